@@ -1,0 +1,46 @@
+# The paper SLQ, reproduced: from bytes to Tables 1 and 3. Settings: config.yaml. Stages: workflow/rules, in this order.
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+# What <scratch> stands for in inputs and outputs.
+pathvars:
+    scratch=SCRATCH,
+
+
+# Only this preset's settings are known to this call, so another preset's files are not its to make.
+wildcard_constraints:
+    preset=one_of([config["preset"]]),
+    backbone=one_of(config["backbones"]),
+    set=one_of(config["sets"]),
+    split=one_of(SPLITS),
+    seed=r"\d+",
+
+
+localrules:
+    all,
+    tables,
+    fetch,
+
+
+rule all:
+    input:
+        table_files(),
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/backbones.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+
+
+onsuccess:
+    announce_tables()

@@ -1,0 +1,72 @@
+"""What a finished `make reproduce` must show. `make check`; every failure names the number that was measured."""
+
+import csv
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results" / "mini"
+TABLES = ROOT / "paper_tables" / "mini"
+BACKBONES = ("mini-internvl", "mini-qwen3vl")
+
+
+def read(*parts):
+    path = RESULTS.joinpath(*parts)
+    assert path.is_file(), f"{path.relative_to(ROOT)} is missing: run `make reproduce` first"
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_slq_finds_unseen_scenes(backbone):
+    metrics = read(backbone, "slq", "seed1", "retrieval", "mini-coco.json")
+    assert metrics["n"] == {"images": 200, "captions": 1000}
+    assert metrics["metrics"]["t2i"]["R@5"] >= 90
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_untouched_backbone_does_not(backbone):
+    assert read(backbone, "base", "seed1", "retrieval", "mini-coco.json")["metrics"]["t2i"]["R@5"] <= 20
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_slq_left_the_backbone_untouched(backbone):
+    run = read(backbone, "slq", "seed1", "run.json")
+    assert run["weights"]["before"] == run["weights"]["after"]
+    assert run["parameters"]["trainable"] == 8 * run["width"]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_answers_with_the_adapter_loaded_are_bases_answers(backbone):
+    answers = [
+        (RESULTS / backbone / method / "seed1" / "retention" / "mini-realworldqa.answers.jsonl").read_text()
+        for method in ("base", "slq")
+    ]
+    assert answers[0] == answers[1]
+
+
+def test_no_test_item_was_trained_on():
+    splits = read("audit.json")["splits"]
+    seen = {name: split["in_train"] for name, split in splits.items() if "in_train" in split}
+    assert set(seen) == {"mini-coco/val", "mini-coco/test", "mini-flickr30k/test", "mini-realworldqa/test"}
+    assert all(counts == {"ids": 0, "captions": 0} for counts in seen.values()), seen
+
+
+def test_every_number_in_the_tables_has_a_source():
+    with open(TABLES / "cells.csv", newline="") as file:
+        cells = list(csv.DictReader(file))
+    assert {cell["state"] for cell in cells} == {"measured", "quoted", "by_construction", "missing"}
+    for cell in cells:
+        assert bool(cell["value"]) == (cell["state"] != "missing"), cell
+        if cell["state"] == "measured":
+            assert (ROOT / cell["source"].partition(":")[0]).is_file(), cell
+
+
+def test_the_pdf_shows_three_tables():
+    text = subprocess.run(
+        ["pdftotext", "-layout", str(TABLES / "tables.pdf"), "-"], capture_output=True, text=True, check=True
+    ).stdout
+    for words in ("SLQ (InternVL-mini)", "SLQ (Qwen3VL-mini)", "mini-COCO", "CPU Hour"):
+        assert words in text

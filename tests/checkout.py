@@ -1,0 +1,61 @@
+"""A copy of this repository as a clone would have it, and calls of Snakemake in it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CONTENT = ("Snakefile", "config.yaml", ".gitignore", "workflow", "slurm", "envs", "paper_tables", "tests/slice.yaml")
+KEPT = ("reference", "templates")  # of paper_tables; its other folders are made
+MADE = shutil.ignore_patterns("__pycache__", "*.egg-info")
+
+
+def copy_repository(folder: Path) -> Path:
+    """Copy what the workflow needs into `folder`; nothing that a run makes."""
+    for name in CONTENT:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=MADE)
+        else:
+            shutil.copy2(source, target)
+    for made in (folder / "paper_tables").iterdir():
+        if made.name not in KEPT:
+            shutil.rmtree(made)
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Call Snakemake of the environment that runs the tests; stdout and stderr come back as one text."""
+    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=folder,
+        env={**os.environ, "PATH": tools, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs by rule of a dry run; empty if there is nothing to do."""
+    answer = snakemake(folder, "-n", *arguments)
+    assert answer.returncode == 0, answer.stdout
+    table = re.search(r"^Job stats:\njob +count\n[- ]+\n(.*?)^total", answer.stdout, re.MULTILINE | re.DOTALL)
+    if table is None:
+        assert "Nothing to be done" in answer.stdout, answer.stdout
+        return {}
+    return {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
+
+
+def place(folder: Path, *files: str) -> None:
+    """Put files there, empty: what an earlier job left."""
+    for name in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()

@@ -1,0 +1,55 @@
+"""What the tests share: the repository, its configuration, and untrained mini backbones of both real classes."""
+
+import os
+from pathlib import Path
+
+# Before torch is imported: one thread, as in the workflow's own jobs, so that nothing depends on this machine's load.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+import yaml
+from checkout import copy_repository
+
+ROOT = Path(__file__).parents[1]
+MINI = ("mini-internvl", "mini-qwen3vl")
+
+
+@pytest.fixture(scope="session")
+def raw_config():
+    """config.yaml as a person wrote it."""
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+@pytest.fixture(params=MINI)
+def fresh_backbone(request, raw_config, tmp_path):
+    """Makes the same untrained backbone of one family each time it is called."""
+    from slq.world.backbones import build_backbone
+
+    entry = raw_config["backbones"][request.param]
+    settings = {"backbone": request.param, "family": entry["family"], "seed": 7, **entry["pretrain"]}
+    return lambda: build_backbone(settings, tmp_path)
+
+
+@pytest.fixture
+def tiny_backbone(fresh_backbone):
+    """One untrained backbone with sharpened attention, so that a wrong position is visible."""
+    import torch
+
+    backbone = fresh_backbone()
+    with torch.no_grad():
+        for name, parameter in backbone.model.named_parameters():
+            if "language_model" in name and name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
+                parameter.mul_(8)
+    return backbone
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory):
+    """A copy of the repository that tests only plan in."""
+    return copy_repository(tmp_path_factory.mktemp("pristine"))
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the repository that a test may change and run."""
+    return copy_repository(tmp_path / "checkout")

@@ -1,0 +1,127 @@
+"""Result files and layouts that the tests of the tables share."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from slq.files import write_json
+from slq.reporting.cells import Cell
+from slq.reporting.collect import collect
+from slq.reporting.grid import Row, Table
+from slq.reporting.layout import parse_layout
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "paper_tables" / "reference"
+TEMPLATES = ROOT / "paper_tables" / "templates"
+CPU = {"kind": "cpu", "name": "Xeon_E5 & co", "count": 2}
+H200 = {"kind": "cuda", "name": "NVIDIA H200", "count": 8}
+SPANS = {"init": 10.0, "train": 90.0, "eval": 20.0}
+
+
+def entries(*items: tuple[str, str, str]) -> list[dict[str, str]]:
+    return [dict(zip(("name", "label", "reference"), item, strict=True)) for item in items]
+
+
+MINI: dict[str, Any] = {
+    "preset": "mini",
+    "seed": 1,
+    "backbones": entries(("mini-a", "A-mini", "InternVL3-1B"), ("mini-b", "B-mini", "Qwen3-VL-2B")),
+    "methods": ["base", "full_ft", "slq"],
+    "retrieval_sets": entries(("mini-f", "mini-F", "flickr30k"), ("mini-c", "mini-C", "coco")),
+    "retention_sets": entries(("mini-r", "mini-R", "realworldqa")),
+}
+PAPER: dict[str, Any] = {
+    "preset": "paper",
+    "seed": 1,
+    "backbones": entries(
+        ("InternVL3-1B", "InternVL3-1B", "InternVL3-1B"),
+        ("Qwen3-VL-2B", "Qwen3VL-2B", "Qwen3-VL-2B"),
+        ("Qwen3-VL-4B", "Qwen3VL-4B", "Qwen3-VL-4B"),
+        ("InternVL3-8B", "InternVL3-8B", "InternVL3-8B"),
+    ),
+    "methods": ["base", "full_ft", "lora", "slq"],
+    "retrieval_sets": entries(("flickr30k", "Flickr30K", "flickr30k"), ("coco", "COCO", "coco")),
+    "retention_sets": entries(
+        ("mmmu", "MMMU", "mmmu"), ("realworldqa", "RealWorldQA", "realworldqa"), ("ocrbench", "OCRBench", "ocrbench")
+    ),
+}
+
+
+class Runs:
+    """Writes result files of one preset in the form of docs/results.md."""
+
+    def __init__(self, root: Path, preset: str) -> None:
+        self.root, self.preset = root, preset
+
+    def folder(self, backbone: str, method: str) -> Path:
+        return self.root / self.preset / backbone / method / "seed1"
+
+    def run(self, backbone: str, method: str, trained: int = 1025, device: Any = None, **changes: Any) -> None:
+        content = {"schema": 1, "preset": self.preset, "backbone": backbone, "method": method, "seed": 1, "width": 128}
+        content |= {"parameters": {"trainable": trained, "total": 10**6}, "device": device}
+        content |= {"spans": SPANS if device else {}, **changes}
+        write_json(self.folder(backbone, method) / "run.json", content)
+
+    def retrieval(self, backbone: str, method: str, name: str, recalls: Any, images: int = 200) -> None:
+        content = {"schema": 1, "metrics": recalls, "n": {"images": images, "captions": 5 * images}, "inputs": {}}
+        write_json(self.folder(backbone, method) / "retrieval" / f"{name}.json", content)
+
+    def retention(self, backbone: str, method: str, name: str, score: float) -> None:
+        content = {"schema": 1, "metrics": {"score": score}, "n": {"items": 200}, "inputs": {}}
+        write_json(self.folder(backbone, method) / "retention" / f"{name}.json", content)
+
+
+def recalls(value: float) -> dict[str, dict[str, float]]:
+    return {way: {"R@1": value, "R@5": value + 1, "R@10": value + 2} for way in ("i2t", "t2i")}
+
+
+def mini_results(root: Path) -> Path:
+    """Write a mini preset under `root`/results: A has base, full FT and SLQ, B has SLQ alone."""
+    runs = Runs(root / "results", "mini")
+    runs.run("mini-a", "base", trained=0)
+    for backbone, method, trained, recall in (
+        ("mini-a", "full_ft", 950_123, 70.0),
+        ("mini-a", "slq", 1_025, 60.0),
+        ("mini-b", "slq", 1_025, 65.0),
+    ):
+        runs.run(backbone, method, trained, CPU)
+        runs.retrieval(backbone, method, "mini-f", recalls(recall))
+        runs.retrieval(backbone, method, "mini-c", recalls(recall))
+        runs.retention(backbone, method, "mini-r", 11.5 if method == "full_ft" else 97.5)
+    runs.retrieval("mini-a", "base", "mini-f", recalls(99.0 - 9))
+    runs.retention("mini-a", "base", "mini-r", 97.5)
+    return root / "results"
+
+
+def tables(layout: dict[str, Any], results: Path) -> dict[str, Table]:
+    return {table.name: table for table in collect(parse_layout(layout), results, REFERENCE)}
+
+
+def rows(table: Table) -> dict[str, Row]:
+    return {row.key: row for group in table.groups for row in group.rows}
+
+
+def cell(table: Table, row: str, column: str) -> Cell:
+    return rows(table)[row].cells[[one.key for one in table.columns].index(column)]
+
+
+def heads(table: Table) -> list[list[str]]:
+    return [[head.text for head in line if head.text] for line in table.head_lines]
+
+
+def reference_rows(name: str) -> list[dict[str, str]]:
+    with open(REFERENCE / f"{name}.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def stored_like_the_paper(root: Path) -> None:
+    """The paper's own SLQ rows, written as if runs of ours had produced them."""
+    runs = Runs(root, "paper")
+    backbones = {f"SLQ ({entry['label']})": entry["name"] for entry in PAPER["backbones"]}
+    metrics: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for row in reference_rows("table1"):
+        if row["group"] == "Ours":
+            found = metrics.setdefault((backbones[row["model"]], row["set"]), {"i2t": {}, "t2i": {}})
+            found[row["direction"]][row["metric"]] = float(row["value"])
+    for (backbone, name), values in metrics.items():
+        runs.retrieval(backbone, "slq", name, values, images=1000 if name == "flickr30k" else 5000)

@@ -1,0 +1,215 @@
+"""The configuration: what is wrong with it is said once, clearly, before anything runs. pytest tests/test_config.py"""
+
+import copy
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from checkout import ROOT, snakemake
+from slq import settings
+from slq.config import SCHEMA, chosen, load
+from slq.errors import SlqError
+
+REMOVE = object()
+
+
+def changed(raw, key, value):
+    """The configuration with one value replaced, added or removed; keys as messages print them."""
+    raw = copy.deepcopy(raw)
+    *path, last = [int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", key.strip("]"))]
+    place = raw
+    for part in path:
+        place = place[part]
+    if value is REMOVE:
+        del place[last]
+    elif isinstance(place, list):
+        place.insert(last, value)
+    else:
+        place[last] = value
+    return raw
+
+
+BAD = [
+    # misspelt keys, at every depth
+    ("presset", "mini", "presset is not a key here; did you mean 'preset'?"),
+    ("presets.mini.training.epoch", 5, "presets.mini.training.epoch is not a key here; did you mean 'epochs'?"),
+    ("presets.mini.tuning.slq.warmup", 5, "presets.mini.tuning.slq.warmup is not a key here; did you mean 'warmup_"),
+    ("backbones.mini-internvl.pretrain.step", 5, "backbones.mini-internvl.pretrain.step is not a key here; did you mean"),
+    ("sets.mini-coco.drawn.scenes.dev", 5, "sets.mini-coco.drawn.scenes.dev is not a key here; keys: train, val, test"),
+    ("world.sed", 7, "world.sed is not a key here; did you mean 'seed'?"),
+    # missing keys
+    ("world", REMOVE, "world is missing"),
+    ("presets.paper.training.epochs", REMOVE, "presets.paper.training.epochs is missing"),
+    ("presets.mini.tuning.slq", REMOVE, "presets.mini.tuning.slq is missing; presets.mini.methods asks for slq"),
+    # wrong types and values
+    ("seed", "two", "seed is 'two'; expected a whole number"),
+    ("seed", -1, "seed is -1; expected at least 0"),
+    ("seed", True, "seed is true; expected a whole number"),
+    ("presets.mini.training", None, "presets.mini.training is empty; expected a mapping"),
+    ("presets.mini.backbones", "mini-internvl", "presets.mini.backbones is 'mini-internvl'; expected a list"),
+    ("presets.mini.tuning.slq.learning_rate", "1e-5", "expected a number (YAML reads 1e-5 as text; write 1e-05 with"),
+    ("presets.mini.tuning.lora.dropout", 1.0, "presets.mini.tuning.lora.dropout is 1.0; expected less than 1"),
+    ("presets.mini.training.temperature", 0, "presets.mini.training.temperature is 0; expected more than 0"),
+    ("presets.mini.retrieval_sets", [], "presets.mini.retrieval_sets is too short; expected at least 1"),
+    ("presets.mini.methods[0]", "slq", "presets.mini.methods names something twice"),
+    ("cells", "presnt", "cells is 'presnt'; did you mean 'present'?"),
+    ("sets.a/b", {}, "sets is 'a/b'; expected something like"),
+    # unknown names
+    ("preset", "papre", "preset is 'papre', which is not under presets; did you mean 'paper'?"),
+    ("presets.mini.backbones[0]", "mini-intern", "presets.mini.backbones[0] is 'mini-intern', which is not under back"),
+    ("presets.mini.backbones[0]", "mini-intern", "did you mean 'mini-internvl'?"),
+    ("presets.paper.methods[1]", "fulft", "presets.paper.methods[1] is 'fulft'; did you mean 'full_ft'?"),
+    ("presets.mini.train_set", "mini-cocoa", "presets.mini.train_set is 'mini-cocoa', which is not under sets; did yo"),
+    ("backbones.mini-internvl.family", "intervl", "which is not under workflow/slq/models/families; did you mean 'in"),
+    ("backbones.mini-internvl.pretrain.set", "nothing", "backbones.mini-internvl.pretrain.set is 'nothing', which is"),
+    # names of the wrong kind
+    ("presets.mini.train_set", "mini-flickr30k", "which has no split 'train' (sets.mini-flickr30k.drawn.scenes)"),
+    ("presets.mini.retrieval_sets[0]", "mini-realworldqa", "a retention set; expected a retrieval set"),
+    ("presets.mini.retention_sets[0]", "mini-coco", "a retrieval set; expected a retention set"),
+    ("backbones.mini-internvl.pretrain.set", "coco", "expected a drawn set"),
+    # one source of bytes
+    ("backbones.InternVL3-1B.hub", REMOVE, "backbones.InternVL3-1B must have exactly one of pretrain, hub, local; fou"),
+    ("backbones.InternVL3-1B.local", "folder", "exactly one of pretrain, hub, local; found hub and local"),
+    ("sets.coco.drawn", {"style": "filled", "scenes": {"test": 1}}, "one of drawn, supplied; found drawn and supplied"),
+    ("sets.mini-coco.drawn.scenes.train", 1721, "the drawn sets ask for 2521 scenes (sets.*.drawn.scenes); there are"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), BAD, ids=[f"{key}={value}"[:60] for key, value, _ in BAD])
+def test_a_fault_is_one_message_with_its_key(raw_config, key, value, message):
+    with pytest.raises(SlqError) as caught:
+        load(changed(raw_config, key, value))
+    assert str(caught.value).startswith("config: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"presets": {"mini": {"training": {"epoch": 3}}}}, "presets.mini.training.epoch is not a key here; did you"),
+        ({"presets": {"mini": {"training": {"epochs": "many"}}}}, "presets.mini.training.epochs is 'many'; expected a"),
+        ({"presets": {"mini": {"methods": ["sql"]}}}, "presets.mini.methods[0] is 'sql'; did you mean 'slq'?"),
+    ],
+)
+def test_snakemake_prints_the_message_and_stops(pristine, tmp_path, override, message):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(override))
+    answer = snakemake(pristine, "-n", "--cores", "1", "--configfile", str(tmp_path / "mine.yaml"))
+    assert answer.returncode == 1
+    assert answer.stdout.count(f"config: {message}") == 1
+    assert "Traceback" not in answer.stdout
+    assert len(answer.stdout.strip().splitlines()) == 4  # which files were read, the message, and where it was raised
+
+
+@pytest.mark.parametrize("preset", ["mini", "paper"])
+def test_both_presets_are_sound(raw_config, preset):
+    assert chosen(load({**raw_config, "preset": preset})) == raw_config["presets"][preset]
+
+
+def described(schema, path="config"):
+    """Paths of all properties in a schema that nothing describes."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from described(part, path)
+    if isinstance(schema, dict):
+        for name, entry in schema.get("properties", {}).items():
+            if "description" not in entry:
+                yield f"{path}.{name}"
+        for name, entry in schema.items():
+            yield from described(entry, f"{path}.{name}")
+
+
+def open_objects(schema, path="config"):
+    """Paths of all objects in a schema that accept keys which it does not know."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "object" and "additionalProperties" not in schema:
+            yield path
+        for name, entry in schema.items():
+            yield from open_objects(entry, f"{path}.{name}")
+
+
+def test_the_schema_is_closed_and_explains_every_key():
+    schema = yaml.safe_load(SCHEMA.read_text())
+    assert list(described(schema)) == []
+    # transformers' own configurations, whose keys differ by family
+    assert list(open_objects(schema)) == ["config.$defs.model", "config.$defs.image_processor"]
+
+
+def test_settings_of_a_run_prefer_the_backbones_own(raw_config):
+    config = load({**raw_config, "preset": "paper"})
+    eight, one = (json.loads(settings.train_settings(config, f"InternVL3-{size}", "slq")) for size in ("8B", "1B"))
+    assert eight["training"] == {**one["training"], "batch_size": 512}
+    assert one["training"]["batch_size"] == 1024
+    assert one["tuning"]["queries"] == 20
+    assert json.loads(settings.train_settings(config, "InternVL3-1B", "base"))["tuning"] == {}
+
+
+def test_drawn_splits_do_not_overlap_and_use_every_scene_at_most_once(raw_config):
+    config = load(raw_config)
+    taken = []
+    for name, entry in config["sets"].items():
+        for split in entry.get("drawn", {"scenes": {}})["scenes"]:
+            slice_ = json.loads(settings.draw_settings(config, name, split))
+            assert slice_["count"] == entry["drawn"]["scenes"][split]
+            taken += range(slice_["first"], slice_["first"] + slice_["count"])
+    assert sorted(taken) == list(range(len(taken)))
+
+
+def test_settings_are_the_same_whatever_the_order_of_keys(raw_config):
+    backwards = yaml.safe_load(yaml.safe_dump(raw_config, sort_keys=True))
+    for slice_ in (settings.layout, settings.audit_settings):
+        assert slice_(raw_config) == slice_(backwards)
+    for backbone in raw_config["presets"]["mini"]["backbones"]:
+        assert settings.pretrain_settings(raw_config, backbone) == settings.pretrain_settings(backwards, backbone)
+
+
+CODE = '''"""Says what it is."""
+
+
+def double(value):
+    """Twice."""
+    return 2 * value
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("Says what it is.", "Says something else.", True),
+        ('    """Twice."""\n', "", True),
+        ("    return", "    # a reason\n    return", True),
+        ("return 2 * value", "return (2  *  value)", True),
+        ("return 2 * value", "return 3 * value", False),
+        ("double", "twice", False),
+    ],
+)
+def test_code_counts_and_comments_do_not(tmp_path, monkeypatch, old, new, same):
+    monkeypatch.setattr(settings, "PACKAGE", tmp_path)
+    module = tmp_path / "stage" / "module.py"
+    module.parent.mkdir()
+    module.write_text(CODE)
+    before = settings.code_hash("stage")
+    assert old in CODE
+    module.write_text(CODE.replace(old, new))
+    assert (settings.code_hash("stage") == before) is same
+
+
+def test_a_new_or_renamed_module_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "PACKAGE", tmp_path)
+    (tmp_path / "stage").mkdir()
+    (tmp_path / "stage" / "a.py").write_text(CODE)
+    first = settings.code_hash("stage")
+    (tmp_path / "stage" / "a.py").rename(tmp_path / "stage" / "b.py")
+    assert settings.code_hash("stage") != first
+
+
+def test_reading_the_configuration_loads_nothing_heavy():
+    heavy = ["torch", "transformers", "numpy", "pandas", "PIL"]
+    code = f"import sys, slq.settings; print([name for name in {heavy} if name in sys.modules])"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "workflow", capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"

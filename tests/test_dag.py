@@ -1,0 +1,190 @@
+"""What Snakemake plans: the paper's grid, and nothing but rendering where results exist. pytest tests/test_dag.py"""
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from checkout import place, planned, snakemake
+from slq import settings
+from slq.config import load
+from stored import CPU, Runs, recalls
+
+PAPER = {
+    "fetch_backbone": 4,
+    "adopt_split": 7,
+    "audit": 1,
+    "register_base": 4,
+    "train": 12,
+    "retrieve": 16,
+    "retain": 16,
+    "render_tables": 1,
+    "compile_pdf": 1,
+    "all": 1,
+}
+MINI = {
+    "draw_split": 5,
+    "pretrain_backbone": 2,
+    "audit": 1,
+    "register_base": 2,
+    "train": 2,
+    "retrieve": 4,
+    "retain": 4,
+    "render_tables": 1,
+    "compile_pdf": 1,
+    "all": 1,
+}
+RENDERING = {"render_tables": 1, "compile_pdf": 1, "tables": 1}
+
+
+def for_this_machine(plan):
+    """A plan without the PDF where there is no pdflatex to make it."""
+    return {rule: count for rule, count in plan.items() if rule != "compile_pdf" or shutil.which("pdflatex")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "plan"),
+    [
+        (["--cores", "2"], MINI),
+        (["--cores", "2", "--config", "preset=paper"], PAPER),
+        (["--cores", "all", "--profile", "slurm"], PAPER),
+        (["--cores", "all", "--profile", "slurm", "--config", "seed=2"], PAPER),
+        (["--cores", "all", "--profile", "slurm", "--config", "preset=mini"], MINI),
+    ],
+    ids=["mini", "paper", "profile", "profile, another seed", "profile, mini"],
+)
+def test_the_whole_grid_is_planned(pristine, arguments, plan):
+    started = time.monotonic()
+    assert planned(pristine, *arguments) == for_this_machine(plan)
+    assert time.monotonic() - started < 10
+
+
+def test_a_preset_without_retention_sets_plans_none(pristine, tmp_path):
+    (tmp_path / "mine.yaml").write_text("presets: {mini: {retention_sets: []}}")
+    plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
+    assert plan == for_this_machine(
+        {rule: count for rule, count in MINI.items() if rule != "retain"} | {"draw_split": 4}
+    )
+
+
+def test_fetching_asks_for_data_and_backbones_only(pristine):
+    plan = planned(pristine, "--cores", "2", "fetch", "--config", "preset=paper")
+    assert plan == {"fetch_backbone": 4, "adopt_split": 7, "fetch": 1}
+
+
+def test_one_more_method_is_one_more_run_per_backbone(pristine, tmp_path):
+    (tmp_path / "mine.yaml").write_text("presets: {mini: {methods: [base, lora, slq]}}")
+    plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
+    assert plan == for_this_machine(MINI | {"train": 4, "retrieve": 6, "retain": 6})
+
+
+@pytest.mark.parametrize("preset", ["mini", "paper"])
+def test_training_reads_no_test_split(pristine, preset):
+    # Nothing exists yet, so the reason of a job names all of its inputs.
+    answer = snakemake(pristine, "-n", "--cores", "2", "--config", f"preset={preset}")
+    reasons = re.findall(r"^Job \d+: (Training|Retrieving) .*\nReason: (.*)", answer.stdout, re.MULTILINE)
+    for job, reason in reasons:
+        inputs = reason.partition("updated by another job: ")[2]
+        splits = set(re.findall(r"scratch/data/[^/]+/(\w+)/", inputs))
+        assert splits == ({"train", "val"} if job == "Training" else {"test"})
+    assert {job for job, _ in reasons} == {"Training", "Retrieving"}
+
+
+def test_an_interrupted_run_keeps_what_is_done(checkout):
+    place(checkout, *(f"scratch/data/mini-coco/{split}/manifest.json" for split in ("train", "val", "test")))
+    plan = planned(checkout, "--cores", "2")
+    assert plan == for_this_machine(MINI | {"draw_split": 2})
+
+
+# ---- tables from results alone ---------------------------------------------------------------------------------------
+
+
+def invent_results(folder: Path, raw_config) -> None:
+    """Everything that runs of the mini preset leave in results/, without the runs."""
+    plan = json.loads(settings.layout(load(raw_config)))
+    runs = Runs(folder / "results", plan["preset"])
+    for backbone in plan["backbones"]:
+        for method in plan["methods"]:
+            tuned = method != "base"
+            runs.run(backbone["name"], method, 1025 if tuned else 0, CPU if tuned else None)
+            for entry in plan["retrieval_sets"]:
+                runs.retrieval(backbone["name"], method, entry["name"], recalls(60.0))
+            for entry in plan["retention_sets"]:
+                runs.retention(backbone["name"], method, entry["name"], 97.5)
+            run = f"results/mini/{backbone['name']}/{method}/seed1"
+            place(folder, *(f"{run}/retrieval/{entry['name']}.ranks.parquet" for entry in plan["retrieval_sets"]))
+            place(folder, *(f"{run}/retention/{entry['name']}.answers.jsonl" for entry in plan["retention_sets"]))
+            place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("train", "retrieve", "retain")))
+    place(folder, "results/mini/audit.json")
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def clone(checkout, raw_config, tmp_path):
+    """A git clone of a repository whose owner has committed results."""
+    invent_results(checkout, raw_config)
+    git(checkout, "init", "--quiet")
+    git(checkout, "add", "--all")
+    git(checkout, "add", "--force", "results")
+    git(checkout, "commit", "--quiet", "--message", "results")
+    git(tmp_path, "clone", "--quiet", str(checkout), "clone")
+    return tmp_path / "clone"
+
+
+def touch_in_random_order(folder: Path, seed: int) -> None:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and ".git" not in path.parts]
+    random.Random(seed).shuffle(files)
+    for age, path in enumerate(files):
+        os.utime(path, (1_700_000_000 + 60 * age,) * 2)
+
+
+def test_a_clone_with_results_renders_and_trains_nothing(clone):
+    for seed in range(5):
+        touch_in_random_order(clone, seed)
+        assert planned(clone, "--cores", "1", "tables") == for_this_machine(RENDERING)
+    started = time.monotonic()
+    answer = snakemake(clone, "--cores", "1", "tables")
+    assert answer.returncode == 0, answer.stdout
+    assert time.monotonic() - started < 15
+    assert answer.stdout.strip().splitlines()[-1].startswith("Tables: paper_tables/mini")
+    assert (clone / "paper_tables/mini/table3.tex").read_text().count("SLQ") >= 2
+    assert not (clone / "scratch").exists()
+    assert planned(clone, "--cores", "1", "tables") == {}
+
+
+def test_with_present_cells_a_missing_run_starts_no_other(clone):
+    shutil.rmtree(clone / "results/mini/mini-qwen3vl/slq")
+    for seed in range(5):
+        touch_in_random_order(clone, seed)
+        assert planned(clone, "--cores", "1", "tables", "--config", "cells=present") == for_this_machine(RENDERING)
+    assert planned(clone, "--cores", "1", "tables")["train"] >= 1
+    answer = snakemake(clone, "--cores", "1", "tables", "--config", "cells=present")
+    assert answer.returncode == 0, answer.stdout
+
+
+def test_without_pdflatex_the_last_line_says_so(clone, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "env", "tee", "rm", "mkdir", "which", "slq"):
+        (tools / name).symlink_to(shutil.which(name))
+    answer = snakemake(clone, "--cores", "1", "tables", PATH=str(tools))
+    assert answer.returncode == 0, answer.stdout
+    assert "no tables.pdf was made, because pdflatex is not on PATH" in answer.stdout.strip().splitlines()[-1]
+
+
+def test_a_failing_job_shows_its_error_and_its_exit_status(clone):
+    (clone / "results/mini/mini-internvl/slq/seed1/run.json").write_text("{")
+    answer = snakemake(clone, "--cores", "1", "tables")
+    assert answer.returncode == 1
+    assert "results/mini/mini-internvl/slq/seed1/run.json: not valid JSON" in answer.stdout
+    assert "not valid JSON" in (clone / "logs/mini/render_tables.log").read_text()
+    assert not (clone / "paper_tables/mini/table1.tex").exists()

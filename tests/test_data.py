@@ -1,0 +1,147 @@
+"""Prepared sets, snapshots and the audit: what is checked, and what a fault says."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from slq.cli import main
+from slq.data.prepared import read_split, write_split
+from slq.errors import SlqError
+
+
+def item(name, captions=("a red circle",)):
+    return {"id": name, "image": f"images/{name}.png", "captions": list(captions)}
+
+
+def write_source(folder, split, items, kind="retrieval"):
+    """A supplied split, as a person would lay it out."""
+    (folder / split / "images").mkdir(parents=True)
+    for entry in items:
+        Image.new("RGB", (8, 8), "red").save(folder / split / "images" / f"{entry['id']}.png")
+    text = "".join(json.dumps(entry) + "\n" for entry in items)
+    (folder / split / "items.jsonl").write_text(text)
+    return folder
+
+
+def adopt(source, data, name="coco", split="train", kind="retrieval"):
+    flags = {"--set": name, "--split": split, "--kind": kind, "--from": source, "--out": data / name / split}
+    return main(["adopt", *(str(word) for pair in flags.items() for word in pair)])
+
+
+def test_adopt_then_read_gives_the_same_items(tmp_path):
+    items = [item("1"), item("2", ["a cat", "two cats"])]
+    assert adopt(write_source(tmp_path / "mine", "train", items), tmp_path / "data") == 0
+    split = read_split(tmp_path / "data", "coco", "train")
+    assert split.items == items
+    assert split.open("images/1.png").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_identity_changes_with_captions_and_with_pixels(tmp_path):
+    source = write_source(tmp_path / "mine", "train", [item("1")])
+    identities = []
+    for step in range(3):
+        if step == 1:
+            Image.new("RGB", (8, 8), "blue").save(source / "train" / "images" / "1.png")
+        if step == 2:
+            (source / "train" / "items.jsonl").write_text(json.dumps(item("1", ["another"])) + "\n")
+        adopt(source, tmp_path / "data")
+        identities.append(read_split(tmp_path / "data", "coco", "train").sha256)
+    assert len(set(identities)) == 3
+
+
+def broken_image(source):
+    picture = source / "train" / "images" / "2.png"
+    picture.write_bytes(picture.read_bytes()[:40])
+
+
+def missing_image(source):
+    (source / "train" / "images" / "2.png").unlink()
+
+
+def rewrite(*items):
+    return lambda source: (source / "train" / "items.jsonl").write_text("".join(json.dumps(i) + "\n" for i in items))
+
+
+FAULTS = {
+    "truncated image": (broken_image, ["images/2.png", "not a readable image"]),
+    "missing image": (missing_image, ["images/2.png", "not a readable image"]),
+    "empty caption": (rewrite(item("1"), item("2", ["a cat", " "])), ["'2'", "empty caption"]),
+    "no caption": (rewrite(item("1"), item("2", [])), ["'2'", "empty caption"]),
+    "duplicate id": (rewrite(item("1"), item("2"), item("2")), ["'2'", "more than once"]),
+    "wrong type": (rewrite({"id": 1, "image": "images/1.png", "captions": ["x"]}), ["items.jsonl:1", "'id'", "str"]),
+    "not JSON": (lambda source: (source / "train" / "items.jsonl").write_text("id,image\n"), ["items.jsonl:1", "JSON"]),
+    "no items": (rewrite(), ["items.jsonl", "no items"]),
+    "no file": (lambda source: shutil.rmtree(source / "train"), ["items.jsonl", "not found"]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_set_stops_with_one_message(tmp_path, capsys, fault):
+    source = write_source(tmp_path / "mine", "train", [item("1"), item("2")])
+    breaks, words = FAULTS[fault]
+    breaks(source)
+    assert adopt(source, tmp_path / "data") == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and message.startswith("slq: error: ")
+    for word in words:
+        assert word in message
+    assert not (tmp_path / "data" / "coco" / "train" / "manifest.json").exists()
+
+
+def audit(data, out):
+    settings = {"train_set": "coco", "retrieval_sets": ["coco"], "retention_sets": []}
+    return main(["audit", "--settings", json.dumps(settings), "--data", str(data), "--out", str(out)])
+
+
+def prepare(data, **splits):
+    for split, names in splits.items():
+        folder = data / "coco" / split
+        (folder / "images").mkdir(parents=True)
+        for name in names:
+            Image.new("RGB", (8, 8), "red").save(folder / "images" / f"{name}.png")
+        write_split(folder, "coco", split, "retrieval", [item(name, [f"caption {name}"]) for name in names])
+
+
+def test_audit_passes_and_says_what_it_saw(tmp_path):
+    prepare(tmp_path / "data", train=["1", "2"], val=["3"], test=["4", "5"])
+    assert audit(tmp_path / "data", tmp_path / "audit.json") == 0
+    found = json.loads((tmp_path / "audit.json").read_text())["splits"]
+    assert found["coco/train"]["items"] == 2
+    assert found["coco/test"]["in_train"] == {"ids": 0, "captions": 0}
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_audit_stops_on_ids_in_train(tmp_path, capsys, split):
+    names = {"train": ["1", "2"], "val": ["3"], "test": ["4", "5"]}
+    names[split] = [*names[split], "2"]
+    prepare(tmp_path / "data", **names)
+    assert audit(tmp_path / "data", tmp_path / "audit.json") == 1
+    message = capsys.readouterr().err
+    assert f"coco/{split}" in message and "1 of" in message and "coco/train" in message
+    assert not (tmp_path / "audit.json").exists()
+
+
+def test_another_schema_is_refused(tmp_path):
+    prepare(tmp_path, train=["1"])
+    manifest = tmp_path / "coco" / "train" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 0'))
+    with pytest.raises(SlqError, match="schema 0, expected 1"):
+        read_split(tmp_path, "coco", "train")
+
+
+def test_a_backbone_without_weights_stops(tmp_path, capsys):
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "config.json").write_text("{}")
+    settings = {"backbone": "mine", "local": str(tmp_path / "snapshot")}
+    assert main(["fetch", "--settings", json.dumps(settings), "--out", str(tmp_path / "out")]) == 1
+    message = capsys.readouterr().err
+    assert "snapshot" in message and "*.safetensors" in message and message.count("\n") == 1
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_an_absent_backbone_folder_stops(tmp_path, capsys):
+    settings = {"backbone": "mine", "local": str(tmp_path / "nowhere")}
+    assert main(["fetch", "--settings", json.dumps(settings), "--out", str(tmp_path / "out")]) == 1
+    assert "nowhere" in capsys.readouterr().err

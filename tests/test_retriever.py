@@ -1,0 +1,169 @@
+"""The two-call retriever against one call over the whole sequence, on both families' real classes."""
+
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import normalize
+
+from slq.models import methods
+from slq.models.backbone import hash_weights
+from slq.models.prefix import collate, continue_positions, encode
+from slq.models.retriever import QueryRetriever, initial_queries
+
+RED, WIDE, TALL = (Image.new("RGB", size, colour) for size, colour in
+                   [((64, 64), "red"), ((128, 64), "blue"), ((48, 96), "green")])  # fmt: skip
+SHORT, LONG = "a red circle", "on the left a red circle and on the right a blue square"
+
+
+def messages(backbone, case):
+    red, wide, tall = (backbone.family.process(image) for image in (RED, WIDE, TALL))
+    return {
+        "one text": [(SHORT,)],
+        "padded texts": [(SHORT,), (LONG,), ("a ring",)],
+        "images": [(red,), (wide,), (tall,)],
+        "text after image": [(red, SHORT), (wide, LONG)],
+        "mixed": [(SHORT,), (wide,), (tall, LONG), (LONG,), (red, wide, SHORT)],
+    }[case]
+
+
+CASES = ["one text", "padded texts", "images", "text after image", "mixed"]
+
+
+def whole_sequence(retriever, batch):
+    """Oracle: one stock forward over [x; Q], the queries written over the embeddings of N extra tokens."""
+    backbone, count = retriever.backbone, len(retriever.queries)
+    inputs = collate(backbone, batch)
+    rows = len(batch)
+    pad = backbone.tokenizer.unk_token_id
+    positions = inputs["position_ids"]
+    inputs["position_ids"] = torch.cat([positions, continue_positions(positions, count)], -1)
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.full((rows, count), pad)], 1)
+    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones(rows, count, dtype=torch.long)], 1)
+    if "mm_token_type_ids" in inputs:
+        inputs["mm_token_type_ids"] = torch.cat(
+            [inputs["mm_token_type_ids"], torch.zeros(rows, count, dtype=torch.int)], 1
+        )
+
+    def put_queries(module, arguments, output):
+        return torch.cat([output[:, :-count], retriever.queries.expand(rows, -1, -1)], 1)
+
+    handle = backbone.inner.get_input_embeddings().register_forward_hook(put_queries)
+    states = backbone.inner(**inputs, use_cache=False).last_hidden_state[:, -count:]
+    handle.remove()
+    return normalize(states.mean(1), dim=-1)
+
+
+@pytest.fixture
+def retriever(tiny_backbone):
+    queries = initial_queries(4, tiny_backbone.width, "normal", torch.Generator().manual_seed(0))
+    return QueryRetriever(tiny_backbone, queries)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_calls_equal_the_whole_sequence(retriever, case):
+    batch = [encode(retriever.backbone, parts) for parts in messages(retriever.backbone, case)]
+    weights = torch.randn(len(batch), retriever.backbone.width, generator=torch.Generator().manual_seed(1))
+    results = []
+    for embed in (retriever.embed, lambda items: whole_sequence(retriever, items)):
+        retriever.queries.grad = None
+        vectors = embed(batch)
+        (vectors * weights).sum().backward()
+        results.append((vectors.detach(), retriever.queries.grad.clone()))
+    (ours, our_gradient), (oracle, oracle_gradient) = results
+    assert (ours - oracle).abs().max() < 1e-5
+    assert (our_gradient - oracle_gradient).norm() / oracle_gradient.norm() < 1e-4
+    assert oracle_gradient.norm() > 1e-3
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_wrong_position_would_be_seen(retriever, case, monkeypatch):
+    """The comparison above can fail: queries one position too far give other vectors."""
+    batch = [encode(retriever.backbone, parts) for parts in messages(retriever.backbone, case)]
+    with torch.no_grad():
+        right = retriever.embed(batch)
+        monkeypatch.setattr(
+            "slq.models.retriever.continue_positions", lambda positions, count: continue_positions(positions, count) + 1
+        )
+        assert (retriever.embed(batch) - right).abs().max() > 1e-3
+
+
+def test_explicit_positions_are_the_familys_own(tiny_backbone):
+    """Without padding, the stock forward left to its own positions gives the same states as ours."""
+    batch = [encode(tiny_backbone, parts) for parts in messages(tiny_backbone, "text after image")[:1]]
+    inputs = collate(tiny_backbone, batch)
+    with torch.no_grad():
+        ours = tiny_backbone.inner(**inputs).last_hidden_state
+        del inputs["position_ids"]
+        stock = tiny_backbone.inner(**inputs).last_hidden_state
+    assert (ours - stock).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("method", ["base", "slq"])
+def test_padding_changes_nothing(tiny_backbone, method):
+    retriever = methods.begin(method, tiny_backbone, {"queries": 4, "init": "normal"}, seed=0)
+    batch = [encode(tiny_backbone, parts) for parts in messages(tiny_backbone, "mixed")]
+    with torch.no_grad():
+        together = retriever.embed(batch)
+        alone = torch.cat([retriever.embed([item]) for item in batch])
+    assert (together - alone).abs().max() < 1e-5
+    assert torch.allclose(together.norm(dim=-1), torch.ones(len(batch)))
+
+
+def test_earlier_calls_leave_no_trace(retriever):
+    """Qwen3-VL keeps rope_deltas between calls; an image batch before a text batch must not move it."""
+    backbone = retriever.backbone
+    texts = [encode(backbone, parts) for parts in messages(backbone, "padded texts")]
+    images = [encode(backbone, parts) for parts in messages(backbone, "images")]
+    with torch.no_grad():
+        before = retriever.embed(texts)
+        retriever.embed(images)
+        assert torch.equal(before, retriever.embed(texts))
+
+
+TUNING = {
+    "base": {},
+    "slq": {"queries": 4, "init": "normal"},
+    "lora": {"rank": 2, "alpha": 4, "dropout": 0.0},
+    "full_ft": {},
+}
+
+
+@pytest.mark.parametrize("method", TUNING)
+def test_save_load_equal(fresh_backbone, tmp_path, method):
+    trained = methods.begin(method, fresh_backbone(), TUNING[method], seed=3)
+    with torch.no_grad():
+        for _, tensor in methods.trained_tensors(trained):
+            tensor += 0.01 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(5))
+    methods.save(method, trained, 0.07, tmp_path, {"backbone_sha256": "b", "tuning": TUNING[method]})
+    loaded = methods.load(fresh_backbone(), tmp_path, "b")
+    batch = [encode(trained.backbone, parts) for parts in messages(trained.backbone, "mixed")]
+    with torch.no_grad():
+        assert torch.equal(trained.embed(batch), loaded.embed(batch))
+
+
+@pytest.mark.parametrize(("method", "parts"), [("slq", []), ("base", []), ("full_ft", ["language_model"])])
+def test_only_the_methods_own_tensors_train(fresh_backbone, method, parts):
+    backbone = fresh_backbone()
+    before = hash_weights(backbone.model)
+    retriever = methods.begin(method, backbone, TUNING[method], seed=0)
+    tuned = {name.split(".")[1] for name, tensor in backbone.model.named_parameters() if tensor.requires_grad}
+    assert tuned == set(parts)
+    if method == "slq":
+        assert [name for name, _ in methods.trained_tensors(retriever)] == ["queries"]
+    assert hash_weights(backbone.model) == before
+
+
+def test_weight_hash_sees_one_nudged_number(fresh_backbone):
+    backbone = fresh_backbone()
+    before = hash_weights(backbone.model)
+    with torch.no_grad():
+        next(backbone.model.parameters()).view(-1)[0] += 1e-6
+    assert hash_weights(backbone.model) != before
+
+
+def test_queries_stay_in_float32_over_a_bfloat16_backbone(fresh_backbone):
+    backbone = fresh_backbone()
+    backbone.model.to(torch.bfloat16)
+    retriever = methods.begin("slq", backbone, TUNING["slq"], seed=0)
+    vectors = retriever.embed([encode(backbone, (SHORT,))])
+    assert retriever.queries.dtype == vectors.dtype == torch.float32

@@ -1,0 +1,133 @@
+"""The loop: deterministic, faithful to the global batch, watched on val, stopped by nonsense."""
+
+import json
+
+import pytest
+import torch
+
+from slq.data.prepared import read_split
+from slq.errors import SlqError
+from slq.models import methods
+from slq.models.backbone import hash_weights
+from slq.training.events import Events
+from slq.training.loop import pair_loss, train
+from slq.training.pairs import Pairs
+from slq.world.sets import draw_split
+
+SETTINGS = {
+    "epochs": 2,
+    "batch_size": 20,
+    "micro_batch": 20,
+    "temperature": 0.07,
+    "weight_decay": 0.0,
+    "clip_norm": 1.0,
+    "keep": "last",
+    "keep_pixels": True,
+    "workers": 0,
+}
+TUNING = {
+    "slq": {"queries": 4, "init": "normal", "learning_rate": 0.03, "warmup_steps": 2},
+    "full_ft": {"learning_rate": 0.001, "warmup_steps": 2},
+    "lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "learning_rate": 0.01, "warmup_steps": 2},
+}
+PROMPT = {"text": "", "image": ""}
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    settings = {"set": "drawn", "split": "train", "kind": "retrieval", "style": "filled"}
+    draw_split(settings | {"first": 0, "count": 12, "seed": 7}, data / "drawn" / "train")
+    return read_split(data, "drawn", "train")
+
+
+def run(backbone, split, folder, method="slq", seed=1, validate=lambda retriever: {"t2i": {"R@1": 0.0}}, **changes):
+    """Train a method for a few steps; returns retriever, outcome and events."""
+    retriever = methods.begin(method, backbone, TUNING[method], seed)
+    events = Events(folder / "events.jsonl", run="test")
+    pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
+    outcome = train(retriever, pairs, SETTINGS | changes, TUNING[method], seed, events, validate)
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return retriever, outcome, lines
+
+
+@pytest.mark.parametrize("method", TUNING)
+def test_training_lowers_the_loss_and_repeats_exactly(fresh_backbone, split, tmp_path, method):
+    outcomes = []
+    for attempt in ("a", "b"):
+        retriever, outcome, lines = run(fresh_backbone(), split, tmp_path / attempt, method, epochs=6)
+        losses = [line["loss"] for line in lines if line["event"] == "step"]
+        assert len(losses) == 6 * (60 // 20)
+        assert sum(losses[-3:]) < sum(losses[:3])
+        outcomes.append((dict(methods.trained_tensors(retriever)), outcome.temperature))
+    (first, one), (second, two) = outcomes
+    assert one == two
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_another_seed_trains_other_queries(fresh_backbone, split, tmp_path):
+    one, _, _ = run(fresh_backbone(), split, tmp_path / "1", seed=1)
+    two, _, _ = run(fresh_backbone(), split, tmp_path / "2", seed=2)
+    assert not torch.equal(one.queries, two.queries)
+
+
+@pytest.mark.parametrize(("method", "changes"), [("slq", False), ("full_ft", True)])
+def test_the_frozen_stay_frozen(fresh_backbone, split, tmp_path, method, changes):
+    backbone = fresh_backbone()
+    before = hash_weights(backbone.model)
+    run(backbone, split, tmp_path, method)
+    assert (hash_weights(backbone.model) != before) == changes
+
+
+@pytest.mark.parametrize("method", TUNING)
+def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, method):
+    gradients = []
+    for micro_batch in (10, 3):
+        backbone = fresh_backbone()
+        retriever = methods.begin(method, backbone, TUNING[method], seed=0)
+        pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
+        pair_loss(retriever, [pairs[i] for i in range(0, 50, 5)], torch.tensor(0.07), micro_batch).backward()
+        gradients.append(torch.cat([tensor.grad.flatten() for _, tensor in methods.trained_tensors(retriever)
+                                    if tensor.grad is not None]))  # fmt: skip
+    assert gradients[0].norm() > 0
+    assert (gradients[0] - gradients[1]).norm() / gradients[0].norm() < 1e-4
+
+
+def test_keep_best_restores_the_best_epoch_on_val(fresh_backbone, split, tmp_path):
+    seen, scores = [], iter([1.0, 3.0, 2.0])
+
+    def validate(retriever):
+        seen.append(retriever.queries.detach().clone())
+        return {"t2i": {"R@1": next(scores)}}
+
+    retriever, outcome, _ = run(fresh_backbone(), split, tmp_path, validate=validate, epochs=3, keep="best")
+    assert outcome.kept_epoch == 1
+    assert torch.equal(retriever.queries, seen[1])
+
+
+def test_keep_last_ignores_val(fresh_backbone, split, tmp_path):
+    scores = iter([9.0, 1.0])
+    retriever, outcome, _ = run(
+        fresh_backbone(), split, tmp_path, validate=lambda retriever: {"t2i": {"R@1": next(scores)}}
+    )
+    assert outcome.kept_epoch == 1
+    assert [entry["t2i"]["R@1"] for entry in outcome.val] == [9.0, 1.0]
+
+
+def test_events_have_spans_steps_and_val(fresh_backbone, split, tmp_path):
+    _, _, lines = run(fresh_backbone(), split, tmp_path)
+    spans = [line for line in lines if line["event"] == "span"]
+    assert [span["name"] for span in spans] == ["train", "eval"] * 2
+    assert all(span["seconds"] > 0 and span["start"] > 1e9 and span["run"] == "test" for span in spans)
+    assert [line["step"] for line in lines if line["event"] == "step"] == [1, 2, 3, 4, 5, 6]
+    assert [line["epoch"] for line in lines if line["event"] == "val"] == [0, 1]
+
+
+def test_a_loss_that_is_not_a_number_stops(fresh_backbone, split, tmp_path):
+    with pytest.raises(SlqError, match="loss is nan at step 0 of epoch 0"):
+        run(fresh_backbone(), split, tmp_path, temperature=float("nan"))
+
+
+def test_a_batch_larger_than_the_split_stops(fresh_backbone, split, tmp_path):
+    with pytest.raises(SlqError, match=r"60 training pairs make no batch of 61; lower training\.batch_size"):
+        run(fresh_backbone(), split, tmp_path, batch_size=61)

@@ -1,0 +1,192 @@
+"""The workflow run for real on the slice (tests/slice.yaml): what it leaves, what it repeats, what an edit re-runs."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+import yaml
+from checkout import copy_repository, planned, snakemake
+
+SLICE = ["--cores", "2", "--configfile", "tests/slice.yaml"]
+RUNS = "results/mini/mini-internvl"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A copy of the repository in which the slice has been run once. Tests that change it copy it first."""
+    folder = copy_repository(tmp_path_factory.mktemp("slice"))
+    answer = snakemake(folder, *SLICE)
+    assert answer.returncode == 0, answer.stdout
+    return folder
+
+
+@pytest.fixture
+def edited(finished, tmp_path):
+    """A copy of the finished slice, times and metadata included."""
+    return shutil.copytree(finished, tmp_path / "edited", symlinks=True)
+
+
+def contents(folder, *patterns):
+    """Bytes of the files that match, by path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for pattern in patterns for path in sorted(folder.glob(pattern))
+    }
+
+
+def without_hours(table):
+    """A table's LaTeX without its numbers of hours, which no two runs share."""
+    return re.sub(rb"\d+\.\d+", b"", table)
+
+
+METRICS = (f"{RUNS}/*/seed1/retrieval/*", f"{RUNS}/*/seed1/retention/*", "results/mini/audit.json")
+TABLES = ("paper_tables/mini/table1.tex", "paper_tables/mini/table1.html")
+
+
+def test_it_leaves_what_the_design_promises(finished):
+    for method in ("base", "slq"):
+        run = finished / RUNS / method / "seed1"
+        record = json.loads((run / "run.json").read_text())
+        assert (record["backbone"], record["method"], record["seed"], record["width"]) == ("mini-internvl", method, 1, 128)
+        assert record["weights"]["before"] == record["weights"]["after"]
+        for name in ("mini-coco", "mini-flickr30k"):
+            metrics = json.loads((run / "retrieval" / f"{name}.json").read_text())
+            assert metrics["n"] == {"images": 16, "captions": 80}
+            assert set(metrics["metrics"]) == {"t2i", "i2t"}
+        answers = (run / "retention" / "mini-realworldqa.answers.jsonl").read_text().splitlines()
+        assert len(answers) == 16 and set(json.loads(answers[0])) == {"id", "answer"}
+    assert record["parameters"]["trainable"] == 2 * 128
+    assert {"init", "staging", "train", "eval", "save"} == set(record["spans"])
+    assert (finished / "paper_tables/mini/tables.pdf").stat().st_size > 10_000
+
+
+def test_ranks_and_answers_recompute_the_metrics(finished):
+    import pandas as pd
+
+    run = finished / RUNS / "slq" / "seed1"
+    for name in ("mini-coco", "mini-flickr30k"):
+        ranks = pd.read_parquet(run / "retrieval" / f"{name}.ranks.parquet")
+        metrics = json.loads((run / "retrieval" / f"{name}.json").read_text())["metrics"]
+        for direction, count in (("t2i", 80), ("i2t", 16)):
+            mine = ranks[ranks.direction == direction]
+            assert len(mine) == mine["query"].nunique() == count
+            assert metrics[direction] == {f"R@{k}": 100 * (mine["rank"] <= k).sum() / count for k in (1, 5, 10)}
+    items = (finished / "scratch/data/mini-realworldqa/test/items.jsonl").read_text().splitlines()
+    golds = {item["id"]: item["answers"] for item in map(json.loads, items)}
+    answers = (run / "retention" / "mini-realworldqa.answers.jsonl").read_text().splitlines()
+    hits = sum(answer["answer"] in golds[answer["id"]] for answer in map(json.loads, answers))
+    score = json.loads((run / "retention" / "mini-realworldqa.json").read_text())["metrics"]["score"]
+    assert score == 100 * hits / 16
+
+
+def test_a_second_call_does_nothing(finished):
+    began = time.monotonic()
+    answer = snakemake(finished, *SLICE)
+    assert answer.returncode == 0 and "Nothing to be done" in answer.stdout
+    assert time.monotonic() - began < 15
+
+
+def test_from_scratch_again_gives_the_same_bytes(finished, checkout):
+    """Same seed, same machine, another folder: every metric, rank, answer, adapter and table; hours apart."""
+    assert snakemake(checkout, *SLICE).returncode == 0
+    metrics = contents(finished, *METRICS)
+    assert len(metrics) == 2 * 2 * 3 + 1
+    assert contents(checkout, *METRICS) == metrics
+    assert contents(checkout, *TABLES) == contents(finished, *TABLES)
+    adapters = contents(finished, "scratch/runs/mini/*/*/seed1/adapter*")
+    assert contents(checkout, "scratch/runs/mini/*/*/seed1/adapter*") == adapters and len(adapters) == 3
+    for name in ("table3.tex", "gpu_hours.tex"):
+        one, two = ((folder / "paper_tables/mini" / name).read_bytes() for folder in (finished, checkout))
+        assert without_hours(one) == without_hours(two)
+
+
+def test_another_seed_gives_other_numbers(edited):
+    answer = snakemake(edited, *SLICE, "--config", "seed=2")
+    assert answer.returncode == 0, answer.stdout
+    for name in ("adapter.safetensors",):
+        one, two = (edited / f"scratch/runs/mini/mini-internvl/slq/seed{seed}" / name for seed in (1, 2))
+        assert one.read_bytes() != two.read_bytes()
+    one, two = (
+        (edited / RUNS / f"slq/seed{seed}/retrieval/mini-coco.ranks.parquet").read_bytes() for seed in (1, 2)
+    )
+    assert one != two
+
+
+RETRAINED = {"train": 1, "retrieve": 1, "retain": 1, "render_tables": 1, "compile_pdf": 1, "all": 1}
+RENDERED = {"render_tables": 1, "compile_pdf": 1, "all": 1}
+
+
+def append(path, text):
+    path.write_text(path.read_text() + text)
+
+
+def change(folder, override):
+    """Lay another configuration over the slice."""
+    path = folder / "tests" / "change.yaml"
+    path.write_text(yaml.safe_dump(override))
+    return [*SLICE, "tests/change.yaml"]
+
+
+def mini(**settings):
+    return {"presets": {"mini": settings}}
+
+
+CONFIG_EDITS = {
+    "a learning rate": (mini(tuning={"slq": {"learning_rate": 0.02}}), RETRAINED),
+    "another method's learning rate": (mini(tuning={"lora": {"learning_rate": 0.02}}), {}),
+    "a question's length": (mini(evaluation={"max_new_tokens": 4}), {"retain": 2, **RENDERED}),
+    "a retrieval set less": (mini(retrieval_sets=["mini-coco"]), {"audit": 1, "retrieve": 2, **RENDERED}),
+    "a label": ({"backbones": {"mini-internvl": {"label": "InternVL"}}}, RENDERED),
+}
+
+
+@pytest.mark.parametrize("edit", CONFIG_EDITS)
+def test_an_edit_of_the_configuration_re_runs_what_depends_on_it(edited, edit):
+    override, plan = CONFIG_EDITS[edit]
+    assert planned(edited, *change(edited, override)) == plan
+
+
+CODE_EDITS = {
+    "a comment": ("workflow/slq/training/loop.py", "\n# A remark.\n", {}),
+    "the loss": ("workflow/slq/training/loss.py", "\nEPSILON = 1e-6\n", RETRAINED),
+    "ranks": ("workflow/slq/evaluation/ranks.py", "\nMORE_KS = (50,)\n", {"retrieve": 2, "retain": 2, **RENDERED}),
+    "a template": ("paper_tables/templates/table1.tex.j2", "\n", RENDERED),
+    "the scorer's comment": ("workflow/slq/evaluation/retention.py", "\n# A remark.\n", {}),
+}
+
+
+@pytest.mark.parametrize("edit", CODE_EDITS)
+def test_an_edit_of_the_code_re_runs_its_stage(edited, edit):
+    path, text, plan = CODE_EDITS[edit]
+    append(edited / path, text)
+    assert planned(edited, *SLICE) == plan
+
+
+def test_tables_from_a_clone_of_the_results(finished, tmp_path):
+    """Results committed, cloned, without scratch: the tables are rendered for real, to the same bytes, in seconds."""
+    source = shutil.copytree(finished, tmp_path / "source", ignore=shutil.ignore_patterns("scratch", ".snakemake"))
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["add", "-A"], ["add", "-f", "results"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *command], cwd=source, check=True)
+    subprocess.run(["git", "clone", "-q", str(source), str(tmp_path / "clone")], check=True)
+    began = time.monotonic()
+    answer = snakemake(tmp_path / "clone", "tables", "--cores", "1", "--configfile", "tests/slice.yaml")
+    assert answer.returncode == 0, answer.stdout
+    assert time.monotonic() - began < 15
+    rules = set(re.findall(r"^(?:local)?rule (\w+):", answer.stdout, re.MULTILINE))
+    assert rules <= {"render_tables", "compile_pdf", "tables"}, answer.stdout
+    assert contents(tmp_path / "clone", "paper_tables/mini/*.tex") == contents(finished, "paper_tables/mini/*.tex")
+
+
+def test_a_backbone_without_weights_stops_before_any_training(edited):
+    snapshot = edited / "snapshot"
+    shutil.copytree(edited / "scratch/backbones/mini-internvl", snapshot)
+    (snapshot / "model.safetensors").unlink()
+    backbones = {"mine": {"label": "mine", "reference": "InternVL3-1B", "family": "internvl", "local": "snapshot"}}
+    override = {"backbones": backbones, **mini(backbones=["mini-internvl", "mine"], tuning={"slq": {"queries": 3}})}
+    answer = snakemake(edited, *change(edited, override))
+    assert answer.returncode == 1
+    assert "snapshot: holds config.json but no *.safetensors" in answer.stdout
+    assert not re.search(r"^rule train:", answer.stdout, re.MULTILINE)

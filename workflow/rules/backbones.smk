@@ -1,0 +1,62 @@
+# Backbones as snapshots: pre-trained here, or fetched from the hub or a folder.
+# Out: <scratch>/backbones/<backbone>, complete when its manifest.json is there.
+
+
+rule pretrain_backbone:
+    input:
+        train=lambda wildcards: manifest(config["backbones"][wildcards.backbone]["pretrain"]["set"], "train"),
+    output:
+        manifest="<scratch>/backbones/{backbone}/manifest.json",
+    log:
+        "logs/backbones/pretrain_backbone/{backbone}.log",
+    benchmark:
+        "benchmarks/backbones/pretrain_backbone/{backbone}.jsonl"
+    wildcard_constraints:
+        backbone=one_of(having("backbones", "pretrain")),
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("pretrain")
+    resources:
+        **request("pretrain"),
+    params:
+        settings=lambda wildcards: settings.pretrain_settings(config, wildcards.backbone),
+        code=settings.code_hash("world", "models"),
+        scratch=scratch_folder,
+    message:
+        "Pre-training {wildcards.backbone}"
+    shell:
+        "slq pretrain --settings {params.settings:q} --data {params.scratch}/data"
+        " --out {params.scratch}/backbones/{wildcards.backbone} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+# Local, because compute nodes often lack internet; without a code hash, because no edit is worth a second download.
+rule fetch_backbone:
+    output:
+        manifest="<scratch>/backbones/{backbone}/manifest.json",
+    log:
+        "logs/backbones/fetch_backbone/{backbone}.log",
+    benchmark:
+        "benchmarks/backbones/fetch_backbone/{backbone}.jsonl"
+    wildcard_constraints:
+        backbone=one_of(having("backbones", "hub", "local")),
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    params:
+        settings=lambda wildcards: settings.fetch_settings(config, wildcards.backbone),
+        scratch=scratch_folder,
+    message:
+        "Fetching {wildcards.backbone}"
+    shell:
+        "slq fetch --settings {params.settings:q} --out {params.scratch}/backbones/{wildcards.backbone}"
+        " 2>&1 | tee {log} >&2"
+
+
+# All that needs the network or a person's folders, on the host that has them.
+rule fetch:
+    input:
+        learning_manifests(),
+        test_manifests("retrieval"),
+        test_manifests("retention"),
+        backbone_manifests(),

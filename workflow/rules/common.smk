@@ -1,0 +1,122 @@
+# What the rules share: the checked configuration, names, paths, resources. No rules, nothing heavy: every cluster job
+# reads this file.
+import atexit
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# The package beside this Snakefile is the one that is hashed and run, whichever checkout an environment has installed.
+PACKAGES = str(Path(workflow.basedir) / "workflow")
+sys.path.insert(0, PACKAGES)
+os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
+
+from slq import settings
+from slq.config import SPLITS, chosen, load, splits
+from slq.errors import SlqError
+
+try:
+    load(config)
+except SlqError as error:
+    raise WorkflowError(str(error)) from None
+
+PRESET = chosen(config)
+SCRATCH = config["scratch"]
+TUNED = [method for method in PRESET["methods"] if method != "base"]
+RUN = "results/{preset}/{backbone}/{method}/seed{seed}"
+
+
+def one_of(names) -> str:
+    """The pattern of a wildcard that takes one of these names; without any, one that nothing matches."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def having(catalogue: str, *sources: str) -> list[str]:
+    """Names of the sets, or backbones, whose bytes come from one of these sources."""
+    return [name for name, entry in config[catalogue].items() if any(source in entry for source in sources)]
+
+
+def scratch_folder(wildcards) -> str:
+    """For commands; inputs and outputs write <scratch>. A function, as parameters that repeat a path are none of lint's."""
+    return SCRATCH
+
+
+def manifest(name: str, split: str) -> str:
+    """The file whose presence means that a split is ready."""
+    return f"<scratch>/data/{name}/{split}/manifest.json"
+
+
+def test_manifests(kind: str) -> list[str]:
+    """The test splits of the preset's retrieval or retention sets."""
+    return [manifest(name, "test") for name in PRESET[f"{kind}_sets"]]
+
+
+def learning_manifests() -> list[str]:
+    """The splits that training may see."""
+    return [manifest(PRESET["train_set"], split) for split in ("train", "val")]
+
+
+def backbone_manifests() -> list[str]:
+    """The preset's backbones."""
+    return [f"<scratch>/backbones/{name}/manifest.json" for name in PRESET["backbones"]]
+
+
+def request(stage: str) -> dict:
+    """What a job of a stage asks a cluster for; a retry asks for more memory and time, in case that was the reason.
+
+    `cpus_per_task` stands beside `threads` because Snakemake caps threads at the CPUs of the host that submits.
+    """
+    asked = PRESET["resources"][stage]
+    return {
+        "cpus_per_task": asked["cpus"],
+        "mem_mb": lambda wildcards, attempt: int(asked["mem_gb"] * 1000 * attempt),
+        "runtime": lambda wildcards, attempt: int(asked["hours"] * 60 * attempt),
+        "gpu": asked["gpus"],
+    }
+
+
+def cpus(stage: str) -> int:
+    """Cores of a job, for scheduling on this machine."""
+    return PRESET["resources"][stage]["cpus"]
+
+
+def result_files() -> list[str]:
+    """What the tables are made of, for every run that the configuration asks for."""
+    names = ["run.json"]
+    names += [f"retrieval/{name}.json" for name in PRESET["retrieval_sets"]]
+    names += [f"retention/{name}.json" for name in PRESET["retention_sets"]]
+    runs = expand(
+        RUN,
+        preset=config["preset"],
+        backbone=PRESET["backbones"],
+        method=PRESET["methods"],
+        seed=config["seed"],
+    )
+    return [f"{run}/{name}" for run in runs for name in names]
+
+
+def shown_results(wildcards) -> list[str]:
+    """The results that tables ask for: all of them, or those that exist, so that a missing run starts no other."""
+    files = result_files()
+    return files if config["cells"] == "complete" else [file for file in files if Path(file).exists()]
+
+
+def table_files() -> list[str]:
+    """The rendered tables, and one PDF of them if this machine can make one: an output cannot be optional."""
+    folder = f"paper_tables/{config['preset']}"
+    names = ["tables.tex", "cells.csv"]
+    names += [f"{table}.{kind}" for table in ("table1", "table3", "gpu_hours") for kind in ("tex", "html")]
+    names += ["tables.pdf"] if shutil.which("pdflatex") else []
+    return [f"{folder}/{name}" for name in names]
+
+
+def announce_tables() -> None:
+    """Say where the tables are, and why there is no PDF; at exit, after Snakemake's own closing lines."""
+    folder = f"paper_tables/{config['preset']}"
+    message = f"Tables: {folder} (tables.pdf, *.tex, *.html)"
+    if not shutil.which("pdflatex"):
+        message = f"Tables: {folder} (*.tex, *.html); no tables.pdf was made, because pdflatex is not on PATH"
+    atexit.register(print, message, file=sys.stderr)

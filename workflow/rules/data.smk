@@ -1,0 +1,81 @@
+# Sets in the prepared form (docs/data.md): drawn here or adopted from a folder, then audited together.
+# In: nothing, or the folders named by `supplied`. Out: <scratch>/data/<set>/<split>, results/<preset>/audit.json.
+
+
+rule draw_split:
+    output:
+        manifest="<scratch>/data/{set}/{split}/manifest.json",
+    log:
+        "logs/data/draw_split/{set}.{split}.log",
+    benchmark:
+        "benchmarks/data/draw_split/{set}.{split}.jsonl"
+    wildcard_constraints:
+        set=one_of(having("sets", "drawn")),
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("prepare")
+    resources:
+        **request("prepare"),
+    params:
+        settings=lambda wildcards: settings.draw_settings(config, wildcards.set, wildcards.split),
+        code=settings.code_hash("world"),
+        scratch=scratch_folder,
+    message:
+        "Drawing {wildcards.set}, {wildcards.split} split"
+    shell:
+        "slq draw --settings {params.settings:q} --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
+        " 2>&1 | tee {log} >&2"
+
+
+# The folder is a parameter and no input: a clone with results but without data must still render its tables.
+rule adopt_split:
+    output:
+        manifest="<scratch>/data/{set}/{split}/manifest.json",
+    log:
+        "logs/data/adopt_split/{set}.{split}.log",
+    benchmark:
+        "benchmarks/data/adopt_split/{set}.{split}.jsonl"
+    wildcard_constraints:
+        set=one_of(having("sets", "supplied")),
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    params:
+        kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
+        source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
+        scratch=scratch_folder,
+    message:
+        "Adopting {wildcards.set}, {wildcards.split} split, from {params.source}"
+    shell:
+        "slq adopt --set {wildcards.set} --split {wildcards.split} --kind {params.kind} --from {params.source:q}"
+        " --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
+        " 2>&1 | tee {log} >&2"
+
+
+# Backbones are inputs so that a bad one stops here, before anything has been trained on another.
+rule audit:
+    input:
+        learning=learning_manifests(),
+        retrieval=test_manifests("retrieval"),
+        retention=test_manifests("retention"),
+        backbones=backbone_manifests(),
+    output:
+        audit="results/{preset}/audit.json",
+    log:
+        "logs/{preset}/audit.log",
+    benchmark:
+        "benchmarks/{preset}/audit.jsonl"
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("prepare")
+    resources:
+        **request("prepare"),
+    params:
+        settings=settings.audit_settings(config),
+        code=settings.code_hash("data"),
+        scratch=scratch_folder,
+    message:
+        "Auditing the sets of {wildcards.preset}"
+    shell:
+        "slq audit --settings {params.settings:q} --data {params.scratch}/data --out {output.audit}"
+        " 2>&1 | tee {log} >&2"

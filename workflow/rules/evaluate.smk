@@ -1,0 +1,75 @@
+# A run's metrics on the test splits: retrieval for Tables 1 and 3, retention for Table 3. One job per run and kind:
+# loading a backbone costs more than evaluating one more set.
+# In: a run's weights, its backbone, test splits. Out: metrics, and the ranks or answers behind them, in results/.
+
+
+rule retrieve:
+    input:
+        adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
+        backbone="<scratch>/backbones/{backbone}/manifest.json",
+        data=test_manifests("retrieval"),
+    output:
+        metrics=expand(f"{RUN}/retrieval/{{set}}.json", set=PRESET["retrieval_sets"], allow_missing=True),
+        ranks=expand(f"{RUN}/retrieval/{{set}}.ranks.parquet", set=PRESET["retrieval_sets"], allow_missing=True),
+        events="results/{preset}/{backbone}/{method}/seed{seed}/events/retrieve.jsonl",
+    log:
+        "logs/{preset}/retrieve/{backbone}.{method}.seed{seed}.log",
+    benchmark:
+        "benchmarks/{preset}/retrieve/{backbone}.{method}.seed{seed}.jsonl"
+    wildcard_constraints:
+        method=one_of(PRESET["methods"]),
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("evaluate")
+    resources:
+        **request("evaluate"),
+    params:
+        settings=lambda wildcards: settings.retrieve_settings(config, wildcards.backbone),
+        code=settings.code_hash("evaluation", "models", "data"),
+        scratch=scratch_folder,
+    message:
+        "Retrieving with {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
+    shell:
+        "slq retrieve --settings {params.settings:q}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone}"
+        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
+        " --data {params.scratch}/data"
+        " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/retrieval"
+        " --events {output.events} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule retain:
+    input:
+        adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
+        backbone="<scratch>/backbones/{backbone}/manifest.json",
+        data=test_manifests("retention"),
+    output:
+        metrics=expand(f"{RUN}/retention/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
+        answers=expand(f"{RUN}/retention/{{set}}.answers.jsonl", set=PRESET["retention_sets"], allow_missing=True),
+        events="results/{preset}/{backbone}/{method}/seed{seed}/events/retain.jsonl",
+    log:
+        "logs/{preset}/retain/{backbone}.{method}.seed{seed}.log",
+    benchmark:
+        "benchmarks/{preset}/retain/{backbone}.{method}.seed{seed}.jsonl"
+    wildcard_constraints:
+        method=one_of(PRESET["methods"]),
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("evaluate")
+    resources:
+        **request("evaluate"),
+    params:
+        settings=lambda wildcards: settings.retain_settings(config, wildcards.backbone),
+        code=settings.code_hash("evaluation", "models", "data"),
+        scratch=scratch_folder,
+    message:
+        "Asking {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
+    shell:
+        "slq retain --settings {params.settings:q}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone}"
+        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
+        " --data {params.scratch}/data"
+        " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/retention"
+        " --events {output.events} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"

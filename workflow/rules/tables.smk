@@ -1,0 +1,55 @@
+# Tables 1 and 3 and the GPU hours, from results/ alone: a clone that holds results renders them and trains nothing.
+# In: results/<preset>, the paper's values, the templates. Out: paper_tables/<preset>.
+
+
+rule render_tables:
+    input:
+        results=shown_results,
+        reference=sorted(Path("paper_tables/reference").glob("*.csv")),
+        templates=sorted(Path("paper_tables/templates").glob("*.j2")),
+    output:
+        tables=multiext("paper_tables/{preset}/table1", ".tex", ".html"),
+        retention=multiext("paper_tables/{preset}/table3", ".tex", ".html"),
+        hours=multiext("paper_tables/{preset}/gpu_hours", ".tex", ".html"),
+        document="paper_tables/{preset}/tables.tex",
+        cells="paper_tables/{preset}/cells.csv",
+    log:
+        "logs/{preset}/render_tables.log",
+    benchmark:
+        "benchmarks/{preset}/render_tables.jsonl"
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    params:
+        layout=settings.layout(config),
+        code=settings.code_hash("reporting", "accounting"),
+    message:
+        "Rendering the tables of {wildcards.preset}"
+    shell:
+        "slq tables --layout {params.layout:q} --results results --reference paper_tables/reference"
+        " --templates paper_tables/templates --out paper_tables/{wildcards.preset}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule compile_pdf:
+    input:
+        document="paper_tables/{preset}/tables.tex",
+        parts=expand("paper_tables/{{preset}}/{table}.tex", table=["table1", "table3", "gpu_hours"]),
+    output:
+        pdf="paper_tables/{preset}/tables.pdf",
+    log:
+        "logs/{preset}/compile_pdf.log",
+    benchmark:
+        "benchmarks/{preset}/compile_pdf.jsonl"
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    message:
+        "Compiling {output.pdf}"
+    shell:
+        "slq pdf --tex {input.document} --pdf {output.pdf} 2>&1 | tee {log} >&2"
+
+
+rule tables:
+    input:
+        table_files(),

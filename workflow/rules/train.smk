@@ -1,0 +1,69 @@
+# One run: a backbone, a method, a seed. `base` trains nothing and is registered as a run like the others.
+# In: a backbone, the train and val splits; never a test split. Out: <scratch>/runs/... (weights), results/.../run.json.
+# The audit is ancient: it must have passed once, and a newer one does not make trained weights wrong.
+
+
+rule register_base:
+    input:
+        backbone="<scratch>/backbones/{backbone}/manifest.json",
+        audit=ancient("results/{preset}/audit.json"),
+    output:
+        adapter="<scratch>/runs/{preset}/{backbone}/base/seed{seed}/adapter.json",
+        run="results/{preset}/{backbone}/base/seed{seed}/run.json",
+    log:
+        "logs/{preset}/register_base/{backbone}.seed{seed}.log",
+    benchmark:
+        "benchmarks/{preset}/register_base/{backbone}.seed{seed}.jsonl"
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("prepare")
+    resources:
+        **request("prepare"),
+    params:
+        settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, "base"),
+        code=settings.code_hash("training", "models", "data"),
+        scratch=scratch_folder,
+    message:
+        "Registering {wildcards.backbone} as it is"
+    shell:
+        "slq base --settings {params.settings:q} --seed {wildcards.seed}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone}"
+        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/base/seed{wildcards.seed}"
+        " --run {output.run} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule train:
+    input:
+        backbone="<scratch>/backbones/{backbone}/manifest.json",
+        data=learning_manifests(),
+        audit=ancient("results/{preset}/audit.json"),
+    output:
+        adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
+        run="results/{preset}/{backbone}/{method}/seed{seed}/run.json",
+        events="results/{preset}/{backbone}/{method}/seed{seed}/events/train.jsonl",
+    log:
+        "logs/{preset}/train/{backbone}.{method}.seed{seed}.log",
+    benchmark:
+        "benchmarks/{preset}/train/{backbone}.{method}.seed{seed}.jsonl"
+    wildcard_constraints:
+        method=one_of(TUNED),
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("train")
+    resources:
+        **request("train"),
+    params:
+        settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, wildcards.method),
+        train_set=PRESET["train_set"],
+        code=settings.code_hash("training", "models", "data"),
+        scratch=scratch_folder,
+    message:
+        "Training {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
+    shell:
+        "slq train --settings {params.settings:q} --seed {wildcards.seed}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-set {params.train_set}"
+        " --work {params.scratch}/work"
+        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
+        " --run {output.run} --events {output.events} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"

@@ -1,0 +1,45 @@
+"""Device hours of one run, counted from its `run.json` (docs/results.md)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from slq.errors import SlqError
+
+
+def device_hours(run: Mapping[str, Any]) -> float:
+    """Hours of the training spans times the number of devices: the headline, set beside the paper's GPU hours.
+
+    Convention: only synchronised training time counts. Initialisation, staging, evaluation on the val split and saving
+    are left out here and stand in `total_hours`. A device is one GPU or, without GPUs, one CPU thread; hours of
+    different devices are different units. The paper does not say what its hours include.
+
+    Raises:
+        SlqError: the run lacks its training span or its device.
+    """
+    return _span(run, "train") * _devices(run) / 3600
+
+
+def total_hours(run: Mapping[str, Any]) -> float:
+    """Hours of all spans (init, staging, train, eval, save) times the number of devices; see `device_hours`."""
+    spans = run.get("spans")
+    if not isinstance(spans, Mapping):
+        raise SlqError("run.json: spans is missing; expected seconds by kind")
+    return sum(_span(run, kind) for kind in spans) * _devices(run) / 3600
+
+
+def _span(run: Mapping[str, Any], kind: str) -> float:
+    spans = run.get("spans")
+    seconds = spans.get(kind) if isinstance(spans, Mapping) else None
+    return _at_least(seconds, 0, f"spans.{kind}", "seconds")
+
+
+def _devices(run: Mapping[str, Any]) -> float:
+    device = run.get("device")
+    count = device.get("count") if isinstance(device, Mapping) else None
+    return _at_least(count, 1, "device.count", "the number of GPUs or CPU threads")
+
+
+def _at_least(value: Any, least: float, key: str, expected: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise SlqError(f"run.json: {key} is {value!r}; expected {expected}, at least {least:g}")
+    return value

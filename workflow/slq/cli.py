@@ -1,0 +1,180 @@
+"""`slq`: one subcommand per rule of the workflow. Every path and setting comes from the rule."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from slq.errors import SlqError
+
+# Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
+
+
+def draw(args: argparse.Namespace) -> None:
+    from slq.world.sets import draw_split
+
+    draw_split(args.settings, args.out)
+
+
+def adopt(args: argparse.Namespace) -> None:
+    from slq.data.adopt import adopt_split
+
+    adopt_split(args.set, args.split, args.kind, args.source, args.out)
+
+
+def fetch(args: argparse.Namespace) -> None:
+    from slq.data.snapshots import fetch_snapshot
+
+    fetch_snapshot(args.settings, args.out)
+
+
+def audit(args: argparse.Namespace) -> None:
+    from slq.data.audit import audit as check
+    from slq.files import write_json
+
+    write_json(args.out, check(args.data, **args.settings))
+
+
+def pretrain(args: argparse.Namespace) -> None:
+    from slq.world.backbones import pretrain as train_from_scratch
+
+    train_from_scratch(args.settings, args.data, args.out)
+
+
+def base(args: argparse.Namespace) -> None:
+    from slq.training.run import register_base
+
+    register_base(args.settings, args.seed, args.backbone, args.adapter, args.run)
+
+
+def train(args: argparse.Namespace) -> None:
+    from slq.evaluation.ranks import recalls
+    from slq.evaluation.run import rank_split
+    from slq.training.run import run_training
+
+    def validate(retriever: Any, backbone: Any, split: Any) -> dict[str, dict[str, float]]:
+        batch_size = args.settings["training"]["micro_batch"]
+        ranks = rank_split(retriever, backbone, split, args.settings["prompt"], batch_size)
+        return {direction: recalls(values) for direction, values in ranks.items()}
+
+    run_training(
+        args.settings,
+        args.seed,
+        args.backbone,
+        args.data,
+        args.train_set,
+        args.work,
+        args.adapter,
+        args.run,
+        args.events,
+        validate,
+    )
+
+
+def retrieve(args: argparse.Namespace) -> None:
+    from slq.evaluation.run import retrieve as evaluate
+
+    evaluate(args.settings, args.backbone, args.adapter, args.data, args.out, args.events)
+
+
+def retain(args: argparse.Namespace) -> None:
+    from slq.evaluation.run import retain as evaluate
+
+    evaluate(args.settings, args.backbone, args.adapter, args.data, args.out, args.events)
+
+
+def tables(args: argparse.Namespace) -> None:
+    from slq.reporting.tables import render
+
+    render(args.layout, args.results, args.reference, args.templates, args.out)
+
+
+def pdf(args: argparse.Namespace) -> None:
+    from slq.reporting.pdf import compile_pdf
+
+    compile_pdf(args.tex, args.pdf)
+
+
+PATH = {"type": Path, "required": True}
+JSON = {"type": json.loads, "required": True}
+WHOLE = {"type": int, "required": True}
+TEXT = {"required": True}
+RUN = {"--settings": JSON, "--seed": WHOLE, "--backbone": PATH, "--adapter": PATH, "--run": PATH, "--threads": WHOLE}
+EVALUATE = {
+    **{"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--data": PATH, "--out": PATH},
+    **{"--events": PATH, "--threads": WHOLE},
+}
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, dict[str, Any]]]] = {
+    "draw": (draw, "draw a split of the mini world", {"--settings": JSON, "--out": PATH}),
+    "adopt": (
+        adopt,
+        "check a supplied split and write its manifest",
+        {"--set": TEXT, "--split": TEXT, "--kind": TEXT, "--from": PATH | {"dest": "source"}, "--out": PATH},
+    ),
+    "fetch": (fetch, "bring a backbone's snapshot", {"--settings": JSON, "--out": PATH}),
+    "audit": (
+        audit,
+        "check that training and test sets are apart",
+        {"--settings": JSON, "--data": PATH, "--out": PATH},
+    ),
+    "pretrain": (
+        pretrain,
+        "train a mini backbone from scratch",
+        {"--settings": JSON, "--data": PATH, "--out": PATH, "--threads": WHOLE},
+    ),
+    "base": (base, "record the untouched backbone as a run", RUN),
+    "train": (
+        train,
+        "train a run",
+        {**RUN, "--data": PATH, "--train-set": TEXT, "--work": PATH, "--events": PATH},
+    ),
+    "retrieve": (retrieve, "evaluate a run on the retrieval sets", EVALUATE),
+    "retain": (retain, "evaluate a run on the retention sets", EVALUATE),
+    "tables": (
+        tables,
+        "render the tables from results alone",
+        {"--layout": JSON, "--results": PATH, "--reference": PATH, "--templates": PATH, "--out": PATH},
+    ),
+    "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
+}
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Arguments of one subcommand."""
+    parser = argparse.ArgumentParser(prog="slq", description=__doc__)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (function, text, options) in COMMANDS.items():
+        command = subparsers.add_parser(name, help=text, description=text)
+        command.set_defaults(function=function)
+        for flag, how in options.items():
+            command.add_argument(flag, **how)
+    return parser.parse_args(argv)
+
+
+def quiet_libraries(threads: int | None) -> None:
+    """Say how many threads torch may use before it is imported, and keep libraries off the network and the log."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        os.environ["MKL_NUM_THREADS"] = str(threads)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point: 0, or 1 after one message on standard error."""
+    args = parse(argv)
+    quiet_libraries(getattr(args, "threads", None))
+    try:
+        args.function(args)
+    except SlqError as error:
+        print(f"slq: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""The configuration: checked once, before anything runs, with one message for the first fault.
+
+Snakemake imports this module whenever it reads the Snakefile, in every cluster job too: nothing heavy may enter here.
+"""
+
+import difflib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+from slq.errors import SlqError
+
+Config = dict[str, Any]
+
+PACKAGE = Path(__file__).parent
+SCHEMA = PACKAGE.parent / "schemas" / "config.schema.yaml"
+SPLITS = ("train", "val", "test")
+SCENES = 36 * 35 * 2  # of the drawn world: ordered pairs of its 36 different things, in two directions
+TYPES = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "object": "a mapping",
+    "string": "text",
+}
+
+
+def load(raw: Config) -> Config:
+    """The configuration itself if it is sound, all presets and the whole catalogue, not only what the preset uses.
+
+    Raises:
+        SlqError: the first fault, by its full key, with what was expected and what was found.
+    """
+    _check_schema(raw)
+    _one_of("preset", raw["preset"], raw["presets"], "presets")
+    for name, backbone in raw["backbones"].items():
+        _check_backbone(f"backbones.{name}", backbone, raw["sets"])
+    for name, entry in raw["sets"].items():
+        _exactly_one(f"sets.{name}", entry, ("drawn", "supplied"))
+    _check_scenes(raw["sets"])
+    for name, preset in raw["presets"].items():
+        _check_preset(f"presets.{name}", preset, raw)
+    return raw
+
+
+def chosen(config: Config) -> Config:
+    """The settings of the preset that runs."""
+    preset: Config = config["presets"][config["preset"]]
+    return preset
+
+
+def splits(entry: Config) -> tuple[str, ...]:
+    """The splits that a set may have; a supplied set is taken to have all of them until `slq adopt` looks."""
+    return tuple(split for split in SPLITS if split in entry["drawn"]["scenes"]) if "drawn" in entry else SPLITS
+
+
+# ---- what the schema says --------------------------------------------------------------------------------------------
+
+
+def _check_schema(raw: Config) -> None:
+    validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    # A misspelt key also leaves the right one missing: the misspelling is the message that helps.
+    errors = sorted(validator.iter_errors(raw), key=lambda error: error.validator != "additionalProperties")
+    if errors:
+        raise SlqError(f"config: {_message(errors[0])}")
+
+
+def _message(error: ValidationError) -> str:
+    """One sentence for a violation of the schema."""
+    key = _key(error.absolute_path)
+    limit: Any = error.validator_value
+    match error.validator:
+        case "additionalProperties":
+            known = list(error.schema["properties"])
+            unknown = next(name for name in error.instance if name not in known)
+            return f"{_key([*error.absolute_path, unknown])} is not a key here; {_hint(unknown, known, 'keys')}"
+        case "required":
+            missing = next(name for name in limit if name not in error.instance)
+            return f"{_key([*error.absolute_path, missing])} is missing"
+        case "enum":
+            return f"{key} is {_found(error.instance)}; {_hint(error.instance, limit, 'expected')}"
+        case "type":
+            return f"{key} is {_found(error.instance)}; expected {TYPES[limit]}{_exponent(error.instance, limit)}"
+        case "uniqueItems":
+            return f"{key} names something twice"
+        case "minItems" | "minLength" | "minProperties":
+            return f"{key} is too short; expected at least {limit}"
+    expected = {
+        "minimum": f"at least {limit}",
+        "exclusiveMinimum": f"more than {limit}",
+        "exclusiveMaximum": f"less than {limit}",
+        "pattern": f"something like {limit}",
+    }.get(str(error.validator), error.schema.get("description", error.message))
+    return f"{key} is {_found(error.instance)}; expected {expected}"
+
+
+def _key(path: Collection[str | int]) -> str:
+    """`presets.mini.methods[1]`, or `the file` for the whole of it."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".") or "the file"
+
+
+def _found(value: Any) -> str:
+    """A value as a person wrote it; containers by their kind."""
+    if value is None:
+        return "empty"
+    if isinstance(value, dict | list):
+        return TYPES["object" if isinstance(value, dict) else "array"]
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _exponent(value: Any, expected: str) -> str:
+    """YAML 1.1 wants a dot in a number with an exponent."""
+    if expected not in ("number", "integer") or not isinstance(value, str):
+        return ""
+    try:
+        return f" (YAML reads {value} as text; write {float(value)!r} with a dot, e.g. 1.0e-5)"
+    except ValueError:
+        return ""
+
+
+def _hint(name: Any, known: Collection[Any], title: str) -> str:
+    """The nearest known name, else all of them."""
+    near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
+    return f"did you mean '{near[0]}'?" if near else f"{title}: {', '.join(str(one) for one in known)}"
+
+
+# ---- what one key demands of another ---------------------------------------------------------------------------------
+
+
+def _one_of(key: str, name: str, known: Collection[str], where: str) -> None:
+    if name not in known:
+        raise SlqError(f"config: {key} is '{name}', which is not under {where}; {_hint(name, known, 'there are')}")
+
+
+def _exactly_one(key: str, entry: Config, sources: tuple[str, ...]) -> None:
+    given = [source for source in sources if source in entry]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        raise SlqError(f"config: {key} must have exactly one of {', '.join(sources)}; found {found}")
+
+
+def _check_backbone(key: str, backbone: Config, sets: Config) -> None:
+    """One source of weights; an adapter of the family; scenes to learn from if it is made here."""
+    _exactly_one(key, backbone, ("pretrain", "hub", "local"))
+    families = [path.stem for path in sorted((PACKAGE / "models" / "families").glob("[!_]*.py"))]
+    _one_of(f"{key}.family", backbone["family"], families, "workflow/slq/models/families")
+    if "pretrain" in backbone:
+        name = backbone["pretrain"]["set"]
+        _check_set(f"{key}.pretrain.set", name, sets, "retrieval", ("train",))
+        if "drawn" not in sets[name]:
+            raise SlqError(f"config: {key}.pretrain.set is '{name}'; expected a drawn set, whose scenes are known")
+
+
+def _check_set(key: str, name: str, sets: Config, kind: str, needed: tuple[str, ...]) -> None:
+    _one_of(key, name, sets, "sets")
+    entry = sets[name]
+    if entry["kind"] != kind:
+        raise SlqError(f"config: {key} is '{name}', a {entry['kind']} set; expected a {kind} set")
+    for split in needed:
+        if split not in splits(entry):
+            raise SlqError(f"config: {key} is '{name}', which has no split '{split}' (sets.{name}.drawn.scenes)")
+
+
+def _check_scenes(sets: Config) -> None:
+    """Drawn splits are disjoint slices of all scenes, so together they cannot hold more than there are."""
+    drawn = sum(sum(entry["drawn"]["scenes"].values()) for entry in sets.values() if "drawn" in entry)
+    if drawn > SCENES:
+        raise SlqError(f"config: the drawn sets ask for {drawn} scenes (sets.*.drawn.scenes); there are {SCENES}")
+
+
+def _check_preset(key: str, preset: Config, config: Config) -> None:
+    """Everything that the preset names exists, is of the right kind and has the splits that will be read."""
+    for place, name in _enumerated(f"{key}.backbones", preset["backbones"]):
+        _one_of(place, name, config["backbones"], "backbones")
+    for method in preset["methods"]:
+        if method != "base" and method not in preset["tuning"]:
+            raise SlqError(f"config: {key}.tuning.{method} is missing; {key}.methods asks for {method}")
+    _check_set(f"{key}.train_set", preset["train_set"], config["sets"], "retrieval", ("train", "val"))
+    for kind in ("retrieval", "retention"):
+        for place, name in _enumerated(f"{key}.{kind}_sets", preset[f"{kind}_sets"]):
+            _check_set(place, name, config["sets"], kind, ("test",))
+
+
+def _enumerated(key: str, names: list[str]) -> Iterator[tuple[str, str]]:
+    return ((f"{key}[{number}]", name) for number, name in enumerate(names))

@@ -1,0 +1,20 @@
+"""A set that a person supplies: checked, hashed, and referred to where it lies."""
+
+from pathlib import Path
+
+from slq.data.audit import check_images, check_items
+from slq.data.prepared import read_items, write_split
+
+
+def adopt_split(name: str, split: str, kind: str, source: Path, out: Path) -> None:
+    """Read `<source>/<split>/items.jsonl`, check every item and image, and write the prepared form into `out`.
+
+    Raises:
+        SlqError: the first fault found, by file and line or id.
+    """
+    folder = source / split
+    items = read_items(folder / "items.jsonl", kind)
+    check_items(folder, items)
+    check_images(folder, items)
+    out.mkdir(parents=True, exist_ok=True)
+    write_split(out, name, split, kind, items, root=folder)

@@ -1,0 +1,115 @@
+"""The prepared form of a split (docs/data.md): written once, read by training and evaluation."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from slq.errors import SlqError
+from slq.files import read_json, sha256, write_json, write_text
+
+SCHEMA = 1
+FIELDS = {
+    "retrieval": {"id": str, "image": str, "captions": list},
+    "retention": {"id": str, "images": list, "question": str, "options": list, "answers": list, "type": str},
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split in memory: its items in evaluation order, the folder that their paths start from, its identity."""
+
+    name: str
+    items: list[dict[str, Any]]
+    root: Path
+    sha256: str
+
+    def open(self, path: str) -> Image.Image:
+        """An image of the split as RGB."""
+        return open_image(self.root / path)
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode an image completely, as RGB.
+
+    Raises:
+        SlqError: it is missing, truncated, or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SlqError(f"{path}: not a readable image ({error}); fetch or draw the set again") from error
+
+
+def write_split(
+    out: Path, name: str, split: str, kind: str, items: Sequence[dict[str, Any]], root: Path | None = None
+) -> None:
+    """Write items.jsonl and, last, the manifest with the hash of every file.
+
+    `root`: where the items' image paths start, if not in `out` itself (a supplied set is referred to where it lies).
+    """
+    write_text(out / "items.jsonl", "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
+    base = root or out
+    files = {path: sha256(base / path) for item in items for path in image_paths(item)}
+    identity = hashlib.sha256(sha256(out / "items.jsonl").encode())
+    for path, digest in sorted(files.items()):
+        identity.update(f"{path} {digest}".encode())
+    manifest: dict[str, Any] = {
+        "schema": SCHEMA,
+        "set": name,
+        "split": split,
+        "kind": kind,
+        "root": str(root.resolve()) if root else ".",
+        "items": len(items),
+        "sha256": identity.hexdigest(),
+        "files": files,
+    }
+    if kind == "retrieval":
+        manifest["captions"] = sum(len(item["captions"]) for item in items)
+    write_json(out / "manifest.json", manifest)
+
+
+def image_paths(item: dict[str, Any]) -> list[str]:
+    """The images of an item of either kind."""
+    return item["images"] if "images" in item else [item["image"]]
+
+
+def read_split(data: Path, name: str, split: str) -> Split:
+    """Read a split that has its manifest.
+
+    Raises:
+        SlqError: there is no manifest, or it is of another schema.
+    """
+    folder = data / name / split
+    manifest = read_json(folder / "manifest.json")
+    if manifest.get("schema") != SCHEMA:
+        raise SlqError(f"{folder}/manifest.json: schema {manifest.get('schema')}, expected {SCHEMA}; prepare it again")
+    return Split(name, read_items(folder / "items.jsonl", manifest["kind"]), folder / manifest["root"], manifest["sha256"])
+
+
+def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
+    """Parse a JSONL of items and check the fields of its kind.
+
+    Raises:
+        SlqError: names the file, the line, the field, and what was expected.
+    """
+    if not path.is_file():
+        raise SlqError(f"{path}: not found; docs/data.md describes the form of a set")
+    items = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            item = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SlqError(f"{path}:{number}: not a JSON object ({error})") from error
+        for field, type_ in FIELDS[kind].items():
+            if not isinstance(item.get(field), type_):
+                raise SlqError(f"{path}:{number}: '{field}' must be a {type_.__name__}, found {item.get(field)!r}")
+        items.append(item)
+    if not items:
+        raise SlqError(f"{path}: holds no items")
+    return items

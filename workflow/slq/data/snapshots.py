@@ -1,0 +1,66 @@
+"""Backbone snapshots: fetched from a hub or adopted from a folder, proved complete, identified by a manifest."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from slq.errors import SlqError
+from slq.files import read_json, sha256, write_json
+
+SCHEMA = 1
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]  # never pickles, never code
+
+
+def write_manifest(folder: Path, source: dict[str, Any]) -> None:
+    """Write manifest.json with the sha256 of every file: its presence means that the snapshot is complete."""
+    files = {
+        str(path.relative_to(folder)): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "manifest.json" and ".cache" not in path.parts
+    }
+    identity = hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in files.items()).encode())
+    write_json(
+        folder / "manifest.json",
+        {"schema": SCHEMA, "source": source, "sha256": identity.hexdigest(), "files": files},
+    )
+
+
+def identity(folder: Path) -> str:
+    """sha256 of a snapshot, from its manifest."""
+    return read_json(folder / "manifest.json")["sha256"]
+
+
+def fetch_snapshot(settings: dict[str, Any], out: Path) -> None:
+    """Bring a backbone's snapshot into `out`: from `hub` (repository, revision) or from a `local` folder.
+
+    Raises:
+        SlqError: the hub cannot be reached or has no such revision; the folder is no snapshot with weights.
+    """
+    from slq.models.backbone import require_weights
+
+    out.mkdir(parents=True, exist_ok=True)
+    if "local" in settings:
+        folder = Path(settings["local"])
+        if not folder.is_dir():
+            raise SlqError(f"{folder}: backbone {settings['backbone']} has its snapshot there, but there is no such folder")
+        require_weights(folder)
+        shutil.copytree(folder, out, dirs_exist_ok=True)
+        source = {"local": str(folder)}
+    else:
+        source = download(settings["hub"]["repository"], settings["hub"]["revision"], out)
+        require_weights(out)
+    write_manifest(out, source)
+
+
+def download(repository: str, revision: str, out: Path) -> dict[str, str]:
+    """Download a snapshot's wanted files and return where exactly they came from."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        commit = HfApi().model_info(repository, revision=revision).sha
+        snapshot_download(repository, revision=commit, allow_patterns=WANTED, local_dir=out)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise SlqError(f"{repository}@{revision}: could not be fetched ({error}); check the network, or log in") from error
+    return {"repository": repository, "revision": revision, "commit": str(commit)}

@@ -1,0 +1,5 @@
+"""The one exception that the command line prints as a message and turns into a non-zero exit status."""
+
+
+class SlqError(Exception):
+    """Something that a person can put right: names the file or key, what was expected and what to do."""

@@ -1,0 +1,1 @@
+"""What a run is worth: retrieval by ranks, retention by answers."""

@@ -1,0 +1,80 @@
+"""Small files: written completely or not at all, read with errors that name the file."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from slq.errors import SlqError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write under a temporary name beside `path`, flush to the disk, rename.
+
+    Raises:
+        SlqError: the file cannot be written, e.g. because the disk is full; an earlier `path` is then untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8 text, line ends as given."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """Write JSON that a person can diff: sorted keys, two-space indent, a newline at the end.
+
+    Raises:
+        SlqError: `obj` holds NaN or an infinity, which JSON cannot say, or the file cannot be written.
+    """
+    try:
+        text = json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise SlqError(f"{path}: not written: {error}") from error
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        SlqError: the file is missing, unreadable, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SlqError(f"{path}: not valid JSON ({error}); delete it and make it again") from error
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        SlqError: the file is missing or unreadable.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def digest(content: Any) -> str:
+    """sha256 of a JSON-like value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,60 @@
+"""What a backbone family must say about itself; everything else is shared."""
+
+import importlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One processed image: the tensors that the family's forward takes, and the image tokens it occupies."""
+
+    tensors: dict[str, Tensor]
+    tokens: int
+
+
+class Family(ABC):
+    """Adapter of a backbone family: image processing, image-token expansion, positions."""
+
+    placeholder: str  # what the chat template writes for an image
+
+    def __init__(self, config: Any, image_processor: Any) -> None:
+        self.config = config
+        self.image_processor = image_processor
+
+    @abstractmethod
+    def process(self, image: Image.Image) -> Pixels:
+        """Tensors of one RGB image; each is concatenated along its first axis in a batch."""
+
+    @abstractmethod
+    def expand(self, tokens: int) -> str:
+        """Text that replaces the placeholder of an image of so many tokens."""
+
+    @abstractmethod
+    def positions(self, model: torch.nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        """Position ids of a left-padded batch, (B, L) or (axes, B, L), as the family's own full forward has them."""
+
+    def extra_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
+        """What else the family's forward and generation want to know about the tokens."""
+        return {}
+
+    @staticmethod
+    def text_positions(attention_mask: Tensor) -> Tensor:
+        """Plain positions (B, L) that count a row's own tokens; padding gets 0 and is never attended to."""
+        return (attention_mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def load_family(name: str, config: Any, image_processor: Any) -> Family:
+    """The adapter in `slq/models/families/<name>.py`: the one subclass of Family that it defines."""
+    module = importlib.import_module(f"slq.models.families.{name}")
+    (adapter,) = [
+        item
+        for item in vars(module).values()
+        if isinstance(item, type) and issubclass(item, Family) and item.__module__ == module.__name__
+    ]
+    return adapter(config, image_processor)

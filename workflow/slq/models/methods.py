@@ -1,0 +1,81 @@
+"""The four methods: what of a backbone is trained, how it is read out, what is saved and loaded again."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from slq.errors import SlqError
+from slq.files import read_json, write_json
+from slq.models.backbone import Backbone
+from slq.models.retriever import LastTokenRetriever, QueryRetriever, initial_queries
+
+SCHEMA = 1
+# q, k, v, o, gate, up, down of every layer of the language model and of nothing else. With rank 8 this gives the paper's
+# 4.4M / 8.7M / 16.5M / 20.2M exactly (facts: slq_paper 5.3).
+LORA_TARGETS = r".*language_model\.layers\.\d+\..*\.(q|k|v|o|gate|up|down)_proj"
+
+
+def begin(method: str, backbone: Backbone, tuning: dict[str, Any], seed: int) -> QueryRetriever | LastTokenRetriever:
+    """A retriever ready to train: only the method's parameters require gradients.
+
+    `tuning` is the method's entry in config.yaml. The vision tower, projector and LM head are frozen for every method.
+    """
+    backbone.model.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    if method == "slq":
+        return QueryRetriever(
+            backbone, initial_queries(tuning["queries"], backbone.width, tuning["init"], generator)
+        )
+    if method == "full_ft":
+        backbone.inner.language_model.requires_grad_(True)
+    elif method == "lora":
+        torch.manual_seed(seed)
+        config = LoraConfig(
+            r=tuning["rank"], lora_alpha=tuning["alpha"], lora_dropout=tuning["dropout"], target_modules=LORA_TARGETS
+        )
+        backbone.model = get_peft_model(backbone.model, config).base_model.model
+    return LastTokenRetriever(backbone)
+
+
+def save(method: str, retriever: QueryRetriever | LastTokenRetriever, temperature: float, folder: Path, facts: dict[str, Any]) -> None:
+    """Save what the method trained into `folder`; adapter.json is written last and says what it is.
+
+    `facts` (backbone's identity, settings) are stored beside it and checked when it is loaded.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trained_tensors(retriever)}
+    if tensors:
+        save_file(tensors, folder / "adapter.safetensors", metadata={"format": "pt"})
+    write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **facts})
+
+
+def trained_tensors(retriever: QueryRetriever | LastTokenRetriever) -> list[tuple[str, torch.Tensor]]:
+    """Names and values of everything that receives gradients."""
+    module: nn.Module = retriever.backbone.model if isinstance(retriever, LastTokenRetriever) else retriever
+    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+
+
+def load(backbone: Backbone, folder: Path, backbone_sha256: str) -> QueryRetriever | LastTokenRetriever:
+    """A retriever as `save` left it, on a freshly loaded backbone.
+
+    Raises:
+        SlqError: the adapter was trained on another backbone, or its tensors do not match the method's.
+    """
+    adapter = read_json(folder / "adapter.json")
+    if adapter["backbone_sha256"] != backbone_sha256:
+        raise SlqError(f"{folder}: trained on another backbone ({adapter['backbone_sha256'][:12]}); train it again")
+    retriever = begin(adapter["method"], backbone, adapter["tuning"], seed=0)
+    expected = dict(trained_tensors(retriever))
+    if expected:
+        tensors = load_file(folder / "adapter.safetensors")
+        if tensors.keys() != expected.keys():
+            odd = sorted(tensors.keys() ^ expected.keys())
+            raise SlqError(f"{folder}/adapter.safetensors: missing or unexpected tensors {odd[:3]}; train it again")
+        with torch.no_grad():
+            for name, parameter in expected.items():
+                parameter.copy_(tensors[name])
+    return retriever

@@ -1,0 +1,78 @@
+"""The prefix: prompt and content tokens of a batch, left-padded, with explicit positions."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slq.models.backbone import Backbone
+from slq.models.family import Pixels
+
+Part = str | Pixels
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One message as token ids, with the images that its image tokens stand for."""
+
+    ids: list[int]
+    images: tuple[Pixels, ...]
+
+
+def message(content: Part, instruction: str) -> tuple[Part, ...]:
+    """Content of a user turn, with the instruction after it if there is one (`prompt` in config.yaml)."""
+    return (content, instruction) if instruction else (content,)
+
+
+def encode(backbone: Backbone, parts: tuple[Part, ...]) -> Encoded:
+    """Render a user turn of texts and images in the backbone's chat template, up to where the answer would begin."""
+    content = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in parts]
+    text = backbone.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    images = tuple(part for part in parts if isinstance(part, Pixels))
+    pieces = text.split(backbone.family.placeholder)
+    if len(pieces) != len(images) + 1:
+        raise ValueError(f"the chat template wrote {len(pieces) - 1} image placeholders for {len(images)} images")
+    for number, image in enumerate(images):
+        pieces[number] += backbone.family.expand(image.tokens)
+    ids = backbone.tokenizer("".join(pieces), add_special_tokens=False)["input_ids"]
+    return Encoded(ids, images)
+
+
+def collate(backbone: Backbone, batch: list[Encoded]) -> dict[str, Tensor]:
+    """Left-padded inputs of the inner model: ids, mask and positions (B, L) and the images' tensors.
+
+    Positions are given explicitly because the rule that a padded prefix follows by default differs between models and
+    contents, and a wrong continuation is silent (facts: models 3).
+    """
+    length = max(len(item.ids) for item in batch)
+    pad = backbone.tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (length - len(item.ids)) + item.ids for item in batch])
+    lengths = torch.tensor([len(item.ids) for item in batch])
+    mask = (torch.arange(length) >= length - lengths[:, None]).long()
+    inputs = {"input_ids": ids, "attention_mask": mask, **backbone.family.extra_inputs(ids)}
+    images = [image.tensors for item in batch for image in item.images]
+    if images:
+        inputs |= {name: torch.cat([tensors[name] for tensors in images]) for name in images[0]}
+    inputs["position_ids"] = backbone.family.positions(backbone.inner, inputs)
+    dtype = backbone.model.dtype
+    return {
+        name: tensor.to(backbone.device, dtype if tensor.is_floating_point() else None)
+        for name, tensor in inputs.items()
+    }
+
+
+def continue_positions(position_ids: Tensor, count: int) -> Tensor:
+    """Positions of `count` tokens after the prefix: (B, count) or (axes, B, count), the same along every axis."""
+    last = position_ids.amax(-1)
+    if last.dim() == 2:  # rotary axes run apart over an image; what follows it continues from the furthest
+        last = last.amax(0, keepdim=True).expand_as(last)
+    return last[..., None] + 1 + torch.arange(count, device=position_ids.device)
+
+
+@torch.no_grad()
+def run_prefix(backbone: Backbone, inputs: dict[str, Tensor]) -> Any:
+    """Keys and values of the prefix. Nothing in it depends on the queries, so no gradient is needed (design)."""
+    return backbone.inner(**inputs, use_cache=True).past_key_values

@@ -1,0 +1,79 @@
+"""From a batch of messages to unit vectors: the read-outs of the paper and of its opponents."""
+
+import math
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from slq.models.backbone import Backbone
+from slq.models.prefix import Encoded, collate, continue_positions, run_prefix
+
+
+class Retriever(Protocol):
+    """Anything that embeds messages; `trainable` are its parameters that receive gradients."""
+
+    def embed(self, batch: list[Encoded]) -> Tensor:
+        """Unit vectors (B, d) in float32."""
+        ...
+
+    def trainable(self) -> list[nn.Parameter]: ...
+
+
+class QueryRetriever(nn.Module):
+    """Shared latent queries after the prefix (SLQ): z = normalize(mean of the last N hidden states of LM([x; Q])).
+
+    The queries come last and attention is causal, so the prefix runs once without gradient and only N positions run with
+    gradient, as a second call of the stock forward on the prefix's keys and values.
+    """
+
+    def __init__(self, backbone: Backbone, queries: Tensor) -> None:
+        """`queries`: initial values (N, d), kept in float32 whatever the backbone's dtype."""
+        super().__init__()
+        self.backbone = backbone
+        backbone.model.requires_grad_(False)
+        self.queries = nn.Parameter(queries.float().to(backbone.device))
+
+    def embed(self, batch: list[Encoded]) -> Tensor:
+        inputs = collate(self.backbone, batch)
+        return self.read_out(inputs, run_prefix(self.backbone, inputs))
+
+    def read_out(self, inputs: dict[str, Tensor], prefix: Any) -> Tensor:
+        """Unit vectors (B, d) of queries that continue a prefix; the prefix's cache is used up by the call."""
+        mask, rows = inputs["attention_mask"], len(inputs["attention_mask"])
+        count = len(self.queries)
+        output = self.backbone.inner(
+            inputs_embeds=self.queries.to(self.backbone.model.dtype).expand(rows, -1, -1),
+            past_key_values=prefix,
+            attention_mask=torch.cat([mask, mask.new_ones(rows, count)], 1),
+            position_ids=continue_positions(inputs["position_ids"], count),
+            use_cache=True,
+        )
+        return normalize(output.last_hidden_state.float().mean(1), dim=-1)
+
+    def trainable(self) -> list[nn.Parameter]:
+        return [self.queries]
+
+
+class LastTokenRetriever(nn.Module):
+    """The last token's state (`pooling: last_token`): base, full fine-tuning and LoRA. The poster's own baseline."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def embed(self, batch: list[Encoded]) -> Tensor:
+        inputs = collate(self.backbone, batch)
+        states = self.backbone.inner(**inputs, use_cache=False).last_hidden_state
+        return normalize(states[:, -1].float(), dim=-1)
+
+    def trainable(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.backbone.model.parameters() if parameter.requires_grad]
+
+
+def initial_queries(count: int, width: int, init: str, generator: torch.Generator) -> Tensor:
+    """Initial queries (count, width): `normal` with standard deviation 1/sqrt(width), or `zeros` (released code has both)."""
+    if init == "zeros":
+        return torch.zeros(count, width)
+    return torch.randn(count, width, generator=generator) / math.sqrt(width)

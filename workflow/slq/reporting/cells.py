@@ -1,0 +1,105 @@
+"""One number of a table: its value, how it is printed, what kind of number it is, and where it came from."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+State = Literal["measured", "quoted", "by_construction", "missing"]
+Mark = Literal["", "best", "second"]
+Format = Callable[[float], str]
+
+UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table; make one with a constructor per state, mark several with `rank`.
+
+    value: the full number, or a word (the name of a device); None if and only if the cell is missing
+    text: the value as printed
+    source: path of the file that holds the number, relative to the folder above the results; the reference CSV and its
+        line; a proof; or, of a missing cell, why there is none
+    comparable: may stand in one ranking with the comparable cells of its column
+    """
+
+    value: float | str | None
+    text: str
+    state: State
+    source: str
+    comparable: bool = False
+    mark: Mark = ""
+
+    @classmethod
+    def measured(cls, value: float, form: Format, source: str, comparable: bool = True) -> "Cell":
+        """A number that runs of ours produced."""
+        return cls(value, form(value), "measured", source, comparable)
+
+    @classmethod
+    def word(cls, value: str, source: str) -> "Cell":
+        """A measured circumstance that is no number, such as the name of a device."""
+        return cls(value, value, "measured", source)
+
+    @classmethod
+    def quoted(cls, value: float, printed: str, source: str, comparable: bool = False) -> "Cell":
+        """A number of the paper, printed as the paper prints it."""
+        return cls(value, printed, "quoted", source, comparable)
+
+    @classmethod
+    def by_construction(cls, value: float, form: Format, proof: str) -> "Cell":
+        """A number that no measurement is needed for; `proof` says why."""
+        return cls(value, form(value), "by_construction", proof)
+
+    @classmethod
+    def missing(cls, reason: str) -> "Cell":
+        """No number: never a zero, never a value of something else."""
+        return cls(None, "", "missing", reason)
+
+
+def rank(cells: Sequence[Cell], higher_is_better: bool = True) -> list[Cell]:
+    """The same cells with the best and the second-best marked.
+
+    Compared are the values as printed, so that two cells that look equal share their mark; the second-best is the next
+    distinct value. Missing and incomparable cells take no part and stay unmarked.
+    """
+    shown = [printed_number(cell.text) if _takes_part(cell) else None for cell in cells]
+    order = sorted({value for value in shown if value is not None}, reverse=higher_is_better)
+    marks: dict[float | None, Mark] = dict(zip(order, ("best", "second"), strict=False))
+    return [replace(cell, mark=marks.get(value, "")) for cell, value in zip(cells, shown, strict=True)]
+
+
+def _takes_part(cell: Cell) -> bool:
+    return cell.comparable and cell.state != "missing"
+
+
+def printed_number(text: str) -> float:
+    """The number that a reader sees: `4.4M` is 4,400,000."""
+    found = re.fullmatch(r"(-?[\d,]+(?:\.\d+)?)([kMB]?)", text)
+    if found is None:
+        raise ValueError(f"no printed number: {text!r}")
+    return float(found[1].replace(",", "")) * UNITS[found[2]]
+
+
+def one_decimal(value: float) -> str:
+    """Recalls and accuracies in percent, as the paper prints them."""
+    return f"{value:.1f}"
+
+
+def integer(value: float) -> str:
+    """Widths, hits of OCRBench, numbers of devices."""
+    return f"{value:.0f}"
+
+
+def hours(value: float) -> str:
+    """One decimal as in the paper; below 1 two significant digits, so that seconds do not print as 0.0."""
+    exponent = int(f"{value:.1e}".split("e")[1])
+    return f"{value:.{max(1 - exponent, 1)}f}"
+
+
+def parameters(value: float) -> str:
+    """Numbers of parameters in the paper's way: 0.6B, 4.4M, 36k; 1.0k below ten thousand, plain below a thousand."""
+    # Each bound is where the unit below would round up into this one: 999,600 is 1.0M and not 1000k.
+    for bound, unit, decimals in ((99.95e6, "B", 1), (999.5e3, "M", 1), (9.95e3, "k", 0), (999.5, "k", 1)):
+        if value >= bound:
+            return f"{value / UNITS[unit]:.{decimals}f}{unit}"
+    return f"{value:.0f}"

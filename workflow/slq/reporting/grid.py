@@ -1,0 +1,87 @@
+"""The shape of a table that LaTeX, HTML and CSV share: columns under grouped headers, rows in groups."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, zip_longest
+
+from slq.reporting.cells import Cell
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its key in `cells.csv`, and its headers from top to bottom."""
+
+    key: str
+    heads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: its key in `cells.csv`, its printed label, one cell per column."""
+
+    key: str
+    label: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under one label. `shared` holds one cell per shared column, printed once for the whole group."""
+
+    key: str
+    label: str
+    rows: tuple[Row, ...]
+    shared: tuple[Cell, ...] = ()
+
+
+@dataclass(frozen=True)
+class Head:
+    """A printed header: the text, its first column counted from 1, how many columns and header lines it covers."""
+
+    text: str
+    first: int
+    columns: int
+    lines: int
+
+    @property
+    def last(self) -> int:
+        """The last column that the header covers."""
+        return self.first + self.columns - 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper, filled. `number` and `caption` head it, `notes` stand below it, all plain text."""
+
+    name: str
+    number: str
+    caption: str
+    stubs: tuple[str, ...]
+    columns: tuple[Column, ...]
+    groups: tuple[Group, ...]
+    notes: tuple[str, ...]
+    shared: tuple[Column, ...] = ()
+
+    @property
+    def head_lines(self) -> list[list[Head]]:
+        """Header lines from top to bottom, neighbours under equal headers as one; a blank one is covered from above."""
+        paths = list(zip(*zip_longest(*(column.heads for column in self.columns), fillvalue=""), strict=True))
+        return [_head_line(paths, depth) for depth in range(len(paths[0]))]
+
+
+def _head_line(paths: Sequence[tuple[str, ...]], depth: int) -> list[Head]:
+    heads, first = [], 1
+    for path, columns in groupby(paths, key=lambda path: path[: depth + 1]):
+        members = list(columns)
+        below = members[0][depth + 1 :]
+        covered = len(members) == 1 and not any(below)
+        heads.append(Head(path[-1], first, len(members), len(below) + 1 if covered else 1))
+        first += len(members)
+    return heads
+
+
+def mark_columns(rows: Sequence[Row], marker: Callable[[int, Sequence[Cell]], Sequence[Cell]]) -> tuple[Row, ...]:
+    """The rows with every column's cells replaced by `marker(column index, cells)`."""
+    columns = zip(*(row.cells for row in rows), strict=True)
+    marked = zip(*(marker(index, cells) for index, cells in enumerate(columns)), strict=True)
+    return tuple(replace(row, cells=tuple(cells)) for row, cells in zip(rows, marked, strict=True))

@@ -1,0 +1,90 @@
+"""What the tables of one preset show: backbones, methods and sets, as the command line passes them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slq.errors import SlqError
+
+METHODS = {"base": "Base", "full_ft": "Full FT", "lora": "LoRA", "slq": "SLQ"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A backbone or a set: its name in the results, its label in print, the paper's row or column it stands for."""
+
+    name: str
+    label: str
+    reference: str
+
+    @property
+    def is_the_papers(self) -> bool:
+        """The paper's own, as opposed to one that stands in for it: decided by the name in the config."""
+        return self.name == self.reference
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The rows and columns that the config asks for."""
+
+    preset: str
+    seed: int
+    backbones: tuple[Entry, ...]
+    methods: tuple[str, ...]
+    retrieval_sets: tuple[Entry, ...]
+    retention_sets: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A set's place in a table: `entry` is None where the layout has nothing for the paper's column."""
+
+    reference: str
+    entry: Entry | None
+
+    @property
+    def key(self) -> str:
+        """The set's name in `cells.csv`."""
+        return self.entry.name if self.entry else self.reference
+
+    def header(self, printed: Mapping[str, str]) -> str:
+        """The paper's header over the paper's set and over an empty column, else the label of the stand-in."""
+        if self.entry is None or self.entry.is_the_papers:
+            return printed.get(self.reference, self.reference)
+        return self.entry.label
+
+
+def slots(entries: Sequence[Entry], references: Sequence[str]) -> list[Slot]:
+    """The paper's columns in the paper's order, then sets of the layout that stand for none of them."""
+    result = []
+    for reference in references:
+        standing = [entry for entry in entries if entry.reference == reference]
+        result += [Slot(reference, entry) for entry in standing] or [Slot(reference, None)]
+    return result + [Slot(entry.reference, entry) for entry in entries if entry.reference not in references]
+
+
+def parse_layout(layout: Mapping[str, Any]) -> Layout:
+    """The layout of the command line's JSON.
+
+    Raises:
+        SlqError: a key is missing or a method is unknown.
+    """
+    try:
+        parsed = Layout(
+            preset=str(layout["preset"]),
+            seed=int(layout["seed"]),
+            backbones=_entries(layout["backbones"]),
+            methods=tuple(layout["methods"]),
+            retrieval_sets=_entries(layout["retrieval_sets"]),
+            retention_sets=_entries(layout["retention_sets"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/reporting/layout.py") from error
+    unknown = sorted(set(parsed.methods) - set(METHODS))
+    if unknown:
+        raise SlqError(f"layout of the tables: unknown methods {unknown}; expected some of {list(METHODS)}")
+    return parsed
+
+
+def _entries(items: Sequence[Mapping[str, str]]) -> tuple[Entry, ...]:
+    return tuple(Entry(item["name"], item["label"], item["reference"]) for item in items)

@@ -1,0 +1,182 @@
+"""The files that tables are made of: the results of one preset and seed, and the paper's published values."""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slq.errors import SlqError
+from slq.files import read_json
+from slq.reporting.cells import Cell, Format
+from slq.reporting.layout import Layout
+
+SCHEMA = 1
+TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
+TABLE3 = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A result file: where it lies, how tables name it, what it says."""
+
+    path: Path
+    source: str
+    content: dict[str, Any]
+
+    def at(self, *keys: str) -> Any:
+        """The value under nested keys.
+
+        Raises:
+            SlqError: a key is missing; names file and key.
+        """
+        value: Any = self.content
+        for depth, key in enumerate(keys, start=1):
+            if not isinstance(value, dict) or key not in value:
+                raise SlqError(f"{self.path}: key {'.'.join(keys[:depth])} is missing; make the file again")
+            value = value[key]
+        return value
+
+    def number(self, *keys: str) -> float:
+        """A finite number under nested keys.
+
+        Raises:
+            SlqError: the key is missing or holds something else.
+        """
+        value = self.at(*keys)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise SlqError(f"{self.path}: key {'.'.join(keys)} is {value!r}; expected a number")
+        return value
+
+    def text(self, *keys: str) -> str:
+        """A string under nested keys; errors as in `number`."""
+        value = self.at(*keys)
+        if not isinstance(value, str):
+            raise SlqError(f"{self.path}: key {'.'.join(keys)} is {value!r}; expected text")
+        return value
+
+
+class Results:
+    """The result files of a layout's preset and seed under `root`, the folder that holds one folder per preset."""
+
+    def __init__(self, root: Path, layout: Layout) -> None:
+        self.root = root
+        self.layout = layout
+
+    def path(self, backbone: str, method: str, name: str) -> Path:
+        """Where a run keeps a file, e.g. `retrieval/coco.json`."""
+        return self.root / self.layout.preset / backbone / method / f"seed{self.layout.seed}" / name
+
+    def find(self, backbone: str, method: str, name: str) -> Record | None:
+        """A result file, or None if the layout leaves the method out or the file does not exist.
+
+        Raises:
+            SlqError: the file is not JSON, not an object, or of another schema.
+        """
+        path = self.path(backbone, method, name)
+        if method not in self.layout.methods or not path.exists():
+            return None
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise SlqError(f"{path}: expected a JSON object")
+        record = Record(path, relative(path, self.root), content)
+        if record.at("schema") != SCHEMA:
+            raise SlqError(f"{path}: key schema is {record.at('schema')!r}; expected {SCHEMA}: make the file again")
+        return record
+
+    def run(self, backbone: str, method: str) -> Record | None:
+        """`run.json` of a run, checked to be that run's.
+
+        Raises:
+            SlqError: as `find`, or the file belongs to another run.
+        """
+        record = self.find(backbone, method, "run.json")
+        place = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": self.layout.seed}
+        for key, expected in place.items():
+            if record and record.at(key) != expected:
+                raise SlqError(f"{record.path}: key {key} is {record.at(key)!r}, its folder says {expected!r}")
+        return record
+
+    def missing(self, backbone: str, method: str, name: str) -> Cell:
+        """The cell for a file that `find` does not give."""
+        if method not in self.layout.methods:
+            return Cell.missing(f"{method} is not among the methods of preset {self.layout.preset}")
+        return Cell.missing(f"{relative(self.path(backbone, method, name), self.root)} does not exist")
+
+    def cell(self, backbone: str, method: str, name: str, keys: Sequence[str], form: Format) -> Cell:
+        """The measured number under `keys` of a file, or a missing cell without the file."""
+        record = self.find(backbone, method, name)
+        if record is None:
+            return self.missing(backbone, method, name)
+        return Cell.measured(record.number(*keys), form, record.source)
+
+    def agreed(self, places: Iterable[tuple[str, str, str]], *keys: str) -> float | None:
+        """The number that all existing files of `places` (backbone, method, file) hold, None without any file.
+
+        Raises:
+            SlqError: two files disagree, so their results do not belong in one table.
+        """
+        found: Record | None = None
+        for place in places:
+            record = self.find(*place)
+            if record and found and record.number(*keys) != found.number(*keys):
+                raise SlqError(f"{'.'.join(keys)} differs between {found.path} and {record.path}: one of them is stale")
+            found = found or record
+        return found.number(*keys) if found else None
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A published number: `value` and `printed` are empty where the paper prints a dash."""
+
+    value: float | None
+    printed: str
+    source: str
+
+    def cell(self, comparable: bool = False) -> Cell:
+        """The quoted cell, or a missing one for a dash."""
+        if self.value is None:
+            return Cell.missing(f"{self.source}: the paper prints a dash")
+        return Cell.quoted(self.value, self.printed, self.source, comparable)
+
+
+class Reference:
+    """The paper's Tables 1 and 3 from the folder of `table1.csv` and `table3.csv`."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.groups: dict[str, list[str]] = {}
+        self.table1: dict[tuple[str, ...], Quote] = {}
+        for row, source in _rows(folder / "table1.csv", TABLE1, root):
+            key = (row["model"], row["set"], row["direction"], row["metric"])
+            self.table1[key] = _quote(row["value"], row["value"], source)
+            models = self.groups.setdefault(row["group"], [])
+            if row["model"] not in models:
+                models.append(row["model"])
+        self.table3 = {
+            (row["backbone"], row["method"], row["column"]): _quote(row["value"], row["printed"], source)
+            for row, source in _rows(folder / "table3.csv", TABLE3, root)
+        }
+
+
+def _rows(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:
+    """Each row with its source, `file:line`."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != columns:
+                raise SlqError(f"{path}: columns are {reader.fieldnames}; expected {columns}")
+            return [(row, f"{relative(path, root)}:{reader.line_num}") for row in reader]
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _quote(value: str, printed: str, source: str) -> Quote:
+    return Quote(float(value) if value else None, printed, source)
+
+
+def relative(path: Path, root: Path) -> str:
+    """`path` as seen from the folder above the results root, or as given if it lies elsewhere."""
+    base = root.resolve().parent
+    resolved = path.resolve()
+    return resolved.relative_to(base).as_posix() if resolved.is_relative_to(base) else path.as_posix()

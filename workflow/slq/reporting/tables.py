@@ -1,0 +1,119 @@
+"""The tables as LaTeX fragments, HTML pages and one CSV of cells: the same bytes for the same results."""
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from slq.files import write_text
+from slq.reporting.cells import Cell
+from slq.reporting.collect import collect
+from slq.reporting.grid import Table
+from slq.reporting.layout import parse_layout
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "|": r"$|$",
+    '"': r"''",
+    "→": r"$\rightarrow$",
+    "\u00d7": r"$\times$",
+}
+
+
+def render(layout: Mapping[str, Any], results: Path, reference: Path, templates: Path, output: Path) -> None:
+    """Write the three tables as .tex and .html, `tables.tex` that holds them all, and `cells.csv` into `output`.
+
+    Args:
+        layout: what `parse_layout` reads
+        results: the folder that holds one folder per preset
+        reference: the folder of the paper's values
+        templates: the folder of the Jinja templates
+
+    Raises:
+        SlqError: a result file that exists cannot be used; nothing is written then.
+    """
+    shown = parse_layout(layout)
+    tables = collect(shown, results, reference)
+    origin = f"from {results.name}/{shown.preset}; preset {shown.preset}, seed {shown.seed}"
+    latex, html = latex_environment(templates), html_environment(templates)
+    files = {"tables.tex": latex.get_template("tables.tex.j2").render(tables=tables, origin=origin)}
+    for table in tables:
+        files[f"{table.name}.tex"] = latex.get_template(f"{table.name}.tex.j2").render(table=table, origin=origin)
+        files[f"{table.name}.html"] = html.get_template("table.html.j2").render(table=table)
+    files["cells.csv"] = cells_csv(tables)
+    for name, text in files.items():
+        write_text(output / name, text)
+
+
+def latex_environment(templates: Path) -> Environment:
+    r"""Jinja with delimiters that LaTeX does not use: \\VAR{...}, \\BLOCK{...}, \\COMMENT{...}; `tex` escapes text."""
+    environment = Environment(
+        loader=FileSystemLoader(templates),
+        undefined=StrictUndefined,
+        variable_start_string=r"\VAR{",
+        variable_end_string="}",
+        block_start_string=r"\BLOCK{",
+        block_end_string="}",
+        comment_start_string=r"\COMMENT{",
+        comment_end_string="}",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["tex"] = escape_latex
+    return environment
+
+
+def html_environment(templates: Path) -> Environment:
+    """Jinja that escapes everything."""
+    return Environment(
+        loader=FileSystemLoader(templates),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it stands, on one line."""
+    line = " ".join(text.split())
+    return re.sub("|".join(map(re.escape, LATEX)), lambda found: LATEX[found[0]], line)
+
+
+def cells_csv(tables: list[Table]) -> str:
+    """Every cell with its full value, its state and its source; values are not rounded here."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["table", "row", "column", "value", "state", "source"])
+    for table in tables:
+        for row, column, cell in _cells(table):
+            value = "" if cell.value is None else cell.value
+            writer.writerow([table.name, row, column, value, cell.state, cell.source])
+    return lines.getvalue()
+
+
+def _cells(table: Table) -> list[tuple[str, str, Cell]]:
+    """(row key, column key, cell) in printed order."""
+    found = []
+    for group in table.groups:
+        found += [(group.key, column.key, cell) for column, cell in zip(table.shared, group.shared, strict=True)]
+        for row in group.rows:
+            found += [(row.key, column.key, cell) for column, cell in zip(table.columns, row.cells, strict=True)]
+    return found

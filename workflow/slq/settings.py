@@ -1,0 +1,128 @@
+"""The slice of the configuration that each rule depends on, as compact JSON, and the identity of its code.
+
+Snakemake re-runs a job when one of these strings changes, and nothing else of the configuration or the package: a
+slice holds what can change the result of its rule. Imported whenever the Snakefile is read, so nothing heavy here.
+"""
+
+import ast
+import hashlib
+import json
+from typing import Any
+
+from slq.config import PACKAGE, Config, chosen, splits
+
+
+def draw_settings(config: Config, name: str, split: str) -> str:
+    """Of a drawn split: its slice of all scenes. Slices follow each other in the order of `sets`."""
+    sets = config["sets"]
+    order = [(other, part) for other, entry in sets.items() if "drawn" in entry for part in splits(entry)]
+    before = order[: order.index((name, split))]
+    entry = sets[name]
+    return _compact(
+        set=name,
+        split=split,
+        kind=entry["kind"],
+        style=entry["drawn"]["style"],
+        first=sum(sets[other]["drawn"]["scenes"][part] for other, part in before),
+        count=entry["drawn"]["scenes"][split],
+        seed=config["world"]["seed"],
+    )
+
+
+def pretrain_settings(config: Config, backbone: str) -> str:
+    """Of a backbone that is made here."""
+    entry = config["backbones"][backbone]
+    return _compact(backbone=backbone, family=entry["family"], seed=config["world"]["seed"], **entry["pretrain"])
+
+
+def fetch_settings(config: Config, backbone: str) -> str:
+    """Of a backbone that exists: where its snapshot lies."""
+    entry = config["backbones"][backbone]
+    return _compact(backbone=backbone, **{key: entry[key] for key in ("hub", "local") if key in entry})
+
+
+def audit_settings(config: Config) -> str:
+    """Of the audit: which sets must not overlap."""
+    preset = chosen(config)
+    return _compact(**{key: preset[key] for key in ("train_set", "retrieval_sets", "retention_sets")})
+
+
+def train_settings(config: Config, backbone: str, method: str) -> str:
+    """Of a run but for its seed; the backbone's own `training` settings win over the preset's."""
+    preset, entry = chosen(config), config["backbones"][backbone]
+    return _compact(
+        preset=config["preset"],
+        backbone=backbone,
+        method=method,
+        family=entry["family"],
+        dtype=preset["dtype"],
+        prompt=preset["prompt"],
+        training=preset["training"] | entry.get("training", {}),
+        tuning=preset["tuning"].get(method, {}),
+    )
+
+
+def retrieve_settings(config: Config, backbone: str) -> str:
+    """Of a run's evaluation on the retrieval sets."""
+    preset = chosen(config)
+    return _compact(
+        family=config["backbones"][backbone]["family"],
+        dtype=preset["dtype"],
+        prompt=preset["prompt"],
+        batch_size=preset["evaluation"]["batch_size"],
+        sets=preset["retrieval_sets"],
+    )
+
+
+def retain_settings(config: Config, backbone: str) -> str:
+    """Of a run's evaluation on the retention sets; the reference decides how answers are scored."""
+    preset = chosen(config)
+    return _compact(
+        family=config["backbones"][backbone]["family"],
+        dtype=preset["dtype"],
+        max_new_tokens=preset["evaluation"]["max_new_tokens"],
+        batch_size=preset["evaluation"]["batch_size"],
+        sets=[{"name": name, "reference": config["sets"][name]["reference"]} for name in preset["retention_sets"]],
+    )
+
+
+def layout(config: Config) -> str:
+    """Of the tables: rows and columns in their order."""
+    preset = chosen(config)
+    return _compact(
+        preset=config["preset"],
+        seed=config["seed"],
+        backbones=_entries(config["backbones"], preset["backbones"]),
+        methods=preset["methods"],
+        retrieval_sets=_entries(config["sets"], preset["retrieval_sets"]),
+        retention_sets=_entries(config["sets"], preset["retention_sets"]),
+    )
+
+
+def _entries(catalogue: Config, names: list[str]) -> list[dict[str, str]]:
+    return [{"name": name} | {key: catalogue[name][key] for key in ("label", "reference")} for name in names]
+
+
+def _compact(**values: Any) -> str:
+    """JSON in one canonical form, ASCII only: it travels on command lines."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+def code_hash(*folders: str) -> str:
+    """Identity of what the package's folders do: syntax trees, so that comments, docstrings and layout do not count."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted((PACKAGE / folder).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+            digest.update(f"{path.relative_to(PACKAGE).as_posix()}\n{_dump(tree)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _dump(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            del node.body[0]
+    return ast.dump(tree)

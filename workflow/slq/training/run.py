@@ -1,0 +1,146 @@
+"""One run from settings to files: adapter in scratch, run.json and events in results."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slq.data.prepared import Split, read_split
+from slq.data.snapshots import identity
+from slq.files import digest, write_json, write_text
+from slq.models import methods
+from slq.models.backbone import Backbone, hash_weights, pick_device
+from slq.training.events import Events, describe_device
+from slq.training.loop import Recalls, train
+from slq.training.pairs import Pairs
+
+SCHEMA = 1
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
+Validate = Callable[[Any, Backbone, Split], Recalls]
+
+
+def run_training(
+    settings: dict[str, Any],
+    seed: int,
+    backbone_folder: Path,
+    data: Path,
+    train_set: str,
+    work: Path,
+    adapter: Path,
+    run: Path,
+    events_file: Path,
+    validate: Validate,
+) -> None:
+    """Train a run and write adapter (in scratch), run.json and events (in results).
+
+    Args:
+        settings: of the rule: preset, backbone, method, family, dtype, prompt, training, tuning.
+        work: scratch folder where the events of all attempts gather, keyed by what defines the run.
+        validate: recalls of a retriever on the val split.
+    """
+    training, tuning, method = settings["training"], settings["tuning"], settings["method"]
+    key = digest({"settings": settings, "seed": seed, "backbone": identity(backbone_folder)})[:16]
+    gathered = work / key / "events.jsonl"
+    device = pick_device()
+    name = {part: settings[part] for part in ("preset", "backbone", "method")}
+    events = Events(gathered, **name, seed=seed, device=describe_device(device), attempt=next_attempt(gathered))
+    with events.span("init"):
+        backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], device)
+        before = hash_weights(backbone.model)
+        retriever = methods.begin(method, backbone, tuning, seed)
+    with events.span("staging"):
+        splits = {part: read_split(data, train_set, part) for part in ("train", "val")}
+        pairs = Pairs(backbone, splits["train"], settings["prompt"], training["keep_pixels"])
+    trained = train(
+        retriever, pairs, training, tuning, seed, events, lambda retriever: validate(retriever, backbone, splits["val"])
+    )
+    with events.span("save"):
+        facts = {"backbone_sha256": identity(backbone_folder), "tuning": tuning}
+        methods.save(method, retriever, trained.temperature, adapter, facts)
+        after = hash_weights(backbone.model)
+    inputs = {"backbone": identity(backbone_folder), **{part: split.sha256 for part, split in splits.items()}}
+    write_json(
+        run,
+        record(settings, seed, backbone)
+        | {
+            "parameters": count_parameters(retriever, backbone, method),
+            "spans": dict(events.seconds),
+            "device": describe_device(device),
+            "weights": {"before": before, "after": after},
+            "val": {"recalls": trained.val, "kept_epoch": trained.kept_epoch},
+            "inputs": inputs,
+        },
+    )
+    write_text(events_file, gathered.read_text(encoding="utf-8"))
+
+
+def register_base(settings: dict[str, Any], seed: int, backbone_folder: Path, adapter: Path, run: Path) -> None:
+    """Record the untouched backbone as a run of its own, the control row: nothing is trained."""
+    backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"])
+    sha256 = identity(backbone_folder)
+    retriever = methods.begin("base", backbone, {}, seed)
+    methods.save("base", retriever, settings["training"]["temperature"], adapter, {"backbone_sha256": sha256, "tuning": {}})
+    weights = hash_weights(backbone.model)
+    write_json(
+        run,
+        record(settings, seed, backbone)
+        | {
+            "parameters": count_parameters(retriever, backbone, "base"),
+            "spans": {},
+            "device": None,
+            "weights": {"before": weights, "after": weights},
+            "val": None,
+            "inputs": {"backbone": sha256},
+        },
+    )
+
+
+def record(settings: dict[str, Any], seed: int, backbone: Backbone) -> dict[str, Any]:
+    """The part of run.json that every run has: which run, with what settings, under which circumstances."""
+    return {
+        "schema": SCHEMA,
+        **{part: settings[part] for part in ("preset", "backbone", "method")},
+        "seed": seed,
+        "width": backbone.width,
+        "settings": settings,
+        "provenance": provenance(backbone),
+    }
+
+
+def count_parameters(retriever: Any, backbone: Backbone, method: str) -> dict[str, int]:
+    """Trainable numbers, the temperature aside (the paper counts queries alone), and the backbone's total."""
+    trainable = sum(parameter.numel() for _, parameter in methods.trained_tensors(retriever))
+    return {"trainable": trainable, "total": sum(p.numel() for p in backbone.model.parameters())}
+
+
+def provenance(backbone: Backbone) -> dict[str, Any]:
+    """Code, versions, image backend and machine behind a run."""
+    return {
+        "git": git_state(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "image_processor": type(backbone.family.image_processor).__name__,
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and dirty flag of the working folder, or None outside a repository."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "dirty": bool(changed.strip())}
+
+
+def next_attempt(events: Path) -> int:
+    """Number of this attempt at a run, from the events that earlier ones left."""
+    if not events.is_file():
+        return 1
+    return 1 + sum('"name": "init"' in line for line in events.read_text(encoding="utf-8").splitlines())

@@ -1,0 +1,62 @@
+"""Pictures of scenes: 64 x 64 pixels, filled on white or outlined on grey, jittered by the scene's own hash."""
+
+import random
+
+from PIL import Image, ImageDraw
+
+from slq.world.scenes import Scene, Thing
+
+SIZE = 64
+SCALE = 4  # drawn larger and reduced, so that edges are smooth
+RGB = {
+    "red": (220, 40, 40),
+    "green": (40, 160, 60),
+    "blue": (50, 80, 220),
+    "yellow": (235, 200, 40),
+    "purple": (150, 60, 180),
+    "black": (30, 30, 30),
+}
+STYLES = {"filled": ((255, 255, 255), None), "outlined": ((225, 225, 225), 3)}  # background, line width in pixels
+
+
+def draw(scene: Scene, style: str) -> Image.Image:
+    """Draw a scene. The same scene and style give the same pixels."""
+    background, line = STYLES[style]
+    image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), background)
+    canvas = ImageDraw.Draw(image)
+    jitter = random.Random(scene.hash)
+    near, far = SIZE // 4, SIZE - SIZE // 4
+    middle = SIZE // 2
+    centres = [(near, middle), (far, middle)] if scene.direction == "beside" else [(middle, near), (middle, far)]
+    for thing, (x, y) in zip((scene.first, scene.second), centres, strict=True):
+        radius = jitter.randint(12, 14)
+        draw_thing(canvas, thing, x + jitter.randint(-1, 1), y + jitter.randint(-1, 1), radius, line)
+    return image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+
+
+def draw_thing(canvas: ImageDraw.ImageDraw, thing: Thing, x: int, y: int, radius: int, line: int | None) -> None:
+    """Draw one thing around (x, y), pixels of the final picture; `line` is the outline's width, None fills."""
+    x, y, r = x * SCALE, y * SCALE, radius * SCALE
+    colour = RGB[thing.colour]
+    fill, width = (colour, 0) if line is None else (None, line * SCALE)
+    box = (x - r, y - r, x + r, y + r)
+    third = r // 3
+    if thing.shape == "ring":  # hollow in both styles; an outlined one has two edges
+        canvas.ellipse(box, outline=colour, width=(5 if line is None else line) * SCALE)
+        if line is not None:
+            canvas.ellipse((x - r // 2, y - r // 2, x + r // 2, y + r // 2), outline=colour, width=width)
+    elif thing.shape == "circle":
+        canvas.ellipse(box, fill=fill, outline=colour, width=width)
+    else:
+        canvas.polygon(CORNERS[thing.shape](x, y, r, third), fill=fill, outline=colour, width=width or 1)
+
+
+CORNERS = {
+    "square": lambda x, y, r, t: [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)],
+    "triangle": lambda x, y, r, t: [(x, y - r), (x + r, y + r), (x - r, y + r)],
+    "diamond": lambda x, y, r, t: [(x, y - r), (x + r, y), (x, y + r), (x - r, y)],
+    "cross": lambda x, y, r, t: [
+        *((x - t, y - r), (x + t, y - r), (x + t, y - t), (x + r, y - t), (x + r, y + t), (x + t, y + t)),
+        *((x + t, y + r), (x - t, y + r), (x - t, y + t), (x - r, y + t), (x - r, y - t), (x - t, y - t)),
+    ],
+}

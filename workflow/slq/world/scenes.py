@@ -1,0 +1,48 @@
+"""Scenes of two objects: every arrangement there is, in one shuffled order that a seed decides."""
+
+import hashlib
+import random
+from dataclasses import dataclass
+from itertools import permutations, product
+
+SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
+COLOURS = ("red", "green", "blue", "yellow", "purple", "black")
+DIRECTIONS = ("beside", "over")  # first object left of, or above, the second
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A coloured shape."""
+
+    colour: str
+    shape: str
+
+    def __str__(self) -> str:
+        return f"{self.colour} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Two different things; `first` is left of `second` (beside) or above it (over)."""
+
+    first: Thing
+    second: Thing
+    direction: str
+
+    @property
+    def hash(self) -> str:
+        """Identity of the content, whatever the drawing style."""
+        return hashlib.sha256(f"{self.first}|{self.second}|{self.direction}".encode()).hexdigest()
+
+
+def all_scenes(seed: int) -> list[Scene]:
+    """All 36 * 35 * 2 = 2,520 scenes in the seed's order; sets and splits are disjoint slices of it."""
+    things = [Thing(colour, shape) for colour, shape in product(COLOURS, SHAPES)]
+    scenes = [Scene(a, b, direction) for a, b in permutations(things, 2) for direction in DIRECTIONS]
+    random.Random(seed).shuffle(scenes)
+    return scenes
+
+
+def take(seed: int, first: int, count: int) -> list[Scene]:
+    """A slice of the order; the configuration has already checked that it fits and overlaps no other."""
+    return all_scenes(seed)[first : first + count]
