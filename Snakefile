@@ -33,6 +33,7 @@ localrules:
 rule all:
     input:
         table_files(),
+        audit_files(),
 
 
 include: "workflow/rules/data.smk"

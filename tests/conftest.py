@@ -8,6 +8,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import yaml
+
 from checkout import copy_repository
 
 ROOT = Path(__file__).parents[1]

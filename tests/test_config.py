@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import yaml
+
 from checkout import ROOT, snakemake
 from slq import settings
 from slq.config import SCHEMA, chosen, load
@@ -37,7 +38,7 @@ BAD = [
     ("presset", "mini", "presset is not a key here; did you mean 'preset'?"),
     ("presets.mini.training.epoch", 5, "presets.mini.training.epoch is not a key here; did you mean 'epochs'?"),
     ("presets.mini.tuning.slq.warmup", 5, "presets.mini.tuning.slq.warmup is not a key here; did you mean 'warmup_"),
-    ("backbones.mini-internvl.pretrain.step", 5, "backbones.mini-internvl.pretrain.step is not a key here; did you mean"),
+    ("backbones.mini-internvl.pretrain.step", 5, "pretrain.step is not a key here; did you mean 'steps'?"),
     ("sets.mini-coco.drawn.scenes.dev", 5, "sets.mini-coco.drawn.scenes.dev is not a key here; keys: train, val, test"),
     ("world.sed", 7, "world.sed is not a key here; did you mean 'seed'?"),
     # missing keys

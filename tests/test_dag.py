@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from checkout import place, planned, snakemake
 from slq import settings
 from slq.config import load

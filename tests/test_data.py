@@ -123,6 +123,16 @@ def test_audit_stops_on_ids_in_train(tmp_path, capsys, split):
     assert not (tmp_path / "audit.json").exists()
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_training_split_that_holds_test_ids_is_not_adopted(tmp_path, capsys, split):
+    source = write_source(tmp_path / "mine", "train", [item("1"), item("2")])
+    write_source(source, split, [item("2"), item("3")])
+    assert adopt(source, tmp_path / "data") == 1
+    message = capsys.readouterr().err
+    assert f"coco/{split}: 1 of 2 ids are in the training split coco/train (first: '2')" in message
+    assert not (tmp_path / "data" / "coco" / "train" / "manifest.json").exists()
+
+
 def test_another_schema_is_refused(tmp_path):
     prepare(tmp_path, train=["1"])
     manifest = tmp_path / "coco" / "train" / "manifest.json"

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import yaml
+
 from checkout import copy_repository, planned, snakemake
 
 SLICE = ["--cores", "2", "--configfile", "tests/slice.yaml"]
@@ -32,7 +33,9 @@ def edited(finished, tmp_path):
 def contents(folder, *patterns):
     """Bytes of the files that match, by path."""
     return {
-        str(path.relative_to(folder)): path.read_bytes() for pattern in patterns for path in sorted(folder.glob(pattern))
+        str(path.relative_to(folder)): path.read_bytes()
+        for pattern in patterns
+        for path in sorted(folder.glob(pattern))
     }
 
 
@@ -49,7 +52,12 @@ def test_it_leaves_what_the_design_promises(finished):
     for method in ("base", "slq"):
         run = finished / RUNS / method / "seed1"
         record = json.loads((run / "run.json").read_text())
-        assert (record["backbone"], record["method"], record["seed"], record["width"]) == ("mini-internvl", method, 1, 128)
+        assert (record["backbone"], record["method"], record["seed"], record["width"]) == (
+            "mini-internvl",
+            method,
+            1,
+            128,
+        )
         assert record["weights"]["before"] == record["weights"]["after"]
         for name in ("mini-coco", "mini-flickr30k"):
             metrics = json.loads((run / "retrieval" / f"{name}.json").read_text())
@@ -108,9 +116,7 @@ def test_another_seed_gives_other_numbers(edited):
     for name in ("adapter.safetensors",):
         one, two = (edited / f"scratch/runs/mini/mini-internvl/slq/seed{seed}" / name for seed in (1, 2))
         assert one.read_bytes() != two.read_bytes()
-    one, two = (
-        (edited / RUNS / f"slq/seed{seed}/retrieval/mini-coco.ranks.parquet").read_bytes() for seed in (1, 2)
-    )
+    one, two = ((edited / RUNS / f"slq/seed{seed}/retrieval/mini-coco.ranks.parquet").read_bytes() for seed in (1, 2))
     assert one != two
 
 
@@ -138,6 +144,10 @@ CONFIG_EDITS = {
     "another method's learning rate": (mini(tuning={"lora": {"learning_rate": 0.02}}), {}),
     "a question's length": (mini(evaluation={"max_new_tokens": 4}), {"retain": 2, **RENDERED}),
     "a retrieval set less": (mini(retrieval_sets=["mini-coco"]), {"audit": 1, "retrieve": 2, **RENDERED}),
+    "a retention set less, and a rate": (
+        mini(retention_sets=[], tuning={"slq": {"learning_rate": 0.02}}),
+        {"audit": 1, "train": 1, "retrieve": 1, **RENDERED},
+    ),
     "a label": ({"backbones": {"mini-internvl": {"label": "InternVL"}}}, RENDERED),
 }
 
@@ -180,7 +190,7 @@ def test_tables_from_a_clone_of_the_results(finished, tmp_path):
     assert contents(tmp_path / "clone", "paper_tables/mini/*.tex") == contents(finished, "paper_tables/mini/*.tex")
 
 
-def test_a_backbone_without_weights_stops_before_any_training(edited):
+def test_a_backbone_without_weights_stops_before_any_job(edited):
     snapshot = edited / "snapshot"
     shutil.copytree(edited / "scratch/backbones/mini-internvl", snapshot)
     (snapshot / "model.safetensors").unlink()
@@ -188,5 +198,36 @@ def test_a_backbone_without_weights_stops_before_any_training(edited):
     override = {"backbones": backbones, **mini(backbones=["mini-internvl", "mine"], tuning={"slq": {"queries": 3}})}
     answer = snakemake(edited, *change(edited, override))
     assert answer.returncode == 1
-    assert "snapshot: holds config.json but no *.safetensors" in answer.stdout
-    assert not re.search(r"^rule train:", answer.stdout, re.MULTILINE)
+    assert "backbones.mine.local is 'snapshot', a folder without weights; expected *.safetensors" in answer.stdout
+    assert not re.search(r"^Job \d+", answer.stdout, re.MULTILINE)
+
+
+def test_a_local_backbone_runs_like_a_pre_trained_one(edited):
+    """A folder like a hub snapshot, adopted by name, gives the numbers of the backbone that it is a copy of."""
+    shutil.copytree(edited / "scratch/backbones/mini-internvl", edited / "snapshot")
+    backbones = {"mine": {"label": "mine", "reference": "InternVL3-1B", "family": "internvl", "local": "snapshot"}}
+    targets = [f"results/mini/mine/slq/seed1/retrieval/mini-{name}.json" for name in ("coco", "flickr30k")]
+    overrides = change(edited, {"backbones": backbones, **mini(backbones=["mine"])})
+    answer = snakemake(edited, *overrides, "--", *targets)
+    assert answer.returncode == 0, answer.stdout
+    for target in targets:
+        ours, theirs = (
+            json.loads((edited / path).read_text()) for path in (target, target.replace("/mine/", "/mini-internvl/"))
+        )
+        assert ours["metrics"] == theirs["metrics"]
+
+
+def test_a_leak_stops_before_any_training(edited):
+    """A supplied training split that holds a test id, adopted by the workflow: one message, nothing trained."""
+    data = edited / "data" / "mine"
+    for split in ("train", "val", "test"):
+        shutil.copytree(edited / "scratch/data/mini-coco" / split, data / split)
+    leaked = (data / "test/items.jsonl").read_text().splitlines()[0]
+    shutil.copytree(data / "test/images", data / "train/images", dirs_exist_ok=True)
+    append(data / "train/items.jsonl", leaked + "\n")
+    mine = {"label": "mine", "reference": "coco", "kind": "retrieval", "supplied": "data/mine"}
+    override = {"sets": {"mine": mine}, **mini(train_set="mine", retrieval_sets=["mine"])}
+    answer = snakemake(edited, *change(edited, override))
+    assert answer.returncode == 1
+    assert "slq: error: mine/test: 1 of 16 ids are in the training split mine/train" in answer.stdout
+    assert "Training slq" not in answer.stdout

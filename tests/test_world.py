@@ -1,9 +1,12 @@
 """The mini world: a function of its seed, and disjoint where it must be."""
 
+import json
 from itertools import combinations
 
 import pytest
 
+from slq.config import load
+from slq.settings import draw_settings
 from slq.world.drawing import draw
 from slq.world.language import captions, questions, vocabulary
 from slq.world.scenes import COLOURS, SHAPES, all_scenes, take
@@ -11,10 +14,6 @@ from slq.world.scenes import COLOURS, SHAPES, all_scenes, take
 
 def slices(config):
     """(set, split) -> scenes, as the rules draw them."""
-    import json
-
-    from slq.config import draw_settings, load
-
     resolved = load(config)
     drawn = {}
     for name, entry in config["sets"].items():

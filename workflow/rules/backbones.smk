@@ -40,6 +40,7 @@ rule fetch_backbone:
         "benchmarks/backbones/fetch_backbone/{backbone}.jsonl"
     wildcard_constraints:
         backbone=one_of(having("backbones", "hub", "local")),
+    priority: 10  # a backbone that is missing is found before hours are spent on another
     localrule: True
     conda:
         "../../envs/slq.yaml"

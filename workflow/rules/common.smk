@@ -15,7 +15,7 @@ sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
 from slq import settings
-from slq.config import SPLITS, chosen, load, splits
+from slq.config import SPLITS, chosen, load
 from slq.errors import SlqError
 
 try:
@@ -57,6 +57,11 @@ def test_manifests(kind: str) -> list[str]:
 def learning_manifests() -> list[str]:
     """The splits that training may see."""
     return [manifest(PRESET["train_set"], split) for split in ("train", "val")]
+
+
+def audit_files() -> list[str]:
+    """The audit of the preset's sets; not of a copy of some results, where the sets need not be."""
+    return [f"results/{config['preset']}/audit.json"] if config["cells"] == "complete" else []
 
 
 def backbone_manifests() -> list[str]:

@@ -1,12 +1,10 @@
 # One run: a backbone, a method, a seed. `base` trains nothing and is registered as a run like the others.
 # In: a backbone, the train and val splits; never a test split. Out: <scratch>/runs/... (weights), results/.../run.json.
-# The audit is ancient: it must have passed once, and a newer one does not make trained weights wrong.
 
 
 rule register_base:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
-        audit=ancient("results/{preset}/audit.json"),
     output:
         adapter="<scratch>/runs/{preset}/{backbone}/base/seed{seed}/adapter.json",
         run="results/{preset}/{backbone}/base/seed{seed}/run.json",
@@ -21,7 +19,7 @@ rule register_base:
         **request("prepare"),
     params:
         settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, "base"),
-        code=settings.code_hash("training", "models", "data"),
+        code=settings.code_hash("training/run.py", "models", "data"),
         scratch=scratch_folder,
     message:
         "Registering {wildcards.backbone} as it is"
@@ -37,7 +35,6 @@ rule train:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=learning_manifests(),
-        audit=ancient("results/{preset}/audit.json"),
     output:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         run="results/{preset}/{backbone}/{method}/seed{seed}/run.json",

@@ -145,8 +145,11 @@ def _exactly_one(key: str, entry: Config, sources: tuple[str, ...]) -> None:
 
 
 def _check_backbone(key: str, backbone: Config, sets: Config) -> None:
-    """One source of weights; an adapter of the family; scenes to learn from if it is made here."""
+    """One source of weights, which holds some if it is here; an adapter of the family; scenes for what is made here."""
     _exactly_one(key, backbone, ("pretrain", "hub", "local"))
+    folder = Path(backbone.get("local", ""))
+    if "local" in backbone and folder.is_dir() and not any(folder.glob("*.safetensors")):
+        raise SlqError(f"config: {key}.local is '{folder}', a folder without weights; expected *.safetensors in it")
     families = [path.stem for path in sorted((PACKAGE / "models" / "families").glob("[!_]*.py"))]
     _one_of(f"{key}.family", backbone["family"], families, "workflow/slq/models/families")
     if "pretrain" in backbone:

@@ -108,11 +108,11 @@ def _compact(**values: Any) -> str:
     return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
 
-def code_hash(*folders: str) -> str:
-    """Identity of what the package's folders do: syntax trees, so that comments, docstrings and layout do not count."""
+def code_hash(*places: str) -> str:
+    """Identity of what folders or modules of the package do: comments and docstrings do not count."""
     digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted((PACKAGE / folder).rglob("*.py")):
+    for place in places:
+        for path in sorted((PACKAGE / place).rglob("*.py")) or [PACKAGE / place]:
             tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
             digest.update(f"{path.relative_to(PACKAGE).as_posix()}\n{_dump(tree)}\n".encode())
     return digest.hexdigest()[:16]

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from slq.data.audit import check_images, check_items
+from slq.data.audit import check_images, check_items, refuse_shared_ids
 from slq.data.prepared import read_items, write_split
 
 
 def adopt_split(name: str, split: str, kind: str, source: Path, out: Path) -> None:
     """Read `<source>/<split>/items.jsonl`, check every item and image, and write the prepared form into `out`.
+
+    A training split is compared with the val and test splits beside it: this stops a leak before anything is trained.
 
     Raises:
         SlqError: the first fault found, by file and line or id.
@@ -15,6 +17,11 @@ def adopt_split(name: str, split: str, kind: str, source: Path, out: Path) -> No
     folder = source / split
     items = read_items(folder / "items.jsonl", kind)
     check_items(folder, items)
+    if split == "train":
+        for sibling in ("val", "test"):
+            other = source / sibling / "items.jsonl"
+            if other.is_file():
+                refuse_shared_ids(f"{name}/train", items, f"{name}/{sibling}", read_items(other, kind))
     check_images(folder, items)
     out.mkdir(parents=True, exist_ok=True)
     write_split(out, name, split, kind, items, root=folder)

@@ -89,7 +89,9 @@ def read_split(data: Path, name: str, split: str) -> Split:
     manifest = read_json(folder / "manifest.json")
     if manifest.get("schema") != SCHEMA:
         raise SlqError(f"{folder}/manifest.json: schema {manifest.get('schema')}, expected {SCHEMA}; prepare it again")
-    return Split(name, read_items(folder / "items.jsonl", manifest["kind"]), folder / manifest["root"], manifest["sha256"])
+    return Split(
+        name, read_items(folder / "items.jsonl", manifest["kind"]), folder / manifest["root"], manifest["sha256"]
+    )
 
 
 def read_items(path: Path, kind: str) -> list[dict[str, Any]]:

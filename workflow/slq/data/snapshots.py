@@ -43,7 +43,7 @@ def fetch_snapshot(settings: dict[str, Any], out: Path) -> None:
     if "local" in settings:
         folder = Path(settings["local"])
         if not folder.is_dir():
-            raise SlqError(f"{folder}: backbone {settings['backbone']} has its snapshot there, but there is no such folder")
+            raise SlqError(f"{folder}: no such folder; config says that backbone {settings['backbone']} lies there")
         require_weights(folder)
         shutil.copytree(folder, out, dirs_exist_ok=True)
         source = {"local": str(folder)}
@@ -62,5 +62,5 @@ def download(repository: str, revision: str, out: Path) -> dict[str, str]:
         commit = HfApi().model_info(repository, revision=revision).sha
         snapshot_download(repository, revision=commit, allow_patterns=WANTED, local_dir=out)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise SlqError(f"{repository}@{revision}: could not be fetched ({error}); check the network, or log in") from error
+        raise SlqError(f"{repository}@{revision}: not fetched ({error}); check the network, or log in") from error
     return {"repository": repository, "revision": revision, "commit": str(commit)}

@@ -20,8 +20,8 @@ def embed_messages(
     """Unit vectors (n, d) in float32, in the messages' order; batches follow that order too."""
     vectors: list[np.ndarray] = []
     batch: list[Encoded] = []
-    for message in messages:
-        batch.append(encode(backbone, message))
+    for parts in messages:
+        batch.append(encode(backbone, parts))
         if len(batch) == batch_size:
             vectors.append(retriever.embed(batch).cpu().numpy())
             batch = []

@@ -1,11 +1,13 @@
-"""Ranks of the best positive, and recalls from them (facts: protocols 2.5)."""
+"""Ranks of the best positive, and recalls from them: the any-positive convention of CLIP_benchmark and the paper."""
 
 import numpy as np
 
 KS = (1, 5, 10)
 
 
-def best_ranks(queries: np.ndarray, gallery: np.ndarray, query_image: np.ndarray, gallery_image: np.ndarray) -> np.ndarray:
+def best_ranks(
+    queries: np.ndarray, gallery: np.ndarray, query_image: np.ndarray, gallery_image: np.ndarray
+) -> np.ndarray:
     """Rank of the best positive of each query: 1 + the items that are strictly more similar than it.
 
     Args:

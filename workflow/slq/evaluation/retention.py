@@ -17,7 +17,7 @@ DEFAULT_SCORER = "vlmevalkit-exact-1"
 
 
 def question_parts(backbone: Backbone, split: Split, item: dict[str, Any]) -> tuple[Part, ...]:
-    """Images first, then the question with its lettered options (facts: protocols 3.2)."""
+    """Images first, then the question with its lettered options, as lmms-eval and VLMEvalKit ask."""
     images = [backbone.family.process(split.open(path)) for path in item["images"]]
     lines = [item["question"]]
     lines += [f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, item["options"], strict=False)]
@@ -55,7 +55,7 @@ def scorer(reference: str) -> str:
 
 
 def is_hit(reference: str, item: dict[str, Any], reply: str) -> bool:
-    """Whether a reply is right. An unparsed reply is wrong, never guessed (facts: protocols 3.5, 5)."""
+    """Whether a reply is right. An unparsed reply is wrong, never guessed."""
     if reference == "ocrbench":
         return ocr_hit(item, reply)
     if item["options"]:
@@ -64,7 +64,7 @@ def is_hit(reference: str, item: dict[str, Any], reply: str) -> bool:
 
 
 def ocr_hit(item: dict[str, Any], reply: str) -> bool:
-    """Any accepted answer is a substring; handwritten mathematics ignores blanks and keeps case (protocols 5)."""
+    """Any accepted answer is a substring; handwritten mathematics ignores blanks and keeps case (VLMEvalKit)."""
     if item["type"] == "Handwritten Mathematical Expression Recognition":
         squeezed = re.sub(r"\s", "", reply)
         return any(re.sub(r"\s", "", gold) in squeezed for gold in item["answers"])
@@ -73,7 +73,7 @@ def ocr_hit(item: dict[str, Any], reply: str) -> bool:
 
 
 def choose(reply: str, options: list[str]) -> str | None:
-    """The option letter that a reply names, as VLMEvalKit's exact matching reads it, else None (protocols 3.3).
+    """The option letter that a reply names, as VLMEvalKit's exact matching reads it, else None.
 
     A letter alone among the reply's words, first occurring within the last four; else the one option whose text the
     reply contains, unless the reply is longer than twice all options.

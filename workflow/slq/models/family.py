@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -36,7 +35,7 @@ class Family(ABC):
         """Text that replaces the placeholder of an image of so many tokens."""
 
     @abstractmethod
-    def positions(self, model: torch.nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         """Position ids of a left-padded batch, (B, L) or (axes, B, L), as the family's own full forward has them."""
 
     def extra_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -14,8 +14,8 @@ from slq.models.backbone import Backbone
 from slq.models.retriever import LastTokenRetriever, QueryRetriever, initial_queries
 
 SCHEMA = 1
-# q, k, v, o, gate, up, down of every layer of the language model and of nothing else. With rank 8 this gives the paper's
-# 4.4M / 8.7M / 16.5M / 20.2M exactly (facts: slq_paper 5.3).
+# q, k, v, o, gate, up, down of every layer of the language model and of nothing else: with rank 8 this gives the counts
+# of the paper's Table 3 (4.4M, 8.7M, 16.5M, 20.2M) on its four backbones.
 LORA_TARGETS = r".*language_model\.layers\.\d+\..*\.(q|k|v|o|gate|up|down)_proj"
 
 
@@ -27,9 +27,7 @@ def begin(method: str, backbone: Backbone, tuning: dict[str, Any], seed: int) ->
     backbone.model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     if method == "slq":
-        return QueryRetriever(
-            backbone, initial_queries(tuning["queries"], backbone.width, tuning["init"], generator)
-        )
+        return QueryRetriever(backbone, initial_queries(tuning["queries"], backbone.width, tuning["init"], generator))
     if method == "full_ft":
         backbone.inner.language_model.requires_grad_(True)
     elif method == "lora":
@@ -41,16 +39,22 @@ def begin(method: str, backbone: Backbone, tuning: dict[str, Any], seed: int) ->
     return LastTokenRetriever(backbone)
 
 
-def save(method: str, retriever: QueryRetriever | LastTokenRetriever, temperature: float, folder: Path, facts: dict[str, Any]) -> None:
+def save(
+    method: str,
+    retriever: QueryRetriever | LastTokenRetriever,
+    temperature: float,
+    folder: Path,
+    identity: dict[str, Any],
+) -> None:
     """Save what the method trained into `folder`; adapter.json is written last and says what it is.
 
-    `facts` (backbone's identity, settings) are stored beside it and checked when it is loaded.
+    `identity` (of the backbone, the tuning settings) is stored beside it and checked when it is loaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trained_tensors(retriever)}
     if tensors:
         save_file(tensors, folder / "adapter.safetensors", metadata={"format": "pt"})
-    write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **facts})
+    write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **identity})
 
 
 def trained_tensors(retriever: QueryRetriever | LastTokenRetriever) -> list[tuple[str, torch.Tensor]]:

@@ -45,7 +45,7 @@ def collate(backbone: Backbone, batch: list[Encoded]) -> dict[str, Tensor]:
     """Left-padded inputs of the inner model: ids, mask and positions (B, L) and the images' tensors.
 
     Positions are given explicitly because the rule that a padded prefix follows by default differs between models and
-    contents, and a wrong continuation is silent (facts: models 3).
+    contents, and a wrong continuation is silent.
     """
     length = max(len(item.ids) for item in batch)
     pad = backbone.tokenizer.pad_token_id
@@ -74,5 +74,5 @@ def continue_positions(position_ids: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def run_prefix(backbone: Backbone, inputs: dict[str, Tensor]) -> Any:
-    """Keys and values of the prefix. Nothing in it depends on the queries, so no gradient is needed (design)."""
+    """Keys and values of the prefix. Nothing in it depends on the queries, so no gradient is needed."""
     return backbone.inner(**inputs, use_cache=True).past_key_values

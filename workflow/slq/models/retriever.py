@@ -24,8 +24,8 @@ class Retriever(Protocol):
 class QueryRetriever(nn.Module):
     """Shared latent queries after the prefix (SLQ): z = normalize(mean of the last N hidden states of LM([x; Q])).
 
-    The queries come last and attention is causal, so the prefix runs once without gradient and only N positions run with
-    gradient, as a second call of the stock forward on the prefix's keys and values.
+    The queries come last and attention is causal, so the prefix runs once without gradient, and only N positions run
+    with gradient, as a second call of the stock forward on the prefix's keys and values.
     """
 
     def __init__(self, backbone: Backbone, queries: Tensor) -> None:
@@ -73,7 +73,7 @@ class LastTokenRetriever(nn.Module):
 
 
 def initial_queries(count: int, width: int, init: str, generator: torch.Generator) -> Tensor:
-    """Initial queries (count, width): `normal` with standard deviation 1/sqrt(width), or `zeros` (released code has both)."""
+    """Initial queries (count, width): `normal` with deviation 1/sqrt(width), or `zeros`; the released code has both."""
     if init == "zeros":
         return torch.zeros(count, width)
     return torch.randn(count, width, generator=generator) / math.sqrt(width)

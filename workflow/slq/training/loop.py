@@ -21,6 +21,7 @@ from slq.training.loss import info_nce
 from slq.training.pairs import Pairs, epoch_order
 
 Recalls = dict[str, dict[str, float]]
+Batch = list[tuple[Encoded, Encoded]]  # (image, text) messages
 
 
 @dataclass
@@ -30,6 +31,59 @@ class Trained:
     temperature: float
     val: list[Recalls] = field(default_factory=list)  # after each epoch
     kept_epoch: int = 0
+
+
+class Loop:
+    """A retriever in training: its optimizer, schedule and temperature, and the steps taken so far."""
+
+    def __init__(
+        self, retriever: Any, settings: dict[str, Any], tuning: dict[str, Any], steps: int, events: Events
+    ) -> None:
+        device = retriever.backbone.device
+        self.accelerator = Accelerator(cpu=device.type == "cpu")
+        self.retriever, self.settings, self.events = retriever, settings, events
+        # The logarithm is learned: the released code's bare divisor may cross zero.
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(settings["temperature"]), device=device))
+        self.parameters = [*retriever.trainable(), self.log_temperature]
+        optimizer = torch.optim.AdamW(
+            self.parameters, lr=tuning["learning_rate"], weight_decay=settings["weight_decay"]
+        )
+        schedule = linear_schedule(optimizer, tuning["warmup_steps"], steps)
+        self.optimizer, self.schedule = self.accelerator.prepare(optimizer, schedule)
+        self.step = 0
+        self.bar = tqdm(total=steps, desc="training", disable=None, file=sys.stderr)
+
+    def run_epoch(self, batches: DataLoader, epoch: int) -> None:
+        """A step per batch; one event per step, and a plain line every 50 where there is no terminal for the bar."""
+        for batch in batches:
+            loss, norm = self.take_step(batch)
+            self.events.write(
+                "step", step=self.step, epoch=epoch, loss=loss, grad_norm=norm, temperature=self.temperature
+            )
+            self.bar.update()
+            if self.bar.disable and self.step % 50 == 0:
+                print(f"step {self.step} of {self.bar.total}: loss {loss:.4f}", file=sys.stderr, flush=True)
+
+    def take_step(self, batch: Batch) -> tuple[float, float]:
+        """One optimizer step; returns the loss and the gradient's norm before clipping.
+
+        Raises:
+            SlqError: the loss is not finite.
+        """
+        loss = pair_loss(self.retriever, batch, self.log_temperature.exp(), self.settings["micro_batch"])
+        if not torch.isfinite(loss):
+            raise SlqError(f"loss is {loss.item()} after {self.step} steps; lower tuning.*.learning_rate")
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings["clip_norm"])
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+        return loss.item(), float(norm)
+
+    @property
+    def temperature(self) -> float:
+        return self.log_temperature.exp().item()
 
 
 def train(
@@ -51,60 +105,60 @@ def train(
     Raises:
         SlqError: the split is smaller than a batch, or the loss is not finite.
     """
-    accelerator = Accelerator(cpu=retriever.backbone.device.type == "cpu")
     torch.manual_seed(seed)
-    log_temperature = nn.Parameter(torch.tensor(math.log(settings["temperature"]), device=retriever.backbone.device))
-    steps = settings["epochs"] * (len(pairs) // settings["batch_size"])
-    if steps == 0:
-        raise SlqError(f"{len(pairs)} training pairs make no batch of {settings['batch_size']}; lower training.batch_size")
-    parameters = [*retriever.trainable(), log_temperature]
-    optimizer = torch.optim.AdamW(parameters, lr=tuning["learning_rate"], weight_decay=settings["weight_decay"])
-    optimizer, schedule = accelerator.prepare(optimizer, linear_schedule(optimizer, tuning["warmup_steps"], steps))
+    size = settings["batch_size"]
+    if len(pairs) < size:
+        raise SlqError(f"{len(pairs)} training pairs make no batch of {size}; lower training.batch_size")
+    loop = Loop(retriever, settings, tuning, settings["epochs"] * (len(pairs) // size), events)
     result = Trained(settings["temperature"])
-    best: tuple[float, dict[str, Tensor]] = (-1.0, {})
-    bar = tqdm(total=steps, desc="training", disable=None, file=sys.stderr)
-    step = 0
+    best = Best()
     for epoch in range(settings["epochs"]):
-        loader = DataLoader(
-            pairs,
-            batch_sampler=epoch_order(len(pairs), settings["batch_size"], seed, epoch),
-            num_workers=settings["workers"],
-            collate_fn=list,
-        )
-        with events.span("train", epoch=epoch, pairs=len(loader) * settings["batch_size"]):
-            for batch in loader:
-                loss = pair_loss(retriever, batch, log_temperature.exp(), settings["micro_batch"])
-                if not torch.isfinite(loss):
-                    raise SlqError(f"loss is {loss.item()} at step {step} of epoch {epoch}; lower learning_rate")
-                optimizer.zero_grad()
-                accelerator.backward(loss)
-                norm = accelerator.clip_grad_norm_(parameters, settings["clip_norm"])
-                optimizer.step()
-                schedule.step()
-                step += 1
-                report(events, bar, step, epoch, loss, norm, log_temperature)
+        batches = epoch_order(len(pairs), size, seed, epoch)
+        loader = DataLoader(pairs, batch_sampler=batches, num_workers=settings["workers"], collate_fn=list)
+        with events.span("train", epoch=epoch, pairs=len(batches) * size):
+            loop.run_epoch(loader, epoch)
         with events.span("eval", split="val"):
             recalls = validate(retriever)
         events.write("val", epoch=epoch, recalls=recalls)
         result.val.append(recalls)
-        total = sum(value for direction in recalls.values() for value in direction.values())
-        if settings["keep"] == "best" and total > best[0]:
-            best = (total, {name: value.detach().clone() for name, value in trained_tensors(retriever)})
-            result.kept_epoch = epoch
-    bar.close()
+        result.kept_epoch = epoch
+        if settings["keep"] == "best":
+            best.offer(retriever, loop.log_temperature, recalls, epoch)
+    loop.bar.close()
     if settings["keep"] == "best":
-        with torch.no_grad():
-            for name, value in trained_tensors(retriever):
-                value.copy_(best[1][name])
-    else:
-        result.kept_epoch = settings["epochs"] - 1
-    result.temperature = log_temperature.exp().item()
+        result.kept_epoch = best.restore(retriever, loop.log_temperature)
+    result.temperature = loop.temperature
     return result
 
 
-def pair_loss(
-    retriever: Retriever, batch: list[tuple[Encoded, Encoded]], temperature: Tensor, micro_batch: int
-) -> Tensor:
+class Best:
+    """The trained tensors after the epoch with the highest sum of recalls on val."""
+
+    def __init__(self) -> None:
+        self.total = -1.0
+        self.epoch = 0
+        self.tensors: list[Tensor] = []
+
+    def offer(self, retriever: Any, temperature: Tensor, recalls: Recalls, epoch: int) -> None:
+        """Copy the tensors if they are better than any before; the earlier epoch wins a tie."""
+        total = sum(value for direction in recalls.values() for value in direction.values())
+        if total > self.total:
+            self.total, self.epoch = total, epoch
+            self.tensors = [tensor.detach().clone() for tensor in self.of(retriever, temperature)]
+
+    def restore(self, retriever: Any, temperature: Tensor) -> int:
+        """Put the best tensors back and return their epoch."""
+        with torch.no_grad():
+            for tensor, kept in zip(self.of(retriever, temperature), self.tensors, strict=True):
+                tensor.copy_(kept)
+        return self.epoch
+
+    @staticmethod
+    def of(retriever: Any, temperature: Tensor) -> list[Tensor]:
+        return [*(tensor for _, tensor in trained_tensors(retriever)), temperature]
+
+
+def pair_loss(retriever: Retriever, batch: Batch, temperature: Tensor, micro_batch: int) -> Tensor:
     """InfoNCE over the whole batch of (image, text) messages, embedded `micro_batch` pairs at a time."""
     images, texts = zip(*batch, strict=True)
     return info_nce(embed_all(retriever, images, micro_batch), embed_all(retriever, texts, micro_batch), temperature)
@@ -121,13 +175,3 @@ def linear_schedule(optimizer: Any, warmup: int, steps: int) -> torch.optim.lr_s
     return torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / max(warmup, 1), (steps - step) / max(steps - warmup, 1))
     )
-
-
-def report(events: Events, bar: tqdm, step: int, epoch: int, loss: Tensor, norm: Any, log_temperature: Tensor) -> None:
-    """Write a step's event; print a plain line every 50 steps where there is no terminal for the bar."""
-    fields = {"loss": loss.item(), "grad_norm": float(norm), "temperature": log_temperature.exp().item()}
-    events.write("step", step=step, epoch=epoch, **fields)
-    bar.set_postfix(loss=f"{fields['loss']:.3f}", refresh=False)
-    bar.update()
-    if bar.disable and step % 50 == 0:
-        print(f"step {step} of {bar.total}: loss {fields['loss']:.4f}", file=sys.stderr, flush=True)

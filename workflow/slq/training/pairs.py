@@ -38,7 +38,7 @@ class Pairs(Dataset):
 
 
 def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Batches of pair numbers: a permutation that is a function of (seed, epoch); the last, smaller batch is dropped."""
+    """Batches of pair numbers: a permutation decided by (seed, epoch); a last, smaller batch is dropped."""
     order = np.random.default_rng([seed, epoch]).permutation(count)
     full = count - count % batch_size
     return order[:full].reshape(-1, batch_size).tolist()

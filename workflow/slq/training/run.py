@@ -8,8 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
 from slq.files import digest, write_json, write_text
@@ -44,37 +42,35 @@ def run_training(
         validate: recalls of a retriever on the val split.
     """
     training, tuning, method = settings["training"], settings["tuning"], settings["method"]
-    key = digest({"settings": settings, "seed": seed, "backbone": identity(backbone_folder)})[:16]
-    gathered = work / key / "events.jsonl"
-    device = pick_device()
+    sha256 = identity(backbone_folder)
+    splits = {part: read_split(data, train_set, part) for part in ("train", "val")}
+    inputs = {"backbone": sha256, **{part: split.sha256 for part, split in splits.items()}}
+    gathered = work / digest({"settings": settings, "seed": seed, "inputs": inputs})[:16] / "events.jsonl"
+    device = describe_device(pick_device())
     name = {part: settings[part] for part in ("preset", "backbone", "method")}
-    events = Events(gathered, **name, seed=seed, device=describe_device(device), attempt=next_attempt(gathered))
+    events = Events(gathered, **name, seed=seed, device=device, attempt=next_attempt(gathered))
     with events.span("init"):
-        backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], device)
+        backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
         before = hash_weights(backbone.model)
         retriever = methods.begin(method, backbone, tuning, seed)
     with events.span("staging"):
-        splits = {part: read_split(data, train_set, part) for part in ("train", "val")}
         pairs = Pairs(backbone, splits["train"], settings["prompt"], training["keep_pixels"])
     trained = train(
         retriever, pairs, training, tuning, seed, events, lambda retriever: validate(retriever, backbone, splits["val"])
     )
     with events.span("save"):
-        facts = {"backbone_sha256": identity(backbone_folder), "tuning": tuning}
-        methods.save(method, retriever, trained.temperature, adapter, facts)
-        after = hash_weights(backbone.model)
-    inputs = {"backbone": identity(backbone_folder), **{part: split.sha256 for part, split in splits.items()}}
-    write_json(
+        methods.save(method, retriever, trained.temperature, adapter, {"backbone_sha256": sha256, "tuning": tuning})
+        weights = {"before": before, "after": hash_weights(backbone.model)}
+    write_run(
         run,
-        record(settings, seed, backbone)
-        | {
-            "parameters": count_parameters(retriever, backbone, method),
-            "spans": dict(events.seconds),
-            "device": describe_device(device),
-            "weights": {"before": before, "after": after},
-            "val": {"recalls": trained.val, "kept_epoch": trained.kept_epoch},
-            "inputs": inputs,
-        },
+        settings,
+        seed,
+        retriever,
+        spans=dict(events.seconds),
+        device=device,
+        weights=weights,
+        val={"recalls": trained.val, "kept_epoch": trained.kept_epoch},
+        inputs=inputs,
     )
     write_text(events_file, gathered.read_text(encoding="utf-8"))
 
@@ -84,38 +80,44 @@ def register_base(settings: dict[str, Any], seed: int, backbone_folder: Path, ad
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"])
     sha256 = identity(backbone_folder)
     retriever = methods.begin("base", backbone, {}, seed)
-    methods.save("base", retriever, settings["training"]["temperature"], adapter, {"backbone_sha256": sha256, "tuning": {}})
+    temperature = settings["training"]["temperature"]
+    methods.save("base", retriever, temperature, adapter, {"backbone_sha256": sha256, "tuning": {}})
     weights = hash_weights(backbone.model)
-    write_json(
+    write_run(
         run,
-        record(settings, seed, backbone)
-        | {
-            "parameters": count_parameters(retriever, backbone, "base"),
-            "spans": {},
-            "device": None,
-            "weights": {"before": weights, "after": weights},
-            "val": None,
-            "inputs": {"backbone": sha256},
-        },
+        settings,
+        seed,
+        retriever,
+        spans={},
+        device=None,
+        weights={"before": weights, "after": weights},
+        val=None,
+        inputs={"backbone": sha256},
     )
 
 
-def record(settings: dict[str, Any], seed: int, backbone: Backbone) -> dict[str, Any]:
-    """The part of run.json that every run has: which run, with what settings, under which circumstances."""
-    return {
-        "schema": SCHEMA,
-        **{part: settings[part] for part in ("preset", "backbone", "method")},
-        "seed": seed,
-        "width": backbone.width,
-        "settings": settings,
-        "provenance": provenance(backbone),
-    }
+def write_run(path: Path, settings: dict[str, Any], seed: int, retriever: Any, **measured: Any) -> None:
+    """Write run.json: which run, with what settings, under which circumstances, and what was measured of it.
 
-
-def count_parameters(retriever: Any, backbone: Backbone, method: str) -> dict[str, int]:
-    """Trainable numbers, the temperature aside (the paper counts queries alone), and the backbone's total."""
-    trainable = sum(parameter.numel() for _, parameter in methods.trained_tensors(retriever))
-    return {"trainable": trainable, "total": sum(p.numel() for p in backbone.model.parameters())}
+    Trainable parameters leave the temperature out, as the paper's counts of queries do.
+    """
+    backbone = retriever.backbone
+    write_json(
+        path,
+        {
+            "schema": SCHEMA,
+            **{part: settings[part] for part in ("preset", "backbone", "method")},
+            "seed": seed,
+            "width": backbone.width,
+            "parameters": {
+                "trainable": sum(tensor.numel() for _, tensor in methods.trained_tensors(retriever)),
+                "total": sum(tensor.numel() for tensor in backbone.model.parameters()),
+            },
+            "settings": settings,
+            "provenance": provenance(backbone),
+            **measured,
+        },
+    )
 
 
 def provenance(backbone: Backbone) -> dict[str, Any]:

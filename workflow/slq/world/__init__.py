@@ -1,1 +1,1 @@
-"""The mini preset's bytes: drawn scenes, their captions and questions, and the tiny backbones that learn to read them."""
+"""The mini preset's bytes: drawn scenes, their captions and questions, and tiny backbones that learn to read them."""

@@ -17,7 +17,7 @@ from slq.data.snapshots import write_manifest
 from slq.errors import SlqError
 from slq.files import write_json
 from slq.models.backbone import Backbone
-from slq.models.family import Pixels, load_family
+from slq.models.family import load_family
 from slq.models.prefix import Encoded, Part, collate, encode
 from slq.world.language import Question, captions, questions, vocabulary
 from slq.world.scenes import Scene, all_scenes
@@ -28,8 +28,8 @@ CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] 
 {% endif %}{% endfor %}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|> assistant
 {% endif %}"""
-# Shares of the four tasks: describe a picture, say a caption the canonical way, answer about a picture, about a caption.
-# The second is what makes text and image prefixes meet; without it SLQ did not learn (design).
+# Shares of the four tasks: describe a picture, say a caption in the first way, answer about a picture, about a caption.
+# The second is what makes text and image prefixes meet: without it SLQ did not learn.
 TASKS = {"describe": 0.35, "rephrase": 0.25, "look": 0.30, "read": 0.10}
 WARM_UP = 50  # steps
 
@@ -82,7 +82,7 @@ def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
         "eos_token_id": tokenizer.eos_token_id,
         "bos_token_id": None,
     }
-    config = AutoConfig.for_model(**model, **ids)
+    config = AutoConfig.for_model(model.pop("model_type"), **model, **ids)
     torch.manual_seed(settings["seed"])
     network = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
     network.generation_config.eos_token_id = tokenizer.eos_token_id

@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 from slq.data.prepared import write_split
 from slq.world.drawing import draw
@@ -9,8 +10,8 @@ from slq.world.language import captions, questions
 from slq.world.scenes import Scene, take
 
 
-def draw_split(settings: dict, out: Path) -> None:
-    """Draw one split: `settings` holds set, split, kind, style, the slice `first`, `count` of all scenes, and the seed."""
+def draw_split(settings: dict[str, Any], out: Path) -> None:
+    """Draw one split: `settings` holds set, split, kind, style, the scenes (`first`, `count`) and the seed."""
     scenes = take(settings["seed"], settings["first"], settings["count"])
     (out / "images").mkdir(parents=True, exist_ok=True)
     describe = {"retrieval": retrieval_item, "retention": retention_item}[settings["kind"]]

@@ -1,12 +1,13 @@
 """InternVL3 in transformers' native port (`InternVLForConditionalGeneration`)."""
 
-import torch
+from typing import Any
+
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from slq.models.family import Family, Pixels
 
-GREY = (127, 127, 127)  # the padding of the released code (facts: slq_paper 6.1)
+GREY = (127, 127, 127)  # the padding of the released code
 
 
 class InternVL(Family):
@@ -23,5 +24,5 @@ class InternVL(Family):
     def expand(self, tokens: int) -> str:
         return f"<img>{self.placeholder * tokens}</img>"
 
-    def positions(self, model: torch.nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         return self.text_positions(inputs["attention_mask"])

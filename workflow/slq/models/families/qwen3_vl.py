@@ -1,6 +1,7 @@
 """Qwen3-VL (`Qwen3VLForConditionalGeneration`): dynamic resolution, rotary positions in three axes."""
 
-import torch
+from typing import Any
+
 from PIL import Image
 from torch import Tensor
 
@@ -25,7 +26,7 @@ class Qwen3VL(Family):
     def extra_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
         return {"mm_token_type_ids": (input_ids == self.config.image_token_id).int()}
 
-    def positions(self, model: torch.nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         positions, _ = model.get_rope_index(
             inputs["input_ids"],
             inputs["mm_token_type_ids"],
