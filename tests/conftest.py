@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 MINI = ("mini-internvl", "mini-qwen3vl")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def raw_config():
-    """config.yaml as a person wrote it."""
+    """config.yaml as a person wrote it, read anew: a test may change it."""
     return yaml.safe_load((ROOT / "config.yaml").read_text())
 
 

@@ -7,9 +7,9 @@ import torch
 
 from slq.data.prepared import read_split
 from slq.errors import SlqError
+from slq.events import Events
 from slq.models import methods
 from slq.models.backbone import hash_weights
-from slq.training.events import Events
 from slq.training.loop import pair_loss, train
 from slq.training.pairs import Pairs
 from slq.world.sets import draw_split

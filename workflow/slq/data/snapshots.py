@@ -31,14 +31,22 @@ def identity(folder: Path) -> str:
     return read_json(folder / "manifest.json")["sha256"]
 
 
+def require_weights(folder: Path) -> None:
+    """Raise SlqError unless the folder looks like a snapshot with safetensors weights."""
+    if not (folder / "config.json").is_file():
+        raise SlqError(f"{folder}: expected a model snapshot, found no config.json; fetch the backbone again")
+    if not any(folder.glob("*.safetensors")):
+        raise SlqError(
+            f"{folder}: holds config.json but no *.safetensors; put the weights beside it (other formats are not read)"
+        )
+
+
 def fetch_snapshot(settings: dict[str, Any], out: Path) -> None:
     """Bring a backbone's snapshot into `out`: from `hub` (repository, revision) or from a `local` folder.
 
     Raises:
         SlqError: the hub cannot be reached or has no such revision; the folder is no snapshot with weights.
     """
-    from slq.models.backbone import require_weights
-
     out.mkdir(parents=True, exist_ok=True)
     if "local" in settings:
         folder = Path(settings["local"])

@@ -12,10 +12,10 @@ from slq.data.snapshots import identity
 from slq.evaluation.embed import embed_split
 from slq.evaluation.ranks import both_directions, recalls
 from slq.evaluation.retention import answer, score, scorer
+from slq.events import Events, describe_device
 from slq.files import digest, sha256, write_json, write_text
 from slq.models import methods
 from slq.models.backbone import Backbone, pick_device
-from slq.training.events import Events, describe_device
 
 SCHEMA = 1
 

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 from transformers.utils import logging
 
+from slq.data.snapshots import require_weights
 from slq.errors import SlqError
 from slq.models.family import Family, load_family
 
@@ -61,16 +62,6 @@ class Backbone:
         processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return cls(model.to(device), tokenizer, load_family(family, model.config, processor))
-
-
-def require_weights(folder: Path) -> None:
-    """Raise SlqError unless the folder looks like a snapshot with safetensors weights."""
-    if not (folder / "config.json").is_file():
-        raise SlqError(f"{folder}: expected a model snapshot, found no config.json; fetch the backbone again")
-    if not any(folder.glob("*.safetensors")):
-        raise SlqError(
-            f"{folder}: holds config.json but no *.safetensors; put the weights beside it (other formats are not read)"
-        )
 
 
 def hash_weights(model: torch.nn.Module) -> str:

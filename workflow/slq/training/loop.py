@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from slq.errors import SlqError
+from slq.events import Events
 from slq.models.methods import trained_tensors
 from slq.models.prefix import Encoded
 from slq.models.retriever import Retriever
-from slq.training.events import Events
 from slq.training.loss import info_nce
 from slq.training.pairs import Pairs, epoch_order
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
+from slq.events import Events, describe_device
 from slq.files import digest, write_json, write_text
 from slq.models import methods
 from slq.models.backbone import Backbone, hash_weights, pick_device
-from slq.training.events import Events, describe_device
 from slq.training.loop import Recalls, train
 from slq.training.pairs import Pairs
 

@@ -1,0 +1,62 @@
+"""The house as drawn: who imports whom, rooms of one noun, functions that fit a screen."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "workflow" / "slq"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SHARED = {"errors", "files", "events"}
+# cli -> reporting, accounting, evaluation, training -> models -> data; world writes what data reads, for cli alone.
+MAY_IMPORT = {
+    "data": set(),
+    "models": {"data"},
+    "training": {"models", "data"},
+    "evaluation": {"models", "data"},
+    "accounting": set(),
+    "reporting": {"accounting"},
+    "world": {"models", "data"},
+    "cli": {"data", "world", "training", "evaluation", "reporting"},
+    "config": set(),
+    "settings": {"config"},
+    "errors": set(),
+    "files": set(),
+    "events": set(),
+}
+
+
+def room(name):
+    """`slq.models.prefix` -> `models`."""
+    return name.split(".")[1] if name.startswith("slq.") else None
+
+
+def imports(path):
+    """Rooms of the package that a module imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"slq.{alias.name}" for alias in node.names] if node.module == "slq" else [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        yield from filter(None, map(room, names))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own != "__init__":
+        assert set(imports(path)) - SHARED - {own} <= MAY_IMPORT[own]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_are_small(path):
+    assert len(path.read_text().splitlines()) <= 300
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{node.name} does not fit a screen"
+
+
+def test_the_snakefile_is_a_table_of_contents():
+    assert len((PACKAGE.parents[1] / "Snakefile").read_text().splitlines()) < 60
