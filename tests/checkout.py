@@ -53,6 +53,11 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
 
 
+def for_this_machine(plan: dict[str, int]) -> dict[str, int]:
+    """A plan without the PDF where there is no pdflatex to make it."""
+    return {rule: count for rule, count in plan.items() if rule != "compile_pdf" or shutil.which("pdflatex")}
+
+
 def place(folder: Path, *files: str) -> None:
     """Put files there, empty: what an earlier job left."""
     for name in files:

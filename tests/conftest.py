@@ -1,6 +1,7 @@
 """What the tests share: the repository, its configuration, and untrained mini backbones of both real classes."""
 
 import os
+import shutil
 from pathlib import Path
 
 # Before torch is imported: one thread, as in the workflow's own jobs, so that nothing depends on this machine's load.
@@ -13,6 +14,15 @@ from checkout import copy_repository
 
 ROOT = Path(__file__).parents[1]
 MINI = ("mini-internvl", "mini-qwen3vl")
+
+
+@pytest.fixture(scope="session")
+def latex():
+    """For tests that need pdflatex: a laptop may do without, CI sets SLQ_NEEDS_LATEX."""
+    if not shutil.which("pdflatex"):
+        if os.environ.get("SLQ_NEEDS_LATEX"):
+            pytest.fail("pdflatex is not on PATH, and SLQ_NEEDS_LATEX says that it must be")
+        pytest.skip("pdflatex is not on PATH")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from checkout import place, planned, snakemake
+from checkout import for_this_machine, place, planned, snakemake
 from slq import settings
 from slq.config import load
 from stored import CPU, Runs, recalls
@@ -41,11 +41,6 @@ MINI = {
     "all": 1,
 }
 RENDERING = {"render_tables": 1, "compile_pdf": 1, "tables": 1}
-
-
-def for_this_machine(plan):
-    """A plan without the PDF where there is no pdflatex to make it."""
-    return {rule: count for rule, count in plan.items() if rule != "compile_pdf" or shutil.which("pdflatex")}
 
 
 @pytest.mark.parametrize(

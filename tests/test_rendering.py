@@ -66,7 +66,7 @@ def test_fragments_show_states_and_marks(results: Path, tmp_path: Path) -> None:
     assert "http" not in page, "the page works offline"
 
 
-def test_labels_are_escaped(results: Path, tmp_path: Path) -> None:
+def test_labels_are_escaped(latex: None, results: Path, tmp_path: Path) -> None:
     hostile = r'\input{/etc/passwd} 50% $x_1$ #1 & ~^ {<b>"|'
     layout = MINI | {"backbones": entries(("mini-a", hostile, "InternVL3-1B"), ("mini-b", "B", "Qwen3-VL-2B"))}
     render(layout, results, REFERENCE, TEMPLATES, tmp_path)
@@ -86,8 +86,9 @@ def test_a_template_cannot_use_what_it_was_not_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", [MINI, PAPER], ids=["mini", "paper without results"])
-def test_pdflatex_compiles_the_tables_to_the_same_bytes(layout: dict[str, Any], results: Path, tmp_path: Path) -> None:
-    assert shutil.which("pdflatex"), "this test needs pdflatex: install TeX Live"
+def test_pdflatex_compiles_the_tables_to_the_same_bytes(
+    latex: None, layout: dict[str, Any], results: Path, tmp_path: Path
+) -> None:
     render(layout, results, REFERENCE, TEMPLATES, tmp_path / "out")
     for name in ("one.pdf", "two.pdf"):
         compile_pdf(tmp_path / "out" / "tables.tex", tmp_path / name)
@@ -105,7 +106,7 @@ def test_the_paper_layout_without_results_shows_nothing_of_the_papers_as_ours(tm
     assert not any(row["state"] == "measured" for row in cells)
 
 
-def test_a_latex_error_is_shown_and_its_log_kept(tmp_path: Path) -> None:
+def test_a_latex_error_is_shown_and_its_log_kept(latex: None, tmp_path: Path) -> None:
     tex = tmp_path / "broken.tex"
     tex.write_text("\\documentclass{article}\\begin{document}\\undefinedmacro\\end{document}\n", encoding="utf-8")
     with pytest.raises(SlqError, match=r"! Undefined control sequence.*broken\.log"):
