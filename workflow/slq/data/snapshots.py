@@ -63,12 +63,13 @@ def fetch_snapshot(settings: dict[str, Any], out: Path) -> None:
 
 def download(repository: str, revision: str, out: Path) -> dict[str, str]:
     """Download a snapshot's wanted files and return where exactly they came from."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub import HfApi, errors, snapshot_download
 
+    # A refused connection is an error of the HTTP library below, httpx or httpx2 by the client's version.
+    unreachable: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
     try:
         commit = HfApi().model_info(repository, revision=revision).sha
         snapshot_download(repository, revision=commit, allow_patterns=WANTED, local_dir=out)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (unreachable, errors.LocalEntryNotFoundError, OSError) as error:
         raise SlqError(f"{repository}@{revision}: not fetched ({error}); check the network, or log in") from error
     return {"repository": repository, "revision": revision, "commit": str(commit)}

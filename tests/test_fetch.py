@@ -1,0 +1,107 @@
+"""A backbone fetched from a hub: the real client against a server on loopback. pytest tests/test_fetch.py"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+WORKFLOW = Path(__file__).parents[1] / "workflow"
+COMMIT = "a" * 40
+FILES = {
+    "config.json": b"{}",
+    "model.safetensors": b"weights",
+    "tokenizer.json": b"{}",
+    "modeling_remote.py": b"raise SystemExit",
+    "pytorch_model.bin": b"pickle",
+}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """One repository, org/name, with one commit: repository info, and files with the headers that the client wants."""
+
+    files = FILES
+
+    def respond(self, body: bytes, **headers: str) -> None:
+        self.send_response(200)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        name = path.rpartition("/")[2]
+        if path.startswith("/api/models/org/name/revision/"):
+            siblings = [{"rfilename": file} for file in self.files]
+            info = {"id": "org/name", "modelId": "org/name", "sha": COMMIT, "siblings": siblings, "private": False}
+            self.respond(json.dumps(info).encode(), Content_Type="application/json")
+        elif path.startswith("/api/models/org/name/tree/"):
+            tree = [{"type": "file", "path": file, "size": len(body), "oid": "0"} for file, body in self.files.items()]
+            self.respond(json.dumps(tree).encode(), Content_Type="application/json")
+        elif path == f"/org/name/resolve/{COMMIT}/{name}" and name in self.files:
+            body = self.files[name]
+            self.respond(body, ETag=f'"{hashlib.sha1(body).hexdigest()}"', X_Repo_Commit=COMMIT)
+        else:
+            self.send_error(404)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def endpoint():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def fetch(endpoint, out, repository="org/name"):
+    """`slq fetch` in a process of its own: the client reads its endpoint when it is imported."""
+    settings = {"backbone": "mine", "hub": {"repository": repository, "revision": "main"}}
+    return subprocess.run(
+        [sys.executable, "-m", "slq.cli", "fetch", "--settings", json.dumps(settings), "--out", str(out)],
+        env={**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(out.parent / "hub"), "PYTHONPATH": str(WORKFLOW)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_snapshot_holds_weights_and_no_code(endpoint, tmp_path):
+    answer = fetch(endpoint, tmp_path / "out")
+    assert answer.returncode == 0, answer.stderr
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["source"] == {"repository": "org/name", "revision": "main", "commit": COMMIT}
+    wanted = {"config.json", "model.safetensors", "tokenizer.json"}
+    assert manifest["files"] == {name: hashlib.sha256(FILES[name]).hexdigest() for name in wanted}
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_file()} == wanted | {"manifest.json"}
+
+
+def test_a_repository_without_safetensors_is_refused(endpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(Hub, "files", {name: body for name, body in FILES.items() if "safetensors" not in name})
+    answer = fetch(endpoint, tmp_path / "out")
+    assert answer.returncode == 1
+    assert "no *.safetensors" in answer.stderr
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("fault", ["unknown repository", "no server"])
+def test_a_failed_fetch_is_one_message(endpoint, tmp_path, fault):
+    if fault == "no server":
+        answer = fetch("http://127.0.0.1:9", tmp_path / "out")
+    else:
+        answer = fetch(endpoint, tmp_path / "out", repository="org/other")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("slq: error: org/") and "not fetched" in answer.stderr
+    assert "Traceback" not in answer.stderr
