@@ -1,4 +1,5 @@
-# The paper SLQ, reproduced: from bytes to Tables 1 and 3. Settings: config.yaml. Stages: workflow/rules, in this order.
+# The paper SLQ, reproduced: from bytes to Tables 1 and 3, and figures.
+# Settings: config.yaml. Stages: workflow/rules, in this order.
 from snakemake.utils import min_version
 
 min_version("9.19")
@@ -27,12 +28,16 @@ wildcard_constraints:
 localrules:
     all,
     tables,
+    figures,
     fetch,
+    select,
 
 
 rule all:
     input:
         table_files(),
+        figure_files(),
+        query_files(),
         audit_files(),
 
 
@@ -41,6 +46,7 @@ include: "workflow/rules/backbones.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
 
 
 onsuccess:

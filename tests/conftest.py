@@ -1,4 +1,4 @@
-"""What the tests share: the repository, its configuration, and untrained mini backbones of both real classes."""
+"""What the tests share: the repository, its configuration, and untrained mini backbones of the real classes."""
 
 import os
 import shutil
@@ -13,7 +13,8 @@ import yaml
 from checkout import copy_repository
 
 ROOT = Path(__file__).parents[1]
-MINI = ("mini-internvl", "mini-qwen3vl")
+CONFIG = (ROOT / "config.yaml").read_text()
+MINI = [name for name, entry in yaml.safe_load(CONFIG)["backbones"].items() if "pretrain" in entry]
 
 
 @pytest.fixture(scope="session")
@@ -27,31 +28,24 @@ def latex():
 
 @pytest.fixture
 def raw_config():
-    """config.yaml as a person wrote it, read anew: a test may change it."""
-    return yaml.safe_load((ROOT / "config.yaml").read_text())
+    """config.yaml as a person wrote it, parsed anew: a test may change it."""
+    return yaml.safe_load(CONFIG)
 
 
 @pytest.fixture(params=MINI)
 def fresh_backbone(request, raw_config, tmp_path):
     """Makes the same untrained backbone of one family each time it is called."""
-    from slq.world.backbones import build_backbone
+    from oracles import untrained
 
-    entry = raw_config["backbones"][request.param]
-    settings = {"backbone": request.param, "family": entry["family"], "seed": 7, **entry["pretrain"]}
-    return lambda: build_backbone(settings, tmp_path)
+    return lambda: untrained(request.param, raw_config["backbones"][request.param], tmp_path)
 
 
 @pytest.fixture
 def tiny_backbone(fresh_backbone):
     """One untrained backbone with sharpened attention, so that a wrong position is visible."""
-    import torch
+    from oracles import sharpen
 
-    backbone = fresh_backbone()
-    with torch.no_grad():
-        for name, parameter in backbone.model.named_parameters():
-            if "language_model" in name and name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
-                parameter.mul_(8)
-    return backbone
+    return sharpen(fresh_backbone())
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
 """Result files and layouts that the tests of the tables share."""
 
 import csv
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slq.files import write_json
+from slq.files import write_json, write_text
 from slq.reporting.cells import Cell
 from slq.reporting.collect import collect
 from slq.reporting.grid import Row, Table
@@ -69,6 +71,15 @@ class Runs:
     def retention(self, backbone: str, method: str, name: str, score: float) -> None:
         content = {"schema": 1, "metrics": {"score": score}, "n": {"items": 200}, "inputs": {}}
         write_json(self.folder(backbone, method) / "retention" / f"{name}.json", content)
+
+    def events(self, backbone: str, method: str, losses: Sequence[float], after: Sequence[float]) -> None:
+        """Events of a training whose epochs are one step each: its losses, and R@5 on val after each (`recalls`)."""
+        lines: list[dict[str, Any]] = [{"event": "span", "name": "init", "seconds": 1.0}]
+        for epoch, (loss, value) in enumerate(zip(losses, after, strict=True)):
+            lines.append({"event": "step", "epoch": epoch, "step": epoch + 1, "loss": loss})
+            lines.append({"event": "val", "epoch": epoch, "recalls": recalls(value)})
+        path = self.folder(backbone, method) / "events" / "train.jsonl"
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def recalls(value: float) -> dict[str, dict[str, float]]:

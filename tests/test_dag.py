@@ -26,6 +26,8 @@ PAPER = {
     "retain": 16,
     "render_tables": 1,
     "compile_pdf": 1,
+    "draw_figures": 1,
+    "draw_queries": 1,
     "all": 1,
 }
 MINI = {
@@ -33,14 +35,17 @@ MINI = {
     "pretrain_backbone": 2,
     "audit": 1,
     "register_base": 2,
-    "train": 2,
-    "retrieve": 4,
-    "retain": 4,
+    "train": 6,
+    "retrieve": 8,
+    "retain": 8,
     "render_tables": 1,
     "compile_pdf": 1,
+    "draw_figures": 1,
+    "draw_queries": 1,
     "all": 1,
 }
-RENDERING = {"render_tables": 1, "compile_pdf": 1, "tables": 1}
+RENDERING = {"render_tables": 1, "compile_pdf": 1, "draw_figures": 1}
+SHOW = ("tables", "figures")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,7 @@ def test_fetching_asks_for_data_and_backbones_only(pristine):
     assert plan == {"fetch_backbone": 4, "adopt_split": 7, "fetch": 1}
 
 
-def test_one_more_method_is_one_more_run_per_backbone(pristine, tmp_path):
+def test_one_method_less_is_one_run_less_per_backbone(pristine, tmp_path):
     (tmp_path / "mine.yaml").write_text("presets: {mini: {methods: [base, lora, slq]}}")
     plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
     assert plan == for_this_machine(MINI | {"train": 4, "retrieve": 6, "retain": 6})
@@ -82,13 +87,13 @@ def test_one_more_method_is_one_more_run_per_backbone(pristine, tmp_path):
 @pytest.mark.parametrize("preset", ["mini", "paper"])
 def test_training_reads_no_test_split(pristine, preset):
     # Nothing exists yet, so the reason of a job names all of its inputs.
-    answer = snakemake(pristine, "-n", "--cores", "2", "--config", f"preset={preset}")
-    reasons = re.findall(r"^Job \d+: (Training|Retrieving) .*\nReason: (.*)", answer.stdout, re.MULTILINE)
+    answer = snakemake(pristine, "-n", "--cores", "2", "--config", f"preset={preset}", "--", "all", "select")
+    reasons = re.findall(r"^Job \d+: (Training|Selecting|Retrieving) .*\nReason: (.*)", answer.stdout, re.MULTILINE)
     for job, reason in reasons:
         inputs = reason.partition("updated by another job: ")[2]
         splits = set(re.findall(r"scratch/data/[^/]+/(\w+)/", inputs))
-        assert splits == ({"train", "val"} if job == "Training" else {"test"})
-    assert {job for job, _ in reasons} == {"Training", "Retrieving"}
+        assert splits == ({"test"} if job == "Retrieving" else {"train", "val"})
+    assert {job for job, _ in reasons} == {"Training", "Selecting", "Retrieving"}
 
 
 def test_an_interrupted_run_keeps_what_is_done(checkout):
@@ -113,9 +118,12 @@ def invent_results(folder: Path, raw_config) -> None:
             for entry in plan["retention_sets"]:
                 runs.retention(backbone["name"], method, entry["name"], 97.5)
             run = f"results/mini/{backbone['name']}/{method}/seed1"
-            place(folder, *(f"{run}/retrieval/{entry['name']}.ranks.parquet" for entry in plan["retrieval_sets"]))
+            for kind in ("ranks.parquet", "top.jsonl"):
+                place(folder, *(f"{run}/retrieval/{entry['name']}.{kind}" for entry in plan["retrieval_sets"]))
             place(folder, *(f"{run}/retention/{entry['name']}.answers.jsonl" for entry in plan["retention_sets"]))
-            place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("train", "retrieve", "retain")))
+            place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain")))
+            if tuned:
+                runs.events(backbone["name"], method, [2.0, 1.0], [50.0, 60.0])
     place(folder, "results/mini/audit.json")
 
 
@@ -146,25 +154,31 @@ def touch_in_random_order(folder: Path, seed: int) -> None:
 def test_a_clone_with_results_renders_and_trains_nothing(clone):
     for seed in range(5):
         touch_in_random_order(clone, seed)
-        assert planned(clone, "--cores", "1", "tables") == for_this_machine(RENDERING)
+        assert planned(clone, "--cores", "1", *SHOW) == for_this_machine(RENDERING | {"tables": 1, "figures": 1})
+        assert planned(clone, "--cores", "1") == for_this_machine(RENDERING | {"all": 1})
     started = time.monotonic()
-    answer = snakemake(clone, "--cores", "1", "tables")
+    answer = snakemake(clone, "--cores", "1", *SHOW)
     assert answer.returncode == 0, answer.stdout
     assert time.monotonic() - started < 15
     assert answer.stdout.strip().splitlines()[-1].startswith("Tables: paper_tables/mini")
     assert (clone / "paper_tables/mini/table3.tex").read_text().count("SLQ") >= 2
+    assert (clone / "paper_tables/mini/figures/training.svg").exists()
     assert not (clone / "scratch").exists()
-    assert planned(clone, "--cores", "1", "tables") == {}
+    assert planned(clone, "--cores", "1", *SHOW) == {}
 
 
 def test_with_present_cells_a_missing_run_starts_no_other(clone):
     shutil.rmtree(clone / "results/mini/mini-qwen3vl/slq")
     for seed in range(5):
         touch_in_random_order(clone, seed)
-        assert planned(clone, "--cores", "1", "tables", "--config", "cells=present") == for_this_machine(RENDERING)
-    assert planned(clone, "--cores", "1", "tables")["train"] >= 1
-    answer = snakemake(clone, "--cores", "1", "tables", "--config", "cells=present")
+        plan = planned(clone, "--cores", "1", *SHOW, "--config", "cells=present")
+        assert plan == for_this_machine(RENDERING | {"tables": 1, "figures": 1})
+        assert planned(clone, "--cores", "1", "--config", "cells=present") == for_this_machine(RENDERING | {"all": 1})
+    assert planned(clone, "--cores", "1", *SHOW)["train"] >= 1
+    answer = snakemake(clone, "--cores", "1", *SHOW, "--config", "cells=present")
     assert answer.returncode == 0, answer.stdout
+    points = (clone / "paper_tables/mini/figures/figures.csv").read_text()
+    assert "mini-internvl/slq" in points and "mini-qwen3vl/slq" not in points
 
 
 def test_without_pdflatex_the_last_line_says_so(clone, tmp_path):

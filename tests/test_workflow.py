@@ -46,6 +46,7 @@ def without_hours(table):
 
 METRICS = (f"{RUNS}/*/seed1/retrieval/*", f"{RUNS}/*/seed1/retention/*", "results/mini/audit.json")
 TABLES = ("paper_tables/mini/table1.tex", "paper_tables/mini/table1.html")
+TIMELESS = tuple(f"paper_tables/mini/figures/{name}.*" for name in ("retention", "training", "queries"))
 
 
 def test_it_leaves_what_the_design_promises(finished):
@@ -84,6 +85,12 @@ def test_ranks_and_answers_recompute_the_metrics(finished):
             mine = ranks[ranks.direction == direction]
             assert len(mine) == mine["query"].nunique() == count
             assert metrics[direction] == {f"R@{k}": 100 * (mine["rank"] <= k).sum() / count for k in (1, 5, 10)}
+        lists = [json.loads(line) for line in (run / "retrieval" / f"{name}.top.jsonl").read_text().splitlines()]
+        assert len(lists) == 6
+        for query in lists:
+            (rank,) = ranks[(ranks.direction == "t2i") & (ranks["query"] == query["query"])]["rank"]
+            assert query["rank"] == rank and len(query["top"]) == 5
+            assert (rank <= 5) == (query["image"] in [found["image"] for found in query["top"]])
     items = (finished / "scratch/data/mini-realworldqa/test/items.jsonl").read_text().splitlines()
     golds = {item["id"]: item["answers"] for item in map(json.loads, items)}
     answers = (run / "retention" / "mini-realworldqa.answers.jsonl").read_text().splitlines()
@@ -100,12 +107,14 @@ def test_a_second_call_does_nothing(finished):
 
 
 def test_from_scratch_again_gives_the_same_bytes(finished, checkout):
-    """Same seed, same machine, another folder: every metric, rank, answer, adapter and table; hours apart."""
+    """Same seed, same machine, another folder: every metric, rank, answer, adapter, table and figure; hours apart."""
     assert snakemake(checkout, *SLICE).returncode == 0
     metrics = contents(finished, *METRICS)
-    assert len(metrics) == 2 * 2 * 3 + 1
+    assert len(metrics) == len(list(finished.glob(f"{RUNS}/*"))) * (2 * 3 + 1 * 2) + 1
     assert contents(checkout, *METRICS) == metrics
     assert contents(checkout, *TABLES) == contents(finished, *TABLES)
+    assert len(contents(finished, *TIMELESS)) == 3 * 2 + 1
+    assert contents(checkout, *TIMELESS) == contents(finished, *TIMELESS)
     adapters = contents(finished, "scratch/runs/mini/*/*/seed1/adapter*")
     assert contents(checkout, "scratch/runs/mini/*/*/seed1/adapter*") == adapters and len(adapters) == 3
     for name in ("table3.tex", "gpu_hours.tex"):
@@ -123,8 +132,11 @@ def test_another_seed_gives_other_numbers(edited):
     assert one != two
 
 
-RETRAINED = {"train": 1, "retrieve": 1, "retain": 1, "render_tables": 1, "compile_pdf": 1, "all": 1}
-RENDERED = {"render_tables": 1, "compile_pdf": 1, "all": 1}
+DRAWN = ("recall.*", "retention.*", "training.*", "figures.csv")
+TYPESET = {"render_tables": 1, "compile_pdf": 1, "all": 1}
+RENDERED = {"draw_figures": 1, **TYPESET}
+FOUND = {"draw_queries": 1, **RENDERED}  # what a run finds may have changed
+RETRAINED = {"train": 1, "retrieve": 1, "retain": 1, **FOUND}
 
 
 def append(path, text):
@@ -146,12 +158,12 @@ CONFIG_EDITS = {
     "a learning rate": (mini(tuning={"slq": {"learning_rate": 0.02}}), RETRAINED),
     "another method's learning rate": (mini(tuning={"lora": {"learning_rate": 0.02}}), {}),
     "a question's length": (mini(evaluation={"max_new_tokens": 4}), {"retain": 2, **RENDERED}),
-    "a retrieval set less": (mini(retrieval_sets=["mini-coco"]), {"audit": 1, "retrieve": 2, **RENDERED}),
+    "a retrieval set less": (mini(retrieval_sets=["mini-coco"]), {"audit": 1, "retrieve": 2, **FOUND}),
     "a retention set less, and a rate": (
         mini(retention_sets=[], tuning={"slq": {"learning_rate": 0.02}}),
-        {"audit": 1, "train": 1, "retrieve": 1, **RENDERED},
+        {"audit": 1, "train": 1, "retrieve": 1, **FOUND},
     ),
-    "a label": ({"backbones": {"mini-internvl": {"label": "InternVL"}}}, RENDERED),
+    "a label": ({"backbones": {"mini-internvl": {"label": "InternVL"}}}, FOUND),
 }
 
 
@@ -164,8 +176,9 @@ def test_an_edit_of_the_configuration_re_runs_what_depends_on_it(edited, edit):
 CODE_EDITS = {
     "a comment": ("workflow/slq/training/loop.py", "\n# A remark.\n", {}),
     "the loss": ("workflow/slq/training/loss.py", "\nEPSILON = 1e-6\n", RETRAINED),
-    "ranks": ("workflow/slq/evaluation/ranks.py", "\nMORE_KS = (50,)\n", {"retrieve": 2, "retain": 2, **RENDERED}),
-    "a template": ("paper_tables/templates/table1.tex.j2", "\n", RENDERED),
+    "ranks": ("workflow/slq/evaluation/ranks.py", "\nMORE_KS = (50,)\n", {"retrieve": 2, "retain": 2, **FOUND}),
+    "a template": ("paper_tables/templates/table1.tex.j2", "\n", TYPESET),
+    "a colour": ("workflow/slq/reporting/style.py", "\nFAINT = 'red'\n", FOUND),
     "the scorer's comment": ("workflow/slq/evaluation/retention.py", "\n# A remark.\n", {}),
 }
 
@@ -177,20 +190,37 @@ def test_an_edit_of_the_code_re_runs_its_stage(edited, edit):
     assert planned(edited, *SLICE) == for_this_machine(plan)
 
 
+def test_select_names_the_best_rate_on_val_and_changes_no_run(edited):
+    """Every rate of the grid is tried; one at which the loss leaves the finite is recorded as failed, not hidden."""
+    rates = [1.0e30, 0.003, 0.03]
+    override = change(edited, mini(selection={"learning_rates": rates}))
+    answer = snakemake(edited, *override, "--", "select")
+    assert answer.returncode == 0, answer.stdout
+    selection = json.loads((edited / RUNS / "slq/seed1/selection.json").read_text())
+    tried = {trial["learning_rate"]: trial["val"] for trial in selection["tried"]}
+    assert list(tried) == sorted(rates)
+    assert tried[1.0e30] is None and "loss is" in selection["tried"][-1]["failed"]
+    sums = {rate: sum(sum(way.values()) for way in val.values()) for rate, val in tried.items() if val}
+    assert selection["chosen"] == max(sorted(sums), key=sums.__getitem__)
+    assert selection["seconds"]["train"] > 0
+    assert planned(edited, *override) == {}
+
+
 def test_tables_from_a_clone_of_the_results(finished, tmp_path):
-    """Results committed, cloned, without scratch: the tables are rendered for real, to the same bytes, in seconds."""
+    """Results committed, cloned, without scratch: tables and figures made for real, to the same bytes, in seconds."""
     source = shutil.copytree(finished, tmp_path / "source", ignore=shutil.ignore_patterns("scratch", ".snakemake"))
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["add", "-A"], ["add", "-f", "results"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *command], cwd=source, check=True)
     subprocess.run(["git", "clone", "-q", str(source), str(tmp_path / "clone")], check=True)
     began = time.monotonic()
-    answer = snakemake(tmp_path / "clone", "tables", "--cores", "1", "--configfile", "tests/slice.yaml")
+    answer = snakemake(tmp_path / "clone", "tables", "figures", "--cores", "1", "--configfile", "tests/slice.yaml")
     assert answer.returncode == 0, answer.stdout
     assert time.monotonic() - began < 15
     rules = set(re.findall(r"^(?:local)?rule (\w+):", answer.stdout, re.MULTILINE))
-    assert rules <= {"render_tables", "compile_pdf", "tables"}, answer.stdout
-    assert contents(tmp_path / "clone", "paper_tables/mini/*.tex") == contents(finished, "paper_tables/mini/*.tex")
+    assert rules <= {"render_tables", "compile_pdf", "tables", "draw_figures", "figures"}, answer.stdout
+    made = ("paper_tables/mini/*.tex", *(f"paper_tables/mini/figures/{name}" for name in DRAWN))
+    assert contents(tmp_path / "clone", *made) == contents(finished, *made)
 
 
 def test_a_backbone_without_weights_stops_before_any_job(edited):

@@ -69,6 +69,13 @@ def backbone_manifests() -> list[str]:
     return [f"<scratch>/backbones/{name}/manifest.json" for name in PRESET["backbones"]]
 
 
+def family_code(*places: str):
+    """Parameter of a job of one backbone: identity of its code, without the adapters of other families."""
+    families = {backbone["family"] for backbone in config["backbones"].values()}
+    codes = {family: settings.code_hash(*places, family=family) for family in families}
+    return lambda wildcards: codes[config["backbones"][wildcards.backbone]["family"]]
+
+
 def request(stage: str) -> dict:
     """What a job of a stage asks a cluster for; a retry asks for more memory and time, in case that was the reason.
 
@@ -93,20 +100,27 @@ def result_files() -> list[str]:
     names = ["run.json"]
     names += [f"retrieval/{name}.json" for name in PRESET["retrieval_sets"]]
     names += [f"retention/{name}.json" for name in PRESET["retention_sets"]]
-    runs = expand(
-        RUN,
-        preset=config["preset"],
-        backbone=PRESET["backbones"],
-        method=PRESET["methods"],
-        seed=config["seed"],
-    )
-    return [f"{run}/{name}" for run in runs for name in names]
+    return [f"{run}/{name}" for run in run_folders(PRESET["methods"]) for name in names]
+
+
+def run_folders(methods: list[str]) -> list[str]:
+    """Where the runs of these methods keep their results."""
+    return expand(RUN, preset=config["preset"], backbone=PRESET["backbones"], method=methods, seed=config["seed"])
+
+
+def shown(files: list[str]) -> list[str]:
+    """What tables and figures ask for: all, or the files that exist, so that a missing run starts no other."""
+    return files if config["cells"] == "complete" else [file for file in files if Path(file).exists()]
 
 
 def shown_results(wildcards) -> list[str]:
-    """The results that tables ask for: all of them, or those that exist, so that a missing run starts no other."""
-    files = result_files()
-    return files if config["cells"] == "complete" else [file for file in files if Path(file).exists()]
+    """The results that tables ask for."""
+    return shown(result_files())
+
+
+def shown_events(wildcards) -> list[str]:
+    """The training curves that figures ask for beyond the tables' results."""
+    return shown([f"{run}/events/train.jsonl" for run in run_folders(TUNED)])
 
 
 def table_files() -> list[str]:
@@ -116,6 +130,34 @@ def table_files() -> list[str]:
     names += [f"{table}.{kind}" for table in ("table1", "table3", "gpu_hours") for kind in ("tex", "html")]
     names += ["tables.pdf"] if shutil.which("pdflatex") else []
     return [f"{folder}/{name}" for name in names]
+
+
+def figure_files() -> list[str]:
+    """The figures that results alone can make, and the points in them."""
+    folder = f"paper_tables/{config['preset']}/figures"
+    pictures = expand("{figure}.{kind}", figure=["recall", "retention", "training"], kind=["svg", "png"])
+    return [f"{folder}/{name}" for name in [*pictures, "figures.csv"]]
+
+
+# Whose answers to a few queries are shown: the first backbone's, with the last method, on the last retrieval set.
+SHOWN = {"backbone": PRESET["backbones"][0], "method": PRESET["methods"][-1], "name": PRESET["retrieval_sets"][-1]}
+
+
+def shown_top() -> str:
+    """What the shown run found."""
+    run = RUN.format(preset=config["preset"], seed=config["seed"], **SHOWN)
+    return f"{run}/retrieval/{SHOWN['name']}.top.jsonl"
+
+
+def query_files() -> list[str]:
+    """The figure of queries, where the set's pictures are, or come with the run that it shows.
+
+    Not of a copy of some results, nor of all of them without the sets: drawing a set anew would start every run again.
+    """
+    pictures = Path(manifest(SHOWN["name"], "test").replace("<scratch>", SCRATCH)).exists()
+    if config["cells"] != "complete" or (Path(shown_top()).exists() and not pictures):
+        return []
+    return [f"paper_tables/{config['preset']}/figures/queries.{kind}" for kind in ("svg", "png", "csv")]
 
 
 def announce_tables() -> None:

@@ -1,6 +1,7 @@
 # A run's metrics on the test splits: retrieval for Tables 1 and 3, retention for Table 3. One job per run and kind:
 # loading a backbone costs more than evaluating one more set.
-# In: a run's weights, its backbone, test splits. Out: metrics, and the ranks or answers behind them, in results/.
+# In: a run's weights, its backbone, test splits. Out: metrics, and the ranks, best images or answers behind them, in
+# results/.
 
 
 rule retrieve:
@@ -11,6 +12,7 @@ rule retrieve:
     output:
         metrics=expand(f"{RUN}/retrieval/{{set}}.json", set=PRESET["retrieval_sets"], allow_missing=True),
         ranks=expand(f"{RUN}/retrieval/{{set}}.ranks.parquet", set=PRESET["retrieval_sets"], allow_missing=True),
+        top=expand(f"{RUN}/retrieval/{{set}}.top.jsonl", set=PRESET["retrieval_sets"], allow_missing=True),
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/retrieve.jsonl",
     log:
         "logs/{preset}/retrieve/{backbone}.{method}.seed{seed}.log",
@@ -25,7 +27,7 @@ rule retrieve:
         **request("evaluate"),
     params:
         settings=lambda wildcards: settings.retrieve_settings(config, wildcards.backbone),
-        code=settings.code_hash("evaluation", "models", "data"),
+        code=family_code("evaluation", "models", "data"),
         scratch=scratch_folder,
     message:
         "Retrieving with {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -61,7 +63,7 @@ rule retain:
         **request("evaluate"),
     params:
         settings=lambda wildcards: settings.retain_settings(config, wildcards.backbone),
-        code=settings.code_hash("evaluation", "models", "data"),
+        code=family_code("evaluation", "models", "data"),
         scratch=scratch_folder,
     message:
         "Asking {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"

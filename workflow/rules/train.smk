@@ -19,7 +19,7 @@ rule register_base:
         **request("prepare"),
     params:
         settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, "base"),
-        code=settings.code_hash("training/run.py", "models", "data"),
+        code=family_code("training/run.py", "models", "data"),
         scratch=scratch_folder,
     message:
         "Registering {wildcards.backbone} as it is"
@@ -53,7 +53,7 @@ rule train:
     params:
         settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=settings.code_hash("training", "models", "data"),
+        code=family_code("training", "models", "data"),
         scratch=scratch_folder,
     message:
         "Training {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -64,3 +64,47 @@ rule train:
         " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
         " --run {output.run} --events {output.events} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"
+
+
+# On request, `snakemake --cores all select`: the chosen rates are copied into config.yaml by a person, so that a run depends
+# on what is written there. Never a test split here either.
+rule select_rate:
+    input:
+        backbone="<scratch>/backbones/{backbone}/manifest.json",
+        data=learning_manifests(),
+    output:
+        selection="results/{preset}/{backbone}/{method}/seed{seed}/selection.json",
+    log:
+        "logs/{preset}/select_rate/{backbone}.{method}.seed{seed}.log",
+    benchmark:
+        "benchmarks/{preset}/select_rate/{backbone}.{method}.seed{seed}.jsonl"
+    wildcard_constraints:
+        method=one_of(TUNED),
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("train")
+    resources:
+        **request("train"),
+    params:
+        settings=lambda wildcards: settings.select_settings(config, wildcards.backbone, wildcards.method),
+        train_set=PRESET["train_set"],
+        code=family_code("training", "models", "data"),
+        scratch=scratch_folder,
+    message:
+        "Selecting a learning rate for {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
+    shell:
+        "slq select --settings {params.settings:q} --seed {wildcards.seed}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-set {params.train_set}"
+        " --work {params.scratch}/work --out {output.selection} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule select:
+    input:
+        expand(
+            f"{RUN}/selection.json",
+            preset=config["preset"],
+            backbone=PRESET["backbones"],
+            method=TUNED,
+            seed=config["seed"],
+        ),

@@ -50,15 +50,28 @@ def base(args: argparse.Namespace) -> None:
     register_base(args.settings, args.seed, args.backbone, args.adapter, args.run)
 
 
-def train(args: argparse.Namespace) -> None:
+def recalls_on(args: argparse.Namespace) -> Callable[[Any, Any, Any], dict[str, dict[str, float]]]:
+    """Recalls of a retriever on a split, for training to watch: it may not import evaluation, which knows how."""
     from slq.evaluation.ranks import recalls
     from slq.evaluation.run import rank_split
-    from slq.training.run import run_training
 
     def validate(retriever: Any, backbone: Any, split: Any) -> dict[str, dict[str, float]]:
         batch_size = args.settings["training"]["micro_batch"]
         ranks = rank_split(retriever, backbone, split, args.settings["prompt"], batch_size)
         return {direction: recalls(values) for direction, values in ranks.items()}
+
+    return validate
+
+
+def select(args: argparse.Namespace) -> None:
+    from slq.training.selection import select_rate
+
+    paths = (args.backbone, args.data, args.train_set, args.work, args.out)
+    select_rate(args.settings, args.seed, *paths, recalls_on(args))
+
+
+def train(args: argparse.Namespace) -> None:
+    from slq.training.run import run_training
 
     run_training(
         args.settings,
@@ -70,7 +83,7 @@ def train(args: argparse.Namespace) -> None:
         args.adapter,
         args.run,
         args.events,
-        validate,
+        recalls_on(args),
     )
 
 
@@ -90,6 +103,21 @@ def tables(args: argparse.Namespace) -> None:
     from slq.reporting.tables import render
 
     render(args.layout, args.results, args.reference, args.templates, args.out)
+
+
+def figures(args: argparse.Namespace) -> None:
+    from slq.reporting.figures import draw_figures
+
+    draw_figures(args.layout, args.results, args.out)
+
+
+def queries(args: argparse.Namespace) -> None:
+    from slq.data.prepared import read_split
+    from slq.reporting.queries import draw_queries
+
+    split = read_split(args.data, args.settings["set"], "test")
+    pictures = {item["id"]: item["image"] for item in split.items}
+    draw_queries(args.settings, args.top, args.results, lambda image: split.open(pictures[image]), args.out)
 
 
 def pdf(args: argparse.Namespace) -> None:
@@ -131,12 +159,30 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
         "train a run",
         {**RUN, "--data": PATH, "--train-set": TEXT, "--work": PATH, "--events": PATH},
     ),
+    "select": (
+        select,
+        "try learning rates on the val split",
+        {
+            **{"--settings": JSON, "--seed": WHOLE, "--backbone": PATH, "--data": PATH, "--train-set": TEXT},
+            **{"--work": PATH, "--out": PATH, "--threads": WHOLE},
+        },
+    ),
     "retrieve": (retrieve, "evaluate a run on the retrieval sets", EVALUATE),
     "retain": (retain, "evaluate a run on the retention sets", EVALUATE),
     "tables": (
         tables,
         "render the tables from results alone",
         {"--layout": JSON, "--results": PATH, "--reference": PATH, "--templates": PATH, "--out": PATH},
+    ),
+    "figures": (
+        figures,
+        "draw the figures from results alone",
+        {"--layout": JSON, "--results": PATH, "--out": PATH},
+    ),
+    "queries": (
+        queries,
+        "draw what a few test captions find",
+        {"--settings": JSON, "--top": PATH, "--results": PATH, "--data": PATH, "--out": PATH},
     ),
     "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
 }

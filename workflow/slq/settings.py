@@ -62,6 +62,13 @@ def train_settings(config: Config, backbone: str, method: str) -> str:
     )
 
 
+def select_settings(config: Config, backbone: str, method: str) -> str:
+    """Of the search for a run's learning rate: as in training, but for the rate itself and the grid."""
+    settings = json.loads(train_settings(config, backbone, method))
+    del settings["tuning"]["learning_rate"]
+    return _compact(**settings, selection=chosen(config)["selection"])
+
+
 def retrieve_settings(config: Config, backbone: str) -> str:
     """Of a run's evaluation on the retrieval sets."""
     preset = chosen(config)
@@ -87,7 +94,7 @@ def retain_settings(config: Config, backbone: str) -> str:
 
 
 def layout(config: Config) -> str:
-    """Of the tables: rows and columns in their order."""
+    """Of the tables and figures: backbones, methods and sets in their order."""
     preset = chosen(config)
     return _compact(
         preset=config["preset"],
@@ -96,6 +103,17 @@ def layout(config: Config) -> str:
         methods=preset["methods"],
         retrieval_sets=_entries(config["sets"], preset["retrieval_sets"]),
         retention_sets=_entries(config["sets"], preset["retention_sets"]),
+    )
+
+
+def queries_settings(config: Config, backbone: str, method: str, name: str) -> str:
+    """Of the figure of queries: which run on which set, as it is labelled."""
+    return _compact(
+        preset=config["preset"],
+        method=method,
+        set=name,
+        set_label=config["sets"][name]["label"],
+        backbone_label=config["backbones"][backbone]["label"],
     )
 
 
@@ -108,11 +126,15 @@ def _compact(**values: Any) -> str:
     return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
 
-def code_hash(*places: str) -> str:
-    """Identity of what folders or modules of the package do: comments and docstrings do not count."""
+def code_hash(*places: str, family: str | None = None) -> str:
+    """Identity of what folders or modules of the package do: comments and docstrings do not count.
+
+    Of a job of one `family`, the adapters of the others do not count either: one more makes no run out of date.
+    """
+    others = {path for path in (PACKAGE / "models" / "families").glob("[!_]*.py") if family and path.stem != family}
     digest = hashlib.sha256()
     for place in places:
-        for path in sorted((PACKAGE / place).rglob("*.py")) or [PACKAGE / place]:
+        for path in sorted(set((PACKAGE / place).rglob("*.py")) - others) or [PACKAGE / place]:
             tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
             digest.update(f"{path.relative_to(PACKAGE).as_posix()}\n{_dump(tree)}\n".encode())
     return digest.hexdigest()[:16]

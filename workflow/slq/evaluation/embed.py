@@ -43,3 +43,8 @@ def embed_split(
         embed_messages(retriever, backbone, texts, batch_size),
         text_image,
     )
+
+
+def caption_ids(split: Split) -> list[str]:
+    """The id of each caption, in the order of `embed_split`: `<image>#<n>` for the n-th caption of an image."""
+    return [f"{item['id']}#{n}" for item in split.items for n in range(len(item["captions"]))]

@@ -1,6 +1,7 @@
 """Evaluation of one run on all its sets, from adapter to metrics files."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pandas as pd
 
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
-from slq.evaluation.embed import embed_split
+from slq.evaluation.embed import caption_ids, embed_split
 from slq.evaluation.ranks import both_directions, recalls
 from slq.evaluation.retention import answer, score, scorer
+from slq.evaluation.top import top_lists
 from slq.events import Events, describe_device
 from slq.files import digest, sha256, write_json, write_text
 from slq.models import methods
@@ -29,7 +31,7 @@ def load_run(settings: dict[str, Any], backbone_folder: Path, adapter: Path) -> 
 def retrieve(
     settings: dict[str, Any], backbone_folder: Path, adapter: Path, data: Path, out: Path, events_file: Path
 ) -> None:
-    """Metrics and ranks of the test split of every retrieval set."""
+    """Metrics, ranks and a few best images of the test split of every retrieval set."""
     events_file.unlink(missing_ok=True)
     events = Events(events_file, device=describe_device(pick_device()))
     with events.span("init"):
@@ -37,8 +39,10 @@ def retrieve(
     for name in settings["sets"]:
         split = read_split(data, name, "test")
         with events.span("eval", set=name):
-            ranks = rank_split(retriever, backbone, split, settings["prompt"], settings["batch_size"])
+            vectors = embed_split(retriever, backbone, split, settings["prompt"], settings["batch_size"])
+            ranks = both_directions(*vectors)
         write_ranks(out / f"{name}.ranks.parquet", split, ranks)
+        write_lines(out / f"{name}.top.jsonl", top_lists(split.items, caption_ids(split), *vectors, ranks["t2i"]))
         write_json(
             out / f"{name}.json",
             {
@@ -58,14 +62,16 @@ def rank_split(
 
 
 def write_ranks(path: Path, split: Split, ranks: dict[str, np.ndarray]) -> None:
-    """A row per query: direction, query id (`<image>#<n>` for the n-th caption of an image), rank."""
-    names = {
-        "t2i": [f"{item['id']}#{n}" for item in split.items for n in range(len(item["captions"]))],
-        "i2t": [item["id"] for item in split.items],
-    }
+    """A row per query: direction, query id (of a caption or an image), rank."""
+    names = {"t2i": caption_ids(split), "i2t": [item["id"] for item in split.items]}
     tables = [pd.DataFrame({"direction": d, "query": names[d], "rank": ranks[d]}) for d in ("t2i", "i2t")]
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.concat(tables, ignore_index=True).to_parquet(path, index=False)
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON per line, keys sorted."""
+    write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
 
 
 def retain(
@@ -81,7 +87,7 @@ def retain(
         split = read_split(data, name, "test")
         with events.span("eval", set=name):
             answers = answer(backbone, split, settings["max_new_tokens"], settings["batch_size"])
-        write_text(out / f"{name}.answers.jsonl", "".join(json.dumps(line, sort_keys=True) + "\n" for line in answers))
+        write_lines(out / f"{name}.answers.jsonl", answers)
         write_json(
             out / f"{name}.json",
             {

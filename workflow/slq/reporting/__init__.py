@@ -1,1 +1,1 @@
-"""Tables from stored results alone: what was measured, what is quoted, what is missing, and where it came from."""
+"""Tables and figures from stored results: what was measured, quoted or is missing, and where it came from."""

@@ -1,6 +1,7 @@
 """The files that tables are made of: the results of one preset and seed, and the paper's published values."""
 
 import csv
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,16 @@ class Results:
                 raise SlqError(f"{record.path}: key {key} is {record.at(key)!r}, its folder says {expected!r}")
         return record
 
+    def lines(self, backbone: str, method: str, name: str) -> list[Record]:
+        """The objects of a run's JSONL file, each named `file:line`; none if the run or the file does not exist.
+
+        Raises:
+            SlqError: as `read_lines`.
+        """
+        path = self.path(backbone, method, name)
+        exists = method in self.layout.methods and path.exists()
+        return read_lines(path, self.root) if exists else []
+
     def missing(self, backbone: str, method: str, name: str) -> Cell:
         """The cell for a file that `find` does not give."""
         if method not in self.layout.methods:
@@ -124,6 +135,27 @@ class Results:
                 raise SlqError(f"{'.'.join(keys)} differs between {found.path} and {record.path}: one of them is stale")
             found = found or record
         return found.number(*keys) if found else None
+
+
+def read_lines(path: Path, root: Path) -> list[Record]:
+    """The objects of a JSONL file, each named `file:line`.
+
+    Raises:
+        SlqError: the file cannot be read, or a line is no JSON object; names file and line.
+    """
+    records = []
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            content = json.loads(line)
+            if not isinstance(content, dict):
+                raise SlqError(f"{path}:{number}: expected a JSON object")
+            place = path.with_name(f"{path.name}:{number}")
+            records.append(Record(place, f"{relative(path, root)}:{number}", content))
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SlqError(f"{path}: a line is not valid JSON ({error}); delete it and make it again") from error
+    return records
 
 
 @dataclass(frozen=True)

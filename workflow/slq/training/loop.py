@@ -33,6 +33,10 @@ class Trained:
     kept_epoch: int = 0
 
 
+class Diverged(SlqError):
+    """The loss did not stay finite."""
+
+
 class Loop:
     """A retriever in training: its optimizer, schedule and temperature, and the steps taken so far."""
 
@@ -68,11 +72,11 @@ class Loop:
         """One optimizer step; returns the loss and the gradient's norm before clipping.
 
         Raises:
-            SlqError: the loss is not finite.
+            Diverged: the loss is not finite.
         """
         loss = pair_loss(self.retriever, batch, self.log_temperature.exp(), self.settings["micro_batch"])
         if not torch.isfinite(loss):
-            raise SlqError(f"loss is {loss.item()} after {self.step} steps; lower tuning.*.learning_rate")
+            raise Diverged(f"loss is {loss.item()} after {self.step} steps; lower tuning.*.learning_rate")
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings["clip_norm"])
@@ -103,7 +107,8 @@ def train(
         validate: recalls on the val split; called after each epoch, it decides only with `keep: best`.
 
     Raises:
-        SlqError: the split is smaller than a batch, or the loss is not finite.
+        SlqError: the split is smaller than a batch.
+        Diverged: the loss is not finite.
     """
     torch.manual_seed(seed)
     size = settings["batch_size"]
@@ -141,9 +146,8 @@ class Best:
 
     def offer(self, retriever: Any, temperature: Tensor, recalls: Recalls, epoch: int) -> None:
         """Copy the tensors if they are better than any before; the earlier epoch wins a tie."""
-        total = sum(value for direction in recalls.values() for value in direction.values())
-        if total > self.total:
-            self.total, self.epoch = total, epoch
+        if sum_of_recalls(recalls) > self.total:
+            self.total, self.epoch = sum_of_recalls(recalls), epoch
             self.tensors = [tensor.detach().clone() for tensor in self.of(retriever, temperature)]
 
     def restore(self, retriever: Any, temperature: Tensor) -> int:
@@ -156,6 +160,11 @@ class Best:
     @staticmethod
     def of(retriever: Any, temperature: Tensor) -> list[Tensor]:
         return [*(tensor for _, tensor in trained_tensors(retriever)), temperature]
+
+
+def sum_of_recalls(recalls: Recalls) -> float:
+    """R@1, R@5 and R@10 of both directions, added up: what epochs and rates are judged by on val."""
+    return sum(value for direction in recalls.values() for value in direction.values())
 
 
 def pair_loss(retriever: Retriever, batch: Batch, temperature: Tensor, micro_batch: int) -> Tensor:

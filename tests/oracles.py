@@ -1,0 +1,88 @@
+"""Messages that cover what a prefix may hold, and what a backbone says of them when it is asked in another way."""
+
+from contextlib import contextmanager
+
+import torch
+from PIL import Image
+from torch.nn.functional import normalize
+
+from slq.models.prefix import collate, continue_positions
+from slq.world.backbones import build_backbone
+
+RED, WIDE, TALL = (Image.new("RGB", size, colour) for size, colour in
+                   [((64, 64), "red"), ((128, 64), "blue"), ((48, 96), "green")])  # fmt: skip
+SHORT, LONG = "a red circle", "on the left a red circle and on the right a blue square"
+CASES = ["one text", "padded texts", "images", "text after image", "mixed"]
+
+
+def messages(backbone, case):
+    red, wide, tall = (backbone.family.process(image) for image in (RED, WIDE, TALL))
+    return {
+        "one text": [(SHORT,)],
+        "padded texts": [(SHORT,), (LONG,), ("a ring",)],
+        "images": [(red,), (wide,), (tall,)],
+        "text after image": [(red, SHORT), (wide, LONG)],
+        "mixed": [(SHORT,), (wide,), (tall, LONG), (LONG,), (red, wide, SHORT)],
+    }[case]
+
+
+def untrained(name, entry, folder):
+    """The untrained backbone of an entry of config.yaml that says `pretrain`; the same one each time."""
+    return build_backbone({"backbone": name, "family": entry["family"], "seed": 7, **entry["pretrain"]}, folder)
+
+
+def sharpen(backbone):
+    """Sharpen the language model's attention, so that a wrong position or mask is visible in an untrained backbone."""
+    with torch.no_grad():
+        for name, parameter in backbone.model.named_parameters():
+            if "language_model" in name and name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
+                parameter.mul_(8)
+    return backbone
+
+
+@contextmanager
+def queries_last(backbone, queries):
+    """Within it, the queries stand in for the embeddings of a sequence's last tokens."""
+
+    def put_queries(module, arguments, output):
+        return torch.cat([output[:, : -len(queries)], queries.expand(len(output), -1, -1)], 1)
+
+    handle = backbone.inner.get_input_embeddings().register_forward_hook(put_queries)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def whole_sequence(retriever, batch):
+    """Oracle: one stock forward over [x; Q], the queries written over the embeddings of N extra tokens."""
+    backbone, count = retriever.backbone, len(retriever.queries)
+    inputs = collate(backbone, batch)
+    rows = len(batch)
+    pad = backbone.tokenizer.unk_token_id
+    positions = inputs["position_ids"]
+    inputs["position_ids"] = torch.cat([positions, continue_positions(positions, count)], -1)
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.full((rows, count), pad)], 1)
+    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones(rows, count, dtype=torch.long)], 1)
+    if "mm_token_type_ids" in inputs:
+        inputs["mm_token_type_ids"] = torch.cat(
+            [inputs["mm_token_type_ids"], torch.zeros(rows, count, dtype=torch.int)], 1
+        )
+    with queries_last(backbone, retriever.queries):
+        states = backbone.inner(**inputs, use_cache=False).last_hidden_state[:, -count:]
+    return normalize(states.mean(1), dim=-1)
+
+
+def compare_with_the_whole_sequence(retriever, batch):
+    """Assert that vectors and the queries' gradient are those of the whole sequence in one call."""
+    weights = torch.randn(len(batch), retriever.backbone.width, generator=torch.Generator().manual_seed(1))
+    results = []
+    for embed in (retriever.embed, lambda items: whole_sequence(retriever, items)):
+        retriever.queries.grad = None
+        vectors = embed(batch)
+        (vectors * weights).sum().backward()
+        results.append((vectors.detach(), retriever.queries.grad.clone()))
+    (ours, our_gradient), (oracle, oracle_gradient) = results
+    assert (ours - oracle).abs().max() < 1e-5
+    assert (our_gradient - oracle_gradient).norm() / oracle_gradient.norm() < 1e-4
+    assert oracle_gradient.norm() > 1e-3

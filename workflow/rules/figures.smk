@@ -1,0 +1,60 @@
+# Figures: three from results/ alone, so that a clone that holds results draws them and trains nothing; one of queries
+# and the images that they find, which needs the pictures of a set.
+# In: results/<preset>, for the queries a test split. Out: paper_tables/<preset>/figures, with every point as CSV.
+
+
+rule draw_figures:
+    input:
+        results=shown_results,
+        events=shown_events,
+    output:
+        recall=multiext("paper_tables/{preset}/figures/recall", ".svg", ".png"),
+        retention=multiext("paper_tables/{preset}/figures/retention", ".svg", ".png"),
+        training=multiext("paper_tables/{preset}/figures/training", ".svg", ".png"),
+        points="paper_tables/{preset}/figures/figures.csv",
+    log:
+        "logs/{preset}/draw_figures.log",
+    benchmark:
+        "benchmarks/{preset}/draw_figures.jsonl"
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    params:
+        layout=settings.layout(config),
+        code=settings.code_hash("reporting", "accounting"),
+    message:
+        "Drawing the figures of {wildcards.preset}"
+    shell:
+        "slq figures --layout {params.layout:q} --results results --out paper_tables/{wildcards.preset}/figures"
+        " 2>&1 | tee {log} >&2"
+
+
+rule draw_queries:
+    input:
+        top=shown_top(),
+        data=manifest(SHOWN["name"], "test"),
+    output:
+        grid=multiext("paper_tables/{preset}/figures/queries", ".svg", ".png"),
+        points="paper_tables/{preset}/figures/queries.csv",
+    log:
+        "logs/{preset}/draw_queries.log",
+    benchmark:
+        "benchmarks/{preset}/draw_queries.jsonl"
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    params:
+        settings=settings.queries_settings(config, **SHOWN),
+        code=settings.code_hash("reporting"),
+        scratch=scratch_folder,
+    message:
+        "Drawing what queries of {wildcards.preset} find"
+    shell:
+        "slq queries --settings {params.settings:q} --top {input.top} --results results"
+        " --data {params.scratch}/data --out paper_tables/{wildcards.preset}/figures"
+        " 2>&1 | tee {log} >&2"
+
+
+rule figures:
+    input:
+        figure_files(),

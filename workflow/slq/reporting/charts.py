@@ -1,0 +1,168 @@
+"""What the figures show: points of runs in panels, each with the file it came from, and the runs that are not there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slq.errors import SlqError
+from slq.reporting.costs import hours_header, spent, tuned
+from slq.reporting.layout import METHODS, Entry
+from slq.reporting.records import Results
+
+Run = tuple[Entry, str]
+WAYS = {"t2i": "T2I", "i2t": "I2T"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a figure; `x` is a word where the axis has no scale."""
+
+    x: float | str
+    y: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """The points of one run in one panel; `part` tells several lines of a run apart."""
+
+    backbone: Entry
+    method: str
+    points: tuple[Point, ...]
+    part: str = ""
+
+    @property
+    def key(self) -> str:
+        """The series in `figures.csv`."""
+        return " ".join(filter(None, (f"{self.backbone.name}/{self.method}", self.part)))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: its key in `figures.csv`, its title, what it shows, and the runs that it would show."""
+
+    key: str
+    title: str
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+    absent: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure: its name, its panels from left to right and top to bottom, what more stands below them."""
+
+    name: str
+    panels: tuple[Panel, ...]
+    note: str = ""
+
+
+def recall_chart(ours: Results) -> Chart:
+    """T2I R@5 against training hours, a panel per retrieval set, a point per run."""
+    costs = [cost for backbone in ours.layout.backbones for cost in tuned(ours, backbone).values()]
+    devices = "; ".join(sorted({cost.device for cost in costs}))
+    unit = hours_header(costs).replace("Hour", "hours")
+    label = f"training ({unit})\non {devices}" if costs else "training (hours)"
+    return Chart("recall", tuple(_recall_panel(ours, entry, label) for entry in ours.layout.retrieval_sets))
+
+
+def _recall_panel(ours: Results, entry: Entry, x_label: str) -> Panel:
+    found = {run: _recall_point(ours, run, entry) for run in runs(ours)}
+    series = tuple(Series(*run, (point,)) for run, point in found.items() if point is not None)
+    absent = tuple(run for run, point in found.items() if point is None)
+    return Panel(entry.name, entry.label, x_label, "T2I R@5 (%)", series, absent)
+
+
+def _recall_point(ours: Results, run: Run, entry: Entry) -> Point | None:
+    """Hours and recall of a run; 0 hours of the base by construction, as it is not trained.
+
+    Raises:
+        SlqError: a training that took no time, which has no place on a logarithmic axis.
+    """
+    backbone, method = run
+    record, recall = ours.run(backbone.name, method), ours.find(backbone.name, method, f"retrieval/{entry.name}.json")
+    if record is None or recall is None:
+        return None
+    hours = 0.0 if method == "base" else spent(record).training
+    if method != "base" and hours <= 0:
+        raise SlqError(f"{record.path}: key spans.train is 0; expected the seconds of a training")
+    return Point(hours, recall.number("metrics", "t2i", "R@5"), f"{recall.source}; {record.source}")
+
+
+def retention_chart(ours: Results) -> Chart:
+    """Each tuned method's score minus the base's of its backbone, a panel per retention set."""
+    panels = tuple(_retention_panel(ours, entry) for entry in ours.layout.retention_sets)
+    baseless = any(method == "base" for panel in panels for _, method in panel.absent)
+    note = "A backbone whose base was not run has no differences." if baseless else ""
+    return Chart("retention", panels, note=note)
+
+
+def _retention_panel(ours: Results, entry: Entry) -> Panel:
+    scores = {(backbone, m): ours.find(backbone.name, m, f"retention/{entry.name}.json") for backbone, m in runs(ours)}
+    series = []
+    for (backbone, method), score in scores.items():
+        base = scores.get((backbone, "base"))
+        if method != "base" and score and base:
+            difference = score.number("metrics", "score") - base.number("metrics", "score")
+            point = Point(backbone.name, difference, f"{score.source}; {base.source}")
+            series.append(Series(backbone, method, (point,)))
+    unit = "hits" if entry.reference == "ocrbench" else "points"
+    absent = tuple(run for run, score in scores.items() if score is None)
+    return Panel(entry.name, entry.label, "", f"score \N{MINUS SIGN} base\n({unit})", tuple(series), absent)
+
+
+def training_chart(ours: Results) -> Chart:
+    """Of each backbone two panels: loss over steps, and both recalls at 5 on the val split after each epoch."""
+    curves = {run: _curves(ours, run) for run in runs(ours) if run[1] != "base"}
+    absent = tuple(run for run, curve in curves.items() if not curve)
+    panels = []
+    for backbone in ours.layout.backbones:
+        lines = [line for (owner, _), curve in curves.items() if owner == backbone for line in curve]
+        loss = tuple(line for line in lines if not line.part)
+        val = tuple(line for line in lines if line.part)
+        panels.append(Panel(f"{backbone.name} loss", backbone.label, "step", "loss", loss, absent))
+        panels.append(Panel(f"{backbone.name} val", backbone.label, "epoch", "R@5 on val (%)", val, absent))
+    return Chart("training", tuple(panels))
+
+
+def _curves(ours: Results, run: Run) -> list[Series]:
+    """A run's loss and its two recalls, from its events; no series without any step.
+
+    A step or an epoch that several attempts made is shown as the last of them made it: the weights are its.
+    """
+    backbone, method = run
+    steps: dict[float, Point] = {}
+    epochs: dict[str, dict[float, Point]] = {part: {} for part in WAYS.values()}
+    for event in ours.lines(backbone.name, method, "events/train.jsonl"):
+        if event.text("event") == "step":
+            step = event.number("step")
+            steps[step] = Point(step, event.number("loss"), event.source)
+        elif event.text("event") == "val":
+            epoch = event.number("epoch") + 1
+            for way, part in WAYS.items():
+                epochs[part][epoch] = Point(epoch, event.number("recalls", way, "R@5"), event.source)
+    curves = {"": steps, **epochs}
+    return [Series(backbone, method, tuple(points.values()), part) for part, points in curves.items() if points]
+
+
+def runs(ours: Results) -> list[Run]:
+    """The runs that the layout asks for, methods in the tables' order."""
+    methods = [method for method in METHODS if method in ours.layout.methods]
+    return [(backbone, method) for backbone in ours.layout.backbones for method in methods]
+
+
+def absence(chart: Chart) -> str:
+    """Which runs a figure does not show, and on which sets if not on all; empty if it shows every run."""
+    if len({panel.absent for panel in chart.panels}) == 1:
+        absent = chart.panels[0].absent
+        return f"Not run: {_named(absent)}." if absent else ""
+    return " ".join(f"Not run on {panel.title}: {_named(panel.absent)}." for panel in chart.panels if panel.absent)
+
+
+def _named(absent: Sequence[Run]) -> str:
+    """`Full FT, LoRA on A, B; SLQ on B`: backbones that lack the same methods in one breath."""
+    lacking: dict[str, list[str]] = {}
+    for backbone in dict.fromkeys(backbone for backbone, _ in absent):
+        methods = ", ".join(METHODS[method] for other, method in absent if other == backbone)
+        lacking.setdefault(methods, []).append(backbone.label)
+    return "; ".join(f"{methods} on {', '.join(backbones)}" for methods, backbones in lacking.items())

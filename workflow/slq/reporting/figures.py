@@ -1,0 +1,59 @@
+"""The figures that stored results alone can make, and the CSV of every point in them."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from slq.files import write_text
+from slq.reporting.charts import Chart, recall_chart, retention_chart, training_chart
+from slq.reporting.layout import Layout, parse_layout
+from slq.reporting.plots import draw_recall, draw_retention, draw_training
+from slq.reporting.records import Results
+from slq.reporting.style import house_style, save
+
+FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, Layout], Figure]], ...] = (
+    (recall_chart, draw_recall),
+    (retention_chart, draw_retention),
+    (training_chart, draw_training),
+)
+COLUMNS = ("figure", "panel", "series", "x", "y", "source")
+
+
+def draw_figures(layout: Mapping[str, Any], results: Path, output: Path) -> None:
+    """Write recall, retention and training as .svg and .png, and `figures.csv`, into `output`.
+
+    Args:
+        layout: what `parse_layout` reads
+        results: the folder that holds one folder per preset
+
+    Raises:
+        SlqError: a result file that exists cannot be used.
+    """
+    ours = Results(results, parse_layout(layout))
+    charts = [collect(ours) for collect, _ in FIGURES]
+    with house_style():
+        for chart, (_, draw) in zip(charts, FIGURES, strict=True):
+            save(draw(chart, ours.layout), output, chart.name)
+    write_points(output / "figures.csv", (row for chart in charts for row in _rows(chart)))
+
+
+def _rows(chart: Chart) -> list[Sequence[Any]]:
+    return [
+        (chart.name, panel.key, line.key, point.x, point.y, point.source)
+        for panel in chart.panels
+        for line in panel.series
+        for point in line.points
+    ]
+
+
+def write_points(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Every point of some figures with its full value and where it came from."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    write_text(path, lines.getvalue())

@@ -1,0 +1,123 @@
+"""How figures look, and how they are written: for a column of 3.4 inches, the same bytes for the same points."""
+
+import io
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+
+from slq.files import write_bytes
+from slq.reporting.layout import METHODS, Entry, Layout
+
+WIDTH = 3.4  # inches: one column of the paper's two
+# Okabe and Ito's palette, told apart by colour-blind readers too: a method is a colour.
+COLOURS = {"base": "#6e6e6e", "full_ft": "#d55e00", "lora": "#009e73", "slq": "#0072b2"}
+# A backbone is a marker, by its place in the layout; from the ninth on, its number.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+NOTE_LETTERS = 78  # of small print in a line of that width
+RIGHT = "#009e73"
+FAINT = "#8a8a8a"
+STYLE: Any = {  # matplotlib types each key by its name
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.2,
+    "legend.frameon": False,
+    "legend.handlelength": 1.7,
+    "legend.handletextpad": 0.4,
+    "legend.columnspacing": 0.8,
+    "legend.borderpad": 0.1,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 5,
+    "svg.hashsalt": "slq",  # else the ids of an SVG are new each time
+}
+# Per kind: dots per inch (of an SVG's pictures), and metadata without time or version.
+KINDS: dict[str, tuple[int, dict[str, str | None]]] = {"svg": (300, {"Date": None}), "png": (150, {"Software": None})}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Figures made and saved inside look alike, whatever a person's own matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def new_figure(height: float) -> Figure:
+    """An empty figure of a column's width, `height` in inches, that finds room for its labels itself."""
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write `name`.svg and `name`.png."""
+    for kind, (dots, metadata) in KINDS.items():
+        data = io.BytesIO()
+        figure.savefig(data, format=kind, dpi=dots, metadata=metadata)
+        write_bytes(folder / f"{name}.{kind}", data.getvalue())
+
+
+def marker(layout: Layout, backbone: Entry) -> str:
+    """The marker of a backbone."""
+    place = layout.backbones.index(backbone)
+    return MARKERS[place] if place < len(MARKERS) else f"${place + 1}$"
+
+
+def legend(figure: Figure, layout: Layout, methods: Sequence[str], *more: Line2D) -> None:
+    """Above the panels: the colour of each method, the marker of each backbone, and what the panels add."""
+    colours = [Line2D([], [], color=COLOURS[method], linewidth=3, label=METHODS[method]) for method in methods]
+    markers = [
+        Line2D([], [], linestyle="", marker=marker(layout, entry), color="black", label=entry.label)
+        for entry in layout.backbones
+    ]
+    lines = [line for line in (colours, markers, list(more)) if line]
+    columns = min(4, max(len(line) for line in lines))
+    handles = [handle for line in lines for handle in _padded(line, columns)]
+    rows = len(handles) // columns
+    # A legend fills column by column: what is listed row by row is transposed first.
+    by_column = [handles[row * columns + column] for column in range(columns) for row in range(rows)]
+    figure.legend(handles=by_column, loc="outside upper center", ncols=columns)
+
+
+def _padded(handles: Sequence[Line2D], columns: int) -> list[Line2D]:
+    """Filled up to whole lines with entries that show nothing."""
+    empty = [Line2D([], [], linestyle="", label=" ") for _ in range(-len(handles) % columns)]
+    return [*handles, *empty]
+
+
+def note(figure: Figure, *sentences: str) -> None:
+    """Small print below everything else, wrapped: the layout leaves its lines free, a twelfth of an inch each."""
+    lines = textwrap.wrap(" ".join(filter(None, sentences)), NOTE_LETTERS)
+    engine = figure.get_layout_engine()
+    height = (len(lines) / 12 + 0.06) / figure.get_figheight()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0, height, 1, 1 - height))
+    figure.text(0.015, height, "\n".join(lines), va="top", fontsize=5.8, color="#4a4a4a", linespacing=1.1)
+
+
+def say_empty(axes: Axes, why: str) -> None:
+    """Axes without a point: they say why, and their scales, which would mean nothing, are off."""
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=FAINT, style="italic")
+    axes.set(xticks=[], yticks=[])
