@@ -72,7 +72,16 @@ def new_figure(height: float) -> Figure:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write `name`.svg and `name`.png."""
+    """Write `name`.svg and `name`.png, the same bytes for the same figure.
+
+    The solver of the layout leaves other last digits each time, and an SVG names its clips by them: axes are placed
+    once, on a grid of ten-thousandths of the figure.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.get_axes():
+        left, bottom, width, height = (round(edge, 4) for edge in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))
     for kind, (dots, metadata) in KINDS.items():
         data = io.BytesIO()
         figure.savefig(data, format=kind, dpi=dots, metadata=metadata)
