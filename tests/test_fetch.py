@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from slq.data.snapshots import fetch_snapshot
+
 WORKFLOW = Path(__file__).parents[1] / "workflow"
 COMMIT = "a" * 40
 FILES = {
@@ -26,6 +28,7 @@ class Hub(BaseHTTPRequestHandler):
     """One repository, org/name, with one commit: repository info, and files with the headers that the client wants."""
 
     files = FILES
+    commit = COMMIT
 
     def respond(self, body: bytes, **headers: str) -> None:
         self.send_response(200)
@@ -40,14 +43,14 @@ class Hub(BaseHTTPRequestHandler):
         name = path.rpartition("/")[2]
         if path.startswith("/api/models/org/name/revision/"):
             siblings = [{"rfilename": file} for file in self.files]
-            info = {"id": "org/name", "modelId": "org/name", "sha": COMMIT, "siblings": siblings, "private": False}
+            info = {"id": "org/name", "modelId": "org/name", "sha": self.commit, "siblings": siblings, "private": False}
             self.respond(json.dumps(info).encode(), Content_Type="application/json")
         elif path.startswith("/api/models/org/name/tree/"):
             tree = [{"type": "file", "path": file, "size": len(body), "oid": "0"} for file, body in self.files.items()]
             self.respond(json.dumps(tree).encode(), Content_Type="application/json")
-        elif path == f"/org/name/resolve/{COMMIT}/{name}" and name in self.files:
+        elif path == f"/org/name/resolve/{self.commit}/{name}" and name in self.files:
             body = self.files[name]
-            self.respond(body, ETag=f'"{hashlib.sha1(body).hexdigest()}"', X_Repo_Commit=COMMIT)
+            self.respond(body, ETag=f'"{hashlib.sha1(body).hexdigest()}"', X_Repo_Commit=self.commit)
         else:
             self.send_error(404)
 
@@ -86,6 +89,31 @@ def test_a_snapshot_holds_weights_and_no_code(endpoint, tmp_path):
     wanted = {"config.json", "model.safetensors", "tokenizer.json"}
     assert manifest["files"] == {name: hashlib.sha256(FILES[name]).hexdigest() for name in wanted}
     assert {path.name for path in (tmp_path / "out").iterdir() if path.is_file()} == wanted | {"manifest.json"}
+
+
+def test_another_snapshot_leaves_nothing_of_the_one_before(endpoint, tmp_path, monkeypatch):
+    """transformers reads model.safetensors before any shards: left behind, the old weights would win without a word."""
+    assert fetch(endpoint, tmp_path / "out").returncode == 0
+    shards = {name: body for name, body in FILES.items() if name != "model.safetensors"}
+    shards |= {"model-00001-of-00001.safetensors": b"other", "model.safetensors.index.json": b"{}"}
+    monkeypatch.setattr(Hub, "files", shards)
+    monkeypatch.setattr(Hub, "commit", "b" * 40)
+    assert fetch(endpoint, tmp_path / "out").returncode == 0
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert {name for name in manifest["files"] if "safetensors" in name} == shards.keys() - FILES.keys()
+
+
+def test_a_local_snapshot_is_copied_without_code_or_pickles(tmp_path):
+    folder, out = tmp_path / "mine", tmp_path / "out"
+    folder.mkdir()
+    for name, body in FILES.items():
+        (folder / name).write_bytes(body)
+    out.mkdir()
+    (out / "old.safetensors").write_bytes(b"old")
+    fetch_snapshot({"backbone": "mine", "local": str(folder)}, out)
+    expected = {"config.json", "model.safetensors", "tokenizer.json", "manifest.json"}
+    assert {path.name for path in out.iterdir()} == expected
 
 
 def test_a_repository_without_safetensors_is_refused(endpoint, tmp_path, monkeypatch):

@@ -53,23 +53,34 @@ def fetch_snapshot(settings: dict[str, Any], out: Path) -> None:
         if not folder.is_dir():
             raise SlqError(f"{folder}: no such folder; config says that backbone {settings['backbone']} lies there")
         require_weights(folder)
-        shutil.copytree(folder, out, dirs_exist_ok=True)
+        names = {path.name for pattern in WANTED for path in folder.glob(pattern)}
+        for name in names:
+            shutil.copy2(folder / name, out / name)
         source = {"local": str(folder)}
     else:
-        source = download(settings["hub"]["repository"], settings["hub"]["revision"], out)
-        require_weights(out)
+        names, source = download(settings["hub"]["repository"], settings["hub"]["revision"], out)
+    remove_others(out, names)
+    require_weights(out)
     write_manifest(out, source)
 
 
-def download(repository: str, revision: str, out: Path) -> dict[str, str]:
-    """Download a snapshot's wanted files and return where exactly they came from."""
+def remove_others(out: Path, names: set[str]) -> None:
+    """Remove what an earlier snapshot left here: an old model.safetensors would be read before new shards, silently."""
+    for path in out.iterdir():
+        if path.is_file() and path.name not in names:
+            path.unlink()
+
+
+def download(repository: str, revision: str, out: Path) -> tuple[set[str], dict[str, str]]:
+    """Download a snapshot's wanted files and return their names, and where exactly they came from."""
     from huggingface_hub import HfApi, errors, snapshot_download
 
     # A refused connection is an error of the HTTP library below, httpx or httpx2 by the client's version.
     unreachable: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
     try:
-        commit = HfApi().model_info(repository, revision=revision).sha
-        snapshot_download(repository, revision=commit, allow_patterns=WANTED, local_dir=out)
+        info = HfApi().model_info(repository, revision=revision)
+        snapshot_download(repository, revision=info.sha, allow_patterns=WANTED, local_dir=out)
     except (unreachable, errors.LocalEntryNotFoundError, OSError) as error:
         raise SlqError(f"{repository}@{revision}: not fetched ({error}); check the network, or log in") from error
-    return {"repository": repository, "revision": revision, "commit": str(commit)}
+    names = {sibling.rfilename for sibling in info.siblings or []}
+    return names, {"repository": repository, "revision": revision, "commit": str(info.sha)}

@@ -42,9 +42,7 @@ def run_training(
         validate: recalls of a retriever on the val split.
     """
     training, tuning, method = settings["training"], settings["tuning"], settings["method"]
-    sha256 = identity(backbone_folder)
-    splits = {part: read_split(data, train_set, part) for part in ("train", "val")}
-    inputs = {"backbone": sha256, **{part: split.sha256 for part, split in splits.items()}}
+    splits, inputs = read_inputs(backbone_folder, data, train_set)
     gathered = work / digest({"settings": settings, "seed": seed, "inputs": inputs})[:16] / "events.jsonl"
     device = describe_device(pick_device())
     name = {part: settings[part] for part in ("preset", "backbone", "method")}
@@ -59,7 +57,9 @@ def run_training(
         retriever, pairs, training, tuning, seed, events, lambda retriever: validate(retriever, backbone, splits["val"])
     )
     with events.span("save"):
-        methods.save(method, retriever, trained.temperature, adapter, {"backbone_sha256": sha256, "tuning": tuning})
+        methods.save(
+            method, retriever, trained.temperature, adapter, {"backbone_sha256": inputs["backbone"], "tuning": tuning}
+        )
         weights = {"before": before, "after": hash_weights(backbone.model)}
     write_run(
         run,
@@ -73,6 +73,12 @@ def run_training(
         inputs=inputs,
     )
     write_text(events_file, gathered.read_text(encoding="utf-8"))
+
+
+def read_inputs(backbone_folder: Path, data: Path, train_set: str) -> tuple[dict[str, Split], dict[str, str]]:
+    """The splits that training may see, `train` and `val`, and the sha256 of each and of the backbone."""
+    splits = {part: read_split(data, train_set, part) for part in ("train", "val")}
+    return splits, {"backbone": identity(backbone_folder), **{part: split.sha256 for part, split in splits.items()}}
 
 
 def register_base(settings: dict[str, Any], seed: int, backbone_folder: Path, adapter: Path, run: Path) -> None:

@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from slq.data.prepared import Split, read_split
-from slq.data.snapshots import identity
+from slq.data.prepared import Split
 from slq.events import Events, describe_device
 from slq.files import digest, write_json
 from slq.models import methods
 from slq.models.backbone import Backbone, pick_device
 from slq.training.loop import Diverged, sum_of_recalls, train
 from slq.training.pairs import Pairs
-from slq.training.run import Validate
+from slq.training.run import Validate, read_inputs
 
 SCHEMA = 1
 
@@ -32,8 +31,7 @@ def select_rate(
         settings: of the rule: those of training without a learning rate, and `selection` (learning_rates, epochs).
         validate: recalls of a retriever on the val split; the highest sum wins, the lower rate of two equals.
     """
-    splits = {part: read_split(data, train_set, part) for part in ("train", "val")}
-    inputs = {"backbone": identity(backbone_folder), **{part: split.sha256 for part, split in splits.items()}}
+    splits, inputs = read_inputs(backbone_folder, data, train_set)
     device = describe_device(pick_device())
     key = digest({"settings": settings, "seed": seed, "inputs": inputs})[:16]
     events = Events(work / key / "events.jsonl", method=settings["method"], seed=seed, device=device)
