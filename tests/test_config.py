@@ -75,6 +75,9 @@ BAD = [
     ("backbones.InternVL3-1B.hub", REMOVE, "backbones.InternVL3-1B must have exactly one of pretrain, hub, local; fou"),
     ("backbones.InternVL3-1B.local", "folder", "exactly one of pretrain, hub, local; found hub and local"),
     ("sets.coco.drawn", {"style": "filled", "scenes": {"test": 1}}, "one of drawn, supplied; found drawn and supplied"),
+    # columns of the hub's questions
+    ("sets.mmmu.columns", "mmu", "sets.mmmu.columns is 'mmu'; did you mean 'mmmu'?"),
+    ("sets.coco.columns", "mmmu", "sets.coco.columns is 'mmmu', and sets.coco.kind retrieval; only a retention"),
     ("sets.mini-coco.drawn.scenes.train", 1721, "the drawn sets ask for 2521 scenes (sets.*.drawn.scenes); there are"),
 ]
 

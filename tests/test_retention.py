@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from slq.data.prepared import Split
 from slq.errors import SlqError
@@ -65,11 +66,31 @@ def test_scores_are_percent_but_hits_for_ocrbench():
     assert scorer("ocrbench") != scorer("mmmu")
 
 
-def test_options_are_lettered_after_the_images(tiny_backbone, tmp_path):
-    entry = item(["A"], ["left", "right"]) | {"images": [], "question": "which side ?"}
-    assert question_parts(tiny_backbone, Split("s", [entry], tmp_path, ""), entry) == (
-        "which side ?\nA. left\nB. right\nAnswer with the option's letter.",
-    )
+def ask(backbone, folder, question, *colours):
+    """What the backbone is asked of a question with an image per colour."""
+    for colour in colours:
+        Image.new("RGB", (64, 64), colour).save(folder / f"{colour}.png")
+    entry = item(["A"], ["left", "right"]) | {"images": [f"{colour}.png" for colour in colours], "question": question}
+    return question_parts(backbone, Split("s", [entry], folder, ""), entry)
+
+
+def test_a_question_is_asked_as_it_is_written(tiny_backbone, tmp_path):
+    assert ask(tiny_backbone, tmp_path, "which side ?\nA. left\nB. right") == ("which side ?\nA. left\nB. right",)
+
+
+def test_images_stand_at_their_markers_and_others_first(tiny_backbone, tmp_path):
+    parts = ask(tiny_backbone, tmp_path, "is <image 3> like <image 1> ?", "red", "green", "blue")
+    process = tiny_backbone.family.process
+    red, green, blue = (process(Image.new("RGB", (64, 64), colour)) for colour in ("red", "green", "blue"))
+    assert [part if isinstance(part, str) else None for part in parts] == [None, "is", None, "like", None, "?"]
+    for part, expected in ((parts[0], green), (parts[2], blue), (parts[4], red)):
+        assert part.tokens == expected.tokens
+        assert all(torch.equal(part.tensors[name], tensor) for name, tensor in expected.tensors.items())
+
+
+def test_a_marker_without_an_image_is_refused(tiny_backbone, tmp_path):
+    with pytest.raises(SlqError, match="item '1': its question has the marker <image 2>, and 'images' lists 1"):
+        ask(tiny_backbone, tmp_path, "is <image 2> red ?", "red")
 
 
 def greedy(backbone, parts, count):

@@ -43,12 +43,15 @@ rule adopt_split:
         "../../envs/slq.yaml"
     params:
         kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
+        columns=lambda wildcards: settings.columns_flag(config, wildcards.set),
         source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
+        code=lambda wildcards: settings.columns_code(config, wildcards.set),
         scratch=scratch_folder,
     message:
         "Adopting {wildcards.set}, {wildcards.split} split, from {params.source}"
     shell:
-        "slq adopt --set {wildcards.set} --split {wildcards.split} --kind {params.kind} --from {params.source:q}"
+        "slq adopt --set {wildcards.set} --split {wildcards.split} --kind {params.kind}"
+        " {params.columns} --from {params.source:q}"
         " --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
         " 2>&1 | tee {log} >&2"
 

@@ -41,6 +41,7 @@ def load(raw: Config) -> Config:
         _check_backbone(f"backbones.{name}", backbone, raw["sets"])
     for name, entry in raw["sets"].items():
         _exactly_one(f"sets.{name}", entry, ("drawn", "supplied"))
+        _check_columns(f"sets.{name}", entry)
     _check_scenes(raw["sets"])
     for name, preset in raw["presets"].items():
         _check_preset(f"presets.{name}", preset, raw)
@@ -167,6 +168,14 @@ def _check_set(key: str, name: str, sets: Config, kind: str, needed: tuple[str, 
     for split in needed:
         if split not in splits(entry):
             raise SlqError(f"config: {key} is '{name}', which has no split '{split}' (sets.{name}.drawn.scenes)")
+
+
+def _check_columns(key: str, entry: Config) -> None:
+    if "columns" in entry and entry["kind"] != "retention":
+        raise SlqError(
+            f"config: {key}.columns is '{entry['columns']}', and {key}.kind {entry['kind']}; "
+            "only a retention set has columns"
+        )
 
 
 def _check_scenes(sets: Config) -> None:

@@ -29,6 +29,18 @@ def draw_settings(config: Config, name: str, split: str) -> str:
     )
 
 
+def columns_flag(config: Config, name: str) -> str:
+    """How `slq adopt` is told that a supplied set is not in the prepared form; else nothing."""
+    entry = config["sets"][name]
+    return f"--columns {entry['columns']}" if "columns" in entry else ""
+
+
+def columns_code(config: Config, name: str) -> str:
+    """Identity of the code that makes a supplied set's items, where it is not in the prepared form already."""
+    modules = ("data/columns.py", "data/questions.py")
+    return code_hash(*modules) if "columns" in config["sets"][name] else ""
+
+
 def pretrain_settings(config: Config, backbone: str) -> str:
     """Of a backbone that is made here."""
     entry = config["backbones"][backbone]

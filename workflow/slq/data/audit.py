@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from slq.data.prepared import Split, image_paths, open_image, read_split
+from slq.data.questions import pieces
 from slq.errors import SlqError
 
 
 def check_items(root: Path, items: list[dict[str, Any]]) -> None:
-    """Unique ids, captions and questions with words.
+    """Unique ids, captions and questions with words, markers that name images.
 
     Raises:
         SlqError: the first fault, with the id and the file.
@@ -21,6 +22,11 @@ def check_items(root: Path, items: list[dict[str, Any]]) -> None:
         captions = item.get("captions", [item.get("question")])
         if not captions or not all(isinstance(text, str) and text.strip() for text in captions):
             raise SlqError(f"{root}: item {item['id']!r} has an empty caption; every caption needs words")
+        if "question" in item:
+            try:
+                pieces(item)
+            except SlqError as error:
+                raise SlqError(f"{root}: {error}") from error
 
 
 def check_images(root: Path, items: list[dict[str, Any]]) -> None:

@@ -17,6 +17,7 @@ FIELDS = {
     "retrieval": {"id": str, "image": str, "captions": list},
     "retention": {"id": str, "images": list, "question": str, "options": list, "answers": list, "type": str},
 }
+UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError)  # what PIL raises for an image that is none
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def open_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise SlqError(f"{path}: not a readable image ({error}); fetch or draw the set again") from error
 
 

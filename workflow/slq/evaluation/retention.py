@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from slq.data.prepared import Split
+from slq.data.questions import pieces
 from slq.models.backbone import Backbone
 from slq.models.prefix import Part, collate, encode
 
@@ -17,13 +18,13 @@ DEFAULT_SCORER = "vlmevalkit-exact-1"
 
 
 def question_parts(backbone: Backbone, split: Split, item: dict[str, Any]) -> tuple[Part, ...]:
-    """Images first, then the question with its lettered options, as lmms-eval and VLMEvalKit ask."""
+    """The question as its text says: images where their markers stand, those without a marker first.
+
+    Raises:
+        SlqError: a marker names an image that the item does not have.
+    """
     images = [backbone.family.process(split.open(path)) for path in item["images"]]
-    lines = [item["question"]]
-    lines += [f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, item["options"], strict=False)]
-    if item["options"]:
-        lines.append("Answer with the option's letter.")
-    return (*images, "\n".join(lines))
+    return tuple(part if isinstance(part, str) else images[part] for part in pieces(item))
 
 
 @torch.inference_mode()
