@@ -1,0 +1,161 @@
+"""Scorers of the retention sets: pure functions of an item and a reply, each with a name that ends in its version.
+
+A change that can move a verdict is a new version. No scorer guesses, and none asks a judge: what it cannot read is
+wrong. An item is a line of a retention set (docs/data.md): with `options` a multiple-choice question, else an open one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from slq.errors import SlqError
+from slq.evaluation.choices import Reader, read_first, read_mmmu, read_mmmu_lmms_eval, read_ranked, read_vlmevalkit
+from slq.evaluation.verdicts import (
+    Matcher,
+    Verdict,
+    match_formula,
+    match_lower,
+    match_mmmu,
+    match_plain,
+    match_text,
+    match_within,
+    match_within_narrow,
+)
+
+Item = dict[str, Any]
+Rule = Callable[[Item, str], Verdict]
+
+FORMULA = "Handwritten Mathematical Expression Recognition"  # the type of OCRBench's items that are formulas
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A rule with a name, the benchmarks (the paper's columns) that it applies to, and where it comes from."""
+
+    name: str
+    benchmarks: tuple[str, ...]
+    source: str
+    rule: Rule
+
+    def __call__(self, item: Item, reply: str) -> Verdict:
+        """The verdict on a reply to an item."""
+        return self.rule(item, reply)
+
+
+def with_options(read: Reader, match: Matcher) -> Rule:
+    """A rule that reads a letter where the item has options, and matches the reply where it has none."""
+
+    def rule(item: Item, reply: str) -> Verdict:
+        if not item["options"]:
+            return match(item["answers"], reply)
+        return of_letter(item["answers"], *read(reply, item["options"]))
+
+    return rule
+
+
+def of_letter(answers: Sequence[str], letter: str | None, step: str) -> Verdict:
+    """The verdict on what a reader of options has read."""
+    return Verdict(letter in answers, step, letter)
+
+
+def realworldqa_lmms_eval(item: Item, reply: str) -> Verdict:
+    """A letter where the answer is one of A to D, whatever the options; else the whole reply.
+
+    Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/realworldqa/utils.py, as of #1274.
+    """
+    letters = [answer.strip().upper() for answer in item["answers"] if answer.strip().upper() in set("ABCD")]
+    return of_letter(letters, *read_ranked(reply)) if letters else match_lower(item["answers"], reply)
+
+
+def with_formulas(match: Matcher) -> Rule:
+    """A rule of OCRBench: formulas have one of their own."""
+    return lambda item, reply: (match_formula if item["type"] == FORMULA else match)(item["answers"], reply)
+
+
+SCORERS = {
+    scorer.name: scorer
+    for scorer in (
+        Scorer(
+            "vlmevalkit-exact-1",
+            ("mmmu", "realworldqa"),
+            "VLMEvalKit's exact matching; open answers by our exact rule, as its own makes options of them (#110)",
+            with_options(read_vlmevalkit, match_plain),
+        ),
+        Scorer(
+            "mmmu-official-1",
+            ("mmmu",),
+            "MMMU's own parser; where it draws an option at random, the reply is unparsed and wrong",
+            with_options(read_mmmu, match_mmmu),
+        ),
+        Scorer(
+            "mmmu-lmms-eval-1",
+            ("mmmu",),
+            "lmms-eval's variant of MMMU's parser, as of its #1471; unparsed and wrong where it draws at random",
+            with_options(read_mmmu_lmms_eval, match_mmmu),
+        ),
+        Scorer(
+            "first-letter-1",
+            ("mmmu", "realworldqa"),
+            "ours, strict: the reply begins with the option's letter; an open reply is the answer, letter by letter",
+            with_options(read_first, match_text),
+        ),
+        Scorer(
+            "lmms-eval-realworldqa-1",
+            ("realworldqa",),
+            "lmms-eval's ranking of the places where a letter stands, as of its #1274",
+            realworldqa_lmms_eval,
+        ),
+        Scorer(
+            "ocrbench-vlmevalkit-1",
+            ("ocrbench",),
+            "VLMEvalKit: an answer is a substring of the reply",
+            with_formulas(match_within),
+        ),
+        Scorer(
+            "ocrbench-lmms-eval-1",
+            ("ocrbench",),
+            "lmms-eval: the same, full-width characters folded, as of its #1415",
+            with_formulas(match_within_narrow),
+        ),
+    )
+}
+
+
+def scorers_for(reference: str) -> list[Scorer]:
+    """The scorers that apply to a benchmark, in the registry's order.
+
+    Raises:
+        SlqError: none applies to it.
+    """
+    found = [scorer for scorer in SCORERS.values() if reference in scorer.benchmarks]
+    if not found:
+        known = sorted({name for scorer in SCORERS.values() for name in scorer.benchmarks})
+        raise SlqError(f"no scorer applies to '{reference}': the `reference` of a retention set must be one of {known}")
+    return found
+
+
+def expected_guess(item: Item) -> float:
+    """The chance of a hit that a random option has: what a guessing original gains, on average, from an unparsed reply.
+
+    0 for an open question, where nobody guesses.
+    """
+    return 1 / len(item["options"]) if item["options"] else 0.0
+
+
+def disagreements(
+    items: Sequence[Item], answers: Sequence[dict[str, str]], scorers: Sequence[Scorer]
+) -> list[dict[str, Any]]:
+    """The items on which scorers differ about the hit: id, reply, and each scorer's verdict by its name.
+
+    Raises:
+        SlqError: the answers are not the items', in their order.
+    """
+    if [item["id"] for item in items] != [answer["id"] for answer in answers]:
+        raise SlqError("the answers are not those of the set's items, in their order; answer the set again")
+    found = []
+    for item, answer in zip(items, answers, strict=True):
+        verdicts = {scorer.name: scorer(item, answer["answer"]) for scorer in scorers}
+        if len({verdict.hit for verdict in verdicts.values()}) > 1:
+            written = {name: asdict(verdict) for name, verdict in verdicts.items()}
+            found.append({"id": item["id"], "reply": answer["answer"], "verdicts": written})
+    return found
