@@ -49,6 +49,11 @@ BAD = [
     ("seed", "two", "seed is 'two'; expected a whole number"),
     ("seed", -1, "seed is -1; expected at least 0"),
     ("seed", True, "seed is true; expected a whole number"),
+    (
+        "presets.mini.training.mask_same_image",
+        "of",
+        "presets.mini.training.mask_same_image is 'of'; expected true or fa",
+    ),
     ("presets.mini.training", None, "presets.mini.training is empty; expected a mapping"),
     ("presets.mini.backbones", "mini-internvl", "presets.mini.backbones is 'mini-internvl'; expected a list"),
     ("presets.mini.tuning.slq.learning_rate", "1e-5", "expected a number (YAML reads 1e-5 as text; write 1e-05 with"),

@@ -18,6 +18,7 @@ from slq.training.loop import Loop
 from slq.training.pairs import Pairs
 
 SETTINGS = {"micro_batch": 3, "temperature": 0.07, "weight_decay": 0.0, "clip_norm": 1e9}  # nothing is clipped
+SETTINGS |= {"mask_same_image": False}
 TUNING = {
     "slq": {"queries": 4, "init": "normal", "learning_rate": 0.01, "warmup_steps": 2},
     "full_ft": {"learning_rate": 0.001, "warmup_steps": 2},
@@ -189,7 +190,7 @@ def attend_to_padding(backbone, batch):
     return inputs | {"attention_mask": torch.ones_like(inputs["attention_mask"])}
 
 
-def images_to_texts_only(images, texts, temperature):
+def images_to_texts_only(images, texts, temperature, shown):
     return cross_entropy(images @ texts.T / temperature, torch.arange(len(images)))
 
 

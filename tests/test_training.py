@@ -18,6 +18,7 @@ SETTINGS = {
     "epochs": 2,
     "batch_size": 20,
     "micro_batch": 20,
+    "mask_same_image": False,
     "temperature": 0.07,
     "weight_decay": 0.0,
     "clip_norm": 1.0,
@@ -79,18 +80,48 @@ def test_the_frozen_stay_frozen(fresh_backbone, split, tmp_path, method, changes
     assert (hash_weights(backbone.model) != before) == changes
 
 
+@pytest.mark.parametrize("mask", [False, True], ids=["off", "mask"])
 @pytest.mark.parametrize("method", TUNING)
-def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, method):
+def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, method, mask):
+    """Every second of the first four images' captions: two or three of each, in different chunks."""
     gradients = []
     for micro_batch in (10, 3):
         backbone = fresh_backbone()
         retriever = methods.begin(method, backbone, TUNING[method], seed=0)
         pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
-        pair_loss(retriever, [pairs[i] for i in range(0, 50, 5)], torch.tensor(0.07), micro_batch).backward()
+        settings = SETTINGS | {"micro_batch": micro_batch, "mask_same_image": mask}
+        pair_loss(retriever, [pairs[i] for i in range(0, 20, 2)], torch.tensor(0.07), settings).backward()
         gradients.append(torch.cat([tensor.grad.flatten() for _, tensor in methods.trained_tensors(retriever)
                                     if tensor.grad is not None]))  # fmt: skip
     assert gradients[0].norm() > 0
     assert (gradients[0] - gradients[1]).norm() / gradients[0].norm() < 1e-4
+
+
+def test_the_loss_knows_which_image_a_pair_shows(fresh_backbone, split):
+    """With the setting on, it is the loss of the messages' vectors without the other captions of each pair's image."""
+    backbone = fresh_backbone()
+    retriever = methods.begin("slq", backbone, TUNING["slq"], seed=0)
+    pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
+    numbers = [0, 7, 3, 31, 5, 1, 58]  # of captions, five of each image in turn: two images twice or thrice
+    batch = [pairs[number] for number in numbers]
+    images, texts = (retriever.embed([getattr(pair, part) for pair in batch]) for part in ("image", "text"))
+    logits = images @ texts.T / 0.07
+    negative = torch.tensor([[i // 5 != j // 5 or i == j for j in numbers] for i in numbers])
+    expected = sum(
+        (logits.exp() * negative).sum(axis).log() - logits.diag() for axis in (0, 1)
+    ).mean() / 2  # fmt: skip
+    losses = [
+        pair_loss(retriever, batch, torch.tensor(0.07), SETTINGS | {"micro_batch": 3, "mask_same_image": mask}).item()
+        for mask in (True, False)
+    ]
+    assert losses[0] == pytest.approx(expected.item(), rel=1e-4)
+    assert losses[1] > losses[0] + 0.1
+
+
+def test_masking_trains_other_queries(fresh_backbone, split, tmp_path):
+    one, _, _ = run(fresh_backbone(), split, tmp_path / "off")
+    two, _, _ = run(fresh_backbone(), split, tmp_path / "on", mask_same_image=True)
+    assert not torch.equal(one.queries, two.queries)
 
 
 def test_keep_best_restores_the_best_epoch_on_val(fresh_backbone, split, tmp_path):

@@ -157,6 +157,10 @@ def mini(**settings):
 CONFIG_EDITS = {
     "a learning rate": (mini(tuning={"slq": {"learning_rate": 0.02}}), RETRAINED),
     "another method's learning rate": (mini(tuning={"lora": {"learning_rate": 0.02}}), {}),
+    "negatives of the same image": (
+        mini(training={"mask_same_image": True}),
+        RETRAINED | {"register_base": 1, "retrieve": 2, "retain": 2},
+    ),
     "a question's length": (mini(evaluation={"max_new_tokens": 4}), {"retain": 2, **RENDERED}),
     "a retrieval set less": (mini(retrieval_sets=["mini-coco"]), {"audit": 1, "retrieve": 2, **FOUND}),
     "a retention set less, and a rate": (

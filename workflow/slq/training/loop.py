@@ -18,10 +18,9 @@ from slq.models.methods import trained_tensors
 from slq.models.prefix import Encoded
 from slq.models.retriever import Retriever
 from slq.training.loss import info_nce
-from slq.training.pairs import Pairs, epoch_order
+from slq.training.pairs import Pair, Pairs, epoch_order
 
 Recalls = dict[str, dict[str, float]]
-Batch = list[tuple[Encoded, Encoded]]  # (image, text) messages
 
 
 @dataclass
@@ -68,13 +67,13 @@ class Loop:
             if self.bar.disable and self.step % 50 == 0:
                 print(f"step {self.step} of {self.bar.total}: loss {loss:.4f}", file=sys.stderr, flush=True)
 
-    def take_step(self, batch: Batch) -> tuple[float, float]:
+    def take_step(self, batch: list[Pair]) -> tuple[float, float]:
         """One optimizer step; returns the loss and the gradient's norm before clipping.
 
         Raises:
             Diverged: the loss is not finite.
         """
-        loss = pair_loss(self.retriever, batch, self.log_temperature.exp(), self.settings["micro_batch"])
+        loss = pair_loss(self.retriever, batch, self.log_temperature.exp(), self.settings)
         if not torch.isfinite(loss):
             raise Diverged(f"loss is {loss.item()} after {self.step} steps; lower tuning.*.learning_rate")
         self.optimizer.zero_grad()
@@ -167,16 +166,17 @@ def sum_of_recalls(recalls: Recalls) -> float:
     return sum(value for direction in recalls.values() for value in direction.values())
 
 
-def pair_loss(retriever: Retriever, batch: Batch, temperature: Tensor, micro_batch: int) -> Tensor:
-    """InfoNCE over the whole batch of (image, text) messages, embedded `micro_batch` pairs at a time."""
-    images, texts = zip(*batch, strict=True)
-    return info_nce(embed_all(retriever, images, micro_batch), embed_all(retriever, texts, micro_batch), temperature)
+def pair_loss(retriever: Retriever, batch: list[Pair], temperature: Tensor, settings: dict[str, Any]) -> Tensor:
+    """InfoNCE over the whole batch, embedded `micro_batch` pairs at a time; `settings` is `training` in config.yaml."""
+    images = embed_all(retriever, [pair.image for pair in batch], settings["micro_batch"])
+    texts = embed_all(retriever, [pair.text for pair in batch], settings["micro_batch"])
+    shown = torch.tensor([pair.shown for pair in batch], device=images.device)
+    return info_nce(images, texts, temperature, shown if settings["mask_same_image"] else None)
 
 
-def embed_all(retriever: Retriever, messages: tuple[Encoded, ...], at_once: int) -> Tensor:
+def embed_all(retriever: Retriever, messages: list[Encoded], at_once: int) -> Tensor:
     """Unit vectors (B, d) of all messages, with gradient."""
-    chunks = [list(messages[i : i + at_once]) for i in range(0, len(messages), at_once)]
-    return torch.cat([retriever.embed(chunk) for chunk in chunks])
+    return torch.cat([retriever.embed(messages[i : i + at_once]) for i in range(0, len(messages), at_once)])
 
 
 def linear_schedule(optimizer: Any, warmup: int, steps: int) -> torch.optim.lr_scheduler.LambdaLR:

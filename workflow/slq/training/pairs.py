@@ -1,5 +1,7 @@
 """Image-caption pairs of a training split, in an order that seed and epoch decide."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from torch.utils.data import Dataset
 
@@ -9,8 +11,17 @@ from slq.models.family import Pixels
 from slq.models.prefix import Encoded, encode, message
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A caption and its image as messages, and the image's number in the split: several pairs show one image."""
+
+    image: Encoded
+    text: Encoded
+    shown: int
+
+
 class Pairs(Dataset):
-    """Every caption of a split with its image, as encoded messages."""
+    """Every caption of a split with its image."""
 
     def __init__(self, backbone: Backbone, split: Split, prompt: dict[str, str], keep_pixels: bool) -> None:
         """`keep_pixels` holds processed images in memory once they have been read."""
@@ -21,11 +32,12 @@ class Pairs(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> tuple[Encoded, Encoded]:
-        image, text = self.pairs[index]
-        return (
-            encode(self.backbone, message(self.pixels(image), self.prompt["image"])),
+    def __getitem__(self, index: int) -> Pair:
+        shown, text = self.pairs[index]
+        return Pair(
+            encode(self.backbone, message(self.pixels(shown), self.prompt["image"])),
             encode(self.backbone, message(text, self.prompt["text"])),
+            shown,
         )
 
     def pixels(self, index: int) -> Pixels:
