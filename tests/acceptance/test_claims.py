@@ -44,9 +44,15 @@ def test_full_fine_tuning_changes_the_backbone_and_its_answers(backbone):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_slq_left_the_backbone_untouched(backbone):
-    run = read(backbone, "slq", "seed1", "run.json")
+@pytest.mark.parametrize("method", ["base", "lora", "slq"])
+def test_the_backbones_own_weights_are_untouched(backbone, method):
+    run = read(backbone, method, "seed1", "run.json")
     assert run["weights"]["before"] == run["weights"]["after"]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_slq_trains_its_queries_alone(backbone):
+    run = read(backbone, "slq", "seed1", "run.json")
     assert run["parameters"]["trainable"] == 8 * run["width"]
 
 

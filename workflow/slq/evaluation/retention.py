@@ -27,10 +27,19 @@ def question_parts(backbone: Backbone, split: Split, item: dict[str, Any]) -> tu
     return tuple(part if isinstance(part, str) else images[part] for part in pieces(item))
 
 
-@torch.inference_mode()
 def answer(backbone: Backbone, split: Split, max_new_tokens: int, batch_size: int) -> list[dict[str, str]]:
     """Greedy answers to every item, in order: id and raw text."""
-    answers = []
+    replies = reply_tokens(backbone, split, max_new_tokens, batch_size)
+    texts = backbone.tokenizer.batch_decode(replies, skip_special_tokens=True)
+    return [{"id": item["id"], "answer": text} for item, text in zip(split.items, texts, strict=True)]
+
+
+@torch.inference_mode()
+def reply_tokens(backbone: Backbone, split: Split, max_new_tokens: int, batch_size: int) -> list[list[int]]:
+    """Token ids of the greedy reply to every item, in order, its end token included and what pads it left out."""
+    replies = []
+    end = backbone.model.generation_config.eos_token_id
+    ends = end if isinstance(end, list) else [end]
     starts = range(0, len(split.items), batch_size)
     for start in tqdm(starts, desc=f"{split.name} questions", disable=None, file=sys.stderr):
         items = split.items[start : start + batch_size]
@@ -38,10 +47,15 @@ def answer(backbone: Backbone, split: Split, max_new_tokens: int, batch_size: in
         # generate() continues positions by its own rules, which need the prefix's to be its own too.
         del inputs["position_ids"]
         output = backbone.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        replies = output[:, inputs["input_ids"].shape[1] :]
-        texts = backbone.tokenizer.batch_decode(replies, skip_special_tokens=True)
-        answers += [{"id": item["id"], "answer": text} for item, text in zip(items, texts, strict=True)]
-    return answers
+        for reply in output[:, inputs["input_ids"].shape[1] :].tolist():
+            length = next((place for place, token in enumerate(reply, start=1) if token in ends), len(reply))
+            replies.append(reply[:length])
+    return replies
+
+
+def answered_otherwise(items: list[dict[str, Any]], one: list[list[int]], other: list[list[int]]) -> list[str]:
+    """Ids of the items whose replies differ in a token, of two lists of replies to the same items."""
+    return [item["id"] for item, mine, theirs in zip(items, one, other, strict=True) if mine != theirs]
 
 
 def score(reference: str, items: list[dict[str, Any]], answers: list[dict[str, str]]) -> dict[str, float]:

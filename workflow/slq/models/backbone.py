@@ -64,13 +64,16 @@ class Backbone:
         return cls(model.to(device), tokenizer, load_family(family, model.config, processor))
 
 
+def own_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """A backbone's own parameters under their own names; LoRA's are left out."""
+    named = model.named_parameters()
+    return {name.replace(".base_layer.", "."): tensor for name, tensor in named if "lora_" not in name}
+
+
 def hash_weights(model: torch.nn.Module) -> str:
-    """sha256 over the names, dtypes and bytes of a backbone's parameters, in order of name; LoRA's own are left out."""
+    """sha256 over the names, dtypes and bytes of a backbone's own weights, in order of name."""
     digest = hashlib.sha256()
-    named = {
-        name.replace(".base_layer.", "."): tensor for name, tensor in model.named_parameters() if "lora_" not in name
-    }
-    for name, tensor in sorted(named.items()):
+    for name, tensor in sorted(own_weights(model).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

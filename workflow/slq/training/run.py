@@ -10,10 +10,11 @@ from typing import Any
 
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
+from slq.errors import SlqError
 from slq.events import Events, describe_device
 from slq.files import digest, write_json, write_text
 from slq.models import methods
-from slq.models.backbone import Backbone, hash_weights, pick_device
+from slq.models.backbone import Backbone, hash_weights, own_weights, pick_device
 from slq.training.loop import Recalls, train
 from slq.training.pairs import Pairs
 
@@ -40,6 +41,9 @@ def run_training(
         settings: of the rule: preset, backbone, method, family, dtype, prompt, training, tuning.
         work: scratch folder where the events of all attempts gather, keyed by what defines the run.
         validate: recalls of a retriever on the val split.
+
+    Raises:
+        SlqError: weights that the method leaves alone have changed; nothing is saved then.
     """
     training, tuning, method = settings["training"], settings["tuning"], settings["method"]
     splits, inputs = read_inputs(backbone_folder, data, train_set)
@@ -57,10 +61,11 @@ def run_training(
         retriever, pairs, training, tuning, seed, events, lambda retriever: validate(retriever, backbone, splits["val"])
     )
     with events.span("save"):
+        weights = {"before": before, "after": hash_weights(backbone.model)}
+        require_untouched(f"{method} on {settings['backbone']}", backbone, weights)
         methods.save(
             method, retriever, trained.temperature, adapter, {"backbone_sha256": inputs["backbone"], "tuning": tuning}
         )
-        weights = {"before": before, "after": hash_weights(backbone.model)}
     write_run(
         run,
         settings,
@@ -79,6 +84,16 @@ def read_inputs(backbone_folder: Path, data: Path, train_set: str) -> tuple[dict
     """The splits that training may see, `train` and `val`, and the sha256 of each and of the backbone."""
     splits = {part: read_split(data, train_set, part) for part in ("train", "val")}
     return splits, {"backbone": identity(backbone_folder), **{part: split.sha256 for part, split in splits.items()}}
+
+
+def require_untouched(run: str, backbone: Backbone, weights: dict[str, str]) -> None:
+    """Raise SlqError if a backbone's own weights changed in a training that trains none of them."""
+    trained = any(weight.requires_grad for weight in own_weights(backbone.model).values())
+    if weights["before"] != weights["after"] and not trained:
+        raise SlqError(
+            f"{run}: the backbone's weights changed during training (sha256 {weights['before'][:12]} before, "
+            f"{weights['after'][:12]} after), and this method trains none of them; nothing is saved, train it again"
+        )
 
 
 def register_base(settings: dict[str, Any], seed: int, backbone_folder: Path, adapter: Path, run: Path) -> None:
