@@ -1,11 +1,13 @@
 """A copy of this repository as a clone would have it, and calls of Snakemake in it."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 CONTENT = ("Snakefile", "config.yaml", ".gitignore", "workflow", "slurm", "envs", "paper_tables", "tests/slice.yaml")
@@ -51,6 +53,14 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
         assert "Nothing to be done" in answer.stdout, answer.stdout
         return {}
     return {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
+
+
+def listed_jobs(folder: Path, preset: str, *targets: str) -> list[dict[str, Any]]:
+    """Every job of Snakemake's graph for these targets, due or not: its rule, and its input and output files."""
+    script = [sys.executable, str(ROOT / "tests" / "jobs.py"), preset, *targets]
+    answer = subprocess.run(script, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
 
 
 def for_this_machine(plan: dict[str, int]) -> dict[str, int]:

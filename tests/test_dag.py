@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import shutil
 import subprocess
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from checkout import for_this_machine, place, planned, snakemake
+from checkout import for_this_machine, listed_jobs, place, planned, snakemake
 from slq import settings
 from slq.config import load
 from stored import CPU, Runs, recalls
@@ -84,16 +83,36 @@ def test_one_method_less_is_one_run_less_per_backbone(pristine, tmp_path):
     assert plan == for_this_machine(MINI | {"train": 4, "retrieve": 6, "retain": 6})
 
 
-@pytest.mark.parametrize("preset", ["mini", "paper"])
-def test_training_reads_no_test_split(pristine, preset):
-    # Nothing exists yet, so the reason of a job names all of its inputs.
-    answer = snakemake(pristine, "-n", "--cores", "2", "--config", f"preset={preset}", "--", "all", "select")
-    reasons = re.findall(r"^Job \d+: (Training|Selecting|Retrieving) .*\nReason: (.*)", answer.stdout, re.MULTILINE)
-    for job, reason in reasons:
-        inputs = reason.partition("updated by another job: ")[2]
-        splits = set(re.findall(r"scratch/data/[^/]+/(\w+)/", inputs))
-        assert splits == ({"test"} if job == "Retrieving" else {"train", "val"})
-    assert {job for job, _ in reasons} == {"Training", "Selecting", "Retrieving"}
+def ingredients(jobs, rule):
+    """Every file that the jobs of a rule rest on: their inputs, the inputs of whatever makes these, and so on."""
+    maker = {file: job for job in jobs for file in job["output"]}
+    found, waiting = set(), [file for job in jobs if job["rule"] == rule for file in job["input"]]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += maker[file]["input"] if file in maker else []
+    return found
+
+
+@pytest.mark.parametrize(("preset", "runs"), [("mini", 6), ("paper", 12)])
+def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(pristine, preset, runs):
+    """By Snakemake's own graph; the ingredients of a training are those of its backbone's pre-training too."""
+    jobs = listed_jobs(pristine, preset, "all", "select")
+
+    def splits(rule):
+        return {Path(file).parent.name for file in ingredients(jobs, rule) if file.startswith("scratch/data/")}
+
+    def results(rule):
+        return {Path(file).parent.name for file in ingredients(jobs, rule) if file.startswith("results/")}
+
+    for rule in ("train", "select_rate"):
+        assert sum(job["rule"] == rule for job in jobs) == runs
+        assert splits(rule) == {"train", "val"} and results(rule) == set()
+    assert splits("register_base") <= {"train"} and results("register_base") == set()
+    # The same walk finds both where they belong.
+    assert splits("retrieve") == {"train", "val", "test"}
+    assert results("render_tables") == {"seed1", "retrieval", "retention"}
 
 
 def test_an_interrupted_run_keeps_what_is_done(checkout):
