@@ -1,45 +1,174 @@
-"""Ranks of the best positive, and recalls from them: the any-positive convention of CLIP_benchmark and the paper."""
+"""Ranks of positives, and recalls from them: the any-positive convention of CLIP_benchmark and the paper.
+
+Ties are real: two captions may be the same words, two pictures the same bytes. Every rank is therefore kept twice, with
+equal similarities counted in the query's favour (optimistic) and against it (pessimistic).
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+
+from slq.errors import SlqError
 
 KS = (1, 5, 10)
+BLOCK = 256  # queries at once: 256 x 25,010 float32 is 26 MB
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """int32 (n,) twice, 1 is best: the others that are exactly as similar stand behind the positive, or before it."""
+
+    optimistic: np.ndarray
+    pessimistic: np.ndarray
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where each positive of each query stands in the query's list of the whole gallery.
+
+    query, item (N,): the numbers of every query and of each of its positives, in the order of queries, then of items.
+    ranks (N,): every other item counts, further positives too; of equally similar positives the first comes first.
+    """
+
+    query: np.ndarray
+    item: np.ndarray
+    ranks: Ranks
+
+    def best(self) -> Ranks:
+        """Of the best positive of each query (Q,): 1 + the non-positives that are more similar than it."""
+        starts = np.flatnonzero(np.diff(self.query, prepend=-1))
+        return Ranks(*(np.minimum.reduceat(ranks, starts) for ranks in (self.ranks.optimistic, self.ranks.pessimistic)))
+
+
+def find_places(queries: np.ndarray, gallery: np.ndarray, query_image: np.ndarray, gallery_image: np.ndarray) -> Places:
+    """The places of all positives.
+
+    Args:
+        queries (Q, d), gallery (G, d): unit vectors, float32 or float64.
+        query_image (Q,), gallery_image (G,): image numbers; an item is positive where they are equal.
+
+    Raises:
+        SlqError: nothing to rank, embeddings in half precision or not finite, or a query without a positive.
+    """
+    check_vectors("query", queries)
+    check_vectors("item of the gallery", gallery)
+    order = np.argsort(gallery_image, kind="stable")
+    first = np.searchsorted(gallery_image[order], query_image, side="left")
+    count = np.searchsorted(gallery_image[order], query_image, side="right") - first
+    if not count.all():
+        lonely = np.flatnonzero(count == 0)
+        raise SlqError(
+            f"query {lonely[0]} has no positive in the gallery ({len(lonely)} such queries); "
+            "rank queries of the gallery's own images only"
+        )
+    items, optimistic, pessimistic = [], [], []
+    # Even blocks: a product with a single row takes another path in BLAS, which may round equal vectors apart.
+    for rows in np.array_split(np.arange(len(queries)), -(-len(queries) // BLOCK)):
+        column = np.arange(count[rows].max())
+        present = column < count[rows, None]
+        positives = order[np.where(present, first[rows, None] + column, 0)]
+        ranks = rank_block(queries[rows] @ gallery.T, positives, present)
+        items.append(positives[present])
+        optimistic.append(ranks.optimistic[present])
+        pessimistic.append(ranks.pessimistic[present])
+    return Places(
+        query=np.repeat(np.arange(len(queries)), count),
+        item=np.concatenate(items),
+        ranks=Ranks(np.concatenate(optimistic), np.concatenate(pessimistic)),
+    )
+
+
+def rank_block(scores: np.ndarray, positives: np.ndarray, present: np.ndarray) -> Ranks:
+    """Ranks (B, P) of the positives of a block of queries, without meaning where `present` (B, P) is false.
+
+    Args:
+        scores (B, G): similarities; positives (B, P): item numbers.
+    """
+    own = np.where(present, np.take_along_axis(scores, positives, axis=1), -np.inf)
+    optimistic, pessimistic = np.empty((2, *own.shape), dtype=np.int32)
+    for column, score in enumerate(own.T[:, :, None]):
+        more = (scores > score).sum(1, dtype=np.int32)
+        equal = (scores == score).sum(1, dtype=np.int32)
+        equal_own = own == score
+        optimistic[:, column] = 1 + more + equal_own[:, :column].sum(1)
+        pessimistic[:, column] = optimistic[:, column] + equal - equal_own.sum(1)
+    return Ranks(optimistic, pessimistic)
+
+
+def check_vectors(what: str, vectors: np.ndarray) -> None:
+    """Raise SlqError if there are none, if they are in half precision, or if one is not finite.
+
+    NaN is neither more nor less similar than anything, and would rank first.
+    """
+    if not len(vectors):
+        raise SlqError(f"no {what} to rank; a retrieval set needs images and captions")
+    if vectors.dtype not in (np.float32, np.float64):
+        raise SlqError(f"embeddings are {vectors.dtype}, expected float32 or float64: half precision makes ties")
+    finite = np.isfinite(vectors).all(1)
+    if not finite.all():
+        raise SlqError(
+            f"the embedding of {what} {np.flatnonzero(~finite)[0]} is not finite ({int((~finite).sum())} such); "
+            "the run's weights have diverged: lower its learning rate"
+        )
 
 
 def best_ranks(
     queries: np.ndarray, gallery: np.ndarray, query_image: np.ndarray, gallery_image: np.ndarray
 ) -> np.ndarray:
-    """Rank of the best positive of each query: 1 + the items that are strictly more similar than it.
-
-    Args:
-        queries (Q, d), gallery (G, d): unit vectors, float32.
-        query_image (Q,), gallery_image (G,): image numbers; an item is positive where they are equal.
-
-    Returns:
-        int32 (Q,). Equal similarities count in the query's favour; only non-positives can outrank.
-    """
-    ranks = np.empty(len(queries), dtype=np.int32)
-    for start in range(0, len(queries), 256):  # 256 x 25,010 float32 is 26 MB
-        rows = slice(start, start + 256)
-        scores = queries[rows] @ gallery.T
-        positive = query_image[rows, None] == gallery_image[None, :]
-        best = np.where(positive, scores, -np.inf).max(1, keepdims=True)
-        ranks[rows] = 1 + ((scores > best) & ~positive).sum(1)
-    return ranks
+    """Optimistic rank of the best positive of each query (Q,), int32; arguments and errors: see `find_places`."""
+    return find_places(queries, gallery, query_image, gallery_image).best().optimistic
 
 
 def recalls(ranks: np.ndarray) -> dict[str, float]:
-    """R@1, R@5 and R@10 in percent: the share of queries whose best positive ranks within K."""
+    """R@1, R@5 and R@10 in percent: the share of queries whose best positive ranks within K.
+
+    Raises:
+        SlqError: there are no ranks.
+    """
+    if not len(ranks):
+        raise SlqError("no ranks: a recall needs at least one query")
     return {f"R@{k}": 100.0 * int((ranks <= k).sum()) / len(ranks) for k in KS}
 
 
 def both_directions(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray) -> dict[str, np.ndarray]:
-    """Ranks of `t2i` (a caption finds its image) and `i2t` (an image finds any of its captions).
+    """Optimistic ranks of `t2i` (a caption finds its image) and `i2t` (an image finds any of its captions).
 
     Args:
         images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption.
     """
-    image_number = np.arange(len(images))
+    ranks = every_rank(images, texts, text_image)
+    return {direction: ranks[direction].optimistic for direction in ("t2i", "i2t")}
+
+
+def every_rank(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray) -> dict[str, Ranks]:
+    """Ranks of `t2i` (T,), of `i2t` (I,), and of `i2t_strict` (T,): the place of each caption in its image's list.
+
+    Args:
+        images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption. Each image stands
+            once in the set; `distinct` makes it so.
+    """
+    numbers = np.arange(len(images))
+    found = find_places(images, texts, numbers, text_image)
+    caption = np.argsort(found.item)  # every caption is the positive of one image
     return {
-        "t2i": best_ranks(texts, images, text_image, image_number),
-        "i2t": best_ranks(images, texts, image_number, text_image),
+        "t2i": find_places(texts, images, text_image, numbers).best(),
+        "i2t": found.best(),
+        "i2t_strict": Ranks(found.ranks.optimistic[caption], found.ranks.pessimistic[caption]),
     }
+
+
+def distinct(keys: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
+    """For a set that lists an image in several rows, as one with a caption a row does: what makes each stand once.
+
+    A second row of an image is no negative of the first, and a wrong image that is listed twice is one mistake.
+
+    Args:
+        keys (n,): what says that two rows show the same image: its id, or the hash of its bytes.
+
+    Returns:
+        The image number of each row (n,), and the first row of each image (I,), in the order of first rows.
+    """
+    number, _ = pd.factorize(np.asarray(keys))
+    return number, np.unique(number, return_index=True)[1]

@@ -1,0 +1,182 @@
+"""Ranks as they are stored: saved and loaded, matched with their set, counted by image; and other counts of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from slq.data.prepared import Split
+from slq.errors import SlqError
+from slq.evaluation.clusters import all_recalls, clusters, ties
+from slq.evaluation.rank_table import Names, match, rank_table
+from slq.evaluation.ranks import KS, both_directions, every_rank, recalls
+from slq.evaluation.run import write_ranks
+from slq.evaluation.variants import first_captions, fold_recalls, leak_recalls
+
+COUNTS = [5, 7, 1, 6, 5, 2, 5, 5, 3, 5, 6, 5]  # captions of each image
+
+
+@pytest.fixture
+def vectors():
+    """Images, captions and their images; few values, so that there are ties."""
+    random = np.random.default_rng(3)
+    text_image = np.repeat(np.arange(len(COUNTS)), COUNTS)
+    images = random.integers(-2, 3, (len(COUNTS), 3)).astype(np.float32)
+    noise = random.integers(-1, 2, (len(text_image), 3)).astype(np.float32)
+    return images, images[text_image] + noise, text_image
+
+
+@pytest.fixture
+def names(vectors):
+    captions = [f"{image}#{n}" for image, count in enumerate(COUNTS) for n in range(count)]
+    return Names([str(image) for image in range(len(COUNTS))], captions, vectors[2])
+
+
+@pytest.fixture
+def table(names, vectors):
+    return rank_table(names, every_rank(*vectors))
+
+
+def test_saved_loaded_and_in_another_order_the_table_is_the_same(table, names, tmp_path):
+    table.sample(frac=1, random_state=0).to_parquet(tmp_path / "ranks.parquet", index=False)
+    loaded = match("ranks.parquet", pd.read_parquet(tmp_path / "ranks.parquet"), names)
+    pd.testing.assert_frame_equal(loaded, table)
+    assert table["rank"].dtype == table["rank_pessimistic"].dtype == np.int32
+    assert (table["rank"] <= table["rank_pessimistic"]).all() and any(ties(table).values())
+
+
+def test_ranks_as_a_run_stores_them_get_their_images(table, names, vectors, tmp_path):
+    items = [{"id": name, "captions": ["a"] * count} for name, count in zip(names.images, COUNTS, strict=True)]
+    write_ranks(tmp_path / "ranks.parquet", Split("set", items, tmp_path, ""), both_directions(*vectors))
+    loaded = match("ranks.parquet", pd.read_parquet(tmp_path / "ranks.parquet"), names)
+    expected = table[table["direction"] != "i2t_strict"].drop(columns="rank_pessimistic")
+    pd.testing.assert_frame_equal(loaded, expected)
+
+
+def test_recalls_count_queries_but_strictly_images(table, names, vectors):
+    found, ranks = all_recalls(table), every_rank(*vectors)
+    assert found["t2i"] == recalls(ranks["t2i"].optimistic) and found["i2t"] == recalls(ranks["i2t"].optimistic)
+    places = ranks["i2t_strict"].optimistic
+    for k in KS:
+        shares = [np.mean(places[names.text_image == image] <= k) for image in range(len(COUNTS))]
+        assert found["i2t_strict"][f"R@{k}"] == pytest.approx(100 * np.mean(shares))
+    assert found["i2t_strict"]["R@1"] <= 100 * np.mean([1 / count for count in COUNTS])
+
+
+def test_ties_count_the_ranks_that_they_decide(table, vectors):
+    ranks = every_rank(*vectors)
+    expected = {way: int((one.optimistic != one.pessimistic).sum()) for way, one in ranks.items()}
+    assert ties(table) == expected
+    worst = all_recalls(table, "rank_pessimistic")
+    assert all(worst[way][f"R@{k}"] <= all_recalls(table)[way][f"R@{k}"] for way in ranks for k in KS)
+
+
+def replaced(table, column, old, new):
+    return table.assign(**{column: table[column].replace(old, new)})
+
+
+FAULTS = {
+    "nothing in it": (lambda table: table[:0], "holds no ranks"),
+    "no ranks": (lambda table: table.drop(columns="rank"), "no column 'rank'"),
+    "another direction": (
+        lambda table: replaced(table, "direction", "i2t", "tr"),
+        "direction 'tr', expected one of t2i",
+    ),
+    "another image": (
+        lambda table: replaced(table, "query", "3#5", "99#0"),
+        r"1 t2i queries are not in the set \(first: '99#0'\)",
+    ),
+    "an image less": (
+        lambda table: table[table["query"] != "11"],
+        r"1 i2t queries of the set are missing \(first: '11'\)",
+    ),
+    "a row twice": (
+        lambda table: pd.concat([table, table[:1]]),
+        r"1 t2i queries occur more than once \(first: '0#0'\)",
+    ),
+    "a larger gallery": (
+        lambda table: table.assign(rank=table["rank"].where(table.index != 0, 13)),
+        r"t2i rank of '0#0' is not within 1 and 12",
+    ),
+    "no number": (
+        lambda table: table.assign(rank=table["rank"].where(table.index != 0)),
+        r"t2i rank of '0#0' is not within 1 and 12",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_ranks_of_another_set_are_refused(fault, table, names):
+    change, message = FAULTS[fault]
+    with pytest.raises(SlqError, match=f"^run/set.ranks.parquet: .*{message}"):
+        match("run/set.ranks.parquet", change(table), names)
+
+
+def test_counting_needs_rows_and_columns(table):
+    with pytest.raises(SlqError, match="no ranks of t2i"):
+        clusters(table[table["direction"] == "i2t"], "t2i")
+    with pytest.raises(SlqError, match="no column 'image'"):
+        clusters(table.drop(columns="image"), "t2i")
+
+
+def test_five_captions_are_the_first_five_in_the_sets_order():
+    text_image = np.array([1, 0, 0, 1, 1, 1, 0, 1, 1, 1])
+    kept = first_captions(text_image)
+    assert kept.tolist() == [True] * 8 + [False] * 2
+    assert first_captions(text_image, 2).tolist() == [True, True, True, True] + [False] * 6
+
+
+def test_cutting_captions_changes_their_gallery_and_no_image_search(vectors):
+    images, texts, text_image = vectors
+    kept = first_captions(text_image)
+    assert kept.sum() == sum(min(count, 5) for count in COUNTS)
+    whole, cut = every_rank(*vectors), every_rank(images, texts[kept], text_image[kept])
+    assert cut["t2i"].optimistic.tolist() == whole["t2i"].optimistic[kept].tolist()
+    for image in range(len(images)):
+        scores, own = texts[kept] @ images[image], text_image[kept] == image
+        assert cut["i2t"].optimistic[image] == 1 + (scores[~own] > scores[own].max()).sum()
+
+
+def test_folds_are_sets_of_their_own(vectors):
+    images, texts, text_image = vectors
+    found = fold_recalls(images, texts, text_image, size=4)
+    folds = []
+    for numbers in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]):
+        inside = np.isin(text_image, numbers)
+        own = np.array([numbers.index(image) for image in text_image[inside]])
+        folds.append(
+            {way: recalls(ranks) for way, ranks in both_directions(images[numbers], texts[inside], own).items()}
+        )
+    for way in ("t2i", "i2t"):
+        for k in KS:
+            assert found[way][f"R@{k}"] == pytest.approx(sum(fold[way][f"R@{k}"] for fold in folds) / 3)
+    one_fold = {way: recalls(ranks) for way, ranks in both_directions(*vectors).items()}
+    assert fold_recalls(*vectors, size=12) == one_fold
+
+
+@pytest.mark.parametrize("size", [5, 1000])
+def test_folds_must_come_out_even(vectors, size):
+    with pytest.raises(SlqError, match=f"12 images do not divide into folds of {size}"):
+        fold_recalls(*vectors, size=size)
+
+
+def test_clean_and_leaked_queries_keep_the_whole_gallery(table):
+    parts = leak_recalls(table, {"2", "7", "10"})
+    assert {name: part["images"] for name, part in parts.items()} == {"clean": 9, "leaked": 3}
+    for name, part in parts.items():
+        for way in ("t2i", "i2t"):
+            rows = [row for row in table.itertuples() if row.direction == way]
+            mine = [row.rank for row in rows if (row.image in {"2", "7", "10"}) == (name == "leaked")]
+            assert part["metrics"][way] == {f"R@{k}": 100 * sum(rank <= k for rank in mine) / len(mine) for k in KS}
+
+
+def test_without_a_leak_all_is_clean(table):
+    parts = leak_recalls(table, [])
+    assert parts == {
+        "clean": {"images": 12, "metrics": all_recalls(table)},
+        "leaked": {"images": 0, "metrics": None},
+    }
+
+
+def test_a_leak_of_another_set_is_refused(table):
+    with pytest.raises(SlqError, match=r"1 leaked images are not in the set \(first: 'COCO_7'\)"):
+        leak_recalls(table, ["3", "COCO_7"])
