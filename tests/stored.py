@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slq.files import write_json, write_text
+from slq.evaluation.scores import SCHEMA, questions_hash, score_answers
+from slq.files import write_json, write_lines, write_text
 from slq.reporting.cells import Cell
 from slq.reporting.collect import collect
 from slq.reporting.grid import Row, Table
@@ -68,9 +69,12 @@ class Runs:
         content = {"schema": 1, "metrics": recalls, "n": {"images": images, "captions": 5 * images}, "inputs": {}}
         write_json(self.folder(backbone, method) / "retrieval" / f"{name}.json", content)
 
-    def retention(self, backbone: str, method: str, name: str, score: float) -> None:
-        content = {"schema": 1, "metrics": {"score": score}, "n": {"items": 200}, "inputs": {}}
-        write_json(self.folder(backbone, method) / "retention" / f"{name}.json", content)
+    def retention(self, backbone: str, method: str, name: str, score: float, kind: str = "retention") -> None:
+        """As printed for 200 items of two types: open ones, all right or all wrong, and the rest with options."""
+        types = {"open": {"n": 40, "score": 100.0, "chance": 20.0}, "choice": {"n": 160, "score": 0.0, "chance": 25.0}}
+        content = {"schema": SCHEMA, "scorer": "vlmevalkit-exact-1", "metrics": {"score": score, "accuracy": score}}
+        content |= {"types": types, "chance": 24.0, "n": {"items": 200}, "inputs": {}}
+        write_json(self.folder(backbone, method) / kind / f"{name}.json", content)
 
     def events(self, backbone: str, method: str, losses: Sequence[float], after: Sequence[float]) -> None:
         """Events of a training whose epochs are one step each: its losses, and R@5 on val after each (`recalls`)."""
@@ -80,6 +84,15 @@ class Runs:
             lines.append({"event": "val", "epoch": epoch, "recalls": recalls(value)})
         path = self.folder(backbone, method) / "events" / "train.jsonl"
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_answers(path: Path, benchmark: str, printed: str, answered: list[dict[str, Any]]) -> None:
+    """A metrics file of answered items, with its answers and its disagreements beside it, as `slq retain` writes it."""
+    content, differing = score_answers(benchmark, printed, answered)
+    inputs = {"set": "of the set", "questions": questions_hash(answered)}
+    write_lines(path.with_name(f"{path.stem}.answers.jsonl"), answered)
+    write_lines(path.with_name(f"{path.stem}.disagreements.jsonl"), differing)
+    write_json(path, {"schema": SCHEMA, **content, "inputs": inputs})
 
 
 def recalls(value: float) -> dict[str, dict[str, float]]:

@@ -1,76 +1,32 @@
-"""Answers against a greedy loop written out, and the scorers' rules one by one."""
+"""Answers against a greedy loop written out; what is asked, with images and blind."""
 
 import pytest
 import torch
 from PIL import Image
 
 from slq.data.prepared import Split
+from slq.data.questions import without_markers
 from slq.errors import SlqError
-from slq.evaluation.retention import answer, choose, is_hit, question_parts, score, scorer
+from slq.evaluation.retention import answer, blind, question_parts
 from slq.models.prefix import collate, encode
 from slq.world.backbones import check_keys
 from slq.world.sets import draw_split
 
-FRUIT = ["apple", "banana", "cherry", "dragon fruit"]
 
-
-@pytest.mark.parametrize(
-    ("reply", "letter"),
-    [
-        ("B", "B"),
-        ("(B)", "B"),
-        ("B.", "B"),
-        ("**B**", "B"),
-        ("The answer is B.", "B"),
-        ("banana", "B"),
-        ("It is the Banana", "B"),
-        ("A or B", None),
-        ("", None),
-        ("I cannot tell.", None),
-        ("apple and banana", None),
-        ("B is what I would say of this", None),
-        ("E", None),
-    ],
-)
-def test_the_letter_that_a_reply_names(reply, letter):
-    assert choose(reply, FRUIT) == letter
-
-
-def item(answers, options=(), type_="open"):
-    return {"id": "1", "answers": answers, "options": list(options), "type": type_}
-
-
-@pytest.mark.parametrize(
-    ("reference", "entry", "reply", "hit"),
-    [
-        ("realworldqa", item(["red"]), " Red. ", True),
-        ("realworldqa", item(["red"]), "dark red", False),
-        ("realworldqa", item(["red", "crimson"]), "crimson", True),
-        ("mmmu", item(["B"], FRUIT, "multiple-choice"), "(B)", True),
-        ("mmmu", item(["B"], FRUIT, "multiple-choice"), "no idea", False),
-        ("ocrbench", item(["STOP"]), "The sign says stop.", True),
-        ("ocrbench", item(["STOP"]), "s t o p", False),
-        ("ocrbench", item(["x ^ 2"], (), "Handwritten Mathematical Expression Recognition"), "x^2", True),
-        ("ocrbench", item(["X"], (), "Handwritten Mathematical Expression Recognition"), "x", False),
-    ],
-)
-def test_what_counts_as_a_hit(reference, entry, reply, hit):
-    assert is_hit(reference, entry, reply) == hit
-
-
-def test_scores_are_percent_but_hits_for_ocrbench():
-    items = [item(["red"]), item(["blue"])]
-    answers = [{"id": "1", "answer": "red"}, {"id": "1", "answer": "green"}]
-    assert score("realworldqa", items, answers) == {"score": 50.0}
-    assert score("ocrbench", items, answers) == {"score": 1.0}
-    assert scorer("ocrbench") != scorer("mmmu")
+def asked(id_, question, *colours):
+    """An item with an image per colour."""
+    images = [f"{colour}.png" for colour in colours]
+    return {
+        **{"id": id_, "images": images, "question": question},
+        **{"options": ["left", "right"], "answers": ["A"], "type": "sides"},
+    }
 
 
 def ask(backbone, folder, question, *colours):
     """What the backbone is asked of a question with an image per colour."""
     for colour in colours:
         Image.new("RGB", (64, 64), colour).save(folder / f"{colour}.png")
-    entry = item(["A"], ["left", "right"]) | {"images": [f"{colour}.png" for colour in colours], "question": question}
+    entry = asked("1", question, *colours)
     return question_parts(backbone, Split("s", [entry], folder, ""), entry)
 
 
@@ -114,12 +70,53 @@ def test_batched_answers_equal_a_greedy_loop(tiny_backbone, tmp_path):
     settings = {"set": "qa", "split": "test", "kind": "retention", "style": "filled", "first": 0, "count": 7, "seed": 7}
     draw_split(settings, tmp_path / "qa" / "test")
     split = read_split(tmp_path, "qa", "test")
-    expected = [
-        {"id": entry["id"], "answer": greedy(tiny_backbone, question_parts(tiny_backbone, split, entry), 6)}
-        for entry in split.items
-    ]
-    assert answer(tiny_backbone, split, max_new_tokens=6, batch_size=3) == expected
-    assert len({entry["answer"] for entry in expected}) > 1
+    expected = [greedy(tiny_backbone, question_parts(tiny_backbone, split, entry), 6) for entry in split.items]
+    answers = answer(tiny_backbone, split, max_new_tokens=6, batch_size=3)
+    assert [entry.pop("answer") for entry in answers] == expected
+    assert len(set(expected)) > 1
+    assert answers == [{key: value for key, value in entry.items() if key != "images"} for entry in split.items]
+
+
+BLIND = [
+    ("<image 1> what color is it ?", "what color is it ?"),
+    ("is <image 3> like <image 1> ?", "is like ?"),
+    ("<image 1> <image 2><image 3> both ?", "both ?"),
+    ("  which ?\nA. <image 1>\nB. <image 2> \nC.  none", "  which ?\nA.\nB.\nC.  none"),
+    ("see\n<image 1>\nabove, <image 2>", "see\n\nabove,"),
+    ("no  marker < image 1 >", "no  marker < image 1 >"),
+]
+
+
+@pytest.mark.parametrize(("question", "text"), BLIND)
+def test_a_blind_question_keeps_all_text_but_its_markers(question, text):
+    assert without_markers(question) == text
+
+
+def test_blind_no_image_is_opened_encoded_or_given_to_the_model(tiny_backbone, tmp_path, monkeypatch):
+    """The images do not exist; the same check finds image tokens and tensors where they do."""
+    items = [asked(str(number), question, "red", "green", "blue") for number, (question, _) in enumerate(BLIND)]
+    image_token = tiny_backbone.model.config.image_token_id
+    given, generate = [], tiny_backbone.model.generate
+
+    def spy(**inputs):
+        given.append(inputs)
+        return generate(**inputs)
+
+    monkeypatch.setattr(tiny_backbone.model, "generate", spy)
+    unseen = blind(Split("s", items, tmp_path / "nowhere", ""))
+    for item in unseen.items:
+        encoded = encode(tiny_backbone, question_parts(tiny_backbone, unseen, item))
+        assert encoded.images == () and image_token not in encoded.ids
+    answers = answer(tiny_backbone, unseen, max_new_tokens=2, batch_size=4)
+    assert [line["question"] for line in answers] == [text for _, text in BLIND]
+    assert len(given) == 2
+    for inputs in given:
+        assert not any("pixel" in name or "image" in name for name in inputs)
+        assert not (inputs["input_ids"] == image_token).any()
+    for colour in ("red", "green", "blue"):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / f"{colour}.png")
+    answer(tiny_backbone, Split("s", items, tmp_path, ""), max_new_tokens=2, batch_size=8)
+    assert "pixel_values" in given[-1] and (given[-1]["input_ids"] == image_token).any()
 
 
 def test_a_misspelt_size_of_a_model_is_refused(raw_config):

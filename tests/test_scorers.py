@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from slq.errors import SlqError
-from slq.evaluation.scorers import SCORERS, disagreements, expected_guess, scorers_for
+from slq.evaluation.scorers import SCORERS, expected_guess, scorers_for
 
 LETTERS = ("vlmevalkit-exact-1", "mmmu-official-1", "mmmu-lmms-eval-1", "first-letter-1", "lmms-eval-realworldqa-1")
 OPEN = ("vlmevalkit-exact-1", "mmmu-official-1", "first-letter-1", "lmms-eval-realworldqa-1")
@@ -145,25 +145,10 @@ def test_scorers_of_a_benchmark():
     assert all(re.search(r"-\d+$", name) and SCORERS[name].source for name in SCORERS)
     with pytest.raises(SlqError, match=r"'chartqa'.*\['mmmu', 'ocrbench', 'realworldqa'\]"):
         scorers_for("chartqa")
+    with pytest.raises(SlqError, match="'first-letter-2' is none of those that apply to 'mmmu': vlmevalkit-exact-1, "):
+        scorers_for("mmmu", "first-letter-2")
 
 
 def test_a_random_option_is_expected_to_hit_once_in_as_many_as_there_are():
     assert expected_guess(item(["B"], FRUIT)) == 0.25
     assert expected_guess(item(["4"])) == 0.0
-
-
-def test_where_scorers_differ():
-    items = [item(["B"], FRUIT, "multiple-choice", id_) for id_ in ("same", "differ", "unparsed")]
-    answers = [{"id": "same", "answer": "B"}, {"id": "differ", "answer": "A or B"}, {"id": "unparsed", "answer": "?"}]
-    assert disagreements(items, answers, scorers_for("mmmu")[:2]) == [
-        {
-            "id": "differ",
-            "reply": "A or B",
-            "verdicts": {
-                "vlmevalkit-exact-1": {"hit": False, "reason": "unparsed", "parsed": None},
-                "mmmu-official-1": {"hit": True, "reason": "letter between blanks, last of 2", "parsed": "B"},
-            },
-        }
-    ]
-    with pytest.raises(SlqError, match="answers are not those of the set's items"):
-        disagreements(items, answers[::-1], scorers_for("mmmu"))

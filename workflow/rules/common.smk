@@ -100,7 +100,9 @@ def result_files() -> list[str]:
     names = ["run.json"]
     names += [f"retrieval/{name}.json" for name in PRESET["retrieval_sets"]]
     names += [f"retention/{name}.json" for name in PRESET["retention_sets"]]
-    return [f"{run}/{name}" for run in run_folders(PRESET["methods"]) for name in names]
+    base = [method for method in PRESET["methods"] if method not in TUNED]
+    blind = [f"{run}/blind/{name}.json" for run in run_folders(base) for name in PRESET["retention_sets"]]
+    return [f"{run}/{name}" for run in run_folders(PRESET["methods"]) for name in names] + blind
 
 
 def run_folders(methods: list[str]) -> list[str]:
@@ -123,11 +125,14 @@ def shown_events(wildcards) -> list[str]:
     return shown([f"{run}/events/train.jsonl" for run in run_folders(TUNED)])
 
 
+TABLES = ["table1", "table3", "gpu_hours", "retention"]
+
+
 def table_files() -> list[str]:
     """The rendered tables, and one PDF of them if this machine can make one: an output cannot be optional."""
     folder = f"paper_tables/{config['preset']}"
     names = ["tables.tex", "cells.csv"]
-    names += [f"{table}.{kind}" for table in ("table1", "table3", "gpu_hours") for kind in ("tex", "html")]
+    names += [f"{table}.{kind}" for table in TABLES for kind in ("tex", "html")]
     names += ["tables.pdf"] if shutil.which("pdflatex") else []
     return [f"{folder}/{name}" for name in names]
 

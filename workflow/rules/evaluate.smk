@@ -1,5 +1,5 @@
-# A run's metrics on the test splits: retrieval for Tables 1 and 3, retention for Table 3. One job per run and kind:
-# loading a backbone costs more than evaluating one more set.
+# A run's metrics on the test splits: retrieval for Tables 1 and 3, retention for Table 3 and the table of answers by
+# type. One job per run and kind: loading a backbone costs more than evaluating one more set.
 # In: a run's weights, its backbone, test splits. Out: metrics, and the ranks, best images or answers behind them, in
 # results/.
 
@@ -49,6 +49,9 @@ rule retain:
     output:
         metrics=expand(f"{RUN}/retention/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
         answers=expand(f"{RUN}/retention/{{set}}.answers.jsonl", set=PRESET["retention_sets"], allow_missing=True),
+        differing=expand(
+            f"{RUN}/retention/{{set}}.disagreements.jsonl", set=PRESET["retention_sets"], allow_missing=True
+        ),
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/retain.jsonl",
     log:
         "logs/{preset}/retain/{backbone}.{method}.seed{seed}.log",
@@ -73,5 +76,43 @@ rule retain:
         " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
         " --data {params.scratch}/data"
         " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/retention"
+        " --events {output.events} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+# What base answers without seeing: what a score owes to the wording of the questions.
+rule blind:
+    input:
+        adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
+        backbone="<scratch>/backbones/{backbone}/manifest.json",
+        data=test_manifests("retention"),
+    output:
+        metrics=expand(f"{RUN}/blind/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
+        answers=expand(f"{RUN}/blind/{{set}}.answers.jsonl", set=PRESET["retention_sets"], allow_missing=True),
+        differing=expand(f"{RUN}/blind/{{set}}.disagreements.jsonl", set=PRESET["retention_sets"], allow_missing=True),
+        events="results/{preset}/{backbone}/{method}/seed{seed}/events/blind.jsonl",
+    log:
+        "logs/{preset}/blind/{backbone}.{method}.seed{seed}.log",
+    benchmark:
+        "benchmarks/{preset}/blind/{backbone}.{method}.seed{seed}.jsonl"
+    wildcard_constraints:
+        method="base",
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("evaluate")
+    resources:
+        **request("evaluate"),
+    params:
+        settings=lambda wildcards: settings.retain_settings(config, wildcards.backbone),
+        code=family_code("evaluation", "models", "data"),
+        scratch=scratch_folder,
+    message:
+        "Asking {wildcards.method} on {wildcards.backbone} without images"
+    shell:
+        "slq blind --settings {params.settings:q}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone}"
+        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
+        " --data {params.scratch}/data"
+        " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/blind"
         " --events {output.events} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"

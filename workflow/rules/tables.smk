@@ -1,4 +1,5 @@
-# Tables 1 and 3 and the GPU hours, from results/ alone: a clone that holds results renders them and trains nothing.
+# Tables 1 and 3, the GPU hours and the answers by type, from results/ alone: a clone that holds results renders them and
+# trains nothing.
 # In: results/<preset>, the paper's values, the templates. Out: paper_tables/<preset>.
 
 
@@ -9,8 +10,9 @@ rule render_tables:
         templates=sorted(Path("paper_tables/templates").glob("*.j2")),
     output:
         tables=multiext("paper_tables/{preset}/table1", ".tex", ".html"),
-        retention=multiext("paper_tables/{preset}/table3", ".tex", ".html"),
+        strategies=multiext("paper_tables/{preset}/table3", ".tex", ".html"),
         hours=multiext("paper_tables/{preset}/gpu_hours", ".tex", ".html"),
+        retention=multiext("paper_tables/{preset}/retention", ".tex", ".html"),
         document="paper_tables/{preset}/tables.tex",
         cells="paper_tables/{preset}/cells.csv",
     log:
@@ -34,7 +36,7 @@ rule render_tables:
 rule compile_pdf:
     input:
         document="paper_tables/{preset}/tables.tex",
-        parts=expand("paper_tables/{{preset}}/{table}.tex", table=["table1", "table3", "gpu_hours"]),
+        parts=expand("paper_tables/{{preset}}/{table}.tex", table=TABLES),
     output:
         pdf="paper_tables/{preset}/tables.pdf",
     log:

@@ -99,6 +99,18 @@ def retain(args: argparse.Namespace) -> None:
     evaluate(args.settings, args.backbone, args.adapter, args.data, args.out, args.events)
 
 
+def blind(args: argparse.Namespace) -> None:
+    from slq.evaluation.run import retain as evaluate
+
+    evaluate(args.settings, args.backbone, args.adapter, args.data, args.out, args.events, with_images=False)
+
+
+def score(args: argparse.Namespace) -> None:
+    from slq.evaluation.rescoring import score_tree
+
+    score_tree(args.results, args.write)
+
+
 def tables(args: argparse.Namespace) -> None:
     from slq.reporting.tables import render
 
@@ -172,6 +184,15 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
     ),
     "retrieve": (retrieve, "evaluate a run on the retrieval sets", EVALUATE),
     "retain": (retain, "evaluate a run on the retention sets", EVALUATE),
+    "blind": (blind, "ask a run the questions of the retention sets without their images", EVALUATE),
+    "score": (
+        score,
+        "score stored answers again and compare with the stored scores",
+        {
+            "results": {"type": Path, "help": "a folder of results, e.g. results/mini"},
+            "--write": {"action": "store_true", "help": "write what differs anew"},
+        },
+    ),
     "tables": (
         tables,
         "render the tables from results alone",

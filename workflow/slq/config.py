@@ -196,6 +196,12 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
     for kind in ("retrieval", "retention"):
         for place, name in _enumerated(f"{key}.{kind}_sets", preset[f"{kind}_sets"]):
             _check_set(place, name, config["sets"], kind, ("test",))
+    for place, name in _enumerated(f"{key}.retention_sets", preset["retention_sets"]):
+        reference = config["sets"][name]["reference"]
+        if reference not in preset["evaluation"]["scorers"]:
+            raise SlqError(
+                f"config: {key}.evaluation.scorers.{reference} is missing; {place} is '{name}', which stands for it"
+            )
 
 
 def _enumerated(key: str, names: list[str]) -> Iterator[tuple[str, str]]:

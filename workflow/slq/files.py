@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,31 @@ def read_json(path: Path) -> Any:
         raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise SlqError(f"{path}: not valid JSON ({error}); delete it and make it again") from error
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object per line, keys sorted."""
+    write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file.
+
+    Raises:
+        SlqError: the file cannot be read, or a line is no JSON object.
+    """
+    lines = []
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            content = json.loads(line)
+            if not isinstance(content, dict):
+                raise SlqError(f"{path}:{number}: expected a JSON object")
+            lines.append(content)
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SlqError(f"{path}: a line is not valid JSON ({error}); delete it and make it again") from error
+    return lines
 
 
 def sha256(path: Path) -> str:

@@ -94,14 +94,16 @@ def retrieve_settings(config: Config, backbone: str) -> str:
 
 
 def retain_settings(config: Config, backbone: str) -> str:
-    """Of a run's evaluation on the retention sets; the reference decides how answers are scored."""
+    """Of a run's evaluation on the retention sets; the reference decides which scorers read the answers."""
     preset = chosen(config)
+    references = {name: config["sets"][name]["reference"] for name in preset["retention_sets"]}
+    scorers = preset["evaluation"]["scorers"]
     return _compact(
         family=config["backbones"][backbone]["family"],
         dtype=preset["dtype"],
         max_new_tokens=preset["evaluation"]["max_new_tokens"],
         batch_size=preset["evaluation"]["batch_size"],
-        sets=[{"name": name, "reference": config["sets"][name]["reference"]} for name in preset["retention_sets"]],
+        sets=[{"name": name, "reference": one, "scorer": scorers[one]} for name, one in references.items()],
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from slq.errors import SlqError
 
 MARKER = re.compile(r"<image (\d+)>")
+MARKERS = re.compile(r" *(?:<image \d+> *)+")  # neighbours, with the blanks around them
 OPTION = re.compile(r"^([A-Z])\. +(\S.*?)[ \r]*$", re.MULTILINE)
 # The wording is part of MMMU's protocol: its authors' configuration, and lmms-eval's.
 LETTER_REQUEST = "Answer with the option's letter from the given choices directly."
@@ -48,6 +49,16 @@ def marked(text: str) -> list[int]:
 def renumber(text: str, numbers: Mapping[int, int]) -> str:
     """The text with other numbers in its markers."""
     return MARKER.sub(lambda match: f"<image {numbers[int(match[1])]}>", text)
+
+
+def without_markers(text: str) -> str:
+    """The text without its markers; a blank stays in the place of each that stood between others on its line."""
+
+    def gap(match: re.Match[str]) -> str:
+        before, after = text[: match.start()], text[match.end() :]
+        return " " if before and after and not before.endswith("\n") and not after.startswith("\n") else ""
+
+    return MARKERS.sub(gap, text)
 
 
 def pieces(item: Mapping[str, Any]) -> list[str | int]:

@@ -5,7 +5,7 @@ wrong. An item is a line of a retention set (docs/data.md): with `options` a mul
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from slq.errors import SlqError
@@ -121,16 +121,19 @@ SCORERS = {
 }
 
 
-def scorers_for(reference: str) -> list[Scorer]:
+def scorers_for(reference: str, printed: str | None = None) -> list[Scorer]:
     """The scorers that apply to a benchmark, in the registry's order.
 
     Raises:
-        SlqError: none applies to it.
+        SlqError: none applies to it, or `printed` is not the name of one that does.
     """
     found = [scorer for scorer in SCORERS.values() if reference in scorer.benchmarks]
     if not found:
         known = sorted({name for scorer in SCORERS.values() for name in scorer.benchmarks})
         raise SlqError(f"no scorer applies to '{reference}': the `reference` of a retention set must be one of {known}")
+    names = [scorer.name for scorer in found]
+    if printed is not None and printed not in names:
+        raise SlqError(f"scorer '{printed}' is none of those that apply to '{reference}': {', '.join(names)}")
     return found
 
 
@@ -140,22 +143,3 @@ def expected_guess(item: Item) -> float:
     0 for an open question, where nobody guesses.
     """
     return 1 / len(item["options"]) if item["options"] else 0.0
-
-
-def disagreements(
-    items: Sequence[Item], answers: Sequence[dict[str, str]], scorers: Sequence[Scorer]
-) -> list[dict[str, Any]]:
-    """The items on which scorers differ about the hit: id, reply, and each scorer's verdict by its name.
-
-    Raises:
-        SlqError: the answers are not the items', in their order.
-    """
-    if [item["id"] for item in items] != [answer["id"] for answer in answers]:
-        raise SlqError("the answers are not those of the set's items, in their order; answer the set again")
-    found = []
-    for item, answer in zip(items, answers, strict=True):
-        verdicts = {scorer.name: scorer(item, answer["answer"]) for scorer in scorers}
-        if len({verdict.hit for verdict in verdicts.values()}) > 1:
-            written = {name: asdict(verdict) for name, verdict in verdicts.items()}
-            found.append({"id": item["id"], "reply": answer["answer"], "verdicts": written})
-    return found

@@ -1,7 +1,6 @@
 """The files that tables are made of: the results of one preset and seed, and the paper's published values."""
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,10 +9,12 @@ from typing import Any
 
 from slq.errors import SlqError
 from slq.files import read_json
+from slq.files import read_lines as read_json_lines
 from slq.reporting.cells import Cell, Format
 from slq.reporting.layout import Layout
 
 SCHEMA = 1
+SCHEMAS = {"retention": 2, "blind": 2}  # of the files in a folder of a run, where it is another
 TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
 TABLE3 = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
 
@@ -82,8 +83,9 @@ class Results:
         if not isinstance(content, dict):
             raise SlqError(f"{path}: expected a JSON object")
         record = Record(path, relative(path, self.root), content)
-        if record.at("schema") != SCHEMA:
-            raise SlqError(f"{path}: key schema is {record.at('schema')!r}; expected {SCHEMA}: make the file again")
+        schema = SCHEMAS.get(path.parent.name, SCHEMA)
+        if record.at("schema") != schema:
+            raise SlqError(f"{path}: key schema is {record.at('schema')!r}; expected {schema}: make the file again")
         return record
 
     def run(self, backbone: str, method: str) -> Record | None:
@@ -144,17 +146,9 @@ def read_lines(path: Path, root: Path) -> list[Record]:
         SlqError: the file cannot be read, or a line is no JSON object; names file and line.
     """
     records = []
-    try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            content = json.loads(line)
-            if not isinstance(content, dict):
-                raise SlqError(f"{path}:{number}: expected a JSON object")
-            place = path.with_name(f"{path.name}:{number}")
-            records.append(Record(place, f"{relative(path, root)}:{number}", content))
-    except OSError as error:
-        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise SlqError(f"{path}: a line is not valid JSON ({error}); delete it and make it again") from error
+    for number, content in enumerate(read_json_lines(path), start=1):
+        place = path.with_name(f"{path.name}:{number}")
+        records.append(Record(place, f"{relative(path, root)}:{number}", content))
     return records
 
 

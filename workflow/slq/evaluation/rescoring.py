@@ -1,0 +1,145 @@
+"""Stored answers scored again, without set, model or GPU, beside the scores that are stored with them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slq.errors import SlqError
+from slq.evaluation.scores import SCHEMA, questions_hash, score_answers
+from slq.files import read_json, read_lines, write_json, write_lines
+
+FOLDERS = ("retention", "blind")  # of a run: where answers lie
+ANSWERS, DISAGREEMENTS = ".answers.jsonl", ".disagreements.jsonl"
+TYPES = {"id": str, "question": str, "options": list, "answers": list, "type": str, "answer": str}
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """A metrics file: what it says, what it would say now, and the items on which scorers differ, then and now."""
+
+    path: Path
+    stored: dict[str, Any]
+    now: dict[str, Any]
+    differing: tuple[list[dict[str, Any]], list[dict[str, Any]]]
+
+    @property
+    def changed(self) -> list[str]:
+        """The keys that the answers no longer give, and the file of disagreements."""
+        keys = [key for key in sorted(self.now) if self.stored.get(key) != self.now[key]]
+        then, now = self.differing
+        return keys if then == now else [*keys, "the disagreements file"]
+
+    def lines(self) -> Iterator[tuple[str, str, str, str]]:
+        """Per scorer: file, name (the printed one with a star), stored score and score now."""
+        for name in sorted({**self.stored["scores"], **self.now["scores"]}):
+            star = "*" if name == self.now["scorer"] else ""
+            then, now = (shown(content["scores"].get(name)) for content in (self.stored, self.now))
+            yield str(self.path), name + star, then, now
+
+    def write(self) -> None:
+        """Put what the answers give now in place of what is stored."""
+        write_lines(beside(self.path, DISAGREEMENTS), self.differing[1])
+        write_json(self.path, self.stored | self.now)
+
+
+def shown(score: float | None) -> str:
+    """A score of a table; a dash where there is none."""
+    return "-" if score is None else f"{score:.2f}"
+
+
+def beside(metrics: Path, ending: str) -> Path:
+    """The file of a metrics file's set that ends so."""
+    return metrics.with_name(metrics.stem + ending)
+
+
+def score_tree(folder: Path, write: bool) -> None:
+    """Print, for every metrics file of answers under a folder, the scores stored and the scores now.
+
+    Raises:
+        SlqError: they differ, and `write` does not ask for the new ones to be written; or a file cannot be used.
+    """
+    found = [rescore(path) for path in metrics_files(folder)]
+    rows = [("file", "scorer (* printed)", "stored", "now"), *(line for one in found for line in one.lines())]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for file, name, then, now in rows:
+        print(f"{file:{widths[0]}}  {name:{widths[1]}}  {then:>{widths[2]}}  {now:>{widths[3]}}".rstrip())
+    changed = [one for one in found if one.changed]
+    for one in changed:
+        print(f"{one.path}: {'written anew' if write else 'not what its answers give now'}: {', '.join(one.changed)}")
+        if write:
+            one.write()
+    if changed and not write:
+        raise SlqError(
+            f"{folder}: {len(changed)} of {len(found)} metrics files are not what their answers give now: a scorer or "
+            "a file has changed; --write writes them anew"
+        )
+
+
+def metrics_files(folder: Path) -> list[Path]:
+    """The metrics files of answers under a folder, each with its answers beside it.
+
+    Raises:
+        SlqError: there is none, or one of a pair is missing.
+    """
+    metrics = {path for path in folder.rglob("*.json") if path.parent.name in FOLDERS}
+    answers = set(folder.rglob(f"*{ANSWERS}"))
+    for path in sorted(metrics):
+        if beside(path, ANSWERS) not in answers:
+            raise SlqError(f"{beside(path, ANSWERS)}: does not exist, beside {path.name}; answer the set again")
+    for path in sorted(answers):
+        expected = path.with_name(path.name.removesuffix(ANSWERS) + ".json")
+        if expected not in metrics:
+            raise SlqError(f"{expected}: does not exist, beside {path.name}; answer the set again")
+    if not metrics:
+        raise SlqError(
+            f"{folder}: holds no {FOLDERS[0]}/<set>{ANSWERS}; expected a folder of results/, e.g. results/mini"
+        )
+    return sorted(metrics)
+
+
+def rescore(path: Path) -> Rescored:
+    """A metrics file beside what its answers give now.
+
+    Raises:
+        SlqError: the answers are not those that it was made from, or its scorer is none of this version's.
+    """
+    stored = read_json(path)
+    if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
+        raise SlqError(f"{path}: expected a metrics file of schema {SCHEMA}; answer the set again")
+    try:
+        benchmark, printed = stored["benchmark"], stored["scorer"]
+        count, asked, _ = stored["n"]["items"], stored["inputs"]["questions"], stored["scores"]
+    except (KeyError, TypeError) as error:
+        raise SlqError(f"{path}: key {error} is missing; answer the set again") from error
+    answered = read_answers(beside(path, ANSWERS), count)
+    if questions_hash(answered) != asked:
+        raise SlqError(
+            f"{beside(path, ANSWERS)}: its questions are not those that {path.name} was made from (inputs.questions): "
+            "answers of another version of the set; answer it again"
+        )
+    try:
+        now, differing = score_answers(benchmark, printed, answered)
+    except SlqError as error:
+        raise SlqError(f"{path}: {error}") from error
+    return Rescored(path, stored, now, (read_lines(beside(path, DISAGREEMENTS)), differing))
+
+
+def read_answers(path: Path, count: int) -> list[dict[str, Any]]:
+    """The lines of an answers file.
+
+    Raises:
+        SlqError: a field is missing or of another type, an id stands twice, or there are not `count` lines.
+    """
+    answered = read_lines(path)
+    seen: set[str] = set()
+    for number, line in enumerate(answered, start=1):
+        for field, type_ in TYPES.items():
+            if not isinstance(line.get(field), type_):
+                raise SlqError(f"{path}:{number}: '{field}' must be a {type_.__name__}, found {line.get(field)!r}")
+        if line["id"] in seen:
+            raise SlqError(f"{path}:{number}: id {line['id']!r} stands twice; answer the set again")
+        seen.add(line["id"])
+    if len(answered) != count:
+        raise SlqError(f"{path}: holds {len(answered)} answers, and the set has {count} items; answer it again")
+    return answered
