@@ -100,7 +100,7 @@ def recalls(value: float) -> dict[str, dict[str, float]]:
 
 
 def mini_results(root: Path) -> Path:
-    """Write a mini preset under `root`/results: A has base, full FT and SLQ, B has SLQ alone."""
+    """Write a mini preset under `root`/results: A has base, also blind, full FT and SLQ, B has SLQ alone."""
     runs = Runs(root / "results", "mini")
     runs.run("mini-a", "base", trained=0)
     for backbone, method, trained, recall in (
@@ -114,6 +114,7 @@ def mini_results(root: Path) -> Path:
         runs.retention(backbone, method, "mini-r", 11.5 if method == "full_ft" else 97.5)
     runs.retrieval("mini-a", "base", "mini-f", recalls(99.0 - 9))
     runs.retention("mini-a", "base", "mini-r", 97.5)
+    runs.retention("mini-a", "base", "mini-r", 30.0, kind="blind")
     return root / "results"
 
 

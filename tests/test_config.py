@@ -13,6 +13,7 @@ from checkout import ROOT, snakemake
 from slq import settings
 from slq.config import SCHEMA, chosen, load
 from slq.errors import SlqError
+from slq.evaluation.scorers import SCORERS, scorers_for
 
 REMOVE = object()
 
@@ -76,6 +77,15 @@ BAD = [
     ("presets.mini.retrieval_sets[0]", "mini-realworldqa", "a retention set; expected a retrieval set"),
     ("presets.mini.retention_sets[0]", "mini-coco", "a retrieval set; expected a retention set"),
     ("backbones.mini-internvl.pretrain.set", "coco", "expected a drawn set"),
+    # scorers of the retention sets
+    ("presets.mini.evaluation.scorers.mmmu", "first-lettr-1", "scorers.mmmu is 'first-lettr-1'; did you mean 'first-l"),
+    ("presets.mini.evaluation.scorers.ocrbench", "mmmu-official-1", "expected: ocrbench-vlmevalkit-1, ocrbench-lmms"),
+    ("presets.mini.evaluation.scorers.mmu", "first-letter-1", "scorers.mmu is not a key here; did you mean 'mmmu'?"),
+    (
+        "presets.mini.evaluation.scorers.realworldqa",
+        REMOVE,
+        "presets.mini.evaluation.scorers.realworldqa is missing; presets.mini.retention_sets[0] is 'mini-realworldqa'",
+    ),
     # one source of bytes
     ("backbones.InternVL3-1B.hub", REMOVE, "backbones.InternVL3-1B must have exactly one of pretrain, hub, local; fou"),
     ("backbones.InternVL3-1B.local", "folder", "exactly one of pretrain, hub, local; found hub and local"),
@@ -222,3 +232,11 @@ def test_reading_the_configuration_loads_nothing_heavy():
         [sys.executable, "-c", code], cwd=ROOT / "workflow", capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("benchmark", ["mmmu", "realworldqa", "ocrbench"])
+def test_the_schema_knows_the_scorers_that_apply(benchmark):
+    schema = yaml.safe_load(SCHEMA.read_text())
+    named = schema["$defs"]["preset"]["properties"]["evaluation"]["properties"]["scorers"]["properties"]
+    assert named[benchmark]["enum"] == [scorer.name for scorer in scorers_for(benchmark)]
+    assert named.keys() == {name for scorer in SCORERS.values() for name in scorer.benchmarks}

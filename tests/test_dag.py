@@ -1,5 +1,6 @@
 """What Snakemake plans: the paper's grid, and nothing but rendering where results exist. pytest tests/test_dag.py"""
 
+import itertools
 import json
 import os
 import random
@@ -23,6 +24,7 @@ PAPER = {
     "train": 12,
     "retrieve": 16,
     "retain": 16,
+    "blind": 4,
     "render_tables": 1,
     "compile_pdf": 1,
     "draw_figures": 1,
@@ -37,6 +39,7 @@ MINI = {
     "train": 6,
     "retrieve": 8,
     "retain": 8,
+    "blind": 2,
     "render_tables": 1,
     "compile_pdf": 1,
     "draw_figures": 1,
@@ -68,7 +71,7 @@ def test_a_preset_without_retention_sets_plans_none(pristine, tmp_path):
     (tmp_path / "mine.yaml").write_text("presets: {mini: {retention_sets: []}}")
     plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
     assert plan == for_this_machine(
-        {rule: count for rule, count in MINI.items() if rule != "retain"} | {"draw_split": 4}
+        {rule: count for rule, count in MINI.items() if rule not in ("retain", "blind")} | {"draw_split": 4}
     )
 
 
@@ -112,7 +115,7 @@ def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(
     assert splits("register_base") <= {"train"} and results("register_base") == set()
     # The same walk finds both where they belong.
     assert splits("retrieve") == {"train", "val", "test"}
-    assert results("render_tables") == {"seed1", "retrieval", "retention"}
+    assert results("render_tables") == {"seed1", "retrieval", "retention", "blind"}
 
 
 def test_an_interrupted_run_keeps_what_is_done(checkout):
@@ -134,13 +137,15 @@ def invent_results(folder: Path, raw_config) -> None:
             runs.run(backbone["name"], method, 1025 if tuned else 0, CPU if tuned else None)
             for entry in plan["retrieval_sets"]:
                 runs.retrieval(backbone["name"], method, entry["name"], recalls(60.0))
-            for entry in plan["retention_sets"]:
-                runs.retention(backbone["name"], method, entry["name"], 97.5)
+            asked = ["retention"] if tuned else ["retention", "blind"]
+            for entry, kind in itertools.product(plan["retention_sets"], asked):
+                runs.retention(backbone["name"], method, entry["name"], 97.5, kind)
             run = f"results/mini/{backbone['name']}/{method}/seed1"
+            for entry, kind, end in itertools.product(plan["retention_sets"], asked, ("answers", "disagreements")):
+                place(folder, f"{run}/{kind}/{entry['name']}.{end}.jsonl")
             for kind in ("ranks.parquet", "top.jsonl"):
                 place(folder, *(f"{run}/retrieval/{entry['name']}.{kind}" for entry in plan["retrieval_sets"]))
-            place(folder, *(f"{run}/retention/{entry['name']}.answers.jsonl" for entry in plan["retention_sets"]))
-            place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain")))
+            place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain", "blind")))
             if tuned:
                 runs.events(backbone["name"], method, [2.0, 1.0], [50.0, 60.0])
     place(folder, "results/mini/audit.json")

@@ -16,8 +16,8 @@ from slq.reporting.pdf import compile_pdf
 from slq.reporting.tables import escape_latex, html_environment, latex_environment, render
 from stored import MINI, PAPER, REFERENCE, TEMPLATES, entries, mini_results
 
-OUTPUTS = ["table1.tex", "table3.tex", "gpu_hours.tex", "table1.html", "table3.html", "gpu_hours.html", "tables.tex"]
-OUTPUTS += ["cells.csv"]
+TABLES = ("table1", "table3", "gpu_hours", "retention")
+OUTPUTS = [*(f"{name}.{kind}" for name in TABLES for kind in ("tex", "html")), "tables.tex", "cells.csv"]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_every_cell_says_where_it_came_from(results: Path, tmp_path: Path) -> No
     render(MINI, results, tmp_path / "paper_tables" / "reference", TEMPLATES, tmp_path / "out")
     with open(tmp_path / "out" / "cells.csv", encoding="utf-8", newline="") as file:
         cells = list(csv.DictReader(file))
-    assert len(cells) == (7 + 2) * 12 + 2 * (1 + 4 * 9) + 2 * 3 * 7
+    assert len(cells) == (7 + 2) * 12 + 2 * (1 + 4 * 9) + 2 * 3 * 7 + 2 * 3 * 7
     assert len({(row["table"], row["row"], row["column"]) for row in cells}) == len(cells)
     for row in cells:
         assert row["source"], row
@@ -70,7 +70,7 @@ def test_labels_are_escaped(latex: None, results: Path, tmp_path: Path) -> None:
     hostile = r'\input{/etc/passwd} 50% $x_1$ #1 & ~^ {<b>"|'
     layout = MINI | {"backbones": entries(("mini-a", hostile, "InternVL3-1B"), ("mini-b", "B", "Qwen3-VL-2B"))}
     render(layout, results, REFERENCE, TEMPLATES, tmp_path)
-    for name in ("table1.tex", "table3.tex", "gpu_hours.tex"):
+    for name in (f"{table}.tex" for table in TABLES):
         assert escape_latex(hostile) in (tmp_path / name).read_text(encoding="utf-8")
         assert r"\input{" not in (tmp_path / name).read_text(encoding="utf-8")
     page = (tmp_path / "table1.html").read_text(encoding="utf-8")

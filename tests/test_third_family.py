@@ -64,7 +64,7 @@ def test_it_runs_through_every_stage(finished):
         assert record["parameters"]["trainable"] == record["settings"]["tuning"].get("queries", 0) * 64
         assert record["weights"]["before"] == record["weights"]["after"]
         assert record["provenance"]["image_processor"] == "CLIPImageProcessorPil"
-        for kind, keys in (("retrieval", {"t2i", "i2t"}), ("retention", {"score"})):
+        for kind, keys in (("retrieval", {"t2i", "i2t"}), ("retention", {"score", "accuracy"})):
             for name in preset[f"{kind}_sets"]:
                 assert set(json.loads((run / kind / f"{name}.json").read_text())["metrics"]) >= keys
     config = json.loads((folder / "scratch/backbones" / NAME / "config.json").read_text())

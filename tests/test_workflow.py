@@ -1,9 +1,11 @@
 """The workflow run for real on the slice (tests/slice.yaml): what it leaves, what it repeats, what an edit re-runs."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -44,7 +46,7 @@ def without_hours(table):
     return re.sub(rb"\d+\.\d+", b"", table)
 
 
-METRICS = (f"{RUNS}/*/seed1/retrieval/*", f"{RUNS}/*/seed1/retention/*", "results/mini/audit.json")
+METRICS = (*(f"{RUNS}/*/seed1/{kind}/*" for kind in ("retrieval", "retention", "blind")), "results/mini/audit.json")
 TABLES = ("paper_tables/mini/table1.tex", "paper_tables/mini/table1.html")
 TIMELESS = tuple(f"paper_tables/mini/figures/{name}.*" for name in ("retention", "training", "queries"))
 
@@ -65,7 +67,8 @@ def test_it_leaves_what_the_design_promises(finished):
             assert metrics["n"] == {"images": 16, "captions": 80}
             assert set(metrics["metrics"]) == {"t2i", "i2t"}
         answers = (run / "retention" / "mini-realworldqa.answers.jsonl").read_text().splitlines()
-        assert len(answers) == 16 and set(json.loads(answers[0])) == {"id", "answer"}
+        assert len(answers) == 16
+        assert set(json.loads(answers[0])) == {"id", "question", "options", "answers", "type", "answer"}
     assert record["parameters"]["trainable"] == 2 * 128
     assert {"init", "staging", "train", "eval", "save"} == set(record["spans"])
 
@@ -99,6 +102,19 @@ def test_ranks_and_answers_recompute_the_metrics(finished):
     assert score == 100 * hits / 16
 
 
+def test_the_scores_follow_from_the_stored_answers(finished):
+    """By `slq score`, which reads nothing else; and base was asked blind, no other."""
+    slq = [sys.executable, "-m", "slq.cli", "score", "results/mini"]
+    environment = {**os.environ, "PYTHONPATH": str(finished / "workflow")}
+    answer = subprocess.run(slq, cwd=finished, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    files = {line.split()[0] for line in answer.stdout.splitlines()[1:]}
+    asked = [f"{RUNS}/{run}/seed1/retention" for run in ("base", "slq")] + [f"{RUNS}/base/seed1/blind"]
+    assert files == {f"{folder}/mini-realworldqa.json" for folder in asked}
+    blind = (finished / asked[-1] / "mini-realworldqa.answers.jsonl").read_text().splitlines()
+    assert len(blind) == 16 and not any("<image" in line for line in blind)
+
+
 def test_a_second_call_does_nothing(finished):
     began = time.monotonic()
     answer = snakemake(finished, *SLICE)
@@ -110,7 +126,7 @@ def test_from_scratch_again_gives_the_same_bytes(finished, checkout):
     """Same seed, same machine, another folder: every metric, rank, answer, adapter, table and figure; hours apart."""
     assert snakemake(checkout, *SLICE).returncode == 0
     metrics = contents(finished, *METRICS)
-    assert len(metrics) == len(list(finished.glob(f"{RUNS}/*"))) * (2 * 3 + 1 * 2) + 1
+    assert len(metrics) == len(list(finished.glob(f"{RUNS}/*"))) * (2 * 3 + 1 * 3) + 1 * 3 + 1
     assert contents(checkout, *METRICS) == metrics
     assert contents(checkout, *TABLES) == contents(finished, *TABLES)
     assert len(contents(finished, *TIMELESS)) == 3 * 2 + 1
@@ -136,6 +152,7 @@ DRAWN = ("recall.*", "retention.*", "training.*", "figures.csv")
 TYPESET = {"render_tables": 1, "compile_pdf": 1, "all": 1}
 RENDERED = {"draw_figures": 1, **TYPESET}
 FOUND = {"draw_queries": 1, **RENDERED}  # what a run finds may have changed
+EVALUATED = {"retrieve": 2, "retain": 2, "blind": 1, **FOUND}
 RETRAINED = {"train": 1, "retrieve": 1, "retain": 1, **FOUND}
 
 
@@ -159,9 +176,14 @@ CONFIG_EDITS = {
     "another method's learning rate": (mini(tuning={"lora": {"learning_rate": 0.02}}), {}),
     "negatives of the same image": (
         mini(training={"mask_same_image": True}),
-        RETRAINED | {"register_base": 1, "retrieve": 2, "retain": 2},
+        RETRAINED | {"register_base": 1, "retrieve": 2, "retain": 2, "blind": 1},
     ),
-    "a question's length": (mini(evaluation={"max_new_tokens": 4}), {"retain": 2, **RENDERED}),
+    "a question's length": (mini(evaluation={"max_new_tokens": 4}), {"retain": 2, "blind": 1, **RENDERED}),
+    "a printed scorer": (
+        mini(evaluation={"scorers": {"realworldqa": "first-letter-1"}}),
+        {"retain": 2, "blind": 1, **RENDERED},
+    ),
+    "the printed scorer of a set that is not asked": (mini(evaluation={"scorers": {"mmmu": "first-letter-1"}}), {}),
     "a retrieval set less": (mini(retrieval_sets=["mini-coco"]), {"audit": 1, "retrieve": 2, **FOUND}),
     "a retention set less, and a rate": (
         mini(retention_sets=[], tuning={"slq": {"learning_rate": 0.02}}),
@@ -180,10 +202,11 @@ def test_an_edit_of_the_configuration_re_runs_what_depends_on_it(edited, edit):
 CODE_EDITS = {
     "a comment": ("workflow/slq/training/loop.py", "\n# A remark.\n", {}),
     "the loss": ("workflow/slq/training/loss.py", "\nEPSILON = 1e-6\n", RETRAINED),
-    "ranks": ("workflow/slq/evaluation/ranks.py", "\nMORE_KS = (50,)\n", {"retrieve": 2, "retain": 2, **FOUND}),
+    "ranks": ("workflow/slq/evaluation/ranks.py", "\nMORE_KS = (50,)\n", EVALUATED),
     "a template": ("paper_tables/templates/table1.tex.j2", "\n", TYPESET),
     "a colour": ("workflow/slq/reporting/style.py", "\nFAINT = 'red'\n", FOUND),
-    "the scorer's comment": ("workflow/slq/evaluation/retention.py", "\n# A remark.\n", {}),
+    "a scorer": ("workflow/slq/evaluation/verdicts.py", "\nMORE = 1\n", EVALUATED),
+    "a scorer's comment": ("workflow/slq/evaluation/scorers.py", "\n# A remark.\n", {}),
 }
 
 

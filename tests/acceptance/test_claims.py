@@ -65,6 +65,12 @@ def test_answers_with_the_adapter_loaded_are_bases_answers(backbone):
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_base_answers_better_with_the_images_than_without(backbone):
+    seeing, blind = (read(backbone, "base", "seed1", kind, "mini-realworldqa.json") for kind in ("retention", "blind"))
+    assert seeing["metrics"]["accuracy"] > blind["metrics"]["accuracy"]
+
+
 def test_no_test_item_was_trained_on():
     splits = read("audit.json")["splits"]
     seen = {name: split["in_train"] for name, split in splits.items() if "in_train" in split}
@@ -98,9 +104,9 @@ def test_every_point_in_the_figures_has_a_source():
     assert sum(point["figure"] == "recall" for point in points) == 2 * len(runs)
 
 
-def test_the_pdf_shows_three_tables():
+def test_the_pdf_shows_four_tables():
     text = subprocess.run(
         ["pdftotext", "-layout", str(TABLES / "tables.pdf"), "-"], capture_output=True, text=True, check=True
     ).stdout
-    for words in ("SLQ (InternVL-mini)", "SLQ (Qwen3VL-mini)", "mini-COCO", "CPU Hour"):
+    for words in ("SLQ (InternVL-mini)", "SLQ (Qwen3VL-mini)", "mini-COCO", "CPU Hour", "Base, blind"):
         assert words in text

@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 3, filled from stored results; the third table, of hours, is in `costs`."""
+"""The paper's Tables 1 and 3, filled from stored results; `costs` and `retention` hold the other two tables."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +10,7 @@ from slq.reporting.costs import gpu_hours, hours_cell, hours_header, hours_note,
 from slq.reporting.grid import Column, Group, Row, Table, mark_columns
 from slq.reporting.layout import METHODS, Entry, Layout, Slot, slots
 from slq.reporting.records import Record, Reference, Results
+from slq.reporting.retention import retention_table
 
 DIRECTIONS = {"i2t": "Image → Text", "t2i": "Text → Image"}
 RECALLS = ("R@1", "R@5", "R@10")
@@ -20,7 +21,7 @@ MARKS = "Bold: best; underlined: second-best; values that print alike share a ma
 
 
 def collect(layout: Layout, results: Path, reference: Path) -> list[Table]:
-    """Tables 1, 3 and the hours of a layout.
+    """Tables 1 and 3, the hours and the answers of a layout.
 
     Args:
         results: the folder that holds one folder per preset
@@ -30,7 +31,7 @@ def collect(layout: Layout, results: Path, reference: Path) -> list[Table]:
         SlqError: a file that exists is malformed, incomplete or another run's.
     """
     ours, papers = Results(results, layout), Reference(reference, results)
-    return [table1(ours, papers), table3(ours), gpu_hours(ours, papers)]
+    return [table1(ours, papers), table3(ours), gpu_hours(ours, papers), retention_table(ours)]
 
 
 def table1(ours: Results, papers: Reference) -> Table:

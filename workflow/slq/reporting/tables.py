@@ -36,7 +36,7 @@ LATEX = {
 
 
 def render(layout: Mapping[str, Any], results: Path, reference: Path, templates: Path, output: Path) -> None:
-    """Write the three tables as .tex and .html, `tables.tex` that holds them all, and `cells.csv` into `output`.
+    """Write the four tables as .tex and .html, `tables.tex` that holds them all, and `cells.csv` into `output`.
 
     Args:
         layout: what `parse_layout` reads

@@ -1,0 +1,110 @@
+"""What a tuned backbone still answers, by set and type of question, beside chance and the base that sees no image."""
+
+from dataclasses import dataclass
+
+from slq.errors import SlqError
+from slq.reporting.cells import Cell, Format, integer, one_decimal
+from slq.reporting.grid import Column, Group, Row, Table
+from slq.reporting.layout import METHODS, Entry
+from slq.reporting.records import Record, Results
+
+COLUMNS = (
+    Column("n", ("Items",)),
+    Column("chance", ("Chance",)),
+    Column("blind", ("Base, blind",)),
+    *(Column(method, (label,)) for method, label in METHODS.items()),
+)
+CHANCE = (
+    "Chance: the mean over items of the best guess that sees neither picture nor question: of multiple choice any "
+    "option, of an open question the answer that most open items of its type accept."
+)
+BLIND = "Base, blind: the same questions without their images."
+
+
+@dataclass(frozen=True)
+class Part:
+    """A set as a whole, or its items of one type: its key and label, and where a metrics file has its numbers."""
+
+    key: str
+    label: str
+    items: tuple[str, ...] = ("n", "items")
+    chance: tuple[str, ...] = ("chance",)
+    accuracy: tuple[str, ...] = ("metrics", "accuracy")
+
+    def of_type(self, type_: str) -> "Part":
+        """The part that holds the items of a type."""
+        numbers = (("types", type_, name) for name in ("n", "chance", "score"))
+        return Part(f"{self.key}/{type_}", f"{self.label}: {type_}", *numbers)
+
+
+def retention_table(ours: Results) -> Table:
+    """The share of right answers by method, of base without images, and by chance, per backbone, set and type.
+
+    Raises:
+        SlqError: runs of one set were scored by different scorers, or disagree about its items or chance.
+    """
+    layout = ours.layout
+    return Table(
+        name="retention",
+        number="B",
+        caption=f"Right answers in percent, by retention set and type of question. Preset {layout.preset}, "
+        f"seed {layout.seed}.",
+        stubs=("Questions",),
+        columns=COLUMNS,
+        groups=tuple(_group(ours, backbone) for backbone in layout.backbones),
+        notes=(*_scorer_note(ours), CHANCE, BLIND),
+    )
+
+
+def _group(ours: Results, backbone: Entry) -> Group:
+    """A backbone's rows: each set as a whole, then by type."""
+    rows = []
+    for entry in ours.layout.retention_sets:
+        whole = Part(entry.name, entry.label)
+        types = sorted({type_ for record in _records(ours, backbone, entry) for type_ in record.at("types")})
+        rows += [_row(ours, backbone, entry, part) for part in (whole, *map(whole.of_type, types))]
+    return Group(backbone.name, backbone.label, tuple(rows))
+
+
+def _row(ours: Results, backbone: Entry, entry: Entry, part: Part) -> Row:
+    sighted, blind = f"retention/{entry.name}.json", f"blind/{entry.name}.json"
+    cells = (
+        _agreed(ours, backbone, entry, part.items, integer),
+        _agreed(ours, backbone, entry, part.chance, one_decimal),
+        ours.cell(backbone.name, "base", blind, part.accuracy, one_decimal),
+        *(ours.cell(backbone.name, method, sighted, part.accuracy, one_decimal) for method in METHODS),
+    )
+    return Row(f"{backbone.name}/{part.key}", part.label, cells)
+
+
+def _places(backbone: Entry, entry: Entry) -> list[tuple[str, str, str]]:
+    """Where the answers of a backbone to a set are scored: backbone, method, file."""
+    sighted = [(backbone.name, method, f"retention/{entry.name}.json") for method in METHODS]
+    return [*sighted, (backbone.name, "base", f"blind/{entry.name}.json")]
+
+
+def _records(ours: Results, backbone: Entry, entry: Entry) -> list[Record]:
+    found = (ours.find(*place) for place in _places(backbone, entry))
+    return [record for record in found if record is not None]
+
+
+def _agreed(ours: Results, backbone: Entry, entry: Entry, keys: tuple[str, ...], form: Format) -> Cell:
+    """A number that belongs to the set, whoever answers."""
+    records = _records(ours, backbone, entry)
+    number = ours.agreed(_places(backbone, entry), *keys)
+    if number is None:
+        return Cell.missing(f"no answers of {backbone.name} to {entry.name} exist")
+    return Cell.measured(number, form, records[0].source, comparable=False)
+
+
+def _scorer_note(ours: Results) -> tuple[str, ...]:
+    """Whose verdicts the numbers count, by set; no note without numbers."""
+    named = []
+    for entry in ours.layout.retention_sets:
+        records = [record for backbone in ours.layout.backbones for record in _records(ours, backbone, entry)]
+        for record in records:
+            if record.text("scorer") != records[0].text("scorer"):
+                raise SlqError(f"scorer differs between {records[0].path} and {record.path}: one of them is stale")
+        if records:
+            named.append(f"{entry.label} by {records[0].text('scorer')}")
+    return (f"Scorers: {'; '.join(named)}.",) if named else ()
