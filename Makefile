@@ -1,5 +1,5 @@
 # make reproduce: from nothing to the tables.  make test, make lint, make check: is it right?
-# Everything happens in .venv, made from envs/requirements.txt. A preset, a seed: make reproduce ARGS="--config seed=2"
+# Everything happens in .venv, made from envs/requirements.txt. A preset, seeds: make reproduce ARGS="--config seeds=[1,2]"
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv

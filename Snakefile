@@ -16,13 +16,13 @@ pathvars:
     scratch=SCRATCH,
 
 
-# Only this preset's settings are known to this call, so another preset's files are not its to make.
+# Only this preset's settings are known to this call, so files of another preset or seed are not its to make.
 wildcard_constraints:
     preset=one_of([config["preset"]]),
     backbone=one_of(config["backbones"]),
     set=one_of(config["sets"]),
     split=one_of(SPLITS),
-    seed=r"\d+",
+    seed=one_of(map(str, [BASE_SEED, *SEEDS])),
 
 
 localrules:

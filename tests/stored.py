@@ -12,6 +12,7 @@ from slq.reporting.cells import Cell
 from slq.reporting.collect import collect
 from slq.reporting.grid import Row, Table
 from slq.reporting.layout import parse_layout
+from slq.seeds import seeds_of
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "paper_tables" / "reference"
@@ -27,7 +28,7 @@ def entries(*items: tuple[str, str, str]) -> list[dict[str, str]]:
 
 MINI: dict[str, Any] = {
     "preset": "mini",
-    "seed": 1,
+    "seeds": [1],
     "backbones": entries(("mini-a", "A-mini", "InternVL3-1B"), ("mini-b", "B-mini", "Qwen3-VL-2B")),
     "methods": ["base", "full_ft", "slq"],
     "retrieval_sets": entries(("mini-f", "mini-F", "flickr30k"), ("mini-c", "mini-C", "coco")),
@@ -35,7 +36,7 @@ MINI: dict[str, Any] = {
 }
 PAPER: dict[str, Any] = {
     "preset": "paper",
-    "seed": 1,
+    "seeds": [1],
     "backbones": entries(
         ("InternVL3-1B", "InternVL3-1B", "InternVL3-1B"),
         ("Qwen3-VL-2B", "Qwen3VL-2B", "Qwen3-VL-2B"),
@@ -51,18 +52,21 @@ PAPER: dict[str, Any] = {
 
 
 class Runs:
-    """Writes result files of one preset in the form of docs/results.md."""
+    """Writes result files of one preset and seed in the form of docs/results.md."""
 
-    def __init__(self, root: Path, preset: str) -> None:
-        self.root, self.preset = root, preset
+    def __init__(self, root: Path, preset: str, seed: int = 1) -> None:
+        self.root, self.preset, self.seed = root, preset, seed
+
+    def seed_of(self, method: str) -> int:
+        return seeds_of(method, [self.seed])[0]
 
     def folder(self, backbone: str, method: str) -> Path:
-        return self.root / self.preset / backbone / method / "seed1"
+        return self.root / self.preset / backbone / method / f"seed{self.seed_of(method)}"
 
     def run(self, backbone: str, method: str, trained: int = 1025, device: Any = None, **changes: Any) -> None:
-        content = {"schema": 1, "preset": self.preset, "backbone": backbone, "method": method, "seed": 1, "width": 128}
-        content |= {"parameters": {"trainable": trained, "total": 10**6}, "device": device}
-        content |= {"spans": SPANS if device else {}, **changes}
+        content = {"schema": 1, "preset": self.preset, "backbone": backbone, "method": method, "width": 128}
+        content |= {"seed": self.seed_of(method), "spans": SPANS if device else {}, "device": device}
+        content |= {"parameters": {"trainable": trained, "total": 10**6}, **changes}
         write_json(self.folder(backbone, method) / "run.json", content)
 
     def retrieval(self, backbone: str, method: str, name: str, recalls: Any, images: int = 200) -> None:

@@ -32,7 +32,7 @@ def test_a_set_stands_as_a_whole_and_by_type(results: Path) -> None:
 
 def test_cells_name_their_files_and_have_no_marks(results: Path) -> None:
     table = tables(MINI, results)["retention"]
-    assert cell(table, "mini-a/mini-r", "blind").source == "results/mini/mini-a/base/seed1/blind/mini-r.json"
+    assert cell(table, "mini-a/mini-r", "blind").source == "results/mini/mini-a/base/seed0/blind/mini-r.json"
     assert cell(table, "mini-a/mini-r/open", "slq").source == "results/mini/mini-a/slq/seed1/retention/mini-r.json"
     assert {one.mark for row in rows(table).values() for one in row.cells} == {""}
 
@@ -51,7 +51,7 @@ def test_chance_is_known_where_base_was_asked_blind_alone(results: Path) -> None
     Runs(results, "mini").retention("mini-b", "base", "mini-x", 30.0, kind="blind")
     layout = MINI | {"retention_sets": entries(("mini-x", "mini-X", "mmmu"))}
     table = tables(layout, results)["retention"]
-    assert cell(table, "mini-b/mini-x", "chance").source == "results/mini/mini-b/base/seed1/blind/mini-x.json"
+    assert cell(table, "mini-b/mini-x", "chance").source == "results/mini/mini-b/base/seed0/blind/mini-x.json"
     assert cell(table, "mini-a/mini-x", "chance").state == "missing"
 
 

@@ -11,11 +11,12 @@ import yaml
 
 from checkout import ROOT, snakemake
 from slq import settings
-from slq.config import SCHEMA, chosen, load
+from slq.config import SCHEMA, chosen, load, seeds
 from slq.errors import SlqError
 from slq.evaluation.scorers import SCORERS, scorers_for
 
 REMOVE = object()
+METHODS = ("base", "full_ft", "lora", "slq")
 
 
 def changed(raw, key, value):
@@ -47,6 +48,13 @@ BAD = [
     ("presets.paper.training.epochs", REMOVE, "presets.paper.training.epochs is missing"),
     ("presets.mini.tuning.slq", REMOVE, "presets.mini.tuning.slq is missing; presets.mini.methods asks for slq"),
     # wrong types and values
+    ("seeds", 2, "seeds is 2; expected a list"),
+    ("seeds", [], "seeds is too short; expected at least 1"),
+    ("seeds", [1, 2, 1], "seeds names something twice"),
+    ("seeds", ["1", "01"], "seeds names something twice"),
+    ("seeds", [1, "two"], "seeds[1] is 'two'; expected a whole number"),
+    ("seeds[0]", -1, "seeds[0] is -1; expected at least 0"),
+    ("seeds", REMOVE, "seeds is missing"),
     ("seed", "two", "seed is 'two'; expected a whole number"),
     ("seed", -1, "seed is -1; expected at least 0"),
     ("seed", True, "seed is true; expected a whole number"),
@@ -121,6 +129,17 @@ def test_snakemake_prints_the_message_and_stops(pristine, tmp_path, override, me
     assert answer.stdout.count(f"config: {message}") == 1
     assert "Traceback" not in answer.stdout
     assert len(answer.stdout.strip().splitlines()) == 4  # which files were read, the message, and where it was raised
+
+
+def test_one_seed_stands_in_place_of_the_list(raw_config):
+    several = {**raw_config, "seeds": [3, 0, 7]}
+    assert seeds(load(several)) == [3, 0, 7]
+    assert seeds(load({**several, "seed": 2})) == [2]
+    assert seeds(load({**raw_config, "seeds": ["3", "0"]})) == [3, 0], "as the command line's lists are read"
+    for config in (several, {**several, "seed": 2}):
+        assert json.loads(settings.layout(config))["seeds"] == seeds(config)
+    shown = [json.loads(settings.queries_settings(several, "mini-internvl", name, "mini-coco")) for name in METHODS]
+    assert [one["seed"] for one in shown] == [0, 3, 3, 3]
 
 
 @pytest.mark.parametrize("preset", ["mini", "paper"])

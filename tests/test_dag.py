@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -14,6 +15,7 @@ import pytest
 from checkout import for_this_machine, listed_jobs, place, planned, snakemake
 from slq import settings
 from slq.config import load
+from slq.seeds import seeds_of
 from stored import CPU, Runs, recalls
 
 PAPER = {
@@ -46,6 +48,7 @@ MINI = {
     "draw_queries": 1,
     "all": 1,
 }
+THREE_SEEDS = {"train": 36, "retrieve": 40, "retain": 40}
 RENDERING = {"render_tables": 1, "compile_pdf": 1, "draw_figures": 1}
 SHOW = ("tables", "figures")
 
@@ -58,8 +61,11 @@ SHOW = ("tables", "figures")
         (["--cores", "all", "--profile", "slurm"], PAPER),
         (["--cores", "all", "--profile", "slurm", "--config", "seed=2"], PAPER),
         (["--cores", "all", "--profile", "slurm", "--config", "preset=mini"], MINI),
+        # One base whatever the seeds are.
+        (["--cores", "2", "--config", "seeds=[1,2]"], MINI | {"train": 12, "retrieve": 14, "retain": 14}),
+        (["--cores", "all", "--profile", "slurm", "--config", "seeds=[0,4,2]"], PAPER | THREE_SEEDS),
     ],
-    ids=["mini", "paper", "profile", "profile, another seed", "profile, mini"],
+    ids=["mini", "paper", "profile", "profile, another seed", "profile, mini", "two seeds", "profile, three seeds"],
 )
 def test_the_whole_grid_is_planned(pristine, arguments, plan):
     started = time.monotonic()
@@ -115,7 +121,23 @@ def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(
     assert splits("register_base") <= {"train"} and results("register_base") == set()
     # The same walk finds both where they belong.
     assert splits("retrieve") == {"train", "val", "test"}
-    assert results("render_tables") == {"seed1", "retrieval", "retention", "blind"}
+    assert results("render_tables") == {"seed0", "seed1", "retrieval", "retention", "blind"}
+
+
+@pytest.mark.parametrize(
+    "file", ["base/seed1/retrieval/mini-coco.json", "slq/seed0/retention/mini-realworldqa.json", "slq/seed12/run.json"]
+)
+def test_a_run_that_the_seeds_do_not_name_cannot_be_made(pristine, file):
+    answer = snakemake(pristine, "-n", "--cores", "1", f"results/mini/mini-internvl/{file}")
+    assert answer.returncode == 1
+    assert re.search(r"^Missing(Rule|Input)Exception", answer.stdout, re.MULTILINE), answer.stdout
+
+
+def test_rates_are_selected_with_the_first_seed(pristine):
+    answer = snakemake(pristine, "-n", "--cores", "1", "select", "--config", "seeds=[3,1]")
+    selected = re.findall(r"^Job \d+: Selecting .* for (\w+) on (\S+), seed (\d+)$", answer.stdout, re.MULTILINE)
+    names = [(method, name, "3") for method in ("full_ft", "lora", "slq") for name in ("mini-internvl", "mini-qwen3vl")]
+    assert sorted(selected) == sorted(names)
 
 
 def test_an_interrupted_run_keeps_what_is_done(checkout):
@@ -127,12 +149,13 @@ def test_an_interrupted_run_keeps_what_is_done(checkout):
 # ---- tables from results alone ---------------------------------------------------------------------------------------
 
 
-def invent_results(folder: Path, raw_config) -> None:
+def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
     """Everything that runs of the mini preset leave in results/, without the runs."""
     plan = json.loads(settings.layout(load(raw_config)))
-    runs = Runs(folder / "results", plan["preset"])
+    grid = [(method, seed) for method in plan["methods"] for seed in seeds_of(method, seeds)]
     for backbone in plan["backbones"]:
-        for method in plan["methods"]:
+        for method, seed in grid:
+            runs = Runs(folder / "results", plan["preset"], seed)
             tuned = method != "base"
             runs.run(backbone["name"], method, 1025 if tuned else 0, CPU if tuned else None)
             for entry in plan["retrieval_sets"]:
@@ -140,7 +163,7 @@ def invent_results(folder: Path, raw_config) -> None:
             asked = ["retention"] if tuned else ["retention", "blind"]
             for entry, kind in itertools.product(plan["retention_sets"], asked):
                 runs.retention(backbone["name"], method, entry["name"], 97.5, kind)
-            run = f"results/mini/{backbone['name']}/{method}/seed1"
+            run = f"results/mini/{backbone['name']}/{method}/seed{seed}"
             for entry, kind, end in itertools.product(plan["retention_sets"], asked, ("answers", "disagreements")):
                 place(folder, f"{run}/{kind}/{entry['name']}.{end}.jsonl")
             for kind in ("ranks.parquet", "top.jsonl"):
@@ -202,7 +225,22 @@ def test_with_present_cells_a_missing_run_starts_no_other(clone):
     answer = snakemake(clone, "--cores", "1", *SHOW, "--config", "cells=present")
     assert answer.returncode == 0, answer.stdout
     points = (clone / "paper_tables/mini/figures/figures.csv").read_text()
-    assert "mini-internvl/slq" in points and "mini-qwen3vl/slq" not in points
+    assert "mini-internvl/slq/seed1" in points and "mini-qwen3vl/slq" not in points
+
+
+def test_a_seed_removed_or_added_only_renders_where_its_runs_exist(clone, raw_config):
+    invent_results(clone, raw_config, seeds=(1, 2))
+    two = ("--config", "seeds=[1,2]")
+    answer = snakemake(clone, "--cores", "1", *SHOW, *two)
+    assert answer.returncode == 0, answer.stdout
+    cells, points = (clone / "paper_tables/mini" / name for name in ("cells.csv", "figures/figures.csv"))
+    assert "slq/seed2/" in cells.read_text() and "slq/seed2/" in points.read_text()
+    assert planned(clone, "--cores", "1", *two) == {}
+    assert planned(clone, "--cores", "1") == for_this_machine(RENDERING | {"all": 1})
+    answer = snakemake(clone, "--cores", "1", *SHOW)
+    assert answer.returncode == 0, answer.stdout
+    assert "seed2/" not in cells.read_text() + points.read_text()
+    assert planned(clone, "--cores", "1", *two) == for_this_machine(RENDERING | {"all": 1})
 
 
 def test_without_pdflatex_the_last_line_says_so(clone, tmp_path):

@@ -25,6 +25,7 @@ from stored import MINI, PAPER, Runs, mini_results
 DRAWN = [f"{name}.{kind}" for name in ("recall", "retention", "training") for kind in ("png", "svg")]
 DRAW = (draw_recall, draw_retention, draw_training)
 SHOWN = {"preset": "mini", "method": "slq", "backbone_label": "A-mini", "set": "mini-c", "set_label": "mini-C"}
+SHOWN |= {"seed": 3}
 
 
 @pytest.fixture
@@ -79,30 +80,31 @@ def test_a_missing_run_leaves_no_point(results: Path, tmp_path: Path) -> None:
     draw_figures(MINI, results, tmp_path / "out")
     rows = points(tmp_path / "out")
     shown = {(row["figure"], row["panel"], row["series"]) for row in rows}
-    tuned = [("mini-f", "mini-a/full_ft"), ("mini-f", "mini-a/slq"), ("mini-f", "mini-b/slq")]
+    tuned = [("mini-f", f"{run}/seed1") for run in ("mini-a/full_ft", "mini-a/slq", "mini-b/slq")]
     tuned += [("mini-c", series) for _, series in tuned]
-    curves = [("loss", "mini-a/slq"), ("val", "mini-a/slq T2I"), ("val", "mini-a/slq I2T")]
+    curves = [(panel, f"mini-a/slq/seed1{part}") for panel, part in (("loss", ""), ("val", " T2I"), ("val", " I2T"))]
     assert shown == {
-        *(("recall", panel, series) for panel, series in [("mini-f", "mini-a/base"), *tuned]),
-        *(("retention", "mini-r", f"mini-a/{method}") for method in ("full_ft", "slq")),
+        *(("recall", panel, series) for panel, series in [("mini-f", "mini-a/base/seed0"), *tuned]),
+        *(("retention", "mini-r", f"mini-a/{method}/seed1") for method in ("full_ft", "slq")),
         *(("training", f"mini-a {panel}", series) for panel, series in curves),
     }
     assert len(rows) == 7 + 2 + 3 * 3
 
 
 def test_the_figures_say_what_is_missing(results: Path) -> None:
-    recall, retention, training = charts(results)
-    assert absence(recall) == "Not run on mini-F: Base, Full FT on B-mini. Not run on mini-C: Base on A-mini; " + (
-        "Base, Full FT on B-mini."
-    )
-    assert absence(retention) == "Not run: Base, Full FT on B-mini."
-    assert absence(training) == "Not run: Full FT on A-mini; Full FT, SLQ on B-mini."
     layout = parse_layout(MINI)
+    recall, retention, training = found = charts(results)
+    sentences = [absence(chart, layout) for chart in found]
+    assert sentences == [
+        "Not run on mini-F: Base, Full FT on B-mini. Not run on mini-C: Base on A-mini; Base, Full FT on B-mini.",
+        "Not run: Base, Full FT on B-mini.",
+        "Not run: Full FT on A-mini; Full FT, SLQ on B-mini.",
+    ]
     with house_style():
-        assert absence(recall) in words(draw_recall(recall, layout))
-        assert absence(retention) in words(draw_retention(retention, layout))
+        assert sentences[0] in words(draw_recall(recall, layout))
+        assert sentences[1] in words(draw_retention(retention, layout))
         assert "whose base was not run" in words(draw_retention(retention, layout))
-        assert absence(training) in words(draw_training(training, layout))
+        assert sentences[2] in words(draw_training(training, layout))
 
 
 def test_figures_without_any_run_say_so(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_paper_runs_ask_for_what_config_says_and_once_more_for_twice_as_much(che
     submitted, _ = submit(
         checkout,
         "results/paper/InternVL3-8B/full_ft/seed1/run.json",
-        "results/paper/InternVL3-8B/base/seed1/run.json",
+        "results/paper/InternVL3-8B/base/seed0/run.json",
         "results/paper/InternVL3-1B/slq/seed1/retrieval/coco.json",
         "results/paper/InternVL3-1B/slq/seed1/retention/mmmu.json",
     )

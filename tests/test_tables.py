@@ -119,7 +119,7 @@ def test_base_costs_nothing_by_construction_only_where_it_was_run(results: Path)
         assert (zero.state, zero.text) == ("by_construction", "0")
         assert cell(table, "mini-b/base", column).state == "missing"
     Runs(results, "mini").run("mini-a", "base", trained=5)
-    with pytest.raises(SlqError, match=r"base/seed1/run\.json: key parameters\.trainable is 5"):
+    with pytest.raises(SlqError, match=r"base/seed0/run\.json: key parameters\.trainable is 5"):
         tables(MINI, results)
 
 
@@ -183,7 +183,9 @@ def test_a_truncated_or_foreign_file_is_an_error(results: Path, text: str) -> No
         tables(MINI, results)
 
 
-@pytest.mark.parametrize("change", [{"methods": ["slq", "adapter"]}, {"seed": "first"}, {"backbones": [{"name": "a"}]}])
+@pytest.mark.parametrize(
+    "change", [{"methods": ["slq", "adapter"]}, {"seeds": ["first"]}, {"seeds": 1}, {"backbones": [{"name": "a"}]}]
+)
 def test_a_wrong_layout_is_an_error(results: Path, change: dict[str, Any]) -> None:
     with pytest.raises(SlqError, match="layout of the tables"):
         tables(MINI | change, results)

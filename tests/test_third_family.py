@@ -57,8 +57,8 @@ def test_it_runs_through_every_stage(finished):
     folder, _, _ = finished
     preset = yaml.safe_load((folder / "config.yaml").read_text())["presets"]["mini"]
     assert preset["retrieval_sets"] and preset["retention_sets"]
-    for method in ("base", "slq"):
-        run = folder / "results/mini" / NAME / method / "seed1"
+    for method, seed in (("base", 0), ("slq", 1)):
+        run = folder / "results/mini" / NAME / method / f"seed{seed}"
         record = json.loads((run / "run.json").read_text())
         assert (record["backbone"], record["method"], record["width"]) == (NAME, method, 64)
         assert record["parameters"]["trainable"] == record["settings"]["tuning"].get("queries", 0) * 64

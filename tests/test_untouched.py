@@ -63,7 +63,7 @@ class Slice:
         folder = self.root / (name or method)
         adapter, run = folder / "adapter", folder / "run.json"
         if method == "base":
-            register_base(self.settings(method), SEED, self.snapshot, adapter, run)
+            register_base(self.settings(method), self.snapshot, adapter, run)
             return
         paths = (self.snapshot, self.data, "mini-coco", self.root / "work", adapter, run, folder / "events.jsonl")
         run_training(self.settings(method), SEED, *paths, lambda *_: {"t2i": {"R@1": 0.0}})

@@ -46,19 +46,19 @@ def without_hours(table):
     return re.sub(rb"\d+\.\d+", b"", table)
 
 
-METRICS = (*(f"{RUNS}/*/seed1/{kind}/*" for kind in ("retrieval", "retention", "blind")), "results/mini/audit.json")
+METRICS = (*(f"{RUNS}/*/*/{kind}/*" for kind in ("retrieval", "retention", "blind")), "results/mini/audit.json")
 TABLES = ("paper_tables/mini/table1.tex", "paper_tables/mini/table1.html")
 TIMELESS = tuple(f"paper_tables/mini/figures/{name}.*" for name in ("retention", "training", "queries"))
 
 
 def test_it_leaves_what_the_design_promises(finished):
-    for method in ("base", "slq"):
-        run = finished / RUNS / method / "seed1"
+    for method, seed in (("base", 0), ("slq", 1)):
+        run = finished / RUNS / method / f"seed{seed}"
         record = json.loads((run / "run.json").read_text())
         assert (record["backbone"], record["method"], record["seed"], record["width"]) == (
             "mini-internvl",
             method,
-            1,
+            seed,
             128,
         )
         assert record["weights"]["before"] == record["weights"]["after"]
@@ -109,7 +109,7 @@ def test_the_scores_follow_from_the_stored_answers(finished):
     answer = subprocess.run(slq, cwd=finished, env=environment, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     files = {line.split()[0] for line in answer.stdout.splitlines()[1:]}
-    asked = [f"{RUNS}/{run}/seed1/retention" for run in ("base", "slq")] + [f"{RUNS}/base/seed1/blind"]
+    asked = [f"{RUNS}/{run}" for run in ("base/seed0/retention", "slq/seed1/retention", "base/seed0/blind")]
     assert files == {f"{folder}/mini-realworldqa.json" for folder in asked}
     blind = (finished / asked[-1] / "mini-realworldqa.answers.jsonl").read_text().splitlines()
     assert len(blind) == 16 and not any("<image" in line for line in blind)
@@ -131,21 +131,26 @@ def test_from_scratch_again_gives_the_same_bytes(finished, checkout):
     assert contents(checkout, *TABLES) == contents(finished, *TABLES)
     assert len(contents(finished, *TIMELESS)) == 3 * 2 + 1
     assert contents(checkout, *TIMELESS) == contents(finished, *TIMELESS)
-    adapters = contents(finished, "scratch/runs/mini/*/*/seed1/adapter*")
-    assert contents(checkout, "scratch/runs/mini/*/*/seed1/adapter*") == adapters and len(adapters) == 3
+    adapters = contents(finished, "scratch/runs/mini/*/*/*/adapter*")
+    assert contents(checkout, "scratch/runs/mini/*/*/*/adapter*") == adapters and len(adapters) == 3
     for name in ("table3.tex", "gpu_hours.tex"):
         one, two = ((folder / "paper_tables/mini" / name).read_bytes() for folder in (finished, checkout))
         assert without_hours(one) == without_hours(two)
 
 
-def test_another_seed_gives_other_numbers(edited):
-    answer = snakemake(edited, *SLICE, "--config", "seed=2")
+def test_a_seed_added_gives_other_numbers_and_leaves_what_was_there(edited):
+    before = contents(edited, f"{RUNS}/**/*.*", "paper_tables/mini/figures/queries.*")
+    answer = snakemake(edited, *SLICE, "--config", "seeds=[1,2]")
     assert answer.returncode == 0, answer.stdout
+    assert contents(edited, *before) == before
     for name in ("adapter.safetensors",):
         one, two = (edited / f"scratch/runs/mini/mini-internvl/slq/seed{seed}" / name for seed in (1, 2))
         assert one.read_bytes() != two.read_bytes()
     one, two = ((edited / RUNS / f"slq/seed{seed}/retrieval/mini-coco.ranks.parquet").read_bytes() for seed in (1, 2))
     assert one != two
+    assert planned(edited, *SLICE, "--config", "seeds=[1,2]") == {}
+    assert planned(edited, *SLICE) == for_this_machine(RENDERED), "a seed removed"
+    assert planned(edited, *SLICE, "--config", "seed=2") == for_this_machine(FOUND), "one seed, in place of the list"
 
 
 DRAWN = ("recall.*", "retention.*", "training.*", "figures.csv")
@@ -189,6 +194,7 @@ CONFIG_EDITS = {
         mini(retention_sets=[], tuning={"slq": {"learning_rate": 0.02}}),
         {"audit": 1, "train": 1, "retrieve": 1, **FOUND},
     ),
+    "a seed more": ({"seeds": [1, 2]}, {"train": 1, "retrieve": 1, "retain": 1, **RENDERED}),
     "a label": ({"backbones": {"mini-internvl": {"label": "InternVL"}}}, FOUND),
 }
 

@@ -15,8 +15,9 @@ sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
 from slq import settings
-from slq.config import SPLITS, chosen, load
+from slq.config import SPLITS, chosen, load, seeds
 from slq.errors import SlqError
+from slq.seeds import BASE_SEED, seeds_of
 
 try:
     load(config)
@@ -25,6 +26,7 @@ except SlqError as error:
 
 PRESET = chosen(config)
 SCRATCH = config["scratch"]
+SEEDS = seeds(config)
 TUNED = [method for method in PRESET["methods"] if method != "base"]
 RUN = "results/{preset}/{backbone}/{method}/seed{seed}"
 
@@ -107,7 +109,11 @@ def result_files() -> list[str]:
 
 def run_folders(methods: list[str]) -> list[str]:
     """Where the runs of these methods keep their results."""
-    return expand(RUN, preset=config["preset"], backbone=PRESET["backbones"], method=methods, seed=config["seed"])
+    folders = []
+    for method in methods:
+        at = {"method": method, "seed": seeds_of(method, SEEDS)}
+        folders += expand(RUN, preset=config["preset"], backbone=PRESET["backbones"], **at)
+    return folders
 
 
 def shown(files: list[str]) -> list[str]:
@@ -144,13 +150,14 @@ def figure_files() -> list[str]:
     return [f"{folder}/{name}" for name in [*pictures, "figures.csv"]]
 
 
-# Whose answers to a few queries are shown: the first backbone's, with the last method, on the last retrieval set.
+# Whose answers to a few queries are shown: the first backbone's, with the last method and the first seed, on the last
+# retrieval set.
 SHOWN = {"backbone": PRESET["backbones"][0], "method": PRESET["methods"][-1], "name": PRESET["retrieval_sets"][-1]}
 
 
 def shown_top() -> str:
     """What the shown run found."""
-    run = RUN.format(preset=config["preset"], seed=config["seed"], **SHOWN)
+    run = RUN.format(preset=config["preset"], seed=seeds_of(SHOWN["method"], SEEDS)[0], **SHOWN)
     return f"{run}/retrieval/{SHOWN['name']}.top.jsonl"
 
 

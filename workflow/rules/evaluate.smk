@@ -97,6 +97,7 @@ rule blind:
         "benchmarks/{preset}/blind/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
         method="base",
+        seed=str(BASE_SEED),
     conda:
         "../../envs/slq.yaml"
     threads: cpus("evaluate")

@@ -1,4 +1,4 @@
-# One run: a backbone, a method, a seed. `base` trains nothing and is registered as a run like the others.
+# One run: a backbone, a method, a seed. `base` trains nothing, so it has no seed: one run of it is registered, as seed0.
 # In: a backbone, the train and val splits; never a test split. Out: <scratch>/runs/... (weights), results/.../run.json.
 
 
@@ -6,12 +6,12 @@ rule register_base:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
     output:
-        adapter="<scratch>/runs/{preset}/{backbone}/base/seed{seed}/adapter.json",
-        run="results/{preset}/{backbone}/base/seed{seed}/run.json",
+        adapter="<scratch>/runs/{preset}/{backbone}/base/seed0/adapter.json",
+        run="results/{preset}/{backbone}/base/seed0/run.json",
     log:
-        "logs/{preset}/register_base/{backbone}.seed{seed}.log",
+        "logs/{preset}/register_base/{backbone}.log",
     benchmark:
-        "benchmarks/{preset}/register_base/{backbone}.seed{seed}.jsonl"
+        "benchmarks/{preset}/register_base/{backbone}.jsonl"
     conda:
         "../../envs/slq.yaml"
     threads: cpus("prepare")
@@ -24,9 +24,9 @@ rule register_base:
     message:
         "Registering {wildcards.backbone} as it is"
     shell:
-        "slq base --settings {params.settings:q} --seed {wildcards.seed}"
+        "slq base --settings {params.settings:q}"
         " --backbone {params.scratch}/backbones/{wildcards.backbone}"
-        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/base/seed{wildcards.seed}"
+        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/base/seed0"
         " --run {output.run} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"
 
@@ -45,6 +45,7 @@ rule train:
         "benchmarks/{preset}/train/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
         method=one_of(TUNED),
+        seed=one_of(map(str, SEEDS)),
     conda:
         "../../envs/slq.yaml"
     threads: cpus("train")
@@ -67,7 +68,7 @@ rule train:
 
 
 # On request, `snakemake --cores all select`: the chosen rates are copied into config.yaml by a person, so that a run depends
-# on what is written there. Never a test split here either.
+# on what is written there. The first seed decides for all. Never a test split here either.
 rule select_rate:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
@@ -80,6 +81,7 @@ rule select_rate:
         "benchmarks/{preset}/select_rate/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
         method=one_of(TUNED),
+        seed=one_of(map(str, SEEDS)),
     conda:
         "../../envs/slq.yaml"
     threads: cpus("train")
@@ -106,5 +108,5 @@ rule select:
             preset=config["preset"],
             backbone=PRESET["backbones"],
             method=TUNED,
-            seed=config["seed"],
+            seed=SEEDS[0],
         ),

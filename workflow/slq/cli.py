@@ -47,7 +47,7 @@ def pretrain(args: argparse.Namespace) -> None:
 def base(args: argparse.Namespace) -> None:
     from slq.training.run import register_base
 
-    register_base(args.settings, args.seed, args.backbone, args.adapter, args.run)
+    register_base(args.settings, args.backbone, args.adapter, args.run)
 
 
 def recalls_on(args: argparse.Namespace) -> Callable[[Any, Any, Any], dict[str, dict[str, float]]]:
@@ -142,7 +142,7 @@ PATH = {"type": Path, "required": True}
 JSON = {"type": json.loads, "required": True}
 WHOLE = {"type": int, "required": True}
 TEXT = {"required": True}
-RUN = {"--settings": JSON, "--seed": WHOLE, "--backbone": PATH, "--adapter": PATH, "--run": PATH, "--threads": WHOLE}
+RUN = {"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--run": PATH, "--threads": WHOLE}
 EVALUATE = {
     **{"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--data": PATH, "--out": PATH},
     **{"--events": PATH, "--threads": WHOLE},
@@ -172,7 +172,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
     "train": (
         train,
         "train a run",
-        {**RUN, "--data": PATH, "--train-set": TEXT, "--work": PATH, "--events": PATH},
+        {**RUN, "--seed": WHOLE, "--data": PATH, "--train-set": TEXT, "--work": PATH, "--events": PATH},
     ),
     "select": (
         select,

@@ -32,9 +32,13 @@ TYPES = {
 def load(raw: Config) -> Config:
     """The configuration itself if it is sound, all presets and the whole catalogue, not only what the preset uses.
 
+    Its `seeds` are then numbers: Snakemake reads the items of a list on the command line, `seeds=[1,2]`, as text.
+
     Raises:
         SlqError: the first fault, by its full key, with what was expected and what was found.
     """
+    if isinstance(raw.get("seeds"), list):
+        raw["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in raw["seeds"]]
     _check_schema(raw)
     _one_of("preset", raw["preset"], raw["presets"], "presets")
     for name, backbone in raw["backbones"].items():
@@ -52,6 +56,11 @@ def chosen(config: Config) -> Config:
     """The settings of the preset that runs."""
     preset: Config = config["presets"][config["preset"]]
     return preset
+
+
+def seeds(config: Config) -> list[int]:
+    """The seeds of the trained methods' runs; one `seed` stands in place of the list."""
+    return [int(seed) for seed in ([config["seed"]] if "seed" in config else config["seeds"])]
 
 
 def splits(entry: Config) -> tuple[str, ...]:

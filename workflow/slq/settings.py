@@ -9,7 +9,8 @@ import hashlib
 import json
 from typing import Any
 
-from slq.config import PACKAGE, Config, chosen, splits
+from slq.config import PACKAGE, Config, chosen, seeds, splits
+from slq.seeds import seeds_of
 
 
 def draw_settings(config: Config, name: str, split: str) -> str:
@@ -112,7 +113,7 @@ def layout(config: Config) -> str:
     preset = chosen(config)
     return _compact(
         preset=config["preset"],
-        seed=config["seed"],
+        seeds=seeds(config),
         backbones=_entries(config["backbones"], preset["backbones"]),
         methods=preset["methods"],
         retrieval_sets=_entries(config["sets"], preset["retrieval_sets"]),
@@ -121,10 +122,11 @@ def layout(config: Config) -> str:
 
 
 def queries_settings(config: Config, backbone: str, method: str, name: str) -> str:
-    """Of the figure of queries: which run on which set, as it is labelled."""
+    """Of the figure of queries: which run on which set, as it is labelled; of several seeds the first."""
     return _compact(
         preset=config["preset"],
         method=method,
+        seed=seeds_of(method, seeds(config))[0],
         set=name,
         set_label=config["sets"][name]["label"],
         backbone_label=config["backbones"][backbone]["label"],

@@ -1,6 +1,7 @@
 """One number of a table: its value, how it is printed, what kind of number it is, and where it came from."""
 
 import re
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,9 +19,12 @@ class Cell:
 
     value: the full number, or a word (the name of a device); None if and only if the cell is missing
     text: the value as printed
-    source: path of the file that holds the number, relative to the folder above the results; the reference CSV and its
-        line; a proof; or, of a missing cell, why there is none
+    source: paths of the files that hold the number, relative to the folder above the results, joined by `; `; the
+        reference CSV and its line; a proof; or, of a missing cell, why there is none
     comparable: may stand in one ranking with the comparable cells of its column
+    sd: the sample standard deviation that belongs to a mean of two or more runs
+    spread: the sd as printed, with as many decimals as `text`; empty without one
+    n: how many runs of one method, which differ in their seed alone, a measured number is made of
     """
 
     value: float | str | None
@@ -29,11 +33,23 @@ class Cell:
     source: str
     comparable: bool = False
     mark: Mark = ""
+    sd: float | None = None
+    spread: str = ""
+    n: int | None = None
 
     @classmethod
-    def measured(cls, value: float, form: Format, source: str, comparable: bool = True) -> "Cell":
+    def measured(cls, value: float, form: Format, source: str, comparable: bool = True, n: int | None = None) -> "Cell":
         """A number that runs of ours produced."""
-        return cls(value, form(value), "measured", source, comparable)
+        return cls(value, form(value), "measured", source, comparable, n=n)
+
+    @classmethod
+    def mean(cls, values: Sequence[float], form: Format, source: str, comparable: bool = True) -> "Cell":
+        """The mean over runs that differ in their seed alone, and the sample sd (n - 1) if there are two or more."""
+        cell = cls.measured(statistics.mean(values), form, source, comparable, n=len(values))
+        if len(values) < 2:
+            return cell
+        sd = statistics.stdev(values)
+        return replace(cell, sd=sd, spread=f"{sd:.{decimals(cell.text)}f}")
 
     @classmethod
     def word(cls, value: str, source: str) -> "Cell":
@@ -59,8 +75,8 @@ class Cell:
 def rank(cells: Sequence[Cell], higher_is_better: bool = True) -> list[Cell]:
     """The same cells with the best and the second-best marked.
 
-    Compared are the values as printed, so that two cells that look equal share their mark; the second-best is the next
-    distinct value. Missing and incomparable cells take no part and stay unmarked.
+    Compared are the values, of several runs the means, as printed, so that two cells that look equal share their mark;
+    the second-best is the next distinct value. Missing and incomparable cells take no part and stay unmarked.
     """
     shown = [printed_number(cell.text) if _takes_part(cell) else None for cell in cells]
     order = sorted({value for value in shown if value is not None}, reverse=higher_is_better)
@@ -78,6 +94,11 @@ def printed_number(text: str) -> float:
     if found is None:
         raise ValueError(f"no printed number: {text!r}")
     return float(found[1].replace(",", "")) * UNITS[found[2]]
+
+
+def decimals(text: str) -> int:
+    """How many digits a printed number has after its point."""
+    return len(text.partition(".")[2])
 
 
 def one_decimal(value: float) -> str:

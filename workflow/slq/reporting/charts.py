@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slq.errors import SlqError
-from slq.reporting.costs import hours_header, spent, tuned
-from slq.reporting.layout import METHODS, Entry
+from slq.reporting.costs import all_costs, hours_header, spent
+from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.records import Results
 
-Run = tuple[Entry, str]
+Run = tuple[Entry, str, int]  # backbone, method, seed
 WAYS = {"t2i": "T2I", "i2t": "I2T"}
 
 
@@ -27,13 +27,14 @@ class Series:
 
     backbone: Entry
     method: str
+    seed: int
     points: tuple[Point, ...]
     part: str = ""
 
     @property
     def key(self) -> str:
         """The series in `figures.csv`."""
-        return " ".join(filter(None, (f"{self.backbone.name}/{self.method}", self.part)))
+        return " ".join(filter(None, (f"{self.backbone.name}/{self.method}/seed{self.seed}", self.part)))
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Chart:
 
 def recall_chart(ours: Results) -> Chart:
     """T2I R@5 against training hours, a panel per retrieval set, a point per run."""
-    costs = [cost for backbone in ours.layout.backbones for cost in tuned(ours, backbone).values()]
+    costs = all_costs(ours)
     devices = "; ".join(sorted({cost.device for cost in costs}))
     unit = hours_header(costs).replace("Hour", "hours")
     label = f"training ({unit})\non {devices}" if costs else "training (hours)"
@@ -79,8 +80,9 @@ def _recall_point(ours: Results, run: Run, entry: Entry) -> Point | None:
     Raises:
         SlqError: a training that took no time, which has no place on a logarithmic axis.
     """
-    backbone, method = run
-    record, recall = ours.run(backbone.name, method), ours.find(backbone.name, method, f"retrieval/{entry.name}.json")
+    backbone, method, seed = run
+    record = ours.run(backbone.name, method, seed)
+    recall = ours.find(backbone.name, method, seed, f"retrieval/{entry.name}.json")
     if record is None or recall is None:
         return None
     hours = 0.0 if method == "base" else spent(record).training
@@ -90,22 +92,24 @@ def _recall_point(ours: Results, run: Run, entry: Entry) -> Point | None:
 
 
 def retention_chart(ours: Results) -> Chart:
-    """Each tuned method's score minus the base's of its backbone, a panel per retention set."""
+    """Each tuned run's score minus the base's of its backbone, a panel per retention set."""
     panels = tuple(_retention_panel(ours, entry) for entry in ours.layout.retention_sets)
-    baseless = any(method == "base" for panel in panels for _, method in panel.absent)
+    baseless = any(method == "base" for panel in panels for _, method, _ in panel.absent)
     note = "A backbone whose base was not run has no differences." if baseless else ""
     return Chart("retention", panels, note=note)
 
 
 def _retention_panel(ours: Results, entry: Entry) -> Panel:
-    scores = {(backbone, m): ours.find(backbone.name, m, f"retention/{entry.name}.json") for backbone, m in runs(ours)}
+    name = f"retention/{entry.name}.json"
+    scores = {run: ours.find(run[0].name, *run[1:], name) for run in runs(ours)}
+    bases = {backbone: score for (backbone, method, _), score in scores.items() if method == "base"}
     series = []
-    for (backbone, method), score in scores.items():
-        base = scores.get((backbone, "base"))
+    for (backbone, method, seed), score in scores.items():
+        base = bases.get(backbone)
         if method != "base" and score and base:
             difference = score.number("metrics", "score") - base.number("metrics", "score")
             point = Point(backbone.name, difference, f"{score.source}; {base.source}")
-            series.append(Series(backbone, method, (point,)))
+            series.append(Series(backbone, method, seed, (point,)))
     unit = "hits" if entry.reference == "ocrbench" else "points"
     absent = tuple(run for run, score in scores.items() if score is None)
     return Panel(entry.name, entry.label, "", f"score \N{MINUS SIGN} base\n({unit})", tuple(series), absent)
@@ -117,7 +121,7 @@ def training_chart(ours: Results) -> Chart:
     absent = tuple(run for run, curve in curves.items() if not curve)
     panels = []
     for backbone in ours.layout.backbones:
-        lines = [line for (owner, _), curve in curves.items() if owner == backbone for line in curve]
+        lines = [line for (owner, _, _), curve in curves.items() if owner == backbone for line in curve]
         loss = tuple(line for line in lines if not line.part)
         val = tuple(line for line in lines if line.part)
         panels.append(Panel(f"{backbone.name} loss", backbone.label, "step", "loss", loss, absent))
@@ -130,10 +134,10 @@ def _curves(ours: Results, run: Run) -> list[Series]:
 
     A step or an epoch that several attempts made is shown as the last of them made it: the weights are its.
     """
-    backbone, method = run
+    backbone, method, seed = run
     steps: dict[float, Point] = {}
     epochs: dict[str, dict[float, Point]] = {part: {} for part in WAYS.values()}
-    for event in ours.lines(backbone.name, method, "events/train.jsonl"):
+    for event in ours.lines(backbone.name, method, seed, "events/train.jsonl"):
         if event.text("event") == "step":
             step = event.number("step")
             steps[step] = Point(step, event.number("loss"), event.source)
@@ -142,27 +146,38 @@ def _curves(ours: Results, run: Run) -> list[Series]:
             for way, part in WAYS.items():
                 epochs[part][epoch] = Point(epoch, event.number("recalls", way, "R@5"), event.source)
     curves = {"": steps, **epochs}
-    return [Series(backbone, method, tuple(points.values()), part) for part, points in curves.items() if points]
+    return [Series(backbone, method, seed, tuple(points.values()), part) for part, points in curves.items() if points]
 
 
 def runs(ours: Results) -> list[Run]:
     """The runs that the layout asks for, methods in the tables' order."""
     methods = [method for method in METHODS if method in ours.layout.methods]
-    return [(backbone, method) for backbone in ours.layout.backbones for method in methods]
+    return [
+        (backbone, m, seed) for backbone in ours.layout.backbones for m in methods for seed in ours.layout.seeds_of(m)
+    ]
 
 
-def absence(chart: Chart) -> str:
+def absence(chart: Chart, layout: Layout) -> str:
     """Which runs a figure does not show, and on which sets if not on all; empty if it shows every run."""
     if len({panel.absent for panel in chart.panels}) == 1:
         absent = chart.panels[0].absent
-        return f"Not run: {_named(absent)}." if absent else ""
-    return " ".join(f"Not run on {panel.title}: {_named(panel.absent)}." for panel in chart.panels if panel.absent)
+        return f"Not run: {_named(absent, layout)}." if absent else ""
+    lacking = [(panel.title, _named(panel.absent, layout)) for panel in chart.panels if panel.absent]
+    return " ".join(f"Not run on {title}: {named}." for title, named in lacking)
 
 
-def _named(absent: Sequence[Run]) -> str:
-    """`Full FT, LoRA on A, B; SLQ on B`: backbones that lack the same methods in one breath."""
+def _named(absent: Sequence[Run], layout: Layout) -> str:
+    """`Full FT, LoRA on A, B; SLQ (seed 2) on B`: backbones that lack the same runs in one breath."""
     lacking: dict[str, list[str]] = {}
-    for backbone in dict.fromkeys(backbone for backbone, _ in absent):
-        methods = ", ".join(METHODS[method] for other, method in absent if other == backbone)
-        lacking.setdefault(methods, []).append(backbone.label)
-    return "; ".join(f"{methods} on {', '.join(backbones)}" for methods, backbones in lacking.items())
+    for backbone in dict.fromkeys(backbone for backbone, _, _ in absent):
+        seeds = {method: tuple(s for b, m, s in absent if (b, m) == (backbone, method)) for method in METHODS}
+        names = ", ".join(_seeds_lacking(method, some, layout) for method, some in seeds.items() if some)
+        lacking.setdefault(names, []).append(backbone.label)
+    return "; ".join(f"{names} on {', '.join(backbones)}" for names, backbones in lacking.items())
+
+
+def _seeds_lacking(method: str, seeds: tuple[int, ...], layout: Layout) -> str:
+    """A method, and which seeds of it if not all."""
+    if seeds == layout.seeds_of(method):
+        return METHODS[method]
+    return f"{METHODS[method]} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from slq.errors import SlqError
 from slq.reporting.cells import Cell, Format, integer, one_decimal, parameters, rank
-from slq.reporting.costs import gpu_hours, hours_cell, hours_header, hours_note, tuned
+from slq.reporting.costs import all_costs, gpu_hours, hours_cell, hours_header, hours_note
 from slq.reporting.grid import Column, Group, Row, Table, mark_columns
 from slq.reporting.layout import METHODS, Entry, Layout, Slot, slots
-from slq.reporting.records import Record, Reference, Results
+from slq.reporting.records import Reference, Results, agreed, joined
 from slq.reporting.retention import retention_table
+from slq.reporting.seeds import by_row, fewer_seeds, runs_shown
 
 DIRECTIONS = {"i2t": "Image → Text", "t2i": "Text → Image"}
 RECALLS = ("R@1", "R@5", "R@10")
@@ -18,6 +19,8 @@ TABLE1_SETS = {"flickr30k": "Flickr30K (1K test set)", "coco": "COCO (5K test se
 TABLE3_SETS = {"flickr30k": "Flickr30K", "coco": "COCO"}
 TABLE3_SCORES = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
 MARKS = "Bold: best; underlined: second-best; values that print alike share a mark."
+WITHIN = "Marks are given within a backbone, among at least two tuned methods; Base, the untouched one, has none."
+ONE_RUN = "Costs are those of one run. Base has no seed: it is one run."
 
 
 def collect(layout: Layout, results: Path, reference: Path) -> list[Table]:
@@ -42,18 +45,19 @@ def table1(ours: Results, papers: Reference) -> Table:
     measured = [_slq_row(ours, backbone, places) for backbone in ours.layout.backbones]
     rows = {row.key: row for row in mark_columns(quoted + measured, lambda _, cells: rank(cells))}
     groups = [Group(label, label, tuple(rows[model] for model in models)) for label, models in labels.items()]
+    groups.append(Group("Ours", "Ours", tuple(rows[row.key] for row in measured)))
     return Table(
         name="table1",
         number="1",
         caption=f"Retrieval on {_listed(places)}: the share of queries, in percent, whose best positive ranks within K "
-        f"(R@K). {_which(ours.layout)}",
+        f"(R@K). {runs_shown(ours.layout)}",
         stubs=("Model",),
         columns=tuple(
             Column(f"{place.key} {way} {recall}", (_counted(ours, place), DIRECTIONS[way], recall))
             for place, way, recall in _recalls(places)
         ),
-        groups=(*groups, Group("Ours", "Ours", tuple(rows[row.key] for row in measured))),
-        notes=_table1_notes(places),
+        groups=tuple(groups),
+        notes=(*_table1_notes(places), *fewer_seeds(ours.layout, by_row(groups))),
     )
 
 
@@ -82,7 +86,7 @@ def _slq_row(ours: Results, backbone: Entry, places: Sequence[Slot]) -> Row:
 def _score(
     ours: Results, backbone: Entry, method: str, kind: str, place: Slot, keys: Sequence[str], form: Format
 ) -> Cell:
-    """A metric of one run on one set."""
+    """A metric of a method on one set."""
     if place.entry is None:
         return Cell.missing(f"preset {ours.layout.preset} has no set that stands for {place.reference}")
     return ours.cell(backbone.name, method, f"{kind}/{place.entry.name}.json", ("metrics", *keys), form)
@@ -90,10 +94,12 @@ def _score(
 
 def _counted(ours: Results, place: Slot) -> str:
     """Table 1's header of a set, with the number of images if results say it."""
+    if place.entry is None:
+        return place.header(TABLE1_SETS)
+    name = f"retrieval/{place.entry.name}.json"
     runs = [(backbone.name, method) for backbone in ours.layout.backbones for method in ours.layout.methods]
-    name = f"retrieval/{place.entry.name}.json" if place.entry else ""
-    images = ours.agreed(((*run, name) for run in runs), "n", "images") if name else None
-    if images is None or place.entry is None:
+    images = agreed([record for run in runs for record in ours.over_seeds(*run, name)], "n", "images")
+    if images is None:
         return place.header(TABLE1_SETS)
     count = f"{images / 1000:.0f}K" if images % 1000 == 0 else f"{images:.0f}"
     return f"{place.entry.label} ({count} test images)"
@@ -114,21 +120,19 @@ def table3(ours: Results) -> Table:
     """Tuning strategies within each backbone: cost, recall, and what the tuned backbone still answers."""
     retrieval = slots(ours.layout.retrieval_sets, list(TABLE3_SETS))
     retention = slots(ours.layout.retention_sets, list(TABLE3_SCORES))
-    costs = [cost for backbone in ours.layout.backbones for cost in tuned(ours, backbone).values()]
+    costs = all_costs(ours)
+    one_run = (ONE_RUN,) if ours.layout.several else ()
+    groups = tuple(_strategies(ours, backbone, retrieval, retention) for backbone in ours.layout.backbones)
     return Table(
         name="table3",
         number="3",
         caption=f"Tuning strategies: parameters trained, training cost, recall at 5 in percent (IR: text to image, TR: "
-        f"image to text), and the scores of the tuned backbone. {_which(ours.layout)}",
+        f"image to text), and the scores of the tuned backbone. {runs_shown(ours.layout)}",
         stubs=("Backbone", "Method"),
         shared=(Column("dim", ("Dim.",)),),
         columns=_table3_columns(hours_header(costs), retrieval, retention),
-        groups=tuple(_strategies(ours, backbone, retrieval, retention) for backbone in ours.layout.backbones),
-        notes=(
-            MARKS,
-            "Marks are given within a backbone, among at least two tuned methods; Base, the untouched one, has none.",
-            *hours_note(costs),
-        ),
+        groups=groups,
+        notes=(MARKS, WITHIN, *one_run, *hours_note(costs), *fewer_seeds(ours.layout, by_row(groups))),
     )
 
 
@@ -155,7 +159,6 @@ def _mark_strategies(column: int, cells: Sequence[Cell]) -> Sequence[Cell]:
 
 
 def _strategy(ours: Results, backbone: Entry, method: str, retrieval: Sequence[Slot], retention: Sequence[Slot]) -> Row:
-    run = ours.run(backbone.name, method)
     recalls = [
         _score(ours, backbone, method, "retrieval", place, (way, "R@5"), one_decimal)
         for place in retrieval
@@ -164,7 +167,7 @@ def _strategy(ours: Results, backbone: Entry, method: str, retrieval: Sequence[S
     scores = [
         _score(ours, backbone, method, "retention", place, ("score",), _score_format(place)) for place in retention
     ]
-    cells = [_count(ours, backbone, method, run), hours_cell(ours, backbone, method), *recalls, *scores]
+    cells = [_count(ours, backbone, method), hours_cell(ours, backbone, method), *recalls, *scores]
     if method == "base":
         cells = [replace(cell, comparable=False) for cell in cells]
     return Row(f"{backbone.name}/{method}", METHODS[method], tuple(cells))
@@ -175,28 +178,26 @@ def _score_format(place: Slot) -> Format:
     return integer if place.reference == "ocrbench" else one_decimal
 
 
-def _count(ours: Results, backbone: Entry, method: str, run: Record | None) -> Cell:
-    if run is None:
+def _count(ours: Results, backbone: Entry, method: str) -> Cell:
+    """Parameters that a method trains, of which no seed has more than another."""
+    runs = ours.runs(backbone.name, method)
+    trained = agreed(runs, "parameters", "trainable")
+    if trained is None:
         return ours.missing(backbone.name, method, "run.json")
-    trained = run.number("parameters", "trainable")
     if method != "base":
-        return Cell.measured(trained, parameters, run.source)
+        return Cell.measured(trained, parameters, joined(runs), n=len(runs))
     if trained != 0:
-        raise SlqError(f"{run.path}: key parameters.trainable is {trained:g}; expected 0, as base trains nothing")
-    return Cell.by_construction(0, parameters, f"nothing is trained: {run.source}")
+        raise SlqError(f"{runs[0].path}: key parameters.trainable is {trained:g}; expected 0, as base trains nothing")
+    return Cell.by_construction(0, parameters, f"nothing is trained: {joined(runs)}")
 
 
 def _width(ours: Results, backbone: Entry) -> Cell:
-    """The paper's "Dim.", from any run of the backbone."""
-    runs = [run for method in METHODS if (run := ours.run(backbone.name, method))]
-    width = ours.agreed(((backbone.name, method, "run.json") for method in METHODS), "width")
+    """The paper's "Dim.", on which all runs of the backbone agree."""
+    runs = [run for method in METHODS for run in ours.runs(backbone.name, method)]
+    width = agreed(runs, "width")
     if width is None:
         return Cell.missing(f"no run of {backbone.name} exists")
-    return Cell.measured(width, integer, runs[0].source, comparable=False)
-
-
-def _which(layout: Layout) -> str:
-    return f"Preset {layout.preset}, seed {layout.seed}."
+    return Cell.measured(width, integer, joined(runs), comparable=False)
 
 
 def _listed(places: Sequence[Slot]) -> str:

@@ -2,37 +2,31 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 from slq.accounting.hours import device_hours, total_hours
 from slq.errors import SlqError
 from slq.reporting.cells import Cell, hours, integer
 from slq.reporting.grid import Column, Group, Row, Table
-from slq.reporting.layout import METHODS, Entry
-from slq.reporting.records import Record, Reference, Results
+from slq.reporting.layout import METHODS, Entry, Layout
+from slq.reporting.records import Record, Reference, Results, joined
+from slq.reporting.seeds import by_row, fewer_seeds, runs_shown
 
 HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
-COLUMNS = (
-    Column("paper", ("Paper (H800)", "GPU Hour")),
-    Column("ours", ("Ours", "Training")),
-    Column("ours_total", ("Ours", "Total")),
-    Column("device", ("Ours", "Device")),
-    Column("count", ("Ours", "Count")),
-    Column("paper_ratio", ("Relative to Full FT", "Paper")),
-    Column("ours_ratio", ("Relative to Full FT", "Ours")),
-)
 CONVENTION = (
     "Hours are device hours: seconds times devices / 3600; a device is a GPU or, without GPUs, a CPU thread. Training "
     "counts the training spans alone; Total adds initialisation, staging, evaluation on the val split and saving."
 )
 PAPER = "The paper: “GPU hours on COCO for 5 epochs using H800 GPUs”; its poster does not say what they include."
 RATIOS = "Each ratio stays within one column of hours; hours of different devices are never divided."
+SEEDS = "Training is that of one run, Total that of the runs of all seeds together; our ratios are of means."
 
 
 @dataclass(frozen=True)
 class Spent:
     """Hours of a tuned run and the device they were spent on."""
 
-    source: str
+    run: Record
     kind: str
     device: str
     count: float
@@ -54,24 +48,45 @@ def spent(run: Record) -> Spent:
         training, total = device_hours(run.content), total_hours(run.content)
     except SlqError as error:
         raise SlqError(f"{run.path}: {error}") from error
-    return Spent(run.source, kind, run.text("device", "name"), count, training, total)
+    return Spent(run, kind, run.text("device", "name"), count, training, total)
 
 
-def tuned(ours: Results, backbone: Entry) -> dict[str, Spent]:
+def tuned(ours: Results, backbone: Entry) -> dict[str, list[Spent]]:
     """What the existing runs of a backbone spent, by method; the untouched base has nothing to count."""
-    runs = {method: ours.run(backbone.name, method) for method in METHODS if method != "base"}
-    return {method: spent(run) for method, run in runs.items() if run is not None}
+    return {method: [spent(run) for run in ours.runs(backbone.name, method)] for method in METHODS if method != "base"}
+
+
+def all_costs(ours: Results) -> list[Spent]:
+    """What every existing run of the layout spent."""
+    found = [costs for backbone in ours.layout.backbones for costs in tuned(ours, backbone).values()]
+    return [cost for costs in found for cost in costs]
 
 
 def hours_cell(ours: Results, backbone: Entry, method: str) -> Cell:
-    """A run's training hours; they rank within their backbone only if its runs used one device."""
-    run = ours.run(backbone.name, method)
-    if run is None:
+    """Training hours of one run of a method; they rank within their backbone only if its runs used one device."""
+    runs = ours.runs(backbone.name, method)
+    if not runs:
         return ours.missing(backbone.name, method, "run.json")
     if method == "base":
-        return Cell.by_construction(0, integer, f"nothing is trained: {run.source}")
-    one_device = len(_devices(tuned(ours, backbone).values())) == 1
-    return Cell.measured(spent(run).training, hours, run.source, comparable=one_device)
+        return Cell.by_construction(0, integer, f"nothing is trained: {joined(runs)}")
+    costs = tuned(ours, backbone)
+    one_device = len(_devices(cost for found in costs.values() for cost in found)) == 1
+    return _one_run(costs[method], comparable=one_device)
+
+
+def _one_run(costs: Sequence[Spent], comparable: bool) -> Cell:
+    """Mean training hours over the seeds of a method."""
+    if len(_devices(costs)) > 1:
+        return _of_several_devices(costs)
+    return Cell.mean([cost.training for cost in costs], hours, _files(costs), comparable)
+
+
+def _of_several_devices(costs: Sequence[Spent]) -> Cell:
+    return Cell.missing(f"not hours of one device: {_files(costs)}")
+
+
+def _files(costs: Sequence[Spent]) -> str:
+    return joined([cost.run for cost in costs])
 
 
 def hours_header(costs: Iterable[Spent]) -> str:
@@ -99,14 +114,35 @@ def _devices(costs: Iterable[Spent]) -> list[tuple[str, str]]:
 def gpu_hours(ours: Results, papers: Reference) -> Table:
     """The paper's hours and ours per backbone and tuned method."""
     layout = ours.layout
+    groups = tuple(_group(ours, papers, backbone) for backbone in layout.backbones)
     return Table(
         name="gpu_hours",
         number="A",
-        caption=f"Device hours of training, the paper's and ours. Preset {layout.preset}, seed {layout.seed}.",
+        caption=f"Device hours of training, the paper's and ours. {runs_shown(layout)}",
         stubs=("Backbone", "Method"),
-        columns=COLUMNS,
-        groups=tuple(_group(ours, papers, backbone) for backbone in layout.backbones),
-        notes=(CONVENTION, f"{PAPER} {RATIOS}", *_stand_ins(layout.backbones)),
+        columns=_columns(layout),
+        groups=groups,
+        notes=(
+            CONVENTION,
+            *((SEEDS,) if layout.several else ()),
+            f"{PAPER} {RATIOS}",
+            *_stand_ins(layout.backbones),
+            *fewer_seeds(layout, by_row(groups)),
+        ),
+    )
+
+
+def _columns(layout: Layout) -> tuple[Column, ...]:
+    """With several seeds the hours say of how many runs they are."""
+    one, all_ = (", one run", ", all seeds") if layout.several else ("", "")
+    return (
+        Column("paper", ("Paper (H800)", "GPU Hour")),
+        Column("ours", ("Ours", f"Training{one}")),
+        Column("ours_total", ("Ours", f"Total{all_}")),
+        Column("device", ("Ours", "Device")),
+        Column("count", ("Ours", "Count")),
+        Column("paper_ratio", ("Relative to Full FT", "Paper")),
+        Column("ours_ratio", ("Relative to Full FT", "Ours")),
     )
 
 
@@ -126,16 +162,24 @@ def _paper_hours(papers: Reference, backbone: Entry, method: str) -> Cell:
 
 
 def _our_hours(ours: Results, backbone: Entry, method: str) -> tuple[Cell, ...]:
-    """Training, total, device, count."""
-    cost = tuned(ours, backbone).get(method)
-    if cost is None:
+    """Training of one run, total of all seeds, and the devices and counts of devices that there were."""
+    costs = tuned(ours, backbone)[method]
+    if not costs:
         return (ours.missing(backbone.name, method, "run.json"),) * 4
     return (
-        Cell.measured(cost.training, hours, cost.source, comparable=False),
-        Cell.measured(cost.total, hours, cost.source, comparable=False),
-        Cell.word(cost.device, cost.source),
-        Cell.measured(cost.count, integer, cost.source, comparable=False),
+        _one_run(costs, comparable=False),
+        _all_runs(costs),
+        Cell.word(", ".join(name for _, name in _devices(costs)), _files(costs)),
+        Cell.word(", ".join(map(integer, sorted({cost.count for cost in costs}))), _files(costs)),
     )
+
+
+def _all_runs(costs: Sequence[Spent]) -> Cell:
+    """Total hours of all seeds of a method together."""
+    if len(_devices(costs)) > 1:
+        return _of_several_devices(costs)
+    total = sum(cost.total for cost in costs)
+    return Cell.measured(total, hours, _files(costs), comparable=False, n=len(costs))
 
 
 def _paper_ratio(papers: Reference, backbone: Entry, method: str) -> Cell:
@@ -151,16 +195,20 @@ def _paper_ratio(papers: Reference, backbone: Entry, method: str) -> Cell:
 
 
 def _our_ratio(ours: Results, backbone: Entry, method: str) -> Cell:
-    """Our hours over our full fine-tuning's, on the same device only."""
+    """Our hours over our full fine-tuning's, on the same device only; of several seeds, mean over mean."""
     costs = tuned(ours, backbone)
-    part, whole = costs.get(method), costs.get("full_ft")
-    if part is None or whole is None:
+    part, whole = costs[method], costs["full_ft"]
+    if not part or not whole:
         return ours.missing(backbone.name, "full_ft" if part else method, "run.json")
     if method == "full_ft":
-        return Cell.by_construction(1, integer, f"divided by itself: {whole.source}")
-    if len(_devices([part, whole])) > 1 or not whole.training:
-        return Cell.missing(f"{part.source} and {whole.source} are not hours of one device")
-    return Cell.measured(part.training / whole.training, hours, f"{part.source}; {whole.source}", comparable=False)
+        return Cell.by_construction(1, integer, f"divided by itself: {_files(whole)}")
+    divisor = mean(cost.training for cost in whole)
+    if not divisor:
+        return Cell.missing(f"no hours to divide by: {_files(whole)}")
+    if len(_devices([*part, *whole])) > 1:
+        return _of_several_devices([*part, *whole])
+    ratio = mean(cost.training for cost in part) / divisor
+    return Cell.measured(ratio, hours, _files([*part, *whole]), comparable=False)
 
 
 def _stand_ins(backbones: Sequence[Entry]) -> tuple[str, ...]:

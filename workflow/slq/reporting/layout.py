@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slq.errors import SlqError
+from slq.seeds import seeds_of
 
 METHODS = {"base": "Base", "full_ft": "Full FT", "lora": "LoRA", "slq": "SLQ"}
 
@@ -28,11 +29,25 @@ class Layout:
     """The rows and columns that the config asks for."""
 
     preset: str
-    seed: int
+    seeds: tuple[int, ...]
     backbones: tuple[Entry, ...]
     methods: tuple[str, ...]
     retrieval_sets: tuple[Entry, ...]
     retention_sets: tuple[Entry, ...]
+
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        """The seeds of a method's runs; none if the layout leaves the method out."""
+        return seeds_of(method, self.seeds) if method in self.methods else ()
+
+    @property
+    def several(self) -> bool:
+        """A trained method has more than one run."""
+        return len(self.seeds) > 1
+
+    @property
+    def which_seeds(self) -> str:
+        """As captions say it: `seed 1`, or `seeds 1, 2`."""
+        return f"seed{'s' * self.several} {', '.join(map(str, self.seeds))}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +87,7 @@ def parse_layout(layout: Mapping[str, Any]) -> Layout:
     try:
         parsed = Layout(
             preset=str(layout["preset"]),
-            seed=int(layout["seed"]),
+            seeds=tuple(int(seed) for seed in layout["seeds"]),
             backbones=_entries(layout["backbones"]),
             methods=tuple(layout["methods"]),
             retrieval_sets=_entries(layout["retrieval_sets"]),

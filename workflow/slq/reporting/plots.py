@@ -1,6 +1,7 @@
 """Charts drawn: recall against hours, retention against the base, training curves."""
 
 import math
+import statistics
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from slq.reporting.charts import WAYS, Chart, Panel, Series, absence
-from slq.reporting.layout import METHODS, Layout
+from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.style import COLOURS, FAINT, legend, marker, new_figure, note, say_empty
 
 EMPTY = "no run yet"
 
 
-def _which(layout: Layout) -> str:
-    return f"Preset {layout.preset}, seed {layout.seed}."
+def _which(layout: Layout, several: str) -> str:
+    """The preset and its seeds; of several, what of a figure is one of them."""
+    which = f"Preset {layout.preset}, {layout.which_seeds}"
+    return f"{which}: {several}." if layout.several else f"{which}."
 
 
 def _methods(layout: Layout, *without: str) -> list[str]:
@@ -57,7 +60,10 @@ def hours_scale(values: Iterable[float]) -> Hours:
 
 
 def draw_recall(chart: Chart, layout: Layout) -> Figure:
-    """Two panels in a row, on one scale of hours and one of recall; the base left of the scale, as the control."""
+    """Two panels in a row, on one scale of hours and one of recall; the base left of the scale, as the control.
+
+    Every run is a marker, so that of several seeds each is seen, and no deviation leaves the logarithmic scale.
+    """
     columns = min(2, len(chart.panels))
     rows = math.ceil(len(chart.panels) / columns)
     figure = new_figure(1.15 + 1.4 * rows)
@@ -72,7 +78,7 @@ def draw_recall(chart: Chart, layout: Layout) -> Figure:
         else:
             say_empty(axes, EMPTY)
     legend(figure, layout, _methods(layout))
-    note(figure, _which(layout), absence(chart))
+    note(figure, _which(layout, "a marker each"), absence(chart, layout))
     return figure
 
 
@@ -84,16 +90,17 @@ def _draw_recalls(axes: Axes, panel: Panel, layout: Layout, scale: Hours) -> Non
     for line in panel.series:
         for x, y in _places([line]):
             place = x if x > 0 else scale.control
-            _mark(axes, place, y, line, layout)
+            _mark(axes, place, y, line.backbone, line.method, layout, crowded=layout.several)
     axes.xaxis.set_major_locator(FixedLocator([scale.control, *scale.ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "0" if x < scale.edge else f"{x:g}"))
 
 
-def _mark(axes: Axes, x: float, y: float, line: Series, layout: Layout) -> None:
-    """A run's point, with a thin white rim where it covers another."""
+def _mark(axes: Axes, x: float, y: float, backbone: Entry, method: str, layout: Layout, crowded: bool = False) -> None:
+    """A point of a method, with a thin white rim where it covers another; smaller where many stand together."""
     rim: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3, "clip_on": False}
-    axes.plot(x, y, marker(layout, line.backbone), color=COLOURS[line.method], **rim)
+    size: dict[str, Any] = {"markersize": 3.5} if crowded else {}
+    axes.plot(x, y, marker(layout, backbone), color=COLOURS[method], **rim, **size)
 
 
 def _places(series: Iterable[Series]) -> list[tuple[float, float]]:
@@ -105,7 +112,7 @@ def _places(series: Iterable[Series]) -> list[tuple[float, float]]:
 
 
 def draw_retention(chart: Chart, layout: Layout) -> Figure:
-    """A row per retention set; each tuned run hangs from, or stands on, the line that is its own base."""
+    """A row per retention set; each tuned method hangs from, or stands on, the line that is its own base."""
     rows = max(1, len(chart.panels))
     figure = new_figure(0.85 + 1.0 * rows)
     for number, panel in enumerate(chart.panels, start=1):
@@ -119,7 +126,13 @@ def draw_retention(chart: Chart, layout: Layout) -> Figure:
     if not chart.panels:
         say_empty(figure.add_subplot(), "the preset has no retention set")
     legend(figure, layout, _methods(layout, "base"))
-    note(figure, _which(layout), "The line at 0 is each backbone's own base.", absence(chart), chart.note)
+    note(
+        figure,
+        _which(layout, "mean ± standard deviation"),
+        "The line at 0 is each backbone's own base.",
+        absence(chart, layout),
+        chart.note,
+    )
     return figure
 
 
@@ -127,30 +140,43 @@ def _draw_differences(axes: Axes, panel: Panel, layout: Layout) -> None:
     """Places by backbone and, within it, by method; missing runs leave their place empty."""
     methods = _methods(layout, "base")
     step = 0.8 / max(1, len(methods))
-    values = [point.y for line in panel.series for point in line.points]
-    low, high = min(*values, -1.0), max(*values, 1.0)
+    differences = _over_seeds(panel)
+    low = min(-1.0, *(mean - sd for mean, sd in differences.values()))
+    high = max(1.0, *(mean + sd for mean, sd in differences.values()))
     room = 0.4 * (high - low)  # for the number at a point's far end
     axes.set(ylim=(low - room, high + room), xlim=(-0.5, len(layout.backbones) - 0.5))
     axes.axhline(0, color=COLOURS["base"], linewidth=0.8)
-    for line in panel.series:
-        first = layout.backbones.index(line.backbone) - 0.4 + step / 2
-        x = first + step * methods.index(line.method)
-        for point in line.points:
-            axes.vlines(x, 0, point.y, color=COLOURS[line.method], linewidth=1.2)
-            _mark(axes, x, point.y, line, layout)
-            away = 5 if point.y >= 0 else -5
-            axes.annotate(
-                signed(point.y),
-                (x, point.y),
-                (0, away),
-                textcoords="offset points",
-                ha="center",
-                va="bottom" if away > 0 else "top",
-                fontsize=6,
-            )
+    for (backbone, method), (mean, sd) in differences.items():
+        first = layout.backbones.index(backbone) - 0.4 + step / 2
+        x = first + step * methods.index(method)
+        axes.vlines(x, 0, mean, color=COLOURS[method], linewidth=1.2)
+        _mark(axes, x, mean, backbone, method, layout)
+        if sd:
+            axes.errorbar(x, mean, sd, color="black", elinewidth=0.6, capsize=2, capthick=0.6, zorder=4)
+        away = 1 if mean >= 0 else -1
+        axes.annotate(
+            signed(mean),
+            (x, mean + away * sd),
+            (0, 5 * away),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if away > 0 else "top",
+            fontsize=6,
+        )
     axes.set_xticks(range(len(layout.backbones)), [entry.label for entry in layout.backbones])
     axes.tick_params(axis="x", length=0)
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+
+
+def _over_seeds(panel: Panel) -> dict[tuple[Entry, str], tuple[float, float]]:
+    """Mean and sample standard deviation of each method's points, the latter 0 of a single run."""
+    values: dict[tuple[Entry, str], list[float]] = {}
+    for line in panel.series:
+        values.setdefault((line.backbone, line.method), []).extend(point.y for point in line.points)
+    return {
+        key: (statistics.mean(found), statistics.stdev(found) if len(found) > 1 else 0.0)
+        for key, found in values.items()
+    }
 
 
 def signed(difference: float) -> str:
@@ -187,19 +213,19 @@ def draw_training(chart: Chart, layout: Layout) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     ways = [Line2D([], [], marker="o", color="black", label=part, **_way(part, "black")) for part in WAYS.values()]
     legend(figure, layout, _methods(layout, "base"), *ways)
-    note(figure, _which(layout), absence(chart))
+    note(figure, _which(layout, "a line each"), absence(chart, layout))
     return figure
 
 
 def _draw_curve(axes: Axes, line: Series, layout: Layout) -> None:
-    """A loss as a thin line, as it came; a recall with a marker at each epoch, filled for T2I."""
+    """A loss as a thin line, as it came; a recall with a marker at each epoch, filled for T2I; finer for many seeds."""
     x, y = zip(*_places([line]), strict=True)
     colour = COLOURS[line.method]
     if not line.part:
-        axes.plot(x, y, color=colour, linewidth=0.7)
+        axes.plot(x, y, color=colour, linewidth=0.5 if layout.several else 0.7)
         return
-    shape = marker(layout, line.backbone)
-    axes.plot(x, y, color=colour, marker=shape, **_way(line.part, colour))
+    fine = {"linewidth": 0.5, "markersize": 2, "markeredgewidth": 0.5} if layout.several else {}
+    axes.plot(x, y, color=colour, marker=marker(layout, line.backbone), **_way(line.part, colour) | fine)
 
 
 def _way(part: str, colour: str) -> dict[str, Any]:

@@ -20,12 +20,12 @@ PIXELS = 224  # the longest side of a drawn image: sharp at its size, and an SVG
 
 
 def draw_queries(
-    settings: Mapping[str, str], top: Path, results: Path, open_image: Callable[[str], Image], output: Path
+    settings: Mapping[str, Any], top: Path, results: Path, open_image: Callable[[str], Image], output: Path
 ) -> None:
     """Write the grid as .svg and .png, and `queries.csv` with the similarity of every image in it.
 
     Args:
-        settings: preset, and which run on which set: labels of the backbone and the set, name of the method
+        settings: preset, and which run on which set: labels of the backbone and the set, name of the method, seed
         top: the run's lists of best images (docs/results.md)
         results: the folder that holds one folder per preset
         open_image: the picture of an image of the set
@@ -39,13 +39,13 @@ def draw_queries(
     write_points(output / f"{NAME}.csv", [row for query in queries for row in _rows(settings, query)])
 
 
-def _rows(settings: Mapping[str, str], query: Record) -> list[Sequence[Any]]:
+def _rows(settings: Mapping[str, Any], query: Record) -> list[Sequence[Any]]:
     places = enumerate(query.at("top"), start=1)
     name = query.text("query")
     return [(NAME, settings["set"], name, place, found["similarity"], query.source) for place, found in places]
 
 
-def query_grid(settings: Mapping[str, str], queries: Sequence[Record], open_image: Callable[[str], Image]) -> Figure:
+def query_grid(settings: Mapping[str, Any], queries: Sequence[Record], open_image: Callable[[str], Image]) -> Figure:
     """A row per caption: its text, and below it the images from the most similar on."""
     columns = max(len(query.at("top")) for query in queries)
     titles = [caption(query) for query in queries]
@@ -58,8 +58,8 @@ def query_grid(settings: Mapping[str, str], queries: Sequence[Record], open_imag
         for place, (axes, found) in enumerate(zip(cells, query.at("top"), strict=True), start=1):
             right = found["image"] == query.text("image")
             _draw_image(axes, open_image(found["image"]), f"{place}: {found['similarity']:.2f}", right)
-    method = METHODS[settings["method"]]
-    which = f"{method} on {settings['backbone_label']}, {settings['set_label']}, preset {settings['preset']}"
+    run = f"{METHODS[settings['method']]} on {settings['backbone_label']}, seed {settings['seed']}"
+    which = f"{run}, {settings['set_label']}, preset {settings['preset']}"
     note(figure, f"{which}: captions, and the images most similar to them with their cosine; framed: the right one.")
     return figure
 

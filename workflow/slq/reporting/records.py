@@ -1,8 +1,8 @@
-"""The files that tables are made of: the results of one preset and seed, and the paper's published values."""
+"""The files that tables are made of: the results of one preset's runs, and the paper's published values."""
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,24 +60,24 @@ class Record:
 
 
 class Results:
-    """The result files of a layout's preset and seed under `root`, the folder that holds one folder per preset."""
+    """The result files of a layout's preset and seeds under `root`, the folder that holds one folder per preset."""
 
     def __init__(self, root: Path, layout: Layout) -> None:
         self.root = root
         self.layout = layout
 
-    def path(self, backbone: str, method: str, name: str) -> Path:
+    def path(self, backbone: str, method: str, seed: int, name: str) -> Path:
         """Where a run keeps a file, e.g. `retrieval/coco.json`."""
-        return self.root / self.layout.preset / backbone / method / f"seed{self.layout.seed}" / name
+        return self.root / self.layout.preset / backbone / method / f"seed{seed}" / name
 
-    def find(self, backbone: str, method: str, name: str) -> Record | None:
-        """A result file, or None if the layout leaves the method out or the file does not exist.
+    def find(self, backbone: str, method: str, seed: int, name: str) -> Record | None:
+        """A result file of a run, or None if the layout leaves the run out or the file does not exist.
 
         Raises:
             SlqError: the file is not JSON, not an object, or of another schema.
         """
-        path = self.path(backbone, method, name)
-        if method not in self.layout.methods or not path.exists():
+        path = self.path(backbone, method, seed, name)
+        if seed not in self.layout.seeds_of(method) or not path.exists():
             return None
         content = read_json(path)
         if not isinstance(content, dict):
@@ -88,55 +88,71 @@ class Results:
             raise SlqError(f"{path}: key schema is {record.at('schema')!r}; expected {schema}: make the file again")
         return record
 
-    def run(self, backbone: str, method: str) -> Record | None:
+    def over_seeds(self, backbone: str, method: str, name: str) -> list[Record]:
+        """The file of every run of a method that has it, in the order of the seeds; errors as in `find`."""
+        found = (self.find(backbone, method, seed, name) for seed in self.layout.seeds_of(method))
+        return [record for record in found if record is not None]
+
+    def run(self, backbone: str, method: str, seed: int) -> Record | None:
         """`run.json` of a run, checked to be that run's.
 
         Raises:
             SlqError: as `find`, or the file belongs to another run.
         """
-        record = self.find(backbone, method, "run.json")
-        place = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": self.layout.seed}
+        record = self.find(backbone, method, seed, "run.json")
+        place = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": seed}
         for key, expected in place.items():
             if record and record.at(key) != expected:
                 raise SlqError(f"{record.path}: key {key} is {record.at(key)!r}, its folder says {expected!r}")
         return record
 
-    def lines(self, backbone: str, method: str, name: str) -> list[Record]:
+    def runs(self, backbone: str, method: str) -> list[Record]:
+        """`run.json` of every run of a method that has one, in the order of the seeds; errors as in `run`."""
+        found = (self.run(backbone, method, seed) for seed in self.layout.seeds_of(method))
+        return [record for record in found if record is not None]
+
+    def lines(self, backbone: str, method: str, seed: int, name: str) -> list[Record]:
         """The objects of a run's JSONL file, each named `file:line`; none if the run or the file does not exist.
 
         Raises:
             SlqError: as `read_lines`.
         """
-        path = self.path(backbone, method, name)
-        exists = method in self.layout.methods and path.exists()
+        path = self.path(backbone, method, seed, name)
+        exists = seed in self.layout.seeds_of(method) and path.exists()
         return read_lines(path, self.root) if exists else []
 
     def missing(self, backbone: str, method: str, name: str) -> Cell:
-        """The cell for a file that `find` does not give."""
+        """The cell for a file that no run of a method has."""
         if method not in self.layout.methods:
             return Cell.missing(f"{method} is not among the methods of preset {self.layout.preset}")
-        return Cell.missing(f"{relative(self.path(backbone, method, name), self.root)} does not exist")
+        paths = [self.path(backbone, method, seed, name) for seed in self.layout.seeds_of(method)]
+        names = ", ".join(relative(path, self.root) for path in paths)
+        return Cell.missing(f"{names} {'does' if len(paths) == 1 else 'do'} not exist")
 
     def cell(self, backbone: str, method: str, name: str, keys: Sequence[str], form: Format) -> Cell:
-        """The measured number under `keys` of a file, or a missing cell without the file."""
-        record = self.find(backbone, method, name)
-        if record is None:
+        """The mean over seeds of the number under `keys` of a file, or a missing cell if no run has the file."""
+        records = self.over_seeds(backbone, method, name)
+        if not records:
             return self.missing(backbone, method, name)
-        return Cell.measured(record.number(*keys), form, record.source)
+        return Cell.mean([record.number(*keys) for record in records], form, joined(records))
 
-    def agreed(self, places: Iterable[tuple[str, str, str]], *keys: str) -> float | None:
-        """The number that all existing files of `places` (backbone, method, file) hold, None without any file.
 
-        Raises:
-            SlqError: two files disagree, so their results do not belong in one table.
-        """
-        found: Record | None = None
-        for place in places:
-            record = self.find(*place)
-            if record and found and record.number(*keys) != found.number(*keys):
-                raise SlqError(f"{'.'.join(keys)} differs between {found.path} and {record.path}: one of them is stale")
-            found = found or record
-        return found.number(*keys) if found else None
+def agreed(records: Sequence[Record], *keys: str) -> float | None:
+    """The number that all of these files hold, None without any file.
+
+    Raises:
+        SlqError: two files disagree, so their results do not belong in one table.
+    """
+    for record in records[1:]:
+        if record.number(*keys) != records[0].number(*keys):
+            paths = f"{records[0].path} and {record.path}"
+            raise SlqError(f"{'.'.join(keys)} differs between {paths}: one of them is stale")
+    return records[0].number(*keys) if records else None
+
+
+def joined(records: Sequence[Record]) -> str:
+    """The source of a number that is made of all of these files."""
+    return "; ".join(record.source for record in records)
 
 
 def read_lines(path: Path, root: Path) -> list[Record]:

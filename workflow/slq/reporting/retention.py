@@ -6,7 +6,8 @@ from slq.errors import SlqError
 from slq.reporting.cells import Cell, Format, integer, one_decimal
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry
-from slq.reporting.records import Record, Results
+from slq.reporting.records import Record, Results, agreed, joined
+from slq.reporting.seeds import fewer_seeds, runs_shown
 
 COLUMNS = (
     Column("n", ("Items",)),
@@ -44,16 +45,26 @@ def retention_table(ours: Results) -> Table:
         SlqError: runs of one set were scored by different scorers, or disagree about its items or chance.
     """
     layout = ours.layout
+    groups = tuple(_group(ours, backbone) for backbone in layout.backbones)
     return Table(
         name="retention",
         number="B",
-        caption=f"Right answers in percent, by retention set and type of question. Preset {layout.preset}, "
-        f"seed {layout.seed}.",
+        caption=f"Right answers in percent, by retention set and type of question. {runs_shown(layout)}",
         stubs=("Questions",),
         columns=COLUMNS,
-        groups=tuple(_group(ours, backbone) for backbone in layout.backbones),
-        notes=(*_scorer_note(ours), CHANCE, BLIND),
+        groups=groups,
+        notes=(*_scorer_note(ours), CHANCE, BLIND, *fewer_seeds(layout, _by_method(groups))),
     )
+
+
+def _by_method(groups: tuple[Group, ...]) -> dict[str, list[Cell]]:
+    """The cells of each method's column, by `<backbone>/<method>`."""
+    columns = [column.key for column in COLUMNS]
+    return {
+        f"{group.key}/{method}": [row.cells[columns.index(method)] for row in group.rows]
+        for group in groups
+        for method in METHODS
+    }
 
 
 def _group(ours: Results, backbone: Entry) -> Group:
@@ -77,24 +88,23 @@ def _row(ours: Results, backbone: Entry, entry: Entry, part: Part) -> Row:
     return Row(f"{backbone.name}/{part.key}", part.label, cells)
 
 
-def _places(backbone: Entry, entry: Entry) -> list[tuple[str, str, str]]:
-    """Where the answers of a backbone to a set are scored: backbone, method, file."""
-    sighted = [(backbone.name, method, f"retention/{entry.name}.json") for method in METHODS]
-    return [*sighted, (backbone.name, "base", f"blind/{entry.name}.json")]
-
-
 def _records(ours: Results, backbone: Entry, entry: Entry) -> list[Record]:
-    found = (ours.find(*place) for place in _places(backbone, entry))
-    return [record for record in found if record is not None]
+    """The files in which the answers of a backbone's runs to a set are scored."""
+    places = [*((method, "retention") for method in METHODS), ("base", "blind")]
+    return [
+        record
+        for method, kind in places
+        for record in ours.over_seeds(backbone.name, method, f"{kind}/{entry.name}.json")
+    ]
 
 
 def _agreed(ours: Results, backbone: Entry, entry: Entry, keys: tuple[str, ...], form: Format) -> Cell:
     """A number that belongs to the set, whoever answers."""
     records = _records(ours, backbone, entry)
-    number = ours.agreed(_places(backbone, entry), *keys)
+    number = agreed(records, *keys)
     if number is None:
         return Cell.missing(f"no answers of {backbone.name} to {entry.name} exist")
-    return Cell.measured(number, form, records[0].source, comparable=False)
+    return Cell.measured(number, form, joined(records), comparable=False)
 
 
 def _scorer_note(ours: Results) -> tuple[str, ...]:

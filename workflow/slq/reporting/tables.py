@@ -32,6 +32,7 @@ LATEX = {
     '"': r"''",
     "→": r"$\rightarrow$",
     "\u00d7": r"$\times$",
+    "±": r"$\pm$",
 }
 
 
@@ -49,7 +50,7 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
     """
     shown = parse_layout(layout)
     tables = collect(shown, results, reference)
-    origin = f"from {results.name}/{shown.preset}; preset {shown.preset}, seed {shown.seed}"
+    origin = f"from {results.name}/{shown.preset}; preset {shown.preset}, {shown.which_seeds}"
     latex, html = latex_environment(templates), html_environment(templates)
     files = {"tables.tex": latex.get_template("tables.tex.j2").render(tables=tables, origin=origin)}
     for table in tables:
@@ -98,14 +99,14 @@ def escape_latex(text: str) -> str:
 
 
 def cells_csv(tables: list[Table]) -> str:
-    """Every cell with its full value, its state and its source; values are not rounded here."""
+    """Every cell with its full value, its state and its sources (docs/results.md); values are not rounded here."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["table", "row", "column", "value", "state", "source"])
+    writer.writerow(["table", "row", "column", "value", "sd", "n", "state", "source"])
     for table in tables:
         for row, column, cell in _cells(table):
-            value = "" if cell.value is None else cell.value
-            writer.writerow([table.name, row, column, value, cell.state, cell.source])
+            # The writer leaves None empty: no number, no deviation, not a number of runs.
+            writer.writerow([table.name, row, column, cell.value, cell.sd, cell.n, cell.state, cell.source])
     return lines.getvalue()
 
 

@@ -15,6 +15,7 @@ from slq.events import Events, describe_device
 from slq.files import digest, write_json, write_text
 from slq.models import methods
 from slq.models.backbone import Backbone, hash_weights, own_weights, pick_device
+from slq.seeds import BASE_SEED
 from slq.training.loop import Recalls, train
 from slq.training.pairs import Pairs
 
@@ -96,18 +97,18 @@ def require_untouched(run: str, backbone: Backbone, weights: dict[str, str]) -> 
         )
 
 
-def register_base(settings: dict[str, Any], seed: int, backbone_folder: Path, adapter: Path, run: Path) -> None:
+def register_base(settings: dict[str, Any], backbone_folder: Path, adapter: Path, run: Path) -> None:
     """Record the untouched backbone as a run of its own, the control row: nothing is trained."""
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"])
     sha256 = identity(backbone_folder)
-    retriever = methods.begin("base", backbone, {}, seed)
+    retriever = methods.begin("base", backbone, {}, BASE_SEED)
     temperature = settings["training"]["temperature"]
     methods.save("base", retriever, temperature, adapter, {"backbone_sha256": sha256, "tuning": {}})
     weights = hash_weights(backbone.model)
     write_run(
         run,
         settings,
-        seed,
+        BASE_SEED,
         retriever,
         spans={},
         device=None,
