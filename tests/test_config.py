@@ -81,7 +81,7 @@ BAD = [
     ("backbones.mini-internvl.family", "intervl", "which is not under workflow/slq/models/families; did you mean 'in"),
     ("backbones.mini-internvl.pretrain.set", "nothing", "backbones.mini-internvl.pretrain.set is 'nothing', which is"),
     # names of the wrong kind
-    ("presets.mini.train_set", "mini-flickr30k", "which has no split 'train' (sets.mini-flickr30k.drawn.scenes)"),
+    ("presets.mini.train_set", "mini-flickr30k", "which has no split 'train' (sets.mini-flickr30k.drawn)"),
     ("presets.mini.retrieval_sets[0]", "mini-realworldqa", "a retention set; expected a retrieval set"),
     ("presets.mini.retention_sets[0]", "mini-coco", "a retrieval set; expected a retention set"),
     ("backbones.mini-internvl.pretrain.set", "coco", "expected a drawn set"),
@@ -101,6 +101,12 @@ BAD = [
     # columns of the hub's questions
     ("sets.mmmu.columns", "mmu", "sets.mmmu.columns is 'mmu'; did you mean 'mmmu'?"),
     ("sets.coco.columns", "mmmu", "sets.coco.columns is 'mmmu', and sets.coco.kind retrieval; only a retention"),
+    (
+        "sets.mini-ocrbench.drawn.signs.test",
+        217,
+        "the drawn sets ask for 217 signs (sets.*.drawn.signs); there are 216",
+    ),
+    ("sets.mini-ocrbench.drawn.scenes", {"test": 1}, "exactly one of scenes, signs; found scenes and signs"),
     ("sets.mini-coco.drawn.scenes.train", 1721, "the drawn sets ask for 2521 scenes (sets.*.drawn.scenes); there are"),
 ]
 
@@ -185,14 +191,16 @@ def test_settings_of_a_run_prefer_the_backbones_own(raw_config):
     assert json.loads(settings.train_settings(config, "InternVL3-1B", "base"))["tuning"] == {}
 
 
-def test_drawn_splits_do_not_overlap_and_use_every_scene_at_most_once(raw_config):
+@pytest.mark.parametrize("what", ["scenes", "signs"])
+def test_drawn_splits_do_not_overlap_and_use_every_scene_at_most_once(raw_config, what):
     config = load(raw_config)
     taken = []
     for name, entry in config["sets"].items():
-        for split in entry.get("drawn", {"scenes": {}})["scenes"]:
+        for split, count in entry.get("drawn", {}).get(what, {}).items():
             slice_ = json.loads(settings.draw_settings(config, name, split))
-            assert slice_["count"] == entry["drawn"]["scenes"][split]
+            assert slice_["count"] == count
             taken += range(slice_["first"], slice_["first"] + slice_["count"])
+    assert taken
     assert sorted(taken) == list(range(len(taken)))
 
 

@@ -34,7 +34,7 @@ PAPER = {
     "all": 1,
 }
 MINI = {
-    "draw_split": 5,
+    "draw_split": 7,
     "pretrain_backbone": 2,
     "audit": 1,
     "register_base": 2,
@@ -143,7 +143,7 @@ def test_rates_are_selected_with_the_first_seed(pristine):
 def test_an_interrupted_run_keeps_what_is_done(checkout):
     place(checkout, *(f"scratch/data/mini-coco/{split}/manifest.json" for split in ("train", "val", "test")))
     plan = planned(checkout, "--cores", "2")
-    assert plan == for_this_machine(MINI | {"draw_split": 2})
+    assert plan == for_this_machine(MINI | {"draw_split": 4})
 
 
 # ---- tables from results alone ---------------------------------------------------------------------------------------

@@ -67,7 +67,8 @@ def greedy(backbone, parts, count):
 def test_batched_answers_equal_a_greedy_loop(tiny_backbone, tmp_path):
     from slq.data.prepared import read_split
 
-    settings = {"set": "qa", "split": "test", "kind": "retention", "style": "filled", "first": 0, "count": 7, "seed": 7}
+    settings = {"set": "qa", "split": "test", "columns": "realworldqa", "style": "filled"}
+    settings |= {"first": 5, "count": 4, "seed": 7}
     draw_split(settings, tmp_path / "qa" / "test")
     split = read_split(tmp_path, "qa", "test")
     expected = [greedy(tiny_backbone, question_parts(tiny_backbone, split, entry), 6) for entry in split.items]

@@ -37,7 +37,7 @@ PROMPT = {"text": "", "image": ""}
 @pytest.fixture(scope="module")
 def split(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
-    settings = {"set": "drawn", "split": "train", "kind": "retrieval", "style": "filled"}
+    settings = {"set": "drawn", "split": "train", "columns": None, "style": "filled"}
     draw_split(settings | {"first": 0, "count": 12, "seed": 7}, data / "drawn" / "train")
     return read_split(data, "drawn", "train")
 

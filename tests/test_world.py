@@ -1,15 +1,22 @@
 """The mini world: a function of its seed, and disjoint where it must be."""
 
 import json
+import re
+from collections import Counter
 from itertools import combinations
 
 import pytest
 
-from slq.config import load
+from slq.config import WORLD, load
+from slq.data.columns import COLUMNS
+from slq.data.prepared import read_split
 from slq.settings import draw_settings
-from slq.world.drawing import draw
-from slq.world.language import captions, questions, vocabulary
+from slq.world.drawing import draw, draw_sign
+from slq.world.language import PLACES, captions, questions, vocabulary
+from slq.world.questions import REQUESTS
 from slq.world.scenes import COLOURS, SHAPES, all_scenes, take
+from slq.world.sets import draw_split
+from slq.world.signs import signs_to_ask, signs_to_learn
 
 
 def slices(config):
@@ -32,7 +39,7 @@ def test_every_arrangement_once():
 
 def test_sets_and_splits_share_no_scene_caption_or_question(raw_config):
     drawn = slices(raw_config)
-    assert len(drawn) == 5
+    assert len(drawn) == 6
     said = {key: {text for scene in scenes for text in captions(scene)} for key, scenes in drawn.items()}
     asked = {key: {(scene.hash, q.text) for scene in scenes for q in questions(scene)} for key, scenes in drawn.items()}
     for a, b in combinations(drawn, 2):
@@ -56,6 +63,9 @@ def test_questions_have_one_answer_and_it_is_true():
             if words[0:3] == ["what", "shape", "is"] and words[3] in COLOURS:
                 matching = {t.shape for t in (scene.first, scene.second) if t.colour == words[3]}
                 assert matching == {question.answer}
+            if words[0] == "where":
+                thing = (scene.first, scene.second)[PLACES[scene.direction].index(question.answer)]
+                assert question.text == f"where is the {thing} ?"
 
 
 def test_the_vocabulary_covers_everything_said():
@@ -71,3 +81,71 @@ def test_pictures_tell_scenes_apart_and_repeat_exactly(style):
     pictures = [draw(scene, style).tobytes() for scene in scenes]
     assert len(set(pictures)) == len(scenes)
     assert pictures[:5] == [draw(scene, style).tobytes() for scene in scenes[:5]]
+    signs = signs_to_learn(7)
+    pictures = [draw_sign(sign, style).tobytes() for sign in signs]
+    assert len(set(pictures)) > 0.95 * len(signs)  # drawings of a word differ by a pixel at least, as a rule
+    assert pictures[:5] == [draw_sign(sign, style).tobytes() for sign in signs[:5]]
+
+
+def test_signs_that_are_asked_were_never_learned():
+    learned, asked = signs_to_learn(7), signs_to_ask(7, 0, WORLD["signs"])
+    assert len(asked) == WORLD["signs"] and len(set(asked)) == len(asked)
+    assert not {sign.hash for sign in learned} & {sign.hash for sign in asked}
+    # A code, or a pair of words, that is asked was never seen in any colour: it must be read.
+    said = [
+        {tuple(line.text for line in sign.lines) for sign in signs if sign.kind != "word"} for signs in (learned, asked)
+    ]
+    assert not said[0] & said[1]
+
+
+@pytest.fixture(scope="module")
+def retention(raw_config, tmp_path_factory):
+    """The mini preset's retention sets as their rule draws them: name -> items."""
+    data = tmp_path_factory.mktemp("data")
+    config = load(raw_config)
+    for name in config["presets"]["mini"]["retention_sets"]:
+        draw_split(json.loads(draw_settings(config, name, "test")), data / name / "test")
+    return {name: read_split(data, name, "test") for name in config["presets"]["mini"]["retention_sets"]}
+
+
+def by_type(split):
+    types = {}
+    for item in split.items:
+        types.setdefault(item["type"], []).append(item)
+    return types
+
+
+def test_every_type_of_question_has_four_answers_or_more_in_balance(retention):
+    """No answer is more than half again as frequent as its share; options are four, the right one in every place."""
+    for name, split in retention.items():
+        for kind, items in by_type(split).items():
+            counts = Counter(item["answers"][0] for item in items)
+            assert len(counts) >= 4, (name, kind, counts)
+            assert max(counts.values()) <= 1.5 * len(items) / len(counts), (name, kind, counts)
+            texts = Counter(item["options"]["ABCD".index(item["answers"][0])] for item in items if item["options"])
+            if texts:
+                assert len(texts) >= 4 and max(texts.values()) <= 1.5 * len(items) / len(texts), (name, kind, texts)
+            assert all(len(set(item["options"])) == 4 for item in items if item["options"])
+
+
+def test_questions_stand_in_the_columns_of_the_hub(retention):
+    assert {name.removeprefix("mini-") for name in retention} == set(COLUMNS)
+    assert {kind: len(items) for kind, items in by_type(retention["mini-mmmu"]).items()} == {
+        "Attributes": 100,
+        "Pairs": 100,
+        "Positions": 100,
+    }
+    assert {len(item["images"]) for item in by_type(retention["mini-mmmu"])["Pairs"]} == {2}
+    assert {len(items) for items in by_type(retention["mini-realworldqa"]).values()} == {100}
+    assert {len(items) for items in by_type(retention["mini-ocrbench"]).values()} == {60}
+
+
+def test_what_is_asked_is_in_the_vocabulary(retention):
+    words = set(vocabulary())
+    for split in retention.values():
+        for item in split.items:
+            text = item["question"]
+            for request in REQUESTS:
+                text = text.replace(request, "")
+            asked = set(re.sub(r"<image \d>|\.", " ", text).split()) | set(" ".join(item["answers"]).split())
+            assert asked <= words, asked - words

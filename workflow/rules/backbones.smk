@@ -20,7 +20,7 @@ rule pretrain_backbone:
         **request("pretrain"),
     params:
         settings=lambda wildcards: settings.pretrain_settings(config, wildcards.backbone),
-        code=family_code("world", "models"),
+        code=family_code("world", "models", "data/questions.py"),
         scratch=scratch_folder,
     message:
         "Pre-training {wildcards.backbone}"

@@ -18,7 +18,7 @@ rule draw_split:
         **request("prepare"),
     params:
         settings=lambda wildcards: settings.draw_settings(config, wildcards.set, wildcards.split),
-        code=settings.code_hash("world"),
+        code=settings.code_hash("world", "data/columns.py", "data/hubform.py", "data/questions.py"),
         scratch=scratch_folder,
     message:
         "Drawing {wildcards.set}, {wildcards.split} split"

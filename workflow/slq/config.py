@@ -18,7 +18,9 @@ Config = dict[str, Any]
 PACKAGE = Path(__file__).parent
 SCHEMA = PACKAGE.parent / "schemas" / "config.schema.yaml"
 SPLITS = ("train", "val", "test")
-SCENES = 36 * 35 * 2  # of the drawn world: ordered pairs of its 36 different things, in two directions
+# How much the drawn world holds: ordered pairs of its 36 different things, in two directions; 72 signs of each of the
+# three kinds that pre-training does not see.
+WORLD = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
 TYPES = {
     "array": "a list",
     "boolean": "true or false",
@@ -46,6 +48,8 @@ def load(raw: Config) -> Config:
     for name, entry in raw["sets"].items():
         _exactly_one(f"sets.{name}", entry, ("drawn", "supplied"))
         _check_columns(f"sets.{name}", entry)
+        if "drawn" in entry:
+            _exactly_one(f"sets.{name}.drawn", entry["drawn"], tuple(WORLD))
     _check_scenes(raw["sets"])
     for name, preset in raw["presets"].items():
         _check_preset(f"presets.{name}", preset, raw)
@@ -65,7 +69,15 @@ def seeds(config: Config) -> list[int]:
 
 def splits(entry: Config) -> tuple[str, ...]:
     """The splits that a set may have; a supplied set is taken to have all of them until `slq adopt` looks."""
-    return tuple(split for split in SPLITS if split in entry["drawn"]["scenes"]) if "drawn" in entry else SPLITS
+    if "drawn" not in entry:
+        return SPLITS
+    counts = entry["drawn"][drawn_of(entry)]
+    return tuple(split for split in SPLITS if split in counts)
+
+
+def drawn_of(entry: Config) -> str:
+    """What a drawn set shows: scenes or signs."""
+    return next(what for what in WORLD if what in entry["drawn"])
 
 
 # ---- what the schema says --------------------------------------------------------------------------------------------
@@ -165,7 +177,7 @@ def _check_backbone(key: str, backbone: Config, sets: Config) -> None:
     if "pretrain" in backbone:
         name = backbone["pretrain"]["set"]
         _check_set(f"{key}.pretrain.set", name, sets, "retrieval", ("train",))
-        if "drawn" not in sets[name]:
+        if "scenes" not in sets[name].get("drawn", {}):
             raise SlqError(f"config: {key}.pretrain.set is '{name}'; expected a drawn set, whose scenes are known")
 
 
@@ -176,10 +188,13 @@ def _check_set(key: str, name: str, sets: Config, kind: str, needed: tuple[str, 
         raise SlqError(f"config: {key} is '{name}', a {entry['kind']} set; expected a {kind} set")
     for split in needed:
         if split not in splits(entry):
-            raise SlqError(f"config: {key} is '{name}', which has no split '{split}' (sets.{name}.drawn.scenes)")
+            raise SlqError(f"config: {key} is '{name}', which has no split '{split}' (sets.{name}.drawn)")
 
 
 def _check_columns(key: str, entry: Config) -> None:
+    """Columns are of questions; drawn questions have some."""
+    if entry["kind"] == "retention" and "drawn" in entry and "columns" not in entry:
+        raise SlqError(f"config: {key}.columns is missing; a drawn retention set is made in the hub's columns")
     if "columns" in entry and entry["kind"] != "retention":
         raise SlqError(
             f"config: {key}.columns is '{entry['columns']}', and {key}.kind {entry['kind']}; "
@@ -188,10 +203,12 @@ def _check_columns(key: str, entry: Config) -> None:
 
 
 def _check_scenes(sets: Config) -> None:
-    """Drawn splits are disjoint slices of all scenes, so together they cannot hold more than there are."""
-    drawn = sum(sum(entry["drawn"]["scenes"].values()) for entry in sets.values() if "drawn" in entry)
-    if drawn > SCENES:
-        raise SlqError(f"config: the drawn sets ask for {drawn} scenes (sets.*.drawn.scenes); there are {SCENES}")
+    """Drawn splits are disjoint slices of all scenes, or signs, so together they cannot hold more than there are."""
+    entries = [entry for entry in sets.values() if "drawn" in entry]
+    for what, there in WORLD.items():
+        asked = sum(sum(entry["drawn"][what].values()) for entry in entries if drawn_of(entry) == what)
+        if asked > there:
+            raise SlqError(f"config: the drawn sets ask for {asked} {what} (sets.*.drawn.{what}); there are {there}")
 
 
 def _check_preset(key: str, preset: Config, config: Config) -> None:

@@ -9,23 +9,25 @@ import hashlib
 import json
 from typing import Any
 
-from slq.config import PACKAGE, Config, chosen, seeds, splits
+from slq.config import PACKAGE, Config, chosen, drawn_of, seeds, splits
 from slq.seeds import seeds_of
 
 
 def draw_settings(config: Config, name: str, split: str) -> str:
-    """Of a drawn split: its slice of all scenes. Slices follow each other in the order of `sets`."""
+    """Of a drawn split: its slice of all scenes, or signs. Slices follow each other in the order of `sets`."""
     sets = config["sets"]
-    order = [(other, part) for other, entry in sets.items() if "drawn" in entry for part in splits(entry)]
+    what = drawn_of(sets[name])
+    alike = {other: entry for other, entry in sets.items() if "drawn" in entry and drawn_of(entry) == what}
+    order = [(other, part) for other, entry in alike.items() for part in splits(entry)]
     before = order[: order.index((name, split))]
     entry = sets[name]
     return _compact(
         set=name,
         split=split,
-        kind=entry["kind"],
+        columns=entry.get("columns"),
         style=entry["drawn"]["style"],
-        first=sum(sets[other]["drawn"]["scenes"][part] for other, part in before),
-        count=entry["drawn"]["scenes"][split],
+        first=sum(alike[other]["drawn"][what][part] for other, part in before),
+        count=entry["drawn"][what][split],
         seed=config["world"]["seed"],
     )
 

@@ -2,13 +2,14 @@
 
 import random
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, PreTrainedTokenizerFast
 
@@ -18,9 +19,13 @@ from slq.errors import SlqError
 from slq.files import write_json
 from slq.models.backbone import Backbone
 from slq.models.family import load_family
-from slq.models.prefix import Encoded, Part, collate, encode
-from slq.world.language import Question, captions, questions, vocabulary
-from slq.world.scenes import Scene, all_scenes
+from slq.models.prefix import Encoded, collate
+from slq.world.drawing import draw_sign
+from slq.world.language import captions, vocabulary
+from slq.world.lessons import Lessons
+from slq.world.questions import REQUESTS
+from slq.world.scenes import all_scenes
+from slq.world.signs import signs_to_learn
 
 CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] }}
 {% for part in message['content'] %}{% if part['type'] == 'image' %}IMAGE
@@ -28,18 +33,15 @@ CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] 
 {% endif %}{% endfor %}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|> assistant
 {% endif %}"""
-# Until which part of the steps, shares of the four tasks: describe a picture, say a caption in the first way (that is
-# where text and image prefixes meet), answer about a picture, about a caption. Sentences first, as each teaches ten
-# words and a question one: mixed from the start, questions stay half right and SLQ's R@1 is far lower (docs/log.md).
-LESSONS = (
-    (0.6, {"describe": 0.50, "rephrase": 0.35, "look": 0.10, "read": 0.05}),
-    (1.0, {"describe": 0.15, "rephrase": 0.15, "look": 0.45, "read": 0.25}),
-)
 WARM_UP = 50  # steps
+DECAY = (
+    0.3  # of the steps, at the end; a rate that falls from the start learns to tell things apart too late (docs/log.md)
+)
+MUON = 1.5  # times the learning rate, for matrices
 
 
 def build_tokenizer(markup: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer of the world's vocabulary with ChatML markers and the family's image tokens."""
+    """A word-level tokenizer of the world's vocabulary with ChatML markers, image tokens and the requests."""
     special = ["<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *markup["tokens"], *markup["ids"].values()]
     words = [*special, "user", "assistant", *vocabulary()]
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
@@ -52,6 +54,7 @@ def build_tokenizer(markup: dict[str, Any]) -> PreTrainedTokenizerFast:
         additional_special_tokens=["<|im_start|>", *markup["tokens"], *markup["ids"].values()],
         padding_side="left",
     )
+    fast.add_tokens(list(REQUESTS))  # a token each, as they say nothing that tells questions apart
     fast.chat_template = CHAT_TEMPLATE.replace("IMAGE", markup["image"])
     return fast
 
@@ -96,72 +99,72 @@ def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
     return Backbone(network, tokenizer, load_family(settings["family"], config, processor))
 
 
-class Lessons:
-    """Batches of the four tasks over a training split."""
+def answer_loss(backbone: Backbone, batch: list[tuple[Encoded, list[bool]]]) -> torch.Tensor:
+    """Cross-entropy of the answers' tokens only; each is predicted from the position before it.
 
-    def __init__(self, backbone: Backbone, split: Split, scenes: list[Scene]) -> None:
-        self.backbone = backbone
-        self.scenes = scenes
-        self.pixels = [backbone.family.process(split.open(item["image"])) for item in split.items]
-        self.makers: dict[str, Callable[[int, random.Random], tuple[tuple[Part, ...], str]]] = {
-            "describe": lambda i, draw: ((self.pixels[i],), captions(scenes[i])[0]),
-            "rephrase": lambda i, draw: ((draw.choice(captions(scenes[i])),), captions(scenes[i])[0]),
-            "look": lambda i, draw: self.ask(i, draw, self.pixels[i]),
-            "read": lambda i, draw: self.ask(i, draw, draw.choice(captions(scenes[i]))),
-        }
-
-    def ask(self, i: int, draw: random.Random, content: Part) -> tuple[tuple[Part, ...], str]:
-        """A question after the content it is about."""
-        question: Question = draw.choice(questions(self.scenes[i]))
-        return (content, question.text), question.answer
-
-    def batch(self, size: int, done: float, draw: random.Random) -> tuple[list[Encoded], list[int]]:
-        """`size` messages with their answers appended, and the answers' lengths, when a part `done` of the steps is."""
-        shares = next(shares for until, shares in LESSONS if done < until)
-        tasks = draw.choices(list(shares), weights=list(shares.values()), k=size)
-        batch, lengths = [], []
-        for task in tasks:
-            parts, answer = self.makers[task](draw.randrange(len(self.scenes)), draw)
-            message = encode(self.backbone, parts)
-            ids = self.backbone.tokenizer(f"{answer} <|im_end|>", add_special_tokens=False)["input_ids"]
-            batch.append(Encoded(message.ids + ids, message.images))
-            lengths.append(len(ids))
-        return batch, lengths
+    The shorter half and the longer half of the batch run apart, which saves most of the padding.
+    """
+    batch = sorted(batch, key=lambda talk: len(talk[1]))
+    half = len(batch) // 2
+    losses = []
+    for part in (batch[:half], batch[half:]):
+        inputs = collate(backbone, [message for message, _ in part])
+        states = backbone.inner(**inputs, use_cache=False).last_hidden_state
+        length = states.shape[1]
+        answers = torch.tensor([[False] * (length - len(mask)) + mask for _, mask in part])
+        logits = backbone.model.lm_head(states[:, :-1][answers[:, 1:]])
+        losses.append(cross_entropy(logits, inputs["input_ids"][answers], reduction="sum"))
+    return torch.stack(losses).sum() / sum(sum(mask) for _, mask in batch)
 
 
-def answer_loss(backbone: Backbone, batch: list[Encoded], lengths: list[int]) -> torch.Tensor:
-    """Cross-entropy of the answers' tokens only; each is predicted from the position before it."""
-    inputs = collate(backbone, batch)
-    states = backbone.inner(**inputs, use_cache=False).last_hidden_state
-    columns = torch.arange(states.shape[1])
-    is_answer = columns >= states.shape[1] - torch.tensor(lengths)[:, None]
-    logits = backbone.model.lm_head(states[:, :-1][is_answer[:, 1:]])
-    return cross_entropy(logits, inputs["input_ids"][is_answer])
+def optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside, AdamW for embeddings, norms and biases; Muon's steps are scaled to AdamW's size.
+
+    In the same steps AdamW alone learns to describe and not yet to read (docs/log.md).
+    """
+    embeddings = {
+        id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()
+    }
+    parameters = list(network.parameters())
+    inside = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
+    chosen = {id(p) for p in inside}
+    return [
+        torch.optim.Muon(inside, lr=MUON * learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW([p for p in parameters if id(p) not in chosen], lr=learning_rate, weight_decay=0.01),
+    ]
+
+
+def learn_scenes(backbone: Backbone, split: Split, settings: dict[str, Any]) -> Lessons:
+    """The lessons on a training split's pictures, whose scenes its captions name, and on the signs to learn."""
+    by_caption = {captions(scene)[0]: scene for scene in all_scenes(settings["seed"])}
+    scenes = [
+        (by_caption[item["captions"][0]], backbone.family.process(split.open(item["image"]))) for item in split.items
+    ]
+    signs = [(sign, backbone.family.process(draw_sign(sign, "filled"))) for sign in signs_to_learn(settings["seed"])]
+    return Lessons(backbone, scenes, signs, random.Random(settings["seed"]))
 
 
 def pretrain(settings: dict[str, Any], data: Path, out: Path) -> None:
     """Train a backbone from scratch on its set's training split and save it as a snapshot, manifest last."""
     out.mkdir(parents=True, exist_ok=True)
     backbone = build_backbone(settings, out)
-    split = read_split(data, settings["set"], "train")
-    by_caption = {captions(scene)[0]: scene for scene in all_scenes(settings["seed"])}
-    lessons = Lessons(backbone, split, [by_caption[item["captions"][0]] for item in split.items])
-    draw = random.Random(settings["seed"])
-    parameters = list(backbone.model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=settings["learning_rate"], weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / WARM_UP, 1 - step / settings["steps"])
-    )
-    for step in tqdm(range(settings["steps"]), desc=settings["backbone"], disable=None, file=sys.stderr):
-        done = step / settings["steps"]
-        loss = answer_loss(backbone, *lessons.batch(settings["batch_size"], done, draw))
-        optimizer.zero_grad()
+    lessons = learn_scenes(backbone, read_split(data, settings["set"], "train"), settings)
+    steps = settings["steps"]
+    steppers = optimizers(backbone.model, settings["learning_rate"])
+    schedules = [
+        LambdaLR(stepper, lambda step: min((step + 1) / WARM_UP, 1, (1 - step / steps) / DECAY)) for stepper in steppers
+    ]
+    for step in tqdm(range(steps), desc=settings["backbone"], disable=None, file=sys.stderr):
+        loss = answer_loss(backbone, lessons.batch(settings["batch_size"], step / steps))
+        backbone.model.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
+        torch.nn.utils.clip_grad_norm_(backbone.model.parameters(), 1.0)
+        for stepper in steppers:
+            stepper.step()
+        for schedule in schedules:
+            schedule.step()
         if (step + 1) % 100 == 0:
-            print(f"step {step + 1} of {settings['steps']}: loss {loss.item():.4f}", file=sys.stderr, flush=True)
+            print(f"step {step + 1} of {steps}: loss {loss.item():.4f}", file=sys.stderr, flush=True)
     backbone.model.save_pretrained(out)
     backbone.tokenizer.save_pretrained(out)
     write_manifest(out, settings)

@@ -1,10 +1,11 @@
-"""Pictures of scenes: 64 x 64 pixels, filled on white or outlined on grey, jittered by the scene's own hash."""
+"""Pictures of scenes and signs: 64 x 64 pixels, filled on white or outlined on grey, jittered by their own hash."""
 
 import random
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from slq.world.scenes import Scene, Thing
+from slq.world.signs import Sign
 
 SIZE = 64
 SCALE = 4  # drawn larger and reduced, so that edges are smooth
@@ -31,6 +32,25 @@ def draw(scene: Scene, style: str) -> Image.Image:
     for thing, (x, y) in zip((scene.first, scene.second), centres, strict=True):
         radius = jitter.randint(12, 14)
         draw_thing(canvas, thing, x + jitter.randint(-1, 1), y + jitter.randint(-1, 1), radius, line)
+    return image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+
+
+def draw_sign(sign: Sign, style: str) -> Image.Image:
+    """Draw a sign: its lines one over the other, the two digits of a code side by side and larger."""
+    background, line_width = STYLES[style]
+    image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), background)
+    canvas = ImageDraw.Draw(image)
+    jitter = random.Random(sign.hash)
+    for number, line in enumerate(sign.lines, start=1):
+        pieces, sizes = (line.text.split(), (36, 40)) if sign.kind == "code" else ([line.text], (27, 30))
+        font = ImageFont.load_default(jitter.randint(*sizes) * SCALE)
+        colour = RGB[line.colour]
+        y = SIZE * (2 * number - 1) // (2 * len(sign.lines))
+        for place, piece in enumerate(pieces, start=1):
+            x = SIZE * (2 * place - 1) // (2 * len(pieces))
+            at = ((x + jitter.randint(-1, 1)) * SCALE, (y + jitter.randint(-1, 1)) * SCALE)
+            fill, width = (colour, 0) if line_width is None else (background, SCALE)
+            canvas.text(at, piece, fill=fill, font=font, anchor="mm", stroke_width=width, stroke_fill=colour)
     return image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from slq.world.scenes import COLOURS, SHAPES, Scene
+from slq.world.signs import DIGITS, WORDS, Sign
 
 # Five ways to say it. {a} and {b} are the things, first and second.
 CAPTIONS = {
@@ -22,12 +23,16 @@ CAPTIONS = {
     ),
 }
 PLACES = {"beside": ("left", "right"), "over": ("top", "bottom")}
+LINES = ("upper", "lower")
+# What an answer may be, by kind: six colours or shapes, four places.
+KINDS = (COLOURS, SHAPES, tuple(place for places in PLACES.values() for place in places))
 
 
 @dataclass(frozen=True)
 class Question:
-    """An open question with its one answer, a single word."""
+    """An open question with its one answer; `topic` is what it asks for: color, shape, where, text."""
 
+    topic: str
     text: str
     answer: str
 
@@ -38,24 +43,46 @@ def captions(scene: Scene) -> list[str]:
 
 
 def questions(scene: Scene) -> list[Question]:
-    """Every question that has one answer: colour and shape of the thing at each place, and how the two are arranged.
+    """Every question that has one answer: colour and shape of the thing at each place, or of the one that has the
+    other attribute, and where a thing is.
 
-    Colour and shape have six possible answers each, in balance over all scenes.
+    Over all scenes colours and shapes have six answers each in balance, places four.
     """
     asked = []
     for place, thing in zip(PLACES[scene.direction], (scene.first, scene.second), strict=True):
-        asked.append(Question(f"what color is the shape on the {place} ?", thing.colour))
-        asked.append(Question(f"what shape is on the {place} ?", thing.shape))
-    if scene.first.shape != scene.second.shape:
-        asked += [Question(f"what color is the {thing.shape} ?", thing.colour) for thing in (scene.first, scene.second)]
-    if scene.first.colour != scene.second.colour:
-        asked += [Question(f"what shape is {thing.colour} ?", thing.shape) for thing in (scene.first, scene.second)]
+        asked.append(Question("color", f"what color is the shape on the {place} ?", thing.colour))
+        asked.append(Question("shape", f"what shape is on the {place} ?", thing.shape))
+        asked.append(Question("where", f"where is the {thing} ?", place))
+        if scene.first.shape != scene.second.shape:
+            asked.append(Question("color", f"what color is the {thing.shape} ?", thing.colour))
+        if scene.first.colour != scene.second.colour:
+            asked.append(Question("shape", f"what shape is {thing.colour} ?", thing.shape))
     return asked
+
+
+def written(sign: Sign) -> list[Question]:
+    """What can be asked about a sign: ten words and ten digits in two places, in balance over all signs."""
+    if len(sign.lines) == 1:
+        noun = "word" if sign.kind == "word" else "number"
+        return [Question("text", f"what {noun} is written ?", sign.lines[0].text)]
+    return [
+        Question("text", f"what word is on the {name} line ?", line.text)
+        for name, line in zip(LINES, sign.lines, strict=True)
+    ]
+
+
+def kind_of(answer: str) -> tuple[str, ...]:
+    """All answers of an answer's kind, itself included."""
+    return next(kind for kind in KINDS if answer in kind)
 
 
 def vocabulary() -> list[str]:
     """Every word of the world, sorted."""
     text = " ".join(template for templates in CAPTIONS.values() for template in templates)
-    asked = "what color is the shape on the left right top bottom ?"
+    asked = (
+        "what color is the shape on the left right top bottom ? where is the in the first second picture "
+        "what word number is written what word is on the upper lower line"
+    )
     words = {word for word in f"{text} {asked}".split() if "{" not in word}
-    return sorted(words | set(COLOURS) | set(SHAPES))
+    letters = {f"{letter}." for letter in "ABCD"}  # of options
+    return sorted(words | letters | set(COLOURS) | set(SHAPES) | set(WORDS) | set(DIGITS))

@@ -1,0 +1,136 @@
+"""What a mini backbone learns before it is frozen: sentences, and answers about pictures, texts and signs."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from slq.data.questions import choice_text, open_text
+from slq.models.backbone import Backbone
+from slq.models.family import Pixels
+from slq.models.prefix import Encoded, Part, encode
+from slq.world.language import Question, captions, questions, written
+from slq.world.questions import LETTER_ONLY, LETTERS, PICTURES, WORD_ONLY, in_picture, lettered, options_with
+from slq.world.scenes import Scene
+from slq.world.signs import Sign
+
+# Until which part of the steps, shares of the tasks. Sentences first, as each teaches ten words and a question one:
+# mixed evenly from the start, questions stay half right and SLQ's R@1 is far lower (docs/log.md).
+LESSONS: tuple[tuple[float, dict[str, float]], ...] = (
+    (
+        0.4,
+        {
+            **{"describe": 0.40, "rephrase": 0.20, "look": 0.14, "read": 0.04},
+            **{"choose": 0.04, "compare": 0.04, "read_sign": 0.14},
+        },
+    ),
+    (
+        1.0,
+        {
+            **{"describe": 0.07, "rephrase": 0.07, "look": 0.34, "read": 0.08},
+            **{"choose": 0.16, "compare": 0.17, "read_sign": 0.11},
+        },
+    ),
+)
+TURNS = 3  # questions about the same content, one after another: each answer is learned for little more
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Content, and what is asked about it with the answers, turn by turn; "" asks nothing."""
+
+    content: tuple[Part, ...]
+    turns: Sequence[tuple[str, str]]
+
+
+class Lessons:
+    """Batches of the tasks over a training split's scenes and the signs that may be learned."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        scenes: Sequence[tuple[Scene, Pixels]],
+        signs: Sequence[tuple[Sign, Pixels]],
+        draw: random.Random,
+    ) -> None:
+        self.backbone, self.scenes, self.signs, self.draw = backbone, scenes, signs, draw
+        self.tasks: dict[str, Callable[[], Talk]] = {
+            name: getattr(self, name)
+            for name in ("describe", "rephrase", "look", "read", "choose", "compare", "read_sign")
+        }
+
+    def describe(self) -> Talk:
+        """A picture, and its canonical caption."""
+        scene, pixels = self.draw.choice(self.scenes)
+        return Talk((pixels,), [("", captions(scene)[0])])
+
+    def rephrase(self) -> Talk:
+        """Any caption, and the canonical one: where text and image prefixes meet."""
+        scene, _ = self.draw.choice(self.scenes)
+        return Talk((self.draw.choice(captions(scene)),), [("", captions(scene)[0])])
+
+    def look(self) -> Talk:
+        """Questions about a picture."""
+        scene, pixels = self.draw.choice(self.scenes)
+        return Talk((pixels,), [self.ask(question) for question in self.draw.choices(questions(scene), k=TURNS)])
+
+    def read(self) -> Talk:
+        """Questions about a caption."""
+        scene, _ = self.draw.choice(self.scenes)
+        caption = self.draw.choice(captions(scene))
+        return Talk((caption,), [self.ask(question) for question in self.draw.choices(questions(scene), k=TURNS)])
+
+    def choose(self) -> Talk:
+        """Questions about a picture, with options."""
+        scene, pixels = self.draw.choice(self.scenes)
+        return Talk((pixels,), [self.ask_choice(question) for question in self.draw.choices(questions(scene), k=TURNS)])
+
+    def compare(self) -> Talk:
+        """Questions about either of two pictures."""
+        shown = [self.draw.choice(self.scenes) for _ in PICTURES]
+        asked = []
+        for _ in range(TURNS):
+            number = self.draw.randrange(len(PICTURES))
+            question = self.draw.choice([q for q in questions(shown[number][0]) if q.topic != "where"])
+            asked.append((open_text(in_picture(question, number)), question.answer))
+        return Talk(tuple(pixels for _, pixels in shown), asked)
+
+    def read_sign(self) -> Talk:
+        """What is written on a sign; of two lines either may be asked first, or the turn alone would tell the line."""
+        sign, pixels = self.draw.choice(self.signs)
+        asked = written(sign)
+        self.draw.shuffle(asked)
+        return Talk((pixels,), [(question.text, question.answer) for question in asked])
+
+    def ask(self, question: Question) -> tuple[str, str]:
+        """An open question in one of the ways that tests ask it."""
+        ways = (open_text(question.text), f"{question.text}\n{WORD_ONLY}")
+        return self.draw.choice(ways), question.answer
+
+    def ask_choice(self, question: Question) -> tuple[str, str]:
+        """A question with four options in one of the ways that tests ask it; the answer is the option's word.
+
+        To find its letter takes more steps than there are, so base names the option, as larger models often do.
+        """
+        options = options_with(question.answer, self.draw.randrange(len(LETTERS)), self.draw)
+        ways = (choice_text(question.text, options), f"{question.text}\n\n{lettered(options)}\n{LETTER_ONLY}")
+        return self.draw.choice(ways), question.answer
+
+    def batch(self, size: int, done: float) -> list[tuple[Encoded, list[bool]]]:
+        """`size` talks when a part `done` of the steps is, each with its tokens and which of them are answers."""
+        shares = next(shares for until, shares in LESSONS if done < until)
+        tasks = self.draw.choices(list(shares), cum_weights=list(accumulate(shares.values())), k=size)
+        return [self.encode(self.tasks[task]()) for task in tasks]
+
+    def encode(self, talk: Talk) -> tuple[Encoded, list[bool]]:
+        """The turns after one another, each answer ended by the end of its turn."""
+        ids: list[int] = []
+        is_answer: list[bool] = []
+        images: tuple[Pixels, ...] = ()
+        for number, (text, answer) in enumerate(talk.turns):
+            asked = encode(self.backbone, (*(talk.content if number == 0 else ()), *filter(None, [text])))
+            said = self.backbone.tokenizer(f"{answer} <|im_end|>", add_special_tokens=False)["input_ids"]
+            ids += asked.ids + said
+            is_answer += [False] * len(asked.ids) + [True] * len(said)
+            images += asked.images
+        return Encoded(ids, images), is_answer
