@@ -92,7 +92,7 @@ BAD = [
     (
         "presets.mini.evaluation.scorers.realworldqa",
         REMOVE,
-        "presets.mini.evaluation.scorers.realworldqa is missing; presets.mini.retention_sets[0] is 'mini-realworldqa'",
+        "presets.mini.evaluation.scorers.realworldqa is missing; presets.mini.retention_sets[1] is 'mini-realworldqa'",
     ),
     # one source of bytes
     ("backbones.InternVL3-1B.hub", REMOVE, "backbones.InternVL3-1B must have exactly one of pretrain, hub, local; fou"),

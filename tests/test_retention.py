@@ -67,8 +67,11 @@ def greedy(backbone, parts, count):
 def test_batched_answers_equal_a_greedy_loop(tiny_backbone, tmp_path):
     from slq.data.prepared import read_split
 
+    # Random weights may say an image token, for which the loop has no picture; with a row of zeros it is never said.
+    image = tiny_backbone.tokenizer.convert_tokens_to_ids(tiny_backbone.family.placeholder)
+    tiny_backbone.model.get_input_embeddings().weight.data[image] = 0
     settings = {"set": "qa", "split": "test", "columns": "realworldqa", "style": "filled"}
-    settings |= {"first": 5, "count": 4, "seed": 7}
+    settings |= {"first": 0, "count": 4, "seed": 7}
     draw_split(settings, tmp_path / "qa" / "test")
     split = read_split(tmp_path, "qa", "test")
     expected = [greedy(tiny_backbone, question_parts(tiny_backbone, split, entry), 6) for entry in split.items]

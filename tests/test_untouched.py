@@ -91,7 +91,8 @@ def slice_(config, tmp_path_factory):
         (slice_.root / "test", "mini-realworldqa", "test"),
     ):
         draw_split(json.loads(settings.draw_settings(config, name, split)), folder / name / split)
-    pretrain(json.loads(settings.pretrain_settings(config, BACKBONE)), slice_.data, slice_.snapshot)
+    # After twenty steps every answer is the end of the turn, after forty there are several.
+    pretrain(json.loads(settings.pretrain_settings(config, BACKBONE)) | {"steps": 40}, slice_.data, slice_.snapshot)
     for method in METHODS:
         slice_.train(method)
     return slice_
@@ -110,7 +111,7 @@ def test_a_reply_ends_at_its_end_token_whatever_stands_beside_it_in_a_batch(slic
     replies = reply_tokens(backbone, slice_.questions, max_new_tokens=8, batch_size=16)
     assert replies == reply_tokens(backbone, slice_.questions, max_new_tokens=8, batch_size=1)
     end = backbone.tokenizer.eos_token_id
-    assert {len(reply) for reply in replies if reply[-1] != end} == {8}
+    assert {len(reply) for reply in replies if reply[-1] != end} <= {8}
     assert len({len(reply) for reply in replies if reply[-1] == end}) > 1
     assert all(end not in reply[:-1] for reply in replies)
 
