@@ -4,30 +4,25 @@ import csv
 from pathlib import Path
 
 KEY = ("table", "row", "column")
-TIMES = ("hours", "share", "total")  # of this machine, and of its load
-# Points a number may move: what is counted not at all, what base answers and SLQ finds little, what fine-tuning does to
+# Points a number may move: what is counted not at all but for rounding, what base answers and SLQ finds little, what fine-tuning does to
 # answers more, as small differences grow in training.
-EXACT, LITTLE, MUCH = 0.0, 10.0, 30.0
+EXACT, LITTLE, MUCH = 0.001, 10.0, 30.0
 
 
 def numbers(root: Path) -> list[dict[str, str]]:
     """The measured numbers of the tables, without times."""
     with open(root / "paper_tables" / "mini" / "cells.csv", newline="") as file:
         cells = list(csv.DictReader(file))
-    return [cell for cell in cells if cell["state"] == "measured" and cell["table"] != "gpu_hours" and not timed(cell)]
-
-
-def timed(cell: dict[str, str]) -> bool:
-    """Whether a cell of Table 3 is its cost in hours."""
-    return cell["column"] == "hours"
+    timed = [cell["table"] == "gpu_hours" or cell["column"] == "hours" for cell in cells]
+    return [cell for cell, is_time in zip(cells, timed, strict=True) if cell["state"] == "measured" and not is_time]
 
 
 def tolerance(cell: dict[str, str]) -> float:
     """By what is measured, and on which method."""
-    if cell["column"] in ("parameters", "dim"):
+    if cell["column"] in ("parameters", "dim", "n", "chance"):
         return EXACT
-    tuned = cell["row"].endswith(("/full_ft", "/lora"))
-    return MUCH if tuned else LITTLE
+    tuned = ("full_ft", "lora")
+    return MUCH if cell["column"] in tuned or cell["row"].rpartition("/")[2] in tuned else LITTLE
 
 
 def main() -> None:
