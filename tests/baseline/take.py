@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 
 KEY = ("table", "row", "column")
-# Points a number may move: what is counted not at all but for rounding, what base answers and SLQ finds little, what fine-tuning does to
-# answers more, as small differences grow in training.
+# Points a number may move: what is counted not at all, but for rounding; what base answers and SLQ finds little; what
+# fine-tuning does to answers more, as small differences grow in training.
 EXACT, LITTLE, MUCH = 0.001, 10.0, 30.0
 
 
