@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 
 KEY = ("table", "row", "column")
-# Points a number may move: what is counted not at all, but for rounding; what base answers and SLQ finds little; what
-# fine-tuning does to answers more, as small differences grow in training.
+# Points a number may move: what is counted none, but for rounding; what base and SLQ find little; what fine-tuning
+# does, and what a backbone answers, more: small differences grow in training, and some answers come with a sudden step.
 EXACT, LITTLE, MUCH = 0.001, 10.0, 30.0
 
 
@@ -21,8 +21,8 @@ def tolerance(cell: dict[str, str]) -> float:
     """By what is measured, and on which method."""
     if cell["column"] in ("parameters", "dim", "n", "chance"):
         return EXACT
-    tuned = ("full_ft", "lora")
-    return MUCH if cell["column"] in tuned or cell["row"].rpartition("/")[2] in tuned else LITTLE
+    tuned = cell["row"].endswith(("/full_ft", "/lora"))
+    return LITTLE if "R@" in cell["column"] and not tuned else MUCH
 
 
 def main() -> None:
