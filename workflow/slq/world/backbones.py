@@ -23,6 +23,7 @@ from slq.models.prefix import Encoded, collate
 from slq.world.drawing import draw_sign
 from slq.world.language import captions, vocabulary
 from slq.world.lessons import Lessons
+from slq.world.muon import Muon
 from slq.world.questions import REQUESTS
 from slq.world.scenes import all_scenes
 from slq.world.signs import signs_to_learn
@@ -34,10 +35,9 @@ CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] 
 {% endfor %}{% if add_generation_prompt %}<|im_start|> assistant
 {% endif %}"""
 WARM_UP = 50  # steps
-DECAY = (
-    0.3  # of the steps, at the end; a rate that falls from the start learns to tell things apart too late (docs/log.md)
-)
+DECAY = 0.2  # of the steps, at the end; a rate that falls from the start tells things apart too late (docs/log.md)
 MUON = 1.5  # times the learning rate, for matrices
+WIDE = 256  # matrices whose both sides are longer are AdamW's: Muon's work grows with the cube of the shorter side
 
 
 def build_tokenizer(markup: dict[str, Any]) -> PreTrainedTokenizerFast:
@@ -118,7 +118,7 @@ def answer_loss(backbone: Backbone, batch: list[tuple[Encoded, list[bool]]]) -> 
 
 
 def optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside, AdamW for embeddings, norms and biases; Muon's steps are scaled to AdamW's size.
+    """Muon for the matrices inside, AdamW for embeddings, norms and biases; Muon's steps have AdamW's size.
 
     In the same steps AdamW alone learns to describe and not yet to read (docs/log.md).
     """
@@ -126,10 +126,10 @@ def optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Opt
         id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()
     }
     parameters = list(network.parameters())
-    inside = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
+    inside = [p for p in parameters if p.ndim == 2 and min(p.shape) <= WIDE and id(p) not in embeddings]
     chosen = {id(p) for p in inside}
     return [
-        torch.optim.Muon(inside, lr=MUON * learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        Muon(inside, lr=MUON * learning_rate),
         torch.optim.AdamW([p for p in parameters if id(p) not in chosen], lr=learning_rate, weight_decay=0.01),
     ]
 

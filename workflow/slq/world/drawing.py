@@ -1,4 +1,4 @@
-"""Pictures of scenes and signs: 64 x 64 pixels, filled on white or outlined on grey, jittered by their own hash."""
+"""Pictures of scenes and signs: 96 x 96 pixels, filled on white or outlined on grey, jittered by their own hash."""
 
 import random
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from slq.world.scenes import Scene, Thing
 from slq.world.signs import Sign
 
-SIZE = 64
+SIZE = 96
 SCALE = 4  # drawn larger and reduced, so that edges are smooth
 RGB = {
     "red": (220, 40, 40),
@@ -21,12 +21,16 @@ STYLES = {"filled": ((255, 255, 255), None), "outlined": ((225, 225, 225), 3)}  
 
 
 def draw(scene: Scene, style: str) -> Image.Image:
-    """Draw a scene. The same scene and style give the same pixels."""
+    """Draw a scene: of nine fields, the left and the right one hold a thing, or the top and the bottom one.
+
+    A backbone's image tokens are these fields, so that a place is a token of its own. Two things that share four tokens
+    are named, and not told apart by their place (docs/log.md). The same scene and style give the same pixels.
+    """
     background, line = STYLES[style]
     image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), background)
     canvas = ImageDraw.Draw(image)
     jitter = random.Random(scene.hash)
-    near, far = SIZE // 4, SIZE - SIZE // 4
+    near, far = SIZE // 6, SIZE - SIZE // 6
     middle = SIZE // 2
     centres = [(near, middle), (far, middle)] if scene.direction == "beside" else [(middle, near), (middle, far)]
     for thing, (x, y) in zip((scene.first, scene.second), centres, strict=True):
@@ -42,7 +46,7 @@ def draw_sign(sign: Sign, style: str) -> Image.Image:
     canvas = ImageDraw.Draw(image)
     jitter = random.Random(sign.hash)
     for number, line in enumerate(sign.lines, start=1):
-        pieces, sizes = (line.text.split(), (36, 40)) if sign.kind == "code" else ([line.text], (27, 30))
+        pieces, sizes = (line.text.split(), (54, 60)) if sign.kind == "code" else ([line.text], (40, 45))
         font = ImageFont.load_default(jitter.randint(*sizes) * SCALE)
         colour = RGB[line.colour]
         y = SIZE * (2 * number - 1) // (2 * len(sign.lines))

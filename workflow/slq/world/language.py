@@ -10,15 +10,15 @@ CAPTIONS = {
     "beside": (
         "a {a} to the left of a {b}",
         "a {b} to the right of a {a}",
-        "on the left a {a} and on the right a {b}",
-        "the {b} has a {a} on its left side",
+        "a {a.shape} in {a.colour} on the left and a {b.shape} in {b.colour} on the right",
+        "a {b.shape} in {b.colour} on the right and a {a.shape} in {a.colour} on the left",
         "there is a {a} with a {b} on its right side",
     ),
     "over": (
         "a {a} above a {b}",
         "a {b} below a {a}",
-        "at the top a {a} and at the bottom a {b}",
-        "the {b} has a {a} over it",
+        "a {a.shape} in {a.colour} at the top and a {b.shape} in {b.colour} at the bottom",
+        "a {b.shape} in {b.colour} at the bottom and a {a.shape} in {a.colour} at the top",
         "there is a {a} with a {b} under it",
     ),
 }
