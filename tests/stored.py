@@ -29,6 +29,7 @@ def entries(*items: tuple[str, str, str]) -> list[dict[str, str]]:
 MINI: dict[str, Any] = {
     "preset": "mini",
     "seeds": [1],
+    "table3_base": True,
     "backbones": entries(("mini-a", "A-mini", "InternVL3-1B"), ("mini-b", "B-mini", "Qwen3-VL-2B")),
     "methods": ["base", "full_ft", "slq"],
     "retrieval_sets": entries(("mini-f", "mini-F", "flickr30k"), ("mini-c", "mini-C", "coco")),
@@ -37,6 +38,7 @@ MINI: dict[str, Any] = {
 PAPER: dict[str, Any] = {
     "preset": "paper",
     "seeds": [1],
+    "table3_base": True,
     "backbones": entries(
         ("InternVL3-1B", "InternVL3-1B", "InternVL3-1B"),
         ("Qwen3-VL-2B", "Qwen3VL-2B", "Qwen3-VL-2B"),
