@@ -62,12 +62,14 @@ def find_places(queries: np.ndarray, gallery: np.ndarray, query_image: np.ndarra
             "rank queries of the gallery's own images only"
         )
     items, optimistic, pessimistic = [], [], []
-    # Even blocks: a product with a single row takes another path in BLAS, which may round equal vectors apart.
+    # BLAS may round the products of equal vectors apart, by their place in the matrix: in float32 that shows, and in
+    # float64 it is lost when the similarity is rounded to float32.
+    exact = gallery.astype(np.float64)
     for rows in np.array_split(np.arange(len(queries)), -(-len(queries) // BLOCK)):
         column = np.arange(count[rows].max())
         present = column < count[rows, None]
         positives = order[np.where(present, first[rows, None] + column, 0)]
-        ranks = rank_block(queries[rows] @ gallery.T, positives, present)
+        ranks = rank_block((queries[rows].astype(np.float64) @ exact.T).astype(np.float32), positives, present)
         items.append(positives[present])
         optimistic.append(ranks.optimistic[present])
         pessimistic.append(ranks.pessimistic[present])

@@ -10,6 +10,7 @@ import pandas as pd
 
 from slq.errors import SlqError
 from slq.evaluation.rank_table import DIRECTIONS, RANKS, Names, match
+from slq.evaluation.ranks import KS
 from slq.evaluation.retrieval import NAMES, SCHEMA, gallery_hash, retrieval_metrics
 from slq.evaluation.variants import Variant
 from slq.files import read_json, write_json
@@ -37,9 +38,9 @@ class RecountedRanks:
         before, after = (by_variant(content) for content in (self.stored, self.now))
         for name, metrics in after.items():
             star = "*" if name == self.now["variant"] else ""
-            for direction, recalls in metrics.items():
+            for direction in DIRECTIONS:
                 then = before.get(name, {}).get(direction, {})
-                yield str(self.path), f"{name}{star} {direction} R@1 R@5 R@10", shown(then), shown(recalls)
+                yield str(self.path), f"{name}{star} {direction} R@1 R@5 R@10", shown(then), shown(metrics[direction])
 
     def write(self) -> None:
         """Put what the ranks give now in place of what is stored."""
@@ -54,7 +55,7 @@ def by_variant(content: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]
 
 def shown(recalls: dict[str, float]) -> str:
     """Recalls on one line; a dash where there are none."""
-    return " ".join(f"{value:.2f}" for value in recalls.values()) or "-"
+    return " ".join(f"{recalls[f'R@{k}']:.2f}" for k in KS) if recalls else "-"
 
 
 def ranks_beside(metrics: Path) -> Path:
