@@ -159,11 +159,8 @@ def test_answers_that_are_not_the_scores_are_refused(results: Path) -> None:
 
 
 def test_runs_on_other_images_are_not_compared(results: Path) -> None:
-    write_ranks(run(results, "lora") / "retrieval" / "c.json", [1] * 5 * 30, [1] * 30)
-    for method in ("base", "full_ft", "slq"):
-        content = read_json(run(results, method) / "retrieval" / "c.json")
-        write_json(run(results, method) / "retrieval" / "c.json", content)
-    with pytest.raises(SlqError, match=r"not of the same images and captions|n\.images differs"):
+    write_ranks(run(results, "lora") / "retrieval" / "c.json", [1] * 4 * IMAGES, [1] * IMAGES, captions=4)
+    with pytest.raises(SlqError, match=r"slq/.*; .*lora/.*: .*not of the same images and captions"):
         tables(LAYOUT, results)
 
 
@@ -177,18 +174,13 @@ def test_of_several_seeds_the_first_is_compared_and_that_is_said(results: Path) 
     assert cell(several["counts"], "a/c/printed", "slq t2i").n == 2
 
 
-def test_it_is_rendered_within_seconds_and_fits_the_page(latex: None, kept: Path, tmp_path: Path) -> None:
-    from slq.reporting.pdf import compile_pdf
-
+def test_it_is_rendered_within_seconds(kept: Path, tmp_path: Path) -> None:
     began = time.process_time()
     render(LAYOUT, kept, REFERENCE, TEMPLATES, tmp_path)
     assert time.process_time() - began < 15
     assert "[71.1, 86.7]" in (tmp_path / "intervals.tex").read_text(encoding="utf-8")
     page = (tmp_path / "comparisons.html").read_text(encoding="utf-8")
-    assert "SLQ higher" in page and "not told apart" in page
-    document = tmp_path / "tables.tex"
-    document.write_text(document.read_text().replace(r"\begin{document}", "\\overfullrule=1pt\\begin{document}"))
-    compile_pdf(document, tmp_path / "tables.pdf")
+    assert "SLQ higher" in page and "not told apart" in page and "<small> [" in page
 
 
 def test_signs_and_probabilities() -> None:
