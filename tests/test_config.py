@@ -99,7 +99,7 @@ BAD = [
     ("backbones.InternVL3-1B.local", "folder", "exactly one of pretrain, hub, local; found hub and local"),
     ("sets.coco.drawn", {"style": "filled", "scenes": {"test": 1}}, "one of drawn, supplied; found drawn and supplied"),
     # ways to count a retrieval set
-    ("table3_base", "no", "table3_base is 'no'; expected true or false"),
+    ("table3_base", "hide", "table3_base is 'hide'; did you mean 'hidden'?"),
     ("sets.coco.same_image", "byte", "sets.coco.same_image is 'byte'; did you mean 'bytes'?"),
     ("sets.coco.variants.five.caption", 5, "variants.five.caption is not a key here; did you mean 'captions'?"),
     (

@@ -124,7 +124,7 @@ def layout(config: Config) -> str:
     return _compact(
         preset=config["preset"],
         seeds=seeds(config),
-        table3_base=config["table3_base"],
+        table3_base=config["table3_base"] == "shown",
         backbones=_entries(config["backbones"], preset["backbones"]),
         methods=preset["methods"],
         retrieval_sets=_entries(config["sets"], preset["retrieval_sets"]),
