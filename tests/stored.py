@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from slq.evaluation.rank_table import Names, rank_table
+from slq.evaluation.ranks import Ranks
+from slq.evaluation.retrieval import SCHEMA as RETRIEVAL_SCHEMA
+from slq.evaluation.retrieval import gallery_hash, retrieval_metrics
 from slq.evaluation.scores import SCHEMA, questions_hash, score_answers
+from slq.evaluation.variants import Variant
 from slq.files import write_json, write_lines, write_text
 from slq.reporting.cells import Cell
 from slq.reporting.collect import collect
@@ -29,6 +36,7 @@ def entries(*items: tuple[str, str, str]) -> list[dict[str, str]]:
 MINI: dict[str, Any] = {
     "preset": "mini",
     "seeds": [1],
+    "table3_base": True,
     "backbones": entries(("mini-a", "A-mini", "InternVL3-1B"), ("mini-b", "B-mini", "Qwen3-VL-2B")),
     "methods": ["base", "full_ft", "slq"],
     "retrieval_sets": entries(("mini-f", "mini-F", "flickr30k"), ("mini-c", "mini-C", "coco")),
@@ -37,6 +45,7 @@ MINI: dict[str, Any] = {
 PAPER: dict[str, Any] = {
     "preset": "paper",
     "seeds": [1],
+    "table3_base": True,
     "backbones": entries(
         ("InternVL3-1B", "InternVL3-1B", "InternVL3-1B"),
         ("Qwen3-VL-2B", "Qwen3VL-2B", "Qwen3-VL-2B"),
@@ -70,7 +79,12 @@ class Runs:
         write_json(self.folder(backbone, method) / "run.json", content)
 
     def retrieval(self, backbone: str, method: str, name: str, recalls: Any, images: int = 200) -> None:
-        content = {"schema": 1, "metrics": recalls, "n": {"images": images, "captions": 5 * images}, "inputs": {}}
+        """Any recalls, with intervals of two points and without ties; the ranks behind them are `write_ranks`."""
+        metrics = {"i2t_strict": recalls["i2t"], **recalls}
+        ends = {way: {key: [value - 1, value + 1] for key, value in found.items()} for way, found in metrics.items()}
+        content = {"schema": RETRIEVAL_SCHEMA, "variant": "all", "counted": {"captions": None, "fold": None}}
+        content |= {"metrics": metrics, "pessimistic": metrics, "ties": dict.fromkeys(metrics, 0), "ci95": ends}
+        content |= {"variants": {}, "n": {"images": images, "captions": 5 * images}, "inputs": {}}
         write_json(self.folder(backbone, method) / "retrieval" / f"{name}.json", content)
 
     def retention(self, backbone: str, method: str, name: str, score: float, kind: str = "retention") -> None:
@@ -97,6 +111,21 @@ def write_answers(path: Path, benchmark: str, printed: str, answered: list[dict[
     write_lines(path.with_name(f"{path.stem}.answers.jsonl"), answered)
     write_lines(path.with_name(f"{path.stem}.disagreements.jsonl"), differing)
     write_json(path, {"schema": SCHEMA, **content, "inputs": inputs})
+
+
+def write_ranks(path: Path, t2i: Sequence[int], i2t: Sequence[int], captions: int = 5) -> None:
+    """A metrics file of these ranks, the ranks beside it, as `slq retrieve` writes it; every place in a list is 1."""
+    images = [str(number) for number in range(len(i2t))]
+    ids = [f"{image}#{n}" for image in images for n in range(captions)]
+    found = {"t2i": t2i, "i2t": i2t, "i2t_strict": [1] * len(ids)}
+    ranks = {way: Ranks(*np.array([values, values], dtype=np.int32)) for way, values in found.items()}
+    table = rank_table(Names(images, ids, np.repeat(np.arange(len(images)), captions)), ranks)
+    table.insert(0, "variant", "all")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(path.with_name(f"{path.stem}.ranks.parquet"), index=False)
+    inputs = {"gallery": gallery_hash(table)}
+    metrics = retrieval_metrics(table, [Variant("all")], "all")
+    write_json(path, {"schema": RETRIEVAL_SCHEMA, **metrics, "inputs": inputs})
 
 
 def recalls(value: float) -> dict[str, dict[str, float]]:

@@ -98,6 +98,19 @@ BAD = [
     ("backbones.InternVL3-1B.hub", REMOVE, "backbones.InternVL3-1B must have exactly one of pretrain, hub, local; fou"),
     ("backbones.InternVL3-1B.local", "folder", "exactly one of pretrain, hub, local; found hub and local"),
     ("sets.coco.drawn", {"style": "filled", "scenes": {"test": 1}}, "one of drawn, supplied; found drawn and supplied"),
+    # ways to count a retrieval set
+    ("table3_base", "hide", "table3_base is 'hide'; did you mean 'hidden'?"),
+    ("sets.coco.same_image", "byte", "sets.coco.same_image is 'byte'; did you mean 'bytes'?"),
+    ("sets.coco.variants.five.caption", 5, "variants.five.caption is not a key here; did you mean 'captions'?"),
+    (
+        "sets.coco.printed",
+        "fiv",
+        "sets.coco.printed is 'fiv', which is not under sets.coco.variants; did you mean 'five'?",
+    ),
+    ("sets.coco.printed", REMOVE, "sets.coco.printed is missing"),
+    ("sets.flickr30k.printed", "all", "sets.flickr30k.variants is missing"),
+    ("sets.mmmu.same_image", "row", "sets.mmmu.same_image is of images with captions, and sets.mmmu.kind retention"),
+    ("sets.mini-coco.variants.folds.fold", 30, "variants.folds.fold is 30, which does not divide the 200 images"),
     # columns of the hub's questions
     ("sets.mmmu.columns", "mmu", "sets.mmmu.columns is 'mmu'; did you mean 'mmmu'?"),
     ("sets.coco.columns", "mmmu", "sets.coco.columns is 'mmmu', and sets.coco.kind retrieval; only a retention"),

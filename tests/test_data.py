@@ -3,12 +3,16 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from slq.cli import main
 from slq.data.prepared import read_split, write_split
 from slq.errors import SlqError
+from slq.evaluation.embed import caption_ids
+from slq.evaluation.rank_table import Names
+from slq.evaluation.variants import Variant, variant_table
 
 
 def item(name, captions=("a red circle",)):
@@ -18,15 +22,22 @@ def item(name, captions=("a red circle",)):
 def write_source(folder, split, items, kind="retrieval"):
     """A supplied split, as a person would lay it out."""
     (folder / split / "images").mkdir(parents=True)
-    for entry in items:
-        Image.new("RGB", (8, 8), "red").save(folder / split / "images" / f"{entry['id']}.png")
+    for number, entry in enumerate(items):
+        Image.new("RGB", (8, 8), (255, number, 0)).save(folder / split / "images" / f"{entry['id']}.png")
     text = "".join(json.dumps(entry) + "\n" for entry in items)
     (folder / split / "items.jsonl").write_text(text)
     return folder
 
 
-def adopt(source, data, name="coco", split="train", kind="retrieval"):
-    flags = {"--set": name, "--split": split, "--kind": kind, "--from": source, "--out": data / name / split}
+def adopt(source, data, name="coco", split="train", kind="retrieval", **more):
+    flags = {
+        **{f"--{key.replace('_', '-')}": value for key, value in more.items()},
+        "--set": name,
+        "--split": split,
+        "--kind": kind,
+        "--from": source,
+        "--out": data / name / split,
+    }
     return main(["adopt", *(str(word) for pair in flags.items() for word in pair)])
 
 
@@ -36,6 +47,48 @@ def test_adopt_then_read_gives_the_same_items(tmp_path):
     split = read_split(tmp_path / "data", "coco", "train")
     assert split.items == items
     assert split.open("images/1.png").getpixel((0, 0)) == (255, 0, 0)
+
+
+def one_caption_a_line(folder):
+    """Three pictures in six lines, each with a name and a file of its own: a, b, a again, c, b, a."""
+    source = write_source(folder, "test", [item(str(line), [f"caption {line}"]) for line in range(6)])
+    for line, first in ((2, 0), (4, 1), (5, 0)):
+        shutil.copy(source / "test" / "images" / f"{first}.png", source / "test" / "images" / f"{line}.png")
+    return source
+
+
+def test_lines_that_show_one_picture_are_one_image_where_config_says_so(tmp_path):
+    source = one_caption_a_line(tmp_path / "mine")
+    assert adopt(source, tmp_path / "data", split="test", same_image="bytes") == 0
+    found = {entry["id"]: entry["captions"] for entry in read_split(tmp_path / "data", "coco", "test").items}
+    assert found == {
+        "0": ["caption 0", "caption 2", "caption 5"],
+        "1": ["caption 1", "caption 4"],
+        "3": ["caption 3"],
+    }
+    assert adopt(source, tmp_path / "data", split="test", same_image="row") == 0
+    assert len(read_split(tmp_path / "data", "coco", "test").items) == 6
+
+
+def test_what_one_picture_in_two_lines_means_must_be_said(tmp_path, capsys):
+    assert adopt(one_caption_a_line(tmp_path / "mine"), tmp_path / "data", split="test") == 1
+    message = capsys.readouterr().err
+    assert "items '0' and '2' show the same picture" in message and "sets.coco.same_image: bytes" in message
+    assert not (tmp_path / "data" / "coco" / "test" / "manifest.json").exists()
+
+
+def test_one_caption_a_line_is_ranked_with_every_caption_of_the_picture(tmp_path):
+    """Any caption of a picture is a hit, its copies are no mistakes, and it stands once in the gallery."""
+    adopt(one_caption_a_line(tmp_path / "mine"), tmp_path / "data", split="test", same_image="bytes")
+    split = read_split(tmp_path / "data", "coco", "test")
+    text_image = np.repeat(np.arange(3), [len(entry["captions"]) for entry in split.items])
+    names = Names([entry["id"] for entry in split.items], caption_ids(split), text_image)
+    # Captions 0, 2 and 5 of picture 0; 1 and 4 of picture 1; 3 of picture 3.
+    texts = np.array([[3, 1, 0], [2, 3, 1], [1, 0, 0], [2, 0, 1], [3, 1, 2], [0, 1, 3]], dtype=np.float32)
+    table = variant_table(names, np.eye(3, dtype=np.float32), texts, text_image, Variant("all"))
+    found = {way: dict(zip(rows["query"], rows["rank"], strict=True)) for way, rows in table.groupby("direction")}
+    assert found["t2i"] == {"0#0": 1, "0#1": 2, "0#2": 1, "1#0": 3, "1#1": 3, "3#0": 1}
+    assert found["i2t"] == {"0": 1, "1": 2, "3": 1}
 
 
 def test_identity_changes_with_captions_and_with_pixels(tmp_path):
@@ -100,7 +153,7 @@ def prepare(data, **splits):
         folder = data / "coco" / split
         (folder / "images").mkdir(parents=True)
         for name in names:
-            Image.new("RGB", (8, 8), "red").save(folder / "images" / f"{name}.png")
+            Image.new("RGB", (8, 8), (255, int(name), 0)).save(folder / "images" / f"{name}.png")
         write_split(folder, "coco", split, "retrieval", [item(name, [f"caption {name}"]) for name in names])
 
 
@@ -110,6 +163,18 @@ def test_audit_passes_and_says_what_it_saw(tmp_path):
     found = json.loads((tmp_path / "audit.json").read_text())["splits"]
     assert found["coco/train"]["items"] == 2
     assert found["coco/test"]["in_train"] == {"ids": 0, "captions": 0}
+    assert found["coco/test"]["leaked"] == []
+
+
+def test_audit_names_test_pictures_of_the_training_set_under_any_name(tmp_path):
+    prepare(tmp_path / "data", train=["1", "2"], val=["3"], test=["4", "5", "6"])
+    images = tmp_path / "data" / "coco" / "test" / "images"
+    shutil.copy(images.parents[1] / "train" / "images" / "2.png", images / "5.png")
+    items = [item(name) for name in ("4", "5", "6")]
+    write_split(images.parent, "coco", "test", "retrieval", items)
+    assert audit(tmp_path / "data", tmp_path / "audit.json") == 0
+    found = json.loads((tmp_path / "audit.json").read_text())["splits"]
+    assert found["coco/test"]["leaked"] == ["5"] and found["coco/val"]["leaked"] == []
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -4,13 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slq.data.prepared import Split
 from slq.errors import SlqError
 from slq.evaluation.clusters import all_recalls, clusters, ties
 from slq.evaluation.rank_table import Names, match, rank_table
-from slq.evaluation.ranks import KS, both_directions, every_rank, recalls
-from slq.evaluation.run import write_ranks
-from slq.evaluation.variants import first_captions, fold_recalls, leak_recalls
+from slq.evaluation.ranks import KS, every_rank, recalls
+from slq.evaluation.variants import Variant, first_captions, fold_ranks, leak_recalls, variant_table
 
 COUNTS = [5, 7, 1, 6, 5, 2, 5, 5, 3, 5, 6, 5]  # captions of each image
 
@@ -42,14 +40,6 @@ def test_saved_loaded_and_in_another_order_the_table_is_the_same(table, names, t
     pd.testing.assert_frame_equal(loaded, table)
     assert table["rank"].dtype == table["rank_pessimistic"].dtype == np.int32
     assert (table["rank"] <= table["rank_pessimistic"]).all() and any(ties(table).values())
-
-
-def test_ranks_as_a_run_stores_them_get_their_images(table, names, vectors, tmp_path):
-    items = [{"id": name, "captions": ["a"] * count} for name, count in zip(names.images, COUNTS, strict=True)]
-    write_ranks(tmp_path / "ranks.parquet", Split("set", items, tmp_path, ""), both_directions(*vectors))
-    loaded = match("ranks.parquet", pd.read_parquet(tmp_path / "ranks.parquet"), names)
-    expected = table[table["direction"] != "i2t_strict"].drop(columns="rank_pessimistic")
-    pd.testing.assert_frame_equal(loaded, expected)
 
 
 def test_recalls_count_queries_but_strictly_images(table, names, vectors):
@@ -136,27 +126,52 @@ def test_cutting_captions_changes_their_gallery_and_no_image_search(vectors):
         assert cut["i2t"].optimistic[image] == 1 + (scores[~own] > scores[own].max()).sum()
 
 
+def own_set(vectors, images, captions):
+    """The part of a set with these images and captions, as a set of its own."""
+    own = np.array([images.index(image) for image in vectors[2][captions]])
+    return vectors[0][images], vectors[1][captions], own
+
+
 def test_folds_are_sets_of_their_own(vectors):
-    images, texts, text_image = vectors
-    found = fold_recalls(images, texts, text_image, size=4)
-    folds = []
-    for numbers in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]):
-        inside = np.isin(text_image, numbers)
-        own = np.array([numbers.index(image) for image in text_image[inside]])
-        folds.append(
-            {way: recalls(ranks) for way, ranks in both_directions(images[numbers], texts[inside], own).items()}
-        )
-    for way in ("t2i", "i2t"):
-        for k in KS:
-            assert found[way][f"R@{k}"] == pytest.approx(sum(fold[way][f"R@{k}"] for fold in folds) / 3)
-    one_fold = {way: recalls(ranks) for way, ranks in both_directions(*vectors).items()}
-    assert fold_recalls(*vectors, size=12) == one_fold
+    found, text_image = fold_ranks(*vectors, size=4), vectors[2]
+    for images in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]):
+        captions = np.flatnonzero(np.isin(text_image, images))
+        for way, alone in every_rank(*own_set(vectors, images, captions)).items():
+            inside = images if way == "i2t" else captions
+            assert found[way].optimistic[inside].tolist() == alone.optimistic.tolist()
+            assert found[way].pessimistic[inside].tolist() == alone.pessimistic.tolist()
+    assert (found["t2i"].pessimistic <= 4).all()
+    for way, ranks in fold_ranks(*vectors, size=12).items():
+        assert ranks.optimistic.tolist() == every_rank(*vectors)[way].optimistic.tolist()
+
+
+@pytest.mark.parametrize("captions", [None, 1, 5])
+@pytest.mark.parametrize("fold", [None, 3])
+def test_a_variant_names_what_it_counts(vectors, names, captions, fold):
+    """Against sets cut out by hand: the captions kept, the folds, each with its ids."""
+    table = variant_table(names, *vectors, Variant("mine", captions, fold))
+    assert set(table["variant"]) == {"mine"}
+    for start in range(0, len(COUNTS), fold or len(COUNTS)):
+        images = list(range(start, start + (fold or len(COUNTS))))
+        kept = [
+            number
+            for number, (name, image) in enumerate(zip(names.captions, vectors[2], strict=True))
+            if image in images and (captions is None or int(name.split("#")[1]) < captions)
+        ]
+        ranks = every_rank(*own_set(vectors, images, kept))
+        asked = {"t2i": [names.captions[n] for n in kept], "i2t": [names.images[n] for n in images]}
+        asked["i2t_strict"] = asked["t2i"]
+        for way, queries in asked.items():
+            rows = table[table["direction"] == way].set_index("query").loc[queries]
+            assert rows["rank"].tolist() == ranks[way].optimistic.tolist()
+            assert rows["rank_pessimistic"].tolist() == ranks[way].pessimistic.tolist()
+            assert rows["image"].tolist() == [query.split("#")[0] for query in queries]
 
 
 @pytest.mark.parametrize("size", [5, 1000])
 def test_folds_must_come_out_even(vectors, size):
     with pytest.raises(SlqError, match=f"12 images do not divide into folds of {size}"):
-        fold_recalls(*vectors, size=size)
+        fold_ranks(*vectors, size=size)
 
 
 def test_clean_and_leaked_queries_keep_the_whole_gallery(table):

@@ -130,7 +130,7 @@ def test_a_changed_scorer_is_noticed_and_written_on_request_alone(results, monke
     monkeypatch.setitem(scorers.SCORERS, "first-letter-1", strict)
     assert main(["score", str(results)]) == 1
     shown = capsys.readouterr()
-    assert "3 of 3 metrics files are not what their answers give now" in shown.err
+    assert "3 of 3 metrics files are not what their ranks or answers give now" in shown.err
     first = next(line for line in shown.out.splitlines() if "two" in line and "first-letter-1" in line)
     assert first.split()[1:] == ["first-letter-1", "40.00", "0.00"]
     assert "not what its answers give now: disagreements, scores, the disagreements file" in shown.out

@@ -65,7 +65,7 @@ def test_it_leaves_what_the_design_promises(finished):
         for name in ("mini-coco", "mini-flickr30k"):
             metrics = json.loads((run / "retrieval" / f"{name}.json").read_text())
             assert metrics["n"] == {"images": 16, "captions": 80}
-            assert set(metrics["metrics"]) == {"t2i", "i2t"}
+            assert set(metrics["metrics"]) == set(metrics["ci95"]) == {"t2i", "i2t", "i2t_strict"}
         answers = (run / "retention" / "mini-realworldqa.answers.jsonl").read_text().splitlines()
         assert len(answers) == 16
         assert set(json.loads(answers[0])) == {"id", "question", "options", "answers", "type", "answer"}
@@ -77,13 +77,62 @@ def test_the_pdf_is_made(latex, finished):
     assert (finished / "paper_tables/mini/tables.pdf").stat().st_size > 10_000
 
 
+def naive_ranks(images, texts, text_image, captions, fold):
+    """By variant, direction and query: ranks of the any-positive convention, counted one by one in Python."""
+    kept = [n for n, image in enumerate(text_image) if list(text_image[:n]).count(image) < captions]
+    found = {}
+    for start in range(0, len(images), fold):
+        own = range(start, start + fold)
+        gallery = [n for n in kept if text_image[n] in own]
+        for n in gallery:
+            scores = [float(texts[n].astype(float) @ images[image].astype(float)) for image in own]
+            found["t2i", n] = 1 + sum(score > scores[text_image[n] - start] + 1e-6 for score in scores)
+        for image in own:
+            scores = {n: float(texts[n].astype(float) @ images[image].astype(float)) for n in gallery}
+            best = max(score for n, score in scores.items() if text_image[n] == image)
+            others = [score for n, score in scores.items() if text_image[n] != image]
+            found["i2t", image] = 1 + sum(score > best + 1e-6 for score in others)
+    return found
+
+
+def test_ranks_follow_from_the_embeddings(finished):
+    """Every variant of a stored table against a plain loop over the run's vectors; one near-tie may fall either way."""
+    import numpy as np
+    import pandas as pd
+
+    from slq.data.prepared import read_split
+    from slq.evaluation.embed import embed_split
+    from slq.evaluation.run import load_run
+
+    scratch = finished / "scratch"
+    settings = {"family": "internvl", "dtype": "float32"}
+    adapter = scratch / "runs/mini/mini-internvl/slq/seed1"
+    backbone, retriever = load_run(settings, scratch / "backbones/mini-internvl", adapter)
+    split = read_split(scratch / "data", "mini-coco", "test")
+    vectors = embed_split(retriever, backbone, split, {"text": "", "image": ""}, 16)
+    table = pd.read_parquet(finished / RUNS / "slq/seed1/retrieval/mini-coco.ranks.parquet")
+    for name, captions, fold in (("five", 5, 16), ("all", 9, 16), ("folds", 5, 8)):
+        for (way, number), rank in naive_ranks(*vectors, captions, fold).items():
+            image = split.items[number if way == "i2t" else vectors[2][number]]["id"]
+            query = image if way == "i2t" else f"{image}#{number % 5}"
+            rows = table[(table.variant == name) & (table.direction == way) & (table["query"] == query)]
+            assert len(rows) == 1 and rows["image"].item() == image
+            assert abs(rows["rank"].item() - rank) <= 1 and rows["rank"].item() <= rows["rank_pessimistic"].item()
+        counted = table[(table.variant == name) & (table.direction == "t2i")]
+        exact = naive_ranks(*vectors, captions, fold)
+        assert np.mean([rank for (way, _), rank in exact.items() if way == "t2i"]) == pytest.approx(
+            counted["rank"].mean(), abs=0.05
+        )
+
+
 def test_ranks_and_answers_recompute_the_metrics(finished):
     import pandas as pd
 
     run = finished / RUNS / "slq" / "seed1"
     for name in ("mini-coco", "mini-flickr30k"):
-        ranks = pd.read_parquet(run / "retrieval" / f"{name}.ranks.parquet")
-        metrics = json.loads((run / "retrieval" / f"{name}.json").read_text())["metrics"]
+        stored = json.loads((run / "retrieval" / f"{name}.json").read_text())
+        table = pd.read_parquet(run / "retrieval" / f"{name}.ranks.parquet")
+        ranks, metrics = table[table.variant == stored["variant"]], stored["metrics"]
         for direction, count in (("t2i", 80), ("i2t", 16)):
             mine = ranks[ranks.direction == direction]
             assert len(mine) == mine["query"].nunique() == count
@@ -112,7 +161,9 @@ def test_the_scores_follow_from_the_stored_answers(finished):
     files = {line.split()[0] for line in answer.stdout.splitlines()[1:]}
     asked = [f"{RUNS}/{run}/retention" for run in ("base/seed0", "slq/seed1")] + [f"{RUNS}/base/seed0/blind"]
     names = ("mini-mmmu", "mini-ocrbench", "mini-realworldqa")
-    assert files == {f"{folder}/{name}.json" for folder in asked for name in names}
+    found = [f"{RUNS}/{run}/retrieval" for run in ("base/seed0", "slq/seed1")]
+    ranked = {f"{folder}/{name}.json" for folder in found for name in ("mini-coco", "mini-flickr30k")}
+    assert files == ranked | {f"{folder}/{name}.json" for folder in asked for name in names}
     blind = (finished / asked[-1] / "mini-realworldqa.answers.jsonl").read_text().splitlines()
     assert len(blind) == 16 and not any("<image" in line for line in blind)
 

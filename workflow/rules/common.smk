@@ -126,12 +126,20 @@ def shown_results(wildcards) -> list[str]:
     return shown(result_files())
 
 
+def shown_evidence(wildcards) -> list[str]:
+    """What intervals and comparisons read beyond the results: ranks, answers, and which test images training has seen."""
+    names = [f"retrieval/{name}.ranks.parquet" for name in PRESET["retrieval_sets"]]
+    names += [f"retention/{name}.answers.jsonl" for name in PRESET["retention_sets"]]
+    files = [f"{run}/{name}" for run in run_folders(PRESET["methods"]) for name in names]
+    return shown([*files, f"results/{config['preset']}/audit.json"])
+
+
 def shown_events(wildcards) -> list[str]:
     """The training curves that figures ask for beyond the tables' results."""
     return shown([f"{run}/events/train.jsonl" for run in run_folders(TUNED)])
 
 
-TABLES = ["table1", "table3", "gpu_hours", "retention"]
+TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparisons", "counts"]
 
 
 def table_files() -> list[str]:

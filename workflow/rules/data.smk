@@ -43,7 +43,7 @@ rule adopt_split:
         "../../envs/slq.yaml"
     params:
         kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
-        columns=lambda wildcards: settings.columns_flag(config, wildcards.set),
+        flags=lambda wildcards: settings.adopt_flags(config, wildcards.set),
         source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
         code=lambda wildcards: settings.columns_code(config, wildcards.set),
         scratch=scratch_folder,
@@ -51,7 +51,7 @@ rule adopt_split:
         "Adopting {wildcards.set}, {wildcards.split} split, from {params.source}"
     shell:
         "slq adopt --set {wildcards.set} --split {wildcards.split} --kind {params.kind}"
-        " {params.columns} --from {params.source:q}"
+        " {params.flags} --from {params.source:q}"
         " --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
         " 2>&1 | tee {log} >&2"
 

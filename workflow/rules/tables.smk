@@ -1,11 +1,12 @@
-# Tables 1 and 3, the GPU hours and the answers by type, from results/ alone: a clone that holds results renders them and
-# trains nothing.
+# Tables 1 and 3, the GPU hours, the answers by type, intervals, comparisons and other counts, from results/ alone: a
+# clone that holds results renders them and trains nothing.
 # In: results/<preset>, the paper's values, the templates. Out: paper_tables/<preset>.
 
 
 rule render_tables:
     input:
         results=shown_results,
+        evidence=shown_evidence,
         reference=sorted(Path("paper_tables/reference").glob("*.csv")),
         templates=sorted(Path("paper_tables/templates").glob("*.j2")),
     output:
@@ -13,6 +14,9 @@ rule render_tables:
         strategies=multiext("paper_tables/{preset}/table3", ".tex", ".html"),
         hours=multiext("paper_tables/{preset}/gpu_hours", ".tex", ".html"),
         retention=multiext("paper_tables/{preset}/retention", ".tex", ".html"),
+        intervals=multiext("paper_tables/{preset}/intervals", ".tex", ".html"),
+        comparisons=multiext("paper_tables/{preset}/comparisons", ".tex", ".html"),
+        counts=multiext("paper_tables/{preset}/counts", ".tex", ".html"),
         document="paper_tables/{preset}/tables.tex",
         cells="paper_tables/{preset}/cells.csv",
     log:
@@ -24,7 +28,7 @@ rule render_tables:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=settings.code_hash("reporting", "accounting"),
+        code=settings.code_hash("reporting", "accounting", "evaluation"),
     message:
         "Rendering the tables of {wildcards.preset}"
     shell:

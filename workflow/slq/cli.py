@@ -22,7 +22,7 @@ def draw(args: argparse.Namespace) -> None:
 def adopt(args: argparse.Namespace) -> None:
     from slq.data.adopt import adopt_split
 
-    adopt_split(args.set, args.split, args.kind, args.columns, args.source, args.out)
+    adopt_split(args.set, args.split, args.kind, args.columns, args.same_image, args.source, args.out)
 
 
 def fetch(args: argparse.Namespace) -> None:
@@ -154,7 +154,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
         "check a supplied split and write its prepared form",
         {
             **{"--set": TEXT, "--split": TEXT, "--kind": TEXT, "--columns": {"default": ""}},
-            **{"--from": PATH | {"dest": "source"}, "--out": PATH},
+            **{"--same-image": {"default": ""}, "--from": PATH | {"dest": "source"}, "--out": PATH},
         },
     ),
     "fetch": (fetch, "bring a backbone's snapshot", {"--settings": JSON, "--out": PATH}),

@@ -48,6 +48,7 @@ def load(raw: Config) -> Config:
     for name, entry in raw["sets"].items():
         _exactly_one(f"sets.{name}", entry, ("drawn", "supplied"))
         _check_columns(f"sets.{name}", entry)
+        _check_images(f"sets.{name}", entry)
         if "drawn" in entry:
             _exactly_one(f"sets.{name}.drawn", entry["drawn"], tuple(WORLD))
     _check_scenes(raw["sets"])
@@ -200,6 +201,25 @@ def _check_columns(key: str, entry: Config) -> None:
             f"config: {key}.columns is '{entry['columns']}', and {key}.kind {entry['kind']}; "
             "only a retention set has columns"
         )
+
+
+def _check_images(key: str, entry: Config) -> None:
+    """What is said of images is said of a retrieval set; one of its variants is printed; drawn folds come out even."""
+    for name in ("variants", "printed", "same_image"):
+        if name in entry and entry["kind"] != "retrieval":
+            raise SlqError(f"config: {key}.{name} is of images with captions, and {key}.kind {entry['kind']}")
+    if ("variants" in entry) != ("printed" in entry):
+        missing = "printed" if "variants" in entry else "variants"
+        raise SlqError(f"config: {key}.{missing} is missing; variants and the one that is printed go together")
+    if "variants" in entry:
+        _one_of(f"{key}.printed", entry["printed"], entry["variants"], f"{key}.variants")
+    for name, variant in entry.get("variants", {}).items():
+        images = entry.get("drawn", {}).get("scenes", {}).get("test", 0)
+        if images % variant.get("fold", 1):
+            raise SlqError(
+                f"config: {key}.variants.{name}.fold is {variant['fold']}, which does not divide the {images} images "
+                f"of {key}.drawn.scenes.test"
+            )
 
 
 def _check_scenes(sets: Config) -> None:

@@ -32,10 +32,11 @@ def draw_settings(config: Config, name: str, split: str) -> str:
     )
 
 
-def columns_flag(config: Config, name: str) -> str:
-    """How `slq adopt` is told that a supplied set is not in the prepared form; else nothing."""
+def adopt_flags(config: Config, name: str) -> str:
+    """How `slq adopt` is told that a supplied set is not in the prepared form, and which images are one."""
+    flags = {"columns": "--columns", "same_image": "--same-image"}
     entry = config["sets"][name]
-    return f"--columns {entry['columns']}" if "columns" in entry else ""
+    return " ".join(f"{flag} {entry[key]}" for key, flag in flags.items() if key in entry)
 
 
 def columns_code(config: Config, name: str) -> str:
@@ -92,8 +93,15 @@ def retrieve_settings(config: Config, backbone: str) -> str:
         dtype=preset["dtype"],
         prompt=preset["prompt"],
         batch_size=preset["evaluation"]["batch_size"],
-        sets=preset["retrieval_sets"],
+        sets=[_counted(config, name) for name in preset["retrieval_sets"]],
     )
+
+
+def _counted(config: Config, name: str) -> Config:
+    """A retrieval set, the ways to count it, and the one that is printed."""
+    entry = config["sets"][name]
+    variants = [{"name": one, **how} for one, how in entry.get("variants", {"all": {}}).items()]
+    return {"name": name, "variants": variants, "printed": entry.get("printed", "all")}
 
 
 def retain_settings(config: Config, backbone: str) -> str:
@@ -116,6 +124,7 @@ def layout(config: Config) -> str:
     return _compact(
         preset=config["preset"],
         seeds=seeds(config),
+        table3_base=config["table3_base"] == "shown",
         backbones=_entries(config["backbones"], preset["backbones"]),
         methods=preset["methods"],
         retrieval_sets=_entries(config["sets"], preset["retrieval_sets"]),

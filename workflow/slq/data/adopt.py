@@ -1,18 +1,21 @@
 """A set that a person supplies: checked, hashed, and referred to where it lies."""
 
 from pathlib import Path
+from typing import Any
 
 from slq.data.audit import check_images, check_items, refuse_shared_ids
 from slq.data.columns import prepare_questions
-from slq.data.prepared import read_items, write_split
+from slq.data.prepared import hash_images, read_items, write_split
+from slq.errors import SlqError
 
 
-def adopt_split(name: str, split: str, kind: str, columns: str, source: Path, out: Path) -> None:
+def adopt_split(name: str, split: str, kind: str, columns: str, same_image: str, source: Path, out: Path) -> None:
     """Write the prepared form of a supplied split into `out`.
 
     With `columns`, `source` is a hub's dataset repository as it is downloaded. Without (an empty text),
     `<source>/<split>/items.jsonl` is in the prepared form already: every item and image is checked, and a training
     split is compared with the val and test splits beside it, which stops a leak before anything is trained.
+    `same_image` says which lines of a retrieval set are one image (docs/data.md): `row`, `bytes`, or an empty text.
 
     Raises:
         SlqError: the first fault found, by file and line or id.
@@ -29,5 +32,29 @@ def adopt_split(name: str, split: str, kind: str, columns: str, source: Path, ou
             if other.is_file():
                 refuse_shared_ids(f"{name}/train", items, f"{name}/{sibling}", read_items(other, kind))
     check_images(folder, items)
+    if kind == "retrieval" and same_image != "row":
+        items = one_line_an_image(name, folder, items, merge=same_image == "bytes")
     out.mkdir(parents=True, exist_ok=True)
     write_split(out, name, split, kind, items, root=folder)
+
+
+def one_line_an_image(name: str, folder: Path, items: list[dict[str, Any]], merge: bool) -> list[dict[str, Any]]:
+    """The items, each picture once, under its first id, with the captions of all lines whose files hold its bytes.
+
+    Raises:
+        SlqError: two lines hold the same bytes, and `merge` does not say that they are one image.
+    """
+    hashes = hash_images(folder, items)
+    found: dict[str, dict[str, Any]] = {}
+    for item in items:
+        digest = hashes[item["image"]]
+        if digest not in found:
+            found[digest] = {**item, "captions": list(item["captions"])}
+        elif merge:
+            found[digest]["captions"] += item["captions"]
+        else:
+            raise SlqError(
+                f"{folder}: items {found[digest]['id']!r} and {item['id']!r} show the same picture; say in config.yaml "
+                f"what that means, sets.{name}.same_image: bytes (one image, the captions of both) or row (two images)"
+            )
+    return list(found.values())

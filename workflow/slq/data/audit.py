@@ -8,6 +8,8 @@ from slq.data.prepared import Split, image_paths, open_image, read_split
 from slq.data.questions import pieces
 from slq.errors import SlqError
 
+SCHEMA = 2  # of an audit
+
 
 def check_items(root: Path, items: list[dict[str, Any]]) -> None:
     """Unique ids, captions and questions with words, markers that name images.
@@ -53,6 +55,12 @@ def refuse_shared_ids(
         )
 
 
+def seen_in_training(train: Split, other: Split) -> list[str]:
+    """Ids of the items of `other` that show a picture of `train`: a file with the same bytes, under whatever name."""
+    pictures = set(train.files.values())
+    return [item["id"] for item in other.items if pictures & {other.files[path] for path in image_paths(item)}]
+
+
 def overlap(train: Split, other: Split) -> dict[str, int]:
     """How many items of `other` are in `train`, by id (where both are of one set) and by caption."""
     ids = {item["id"] for item in train.items} if train.name == other.name else set()
@@ -82,5 +90,6 @@ def audit(data: Path, train_set: str, retrieval_sets: list[str], retention_sets:
             "items": len(other.items),
             "sha256": other.sha256,
             "in_train": overlap(train, other),
+            "leaked": seen_in_training(train, other),
         }
-    return {"schema": 1, "splits": found}
+    return {"schema": SCHEMA, "splits": found}

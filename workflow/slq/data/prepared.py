@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError)  # what PIL ra
 
 @dataclass(frozen=True)
 class Split:
-    """A split in memory: its items in evaluation order, the folder that their paths start from, its identity."""
+    """A split in memory: its items in evaluation order, the folder that their paths start from, its identity.
+
+    files: the SHA-256 of every image, by its path
+    """
 
     name: str
     items: list[dict[str, Any]]
     root: Path
     sha256: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def open(self, path: str) -> Image.Image:
         """An image of the split as RGB."""
@@ -56,7 +60,7 @@ def write_split(
     """
     write_text(out / "items.jsonl", "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
     base = root or out
-    files = {path: sha256(base / path) for item in items for path in image_paths(item)}
+    files = hash_images(base, items)
     identity = hashlib.sha256(sha256(out / "items.jsonl").encode())
     for path, digest in sorted(files.items()):
         identity.update(f"{path} {digest}".encode())
@@ -75,6 +79,11 @@ def write_split(
     write_json(out / "manifest.json", manifest)
 
 
+def hash_images(root: Path, items: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The SHA-256 of every image file of the items, by its path."""
+    return {path: sha256(root / path) for item in items for path in image_paths(item)}
+
+
 def image_paths(item: dict[str, Any]) -> list[str]:
     """The images of an item of either kind."""
     return item["images"] if "images" in item else [item["image"]]
@@ -90,9 +99,8 @@ def read_split(data: Path, name: str, split: str) -> Split:
     manifest = read_json(folder / "manifest.json")
     if manifest.get("schema") != SCHEMA:
         raise SlqError(f"{folder}/manifest.json: schema {manifest.get('schema')}, expected {SCHEMA}; prepare it again")
-    return Split(
-        name, read_items(folder / "items.jsonl", manifest["kind"]), folder / manifest["root"], manifest["sha256"]
-    )
+    items = read_items(folder / "items.jsonl", manifest["kind"])
+    return Split(name, items, folder / manifest["root"], manifest["sha256"], manifest["files"])
 
 
 def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
@@ -109,9 +117,9 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
             item = json.loads(line)
         except json.JSONDecodeError as error:
             raise SlqError(f"{path}:{number}: not a JSON object ({error})") from error
-        for field, type_ in FIELDS[kind].items():
-            if not isinstance(item.get(field), type_):
-                raise SlqError(f"{path}:{number}: '{field}' must be a {type_.__name__}, found {item.get(field)!r}")
+        for key, type_ in FIELDS[kind].items():
+            if not isinstance(item.get(key), type_):
+                raise SlqError(f"{path}:{number}: '{key}' must be a {type_.__name__}, found {item.get(key)!r}")
         items.append(item)
     if not items:
         raise SlqError(f"{path}: holds no items")

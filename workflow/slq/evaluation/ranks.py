@@ -4,11 +4,9 @@ Ties are real: two captions may be the same words, two pictures the same bytes. 
 equal similarities counted in the query's favour (optimistic) and against it (pessimistic).
 """
 
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from slq.errors import SlqError
 
@@ -64,12 +62,14 @@ def find_places(queries: np.ndarray, gallery: np.ndarray, query_image: np.ndarra
             "rank queries of the gallery's own images only"
         )
     items, optimistic, pessimistic = [], [], []
-    # Even blocks: a product with a single row takes another path in BLAS, which may round equal vectors apart.
+    # BLAS may round the products of equal vectors apart, by their place in the matrix: in float32 that shows, and in
+    # float64 it is lost when the similarity is rounded to float32.
+    exact = gallery.astype(np.float64)
     for rows in np.array_split(np.arange(len(queries)), -(-len(queries) // BLOCK)):
         column = np.arange(count[rows].max())
         present = column < count[rows, None]
         positives = order[np.where(present, first[rows, None] + column, 0)]
-        ranks = rank_block(queries[rows] @ gallery.T, positives, present)
+        ranks = rank_block((queries[rows].astype(np.float64) @ exact.T).astype(np.float32), positives, present)
         items.append(positives[present])
         optimistic.append(ranks.optimistic[present])
         pessimistic.append(ranks.pessimistic[present])
@@ -147,7 +147,7 @@ def every_rank(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray) ->
 
     Args:
         images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption. Each image stands
-            once in the set; `distinct` makes it so.
+            once in the set: `slq adopt` sees to it.
     """
     numbers = np.arange(len(images))
     found = find_places(images, texts, numbers, text_image)
@@ -157,18 +157,3 @@ def every_rank(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray) ->
         "i2t": found.best(),
         "i2t_strict": Ranks(found.ranks.optimistic[caption], found.ranks.pessimistic[caption]),
     }
-
-
-def distinct(keys: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
-    """For a set that lists an image in several rows, as one with a caption a row does: what makes each stand once.
-
-    A second row of an image is no negative of the first, and a wrong image that is listed twice is one mistake.
-
-    Args:
-        keys (n,): what says that two rows show the same image: its id, or the hash of its bytes.
-
-    Returns:
-        The image number of each row (n,), and the first row of each image (I,), in the order of first rows.
-    """
-    number, _ = pd.factorize(np.asarray(keys))
-    return number, np.unique(number, return_index=True)[1]

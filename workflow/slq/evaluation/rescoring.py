@@ -1,4 +1,4 @@
-"""Stored answers scored again, without set, model or GPU, beside the scores that are stored with them."""
+"""Stored answers scored again, and ranks counted again, without set, model or GPU, beside what is stored with them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from slq.errors import SlqError
+from slq.evaluation.rescored_ranks import ENDING as RANKS
+from slq.evaluation.rescored_ranks import FOLDER as RANKED
+from slq.evaluation.rescored_ranks import RecountedRanks, ranked_files, recount
 from slq.evaluation.scores import SCHEMA, questions_hash, score_answers
 from slq.files import read_json, read_lines, write_json, write_lines
 
@@ -18,6 +21,7 @@ TYPES = {"id": str, "question": str, "options": list, "answers": list, "type": s
 class Rescored:
     """A metrics file: what it says, what it would say now, and the items on which scorers differ, then and now."""
 
+    of = "answers"
     path: Path
     stored: dict[str, Any]
     now: dict[str, Any]
@@ -54,25 +58,34 @@ def beside(metrics: Path, ending: str) -> Path:
 
 
 def score_tree(folder: Path, write: bool) -> None:
-    """Print, for every metrics file of answers under a folder, the scores stored and the scores now.
+    """Print, for every metrics file of ranks or answers under a folder, the numbers stored and the numbers now.
 
     Raises:
         SlqError: they differ, and `write` does not ask for the new ones to be written; or a file cannot be used.
     """
-    found = [rescore(path) for path in metrics_files(folder)]
-    rows = [("file", "scorer (* printed)", "stored", "now"), *(line for one in found for line in one.lines())]
+    found: list[RecountedRanks | Rescored] = [recount(path) for path in ranked_files(folder)]
+    found += [rescore(path) for path in metrics_files(folder)]
+    if not found:
+        raise SlqError(
+            f"{folder}: holds no {FOLDERS[0]}/<set>{ANSWERS} and no {RANKED}/<set>{RANKS}; "
+            "expected a folder of results/, e.g. results/mini"
+        )
+    rows = [
+        ("file", "variant or scorer (* printed)", "stored", "now"),
+        *(line for one in found for line in one.lines()),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for file, name, then, now in rows:
         print(f"{file:{widths[0]}}  {name:{widths[1]}}  {then:>{widths[2]}}  {now:>{widths[3]}}".rstrip())
     changed = [one for one in found if one.changed]
     for one in changed:
-        print(f"{one.path}: {'written anew' if write else 'not what its answers give now'}: {', '.join(one.changed)}")
+        print(f"{one.path}: {'written anew' if write else f'not what its {one.of} give now'}: {', '.join(one.changed)}")
         if write:
             one.write()
     if changed and not write:
         raise SlqError(
-            f"{folder}: {len(changed)} of {len(found)} metrics files are not what their answers give now: a scorer or "
-            "a file has changed; --write writes them anew"
+            f"{folder}: {len(changed)} of {len(found)} metrics files are not what their ranks or answers give now: a "
+            "scorer or a file has changed; --write writes them anew"
         )
 
 
@@ -80,7 +93,7 @@ def metrics_files(folder: Path) -> list[Path]:
     """The metrics files of answers under a folder, each with its answers beside it.
 
     Raises:
-        SlqError: there is none, or one of a pair is missing.
+        SlqError: one of a pair is missing.
     """
     metrics = {path for path in folder.rglob("*.json") if path.parent.name in FOLDERS}
     answers = set(folder.rglob(f"*{ANSWERS}"))
@@ -91,10 +104,6 @@ def metrics_files(folder: Path) -> list[Path]:
         expected = path.with_name(path.name.removesuffix(ANSWERS) + ".json")
         if expected not in metrics:
             raise SlqError(f"{expected}: does not exist, beside {path.name}; answer the set again")
-    if not metrics:
-        raise SlqError(
-            f"{folder}: holds no {FOLDERS[0]}/<set>{ANSWERS}; expected a folder of results/, e.g. results/mini"
-        )
     return sorted(metrics)
 
 

@@ -8,18 +8,21 @@ import pandas as pd
 
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
+from slq.errors import SlqError
 from slq.evaluation.embed import caption_ids, embed_split
-from slq.evaluation.ranks import both_directions, recalls
+from slq.evaluation.rank_table import Names
+from slq.evaluation.ranks import best_ranks, both_directions
 from slq.evaluation.retention import answer, blind
+from slq.evaluation.retrieval import SCHEMA as RETRIEVAL_SCHEMA
+from slq.evaluation.retrieval import gallery_hash, retrieval_metrics
 from slq.evaluation.scores import SCHEMA as RETENTION_SCHEMA
 from slq.evaluation.scores import questions_hash, score_answers
 from slq.evaluation.top import top_lists
+from slq.evaluation.variants import Variant, variant_table
 from slq.events import Events, describe_device
-from slq.files import digest, sha256, write_json, write_lines
+from slq.files import digest, sha256, write_bytes, write_json, write_lines
 from slq.models import methods
 from slq.models.backbone import Backbone, pick_device
-
-SCHEMA = 1
 
 
 def load_run(settings: dict[str, Any], backbone_folder: Path, adapter: Path) -> tuple[Backbone, Any]:
@@ -36,22 +39,40 @@ def retrieve(
     events = Events(events_file, device=describe_device(pick_device()))
     with events.span("init"):
         backbone, retriever = load_run(settings, backbone_folder, adapter)
-    for name in settings["sets"]:
-        split = read_split(data, name, "test")
+    asked = [(entry, *read_asked(data, entry)) for entry in settings["sets"]]
+    for entry, split, variants in asked:
+        name = entry["name"]
         with events.span("eval", set=name):
-            vectors = embed_split(retriever, backbone, split, settings["prompt"], settings["batch_size"])
-            ranks = both_directions(*vectors)
-        write_ranks(out / f"{name}.ranks.parquet", split, ranks)
-        write_lines(out / f"{name}.top.jsonl", top_lists(split.items, caption_ids(split), *vectors, ranks["t2i"]))
-        write_json(
-            out / f"{name}.json",
-            {
-                "schema": SCHEMA,
-                "metrics": {direction: recalls(values) for direction, values in ranks.items()},
-                "n": {"images": len(split.items), "captions": len(ranks["t2i"])},
-                "inputs": input_hashes(settings, backbone_folder, adapter, split),
-            },
-        )
+            images, texts, text_image = embed_split(
+                retriever, backbone, split, settings["prompt"], settings["batch_size"]
+            )
+            names = Names([item["id"] for item in split.items], caption_ids(split), text_image)
+            parts = [variant_table(names, images, texts, text_image, variant) for variant in variants]
+            table = pd.concat(parts, ignore_index=True)
+            metrics = retrieval_metrics(table, variants, entry["printed"])
+            ranks = best_ranks(texts, images, text_image, np.arange(len(images)))
+        top = top_lists(split.items, names.captions, images, texts, text_image, ranks)
+        inputs = input_hashes(settings, backbone_folder, adapter, split) | {"gallery": gallery_hash(table)}
+        write_bytes(out / f"{name}.ranks.parquet", table.to_parquet(index=False))
+        write_lines(out / f"{name}.top.jsonl", top)
+        write_json(out / f"{name}.json", {"schema": RETRIEVAL_SCHEMA, **metrics, "inputs": inputs})
+
+
+def read_asked(data: Path, entry: dict[str, Any]) -> tuple[Split, list[Variant]]:
+    """The test split of a retrieval set, and the variants that it is counted in.
+
+    Raises:
+        SlqError: the split's images do not divide into the folds of a variant.
+    """
+    split = read_split(data, entry["name"], "test")
+    variants = [Variant(**one) for one in entry["variants"]]
+    for variant in variants:
+        if variant.fold is not None and len(split.items) % variant.fold:
+            raise SlqError(
+                f"{entry['name']}/test: {len(split.items)} images do not divide into folds of {variant.fold}; change "
+                f"sets.{entry['name']}.variants.{variant.name}.fold in config.yaml"
+            )
+    return split, variants
 
 
 def rank_split(
@@ -59,14 +80,6 @@ def rank_split(
 ) -> dict[str, np.ndarray]:
     """Ranks of both directions on a split."""
     return both_directions(*embed_split(retriever, backbone, split, prompt, batch_size))
-
-
-def write_ranks(path: Path, split: Split, ranks: dict[str, np.ndarray]) -> None:
-    """A row per query: direction, query id (of a caption or an image), rank."""
-    names = {"t2i": caption_ids(split), "i2t": [item["id"] for item in split.items]}
-    tables = [pd.DataFrame({"direction": d, "query": names[d], "rank": ranks[d]}) for d in ("t2i", "i2t")]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.concat(tables, ignore_index=True).to_parquet(path, index=False)
 
 
 def retain(

@@ -1,6 +1,7 @@
 """Other counts from the same embeddings or ranks: fewer captions, folds of a thousand images, part of the queries."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,38 @@ import pandas as pd
 
 from slq.errors import SlqError
 from slq.evaluation.clusters import all_recalls
-from slq.evaluation.ranks import both_directions, recalls
+from slq.evaluation.rank_table import Names, rank_table
+from slq.evaluation.ranks import Ranks, every_rank
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to count a set: with the first `captions` of each image, in galleries of `fold` images; None: with all."""
+
+    name: str
+    captions: int | None = None
+    fold: int | None = None
+
+
+def variant_table(
+    names: Names, images: np.ndarray, texts: np.ndarray, text_image: np.ndarray, variant: Variant
+) -> pd.DataFrame:
+    """The table of ranks of one variant, whose name is in the column `variant`.
+
+    Args:
+        images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption.
+
+    Raises:
+        SlqError: the images do not divide into folds.
+    """
+    kept = np.arange(len(texts))
+    if variant.captions is not None:
+        kept = np.flatnonzero(first_captions(text_image, variant.captions))
+    cut = Names(names.images, [names.captions[caption] for caption in kept.tolist()], text_image[kept])
+    ranks = fold_ranks(images, texts[kept], cut.text_image, variant.fold or len(images))
+    table = rank_table(cut, ranks)
+    table.insert(0, "variant", variant.name)
+    return table
 
 
 def first_captions(text_image: np.ndarray, count: int = 5) -> np.ndarray:
@@ -20,12 +52,11 @@ def first_captions(text_image: np.ndarray, count: int = 5) -> np.ndarray:
     return (pd.Series(text_image).groupby(text_image).cumcount() < count).to_numpy()
 
 
-def fold_recalls(
-    images: np.ndarray, texts: np.ndarray, text_image: np.ndarray, size: int = 1000
-) -> dict[str, dict[str, float]]:
-    """Mean recalls of `t2i` and `i2t` over disjoint folds of `size` images in their order: COCO's 1K protocol.
+def fold_ranks(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray, size: int = 1000) -> dict[str, Ranks]:
+    """Ranks as `every_rank` gives them, within disjoint folds of `size` images in their order: COCO's 1K protocol.
 
-    Each fold has a gallery of its own, with the captions of its images.
+    Each fold has a gallery of its own, with the captions of its images. A recall over all these ranks is the mean of
+    the folds' recalls where the folds have equally many captions.
 
     Args:
         images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption.
@@ -35,15 +66,16 @@ def fold_recalls(
     """
     if not len(images) or len(images) % size:
         raise SlqError(f"{len(images)} images do not divide into folds of {size}; the 1K protocol needs 5,000")
-    folds = []
-    for start in range(0, len(images), size):
-        inside = (text_image >= start) & (text_image < start + size)
-        ranks = both_directions(images[start : start + size], texts[inside], text_image[inside] - start)
-        folds.append({direction: recalls(values) for direction, values in ranks.items()})
-    return {
-        direction: {key: float(np.mean([fold[direction][key] for fold in folds])) for key in recalled}
-        for direction, recalled in folds[0].items()
-    }
+    caption_fold, image_fold = text_image // size, np.arange(len(images)) // size
+    within = {"t2i": caption_fold, "i2t": image_fold, "i2t_strict": caption_fold}
+    found = {way: Ranks(*np.empty((2, len(folds)), dtype=np.int32)) for way, folds in within.items()}
+    for fold in range(len(images) // size):
+        inside = caption_fold == fold
+        ranks = every_rank(images[image_fold == fold], texts[inside], text_image[inside] - fold * size)
+        for way, own in ranks.items():
+            found[way].optimistic[within[way] == fold] = own.optimistic
+            found[way].pessimistic[within[way] == fold] = own.pessimistic
+    return found
 
 
 def leak_recalls(table: pd.DataFrame, leaked: Collection[str]) -> dict[str, dict[str, Any]]:

@@ -25,6 +25,7 @@ class Cell:
     sd: the sample standard deviation that belongs to a mean of two or more runs
     spread: the sd as printed, with as many decimals as `text`; empty without one
     n: how many runs of one method, which differ in their seed alone, a measured number is made of
+    low, high: the ends of the number's 95 % interval; `interval`: both as printed, with as many decimals as `text`
     """
 
     value: float | str | None
@@ -36,6 +37,13 @@ class Cell:
     sd: float | None = None
     spread: str = ""
     n: int | None = None
+    low: float | None = None
+    high: float | None = None
+    interval: str = ""
+
+    def between(self, low: float, high: float, form: Format) -> "Cell":
+        """The same number with its 95 % interval."""
+        return replace(self, low=low, high=high, interval=f"{form(low)}, {form(high)}")
 
     @classmethod
     def measured(cls, value: float, form: Format, source: str, comparable: bool = True, n: int | None = None) -> "Cell":
@@ -109,6 +117,22 @@ def one_decimal(value: float) -> str:
 def integer(value: float) -> str:
     """Widths, hits of OCRBench, numbers of devices."""
     return f"{value:.0f}"
+
+
+def with_sign(form: Format) -> Format:
+    """The same format for differences: with a sign, but for what prints as zero."""
+
+    def write(value: float) -> str:
+        text = form(abs(value))
+        sign = "\u2212" if value < 0 else "+"
+        return sign + text if printed_number(text) else text
+
+    return write
+
+
+def probability(value: float) -> str:
+    """A p-value: three decimals, and no zero."""
+    return "<0.001" if value < 0.0005 else f"{value:.3f}"
 
 
 def hours(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 3, filled from stored results; `costs` and `retention` hold the other two tables."""
+"""The paper's Tables 1 and 3, filled from stored results; each other table has its room."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,8 +6,11 @@ from pathlib import Path
 
 from slq.errors import SlqError
 from slq.reporting.cells import Cell, Format, integer, one_decimal, parameters, rank
+from slq.reporting.comparisons import comparisons_table
 from slq.reporting.costs import all_costs, gpu_hours, hours_cell, hours_header, hours_note
+from slq.reporting.counts import counts_table
 from slq.reporting.grid import Column, Group, Row, Table, mark_columns
+from slq.reporting.intervals import intervals_table
 from slq.reporting.layout import METHODS, Entry, Layout, Slot, slots
 from slq.reporting.records import Reference, Results, agreed, joined
 from slq.reporting.retention import retention_table
@@ -19,12 +22,13 @@ TABLE1_SETS = {"flickr30k": "Flickr30K (1K test set)", "coco": "COCO (5K test se
 TABLE3_SETS = {"flickr30k": "Flickr30K", "coco": "COCO"}
 TABLE3_SCORES = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
 MARKS = "Bold: best; underlined: second-best; values that print alike share a mark."
-WITHIN = "Marks are given within a backbone, among at least two tuned methods; Base, the untouched one, has none."
+WITHIN = "Marks are given within a backbone, among at least two tuned methods."
+BASE = " Base, the untouched one, has none."
 ONE_RUN = "Costs are those of one run. Base has no seed: it is one run."
 
 
 def collect(layout: Layout, results: Path, reference: Path) -> list[Table]:
-    """Tables 1 and 3, the hours and the answers of a layout.
+    """Tables 1 and 3 of a layout, and those that extend them.
 
     Args:
         results: the folder that holds one folder per preset
@@ -34,7 +38,8 @@ def collect(layout: Layout, results: Path, reference: Path) -> list[Table]:
         SlqError: a file that exists is malformed, incomplete or another run's.
     """
     ours, papers = Results(results, layout), Reference(reference, results)
-    return [table1(ours, papers), table3(ours), gpu_hours(ours, papers), retention_table(ours)]
+    extended = [intervals_table(ours), comparisons_table(ours), counts_table(ours)]
+    return [table1(ours, papers), table3(ours), gpu_hours(ours, papers), retention_table(ours), *extended]
 
 
 def table1(ours: Results, papers: Reference) -> Table:
@@ -132,7 +137,13 @@ def table3(ours: Results) -> Table:
         shared=(Column("dim", ("Dim.",)),),
         columns=_table3_columns(hours_header(costs), retrieval, retention),
         groups=groups,
-        notes=(MARKS, WITHIN, *one_run, *hours_note(costs), *fewer_seeds(ours.layout, by_row(groups))),
+        notes=(
+            MARKS,
+            WITHIN + BASE * ours.layout.table3_base,
+            *one_run,
+            *hours_note(costs),
+            *fewer_seeds(ours.layout, by_row(groups)),
+        ),
     )
 
 
@@ -147,8 +158,9 @@ def _table3_columns(hours: str, retrieval: Sequence[Slot], retention: Sequence[S
 
 
 def _strategies(ours: Results, backbone: Entry, retrieval: Sequence[Slot], retention: Sequence[Slot]) -> Group:
-    """A backbone's four rows, marked."""
-    rows = [_strategy(ours, backbone, method, retrieval, retention) for method in METHODS]
+    """A backbone's rows, marked."""
+    shown = [method for method in METHODS if ours.layout.table3_base or method != "base"]
+    rows = [_strategy(ours, backbone, method, retrieval, retention) for method in shown]
     return Group(backbone.name, backbone.label, mark_columns(rows, _mark_strategies), (_width(ours, backbone),))
 
 
@@ -175,7 +187,7 @@ def _strategy(ours: Results, backbone: Entry, method: str, retrieval: Sequence[S
 
 def _score_format(place: Slot) -> Format:
     """OCRBench counts hits of 1,000; the others are percent."""
-    return integer if place.reference == "ocrbench" else one_decimal
+    return integer if place.entry is not None and place.entry.counts_hits else one_decimal
 
 
 def _count(ours: Results, backbone: Entry, method: str) -> Cell:

@@ -51,7 +51,10 @@ class Head:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper, filled. `number` and `caption` head it, `notes` stand below it, all plain text."""
+    """A table of the paper, filled. `number` and `caption` head it, `notes` stand below it, all plain text.
+
+    widths: of a table of several pages, its first column's width in cm and that of each other
+    """
 
     name: str
     number: str
@@ -61,6 +64,7 @@ class Table:
     groups: tuple[Group, ...]
     notes: tuple[str, ...]
     shared: tuple[Column, ...] = ()
+    widths: tuple[float, float] | None = None
 
     @property
     def head_lines(self) -> list[list[Head]]:

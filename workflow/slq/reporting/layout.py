@@ -23,10 +23,18 @@ class Entry:
         """The paper's own, as opposed to one that stands in for it: decided by the name in the config."""
         return self.name == self.reference
 
+    @property
+    def counts_hits(self) -> bool:
+        """The score of OCRBench and its stand-ins is a number of hits; the others' are percent."""
+        return self.reference == "ocrbench"
+
 
 @dataclass(frozen=True)
 class Layout:
-    """The rows and columns that the config asks for."""
+    """The rows and columns that the config asks for.
+
+    table3_base: whether Table 3 has a row for the untouched base
+    """
 
     preset: str
     seeds: tuple[int, ...]
@@ -34,10 +42,15 @@ class Layout:
     methods: tuple[str, ...]
     retrieval_sets: tuple[Entry, ...]
     retention_sets: tuple[Entry, ...]
+    table3_base: bool
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
         """The seeds of a method's runs; none if the layout leaves the method out."""
         return seeds_of(method, self.seeds) if method in self.methods else ()
+
+    def compared_seed(self, method: str) -> int:
+        """Whose run stands for a method where one run is looked at: the first seed's."""
+        return seeds_of(method, self.seeds)[0]
 
     @property
     def several(self) -> bool:
@@ -92,6 +105,7 @@ def parse_layout(layout: Mapping[str, Any]) -> Layout:
             methods=tuple(layout["methods"]),
             retrieval_sets=_entries(layout["retrieval_sets"]),
             retention_sets=_entries(layout["retention_sets"]),
+            table3_base=bool(layout["table3_base"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/reporting/layout.py") from error

@@ -14,7 +14,7 @@ from slq.reporting.cells import Cell, Format
 from slq.reporting.layout import Layout
 
 SCHEMA = 1
-SCHEMAS = {"retention": 2, "blind": 2}  # of the files in a folder of a run, where it is another
+SCHEMAS = {"retrieval": 2, "retention": 2, "blind": 2}  # of the files in a folder of a run, where it is another
 TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
 TABLE3 = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
 
@@ -39,6 +39,16 @@ class Record:
                 raise SlqError(f"{self.path}: key {'.'.join(keys[:depth])} is missing; make the file again")
             value = value[key]
         return value
+
+    def of_schema(self, schema: int) -> "Record":
+        """The record itself.
+
+        Raises:
+            SlqError: its file is of another schema.
+        """
+        if self.at("schema") != schema:
+            raise SlqError(f"{self.path}: key schema is {self.at('schema')!r}; expected {schema}: make the file again")
+        return self
 
     def number(self, *keys: str) -> float:
         """A finite number under nested keys.
@@ -82,11 +92,7 @@ class Results:
         content = read_json(path)
         if not isinstance(content, dict):
             raise SlqError(f"{path}: expected a JSON object")
-        record = Record(path, relative(path, self.root), content)
-        schema = SCHEMAS.get(path.parent.name, SCHEMA)
-        if record.at("schema") != schema:
-            raise SlqError(f"{path}: key schema is {record.at('schema')!r}; expected {schema}: make the file again")
-        return record
+        return Record(path, relative(path, self.root), content).of_schema(SCHEMAS.get(path.parent.name, SCHEMA))
 
     def over_seeds(self, backbone: str, method: str, name: str) -> list[Record]:
         """The file of every run of a method that has it, in the order of the seeds; errors as in `find`."""

@@ -53,6 +53,7 @@ def retention_table(ours: Results) -> Table:
         stubs=("Questions",),
         columns=COLUMNS,
         groups=groups,
+        widths=(9, 1.75),
         notes=(*_scorer_note(ours), CHANCE, BLIND, *fewer_seeds(layout, _by_method(groups))),
     )
 

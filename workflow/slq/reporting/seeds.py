@@ -7,8 +7,13 @@ from slq.reporting.grid import Group
 from slq.reporting.layout import METHODS, Layout
 
 
-def runs_shown(layout: Layout) -> str:
-    """The end of a table's caption: the preset, its seeds and, of several, what a cell holds."""
+def runs_shown(layout: Layout, mean: bool = True) -> str:
+    """The end of a table's caption: the preset, its seeds and, of several, what a cell holds.
+
+    mean: else a cell is of the first seed's run
+    """
+    if layout.several and not mean:
+        return f"Preset {layout.preset}, seed {layout.seeds[0]}."
     cells = "; mean ± standard deviation" if layout.several else ""
     return f"Preset {layout.preset}, {layout.which_seeds}{cells}."
 

@@ -33,11 +33,12 @@ LATEX = {
     "→": r"$\rightarrow$",
     "\u00d7": r"$\times$",
     "±": r"$\pm$",
+    "\u2212": r"$-$",
 }
 
 
 def render(layout: Mapping[str, Any], results: Path, reference: Path, templates: Path, output: Path) -> None:
-    """Write the four tables as .tex and .html, `tables.tex` that holds them all, and `cells.csv` into `output`.
+    """Write the tables as .tex and .html, `tables.tex` that holds them all, and `cells.csv` into `output`.
 
     Args:
         layout: what `parse_layout` reads
@@ -54,7 +55,8 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
     latex, html = latex_environment(templates), html_environment(templates)
     files = {"tables.tex": latex.get_template("tables.tex.j2").render(tables=tables, origin=origin)}
     for table in tables:
-        files[f"{table.name}.tex"] = latex.get_template(f"{table.name}.tex.j2").render(table=table, origin=origin)
+        template = "long.tex.j2" if table.widths else f"{table.name}.tex.j2"
+        files[f"{table.name}.tex"] = latex.get_template(template).render(table=table, origin=origin)
         files[f"{table.name}.html"] = html.get_template("table.html.j2").render(table=table)
     files["cells.csv"] = cells_csv(tables)
     for name, text in files.items():
@@ -102,11 +104,12 @@ def cells_csv(tables: list[Table]) -> str:
     """Every cell with its full value, its state and its sources (docs/results.md); values are not rounded here."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["table", "row", "column", "value", "sd", "n", "state", "source"])
+    writer.writerow(["table", "row", "column", "value", "sd", "low", "high", "n", "state", "source"])
     for table in tables:
         for row, column, cell in _cells(table):
-            # The writer leaves None empty: no number, no deviation, not a number of runs.
-            writer.writerow([table.name, row, column, cell.value, cell.sd, cell.n, cell.state, cell.source])
+            # The writer leaves None empty: no number, no deviation, no interval, not a number of runs.
+            numbers = [cell.value, cell.sd, cell.low, cell.high, cell.n]
+            writer.writerow([table.name, row, column, *numbers, cell.state, cell.source])
     return lines.getvalue()
 
 

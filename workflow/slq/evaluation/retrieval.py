@@ -1,0 +1,52 @@
+"""What ranks are worth: the content of a retrieval set's metrics file, from its table of ranks alone.
+
+Nothing here needs the set, a model or torch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from slq.evaluation.clusters import all_recalls, clusters, ties
+from slq.evaluation.intervals import LEVEL, RESAMPLES, SEED, recall_intervals
+from slq.evaluation.variants import Variant
+from slq.files import digest
+
+SCHEMA = 2  # of a retrieval metrics file
+BOOTSTRAP = {"unit": "image", "resamples": RESAMPLES, "seed": SEED, "level": LEVEL}
+NAMES = ["variant", "direction", "query", "image"]  # columns that say which set and gallery the ranks are of
+
+
+def retrieval_metrics(table: pd.DataFrame, variants: Sequence[Variant], printed: str) -> dict[str, Any]:
+    """Every number of a metrics file that ranks decide: those of the printed variant, and of the others by name.
+
+    Args:
+        table: ranks of all variants, with the column `variant`.
+    """
+    counted = {one.name: count(table[table["variant"] == one.name], one) for one in variants}
+    return {"variant": printed, **counted.pop(printed), "variants": counted, "bootstrap": BOOTSTRAP}
+
+
+def count(table: pd.DataFrame, variant: Variant) -> dict[str, Any]:
+    """Recalls with ties in the query's favour and against it, intervals, and how many there are of what."""
+    queries = table["direction"].value_counts()
+    return {
+        "counted": {"captions": variant.captions, "fold": variant.fold},
+        "metrics": all_recalls(table),
+        "pessimistic": all_recalls(table, "rank_pessimistic"),
+        "ties": ties(table),
+        "ci95": {direction: intervals(table, direction) for direction in table["direction"].unique()},
+        "n": {"images": int(queries["i2t"]), "captions": int(queries["t2i"])},
+    }
+
+
+def intervals(table: pd.DataFrame, direction: str) -> dict[str, list[float]]:
+    """The two ends of each recall's interval, in percent."""
+    found = recall_intervals(clusters(table, direction), SEED)
+    return {key: [interval.low, interval.high] for key, interval in found.items()}
+
+
+def gallery_hash(table: pd.DataFrame) -> str:
+    """Identity of the queries and images that are ranked, in order, whatever their ranks."""
+    return digest([table[column].tolist() for column in NAMES])

@@ -1,0 +1,120 @@
+"""SLQ against the other tuned methods, benchmark by benchmark, on the same images and questions."""
+
+from slq.errors import SlqError
+from slq.evaluation.clusters import clusters
+from slq.evaluation.intervals import SEED, Difference, accuracy_difference, recall_differences
+from slq.reporting.cells import Cell, Format, integer, one_decimal, probability, with_sign
+from slq.reporting.evidence import judged, one_run, ranked
+from slq.reporting.grid import Column, Group, Row, Table
+from slq.reporting.intervals import RECALLS, WAYS, recall_rows
+from slq.reporting.layout import METHODS, Entry
+from slq.reporting.records import Results
+from slq.reporting.seeds import runs_shown
+
+OTHERS = ("lora", "full_ft")
+LEVEL = 0.05  # below it a difference has a word
+HEADS = {"difference": "Difference", "p": "p", "verdict": "Verdict"}
+HOW = (
+    "Difference: SLQ minus the other, in points of percent, of OCRBench in hits, with its 95 % interval. Recalls: "
+    "paired bootstrap over images; scores: McNemar's exact test on the questions that only one of the two answers, "
+    f"interval by bootstrap over questions. A verdict needs p below {LEVEL}. p is of each row alone: of twenty rows "
+    "without a true difference, one gets a verdict on average."
+)
+SEEDS = (
+    "runs of one seed see the same data in the same order, and a test on the same images wants a run against a run. It "
+    "does not say what another seed would give."
+)
+
+
+def comparisons_table(ours: Results) -> Table:
+    """Differences, intervals, p-values and verdicts, of SLQ against LoRA and full fine-tuning.
+
+    Raises:
+        SlqError: two runs are not of the same set, or a file that exists cannot be used.
+    """
+    return Table(
+        name="comparisons",
+        number="D",
+        caption=f"SLQ against other tuning, on the same images and questions. {runs_shown(ours.layout, mean=False)}",
+        stubs=("Benchmark",),
+        columns=tuple(
+            Column(f"{other} {key}", (f"SLQ against {METHODS[other]}", head))
+            for other in OTHERS
+            for key, head in HEADS.items()
+        ),
+        groups=tuple(_group(ours, backbone) for backbone in ours.layout.backbones),
+        notes=(HOW, *one_run(ours, SEEDS)),
+        widths=(5.4, 2.9),
+    )
+
+
+def _group(ours: Results, backbone: Entry) -> Group:
+    rows: list[Row] = []
+    for entry in ours.layout.retrieval_sets:
+        compared = [_recalls(ours, backbone, other, entry) for other in OTHERS]
+        for key, label, way, recall in recall_rows(entry):
+            cells = [cell for found in compared for cell in found[way, recall]]
+            rows.append(Row(f"{backbone.name}/{key}", label, tuple(cells)))
+    for entry in ours.layout.retention_sets:
+        cells = [cell for other in OTHERS for cell in _scores(ours, backbone, other, entry)]
+        rows.append(Row(f"{backbone.name}/{entry.name}", entry.label, tuple(cells)))
+    return Group(backbone.name, backbone.label, tuple(rows))
+
+
+def _recalls(ours: Results, backbone: Entry, other: str, entry: Entry) -> dict[tuple[str, str], list[Cell]]:
+    """The three cells of each direction and recall of a set."""
+    one, two = (
+        ranked(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name) for method in ("slq", other)
+    )
+    if isinstance(one, Cell) or isinstance(two, Cell):
+        missing = [_absent(one, two)] * len(HEADS)
+        return {(way, recall): missing for way in WAYS for recall in RECALLS}
+    source = f"{one.source}; {two.source}"
+    cells = {}
+    for way in WAYS:
+        try:
+            differences = recall_differences(clusters(one.table, way), clusters(two.table, way), SEED)
+        except SlqError as error:
+            raise SlqError(f"{source}: {error}") from error
+        for recall, difference in differences.items():
+            cells[way, recall] = _cells(difference, 1.0, one_decimal, source)
+    return cells
+
+
+def _scores(ours: Results, backbone: Entry, other: str, entry: Entry) -> list[Cell]:
+    """The three cells of a retention set."""
+    one, two = (
+        judged(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name) for method in ("slq", other)
+    )
+    if isinstance(one, Cell) or isinstance(two, Cell):
+        return [_absent(one, two)] * len(HEADS)
+    source = f"{one.source}; {two.source}"
+    try:
+        difference = accuracy_difference(one.hits, two.hits, SEED)
+    except SlqError as error:
+        raise SlqError(f"{source}: {error}") from error
+    unit, form = (len(one.hits) / 100, integer) if entry.counts_hits else (1.0, one_decimal)
+    return _cells(difference, unit, form, source)
+
+
+def _absent(*found: object) -> Cell:
+    """The first missing cell."""
+    return next(cell for cell in found if isinstance(cell, Cell))
+
+
+def _cells(difference: Difference, unit: float, form: Format, source: str) -> list[Cell]:
+    """Difference with interval, p, and what both say in a word."""
+    signed = with_sign(form)
+    value, low, high = (unit * number for number in (difference.value, difference.low, difference.high))
+    return [
+        Cell.measured(value, signed, source, comparable=False).between(low, high, signed),
+        Cell.measured(difference.p, probability, source, comparable=False),
+        Cell.word(verdict(difference), source),
+    ]
+
+
+def verdict(difference: Difference) -> str:
+    """What may be said of SLQ."""
+    if difference.p >= LEVEL:
+        return "not told apart"
+    return "SLQ higher" if difference.value > 0 else "SLQ lower"

@@ -1,0 +1,143 @@
+"""The same ranks counted in other ways: ties, single captions, other galleries, images that training has seen."""
+
+from collections.abc import Sequence
+
+from slq.evaluation.variants import leak_recalls
+from slq.files import read_json
+from slq.reporting.cells import Cell, integer, one_decimal
+from slq.reporting.evidence import ranked
+from slq.reporting.grid import Column, Group, Row, Table
+from slq.reporting.intervals import WAYS
+from slq.reporting.layout import METHODS, Entry
+from slq.reporting.records import Record, Results, relative
+from slq.reporting.seeds import runs_shown
+
+RECALL = "R@5"
+AUDIT_SCHEMA = 2
+HOW = (
+    "Printed: as in Tables 1 and 3, ties in the query's favour, any caption of an image a hit. Own captions: the share "
+    "of an image's captions that rank within 5, mean over images. Ties: how many ranks they decide."
+)
+LEAKS = "Clean, leaked: queries of images that the training set does not hold, or holds, in the whole gallery."
+
+
+def counts_table(ours: Results) -> Table:
+    """R@5 of every method under each way to count a set.
+
+    Raises:
+        SlqError: a file that exists cannot be used.
+    """
+    audit = find_audit(ours)
+    return Table(
+        name="counts",
+        number="E",
+        caption=f"Recall at 5 in percent, counted in other ways. {runs_shown(ours.layout)}",
+        stubs=("Counted",),
+        columns=tuple(
+            Column(f"{method} {way}", (label, WAYS[way])) for method, label in METHODS.items() for way in WAYS
+        ),
+        groups=tuple(_group(ours, backbone, audit) for backbone in ours.layout.backbones),
+        notes=(HOW, *_leak_note(ours, audit)),
+        widths=(7.6, 1.75),
+    )
+
+
+def find_audit(ours: Results) -> Record | None:
+    """The audit of the preset's sets, or None if it does not exist.
+
+    Raises:
+        SlqError: it is not JSON, or of another schema.
+    """
+    path = ours.root / ours.layout.preset / "audit.json"
+    if not path.exists():
+        return None
+    return Record(path, relative(path, ours.root), read_json(path)).of_schema(AUDIT_SCHEMA)
+
+
+def leaked(audit: Record | None, entry: Entry) -> list[str]:
+    """Ids of a set's test images that the audit found in the training set."""
+    return [] if audit is None else list(audit.at("splits", f"{entry.name}/test", "leaked"))
+
+
+def _leak_note(ours: Results, audit: Record | None) -> tuple[str, ...]:
+    if audit is None:
+        return (f"Whether training has seen test images is not known: {ours.layout.preset}/audit.json does not exist.",)
+    found = [f"{len(ids)} images of {one.label}" for one in ours.layout.retrieval_sets if (ids := leaked(audit, one))]
+    if not found:
+        return ("The audit found no test image, by its bytes, in the training set.",)
+    return (f"{LEAKS} The audit found {' and '.join(found)} in the training set, by their bytes.",)
+
+
+def _group(ours: Results, backbone: Entry, audit: Record | None) -> Group:
+    rows = [row for entry in ours.layout.retrieval_sets for row in _rows(ours, backbone, entry, audit)]
+    return Group(backbone.name, backbone.label, tuple(rows))
+
+
+def _rows(ours: Results, backbone: Entry, entry: Entry, audit: Record | None) -> list[Row]:
+    """One way to count after the other, of one set."""
+    name = f"retrieval/{entry.name}.json"
+    records = [record for method in METHODS for record in ours.over_seeds(backbone.name, method, name)]
+    printed = f" ({described(records[0].at('counted'))})" if records else ""
+
+    def row(key: str, label: str, cells: Sequence[Cell]) -> Row:
+        return Row(f"{backbone.name}/{entry.name}/{key}", f"{entry.label}: {label}", tuple(cells))
+
+    def recall(*keys: str) -> list[Cell]:
+        numbers = [(method, (*keys, way, RECALL)) for method in METHODS for way in WAYS]
+        return [ours.cell(backbone.name, method, name, path, one_decimal) for method, path in numbers]
+
+    rows = [
+        row("printed", f"printed{printed}", recall("metrics")),
+        row("pessimistic", "ties against the query", recall("pessimistic")),
+        row("ties", "ties", [_ties(ours, backbone, method, name, way) for method in METHODS for way in WAYS]),
+        row(
+            "strict", "own captions", [_strict(ours, backbone, method, name, way) for method in METHODS for way in WAYS]
+        ),
+    ]
+    for other in records[0].at("variants") if records else ():
+        described_so = described(records[0].at("variants", other, "counted"))
+        rows.append(row(other, described_so, recall("variants", other, "metrics")))
+    if leaked(audit, entry):
+        cells = {method: _leak_cells(ours, backbone, method, entry, audit) for method in METHODS}
+        rows += [row(part, part, [cells[method][part, way] for method in METHODS for way in WAYS]) for part in PARTS]
+    return rows
+
+
+PARTS = ("clean", "leaked")
+
+
+def described(counted: dict[str, int | None]) -> str:
+    """A variant in words."""
+    captions = "all captions" if counted["captions"] is None else f"{counted['captions']} captions an image"
+    return captions if counted["fold"] is None else f"{captions}, folds of {counted['fold']} images"
+
+
+def _ties(ours: Results, backbone: Entry, method: str, name: str, way: str) -> Cell:
+    return ours.cell(backbone.name, method, name, ("ties", way), integer)
+
+
+def _strict(ours: Results, backbone: Entry, method: str, name: str, way: str) -> Cell:
+    """Of captions that an image finds; a caption has one image."""
+    if way == "t2i":
+        return Cell.missing("a caption has one image: the same as printed")
+    return ours.cell(backbone.name, method, name, ("metrics", "i2t_strict", RECALL), one_decimal)
+
+
+def _leak_cells(
+    ours: Results, backbone: Entry, method: str, entry: Entry, audit: Record | None
+) -> dict[tuple[str, str], Cell]:
+    """By part and direction, the mean over the seeds whose ranks exist."""
+    found = [ranked(ours, backbone.name, method, seed, entry.name) for seed in ours.layout.seeds_of(method)]
+    there = [one for one in found if not isinstance(one, Cell)]
+    if not there or audit is None:
+        missing = ours.missing(backbone.name, method, f"retrieval/{entry.name}.ranks.parquet")
+        return {(part, way): missing for part in PARTS for way in WAYS}
+    parts = [leak_recalls(one.table, leaked(audit, entry)) for one in there]
+    source = "; ".join([*(one.source for one in there), audit.source])
+    cells = {}
+    for part in PARTS:
+        for way in WAYS:
+            metrics = [counted[part]["metrics"] for counted in parts]
+            values = [recalls[way][RECALL] for recalls in metrics if recalls is not None]
+            cells[part, way] = Cell.mean(values, one_decimal, source) if values else Cell.missing(f"no {part} image")
+    return cells

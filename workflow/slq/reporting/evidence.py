@@ -1,0 +1,69 @@
+"""What intervals and tests are made of: the stored ranks of a run, and the verdicts on its stored answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from slq.errors import SlqError
+from slq.evaluation.rescored_ranks import read_ranks
+from slq.evaluation.rescoring import read_answers
+from slq.evaluation.scorers import scorers_for
+from slq.reporting.cells import Cell
+from slq.reporting.records import Results, relative
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The ranks of a run on a set, of the variant that tables print, and the file that they lie in."""
+
+    table: pd.DataFrame
+    source: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Whether each question of a set is answered, by its id, as the printed scorer says; and the answers' file."""
+
+    hits: Mapping[str, bool]
+    source: str
+
+
+def ranked(ours: Results, backbone: str, method: str, seed: int, name: str) -> Ranked | Cell:
+    """A run's ranks on a retrieval set, or the missing cell that says why there are none.
+
+    Raises:
+        SlqError: the ranks are not those that the set's metrics file was made from.
+    """
+    record = ours.find(backbone, method, seed, f"retrieval/{name}.json")
+    path = ours.path(backbone, method, seed, f"retrieval/{name}.ranks.parquet")
+    if record is None or not path.exists():
+        return ours.missing(backbone, method, f"retrieval/{name}.{'json' if record is None else 'ranks.parquet'}")
+    for keys in (("variant",), ("variants",), ("n",), ("inputs", "gallery")):
+        record.at(*keys)
+    table = read_ranks(record.path, record.content)
+    return Ranked(table[table["variant"] == record.text("variant")], relative(path, ours.root))
+
+
+def judged(ours: Results, backbone: str, method: str, seed: int, name: str) -> Judged | Cell:
+    """The verdicts on a run's answers to a retention set, or the missing cell that says why there are none.
+
+    Raises:
+        SlqError: the answers are incomplete or are not those that the set's score was made from.
+    """
+    record = ours.find(backbone, method, seed, f"retention/{name}.json")
+    path = ours.path(backbone, method, seed, f"retention/{name}.answers.jsonl")
+    if record is None or not path.exists():
+        return ours.missing(backbone, method, f"retention/{name}.{'json' if record is None else 'answers.jsonl'}")
+    answered = read_answers(path, int(record.number("n", "items")))
+    printed = record.text("scorer")
+    scorer = next(one for one in scorers_for(record.text("benchmark"), printed) if one.name == printed)
+    hits = {item["id"]: scorer(item, item["answer"]).hit for item in answered}
+    if 100 * sum(hits.values()) / len(hits) != record.number("metrics", "accuracy"):
+        raise SlqError(f"{record.path}: metrics.accuracy is not what its answers give now; `slq score` shows both")
+    return Judged(hits, relative(path, ours.root))
+
+
+def one_run(ours: Results, why: str) -> tuple[str, ...]:
+    """The note on whose runs stand for the methods, and why; none if each method has only one."""
+    return (f"Of several seeds the first, {ours.layout.seeds[0]}: {why}",) if ours.layout.several else ()

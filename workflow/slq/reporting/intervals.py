@@ -1,0 +1,82 @@
+"""Every number of Tables 1 and 3 that is counted on a sample, with the interval that other samples would fall in."""
+
+from slq.errors import SlqError
+from slq.evaluation.intervals import accuracy_interval
+from slq.reporting.cells import Cell, integer, one_decimal
+from slq.reporting.evidence import judged, one_run
+from slq.reporting.grid import Column, Group, Row, Table
+from slq.reporting.layout import METHODS, Entry
+from slq.reporting.records import Record, Results
+from slq.reporting.seeds import runs_shown
+
+WAYS = {"t2i": "T2I", "i2t": "I2T"}
+RECALLS = ("R@1", "R@5", "R@10")
+HOW = (
+    "T2I: text to image, I2T: image to text. Recalls: bootstrap over images, each with all its captions; scores: "
+    "Wilson's interval over questions. Two intervals that overlap do not make two methods equal: Table D compares them "
+    "on the same items."
+)
+SEEDS = "an interval says what other images or questions would give; other seeds are Table 3's deviation."
+
+
+def intervals_table(ours: Results) -> Table:
+    """Recalls and scores with their 95 % intervals, per backbone and method.
+
+    Raises:
+        SlqError: a file that exists cannot be used.
+    """
+    return Table(
+        name="intervals",
+        number="C",
+        caption=f"Recalls in percent and scores, with 95 % intervals. {runs_shown(ours.layout, mean=False)}",
+        stubs=("Benchmark",),
+        columns=tuple(Column(method, (label,)) for method, label in METHODS.items()),
+        groups=tuple(_group(ours, backbone) for backbone in ours.layout.backbones),
+        notes=(HOW, *one_run(ours, SEEDS)),
+        widths=(6, 3.8),
+    )
+
+
+def recall_rows(entry: Entry) -> list[tuple[str, str, str, str]]:
+    """Key, label, direction and recall of each row of a retrieval set."""
+    return [(f"{entry.name} {way} {r}", f"{entry.label}, {WAYS[way]} {r}", way, r) for way in WAYS for r in RECALLS]
+
+
+def _group(ours: Results, backbone: Entry) -> Group:
+    rows = [
+        Row(f"{backbone.name}/{key}", label, tuple(_recall(ours, backbone, one, entry, way, r) for one in METHODS))
+        for entry in ours.layout.retrieval_sets
+        for key, label, way, r in recall_rows(entry)
+    ]
+    for entry in ours.layout.retention_sets:
+        cells = tuple(_score(ours, backbone, method, entry) for method in METHODS)
+        rows.append(Row(f"{backbone.name}/{entry.name}", entry.label, cells))
+    return Group(backbone.name, backbone.label, tuple(rows))
+
+
+def _recall(ours: Results, backbone: Entry, method: str, entry: Entry, way: str, recall: str) -> Cell:
+    """As the metrics file has it, interval included."""
+    name = f"retrieval/{entry.name}.json"
+    record = ours.find(backbone.name, method, ours.layout.compared_seed(method), name)
+    if record is None:
+        return ours.missing(backbone.name, method, name)
+    value = record.number("metrics", way, recall)
+    return Cell.measured(value, one_decimal, record.source, n=1).between(*_ends(record, way, recall), one_decimal)
+
+
+def _ends(record: Record, *keys: str) -> tuple[float, float]:
+    match record.at("ci95", *keys):
+        case [int() | float() as low, int() | float() as high]:
+            return low, high
+    raise SlqError(f"{record.path}: key ci95.{'.'.join(keys)} is no pair of numbers; make the file again")
+
+
+def _score(ours: Results, backbone: Entry, method: str, entry: Entry) -> Cell:
+    """In percent, of OCRBench in hits."""
+    found = judged(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name)
+    if isinstance(found, Cell):
+        return found
+    unit, form = (len(found.hits) / 100, integer) if entry.counts_hits else (1.0, one_decimal)
+    interval = accuracy_interval(sum(found.hits.values()), len(found.hits))
+    cell = Cell.measured(unit * interval.value, form, found.source, n=1)
+    return cell.between(unit * interval.low, unit * interval.high, form)
