@@ -15,6 +15,7 @@ rule render_tables:
         retention=multiext("paper_tables/{preset}/retention", ".tex", ".html"),
         document="paper_tables/{preset}/tables.tex",
         cells="paper_tables/{preset}/cells.csv",
+        plausibility="paper_tables/{preset}/plausibility.csv",
     log:
         "logs/{preset}/render_tables.log",
     benchmark:
@@ -24,7 +25,7 @@ rule render_tables:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=settings.code_hash("reporting", "accounting"),
+        code=settings.code_hash("reporting", "accounting", "plausibility", "evaluation/intervals.py"),
     message:
         "Rendering the tables of {wildcards.preset}"
     shell:

@@ -112,9 +112,24 @@ def score(args: argparse.Namespace) -> None:
 
 
 def tables(args: argparse.Namespace) -> None:
+    from slq.plausibility.report import check_tables, write_checks
+    from slq.plausibility.tables import QUOTED
     from slq.reporting.tables import render
 
     render(args.layout, args.results, args.reference, args.templates, args.out)
+    shown = [args.out / "cells.csv", *(args.reference / name for name in QUOTED)]
+    found, summary = check_tables(shown, args.results, args.reference)
+    write_checks(args.out / "plausibility.csv", found)
+    print(summary)
+
+
+def plausible(args: argparse.Namespace) -> None:
+    from slq.plausibility.report import check_tables, findings_text, write_checks
+
+    found, summary = check_tables(args.tables, args.results, args.reference)
+    if args.out:
+        write_checks(args.out, found)
+    print(findings_text(found) + summary)
 
 
 def figures(args: argparse.Namespace) -> None:
@@ -197,6 +212,16 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
         tables,
         "render the tables from results alone",
         {"--layout": JSON, "--results": PATH, "--reference": PATH, "--templates": PATH, "--out": PATH},
+    ),
+    "plausible": (
+        plausible,
+        "say which numbers of a table can be what they claim: a share k/n, beside base's interval and chance",
+        {
+            "tables": {"type": Path, "nargs": "+", "metavar": "CSV", "help": "cells.csv, or of paper_tables/reference"},
+            "--results": {"type": Path, "default": Path("results"), "help": "where a cells.csv has its numbers from"},
+            "--reference": {"type": Path, "default": Path("paper_tables/reference"), "help": "the paper's values"},
+            "--out": {"type": Path, "help": "a CSV of every answer, findings or not"},
+        },
     ),
     "figures": (
         figures,

@@ -189,7 +189,7 @@ class Reference:
     def __init__(self, folder: Path, root: Path) -> None:
         self.groups: dict[str, list[str]] = {}
         self.table1: dict[tuple[str, ...], Quote] = {}
-        for row, source in _rows(folder / "table1.csv", TABLE1, root):
+        for row, source in read_rows(folder / "table1.csv", TABLE1, root):
             key = (row["model"], row["set"], row["direction"], row["metric"])
             self.table1[key] = _quote(row["value"], row["value"], source)
             models = self.groups.setdefault(row["group"], [])
@@ -197,12 +197,16 @@ class Reference:
                 models.append(row["model"])
         self.table3 = {
             (row["backbone"], row["method"], row["column"]): _quote(row["value"], row["printed"], source)
-            for row, source in _rows(folder / "table3.csv", TABLE3, root)
+            for row, source in read_rows(folder / "table3.csv", TABLE3, root)
         }
 
 
-def _rows(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:
-    """Each row with its source, `file:line`."""
+def read_rows(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:
+    """Each row of a CSV with its source, `file:line`.
+
+    Raises:
+        SlqError: the file cannot be read, or has other columns.
+    """
     try:
         with open(path, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
