@@ -25,7 +25,9 @@ rule render_tables:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=settings.code_hash("reporting", "accounting", "plausibility", "evaluation/intervals.py"),
+        code=settings.code_hash(
+            "reporting", "accounting", "plausibility", "evaluation/golden.py", "evaluation/intervals.py"
+        ),
     message:
         "Rendering the tables of {wildcards.preset}"
     shell:

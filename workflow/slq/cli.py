@@ -38,6 +38,26 @@ def audit(args: argparse.Namespace) -> None:
     write_json(args.out, check(args.data, **args.settings))
 
 
+def instrument(args: argparse.Namespace) -> None:
+    from slq.evaluation.instrument import check_instruments
+
+    check_instruments(args.settings, args.encoders, args.data, args.golden, args.out)
+
+
+def after_instruments() -> None:
+    """Refuse to learn before the instrument check has passed, where the workflow says that there is one.
+
+    Raises:
+        SlqError: the file that the workflow names is not there.
+    """
+    checked = os.environ.get(INSTRUMENT)
+    if checked and not Path(checked).is_file():
+        raise SlqError(
+            f"{checked}: not there: the instrument check has not passed, and nothing is trained before it has; "
+            "run `snakemake instrument`, with the options of this call, and see its message"
+        )
+
+
 def pretrain(args: argparse.Namespace) -> None:
     from slq.world.backbones import pretrain as train_from_scratch
 
@@ -64,6 +84,7 @@ def recalls_on(args: argparse.Namespace) -> Callable[[Any, Any, Any], dict[str, 
 
 
 def select(args: argparse.Namespace) -> None:
+    after_instruments()
     from slq.training.selection import select_rate
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.out)
@@ -71,6 +92,7 @@ def select(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
+    after_instruments()
     from slq.training.run import run_training
 
     run_training(
@@ -153,6 +175,7 @@ def pdf(args: argparse.Namespace) -> None:
     compile_pdf(args.tex, args.pdf)
 
 
+INSTRUMENT = "SLQ_INSTRUMENT"  # names a file that is there if and only if the instrument check has passed
 PATH = {"type": Path, "required": True}
 JSON = {"type": json.loads, "required": True}
 WHOLE = {"type": int, "required": True}
@@ -177,6 +200,14 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
         audit,
         "check that training and test sets are apart",
         {"--settings": JSON, "--data": PATH, "--out": PATH},
+    ),
+    "instrument": (
+        instrument,
+        "check data and scorer by the published recalls of public models",
+        {
+            **{"--settings": JSON, "--encoders": PATH, "--data": PATH, "--golden": PATH, "--out": PATH},
+            "--threads": WHOLE,
+        },
     ),
     "pretrain": (
         pretrain,

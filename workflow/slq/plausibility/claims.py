@@ -7,7 +7,7 @@ from typing import Literal
 
 from slq.errors import SlqError
 from slq.plausibility.arithmetic import chance_of_recall
-from slq.reporting.records import read_rows
+from slq.reporting.records import sourced_rows
 
 BENCHMARKS = ["benchmark", "direction", "n", "gallery", "positives", "unit", "note", "source"]
 BASE_SCORES = ["backbone", "benchmark", "value", "evidence", "source"]
@@ -50,13 +50,13 @@ class Benchmarks:
 
     def __init__(self, reference: Path, results: Path) -> None:
         self.rows: dict[tuple[str, str], list[dict[str, str]]] = {}
-        for row, source in read_rows(reference / "benchmarks.csv", BENCHMARKS, results):
+        for row, source in sourced_rows(reference / "benchmarks.csv", BENCHMARKS, results):
             if not row["n"].isdecimal() or row["unit"] not in ("percent", "hits"):
                 raise SlqError(f"{source}: n is {row['n']!r}, unit {row['unit']!r}; expected a count, percent or hits")
             self.rows.setdefault((row["benchmark"], row["direction"]), []).append(row)
         self.bases = {
             (row["backbone"], row["benchmark"]): Base(row["value"], f"{source}, evidence: {row['evidence']}")
-            for row, source in read_rows(reference / "base_scores.csv", BASE_SCORES, results)
+            for row, source in sourced_rows(reference / "base_scores.csv", BASE_SCORES, results)
         }
 
     def unit(self, benchmark: str) -> Unit:

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slq.errors import SlqError
+from slq.evaluation.golden import GOLDEN
 from slq.plausibility.claims import BASE_SCORES, Benchmarks, Claim
 from slq.plausibility.measured import measured
-from slq.reporting.records import TABLE1, TABLE3, read_rows
+from slq.reporting.records import TABLE1, TABLE3, sourced_rows
 
 QUOTED = (
     "table1.csv",
@@ -15,7 +16,6 @@ QUOTED = (
     "base_scores.csv",
     "instrument.csv",
 )  # of the reference: those that claim something
-INSTRUMENT = ["model", "set", "direction", "metric", "value", "tolerance", "source"]
 CELLS = {"table", "row", "column", "value", "n", "state", "source"}  # a rendered table may have more
 
 
@@ -45,7 +45,7 @@ class Tables:
     def _read(self, path: Path) -> Iterator[Claim | None]:
         columns = header(path)
         if set(columns) >= CELLS:
-            for row, _ in read_rows(path, columns, self.results):
+            for row, _ in sourced_rows(path, columns, self.results):
                 yield self._cell(row)
         else:
             yield from self._quotes(path).values()
@@ -66,7 +66,7 @@ class Tables:
         """The claims of a reference table by their source, `file:line`."""
         if path not in self.quoted:
             columns = header(path)
-            readers = {tuple(TABLE1): self._recall, tuple(INSTRUMENT): self._recall}
+            readers = {tuple(TABLE1): self._recall, tuple(GOLDEN): self._recall}
             readers |= {tuple(TABLE3): self._strategy, tuple(BASE_SCORES): self._base}
             if tuple(columns) not in readers:
                 raise SlqError(
@@ -74,7 +74,7 @@ class Tables:
                     "base_scores.csv or instrument.csv in paper_tables/reference"
                 )
             read = readers[tuple(columns)]
-            self.quoted[path] = {source: read(row, source) for row, source in read_rows(path, columns, self.results)}
+            self.quoted[path] = {source: read(row, source) for row, source in sourced_rows(path, columns, self.results)}
         return self.quoted[path]
 
     def _recall(self, row: dict[str, str], source: str) -> Claim | None:
