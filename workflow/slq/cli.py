@@ -44,20 +44,6 @@ def instrument(args: argparse.Namespace) -> None:
     check_instruments(args.settings, args.encoders, args.data, args.golden, args.out)
 
 
-def after_instruments() -> None:
-    """Refuse to learn before the instrument check has passed, where the workflow says that there is one.
-
-    Raises:
-        SlqError: the file that the workflow names is not there.
-    """
-    checked = os.environ.get(INSTRUMENT)
-    if checked and not Path(checked).is_file():
-        raise SlqError(
-            f"{checked}: not there: the instrument check has not passed, and nothing is trained before it has; "
-            "run `snakemake instrument`, with the options of this call, and see its message"
-        )
-
-
 def pretrain(args: argparse.Namespace) -> None:
     from slq.world.backbones import pretrain as train_from_scratch
 
@@ -84,6 +70,8 @@ def recalls_on(args: argparse.Namespace) -> Callable[[Any, Any, Any], dict[str, 
 
 
 def select(args: argparse.Namespace) -> None:
+    from slq.training.gate import after_instruments
+
     after_instruments()
     from slq.training.selection import select_rate
 
@@ -92,6 +80,8 @@ def select(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
+    from slq.training.gate import after_instruments
+
     after_instruments()
     from slq.training.run import run_training
 
@@ -134,24 +124,17 @@ def score(args: argparse.Namespace) -> None:
 
 
 def tables(args: argparse.Namespace) -> None:
-    from slq.plausibility.report import check_tables, write_checks
-    from slq.plausibility.tables import QUOTED
+    from slq.plausibility.report import check_rendered
     from slq.reporting.tables import render
 
     render(args.layout, args.results, args.reference, args.templates, args.out)
-    shown = [args.out / "cells.csv", *(args.reference / name for name in QUOTED)]
-    found, summary = check_tables(shown, args.results, args.reference)
-    write_checks(args.out / "plausibility.csv", found)
-    print(summary)
+    check_rendered(args.out, args.results, args.reference)
 
 
 def plausible(args: argparse.Namespace) -> None:
-    from slq.plausibility.report import check_tables, findings_text, write_checks
+    from slq.plausibility.report import report
 
-    found, summary = check_tables(args.tables, args.results, args.reference)
-    if args.out:
-        write_checks(args.out, found)
-    print(findings_text(found) + summary)
+    report(args.tables, args.results, args.reference, args.out)
 
 
 def figures(args: argparse.Namespace) -> None:
@@ -175,7 +158,6 @@ def pdf(args: argparse.Namespace) -> None:
     compile_pdf(args.tex, args.pdf)
 
 
-INSTRUMENT = "SLQ_INSTRUMENT"  # names a file that is there if and only if the instrument check has passed
 PATH = {"type": Path, "required": True}
 JSON = {"type": json.loads, "required": True}
 WHOLE = {"type": int, "required": True}

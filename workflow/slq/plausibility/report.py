@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slq.files import write_text
 from slq.plausibility.checks import Check, checks
-from slq.plausibility.tables import Tables
+from slq.plausibility.tables import QUOTED, Tables
 
 COLUMNS = ("source", "row", "column", "value", "question", "verdict", "finding", "arithmetic")
 FINDINGS = {"k/n": "no k of n", "base": "outside base's interval", "chance": "not above chance"}
@@ -30,6 +30,21 @@ def check_tables(paths: Sequence[Path], results: Path, reference: Path) -> tuple
     counts = Counter(check.question for check in found if check.finding)
     listed = ", ".join(f"{counts[question]} of {asked[question]} {text}" for question, text in FINDINGS.items())
     return found, f"{len(claims)} numbers: {listed}; {others} further cells are costs, widths, words or dashes"
+
+
+def check_rendered(out: Path, results: Path, reference: Path) -> None:
+    """Ask about every number of the tables in `out` and of the reference, and write the answers beside the tables."""
+    found, summary = check_tables([out / "cells.csv", *(reference / name for name in QUOTED)], results, reference)
+    write_checks(out / "plausibility.csv", found)
+    print(summary)
+
+
+def report(paths: Sequence[Path], results: Path, reference: Path, out: Path | None) -> None:
+    """Print the findings of some tables, and write every answer to `out`, if given."""
+    found, summary = check_tables(paths, results, reference)
+    if out:
+        write_checks(out, found)
+    print(findings_text(found) + summary)
 
 
 def findings_text(found: Sequence[Check]) -> str:
