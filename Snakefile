@@ -39,6 +39,7 @@ rule all:
         figure_files(),
         query_files(),
         audit_files(),
+        instrument_files(),
 
 
 include: "workflow/rules/data.smk"

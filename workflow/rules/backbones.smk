@@ -31,26 +31,29 @@ rule pretrain_backbone:
 
 
 # Local, because compute nodes often lack internet; without a code hash, because no edit is worth a second download.
-rule fetch_backbone:
+rule fetch_snapshot:
     output:
-        manifest="<scratch>/backbones/{backbone}/manifest.json",
+        manifest="<scratch>/{catalogue}/{model}/manifest.json",
     log:
-        "logs/backbones/fetch_backbone/{backbone}.log",
+        "logs/{catalogue}/fetch_snapshot/{model}.log",
     benchmark:
-        "benchmarks/backbones/fetch_backbone/{backbone}.jsonl"
+        "benchmarks/{catalogue}/fetch_snapshot/{model}.jsonl"
     wildcard_constraints:
-        backbone=one_of(having("backbones", "hub", "local")),
-    priority: 10  # a backbone that is missing is found before hours are spent on another
+        catalogue="backbones|encoders",
+        model=one_of([*having("backbones", "hub", "local"), *having("encoders", "hub", "local")]),
+    priority: 10  # a snapshot that is missing is found before hours are spent on another
     localrule: True
     conda:
         "../../envs/slq.yaml"
+    resources:
+        gate=lambda wildcards: GATE if wildcards.catalogue == "encoders" else 0,
     params:
-        settings=lambda wildcards: settings.fetch_settings(config, wildcards.backbone),
+        settings=lambda wildcards: settings.fetch_settings(config, wildcards.catalogue, wildcards.model),
         scratch=scratch_folder,
     message:
-        "Fetching {wildcards.backbone}"
+        "Fetching {wildcards.model}"
     shell:
-        "slq fetch --settings {params.settings:q} --out {params.scratch}/backbones/{wildcards.backbone}"
+        "slq fetch --settings {params.settings:q} --out {params.scratch}/{wildcards.catalogue}/{wildcards.model}"
         " 2>&1 | tee {log} >&2"
 
 
@@ -61,3 +64,4 @@ rule fetch:
         test_manifests("retrieval"),
         test_manifests("retention"),
         backbone_manifests(),
+        encoder_manifests(),

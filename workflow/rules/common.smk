@@ -17,6 +17,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.enviro
 from slq import settings
 from slq.config import SPLITS, chosen, load, seeds
 from slq.errors import SlqError
+from slq.files import sha256
 from slq.seeds import BASE_SEED, seeds_of
 
 try:
@@ -29,6 +30,18 @@ SCRATCH = config["scratch"]
 SEEDS = seeds(config)
 TUNED = [method for method in PRESET["methods"] if method != "base"]
 RUN = "results/{preset}/{backbone}/{method}/seed{seed}"
+
+GOLDEN = Path("paper_tables/reference/instrument.csv")
+INSTRUMENT_CODE = [f"evaluation/{name}.py" for name in ("instrument", "golden", "embed", "ranks")]
+INSTRUMENT_CODE += ["models/dual.py", "models/backbone.py", "data"]
+INSTRUMENT = f"results/{config['preset']}/instrument.json"
+# Nothing that takes long runs before or beside the instrument check: such jobs take one each of a resource that the
+# check, and what it waits for, take whole; these have priority. No edge of the graph, so that nothing learned rests on a
+# test split (docs/log.md). Where a failed check does not end the call (keep-going), `slq train` looks for its file.
+GATE = 1000
+workflow.register_resource("gate", GATE)
+if PRESET["instruments"]:
+    os.environ["SLQ_INSTRUMENT"] = INSTRUMENT
 
 
 def one_of(names) -> str:
@@ -61,6 +74,22 @@ def learning_manifests() -> list[str]:
     return [manifest(PRESET["train_set"], split) for split in ("train", "val")]
 
 
+def instrument_files() -> list[str]:
+    """The instrument check, if the preset has one; like the audit, not of a copy of some results."""
+    return [INSTRUMENT] if PRESET["instruments"] and config["cells"] == "complete" else []
+
+
+def encoder_manifests() -> list[str]:
+    """The public models of the instrument check."""
+    return [f"<scratch>/encoders/{name}/manifest.json" for name in PRESET["instruments"]]
+
+
+def gate_of_split(wildcards) -> int:
+    """What the job that makes a split takes of the gate: all of it, if the instrument check waits for the split."""
+    awaited = PRESET["instruments"] and wildcards.split == "test" and wildcards.set in PRESET["retrieval_sets"]
+    return GATE if awaited else 0
+
+
 def audit_files() -> list[str]:
     """The audit of the preset's sets; not of a copy of some results, where the sets need not be."""
     return [f"results/{config['preset']}/audit.json"] if config["cells"] == "complete" else []
@@ -78,10 +107,11 @@ def family_code(*places: str):
     return lambda wildcards: codes[config["backbones"][wildcards.backbone]["family"]]
 
 
-def request(stage: str) -> dict:
+def request(stage: str, gate=1) -> dict:
     """What a job of a stage asks a cluster for; a retry asks for more memory and time, in case that was the reason.
 
-    `cpus_per_task` stands beside `threads` because Snakemake caps threads at the CPUs of the host that submits.
+    `cpus_per_task` stands beside `threads` because Snakemake caps threads at the CPUs of the host that submits. `gate`:
+    a part of GATE, none for a job that takes no time worth waiting for.
     """
     asked = PRESET["resources"][stage]
     return {
@@ -89,6 +119,7 @@ def request(stage: str) -> dict:
         "mem_mb": lambda wildcards, attempt: int(asked["mem_gb"] * 1000 * attempt),
         "runtime": lambda wildcards, attempt: int(asked["hours"] * 60 * attempt),
         "gpu": asked["gpus"],
+        "gate": gate,
     }
 
 
@@ -145,7 +176,7 @@ TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparison
 def table_files() -> list[str]:
     """The rendered tables, and one PDF of them if this machine can make one: an output cannot be optional."""
     folder = f"paper_tables/{config['preset']}"
-    names = ["tables.tex", "cells.csv"]
+    names = ["tables.tex", "cells.csv", "plausibility.csv"]
     names += [f"{table}.{kind}" for table in TABLES for kind in ("tex", "html")]
     names += ["tables.pdf"] if shutil.which("pdflatex") else []
     return [f"{folder}/{name}" for name in names]

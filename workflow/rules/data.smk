@@ -11,11 +11,12 @@ rule draw_split:
         "benchmarks/data/draw_split/{set}.{split}.jsonl"
     wildcard_constraints:
         set=one_of(having("sets", "drawn")),
+    priority: 10  # first of all what the instrument check may wait for
     conda:
         "../../envs/slq.yaml"
     threads: cpus("prepare")
     resources:
-        **request("prepare"),
+        **request("prepare", gate=gate_of_split),
     params:
         settings=lambda wildcards: settings.draw_settings(config, wildcards.set, wildcards.split),
         code=settings.code_hash("world", "data/columns.py", "data/hubform.py", "data/questions.py"),
@@ -41,6 +42,8 @@ rule adopt_split:
     localrule: True
     conda:
         "../../envs/slq.yaml"
+    resources:
+        gate=gate_of_split,
     params:
         kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
         flags=lambda wildcards: settings.adopt_flags(config, wildcards.set),
@@ -73,7 +76,7 @@ rule audit:
         "../../envs/slq.yaml"
     threads: cpus("prepare")
     resources:
-        **request("prepare"),
+        **request("prepare", gate=0),
     params:
         settings=settings.audit_settings(config),
         code=settings.code_hash("data"),
@@ -83,3 +86,39 @@ rule audit:
     shell:
         "slq audit --settings {params.settings:q} --data {params.scratch}/data --out {output.audit}"
         " 2>&1 | tee {log} >&2"
+
+
+# Data and scorer tried on public models whose recalls are known, before anything that takes long (`GATE`, common.smk). The
+# published values are a parameter: in a clone, the times of files say nothing.
+rule check_instrument:
+    input:
+        encoders=encoder_manifests(),
+        data=test_manifests("retrieval"),
+    output:
+        check="results/{preset}/instrument.json",
+    log:
+        "logs/{preset}/check_instrument.log",
+    benchmark:
+        "benchmarks/{preset}/check_instrument.jsonl"
+    priority: 20
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("evaluate")
+    resources:
+        **request("evaluate", gate=GATE),
+    params:
+        settings=settings.instrument_settings(config),
+        golden=sha256(GOLDEN),
+        code=settings.code_hash(*INSTRUMENT_CODE),
+        scratch=scratch_folder,
+    message:
+        "Checking data and scorer of {wildcards.preset} by public models"
+    shell:
+        "slq instrument --settings {params.settings:q} --encoders {params.scratch}/encoders --data {params.scratch}/data"
+        " --golden paper_tables/reference/instrument.csv --out {output.check} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule instrument:
+    input:
+        instrument_files(),

@@ -19,6 +19,7 @@ rule render_tables:
         counts=multiext("paper_tables/{preset}/counts", ".tex", ".html"),
         document="paper_tables/{preset}/tables.tex",
         cells="paper_tables/{preset}/cells.csv",
+        plausibility="paper_tables/{preset}/plausibility.csv",
     log:
         "logs/{preset}/render_tables.log",
     benchmark:
@@ -28,7 +29,7 @@ rule render_tables:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=settings.code_hash("reporting", "accounting", "evaluation"),
+        code=settings.code_hash("reporting", "accounting", "plausibility", "evaluation"),
     message:
         "Rendering the tables of {wildcards.preset}"
     shell:

@@ -16,7 +16,7 @@ rule register_base:
         "../../envs/slq.yaml"
     threads: cpus("prepare")
     resources:
-        **request("prepare"),
+        **request("prepare", gate=0),
     params:
         settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, "base"),
         code=family_code("training/run.py", "models", "data"),
@@ -110,3 +110,4 @@ rule select:
             method=TUNED,
             seed=SEEDS[0],
         ),
+        instrument_files(),

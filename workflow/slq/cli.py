@@ -38,6 +38,12 @@ def audit(args: argparse.Namespace) -> None:
     write_json(args.out, check(args.data, **args.settings))
 
 
+def instrument(args: argparse.Namespace) -> None:
+    from slq.evaluation.instrument import check_instruments
+
+    check_instruments(args.settings, args.encoders, args.data, args.golden, args.out)
+
+
 def pretrain(args: argparse.Namespace) -> None:
     from slq.world.backbones import pretrain as train_from_scratch
 
@@ -64,6 +70,9 @@ def recalls_on(args: argparse.Namespace) -> Callable[[Any, Any, Any], dict[str, 
 
 
 def select(args: argparse.Namespace) -> None:
+    from slq.training.gate import after_instruments
+
+    after_instruments()
     from slq.training.selection import select_rate
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.out)
@@ -71,6 +80,9 @@ def select(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
+    from slq.training.gate import after_instruments
+
+    after_instruments()
     from slq.training.run import run_training
 
     run_training(
@@ -112,9 +124,17 @@ def score(args: argparse.Namespace) -> None:
 
 
 def tables(args: argparse.Namespace) -> None:
+    from slq.plausibility.report import check_rendered
     from slq.reporting.tables import render
 
     render(args.layout, args.results, args.reference, args.templates, args.out)
+    check_rendered(args.out, args.results, args.reference)
+
+
+def plausible(args: argparse.Namespace) -> None:
+    from slq.plausibility.report import report
+
+    report(args.tables, args.results, args.reference, args.out)
 
 
 def figures(args: argparse.Namespace) -> None:
@@ -163,6 +183,14 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
         "check that training and test sets are apart",
         {"--settings": JSON, "--data": PATH, "--out": PATH},
     ),
+    "instrument": (
+        instrument,
+        "check data and scorer by the published recalls of public models",
+        {
+            **{"--settings": JSON, "--encoders": PATH, "--data": PATH, "--golden": PATH, "--out": PATH},
+            "--threads": WHOLE,
+        },
+    ),
     "pretrain": (
         pretrain,
         "train a mini backbone from scratch",
@@ -197,6 +225,16 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
         tables,
         "render the tables from results alone",
         {"--layout": JSON, "--results": PATH, "--reference": PATH, "--templates": PATH, "--out": PATH},
+    ),
+    "plausible": (
+        plausible,
+        "say which numbers of a table can be what they claim: a share k/n, beside base's interval and chance",
+        {
+            "tables": {"type": Path, "nargs": "+", "metavar": "CSV", "help": "cells.csv, or of paper_tables/reference"},
+            "--results": {"type": Path, "default": Path("results"), "help": "where a cells.csv has its numbers from"},
+            "--reference": {"type": Path, "default": Path("paper_tables/reference"), "help": "the paper's values"},
+            "--out": {"type": Path, "help": "a CSV of every answer, findings or not"},
+        },
     ),
     "figures": (
         figures,

@@ -45,6 +45,8 @@ def load(raw: Config) -> Config:
     _one_of("preset", raw["preset"], raw["presets"], "presets")
     for name, backbone in raw["backbones"].items():
         _check_backbone(f"backbones.{name}", backbone, raw["sets"])
+    for name, entry in raw["encoders"].items():
+        _exactly_one(f"encoders.{name}", entry, ("hub", "local"))
     for name, entry in raw["sets"].items():
         _exactly_one(f"sets.{name}", entry, ("drawn", "supplied"))
         _check_columns(f"sets.{name}", entry)
@@ -235,6 +237,8 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
     """Everything that the preset names exists, is of the right kind and has the splits that will be read."""
     for place, name in _enumerated(f"{key}.backbones", preset["backbones"]):
         _one_of(place, name, config["backbones"], "backbones")
+    for place, name in _enumerated(f"{key}.instruments", preset["instruments"]):
+        _one_of(place, name, config["encoders"], "encoders")
     for method in preset["methods"]:
         if method != "base" and method not in preset["tuning"]:
             raise SlqError(f"config: {key}.tuning.{method} is missing; {key}.methods asks for {method}")

@@ -1,5 +1,6 @@
 """Small files: written completely or not at all, read with errors that name the file."""
 
+import csv
 import hashlib
 import json
 import os
@@ -86,6 +87,22 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     except ValueError as error:
         raise SlqError(f"{path}: a line is not valid JSON ({error}); delete it and make it again") from error
     return lines
+
+
+def read_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]]:
+    """The rows of a CSV with exactly these columns, each with the number of its line.
+
+    Raises:
+        SlqError: the file cannot be read, or has other columns.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != columns:
+                raise SlqError(f"{path}: columns are {reader.fieldnames}; expected {columns}")
+            return [(row, reader.line_num) for row in reader]
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def sha256(path: Path) -> str:

@@ -51,10 +51,20 @@ def pretrain_settings(config: Config, backbone: str) -> str:
     return _compact(backbone=backbone, family=entry["family"], seed=config["world"]["seed"], **entry["pretrain"])
 
 
-def fetch_settings(config: Config, backbone: str) -> str:
-    """Of a backbone that exists: where its snapshot lies."""
-    entry = config["backbones"][backbone]
-    return _compact(backbone=backbone, **{key: entry[key] for key in ("hub", "local") if key in entry})
+def fetch_settings(config: Config, catalogue: str, name: str) -> str:
+    """Of a backbone or an encoder that exists: where its snapshot lies."""
+    entry = config[catalogue][name]
+    return _compact(backbone=name, **{key: entry[key] for key in ("hub", "local") if key in entry})
+
+
+def instrument_settings(config: Config) -> str:
+    """Of the instrument check: public models, and the sets that they are checked on."""
+    preset = chosen(config)
+    return _compact(
+        encoders=preset["instruments"],
+        sets=[{"name": name, "reference": config["sets"][name]["reference"]} for name in preset["retrieval_sets"]],
+        batch_size=preset["evaluation"]["batch_size"],
+    )
 
 
 def audit_settings(config: Config) -> str:

@@ -37,12 +37,16 @@ def embed_split(
     items = tqdm(split.items, desc=f"{split.name} images", disable=None, file=sys.stderr)
     images = (message(backbone.family.process(split.open(item["image"])), prompt["image"]) for item in items)
     texts = [message(text, prompt["text"]) for item in split.items for text in item["captions"]]
-    text_image = np.repeat(np.arange(len(split.items)), [len(item["captions"]) for item in split.items])
     return (
         embed_messages(retriever, backbone, images, batch_size),
         embed_messages(retriever, backbone, texts, batch_size),
-        text_image,
+        text_image(split),
     )
+
+
+def text_image(split: Split) -> np.ndarray:
+    """The image number of each caption (T,) of a split."""
+    return np.repeat(np.arange(len(split.items)), [len(item["captions"]) for item in split.items])
 
 
 def caption_ids(split: Split) -> list[str]:

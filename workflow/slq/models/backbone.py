@@ -50,18 +50,27 @@ class Backbone:
         Raises:
             SlqError: the folder holds no weights, or weights that do not fit its configuration.
         """
-        require_weights(folder)
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        model, info = loaded
-        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-            if info[kind]:
-                raise SlqError(f"{folder}: {kind.replace('_', ' ')} when loading the weights: {sorted(info[kind])[:5]}")
+        model = load_weights(AutoModelForImageTextToText, folder, getattr(torch, dtype))
         # The PIL backend is pinned: torchvision's resize differs by up to 0.03 and may or may not be installed.
         processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return cls(model.to(device), tokenizer, load_family(family, model.config, processor))
+
+
+def load_weights(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """A model of transformers from a snapshot's safetensors, every weight of it; offline, without code of the snapshot.
+
+    Raises:
+        SlqError: the folder holds no weights, or weights that do not fit its configuration.
+    """
+    require_weights(folder)
+    model, info = auto_class.from_pretrained(
+        folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info[kind]:
+            raise SlqError(f"{folder}: {kind.replace('_', ' ')} when loading the weights: {sorted(info[kind])[:5]}")
+    return model
 
 
 def own_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

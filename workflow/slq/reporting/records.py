@@ -1,6 +1,5 @@
 """The files that tables are made of: the results of one preset's runs, and the paper's published values."""
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.errors import SlqError
-from slq.files import read_json
+from slq.files import read_json, read_rows
 from slq.files import read_lines as read_json_lines
 from slq.reporting.cells import Cell, Format
 from slq.reporting.layout import Layout
@@ -195,7 +194,7 @@ class Reference:
     def __init__(self, folder: Path, root: Path) -> None:
         self.groups: dict[str, list[str]] = {}
         self.table1: dict[tuple[str, ...], Quote] = {}
-        for row, source in _rows(folder / "table1.csv", TABLE1, root):
+        for row, source in sourced_rows(folder / "table1.csv", TABLE1, root):
             key = (row["model"], row["set"], row["direction"], row["metric"])
             self.table1[key] = _quote(row["value"], row["value"], source)
             models = self.groups.setdefault(row["group"], [])
@@ -203,20 +202,13 @@ class Reference:
                 models.append(row["model"])
         self.table3 = {
             (row["backbone"], row["method"], row["column"]): _quote(row["value"], row["printed"], source)
-            for row, source in _rows(folder / "table3.csv", TABLE3, root)
+            for row, source in sourced_rows(folder / "table3.csv", TABLE3, root)
         }
 
 
-def _rows(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:
-    """Each row with its source, `file:line`."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames != columns:
-                raise SlqError(f"{path}: columns are {reader.fieldnames}; expected {columns}")
-            return [(row, f"{relative(path, root)}:{reader.line_num}") for row in reader]
-    except OSError as error:
-        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+def sourced_rows(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:
+    """Each row of a CSV with its source, `file:line`; errors as in `slq.files.read_rows`."""
+    return [(row, f"{relative(path, root)}:{line}") for row, line in read_rows(path, columns)]
 
 
 def _quote(value: str, printed: str, source: str) -> Quote:

@@ -1,0 +1,312 @@
+"""The instrument check: a CLIP of the real class against its own features and a naive loop. tests/test_instrument.py"""
+
+import json
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+from checkout import ROOT, place, snakemake
+from hub import COMMIT, Hub, serve
+from slq.cli import select, train
+from slq.data.prepared import read_split
+from slq.data.snapshots import fetch_snapshot
+from slq.errors import SlqError
+from slq.evaluation.golden import GOLDEN
+from slq.evaluation.instrument import check_instruments
+from slq.files import read_json
+from slq.models.dual import DualEncoder
+from slq.world.sets import draw_split
+
+TOWER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+LONG = "abc " * 40  # three tokens a word
+
+
+@pytest.fixture(scope="session")
+def snapshot(tmp_path_factory):
+    """A tiny random CLIP as it is released: a byte-level tokenizer, and weights that still hold position ids."""
+    folder = tmp_path_factory.mktemp("clip")
+    symbols = [chr(code) for code in range(33, 127)]
+    words = [*symbols, *(symbol + "</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
+    ids = {"bos_token_id": len(words) - 2, "eos_token_id": len(words) - 1, "pad_token_id": len(words) - 1}
+    text = {**TOWER, "vocab_size": len(words), "max_position_embeddings": 77, **ids}
+    vision = {**TOWER, "image_size": 56, "patch_size": 14}
+    torch.manual_seed(0)
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16))
+    with torch.no_grad():  # sharpened, so that every image and text has a vector of its own
+        for name, parameter in model.named_parameters():
+            if name.endswith("weight") and parameter.dim() > 1:
+                parameter.mul_(6)
+    model.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    weights |= {f"{tower}_model.embeddings.position_ids": torch.arange(77)[None] for tower in ("text", "vision")}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    pixels = {
+        "do_resize": True,
+        "size": 56,
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": 56,
+        "do_normalize": True,
+    }
+    pixels |= {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({**pixels, "feature_extractor_type": "CLIPFeatureExtractor"})
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """The test split of a drawn set, the one that the slice draws: scenes 112 to 127."""
+    folder = tmp_path_factory.mktemp("data")
+    settings = {"set": "mini-coco", "split": "test", "columns": None, "style": "filled"}
+    draw_split({**settings, "first": 112, "count": 16, "seed": 7}, folder / "mini-coco" / "test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory, snapshot):
+    folder = tmp_path_factory.mktemp("encoders")
+    fetch_snapshot({"backbone": "tiny", "local": str(snapshot)}, folder / "tiny")
+    return folder
+
+
+def features(snapshot, split):
+    """Oracle: unit vectors by transformers' own model, one image and one caption at a time."""
+    model = CLIPModel.from_pretrained(snapshot).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(snapshot)
+    processor = CLIPImageProcessorPil.from_pretrained(snapshot)
+    images, texts = [], []
+    with torch.no_grad():
+        for item in split.items:
+            pixels = processor(split.open(item["image"]), return_tensors="pt")["pixel_values"]
+            images.append(model.get_image_features(pixels).pooler_output[0].numpy())
+            for caption in item["captions"]:
+                ids = tokenizer(caption)["input_ids"]
+                ids = ids if len(ids) <= 77 else [*ids[:76], ids[-1]]
+                texts.append(model.get_text_features(torch.tensor([ids])).pooler_output[0].numpy())
+    return [np.array([vector / np.linalg.norm(vector) for vector in part]) for part in (images, texts)]
+
+
+def naive_recall(queries, gallery, own, k):
+    """Oracle: percent of queries with one of their own among the first K."""
+    hits = 0
+    for number, query in enumerate(queries):
+        ordered = sorted(range(len(gallery)), key=lambda item: -float(query @ gallery[item]))
+        hits += any(own(number, item) for item in ordered[:k])
+    return 100 * hits / len(queries)
+
+
+@pytest.fixture(scope="session")
+def published(snapshot, data):
+    """R@5 of both directions on the drawn set, of which five captions in turn belong to an image."""
+    images, texts = features(snapshot, read_split(data, "mini-coco", "test"))
+    return {
+        "t2i": naive_recall(texts, images, lambda text, image: text // 5 == image, 5),
+        "i2t": naive_recall(images, texts, lambda image, text: text // 5 == image, 5),
+    }
+
+
+def golden_file(path, values, model="tiny", name="coco"):
+    lines = [",".join(GOLDEN)]
+    lines += [f"{model},{name},{direction},R@5,{value},0.01,a test" for direction, value in values.items()]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def settings(*sets):
+    names = sets or ("mini-coco",)
+    return {
+        "encoders": ["tiny"],
+        "sets": [{"name": name, "reference": name.removeprefix("mini-")} for name in names],
+        "batch_size": 7,
+    }
+
+
+def check(encoders, data, golden, *sets):
+    out = golden.with_name("instrument.json")
+    check_instruments(settings(*sets), encoders, data, golden, out)
+    return read_json(out)
+
+
+def test_recalls_are_those_of_the_models_own_features_and_a_naive_loop(encoders, data, published, tmp_path):
+    found = check(encoders, data, golden_file(tmp_path / "golden.csv", published))
+    assert [(one["direction"], one["found"]) for one in found["checks"]] == list(published.items())
+    assert len({*published.values()} - {0.0, 100.0}) == 2, "values that say something"
+    assert found["checks"][0]["n"] == {"images": 16, "captions": 80}
+    assert found["unchecked"] == []
+
+
+def test_vectors_are_those_of_one_image_and_one_text_at_a_time(snapshot, encoders, data):
+    split = read_split(data, "mini-coco", "test")
+    images, texts = features(snapshot, split)
+    encoder = DualEncoder.load(encoders / "tiny")
+    ours = encoder.encode_images([split.open(item["image"]) for item in split.items]).numpy()
+    assert ours.dtype == np.float32 and np.abs(ours - images).max() < 1e-5
+    ours = encoder.encode_texts([caption for item in split.items for caption in item["captions"]]).numpy()
+    assert np.abs(ours - texts).max() < 1e-5
+
+
+def test_a_text_of_more_than_77_tokens_is_cut_and_closed(snapshot, encoders):
+    tokenizer = CLIPTokenizer.from_pretrained(snapshot)
+    ids = tokenizer(LONG)["input_ids"]
+    assert len(ids) > 77 > len(tokenizer("a red circle")["input_ids"])
+    kept = tokenizer.decode(ids[1:76])
+    assert tokenizer(kept)["input_ids"] == [*ids[:76], ids[-1]]
+    long, cut, other = DualEncoder.load(encoders / "tiny").encode_texts([LONG, kept, "a red circle"])
+    assert (long - cut).abs().max() < 1e-3 < 1e-2 < (long - other).abs().max()
+
+
+@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+def test_a_wrong_value_names_set_direction_both_numbers_and_where_to_look(
+    encoders, data, published, tmp_path, direction
+):
+    wrong = published | {direction: published[direction] + 0.02}
+    with pytest.raises(SlqError) as error:
+        check(encoders, data, golden_file(tmp_path / "golden.csv", wrong))
+    message = str(error.value)
+    assert message.count("expected") == 1
+    assert (
+        f"tiny on mini-coco (16 images, 80 captions), {direction} R@5: expected {wrong[direction]:g} ± 0.01" in message
+    )
+    assert f"found {published[direction]:.2f}. Data or scorer are not what they should be: look at" in message
+    assert not (tmp_path / "instrument.json").exists()
+
+
+def test_a_caption_under_the_wrong_image_is_seen(encoders, data, published, tmp_path):
+    """What the check is for: the same pictures and texts, one image's captions exchanged with the next one's."""
+    folder = tmp_path / "data" / "mini-coco" / "test"
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(data / "mini-coco" / "test")
+    split = read_split(tmp_path / "data", "mini-coco", "test")
+    nexts = split.items[1:] + split.items[:1]
+    moved = [{**one, "captions": other["captions"]} for one, other in zip(split.items, nexts, strict=True)]
+    folder.unlink()
+    folder.mkdir()
+    for path in (data / "mini-coco" / "test").iterdir():
+        if path.name != "items.jsonl":
+            (folder / path.name).symlink_to(path)
+    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in moved))
+    with pytest.raises(SlqError, match="instrument check: tiny on mini-coco"):
+        check(encoders, tmp_path / "data", golden_file(tmp_path / "golden.csv", published))
+
+
+def test_a_set_without_a_published_value_is_named_and_nothing_at_all_is_an_error(encoders, data, published, tmp_path):
+    golden = golden_file(tmp_path / "golden.csv", published)
+    found = check(encoders, data, golden, "mini-coco", "mini-flickr30k")
+    assert found["unchecked"] == ["tiny on mini-flickr30k: no published value on flickr30k"]
+    with pytest.raises(SlqError, match=r"golden\.csv: no value on any of the preset's sets"):
+        check(encoders, data, golden, "mini-flickr30k")
+    with pytest.raises(SlqError, match=r"golden\.csv: has no value of tiny.*there are CLIP-ViT-B-32"):
+        check(encoders, data, golden_file(golden, published, model="CLIP-ViT-B-32"))
+    with pytest.raises(SlqError, match=r"golden\.csv:2: value and tolerance must be numbers"):
+        check(encoders, data, golden_file(golden, {"t2i": "high"}))
+    with pytest.raises(SlqError, match=r"golden\.csv:2: strict R@5; expected t2i or i2t"):
+        check(encoders, data, golden_file(golden, {"strict": 5.0}))
+
+
+# ---- in the workflow -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def instrumented(checkout):
+    """A checkout whose mini preset has the hub's model as instrument; further options of a call."""
+    hub = {"repository": "org/name", "revision": "main"}
+    preset = {"instruments": ["tiny"], "retrieval_sets": ["mini-coco"]}
+    override = {"encoders": {"tiny": {"hub": hub}}, "presets": {"mini": preset}}
+    (checkout / "mine.yaml").write_text(yaml.safe_dump(override))
+    return checkout
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+def test_the_workflow_fetches_the_model_and_checks_it(instrumented, snapshot, published, monkeypatch, tmp_path, right):
+    """By the real client from a hub on loopback; a wrong value ends the call with one message."""
+    monkeypatch.setattr(Hub, "files", {path.name: path.read_bytes() for path in snapshot.iterdir()})
+    golden = instrumented / "paper_tables/reference/instrument.csv"
+    golden_file(golden, published if right else published | {"t2i": published["t2i"] + 1})
+    options = ["--cores", "1", "--configfile", "tests/slice.yaml", "mine.yaml", "--"]
+    with serve() as endpoint:
+        hub = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hub")}
+        answer = snakemake(instrumented, *options, "instrument", **hub)
+    file = instrumented / "results/mini/instrument.json"
+    assert (answer.returncode == 0) == file.exists() == right, answer.stdout
+    if right:
+        assert {one["direction"]: one["found"] for one in read_json(file)["checks"]} == published
+        manifest = read_json(instrumented / "scratch/encoders/tiny/manifest.json")
+        assert manifest["source"] == {"repository": "org/name", "revision": "main", "commit": COMMIT}
+    else:
+        assert answer.stdout.count("slq: error: instrument check: tiny on mini-coco (16 images, 80 captions)") == 1
+
+
+# ---- before anything that takes long: Snakemake's own scheduler, with a stand-in for `slq` ---------------------------
+
+STAND_IN = ROOT / "tests" / "instrument"
+LEARNING = ["mini-coco/train", "mini-coco/val"]
+METHODS = ("full_ft", "lora", "slq")
+TARGETS = ["results/mini/instrument.json"]
+TARGETS += [f"results/mini/mini-internvl/{method}/seed1/run.json" for method in METHODS]
+
+
+def calls(folder, *arguments, ready=True, **environment):
+    """A call of the workflow and what the stand-in did, in order: (begin or end, command, output)."""
+    if ready:  # trainings could start at once, while the check waits for a model and a set
+        place(folder, *(f"scratch/data/{name}/manifest.json" for name in LEARNING))
+        place(folder, "scratch/backbones/mini-internvl/manifest.json")
+    path = os.pathsep.join([str(STAND_IN), str(Path(sys.executable).parent), os.environ["PATH"]])
+    options = ["--configfile", "mine.yaml", *arguments, "--", *TARGETS]
+    answer = snakemake(folder, *options, PATH=path, **environment)
+    done = folder / "calls.txt"
+    return answer, [line.split() for line in done.read_text().splitlines()] if done.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("cores", "ready", "scheduler"),
+    [("1", True, "ilp"), ("4", True, "ilp"), ("4", False, "greedy")],
+    ids=["one core", "four cores", "nothing there yet"],
+)
+def test_no_training_begins_before_the_check_has_passed(instrumented, cores, ready, scheduler):
+    answer, done = calls(instrumented, "--cores", cores, "--scheduler", scheduler, ready=ready)
+    assert answer.returncode == 0, answer.stdout
+    order = [(what, command) for what, command, _ in done]
+    passed = order.index(("end", "instrument"))
+    assert order[passed:].count(("begin", "train")) == len(METHODS)
+    assert {command for _, command in order[:passed]} == {"draw", "fetch", "instrument"}
+    together = "".join(what[0] for what, command in order if command == "train")
+    assert ("bb" in together) == (cores == "4"), "afterwards they do not wait for each other"
+
+
+def test_a_failed_check_leaves_no_training_begun(instrumented):
+    answer, done = calls(instrumented, "--cores", "4", STAND_IN_FAILS="1")
+    assert answer.returncode == 1 and "slq: error: instrument check: it is wrong" in answer.stdout
+    assert done[-1][:2] == ["end", "instrument"] and not [call for call in done if call[1] == "train"]
+
+
+def test_nor_where_one_failure_does_not_end_the_call(instrumented):
+    """With --keep-going, as the cluster's profile has it, Snakemake starts them: they refuse, each with one message."""
+    answer, done = calls(instrumented, "--cores", "4", "--keep-going", STAND_IN_FAILS="1")
+    assert answer.returncode == 1
+    assert not [call for call in done if call[1] == "train"]
+    message = "slq: error: results/mini/instrument.json: not there: the instrument check has not passed"
+    assert answer.stdout.count(message) == len(METHODS)
+
+
+@pytest.mark.parametrize("command", [train, select])
+def test_learning_asks_whether_the_check_has_passed(command, monkeypatch, tmp_path):
+    checked = tmp_path / "instrument.json"
+    monkeypatch.setenv("SLQ_INSTRUMENT", str(checked))
+    with pytest.raises(SlqError, match=r"instrument\.json: not there: .*; run `snakemake instrument`"):
+        command(Namespace())
+    checked.touch()
+    with pytest.raises(AttributeError):  # it goes on, to arguments that are not given here
+        command(Namespace())

@@ -1,0 +1,95 @@
+"""Instrument check: a public model of known recalls, on our data, ranked as everything is ranked here."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slq.data.prepared import Split, read_split
+from slq.data.snapshots import identity
+from slq.errors import SlqError
+from slq.evaluation.embed import text_image
+from slq.evaluation.golden import Golden, read_golden
+from slq.evaluation.ranks import KS, both_directions, recalls
+from slq.files import write_json
+from slq.models.backbone import pick_device
+from slq.models.dual import DualEncoder
+
+SCHEMA = 1
+METRICS = {direction: tuple(f"R@{k}" for k in KS) for direction in ("t2i", "i2t")}
+
+
+def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, golden: Path, out: Path) -> None:
+    """Recalls of public models on the test splits of the retrieval sets, beside their published values.
+
+    Args:
+        settings: names of `encoders`, the `sets` (name, reference) and a `batch_size`
+        encoders: the folder of the encoders' snapshots
+        golden: the published values; sets of which a model has none are named in the result, not encoded
+
+    Raises:
+        SlqError: a recall is further from its value than it may be, or nothing can be compared; nothing is written.
+    """
+    checks, unchecked, inputs = [], [], {}
+    for name in settings["encoders"]:
+        values = read_golden(golden, name, METRICS)
+        encoder = DualEncoder.load(encoders / name, pick_device())
+        inputs[name] = identity(encoders / name)
+        for entry in settings["sets"]:
+            own = [value for value in values if value.set == entry["reference"]]
+            if not own:
+                unchecked.append(f"{name} on {entry['name']}: no published value on {entry['reference']}")
+                continue
+            split = read_split(data, entry["name"], "test")
+            found = set_recalls(encoder, split, settings["batch_size"])
+            inputs[split.name] = split.sha256
+            checks += [compared(value, found[value.direction][value.metric], split) for value in own]
+    if not checks:
+        raise SlqError(f"{golden}: no value on any of the preset's sets; an instrument check needs one")
+    refuse_deviations(checks)
+    write_json(out, {"schema": SCHEMA, "checks": checks, "unchecked": unchecked, "inputs": inputs})
+
+
+def set_recalls(encoder: DualEncoder, split: Split, batch_size: int) -> dict[str, dict[str, float]]:
+    """Recalls of both directions, in percent."""
+    images = (split.open(item["image"]) for item in split.items)
+    texts = [text for item in split.items for text in item["captions"]]
+    ranks = both_directions(
+        in_batches(encoder.encode_images, images, batch_size),
+        in_batches(encoder.encode_texts, texts, batch_size),
+        text_image(split),
+    )
+    return {direction: recalls(values) for direction, values in ranks.items()}
+
+
+def in_batches(encode: Any, items: Iterable[Any], batch_size: int) -> np.ndarray:
+    """Vectors (n, d) of items, encoded so many at once."""
+    rest = iter(items)
+    batches = iter(lambda: list(islice(rest, batch_size)), [])
+    return np.concatenate([encode(batch).cpu().numpy() for batch in batches])
+
+
+def compared(golden: Golden, found: float, split: Split) -> dict[str, Any]:
+    """A published value, what was found, and on how many images and captions."""
+    captions = sum(len(item["captions"]) for item in split.items)
+    return asdict(golden) | {"found": found, "on": split.name, "n": {"images": len(split.items), "captions": captions}}
+
+
+def refuse_deviations(checks: Sequence[dict[str, Any]]) -> None:
+    """Raise SlqError if a recall is further from its published value than it may be; names every such one."""
+    off = [check for check in checks if abs(check["found"] - check["value"]) > check["tolerance"]]
+    if off:
+        listed = "; ".join(
+            f"{check['model']} on {check['on']} ({check['n']['images']} images, {check['n']['captions']} captions), "
+            f"{check['direction']} {check['metric']}: expected {check['value']:g} ± {check['tolerance']:g} "
+            f"({check['source']}), found {check['found']:.2f}"
+            for check in off
+        )
+        raise SlqError(
+            f"instrument check: {listed}. Data or scorer are not what they should be: look at the set's counts, at "
+            "which captions belong to which image, at the pictures, and at slq/evaluation/ranks.py; nothing is trained "
+            "before it is right"
+        )
