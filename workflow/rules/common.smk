@@ -41,7 +41,7 @@ INSTRUMENT = f"results/{config['preset']}/instrument.json"
 GATE = 1000
 workflow.register_resource("gate", GATE)
 if PRESET["instruments"]:
-    os.environ["SLQ_INSTRUMENT"] = INSTRUMENT
+    os.environ.update(SLQ_INSTRUMENT=INSTRUMENT)
 
 
 def one_of(names) -> str:

@@ -45,6 +45,8 @@ def _recall(cell: Mapping[str, str], path: Path, name: str) -> Claim | None:
     record = _record(path, name)
     queries, gallery = (int(record.number("n", what)) for what in DIRECTIONS[parts[1]])
     positives = max(gallery / queries, 1.0)  # a caption has one image; an image its captions, on average
+    if fold := record.at("counted", "fold"):  # galleries of so many images, and their captions
+        gallery = round(gallery * fold / record.number("n", "images"))
     chance = chance_of_recall(k_of(parts[2], name), gallery, positives)
     return _claim(cell, "percent", queries, chance=chance)
 
