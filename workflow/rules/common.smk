@@ -17,6 +17,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.enviro
 from slq import settings
 from slq.config import SPLITS, chosen, load, seeds
 from slq.errors import SlqError
+from slq.proofs import PROVED
 from slq.seeds import BASE_SEED, seeds_of
 
 try:
