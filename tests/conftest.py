@@ -49,6 +49,14 @@ def tiny_backbone(fresh_backbone):
 
 
 @pytest.fixture(scope="session")
+def slice_(tmp_path_factory):
+    """The slice's backbone, sets and a run of every method; tests add folders to it and change none."""
+    from sliced import make_slice
+
+    return make_slice(tmp_path_factory.mktemp("slice"))
+
+
+@pytest.fixture(scope="session")
 def pristine(tmp_path_factory):
     """A copy of the repository that tests only plan in."""
     return copy_repository(tmp_path_factory.mktemp("pristine"))

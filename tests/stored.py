@@ -95,6 +95,13 @@ class Runs:
         content |= {"types": types, "chance": 24.0, "n": {"items": 200}, "inputs": {}}
         write_json(self.folder(backbone, method) / kind / f"{name}.json", content)
 
+    def proved(self, backbone: str, method: str, name: str) -> None:
+        """As base's, which must be there."""
+        base = self.folder(backbone, "base") / "retention" / f"{name}.json"
+        equal, inputs = base.relative_to(self.root / self.preset).as_posix(), {"adapter": "of this run"}
+        content = {"schema": SCHEMA, "equals": equal, "proof": {"items": 32}, "inputs": inputs}
+        write_json(self.folder(backbone, method) / "retention" / f"{name}.json", content)
+
     def events(self, backbone: str, method: str, losses: Sequence[float], after: Sequence[float]) -> None:
         """Events of a training whose epochs are one step each: its losses, and R@5 on val after each (`recalls`)."""
         lines: list[dict[str, Any]] = [{"event": "span", "name": "init", "seconds": 1.0}]

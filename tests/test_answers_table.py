@@ -70,7 +70,7 @@ def test_notes_name_the_scorer_and_what_chance_and_blind_are(results: Path) -> N
     [
         ("scorer", "first-letter-1", r"scorer differs between .*mini-r\.json and .*slq/seed1/retention/mini-r\.json"),
         ("chance", 50.0, r"chance differs between .*mini-r\.json and .*slq/seed1/retention/mini-r\.json"),
-        ("schema", 1, r"key schema is 1; expected 2: make the file again"),
+        ("schema", 1, r"key schema is 1; expected 3: make the file again"),
         ("types", {}, r"slq/seed1/retention/mini-r\.json: key types\.choice is missing"),
     ],
 )

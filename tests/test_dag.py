@@ -15,6 +15,7 @@ import pytest
 from checkout import for_this_machine, listed_jobs, place, planned, snakemake
 from slq import settings
 from slq.config import load
+from slq.proofs import PROVED
 from slq.seeds import seeds_of
 from stored import CPU, Runs, recalls
 
@@ -26,7 +27,8 @@ PAPER = {
     "register_base": 4,
     "train": 12,
     "retrieve": 16,
-    "retain": 16,
+    "retain": 12,
+    "prove": 4,
     "blind": 4,
     "render_tables": 1,
     "compile_pdf": 1,
@@ -41,7 +43,8 @@ MINI = {
     "register_base": 2,
     "train": 6,
     "retrieve": 8,
-    "retain": 8,
+    "retain": 6,
+    "prove": 2,
     "blind": 2,
     "render_tables": 1,
     "compile_pdf": 1,
@@ -49,7 +52,7 @@ MINI = {
     "draw_queries": 1,
     "all": 1,
 }
-THREE_SEEDS = {"train": 36, "retrieve": 40, "retain": 40}
+THREE_SEEDS = {"train": 36, "retrieve": 40, "retain": 28, "prove": 12}
 RENDERING = {"render_tables": 1, "compile_pdf": 1, "draw_figures": 1}
 SHOW = ("tables", "figures")
 
@@ -63,7 +66,7 @@ SHOW = ("tables", "figures")
         (["--cores", "all", "--profile", "slurm", "--config", "seed=2"], PAPER),
         (["--cores", "all", "--profile", "slurm", "--config", "preset=mini"], MINI),
         # One base whatever the seeds are.
-        (["--cores", "2", "--config", "seeds=[1,2]"], MINI | {"train": 12, "retrieve": 14, "retain": 14}),
+        (["--cores", "2", "--config", "seeds=[1,2]"], MINI | {"train": 12, "retrieve": 14, "retain": 10, "prove": 4}),
         (["--cores", "all", "--profile", "slurm", "--config", "seeds=[0,4,2]"], PAPER | THREE_SEEDS),
     ],
     ids=["mini", "paper", "profile", "profile, another seed", "profile, mini", "two seeds", "profile, three seeds"],
@@ -78,7 +81,7 @@ def test_a_preset_without_retention_sets_plans_none(pristine, tmp_path):
     (tmp_path / "mine.yaml").write_text("presets: {mini: {retention_sets: []}}")
     plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
     assert plan == for_this_machine(
-        {rule: count for rule, count in MINI.items() if rule not in ("retain", "blind")} | {"draw_split": 4}
+        {rule: count for rule, count in MINI.items() if rule not in ("retain", "prove", "blind")} | {"draw_split": 4}
     )
 
 
@@ -90,7 +93,14 @@ def test_fetching_asks_for_data_and_backbones_only(pristine):
 def test_one_method_less_is_one_run_less_per_backbone(pristine, tmp_path):
     (tmp_path / "mine.yaml").write_text("presets: {mini: {methods: [base, lora, slq]}}")
     plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
-    assert plan == for_this_machine(MINI | {"train": 4, "retrieve": 6, "retain": 6})
+    assert plan == for_this_machine(MINI | {"train": 4, "retrieve": 6, "retain": 4})
+
+
+def test_a_proof_needs_base_even_where_no_row_shows_it(pristine, tmp_path):
+    (tmp_path / "mine.yaml").write_text("presets: {mini: {methods: [slq]}}")
+    plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
+    shown = {"train": 2, "retrieve": 2, "retain": 2, "prove": 2, "register_base": 2}
+    assert plan == for_this_machine({rule: count for rule, count in MINI.items() if rule != "blind"} | shown)
 
 
 def ingredients(jobs, rule):
@@ -162,14 +172,16 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
             for entry in plan["retrieval_sets"]:
                 runs.retrieval(backbone["name"], method, entry["name"], recalls(60.0))
             asked = ["retention"] if tuned else ["retention", "blind"]
-            for entry, kind in itertools.product(plan["retention_sets"], asked):
-                runs.retention(backbone["name"], method, entry["name"], 97.5, kind)
             run = f"results/mini/{backbone['name']}/{method}/seed{seed}"
-            for entry, kind, end in itertools.product(plan["retention_sets"], asked, ("answers", "disagreements")):
-                place(folder, f"{run}/{kind}/{entry['name']}.{end}.jsonl")
+            for entry, kind in itertools.product(plan["retention_sets"], asked):
+                if method in PROVED:
+                    runs.proved(backbone["name"], method, entry["name"])
+                    continue
+                runs.retention(backbone["name"], method, entry["name"], 97.5, kind)
+                place(folder, *(f"{run}/{kind}/{entry['name']}.{end}.jsonl" for end in ("answers", "disagreements")))
             for kind in ("ranks.parquet", "top.jsonl"):
                 place(folder, *(f"{run}/retrieval/{entry['name']}.{kind}" for entry in plan["retrieval_sets"]))
-            place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain", "blind")))
+            place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain", "prove", "blind")))
             if tuned:
                 runs.events(backbone["name"], method, [2.0, 1.0], [50.0, 60.0])
     place(folder, "results/mini/audit.json")

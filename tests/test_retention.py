@@ -7,7 +7,7 @@ from PIL import Image
 from slq.data.prepared import Split
 from slq.data.questions import without_markers
 from slq.errors import SlqError
-from slq.evaluation.retention import answer, blind, question_parts
+from slq.evaluation.retention import Asking, answer, blind, question_parts, reply_tokens, require_limits
 from slq.models.prefix import collate, encode
 from slq.world.backbones import check_keys
 from slq.world.sets import draw_split
@@ -75,10 +75,71 @@ def test_batched_answers_equal_a_greedy_loop(tiny_backbone, tmp_path):
     draw_split(settings, tmp_path / "qa" / "test")
     split = read_split(tmp_path, "qa", "test")
     expected = [greedy(tiny_backbone, question_parts(tiny_backbone, split, entry), 6) for entry in split.items]
-    answers = answer(tiny_backbone, split, max_new_tokens=6, batch_size=3)
-    assert [entry.pop("answer") for entry in answers] == expected
+    answers = answer(tiny_backbone, split, Asking(6, 3))
+    assert [entry["answer"] for entry in answers] == expected
     assert len(set(expected)) > 1
-    assert answers == [{key: value for key, value in entry.items() if key != "images"} for entry in split.items]
+    for line, entry in zip(answers, split.items, strict=True):
+        assert {**line, "images": entry["images"]} == {**line, **entry}
+
+
+LIMITS = {"InternVL": {"max_tiles": 4}, "Qwen3VL": {"min_pixels": 2048, "max_pixels": 32768}}
+
+
+def mixed_split(folder):
+    """Twenty questions of many lengths: about pictures of seven shapes, one or two, or none."""
+    items = []
+    for number in range(20):
+        sizes = [(64, 64), (128, 64), (48, 96), (56, 200), (150, 60), (30, 40), (112, 112)][number % 7 :][: number % 3]
+        for place, size in enumerate(sizes):
+            Image.effect_noise(size, 90).convert("RGB").save(folder / f"{number}.{place}.png")
+        question = " ".join(["what color is the circle to the left of the square"] * (number % 4 + 1))
+        entry = asked(str(number), question)
+        items.append(entry | {"images": [f"{number}.{place}.png" for place in range(len(sizes))]})
+    return Split("s", items, folder, "")
+
+
+def test_batches_of_any_size_give_the_same_answers_token_for_token(tiny_backbone, tmp_path):
+    """In float32, with padding, pictures of different numbers of tokens, and texts without any in one batch."""
+    split = mixed_split(tmp_path)
+    limits = LIMITS[type(tiny_backbone.family).__name__]
+    alone = reply_tokens(tiny_backbone, split, Asking(8, 1, limits))
+    assert len(set(map(tuple, alone))) > 5
+    for size in (3, 8, 16):
+        assert reply_tokens(tiny_backbone, split, Asking(8, size, limits)) == alone, size
+
+
+def test_a_wrong_continuation_would_be_seen(tiny_backbone, tmp_path, monkeypatch):
+    """The comparison above can fail: without the mask of what is padding, other tokens come."""
+    split = mixed_split(tmp_path)
+    how = Asking(8, 16, LIMITS[type(tiny_backbone.family).__name__])
+    right = reply_tokens(tiny_backbone, split, how)
+    generate = tiny_backbone.model.generate
+
+    def unmasked(**inputs):
+        return generate(**inputs | {"attention_mask": torch.ones_like(inputs["attention_mask"])})
+
+    monkeypatch.setattr(tiny_backbone.model, "generate", unmasked)
+    assert reply_tokens(tiny_backbone, split, how) != right
+
+
+def test_a_line_keeps_the_prompt_and_how_the_reply_ended(tiny_backbone, tmp_path):
+    split = mixed_split(tmp_path)
+    how = Asking(8, 16)
+    tokens, end = reply_tokens(tiny_backbone, split, how), tiny_backbone.tokenizer.eos_token_id
+    lines = answer(tiny_backbone, split, how)
+    assert [line["tokens"] for line in lines] == [len(ids) for ids in tokens]
+    assert [line["ended"] for line in lines] == [ids[-1] == end for ids in tokens]
+    assert all(line["ended"] or line["tokens"] == 8 for line in lines)
+    mark = tiny_backbone.family.placeholder
+    assert [line["prompt"].count(mark) for line in lines] == [len(item["images"]) for item in split.items]
+    assert all(line["question"] in line["prompt"] for line in lines)
+
+
+def test_limits_that_the_family_does_not_take_are_an_error(tiny_backbone):
+    name = type(tiny_backbone.family).__name__
+    require_limits(tiny_backbone, LIMITS[name])
+    with pytest.raises(SlqError, match=rf"retention_images has the key tiles, which {name} does not take; it takes: "):
+        require_limits(tiny_backbone, {"tiles": 3})
 
 
 BLIND = [
@@ -111,7 +172,7 @@ def test_blind_no_image_is_opened_encoded_or_given_to_the_model(tiny_backbone, t
     for item in unseen.items:
         encoded = encode(tiny_backbone, question_parts(tiny_backbone, unseen, item))
         assert encoded.images == () and image_token not in encoded.ids
-    answers = answer(tiny_backbone, unseen, max_new_tokens=2, batch_size=4)
+    answers = answer(tiny_backbone, unseen, Asking(2, 4))
     assert [line["question"] for line in answers] == [text for _, text in BLIND]
     assert len(given) == 2
     for inputs in given:
@@ -119,7 +180,7 @@ def test_blind_no_image_is_opened_encoded_or_given_to_the_model(tiny_backbone, t
         assert not (inputs["input_ids"] == image_token).any()
     for colour in ("red", "green", "blue"):
         Image.new("RGB", (64, 64), colour).save(tmp_path / f"{colour}.png")
-    answer(tiny_backbone, Split("s", items, tmp_path, ""), max_new_tokens=2, batch_size=8)
+    answer(tiny_backbone, Split("s", items, tmp_path, ""), Asking(2, 8))
     assert "pixel_values" in given[-1] and (given[-1]["input_ids"] == image_token).any()
 
 

@@ -10,7 +10,7 @@ from slq.cli import main
 from slq.errors import SlqError
 from slq.evaluation import scorers
 from slq.evaluation.rescoring import score_tree
-from slq.evaluation.scores import ASKED, SCHEMA, answered_items, chance_of_each, questions_hash, score_answers
+from slq.evaluation.scores import ASKED, SCHEMA, Reply, answered_items, chance_of_each, questions_hash, score_answers
 from slq.evaluation.verdicts import Verdict
 from slq.files import read_json, read_lines, write_json, write_lines
 from stored import write_answers
@@ -37,9 +37,13 @@ TEN = [
 ]
 
 
+def said(items, texts):
+    return answered_items(items, [Reply("prompt", text, len(text), text != "no idea") for text in texts])
+
+
 @pytest.fixture
 def ten():
-    return answered_items([entry for entry, _ in TEN], [reply for _, reply in TEN])
+    return said([entry for entry, _ in TEN], [reply for _, reply in TEN])
 
 
 def test_chance_by_a_count_written_out(ten):
@@ -90,6 +94,10 @@ def test_types_sum_up_to_the_whole(ten, benchmark, printed):
     assert sum(one["n"] * one["chance"] for one in types) == pytest.approx(10 * content["chance"])
 
 
+def test_replies_that_ran_into_the_limit_are_counted(ten):
+    assert score_answers("mmmu", "vlmevalkit-exact-1", ten)[0]["truncated"] == 1
+
+
 def test_ocrbench_counts_hits(ten):
     content, _ = score_answers("ocrbench", "ocrbench-vlmevalkit-1", ten)
     assert content["metrics"] == {"score": 7.0, "accuracy": 70.0}  # all but c, g and j hold an answer
@@ -103,7 +111,7 @@ def results(ten, tmp_path):
     """Two runs' answers with their metrics."""
     for run in ("one", "two"):
         write_answers(tmp_path / "results" / run / "retention" / "mmmu.json", "mmmu", "vlmevalkit-exact-1", ten)
-    blind = answered_items([entry for entry, _ in TEN], ["A"] * 10)
+    blind = said([entry for entry, _ in TEN], ["A"] * 10)
     write_answers(tmp_path / "results" / "one" / "blind" / "mmmu.json", "mmmu", "vlmevalkit-exact-1", blind)
     return tmp_path / "results"
 
@@ -187,7 +195,7 @@ FAULTS = {
         lambda content: content.update(scorer="first-letter-0"),
         r"mmmu\.json: scorer 'first-letter-0' is none of those that apply to 'mmmu': vlmevalkit-exact-1, ",
     ),
-    "an older schema": (METRICS, lambda content: content.update(schema=1), r"mmmu\.json: expected .* schema 2"),
+    "an older schema": (METRICS, lambda content: content.update(schema=2), r"mmmu\.json: expected .* schema 3"),
     "no hash": (METRICS, lambda content: content["inputs"].clear(), r"mmmu\.json: key 'questions' is missing"),
 }
 
@@ -224,4 +232,4 @@ def test_the_hash_of_what_was_asked_knows_every_field_and_no_answer(ten):
         other = json.loads(json.dumps(ten))
         other[3][field] = ["changed"] if isinstance(other[3][field], list) else "changed"
         assert questions_hash(other) != whole, field
-    assert SCHEMA == 2
+    assert SCHEMA == 3

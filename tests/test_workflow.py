@@ -66,9 +66,16 @@ def test_it_leaves_what_the_design_promises(finished):
             metrics = json.loads((run / "retrieval" / f"{name}.json").read_text())
             assert metrics["n"] == {"images": 16, "captions": 80}
             assert set(metrics["metrics"]) == set(metrics["ci95"]) == {"t2i", "i2t", "i2t_strict"}
-        answers = (run / "retention" / "mini-realworldqa.answers.jsonl").read_text().splitlines()
-        assert len(answers) == 16
-        assert set(json.loads(answers[0])) == {"id", "question", "options", "answers", "type", "answer"}
+        found = {path.name.removeprefix("mini-realworldqa") for path in run.glob("retention/mini-realworldqa*")}
+        assert found == ({".json"} if method == "slq" else {".json", ".answers.jsonl", ".disagreements.jsonl"})
+    answers = (finished / RUNS / "base/seed0/retention/mini-realworldqa.answers.jsonl").read_text().splitlines()
+    assert len(answers) == 16
+    fields = {"id", "question", "options", "answers", "type", "prompt", "answer", "tokens", "ended"}
+    assert set(json.loads(answers[0])) == fields
+    proof = json.loads((run / "retention" / "mini-realworldqa.json").read_text())
+    assert proof["equals"] == "mini-internvl/base/seed0/retention/mini-realworldqa.json"
+    assert proof["proof"]["items"] == 16 and proof["proof"]["weights"] == record["weights"]["after"]
+    assert not list((finished / "scratch/work/answers").iterdir())
     assert record["parameters"]["trainable"] == 2 * 128
     assert {"init", "staging", "train", "eval", "save"} == set(record["spans"])
 
@@ -145,10 +152,11 @@ def test_ranks_and_answers_recompute_the_metrics(finished):
             assert (rank <= 5) == (query["image"] in [found["image"] for found in query["top"]])
     items = (finished / "scratch/data/mini-realworldqa/test/items.jsonl").read_text().splitlines()
     golds = {item["id"]: item["answers"] for item in map(json.loads, items)}
-    answers = (run / "retention" / "mini-realworldqa.answers.jsonl").read_text().splitlines()
+    base = finished / RUNS / "base" / "seed0"
+    answers = (base / "retention" / "mini-realworldqa.answers.jsonl").read_text().splitlines()
     opened = [answer for answer in map(json.loads, answers) if answer["type"] == "open"]
     hits = sum(answer["answer"] in golds[answer["id"]] for answer in opened)
-    types = json.loads((run / "retention" / "mini-realworldqa.json").read_text())["types"]
+    types = json.loads((base / "retention" / "mini-realworldqa.json").read_text())["types"]
     assert types["open"]["score"] == 100 * hits / 8
 
 
@@ -179,7 +187,8 @@ def test_from_scratch_again_gives_the_same_bytes(finished, checkout):
     """Same seed, same machine, another folder: every metric, rank, answer, adapter, table and figure; hours apart."""
     assert snakemake(checkout, *SLICE).returncode == 0
     metrics = contents(finished, *METRICS)
-    assert len(metrics) == len(list(finished.glob(f"{RUNS}/*"))) * (2 * 3 + 3 * 3) + 3 * 3 + 1
+    # Two runs on two sets; base sighted and blind on three; three proofs; the audit.
+    assert len(metrics) == 2 * 2 * 3 + 2 * 3 * 3 + 3 + 1
     assert contents(checkout, *METRICS) == metrics
     assert contents(checkout, *TABLES) == contents(finished, *TABLES)
     assert len(contents(finished, *TIMELESS)) == 3 * 2 + 1
@@ -210,8 +219,9 @@ DRAWN = ("recall.*", "retention.*", "training.*", "figures.csv")
 TYPESET = {"render_tables": 1, "compile_pdf": 1, "all": 1}
 RENDERED = {"draw_figures": 1, **TYPESET}
 FOUND = {"draw_queries": 1, **RENDERED}  # what a run finds may have changed
-EVALUATED = {"retrieve": 2, "retain": 2, "blind": 1, **FOUND}
-RETRAINED = {"train": 1, "retrieve": 1, "retain": 1, **FOUND}
+ASKED = {"retain": 1, "prove": 1, "blind": 1}
+EVALUATED = {"retrieve": 2, **ASKED, **FOUND}
+RETRAINED = {"train": 1, "retrieve": 1, "prove": 1, **FOUND}
 
 
 def append(path, text):
@@ -234,19 +244,24 @@ CONFIG_EDITS = {
     "another method's learning rate": (mini(tuning={"lora": {"learning_rate": 0.02}}), {}),
     "negatives of the same image": (
         mini(training={"mask_same_image": True}),
-        RETRAINED | {"register_base": 1, "retrieve": 2, "retain": 2, "blind": 1},
+        RETRAINED | {"register_base": 1, "retrieve": 2, **ASKED},
     ),
-    "a question's length": (mini(evaluation={"max_new_tokens": 4}), {"retain": 2, "blind": 1, **RENDERED}),
+    "a question's length": (mini(evaluation={"max_new_tokens": 4}), {**ASKED, **RENDERED}),
+    "how images of questions are cut": (
+        {"backbones": {"mini-internvl": {"retention_images": {"mmmu": {"max_tiles": 2}}}}},
+        {**ASKED, **RENDERED},
+    ),
+    "a longer proof": (mini(evaluation={"proof_items": 64}), {"prove": 1, **RENDERED}),
     "a printed scorer": (
         mini(evaluation={"scorers": {"realworldqa": "first-letter-1"}}),
-        {"retain": 2, "blind": 1, **RENDERED},
+        {**ASKED, **RENDERED},
     ),
     "a retrieval set less": (mini(retrieval_sets=["mini-coco"]), {"audit": 1, "retrieve": 2, **FOUND}),
     "a retention set less, and a rate": (
         mini(retention_sets=[], tuning={"slq": {"learning_rate": 0.02}}),
         {"audit": 1, "train": 1, "retrieve": 1, **FOUND},
     ),
-    "a seed more": ({"seeds": [1, 2]}, {"train": 1, "retrieve": 1, "retain": 1, **RENDERED}),
+    "a seed more": ({"seeds": [1, 2]}, {"train": 1, "retrieve": 1, "prove": 1, **RENDERED}),
     "a label": ({"backbones": {"mini-internvl": {"label": "InternVL"}}}, FOUND),
 }
 

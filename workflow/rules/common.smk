@@ -18,6 +18,7 @@ from slq import settings
 from slq.config import SPLITS, chosen, load, seeds
 from slq.errors import SlqError
 from slq.files import sha256
+from slq.proofs import PROVED
 from slq.seeds import BASE_SEED, seeds_of
 
 try:
@@ -159,9 +160,11 @@ def shown_results(wildcards) -> list[str]:
 
 def shown_evidence(wildcards) -> list[str]:
     """What intervals and comparisons read beyond the results: ranks, answers, and which test images training has seen."""
-    names = [f"retrieval/{name}.ranks.parquet" for name in PRESET["retrieval_sets"]]
-    names += [f"retention/{name}.answers.jsonl" for name in PRESET["retention_sets"]]
-    files = [f"{run}/{name}" for run in run_folders(PRESET["methods"]) for name in names]
+    asked = [method for method in PRESET["methods"] if method not in PROVED]
+    files = expand(
+        "{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=PRESET["retrieval_sets"]
+    )
+    files += expand("{run}/retention/{name}.answers.jsonl", run=run_folders(asked), name=PRESET["retention_sets"])
     return shown([*files, f"results/{config['preset']}/audit.json"])
 
 

@@ -3,6 +3,9 @@
 # In: a run's weights, its backbone, test splits. Out: metrics, and the ranks, best images or answers behind them, in
 # results/.
 
+# What generates an answer: finished answers of another version of it are not continued.
+GENERATION = ("evaluation/retention.py", "models", "data/prepared.py", "data/questions.py")
+
 
 rule retrieve:
     input:
@@ -52,13 +55,14 @@ rule retain:
         differing=expand(
             f"{RUN}/retention/{{set}}.disagreements.jsonl", set=PRESET["retention_sets"], allow_missing=True
         ),
+        retained="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/retained.json",
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/retain.jsonl",
     log:
         "logs/{preset}/retain/{backbone}.{method}.seed{seed}.log",
     benchmark:
         "benchmarks/{preset}/retain/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=one_of(PRESET["methods"]),
+        method=one_of({"base", *PRESET["methods"]} - {*PROVED}),
     conda:
         "../../envs/slq.yaml"
     threads: cpus("evaluate")
@@ -67,6 +71,7 @@ rule retain:
     params:
         settings=lambda wildcards: settings.retain_settings(config, wildcards.backbone),
         code=family_code("evaluation", "models", "data"),
+        generation=family_code(*GENERATION),
         scratch=scratch_folder,
     message:
         "Asking {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -75,6 +80,49 @@ rule retain:
         " --backbone {params.scratch}/backbones/{wildcards.backbone}"
         " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
         " --data {params.scratch}/data"
+        " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/retention"
+        " --work {params.scratch}/work --code {params.generation}"
+        " --retained {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/retained.json"
+        " --events {output.events} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+# Of a method that leaves the backbone as it is: no answers of its own but a proof that they are base's. What it reads in
+# results/ is named by base's retained.json, in scratch: an edge between results would start runs in a copy of them.
+rule prove:
+    input:
+        adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
+        run="results/{preset}/{backbone}/{method}/seed{seed}/run.json",
+        backbone="<scratch>/backbones/{backbone}/manifest.json",
+        data=test_manifests("retention"),
+        retained=f"<scratch>/runs/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retained.json",
+    output:
+        metrics=expand(f"{RUN}/retention/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
+        events="results/{preset}/{backbone}/{method}/seed{seed}/events/prove.jsonl",
+    log:
+        "logs/{preset}/prove/{backbone}.{method}.seed{seed}.log",
+    benchmark:
+        "benchmarks/{preset}/prove/{backbone}.{method}.seed{seed}.jsonl"
+    wildcard_constraints:
+        method=one_of({*PRESET["methods"]} & {*PROVED}),
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("evaluate")
+    resources:
+        **request("evaluate"),
+    params:
+        settings=lambda wildcards: settings.prove_settings(config, wildcards.backbone),
+        code=family_code("evaluation", "models", "data"),
+        scratch=scratch_folder,
+        base=f"base/seed{BASE_SEED}",
+    message:
+        "Proving what {wildcards.method} on {wildcards.backbone} answers, seed {wildcards.seed}"
+    shell:
+        "slq prove --settings {params.settings:q}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone}"
+        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
+        " --data {params.scratch}/data --run {input.run}"
+        " --base results/{wildcards.preset}/{wildcards.backbone}/{params.base}/retention --retained {input.retained}"
         " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/retention"
         " --events {output.events} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"
@@ -106,6 +154,7 @@ rule blind:
     params:
         settings=lambda wildcards: settings.retain_settings(config, wildcards.backbone),
         code=family_code("evaluation", "models", "data"),
+        generation=family_code(*GENERATION),
         scratch=scratch_folder,
     message:
         "Asking {wildcards.method} on {wildcards.backbone} without images"
@@ -115,5 +164,6 @@ rule blind:
         " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
         " --data {params.scratch}/data"
         " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/blind"
+        " --work {params.scratch}/work --code {params.generation}"
         " --events {output.events} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"

@@ -106,15 +106,24 @@ def retrieve(args: argparse.Namespace) -> None:
 
 
 def retain(args: argparse.Namespace) -> None:
-    from slq.evaluation.run import retain as evaluate
+    from slq.evaluation.answers import retain as evaluate
 
-    evaluate(args.settings, args.backbone, args.adapter, args.data, args.out, args.events)
+    paths = (args.backbone, args.adapter, args.data, args.work, args.out, args.events)
+    evaluate(args.settings, args.code, *paths, retained=args.retained)
 
 
 def blind(args: argparse.Namespace) -> None:
-    from slq.evaluation.run import retain as evaluate
+    from slq.evaluation.answers import retain as evaluate
 
-    evaluate(args.settings, args.backbone, args.adapter, args.data, args.out, args.events, with_images=False)
+    paths = (args.backbone, args.adapter, args.data, args.work, args.out, args.events)
+    evaluate(args.settings, args.code, *paths, with_images=False)
+
+
+def prove(args: argparse.Namespace) -> None:
+    from slq.evaluation.proof import prove as evaluate
+
+    paths = (args.backbone, args.adapter, args.data, args.run, args.base, args.retained, args.out, args.events)
+    evaluate(args.settings, *paths)
 
 
 def score(args: argparse.Namespace) -> None:
@@ -163,10 +172,11 @@ JSON = {"type": json.loads, "required": True}
 WHOLE = {"type": int, "required": True}
 TEXT = {"required": True}
 RUN = {"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--run": PATH, "--threads": WHOLE}
-EVALUATE = {
+EVALUATE: dict[str, dict[str, Any]] = {
     **{"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--data": PATH, "--out": PATH},
     **{"--events": PATH, "--threads": WHOLE},
 }
+ANSWER = {**EVALUATE, "--work": PATH, "--code": TEXT}
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, dict[str, Any]]]] = {
     "draw": (draw, "draw a split of the mini world", {"--settings": JSON, "--out": PATH}),
     "adopt": (
@@ -211,8 +221,13 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
         },
     ),
     "retrieve": (retrieve, "evaluate a run on the retrieval sets", EVALUATE),
-    "retain": (retain, "evaluate a run on the retention sets", EVALUATE),
-    "blind": (blind, "ask a run the questions of the retention sets without their images", EVALUATE),
+    "retain": (retain, "evaluate a run on the retention sets", {**ANSWER, "--retained": PATH}),
+    "blind": (blind, "ask a run the questions of the retention sets without their images", ANSWER),
+    "prove": (
+        prove,
+        "prove that a run answers the retention sets as base does",
+        {**EVALUATE, "--run": PATH, "--base": PATH, "--retained": PATH},
+    ),
     "score": (
         score,
         "score stored answers again and compare with the stored scores",

@@ -116,15 +116,25 @@ def _counted(config: Config, name: str) -> Config:
 
 def retain_settings(config: Config, backbone: str) -> str:
     """Of a run's evaluation on the retention sets; the reference decides which scorers read the answers."""
-    preset = chosen(config)
+    preset, entry = chosen(config), config["backbones"][backbone]
     references = {name: config["sets"][name]["reference"] for name in preset["retention_sets"]}
-    scorers = preset["evaluation"]["scorers"]
+    scorers, images = preset["evaluation"]["scorers"], entry.get("retention_images", {})
     return _compact(
-        family=config["backbones"][backbone]["family"],
+        family=entry["family"],
         dtype=preset["dtype"],
         max_new_tokens=preset["evaluation"]["max_new_tokens"],
-        batch_size=preset["evaluation"]["batch_size"],
-        sets=[{"name": name, "reference": one, "scorer": scorers[one]} for name, one in references.items()],
+        batch_size=preset["evaluation"]["answer_batch"],
+        sets=[
+            {"name": name, "reference": one, "scorer": scorers[one], "images": images.get(one, {})}
+            for name, one in references.items()
+        ],
+    )
+
+
+def prove_settings(config: Config, backbone: str) -> str:
+    """Of the proof that a run answers as base does: how base is asked, and how many items of each set are."""
+    return _compact(
+        asked=json.loads(retain_settings(config, backbone)), proof_items=chosen(config)["evaluation"]["proof_items"]
     )
 
 

@@ -9,12 +9,27 @@ from slq.errors import SlqError
 from slq.evaluation.rescored_ranks import ENDING as RANKS
 from slq.evaluation.rescored_ranks import FOLDER as RANKED
 from slq.evaluation.rescored_ranks import RecountedRanks, ranked_files, recount
-from slq.evaluation.scores import SCHEMA, questions_hash, score_answers
-from slq.files import read_json, read_lines, write_json, write_lines
+from slq.evaluation.scores import SCHEMA, Lines, Verdicts, judge, questions_hash, score_answers
+from slq.files import read_json, read_lines, sha256, write_json, write_lines
+from slq.proofs import equals, follow
 
 FOLDERS = ("retention", "blind")  # of a run: where answers lie
 ANSWERS, DISAGREEMENTS = ".answers.jsonl", ".disagreements.jsonl"
-TYPES = {"id": str, "question": str, "options": list, "answers": list, "type": str, "answer": str}
+TYPES: dict[str, type] = {"id": str, "question": str, "options": list, "answers": list, "type": str}
+TYPES |= {"prompt": str, "answer": str, "tokens": int, "ended": bool}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A metrics file and the answered items that it was made from, which lie at `path`."""
+
+    path: Path
+    metrics: dict[str, Any]
+    items: Lines
+
+    def verdicts(self) -> Verdicts:
+        """Of every scorer that applies, by its name, each in the order of the items."""
+        return judge(self.metrics["benchmark"], self.metrics["scorer"], self.items)
 
 
 @dataclass(frozen=True)
@@ -60,12 +75,16 @@ def beside(metrics: Path, ending: str) -> Path:
 def score_tree(folder: Path, write: bool) -> None:
     """Print, for every metrics file of ranks or answers under a folder, the numbers stored and the numbers now.
 
+    Of a file that says by proof that its numbers are another's, which.
+
     Raises:
         SlqError: they differ, and `write` does not ask for the new ones to be written; or a file cannot be used.
     """
+    paths = metrics_files(folder)
+    proved = {path: read_answers(path).path for path in paths if is_proof(path)}
     found: list[RecountedRanks | Rescored] = [recount(path) for path in ranked_files(folder)]
-    found += [rescore(path) for path in metrics_files(folder)]
-    if not found:
+    found += [rescore(path) for path in paths if path not in proved]
+    if not found and not proved:
         raise SlqError(
             f"{folder}: holds no {FOLDERS[0]}/<set>{ANSWERS} and no {RANKED}/<set>{RANKS}; "
             "expected a folder of results/, e.g. results/mini"
@@ -77,6 +96,8 @@ def score_tree(folder: Path, write: bool) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for file, name, then, now in rows:
         print(f"{file:{widths[0]}}  {name:{widths[1]}}  {then:>{widths[2]}}  {now:>{widths[3]}}".rstrip())
+    for path, answers in proved.items():
+        print(f"{path}  = by proof those of {answers}")
     changed = [one for one in found if one.changed]
     for one in changed:
         print(f"{one.path}: {'written anew' if write else f'not what its {one.of} give now'}: {', '.join(one.changed)}")
@@ -98,13 +119,21 @@ def metrics_files(folder: Path) -> list[Path]:
     metrics = {path for path in folder.rglob("*.json") if path.parent.name in FOLDERS}
     answers = set(folder.rglob(f"*{ANSWERS}"))
     for path in sorted(metrics):
-        if beside(path, ANSWERS) not in answers:
+        if beside(path, ANSWERS) not in answers and not is_proof(path):
             raise SlqError(f"{beside(path, ANSWERS)}: does not exist, beside {path.name}; answer the set again")
     for path in sorted(answers):
         expected = path.with_name(path.name.removesuffix(ANSWERS) + ".json")
         if expected not in metrics:
             raise SlqError(f"{expected}: does not exist, beside {path.name}; answer the set again")
+        if is_proof(expected):
+            raise SlqError(f"{path}: answers beside {expected.name}, which refers to another run's; delete them")
     return sorted(metrics)
+
+
+def is_proof(path: Path) -> bool:
+    """A metrics file holds no numbers, but says whose are its."""
+    content = read_json(path)
+    return isinstance(content, dict) and equals(path, content) is not None
 
 
 def rescore(path: Path) -> Rescored:
@@ -113,28 +142,51 @@ def rescore(path: Path) -> Rescored:
     Raises:
         SlqError: the answers are not those that it was made from, or its scorer is none of this version's.
     """
+    answers = read_answers(path)
+    try:
+        now, differing = score_answers(answers.metrics["benchmark"], answers.metrics["scorer"], answers.items)
+    except SlqError as error:
+        raise SlqError(f"{path}: {error}") from error
+    return Rescored(path, answers.metrics, now, (read_lines(beside(path, DISAGREEMENTS)), differing))
+
+
+def read_answers(path: Path) -> Answers:
+    """A metrics file and its answered items; of a proof those that it refers to.
+
+    Raises:
+        SlqError: a file is missing, of an older version or incomplete, or the answers are of other questions.
+    """
+    stored = read_metrics(path)
+    proof = None
+    if equals(path, stored):
+        proof, (path, _) = stored, follow(path, stored)
+        stored = read_metrics(path)
+    try:
+        _, _, _ = stored["benchmark"], stored["scorer"], stored["scores"]
+        count, asked = stored["n"]["items"], stored["inputs"]["questions"]
+    except (KeyError, TypeError) as error:
+        raise SlqError(f"{path}: key {error} is missing; answer the set again") from error
+    place = beside(path, ANSWERS)
+    answered = read_items(place, count)
+    if questions_hash(answered) != asked:
+        raise SlqError(
+            f"{place}: its questions are not those that {path.name} was made from (inputs.questions): "
+            "answers of another version of the set; answer it again"
+        )
+    if proof and proof["inputs"].get("answers") != sha256(place):
+        raise SlqError(f"{place}: not the answers that were proved equal; prove {path.stem} again")
+    return Answers(place, stored, answered)
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The content of a metrics file of this version."""
     stored = read_json(path)
     if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
         raise SlqError(f"{path}: expected a metrics file of schema {SCHEMA}; answer the set again")
-    try:
-        benchmark, printed = stored["benchmark"], stored["scorer"]
-        count, asked, _ = stored["n"]["items"], stored["inputs"]["questions"], stored["scores"]
-    except (KeyError, TypeError) as error:
-        raise SlqError(f"{path}: key {error} is missing; answer the set again") from error
-    answered = read_answers(beside(path, ANSWERS), count)
-    if questions_hash(answered) != asked:
-        raise SlqError(
-            f"{beside(path, ANSWERS)}: its questions are not those that {path.name} was made from (inputs.questions): "
-            "answers of another version of the set; answer it again"
-        )
-    try:
-        now, differing = score_answers(benchmark, printed, answered)
-    except SlqError as error:
-        raise SlqError(f"{path}: {error}") from error
-    return Rescored(path, stored, now, (read_lines(beside(path, DISAGREEMENTS)), differing))
+    return stored
 
 
-def read_answers(path: Path, count: int) -> list[dict[str, Any]]:
+def read_items(path: Path, count: int) -> Lines:
     """The lines of an answers file.
 
     Raises:

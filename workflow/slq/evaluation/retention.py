@@ -1,17 +1,49 @@
 """Retention: questions answered by the tuned backbone itself, greedily; seeing their images, or blind."""
 
-import sys
-from dataclasses import replace
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from slq.data.prepared import Split
 from slq.data.questions import pieces, without_markers
-from slq.evaluation.scores import answered_items
+from slq.errors import SlqError
+from slq.evaluation.scores import Reply, answered_items
 from slq.models.backbone import Backbone
-from slq.models.prefix import Part, collate, encode
+from slq.models.prefix import Part, collate, encode, render
+
+Items = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How questions are asked.
+
+    max_new_tokens: of a reply, its end token included
+    batch_size: questions answered at once; batches follow the items' order, so that they never depend on what is done
+    limits: how images are cut or scaled, for the family's `process` (`retention_images` in config.yaml)
+    """
+
+    max_new_tokens: int
+    batch_size: int
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    def batches(self, items: Items, done: int = 0) -> Iterator[Items]:
+        """The batches of the items behind the first `done`, which are whole batches."""
+        return (items[start : start + self.batch_size] for start in range(done, len(items), self.batch_size))
+
+
+def require_limits(backbone: Backbone, limits: Mapping[str, int]) -> None:
+    """Raise SlqError if the family's `process` does not take one of the limits."""
+    known = [name for name in inspect.signature(backbone.family.process).parameters if name != "image"]
+    for name in limits:
+        if name not in known:
+            raise SlqError(
+                f"config: retention_images has the key {name}, which {type(backbone.family).__name__} does not take; "
+                f"it takes: {', '.join(known) or 'none'}"
+            )
 
 
 def blind(split: Split) -> Split:
@@ -20,42 +52,70 @@ def blind(split: Split) -> Split:
     return replace(split, items=items)
 
 
-def question_parts(backbone: Backbone, split: Split, item: dict[str, Any]) -> tuple[Part, ...]:
+def question_parts(
+    backbone: Backbone, split: Split, item: dict[str, Any], limits: Mapping[str, int] | None = None
+) -> tuple[Part, ...]:
     """The question as its text says: images where their markers stand, those without a marker first.
 
     Raises:
         SlqError: a marker names an image that the item does not have.
     """
-    images = [backbone.family.process(split.open(path)) for path in item["images"]]
+    process: Any = backbone.family.process
+    images = [process(split.open(path), **(limits or {})) for path in item["images"]]
     return tuple(part if isinstance(part, str) else images[part] for part in pieces(item))
 
 
-def answer(backbone: Backbone, split: Split, max_new_tokens: int, batch_size: int) -> list[dict[str, Any]]:
-    """Greedy answers to every item, in order: what was asked, what is accepted, and the raw text."""
-    replies = reply_tokens(backbone, split, max_new_tokens, batch_size)
-    texts = backbone.tokenizer.batch_decode(replies, skip_special_tokens=True)
-    return answered_items(split.items, texts)
+def answer(backbone: Backbone, split: Split, how: Asking) -> Items:
+    """Greedy answers to every item, in order, as lines of an answers file."""
+    return [line for items in how.batches(split.items) for line in answer_batch(backbone, split, items, how)]
+
+
+def answer_batch(backbone: Backbone, split: Split, items: Items, how: Asking) -> Items:
+    """Lines of an answers file for some items of a split, asked at once."""
+    prompts, tokens = reply(backbone, split, items, how)
+    return answer_lines(backbone, items, prompts, tokens)
+
+
+def answer_lines(backbone: Backbone, items: Items, prompts: list[str], tokens: list[list[int]]) -> Items:
+    """What was asked, what is accepted, and what was said, item by item."""
+    ends = end_tokens(backbone)
+    texts = backbone.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    replies = [
+        Reply(prompt, text, len(ids), bool(ids) and ids[-1] in ends)
+        for prompt, text, ids in zip(prompts, texts, tokens, strict=True)
+    ]
+    return answered_items(items, replies)
 
 
 @torch.inference_mode()
-def reply_tokens(backbone: Backbone, split: Split, max_new_tokens: int, batch_size: int) -> list[list[int]]:
-    """Token ids of the greedy reply to every item, in order, its end token included and what pads it left out."""
-    replies = []
+def reply(backbone: Backbone, split: Split, items: Items, how: Asking) -> tuple[list[str], list[list[int]]]:
+    """Of each item the prompt as the chat template renders it, and the token ids of the greedy reply.
+
+    A reply includes its end token and leaves out what pads it behind that.
+    """
+    asked = [question_parts(backbone, split, item, how.limits) for item in items]
+    inputs = collate(backbone, [encode(backbone, parts) for parts in asked])
+    # generate() continues positions by its own rules, which need the prefix's to be its own too.
+    del inputs["position_ids"]
+    output = backbone.model.generate(**inputs, max_new_tokens=how.max_new_tokens, do_sample=False)
+    ends, replies = end_tokens(backbone), []
+    for ids in output[:, inputs["input_ids"].shape[1] :].tolist():
+        length = next((place for place, token in enumerate(ids, start=1) if token in ends), len(ids))
+        replies.append(ids[:length])
+    return [render(backbone, parts) for parts in asked], replies
+
+
+def reply_tokens(backbone: Backbone, split: Split, how: Asking) -> list[list[int]]:
+    """Token ids of the greedy reply to every item, in order."""
+    return [ids for items in how.batches(split.items) for ids in reply(backbone, split, items, how)[1]]
+
+
+def end_tokens(backbone: Backbone) -> list[int]:
+    """The tokens that end a reply."""
     end = backbone.model.generation_config.eos_token_id
-    ends = end if isinstance(end, list) else [end]
-    starts = range(0, len(split.items), batch_size)
-    for start in tqdm(starts, desc=f"{split.name} questions", disable=None, file=sys.stderr):
-        items = split.items[start : start + batch_size]
-        inputs = collate(backbone, [encode(backbone, question_parts(backbone, split, item)) for item in items])
-        # generate() continues positions by its own rules, which need the prefix's to be its own too.
-        del inputs["position_ids"]
-        output = backbone.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        for reply in output[:, inputs["input_ids"].shape[1] :].tolist():
-            length = next((place for place, token in enumerate(reply, start=1) if token in ends), len(reply))
-            replies.append(reply[:length])
-    return replies
+    return end if isinstance(end, list) else [end]
 
 
-def answered_otherwise(items: list[dict[str, Any]], one: list[list[int]], other: list[list[int]]) -> list[str]:
+def answered_otherwise(items: Items, one: list[list[int]], other: list[list[int]]) -> list[str]:
     """Ids of the items whose replies differ in a token, of two lists of replies to the same items."""
     return [item["id"] for item, mine, theirs in zip(items, one, other, strict=True) if mine != theirs]

@@ -1,4 +1,4 @@
-"""Evaluation of one run on all its sets, from adapter to metrics files."""
+"""Evaluation of one run on all its retrieval sets, from adapter to metrics files."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,8 @@ from slq.errors import SlqError
 from slq.evaluation.embed import caption_ids, embed_split
 from slq.evaluation.rank_table import Names
 from slq.evaluation.ranks import best_ranks, both_directions
-from slq.evaluation.retention import answer, blind
 from slq.evaluation.retrieval import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.retrieval import gallery_hash, retrieval_metrics
-from slq.evaluation.scores import SCHEMA as RETENTION_SCHEMA
-from slq.evaluation.scores import questions_hash, score_answers
 from slq.evaluation.top import top_lists
 from slq.evaluation.variants import Variant, variant_table
 from slq.events import Events, describe_device
@@ -80,33 +77,6 @@ def rank_split(
 ) -> dict[str, np.ndarray]:
     """Ranks of both directions on a split."""
     return both_directions(*embed_split(retriever, backbone, split, prompt, batch_size))
-
-
-def retain(
-    settings: dict[str, Any],
-    backbone_folder: Path,
-    adapter: Path,
-    data: Path,
-    out: Path,
-    events_file: Path,
-    with_images: bool = True,
-) -> None:
-    """Answers and scores of the test split of every retention set; without images the run is asked blind."""
-    events_file.unlink(missing_ok=True)
-    events = Events(events_file, device=describe_device(pick_device()))
-    with events.span("init"):
-        backbone, _ = load_run(settings, backbone_folder, adapter)
-    for entry in settings["sets"]:
-        name = entry["name"]
-        split = read_split(data, name, "test")
-        asked = split if with_images else blind(split)
-        with events.span("eval", set=name):
-            answered = answer(backbone, asked, settings["max_new_tokens"], settings["batch_size"])
-        content, differing = score_answers(entry["reference"], entry["scorer"], answered)
-        inputs = input_hashes(settings, backbone_folder, adapter, split) | {"questions": questions_hash(answered)}
-        write_lines(out / f"{name}.answers.jsonl", answered)
-        write_lines(out / f"{name}.disagreements.jsonl", differing)
-        write_json(out / f"{name}.json", {"schema": RETENTION_SCHEMA, **content, "inputs": inputs})
 
 
 def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter: Path, split: Split) -> dict[str, str]:

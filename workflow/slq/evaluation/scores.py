@@ -6,14 +6,14 @@ Nothing here needs the set, a model or torch.
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from slq.evaluation.scorers import Item, expected_guess, scorers_for
 from slq.evaluation.verdicts import Verdict, plain
 from slq.files import digest
 
-SCHEMA = 2  # of a retention metrics file
+SCHEMA = 3  # of a retention metrics file
 ASKED = ("id", "question", "options", "answers", "type")  # of an item: what an answers file repeats
 COUNTED = ("ocrbench",)  # benchmarks whose score is a number of hits
 GUESSER = "mmmu-official-1"  # its original draws an option where it reads none, and so do published scores
@@ -21,16 +21,42 @@ Verdicts = dict[str, list[Verdict]]
 Lines = list[dict[str, Any]]
 
 
-def answered_items(items: Sequence[Item], texts: Sequence[str]) -> list[Item]:
-    """The items as they were asked, each with the raw text of its answer."""
+@dataclass(frozen=True)
+class Reply:
+    """What was said to a prompt.
+
+    prompt: as the chat template renders it, a placeholder for each image
+    answer: the raw text
+    tokens: how many were generated, the end token included
+    ended: by itself, and not because it ran into the limit
+    """
+
+    prompt: str
+    answer: str
+    tokens: int
+    ended: bool
+
+
+def answered_items(items: Sequence[Item], replies: Sequence[Reply]) -> list[Item]:
+    """The items as they were asked, each with what was said to it."""
     return [
-        {**{field: item[field] for field in ASKED}, "answer": text} for item, text in zip(items, texts, strict=True)
+        {**{field: item[field] for field in ASKED}, **asdict(reply)} for item, reply in zip(items, replies, strict=True)
     ]
 
 
 def questions_hash(answered: Sequence[Item]) -> str:
     """Identity of what was asked and what is accepted, in order."""
     return digest([[item[field] for field in ASKED] for item in answered])
+
+
+def judge(benchmark: str, printed: str, answered: Sequence[Item]) -> Verdicts:
+    """The verdicts of every scorer that applies to a benchmark, by its name, each in the order of the items.
+
+    Raises:
+        SlqError: no scorer applies to the benchmark, or the printed one does not.
+    """
+    scorers = scorers_for(benchmark, printed)
+    return {scorer.name: [scorer(item, item["answer"]) for item in answered] for scorer in scorers}
 
 
 def score_answers(benchmark: str, printed: str, answered: Sequence[Item]) -> tuple[dict[str, Any], Lines]:
@@ -43,8 +69,7 @@ def score_answers(benchmark: str, printed: str, answered: Sequence[Item]) -> tup
     Raises:
         SlqError: no scorer applies to the benchmark, or the printed one does not.
     """
-    scorers = scorers_for(benchmark, printed)
-    verdicts = {scorer.name: [scorer(item, item["answer"]) for item in answered] for scorer in scorers}
+    verdicts = judge(benchmark, printed, answered)
     hits = {name: [verdict.hit for verdict in given] for name, given in verdicts.items()}
     chances = chance_of_each(answered)
     scores = {name: float(sum(found)) if benchmark in COUNTED else percent(found) for name, found in hits.items()}
@@ -58,6 +83,7 @@ def score_answers(benchmark: str, printed: str, answered: Sequence[Item]) -> tup
         "types": by_type(answered, hits[printed], chances),
         "random_guess": gained_by_guessing(answered, verdicts[GUESSER]) if GUESSER in verdicts else None,
         "disagreements": len(differing),
+        "truncated": sum(not item["ended"] for item in answered),
         "n": {"items": len(answered)},
     }
     return content, differing

@@ -28,7 +28,10 @@ class Family(ABC):
 
     @abstractmethod
     def process(self, image: Image.Image) -> Pixels:
-        """Tensors of one RGB image; each is concatenated along its first axis in a batch."""
+        """Tensors of one RGB image; each is concatenated along its first axis in a batch.
+
+        A family may take limits as further arguments with defaults: `retention_images` in config.yaml sets them.
+        """
 
     @abstractmethod
     def expand(self, tokens: int) -> str:

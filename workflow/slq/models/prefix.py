@@ -25,14 +25,22 @@ def message(content: Part, instruction: str) -> tuple[Part, ...]:
     return (content, instruction) if instruction else (content,)
 
 
-def encode(backbone: Backbone, parts: tuple[Part, ...]) -> Encoded:
-    """Render a user turn of texts and images in the backbone's chat template, up to where the answer would begin."""
+def render(backbone: Backbone, parts: tuple[Part, ...]) -> str:
+    """A user turn of texts and images in the backbone's chat template, up to where the answer would begin.
+
+    An image is its placeholder, once.
+    """
     content = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in parts]
-    text = backbone.tokenizer.apply_chat_template(
+    text: str = backbone.tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
+    return text
+
+
+def encode(backbone: Backbone, parts: tuple[Part, ...]) -> Encoded:
+    """The rendered turn as token ids, each placeholder expanded to the tokens of its image."""
     images = tuple(part for part in parts if isinstance(part, Pixels))
-    pieces = text.split(backbone.family.placeholder)
+    pieces = render(backbone, parts).split(backbone.family.placeholder)
     if len(pieces) != len(images) + 1:
         raise ValueError(f"the chat template wrote {len(pieces) - 1} image placeholders for {len(images)} images")
     for number, image in enumerate(images):

@@ -24,7 +24,7 @@ class Cell:
     comparable: may stand in one ranking with the comparable cells of its column
     sd: the sample standard deviation that belongs to a mean of two or more runs
     spread: the sd as printed, with as many decimals as `text`; empty without one
-    n: how many runs of one method, which differ in their seed alone, a measured number is made of
+    n: how many runs of one method, which differ in their seed alone, a number is made of, or proved for
     low, high: the ends of the number's 95 % interval; `interval`: both as printed, with as many decimals as `text`
     """
 
@@ -70,9 +70,11 @@ class Cell:
         return cls(value, printed, "quoted", source, comparable)
 
     @classmethod
-    def by_construction(cls, value: float, form: Format, proof: str) -> "Cell":
-        """A number that no measurement is needed for; `proof` says why."""
-        return cls(value, form(value), "by_construction", proof)
+    def by_construction(
+        cls, value: float, form: Format, proof: str, comparable: bool = False, n: int | None = None
+    ) -> "Cell":
+        """A number that no measurement is needed for; `proof` says why, and of `n` runs that each has it."""
+        return cls(value, form(value), "by_construction", proof, comparable, n=n)
 
     @classmethod
     def missing(cls, reason: str) -> "Cell":

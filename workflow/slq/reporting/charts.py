@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from slq.errors import SlqError
 from slq.reporting.costs import all_costs, hours_header, spent
 from slq.reporting.layout import METHODS, Entry, Layout
-from slq.reporting.records import Results
+from slq.reporting.records import Results, joined
 
 Run = tuple[Entry, str, int]  # backbone, method, seed
 WAYS = {"t2i": "T2I", "i2t": "I2T"}
@@ -95,8 +95,15 @@ def retention_chart(ours: Results) -> Chart:
     """Each tuned run's score minus the base's of its backbone, a panel per retention set."""
     panels = tuple(_retention_panel(ours, entry) for entry in ours.layout.retention_sets)
     baseless = any(method == "base" for panel in panels for _, method, _ in panel.absent)
-    note = "A backbone whose base was not run has no differences." if baseless else ""
-    return Chart("retention", panels, note=note)
+    notes = ["A backbone whose base was not run has no differences."] if baseless else []
+    proved = dict.fromkeys(
+        METHODS[method]
+        for backbone, method, _ in runs(ours)
+        for entry in ours.layout.retention_sets
+        if any(one.by_construction for one in ours.over_seeds(backbone.name, method, f"retention/{entry.name}.json"))
+    )
+    notes += [f"The 0 of {', '.join(proved)} is known by construction."] if proved else []
+    return Chart("retention", panels, note=" ".join(notes))
 
 
 def _retention_panel(ours: Results, entry: Entry) -> Panel:
@@ -108,7 +115,7 @@ def _retention_panel(ours: Results, entry: Entry) -> Panel:
         base = bases.get(backbone)
         if method != "base" and score and base:
             difference = score.number("metrics", "score") - base.number("metrics", "score")
-            point = Point(backbone.name, difference, f"{score.source}; {base.source}")
+            point = Point(backbone.name, difference, joined([score, base]))
             series.append(Series(backbone, method, seed, (point,)))
     unit = "hits" if entry.reference == "ocrbench" else "points"
     absent = tuple(run for run, score in scores.items() if score is None)

@@ -7,8 +7,7 @@ import pandas as pd
 
 from slq.errors import SlqError
 from slq.evaluation.rescored_ranks import read_ranks
-from slq.evaluation.rescoring import read_answers
-from slq.evaluation.scorers import scorers_for
+from slq.evaluation.rescoring import ANSWERS, beside, read_answers
 from slq.reporting.cells import Cell
 from slq.reporting.records import Results, relative
 
@@ -23,10 +22,14 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Judged:
-    """Whether each question of a set is answered, by its id, as the printed scorer says; and the answers' file."""
+    """Whether each question of a set is answered, by its id, as the printed scorer says; and the answers' file.
+
+    By construction the answers are another run's.
+    """
 
     hits: Mapping[str, bool]
     source: str
+    by_construction: bool
 
 
 def ranked(ours: Results, backbone: str, method: str, seed: int, name: str) -> Ranked | Cell:
@@ -52,16 +55,16 @@ def judged(ours: Results, backbone: str, method: str, seed: int, name: str) -> J
         SlqError: the answers are incomplete or are not those that the set's score was made from.
     """
     record = ours.find(backbone, method, seed, f"retention/{name}.json")
-    path = ours.path(backbone, method, seed, f"retention/{name}.answers.jsonl")
-    if record is None or not path.exists():
-        return ours.missing(backbone, method, f"retention/{name}.{'json' if record is None else 'answers.jsonl'}")
-    answered = read_answers(path, int(record.number("n", "items")))
-    printed = record.text("scorer")
-    scorer = next(one for one in scorers_for(record.text("benchmark"), printed) if one.name == printed)
-    hits = {item["id"]: scorer(item, item["answer"]).hit for item in answered}
+    if record is None:
+        return ours.missing(backbone, method, f"retention/{name}.json")
+    if not beside(record.path, ANSWERS).exists():
+        return ours.missing(backbone, method, f"retention/{name}{ANSWERS}")
+    answers = read_answers(ours.path(backbone, method, seed, f"retention/{name}.json"))
+    verdicts = answers.verdicts()[record.text("scorer")]
+    hits = {item["id"]: verdict.hit for item, verdict in zip(answers.items, verdicts, strict=True)}
     if 100 * sum(hits.values()) / len(hits) != record.number("metrics", "accuracy"):
         raise SlqError(f"{record.path}: metrics.accuracy is not what its answers give now; `slq score` shows both")
-    return Judged(hits, relative(path, ours.root))
+    return Judged(hits, relative(answers.path, ours.root), record.by_construction)
 
 
 def one_run(ours: Results, why: str) -> tuple[str, ...]:

@@ -78,5 +78,6 @@ def _score(ours: Results, backbone: Entry, method: str, entry: Entry) -> Cell:
         return found
     unit, form = (len(found.hits) / 100, integer) if entry.counts_hits else (1.0, one_decimal)
     interval = accuracy_interval(sum(found.hits.values()), len(found.hits))
-    cell = Cell.measured(unit * interval.value, form, found.source, n=1)
+    make = Cell.by_construction if found.by_construction else Cell.measured
+    cell = make(unit * interval.value, form, found.source, n=1)
     return cell.between(unit * interval.low, unit * interval.high, form)

@@ -2,29 +2,34 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from slq.errors import SlqError
 from slq.files import read_json, read_rows
 from slq.files import read_lines as read_json_lines
+from slq.proofs import equals, follow
 from slq.reporting.cells import Cell, Format
 from slq.reporting.layout import Layout
 
 SCHEMA = 1
-SCHEMAS = {"retrieval": 2, "retention": 2, "blind": 2}  # of the files in a folder of a run, where it is another
+SCHEMAS = {"retrieval": 2, "retention": 3, "blind": 3}  # of the files in a folder of a run, where it is another
 TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
 TABLE3 = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
 
 
 @dataclass(frozen=True)
 class Record:
-    """A result file: where it lies, how tables name it, what it says."""
+    """A result file: where it lies, how tables name it, what it says.
+
+    By construction it is another run's file, which holds the numbers; `source` then names the proof as well.
+    """
 
     path: Path
     source: str
     content: dict[str, Any]
+    by_construction: bool = False
 
     def at(self, *keys: str) -> Any:
         """The value under nested keys.
@@ -82,12 +87,21 @@ class Results:
     def find(self, backbone: str, method: str, seed: int, name: str) -> Record | None:
         """A result file of a run, or None if the layout leaves the run out or the file does not exist.
 
+        Of a proof it is the file whose numbers are the run's by construction.
+
         Raises:
-            SlqError: the file is not JSON, not an object, or of another schema.
+            SlqError: the file is not JSON, not an object, or of another schema; a proof refers to no such file.
         """
         path = self.path(backbone, method, seed, name)
         if seed not in self.layout.seeds_of(method) or not path.exists():
             return None
+        record = self._read(path)
+        if equals(path, record.content) is None:
+            return record
+        other = self._read(follow(path, record.content)[0])
+        return replace(other, source=f"{other.source}; {record.source}", by_construction=True)
+
+    def _read(self, path: Path) -> Record:
         content = read_json(path)
         if not isinstance(content, dict):
             raise SlqError(f"{path}: expected a JSON object")
@@ -135,10 +149,16 @@ class Results:
         return Cell.missing(f"{names} {'does' if len(paths) == 1 else 'do'} not exist")
 
     def cell(self, backbone: str, method: str, name: str, keys: Sequence[str], form: Format) -> Cell:
-        """The mean over seeds of the number under `keys` of a file, or a missing cell if no run has the file."""
+        """The mean over seeds of the number under `keys` of a file, or a missing cell if no run has the file.
+
+        Where every run has it by construction it is one number, and no mean.
+        """
         records = self.over_seeds(backbone, method, name)
         if not records:
             return self.missing(backbone, method, name)
+        number = agreed(records, *keys) if all(record.by_construction for record in records) else None
+        if number is not None:
+            return Cell.by_construction(number, form, joined(records), comparable=True, n=len(records))
         return Cell.mean([record.number(*keys) for record in records], form, joined(records))
 
 
@@ -156,8 +176,8 @@ def agreed(records: Sequence[Record], *keys: str) -> float | None:
 
 
 def joined(records: Sequence[Record]) -> str:
-    """The source of a number that is made of all of these files."""
-    return "; ".join(record.source for record in records)
+    """The source of a number that is made of all of these files, each named once."""
+    return "; ".join(dict.fromkeys(source for record in records for source in record.source.split("; ")))
 
 
 def read_lines(path: Path, root: Path) -> list[Record]:

@@ -35,9 +35,8 @@ CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] 
 {% endfor %}{% if add_generation_prompt %}<|im_start|> assistant
 {% endif %}"""
 WARM_UP = 50  # steps
-DECAY = 0.2  # of the steps, at the end; a rate that falls from the start tells things apart too late (docs/log.md)
+DECAY = 0.25  # of the steps, at the end; a rate that falls from the start tells things apart too late (docs/log.md)
 MUON = 1.5  # times the learning rate, for matrices
-WIDE = 256  # matrices whose both sides are longer are AdamW's: Muon's work grows with the cube of the shorter side
 
 
 def build_tokenizer(markup: dict[str, Any]) -> PreTrainedTokenizerFast:
@@ -126,7 +125,7 @@ def optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Opt
         id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()
     }
     parameters = list(network.parameters())
-    inside = [p for p in parameters if p.ndim == 2 and min(p.shape) <= WIDE and id(p) not in embeddings]
+    inside = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
     chosen = {id(p) for p in inside}
     return [
         Muon(inside, lr=MUON * learning_rate),

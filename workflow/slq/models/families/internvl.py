@@ -11,15 +11,22 @@ GREY = (127, 127, 127)  # the padding of the released code
 
 
 class InternVL(Family):
-    """One padded square tile per image, as SLQ trains and evaluates; `<img>…</img>` around its image tokens."""
+    """One padded square tile per image, as SLQ trains and retrieves; `<img>…</img>` around its image tokens."""
 
     placeholder = "<IMG_CONTEXT>"
 
-    def process(self, image: Image.Image) -> Pixels:
-        side = max(image.size)
-        square = ImageOps.pad(image, (side, side), color=GREY)
-        out = self.image_processor(images=[square], crop_to_patches=False, return_tensors="pt")
-        return Pixels({"pixel_values": out["pixel_values"]}, tokens=self.config.image_seq_length)
+    def process(self, image: Image.Image, max_tiles: int | None = None, enlarge: int = 1) -> Pixels:
+        """With `max_tiles` the image as its own evaluation cuts it: so many tiles at most, and a thumbnail beside them.
+
+        `enlarge`: times the image's sides, before it is cut; small images are then more tiles.
+        """
+        if max_tiles is None:
+            image = ImageOps.pad(image, (max(image.size),) * 2, color=GREY)
+        if enlarge > 1:
+            image = image.resize((enlarge * image.width, enlarge * image.height), Image.Resampling.BILINEAR)
+        cut = {"crop_to_patches": max_tiles is not None, "max_patches": max_tiles or 1}
+        tiles = self.image_processor(images=[image], return_tensors="pt", **cut)["pixel_values"]
+        return Pixels({"pixel_values": tiles}, tokens=len(tiles) * self.config.image_seq_length)
 
     def expand(self, tokens: int) -> str:
         return f"<img>{self.placeholder * tokens}</img>"

@@ -13,8 +13,11 @@ class Qwen3VL(Family):
 
     placeholder = "<|image_pad|>"
 
-    def process(self, image: Image.Image) -> Pixels:
-        out = self.image_processor(images=[image], return_tensors="pt")
+    def process(self, image: Image.Image, min_pixels: int | None = None, max_pixels: int | None = None) -> Pixels:
+        """With limits the image has at least and at most so many pixels; without one the processor's own holds."""
+        own = self.image_processor.size
+        size = {"shortest_edge": min_pixels or own.shortest_edge, "longest_edge": max_pixels or own.longest_edge}
+        out = self.image_processor(images=[image], size=size, return_tensors="pt")
         grid = out["image_grid_thw"]
         merge = self.config.vision_config.spatial_merge_size
         tensors = {"pixel_values": out["pixel_values"], "image_grid_thw": grid}

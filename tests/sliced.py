@@ -1,0 +1,92 @@
+"""The slice (tests/slice.yaml) without the workflow: its backbone, sets and runs, called as its rules call them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from snakemake.utils import update_config
+
+from checkout import ROOT
+from slq import settings
+from slq.data.prepared import Split, read_split
+from slq.evaluation.embed import embed_split
+from slq.evaluation.run import load_run
+from slq.training.run import register_base, run_training
+from slq.world.backbones import pretrain
+from slq.world.sets import draw_split
+
+BACKBONE = "mini-internvl"
+METHODS = ("base", "slq", "lora", "full_ft")
+SEED = 1
+SETS = ("mini-mmmu", "mini-realworldqa", "mini-ocrbench")
+
+
+def slice_config() -> dict:
+    """The mini preset in the sizes of the slice."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    update_config(config, yaml.safe_load((ROOT / "tests/slice.yaml").read_text()))
+    return config
+
+
+@dataclass
+class Slice:
+    """The slice's backbone, splits and runs, where the workflow has them."""
+
+    root: Path
+    config: dict
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def snapshot(self) -> Path:
+        return self.root / "backbone"
+
+    @property
+    def tests(self) -> Path:
+        return self.root / "test"
+
+    @property
+    def questions(self) -> Split:
+        return read_split(self.tests, "mini-realworldqa", "test")
+
+    def settings(self, method: str) -> dict:
+        return json.loads(settings.train_settings(self.config, BACKBONE, method))
+
+    def train(self, method: str, name: str | None = None) -> None:
+        """A run under `name`, as the rules `register_base` and `train` start it."""
+        folder = self.root / (name or method)
+        adapter, run = folder / "adapter", folder / "run.json"
+        if method == "base":
+            register_base(self.settings(method), self.snapshot, adapter, run)
+            return
+        paths = (self.snapshot, self.data, "mini-coco", self.root / "work", adapter, run, folder / "events.jsonl")
+        run_training(self.settings(method), SEED, *paths, lambda *_: {"t2i": {"R@1": 0.0}})
+
+    def load(self, method: str):
+        """Backbone and retriever of a run, as evaluation loads them."""
+        return load_run(self.settings(method), self.snapshot, self.root / method / "adapter")
+
+    def weights(self, method: str) -> dict:
+        return json.loads((self.root / method / "run.json").read_text())["weights"]
+
+    def vectors(self, backbone, retriever):
+        """Of the val split's images and captions."""
+        split = read_split(self.data, "mini-coco", "val")
+        return embed_split(retriever, backbone, split, {"text": "", "image": ""}, 16)[:2]
+
+
+def make_slice(root: Path) -> Slice:
+    """Every method trained; where training looks for data there is no test split."""
+    slice_ = Slice(root, slice_config())
+    places = [(slice_.data, "mini-coco", "train"), (slice_.data, "mini-coco", "val")]
+    for folder, name, split in places + [(slice_.tests, name, "test") for name in SETS]:
+        draw_split(json.loads(settings.draw_settings(slice_.config, name, split)), folder / name / split)
+    # After twenty steps every answer is the end of the turn, after forty there are several.
+    steps = {"steps": 40}
+    pretrain(json.loads(settings.pretrain_settings(slice_.config, BACKBONE)) | steps, slice_.data, slice_.snapshot)
+    for method in METHODS:
+        slice_.train(method)
+    return slice_

@@ -1,0 +1,112 @@
+"""How questions' images become tokens and pixels, against transformers' own processors."""
+
+import pytest
+import torch
+from PIL import Image
+from transformers import InternVLProcessor
+
+from oracles import sharpen, untrained
+from slq.data.prepared import Split
+from slq.evaluation.retention import Asking, reply_tokens
+from slq.models.prefix import collate, encode
+
+SIZES = [(56, 56), (200, 100), (100, 300), (640, 480), (30, 20), (448, 112)]
+
+
+def pictures(sizes=SIZES):
+    return [Image.effect_noise(size, 90).convert("RGB") for size in sizes]
+
+
+@pytest.fixture
+def internvl(raw_config, tmp_path):
+    return sharpen(untrained("mini-internvl", raw_config["backbones"]["mini-internvl"], tmp_path))
+
+
+@pytest.fixture
+def qwen3vl(raw_config, tmp_path):
+    return sharpen(untrained("mini-qwen3vl", raw_config["backbones"]["mini-qwen3vl"], tmp_path))
+
+
+class NoVideos(InternVLProcessor):
+    """transformers' processor without the part for videos, which needs torchvision; the rest is its own."""
+
+    @classmethod
+    def get_attributes(cls):
+        return [name for name in super().get_attributes() if name != "video_processor"]
+
+
+def stock(backbone):
+    """transformers' processor over the same tokenizer and image processor."""
+    tokenizer = backbone.tokenizer
+    names = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    for name, token in (names | {"video_token": "<video>"}).items():
+        setattr(tokenizer, name, token)
+        setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
+    length = backbone.model.config.image_seq_length
+    return NoVideos(backbone.family.image_processor, tokenizer, None, image_seq_length=length)
+
+
+@pytest.mark.parametrize("most", [1, 2, 6, 12])
+def test_internvls_tiles_are_those_of_its_own_processor(internvl, most):
+    """Token ids and pixels of a question about six pictures of other numbers of tiles, and of each alone."""
+    processor, images = stock(internvl), pictures()
+    for some in [images, *([image] for image in images)]:
+        parts = tuple(internvl.family.process(image, max_tiles=most) for image in some)
+        ours = collate(internvl, [encode(internvl, (*parts, "what color"))])
+        content = [*({"type": "image"} for _ in some), {"type": "text", "text": "what color"}]
+        text = internvl.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        theirs = processor(images=some, text=text, max_patches=most, add_special_tokens=False, return_tensors="pt")
+        assert torch.equal(ours["input_ids"], theirs["input_ids"])
+        assert torch.equal(ours["pixel_values"], theirs["pixel_values"])
+    tokens = {internvl.family.process(image, most).tokens for image in images}
+    assert (len(tokens) > 1) == (most > 1)
+
+
+def test_internvls_enlarged_picture_is_cut_into_more_tiles(internvl):
+    """By the rule for pictures whose sides compare alike: the larger grid, if the picture fills half of it."""
+    (image,) = pictures([(56, 56)])
+    tiles = [internvl.family.process(image, 12, enlarge).tokens // 4 for enlarge in (1, 2, 3)]
+    assert tiles == [1, 1 + 4, 1 + 9]
+
+
+def test_without_limits_internvl_sees_one_padded_square(internvl):
+    image = Image.new("RGB", (80, 40), "red")
+    whole = internvl.family.process(image)
+    assert whole.tokens == 4 and whole.tensors["pixel_values"].shape == (1, 3, 56, 56)
+    rows = whole.tensors["pixel_values"][0, 0].mean(1)
+    assert rows[:10].max() < rows[24:32].min(), "grey above, the picture in the middle"
+
+
+@pytest.mark.parametrize("limits", [(None, None), (4096, 4096), (16384, 65536), (None, 65536), (2048, None)])
+def test_qwen3vls_pictures_are_those_of_its_image_processor(qwen3vl, limits):
+    processor, images = qwen3vl.family.image_processor, pictures()
+    size = {key: limit or 4096 for key, limit in zip(("shortest_edge", "longest_edge"), limits, strict=True)}
+    theirs = processor(images=images, size=size, return_tensors="pt")
+    parts = [qwen3vl.family.process(image, *limits) for image in images]
+    ours = collate(qwen3vl, [encode(qwen3vl, (*parts, "what color"))])
+    for name in ("pixel_values", "image_grid_thw"):
+        assert torch.equal(ours[name], theirs[name])
+    tokens = (theirs["image_grid_thw"].prod(1) // 4).tolist()
+    assert [part.tokens for part in parts] == tokens
+    assert (ours["input_ids"] == qwen3vl.model.config.image_token_id).sum() == sum(tokens)
+
+
+def test_a_limit_reaches_every_image_of_a_set(internvl, tmp_path, monkeypatch):
+    """And a batch whose pictures have other numbers of tiles gives each question its own."""
+    for number, image in enumerate(pictures()):
+        image.save(tmp_path / f"{number}.png")
+    fields = {"question": "what color", "options": [], "answers": ["x"], "type": "open"}
+    items = [{"id": str(number), "images": [f"{number}.png"], **fields} for number in range(len(SIZES))]
+    split, asked = Split("s", items, tmp_path, ""), []
+    process = internvl.family.process
+
+    def spy(image, max_tiles=None, enlarge=1):
+        asked.append((max_tiles, enlarge))
+        return process(image, max_tiles, enlarge)
+
+    monkeypatch.setattr(internvl.family, "process", spy)
+    one, other = (reply_tokens(internvl, split, Asking(6, size, {"max_tiles": 6})) for size in (6, 1))
+    assert asked == [(6, 1)] * 2 * len(SIZES)
+    assert one == other != reply_tokens(internvl, split, Asking(6, 6))

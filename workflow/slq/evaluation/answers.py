@@ -1,0 +1,105 @@
+"""Answers of one run to all its retention sets, from adapter to metrics files."""
+
+import sys
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from slq.data.prepared import Split, read_split
+from slq.evaluation.retention import Asking, answer_batch, blind, require_limits
+from slq.evaluation.run import input_hashes, load_run
+from slq.evaluation.scores import SCHEMA, questions_hash, score_answers
+from slq.evaluation.store import AnswersSoFar
+from slq.events import Events, describe_device
+from slq.files import digest, sha256, write_json, write_lines
+from slq.models.backbone import Backbone, pick_device
+
+LIBRARIES = ("torch", "transformers")  # whose version may change an answer
+
+
+def retain(
+    settings: dict[str, Any],
+    code: str,
+    backbone_folder: Path,
+    adapter: Path,
+    data: Path,
+    work: Path,
+    out: Path,
+    events_file: Path,
+    retained: Path | None = None,
+    with_images: bool = True,
+) -> None:
+    """Answers and scores of the test split of every retention set; without images the run is asked blind.
+
+    Args:
+        code: identity of the code that generates, of which finished answers are kept
+        work: scratch folder where finished answers outlast a kill, keyed by all that defines them
+        retained: written last, the hashes of the answers files: what a proof needs to know of them
+    """
+    events_file.unlink(missing_ok=True)
+    events = Events(events_file, device=describe_device(pick_device()))
+    with events.span("init"):
+        backbone, _ = load_run(settings, backbone_folder, adapter)
+    with ExitStack() as owned:
+        finished, hashes = [], {}
+        for entry in settings["sets"]:
+            name, how = entry["name"], asking(settings, entry)
+            require_limits(backbone, how.limits)
+            split = read_split(data, name, "test")
+            inputs = retention_inputs(settings, entry, backbone_folder, adapter, split)
+            path = work / "answers" / f"{name}.{answers_key(settings, code, inputs, with_images)}.jsonl"
+            so_far = owned.enter_context(AnswersSoFar(path, [item["id"] for item in split.items], how.batch_size))
+            with events.span("eval", set=name):
+                answer_rest(backbone, split if with_images else blind(split), how, so_far)
+            write_scored(out, entry, so_far.lines, inputs)
+            finished.append(so_far)
+            hashes[name] = sha256(out / f"{name}.answers.jsonl")
+        if retained:
+            write_json(retained, {"schema": SCHEMA, "answers": hashes})
+        # Not before all sets are written: Snakemake deletes the outputs of a job that was killed.
+        for so_far in finished:
+            so_far.discard()
+
+
+def asking(settings: dict[str, Any], entry: dict[str, Any]) -> Asking:
+    """How the questions of a set are asked."""
+    return Asking(settings["max_new_tokens"], settings["batch_size"], entry["images"])
+
+
+def answers_key(settings: dict[str, Any], code: str, inputs: dict[str, str], with_images: bool) -> str:
+    """What answers depend on: the run, the questions, how they are asked, the code, the libraries and the device.
+
+    Not the number of devices. Not the scorer either: `inputs` has none.
+    """
+    device = describe_device(pick_device())
+    machine = {"device": [device["kind"], device["name"]], "versions": {name: version(name) for name in LIBRARIES}}
+    what = {"inputs": inputs, "family": settings["family"], "code": code, "with_images": with_images}
+    return digest(what | machine)[:16]
+
+
+def answer_rest(backbone: Backbone, split: Split, how: Asking, so_far: AnswersSoFar) -> None:
+    """Answer the batches that are not there yet."""
+    done, items = len(so_far.lines), split.items
+    with tqdm(total=len(items), initial=done, desc=f"{split.name} questions", disable=None, file=sys.stderr) as bar:
+        for batch in how.batches(items, done):
+            so_far.add(answer_batch(backbone, split, batch, how))
+            bar.update(len(batch))
+
+
+def write_scored(out: Path, entry: dict[str, Any], answered: list[dict[str, Any]], inputs: dict[str, str]) -> None:
+    """A set's answers, the items on which scorers differ, and its metrics."""
+    content, differing = score_answers(entry["reference"], entry["scorer"], answered)
+    write_lines(out / f"{entry['name']}.answers.jsonl", answered)
+    write_lines(out / f"{entry['name']}.disagreements.jsonl", differing)
+    questions = {"questions": questions_hash(answered)}
+    write_json(out / f"{entry['name']}.json", {"schema": SCHEMA, **content, "inputs": inputs | questions})
+
+
+def retention_inputs(
+    settings: dict[str, Any], entry: dict[str, Any], backbone_folder: Path, adapter: Path, split: Split
+) -> dict[str, str]:
+    """What the answers to a set were computed from; of the settings of sets only how this one's images are cut."""
+    return input_hashes(settings | {"images": entry["images"]}, backbone_folder, adapter, split)
