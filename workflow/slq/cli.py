@@ -85,18 +85,8 @@ def train(args: argparse.Namespace) -> None:
     after_instruments()
     from slq.training.run import run_training
 
-    run_training(
-        args.settings,
-        args.seed,
-        args.backbone,
-        args.data,
-        args.train_set,
-        args.work,
-        args.adapter,
-        args.run,
-        args.events,
-        recalls_on(args),
-    )
+    paths = (args.backbone, args.data, args.train_set, args.work, args.adapter, args.run, args.events)
+    run_training(args.settings, args.seed, *paths, recalls_on(args))
 
 
 def retrieve(args: argparse.Namespace) -> None:
@@ -230,7 +220,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
     ),
     "score": (
         score,
-        "score stored answers again and compare with the stored scores",
+        "score stored answers and count stored ranks again, and compare with what is stored",
         {
             "results": {"type": Path, "help": "a folder of results, e.g. results/mini"},
             "--write": {"action": "store_true", "help": "write what differs anew"},
