@@ -41,7 +41,7 @@ def run_prove(slice_, preset, method="slq", **changes):
     run = slice_.root / method
     out = preset / BACKBONE / method / "seed1/retention"
     base = preset / BACKBONE / "base/seed0/retention"
-    paths = (slice_.snapshot, run / "adapter", slice_.tests, run / "run.json", base, preset / "retained.json", out)
+    paths = (slice_.snapshot, run / "adapter", slice_.tests, base, preset / "retained.json", out)
     try:
         prove(how, *paths, out.parent / "events/prove.jsonl")
     except SlqError:
@@ -92,10 +92,10 @@ def test_the_same_check_fails_for_lora(slice_, preset):
 
 
 def test_the_same_check_fails_for_full_fine_tuning(slice_, preset, monkeypatch):
-    with pytest.raises(SlqError, match=r"full_ft/run\.json: training changed the backbone's weights"):
+    with pytest.raises(SlqError, match=r"full_ft/adapter/adapter\.json: training changed the backbone's weights"):
         run_prove(slice_, preset, "full_ft")
     before = slice_.weights("base")["before"]
-    monkeypatch.setattr(proof, "recorded_weights", lambda run: before)
+    monkeypatch.setattr(proof, "recorded_weights", lambda saved: before)
     with pytest.raises(SlqError, match="the backbone with this adapter loaded has other weights than in training"):
         run_prove(slice_, preset, "full_ft")
     monkeypatch.setattr(proof, "require_weights", lambda *_: None)

@@ -74,6 +74,7 @@ def test_paper_runs_ask_for_what_config_says_and_once_more_for_twice_as_much(che
     place_inputs(checkout)
     place(checkout, "results/paper/audit.json", "results/paper/InternVL3-1B/slq/seed1/run.json")
     place(checkout, "scratch/runs/paper/InternVL3-1B/slq/seed1/adapter.json")
+    place(checkout, "scratch/runs/paper/InternVL3-1B/base/seed0/retained.json")
     submitted, _ = submit(
         checkout,
         "results/paper/InternVL3-8B/full_ft/seed1/run.json",
@@ -85,7 +86,7 @@ def test_paper_runs_ask_for_what_config_says_and_once_more_for_twice_as_much(che
         "train": twice(cpus=12, memory=128_000, minutes=1440, gpus=1),
         "register_base": twice(cpus=4, memory=32_000, minutes=240, gpus=0),
         "retrieve": twice(cpus=12, memory=64_000, minutes=480, gpus=1),
-        "retain": twice(cpus=12, memory=64_000, minutes=480, gpus=1),
+        "prove": twice(cpus=12, memory=64_000, minutes=480, gpus=1),
     }
     call = submitted["train"][0]
     assert call[call.index("--comment") + 1] == "rule_train_wildcards_paper_InternVL3-8B_full_ft_1"

@@ -60,12 +60,23 @@ def test_slq_trains_its_queries_alone(backbone):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_answers_with_the_adapter_loaded_are_bases_answers(backbone):
+    weights = read(backbone, "slq", "seed1", "run.json")["weights"]
     for name in SETS:
-        answers = [
-            (RESULTS / backbone / run / "retention" / f"{name}.answers.jsonl").read_text()
-            for run in ("base/seed0", "slq/seed1")
-        ]
-        assert answers[0] == answers[1]
+        proved = read(backbone, "slq", "seed1", "retention", f"{name}.json")
+        assert proved["equals"] == f"{backbone}/base/seed0/retention/{name}.json"
+        assert proved["proof"]["weights"] == weights["before"] == weights["after"]
+        assert proved["proof"]["items"] >= 32 and proved["proof"]["tokens"] >= 32
+        assert not (RESULTS / backbone / "slq/seed1/retention" / f"{name}.answers.jsonl").exists()
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_proved_score_is_bases_and_takes_part_in_the_marks(backbone):
+    with open(TABLES / "cells.csv", newline="") as file:
+        cells = {(cell["row"], cell["column"]): cell for cell in csv.DictReader(file) if cell["table"] == "table3"}
+    for name in SETS:
+        base, slq = (cells[f"{backbone}/{method}", name] for method in ("base", "slq"))
+        assert (base["state"], slq["state"], slq["value"]) == ("measured", "by_construction", base["value"])
+        assert slq["source"].split("; ") == [base["source"], base["source"].replace("base/seed0", "slq/seed1")]
 
 
 # Percent that base answers at least, by type of question. Signs and pairs of pictures: as wanted. Of one picture 90 is

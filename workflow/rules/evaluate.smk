@@ -92,7 +92,6 @@ rule retain:
 rule prove:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
-        run="results/{preset}/{backbone}/{method}/seed{seed}/run.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=test_manifests("retention"),
         retained=f"<scratch>/runs/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retained.json",
@@ -121,7 +120,7 @@ rule prove:
         "slq prove --settings {params.settings:q}"
         " --backbone {params.scratch}/backbones/{wildcards.backbone}"
         " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
-        " --data {params.scratch}/data --run {input.run}"
+        " --data {params.scratch}/data"
         " --base results/{wildcards.preset}/{wildcards.backbone}/{params.base}/retention --retained {input.retained}"
         " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/retention"
         " --events {output.events} --threads {resources.cpus_per_task}"

@@ -112,7 +112,7 @@ def blind(args: argparse.Namespace) -> None:
 def prove(args: argparse.Namespace) -> None:
     from slq.evaluation.proof import prove as evaluate
 
-    paths = (args.backbone, args.adapter, args.data, args.run, args.base, args.retained, args.out, args.events)
+    paths = (args.backbone, args.adapter, args.data, args.base, args.retained, args.out, args.events)
     evaluate(args.settings, *paths)
 
 
@@ -216,7 +216,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
     "prove": (
         prove,
         "prove that a run answers the retention sets as base does",
-        {**EVALUATE, "--run": PATH, "--base": PATH, "--retained": PATH},
+        {**EVALUATE, "--base": PATH, "--retained": PATH},
     ),
     "score": (
         score,

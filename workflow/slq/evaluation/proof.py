@@ -50,7 +50,6 @@ def prove(
     backbone_folder: Path,
     adapter: Path,
     data: Path,
-    run: Path,
     base: Path,
     retained: Path,
     out: Path,
@@ -59,7 +58,6 @@ def prove(
     """Write for every retention set that its numbers are base's; nothing at all if anything differs.
 
     Args:
-        run: the run's run.json, in which training recorded the hash of the backbone's weights
         base: the folder of base's answers and metrics; `retained`: the hashes of the answers, by the job that made them
 
     Raises:
@@ -72,7 +70,7 @@ def prove(
         backbone = Backbone.load(backbone_folder, asked["family"], asked["dtype"], pick_device())
         paths = (backbone_folder, adapter, data, base, retained)
         samples = [sample(asked, entry, count, *paths) for entry in asked["sets"]]
-        weights = recorded_weights(run)
+        weights = recorded_weights(adapter / "adapter.json")
         require_weights(backbone, weights, f"{backbone_folder}: the backbone")
     untouched = {}
     for one in samples:
@@ -126,16 +124,16 @@ def sample(
     return Sample(name, split, items, how, answers, inputs)
 
 
-def recorded_weights(run: Path) -> str:
+def recorded_weights(saved: Path) -> str:
     """The hash of the backbone's weights that training recorded, before and after it alike.
 
     Raises:
         SlqError: training changed them.
     """
-    weights = read_json(run)["weights"]
+    weights = read_json(saved)["weights"]
     if weights["before"] != weights["after"]:
         raise SlqError(
-            f"{run}: training changed the backbone's weights (sha256 {weights['before'][:12]} before, "
+            f"{saved}: training changed the backbone's weights (sha256 {weights['before'][:12]} before, "
             f"{weights['after'][:12]} after): its answers are its own, and are not proved"
         )
     before: str = weights["before"]

@@ -48,7 +48,8 @@ def save(
 ) -> None:
     """Save what the method trained into `folder`; adapter.json is written last and says what it is.
 
-    `identity` (of the backbone, the tuning settings) is stored beside it and checked when it is loaded.
+    `identity` is stored beside it: of the backbone and the tuning settings, which are checked when it is loaded, and of
+    the backbone's weights before and after training, which a proof checks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trained_tensors(retriever)}

@@ -64,9 +64,8 @@ def run_training(
     with events.span("save"):
         weights = {"before": before, "after": hash_weights(backbone.model)}
         require_untouched(f"{method} on {settings['backbone']}", backbone, weights)
-        methods.save(
-            method, retriever, trained.temperature, adapter, {"backbone_sha256": inputs["backbone"], "tuning": tuning}
-        )
+        origin = {"backbone_sha256": inputs["backbone"], "tuning": tuning, "weights": weights}
+        methods.save(method, retriever, trained.temperature, adapter, origin)
     write_run(
         run,
         settings,
@@ -103,8 +102,9 @@ def register_base(settings: dict[str, Any], backbone_folder: Path, adapter: Path
     sha256 = identity(backbone_folder)
     retriever = methods.begin("base", backbone, {}, BASE_SEED)
     temperature = settings["training"]["temperature"]
-    methods.save("base", retriever, temperature, adapter, {"backbone_sha256": sha256, "tuning": {}})
-    weights = hash_weights(backbone.model)
+    found = hash_weights(backbone.model)
+    weights = {"before": found, "after": found}
+    methods.save("base", retriever, temperature, adapter, {"backbone_sha256": sha256, "tuning": {}, "weights": weights})
     write_run(
         run,
         settings,
@@ -112,7 +112,7 @@ def register_base(settings: dict[str, Any], backbone_folder: Path, adapter: Path
         retriever,
         spans={},
         device=None,
-        weights={"before": weights, "after": weights},
+        weights=weights,
         val=None,
         inputs={"backbone": sha256},
     )

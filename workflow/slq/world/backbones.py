@@ -2,6 +2,7 @@
 
 import random
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] 
 {% endif %}"""
 WARM_UP = 50  # steps
 DECAY = 0.25  # of the steps, at the end; a rate that falls from the start tells things apart too late (docs/log.md)
+PARTS = 4  # of a batch, by length: padding adds 12 to 15 % of tokens then, and 19 to 38 with two parts
 MUON = 1.5  # times the learning rate, for matrices
 
 
@@ -101,12 +103,12 @@ def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
 def answer_loss(backbone: Backbone, batch: list[tuple[Encoded, list[bool]]]) -> torch.Tensor:
     """Cross-entropy of the answers' tokens only; each is predicted from the position before it.
 
-    The shorter half and the longer half of the batch run apart, which saves most of the padding.
+    Talks of about one length run together, which saves most of the padding.
     """
     batch = sorted(batch, key=lambda talk: len(talk[1]))
-    half = len(batch) // 2
+    cuts = [len(batch) * part // PARTS for part in range(PARTS + 1)]
     losses = []
-    for part in (batch[:half], batch[half:]):
+    for part in (batch[start:end] for start, end in pairwise(cuts) if start < end):
         inputs = collate(backbone, [message for message, _ in part])
         states = backbone.inner(**inputs, use_cache=False).last_hidden_state
         length = states.shape[1]
