@@ -40,8 +40,14 @@ def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.C
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=600,
     )
+
+
+def processor_seconds() -> float:
+    """Of all commands that have ended: a limit on it holds whatever else the machine does."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:
@@ -58,7 +64,7 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
 def listed_jobs(folder: Path, preset: str, *targets: str) -> list[dict[str, Any]]:
     """Every job of Snakemake's graph for these targets, due or not: its rule, and its input and output files."""
     script = [sys.executable, str(ROOT / "tests" / "jobs.py"), preset, *targets]
-    answer = subprocess.run(script, cwd=folder, capture_output=True, text=True, timeout=120)
+    answer = subprocess.run(script, cwd=folder, capture_output=True, text=True, timeout=600)
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)
 

@@ -7,12 +7,11 @@ import random
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from checkout import for_this_machine, listed_jobs, place, planned, snakemake
+from checkout import for_this_machine, listed_jobs, place, planned, processor_seconds, snakemake
 from slq import settings
 from slq.config import load
 from slq.proofs import PROVED
@@ -72,9 +71,9 @@ SHOW = ("tables", "figures")
     ids=["mini", "paper", "profile", "profile, another seed", "profile, mini", "two seeds", "profile, three seeds"],
 )
 def test_the_whole_grid_is_planned(pristine, arguments, plan):
-    started = time.monotonic()
+    before = processor_seconds()
     assert planned(pristine, *arguments) == for_this_machine(plan)
-    assert time.monotonic() - started < 10
+    assert processor_seconds() - before < 20
 
 
 def test_a_preset_without_retention_sets_plans_none(pristine, tmp_path):
@@ -216,10 +215,10 @@ def test_a_clone_with_results_renders_and_trains_nothing(clone):
         touch_in_random_order(clone, seed)
         assert planned(clone, "--cores", "1", *SHOW) == for_this_machine(RENDERING | {"tables": 1, "figures": 1})
         assert planned(clone, "--cores", "1") == for_this_machine(RENDERING | {"all": 1})
-    started = time.monotonic()
+    before = processor_seconds()
     answer = snakemake(clone, "--cores", "1", *SHOW)
     assert answer.returncode == 0, answer.stdout
-    assert time.monotonic() - started < 15
+    assert processor_seconds() - before < 40
     assert answer.stdout.strip().splitlines()[-1].startswith("Tables: paper_tables/mini")
     assert (clone / "paper_tables/mini/table3.tex").read_text().count("SLQ") >= 2
     assert (clone / "paper_tables/mini/figures/training.svg").exists()

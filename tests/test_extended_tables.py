@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slq.errors import SlqError
-from slq.evaluation.scores import answered_items
+from slq.evaluation.scores import Reply, answered_items
 from slq.files import read_json, write_json
 from slq.reporting.cells import integer, one_decimal, probability, with_sign
 from slq.reporting.tables import render
@@ -40,7 +40,7 @@ def write_run(results: Path, method: str, seed: int = 1) -> None:
             {"id": f"q{n}", "question": "?", "options": [], "answers": ["red"], "type": "open"}
             for n in range(QUESTIONS)
         ]
-        replies = ["red" if n < RIGHT[method] else "blue" for n in range(QUESTIONS)]
+        replies = [Reply("?", "red" if n < RIGHT[method] else "blue", 2, True) for n in range(QUESTIONS)]
         path = run(results, method, seed) / "retention" / f"{name}.json"
         write_answers(path, reference, PRINTED[name], answered_items(items, replies))
 

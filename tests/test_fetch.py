@@ -37,7 +37,7 @@ def fetch(endpoint, out, repository="org/name"):
         env={**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(out.parent / "hub"), "PYTHONPATH": str(WORKFLOW)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 

