@@ -17,6 +17,11 @@ def pictures(sizes=SIZES):
     return [Image.effect_noise(size, 90).convert("RGB") for size in sizes]
 
 
+def side(backbone):
+    """Pixels along a tile."""
+    return backbone.family.image_processor.size.height
+
+
 @pytest.fixture
 def internvl(raw_config, tmp_path):
     return sharpen(untrained("mini-internvl", raw_config["backbones"]["mini-internvl"], tmp_path))
@@ -66,23 +71,27 @@ def test_internvls_tiles_are_those_of_its_own_processor(internvl, most):
 
 def test_internvls_enlarged_picture_is_cut_into_more_tiles(internvl):
     """By the rule for pictures whose sides compare alike: the larger grid, if the picture fills half of it."""
-    (image,) = pictures([(56, 56)])
-    tiles = [internvl.family.process(image, 12, enlarge).tokens // 4 for enlarge in (1, 2, 3)]
+    (image,) = pictures([(side(internvl),) * 2])
+    length = internvl.model.config.image_seq_length
+    tiles = [internvl.family.process(image, 12, enlarge).tokens // length for enlarge in (1, 2, 3)]
     assert tiles == [1, 1 + 4, 1 + 9]
 
 
 def test_without_limits_internvl_sees_one_padded_square(internvl):
     image = Image.new("RGB", (80, 40), "red")
     whole = internvl.family.process(image)
-    assert whole.tokens == 4 and whole.tensors["pixel_values"].shape == (1, 3, 56, 56)
+    length = side(internvl)
+    assert whole.tokens == internvl.model.config.image_seq_length
+    assert whole.tensors["pixel_values"].shape == (1, 3, length, length)
     rows = whole.tensors["pixel_values"][0, 0].mean(1)
-    assert rows[:10].max() < rows[24:32].min(), "grey above, the picture in the middle"
+    assert rows[: length // 6].max() < rows[2 * length // 5 : 3 * length // 5].min(), "grey above, then the picture"
 
 
 @pytest.mark.parametrize("limits", [(None, None), (4096, 4096), (16384, 65536), (None, 65536), (2048, None)])
 def test_qwen3vls_pictures_are_those_of_its_image_processor(qwen3vl, limits):
     processor, images = qwen3vl.family.image_processor, pictures()
-    size = {key: limit or 4096 for key, limit in zip(("shortest_edge", "longest_edge"), limits, strict=True)}
+    own = processor.size
+    size = {"shortest_edge": limits[0] or own.shortest_edge, "longest_edge": limits[1] or own.longest_edge}
     theirs = processor(images=images, size=size, return_tensors="pt")
     parts = [qwen3vl.family.process(image, *limits) for image in images]
     ours = collate(qwen3vl, [encode(qwen3vl, (*parts, "what color"))])

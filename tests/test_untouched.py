@@ -21,13 +21,18 @@ def changed_answers(slice_, backbone):
 
 
 def test_a_reply_ends_at_its_end_token_whatever_stands_beside_it_in_a_batch(slice_):
+    """With a word as a second end token, so that replies of one batch end at different places."""
     backbone, _ = slice_.load("base")
+    whole = reply_tokens(backbone, slice_.questions, Asking(8, 16))
+    ends = {backbone.tokenizer.eos_token_id, whole[0][0]}
+    backbone.model.generation_config.eos_token_id = sorted(ends)
     replies = reply_tokens(backbone, slice_.questions, Asking(8, 16))
     assert replies == reply_tokens(backbone, slice_.questions, Asking(8, 1))
-    end = backbone.tokenizer.eos_token_id
-    assert {len(reply) for reply in replies if reply[-1] != end} <= {8}
-    assert len({len(reply) for reply in replies if reply[-1] == end}) > 1
-    assert all(end not in reply[:-1] for reply in replies)
+    assert {len(reply) for reply in replies if reply[-1] not in ends} <= {8}
+    assert len({len(reply) for reply in replies if reply[-1] in ends}) > 1
+    assert all(ends.isdisjoint(reply[:-1]) for reply in replies)
+    shorter = [next((place for place, token in enumerate(ids, 1) if token in ends), len(ids)) for ids in whole]
+    assert replies == [ids[:length] for ids, length in zip(whole, shorter, strict=True)]
 
 
 def test_with_slqs_adapter_loaded_the_answers_are_bases_token_for_token(slice_):
