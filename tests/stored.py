@@ -14,7 +14,7 @@ from slq.evaluation.retrieval import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.retrieval import gallery_hash, retrieval_metrics
 from slq.evaluation.scores import SCHEMA, questions_hash, score_answers
 from slq.evaluation.variants import Variant
-from slq.files import write_json, write_lines, write_text
+from slq.files import sha256, write_json, write_lines, write_text
 from slq.reporting.cells import Cell
 from slq.reporting.collect import collect
 from slq.reporting.grid import Row, Table
@@ -99,6 +99,8 @@ class Runs:
         """As base's, which must be there."""
         base = self.folder(backbone, "base") / "retention" / f"{name}.json"
         equal, inputs = base.relative_to(self.root / self.preset).as_posix(), {"adapter": "of this run"}
+        answers = base.with_name(f"{name}.answers.jsonl")
+        inputs |= {"answers": sha256(answers)} if answers.exists() else {}
         content = {"schema": SCHEMA, "equals": equal, "proof": {"items": 32}, "inputs": inputs}
         write_json(self.folder(backbone, method) / "retention" / f"{name}.json", content)
 

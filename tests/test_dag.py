@@ -13,10 +13,12 @@ import pytest
 
 from checkout import for_this_machine, listed_jobs, place, planned, processor_seconds, snakemake
 from slq import settings
-from slq.config import load
+from slq.config import chosen, load
+from slq.evaluation.scores import Reply, answered_items
+from slq.files import write_json
 from slq.proofs import PROVED
 from slq.seeds import seeds_of
-from stored import CPU, Runs, recalls
+from stored import CPU, Runs, write_answers, write_ranks
 
 PAPER = {
     "fetch_snapshot": 5,
@@ -159,6 +161,10 @@ def test_an_interrupted_run_keeps_what_is_done(checkout):
 # ---- tables from results alone ---------------------------------------------------------------------------------------
 
 
+ASKED = {"question": "?", "options": [], "answers": ["red"], "type": "open"}
+ANSWERED = answered_items([{"id": "q1", **ASKED}, {"id": "q2", **ASKED}], [Reply("?", "red", 2, True)] * 2)
+
+
 def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
     """Everything that runs of the mini preset leave in results/, without the runs."""
     plan = json.loads(settings.layout(load(raw_config)))
@@ -168,22 +174,22 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
             runs = Runs(folder / "results", plan["preset"], seed)
             tuned = method != "base"
             runs.run(backbone["name"], method, 1025 if tuned else 0, CPU if tuned else None)
-            for entry in plan["retrieval_sets"]:
-                runs.retrieval(backbone["name"], method, entry["name"], recalls(60.0))
-            asked = ["retention"] if tuned else ["retention", "blind"]
             run = f"results/mini/{backbone['name']}/{method}/seed{seed}"
+            for entry in plan["retrieval_sets"]:
+                write_ranks(folder / run / "retrieval" / f"{entry['name']}.json", [1, 6] * 5, [1, 6])
+                place(folder, f"{run}/retrieval/{entry['name']}.top.jsonl")
+            asked = ["retention"] if tuned else ["retention", "blind"]
             for entry, kind in itertools.product(plan["retention_sets"], asked):
                 if method in PROVED:
                     runs.proved(backbone["name"], method, entry["name"])
                     continue
-                runs.retention(backbone["name"], method, entry["name"], 97.5, kind)
-                place(folder, *(f"{run}/{kind}/{entry['name']}.{end}.jsonl" for end in ("answers", "disagreements")))
-            for kind in ("ranks.parquet", "top.jsonl"):
-                place(folder, *(f"{run}/retrieval/{entry['name']}.{kind}" for entry in plan["retrieval_sets"]))
+                scorer = chosen(raw_config)["evaluation"]["scorers"][entry["reference"]]
+                write_answers(folder / run / kind / f"{entry['name']}.json", entry["reference"], scorer, ANSWERED)
             place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain", "prove", "blind")))
             if tuned:
                 runs.events(backbone["name"], method, [2.0, 1.0], [50.0, 60.0])
-    place(folder, "results/mini/audit.json")
+    tests = [f"{entry['name']}/test" for entry in plan["retrieval_sets"]]
+    write_json(folder / "results/mini/audit.json", {"schema": 2, "splits": {name: {"leaked": []} for name in tests}})
 
 
 def git(folder: Path, *arguments: str) -> None:

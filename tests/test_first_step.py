@@ -156,8 +156,13 @@ def plain_gradients(method, backbone, values):
 
 
 def differences(ours, oracle):
-    """By tensor, the size of the difference in units of the oracle's; nothing is near a gradient of exactly zero."""
+    """By tensor, the size of the difference in units of the oracle's; nothing is near a gradient of exactly zero.
+
+    The temperature's is the difference of two mean logits, and may nearly cancel: in units of 1, which those exceed.
+    """
     sizes = {name: (float((ours[name] - oracle[name]).norm()), float(oracle[name].norm())) for name in oracle}
+    if "log_temperature" in sizes:
+        sizes["log_temperature"] = (sizes["log_temperature"][0], max(1.0, sizes["log_temperature"][1]))
     return {name: off / size if size else math.inf if off else 0.0 for name, (off, size) in sizes.items()}
 
 
