@@ -176,7 +176,7 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
             runs.run(backbone["name"], method, 1025 if tuned else 0, CPU if tuned else None)
             run = f"results/mini/{backbone['name']}/{method}/seed{seed}"
             for entry in plan["retrieval_sets"]:
-                write_ranks(folder / run / "retrieval" / f"{entry['name']}.json", [1, 6] * 5, [1, 6])
+                write_ranks(folder / run / "retrieval" / f"{entry['name']}.json", [1, 2] * 5, [1, 2])
                 place(folder, f"{run}/retrieval/{entry['name']}.top.jsonl")
             asked = ["retention"] if tuned else ["retention", "blind"]
             for entry, kind in itertools.product(plan["retention_sets"], asked):
