@@ -26,10 +26,12 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One step of every matrix; each must have a gradient."""
+        """One step of every matrix that has a gradient: a tower may hold layers that nothing reads."""
         for group in self.param_groups:
             alike: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
             for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
                 momentum = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
                 momentum.lerp_(matrix.grad, 1 - MOMENTUM)
                 alike[tuple(matrix.shape)].append((matrix, matrix.grad.lerp(momentum, MOMENTUM)))
