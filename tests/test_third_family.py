@@ -66,7 +66,10 @@ def test_it_runs_through_every_stage(finished):
         assert record["provenance"]["image_processor"] == "CLIPImageProcessorPil"
         for kind, keys in (("retrieval", {"t2i", "i2t"}), ("retention", {"score", "accuracy"})):
             for name in preset[f"{kind}_sets"]:
-                assert set(json.loads((run / kind / f"{name}.json").read_text())["metrics"]) >= keys
+                content = json.loads((run / kind / f"{name}.json").read_text())
+                if (kind, method) == ("retention", "slq"):  # by proof
+                    content = json.loads((folder / "results/mini" / content["equals"]).read_text())
+                assert set(content["metrics"]) >= keys
     config = json.loads((folder / "scratch/backbones" / NAME / "config.json").read_text())
     assert config["architectures"] == ["LlavaForConditionalGeneration"]
 
