@@ -97,6 +97,7 @@ class Layout:
 def mmmu_item(row: Row) -> Prepared:
     """The images that markers in question and options name, in the order of their numbers; the type is the subject.
 
+    An image that the explanation alone names is part of the answer's reasons and is not sent (MMMU-Benchmark/MMMU#56).
     An open answer that is written as a Python list holds several accepted answers.
     """
     kind, question, answer = row.text("question_type"), row.text("question"), row.text("answer")
@@ -113,6 +114,10 @@ def mmmu_item(row: Row) -> Prepared:
     else:
         raise row.fault("question_type", "multiple-choice or open")
     numbers = {old: new for new, old in enumerate(marked(text), start=1)}
+    named = {f"image_{number}" for number in (*numbers, *marked(row.values["explanation"] or ""))}
+    for column in MMMU_IMAGES:
+        if row.values[column] is not None and column not in named:
+            raise row.fault(column, "named by a marker in question, options or explanation, or null")
     images = [row.image(f"image_{old}", f", as the marker <image {old}> asks for it") for old in numbers]
     fields = {
         "question": renumber(text, numbers),
@@ -177,7 +182,7 @@ COLUMNS = {
             + [(name, IMAGE) for name in MMMU_IMAGES]
             + [(name, pa.string()) for name in MMMU_TEXTS]
         ),
-        needed=("id", "question", "options", *MMMU_IMAGES, "answer", "question_type"),
+        needed=("id", "question", "options", "explanation", *MMMU_IMAGES, "answer", "question_type"),
         prepare=mmmu_item,
     ),
     "realworldqa": Layout(

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,10 @@ class AnswersSoFar:
             SlqError: another process owns it, or it holds something else than answers to the first items.
         """
         self._lock()
-        try:
+        with ExitStack() as unless_read:
+            unless_read.callback(self.file.close)
             self._keep_whole_batches()
-        except BaseException:
-            self.file.close()
-            raise
+            unless_read.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -97,7 +97,7 @@ def _rows(ours: Results, backbone: Entry, entry: Entry, audit: Record | None) ->
     for other in records[0].at("variants") if records else ():
         described_so = described(records[0].at("variants", other, "counted"))
         rows.append(row(other, described_so, recall("variants", other, "metrics")))
-    if leaked(audit, entry):
+    if audit is not None and leaked(audit, entry):
         cells = {method: _leak_cells(ours, backbone, method, entry, audit) for method in METHODS}
         rows += [row(part, part, [cells[method][part, way] for method in METHODS for way in WAYS]) for part in PARTS]
     return rows
@@ -124,12 +124,12 @@ def _strict(ours: Results, backbone: Entry, method: str, name: str, way: str) ->
 
 
 def _leak_cells(
-    ours: Results, backbone: Entry, method: str, entry: Entry, audit: Record | None
+    ours: Results, backbone: Entry, method: str, entry: Entry, audit: Record
 ) -> dict[tuple[str, str], Cell]:
     """By part and direction, the mean over the seeds whose ranks exist."""
     found = [ranked(ours, backbone.name, method, seed, entry.name) for seed in ours.layout.seeds_of(method)]
     there = [one for one in found if not isinstance(one, Cell)]
-    if not there or audit is None:
+    if not there:
         missing = ours.missing(backbone.name, method, f"retrieval/{entry.name}.ranks.parquet")
         return {(part, way): missing for part in PARTS for way in WAYS}
     parts = [leak_recalls(one.table, leaked(audit, entry)) for one in there]

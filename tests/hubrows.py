@@ -1,0 +1,80 @@
+"""Rows in the columns of the hub's retention sets, for tests to write, to spoil and to adopt."""
+
+import io
+
+from PIL import Image
+
+from slq.cli import main
+from slq.data.columns import prepare_questions
+from slq.data.hubform import write_hub
+from slq.data.prepared import read_split
+
+
+def picture(colour, format_="PNG"):
+    """The bytes of a small image file."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6), colour).save(buffer, format=format_)
+    return buffer.getvalue()
+
+
+RED, BLUE, GREEN = picture("red"), picture("blue", "JPEG"), picture("green", "WEBP")
+
+
+def mmmu(number, **changes):
+    """A row of MMMU, multiple choice about one image."""
+    row = {
+        "subject": "Art",
+        "id": f"validation_Art_{number}",
+        "question": "What is in <image 1>?",
+        "options": "['a cat', 'None']",
+        "explanation": "",
+        "image_1": RED,
+        "img_type": "['Paintings']",
+        "answer": "B",
+        "topic_difficulty": "Easy",
+        "question_type": "multiple-choice",
+        "subfield": "Drawing",
+    }
+    return row | changes
+
+
+def realworldqa(question="Which side?\nA. left\nB. right\nPlease answer with the letter.", answer="A", image=RED):
+    return {"image": image, "question": question, "answer": answer}
+
+
+def ocrbench(answer=("STOP", "stop"), **changes):
+    row = {"dataset": "IIIT5K", "question": "what is written ?", "question_type": "Regular Text Recognition"}
+    return row | {"answer": list(answer), "image": BLUE} | changes
+
+
+ROWS = {"mmmu": mmmu(1), "realworldqa": realworldqa(), "ocrbench": ocrbench()}
+
+
+def prepared(tmp_path, columns, rows):
+    """The items that written rows come back as, and the folder that their images start from."""
+    write_hub(columns, rows, tmp_path / "hub")
+    prepare_questions(columns, tmp_path / "hub", tmp_path / "data" / "qa" / "test", "qa", "test")
+    split = read_split(tmp_path / "data", "qa", "test")
+    return split.items, split.root
+
+
+def adopt(columns, source, out):
+    flags = {
+        "--set": "qa",
+        "--split": "test",
+        "--kind": "retention",
+        "--columns": columns,
+        "--from": source,
+        "--out": out,
+    }
+    return main(["adopt", *(str(word) for pair in flags.items() for word in pair)])
+
+
+def refused(tmp_path, capsys, columns, words):
+    """Adopting the folder `hub` is one message with these words, and leaves nothing."""
+    assert adopt(columns, tmp_path / "hub", tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and message.startswith("slq: error: ")
+    for word in words:
+        assert word.format(hub=tmp_path / "hub") in message
+    assert not list(tmp_path.glob("out/*"))
