@@ -210,6 +210,7 @@ def draw_training(chart: Chart, layout: Layout) -> Figure:
             _draw_curve(axes, line, layout)
         if number % 2:
             axes.set_xlim(0.8, epochs + 0.2)
+            axes.set_ylim(top=min(axes.get_ylim()[1], 101))  # no recall is above 100; a marker there is seen whole
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     ways = [Line2D([], [], marker="o", color="black", label=part, **_way(part, "black")) for part in WAYS.values()]
     legend(figure, layout, _methods(layout, "base"), *ways)
