@@ -2,7 +2,7 @@
 
 import random
 import sys
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ from slq.files import write_json
 from slq.models.backbone import Backbone
 from slq.models.family import load_family
 from slq.models.prefix import Encoded, collate
-from slq.world.drawing import draw_sign
+from slq.world.drawing import CENTRES, draw_sign, draw_things
 from slq.world.language import captions, vocabulary
 from slq.world.lessons import Lessons
 from slq.world.muon import Muon
 from slq.world.questions import REQUESTS
-from slq.world.scenes import all_scenes
+from slq.world.scenes import all_scenes, all_things
 from slq.world.signs import signs_to_learn
 
 CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] }}
@@ -136,13 +136,17 @@ def optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Opt
 
 
 def learn_scenes(backbone: Backbone, split: Split, settings: dict[str, Any]) -> Lessons:
-    """The lessons on a training split's pictures, whose scenes its captions name, and on the signs to learn."""
+    """The lessons on a training split's pictures, whose scenes its captions name, and on single things and signs."""
     by_caption = {captions(scene)[0]: scene for scene in all_scenes(settings["seed"])}
     scenes = [
         (by_caption[item["captions"][0]], backbone.family.process(split.open(item["image"]))) for item in split.items
     ]
+    alone = [
+        (thing, place, backbone.family.process(draw_things([(place, thing)], f"{thing}|{place}", "filled")))
+        for thing, place in product(all_things(), CENTRES)
+    ]
     signs = [(sign, backbone.family.process(draw_sign(sign, "filled"))) for sign in signs_to_learn(settings["seed"])]
-    return Lessons(backbone, scenes, signs, random.Random(settings["seed"]))
+    return Lessons(backbone, scenes, alone, signs, random.Random(settings["seed"]))
 
 
 def pretrain(settings: dict[str, Any], data: Path, out: Path) -> None:

@@ -1,10 +1,11 @@
 """Pictures of scenes and signs: 96 x 96 pixels, filled on white or outlined on grey, jittered by their own hash."""
 
 import random
+from collections.abc import Iterable
 
 from PIL import Image, ImageDraw, ImageFont
 
-from slq.world.scenes import Scene, Thing
+from slq.world.scenes import PLACES, Scene, Thing
 from slq.world.signs import Sign
 
 SIZE = 96
@@ -17,6 +18,8 @@ RGB = {
     "purple": (150, 60, 180),
     "black": (30, 30, 30),
 }
+NEAR, MIDDLE, FAR = SIZE // 6, SIZE // 2, SIZE - SIZE // 6
+CENTRES = {"left": (NEAR, MIDDLE), "right": (FAR, MIDDLE), "top": (MIDDLE, NEAR), "bottom": (MIDDLE, FAR)}
 STYLES = {"filled": ((255, 255, 255), None), "outlined": ((225, 225, 225), 3)}  # background, line width in pixels
 
 
@@ -26,14 +29,17 @@ def draw(scene: Scene, style: str) -> Image.Image:
     A backbone's image tokens are these fields, so that a place is a token of its own. Two things that share four tokens
     are named, and not told apart by their place (docs/log.md). The same scene and style give the same pixels.
     """
+    return draw_things(zip(PLACES[scene.direction], (scene.first, scene.second), strict=True), scene.hash, style)
+
+
+def draw_things(things: Iterable[tuple[str, Thing]], seed: str, style: str) -> Image.Image:
+    """Draw things at their places, a little moved and of several sizes by the seed."""
     background, line = STYLES[style]
     image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), background)
     canvas = ImageDraw.Draw(image)
-    jitter = random.Random(scene.hash)
-    near, far = SIZE // 6, SIZE - SIZE // 6
-    middle = SIZE // 2
-    centres = [(near, middle), (far, middle)] if scene.direction == "beside" else [(middle, near), (middle, far)]
-    for thing, (x, y) in zip((scene.first, scene.second), centres, strict=True):
+    jitter = random.Random(seed)
+    for place, thing in things:
+        x, y = CENTRES[place]
         radius = jitter.randint(12, 14)
         draw_thing(canvas, thing, x + jitter.randint(-1, 1), y + jitter.randint(-1, 1), radius, line)
     return image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)

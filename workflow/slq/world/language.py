@@ -2,27 +2,26 @@
 
 from dataclasses import dataclass
 
-from slq.world.scenes import COLOURS, SHAPES, Scene
+from slq.world.scenes import COLOURS, PLACES, SHAPES, Scene, Thing
 from slq.world.signs import DIGITS, WORDS, Sign
 
 # Five ways to say it. {a} and {b} are the things, first and second.
 CAPTIONS = {
     "beside": (
         "a {a} to the left of a {b}",
-        "a {b} to the right of a {a}",
+        "on the left there is a {a} and on the right a {b}",
         "a {a.shape} in {a.colour} on the left and a {b.shape} in {b.colour} on the right",
         "a {b.shape} in {b.colour} on the right and a {a.shape} in {a.colour} on the left",
-        "there is a {a} with a {b} on its right side",
+        "on the right there is a {b} and on the left a {a}",
     ),
     "over": (
         "a {a} above a {b}",
-        "a {b} below a {a}",
+        "at the top there is a {a} and at the bottom a {b}",
         "a {a.shape} in {a.colour} at the top and a {b.shape} in {b.colour} at the bottom",
         "a {b.shape} in {b.colour} at the bottom and a {a.shape} in {a.colour} at the top",
-        "there is a {a} with a {b} under it",
+        "at the bottom there is a {b} and at the top a {a}",
     ),
 }
-PLACES = {"beside": ("left", "right"), "over": ("top", "bottom")}
 LINES = ("upper", "lower")
 # What an answer may be, by kind: six colours or shapes, four places.
 KINDS = (COLOURS, SHAPES, tuple(place for places in PLACES.values() for place in places))
@@ -52,12 +51,17 @@ def questions(scene: Scene) -> list[Question]:
     for place, thing in zip(PLACES[scene.direction], (scene.first, scene.second), strict=True):
         asked.append(Question("color", f"what color is the shape on the {place} ?", thing.colour))
         asked.append(Question("shape", f"what shape is on the {place} ?", thing.shape))
-        asked.append(Question("where", f"where is the {thing} ?", place))
+        asked.append(where(thing, place))
         if scene.first.shape != scene.second.shape:
             asked.append(Question("color", f"what color is the {thing.shape} ?", thing.colour))
         if scene.first.colour != scene.second.colour:
             asked.append(Question("shape", f"what shape is {thing.colour} ?", thing.shape))
     return asked
+
+
+def where(thing: Thing, place: str) -> Question:
+    """The question for a thing's place."""
+    return Question("where", f"where is the {thing} ?", place)
 
 
 def written(sign: Sign) -> list[Question]:

@@ -9,18 +9,18 @@ from slq.data.questions import choice_text, open_text
 from slq.models.backbone import Backbone
 from slq.models.family import Pixels
 from slq.models.prefix import Encoded, Part, encode
-from slq.world.language import Question, captions, questions, written
+from slq.world.language import Question, captions, questions, where, written
 from slq.world.questions import LETTER_ONLY, LETTERS, PICTURES, WORD_ONLY, in_picture, lettered, options_with
-from slq.world.scenes import Scene
+from slq.world.scenes import Scene, Thing
 from slq.world.signs import Sign
 
 # Until which part of the steps, shares of the tasks. Sentences first: each teaches ten words and a question one.
 LESSONS: tuple[tuple[float, dict[str, float]], ...] = (
-    (0.35, {"describe": 0.45, "rephrase": 0.10, "look": 0.32, "read": 0.05, "read_sign": 0.08}),
+    (0.35, {"describe": 0.42, "rephrase": 0.10, "point": 0.08, "look": 0.27, "read": 0.05, "read_sign": 0.08}),
     (
         1.0,
         {
-            **{"describe": 0.12, "rephrase": 0.07, "look": 0.36, "read": 0.07},
+            **{"describe": 0.12, "rephrase": 0.07, "point": 0.04, "look": 0.32, "read": 0.07},
             **{"choose": 0.14, "compare": 0.12, "read_sign": 0.12},
         },
     ),
@@ -39,19 +39,20 @@ class Talk:
 
 
 class Lessons:
-    """Batches of the tasks over a training split's scenes and the signs that may be learned."""
+    """Batches of the tasks over a training split's scenes, single things at their places, and signs."""
 
     def __init__(
         self,
         backbone: Backbone,
         scenes: Sequence[tuple[Scene, Pixels]],
+        alone: Sequence[tuple[Thing, str, Pixels]],
         signs: Sequence[tuple[Sign, Pixels]],
         draw: random.Random,
     ) -> None:
-        self.backbone, self.scenes, self.signs, self.draw = backbone, scenes, signs, draw
+        self.backbone, self.scenes, self.alone, self.signs, self.draw = backbone, scenes, alone, signs, draw
         self.tasks: dict[str, Callable[[], Talk]] = {
             name: getattr(self, name)
-            for name in ("describe", "rephrase", "look", "read", "choose", "compare", "read_sign")
+            for name in ("describe", "rephrase", "point", "look", "read", "choose", "compare", "read_sign")
         }
 
     def describe(self) -> Talk:
@@ -67,6 +68,11 @@ class Lessons:
         """Any caption, and the canonical one: where text and image prefixes meet."""
         scene, _ = self.draw.choice(self.scenes)
         return Talk((self.draw.choice(captions(scene)),), [("", captions(scene)[0])])
+
+    def point(self) -> Talk:
+        """Where the only thing of a picture is: the words for places, before one of two things has to be found."""
+        thing, place, pixels = self.draw.choice(self.alone)
+        return Talk((pixels,), [self.ask(where(thing, place))])
 
     def look(self) -> Talk:
         """Questions about a picture."""

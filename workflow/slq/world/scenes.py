@@ -7,7 +7,7 @@ from itertools import permutations, product
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "black")
-DIRECTIONS = ("beside", "over")  # first object left of, or above, the second
+PLACES = {"beside": ("left", "right"), "over": ("top", "bottom")}  # of the first and the second thing, by direction
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,14 @@ class Scene:
         return hashlib.sha256(f"{self.first}|{self.second}|{self.direction}".encode()).hexdigest()
 
 
+def all_things() -> list[Thing]:
+    """All 36 things."""
+    return [Thing(colour, shape) for colour, shape in product(COLOURS, SHAPES)]
+
+
 def all_scenes(seed: int) -> list[Scene]:
     """All 36 * 35 * 2 = 2,520 scenes in the seed's order; sets and splits are disjoint slices of it."""
-    things = [Thing(colour, shape) for colour, shape in product(COLOURS, SHAPES)]
-    scenes = [Scene(a, b, direction) for a, b in permutations(things, 2) for direction in DIRECTIONS]
+    scenes = [Scene(a, b, direction) for a, b in permutations(all_things(), 2) for direction in PLACES]
     random.Random(seed).shuffle(scenes)
     return scenes
 
