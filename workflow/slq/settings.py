@@ -52,9 +52,13 @@ def pretrain_settings(config: Config, backbone: str) -> str:
 
 
 def fetch_settings(config: Config, catalogue: str, name: str) -> str:
-    """Of a backbone or an encoder that exists: where its snapshot lies."""
+    """Of a source, or of a backbone or encoder that comes from one or from a folder: where its bytes are from."""
     entry = config[catalogue][name]
-    return _compact(backbone=name, **{key: entry[key] for key in ("hub", "local") if key in entry})
+    if "local" in entry:
+        return _compact(name=name, weights=True, parts=[{"supplied": entry["local"]}])
+    source = entry.get("source", name)
+    parts = [{key: part[key] for key in part if key != "gb"} for part in config["sources"][source]["parts"]]
+    return _compact(name=source, weights="source" in entry, parts=parts)
 
 
 def instrument_settings(config: Config) -> str:
