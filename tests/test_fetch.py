@@ -138,6 +138,18 @@ def test_what_the_hub_does_not_have_is_one_message(bring, tmp_path, part, words)
     assert not (tmp_path / "sources.lock").exists()
 
 
+def test_a_local_snapshot_is_copied_without_code_or_pickles(tmp_path):
+    folder = tmp_path / "local"
+    for name, body in {**MODEL, ".cache/other.json": b"{}", "manifest.json": b"{}"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(body)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/old.safetensors").write_bytes(b"old")
+    answer = fetch(tmp_path, [{"supplied": str(folder)}], weights=True)
+    assert answer.returncode == 0, answer.stderr
+    check_whole(tmp_path, SNAPSHOT)
+
+
 def test_a_repository_without_safetensors_is_refused(hub, bring, tmp_path):
     hub.repositories["models/org/name"] = [{name: MODEL[name] for name in ("config.json", "pytorch_model.bin")}]
     refused(bring(), "no *.safetensors")

@@ -97,6 +97,12 @@ def gate_of_source(wildcards) -> int:
     return GATE if awaited else 0
 
 
+def fetched_manifest(wildcards) -> list[str]:
+    """What a set waits for that is read from a source; a folder that a person fills is waited for by nothing."""
+    source = config["sets"][wildcards.set].get("source")
+    return [f"<scratch>/sources/{source}/manifest.json"] if source else []
+
+
 def gate_of_split(wildcards) -> int:
     """What the job that makes a split takes of the gate: all of it, if the instrument check waits for the split."""
     awaited = PRESET["instruments"] and wildcards.split == "test" and wildcards.set in PRESET["retrieval_sets"]

@@ -58,7 +58,8 @@ def load(raw: Config) -> Config:
     for name, entry in raw["sources"].items():
         _check_parts(f"sources.{name}", entry["parts"])
     for name, entry in raw["sets"].items():
-        _exactly_one(f"sets.{name}", entry, ("drawn", "supplied"))
+        _exactly_one(f"sets.{name}", entry, ("drawn", "source", "supplied"))
+        _check_source(f"sets.{name}", entry, raw["sources"])
         _check_columns(f"sets.{name}", entry)
         _check_images(f"sets.{name}", entry)
         if "drawn" in entry:
@@ -228,6 +229,8 @@ def _check_columns(key: str, entry: Config) -> None:
     """Columns are of questions; drawn questions have some."""
     if entry["kind"] == "retention" and "drawn" in entry and "columns" not in entry:
         raise SlqError(f"config: {key}.columns is missing; a drawn retention set is made in the hub's columns")
+    if "source" in entry and "columns" not in entry:
+        raise SlqError(f"config: {key}.columns is missing; what is fetched is read by the hub's columns")
     if "columns" in entry and entry["kind"] != "retention":
         raise SlqError(
             f"config: {key}.columns is '{entry['columns']}', and {key}.kind {entry['kind']}; "

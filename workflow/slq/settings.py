@@ -39,6 +39,12 @@ def adopt_flags(config: Config, name: str) -> str:
     return " ".join(f"{flag} {entry[key]}" for key, flag in flags.items() if key in entry)
 
 
+def adopt_source(config: Config, name: str) -> str:
+    """The folder that a set which is not drawn is read from."""
+    entry = config["sets"][name]
+    return f"{config['scratch']}/sources/{entry['source']}" if "source" in entry else str(entry["supplied"])
+
+
 def columns_code(config: Config, name: str) -> str:
     """Identity of the code that makes a supplied set's items, where it is not in the prepared form already."""
     modules = ("data/columns.py", "data/questions.py")
