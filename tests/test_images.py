@@ -77,6 +77,19 @@ def test_internvls_enlarged_picture_is_cut_into_more_tiles(internvl):
     assert tiles == [1, 1 + 4, 1 + 9]
 
 
+def test_internvls_tiles_of_one_question_have_a_limit_in_all(internvl):
+    """VLMEvalKit: max(1, min(max_num, 64 // images)), of each image the same."""
+    family, (image,) = internvl.family, pictures([(6 * side(internvl), 2 * side(internvl))])
+    limits = {"max_tiles": 12, "all_tiles": 64}
+    for number in (1, 5, 6, 7, 65):
+        most = max(1, min(12, 64 // number))
+        shown = family.process_question([image] * number, **limits)
+        assert [part.tokens for part in shown] == [family.process(image, most).tokens] * number
+    cut = [family.process(image, most).tokens // internvl.model.config.image_seq_length for most in (12, 10, 1)]
+    assert cut == [12 + 1, 3 + 1, 1]
+    assert family.process_question([], **limits) == []
+
+
 def test_without_limits_internvl_sees_one_padded_square(internvl):
     image = Image.new("RGB", (80, 40), "red")
     whole = internvl.family.process(image)

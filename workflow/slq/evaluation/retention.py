@@ -23,7 +23,7 @@ class Asking:
 
     max_new_tokens: of a reply, its end token included
     batch_size: questions answered at once; batches follow the items' order, so that they never depend on what is done
-    limits: how images are cut or scaled, for the family's `process` (`retention_images` in config.yaml)
+    limits: how images are cut or scaled, for the family's `process_question` (`retention_images` in config.yaml)
     """
 
     max_new_tokens: int
@@ -36,8 +36,10 @@ class Asking:
 
 
 def require_limits(backbone: Backbone, limits: Mapping[str, int]) -> None:
-    """Raise SlqError if the family's `process` does not take one of the limits."""
-    known = [name for name in inspect.signature(backbone.family.process).parameters if name != "image"]
+    """Raise SlqError if the family takes none of that name, for an image or for all of a question."""
+    takers = (backbone.family.process, backbone.family.process_question)
+    parameters = [parameter for taker in takers for parameter in inspect.signature(taker).parameters.values()]
+    known = [one.name for one in parameters if one.default is not one.empty]
     for name in limits:
         if name not in known:
             raise SlqError(
@@ -60,8 +62,7 @@ def question_parts(
     Raises:
         SlqError: a marker names an image that the item does not have.
     """
-    process: Any = backbone.family.process
-    images = [process(split.open(path), **(limits or {})) for path in item["images"]]
+    images = backbone.family.process_question([split.open(path) for path in item["images"]], **(limits or {}))
     return tuple(part if isinstance(part, str) else images[part] for part in pieces(item))
 
 

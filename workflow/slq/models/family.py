@@ -2,6 +2,7 @@
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,11 @@ class Family(ABC):
 
         A family may take limits as further arguments with defaults: `retention_images` in config.yaml sets them.
         """
+
+    def process_question(self, images: Sequence[Image.Image], **limits: int) -> list[Pixels]:
+        """Tensors of the images of one question; a family may take limits that they share, and hands on the others."""
+        process: Any = self.process
+        return [process(image, **limits) for image in images]
 
     @abstractmethod
     def expand(self, tokens: int) -> str:

@@ -1,5 +1,6 @@
 """InternVL3 in transformers' native port (`InternVLForConditionalGeneration`)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image, ImageOps
@@ -27,6 +28,15 @@ class InternVL(Family):
         cut = {"crop_to_patches": max_tiles is not None, "max_patches": max_tiles or 1}
         tiles = self.image_processor(images=[image], return_tensors="pt", **cut)["pixel_values"]
         return Pixels({"pixel_values": tiles}, tokens=len(tiles) * self.config.image_seq_length)
+
+    def process_question(
+        self, images: Sequence[Image.Image], all_tiles: int | None = None, **limits: int
+    ) -> list[Pixels]:
+        """`all_tiles`: of all images together; each gets an equal share, one tile at least, as VLMEvalKit cuts them."""
+        if all_tiles is not None and images:
+            share = max(1, all_tiles // len(images))
+            limits["max_tiles"] = min(limits.get("max_tiles", share), share)
+        return super().process_question(images, **limits)
 
     def expand(self, tokens: int) -> str:
         return f"<img>{self.placeholder * tokens}</img>"
