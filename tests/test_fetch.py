@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 
 import pytest
 
@@ -200,6 +201,36 @@ def test_a_transfer_that_is_cut_goes_on(hub, bring, tmp_path):
     check_whole(tmp_path, SNAPSHOT)
 
 
+KILLED = """
+import os, signal, sys
+import huggingface_hub.file_download as client
+from slq.cli import main
+
+note = client.write_download_metadata
+
+def note_and_die(*arguments, **named):
+    note(*arguments, **named)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+client.write_download_metadata = note_and_die
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_killed_after_a_file_it_fetches_the_others(hub, tmp_path):
+    answer = fetch(tmp_path, [PART], code=KILLED, HF_ENDPOINT=hub.address)
+    assert answer.returncode == -signal.SIGKILL
+    check_absent(tmp_path)
+    there = [path.name for path in (tmp_path / "out").glob(".cache/huggingface/download/*.metadata")]
+    hub.log.clear()
+    answer = fetch(tmp_path, [PART], HF_ENDPOINT=hub.address)
+    assert answer.returncode == 0, answer.stderr
+    check_whole(tmp_path, SNAPSHOT)
+    fetched = " ".join(hub.transfers()).replace("/lfs/", "model.safetensors")
+    assert there and not [name for name in there if name.removesuffix(".metadata") in fetched]
+    assert not list(tmp_path.rglob("*.incomplete"))
+
+
 def test_a_flipped_byte_is_found_and_fetched_again(hub, bring, tmp_path):
     """The client looks at sizes alone."""
     hub.damage = True
@@ -211,7 +242,7 @@ def test_a_flipped_byte_is_found_and_fetched_again(hub, bring, tmp_path):
     check_whole(tmp_path, SNAPSHOT)
 
 
-def test_a_full_disk_is_one_message(hub, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_message(hub, tmp_path):
     resource_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource_limit[1]))
     try:

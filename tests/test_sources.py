@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from slq.arguments import quiet_libraries
 from slq.cli import main
 
 
@@ -70,3 +71,10 @@ def test_a_preset_or_file_that_is_not_there_is_one_message(pristine, tmp_path, c
         assert main(["sources", str(pristine / "config.yaml"), *arguments]) == 1
         message = capsys.readouterr().err
         assert message.startswith("slq: error: ") and words in message and message.count(os.linesep) == 1
+
+
+def test_only_fetching_asks_a_server(monkeypatch):
+    for fetching, expected in ((True, None), (False, "1")):
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        quiet_libraries(None, fetching)
+        assert os.environ.get("HF_HUB_OFFLINE") == expected

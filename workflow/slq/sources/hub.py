@@ -54,15 +54,17 @@ class Repository:
         from huggingface_hub import HfApi, errors
 
         with _explained(self, revision):
-            for pause in download.PAUSES:
+            for pause in (*download.PAUSES, None):
                 try:
                     return HfApi().repo_info(self.name, repo_type=self.kind, revision=revision, files_metadata=True)
                 except errors.HfHubHTTPError as error:
-                    wait = download.seconds(error.response.headers.get("Retry-After"))
-                    if error.response.status_code not in download.WORTH_WAITING or (wait or 0) > download.LONGEST_WAIT:
+                    wait, status = (
+                        download.seconds(error.response.headers.get("Retry-After")),
+                        error.response.status_code,
+                    )
+                    if status not in download.WORTH_WAITING or pause is None or (wait or 0) > download.LONGEST_WAIT:
                         raise
                     time.sleep(pause if wait is None else wait)
-            return HfApi().repo_info(self.name, repo_type=self.kind, revision=revision, files_metadata=True)
 
     def _download(self, commit: str, names: Sequence[str], out: Path) -> None:
         from huggingface_hub import snapshot_download
