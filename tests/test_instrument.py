@@ -14,15 +14,15 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from checkout import ROOT, place, snakemake
-from hub import COMMIT, Hub, serve
+from loopback import Hub, commit_of, serve
 from slq.cli import select, train
 from slq.data.prepared import read_split
-from slq.data.snapshots import fetch_snapshot
 from slq.errors import SlqError
 from slq.evaluation.golden import GOLDEN
 from slq.evaluation.instrument import check_instruments
 from slq.files import read_json
 from slq.models.dual import DualEncoder
+from slq.sources.fetch import fetch_source
 from slq.world.sets import draw_split
 
 TOWER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -78,7 +78,8 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def encoders(tmp_path_factory, snapshot):
     folder = tmp_path_factory.mktemp("encoders")
-    fetch_snapshot({"backbone": "tiny", "local": str(snapshot)}, folder / "tiny")
+    settings = {"name": "tiny", "weights": True, "parts": [{"supplied": str(snapshot)}]}
+    fetch_source(settings, folder / "tiny", folder / "sources.lock", offline=True)
     return folder
 
 
@@ -222,29 +223,32 @@ def test_a_set_without_a_published_value_is_named_and_nothing_at_all_is_an_error
 @pytest.fixture
 def instrumented(checkout):
     """A checkout whose mini preset has the hub's model as instrument; further options of a call."""
-    hub = {"repository": "org/name", "revision": "main"}
+    part = {"model": "org/name", "revision": "main", "gb": 0}
+    sources = {"small": {"parts": [part], "licence": "none", "account": "none"}}
     preset = {"instruments": ["tiny"], "retrieval_sets": ["mini-coco"]}
-    override = {"encoders": {"tiny": {"hub": hub}}, "presets": {"mini": preset}}
+    override = {"sources": sources, "encoders": {"tiny": {"source": "small"}}, "presets": {"mini": preset}}
     (checkout / "mine.yaml").write_text(yaml.safe_dump(override))
     return checkout
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
-def test_the_workflow_fetches_the_model_and_checks_it(instrumented, snapshot, published, monkeypatch, tmp_path, right):
+def test_the_workflow_fetches_the_model_and_checks_it(instrumented, snapshot, published, tmp_path, right):
     """By the real client from a hub on loopback; a wrong value ends the call with one message."""
-    monkeypatch.setattr(Hub, "files", {path.name: path.read_bytes() for path in snapshot.iterdir()})
+    files = {path.name: path.read_bytes() for path in snapshot.iterdir()}
     golden = instrumented / "paper_tables/reference/instrument.csv"
     golden_file(golden, published if right else published | {"t2i": published["t2i"] + 1})
     options = ["--cores", "1", "--configfile", "tests/slice.yaml", "mine.yaml", "--"]
-    with serve() as endpoint:
-        hub = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hub")}
+    with serve(Hub(repositories={"models/org/name": [files]})) as site:
+        hub = {"HF_ENDPOINT": site.address, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
         answer = snakemake(instrumented, *options, "instrument", **hub)
     file = instrumented / "results/mini/instrument.json"
     assert (answer.returncode == 0) == file.exists() == right, answer.stdout
     if right:
         assert {one["direction"]: one["found"] for one in read_json(file)["checks"]} == published
         manifest = read_json(instrumented / "scratch/encoders/tiny/manifest.json")
-        assert manifest["source"] == {"repository": "org/name", "revision": "main", "commit": COMMIT}
+        (part,) = manifest["source"]["parts"]
+        assert part["from"] == "model:org/name@main" and part["commit"] == commit_of(files)
+        assert read_json(instrumented / "sources.lock/small.json")["model:org/name@main"]["commit"] == commit_of(files)
     else:
         assert answer.stdout.count("slq: error: instrument check: tiny on mini-coco (16 images, 80 captions)") == 1
 

@@ -12,6 +12,7 @@ SHARED = {"errors", "files", "events", "proofs", "seeds"}
 # for cli alone.
 MAY_IMPORT = {
     "data": set(),
+    "sources": {"config", "data"},
     "models": {"data"},
     "training": {"models", "data"},
     "evaluation": {"models", "data"},
@@ -19,7 +20,8 @@ MAY_IMPORT = {
     "reporting": {"accounting", "evaluation"},
     "plausibility": {"reporting", "evaluation"},
     "world": {"models", "data"},
-    "cli": {"data", "world", "training", "evaluation", "reporting", "plausibility"},
+    "arguments": set(),
+    "cli": {"arguments", "data", "sources", "world", "training", "evaluation", "reporting", "plausibility"},
     "config": set(),
     "settings": {"config"},
     "errors": set(),

@@ -85,6 +85,24 @@ def encoder_manifests() -> list[str]:
     return [f"<scratch>/encoders/{name}/manifest.json" for name in PRESET["instruments"]]
 
 
+def fetchable() -> list[str]:
+    """Names of the folders that fetching fills: of backbones and encoders that are not made here, and of sources."""
+    return [*having("backbones", "source", "local"), *having("encoders", "source", "local"), *config["sources"]]
+
+
+def gate_of_source(wildcards) -> int:
+    """What a fetch takes of the gate: all of it, if the instrument check waits for it."""
+    sets = [config["sets"][name].get("source") for name in PRESET["retrieval_sets"]]
+    awaited = PRESET["instruments"] and (wildcards.catalogue == "encoders" or wildcards.source in sets)
+    return GATE if awaited else 0
+
+
+def fetched_manifest(wildcards) -> list[str]:
+    """What a set waits for that is read from a source; a folder that a person fills is waited for by nothing."""
+    source = config["sets"][wildcards.set].get("source")
+    return [f"<scratch>/sources/{source}/manifest.json"] if source else []
+
+
 def gate_of_split(wildcards) -> int:
     """What the job that makes a split takes of the gate: all of it, if the instrument check waits for the split."""
     awaited = PRESET["instruments"] and wildcards.split == "test" and wildcards.set in PRESET["retrieval_sets"]

@@ -1,5 +1,5 @@
 # Sets in the prepared form (docs/data.md): drawn here or adopted from a folder, then audited together.
-# In: nothing, or the folders named by `supplied`. Out: <scratch>/data/<set>/<split>, results/<preset>/audit.json.
+# In: nothing, a fetched source, or a folder named by `supplied`. Out: <scratch>/data/<set>/<split>, results/<preset>/audit.json.
 
 
 rule draw_split:
@@ -28,8 +28,10 @@ rule draw_split:
         " 2>&1 | tee {log} >&2"
 
 
-# The folder is a parameter and no input: a clone with results but without data must still render its tables.
+# A supplied folder is a parameter and no input: a clone with results but without data must still render its tables.
 rule adopt_split:
+    input:
+        source=fetched_manifest,
     output:
         manifest="<scratch>/data/{set}/{split}/manifest.json",
     log:
@@ -37,7 +39,7 @@ rule adopt_split:
     benchmark:
         "benchmarks/data/adopt_split/{set}.{split}.jsonl"
     wildcard_constraints:
-        set=one_of(having("sets", "supplied")),
+        set=one_of(having("sets", "source", "supplied")),
     priority: 10  # a fault in a set is found before hours are spent on another
     localrule: True
     conda:
@@ -47,7 +49,7 @@ rule adopt_split:
     params:
         kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
         flags=lambda wildcards: settings.adopt_flags(config, wildcards.set),
-        source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
+        source=lambda wildcards: settings.adopt_source(config, wildcards.set),
         code=lambda wildcards: settings.columns_code(config, wildcards.set),
         scratch=scratch_folder,
     message:

@@ -1,13 +1,13 @@
 """`slq`: one subcommand per rule of the workflow. Every path and setting comes from the rule."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, parse, quiet_libraries
 from slq.errors import SlqError
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
@@ -26,9 +26,15 @@ def adopt(args: argparse.Namespace) -> None:
 
 
 def fetch(args: argparse.Namespace) -> None:
-    from slq.data.snapshots import fetch_snapshot
+    from slq.sources.fetch import fetch_source
 
-    fetch_snapshot(args.settings, args.out)
+    fetch_source(args.settings, args.out, args.locks, args.offline or os.environ.get("HF_HUB_OFFLINE", "0") != "0")
+
+
+def sources(args: argparse.Namespace) -> None:
+    from slq.sources.listing import listing
+
+    print(listing(args.config, args.preset))
 
 
 def audit(args: argparse.Namespace) -> None:
@@ -157,17 +163,13 @@ def pdf(args: argparse.Namespace) -> None:
     compile_pdf(args.tex, args.pdf)
 
 
-PATH = {"type": Path, "required": True}
-JSON = {"type": json.loads, "required": True}
-WHOLE = {"type": int, "required": True}
-TEXT = {"required": True}
 RUN = {"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--run": PATH, "--threads": WHOLE}
 EVALUATE: dict[str, dict[str, Any]] = {
     **{"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--data": PATH, "--out": PATH},
     **{"--events": PATH, "--threads": WHOLE},
 }
 ANSWER = {**EVALUATE, "--work": PATH, "--code": TEXT}
-COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, dict[str, Any]]]] = {
+COMMANDS: Commands = {
     "draw": (draw, "draw a split of the mini world", {"--settings": JSON, "--out": PATH}),
     "adopt": (
         adopt,
@@ -177,7 +179,22 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
             **{"--same-image": {"default": ""}, "--from": PATH | {"dest": "source"}, "--out": PATH},
         },
     ),
-    "fetch": (fetch, "bring a backbone's snapshot", {"--settings": JSON, "--out": PATH}),
+    "fetch": (
+        fetch,
+        "bring a source, whole and proved",
+        {
+            **{"--settings": JSON, "--out": PATH, "--locks": PATH},
+            "--offline": {"action": "store_true", "help": "ask no server: what is not here is an error"},
+        },
+    ),
+    "sources": (
+        sources,
+        "print the table of sources: what is there, what it costs, which terms a person has to accept",
+        {
+            "config": {"type": Path, "nargs": "*", "help": "config.yaml, and files laid over it"},
+            "--preset": {"help": "only what this preset fetches"},
+        },
+    ),
     "audit": (
         audit,
         "check that training and test sets are apart",
@@ -255,32 +272,10 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
 }
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Arguments of one subcommand."""
-    parser = argparse.ArgumentParser(prog="slq", description=__doc__)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (function, text, options) in COMMANDS.items():
-        command = subparsers.add_parser(name, help=text, description=text)
-        command.set_defaults(function=function)
-        for flag, how in options.items():
-            command.add_argument(flag, **how)
-    return parser.parse_args(argv)
-
-
-def quiet_libraries(threads: int | None) -> None:
-    """Say how many threads torch may use before it is imported, and keep libraries off the network and the log."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        os.environ["MKL_NUM_THREADS"] = str(threads)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or 1 after one message on standard error."""
-    args = parse(argv)
-    quiet_libraries(getattr(args, "threads", None))
+    args = parse(COMMANDS, __doc__, argv)
+    quiet_libraries(getattr(args, "threads", None), fetching=args.function is fetch)
     try:
         args.function(args)
     except SlqError as error:

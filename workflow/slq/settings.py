@@ -39,6 +39,12 @@ def adopt_flags(config: Config, name: str) -> str:
     return " ".join(f"{flag} {entry[key]}" for key, flag in flags.items() if key in entry)
 
 
+def adopt_source(config: Config, name: str) -> str:
+    """The folder that a set which is not drawn is read from."""
+    entry = config["sets"][name]
+    return f"{config['scratch']}/sources/{entry['source']}" if "source" in entry else str(entry["supplied"])
+
+
 def columns_code(config: Config, name: str) -> str:
     """Identity of the code that makes a supplied set's items, where it is not in the prepared form already."""
     modules = ("data/columns.py", "data/questions.py")
@@ -52,9 +58,13 @@ def pretrain_settings(config: Config, backbone: str) -> str:
 
 
 def fetch_settings(config: Config, catalogue: str, name: str) -> str:
-    """Of a backbone or an encoder that exists: where its snapshot lies."""
+    """Of a source, or of a backbone or encoder that comes from one or from a folder: where its bytes are from."""
     entry = config[catalogue][name]
-    return _compact(backbone=name, **{key: entry[key] for key in ("hub", "local") if key in entry})
+    if "local" in entry:
+        return _compact(name=name, weights=True, parts=[{"supplied": entry["local"]}])
+    source = entry.get("source", name)
+    parts = [{key: part[key] for key in part if key != "gb"} for part in config["sources"][source]["parts"]]
+    return _compact(name=source, weights="source" in entry, parts=parts)
 
 
 def instrument_settings(config: Config) -> str:
