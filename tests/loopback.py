@@ -129,6 +129,7 @@ class Hub(Site):
     """Repositories, each with its commits: `main` is the last one. A gated one opens to whoever brings TOKEN."""
 
     repositories: dict[str, list[dict[str, bytes]]] = field(default_factory=dict)  # "models/org/name": commits' files
+    pinned: dict[str, str] = field(default_factory=dict)  # the name of a repository's only commit, if not commit_of
     gated: set[str] = field(default_factory=set)
 
     def answer(self, path: str, headers: dict[str, str]) -> Answer:
@@ -149,7 +150,7 @@ class Hub(Site):
         if repository in self.gated and token != TOKEN:
             status = 403 if token else 401
             return Answer(status, {"X-Error-Code": "GatedRepo", "X-Error-Message": f"Access to {name} is restricted."})
-        commits = {commit_of(files): files for files in self.repositories[repository]}
+        commits = {self.pinned.get(repository, commit_of(files)): files for files in self.repositories[repository]}
         commit = list(commits)[-1] if revision == "main" else revision
         if commit not in commits:
             return Answer(404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": f"Invalid rev id: {revision}"})

@@ -34,7 +34,8 @@ def prepare(args: argparse.Namespace) -> None:
 def fetch(args: argparse.Namespace) -> None:
     from slq.sources.fetch import fetch_source
 
-    fetch_source(args.settings, args.out, args.locks, args.offline or os.environ.get("HF_HUB_OFFLINE", "0") != "0")
+    offline = args.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    fetch_source(args.settings, args.out, args.locks, offline)
 
 
 def sources(args: argparse.Namespace) -> None:

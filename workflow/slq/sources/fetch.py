@@ -8,6 +8,7 @@ from typing import Any
 from slq.data.snapshots import require_weights, write_manifest
 from slq.errors import SlqError
 from slq.files import digest, owned, read_json, sha256, write_json
+from slq.sources.download import forget
 from slq.sources.kinds import Found, Part, address, bring
 from slq.sources.locks import Lock
 
@@ -55,6 +56,8 @@ def _part(part: Part, out: Path, lock: Lock, offline: bool) -> Found:
     if found.entry:
         lock.add(where, found.entry)
         write_json(receipt, {"entry": found.entry, "files": found.files})
+    if found.spent:
+        forget(found.spent)
     return found
 
 

@@ -1,9 +1,11 @@
 """A repository of the hub at one commit: the wanted files, each proved to be what the hub's own index says."""
 
+import glob
 import hashlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,7 @@ class Repository:
         """What the hub's index says of a revision; a hub that is busy is asked again."""
         from huggingface_hub import HfApi, errors
 
-        with _Explained(self, revision):
+        with _explained(self, revision):
             for pause in download.PAUSES:
                 try:
                     return HfApi().repo_info(self.name, repo_type=self.kind, revision=revision, files_metadata=True)
@@ -63,14 +65,12 @@ class Repository:
             return HfApi().repo_info(self.name, repo_type=self.kind, revision=revision, files_metadata=True)
 
     def _download(self, commit: str, names: Sequence[str], out: Path) -> None:
-        import glob
-
         from huggingface_hub import snapshot_download
 
         for left in (out / ".cache").rglob("*.incomplete"):  # of a call that was killed: the client begins anew
             left.unlink()
         asked = [glob.escape(name) for name in names]
-        with _Explained(self, commit):
+        with _explained(self, commit):
             snapshot_download(self.name, repo_type=self.kind, revision=commit, allow_patterns=asked, local_dir=out)
 
     def _proved(self, entries: Mapping[str, Any], names: Sequence[str], out: Path) -> dict[str, str]:
@@ -102,37 +102,34 @@ def git_hash(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-class _Explained:
-    """Errors of the hub's client become one message that says what to do; addresses with signatures stay out of it."""
+@contextmanager
+def _explained(repository: Repository, revision: str) -> Iterator[None]:
+    """Errors of the hub's client become one message that says what to do."""
+    from huggingface_hub import errors
 
-    def __init__(self, repository: Repository, revision: str) -> None:
-        self.repository, self.revision = repository, revision
+    # A refused connection is an error of the HTTP library below, httpx or httpx2 by the client's version.
+    unreachable: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+    try:
+        yield
+    except (unreachable, OSError, errors.EntryNotFoundError) as error:
+        raise SlqError(f"{repository.name}@{revision}: not fetched: {_reason(repository, error)}") from None
 
-    def __enter__(self) -> None:
-        pass
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        from huggingface_hub import errors
+def _reason(repository: Repository, error: Exception) -> str:
+    """What an error means; addresses with signatures stay out of it."""
+    from huggingface_hub import constants, errors
 
-        # A refused connection is an error of the HTTP library below, httpx or httpx2 by the client's version.
-        unreachable: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
-        if isinstance(error, (unreachable, OSError, errors.EntryNotFoundError)):
-            raise SlqError(f"{self.repository.name}@{self.revision}: not fetched: {self._reason(error)}") from None
-
-    def _reason(self, error: Exception) -> str:
-        from huggingface_hub import constants, errors
-
-        page = f"{constants.ENDPOINT}/{'datasets/' if self.repository.kind == 'dataset' else ''}{self.repository.name}"
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if isinstance(error, errors.GatedRepoError):
-            return f"it is gated; accept its terms at {page}, then log in by `hf auth login` or HF_TOKEN"
-        if isinstance(error, errors.RevisionNotFoundError):
-            return "the repository has no such revision; correct it in config.yaml, or in sources.lock"
-        if isinstance(error, errors.RepositoryNotFoundError):
-            return f"there is no {page}, or it is private: correct the name, or log in by `hf auth login` or HF_TOKEN"
-        if status is not None:
-            return f"the hub answers {status}; fetch again later, what is here stays"
-        if isinstance(error, OSError) and error.errno is not None and error.strerror:
-            return f"cannot be written: {error.strerror}; make room and fetch again, finished files stay"
-        first = SIGNATURE.sub("", str(error).strip().partition("\n")[0]) or type(error).__name__
-        return f"the hub cannot be reached ({first}); check the network"
+    page = f"{constants.ENDPOINT}/{'datasets/' if repository.kind == 'dataset' else ''}{repository.name}"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.GatedRepoError):
+        return f"it is gated; accept its terms at {page}, then log in by `hf auth login` or HF_TOKEN"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the repository has no such revision; correct it in config.yaml, or in sources.lock"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"there is no {page}, or it is private: correct the name, or log in by `hf auth login` or HF_TOKEN"
+    if status is not None:
+        return f"the hub answers {status}; fetch again later, what is here stays"
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return f"cannot be written: {error.strerror}; make room and fetch again, finished files stay"
+    first = SIGNATURE.sub("", str(error).strip().partition("\n")[0]) or type(error).__name__
+    return f"the hub cannot be reached ({first}); check the network"

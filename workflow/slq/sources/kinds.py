@@ -21,10 +21,16 @@ SNAPSHOT = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]  # of a mo
 
 @dataclass(frozen=True)
 class Found:
-    """What a part has brought: the entry that the lock should have, and the SHA-256 of every file by its path."""
+    """What a part has brought.
+
+    entry: what the lock should have; empty for what is not locked
+    files: the SHA-256 of every file by its path
+    spent: the archive that they came from, of no use once it is noted that they are there
+    """
 
     entry: dict[str, Any]
     files: dict[str, str]
+    spent: Path | None = None
 
 
 def address(part: Part) -> str:
@@ -72,8 +78,7 @@ def _archive(part: Part, out: Path, state: Path, lock: Lock) -> Found:
     except UnsoundError:
         forget(file)
         raise
-    forget(file)
-    return Found(entry, files)
+    return Found(entry, files, spent=file)
 
 
 def _check_archive(part: Part, file: Path, entry: dict[str, Any]) -> None:
