@@ -201,8 +201,8 @@ def test_a_training_split_that_holds_test_ids_is_not_adopted(tmp_path, capsys, s
 def test_another_schema_is_refused(tmp_path):
     prepare(tmp_path, train=["1"])
     manifest = tmp_path / "coco" / "train" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 0'))
-    with pytest.raises(SlqError, match="schema 0, expected 1"):
+    manifest.write_text(manifest.read_text().replace('"schema": 2', '"schema": 0'))
+    with pytest.raises(SlqError, match="schema 0, expected 2"):
         read_split(tmp_path, "coco", "train")
 
 

@@ -97,10 +97,9 @@ def gate_of_source(wildcards) -> int:
     return GATE if awaited else 0
 
 
-def fetched_manifest(wildcards) -> list[str]:
-    """What a set waits for that is read from a source; a folder that a person fills is waited for by nothing."""
-    source = config["sets"][wildcards.set].get("source")
-    return [f"<scratch>/sources/{source}/manifest.json"] if source else []
+def source_manifest(wildcards) -> str:
+    """The source that a set is prepared from."""
+    return f"<scratch>/sources/{config['sets'][wildcards.set]['source']}/manifest.json"
 
 
 def gate_of_split(wildcards) -> int:

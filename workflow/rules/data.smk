@@ -1,4 +1,4 @@
-# Sets in the prepared form (docs/data.md): drawn here or adopted from a folder, then audited together.
+# Sets in the prepared form (docs/data.md): drawn here, prepared from a source or adopted from a folder, audited together.
 # In: nothing, a fetched source, or a folder named by `supplied`. Out: <scratch>/data/<set>/<split>, results/<preset>/audit.json.
 
 
@@ -28,10 +28,39 @@ rule draw_split:
         " 2>&1 | tee {log} >&2"
 
 
-# A supplied folder is a parameter and no input: a clone with results but without data must still render its tables.
-rule adopt_split:
+# Of a fetched source: images stay where they lie, questions are unpacked.
+rule prepare_split:
     input:
-        source=fetched_manifest,
+        source=source_manifest,
+    output:
+        manifest="<scratch>/data/{set}/{split}/manifest.json",
+    log:
+        "logs/data/prepare_split/{set}.{split}.log",
+    benchmark:
+        "benchmarks/data/prepare_split/{set}.{split}.jsonl"
+    wildcard_constraints:
+        set=one_of(having("sets", "source")),
+    priority: 10  # a fault in a set is found before hours are spent on another
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("prepare")
+    resources:
+        **request("prepare", gate=gate_of_split),
+    params:
+        settings=lambda wildcards: settings.prepare_settings(config, wildcards.set, wildcards.split),
+        source=lambda wildcards: config["sets"][wildcards.set]["source"],
+        code=lambda wildcards: settings.columns_code(config, wildcards.set),
+        scratch=scratch_folder,
+    message:
+        "Preparing {wildcards.set}, {wildcards.split} split"
+    shell:
+        "slq prepare --settings {params.settings:q} --from {params.scratch}/sources/{params.source}"
+        " --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
+        " 2>&1 | tee {log} >&2"
+
+
+# The folder is a parameter and no input: a clone with results but without data must still render its tables.
+rule adopt_split:
     output:
         manifest="<scratch>/data/{set}/{split}/manifest.json",
     log:
@@ -39,7 +68,7 @@ rule adopt_split:
     benchmark:
         "benchmarks/data/adopt_split/{set}.{split}.jsonl"
     wildcard_constraints:
-        set=one_of(having("sets", "source", "supplied")),
+        set=one_of(having("sets", "supplied")),
     priority: 10  # a fault in a set is found before hours are spent on another
     localrule: True
     conda:
@@ -49,7 +78,7 @@ rule adopt_split:
     params:
         kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
         flags=lambda wildcards: settings.adopt_flags(config, wildcards.set),
-        source=lambda wildcards: settings.adopt_source(config, wildcards.set),
+        source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
         code=lambda wildcards: settings.columns_code(config, wildcards.set),
         scratch=scratch_folder,
     message:

@@ -25,6 +25,12 @@ def adopt(args: argparse.Namespace) -> None:
     adopt_split(args.set, args.split, args.kind, args.columns, args.same_image, args.source, args.out)
 
 
+def prepare(args: argparse.Namespace) -> None:
+    from slq.data.prepare import prepare_split
+
+    prepare_split(args.settings, args.source, args.out)
+
+
 def fetch(args: argparse.Namespace) -> None:
     from slq.sources.fetch import fetch_source
 
@@ -179,6 +185,11 @@ COMMANDS: Commands = {
             **{"--set": TEXT, "--split": TEXT, "--kind": TEXT, "--columns": {"default": ""}},
             **{"--same-image": {"default": ""}, "--from": PATH | {"dest": "source"}, "--out": PATH},
         },
+    ),
+    "prepare": (
+        prepare,
+        "write the prepared form of a split of a fetched source",
+        {"--settings": JSON, "--from": PATH | {"dest": "source"}, "--out": PATH},
     ),
     "fetch": (
         fetch,

@@ -12,6 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from slq.errors import SlqError
+from slq.listed import check_reading
 
 Config = dict[str, Any]
 
@@ -60,7 +61,7 @@ def load(raw: Config) -> Config:
     for name, entry in raw["sets"].items():
         _exactly_one(f"sets.{name}", entry, ("drawn", "source", "supplied"))
         _check_source(f"sets.{name}", entry, raw["sources"])
-        _check_columns(f"sets.{name}", entry)
+        check_reading(f"sets.{name}", entry)
         _check_images(f"sets.{name}", entry)
         if "drawn" in entry:
             _exactly_one(f"sets.{name}.drawn", entry["drawn"], tuple(WORLD))
@@ -82,11 +83,10 @@ def seeds(config: Config) -> list[int]:
 
 
 def splits(entry: Config) -> tuple[str, ...]:
-    """The splits that a set may have; a supplied set is taken to have all of them until `slq adopt` looks."""
-    if "drawn" not in entry:
-        return SPLITS
-    counts = entry["drawn"][drawn_of(entry)]
-    return tuple(split for split in SPLITS if split in counts)
+    """The splits that a set may have; one that does not say is taken to have all of them until it is looked at."""
+    if "drawn" in entry:
+        return tuple(split for split in SPLITS if split in entry["drawn"][drawn_of(entry)])
+    return tuple(split for split in SPLITS if split in entry.get("splits", SPLITS))
 
 
 def drawn_of(entry: Config) -> str:
@@ -222,20 +222,7 @@ def _check_set(key: str, name: str, sets: Config, kind: str, needed: tuple[str, 
         raise SlqError(f"config: {key} is '{name}', a {entry['kind']} set; expected a {kind} set")
     for split in needed:
         if split not in splits(entry):
-            raise SlqError(f"config: {key} is '{name}', which has no split '{split}' (sets.{name}.drawn)")
-
-
-def _check_columns(key: str, entry: Config) -> None:
-    """Columns are of questions; drawn questions have some."""
-    if entry["kind"] == "retention" and "drawn" in entry and "columns" not in entry:
-        raise SlqError(f"config: {key}.columns is missing; a drawn retention set is made in the hub's columns")
-    if "source" in entry and "columns" not in entry:
-        raise SlqError(f"config: {key}.columns is missing; what is fetched is read by the hub's columns")
-    if "columns" in entry and entry["kind"] != "retention":
-        raise SlqError(
-            f"config: {key}.columns is '{entry['columns']}', and {key}.kind {entry['kind']}; "
-            "only a retention set has columns"
-        )
+            raise SlqError(f"config: {key} is '{name}', which has no split '{split}' (sets.{name})")
 
 
 def _check_images(key: str, entry: Config) -> None:

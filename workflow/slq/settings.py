@@ -39,16 +39,29 @@ def adopt_flags(config: Config, name: str) -> str:
     return " ".join(f"{flag} {entry[key]}" for key, flag in flags.items() if key in entry)
 
 
-def adopt_source(config: Config, name: str) -> str:
-    """The folder that a set which is not drawn is read from."""
+def prepare_settings(config: Config, name: str, split: str) -> str:
+    """Of a split that is read from a fetched source: how the source lists it, and what it must hold."""
     entry = config["sets"][name]
-    return f"{config['scratch']}/sources/{entry['source']}" if "source" in entry else str(entry["supplied"])
+    how = entry.get("splits", {}).get(split, {})
+    if "columns" in entry:
+        return _compact(set=name, split=split, columns=entry["columns"], how=how)
+    return _compact(
+        set=name,
+        split=split,
+        form=entry["form"],
+        how=how,
+        numbering=entry.get("numbering"),
+        photos=entry.get("photos", []),
+        allow_leak=split == "train" and chosen(config)["allow_leak"],
+    )
 
 
 def columns_code(config: Config, name: str) -> str:
-    """Identity of the code that makes a supplied set's items, where it is not in the prepared form already."""
-    modules = ("data/columns.py", "data/questions.py")
-    return code_hash(*modules) if "columns" in config["sets"][name] else ""
+    """Identity of the code that makes a set's items, where it is not in the prepared form already."""
+    entry = config["sets"][name]
+    if "columns" in entry:
+        return code_hash("data/columns.py", "data/questions.py")
+    return code_hash("data/forms.py", "data/ids.py", "data/prepare.py") if "form" in entry else ""
 
 
 def pretrain_settings(config: Config, backbone: str) -> str:
