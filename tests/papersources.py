@@ -12,6 +12,7 @@ from hubrows import BLUE, mmmu, ocrbench, realworldqa
 from loopback import Files, Hub
 from oracles import untrained
 from slq.data.hubform import write_hub
+from slq.data.ids import hash_ids
 from tinyclip import make_clip
 
 CAPTION = "on the left a red circle and on the right a blue square"
@@ -99,19 +100,36 @@ def karpathy(name: str, splits: dict[str, int]) -> tuple[dict[str, Any], dict[st
     return {"images": images, "dataset": name}, pictures
 
 
+def annotations(images: list[dict[str, Any]], folder: str) -> bytes:
+    """COCO's own list of the images of a folder: which photos at Flickr they are."""
+    listed = [
+        {"id": image["cocoid"], "file_name": image["filename"], "flickr_url": f"http://f.org/{9000 + number}_a_z.jpg"}
+        for number, image in enumerate(images)
+        if image["filepath"] == folder
+    ]
+    return json.dumps({"images": listed, "annotations": []}).encode()
+
+
 def archives_of(config: dict[str, Any]) -> tuple[Files, dict[str, bytes]]:
     """A server of COCO's and Karpathy's archives, and the Flickr30K pictures that a person has."""
-    coco, pictures = karpathy("coco", SPLITS)
+    coco, members = karpathy("coco", SPLITS)
     flickr, photos = karpathy("flickr30k", FLICKR)
-    captions = {"dataset_coco.json": json.dumps(coco).encode(), "dataset_flickr30k.json": json.dumps(flickr).encode()}
-    files = {}
+    for folder in ("train2014", "val2014"):
+        members[f"annotations/captions_{folder}.json"] = annotations(coco["images"], folder)
+    members |= {"dataset_coco.json": json.dumps(coco).encode(), "dataset_flickr30k.json": json.dumps(flickr).encode()}
+    files: dict[str, bytes] = {}
     for source in ("coco", "flickr30k"):
         for part in config["sources"][source]["parts"]:
             if "archive" in part:
-                folder = part["files"][0].partition("/")[0]
-                members = {name: body for name, body in pictures.items() if name.startswith(f"{folder}/")} or captions
-                files["/" + part["archive"].partition("://")[2]] = zipped(members)
+                files["/" + part["archive"].partition("://")[2]] = zipped(
+                    {name: body for name, body in members.items() if in_archive(name, part["files"][0])}
+                )
     return Files(files=files), photos
+
+
+def in_archive(name: str, wanted: str) -> bool:
+    """Archives hold one folder each, Karpathy's the lists of all sets."""
+    return name.startswith("dataset_") if wanted.startswith("dataset_") else name.split("/")[0] == wanted.split("/")[0]
 
 
 def in_small(config: dict[str, Any]) -> dict[str, Any]:
@@ -127,8 +145,22 @@ def in_small(config: dict[str, Any]) -> dict[str, Any]:
         "evaluation": {"batch_size": 8, "answer_batch": 4, "max_new_tokens": 4},
         "resources": dict.fromkeys(("prepare", "train", "evaluate"), one),
     }
-    return {
-        "presets": {"paper": preset},
-        "sets": {"coco": {"variants": {"1k": {"fold": 4}}}},
-        "sources": {"coco": {"parts": parts}},
-    }
+    coco, flickr = counts(karpathy("coco", SPLITS)[0]), counts(karpathy("flickr30k", FLICKR)[0])
+    del coco["train"]["ids_sha256"]  # config.yaml has none either
+    sets: dict[str, Any] = {"coco": {"variants": {"1k": {"fold": 4}}, "splits": coco}}
+    sets["flickr30k"] = {"splits": {split: {"items": how["items"]} for split, how in flickr.items()}}
+    sets["flickr30k"]["splits"]["test"]["captions"] = flickr["test"]["captions"]
+    questions = {"mmmu": {"items": 2, "options": 2, "types": 2}, "realworldqa": {"items": 2}}
+    questions["ocrbench"] = {"items": 2, "types": 1}
+    sets |= {name: {"splits": {"test": how}} for name, how in questions.items()}
+    return {"presets": {"paper": preset}, "sets": sets, "sources": {"coco": {"parts": parts}}}
+
+
+def counts(listed: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each split of the small set holds, as config.yaml says it of the real one."""
+    found: dict[str, dict[str, Any]] = {}
+    for split, names in {"train": ("train", "restval"), "val": ("val",), "test": ("test",)}.items():
+        images = [image for image in listed["images"] if image["split"] in names]
+        ids = hash_ids(str(image.get("cocoid")) for image in images)
+        found[split] = {"items": len(images), "captions": 5 * len(images), "ids_sha256": ids}
+    return found

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 
 import pytest
 import yaml
@@ -14,7 +13,6 @@ from papersources import archives_of, hub_of, in_small
 
 PAPER = ["--cores", "2", "--configfile", "small.yaml", "--config", "preset=paper", "--"]
 SOURCES = ("coco", "flickr30k", "mmmu", "realworldqa", "ocrbench")
-KARPATHY = {"train": ("train", "restval"), "val": ("val",), "test": ("test",)}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +31,6 @@ def fetched(tmp_path_factory):
         beginnings = ("http://", "https://")
         mirrors = " ".join(f"{beginning}={archives.address}/" for beginning in beginnings)
         environment = {"HF_ENDPOINT": hub.address, "SLQ_MIRROR": mirrors, "HF_HUB_OFFLINE": "0"}
-        targets = [f"scratch/sources/{name}/manifest.json" for name in SOURCES]
-        answer = snakemake(folder, *PAPER, *targets, HF_HOME=str(folder / "hf"), **environment)
-        assert answer.returncode == 0, answer.stdout
-        supply(folder)
         answer = snakemake(folder, *PAPER, "fetch", HF_HOME=str(folder / "hf"), **environment)
         assert answer.returncode == 0, answer.stdout
     return folder
@@ -50,34 +44,11 @@ def wide_tolerance(golden):
     golden.write_text("\n".join(",".join(row) for row in [head, *rows]) + "\n")
 
 
-def supply(folder):
-    """The fetched pictures in the prepared form, by Karpathy's splits."""
-    for name in ("coco", "flickr30k"):
-        source = folder / "scratch/sources" / name
-        images = json.loads((source / f"dataset_{name}.json").read_text())["images"]
-        for split, names in KARPATHY.items():
-            items = [
-                {
-                    "id": image["filename"].removesuffix(".jpg"),
-                    "image": f"{image.get('filepath', 'flickr30k-images')}/{image['filename']}",
-                    "captions": [sentence["raw"] for sentence in image["sentences"]],
-                }
-                for image in images
-                if image["split"] in names
-            ]
-            at = folder / "data" / name / split
-            at.mkdir(parents=True, exist_ok=True)
-            for item in items:
-                (at / item["image"]).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(source / item["image"], at / item["image"])
-            (at / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-
-
 def test_every_source_is_there_and_locked(fetched):
     locks = {path.stem for path in (fetched / "sources.lock").iterdir()}
     assert locks == {*SOURCES, "InternVL3-1B", "Qwen3-VL-2B", "CLIP-ViT-B-32"}
     manifest = json.loads((fetched / "scratch/sources/coco/manifest.json").read_text())
-    assert len(manifest["files"]) == 24 + 1 and "val2014/COCO_val2014_000000000009.jpg" in manifest["files"]
+    assert len(manifest["files"]) == 24 + 3 and "val2014/COCO_val2014_000000000009.jpg" in manifest["files"]
     backbones = {path.parent.name for path in fetched.glob("scratch/backbones/*/manifest.json")}
     assert backbones == {"InternVL3-1B", "Qwen3-VL-2B"}
     assert not list(fetched.glob("scratch/**/*.bin")) and not list(fetched.glob("scratch/**/*.zip*"))
