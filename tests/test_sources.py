@@ -55,7 +55,12 @@ def test_what_is_there_or_begun_is_told(table):
 def test_a_preset_lists_what_it_fetches(table, raw_config):
     paper = raw_config["presets"]["paper"]
     rows, _ = table("--preset", "paper")
-    assert rows.keys() == {*paper["backbones"], *paper["instruments"], *paper["retention_sets"]}
+    assert rows.keys() == {
+        *paper["backbones"],
+        *paper["instruments"],
+        *paper["retrieval_sets"],
+        *paper["retention_sets"],
+    }
     assert table("--preset", "mini") == ({}, "not here yet: 0.0 GB\n")
 
 
