@@ -21,7 +21,7 @@ from slq.seeds import seeds_of
 from stored import CPU, Runs, write_answers, write_ranks
 
 PAPER = {
-    "fetch_source": 8,
+    "fetch_source": 10,
     "prepare_split": 7,
     "audit": 1,
     "check_instrument": 1,
@@ -88,7 +88,7 @@ def test_a_preset_without_retention_sets_plans_none(pristine, tmp_path):
 
 def test_fetching_asks_for_data_and_backbones_only(pristine):
     plan = planned(pristine, "--cores", "2", "fetch", "--config", "preset=paper")
-    assert plan == {"fetch_source": 8, "prepare_split": 7, "fetch": 1}
+    assert plan == {"fetch_source": 10, "prepare_split": 7, "fetch": 1}
 
 
 def test_one_method_less_is_one_run_less_per_backbone(pristine, tmp_path):
