@@ -42,6 +42,7 @@ rule all:
         instrument_files(),
 
 
+include: "workflow/rules/sources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/backbones.smk"
 include: "workflow/rules/train.smk"

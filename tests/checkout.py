@@ -30,7 +30,9 @@ def copy_repository(folder: Path) -> Path:
     return folder
 
 
-def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    folder: Path, *arguments: str, timeout: float = 600, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Call Snakemake of the environment that runs the tests; stdout and stderr come back as one text."""
     tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
@@ -40,7 +42,7 @@ def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.C
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
+        timeout=timeout,
     )
 
 

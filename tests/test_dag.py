@@ -21,8 +21,8 @@ from slq.seeds import seeds_of
 from stored import CPU, Runs, write_answers, write_ranks
 
 PAPER = {
-    "fetch_snapshot": 5,
-    "adopt_split": 7,
+    "fetch_source": 10,
+    "prepare_split": 7,
     "audit": 1,
     "check_instrument": 1,
     "register_base": 4,
@@ -88,7 +88,7 @@ def test_a_preset_without_retention_sets_plans_none(pristine, tmp_path):
 
 def test_fetching_asks_for_data_and_backbones_only(pristine):
     plan = planned(pristine, "--cores", "2", "fetch", "--config", "preset=paper")
-    assert plan == {"fetch_snapshot": 5, "adopt_split": 7, "fetch": 1}
+    assert plan == {"fetch_source": 10, "prepare_split": 7, "fetch": 1}
 
 
 def test_one_method_less_is_one_run_less_per_backbone(pristine, tmp_path):
@@ -188,8 +188,8 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
             place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain", "prove", "blind")))
             if tuned:
                 runs.events(backbone["name"], method, [2.0, 1.0], [50.0, 60.0])
-    tests = [f"{entry['name']}/test" for entry in plan["retrieval_sets"]]
-    write_json(folder / "results/mini/audit.json", {"schema": 2, "splits": {name: {"leaked": []} for name in tests}})
+    tests = [f"{entry['name']}/test" for entry in [*plan["retrieval_sets"], *plan["retention_sets"]]]
+    write_json(folder / "results/mini/audit.json", {"schema": 3, "splits": {name: {"leaked": []} for name in tests}})
 
 
 def git(folder: Path, *arguments: str) -> None:

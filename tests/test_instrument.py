@@ -10,60 +10,27 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from checkout import ROOT, place, snakemake
-from hub import COMMIT, Hub, serve
+from loopback import Hub, commit_of, serve
 from slq.cli import select, train
 from slq.data.prepared import read_split
-from slq.data.snapshots import fetch_snapshot
 from slq.errors import SlqError
 from slq.evaluation.golden import GOLDEN
 from slq.evaluation.instrument import check_instruments
 from slq.files import read_json
 from slq.models.dual import DualEncoder
+from slq.sources.fetch import fetch_source
 from slq.world.sets import draw_split
+from tinyclip import make_clip
 
-TOWER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 LONG = "abc " * 40  # three tokens a word
 
 
 @pytest.fixture(scope="session")
 def snapshot(tmp_path_factory):
-    """A tiny random CLIP as it is released: a byte-level tokenizer, and weights that still hold position ids."""
-    folder = tmp_path_factory.mktemp("clip")
-    symbols = [chr(code) for code in range(33, 127)]
-    words = [*symbols, *(symbol + "</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
-    ids = {"bos_token_id": len(words) - 2, "eos_token_id": len(words) - 1, "pad_token_id": len(words) - 1}
-    text = {**TOWER, "vocab_size": len(words), "max_position_embeddings": 77, **ids}
-    vision = {**TOWER, "image_size": 56, "patch_size": 14}
-    torch.manual_seed(0)
-    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16))
-    with torch.no_grad():  # sharpened, so that every image and text has a vector of its own
-        for name, parameter in model.named_parameters():
-            if name.endswith("weight") and parameter.dim() > 1:
-                parameter.mul_(6)
-    model.save_pretrained(folder)
-    weights = load_file(folder / "model.safetensors")
-    weights |= {f"{tower}_model.embeddings.position_ids": torch.arange(77)[None] for tower in ("text", "vision")}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    pixels = {
-        "do_resize": True,
-        "size": 56,
-        "resample": 3,
-        "do_center_crop": True,
-        "crop_size": 56,
-        "do_normalize": True,
-    }
-    pixels |= {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps({**pixels, "feature_extractor_type": "CLIPFeatureExtractor"})
-    )
-    return folder
+    return make_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +45,8 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def encoders(tmp_path_factory, snapshot):
     folder = tmp_path_factory.mktemp("encoders")
-    fetch_snapshot({"backbone": "tiny", "local": str(snapshot)}, folder / "tiny")
+    settings = {"name": "tiny", "weights": True, "parts": [{"supplied": str(snapshot)}]}
+    fetch_source(settings, folder / "tiny", folder / "sources.lock", offline=True)
     return folder
 
 
@@ -222,29 +190,32 @@ def test_a_set_without_a_published_value_is_named_and_nothing_at_all_is_an_error
 @pytest.fixture
 def instrumented(checkout):
     """A checkout whose mini preset has the hub's model as instrument; further options of a call."""
-    hub = {"repository": "org/name", "revision": "main"}
-    preset = {"instruments": ["tiny"], "retrieval_sets": ["mini-coco"]}
-    override = {"encoders": {"tiny": {"hub": hub}}, "presets": {"mini": preset}}
+    part = {"model": "org/name", "revision": "main", "gb": 0}
+    sources = {"small": {"parts": [part], "licence": "none", "account": "none"}}
+    preset = {"instruments": ["tiny"], "retrieval_sets": ["mini-coco"], "retention_sets": []}
+    override = {"sources": sources, "encoders": {"tiny": {"source": "small"}}, "presets": {"mini": preset}}
     (checkout / "mine.yaml").write_text(yaml.safe_dump(override))
     return checkout
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
-def test_the_workflow_fetches_the_model_and_checks_it(instrumented, snapshot, published, monkeypatch, tmp_path, right):
+def test_the_workflow_fetches_the_model_and_checks_it(instrumented, snapshot, published, tmp_path, right):
     """By the real client from a hub on loopback; a wrong value ends the call with one message."""
-    monkeypatch.setattr(Hub, "files", {path.name: path.read_bytes() for path in snapshot.iterdir()})
+    files = {path.name: path.read_bytes() for path in snapshot.iterdir()}
     golden = instrumented / "paper_tables/reference/instrument.csv"
     golden_file(golden, published if right else published | {"t2i": published["t2i"] + 1})
     options = ["--cores", "1", "--configfile", "tests/slice.yaml", "mine.yaml", "--"]
-    with serve() as endpoint:
-        hub = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hub")}
+    with serve(Hub(repositories={"models/org/name": [files]})) as site:
+        hub = {"HF_ENDPOINT": site.address, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
         answer = snakemake(instrumented, *options, "instrument", **hub)
     file = instrumented / "results/mini/instrument.json"
     assert (answer.returncode == 0) == file.exists() == right, answer.stdout
     if right:
         assert {one["direction"]: one["found"] for one in read_json(file)["checks"]} == published
         manifest = read_json(instrumented / "scratch/encoders/tiny/manifest.json")
-        assert manifest["source"] == {"repository": "org/name", "revision": "main", "commit": COMMIT}
+        (part,) = manifest["source"]["parts"]
+        assert part["from"] == "model:org/name@main" and part["commit"] == commit_of(files)
+        assert read_json(instrumented / "sources.lock/small.json")["model:org/name@main"]["commit"] == commit_of(files)
     else:
         assert answer.stdout.count("slq: error: instrument check: tiny on mini-coco (16 images, 80 captions)") == 1
 
@@ -254,7 +225,8 @@ def test_the_workflow_fetches_the_model_and_checks_it(instrumented, snapshot, pu
 STAND_IN = ROOT / "tests" / "instrument"
 LEARNING = ["mini-coco/train", "mini-coco/val"]
 METHODS = ("full_ft", "lora", "slq")
-TARGETS = ["results/mini/instrument.json"]
+CHECKS = ("instrument", "audit")
+TARGETS = [f"results/mini/{check}.json" for check in CHECKS]
 TARGETS += [f"results/mini/mini-internvl/{method}/seed1/run.json" for method in METHODS]
 
 
@@ -275,38 +247,41 @@ def calls(folder, *arguments, ready=True, **environment):
     [("1", True, "ilp"), ("4", True, "ilp"), ("4", False, "greedy")],
     ids=["one core", "four cores", "nothing there yet"],
 )
-def test_no_training_begins_before_the_check_has_passed(instrumented, cores, ready, scheduler):
+def test_no_training_begins_before_the_checks_have_passed(instrumented, cores, ready, scheduler):
     answer, done = calls(instrumented, "--cores", cores, "--scheduler", scheduler, ready=ready)
     assert answer.returncode == 0, answer.stdout
     order = [(what, command) for what, command, _ in done]
-    passed = order.index(("end", "instrument"))
+    passed = max(order.index(("end", check)) for check in CHECKS)
     assert order[passed:].count(("begin", "train")) == len(METHODS)
-    assert {command for _, command in order[:passed]} == {"draw", "fetch", "instrument"}
+    assert {command for _, command in order[:passed]} == {"draw", "fetch", *CHECKS}
     together = "".join(what[0] for what, command in order if command == "train")
     assert ("bb" in together) == (cores == "4"), "afterwards they do not wait for each other"
 
 
-def test_a_failed_check_leaves_no_training_begun(instrumented):
-    answer, done = calls(instrumented, "--cores", "4", STAND_IN_FAILS="1")
-    assert answer.returncode == 1 and "slq: error: instrument check: it is wrong" in answer.stdout
-    assert done[-1][:2] == ["end", "instrument"] and not [call for call in done if call[1] == "train"]
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_failed_check_leaves_no_training_begun(instrumented, check):
+    answer, done = calls(instrumented, "--cores", "4", STAND_IN_FAILS=check)
+    assert answer.returncode == 1 and f"slq: error: {check}: it is wrong" in answer.stdout
+    assert done[-1][:2] == ["end", check] and not [call for call in done if call[1] == "train"]
 
 
-def test_nor_where_one_failure_does_not_end_the_call(instrumented):
+@pytest.mark.parametrize("check", CHECKS)
+def test_nor_where_one_failure_does_not_end_the_call(instrumented, check):
     """With --keep-going, as the cluster's profile has it, Snakemake starts them: they refuse, each with one message."""
-    answer, done = calls(instrumented, "--cores", "4", "--keep-going", STAND_IN_FAILS="1")
+    answer, done = calls(instrumented, "--cores", "4", "--keep-going", STAND_IN_FAILS=check)
     assert answer.returncode == 1
     assert not [call for call in done if call[1] == "train"]
-    message = "slq: error: results/mini/instrument.json: not there: the instrument check has not passed"
+    message = f"slq: error: results/mini/{check}.json: not there: this check has not passed"
     assert answer.stdout.count(message) == len(METHODS)
 
 
 @pytest.mark.parametrize("command", [train, select])
-def test_learning_asks_whether_the_check_has_passed(command, monkeypatch, tmp_path):
-    checked = tmp_path / "instrument.json"
-    monkeypatch.setenv("SLQ_INSTRUMENT", str(checked))
-    with pytest.raises(SlqError, match=r"instrument\.json: not there: .*; run `snakemake instrument`"):
-        command(Namespace())
-    checked.touch()
+def test_learning_asks_whether_every_check_has_passed(command, monkeypatch, tmp_path):
+    files = [tmp_path / f"{check}.json" for check in CHECKS]
+    monkeypatch.setenv("SLQ_CHECKS", os.pathsep.join(map(str, files)))
+    for checked in files:
+        with pytest.raises(SlqError, match=f"{checked.name}: not there: .*; run `snakemake {checked}`"):
+            command(Namespace())
+        checked.touch()
     with pytest.raises(AttributeError):  # it goes on, to arguments that are not given here
         command(Namespace())

@@ -2,13 +2,15 @@
 
 import math
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
+from slq.data.prepared import Split
 from slq.training.loss import info_nce
-from slq.training.pairs import epoch_order
+from slq.training.pairs import Pairs, epoch_order
 
 
 def test_equal_vectors_give_log_b():
@@ -108,3 +110,36 @@ def test_order_is_a_function_of_seed_and_epoch():
     drawn = [number for batch in first for number in batch]
     assert [len(batch) for batch in first] == [10] * 10
     assert len(set(drawn)) == 100 and set(drawn) <= set(range(103))
+
+
+CAPTIONS = [5, 1, 6, 5, 2, 5, 5, 3]
+
+
+@pytest.fixture
+def pairs():
+    """Makes pairs of images with one to six captions; nothing is embedded."""
+    items = [{"image": str(n), "captions": [f"{n}.{k}" for k in range(count)]} for n, count in enumerate(CAPTIONS)]
+    split = Split("s", items, Path(), "")
+    return lambda captions: Pairs(None, split, {}, keep_pixels=False, captions=captions)
+
+
+def test_an_epoch_of_one_caption_shows_each_image_once_with_a_caption_of_its_own(pairs):
+    one = pairs("one")
+    assert (len(one), len(pairs("all"))) == (8, sum(CAPTIONS))
+    seen = set()
+    for epoch in range(60):
+        batches = one.batches(4, seed=1, epoch=epoch)
+        assert batches == one.batches(4, seed=1, epoch=epoch) != one.batches(4, seed=2, epoch=epoch)
+        shown = [one.pairs[number] for batch in batches for number in batch]
+        assert sorted(image for image, _ in shown) == list(range(8))
+        assert all(text.startswith(f"{image}.") for image, text in shown)
+        seen |= {text for _, text in shown}
+    assert len(seen) == sum(CAPTIONS), "in 60 epochs every caption has its turn"
+    assert one.batches(3, seed=1, epoch=0) and len(one.batches(3, seed=1, epoch=0)) == 2
+
+
+def test_an_epoch_of_all_captions_shows_each_pair_once(pairs):
+    every = pairs("all")
+    assert every.batches(8, 1, 0) == epoch_order(sum(CAPTIONS), 8, 1, 0)
+    numbers = [number for batch in every.batches(8, 1, 0) for number in batch]
+    assert sorted(numbers) == list(range(sum(CAPTIONS)))

@@ -114,9 +114,10 @@ def test_what_the_mini_preset_makes_itself_goes_to_the_cluster_too(checkout):
     }
 
 
-def test_what_needs_the_network_or_a_persons_folders_runs_where_it_was_called(checkout):
+def test_what_needs_the_network_or_a_persons_folders_runs_where_it_was_called(checkout, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     place_inputs(checkout)
     (checkout / "scratch/data/mmmu/test/manifest.json").unlink()
     submitted, output = submit(checkout, "results/paper/audit.json", "--retries", "0")
     assert submitted == {}
-    assert "slq: error: data/mmmu: " in output
+    assert "slq: error: dataset:MMMU/MMMU@main: not fetched yet" in output

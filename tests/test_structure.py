@@ -12,6 +12,7 @@ SHARED = {"errors", "files", "events", "proofs", "seeds"}
 # for cli alone.
 MAY_IMPORT = {
     "data": set(),
+    "sources": {"config", "data"},
     "models": {"data"},
     "training": {"models", "data"},
     "evaluation": {"models", "data"},
@@ -19,8 +20,10 @@ MAY_IMPORT = {
     "reporting": {"accounting", "evaluation"},
     "plausibility": {"reporting", "evaluation"},
     "world": {"models", "data"},
-    "cli": {"data", "world", "training", "evaluation", "reporting", "plausibility"},
-    "config": set(),
+    "arguments": set(),
+    "cli": {"arguments", "data", "sources", "world", "training", "evaluation", "reporting", "plausibility"},
+    "config": {"listed"},
+    "listed": set(),
     "settings": {"config"},
     "errors": set(),
     "files": set(),

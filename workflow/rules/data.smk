@@ -1,5 +1,5 @@
-# Sets in the prepared form (docs/data.md): drawn here or adopted from a folder, then audited together.
-# In: nothing, or the folders named by `supplied`. Out: <scratch>/data/<set>/<split>, results/<preset>/audit.json.
+# Sets in the prepared form (docs/data.md): drawn here, prepared from a source or adopted from a folder, audited together.
+# In: nothing, a fetched source, or a folder named by `supplied`. Out: <scratch>/data/<set>/<split>, results/<preset>/audit.json.
 
 
 rule draw_split:
@@ -25,6 +25,37 @@ rule draw_split:
         "Drawing {wildcards.set}, {wildcards.split} split"
     shell:
         "slq draw --settings {params.settings:q} --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
+        " 2>&1 | tee {log} >&2"
+
+
+# Of a fetched source: images stay where they lie, questions are unpacked.
+rule prepare_split:
+    input:
+        source=source_manifest,
+    output:
+        manifest="<scratch>/data/{set}/{split}/manifest.json",
+    log:
+        "logs/data/prepare_split/{set}.{split}.log",
+    benchmark:
+        "benchmarks/data/prepare_split/{set}.{split}.jsonl"
+    wildcard_constraints:
+        set=one_of(having("sets", "source")),
+    priority: 10  # a fault in a set is found before hours are spent on another
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("prepare")
+    resources:
+        **request("prepare", gate=gate_of_split),
+    params:
+        settings=lambda wildcards: settings.prepare_settings(config, wildcards.set, wildcards.split),
+        source=lambda wildcards: config["sets"][wildcards.set]["source"],
+        code=lambda wildcards: settings.columns_code(config, wildcards.set),
+        scratch=scratch_folder,
+    message:
+        "Preparing {wildcards.set}, {wildcards.split} split"
+    shell:
+        "slq prepare --settings {params.settings:q} --from {params.scratch}/sources/{params.source}"
+        " --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
         " 2>&1 | tee {log} >&2"
 
 
@@ -71,12 +102,12 @@ rule audit:
         "logs/{preset}/audit.log",
     benchmark:
         "benchmarks/{preset}/audit.jsonl"
-    priority: 10
+    priority: 20  # a leak is found before hours are spent on training
     conda:
         "../../envs/slq.yaml"
     threads: cpus("prepare")
     resources:
-        **request("prepare", gate=0),
+        **request("prepare", gate=WHOLE_GATE),
     params:
         settings=settings.audit_settings(config),
         code=settings.code_hash("data"),
@@ -84,7 +115,8 @@ rule audit:
     message:
         "Auditing the sets of {wildcards.preset}"
     shell:
-        "slq audit --settings {params.settings:q} --data {params.scratch}/data --out {output.audit}"
+        "slq audit --settings {params.settings:q} --data {params.scratch}/data --work {params.scratch}/work"
+        " --out {output.audit} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"
 
 

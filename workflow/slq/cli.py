@@ -1,13 +1,13 @@
 """`slq`: one subcommand per rule of the workflow. Every path and setting comes from the rule."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, parse, quiet_libraries
 from slq.errors import SlqError
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
@@ -25,17 +25,30 @@ def adopt(args: argparse.Namespace) -> None:
     adopt_split(args.set, args.split, args.kind, args.columns, args.same_image, args.source, args.out)
 
 
-def fetch(args: argparse.Namespace) -> None:
-    from slq.data.snapshots import fetch_snapshot
+def prepare(args: argparse.Namespace) -> None:
+    from slq.data.prepare import prepare_split
 
-    fetch_snapshot(args.settings, args.out)
+    prepare_split(args.settings, args.source, args.out)
+
+
+def fetch(args: argparse.Namespace) -> None:
+    from slq.sources.fetch import fetch_source
+
+    offline = args.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    fetch_source(args.settings, args.out, args.locks, offline)
+
+
+def sources(args: argparse.Namespace) -> None:
+    from slq.sources.listing import listing
+
+    print(listing(args.config, args.preset))
 
 
 def audit(args: argparse.Namespace) -> None:
     from slq.data.audit import audit as check
     from slq.files import write_json
 
-    write_json(args.out, check(args.data, **args.settings))
+    write_json(args.out, check(args.settings, args.data, args.work, args.threads))
 
 
 def instrument(args: argparse.Namespace) -> None:
@@ -70,9 +83,9 @@ def recalls_on(args: argparse.Namespace) -> Callable[[Any, Any, Any], dict[str, 
 
 
 def select(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_instruments
+    from slq.training.gate import after_checks
 
-    after_instruments()
+    after_checks()
     from slq.training.selection import select_rate
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.out)
@@ -80,9 +93,9 @@ def select(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_instruments
+    from slq.training.gate import after_checks
 
-    after_instruments()
+    after_checks()
     from slq.training.run import run_training
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.adapter, args.run, args.events)
@@ -157,17 +170,13 @@ def pdf(args: argparse.Namespace) -> None:
     compile_pdf(args.tex, args.pdf)
 
 
-PATH = {"type": Path, "required": True}
-JSON = {"type": json.loads, "required": True}
-WHOLE = {"type": int, "required": True}
-TEXT = {"required": True}
 RUN = {"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--run": PATH, "--threads": WHOLE}
 EVALUATE: dict[str, dict[str, Any]] = {
     **{"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--data": PATH, "--out": PATH},
     **{"--events": PATH, "--threads": WHOLE},
 }
 ANSWER = {**EVALUATE, "--work": PATH, "--code": TEXT}
-COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, dict[str, Any]]]] = {
+COMMANDS: Commands = {
     "draw": (draw, "draw a split of the mini world", {"--settings": JSON, "--out": PATH}),
     "adopt": (
         adopt,
@@ -177,11 +186,31 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
             **{"--same-image": {"default": ""}, "--from": PATH | {"dest": "source"}, "--out": PATH},
         },
     ),
-    "fetch": (fetch, "bring a backbone's snapshot", {"--settings": JSON, "--out": PATH}),
+    "prepare": (
+        prepare,
+        "write the prepared form of a split of a fetched source",
+        {"--settings": JSON, "--from": PATH | {"dest": "source"}, "--out": PATH},
+    ),
+    "fetch": (
+        fetch,
+        "bring a source, whole and proved",
+        {
+            **{"--settings": JSON, "--out": PATH, "--locks": PATH},
+            "--offline": {"action": "store_true", "help": "ask no server: what is not here is an error"},
+        },
+    ),
+    "sources": (
+        sources,
+        "print the table of sources: what is there, what it costs, which terms a person has to accept",
+        {
+            "config": {"type": Path, "nargs": "*", "help": "config.yaml, and files laid over it"},
+            "--preset": {"help": "only what this preset fetches"},
+        },
+    ),
     "audit": (
         audit,
         "check that training and test sets are apart",
-        {"--settings": JSON, "--data": PATH, "--out": PATH},
+        {"--settings": JSON, "--data": PATH, "--work": PATH, "--out": PATH, "--threads": WHOLE},
     ),
     "instrument": (
         instrument,
@@ -255,32 +284,10 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
 }
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Arguments of one subcommand."""
-    parser = argparse.ArgumentParser(prog="slq", description=__doc__)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (function, text, options) in COMMANDS.items():
-        command = subparsers.add_parser(name, help=text, description=text)
-        command.set_defaults(function=function)
-        for flag, how in options.items():
-            command.add_argument(flag, **how)
-    return parser.parse_args(argv)
-
-
-def quiet_libraries(threads: int | None) -> None:
-    """Say how many threads torch may use before it is imported, and keep libraries off the network and the log."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        os.environ["MKL_NUM_THREADS"] = str(threads)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or 1 after one message on standard error."""
-    args = parse(argv)
-    quiet_libraries(getattr(args, "threads", None))
+    args = parse(COMMANDS, __doc__, argv)
+    quiet_libraries(getattr(args, "threads", None), fetching=args.function is fetch)
     try:
         args.function(args)
     except SlqError as error:

@@ -12,6 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from slq.errors import SlqError
+from slq.listed import check_reading
 
 Config = dict[str, Any]
 
@@ -21,6 +22,13 @@ SPLITS = ("train", "val", "test")
 # How much the drawn world holds: ordered pairs of its 36 different things, in two directions; 72 signs of each of the
 # three kinds that pre-training does not see.
 WORLD = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
+# Of a part of a source, by its kind: the keys that it needs, and those that it may have besides `gb` and `count`.
+PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "model": (("revision",), ("files",)),
+    "dataset": (("revision", "files"), ()),
+    "archive": (("files",), ("bytes", "hash")),
+    "supplied": (("files", "obtain"), ()),
+}
 TYPES = {
     "array": "a list",
     "boolean": "true or false",
@@ -44,12 +52,16 @@ def load(raw: Config) -> Config:
     _check_schema(raw)
     _one_of("preset", raw["preset"], raw["presets"], "presets")
     for name, backbone in raw["backbones"].items():
-        _check_backbone(f"backbones.{name}", backbone, raw["sets"])
+        _check_backbone(f"backbones.{name}", backbone, raw["sets"], raw["sources"])
     for name, entry in raw["encoders"].items():
-        _exactly_one(f"encoders.{name}", entry, ("hub", "local"))
+        _exactly_one(f"encoders.{name}", entry, ("source", "local"))
+        _check_source(f"encoders.{name}", entry, raw["sources"])
+    for name, entry in raw["sources"].items():
+        _check_parts(f"sources.{name}", entry["parts"])
     for name, entry in raw["sets"].items():
-        _exactly_one(f"sets.{name}", entry, ("drawn", "supplied"))
-        _check_columns(f"sets.{name}", entry)
+        _exactly_one(f"sets.{name}", entry, ("drawn", "source", "supplied"))
+        _check_source(f"sets.{name}", entry, raw["sources"])
+        check_reading(f"sets.{name}", entry)
         _check_images(f"sets.{name}", entry)
         if "drawn" in entry:
             _exactly_one(f"sets.{name}.drawn", entry["drawn"], tuple(WORLD))
@@ -71,11 +83,10 @@ def seeds(config: Config) -> list[int]:
 
 
 def splits(entry: Config) -> tuple[str, ...]:
-    """The splits that a set may have; a supplied set is taken to have all of them until `slq adopt` looks."""
-    if "drawn" not in entry:
-        return SPLITS
-    counts = entry["drawn"][drawn_of(entry)]
-    return tuple(split for split in SPLITS if split in counts)
+    """The splits that a set may have; one that does not say is taken to have all of them until it is looked at."""
+    if "drawn" in entry:
+        return tuple(split for split in SPLITS if split in entry["drawn"][drawn_of(entry)])
+    return tuple(split for split in SPLITS if split in entry.get("splits", SPLITS))
 
 
 def drawn_of(entry: Config) -> str:
@@ -169,9 +180,29 @@ def _exactly_one(key: str, entry: Config, sources: tuple[str, ...]) -> None:
         raise SlqError(f"config: {key} must have exactly one of {', '.join(sources)}; found {found}")
 
 
-def _check_backbone(key: str, backbone: Config, sets: Config) -> None:
+def _check_source(key: str, entry: Config, sources: Config) -> None:
+    """What is fetched stands in the table of sources."""
+    if "source" in entry:
+        _one_of(f"{key}.source", entry["source"], sources, "sources")
+
+
+def _check_parts(key: str, parts: list[Config]) -> None:
+    """A part comes from one place, and is described by what such a place has."""
+    for place, part in enumerate(parts):
+        where = f"{key}.parts[{place}]"
+        _exactly_one(where, part, tuple(PARTS))
+        (kind,) = (kind for kind in PARTS if kind in part)
+        needed, allowed = PARTS[kind]
+        if absent := [name for name in needed if name not in part]:
+            raise SlqError(f"config: {where}.{absent[0]} is missing; a part with '{kind}' needs it")
+        if foreign := sorted(set(part) - {kind, "gb", "count", *needed, *allowed}):
+            raise SlqError(f"config: {where}.{foreign[0]} says nothing about a part with '{kind}'; take it out")
+
+
+def _check_backbone(key: str, backbone: Config, sets: Config, sources: Config) -> None:
     """One source of weights, which holds some if it is here; an adapter of the family; scenes for what is made here."""
-    _exactly_one(key, backbone, ("pretrain", "hub", "local"))
+    _exactly_one(key, backbone, ("pretrain", "source", "local"))
+    _check_source(key, backbone, sources)
     folder = Path(backbone.get("local", ""))
     if "local" in backbone and folder.is_dir() and not any(folder.glob("*.safetensors")):
         raise SlqError(f"config: {key}.local is '{folder}', a folder without weights; expected *.safetensors in it")
@@ -191,18 +222,7 @@ def _check_set(key: str, name: str, sets: Config, kind: str, needed: tuple[str, 
         raise SlqError(f"config: {key} is '{name}', a {entry['kind']} set; expected a {kind} set")
     for split in needed:
         if split not in splits(entry):
-            raise SlqError(f"config: {key} is '{name}', which has no split '{split}' (sets.{name}.drawn)")
-
-
-def _check_columns(key: str, entry: Config) -> None:
-    """Columns are of questions; drawn questions have some."""
-    if entry["kind"] == "retention" and "drawn" in entry and "columns" not in entry:
-        raise SlqError(f"config: {key}.columns is missing; a drawn retention set is made in the hub's columns")
-    if "columns" in entry and entry["kind"] != "retention":
-        raise SlqError(
-            f"config: {key}.columns is '{entry['columns']}', and {key}.kind {entry['kind']}; "
-            "only a retention set has columns"
-        )
+            raise SlqError(f"config: {key} is '{name}', which has no split '{split}' (sets.{name})")
 
 
 def _check_images(key: str, entry: Config) -> None:

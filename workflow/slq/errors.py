@@ -3,3 +3,7 @@
 
 class SlqError(Exception):
     """Something that a person can put right: names the file or key, what was expected and what to do."""
+
+
+class UnsoundError(SlqError):
+    """What has come is not what it should be: it is not kept, as it would be wrong again."""

@@ -1,10 +1,12 @@
 """Small files: written completely or not at all, read with errors that name the file."""
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +113,14 @@ def sha256(path: Path) -> str:
     Raises:
         SlqError: the file is missing or unreadable.
     """
+    return file_digest(path, "sha256")
+
+
+def file_digest(path: Path, algorithm: str) -> str:
+    """As `sha256`, by an algorithm of hashlib: for published hashes of another kind."""
     try:
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, algorithm).hexdigest()
     except OSError as error:
         raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -121,3 +128,19 @@ def sha256(path: Path) -> str:
 def digest(content: Any) -> str:
     """sha256 of a JSON-like value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def owned(path: Path, refusal: str) -> Iterator[None]:
+    """Hold a file that one process holds at a time; a process that is killed lets it go.
+
+    Raises:
+        SlqError: another process holds it: `refusal`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SlqError(refusal) from error
+        yield

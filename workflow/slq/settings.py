@@ -39,10 +39,29 @@ def adopt_flags(config: Config, name: str) -> str:
     return " ".join(f"{flag} {entry[key]}" for key, flag in flags.items() if key in entry)
 
 
+def prepare_settings(config: Config, name: str, split: str) -> str:
+    """Of a split that is read from a fetched source: how the source lists it, and what it must hold."""
+    entry = config["sets"][name]
+    how = entry.get("splits", {}).get(split, {})
+    if "columns" in entry:
+        return _compact(set=name, split=split, columns=entry["columns"], how=how)
+    return _compact(
+        set=name,
+        split=split,
+        form=entry["form"],
+        how=how,
+        numbering=entry.get("numbering"),
+        photos=entry.get("photos", []),
+        allow_leak=split == "train" and chosen(config)["allow_leak"],
+    )
+
+
 def columns_code(config: Config, name: str) -> str:
-    """Identity of the code that makes a supplied set's items, where it is not in the prepared form already."""
-    modules = ("data/columns.py", "data/questions.py")
-    return code_hash(*modules) if "columns" in config["sets"][name] else ""
+    """Identity of the code that makes a set's items, where it is not in the prepared form already."""
+    entry = config["sets"][name]
+    if "columns" in entry:
+        return code_hash("data/columns.py", "data/questions.py")
+    return code_hash("data/forms.py", "data/ids.py", "data/prepare.py") if "form" in entry else ""
 
 
 def pretrain_settings(config: Config, backbone: str) -> str:
@@ -52,9 +71,13 @@ def pretrain_settings(config: Config, backbone: str) -> str:
 
 
 def fetch_settings(config: Config, catalogue: str, name: str) -> str:
-    """Of a backbone or an encoder that exists: where its snapshot lies."""
+    """Of a source, or of a backbone or encoder that comes from one or from a folder: where its bytes are from."""
     entry = config[catalogue][name]
-    return _compact(backbone=name, **{key: entry[key] for key in ("hub", "local") if key in entry})
+    if "local" in entry:
+        return _compact(name=name, weights=True, parts=[{"supplied": entry["local"]}])
+    source = entry.get("source", name)
+    parts = [{key: part[key] for key in part if key != "gb"} for part in config["sources"][source]["parts"]]
+    return _compact(name=source, weights="source" in entry, parts=parts)
 
 
 def instrument_settings(config: Config) -> str:
@@ -68,9 +91,9 @@ def instrument_settings(config: Config) -> str:
 
 
 def audit_settings(config: Config) -> str:
-    """Of the audit: which sets must not overlap."""
+    """Of the audit: which sets must not overlap, unless that is allowed."""
     preset = chosen(config)
-    return _compact(**{key: preset[key] for key in ("train_set", "retrieval_sets", "retention_sets")})
+    return _compact(**{key: preset[key] for key in ("train_set", "retrieval_sets", "retention_sets", "allow_leak")})
 
 
 def train_settings(config: Config, backbone: str, method: str) -> str:

@@ -4,7 +4,7 @@ import ast
 import re
 import reprlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from slq.data.expected import require_expected
 from slq.data.prepared import UNREADABLE, write_split
 from slq.data.questions import choice_text, lettered_options, letters, marked, open_text, renumber
 from slq.errors import SlqError
@@ -205,12 +206,15 @@ COLUMNS = {
 }
 
 
-def prepare_questions(columns: str, source: Path, out: Path, name: str, split: str) -> None:
+def prepare_questions(
+    columns: str, source: Path, out: Path, name: str, split: str, expected: Mapping[str, Any] | None = None
+) -> None:
     """Read the parquet files under `source` and write the prepared form into `out`, images' bytes unchanged.
 
     Args:
         columns: a key of COLUMNS.
         name: of the set; `split`: what it is to us, whatever the hub calls it.
+        expected: what it must hold (`require_expected`).
 
     Raises:
         SlqError: the first fault found, by file, item, column and what was expected; `out` is then as it was.
@@ -227,6 +231,7 @@ def prepare_questions(columns: str, source: Path, out: Path, name: str, split: s
                 write_bytes(staged / file, data)
             item = {"id": row.id, "images": [f"images/{file}" for file in names], **fields}
             items.append(item)
+        require_expected(name, split, items, expected or {})
         (out / "manifest.json").unlink(missing_ok=True)  # of other images
         shutil.rmtree(out / "images", ignore_errors=True)
         staged.rename(out / "images")

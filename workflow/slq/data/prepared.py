@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from slq.errors import SlqError
 from slq.files import read_json, sha256, write_json, write_text
 
-SCHEMA = 1
+SCHEMA = 2
 FIELDS = {
     "retrieval": {"id": str, "image": str, "captions": list},
     "retention": {"id": str, "images": list, "question": str, "options": list, "answers": list, "type": str},
@@ -25,6 +26,7 @@ class Split:
     """A split in memory: its items in evaluation order, the folder that their paths start from, its identity.
 
     files: the SHA-256 of every image, by its path
+    numbering: what its ids are numbers of; the set itself, unless several sets share them
     """
 
     name: str
@@ -32,6 +34,7 @@ class Split:
     root: Path
     sha256: str
     files: Mapping[str, str] = field(default_factory=dict)
+    numbering: str = ""
 
     def open(self, path: str) -> Image.Image:
         """An image of the split as RGB."""
@@ -52,15 +55,25 @@ def open_image(path: Path) -> Image.Image:
 
 
 def write_split(
-    out: Path, name: str, split: str, kind: str, items: Sequence[dict[str, Any]], root: Path | None = None
+    out: Path,
+    name: str,
+    split: str,
+    kind: str,
+    items: Sequence[dict[str, Any]],
+    root: Path | None = None,
+    files: dict[str, str] | None = None,
+    numbering: str | None = None,
 ) -> None:
     """Write items.jsonl and, last, the manifest with the hash of every file.
 
-    `root`: where the items' image paths start, if not in `out` itself (a supplied set is referred to where it lies).
+    Args:
+        root: where the items' image paths start, if not in `out` itself (images are referred to where they lie).
+        files: the SHA-256 of every image, by its path, where they are known; else every image is read.
+        numbering: what the ids are numbers of, if another set's may be numbers of the same.
     """
     write_text(out / "items.jsonl", "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
     base = root or out
-    files = hash_images(base, items)
+    files = hash_images(base, items) if files is None else files
     identity = hashlib.sha256(sha256(out / "items.jsonl").encode())
     for path, digest in sorted(files.items()):
         identity.update(f"{path} {digest}".encode())
@@ -69,7 +82,8 @@ def write_split(
         "set": name,
         "split": split,
         "kind": kind,
-        "root": str(root.resolve()) if root else ".",
+        "root": os.path.relpath(root.resolve(), out.resolve()) if root else ".",
+        "numbering": numbering,
         "items": len(items),
         "sha256": identity.hexdigest(),
         "files": files,
@@ -100,7 +114,8 @@ def read_split(data: Path, name: str, split: str) -> Split:
     if manifest.get("schema") != SCHEMA:
         raise SlqError(f"{folder}/manifest.json: schema {manifest.get('schema')}, expected {SCHEMA}; prepare it again")
     items = read_items(folder / "items.jsonl", manifest["kind"])
-    return Split(name, items, folder / manifest["root"], manifest["sha256"], manifest["files"])
+    numbering = manifest["numbering"] or name
+    return Split(name, items, folder / manifest["root"], manifest["sha256"], manifest["files"], numbering)
 
 
 def read_items(path: Path, kind: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from slq.models.methods import trained_tensors
 from slq.models.prefix import Encoded
 from slq.models.retriever import Retriever
 from slq.training.loss import info_nce
-from slq.training.pairs import Pair, Pairs, epoch_order
+from slq.training.pairs import Pair, Pairs
 
 Recalls = dict[str, dict[str, float]]
 
@@ -117,7 +117,7 @@ def train(
     result = Trained(settings["temperature"])
     best = Best()
     for epoch in range(settings["epochs"]):
-        batches = epoch_order(len(pairs), size, seed, epoch)
+        batches = pairs.batches(size, seed, epoch)
         loader = DataLoader(pairs, batch_sampler=batches, num_workers=settings["workers"], collate_fn=list)
         with events.span("train", epoch=epoch, pairs=len(batches) * size):
             loop.run_epoch(loader, epoch)

@@ -1,6 +1,7 @@
 """Image-caption pairs of a training split, in an order that seed and epoch decide."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -21,16 +22,30 @@ class Pair:
 
 
 class Pairs(Dataset):
-    """Every caption of a split with its image."""
+    """Every caption of a split with its image; an epoch shows all pairs, or one of each image."""
 
-    def __init__(self, backbone: Backbone, split: Split, prompt: dict[str, str], keep_pixels: bool) -> None:
-        """`keep_pixels` holds processed images in memory once they have been read."""
+    def __init__(
+        self, backbone: Backbone, split: Split, prompt: dict[str, str], keep_pixels: bool, captions: str = "all"
+    ) -> None:
+        """`keep_pixels` holds processed images in memory; `captions`, of an image by epoch: all, one."""
         self.backbone, self.split, self.prompt = backbone, split, prompt
+        self.one = captions == "one"
         self.pairs = [(i, text) for i, item in enumerate(split.items) for text in item["captions"]]
         self.kept: dict[int, Pixels] | None = {} if keep_pixels else None
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        """Pairs of an epoch."""
+        return len(self.split.items) if self.one else len(self.pairs)
+
+    def batches(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+        """Numbers of the pairs of an epoch's batches, decided by (seed, epoch)."""
+        order = epoch_order(len(self), batch_size, seed, epoch)
+        if not self.one:
+            return order
+        counts = np.array([len(item["captions"]) for item in self.split.items])
+        first = counts.cumsum() - counts
+        drawn = first + np.random.default_rng([seed, epoch, 1]).integers(counts)
+        return [drawn[batch].tolist() for batch in order]
 
     def __getitem__(self, index: int) -> Pair:
         shown, text = self.pairs[index]
@@ -47,6 +62,11 @@ class Pairs(Dataset):
         if self.kept is not None:
             self.kept[index] = pixels
         return pixels
+
+
+def shown(training: dict[str, Any]) -> dict[str, Any]:
+    """How `training` in config.yaml says that pairs are shown."""
+    return {"keep_pixels": training["keep_pixels"], "captions": training["captions_per_image_per_epoch"]}
 
 
 def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:

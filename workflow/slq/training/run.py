@@ -17,7 +17,7 @@ from slq.models import methods
 from slq.models.backbone import Backbone, hash_weights, own_weights, pick_device
 from slq.seeds import BASE_SEED
 from slq.training.loop import Recalls, train
-from slq.training.pairs import Pairs
+from slq.training.pairs import Pairs, shown
 
 SCHEMA = 1
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
@@ -57,7 +57,7 @@ def run_training(
         before = hash_weights(backbone.model)
         retriever = methods.begin(method, backbone, tuning, seed)
     with events.span("staging"):
-        pairs = Pairs(backbone, splits["train"], settings["prompt"], training["keep_pixels"])
+        pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training))
     trained = train(
         retriever, pairs, training, tuning, seed, events, lambda retriever: validate(retriever, backbone, splits["val"])
     )

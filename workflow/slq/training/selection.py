@@ -9,7 +9,7 @@ from slq.files import digest, write_json
 from slq.models import methods
 from slq.models.backbone import Backbone, pick_device
 from slq.training.loop import Diverged, sum_of_recalls, train
-from slq.training.pairs import Pairs
+from slq.training.pairs import Pairs, shown
 from slq.training.run import Validate, read_inputs
 
 SCHEMA = 1
@@ -73,7 +73,7 @@ def try_rate(
     with events.span("init"):
         backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
         retriever = methods.begin(settings["method"], backbone, tuning, seed)
-    pairs = Pairs(backbone, splits["train"], settings["prompt"], training["keep_pixels"])
+    pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training))
     try:
         trained = train(
             retriever, pairs, training, tuning, seed, events, lambda one: validate(one, backbone, splits["val"])

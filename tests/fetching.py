@@ -1,0 +1,69 @@
+"""`slq fetch` as its rule calls it, in a process of its own, and what it leaves."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+WORKFLOW = Path(__file__).parents[1] / "workflow"
+FAST = (
+    "import slq.sources.download as d, sys; d.PAUSES = (0,) * 5; from slq.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def command(
+    folder: Path, parts: list[dict[str, Any]], *flags: str, weights: bool = False, code: str = FAST
+) -> list[str]:
+    settings = json.dumps({"name": "mine", "parts": parts, "weights": weights})
+    paths = ["--out", str(folder / "out"), "--locks", str(folder / "sources.lock")]
+    return [sys.executable, "-c", code, "fetch", "--settings", settings, *paths, *flags]
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """Nothing of the person who runs the tests: no token, no cache, no proxy, no mirror."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "SLQ_"))}
+    return mine | {"HF_HOME": str(folder / "hub"), "PYTHONPATH": str(WORKFLOW), "HF_HUB_DISABLE_XET": "1"} | more
+
+
+def fetch(folder: Path, parts: list[dict[str, Any]], *flags: str, weights: bool = False, code: str = FAST, **more: str):
+    """The finished process of one call; `more`: its environment."""
+    return subprocess.run(
+        command(folder, parts, *flags, weights=weights, code=code),
+        env=environment(folder, **more),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def refused(answer: subprocess.CompletedProcess[str], *words: str) -> None:
+    """It ended with one message that holds the words, and no traceback."""
+    assert answer.returncode == 1, answer.stderr
+    message = answer.stderr.strip().splitlines()[-1]
+    assert message.startswith("slq: error: ") and "Traceback" not in answer.stderr, answer.stderr
+    for word in words:
+        assert word in message, message
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What lies in the source's folder, without what is the fetching's own."""
+    out = folder / "out"
+    paths = [path for path in out.rglob("*") if path.is_file()]
+    names = {path: path.relative_to(out) for path in paths}
+    return {str(name): path.read_bytes() for path, name in names.items() if not name.parts[0].startswith(".")}
+
+
+def check_whole(folder: Path, expected: dict[str, bytes]) -> None:
+    """The folder holds these files, and a manifest that says so."""
+    found = files(folder)
+    manifest = json.loads(found.pop("manifest.json"))
+    assert found == expected
+    assert manifest["files"] == {name: hashlib.sha256(body).hexdigest() for name, body in expected.items()}
+
+
+def check_absent(folder: Path) -> None:
+    """The source is not there, for whoever looks for its manifest; no file is half there under its own name."""
+    assert not (folder / "out" / "manifest.json").exists()

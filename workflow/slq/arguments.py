@@ -1,0 +1,42 @@
+"""How a table of subcommands becomes a command line, and what libraries are told before they are imported."""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Commands = dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, dict[str, Any]]]]
+
+PATH = {"type": Path, "required": True}
+JSON = {"type": json.loads, "required": True}
+WHOLE = {"type": int, "required": True}
+TEXT = {"required": True}
+
+
+def parse(commands: Commands, description: str | None, argv: list[str] | None) -> argparse.Namespace:
+    """Arguments of one subcommand."""
+    parser = argparse.ArgumentParser(prog="slq", description=description)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (function, text, options) in commands.items():
+        command = subparsers.add_parser(name, help=text, description=text)
+        command.set_defaults(function=function)
+        for flag, how in options.items():
+            command.add_argument(flag, **how)
+    return parser.parse_args(argv)
+
+
+def quiet_libraries(threads: int | None, fetching: bool) -> None:
+    """Say how many threads torch may use before it is imported, and keep libraries off the log.
+
+    Unless something is fetched, they are also kept off the network.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not fetching:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        os.environ["MKL_NUM_THREADS"] = str(threads)

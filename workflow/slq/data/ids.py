@@ -1,0 +1,62 @@
+"""Lists of public ids that come with the project, and what identifies a list."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from slq.errors import SlqError
+
+LISTS = Path(__file__).parent / "lists"  # one id a line; provenance in docs/data.md
+# By what ids are numbers of: the list of the test images that a training set may not hold.
+TESTS = {"coco": "coco_karpathy_test"}
+
+
+def id_list(name: str) -> list[str]:
+    """The ids of a list of the project, by its name, or of a file with one id a line.
+
+    Raises:
+        SlqError: there is neither.
+    """
+    path = LISTS / f"{name}.txt"
+    if not path.is_file():
+        path = Path(name)
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except OSError as error:
+        known = ", ".join(sorted(file.stem for file in LISTS.glob("*.txt")))
+        raise SlqError(
+            f"{name}: neither a list of ids of the project ({known}) nor a file ({error.strerror})"
+        ) from error
+
+
+def in_order(ids: Iterable[str]) -> list[str]:
+    """Ids by length and then by letters, which puts whole numbers in their order."""
+    return sorted(ids, key=lambda one: (len(one), one))
+
+
+def hash_ids(ids: Iterable[str]) -> str:
+    """SHA-256 of the ids in order, joined by line ends: how lists of them are compared with published ones."""
+    return hashlib.sha256("\n".join(in_order(ids)).encode()).hexdigest()
+
+
+def refuse_test_images(name: str, numbering: str | None, items: list[dict[str, Any]]) -> None:
+    """Stop a training split that holds images of a published test split, whichever test sets a preset has.
+
+    Args:
+        numbering: what the ids are numbers of, `sets.<set>.numbering` in config.yaml.
+
+    Raises:
+        SlqError: with how many they are, and what can be done.
+    """
+    listed = TESTS.get(numbering or "")
+    if listed is None:
+        return
+    test = set(id_list(listed))
+    shared = in_order(test & {item["id"] for item in items})
+    if shared:
+        raise SlqError(
+            f"{name}/train: holds {len(shared):,} of the {len(test):,} test images of {listed} (first: {shared[0]}): a "
+            f"test of trained images measures nothing; leave them out (sets.{name}.splits.train.without: [{listed}] in "
+            "config.yaml), take another train_set, or say allow_leak: true in the preset, which the tables then state"
+        )

@@ -1,0 +1,106 @@
+"""A zip archive, unpacked only if every name in it stays inside the folder and what comes out is bounded."""
+
+import hashlib
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from slq.errors import SlqError, UnsoundError
+from slq.sources.patterns import check_count, wanted
+
+BLOCK = 1 << 20
+LARGEST_RATIO = 100  # bytes out of a byte in: text packs by 3 to 20, pictures by 1; a bomb by 1,000 and more
+# What zipfile raises for a damaged archive.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+
+
+def unpack(file: Path, out: Path, patterns: Sequence[str], count: int | None, address: str) -> dict[str, str]:
+    """Write the wanted members of an archive under `out`, each under a temporary name first.
+
+    Args:
+        count: how many members the patterns must match together; None for any number but none.
+        address: where the archive came from, for messages.
+
+    Returns:
+        the SHA-256 of every file, by its path.
+
+    Raises:
+        SlqError: it is no zip, is damaged, lacks a member, or has a name or a size that it should not have.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = _members(archive, patterns, count, address)
+            _check_size(members, file, address)
+            bar = tqdm(members, desc=f"unpacking {file.name}", disable=None)
+            return {member.filename: _extract(archive, member, out / member.filename) for member in bar}
+    except UNREADABLE as error:
+        raise UnsoundError(f"{address}: not a sound zip archive ({error}); fetch again") from error
+
+
+def _members(
+    archive: zipfile.ZipFile, patterns: Sequence[str], count: int | None, address: str
+) -> list[zipfile.ZipInfo]:
+    """The wanted members, sorted; every member, wanted or not, has a name that is safe."""
+    files: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        if fault := _fault(member):
+            raise UnsoundError(f"{address}: member {member.filename!r} {fault}; nothing of it was unpacked")
+        if member.filename in files:
+            raise UnsoundError(f"{address}: member {member.filename!r} is in it twice; nothing of it was unpacked")
+        files[member.filename] = member
+    names = wanted((name for name, member in files.items() if not member.is_dir()), patterns)
+    check_count(address, names, patterns, count)
+    return [files[name] for name in names]
+
+
+def _fault(member: zipfile.ZipInfo) -> str:
+    """What is wrong with a member, or nothing."""
+    name, kind = member.filename, stat.S_IFMT(member.external_attr >> 16)
+    if name.startswith("/") or "\\" in name or ":" in name.partition("/")[0]:
+        return "has an absolute path"
+    if ".." in PurePosixPath(name).parts:
+        return "leaves the folder by '..'"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device, expected files and folders"
+    return "is encrypted" if member.flag_bits & 1 else ""
+
+
+def _check_size(members: Sequence[zipfile.ZipInfo], file: Path, address: str) -> None:
+    """What comes out is in proportion, and there is room for it; zipfile writes no byte more than a member declares."""
+    total, packed = sum(member.file_size for member in members), file.stat().st_size
+    if total > LARGEST_RATIO * packed:
+        raise UnsoundError(
+            f"{address}: {packed:,} bytes would become {total:,}; more than {LARGEST_RATIO} times as many is a bomb"
+        )
+    check_room(file.parent, total, f"unpacking {address}")
+
+
+def check_room(folder: Path, needed: int, purpose: str) -> None:
+    """Raise SlqError unless the disk of `folder` has room for so many bytes."""
+    disk = os.statvfs(folder)
+    if (free := disk.f_bavail * disk.f_frsize) < needed:
+        raise SlqError(f"{folder}: {purpose} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; make room")
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> str:
+    """Write one member, which zipfile checks by its CRC, and return its SHA-256."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    digest = hashlib.sha256()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with archive.open(member) as source, open(temporary, "wb") as target:
+                while block := source.read(BLOCK):
+                    digest.update(block)
+                    target.write(block)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be written: {error.strerror}") from error
+    return digest.hexdigest()

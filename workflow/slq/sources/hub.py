@@ -1,0 +1,137 @@
+"""A repository of the hub at one commit: the wanted files, each proved to be what the hub's own index says."""
+
+import glob
+import hashlib
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slq.errors import SlqError
+from slq.files import sha256
+from slq.sources import download
+from slq.sources.archive import check_room
+from slq.sources.patterns import check_count, wanted
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SIGNATURE = re.compile(r"[?]\S+")  # of an address: it may open a file for whoever reads the log
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A model's or a dataset's repository: `kind` is `model` or `dataset`, `name` owner/name."""
+
+    kind: str
+    name: str
+
+    def commit(self, revision: str) -> str:
+        """The commit that a branch or tag is at; of a commit itself, without asking."""
+        return revision if COMMIT.fullmatch(revision) else str(self._info(revision).sha)
+
+    def bring(self, commit: str, patterns: Sequence[str], count: int | None, out: Path) -> dict[str, str]:
+        """Download the wanted files at a commit into `out`; files that are there already are not fetched again.
+
+        Returns:
+            the SHA-256 of every file, by its path.
+
+        Raises:
+            SlqError: the hub refuses or cannot be reached, the disk is full, a file is missing or not the hub's.
+        """
+        entries = {entry.rfilename: entry for entry in self._info(commit).siblings or []}
+        names = wanted(entries, patterns)
+        check_count(f"{self.name}@{commit[:8]}", names, patterns, count)
+        out.mkdir(parents=True, exist_ok=True)
+        missing = sum(entries[name].size or 0 for name in names if not (out / name).is_file())
+        check_room(out, missing, f"for {self.name}")
+        self._download(commit, names, out)
+        return self._proved(entries, names, out)
+
+    def _info(self, revision: str) -> Any:
+        """What the hub's index says of a revision; a hub that is busy is asked again."""
+        from huggingface_hub import HfApi, errors
+
+        with _explained(self, revision):
+            for pause in (*download.PAUSES, None):
+                try:
+                    return HfApi().repo_info(self.name, repo_type=self.kind, revision=revision, files_metadata=True)
+                except errors.HfHubHTTPError as error:
+                    wait, status = (
+                        download.seconds(error.response.headers.get("Retry-After")),
+                        error.response.status_code,
+                    )
+                    if status not in download.WORTH_WAITING or pause is None or (wait or 0) > download.LONGEST_WAIT:
+                        raise
+                    time.sleep(pause if wait is None else wait)
+
+    def _download(self, commit: str, names: Sequence[str], out: Path) -> None:
+        from huggingface_hub import snapshot_download
+
+        for left in (out / ".cache").rglob("*.incomplete"):  # of a call that was killed: the client begins anew
+            left.unlink()
+        asked = [glob.escape(name) for name in names]
+        with _explained(self, commit):
+            snapshot_download(self.name, repo_type=self.kind, revision=commit, allow_patterns=asked, local_dir=out)
+
+    def _proved(self, entries: Mapping[str, Any], names: Sequence[str], out: Path) -> dict[str, str]:
+        """The SHA-256 of files that are what the index says; others are removed, so that they are fetched anew."""
+        absent = [name for name in names if not (out / name).is_file()]
+        hashes = {name: sha256(out / name) for name in names if name not in absent}
+        wrong = [name for name, digest in hashes.items() if not _is(entries[name], digest, out / name)]
+        for name in wrong:
+            (out / name).unlink()
+        if absent:
+            raise SlqError(f"{self.name}: {_listed(absent)} did not arrive; fetch again")
+        if wrong:
+            raise SlqError(f"{self.name}: not the hash of the hub's index: {_listed(wrong)}; removed, fetch again")
+        return hashes
+
+
+def _is(entry: Any, digest: str, path: Path) -> bool:
+    """Whether a file is the one of the index, which has the SHA-256 of large files, and git's hash of small ones."""
+    return digest == entry.lfs.sha256 if entry.lfs else git_hash(path) == entry.blob_id
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def git_hash(path: Path) -> str:
+    """The name that git gives a file's bytes."""
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+@contextmanager
+def _explained(repository: Repository, revision: str) -> Iterator[None]:
+    """Errors of the hub's client become one message that says what to do."""
+    from huggingface_hub import errors
+
+    # A refused connection is an error of the HTTP library below, httpx or httpx2 by the client's version.
+    unreachable: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+    try:
+        yield
+    except (unreachable, OSError, errors.EntryNotFoundError) as error:
+        raise SlqError(f"{repository.name}@{revision}: not fetched: {_reason(repository, error)}") from None
+
+
+def _reason(repository: Repository, error: Exception) -> str:
+    """What an error means; addresses with signatures stay out of it."""
+    from huggingface_hub import constants, errors
+
+    page = f"{constants.ENDPOINT}/{'datasets/' if repository.kind == 'dataset' else ''}{repository.name}"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.GatedRepoError):
+        return f"it is gated; accept its terms at {page}, then log in by `hf auth login` or HF_TOKEN"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the repository has no such revision; correct it in config.yaml, or in sources.lock"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"there is no {page}, or it is private: correct the name, or log in by `hf auth login` or HF_TOKEN"
+    if status is not None:
+        return f"the hub answers {status}; fetch again later, what is here stays"
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return f"cannot be written: {error.strerror}; make room and fetch again, finished files stay"
+    first = SIGNATURE.sub("", str(error).strip().partition("\n")[0]) or type(error).__name__
+    return f"the hub cannot be reached ({first}); check the network"
