@@ -105,22 +105,22 @@ def counted(embed: Any, batches: list[list[Encoded]]) -> tuple[float, float]:
 def test_the_closed_form_is_what_torch_counts(case, method):
     retriever = methods.begin(method, case.backbone(), TUNING[method], seed=0)
     seen, attention = counted(retriever.embed, case.batches)
-    assert attention > 0.01 * seen
-    assert case.closed(train_flops, Plan.of(method, TUNING[method])) == pytest.approx(seen, rel=0.03)
+    assert attention > 0
+    assert case.closed(train_flops, Plan.of(method, TUNING[method])) == pytest.approx(seen, rel=0.001)
 
 
 def test_the_released_algorithm_too(case):
     retriever = methods.begin("slq", case.backbone(), TUNING["slq"], seed=0)
     seen, _ = counted(lambda batch: whole_sequence(retriever, batch), case.batches)
     plan = Plan.of("slq", TUNING["slq"], whole_sequence=True)
-    assert case.closed(train_flops, plan) == pytest.approx(seen, rel=0.03)
+    assert case.closed(train_flops, plan) == pytest.approx(seen, rel=0.001)
 
 
 def test_embedding_is_the_forward_part(case):
     retriever = methods.begin("slq", case.backbone(), TUNING["slq"], seed=0)
     retriever.queries.requires_grad_(False)
     seen, _ = counted(retriever.embed, case.batches)
-    assert case.closed(embed_flops, Plan.of("slq", TUNING["slq"])) == pytest.approx(seen, rel=0.03)
+    assert case.closed(embed_flops, Plan.of("slq", TUNING["slq"])) == pytest.approx(seen, rel=0.001)
 
 
 @pytest.mark.parametrize(
