@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"errors", "files", "events", "proofs", "seeds"}
+SHARED = {"errors", "files", "events", "proofs", "seeds", "arguments"}
 # cli -> reporting -> evaluation, accounting; evaluation, training -> models -> data; world writes what data reads,
 # for cli alone.
 MAY_IMPORT = {
@@ -19,9 +19,11 @@ MAY_IMPORT = {
     "reporting": {"accounting", "evaluation"},
     "plausibility": {"reporting", "evaluation"},
     "world": {"models", "data"},
-    "cli": {"data", "world", "training", "evaluation", "reporting", "plausibility"},
+    "account_cli": {"training", "accounting", "evaluation"},
+    "cli": {"account_cli", "data", "world", "training", "evaluation", "reporting", "plausibility"},
     "config": set(),
     "settings": {"config"},
+    "arguments": set(),
     "errors": set(),
     "files": set(),
     "events": set(),

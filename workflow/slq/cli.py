@@ -1,13 +1,14 @@
 """`slq`: one subcommand per rule of the workflow. Every path and setting comes from the rule."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slq.account_cli import COMMANDS as ACCOUNT
+from slq.arguments import JSON, PATH, TEXT, WHOLE
 from slq.errors import SlqError
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
@@ -157,10 +158,6 @@ def pdf(args: argparse.Namespace) -> None:
     compile_pdf(args.tex, args.pdf)
 
 
-PATH = {"type": Path, "required": True}
-JSON = {"type": json.loads, "required": True}
-WHOLE = {"type": int, "required": True}
-TEXT = {"required": True}
 RUN = {"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--run": PATH, "--threads": WHOLE}
 EVALUATE: dict[str, dict[str, Any]] = {
     **{"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--data": PATH, "--out": PATH},
@@ -251,6 +248,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
         "draw what a few test captions find",
         {"--settings": JSON, "--top": PATH, "--results": PATH, "--data": PATH, "--out": PATH},
     ),
+    **ACCOUNT,
     "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
 }
 

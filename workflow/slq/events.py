@@ -31,11 +31,16 @@ class Events:
         """Measure a stretch of work: init, staging, train, eval or save. Nothing is written if it raises."""
         start, clock = time.time(), time.perf_counter()
         yield
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        synchronize()
         seconds = time.perf_counter() - clock
         self.seconds[name] += seconds
         self.write("span", name=name, start=start, seconds=seconds, **fields)
+
+
+def synchronize() -> None:
+    """Wait until the device has finished its work; a clock that is read before it has measures nothing."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def describe_device(device: str) -> dict[str, Any]:
