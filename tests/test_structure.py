@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"errors", "files", "events", "proofs", "seeds", "arguments"}
+SHARED = {"errors", "files", "events", "proofs", "seeds", "arguments", "attempts", "nvml"}
 # cli -> reporting -> evaluation, accounting; evaluation, training -> models -> data; world writes what data reads,
 # for cli alone.
 MAY_IMPORT = {
@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "config": set(),
     "settings": {"config"},
     "arguments": set(),
+    "attempts": set(),
+    "nvml": set(),
     "errors": set(),
     "files": set(),
     "events": set(),

@@ -1,5 +1,26 @@
 # What runs will cost, and what they did cost (docs/hours.md).
-# In: sizes in config.yaml, bench files, events of the runs. Out: results/<preset>/forecast.csv, ...
+# In: sizes in config.yaml, bench files, events of the runs. Out: results/<preset>/gpu_hours.csv, forecast.csv, bench.json.
+
+
+rule account:
+    input:
+        events=spending_events,
+    output:
+        ledger="results/{preset}/gpu_hours.csv",
+    log:
+        "logs/{preset}/account.log",
+    benchmark:
+        "benchmarks/{preset}/account.jsonl"
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    params:
+        settings=settings.account_settings(config),
+        code=settings.code_hash("accounting", "attempts.py"),
+    message:
+        "Counting what the runs of {wildcards.preset} spent"
+    shell:
+        "slq account --settings {params.settings:q} --results results --out {output.ledger} 2>&1 | tee {log} >&2"
 
 
 # On request, `snakemake --cores 1 forecast`: printed each time, so no output is declared. No GPU, no weights, no data.

@@ -165,7 +165,24 @@ def shown_evidence(wildcards) -> list[str]:
         "{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=PRESET["retrieval_sets"]
     )
     files += expand("{run}/retention/{name}.answers.jsonl", run=run_folders(asked), name=PRESET["retention_sets"])
-    return shown([*files, f"results/{config['preset']}/audit.json"])
+    return shown([*files, f"results/{config['preset']}/audit.json"]) + ledger_files()
+
+
+def spending_events(wildcards) -> list[str]:
+    """What the ledger counts: the events of every stage of every run."""
+    files = [f"{run}/events/retrieve.jsonl" for run in run_folders(PRESET["methods"])]
+    files += [f"{run}/events/train.jsonl" for run in run_folders(TUNED)]
+    if PRESET["retention_sets"]:
+        proved = [method for method in PRESET["methods"] if method in PROVED]
+        files += [f"{run}/events/prove.jsonl" for run in run_folders(proved)]
+        files += [f"{run}/events/retain.jsonl" for run in run_folders([*{*PRESET["methods"]} - {*proved}])]
+        files += [f"{run}/events/blind.jsonl" for run in run_folders([*{*PRESET["methods"]} - {*TUNED}])]
+    return sorted(shown(files))
+
+
+def ledger_files() -> list[str]:
+    """The ledger, where there are events to count; a copy of results without them keeps the ledger that it has."""
+    return [f"results/{config['preset']}/gpu_hours.csv"] if spending_events(None) else []
 
 
 def shown_events(wildcards) -> list[str]:

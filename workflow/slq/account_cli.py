@@ -22,6 +22,13 @@ def forecast(args: argparse.Namespace) -> None:
     write_text(args.out, estimate.rows(cells))
 
 
+def account(args: argparse.Namespace) -> None:
+    from slq.accounting.ledger import ledger_csv, read_ledger
+    from slq.files import write_text
+
+    write_text(args.out, ledger_csv(read_ledger(args.settings, args.results)))
+
+
 COMMANDS = {
     "bench": (
         bench,
@@ -30,6 +37,11 @@ COMMANDS = {
             **{"--settings": JSON, "--seed": WHOLE, "--steps": WHOLE, "--backbone": PATH, "--data": PATH},
             **{"--train-set": TEXT, "--out": PATH, "--threads": WHOLE},
         },
+    ),
+    "account": (
+        account,
+        "say what a preset's runs spent, from their events alone",
+        {"--settings": JSON, "--results": PATH, "--out": PATH},
     ),
     "forecast": (
         forecast,

@@ -177,6 +177,19 @@ def forecast_settings(config: Config) -> str:
     )
 
 
+def account_settings(config: Config) -> str:
+    """Of the ledger: the preset's runs, and what their hours are counted with."""
+    preset, taken = chosen(config), config["accounting"]
+    return _compact(
+        preset=config["preset"],
+        methods=preset["methods"],
+        tuning=preset["tuning"],
+        seeds={method: seeds_of(method, seeds(config)) for method in preset["methods"]},
+        backbones=[{"name": name, "architecture": architecture(config, name)} for name in preset["backbones"]],
+        **{key: taken[key] for key in ("devices", "price")},
+    )
+
+
 def architecture(config: Config, backbone: str) -> Config:
     """Sizes of a backbone as its config.json says them; empty if config.yaml does not."""
     entry = config["backbones"][backbone]

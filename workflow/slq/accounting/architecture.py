@@ -122,6 +122,11 @@ def read_architecture(config: Config) -> Architecture:
     return Architecture(text, vision, head, pixels)
 
 
+def is_known(config: Config) -> bool:
+    """Whether there is a closed form for an architecture."""
+    return config.get("model_type") in VISIONS
+
+
 def _text(config: Config) -> Text:
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     return Text(
