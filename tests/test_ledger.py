@@ -102,6 +102,30 @@ def test_an_architecture_without_a_closed_form_has_hours_and_no_flops(asked, tmp
     assert (line.train_hours, line.pflop, line.mfu) == (0.2, None, None)
 
 
+def test_hours_are_compared_with_what_slurm_booked(asked, tmp_path, monkeypatch, capsys):
+    """Two jobs of two GPUs, the first requeued once; the second time there is no database."""
+    events = told(tmp_path)
+    for _ in range(2):
+        events.begin_attempt()
+        events.span("init", 1800)
+    tool = tmp_path / "bin" / "sacct"
+    tool.parent.mkdir()
+    rows = ["41|PREEMPTED|600|cpu=12,gres/gpu=2", "41|CANCELLED by 0|1300|cpu=12,gres/gpu=2,mem=8G"]
+    rows += ["42|COMPLETED|1900|billing=12,cpu=12,gres/gpu=2,gres/gpu:h800=2"]
+    tool.write_text(
+        '#!/bin/sh\ncase "$*" in *"-X -D"*"41,42") printf "%s\\n" ' + " ".join(f'"{row}"' for row in rows) + ";; esac\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=":")
+    (line,) = read_ledger(asked, tmp_path)
+    assert line.sacct_hours == pytest.approx(3800 * 2 / 3600)
+    assert line.sacct_difference == pytest.approx(3800 * 2 / 3600 - 2.0)
+    tool.write_text("#!/bin/sh\necho no database >&2; exit 1\n")
+    (line,) = read_ledger(asked, tmp_path)
+    assert line.sacct_hours is None
+    assert "sacct: no database: hours are not compared with Slurm's" in capsys.readouterr().err
+
+
 def test_the_table_takes_flops_from_the_ledger(asked, tmp_path):
     """SLQ as released has the paper's hours and our steps' FLOPs, and no hours of ours."""
     results = tmp_path / "results"

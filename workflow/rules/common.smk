@@ -169,15 +169,25 @@ def shown_evidence(wildcards) -> list[str]:
 
 
 def spending_events(wildcards) -> list[str]:
-    """What the ledger counts: the events of every stage of every run."""
-    files = [f"{run}/events/retrieve.jsonl" for run in run_folders(PRESET["methods"])]
-    files += [f"{run}/events/train.jsonl" for run in run_folders(TUNED)]
-    if PRESET["retention_sets"]:
-        proved = [method for method in PRESET["methods"] if method in PROVED]
-        files += [f"{run}/events/prove.jsonl" for run in run_folders(proved)]
-        files += [f"{run}/events/retain.jsonl" for run in run_folders([*{*PRESET["methods"]} - {*proved}])]
-        files += [f"{run}/events/blind.jsonl" for run in run_folders([*{*PRESET["methods"]} - {*TUNED}])]
-    return sorted(shown(files))
+    """What the ledger counts: the events of every stage of every run.
+
+    A copy of results may lack the events of a stage whose result it has: they are not counted, and nothing is run anew.
+    """
+    base = [method for method in PRESET["methods"] if method not in TUNED]
+    proved = [method for method in PRESET["methods"] if method in PROVED]
+    asked = [method for method in PRESET["methods"] if method not in PROVED]
+    stages = [("train", TUNED, "run.json")]
+    stages += [("retrieve", PRESET["methods"], f"retrieval/{name}.json") for name in PRESET["retrieval_sets"][:1]]
+    for name in PRESET["retention_sets"][:1]:
+        stages += [("retain", asked, f"retention/{name}.json"), ("prove", proved, f"retention/{name}.json")]
+        stages += [("blind", base, f"blind/{name}.json")]
+    files = [
+        f"{run}/events/{stage}.jsonl"
+        for stage, methods, result in stages
+        for run in run_folders(methods)
+        if Path(f"{run}/events/{stage}.jsonl").exists() or not Path(f"{run}/{result}").exists()
+    ]
+    return shown(files)
 
 
 def ledger_files() -> list[str]:

@@ -183,7 +183,12 @@ def account_settings(config: Config) -> str:
     return _compact(
         preset=config["preset"],
         methods=preset["methods"],
-        tuning=preset["tuning"],
+        tuning={
+            method: {
+                key: value for key, value in preset["tuning"].get(method, {}).items() if key in ("queries", "rank")
+            }
+            for method in preset["methods"]
+        },
         seeds={method: seeds_of(method, seeds(config)) for method in preset["methods"]},
         backbones=[{"name": name, "architecture": architecture(config, name)} for name in preset["backbones"]],
         **{key: taken[key] for key in ("devices", "price")},

@@ -9,6 +9,7 @@ from typing import Any
 
 from slq.accounting.architecture import is_known, read_architecture
 from slq.accounting.flops import Plan, Work, total, train_flops
+from slq.accounting.sacct import booked_hours
 from slq.attempts import Attempt, Step, read_attempts
 from slq.errors import SlqError
 from slq.files import read_json
@@ -39,6 +40,8 @@ class Line:
     cost: float | None
     reused: str
     slurm_jobs: str
+    sacct_hours: float | None
+    sacct_difference: float | None
     source: str
 
 
@@ -96,6 +99,8 @@ def stage_line(
     spans = [span.fields for attempt in attempts for span in attempt.spans]
     joules = [span["joules"] for span in spans if "joules" in span]
     reused = sum(span.get("reused", 0) for span in spans)
+    jobs = list(dict.fromkeys(attempt.slurm_job for attempt in attempts if attempt.slurm_job))
+    booked = booked_hours(jobs)
     return Line(
         *of_run,
         stage,
@@ -113,7 +118,9 @@ def stage_line(
         max((span["memory_gb"] for span in spans if "memory_gb" in span), default=None),
         hours["total"] * price if price else None,
         f"{reused} answers of an earlier attempt" if reused else "",
-        " ".join(dict.fromkeys(attempt.slurm_job for attempt in attempts if attempt.slurm_job)),
+        " ".join(jobs),
+        booked,
+        None if booked is None else booked - hours["total"],
         path.as_posix(),
     )
 
@@ -136,7 +143,7 @@ def shared_lines(settings: Mapping[str, Any], backbone: str, method: str, result
             cost = hours * price if price else None
             of_run = (backbone, method, seed, "select", device["name"], device["count"], 1)
             unknown = (None, None, None, None, None, None)
-            lines.append(Line(*of_run, 0.0, 0.0, hours, *unknown, cost, reused, "", path.as_posix()))
+            lines.append(Line(*of_run, 0.0, 0.0, hours, *unknown, cost, reused, "", None, None, path.as_posix()))
     return lines
 
 
