@@ -57,16 +57,17 @@ class Events:
             failed = {}
         finally:
             seconds = time.perf_counter() - clock
-            used = {} if energy is None else {"joules": self.energy() - energy}
+            after = self.energy()
+            used = {} if energy is None or after is None else {"joules": after - energy}
             measured = fields | used | failed | {"memory_gb": peak_memory()}
             self.write("span", name=name, start=start, seconds=seconds, **measured)
             if not failed:
                 self.seconds[name] += seconds
 
-    def energy(self) -> Any:
-        """Joules that the devices have used since their driver was loaded; None where nothing counts them."""
-        counted = [gpu for gpu in self.gpus if gpu.counts_energy]
-        return sum(gpu.joules() for gpu in counted) if counted else None
+    def energy(self) -> float | None:
+        """Joules of the GPU since its driver was loaded; None where nothing counts them."""
+        readings = [gpu.joules() for gpu in self.gpus if gpu.joules]
+        return sum(readings) if readings else None
 
     def publish(self, path: Path) -> None:
         """Copy the events of all attempts to where they are declared."""

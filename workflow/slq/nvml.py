@@ -1,5 +1,6 @@
-"""What the driver of NVIDIA's GPUs says of those that a process uses: who they are, their power limit and energy."""
+"""The NVIDIA GPU that a process computes on: who it is and, where its driver says so, its power limit and energy."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,58 +9,51 @@ import torch
 
 @dataclass(frozen=True)
 class Gpu:
-    """A physical GPU. Its energy is that of all who use it, so on a shared one it says nothing of a job."""
+    """A physical GPU. Its energy is that of all who use it, so of a shared one it says nothing about a job.
 
-    handle: Any
+    `joules`: a reading of the counter that runs since the driver was loaded; None if this GPU, or machine, has none.
+    """
+
     name: str
     uuid: str
     memory_gb: float
-    power_limit_w: float | None
-    counts_energy: bool
+    power_limit_w: float | None = None
+    joules: Callable[[], float] | None = None
 
     def identity(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "uuid": self.uuid,
-            "memory_gb": self.memory_gb,
-            "power_limit_w": self.power_limit_w,
-        }
-
-    def joules(self) -> float:
-        """Since the driver was loaded."""
-        import pynvml
-
-        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)) / 1000
+        return {key: getattr(self, key) for key in ("name", "uuid", "memory_gb", "power_limit_w")}
 
 
 def visible_gpus() -> list[Gpu]:
-    """The GPU that this process computes on, matched by UUID since the driver knows nothing of CUDA_VISIBLE_DEVICES;
-    none without one."""
+    """The GPU of this process; none without one. The driver is asked by UUID: it ignores CUDA_VISIBLE_DEVICES."""
     if not torch.cuda.is_available():
         return []
     import pynvml
 
-    pynvml.nvmlInit()
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-    uuid = f"GPU-{properties.uuid}"
-    handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-    return [
-        Gpu(
-            handle,
-            properties.name,
-            uuid,
-            properties.total_memory / 1e9,
-            _known(lambda: pynvml.nvmlDeviceGetPowerManagementLimit(handle) / 1000),
-            _known(lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) is not None,
-        )
-    ]
+    who: dict[str, Any] = {
+        "name": properties.name,
+        "uuid": f"GPU-{properties.uuid}",
+        "memory_gb": properties.total_memory / 1e9,
+    }
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(who["uuid"])
+    except pynvml.NVMLError:  # no driver library in a container, or a part of a GPU
+        return [Gpu(**who)]
+
+    def joules() -> float:
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+
+    limit = _answer(lambda: pynvml.nvmlDeviceGetPowerManagementLimit(handle) / 1000)
+    return [Gpu(**who, power_limit_w=limit, joules=joules if _answer(joules) is not None else None)]
 
 
-def _known(ask: Any) -> Any:
-    """What the driver answers, None if this GPU does not support the question."""
+def _answer(ask: Callable[[], float]) -> float | None:
+    """None where this GPU does not support the question."""
     import pynvml
 
     try:
         return ask()
-    except pynvml.NVMLError_NotSupported:
+    except pynvml.NVMLError:
         return None
