@@ -65,7 +65,7 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[Line]:
                 folder = results / settings["preset"] / backbone["name"] / method / f"seed{seed}"
                 for stage in STAGES:
                     path = folder / "events" / f"{stage}.jsonl"
-                    if path.exists():
+                    if path.exists() and path.stat().st_size:  # an empty file tells of nothing that was spent
                         of_run = (backbone["name"], method, seed)
                         lines.append(stage_line(settings, backbone, of_run, stage, path))
             lines += shared_lines(settings, backbone["name"], method, results)
