@@ -1,7 +1,6 @@
 """Result files and layouts that the tests of the tables share."""
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from slq.evaluation.retrieval import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.retrieval import gallery_hash, retrieval_metrics
 from slq.evaluation.scores import SCHEMA, questions_hash, score_answers
 from slq.evaluation.variants import Variant
-from slq.files import sha256, write_json, write_lines, write_text
+from slq.files import sha256, write_json, write_lines
 from slq.reporting.cells import Cell
 from slq.reporting.collect import collect
 from slq.reporting.grid import Row, Table
@@ -106,12 +105,13 @@ class Runs:
 
     def events(self, backbone: str, method: str, losses: Sequence[float], after: Sequence[float]) -> None:
         """Events of a training whose epochs are one step each: its losses, and R@5 on val after each (`recalls`)."""
-        lines: list[dict[str, Any]] = [{"event": "span", "name": "init", "seconds": 1.0}]
+        lines: list[dict[str, Any]] = [{"event": "span", "name": "init", "start": 0.0, "seconds": 1.0}]
         for epoch, (loss, value) in enumerate(zip(losses, after, strict=True)):
             lines.append({"event": "step", "epoch": epoch, "step": epoch + 1, "loss": loss})
             lines.append({"event": "val", "epoch": epoch, "recalls": recalls(value)})
         path = self.folder(backbone, method) / "events" / "train.jsonl"
-        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+        common = {"attempt": 1, "device": CPU}
+        write_lines(path, [line | common | {"time": float(time)} for time, line in enumerate(lines)])
 
 
 def write_answers(path: Path, benchmark: str, printed: str, answered: list[dict[str, Any]]) -> None:

@@ -31,6 +31,7 @@ PAPER = {
     "retain": 12,
     "prove": 4,
     "blind": 4,
+    "account": 1,
     "render_tables": 1,
     "compile_pdf": 1,
     "draw_figures": 1,
@@ -47,6 +48,7 @@ MINI = {
     "retain": 6,
     "prove": 2,
     "blind": 2,
+    "account": 1,
     "render_tables": 1,
     "compile_pdf": 1,
     "draw_figures": 1,
@@ -54,7 +56,7 @@ MINI = {
     "all": 1,
 }
 THREE_SEEDS = {"train": 36, "retrieve": 40, "retain": 28, "prove": 12}
-RENDERING = {"render_tables": 1, "compile_pdf": 1, "draw_figures": 1}
+RENDERING = {"account": 1, "render_tables": 1, "compile_pdf": 1, "draw_figures": 1}
 SHOW = ("tables", "figures")
 
 
@@ -133,7 +135,15 @@ def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(
     assert splits("register_base") <= {"train"} and results("register_base") == set()
     # The same walk finds both where they belong.
     assert splits("retrieve") == {"train", "val", "test"}
-    assert results("render_tables") == {"seed0", "seed1", "retrieval", "retention", "blind", preset}  # its audit
+    assert results("render_tables") == {
+        "seed0",
+        "seed1",
+        "retrieval",
+        "retention",
+        "blind",
+        "events",
+        preset,
+    }  # its audit
 
 
 @pytest.mark.parametrize(

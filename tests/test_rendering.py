@@ -40,7 +40,7 @@ def test_every_cell_says_where_it_came_from(results: Path, tmp_path: Path) -> No
     render(MINI, results, tmp_path / "paper_tables" / "reference", TEMPLATES, tmp_path / "out")
     with open(tmp_path / "out" / "cells.csv", encoding="utf-8", newline="") as file:
         cells = list(csv.DictReader(file))
-    assert len(cells) == (7 + 2) * 12 + 2 * (1 + 4 * 9) + 2 * 3 * 7 + 2 * 3 * 7 + 2 * 13 * (4 + 6) + 2 * 8 * 8
+    assert len(cells) == (7 + 2) * 12 + 2 * (1 + 4 * 9) + 2 * 4 * 10 + 2 * 3 * 7 + 2 * 13 * (4 + 6) + 2 * 8 * 8
     assert len({(row["table"], row["row"], row["column"]) for row in cells}) == len(cells)
     for row in cells:
         assert row["source"], row

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"errors", "files", "events", "proofs", "seeds"}
+SHARED = {"errors", "files", "events", "proofs", "seeds", "arguments", "attempts", "nvml"}
 # cli -> reporting -> evaluation, accounting; evaluation, training -> models -> data; world writes what data reads,
 # for cli alone.
 MAY_IMPORT = {
@@ -20,11 +20,24 @@ MAY_IMPORT = {
     "reporting": {"accounting", "evaluation"},
     "plausibility": {"reporting", "evaluation"},
     "world": {"models", "data"},
-    "arguments": set(),
-    "cli": {"arguments", "data", "sources", "world", "training", "evaluation", "reporting", "plausibility"},
+    "account_cli": {"arguments", "training", "accounting", "evaluation"},
+    "cli": {
+        "account_cli",
+        "arguments",
+        "data",
+        "sources",
+        "world",
+        "training",
+        "evaluation",
+        "reporting",
+        "plausibility",
+    },
     "config": {"listed"},
     "listed": set(),
     "settings": {"config"},
+    "arguments": set(),
+    "attempts": set(),
+    "nvml": set(),
     "errors": set(),
     "files": set(),
     "events": set(),

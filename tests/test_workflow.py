@@ -210,17 +210,19 @@ def test_a_seed_added_gives_other_numbers_and_leaves_what_was_there(edited):
     one, two = ((edited / RUNS / f"slq/seed{seed}/retrieval/mini-coco.ranks.parquet").read_bytes() for seed in (1, 2))
     assert one != two
     assert planned(edited, *SLICE, "--config", "seeds=[1,2]") == {}
-    assert planned(edited, *SLICE) == for_this_machine(RENDERED), "a seed removed"
-    assert planned(edited, *SLICE, "--config", "seed=2") == for_this_machine(FOUND), "one seed, in place of the list"
+    assert planned(edited, *SLICE) == for_this_machine(RENDERED | {"account": 1}), "a seed removed"
+    assert planned(edited, *SLICE, "--config", "seed=2") == for_this_machine(FOUND | {"account": 1}), (
+        "one seed, in place of the list"
+    )
 
 
 DRAWN = ("recall.*", "retention.*", "training.*", "figures.csv")
 TYPESET = {"render_tables": 1, "compile_pdf": 1, "all": 1}
 RENDERED = {"draw_figures": 1, **TYPESET}
 FOUND = {"draw_queries": 1, **RENDERED}  # what a run finds may have changed
-ASKED = {"retain": 1, "prove": 1, "blind": 1}
+ASKED = {"retain": 1, "prove": 1, "blind": 1, "account": 1}
 EVALUATED = {"retrieve": 2, **ASKED, **FOUND}
-RETRAINED = {"train": 1, "retrieve": 1, "prove": 1, **FOUND}
+RETRAINED = {"train": 1, "retrieve": 1, "prove": 1, "account": 1, **FOUND}
 
 
 def append(path, text):
@@ -250,17 +252,17 @@ CONFIG_EDITS = {
         {"backbones": {"mini-internvl": {"retention_images": {"mmmu": {"max_tiles": 2}}}}},
         {**ASKED, **RENDERED},
     ),
-    "a longer proof": (mini(evaluation={"proof_items": 64}), {"prove": 1, **RENDERED}),
+    "a longer proof": (mini(evaluation={"proof_items": 64}), {"prove": 1, "account": 1, **RENDERED}),
     "a printed scorer": (
         mini(evaluation={"scorers": {"realworldqa": "first-letter-1"}}),
         {**ASKED, **RENDERED},
     ),
-    "a retrieval set less": (mini(retrieval_sets=["mini-coco"]), {"audit": 1, "retrieve": 2, **FOUND}),
+    "a retrieval set less": (mini(retrieval_sets=["mini-coco"]), {"audit": 1, "retrieve": 2, "account": 1, **FOUND}),
     "a retention set less, and a rate": (
         mini(retention_sets=[], tuning={"slq": {"learning_rate": 0.02}}),
-        {"audit": 1, "train": 1, "retrieve": 1, **FOUND},
+        {"audit": 1, "train": 1, "retrieve": 1, "account": 1, **FOUND},
     ),
-    "a seed more": ({"seeds": [1, 2]}, {"train": 1, "retrieve": 1, "prove": 1, **RENDERED}),
+    "a seed more": ({"seeds": [1, 2]}, {"train": 1, "retrieve": 1, "prove": 1, "account": 1, **RENDERED}),
     "a label": ({"backbones": {"mini-internvl": {"label": "InternVL"}}}, FOUND),
 }
 
@@ -317,7 +319,7 @@ def test_tables_from_a_clone_of_the_results(finished, tmp_path):
     assert answer.returncode == 0, answer.stdout
     assert processor_seconds() - before < 40
     rules = set(re.findall(r"^(?:local)?rule (\w+):", answer.stdout, re.MULTILINE))
-    assert rules <= {"render_tables", "compile_pdf", "tables", "draw_figures", "figures"}, answer.stdout
+    assert rules <= {"account", "render_tables", "compile_pdf", "tables", "draw_figures", "figures"}, answer.stdout
     made = ("paper_tables/mini/*.tex", *(f"paper_tables/mini/figures/{name}" for name in DRAWN))
     assert contents(tmp_path / "clone", *made) == contents(finished, *made)
 

@@ -188,7 +188,34 @@ def shown_evidence(wildcards) -> list[str]:
         "{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=PRESET["retrieval_sets"]
     )
     files += expand("{run}/retention/{name}.answers.jsonl", run=run_folders(asked), name=PRESET["retention_sets"])
-    return shown([*files, AUDIT])
+    return shown([*files, AUDIT]) + ledger_files()
+
+
+def spending_events(wildcards) -> list[str]:
+    """What the ledger counts: the events of every stage of every run.
+
+    A copy of results may lack the events of a stage whose result it has: they are not counted, and nothing is run anew.
+    """
+    base = [method for method in PRESET["methods"] if method not in TUNED]
+    proved = [method for method in PRESET["methods"] if method in PROVED]
+    asked = [method for method in PRESET["methods"] if method not in PROVED]
+    stages = [("train", TUNED, "run.json")]
+    stages += [("retrieve", PRESET["methods"], f"retrieval/{name}.json") for name in PRESET["retrieval_sets"][:1]]
+    for name in PRESET["retention_sets"][:1]:
+        stages += [("retain", asked, f"retention/{name}.json"), ("prove", proved, f"retention/{name}.json")]
+        stages += [("blind", base, f"blind/{name}.json")]
+    files = [
+        f"{run}/events/{stage}.jsonl"
+        for stage, methods, result in stages
+        for run in run_folders(methods)
+        if Path(f"{run}/events/{stage}.jsonl").exists() or not Path(f"{run}/{result}").exists()
+    ]
+    return shown(files)
+
+
+def ledger_files() -> list[str]:
+    """The ledger, where there are events to count; a copy of results without them keeps the ledger that it has."""
+    return [f"results/{config['preset']}/gpu_hours.csv"] if spending_events(None) else []
 
 
 def shown_events(wildcards) -> list[str]:

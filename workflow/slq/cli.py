@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slq.account_cli import COMMANDS as ACCOUNT
 from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, parse, quiet_libraries
 from slq.errors import SlqError
 
@@ -280,6 +281,7 @@ COMMANDS: Commands = {
         "draw what a few test captions find",
         {"--settings": JSON, "--top": PATH, "--results": PATH, "--data": PATH, "--out": PATH},
     ),
+    **ACCOUNT,
     "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
 }
 

@@ -39,8 +39,7 @@ def retain(
         work: scratch folder where finished answers outlast a kill, keyed by all that defines them
         retained: written last, the hashes of the answers files: what a proof needs to know of them
     """
-    events_file.unlink(missing_ok=True)
-    events = Events(events_file, device=describe_device(pick_device()))
+    events = Events.gathered(adapter / "events" / events_file.name, device=describe_device(pick_device()))
     with events.span("init"):
         backbone, _ = load_run(settings, backbone_folder, adapter)
     with ExitStack() as owned:
@@ -52,7 +51,7 @@ def retain(
             inputs = retention_inputs(settings, entry, backbone_folder, adapter, split)
             path = work / "answers" / f"{name}.{answers_key(settings, code, inputs, with_images)}.jsonl"
             so_far = owned.enter_context(AnswersSoFar(path, [item["id"] for item in split.items], how.batch_size))
-            with events.span("eval", set=name):
+            with events.span("eval", set=name, reused=len(so_far.lines)):
                 answer_rest(backbone, split if with_images else blind(split), how, so_far)
             write_scored(out, entry, so_far.lines, inputs)
             finished.append(so_far)
@@ -62,6 +61,7 @@ def retain(
         # Not before all sets are written: Snakemake deletes the outputs of a job that was killed.
         for so_far in finished:
             so_far.discard()
+    events.publish(events_file)
 
 
 def asking(settings: dict[str, Any], entry: dict[str, Any]) -> Asking:

@@ -63,8 +63,7 @@ def prove(
     Raises:
         SlqError: a weight, a token or a stored reply differs, or base's answers were made from other inputs.
     """
-    events_file.unlink(missing_ok=True)
-    events = Events(events_file, device=describe_device(pick_device()))
+    events = Events.gathered(adapter / "events" / events_file.name, device=describe_device(pick_device()))
     asked, count = settings["asked"], settings["proof_items"]
     with events.span("init"):
         backbone = Backbone.load(backbone_folder, asked["family"], asked["dtype"], pick_device())
@@ -92,6 +91,7 @@ def prove(
     require_weights(backbone, weights, f"{adapter}: the backbone after embedding and answering")
     for one in samples:
         write_proof(out, one, base, proofs[one.name])
+    events.publish(events_file)
 
 
 def sample(

@@ -32,8 +32,7 @@ def retrieve(
     settings: dict[str, Any], backbone_folder: Path, adapter: Path, data: Path, out: Path, events_file: Path
 ) -> None:
     """Metrics, ranks and a few best images of the test split of every retrieval set."""
-    events_file.unlink(missing_ok=True)
-    events = Events(events_file, device=describe_device(pick_device()))
+    events = Events.gathered(adapter / "events" / events_file.name, device=describe_device(pick_device()))
     with events.span("init"):
         backbone, retriever = load_run(settings, backbone_folder, adapter)
     asked = [(entry, *read_asked(data, entry)) for entry in settings["sets"]]
@@ -53,6 +52,7 @@ def retrieve(
         write_bytes(out / f"{name}.ranks.parquet", table.to_parquet(index=False))
         write_lines(out / f"{name}.top.jsonl", top)
         write_json(out / f"{name}.json", {"schema": RETRIEVAL_SCHEMA, **metrics, "inputs": inputs})
+    events.publish(events_file)
 
 
 def read_asked(data: Path, entry: dict[str, Any]) -> tuple[Split, list[Variant]]:

@@ -143,6 +143,11 @@ def hours(value: float) -> str:
     return f"{value:.{max(1 - exponent, 1)}f}"
 
 
+def quantity(value: float) -> str:
+    """Of any size: three significant digits, or all digits before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def parameters(value: float) -> str:
     """Numbers of parameters in the paper's way: 0.6B, 4.4M, 36k; 1.0k below ten thousand, plain below a thousand."""
     # Each bound is where the unit below would round up into this one: 999,600 is 1.0M and not 1000k.

@@ -7,6 +7,7 @@ from statistics import mean
 from slq.accounting.hours import device_hours, total_hours
 from slq.errors import SlqError
 from slq.reporting.cells import Cell, hours, integer
+from slq.reporting.computed import computed_cells, released_pflop
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.records import Record, Reference, Results, joined
@@ -15,10 +16,16 @@ from slq.reporting.seeds import by_row, fewer_seeds, runs_shown
 HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
 CONVENTION = (
     "Hours are device hours: seconds times devices / 3600; a device is a GPU or, without GPUs, a CPU thread. Training "
-    "counts the training spans alone; Total adds initialisation, staging, evaluation on the val split and saving."
+    "counts the training spans that the run is made of; Total adds initialisation, staging, evaluation on the val "
+    "split, saving, and what attempts lost."
 )
 PAPER = "The paper: “GPU hours on COCO for 5 epochs using H800 GPUs”; its poster does not say what they include."
 RATIOS = "Each ratio stays within one column of hours; hours of different devices are never divided."
+COMPUTED = (
+    "PFLOP: the closed form on the tokens of the steps that count, without padding. In two passes, as memory may "
+    "demand, the same result takes more. MFU: PFLOP over training hours and the device's peak. SLQ, released: the "
+    "gradient runs through the whole sequence; ours computes the same one without."
+)
 SEEDS = "Training is that of one run, Total that of the runs of all seeds together; our ratios are of means."
 
 
@@ -126,6 +133,7 @@ def gpu_hours(ours: Results, papers: Reference) -> Table:
             CONVENTION,
             *((SEEDS,) if layout.several else ()),
             f"{PAPER} {RATIOS}",
+            COMPUTED,
             *_stand_ins(layout.backbones),
             *fewer_seeds(layout, by_row(groups)),
         ),
@@ -141,6 +149,9 @@ def _columns(layout: Layout) -> tuple[Column, ...]:
         Column("ours_total", ("Ours", f"Total{all_}")),
         Column("device", ("Ours", "Device")),
         Column("count", ("Ours", "Count")),
+        Column("pflop", ("Computed", "PFLOP")),
+        Column("pflop_two_pass", ("Computed", "in two passes")),
+        Column("mfu", ("Computed", "MFU %")),
         Column("paper_ratio", ("Relative to Full FT", "Paper")),
         Column("ours_ratio", ("Relative to Full FT", "Ours")),
     )
@@ -151,9 +162,20 @@ def _group(ours: Results, papers: Reference, backbone: Entry) -> Group:
     for method in METHODS:
         if method != "base":
             paper, ratio = _paper_hours(papers, backbone, method), _paper_ratio(papers, backbone, method)
-            cells = (paper, *_our_hours(ours, backbone, method), ratio, _our_ratio(ours, backbone, method))
+            computed = computed_cells(ours, backbone.name, method)
+            cells = (paper, *_our_hours(ours, backbone, method), *computed, ratio, _our_ratio(ours, backbone, method))
             rows.append(Row(f"{backbone.name}/{method}", METHODS[method], cells))
+    if "slq" in ours.layout.methods:
+        rows.append(_released(ours, papers, backbone))
     return Group(backbone.name, backbone.label, tuple(rows))
+
+
+def _released(ours: Results, papers: Reference, backbone: Entry) -> Row:
+    """SLQ as released, which the paper's hours are of: no run of ours computes it so."""
+    none = Cell.missing("the released algorithm is not run here: ours has the same gradient")
+    paper, ratio = _paper_hours(papers, backbone, "slq"), _paper_ratio(papers, backbone, "slq")
+    cells = (paper, *(none,) * 4, released_pflop(ours, backbone.name), none, none, ratio, none)
+    return Row(f"{backbone.name}/slq_released", "SLQ, released", cells)
 
 
 def _paper_hours(papers: Reference, backbone: Entry, method: str) -> Cell:

@@ -19,6 +19,7 @@ from slq.models.prefix import Encoded
 from slq.models.retriever import Retriever
 from slq.training.loss import info_nce
 from slq.training.pairs import Pair, Pairs
+from slq.training.work import pair_work
 
 Recalls = dict[str, dict[str, float]]
 
@@ -60,9 +61,8 @@ class Loop:
         """A step per batch; one event per step, and a plain line every 50 where there is no terminal for the bar."""
         for batch in batches:
             loss, norm = self.take_step(batch)
-            self.events.write(
-                "step", step=self.step, epoch=epoch, loss=loss, grad_norm=norm, temperature=self.temperature
-            )
+            learned = {"loss": loss, "grad_norm": norm, "temperature": self.temperature}
+            self.events.write("step", step=self.step, epoch=epoch, **learned, work=pair_work(batch))
             self.bar.update()
             if self.bar.disable and self.step % 50 == 0:
                 print(f"step {self.step} of {self.bar.total}: loss {loss:.4f}", file=sys.stderr, flush=True)

@@ -8,11 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from slq.attempts import spent
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
 from slq.errors import SlqError
 from slq.events import Events, describe_device
-from slq.files import digest, write_json, write_text
+from slq.files import digest, write_json
 from slq.models import methods
 from slq.models.backbone import Backbone, hash_weights, own_weights, pick_device
 from slq.seeds import BASE_SEED
@@ -51,7 +52,7 @@ def run_training(
     gathered = work / digest({"settings": settings, "seed": seed, "inputs": inputs})[:16] / "events.jsonl"
     device = describe_device(pick_device())
     name = {part: settings[part] for part in ("preset", "backbone", "method")}
-    events = Events(gathered, **name, seed=seed, device=device, attempt=next_attempt(gathered))
+    events = Events.gathered(gathered, **name, seed=seed, device=device)
     with events.span("init"):
         backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
         before = hash_weights(backbone.model)
@@ -71,13 +72,13 @@ def run_training(
         settings,
         seed,
         retriever,
-        spans=dict(events.seconds),
+        spans=spent(gathered),
         device=device,
         weights=weights,
         val={"recalls": trained.val, "kept_epoch": trained.kept_epoch},
         inputs=inputs,
     )
-    write_text(events_file, gathered.read_text(encoding="utf-8"))
+    events.publish(events_file)
 
 
 def read_inputs(backbone_folder: Path, data: Path, train_set: str) -> tuple[dict[str, Split], dict[str, str]]:
@@ -161,10 +162,3 @@ def git_state() -> dict[str, Any] | None:
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
     return {"commit": commit, "dirty": bool(changed.strip())}
-
-
-def next_attempt(events: Path) -> int:
-    """Number of this attempt at a run, from the events that earlier ones left."""
-    if not events.is_file():
-        return 1
-    return 1 + sum('"name": "init"' in line for line in events.read_text(encoding="utf-8").splitlines())

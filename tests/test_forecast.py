@@ -1,0 +1,147 @@
+"""The forecast: known answers, the paper preset's table without weights or torch, benches that calibrate it."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from checkout import processor_seconds, snakemake
+from slq import settings
+from slq.accounting.benches import read_benches
+from slq.accounting.estimate import rows, table
+from slq.accounting.forecast import Range, forecast, wall_hours
+from slq.config import load
+from slq.errors import SlqError
+from slq.files import read_json, write_json
+from slq.training.bench import bench
+
+
+@pytest.fixture
+def paper(raw_config) -> dict:
+    return json.loads(settings.forecast_settings(load(raw_config | {"preset": "paper"})))
+
+
+def cells_of(asked: dict, benches: dict | None = None) -> dict:
+    return {(cell.backbone, cell.method): cell for cell in forecast(asked, benches or {})[0]}
+
+
+def test_the_papers_flops_and_stores(paper):
+    """Against a count by hand on somewhat other assumptions, in EFLOP, and against known sizes of stores."""
+    cells = cells_of(paper)
+    by_hand = {  # of 1B, 2B, 4B, 8B
+        "slq": (2.5, 6.0, 11.3, 15.3),
+        "lora": (2.9, 8.0, 16.4, 22.9),
+        "full_ft": (3.5, 10.7, 23.2, 33.5),
+    }
+    names = ("InternVL3-1B", "Qwen3-VL-2B", "Qwen3-VL-4B", "InternVL3-8B")
+    for method, values in by_hand.items():
+        for name, value in zip(names, values, strict=True):
+            cell = cells[name, method]
+            assert cell.flops / 1e18 == pytest.approx(value, rel=0.15)
+    stores = {store.label: store for store in forecast(paper, {})[1]}
+    assert [round(stores[name].vision) for name in ("InternVL3-1B", "InternVL3-8B")] == [52, 208]
+    assert stores["Qwen3VL-4B"].kv == pytest.approx(5200, rel=0.02)
+
+
+def test_hours_are_flops_over_peak_and_share(paper):
+    paper |= {"peak_tflops": 100, "mfu": [0.1, 0.5]}
+    cell = cells_of(paper)["InternVL3-1B", "slq"]
+    assert (cell.train.low, cell.train.high) == pytest.approx((cell.flops / 50e12 / 3600, cell.flops / 10e12 / 3600))
+    unknown = cells_of(paper | {"peak_tflops": None})["InternVL3-1B", "slq"]
+    assert unknown.train is None and "Hours are not known" in table(paper, *forecast(paper | {"peak_tflops": None}, {}))
+
+
+def test_options_do_less_for_what_is_stored_and_more_for_what_is_released(paper):
+    for (_, method), cell in cells_of(paper).items():
+        if method == "slq":
+            assert cell.options["kv"] < cell.options["resident"] < 1 < cell.options["released"]
+        elif method != "base":
+            assert set(cell.options) == {"two_pass", "vision"} and cell.options["vision"] < 1 < cell.options["two_pass"]
+
+
+def test_wall_time_is_that_of_the_fullest_device():
+    assert wall_hours([3, 3, 2, 2, 2], 2) == 7  # three and three, two and two, and the last two
+    assert wall_hours([5, 1, 1], 3) == 5
+    assert wall_hours([], 4) == 0
+    assert Range(1, 2) + Range(3, 4).times(2) == Range(7, 10)
+
+
+def test_a_bench_gives_hours_as_steps_times_seconds(paper, tmp_path):
+    """566,747 pairs in batches of 1024 are 553 steps, five times, whatever is in them."""
+    work = {"messages": 4096, "tokens": 4096 * 300, "squares": 4096 * 300**2, "visual": 4096 * 256, "visual_squares": 0}
+    content = {"schema": 1, "pairs": 1024, "step_seconds": {"low": 9.0, "middle": 10.0, "high": 12.0}}
+    content |= {"work": {"image": work, "text": work | {"visual": 0}}}
+    path = tmp_path / "paper/InternVL3-1B/slq/seed1/bench.json"
+    write_json(path, content)
+    benches = read_benches(paper, tmp_path)
+    assert list(benches) == [("InternVL3-1B", "slq")]
+    cell = cells_of(paper, benches)["InternVL3-1B", "slq"]
+    assert (cell.train.low, cell.train.high) == pytest.approx((5 * 553 * 9 / 3600, 5 * 553 * 12 / 3600))
+    assert cell.benched and not cells_of(paper, benches)["InternVL3-1B", "lora"].benched
+    write_json(path, content | {"schema": 0})
+    with pytest.raises(SlqError, match=r"bench\.json: schema is 0; expected 1"):
+        read_benches(paper, tmp_path)
+
+
+def test_a_size_that_is_missing_is_named(raw_config):
+    raw = raw_config | {"preset": "paper"}
+    size = raw["sets"]["flickr30k"].pop("size")
+    with pytest.raises(SlqError, match=r"config: sets\.flickr30k\.size is missing"):
+        forecast(json.loads(settings.forecast_settings(load(raw))), {})
+    raw["sets"]["flickr30k"]["size"] = size
+    del raw["backbones"]["Qwen3-VL-2B"]["architecture"]
+    with pytest.raises(SlqError, match=r"config: backbones\.Qwen3-VL-2B\.architecture is missing"):
+        forecast(json.loads(settings.forecast_settings(load(raw))), {})
+
+
+def test_the_papers_forecast_is_printed_without_anything_there(checkout):
+    before = processor_seconds()
+    answer = snakemake(checkout, "--cores", "1", "forecast", "--config", "preset=paper")
+    assert answer.returncode == 0, answer.stdout
+    assert processor_seconds() - before < 60
+    lines = answer.stdout.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("Backbone "))
+    last = next(number for number, line in enumerate(lines) if line.startswith("Speed: "))
+    assert max(map(len, lines[first - 1 : last + 1])) <= 100
+    assert sum("SLQ" in line for line in lines[first:last]) == 4
+    assert any("Wall time on 8 at once" in line for line in lines)
+    with open(checkout / "results/paper/forecast.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 16
+
+
+def test_no_torch_is_needed(paper, tmp_path):
+    code = (
+        "import sys; from slq.cli import main; main(sys.argv[1:]);"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    command = [
+        "forecast",
+        "--settings",
+        json.dumps(paper),
+        "--results",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "f.csv"),
+    ]
+    assert subprocess.run([sys.executable, "-c", code, *command], capture_output=True).returncode == 0
+
+
+def test_the_bench_of_a_run_calibrates_its_forecast(slice_, tmp_path):
+    """Of the slice: the hours are the bench's, and what it met is what the pairs hold."""
+    out = tmp_path / "mini/mini-internvl/slq/seed1/bench.json"
+    bench(slice_.settings("slq"), 1, 3, slice_.snapshot, slice_.data, "mini-coco", out)
+    made = read_json(out)
+    assert 0 < made["step_seconds"]["low"] <= made["step_seconds"]["middle"] <= made["step_seconds"]["high"]
+    assert made["work"]["image"] | {"tokens": 0, "squares": 0} == {
+        **{"messages": 96, "visual": 96 * 9, "visual_squares": 96 * 81, "tokens": 0, "squares": 0}
+    }
+    asked = json.loads(settings.forecast_settings(load(slice_.config)))
+    cell = cells_of(asked, read_benches(asked, tmp_path))["mini-internvl", "slq"]
+    steps = 96 * 5 // 32
+    assert cell.train.high == pytest.approx(steps * made["step_seconds"]["high"] / 3600)
+    assert len(list(csv.reader(rows([cell]).splitlines()))) == 2
+    with pytest.raises(SlqError, match=r"an epoch has 15 steps; lower accounting\.bench_steps, now 20"):
+        bench(slice_.settings("slq"), 1, 20, slice_.snapshot, slice_.data, "mini-coco", Path(out))

@@ -1,0 +1,106 @@
+"""A forecast as one table of plain text, at most 100 columns wide, and as lines of a CSV."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slq.accounting.forecast import Cell, Range, Store, download, wall_hours
+
+METHODS = {"base": "base", "full_ft": "full FT", "lora": "LoRA", "slq": "SLQ"}
+OPTIONS = {"two_pass": "2-pass", "released": "released", "vision": "vision", "resident": "resident", "kv": "kv"}
+COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB device", "disk", *OPTIONS.values())
+ABOVE = ("", "", "", "one run", "one run", "1/2 pass", "GB", "", "training otherwise, in shares")
+WIDTHS = (14, 7, 7, 10, 10, 10, 5, 7, 9, 7, 9, 5)  # 100 in all
+
+
+def table(settings: Mapping[str, Any], cells: Sequence[Cell], stores: Sequence[Store]) -> str:
+    """The forecast in print."""
+    lines = [f"{_line(ABOVE[:-1])}  {ABOVE[-1]}", _line(COLUMNS)]
+    lines += [_row(cell) for cell in cells]
+    return "\n".join([*lines, "", *_sums(settings, cells), "", *_stores(settings, stores), *_notes(settings, cells)])
+
+
+def rows(cells: Sequence[Cell]) -> str:
+    """CSV of every cell, unrounded."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["backbone", "method", "flops", "train_low", "train_high", "evaluate_low", "evaluate_high", "benched"]
+    )
+    for cell in cells:
+        known = [(found.low, found.high) if found else ("", "") for found in (cell.train, cell.evaluate)]
+        ends = [end for both in known for end in both]
+        writer.writerow([cell.backbone, cell.method, cell.flops, *ends, int(cell.benched)])
+    return text.getvalue()
+
+
+def _line(words: Sequence[str]) -> str:
+    aligned = [f"{word:<{width}}" for word, width in zip(words[:2], WIDTHS[:2], strict=True)]
+    aligned += [f"{word:>{width}}" for word, width in zip(words[2:], WIDTHS[2:], strict=False)]
+    return "".join(aligned).rstrip()
+
+
+def _row(cell: Cell) -> str:
+    options = [f"{cell.options[name]:.2f}" if name in cell.options else "-" for name in OPTIONS]
+    memory = "/".join(f"{value:,.0f}" for value in cell.memory)
+    words = (cell.label, METHODS[cell.method], petaflop(cell.flops))
+    return _line((*words, hours(cell.train), hours(cell.evaluate), memory, f"{cell.disk:.1f}", *options))
+
+
+def petaflop(flops: float) -> str:
+    """`2,819`, of what is less than ten two digits; a dash for nothing."""
+    if not flops:
+        return "-"
+    return f"{flops / 1e15:,.0f}" if flops >= 1e16 else f"{flops / 1e15:.2g}"
+
+
+def hours(found: Range | None) -> str:
+    """`1.2-3.4`, a dash for nothing to do and for what is not known."""
+    if found is None or not found.high:
+        return "-"
+    digits = 2 if found.high < 1 else 1
+    if found.high < 0.1:
+        return f"{found.low:.3f}-{found.high:.3f}".replace("0.", ".")
+    return f"{found.low:.{digits}f}-{found.high:.{digits}f}"
+
+
+def _sums(settings: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
+    models, sets = download(settings)
+    lines = [f"To fetch: {models:,.0f} GB of backbones, {sets:,.0f} GB of sets."]
+    jobs = [job for cell in cells for job in [cell.train, cell.evaluate] * _runs(settings, cell)]
+    known = [job for job in jobs if job is not None]
+    if len(known) < len(jobs) or not known:
+        return [*lines, "Hours are not known: no peak, and no bench file of every cell (snakemake bench)."]
+    low, high = sum(job.low for job in known), sum(job.high for job in known)
+    at_once = settings["at_once"]
+    ends = (wall_hours([job.low for job in known], at_once), wall_hours([job.high for job in known], at_once))
+    price, currency = settings["price"]["device_hour"], settings["price"]["currency"]
+    cost = f" At {price:g} {currency} an hour: {low * price:,.0f}-{high * price:,.0f} {currency}." if price else ""
+    return [
+        f"All runs of {len(settings['seeds'])} seed(s): {low:,.1f}-{high:,.1f} hours of {settings['device']}.",
+        f"Wall time on {at_once} at once: {ends[0]:,.1f}-{ends[1]:,.1f} h.{cost}",
+        *lines,
+    ]
+
+
+def _runs(settings: Mapping[str, Any], cell: Cell) -> int:
+    return 1 if cell.method == "base" else len(settings["seeds"])
+
+
+def _stores(settings: Mapping[str, Any], stores: Sequence[Store]) -> list[str]:
+    if "slq" not in settings["methods"]:
+        return []
+    lines = ["What options keep:  vision, disk   kv, disk   kv, to read   resident, device"]
+    for store in stores:
+        speed = "-" if store.bandwidth is None else f"{store.bandwidth:,.1f} GB/s"
+        sizes = f"{store.vision:11,.1f} GB{store.kv:8,.1f} GB{speed:>13}{store.resident:16,.1f} GB"
+        lines.append(f"{store.label:<20}{sizes}")
+    return lines
+
+
+def _notes(settings: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
+    low, high = settings["mfu"]
+    benched = sum(cell.benched for cell in cells)
+    how = f"{settings['peak_tflops']} TFLOP/s times {low:.0%} to {high:.0%}" if settings["peak_tflops"] else "no peak"
+    return ["", f"Speed: {how}; of {benched} of {len(cells)} cells as slq bench measured it."]

@@ -1,0 +1,285 @@
+"""What a preset will cost, before any of it is there: from sizes alone, or from steps that `slq bench` measured."""
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slq.accounting.architecture import Architecture, read_architecture
+from slq.accounting.flops import Plan, Work, embed_flops, total, train_flops
+from slq.errors import SlqError
+
+Settings = Mapping[str, Any]
+GB = 1e9
+MOMENTS = 3  # a gradient and AdamW's two moments beside each trained weight, in its dtype
+BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Range:
+    """A low and a high estimate."""
+
+    low: float
+    high: float
+
+    def __add__(self, other: "Range") -> "Range":
+        return Range(self.low + other.low, self.high + other.high)
+
+    def times(self, factor: float) -> "Range":
+        return Range(self.low * factor, self.high * factor)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one run of a method on a backbone will cost.
+
+    Attributes:
+        flops: of training.
+        options: FLOPs of training done otherwise, as shares of `flops`, by the option's name.
+        train, evaluate: hours on one device; None where neither a peak nor a bench file says how fast it is.
+        memory: GB on the device while training, the batch embedded in one pass and in two.
+        disk: GB of the adapter, and of a checkpoint beside it.
+    """
+
+    backbone: str
+    label: str
+    method: str
+    flops: float
+    options: Mapping[str, float]
+    train: Range | None
+    evaluate: Range | None
+    memory: tuple[float, float]
+    disk: float
+    benched: bool
+
+
+@dataclass(frozen=True)
+class Store:
+    """What prefix options would keep of a backbone: bytes of an image's features and of its keys and values, in GB for
+    all training images, on the device for a batch, and GB/s to read so that the faster estimate is not slowed.
+    """
+
+    label: str
+    vision: float
+    kv: float
+    resident: float
+    bandwidth: float | None
+
+
+def forecast(settings: Settings, benches: Mapping[tuple[str, str], Settings]) -> tuple[list[Cell], list[Store]]:
+    """A cell per backbone and method, in the order of Table 3, and what each backbone's prefixes would occupy.
+
+    Args:
+        settings: of `settings.forecast_settings`.
+        benches: `bench.json` by backbone and method, where one was made.
+
+    Raises:
+        SlqError: a size is missing, by its key in config.yaml.
+    """
+    cells, stores = [], []
+    for backbone in settings["backbones"]:
+        of_backbone = _Backbone(settings, backbone)
+        of_methods = {method: benches[name, method] for name, method in benches if name == backbone["name"]}
+        found = [of_backbone.cell(method, of_methods) for method in settings["methods"]]
+        cells += found
+        stores.append(of_backbone.store(found[-1]))
+    return cells, stores
+
+
+def wall_hours(hours: Iterable[float], devices: int) -> float:
+    """Until the last of these jobs has ended, each on one device, the longest first."""
+    busy = [0.0] * devices
+    for job in sorted(hours, reverse=True):
+        heapq.heapreplace(busy, busy[0] + job)
+    return max(busy)
+
+
+class _Backbone:
+    """The sizes of one backbone's runs."""
+
+    def __init__(self, settings: Settings, backbone: Settings) -> None:
+        self.settings, self.backbone = settings, backbone
+        self.architecture: Architecture = read_architecture(_known(backbone, "architecture"))
+        self.width = BYTES[settings["dtype"]]
+        self.training_set = _size(settings["train_set"])
+        images, texts = self.training_set["images"], self.training_set["texts"]
+        self.captions = texts["train"] / images["train"]
+        # Of one pair: an image and a caption.
+        self.image, self.text = self._messages(self.training_set, 1, 1)
+
+    def cell(self, method: str, benches: Mapping[str, Settings]) -> Cell:
+        """`benches`: of this backbone, by method."""
+        training, tuning = self.backbone["training"][method], self.settings["tuning"].get(method, {})
+        plan, bench = self._plan(method), benches.get(method)
+        image, text = (self.image, self.text) if bench is None else _measured_work(bench)
+        epochs, size = training["epochs"], training["batch_size"]
+        pairs = self.training_set["texts"]["train"] // size * size * epochs if method != "base" else 0
+
+        def flops(option: Plan) -> float:
+            return pairs * self._pair_flops(option, image, text)
+
+        speed = self._speed(method, benches)
+        train = speed and _at(flops(plan), speed)
+        evaluate = speed and _at(self._evaluated(plan), speed) + self._generated(method)
+        trained = self._trained(method, tuning)
+        return Cell(
+            self.backbone["name"],
+            self.backbone["label"],
+            method,
+            flops(plan),
+            {name: flops(option) / flops(plan) for name, option in self._options(plan, epochs)} if pairs else {},
+            train,
+            evaluate,
+            self._memory(plan, size, training["micro_batch"], trained),
+            trained * self.width * MOMENTS / GB,
+            bench is not None,
+        )
+
+    def store(self, cell: Cell) -> Store:
+        """`cell`: of the method whose prefixes are stored, the last."""
+        text, vision = self.architecture.text, self.architecture.vision
+        features = self.image.visual * vision.features * text.hidden * self.width
+        kv = self.image.tokens * 2 * text.layers * text.kv_heads * text.head_dim * self.width
+        training = self.backbone["training"][cell.method]
+        images, size = self.training_set["images"]["train"], training["batch_size"]
+        bandwidth = None
+        if cell.train and "kv" in cell.options:
+            seconds = cell.train.low * cell.options["kv"] * 3600
+            bandwidth = kv * images * self.captions * training["epochs"] / seconds / GB
+        return Store(cell.label, features * images / GB, kv * images / GB, kv * size / GB, bandwidth)
+
+    def _plan(self, method: str) -> Plan:
+        passes = 2 if self.backbone["training"][method].get("two_pass") else 1
+        return Plan.of(method, self.settings["tuning"].get(method, {}), passes=passes)
+
+    def _pair_flops(self, plan: Plan, image: Work, text: Work) -> float:
+        """Of training on one pair; what is stored or stays is the image's, never the caption's."""
+        read = _changed(plan, vision=1.0, prefix=1.0)
+        return total(train_flops(self.architecture, plan, image)) + total(train_flops(self.architecture, read, text))
+
+    def _messages(self, size: Settings, images: float, texts: float) -> tuple[Work, Work]:
+        turn = self.settings["turn_tokens"]
+        visual = self.architecture.image_tokens(size["pixels"], self.backbone["pixels"])
+        return (
+            Work.alike(images, visual + turn["image"], visual),
+            Work.alike(texts, size["text_tokens"] + turn["text"]),
+        )
+
+    def _options(self, plan: Plan, epochs: int) -> list[tuple[str, Plan]]:
+        """What could be done otherwise: for every method two passes and stored features, for SLQ stored prefixes."""
+        each = 1 / (epochs * self.captions)
+        options = [("two_pass", _changed(plan, passes=2)), ("vision", _changed(plan, vision=each))]
+        if plan.queries:
+            options += [
+                ("released", _changed(plan, whole_sequence=True)),
+                ("resident", _changed(plan, vision=1 / self.captions, prefix=1 / self.captions)),
+                ("kv", _changed(plan, vision=each, prefix=each)),
+            ]
+        return options
+
+    def _speed(self, method: str, benches: Mapping[str, Settings]) -> Range | None:
+        """FLOP/s of the device, low and high: as measured, for base with any method, or a share of its peak."""
+        measured = [self._measured(name, bench) for name, bench in benches.items() if method in (name, "base")]
+        if measured:
+            return Range(min(speed.low for speed in measured), max(speed.high for speed in measured))
+        peak = self.settings["peak_tflops"]
+        low, high = self.settings["mfu"]
+        return Range(low * peak * 1e12, high * peak * 1e12) if peak else None
+
+    def _measured(self, method: str, bench: Settings) -> Range:
+        """FLOP/s of the measured steps."""
+        flops = bench["pairs"] * self._pair_flops(self._plan(method), *_measured_work(bench))
+        return Range(flops / bench["step_seconds"]["high"], flops / bench["step_seconds"]["low"])
+
+    def _evaluated(self, plan: Plan) -> float:
+        """FLOPs of embedding every retrieval set and of reading every question with its images."""
+        work = Work()
+        for entry in self.settings["retrieval_sets"]:
+            size = _size(entry)
+            image, text = self._messages(size, size["images"]["test"], size["texts"]["test"])
+            work += image + text
+        flops = total(embed_flops(self.architecture, plan, work))
+        for entry, limits in zip(self.settings["retention_sets"], self.backbone["retention_limits"], strict=True):
+            size = _size(entry)
+            visual = self.architecture.image_tokens(size["pixels"], tuple(limits["pixels"])) * limits["tiles"]
+            share = self._asked(plan.method, size["texts"]["test"])
+            asked = Work.alike(share, size["text_tokens"] + visual, visual)
+            flops += total(embed_flops(self.architecture, Plan("base"), asked))
+        return flops
+
+    def _asked(self, method: str, questions: float) -> float:
+        """Questions that a run answers: base's twice, once blind; where a proof stands in, its few and base's again."""
+        if method in self.settings["proved"]:
+            return min(2 * self.settings["proof_items"], questions)
+        return 2 * questions if method == "base" else questions
+
+    def _generated(self, method: str) -> Range:
+        """Hours of generating answers, token by token, which takes a batch the same time whatever the peak."""
+        batches = sum(
+            self._asked(method, _size(entry)["texts"]["test"]) / self.settings["answer_batch"]
+            for entry in self.settings["retention_sets"]
+        )
+        low, high = self.settings["token_seconds"]
+        tokens = Range(min(8, self.settings["max_new_tokens"]), self.settings["max_new_tokens"])
+        return Range(batches * tokens.low * low / 3600, batches * tokens.high * high / 3600)
+
+    def _trained(self, method: str, tuning: Settings) -> float:
+        """Numbers that a method trains."""
+        text = self.architecture.text
+        if method == "slq":
+            return float(tuning["queries"] * text.hidden)
+        if method == "lora":
+            return float(tuning["rank"] * text.layers * sum(inputs + outputs for inputs, outputs in text.maps))
+        return float(text.weights) if method == "full_ft" else 0.0
+
+    def _memory(self, plan: Plan, batch: int, micro: int, trained: float) -> tuple[float, float]:
+        """GB of weights, of what training holds beside them, and of activations: of a batch, of a micro-batch."""
+        text = self.architecture.text
+        narrow = text.kv_heads * text.head_dim
+        kept = self.width * text.layers * (10 * text.hidden + 2 * text.heads * text.head_dim + 4 * text.intermediate)
+        with_gradient = 2 * plan.queries if plan.queries else self.image.tokens + self.text.tokens
+        per_pair = with_gradient * kept if plan.method != "base" else 0.0
+        if plan.queries:
+            per_pair += (self.image.tokens + self.text.tokens) * 2 * text.layers * narrow * self.width
+        fixed = (self.architecture.weights + MOMENTS * trained) * self.width
+        return (fixed + batch * per_pair) / GB, (fixed + min(micro, batch) * per_pair) / GB
+
+
+def _measured_work(bench: Settings) -> tuple[Work, Work]:
+    """Of a pair, the image and the caption, as the bench met them; its sums are of all its steps."""
+    image, text = (Work(**bench["work"][kind]) for kind in ("image", "text"))
+    return image.times(1 / image.messages), text.times(1 / text.messages)
+
+
+def _at(flops: float, speed: Range) -> Range:
+    """Hours of so many FLOPs."""
+    return Range(flops / speed.high / 3600, flops / speed.low / 3600)
+
+
+def _changed(plan: Plan, **changes: Any) -> Plan:
+    return Plan(**{**vars(plan), **changes})
+
+
+def _known(entry: Settings, key: str) -> Any:
+    if not entry.get(key):
+        raise SlqError(f"config: backbones.{entry['name']}.{key} is missing; a forecast needs the sizes of the model")
+    return entry[key]
+
+
+def _size(entry: Settings) -> Settings:
+    if not entry.get("size"):
+        raise SlqError(f"config: sets.{entry['name']}.size is missing; a forecast needs it before the set is there")
+    size: Settings = entry["size"]
+    return size
+
+
+def download(settings: Settings) -> tuple[float, float]:
+    """GB of the backbones that are fetched, and of the sets."""
+    models = sum(
+        read_architecture(backbone["architecture"]).weights * BYTES["bfloat16"]
+        for backbone in settings["backbones"]
+        if backbone["fetched"]
+    )
+    sets: Sequence[Settings] = [settings["train_set"], *settings["retrieval_sets"], *settings["retention_sets"]]
+    by_name = {entry["name"]: _size(entry).get("disk_gb", 0.0) for entry in sets}
+    return models / GB, sum(by_name.values())

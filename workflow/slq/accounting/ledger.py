@@ -1,0 +1,182 @@
+"""What a preset's runs spent, over all attempts: a line per run and stage, and one for what runs share."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from slq.accounting.architecture import is_known, read_architecture
+from slq.accounting.flops import Plan, Work, total, train_flops
+from slq.accounting.sacct import booked_hours
+from slq.attempts import Attempt, Step, read_attempts
+from slq.errors import SlqError
+from slq.files import read_json
+
+STAGES = ("train", "retrieve", "retain", "prove", "blind")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one stage of a run spent; docs/hours.md says what each column means and in which unit."""
+
+    backbone: str
+    method: str
+    seed: int
+    stage: str
+    device: str
+    devices: float
+    attempts: int
+    train_hours: float
+    lost_hours: float
+    total_hours: float
+    pflop: float | None
+    pflop_two_pass: float | None
+    pflop_released: float | None
+    mfu: float | None
+    kwh: float | None
+    memory_gb: float | None
+    cost: float | None
+    reused: str
+    slurm_jobs: str
+    sacct_hours: float | None
+    sacct_difference: float | None
+    source: str
+
+
+COLUMNS = tuple(field.name for field in fields(Line))
+
+
+def read_ledger(settings: Mapping[str, Any], results: Path) -> list[Line]:
+    """The lines of every run of the preset that left events, runs in the order of Table 3.
+
+    Args:
+        settings: of `settings.account_settings`.
+        results: the folder that holds one folder per preset.
+
+    Raises:
+        SlqError: events cannot be counted; names the file.
+    """
+    lines = []
+    for backbone in settings["backbones"]:
+        for method in settings["methods"]:
+            for seed in settings["seeds"][method]:
+                folder = results / settings["preset"] / backbone["name"] / method / f"seed{seed}"
+                for stage in STAGES:
+                    path = folder / "events" / f"{stage}.jsonl"
+                    if path.exists() and path.stat().st_size:  # an empty file tells of nothing that was spent
+                        of_run = (backbone["name"], method, seed)
+                        lines.append(stage_line(settings, backbone, of_run, stage, path))
+            lines += shared_lines(settings, backbone["name"], method, results)
+    return lines
+
+
+def stage_line(
+    settings: Mapping[str, Any], backbone: Mapping[str, Any], of_run: tuple[str, str, int], stage: str, path: Path
+) -> Line:
+    """What the attempts at one stage of a run spent together.
+
+    Raises:
+        SlqError: attempts on several devices, whose hours are different units.
+    """
+    attempts = read_attempts(path)
+    devices = [attempt.device for attempt in attempts if attempt.device]
+    if len({(device["kind"], device["name"]) for device in devices}) != 1:
+        names = sorted({device["name"] for device in devices})
+        raise SlqError(f"{path}: attempts on {names or 'no device'}; expected one kind, whose hours can be added")
+    device = devices[0]
+    hours = dict.fromkeys(("train", "lost", "total"), 0.0)
+    for attempt in attempts:
+        seconds = attempt.seconds()
+        count = (attempt.device or device)["count"] / 3600
+        hours["train"] += seconds.get("train", 0.0) * count
+        hours["lost"] += seconds.get("lost", 0.0) * count
+        hours["total"] += sum(seconds.values()) * count
+    flops, two_pass, released = trained_flops(backbone, settings["tuning"], of_run[1], attempts)
+    peak = settings["devices"].get(device["name"], {}).get("peak_tflops")
+    price = settings["price"]["device_hour"]
+    spans = [span.fields for attempt in attempts for span in attempt.spans]
+    joules = [span["joules"] for span in spans if "joules" in span]
+    reused = sum(span.get("reused", 0) for span in spans)
+    jobs = list(dict.fromkeys(attempt.slurm_job for attempt in attempts if attempt.slurm_job))
+    booked = booked_hours(jobs)
+    return Line(
+        *of_run,
+        stage,
+        device["name"],
+        max(one["count"] for one in devices),
+        len(attempts),
+        hours["train"],
+        hours["lost"],
+        hours["total"],
+        flops and flops / 1e15,
+        two_pass and two_pass / 1e15,
+        released and released / 1e15,
+        flops / (hours["train"] * 3600 * peak * 1e12) if flops and peak and hours["train"] else None,
+        sum(joules) / 3.6e6 if joules else None,
+        max((span["memory_gb"] for span in spans if "memory_gb" in span), default=None),
+        hours["total"] * price if price else None,
+        f"{reused} answers of an earlier attempt" if reused else "",
+        " ".join(jobs),
+        booked,
+        None if booked is None else booked - hours["total"],
+        path.as_posix(),
+    )
+
+
+def shared_lines(settings: Mapping[str, Any], backbone: str, method: str, results: Path) -> list[Line]:
+    """What all runs of a method use and one made: the search for its rate. Its hours are counted here, once.
+
+    To a run that reuses it, it costs nothing; the line says how many runs share it.
+    """
+    lines = []
+    for seed in settings["seeds"][method]:
+        path = results / settings["preset"] / backbone / method / f"seed{seed}" / "selection.json"
+        if path.exists():
+            found = read_json(path)
+            device = found["device"]
+            hours = sum(found["seconds"].values()) * device["count"] / 3600
+            price = settings["price"]["device_hour"]
+            users = len(settings["seeds"][method])
+            reused = f"shared by {users} runs, counted once" if users > 1 else ""
+            cost = hours * price if price else None
+            of_run = (backbone, method, seed, "select", device["name"], device["count"], 1)
+            unknown = (None, None, None, None, None, None)
+            lines.append(Line(*of_run, 0.0, 0.0, hours, *unknown, cost, reused, "", None, None, path.as_posix()))
+    return lines
+
+
+def trained_flops(
+    backbone: Mapping[str, Any], tuning: Mapping[str, Any], method: str, attempts: Iterable[Attempt]
+) -> tuple[float | None, ...]:
+    """FLOPs of the steps that the finished run is made of; None where steps, or the closed form, say nothing.
+
+    Beside them what the same steps take in two passes, which save memory alone, and with SLQ as released.
+    """
+    steps = [step for attempt in attempts for step in attempt.kept_steps()]
+    works = [_works(step) for step in steps if step.work]
+    if not works or not is_known(backbone["architecture"]):
+        return None, None, None
+    architecture = read_architecture(backbone["architecture"])
+    work = sum((part for both in works for part in both), Work())
+
+    def flops(**changes: Any) -> float:
+        return total(train_flops(architecture, Plan.of(method, tuning.get(method, {}), **changes), work))
+
+    return flops(), flops(passes=2), flops(whole_sequence=True) if method == "slq" else None
+
+
+def _works(step: Step) -> list[Work]:
+    return [Work(**sums) for sums in (step.work or {}).values()]
+
+
+def ledger_csv(lines: Iterable[Line]) -> str:
+    """The ledger as it is stored; numbers with six significant digits, what is not known empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        values = asdict(line).items()
+        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in values})
+    return text.getvalue()

@@ -1,0 +1,66 @@
+"""What training computed, from the ledger (docs/hours.md): FLOPs, and the share of the device's peak that they mean."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+from slq.accounting.ledger import COLUMNS
+from slq.files import read_rows
+from slq.reporting.cells import Cell, Format, one_decimal, quantity
+from slq.reporting.records import Results, relative
+
+NAME = "gpu_hours.csv"
+
+
+def computed_cells(ours: Results, backbone: str, method: str) -> tuple[Cell, ...]:
+    """PFLOP of training, PFLOP of the same in two passes, and MFU in percent; of several seeds the means."""
+    if not ours.runs(backbone, method):
+        return (ours.missing(backbone, method, "run.json"),) * 3
+    found = _training(ours, backbone, method)
+    return tuple(
+        _mean(ours, [row[column] for row in found], form, scale)
+        for column, form, scale in (("pflop", quantity, 1), ("pflop_two_pass", quantity, 1), ("mfu", one_decimal, 100))
+    )
+
+
+def released_pflop(ours: Results, backbone: str) -> Cell:
+    """PFLOP that the runs of SLQ would have computed with the released algorithm."""
+    values = [row["pflop_released"] for row in _training(ours, backbone, "slq")]
+    numbers = [float(value) for value in values if value]
+    if not numbers:
+        return _unknown(ours)
+    return Cell.by_construction(mean(numbers), quantity, f"the closed form on the steps of {_source(ours)}")
+
+
+def _training(ours: Results, backbone: str, method: str) -> list[dict[str, str]]:
+    path = _path(ours)
+    if not path.exists():
+        return []
+    seeds = {str(seed) for seed in ours.layout.seeds_of(method)}
+    place = (backbone, method, "train")
+    return [
+        row for row in _rows(path) if (row["backbone"], row["method"], row["stage"]) == place and row["seed"] in seeds
+    ]
+
+
+def _mean(ours: Results, values: Sequence[str], form: Format, scale: float) -> Cell:
+    numbers = [scale * float(value) for value in values if value]
+    if not numbers or len(numbers) < len(values):
+        return _unknown(ours)
+    return Cell.mean(numbers, form, _source(ours), comparable=False)
+
+
+def _unknown(ours: Results) -> Cell:
+    return Cell.missing(f"{_source(ours)} does not say: no such line, no closed form, or no peak of the device")
+
+
+def _source(ours: Results) -> str:
+    return relative(_path(ours), ours.root)
+
+
+def _path(ours: Results) -> Path:
+    return ours.root / ours.layout.preset / NAME
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return [row for row, _ in read_rows(path, list(COLUMNS))]
