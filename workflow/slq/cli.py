@@ -56,37 +56,28 @@ def base(args: argparse.Namespace) -> None:
     register_base(args.settings, args.backbone, args.adapter, args.run)
 
 
-def recalls_on(args: argparse.Namespace) -> Callable[[Any, Any, Any], dict[str, dict[str, float]]]:
-    """Recalls of a retriever on a split, for training to watch: it may not import evaluation, which knows how."""
-    from slq.evaluation.ranks import recalls
-    from slq.evaluation.run import rank_split
-
-    def validate(retriever: Any, backbone: Any, split: Any) -> dict[str, dict[str, float]]:
-        batch_size = args.settings["training"]["micro_batch"]
-        ranks = rank_split(retriever, backbone, split, args.settings["prompt"], batch_size)
-        return {direction: recalls(values) for direction, values in ranks.items()}
-
-    return validate
-
-
 def select(args: argparse.Namespace) -> None:
     from slq.training.gate import after_instruments
 
     after_instruments()
+    from slq.evaluation.run import recalls_on
     from slq.training.selection import select_rate
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.out)
-    select_rate(args.settings, args.seed, *paths, recalls_on(args))
+    select_rate(args.settings, args.seed, *paths, recalls_on(args.settings))
 
 
 def train(args: argparse.Namespace) -> None:
     from slq.training.gate import after_instruments
 
     after_instruments()
+    from slq.evaluation.run import recalls_on
+    from slq.training.launch import launched
     from slq.training.run import run_training
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.adapter, args.run, args.events)
-    run_training(args.settings, args.seed, *paths, recalls_on(args))
+    if not launched(args.processes, sys.argv[1:]):
+        run_training(args.settings, args.seed, *paths, recalls_on(args.settings), args.code, args.minutes)
 
 
 def retrieve(args: argparse.Namespace) -> None:
@@ -200,7 +191,11 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, d
     "train": (
         train,
         "train a run",
-        {**RUN, "--seed": WHOLE, "--data": PATH, "--train-set": TEXT, "--work": PATH, "--events": PATH},
+        {
+            **RUN,
+            **{"--seed": WHOLE, "--data": PATH, "--train-set": TEXT, "--work": PATH, "--events": PATH, "--code": TEXT},
+            **{"--processes": WHOLE, "--minutes": WHOLE},
+        },
     ),
     "select": (
         select,
@@ -267,25 +262,28 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def quiet_libraries(threads: int | None) -> None:
-    """Say how many threads torch may use before it is imported, and keep libraries off the network and the log."""
+def quiet_libraries(threads: int | None, processes: int) -> None:
+    """Say how many threads torch may use before it is imported, and keep libraries off the network and the log.
+
+    The threads are those of all processes together.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        os.environ["MKL_NUM_THREADS"] = str(threads)
+        own = str(max(threads // max(processes, 1), 1))
+        os.environ.update(OMP_NUM_THREADS=own, MKL_NUM_THREADS=own)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point: 0, or 1 after one message on standard error."""
+    """Entry point: 0, or the error's own status after one message on standard error."""
     args = parse(argv)
-    quiet_libraries(getattr(args, "threads", None))
+    quiet_libraries(getattr(args, "threads", None), getattr(args, "processes", 1))
     try:
         args.function(args)
     except SlqError as error:
         print(f"slq: error: {error}", file=sys.stderr)
-        return 1
+        return error.status
     return 0
 
 

@@ -3,3 +3,5 @@
 
 class SlqError(Exception):
     """Something that a person can put right: names the file or key, what was expected and what to do."""
+
+    status = 1  # of the process that ends with it

@@ -8,7 +8,8 @@ from slq.events import Events, describe_device
 from slq.files import digest, write_json
 from slq.models import methods
 from slq.models.backbone import Backbone, pick_device
-from slq.training.loop import Diverged, sum_of_recalls, train
+from slq.training.best import sum_of_recalls
+from slq.training.loop import Attempt, Diverged, train
 from slq.training.pairs import Pairs
 from slq.training.run import Validate, read_inputs
 
@@ -76,7 +77,13 @@ def try_rate(
     pairs = Pairs(backbone, splits["train"], settings["prompt"], training["keep_pixels"])
     try:
         trained = train(
-            retriever, pairs, training, tuning, seed, events, lambda one: validate(one, backbone, splits["val"])
+            retriever,
+            pairs,
+            training,
+            tuning,
+            seed,
+            Attempt(events),
+            lambda one: validate(one, backbone, splits["val"]),
         )
     except Diverged as error:
         return {"val": None, "failed": str(error)}
