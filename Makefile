@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Rules and tests call slq and snakemake by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: reproduce install test lint check clean
+.PHONY: reproduce install test test-kill lint check clean
 
 reproduce: $(STAMP)
 	$(BIN)/snakemake --cores all $(ARGS)
@@ -25,6 +25,10 @@ $(STAMP): envs/requirements.txt pyproject.toml
 
 test: $(STAMP)
 	$(BIN)/pytest -q tests
+
+# Part of `make test`, which kills a fifth as often: make test-kill ARGS="--kills all"
+test-kill: $(STAMP)
+	$(BIN)/pytest -q tests/test_kills.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check
