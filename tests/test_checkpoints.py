@@ -25,8 +25,8 @@ from slq.training.processes import Processes
 from slq.training.run import MANNER, memory_advice, next_attempt, run_key
 from together import SEED, SETTINGS, TUNING, drawn, tiny
 
-SHORT = SETTINGS | {"epochs": 2, "batch_size": 24, "micro_batch": 24, "checkpoint_steps": 2, "keep": "best"}
-STEPS = 12  # of 144 pairs, twice
+SHORT = SETTINGS | {"epochs": 2, "batch_size": 12, "micro_batch": 12, "checkpoint_steps": 2, "keep": "best"}
+STEPS = 12  # of 80 pairs, twice
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,9 @@ def kept(learn, tmp_path):
 
 
 def truncate(newest):
-    part = newest / "part-0.safetensors"
+    part = newest / "tensors.safetensors"
     part.write_bytes(part.read_bytes()[:-1])
-    return "step-00000005/part-0.safetensors: truncated"
+    return "step-00000005/tensors.safetensors: truncated"
 
 
 def tear(newest):
@@ -98,8 +98,8 @@ def tear(newest):
 
 
 def lose(newest):
-    (newest / "part-0.safetensors").unlink()
-    return "part-0.safetensors"
+    (newest / "tensors.safetensors").unlink()
+    return "tensors.safetensors"
 
 
 def swap(newest):
@@ -112,8 +112,9 @@ def swap(newest):
 def test_a_checkpoint_that_is_none_of_this_run_is_named_and_the_one_before_used(learn, kept, capsys, spoil):
     named = spoil(kept / "step-00000005")
     assert equal(learn(folder=kept), learn())
-    assert f"checkpoint passed over, the one before is used: {kept}" in (said := capsys.readouterr().err)
-    assert named in said
+    said = capsys.readouterr().err
+    assert said.startswith("slq: checkpoint passed over, the one before is used: ") and said.count("\n") == 1
+    assert str(kept) in said and named in said
 
 
 def test_without_any_whole_checkpoint_it_begins_anew(learn, kept, capsys):
@@ -241,6 +242,6 @@ def test_a_line_that_a_kill_tore_is_cut_off(tmp_path):
 
 
 def test_out_of_memory_says_which_setting_to_lower():
-    expected = r"lower training\.micro_batch, now 24, with training\.two_pass on, now off"
+    expected = r"lower training\.micro_batch, now 12, with training\.two_pass on, now off"
     with pytest.raises(SlqError, match=expected), memory_advice(SHORT):
         raise torch.OutOfMemoryError("CUDA out of memory")

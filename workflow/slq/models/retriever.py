@@ -66,7 +66,8 @@ class LastTokenRetriever(nn.Module):
 
     def embed(self, batch: list[Encoded]) -> Tensor:
         inputs = collate(self.backbone, batch)
-        states = self.backbone.inner(**inputs, use_cache=False).last_hidden_state
+        with self.backbone.computing():
+            states = self.backbone.inner(**inputs, use_cache=False).last_hidden_state
         return normalize(states[:, -1].to(precise(states.dtype)), dim=-1)
 
     def trainable(self) -> list[nn.Parameter]:

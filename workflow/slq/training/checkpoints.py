@@ -3,14 +3,12 @@
 import os
 import shutil
 import sys
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slq.errors import SlqError
@@ -20,6 +18,7 @@ from slq.training.processes import Processes
 SCHEMA = 1
 KEPT = 2  # the newest, and one to fall back to
 CONTENT = "checkpoint.json"
+TENSORS = "tensors.safetensors"
 
 
 @dataclass(frozen=True)
@@ -32,44 +31,38 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """Checkpoints in a folder of the run's own, written and read by all its processes together.
+    """Checkpoints in a folder of the run's own, written by its main process and read by all.
 
-    One is a folder `step-<n>`: a safetensors file of each process that has something to keep, and checkpoint.json,
-    which names them with their sizes. It is written under another name, flushed to the disk, and renamed.
+    One is a folder `step-<n>` of a safetensors file and checkpoint.json, which says of which run it is and how large
+    the other must be. It is written under another name, flushed to the disk, and renamed.
     """
 
     def __init__(self, folder: Path, key: str, processes: Processes) -> None:
         """`key`: identity of the run; a checkpoint with another one is of another run."""
         self.folder, self.key, self.processes = folder, key, processes
 
-    def save(self, step: int, facts: dict[str, Any], tensors: dict[str, Tensor], sharded: Collection[str] = ()) -> None:
-        """Write a checkpoint and remove all but the newest.
-
-        Args:
-            facts: JSON-like, the same in every process.
-            tensors: what this process holds.
-            sharded: names of the tensors of which each process holds other rows; the main process keeps the rest.
+    def save(self, step: int, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Write a checkpoint and remove all but the newest; `facts` are JSON-like.
 
         Raises:
             SlqError: it cannot be written, e.g. because the disk is full; the earlier ones are then untouched.
         """
+        if not self.processes.main:
+            return
         final, temporary = self.folder / f"step-{step:08d}", self.folder / f".step-{step:08d}.tmp"
-        main = self.processes.main
-        own = {name: tensor for name, tensor in tensors.items() if main or name in sharded}
         try:
-            if main:
-                shutil.rmtree(temporary, ignore_errors=True)
-                temporary.mkdir(parents=True)
-            self.processes.wait()
-            if own:
-                write_tensors(temporary / f"part-{self.processes.rank}.safetensors", own)
-            self.processes.wait()
-            if main:
-                self._name(temporary, {"step": step, "facts": facts, "sharded": sorted(sharded)})
-                shutil.rmtree(final, ignore_errors=True)  # one that could not be read, or this step would not be new
-                temporary.rename(final)
-                flush(self.folder)
-                self._prune()
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            write_tensors(temporary / TENSORS, tensors)
+            size = (temporary / TENSORS).stat().st_size
+            content = {"schema": SCHEMA, "key": self.key, "step": step, "facts": facts, "bytes": size}
+            write_json(temporary / CONTENT, content)
+            flush(temporary)
+            shutil.rmtree(final, ignore_errors=True)  # one that could not be read
+            temporary.rename(final)
+            flush(self.folder)
+            for folder in self._newest_first()[KEPT:]:
+                shutil.rmtree(folder)
         except (OSError, SafetensorError) as error:
             raise SlqError(f"{temporary}: cannot be written: {error}; checkpoints lie under `scratch`") from error
 
@@ -90,43 +83,20 @@ class Checkpoints:
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True)
 
-    def _name(self, folder: Path, content: dict[str, Any]) -> None:
-        parts = {path.name: path.stat().st_size for path in sorted(folder.glob("part-*"))}
-        write_json(folder / CONTENT, {"schema": SCHEMA, "key": self.key, "parts": parts, **content})
-        flush(folder)
-
-    def _prune(self) -> None:
-        for folder in self._newest_first()[KEPT:]:
-            shutil.rmtree(folder)
-
     def _read(self, folder: Path) -> Checkpoint:
         content = read_json(folder / CONTENT)
         if content.get("schema") != SCHEMA or content["key"] != self.key:
             raise SlqError(f"{folder}: of another configuration ({content.get('key', 'unnamed')[:16]})")
-        for name, size in content["parts"].items():
-            found = (folder / name).stat().st_size
-            if found != size:
-                raise SlqError(f"{folder / name}: truncated, {found} of {size} bytes")
-        parts = [read_tensors(folder / name) for name in sorted(content["parts"], key=rank_of)]
-        whole = {name: torch.cat([part[name] for part in parts]) for name in content["sharded"]}
-        return Checkpoint(content["step"], content["facts"], parts[0] | whole)
-
-
-def rank_of(part: str) -> int:
-    """The process that wrote `part-<rank>.safetensors`."""
-    return int(part.removeprefix("part-").removesuffix(".safetensors"))
+        found = (folder / TENSORS).stat().st_size
+        if found != content["bytes"]:
+            raise SlqError(f"{folder / TENSORS}: truncated, {found} of {content['bytes']} bytes")
+        return Checkpoint(content["step"], content["facts"], load_file(folder / TENSORS))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """A safetensors file, flushed to the disk."""
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
     flush(path)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, on the CPU."""
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
 
 
 def flush(path: Path) -> None:

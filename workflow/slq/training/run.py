@@ -24,6 +24,7 @@ from slq.training.best import Recalls
 from slq.training.checkpoints import Checkpoints
 from slq.training.deadline import asked_to_stop
 from slq.training.loop import Attempt, Trained, train
+from slq.training.manner import attend, compute_deterministically, hold_precisely, recompute_layers
 from slq.training.owner import sole_owner
 from slq.training.pairs import Pairs
 from slq.training.processes import Processes
@@ -31,7 +32,8 @@ from slq.training.processes import Processes
 SCHEMA = 1
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
 # Of `training`: how a run is computed, not what it learns. A run may go on with other values of these.
-MANNER = {"micro_batch", "two_pass", "keep_pixels", "workers", "checkpoint_steps", "stop_minutes"}
+MANNER = {"micro_batch", "two_pass", "gradient_checkpointing", "attention", "deterministic", "keep_pixels", "workers"}
+MANNER |= {"checkpoint_steps", "stop_minutes"}
 Validate = Callable[[Any, Backbone, Split], Recalls]
 
 
@@ -103,9 +105,9 @@ def train_backbone(
     training, tuning, method = settings["training"], settings["tuning"], settings["method"]
     events = attempt.events
     with events.span("init"):
-        backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
+        retriever = begin(settings, tuning, seed, backbone_folder)
+        backbone = retriever.backbone
         before = hash_weights(backbone.model)
-        retriever = methods.begin(method, backbone, tuning, seed)
     with events.span("staging"):
         pairs = Pairs(backbone, splits["train"], settings["prompt"], training["keep_pixels"])
     trained = train(
@@ -115,6 +117,20 @@ def train_backbone(
         weights = {"before": before, "after": hash_weights(backbone.model)}
         require_untouched(f"{method} on {settings['backbone']}", backbone, weights)
     return retriever, trained, weights
+
+
+def begin(settings: dict[str, Any], tuning: dict[str, Any], seed: int, backbone_folder: Path) -> Any:
+    """A retriever ready to train, on a freshly loaded backbone that computes as `training` says."""
+    training = settings["training"]
+    if training["deterministic"]:
+        compute_deterministically()
+    backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
+    attend(backbone, training["attention"])
+    retriever = methods.begin(settings["method"], backbone, tuning, seed)
+    hold_precisely(retriever)
+    if training["gradient_checkpointing"]:
+        recompute_layers(retriever)
+    return retriever
 
 
 def run_key(settings: dict[str, Any], seed: int, inputs: dict[str, str], code: str) -> str:
@@ -240,5 +256,5 @@ def memory_advice(training: dict[str, Any]) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise SlqError(
             f"out of GPU memory ({error}); lower training.micro_batch, now {training['micro_batch']}, with "
-            f"training.two_pass on, now {'on' if training['two_pass'] else 'off'}; what was learned so far is kept"
+            f"training.two_pass on, now {'on' if training['two_pass'] else 'off'}; the run goes on from its checkpoint"
         ) from error

@@ -6,12 +6,11 @@ from typing import Any
 from slq.data.prepared import Split
 from slq.events import Events, describe_device
 from slq.files import digest, write_json
-from slq.models import methods
-from slq.models.backbone import Backbone, pick_device
+from slq.models.backbone import pick_device
 from slq.training.best import sum_of_recalls
 from slq.training.loop import Attempt, Diverged, train
 from slq.training.pairs import Pairs
-from slq.training.run import Validate, read_inputs
+from slq.training.run import Validate, begin, read_inputs
 
 SCHEMA = 1
 
@@ -72,8 +71,8 @@ def try_rate(
     training = settings["training"] | {"epochs": settings["selection"]["epochs"], "keep": "last"}
     tuning = settings["tuning"] | {"learning_rate": rate}
     with events.span("init"):
-        backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
-        retriever = methods.begin(settings["method"], backbone, tuning, seed)
+        retriever = begin(settings, tuning, seed, backbone_folder)
+        backbone = retriever.backbone
     pairs = Pairs(backbone, splits["train"], settings["prompt"], training["keep_pixels"])
     try:
         trained = train(
