@@ -17,6 +17,10 @@ CONFIG = (ROOT / "config.yaml").read_text()
 MINI = [name for name, entry in yaml.safe_load(CONFIG)["backbones"].items() if "pretrain" in entry]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", choices=["fifth", "all"], default="fifth", help="how many of tests/test_kills.py")
+
+
 @pytest.fixture(scope="session")
 def latex():
     """For tests that need pdflatex: a laptop may do without, CI sets SLQ_NEEDS_LATEX."""

@@ -11,7 +11,7 @@ from checkout import ROOT
 from slq import settings
 from slq.data.prepared import Split, read_split
 from slq.evaluation.embed import embed_split
-from slq.evaluation.run import load_run
+from slq.evaluation.run import load_run, recalls_on
 from slq.training.run import register_base, run_training
 from slq.world.backbones import pretrain
 from slq.world.sets import draw_split
@@ -55,15 +55,17 @@ class Slice:
     def settings(self, method: str) -> dict:
         return json.loads(settings.train_settings(self.config, BACKBONE, method))
 
-    def train(self, method: str, name: str | None = None) -> None:
-        """A run under `name`, as the rules `register_base` and `train` start it."""
+    def train(self, method: str, name: str | None = None, training: dict | None = None) -> None:
+        """A run under `name`, as the rules `register_base` and `train` start it; `training`: other settings of it."""
         folder = self.root / (name or method)
         adapter, run = folder / "adapter", folder / "run.json"
         if method == "base":
             register_base(self.settings(method), self.snapshot, adapter, run)
             return
-        paths = (self.snapshot, self.data, "mini-coco", self.root / "work", adapter, run, folder / "events.jsonl")
-        run_training(self.settings(method), SEED, *paths, lambda *_: {"t2i": {"R@1": 0.0}})
+        settings = self.settings(method)
+        settings["training"] |= training or {}
+        paths = (self.snapshot, self.data, "mini-coco", self.root / "work" / folder.name, adapter, run)
+        run_training(settings, SEED, *paths, folder / "events.jsonl", recalls_on(settings))
 
     def load(self, method: str):
         """Backbone and retriever of a run, as evaluation loads them."""

@@ -14,11 +14,11 @@ from oracles import queries_last
 from slq.events import Events
 from slq.models import methods
 from slq.models.prefix import collate
-from slq.training.loop import Loop
+from slq.training.loop import Attempt, Loop
 from slq.training.pairs import Pairs
 
 SETTINGS = {"micro_batch": 3, "temperature": 0.07, "weight_decay": 0.0, "clip_norm": 1e9}  # nothing is clipped
-SETTINGS |= {"mask_same_image": False}
+SETTINGS |= {"mask_same_image": False, "two_pass": False}
 TUNING = {
     "slq": {"queries": 4, "init": "normal", "learning_rate": 0.01, "warmup_steps": 2},
     "full_ft": {"learning_rate": 0.001, "warmup_steps": 2},
@@ -52,8 +52,8 @@ class Run:
         pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
         self.batch = [pairs[number] for number in range(len(pairs))]
         self.retriever = methods.begin(method, backbone, TUNING[method], seed=0)
-        events = Events(folder / "events.jsonl")
-        self.loop = Loop(self.retriever, SETTINGS, TUNING[method], steps=10, events=events)
+        attempt = Attempt(Events(folder / "events.jsonl"))
+        self.loop = Loop(self.retriever, SETTINGS, TUNING[method], steps=10, seed=0, attempt=attempt)
 
     def values(self):
         """What is trained, as it is now."""
@@ -199,7 +199,7 @@ def images_to_texts_only(images, texts, temperature, shown):
     return cross_entropy(images @ texts.T / temperature, torch.arange(len(images)))
 
 
-MISTAKES = {"slq.models.retriever.collate": attend_to_padding, "slq.training.loop.info_nce": images_to_texts_only}
+MISTAKES = {"slq.models.retriever.collate": attend_to_padding, "slq.training.gradient.info_nce": images_to_texts_only}
 
 
 @pytest.mark.parametrize("place", MISTAKES)

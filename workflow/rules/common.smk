@@ -137,19 +137,25 @@ def request(stage: str, gate=1) -> dict:
     `cpus_per_task` stands beside `threads` because Snakemake caps threads at the CPUs of the host that submits. `gate`:
     a part of GATE, none for a job that takes no time worth waiting for.
     """
-    asked = PRESET["resources"][stage]
     return {
-        "cpus_per_task": asked["cpus"],
-        "mem_mb": lambda wildcards, attempt: int(asked["mem_gb"] * 1000 * attempt),
-        "runtime": lambda wildcards, attempt: int(asked["hours"] * 60 * attempt),
-        "gpu": asked["gpus"],
+        "cpus_per_task": lambda wildcards: asked(stage, wildcards)["cpus"],
+        "mem_mb": lambda wildcards, attempt: int(asked(stage, wildcards)["mem_gb"] * 1000 * attempt),
+        "runtime": lambda wildcards, attempt: int(asked(stage, wildcards)["hours"] * 60 * attempt),
+        "gpu": lambda wildcards: asked(stage, wildcards)["gpus"],
         "gate": gate,
     }
 
 
-def cpus(stage: str) -> int:
+def asked(stage: str, wildcards) -> dict:
+    """The resources of a stage; of a training, those of its run."""
+    if stage == "train":
+        return settings.train_resources(config, wildcards.backbone, wildcards.method)
+    return PRESET["resources"][stage]
+
+
+def cpus(stage: str):
     """Cores of a job, for scheduling on this machine."""
-    return PRESET["resources"][stage]["cpus"]
+    return lambda wildcards: asked(stage, wildcards)["cpus"]
 
 
 def result_files() -> list[str]:

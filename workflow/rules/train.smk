@@ -63,7 +63,8 @@ rule train:
         " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-set {params.train_set}"
         " --work {params.scratch}/work"
         " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
-        " --run {output.run} --events {output.events} --threads {resources.cpus_per_task}"
+        " --run {output.run} --events {output.events} --code {params.code}"
+        " --threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}"
         " 2>&1 | tee {log} >&2"
 
 

@@ -27,10 +27,10 @@ def parse(commands: Commands, description: str | None, argv: list[str] | None) -
     return parser.parse_args(argv)
 
 
-def quiet_libraries(threads: int | None, fetching: bool) -> None:
+def quiet_libraries(threads: int | None, processes: int, fetching: bool) -> None:
     """Say how many threads torch may use before it is imported, and keep libraries off the log.
 
-    Unless something is fetched, they are also kept off the network.
+    The threads are those of all processes together. They are kept off the network too, unless to fetch.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -38,5 +38,5 @@ def quiet_libraries(threads: int | None, fetching: bool) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ["HF_HUB_OFFLINE"] = "1"
     if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        os.environ["MKL_NUM_THREADS"] = str(threads)
+        own = str(max(threads // max(processes, 1), 1))
+        os.environ.update(OMP_NUM_THREADS=own, MKL_NUM_THREADS=own)

@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,37 +69,28 @@ def base(args: argparse.Namespace) -> None:
     register_base(args.settings, args.backbone, args.adapter, args.run)
 
 
-def recalls_on(args: argparse.Namespace) -> Callable[[Any, Any, Any], dict[str, dict[str, float]]]:
-    """Recalls of a retriever on a split, for training to watch: it may not import evaluation, which knows how."""
-    from slq.evaluation.ranks import recalls
-    from slq.evaluation.run import rank_split
-
-    def validate(retriever: Any, backbone: Any, split: Any) -> dict[str, dict[str, float]]:
-        batch_size = args.settings["training"]["micro_batch"]
-        ranks = rank_split(retriever, backbone, split, args.settings["prompt"], batch_size)
-        return {direction: recalls(values) for direction, values in ranks.items()}
-
-    return validate
-
-
 def select(args: argparse.Namespace) -> None:
     from slq.training.gate import after_checks
 
     after_checks()
+    from slq.evaluation.run import recalls_on
     from slq.training.selection import select_rate
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.out)
-    select_rate(args.settings, args.seed, *paths, recalls_on(args))
+    select_rate(args.settings, args.seed, *paths, recalls_on(args.settings))
 
 
 def train(args: argparse.Namespace) -> None:
     from slq.training.gate import after_checks
 
     after_checks()
+    from slq.evaluation.run import recalls_on
+    from slq.training.launch import launched
     from slq.training.run import run_training
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.adapter, args.run, args.events)
-    run_training(args.settings, args.seed, *paths, recalls_on(args))
+    if not launched(args.processes, sys.argv[1:]):
+        run_training(args.settings, args.seed, *paths, recalls_on(args.settings), args.code, args.minutes)
 
 
 def retrieve(args: argparse.Namespace) -> None:
@@ -230,7 +220,11 @@ COMMANDS: Commands = {
     "train": (
         train,
         "train a run",
-        {**RUN, "--seed": WHOLE, "--data": PATH, "--train-set": TEXT, "--work": PATH, "--events": PATH},
+        {
+            **RUN,
+            **{"--seed": WHOLE, "--data": PATH, "--train-set": TEXT, "--work": PATH, "--events": PATH, "--code": TEXT},
+            **{"--processes": WHOLE, "--minutes": WHOLE},
+        },
     ),
     "select": (
         select,
@@ -287,14 +281,14 @@ COMMANDS: Commands = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point: 0, or 1 after one message on standard error."""
+    """Entry point: 0, or the error's own status after one message on standard error."""
     args = parse(COMMANDS, __doc__, argv)
-    quiet_libraries(getattr(args, "threads", None), fetching=args.function is fetch)
+    quiet_libraries(getattr(args, "threads", None), getattr(args, "processes", 1), fetching=args.function is fetch)
     try:
         args.function(args)
     except SlqError as error:
         print(f"slq: error: {error}", file=sys.stderr)
-        return 1
+        return error.status
     return 0
 
 

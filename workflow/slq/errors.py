@@ -4,6 +4,8 @@
 class SlqError(Exception):
     """Something that a person can put right: names the file or key, what was expected and what to do."""
 
+    status = 1  # of the process that ends with it
+
 
 class UnsoundError(SlqError):
     """What has come is not what it should be: it is not kept, as it would be wrong again."""

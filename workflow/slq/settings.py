@@ -100,8 +100,9 @@ def audit_settings(config: Config) -> str:
 
 
 def train_settings(config: Config, backbone: str, method: str) -> str:
-    """Of a run but for its seed; the backbone's own `training` settings win over the preset's."""
+    """Of a run but for its seed; the backbone's own `training` wins over the preset's, the method's on it over both."""
     preset, entry = chosen(config), config["backbones"][backbone]
+    own = entry.get("runs", {}).get(method, {}).get("training", {})
     return _compact(
         preset=config["preset"],
         backbone=backbone,
@@ -109,9 +110,15 @@ def train_settings(config: Config, backbone: str, method: str) -> str:
         family=entry["family"],
         dtype=preset["dtype"],
         prompt=preset["prompt"],
-        training=preset["training"] | entry.get("training", {}),
+        training=preset["training"] | entry.get("training", {}) | own,
         tuning=preset["tuning"].get(method, {}),
     )
+
+
+def train_resources(config: Config, backbone: str, method: str) -> Config:
+    """What the training of a run asks a cluster for: the preset's, and what differs for the method on the backbone."""
+    own: Config = config["backbones"][backbone].get("runs", {}).get(method, {}).get("resources", {})
+    return chosen(config)["resources"]["train"] | own
 
 
 def select_settings(config: Config, backbone: str, method: str) -> str:

@@ -1,5 +1,6 @@
 """Evaluation of one run on all its retrieval sets, from adapter to metrics files."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from slq.data.snapshots import identity
 from slq.errors import SlqError
 from slq.evaluation.embed import caption_ids, embed_split
 from slq.evaluation.rank_table import Names
-from slq.evaluation.ranks import best_ranks, both_directions
+from slq.evaluation.ranks import best_ranks, both_directions, recalls
 from slq.evaluation.retrieval import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.retrieval import gallery_hash, retrieval_metrics
 from slq.evaluation.top import top_lists
@@ -77,6 +78,16 @@ def rank_split(
 ) -> dict[str, np.ndarray]:
     """Ranks of both directions on a split."""
     return both_directions(*embed_split(retriever, backbone, split, prompt, batch_size))
+
+
+def recalls_on(settings: dict[str, Any]) -> Callable[[Any, Backbone, Split], dict[str, dict[str, float]]]:
+    """Recalls of a retriever on a split, for training to watch: it may not import evaluation, which knows how."""
+
+    def validate(retriever: Any, backbone: Backbone, split: Split) -> dict[str, dict[str, float]]:
+        ranks = rank_split(retriever, backbone, split, settings["prompt"], settings["training"]["micro_batch"])
+        return {direction: recalls(values) for direction, values in ranks.items()}
+
+    return validate
 
 
 def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter: Path, split: Split) -> dict[str, str]:

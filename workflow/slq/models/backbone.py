@@ -22,12 +22,14 @@ class Backbone:
         model: the `…ForConditionalGeneration` model.
         inner: the same without the LM head, which costs 8 to 38 % more FLOPs and is never needed for an embedding.
         width: hidden size of the language model, d.
+        mixed: whether trained weights are held in more precision than the others, in which it computes.
     """
 
     def __init__(self, model: Any, tokenizer: Any, family: Family) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.family = family
+        self.mixed = False
         self.tokenizer.padding_side = "left"  # the queries follow every row's last token
         self.model.eval()
 
@@ -38,6 +40,10 @@ class Backbone:
     @property
     def width(self) -> int:
         return self.model.config.get_text_config().hidden_size
+
+    def computing(self) -> torch.autocast:
+        """A context for the model's forward: in the dtype of the weights that are not trained."""
+        return torch.autocast(self.device.type, self.model.dtype, enabled=self.mixed)
 
     @property
     def device(self) -> torch.device:

@@ -15,7 +15,7 @@ class Retriever(Protocol):
     """Anything that embeds messages; `trainable` are its parameters that receive gradients."""
 
     def embed(self, batch: list[Encoded]) -> Tensor:
-        """Unit vectors (B, d) in float32."""
+        """Unit vectors (B, d) in float32, of a float64 backbone in float64."""
         ...
 
     def trainable(self) -> list[nn.Parameter]: ...
@@ -29,11 +29,11 @@ class QueryRetriever(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, queries: Tensor) -> None:
-        """`queries`: initial values (N, d), kept in float32 whatever the backbone's dtype."""
+        """`queries`: initial values (N, d), kept in float32 at least, whatever the backbone's dtype."""
         super().__init__()
         self.backbone = backbone
         backbone.model.requires_grad_(False)
-        self.queries = nn.Parameter(queries.float().to(backbone.device))
+        self.queries = nn.Parameter(queries.to(backbone.device, precise(backbone.model.dtype)))
 
     def embed(self, batch: list[Encoded]) -> Tensor:
         inputs = collate(self.backbone, batch)
@@ -50,7 +50,8 @@ class QueryRetriever(nn.Module):
             position_ids=continue_positions(inputs["position_ids"], count),
             use_cache=True,
         )
-        return normalize(output.last_hidden_state.float().mean(1), dim=-1)
+        states = output.last_hidden_state
+        return normalize(states.to(precise(states.dtype)).mean(1), dim=-1)
 
     def trainable(self) -> list[nn.Parameter]:
         return [self.queries]
@@ -65,11 +66,17 @@ class LastTokenRetriever(nn.Module):
 
     def embed(self, batch: list[Encoded]) -> Tensor:
         inputs = collate(self.backbone, batch)
-        states = self.backbone.inner(**inputs, use_cache=False).last_hidden_state
-        return normalize(states[:, -1].float(), dim=-1)
+        with self.backbone.computing():
+            states = self.backbone.inner(**inputs, use_cache=False).last_hidden_state
+        return normalize(states[:, -1].to(precise(states.dtype)), dim=-1)
 
     def trainable(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.backbone.model.parameters() if parameter.requires_grad]
+
+
+def precise(dtype: torch.dtype) -> torch.dtype:
+    """What is learned, and a loss, is computed in: float32 at least."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def initial_queries(count: int, width: int, init: str, generator: torch.Generator) -> Tensor:

@@ -11,11 +11,10 @@ from torch.utils.data import DataLoader
 from slq.errors import SlqError
 from slq.events import Events, describe_device, synchronize
 from slq.files import write_json
-from slq.models import methods
-from slq.models.backbone import Backbone, pick_device
-from slq.training.loop import Loop
-from slq.training.pairs import Pairs, epoch_order
-from slq.training.run import read_inputs
+from slq.models.backbone import pick_device
+from slq.training.loop import Attempt, Loop
+from slq.training.pairs import Pairs, shown
+from slq.training.run import begin, read_inputs
 from slq.training.work import pair_work
 
 SCHEMA = 1
@@ -34,16 +33,16 @@ def bench(
     """
     training = settings["training"]
     splits, inputs = read_inputs(backbone_folder, data, train_set)
-    backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
-    retriever = methods.begin(settings["method"], backbone, settings["tuning"], seed)
-    pairs = Pairs(backbone, splits["train"], settings["prompt"], training["keep_pixels"])
-    batches = epoch_order(len(pairs), training["batch_size"], seed, 0)[: UNTIMED + steps]
+    retriever = begin(settings, settings["tuning"], seed, backbone_folder)
+    pairs = Pairs(retriever.backbone, splits["train"], settings["prompt"], **shown(training))
+    batches = pairs.batches(training["batch_size"], seed, 0)[: UNTIMED + steps]
     if len(batches) < UNTIMED + steps:
         raise SlqError(f"an epoch has {len(batches)} steps; lower accounting.bench_steps, now {steps}, in config.yaml")
     if training["keep_pixels"]:
         for number in sorted({number for batch in batches for number in batch}):
             pairs[number]
-    loop = Loop(retriever, training, settings["tuning"], len(batches), Events(Path(os.devnull)))
+    attempt = Attempt(Events(Path(os.devnull)))
+    loop = Loop(retriever, training, settings["tuning"], len(batches), seed, attempt)
     seconds, timed = _timed(
         loop, DataLoader(pairs, batch_sampler=batches, num_workers=training["workers"], collate_fn=list)
     )

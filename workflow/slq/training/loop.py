@@ -2,12 +2,13 @@
 
 import math
 import sys
+import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -15,13 +16,14 @@ from tqdm import tqdm
 from slq.errors import SlqError
 from slq.events import Events
 from slq.models.methods import trained_tensors
-from slq.models.prefix import Encoded
-from slq.models.retriever import Retriever
-from slq.training.loss import info_nce
+from slq.models.retriever import Retriever, precise
+from slq.training.best import Best, Recalls
+from slq.training.checkpoints import Checkpoint, Checkpoints
+from slq.training.deadline import Asked, Interrupted
+from slq.training.gradient import backward
 from slq.training.pairs import Pair, Pairs
-from slq.training.work import pair_work
-
-Recalls = dict[str, dict[str, float]]
+from slq.training.processes import Processes
+from slq.training.work import Work, pair_work
 
 
 @dataclass
@@ -29,60 +31,140 @@ class Trained:
     """What training leaves besides the retriever's own tensors."""
 
     temperature: float
-    val: list[Recalls] = field(default_factory=list)  # after each epoch
-    kept_epoch: int = 0
+    val: list[Recalls]  # after each epoch
+    kept_epoch: int
+
+
+@dataclass
+class Attempt:
+    """One stay of processes at a run: what they write, what earlier attempts left, and when they must stop."""
+
+    events: Events
+    processes: Processes = field(default_factory=Processes)
+    checkpoints: Checkpoints | None = None
+    asked_to_stop: Asked = lambda: None
 
 
 class Diverged(SlqError):
-    """The loss did not stay finite."""
+    """The loss, or its gradient, did not stay finite."""
 
 
 class Loop:
-    """A retriever in training: its optimizer, schedule and temperature, and the steps taken so far."""
+    """A retriever in training: its optimizer and temperature, and the steps taken so far."""
 
     def __init__(
-        self, retriever: Any, settings: dict[str, Any], tuning: dict[str, Any], steps: int, events: Events
+        self, retriever: Any, settings: dict[str, Any], tuning: dict[str, Any], steps: int, seed: int, attempt: Attempt
     ) -> None:
-        device = retriever.backbone.device
-        self.accelerator = Accelerator(cpu=device.type == "cpu")
-        self.retriever, self.settings, self.events = retriever, settings, events
+        model = retriever.backbone.model
+        self.retriever, self.settings, self.seed, self.attempt = retriever, settings, seed, attempt
         # The logarithm is learned: the released code's bare divisor may cross zero.
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(settings["temperature"]), device=device))
+        start = torch.tensor(math.log(settings["temperature"]), device=model.device, dtype=precise(model.dtype))
+        self.log_temperature = nn.Parameter(start)
         self.parameters = [*retriever.trainable(), self.log_temperature]
-        optimizer = torch.optim.AdamW(
-            self.parameters, lr=tuning["learning_rate"], weight_decay=settings["weight_decay"]
-        )
-        schedule = linear_schedule(optimizer, tuning["warmup_steps"], steps)
-        self.optimizer, self.schedule = self.accelerator.prepare(optimizer, schedule)
-        self.step = 0
-        self.bar = tqdm(total=steps, desc="training", disable=None, file=sys.stderr)
+        self.rate = linear_schedule(tuning["learning_rate"], tuning["warmup_steps"], steps)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=self.rate(0), weight_decay=settings["weight_decay"])
+        self.step, self.val, self.best = 0, list[Recalls](), Best()
+        quiet = None if attempt.processes.main else True
+        self.bar = tqdm(total=steps, desc="training", disable=quiet, file=sys.stderr)
 
-    def run_epoch(self, batches: DataLoader, epoch: int) -> None:
-        """A step per batch; one event per step, and a plain line every 50 where there is no terminal for the bar."""
-        for batch in batches:
-            loss, norm = self.take_step(batch)
-            learned = {"loss": loss, "grad_norm": norm, "temperature": self.temperature}
-            self.events.write("step", step=self.step, epoch=epoch, **learned, work=pair_work(batch))
-            self.bar.update()
-            if self.bar.disable and self.step % 50 == 0:
-                print(f"step {self.step} of {self.bar.total}: loss {loss:.4f}", file=sys.stderr, flush=True)
-
-    def take_step(self, batch: list[Pair]) -> tuple[float, float]:
-        """One optimizer step; returns the loss and the gradient's norm before clipping.
+    def run_epoch(self, pairs: Pairs, batches: list[list[int]], epoch: int) -> None:
+        """A step per batch; one event per step, and a plain line every 50 where there is no terminal for the bar.
 
         Raises:
-            Diverged: the loss is not finite.
+            Diverged: the loss is not finite; the batch is named.
+            Interrupted: it is time to stop.
         """
-        loss = pair_loss(self.retriever, batch, self.log_temperature.exp(), self.settings)
-        if not torch.isfinite(loss):
-            raise Diverged(f"loss is {loss.item()} after {self.step} steps; lower tuning.*.learning_rate")
+        share = self.attempt.processes.share(self.settings["batch_size"])
+        loader = DataLoader(
+            pairs,
+            batch_sampler=[batch[share] for batch in batches],
+            num_workers=self.settings["workers"],
+            collate_fn=list,
+            generator=torch.Generator(),  # of workers' seeds; the global one is dropout's
+        )
+        for number, (batch, asked) in enumerate(zip(loader, batches, strict=True), start=1):
+            try:
+                loss, norm = self.take_step(batch)
+            except Diverged as error:
+                raise Diverged(f"{error}; epoch {epoch + 1}, batch of images {pairs.images(asked)}") from error
+            self.tell(epoch, loss, norm, self.attempt.processes.added(pair_work(batch)))
+            self.keep_or_stop(number == len(batches))
+
+    def take_step(self, batch: list[Pair]) -> tuple[float, float]:
+        """One optimizer step on this process's rows; returns the loss of all and the gradient's norm before clipping.
+
+        Raises:
+            Diverged: one of both is not finite.
+        """
         self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings["clip_norm"])
+        draw = (self.seed, self.step)
+        loss = backward(self.retriever, batch, self.log_temperature, self.settings, self.attempt.processes, draw)
+        trained = [parameter.grad for parameter in self.parameters[:-1] if parameter.grad is not None]
+        self.attempt.processes.add(trained)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings["clip_norm"])
+        for name, value in (("loss", loss), ("the gradient's norm", norm)):
+            if not torch.isfinite(value):
+                raise Diverged(f"{name} is {value.item()} after {self.step} steps; lower tuning.*.learning_rate")
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.step)
         self.optimizer.step()
-        self.schedule.step()
         self.step += 1
         return loss.item(), float(norm)
+
+    def tell(self, epoch: int, loss: float, norm: float, work: Work) -> None:
+        """Of the step that was taken: an event, and where there is no bar a line now and then."""
+        learned = {"loss": loss, "grad_norm": norm, "temperature": self.temperature}
+        self.attempt.events.write("step", step=self.step, epoch=epoch, **learned, work=work)
+        self.bar.update()
+        if self.attempt.processes.main and self.bar.disable and self.step % 50 == 0:
+            print(f"step {self.step} of {self.bar.total}: loss {loss:.4f}", file=sys.stderr, flush=True)
+
+    def keep_or_stop(self, last: bool) -> None:
+        """Write a checkpoint if it is time, and stop if it is time; `last`: of the epoch, before it is validated."""
+        attempt, reason = self.attempt, self.attempt.asked_to_stop()
+        stop = attempt.processes.any(reason is not None)
+        if attempt.checkpoints and (stop or last or self.step % self.settings["checkpoint_steps"] == 0):
+            start = time.perf_counter()
+            attempt.checkpoints.save(self.step, self.facts(), self.tensors())
+            attempt.events.write("checkpoint", step=self.step, seconds=time.perf_counter() - start)
+        if stop:
+            why = reason or "another process was asked to stop"
+            attempt.events.write("stopped", step=self.step, reason=why)
+            raise Interrupted(f"stopped after {self.step} of {self.bar.total} steps: {why}; the same command goes on")
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint holds beside tensors."""
+        return {"val": self.val, "best": {"total": self.best.total, "epoch": self.best.epoch}}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds: everything learned, the optimizer's moments, and the best epoch's tensors."""
+        moments = {
+            f"optimizer.{number}.{name}": tensor
+            for number, state in self.optimizer.state_dict()["state"].items()
+            for name, tensor in state.items()
+        }
+        best = {f"best.{number}": tensor for number, tensor in enumerate(self.best.tensors)}
+        return self.learned() | moments | best
+
+    def learned(self) -> dict[str, Tensor]:
+        """What training changes, by name."""
+        return {**dict(trained_tensors(self.retriever)), "log_temperature": self.log_temperature}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint, as if there had been no stop."""
+        self.step, self.val = checkpoint.step, checkpoint.facts["val"]
+        self.bar.update(self.step)
+        with torch.no_grad():
+            for name, tensor in self.learned().items():
+                tensor.copy_(checkpoint.tensors[name])
+        moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for path, tensor in checkpoint.tensors.items():
+            if path.startswith("optimizer."):
+                _, number, name = path.split(".")
+                moments[int(number)][name] = tensor
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": dict(moments)})
+        best = {path: tensor for path, tensor in checkpoint.tensors.items() if path.startswith("best.")}
+        self.best = Best(**checkpoint.facts["best"], tensors=[best[f"best.{number}"] for number in range(len(best))])
 
     @property
     def temperature(self) -> float:
@@ -95,92 +177,47 @@ def train(
     settings: dict[str, Any],
     tuning: dict[str, Any],
     seed: int,
-    events: Events,
+    attempt: Attempt,
     validate: Callable[[Retriever], Recalls],
 ) -> Trained:
-    """Train a retriever in place and return what was learned about it.
+    """Train a retriever in place, on from the newest checkpoint, and return what was learned about it.
 
     Args:
-        retriever: as `slq.models.methods.begin` made it.
+        retriever: as `slq.models.methods.begin` made it, the same in every process.
         settings, tuning: `training` and the method's entry of `tuning` in config.yaml.
         validate: recalls on the val split; called after each epoch, it decides only with `keep: best`.
 
     Raises:
-        SlqError: the split is smaller than a batch.
+        SlqError: the split is smaller than a batch, or the processes do not divide a batch.
         Diverged: the loss is not finite.
+        Interrupted: it was time to stop; a checkpoint is written.
     """
-    torch.manual_seed(seed)
     size = settings["batch_size"]
     if len(pairs) < size:
         raise SlqError(f"{len(pairs)} training pairs make no batch of {size}; lower training.batch_size")
-    loop = Loop(retriever, settings, tuning, settings["epochs"] * (len(pairs) // size), events)
-    result = Trained(settings["temperature"])
-    best = Best()
-    for epoch in range(settings["epochs"]):
-        batches = pairs.batches(size, seed, epoch)
-        loader = DataLoader(pairs, batch_sampler=batches, num_workers=settings["workers"], collate_fn=list)
-        with events.span("train", epoch=epoch, pairs=len(batches) * size):
-            loop.run_epoch(loader, epoch)
-        with events.span("eval", split="val"):
+    in_epoch = len(pairs) // size
+    loop = Loop(retriever, settings, tuning, settings["epochs"] * in_epoch, seed, attempt)
+    checkpoint = attempt.checkpoints.load() if attempt.checkpoints else None
+    if checkpoint:
+        loop.restore(checkpoint)
+        attempt.events.write("resumed", step=checkpoint.step)
+    for epoch in range(len(loop.val), settings["epochs"]):
+        batches = pairs.batches(size, seed, epoch)[loop.step - epoch * in_epoch :]
+        with attempt.events.span("train", epoch=epoch, pairs=len(batches) * size):
+            loop.run_epoch(pairs, batches, epoch)
+        with attempt.events.span("eval", split="val"):
             recalls = validate(retriever)
-        events.write("val", epoch=epoch, recalls=recalls)
-        result.val.append(recalls)
-        result.kept_epoch = epoch
+        attempt.events.write("val", epoch=epoch, recalls=recalls)
+        loop.val.append(recalls)
         if settings["keep"] == "best":
-            best.offer(retriever, loop.log_temperature, recalls, epoch)
+            loop.best.offer(list(loop.learned().values()), recalls, epoch)
     loop.bar.close()
+    kept_epoch = settings["epochs"] - 1
     if settings["keep"] == "best":
-        result.kept_epoch = best.restore(retriever, loop.log_temperature)
-    result.temperature = loop.temperature
-    return result
+        kept_epoch = loop.best.restore(list(loop.learned().values()))
+    return Trained(loop.temperature, loop.val, kept_epoch)
 
 
-class Best:
-    """The trained tensors after the epoch with the highest sum of recalls on val."""
-
-    def __init__(self) -> None:
-        self.total = -1.0
-        self.epoch = 0
-        self.tensors: list[Tensor] = []
-
-    def offer(self, retriever: Any, temperature: Tensor, recalls: Recalls, epoch: int) -> None:
-        """Copy the tensors if they are better than any before; the earlier epoch wins a tie."""
-        if sum_of_recalls(recalls) > self.total:
-            self.total, self.epoch = sum_of_recalls(recalls), epoch
-            self.tensors = [tensor.detach().clone() for tensor in self.of(retriever, temperature)]
-
-    def restore(self, retriever: Any, temperature: Tensor) -> int:
-        """Put the best tensors back and return their epoch."""
-        with torch.no_grad():
-            for tensor, kept in zip(self.of(retriever, temperature), self.tensors, strict=True):
-                tensor.copy_(kept)
-        return self.epoch
-
-    @staticmethod
-    def of(retriever: Any, temperature: Tensor) -> list[Tensor]:
-        return [*(tensor for _, tensor in trained_tensors(retriever)), temperature]
-
-
-def sum_of_recalls(recalls: Recalls) -> float:
-    """R@1, R@5 and R@10 of both directions, added up: what epochs and rates are judged by on val."""
-    return sum(value for direction in recalls.values() for value in direction.values())
-
-
-def pair_loss(retriever: Retriever, batch: list[Pair], temperature: Tensor, settings: dict[str, Any]) -> Tensor:
-    """InfoNCE over the whole batch, embedded `micro_batch` pairs at a time; `settings` is `training` in config.yaml."""
-    images = embed_all(retriever, [pair.image for pair in batch], settings["micro_batch"])
-    texts = embed_all(retriever, [pair.text for pair in batch], settings["micro_batch"])
-    shown = torch.tensor([pair.shown for pair in batch], device=images.device)
-    return info_nce(images, texts, temperature, shown if settings["mask_same_image"] else None)
-
-
-def embed_all(retriever: Retriever, messages: list[Encoded], at_once: int) -> Tensor:
-    """Unit vectors (B, d) of all messages, with gradient."""
-    return torch.cat([retriever.embed(messages[i : i + at_once]) for i in range(0, len(messages), at_once)])
-
-
-def linear_schedule(optimizer: Any, warmup: int, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """Linear warm-up, then linear decay to zero: the default of the released code's trainer."""
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / max(warmup, 1), (steps - step) / max(steps - warmup, 1))
-    )
+def linear_schedule(rate: float, warmup: int, steps: int) -> Callable[[int], float]:
+    """Learning rate of each step: linear warm-up, then linear decay to zero, the default of the released trainer."""
+    return lambda step: rate * min((step + 1) / max(warmup, 1), (steps - step) / max(steps - warmup, 1))

@@ -55,6 +55,12 @@ class Pairs(Dataset):
             shown,
         )
 
+    def images(self, numbers: list[int], shown: int = 5) -> str:
+        """For messages: ids of the images of a few pairs, with the split's name."""
+        ids = [self.split.items[self.pairs[number][0]]["id"] for number in numbers[:shown]]
+        more = f" and {len(numbers) - shown} more" if len(numbers) > shown else ""
+        return f"{', '.join(map(str, ids))}{more} of {self.split.name}"
+
     def pixels(self, index: int) -> Pixels:
         if self.kept is not None and index in self.kept:
             return self.kept[index]

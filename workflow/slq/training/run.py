@@ -1,12 +1,16 @@
 """One run from settings to files: adapter in scratch, run.json and events in results."""
 
+import math
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from slq.attempts import spent
 from slq.data.prepared import Split, read_split
@@ -17,11 +21,20 @@ from slq.files import digest, write_json
 from slq.models import methods
 from slq.models.backbone import Backbone, hash_weights, own_weights, pick_device
 from slq.seeds import BASE_SEED
-from slq.training.loop import Recalls, train
+from slq.training.best import Recalls
+from slq.training.checkpoints import Checkpoints
+from slq.training.deadline import asked_to_stop
+from slq.training.loop import Attempt, Trained, train
+from slq.training.manner import attend, compute_deterministically, hold_precisely, recompute_layers
+from slq.training.owner import sole_owner
 from slq.training.pairs import Pairs, shown
+from slq.training.processes import Processes
 
 SCHEMA = 1
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
+# Of `training`: how a run is computed, not what it learns. A run may go on with other values of these.
+MANNER = {"micro_batch", "two_pass", "gradient_checkpointing", "attention", "deterministic", "keep_pixels", "workers"}
+MANNER |= {"checkpoint_steps", "stop_minutes"}
 Validate = Callable[[Any, Backbone, Split], Recalls]
 
 
@@ -36,49 +49,95 @@ def run_training(
     run: Path,
     events_file: Path,
     validate: Validate,
+    code: str = "",
+    minutes: float = math.inf,
 ) -> None:
-    """Train a run and write adapter (in scratch), run.json and events (in results).
+    """Train a run, on from where an earlier attempt stopped, and write adapter (in scratch), run.json and events.
+
+    Every process of the run calls it; the main one writes.
 
     Args:
         settings: of the rule: preset, backbone, method, family, dtype, prompt, training, tuning.
-        work: scratch folder where the events of all attempts gather, keyed by what defines the run.
+        work: scratch folder where checkpoints and the events of all attempts gather, keyed by what defines the run.
         validate: recalls of a retriever on the val split.
+        code: identity of the code of training.
+        minutes: how long the job may take, where it runs in an allocation.
 
     Raises:
         SlqError: weights that the method leaves alone have changed; nothing is saved then.
+        Interrupted: it was time to stop; the same call goes on.
     """
-    training, tuning, method = settings["training"], settings["tuning"], settings["method"]
+    processes, declared = Processes(), (adapter / "adapter.json", run, events_file)
     splits, inputs = read_inputs(backbone_folder, data, train_set)
-    gathered = work / digest({"settings": settings, "seed": seed, "inputs": inputs})[:16] / "events.jsonl"
-    device = describe_device(pick_device())
-    name = {part: settings[part] for part in ("preset", "backbone", "method")}
-    events = Events.gathered(gathered, **name, seed=seed, device=device)
+    key = run_key(settings, seed, inputs, code)
+    folder = work / key[:16]
+    with (
+        sole_owner(folder) if processes.main else nullcontext(False) as waited,
+        asked_to_stop(minutes, settings["training"]["stop_minutes"]) as asked,
+        memory_advice(settings["training"]),
+    ):
+        if processes.any(waited and all(path.exists() for path in declared)):
+            return  # its last owner has just finished it
+        device = describe_processes(processes)
+        events = open_events(folder / "events.jsonl", settings, seed, device, processes)
+        checkpoints = Checkpoints(folder / "checkpoints", key, processes)
+        attempt = Attempt(events, processes, checkpoints, asked)
+        retriever, trained, weights = train_backbone(settings, seed, backbone_folder, splits, attempt, validate)
+        if processes.main:
+            origin = {"backbone_sha256": inputs["backbone"], "tuning": settings["tuning"], "weights": weights}
+            with events.span("save"):
+                methods.save(settings["method"], retriever, trained.temperature, adapter, origin)
+            measured = {"spans": spent(events.path), "device": device, "weights": weights, "inputs": inputs}
+            val = {"recalls": trained.val, "kept_epoch": trained.kept_epoch}
+            write_run(run, settings, seed, retriever, val=val, **measured)
+            events.publish(events_file)
+            checkpoints.discard()
+
+
+def train_backbone(
+    settings: dict[str, Any],
+    seed: int,
+    backbone_folder: Path,
+    splits: dict[str, Split],
+    attempt: Attempt,
+    validate: Validate,
+) -> tuple[Any, Trained, dict[str, str]]:
+    """A trained retriever, what was learned about it, and the hashes of its backbone's weights before and after."""
+    training, tuning, method = settings["training"], settings["tuning"], settings["method"]
+    events = attempt.events
     with events.span("init"):
-        backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
+        retriever = begin(settings, tuning, seed, backbone_folder)
+        backbone = retriever.backbone
         before = hash_weights(backbone.model)
-        retriever = methods.begin(method, backbone, tuning, seed)
     with events.span("staging"):
         pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training))
     trained = train(
-        retriever, pairs, training, tuning, seed, events, lambda retriever: validate(retriever, backbone, splits["val"])
+        retriever, pairs, training, tuning, seed, attempt, lambda one: validate(one, backbone, splits["val"])
     )
     with events.span("save"):
         weights = {"before": before, "after": hash_weights(backbone.model)}
         require_untouched(f"{method} on {settings['backbone']}", backbone, weights)
-        origin = {"backbone_sha256": inputs["backbone"], "tuning": tuning, "weights": weights}
-        methods.save(method, retriever, trained.temperature, adapter, origin)
-    write_run(
-        run,
-        settings,
-        seed,
-        retriever,
-        spans=spent(gathered),
-        device=device,
-        weights=weights,
-        val={"recalls": trained.val, "kept_epoch": trained.kept_epoch},
-        inputs=inputs,
-    )
-    events.publish(events_file)
+    return retriever, trained, weights
+
+
+def begin(settings: dict[str, Any], tuning: dict[str, Any], seed: int, backbone_folder: Path) -> Any:
+    """A retriever ready to train, on a freshly loaded backbone that computes as `training` says."""
+    training = settings["training"]
+    if training["deterministic"]:
+        compute_deterministically()
+    backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
+    attend(backbone, training["attention"])
+    retriever = methods.begin(settings["method"], backbone, tuning, seed)
+    hold_precisely(retriever)
+    if training["gradient_checkpointing"]:
+        recompute_layers(retriever)
+    return retriever
+
+
+def run_key(settings: dict[str, Any], seed: int, inputs: dict[str, str], code: str) -> str:
+    """Identity of a run: all that decides what it learns, and nothing of how it is computed."""
+    training = {name: value for name, value in settings["training"].items() if name not in MANNER}
+    return digest({"settings": settings | {"training": training}, "seed": seed, "inputs": inputs, "code": code})
 
 
 def read_inputs(backbone_folder: Path, data: Path, train_set: str) -> tuple[dict[str, Split], dict[str, str]]:
@@ -162,3 +221,31 @@ def git_state() -> dict[str, Any] | None:
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
     return {"commit": commit, "dirty": bool(changed.strip())}
+
+
+def describe_processes(processes: Processes) -> dict[str, Any]:
+    """What the processes of a run train on together."""
+    device = describe_device(pick_device())
+    return device | {"count": device["count"] * processes.count}
+
+
+def open_events(
+    path: Path, settings: dict[str, Any], seed: int, device: dict[str, Any], processes: Processes
+) -> Events:
+    """The events of a run, appended to those of earlier attempts; of several processes only the main one's count."""
+    name = {part: settings[part] for part in ("preset", "backbone", "method")}
+    if not processes.main:
+        return Events(Path(os.devnull))
+    return Events.gathered(path, **name, seed=seed, device=device)
+
+
+@contextmanager
+def memory_advice(training: dict[str, Any]) -> Iterator[None]:
+    """Say what to change where a GPU's memory does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise SlqError(
+            f"out of GPU memory ({error}); lower training.micro_batch, now {training['micro_batch']}, with "
+            f"training.two_pass on, now {'on' if training['two_pass'] else 'off'}; the run goes on from its checkpoint"
+        ) from error

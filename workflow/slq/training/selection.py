@@ -6,11 +6,11 @@ from typing import Any
 from slq.data.prepared import Split
 from slq.events import Events, describe_device
 from slq.files import digest, write_json
-from slq.models import methods
-from slq.models.backbone import Backbone, pick_device
-from slq.training.loop import Diverged, sum_of_recalls, train
+from slq.models.backbone import pick_device
+from slq.training.best import sum_of_recalls
+from slq.training.loop import Attempt, Diverged, train
 from slq.training.pairs import Pairs, shown
-from slq.training.run import Validate, read_inputs
+from slq.training.run import Validate, begin, read_inputs
 
 SCHEMA = 1
 
@@ -71,12 +71,18 @@ def try_rate(
     training = settings["training"] | {"epochs": settings["selection"]["epochs"], "keep": "last"}
     tuning = settings["tuning"] | {"learning_rate": rate}
     with events.span("init"):
-        backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
-        retriever = methods.begin(settings["method"], backbone, tuning, seed)
+        retriever = begin(settings, tuning, seed, backbone_folder)
+        backbone = retriever.backbone
     pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training))
     try:
         trained = train(
-            retriever, pairs, training, tuning, seed, events, lambda one: validate(one, backbone, splits["val"])
+            retriever,
+            pairs,
+            training,
+            tuning,
+            seed,
+            Attempt(events),
+            lambda one: validate(one, backbone, splits["val"]),
         )
     except Diverged as error:
         return {"val": None, "failed": str(error)}

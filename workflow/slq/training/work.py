@@ -6,9 +6,10 @@ from slq.models.prefix import Encoded
 from slq.training.pairs import Pair
 
 Sums = dict[str, int]
+Work = dict[str, Sums]
 
 
-def pair_work(batch: Iterable[Pair]) -> dict[str, Sums]:
+def pair_work(batch: Iterable[Pair]) -> Work:
     """Of the images and of the captions of some pairs."""
     pairs = list(batch)
     return {"image": message_work(pair.image for pair in pairs), "text": message_work(pair.text for pair in pairs)}

@@ -1,0 +1,247 @@
+"""Stopped and continued, it is the same run. What a checkpoint must be, who may write it, and when training stops."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+
+from kills import trainer
+from slq import cli
+from slq.errors import SlqError
+from slq.events import Events
+from slq.models import methods
+from slq.training import checkpoints as module
+from slq.training.checkpoints import Checkpoints
+from slq.training.deadline import Interrupted, asked_to_stop, end_of_allocation
+from slq.training.loop import Attempt, train
+from slq.training.owner import sole_owner
+from slq.training.pairs import Pairs
+from slq.training.processes import Processes
+from slq.training.run import MANNER, memory_advice, next_attempt, run_key
+from together import SEED, SETTINGS, TUNING, drawn, tiny
+
+SHORT = SETTINGS | {"epochs": 2, "batch_size": 12, "micro_batch": 12, "checkpoint_steps": 2, "keep": "best"}
+STEPS = 12  # of 80 pairs, twice
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    return drawn(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def learn(split, tmp_path):
+    """Trains a method, on from checkpoints if a folder has some; what was learned, with what is known of it."""
+
+    def call(method="slq", folder=None, stop=lambda: None, dropout=0.0, **changes):
+        tuning = TUNING[method] | ({"dropout": dropout} if method == "lora" else {})
+        backbone = tiny(tmp_path / "backbone", "float32")
+        retriever = methods.begin(method, backbone, tuning, SEED)
+        pairs = Pairs(backbone, split, {"text": "", "image": ""}, keep_pixels=True)
+        places = Checkpoints(folder, "this run", Processes()) if folder else None
+        attempt = Attempt(Events(tmp_path / "events.jsonl"), Processes(), places, stop)
+        first = retriever.trainable()[0]
+        validate = lambda _: {"t2i": {"R@1": first.abs().sum().item() % 7}}  # noqa: E731
+        trained = train(retriever, pairs, SHORT | changes, tuning, SEED, attempt, validate)
+        return {name: tensor.detach().clone() for name, tensor in methods.trained_tensors(retriever)}, trained
+
+    return call
+
+
+def equal(one, other):
+    (mine, known), (theirs, also) = one, other
+    return (
+        known == also and mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+    )
+
+
+@pytest.mark.parametrize(("method", "dropout"), [("slq", 0.0), ("full_ft", 0.0), ("lora", 0.0), ("lora", 0.3)])
+def test_stopped_after_every_step_it_learns_the_same(learn, tmp_path, method, dropout):
+    stops = 0
+    while True:
+        try:
+            found = learn(method, tmp_path / "kept", lambda: "asked", dropout)
+            break
+        except Interrupted as error:
+            stops += 1
+            assert f"stopped after {stops} of {STEPS} steps: asked; the same command goes on" in str(error)
+            assert len(list((tmp_path / "kept").iterdir())) <= module.KEPT
+    assert stops == STEPS
+    assert equal(found, learn(method, dropout=dropout))
+
+
+@pytest.fixture
+def kept(learn, tmp_path):
+    """The newest two checkpoints of a run that was stopped after five steps."""
+    counted = iter(range(1, STEPS))
+    with pytest.raises(Interrupted):
+        learn(folder=tmp_path / "kept", stop=lambda: "now" if next(counted) == 5 else None)
+    assert [path.name for path in sorted((tmp_path / "kept").iterdir())] == ["step-00000004", "step-00000005"]
+    return tmp_path / "kept"
+
+
+def truncate(newest):
+    part = newest / "tensors.safetensors"
+    part.write_bytes(part.read_bytes()[:-1])
+    return "step-00000005/tensors.safetensors: truncated"
+
+
+def tear(newest):
+    text = (newest / "checkpoint.json").read_text()
+    (newest / "checkpoint.json").write_text(text[: len(text) // 2])
+    return "step-00000005/checkpoint.json: not valid JSON"
+
+
+def lose(newest):
+    (newest / "tensors.safetensors").unlink()
+    return "tensors.safetensors"
+
+
+def swap(newest):
+    content = json.loads((newest / "checkpoint.json").read_text())
+    (newest / "checkpoint.json").write_text(json.dumps(content | {"key": "another run"}))
+    return "step-00000005: of another configuration (another run)"
+
+
+@pytest.mark.parametrize("spoil", [truncate, tear, lose, swap])
+def test_a_checkpoint_that_is_none_of_this_run_is_named_and_the_one_before_used(learn, kept, capsys, spoil):
+    named = spoil(kept / "step-00000005")
+    assert equal(learn(folder=kept), learn())
+    said = capsys.readouterr().err
+    assert said.startswith("slq: checkpoint passed over, the one before is used: ") and said.count("\n") == 1
+    assert str(kept) in said and named in said
+
+
+def test_without_any_whole_checkpoint_it_begins_anew(learn, kept, capsys):
+    for folder in kept.iterdir():
+        shutil.rmtree(folder)
+        folder.mkdir()
+    assert equal(learn(folder=kept), learn())
+    assert capsys.readouterr().err.count("passed over") == 2
+
+
+def test_a_full_disk_stops_and_leaves_what_was_there(learn, kept, monkeypatch):
+    def full(path, tensors):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(SlqError, match=r"step-00000006\.tmp: cannot be written.*No space"),
+    ):
+        patch.setattr(module, "write_tensors", full)
+        learn(folder=kept)
+    assert Checkpoints(kept, "this run", Processes()).load().step == 5
+    assert equal(learn(folder=kept), learn())
+    assert not list(kept.glob(".*")), "nothing half-written stays"
+
+
+def test_the_key_is_of_what_is_learned_and_not_of_how():
+    settings = {"method": "slq", "training": dict(SHORT)}
+    key = run_key(settings, 1, {"backbone": "b"}, "code")
+    for name, value in SHORT.items():
+        changed = settings | {"training": SHORT | {name: [value]}}
+        assert (run_key(changed, 1, {"backbone": "b"}, "code") == key) == (name in MANNER), name
+    others = [(settings, 2, {"backbone": "b"}, "code"), (settings, 1, {"backbone": "c"}, "code")]
+    others += [(settings | {"method": "lora"}, 1, {"backbone": "b"}, "code"), (settings, 1, {"backbone": "b"}, "new")]
+    assert key not in {run_key(*other) for other in others}
+
+
+# ---- one owner -------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_trainer_stops_and_says_who_is_there(tmp_path):
+    with sole_owner(tmp_path / "run") as waited:
+        assert not waited
+        expected = rf"process {os.getpid()} on \S+ trains this run; wait for it, or end it"
+        with pytest.raises(SlqError, match=expected), sole_owner(tmp_path / "run", patience=0.05):
+            pytest.fail("two owners")
+    with sole_owner(tmp_path / "run", patience=0.05) as waited:
+        assert not waited
+
+
+def test_a_second_trainer_that_waits_finds_the_run_finished(slice_):
+    """The first is held in the middle, so that the second must wait; both end well, and the run was made once."""
+    folder, work = slice_.root / "twice", slice_.root / "work" / "twice"
+    first = trainer(slice_, "slq", "twice")
+    wait_until(lambda: list(work.glob("*/checkpoints/step-*")))
+    os.kill(first.pid, signal.SIGSTOP)
+    second = trainer(slice_, "slq", "twice")
+    wait_until(lambda: f"waiting: process {first.pid} on" in (slice_.root / "twice.log").read_text())
+    os.kill(first.pid, signal.SIGCONT)
+    assert (first.wait(), second.wait()) == (0, 0)
+    assert next_attempt(folder / "events.jsonl") == 2
+    assert (folder / "adapter" / "adapter.json").is_file()
+
+
+def wait_until(moment):
+    while not moment():
+        time.sleep(0.001)
+
+
+def test_a_scratch_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "scratch").write_text("a file")
+    expected = r"scratch/work/run: cannot be written: .*`scratch` in config\.yaml"
+    with pytest.raises(SlqError, match=expected), sole_owner(tmp_path / "scratch" / "work" / "run"):
+        pytest.fail("owned")
+
+
+# ---- when it stops ---------------------------------------------------------------------------------------------------
+
+
+def test_the_end_of_an_allocation():
+    assert end_of_allocation({}, started=100.0, minutes=5) is None
+    assert end_of_allocation({"SLURM_JOB_ID": "1"}, started=100.0, minutes=5) == 400.0
+    assert end_of_allocation({"SLURM_JOB_ID": "1", "SLURM_JOB_END_TIME": "250"}, started=100.0, minutes=5) == 250.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_asks_to_stop(number):
+    before = signal.getsignal(number)
+    with asked_to_stop(minutes=60, margin=2) as asked:
+        assert asked() is None
+        os.kill(os.getpid(), number)
+        assert asked() == number.name
+    assert signal.getsignal(number) is before
+
+
+def test_before_its_allocation_ends_it_stops_with_a_status_of_its_own_and_goes_on(slice_, monkeypatch, capsys):
+    """The whole way: message and status on the command line, events of both attempts, the bytes of one attempt."""
+    name, work = "allocated", slice_.root / "work" / "allocated"
+    monkeypatch.setattr(cli, "parse", lambda argv: type("Args", (), {"function": lambda _: slice_.train("slq", name)}))
+    with monkeypatch.context() as patch:
+        patch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60))  # and stop_minutes is 2
+        assert cli.main([]) == 75
+    assert "slq: error: stopped after 1 of 15 steps: the allocation ends in 2 minutes" in capsys.readouterr().err
+    assert not (slice_.root / name / "adapter").exists()
+    assert cli.main([]) == 0
+    for file in ("adapter.json", "adapter.safetensors"):
+        assert (slice_.root / name / "adapter" / file).read_bytes() == (slice_.root / "slq/adapter" / file).read_bytes()
+    lines = [json.loads(line) for line in (slice_.root / name / "events.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["event"] == "step"] == list(range(1, 16))
+    assert [(line["attempt"], line["event"]) for line in lines if line["event"] in ("stopped", "resumed")] == [
+        (1, "stopped"),
+        (2, "resumed"),
+    ]
+    assert {path.name for path in work.glob("*/*")} == {"events.jsonl", "owner"}
+
+
+def test_a_line_that_a_kill_tore_is_cut_off(tmp_path):
+    events = tmp_path / "events.jsonl"
+    assert next_attempt(events) == 1
+    whole = '{"attempt": 1, "event": "step"}\n{"attempt": 2, "event": "step"}\n'
+    for torn in ("", '{"attempt": 3, "ev', '{"attempt": 3, "event": "step"}'):
+        events.write_text(whole + torn)
+        assert next_attempt(events) == 3
+        assert events.read_text() == whole
+
+
+def test_out_of_memory_says_which_setting_to_lower():
+    expected = r"lower training\.micro_batch, now 12, with training\.two_pass on, now off"
+    with pytest.raises(SlqError, match=expected), memory_advice(SHORT):
+        raise torch.OutOfMemoryError("CUDA out of memory")

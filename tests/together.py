@@ -1,0 +1,114 @@
+"""Trainings of tiny backbones by one process or several: python together.py <folder> <case as JSON>... in each of them.
+
+A case is what differs from `SETTINGS`, with `method`, `dtype` and `steps`. Leaves <folder>/<number>.safetensors: what
+was learned, and the gradients of the first step.
+"""
+
+import copy
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from slq.data.prepared import read_split
+from slq.events import Events
+from slq.models import methods
+from slq.training.loop import Attempt, Loop
+from slq.training.pairs import Pairs, epoch_order
+from slq.training.processes import Processes
+from slq.world.backbones import build_backbone
+from slq.world.sets import draw_split
+
+SEED = 1
+SETTINGS = {
+    **{"batch_size": 64, "micro_batch": 64, "two_pass": False, "mask_same_image": False, "temperature": 0.07},
+    **{"weight_decay": 0.0, "clip_norm": 1.0, "keep": "last", "keep_pixels": True, "workers": 0},
+    **{"checkpoint_steps": 1000, "stop_minutes": 0, "epochs": 1},
+}
+TUNING = {
+    "slq": {"queries": 4, "init": "normal", "learning_rate": 0.03, "warmup_steps": 2},
+    "full_ft": {"learning_rate": 0.001, "warmup_steps": 2},
+    "lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "learning_rate": 0.01, "warmup_steps": 2},
+}
+TEXT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "intermediate_size": 48}  # fmt: skip
+VISION = {"image_size": [28, 28], "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
+          "intermediate_size": 32}  # fmt: skip
+
+
+def tiny(folder, dtype):
+    """The untrained InternVL of the mini preset, smaller still: a step of 64 pairs takes hundredths of a second."""
+    config = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+    entry = copy.deepcopy(config["backbones"]["mini-internvl"])
+    model = entry["pretrain"]["model"]
+    model["text_config"] |= TEXT
+    model["vision_config"] |= VISION
+    model["image_seq_length"] = 1
+    entry["pretrain"]["image_processor"]["size"] = {"height": 28, "width": 28}
+    backbone = build_backbone({"backbone": "tiny", "family": entry["family"], "seed": 7, **entry["pretrain"]}, folder)
+    backbone.model.to(getattr(torch, dtype))
+    return backbone
+
+
+def drawn(folder):
+    """Sixteen pictures, 80 pairs."""
+    settings = {"set": "drawn", "split": "train", "columns": None, "style": "filled"}
+    draw_split(settings | {"first": 0, "count": 16, "seed": 7}, folder / "drawn" / "train")
+    return read_split(folder, "drawn", "train")
+
+
+def learn(case, folder):
+    """What a case learns, by name, and its first gradients; the same in every process."""
+    case = dict(case)
+    method, dtype, steps = case.pop("method"), case.pop("dtype"), case.pop("steps")
+    settings = SETTINGS | case
+    backbone = tiny(folder, dtype)
+    processes = Processes()
+    retriever = methods.begin(method, backbone, TUNING[method], SEED)
+    loop = Loop(retriever, settings, TUNING[method], steps, SEED, Attempt(Events(Path(os.devnull)), processes))
+    pairs = Pairs(backbone, drawn(folder), {"text": "", "image": ""}, keep_pixels=True)
+    share, found = processes.share(settings["batch_size"]), {}
+    epochs = (batch for epoch in range(steps) for batch in epoch_order(len(pairs), 64, SEED, epoch))
+    for _, batch in zip(range(steps), epochs, strict=False):
+        loop.take_step([pairs[number] for number in batch[share]])
+        found = found or {f"gradient.{name}": tensor.grad.clone() for name, tensor in loop.learned().items()
+                          if tensor.grad is not None}  # fmt: skip
+    return found | {name: tensor.detach().clone() for name, tensor in loop.learned().items()}
+
+
+def by_processes(count, cases, folder):
+    """What the cases learn in so many processes, which talk over loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    started = []
+    for rank in range(count):
+        (folder / str(rank)).mkdir(parents=True)
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+        names |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+        command = [sys.executable, __file__, str(folder / str(rank)), *map(json.dumps, cases)]
+        started.append(
+            subprocess.Popen(command, env={**os.environ, **{key: str(value) for key, value in names.items()}})
+        )
+    assert [process.wait(timeout=600) for process in started] == [0] * count
+    found = [[load_file(folder / str(rank) / f"{number}.safetensors") for number in range(len(cases))]
+             for rank in range(count)]  # fmt: skip
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            assert all(torch.equal(one[name], two[name]) for name in one), "every process holds the same"
+    return found[0]
+
+
+if __name__ == "__main__":
+    out, *asked = sys.argv[1:]
+    for number, text in enumerate(asked):
+        with tempfile.TemporaryDirectory() as place:
+            save_file(learn(json.loads(text), Path(place)), Path(out) / f"{number}.safetensors")
+    torch.distributed.destroy_process_group()
