@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from checkout import ROOT, snakemake
-from slq import settings
+from slq import code, settings
 from slq.config import SCHEMA, chosen, load, seeds
 from slq.errors import SlqError
 from slq.evaluation.scorers import SCORERS, scorers_for
@@ -287,30 +287,30 @@ def double(value):
     ],
 )
 def test_code_counts_and_comments_do_not(tmp_path, monkeypatch, old, new, same):
-    monkeypatch.setattr(settings, "PACKAGE", tmp_path)
+    monkeypatch.setattr(code, "PACKAGE", tmp_path)
     module = tmp_path / "stage" / "module.py"
     module.parent.mkdir()
     module.write_text(CODE)
-    before = settings.code_hash("stage")
+    before = code.code_hash("stage")
     assert old in CODE
     module.write_text(CODE.replace(old, new))
-    assert (settings.code_hash("stage") == before) is same
+    assert (code.code_hash("stage") == before) is same
 
 
 def test_a_new_or_renamed_module_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(settings, "PACKAGE", tmp_path)
+    monkeypatch.setattr(code, "PACKAGE", tmp_path)
     (tmp_path / "stage").mkdir()
     (tmp_path / "stage" / "a.py").write_text(CODE)
-    first = settings.code_hash("stage")
+    first = code.code_hash("stage")
     (tmp_path / "stage" / "a.py").rename(tmp_path / "stage" / "b.py")
-    assert settings.code_hash("stage") != first
+    assert code.code_hash("stage") != first
 
 
 def test_reading_the_configuration_loads_nothing_heavy():
     heavy = ["torch", "transformers", "numpy", "pandas", "PIL"]
-    code = f"import sys, slq.settings; print([name for name in {heavy} if name in sys.modules])"
+    program = f"import sys, slq.settings; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT / "workflow", capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], cwd=ROOT / "workflow", capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
 

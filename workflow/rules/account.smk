@@ -16,7 +16,7 @@ rule account:
         "../../envs/slq.yaml"
     params:
         settings=settings.account_settings(config),
-        code=settings.code_hash("accounting", "attempts.py"),
+        code=code.code_hash("accounting", "attempts.py"),
     message:
         "Counting what the runs of {wildcards.preset} spent"
     shell:

@@ -14,7 +14,7 @@ PACKAGES = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
-from slq import settings
+from slq import code, settings
 from slq.config import SPLITS, chosen, load, seeds
 from slq.errors import SlqError
 from slq.files import sha256
@@ -127,7 +127,7 @@ def backbone_manifests() -> list[str]:
 def family_code(*places: str):
     """Parameter of a job of one backbone: identity of its code, without the adapters of other families."""
     families = {backbone["family"] for backbone in config["backbones"].values()}
-    codes = {family: settings.code_hash(*places, family=family) for family in families}
+    codes = {family: code.code_hash(*places, family=family) for family in families}
     return lambda wildcards: codes[config["backbones"][wildcards.backbone]["family"]]
 
 

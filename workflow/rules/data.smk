@@ -19,7 +19,7 @@ rule draw_split:
         **request("prepare", gate=gate_of_split),
     params:
         settings=lambda wildcards: settings.draw_settings(config, wildcards.set, wildcards.split),
-        code=settings.code_hash("world", "data/columns.py", "data/hubform.py", "data/questions.py"),
+        code=code.code_hash("world", "data/columns.py", "data/hubform.py", "data/questions.py"),
         scratch=scratch_folder,
     message:
         "Drawing {wildcards.set}, {wildcards.split} split"
@@ -110,7 +110,7 @@ rule audit:
         **request("prepare", gate=WHOLE_GATE),
     params:
         settings=settings.audit_settings(config),
-        code=settings.code_hash("data"),
+        code=code.code_hash("data"),
         scratch=scratch_folder,
     message:
         "Auditing the sets of {wildcards.preset}"
@@ -141,7 +141,7 @@ rule check_instrument:
     params:
         settings=settings.instrument_settings(config),
         golden=sha256(GOLDEN),
-        code=settings.code_hash(*INSTRUMENT_CODE),
+        code=code.code_hash(*INSTRUMENT_CODE),
         scratch=scratch_folder,
     message:
         "Checking data and scorer of {wildcards.preset} by public models"

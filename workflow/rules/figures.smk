@@ -21,7 +21,7 @@ rule draw_figures:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=settings.code_hash("reporting", "accounting"),
+        code=code.code_hash("reporting", "accounting"),
     message:
         "Drawing the figures of {wildcards.preset}"
     shell:
@@ -45,7 +45,7 @@ rule draw_queries:
         "../../envs/slq.yaml"
     params:
         settings=settings.queries_settings(config, **SHOWN),
-        code=settings.code_hash("reporting"),
+        code=code.code_hash("reporting"),
         scratch=scratch_folder,
     message:
         "Drawing what queries of {wildcards.preset} find"

@@ -29,7 +29,7 @@ rule render_tables:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=settings.code_hash("reporting", "accounting", "plausibility", "evaluation"),
+        code=code.code_hash("reporting", "accounting", "plausibility", "evaluation"),
     message:
         "Rendering the tables of {wildcards.preset}"
     shell:

@@ -1,15 +1,14 @@
-"""The slice of the configuration that each rule depends on, as compact JSON, and the identity of its code.
+"""The slice of the configuration that each rule depends on, as compact JSON.
 
-Snakemake re-runs a job when one of these strings changes, and nothing else of the configuration or the package: a
-slice holds what can change the result of its rule. Imported whenever the Snakefile is read, so nothing heavy here.
+Snakemake re-runs a job when one of these strings changes, and nothing else of the configuration: a slice holds what can
+change the result of its rule. Imported whenever the Snakefile is read, so nothing heavy here.
 """
 
-import ast
-import hashlib
 import json
 from typing import Any
 
-from slq.config import PACKAGE, Config, chosen, drawn_of, seeds, splits
+from slq.code import code_hash
+from slq.config import Config, chosen, drawn_of, seeds, splits
 from slq.proofs import PROVED
 from slq.seeds import seeds_of
 
@@ -284,27 +283,3 @@ def _entries(catalogue: Config, names: list[str]) -> list[dict[str, str]]:
 def _compact(**values: Any) -> str:
     """JSON in one canonical form, ASCII only: it travels on command lines."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"))
-
-
-def code_hash(*places: str, family: str | None = None) -> str:
-    """Identity of what folders or modules of the package do: comments and docstrings do not count.
-
-    Of a job of one `family`, the adapters of the others do not count either: one more makes no run out of date.
-    """
-    others = {path for path in (PACKAGE / "models" / "families").glob("[!_]*.py") if family and path.stem != family}
-    digest = hashlib.sha256()
-    for place in places:
-        for path in sorted(set((PACKAGE / place).rglob("*.py")) - others) or [PACKAGE / place]:
-            tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-            digest.update(f"{path.relative_to(PACKAGE).as_posix()}\n{_dump(tree)}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def _dump(tree: ast.Module) -> str:
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            del node.body[0]
-    return ast.dump(tree)
