@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Rules and tests call slq and snakemake by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: reproduce install test lint check clean
+.PHONY: reproduce install test test-slow lint check clean
 
 reproduce: $(STAMP)
 	$(BIN)/snakemake --cores all $(ARGS)
@@ -25,6 +25,10 @@ $(STAMP): envs/requirements.txt pyproject.toml
 
 test: $(STAMP)
 	$(BIN)/pytest -q tests
+
+# What measures sets as large as the paper's: minutes, 2 GB.
+test-slow: $(STAMP)
+	$(BIN)/pytest -q -m slow tests
 
 lint: $(STAMP)
 	$(BIN)/ruff check

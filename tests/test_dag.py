@@ -188,8 +188,8 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
             place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain", "prove", "blind")))
             if tuned:
                 runs.events(backbone["name"], method, [2.0, 1.0], [50.0, 60.0])
-    tests = [f"{entry['name']}/test" for entry in plan["retrieval_sets"]]
-    write_json(folder / "results/mini/audit.json", {"schema": 2, "splits": {name: {"leaked": []} for name in tests}})
+    tests = [f"{entry['name']}/test" for entry in [*plan["retrieval_sets"], *plan["retention_sets"]]]
+    write_json(folder / "results/mini/audit.json", {"schema": 3, "splits": {name: {"leaked": []} for name in tests}})
 
 
 def git(folder: Path, *arguments: str) -> None:

@@ -30,6 +30,11 @@ def run(results: Path, method: str, seed: int = 1) -> Path:
     return results / "mini" / "a" / method / f"seed{0 if method == 'base' else seed}"
 
 
+def write_audit(results: Path, **leaked: list[str]) -> None:
+    splits = {f"{name}/test": {"leaked": leaked.get(name, [])} for name in ("c", "r", "o")}
+    write_json(results / "mini" / "audit.json", {"schema": 3, "splits": splits})
+
+
 def write_run(results: Path, method: str, seed: int = 1) -> None:
     """SLQ finds every image's captions and images first, LoRA the same but for image 0, full FT every other one."""
     missed = {"base": 1, "full_ft": 2, "lora": IMAGES, "slq": IMAGES + 1}[method]
@@ -50,7 +55,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("kept") / "results"
     for method in RIGHT:
         write_run(results, method)
-    write_json(results / "mini" / "audit.json", {"schema": 2, "splits": {"c/test": {"leaked": []}}})
+    write_audit(results, c=[])
     return results
 
 
@@ -112,21 +117,24 @@ def test_slq_can_be_lower(results: Path) -> None:
 def test_clean_and_leaked_images_where_the_audit_names_some(results: Path) -> None:
     table = tables(LAYOUT, results)["counts"]
     assert not any(row.endswith(("clean", "leaked")) for row in rows(table))
-    assert table.notes[-1] == "The audit found no test image, by its bytes, in the training set."
-    audit = {"schema": 2, "splits": {"c/test": {"leaked": ["0", "1", "2", "4"]}}}
-    write_json(results / "mini" / "audit.json", audit)
+    assert table.notes[-1] == "The audit found no test image, by number, photo, bytes or look, in the training set."
+    flagged = [tables(LAYOUT, results)[name].notes for name in ("table1", "table3")]
+    write_audit(results, c=["0", "1", "2", "4"], r=["q0"])
     table = tables(LAYOUT, results)["counts"]
     # Full FT misses the even images: three of the four leaked, 17 of the 36 others.
     for way in ("t2i", "i2t"):
         assert cell(table, "a/c/leaked", f"full_ft {way}").value == 25.0
         assert cell(table, "a/c/clean", f"full_ft {way}").value == pytest.approx(100 * 19 / 36)
-    assert "4 images of C in the training set" in table.notes[-1]
+    assert "The audit found 4 images of C in the training set" in table.notes[-1]
+    note = "Trained on a set that holds test items: 4 of C, 1 of R (allow_leak; Table E has the others apart)."
+    for name, before in zip(("table1", "table3"), flagged, strict=True):
+        assert set(tables(LAYOUT, results)[name].notes) - set(before) == {note}
     (results / "mini" / "audit.json").unlink()
     assert "mini/audit.json does not exist" in tables(LAYOUT, results)["counts"].notes[-1]
 
 
 def test_an_audit_of_another_set_is_refused(results: Path) -> None:
-    write_json(results / "mini" / "audit.json", {"schema": 2, "splits": {"c/test": {"leaked": ["elsewhere"]}}})
+    write_audit(results, c=["elsewhere"])
     with pytest.raises(SlqError, match="leaked images are not in the set"):
         tables(LAYOUT, results)
 

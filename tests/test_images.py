@@ -7,8 +7,10 @@ from transformers import InternVLProcessor
 
 from oracles import sharpen, untrained
 from slq.data.prepared import Split
+from slq.evaluation.embed import embed_split
 from slq.evaluation.retention import Asking, reply_tokens
-from slq.models.prefix import collate, encode
+from slq.models.methods import begin
+from slq.models.prefix import collate, encode, message, render
 
 SIZES = [(56, 56), (200, 100), (100, 300), (640, 480), (30, 20), (448, 112)]
 
@@ -132,3 +134,26 @@ def test_a_limit_reaches_every_image_of_a_set(internvl, tmp_path, monkeypatch):
     one, other = (reply_tokens(internvl, split, Asking(6, size, {"max_tiles": 6})) for size in (6, 1))
     assert asked == [(6, 1)] * 2 * len(SIZES)
     assert one == other != reply_tokens(internvl, split, Asking(6, 6))
+
+
+@pytest.mark.parametrize("name", ["mini-internvl", "mini-qwen3vl"])
+def test_an_instruction_stands_behind_the_content_and_reaches_the_vectors(raw_config, tmp_path, name):
+    """`prompt` in config.yaml, from settings to vectors: on captions and images apart."""
+    backbone = sharpen(untrained(name, raw_config["backbones"][name], tmp_path))
+    picture = backbone.family.process(Image.new("RGB", (30, 20), "red"))
+    for content, mark in (("a red circle", "a red circle"), (picture, backbone.family.placeholder)):
+        text = render(backbone, message(content, "in one word"))
+        assert text.index(mark) < text.index("in one word")
+        assert "in one word" not in render(backbone, message(content, ""))
+    pictures()[0].save(tmp_path / "0.png")
+    split = Split("s", [{"id": "0", "image": "0.png", "captions": ["a red circle"]}], tmp_path, "")
+    retriever = begin("base", backbone, {}, 0)
+    vectors = {
+        (text, image): embed_split(retriever, backbone, split, {"text": text, "image": image}, 4)[:2]
+        for text in ("", "one")
+        for image in ("", "what is this ?")
+    }
+    base = vectors["", ""]
+    for (text, image), found in vectors.items():
+        assert (abs(found[0] - base[0]).max() > 1e-4) == bool(image)
+        assert (abs(found[1] - base[1]).max() > 1e-4) == bool(text)

@@ -192,7 +192,7 @@ def instrumented(checkout):
     """A checkout whose mini preset has the hub's model as instrument; further options of a call."""
     part = {"model": "org/name", "revision": "main", "gb": 0}
     sources = {"small": {"parts": [part], "licence": "none", "account": "none"}}
-    preset = {"instruments": ["tiny"], "retrieval_sets": ["mini-coco"]}
+    preset = {"instruments": ["tiny"], "retrieval_sets": ["mini-coco"], "retention_sets": []}
     override = {"sources": sources, "encoders": {"tiny": {"source": "small"}}, "presets": {"mini": preset}}
     (checkout / "mine.yaml").write_text(yaml.safe_dump(override))
     return checkout
@@ -225,7 +225,8 @@ def test_the_workflow_fetches_the_model_and_checks_it(instrumented, snapshot, pu
 STAND_IN = ROOT / "tests" / "instrument"
 LEARNING = ["mini-coco/train", "mini-coco/val"]
 METHODS = ("full_ft", "lora", "slq")
-TARGETS = ["results/mini/instrument.json"]
+CHECKS = ("instrument", "audit")
+TARGETS = [f"results/mini/{check}.json" for check in CHECKS]
 TARGETS += [f"results/mini/mini-internvl/{method}/seed1/run.json" for method in METHODS]
 
 
@@ -246,38 +247,41 @@ def calls(folder, *arguments, ready=True, **environment):
     [("1", True, "ilp"), ("4", True, "ilp"), ("4", False, "greedy")],
     ids=["one core", "four cores", "nothing there yet"],
 )
-def test_no_training_begins_before_the_check_has_passed(instrumented, cores, ready, scheduler):
+def test_no_training_begins_before_the_checks_have_passed(instrumented, cores, ready, scheduler):
     answer, done = calls(instrumented, "--cores", cores, "--scheduler", scheduler, ready=ready)
     assert answer.returncode == 0, answer.stdout
     order = [(what, command) for what, command, _ in done]
-    passed = order.index(("end", "instrument"))
+    passed = max(order.index(("end", check)) for check in CHECKS)
     assert order[passed:].count(("begin", "train")) == len(METHODS)
-    assert {command for _, command in order[:passed]} == {"draw", "fetch", "instrument"}
+    assert {command for _, command in order[:passed]} == {"draw", "fetch", *CHECKS}
     together = "".join(what[0] for what, command in order if command == "train")
     assert ("bb" in together) == (cores == "4"), "afterwards they do not wait for each other"
 
 
-def test_a_failed_check_leaves_no_training_begun(instrumented):
-    answer, done = calls(instrumented, "--cores", "4", STAND_IN_FAILS="1")
-    assert answer.returncode == 1 and "slq: error: instrument check: it is wrong" in answer.stdout
-    assert done[-1][:2] == ["end", "instrument"] and not [call for call in done if call[1] == "train"]
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_failed_check_leaves_no_training_begun(instrumented, check):
+    answer, done = calls(instrumented, "--cores", "4", STAND_IN_FAILS=check)
+    assert answer.returncode == 1 and f"slq: error: {check}: it is wrong" in answer.stdout
+    assert done[-1][:2] == ["end", check] and not [call for call in done if call[1] == "train"]
 
 
-def test_nor_where_one_failure_does_not_end_the_call(instrumented):
+@pytest.mark.parametrize("check", CHECKS)
+def test_nor_where_one_failure_does_not_end_the_call(instrumented, check):
     """With --keep-going, as the cluster's profile has it, Snakemake starts them: they refuse, each with one message."""
-    answer, done = calls(instrumented, "--cores", "4", "--keep-going", STAND_IN_FAILS="1")
+    answer, done = calls(instrumented, "--cores", "4", "--keep-going", STAND_IN_FAILS=check)
     assert answer.returncode == 1
     assert not [call for call in done if call[1] == "train"]
-    message = "slq: error: results/mini/instrument.json: not there: the instrument check has not passed"
+    message = f"slq: error: results/mini/{check}.json: not there: this check has not passed"
     assert answer.stdout.count(message) == len(METHODS)
 
 
 @pytest.mark.parametrize("command", [train, select])
-def test_learning_asks_whether_the_check_has_passed(command, monkeypatch, tmp_path):
-    checked = tmp_path / "instrument.json"
-    monkeypatch.setenv("SLQ_INSTRUMENT", str(checked))
-    with pytest.raises(SlqError, match=r"instrument\.json: not there: .*; run `snakemake instrument`"):
-        command(Namespace())
-    checked.touch()
+def test_learning_asks_whether_every_check_has_passed(command, monkeypatch, tmp_path):
+    files = [tmp_path / f"{check}.json" for check in CHECKS]
+    monkeypatch.setenv("SLQ_CHECKS", os.pathsep.join(map(str, files)))
+    for checked in files:
+        with pytest.raises(SlqError, match=f"{checked.name}: not there: .*; run `snakemake {checked}`"):
+            command(Namespace())
+        checked.touch()
     with pytest.raises(AttributeError):  # it goes on, to arguments that are not given here
         command(Namespace())

@@ -1,6 +1,9 @@
 """Fetched sources in the prepared form: COCO, Flickr30K, train2017, questions. pytest tests/test_prepare.py"""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -240,3 +243,34 @@ def test_the_workflow_prepares_a_split_of_a_source_that_is_there(checkout):
     answer = snakemake(checkout, *target)
     assert answer.returncode == 0, answer.stdout
     assert [item["id"] for item in read_split(checkout / "scratch/data", "coco", "test").items] == ["42"]
+
+
+# ---- as large as the paper's -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_cocos_training_split_is_prepared_in_a_minute_and_two_gigabytes(tmp_path, capsys):
+    """113,287 images with five captions each, and their words, in a list as long as Karpathy's; no image is read."""
+    source = tmp_path / "coco"
+    source.mkdir()
+    images = []
+    for number in range(1, 113_288):
+        texts = [f"A man with a red helmet on a small moped on a dirt road, number {number}, {n}." for n in range(5)]
+        entry = {"filepath": "train2014", "filename": f"COCO_train2014_{number:012d}.jpg", "imgid": number}
+        images.append(entry | {"split": "train", "cocoid": 10**6 + number, "sentences": listed.sentences(texts)})
+    hashes = {f"train2014/{image['filename']}": f"{image['imgid']:064x}" for image in images}
+    (source / "dataset_coco.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
+    write_manifest(source, {"name": "coco"}, hashes)
+    how_much = {"file": "dataset_coco.json", "of": ["train", "restval"], "items": 113_287, "captions": 566_435}
+    asked = {"set": "coco", "split": "train", "form": "karpathy", "how": how_much}
+    asked |= {"numbering": "coco", "photos": [], "allow_leak": False}
+    arguments = ["--settings", json.dumps(asked), "--from", str(source), "--out", str(tmp_path / "data/coco/train")]
+    process = subprocess.Popen([sys.executable, "-m", "slq.cli", "prepare", *arguments])
+    _, status, used = os.wait4(process.pid, 0)
+    assert status == 0
+    seconds, gigabytes = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 2**30
+    with capsys.disabled():
+        print(f"\n113,287 images x 5 captions: {seconds:.0f} s of processor, {gigabytes:.2f} GiB")
+    split = read_split(tmp_path / "data", "coco", "train")
+    assert len(split.items) == len(split.files) == 113_287 and split.files == hashes
+    assert seconds < 60 and gigabytes < 2

@@ -109,7 +109,7 @@ def test_no_test_item_was_trained_on():
     splits = read("audit.json")["splits"]
     seen = {name: split["in_train"] for name, split in splits.items() if "in_train" in split}
     assert set(seen) == {"mini-coco/val", "mini-coco/test", "mini-flickr30k/test", *(f"{name}/test" for name in SETS)}
-    assert all(counts == {"ids": 0, "captions": 0} for counts in seen.values()), seen
+    assert all(not any(counts.values()) for counts in seen.values()), seen
 
 
 def test_every_number_in_the_tables_has_a_source():

@@ -36,13 +36,16 @@ GOLDEN = Path("paper_tables/reference/instrument.csv")
 INSTRUMENT_CODE = [f"evaluation/{name}.py" for name in ("instrument", "golden", "embed", "ranks")]
 INSTRUMENT_CODE += ["models/dual.py", "models/backbone.py", "data"]
 INSTRUMENT = f"results/{config['preset']}/instrument.json"
-# Nothing that takes long runs before or beside the instrument check: such jobs take one each of a resource that the
-# check, and what it waits for, take whole; these have priority. No edge of the graph, so that nothing learned rests on a
-# test split (docs/log.md). Where a failed check does not end the call (keep-going), `slq train` looks for its file.
+AUDIT = f"results/{config['preset']}/audit.json"
+# In a preset that has instruments, nothing that takes long runs before or beside their check and the audit: such jobs take
+# one each of a resource that the checks, and what they wait for, take whole; these have priority. No edge of the graph, so
+# that nothing learned rests on a test split (docs/log.md). Where a failed check does not end the call (keep-going),
+# `slq train` looks for the files of both.
 GATE = 1000
 workflow.register_resource("gate", GATE)
+WHOLE_GATE = GATE if PRESET["instruments"] else 0
 if PRESET["instruments"]:
-    os.environ.update(SLQ_INSTRUMENT=INSTRUMENT)
+    os.environ.update(SLQ_CHECKS=os.pathsep.join([INSTRUMENT, AUDIT]))
 
 
 def one_of(names) -> str:
@@ -90,11 +93,15 @@ def fetchable() -> list[str]:
     return [*having("backbones", "source", "local"), *having("encoders", "source", "local"), *config["sources"]]
 
 
+def checked_sets() -> list[str]:
+    """Every set of the preset: the audit looks at all."""
+    return [PRESET["train_set"], *PRESET["retrieval_sets"], *PRESET["retention_sets"]]
+
+
 def gate_of_source(wildcards) -> int:
-    """What a fetch takes of the gate: all of it, if the instrument check waits for it."""
-    sets = [config["sets"][name].get("source") for name in PRESET["retrieval_sets"]]
-    awaited = PRESET["instruments"] and (wildcards.catalogue == "encoders" or wildcards.source in sets)
-    return GATE if awaited else 0
+    """What a fetch takes of the gate: all of it, if a check waits for it."""
+    awaited = [config["sets"][name].get("source") for name in checked_sets()]
+    return WHOLE_GATE if wildcards.catalogue == "encoders" or wildcards.source in awaited else 0
 
 
 def source_manifest(wildcards) -> str:
@@ -103,14 +110,13 @@ def source_manifest(wildcards) -> str:
 
 
 def gate_of_split(wildcards) -> int:
-    """What the job that makes a split takes of the gate: all of it, if the instrument check waits for the split."""
-    awaited = PRESET["instruments"] and wildcards.split == "test" and wildcards.set in PRESET["retrieval_sets"]
-    return GATE if awaited else 0
+    """What the job that makes a split takes of the gate: all of it, if a check waits for the split."""
+    return WHOLE_GATE if wildcards.set in checked_sets() else 0
 
 
 def audit_files() -> list[str]:
     """The audit of the preset's sets; not of a copy of some results, where the sets need not be."""
-    return [f"results/{config['preset']}/audit.json"] if config["cells"] == "complete" else []
+    return [AUDIT] if config["cells"] == "complete" else []
 
 
 def backbone_manifests() -> list[str]:
@@ -182,7 +188,7 @@ def shown_evidence(wildcards) -> list[str]:
         "{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=PRESET["retrieval_sets"]
     )
     files += expand("{run}/retention/{name}.answers.jsonl", run=run_folders(asked), name=PRESET["retention_sets"])
-    return shown([*files, f"results/{config['preset']}/audit.json"])
+    return shown([*files, AUDIT])
 
 
 def shown_events(wildcards) -> list[str]:

@@ -102,12 +102,12 @@ rule audit:
         "logs/{preset}/audit.log",
     benchmark:
         "benchmarks/{preset}/audit.jsonl"
-    priority: 10
+    priority: 20  # a leak is found before hours are spent on training
     conda:
         "../../envs/slq.yaml"
     threads: cpus("prepare")
     resources:
-        **request("prepare", gate=0),
+        **request("prepare", gate=WHOLE_GATE),
     params:
         settings=settings.audit_settings(config),
         code=settings.code_hash("data"),
@@ -115,7 +115,8 @@ rule audit:
     message:
         "Auditing the sets of {wildcards.preset}"
     shell:
-        "slq audit --settings {params.settings:q} --data {params.scratch}/data --out {output.audit}"
+        "slq audit --settings {params.settings:q} --data {params.scratch}/data --work {params.scratch}/work"
+        " --out {output.audit} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"
 
 

@@ -48,7 +48,7 @@ def audit(args: argparse.Namespace) -> None:
     from slq.data.audit import audit as check
     from slq.files import write_json
 
-    write_json(args.out, check(args.data, **args.settings))
+    write_json(args.out, check(args.settings, args.data, args.work, args.threads))
 
 
 def instrument(args: argparse.Namespace) -> None:
@@ -83,9 +83,9 @@ def recalls_on(args: argparse.Namespace) -> Callable[[Any, Any, Any], dict[str, 
 
 
 def select(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_instruments
+    from slq.training.gate import after_checks
 
-    after_instruments()
+    after_checks()
     from slq.training.selection import select_rate
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.out)
@@ -93,9 +93,9 @@ def select(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_instruments
+    from slq.training.gate import after_checks
 
-    after_instruments()
+    after_checks()
     from slq.training.run import run_training
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.adapter, args.run, args.events)
@@ -210,7 +210,7 @@ COMMANDS: Commands = {
     "audit": (
         audit,
         "check that training and test sets are apart",
-        {"--settings": JSON, "--data": PATH, "--out": PATH},
+        {"--settings": JSON, "--data": PATH, "--work": PATH, "--out": PATH, "--threads": WHOLE},
     ),
     "instrument": (
         instrument,

@@ -91,9 +91,9 @@ def instrument_settings(config: Config) -> str:
 
 
 def audit_settings(config: Config) -> str:
-    """Of the audit: which sets must not overlap."""
+    """Of the audit: which sets must not overlap, unless that is allowed."""
     preset = chosen(config)
-    return _compact(**{key: preset[key] for key in ("train_set", "retrieval_sets", "retention_sets")})
+    return _compact(**{key: preset[key] for key in ("train_set", "retrieval_sets", "retention_sets", "allow_leak")})
 
 
 def train_settings(config: Config, backbone: str, method: str) -> str:

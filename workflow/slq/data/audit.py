@@ -4,11 +4,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from slq.data.overlap import KINDS, Pairs, overlaps, repeated
 from slq.data.prepared import Split, image_paths, open_image, read_split
+from slq.data.prints import prints_of
 from slq.data.questions import pieces
 from slq.errors import SlqError
+from slq.files import write_text
 
-SCHEMA = 2  # of an audit
+SCHEMA = 3  # of an audit
 
 
 def check_items(root: Path, items: list[dict[str, Any]]) -> None:
@@ -55,41 +60,78 @@ def refuse_shared_ids(
         )
 
 
-def seen_in_training(train: Split, other: Split) -> list[str]:
-    """Ids of the items of `other` that show a picture of `train`: a file with the same bytes, under whatever name."""
-    pictures = set(train.files.values())
-    return [item["id"] for item in other.items if pictures & {other.files[path] for path in image_paths(item)}]
-
-
-def overlap(train: Split, other: Split) -> dict[str, int]:
-    """How many items of `other` are in `train`, by id (where both are of one set) and by caption."""
-    ids = {item["id"] for item in train.items} if train.name == other.name else set()
-    captions = {caption for item in train.items for caption in item["captions"]}
-    return {
-        "ids": sum(item["id"] in ids for item in other.items),
-        "captions": sum(any(text in captions for text in item.get("captions", [])) for item in other.items),
-    }
-
-
-def audit(data: Path, train_set: str, retrieval_sets: list[str], retention_sets: list[str]) -> dict[str, Any]:
+def audit(settings: dict[str, Any], data: Path, work: Path, threads: int) -> dict[str, Any]:
     """Check every split that a preset uses and return what was found.
 
+    Args:
+        settings: of the rule: train_set, retrieval_sets, retention_sets, allow_leak.
+        work: scratch folder, for prints of images and the list of what to leave out.
+
     Raises:
-        SlqError: a fault in a split, or test or val ids in the training split.
+        SlqError: a fault in a split, or a training split that holds images of the others, unless `allow_leak`.
     """
-    train = read_split(data, train_set, "train")
-    others = [(train_set, "val"), *((name, "test") for name in [*retrieval_sets, *retention_sets])]
-    check_items(train.root, train.items)
-    found: dict[str, Any] = {f"{train_set}/train": {"items": len(train.items), "sha256": train.sha256}}
-    for name, split in others:
-        other = read_split(data, name, split)
-        check_items(other.root, other.items)
-        if name == train_set:
-            refuse_shared_ids(f"{name}/train", train.items, f"{name}/{split}", other.items)
-        found[f"{name}/{split}"] = {
-            "items": len(other.items),
-            "sha256": other.sha256,
-            "in_train": overlap(train, other),
-            "leaked": seen_in_training(train, other),
+    name = settings["train_set"]
+    train, train_prints, found = _look(data, name, "train", work, threads)
+    splits = {f"{name}/train": found}
+    leaks: dict[str, dict[str, Pairs]] = {}
+    captions = {caption for item in train.items for caption in item["captions"]}
+    for other_name, part in _others(settings):
+        other, prints, found = _look(data, other_name, part, work, threads)
+        shared = overlaps(train, train_prints, other, prints)
+        leaked = {number for kind in KINDS for _, number in shared[kind]}
+        in_train = {kind: len({number for _, number in shared[kind]}) for kind in KINDS}
+        in_train["captions"] = sum(any(text in captions for text in item.get("captions", [])) for item in other.items)
+        splits[f"{other_name}/{part}"] = {
+            **found,
+            "repeated": repeated(other, prints),
+            "in_train": in_train,
+            "leaked": [other.items[number]["id"] for number in sorted(leaked)],
         }
-    return {"schema": SCHEMA, "splits": found}
+        # Val chooses rates and epochs: the same numbers are a mistake, and what looks alike is only reported.
+        stopping = KINDS if part == "test" else ("ids",)
+        leaks[f"{other_name}/{part}"] = {kind: shared[kind] for kind in stopping if shared[kind]}
+    if not settings["allow_leak"]:
+        refuse_leaks(train, leaks, splits, work)
+    return {"schema": SCHEMA, "allow_leak": settings["allow_leak"], "splits": splits}
+
+
+def _others(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """The splits that training may not have seen."""
+    tests = [*settings["retrieval_sets"], *settings["retention_sets"]]
+    return [(settings["train_set"], "val"), *((name, "test") for name in tests)]
+
+
+def _look(data: Path, name: str, part: str, work: Path, threads: int) -> tuple[Split, np.ndarray, dict[str, Any]]:
+    """A split whose items and images are sound, the prints of its images, and what there is to say of it alone."""
+    split = read_split(data, name, part)
+    check_items(split.root, split.items)
+    prints = prints_of(split, work, threads)
+    return split, prints, {"items": len(split.items), "sha256": split.sha256, "repeated": repeated(split)}
+
+
+def refuse_leaks(
+    train: Split, leaks: dict[str, dict[str, Pairs]], splits: dict[str, dict[str, Any]], work: Path
+) -> None:
+    """Stop with the numbers of a training split's overlap with others; the ids to leave out are written under `work`.
+
+    Args:
+        leaks: pairs by kind, by the other split.
+
+    Raises:
+        SlqError: there are some.
+    """
+    told = []
+    for other, shared in leaks.items():
+        if shared:
+            kinds = ", ".join(f"{kind} {splits[other]['in_train'][kind]:,}" for kind in shared)
+            told.append(f"{len(splits[other]['leaked']):,} of {splits[other]['items']:,} of {other} ({kinds})")
+    if not told:
+        return
+    numbers = {number for shared in leaks.values() for pairs in shared.values() for number, _ in pairs}
+    listed = work / "leaks" / f"{train.name}.txt"
+    write_text(listed, "".join(f"{train.items[number]['id']}\n" for number in sorted(numbers)))
+    raise SlqError(
+        f"{train.name}/train holds what is tested: {'; '.join(told)}; its {len(numbers):,} images are in {listed}, by "
+        "id: leave them out (of a source: keep a copy of the list and name it in "
+        f"sets.{train.name}.splits.train.without), or say allow_leak: true in the preset, which the tables then state"
+    )

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from slq.data.expected import require_expected
+from slq.data.pictures import as_rgb
 from slq.data.prepared import UNREADABLE, write_split
 from slq.data.questions import choice_text, lettered_options, letters, marked, open_text, renumber
 from slq.errors import SlqError
@@ -74,7 +75,7 @@ class Row:
             raise self.fault(column, f"an image with its bytes{reason}")
         try:
             with Image.open(BytesIO(data)) as image:
-                image.convert("RGB")
+                as_rgb(image)
                 return data, str(image.format).lower()
         except UNREADABLE as error:
             raise self.fault(column, f"a readable image ({error})") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from slq.data.pictures import UnusableError, as_rgb
 from slq.errors import SlqError
 from slq.files import read_json, sha256, write_json, write_text
 
@@ -18,7 +19,8 @@ FIELDS = {
     "retrieval": {"id": str, "image": str, "captions": list},
     "retention": {"id": str, "images": list, "question": str, "options": list, "answers": list, "type": str},
 }
-UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError)  # what PIL raises for an image that is none
+# What PIL raises for an image that is none, and `as_rgb` for one that is not read.
+UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError, UnusableError)
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,14 @@ class Split:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decode an image completely, as RGB.
+    """Decode an image completely, as RGB (`as_rgb`).
 
     Raises:
-        SlqError: it is missing, truncated, or not an image.
+        SlqError: it is missing, truncated, not an image, or of a kind that is not read.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return as_rgb(image)
     except UNREADABLE as error:
         raise SlqError(f"{path}: not a readable image ({error}); fetch or draw the set again") from error
 

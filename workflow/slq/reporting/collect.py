@@ -12,6 +12,7 @@ from slq.reporting.counts import counts_table
 from slq.reporting.grid import Column, Group, Row, Table, mark_columns
 from slq.reporting.intervals import intervals_table
 from slq.reporting.layout import METHODS, Entry, Layout, Slot, slots
+from slq.reporting.leaks import flag
 from slq.reporting.records import Reference, Results, agreed, joined
 from slq.reporting.retention import retention_table
 from slq.reporting.seeds import by_row, fewer_seeds, runs_shown
@@ -62,7 +63,7 @@ def table1(ours: Results, papers: Reference) -> Table:
             for place, way, recall in _recalls(places)
         ),
         groups=tuple(groups),
-        notes=(*_table1_notes(places), *fewer_seeds(ours.layout, by_row(groups))),
+        notes=(*_table1_notes(places), *flag(ours), *fewer_seeds(ours.layout, by_row(groups))),
     )
 
 
@@ -140,6 +141,7 @@ def table3(ours: Results) -> Table:
         notes=(
             MARKS,
             WITHIN + BASE * ours.layout.table3_base,
+            *flag(ours),
             *one_run,
             *hours_note(costs),
             *fewer_seeds(ours.layout, by_row(groups)),

@@ -3,22 +3,20 @@
 from collections.abc import Sequence
 
 from slq.evaluation.variants import leak_recalls
-from slq.files import read_json
 from slq.reporting.cells import Cell, integer, one_decimal
 from slq.reporting.evidence import ranked
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.intervals import WAYS
 from slq.reporting.layout import METHODS, Entry
-from slq.reporting.records import Record, Results, relative
+from slq.reporting.leaks import find_audit, leak_note, leaked
+from slq.reporting.records import Record, Results
 from slq.reporting.seeds import runs_shown
 
 RECALL = "R@5"
-AUDIT_SCHEMA = 2
 HOW = (
     "Printed: as in Tables 1 and 3, ties in the query's favour, any caption of an image a hit. Own captions: the share "
     "of an image's captions that rank within 5, mean over images. Ties: how many ranks they decide."
 )
-LEAKS = "Clean, leaked: queries of images that the training set does not hold, or holds, in the whole gallery."
 
 
 def counts_table(ours: Results) -> Table:
@@ -37,35 +35,9 @@ def counts_table(ours: Results) -> Table:
             Column(f"{method} {way}", (label, WAYS[way])) for method, label in METHODS.items() for way in WAYS
         ),
         groups=tuple(_group(ours, backbone, audit) for backbone in ours.layout.backbones),
-        notes=(HOW, *_leak_note(ours, audit)),
+        notes=(HOW, *leak_note(ours, audit)),
         widths=(7.6, 1.75),
     )
-
-
-def find_audit(ours: Results) -> Record | None:
-    """The audit of the preset's sets, or None if it does not exist.
-
-    Raises:
-        SlqError: it is not JSON, or of another schema.
-    """
-    path = ours.root / ours.layout.preset / "audit.json"
-    if not path.exists():
-        return None
-    return Record(path, relative(path, ours.root), read_json(path)).of_schema(AUDIT_SCHEMA)
-
-
-def leaked(audit: Record | None, entry: Entry) -> list[str]:
-    """Ids of a set's test images that the audit found in the training set."""
-    return [] if audit is None else list(audit.at("splits", f"{entry.name}/test", "leaked"))
-
-
-def _leak_note(ours: Results, audit: Record | None) -> tuple[str, ...]:
-    if audit is None:
-        return (f"Whether training has seen test images is not known: {ours.layout.preset}/audit.json does not exist.",)
-    found = [f"{len(ids)} images of {one.label}" for one in ours.layout.retrieval_sets if (ids := leaked(audit, one))]
-    if not found:
-        return ("The audit found no test image, by its bytes, in the training set.",)
-    return (f"{LEAKS} The audit found {' and '.join(found)} in the training set, by their bytes.",)
 
 
 def _group(ours: Results, backbone: Entry, audit: Record | None) -> Group:

@@ -1,22 +1,22 @@
-"""Whether learning may begin: not before the instrument check has passed, where the workflow says that there is one."""
+"""Whether learning may begin: not before the checks have passed that the workflow says there are."""
 
 import os
 from pathlib import Path
 
 from slq.errors import SlqError
 
-INSTRUMENT = "SLQ_INSTRUMENT"  # names a file that is there if and only if the check has passed
+CHECKS = "SLQ_CHECKS"  # names files, each there if and only if its check has passed
 
 
-def after_instruments() -> None:
+def after_checks() -> None:
     """Go on, or stop before any work.
 
     Raises:
-        SlqError: the file that the workflow names is not there.
+        SlqError: a file that the workflow names is not there.
     """
-    checked = os.environ.get(INSTRUMENT)
-    if checked and not Path(checked).is_file():
-        raise SlqError(
-            f"{checked}: not there: the instrument check has not passed, and nothing is trained before it has; "
-            "run `snakemake instrument`, with the options of this call, and see its message"
-        )
+    for checked in filter(None, os.environ.get(CHECKS, "").split(os.pathsep)):
+        if not Path(checked).is_file():
+            raise SlqError(
+                f"{checked}: not there: this check has not passed, and nothing is trained before it has; "
+                f"run `snakemake {checked}`, with the options of this call, and see its message"
+            )
