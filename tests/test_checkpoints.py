@@ -13,7 +13,7 @@ import torch
 from kills import trainer
 from slq import cli
 from slq.errors import SlqError
-from slq.events import Events
+from slq.events import Events, next_attempt
 from slq.models import methods
 from slq.training import checkpoints as module
 from slq.training.checkpoints import Checkpoints
@@ -22,7 +22,7 @@ from slq.training.loop import Attempt, train
 from slq.training.owner import sole_owner
 from slq.training.pairs import Pairs
 from slq.training.processes import Processes
-from slq.training.run import MANNER, memory_advice, next_attempt, run_key
+from slq.training.run import MANNER, memory_advice, run_key
 from together import SEED, SETTINGS, TUNING, drawn, tiny
 
 SHORT = SETTINGS | {"epochs": 2, "batch_size": 12, "micro_batch": 12, "checkpoint_steps": 2, "keep": "best"}

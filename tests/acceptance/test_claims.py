@@ -79,8 +79,9 @@ def test_a_proved_score_is_bases_and_takes_part_in_the_marks(backbone):
         assert slq["source"].split("; ") == [base["source"], base["source"].replace("base/seed0", "slq/seed1")]
 
 
-# Percent that base answers at least, by type of question. Wanted, and reached where it was measured, are 90 about one picture and 70
-# about two and of signs. What is learned in a sudden step, at another time on another processor (docs/log.md), has some room.
+# Percent that base answers at least, by type of question. Wanted, and reached where it was measured, are 90 about one
+# picture, 70 about two and of signs. What is learned in a sudden step, which comes at another time on another processor
+# (docs/log.md), has some room.
 ANSWERED = {
     "mini-mmmu": {"Attributes": 85, "Positions": 75, "Pairs": 70},
     "mini-realworldqa": {"open": 80, "multiple-choice": 80},
