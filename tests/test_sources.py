@@ -81,5 +81,5 @@ def test_a_preset_or_file_that_is_not_there_is_one_message(pristine, tmp_path, c
 def test_only_fetching_asks_a_server(monkeypatch):
     for fetching, expected in ((True, None), (False, "1")):
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-        quiet_libraries(None, fetching)
+        quiet_libraries(None, 1, fetching)
         assert os.environ.get("HF_HUB_OFFLINE") == expected

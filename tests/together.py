@@ -39,8 +39,8 @@ TUNING = {
 }
 TEXT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
         "intermediate_size": 48}  # fmt: skip
-VISION = {"image_size": [28, 28], "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
-          "intermediate_size": 32}  # fmt: skip
+VISION = {"image_size": [28, 28], "patch_size": [14, 14], "hidden_size": 24, "num_hidden_layers": 1,
+          "num_attention_heads": 2, "intermediate_size": 32}  # fmt: skip
 
 
 def tiny(folder, dtype):
