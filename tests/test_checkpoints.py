@@ -213,7 +213,7 @@ def test_a_signal_asks_to_stop(number):
 def test_before_its_allocation_ends_it_stops_with_a_status_of_its_own_and_goes_on(slice_, monkeypatch, capsys):
     """The whole way: message and status on the command line, events of both attempts, the bytes of one attempt."""
     name, work = "allocated", slice_.root / "work" / "allocated"
-    monkeypatch.setattr(cli, "parse", lambda argv: type("Args", (), {"function": lambda _: slice_.train("slq", name)}))
+    monkeypatch.setattr(cli, "parse", lambda *_: type("Args", (), {"function": lambda _: slice_.train("slq", name)}))
     with monkeypatch.context() as patch:
         patch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60))  # and stop_minutes is 2
         assert cli.main([]) == 75

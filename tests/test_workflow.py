@@ -300,7 +300,8 @@ def test_select_names_the_best_rate_on_val_and_changes_no_run(edited):
     selection = json.loads((edited / RUNS / "slq/seed1/selection.json").read_text())
     tried = {trial["learning_rate"]: trial["val"] for trial in selection["tried"]}
     assert list(tried) == sorted(rates)
-    assert tried[1.0e30] is None and "loss is" in selection["tried"][-1]["failed"]
+    assert tried[1.0e30] is None
+    assert re.match(r"(loss|the gradient's norm) is (nan|inf)", selection["tried"][-1]["failed"])
     sums = {rate: sum(sum(way.values()) for way in val.values()) for rate, val in tried.items() if val}
     assert selection["chosen"] == max(sorted(sums), key=sums.__getitem__)
     assert selection["seconds"]["train"] > 0
