@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 from sliced import Slice
@@ -89,40 +89,26 @@ def trainer(slice_: Slice, method: str, name: str) -> "Forked":
     return Forked(lambda: slice_.train(method, name, MANY_STEPS), slice_.root / f"{name}.log")
 
 
-def report(work: Callable[[], None]) -> int:
-    """The status of some work, with what went wrong on standard error."""
+def report(work: Callable[[], None], log: Path) -> None:
+    """Do some work as the command line does: an error is a message and a status, in the log as everything else."""
+    sys.stderr = log.open("a", buffering=1)
     try:
         work()
     except SlqError as error:
         print(f"slq: error: {error}", file=sys.stderr)
-        return error.status
-    except Exception:
-        traceback.print_exc()
-        return 1
-    return 0
+        sys.exit(error.status)
 
 
-class Forked:
+class Forked(ForkProcess):
     """A fork of this process, with what it has imported: a kill then costs no start. As much of Popen as is used."""
 
     def __init__(self, work: Callable[[], None], log: Path) -> None:
-        self.returncode: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            status = 1
-            try:
-                with log.open("a", buffering=1) as sys.stderr:
-                    status = report(work)
-            finally:
-                os._exit(status)
+        super().__init__(target=report, args=(work, log))
+        self.start()
 
     def poll(self) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
-        return self.returncode
+        return self.exitcode
 
-    def wait(self) -> int:
-        while self.poll() is None:
-            time.sleep(0.005)
-        return self.returncode
+    def wait(self) -> int | None:
+        self.join()
+        return self.exitcode

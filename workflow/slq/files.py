@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from slq.errors import SlqError
 
@@ -130,17 +130,24 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def try_lock(file: IO[Any]) -> bool:
+    """Take the lock of an open file, if no other process has it; the kernel ends it with its holder, killed or not."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def owned(path: Path, refusal: str) -> Iterator[None]:
-    """Hold a file that one process holds at a time; a process that is killed lets it go.
+    """Hold a file that one process holds at a time.
 
     Raises:
         SlqError: another process holds it: `refusal`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SlqError(refusal) from error
+        if not try_lock(file):
+            raise SlqError(refusal)
         yield

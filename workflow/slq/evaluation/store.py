@@ -1,6 +1,5 @@
 """Answers so far: what a job of answering has finished, in scratch, where a kill or a rerun does not take it."""
 
-import fcntl
 import json
 import os
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.errors import SlqError
-from slq.files import read_lines
+from slq.files import read_lines, try_lock
 
 
 class AnswersSoFar:
@@ -62,13 +61,9 @@ class AnswersSoFar:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             self.file = self.path.open("a+b")
-            try:
-                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not try_lock(self.file):
                 self.file.close()
-                raise SlqError(
-                    f"{self.path}: another process is adding answers to this file; wait for it, or stop it"
-                ) from error
+                raise SlqError(f"{self.path}: another process is adding answers to this file; wait for it, or stop it")
             # Its last owner may have discarded the file between the opening and the lock.
             if self.path.exists() and os.path.samestat(os.fstat(self.file.fileno()), self.path.stat()):
                 return

@@ -1,6 +1,5 @@
 """One owner of a run at a time: a second trainer waits for the first, and then stops."""
 
-import fcntl
 import os
 import platform
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from slq.errors import SlqError
+from slq.files import try_lock
 
 PATIENCE = 300  # seconds: what a killed workflow has left behind often ends by then; below the limits of collectives
 
@@ -18,8 +18,6 @@ PATIENCE = 300  # seconds: what a killed workflow has left behind often ends by 
 @contextmanager
 def sole_owner(folder: Path, patience: float = PATIENCE) -> Iterator[bool]:
     """Own a run's folder in scratch; yields whether another process has owned it while this one waited.
-
-    The lock is the kernel's, so it ends with its owner, however that one ends.
 
     Raises:
         SlqError: the folder cannot be written, or another process owned it longer than `patience` (s).
@@ -44,15 +42,12 @@ def wait_for(file: IO[str], path: Path, patience: float) -> bool:
     """Take the lock, as soon as it is free; whether it was not at once."""
     end = time.monotonic() + patience
     waited = False
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return waited
-        except BlockingIOError as error:
-            owner = path.read_text(encoding="utf-8") or "another process"
-            if time.monotonic() >= end:
-                raise SlqError(f"{path.parent}: {owner} trains this run; wait for it, or end it") from error
-            if not waited:
-                print(f"slq: waiting: {owner} trains this run ({path.parent})", file=sys.stderr, flush=True)
-            waited = True
-            time.sleep(min(1.0, patience / 10))
+    while not try_lock(file):
+        owner = path.read_text(encoding="utf-8") or "another process"
+        if time.monotonic() >= end:
+            raise SlqError(f"{path.parent}: {owner} trains this run; wait for it, or end it")
+        if not waited:
+            print(f"slq: waiting: {owner} trains this run ({path.parent})", file=sys.stderr, flush=True)
+        waited = True
+        time.sleep(min(1.0, patience / 10))
+    return waited
