@@ -81,7 +81,9 @@ def test_save_load_equal(fresh_backbone, tmp_path, method):
     with torch.no_grad():
         for _, tensor in methods.trained_tensors(trained):
             tensor += 0.01 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(5))
-    methods.save(method, trained, 0.07, tmp_path, {"backbone_sha256": "b", "tuning": TUNING[method]})
+    methods.save(
+        method, methods.learned_tensors(trained), 0.07, tmp_path, {"backbone_sha256": "b", "tuning": TUNING[method]}
+    )
     loaded = methods.load(fresh_backbone(), tmp_path, "b")
     batch = [encode(trained.backbone, parts) for parts in messages(trained.backbone, "mixed")]
     with torch.no_grad():

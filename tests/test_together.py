@@ -1,13 +1,16 @@
 """The global batch decides what is learned: not the number of processes, not the micro-batch, not the passes."""
 
+import json
 import os
+import subprocess
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from slq.errors import SlqError
 from slq.training.processes import Processes
-from together import TUNING, by_processes, learn
+from together import SEED, TUNING, by_processes, learn
 
 LONG = [{"method": method, "dtype": "float64", "steps": 50} for method in TUNING]
 FIRST = [{"method": method, "dtype": "float32", "steps": 1} for method in TUNING]
@@ -31,6 +34,21 @@ def one(tmp_path_factory):
     return {(case["method"], case["dtype"]): learn(case, folder) for case in (*LONG, *FIRST)}
 
 
+# In two processes, each with a part of the language model: all fifty steps, and the first twenty of them.
+SHARDED = [case | {"sharding": True, "micro_batch": 16} for case in LONG]
+BEGUN = [case | {"steps": 20, "of": 50} for case in SHARDED]
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory):
+    """What they learn, by method and steps, and the folder of their checkpoints."""
+    folder = tmp_path_factory.mktemp("sharded")
+    cases = [*BEGUN, *SHARDED, *(case | {"sharding": True, "two_pass": True, "micro_batch": 8} for case in FIRST)]
+    found = by_processes(2, cases, folder)
+    by_case = {(case["method"], case["steps"]): tensors for case, tensors in zip(cases, found, strict=True)}
+    return by_case, {case["method"]: folder / f"checkpoints-{number}" for number, case in enumerate(BEGUN)}
+
+
 def apart(one, other):
     """The largest difference of what was learned."""
     assert one.keys() == other.keys()
@@ -43,6 +61,19 @@ def test_two_processes_learn_what_one_does(one, two, method):
 
 
 @pytest.mark.parametrize("method", TUNING)
+def test_two_processes_with_half_the_model_each_learn_what_one_does(one, sharded, method):
+    assert apart(one[method, "float64"], sharded[0][method, 50]) < 1e-6
+
+
+@pytest.mark.parametrize("method", TUNING)
+def test_one_process_goes_on_from_the_checkpoint_of_two_with_half_the_model_each(one, sharded, tmp_path, method):
+    begun, checkpoints = sharded[0][method, 20], sharded[1][method]
+    assert apart(one[method, "float64"], begun) > 1e-3
+    gone_on = learn({"method": method, "dtype": "float64", "steps": 50}, tmp_path, checkpoints)
+    assert apart(one[method, "float64"], gone_on) < 1e-6
+
+
+@pytest.mark.parametrize("method", TUNING)
 def test_eight_at_once_in_two_passes_learn_what_the_whole_does(one, tmp_path, method):
     found = learn({"method": method, "dtype": "float64", "steps": 50, "micro_batch": 8, "two_pass": True}, tmp_path)
     assert apart(one[method, "float64"], found) < 1e-6
@@ -51,13 +82,38 @@ def test_eight_at_once_in_two_passes_learn_what_the_whole_does(one, tmp_path, me
 
 
 @pytest.mark.parametrize("method", TUNING)
-def test_the_first_gradients_are_the_same_in_single_precision(one, two, method):
-    """Against two processes that embed eight rows at a time, twice."""
-    whole, parts = ({name: value for name, value in found[method, "float32"].items() if "gradient." in name}
-                    for found in (one, two))  # fmt: skip
-    assert whole.keys() == parts.keys() and len(whole) > 1
-    whole, parts = (torch.cat([found[name].flatten() for name in sorted(found)]) for found in (whole, parts))
-    assert (whole - parts).norm() / whole.norm() < 1e-5
+def test_the_first_gradients_are_the_same_in_single_precision(one, two, sharded, method):
+    """Against two processes that embed eight rows at a time, twice; with the whole model each, and with half of it."""
+    whole = gradients(one[method, "float32"])
+    for found in (two[method, "float32"], sharded[0][method, 1]):
+        parts = gradients(found)
+        assert whole.keys() == parts.keys() and len(whole) > 1
+        apart = [torch.linalg.vector_norm(whole[name] - parts[name]) for name in whole]
+        assert torch.stack(apart).norm() / torch.stack([tensor.norm() for tensor in whole.values()]).norm() < 1e-5
+
+
+def gradients(found):
+    return {name: tensor for name, tensor in found.items() if name.startswith("gradient.")}
+
+
+def test_a_run_of_two_processes_with_half_the_model_each_is_saved_whole(slice_, tmp_path):
+    """As the rule starts it, through the launcher; in single precision, where each sum is rounded in its own order."""
+    settings = slice_.settings("full_ft")
+    settings["training"] |= {"sharding": True, "micro_batch": 8}
+    arguments = {"settings": json.dumps(settings), "seed": SEED, "backbone": slice_.snapshot, "data": slice_.data}
+    arguments |= {"train-set": "mini-coco", "work": tmp_path / "work", "adapter": tmp_path / "adapter"}
+    arguments |= {"run": tmp_path / "run.json", "events": tmp_path / "train.jsonl", "code": "code"}
+    arguments |= {"threads": 1, "processes": 2, "minutes": 10}
+    subprocess.run(["slq", "train", *(f"--{key}={value}" for key, value in arguments.items())], check=True)
+    run, alone = (json.loads((folder / "run.json").read_text()) for folder in (tmp_path, slice_.root / "full_ft"))
+    assert run["device"]["count"] == 2 * alone["device"]["count"]
+    assert run["weights"]["before"] == alone["weights"]["before"] != run["weights"]["after"]
+    assert run["parameters"] == alone["parameters"]
+    found, expected = (
+        load_file(folder / "adapter" / "adapter.safetensors") for folder in (tmp_path, slice_.root / "full_ft")
+    )
+    assert found.keys() == expected.keys()
+    assert max((found[name] - expected[name]).abs().max() for name in found) < 1e-3
 
 
 def test_processes_that_do_not_divide_a_batch_stop(monkeypatch):

@@ -1,7 +1,8 @@
-"""Trainings of tiny backbones by one process or several: python together.py <folder> <case as JSON>... in each of them.
+"""Trainings of tiny backbones by one process or several.
 
-A case is what differs from `SETTINGS`, with `method`, `dtype` and `steps`. Leaves <folder>/<number>.safetensors: what
-was learned, and the gradients of the first step.
+In each of several: python together.py <folder> <common folder> <case as JSON>... A case is what differs from
+`SETTINGS`, with `method`, `dtype` and `steps`. Leaves <folder>/<number>.safetensors: what was learned, and the
+gradients of the first step.
 """
 
 import copy
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -20,9 +22,12 @@ from safetensors.torch import load_file, save_file
 from slq.data.prepared import read_split
 from slq.events import Events
 from slq.models import methods
+from slq.models.shards import local, whole
+from slq.training.checkpoints import Checkpoints
 from slq.training.loop import Attempt, Loop
 from slq.training.pairs import Pairs, epoch_order
 from slq.training.processes import Processes
+from slq.training.sharding import shard
 from slq.world.backbones import build_backbone
 from slq.world.sets import draw_split
 
@@ -30,7 +35,7 @@ SEED = 1
 SETTINGS = {
     **{"batch_size": 64, "micro_batch": 64, "two_pass": False, "mask_same_image": False, "temperature": 0.07},
     **{"weight_decay": 0.0, "clip_norm": 1.0, "keep": "last", "keep_pixels": True, "workers": 0},
-    **{"checkpoint_steps": 1000, "stop_minutes": 0, "epochs": 1},
+    **{"checkpoint_steps": 1000, "stop_minutes": 0, "epochs": 1, "sharding": False},
 }
 TUNING = {
     "slq": {"queries": 4, "init": "normal", "learning_rate": 0.03, "warmup_steps": 2},
@@ -64,27 +69,40 @@ def drawn(folder):
     return read_split(folder, "drawn", "train")
 
 
-def learn(case, folder):
-    """What a case learns, by name, and its first gradients; the same in every process."""
-    case = dict(case)
-    method, dtype, steps = case.pop("method"), case.pop("dtype"), case.pop("steps")
+def learn(case, folder, checkpoints=None):
+    """What a case learns, by name, and its first gradients; the same in every process.
+
+    With `checkpoints`, a folder, it goes on from what is there, and leaves one after its last step.
+    """
+    case = {"of": case["steps"]} | case
+    method, dtype, steps, of = (case.pop(name) for name in ("method", "dtype", "steps", "of"))
     settings = SETTINGS | case
     backbone = tiny(folder, dtype)
     processes = Processes()
     retriever = methods.begin(method, backbone, TUNING[method], SEED)
-    loop = Loop(retriever, settings, TUNING[method], steps, SEED, Attempt(Events(Path(os.devnull)), processes))
+    if settings["sharding"]:
+        shard(backbone, processes)
+        language = list(backbone.inner.language_model.parameters())
+        assert sum(local(part).numel() for part in language) < 0.6 * sum(part.numel() for part in language)
+    loop = Loop(retriever, settings, TUNING[method], of, SEED, Attempt(Events(Path(os.devnull)), processes))
+    kept = Checkpoints(checkpoints, "key", processes) if checkpoints else None
+    if kept and (checkpoint := kept.load()):
+        loop.restore(checkpoint)
     pairs = Pairs(backbone, drawn(folder), {"text": "", "image": ""}, keep_pixels=True)
     share, found = processes.share(settings["batch_size"]), {}
     epochs = (batch for epoch in range(steps) for batch in epoch_order(len(pairs), 64, SEED, epoch))
-    for _, batch in zip(range(steps), epochs, strict=False):
+    for batch in islice(epochs, loop.step, steps):
         loop.take_step([pairs[number] for number in batch[share]])
-        found = found or {f"gradient.{name}": tensor.grad.clone() for name, tensor in loop.learned().items()
+        found = found or {f"gradient.{name}": whole(tensor.grad).clone() for name, tensor in loop.learned().items()
                           if tensor.grad is not None}  # fmt: skip
-    return found | {name: tensor.detach().clone() for name, tensor in loop.learned().items()}
+    if kept:
+        kept.save(loop.step, loop.facts(), loop.tensors())
+    learned = methods.learned_tensors(retriever) | {"log_temperature": loop.log_temperature.detach()}
+    return found | {name: tensor.clone() for name, tensor in learned.items()}
 
 
 def by_processes(count, cases, folder):
-    """What the cases learn in so many processes, which talk over loopback."""
+    """What the cases learn in so many processes, which talk over loopback; checkpoints in <folder>/checkpoints-<n>."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -93,7 +111,7 @@ def by_processes(count, cases, folder):
         (folder / str(rank)).mkdir(parents=True)
         names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
         names |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-        command = [sys.executable, __file__, str(folder / str(rank)), *map(json.dumps, cases)]
+        command = [sys.executable, __file__, str(folder / str(rank)), str(folder), *map(json.dumps, cases)]
         started.append(
             subprocess.Popen(command, env={**os.environ, **{key: str(value) for key, value in names.items()}})
         )
@@ -107,8 +125,9 @@ def by_processes(count, cases, folder):
 
 
 if __name__ == "__main__":
-    out, *asked = sys.argv[1:]
+    out, common, *asked = sys.argv[1:]
     for number, text in enumerate(asked):
         with tempfile.TemporaryDirectory() as place:
-            save_file(learn(json.loads(text), Path(place)), Path(out) / f"{number}.safetensors")
+            found = learn(json.loads(text), Path(place), Path(common) / f"checkpoints-{number}")
+            save_file(found, Path(out) / f"{number}.safetensors")
     torch.distributed.destroy_process_group()

@@ -11,6 +11,7 @@ from transformers.utils import logging
 from slq.data.snapshots import require_weights
 from slq.errors import SlqError
 from slq.models.family import Family, load_family
+from slq.models.shards import whole
 
 logging.disable_progress_bar()  # a bar per loaded file drowns the run's own lines in a log
 
@@ -86,11 +87,14 @@ def own_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 
 def hash_weights(model: torch.nn.Module) -> str:
-    """sha256 over the names, dtypes and bytes of a backbone's own weights, in order of name."""
+    """sha256 over the names, dtypes and bytes of a backbone's own weights, in order of name.
+
+    Of a sharded one all processes call it.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(own_weights(model).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(whole(tensor).contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -12,6 +12,7 @@ from slq.errors import SlqError
 from slq.files import read_json, write_json
 from slq.models.backbone import Backbone
 from slq.models.retriever import LastTokenRetriever, QueryRetriever, initial_queries
+from slq.models.shards import whole
 
 SCHEMA = 1
 # q, k, v, o, gate, up, down of every layer of the language model and of nothing else: with rank 8 this gives the counts
@@ -40,19 +41,16 @@ def begin(method: str, backbone: Backbone, tuning: dict[str, Any], seed: int) ->
 
 
 def save(
-    method: str,
-    retriever: QueryRetriever | LastTokenRetriever,
-    temperature: float,
-    folder: Path,
-    identity: dict[str, Any],
+    method: str, tensors: dict[str, torch.Tensor], temperature: float, folder: Path, identity: dict[str, Any]
 ) -> None:
     """Save what the method trained into `folder`; adapter.json is written last and says what it is.
 
-    `identity` is stored beside it: of the backbone and the tuning settings, which are checked when it is loaded, and of
-    the backbone's weights before and after training, which a proof checks.
+    Args:
+        tensors: `learned_tensors` of its retriever.
+        identity: is stored beside it: of the backbone and the tuning settings, which are checked when it is loaded, and
+            of the backbone's weights before and after training, which a proof checks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trained_tensors(retriever)}
     if tensors:
         save_file(tensors, folder / "adapter.safetensors", metadata={"format": "pt"})
     write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **identity})
@@ -62,6 +60,11 @@ def trained_tensors(retriever: QueryRetriever | LastTokenRetriever) -> list[tupl
     """Names and values of everything that receives gradients."""
     module: nn.Module = retriever.backbone.model if isinstance(retriever, LastTokenRetriever) else retriever
     return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+
+
+def learned_tensors(retriever: QueryRetriever | LastTokenRetriever) -> dict[str, torch.Tensor]:
+    """The same by name, whole and on the CPU; of a sharded model all processes call it."""
+    return {name: whole(parameter).contiguous() for name, parameter in trained_tensors(retriever)}
 
 
 def load(backbone: Backbone, folder: Path, backbone_sha256: str) -> QueryRetriever | LastTokenRetriever:

@@ -14,6 +14,7 @@ from slq.files import write_json
 from slq.models.backbone import pick_device
 from slq.training.loop import Attempt, Loop
 from slq.training.pairs import Pairs, shown
+from slq.training.processes import Processes
 from slq.training.run import begin, read_inputs
 from slq.training.work import pair_work
 
@@ -33,7 +34,7 @@ def bench(
     """
     training = settings["training"]
     splits, inputs = read_inputs(backbone_folder, data, train_set)
-    retriever = begin(settings, settings["tuning"], seed, backbone_folder)
+    retriever = begin(settings, settings["tuning"], seed, backbone_folder, Processes())
     pairs = Pairs(retriever.backbone, splits["train"], settings["prompt"], **shown(training))
     batches = pairs.batches(training["batch_size"], seed, 0)[: UNTIMED + steps]
     if len(batches) < UNTIMED + steps:

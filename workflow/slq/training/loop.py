@@ -17,12 +17,14 @@ from slq.errors import SlqError
 from slq.events import Events
 from slq.models.methods import trained_tensors
 from slq.models.retriever import Retriever, precise
+from slq.models.shards import is_sharded, spread_like, whole
 from slq.training.best import Best, Recalls
 from slq.training.checkpoints import Checkpoint, Checkpoints
 from slq.training.deadline import Asked, Interrupted
 from slq.training.gradient import backward
 from slq.training.pairs import Pair, Pairs
 from slq.training.processes import Processes
+from slq.training.sharding import clip_gradients
 from slq.training.work import Work, pair_work
 
 
@@ -62,7 +64,8 @@ class Loop:
         self.log_temperature = nn.Parameter(start)
         self.parameters = [*retriever.trainable(), self.log_temperature]
         self.rate = linear_schedule(tuning["learning_rate"], tuning["warmup_steps"], steps)
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=self.rate(0), weight_decay=settings["weight_decay"])
+        groups = [{"params": retriever.trainable()}, {"params": [self.log_temperature]}]  # the first may be sharded
+        self.optimizer = torch.optim.AdamW(groups, lr=self.rate(0), weight_decay=settings["weight_decay"])
         self.step, self.val, self.best = 0, list[Recalls](), Best()
         quiet = None if attempt.processes.main else True
         self.bar = tqdm(total=steps, desc="training", disable=quiet, file=sys.stderr)
@@ -100,8 +103,8 @@ class Loop:
         draw = (self.seed, self.step)
         loss = backward(self.retriever, batch, self.log_temperature, self.settings, self.attempt.processes, draw)
         trained = [parameter.grad for parameter in self.parameters[:-1] if parameter.grad is not None]
-        self.attempt.processes.add(trained)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings["clip_norm"])
+        self.attempt.processes.add(gradient for gradient in trained if not is_sharded(gradient))  # those are sums
+        norm = clip_gradients(self.parameters, self.settings["clip_norm"], self.attempt.processes)
         for name, value in (("loss", loss), ("the gradient's norm", norm)):
             if not torch.isfinite(value):
                 raise Diverged(f"{name} is {value.item()} after {self.step} steps; lower tuning.*.learning_rate")
@@ -137,14 +140,18 @@ class Loop:
         return {"val": self.val, "best": {"total": self.best.total, "epoch": self.best.epoch}}
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: everything learned, the optimizer's moments, and the best epoch's tensors."""
+        """What a checkpoint holds: everything learned, the optimizer's moments, and the best epoch's tensors.
+
+        Each is whole, and on the CPU of the main process alone.
+        """
         moments = {
             f"optimizer.{number}.{name}": tensor
             for number, state in self.optimizer.state_dict()["state"].items()
             for name, tensor in state.items()
         }
         best = {f"best.{number}": tensor for number, tensor in enumerate(self.best.tensors)}
-        return self.learned() | moments | best
+        gathered = ((name, whole(tensor)) for name, tensor in (self.learned() | moments | best).items())
+        return {name: tensor for name, tensor in gathered if self.attempt.processes.main}
 
     def learned(self) -> dict[str, Tensor]:
         """What training changes, by name."""
@@ -156,15 +163,16 @@ class Loop:
         self.bar.update(self.step)
         with torch.no_grad():
             for name, tensor in self.learned().items():
-                tensor.copy_(checkpoint.tensors[name])
+                tensor.copy_(spread_like(checkpoint.tensors[name], tensor))
         moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
         for path, tensor in checkpoint.tensors.items():
             if path.startswith("optimizer."):
                 _, number, name = path.split(".")
-                moments[int(number)][name] = tensor
+                moments[int(number)][name] = spread_like(tensor, self.parameters[int(number)])
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": dict(moments)})
-        best = {path: tensor for path, tensor in checkpoint.tensors.items() if path.startswith("best.")}
-        self.best = Best(**checkpoint.facts["best"], tensors=[best[f"best.{number}"] for number in range(len(best))])
+        best = [(f"best.{number}", tensor) for number, tensor in enumerate(self.learned().values())]
+        kept = [spread_like(checkpoint.tensors[path], tensor) for path, tensor in best if path in checkpoint.tensors]
+        self.best = Best(**checkpoint.facts["best"], tensors=kept)
 
     @property
     def temperature(self) -> float:

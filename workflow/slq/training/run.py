@@ -29,12 +29,13 @@ from slq.training.manner import attend, compute_deterministically, hold_precisel
 from slq.training.owner import sole_owner
 from slq.training.pairs import Pairs, shown
 from slq.training.processes import Processes
+from slq.training.sharding import shard
 
 SCHEMA = 1
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
 # Of `training`: how a run is computed, not what it learns. A run may go on with other values of these.
 MANNER = {"micro_batch", "two_pass", "gradient_checkpointing", "attention", "deterministic", "keep_pixels", "workers"}
-MANNER |= {"checkpoint_steps", "stop_minutes"}
+MANNER |= {"sharding", "checkpoint_steps", "stop_minutes"}
 Validate = Callable[[Any, Backbone, Split], Recalls]
 
 
@@ -83,10 +84,11 @@ def run_training(
         checkpoints = Checkpoints(folder / "checkpoints", key, processes)
         attempt = Attempt(events, processes, checkpoints, asked)
         retriever, trained, weights = train_backbone(settings, seed, backbone_folder, splits, attempt, validate)
+        tensors = methods.learned_tensors(retriever)
         if processes.main:
             origin = {"backbone_sha256": inputs["backbone"], "tuning": settings["tuning"], "weights": weights}
             with events.span("save"):
-                methods.save(settings["method"], retriever, trained.temperature, adapter, origin)
+                methods.save(settings["method"], tensors, trained.temperature, adapter, origin)
             measured = {"spans": spent(events.path), "device": device, "weights": weights, "inputs": inputs}
             val = {"recalls": trained.val, "kept_epoch": trained.kept_epoch}
             write_run(run, settings, seed, retriever, val=val, **measured)
@@ -106,7 +108,7 @@ def train_backbone(
     training, tuning, method = settings["training"], settings["tuning"], settings["method"]
     events = attempt.events
     with events.span("init"):
-        retriever = begin(settings, tuning, seed, backbone_folder)
+        retriever = begin(settings, tuning, seed, backbone_folder, attempt.processes)
         backbone = retriever.backbone
         before = hash_weights(backbone.model)
     with events.span("staging"):
@@ -120,8 +122,10 @@ def train_backbone(
     return retriever, trained, weights
 
 
-def begin(settings: dict[str, Any], tuning: dict[str, Any], seed: int, backbone_folder: Path) -> Any:
-    """A retriever ready to train, on a freshly loaded backbone that computes as `training` says."""
+def begin(
+    settings: dict[str, Any], tuning: dict[str, Any], seed: int, backbone_folder: Path, processes: Processes
+) -> Any:
+    """A retriever ready to train, on a freshly loaded backbone that computes as `training` says, in all processes."""
     training = settings["training"]
     if training["deterministic"]:
         compute_deterministically()
@@ -131,6 +135,8 @@ def begin(settings: dict[str, Any], tuning: dict[str, Any], seed: int, backbone_
     hold_precisely(retriever)
     if training["gradient_checkpointing"]:
         recompute_layers(retriever)
+    if training["sharding"] and processes.count > 1:
+        shard(backbone, processes)
     return retriever
 
 
@@ -164,7 +170,7 @@ def register_base(settings: dict[str, Any], backbone_folder: Path, adapter: Path
     temperature = settings["training"]["temperature"]
     found = hash_weights(backbone.model)
     weights = {"before": found, "after": found}
-    methods.save("base", retriever, temperature, adapter, {"backbone_sha256": sha256, "tuning": {}, "weights": weights})
+    methods.save("base", {}, temperature, adapter, {"backbone_sha256": sha256, "tuning": {}, "weights": weights})
     write_run(
         run,
         settings,

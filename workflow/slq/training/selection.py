@@ -10,6 +10,7 @@ from slq.models.backbone import pick_device
 from slq.training.best import sum_of_recalls
 from slq.training.loop import Attempt, Diverged, train
 from slq.training.pairs import Pairs, shown
+from slq.training.processes import Processes
 from slq.training.run import Validate, begin, read_inputs
 
 SCHEMA = 1
@@ -71,7 +72,7 @@ def try_rate(
     training = settings["training"] | {"epochs": settings["selection"]["epochs"], "keep": "last"}
     tuning = settings["tuning"] | {"learning_rate": rate}
     with events.span("init"):
-        retriever = begin(settings, tuning, seed, backbone_folder)
+        retriever = begin(settings, tuning, seed, backbone_folder, Processes())
         backbone = retriever.backbone
     pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training))
     try:
