@@ -68,7 +68,26 @@ def test_options_do_less_for_what_is_stored_and_more_for_what_is_released(plain)
         if method == "slq":
             assert cell.options["kv"] < cell.options["resident"] < 1 < cell.options["released"]
         elif method != "base":
-            assert set(cell.options) == {"two_pass", "vision"} and cell.options["vision"] < 1 < cell.options["two_pass"]
+            assert set(cell.options) == {"plain", "vision"} and cell.options["vision"] < 1 == cell.options["plain"]
+
+
+def test_to_save_memory_costs_flops(paper):
+    for (_, method), cell in cells_of(paper).items():
+        if method != "base":
+            assert cell.options["plain"] < 1 and cell.memory[0] < cell.memory[1]
+
+
+def test_memory_is_that_of_weights_moments_and_what_waits_for_its_gradient(paper):
+    """Of 8B, by hand: 7.6 billion weights of the language model, 0.3 of the tower and 0.5 of the head in bfloat16."""
+    cells = cells_of(paper)
+    full, lora = cells["InternVL3-8B", "full_ft"], cells["InternVL3-8B", "lora"]
+    assert full.gpus == 4 and full.memory[0] == pytest.approx(7.07 * 16 / 4 + 0.85 * 2 + 7, rel=0.1)
+    assert lora.memory[0] == pytest.approx(16 + 7, rel=0.1)
+    assert full.memory[1] > 300 and lora.memory[1] > 900
+    assert full.disk == pytest.approx(7.07 * 4 + 3 * 7.07 * 12, rel=0.02)
+    assert full.host == pytest.approx(4 * (4 + 4 + 16) + 17 * 512 * 3 * 448**2 * 4 / 1e9 + 7.07 * 12, rel=0.05)
+    slq = cells["Qwen3-VL-4B", "slq"]
+    assert slq.memory[0] > 8.8 + 2 * 36 * 8 * 128 * 2 * 1024 * 300 / 1e9, "all keys and values of a batch"
 
 
 def test_wall_time_is_that_of_the_fullest_device():

@@ -47,7 +47,7 @@ def test_two_devices_for_an_hour_and_a_preempted_attempt(asked, tmp_path):
     flops = total(train_flops(architecture, Plan.of("slq", asked["tuning"]["slq"]), work))
     assert line.pflop == pytest.approx(flops / 1e15)
     assert line.mfu == pytest.approx(flops / (2 * 3600 * 989e12))
-    assert line.pflop < line.pflop_released < line.pflop_two_pass
+    assert line.pflop < min(line.pflop_two_pass, line.pflop_released)
 
 
 def test_what_three_runs_share_is_counted_once(asked, tmp_path):

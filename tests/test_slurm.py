@@ -70,7 +70,8 @@ def twice(cpus, memory, minutes, gpus):
     return [asks(cpus, memory * attempt, minutes * attempt, gpus) for attempt in (1, 2)]
 
 
-def test_paper_runs_ask_for_what_config_says_and_once_more_for_twice_as_much(checkout):
+def test_paper_runs_ask_for_what_config_and_the_closed_form_say_and_once_more_for_twice_as_much(checkout):
+    """Full fine-tuning at 8B for as long as it may, as it would take longer; an evaluation at 1B for 20 of 480 minutes."""
     place_inputs(checkout)
     place(checkout, "results/paper/audit.json", "results/paper/InternVL3-1B/slq/seed1/run.json")
     place(checkout, "scratch/runs/paper/InternVL3-1B/slq/seed1/adapter.json")
@@ -83,10 +84,10 @@ def test_paper_runs_ask_for_what_config_says_and_once_more_for_twice_as_much(che
         "results/paper/InternVL3-1B/slq/seed1/retention/mmmu.json",
     )
     assert {rule: [flags(call) for call in calls] for rule, calls in submitted.items()} == {
-        "train": twice(cpus=12, memory=128_000, minutes=1440, gpus=1),
+        "train": twice(cpus=12, memory=202_000, minutes=1440, gpus=4),
         "register_base": twice(cpus=4, memory=32_000, minutes=240, gpus=0),
-        "retrieve": twice(cpus=12, memory=64_000, minutes=480, gpus=1),
-        "prove": twice(cpus=12, memory=64_000, minutes=480, gpus=1),
+        "retrieve": twice(cpus=12, memory=14_000, minutes=20, gpus=1),
+        "prove": twice(cpus=12, memory=14_000, minutes=20, gpus=1),
     }
     call = submitted["train"][0]
     assert call[call.index("--comment") + 1] == "rule_train_wildcards_paper_InternVL3-8B_full_ft_1"

@@ -1,6 +1,9 @@
 # What the rules share: the checked configuration, names, paths, resources. No rules, nothing heavy: every cluster job
 # reads this file.
 import atexit
+import functools
+import json
+import math
 import os
 import re
 import shutil
@@ -15,6 +18,7 @@ sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
 from slq import code, settings
+from slq.accounting.needs import needs
 from slq.config import SPLITS, chosen, load, seeds
 from slq.errors import SlqError
 from slq.files import sha256
@@ -30,6 +34,8 @@ PRESET = chosen(config)
 SCRATCH = config["scratch"]
 SEEDS = seeds(config)
 TUNED = [method for method in PRESET["methods"] if method != "base"]
+FORECAST = json.loads(settings.forecast_settings(config))
+UNKNOWN_GB = 32  # of a job that the closed form of memory does not know, where config.yaml has no mem_gb
 RUN = "results/{preset}/{backbone}/{method}/seed{seed}"
 
 GOLDEN = Path("paper_tables/reference/instrument.csv")
@@ -147,10 +153,20 @@ def request(stage: str, gate=1) -> dict:
 
 
 def asked(stage: str, wildcards) -> dict:
-    """The resources of a stage; of a training, those of its run."""
+    """The resources of a stage; of a run, its own, and of its hours and memory what the closed form says (docs/hours.md)."""
+    taken, backbone = PRESET["resources"][stage], wildcards.get("backbone")
+    if stage not in ("train", "evaluate") or backbone not in PRESET["backbones"]:
+        return {"mem_gb": UNKNOWN_GB} | taken
+    method = wildcards.get("method", "base")
     if stage == "train":
-        return settings.train_resources(config, wildcards.backbone, wildcards.method)
-    return PRESET["resources"][stage]
+        taken = settings.train_resources(config, backbone, method)
+    need = needed(backbone, method, stage)
+    if need is None:
+        return {"mem_gb": UNKNOWN_GB} | taken
+    return {"mem_gb": math.ceil(need.mem_gb)} | taken | {"hours": min(taken["hours"], need.hours)}
+
+
+needed = functools.cache(functools.partial(needs, FORECAST))
 
 
 def cpus(stage: str):

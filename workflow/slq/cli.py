@@ -1,6 +1,7 @@
 """`slq`: one subcommand per rule of the workflow. Every path and setting comes from the rule."""
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -282,6 +283,7 @@ COMMANDS: Commands = {
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or the error's own status after one message on standard error."""
+    gc.set_threshold(200_000)  # of the objects that torch and transformers make and keep, the collector takes 1.5 s
     args = parse(COMMANDS, __doc__, argv)
     quiet_libraries(getattr(args, "threads", None), getattr(args, "processes", 1), fetching=args.function is fetch)
     try:

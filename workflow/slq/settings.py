@@ -248,6 +248,7 @@ def _sizes_of_backbone(config: Config, name: str) -> Config:
         "label": entry["label"],
         "architecture": architecture(config, name),
         "training": training,
+        "gpus": {method: train_resources(config, name, method)["gpus"] for method in preset["methods"]},
         "pixels": pixels,
         "retention_limits": limits,
         "fetched": "pretrain" not in entry,

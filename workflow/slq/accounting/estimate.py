@@ -8,9 +8,9 @@ from typing import Any
 from slq.accounting.forecast import Cell, Range, Store, download, wall_hours
 
 METHODS = {"base": "base", "full_ft": "full FT", "lora": "LoRA", "slq": "SLQ"}
-OPTIONS = {"two_pass": "2-pass", "released": "released", "vision": "vision", "resident": "resident", "kv": "kv"}
-COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB device", "disk", *OPTIONS.values())
-ABOVE = ("", "", "", "one run", "one run", "1/2 pass", "GB", "", "training otherwise, in shares")
+OPTIONS = {"plain": "plain", "released": "released", "vision": "vision", "resident": "resident", "kv": "kv"}
+COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB/device", "disk", *OPTIONS.values())
+ABOVE = ("", "", "", "one run", "one run", "set/plain", "GB", "", "training otherwise, in shares")
 WIDTHS = (14, 7, 7, 10, 10, 10, 5, 7, 9, 7, 9, 5)  # 100 in all
 
 
@@ -45,7 +45,7 @@ def _row(cell: Cell) -> str:
     options = [f"{cell.options[name]:.2f}" if name in cell.options else "-" for name in OPTIONS]
     memory = "/".join(f"{value:,.0f}" for value in cell.memory)
     words = (cell.label, METHODS[cell.method], petaflop(cell.flops))
-    return _line((*words, hours(cell.train), hours(cell.evaluate), memory, f"{cell.disk:.1f}", *options))
+    return _line((*words, hours(cell.train), hours(cell.evaluate), memory, f"{cell.disk:.0f}", *options))
 
 
 def petaflop(flops: float) -> str:
@@ -59,7 +59,7 @@ def hours(found: Range | None) -> str:
     """`1.2-3.4`, a dash for nothing to do and for what is not known."""
     if found is None or not found.high:
         return "-"
-    digits = 2 if found.high < 1 else 1
+    digits = 2 if found.high < 1 else 1 if found.high < 100 else 0
     if found.high < 0.1:
         return f"{found.low:.3f}-{found.high:.3f}".replace("0.", ".")
     return f"{found.low:.{digits}f}-{found.high:.{digits}f}"
@@ -68,9 +68,9 @@ def hours(found: Range | None) -> str:
 def _sums(settings: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
     models, sets = download(settings)
     lines = [f"To fetch: {models:,.0f} GB of backbones, {sets:,.0f} GB of sets."]
-    jobs = [job for cell in cells for job in [cell.train, cell.evaluate] * _runs(settings, cell)]
-    known = [job for job in jobs if job is not None]
-    if len(known) < len(jobs) or not known:
+    shares = [job for cell in cells for job in _jobs(cell) * _runs(settings, cell)]
+    known = [job for job in shares if job is not None]
+    if len(known) < len(shares) or not known:
         return [*lines, "Hours are not known: no peak, and no bench file of every cell (snakemake bench)."]
     low, high = sum(job.low for job in known), sum(job.high for job in known)
     at_once = settings["at_once"]
@@ -82,6 +82,12 @@ def _sums(settings: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
         f"Wall time on {at_once} at once: {ends[0]:,.1f}-{ends[1]:,.1f} h.{cost}",
         *lines,
     ]
+
+
+def _jobs(cell: Cell) -> list[Range | None]:
+    """Hours on each device that a run takes; those of one training as if they could begin at different times."""
+    train = cell.train and cell.train.times(1 / cell.gpus)
+    return [train] * cell.gpus + [cell.evaluate]
 
 
 def _runs(settings: Mapping[str, Any], cell: Cell) -> int:

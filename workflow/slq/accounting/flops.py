@@ -54,7 +54,8 @@ class Plan:
         rank: of LoRA, else 0.
         whole_sequence: SLQ as released: the gradient runs through the prefix too, which no gradient needs.
         checkpointing: activations of the language model are computed again for the gradient.
-        passes: 2 where a batch is embedded once without gradient and once, in chunks, with it, to save memory.
+        passes: 2 where a batch is embedded once without gradient and once, in chunks, with it, to save memory; of SLQ
+            the queries alone run twice, over prefixes that are kept.
         vision, prefix: shares of the messages whose image features, or prefix, are computed and not found stored.
     """
 
@@ -81,10 +82,14 @@ def embed_flops(architecture: Architecture, plan: Plan, work: Work) -> Flops:
 def train_flops(architecture: Architecture, plan: Plan, work: Work) -> Flops:
     """Of training on messages once, by part: forward, backward and what is computed again."""
     parts, linear, attention = _forward(architecture, plan, work)
-    once = sum(parts.values())
+    kept = plan.queries and not plan.whole_sequence  # the prefix is, between two passes
+    once = linear + attention if kept else sum(parts.values())
     of_inputs, of_attention = linear, 2 * attention
+    again = linear + attention
     if plan.method == "full_ft":
         backward = 2 * linear + of_attention
+        inputs, outputs = architecture.text.maps[-1]
+        again -= 2 * work.tokens * architecture.text.layers * inputs * outputs  # no gradient asks for its output
     elif plan.method == "lora":
         text = architecture.text
         # The maps of the first layer that read the embeddings need no gradient of their frozen input.
@@ -94,8 +99,7 @@ def train_flops(architecture: Architecture, plan: Plan, work: Work) -> Flops:
         backward = of_inputs + of_attention
     else:
         backward = 0.0
-    again = (linear + attention) if plan.checkpointing else 0.0
-    return parts | {"backward": backward, "recompute": again + (plan.passes - 1) * once}
+    return parts | {"backward": backward, "recompute": plan.checkpointing * again + (plan.passes - 1) * once}
 
 
 def total(parts: Mapping[str, float]) -> float:

@@ -7,12 +7,12 @@ from typing import Any
 
 from slq.accounting.architecture import Architecture, read_architecture
 from slq.accounting.flops import Plan, Work, embed_flops, total, train_flops
+from slq.accounting.memory import BYTES, GB, Held
 from slq.errors import SlqError
 
 Settings = Mapping[str, Any]
-GB = 1e9
-MOMENTS = 3  # a gradient and AdamW's two moments beside each trained weight, in its dtype
-BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+CHECKPOINTS = 3  # on the disk at once: the newest two, and one that is being written
+PLAINLY = {"two_pass": False, "gradient_checkpointing": False, "sharding": False}
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,12 @@ class Cell:
     Attributes:
         flops: of training.
         options: FLOPs of training done otherwise, as shares of `flops`, by the option's name.
-        train, evaluate: hours on one device; None where neither a peak nor a bench file says how fast it is.
-        memory: GB on the device while training, the batch embedded in one pass and in two.
-        disk: GB of the adapter, and of a checkpoint beside it.
+        train, evaluate: hours of one device; None where neither a peak nor a bench file says how fast it is.
+        gpus: that train together, each for its share of these hours.
+        memory: GB on each device while it trains, as config.yaml says and plainly: in one pass, no layer run again,
+            nothing spread.
+        host, host_evaluating: GB of all processes of a training together, and of an evaluation.
+        disk: GB of the adapter, and of checkpoints beside it.
     """
 
     backbone: str
@@ -48,7 +51,10 @@ class Cell:
     options: Mapping[str, float]
     train: Range | None
     evaluate: Range | None
+    gpus: int
     memory: tuple[float, float]
+    host: float
+    host_evaluating: float
     disk: float
     benched: bool
 
@@ -78,7 +84,7 @@ def forecast(settings: Settings, benches: Mapping[tuple[str, str], Settings]) ->
     """
     cells, stores = [], []
     for backbone in settings["backbones"]:
-        of_backbone = _Backbone(settings, backbone)
+        of_backbone = Sizes(settings, backbone)
         of_methods = {method: benches[name, method] for name, method in benches if name == backbone["name"]}
         found = [of_backbone.cell(method, of_methods) for method in settings["methods"]]
         cells += found
@@ -94,8 +100,8 @@ def wall_hours(hours: Iterable[float], devices: int) -> float:
     return max(busy)
 
 
-class _Backbone:
-    """The sizes of one backbone's runs."""
+class Sizes:
+    """The sizes of one backbone's runs, each of a method: what all estimates follow from."""
 
     def __init__(self, settings: Settings, backbone: Settings) -> None:
         self.settings, self.backbone = settings, backbone
@@ -109,8 +115,7 @@ class _Backbone:
 
     def cell(self, method: str, benches: Mapping[str, Settings]) -> Cell:
         """`benches`: of this backbone, by method."""
-        training, tuning = self.backbone["training"][method], self.settings["tuning"].get(method, {})
-        plan, bench = self._plan(method), benches.get(method)
+        training, plan, bench = self.backbone["training"][method], self._plan(method), benches.get(method)
         image, text = (self.image, self.text) if bench is None else _measured_work(bench)
         epochs, size = training["epochs"], training["batch_size"]
         pairs = self.training_set["texts"]["train"] // size * size * epochs if method != "base" else 0
@@ -121,7 +126,7 @@ class _Backbone:
         speed = self._speed(method, benches)
         train = speed and _at(flops(plan), speed)
         evaluate = speed and _at(self._evaluated(plan), speed) + self._generated(method)
-        trained = self._trained(method, tuning)
+        held = self._held(method, plan)
         return Cell(
             self.backbone["name"],
             self.backbone["label"],
@@ -130,8 +135,11 @@ class _Backbone:
             {name: flops(option) / flops(plan) for name, option in self._options(plan, epochs)} if pairs else {},
             train,
             evaluate,
-            self._memory(plan, size, training["micro_batch"], trained),
-            trained * self.width * MOMENTS / GB,
+            held.gpus,
+            (held.device_gb(training), held.device_gb(training | PLAINLY)),
+            held.host_gb(training),
+            held.evaluating_gb,
+            held.adapter_gb + CHECKPOINTS * held.checkpoint_gb,
             bench is not None,
         )
 
@@ -149,8 +157,10 @@ class _Backbone:
         return Store(cell.label, features * images / GB, kv * images / GB, kv * size / GB, bandwidth)
 
     def _plan(self, method: str) -> Plan:
-        passes = 2 if self.backbone["training"][method].get("two_pass") else 1
-        return Plan.of(method, self.settings["tuning"].get(method, {}), passes=passes)
+        training = self.backbone["training"][method]
+        again = training["gradient_checkpointing"] and method != "base"
+        passes = 2 if training["two_pass"] else 1
+        return Plan.of(method, self.settings["tuning"].get(method, {}), passes=passes, checkpointing=again)
 
     def _pair_flops(self, plan: Plan, image: Work, text: Work) -> float:
         """Of training on one pair; what is stored or stays is the image's, never the caption's."""
@@ -166,12 +176,13 @@ class _Backbone:
         )
 
     def _options(self, plan: Plan, epochs: int) -> list[tuple[str, Plan]]:
-        """What could be done otherwise: for every method two passes and stored features, for SLQ stored prefixes."""
+        """What could be done otherwise: for every method plainly and stored features, for SLQ stored prefixes."""
         each = 1 / (epochs * self.captions)
-        options = [("two_pass", _changed(plan, passes=2)), ("vision", _changed(plan, vision=each))]
+        plainly = _changed(plan, passes=1, checkpointing=False)
+        options = [("plain", plainly), ("vision", _changed(plan, vision=each))]
         if plan.queries:
             options += [
-                ("released", _changed(plan, whole_sequence=True)),
+                ("released", _changed(plainly, whole_sequence=True)),
                 ("resident", _changed(plan, vision=1 / self.captions, prefix=1 / self.captions)),
                 ("kv", _changed(plan, vision=each, prefix=each)),
             ]
@@ -232,17 +243,10 @@ class _Backbone:
             return float(tuning["rank"] * text.layers * sum(inputs + outputs for inputs, outputs in text.maps))
         return float(text.weights) if method == "full_ft" else 0.0
 
-    def _memory(self, plan: Plan, batch: int, micro: int, trained: float) -> tuple[float, float]:
-        """GB of weights, of what training holds beside them, and of activations: of a batch, of a micro-batch."""
-        text = self.architecture.text
-        narrow = text.kv_heads * text.head_dim
-        kept = self.width * text.layers * (10 * text.hidden + 2 * text.heads * text.head_dim + 4 * text.intermediate)
-        with_gradient = 2 * plan.queries if plan.queries else self.image.tokens + self.text.tokens
-        per_pair = with_gradient * kept if plan.method != "base" else 0.0
-        if plan.queries:
-            per_pair += (self.image.tokens + self.text.tokens) * 2 * text.layers * narrow * self.width
-        fixed = (self.architecture.weights + MOMENTS * trained) * self.width
-        return (fixed + batch * per_pair) / GB, (fixed + min(micro, batch) * per_pair) / GB
+    def _held(self, method: str, plan: Plan) -> Held:
+        trained = self._trained(method, self.settings["tuning"].get(method, {}))
+        gpus = max(self.backbone["gpus"][method], 1)
+        return Held(self.architecture, plan, trained, self.image, self.text, self.settings["dtype"], gpus)
 
 
 def _measured_work(bench: Settings) -> tuple[Work, Work]:

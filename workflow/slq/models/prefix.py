@@ -1,5 +1,7 @@
 """The prefix: prompt and content tokens of a batch, left-padded, with explicit positions."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +82,28 @@ def continue_positions(position_ids: Tensor, count: int) -> Tensor:
     return last[..., None] + 1 + torch.arange(count, device=position_ids.device)
 
 
+@dataclass(frozen=True)
+class Prefix:
+    """Left-padded prefixes that ran through a backbone: their keys and values, mask and positions."""
+
+    cache: Any
+    mask: Tensor
+    positions: Tensor
+
+
 @torch.no_grad()
-def run_prefix(backbone: Backbone, inputs: dict[str, Tensor]) -> Any:
-    """Keys and values of the prefix. Nothing in it depends on the queries, so no gradient is needed."""
-    return backbone.inner(**inputs, use_cache=True).past_key_values
+def run_prefix(backbone: Backbone, inputs: dict[str, Tensor]) -> Prefix:
+    """A batch of prefixes. Nothing in one depends on the queries, so no gradient is needed."""
+    cache = backbone.inner(**inputs, use_cache=True).past_key_values
+    return Prefix(cache, inputs["attention_mask"], inputs["position_ids"])
+
+
+@contextmanager
+def lent(cache: Any) -> Iterator[Any]:
+    """Keys and values to go on from: what is added meanwhile is forgotten afterwards."""
+    before = [(layer.keys, layer.values) for layer in cache.layers]
+    try:
+        yield cache
+    finally:
+        for layer, (keys, values) in zip(cache.layers, before, strict=True):
+            layer.keys, layer.values = keys, values

@@ -8,14 +8,22 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from slq.models.backbone import Backbone
-from slq.models.prefix import Encoded, collate, continue_positions, run_prefix
+from slq.models.prefix import Encoded, Prefix, collate, continue_positions, lent, run_prefix
 
 
 class Retriever(Protocol):
     """Anything that embeds messages; `trainable` are its parameters that receive gradients."""
 
     def embed(self, batch: list[Encoded]) -> Tensor:
-        """Unit vectors (B, d) in float32, of a float64 backbone in float64."""
+        """Unit vectors (B, d) in float32, of a float64 backbone in float64: `look`, then `read`."""
+        ...
+
+    def look(self, batch: list[Encoded]) -> Any:
+        """What of a batch depends on nothing that is trained, to be read more than once."""
+        ...
+
+    def read(self, looked: Any) -> Tensor:
+        """Unit vectors of what `look` gave."""
         ...
 
     def trainable(self) -> list[nn.Parameter]: ...
@@ -36,20 +44,22 @@ class QueryRetriever(nn.Module):
         self.queries = nn.Parameter(queries.to(backbone.device, precise(backbone.model.dtype)))
 
     def embed(self, batch: list[Encoded]) -> Tensor:
-        inputs = collate(self.backbone, batch)
-        return self.read_out(inputs, run_prefix(self.backbone, inputs))
+        return self.read(self.look(batch))
 
-    def read_out(self, inputs: dict[str, Tensor], prefix: Any) -> Tensor:
-        """Unit vectors (B, d) of queries that continue a prefix; the prefix's cache is used up by the call."""
-        mask, rows = inputs["attention_mask"], len(inputs["attention_mask"])
-        count = len(self.queries)
-        output = self.backbone.inner(
-            inputs_embeds=self.queries.to(self.backbone.model.dtype).expand(rows, -1, -1),
-            past_key_values=prefix,
-            attention_mask=torch.cat([mask, mask.new_ones(rows, count)], 1),
-            position_ids=continue_positions(inputs["position_ids"], count),
-            use_cache=True,
-        )
+    def look(self, batch: list[Encoded]) -> Prefix:
+        return run_prefix(self.backbone, collate(self.backbone, batch))
+
+    def read(self, looked: Prefix) -> Tensor:
+        """Unit vectors (B, d) of queries that continue a prefix."""
+        rows, count = len(looked.mask), len(self.queries)
+        with lent(looked.cache) as cache:
+            output = self.backbone.inner(
+                inputs_embeds=self.queries.to(self.backbone.model.dtype).expand(rows, -1, -1),
+                past_key_values=cache,
+                attention_mask=torch.cat([looked.mask, looked.mask.new_ones(rows, count)], 1),
+                position_ids=continue_positions(looked.positions, count),
+                use_cache=True,
+            )
         states = output.last_hidden_state
         return normalize(states.to(precise(states.dtype)).mean(1), dim=-1)
 
@@ -65,7 +75,14 @@ class LastTokenRetriever(nn.Module):
         self.backbone = backbone
 
     def embed(self, batch: list[Encoded]) -> Tensor:
-        inputs = collate(self.backbone, batch)
+        return self.read(self.look(batch))
+
+    def look(self, batch: list[Encoded]) -> list[Encoded]:
+        """Nothing: what is trained runs from the first token."""
+        return batch
+
+    def read(self, looked: list[Encoded]) -> Tensor:
+        inputs = collate(self.backbone, looked)
         with self.backbone.computing():
             states = self.backbone.inner(**inputs, use_cache=False).last_hidden_state
         return normalize(states[:, -1].to(precise(states.dtype)), dim=-1)

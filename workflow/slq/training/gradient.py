@@ -29,8 +29,9 @@ def backward(
     """InfoNCE over the rows of all processes; adds its gradient to what the parameters have, and returns it.
 
     With `two_pass` the vectors are computed without gradient first, and again `micro_batch` at a time with the gradient
-    that the loss gave them: memory for one micro-batch, for a second forward. Without it, everything that `batch` needs
-    for its gradient is held at once; `micro_batch` then bounds only what is held while a part is embedded.
+    that the loss gave them: memory for one micro-batch, for a second forward. SLQ keeps its prefixes in between, and
+    only its queries run twice. Without it, everything that `batch` needs for its gradient is held at once;
+    `micro_batch` then bounds only what is held while a part is embedded.
 
     Args:
         batch: this process's rows, equally many in each process.
@@ -59,11 +60,12 @@ def backward(
 
 
 class Side:
-    """The images, or the texts, of a batch in parts of a micro-batch."""
+    """The images, or the texts, of a batch in parts of a micro-batch; what needs no gradient is computed once."""
 
     def __init__(self, retriever: Retriever, messages: list[Encoded], at_once: int, draw: tuple[int, ...]) -> None:
         self.retriever, self.at_once, self.draw = retriever, at_once, draw
-        self.parts = [messages[start : start + at_once] for start in range(0, len(messages), at_once)]
+        starts = range(0, len(messages), at_once)
+        self.parts = [retriever.look(messages[start : start + at_once]) for start in starts]
 
     def vectors(self) -> Iterator[Tensor]:
         """Unit vectors (at most micro_batch, d) of one part after another.
@@ -73,7 +75,7 @@ class Side:
         """
         for number, part in enumerate(self.parts):
             torch.manual_seed(int(np.random.SeedSequence([*self.draw, number]).generate_state(1)[0]))
-            yield self.retriever.embed(part)
+            yield self.retriever.read(part)
 
     def backward(self, gradient: Tensor) -> None:
         """Carry the gradient (rows, d) of all vectors into the parameters, part by part."""

@@ -41,9 +41,10 @@ def recompute_layers(retriever: Any) -> None:
             "training.gradient_checkpointing is on, and SLQ needs the prefix's cache; turn it off for slq: "
             "backbones.<name>.runs.slq.training.gradient_checkpointing"
         )
-    backbone = retriever.backbone
-    backbone.model.activation_checkpointing_enable({"use_reentrant": False})
-    for layer in backbone.inner.language_model.layers:
+    language = retriever.backbone.inner.language_model
+    language.activation_checkpointing_enable({"use_reentrant": False})
+    language.disable_input_require_grads()  # of embeddings, which is for reentrant checkpoints, and costs a backward
+    for layer in language.layers:
         layer.training = True  # what transformers asks for; what is in the layer stays in eval mode, without dropout
 
 

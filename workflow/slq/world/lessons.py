@@ -20,7 +20,7 @@ LESSONS: tuple[tuple[float, dict[str, float]], ...] = (
     (
         1.0,
         {
-            **{"describe": 0.12, "rephrase": 0.07, "point": 0.04, "look": 0.32, "read": 0.07},
+            **{"describe": 0.20, "rephrase": 0.07, "point": 0.04, "look": 0.24, "read": 0.07},
             **{"choose": 0.14, "compare": 0.12, "read_sign": 0.12},
         },
     ),
@@ -50,6 +50,7 @@ class Lessons:
         draw: random.Random,
     ) -> None:
         self.backbone, self.scenes, self.alone, self.signs, self.draw = backbone, scenes, alone, signs, draw
+        self.turns: dict[tuple[str | int, ...], list[int]] = {}
         self.tasks: dict[str, Callable[[], Talk]] = {
             name: getattr(self, name)
             for name in ("describe", "rephrase", "point", "look", "read", "choose", "compare", "read_sign")
@@ -139,9 +140,16 @@ class Lessons:
         is_answer: list[bool] = []
         images: tuple[Pixels, ...] = ()
         for number, (text, answer) in enumerate(talk.turns):
-            asked = encode(self.backbone, (*(talk.content if number == 0 else ()), *filter(None, [text])))
+            asked = self.encode_turn((*(talk.content if number == 0 else ()), *filter(None, [text])))
             said = self.backbone.tokenizer(f"{answer} <|im_end|>", add_special_tokens=False)["input_ids"]
             ids += asked.ids + said
             is_answer += [False] * len(asked.ids) + [True] * len(said)
             images += asked.images
         return Encoded(ids, images), is_answer
+
+    def encode_turn(self, parts: tuple[Part, ...]) -> Encoded:
+        """What is asked, through the chat template; the tokens of turns that differ in pictures alone are kept."""
+        key = tuple(part.tokens if isinstance(part, Pixels) else part for part in parts)
+        if key not in self.turns:
+            self.turns[key] = encode(self.backbone, parts).ids
+        return Encoded(self.turns[key], tuple(part for part in parts if isinstance(part, Pixels)))

@@ -1,0 +1,42 @@
+"""What a job asks a cluster for, from the closed form that the forecast uses: hours and memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slq.accounting.architecture import is_known
+from slq.accounting.forecast import Range, Sizes
+
+START = 0.25  # hours: Python, weights, reading what is there
+MARGIN = 1.5  # times the high end of the forecast, in which no loading and no padding is
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Of one job."""
+
+    hours: float
+    mem_gb: float
+
+
+def needs(settings: Mapping[str, Any], backbone: str, method: str, stage: str) -> Needs | None:
+    """None where the closed form has no answer: of a device without a peak, or of an unknown architecture.
+
+    Args:
+        settings: of `settings.forecast_settings`.
+        stage: `train` or `evaluate`.
+
+    Raises:
+        SlqError: a size is missing, by its key in config.yaml.
+    """
+    (entry,) = (entry for entry in settings["backbones"] if entry["name"] == backbone)
+    if not settings["peak_tflops"] or (entry["architecture"] and not is_known(entry["architecture"])):
+        return None
+    cell = Sizes(settings, entry).cell(method, {})
+    if stage == "train":
+        return Needs(_hours(cell.train, cell.gpus), cell.host)
+    return Needs(_hours(cell.evaluate, 1), cell.host_evaluating)
+
+
+def _hours(found: Range | None, gpus: int) -> float:
+    return START + MARGIN * (found.high if found else 0.0) / gpus
