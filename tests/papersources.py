@@ -133,7 +133,7 @@ def in_archive(name: str, wanted: str) -> bool:
 
 
 def in_small(config: dict[str, Any]) -> dict[str, Any]:
-    """What is laid over config.yaml: sizes, a backbone of each family, and of the methods that train one."""
+    """What is laid over config.yaml: sizes, and of each family the smallest backbone; another differs from it in size."""
     parts = json.loads(json.dumps(config["sources"]["coco"]["parts"]))
     for part in parts:
         part.pop("hash", None)
@@ -141,7 +141,6 @@ def in_small(config: dict[str, Any]) -> dict[str, Any]:
     one = {"cpus": 1, "mem_gb": 3}
     preset = {
         "backbones": ["InternVL3-1B", "Qwen3-VL-2B"],
-        "methods": ["base", "slq"],
         "training": {"epochs": 1, "batch_size": 20, "micro_batch": 10, "workers": 0},
         "evaluation": {"batch_size": 8, "answer_batch": 4, "max_new_tokens": 4},
         "resources": dict.fromkeys(("prepare", "train", "evaluate"), one),

@@ -68,7 +68,7 @@ def test_without_a_network_the_paper_preset_ends_in_its_tables(fetched):
     assert {source for row in ours for source in row["source"].split("; ")} >= {
         f"results/paper/{backbone}/{method}/seed{seed}/retrieval/{name}.json"
         for backbone in ("InternVL3-1B", "Qwen3-VL-2B")
-        for method, seed in (("base", 0), ("slq", 1))
+        for method, seed in (("base", 0), ("full_ft", 1), ("lora", 1), ("slq", 1))
         for name in ("coco", "flickr30k")
     }
     assert os.path.getsize(fetched / "results/paper/instrument.json") > 0

@@ -71,7 +71,7 @@ def twice(cpus, memory, minutes, gpus):
 
 
 def test_paper_runs_ask_for_what_config_and_the_closed_form_say_and_once_more_for_twice_as_much(checkout):
-    """Full fine-tuning at 8B for as long as it may, as it would take longer; an evaluation at 1B for 20 of 480 minutes."""
+    """Full fine-tuning at 8B for as long as it may: it would take longer. An evaluation at 1B for 20 of 480 minutes."""
     place_inputs(checkout)
     place(checkout, "results/paper/audit.json", "results/paper/InternVL3-1B/slq/seed1/run.json")
     place(checkout, "scratch/runs/paper/InternVL3-1B/slq/seed1/adapter.json")
