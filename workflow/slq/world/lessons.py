@@ -20,7 +20,7 @@ LESSONS: tuple[tuple[float, dict[str, float]], ...] = (
     (
         1.0,
         {
-            **{"describe": 0.20, "rephrase": 0.07, "point": 0.04, "look": 0.24, "read": 0.07},
+            **{"describe": 0.12, "rephrase": 0.07, "point": 0.04, "look": 0.32, "read": 0.07},
             **{"choose": 0.14, "compare": 0.12, "read_sign": 0.12},
         },
     ),
