@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from slq.errors import SlqError
+from slq.training.launch import require_devices
 from slq.training.processes import Processes
 from together import SEED, TUNING, by_processes, learn
 
@@ -114,6 +115,13 @@ def test_a_run_of_two_processes_with_half_the_model_each_is_saved_whole(slice_, 
     )
     assert found.keys() == expected.keys()
     assert max((found[name] - expected[name]).abs().max() for name in found) < 1e-3
+
+
+def test_fewer_gpus_than_processes_are_told():
+    require_devices(2, 0)
+    require_devices(2, 2)
+    with pytest.raises(SlqError, match=r"wants 4 GPUs, and this machine shows 1; change the run's resources\.gpus"):
+        require_devices(4, 1)
 
 
 def test_processes_that_do_not_divide_a_batch_stop(monkeypatch):

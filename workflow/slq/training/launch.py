@@ -4,6 +4,10 @@ import os
 import sys
 from typing import Any
 
+import torch
+
+from slq.errors import SlqError
+
 FLAGS = {
     "num_machines": "1",
     "mixed_precision": "no",
@@ -16,9 +20,13 @@ def launched(processes: int, arguments: list[str]) -> bool:
     """Run `slq` with these arguments in so many processes, if they are several and this is none of them.
 
     Returns whether it did; its status becomes this process's, if it is not 0.
+
+    Raises:
+        SlqError: there are GPUs, but not one for each.
     """
     if processes < 2 or "LOCAL_RANK" in os.environ:
         return False
+    require_devices(processes, torch.cuda.device_count())
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -30,6 +38,15 @@ def launched(processes: int, arguments: list[str]) -> bool:
     except ChildFailedError as error:
         sys.exit(first_status(error))
     return True
+
+
+def require_devices(processes: int, gpus: int) -> None:
+    """Raise SlqError if there are GPUs, but not one for each process; without any, processes share the CPU."""
+    if 0 < gpus < processes:
+        raise SlqError(
+            f"this training wants {processes} GPUs, and this machine shows {gpus}; change the run's resources.gpus in "
+            "config.yaml (`resources.train`, or `backbones.<name>.runs.<method>.resources`), or run it where they are"
+        )
 
 
 def first_status(error: Any) -> int:
