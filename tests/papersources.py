@@ -133,7 +133,7 @@ def in_archive(name: str, wanted: str) -> bool:
 
 
 def in_small(config: dict[str, Any]) -> dict[str, Any]:
-    """What is laid over config.yaml: sizes, and of each family the smallest backbone; another differs from it in size."""
+    """What is laid over config.yaml: sizes, and of each family the smallest backbone; another differs in size."""
     parts = json.loads(json.dumps(config["sources"]["coco"]["parts"]))
     for part in parts:
         part.pop("hash", None)
