@@ -49,9 +49,11 @@ def _row(cell: Cell) -> str:
 
 
 def petaflop(flops: float) -> str:
-    """`2,819`, of what is less than ten two digits; a dash for nothing."""
+    """`2,819`, of what is less than ten two digits, `8.7e-4` of what is less than 0.01; a dash for nothing."""
     if not flops:
         return "-"
+    if flops < 1e13:
+        return f"{flops / 1e15:.1e}".replace("e-0", "e-")
     return f"{flops / 1e15:,.0f}" if flops >= 1e16 else f"{flops / 1e15:.2g}"
 
 
@@ -78,8 +80,8 @@ def _sums(settings: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
     price, currency = settings["price"]["device_hour"], settings["price"]["currency"]
     cost = f" At {price:g} {currency} an hour: {low * price:,.0f}-{high * price:,.0f} {currency}." if price else ""
     return [
-        f"All runs of {len(settings['seeds'])} seed(s): {low:,.1f}-{high:,.1f} hours of {settings['device']}.",
-        f"Wall time on {at_once} at once: {ends[0]:,.1f}-{ends[1]:,.1f} h.{cost}",
+        f"All runs of {len(settings['seeds'])} seed(s): {hours(Range(low, high))} hours of {settings['device']}.",
+        f"Wall time on {at_once} at once: {hours(Range(*ends))} h.{cost}",
         *lines,
     ]
 
