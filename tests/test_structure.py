@@ -19,8 +19,9 @@ MAY_IMPORT = {
     "accounting": set(),
     "reporting": {"accounting", "evaluation"},
     "plausibility": {"reporting", "evaluation"},
+    "doctor": {"accounting", "sources", "config", "settings"},
     "world": {"models", "data"},
-    "account_cli": {"arguments", "training", "accounting", "evaluation"},
+    "account_cli": {"arguments", "training", "accounting", "evaluation", "doctor"},
     "cli": {
         "account_cli",
         "arguments",

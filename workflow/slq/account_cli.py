@@ -1,8 +1,10 @@
-"""The subcommands about cost: what runs will take, and what they took."""
+"""The subcommands about cost: whether runs can start and what they will take, and what they took."""
 
 import argparse
+from pathlib import Path
 
 from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands
+from slq.errors import SlqError
 
 
 def bench(args: argparse.Namespace) -> None:
@@ -29,6 +31,18 @@ def account(args: argparse.Namespace) -> None:
     write_text(args.out, ledger_csv(read_ledger(args.settings, args.results)))
 
 
+def doctor(args: argparse.Namespace) -> None:
+    from slq.doctor.doctor import examine
+    from slq.doctor.finding import FIRST
+
+    options = [part for profile in args.profile or ["slurm"] for part in ("--profile", profile)]
+    options += ["--default-resources", *args.default_resources] if args.default_resources else []
+    page, first = examine(args.config, args.preset, options)
+    print(page, flush=True)
+    if first:
+        raise SlqError(f"{first} to be done before a run can start: the lines marked [{FIRST}]")
+
+
 COMMANDS: Commands = {
     "bench": (
         bench,
@@ -47,5 +61,19 @@ COMMANDS: Commands = {
         forecast,
         "say what a preset will cost, from sizes and bench files alone",
         {"--settings": JSON, "--results": PATH, "--out": PATH},
+    ),
+    "doctor": (
+        doctor,
+        "look whether a run on a cluster can start, and say what it would submit",
+        {
+            "config": {"type": Path, "nargs": "*", "help": "config.yaml, and files laid over it"},
+            "--preset": {"required": True, "help": "the preset that is to run"},
+            "--profile": {"action": "append", "help": "as of snakemake, in the same order; without any: slurm"},
+            "--default-resources": {
+                "nargs": "+",
+                "metavar": "KEY=VALUE",
+                "help": "as of snakemake: partition, account",
+            },
+        },
     ),
 }

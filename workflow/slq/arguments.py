@@ -27,10 +27,16 @@ def parse(commands: Commands, description: str | None, argv: list[str] | None) -
     return parser.parse_args(argv)
 
 
+def offline() -> bool:
+    """Whether the environment says that no server is to be asked."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def quiet_libraries(threads: int | None, processes: int, fetching: bool) -> None:
     """Say how many threads torch may use before it is imported, and keep libraries off the log.
 
-    The threads are those of all processes together. They are kept off the network too, unless to fetch.
+    The threads are those of all processes together. They are kept off the network too, unless `fetching`, or looking at
+    what a fetch will find.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

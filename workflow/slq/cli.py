@@ -2,13 +2,13 @@
 
 import argparse
 import gc
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from slq.account_cli import COMMANDS as ACCOUNT
-from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, parse, quiet_libraries
+from slq.account_cli import doctor
+from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, quiet_libraries
 from slq.errors import SlqError
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
@@ -35,8 +35,7 @@ def prepare(args: argparse.Namespace) -> None:
 def fetch(args: argparse.Namespace) -> None:
     from slq.sources.fetch import fetch_source
 
-    offline = args.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    fetch_source(args.settings, args.out, args.locks, offline)
+    fetch_source(args.settings, args.out, args.locks, args.offline or offline())
 
 
 def sources(args: argparse.Namespace) -> None:
@@ -285,7 +284,8 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or the error's own status after one message on standard error."""
     gc.set_threshold(200_000)  # of the objects that torch and transformers make and keep, the collector takes 1.5 s
     args = parse(COMMANDS, __doc__, argv)
-    quiet_libraries(getattr(args, "threads", None), getattr(args, "processes", 1), fetching=args.function is fetch)
+    fetching = args.function in (fetch, doctor)
+    quiet_libraries(getattr(args, "threads", None), getattr(args, "processes", 1), fetching)
     try:
         args.function(args)
     except SlqError as error:

@@ -1,0 +1,287 @@
+"""Whether a run can start on a cluster, and what it would submit: slq doctor. pytest tests/test_doctor.py"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+import checkout as copies
+from slq.accounting.forecast import forecast
+from slq.cli import main
+from slq.doctor import doctor, machine
+from slq.doctor.cost import cost
+from slq.doctor.plan import planned
+from slq.doctor.site import site_findings
+from slq.doctor.slurm import UNLIMITED, read_cluster, read_gpus, read_minutes, read_partitions
+from slq.doctor.supply import supply, supply_findings
+from slq.errors import SlqError
+from slq.settings import forecast_settings
+from slq.sources.listing import fetched
+
+STAND_INS = Path(__file__).parent / "slurm"
+PAPER = ["--cores", "all", "--profile", "slurm", "--config", "preset=paper"]
+GOOD = {
+    "sinfo": "gpu*|up|2-00:00:00|4|96|1000000|gpu:h100:8(S:0-1)\ncpu|up|infinite|20|64|250000|(null)\n",
+    "scontrol": "AccountingStorageType   = accounting_storage/slurmdbd\nMinJobAge               = 300 sec\n",
+    "squeue": "someone-elses\n",
+}
+UNBOOKED = "AccountingStorageType   = accounting_storage/none\nMinJobAge               = {age} sec\n"
+
+
+@pytest.fixture(scope="module")
+def plan(pristine):
+    """Of the paper preset, nothing being there."""
+    with contextlib.chdir(pristine):
+        return planned(PAPER)
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """Puts stand-ins for Slurm's commands on PATH that answer as a good cluster does, but for what a test changes."""
+
+    def answering(**changes):
+        for command, text in (GOOD | changes).items():
+            (tmp_path / command).write_text(text)
+        path = os.pathsep.join([str(STAND_INS / "answers"), str(STAND_INS), os.environ["PATH"]])
+        monkeypatch.setenv("PATH", path)
+        monkeypatch.setenv("STAND_IN_ANSWERS", str(tmp_path))
+        return read_cluster()
+
+    return answering
+
+
+def on_partition(plan, partition, model=""):
+    """The plan with --default-resources slurm_partition=… gpu_model=…"""
+    return dataclasses.replace(
+        plan, jobs=tuple(dataclasses.replace(job, partition=partition, gpu_model=model) for job in plan.jobs)
+    )
+
+
+def marks(findings):
+    """What was found, by its subject: the mark, and all that is printed, on one line."""
+    return {found.subject: (found.mark, " ".join(" ".join(found.lines()).split())) for found in findings}
+
+
+def test_the_plan_is_snakemakes_own(plan, pristine):
+    """As many jobs of each rule as a dry run has, and what sbatch is asked for (tests/test_slurm.py)."""
+    counted = Counter(job.rule for job in plan.jobs)
+    assert counted == Counter(copies.planned(pristine, *PAPER)) - Counter(["all"])
+    assert {job.rule for job in plan.jobs if job.local} >= {"fetch_source", "render_tables"}
+    assert not {job.rule for job in plan.submitted} & {"fetch_source", "render_tables", "draw_figures", "account"}
+    (job,) = (
+        job for job in plan.jobs if (job.backbone, job.method) == ("InternVL3-8B", "full_ft") and job.rule == "train"
+    )
+    assert (job.gpus, job.cpus, job.mem_mb, job.minutes) == (4, 12, 202_000, 1440)
+    assert (job.partition, job.account, plan.at_once, plan.init_seconds, plan.prefix) == ("", "", 32, 40, "slq")
+
+
+def test_site_keys_of_a_second_profile_and_of_the_command_line_reach_the_plan(pristine, tmp_path):
+    """A rule's own partition too; in a preset whose graph is small."""
+    site = {
+        "default-resources": {"slurm_account": "lab"},
+        "set-resources": {"pretrain_backbone": {"slurm_partition": "big"}},
+    }
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(site))
+    with contextlib.chdir(pristine):
+        options = ["--profile", "slurm", "--profile", str(tmp_path), "--configfile", "config.yaml", "tests/slice.yaml"]
+        found = planned(["--cores", "1", *options, "--config", "preset=mini"])
+    assert {job.account for job in found.submitted} == {"lab"}
+    assert {job.rule: job.partition for job in found.submitted}["pretrain_backbone"] == "big"
+    assert {job.partition for job in found.submitted if job.rule != "pretrain_backbone"} == {""}
+
+
+def test_what_snakemake_cannot_plan_is_its_own_message(pristine):
+    with contextlib.chdir(pristine), pytest.raises(SlqError, match="nowhere"):
+        planned(["--cores", "1", "--profile", "nowhere"])
+
+
+def test_a_good_cluster_is_well_in_every_line(cluster, plan):
+    found = marks(site_findings(cluster(), plan, 71.6))
+    assert {mark for mark, _ in found.values()} == {"ok"}
+    assert "gpu, the default of the site" in found["partition"][1]
+    assert "32 x h100; jobs ask for up to 4 in a node, and fill up to 72 GB of each" in found["GPUs"][1]
+    assert "at most 48.0 h; jobs ask for up to 24.0 h" in found["time"][1]
+
+
+def test_without_accounting_a_job_must_be_known_long_enough(cluster, plan):
+    found = marks(site_findings(cluster(scontrol=UNBOOKED.format(age=300)), plan, 72))
+    assert (found["accounting"][0], found["MinJobAge"][0]) == ("--", "ok")
+    found = marks(site_findings(cluster(scontrol=UNBOOKED.format(age=60)), plan, 72))
+    assert found["MinJobAge"][0] == "!!"
+    assert "--slurm-init-seconds-before-status-checks 20" in found["MinJobAge"][1]
+    # With accounting the executor asks sacct instead.
+    found = marks(site_findings(cluster(scontrol=GOOD["scontrol"].replace("300", "60")), plan, 72))
+    assert found["MinJobAge"][0] == "--"
+
+
+def test_a_partition_with_too_short_a_limit(cluster, plan):
+    found = marks(site_findings(cluster(sinfo=GOOD["sinfo"].replace("2-00:00:00", "12:00:00")), plan, 72))
+    assert found["time"][0] == "!!"
+    assert "at most 12.0 h; jobs ask for up to 24.0 h" in found["time"][1] and "`hours: 12`" in found["time"][1]
+
+
+@pytest.mark.parametrize(
+    "partition, model, said",
+    [
+        ("small", "", "6 x a100; 1 of 49 jobs find no node: train InternVL3-8B full_ft asks for 4 in one"),
+        ("cpu", "", "none; 49 of 49 jobs find no node"),
+        ("gpu", "a100", "32 x h100; 49 of 49 jobs find no node"),
+    ],
+)
+def test_too_few_gpus_or_of_another_type(cluster, plan, partition, model, said):
+    there = cluster(sinfo=GOOD["sinfo"] + "small|up|infinite|3|96|1000000|gpu:a100:2\n")
+    mark, text = marks(site_findings(there, on_partition(plan, partition, model), 72))["GPUs"]
+    assert mark == "!!" and said in text
+
+
+def test_two_types_of_gpu_are_pointed_out_until_one_is_chosen(cluster, plan):
+    there = cluster(sinfo=GOOD["sinfo"] + "gpu*|up|2-00:00:00|2|96|1000000|gpu:a100:8\n")
+    mark, text = marks(site_findings(there, plan, 72))["GPUs"]
+    assert mark == "--" and "32 x h100, 16 x a100" in text
+    assert marks(site_findings(there, on_partition(plan, "gpu", "a100"), 72))["GPUs"][0] == "ok"
+
+
+def test_nodes_with_gpus_must_have_the_cores_and_memory_too(cluster, plan):
+    """Another kind of node, without GPUs, is large enough, and does not help."""
+    small = GOOD["sinfo"].replace("|96|1000000|", "|96|150000|") + "gpu*|up|infinite|2|96|1000000|(null)\n"
+    mark, text = marks(site_findings(cluster(sinfo=small), plan, 72))["nodes"]
+    assert mark == "!!" and "train InternVL3-8B full_ft asks for 12 cores, 202 GB" in text
+
+
+def test_a_partition_that_is_not_there_closed_or_not_chosen(cluster, plan):
+    for sinfo, partition, said in (
+        (GOOD["sinfo"], "gpus", "gpus: no such partition; there are gpu, cpu"),
+        (GOOD["sinfo"].replace("gpu*|up", "gpu*|down"), "", "gpu: takes no jobs now"),
+        (GOOD["sinfo"].replace("*", ""), "", "none given, and no default among gpu, cpu"),
+    ):
+        mark, text = marks(site_findings(cluster(sinfo=sinfo), on_partition(plan, partition), 72))["partition"]
+        assert mark == "!!" and said in text
+
+
+def test_jobs_of_an_earlier_call_are_named(cluster, plan):
+    mark, text = marks(site_findings(cluster(squeue="slq_5f0c\nslq_5f0c\nother\n"), plan, 72))["queue"]
+    assert mark == "--" and "2 job(s)" in text and "scancel --name slq_5f0c" in text
+
+
+def test_a_controller_that_does_not_answer_is_one_line(cluster, tmp_path):
+    cluster()
+    (tmp_path / "scontrol").unlink()
+    with pytest.raises(SlqError, match=r"does not answer: .*No such file"):
+        read_cluster()
+
+
+def test_slurms_words_are_read():
+    assert read_gpus("gpu:h100:4(S:0,1),gpu:2,shard:8") == {"h100": 4, "": 2}
+    assert read_gpus("(null)") == {}
+    limits = {"1-12:00:00": 2160, "2:00:00": 120, "30:00": 30, "infinite": UNLIMITED, "n/a": UNLIMITED}
+    assert {limit: read_minutes(limit) for limit in limits} == limits
+    gpu = read_partitions(GOOD["sinfo"] + "gpu*|up|2-00:00:00|1|32|500000|gpu:h100:2\n")["gpu"]
+    assert gpu.default and gpu.gpus == {"h100": 34}
+
+
+def test_costs_are_the_forecasts_of_what_is_due(plan, raw_config):
+    """All runs: the forecast's own sums; without one training, less by that."""
+    cells, _ = forecast(json.loads(forecast_settings(raw_config | {"preset": "paper"})), {})
+    whole = cost(cells, plan.submitted)
+    assert whole.train.high == pytest.approx(sum(cell.train.high for cell in cells if cell.train))
+    assert whole.evaluate.low == pytest.approx(sum(cell.evaluate.low for cell in cells))
+    assert whole.one_gb == max(cell.disk for cell in cells)
+    rest = [
+        job for job in plan.submitted if (job.rule, job.backbone, job.method) != ("train", "InternVL3-8B", "full_ft")
+    ]
+    (done,) = (cell for cell in cells if (cell.backbone, cell.method) == ("InternVL3-8B", "full_ft"))
+    assert whole.train.high - cost(cells, rest).train.high == pytest.approx(done.train.high)
+    assert whole.all_gb - cost(cells, rest).all_gb == pytest.approx(done.disk)
+    assert cost(cells, []).train.high == 0
+
+
+@pytest.mark.parametrize("free, mark", [(200e9, "!!"), (400e9, "--"), (700e9, "ok")])
+def test_room_for_sources_and_trainings(free, mark, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=int(free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    found = machine.disk(tmp_path / "not" / "made", sources_gb=71, one_gb=283, all_gb=534)
+    assert found.mark == mark and f"{free / 1e9:.0f} GB free" in found.text
+
+
+def test_what_is_fetched_and_what_a_person_brings(raw_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = supply(raw_config, "paper")
+    gb = sum(part["gb"] for _, name in fetched(raw_config, "paper") for part in raw_config["sources"][name]["parts"])
+    assert (len(found.missing), found.gb) == (10, pytest.approx(gb + 13.5))
+    told = marks(supply_findings(found, "paper", offline=False))
+    assert told["data"][0] == "!!" and "data/flickr30k: no such folder ask for the Flickr30K images" in told["data"][1]
+    assert told["sources"][0] == "--" and "--cores all fetch --config preset=paper" in told["sources"][1]
+    assert marks(supply_findings(found, "paper", offline=True))["sources"][0] == "!!"
+    copies.place(tmp_path, *(f"scratch/{place}/manifest.json" for place, _ in fetched(raw_config, "paper")))
+    told = marks(supply_findings(supply(raw_config, "paper"), "paper", offline=True))
+    assert {subject: mark for subject, (mark, _) in told.items()} == {"sources": "ok"}
+    assert marks(supply_findings(supply(raw_config, "mini"), "mini", offline=True))["sources"][0] == "ok"
+
+
+def test_versions_are_held_against_the_pins(tmp_path):
+    pins = tmp_path / "requirements.txt"
+    pins.write_text("# pins\npytest==0.1\nno-such-package==1.0\non-some-machines==1.0; sys_platform == 'some'\n")
+    assert machine.installed(pins) == {"pytest": ("0.1", pytest.__version__), "no-such-package": ("1.0", None)}
+    pinned = {name: ("1.0", "1.0") for name in machine.NAMED} | {"torch": ("2.13.0", "2.13.0+cpu")}
+    assert [one.mark for one in machine.versions(pinned, on_gpus=False)] == ["ok"]
+    assert [one.mark for one in machine.versions(pinned, on_gpus=True)] == ["ok", "!!"]
+    assert [one.mark for one in machine.versions(pinned | {"numpy": ("2.0", "2.1")}, False)] == ["--"]
+    assert [one.mark for one in machine.versions(pinned | {"numpy": ("2.0", None)}, False)] == ["!!"]
+
+
+def test_the_page_of_the_paper_preset(cluster, plan, pristine, monkeypatch, capsys):
+    """Nothing is fetched: exit 1, a page of at most 100 columns with jobs, hours and disk, and no secret in it."""
+    cluster()
+    monkeypatch.chdir(pristine)
+    monkeypatch.setattr(doctor, "planned", lambda options: plan)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert main(["doctor", "--preset", "paper"]) == 1
+    said = capsys.readouterr()
+    assert max(map(len, said.out.splitlines())) <= 100
+    assert "hf_secret" not in said.out + said.err and "HF_TOKEN set" in said.out
+    assert "[!!] data" in said.out and "the lines marked [!!]" in said.err
+    table = [line.split()[:6] for line in said.out.splitlines() if line.startswith(("train ", "retrieve "))]
+    assert table == [["train", "12", "4", "12", "202", "24.0"], ["retrieve", "16", "1", "12", "28", "3.2"]]
+    assert "GPU hours of NVIDIA H100 80GB HBM3: 183.3-498.0" in said.out
+
+
+def test_on_a_cluster_without_gpus_a_preset_that_asks_for_none_can_start(cluster, checkout):
+    """The whole command, in a process of its own, which imports no torch."""
+    cluster(sinfo="batch*|up|infinite|4|8|16000|(null)\n", scontrol=UNBOOKED.format(age=300))
+    none = {stage: {"gpus": 0} for stage in ("train", "evaluate")}
+    (checkout / "cpu.yaml").write_text(yaml.safe_dump({"presets": {"mini": {"resources": none}}}))
+    script = "import sys; from slq.cli import main; sys.exit(main(sys.argv[1:]) or 'torch' in sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", script, "doctor", "config.yaml", "cpu.yaml", "--preset", "mini"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "[ok] partition   batch" in answer.stdout and "GPUs  " not in answer.stdout.split("What would")[0]
+    assert "GPU hours: not known before" in answer.stdout
+
+
+def test_a_machine_without_slurm_is_told_and_the_rest_is_printed(plan, pristine, monkeypatch, capsys):
+    monkeypatch.chdir(pristine)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    monkeypatch.setattr(doctor, "planned", lambda options: plan)
+    assert main(["doctor", "--preset", "paper"]) == 1
+    page = capsys.readouterr().out
+    assert "[!!] Slurm" in page and "snakemake --cores all" in page
+    assert "[!!] data" in page and "train" in page and "pdflatex" in page
+
+
+def test_a_preset_that_is_not_there_is_one_message(pristine, monkeypatch, capsys):
+    monkeypatch.chdir(pristine)
+    assert main(["doctor", "--preset", "papers"]) == 1
+    assert "--preset papers: there are mini, paper" in capsys.readouterr().err

@@ -1,0 +1,81 @@
+"""What a call would submit: its jobs as Snakemake itself plans them, and what each asks a cluster for."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slq.errors import SlqError
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that is due. Without a partition or an account it takes the site's default.
+
+    `backbone`, `method`: of the run that it works on; empty where it works on none.
+    """
+
+    rule: str
+    backbone: str
+    method: str
+    seed: str
+    local: bool
+    gpus: int
+    cpus: int
+    mem_mb: int
+    minutes: int
+    gpu_model: str
+    partition: str
+    account: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`at_once`: jobs in the queue at most; `init_seconds`: until the executor first asks for their states; `prefix`:
+    what their names begin with.
+    """
+
+    jobs: tuple[Job, ...]
+    at_once: int
+    init_seconds: int
+    prefix: str
+
+    @property
+    def submitted(self) -> list[Job]:
+        return [job for job in self.jobs if not job.local]
+
+
+def planned(options: Sequence[str]) -> Plan:
+    """The plan of `snakemake` with these options.
+
+    Raises:
+        SlqError: Snakemake cannot plan: its own message.
+    """
+    answer = subprocess.run([sys.executable, "-m", "slq.doctor.graph", *options], capture_output=True, text=True)
+    if answer.returncode:
+        said = answer.stderr.strip().splitlines() or ["no message"]
+        raise SlqError(said[-1].strip())
+    return read_plan(json.loads(answer.stdout))
+
+
+def read_plan(found: Mapping[str, Any]) -> Plan:
+    """A plan from what `slq.doctor.graph` prints."""
+    return Plan(tuple(_job(entry) for entry in found["jobs"]), found["at_once"], found["init_seconds"], found["prefix"])
+
+
+def _job(entry: Mapping[str, Any]) -> Job:
+    asks, run = entry["asks"], entry["wildcards"]
+    return Job(
+        rule=entry["rule"],
+        **{key: run.get(key, "") for key in ("backbone", "method", "seed")},
+        local=entry["local"],
+        gpus=asks.get("gpu", 0),
+        cpus=asks.get("cpus_per_task", 1),
+        mem_mb=asks.get("mem_mb", 0),
+        minutes=asks.get("runtime", 0),
+        gpu_model=asks.get("gpu_model", ""),
+        partition=asks.get("slurm_partition", ""),
+        account=asks.get("slurm_account", ""),
+    )
