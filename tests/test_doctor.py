@@ -26,7 +26,7 @@ from slq.errors import SlqError
 from slq.settings import forecast_settings
 from slq.sources.listing import fetched
 
-STAND_INS = Path(__file__).parent / "slurm"
+STAND_INS = Path(__file__).parent / "slurm" / "answers"
 PAPER = ["--cores", "all", "--profile", "slurm", "--config", "preset=paper"]
 GOOD = {
     "sinfo": "gpu*|up|2-00:00:00|4|96|1000000|gpu:h100:8(S:0-1)\ncpu|up|infinite|20|64|250000|(null)\n",
@@ -50,8 +50,7 @@ def cluster(tmp_path, monkeypatch):
     def answering(**changes):
         for command, text in (GOOD | changes).items():
             (tmp_path / command).write_text(text)
-        path = os.pathsep.join([str(STAND_INS / "answers"), str(STAND_INS), os.environ["PATH"]])
-        monkeypatch.setenv("PATH", path)
+        monkeypatch.setenv("PATH", os.pathsep.join([str(STAND_INS), os.environ["PATH"]]))
         monkeypatch.setenv("STAND_IN_ANSWERS", str(tmp_path))
         return read_cluster()
 
@@ -80,6 +79,7 @@ def test_the_plan_is_snakemakes_own(plan, pristine):
         job for job in plan.jobs if (job.backbone, job.method) == ("InternVL3-8B", "full_ft") and job.rule == "train"
     )
     assert (job.gpus, job.cpus, job.mem_mb, job.minutes) == (4, 12, 202_000, 1440)
+    assert job.minutes_again == 2880
     assert (job.partition, job.account, plan.at_once, plan.init_seconds, plan.prefix) == ("", "", 32, 40, "slq")
 
 
@@ -126,6 +126,14 @@ def test_a_partition_with_too_short_a_limit(cluster, plan):
     found = marks(site_findings(cluster(sinfo=GOOD["sinfo"].replace("2-00:00:00", "12:00:00")), plan, 72))
     assert found["time"][0] == "!!"
     assert "at most 12.0 h; jobs ask for up to 24.0 h" in found["time"][1] and "`hours: 12`" in found["time"][1]
+
+
+def test_a_limit_that_holds_the_first_attempt_and_not_the_second(cluster, plan):
+    """Slurm would let the second wait for ever."""
+    mark, text = marks(site_findings(cluster(sinfo=GOOD["sinfo"].replace("2-00:00:00", "1-00:00:00")), plan, 72))[
+        "time"
+    ]
+    assert mark == "--" and "a second attempt asks for 48.0 h" in text and "--retries 0" in text
 
 
 @pytest.mark.parametrize(
@@ -230,7 +238,7 @@ def test_versions_are_held_against_the_pins(tmp_path):
     pins = tmp_path / "requirements.txt"
     pins.write_text("# pins\npytest==0.1\nno-such-package==1.0\non-some-machines==1.0; sys_platform == 'some'\n")
     assert machine.installed(pins) == {"pytest": ("0.1", pytest.__version__), "no-such-package": ("1.0", None)}
-    pinned = {name: ("1.0", "1.0") for name in machine.NAMED} | {"torch": ("2.13.0", "2.13.0+cpu")}
+    pinned = dict.fromkeys(machine.NAMED, ("1.0", "1.0")) | {"torch": ("2.13.0", "2.13.0+cpu")}
     assert [one.mark for one in machine.versions(pinned, on_gpus=False)] == ["ok"]
     assert [one.mark for one in machine.versions(pinned, on_gpus=True)] == ["ok", "!!"]
     assert [one.mark for one in machine.versions(pinned | {"numpy": ("2.0", "2.1")}, False)] == ["--"]

@@ -36,12 +36,7 @@ def due(options: list[str]) -> dict[str, Any]:
         workflow = call._workflow
         order = {rule.name: place for place, rule in enumerate(workflow.rules)}  # of the stages
         jobs = [
-            {
-                "rule": job.rule.name,
-                "wildcards": dict(job.wildcards_dict),
-                "local": job.rule.name in workflow._localrules,
-                "asks": {name: value for name in ASKED if (value := job.resources.get(name)) is not None},
-            }
+            _entry(job, job.rule.name in workflow._localrules, args.retries + 1)
             for job in sorted(workflow.dag.needrun_jobs(), key=lambda job: (order[job.rule.name], *job.wildcards))
             if not job.rule.norun
         ]
@@ -51,6 +46,18 @@ def due(options: list[str]) -> dict[str, Any]:
         "at_once": args.jobs,
         "init_seconds": executor.init_seconds_before_status_checks,
         "prefix": executor.jobname_prefix,
+    }
+
+
+def _entry(job: Any, local: bool, attempts: int) -> dict[str, Any]:
+    asks = {name: value for name in ASKED if (value := job.resources.get(name)) is not None}
+    job.attempt = attempts
+    return {
+        "rule": job.rule.name,
+        "wildcards": dict(job.wildcards_dict),
+        "local": local,
+        "asks": asks,
+        "minutes_again": job.resources.get("runtime", 0),
     }
 
 

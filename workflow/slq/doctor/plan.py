@@ -14,7 +14,8 @@ from slq.errors import SlqError
 class Job:
     """A job that is due. Without a partition or an account it takes the site's default.
 
-    `backbone`, `method`: of the run that it works on; empty where it works on none.
+    `backbone`, `method`, `seed`: of the run that it works on; empty where it works on none. `minutes_again`: that its
+    last attempt asks for, if those before failed.
     """
 
     rule: str
@@ -26,6 +27,7 @@ class Job:
     cpus: int
     mem_mb: int
     minutes: int
+    minutes_again: int
     gpu_model: str
     partition: str
     account: str
@@ -75,6 +77,7 @@ def _job(entry: Mapping[str, Any]) -> Job:
         cpus=asks.get("cpus_per_task", 1),
         mem_mb=asks.get("mem_mb", 0),
         minutes=asks.get("runtime", 0),
+        minutes_again=entry["minutes_again"],
         gpu_model=asks.get("gpu_model", ""),
         partition=asks.get("slurm_partition", ""),
         account=asks.get("slurm_account", ""),

@@ -117,6 +117,10 @@ def time_limit(partitions: Sequence[Partition], jobs: Sequence[Job]) -> Finding:
     most = max(jobs, key=lambda job: job.minutes)
     limit = "no limit" if longest == UNLIMITED else f"at most {longest / 60:,.1f} h"
     text = f"{limit}; jobs ask for up to {most.minutes / 60:,.1f} h ({_told(most)})"
+    again = max(job.minutes_again for job in jobs)
+    if most.minutes <= longest < again:
+        text += f"; a second attempt asks for {again / 60:,.1f} h, and would wait for ever"
+        return Finding(NOTE, "time", text, "--retries 0, and the same command again after a failure")
     if most.minutes <= longest:
         return Finding(OK, "time", text)
     advice = f"another partition, or `hours: {longest / 60:.3g}` in a file of yours (docs/cluster.md, Short limits)"
