@@ -84,15 +84,16 @@ def test_the_plan_is_snakemakes_own(plan, pristine):
 
 
 def test_site_keys_of_a_second_profile_and_of_the_command_line_reach_the_plan(pristine, tmp_path):
-    """A rule's own partition too; in a preset whose graph is small."""
+    """A rule's own partition too, and what the profile lays over the configuration."""
     site = {
         "default-resources": {"slurm_account": "lab"},
         "set-resources": {"pretrain_backbone": {"slurm_partition": "big"}},
     }
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(site))
     with contextlib.chdir(pristine):
-        options = ["--profile", "slurm", "--profile", str(tmp_path), "--configfile", "config.yaml", "tests/slice.yaml"]
+        options = ["--profile", "slurm", "--profile", str(tmp_path)]
         found = planned(["--cores", "1", *options, "--config", "preset=mini"])
+    assert (found.config["preset"], found.config["scratch"]) == ("mini", "elsewhere")
     assert {job.account for job in found.submitted} == {"lab"}
     assert {job.rule: job.partition for job in found.submitted}["pretrain_backbone"] == "big"
     assert {job.partition for job in found.submitted if job.rule != "pretrain_backbone"} == {""}
@@ -276,7 +277,7 @@ def test_on_a_cluster_without_gpus_a_preset_that_asks_for_none_can_start(cluster
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "[ok] partition   batch" in answer.stdout and "GPUs  " not in answer.stdout.split("What would")[0]
-    assert "GPU hours: not known before" in answer.stdout
+    assert "36 jobs" in answer.stdout and "GPU hours: none; the jobs reserve 36 core hours" in answer.stdout
 
 
 def test_a_machine_without_slurm_is_told_and_the_rest_is_printed(plan, pristine, monkeypatch, capsys):

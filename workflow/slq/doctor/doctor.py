@@ -37,15 +37,15 @@ def examine(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple
     config = merged(files or [Path("config.yaml")])
     if preset not in config["presets"]:
         raise SlqError(f"--preset {preset}: there are {', '.join(config['presets'])}")
-    config["preset"] = preset
     over = ["--configfile", *map(str, files)] if files else []
     plan, findings = _planned(["--cores", "all", *options, "--config", f"preset={preset}", *over])
+    config = plan.config if plan else config | {"preset": preset}
     device, spent = config["presets"][preset]["forecast"]["device"], _cost(config, plan)
     findings += _of_slurm(plan, spent)
     found = supply(config, preset)
     findings.append(disk(Path(config["scratch"]), found.gb, spent.one_gb, spent.all_gb))
     findings += supply_findings(found, preset, offline())
-    on_gpus = plan is not None and any(job.gpus for job in plan.jobs)
+    on_gpus = plan is not None and any(job.gpus for job in plan.submitted)
     findings += versions(installed(REQUIREMENTS), on_gpus)
     findings += [environment(os.environ), latex()]
     return page(findings, plan, spent, device), sum(finding.mark == FIRST for finding in findings)

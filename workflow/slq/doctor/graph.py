@@ -17,7 +17,7 @@ ASKED = ("cpus_per_task", "mem_mb", "runtime", "gpu", "gpu_model", "slurm_partit
 
 
 def due(options: list[str]) -> dict[str, Any]:
-    """Jobs to be run, each with what it asks for, and of the call what a cluster has to go with."""
+    """Jobs to be run, each with what it asks for; of the call what a cluster has to go with, and its configuration."""
     _, args = parse_args(options)
     with SnakemakeApi() as api:
         call = api.workflow(
@@ -42,6 +42,7 @@ def due(options: list[str]) -> dict[str, Any]:
         ]
     executor = ExecutorPluginRegistry().get_plugin(args.executor).get_settings(args)
     return {
+        "config": workflow.globals["config"],
         "jobs": jobs,
         "at_once": args.jobs,
         "init_seconds": executor.init_seconds_before_status_checks,

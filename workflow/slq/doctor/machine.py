@@ -89,14 +89,12 @@ def disk(scratch: Path, sources_gb: float, one_gb: float, all_gb: float) -> Find
     free = shutil.disk_usage(there).free / 1e9
     where = f"{scratch}: {free:,.0f} GB free"
     text = f"{where}; sources {sources_gb:,.0f} GB, trainings {all_gb:,.0f} GB if all run at once"
-    advice = "make room, or name a folder that all nodes see as `scratch` (--config scratch=/large/folder)"
+    advice = "make room, or name another folder that all nodes see as `scratch` in a file of yours (--configfile)"
+    if not os.access(there, os.W_OK):
+        return Finding(FIRST, "disk", f"{there} cannot be written", advice)
     if free < sources_gb + one_gb:
-        needed = (
-            f"at least {sources_gb + one_gb:,.0f} GB: sources {sources_gb:,.0f}, the largest training {one_gb:,.0f}"
-        )
-        return Finding(FIRST, "disk", f"{where}; needed are {needed}", advice)
+        needed = f"sources {sources_gb:,.0f} GB and the largest training {one_gb:,.0f} GB"
+        return Finding(FIRST, "disk", f"{where}, too little for {needed}", advice)
     if free < sources_gb + all_gb:
         return Finding(NOTE, "disk", text, f"{advice}; or fewer at once: --jobs")
-    if not os.access(there, os.W_OK):
-        return Finding(FIRST, "disk", f"{there} cannot be written", "another folder as `scratch` in config.yaml")
     return Finding(OK, "disk", text)

@@ -40,22 +40,22 @@ def submission(plan: Plan) -> Iterator[str]:
         yield from textwrap.wrap(head + named, WIDTH, subsequent_indent=" " * len(head), break_on_hyphens=False)
     here = Counter(job.rule for job in plan.jobs if job.local)
     told = ", ".join(f"{count} {rule}" for rule, count in here.items())
-    all_jobs = (
-        f"{len(plan.submitted)} jobs, at most {plan.at_once} in the queue at once; on this host: {told or 'none'}."
-    )
-    yield from textwrap.wrap(all_jobs, WIDTH)
+    queue = f"{len(plan.submitted)} jobs, at most {plan.at_once} in the queue at once"
+    yield from textwrap.wrap(f"{queue}; on this host: {told or 'none'}.", WIDTH)
 
 
 def hours(plan: Plan, cost: Cost, device: str) -> Iterator[str]:
-    """GPU hours low to high, and what first attempts reserve; disk."""
+    """GPU hours low to high, of jobs on processors core hours; what first attempts reserve of them; disk."""
     reserved = sum(job.gpus * job.minutes for job in plan.submitted) / 60
-    asked = f"the jobs reserve {reserved:,.0f} at first"
-    if cost.train is None or cost.evaluate is None:
-        yield f"GPU hours: not known before `snakemake --cores 1 bench`; {asked}."
+    if not reserved:
+        cores = sum(job.cpus * job.minutes for job in plan.submitted) / 60
+        yield f"GPU hours: none; the jobs reserve {cores:,.0f} core hours at first."
+    elif cost.train is None or cost.evaluate is None:
+        yield f"GPU hours: not known before `snakemake --cores 1 bench`; the jobs reserve {reserved:,.0f} at first."
     else:
         parts = f"training {_range(cost.train)}, evaluation {_range(cost.evaluate)}"
-        total = _range(cost.train + cost.evaluate)
-        yield from textwrap.wrap(f"GPU hours of {device}: {total} ({parts}); {asked}.", WIDTH)
+        text = f"GPU hours of {device}: {_range(cost.train + cost.evaluate)} ({parts}); the jobs reserve"
+        yield from textwrap.wrap(f"{text} {reserved:,.0f} at first.", WIDTH)
     yield f"Disk of adapters and checkpoints: {cost.all_gb:,.1f} GB, {cost.one_gb:,.1f} of the largest training."
 
 

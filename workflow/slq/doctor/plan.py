@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slq.config import Config
 from slq.errors import SlqError
 
 
@@ -35,10 +36,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """`at_once`: jobs in the queue at most; `init_seconds`: until the executor first asks for their states; `prefix`:
-    what their names begin with.
+    """`config`: the configuration, with what profiles lay over it. `at_once`: jobs in the queue at most; `init_seconds`:
+    until the executor first asks for their states; `prefix`: what their names begin with.
     """
 
+    config: Config
     jobs: tuple[Job, ...]
     at_once: int
     init_seconds: int
@@ -64,7 +66,8 @@ def planned(options: Sequence[str]) -> Plan:
 
 def read_plan(found: Mapping[str, Any]) -> Plan:
     """A plan from what `slq.doctor.graph` prints."""
-    return Plan(tuple(_job(entry) for entry in found["jobs"]), found["at_once"], found["init_seconds"], found["prefix"])
+    jobs = tuple(_job(entry) for entry in found["jobs"])
+    return Plan(found["config"], jobs, found["at_once"], found["init_seconds"], found["prefix"])
 
 
 def _job(entry: Mapping[str, Any]) -> Job:

@@ -49,6 +49,7 @@ def supply_findings(found: Supply, preset: str, offline: bool) -> list[Finding]:
         advice = f"HF_HUB_OFFLINE says that this host is offline: {command}, on one with internet that sees this folder"
         return [*findings, Finding(FIRST, "sources", text, advice)]
     advice = f"the run fetches them on this host, which needs internet; else, on one that has it: {command}"
+    advice += f". Terms to accept: slq sources --preset {preset}"
     return [*findings, Finding(NOTE, "sources", text, advice)]
 
 
