@@ -85,7 +85,9 @@ def test_the_plan_is_snakemakes_own(plan, pristine):
 
 def test_site_keys_of_a_second_profile_and_of_the_command_line_reach_the_plan(pristine, tmp_path):
     """A rule's own partition too, and what the profile lays over the configuration."""
+    (tmp_path / "site.yaml").write_text("scratch: elsewhere")
     site = {
+        "configfile": "site.yaml",
         "default-resources": {"slurm_account": "lab"},
         "set-resources": {"pretrain_backbone": {"slurm_partition": "big"}},
     }

@@ -36,8 +36,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """`config`: the configuration, with what profiles lay over it. `at_once`: jobs in the queue at most; `init_seconds`:
-    until the executor first asks for their states; `prefix`: what their names begin with.
+    """`config`: the configuration, with what profiles lay over it; `at_once`: jobs in the queue at most; `prefix`: what
+    their names begin with; `init_seconds`: until the executor first asks for their states.
     """
 
     config: Config
