@@ -261,7 +261,8 @@ def test_the_page_of_the_paper_preset(cluster, plan, pristine, monkeypatch, caps
     assert "[!!] data" in said.out and "the lines marked [!!]" in said.err
     table = [line.split()[:6] for line in said.out.splitlines() if line.startswith(("train ", "retrieve "))]
     assert table == [["train", "12", "4", "12", "202", "24.0"], ["retrieve", "16", "1", "12", "28", "3.2"]]
-    assert "GPU hours of NVIDIA H100 80GB HBM3: 183.3-498.0" in said.out
+    assert "GPU hours of NVIDIA H100 80GB HBM3: " in said.out
+    assert said.out.splitlines()[-1] == "snakemake --cores all --profile slurm --config preset=paper"
 
 
 def test_on_a_cluster_without_gpus_a_preset_that_asks_for_none_can_start(cluster, checkout):
@@ -280,6 +281,8 @@ def test_on_a_cluster_without_gpus_a_preset_that_asks_for_none_can_start(cluster
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "[ok] partition   batch" in answer.stdout and "GPUs  " not in answer.stdout.split("What would")[0]
     assert "36 jobs" in answer.stdout and "GPU hours: none; the jobs reserve 36 core hours" in answer.stdout
+    typed = answer.stdout.splitlines()[-1]
+    assert typed == "snakemake --cores all --profile slurm --config preset=mini --configfile config.yaml cpu.yaml"
 
 
 def test_a_machine_without_slurm_is_told_and_the_rest_is_printed(plan, pristine, monkeypatch, capsys):

@@ -38,7 +38,8 @@ def examine(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple
     if preset not in config["presets"]:
         raise SlqError(f"--preset {preset}: there are {', '.join(config['presets'])}")
     over = ["--configfile", *map(str, files)] if files else []
-    plan, findings = _planned(["--cores", "all", *options, "--config", f"preset={preset}", *over])
+    call = ["--cores", "all", *options, "--config", f"preset={preset}", *over]
+    plan, findings = _planned(call)
     config = plan.config if plan else config | {"preset": preset}
     device, spent = config["presets"][preset]["forecast"]["device"], _cost(config, plan)
     findings += _of_slurm(plan, spent)
@@ -48,7 +49,7 @@ def examine(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple
     on_gpus = plan is not None and any(job.gpus for job in plan.submitted)
     findings += versions(installed(REQUIREMENTS), on_gpus)
     findings += [environment(os.environ), latex()]
-    return page(findings, plan, spent, device), sum(finding.mark == FIRST for finding in findings)
+    return page(findings, plan, call, spent, device), sum(finding.mark == FIRST for finding in findings)
 
 
 def _planned(options: Sequence[str]) -> tuple[Plan | None, list[Finding]]:

@@ -1,5 +1,6 @@
 """The page of `slq doctor`: a line for each check, then what would be submitted."""
 
+import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,11 +14,15 @@ HEAD = ("rule", "jobs", "GPUs", "cores", "GB", "hours", "by backbone")
 COLUMNS = "{:<18}{:>5}{:>6}{:>7}{:>6}{:>7}  {}"
 
 
-def page(findings: Sequence[Finding], plan: Plan | None, cost: Cost, device: str) -> str:
-    """Text of at most 100 columns; without a plan, the checks alone."""
+def page(findings: Sequence[Finding], plan: Plan | None, call: Sequence[str], cost: Cost, device: str) -> str:
+    """Text of at most 100 columns; without a plan, the checks alone.
+
+    Args:
+        call: options of the call of snakemake that was looked at.
+    """
     lines = [line for finding in findings for line in finding.lines()]
     if plan is not None:
-        lines += ["", *submission(plan), *hours(plan, cost, device)]
+        lines += ["", *submission(plan), *hours(plan, cost, device), "", *command(call)]
     return "\n".join(lines)
 
 
@@ -57,6 +62,12 @@ def hours(plan: Plan, cost: Cost, device: str) -> Iterator[str]:
         text = f"GPU hours of {device}: {_range(cost.train + cost.evaluate)} ({parts}); the jobs reserve"
         yield from textwrap.wrap(f"{text} {reserved:,.0f} at first.", WIDTH)
     yield f"Disk of adapters and checkpoints: {cost.all_gb:,.1f} GB, {cost.one_gb:,.1f} of the largest training."
+
+
+def command(call: Sequence[str]) -> list[str]:
+    """What a person types, to be copied."""
+    words = shlex.join(["snakemake", *call])
+    return " \\\n".join(textwrap.wrap(words, WIDTH - 2, break_long_words=False, break_on_hyphens=False)).splitlines()
 
 
 def _range(found: Range) -> str:
