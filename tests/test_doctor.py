@@ -132,7 +132,7 @@ def test_a_partition_with_too_short_a_limit(cluster, plan):
 
 
 def test_a_limit_that_holds_the_first_attempt_and_not_the_second(cluster, plan):
-    """Slurm would let the second wait for ever."""
+    """Slurm refuses the second, or lets it wait for ever."""
     mark, text = marks(site_findings(cluster(sinfo=GOOD["sinfo"].replace("2-00:00:00", "1-00:00:00")), plan, 72))[
         "time"
     ]

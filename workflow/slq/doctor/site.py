@@ -119,7 +119,7 @@ def time_limit(partitions: Sequence[Partition], jobs: Sequence[Job]) -> Finding:
     text = f"{limit}; jobs ask for up to {most.minutes / 60:,.1f} h ({_told(most)})"
     again = max(job.minutes_again for job in jobs)
     if most.minutes <= longest < again:
-        text += f"; a second attempt asks for {again / 60:,.1f} h, and would wait for ever"
+        text += f"; a second attempt asks for {again / 60:,.1f} h, and is refused or waits for ever"
         return Finding(NOTE, "time", text, "--retries 0, and the same command again after a failure")
     if most.minutes <= longest:
         return Finding(OK, "time", text)
