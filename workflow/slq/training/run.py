@@ -253,5 +253,6 @@ def memory_advice(training: dict[str, Any]) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise SlqError(
             f"out of GPU memory ({error}); lower training.micro_batch, now {training['micro_batch']}, with "
-            f"training.two_pass on, now {'on' if training['two_pass'] else 'off'}; the run goes on from its checkpoint"
+            f"training.two_pass on, now {'on' if training['two_pass'] else 'off'}, or spread it over several GPUs with "
+            f"training.sharding, now {'on' if training['sharding'] else 'off'}; the run goes on from its checkpoint"
         ) from error
