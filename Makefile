@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Rules and tests call slq and snakemake by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: reproduce install test test-slow test-kill lint check clean
+.PHONY: reproduce install test test-slow test-slurm test-kill lint check clean
 
 reproduce: $(STAMP)
 	$(BIN)/snakemake --cores all $(ARGS)
@@ -29,6 +29,10 @@ test: $(STAMP)
 # What measures sets as large as the paper's: minutes, 2 GB.
 test-slow: $(STAMP)
 	$(BIN)/pytest -q -m slow tests
+
+# What a real Slurm does to trainings: as root, with Debian's packages slurm-wlm and munge (.ci/run installs them).
+test-slurm: $(STAMP)
+	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" tests/test_cluster.py
 
 # Part of `make test`, which kills a fifth as often: make test-kill ARGS="--kills all"
 test-kill: $(STAMP)

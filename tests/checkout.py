@@ -13,6 +13,11 @@ ROOT = Path(__file__).parents[1]
 CONTENT = ("Snakefile", "config.yaml", ".gitignore", "workflow", "slurm", "envs", "paper_tables", "tests/slice.yaml")
 KEPT = ("reference", "templates")  # of paper_tables; its other folders are made
 MADE = shutil.ignore_patterns("__pycache__", "*.egg-info")
+SLICE = ["--cores", "2", "--configfile", "tests/slice.yaml"]
+# What the slice leaves: the same bytes wherever it runs.
+RUNS = "results/mini/mini-internvl"
+METRICS = (*(f"{RUNS}/*/*/{kind}/*" for kind in ("retrieval", "retention", "blind")), "results/mini/audit.json")
+TABLES = ("paper_tables/mini/table1.tex", "paper_tables/mini/table1.html")
 
 
 def copy_repository(folder: Path) -> Path:
@@ -44,6 +49,15 @@ def snakemake(
         text=True,
         timeout=timeout,
     )
+
+
+def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
+    """Bytes of the files that match, by path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for pattern in patterns
+        for path in sorted(folder.glob(pattern))
+    }
 
 
 def processor_seconds() -> float:

@@ -10,7 +10,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import yaml
 
-from checkout import copy_repository
+from checkout import SLICE, copy_repository, snakemake
+from slurm import cluster
 
 ROOT = Path(__file__).parents[1]
 CONFIG = (ROOT / "config.yaml").read_text()
@@ -24,10 +25,23 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session")
 def latex():
     """For tests that need pdflatex: a laptop may do without, CI sets SLQ_NEEDS_LATEX."""
-    if not shutil.which("pdflatex"):
-        if os.environ.get("SLQ_NEEDS_LATEX"):
-            pytest.fail("pdflatex is not on PATH, and SLQ_NEEDS_LATEX says that it must be")
-        pytest.skip("pdflatex is not on PATH")
+    require("" if shutil.which("pdflatex") else "pdflatex is not on PATH", "SLQ_NEEDS_LATEX")
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    """A real Slurm with two GPUs and no accounting (tests/slurm): a laptop may do without, CI sets SLQ_NEEDS_SLURM."""
+    require(cluster.missing(accounting=False), "SLQ_NEEDS_SLURM")
+    with cluster.running() as started:
+        yield started
+
+
+def require(absent, variable):
+    """Skip a test, and say what is absent for it; fail it instead where a variable says that nothing may be."""
+    if absent and os.environ.get(variable):
+        pytest.fail(f"{absent}, and {variable} says that it must be")
+    if absent:
+        pytest.skip(absent)
 
 
 @pytest.fixture
@@ -64,6 +78,15 @@ def slice_(tmp_path_factory):
 def pristine(tmp_path_factory):
     """A copy of the repository that tests only plan in."""
     return copy_repository(tmp_path_factory.mktemp("pristine"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A copy of the repository in which the slice has been run once. Tests that change it copy it first."""
+    folder = copy_repository(tmp_path_factory.mktemp("slice"))
+    answer = snakemake(folder, *SLICE)
+    assert answer.returncode == 0, answer.stdout
+    return folder
 
 
 @pytest.fixture

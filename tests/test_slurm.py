@@ -8,7 +8,7 @@ from pathlib import Path
 
 from checkout import place, snakemake
 
-STAND_INS = Path(__file__).parent / "slurm"
+STAND_INS = Path(__file__).parent / "slurm/stand_ins"
 QUICK = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "1"]
 SETS = ["coco/train", "coco/val", "coco/test", "flickr30k/test", "mmmu/test", "realworldqa/test", "ocrbench/test"]
 BACKBONES = ["InternVL3-1B", "Qwen3-VL-2B", "Qwen3-VL-4B", "InternVL3-8B"]
@@ -58,6 +58,7 @@ def asks(cpus, memory, minutes, gpus):
     return {
         "--parsable": "",
         "--export": "ALL",
+        "--requeue": "",
         "-t": str(minutes),
         "--mem": str(memory),
         "--cpus-per-task": str(cpus),

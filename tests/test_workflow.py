@@ -10,19 +10,17 @@ import sys
 import pytest
 import yaml
 
-from checkout import copy_repository, for_this_machine, planned, processor_seconds, snakemake
-
-SLICE = ["--cores", "2", "--configfile", "tests/slice.yaml"]
-RUNS = "results/mini/mini-internvl"
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A copy of the repository in which the slice has been run once. Tests that change it copy it first."""
-    folder = copy_repository(tmp_path_factory.mktemp("slice"))
-    answer = snakemake(folder, *SLICE)
-    assert answer.returncode == 0, answer.stdout
-    return folder
+from checkout import (
+    METRICS,
+    RUNS,
+    SLICE,
+    TABLES,
+    contents,
+    for_this_machine,
+    planned,
+    processor_seconds,
+    snakemake,
+)
 
 
 @pytest.fixture
@@ -31,22 +29,11 @@ def edited(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "edited", symlinks=True)
 
 
-def contents(folder, *patterns):
-    """Bytes of the files that match, by path."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for pattern in patterns
-        for path in sorted(folder.glob(pattern))
-    }
-
-
 def without_hours(table):
     """A table's LaTeX without its numbers of hours, which no two runs share."""
     return re.sub(rb"\d+\.\d+", b"", table)
 
 
-METRICS = (*(f"{RUNS}/*/*/{kind}/*" for kind in ("retrieval", "retention", "blind")), "results/mini/audit.json")
-TABLES = ("paper_tables/mini/table1.tex", "paper_tables/mini/table1.html")
 TIMELESS = tuple(f"paper_tables/mini/figures/{name}.*" for name in ("retention", "training", "queries"))
 
 

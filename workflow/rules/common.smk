@@ -12,6 +12,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+# Of a job that Slurm starts again, the log goes on, instead of being begun anew.
+os.environ.setdefault("SBATCH_OPEN_MODE", "append")
 # The package beside this Snakefile is the one that is hashed and run, whichever checkout an environment has installed.
 PACKAGES = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGES)

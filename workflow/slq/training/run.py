@@ -29,6 +29,7 @@ from slq.training.manner import attend, compute_deterministically, hold_precisel
 from slq.training.owner import sole_owner
 from slq.training.pairs import Pairs, shown
 from slq.training.processes import Processes
+from slq.training.requeue import requeued
 from slq.training.sharding import shard
 
 SCHEMA = 1
@@ -75,6 +76,7 @@ def run_training(
     with (
         sole_owner(folder) if processes.main else nullcontext(False) as waited,
         asked_to_stop(minutes, settings["training"]["stop_minutes"]) as asked,
+        requeued(asked, processes.main),
         memory_advice(settings["training"]),
     ):
         if processes.any(waited and all(path.exists() for path in declared)):

@@ -1,0 +1,254 @@
+"""A real Slurm of one node on loopback, with GPUs that are copies of the null device. Needs root and Debian's packages.
+
+Everything is in one folder but two links in /etc/slurm: the executor takes SLURM_CONF away from its job steps.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ETC = Path("/etc/slurm")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "srun")
+ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb")
+PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/bin"])
+# Limits of memory are not enforced without cgroups. A requeued job waits for cred_expire, 120 s by default. Ended jobs
+# stay known for MinJobAge, so that a test can look at all of them.
+CONF = """
+ClusterName=test
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort={ctld}
+SlurmdPort={slurmd}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/linux
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+ReturnToService=2
+SlurmdTimeout=10
+KillWait=5
+MinJobAge=7200
+SchedulerParameters=bf_interval=1,sched_interval=2
+GresTypes=gpu
+NodeName=localhost NodeAddr=127.0.0.1 NodeHostname=localhost CPUs={cpus} RealMemory=64000 Gres=gpu:h800:{gpus}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+BOOKED = """
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePort={dbd}
+AccountingStoragePass={folder}/munge.socket
+AccountingStoreFlags=job_comment
+AccountingStorageTRES=gres/gpu,gres/gpu:h800
+"""
+DBD_CONF = """
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={dbd}
+SlurmUser=root
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+CommunicationParameters=NoInAddrAny
+"""
+
+
+def missing(accounting: bool) -> str:
+    """Why there can be no such Slurm on this machine; empty if there can."""
+    absent = [name for name in PROGRAMS + ACCOUNTING * accounting if not shutil.which(name, path=PATH)]
+    if absent:
+        return f"{', '.join(absent)} not on PATH: .ci/run installs the packages"
+    if os.geteuid():
+        return "only root may start it"
+    links = [ETC / name for name in ("slurm.conf", "gres.conf")]
+    if any(link.exists() for link in links):
+        return f"{ETC} has a configuration: of a cluster of yours, or of a test that runs now"
+    return ""
+
+
+def wait_until(true: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Return as soon as something is true; fail if it is not after so many seconds."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"after {seconds:g} s still not: {what}"
+        time.sleep(0.1)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens at."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+FIELDS = ("JobID", "State", "StartTime", "EndTime", "tres-per-job", "MinMemory", "Comment")
+WIDTH = 100  # of a field
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as Slurm lists it: times in its own form, memory as asked for, and its rule in the executor's comment."""
+
+    id: str
+    state: str
+    start: str
+    end: str
+    wants: str
+    memory: str
+    comment: str
+
+    @property
+    def gpus(self) -> int:
+        """`gres:gpu:1`, or none."""
+        return int(self.wants.rpartition(":")[2]) if "gpu" in self.wants else 0
+
+    @property
+    def ended(self) -> bool:
+        return self.state not in ("PENDING", "RUNNING", "COMPLETING")
+
+
+class Cluster:
+    """The daemons by name, each a child of this process, in the order in which they were started."""
+
+    def __init__(self, folder: Path, gpus: int, cpus: int, accounting: bool) -> None:
+        self.folder, self.accounting = folder, accounting
+        self.daemons: dict[str, subprocess.Popen] = {}
+        ctld, slurmd, dbd = free_ports(3)
+        facts = {"folder": folder, "ctld": ctld, "slurmd": slurmd, "dbd": dbd, "gpus": gpus, "cpus": cpus}
+        conf = CONF + (BOOKED if accounting else "AccountingStorageType=accounting_storage/none\n")
+        (folder / "slurm.conf").write_text(conf.format(**facts))
+        # Slurm counts a GPU only if its file is a character device of its own.
+        devices = [folder / f"gpu{number}" for number in range(gpus)]
+        for device in devices:
+            os.mknod(device, 0o666 | 0o020000, os.makedev(1, 3))
+        lines = [f"NodeName=localhost Name=gpu Type=h800 File={device}" for device in devices]
+        (folder / "gres.conf").write_text("\n".join(["AutoDetect=off", *lines, ""]))
+        (folder / "slurmdbd.conf").write_text(DBD_CONF.format(**facts))
+        (folder / "slurmdbd.conf").chmod(0o600)
+        (folder / "key").touch(0o600)
+        (folder / "key").write_bytes(os.urandom(1024))
+        for name in ("state", "spool"):
+            (folder / name).mkdir()
+
+    def start(self, name: str, *command: str, **environment: str) -> None:
+        """Start a daemon; what it says goes to its log."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.daemons[name] = subprocess.Popen(
+                [shutil.which(command[0], path=PATH), *command[1:]],
+                env={**os.environ, "PATH": PATH, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def start_all(self) -> None:
+        for name in ("slurm.conf", "gres.conf"):
+            ETC.mkdir(exist_ok=True)
+            (ETC / name).unlink(missing_ok=True)  # of a test that was killed: a link to nothing
+            (ETC / name).symlink_to(self.folder / name)
+        at = [f"--{what}={self.folder}/munge.{what}" for what in ("socket", "pid-file", "seed-file")]
+        self.start("munged", "munged", "--foreground", f"--key-file={self.folder}/key", *at)
+        wait_until((self.folder / "munge.socket").exists, "munged listens")
+        if self.accounting:
+            self.start_accounting()
+        self.start_controller()
+        self.start_node()
+
+    def start_controller(self) -> None:
+        self.start("slurmctld", "slurmctld", "-D")
+        wait_until(lambda: self.works("scontrol", "ping"), "slurmctld answers")
+
+    def start_node(self) -> None:
+        self.start("slurmd", "slurmd", "-D", "-N", "localhost")
+        up = ("idle", "mixed", "allocated")
+        wait_until(lambda: self.ask("sinfo", "-h", "-o", "%T").strip() in up, "slurmd answers")
+
+    def start_accounting(self) -> None:
+        """slurmdbd over a MariaDB that listens at a socket alone."""
+        where = ["--no-defaults", f"--datadir={self.folder}/mysql", "--user=root"]
+        made = ["mariadb-install-db", *where, "--auth-root-authentication-method=socket", "--skip-test-db"]
+        subprocess.run(made, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        at = self.folder / "mysql.socket"
+        sizes = ["--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=900"]
+        self.start("mariadbd", "mariadbd", *where, "--skip-networking", f"--socket={at}", *sizes)
+        client = ["mariadb", "--no-defaults", "-S", str(at), "-e"]
+        wait_until(lambda: self.works(*client, "select 1"), "mariadbd answers")
+        user = "create user slurm@localhost identified by 'slurm'; grant all on slurm.* to slurm@localhost"
+        subprocess.run([*client, f"create database slurm; {user}"], check=True)
+        self.start("slurmdbd", "slurmdbd", "-D", MYSQL_UNIX_PORT=str(at), SLURM_CONF=str(self.folder / "slurm.conf"))
+        wait_until(lambda: self.works("sacctmgr", "-n", "list", "cluster"), "slurmdbd answers")
+        self.ask("sacctmgr", "-i", "add", "cluster", "test")
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """End a daemon, and wait until it has ended."""
+        os.kill(self.daemons[name].pid, number)
+        self.daemons.pop(name).wait(timeout=60)
+
+    def stop(self) -> None:
+        """End all jobs and then all daemons, the last one first."""
+        try:
+            if {"slurmctld", "slurmd"} <= self.daemons.keys():
+                self.ask("scancel", "-u", "root")
+                wait_until(lambda: all(job.ended for job in self.jobs()), "all jobs have ended")
+        finally:
+            for name in reversed(list(self.daemons)):
+                self.kill(name, signal.SIGTERM)
+            for name in ("slurm.conf", "gres.conf"):
+                (ETC / name).unlink(missing_ok=True)
+
+    def works(self, *command: str) -> bool:
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    def ask(self, *command: str) -> str:
+        """What a command of Slurm prints."""
+        answer = subprocess.run(command, capture_output=True, text=True)
+        assert answer.returncode == 0, f"{' '.join(command)}: {answer.stderr}"
+        return answer.stdout
+
+    def jobs(self) -> list["Job"]:
+        """All jobs since the controller began, in the order of their ids."""
+        columns = [slice(start, start + WIDTH) for start in range(0, WIDTH * len(FIELDS), WIDTH)]
+        shown = ",".join(f"{field}:.{WIDTH}" for field in FIELDS)
+        listed = self.ask("squeue", "-h", "-t", "all", "--sort=i", "-O", shown).splitlines()
+        return [Job(*(line[column].strip() for column in columns)) for line in listed]
+
+
+@contextlib.contextmanager
+def running(gpus: int = 2, cpus: int = 4, accounting: bool = False) -> Iterator[Cluster]:
+    """A Slurm as long as the block runs. Its folder is in /tmp, as munged wants one that everybody may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
+    folder.chmod(0o755)
+    started = Cluster(folder, gpus, cpus, accounting)
+    try:
+        started.start_all()
+        yield started
+    finally:
+        started.stop()
+        shutil.rmtree(folder)
