@@ -22,6 +22,7 @@ from slq.training.loop import Attempt, train
 from slq.training.owner import sole_owner
 from slq.training.pairs import Pairs
 from slq.training.processes import Processes
+from slq.training.requeue import requeued
 from slq.training.run import MANNER, memory_advice, run_key
 from together import SEED, SETTINGS, TUNING, drawn, tiny
 
@@ -210,12 +211,58 @@ def test_a_signal_asks_to_stop(number):
     assert signal.getsignal(number) is before
 
 
+@pytest.fixture
+def requests(tmp_path, monkeypatch):
+    """What scontrol is asked, in a job whose number is 7; what it answers is in `answer`, as shell."""
+    script = f'#!/bin/sh\necho "$@" >> {tmp_path}/requests\n. {tmp_path}/answer\n'
+    (tmp_path / "scontrol").write_text(script)
+    (tmp_path / "scontrol").chmod(0o755)
+    (tmp_path / "answer").touch()
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    return lambda: (tmp_path / "requests").read_text() if (tmp_path / "requests").exists() else ""
+
+
+def interrupt(reason, main=True):
+    with pytest.raises(Interrupted), requeued(lambda: reason, main):
+        raise Interrupted("stopped")
+
+
+@pytest.mark.parametrize("reason", [None, "SIGUSR1", "the allocation ends in 2 minutes"])
+def test_where_time_is_up_the_main_process_requeues_its_job(requests, capsys, reason):
+    """None: another process of the run was asked to stop."""
+    interrupt(reason, main=False)
+    assert requests() == ""
+    interrupt(reason)
+    assert requests() == "requeue 7\n"
+    assert capsys.readouterr().err == "slq: job 7 is requeued, to go on\n"
+
+
+def test_a_job_that_is_being_ended_is_not_requeued_nor_is_what_is_no_job(requests, monkeypatch):
+    interrupt("SIGTERM")
+    monkeypatch.delenv("SLURM_JOB_ID")
+    interrupt("SIGUSR1")
+    assert requests() == ""
+
+
+def test_a_cluster_that_does_not_requeue_is_named(requests, tmp_path, monkeypatch, capsys):
+    (tmp_path / "answer").write_text("echo 'Requested operation is presently disabled' >&2; exit 1")
+    interrupt("SIGUSR1")
+    monkeypatch.setenv("PATH", "")
+    interrupt("SIGUSR1")
+    assert capsys.readouterr().err.splitlines() == [
+        "slq: job 7 is not requeued: Requested operation is presently disabled",
+        "slq: job 7 is not requeued: no scontrol on PATH of this node",
+    ]
+
+
 def test_before_its_allocation_ends_it_stops_with_a_status_of_its_own_and_goes_on(slice_, monkeypatch, capsys):
     """The whole way: message and status on the command line, events of both attempts, the bytes of one attempt."""
     name, work = "allocated", slice_.root / "work" / "allocated"
     monkeypatch.setattr(cli, "parse", lambda *_: type("Args", (), {"function": lambda _: slice_.train("slq", name)}))
     with monkeypatch.context() as patch:
         patch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60))  # and stop_minutes is 2
+        patch.delenv("SLURM_JOB_ID", raising=False)
         assert cli.main([]) == 75
     assert "slq: error: stopped after 1 of 15 steps: the allocation ends in 2 minutes" in capsys.readouterr().err
     assert not (slice_.root / name / "adapter").exists()
