@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 CONTENT = ("Snakefile", "config.yaml", ".gitignore", "workflow", "slurm", "envs", "paper_tables", "tests/slice.yaml")
 KEPT = ("reference", "templates")  # of paper_tables; its other folders are made
@@ -58,6 +60,14 @@ def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
         for pattern in patterns
         for path in sorted(folder.glob(pattern))
     }
+
+
+def require(absent: str, variable: str) -> None:
+    """Skip a test, and say what is absent for it; fail it instead where a variable says that nothing may be."""
+    if absent and os.environ.get(variable):
+        pytest.fail(f"{absent}, and {variable} says that it must be")
+    if absent:
+        pytest.skip(absent)
 
 
 def processor_seconds() -> float:

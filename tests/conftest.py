@@ -1,5 +1,6 @@
 """What the tests share: the repository, its configuration, and untrained mini backbones of the real classes."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import yaml
 
-from checkout import SLICE, copy_repository, snakemake
+from checkout import SLICE, copy_repository, require, snakemake
 from slurm import cluster
 
 ROOT = Path(__file__).parents[1]
@@ -34,14 +35,6 @@ def slurm():
     require(cluster.missing(accounting=False), "SLQ_NEEDS_SLURM")
     with cluster.running() as started:
         yield started
-
-
-def require(absent, variable):
-    """Skip a test, and say what is absent for it; fail it instead where a variable says that nothing may be."""
-    if absent and os.environ.get(variable):
-        pytest.fail(f"{absent}, and {variable} says that it must be")
-    if absent:
-        pytest.skip(absent)
 
 
 @pytest.fixture
@@ -87,6 +80,20 @@ def finished(tmp_path_factory):
     answer = snakemake(folder, *SLICE)
     assert answer.returncode == 0, answer.stdout
     return folder
+
+
+@pytest.fixture
+def learner(finished, tmp_path):
+    """Copies of the finished slice with other settings of training: so what is to do is the training."""
+
+    def copy(name, training, minutes=60):
+        folder = shutil.copytree(finished, tmp_path / name, symlinks=True)
+        shutil.rmtree(folder / "scratch/work")  # events of the training that is there
+        mini = {"training": training, "resources": {"train": {"hours": minutes / 60}}}
+        (folder / "tests/more.yaml").write_text(json.dumps({"presets": {"mini": mini}}))
+        return folder
+
+    return copy
 
 
 @pytest.fixture

@@ -1,34 +1,32 @@
 """The workflow on a real Slurm (tests/slurm/cluster.py). pytest tests/test_cluster.py; all of it: make test-slurm"""
 
-import json
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 
-from checkout import METRICS, RUNS, SLICE, TABLES, contents, snakemake
-from kills import MANY_STEPS, Trail
+from checkout import METRICS, RUNS, TABLES, contents, snakemake
+from kills import MANY_STEPS
 from slq.files import read_lines
 from slurm.cluster import wait_until
-
-SLURM = ["--cores", "all", "--profile", "slurm", "--config", "preset=mini", "--configfile", "tests/slice.yaml"]
-QUICK = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"]
-RUN = f"{RUNS}/slq/seed1"
-TRAINED = (f"{RUN}/run.json", "scratch/runs/mini/mini-internvl/slq/seed1/adapter.*")
+from slurm.submission import (
+    ADAPTER,
+    ONE_STEP_EACH,
+    QUICK,
+    RUN,
+    SLURM,
+    Submission,
+    job_ids,
+    learned,
+    learned_at_home,
+    submit,
+)
 
 
 def events(folder):
     """The events of every stage of every run, by file."""
     return {path: read_lines(path) for path in sorted(folder.glob(f"{RUNS}/*/*/events/*.jsonl"))}
-
-
-def job_ids(lines):
-    """The Slurm job of each attempt."""
-    return [line["slurm_job"] for line in lines if line["event"] == "attempt"]
 
 
 def most_at_once(jobs):
@@ -40,7 +38,7 @@ def test_the_command_as_it_is_typed_gives_the_local_runs_results(slurm, finished
     answer = snakemake(checkout, *SLURM, *QUICK, timeout=1800)
     assert answer.returncode == 0, answer.stdout
     assert len(contents(finished, *METRICS)) > 30
-    for what in (METRICS, TABLES, TRAINED[1:]):
+    for what in (METRICS, TABLES, [ADAPTER]):
         assert contents(checkout, *what) == contents(finished, *what)
     rules = {job.id: re.match(r"rule_(.+?)_wildcards", job.comment)[1] for job in slurm.jobs()}
     written = events(checkout)
@@ -56,39 +54,10 @@ def test_the_command_as_it_is_typed_gives_the_local_runs_results(slurm, finished
     assert 0 < most_at_once(slurm.jobs()) <= 2
 
 
-@pytest.fixture
-def learner(finished, tmp_path):
-    """Copies of the finished slice with other settings of training: so what is to do is the training."""
-
-    def copy(name, training, minutes=60):
-        folder = shutil.copytree(finished, tmp_path / name, symlinks=True)
-        mini = {"training": training, "resources": {"train": {"hours": minutes / 60}}}
-        (folder / "tests/more.yaml").write_text(json.dumps({"presets": {"mini": mini}}))
-        return folder
-
-    return copy
-
-
-def learned(folder):
-    """What a training leaves, but for its times and its place."""
-    record = json.loads((folder / RUN / "run.json").read_text())
-    kept = {key: record[key] for key in ("val", "weights", "inputs", "parameters")}
-    return kept, contents(folder, TRAINED[1])
-
-
-def learned_at_home(folder):
-    """The same without Slurm, which nothing interrupts."""
-    answer = snakemake(folder, *SLICE, "tests/more.yaml", "--", TRAINED[0])
-    assert answer.returncode == 0, answer.stdout
-    return learned(folder)
-
-
 def test_a_training_longer_than_its_allocation_asks_for_the_next_by_itself(slurm, learner):
     """Two steps, and after each the time is up: three allocations of one job, with no retry of Snakemake's."""
-    steps = {"batch_size": 240, "micro_batch": 240}
-    folder = learner("cluster", steps | {"stop_minutes": 30}, minutes=30)
-    answer = snakemake(folder, *SLURM, "tests/more.yaml", *QUICK, "--retries", "0", "--", TRAINED[0], timeout=1800)
-    assert answer.returncode == 0, answer.stdout
+    folder = learner("cluster", ONE_STEP_EACH, minutes=30)
+    answer = submit(folder, "--retries", "0")
     lines = read_lines(folder / RUN / "events/train.jsonl")
     (job,) = re.findall(r"submitted with SLURM jobid (\d+)", answer.stdout)
     assert job_ids(lines) == [job] * 3
@@ -97,32 +66,7 @@ def test_a_training_longer_than_its_allocation_asks_for_the_next_by_itself(slurm
     assert [(line["attempt"], line["step"]) for line in lines if line["event"] == "resumed"] == [(2, 1), (3, 2)]
     (log,) = (folder / "logs/slurm/rule_train").glob(f"*/{job}.log")
     assert log.read_text().count(f"slq: job {job} is requeued, to go on") == 2
-    assert learned(folder) == learned_at_home(learner("home", steps))
-
-
-class Submission:
-    """The command on a training of many steps, while it runs."""
-
-    def __init__(self, folder):
-        self.folder, self.trail = folder, Trail(folder / "scratch/work")
-        self.start()
-
-    def start(self, *more):
-        command = [sys.executable, "-m", "snakemake", *SLURM, "tests/more.yaml", *QUICK, *more, "--", TRAINED[0]]
-        tools = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, env={**os.environ, "PATH": tools}, stdout=log, stderr=log
-            )
-
-    @property
-    def log(self):
-        return self.folder / "submission.log"
-
-    def reach(self, step):
-        """Wait until training has come so far."""
-        reached = self.trail.reached(step)
-        wait_until(reached, f"step {step}", seconds=600)
+    assert learned(folder) == learned_at_home(learner("home", ONE_STEP_EACH))
 
 
 def cancelled(slurm, submission, job):
