@@ -32,7 +32,7 @@ def latex():
 @pytest.fixture(scope="module")
 def slurm():
     """A real Slurm with two GPUs and no accounting (tests/slurm): a laptop may do without, CI sets SLQ_NEEDS_SLURM."""
-    require(cluster.missing(accounting=False), "SLQ_NEEDS_SLURM")
+    require(cluster.missing(), "SLQ_NEEDS_SLURM")
     with cluster.running() as started:
         yield started
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 ETC = Path("/etc/slurm")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun")
-ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb")
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/bin"])
 # Limits of memory are not enforced without cgroups. A requeued job waits for cred_expire, 120 s by default. Ended jobs
 # stay known for MinJobAge, so that a test can look at all of them.
@@ -49,37 +48,15 @@ KillWait=5
 MinJobAge=7200
 SchedulerParameters=bf_interval=1,sched_interval=2
 GresTypes=gpu
+AccountingStorageType=accounting_storage/none
 NodeName=localhost NodeAddr=127.0.0.1 NodeHostname=localhost CPUs={cpus} RealMemory=64000 Gres=gpu:h800:{gpus}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-BOOKED = """
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=localhost
-AccountingStoragePort={dbd}
-AccountingStoragePass={folder}/munge.socket
-AccountingStoreFlags=job_comment
-AccountingStorageTRES=gres/gpu,gres/gpu:h800
-"""
-DBD_CONF = """
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-DbdHost=localhost
-DbdAddr=127.0.0.1
-DbdPort={dbd}
-SlurmUser=root
-PidFile={folder}/slurmdbd.pid
-StorageType=accounting_storage/mysql
-StorageHost=localhost
-StorageUser=slurm
-StoragePass=slurm
-StorageLoc=slurm
-CommunicationParameters=NoInAddrAny
-"""
 
 
-def missing(accounting: bool) -> str:
+def missing() -> str:
     """Why there can be no such Slurm on this machine; empty if there can."""
-    absent = [name for name in PROGRAMS + ACCOUNTING * accounting if not shutil.which(name, path=PATH)]
+    absent = [name for name in PROGRAMS if not shutil.which(name, path=PATH)]
     if absent:
         return f"{', '.join(absent)} not on PATH: .ci/run installs the packages"
     if os.geteuid():
@@ -136,21 +113,18 @@ class Job:
 class Cluster:
     """The daemons by name, each a child of this process, in the order in which they were started."""
 
-    def __init__(self, folder: Path, gpus: int, cpus: int, accounting: bool) -> None:
-        self.folder, self.accounting = folder, accounting
+    def __init__(self, folder: Path, gpus: int, cpus: int) -> None:
+        self.folder = folder
         self.daemons: dict[str, subprocess.Popen] = {}
-        ctld, slurmd, dbd = free_ports(3)
-        facts = {"folder": folder, "ctld": ctld, "slurmd": slurmd, "dbd": dbd, "gpus": gpus, "cpus": cpus}
-        conf = CONF + (BOOKED if accounting else "AccountingStorageType=accounting_storage/none\n")
-        (folder / "slurm.conf").write_text(conf.format(**facts))
+        ctld, slurmd = free_ports(2)
+        facts = {"folder": folder, "ctld": ctld, "slurmd": slurmd, "gpus": gpus, "cpus": cpus}
+        (folder / "slurm.conf").write_text(CONF.format(**facts))
         # Slurm counts a GPU only if its file is a character device of its own.
         devices = [folder / f"gpu{number}" for number in range(gpus)]
         for device in devices:
             os.mknod(device, 0o666 | 0o020000, os.makedev(1, 3))
         lines = [f"NodeName=localhost Name=gpu Type=h800 File={device}" for device in devices]
         (folder / "gres.conf").write_text("\n".join(["AutoDetect=off", *lines, ""]))
-        (folder / "slurmdbd.conf").write_text(DBD_CONF.format(**facts))
-        (folder / "slurmdbd.conf").chmod(0o600)
         (folder / "key").touch(0o600)
         (folder / "key").write_bytes(os.urandom(1024))
         for name in ("state", "spool"):
@@ -176,8 +150,6 @@ class Cluster:
         at = [f"--{what}={self.folder}/munge.{what}" for what in ("socket", "pid-file", "seed-file")]
         self.start("munged", "munged", "--foreground", f"--key-file={self.folder}/key", *at)
         wait_until((self.folder / "munge.socket").exists, "munged listens")
-        if self.accounting:
-            self.start_accounting()
         self.start_controller()
         self.start_node()
 
@@ -189,22 +161,6 @@ class Cluster:
         self.start("slurmd", "slurmd", "-D", "-N", "localhost")
         up = ("idle", "mixed", "allocated")
         wait_until(lambda: self.ask("sinfo", "-h", "-o", "%T").strip() in up, "slurmd answers")
-
-    def start_accounting(self) -> None:
-        """slurmdbd over a MariaDB that listens at a socket alone."""
-        where = ["--no-defaults", f"--datadir={self.folder}/mysql", "--user=root"]
-        made = ["mariadb-install-db", *where, "--auth-root-authentication-method=socket", "--skip-test-db"]
-        subprocess.run(made, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        at = self.folder / "mysql.socket"
-        sizes = ["--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=900"]
-        self.start("mariadbd", "mariadbd", *where, "--skip-networking", f"--socket={at}", *sizes)
-        client = ["mariadb", "--no-defaults", "-S", str(at), "-e"]
-        wait_until(lambda: self.works(*client, "select 1"), "mariadbd answers")
-        user = "create user slurm@localhost identified by 'slurm'; grant all on slurm.* to slurm@localhost"
-        subprocess.run([*client, f"create database slurm; {user}"], check=True)
-        self.start("slurmdbd", "slurmdbd", "-D", MYSQL_UNIX_PORT=str(at), SLURM_CONF=str(self.folder / "slurm.conf"))
-        wait_until(lambda: self.works("sacctmgr", "-n", "list", "cluster"), "slurmdbd answers")
-        self.ask("sacctmgr", "-i", "add", "cluster", "test")
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """End a daemon, and wait until it has ended."""
@@ -241,11 +197,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(gpus: int = 2, cpus: int = 4, accounting: bool = False) -> Iterator[Cluster]:
+def running(gpus: int = 2, cpus: int = 4) -> Iterator[Cluster]:
     """A Slurm as long as the block runs. Its folder is in /tmp, as munged wants one that everybody may enter."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     folder.chmod(0o755)
-    started = Cluster(folder, gpus, cpus, accounting)
+    started = Cluster(folder, gpus, cpus)
     try:
         started.start_all()
         yield started
