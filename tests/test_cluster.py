@@ -54,6 +54,7 @@ def test_the_command_as_it_is_typed_gives_the_local_runs_results(slurm, finished
     assert 0 < most_at_once(slurm.jobs()) <= 2
 
 
+@pytest.mark.slurm
 def test_a_training_longer_than_its_allocation_asks_for_the_next_by_itself(slurm, learner):
     """Two steps, and after each the time is up: three allocations of one job, with no retry of Snakemake's."""
     folder = learner("cluster", ONE_STEP_EACH, minutes=30)
