@@ -12,7 +12,7 @@ from slq.errors import SlqError
 from slq.files import read_json, write_json
 from slq.models.backbone import Backbone
 from slq.models.retriever import LastTokenRetriever, QueryRetriever, initial_queries
-from slq.models.shards import whole
+from slq.models.shards import gathered
 
 SCHEMA = 1
 # q, k, v, o, gate, up, down of every layer of the language model and of nothing else: with rank 8 this gives the counts
@@ -62,9 +62,9 @@ def trained_tensors(retriever: QueryRetriever | LastTokenRetriever) -> list[tupl
     return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
 
 
-def learned_tensors(retriever: QueryRetriever | LastTokenRetriever) -> dict[str, torch.Tensor]:
-    """The same by name, whole and on the CPU; of a sharded model all processes call it."""
-    return {name: whole(parameter).contiguous() for name, parameter in trained_tensors(retriever)}
+def learned_tensors(retriever: QueryRetriever | LastTokenRetriever, keep: bool = True) -> dict[str, torch.Tensor]:
+    """The same by name, whole and on the CPU, where they are kept; of a sharded model all processes call it."""
+    return gathered(dict(trained_tensors(retriever)), keep)
 
 
 def load(backbone: Backbone, folder: Path, backbone_sha256: str) -> QueryRetriever | LastTokenRetriever:

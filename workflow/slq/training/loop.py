@@ -17,7 +17,7 @@ from slq.errors import SlqError
 from slq.events import Events
 from slq.models.methods import trained_tensors
 from slq.models.retriever import Retriever, precise
-from slq.models.shards import is_sharded, spread_like, whole
+from slq.models.shards import gathered, is_sharded, spread_like
 from slq.training.best import Best, Recalls
 from slq.training.checkpoints import Checkpoint, Checkpoints
 from slq.training.deadline import Asked, Interrupted
@@ -150,8 +150,7 @@ class Loop:
             for name, tensor in state.items()
         }
         best = {f"best.{number}": tensor for number, tensor in enumerate(self.best.tensors)}
-        gathered = ((name, whole(tensor)) for name, tensor in (self.learned() | moments | best).items())
-        return {name: tensor for name, tensor in gathered if self.attempt.processes.main}
+        return gathered(self.learned() | moments | best, keep=self.attempt.processes.main)
 
     def learned(self) -> dict[str, Tensor]:
         """What training changes, by name."""

@@ -86,7 +86,7 @@ def run_training(
         checkpoints = Checkpoints(folder / "checkpoints", key, processes)
         attempt = Attempt(events, processes, checkpoints, asked)
         retriever, trained, weights = train_backbone(settings, seed, backbone_folder, splits, attempt, validate)
-        tensors = methods.learned_tensors(retriever)
+        tensors = methods.learned_tensors(retriever, keep=processes.main)
         if processes.main:
             origin = {"backbone_sha256": inputs["backbone"], "tuning": settings["tuning"], "weights": weights}
             with events.span("save"):
