@@ -143,13 +143,15 @@ def test_a_full_disk_stops_and_leaves_what_was_there(learn, kept, monkeypatch):
 
 
 def test_the_key_is_of_what_is_learned_and_not_of_how():
-    settings = {"method": "slq", "training": dict(SHORT)}
+    training = SHORT | {"prefix": "recompute"}
+    settings = {"method": "slq", "training": training}
     key = run_key(settings, 1, {"backbone": "b"}, "code")
-    for name, value in SHORT.items():
-        changed = settings | {"training": SHORT | {name: [value]}}
+    for name, value in training.items():
+        changed = settings | {"training": training | {name: [value]}}
         assert (run_key(changed, 1, {"backbone": "b"}, "code") == key) == (name in MANNER), name
     others = [(settings, 2, {"backbone": "b"}, "code"), (settings, 1, {"backbone": "c"}, "code")]
     others += [(settings | {"method": "lora"}, 1, {"backbone": "b"}, "code"), (settings, 1, {"backbone": "b"}, "new")]
+    others += [(settings | {"training": training | {"prefix": "resident"}}, 1, {"backbone": "b"}, "code")]
     assert key not in {run_key(*other) for other in others}
 
 

@@ -16,6 +16,7 @@ import yaml
 import checkout as copies
 from slq.accounting.forecast import forecast
 from slq.cli import main
+from slq.cost_settings import forecast_settings
 from slq.doctor import doctor, machine
 from slq.doctor.cost import cost
 from slq.doctor.plan import planned
@@ -23,7 +24,6 @@ from slq.doctor.site import site_findings
 from slq.doctor.slurm import UNLIMITED, read_cluster, read_gpus, read_minutes, read_partitions
 from slq.doctor.supply import supply, supply_findings
 from slq.errors import SlqError
-from slq.settings import forecast_settings
 from slq.sources.listing import fetched
 
 STAND_INS = Path(__file__).parent / "slurm" / "answers"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from checkout import processor_seconds, snakemake
-from slq import settings
+from slq import cost_settings
 from slq.accounting.benches import read_benches
 from slq.accounting.estimate import rows, table
 from slq.accounting.forecast import Range, forecast, wall_hours
@@ -21,7 +21,7 @@ from slq.training.bench import bench
 
 @pytest.fixture
 def paper(raw_config) -> dict:
-    return json.loads(settings.forecast_settings(load(raw_config | {"preset": "paper"})))
+    return json.loads(cost_settings.forecast_settings(load(raw_config | {"preset": "paper"})))
 
 
 @pytest.fixture
@@ -118,11 +118,11 @@ def test_a_size_that_is_missing_is_named(raw_config):
     raw = raw_config | {"preset": "paper"}
     size = raw["sets"]["flickr30k"].pop("size")
     with pytest.raises(SlqError, match=r"config: sets\.flickr30k\.size is missing"):
-        forecast(json.loads(settings.forecast_settings(load(raw))), {})
+        forecast(json.loads(cost_settings.forecast_settings(load(raw))), {})
     raw["sets"]["flickr30k"]["size"] = size
     del raw["backbones"]["Qwen3-VL-2B"]["architecture"]
     with pytest.raises(SlqError, match=r"config: backbones\.Qwen3-VL-2B\.architecture is missing"):
-        forecast(json.loads(settings.forecast_settings(load(raw))), {})
+        forecast(json.loads(cost_settings.forecast_settings(load(raw))), {})
 
 
 def test_the_papers_forecast_is_printed_without_anything_there(checkout):
@@ -166,7 +166,7 @@ def test_the_bench_of_a_run_calibrates_its_forecast(slice_, tmp_path):
     assert made["work"]["image"] | {"tokens": 0, "squares": 0} == {
         **{"messages": 96, "visual": 96 * 9, "visual_squares": 96 * 81, "tokens": 0, "squares": 0}
     }
-    asked = json.loads(settings.forecast_settings(load(slice_.config)))
+    asked = json.loads(cost_settings.forecast_settings(load(slice_.config)))
     cell = cells_of(asked, read_benches(asked, tmp_path))["mini-internvl", "slq"]
     steps = 96 * 5 // 32
     assert cell.train.high == pytest.approx(steps * made["step_seconds"]["high"] / 3600)

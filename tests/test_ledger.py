@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slq import settings
+from slq import cost_settings
 from slq.accounting.architecture import read_architecture
 from slq.accounting.flops import Plan, Work, total, train_flops
 from slq.accounting.ledger import ledger_csv, read_ledger
@@ -23,7 +23,7 @@ RUN = "paper/InternVL3-1B/slq/seed{}"
 def asked(raw_config) -> dict:
     raw = raw_config | {"preset": "paper", "seeds": [1, 2, 3]}
     raw["accounting"]["price"] = {"device_hour": 2.0, "currency": "EUR"}
-    return json.loads(settings.account_settings(load(raw)))
+    return json.loads(cost_settings.account_settings(load(raw)))
 
 
 def told(root: Path, seed: int = 1, stage: str = "train") -> Told:

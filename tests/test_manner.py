@@ -6,9 +6,10 @@ import torch
 from slq.errors import SlqError
 from slq.events import Events
 from slq.models import methods
+from slq.models.backbone import attend
 from slq.training.gradient import backward
 from slq.training.loop import Attempt, Loop
-from slq.training.manner import attend, hold_precisely, recompute_layers
+from slq.training.manner import hold_precisely, recompute_layers
 from slq.training.pairs import Pairs
 from slq.training.processes import Processes
 from together import SEED, SETTINGS, TUNING, drawn, tiny

@@ -21,6 +21,7 @@ SETTINGS = {
     "batch_size": 20,
     "micro_batch": 20,
     "two_pass": False,
+    "prefix": "recompute",
     "checkpoint_steps": 100,
     "mask_same_image": False,
     "temperature": 0.07,

@@ -15,7 +15,7 @@ rule account:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=settings.account_settings(config),
+        settings=cost_settings.account_settings(config),
         code=code.code_hash("accounting", "attempts.py"),
     message:
         "Counting what the runs of {wildcards.preset} spent"
@@ -31,7 +31,7 @@ rule forecast:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=settings.forecast_settings(config),
+        settings=cost_settings.forecast_settings(config),
         out=f"results/{config['preset']}/forecast.csv",
     message:
         "Forecasting the cost of the preset"

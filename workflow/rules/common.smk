@@ -19,12 +19,13 @@ PACKAGES = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
-from slq import code, settings
+from slq import code, cost_settings, settings
 from slq.accounting.needs import needs
 from slq.config import SPLITS, chosen, load, seeds
 from slq.errors import SlqError
 from slq.files import sha256
 from slq.proofs import PROVED
+from slq.runs import resources_of
 from slq.seeds import BASE_SEED, seeds_of
 
 try:
@@ -36,7 +37,7 @@ PRESET = chosen(config)
 SCRATCH = config["scratch"]
 SEEDS = seeds(config)
 TUNED = [method for method in PRESET["methods"] if method != "base"]
-FORECAST = json.loads(settings.forecast_settings(config))
+FORECAST = json.loads(cost_settings.forecast_settings(config))
 UNKNOWN_GB = 32  # of a job that the closed form of memory does not know, where config.yaml has no mem_gb
 RUN = "results/{preset}/{backbone}/{method}/seed{seed}"
 
@@ -84,6 +85,13 @@ def test_manifests(kind: str) -> list[str]:
 def learning_manifests() -> list[str]:
     """The splits that training may see."""
     return [manifest(PRESET["train_set"], split) for split in ("train", "val")]
+
+
+def kept_prefixes(wildcards) -> list[str]:
+    """What a job before a run keeps of its images, if `training.prefix` says so; its content is known by its key."""
+    if settings.stored_prefix(config, wildcards.backbone, wildcards.method) is None:
+        return []
+    return [ancient(f"<scratch>/prefixes/{config['preset']}/{wildcards.backbone}/{wildcards.method}.json")]
 
 
 def instrument_files() -> list[str]:
@@ -161,7 +169,7 @@ def asked(stage: str, wildcards) -> dict:
         return {"mem_gb": UNKNOWN_GB} | taken
     method = wildcards.get("method", "base")
     if stage == "train":
-        taken = settings.train_resources(config, backbone, method)
+        taken = resources_of(PRESET, config["backbones"][backbone], method)
     need = needed(backbone, method, stage)
     if need is None:
         return {"mem_gb": UNKNOWN_GB} | taken

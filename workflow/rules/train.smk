@@ -31,10 +31,46 @@ rule register_base:
         " 2>&1 | tee {log} >&2"
 
 
+# What of images is computed once, where `training.prefix` says so: read by the runs of all seeds. The shards are in a
+# folder keyed by what they hold, so that runs of other queries, rates and epochs share them, and a kill loses one shard.
+rule store_prefixes:
+    input:
+        backbone="<scratch>/backbones/{backbone}/manifest.json",
+        data=learning_manifests(),
+    output:
+        prefixes="<scratch>/prefixes/{preset}/{backbone}/{method}.json",
+        events="results/{preset}/{backbone}/{method}/prefixes.jsonl",
+    log:
+        "logs/{preset}/store_prefixes/{backbone}.{method}.log",
+    benchmark:
+        "benchmarks/{preset}/store_prefixes/{backbone}.{method}.jsonl"
+    wildcard_constraints:
+        method=one_of(TUNED),
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("train")
+    resources:
+        **request("train"),
+    params:
+        settings=lambda wildcards: settings.prefix_settings(config, wildcards.backbone, wildcards.method),
+        train_set=PRESET["train_set"],
+        code=family_code("models/prefix.py", "models/families"),
+        scratch=scratch_folder,
+    message:
+        "Storing prefixes of {wildcards.backbone} for {wildcards.method}"
+    shell:
+        "slq store --settings {params.settings:q}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-set {params.train_set}"
+        " --work {params.scratch}/prefixes/shards --out {output.prefixes} --events {output.events} --code {params.code}"
+        " --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
 rule train:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=learning_manifests(),
+        prefixes=kept_prefixes,
     output:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         run="results/{preset}/{backbone}/{method}/seed{seed}/run.json",
@@ -54,14 +90,14 @@ rule train:
     params:
         settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=family_code("training", "models", "data"),
+        code=family_code("training", "models", "data", "prefixes"),
         scratch=scratch_folder,
     message:
         "Training {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
     shell:
         "slq train --settings {params.settings:q} --seed {wildcards.seed}"
         " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-set {params.train_set}"
-        " --work {params.scratch}/work"
+        " --work {params.scratch}/work --prefixes {input.prefixes}"
         " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
         " --run {output.run} --events {output.events} --code {params.code}"
         " --threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}"

@@ -10,6 +10,7 @@ from slq.account_cli import COMMANDS as ACCOUNT
 from slq.account_cli import doctor
 from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, quiet_libraries
 from slq.errors import SlqError
+from slq.train_cli import COMMANDS as TRAIN
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
 
@@ -61,36 +62,6 @@ def pretrain(args: argparse.Namespace) -> None:
     from slq.world.backbones import pretrain as train_from_scratch
 
     train_from_scratch(args.settings, args.data, args.out)
-
-
-def base(args: argparse.Namespace) -> None:
-    from slq.training.run import register_base
-
-    register_base(args.settings, args.backbone, args.adapter, args.run)
-
-
-def select(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_checks
-
-    after_checks()
-    from slq.evaluation.run import recalls_on
-    from slq.training.selection import select_rate
-
-    paths = (args.backbone, args.data, args.train_set, args.work, args.out)
-    select_rate(args.settings, args.seed, *paths, recalls_on(args.settings))
-
-
-def train(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_checks
-
-    after_checks()
-    from slq.evaluation.run import recalls_on
-    from slq.training.launch import launched
-    from slq.training.run import run_training
-
-    paths = (args.backbone, args.data, args.train_set, args.work, args.adapter, args.run, args.events)
-    if not launched(args.processes, sys.argv[1:]):
-        run_training(args.settings, args.seed, *paths, recalls_on(args.settings), args.code, args.minutes)
 
 
 def retrieve(args: argparse.Namespace) -> None:
@@ -161,7 +132,6 @@ def pdf(args: argparse.Namespace) -> None:
     compile_pdf(args.tex, args.pdf)
 
 
-RUN = {"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--run": PATH, "--threads": WHOLE}
 EVALUATE: dict[str, dict[str, Any]] = {
     **{"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--data": PATH, "--out": PATH},
     **{"--events": PATH, "--threads": WHOLE},
@@ -216,24 +186,7 @@ COMMANDS: Commands = {
         "train a mini backbone from scratch",
         {"--settings": JSON, "--data": PATH, "--out": PATH, "--threads": WHOLE},
     ),
-    "base": (base, "record the untouched backbone as a run", RUN),
-    "train": (
-        train,
-        "train a run",
-        {
-            **RUN,
-            **{"--seed": WHOLE, "--data": PATH, "--train-set": TEXT, "--work": PATH, "--events": PATH, "--code": TEXT},
-            **{"--processes": WHOLE, "--minutes": WHOLE},
-        },
-    ),
-    "select": (
-        select,
-        "try learning rates on the val split",
-        {
-            **{"--settings": JSON, "--seed": WHOLE, "--backbone": PATH, "--data": PATH, "--train-set": TEXT},
-            **{"--work": PATH, "--out": PATH, "--threads": WHOLE},
-        },
-    ),
+    **TRAIN,
     "retrieve": (retrieve, "evaluate a run on the retrieval sets", EVALUATE),
     "retain": (retain, "evaluate a run on the retention sets", {**ANSWER, "--retained": PATH}),
     "blind": (blind, "ask a run the questions of the retention sets without their images", ANSWER),

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from slq.errors import SlqError
 from slq.listed import check_reading
+from slq.runs import check_prefixes
 
 Config = dict[str, Any]
 
@@ -262,6 +263,7 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
     for method in preset["methods"]:
         if method != "base" and method not in preset["tuning"]:
             raise SlqError(f"config: {key}.tuning.{method} is missing; {key}.methods asks for {method}")
+    check_prefixes(key, preset, config["backbones"])
     _check_set(f"{key}.train_set", preset["train_set"], config["sets"], "retrieval", ("train", "val"))
     for kind in ("retrieval", "retention"):
         for place, name in _enumerated(f"{key}.{kind}_sets", preset[f"{kind}_sets"]):

@@ -139,6 +139,24 @@ def try_lock(file: IO[Any]) -> bool:
     return True
 
 
+def flush(path: Path) -> None:
+    """See a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a file that one process holds at a time, as soon as it is free; the kernel ends it with its holder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @contextmanager
 def owned(path: Path, refusal: str) -> Iterator[None]:
     """Hold a file that one process holds at a time.

@@ -9,10 +9,8 @@ from typing import Any
 
 from slq.code import code_hash
 from slq.config import Config, chosen, drawn_of, seeds, splits
-from slq.proofs import PROVED
+from slq.runs import STORED, training_of
 from slq.seeds import seeds_of
-
-NO_LIMIT = 1e12  # pixels
 
 
 def draw_settings(config: Config, name: str, split: str) -> str:
@@ -23,7 +21,7 @@ def draw_settings(config: Config, name: str, split: str) -> str:
     order = [(other, part) for other, entry in alike.items() for part in splits(entry)]
     before = order[: order.index((name, split))]
     entry = sets[name]
-    return _compact(
+    return compact(
         set=name,
         split=split,
         columns=entry.get("columns"),
@@ -46,8 +44,8 @@ def prepare_settings(config: Config, name: str, split: str) -> str:
     entry = config["sets"][name]
     how = entry.get("splits", {}).get(split, {})
     if "columns" in entry:
-        return _compact(set=name, split=split, columns=entry["columns"], how=how)
-    return _compact(
+        return compact(set=name, split=split, columns=entry["columns"], how=how)
+    return compact(
         set=name,
         split=split,
         form=entry["form"],
@@ -69,23 +67,23 @@ def columns_code(config: Config, name: str) -> str:
 def pretrain_settings(config: Config, backbone: str) -> str:
     """Of a backbone that is made here."""
     entry = config["backbones"][backbone]
-    return _compact(backbone=backbone, family=entry["family"], seed=config["world"]["seed"], **entry["pretrain"])
+    return compact(backbone=backbone, family=entry["family"], seed=config["world"]["seed"], **entry["pretrain"])
 
 
 def fetch_settings(config: Config, catalogue: str, name: str) -> str:
     """Of a source, or of a backbone or encoder that comes from one or from a folder: where its bytes are from."""
     entry = config[catalogue][name]
     if "local" in entry:
-        return _compact(name=name, weights=True, parts=[{"supplied": entry["local"]}])
+        return compact(name=name, weights=True, parts=[{"supplied": entry["local"]}])
     source = entry.get("source", name)
     parts = [{key: part[key] for key in part if key != "gb"} for part in config["sources"][source]["parts"]]
-    return _compact(name=source, weights="source" in entry, parts=parts)
+    return compact(name=source, weights="source" in entry, parts=parts)
 
 
 def instrument_settings(config: Config) -> str:
     """Of the instrument check: public models, and the sets that they are checked on."""
     preset = chosen(config)
-    return _compact(
+    return compact(
         encoders=preset["instruments"],
         sets=[{"name": name, "reference": config["sets"][name]["reference"]} for name in preset["retrieval_sets"]],
         batch_size=preset["evaluation"]["batch_size"],
@@ -95,42 +93,59 @@ def instrument_settings(config: Config) -> str:
 def audit_settings(config: Config) -> str:
     """Of the audit: which sets must not overlap, unless that is allowed."""
     preset = chosen(config)
-    return _compact(**{key: preset[key] for key in ("train_set", "retrieval_sets", "retention_sets", "allow_leak")})
+    return compact(**{key: preset[key] for key in ("train_set", "retrieval_sets", "retention_sets", "allow_leak")})
 
 
 def train_settings(config: Config, backbone: str, method: str) -> str:
-    """Of a run but for its seed; the backbone's own `training` wins over the preset's, the method's on it over both."""
+    """Of a run but for its seed."""
     preset, entry = chosen(config), config["backbones"][backbone]
-    own = entry.get("runs", {}).get(method, {}).get("training", {})
-    return _compact(
+    return compact(
         preset=config["preset"],
         backbone=backbone,
         method=method,
         family=entry["family"],
         dtype=preset["dtype"],
         prompt=preset["prompt"],
-        training=preset["training"] | entry.get("training", {}) | own,
+        training=training_of(preset, entry, method),
         tuning=preset["tuning"].get(method, {}),
     )
 
 
-def train_resources(config: Config, backbone: str, method: str) -> Config:
-    """What the training of a run asks a cluster for: the preset's, and what differs for the method on the backbone."""
-    own: Config = config["backbones"][backbone].get("runs", {}).get(method, {}).get("resources", {})
-    return chosen(config)["resources"]["train"] | own
+def stored_prefix(config: Config, backbone: str, method: str) -> str | None:
+    """What a run reads of images that a job keeps before it: vision, kv, or auto; None where nothing is kept."""
+    prefix: str = training_of(chosen(config), config["backbones"][backbone], method)["prefix"]
+    return prefix if prefix in STORED else None
+
+
+def prefix_settings(config: Config, backbone: str, method: str) -> str:
+    """Of the job that keeps something of images: nothing of what a run learns, but with auto how often it asks."""
+    preset, entry = chosen(config), config["backbones"][backbone]
+    training = training_of(preset, entry, method)
+    asked = ["attention", "workers", "prefix", "captions_per_image_per_epoch"]
+    asked += ["epochs"] if training["prefix"] == "auto" else []
+    return compact(
+        preset=config["preset"],
+        backbone=backbone,
+        method=method,
+        family=entry["family"],
+        dtype=preset["dtype"],
+        prompt=preset["prompt"],
+        batch_size=preset["evaluation"]["batch_size"],
+        **{key: training[key] for key in asked},
+    )
 
 
 def select_settings(config: Config, backbone: str, method: str) -> str:
     """Of the search for a run's learning rate: as in training, but for the rate itself and the grid."""
     settings = json.loads(train_settings(config, backbone, method))
     del settings["tuning"]["learning_rate"]
-    return _compact(**settings, selection=chosen(config)["selection"])
+    return compact(**settings, selection=chosen(config)["selection"])
 
 
 def retrieve_settings(config: Config, backbone: str) -> str:
     """Of a run's evaluation on the retrieval sets."""
     preset = chosen(config)
-    return _compact(
+    return compact(
         family=config["backbones"][backbone]["family"],
         dtype=preset["dtype"],
         prompt=preset["prompt"],
@@ -151,7 +166,7 @@ def retain_settings(config: Config, backbone: str) -> str:
     preset, entry = chosen(config), config["backbones"][backbone]
     references = {name: config["sets"][name]["reference"] for name in preset["retention_sets"]}
     scorers, images = preset["evaluation"]["scorers"], entry.get("retention_images", {})
-    return _compact(
+    return compact(
         family=entry["family"],
         dtype=preset["dtype"],
         max_new_tokens=preset["evaluation"]["max_new_tokens"],
@@ -165,7 +180,7 @@ def retain_settings(config: Config, backbone: str) -> str:
 
 def prove_settings(config: Config, backbone: str) -> str:
     """Of the proof that a run answers as base does: how base is asked, and how many items of each set are."""
-    return _compact(
+    return compact(
         asked=json.loads(retain_settings(config, backbone)), proof_items=chosen(config)["evaluation"]["proof_items"]
     )
 
@@ -173,7 +188,7 @@ def prove_settings(config: Config, backbone: str) -> str:
 def layout(config: Config) -> str:
     """Of the tables and figures: backbones, methods and sets in their order."""
     preset = chosen(config)
-    return _compact(
+    return compact(
         preset=config["preset"],
         seeds=seeds(config),
         table3_base=config["table3_base"] == "shown",
@@ -184,90 +199,9 @@ def layout(config: Config) -> str:
     )
 
 
-def forecast_settings(config: Config) -> str:
-    """Of the forecast: sizes of the preset's backbones and sets, and the device that it is made for."""
-    preset, taken = chosen(config), config["accounting"]
-    device = taken["devices"].get(preset["forecast"]["device"], {})
-    evaluation = preset["evaluation"]
-    return _compact(
-        preset=config["preset"],
-        seeds=seeds(config),
-        **{key: preset[key] for key in ("methods", "dtype", "tuning")},
-        **{key: evaluation[key] for key in ("proof_items", "answer_batch", "max_new_tokens")},
-        **{key: taken[key] for key in ("mfu", "price", "turn_tokens", "token_seconds")},
-        device=preset["forecast"]["device"],
-        at_once=preset["forecast"]["at_once"],
-        peak_tflops=device.get("peak_tflops"),
-        proved=sorted(PROVED),
-        backbones=[_sizes_of_backbone(config, name) for name in preset["backbones"]],
-        train_set=_sizes_of_set(config, preset["train_set"]),
-        retrieval_sets=[_sizes_of_set(config, name) for name in preset["retrieval_sets"]],
-        retention_sets=[_sizes_of_set(config, name) for name in preset["retention_sets"]],
-    )
-
-
-def account_settings(config: Config) -> str:
-    """Of the ledger: the preset's runs, and what their hours are counted with."""
-    preset, taken = chosen(config), config["accounting"]
-    return _compact(
-        preset=config["preset"],
-        methods=preset["methods"],
-        tuning={
-            method: {
-                key: value for key, value in preset["tuning"].get(method, {}).items() if key in ("queries", "rank")
-            }
-            for method in preset["methods"]
-        },
-        seeds={method: seeds_of(method, seeds(config)) for method in preset["methods"]},
-        backbones=[{"name": name, "architecture": architecture(config, name)} for name in preset["backbones"]],
-        **{key: taken[key] for key in ("devices", "price")},
-    )
-
-
-def architecture(config: Config, backbone: str) -> Config:
-    """Sizes of a backbone as its config.json says them; empty if config.yaml does not."""
-    entry = config["backbones"][backbone]
-    found: Config = entry["pretrain"]["model"] if "pretrain" in entry else entry.get("architecture", {})
-    return found
-
-
-def _sizes_of_backbone(config: Config, name: str) -> Config:
-    """Its architecture, how each method trains on it, and into what its images are cut or scaled."""
-    preset, entry = chosen(config), config["backbones"][name]
-    training = {method: json.loads(train_settings(config, name, method))["training"] for method in preset["methods"]}
-    own = entry.get("pretrain", {}).get("image_processor", {}).get("size", {})
-    pixels = [own.get("shortest_edge", 0), own.get("longest_edge", NO_LIMIT)]
-    limits = []
-    for asked in preset["retention_sets"]:
-        cut = entry.get("retention_images", {}).get(config["sets"][asked]["reference"], {})
-        tiles = cut.get("max_tiles", 1)
-        scaled = [cut.get("min_pixels", pixels[0]), cut.get("max_pixels", pixels[1])]
-        limits.append({"tiles": tiles + 1 if tiles > 1 else 1, "pixels": scaled})
-    return {
-        "name": name,
-        "label": entry["label"],
-        "architecture": architecture(config, name),
-        "training": training,
-        "gpus": {method: train_resources(config, name, method)["gpus"] for method in preset["methods"]},
-        "pixels": pixels,
-        "retention_limits": limits,
-        "fetched": "pretrain" not in entry,
-    }
-
-
-def _sizes_of_set(config: Config, name: str) -> Config:
-    """How much a set holds, of a drawn one as it will be drawn."""
-    entry = config["sets"][name]
-    size = dict(entry.get("size", {}))
-    if "drawn" in entry and size:
-        size["images"] = entry["drawn"][drawn_of(entry)]
-        size["texts"] = {split: size["texts_per_image"] * count for split, count in size["images"].items()}
-    return {"name": name, "size": size}
-
-
 def queries_settings(config: Config, backbone: str, method: str, name: str) -> str:
     """Of the figure of queries: which run on which set, as it is labelled; of several seeds the first."""
-    return _compact(
+    return compact(
         preset=config["preset"],
         method=method,
         seed=seeds_of(method, seeds(config))[0],
@@ -281,6 +215,6 @@ def _entries(catalogue: Config, names: list[str]) -> list[dict[str, str]]:
     return [{"name": name} | {key: catalogue[name][key] for key in ("label", "reference")} for name in names]
 
 
-def _compact(**values: Any) -> str:
+def compact(**values: Any) -> str:
     """JSON in one canonical form, ASCII only: it travels on command lines."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"))

@@ -12,6 +12,8 @@ from slq.accounting.architecture import Architecture
 
 PARTS = ("vision", "projector", "prefix", "queries", "attention", "backward", "recompute")
 Flops = dict[str, float]
+# What is not computed for an image's message of which something is there (models/work.py): shares of Plan.
+SPARED = {"seen": {"vision": 0.0}, "kept": {"prefix": 0.0}}
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,12 @@ def train_flops(architecture: Architecture, plan: Plan, work: Work) -> Flops:
     else:
         backward = 0.0
     return parts | {"backward": backward, "recompute": plan.checkpointing * again + (plan.passes - 1) * once}
+
+
+def keep_flops(architecture: Architecture, work: Work, state: str) -> Flops:
+    """Of computing once what is then spared: the features of images (`seen`), or their whole prefixes (`kept`)."""
+    parts = embed_flops(architecture, Plan("base"), work)
+    return {part: value for part, value in parts.items() if state == "kept" or part in ("vision", "projector")}
 
 
 def total(parts: Mapping[str, float]) -> float:

@@ -34,7 +34,7 @@ class Cell:
     """What one run of a method on a backbone will cost.
 
     Attributes:
-        flops: of training.
+        flops: of training, and of what is kept of images for it.
         options: FLOPs of training done otherwise, as shares of `flops`, by the option's name.
         train, evaluate: hours of one device; None where neither a peak nor a bench file says how fast it is.
         gpus: that train together, each for its share of these hours.
@@ -76,7 +76,7 @@ def forecast(settings: Settings, benches: Mapping[tuple[str, str], Settings]) ->
     """A cell per backbone and method, in the order of Table 3, and what each backbone's prefixes would occupy.
 
     Args:
-        settings: of `settings.forecast_settings`.
+        settings: of `cost_settings.forecast_settings`.
         benches: `bench.json` by backbone and method, where one was made.
 
     Raises:
@@ -123,16 +123,18 @@ class Sizes:
         def flops(option: Plan) -> float:
             return pairs * self._pair_flops(option, image, text)
 
+        options = dict(self._options(plan, epochs))
+        taken = options.get(training["prefix"], plan)  # with auto, which the machine decides, at most this
         speed = self._speed(method, benches)
-        train = speed and _at(flops(plan), speed)
+        train = speed and _at(flops(taken), speed)
         evaluate = speed and _at(self._evaluated(plan), speed) + self._generated(method)
         held = self._held(method, plan)
         return Cell(
             self.backbone["name"],
             self.backbone["label"],
             method,
-            flops(plan),
-            {name: flops(option) / flops(plan) for name, option in self._options(plan, epochs)} if pairs else {},
+            flops(taken),
+            {name: flops(option) / flops(taken) for name, option in options.items()} if pairs else {},
             train,
             evaluate,
             held.gpus,
@@ -198,7 +200,7 @@ class Sizes:
         return Range(low * peak * 1e12, high * peak * 1e12) if peak else None
 
     def _measured(self, method: str, bench: Settings) -> Range:
-        """FLOP/s of the measured steps."""
+        """FLOP/s of the measured steps, which run every prefix anew."""
         flops = bench["pairs"] * self._pair_flops(self._plan(method), *_measured_work(bench))
         return Range(flops / bench["step_seconds"]["high"], flops / bench["step_seconds"]["low"])
 

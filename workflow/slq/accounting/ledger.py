@@ -3,18 +3,19 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from slq.accounting.architecture import is_known, read_architecture
-from slq.accounting.flops import Plan, Work, total, train_flops
+from slq.accounting.flops import SPARED, Plan, Work, keep_flops, total, train_flops
 from slq.accounting.sacct import booked_hours
 from slq.attempts import Attempt, Step, read_attempts
 from slq.errors import SlqError
 from slq.files import read_json
 
 STAGES = ("train", "retrieve", "retain", "prove", "blind")
+STORED = "prefixes"  # the stage that keeps what the runs of all seeds read
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[Line]:
     """The lines of every run of the preset that left events, runs in the order of Table 3.
 
     Args:
-        settings: of `settings.account_settings`.
+        settings: of `cost_settings.account_settings`.
         results: the folder that holds one folder per preset.
 
     Raises:
@@ -68,7 +69,7 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[Line]:
                     if path.exists() and path.stat().st_size:  # an empty file tells of nothing that was spent
                         of_run = (backbone["name"], method, seed)
                         lines.append(stage_line(settings, backbone, of_run, stage, path))
-            lines += shared_lines(settings, backbone["name"], method, results)
+            lines += shared_lines(settings, backbone, method, results)
     return lines
 
 
@@ -93,7 +94,7 @@ def stage_line(
         hours["train"] += seconds.get("train", 0.0) * count
         hours["lost"] += seconds.get("lost", 0.0) * count
         hours["total"] += sum(seconds.values()) * count
-    flops, two_pass, released = trained_flops(backbone, settings["tuning"], of_run[1], attempts)
+    flops, two_pass, released = spent_flops(backbone, settings["tuning"], of_run[1], stage, attempts)
     peak = settings["devices"].get(device["name"], {}).get("peak_tflops")
     price = settings["price"]["device_hour"]
     spans = [span.fields for attempt in attempts for span in attempt.spans]
@@ -125,50 +126,62 @@ def stage_line(
     )
 
 
-def shared_lines(settings: Mapping[str, Any], backbone: str, method: str, results: Path) -> list[Line]:
-    """What all runs of a method use and one made: the search for its rate. Its hours are counted here, once.
+def shared_lines(settings: Mapping[str, Any], backbone: Mapping[str, Any], method: str, results: Path) -> list[Line]:
+    """What all runs of a method use and one made: the search for its rate, and what is kept of images.
 
-    To a run that reuses it, it costs nothing; the line says how many runs share it.
+    Their hours are counted here, once. To a run that reuses them, they cost nothing; the line says how many share it.
     """
     lines = []
-    for seed in settings["seeds"][method]:
-        path = results / settings["preset"] / backbone / method / f"seed{seed}" / "selection.json"
+    folder, seeds = results / settings["preset"] / backbone["name"] / method, settings["seeds"][method]
+    users = len(seeds)
+    reused = f"shared by {users} runs, counted once" if users > 1 else ""
+    kept = folder / f"{STORED}.jsonl"
+    if kept.exists():
+        line = stage_line(settings, backbone, (backbone["name"], method, seeds[0]), STORED, kept)
+        lines.append(replace(line, reused=reused))
+    for seed in seeds:
+        path = folder / f"seed{seed}" / "selection.json"
         if path.exists():
             found = read_json(path)
             device = found["device"]
             hours = sum(found["seconds"].values()) * device["count"] / 3600
             price = settings["price"]["device_hour"]
-            users = len(settings["seeds"][method])
-            reused = f"shared by {users} runs, counted once" if users > 1 else ""
             cost = hours * price if price else None
-            of_run = (backbone, method, seed, "select", device["name"], device["count"], 1)
+            of_run = (backbone["name"], method, seed, "select", device["name"], device["count"], 1)
             unknown = (None, None, None, None, None, None)
             lines.append(Line(*of_run, 0.0, 0.0, hours, *unknown, cost, reused, "", None, None, path.as_posix()))
     return lines
 
 
-def trained_flops(
-    backbone: Mapping[str, Any], tuning: Mapping[str, Any], method: str, attempts: Iterable[Attempt]
+def spent_flops(
+    backbone: Mapping[str, Any], tuning: Mapping[str, Any], method: str, stage: str, attempts: Iterable[Attempt]
 ) -> tuple[float | None, ...]:
-    """FLOPs of the steps that the finished run is made of; None where steps, or the closed form, say nothing.
+    """FLOPs of the steps that the finished stage is made of; None where steps, or the closed form, say nothing.
 
-    Beside them what the same steps take in two passes, which save memory alone, and with SLQ as released.
+    Beside them what the same steps take in two passes, which save memory alone, and with SLQ as released, which keeps
+    nothing of images.
     """
-    steps = [step for attempt in attempts for step in attempt.kept_steps()]
-    works = [_works(step) for step in steps if step.work]
+    works = added_works(step for attempt in attempts for step in attempt.kept_steps())
     if not works or not is_known(backbone["architecture"]):
         return None, None, None
     architecture = read_architecture(backbone["architecture"])
-    work = sum((part for both in works for part in both), Work())
+    if stage == STORED:
+        return sum(total(keep_flops(architecture, work, state)) for state, work in works.items()), None, None
 
-    def flops(**changes: Any) -> float:
-        return total(train_flops(architecture, Plan.of(method, tuning.get(method, {}), **changes), work))
+    def flops(spared: Mapping[str, Mapping[str, float]] = SPARED, **changes: Any) -> float:
+        plans = {state: Plan.of(method, tuning.get(method, {}), **changes, **spared.get(state, {})) for state in works}
+        return sum(total(train_flops(architecture, plans[state], work)) for state, work in works.items())
 
-    return flops(), flops(passes=2), flops(whole_sequence=True) if method == "slq" else None
+    return flops(), flops(passes=2), flops({}, whole_sequence=True) if method == "slq" else None
 
 
-def _works(step: Step) -> list[Work]:
-    return [Work(**sums) for sums in (step.work or {}).values()]
+def added_works(steps: Iterable[Step]) -> dict[str, Work]:
+    """What steps asked of a model: of captions (`text`), and of images by what was there of them (models/work.py)."""
+    sums: dict[str, Work] = {}
+    for step in steps:
+        for state, work in (step.work or {}).items():
+            sums[state] = sums.get(state, Work()) + Work(**work)
+    return sums
 
 
 def ledger_csv(lines: Iterable[Line]) -> str:

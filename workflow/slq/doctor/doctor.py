@@ -9,6 +9,7 @@ from slq.accounting.benches import read_benches
 from slq.accounting.forecast import forecast
 from slq.arguments import offline
 from slq.config import Config
+from slq.cost_settings import forecast_settings
 from slq.doctor.cost import Cost, cost
 from slq.doctor.finding import FIRST, OK, Finding
 from slq.doctor.machine import disk, environment, installed, latex, versions
@@ -18,7 +19,6 @@ from slq.doctor.site import site_findings
 from slq.doctor.slurm import read_cluster
 from slq.doctor.supply import supply, supply_findings
 from slq.errors import SlqError
-from slq.settings import forecast_settings
 from slq.sources.listing import merged
 
 REQUIREMENTS = Path("envs/requirements.txt")

@@ -1,7 +1,8 @@
 """Embeddings of a retrieval split."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -9,37 +10,45 @@ from tqdm import tqdm
 
 from slq.data.prepared import Split
 from slq.models.backbone import Backbone
-from slq.models.prefix import Encoded, Part, encode, message
+from slq.models.prefix import Message, encode, message, tokens_of
 from slq.models.retriever import Retriever
+from slq.prefixes.store import Store, image_message
 
 
 @torch.inference_mode()
-def embed_messages(
-    retriever: Retriever, backbone: Backbone, messages: Iterable[tuple[Part, ...]], batch_size: int
-) -> np.ndarray:
+def embed_messages(retriever: Retriever, messages: Iterable[Message], batch_size: int) -> np.ndarray:
     """Unit vectors (n, d) in float32, in the messages' order; batches follow that order too."""
-    vectors: list[np.ndarray] = []
-    batch: list[Encoded] = []
-    for parts in messages:
-        batch.append(encode(backbone, parts))
-        if len(batch) == batch_size:
-            vectors.append(retriever.embed(batch).cpu().numpy())
-            batch = []
-    if batch:
-        vectors.append(retriever.embed(batch).cpu().numpy())
-    return np.concatenate(vectors)
+    rest = iter(messages)
+    batches = iter(lambda: list(islice(rest, batch_size)), [])
+    return np.concatenate([retriever.embed(batch).cpu().numpy() for batch in batches])
+
+
+def embed_sorted(retriever: Retriever, messages: Sequence[Message], batch_size: int) -> np.ndarray:
+    """The same, but messages of about one length run together, which saves most of the padding (`slq bench embed`)."""
+    order = sorted(range(len(messages)), key=lambda number: tokens_of(messages[number]))
+    vectors = embed_messages(retriever, (messages[number] for number in order), batch_size)
+    return vectors[np.argsort(order)]
 
 
 def embed_split(
-    retriever: Retriever, backbone: Backbone, split: Split, prompt: dict[str, str], batch_size: int
+    retriever: Retriever,
+    backbone: Backbone,
+    split: Split,
+    prompt: dict[str, str],
+    batch_size: int,
+    store: Store | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images (I, d), captions (T, d) and each caption's image number (T,) of a split."""
-    items = tqdm(split.items, desc=f"{split.name} images", disable=None, file=sys.stderr)
-    images = (message(backbone.family.process(split.open(item["image"])), prompt["image"]) for item in items)
-    texts = [message(text, prompt["text"]) for item in split.items for text in item["captions"]]
+    """Images (I, d), captions (T, d) and each caption's image number (T,) of a split.
+
+    Args:
+        store: what is kept of its images; without it they are read, one batch at a time.
+    """
+    bar = tqdm(range(len(split.items)), desc=f"{split.name} images", disable=None, file=sys.stderr)
+    images = (image_message(backbone, split, number, prompt["image"], store) for number in bar)
+    texts = [encode(backbone, message(text, prompt["text"])) for item in split.items for text in item["captions"]]
     return (
-        embed_messages(retriever, backbone, images, batch_size),
-        embed_messages(retriever, backbone, texts, batch_size),
+        embed_messages(retriever, images, batch_size),
+        embed_sorted(retriever, texts, batch_size),
         text_image(split),
     )
 

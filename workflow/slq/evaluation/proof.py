@@ -25,6 +25,7 @@ from slq.events import Events, describe_device
 from slq.files import read_json, sha256, write_json
 from slq.models import methods
 from slq.models.backbone import Backbone, hash_weights, pick_device
+from slq.models.prefix import encode
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,10 @@ def require_weights(backbone: Backbone, expected: str, what: str) -> None:
 
 def embed(retriever: Any, backbone: Backbone, one: Sample) -> int:
     """Embed the sample's questions and images as retrieval does, images last; the number of vectors."""
-    texts = [(item["question"],) for item in one.items]
-    images = [(backbone.family.process(one.split.open(path)),) for item in one.items for path in item["images"]]
-    return len(embed_messages(retriever, backbone, [*texts, *images], one.how.batch_size))
+    texts = [item["question"] for item in one.items]
+    images = [backbone.family.process(one.split.open(path)) for item in one.items for path in item["images"]]
+    messages = [encode(backbone, (part,)) for part in [*texts, *images]]
+    return len(embed_messages(retriever, messages, one.how.batch_size))
 
 
 def require_alike(backbone: Backbone, one: Sample, untouched: list[list[int]], replies: list[list[int]]) -> None:

@@ -21,6 +21,7 @@ from slq.events import Events, describe_device
 from slq.files import digest, sha256, write_bytes, write_json, write_lines
 from slq.models import methods
 from slq.models.backbone import Backbone, pick_device
+from slq.prefixes.store import Store
 
 
 def load_run(settings: dict[str, Any], backbone_folder: Path, adapter: Path) -> tuple[Backbone, Any]:
@@ -74,17 +75,18 @@ def read_asked(data: Path, entry: dict[str, Any]) -> tuple[Split, list[Variant]]
 
 
 def rank_split(
-    retriever: Any, backbone: Backbone, split: Split, prompt: dict[str, str], batch_size: int
+    retriever: Any, backbone: Backbone, split: Split, prompt: dict[str, str], batch_size: int, store: Store | None
 ) -> dict[str, np.ndarray]:
     """Ranks of both directions on a split."""
-    return both_directions(*embed_split(retriever, backbone, split, prompt, batch_size))
+    return both_directions(*embed_split(retriever, backbone, split, prompt, batch_size, store))
 
 
-def recalls_on(settings: dict[str, Any]) -> Callable[[Any, Backbone, Split], dict[str, dict[str, float]]]:
+def recalls_on(settings: dict[str, Any]) -> Callable[[Any, Backbone, Split, Store | None], dict[str, dict[str, float]]]:
     """Recalls of a retriever on a split, for training to watch: it may not import evaluation, which knows how."""
 
-    def validate(retriever: Any, backbone: Backbone, split: Split) -> dict[str, dict[str, float]]:
-        ranks = rank_split(retriever, backbone, split, settings["prompt"], settings["training"]["micro_batch"])
+    def validate(retriever: Any, backbone: Backbone, split: Split, store: Store | None) -> dict[str, dict[str, float]]:
+        size = settings["training"]["micro_batch"]
+        ranks = rank_split(retriever, backbone, split, settings["prompt"], size, store)
         return {direction: recalls(values) for direction, values in ranks.items()}
 
     return validate

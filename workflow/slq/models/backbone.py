@@ -80,6 +80,18 @@ def load_weights(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
     return model
 
 
+def attend(backbone: Backbone, attention: str) -> None:
+    """Choose the implementation of attention.
+
+    Raises:
+        SlqError: its package is not installed, or the model has none.
+    """
+    try:
+        backbone.model.set_attn_implementation(attention)
+    except (ImportError, ValueError) as error:
+        raise SlqError(f"training.attention is {attention}, which does not work here: {error}; use sdpa") from error
+
+
 def own_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """A backbone's own parameters under their own names; LoRA's are left out."""
     named = model.named_parameters()

@@ -2,17 +2,25 @@
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
+
+from slq.errors import SlqError
+
+FEATURES = "features"  # in place of an image's pixels: what the vision tower made of them
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """One processed image: the tensors that the family's forward takes, and the image tokens it occupies."""
+    """One processed image: the tensors that the family's forward takes, and the image tokens it occupies.
+
+    In place of its pixels it may hold FEATURES (image tokens, vectors, d), as `Family.look_at` gave them.
+    """
 
     tensors: dict[str, Tensor]
     tokens: int
@@ -50,6 +58,22 @@ class Family(ABC):
     def extra_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
         """What else the family's forward and generation want to know about the tokens."""
         return {}
+
+    def look_at(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        """What the vision tower makes of a batch's images: (image tokens, vectors, d), DeepStack's vectors behind."""
+        raise self._lacks("look_at")
+
+    def seen(self, features: Tensor) -> Any:
+        """The same as the family's forward takes it, `mm_encoder_outputs["image"]`."""
+        raise self._lacks("seen")
+
+    def noise(self, pixels: int, generator: torch.Generator) -> Pixels:
+        """An image of about so many random pixels, without an image processor: for a model without a snapshot."""
+        raise self._lacks("noise")
+
+    def _lacks(self, member: str) -> SlqError:
+        """A family need not be able to keep image features (`training.prefix: vision`), nor to be benched."""
+        return SlqError(f"slq/models/families: {type(self).__name__} has no {member}(): docs/backbones.md")
 
     @staticmethod
     def text_positions(attention_mask: Tensor) -> Tensor:

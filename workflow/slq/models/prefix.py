@@ -1,15 +1,16 @@
-"""The prefix: prompt and content tokens of a batch, left-padded, with explicit positions."""
+"""The prefix: prompt and content tokens of a batch, left-padded, with explicit positions; run, or read from a store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from slq.models.backbone import Backbone
-from slq.models.family import Pixels
+from slq.models.family import FEATURES, Pixels
 
 Part = str | Pixels
 
@@ -20,6 +21,29 @@ class Encoded:
 
     ids: list[int]
     images: tuple[Pixels, ...]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A message's prefix that ran before.
+
+    Attributes:
+        values: keys and values, (tokens, layers, 2, heads, head_dim).
+        positions: (tokens, axes).
+        visual: how many of the tokens are an image's.
+    """
+
+    values: Tensor
+    positions: Tensor
+    visual: int
+
+
+Message = Encoded | Stored
+
+
+def tokens_of(message: Message) -> int:
+    """Length of a message's prefix."""
+    return len(message.ids) if isinstance(message, Encoded) else len(message.values)
 
 
 def message(content: Part, instruction: str) -> tuple[Part, ...]:
@@ -51,8 +75,8 @@ def encode(backbone: Backbone, parts: tuple[Part, ...]) -> Encoded:
     return Encoded(ids, images)
 
 
-def collate(backbone: Backbone, batch: list[Encoded]) -> dict[str, Tensor]:
-    """Left-padded inputs of the inner model: ids, mask and positions (B, L) and the images' tensors.
+def collate(backbone: Backbone, batch: Sequence[Encoded]) -> dict[str, Any]:
+    """Left-padded inputs of the inner model: ids, mask and positions (B, L) and the images' tensors, or features.
 
     Positions are given explicitly because the rule that a padded prefix follows by default differs between models and
     contents, and a wrong continuation is silent.
@@ -68,10 +92,13 @@ def collate(backbone: Backbone, batch: list[Encoded]) -> dict[str, Tensor]:
         inputs |= {name: torch.cat([tensors[name] for tensors in images]) for name in images[0]}
     inputs["position_ids"] = backbone.family.positions(backbone.inner, inputs)
     dtype = backbone.model.dtype
-    return {
+    inputs = {
         name: tensor.to(backbone.device, dtype if tensor.is_floating_point() else None)
         for name, tensor in inputs.items()
     }
+    if FEATURES in inputs:
+        return inputs | {"mm_encoder_outputs": {"image": backbone.family.seen(inputs.pop(FEATURES))}}
+    return inputs
 
 
 def continue_positions(position_ids: Tensor, count: int) -> Tensor:
@@ -92,10 +119,40 @@ class Prefix:
 
 
 @torch.no_grad()
-def run_prefix(backbone: Backbone, inputs: dict[str, Tensor]) -> Prefix:
+def run_prefix(backbone: Backbone, inputs: dict[str, Any]) -> Prefix:
     """A batch of prefixes. Nothing in one depends on the queries, so no gradient is needed."""
     cache = backbone.inner(**inputs, use_cache=True).past_key_values
     return Prefix(cache, inputs["attention_mask"], inputs["position_ids"])
+
+
+def stored_prefix(backbone: Backbone, batch: Sequence[Stored]) -> Prefix:
+    """The same of a batch of prefixes that ran before, each without padding."""
+    lengths = [len(one.values) for one in batch]
+    length, axes = max(lengths), batch[0].positions.shape[1]
+    values = batch[0].values.new_zeros(len(batch), length, *batch[0].values.shape[1:])
+    positions = batch[0].positions.new_zeros(len(batch), length, axes)
+    for row, one in enumerate(batch):
+        values[row, length - lengths[row] :] = one.values
+        positions[row, length - lengths[row] :] = one.positions
+    mask = (torch.arange(length) >= length - torch.tensor(lengths)[:, None]).long()
+    layers = values.to(backbone.device).permute(2, 3, 0, 4, 1, 5)  # layers, 2, rows, heads, tokens, head_dim
+    positions = positions.to(backbone.device).long()
+    return Prefix(
+        DynamicCache([(keys, values) for keys, values in layers]),
+        mask.to(backbone.device),
+        positions[..., 0] if axes == 1 else positions.permute(2, 0, 1),
+    )
+
+
+def split_prefix(prefix: Prefix, visual: Sequence[int]) -> list[Stored]:
+    """Each message's prefix by itself, without padding, on the CPU; the opposite of `stored_prefix`."""
+    values = torch.stack([torch.stack([layer.keys, layer.values]) for layer in prefix.cache.layers])
+    rows = values.permute(2, 4, 0, 1, 3, 5)  # rows, tokens, layers, 2, heads, head_dim
+    positions = prefix.positions[None] if prefix.positions.dim() == 2 else prefix.positions
+    return [
+        Stored(row[mask].cpu(), place[mask].int().cpu(), count)
+        for row, place, mask, count in zip(rows, positions.permute(1, 2, 0), prefix.mask.bool(), visual, strict=True)
+    ]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """From a batch of messages to unit vectors: the read-outs of the paper and of its opponents."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -8,17 +9,27 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from slq.models.backbone import Backbone
-from slq.models.prefix import Encoded, Prefix, collate, continue_positions, lent, run_prefix
+from slq.models.prefix import (
+    Encoded,
+    Message,
+    Prefix,
+    Stored,
+    collate,
+    continue_positions,
+    lent,
+    run_prefix,
+    stored_prefix,
+)
 
 
 class Retriever(Protocol):
     """Anything that embeds messages; `trainable` are its parameters that receive gradients."""
 
-    def embed(self, batch: list[Encoded]) -> Tensor:
+    def embed(self, batch: Sequence[Message]) -> Tensor:
         """Unit vectors (B, d) in float32, of a float64 backbone in float64: `look`, then `read`."""
         ...
 
-    def look(self, batch: list[Encoded]) -> Any:
+    def look(self, batch: Sequence[Message]) -> Any:
         """What of a batch depends on nothing that is trained, to be read more than once."""
         ...
 
@@ -43,11 +54,15 @@ class QueryRetriever(nn.Module):
         backbone.model.requires_grad_(False)
         self.queries = nn.Parameter(queries.to(backbone.device, precise(backbone.model.dtype)))
 
-    def embed(self, batch: list[Encoded]) -> Tensor:
+    def embed(self, batch: Sequence[Message]) -> Tensor:
         return self.read(self.look(batch))
 
-    def look(self, batch: list[Encoded]) -> Prefix:
-        return run_prefix(self.backbone, collate(self.backbone, batch))
+    def look(self, batch: Sequence[Message]) -> Prefix:
+        """The prefixes of messages, run now; or, of a batch that comes from a store, as they ran before."""
+        stored = [one for one in batch if isinstance(one, Stored)]
+        if len(stored) == len(batch):
+            return stored_prefix(self.backbone, stored)
+        return run_prefix(self.backbone, collate(self.backbone, encoded(batch)))
 
     def read(self, looked: Prefix) -> Tensor:
         """Unit vectors (B, d) of queries that continue a prefix."""
@@ -74,12 +89,12 @@ class LastTokenRetriever(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def embed(self, batch: list[Encoded]) -> Tensor:
+    def embed(self, batch: Sequence[Message]) -> Tensor:
         return self.read(self.look(batch))
 
-    def look(self, batch: list[Encoded]) -> list[Encoded]:
+    def look(self, batch: Sequence[Message]) -> list[Encoded]:
         """Nothing: what is trained runs from the first token."""
-        return batch
+        return encoded(batch)
 
     def read(self, looked: list[Encoded]) -> Tensor:
         inputs = collate(self.backbone, looked)
@@ -89,6 +104,14 @@ class LastTokenRetriever(nn.Module):
 
     def trainable(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.backbone.model.parameters() if parameter.requires_grad]
+
+
+def encoded(batch: Sequence[Message]) -> list[Encoded]:
+    """A batch of tokens; one that holds prefixes that ran before is an error of the caller."""
+    found = [one for one in batch if isinstance(one, Encoded)]
+    if len(found) != len(batch):
+        raise TypeError("a batch is tokens or stored prefixes, not both; only SLQ reads stored ones")
+    return found
 
 
 def precise(dtype: torch.dtype) -> torch.dtype:

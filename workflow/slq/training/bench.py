@@ -13,10 +13,9 @@ from slq.events import Events, describe_device, synchronize
 from slq.files import write_json
 from slq.models.backbone import pick_device
 from slq.training.loop import Attempt, Loop
-from slq.training.pairs import Pairs, shown
+from slq.training.pairs import Pairs, pair_work, shown
 from slq.training.processes import Processes
 from slq.training.run import begin, read_inputs
-from slq.training.work import pair_work
 
 SCHEMA = 1
 UNTIMED = 2  # first steps: allocations, caches
@@ -27,12 +26,13 @@ def bench(
 ) -> None:
     """Write how long steps of the run's first epoch take, and what was in their batches.
 
-    Reading images is in it where training reads them in every epoch, and is not where it keeps them in memory.
+    Reading images is in it where training reads them in every epoch, and is not where it keeps them in memory. Prefixes
+    are run anew in every step, whatever `training.prefix` says: the forecast knows how much each option leaves out.
 
     Raises:
         SlqError: an epoch has fewer steps.
     """
-    training = settings["training"]
+    training = settings["training"] | {"prefix": "recompute"}
     splits, inputs = read_inputs(backbone_folder, data, train_set)
     retriever = begin(settings, settings["tuning"], seed, backbone_folder, Processes())
     pairs = Pairs(retriever.backbone, splits["train"], settings["prompt"], **shown(training))

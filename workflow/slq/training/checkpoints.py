@@ -1,6 +1,5 @@
 """Checkpoints of a run: whole or not there, the newest two, each with the run that it belongs to."""
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slq.errors import SlqError
-from slq.files import read_json, write_json
+from slq.files import flush, read_json, write_json
 from slq.training.processes import Processes
 
 SCHEMA = 1
@@ -97,12 +96,3 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """A safetensors file, flushed to the disk."""
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
     flush(path)
-
-
-def flush(path: Path) -> None:
-    """See a file, or the names in a folder, on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -18,14 +18,14 @@ from slq.events import Events
 from slq.models.methods import trained_tensors
 from slq.models.retriever import Retriever, precise
 from slq.models.shards import gathered, is_sharded, spread_like
+from slq.models.work import Sums
 from slq.training.best import Best, Recalls
 from slq.training.checkpoints import Checkpoint, Checkpoints
 from slq.training.deadline import Asked, Interrupted
-from slq.training.gradient import backward
-from slq.training.pairs import Pair, Pairs
+from slq.training.gradient import Shown, backward
+from slq.training.pairs import Pair, Pairs, Work, pair_work
 from slq.training.processes import Processes
 from slq.training.sharding import clip_gradients
-from slq.training.work import Work, pair_work
 
 
 @dataclass
@@ -67,6 +67,7 @@ class Loop:
         groups = [{"params": retriever.trainable()}, {"params": [self.log_temperature]}]  # the first may be sharded
         self.optimizer = torch.optim.AdamW(groups, lr=self.rate(0), weight_decay=settings["weight_decay"])
         self.step, self.val, self.best = 0, list[Recalls](), Best()
+        self.shown, self.shown_work = Shown(), Sums()
         quiet = None if attempt.processes.main else True
         self.bar = tqdm(total=steps, desc="training", disable=quiet, file=sys.stderr)
 
@@ -80,7 +81,7 @@ class Loop:
         share = self.attempt.processes.share(self.settings["batch_size"])
         loader = DataLoader(
             pairs,
-            batch_sampler=[batch[share] for batch in batches],
+            batch_sampler=pairs.requests([batch[share] for batch in batches]),
             num_workers=self.settings["workers"],
             collate_fn=list,
             generator=torch.Generator(),  # of workers' seeds; the global one is dropout's
@@ -90,7 +91,7 @@ class Loop:
                 loss, norm = self.take_step(batch)
             except Diverged as error:
                 raise Diverged(f"{error}; epoch {epoch + 1}, batch of images {pairs.images(asked)}") from error
-            self.tell(epoch, loss, norm, self.attempt.processes.added(pair_work(batch)))
+            self.tell(epoch, loss, norm, self.attempt.processes.added(self.work(batch)))
             self.keep_or_stop(number == len(batches))
 
     def take_step(self, batch: list[Pair]) -> tuple[float, float]:
@@ -101,7 +102,8 @@ class Loop:
         """
         self.optimizer.zero_grad()
         draw = (self.seed, self.step)
-        loss = backward(self.retriever, batch, self.log_temperature, self.settings, self.attempt.processes, draw)
+        of_all = (self.settings, self.attempt.processes)
+        loss = backward(self.retriever, batch, self.log_temperature, *of_all, draw, self.shown)
         trained = [parameter.grad for parameter in self.parameters[:-1] if parameter.grad is not None]
         self.attempt.processes.add(gradient for gradient in trained if not is_sharded(gradient))  # those are sums
         norm = clip_gradients(self.parameters, self.settings["clip_norm"], self.attempt.processes)
@@ -113,6 +115,12 @@ class Loop:
         self.optimizer.step()
         self.step += 1
         return loss.item(), float(norm)
+
+    def work(self, batch: list[Pair]) -> Work:
+        """What the model was asked for in a step; images that stayed from the step before are the same sums again."""
+        work = pair_work(batch, self.shown_work)
+        self.shown_work = next(sums for state, sums in work.items() if state != "text")
+        return work
 
     def tell(self, epoch: int, loss: float, norm: float, work: Work) -> None:
         """Of the step that was taken: an event, and where there is no bar a line now and then."""

@@ -1,4 +1,4 @@
-"""How a backbone computes while it is trained: its attention, its precision, what it holds for the gradient."""
+"""How a backbone computes while it is trained: its precision, what it holds for the gradient."""
 
 import os
 from typing import Any
@@ -6,20 +6,7 @@ from typing import Any
 import torch
 
 from slq.errors import SlqError
-from slq.models.backbone import Backbone
 from slq.models.retriever import LastTokenRetriever, precise
-
-
-def attend(backbone: Backbone, attention: str) -> None:
-    """Choose the implementation of attention.
-
-    Raises:
-        SlqError: its package is not installed, or the model has none.
-    """
-    try:
-        backbone.model.set_attn_implementation(attention)
-    except (ImportError, ValueError) as error:
-        raise SlqError(f"training.attention is {attention}, which does not work here: {error}; use sdpa") from error
 
 
 def hold_precisely(retriever: Any) -> None:

@@ -19,13 +19,14 @@ from slq.errors import SlqError
 from slq.events import Events, describe_device
 from slq.files import digest, write_json
 from slq.models import methods
-from slq.models.backbone import Backbone, hash_weights, own_weights, pick_device
+from slq.models.backbone import Backbone, attend, hash_weights, own_weights, pick_device
+from slq.prefixes.store import Store, open_stores
 from slq.seeds import BASE_SEED
 from slq.training.best import Recalls
 from slq.training.checkpoints import Checkpoints
 from slq.training.deadline import asked_to_stop
 from slq.training.loop import Attempt, Trained, train
-from slq.training.manner import attend, compute_deterministically, hold_precisely, recompute_layers
+from slq.training.manner import compute_deterministically, hold_precisely, recompute_layers
 from slq.training.owner import sole_owner
 from slq.training.pairs import Pairs, shown
 from slq.training.processes import Processes
@@ -36,8 +37,8 @@ SCHEMA = 1
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
 # Of `training`: how a run is computed, not what it learns. A run may go on with other values of these.
 MANNER = {"micro_batch", "two_pass", "gradient_checkpointing", "attention", "deterministic", "keep_pixels", "workers"}
-MANNER |= {"sharding", "checkpoint_steps", "stop_minutes"}
-Validate = Callable[[Any, Backbone, Split], Recalls]
+MANNER |= {"sharding", "checkpoint_steps", "stop_minutes", "prefix"}
+Validate = Callable[[Any, Backbone, Split, Store | None], Recalls]
 
 
 def run_training(
@@ -53,6 +54,7 @@ def run_training(
     validate: Validate,
     code: str = "",
     minutes: float = math.inf,
+    prefixes: Path | None = None,
 ) -> None:
     """Train a run, on from where an earlier attempt stopped, and write adapter (in scratch), run.json and events.
 
@@ -64,6 +66,7 @@ def run_training(
         validate: recalls of a retriever on the val split.
         code: identity of the code of training.
         minutes: how long the job may take, where it runs in an allocation.
+        prefixes: manifest of what is kept of the images, where `training.prefix` asks for it.
 
     Raises:
         SlqError: weights that the method leaves alone have changed; nothing is saved then.
@@ -85,7 +88,9 @@ def run_training(
         events = open_events(folder / "events.jsonl", settings, seed, device, processes)
         checkpoints = Checkpoints(folder / "checkpoints", key, processes)
         attempt = Attempt(events, processes, checkpoints, asked)
-        retriever, trained, weights = train_backbone(settings, seed, backbone_folder, splits, attempt, validate)
+        retriever, trained, weights = train_backbone(
+            settings, seed, backbone_folder, splits, attempt, validate, open_stores(prefixes)
+        )
         tensors = methods.learned_tensors(retriever, keep=processes.main)
         if processes.main:
             origin = {"backbone_sha256": inputs["backbone"], "tuning": settings["tuning"], "weights": weights}
@@ -105,6 +110,7 @@ def train_backbone(
     splits: dict[str, Split],
     attempt: Attempt,
     validate: Validate,
+    stores: dict[str, Store],
 ) -> tuple[Any, Trained, dict[str, str]]:
     """A trained retriever, what was learned about it, and the hashes of its backbone's weights before and after."""
     training, tuning, method = settings["training"], settings["tuning"], settings["method"]
@@ -114,10 +120,12 @@ def train_backbone(
         backbone = retriever.backbone
         before = hash_weights(backbone.model)
     with events.span("staging"):
-        pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training))
-    trained = train(
-        retriever, pairs, training, tuning, seed, attempt, lambda one: validate(one, backbone, splits["val"])
-    )
+        pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training), store=stores.get("train"))
+
+    def on_val(retriever: Any) -> Recalls:
+        return validate(retriever, backbone, splits["val"], stores.get("val"))
+
+    trained = train(retriever, pairs, training, tuning, seed, attempt, on_val)
     with events.span("save"):
         weights = {"before": before, "after": hash_weights(backbone.model)}
         require_untouched(f"{method} on {settings['backbone']}", backbone, weights)
@@ -143,8 +151,12 @@ def begin(
 
 
 def run_key(settings: dict[str, Any], seed: int, inputs: dict[str, str], code: str) -> str:
-    """Identity of a run: all that decides what it learns, and nothing of how it is computed."""
+    """Identity of a run: all that decides what it learns, and nothing of how it is computed.
+
+    What is kept of prefixes decides nothing, but for `resident`, which shows the pairs in another order.
+    """
     training = {name: value for name, value in settings["training"].items() if name not in MANNER}
+    training |= {"order": "resident"} if settings["training"]["prefix"] == "resident" else {}
     return digest({"settings": settings | {"training": training}, "seed": seed, "inputs": inputs, "code": code})
 
 

@@ -83,7 +83,7 @@ def try_rate(
             tuning,
             seed,
             Attempt(events),
-            lambda one: validate(one, backbone, splits["val"]),
+            lambda one: validate(one, backbone, splits["val"], None),
         )
     except Diverged as error:
         return {"val": None, "failed": str(error)}

@@ -1,10 +1,12 @@
 """InternVL3 in transformers' native port (`InternVLForConditionalGeneration`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from slq.models.family import Family, Pixels
 
@@ -43,3 +45,16 @@ class InternVL(Family):
 
     def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         return self.text_positions(inputs["attention_mask"])
+
+    def look_at(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        tiles = model.get_image_features(pixel_values=inputs["pixel_values"], return_dict=True).pooler_output
+        return tiles.flatten(0, 1)[:, None]
+
+    def seen(self, features: Tensor) -> BaseModelOutputWithPooling:
+        tiles = features[:, 0].unflatten(0, (-1, self.config.image_seq_length))
+        return BaseModelOutputWithPooling(pooler_output=tiles)
+
+    def noise(self, pixels: int, generator: torch.Generator) -> Pixels:
+        """One tile, whatever the image's size."""
+        tile = torch.randn(1, 3, *self.config.vision_config.image_size, generator=generator)
+        return Pixels({"pixel_values": tile}, tokens=self.config.image_seq_length)

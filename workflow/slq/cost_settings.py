@@ -1,0 +1,90 @@
+"""What of the configuration cost is counted with, before a run and after it; as settings.py, nothing heavy."""
+
+from slq.config import Config, chosen, drawn_of, seeds
+from slq.proofs import PROVED
+from slq.runs import resources_of, training_of
+from slq.seeds import seeds_of
+from slq.settings import compact
+
+NO_LIMIT = 1e12  # pixels
+
+
+def forecast_settings(config: Config) -> str:
+    """Of the forecast: sizes of the preset's backbones and sets, and the device that it is made for."""
+    preset, taken = chosen(config), config["accounting"]
+    device = taken["devices"].get(preset["forecast"]["device"], {})
+    evaluation = preset["evaluation"]
+    return compact(
+        preset=config["preset"],
+        seeds=seeds(config),
+        **{key: preset[key] for key in ("methods", "dtype", "tuning")},
+        **{key: evaluation[key] for key in ("proof_items", "answer_batch", "max_new_tokens")},
+        **{key: taken[key] for key in ("mfu", "price", "turn_tokens", "token_seconds")},
+        device=preset["forecast"]["device"],
+        at_once=preset["forecast"]["at_once"],
+        peak_tflops=device.get("peak_tflops"),
+        proved=sorted(PROVED),
+        backbones=[_sizes_of_backbone(config, name) for name in preset["backbones"]],
+        train_set=_sizes_of_set(config, preset["train_set"]),
+        retrieval_sets=[_sizes_of_set(config, name) for name in preset["retrieval_sets"]],
+        retention_sets=[_sizes_of_set(config, name) for name in preset["retention_sets"]],
+    )
+
+
+def account_settings(config: Config) -> str:
+    """Of the ledger: the preset's runs, and what their hours are counted with."""
+    preset, taken = chosen(config), config["accounting"]
+    return compact(
+        preset=config["preset"],
+        methods=preset["methods"],
+        tuning={
+            method: {
+                key: value for key, value in preset["tuning"].get(method, {}).items() if key in ("queries", "rank")
+            }
+            for method in preset["methods"]
+        },
+        seeds={method: seeds_of(method, seeds(config)) for method in preset["methods"]},
+        backbones=[{"name": name, "architecture": architecture(config, name)} for name in preset["backbones"]],
+        **{key: taken[key] for key in ("devices", "price")},
+    )
+
+
+def architecture(config: Config, backbone: str) -> Config:
+    """Sizes of a backbone as its config.json says them; empty if config.yaml does not."""
+    entry = config["backbones"][backbone]
+    found: Config = entry["pretrain"]["model"] if "pretrain" in entry else entry.get("architecture", {})
+    return found
+
+
+def _sizes_of_backbone(config: Config, name: str) -> Config:
+    """Its architecture, how each method trains on it, and into what its images are cut or scaled."""
+    preset, entry = chosen(config), config["backbones"][name]
+    training = {method: training_of(preset, entry, method) for method in preset["methods"]}
+    own = entry.get("pretrain", {}).get("image_processor", {}).get("size", {})
+    pixels = [own.get("shortest_edge", 0), own.get("longest_edge", NO_LIMIT)]
+    limits = []
+    for asked in preset["retention_sets"]:
+        cut = entry.get("retention_images", {}).get(config["sets"][asked]["reference"], {})
+        tiles = cut.get("max_tiles", 1)
+        scaled = [cut.get("min_pixels", pixels[0]), cut.get("max_pixels", pixels[1])]
+        limits.append({"tiles": tiles + 1 if tiles > 1 else 1, "pixels": scaled})
+    return {
+        "name": name,
+        "label": entry["label"],
+        "architecture": architecture(config, name),
+        "training": training,
+        "gpus": {method: resources_of(preset, entry, method)["gpus"] for method in preset["methods"]},
+        "pixels": pixels,
+        "retention_limits": limits,
+        "fetched": "pretrain" not in entry,
+    }
+
+
+def _sizes_of_set(config: Config, name: str) -> Config:
+    """How much a set holds, of a drawn one as it will be drawn."""
+    entry = config["sets"][name]
+    size = dict(entry.get("size", {}))
+    if "drawn" in entry and size:
+        size["images"] = entry["drawn"][drawn_of(entry)]
+        size["texts"] = {split: size["texts_per_image"] * count for split, count in size["images"].items()}
+    return {"name": name, "size": size}

@@ -1,0 +1,135 @@
+"""Fills a store: shard after shard, from where an earlier attempt was stopped."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from slq.data.prepared import Split, read_split
+from slq.data.snapshots import identity
+from slq.events import Events, describe_device
+from slq.files import alone
+from slq.models.backbone import Backbone, attend, pick_device
+from slq.models.prefix import Encoded
+from slq.models.work import message_work
+from slq.prefixes.choice import Choice, choose, require_room
+from slq.prefixes.kinds import KINDS
+from slq.prefixes.shard import CorruptShard, Shard, write_shard
+from slq.prefixes.store import read_image, shard_path, store_key, write_store
+
+SPLITS = ("train", "val")  # those that training reads again and again; never a test split
+
+
+class Images(Dataset):
+    """The images of the splits as messages, those of one split behind the other's."""
+
+    def __init__(self, backbone: Backbone, splits: dict[str, Split], instruction: str) -> None:
+        self.backbone, self.instruction = backbone, instruction
+        self.items = [(split, number) for split in splits.values() for number in range(len(split.items))]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> Encoded:
+        split, place = self.items[number]
+        return read_image(self.backbone, split, place, self.instruction)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A shard that is to be there: its file, and the numbers of its images."""
+
+    path: Path
+    images: range
+
+
+def store_prefixes(
+    settings: dict[str, Any],
+    backbone_folder: Path,
+    data: Path,
+    train_set: str,
+    work: Path,
+    out: Path,
+    events_file: Path,
+    code: str = "",
+) -> None:
+    """Keep what `training.prefix` says of the images that training reads, and write the manifest last.
+
+    Args:
+        settings: of the rule: preset, backbone, method, family, dtype, prompt, prefix, attention, batch_size (images of
+            a shard, which run together), workers; of `training` epochs and captions_per_image_per_epoch.
+        work: scratch folder where shards gather, in a folder keyed by what they hold.
+        code: identity of what makes them.
+
+    Raises:
+        SlqError: the disk cannot hold the store, or is full; what is there stays, and the same call goes on.
+    """
+    splits = {part: read_split(data, train_set, part) for part in SPLITS}
+    inputs = {"backbone": identity(backbone_folder)} | {part: split.sha256 for part, split in splits.items()}
+    asked = work / store_key(settings, settings["prefix"], inputs, code)[:16]
+    with alone(asked / "owner"):
+        of_run = {part: settings[part] for part in ("preset", "backbone", "method")}
+        events = Events.gathered(asked / f"{settings['method']}.jsonl", **of_run, device=describe_device(pick_device()))
+        with events.span("init"):
+            backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
+            attend(backbone, settings["attention"])
+        images = Images(backbone, splits, settings["prompt"]["image"])
+        with events.span("staging"):
+            choice = choose(settings, images, settings["epochs"] * captions_shown(settings, splits["train"]), asked)
+        folder = work / store_key(settings, choice.prefix, inputs, code)[:16]
+        shelves = {part: shelves_of(splits, part, folder, settings["batch_size"]) for part in SPLITS}
+        if choice.prefix in KINDS:
+            with alone(folder / "filling"), events.span("prefixes", prefix=choice.prefix):
+                fill([shelf for part in SPLITS for shelf in shelves[part]], images, choice, settings["workers"], events)
+        write_store(out, folder, choice, {part: len(of_split) for part, of_split in shelves.items()}, settings)
+        events.publish(events_file)
+
+
+def captions_shown(settings: dict[str, Any], split: Split) -> float:
+    """Of an image in an epoch, on average."""
+    if settings["captions_per_image_per_epoch"] == "one":
+        return 1.0
+    return sum(len(item["captions"]) for item in split.items) / len(split.items)
+
+
+def shelves_of(splits: dict[str, Split], part: str, folder: Path, each: int) -> list[Shelf]:
+    """The shards of a split."""
+    before = sum(len(split.items) for split in list(splits.values())[: SPLITS.index(part)])
+    end = before + len(splits[part].items)
+    starts = range(before, end, each)
+    return [
+        Shelf(shard_path(folder, part, number), range(start, min(start + each, end)))
+        for number, start in enumerate(starts)
+    ]
+
+
+def fill(shelves: list[Shelf], images: Images, choice: Choice, workers: int, events: Events) -> None:
+    """Write the shards that are not there, or not whole, in order."""
+    missing = [number for number, shelf in enumerate(shelves) if not is_whole(shelf.path)]
+    if not missing:
+        return
+    events.write("resumed", step=missing[0])
+    folder = shelves[0].path.parents[1]
+    require_room(folder, choice.bytes * sum(len(shelves[number].images) for number in missing) / len(images), choice)
+    loader = DataLoader(
+        images, batch_sampler=[list(shelves[number].images) for number in missing], num_workers=workers, collate_fn=list
+    )
+    kind = KINDS[choice.prefix]
+    for number, batch in zip(missing, tqdm(loader, desc="prefixes", disable=None, file=sys.stderr), strict=True):
+        write_shard(shelves[number].path, kind.keep(images.backbone, batch))
+        events.write("step", step=number + 1, work={kind.leaves: message_work(batch)})
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a shard is there and holds what was written; one that does not is named on stderr."""
+    if not path.exists():
+        return False
+    try:
+        Shard(path).prove()
+    except CorruptShard as error:
+        print(f"slq: made again: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
