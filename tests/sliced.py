@@ -63,7 +63,7 @@ class Slice:
             register_base(self.settings(method), self.snapshot, adapter, run)
             return
         settings = self.settings(method)
-        settings["training"] |= training or {}
+        settings["training"] |= {"prefix": "recompute"} | (training or {})
         paths = (self.snapshot, self.data, "mini-coco", self.root / "work" / folder.name, adapter, run)
         run_training(settings, SEED, *paths, folder / "events.jsonl", recalls_on(settings))
 

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "sources": {"config", "data"},
     "models": {"data"},
     "prefixes": {"models", "data"},
-    "training": {"prefixes", "models", "data"},
+    "training": {"prefixes", "models", "data", "runs"},
     "evaluation": {"prefixes", "models", "data"},
     "accounting": set(),
     "reporting": {"accounting", "evaluation"},

@@ -242,7 +242,20 @@ def spending_events(wildcards) -> list[str]:
         for run in run_folders(methods)
         if Path(f"{run}/events/{stage}.jsonl").exists() or not Path(f"{run}/{result}").exists()
     ]
-    return shown(files)
+    return shown([*files, *storing_events()])
+
+
+def storing_events() -> list[str]:
+    """The events of what is kept of images for runs; as above."""
+    files = []
+    for backbone in PRESET["backbones"]:
+        for method in TUNED:
+            folder = f"results/{config['preset']}/{backbone}/{method}"
+            runs = [f"{folder}/seed{seed}/run.json" for seed in SEEDS]
+            if settings.stored_prefix(config, backbone, method) is not None:
+                wanted = not all(Path(run).exists() for run in runs)
+                files += [f"{folder}/prefixes.jsonl"] * (wanted or Path(f"{folder}/prefixes.jsonl").exists())
+    return files
 
 
 def ledger_files() -> list[str]:

@@ -9,14 +9,16 @@ from slq.errors import SlqError
 def device_hours(run: Mapping[str, Any]) -> float:
     """Hours of the training spans times the number of devices: the headline, set beside the paper's GPU hours.
 
-    Convention: only synchronised training time counts. Initialisation, staging, evaluation on the val split and saving
+    Convention: only synchronised training time counts, and what was kept of images for it, in full for each run that
+    reads it. Initialisation, staging, evaluation on the val split and saving
     are left out here and stand in `total_hours`. A device is one GPU or, without GPUs, one CPU thread; hours of
     different devices are different units. The paper does not say what its hours include.
 
     Raises:
         SlqError: the run lacks its training span or its device.
     """
-    return _span(run, "train") * _devices(run) / 3600
+    kept = _span(run, "prefixes") if "prefixes" in run.get("spans", {}) else 0.0
+    return (_span(run, "train") + kept) * _devices(run) / 3600
 
 
 def total_hours(run: Mapping[str, Any]) -> float:

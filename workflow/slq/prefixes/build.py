@@ -1,6 +1,7 @@
 """Fills a store: shard after shard, from where an earlier attempt was stopped."""
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
 from slq.events import Events, describe_device
-from slq.files import alone
+from slq.files import alone, read_json, write_json
 from slq.models.backbone import Backbone, attend, pick_device
 from slq.models.prefix import Encoded
 from slq.models.work import message_work
@@ -20,6 +21,7 @@ from slq.prefixes.kinds import KINDS
 from slq.prefixes.shard import CorruptShard, Shard, write_shard
 from slq.prefixes.store import read_image, shard_path, store_key, write_store
 
+FILLED = "filled.json"
 SPLITS = ("train", "val")  # those that training reads again and again; never a test split
 
 
@@ -60,7 +62,7 @@ def store_prefixes(
 
     Args:
         settings: of the rule: preset, backbone, method, family, dtype, prompt, prefix, attention, batch_size (images of
-            a shard, which run together), workers; of `training` epochs and captions_per_image_per_epoch.
+            a shard, which run together), workers, captions_per_image_per_epoch, with `auto` also epochs.
         work: scratch folder where shards gather, in a folder keyed by what they hold.
         code: identity of what makes them.
 
@@ -78,13 +80,14 @@ def store_prefixes(
             attend(backbone, settings["attention"])
         images = Images(backbone, splits, settings["prompt"]["image"])
         with events.span("staging"):
-            choice = choose(settings, images, settings["epochs"] * captions_shown(settings, splits["train"]), asked)
+            choice = choose(settings, images, captions_shown(settings, splits["train"]), asked)
         folder = work / store_key(settings, choice.prefix, inputs, code)[:16]
         shelves = {part: shelves_of(splits, part, folder, settings["batch_size"]) for part in SPLITS}
         if choice.prefix in KINDS:
             with alone(folder / "filling"), events.span("prefixes", prefix=choice.prefix):
                 fill([shelf for part in SPLITS for shelf in shelves[part]], images, choice, settings["workers"], events)
-        write_store(out, folder, choice, {part: len(of_split) for part, of_split in shelves.items()}, settings)
+        counts = {part: len(of_split) for part, of_split in shelves.items()}
+        write_store(out, folder, choice, counts, settings["batch_size"], filled_seconds(folder))
         events.publish(events_file)
 
 
@@ -113,6 +116,7 @@ def fill(shelves: list[Shelf], images: Images, choice: Choice, workers: int, eve
         return
     events.write("resumed", step=missing[0])
     folder = shelves[0].path.parents[1]
+    seconds, clock = filled_seconds(folder), time.perf_counter()
     require_room(folder, choice.bytes * sum(len(shelves[number].images) for number in missing) / len(images), choice)
     loader = DataLoader(
         images, batch_sampler=[list(shelves[number].images) for number in missing], num_workers=workers, collate_fn=list
@@ -121,6 +125,12 @@ def fill(shelves: list[Shelf], images: Images, choice: Choice, workers: int, eve
     for number, batch in zip(missing, tqdm(loader, desc="prefixes", disable=None, file=sys.stderr), strict=True):
         write_shard(shelves[number].path, kind.keep(images.backbone, batch))
         events.write("step", step=number + 1, work={kind.leaves: message_work(batch)})
+        write_json(folder / FILLED, {"seconds": seconds + time.perf_counter() - clock})
+
+
+def filled_seconds(folder: Path) -> float:
+    """What filling a folder of shards took so far, whichever job did it."""
+    return float(read_json(folder / FILLED)["seconds"]) if (folder / FILLED).exists() else 0.0
 
 
 def is_whole(path: Path) -> bool:

@@ -3,8 +3,8 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,47 +64,35 @@ class Option:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen among which options, on which disk, for an image that is asked for so many times."""
+    """What is kept: `prefix`, its bytes of all images, and where it was left open, what decided."""
 
     prefix: str
-    options: tuple[Option, ...]
-    disk: Disk
-    reads: float
-
-    def facts(self) -> dict[str, Any]:
-        """For the manifest."""
-        return {"reads": self.reads, "disk": asdict(self.disk), "options": [asdict(option) for option in self.options]}
-
-    @property
-    def bytes(self) -> float:
-        return next(option.bytes for option in self.options if option.prefix == self.prefix)
+    bytes: float
+    because: Mapping[str, Any] = field(default_factory=dict)
 
 
-def choose(settings: dict[str, Any], images: Images, reads: float, folder: Path) -> Choice:
-    """The option that config.yaml names, or with `auto` the one that costs least time and has room.
+def choose(settings: Mapping[str, Any], images: Images, shown: float, folder: Path) -> Choice:
+    """What config.yaml names, or with `auto` what costs least time and has room.
 
-    All options give the same training, so it may depend on the machine. Reading is counted in full, as if no worker
-    did it meanwhile. A prefix that no gradient may cross is there for SLQ alone.
+    All that `auto` chooses among gives the same training, so it may depend on the machine. Reading is counted in full,
+    as if no worker did it meanwhile. A prefix that no gradient may cross is there for SLQ alone.
 
     Args:
         images: all, of which one batch is tried, spread over them.
-        reads: how often training asks for an image.
+        shown: how often an epoch shows an image.
         folder: on the disk that would hold the store.
     """
-    names: tuple[str, ...] = ("recompute", "vision", *(("kv",) if settings["method"] == "slq" else ()))
     tried = [images[number] for number in spread(len(images), settings["batch_size"])]
-    disk = measure_disk(folder)
-    options = measure_options(
-        images.backbone, tried, len(images), disk, [name for name in names if wanted(settings, name)]
-    )
     if settings["prefix"] != "auto":
-        return Choice(settings["prefix"], options, disk, settings["reads"])
-    return Choice(cheapest(options, disk, settings["reads"]).prefix, options, disk, settings["reads"])
-
-
-def wanted(settings: dict[str, Any], name: str) -> bool:
-    """Whether an option is to be measured: all of them where it is open, else the one that is named."""
-    return settings["prefix"] in ("auto", name)
+        slabs = KINDS[settings["prefix"]].keep(images.backbone, tried)
+        return Choice(settings["prefix"], bytes_of(slabs) * len(images))
+    disk = measure_disk(folder)
+    names = ("vision", "kv") if settings["method"] == "slq" else ("vision",)
+    options = measure_options(images.backbone, tried, len(images), disk, names)
+    reads = settings["epochs"] * shown
+    best = cheapest(options, disk, reads)
+    because = {"reads": reads, "disk": asdict(disk), "options": [asdict(option) for option in options]}
+    return Choice(best.prefix, best.bytes, because)
 
 
 def cheapest(options: tuple[Option, ...], disk: Disk, reads: float) -> Option:
@@ -129,13 +117,10 @@ def measure_options(
     """Time and bytes of each option, from a batch of images."""
     inputs = collate(backbone, tried)
     whole, _ = timed(lambda: run_prefix(backbone, inputs))
-    found = []
+    found = [Option("recompute", 0.0, 0.0, whole / len(tried))]
     for name in names:
-        if name == "recompute":
-            found.append(Option(name, 0.0, 0.0, whole / len(tried)))
-            continue
         seconds, slabs = timed(lambda name=name: KINDS[name].keep(backbone, tried))  # type: ignore[misc]
-        size = sum(map(slab_bytes, slabs)) / len(tried)
+        size = bytes_of(slabs)
         left = max(whole - seconds, 0.0) if name == "vision" else 0.0  # of the prefix, once features are there
         once = seconds / len(tried) + size / disk.write
         found.append(Option(name, size * count, once, size / disk.read + left / len(tried)))
@@ -152,8 +137,10 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def slab_bytes(slab: Slab) -> int:
-    return sum(values.numel() * values.itemsize for part in (slab.rows, slab.facts) for values in part.values())
+def bytes_of(slabs: Sequence[Slab]) -> float:
+    """Of one slab, on average."""
+    each = (values for slab in slabs for part in (slab.rows, slab.facts) for values in part.values())
+    return sum(values.numel() * values.itemsize for values in each) / len(slabs)
 
 
 def spread(count: int, wanted: int) -> list[int]:

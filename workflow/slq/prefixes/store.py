@@ -1,7 +1,7 @@
 """A store: the shards of a split's images, and the manifest that says where they are."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,34 +68,50 @@ def store_key(settings: dict[str, Any], prefix: str, inputs: dict[str, str], cod
     return digest({"schema": SCHEMA, "prefix": prefix, "prompt": prompt, "inputs": inputs, "code": code, **asked})
 
 
-def write_store(path: Path, folder: Path, choice: Choice, shards: dict[str, int], settings: dict[str, Any]) -> None:
-    """The manifest of a store whose shards lie in `folder`; without any, where nothing is kept."""
-    kept = shards if choice.prefix in KINDS else {}
+def write_store(path: Path, folder: Path, choice: Choice, shards: Mapping[str, int], each: int, seconds: float) -> None:
+    """The manifest of a store whose shards lie in `folder`; without any, where nothing is kept.
+
+    Args:
+        shards: how many of each split.
+        each: images of a shard.
+        seconds: that filling it took.
+    """
     write_json(
         path,
         {
             "schema": SCHEMA,
             "prefix": choice.prefix,
             "folder": os.path.relpath(folder.resolve(), path.resolve().parent),
-            "each": settings["batch_size"],
-            "shards": kept,
-            "choice": choice.facts(),
+            "each": each,
+            "shards": shards if choice.prefix in KINDS else {},
+            "seconds": seconds,
+            "because": choice.because,
         },
     )
+
+
+def read_store(path: Path) -> dict[str, Any]:
+    """A manifest.
+
+    Raises:
+        SlqError: it is missing, or of another schema.
+    """
+    content: dict[str, Any] = read_json(path)
+    if content.get("schema") != SCHEMA:
+        raise SlqError(f"{path}: schema is {content.get('schema')!r}; expected {SCHEMA}: delete it and make it again")
+    return content
 
 
 def open_stores(path: Path | None) -> dict[str, Store]:
     """The stores of a manifest by split; none where nothing is kept.
 
     Raises:
-        SlqError: the manifest is of another schema.
+        SlqError: the manifest is missing, or of another schema.
         CorruptShard: a shard is missing, or its index cannot be read.
     """
     if path is None:
         return {}
-    content = read_json(path)
-    if content.get("schema") != SCHEMA:
-        raise SlqError(f"{path}: schema is {content.get('schema')!r}; expected {SCHEMA}: delete it and make it again")
+    content = read_store(path)
     folder = path.parent / content["folder"]
     return {
         split: Store(

@@ -16,7 +16,8 @@ from slq.reporting.seeds import by_row, fewer_seeds, runs_shown
 HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
 CONVENTION = (
     "Hours are device hours: seconds times devices / 3600; a device is a GPU or, without GPUs, a CPU thread. Training "
-    "counts the training spans that the run is made of; Total adds initialisation, staging, evaluation on the val "
+    "counts the training spans that the run is made of, and what was kept of images for it; Total adds "
+    "initialisation, staging, evaluation on the val "
     "split, saving, and what attempts lost."
 )
 PAPER = "The paper: “GPU hours on COCO for 5 epochs using H800 GPUs”; its poster does not say what they include."

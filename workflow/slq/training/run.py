@@ -20,7 +20,8 @@ from slq.events import Events, describe_device
 from slq.files import digest, write_json
 from slq.models import methods
 from slq.models.backbone import Backbone, attend, hash_weights, own_weights, pick_device
-from slq.prefixes.store import Store, open_stores
+from slq.prefixes.store import Store, open_stores, read_store
+from slq.runs import STORED
 from slq.seeds import BASE_SEED
 from slq.training.best import Recalls
 from slq.training.checkpoints import Checkpoints
@@ -73,6 +74,10 @@ def run_training(
         Interrupted: it was time to stop; the same call goes on.
     """
     processes, declared = Processes(), (adapter / "adapter.json", run, events_file)
+    if settings["training"]["prefix"] in STORED and prefixes is None:
+        raise SlqError(
+            f"training.prefix is {settings['training']['prefix']}: `slq store` makes it, --prefixes names it"
+        )
     splits, inputs = read_inputs(backbone_folder, data, train_set)
     key = run_key(settings, seed, inputs, code)
     folder = work / key[:16]
@@ -96,7 +101,8 @@ def run_training(
             origin = {"backbone_sha256": inputs["backbone"], "tuning": settings["tuning"], "weights": weights}
             with events.span("save"):
                 methods.save(settings["method"], tensors, trained.temperature, adapter, origin)
-            measured = {"spans": spent(events.path), "device": device, "weights": weights, "inputs": inputs}
+            spans = spent(events.path) | ({"prefixes": read_store(prefixes)["seconds"]} if prefixes else {})
+            measured = {"spans": spans, "device": device, "weights": weights, "inputs": inputs}
             val = {"recalls": trained.val, "kept_epoch": trained.kept_epoch}
             write_run(run, settings, seed, retriever, val=val, **measured)
             events.publish(events_file)
