@@ -63,7 +63,7 @@ def test_it_leaves_what_the_design_promises(finished):
     assert proof["proof"]["items"] == 16 and proof["proof"]["weights"] == record["weights"]["after"]
     assert not list((finished / "scratch/work/answers").iterdir())
     assert record["parameters"]["trainable"] == 2 * 128
-    assert {"init", "staging", "train", "eval", "save"} == set(record["spans"])
+    assert {"init", "staging", "train", "eval", "save", "prefixes"} == set(record["spans"])
 
 
 def test_the_pdf_is_made(latex, finished):

@@ -67,7 +67,7 @@ rule bench_run:
     message:
         "Timing steps of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
     shell:
-        "slq bench --settings {params.settings:q} --seed {wildcards.seed} --steps {params.steps}"
+        "slq bench run --settings {params.settings:q} --seed {wildcards.seed} --steps {params.steps}"
         " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-set {params.train_set}"
         " --out {output.bench} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"

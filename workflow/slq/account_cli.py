@@ -3,14 +3,8 @@
 import argparse
 from pathlib import Path
 
-from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands
+from slq.arguments import JSON, PATH, Commands
 from slq.errors import SlqError
-
-
-def bench(args: argparse.Namespace) -> None:
-    from slq.training.bench import bench as time_steps
-
-    time_steps(args.settings, args.seed, args.steps, args.backbone, args.data, args.train_set, args.out)
 
 
 def forecast(args: argparse.Namespace) -> None:
@@ -44,14 +38,6 @@ def doctor(args: argparse.Namespace) -> None:
 
 
 COMMANDS: Commands = {
-    "bench": (
-        bench,
-        "time a few steps of a run, for the forecast",
-        {
-            **{"--settings": JSON, "--seed": WHOLE, "--steps": WHOLE, "--backbone": PATH, "--data": PATH},
-            **{"--train-set": TEXT, "--out": PATH, "--threads": WHOLE},
-        },
-    ),
     "account": (
         account,
         "say what a preset's runs spent, from their events alone",

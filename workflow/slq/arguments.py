@@ -16,11 +16,16 @@ TEXT = {"required": True}
 
 
 def parse(commands: Commands, description: str | None, argv: list[str] | None) -> argparse.Namespace:
-    """Arguments of one subcommand."""
+    """Arguments of one subcommand; `bench run` is `run` of the group `bench`."""
     parser = argparse.ArgumentParser(prog="slq", description=description)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    groups: dict[str, Any] = {}
     for name, (function, text, options) in commands.items():
-        command = subparsers.add_parser(name, help=text, description=text)
+        group, _, last = name.rpartition(" ")
+        if group and group not in groups:
+            of_group = subparsers.add_parser(group, help=f"see slq {group} --help")
+            groups[group] = of_group.add_subparsers(required=True, metavar="COMMAND")
+        command = groups.get(group, subparsers).add_parser(last, help=text, description=text)
         command.set_defaults(function=function)
         for flag, how in options.items():
             command.add_argument(flag, **how)

@@ -9,6 +9,7 @@ from typing import Any
 from slq.account_cli import COMMANDS as ACCOUNT
 from slq.account_cli import doctor
 from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, quiet_libraries
+from slq.bench_cli import COMMANDS as BENCH
 from slq.errors import SlqError
 from slq.train_cli import COMMANDS as TRAIN
 
@@ -229,6 +230,7 @@ COMMANDS: Commands = {
         {"--settings": JSON, "--top": PATH, "--results": PATH, "--data": PATH, "--out": PATH},
     ),
     **ACCOUNT,
+    **BENCH,
     "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
 }
 

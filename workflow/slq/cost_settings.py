@@ -49,6 +49,29 @@ def account_settings(config: Config) -> str:
     )
 
 
+def step_settings(config: Config, backbone: str, batch: int, dtype: str) -> Config:
+    """Of `slq bench`: a backbone's sizes, and batches as its preset's training set fills them."""
+    preset, entry, taken = chosen(config), config["backbones"][backbone], config["accounting"]
+    size = _sizes_of_set(config, preset["train_set"])["size"]
+    images, texts = size["images"]["train"], size["texts"]["train"]
+    return {
+        "backbone": backbone,
+        "family": entry["family"],
+        "architecture": architecture(config, backbone),
+        "dtype": dtype,
+        "batch": batch,
+        "micro_batch": batch,
+        "captions": round(texts / images),
+        "pairs": texts * preset["training"]["epochs"],
+        "pixels": size["pixels"],
+        "queries": preset["tuning"]["slq"]["queries"],
+        "tuning": preset["tuning"],
+        "temperature": preset["training"]["temperature"],
+        "turn_tokens": taken["turn_tokens"],
+        "devices": {name: device.get("peak_tflops") for name, device in taken["devices"].items()},
+    }
+
+
 def architecture(config: Config, backbone: str) -> Config:
     """Sizes of a backbone as its config.json says them; empty if config.yaml does not."""
     entry = config["backbones"][backbone]

@@ -44,7 +44,11 @@ class Vision:
         return [Slab({FEATURES: rows}, fact) for rows, fact in zip(each, facts, strict=True)]
 
     def message(self, backbone: Backbone, slab: Slab, instruction: str) -> Message:
-        return encode(backbone, message(Pixels({**slab.rows, **slab.facts}, slab.length), instruction))
+        return encode(backbone, message(self.pixels(slab), instruction))
+
+    def pixels(self, slab: Slab) -> Pixels:
+        """An image that was looked at."""
+        return Pixels({**slab.rows, **slab.facts}, slab.length)
 
 
 class KeysAndValues:

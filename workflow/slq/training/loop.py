@@ -65,7 +65,8 @@ class Loop:
         self.parameters = [*retriever.trainable(), self.log_temperature]
         self.rate = linear_schedule(tuning["learning_rate"], tuning["warmup_steps"], steps)
         groups = [{"params": retriever.trainable()}, {"params": [self.log_temperature]}]  # the first may be sharded
-        self.optimizer = torch.optim.AdamW(groups, lr=self.rate(0), weight_decay=settings["weight_decay"])
+        # fused: at 1B on a CPU a step of full fine-tuning takes 0.7 s so, and 5.3 without (docs/log.md)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.rate(0), weight_decay=settings["weight_decay"], fused=True)
         self.step, self.val, self.best = 0, list[Recalls](), Best()
         self.shown, self.shown_work = Shown(), Sums()
         quiet = None if attempt.processes.main else True

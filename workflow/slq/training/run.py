@@ -74,10 +74,7 @@ def run_training(
         Interrupted: it was time to stop; the same call goes on.
     """
     processes, declared = Processes(), (adapter / "adapter.json", run, events_file)
-    if settings["training"]["prefix"] in STORED and prefixes is None:
-        raise SlqError(
-            f"training.prefix is {settings['training']['prefix']}: `slq store` makes it, --prefixes names it"
-        )
+    require_store(settings["training"]["prefix"], prefixes)
     splits, inputs = read_inputs(backbone_folder, data, train_set)
     key = run_key(settings, seed, inputs, code)
     folder = work / key[:16]
@@ -93,9 +90,9 @@ def run_training(
         events = open_events(folder / "events.jsonl", settings, seed, device, processes)
         checkpoints = Checkpoints(folder / "checkpoints", key, processes)
         attempt = Attempt(events, processes, checkpoints, asked)
-        retriever, trained, weights = train_backbone(
-            settings, seed, backbone_folder, splits, attempt, validate, open_stores(prefixes)
-        )
+        stores = open_stores(prefixes)
+        found = train_backbone(settings, seed, backbone_folder, splits, attempt, validate, stores)
+        retriever, trained, weights = found
         tensors = methods.learned_tensors(retriever, keep=processes.main)
         if processes.main:
             origin = {"backbone_sha256": inputs["backbone"], "tuning": settings["tuning"], "weights": weights}
@@ -107,6 +104,12 @@ def run_training(
             write_run(run, settings, seed, retriever, val=val, **measured)
             events.publish(events_file)
             checkpoints.discard()
+
+
+def require_store(prefix: str, manifest: Path | None) -> None:
+    """Raise SlqError if a run is to read what is kept of images, and is not told where."""
+    if prefix in STORED and manifest is None:
+        raise SlqError(f"training.prefix is {prefix}: `slq store` keeps that of images; --prefixes names its manifest")
 
 
 def train_backbone(

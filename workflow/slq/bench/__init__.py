@@ -1,0 +1,1 @@
+"""What a training step and an embedding cost, measured against the released algorithm, on real shapes."""

@@ -1,0 +1,51 @@
+"""The released algorithm, for comparison: one sequence of prefix and queries, the gradient through all of it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from slq.models.prefix import Message, collate, continue_positions
+from slq.models.retriever import QueryRetriever, encoded, precise
+
+
+class ReleasedRetriever(QueryRetriever):
+    """SLQ as published (train/train_internvl_slq.py, train_qwen_slq.py): queries are the embeddings of the last tokens.
+
+    Kinder than the original, which also computes vocabulary logits, and keeps the hidden states of all layers.
+    """
+
+    def look(self, batch: Sequence[Message]) -> Any:
+        """The inputs of one forward over the prefix and N places for the queries."""
+        inputs, count = collate(self.backbone, encoded(batch)), len(self.queries)
+        inputs["position_ids"] = torch.cat(
+            [inputs["position_ids"], continue_positions(inputs["position_ids"], count)], -1
+        )
+        rows = len(batch)
+        for name, value in (("input_ids", 0), ("attention_mask", 1), ("mm_token_type_ids", 0)):
+            if name in inputs:
+                inputs[name] = torch.cat([inputs[name], inputs[name].new_full((rows, count), value)], 1)
+        return inputs
+
+    def read(self, looked: Any) -> Tensor:
+        count = len(self.queries)
+        with self._queries_last():
+            states = self.backbone.inner(**looked, use_cache=False).last_hidden_state[:, -count:]
+        return normalize(states.to(precise(states.dtype)).mean(1), dim=-1)
+
+    @contextmanager
+    def _queries_last(self) -> Iterator[None]:
+        """Within it, the queries stand in for the embeddings of a sequence's last tokens."""
+        queries = self.queries.to(self.backbone.model.dtype)
+
+        def put(module: Any, arguments: Any, output: Tensor) -> Tensor:
+            return torch.cat([output[:, : -len(queries)], queries.expand(len(output), -1, -1)], 1)
+
+        handle = self.backbone.inner.get_input_embeddings().register_forward_hook(put)
+        try:
+            yield
+        finally:
+            handle.remove()
