@@ -55,8 +55,15 @@ class Slice:
     def settings(self, method: str) -> dict:
         return json.loads(settings.train_settings(self.config, BACKBONE, method))
 
-    def train(self, method: str, name: str | None = None, training: dict | None = None) -> None:
-        """A run under `name`, as the rules `register_base` and `train` start it; `training`: other settings of it."""
+    def train(
+        self, method: str, name: str | None = None, training: dict | None = None, prefixes: Path | None = None
+    ) -> None:
+        """A run under `name`, as the rules `register_base` and `train` start it.
+
+        Args:
+            training: other settings of it.
+            prefixes: manifest of what is kept of images; without one nothing is.
+        """
         folder = self.root / (name or method)
         adapter, run = folder / "adapter", folder / "run.json"
         if method == "base":
@@ -65,7 +72,7 @@ class Slice:
         settings = self.settings(method)
         settings["training"] |= {"prefix": "recompute"} | (training or {})
         paths = (self.snapshot, self.data, "mini-coco", self.root / "work" / folder.name, adapter, run)
-        run_training(settings, SEED, *paths, folder / "events.jsonl", recalls_on(settings))
+        run_training(settings, SEED, *paths, folder / "events.jsonl", recalls_on(settings), prefixes=prefixes)
 
     def load(self, method: str):
         """Backbone and retriever of a run, as evaluation loads them."""

@@ -1,0 +1,406 @@
+"""What is kept of images: the same training from it, the same bytes after a kill, and nothing wrong goes unseen."""
+
+import itertools
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kills import Forked, kill_at
+from slq import settings
+from slq.config import load
+from slq.data.prepared import read_split
+from slq.errors import SlqError
+from slq.files import read_json, read_lines
+from slq.models import methods
+from slq.models.family import FEATURES
+from slq.models.prefix import Encoded, Stored
+from slq.prefixes import build, choice
+from slq.prefixes.choice import Disk, Option, cheapest, measure_disk, require_room
+from slq.prefixes.shard import CorruptShard, Shard, Slab, write_shard
+from slq.prefixes.store import open_stores
+from slq.training.pairs import Again, Pairs, pair_work, resident_order
+from slq.training.run import run_key
+
+PROMPT = {"text": "", "image": ""}
+KEPT = ["vision", "kv"]
+
+
+def slabs(count, rows=3, seed=0):
+    """Of `rows` and more tokens each, in two types."""
+    draw = torch.Generator().manual_seed(seed)
+    return [
+        Slab(
+            {
+                "values": torch.randn(rows + number % 3, 2, 4, generator=draw).to(torch.bfloat16),
+                "positions": torch.arange(rows + number % 3).int()[:, None],
+            },
+            {"grid": torch.tensor([[1, number, 4]])},
+        )
+        for number in range(count)
+    ]
+
+
+def same(one, other):
+    return all(
+        part.keys() == its.keys() and all(torch.equal(part[name], its[name]) for name in part)
+        for part, its in ((one.rows, other.rows), (one.facts, other.facts))
+    )
+
+
+# ---- a shard ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_shard_gives_each_image_back_as_it_was(tmp_path):
+    written = slabs(7)
+    write_shard(tmp_path / "shard", written)
+    shard = Shard(tmp_path / "shard")
+    assert len(shard) == 7
+    assert all(same(shard.read(number), written[number]) for number in (6, 0, 3, 3))
+    assert [path.name for path in tmp_path.iterdir()] == ["shard"]
+
+
+def test_the_same_images_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        write_shard(tmp_path / name, slabs(4))
+    write_shard(tmp_path / "c", slabs(4, seed=1))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_every_byte_that_flips_is_found(tmp_path):
+    """Of rows, facts, lengths and hashes; of the header some only move a name, which is then missing."""
+    path = tmp_path / "shard"
+    write_shard(path, slabs(3))
+    good = path.read_bytes()
+    for place in range(8, len(good)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
+        with pytest.raises(CorruptShard, match=r"shard: .*forcerun store_prefixes"):
+            Shard(path).prove()
+    path.write_bytes(good)
+    Shard(path).prove()
+
+
+@pytest.mark.parametrize("size", [0, 4, 200, -1])
+def test_a_truncated_shard_is_named(tmp_path, size):
+    path = tmp_path / "shard"
+    write_shard(path, slabs(3))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(CorruptShard, match="shard: "):
+        Shard(path).prove()
+
+
+def test_an_image_is_proved_when_it_is_read_for_the_first_time(tmp_path):
+    path = tmp_path / "shard"
+    written = slabs(3)
+    write_shard(path, written)
+    shard = Shard(path)
+    shard.read(0)
+    data = bytearray(path.read_bytes())
+    values = written[2].rows["values"].view(torch.uint8).numpy().tobytes()
+    data[data.index(values)] ^= 1
+    path.write_bytes(data)
+    assert same(shard.read(0), written[0]) and same(shard.read(1), written[1])
+    with pytest.raises(CorruptShard, match=r"shard: image 2 is not what was written"):
+        shard.read(2)
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(tensors, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    write_shard(tmp_path / "shard", slabs(2))
+    before = (tmp_path / "shard").read_bytes()
+    monkeypatch.setattr("slq.prefixes.shard.save_file", full)
+    with pytest.raises(
+        SlqError, match=r"shard: cannot be written: .*No space.*make room, and the same command goes on"
+    ):
+        write_shard(tmp_path / "shard", slabs(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["shard"]
+    assert (tmp_path / "shard").read_bytes() == before
+
+
+# ---- a store ---------------------------------------------------------------------------------------------------------
+
+
+class Filling:
+    """`slq store` on the slice's backbone and sets."""
+
+    def __init__(self, slice_, root, prefix="kv", **changes):
+        self.slice_, self.root = slice_, root
+        raw = slice_.config
+        raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"prefix": prefix}}}
+        self.settings = json.loads(settings.prefix_settings(load(raw), "mini-internvl", "slq")) | changes
+        self.manifest, self.events = root / "prefixes.json", root / "prefixes.jsonl"
+
+    def __call__(self):
+        paths = (self.slice_.snapshot, self.slice_.data, "mini-coco", self.root / "shards", self.manifest, self.events)
+        build.store_prefixes(self.settings, *paths, "code")
+        return open_stores(self.manifest)
+
+    def shards(self):
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("shard-*")}
+
+
+@pytest.fixture(scope="module", params=KEPT)
+def filled(request, slice_, tmp_path_factory):
+    filling = Filling(slice_, tmp_path_factory.mktemp(request.param), request.param)
+    return filling, filling()
+
+
+def test_a_store_holds_the_images_that_training_reads_and_no_test_image(filled, slice_):
+    _, stores = filled
+    assert stores.keys() == {"train", "val"}
+    for part, store in stores.items():
+        split = read_split(slice_.data, "mini-coco", part)
+        assert sum(map(len, store.shards)) == len(split.items)
+
+
+def test_training_from_a_store_is_the_same_training(filled, slice_):
+    """Losses to rounding, step by step; and what it trains."""
+    filling, _ = filled
+    prefix = filling.settings["prefix"]
+    slice_.train("slq", "anew")
+    slice_.train("slq", f"from_{prefix}", {"prefix": prefix}, filling.manifest)
+    anew, stored = (read_lines(slice_.root / name / "events.jsonl") for name in ("anew", f"from_{prefix}"))
+    losses = [[line["loss"] for line in lines if line["event"] == "step"] for lines in (anew, stored)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    states = {state for line in stored if line["event"] == "step" for state in line["work"]}
+    assert states == {"text", {"vision": "seen", "kv": "kept"}[prefix]}
+    run = read_json(slice_.root / f"from_{prefix}" / "run.json")
+    assert run["spans"]["prefixes"] > 0
+
+
+def test_validation_reads_the_store_too(filled, slice_, monkeypatch):
+    _, stores = filled
+    backbone, retriever = slice_.load("slq")
+    split = read_split(slice_.data, "mini-coco", "val")
+    from slq.evaluation.embed import embed_split
+
+    fresh = embed_split(retriever, backbone, split, PROMPT, 16)[0]
+    monkeypatch.setattr(type(split), "open", lambda *_: pytest.fail("an image was opened"))
+    assert abs(embed_split(retriever, backbone, split, PROMPT, 16, stores["val"])[0] - fresh).max() < 1e-6
+
+
+def test_a_message_from_a_store_is_what_it_says(filled, slice_):
+    filling, stores = filled
+    backbone, _ = slice_.load("slq")
+    found = stores["train"].message(backbone, 5, "")
+    if filling.settings["prefix"] == "kv":
+        assert isinstance(found, Stored) and found.visual == 9
+    else:
+        assert isinstance(found, Encoded) and found.images[0].tensors.keys() == {FEATURES}
+
+
+def test_another_number_of_queries_rate_or_epochs_reads_the_same_store(slice_):
+    raw = slice_.config
+    raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"prefix": "kv"}}}
+    before = settings.prefix_settings(load(raw), "mini-internvl", "slq")
+    raw["presets"]["mini"]["tuning"]["slq"] |= {"queries": 3, "learning_rate": 0.5}
+    raw["presets"]["mini"]["training"]["epochs"] = 9
+    assert settings.prefix_settings(load(raw), "mini-internvl", "slq") == before
+    raw["presets"]["mini"]["dtype"] = "bfloat16"
+    assert settings.prefix_settings(load(raw), "mini-internvl", "slq") != before
+
+
+def test_the_store_is_there_for_a_second_job_whose_events_count_nothing(filled):
+    filling, _ = filled
+    before = {path: os.stat(filling.root / path).st_mtime_ns for path in filling.shards()}
+    seconds = read_json(filling.manifest)["seconds"]
+    filling()
+    assert {path: os.stat(filling.root / path).st_mtime_ns for path in filling.shards()} == before
+    assert read_json(filling.manifest)["seconds"] == seconds > 0
+
+
+def test_a_corrupt_shard_is_named_and_made_again_on_demand(filled, capsys):
+    filling, _ = filled
+    whole = filling.shards()
+    path = next(path for path in sorted(whole) if "train" in path)
+    data = bytearray(whole[path])
+    data[len(data) // 2] ^= 16
+    (filling.root / path).write_bytes(data)
+    with pytest.raises(CorruptShard, match=Path(path).name):
+        for shard in open_stores(filling.manifest)["train"].shards:
+            shard.prove()
+    filling()
+    assert f"made again: {filling.root / path}" in capsys.readouterr().err
+    assert filling.shards() == whole
+
+
+def test_killed_at_twenty_moments_it_ends_in_the_same_bytes(slice_, tmp_path):
+    """Of forty-odd shards: before a shard is whole, while it is written, and after it."""
+    whole = Filling(slice_, tmp_path / "whole", batch_size=3)
+    whole()
+    killed = Filling(slice_, tmp_path / "killed", batch_size=3)
+    count, kills = len(whole.shards()), 0
+    for number in range(20):
+        wanted = 1 + number * (count - 2) // 20
+        process = Forked(killed, tmp_path / "log")
+        seen = lambda wanted=wanted: len(list(killed.root.rglob("*shard-*"))) >= wanted  # noqa: E731
+        kills += kill_at(process, seen)
+        assert not killed.manifest.exists()
+    assert kills == 20
+    killed()
+    assert killed.shards() == whole.shards()
+    assert not list(killed.root.rglob(".*.tmp"))
+
+
+def test_two_jobs_fill_it_one_after_the_other(slice_, tmp_path):
+    first, second = Filling(slice_, tmp_path, batch_size=3), Filling(slice_, tmp_path, batch_size=3)
+    second.manifest = tmp_path / "second.json"
+    processes = [Forked(one, tmp_path / f"log{number}") for number, one in enumerate((first, second))]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert read_json(first.manifest)["shards"] == read_json(second.manifest)["shards"]
+    steps = [line["step"] for line in read_lines(second.events) if line["event"] == "step"]
+    assert len(steps) == len(set(steps)) == len(second.shards())
+
+
+# ---- what to keep ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("free", "read", "reads", "expected"),
+    [
+        (1e12, 1e10, 25, "kv"),  # room and a fast disk
+        (1e12, 2e6, 25, "recompute"),  # reading takes longer than computing
+        (1e12, 1e8, 25, "vision"),  # fast enough for the smaller of both
+        (5e10, 1e10, 25, "vision"),  # no room for keys and values
+        (1e9, 1e10, 25, "recompute"),  # no room
+        (1e12, 1e10, 1, "recompute"),  # nothing is read twice
+    ],
+)
+def test_auto_weighs_bytes_and_bandwidth(free, read, reads, expected):
+    """Of 100,000 images that take 80 ms, 60 of them in the vision tower."""
+    features, whole = 4e5, 4e6
+    options = (
+        Option("recompute", 0.0, 0.0, 0.08),
+        Option("vision", 1e5 * features, 0.06 + features / 1e9, features / read + 0.02),
+        Option("kv", 1e5 * whole, 0.08 + whole / 1e9, whole / read),
+    )
+    assert cheapest(options, Disk(free, 1e9, read), reads).prefix == expected
+
+
+def test_auto_says_why(slice_, tmp_path, monkeypatch):
+    slow = Disk(1e12, 1e9, 1e3)
+    monkeypatch.setattr(choice, "measure_disk", lambda folder: slow)
+    filling = Filling(slice_, tmp_path, "auto")
+    assert filling() == {}
+    found = read_json(filling.manifest)
+    assert found["prefix"] == "recompute" and found["because"]["disk"]["read"] == 1e3
+    assert [option["prefix"] for option in found["because"]["options"]] == ["recompute", "vision", "kv"]
+    slice_.train("slq", "auto", {"prefix": "auto"}, filling.manifest)
+
+
+def test_the_disk_is_measured_and_left_as_it_was(tmp_path):
+    disk = measure_disk(tmp_path, 2**22)
+    assert 1e5 < disk.write < 1e12 and 1e5 < disk.read < 1e12 and not list(tmp_path.iterdir())
+
+
+def test_a_store_that_does_not_fit_stops_before_anything_is_written(slice_, tmp_path, monkeypatch):
+    filling = Filling(slice_, tmp_path)
+    monkeypatch.setattr(choice.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
+    with pytest.raises(SlqError, match=r"training\.prefix kv needs 0\.0 GB more.*set `scratch` to a larger disk"):
+        filling()
+    assert not filling.shards() and not filling.manifest.exists()
+    require_room(tmp_path, 900, choice.Choice("kv", 900))
+
+
+def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
+    with pytest.raises(SlqError, match=r"training\.prefix is kv: `slq store` .* --prefixes names its manifest"):
+        slice_.train("slq", "nowhere", {"prefix": "kv"})
+
+
+# ---- resident --------------------------------------------------------------------------------------------------------
+
+
+def blocks(batches, shown):
+    return [list(block) for _, block in itertools.groupby(batches, key=lambda batch: [shown[pair] for pair in batch])]
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_epoch_of_residents_visits_every_pair_once(epoch):
+    """Of 50 images with five captions, 9 with six, 3 with seven: all but less than a batch, each once."""
+    counts = np.random.default_rng(0).permutation([5] * 50 + [6] * 9 + [7] * 3)
+    shown = np.repeat(np.arange(len(counts)), counts)
+    batches = resident_order(counts, 8, 1, epoch)
+    seen = Counter(pair for batch in batches for pair in batch)
+    assert set(seen.values()) == {1} and counts.sum() - len(seen) < 8
+    assert all(len(batch) == 8 for batch in batches)
+    found = blocks(batches, shown)
+    assert sorted(map(len, found), reverse=True)[:7] == [6] + [5] * 6
+    assert batches == resident_order(counts, 8, 1, epoch) != resident_order(counts, 8, 2, epoch)
+
+
+def test_an_image_that_stays_is_loaded_once_and_counted_as_kept(slice_):
+    split = read_split(slice_.data, "mini-coco", "train")
+    backbone, _ = slice_.load("slq")
+    pairs = Pairs(backbone, split, PROMPT, keep_pixels=False, resident=True)
+    batches = pairs.batches(16, 1, 0)[:10]
+    asked = pairs.requests(batches)
+    again = [[isinstance(number, Again) for number in batch] for batch in asked]
+    assert [all(batch) for batch in again] == [False, True, True, True, True] * 2
+    assert not any(any(batch) for batch in again[::5])
+    assert pairs.requests(batches[2:])[0] == batches[2] and not isinstance(pairs.requests(batches[2:])[0][0], Again)
+    first, second = ([pairs[number] for number in batch] for batch in asked[:2])
+    assert all(pair.image is None for pair in second) and [a.shown for a in first] == [b.shown for b in second]
+    work = pair_work(first)
+    assert pair_work(second, work["image"]) == {"text": pair_work(second)["text"], "kept": work["image"]}
+
+
+def test_residents_learn_what_the_same_order_learns_with_each_image_anew(slice_, monkeypatch):
+    slice_.train("slq", "resident", {"prefix": "resident"})
+    monkeypatch.setattr(Pairs, "requests", lambda self, batches: batches)
+    slice_.train("slq", "anew_in_order", {"prefix": "resident"})
+    names = ("resident", "anew_in_order")
+    tensors = [(slice_.root / name / "adapter/adapter.safetensors").read_bytes() for name in names]
+    assert tensors[0] == tensors[1]
+    works = [{state for line in read_lines(slice_.root / name / "events.jsonl") if line["event"] == "step"
+              for state in line["work"]} for name in names]  # fmt: skip
+    assert works == [{"text", "image", "kept"}, {"text", "image"}]
+
+
+def test_only_another_order_is_another_run():
+    keys = {
+        prefix: run_key({"training": {"prefix": prefix}}, 1, {}, "code")
+        for prefix in ("recompute", "vision", "kv", "auto", "resident")
+    }
+    assert len({keys[prefix] for prefix in ("recompute", "vision", "kv", "auto")}) == 1
+    assert keys["resident"] != keys["kv"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        (
+            {"lora": {"training": {"prefix": "kv"}}},
+            r"'kv' for lora on mini-internvl, which trains what is in it",
+        ),
+        ({"full_ft": {"training": {"prefix": "resident"}}}, r"'resident' for full_ft .*backbones\.mini-internvl\.runs"),
+        (
+            {"slq": {"training": {"prefix": "resident", "captions_per_image_per_epoch": "one"}}},
+            r"with captions_per_image_per_epoch one, an epoch shows no image again",
+        ),
+        ({"slq": {"training": {"prefix": "kvs"}}}, r"did you mean 'kv'\?"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(raw_config, runs, expected):
+    raw_config["backbones"]["mini-internvl"]["runs"] = runs
+    with pytest.raises(SlqError, match=expected):
+        load(raw_config)
+
+
+@pytest.mark.parametrize("method", ["lora", "full_ft"])
+def test_features_serve_the_other_methods_too(slice_, tmp_path, method):
+    filling = Filling(slice_, tmp_path, "vision", method=method)
+    stores = filling()
+    backbone, _ = slice_.load("base")
+    retriever = methods.begin(method, backbone, {"rank": 2, "alpha": 4, "dropout": 0.0}, 1)
+    split = read_split(slice_.data, "mini-coco", "train")
+    anew, kept = (Pairs(backbone, split, PROMPT, keep_pixels=False, store=store) for store in (None, stores["train"]))
+    with torch.no_grad():
+        vectors = [retriever.embed([pairs[number].image for number in (0, 9, 40)]) for pairs in (anew, kept)]
+    assert (vectors[0] - vectors[1]).abs().max() < 1e-6
