@@ -9,6 +9,7 @@ from typing import Any
 from slq.account_cli import COMMANDS as ACCOUNT
 from slq.account_cli import doctor
 from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, quiet_libraries
+from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
@@ -265,17 +266,14 @@ COMMANDS: Commands = {
             "--out": {"type": Path, "help": "a CSV of every answer, findings or not"},
         },
     ),
-    "figures": (
-        figures,
-        "draw the figures from results alone",
-        {"--layout": JSON, "--results": PATH, "--out": PATH},
-    ),
+    "figures": (figures, "draw the figures from results alone", {"--layout": JSON, "--results": PATH, "--out": PATH}),
     "queries": (
         queries,
         "draw what a few test captions find",
         {"--settings": JSON, "--top": PATH, "--results": PATH, "--data": PATH, "--out": PATH},
     ),
     **ACCOUNT,
+    **COMPARE,
     "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
 }
 

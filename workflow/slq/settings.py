@@ -184,6 +184,15 @@ def layout(config: Config) -> str:
     )
 
 
+def compare_settings(config: Config) -> str:
+    """Of comparisons: every backbone and set by its name, as results of any preset may be compared, and the bars."""
+    return _compact(
+        backbones=_entries(config["backbones"], list(config["backbones"])),
+        sets=_entries(config["sets"], list(config["sets"])),
+        **config["compare"],
+    )
+
+
 def forecast_settings(config: Config) -> str:
     """Of the forecast: sizes of the preset's backbones and sets, and the device that it is made for."""
     preset, taken = chosen(config), config["accounting"]
