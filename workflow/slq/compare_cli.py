@@ -16,9 +16,12 @@ def compare(args: argparse.Namespace) -> None:
     from slq.files import write_json, write_text
 
     found = beside(args.a, args.b, parse_catalogue(args.settings or configured(args.config)), args.reference)
-    print(output.terminal(found), end="", flush=True)
+    text = output.terminal(found)
+    print(text, end="", flush=True)
     if args.json:
         write_json(args.json, as_json(found))
+    if args.text:
+        write_text(args.text, text)
     for path, render in ((args.markdown, output.markdown), (args.latex, output.latex)):
         if path:
             write_text(path, render(found))
@@ -54,6 +57,7 @@ COMMANDS: Commands = {
             "a": {"metavar": "A", "help": SOURCE},
             "b": {"metavar": "B", "help": "likewise"},
             "--json": FILE | {"help": "write the comparison in the form of results/<preset>/compare/paper.json"},
+            "--text": FILE | {"help": "write what is printed"},
             "--markdown": FILE | {"help": "write it as Markdown"},
             "--latex": FILE | {"help": "write it as a longtable"},
             "--fail-on": {

@@ -102,7 +102,7 @@ def _side(source: Source, stored: Stored) -> Side:
         raise SlqError(f"{source.name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")
     (preset,) = presets
     seeds = f", {layout.which_seeds}" if layout.seeds else ""
-    what = f"preset {preset}, {len(runs)} runs{seeds}"
+    what = f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}"
     return Side(source.name, source.kind, what, preset, stored.numbers(), facts(stored))
 
 

@@ -10,7 +10,7 @@ from slq.reporting.cells import Format
 from slq.reporting.intervals import RECALLS, WAYS
 
 TRAINING = "training"  # in the place of a benchmark: what a run's training took
-STANDS = ("backbone", "set")  # traits that are names
+STANDS = ("backbone", "set")  # traits that only the paper's numbers have otherwise than by their cell
 METRICS = [*(f"{way} {recall}" for way in WAYS for recall in RECALLS), "score", "parameters", "hours"]  # in order
 
 
@@ -52,7 +52,7 @@ class Number:
     origin: identity of what gave it (hashes of adapter, backbone, set), "" if that is not known
     proved: it is base's, by proof
     sample: the items that the first seed's is counted on; None if it is not known, or counted on none
-    rounding: half a unit of its last digit, of a number that is known as it is printed
+    quoted: the paper's, known as it is printed; `rounding`: then half a unit of its last digit
     evidence, column: hits behind a single run's number, and its place among their recalls
     stale: what its evidence gives instead; "" where it is the same
     """
@@ -66,6 +66,7 @@ class Number:
     origin: str = ""
     proved: bool = False
     sample: Sample | None = None
+    quoted: bool = False
     rounding: float = 0.0
     evidence: Evidence | None = None
     column: int = 0
@@ -82,10 +83,11 @@ Numbers = dict[Key, Number]
 
 def unlike(a: Number, b: Number) -> str:
     """Why two numbers are not comparable, "" if they are."""
+    ours, papers = (b, a) if a.quoted else (a, b)
     apart = [trait for trait in a.traits if b.traits.get(trait, a.traits[trait]) != a.traits[trait]]
-    return "; ".join(_apart(trait, a.traits[trait], b.traits[trait]) for trait in apart)
-
-
-def _apart(trait: str, a: str, b: str) -> str:
-    """Two sides pair a backbone or a set with another only where one stands for the other."""
-    return f"{a} is not {b}, for which it stands" if trait in STANDS else f"other {trait}: {a} against {b}"
+    return "; ".join(
+        f"{ours.traits[trait]} stands for {papers.traits[trait]}"
+        if trait in STANDS
+        else f"other {trait}: {a.traits[trait]} against {b.traits[trait]}"
+        for trait in apart
+    )

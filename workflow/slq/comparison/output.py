@@ -21,7 +21,7 @@ def terminal(found: Comparison) -> str:
     """Both sides, a line for each cell, reasons, what else differs, and the counts; at most WIDTH wide."""
     notes = _notes(found.cells)
     head = "  ".join(text.rjust(width) for text, width in zip(HEADS, WIDTHS, strict=True))
-    lines = [*_sides(found), "", f"{'':{LABEL}}  {head}  verdict"]
+    lines = [*(line for side in _sides(found) for line in _wrapped(side)), "", f"{'':{LABEL}}  {head}  verdict"]
     for run, cells in _by_run(found.cells):
         lines.append(run)
         for cell in cells:
@@ -127,4 +127,4 @@ def _differences(found: Comparison) -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    return wrap(text, WIDTH, subsequent_indent="    ", drop_whitespace=True, replace_whitespace=False)
+    return wrap(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)

@@ -90,5 +90,6 @@ def _number(place: Key, value: float, printed: str, file: str) -> Number:
         (file,),
         unit=10.0 if counts_hits else 1.0,
         traits=traits,
+        quoted=True,
         rounding=0.5 * unit * 10.0 ** -decimals(printed.rstrip("kMB")),
     )

@@ -41,7 +41,10 @@ def opened(name: str) -> Iterator[Source]:
     if name == PAPER:
         yield Source(name, "paper", None, "paper_tables/reference")
     elif Path(name).is_dir() and not name.startswith(GIT):
-        yield Source(name, "folder", folder := preset_folder(name, Path(name)), folder.as_posix())
+        # Of `.` only the whole path has the preset's name.
+        given = Path(name) if Path(name).name.strip(".") else Path(name).resolve()
+        folder = preset_folder(name, given)
+        yield Source(name, "folder", folder, folder.as_posix())
     else:
         with TemporaryDirectory(prefix="slq-") as temporary:
             root = Path(temporary).resolve()
