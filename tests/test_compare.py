@@ -117,7 +117,7 @@ def test_several_seeds_differ_no_more_often_than_the_stated_rate():
             numbers = [
                 Number(tuple(values), "recall", one_decimal, (), sample=Sample(65, 75, 200, 1000)) for values in (a, b)
             ]
-            verdict = judge({Key("a", "slq", "f", "t2i R@1"): tuple(numbers)}, catalogue)
+            verdict = judge({Key("a", "slq", "f", "t2i R@1"): tuple(numbers)}, catalogue, "mini")
             count += next(iter(verdict.values())).verdict == "differs"
         return count / draws
 

@@ -189,6 +189,7 @@ def compare_settings(config: Config) -> str:
     return _compact(
         backbones=_entries(config["backbones"], list(config["backbones"])),
         sets=_entries(config["sets"], list(config["sets"])),
+        seed_sd={name: preset["seed_sd"] for name, preset in config["presets"].items()},
         **config["compare"],
     )
 

@@ -16,12 +16,18 @@ class Catalogue:
 
     level: the probability that any cell is called different where chance alone makes the differences
     tolerance: by kind of number; `recall` and `score` in points of percent, `hours` a share of the larger number
+    spreads: by preset, method and kind the standard deviation between runs that differ in their seed alone, in points
     """
 
     backbones: Mapping[str, Entry]
     sets: Mapping[str, Entry]
     level: float
     tolerance: Mapping[str, float]
+    spreads: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+    def seed_sd(self, preset: str, method: str, kind: str) -> float | None:
+        """What another seed does to a number of a method, in points; None if the configuration does not say."""
+        return self.spreads.get(preset, {}).get(method, {}).get(kind)
 
     def backbone(self, name: str) -> Entry:
         """The backbone of this name; one that the configuration does not have stands for none."""
@@ -52,6 +58,7 @@ def parse_catalogue(settings: Mapping[str, Any]) -> Catalogue:
             sets={one["name"]: Entry(**one) for one in settings["sets"]},
             level=float(settings["level"]),
             tolerance={kind: float(settings["tolerance"][kind]) for kind in KINDS},
+            spreads=settings["seed_sd"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SlqError(f"settings of the comparison: {type(error).__name__} {error}; see slq/settings.py") from error

@@ -108,7 +108,7 @@ def _side(source: Source, stored: Stored) -> Side:
 
 def _cells(a: Side, b: Side, catalogue: Catalogue) -> tuple[Compared, ...]:
     both = {key: (a.numbers[key], b.numbers[key]) for key in a.numbers if key in b.numbers}
-    judged = judge(both, catalogue)
+    judged = judge(both, catalogue, a.preset or b.preset)
     one_sided: tuple[tuple[Side, Side, Verdict, str], ...] = ((b, a, "missing", "A"), (a, b, "extra", "B"))
     for mine, others, verdict, side in one_sided:
         alone = {key: number for key, number in mine.numbers.items() if key not in others.numbers}

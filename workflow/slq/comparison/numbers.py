@@ -45,6 +45,7 @@ class Number:
     """A cell's number, in the unit of print.
 
     values: one for each seed; `value` is their mean
+    seeds: which they are; none of what no seed moves
     kind: `recall`, `score`, `hours` or `parameters`; decides which tolerance holds
     unit: how much one point of percent is in print: 1, of hits n / 100
     files: where it comes from
@@ -61,6 +62,7 @@ class Number:
     kind: str
     form: Format
     files: tuple[str, ...]
+    seeds: tuple[int, ...] = ()
     unit: float = 1.0
     traits: Mapping[str, str] = field(default_factory=dict)
     origin: str = ""

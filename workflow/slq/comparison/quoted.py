@@ -11,6 +11,7 @@ from slq.reporting.layout import Entry
 from slq.reporting.records import TABLE1, TABLE3, sourced_rows
 
 OURS = "Ours"  # the group of Table 1 that holds SLQ
+PAPERS_SEED = -1  # it does not say which: none of ours
 DEVICE = "H800"  # of the paper's hours, by the head of its column
 COSTS = {"parameters": "parameters", "gpu_hours": "hours"}
 Names = Mapping[str, list[str]]  # ours, by whom they stand for
@@ -88,6 +89,7 @@ def _number(place: Key, value: float, printed: str, file: str) -> Number:
         kind,
         form,
         (file,),
+        seeds=(PAPERS_SEED,),
         unit=10.0 if counts_hits else 1.0,
         traits=traits,
         quoted=True,

@@ -107,6 +107,7 @@ class Stored:
                     "recall",
                     one_decimal,
                     self.files(records.values()),
+                    seeds=_moving(records, method),
                     traits=traits,
                     origin=_origin(records.values(), method, way, recall),
                     sample=Sample(*ends(first, way, recall), images, captions if way == "t2i" else images),
@@ -120,7 +121,9 @@ class Stored:
         records = self._records(backbone.name, method, f"retention/{entry.name}.json")
         if not records:
             return {}
-        first = next(iter(records.values()))
+        first, proved = next(iter(records.values())), all(one.by_construction for one in records.values())
+        if proved:  # one run's numbers, whatever the seeds are
+            records = dict([next(iter(records.items()))])
         traits = self._traits(backbone, entry, first, "questions") | {"scorer": first.text("scorer")}
         items, accuracy = int(first.number("n", "items")), first.number("metrics", "accuracy")
         counts_hits = first.text("benchmark") == "ocrbench"
@@ -132,10 +135,11 @@ class Stored:
             "score",
             integer if counts_hits else one_decimal,
             self.files(records.values()),
+            seeds=() if proved else _moving(records, method),
             unit=unit,
             traits=traits,
             origin=_origin(records.values(), method),
-            proved=all(record.by_construction for record in records.values()),
+            proved=proved,
             sample=Sample(unit * interval.low, unit * interval.high, items, items),
             evidence=None if hits is None else Evidence(_as_clusters(hits)),
             stale="" if hits is None else _other(accuracy, 100 * sum(hits.values()) / len(hits)),
@@ -187,6 +191,11 @@ def _seed(run: Path) -> int:
     if not number.isdecimal():
         raise SlqError(f"{run}: is no folder of a run; expected seed<k>")
     return int(number)
+
+
+def _moving(records: dict[int, Record], method: str) -> tuple[int, ...]:
+    """The seeds of some runs; of the base none, which has nothing random."""
+    return () if method == "base" else tuple(records)
 
 
 def _origin(records: Iterable[Record], method: str, *keys: str) -> str:
