@@ -16,7 +16,8 @@ class Catalogue:
 
     level: the probability that any cell is called different where chance alone makes the differences
     tolerance: by kind of number; `recall` and `score` in points of percent, `hours` a share of the larger number
-    spreads: by preset, method and kind the standard deviation between runs that differ in their seed alone, in points
+    spreads: by preset, method and kind the standard deviation between runs that differ in their seed alone, in points,
+        of a number near 50 %
     """
 
     backbones: Mapping[str, Entry]

@@ -12,8 +12,8 @@ from slq.reporting.tables import escape_latex
 
 WIDTH = 100
 HEADS = ("A", "B", "A \u2212 B", "95 % interval", "± ok")
-WIDTHS = (7, 7, 7, 15, 6)
-LABEL = 26  # of a benchmark and its metric
+WIDTHS = (6, 6, 9, 17, 6)
+LABEL = 23  # letters of a benchmark and its metric
 CONFIG_WIDTH = 44  # of what differs, before its two values
 
 
@@ -21,13 +21,13 @@ def terminal(found: Comparison) -> str:
     """Both sides, a line for each cell, reasons, what else differs, and the counts; at most WIDTH wide."""
     notes = _notes(found.cells)
     head = "  ".join(text.rjust(width) for text, width in zip(HEADS, WIDTHS, strict=True))
-    lines = [*(line for side in _sides(found) for line in _wrapped(side)), "", f"{'':{LABEL}}  {head}  verdict"]
+    lines = [*(line for side in _sides(found) for line in _wrapped(side)), "", f"{'':{LABEL + 2}}  {head}  verdict"]
     for run, cells in _by_run(found.cells):
         lines.append(run)
         for cell in cells:
             values = "  ".join(text.rjust(width) for text, width in zip(_values(cell), WIDTHS, strict=True))
             note = f" [{notes[cell.judged.reason]}]" if cell.judged.reason in notes else ""
-            lines.append(f"  {label(cell.key)[: LABEL - 2]:{LABEL - 2}}  {values}  {cell.judged.verdict}{note}")
+            lines.append(f"  {_short(cell.key):{LABEL}}  {values}  {cell.judged.verdict}{note}")
     lines += ["", *(line for reason, number in notes.items() for line in _wrapped(f"[{number}] {reason}"))]
     lines += ["", *_differences(found)] if found.differences else []
     lines += ["", *_findings(found), summary(found)]
@@ -43,6 +43,13 @@ def summary(found: Comparison) -> str:
 def label(key: Key) -> str:
     """Benchmark and metric."""
     return f"{key.benchmark} {key.metric}"
+
+
+def _short(key: Key) -> str:
+    """The label as a terminal has room for it: a long name of a benchmark is cut."""
+    room = LABEL - len(key.metric) - 1
+    name = key.benchmark if len(key.benchmark) <= room else f"{key.benchmark[: room - 2]}.."
+    return f"{name} {key.metric}"
 
 
 def markdown(found: Comparison) -> str:

@@ -37,7 +37,8 @@ def chance(a: Number, b: Number, seed_sd: float | None) -> Chance | None:
     numbers without such evidence, their intervals.
 
     Args:
-        seed_sd: standard deviation between runs that differ in their seed alone, in points; None if it is not known
+        seed_sd: standard deviation between runs that differ in their seed alone, in points, of a number near 50 %; None
+            if it is not known
     """
     same_source = a.origin and a.origin == b.origin
     sample = a.sample or b.sample
@@ -50,10 +51,19 @@ def chance(a: Number, b: Number, seed_sd: float | None) -> Chance | None:
     if a.seeds != b.seeds:
         if not freedom and seed_sd is None:
             return Chance(*_between(a, b, *_gaps(a, b, sample)), 1.0, UNKNOWN.format(kind=a.kind))
-        moved = (sd if freedom else (seed_sd or 0.0) * a.unit) * sqrt(1 / len(a.values) + 1 / len(b.values))
+        moved = (sd if freedom else _moved(a, b, seed_sd or 0.0)) * sqrt(1 / len(a.values) + 1 / len(b.values))
     if not moved and _paired(a, b):
         return Chance(*_between(a, b, *_gaps(a, b, sample)), sign_flips(_gains(a, b)), PAIRED)
     return _by_intervals(a, b, sample, moved)
+
+
+def _moved(a: Number, b: Number, seed_sd: float) -> float:
+    """What a seed does to numbers of this size, in the unit of print: all of `seed_sd` at 50 %, nothing at 0 and 100.
+
+    A seed makes a model a little better or worse on all items; of those that are far from decided it moves most.
+    """
+    share = (a.value + b.value) / (2 * a.unit)
+    return a.unit * seed_sd * 2 * sqrt(max(share * (100 - share), 0.0)) / 100
 
 
 def _over_seeds(a: Number, b: Number, sd: float, freedom: int) -> Chance:
