@@ -35,6 +35,8 @@ rule compare:
     log:
         f"logs/{config['preset']}/compare.log",
     localrule: True
+    conda:
+        "../../envs/slq.yaml"
     message:
         "Ours against the paper:"
     shell:
