@@ -154,6 +154,23 @@ def test_several_seeds_differ_no_more_often_than_the_stated_rate():
     assert differing(6) > 0.9
 
 
+def test_of_a_hundred_cells_none_differs_by_chance_at_the_stated_rate():
+    """A hundred comparisons of a hundred cells each; tested one by one, nearly every comparison would have one."""
+    random = np.random.default_rng(9)
+    catalogue = parse_catalogue(json.loads(settings(recall=0)))
+    counted = Sample(65, 75, 200, 1000)
+    wrong = 0
+    for values in random.normal(70, 1.5, (100, 100, 2, 3)):
+        pairs = {
+            Key("a", "slq", str(number), "t2i R@1"): tuple(
+                Number(tuple(side), "recall", one_decimal, (), sample=counted) for side in sides
+            )
+            for number, sides in enumerate(values)
+        }
+        wrong += any(cell.verdict == "differs" for cell in judge(pairs, catalogue, "mini").values())
+    assert wrong <= 100 * (0.05 + 3 * (0.05 * 0.95 / 100) ** 0.5)
+
+
 def test_the_spread_of_several_seeds_decides_where_there_are_some(tmp_path):
     """The same two points between single runs and between means of seeds that lie two points apart."""
     for side, moved in (("one", 0.0), ("other", 2.0)):
