@@ -10,6 +10,7 @@ from slq.account_cli import COMMANDS as ACCOUNT
 from slq.account_cli import doctor
 from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, quiet_libraries
 from slq.bench_cli import COMMANDS as BENCH
+from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
 from slq.train_cli import COMMANDS as TRAIN
 
@@ -219,11 +220,7 @@ COMMANDS: Commands = {
             "--out": {"type": Path, "help": "a CSV of every answer, findings or not"},
         },
     ),
-    "figures": (
-        figures,
-        "draw the figures from results alone",
-        {"--layout": JSON, "--results": PATH, "--out": PATH},
-    ),
+    "figures": (figures, "draw the figures from results alone", {"--layout": JSON, "--results": PATH, "--out": PATH}),
     "queries": (
         queries,
         "draw what a few test captions find",
@@ -231,6 +228,7 @@ COMMANDS: Commands = {
     ),
     **ACCOUNT,
     **BENCH,
+    **COMPARE,
     "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
 }
 

@@ -199,6 +199,16 @@ def layout(config: Config) -> str:
     )
 
 
+def compare_settings(config: Config) -> str:
+    """Of comparisons: every backbone and set by its name, as results of any preset may be compared, and the bars."""
+    return compact(
+        backbones=_entries(config["backbones"], list(config["backbones"])),
+        sets=_entries(config["sets"], list(config["sets"])),
+        seed_sd={name: preset["seed_sd"] for name, preset in config["presets"].items()},
+        **config["compare"],
+    )
+
+
 def queries_settings(config: Config, backbone: str, method: str, name: str) -> str:
     """Of the figure of queries: which run on which set, as it is labelled; of several seeds the first."""
     return compact(

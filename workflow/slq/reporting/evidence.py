@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -9,7 +10,7 @@ from slq.errors import SlqError
 from slq.evaluation.rescored_ranks import read_ranks
 from slq.evaluation.rescoring import ANSWERS, beside, read_answers
 from slq.reporting.cells import Cell
-from slq.reporting.records import Results, relative
+from slq.reporting.records import Record, Results, relative
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,24 @@ def judged(ours: Results, backbone: str, method: str, seed: int, name: str) -> J
         return ours.missing(backbone, method, f"retention/{name}.json")
     if not beside(record.path, ANSWERS).exists():
         return ours.missing(backbone, method, f"retention/{name}{ANSWERS}")
-    answers = read_answers(ours.path(backbone, method, seed, f"retention/{name}.json"))
-    verdicts = answers.verdicts()[record.text("scorer")]
-    hits = {item["id"]: verdict.hit for item, verdict in zip(answers.items, verdicts, strict=True)}
+    hits, answers = answered(ours.path(backbone, method, seed, f"retention/{name}.json"), record)
     if 100 * sum(hits.values()) / len(hits) != record.number("metrics", "accuracy"):
         raise SlqError(f"{record.path}: metrics.accuracy is not what its answers give now; `slq score` shows both")
-    return Judged(hits, relative(answers.path, ours.root), record.by_construction)
+    return Judged(hits, relative(answers, ours.root), record.by_construction)
+
+
+def answered(path: Path, record: Record) -> tuple[dict[str, bool], Path]:
+    """The printed scorer's verdicts on the answers behind a metrics file `path`, by question, and the answers' file.
+
+    Args:
+        record: what the file says, or of a proof the file that it refers to
+
+    Raises:
+        SlqError: the answers are incomplete, or of other questions.
+    """
+    answers = read_answers(path)
+    verdicts = answers.verdicts()[record.text("scorer")]
+    return {item["id"]: verdict.hit for item, verdict in zip(answers.items, verdicts, strict=True)}, answers.path
 
 
 def one_run(ours: Results, why: str) -> tuple[str, ...]:

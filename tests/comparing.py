@@ -1,0 +1,75 @@
+"""Results of imagined runs on one test set: what a seed does to them is known, because it is drawn here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slq.cli import main
+from slq.files import read_json
+from stored import MINI, PAPER, Runs, write_answers, write_ranks
+
+TOLERANCE = {"recall": 1.0, "score": 1.0, "hours": 0.5}
+SEED_SD = 5.0  # points that a seed moves all recalls of an imagined run by
+IMAGES, CAPTIONS, QUESTIONS = 100, 5, 200
+
+
+def settings(**tolerance: float) -> str:
+    """What the rule passes, of a configuration that has both layouts."""
+    sets = [one for layout in (MINI, PAPER) for one in (*layout["retrieval_sets"], *layout["retention_sets"])]
+    catalogue = {"backbones": MINI["backbones"] + PAPER["backbones"], "sets": sets, "level": 0.05}
+    spreads = {"mini": {"slq": {"recall": SEED_SD, "score": SEED_SD}}, "paper": {"slq": {"recall": 0.5, "score": 0}}}
+    return json.dumps({**catalogue, "seed_sd": spreads, "tolerance": TOLERANCE | tolerance})
+
+
+def compared(out: Path, one: Any, other: Any, *options: str, how: str = "") -> dict[str, Any]:
+    """The comparison that `slq compare` writes to `out`."""
+    assert main(["compare", str(one), str(other), "--settings", how or settings(), "--json", str(out), *options]) == 0
+    return read_json(out)
+
+
+def cells(found: dict[str, Any], verdict: str) -> list[str]:
+    """The cells with a verdict, in order, as `backbone/method benchmark metric`."""
+    return [
+        "{backbone}/{method} {benchmark} {metric}".format(**cell)
+        for cell in found["cells"]
+        if cell["verdict"] == verdict
+    ]
+
+
+def draw(random: np.random.Generator, level: float, shift: float = 0.0) -> tuple[list[int], list[int]]:
+    """Ranks of captions and of images of a run, from chances that belong to the items, and luck that is the run's.
+
+    The captions of an image share a part of their luck. `shift` moves every chance of the run, in logits.
+    """
+    hard = np.random.default_rng(7)
+    ways = []
+    for number, each in ((IMAGES, CAPTIONS), (IMAGES, 1)):
+        chances = np.repeat(hard.normal(level, 1.5, number), each) + hard.normal(0, 1, number * each)
+        luck = np.repeat(random.normal(0, 0.5, number), each) + random.logistic(size=number * each)
+        found = chances + shift + luck
+        ways.append([1 if value > 0 else 3 if value > -1 else 8 if value > -2 else 40 for value in found])
+    return ways[0], ways[1]
+
+
+def draw_run(root: Path, random: np.random.Generator, seed: int = 1, shift: float = 0.0) -> Path:
+    """A run of SLQ on mini-a with that luck: ranks on two sets, answers on one; the preset's folder."""
+    runs = Runs(root / "results", "mini", seed)
+    runs.run("mini-a", "slq", 1_025)
+    folder = runs.folder("mini-a", "slq")
+    for name, level in (("mini-f", 0.5), ("mini-c", -0.5)):
+        write_ranks(folder / "retrieval" / f"{name}.json", *draw(random, level, shift))
+    known = np.random.default_rng(8).normal(1, 1.5, QUESTIONS) + shift + random.logistic(size=QUESTIONS) > 0
+    write_hits(folder / "retention" / "mini-r.json", known.tolist())
+    return root / "results" / "mini"
+
+
+def write_hits(path: Path, hits: list[bool]) -> None:
+    """Answers of which these are right, as they are stored."""
+    asked = {"options": ["yes", "no"], "answers": ["A"], "type": "", "tokens": 2, "ended": True}
+    items = [
+        {"id": f"q{n}", "question": "?", "prompt": "?", "answer": "A" if hit else "B", **asked}
+        for n, hit in enumerate(hits)
+    ]
+    write_answers(path, "realworldqa", "vlmevalkit-exact-1", items)

@@ -1,0 +1,515 @@
+"""Two results beside each other: what is the same agrees, what chance does is noise, what is wrong is named."""
+
+import itertools
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from checkout import snakemake
+from comparing import IMAGES, cells, compared, draw, draw_run, settings, write_hits
+from slq.cli import main
+from slq.comparison.catalogue import parse_catalogue
+from slq.comparison.chance import holm, sign_flips, student, student_bound
+from slq.comparison.numbers import Key, Number, Sample
+from slq.comparison.verdicts import judge
+from slq.files import read_json, write_json
+from slq.reporting.cells import one_decimal
+from slq.reporting.pdf import compile_pdf
+from stored import CPU, H200, PAPER, REFERENCE, Runs, mini_results, recalls, stored_like_the_paper, write_ranks
+
+F = "mini-a/slq/seed1/retrieval/mini-f.json"
+
+
+def change(path, **content):
+    write_json(path, read_json(path) | content)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """One run; tests copy it."""
+    return draw_run(tmp_path_factory.mktemp("drawn"), np.random.default_rng(1))
+
+
+@pytest.fixture
+def pair(drawn, tmp_path):
+    """The run and a copy of it."""
+    return drawn, shutil.copytree(drawn, tmp_path / "copy")
+
+
+# ---- what is the same ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_against_itself_agrees_in_every_cell(pair, tmp_path):
+    found = compared(tmp_path / "out.json", *pair)
+    assert found["counts"].pop("agrees") == len(found["cells"]) == 14 and not any(found["counts"].values())
+    assert {cell["delta"] for cell in found["cells"]} == {0} and found["differences"] == []
+    assert found["preset"] == "mini" and [found[side]["kind"] for side in "ab"] == ["folder", "folder"]
+    (score,) = (cell for cell in found["cells"] if cell["metric"] == "score")
+    assert score["files"] == [f"{folder}/mini-a/slq/seed1/retention/mini-r.json" for folder in pair]
+    assert all(Path(file).exists() for cell in found["cells"] for file in cell["files"])
+
+
+def test_rows_equal_base_by_proof_are_said_to_be(tmp_path):
+    results = mini_results(tmp_path)
+    Runs(results, "mini").proved("mini-a", "slq", "mini-r")
+    found = compared(tmp_path / "out.json", results / "mini", results / "mini")
+    reasons = {(cell["method"], cell["reason"]) for cell in found["cells"] if cell["metric"] == "score"}
+    assert ("slq", "base's by proof in A and B") in reasons and ("base", "") in reasons
+    assert found["counts"]["agrees"] == len(found["cells"])
+
+
+# ---- what chance does ------------------------------------------------------------------------------------------------
+
+
+def pairs_with_a_difference(found):
+    return sum(one["counts"]["differs"] > 0 for one in found)
+
+
+def test_luck_alone_differs_no_more_often_than_the_stated_rate(tmp_path):
+    """Twelve pairs of runs that differ in their luck on the items, and no tolerance that could hide it.
+
+    In at most 5 % of comparisons any of the 13 cells may differ: of 12, four or more would be so in 1 of 450.
+    """
+    random = np.random.default_rng(2)
+    trees = [draw_run(tmp_path / str(number), random) for number in range(24)]
+    strict = settings(recall=0, score=0)
+    found = [compared(tmp_path / "out.json", *two, how=strict) for two in zip(trees[::2], trees[1::2], strict=True)]
+    assert pairs_with_a_difference(found) <= 3
+    assert min(one["counts"]["inside noise"] for one in found) >= 8  # chance does something in nearly every cell
+
+
+def test_another_seed_differs_no_more_often_than_the_stated_rate(tmp_path):
+    """A seed moves a run as a whole, here by 5 points (sd): the items, which do not show it, are not all that is asked.
+
+    The same runs differ more often if they say that they are of one seed: then luck on the items is all there is.
+    """
+    random = np.random.default_rng(3)
+    two_seeds, one_seed = [], []
+    for number, moves in enumerate(random.normal(0, 0.3, (12, 2))):  # in logits
+        trees = [draw_run(tmp_path / f"{number} {seed}", random, seed, moves[seed - 1]) for seed in (1, 2)]
+        two_seeds.append(compared(tmp_path / "out.json", *trees, how=settings(recall=0, score=0)))
+        (trees[1] / "mini-a/slq/seed2").rename(trees[1] / "mini-a/slq/seed1")
+        one_seed.append(compared(tmp_path / "out.json", *trees, how=settings(recall=0, score=0)))
+    assert pairs_with_a_difference(two_seeds) <= 3 < pairs_with_a_difference(one_seed)
+    assert any("with 7.1 of standard deviation from seeds" in cell["reason"] for cell in two_seeds[0]["cells"])
+
+
+def test_what_no_seed_does_differs_from_another_seed_too(tmp_path):
+    random = np.random.default_rng(6)
+    one, other = (draw_run(tmp_path / str(seed), random, seed, shift) for seed, shift in ((1, 0.0), (2, -3.0)))
+    assert compared(tmp_path / "out.json", one, other)["counts"]["differs"] > 8
+
+
+def test_without_a_word_on_seeds_one_seed_is_not_told_from_another(tmp_path):
+    for seed in (1, 2):
+        runs = Runs(tmp_path / str(seed) / "results", "mini", seed)
+        for method in ("base", "full_ft"):
+            runs.run("mini-a", method, trained=0)
+            runs.retrieval("mini-a", method, "mini-f", recalls(30.0 * seed), images=5000)
+    found = compared(tmp_path / "out.json", tmp_path / "1/results/mini", tmp_path / "2/results/mini")
+    reasons = {
+        (cell["method"], cell["verdict"]): cell["reason"] for cell in found["cells"] if cell["metric"] == "t2i R@1"
+    }
+    assert "seed_sd of the preset does not say how far a seed moves recalls" in reasons["full_ft", "inside noise"]
+    assert reasons["base", "differs"].endswith("intervals of both numbers")  # base has no seed
+
+
+def test_the_test_on_items_rejects_at_its_level_and_not_more():
+    """p below 0.05 in at most 5 % of draws without a difference, plus three standard errors; of runs apart, in most."""
+    random = np.random.default_rng(4)
+
+    def rejected(shift):
+        count = 0
+        for _ in range(600):
+            one, other = (np.array(draw(random, 0.5, move)[0]).reshape(IMAGES, -1) == 1 for move in (0.0, shift))
+            count += sign_flips(one.sum(1) - other.sum(1)) < 0.05
+        return count / 600
+
+    assert rejected(0.0) <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
+    assert rejected(0.6) > 0.8
+
+
+def test_several_seeds_differ_no_more_often_than_the_stated_rate():
+    """Means over three and four seeds; a seed moves a run by a point and a half, on all items alike."""
+    random = np.random.default_rng(5)
+    catalogue = parse_catalogue(json.loads(settings(recall=0)))
+
+    def differing(shift, draws=1000):
+        count = 0
+        for _ in range(draws):
+            a, b = (random.normal(70 + move, 1.5, seeds) for move, seeds in ((0, 3), (shift, 4)))
+            numbers = [
+                Number(tuple(values), "recall", one_decimal, (), sample=Sample(65, 75, 200, 1000)) for values in (a, b)
+            ]
+            verdict = judge({Key("a", "slq", "f", "t2i R@1"): tuple(numbers)}, catalogue, "mini")
+            count += next(iter(verdict.values())).verdict == "differs"
+        return count / draws
+
+    assert abs(differing(0) - 0.05) <= 3 * (0.05 * 0.95 / 1000) ** 0.5  # one cell: exactly at its level
+    assert differing(6) > 0.9
+
+
+def test_of_a_hundred_cells_none_differs_by_chance_at_the_stated_rate():
+    """A hundred comparisons of a hundred cells each; tested one by one, nearly every comparison would have one."""
+    random = np.random.default_rng(9)
+    catalogue = parse_catalogue(json.loads(settings(recall=0)))
+    counted = Sample(65, 75, 200, 1000)
+    wrong = 0
+    for values in random.normal(70, 1.5, (100, 100, 2, 3)):
+        pairs = {
+            Key("a", "slq", str(number), "t2i R@1"): tuple(
+                Number(tuple(side), "recall", one_decimal, (), sample=counted) for side in sides
+            )
+            for number, sides in enumerate(values)
+        }
+        wrong += any(cell.verdict == "differs" for cell in judge(pairs, catalogue, "mini").values())
+    assert wrong <= 100 * (0.05 + 3 * (0.05 * 0.95 / 100) ** 0.5)
+
+
+def test_the_spread_of_several_seeds_decides_where_there_are_some(tmp_path):
+    """The same two points between single runs and between means of seeds that lie two points apart."""
+    for side, moved in (("one", 0.0), ("other", 2.0)):
+        for seed in (1, 2, 3):
+            runs = Runs(tmp_path / side / "results", "mini", seed)
+            runs.run("mini-a", "slq")
+            runs.retrieval("mini-a", "slq", "mini-f", recalls(70.0 + moved + 2 * seed))
+    found = compared(tmp_path / "out.json", tmp_path / "one/results/mini", tmp_path / "other/results/mini")
+    cell = found["cells"][0]
+    assert cell["verdict"] == "inside noise" and cell["delta"] == pytest.approx(-2)
+    assert "Student's t over 3 and 3 seeds" in cell["reason"]
+    half = 2.776 * 2 * (2 / 3) ** 0.5  # t of 4 degrees of freedom, sd 2
+    assert cell["interval"] == pytest.approx([-2 - half, -2 + half], abs=1e-3)
+
+
+@pytest.mark.parametrize("gains", [[3, -1, 1], [5, 5, -2, 1, 1, 0], [1, 1, 1, 1, -1], [0, 0], [-4, -4, 2, 1, 1, 3, -1]])
+def test_sign_flips_equal_an_enumeration(gains):
+    sums = [abs(sum(map(np.multiply, gains, signs))) for signs in itertools.product((1, -1), repeat=len(gains))]
+    share = sum(one >= abs(sum(gains)) for one in sums) / len(sums)
+    assert sign_flips(np.array(gains)) == pytest.approx(share)
+
+
+def test_students_t_equals_its_tables():
+    for freedom, bound in ((1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (7, 2.365), (10, 2.228), (30, 2.042)):
+        assert student_bound(freedom) == pytest.approx(bound, abs=5e-4)
+        assert student(-bound, freedom) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_holm_corrects_by_how_many_are_left():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm({}) == {}
+
+
+# ---- what is wrong ---------------------------------------------------------------------------------------------------
+
+
+def miss(folder, wanted):
+    """Of a run on mini-f, `wanted` captions of as many images that ranked first now rank second."""
+    path = folder / "mini-a/slq/seed1/retrieval/mini-f.ranks.parquet"
+    table = pd.read_parquet(path)
+    captions = table[(table["direction"] == "t2i") & (table["rank"] == 1)].drop_duplicates("image").index[:wanted]
+    assert len(captions) == wanted
+    table.loc[captions, "rank"] = 2
+    ranks = {way: table[table["direction"] == way]["rank"].tolist() for way in ("t2i", "i2t")}
+    write_ranks(path.with_name("mini-f.json"), ranks["t2i"], ranks["i2t"])
+
+
+def test_an_error_of_two_points_in_one_cell_is_found_and_named(pair, tmp_path, capsys):
+    miss(pair[1], 10)
+    found = compared(tmp_path / "out.json", *pair)
+    assert cells(found, "differs") == ["mini-a/slq mini-f t2i R@1"]
+    assert found["counts"]["agrees"] == 13
+    assert "Differs: mini-a/slq mini-f t2i R@1, +2.0 (p 0.002, corrected 0.025" in capsys.readouterr().out
+    assert main(["compare", *map(str, pair), "--settings", settings(), "--fail-on", "differs"]) == 1
+    assert capsys.readouterr().err == "slq: error: compare: 1 differs\n"
+    assert main(["compare", *map(str, pair), "--settings", settings(), "--fail-on", "missing"]) == 0
+
+
+def test_a_number_that_its_own_ranks_do_not_give_is_found(pair, tmp_path):
+    content = read_json(pair[1] / F)
+    content["metrics"]["i2t"]["R@5"] -= 2
+    write_json(pair[1] / F, content)
+    found = compared(tmp_path / "out.json", *pair)
+    assert cells(found, "differs") == ["mini-a/slq mini-f i2t R@5"]
+    (reason,) = (cell["reason"] for cell in found["cells"] if cell["verdict"] == "differs")
+    assert reason.startswith(f"{pair[1] / F} is not what its ranks or answers give") and "`slq score`" in reason
+
+
+def test_the_same_adapter_that_gives_another_number_differs(tmp_path):
+    """No seed lies between two evaluations of one adapter: without ranks, two points are no noise."""
+    for side, value in (("one", 70.0), ("other", 72.0)):
+        runs = Runs(tmp_path / side / "results", "mini")
+        runs.run("mini-a", "slq")
+        runs.retrieval("mini-a", "slq", "mini-f", recalls(value))
+        change(tmp_path / side / "results/mini" / F, inputs={"adapter": "one", "set": "f"})
+    found = compared(tmp_path / "out.json", tmp_path / "one/results/mini", tmp_path / "other/results/mini")
+    assert found["counts"]["differs"] == 6 and found["cells"][0]["reason"].startswith("the same adapter")
+
+
+def test_answers_are_compared_question_by_question(pair, tmp_path):
+    """Twelve of 200 questions lost, and none won: McNemar's exact p is 2 / 2^12."""
+    path = pair[1] / "mini-a/slq/seed1/retention/mini-r.json"
+    lines = path.with_name("mini-r.answers.jsonl").read_text().splitlines()
+    hits = [json.loads(line)["answer"] == "A" for line in lines]
+    lost = [place for place, hit in enumerate(hits) if hit][:12]
+    write_hits(path, [hit and place not in lost for place, hit in enumerate(hits)])
+    found = compared(tmp_path / "out.json", *pair)
+    assert cells(found, "differs") == ["mini-a/slq mini-r score"]
+    (cell,) = (cell for cell in found["cells"] if cell["verdict"] == "differs")
+    assert cell["delta"] == pytest.approx(6) and cell["interval"][0] < 6 < cell["interval"][1]
+    assert "sign-flip test on the same items" in cell["reason"] and "p <0.001" in cell["reason"]
+
+
+# ---- cells that stand alone, or are of something else ----------------------------------------------------------------
+
+
+def test_missing_extra_and_renamed_cells_are_said(pair, tmp_path, capsys):
+    mine, others = pair
+    for folder in pair:
+        change(folder / F, inputs=read_json(folder / F)["inputs"] | {"adapter": "one"})
+    run = others / "mini-a/slq/seed1"
+    for path in sorted((run / "retrieval").glob("mini-f.*")):
+        path.rename(path.with_name(path.name.replace("mini-f", "flickr")))
+    shutil.rmtree(run / "retention")
+    Runs(others.parent, others.name).run("mini-b", "slq", 99, preset="mini")
+    found = compared(tmp_path / "out.json", mine, others)
+    reasons = {(cell["benchmark"], cell["verdict"]): cell["reason"] for cell in found["cells"]}
+    assert reasons["mini-f", "extra"] == "B has it under another name: flickr"
+    assert reasons["flickr", "missing"] == "A has it under another name: mini-f"
+    assert reasons["mini-r", "extra"] == "not in B"
+    assert [cell["reason"] for cell in found["cells"] if cell["backbone"] == "mini-b"] == ["A has no such run"]
+    assert found["counts"] == {
+        "agrees": 7,
+        "extra": 7,
+        "missing": 7,
+        "differs": 0,
+        "inside noise": 0,
+        "not comparable": 0,
+    }
+    missing = next(cell for cell in found["cells"] if cell["verdict"] == "missing")
+    assert (missing["a"], missing["delta"], missing["interval"]) == (None, None, None) and missing["b"] > 0
+    assert "7 missing, 7 extra" in capsys.readouterr().out
+
+
+def test_numbers_of_something_else_are_not_comparable(tmp_path):
+    found = {}
+    for side, device, audit, scorer in (("one", CPU, [], "a-1"), ("other", H200, ["5"], "b-1")):
+        results = tmp_path / side / "results"
+        runs = Runs(results, "mini")
+        runs.run("mini-a", "slq", device=device)
+        runs.retrieval("mini-a", "slq", "mini-f", recalls(70.0))
+        runs.retrieval("mini-a", "slq", "mini-c", recalls(70.0))
+        change(results / "mini" / F.replace("mini-f", "mini-c"), inputs={"set": side})
+        runs.retention("mini-a", "slq", "mini-r", 50.0)
+        change(results / "mini/mini-a/slq/seed1/retention/mini-r.json", scorer=scorer)
+        splits = {"mini-f/test": {"leaked": audit}}
+        write_json(results / "mini/audit.json", {"schema": 3, "allow_leak": True, "splits": splits})
+        found[side] = results / "mini"
+    made = compared(tmp_path / "out.json", *found.values())
+    reasons = {cell["benchmark"]: cell["reason"] for cell in made["cells"] if cell["verdict"] == "not comparable"}
+    assert reasons == {
+        "mini-c": "other data: one against other",
+        "mini-f": "other number of test items in the training set: 0 against 1",
+        "mini-r": "other scorer: a-1 against b-1",
+        "training": "other device: Xeon_E5 & co x 2 against NVIDIA H200 x 8",
+    }
+    assert made["counts"]["not comparable"] == 14 and cells(made, "agrees") == ["mini-a/slq training parameters"]
+
+
+def test_what_may_explain_a_difference_is_listed(pair, tmp_path, capsys):
+    def made(epochs, torch):
+        return {"settings": {"training": {"epochs": epochs, "batch_size": 8}}, "inputs": {"train": f"hash{epochs}"}} | {
+            "provenance": {"versions": {"torch": torch}, "git": {"commit": "abc", "dirty": False}}
+        }
+
+    for folder, content in zip(pair, (made(1, "2.13.0"), made(5, "2.14.0")), strict=True):
+        change(folder / "mini-a/slq/seed1/run.json", **content)
+    found = compared(tmp_path / "out.json", *pair)
+    assert found["differences"] == [
+        {"what": "config", "key": "training.epochs", "a": "1", "b": "5"},
+        {"what": "versions", "key": "torch", "a": "2.13.0", "b": "2.14.0"},
+        {"what": "data", "key": "train", "a": "hash1", "b": "hash5"},
+    ]
+    assert "config: training.epochs" in capsys.readouterr().out
+
+
+# ---- the paper -------------------------------------------------------------------------------------------------------
+
+
+def test_stand_ins_are_not_comparable_with_the_paper(drawn, tmp_path):
+    found = compared(tmp_path / "out.json", drawn, "paper", "--reference", str(REFERENCE))
+    assert found["b"]["kind"] == "paper" and found["differences"] == []
+    judged = [cell for cell in found["cells"] if cell["a"] is not None and cell["b"] is not None]
+    assert {cell["verdict"] for cell in judged} == {"not comparable"} and len(judged) == 14
+    (cell,) = (cell for cell in judged if (cell["benchmark"], cell["metric"]) == ("mini-c", "t2i R@5"))
+    assert cell["b"] == 74.3 and cell["delta"] == pytest.approx(cell["a"] - 74.3)
+    assert cell["reason"] == "mini-a stands for InternVL3-1B; mini-c stands for coco"
+    assert "InternVL3-8B/slq coco t2i R@5" in cells(found, "missing")
+
+
+@pytest.fixture
+def papers(tmp_path):
+    """The paper's own SLQ rows, stored as ours; intervals of a point either way."""
+    stored_like_the_paper(tmp_path / "results")
+    for entry in PAPER["backbones"]:
+        Runs(tmp_path / "results", "paper").run(entry["name"], "slq", 36_000 if entry["name"] == "InternVL3-1B" else 10)
+    return tmp_path / "results/paper"
+
+
+def test_numbers_on_the_papers_own_sets_are_judged(papers, tmp_path):
+    path = papers / "InternVL3-1B/slq/seed1/retrieval/flickr30k.json"
+    content = read_json(path)
+    moves = {"R@1": 5.0, "R@5": -1.3, "R@10": -0.6}  # beyond chance; beyond the tolerance, not beyond chance; within it
+    for recall, move in moves.items():
+        value = content["metrics"]["i2t"][recall] = content["metrics"]["i2t"][recall] + move
+        content["ci95"]["i2t"][recall] = [value - 1, value + 1]
+    write_json(path, content)
+    found = compared(tmp_path / "out.json", papers, "paper", "--reference", str(REFERENCE))
+    verdicts = {
+        cell["metric"]: cell["verdict"]
+        for cell in found["cells"]
+        if (cell["backbone"], cell["method"], cell["benchmark"]) == ("InternVL3-1B", "slq", "flickr30k")
+    }
+    assert [verdicts[f"i2t {recall}"] for recall in moves] == ["differs", "inside noise", "agrees"]
+    parameters = {
+        cell["backbone"]: cell["verdict"] for cell in found["cells"] if cell["metric"] == "parameters" and cell["a"]
+    }
+    assert parameters.pop("InternVL3-1B") == "agrees" and set(parameters.values()) == {"differs"}
+    assert found["counts"]["agrees"] == 12 * 4 - 2 + 1
+    assert found["counts"]["missing"] == 4 * 2 * 9 + 4 * 4  # full FT and LoRA; scores and hours of SLQ
+
+
+def test_the_paper_agrees_with_itself_and_with_the_sides_changed(papers, tmp_path):
+    both = compared(tmp_path / "out.json", "paper", "paper", "--reference", str(REFERENCE))
+    assert both["counts"]["agrees"] == len(both["cells"]) == 4 * 27 + 4 * 8
+    one = compared(tmp_path / "out.json", papers, "paper", "--reference", str(REFERENCE))
+    other = compared(tmp_path / "out.json", "paper", papers, "--reference", str(REFERENCE))
+    assert [cell["verdict"] for cell in one["cells"] if cell["a"] and cell["b"]] == [
+        cell["verdict"] for cell in other["cells"] if cell["a"] and cell["b"]
+    ]
+    assert one["counts"]["missing"] == other["counts"]["extra"]
+
+
+# ---- sources ---------------------------------------------------------------------------------------------------------
+
+
+def git(folder, *arguments):
+    person = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *person, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def tracked(drawn, tmp_path, monkeypatch):
+    """A repository whose first commit tracks results that have changed since; the working folder of the test."""
+    folder = tmp_path / "lab"
+    shutil.copytree(drawn, folder / "results/mini")
+    git(tmp_path, "init", "--quiet", "lab")
+    git(folder, "add", "--force", "results")
+    git(folder, "commit", "--quiet", "-m", "Results")
+    git(folder, "tag", "first")
+    miss(folder / "results/mini", 10)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_revision_that_tracks_results_is_a_side(tracked, tmp_path):
+    for name in ("git:HEAD", "first", "git:first:results/mini"):
+        found = compared(tmp_path / "out.json", "results/mini", name)
+        assert found["b"]["kind"] == "git" and cells(found, "differs") == ["mini-a/slq mini-f t2i R@1"]
+        assert found["cells"][0]["files"][1].endswith(":results/mini/mini-a/slq/seed1/retrieval/mini-f.json")
+    assert compared(tmp_path / "out.json", "git:HEAD", "first")["counts"]["agrees"] == 14
+
+
+def test_only_what_is_in_the_working_folder_reads_the_working_folder(tracked, tmp_path):
+    (tracked / "results/mini/mini-a/slq/seed1/run.json").unlink()
+    assert compared(tmp_path / "out.json", "first", "git:HEAD")["counts"]["agrees"] == 14
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("git:HEAD:elsewhere", "git:HEAD:elsewhere: this revision tracks no elsewhere"),
+        ("git:nothing", "git:nothing: is not there, and no revision of git here; expected a folder of results"),
+        ("--help", None),
+        ("empty", "empty: holds no runs (<backbone>/<method>/seed<k>/run.json); expected a folder of results"),
+        ("two", "two: holds several presets; name one of two/mini, two/paper"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(tracked, capsys, name, message):
+    Path("empty").mkdir()
+    for preset in ("mini", "paper"):
+        Runs(Path("two"), preset).run("mini-a", "slq")
+    if message is None:
+        name, message = "git:--help", "git:--help: is not there"
+    assert main(["compare", "results/mini", name, "--settings", settings()]) == 1
+    assert capsys.readouterr().err.startswith(f"slq: error: {message}")
+
+
+@pytest.mark.parametrize("source", ["folder", "git"])
+def test_two_versions_of_the_schema_are_a_clear_error(tracked, capsys, source):
+    change(tracked / "results/mini" / F, schema=1)
+    other = "results/mini"
+    if source == "git":
+        git(tracked, "commit", "--quiet", "-am", "Old")
+        other = "git:HEAD"
+    assert main(["compare", "first", other, "--settings", settings()]) == 1
+    named = f"{other}/{F}" if source == "folder" else f"git:HEAD/results/mini/{F}"
+    assert capsys.readouterr().err.startswith(f"slq: error: {named}: key schema is 1; expected 2")
+
+
+def test_a_copy_under_any_name_is_a_side(drawn, tmp_path, monkeypatch):
+    copy = shutil.copytree(drawn, tmp_path / "last week")
+    monkeypatch.chdir(copy)
+    assert compared(tmp_path / "out.json", ".", drawn)["counts"]["agrees"] == 14
+    assert compared(tmp_path / "out.json", drawn.parent, copy)["counts"]["agrees"] == 14
+
+
+# ---- output ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_fits_a_terminal(pair, papers, capsys, tmp_path):
+    miss(pair[1], 10)
+    long = tmp_path / ("a-name-that-is-long-" * 6)
+    shutil.copytree(pair[0], long)
+    for one, other in (pair, (pair[0], "paper"), (long, pair[1])):
+        assert main(["compare", str(one), str(other), "--settings", settings(), "--reference", str(REFERENCE)]) == 0
+    assert main(["compare", str(papers), "paper", "--settings", settings(), "--reference", str(REFERENCE)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100 and len(lines) > 200
+
+
+def test_markdown_and_text_hold_every_cell(pair, tmp_path, capsys):
+    found = compared(
+        tmp_path / "out.json", *pair, "--markdown", str(tmp_path / "out.md"), "--text", str(tmp_path / "out.txt")
+    )
+    page = (tmp_path / "out.md").read_text()
+    for cell in found["cells"]:
+        assert f"| mini-a, SLQ, {cell['benchmark']} {cell['metric']} | " in page
+    assert "14 cells: 14 agrees." in page
+    assert (tmp_path / "out.txt").read_text() == capsys.readouterr().out
+
+
+def test_latex_compiles(latex, pair, tmp_path):
+    out = tmp_path / "tex" / "compare.tex"
+    compared(tmp_path / "out.json", pair[0], "paper", "--latex", str(out), "--reference", str(REFERENCE))
+    page = r"\documentclass{article}\usepackage{booktabs,longtable}\begin{document}\input{compare}\end{document}"
+    (tmp_path / "tex" / "page.tex").write_text(page)
+    compile_pdf(tmp_path / "tex" / "page.tex", tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_rule_compares_the_presets_results_with_the_paper(checkout):
+    runs = Runs(checkout / "results", "mini")
+    runs.run("mini-internvl", "slq")
+    runs.retrieval("mini-internvl", "slq", "mini-coco", recalls(70.0))
+    answer = snakemake(checkout, "--cores", "1", "compare", "--config", "cells=present")
+    assert answer.returncode == 0, answer.stdout
+    found = read_json(checkout / "results/mini/compare/paper.json")
+    assert found["counts"]["not comparable"] == 7 and found["preset"] == "mini"
+    assert "mini-internvl stands for InternVL3-1B; mini-coco stands for coco" in answer.stdout
+    again = snakemake(checkout, "--cores", "1", "compare", "--config", "cells=present")
+    assert "mini-internvl stands for InternVL3-1B" in again.stdout and "compare_paper" not in again.stdout

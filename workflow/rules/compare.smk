@@ -1,0 +1,43 @@
+# Ours against the paper, cell by cell, from results/ alone. Not part of `all`: `snakemake --cores 1 compare`.
+# In: results/<preset>, the paper's values. Out: results/<preset>/compare.
+
+
+rule compare_paper:
+    input:
+        results=shown_results,
+        evidence=shown_evidence,
+        reference=expand("paper_tables/reference/{table}.csv", table=["table1", "table3"]),
+    output:
+        comparison="results/{preset}/compare/paper.json",
+        text="results/{preset}/compare/paper.txt",
+    log:
+        "logs/{preset}/compare_paper.log",
+    benchmark:
+        "benchmarks/{preset}/compare_paper.jsonl"
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    params:
+        settings=settings.compare_settings(config),
+        code=code.code_hash("comparison", "reporting", "accounting", "evaluation"),
+    message:
+        "Comparing the results of {wildcards.preset} with the paper's"
+    shell:
+        "slq compare results/{wildcards.preset} paper --settings {params.settings:q}"
+        " --reference paper_tables/reference --json {output.comparison} --text {output.text}"
+        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+# Printed each time, so no output is declared.
+rule compare:
+    input:
+        text=f"results/{config['preset']}/compare/paper.txt",
+    log:
+        f"logs/{config['preset']}/compare.log",
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    message:
+        "Ours against the paper:"
+    shell:
+        "cat {input.text} 2>&1 | tee {log}"

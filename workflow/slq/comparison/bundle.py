@@ -1,0 +1,112 @@
+"""A preset's results in one archive: the same bytes for the same files, every byte proved when it is read."""
+
+import gzip
+import hashlib
+import io
+import tarfile
+import zlib
+from pathlib import Path
+
+from slq.errors import SlqError
+from slq.files import sha256, write_bytes
+
+ENDING = ".tar.gz"
+MANIFEST = "MANIFEST.sha256"
+BLOCK = 2**20
+TABLES = ("cells.csv", "plausibility.csv")  # of paper_tables/<preset>, where they are rendered
+
+
+def write_bundle(results: Path, out: Path) -> int:
+    """Pack `results`, a preset's folder, with the cells rendered from it; the number of files packed.
+
+    Members are `results/<preset>/…` and `paper_tables/<preset>/…` in the order of their names, after the manifest, with
+    no owner, date or mode of their own.
+
+    Raises:
+        SlqError: `out` has another ending or lies within `results`, or a file cannot be packed.
+    """
+    if not out.name.endswith(ENDING):
+        raise SlqError(f"{out}: a bundle ends in {ENDING}")
+    if out.resolve().is_relative_to(results.resolve()):
+        raise SlqError(f"{out}: lies within {results}, which it is to hold; write it elsewhere")
+    members = bundled(results)
+    lines = "".join(f"{sha256(path)}  {name}\n" for name, path in members.items())
+    packed = io.BytesIO()
+    # The header of gzip would hold a date and the file's name, that of a member its owner.
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as squeezed,
+        tarfile.open(fileobj=squeezed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        _add(archive, MANIFEST, lines.encode())
+        for name, path in members.items():
+            _add(archive, name, path.read_bytes())
+    write_bytes(out, packed.getvalue())
+    return len(members)
+
+
+def bundled(results: Path) -> dict[str, Path]:
+    """The files of a bundle by their names in it, sorted; without hidden ones, which are a writer's unfinished work.
+
+    Raises:
+        SlqError: one is a link or no regular file.
+    """
+    folder = results.resolve()
+    tables = folder.parents[1] / "paper_tables" / folder.name
+    found = {f"results/{folder.name}/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*")}
+    found |= {f"paper_tables/{folder.name}/{name}": tables / name for name in TABLES if (tables / name).exists()}
+    members = {}
+    for name, path in sorted(found.items()):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise SlqError(f"{path}: is no regular file; a bundle holds files alone: put a copy in its place")
+        if path.is_file() and not any(part.startswith(".") for part in Path(name).parts):
+            members[name] = path
+    return members
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)  # date 0, owner 0, mode 0644
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def read_bundle(path: Path, into: Path) -> None:
+    """Unpack a bundle into an empty folder, and prove every file by the manifest.
+
+    Nothing is written outside `into`, whatever the archive says.
+
+    Raises:
+        SlqError: it is no bundle, a member is damaged, missing, foreign or unsafe; names the member.
+    """
+    member = MANIFEST
+    names: list[str] = []
+    try:
+        with gzip.open(path) as squeezed, tarfile.open(fileobj=squeezed, mode="r:") as archive:
+            for entry in archive:
+                member = entry.name
+                names.append(member)
+                if not entry.isreg():
+                    raise SlqError(f"{path}: member {member} is no regular file; not a bundle that `slq bundle` wrote")
+                archive.extract(entry, into, filter="data")
+            while squeezed.read(BLOCK):  # to the end, where gzip checks its own sum
+                pass
+    except tarfile.FilterError as error:
+        raise SlqError(f"{path}: member {member} is unsafe to unpack: {error}") from error
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise SlqError(f"{path}: damaged at or behind member {member}: {error}; have it sent again") from error
+    _prove(path, into, names)
+
+
+def _prove(path: Path, into: Path, names: list[str]) -> None:
+    manifest = into / MANIFEST
+    if not manifest.is_file():
+        raise SlqError(f"{path}: holds no {MANIFEST}; expected an archive that `slq bundle` wrote")
+    lines = manifest.read_bytes().decode("utf-8", errors="replace").splitlines()
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    there = [name for name in names if name != MANIFEST]
+    for name in sorted({*listed, *there}):
+        if there.count(name) != 1:
+            raise SlqError(f"{path}: member {name} is there {there.count(name)} times; expected once")
+        if name not in listed:
+            raise SlqError(f"{path}: member {name} is not in {MANIFEST}; have the bundle sent again")
+        if hashlib.sha256((into / name).read_bytes()).hexdigest() != listed[name]:
+            raise SlqError(f"{path}: member {name} is not what {MANIFEST} says; have the bundle sent again")

@@ -1,0 +1,166 @@
+"""Two sources beside each other: every cell of either with a verdict, and what may explain the differences."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slq.comparison.catalogue import Catalogue
+from slq.comparison.differences import Apart, Facts, differences, facts
+from slq.comparison.numbers import METRICS, Key, Number, Numbers
+from slq.comparison.quoted import paper_numbers
+from slq.comparison.sources import Source, opened
+from slq.comparison.stored import Stored
+from slq.comparison.verdicts import Judged, Verdict, judge
+from slq.errors import SlqError
+
+SCHEMA = 1
+VERDICTS: tuple[Verdict, ...] = ("agrees", "inside noise", "differs", "not comparable", "missing", "extra")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side, read: `preset` is "" of the paper, which has no runs and hence no facts of them."""
+
+    name: str
+    kind: str
+    what: str
+    preset: str = ""
+    numbers: Numbers = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A cell: the numbers of both sides, one of which may be absent, and what is said of them."""
+
+    key: Key
+    a: Number | None
+    b: Number | None
+    judged: Judged
+
+    @property
+    def number(self) -> Number:
+        """The number of either side, which says how both are printed."""
+        number = self.a or self.b
+        if number is None:
+            raise ValueError(f"{self.key}: a cell has at least one number")
+        return number
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A against B: the cells in the order of the configuration."""
+
+    a: Side
+    b: Side
+    cells: tuple[Compared, ...]
+    differences: tuple[Apart, ...]
+
+    @property
+    def counts(self) -> dict[Verdict, int]:
+        """Cells by verdict."""
+        found = Counter(cell.judged.verdict for cell in self.cells)
+        return {verdict: found[verdict] for verdict in VERDICTS}
+
+
+def compare(one: str, other: str, catalogue: Catalogue, reference: Path) -> Comparison:
+    """A against B, each as `slq.comparison.sources.opened` takes it.
+
+    Args:
+        reference: the folder of the paper's values
+
+    Raises:
+        SlqError: a source is not there, holds nothing, or a file of it cannot be used.
+    """
+    found = [_read(name, catalogue) for name in (one, other)]
+    for place, name in enumerate((one, other)):
+        if found[place] is None:
+            there = found[1 - place]
+            numbers = paper_numbers(reference, catalogue, there.numbers if there else {})
+            found[place] = Side(name, "paper", "the paper's Tables 1 and 3", numbers=numbers)
+    a, b = (side for side in found if side is not None)
+    cells = _cells(a, b, catalogue)
+    return Comparison(a, b, cells, tuple(differences(a.facts, b.facts)) if a.facts and b.facts else ())
+
+
+def _read(name: str, catalogue: Catalogue) -> Side | None:
+    """A side that has runs; None of the paper."""
+    with opened(name) as source:
+        if source.folder is None:
+            return None
+        return _side(source, Stored.at(source.folder, source.place, catalogue))
+
+
+def _side(source: Source, stored: Stored) -> Side:
+    layout = stored.results.layout
+    places = [(backbone.name, method) for backbone in layout.backbones for method in layout.methods]
+    runs = [run for place in places for run in stored.runs(*place)]
+    presets = {run.text("preset"): run for run in runs}
+    if len(presets) > 1:
+        raise SlqError(f"{source.name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")
+    (preset,) = presets
+    seeds = f", {layout.which_seeds}" if layout.seeds else ""
+    what = f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}"
+    return Side(source.name, source.kind, what, preset, stored.numbers(), facts(stored))
+
+
+def _cells(a: Side, b: Side, catalogue: Catalogue) -> tuple[Compared, ...]:
+    both = {key: (a.numbers[key], b.numbers[key]) for key in a.numbers if key in b.numbers}
+    judged = judge(both, catalogue, a.preset or b.preset)
+    one_sided: tuple[tuple[Side, Side, Verdict, str], ...] = ((b, a, "missing", "A"), (a, b, "extra", "B"))
+    for mine, others, verdict, side in one_sided:
+        alone = {key: number for key, number in mine.numbers.items() if key not in others.numbers}
+        twins = _by_origin({key: number for key, number in others.numbers.items() if key not in mine.numbers})
+        for key, number in alone.items():
+            judged[key] = Judged(0.0, 0.0, verdict, _absent(key, number, side, others, twins))
+    keys = sorted(judged, key=lambda key: (*catalogue.place(*key[:3]), METRICS.index(key.metric)))
+    return tuple(Compared(key, a.numbers.get(key), b.numbers.get(key), judged[key]) for key in keys)
+
+
+def _by_origin(numbers: Mapping[Key, Number]) -> dict[str, list[Key]]:
+    found: dict[str, list[Key]] = {}
+    for key, number in numbers.items():
+        found.setdefault(number.origin, []).append(key)
+    return found
+
+
+def _absent(key: Key, number: Number, side: str, others: Side, twins: Mapping[str, list[Key]]) -> str:
+    """Why a cell has one number: the other side has it under another name, or not at all."""
+    named = twins.get(number.origin, []) if number.origin else []
+    if len(named) == 1:
+        new = ", ".join(there for here, there in zip(key[:3], named[0][:3], strict=True) if here != there)
+        return f"{side} has it under another name: {new}"
+    if others.kind == "paper":
+        return "the paper has no such number"
+    runs = {(other.backbone, other.method) for other in others.numbers}
+    return f"not in {side}" if (key.backbone, key.method) in runs else f"{side} has no such run"
+
+
+def as_json(found: Comparison) -> dict[str, Any]:
+    """The form of `results/<preset>/compare/paper.json` (docs/results.md)."""
+    return {
+        "schema": SCHEMA,
+        "preset": found.a.preset or found.b.preset,
+        "a": {"name": found.a.name, "kind": found.a.kind, "what": found.a.what},
+        "b": {"name": found.b.name, "kind": found.b.kind, "what": found.b.what},
+        "cells": [_cell(cell) for cell in found.cells],
+        "differences": [vars(apart) for apart in found.differences],
+        "counts": found.counts,
+    }
+
+
+def _cell(cell: Compared) -> dict[str, Any]:
+    both, judged = cell.a is not None and cell.b is not None, cell.judged
+    return {
+        **cell.key._asdict(),
+        "a": cell.a.value if cell.a else None,
+        "b": cell.b.value if cell.b else None,
+        "delta": judged.delta if both else None,
+        "tolerance": judged.tolerance if both else None,
+        "interval": list(judged.interval) if judged.interval else None,
+        "verdict": judged.verdict,
+        "reason": judged.reason,
+        "files": [file for number in (cell.a, cell.b) if number for file in number.files],
+    }

@@ -1,0 +1,97 @@
+"""What else is not the same in two results, and may explain their numbers: settings, versions, data, circumstances."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slq.comparison.stored import SHOWN, Stored
+from slq.reporting.records import Record
+
+Facts = dict[tuple[str, str], dict[str, str]]  # by what and key, of each run `<backbone>/<method>`
+ORDER = ("config", "versions", "data", "circumstances")
+NONE = "-"
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Something that differs; `what` is one of ORDER. Of some runs only, `key` names them."""
+
+    what: str
+    key: str
+    a: str
+    b: str
+
+
+def facts(stored: Stored) -> Facts:
+    """Everything that the files of the runs say of how they were made."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    layout = stored.results.layout
+    for backbone in layout.backbones:
+        for method in layout.methods:
+            for record in _records(stored, backbone.name, method):
+                for place, value in _facts(record):
+                    seen = found.setdefault(place, {}).setdefault(f"{backbone.name}/{method}", [])
+                    if value not in seen:
+                        seen.append(value)
+    return {place: {run: ", ".join(values) for run, values in runs.items()} for place, runs in found.items()}
+
+
+def _records(stored: Stored, backbone: str, method: str) -> Iterator[Record]:
+    layout = stored.results.layout
+    yield from stored.runs(backbone, method)
+    for kind, entries in (("retrieval", layout.retrieval_sets), ("retention", layout.retention_sets)):
+        for entry in entries:
+            yield from stored.results.over_seeds(backbone, method, f"{kind}/{entry.name}.json")
+
+
+def _facts(record: Record) -> Iterator[tuple[tuple[str, str], str]]:
+    """(what, key), value of one file."""
+    content = record.content
+    inputs = content.get("inputs", {})
+    if record.path.name != "run.json":
+        name = record.path.stem
+        hashes = {f"{name}: {key}": value for key, value in inputs.items() if key in ("set", "gallery", "questions")}
+        yield from (((("data", key), value[:SHOWN])) for key, value in hashes.items())
+        if "settings" in inputs:
+            yield ("config", f"evaluation on {name} (hash)"), inputs["settings"][:SHOWN]
+        return
+    if content["method"] != "base":
+        yield ("config", "seed"), str(record.at("seed"))
+    yield from ((("config", key), value) for key, value in _flat(content.get("settings", {})))
+    yield from ((("data", key), str(value)[:SHOWN]) for key, value in inputs.items())
+    provenance = content.get("provenance", {})
+    named = {key: provenance[key] for key in ("versions", "python", "image_processor", "git") if key in provenance}
+    yield from ((("versions", key.removeprefix("versions.")), value) for key, value in _flat(named))
+    yield from ((("circumstances", f"device.{key}"), value) for key, value in _flat(content.get("device") or {}))
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """`training.epochs`, `5`."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value if isinstance(value, str) else json.dumps(value)
+
+
+def differences(a: Facts, b: Facts) -> list[Apart]:
+    """What two sides say differently of runs that both have."""
+    runs = _runs(a) & _runs(b)
+    found = []
+    for place in sorted({*a, *b}, key=lambda place: (ORDER.index(place[0]), place[1])):
+        one, other = a.get(place, {}), b.get(place, {})
+        pairs: dict[tuple[str, str], list[str]] = {}
+        concerned = sorted(runs & {*one, *other})
+        for run in concerned:
+            pair = (one.get(run, NONE), other.get(run, NONE))
+            if pair[0] != pair[1]:
+                pairs.setdefault(pair, []).append(run)
+        for (left, right), members in pairs.items():
+            of = "" if len(members) == len(concerned) else f" ({', '.join(members)})"
+            found.append(Apart(place[0], place[1] + of, left, right))
+    return found
+
+
+def _runs(facts: Facts) -> set[str]:
+    return {run for runs in facts.values() for run in runs}

@@ -1,0 +1,95 @@
+"""A number of one side of a comparison, and all that is needed to judge it beside the other's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import NamedTuple
+
+from slq.evaluation.clusters import Clusters
+from slq.reporting.cells import Format
+from slq.reporting.intervals import RECALLS, WAYS
+
+TRAINING = "training"  # in the place of a benchmark: what a run's training took
+STANDS = ("backbone", "set")  # traits that only the paper's numbers have otherwise than by their cell
+METRICS = [*(f"{way} {recall}" for way in WAYS for recall in RECALLS), "score", "parameters", "hours"]  # in order
+
+
+class Key(NamedTuple):
+    """A cell: `metric` is `t2i R@5`, `score`, or of TRAINING `parameters` or `hours`."""
+
+    backbone: str
+    method: str
+    benchmark: str
+    metric: str
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Hits by item, from stored ranks or answers; of a recall an item is an image with all its queries."""
+
+    hits: Clusters
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a number is counted on: its 95 % interval, how many independent items, and how many queries of them."""
+
+    low: float
+    high: float
+    items: int
+    queries: int
+
+
+@dataclass(frozen=True)
+class Number:
+    """A cell's number, in the unit of print.
+
+    values: one for each seed; `value` is their mean
+    seeds: which they are; none of what no seed moves
+    kind: `recall`, `score`, `hours` or `parameters`; decides which tolerance holds
+    unit: how much one point of percent is in print: 1, of hits n / 100
+    files: where it comes from
+    traits: what must be alike for two numbers to be comparable, by what it is; those that both sides know are compared
+    origin: identity of what gave it (hashes of adapter, backbone, set), "" if that is not known
+    proved: it is base's, by proof
+    sample: the items that the first seed's is counted on; None if it is not known, or counted on none
+    quoted: the paper's, known as it is printed; `rounding`: then half a unit of its last digit
+    evidence, column: hits behind a single run's number, and its place among their recalls
+    stale: what its evidence gives instead; "" where it is the same
+    """
+
+    values: tuple[float, ...]
+    kind: str
+    form: Format
+    files: tuple[str, ...]
+    seeds: tuple[int, ...] = ()
+    unit: float = 1.0
+    traits: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
+    proved: bool = False
+    sample: Sample | None = None
+    quoted: bool = False
+    rounding: float = 0.0
+    evidence: Evidence | None = None
+    column: int = 0
+    stale: str = ""
+
+    @property
+    def value(self) -> float:
+        """The mean over the seeds."""
+        return mean(self.values)
+
+
+Numbers = dict[Key, Number]
+
+
+def unlike(a: Number, b: Number) -> str:
+    """Why two numbers are not comparable, "" if they are."""
+    ours, papers = (b, a) if a.quoted else (a, b)
+    apart = [trait for trait in a.traits if b.traits.get(trait, a.traits[trait]) != a.traits[trait]]
+    return "; ".join(
+        f"{ours.traits[trait]} stands for {papers.traits[trait]}"
+        if trait in STANDS
+        else f"other {trait}: {a.traits[trait]} against {b.traits[trait]}"
+        for trait in apart
+    )

@@ -1,0 +1,97 @@
+"""The numbers that the paper prints, under the names of the runs that they are set beside."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from slq.comparison.catalogue import Catalogue
+from slq.comparison.numbers import TRAINING, Key, Number, Numbers
+from slq.errors import SlqError
+from slq.reporting.cells import UNITS, Format, decimals, hours, integer, one_decimal, parameters
+from slq.reporting.layout import Entry
+from slq.reporting.records import TABLE1, TABLE3, sourced_rows
+
+OURS = "Ours"  # the group of Table 1 that holds SLQ
+PAPERS_SEED = -1  # it does not say which: none of ours
+DEVICE = "H800"  # of the paper's hours, by the head of its column
+COSTS = {"parameters": "parameters", "gpu_hours": "hours"}
+Names = Mapping[str, list[str]]  # ours, by whom they stand for
+
+
+def paper_numbers(reference: Path, catalogue: Catalogue, others: Numbers) -> Numbers:
+    """Table 3, and of Table 1 the rows of SLQ.
+
+    Args:
+        reference: the folder of the paper's values
+        others: of the other side, whose names a number takes where they stand for the paper's
+
+    Raises:
+        SlqError: a file cannot be read, or Tables 1 and 3 disagree.
+    """
+    backbones = _standing(catalogue.backbone(key.backbone) for key in others)
+    sets = _standing(catalogue.benchmark(key.benchmark) for key in others)
+    labels = {f"SLQ ({entry.label})": entry.name for entry in catalogue.backbones.values() if entry.is_the_papers}
+    found: Numbers = {}
+    for row, source in sourced_rows(reference / "table3.csv", TABLE3, reference):
+        column = row["column"]
+        benchmark, metric = (TRAINING, COSTS[column]) if column in COSTS else _benchmark(column)
+        place = Key(row["backbone"], row["method"], benchmark, metric)
+        _add(found, place, row["value"], row["printed"], f"{reference.as_posix()}/{Path(source).name}", backbones, sets)
+    for row, source in sourced_rows(reference / "table1.csv", TABLE1, reference):
+        if row["group"] == OURS:
+            backbone = labels.get(row["model"], row["model"])
+            place = Key(backbone, "slq", row["set"], f"{row['direction']} {row['metric']}")
+            file = f"{reference.as_posix()}/{Path(source).name}"
+            _add(found, place, row["value"], row["value"], file, backbones, sets)
+    return found
+
+
+def _standing(entries: Iterable[Entry]) -> dict[str, list[str]]:
+    """Names of the other side by the paper's."""
+    names: dict[str, list[str]] = {}
+    for entry in dict.fromkeys(entries):
+        names.setdefault(entry.reference, []).append(entry.name)
+    return names
+
+
+def _benchmark(column: str) -> tuple[str, str]:
+    """`flickr30k_t2i_R@5` is the set's `t2i R@5`, `mmmu` its score."""
+    name, *metric = column.split("_")
+    return name, " ".join(metric) or "score"
+
+
+def _add(found: Numbers, place: Key, value: str, printed: str, file: str, backbones: Names, sets: Names) -> None:
+    """Put a number under every name that stands for its place."""
+    if not value:
+        return
+    number = _number(place, float(value), printed, file)
+    named = sets if place.backbone in backbones else {}  # a backbone that the other side lacks is on the paper's sets
+    for backbone in backbones.get(place.backbone, [place.backbone]):
+        for benchmark in named.get(place.benchmark, [place.benchmark]):
+            key = place._replace(backbone=backbone, benchmark=benchmark)
+            before = found.setdefault(key, number)
+            if before.value != number.value:
+                raise SlqError(f"{file}: {number.value:g}, and {before.files[0]} says {before.value:g}: put one right")
+
+
+def _number(place: Key, value: float, printed: str, file: str) -> Number:
+    forms: dict[str, tuple[str, Format]] = {"parameters": ("parameters", parameters), "hours": ("hours", hours)}
+    counts_hits = place.benchmark == "ocrbench"
+    recall = ("recall" if place.metric != "score" else "score", integer if counts_hits else one_decimal)
+    kind, form = forms.get(place.metric, recall)
+    traits = {"backbone": place.backbone}
+    if kind == "hours":
+        traits["device"] = DEVICE
+    if place.benchmark != TRAINING:
+        traits |= {"set": place.benchmark, "number of test items in the training set": "0"}
+    unit = UNITS.get(printed[-1], 1.0)
+    return Number(
+        (value,),
+        kind,
+        form,
+        (file,),
+        seeds=(PAPERS_SEED,),
+        unit=10.0 if counts_hits else 1.0,
+        traits=traits,
+        quoted=True,
+        rounding=0.5 * unit * 10.0 ** -decimals(printed.rstrip("kMB")),
+    )

@@ -1,0 +1,146 @@
+"""Whether chance alone puts two numbers of one cell so far apart: by seeds, by items, or by their intervals."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import hypot, sqrt
+
+import numpy as np
+
+from slq.comparison.chance import Z, normal, pooled_sd, sign_flips, student, student_bound
+from slq.comparison.numbers import Evidence, Number, Sample
+from slq.evaluation.intervals import SEED, accuracy_interval, bounds, resample
+
+ROUND_OFF = 1e-9
+PAIRED = "exact sign-flip test on the same items"
+SPREAD = "Student's t over {a} and {b} seeds"
+ITEMS = "the same items"
+APART = "intervals of both numbers"
+UNKNOWN = "one seed against another, and seed_sd of the preset does not say how far a seed moves {kind}s of the method"
+
+
+@dataclass(frozen=True)
+class Chance:
+    """The 95 % interval of a difference, in the unit of print, the two-sided p-value of none, and by what test."""
+
+    low: float
+    high: float
+    p: float
+    test: str
+
+
+def chance(a: Number, b: Number, seed_sd: float | None) -> Chance | None:
+    """What chance may make of a difference; None if there is nothing to test, or chance has no part in it.
+
+    Where a side has several seeds, the spread of runs that differ in their seed alone: it holds all that chance does on
+    one test set. Of one run each, the items that either run alone finds. They do not say how far another seed moves a
+    run as a whole, on all items alike: of runs of different seeds, and beside the paper's, `seed_sd` is added. Of
+    numbers without such evidence, their intervals.
+
+    Args:
+        seed_sd: standard deviation between runs that differ in their seed alone, in points, of a number near 50 %; None
+            if it is not known
+    """
+    same_source = a.origin and a.origin == b.origin
+    sample = a.sample or b.sample
+    if sample is None or a.stale or b.stale or (same_source and a.value != b.value):
+        return None
+    sd, freedom = pooled_sd([a.values, b.values])
+    if freedom and a.sample and b.sample:
+        return _over_seeds(a, b, sd, freedom)
+    moved = 0.0
+    if a.seeds != b.seeds:
+        if not freedom and seed_sd is None:
+            return Chance(*_between(a, b, *_gaps(a, b, sample)), 1.0, UNKNOWN.format(kind=a.kind))
+        moved = (sd if freedom else _moved(a, b, seed_sd or 0.0)) * sqrt(1 / len(a.values) + 1 / len(b.values))
+    if not moved and _paired(a, b):
+        return Chance(*_between(a, b, *_gaps(a, b, sample)), sign_flips(_gains(a, b)), PAIRED)
+    return _by_intervals(a, b, sample, moved)
+
+
+def _moved(a: Number, b: Number, seed_sd: float) -> float:
+    """What a seed does to numbers of this size, in the unit of print: all of `seed_sd` at 50 %, nothing at 0 and 100.
+
+    A seed makes a model a little better or worse on all items; of those that are far from decided it moves most.
+    """
+    share = (a.value + b.value) / (2 * a.unit)
+    return a.unit * seed_sd * 2 * sqrt(max(share * (100 - share), 0.0)) / 100
+
+
+def _over_seeds(a: Number, b: Number, sd: float, freedom: int) -> Chance:
+    delta, error = a.value - b.value, sd * sqrt(1 / len(a.values) + 1 / len(b.values))
+    half = student_bound(freedom) * error
+    p = student(delta / error, freedom) if error > ROUND_OFF else float(abs(delta) <= ROUND_OFF)
+    return Chance(delta - half, delta + half, p, SPREAD.format(a=len(a.values), b=len(b.values)))
+
+
+def _by_intervals(a: Number, b: Number, sample: Sample, moved: float) -> Chance:
+    """From the interval that items give, widened by what seeds do; `moved`: its standard deviation."""
+    below, above = (hypot(gap, Z * moved) for gap in _gaps(a, b, sample))
+    delta = a.value - b.value
+    half = below if delta > 0 else above
+    p = normal(Z * delta / half) if half > ROUND_OFF else float(abs(delta) <= ROUND_OFF)
+    by = ITEMS if _paired(a, b) else APART
+    return Chance(
+        *_between(a, b, below, above), p, by + f", with {moved:.1f} of standard deviation from seeds" * (moved > 0)
+    )
+
+
+def _between(a: Number, b: Number, below: float, above: float) -> tuple[float, float]:
+    return a.value - b.value - below, a.value - b.value + above
+
+
+def _gaps(a: Number, b: Number, sample: Sample) -> tuple[float, float]:
+    """How far the 95 % interval of the difference that items give reaches below and above it.
+
+    Source, of numbers that are not of the same items: Newcombe, Interval estimation for the difference between
+    independent proportions, 1998, method 10.
+    """
+    if _paired(a, b):
+        low, high = (a.unit * ends[a.column] for ends in _bootstrap(a.evidence, b.evidence))
+        return a.value - b.value - low, high - (a.value - b.value)
+    (a_low, a_high), (b_low, b_high) = _ends(a, sample, b), _ends(b, sample, a)
+    return hypot(a.value - a_low, b_high - b.value), hypot(a_high - a.value, b.value - b_low)
+
+
+def _paired(a: Number, b: Number) -> bool:
+    """Whether both have hits, of the same items."""
+    if a.evidence is None or b.evidence is None:
+        return False
+    one, other = a.evidence.hits, b.evidence.hits
+    return np.array_equal(one.images, other.images) and np.array_equal(one.queries, other.queries)
+
+
+def _gains(a: Number, b: Number) -> np.ndarray:
+    """Hits of one run minus those of the other, by item."""
+    one, other = (np.zeros((0, 1)) if number.evidence is None else number.evidence.hits.hits for number in (a, b))
+    return np.asarray(one[:, a.column] - other[:, b.column])
+
+
+@lru_cache(maxsize=4)
+def _bootstrap(a: Evidence | None, b: Evidence | None) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95 % interval of each recall's difference, in points; runs that hit the same items need no draws."""
+    if a is None or b is None:
+        raise ValueError("a bootstrap over items needs the hits of both runs")
+    gains = a.hits.hits - b.hits.hits
+    if not gains.any():
+        return np.zeros(gains.shape[1]), np.zeros(gains.shape[1])
+    return bounds(resample(gains, a.hits.queries, SEED))
+
+
+def _ends(number: Number, sample: Sample, counted: Number) -> tuple[float, float]:
+    """A number's interval; else Wilson's, on as many items as the sample of the `counted` one is worth."""
+    if number.sample is not None:
+        return number.sample.low, number.sample.high
+    count, share = _worth(sample, counted), number.value / number.unit
+    found = accuracy_interval(round(count * share / 100), count)
+    below, above = number.unit * (found.value - found.low), number.unit * (found.high - found.value)
+    return number.value - below, number.value + above
+
+
+def _worth(sample: Sample, number: Number) -> int:
+    """Independent items that would give an interval so wide: five captions of an image are worth one to five."""
+    share = number.value / number.unit
+    error = (sample.high - sample.low) / (2 * Z * number.unit)
+    if error < ROUND_OFF:
+        return sample.items
+    return round(min(max(share * (100 - share) / error**2, sample.items), sample.queries))

@@ -1,0 +1,214 @@
+"""The numbers of a preset's folder of results."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from slq.accounting.hours import device_hours
+from slq.comparison.catalogue import Catalogue
+from slq.comparison.numbers import TRAINING, Evidence, Key, Number, Numbers, Sample
+from slq.comparison.sources import RUNS
+from slq.errors import SlqError
+from slq.evaluation.clusters import Clusters, clusters
+from slq.evaluation.intervals import accuracy_interval
+from slq.evaluation.rescoring import ANSWERS, beside
+from slq.files import digest
+from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters
+from slq.reporting.evidence import answered, ranked
+from slq.reporting.intervals import RECALLS, WAYS, ends
+from slq.reporting.layout import Entry, Layout
+from slq.reporting.leaks import find_audit, leaked
+from slq.reporting.records import Record, Results, relative
+
+SHOWN = 12  # letters of a hash
+SAME = 1e-9  # numbers that are equal but for the order of their sums
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Results under a preset's folder, as far as they are there; `place` names the folder in messages."""
+
+    results: Results
+    folder: Path
+    place: str
+    catalogue: Catalogue
+
+    @classmethod
+    def at(cls, folder: Path, place: str, catalogue: Catalogue) -> "Stored":
+        """What a folder holds, whatever the configuration asks for."""
+        return cls(Results(folder.parent, _layout(folder, catalogue)), folder, place, catalogue)
+
+    def files(self, records: Iterable[Record]) -> tuple[str, ...]:
+        """The files behind records, each once, named as the source was."""
+        inside = relative(self.folder, self.results.root)
+        sources = [source for record in records for source in record.source.split("; ")]
+        return tuple(dict.fromkeys(self.place + source.removeprefix(inside) for source in sources))
+
+    def runs(self, backbone: str, method: str) -> list[Record]:
+        """`run.json` of every seed; without a look at the folder's name, which a copy may have changed."""
+        return self.results.over_seeds(backbone, method, "run.json")
+
+    def numbers(self) -> Numbers:
+        """Every recall, score, number of parameters and training hours.
+
+        Raises:
+            SlqError: a file that exists cannot be used, or is of another schema.
+        """
+        layout = self.results.layout
+        found: Numbers = {}
+        for backbone in layout.backbones:
+            for method in layout.methods:
+                found |= self._costs(backbone, method)
+                for entry in layout.retrieval_sets:
+                    found |= self._recalls(backbone, method, entry)
+                for entry in layout.retention_sets:
+                    found |= self._score(backbone, method, entry)
+        return found
+
+    def _costs(self, backbone: Entry, method: str) -> Numbers:
+        runs = self.runs(backbone.name, method)
+        if not runs or method == "base":
+            return {}
+        files, named = self.files(runs), {"backbone": backbone.name}
+        trained = tuple(run.number("parameters", "trainable") for run in runs)
+        found = {"parameters": Number(trained, "parameters", parameters, files, traits=named)}
+        if all(run.at("device") for run in runs):
+            devices = sorted({f"{run.text('device', 'name')} x {run.number('device', 'count'):g}" for run in runs})
+            took = tuple(device_hours(run.content) for run in runs)
+            traits = named | {"device": ", ".join(devices)}
+            found["hours"] = Number(took, "hours", hours, files, traits=traits)
+        return {Key(backbone.name, method, TRAINING, metric): number for metric, number in found.items()}
+
+    def _records(self, backbone: str, method: str, name: str) -> dict[int, Record]:
+        """By seed."""
+        found = {seed: self.results.find(backbone, method, seed, name) for seed in self.results.layout.seeds_of(method)}
+        return {seed: record for seed, record in found.items() if record is not None}
+
+    def _recalls(self, backbone: Entry, method: str, entry: Entry) -> Numbers:
+        records = self._records(backbone.name, method, f"retrieval/{entry.name}.json")
+        if not records:
+            return {}
+        first, found = next(iter(records.values())), {}
+        counting = f"{first.text('variant')} {first.at('counted')}"
+        traits = self._traits(backbone, entry, first, "gallery") | {"counting": counting}
+        table = None
+        if len(records) == 1:
+            ranks = ranked(self.results, backbone.name, method, next(iter(records)), entry.name)
+            table = None if isinstance(ranks, Cell) else ranks.table
+        images, captions = (int(first.number("n", key)) for key in ("images", "captions"))
+        for way in WAYS:
+            hits = None if table is None else clusters(table, way)
+            for column, recall in enumerate(RECALLS):
+                values = tuple(record.number("metrics", way, recall) for record in records.values())
+                found[Key(backbone.name, method, entry.name, f"{way} {recall}")] = Number(
+                    values,
+                    "recall",
+                    one_decimal,
+                    self.files(records.values()),
+                    seeds=_moving(records, method),
+                    traits=traits,
+                    origin=_origin(records.values(), method, way, recall),
+                    sample=Sample(*ends(first, way, recall), images, captions if way == "t2i" else images),
+                    evidence=None if hits is None else Evidence(hits),
+                    column=column,
+                    stale="" if hits is None else _other(values[0], hits.recalls()[recall]),
+                )
+        return found
+
+    def _score(self, backbone: Entry, method: str, entry: Entry) -> Numbers:
+        records = self._records(backbone.name, method, f"retention/{entry.name}.json")
+        if not records:
+            return {}
+        first, proved = next(iter(records.values())), all(one.by_construction for one in records.values())
+        if proved:  # one run's numbers, whatever the seeds are
+            records = dict([next(iter(records.items()))])
+        traits = self._traits(backbone, entry, first, "questions") | {"scorer": first.text("scorer")}
+        items, accuracy = int(first.number("n", "items")), first.number("metrics", "accuracy")
+        counts_hits = first.text("benchmark") == "ocrbench"
+        unit = items / 100 if counts_hits else 1.0
+        interval = accuracy_interval(round(accuracy * items / 100), items)
+        hits = self._answers(backbone, method, entry, records)
+        number = Number(
+            tuple(record.number("metrics", "score") for record in records.values()),
+            "score",
+            integer if counts_hits else one_decimal,
+            self.files(records.values()),
+            seeds=() if proved else _moving(records, method),
+            unit=unit,
+            traits=traits,
+            origin=_origin(records.values(), method),
+            proved=proved,
+            sample=Sample(unit * interval.low, unit * interval.high, items, items),
+            evidence=None if hits is None else Evidence(_as_clusters(hits)),
+            stale="" if hits is None else _other(accuracy, 100 * sum(hits.values()) / len(hits)),
+        )
+        return {Key(backbone.name, method, entry.name, "score"): number}
+
+    def _answers(
+        self, backbone: Entry, method: str, entry: Entry, records: dict[int, Record]
+    ) -> dict[str, bool] | None:
+        """Of a single run whose answers are there, whether each question is answered."""
+        ((seed, record), *others) = records.items()
+        if others or not beside(record.path, ANSWERS).exists():
+            return None
+        return answered(self.results.path(backbone.name, method, seed, f"retention/{entry.name}.json"), record)[0]
+
+    def _traits(self, backbone: Entry, entry: Entry, record: Record, asked: str) -> dict[str, str]:
+        """Of a benchmark: its bytes, what was asked of it, and how much of it training has seen."""
+        inputs = record.at("inputs")
+        traits = {"backbone": backbone.name, "set": entry.name}
+        labels = {"set": "data", asked: "queries"}
+        traits |= {label: inputs[key][:SHOWN] for key, label in labels.items() if key in inputs}
+        audit = find_audit(self.results)
+        if audit is not None and f"{entry.name}/test" in audit.at("splits"):
+            traits["number of test items in the training set"] = str(len(leaked(audit, entry)))
+        return traits
+
+
+def _layout(folder: Path, catalogue: Catalogue) -> Layout:
+    runs = [path.parent for path in sorted(folder.glob(RUNS))]
+    presets = sorted({run.parents[1].name for run in runs})
+    seeds = {_seed(run) for run in runs if run.parent.name != "base"}
+    sets = {
+        kind: sorted({path.stem for run in runs for path in (run / kind).glob("*.json")})
+        for kind in ("retrieval", "retention")
+    }
+    return Layout(
+        preset=folder.name,
+        seeds=tuple(sorted(seeds)),
+        backbones=tuple(map(catalogue.backbone, presets)),
+        methods=tuple(sorted({run.parent.name for run in runs})),
+        retrieval_sets=tuple(map(catalogue.benchmark, sets["retrieval"])),
+        retention_sets=tuple(map(catalogue.benchmark, sets["retention"])),
+        table3_base=True,
+    )
+
+
+def _seed(run: Path) -> int:
+    number = run.name.removeprefix("seed")
+    if not number.isdecimal():
+        raise SlqError(f"{run}: is no folder of a run; expected seed<k>")
+    return int(number)
+
+
+def _moving(records: dict[int, Record], method: str) -> tuple[int, ...]:
+    """The seeds of some runs; of the base none, which has nothing random."""
+    return () if method == "base" else tuple(records)
+
+
+def _origin(records: Iterable[Record], method: str, *keys: str) -> str:
+    """Identity of what gave a number: the hashes in its files, if they name the adapter; never a name of folders."""
+    inputs = [record.at("inputs") for record in records]
+    return digest([inputs, method, *keys]) if all("adapter" in one for one in inputs) else ""
+
+
+def _other(stored: float, now: float) -> str:
+    return "" if abs(stored - now) < SAME * 100 else f"{now:.1f}"
+
+
+def _as_clusters(hits: dict[str, bool]) -> Clusters:
+    names = sorted(hits)
+    found = np.array([[float(hits[name])] for name in names])
+    return Clusters(np.array(names), found, np.ones(len(names)))
