@@ -61,10 +61,10 @@ def _recall(ours: Results, backbone: Entry, method: str, entry: Entry, way: str,
     if record is None:
         return ours.missing(backbone.name, method, name)
     value = record.number("metrics", way, recall)
-    return Cell.measured(value, one_decimal, record.source, n=1).between(*_ends(record, way, recall), one_decimal)
+    return Cell.measured(value, one_decimal, record.source, n=1).between(*ends(record, way, recall), one_decimal)
 
 
-def _ends(record: Record, *keys: str) -> tuple[float, float]:
+def ends(record: Record, *keys: str) -> tuple[float, float]:
     match record.at("ci95", *keys):
         case [int() | float() as low, int() | float() as high]:
             return low, high
