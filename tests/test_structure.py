@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "doctor": {"accounting", "sources", "config", "settings"},
     "world": {"models", "data"},
     "account_cli": {"arguments", "training", "accounting", "evaluation", "doctor"},
-    "report_cli": {"arguments", "claims", "paper_audit"},
+    "page": {"claims", "reporting", "accounting"},
+    "report_cli": {"arguments", "claims", "page", "paper_audit"},
     "cli": {
         "account_cli",
         "report_cli",

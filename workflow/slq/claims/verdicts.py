@@ -29,7 +29,8 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
     statements = read_statements(reference / "claims.yaml", papers, Benchmarks(reference, results))
     judge, drawn = Judge(Results(results, layout), papers), settings["drawn"]
     claims = [_judged(statement, judge.parts(statement), drawn) for statement in statements]
-    write_json(out, {"schema": SCHEMA, "preset": layout.preset, "about": about(layout, drawn), "claims": claims})
+    content = {"schema": SCHEMA, "preset": layout.preset, "about": about(layout, drawn), "drawn": list(drawn)}
+    write_json(out, content | {"claims": claims})
     print(f"{about(layout, drawn)}\n\n{table(claims)}")
 
 
