@@ -10,6 +10,7 @@ from stored import H200, PAPER, Runs, write_answers, write_ranks
 
 IMAGES, QUESTIONS = 40, 100
 SCORERS = {"mmmu": "vlmevalkit-exact-1", "realworldqa": "vlmevalkit-exact-1", "ocrbench": "ocrbench-vlmevalkit-1"}
+PROVENANCE = {"git": {"commit": 40 * "c", "dirty": False}, "python": "3.11.7", "versions": {"torch": "2.13.0"}}
 # In each world, the rank at which a method finds everything, the share of questions that it answers, its hours and its
 # parameters. Of `holds` SLQ is best and cheap, and tuning loses answers; of `fails` the other way round.
 WORLDS = {
@@ -34,7 +35,8 @@ def write_world(root: Path, name: str) -> Path:
             write_answers(made / f"{entry['name']}.json", entry["name"], SCORERS[entry["name"]], answers(right))
         for backbone in PAPER["backbones"]:
             spans = {"train": 3600.0 * hours / H200["count"]}
-            runs.run(backbone["name"], method, trained, H200 if hours else None, spans=spans if hours else {})
+            made_with = {"spans": spans if hours else {}, "provenance": PROVENANCE}
+            runs.run(backbone["name"], method, trained, H200 if hours else None, **made_with)
             folder = runs.folder(backbone["name"], method)
             for entry in PAPER["retrieval_sets"]:
                 for kind in ("json", "ranks.parquet"):
