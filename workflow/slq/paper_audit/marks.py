@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from slq.paper_audit.paper import COSTS, Asked, Paper, Printed
+from slq.paper_audit.paper import Asked, Paper, Printed
 from slq.reporting.cells import Cell, printed_number, rank
+from slq.reporting.records import COSTS
 
 PRINTED = {"": "", "best": "bold", "second": "underline"}
 WORDS = {"": "unmarked", "bold": "bold", "underline": "underlined"}

@@ -10,7 +10,6 @@ from slq.plausibility.claims import Benchmarks
 from slq.reporting.records import TABLE1, TABLE3, sourced_rows
 
 TABLES = {"table1": "Table 1", "table3": "Table 3"}
-COSTS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
 
 
 @dataclass(frozen=True)

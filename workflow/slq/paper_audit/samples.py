@@ -3,9 +3,10 @@
 from fractions import Fraction
 
 from slq.evaluation.intervals import accuracy_interval
-from slq.paper_audit.paper import COSTS, Asked, Paper, Printed
+from slq.paper_audit.paper import Asked, Paper, Printed
 from slq.plausibility.report import check_tables
 from slq.plausibility.tables import QUOTED
+from slq.reporting.records import COSTS
 
 
 def shares(paper: Paper) -> Asked:
