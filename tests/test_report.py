@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
+from checkout import listed_jobs, place, planned
 from judged import PROVENANCE, write_world
 from slq.accounting.ledger import COLUMNS
 from slq.claims.part import VERDICTS
@@ -331,3 +332,24 @@ def test_the_browser_would_have_told(browser, tmp_path):
     path.write_text("<html><script>console.error('loud')</script><img src='http://127.0.0.1:9/x.png'></html>")
     console, asked = opened(browser, path, tmp_path)
     assert any("loud" in line for line in console) and "http://127.0.0.1:9/x.png" in asked
+
+
+# ---- the rules -------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_asks_for_what_it_is_made_of_and_all_does_not(checkout):
+    """Of a copy of results, whose comparison is there, nothing is trained or drawn."""
+    place(checkout, "results/mini/compare/paper.json")
+    plan = planned(checkout, "report", "--config", "cells=present")
+    assert {rule: plan[rule] for rule in ("judge_claims", "paper_audit", "render_tables", "draw_figures", "write_page")}
+    assert not {"train", "retrieve", "draw_split"} & set(plan)
+    assert not {"judge_claims", "paper_audit", "write_page"} & set(planned(checkout))
+
+
+def test_a_template_of_the_page_renders_alone(checkout):
+    place(checkout, "results/mini/compare/paper.json")
+    jobs = listed_jobs(checkout, "mini", "report")
+    (page,) = (job for job in jobs if job["rule"] == "write_page")
+    assert "paper_tables/templates/report.css.j2" in page["input"]
+    trained = [job for job in jobs if job["rule"] in ("train", "retrieve", "retain", "judge_claims")]
+    assert trained and not any("paper_tables/templates/report.html.j2" in job["input"] for job in trained)
