@@ -30,21 +30,26 @@ FIGURES = {
 
 
 @dataclass(frozen=True)
-class Part:
-    """A table as HTML, or a picture as an address that holds it, with a link to its own file.
-
-    open: whether the page shows it before it is asked for
-    """
+class Shown:
+    """A table as HTML. `open`: the page shows it before it is asked for."""
 
     title: str
     body: str
+    open: bool
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture as an address that holds it, and a link to its own file."""
+
+    title: str
+    address: str
     link: str
-    open: bool = True
 
 
-def tables(folder: Path) -> list[Part]:
+def tables(folder: Path) -> list[Shown]:
     """The tables of a preset but for the hours; errors as in `table`."""
-    return [Part(title, table(folder, name), f"{name}.html", name in OPEN) for name, title in TABLES.items()]
+    return [Shown(title, table(folder, name), name in OPEN) for name, title in TABLES.items()]
 
 
 def table(folder: Path, name: str) -> str:
@@ -60,7 +65,7 @@ def table(folder: Path, name: str) -> str:
     return found[0]
 
 
-def figures(paths: Sequence[Path], page: Path) -> list[Part]:
+def figures(paths: Sequence[Path], page: Path) -> list[Figure]:
     """Figures as pictures that the page holds itself.
 
     Args:
@@ -76,7 +81,7 @@ def figures(paths: Sequence[Path], page: Path) -> list[Part]:
             raise SlqError(f"{path}: no figure of the page; expected the SVG of one of {', '.join(FIGURES)}")
         picture = base64.b64encode(_bytes(path)).decode()
         link = Path(os.path.relpath(path, page)).as_posix()
-        found.append(Part(FIGURES[path.stem], f"data:image/svg+xml;base64,{picture}", link))
+        found.append(Figure(FIGURES[path.stem], f"data:image/svg+xml;base64,{picture}", link))
     return found
 
 
