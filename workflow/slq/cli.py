@@ -266,11 +266,7 @@ COMMANDS: Commands = {
             "--out": {"type": Path, "help": "a CSV of every answer, findings or not"},
         },
     ),
-    "figures": (
-        figures,
-        "draw the figures from results alone",
-        {"--layout": JSON, "--results": PATH, "--out": PATH},
-    ),
+    "figures": (figures, "draw the figures from results alone", {"--layout": JSON, "--results": PATH, "--out": PATH}),
     "queries": (
         queries,
         "draw what a few test captions find",

@@ -65,6 +65,11 @@ def _recall(ours: Results, backbone: Entry, method: str, entry: Entry, way: str,
 
 
 def ends(record: Record, *keys: str) -> tuple[float, float]:
+    """The ends of a recall's 95 % interval, as its metrics file has them.
+
+    Raises:
+        SlqError: it has none.
+    """
     match record.at("ci95", *keys):
         case [int() | float() as low, int() | float() as high]:
             return low, high
