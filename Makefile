@@ -8,10 +8,14 @@ BIN := $(VENV)/bin
 # Rules and tests call slq and snakemake by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: reproduce install test test-slow test-slurm test-kill lint check clean
+.PHONY: reproduce report install test test-slow test-slurm test-kill lint check clean
 
 reproduce: $(STAMP)
 	$(BIN)/snakemake --cores all $(ARGS)
+
+# Does it reproduce? One page: paper_tables/<preset>/report.html.
+report: $(STAMP)
+	$(BIN)/snakemake --cores all report $(ARGS)
 
 install: $(STAMP)
 

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CONTENT = ("Snakefile", "config.yaml", ".gitignore", "workflow", "slurm", "envs", "paper_tables", "tests/slice.yaml")
-KEPT = ("reference", "templates")  # of paper_tables; its other folders are made
+KEPT = ("reference", "templates")  # of paper_tables; all else there is made
 MADE = shutil.ignore_patterns("__pycache__", "*.egg-info")
 SLICE = ["--cores", "2", "--configfile", "tests/slice.yaml"]
 # What the slice leaves: the same bytes wherever it runs.
@@ -32,7 +32,9 @@ def copy_repository(folder: Path) -> Path:
         else:
             shutil.copy2(source, target)
     for made in (folder / "paper_tables").iterdir():
-        if made.name not in KEPT:
+        if made.is_file():
+            made.unlink()
+        elif made.name not in KEPT:
             shutil.rmtree(made)
     return folder
 

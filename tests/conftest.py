@@ -29,6 +29,14 @@ def latex():
     require("" if shutil.which("pdflatex") else "pdflatex is not on PATH", "SLQ_NEEDS_LATEX")
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """The path of a Chromium: a laptop may do without, CI sets SLQ_NEEDS_BROWSER."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    require("" if found else "no Chromium is on PATH", "SLQ_NEEDS_BROWSER")
+    return found
+
+
 @pytest.fixture(scope="module")
 def slurm():
     """A real Slurm with two GPUs and no accounting (tests/slurm): a laptop may do without, CI sets SLQ_NEEDS_SLURM."""

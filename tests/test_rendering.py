@@ -28,11 +28,26 @@ def results(tmp_path: Path) -> Path:
 def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere" / "results"
     shutil.copytree(results, moved)
-    for number, source in enumerate((results, moved)):
-        render(MINI, source, REFERENCE, TEMPLATES, tmp_path / f"out{number}")
-    assert sorted(path.name for path in (tmp_path / "out0").iterdir()) == sorted(OUTPUTS)
+    for source in (results, moved):
+        reference = shutil.copytree(REFERENCE, source.with_name("paper_tables") / "reference")
+        render(MINI, source, reference, TEMPLATES, source.with_name("out"))
+    one, other = (source.with_name("out") for source in (results, moved))
+    assert sorted(path.name for path in one.iterdir()) == sorted(OUTPUTS)
     for name in OUTPUTS:
-        assert (tmp_path / "out0" / name).read_bytes() == (tmp_path / "out1" / name).read_bytes()
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_a_number_links_to_its_file(results: Path, tmp_path: Path) -> None:
+    reference = shutil.copytree(REFERENCE, tmp_path / "paper_tables" / "reference")
+    out = tmp_path / "paper_tables" / "mini"
+    render(MINI, results, reference, TEMPLATES, out)
+    for name in TABLES:
+        page = (out / f"{name}.html").read_text(encoding="utf-8")
+        links = re.findall(r'href="([^"]*)"', page)
+        assert all((out / link).is_file() for link in links), name
+    table3 = (out / "table3.html").read_text(encoding="utf-8")
+    assert '<a href="../../results/mini/mini-a/slq/seed1/run.json"><span' in table3
+    assert '<a href="../reference/table1.csv"><span>94.6' in (out / "table1.html").read_text(encoding="utf-8")
 
 
 def test_every_cell_says_where_it_came_from(results: Path, tmp_path: Path) -> None:

@@ -193,8 +193,8 @@ def test_a_deviation_stands_small_behind_its_mean(results: Path, tmp_path: Path)
     best = next(one for one in tuned if one.mark == "best")
     tex, page = ((tmp_path / name).read_text(encoding="utf-8") for name in ("table3.tex", "table3.html"))
     assert rf"& \textbf{{{best.text}}}{{\scriptsize$\,\pm\,${best.spread}}}" in tex
-    assert f'<span class="best">{best.text}</span><small> ± {best.spread}</small></td>' in page
-    assert f"& {base.text} " in tex and f"<span>{base.text}</span></td>" in page
+    assert f'<span class="best">{best.text}</span><small> ± {best.spread}</small></a></td>' in page
+    assert f"& {base.text} " in tex and f"<span>{base.text}</span></a></td>" in page
     rows_of_base = re.findall(r"^.*& Base &.*$", tex, re.MULTILINE)
     assert len(rows_of_base) == 2 and not any(r"\pm" in row for row in rows_of_base)
     assert r"Preset mini, seeds 1, 2, 5; mean $\pm$ standard deviation." in tex

@@ -19,7 +19,7 @@ PACKAGES = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
-from slq import code, cost_settings, settings
+from slq import code, cost_settings, report_settings, settings
 from slq.accounting.needs import needs
 from slq.config import SPLITS, chosen, load, seeds
 from slq.errors import SlqError
@@ -45,6 +45,7 @@ GOLDEN = Path("paper_tables/reference/instrument.csv")
 INSTRUMENT_CODE = [f"evaluation/{name}.py" for name in ("instrument", "golden", "embed", "ranks")]
 INSTRUMENT_CODE += ["models/dual.py", "models/backbone.py", "data"]
 INSTRUMENT = f"results/{config['preset']}/instrument.json"
+CLAIMS = "results/{preset}/claims.json"
 AUDIT = f"results/{config['preset']}/audit.json"
 # In a preset that has instruments, nothing that takes long runs before or beside their check and the audit: such jobs take
 # one each of a resource that the checks, and what they wait for, take whole; these have priority. No edge of the graph, so

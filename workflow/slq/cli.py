@@ -12,6 +12,7 @@ from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, qui
 from slq.bench_cli import COMMANDS as BENCH
 from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
+from slq.report_cli import COMMANDS as REPORT
 from slq.train_cli import COMMANDS as TRAIN
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
@@ -229,6 +230,7 @@ COMMANDS: Commands = {
     **ACCOUNT,
     **BENCH,
     **COMPARE,
+    **REPORT,
     "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
 }
 

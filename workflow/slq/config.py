@@ -18,7 +18,8 @@ from slq.runs import check_prefixes
 Config = dict[str, Any]
 
 PACKAGE = Path(__file__).parent
-SCHEMA = PACKAGE.parent / "schemas" / "config.schema.yaml"
+SCHEMAS = PACKAGE.parent / "schemas"
+SCHEMA = SCHEMAS / "config.schema.yaml"
 SPLITS = ("train", "val", "test")
 # How much the drawn world holds: ordered pairs of its 36 different things, in two directions; 72 signs of each of the
 # three kinds that pre-training does not see.
@@ -50,7 +51,7 @@ def load(raw: Config) -> Config:
     """
     if isinstance(raw.get("seeds"), list):
         raw["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in raw["seeds"]]
-    _check_schema(raw)
+    check_schema(raw, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")), "config")
     _one_of("preset", raw["preset"], raw["presets"], "presets")
     for name, backbone in raw["backbones"].items():
         _check_backbone(f"backbones.{name}", backbone, raw["sets"], raw["sources"])
@@ -98,12 +99,17 @@ def drawn_of(entry: Config) -> str:
 # ---- what the schema says --------------------------------------------------------------------------------------------
 
 
-def _check_schema(raw: Config) -> None:
-    validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+def check_schema(raw: Any, schema: Config, what: str) -> None:
+    """Compare what a YAML file says with a closed schema.
+
+    Raises:
+        SlqError: the first fault, by its key; `what` names the file.
+    """
     # A misspelt key also leaves the right one missing: the misspelling is the message that helps.
-    errors = sorted(validator.iter_errors(raw), key=lambda error: error.validator != "additionalProperties")
+    found = Draft202012Validator(schema).iter_errors(raw)
+    errors = sorted(found, key=lambda error: error.validator != "additionalProperties")
     if errors:
-        raise SlqError(f"config: {_message(errors[0])}")
+        raise SlqError(f"{what}: {_message(errors[0])}")
 
 
 def _message(error: ValidationError) -> str:

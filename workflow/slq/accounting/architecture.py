@@ -34,6 +34,11 @@ class Text:
         return sum(inputs * outputs for inputs, outputs in self.maps)
 
     @property
+    def map_ends(self) -> int:
+        """Inputs and outputs of a layer's linear maps: what one rank of LoRA adds to each of them, together."""
+        return sum(inputs + outputs for inputs, outputs in self.maps)
+
+    @property
     def weights(self) -> int:
         """Of all layers and the embedding; biases and norms, under 0.1 %, are left out."""
         return self.layers * self.layer_weights + self.vocabulary * self.hidden

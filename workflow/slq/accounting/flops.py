@@ -154,5 +154,4 @@ def _seeing(architecture: Architecture, work: Work, share: float) -> Flops:
 
 def _lora(architecture: Architecture, plan: Plan, work: Work) -> float:
     """The two narrow maps beside each linear map of the language model, forward."""
-    ends = sum(inputs + outputs for inputs, outputs in architecture.text.maps)
-    return 2 * work.tokens * architecture.text.layers * plan.rank * ends
+    return 2 * work.tokens * architecture.text.layers * plan.rank * architecture.text.map_ends

@@ -242,7 +242,7 @@ class Sizes:
         if method == "slq":
             return float(tuning["queries"] * text.hidden)
         if method == "lora":
-            return float(tuning["rank"] * text.layers * sum(inputs + outputs for inputs, outputs in text.maps))
+            return float(tuning["rank"] * text.layers * text.map_ends)
         return float(text.weights) if method == "full_ft" else 0.0
 
     def _held(self, method: str, plan: Plan) -> Held:

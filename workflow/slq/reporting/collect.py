@@ -40,12 +40,12 @@ def collect(layout: Layout, results: Path, reference: Path) -> list[Table]:
     """
     ours, papers = Results(results, layout), Reference(reference, results)
     extended = [intervals_table(ours), comparisons_table(ours), counts_table(ours)]
-    return [table1(ours, papers), table3(ours), gpu_hours(ours, papers), retention_table(ours), *extended]
+    return [table1(ours, papers), table3(ours, papers), gpu_hours(ours, papers), retention_table(ours), *extended]
 
 
 def table1(ours: Results, papers: Reference) -> Table:
     """Retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
-    places = slots(ours.layout.retrieval_sets, list(TABLE1_SETS))
+    places = slots(ours.layout.retrieval_sets, papers.sets())
     labels = {group: models for group, models in papers.groups.items() if group != "Ours"}
     quoted = [Row(model, model, _quoted_cells(papers, model, places)) for models in labels.values() for model in models]
     measured = [_slq_row(ours, backbone, places) for backbone in ours.layout.backbones]
@@ -63,7 +63,7 @@ def table1(ours: Results, papers: Reference) -> Table:
             for place, way, recall in _recalls(places)
         ),
         groups=tuple(groups),
-        notes=(*_table1_notes(places), *flag(ours), *fewer_seeds(ours.layout, by_row(groups))),
+        notes=(*_table1_notes(places, papers), *flag(ours), *fewer_seeds(ours.layout, by_row(groups))),
     )
 
 
@@ -111,21 +111,21 @@ def _counted(ours: Results, place: Slot) -> str:
     return f"{place.entry.label} ({count} test images)"
 
 
-def _table1_notes(places: Sequence[Slot]) -> tuple[str, ...]:
+def _table1_notes(places: Sequence[Slot], papers: Reference) -> tuple[str, ...]:
     stand_ins = [
-        place for place in places if place.entry and not place.entry.is_the_papers and place.reference in TABLE1_SETS
+        place for place in places if place.entry and not place.entry.is_the_papers and place.reference in papers.sets()
     ]
     if not stand_ins:
         return (MARKS,)
-    papers = " and ".join(TABLE3_SETS[place.reference] for place in stand_ins)
-    note = f"Quoted values are the paper's on its own {papers}, not on {_listed(stand_ins)}"
+    its = " and ".join(TABLE3_SETS.get(place.reference, place.reference) for place in stand_ins)
+    note = f"Quoted values are the paper's on its own {its}, not on {_listed(stand_ins)}"
     return (MARKS, f"{note}: they take no part in the marks.")
 
 
-def table3(ours: Results) -> Table:
+def table3(ours: Results, papers: Reference) -> Table:
     """Tuning strategies within each backbone: cost, recall, and what the tuned backbone still answers."""
-    retrieval = slots(ours.layout.retrieval_sets, list(TABLE3_SETS))
-    retention = slots(ours.layout.retention_sets, list(TABLE3_SCORES))
+    retrieval = slots(ours.layout.retrieval_sets, papers.recalled())
+    retention = slots(ours.layout.retention_sets, papers.scored())
     costs = all_costs(ours)
     one_run = (ONE_RUN,) if ours.layout.several else ()
     groups = tuple(_strategies(ours, backbone, retrieval, retention) for backbone in ours.layout.backbones)

@@ -1,10 +1,9 @@
 """SLQ against the other tuned methods, benchmark by benchmark, on the same images and questions."""
 
-from slq.errors import SlqError
-from slq.evaluation.clusters import clusters
-from slq.evaluation.intervals import SEED, Difference, accuracy_difference, recall_differences
+from slq.evaluation.intervals import Difference
 from slq.reporting.cells import Cell, Format, integer, one_decimal, probability, with_sign
-from slq.reporting.evidence import judged, one_run, ranked
+from slq.reporting.differences import recalls_apart, scores_apart
+from slq.reporting.evidence import one_run
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.intervals import RECALLS, WAYS, recall_rows
 from slq.reporting.layout import METHODS, Entry
@@ -63,43 +62,20 @@ def _group(ours: Results, backbone: Entry) -> Group:
 
 def _recalls(ours: Results, backbone: Entry, other: str, entry: Entry) -> dict[tuple[str, str], list[Cell]]:
     """The three cells of each direction and recall of a set."""
-    one, two = (
-        ranked(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name) for method in ("slq", other)
-    )
-    if isinstance(one, Cell) or isinstance(two, Cell):
-        missing = [_absent(one, two)] * len(HEADS)
-        return {(way, recall): missing for way in WAYS for recall in RECALLS}
-    source = f"{one.source}; {two.source}"
-    cells = {}
-    for way in WAYS:
-        try:
-            differences = recall_differences(clusters(one.table, way), clusters(two.table, way), SEED)
-        except SlqError as error:
-            raise SlqError(f"{source}: {error}") from error
-        for recall, difference in differences.items():
-            cells[way, recall] = _cells(difference, 1.0, one_decimal, source)
-    return cells
+    found = recalls_apart(ours, backbone, "slq", other, entry)
+    if isinstance(found, Cell):
+        return {(way, recall): [found] * len(HEADS) for way in WAYS for recall in RECALLS}
+    return {key: _cells(difference, 1.0, one_decimal, source) for key, (difference, source) in found.items()}
 
 
 def _scores(ours: Results, backbone: Entry, other: str, entry: Entry) -> list[Cell]:
     """The three cells of a retention set."""
-    one, two = (
-        judged(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name) for method in ("slq", other)
-    )
-    if isinstance(one, Cell) or isinstance(two, Cell):
-        return [_absent(one, two)] * len(HEADS)
-    source = f"{one.source}; {two.source}"
-    try:
-        difference = accuracy_difference(one.hits, two.hits, SEED)
-    except SlqError as error:
-        raise SlqError(f"{source}: {error}") from error
-    unit, form = (len(one.hits) / 100, integer) if entry.counts_hits else (1.0, one_decimal)
+    found = scores_apart(ours, backbone, "slq", other, entry)
+    if isinstance(found, Cell):
+        return [found] * len(HEADS)
+    (difference, source), count = found
+    unit, form = (count / 100, integer) if entry.counts_hits else (1.0, one_decimal)
     return _cells(difference, unit, form, source)
-
-
-def _absent(*found: object) -> Cell:
-    """The first missing cell."""
-    return next(cell for cell in found if isinstance(cell, Cell))
 
 
 def _cells(difference: Difference, unit: float, form: Format, source: str) -> list[Cell]:

@@ -133,7 +133,8 @@ def gpu_hours(ours: Results, papers: Reference) -> Table:
         notes=(
             CONVENTION,
             *((SEEDS,) if layout.several else ()),
-            f"{PAPER} {RATIOS}",
+            *((PAPER,) if any(column == "gpu_hours" for _, _, column in papers.table3) else ()),
+            RATIOS,
             COMPUTED,
             *_stand_ins(layout.backbones),
             *fewer_seeds(layout, by_row(groups)),

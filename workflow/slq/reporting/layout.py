@@ -76,9 +76,9 @@ class Slot:
         return self.entry.name if self.entry else self.reference
 
     def header(self, printed: Mapping[str, str]) -> str:
-        """The paper's header over the paper's set and over an empty column, else the label of the stand-in."""
+        """The paper's header over the paper's set and over an empty column, else the label of our entry."""
         if self.entry is None or self.entry.is_the_papers:
-            return printed.get(self.reference, self.reference)
+            return printed.get(self.reference, self.entry.label if self.entry else self.reference)
         return self.entry.label
 
 

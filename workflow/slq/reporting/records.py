@@ -17,6 +17,7 @@ SCHEMA = 1
 SCHEMAS = {"retrieval": 2, "retention": 3, "blind": 3}  # of the files in a folder of a run, where it is another
 TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
 TABLE3 = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
+COSTS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,19 @@ class Reference:
             (row["backbone"], row["method"], row["column"]): _quote(row["value"], row["printed"], source)
             for row, source in sourced_rows(folder / "table3.csv", TABLE3, root)
         }
+
+    def sets(self) -> list[str]:
+        """Table 1's retrieval sets, in its order."""
+        return list(dict.fromkeys(name for _, name, _, _ in self.table1))
+
+    def recalled(self) -> list[str]:
+        """Table 3's retrieval sets, in its order; their columns are `<set>_<direction>_<metric>`."""
+        return list(dict.fromkeys(name.split("_")[0] for _, _, name in self.table3 if name.count("_") == 2))
+
+    def scored(self) -> list[str]:
+        """Table 3's retention sets, in its order."""
+        columns = dict.fromkeys(name for _, _, name in self.table3)
+        return [name for name in columns if name.count("_") != 2 and name not in COSTS]
 
 
 def sourced_rows(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:

@@ -14,6 +14,7 @@ from slq.reporting.cells import Cell
 from slq.reporting.collect import collect
 from slq.reporting.grid import Table
 from slq.reporting.layout import parse_layout
+from slq.reporting.links import linker
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -53,6 +54,7 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
     tables = collect(shown, results, reference)
     origin = f"from {results.name}/{shown.preset}; preset {shown.preset}, {shown.which_seeds}"
     latex, html = latex_environment(templates), html_environment(templates)
+    html.filters["links"] = linker(results, output)
     files = {"tables.tex": latex.get_template("tables.tex.j2").render(tables=tables, origin=origin)}
     for table in tables:
         template = "long.tex.j2" if table.widths else f"{table.name}.tex.j2"

@@ -1,0 +1,55 @@
+# What the results say of the paper's claims, and what the paper's own tables say of each other.
+# In: results/<preset>, the paper's values. Out: results/<preset>/claims.json, paper_tables/audit.{json,md}.
+
+
+rule judge_claims:
+    input:
+        results=shown_results,
+        evidence=shown_evidence,
+        reference=sorted(Path("paper_tables/reference").glob("*.csv")),
+        claims="paper_tables/reference/claims.yaml",
+    output:
+        claims=CLAIMS,
+    log:
+        "logs/{preset}/judge_claims.log",
+    benchmark:
+        "benchmarks/{preset}/judge_claims.jsonl"
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    params:
+        settings=report_settings.claims_settings(config),
+        code=code.code_hash("claims", "reporting", "evaluation", "plausibility"),
+    message:
+        "Judging the paper's claims on the results of {wildcards.preset}"
+    shell:
+        "slq claims --settings {params.settings:q} --results results --reference paper_tables/reference"
+        " --out {output.claims} 2>&1 | tee {log} >&2"
+
+
+rule claims:
+    input:
+        CLAIMS.format(preset=config["preset"]),
+    localrule: True
+
+
+rule paper_audit:
+    input:
+        reference=sorted(Path("paper_tables/reference").glob("*.csv")),
+    output:
+        findings=multiext("paper_tables/audit", ".json", ".md"),
+    log:
+        "logs/paper_audit.log",
+    benchmark:
+        "benchmarks/paper_audit.jsonl"
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    params:
+        settings=report_settings.paper_audit_settings(config),
+        code=code.code_hash("paper_audit", "plausibility", "accounting", "evaluation", "data"),
+    message:
+        "Asking the paper's tables of each other"
+    shell:
+        "slq paper-audit --settings {params.settings:q} --reference paper_tables/reference --out paper_tables"
+        " 2>&1 | tee {log} >&2"

@@ -1,0 +1,120 @@
+"""Under which circumstances the results were made, and what they cost: from `run.json` and the ledger."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slq.accounting.ledger import COLUMNS
+from slq.files import read_rows
+from slq.reporting.cells import hours, quantity
+from slq.reporting.layout import METHODS, Entry
+from slq.reporting.records import Record, Results, relative
+
+DASH = "\u2013"  # where there is no number
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run in a line; `source` is its `run.json`."""
+
+    backbone: str
+    method: str
+    seed: int
+    device: str
+    commit: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What all seeds of a method on a backbone spent, as printed: hours of devices, and PFLOP where they are known."""
+
+    backbone: str
+    method: str
+    devices: str
+    training: str
+    lost: str
+    total: str
+    pflop: str
+
+
+def records(ours: Results) -> list[tuple[Entry, str, Record]]:
+    """Every run that exists, in the order of Table 3, with its backbone and method."""
+    return [
+        (backbone, method, record)
+        for backbone in ours.layout.backbones
+        for method in METHODS
+        for record in ours.runs(backbone.name, method)
+    ]
+
+
+def runs(ours: Results) -> list[Run]:
+    """A line a run.
+
+    Raises:
+        SlqError: a run lacks a circumstance; names file and key.
+    """
+    return [
+        Run(
+            backbone.label, METHODS[method], int(record.number("seed")), _device(record), _commit(record), record.source
+        )
+        for backbone, method, record in records(ours)
+    ]
+
+
+def versions(ours: Results) -> list[tuple[str, list[tuple[str, int]]]]:
+    """Of Python and each library the versions that runs had, and how many runs had each."""
+    found: dict[str, Counter[str]] = {}
+    for _, _, record in records(ours):
+        own = {"python": record.text("provenance", "python"), **record.at("provenance", "versions")}
+        for name, version in own.items():
+            found.setdefault(name, Counter())[version] += 1
+    return [(name, sorted(counts.items())) for name, counts in sorted(found.items())]
+
+
+def _device(record: Record) -> str:
+    """Base trains on none."""
+    if record.at("device") is None:
+        return ""
+    return f"{record.number('device', 'count'):.0f} x {record.text('device', 'name')}"
+
+
+def _commit(record: Record) -> str:
+    if record.at("provenance", "git") is None:
+        return "not in git"
+    changed = " with changes" if record.at("provenance", "git", "dirty") else ""
+    return record.text("provenance", "git", "commit")[:10] + changed
+
+
+def ledger(ours: Results, path: Path) -> tuple[list[Spent], str]:
+    """What the ledger counts, summed over stages and seeds, and its path as sources have it; nothing without one."""
+    if not path.exists():
+        return [], ""
+    lines = [row for row, _ in read_rows(path, list(COLUMNS))]
+    found = []
+    for backbone in ours.layout.backbones:
+        for method, label in METHODS.items():
+            own = [line for line in lines if (line["backbone"], line["method"]) == (backbone.name, method)]
+            if own:
+                found.append(_spent(backbone.label, label, own))
+    return found, relative(path, ours.root)
+
+
+def _spent(backbone: str, method: str, lines: Sequence[dict[str, str]]) -> Spent:
+    def summed(column: str) -> float:
+        return sum(float(line[column] or 0) for line in lines)
+
+    return Spent(
+        backbone,
+        method,
+        devices="; ".join(dict.fromkeys(line["device"] for line in lines)),
+        training=_hours(summed("train_hours")),
+        lost=_hours(summed("lost_hours")),
+        total=_hours(summed("total_hours")),
+        pflop=quantity(summed("pflop")) if summed("pflop") else DASH,
+    )
+
+
+def _hours(value: float) -> str:
+    return hours(value) if value else "0"

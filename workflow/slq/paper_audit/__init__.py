@@ -1,0 +1,1 @@
+"""The paper's own tables, asked of each other and of arithmetic; no result of ours is needed."""
