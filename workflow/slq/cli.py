@@ -10,6 +10,7 @@ from slq.account_cli import COMMANDS as ACCOUNT
 from slq.account_cli import doctor
 from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, quiet_libraries
 from slq.errors import SlqError
+from slq.use_cli import COMMANDS as USE
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
 
@@ -276,6 +277,7 @@ COMMANDS: Commands = {
         {"--settings": JSON, "--top": PATH, "--results": PATH, "--data": PATH, "--out": PATH},
     ),
     **ACCOUNT,
+    **USE,
     "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
 }
 
