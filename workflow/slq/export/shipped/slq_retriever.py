@@ -1,6 +1,6 @@
-"""The retriever as a module of sentence-transformers. It travels with an export, and needs nothing but the files beside it.
+"""The retriever as a module of sentence-transformers, which travels with an export and needs only the files beside it:
 
-They are what a backbone family says of itself (slq_family, slq_adapter) and how pictures are read (slq_pictures).
+what a backbone family says of itself (slq_family, slq_adapter), and how pictures are read (slq_pictures).
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from peft import PeftModel
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
@@ -57,6 +58,7 @@ class Retriever(InputModule):
         cache_folder: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        init_defaults: dict[str, Any] | None = None,
         model_kwargs: dict[str, Any] | None = None,
         **_: Any,
     ) -> "Retriever":
@@ -66,7 +68,10 @@ class Retriever(InputModule):
             ValueError: the base is not the one that was trained on, or the adapter does not fit it.
         """
         at: dict[str, Any] = {"token": token, "cache_folder": cache_folder, "local_files_only": local_files_only}
-        folder = Path(load_dir_path(model_name_or_path, subfolder, revision=revision, **at))
+        found = load_dir_path(model_name_or_path, subfolder, revision=revision, **at)
+        if found is None:
+            raise ValueError(f"{model_name_or_path}: no folder here, and no model of the hub")
+        folder = Path(found)
         told = json.loads((folder / NAME).read_text(encoding="utf-8"))
         options = {"dtype": told["dtype"]} | (model_kwargs or {})
         given = options.pop("base", None)
@@ -142,12 +147,22 @@ class Retriever(InputModule):
 def find_base(
     folder: Path, base: dict[str, Any], token: bool | str | None, cache_folder: str | None, local_files_only: bool
 ) -> str | Path:
-    """The base that travels with the export, or the hub's at the commit that was trained on."""
+    """The base that travels with the export, or the hub's at the commit that was trained on.
+
+    Raises:
+        ValueError: it is not here, and the hub cannot be asked.
+    """
     if "folder" in base:
         return folder / base["folder"]
     files = ["*.json", "*.safetensors"]
     at: dict[str, Any] = {"token": token, "cache_dir": cache_folder, "local_files_only": local_files_only}
-    return snapshot_download(base["model"], revision=base["revision"], allow_patterns=files, **at)
+    try:
+        return snapshot_download(base["model"], revision=base["revision"], allow_patterns=files, **at)
+    except LocalEntryNotFoundError as error:
+        raise ValueError(
+            f"the base {base['model']} at revision {base['revision']} is not here, and the hub does not answer: load "
+            'once with the network, or name a copy: model_kwargs={"base": "FOLDER"}'
+        ) from error
 
 
 def check_weights(folder: Path, base: dict[str, Any]) -> None:
