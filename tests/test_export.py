@@ -157,7 +157,7 @@ def test_peft_alone_makes_them_too_as_the_card_says(lab, name, method):
 
 @pytest.mark.parametrize(("place", "name"), [("lab", BACKBONES[0]), ("lab", BACKBONES[1]), ("hub_lab", BACKBONES[1])])
 def test_the_base_under_queries_generates_what_it_did(request, place, name):
-    """With the retriever on the same weights: token for token, and the same logits, after a picture too."""
+    """With the retriever on the same weights: token for token, and the same logits, after pictures too."""
     lab = request.getfixturevalue(place)
     untouched, _ = lab.load(name, "base")
     model = card_lines(lab.export(name, "slq"), lab.snapshot(name))["model"].eval()
@@ -168,7 +168,8 @@ def test_the_base_under_queries_generates_what_it_did(request, place, name):
         how = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
         before, after = (one.generate(**inputs, **how) for one in (untouched.model, model))
         assert torch.equal(before.sequences, after.sequences)
-        assert all(torch.equal(one, other) for one, other in zip(before.logits, after.logits, strict=True))
+        # To rounding: a matrix elsewhere in memory is multiplied in another order.
+        assert all((one - other).abs().max() < 1e-6 for one, other in zip(before.logits, after.logits, strict=True))
 
 
 def test_queries_take_spare_rows_where_there_are_some(lab, hub_lab):
