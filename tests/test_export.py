@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from exported import BACKBONES, HUB, INPUTS, METHODS, Lab
+from oracles import RED, SHORT
 from slq.cli import main
 from slq.export.adapters import write_queries
 from slq.export.base import Base
@@ -92,8 +93,7 @@ def answers(root, cases):
     assert found.returncode == 0, found.stderr
     told = json.loads(found.stdout.splitlines()[-1])
     assert told["slq"] is False
-    vectors = {name: np.load(root / f"{name}.npy") for name in cases if (root / f"{name}.npy").exists()}
-    return vectors, told["errors"]
+    return {path.stem: np.load(path) for path in root.glob("*.npy")}, told["errors"]
 
 
 @pytest.mark.parametrize(("backbone", "method"), RUNS)
@@ -104,6 +104,14 @@ def test_sentence_transformers_makes_the_vectors_of_evaluation(lab, elsewhere, b
     assert f"{backbone}-{method}" not in errors
     for theirs in vectors[f"{backbone}-{method}"]:
         assert np.abs(ours - theirs).max() < NEAR
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_an_image_and_a_text_make_one_vector_together(lab, elsewhere, name):
+    backbone, retriever = lab.load(name, "slq")
+    with torch.inference_mode():
+        ours = retriever.embed([encode(backbone, (backbone.family.process(RED), SHORT))]).numpy()
+    assert np.abs(elsewhere[0][f"{name}-slq together"] - ours).max() < NEAR
 
 
 def test_methods_make_different_vectors(lab):
@@ -162,7 +170,7 @@ def test_the_base_under_queries_generates_what_it_did(request, place, name):
     untouched, _ = lab.load(name, "base")
     model = card_lines(lab.export(name, "slq"), lab.snapshot(name))["model"].eval()
     assert type(model) is type(untouched.model)
-    for parts in [("what is it",)], [(untouched.family.process(RED), "what is it") for RED in INPUTS[2:4]]:
+    for parts in [("what is it",)], [(untouched.family.process(image), "what is it") for image in INPUTS[2:4]]:
         inputs = collate(untouched, [encode(untouched, part) for part in parts])
         del inputs["position_ids"]
         how = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}

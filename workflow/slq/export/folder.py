@@ -59,6 +59,8 @@ def export(run: Finished, config: Config, out: Path) -> None:
             folder / "config_sentence_transformers.json",
             {"model_type": "SentenceTransformer", "requirements": REQUIREMENTS, "similarity_fn_name": "cosine"},
         )
+        # Read by mteb alone, to know what a model of the hub takes.
+        write_json(folder / "sentence_bert_config.json", {"modality_config": {"image": {}, "text": {}}})
         write_card(run, base, config, folder)
         write_manifest(folder, {"run": run.name, "backbone_sha256": run.adapter["backbone_sha256"]})
 

@@ -18,7 +18,7 @@ from peft import PeftModel
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from safetensors import safe_open
-from sentence_transformers.base.modality import infer_modality
+from sentence_transformers.base.modality import infer_modality, is_message_dict
 from sentence_transformers.base.modules import InputModule
 from sentence_transformers.util import load_dir_path
 from torch import Tensor
@@ -82,7 +82,7 @@ class Retriever(InputModule):
 
     @property
     def modalities(self) -> list[Any]:
-        return ["text", "image", "message"]
+        return ["text", "image", ("image", "text"), "message"]
 
     def get_embedding_dimension(self) -> int:
         return self.told["dimension"]
@@ -113,18 +113,11 @@ class Retriever(InputModule):
         shutil.copytree(self.folder, output_path, dirs_exist_ok=True)
 
     def _turn(self, item: Any, prompt: str) -> list[Any]:
-        """A text, an image (its address or path too) or a user's message as texts and processed images."""
-        kind = infer_modality(item, self.modalities)
-        if kind == "message":
-            (message,) = item if isinstance(item, list) else [item]
-            content = message["content"]
-            parts = [content] if isinstance(content, str) else [part[part["type"]] for part in content]
-            return [part if isinstance(part, str) else self._image(part) for part in parts]
-        if isinstance(item, dict):
-            (item,) = item.values()
-        content = self._image(item) if kind == "image" else prompt + item
-        instruction = self.told["instruction"][kind]
-        return [content, instruction] if instruction else [content]
+        """One input as texts and processed images, the instruction of training after them; `prompt`: before texts."""
+        given = contents(item, self.modalities)
+        parts = [self._image(one) if kind == "image" else prompt + one for kind, one in given]
+        instruction = self.told["instruction"]["image" if "image" in dict(given) else "text"]
+        return [*parts, instruction] if instruction else parts
 
     def _image(self, image: Any) -> Any:
         opened = image if isinstance(image, Image.Image) else load_image(image)
@@ -142,6 +135,22 @@ class Retriever(InputModule):
         pairs = zip(images, others, strict=True)
         text = first + "".join(self.family.expand(image.tokens) + after for image, after in pairs)
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def contents(item: Any, modalities: list[Any]) -> list[tuple[Any, Any]]:
+    """What an input holds, by kind.
+
+    Args:
+        item: a text, an image (its path or address too), `{"image": …, "text": …}`, or one message of a user.
+    """
+    if isinstance(item, list):  # a conversation
+        (item,) = item
+    if is_message_dict(item):
+        content = item["content"]
+        return [("text", content)] if isinstance(content, str) else [(one["type"], one[one["type"]]) for one in content]
+    if isinstance(item, dict):
+        return sorted(item.items())  # the image first
+    return [(infer_modality(item, modalities), item)]
 
 
 def find_base(
