@@ -20,6 +20,8 @@ from slq.models.prefix import encode
 from slq.training.run import write_run
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+THIRD = ROOT / "tests/third_family"  # a family that is not in the package
+CONFIG["backbones"] |= yaml.safe_load((THIRD / "llava.yaml").read_text())["backbones"]
 BACKBONES = ("mini-internvl", "mini-qwen3vl")
 METHODS = ("base", "slq", "lora", "full_ft")
 HUB = {"name": "X", "parts": [{"from": "model:lab/backbone@main", "commit": "c0ffee" * 6 + "c0de", "sha256": "0"}]}

@@ -16,20 +16,33 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-from exported import BACKBONES, HUB, INPUTS, METHODS, Lab
+import slq.models.families
+from exported import BACKBONES, HUB, INPUTS, METHODS, THIRD, Lab
 from oracles import RED, SHORT
 from slq.cli import main
+from slq.errors import SlqError
 from slq.export.adapters import write_queries
 from slq.export.base import Base
+from slq.export.folder import write_code
 from slq.files import read_json, sha256
 from slq.models.prefix import collate, encode
 
 RUNS = [(backbone, method) for backbone in BACKBONES for method in METHODS]
+RUNS += [("mini-llava", "slq"), ("mini-llava", "lora")]
 NEAR = 1e-4
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def third_family():
+    """The adapter of a third family is found beside the package's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(THIRD)])
+        yield
+    sys.modules.pop("slq.models.families.llava", None)
+
+
+@pytest.fixture(scope="module")
+def lab(third_family, tmp_path_factory):
     return Lab(tmp_path_factory.mktemp("lab"))
 
 
@@ -249,6 +262,15 @@ def refused(capsys, *arguments):
     """The one message of a failing export."""
     assert main(["export", *map(str, arguments)]) == 1
     return capsys.readouterr().err
+
+
+def test_an_adapter_that_needs_the_package_cannot_travel(tmp_path, monkeypatch):
+    text = (THIRD / "llava.py").read_text()
+    (tmp_path / "bound.py").write_text(f"from slq.files import sha256\n{text}")
+    monkeypatch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(tmp_path)])
+    with pytest.raises(SlqError, match=r"bound\.py: cannot travel .*from slq\.files import sha256"):
+        write_code("bound", tmp_path / "out")
+    del sys.modules["slq.models.families.bound"]
 
 
 def test_only_an_export_is_replaced(lab, tmp_path, capsys):

@@ -109,6 +109,7 @@ def test_what_cannot_be_searched_is_said(lab, pictures, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert "holds no readable image" in searched(capsys, lab, tmp_path / "empty", QUERY)[2]
     assert "no folder of images" in searched(capsys, lab, tmp_path / "none", QUERY)[2]
+    assert "--top 0: expected 1 or more" in searched(capsys, lab, pictures, QUERY, "--top", 0)[2]
     assert "none.png: not a readable image" in searched(capsys, lab, pictures, "--image", tmp_path / "none.png")[2]
 
 

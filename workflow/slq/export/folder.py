@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import AutoTokenizer
@@ -31,10 +31,10 @@ MODULES = [
     {"idx": 1, "name": "1", "path": "1_Normalize", "type": "sentence_transformers.base.modules.Normalize"},
 ]
 CODE = {
-    "slq_retriever": "export/shipped/slq_retriever.py",
-    "slq_adapter": "models/families/{family}.py",
-    "slq_family": "models/family.py",
-    "slq_pictures": "data/pictures.py",
+    "slq_retriever": "slq.export.shipped.slq_retriever",
+    "slq_adapter": "slq.models.families.{family}",
+    "slq_family": "slq.models.family",
+    "slq_pictures": "slq.data.pictures",
 }
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 
@@ -110,14 +110,14 @@ def write_code(family: str, folder: Path) -> None:
     Raises:
         SlqError: the family's adapter imports more of the package than its base class.
     """
-    package = resources.files("slq")
-    for name, source in CODE.items():
-        text = package.joinpath(*source.format(family=family).split("/")).read_text(encoding="utf-8")
+    for name, module in CODE.items():
+        origin = Path(str(getattr(find_spec(module.format(family=family)), "origin", None)))
+        text = origin.read_text(encoding="utf-8")
         text = text.replace("from slq.models.family import", "from .slq_family import")
         if name == "slq_adapter":
             text += f"\n\nAdapter = {family_class(family).__name__}\n"
         if found := re.search(r"^\s*(?:from|import) slq\b.*", text, re.MULTILINE):
-            raise SlqError(f"{source.format(family=family)}: cannot travel with an export, because of {found[0]!r}")
+            raise SlqError(f"{origin}: cannot travel with an export, because of {found[0]!r} (docs/backbones.md)")
         write_text(folder / f"{name}.py", text)
 
 

@@ -38,6 +38,9 @@ def search(
     Raises:
         SlqError: the folder or the query cannot be read, or another search adds to the store.
     """
+    for option, number in (("--top", count), ("--batch", batch_size)):
+        if number < 1:
+            raise SlqError(f"{option} {number}: expected 1 or more")
     asked = query if isinstance(query, str) else open_query(query)
     backbone, retriever = load_run(run.settings, run.snapshot, run.weights)
     prompt = run.settings["prompt"]
