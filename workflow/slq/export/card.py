@@ -39,7 +39,8 @@ def write_card(run: Finished, base: Base, config: Config, folder: Path) -> None:
         train_set=train_set(run),
         audit=leaks(run, labels),
         cost=cost(run),
-        megabytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6,
+        kilobytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e3,
+        drawn="pretrain" in config["backbones"].get(backbone, {}),
     )
     write_text(folder / "README.md", text)
 

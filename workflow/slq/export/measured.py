@@ -1,4 +1,4 @@
-"""A run's scores as its card prints them, each with its interval and its file."""
+"""A run's scores as its card prints them, each with its interval."""
 
 from collections.abc import Mapping
 from pathlib import Path
