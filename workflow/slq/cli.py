@@ -14,6 +14,7 @@ from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
 from slq.report_cli import COMMANDS as REPORT
 from slq.train_cli import COMMANDS as TRAIN
+from slq.use_cli import COMMANDS as USE
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
 
@@ -231,6 +232,7 @@ COMMANDS: Commands = {
     **BENCH,
     **COMPARE,
     **REPORT,
+    **USE,
     "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
 }
 

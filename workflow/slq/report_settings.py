@@ -3,7 +3,8 @@
 import json
 
 from slq.config import Config, chosen
-from slq.settings import forecast_settings, layout
+from slq.cost_settings import forecast_settings
+from slq.settings import compact, layout
 
 
 def claims_settings(config: Config) -> str:
@@ -11,7 +12,7 @@ def claims_settings(config: Config) -> str:
     preset = chosen(config)
     sets = [config["sets"][name] for name in (*preset["retrieval_sets"], *preset["retention_sets"])]
     drawn = [entry["label"] for entry in sets if "drawn" in entry]
-    return json.dumps(json.loads(layout(config)) | {"drawn": drawn}, sort_keys=True, separators=(",", ":"))
+    return compact(**json.loads(layout(config)), drawn=drawn)
 
 
 def paper_audit_settings(config: Config) -> str:

@@ -82,11 +82,16 @@ class Family(ABC):
 
 
 def load_family(name: str, config: Any, image_processor: Any) -> Family:
-    """The adapter in `slq/models/families/<name>.py`: the one subclass of Family that it defines."""
+    """The adapter in `slq/models/families/<name>.py`."""
+    return family_class(name)(config, image_processor)
+
+
+def family_class(name: str) -> type[Family]:
+    """The one subclass of Family that a family's module defines."""
     module = importlib.import_module(f"slq.models.families.{name}")
     (adapter,) = [
         item
         for item in vars(module).values()
         if isinstance(item, type) and issubclass(item, Family) and item.__module__ == module.__name__
     ]
-    return adapter(config, image_processor)
+    return adapter

@@ -1,0 +1,100 @@
+"""Runs of tiny untrained backbones with random adapters, laid out as the workflow leaves them, and their exports."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import yaml
+
+from checkout import ROOT
+from oracles import LONG, RED, SHORT, TALL, WIDE, sharpen, untrained
+from slq import settings
+from slq.cli import main
+from slq.data.snapshots import identity, write_manifest
+from slq.evaluation.run import load_run
+from slq.files import read_json
+from slq.models import methods
+from slq.models.prefix import encode
+from slq.training.run import write_run
+
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+THIRD = ROOT / "tests/third_family"  # a family that is not in the package
+CONFIG["backbones"] |= yaml.safe_load((THIRD / "llava.yaml").read_text())["backbones"]
+BACKBONES = ("mini-internvl", "mini-qwen3vl")
+METHODS = ("base", "slq", "lora", "full_ft")
+HUB = {"name": "X", "parts": [{"from": "model:lab/backbone@main", "commit": "c0ffee" * 6 + "c0de", "sha256": "0"}]}
+INPUTS = [SHORT, LONG, RED, WIDE, "a ring", TALL]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A folder with scratch and results in it.
+
+    source: what the backbones' manifests say they come from; spare: rows of the embedding that no token has.
+    """
+
+    root: Path
+    source: dict | None = None
+    spare: int = 0
+
+    @cached_property
+    def config(self) -> list[str]:
+        """The options that say where this lab's scratch is."""
+        over = self.root / "lab.yaml"
+        over.write_text(json.dumps({"scratch": str(self.root / "scratch")}))
+        return ["--config", str(ROOT / "config.yaml"), str(over)]
+
+    def snapshot(self, backbone: str) -> Path:
+        return self.root / "scratch/backbones" / backbone
+
+    def run(self, backbone: str, method: str) -> Path:
+        """The folder of results of a run, made when it is not there: nothing is trained."""
+        results = self.root / "results/mini" / backbone / method / "seed1"
+        if not results.exists():
+            self._make(backbone, method, results)
+        return results
+
+    def export(self, backbone: str, method: str) -> Path:
+        """A run's export, made when it is not there."""
+        out = self.root / "exports" / f"{backbone}-{method}"
+        if not out.exists():
+            assert main(["export", str(self.run(backbone, method)), str(out), *self.config]) == 0
+        return out
+
+    def load(self, backbone: str, method: str):
+        """Backbone and retriever of a run, as evaluation loads them."""
+        run = self.run(backbone, method)
+        weights = self.root / "scratch/runs" / run.relative_to(self.root / "results")
+        return load_run(read_json(run / "run.json")["settings"], self.snapshot(backbone), weights)
+
+    def vectors(self, backbone: str, method: str) -> torch.Tensor:
+        """Of INPUTS, as evaluation makes them, one at a time."""
+        loaded, retriever = self.load(backbone, method)
+        parts = [(item,) if isinstance(item, str) else (loaded.family.process(item),) for item in INPUTS]
+        with torch.inference_mode():
+            return torch.cat([retriever.embed([encode(loaded, part)]) for part in parts])
+
+    def _make(self, name: str, method: str, results: Path) -> None:
+        folder = self.snapshot(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        backbone = sharpen(untrained(name, CONFIG["backbones"][name], folder))
+        if self.spare:
+            backbone.model.resize_token_embeddings(len(backbone.tokenizer) + self.spare, mean_resizing=False)
+        if not (folder / "manifest.json").exists():
+            backbone.model.save_pretrained(folder)
+            backbone.tokenizer.save_pretrained(folder)
+            write_manifest(folder, self.source or {"backbone": name})
+        asked = json.loads(settings.train_settings(CONFIG, name, method))
+        tuning = asked.get("tuning") or {}
+        retriever = methods.begin(method, backbone, tuning, seed=3)
+        generator = torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for _, tensor in methods.trained_tensors(retriever):
+                tensor += 0.02 * torch.randn(tensor.shape, generator=generator)
+        inputs = {"backbone": identity(folder)} | ({} if method == "base" else {"train": "f" * 64})
+        weights = self.root / "scratch/runs" / results.relative_to(self.root / "results")
+        origin = {"backbone_sha256": inputs["backbone"], "tuning": tuning, "weights": {}}
+        methods.save(method, methods.learned_tensors(retriever), 0.07, weights, origin)
+        write_run(results / "run.json", asked, 1, retriever, inputs=inputs)

@@ -1,0 +1,312 @@
+"""Exports against evaluation: the same vectors, by sentence-transformers and by PEFT, without the package."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import normalize
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+import slq.models.families
+from exported import BACKBONES, HUB, INPUTS, METHODS, THIRD, Lab
+from oracles import RED, SHORT
+from slq.cli import main
+from slq.errors import SlqError
+from slq.export.adapters import write_queries
+from slq.export.base import Base
+from slq.export.folder import write_code
+from slq.files import read_json, sha256
+from slq.models.prefix import collate, encode
+
+RUNS = [(backbone, method) for backbone in BACKBONES for method in METHODS]
+RUNS += [("mini-llava", "slq"), ("mini-llava", "lora")]
+NEAR = 1e-4
+
+
+@pytest.fixture(scope="module")
+def third_family():
+    """The adapter of a third family is found beside the package's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(THIRD)])
+        yield
+    sys.modules.pop("slq.models.families.llava", None)
+
+
+@pytest.fixture(scope="module")
+def lab(third_family, tmp_path_factory):
+    return Lab(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture(scope="module")
+def hub_lab(tmp_path_factory):
+    """Backbones that came from the hub, with spare rows in their embeddings."""
+    return Lab(tmp_path_factory.mktemp("hub"), HUB, spare=64)
+
+
+def nudged(snapshot, out):
+    """A copy of a snapshot, one of whose weights is another: as of another revision."""
+    shutil.copytree(snapshot, out)
+    tensors = load_file(out / "model.safetensors")
+    name = next(iter(tensors))
+    save_file(tensors | {name: tensors[name] + 1e-3}, out / "model.safetensors", metadata={"format": "pt"})
+    return out
+
+
+@pytest.fixture(scope="module")
+def elsewhere(lab, hub_lab, tmp_path_factory):
+    """What a Python without the package makes of the exports: vectors by case, and errors."""
+    root = tmp_path_factory.mktemp("elsewhere")
+    cases = {f"{one}-{method}": (lab.export(one, method), {}) for one, method in RUNS}
+    exported, snapshot = hub_lab.export("mini-qwen3vl", "slq"), hub_lab.snapshot("mini-qwen3vl")
+    cases["given"] = (exported, {"base": str(snapshot)})
+    cases["other revision"] = (exported, {"base": str(nudged(snapshot, root / "nudged"))})
+    cases["other size"] = (exported, {"base": str(lab.snapshot("mini-internvl"))})
+    cases["not fetched"] = (exported, {})
+    # The weights' hash says it first; without one, as of a commit of the hub, the size does.
+    unhashed = shutil.copytree(exported, root / "unhashed")
+    told = read_json(unhashed / "retriever.json")
+    told["base"] |= {"weights": {}, "rows": told["base"]["rows"] + 1}
+    (unhashed / "retriever.json").write_text(json.dumps(told))
+    cases["other size, unhashed"] = (unhashed, {"base": str(snapshot)})
+    odd = shutil.copytree(lab.export("mini-internvl", "lora"), root / "odd")
+    tensors = load_file(odd / "adapter_model.safetensors")
+    save_file({name.replace("layers.0", "layers.7"): value for name, value in tensors.items()},
+              odd / "adapter_model.safetensors")  # fmt: skip
+    cases["odd tensors"] = (odd, {})
+    return answers(root, cases)
+
+
+def answers(root, cases):
+    """Vectors and errors of `use_without_us.py`, in a fresh environment that sees our packages and not ours."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(root / "venv")], check=True)
+    (packages,) = (root / "venv/lib").glob("python*/site-packages")
+    (packages / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    images = [item if isinstance(item, str) else str(root / f"{number}.png") for number, item in enumerate(INPUTS)]
+    for path, item in zip(images, INPUTS, strict=True):
+        if not isinstance(item, str):
+            item.save(path)
+    asked = {name: {"folder": str(folder), "options": options} for name, (folder, options) in cases.items()}
+    quiet = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(root / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    found = subprocess.run(
+        [str(root / "venv/bin/python"), "-I", str(Path(__file__).with_name("use_without_us.py"))],
+        input=json.dumps({"cases": asked, "inputs": images, "out": str(root)}),
+        env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **quiet},
+        text=True,
+        capture_output=True,
+    )
+    assert found.returncode == 0, found.stderr
+    told = json.loads(found.stdout.splitlines()[-1])
+    assert told["slq"] is False
+    return {path.stem: np.load(path) for path in root.glob("*.npy")}, told["errors"]
+
+
+@pytest.mark.parametrize(("backbone", "method"), RUNS)
+def test_sentence_transformers_makes_the_vectors_of_evaluation(lab, elsewhere, backbone, method):
+    """Texts and images, alone and batched together."""
+    vectors, errors = elsewhere
+    ours = lab.vectors(backbone, method).numpy()
+    assert f"{backbone}-{method}" not in errors
+    for theirs in vectors[f"{backbone}-{method}"]:
+        assert np.abs(ours - theirs).max() < NEAR
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_an_image_and_a_text_make_one_vector_together(lab, elsewhere, name):
+    backbone, retriever = lab.load(name, "slq")
+    with torch.inference_mode():
+        ours = retriever.embed([encode(backbone, (backbone.family.process(RED), SHORT))]).numpy()
+    assert np.abs(elsewhere[0][f"{name}-slq together"] - ours).max() < NEAR
+
+
+def test_methods_make_different_vectors(lab):
+    """The comparison above can fail: what was learned matters."""
+    for backbone in BACKBONES:
+        base, *others = (lab.vectors(backbone, method) for method in METHODS)
+        assert all((base - other).abs().max() > 0.01 for other in others)
+
+
+def test_a_copy_of_the_base_is_taken_and_another_refused(hub_lab, elsewhere):
+    vectors, errors = elsewhere
+    ours = hub_lab.vectors("mini-qwen3vl", "slq").numpy()
+    assert np.abs(vectors["given"] - ours).max() < NEAR
+    assert re.search(
+        r"model.safetensors: sha256 \w+, expected sha256 \w+: use lab/backbone at", errors["other revision"]
+    )
+    assert "expected sha256" in errors["other size"]
+    assert re.search(r"embeddings of \[\d+, 128\], expected \[\d+, 128\]", errors["other size, unhashed"])
+    assert "the base lab/backbone at revision c0ffee" in errors["not fetched"]
+    assert "layers.7" in errors["odd tensors"] or "missing adapter keys" in errors["odd tensors"]
+
+
+def card_lines(folder, snapshot=None):
+    """The Python that an export's card gives for PEFT alone, run as it stands; a hub's base is the snapshot's."""
+    code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
+    scope: dict = {}
+    code = code.replace('"lab/backbone"', repr(str(snapshot)))
+    exec(code.replace("THIS FOLDER", str(folder)), scope)
+    return scope
+
+
+@pytest.mark.parametrize("method", ["slq", "lora"])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_peft_alone_makes_them_too_as_the_card_says(lab, name, method):
+    scope = card_lines(lab.export(name, method))
+    backbone, retriever = lab.load(name, method)
+    with torch.inference_mode():
+        assert (scope["vector"] - retriever.embed([encode(backbone, ("a black cat",))])).abs().max() < NEAR
+    told, tokenizer = read_json(lab.export(name, method) / "retriever.json"), scope["tokenizer"]
+    queries = scope["retriever"].peft_config["default"].to_dict().get("token_indices") or []
+    parts = [(item,) if isinstance(item, str) else (backbone.family.process(item),) for item in INPUTS]
+    encoded = [encode(backbone, part) for part in parts]
+    extended = [type(item)([*item.ids, *queries], item.images) for item in encoded]
+    assert tokenizer.convert_ids_to_tokens(queries) == [f"<|query_{n}|>" for n in range(len(queries))]
+    for batch in ([item] for item in extended), [extended]:
+        with torch.inference_mode():
+            states = [scope["retriever"](**collate(backbone, items)).last_hidden_state for items in batch]
+        vectors = torch.cat([normalize(state[:, -told["read_out"] :].mean(1), dim=-1) for state in states])
+        assert (vectors - lab.vectors(name, method)).abs().max() < NEAR
+
+
+@pytest.mark.parametrize(("place", "name"), [("lab", BACKBONES[0]), ("lab", BACKBONES[1]), ("hub_lab", BACKBONES[1])])
+def test_the_base_under_queries_generates_what_it_did(request, place, name):
+    """With the retriever on the same weights: token for token, and the same logits, after pictures too."""
+    lab = request.getfixturevalue(place)
+    untouched, _ = lab.load(name, "base")
+    model = card_lines(lab.export(name, "slq"), lab.snapshot(name))["model"].eval()
+    assert type(model) is type(untouched.model)
+    for parts in [("what is it",)], [(untouched.family.process(image), "what is it") for image in INPUTS[2:4]]:
+        inputs = collate(untouched, [encode(untouched, part) for part in parts])
+        del inputs["position_ids"]
+        how = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
+        before, after = (one.generate(**inputs, **how) for one in (untouched.model, model))
+        assert torch.equal(before.sequences, after.sequences)
+        # To rounding: a matrix elsewhere in memory is multiplied in another order.
+        assert all((one - other).abs().max() < 1e-6 for one, other in zip(before.logits, after.logits, strict=True))
+
+
+def test_queries_take_spare_rows_where_there_are_some(lab, hub_lab):
+    for one, spare in ((lab, False), (hub_lab, True)):
+        base = read_json(one.export("mini-qwen3vl", "slq") / "retriever.json")["base"]
+        assert (base["rows_needed"] == base["rows"]) is spare
+    model = AutoModelForImageTextToText.from_pretrained(hub_lab.snapshot("mini-qwen3vl"))
+    peft = PeftModel.from_pretrained(model.model, hub_lab.export("mini-qwen3vl", "slq"))
+    assert peft.get_input_embeddings().weight.shape[0] == base["rows"]
+
+
+def test_a_base_of_the_hub_is_pinned_and_stays_there(hub_lab):
+    folder = hub_lab.export("mini-qwen3vl", "slq")
+    for name in ("retriever.json", "adapter_config.json"):
+        assert HUB["parts"][0]["commit"] in (folder / name).read_text()
+    assert not (folder / "base").exists()
+    card = (folder / "README.md").read_text()
+    assert "base_model: lab/backbone" in card and f'revision="{HUB["parts"][0]["commit"]}"' in card
+
+
+def test_queries_of_the_papers_size_are_under_a_megabyte(tmp_path):
+    """N = 20 at InternVL3-1B's width, in PEFT's form."""
+    weights, out = tmp_path / "run", tmp_path / "out"
+    weights.mkdir(), out.mkdir()
+    queries = torch.randn(20, 896)
+    save_file({"queries": queries}, weights / "adapter.safetensors")
+    base = Base("lab/backbone", "c0de", {}, "language_model.embed_tokens", 151674, 896)
+    write_queries(weights, base, list(range(151674, 151694)), out)
+    sizes = {path.name: path.stat().st_size for path in out.iterdir()}
+    print(sizes)
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= sizes.keys()
+    assert 20 * 896 * 4 < sum(sizes.values()) < 1e6
+    assert torch.equal(next(iter(load_file(out / "adapter_model.safetensors").values())), queries)
+
+
+def test_the_folder_says_what_is_in_it(lab):
+    folder = lab.export("mini-internvl", "slq")
+    files = read_json(folder / "manifest.json")["files"]
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == {*files, "manifest.json"}
+    assert all(sha256(folder / name) == expected for name, expected in files.items())
+    assert AutoTokenizer.from_pretrained(folder).padding_side == "left"
+
+
+def test_the_card_has_what_was_measured_and_says_what_was_not_run(lab, tmp_path):
+    results = lab.run("mini-internvl", "slq")
+    assert "Retrieval: not run." in (lab.export("mini-internvl", "slq") / "README.md").read_text()
+    way = {"R@1": 12.34, "R@5": 50.0, "R@10": 61.0}
+    ends = {name: [value - 3, value + 4] for name, value in way.items()}
+    metrics = {"metrics": {"t2i": way, "i2t": way}, "ci95": {"t2i": ends, "i2t": ends}}
+    answered = {"metrics": {"accuracy": 75.0}, "n": {"items": 200}}
+    for name, content in (
+        ("retrieval/mini-coco.json", metrics | {"n": {"images": 200, "captions": 1000}}),
+        ("retention/mini-mmmu.json", answered),
+    ):
+        (results / name).parent.mkdir(exist_ok=True)
+        (results / name).write_text(json.dumps(content))
+    out = tmp_path / "out"
+    assert main(["export", str(results), str(out), *lab.config]) == 0
+    card = (out / "README.md").read_text()
+    assert (
+        "| mini-COCO | text to image | 12.3 [9.3, 16.3] | 50.0 [47.0, 54.0] | 61.0 [58.0, 65.0] | 200, 1000 |" in card
+    )
+    assert re.search(r"\| mini-MMMU \| 75\.0 \[68\.\d, 80\.\d\] \| 200 \|", card)
+    assert "not looked for" in card and "no ledger" in card
+
+
+def refused(capsys, *arguments):
+    """The one message of a failing export."""
+    assert main(["export", *map(str, arguments)]) == 1
+    return capsys.readouterr().err
+
+
+def test_an_adapter_that_needs_the_package_cannot_travel(tmp_path, monkeypatch):
+    text = (THIRD / "llava.py").read_text()
+    (tmp_path / "bound.py").write_text(f"from slq.files import sha256\n{text}")
+    monkeypatch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(tmp_path)])
+    with pytest.raises(SlqError, match=r"bound\.py: cannot travel .*from slq\.files import sha256"):
+        write_code("bound", tmp_path / "out")
+    del sys.modules["slq.models.families.bound"]
+
+
+def test_only_an_export_is_replaced(lab, tmp_path, capsys):
+    run, out = lab.run("mini-internvl", "slq"), tmp_path / "out"
+    assert main(["export", str(run), str(out), *lab.config]) == 0
+    assert main(["export", str(run), str(out), *lab.config]) == 0
+    capsys.readouterr()
+    (out / "notes.txt").write_text("mine")
+    assert "holds notes.txt, which no export wrote there" in refused(capsys, run, out, *lab.config)
+    assert (out / "notes.txt").read_text() == "mine" and (out / "modules.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_failed_export_leaves_what_was_there(lab, tmp_path, capsys):
+    broken = Lab(tmp_path / "lab")
+    shutil.copytree(lab.root / "scratch", broken.root / "scratch")
+    run, out = (
+        shutil.copytree(lab.run("mini-internvl", "slq"), broken.root / "results/mini/mini-internvl/slq/seed1"),
+        (tmp_path / "out"),
+    )
+    assert main(["export", str(run), str(out), *broken.config]) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    weights = broken.root / "scratch/runs/mini/mini-internvl/slq/seed1/adapter.safetensors"
+    save_file({"queries": torch.zeros(3, 128)}, weights)
+    assert "expected queries 8 x 128" in refused(capsys, run, out, *broken.config)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lab", "out"]
+
+
+def test_a_run_without_adapter_or_of_another_backbone_is_refused(lab, tmp_path, capsys):
+    assert "expected run.json or adapter.json" in refused(capsys, tmp_path, tmp_path / "out", *lab.config)
+    alone = shutil.copytree(lab.run("mini-internvl", "slq"), tmp_path / "results/mini/mini-internvl/slq/seed9")
+    assert "seed9 has no adapter here" in refused(capsys, alone, tmp_path / "out", *lab.config)
+    other = Lab(tmp_path / "lab")
+    shutil.copytree(lab.root / "scratch", other.root / "scratch")
+    run = shutil.copytree(lab.run("mini-internvl", "slq"), other.root / "results/mini/mini-internvl/slq/seed1")
+    manifest = other.snapshot("mini-internvl") / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(read_json(manifest)["sha256"], "0" * 64))
+    assert "not the backbone that" in refused(capsys, run, tmp_path / "out", *other.config)

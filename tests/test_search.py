@@ -1,0 +1,247 @@
+"""Searching a folder: exact, embedded once, whole after a kill, and what cannot be read is named."""
+
+import json
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from checkout import ROOT
+from exported import Lab
+from slq.cli import main
+from slq.errors import SlqError
+from slq.evaluation.embed import embed_messages
+from slq.search.images import index
+from slq.search.nearest import nearest
+from slq.search.store import Store
+
+COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "white", "grey"]
+QUERY = "a red circle"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    return Lab(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Nine plain pictures in two folders, a text beside them, and one of them twice."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    for number, colour in enumerate(COLOURS):
+        Image.new("RGB", (40 + 9 * number, 60), colour).save(folder / ("more" if number % 2 else ".") / f"{colour}.png")
+    shutil.copy(folder / "red.png", folder / "copy of red.png")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def searched(capsys, lab, folder, *arguments, run=("mini-qwen3vl", "slq")):
+    """Status, ranking [(cosine, path)], and everything printed, of a search."""
+    capsys.readouterr()
+    where = ["--images", str(folder), "--sheet", str(folder.parent / "sheet.html")]
+    status = main(["search", str(lab.run(*run)), *where, *map(str, arguments), *lab.config])
+    told = capsys.readouterr()
+    lines = re.findall(r"^ *\d+  (-?\d\.\d{4})  (.+)$", told.out, re.MULTILINE)
+    return status, [(float(cosine), path) for cosine, path in lines], told.out + told.err
+
+
+def ranking(lab, folder, parts_of_query):
+    """Oracle: every file embedded as evaluation does it, all compared and sorted."""
+    backbone, retriever = lab.load("mini-qwen3vl", "slq")
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    parts = [(backbone.family.process(Image.open(folder / name).convert("RGB")),) for name in files]
+    vectors = embed_messages(retriever, backbone, [parts_of_query(backbone), *parts], 4)
+    return sorted(((float(vector @ vectors[0]), name) for name, vector in zip(files, vectors[1:], strict=True)),
+                  key=lambda hit: -hit[0])  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_finds_what_evaluation_would(lab, pictures, capsys, kind):
+    blue = pictures.parent / "query.png"
+    Image.new("RGB", (64, 64), "blue").save(blue)
+    asked = [QUERY] if kind == "text" else ["--image", blue]
+    status, found, told = searched(capsys, lab, pictures, *asked, "--top", 10, "--batch", 3)
+    expected = ranking(
+        lab, pictures,
+        lambda backbone: (QUERY,) if kind == "text" else (backbone.family.process(Image.open(blue)),),
+    )  # fmt: skip
+    assert status == 0 and sorted(path for _, path in found) == sorted(path for _, path in expected)
+    cosines = {path: cosine for cosine, path in expected}
+    assert all(abs(cosine - cosines[path]) < 1e-4 for cosine, path in found)
+    assert [cosine for cosine, _ in found] == sorted((cosine for cosine, _ in found), reverse=True)
+    assert "10 images searched" in told and "1 other files" in told
+
+
+def test_embeds_once_by_content(lab, pictures, capsys, tmp_path):
+    first = searched(capsys, lab, pictures, QUERY, run=("mini-internvl", "slq"))
+    assert "9 of them embedded now" in first[2]  # the copy is none more
+    again = searched(capsys, lab, pictures, QUERY, run=("mini-internvl", "slq"))
+    assert "0 of them embedded now" in again[2] and again[1] == first[1]
+    moved = shutil.copytree(pictures, tmp_path / "elsewhere" / "pictures")
+    Image.new("RGB", (50, 50), "pink").save(moved / "red.png")
+    changed = searched(capsys, lab, moved, QUERY, run=("mini-internvl", "slq"))
+    assert "1 of them embedded now" in changed[2]
+    assert dict(map(reversed, changed[1]))["copy of red.png"] == dict(map(reversed, first[1]))["red.png"]
+    other = searched(capsys, lab, pictures, QUERY, run=("mini-internvl", "base"))
+    assert "9 of them embedded now" in other[2]
+
+
+def test_unreadable_images_are_named_and_only_left_out_when_asked(lab, pictures, capsys):
+    (pictures / "broken.jpg").write_bytes((pictures / "red.png").read_bytes()[:60])
+    (pictures / "empty.png").write_bytes(b"")
+    status, found, told = searched(capsys, lab, pictures, QUERY)
+    assert status == 1 and not found
+    assert "broken.jpg: not a readable image" in told and "--skip-unreadable" in told
+    status, found, told = searched(capsys, lab, pictures, QUERY, "--skip-unreadable")
+    assert status == 0 and len(found) == 10
+    assert "2 unreadable left out" in told and "broken.jpg" in told and "empty.png" in told
+
+
+def test_what_cannot_be_searched_is_said(lab, pictures, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert "holds no readable image" in searched(capsys, lab, tmp_path / "empty", QUERY)[2]
+    assert "no folder of images" in searched(capsys, lab, tmp_path / "none", QUERY)[2]
+    assert "--top 0: expected 1 or more" in searched(capsys, lab, pictures, QUERY, "--top", 0)[2]
+    assert "none.png: not a readable image" in searched(capsys, lab, pictures, "--image", tmp_path / "none.png")[2]
+
+
+def test_the_sheet_stands_alone_and_escapes(lab, pictures, capsys):
+    (pictures / "red.png").rename(pictures / "<b>.png")
+    status, found, _ = searched(capsys, lab, pictures, "<i>a ring", "--top", 3)
+    page = (pictures.parent / "sheet.html").read_text()
+    assert status == 0 and len(found) == 3
+    assert page.count('src="data:image/jpeg;base64,') == 3 and "prefers-color-scheme: dark" in page
+    assert "<script" not in page and "http" not in page
+    assert "<i>" not in page and "<b>.png" not in page and "&lt;i&gt;a ring" in page
+
+
+# ---- the store -------------------------------------------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from slq.search.images import index
+from slq.search.store import Store
+
+calls = 0
+def embed(images):
+    global calls
+    calls += 1
+    if calls == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return np.array(images, np.float32)
+
+with Store(Path(sys.argv[1]), 3) as store:
+    index(Path(sys.argv[2]), store, lambda image: image.getpixel((0, 0)), embed, 2, False)
+"""
+
+
+def as_pixels(images):
+    return np.array(images, np.float32)
+
+
+def corner(image):
+    return image.getpixel((0, 0))
+
+
+def indexed(store, folder, embed=as_pixels, batch_size=2):
+    with store:
+        found = index(folder, store, corner, embed, batch_size, False)
+        return found, np.array(store.vectors()[found.rows])
+
+
+def test_goes_on_after_a_kill(pictures, tmp_path):
+    """Two batches of two were whole; what a torn write may have left is cut off."""
+    script = [sys.executable, "-c", KILLED, str(tmp_path / "store"), str(pictures)]
+    answer = subprocess.run(script, env={"PYTHONPATH": str(ROOT / "workflow")}, capture_output=True)
+    assert answer.returncode == -signal.SIGKILL
+    with (tmp_path / "store/vectors.f32").open("ab") as file:
+        file.write(b"torn")
+    for name in ("rows.jsonl", "files.jsonl"):
+        with (tmp_path / "store" / name).open("ab") as file:
+            file.write(b'"to')
+    found, vectors = indexed(Store(tmp_path / "store", 3), pictures)
+    assert found.embedded == 9 - 4
+    _, fresh = indexed(Store(tmp_path / "fresh", 3), pictures)
+    assert np.array_equal(vectors, fresh)
+    assert len(np.unique(fresh, axis=0)) == 9
+
+
+def test_a_vector_without_its_name_is_made_again(pictures, tmp_path):
+    """A kill between the two writes."""
+    indexed(Store(tmp_path / "store", 3), pictures)
+    rows = tmp_path / "store/rows.jsonl"
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
+    found, vectors = indexed(Store(tmp_path / "store", 3), pictures)
+    assert found.embedded == 1
+    assert np.array_equal(vectors, indexed(Store(tmp_path / "fresh", 3), pictures)[1])
+
+
+def test_no_more_than_a_batch_is_held(pictures, tmp_path):
+    sizes = []
+    indexed(Store(tmp_path / "store", 3), pictures, lambda images: sizes.append(len(images)) or as_pixels(images), 4)
+    assert sizes == [4, 4, 1]
+
+
+def test_one_process_at_a_time(tmp_path):
+    with Store(tmp_path / "store", 3), pytest.raises(SlqError, match="another search adds to it"):
+        Store(tmp_path / "store", 3).__enter__()
+    with Store(tmp_path / "store", 3):
+        pass
+
+
+def test_an_edited_file_is_looked_at_again(pictures, tmp_path):
+    indexed(Store(tmp_path / "store", 3), pictures)
+    Image.new("RGB", (40, 60), (1, 2, 3)).save(pictures / "blue.png")
+    found, vectors = indexed(Store(tmp_path / "store", 3), pictures)
+    assert found.embedded == 1
+    assert vectors[[path.name for path in found.paths].index("blue.png")].tolist() == [1, 2, 3]
+
+
+# ---- exactness and speed ---------------------------------------------------------------------------------------------
+
+
+def test_nearest_is_exact_and_ties_keep_their_order():
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((500, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = generator.integers(0, 500, 2000)  # most vectors several times: ties
+    for query in vectors[:20]:
+        scores = vectors @ query
+        order = sorted(range(2000), key=lambda item: (-scores[rows[item]], item))
+        for count in (1, 7, 1999, 2000, 3000):
+            assert [item for item, _ in nearest(query, vectors, rows, count)] == order[:count]
+
+
+def test_a_hundred_thousand_images_are_searched_in_fifty_milliseconds(tmp_path):
+    """At InternVL3-1B's width, from the memory-mapped store; least of three medians: the machine may be shared."""
+    count, width = 100_000, 896
+    generator = np.random.default_rng(0)
+    with (tmp_path / "vectors.f32").open("wb") as file:
+        for _ in range(10):
+            part = generator.random((count // 10, width), np.float32) - 0.5
+            (part / np.linalg.norm(part, axis=1, keepdims=True)).tofile(file)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(str(number)) + "\n" for number in range(count)))
+    with Store(tmp_path, width) as store:
+        vectors = store.vectors()
+        query, rows = np.array(vectors[4711]), np.arange(count)
+        medians = []
+        for _ in range(3):
+            seconds = []
+            for _ in range(5):
+                start = time.perf_counter()
+                best = nearest(query, vectors, rows, 10)
+                seconds.append(time.perf_counter() - start)
+            medians.append(statistics.median(seconds))
+    print(f"{count} x {width}: medians {', '.join(f'{1000 * median:.1f} ms' for median in medians)}")
+    assert best[0] == (4711, pytest.approx(1, abs=1e-5))
+    assert min(medians) < 0.05

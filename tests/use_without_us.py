@@ -1,0 +1,32 @@
+"""Run where sentence-transformers and PEFT are, and `slq` is not: loads exports and writes what they make.
+
+A JSON object on standard input: `cases`, each with a folder, `options` of the base, and `inputs`: texts, or paths of
+images; `out`, a folder for a .npy of each case's vectors, alone and in one batch, and of the first image and the first
+text together, in the two ways that sentence-transformers has for it.
+"""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sentence_transformers import SentenceTransformer
+
+asked = json.load(sys.stdin)
+inputs = [Image.open(item) if item.endswith(".png") else item for item in asked["inputs"]]
+told = {"slq": importlib.util.find_spec("slq") is not None, "errors": {}}
+for name, case in asked["cases"].items():
+    try:
+        model = SentenceTransformer(case["folder"], trust_remote_code=True, device="cpu", model_kwargs=case["options"])
+    except Exception as error:  # whatever it is, the test reads it
+        told["errors"][name] = f"{type(error).__name__}: {error}"
+        continue
+    alone = np.concatenate([model.encode([item]) for item in inputs])
+    np.save(Path(asked["out"], f"{name}.npy"), np.stack([alone, model.encode(inputs)]))
+    text, image = (next(item for item in inputs if isinstance(item, str) is kind) for kind in (True, False))
+    content = [{"type": "image", "image": image}, {"type": "text", "text": text}]
+    both = [{"text": text, "image": image}, [{"role": "user", "content": content}]]
+    np.save(Path(asked["out"], f"{name} together.npy"), np.concatenate([model.encode([one]) for one in both]))
+print(json.dumps(told))

@@ -1,0 +1,1 @@
+"""A finished run as a folder for other libraries: sentence-transformers and PEFT."""

@@ -1,0 +1,72 @@
+"""What a retriever was trained on, so that whoever loads it has the same bytes."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel
+
+from slq.files import read_json
+
+FOLDER = "base"  # of a base that is on no hub, in the export
+
+
+@dataclass(frozen=True)
+class Base:
+    """A backbone as an export names it.
+
+    Attributes:
+        model, revision: on the hub, and the commit; None of one that is on none.
+        weights: sha256 of its safetensors, by file.
+        embedding: name of the token embedding in the model without LM head.
+        rows, width: of its matrix.
+    """
+
+    model: str | None
+    revision: str | None
+    weights: dict[str, str]
+    embedding: str
+    rows: int
+    width: int
+
+    @property
+    def name(self) -> str:
+        """What PEFT stores: the hub's name, or the folder in the export."""
+        return self.model or FOLDER
+
+    def told(self, folder: str, rows_needed: int) -> dict[str, Any]:
+        """For retriever.json; `folder`: where it is in the export, if on no hub."""
+        at = {"model": self.model, "revision": self.revision} if self.model else {"folder": folder}
+        sizes = {"rows": self.rows, "rows_needed": rows_needed, "width": self.width}
+        return {**at, **sizes, "weights": self.weights}
+
+
+def read_base(snapshot: Path) -> Base:
+    """From a snapshot's manifest and configuration; no weight is read."""
+    manifest = read_json(snapshot / "manifest.json")
+    weights = {name: sha256 for name, sha256 in manifest["files"].items() if name.endswith(".safetensors")}
+    with torch.device("meta"):
+        skeleton = AutoModel.from_config(AutoConfig.from_pretrained(snapshot, local_files_only=True))
+    embedding = skeleton.get_input_embeddings()
+    name = next(name for name, module in skeleton.named_modules() if module is embedding)
+    model, revision = _address(manifest["source"])
+    return Base(model, revision, weights, name, *embedding.weight.shape)
+
+
+def _address(source: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Name and commit on the hub of what a snapshot was fetched from, if it was (slq.sources.fetch)."""
+    for part in source.get("parts", []):
+        kind, _, place = part["from"].partition(":")
+        if kind == "model":
+            return place.rpartition("@")[0], part["commit"]
+    return None, None
+
+
+def copy_snapshot(snapshot: Path, out: Path) -> None:
+    """The files of a snapshot that its manifest names."""
+    for name in read_json(snapshot / "manifest.json")["files"]:
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(snapshot / name, target)
