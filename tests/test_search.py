@@ -18,6 +18,7 @@ from exported import Lab
 from slq.cli import main
 from slq.errors import SlqError
 from slq.evaluation.embed import embed_messages
+from slq.models.prefix import encode
 from slq.search.images import index
 from slq.search.nearest import nearest
 from slq.search.store import Store
@@ -58,7 +59,8 @@ def ranking(lab, folder, parts_of_query):
     backbone, retriever = lab.load("mini-qwen3vl", "slq")
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
     parts = [(backbone.family.process(Image.open(folder / name).convert("RGB")),) for name in files]
-    vectors = embed_messages(retriever, backbone, [parts_of_query(backbone), *parts], 4)
+    messages = [encode(backbone, one) for one in (parts_of_query(backbone), *parts)]
+    vectors = embed_messages(retriever, messages, 4)
     return sorted(((float(vector @ vectors[0]), name) for name, vector in zip(files, vectors[1:], strict=True)),
                   key=lambda hit: -hit[0])  # fmt: skip
 

@@ -45,9 +45,10 @@ class CorruptShard(SlqError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the file a tensor's rows lie: its first byte, the type, and the shape of one row."""
+    """Where in the file a tensor's rows lie: its first byte, how many there are, the type, and the shape of one."""
 
     start: int
+    count: int
     dtype: torch.dtype
     shape: tuple[int, ...]
 
@@ -67,12 +68,13 @@ class Shard:
         self.path = path
         self.proved: set[int] = set()
         try:
-            self._rows, small = self._read_index()
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            self._rows, self._facts, alone = self._read_index()
+            self.lengths: list[int] = alone["lengths"].tolist()
+            self._hashes = alone["sha256"]
+            if any(place.count != sum(self.lengths) for place in self._rows.values()):
+                raise ValueError("images have more or fewer rows together than there are")
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise CorruptShard(f"{path}: not a readable shard ({error}); {REBUILD}") from error
-        self.lengths: list[int] = small.pop("lengths").tolist()
-        self._hashes = small.pop("sha256")
-        self._facts = small
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -114,30 +116,32 @@ class Shard:
             raise CorruptShard(f"{self.path}: truncated within image {number}; {REBUILD}")
         return torch.frombuffer(buffer, dtype=place.dtype).view(count, *place.shape)
 
-    def _read_index(self) -> tuple[dict[str, Place], dict[str, Tensor]]:
-        """Where the rows are, and everything else."""
+    def _read_index(self) -> tuple[dict[str, Place], dict[str, Tensor], dict[str, Tensor]]:
+        """Where the rows are; the facts; and what is neither."""
         with open(self.path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header: dict[str, Any] = json.loads(file.read(size))
-            rows, small = {}, {}
+            rows: dict[str, Place] = {}
+            kinds: dict[str, dict[str, Tensor]] = {"facts": {}, "": {}}
             for name, entry in header.items():
-                if name == "__metadata__":
-                    continue
-                dtype, (start, end) = DTYPES[entry["dtype"]], entry["data_offsets"]
-                kind, _, short = name.partition(".")
+                dtype, (start, end), (count, *shape) = DTYPES[entry["dtype"]], entry["data_offsets"], entry["shape"]
+                kind, _, short = name.rpartition(".")
                 if kind == "rows":
-                    rows[short] = Place(8 + size + start, dtype, tuple(entry["shape"][1:]))
+                    place = rows[short] = Place(8 + size + start, count, dtype, tuple(shape))
+                    if end - start != count * place.row_bytes:
+                        raise ValueError(f"{name} does not fill its place")
                     continue
                 file.seek(8 + size + start)
-                values = torch.frombuffer(bytearray(file.read(end - start)), dtype=dtype).view(entry["shape"])
-                small[short or kind] = values
-        return rows, small
+                values = torch.frombuffer(bytearray(file.read(end - start)), dtype=dtype)
+                kinds[kind][short] = values.view(count, *shape)
+        return rows, kinds["facts"], kinds[""]
 
 
 def slab_hash(slab: Slab) -> bytes:
-    """SHA-256 of a slab's rows and facts, in order of name."""
+    """SHA-256 of a slab's rows and facts, their names, types and shapes, in order of name."""
     digest = hashlib.sha256()
-    for _, values in [*sorted(slab.rows.items()), *sorted(slab.facts.items())]:
+    for name, values in [*sorted(slab.rows.items()), *sorted(slab.facts.items())]:
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         digest.update(values.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.digest()
 

@@ -1,5 +1,6 @@
 """One search: the folder's new images are embedded, the query is, and all are compared."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from slq.evaluation.embed import embed_messages
 from slq.evaluation.run import load_run
 from slq.files import digest, sha256
 from slq.finished import Finished
-from slq.models.prefix import Part, message
+from slq.models.prefix import Encoded, encode, message
 from slq.search.images import index
 from slq.search.nearest import nearest
 from slq.search.sheet import Hit, write_sheet
@@ -45,13 +46,13 @@ def search(
     backbone, retriever = load_run(run.settings, run.snapshot, run.weights)
     prompt = run.settings["prompt"]
 
-    def prepare(content: str | Image.Image) -> tuple[Part, ...]:
+    def prepare(content: str | Image.Image) -> Encoded:
         if isinstance(content, str):
-            return message(content, prompt["text"])
-        return message(backbone.family.process(content), prompt["image"])
+            return encode(backbone, message(content, prompt["text"]))
+        return encode(backbone, message(backbone.family.process(content), prompt["image"]))
 
-    def embed(messages: list[tuple[Part, ...]]) -> np.ndarray:
-        return embed_messages(retriever, backbone, messages, batch_size)
+    def embed(messages: Sequence[Encoded]) -> np.ndarray:
+        return embed_messages(retriever, messages, batch_size)
 
     with Store(scratch / "search" / store_key(run), backbone.width) as store:
         found = index(images, store, prepare, embed, batch_size, skip_unreadable)
