@@ -97,6 +97,20 @@ def learner(finished, tmp_path):
 
 
 @pytest.fixture
+def submission(slurm, learner):
+    """The command on a training of many steps, submitted to a real Slurm, at the fifth of them."""
+    from slurm.submission import MANY, Submission
+
+    started = Submission(slurm, learner("cluster", MANY))
+    try:
+        started.reach(5)
+        yield started
+    finally:
+        started.process.kill()
+        started.process.wait()
+
+
+@pytest.fixture
 def checkout(tmp_path):
     """A copy of the repository that a test may change and run."""
     return copy_repository(tmp_path / "checkout")

@@ -1,0 +1,86 @@
+"""The workflow on a real Slurm that keeps accounts: they and the events tell of the same jobs. make test-slurm"""
+
+import csv
+import time
+
+import pytest
+
+from checkout import require, snakemake
+from slq.attempts import read_attempts
+from slq.files import read_lines
+from slurm import cluster
+from slurm.submission import MANY, ONE_STEP_EACH, QUICK, RUN, SLURM, job_ids, learned, learned_at_home
+
+pytestmark = pytest.mark.slurm
+STARTING = 15  # seconds of an allocation, at most, that no event tells of: of Snakemake, twice, and of Python
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    require(cluster.missing(accounting=True), "SLQ_NEEDS_SLURM")
+    with cluster.running(accounting=True) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def seconds(monkeypatch):
+    """sacct's times as events have them."""
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "%s")
+
+
+def booked(slurm, jobs):
+    """State, start, end, seconds and GPUs of every allocation of these jobs, in order, requeued ones too."""
+    asked = ["sacct", "-X", "-P", "-n", "--duplicates", "--format=State,Start,End,ElapsedRaw,AllocTRES"]
+    rows = [line.split("|") for job in jobs for line in slurm.ask(*asked, "-j", job).splitlines()]
+    return [
+        (state, int(start), int(end), int(elapsed), "gres/gpu=1" in allocated.split(","))
+        for state, start, end, elapsed, allocated in rows
+    ]
+
+
+def check_attempts(slurm, path):
+    """An attempt is an allocation: as many of both, each within its own; returns their states, and their hours."""
+    lines = read_lines(path)
+    allocations = booked(slurm, dict.fromkeys(job_ids(lines)))
+    attempts = read_attempts(path)
+    assert len(allocations) == len(attempts)
+    for attempt, (_, start, end, elapsed, gpu) in zip(attempts, allocations, strict=True):
+        times = [line["time"] for line in lines if line["attempt"] == attempt.number]
+        assert start <= min(times) and max(times) <= end + 1, "whole seconds"
+        assert elapsed == end - start
+        assert 0 < elapsed - (max(times) - min(times)) < STARTING
+        assert gpu
+    return [state for state, *_ in allocations], sum(elapsed for *_, elapsed, _ in allocations) / 3600
+
+
+def test_the_ledger_has_the_hours_that_slurm_booked_for_every_attempt_of_every_stage(slurm, learner):
+    """Of the whole command, where training takes three allocations of one job."""
+    folder = learner("cluster", ONE_STEP_EACH, minutes=30)
+    answer = snakemake(folder, *SLURM, "tests/more.yaml", *QUICK, timeout=1800)
+    assert answer.returncode == 0, answer.stdout
+    with open(folder / "results/mini/gpu_hours.csv", newline="") as file:
+        ledger = {line["stage"]: line for line in csv.DictReader(file) if line["slurm_jobs"]}
+    assert ledger.keys() >= {"train", "retrieve", "prove"}
+    for stage, line in ledger.items():
+        states, hours = check_attempts(slurm, folder / RUN / f"events/{stage}.jsonl")
+        assert states == (["REQUEUED", "REQUEUED", "COMPLETED"] if stage == "train" else ["COMPLETED"])
+        assert float(line["sacct_hours"]) == pytest.approx(hours)
+        assert float(line["total_hours"]) + float(line["sacct_difference"]) == pytest.approx(hours)
+        assert float(line["total_hours"]) < hours
+
+
+def test_a_job_that_was_cancelled_is_booked_beside_its_successor(slurm, submission):
+    slurm.ask("scancel", submission.jobs[-1].id)
+    submission.end_well()
+    states, _ = check_attempts(slurm, submission.folder / RUN / "events/train.jsonl")
+    assert states == ["CANCELLED by 0", "COMPLETED"]
+
+
+def test_a_minute_without_the_controller_is_waited_for(slurm, submission, learner):
+    slurm.kill("slurmctld")
+    time.sleep(60)
+    slurm.start_controller()
+    submission.end_well()
+    (state,), _ = check_attempts(slurm, submission.folder / RUN / "events/train.jsonl")
+    assert state == "COMPLETED"
+    assert learned(submission.folder) == learned_at_home(learner("home", MANY))
