@@ -5,14 +5,15 @@ import time
 
 import pytest
 
-from checkout import require, snakemake
+from checkout import change_training, require, snakemake
 from slq.attempts import read_attempts
 from slq.files import read_lines
 from slurm import cluster
 from slurm.submission import MANY, ONE_STEP_EACH, QUICK, RUN, SLURM, job_ids, learned, learned_at_home
 
 pytestmark = pytest.mark.slurm
-STARTING = 15  # seconds of an allocation, at most, that no event tells of: of Snakemake, twice, and of Python
+STARTING = 60  # seconds of an allocation that no event tells of: Snakemake starts twice, then Python; 6 to 20 seen
+OUTAGE = 60
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def booked(slurm, jobs):
     ]
 
 
-def check_attempts(slurm, path):
+def check_attempts(slurm, path, untold=STARTING):
     """An attempt is an allocation: as many of both, each within its own; returns their states, and their hours."""
     lines = read_lines(path)
     allocations = booked(slurm, dict.fromkeys(job_ids(lines)))
@@ -48,22 +49,23 @@ def check_attempts(slurm, path):
         times = [line["time"] for line in lines if line["attempt"] == attempt.number]
         assert start <= min(times) and max(times) <= end + 1, "whole seconds"
         assert elapsed == end - start
-        assert 0 < elapsed - (max(times) - min(times)) < STARTING
+        assert 0 < elapsed - (max(times) - min(times)) < untold
         assert gpu
     return [state for state, *_ in allocations], sum(elapsed for *_, elapsed, _ in allocations) / 3600
 
 
-def test_the_ledger_has_the_hours_that_slurm_booked_for_every_attempt_of_every_stage(slurm, learner):
+def test_the_ledger_has_the_hours_that_slurm_booked_for_every_attempt_of_every_stage(slurm, checkout):
     """Of the whole command, where training takes three allocations of one job."""
-    folder = learner("cluster", ONE_STEP_EACH, minutes=30)
-    answer = snakemake(folder, *SLURM, "tests/more.yaml", *QUICK, timeout=1800)
+    change_training(checkout, ONE_STEP_EACH, minutes=30)
+    answer = snakemake(checkout, *SLURM, "tests/more.yaml", *QUICK, timeout=1800)
     assert answer.returncode == 0, answer.stdout
-    with open(folder / "results/mini/gpu_hours.csv", newline="") as file:
-        ledger = {line["stage"]: line for line in csv.DictReader(file) if line["slurm_jobs"]}
-    assert ledger.keys() >= {"train", "retrieve", "prove"}
-    for stage, line in ledger.items():
-        states, hours = check_attempts(slurm, folder / RUN / f"events/{stage}.jsonl")
-        assert states == (["REQUEUED", "REQUEUED", "COMPLETED"] if stage == "train" else ["COMPLETED"])
+    with open(checkout / "results/mini/gpu_hours.csv", newline="") as file:
+        ledger = list(csv.DictReader(file))
+    assert {line["stage"] for line in ledger} == {"train", "retrieve", "retain", "prove", "blind"}
+    for line in ledger:
+        states, hours = check_attempts(slurm, checkout / line["source"])
+        requeued = line["stage"] == "train"
+        assert states == ["REQUEUED"] * 2 * requeued + ["COMPLETED"]
         assert float(line["sacct_hours"]) == pytest.approx(hours)
         assert float(line["total_hours"]) + float(line["sacct_difference"]) == pytest.approx(hours)
         assert float(line["total_hours"]) < hours
@@ -78,9 +80,10 @@ def test_a_job_that_was_cancelled_is_booked_beside_its_successor(slurm, submissi
 
 def test_a_minute_without_the_controller_is_waited_for(slurm, submission, learner):
     slurm.kill("slurmctld")
-    time.sleep(60)
+    time.sleep(OUTAGE)
     slurm.start_controller()
     submission.end_well()
-    (state,), _ = check_attempts(slurm, submission.folder / RUN / "events/train.jsonl")
+    # What Slurm books lasts until its controller hears of the end.
+    (state,), _ = check_attempts(slurm, submission.folder / RUN / "events/train.jsonl", STARTING + OUTAGE)
     assert state == "COMPLETED"
     assert learned(submission.folder) == learned_at_home(learner("home", MANY))

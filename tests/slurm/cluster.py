@@ -59,7 +59,7 @@ def missing(accounting: bool = False) -> str:
     """Why there can be no such Slurm on this machine; empty if there can."""
     absent = [name for name in PROGRAMS + accounts.PROGRAMS * accounting if not shutil.which(name, path=PATH)]
     if absent:
-        return f"{', '.join(absent)} not on PATH: .ci/run installs the packages"
+        return f"{', '.join(absent)} not on PATH: packages slurm-wlm, munge; for accounts slurmdbd, mariadb-server"
     if os.geteuid():
         return "only root may start it"
     links = [ETC / name for name in ("slurm.conf", "gres.conf")]
