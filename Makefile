@@ -34,9 +34,10 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/pytest -q -m slow tests
 
-# What a real Slurm does to trainings: as root, with Debian's packages slurm-wlm and munge (.ci/run installs them).
+# On a real Slurm, after `make reproduce`: the whole mini preset with its results, faults, and accounts. Half an hour, as
+# root, with Debian's packages slurm-wlm, munge, slurmdbd and mariadb-server.
 test-slurm: $(STAMP)
-	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" tests/test_cluster.py
+	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" tests/test_cluster.py tests/test_cluster_accounts.py $(ARGS)
 
 # Part of `make test`, which kills a fifth as often: make test-kill ARGS="--kills all"
 test-kill: $(STAMP)

@@ -102,6 +102,12 @@ def for_this_machine(plan: dict[str, int]) -> dict[str, int]:
     return {rule: count for rule, count in plan.items() if rule != "compile_pdf" or shutil.which("pdflatex")}
 
 
+def change_training(folder: Path, training: dict[str, Any], minutes: float = 60) -> None:
+    """Write tests/more.yaml, to be laid over the slice: other settings of training, and what its job may take."""
+    mini = {"training": training, "resources": {"train": {"hours": minutes / 60}}}
+    (folder / "tests/more.yaml").write_text(json.dumps({"presets": {"mini": mini}}))
+
+
 def place(folder: Path, *files: str) -> None:
     """Put files there, empty: what an earlier job left."""
     for name in files:

@@ -1,6 +1,5 @@
 """What the tests share: the repository, its configuration, and untrained mini backbones of the real classes."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import yaml
 
-from checkout import SLICE, copy_repository, require, snakemake
+from checkout import SLICE, change_training, copy_repository, require, snakemake
 from slurm import cluster
 
 ROOT = Path(__file__).parents[1]
@@ -97,11 +96,24 @@ def learner(finished, tmp_path):
     def copy(name, training, minutes=60):
         folder = shutil.copytree(finished, tmp_path / name, symlinks=True)
         shutil.rmtree(folder / "scratch/work")  # events of the training that is there
-        mini = {"training": training, "resources": {"train": {"hours": minutes / 60}}}
-        (folder / "tests/more.yaml").write_text(json.dumps({"presets": {"mini": mini}}))
+        change_training(folder, training, minutes)
         return folder
 
     return copy
+
+
+@pytest.fixture
+def submission(slurm, learner):
+    """The command on a training of many steps, submitted to a real Slurm, at the fifth of them."""
+    from slurm.submission import MANY, Submission
+
+    started = Submission(slurm, learner("cluster", MANY))
+    try:
+        started.reach(5)
+        yield started
+    finally:
+        started.process.kill()
+        started.process.wait()
 
 
 @pytest.fixture

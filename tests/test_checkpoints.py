@@ -159,13 +159,12 @@ def test_the_key_is_of_what_is_learned_and_not_of_how():
 
 
 def test_a_second_trainer_stops_and_says_who_is_there(tmp_path):
-    with sole_owner(tmp_path / "run") as waited:
-        assert not waited
+    with sole_owner(tmp_path / "run"):
         expected = rf"process {os.getpid()} on \S+ trains this run; wait for it, or end it"
         with pytest.raises(SlqError, match=expected), sole_owner(tmp_path / "run", patience=0.05):
             pytest.fail("two owners")
-    with sole_owner(tmp_path / "run", patience=0.05) as waited:
-        assert not waited
+    with sole_owner(tmp_path / "run", patience=0.05):
+        assert (tmp_path / "run/owner").is_file()
 
 
 def test_a_second_trainer_that_waits_finds_the_run_finished(slice_):
@@ -180,6 +179,59 @@ def test_a_second_trainer_that_waits_finds_the_run_finished(slice_):
     assert (first.wait(), second.wait()) == (0, 0)
     assert next_attempt(folder / "events.jsonl") == 2
     assert (folder / "adapter" / "adapter.json").is_file()
+
+
+DECLARED = ("adapter/adapter.json", "run.json", "events.jsonl")
+
+
+def attempts(slice_, name):
+    return next_attempt(slice_.root / name / "events.jsonl") - 1
+
+
+@pytest.fixture
+def finished(slice_):
+    """Makes a run of the slice, once for each name."""
+
+    def make(name):
+        slice_.train("slq", name)
+        return slice_.root / name
+
+    return make
+
+
+def test_a_finished_run_whose_declared_outputs_are_gone_is_not_trained_again(slice_, finished, capsys):
+    """As when an orphan of a killed workflow ends just before its successor: Snakemake has removed what is declared."""
+    folder = finished("gone")
+    left = {name: (folder / name).read_bytes() for name in DECLARED}
+    for name in left:
+        (folder / name).unlink()
+    slice_.train("slq", "gone")
+    assert {name: (folder / name).read_bytes() for name in left} == left
+    (kept,) = (slice_.root / "work/gone").glob("*/finished.json")
+    assert f"this run is finished ({kept}), and is not trained again" in capsys.readouterr().err
+
+
+def test_a_finished_run_whose_tensors_are_not_its_own_is_trained_again(slice_, finished):
+    folder = finished("overwritten")
+    tensors = folder / "adapter/adapter.safetensors"
+    learned = tensors.read_bytes()
+    tensors.write_bytes(learned[:-1])
+    slice_.train("slq", "overwritten")
+    assert (tensors.read_bytes(), attempts(slice_, "overwritten")) == (learned, 2)
+    shutil.rmtree(folder / "adapter")
+    slice_.train("slq", "overwritten")
+    assert (tensors.read_bytes(), attempts(slice_, "overwritten")) == (learned, 3)
+
+
+def test_a_run_that_is_computed_in_another_manner_or_by_other_packages_is_trained_again(slice_, finished, monkeypatch):
+    """It learns the same, to rounding, but run.json would tell of settings and versions that were not asked for."""
+    folder = finished("manner")
+    slice_.train("slq", "manner", {"micro_batch": 16})
+    assert attempts(slice_, "manner") == 2
+    assert json.loads((folder / "run.json").read_text())["settings"]["training"]["micro_batch"] == 16
+    monkeypatch.setattr("slq.training.run.versions", lambda: {"torch": "another"})
+    slice_.train("slq", "manner", {"micro_batch": 16})
+    assert attempts(slice_, "manner") == 3
 
 
 def wait_until(moment):
@@ -277,7 +329,7 @@ def test_before_its_allocation_ends_it_stops_with_a_status_of_its_own_and_goes_o
         (1, "stopped"),
         (2, "resumed"),
     ]
-    assert {path.name for path in work.glob("*/*")} == {"events.jsonl", "owner"}
+    assert {path.name for path in work.glob("*/*")} == {"events.jsonl", "finished.json", "owner"}
 
 
 def test_a_line_that_a_kill_tore_is_cut_off(tmp_path):

@@ -96,7 +96,8 @@ def test_a_killed_snakemake_ends_with_the_same_bytes(tmp_path, all_of_them, caps
             kills.append((trail.last()[1], group))
         else:  # it found that an orphan had just finished the run
             assert process.returncode == 0, (folder / "log").read_text()
-            shutil.rmtree(folder / "results")
+            for made in ("results", "scratch/runs"):
+                shutil.rmtree(folder / made)
     answer = snakemake(folder, *COMMAND, MADE[0])
     assert answer.returncode == 0, answer.stdout
     with capsys.disabled():

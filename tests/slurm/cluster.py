@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import accounts
+
 ETC = Path("/etc/slurm")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun")
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/bin"])
@@ -48,17 +50,16 @@ KillWait=5
 MinJobAge=7200
 SchedulerParameters=bf_interval=1,sched_interval=2
 GresTypes=gpu
-AccountingStorageType=accounting_storage/none
 NodeName=localhost NodeAddr=127.0.0.1 NodeHostname=localhost CPUs={cpus} RealMemory=64000 Gres=gpu:h800:{gpus}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
-def missing() -> str:
+def missing(accounting: bool = False) -> str:
     """Why there can be no such Slurm on this machine; empty if there can."""
-    absent = [name for name in PROGRAMS if not shutil.which(name, path=PATH)]
+    absent = [name for name in PROGRAMS + accounts.PROGRAMS * accounting if not shutil.which(name, path=PATH)]
     if absent:
-        return f"{', '.join(absent)} not on PATH: .ci/run installs the packages"
+        return f"{', '.join(absent)} not on PATH: packages slurm-wlm, munge; for accounts slurmdbd, mariadb-server"
     if os.geteuid():
         return "only root may start it"
     links = [ETC / name for name in ("slurm.conf", "gres.conf")]
@@ -84,13 +85,14 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-FIELDS = ("JobID", "State", "StartTime", "EndTime", "tres-per-job", "MinMemory", "Comment")
+FIELDS = ("JobID", "State", "StartTime", "EndTime", "tres-per-job", "MinMemory", "RestartCnt", "Comment")
 WIDTH = 100  # of a field
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as Slurm lists it: times in its own form, memory as asked for, and its rule in the executor's comment."""
+    """A job as Slurm lists it: times in its own form, memory as asked for, how often it was requeued, and its
+    rule in the executor's comment."""
 
     id: str
     state: str
@@ -98,6 +100,7 @@ class Job:
     end: str
     wants: str
     memory: str
+    restarts: str
     comment: str
 
     @property
@@ -113,12 +116,13 @@ class Job:
 class Cluster:
     """The daemons by name, each a child of this process, in the order in which they were started."""
 
-    def __init__(self, folder: Path, gpus: int, cpus: int) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, gpus: int, cpus: int, accounting: bool) -> None:
+        self.folder, self.accounting = folder, accounting
         self.daemons: dict[str, subprocess.Popen] = {}
-        ctld, slurmd = free_ports(2)
-        facts = {"folder": folder, "ctld": ctld, "slurmd": slurmd, "gpus": gpus, "cpus": cpus}
-        (folder / "slurm.conf").write_text(CONF.format(**facts))
+        ctld, slurmd, dbd = free_ports(3)
+        facts = {"folder": folder, "ctld": ctld, "slurmd": slurmd, "dbd": dbd, "gpus": gpus, "cpus": cpus}
+        (folder / "slurm.conf").write_text((CONF + (accounts.BOOKED if accounting else accounts.NONE)).format(**facts))
+        accounts.write_conf(folder, dbd)
         # Slurm counts a GPU only if its file is a character device of its own.
         devices = [folder / f"gpu{number}" for number in range(gpus)]
         for device in devices:
@@ -150,8 +154,20 @@ class Cluster:
         at = [f"--{what}={self.folder}/munge.{what}" for what in ("socket", "pid-file", "seed-file")]
         self.start("munged", "munged", "--foreground", f"--key-file={self.folder}/key", *at)
         wait_until((self.folder / "munge.socket").exists, "munged listens")
+        if self.accounting:
+            self.start_accounting()
         self.start_controller()
         self.start_node()
+
+    def start_accounting(self) -> None:
+        accounts.make_database(self.folder)
+        self.start("mariadbd", *accounts.database(self.folder))
+        wait_until(lambda: self.works(*accounts.client(self.folder, "select 1")), "mariadbd answers")
+        self.ask(*accounts.client(self.folder, f"create database slurm; {accounts.USER}"))
+        at = {"MYSQL_UNIX_PORT": str(accounts.socket(self.folder)), "SLURM_CONF": str(self.folder / "slurm.conf")}
+        self.start("slurmdbd", "slurmdbd", "-D", **at)
+        wait_until(lambda: self.works("sacctmgr", "-n", "list", "cluster"), "slurmdbd answers")
+        self.ask("sacctmgr", "-i", "add", "cluster", "test")
 
     def start_controller(self) -> None:
         self.start("slurmctld", "slurmctld", "-D")
@@ -166,6 +182,14 @@ class Cluster:
         """End a daemon, and wait until it has ended."""
         os.kill(self.daemons[name].pid, number)
         self.daemons.pop(name).wait(timeout=60)
+
+    def kill_node(self) -> None:
+        """SIGKILL to slurmd and to all that it runs, at once, as if the node had lost its power."""
+        running = [*processes_of_jobs()]
+        self.kill("slurmd")
+        for process in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
     def stop(self) -> None:
         """End all jobs and then all daemons, the last one first."""
@@ -196,12 +220,21 @@ class Cluster:
         return [Job(*(line[column].strip() for column in columns)) for line in listed]
 
 
+def processes_of_jobs() -> Iterator[int]:
+    """What runs inside a job, by its environment, and the daemons of its steps."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            inside = b"\0SLURM_JOB_ID=" in (folder / "environ").read_bytes()
+            if inside or (folder / "cmdline").read_bytes().startswith(b"slurmstepd: ["):
+                yield int(folder.name)
+
+
 @contextlib.contextmanager
-def running(gpus: int = 2, cpus: int = 4) -> Iterator[Cluster]:
+def running(gpus: int = 2, cpus: int = 4, accounting: bool = False) -> Iterator[Cluster]:
     """A Slurm as long as the block runs. Its folder is in /tmp, as munged wants one that everybody may enter."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     folder.chmod(0o755)
-    started = Cluster(folder, gpus, cpus)
+    started = Cluster(folder, gpus, cpus, accounting)
     try:
         started.start_all()
         yield started

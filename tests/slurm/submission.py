@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 from checkout import RUNS, SLICE, contents, snakemake
-from kills import Trail
+from kills import MANY_STEPS, Trail
+from slq.files import read_lines
 
 from .cluster import wait_until
 
@@ -15,6 +16,8 @@ QUICK = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"
 RUN = f"{RUNS}/slq/seed1"
 TRAINED = f"{RUN}/run.json"
 ADAPTER = "scratch/runs/mini/mini-internvl/slq/seed1/adapter.*"
+# Long enough for a fault.
+MANY = MANY_STEPS | {"epochs": 6}
 # Two steps, and after each the time of an allocation of 30 minutes is up.
 ONE_STEP_EACH = {"batch_size": 240, "micro_batch": 240, "stop_minutes": 30}
 
@@ -46,10 +49,11 @@ def submit(folder, *arguments):
 
 
 class Submission:
-    """The command on a training of many steps, while it runs."""
+    """The command on a training, while it runs."""
 
-    def __init__(self, folder):
-        self.folder, self.trail = folder, Trail(folder / "scratch/work")
+    def __init__(self, slurm, folder):
+        self.slurm, self.folder, self.trail = slurm, folder, Trail(folder / "scratch/work")
+        self.earlier = len(slurm.jobs())
         self.start()
 
     def start(self, *more):
@@ -64,7 +68,26 @@ class Submission:
     def log(self):
         return self.folder / "submission.log"
 
+    @property
+    def jobs(self):
+        """The jobs that it has submitted, in order."""
+        return self.slurm.jobs()[self.earlier :]
+
     def reach(self, step):
         """Wait until training has come so far."""
         reached = self.trail.reached(step)
         wait_until(reached, f"step {step}", seconds=600)
+
+    def end_well(self):
+        """Wait until it has ended, and all its jobs."""
+        assert self.process.wait(timeout=1800) == 0, self.log.read_text()
+        self.wait_for_jobs()
+
+    def wait_for_jobs(self):
+        wait_until(lambda: all(job.ended for job in self.jobs), "every job has ended", seconds=600)
+
+    def steps(self):
+        """The attempt of each step, in the order in which they were taken."""
+        return [
+            line["attempt"] for line in read_lines(self.folder / RUN / "events/train.jsonl") if line["event"] == "step"
+        ]

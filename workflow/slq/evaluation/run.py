@@ -97,7 +97,7 @@ def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter: Path,
 
     The settings are those that can change a number: which other sets the job evaluates is left out.
     """
-    weights = adapter / "adapter.safetensors"
+    weights = adapter / methods.TENSORS
     return {
         "adapter": sha256(weights if weights.is_file() else adapter / "adapter.json"),
         "backbone": identity(backbone_folder),

@@ -15,6 +15,7 @@ from slq.models.retriever import LastTokenRetriever, QueryRetriever, initial_que
 from slq.models.shards import gathered
 
 SCHEMA = 1
+TENSORS = "adapter.safetensors"  # beside adapter.json, of a method that trains any
 # q, k, v, o, gate, up, down of every layer of the language model and of nothing else: with rank 8 this gives the counts
 # of the paper's Table 3 (4.4M, 8.7M, 16.5M, 20.2M) on its four backbones.
 LORA_TARGETS = r".*language_model\.layers\.\d+\..*\.(q|k|v|o|gate|up|down)_proj"
@@ -52,7 +53,7 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if tensors:
-        save_file(tensors, folder / "adapter.safetensors", metadata={"format": "pt"})
+        save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
     write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **identity})
 
 
@@ -79,10 +80,10 @@ def load(backbone: Backbone, folder: Path, backbone_sha256: str) -> QueryRetriev
     retriever = begin(adapter["method"], backbone, adapter["tuning"], seed=0)
     expected = dict(trained_tensors(retriever))
     if expected:
-        tensors = load_file(folder / "adapter.safetensors")
+        tensors = load_file(folder / TENSORS)
         if tensors.keys() != expected.keys():
             odd = sorted(tensors.keys() ^ expected.keys())
-            raise SlqError(f"{folder}/adapter.safetensors: missing or unexpected tensors {odd[:3]}; train it again")
+            raise SlqError(f"{folder / TENSORS}: missing or unexpected tensors {odd[:3]}; train it again")
         with torch.no_grad():
             for name, parameter in expected.items():
                 parameter.copy_(tensors[name])

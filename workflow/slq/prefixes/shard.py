@@ -132,8 +132,10 @@ class Shard:
                         raise ValueError(f"{name} does not fill its place")
                     continue
                 file.seek(8 + size + start)
-                values = torch.frombuffer(bytearray(file.read(end - start)), dtype=dtype)
-                kinds[kind][short] = values.view(count, *shape)
+                data = bytearray(file.read(end - start))
+                if len(data) != end - start:
+                    raise ValueError(f"{name} ends behind the file")
+                kinds[kind][short] = torch.frombuffer(data, dtype=dtype).view(count, *shape)
         return rows, kinds["facts"], kinds[""]
 
 

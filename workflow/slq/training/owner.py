@@ -1,4 +1,4 @@
-"""One owner of a run at a time: a second trainer waits for the first, and then stops."""
+"""One owner of a run at a time: a second trainer waits for the first, and stops if that takes long."""
 
 import os
 import platform
@@ -16,8 +16,8 @@ PATIENCE = 300  # seconds: what a killed workflow has left behind often ends by 
 
 
 @contextmanager
-def sole_owner(folder: Path, patience: float = PATIENCE) -> Iterator[bool]:
-    """Own a run's folder in scratch; yields whether another process has owned it while this one waited.
+def sole_owner(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Own a run's folder in scratch, as soon as no other process does.
 
     Raises:
         SlqError: the folder cannot be written, or another process owned it longer than `patience` (s).
@@ -31,15 +31,15 @@ def sole_owner(folder: Path, patience: float = PATIENCE) -> Iterator[bool]:
             f"{folder}: cannot be written: {error.strerror}; `scratch` in config.yaml names the folder for it"
         ) from error
     with file:
-        waited = wait_for(file, path, patience)
+        wait_for(file, path, patience)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
-        yield waited
+        yield
 
 
-def wait_for(file: IO[str], path: Path, patience: float) -> bool:
-    """Take the lock, as soon as it is free; whether it was not at once."""
+def wait_for(file: IO[str], path: Path, patience: float) -> None:
+    """Take the lock, as soon as it is free."""
     end = time.monotonic() + patience
     waited = False
     while not try_lock(file):
@@ -50,4 +50,3 @@ def wait_for(file: IO[str], path: Path, patience: float) -> bool:
             print(f"slq: waiting: {owner} trains this run ({path.parent})", file=sys.stderr, flush=True)
         waited = True
         time.sleep(min(1.0, patience / 10))
-    return waited

@@ -26,6 +26,7 @@ from slq.seeds import BASE_SEED
 from slq.training.best import Recalls
 from slq.training.checkpoints import Checkpoints
 from slq.training.deadline import asked_to_stop
+from slq.training.finished import Finished, Outputs
 from slq.training.loop import Attempt, Trained, train
 from slq.training.manner import compute_deterministically, hold_precisely, recompute_layers
 from slq.training.owner import sole_owner
@@ -73,19 +74,22 @@ def run_training(
         SlqError: weights that the method leaves alone have changed; nothing is saved then.
         Interrupted: it was time to stop; the same call goes on.
     """
-    processes, declared = Processes(), (adapter / "adapter.json", run, events_file)
+    processes = Processes()
     require_store(settings["training"]["prefix"], prefixes)
     splits, inputs = read_inputs(backbone_folder, data, train_set)
     key = run_key(settings, seed, inputs, code)
     folder = work / key[:16]
+    # With how it is computed: run.json says that too, and it would be another run's.
+    identity = {"key": key, "settings": settings, "versions": versions()}
+    finished = Finished(folder, identity, Outputs(adapter, run, events_file))
     with (
-        sole_owner(folder) if processes.main else nullcontext(False) as waited,
+        sole_owner(folder) if processes.main else nullcontext(),
         asked_to_stop(minutes, settings["training"]["stop_minutes"]) as asked,
         requeued(asked, processes.main),
         memory_advice(settings["training"]),
     ):
-        if processes.any(waited and all(path.exists() for path in declared)):
-            return  # its last owner has just finished it
+        if processes.any(processes.main and finished.published_again()):
+            return
         device = describe_processes(processes)
         events = open_events(folder / "events.jsonl", settings, seed, device, processes)
         checkpoints = Checkpoints(folder / "checkpoints", key, processes)
@@ -101,8 +105,8 @@ def run_training(
             spans = spent(events.path) | ({"prefixes": read_store(prefixes)["seconds"]} if prefixes else {})
             measured = {"spans": spans, "device": device, "weights": weights, "inputs": inputs}
             val = {"recalls": trained.val, "kept_epoch": trained.kept_epoch}
-            write_run(run, settings, seed, retriever, val=val, **measured)
-            events.publish(events_file)
+            finished.keep(describe_run(settings, seed, retriever, val=val, **measured))
+            finished.publish()
             checkpoints.discard()
 
 
@@ -194,41 +198,30 @@ def register_base(settings: dict[str, Any], backbone_folder: Path, adapter: Path
     found = hash_weights(backbone.model)
     weights = {"before": found, "after": found}
     methods.save("base", {}, temperature, adapter, {"backbone_sha256": sha256, "tuning": {}, "weights": weights})
-    write_run(
-        run,
-        settings,
-        BASE_SEED,
-        retriever,
-        spans={},
-        device=None,
-        weights=weights,
-        val=None,
-        inputs={"backbone": sha256},
-    )
+    nothing: dict[str, Any] = {"spans": {}, "device": None, "val": None}
+    inputs = {"backbone": sha256}
+    write_json(run, describe_run(settings, BASE_SEED, retriever, weights=weights, inputs=inputs, **nothing))
 
 
-def write_run(path: Path, settings: dict[str, Any], seed: int, retriever: Any, **measured: Any) -> None:
-    """Write run.json: which run, with what settings, under which circumstances, and what was measured of it.
+def describe_run(settings: dict[str, Any], seed: int, retriever: Any, **measured: Any) -> dict[str, Any]:
+    """What run.json says: which run, with what settings, under which circumstances, and what was measured of it.
 
     Trainable parameters leave the temperature out, as the paper's counts of queries do.
     """
     backbone = retriever.backbone
-    write_json(
-        path,
-        {
-            "schema": SCHEMA,
-            **{part: settings[part] for part in ("preset", "backbone", "method")},
-            "seed": seed,
-            "width": backbone.width,
-            "parameters": {
-                "trainable": sum(tensor.numel() for _, tensor in methods.trained_tensors(retriever)),
-                "total": sum(tensor.numel() for tensor in backbone.model.parameters()),
-            },
-            "settings": settings,
-            "provenance": provenance(backbone),
-            **measured,
+    return {
+        "schema": SCHEMA,
+        **{part: settings[part] for part in ("preset", "backbone", "method")},
+        "seed": seed,
+        "width": backbone.width,
+        "parameters": {
+            "trainable": sum(tensor.numel() for _, tensor in methods.trained_tensors(retriever)),
+            "total": sum(tensor.numel() for tensor in backbone.model.parameters()),
         },
-    )
+        "settings": settings,
+        "provenance": provenance(backbone),
+        **measured,
+    }
 
 
 def provenance(backbone: Backbone) -> dict[str, Any]:
@@ -236,10 +229,15 @@ def provenance(backbone: Backbone) -> dict[str, Any]:
     return {
         "git": git_state(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(),
         "image_processor": type(backbone.family.image_processor).__name__,
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that a run rests on."""
+    return {name: version(name) for name in PACKAGES}
 
 
 def git_state() -> dict[str, Any] | None:

@@ -1,0 +1,66 @@
+"""A finished run, remembered in its folder of scratch: Snakemake removes declared outputs before a job's rerun."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slq.files import digest, read_json, sha256, write_json, write_text
+from slq.models.methods import TENSORS
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a run is declared: the folder of its adapter, in scratch, run.json and events."""
+
+    adapter: Path
+    run: Path
+    events: Path
+
+
+class Finished:
+    """`finished.json` of a run: its small files, and the sha256 of its tensors, which stay in the adapter's folder.
+
+    A full fine-tuning's are as large as the model: they are not kept twice.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any], outputs: Outputs) -> None:
+        """`identity`: JSON-like; a run that was finished under another one is not this."""
+        self.path, self.events = folder / "finished.json", folder / "events.jsonl"
+        self.identity, self.outputs = digest(identity), outputs
+
+    def keep(self, record: dict[str, Any]) -> None:
+        """Remember a run, whose adapter is saved and whose events are written, with what its run.json says."""
+        adapter = self.outputs.adapter
+        kept = {"adapter": read_json(adapter / "adapter.json"), "tensors": sha256(adapter / TENSORS), "run": record}
+        write_json(self.path, {"schema": SCHEMA, "identity": self.identity, **kept})
+
+    def published_again(self) -> bool:
+        """Write what is declared once more and say so, if this very run is finished; False if it must be trained."""
+        if not self._found():
+            return False
+        self.publish()
+        print(
+            f"slq: this run is finished ({self.path}), and is not trained again; to train it anew, remove "
+            f"{self.outputs.adapter}",
+            file=sys.stderr,
+            flush=True,
+        )
+        return True
+
+    def publish(self) -> None:
+        """Write what is declared, and lies beside tensors that are there already."""
+        kept = read_json(self.path)
+        write_json(self.outputs.adapter / "adapter.json", kept["adapter"])
+        write_json(self.outputs.run, kept["run"])
+        write_text(self.outputs.events, self.events.read_text(encoding="utf-8"))
+
+    def _found(self) -> bool:
+        """Whether this very run has been finished, and its tensors are still as it left them."""
+        if not self.path.is_file():
+            return False
+        kept, tensors = read_json(self.path), self.outputs.adapter / TENSORS
+        known = (kept.get("schema"), kept.get("identity")) == (SCHEMA, self.identity)
+        return known and tensors.is_file() and sha256(tensors) == kept["tensors"]
