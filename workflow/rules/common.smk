@@ -89,10 +89,10 @@ def learning_manifests() -> list[str]:
 
 
 def kept_prefixes(wildcards) -> list[str]:
-    """What a job before a run keeps of its images, if `training.prefix` says so; its content is known by its key."""
+    """What a job before a run keeps of its images, if `training.prefix` says so."""
     if settings.stored_prefix(config, wildcards.backbone, wildcards.method) is None:
         return []
-    return [ancient(f"<scratch>/prefixes/{config['preset']}/{wildcards.backbone}/{wildcards.method}.json")]
+    return [f"<scratch>/prefixes/{config['preset']}/{wildcards.backbone}/{wildcards.method}.json"]
 
 
 def instrument_files() -> list[str]:
