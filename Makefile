@@ -34,7 +34,7 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/pytest -q -m slow tests
 
-# On a real Slurm, after `make reproduce`: the whole mini preset with its results, faults, and accounts. Half an hour, as
+# On a real Slurm, after `make reproduce`: the whole mini preset with its results, faults, and accounts. 40 minutes, as
 # root, with Debian's packages slurm-wlm, munge, slurmdbd and mariadb-server.
 test-slurm: $(STAMP)
 	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" tests/test_cluster.py tests/test_cluster_accounts.py $(ARGS)
