@@ -14,10 +14,10 @@ from slq import settings
 from slq.cli import main
 from slq.data.snapshots import identity, write_manifest
 from slq.evaluation.run import load_run
-from slq.files import read_json
+from slq.files import read_json, write_json
 from slq.models import methods
 from slq.models.prefix import encode
-from slq.training.run import write_run
+from slq.training.run import describe_run
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 THIRD = ROOT / "tests/third_family"  # a family that is not in the package
@@ -97,4 +97,4 @@ class Lab:
         weights = self.root / "scratch/runs" / results.relative_to(self.root / "results")
         origin = {"backbone_sha256": inputs["backbone"], "tuning": tuning, "weights": {}}
         methods.save(method, methods.learned_tensors(retriever), 0.07, weights, origin)
-        write_run(results / "run.json", asked, 1, retriever, inputs=inputs)
+        write_json(results / "run.json", describe_run(asked, 1, retriever, inputs=inputs))

@@ -64,7 +64,10 @@ def coco_pairs(
 
 def image_message(backbone: Backbone, pixels: int, turn: int, draw: torch.Generator) -> Encoded:
     """An image between the tokens of a turn."""
-    image = backbone.family.noise(pixels, draw)
+    try:
+        image = backbone.family.noise(pixels, draw)
+    except NotImplementedError as error:
+        raise SlqError(f"bench: {error}") from error
     ids = words(backbone, turn, draw)
     visual = [backbone.model.config.image_token_id] * image.tokens
     return Encoded([*ids[: turn // 2], *visual, *ids[turn // 2 :]], (image,))

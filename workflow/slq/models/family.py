@@ -10,8 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from slq.errors import SlqError
-
 FEATURES = "features"  # in place of an image's pixels: what the vision tower made of them
 
 
@@ -71,9 +69,9 @@ class Family(ABC):
         """An image of about so many random pixels, without an image processor: for a model without a snapshot."""
         raise self._lacks("noise")
 
-    def _lacks(self, member: str) -> SlqError:
+    def _lacks(self, member: str) -> NotImplementedError:
         """A family need not be able to keep image features (`training.prefix: vision`), nor to be benched."""
-        return SlqError(f"slq/models/families: {type(self).__name__} has no {member}(): docs/backbones.md")
+        return NotImplementedError(f"slq/models/families: {type(self).__name__} has no {member}(): docs/backbones.md")
 
     @staticmethod
     def text_positions(attention_mask: Tensor) -> Tensor:

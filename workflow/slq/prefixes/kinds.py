@@ -38,7 +38,10 @@ class Vision:
         if "mm_encoder_outputs" not in inspect.signature(backbone.inner.forward).parameters:
             raise SlqError("training.prefix is vision, which needs transformers 5.19 or newer; use recompute or kv")
         images = [image for one in batch for image in one.images]
-        features = backbone.family.look_at(backbone.inner, collate(backbone, batch)).cpu()
+        try:
+            features = backbone.family.look_at(backbone.inner, collate(backbone, batch)).cpu()
+        except NotImplementedError as error:
+            raise SlqError(f"training.prefix is vision: {error}") from error
         facts = [{name: values for name, values in image.tensors.items() if name != PIXELS} for image in images]
         each = features.split([image.tokens for image in images])
         return [Slab({FEATURES: rows}, fact) for rows, fact in zip(each, facts, strict=True)]

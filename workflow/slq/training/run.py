@@ -80,8 +80,9 @@ def run_training(
     key = run_key(settings, seed, inputs, code)
     folder = work / key[:16]
     # With how it is computed: run.json says that too, and it would be another run's.
-    identity = {"key": key, "settings": settings, "versions": versions()}
-    finished = Finished(folder, identity, Outputs(adapter, run, events_file))
+    finished = Finished(
+        folder, {"key": key, "settings": settings, "versions": versions()}, Outputs(adapter, run, events_file)
+    )
     with (
         sole_owner(folder) if processes.main else nullcontext(),
         asked_to_stop(minutes, settings["training"]["stop_minutes"]) as asked,
@@ -94,20 +95,31 @@ def run_training(
         events = open_events(folder / "events.jsonl", settings, seed, device, processes)
         checkpoints = Checkpoints(folder / "checkpoints", key, processes)
         attempt = Attempt(events, processes, checkpoints, asked)
-        stores = open_stores(prefixes)
-        found = train_backbone(settings, seed, backbone_folder, splits, attempt, validate, stores)
+        found = train_backbone(settings, seed, backbone_folder, splits, attempt, validate, open_stores(prefixes))
         retriever, trained, weights = found
         tensors = methods.learned_tensors(retriever, keep=processes.main)
         if processes.main:
             origin = {"backbone_sha256": inputs["backbone"], "tuning": settings["tuning"], "weights": weights}
             with events.span("save"):
                 methods.save(settings["method"], tensors, trained.temperature, adapter, origin)
-            spans = spent(events.path) | ({"prefixes": read_store(prefixes)["seconds"]} if prefixes else {})
-            measured = {"spans": spans, "device": device, "weights": weights, "inputs": inputs}
-            val = {"recalls": trained.val, "kept_epoch": trained.kept_epoch}
-            finished.keep(describe_run(settings, seed, retriever, val=val, **measured))
+            of_run = measured(events, device, weights, inputs, trained, prefixes)
+            finished.keep(describe_run(settings, seed, retriever, **of_run))
             finished.publish()
             checkpoints.discard()
+
+
+def measured(
+    events: Events,
+    device: dict[str, Any],
+    weights: dict[str, str],
+    inputs: dict[str, str],
+    trained: Trained,
+    prefixes: Path | None,
+) -> dict[str, Any]:
+    """What run.json says of a training; keeping something of images is one more span of the runs that read it."""
+    kept = {"prefixes": read_store(prefixes)["seconds"]} if prefixes else {}
+    val = {"recalls": trained.val, "kept_epoch": trained.kept_epoch}
+    return {"spans": spent(events.path) | kept, "device": device, "weights": weights, "inputs": inputs, "val": val}
 
 
 def require_store(prefix: str, manifest: Path | None) -> None:
