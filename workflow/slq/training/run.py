@@ -25,7 +25,7 @@ from slq.runs import STORED
 from slq.seeds import BASE_SEED
 from slq.training.best import Recalls
 from slq.training.checkpoints import Checkpoints
-from slq.training.deadline import asked_to_stop
+from slq.training.deadline import Asked, asked_to_stop
 from slq.training.finished import Finished, Outputs
 from slq.training.loop import Attempt, Trained, train
 from slq.training.manner import compute_deterministically, hold_precisely, recompute_layers
@@ -83,12 +83,7 @@ def run_training(
     finished = Finished(
         folder, {"key": key, "settings": settings, "versions": versions()}, Outputs(adapter, run, events_file)
     )
-    with (
-        sole_owner(folder) if processes.main else nullcontext(),
-        asked_to_stop(minutes, settings["training"]["stop_minutes"]) as asked,
-        requeued(asked, processes.main),
-        memory_advice(settings["training"]),
-    ):
+    with staying(folder, settings["training"], minutes, processes) as asked:
         if processes.any(processes.main and finished.published_again()):
             return
         device = describe_processes(processes)
@@ -106,6 +101,18 @@ def run_training(
             finished.keep(describe_run(settings, seed, retriever, **of_run))
             finished.publish()
             checkpoints.discard()
+
+
+@contextmanager
+def staying(folder: Path, training: dict[str, Any], minutes: float, processes: Processes) -> Iterator[Asked]:
+    """Own a run's folder, know when to stop and go back into the queue then, and say what helps a lack of memory."""
+    with (
+        sole_owner(folder) if processes.main else nullcontext(),
+        asked_to_stop(minutes, training["stop_minutes"]) as asked,
+        requeued(asked, processes.main),
+        memory_advice(training),
+    ):
+        yield asked
 
 
 def measured(
