@@ -3,6 +3,8 @@
 import itertools
 import json
 import os
+import statistics
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -18,11 +20,11 @@ from slq.errors import SlqError
 from slq.files import read_json, read_lines
 from slq.models import methods
 from slq.models.family import FEATURES
-from slq.models.prefix import Encoded, Stored
+from slq.models.prefix import Encoded, Stored, encode
 from slq.prefixes import build, choice
 from slq.prefixes.choice import Disk, Option, cheapest, measure_disk, require_room
 from slq.prefixes.shard import CorruptShard, Shard, Slab, write_shard
-from slq.prefixes.store import open_stores
+from slq.prefixes.store import Store, open_stores, shard_path
 from slq.training.pairs import Again, Pairs, pair_work, resident_order
 from slq.training.run import run_key
 
@@ -404,3 +406,46 @@ def test_features_serve_the_other_methods_too(slice_, tmp_path, method):
     with torch.no_grad():
         vectors = [retriever.embed([pairs[number].image for number in (0, 9, 40)]) for pairs in (anew, kept)]
     assert (vectors[0] - vectors[1]).abs().max() < 1e-6
+
+
+# ---- as large as the paper's -----------------------------------------------------------------------------------------
+
+
+def resident_bytes():
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.slow
+def test_a_hundred_times_as_many_prefixes_take_no_longer_and_no_more_memory(slice_, tmp_path):
+    """1,000, 10,000 and 100,000 images, in 2.5 GB; pairs drawn from all of them, each read and learned from."""
+    backbone, retriever = slice_.load("slq")
+    each, batch, draw = 100, 64, np.random.default_rng(0)
+    captions = [item["captions"][0] for item in read_split(slice_.data, "mini-coco", "train").items[:batch]]
+    texts = [encode(backbone, (caption,)) for caption in captions]
+    shape = (16, 3, 2, 2, 32)
+    shards, found = [], {}
+
+    def step(images):
+        vectors = retriever.embed(images), retriever.embed(texts)
+        (vectors[0] @ vectors[1].T).logsumexp(1).sum().backward()
+
+    for count in (1_000, 10_000, 100_000):
+        while len(shards) * each < count:
+            path = shard_path(tmp_path, "train", len(shards))
+            values = torch.randn(each, *shape).unbind()
+            facts = {"visual": torch.tensor(9)}
+            write_shard(path, [Slab({"values": one, "positions": torch.arange(16).int()[:, None]}, facts)
+                               for one in values])  # fmt: skip
+            shards.append(Shard(path))
+        store = Store("kv", shards, each)
+        seconds = []
+        for _ in range(40):
+            start = time.perf_counter()
+            step([store.message(backbone, int(number), "") for number in draw.integers(count, size=batch)])
+            seconds.append((time.perf_counter() - start) / batch)
+        found[count] = (statistics.median(seconds), resident_bytes())
+    print({count: (f"{1e3 * took:.3f} ms", f"{memory / 1e6:.0f} MB") for count, (took, memory) in found.items()})
+    times, memory = zip(*found.values(), strict=True)
+    assert max(times) < 1.15 * min(times)
+    assert memory[-1] - memory[0] < 60e6, "an index of a hundred bytes an image, and no image"

@@ -5,10 +5,11 @@ from pathlib import Path
 
 KEY = ("table", "row", "column")
 TABLES = ("table1", "table3", "retention")
-# Points, or hits, that a number may move on another processor: what is counted none, but for rounding; what base and
+# Points that a number may move on another processor: what is counted none, but for rounding; what base and
 # SLQ find little; what fine-tuning does, what is found in another style of drawing, and what base answers, more, as
 # some answers come with a sudden step; what fine-tuning leaves of answers, and `where`, nearly anything.
-EXACT, LITTLE, MUCH, WIDE = 0.001, 10.0, 30.0, 60.0
+EXACT, LITTLE, MUCH, WIDE = 0.001, 10.0, 30.0, 80.0
+HITS = 1.8  # of 180 questions, for a point of a hundred
 
 
 def numbers(root: Path) -> list[dict[str, str]]:
@@ -27,7 +28,8 @@ def tolerance(cell: dict[str, str]) -> float:
     tuned = row.endswith(("/full_ft", "/lora")) or column in ("full_ft", "lora")
     if "R@" in column:
         return MUCH if tuned or "flickr30k" in column else LITTLE
-    return WIDE if tuned or row.endswith("/Positions") else MUCH
+    points = WIDE if tuned or row.endswith("/Positions") else MUCH
+    return points * HITS if (cell["table"], column) == ("table3", "mini-ocrbench") else points
 
 
 def main() -> None:
