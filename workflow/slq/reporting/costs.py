@@ -23,7 +23,8 @@ CONVENTION = (
 PAPER = "The paper: “GPU hours on COCO for 5 epochs using H800 GPUs”; its poster does not say what they include."
 RATIOS = "Each ratio stays within one column of hours; hours of different devices are never divided."
 COMPUTED = (
-    "PFLOP: the closed form on the tokens of the steps that count, without padding. In two passes, as memory may "
+    "PFLOP: the closed form on the tokens of the steps that count, without padding; what was kept of images has a line "
+    "of its own in gpu_hours.csv. In two passes, as memory may "
     "demand, the same result takes more. MFU: PFLOP over training hours and the device's peak. SLQ, released: the "
     "gradient runs through the whole sequence; ours computes the same one without."
 )
