@@ -16,9 +16,13 @@ def run(args: argparse.Namespace) -> None:
 
 def train_step(args: argparse.Namespace) -> None:
     from slq.bench.report import step_table
-    from slq.bench.train_step import bench_train_step
+    from slq.bench.train_step import bench_train_step, printed_hours
 
-    _shaped(args, lambda settings: bench_train_step(settings, args.variants, args.repeats, args.folder), step_table)
+    def measure(settings: Any) -> Any:
+        printed = printed_hours(args.reference, settings["reference"])
+        return bench_train_step(settings, args.variants, args.repeats, args.folder, printed)
+
+    _shaped(args, measure, step_table)
 
 
 def embed(args: argparse.Namespace) -> None:
@@ -66,7 +70,11 @@ COMMANDS: Commands = {
     "bench train-step": (
         train_step,
         "time a training step as released, and with each way to keep prefixes, on a real shape",
-        SHAPE | {"--variants": {"nargs": "+", "default": VARIANTS, "choices": VARIANTS, "help": "which; all"}},
+        {
+            **SHAPE,
+            "--variants": {"nargs": "+", "default": VARIANTS, "choices": VARIANTS, "help": "which; all"},
+            "--reference": {"type": Path, "default": Path("paper_tables/reference"), "help": "the paper's values"},
+        },
     ),
     "bench embed": (
         embed,

@@ -57,6 +57,7 @@ def step_settings(config: Config, backbone: str, batch: int, dtype: str) -> Conf
     return {
         "backbone": backbone,
         "family": entry["family"],
+        "reference": entry["reference"],
         "architecture": architecture(config, backbone),
         "dtype": dtype,
         "batch": batch,

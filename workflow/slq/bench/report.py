@@ -13,20 +13,22 @@ def step_table(found: Mapping[str, Any]) -> str:
         "Resident is the mean over the captions of an image, in steps that follow each other.",
         "",
         f"{'':<10}{'s/step':>9}{'faster':>8}{'pairs/s':>9}{'TFLOP':>8}{'MFU':>6}{'peak GB':>9}{'held GB':>9}{'held':>6}"
-        f"{'hours':>9}",
+        f"{'hours':>9}{'paper':>8}",
     ]
     for row in found["rows"]:
         lines.append(
             f"{row['variant']:<10}{row['seconds']:9.3f}{_times(row['times_faster']):>8}{row['pairs_per_second']:9.2f}"
             f"{row['flops'] / 1e12:8.3f}{_percent(row['mfu']):>6}{row['peak_bytes'] / GB:9.2f}"
             f"{row['held_bytes'] / GB:9.2f}{_percent(row['share_held']):>6}{row['hours']:9.1f}"
+            f"{_hours(row['paper_hours']):>8}"
         )
     lines += [
         "",
-        "Faster and held: against the released algorithm (reference). Hours: of one device like this one, for",
+        "Faster, held: against the released algorithm (reference). Hours: of one such device, for all epochs of the",
+        "preset's training set; beside them the paper's GPU hours, on H800, for SLQ those of the released algorithm.",
+        "Loss and gradient of the queries, relative to the reference's:",
+        _apart(found["agreement"]),
     ]
-    lines += ["all epochs of the preset's training set. Loss and gradient of the queries, relative to the reference's:"]
-    lines += [_apart(found["agreement"])]
     return "\n".join(lines)
 
 
@@ -53,6 +55,10 @@ def _circumstances(found: Mapping[str, Any]) -> str:
         f"random weights in {found['dtype']}, {found['batch']} at once, median of {found['repeats']}, on "
         f"{device['count']} x {device['name']}"
     )
+
+
+def _hours(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _times(value: float | None) -> str:

@@ -16,19 +16,23 @@ from slq.bench.variants import SLQ, Variant, variants
 from slq.errors import SlqError
 from slq.events import describe_device
 from slq.models.backbone import pick_device
+from slq.reporting.records import Reference
 
 SCHEMA = 1
 # What the loss and the queries' gradient may differ by from the reference's, relative to it: rounding.
 ALIKE = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2}
 
 
-def bench_train_step(settings: Mapping[str, Any], names: Sequence[str], repeats: int, folder: Path) -> dict[str, Any]:
+def bench_train_step(
+    settings: Mapping[str, Any], names: Sequence[str], repeats: int, folder: Path, printed: Mapping[str, float]
+) -> dict[str, Any]:
     """Rows of what each variant takes, and the circumstances.
 
     Args:
         settings: of `cost_settings.step_settings`.
         repeats: timed ones, after one that is not.
         folder: on the disk that prefixes would be stored on.
+        printed: the paper's GPU hours on this backbone, by method.
 
     Raises:
         SlqError: a variant of SLQ learns something else than the reference.
@@ -56,8 +60,16 @@ def bench_train_step(settings: Mapping[str, Any], names: Sequence[str], repeats:
         "device": device,
         "torch": torch.__version__,
         "agreement": alike,
-        "rows": with_ratios(rows, settings["pairs"]),
+        "rows": with_ratios(rows, settings["pairs"], printed),
     }
+
+
+def printed_hours(folder: Path, reference: str) -> dict[str, float]:
+    """The paper's GPU hours of each method on a backbone, from Table 3; none of one that it does not have."""
+    table = Reference(folder, folder).table3
+    found = {method: quote.value for (name, method, column), quote in table.items()
+             if (name, column) == (reference, "gpu_hours")}  # fmt: skip
+    return {method: value for method, value in found.items() if value is not None}
 
 
 def agreement(made: Sequence[Variant], dtype: str) -> dict[str, dict[str, float]]:
@@ -100,10 +112,11 @@ def row(variant: Variant, times: list[float], architecture: Architecture, peak_t
     }
 
 
-def with_ratios(rows: list[dict[str, Any]], pairs: float) -> list[dict[str, Any]]:
-    """Rows with what each is to the reference, and hours of one device for so many `pairs`."""
+def with_ratios(rows: list[dict[str, Any]], pairs: float, printed: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Rows with what each is to the reference, and hours of one device for so many `pairs` beside the paper's."""
     reference = next((row for row in rows if row["variant"] == "reference"), None)
     for row in rows:
+        row["paper_hours"] = printed.get({"reference": "slq"}.get(row["variant"], row["variant"]))
         row["hours"] = pairs / row["pairs_per_second"] / 3600
         row["times_faster"] = reference["seconds"] / row["seconds"] if reference else None
         row["share_held"] = row["held_bytes"] / reference["held_bytes"] if reference else None
