@@ -109,8 +109,12 @@ def test_embedding_is_compared_too(tmp_path, capsys):
     assert "captions" in capsys.readouterr().out
 
 
-def test_a_backbone_without_sizes_is_named(raw_config, capsys, tmp_path):
-    (tmp_path / "mine.yaml").write_text("backbones: {InternVL3-1B: {architecture: {}}}")
+def test_a_backbone_that_is_not_there_is_named(capsys):
+    assert main(["bench", "embed", "--backbone", "InternVL3-2B"]) == 1
+    assert "--backbone InternVL3-2B: not under `backbones`; there are mini-internvl" in capsys.readouterr().err
+
+
+def test_a_backbone_without_sizes_is_named(raw_config):
     raw_config["backbones"]["InternVL3-1B"].pop("architecture")
     with pytest.raises(SlqError, match=r"backbones\.InternVL3-1B\.architecture is missing; a bench needs its sizes"):
         shaped_backbone(step_settings(load(raw_config | {"preset": "paper"}), "InternVL3-1B", 1, "float32"), "cpu", 1)

@@ -14,7 +14,6 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from checkout import ROOT, place, snakemake
 from loopback import Hub, commit_of, serve
-from slq.cli import select, train
 from slq.data.prepared import read_split
 from slq.errors import SlqError
 from slq.evaluation.golden import GOLDEN
@@ -22,6 +21,7 @@ from slq.evaluation.instrument import check_instruments
 from slq.files import read_json
 from slq.models.dual import DualEncoder
 from slq.sources.fetch import fetch_source
+from slq.train_cli import select, train
 from slq.world.sets import draw_split
 from tinyclip import make_clip
 

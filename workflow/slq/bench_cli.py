@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands
+from slq.errors import SlqError
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,6 +41,8 @@ def _shaped(args: argparse.Namespace, measure: Callable[[Any], Any], table: Call
     from slq.sources.listing import merged
 
     config = load(merged(args.config or [Path("config.yaml")]) | {"preset": args.preset})
+    if args.backbone not in config["backbones"]:
+        raise SlqError(f"--backbone {args.backbone}: not under `backbones`; there are {', '.join(config['backbones'])}")
     found = measure(step_settings(config, args.backbone, args.batch, args.dtype))
     print(table(found))
     if args.json:
