@@ -158,7 +158,7 @@ def test_no_torch_is_needed(paper, tmp_path):
 
 
 def test_the_bench_of_a_run_calibrates_its_forecast(slice_, tmp_path):
-    """Of the slice: the hours are the bench's, and what it met is what the pairs hold."""
+    """Of the slice: the hours are the bench's, which keeps nothing; and what it met is what the pairs hold."""
     out = tmp_path / "mini/mini-internvl/slq/seed1/bench.json"
     bench(slice_.settings("slq"), 1, 3, slice_.snapshot, slice_.data, "mini-coco", out)
     made = read_json(out)
@@ -169,7 +169,9 @@ def test_the_bench_of_a_run_calibrates_its_forecast(slice_, tmp_path):
     asked = json.loads(cost_settings.forecast_settings(load(slice_.config)))
     cell = cells_of(asked, read_benches(asked, tmp_path))["mini-internvl", "slq"]
     steps = 96 * 5 // 32
-    assert cell.train.high == pytest.approx(steps * made["step_seconds"]["high"] / 3600)
+    keeping_nothing = cell.train.high * cell.options["plain"]
+    assert keeping_nothing == pytest.approx(steps * made["step_seconds"]["high"] / 3600)
+    assert cell.options["kv"] == 1
     assert len(list(csv.reader(rows([cell]).splitlines()))) == 2
     with pytest.raises(SlqError, match=r"an epoch has 15 steps; lower accounting\.bench_steps, now 20"):
         bench(slice_.settings("slq"), 1, 20, slice_.snapshot, slice_.data, "mini-coco", Path(out))
