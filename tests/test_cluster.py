@@ -50,7 +50,14 @@ def check_jobs(jobs, folder):
         assert (folder / f"logs/mini/{rule}/{name}.log").is_file()
         assert (folder / f"benchmarks/mini/{rule}/{name}.jsonl").stat().st_size
     assert {job.state for job in jobs} == {"COMPLETED"}
-    assert {rules[job.id] for job in jobs if job.gpus} == {"train", "retrieve", "retain", "prove", "blind"}
+    assert {rules[job.id] for job in jobs if job.gpus} == {
+        "store_prefixes",
+        "train",
+        "retrieve",
+        "retain",
+        "prove",
+        "blind",
+    }
     assert 0 < most_at_once(jobs) <= 2
 
 

@@ -21,7 +21,7 @@ from slq.evaluation.instrument import check_instruments
 from slq.files import read_json
 from slq.models.dual import DualEncoder
 from slq.sources.fetch import fetch_source
-from slq.train_cli import select, train
+from slq.train_cli import select, store, train
 from slq.world.sets import draw_split
 from tinyclip import make_clip
 
@@ -267,7 +267,10 @@ def test_a_failed_check_leaves_no_training_begun(instrumented, check):
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_nor_where_one_failure_does_not_end_the_call(instrumented, check):
-    """With --keep-going, as the cluster's profile has it, Snakemake starts them: they refuse, each with one message."""
+    """With --keep-going, as the cluster's profile has it, Snakemake starts them: they refuse, each with one message.
+
+    Of SLQ it is what keeps prefixes for it.
+    """
     answer, done = calls(instrumented, "--cores", "4", "--keep-going", STAND_IN_FAILS=check)
     assert answer.returncode == 1
     assert not [call for call in done if call[1] == "train"]
@@ -275,7 +278,7 @@ def test_nor_where_one_failure_does_not_end_the_call(instrumented, check):
     assert answer.stdout.count(message) == len(METHODS)
 
 
-@pytest.mark.parametrize("command", [train, select])
+@pytest.mark.parametrize("command", [train, select, store])
 def test_learning_asks_whether_every_check_has_passed(command, monkeypatch, tmp_path):
     files = [tmp_path / f"{check}.json" for check in CHECKS]
     monkeypatch.setenv("SLQ_CHECKS", os.pathsep.join(map(str, files)))

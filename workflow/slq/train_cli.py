@@ -25,6 +25,9 @@ def select(args: argparse.Namespace) -> None:
 
 
 def store(args: argparse.Namespace) -> None:
+    from slq.training.gate import after_checks
+
+    after_checks()
     from slq.prefixes.build import store_prefixes
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.out, args.events)
