@@ -1,11 +1,9 @@
 """What is kept of images: the same training from it, the same bytes after a kill, and nothing wrong goes unseen."""
 
-import itertools
 import json
 import os
 import statistics
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -25,105 +23,11 @@ from slq.prefixes import build, choice
 from slq.prefixes.choice import Disk, Option, cheapest, measure_disk, require_room
 from slq.prefixes.shard import CorruptShard, Shard, Slab, write_shard
 from slq.prefixes.store import Store, open_stores, shard_path
-from slq.training.pairs import Again, Pairs, pair_work, resident_order
+from slq.training.pairs import Pairs
 from slq.training.run import run_key
 
 PROMPT = {"text": "", "image": ""}
 KEPT = ["vision", "kv"]
-
-
-def slabs(count, rows=3, seed=0):
-    """Of `rows` and more tokens each, in two types."""
-    draw = torch.Generator().manual_seed(seed)
-    return [
-        Slab(
-            {
-                "values": torch.randn(rows + number % 3, 2, 4, generator=draw).to(torch.bfloat16),
-                "positions": torch.arange(rows + number % 3).int()[:, None],
-            },
-            {"grid": torch.tensor([[1, number, 4]])},
-        )
-        for number in range(count)
-    ]
-
-
-def same(one, other):
-    return all(
-        part.keys() == its.keys() and all(torch.equal(part[name], its[name]) for name in part)
-        for part, its in ((one.rows, other.rows), (one.facts, other.facts))
-    )
-
-
-# ---- a shard ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_shard_gives_each_image_back_as_it_was(tmp_path):
-    written = slabs(7)
-    write_shard(tmp_path / "shard", written)
-    shard = Shard(tmp_path / "shard")
-    assert len(shard) == 7
-    assert all(same(shard.read(number), written[number]) for number in (6, 0, 3, 3))
-    assert [path.name for path in tmp_path.iterdir()] == ["shard"]
-
-
-def test_the_same_images_give_the_same_bytes(tmp_path):
-    for name in ("a", "b"):
-        write_shard(tmp_path / name, slabs(4))
-    write_shard(tmp_path / "c", slabs(4, seed=1))
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
-
-
-def test_every_byte_that_flips_is_found(tmp_path):
-    """Of rows, facts, lengths, hashes, and of the header."""
-    path = tmp_path / "shard"
-    write_shard(path, slabs(3))
-    good = path.read_bytes()
-    for place in range(8, len(good)):
-        path.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
-        with pytest.raises(CorruptShard, match=r"shard: .*forcerun store_prefixes"):
-            Shard(path).prove()
-    path.write_bytes(good)
-    Shard(path).prove()
-
-
-@pytest.mark.parametrize("size", [0, 4, 200, -1])
-def test_a_truncated_shard_is_named(tmp_path, size):
-    path = tmp_path / "shard"
-    write_shard(path, slabs(3))
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(CorruptShard, match="shard: "):
-        Shard(path).prove()
-
-
-def test_an_image_is_proved_when_it_is_read_for_the_first_time(tmp_path):
-    path = tmp_path / "shard"
-    written = slabs(3)
-    write_shard(path, written)
-    shard = Shard(path)
-    shard.read(0)
-    data = bytearray(path.read_bytes())
-    values = written[2].rows["values"].view(torch.uint8).numpy().tobytes()
-    data[data.index(values)] ^= 1
-    path.write_bytes(data)
-    assert same(shard.read(0), written[0]) and same(shard.read(1), written[1])
-    with pytest.raises(CorruptShard, match=r"shard: image 2 is not what was written"):
-        shard.read(2)
-
-
-def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
-    def full(tensors, path):
-        Path(path).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    write_shard(tmp_path / "shard", slabs(2))
-    before = (tmp_path / "shard").read_bytes()
-    monkeypatch.setattr("slq.prefixes.shard.save_file", full)
-    with pytest.raises(
-        SlqError, match=r"shard: cannot be written: .*No space.*make room, and the same command goes on"
-    ):
-        write_shard(tmp_path / "shard", slabs(3))
-    assert [path.name for path in tmp_path.iterdir()] == ["shard"]
-    assert (tmp_path / "shard").read_bytes() == before
 
 
 # ---- a store ---------------------------------------------------------------------------------------------------------
@@ -316,53 +220,7 @@ def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
         slice_.train("slq", "nowhere", {"prefix": "kv"})
 
 
-# ---- resident --------------------------------------------------------------------------------------------------------
-
-
-def blocks(batches, shown):
-    return [list(block) for _, block in itertools.groupby(batches, key=lambda batch: [shown[pair] for pair in batch])]
-
-
-@pytest.mark.parametrize("epoch", [0, 1])
-def test_an_epoch_of_residents_visits_every_pair_once(epoch):
-    """Of 50 images with five captions, 9 with six, 3 with seven: all but less than a batch, each once."""
-    counts = np.random.default_rng(0).permutation([5] * 50 + [6] * 9 + [7] * 3)
-    shown = np.repeat(np.arange(len(counts)), counts)
-    batches = resident_order(counts, 8, 1, epoch)
-    seen = Counter(pair for batch in batches for pair in batch)
-    assert set(seen.values()) == {1} and counts.sum() - len(seen) < 8
-    assert all(len(batch) == 8 for batch in batches)
-    found = blocks(batches, shown)
-    assert sorted(map(len, found), reverse=True)[:7] == [6] + [5] * 6
-    assert batches == resident_order(counts, 8, 1, epoch) != resident_order(counts, 8, 2, epoch)
-
-
-def test_an_image_that_stays_is_loaded_once_and_counted_as_kept(slice_):
-    split = read_split(slice_.data, "mini-coco", "train")
-    backbone, _ = slice_.load("slq")
-    pairs = Pairs(backbone, split, PROMPT, keep_pixels=False, resident=True)
-    batches = pairs.batches(16, 1, 0)[:10]
-    asked = pairs.requests(batches)
-    again = [[isinstance(number, Again) for number in batch] for batch in asked]
-    assert [all(batch) for batch in again] == [False, True, True, True, True] * 2
-    assert not any(any(batch) for batch in again[::5])
-    assert pairs.requests(batches[2:])[0] == batches[2] and not isinstance(pairs.requests(batches[2:])[0][0], Again)
-    first, second = ([pairs[number] for number in batch] for batch in asked[:2])
-    assert all(pair.image is None for pair in second) and [a.shown for a in first] == [b.shown for b in second]
-    work = pair_work(first)
-    assert pair_work(second, work["image"]) == {"text": pair_work(second)["text"], "kept": work["image"]}
-
-
-def test_residents_learn_what_the_same_order_learns_with_each_image_anew(slice_, monkeypatch):
-    slice_.train("slq", "resident", {"prefix": "resident"})
-    monkeypatch.setattr(Pairs, "requests", lambda self, batches: batches)
-    slice_.train("slq", "anew_in_order", {"prefix": "resident"})
-    names = ("resident", "anew_in_order")
-    tensors = [(slice_.root / name / "adapter/adapter.safetensors").read_bytes() for name in names]
-    assert tensors[0] == tensors[1]
-    works = [{state for line in read_lines(slice_.root / name / "events.jsonl") if line["event"] == "step"
-              for state in line["work"]} for name in names]  # fmt: skip
-    assert works == [{"text", "image", "kept"}, {"text", "image"}]
+# ---- what is whose ---------------------------------------------------------------------------------------------------
 
 
 def test_only_another_order_is_another_run():

@@ -54,7 +54,7 @@ rule store_prefixes:
     params:
         settings=lambda wildcards: settings.prefix_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=family_code("models/prefix.py", "models/families"),
+        code=family_code("prefixes/kinds.py", "prefixes/shard.py", "models/prefix.py", "models/families"),
         scratch=scratch_folder,
     message:
         "Storing prefixes of {wildcards.backbone} for {wildcards.method}"

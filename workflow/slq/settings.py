@@ -100,15 +100,21 @@ def train_settings(config: Config, backbone: str, method: str) -> str:
     """Of a run but for its seed."""
     preset, entry = chosen(config), config["backbones"][backbone]
     return compact(
-        preset=config["preset"],
-        backbone=backbone,
-        method=method,
-        family=entry["family"],
-        dtype=preset["dtype"],
-        prompt=preset["prompt"],
+        **_of_run(config, backbone, method),
         training=training_of(preset, entry, method),
         tuning=preset["tuning"].get(method, {}),
     )
+
+
+def _of_run(config: Config, backbone: str, method: str) -> Config:
+    """Which run it is, and how its backbone is read and asked."""
+    run = {"preset": config["preset"], "backbone": backbone, "method": method}
+    preset = chosen(config)
+    return run | {
+        "family": config["backbones"][backbone]["family"],
+        "dtype": preset["dtype"],
+        "prompt": preset["prompt"],
+    }
 
 
 def stored_prefix(config: Config, backbone: str, method: str) -> str | None:
@@ -124,12 +130,7 @@ def prefix_settings(config: Config, backbone: str, method: str) -> str:
     asked = ["attention", "workers", "prefix", "captions_per_image_per_epoch"]
     asked += ["epochs"] if training["prefix"] == "auto" else []
     return compact(
-        preset=config["preset"],
-        backbone=backbone,
-        method=method,
-        family=entry["family"],
-        dtype=preset["dtype"],
-        prompt=preset["prompt"],
+        **_of_run(config, backbone, method),
         batch_size=preset["evaluation"]["batch_size"],
         **{key: training[key] for key in asked},
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from slq.bench.measure import seconds
+from slq.bench.measure import ALIKE, seconds
 from slq.bench.released import ReleasedRetriever
 from slq.bench.shapes import coco_pairs, shaped_backbone
 from slq.errors import SlqError
@@ -23,7 +23,6 @@ from slq.prefixes.shard import Shard, write_shard
 
 SCHEMA = 1
 TEXTS = 3  # times the batch, for captions: the released evaluation's way (eval/eval_internvl_on_coco.py)
-ALIKE = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2}  # of unit vectors, the largest difference
 
 
 def bench_embed(settings: Mapping[str, Any], images: int, repeats: int, folder: Path) -> dict[str, Any]:

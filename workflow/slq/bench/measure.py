@@ -11,6 +11,8 @@ from torch import Tensor
 
 from slq.events import synchronize
 
+# What losses, gradients and unit vectors may differ by where the same is computed in another way, relative: rounding.
+ALIKE = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2}
 STATUS, PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from slq.accounting.architecture import Architecture, read_architecture
 from slq.accounting.flops import total
-from slq.bench.measure import held_bytes, peak_bytes, seconds
+from slq.bench.measure import ALIKE, held_bytes, peak_bytes, seconds
 from slq.bench.shapes import coco_pairs, shaped_backbone
 from slq.bench.variants import SLQ, Variant, variants
 from slq.errors import SlqError
@@ -19,8 +19,6 @@ from slq.models.backbone import pick_device
 from slq.reporting.records import Reference
 
 SCHEMA = 1
-# What the loss and the queries' gradient may differ by from the reference's, relative to it: rounding.
-ALIKE = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2}
 
 
 def bench_train_step(
