@@ -1,6 +1,7 @@
 """The slice (tests/slice.yaml) without the workflow: its backbone, sets and runs, called as its rules call them."""
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,12 @@ class Slice:
     """The slice's backbone, splits and runs, where the workflow has them."""
 
     root: Path
-    config: dict
+    raw: dict
+
+    @property
+    def config(self) -> dict:
+        """Its configuration, a copy: the slice is one for all tests, and some try changes."""
+        return deepcopy(self.raw)
 
     @property
     def data(self) -> Path:

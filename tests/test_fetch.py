@@ -202,15 +202,17 @@ def test_a_transfer_that_is_cut_goes_on(hub, bring, tmp_path):
 
 
 KILLED = """
-import os, signal, sys
+import os, signal, sys, threading
 import huggingface_hub.file_download as client
 from slq.cli import main
 
 note = client.write_download_metadata
+one = threading.Lock()  # files come side by side, and no other note may be half-written
 
 def note_and_die(*arguments, **named):
-    note(*arguments, **named)
-    os.kill(os.getpid(), signal.SIGKILL)
+    with one:
+        note(*arguments, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 client.write_download_metadata = note_and_die
 sys.exit(main(sys.argv[1:]))
