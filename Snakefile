@@ -22,6 +22,7 @@ wildcard_constraints:
     backbone=one_of(config["backbones"]),
     set=one_of(config["sets"]),
     split=one_of(SPLITS),
+    row=one_of(ROWS),
     seed=one_of(map(str, [BASE_SEED, *SEEDS])),
 
 
@@ -36,6 +37,7 @@ localrules:
 rule all:
     input:
         table_files(),
+        shown(row_files()),
         figure_files(),
         query_files(),
         audit_files(),
@@ -47,6 +49,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/backbones.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/rows.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/claims.smk"

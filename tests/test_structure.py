@@ -7,13 +7,14 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"errors", "files", "events", "proofs", "seeds", "arguments", "attempts", "nvml"}
+SHARED = {"errors", "files", "events", "proofs", "seeds", "arguments", "attempts", "nvml", "provenance"}
 # cli -> reporting -> evaluation, accounting; evaluation, training -> models -> data; world writes what data reads,
 # for cli alone.
 MAY_IMPORT = {
     "data": set(),
     "sources": {"config", "data"},
     "models": {"data"},
+    "comparators": {"evaluation", "models", "data"},
     "prefixes": {"models", "data"},
     "training": {"prefixes", "models", "data", "runs"},
     "evaluation": {"prefixes", "models", "data"},
@@ -33,6 +34,7 @@ MAY_IMPORT = {
     "bench_cli": {"arguments", "config", "cost_settings", "sources", "bench", "training"},
     "compare_cli": {"arguments", "comparison", "settings", "sources"},
     "report_cli": {"arguments", "claims", "page", "paper_audit"},
+    "row_cli": {"arguments", "comparators"},
     "train_cli": {"arguments", "prefixes", "training", "evaluation"},
     "use_cli": {"arguments", "export", "finished", "search", "sources"},
     "cli": {
@@ -40,6 +42,7 @@ MAY_IMPORT = {
         "bench_cli",
         "compare_cli",
         "report_cli",
+        "row_cli",
         "train_cli",
         "use_cli",
         "arguments",
@@ -51,13 +54,15 @@ MAY_IMPORT = {
         "reporting",
         "plausibility",
     },
-    "config": {"listed", "runs"},
+    "config": {"listed", "rows", "runs"},
     "listed": set(),
     "code": {"config"},
     "finished": {"config", "data"},
     "settings": {"code", "config", "runs"},
     "cost_settings": {"config", "runs", "settings"},
     "report_settings": {"config", "settings", "cost_settings"},
+    "rows": set(),
+    "row_settings": {"config", "rows", "settings"},
     "runs": set(),
     "arguments": set(),
     "attempts": set(),
@@ -66,6 +71,7 @@ MAY_IMPORT = {
     "files": set(),
     "events": set(),
     "proofs": set(),
+    "provenance": set(),
     "seeds": set(),
 }
 

@@ -19,12 +19,13 @@ PACKAGES = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
-from slq import code, cost_settings, report_settings, settings
+from slq import code, cost_settings, report_settings, row_settings, settings
 from slq.accounting.needs import needs
 from slq.config import SPLITS, chosen, load, seeds
 from slq.errors import SlqError
 from slq.files import sha256
 from slq.proofs import PROVED
+from slq.rows import rows_of
 from slq.runs import resources_of
 from slq.seeds import BASE_SEED, seeds_of
 
@@ -40,6 +41,9 @@ TUNED = [method for method in PRESET["methods"] if method != "base"]
 FORECAST = json.loads(cost_settings.forecast_settings(config))
 UNKNOWN_GB = 32  # of a job that the closed form of memory does not know, where config.yaml has no mem_gb
 RUN = "results/{preset}/{backbone}/{method}/seed{seed}"
+ROWS = {row.name: row for row in rows_of(config)}
+EMBEDDING_ROWS = [name for name, row in ROWS.items() if row.embeds]
+ROW = "results/{preset}/rows/{row}"
 
 GOLDEN = Path("paper_tables/reference/instrument.csv")
 INSTRUMENT_CODE = [f"evaluation/{name}.py" for name in ("instrument", "golden", "embed", "ranks")]
@@ -202,6 +206,27 @@ def run_folders(methods: list[str]) -> list[str]:
         at = {"method": method, "seed": seeds_of(method, SEEDS)}
         folders += expand(RUN, preset=config["preset"], backbone=PRESET["backbones"], **at)
     return folders
+
+
+def row_files() -> list[str]:
+    """Metrics of the rows that are no runs."""
+    files = ["row.json", *(f"retrieval/{name}.json" for name in PRESET["retrieval_sets"])]
+    return expand(f"{ROW}/{{file}}", preset=config["preset"], row=ROWS, file=files)
+
+
+def comparator_manifests() -> list[str]:
+    """The models of the preset's comparators."""
+    return [model_manifest(row) for row in ROWS.values() if row.kind == "comparator"]
+
+
+def model_manifest(row) -> str:
+    """The model that a row embeds with."""
+    return f"<scratch>/{model_folder(row)}/manifest.json"
+
+
+def model_folder(row) -> str:
+    """Its folder in scratch."""
+    return f"encoders/{row.encoder}" if row.encoder else f"backbones/{row.backbone}"
 
 
 def shown(files: list[str]) -> list[str]:

@@ -38,3 +38,4 @@ rule fetch:
         test_manifests("retention"),
         backbone_manifests(),
         encoder_manifests(),
+        comparator_manifests(),

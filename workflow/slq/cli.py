@@ -13,6 +13,7 @@ from slq.bench_cli import COMMANDS as BENCH
 from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
 from slq.report_cli import COMMANDS as REPORT
+from slq.row_cli import COMMANDS as ROWS
 from slq.train_cli import COMMANDS as TRAIN
 from slq.use_cli import COMMANDS as USE
 
@@ -232,6 +233,7 @@ COMMANDS: Commands = {
     **BENCH,
     **COMPARE,
     **REPORT,
+    **ROWS,
     **USE,
     "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
 }

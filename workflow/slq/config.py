@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from slq.errors import SlqError
 from slq.listed import check_reading
+from slq.rows import check_comparator, check_rows
 from slq.runs import check_prefixes
 
 Config = dict[str, Any]
@@ -58,6 +59,8 @@ def load(raw: Config) -> Config:
     for name, entry in raw["encoders"].items():
         _exactly_one(f"encoders.{name}", entry, ("source", "local"))
         _check_source(f"encoders.{name}", entry, raw["sources"])
+    for name, entry in raw["comparators"].items():
+        check_comparator(f"comparators.{name}", entry, raw)
     for name, entry in raw["sources"].items():
         _check_parts(f"sources.{name}", entry["parts"])
     for name, entry in raw["sets"].items():
@@ -270,6 +273,7 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
         if method != "base" and method not in preset["tuning"]:
             raise SlqError(f"config: {key}.tuning.{method} is missing; {key}.methods asks for {method}")
     check_prefixes(key, preset, config["backbones"])
+    check_rows(key, preset, config)
     _check_set(f"{key}.train_set", preset["train_set"], config["sets"], "retrieval", ("train", "val"))
     for kind in ("retrieval", "retention"):
         for place, name in _enumerated(f"{key}.{kind}_sets", preset[f"{kind}_sets"]):

@@ -151,15 +151,18 @@ def retrieve_settings(config: Config, backbone: str) -> str:
         dtype=preset["dtype"],
         prompt=preset["prompt"],
         batch_size=preset["evaluation"]["batch_size"],
-        sets=[_counted(config, name) for name in preset["retrieval_sets"]],
+        sets=counted_sets(config),
     )
 
 
-def _counted(config: Config, name: str) -> Config:
-    """A retrieval set, the ways to count it, and the one that is printed."""
-    entry = config["sets"][name]
-    variants = [{"name": one, **how} for one, how in entry.get("variants", {"all": {}}).items()]
-    return {"name": name, "variants": variants, "printed": entry.get("printed", "all")}
+def counted_sets(config: Config) -> list[Config]:
+    """The retrieval sets, of each the ways to count it, and the one that is printed."""
+    counted = []
+    for name in chosen(config)["retrieval_sets"]:
+        entry = config["sets"][name]
+        variants = [{"name": one, **how} for one, how in entry.get("variants", {"all": {}}).items()]
+        counted.append({"name": name, "variants": variants, "printed": entry.get("printed", "all")})
+    return counted
 
 
 def retain_settings(config: Config, backbone: str) -> str:

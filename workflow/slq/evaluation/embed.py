@@ -1,11 +1,13 @@
 """Embeddings of a retrieval split."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from slq.data.prepared import Split
@@ -18,9 +20,7 @@ from slq.prefixes.store import Store, image_message
 @torch.inference_mode()
 def embed_messages(retriever: Retriever, messages: Iterable[Message], batch_size: int) -> np.ndarray:
     """Unit vectors (n, d) in float32, in the messages' order; batches follow that order too."""
-    rest = iter(messages)
-    batches = iter(lambda: list(islice(rest, batch_size)), [])
-    return np.concatenate([retriever.embed(batch).cpu().numpy() for batch in batches])
+    return in_batches(retriever.embed, messages, batch_size)
 
 
 def embed_sorted(retriever: Retriever, messages: Sequence[Message], batch_size: int) -> np.ndarray:
@@ -51,6 +51,13 @@ def embed_split(
         embed_sorted(retriever, texts, batch_size),
         text_image(split),
     )
+
+
+def in_batches(encode: Callable[[list[Any]], Tensor], items: Iterable[Any], batch_size: int) -> np.ndarray:
+    """Vectors (n, d) of items, encoded so many at once, in their order."""
+    rest = iter(items)
+    batches = iter(lambda: list(islice(rest, batch_size)), [])
+    return np.concatenate([encode(batch).cpu().numpy() for batch in batches])
 
 
 def text_image(split: Split) -> np.ndarray:

@@ -1,17 +1,14 @@
 """Instrument check: a public model of known recalls, on our data, ranked as everything is ranked here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
 from slq.errors import SlqError
-from slq.evaluation.embed import text_image
+from slq.evaluation.embed import in_batches, text_image
 from slq.evaluation.golden import Golden, read_golden
 from slq.evaluation.ranks import KS, both_directions, recalls
 from slq.files import write_json
@@ -63,13 +60,6 @@ def set_recalls(encoder: DualEncoder, split: Split, batch_size: int) -> dict[str
         text_image(split),
     )
     return {direction: recalls(values) for direction, values in ranks.items()}
-
-
-def in_batches(encode: Any, items: Iterable[Any], batch_size: int) -> np.ndarray:
-    """Vectors (n, d) of items, encoded so many at once."""
-    rest = iter(items)
-    batches = iter(lambda: list(islice(rest, batch_size)), [])
-    return np.concatenate([encode(batch).cpu().numpy() for batch in batches])
 
 
 def compared(golden: Golden, found: float, split: Split) -> dict[str, Any]:

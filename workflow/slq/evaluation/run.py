@@ -1,6 +1,6 @@
 """Evaluation of one run on all its retrieval sets, from adapter to metrics files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,25 @@ def retrieve(
             names = Names([item["id"] for item in split.items], caption_ids(split), text_image)
             parts = [variant_table(names, images, texts, text_image, variant) for variant in variants]
             table = pd.concat(parts, ignore_index=True)
-            metrics = retrieval_metrics(table, variants, entry["printed"])
             ranks = best_ranks(texts, images, text_image, np.arange(len(images)))
         top = top_lists(split.items, names.captions, images, texts, text_image, ranks)
-        inputs = input_hashes(settings, backbone_folder, adapter, split) | {"gallery": gallery_hash(table)}
-        write_bytes(out / f"{name}.ranks.parquet", table.to_parquet(index=False))
         write_lines(out / f"{name}.top.jsonl", top)
-        write_json(out / f"{name}.json", {"schema": RETRIEVAL_SCHEMA, **metrics, "inputs": inputs})
+        write_ranks(out, entry, table, variants, input_hashes(settings, backbone_folder, adapter, split))
     events.publish(events_file)
+
+
+def write_ranks(
+    out: Path, entry: dict[str, Any], table: pd.DataFrame, variants: Sequence[Variant], inputs: dict[str, str]
+) -> None:
+    """Ranks of a set in all its variants, and the metrics that follow from them.
+
+    Args:
+        entry: the set's name, and the variant that tables print; inputs: hashes of what the ranks were computed from.
+    """
+    metrics = retrieval_metrics(table, variants, entry["printed"])
+    hashes = inputs | {"gallery": gallery_hash(table)}
+    write_bytes(out / f"{entry['name']}.ranks.parquet", table.to_parquet(index=False))
+    write_json(out / f"{entry['name']}.json", {"schema": RETRIEVAL_SCHEMA, **metrics, "inputs": hashes})
 
 
 def read_asked(data: Path, entry: dict[str, Any]) -> tuple[Split, list[Variant]]:

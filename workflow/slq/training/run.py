@@ -2,11 +2,8 @@
 
 import math
 import os
-import platform
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from slq.files import digest, write_json
 from slq.models import methods
 from slq.models.backbone import Backbone, attend, hash_weights, own_weights, pick_device
 from slq.prefixes.store import Store, open_stores, read_store
+from slq.provenance import provenance, versions
 from slq.runs import STORED
 from slq.seeds import BASE_SEED
 from slq.training.best import Recalls
@@ -36,7 +34,6 @@ from slq.training.requeue import requeued
 from slq.training.sharding import shard
 
 SCHEMA = 1
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
 # Of `training`: how a run is computed, not what it learns. A run may go on with other values of these.
 MANNER = {"micro_batch", "two_pass", "gradient_checkpointing", "attention", "deterministic", "keep_pixels", "workers"}
 MANNER |= {"sharding", "checkpoint_steps", "stop_minutes", "prefix"}
@@ -238,35 +235,9 @@ def describe_run(settings: dict[str, Any], seed: int, retriever: Any, **measured
             "total": sum(tensor.numel() for tensor in backbone.model.parameters()),
         },
         "settings": settings,
-        "provenance": provenance(backbone),
+        "provenance": provenance(backbone.family.image_processor),
         **measured,
     }
-
-
-def provenance(backbone: Backbone) -> dict[str, Any]:
-    """Code, versions, image backend and machine behind a run."""
-    return {
-        "git": git_state(),
-        "python": platform.python_version(),
-        "versions": versions(),
-        "image_processor": type(backbone.family.image_processor).__name__,
-        "slurm_job": os.environ.get("SLURM_JOB_ID"),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that a run rests on."""
-    return {name: version(name) for name in PACKAGES}
-
-
-def git_state() -> dict[str, Any] | None:
-    """Commit and dirty flag of the working folder, or None outside a repository."""
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return None
-    return {"commit": commit, "dirty": bool(changed.strip())}
 
 
 def describe_processes(processes: Processes) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+# Rows of the extended Table 1 that are no runs: comparators, and backbones that are read out without training.
+# In: a public or pre-trained model, the test splits. Out: metrics and ranks in results/<preset>/rows/<row>.
+
+
+rule embed_row:
+    input:
+        model=lambda wildcards: model_manifest(ROWS[wildcards.row]),
+        data=test_manifests("retrieval"),
+    output:
+        metrics=expand(f"{ROW}/retrieval/{{set}}.json", set=PRESET["retrieval_sets"], allow_missing=True),
+        ranks=expand(f"{ROW}/retrieval/{{set}}.ranks.parquet", set=PRESET["retrieval_sets"], allow_missing=True),
+        row="results/{preset}/rows/{row}/row.json",
+        events="results/{preset}/rows/{row}/events/retrieve.jsonl",
+    log:
+        "logs/{preset}/embed_row/{row}.log",
+    benchmark:
+        "benchmarks/{preset}/embed_row/{row}.jsonl"
+    wildcard_constraints:
+        row=one_of(EMBEDDING_ROWS),
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("evaluate")
+    resources:
+        **request("evaluate"),
+    params:
+        settings=lambda wildcards: row_settings.embed_settings(config, ROWS[wildcards.row]),
+        model=lambda wildcards: model_folder(ROWS[wildcards.row]),
+        code=code.code_hash("comparators", "evaluation", "models", "data"),
+        scratch=scratch_folder,
+    message:
+        "Retrieving with {wildcards.row}"
+    shell:
+        "slq embed --settings {params.settings:q} --model {params.scratch}/{params.model} --data {params.scratch}/data"
+        " --out results/{wildcards.preset}/rows/{wildcards.row} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule rows:
+    input:
+        row_files(),
+    localrule: True

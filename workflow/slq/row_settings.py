@@ -1,0 +1,36 @@
+"""The slices of the configuration for rows that are no runs, as `slq.settings` has them for runs."""
+
+from slq.config import Config, chosen, seeds
+from slq.rows import Row
+from slq.seeds import seeds_of
+from slq.settings import compact, counted_sets
+
+
+def embed_settings(config: Config, row: Row) -> str:
+    """Of a row that finds by its own vectors."""
+    return compact(
+        preset=config["preset"],
+        row=row.name,
+        kind=row.kind,
+        model=embedding_model(config, row),
+        batch_size=chosen(config)["evaluation"]["batch_size"],
+        sets=counted_sets(config),
+    )
+
+
+def embedding_model(config: Config, row: Row) -> Config:
+    """What a row embeds with: a dual encoder, or a backbone and how it is read out."""
+    if row.encoder is not None:
+        return {"encoder": row.encoder}
+    assert row.backbone is not None and row.readout is not None
+    return {
+        "backbone": row.backbone,
+        "family": config["backbones"][row.backbone]["family"],
+        "dtype": chosen(config)["dtype"],
+        "readout": {key: value for key, value in config["readouts"][row.readout].items() if key != "label"},
+    }
+
+
+def coarse_seed(config: Config, method: str) -> int:
+    """Of several runs of a method, the one whose list is re-ranked: the first seed's."""
+    return seeds_of(method, seeds(config))[0]
