@@ -28,10 +28,6 @@ wildcard_constraints:
 
 localrules:
     all,
-    tables,
-    figures,
-    fetch,
-    select,
 
 
 rule all:

@@ -58,3 +58,4 @@ rule draw_queries:
 rule figures:
     input:
         figure_files(),
+    localrule: True

@@ -31,6 +31,7 @@ rule embed_row:
         "Retrieving with {wildcards.row}"
     shell:
         "slq embed --settings {params.settings:q} --model {params.scratch}/{params.model} --data {params.scratch}/data"
+        " --work {params.scratch}/rows/{wildcards.preset}/{wildcards.row}"
         " --out results/{wildcards.preset}/rows/{wildcards.row} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"
 

@@ -39,3 +39,4 @@ rule fetch:
         backbone_manifests(),
         encoder_manifests(),
         comparator_manifests(),
+    localrule: True

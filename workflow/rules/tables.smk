@@ -60,3 +60,4 @@ rule compile_pdf:
 rule tables:
     input:
         table_files(),
+    localrule: True

@@ -148,3 +148,4 @@ rule select:
             seed=SEEDS[0],
         ),
         instrument_files(),
+    localrule: True

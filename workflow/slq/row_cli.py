@@ -8,13 +8,16 @@ from slq.arguments import JSON, PATH, WHOLE, Commands
 def embed(args: argparse.Namespace) -> None:
     from slq.comparators.embed import embed_row
 
-    embed_row(args.settings, args.model, args.data, args.out)
+    embed_row(args.settings, args.model, args.data, args.work, args.out)
 
 
 COMMANDS: Commands = {
     "embed": (
         embed,
         "measure a comparator, or an untrained read-out, on the retrieval sets",
-        {"--settings": JSON, "--model": PATH, "--data": PATH, "--out": PATH, "--threads": WHOLE},
+        {
+            **{"--settings": JSON, "--model": PATH, "--data": PATH, "--work": PATH, "--out": PATH},
+            "--threads": WHOLE,
+        },
     ),
 }

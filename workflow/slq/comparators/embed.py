@@ -24,16 +24,17 @@ SCHEMA = 1  # of row.json
 Vectors = tuple[np.ndarray, np.ndarray]  # images (I, d), texts (T, d)
 
 
-def embed_row(settings: dict[str, Any], model: Path, data: Path, out: Path) -> None:
+def embed_row(settings: dict[str, Any], model: Path, data: Path, work: Path, out: Path) -> None:
     """Metrics and ranks of a row on the test split of every retrieval set, and what it is.
 
     Args:
         settings: of the rule: preset, row, kind, model, batch_size, sets.
         model: the folder of its snapshot.
+        work: scratch folder where the events of all attempts gather.
     """
     device = describe_device(pick_device())
-    (out / "events").mkdir(parents=True, exist_ok=True)
-    events = Events(out / "events" / "retrieve.jsonl", preset=settings["preset"], row=settings["row"], device=device)
+    name = {key: settings[key] for key in ("preset", "row")}
+    events = Events.gathered(work / "retrieve.jsonl", **name, device=device)
     with events.span("init"):
         encoders = load_encoders(settings["model"], model)
     asked = [(entry, *read_asked(data, entry)) for entry in settings["sets"]]
@@ -45,11 +46,9 @@ def embed_row(settings: dict[str, Any], model: Path, data: Path, out: Path) -> N
         inputs = {"model": identity(model), "set": split.sha256, "settings": how}
         write_ranks(out / "retrieval", entry, table, variants, inputs)
     processor = next(iter(encoders.values())).image_processor
-    about = {key: settings[key] for key in ("preset", "row", "kind")}
-    write_json(
-        out / "row.json",
-        {"schema": SCHEMA, **about, "settings": settings, "provenance": provenance(processor), "device": device},
-    )
+    about = {"kind": settings["kind"], "settings": settings, "provenance": provenance(processor), "device": device}
+    write_json(out / "row.json", {"schema": SCHEMA, **name, **about})
+    events.publish(out / "events" / "retrieve.jsonl")
 
 
 def embed_directions(encoders: dict[str, Encoder], split: Split, batch_size: int) -> dict[str, Vectors]:
