@@ -40,8 +40,7 @@ class MllmEncoder:
             images: how they are cut or scaled, limits of the family's
 
         Raises:
-            SlqError: an instruction has no place for its content, or several; the template none for the turn; the family
-                takes no such limits.
+            SlqError: an instruction or the template has not one place for its content, or the family no such limit.
         """
         for kind, place in PLACES.items():
             _one_place(f"instruction for {kind}", instructions[kind], place)

@@ -1,4 +1,4 @@
-"""LLaVA-NeXT (`LlavaNextForConditionalGeneration`): tiles of the nearest of a few shapes, and the whole image before."""
+"""LLaVA-NeXT (`LlavaNextForConditionalGeneration`): tiles of the best of a few shapes, and the whole image."""
 
 from collections.abc import Mapping
 from typing import Any
