@@ -229,6 +229,17 @@ def model_folder(row) -> str:
     return f"encoders/{row.encoder}" if row.encoder else f"backbones/{row.backbone}"
 
 
+def pilot_pictures(wildcards) -> list[str]:
+    """What holds the pilot's images: a split, or those files that exist; `slq pilot` names one that does not."""
+    try:
+        pilot = row_settings.pilot_of(config)
+    except SlqError as error:
+        raise WorkflowError(str(error)) from None
+    if "set" in pilot:
+        return [manifest(pilot["set"], "val")]
+    return [file for file in (f"{pilot['folder']}/{name}" for name in pilot["images"]) if Path(file).exists()]
+
+
 def shown(files: list[str]) -> list[str]:
     """What tables and figures ask for: all, or the files that exist, so that a missing run starts no other."""
     return files if config["cells"] == "complete" else [file for file in files if Path(file).exists()]

@@ -18,7 +18,7 @@ rule measure_pilot:
     resources:
         **request("evaluate"),
     params:
-        settings=lambda wildcards: settings.pilot_settings(config, wildcards.backbone),
+        settings=lambda wildcards: row_settings.pilot_settings(config, wildcards.backbone),
         code=family_code("comparators/mllm.py", "comparators/pilot.py", "models", "data"),
         scratch=scratch_folder,
     message:
@@ -46,7 +46,7 @@ rule render_pilot:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=lambda wildcards: settings.pilot_layout(config),
+        settings=lambda wildcards: row_settings.pilot_layout(config),
         code=code.code_hash("reporting", "data"),
         scratch=scratch_folder,
     message:

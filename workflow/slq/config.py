@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from slq.errors import SlqError
 from slq.listed import check_reading
-from slq.rows import check_comparator, check_rows
+from slq.rows import check_comparator, check_pilot, check_rows
 from slq.runs import check_prefixes
 
 Config = dict[str, Any]
@@ -274,6 +274,7 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
             raise SlqError(f"config: {key}.tuning.{method} is missing; {key}.methods asks for {method}")
     check_prefixes(key, preset, config["backbones"])
     check_rows(key, preset, config)
+    check_pilot(f"{key}.pilot", preset, config)
     _check_set(f"{key}.train_set", preset["train_set"], config["sets"], "retrieval", ("train", "val"))
     for kind in ("retrieval", "retention"):
         for place, name in _enumerated(f"{key}.{kind}_sets", preset[f"{kind}_sets"]):

@@ -1,6 +1,7 @@
 """The slices of the configuration for rows that are no runs, as `slq.settings` has them for runs."""
 
 from slq.config import Config, chosen, seeds
+from slq.errors import SlqError
 from slq.rows import Row
 from slq.seeds import seeds_of
 from slq.settings import compact, counted_sets
@@ -29,6 +30,42 @@ def embedding_model(config: Config, row: Row) -> Config:
         "dtype": chosen(config)["dtype"],
         "readout": {key: value for key, value in config["readouts"][row.readout].items() if key != "label"},
     }
+
+
+def pilot_settings(config: Config, backbone: str) -> str:
+    """Of the pilot on a backbone.
+
+    Raises:
+        SlqError: the preset has none.
+    """
+    pilot = pilot_of(config)
+    return compact(
+        backbone=backbone,
+        family=config["backbones"][backbone]["family"],
+        dtype=chosen(config)["dtype"],
+        readouts=[{"name": name, **config["readouts"][name]} for name in pilot["readouts"]],
+        **{key: pilot[key] for key in ("set", "folder", "images", "texts") if key in pilot},
+    )
+
+
+def pilot_layout(config: Config) -> str:
+    """Of the pilot's table and figure; errors as in `pilot_settings`."""
+    pilot = pilot_of(config)
+    return compact(
+        preset=config["preset"],
+        backbones=[{"name": name, "label": config["backbones"][name]["label"]} for name in chosen(config)["backbones"]],
+        **{key: pilot[key] for key in ("set", "folder", "images") if key in pilot},
+    )
+
+
+def pilot_of(config: Config) -> Config:
+    """The pilot of the preset that runs; errors as in `pilot_settings`."""
+    if "pilot" not in chosen(config):
+        raise SlqError(
+            f"config: presets.{config['preset']}.pilot is missing; name texts and images there (docs/results.md, Pilot)"
+        )
+    pilot: Config = chosen(config)["pilot"]
+    return pilot
 
 
 def coarse_seed(config: Config, method: str) -> int:

@@ -28,11 +28,9 @@ def measure_pilot(settings: dict[str, Any], backbone_folder: Path, data: Path, o
     found = []
     for readout in settings["readouts"]:
         encoder = MllmEncoder.of(backbone, readout, "t2i")  # a text is the query
-        # One at a time: images of several sizes need no padding, and a cosine depends on its own pair alone.
-        texts, pictures = (
-            [encode([one])[0] for one in content]
-            for encode, content in ((encoder.encode_texts, settings["texts"]), (encoder.encode_images, images))
-        )
+        # One at a time: a cosine then depends on its own pair alone, and images of several sizes need no padding.
+        texts = [encoder.encode_texts([text])[0] for text in settings["texts"]]
+        pictures = [encoder.encode_images([image])[0] for image in images]
         cosines = [[round(float(text @ picture), DIGITS) for picture in pictures] for text in texts]
         found.append(readout | {"cosine": cosines})
     write_json(

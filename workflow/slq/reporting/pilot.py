@@ -168,7 +168,7 @@ def pilot_figure(pilot: Pilot, pictures: Sequence[Image]) -> Figure:
     texts = [textwrap.fill(text, LETTERS) for text in pilot.texts]
     panel = 0.4 + sum(0.13 + 0.1 * text.count("\n") for text in texts)  # inches
     figure = new_figure(1.3 + panel * len(pilot.records))
-    above, below = figure.subfigures(2, 1, height_ratios=[1.0, panel * len(pilot.records)])
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.0, panel * len(pilot.records)])[:, 0]
     for axes, picture, letter, name in zip(
         above.subplots(1, len(pictures), squeeze=False)[0], pictures, letters, pilot.images, strict=True
     ):
