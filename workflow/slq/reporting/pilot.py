@@ -1,6 +1,5 @@
 """The pilot's table and figure: a text's cosine with each image, by backbone and read-out."""
 
-import string
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,16 +22,18 @@ from slq.reporting.tables import html_environment, latex_environment
 
 NAME = "pilot"
 SCHEMA = 1  # of pilot.json
-LETTERS = 26  # of a text in a line beside a panel
+LETTERS = 24  # of a text in a line beside a panel
+TITLE_LETTERS = 14  # of a read-out's name in a line above one
 PIXELS = 224  # the longest side of a drawn image
-HOW = "Cosine of a text with an image, of an untrained backbone; bold: the highest of a text under one read-out."
+HOW = "Cosine of a text with an image, of an untouched backbone; bold: the highest of a text under one read-out."
+EMPTY_QUERIES = "Nothing is trained; a query is a zero vector behind the turn."
 
 
 @dataclass(frozen=True)
 class Pilot:
     """What the backbones of a preset say; all of the same texts, images and read-outs.
 
-    records: of each backbone its file, by the backbone's label.
+    records: of each backbone its file, by the backbone's name; labels: its name in print.
     """
 
     preset: str
@@ -40,9 +41,10 @@ class Pilot:
     images: list[str]
     readouts: list[str]
     records: dict[str, Record]
+    labels: dict[str, str]
 
     def cosines(self, backbone: str, readout: int) -> list[list[float]]:
-        """Texts by images, of a backbone by its label and a read-out by its place."""
+        """Texts by images, of a backbone and a read-out by its place."""
         found: list[list[float]] = self.records[backbone].at("readouts")[readout]["cosine"]
         return found
 
@@ -57,21 +59,22 @@ def read_pilot(settings: Mapping[str, Any], results: Path) -> Pilot:
     Raises:
         SlqError: a file cannot be read, or is of other texts, images or read-outs than the first.
     """
-    paths = {one["label"]: results / settings["preset"] / one["name"] / "pilot.json" for one in settings["backbones"]}
+    labels = {one["name"]: one["label"] for one in settings["backbones"]}
+    paths = {name: results / settings["preset"] / name / "pilot.json" for name in labels}
     records = {
-        label: Record(path, relative(path, results), read_json(path)).of_schema(SCHEMA) for label, path in paths.items()
+        name: Record(path, relative(path, results), read_json(path)).of_schema(SCHEMA) for name, path in paths.items()
     }
     first, *others = records.values()
     for record in others:
         for key in ("texts", "images"):
             if record.at(key) != first.at(key):
                 raise SlqError(f"{record.path}: key {key} is not that of {first.path}; make both again")
-        if labels(record) != labels(first):
+        if readouts(record) != readouts(first):
             raise SlqError(f"{record.path}: key readouts is not that of {first.path}; make both again")
-    return Pilot(settings["preset"], first.at("texts"), first.at("images"), labels(first), records)
+    return Pilot(settings["preset"], first.at("texts"), first.at("images"), readouts(first), records, labels)
 
 
-def labels(record: Record) -> list[str]:
+def readouts(record: Record) -> list[str]:
     """The labels of the read-outs, in order."""
     return [readout["label"] for readout in record.at("readouts")]
 
@@ -110,7 +113,7 @@ def render_pilot(
 
 def _points(pilot: Pilot) -> list[Sequence[Any]]:
     return [
-        (NAME, f"{backbone}, {readout}", text, image, cosine, record.source)
+        (NAME, f"{backbone} {readout}", text, image, cosine, record.source)
         for backbone, record in pilot.records.items()
         for place, readout in enumerate(pilot.readouts)
         for text, row in zip(pilot.texts, pilot.cosines(backbone, place), strict=True)
@@ -119,8 +122,8 @@ def _points(pilot: Pilot) -> list[Sequence[Any]]:
 
 
 def two_decimals(value: float) -> str:
-    """As the poster prints cosines."""
-    return f"{value:.2f}"
+    """As the poster prints cosines; no minus before a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
@@ -137,7 +140,7 @@ def pilot_table(pilot: Pilot) -> Table:
             Column(f"{readout} {image}", (readout, image)) for readout in pilot.readouts for image in pilot.images
         ),
         groups=tuple(_group(pilot, backbone) for backbone in pilot.records),
-        notes=("Nothing is trained. Queries, where there are any, are zero.",),
+        notes=(EMPTY_QUERIES,),
         widths=(7.0, 1.9),
     )
 
@@ -151,7 +154,7 @@ def _group(pilot: Pilot, backbone: str) -> Group:
             row = pilot.cosines(backbone, place)[number]
             cells += best_only([Cell.measured(cosine, two_decimals, source) for cosine in row])
         rows.append(Row(f"{backbone}/{number}", text, tuple(cells)))
-    return Group(backbone, backbone, tuple(rows))
+    return Group(backbone, pilot.labels[backbone], tuple(rows))
 
 
 def best_only(cells: Sequence[Cell]) -> list[Cell]:
@@ -163,24 +166,31 @@ def best_only(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def pilot_figure(pilot: Pilot, pictures: Sequence[Image]) -> Figure:
-    """The images with a letter each, and below them a row of panels per backbone: texts by images, by read-out."""
-    letters = string.ascii_uppercase[: len(pilot.images)]
+    """The images with a number each, and below them a row of panels per backbone: texts by images, by read-out."""
+    numbers = [str(number) for number in range(1, len(pilot.images) + 1)]
     texts = [textwrap.fill(text, LETTERS) for text in pilot.texts]
-    panel = 0.4 + sum(0.13 + 0.1 * text.count("\n") for text in texts)  # inches
+    titles = [textwrap.fill(readout, TITLE_LETTERS) for readout in pilot.readouts]
+    panel = 0.3 + 0.1 * max(title.count("\n") + 1 for title in titles)
+    panel += sum(0.13 + 0.1 * text.count("\n") for text in texts)  # inches
     figure = new_figure(1.3 + panel * len(pilot.records))
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.0, panel * len(pilot.records)])[:, 0]
-    for axes, picture, letter, name in zip(
-        above.subplots(1, len(pictures), squeeze=False)[0], pictures, letters, pilot.images, strict=True
-    ):
-        _draw_picture(axes, picture, f"{letter}: {textwrap.shorten(name, 16, placeholder='…')}")
+    places = above.subplots(1, len(pictures), squeeze=False)[0]
+    for axes, picture, number, name in zip(places, pictures, numbers, pilot.images, strict=True):
+        _draw_picture(axes, picture, f"{number}: {textwrap.shorten(name, 16, placeholder='…')}")
     grid = below.subplots(len(pilot.records), len(pilot.readouts), squeeze=False)
     for row, backbone in zip(grid, pilot.records, strict=True):
-        row[0].set_ylabel(backbone)
-        for place, (axes, readout) in enumerate(zip(row, pilot.readouts, strict=True)):
-            axes.set_title(readout)
-            _draw_cosines(axes, pilot.cosines(backbone, place), letters)
+        row[0].set_ylabel(pilot.labels[backbone])
+        for place, (axes, title) in enumerate(zip(row, titles, strict=True)):
+            axes.set_title(title, fontsize=6)
+            _draw_cosines(axes, pilot.cosines(backbone, place), numbers)
             axes.set_yticks(range(len(texts)), texts if place == 0 else [""] * len(texts), fontsize=5.8)
-    note(figure, f"Preset {pilot.preset}.", HOW, "Shade: from the lowest to the highest cosine of a panel.")
+    note(
+        figure,
+        f"Preset {pilot.preset}.",
+        HOW,
+        EMPTY_QUERIES,
+        "Shade: from the lowest to the highest cosine of a panel.",
+    )
     return figure
 
 
@@ -195,12 +205,13 @@ def _draw_picture(axes: Axes, picture: Image, label: str) -> None:
         spine.set(visible=True, color=FAINT, linewidth=0.4)
 
 
-def _draw_cosines(axes: Axes, cosines: Sequence[Sequence[float]], letters: str) -> None:
+def _draw_cosines(axes: Axes, cosines: Sequence[Sequence[float]], numbers: Sequence[str]) -> None:
     """Numbers on shades; those in bold and of another colour are the highest of their row, as printed."""
     low, high = (edge(value for row in cosines for value in row) for edge in (min, max))
-    axes.imshow(cosines, cmap="Greys", vmin=low, vmax=high + 2 * (high - low) or None, aspect="auto").set_clip_on(False)
+    dark = high + 2 * (high - low)  # so that a third of the greys is used, on which black is read
+    axes.imshow(cosines, cmap="Greys", vmin=low, vmax=dark, aspect="auto").set_clip_on(False)
     axes.grid(False)
-    axes.set_xticks(range(len(letters)), list(letters))
+    axes.set_xticks(range(len(numbers)), numbers)
     axes.tick_params(length=0)
     for line, row in enumerate(cosines):
         highest = max(map(two_decimals, row), key=float)
@@ -208,4 +219,4 @@ def _draw_cosines(axes: Axes, cosines: Sequence[Sequence[float]], letters: str) 
             text = two_decimals(value)
             best = text == highest
             look: dict[str, Any] = {"color": RIGHT, "weight": "bold"} if best else {"color": "black"}
-            axes.text(place, line, text, ha="center", va="center", fontsize=5.8, **look)
+            axes.text(place, line, text, ha="center", va="center", fontsize=5.2, **look)
