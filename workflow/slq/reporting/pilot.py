@@ -25,6 +25,7 @@ SCHEMA = 1  # of pilot.json
 LETTERS = 24  # of a text in a line beside a panel
 TITLE_LETTERS = 14  # of a read-out's name in a line above one
 PIXELS = 224  # the longest side of a drawn image
+TEXT_WIDTH, CELLS_WIDTH = 6.0, 16.0  # cm, of the texts and of all cosines: together a landscape page with its gaps
 HOW = "Cosine of a text with an image, of an untouched backbone; bold: the highest of a text under one read-out."
 EMPTY_QUERIES = "Nothing is trained; a query is a zero vector behind the turn."
 
@@ -141,7 +142,7 @@ def pilot_table(pilot: Pilot) -> Table:
         ),
         groups=tuple(_group(pilot, backbone) for backbone in pilot.records),
         notes=(EMPTY_QUERIES,),
-        widths=(7.0, 1.9),
+        widths=(TEXT_WIDTH, min(2.6, CELLS_WIDTH / (len(pilot.readouts) * len(pilot.images)))),
     )
 
 
