@@ -1,6 +1,7 @@
 """Dual encoders: adapters against transformers' own features, and small ones made here. pytest tests/test_duals.py"""
 
 import json
+import random
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from tinyclip import make_clip
 TEXTS = ["a red circle", "on the left there is a green ring and on the right a blue square", "A Dog, (a cat)... it's!"]
 PLAIN = [*TEXTS[:2], "a dog, a cat it's"]  # as BLIP's authors hand it to the tokenizer
 MADE = ("mini-clip", "mini-blip")
+FEW = {"steps": 80, "batch_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +53,8 @@ def blip(tmp_path_factory):
 
 
 def far_apart(vectors):
-    """Whether no two vectors are alike, so that a mistake would be seen."""
-    products = vectors @ vectors.T - 2 * torch.eye(len(vectors))
-    return products.max() < 0.99
+    """Whether no two of these unit vectors are alike, so that a mistake would be seen."""
+    return (vectors @ vectors.T - 2 * torch.eye(len(vectors))).max() < 0.99
 
 
 def test_clip_is_its_own_features(clip, images):
@@ -76,17 +77,14 @@ def test_blip_is_its_own_similarity_without_the_matching_head(blip, images):
     encoder = DualEncoder.load(blip)
     seen, read = encoder.encode_images(images), encoder.encode_texts(TEXTS)
     assert far_apart(seen) and far_apart(read) and seen.dtype == read.dtype == torch.float32
+    pixels = processor(images, return_tensors="pt")
+    how = {"truncation": True, "max_length": 35, "return_tensors": "pt", "return_token_type_ids": False}
+    batches = [tokenizer(PLAIN, padding=True, **how), *(tokenizer([text], **how) for text in PLAIN)]
     with torch.no_grad():
-        pixels = processor(images, return_tensors="pt")
-        padded = tokenizer(PLAIN, padding=True, return_tensors="pt", return_token_type_ids=False)
-        together = model(**padded, **pixels, use_itm_head=False).itm_score
-        alone = [
-            model(**tokenizer(text, return_tensors="pt", return_token_type_ids=False), **pixels, use_itm_head=False)
-            for text in PLAIN
-        ]
-    assert padded["attention_mask"].min() == 0, "a batch with padding"
+        together, *alone = (model(**batch, **pixels, use_itm_head=False).itm_score for batch in batches)
+    assert batches[0]["attention_mask"].min() == 0, "a batch with padding"
     assert (seen @ read.T - together).abs().max() < 1e-5
-    assert (seen @ read.T - torch.cat([answer.itm_score for answer in alone], 1)).abs().max() < 1e-5
+    assert (seen @ read.T - torch.cat(alone, 1)).abs().max() < 1e-5
     one_by_one = torch.cat([encoder.encode_images([image]) for image in images])
     assert (seen - one_by_one).abs().max() < 1e-5
 
@@ -121,7 +119,7 @@ def test_weights_that_do_not_fit_are_refused(blip, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = read_json(tmp_path / "config.json")
     write_json(tmp_path / "config.json", config | {"image_text_hidden_size": 8})
-    with pytest.raises((SlqError, RuntimeError), match="mismatched|size"):
+    with pytest.raises(SlqError, match=r"mismatched keys when loading the weights"):
         DualEncoder.load(tmp_path)
 
 
@@ -146,7 +144,7 @@ def entry(raw_config):
 
 @pytest.fixture(scope="module")
 def made():
-    """Snapshots of 20 steps, by name: made once."""
+    """Snapshots of a few steps, by name: made once."""
     return {}
 
 
@@ -154,28 +152,26 @@ def made():
 def snapshot(request, made, entry, data, tmp_path_factory):
     if request.param not in made:
         made[request.param] = tmp_path_factory.mktemp(request.param)
-        pretrain_encoder(entry(request.param, steps=20), data, made[request.param])
+        pretrain_encoder(entry(request.param, **FEW), data, made[request.param])
     return made[request.param]
 
 
-def test_twenty_steps_are_better_than_none(snapshot, entry, data, tmp_path):
-    """By the loss on pairs that were not learned; what is loaded is what was saved."""
+def test_a_few_steps_are_better_than_none(snapshot, entry, data, tmp_path):
+    """By pairs that were not learned; what is loaded is what was saved."""
     name = read_json(snapshot / "manifest.json")["source"]["encoder"]
     split, untrained = read_split(data, "mini-coco", "val"), build_encoder(entry(name), tmp_path)
 
+    @torch.no_grad()
     def loss(encoder):
-        import random
-
-        with torch.no_grad():
-            return pair_loss(encoder, split, 32, random.Random(1))(0)
+        return pair_loss(encoder, split, 32, random.Random(1))(0)
 
     trained = DualEncoder.load(snapshot)
     assert type(trained) is type(untrained) is adapter_for(entry(name)["model"]["model_type"], name)
     assert loss(trained) < loss(untrained) - 0.2
-    assert set_recalls(trained, split, 16)["t2i"]["R@10"] > 2 * 100 * 10 / len(split.items)
+    assert set_recalls(trained, split, 16)["t2i"]["R@10"] > 1.5 * set_recalls(untrained, split, 16)["t2i"]["R@10"]
 
 
-def test_a_text_and_an_image_have_the_vectors_of_a_batch(snapshot, data):
+def test_a_caption_has_its_vector_of_a_batch(snapshot, data):
     """Padding changes nothing, and a text is closed: its last token is not one of its words."""
     encoder, split = DualEncoder.load(snapshot), read_split(data, "mini-coco", "val")
     captions = [text for item in split.items[:4] for text in item["captions"]]
@@ -191,7 +187,7 @@ def test_a_text_and_an_image_have_the_vectors_of_a_batch(snapshot, data):
 
 def test_the_same_settings_make_the_same_bytes_and_another_seed_others(snapshot, entry, data, tmp_path):
     name = read_json(snapshot / "manifest.json")["source"]["encoder"]
-    text = json.dumps(entry(name, steps=20))
+    text = json.dumps(entry(name, **FEW))
     arguments = ["--data", str(data), "--out", str(tmp_path / "again"), "--threads", "1"]
     assert main(["pretrain-encoder", "--settings", text, *arguments]) == 0
     assert identity(tmp_path / "again") == identity(snapshot)
@@ -202,8 +198,6 @@ def test_the_same_settings_make_the_same_bytes_and_another_seed_others(snapshot,
 
 def test_a_batch_shows_no_image_twice(entry, data, tmp_path, monkeypatch):
     """Two captions of one image would be each other's negatives."""
-    import random
-
     encoder, split = build_encoder(entry("mini-clip"), tmp_path), read_split(data, "mini-coco", "train")
     loss_at = pair_loss(encoder, split, len(split.items), random.Random(0))
     pixels = encoder.pixels([split.open(item["image"]) for item in split.items])

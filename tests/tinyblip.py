@@ -25,7 +25,7 @@ def make_blip(folder: Path) -> Path:
     with torch.no_grad():  # sharpened, so that every image and text has a vector of its own
         for name, parameter in model.named_parameters():
             if name.endswith("weight") and parameter.dim() > 1:
-                parameter.mul_(6)
+                parameter.mul_(10)
     model.save_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
     weights["text_encoder.embeddings.position_ids"] = torch.arange(64)[None]

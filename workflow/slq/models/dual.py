@@ -44,7 +44,8 @@ class DualEncoder(ABC):
         """Load a snapshot's folder in float32; never touches the network, never runs code that came with the weights.
 
         Raises:
-            SlqError: the folder holds no weights, weights that do not fit its configuration, or a model without adapter.
+            SlqError: the folder holds no weights, weights that do not fit its configuration, or a model that no adapter
+                is for.
         """
         require_weights(folder)
         adapter = adapter_for(read_json(folder / "config.json").get("model_type"), folder)
