@@ -326,6 +326,23 @@ def test_a_new_or_renamed_module_counts(tmp_path, monkeypatch):
     assert code.code_hash("stage") != first
 
 
+def test_dual_encoders_make_no_run_of_a_backbone_out_of_date(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "PACKAGE", tmp_path)
+    places = ["models/prefix.py", "models/families/internvl.py", "models/dual.py", "models/duals/clip.py"]
+    for place in (*places, "world/scenes.py", "world/duals.py"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(CODE)
+
+    def hashes():
+        return [code.code_hash("models", "world", family=family) for family in ("internvl", None)]
+
+    before = hashes()
+    (tmp_path / "models/duals/blip.py").write_text(CODE)
+    (tmp_path / "world/duals.py").write_text(CODE.replace("2", "3"))
+    after = hashes()
+    assert after[0] == before[0] and after[1] != before[1]
+
+
 def test_reading_the_configuration_loads_nothing_heavy():
     heavy = ["torch", "transformers", "numpy", "pandas", "PIL"]
     program = f"import sys, slq.settings; print([name for name in {heavy} if name in sys.modules])"

@@ -16,6 +16,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from checkout import planned
 from slq import settings
 from slq.cli import main
 from slq.data.prepared import read_split
@@ -205,6 +206,14 @@ def test_a_batch_shows_no_image_twice(entry, data, tmp_path, monkeypatch):
     monkeypatch.setattr(encoder, "image_features", lambda batch: seen.append(batch) or torch.eye(len(batch), 64))
     loss_at(0)
     assert len({row.numpy().tobytes() for row in seen[0]}) == len({row.numpy().tobytes() for row in pixels}) == 96
+
+
+@pytest.mark.parametrize(
+    ("name", "plan"),
+    [("mini-blip", {"draw_split": 1, "pretrain_encoder": 1}), ("CLIP-ViT-L-14-336", {"fetch_source": 1})],
+)
+def test_what_is_made_here_is_not_fetched(pristine, name, plan):
+    assert planned(pristine, "--cores", "1", f"scratch/encoders/{name}/manifest.json") == plan
 
 
 def test_a_key_that_the_class_does_not_have_is_named(entry, tmp_path):
