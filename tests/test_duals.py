@@ -208,6 +208,12 @@ def test_a_batch_shows_no_image_twice(entry, data, tmp_path, monkeypatch):
     assert len({row.numpy().tobytes() for row in seen[0]}) == len({row.numpy().tobytes() for row in pixels}) == 96
 
 
+def test_a_batch_of_more_images_than_there_are_is_told(entry, data, tmp_path):
+    with pytest.raises(SlqError, match=r"pretrain.batch_size is 97, different images all, and mini-coco has 96"):
+        pretrain_encoder(entry("mini-clip", batch_size=97), data, tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "plan"),
     [("mini-blip", {"draw_split": 1, "pretrain_encoder": 1}), ("CLIP-ViT-L-14-336", {"fetch_source": 1})],

@@ -13,17 +13,14 @@ from transformers import AutoConfig, AutoImageProcessor, PreTrainedTokenizerFast
 
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import write_manifest
+from slq.errors import SlqError
 from slq.files import write_json
 from slq.models.dual import DualEncoder, adapter_for
 from slq.training.loss import info_nce
 from slq.world.pretraining import check_keys, learn, word_tokenizer
 
-SPECIAL = (
-    "<pad>",
-    "<unk>",
-    "<start>",
-    "<end>",
-)  # <end> is not token 2: CLIP's class reads that as the sign of an old configuration
+# <end> is not token 2, which CLIP's class takes for the sign of an old configuration.
+SPECIAL = ("<pad>", "<unk>", "<start>", "<end>")
 TEMPERATURE = 0.07  # fixed: what CLIP's own logit_scale starts from; transformers' BLIP has none
 
 
@@ -64,23 +61,23 @@ def build_encoder(settings: dict[str, Any], out: Path) -> DualEncoder:
 
 
 def pair_loss(encoder: DualEncoder, split: Split, batch_size: int, draw: random.Random) -> Callable[[int], Tensor]:
-    """InfoNCE of a batch of different images, each with one of its captions, drawn anew at every call."""
+    """InfoNCE of a batch of different images, each with one of its captions, drawn anew at every call.
+
+    Raises:
+        SlqError: the split has fewer images than a batch shows.
+    """
+    if len(split.items) < batch_size:
+        raise SlqError(
+            f"config: pretrain.batch_size is {batch_size}, different images all, "
+            f"and {split.name} has {len(split.items)} to learn from; lower it"
+        )
     pixels = encoder.pixels([split.open(item["image"]) for item in split.items])
-    captions = [encoder.tokens(item["captions"]) for item in split.items]
     temperature = torch.tensor(TEMPERATURE)
 
     def loss_at(_: int) -> Tensor:
-        shown = draw.sample(range(len(captions)), batch_size)
-        said = [draw.randrange(len(captions[image]["input_ids"])) for image in shown]
-        tokens = {
-            name: torch.nn.utils.rnn.pad_sequence(
-                [captions[image][name][caption] for image, caption in zip(shown, said, strict=True)],
-                batch_first=True,
-                padding_value=padding,
-            )
-            for name, padding in (("input_ids", encoder.tokenizer.pad_token_id), ("attention_mask", 0))
-        }
-        images, texts = encoder.image_features(pixels[shown]), encoder.text_features(**tokens)
+        shown = draw.sample(range(len(split.items)), batch_size)
+        said = [draw.choice(split.items[image]["captions"]) for image in shown]
+        images, texts = encoder.image_features(pixels[shown]), encoder.text_features(**encoder.tokens(said))
         return info_nce(normalize(images, dim=-1), normalize(texts, dim=-1), temperature)
 
     return loss_at
