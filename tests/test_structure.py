@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SHARED = {"errors", "files", "events", "proofs", "seeds", "arguments", "attempts", "nvml", "provenance"}
 # cli -> reporting -> evaluation, accounting; evaluation, training -> models -> data; world writes what data reads,
-# for cli alone.
+# for cli alone, and learns by training's loss.
 MAY_IMPORT = {
     "data": set(),
     "sources": {"config", "data"},
@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "export": {"config", "finished", "models", "data", "evaluation", "reporting"},
     "search": {"code", "finished", "models", "data", "evaluation"},
     "doctor": {"accounting", "sources", "config", "cost_settings"},
-    "world": {"models", "data"},
+    "world": {"training", "models", "data"},
     "account_cli": {"arguments", "accounting", "evaluation", "doctor"},
     "bench_cli": {"arguments", "config", "cost_settings", "sources", "bench", "training"},
     "compare_cli": {"arguments", "comparison", "settings", "sources"},

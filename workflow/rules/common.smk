@@ -47,7 +47,7 @@ ROW = "results/{preset}/rows/{row}"
 
 GOLDEN = Path("paper_tables/reference/instrument.csv")
 INSTRUMENT_CODE = [f"evaluation/{name}.py" for name in ("instrument", "golden", "embed", "ranks")]
-INSTRUMENT_CODE += ["models/dual.py", "models/backbone.py", "data"]
+INSTRUMENT_CODE += ["models/dual.py", "models/duals", "models/backbone.py", "data"]
 INSTRUMENT = f"results/{config['preset']}/instrument.json"
 CLAIMS = "results/{preset}/claims.json"
 AUDIT = f"results/{config['preset']}/audit.json"
@@ -68,7 +68,7 @@ def one_of(names) -> str:
 
 
 def having(catalogue: str, *sources: str) -> list[str]:
-    """Names of the sets, or backbones, whose bytes come from one of these sources."""
+    """Names of the sets, backbones or encoders whose bytes come from one of these sources."""
     return [name for name, entry in config[catalogue].items() if any(source in entry for source in sources)]
 
 

@@ -70,6 +70,12 @@ def pretrain(args: argparse.Namespace) -> None:
     train_from_scratch(args.settings, args.data, args.out)
 
 
+def pretrain_encoder(args: argparse.Namespace) -> None:
+    from slq.world.duals import pretrain_encoder as train_from_scratch
+
+    train_from_scratch(args.settings, args.data, args.out)
+
+
 def retrieve(args: argparse.Namespace) -> None:
     from slq.evaluation.run import retrieve as evaluate
 
@@ -190,6 +196,11 @@ COMMANDS: Commands = {
     "pretrain": (
         pretrain,
         "train a mini backbone from scratch",
+        {"--settings": JSON, "--data": PATH, "--out": PATH, "--threads": WHOLE},
+    ),
+    "pretrain-encoder": (
+        pretrain_encoder,
+        "train a mini dual encoder from scratch",
         {"--settings": JSON, "--data": PATH, "--out": PATH, "--threads": WHOLE},
     ),
     **TRAIN,

@@ -70,6 +70,12 @@ def pretrain_settings(config: Config, backbone: str) -> str:
     return compact(backbone=backbone, family=entry["family"], seed=config["world"]["seed"], **entry["pretrain"])
 
 
+def pretrain_encoder_settings(config: Config, encoder: str) -> str:
+    """Of a dual encoder that is made here."""
+    entry = config["encoders"][encoder]
+    return compact(encoder=encoder, seed=config["world"]["seed"], **entry["pretrain"])
+
+
 def fetch_settings(config: Config, catalogue: str, name: str) -> str:
     """Of a source, or of a backbone or encoder that comes from one or from a folder: where its bytes are from."""
     entry = config[catalogue][name]
