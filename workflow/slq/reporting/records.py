@@ -18,6 +18,7 @@ SCHEMAS = {"retrieval": 2, "retention": 3, "blind": 3}  # of the files in a fold
 TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
 TABLE3 = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
 COSTS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
+ROWS = "rows"  # in a preset's folder: where systems that are no runs keep their results
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Record:
 
 
 class Results:
-    """The result files of a layout's preset and seeds under `root`, the folder that holds one folder per preset."""
+    """The result files of a layout's runs and rows under `root`, the folder that holds one folder per preset."""
 
     def __init__(self, root: Path, layout: Layout) -> None:
         self.root = root
@@ -130,6 +131,30 @@ class Results:
         """`run.json` of every run of a method that has one, in the order of the seeds; errors as in `run`."""
         found = (self.run(backbone, method, seed) for seed in self.layout.seeds_of(method))
         return [record for record in found if record is not None]
+
+    def row_path(self, row: str, name: str) -> Path:
+        """Where a row that is no run keeps a file, e.g. `retrieval/coco.json`."""
+        return self.root / self.layout.preset / ROWS / row / name
+
+    def find_row(self, row: str, name: str) -> Record | None:
+        """A result file of a row, or None if it does not exist; errors as in `find`."""
+        path = self.row_path(row, name)
+        return self._read(path) if path.exists() else None
+
+    def row(self, row: str) -> Record | None:
+        """`row.json` of a row, checked to be that row's.
+
+        Raises:
+            SlqError: as `find`, or the file belongs to another row.
+        """
+        record = self.find_row(row, "row.json")
+        if record and record.at("row") != row:
+            raise SlqError(f"{record.path}: key row is {record.at('row')!r}, its folder says {row!r}")
+        return record
+
+    def missing_row(self, row: str, name: str) -> Cell:
+        """The cell for a file that a row does not have."""
+        return Cell.missing(f"{relative(self.row_path(row, name), self.root)} does not exist")
 
     def lines(self, backbone: str, method: str, seed: int, name: str) -> list[Record]:
         """The objects of a run's JSONL file, each named `file:line`; none if the run or the file does not exist.
@@ -209,18 +234,40 @@ class Quote:
         return Cell.quoted(self.value, self.printed, self.source, comparable)
 
 
+@dataclass(frozen=True)
+class Recalls:
+    """Published recalls.
+
+    groups: models under their headings, in order
+    quotes: by model, set, direction and metric
+    origins: of each model the file that its numbers stand in, and where that has them from
+    """
+
+    groups: dict[str, list[str]]
+    quotes: dict[tuple[str, ...], Quote]
+    origins: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path, root: Path) -> "Recalls":
+        """Those of a CSV in the form of `table1.csv`; errors as in `slq.files.read_rows`."""
+        found = cls({}, {}, {})
+        for row, source in sourced_rows(path, TABLE1, root):
+            model = row["model"]
+            key = (model, row["set"], row["direction"], row["metric"])
+            found.quotes[key] = _quote(row["value"], row["value"], source)
+            models = found.groups.setdefault(row["group"], [])
+            if model not in models:
+                models.append(model)
+            found.origins[model] = f"{relative(path, root)} ({row['source']})"
+        return found
+
+
 class Reference:
     """The paper's Tables 1 and 3 from the folder of `table1.csv` and `table3.csv`."""
 
     def __init__(self, folder: Path, root: Path) -> None:
-        self.groups: dict[str, list[str]] = {}
-        self.table1: dict[tuple[str, ...], Quote] = {}
-        for row, source in sourced_rows(folder / "table1.csv", TABLE1, root):
-            key = (row["model"], row["set"], row["direction"], row["metric"])
-            self.table1[key] = _quote(row["value"], row["value"], source)
-            models = self.groups.setdefault(row["group"], [])
-            if row["model"] not in models:
-                models.append(row["model"])
+        self.recalls = Recalls.read(folder / "table1.csv", root)
+        self.groups, self.table1 = self.recalls.groups, self.recalls.quotes
         self.table3 = {
             (row["backbone"], row["method"], row["column"]): _quote(row["value"], row["printed"], source)
             for row, source in sourced_rows(folder / "table3.csv", TABLE3, root)
