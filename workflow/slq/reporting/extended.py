@@ -21,6 +21,7 @@ from slq.reporting.recalls import (
     run_records,
 )
 from slq.reporting.records import Recalls, Record, Reference, Results, relative
+from slq.reporting.row_results import ROWS, RowResults
 from slq.reporting.seeds import runs_shown
 from slq.reporting.systems import UNKNOWN, Published
 from slq.reporting.trained import TUNED, UNTRAINED, run_training
@@ -72,7 +73,7 @@ def extended_table(ours: Results, papers: Reference, published: Published) -> Ta
         columns=recall_columns(places, [*run_records(ours, places), *_row_records(ours, places)]),
         groups=groups,
         notes=(INTERVALS, *recall_notes(places, papers), BOUND, *flag(ours), *one_run(ours, SEEDS)),
-        widths=(5.6, 1.36),
+        widths=(6.0, 1.33),
         stacked=True,
     )
 
@@ -85,7 +86,7 @@ def _marked(groups: Sequence[Group]) -> tuple[Group, ...]:
 
 def _row_records(ours: Results, places: Sequence[Slot]) -> list[Record]:
     names = [f"retrieval/{place.entry.name}.json" for place in places if place.entry]
-    found = (ours.find_row(row.name, name) for row in ours.layout.rows for name in names)
+    found = (RowResults(ours, row.name).find(name) for row in ours.layout.rows for name in names)
     return [record for record in found if record is not None]
 
 
@@ -145,7 +146,7 @@ def _reranked_training(ours: Results, row: System) -> str:
         folder = ours.path(backbone, coarse, ours.layout.compared_seed(coarse), "")
         trained = [run_training(ours, backbone, coarse)]
     else:
-        folder = ours.row_path(coarse, "")
+        folder = RowResults(ours, coarse).path("")
         trained = [_comparator_training(one) for one in ours.layout.rows if one.name == coarse]
     if by in ("full_ft", "lora") and by != coarse:
         trained.append(run_training(ours, backbone, by))
@@ -164,12 +165,13 @@ def _of_run(ours: Results, backbone: Entry, method: str, label: str) -> Measured
 
 
 def _of_row(ours: Results, row: System, training: str) -> Measured:
-    def find(name: str) -> Record | Cell:
-        return ours.find_row(row.name, name) or ours.missing_row(row.name, name)
+    files = RowResults(ours, row.name)
+    files.row()  # is refused if it is another row's
 
-    ours.row(row.name)  # is refused if it is another row's
-    folder = relative(ours.row_path(row.name, ""), ours.root)
-    return Measured(f"rows/{row.name}", row.label, folder, find, training)
+    def find(name: str) -> Record | Cell:
+        return files.find(name) or files.missing(name)
+
+    return Measured(f"{ROWS}/{row.name}", row.label, files.folder, find, training)
 
 
 def _rows(ours: Results, places: Sequence[Slot], systems: Iterable[Measured]) -> tuple[Row, ...]:

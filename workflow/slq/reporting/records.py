@@ -18,7 +18,6 @@ SCHEMAS = {"retrieval": 2, "retention": 3, "blind": 3}  # of the files in a fold
 TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
 TABLE3 = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
 COSTS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
-ROWS = "rows"  # in a preset's folder: where systems that are no runs keep their results
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Record:
 
 
 class Results:
-    """The result files of a layout's runs and rows under `root`, the folder that holds one folder per preset."""
+    """The result files of a layout's preset and seeds under `root`, the folder that holds one folder per preset."""
 
     def __init__(self, root: Path, layout: Layout) -> None:
         self.root = root
@@ -97,17 +96,11 @@ class Results:
         path = self.path(backbone, method, seed, name)
         if seed not in self.layout.seeds_of(method) or not path.exists():
             return None
-        record = self._read(path)
+        record = read_record(path, self.root)
         if equals(path, record.content) is None:
             return record
-        other = self._read(follow(path, record.content)[0])
+        other = read_record(follow(path, record.content)[0], self.root)
         return replace(other, source=f"{other.source}; {record.source}", by_construction=True)
-
-    def _read(self, path: Path) -> Record:
-        content = read_json(path)
-        if not isinstance(content, dict):
-            raise SlqError(f"{path}: expected a JSON object")
-        return Record(path, relative(path, self.root), content).of_schema(SCHEMAS.get(path.parent.name, SCHEMA))
 
     def over_seeds(self, backbone: str, method: str, name: str) -> list[Record]:
         """The file of every run of a method that has it, in the order of the seeds; errors as in `find`."""
@@ -131,30 +124,6 @@ class Results:
         """`run.json` of every run of a method that has one, in the order of the seeds; errors as in `run`."""
         found = (self.run(backbone, method, seed) for seed in self.layout.seeds_of(method))
         return [record for record in found if record is not None]
-
-    def row_path(self, row: str, name: str) -> Path:
-        """Where a row that is no run keeps a file, e.g. `retrieval/coco.json`."""
-        return self.root / self.layout.preset / ROWS / row / name
-
-    def find_row(self, row: str, name: str) -> Record | None:
-        """A result file of a row, or None if it does not exist; errors as in `find`."""
-        path = self.row_path(row, name)
-        return self._read(path) if path.exists() else None
-
-    def row(self, row: str) -> Record | None:
-        """`row.json` of a row, checked to be that row's.
-
-        Raises:
-            SlqError: as `find`, or the file belongs to another row.
-        """
-        record = self.find_row(row, "row.json")
-        if record and record.at("row") != row:
-            raise SlqError(f"{record.path}: key row is {record.at('row')!r}, its folder says {row!r}")
-        return record
-
-    def missing_row(self, row: str, name: str) -> Cell:
-        """The cell for a file that a row does not have."""
-        return Cell.missing(f"{relative(self.row_path(row, name), self.root)} does not exist")
 
     def lines(self, backbone: str, method: str, seed: int, name: str) -> list[Record]:
         """The objects of a run's JSONL file, each named `file:line`; none if the run or the file does not exist.
@@ -186,6 +155,18 @@ class Results:
         if number is not None:
             return Cell.by_construction(number, form, joined(records), comparable=True, n=len(records))
         return Cell.mean([record.number(*keys) for record in records], form, joined(records))
+
+
+def read_record(path: Path, root: Path) -> Record:
+    """A result file.
+
+    Raises:
+        SlqError: it is not JSON, not an object, or of another schema.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise SlqError(f"{path}: expected a JSON object")
+    return Record(path, relative(path, root), content).of_schema(SCHEMAS.get(path.parent.name, SCHEMA))
 
 
 def agreed(records: Sequence[Record], *keys: str) -> float | None:
