@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from slq.errors import SlqError
+from slq.rows import METHODS as METHODS
 from slq.rows import Row
 from slq.seeds import seeds_of
-
-METHODS = {"base": "Base", "full_ft": "Full FT", "lora": "LoRA", "slq": "SLQ"}
 
 
 @dataclass(frozen=True)
