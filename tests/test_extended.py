@@ -95,8 +95,8 @@ def table(kept: Path) -> Table:
 
 def test_every_row_of_the_paper_stands_with_ours_below_it(table: Table) -> None:
     assert [(group.label, [row.label for row in group.rows]) for group in table.groups] == [
-        ("Dual-Encoder", ["CLIP ViT-B", "CLIP-mini", "CLIP ViT-L", "BLIP ViT-L", "FLAME"]),
-        ("MLLM-based", ["E5-V-7B", "TiGeR", "VLM2VEC-7B", "VLM-mini"]),
+        ("Dual-Encoder", ["CLIP ViT-B", "CLIP-mini, here", "CLIP ViT-L", "BLIP ViT-L", "FLAME"]),
+        ("MLLM-based", ["E5-V-7B", "TiGeR", "VLM2VEC-7B", "VLM-mini, here"]),
         ("Other comparators", ["Odd"]),
         ("Zero-shot", ["A, last token", "A, one zero query"]),
         ("Trained", ["Full FT (A)", "LoRA (A)", "SLQ (A)"]),
@@ -263,18 +263,18 @@ def rendered(kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_latex_puts_intervals_below_and_numbers_the_footnotes(rendered: Path) -> None:
     text = (rendered / "table1_extended.tex").read_text(encoding="utf-8")
     lines = text.splitlines()
-    (at,) = (place for place, line in enumerate(lines) if line.startswith("CLIP-mini\\textsuperscript{2}"))
+    (at,) = (place for place, line in enumerate(lines) if line.startswith("CLIP-mini, here\\textsuperscript{2}"))
     assert lines[at].count("50.0") >= 2 and "[" not in lines[at].partition("\\\\*")[0]
     assert lines[at + 1].count("{\\tiny[") == 12
     assert r"RetLLM\textsuperscript" in text and r"\textcolor[gray]{0.45}{\textit{82.0}}" in text
-    assert r"VLM-mini\textsuperscript{9} & --" in text
+    assert r"VLM-mini, here\textsuperscript{9} & --" in text
     assert r"\par\textsuperscript{2}\,Measured: results/mini/rows/clip. " in text
 
 
 def test_html_links_numbers_to_files_and_labels_to_footnotes(rendered: Path) -> None:
     page = (rendered / "table1_extended.html").read_text(encoding="utf-8")
     assert '<a href="../../results/mini/rows/clip/retrieval/mini-f.json"><span' in page
-    assert 'CLIP-mini<sup><a href="#table1_extended-2">2</a></sup>' in page
+    assert 'CLIP-mini, here<sup><a href="#table1_extended-2">2</a></sup>' in page
     assert '<li id="table1_extended-2">Measured: results/mini/rows/clip.' in page
     assert '<a href="../reference/retllm.csv"><span>82.0</span>' in page
 
@@ -349,9 +349,14 @@ def test_missing_rows_settings_and_bundles(results: Path, tmp_path: Path) -> Non
 def test_rows_that_re_rank_runs_of_other_seeds_are_not_told_apart(results: Path, tmp_path: Path) -> None:
     """What another seed does to a list is not known of a row, so no difference is called real."""
     other = shutil.copytree(results, tmp_path / "copy")
-    write_ranks(other / "mini/rows/clip/retrieval/mini-c.json", [1] * (5 * IMAGES), [12] * IMAGES)
-    for folder, seed in ((results, 1), (other, 2)):
-        row = folder / "mini/rows/clip/row.json"
-        write_json(row, read_json(row) | {"settings": {"seed": seed}})
+    (other / "mini/a/slq/seed1").rename(other / "mini/a/slq/seed2")
+    for folder, seed, rank in ((results, 1, 12), (other, 2, 1)):
+        adapter = f"of seed {seed}"
+        run = folder / f"mini/a/slq/seed{seed}/retrieval/mini-c.json"
+        write_json(run, read_json(run) | {"inputs": read_json(run)["inputs"] | {"adapter": adapter}})
+        row = folder / "mini/rows/a.slq.by.base/retrieval/mini-c.json"
+        write_ranks(row, [rank] * (5 * IMAGES), [rank] * IMAGES)
+        write_json(row, read_json(row) | {"inputs": read_json(row)["inputs"] | {"coarse": adapter, "by": "base"}})
     found = compared(tmp_path / "out.json", results / "mini", other / "mini")
-    assert cells(found, "differs") == [] and "rows/clip mini-c t2i R@1" in cells(found, "inside noise")
+    noise = [one for one in cells(found, "inside noise") if one.startswith("rows/")]
+    assert cells(found, "differs") == [] and "rows/a.slq.by.base mini-c t2i R@1" in noise

@@ -108,13 +108,26 @@ class Stored:
         )
 
     def _row_recalls(self, row: str, entry: Entry) -> Numbers:
-        """Of a system that is no run; it has no seed but that of the run whose list it re-ranks."""
+        """Of a system that is no run."""
         files = RowResults(self.results, row)
         record = files.find(f"retrieval/{entry.name}.json")
         if record is None:
             return {}
         ranks = ranked_row(files, entry.name)
-        return self._counted((ROWS, row), entry, [record], ranks, _row_seeds(files.row()), {})
+        return self._counted((ROWS, row), entry, [record], ranks, self._row_seeds(record), {})
+
+    def _row_seeds(self, record: Record) -> tuple[int, ...]:
+        """The seeds of the tuned runs that a row stands on, whose adapters it names; none of what no seed moves."""
+        adapters = {record.at("inputs").get(key) for key in ("coarse", "by")}
+        layout, file = self.results.layout, f"retrieval/{record.path.name}"
+        runs = [
+            run
+            for backbone in layout.backbones
+            for method in layout.methods
+            if method != "base"
+            for run in self._records(backbone.name, method, file).items()
+        ]
+        return tuple(sorted({seed for seed, run in runs if run.at("inputs").get("adapter", "") in adapters}))
 
     def _counted(
         self,
@@ -228,12 +241,6 @@ def _layout(folder: Path, catalogue: Catalogue) -> Layout:
 
 def _rows(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob(f"{ROWS}/*/row.json"))
-
-
-def _row_seeds(record: Record | None) -> tuple[int, ...]:
-    """The seed of the run whose list a row re-ranks, as its settings have it; none of other rows."""
-    seed = record and record.content.get("settings", {}).get("seed")
-    return (seed,) if isinstance(seed, int) else ()
 
 
 def _seed(run: Path) -> int:

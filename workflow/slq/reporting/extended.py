@@ -99,14 +99,19 @@ def _baselines(ours: Results, papers: Reference, published: Published, places: S
             standing = [row for row in left if row.reference == model]
             left = [row for row in left if row not in standing]
             rows.append(_quoted(papers.recalls, published, model, places))
-            rows += _rows(ours, places, [_of_row(ours, row, _comparator_training(row)) for row in standing])
+            rows += _rows(ours, places, [_comparator(ours, row, ", here") for row in standing])
         groups.append(Group(label, label, tuple(rows)))
-    others = [_of_row(ours, row, _comparator_training(row)) for row in left]
+    others = [_comparator(ours, row) for row in left]
     return [*groups, Group(ELSEWHERE, ELSEWHERE, _rows(ours, places, others))]
 
 
 def _quoted(recalls_: Recalls, published: Published, model: str, places: Sequence[Slot]) -> Row:
     return Row(model, model, quoted_cells(recalls_, model, places), published.note(recalls_, model))
+
+
+def _comparator(ours: Results, row: System, behind: str = "") -> Measured:
+    """`behind` its name: of ours below the paper's, which may have the same."""
+    return replace(_of_row(ours, row, _comparator_training(row)), label=row.label + behind)
 
 
 def _comparator_training(row: System) -> str:
