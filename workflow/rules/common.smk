@@ -250,6 +250,14 @@ def shown_results(wildcards) -> list[str]:
     return shown(result_files())
 
 
+def shown_rows(wildcards) -> list[str]:
+    """The results of rows that are no runs, which the extended Table 1 and comparisons ask for."""
+    ranks = expand(
+        f"{ROW}/retrieval/{{name}}.ranks.parquet", preset=config["preset"], row=ROWS, name=PRESET["retrieval_sets"]
+    )
+    return shown([*row_files(), *ranks])
+
+
 def shown_evidence(wildcards) -> list[str]:
     """What intervals and comparisons read beyond the results: ranks, answers, and which test images training has seen."""
     asked = [method for method in PRESET["methods"] if method not in PROVED]
@@ -305,7 +313,7 @@ def shown_events(wildcards) -> list[str]:
     return shown([f"{run}/events/train.jsonl" for run in run_folders(TUNED)])
 
 
-TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparisons", "counts"]
+TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparisons", "counts", "table1_extended"]
 
 
 def table_files() -> list[str]:

@@ -5,10 +5,12 @@ change the result of its rule. Imported whenever the Snakefile is read, so nothi
 """
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from slq.code import code_hash
 from slq.config import Config, chosen, drawn_of, seeds, splits
+from slq.rows import rows_of
 from slq.runs import STORED, training_of
 from slq.seeds import seeds_of
 
@@ -196,7 +198,7 @@ def prove_settings(config: Config, backbone: str) -> str:
 
 
 def layout(config: Config) -> str:
-    """Of the tables and figures: backbones, methods and sets in their order."""
+    """Of the tables and figures: backbones, methods, sets and rows in their order."""
     preset = chosen(config)
     return compact(
         preset=config["preset"],
@@ -206,6 +208,7 @@ def layout(config: Config) -> str:
         methods=preset["methods"],
         retrieval_sets=_entries(config["sets"], preset["retrieval_sets"]),
         retention_sets=_entries(config["sets"], preset["retention_sets"]),
+        rows=[asdict(row) for row in rows_of(config)],
     )
 
 

@@ -10,6 +10,7 @@ from slq.files import read_rows
 from slq.reporting.cells import hours, quantity
 from slq.reporting.layout import METHODS, Entry
 from slq.reporting.records import Record, Results, relative
+from slq.reporting.row_results import RowResults
 
 DASH = "\u2013"  # where there is no number
 
@@ -61,6 +62,22 @@ def runs(ours: Results) -> list[Run]:
         )
         for backbone, method, record in records(ours)
     ]
+
+
+@dataclass(frozen=True)
+class RowMade:
+    """A row that is no run; `source` is its `row.json`."""
+
+    label: str
+    device: str
+    commit: str
+    source: str
+
+
+def rows(ours: Results) -> list[RowMade]:
+    """A line a row that exists; errors as in `runs`."""
+    found = ((row.label, RowResults(ours, row.name).row()) for row in ours.layout.rows)
+    return [RowMade(label, _device(one), _commit(one), one.source) for label, one in found if one is not None]
 
 
 def versions(ours: Results) -> list[tuple[str, list[tuple[str, int]]]]:

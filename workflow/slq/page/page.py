@@ -65,6 +65,7 @@ def write_page(
         ledger=ledger,
         audit=_read(audit, "findings"),
         runs=circumstances.runs(ours),
+        made_rows=circumstances.rows(ours),
         versions=circumstances.versions(ours),
     )
     write_text(out / "report.html", text)
