@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "models": {"data"},
     "comparators": {"evaluation", "models", "data"},
     "prefixes": {"models", "data"},
+    "reranking": {"comparators", "evaluation", "models", "data"},
     "training": {"prefixes", "models", "data", "runs"},
     "evaluation": {"prefixes", "models", "data"},
     "accounting": set(),
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     "compare_cli": {"arguments", "comparison", "settings", "sources"},
     "pilot_cli": {"arguments", "comparators", "data", "reporting"},
     "report_cli": {"arguments", "claims", "page", "paper_audit"},
-    "row_cli": {"arguments", "comparators"},
+    "row_cli": {"arguments", "comparators", "reranking"},
     "train_cli": {"arguments", "prefixes", "training", "evaluation"},
     "use_cli": {"arguments", "export", "finished", "search", "sources"},
     "cli": {

@@ -11,12 +11,26 @@ def embed(args: argparse.Namespace) -> None:
     embed_row(args.settings, args.model, args.data, args.work, args.out)
 
 
+def rerank(args: argparse.Namespace) -> None:
+    from slq.reranking.rerank import rerank as look_again
+
+    look_again(args.settings, args.backbone, args.coarse, args.by, args.data, args.out)
+
+
 COMMANDS: Commands = {
     "embed": (
         embed,
         "measure a comparator, or an untrained read-out, on the retrieval sets",
         {
             **{"--settings": JSON, "--model": PATH, "--data": PATH, "--work": PATH, "--out": PATH},
+            "--threads": WHOLE,
+        },
+    ),
+    "rerank": (
+        rerank,
+        "let a backbone look again at the first candidates of a coarse list",
+        {
+            **{"--settings": JSON, "--backbone": PATH, "--coarse": PATH, "--by": PATH, "--data": PATH, "--out": PATH},
             "--threads": WHOLE,
         },
     ),
