@@ -14,7 +14,7 @@ def embed(args: argparse.Namespace) -> None:
 def rerank(args: argparse.Namespace) -> None:
     from slq.reranking.rerank import rerank as look_again
 
-    look_again(args.settings, args.backbone, args.coarse, args.by, args.data, args.out)
+    look_again(args.settings, args.backbone, args.coarse, args.by, args.data, args.work, args.out)
 
 
 COMMANDS: Commands = {
@@ -30,8 +30,8 @@ COMMANDS: Commands = {
         rerank,
         "let a backbone look again at the first candidates of a coarse list",
         {
-            **{"--settings": JSON, "--backbone": PATH, "--coarse": PATH, "--by": PATH, "--data": PATH, "--out": PATH},
-            "--threads": WHOLE,
+            **{"--settings": JSON, "--backbone": PATH, "--coarse": PATH, "--by": PATH, "--data": PATH},
+            **{"--work": PATH, "--out": PATH, "--threads": WHOLE},
         },
     ),
 }

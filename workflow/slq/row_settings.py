@@ -1,9 +1,8 @@
 """The slices of the configuration for rows that are no runs, as `slq.settings` has them for runs."""
 
-from slq.config import Config, chosen, seeds
+from slq.config import Config, chosen
 from slq.errors import SlqError
 from slq.rows import METHODS, Row, comparator
-from slq.seeds import seeds_of
 from slq.settings import compact, counted_sets
 
 
@@ -93,8 +92,3 @@ def pilot_of(config: Config) -> Config:
         )
     pilot: Config = chosen(config)["pilot"]
     return pilot
-
-
-def coarse_seed(config: Config, method: str) -> int:
-    """Of several runs of a method, the one whose list is re-ranked: the first seed's."""
-    return seeds_of(method, seeds(config))[0]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slq.comparators.embed import SCHEMA, Vectors, ranked
+from slq.comparators.embed import Vectors, ranked, write_row
 from slq.data.prepared import Split
 from slq.data.snapshots import identity
 from slq.evaluation.embed import caption_ids, text_image
@@ -16,9 +16,8 @@ from slq.evaluation.ranks import Ranks
 from slq.evaluation.run import adapter_hash, load_run, read_asked, write_ranks
 from slq.evaluation.variants import Variant
 from slq.events import Events, describe_device
-from slq.files import digest, write_json, write_lines
+from slq.files import digest, write_lines
 from slq.models.backbone import pick_device
-from slq.provenance import provenance
 from slq.reranking.candidates import Candidates, candidates
 from slq.reranking.choose import shown_order
 from slq.reranking.coarse import coarse_hash, load_coarse
@@ -38,7 +37,9 @@ class Asked:
     vectors: dict[str, Vectors]
 
 
-def rerank(settings: dict[str, Any], backbone_folder: Path, coarse: Path, by: Path, data: Path, out: Path) -> None:
+def rerank(
+    settings: dict[str, Any], backbone_folder: Path, coarse: Path, by: Path, data: Path, work: Path, out: Path
+) -> None:
     """Metrics, ranks and new orders of a row on the test split of every retrieval set, and what it is.
 
     The model that finds is gone when the one that judges is loaded.
@@ -47,10 +48,14 @@ def rerank(settings: dict[str, Any], backbone_folder: Path, coarse: Path, by: Pa
         settings: of the rule (`slq.row_settings.rerank_settings`).
         coarse: the adapter of the run whose list is re-ranked, or the snapshot of a comparator.
         by: the adapter of the run whose backbone is asked.
+        work: scratch folder where the events of all attempts gather.
+
+    Raises:
+        SlqError: the backbone cannot answer as it is asked to.
     """
     device = describe_device(pick_device())
-    (out / "events").mkdir(parents=True, exist_ok=True)
-    events = Events(out / "events" / "retrieve.jsonl", preset=settings["preset"], row=settings["row"], device=device)
+    name = {key: settings[key] for key in ("preset", "row")}
+    events = Events.gathered(work / "retrieve.jsonl", **name, device=device)
     asked = find(settings, backbone_folder, coarse, data, events)
     with events.span("init"):
         backbone, _ = load_run(settings, backbone_folder, by)
@@ -58,20 +63,19 @@ def rerank(settings: dict[str, Any], backbone_folder: Path, coarse: Path, by: Pa
     models = {"backbone": identity(backbone_folder), "coarse": coarse_hash(settings, coarse), "by": adapter_hash(by)}
     how = digest({key: value for key, value in settings.items() if key not in NO_NUMBER})
     for one in asked:
-        name = one.entry["name"]
-        with events.span("eval", set=name):
+        benchmark = one.entry["name"]
+        with events.span("eval", set=benchmark):
             of_images = text_image(one.split)
             ways = (one.vectors["t2i"], one.vectors["i2t"])
             found = [candidates(*ways, of_images, variant, settings["k"]) for variant in one.variants]
             scores = judge.score(one.split, found)
             new = [reorder(one, *pair, scores, settings["decimals"]) for pair in zip(one.variants, found, strict=True)]
             table = pd.concat([table for table, _ in new], ignore_index=True)
-        write_lines(out / "retrieval" / f"{name}.reranked.jsonl", [line for _, lines in new for line in lines])
+        write_lines(out / "retrieval" / f"{benchmark}.reranked.jsonl", [line for _, lines in new for line in lines])
         inputs = models | {"set": one.split.sha256, "settings": how}
         write_ranks(out / "retrieval", one.entry, table, one.variants, inputs)
-    about = {key: settings[key] for key in ("preset", "row", "kind")} | {"settings": settings, "device": device}
-    processor = backbone.family.image_processor
-    write_json(out / "row.json", {"schema": SCHEMA, **about, "provenance": provenance(processor)})
+    write_row(out, settings, backbone.family.image_processor, device)
+    events.publish(out / "events" / "retrieve.jsonl")
 
 
 def find(settings: dict[str, Any], backbone_folder: Path, coarse: Path, data: Path, events: Events) -> list[Asked]:
