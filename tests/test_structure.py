@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "training": {"prefixes", "models", "data", "runs"},
     "evaluation": {"prefixes", "models", "data"},
     "accounting": set(),
-    "bench": {"reporting", "evaluation", "training", "prefixes", "models", "accounting"},
+    "bench": {"reporting", "reranking", "evaluation", "training", "prefixes", "models", "accounting"},
     "reporting": {"accounting", "evaluation"},
     "plausibility": {"reporting", "evaluation"},
     "comparison": {"reporting", "accounting", "evaluation"},

@@ -1,6 +1,6 @@
 """The job of a re-ranked row: candidates by a coarse list, what a backbone says of them, and the ranks that follow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def rerank(
             scores = judge.score(one.split, found)
             new = [reorder(one, *pair, scores, settings["decimals"]) for pair in zip(one.variants, found, strict=True)]
             table = pd.concat([table for table, _ in new], ignore_index=True)
-        write_lines(out / "retrieval" / f"{benchmark}.reranked.jsonl", [line for _, lines in new for line in lines])
+        write_lines(out / "retrieval" / f"{benchmark}.reranked.jsonl", once(lines for _, lines in new))
         inputs = models | {"set": one.split.sha256, "settings": how}
         write_ranks(out / "retrieval", one.entry, table, one.variants, inputs)
     write_row(out, settings, backbone.family.image_processor, device)
@@ -112,7 +112,17 @@ def reorder(
         ranks = moved(Ranks(*(table.loc[rows, name].to_numpy() for name in ("rank", "rank_pessimistic"))), hits)
         table.loc[rows, "rank"], table.loc[rows, "rank_pessimistic"] = ranks.optimistic, ranks.pessimistic
     lines = [*match_lines(asked.split, found, said, new_images), *choice_lines(asked.split, found, chances, new_texts)]
-    return table, [{"variant": variant.name, **line} for line in lines]
+    return table, [{"variants": [variant.name], **line} for line in lines]
+
+
+def once(lists: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Lines of all variants: a query that has the same candidates in several of them is one line, which names these."""
+    lines: dict[tuple[str, ...], dict[str, Any]] = {}
+    for line in (line for one in lists for line in one):
+        known = lines.setdefault((line["direction"], line["query"], *line["candidates"]), line)
+        if known is not line:
+            known["variants"] += line["variants"]
+    return list(lines.values())
 
 
 def match_lines(split: Split, found: Candidates, said: np.ndarray, new: np.ndarray) -> Iterator[dict[str, Any]]:
