@@ -25,7 +25,7 @@ from slq.config import SPLITS, chosen, load, seeds
 from slq.errors import SlqError
 from slq.files import sha256
 from slq.proofs import PROVED
-from slq.rows import rows_of
+from slq.rows import METHODS, comparator, rows_of
 from slq.runs import resources_of
 from slq.seeds import BASE_SEED, seeds_of
 
@@ -43,6 +43,7 @@ UNKNOWN_GB = 32  # of a job that the closed form of memory does not know, where 
 RUN = "results/{preset}/{backbone}/{method}/seed{seed}"
 ROWS = {row.name: row for row in rows_of(config)}
 EMBEDDING_ROWS = [name for name, row in ROWS.items() if row.embeds]
+RERANKED_ROWS = [name for name, row in ROWS.items() if not row.embeds]
 ROW = "results/{preset}/rows/{row}"
 
 GOLDEN = Path("paper_tables/reference/instrument.csv")
@@ -227,6 +228,28 @@ def model_manifest(row) -> str:
 def model_folder(row) -> str:
     """Its folder in scratch."""
     return f"encoders/{row.encoder}" if row.encoder else f"backbones/{row.backbone}"
+
+
+def judge_folder(row) -> str:
+    """The run whose backbone a row asks, in scratch."""
+    return method_folder(row.backbone, row.by)
+
+
+def coarse_folder(row) -> str:
+    """What finds a row's candidates, in scratch: a run on its backbone, or a comparator's model."""
+    if row.coarse in METHODS:
+        return method_folder(row.backbone, row.coarse)
+    return model_folder(comparator(config, row.coarse))
+
+
+def coarse_manifest(row) -> str:
+    """The file whose presence means that it is ready."""
+    return f"<scratch>/{coarse_folder(row)}/{'adapter' if row.coarse in METHODS else 'manifest'}.json"
+
+
+def method_folder(backbone: str, method: str) -> str:
+    """A run that a row stands on, in scratch: of several seeds the first."""
+    return f"runs/{config['preset']}/{backbone}/{method}/seed{seeds_of(method, SEEDS)[0]}"
 
 
 def pilot_pictures(wildcards) -> list[str]:

@@ -1,9 +1,8 @@
 """The slices of the configuration for rows that are no runs, as `slq.settings` has them for runs."""
 
-from slq.config import Config, chosen, seeds
+from slq.config import Config, chosen
 from slq.errors import SlqError
-from slq.rows import Row
-from slq.seeds import seeds_of
+from slq.rows import METHODS, Row, comparator
 from slq.settings import compact, counted_sets
 
 
@@ -30,6 +29,33 @@ def embedding_model(config: Config, row: Row) -> Config:
         "dtype": chosen(config)["dtype"],
         "readout": {key: value for key, value in config["readouts"][row.readout].items() if key != "label"},
     }
+
+
+def rerank_settings(config: Config, row: Row) -> str:
+    """Of a row that re-ranks: what finds the candidates, whose backbone is asked about them, and how."""
+    assert row.backbone is not None and row.coarse is not None
+    preset = chosen(config)
+    return compact(
+        preset=config["preset"],
+        row=row.name,
+        kind=row.kind,
+        backbone=row.backbone,
+        family=config["backbones"][row.backbone]["family"],
+        dtype=preset["dtype"],
+        prompt=preset["prompt"],
+        coarse=_coarse(config, row.coarse),
+        by=row.by,
+        embed_batch=preset["evaluation"]["batch_size"],
+        **{key: value for key, value in preset["rerank"].items() if key != "rows"},
+        sets=counted_sets(config),
+    )
+
+
+def _coarse(config: Config, name: str) -> Config:
+    """A method of the backbone, or the model of a comparator."""
+    if name in METHODS:
+        return {"method": name}
+    return {"model": embedding_model(config, comparator(config, name))}
 
 
 def pilot_settings(config: Config, backbone: str) -> str:
@@ -66,8 +92,3 @@ def pilot_of(config: Config) -> Config:
         )
     pilot: Config = chosen(config)["pilot"]
     return pilot
-
-
-def coarse_seed(config: Config, method: str) -> int:
-    """Of several runs of a method, the one whose list is re-ranked: the first seed's."""
-    return seeds_of(method, seeds(config))[0]
