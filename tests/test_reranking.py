@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from checkout import planned
 from oracles import LONG, RED, SHORT, TALL, WIDE, untrained
 from slq import cli, row_settings, settings
 from slq.config import load
@@ -368,6 +369,16 @@ def test_candidates_are_the_first_of_a_sorted_list_within_the_variants_gallery()
 
 
 # ---- the command
+
+
+def test_rows_are_planned_on_what_finds_and_on_whom_is_asked(pristine, tmp_path):
+    """A comparator's list needs its model; a run's list the run, of several seeds the first."""
+    rows = [{"coarse": "slq", "by": "base"}, {"coarse": "CLIP-ViT-B-32", "by": "base"}]
+    mini = {"backbones": ["mini-internvl"], "comparators": [], "zero_shot": [], "rerank": {"rows": rows}}
+    (tmp_path / "mine.yaml").write_text(json.dumps({"presets": {"mini": mini}, "seeds": [1, 2]}))
+    plan = planned(pristine, "--cores", "1", "rows", "--configfile", str(tmp_path / "mine.yaml"))
+    expected = {"rerank_row": 2, "register_base": 1, "train": 1, "fetch_source": 1, "embed_row": 0}
+    assert {rule: plan.get(rule, 0) for rule in expected} == expected
 
 
 class Command:
