@@ -2,6 +2,7 @@
 
 from slq.config import Config, chosen, drawn_of, seeds
 from slq.proofs import PROVED
+from slq.rows import METHODS, Row, comparator, rows_of
 from slq.runs import resources_of, training_of
 from slq.seeds import seeds_of
 from slq.settings import compact
@@ -28,6 +29,7 @@ def forecast_settings(config: Config) -> str:
         train_set=_sizes_of_set(config, preset["train_set"]),
         retrieval_sets=[_sizes_of_set(config, name) for name in preset["retrieval_sets"]],
         retention_sets=[_sizes_of_set(config, name) for name in preset["retention_sets"]],
+        **_rows(config),
     )
 
 
@@ -45,6 +47,7 @@ def account_settings(config: Config) -> str:
         },
         seeds={method: seeds_of(method, seeds(config)) for method in preset["methods"]},
         backbones=[{"name": name, "architecture": architecture(config, name)} for name in preset["backbones"]],
+        rows=[{"name": row.name, "backbone": row.backbone or ""} for row in rows_of(config)],
         **{key: taken[key] for key in ("devices", "price")},
     )
 
@@ -102,6 +105,35 @@ def _sizes_of_backbone(config: Config, name: str) -> Config:
         "retention_limits": limits,
         "fetched": "pretrain" not in entry,
     }
+
+
+def _rows(config: Config) -> Config:
+    """The rows that are no runs, what re-ranking asks, and backbones that rows alone embed with."""
+    preset, rows = chosen(config), rows_of(config)
+    embeds = [_embedding(config, row) for row in rows]
+    names = {how["backbone"] for how in embeds if "backbone" in how}
+    return {
+        "rows": [
+            {"name": row.name, "kind": row.kind, "backbone": row.backbone, "embeds": how}
+            for row, how in zip(rows, embeds, strict=True)
+        ],
+        "rerank": {key: preset["rerank"][key] for key in ("k", "match", "choose", "inject")},
+        "foreign_backbones": [_sizes_of_backbone(config, name) for name in sorted(names - {*preset["backbones"]})],
+    }
+
+
+def _embedding(config: Config, row: Row) -> Config:
+    """What a row's vectors, or those that find what it re-ranks, come from; both directions' instructions if unlike."""
+    if row.coarse in METHODS:
+        return {"backbone": row.backbone, "method": row.coarse}
+    if row.coarse is not None:
+        return _embedding(config, comparator(config, row.coarse))
+    if row.readout is None:
+        return {"encoder": row.encoder}
+    readout = config["readouts"][row.readout]
+    there, back = (readout["instructions"][way] for way in ("t2i", "i2t"))
+    turns = [there] if there == back else [there, back]
+    return {"backbone": row.backbone, "queries": readout["queries"], "instructions": turns}
 
 
 def _sizes_of_set(config: Config, name: str) -> Config:
