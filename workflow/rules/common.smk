@@ -292,7 +292,7 @@ def shown_evidence(wildcards) -> list[str]:
 
 
 def spending_events(wildcards) -> list[str]:
-    """What the ledger counts: the events of every stage of every run.
+    """What the ledger counts: the events of every stage of every run, and of every row that is none.
 
     A copy of results may lack the events of a stage whose result it has: they are not counted, and nothing is run anew.
     """
@@ -310,7 +310,17 @@ def spending_events(wildcards) -> list[str]:
         for run in run_folders(methods)
         if Path(f"{run}/events/{stage}.jsonl").exists() or not Path(f"{run}/{result}").exists()
     ]
-    return shown([*files, *storing_events()])
+    return shown([*files, *storing_events(), *row_events()])
+
+
+def row_events() -> list[str]:
+    """The events of the rows that are no runs; as above."""
+    folders = expand(ROW, preset=config["preset"], row=ROWS)
+    return [
+        f"{folder}/events/retrieve.jsonl"
+        for folder in folders
+        if Path(f"{folder}/events/retrieve.jsonl").exists() or not Path(f"{folder}/row.json").exists()
+    ]
 
 
 def storing_events() -> list[str]:

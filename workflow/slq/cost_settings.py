@@ -47,7 +47,9 @@ def account_settings(config: Config) -> str:
         },
         seeds={method: seeds_of(method, seeds(config)) for method in preset["methods"]},
         backbones=[{"name": name, "architecture": architecture(config, name)} for name in preset["backbones"]],
-        rows=[{"name": row.name, "backbone": row.backbone or ""} for row in rows_of(config)],
+        rows=[
+            {"name": row.name, "backbone": "" if row.kind == "comparator" else row.backbone} for row in rows_of(config)
+        ],
         **{key: taken[key] for key in ("devices", "price")},
     )
 
