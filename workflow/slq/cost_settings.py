@@ -145,4 +145,12 @@ def _sizes_of_set(config: Config, name: str) -> Config:
     if "drawn" in entry and size:
         size["images"] = entry["drawn"][drawn_of(entry)]
         size["texts"] = {split: size["texts_per_image"] * count for split, count in size["images"].items()}
-    return {"name": name, "size": size}
+    return {"name": name, "size": size, "galleries": _galleries(entry)}
+
+
+def _galleries(entry: Config) -> Config:
+    """By a variant that has it: images of each gallery that the set is searched in, None for all of them."""
+    folds: dict[int | None, str] = {}
+    for name, variant in sorted(entry.get("variants", {"all": {}}).items(), key=lambda one: one[1].get("fold", 0)):
+        folds.setdefault(variant.get("fold"), name)
+    return {name: fold for fold, name in folds.items()}

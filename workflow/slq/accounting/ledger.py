@@ -76,7 +76,7 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[Line]:
 
 
 def row_lines(settings: Mapping[str, Any], results: Path) -> list[Line]:
-    """What rows that are no runs spent: `method` is the row's name, `backbone` empty of a comparator; nothing is trained."""
+    """What rows that are no runs spent, none of it in training: `method` is the row; a comparator has no backbone."""
     lines = []
     for row in settings["rows"]:
         path = results / settings["preset"] / "rows" / row["name"] / "events" / "retrieve.jsonl"

@@ -39,7 +39,10 @@ class Part:
 
 @dataclass(frozen=True)
 class RowCost:
-    """What a row will cost on a retrieval set."""
+    """What a row will cost on a retrieval set, in a gallery of its own if it is counted in more than one.
+
+    Candidates that two galleries share are asked about once; how many, no size tells: of the second it is at most this.
+    """
 
     row: str
     kind: str
@@ -59,7 +62,7 @@ class RowCost:
 
 
 def row_costs(settings: Settings, benches: Benches) -> list[RowCost]:
-    """A line per row and retrieval set, in the order of the table.
+    """A line per row, retrieval set and gallery that a row asks about, in the order of the table.
 
     Args:
         settings: of `cost_settings.forecast_settings`.
@@ -80,17 +83,22 @@ def row_costs(settings: Settings, benches: Benches) -> list[RowCost]:
         reason = f"{name}, or no sizes" if name else f"{embeds['encoder']}, two towers"
         return Part("embed", "both", None, None, None, f"no closed form of {reason}")
 
-    def rerank(name: str, size: Settings) -> list[Part]:
-        asked = reranking(known[name], settings["rerank"], size)
+    def rerank(name: str, size: Settings, first: bool) -> list[Part]:
+        asked = reranking(known[name], settings["rerank"], size, first)
         return [Part("rerank", way, *flops, _hours(flops[0], speeds[name])) for way, flops in asked.items()]
 
-    return [
-        RowCost(row["name"], row["kind"], entry["name"], (embed(row["embeds"], size), *asked))
-        for row in settings["rows"]
-        for entry in settings["retrieval_sets"]
-        for size in [size_of(entry)]
-        for asked in [rerank(row["backbone"], size) if row["kind"] == "rerank" else []]
-    ]
+    costs = []
+    for row in settings["rows"]:
+        for entry in settings["retrieval_sets"]:
+            size = size_of(entry)
+            for place, gallery in enumerate(entry["galleries"]):
+                parts = [embed(row["embeds"], size)] if not place else []
+                if row["kind"] == "rerank":
+                    parts += rerank(row["backbone"], size, first=not place)
+                if parts:
+                    name = f"{entry['name']}.{gallery}" if place else entry["name"]
+                    costs.append(RowCost(row["name"], row["kind"], name, tuple(parts)))
+    return costs
 
 
 def embedding(sizes: Sizes, embeds: Settings, size: Settings) -> float:
@@ -110,13 +118,12 @@ def embedding(sizes: Sizes, embeds: Settings, size: Settings) -> float:
     return sum(total(embed_flops(sizes.architecture, plan, work)) for work in messages)
 
 
-def reranking(sizes: Sizes, asked: Settings, size: Settings) -> dict[str, tuple[float, float]]:
+def reranking(sizes: Sizes, asked: Settings, size: Settings, first: bool = True) -> dict[str, tuple[float, float]]:
     """FLOPs by direction, as they are and if each question ran its image anew.
-
-    A set is asked about once, however many variants it is counted in.
 
     Args:
         asked: `rerank` of the preset: k, match, choose, inject.
+        first: of the set's galleries; the prefixes of images have run when another is asked about.
     """
     architecture, turn, visual = sizes.architecture, sizes.settings["turn_tokens"]["image"], sizes.visual(size)
     images, texts, caption = size["images"]["test"], size["texts"]["test"], size["text_tokens"]
@@ -124,7 +131,7 @@ def reranking(sizes: Sizes, asked: Settings, size: Settings) -> dict[str, tuple[
     before = visual + turn // 2  # the turn's beginning and the image
     after = turn - turn // 2 + prompt_tokens(asked["match"]) + caption
     # A suffix is to its prefix what queries are to theirs: it attends to it and to itself, and changes nothing there.
-    suffixes = Plan("base", queries=after, prefix=min(images, pairs) / pairs)
+    suffixes = Plan("base", queries=after, prefix=min(images, pairs) / pairs if first else 0.0)
     once = embed_flops(architecture, suffixes, Work.alike(pairs, before, visual))
     anew = embed_flops(architecture, Plan("base"), Work.alike(pairs, before + after, visual))
     options = min(asked["k"], texts) * (caption + NUMBERED)

@@ -17,13 +17,11 @@ FIELDS = ("row", "kind", "set", "stage", "direction", "flops", "flops_anew", "ho
 
 
 def table(settings: Mapping[str, Any], costs: Sequence[RowCost]) -> str:
-    """A line per row and set, and what all of them take."""
+    """A line per row, set and gallery, and what all of them take."""
     if not costs:
         return "No rows of Table 1 beside the runs."
-    k = settings["rerank"]["k"]
-    told = f"Re-ranking: {k} candidates of a query; anew: T2I as a multiple, if each question ran its image anew."
     heads = [line(ABOVE, WIDTHS), line(COLUMNS, WIDTHS)]
-    return "\n".join([*heads, *map(_row, costs), "", *_sums(settings, costs), told])
+    return "\n".join([*heads, *map(_row, costs), "", *_sums(settings, costs), *_notes(settings, costs)])
 
 
 def rows(costs: Sequence[RowCost]) -> str:
@@ -77,3 +75,14 @@ def _sums(settings: Mapping[str, Any], costs: Sequence[RowCost]) -> list[str]:
         lines.append("Hours of rows are not known: no peak and no bench file, or no closed form.")
     reasons = dict.fromkeys(part.reason for cost in costs for part in cost.parts if part.reason)
     return lines + [f"{UNKNOWN.capitalize()}: {reason}." for reason in reasons]
+
+
+def _notes(settings: Mapping[str, Any], costs: Sequence[RowCost]) -> list[str]:
+    """What re-ranking counts, where there is some."""
+    if all(cost.kind != "rerank" for cost in costs):
+        return []
+    k = settings["rerank"]["k"]
+    return [
+        f"Re-ranking: {k} candidates of a query; anew: T2I as a multiple, if each question ran its image anew.",
+        "A set's further gallery, set.variant: at most; candidates of an earlier one are not asked about again.",
+    ]
