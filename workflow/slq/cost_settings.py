@@ -148,9 +148,9 @@ def _sizes_of_set(config: Config, name: str) -> Config:
     return {"name": name, "size": size, "galleries": _galleries(entry)}
 
 
-def _galleries(entry: Config) -> Config:
-    """By a variant that has it: images of each gallery that the set is searched in, None for all of them."""
-    folds: dict[int | None, str] = {}
-    for name, variant in sorted(entry.get("variants", {"all": {}}).items(), key=lambda one: one[1].get("fold", 0)):
-        folds.setdefault(variant.get("fold"), name)
-    return {name: fold for fold, name in folds.items()}
+def _galleries(entry: Config) -> list[str]:
+    """Of variants whose queries are searched among the same images one, the whole set's before those of folds."""
+    folds: dict[int, str] = {}
+    for name, variant in entry.get("variants", {"all": {}}).items():
+        folds.setdefault(variant.get("fold", 0), name)
+    return [folds[fold] for fold in sorted(folds)]

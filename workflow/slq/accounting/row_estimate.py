@@ -84,5 +84,5 @@ def _notes(settings: Mapping[str, Any], costs: Sequence[RowCost]) -> list[str]:
     k = settings["rerank"]["k"]
     return [
         f"Re-ranking: {k} candidates of a query; anew: T2I as a multiple, if each question ran its image anew.",
-        "A set's further gallery, set.variant: at most; candidates of an earlier one are not asked about again.",
+        "A set's further gallery, set.variant: at most; candidates that the first has are asked about once.",
     ]
