@@ -131,12 +131,26 @@ def test_a_set_is_embedded_for_each_direction_that_is_told_something_else(paper)
     more = embed_flops(sizes.architecture, Plan("base"), Work(tokens=tokens))
     assert told - once == pytest.approx(total(more), rel=0.05)
     assert embedding(sizes, {"queries": 1, "instructions": [BARE]}, size) > once
+    eight = "<|im_start|>user\n{turn}<|im_end|>\n<|im_start|>assistant\n"
+    templated = embedding(sizes, {"queries": 0, "instructions": [BARE], "template": eight}, size)
+    turns = (Work.alike(1000, tokens, 256) for tokens in (266, 264))  # two tokens less than the chat template's ten
+    usual, fewer = (total(embed_flops(sizes.architecture, Plan("base"), work)) for work in turns)
+    assert once - templated == pytest.approx(usual - fewer)
+
+
+def test_an_image_that_is_made_a_square_first(paper):
+    (entry,) = (one for one in paper["backbones"] if one["name"] == "Qwen3-VL-2B")
+    sizes, size = Sizes(paper, entry), paper["retrieval_sets"][0]["size"]
+    told = {"queries": 0, "instructions": [BARE]}
+    larger = embedding(sizes, told, size | {"pixels": 1344**2})
+    assert embedding(sizes, told | {"images": {"square": 1344}}, size) == larger > embedding(sizes, told, size)
 
 
 def test_prompts_are_counted_by_words_and_marks():
     assert prompt_tokens("{image}\nSummary above image in one word:") == 8
     assert prompt_tokens("{text}") == 0
     assert prompt_tokens('Is "{text}" in it?') == 6
+    assert prompt_tokens("<|im_start|>user\n{turn}<|im_end|>") == 4
 
 
 def test_injection_asks_the_head_at_layers_too(sizes):

@@ -38,7 +38,7 @@ PRESET = chosen(config)
 SCRATCH = config["scratch"]
 SEEDS = seeds(config)
 TUNED = [method for method in PRESET["methods"] if method != "base"]
-FORECAST = json.loads(cost_settings.forecast_settings(config))
+FORECAST = json.loads(cost_settings.run_forecast_settings(config))
 UNKNOWN_GB = 32  # of a job that the closed form of memory does not know, where config.yaml has no mem_gb
 RUN = "results/{preset}/{backbone}/{method}/seed{seed}"
 ROWS = {row.name: row for row in rows_of(config)}

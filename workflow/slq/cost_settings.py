@@ -1,5 +1,7 @@
 """What of the configuration cost is counted with, before a run and after it; as settings.py, nothing heavy."""
 
+import json
+
 from slq.config import Config, chosen, drawn_of, seeds
 from slq.proofs import PROVED
 from slq.rows import METHODS, Row, comparator, rows_of
@@ -11,7 +13,12 @@ NO_LIMIT = 1e12  # pixels
 
 
 def forecast_settings(config: Config) -> str:
-    """Of the forecast: sizes of the preset's backbones and sets, and the device that it is made for."""
+    """Of the forecast: that of runs, and rows of Table 1 that are no runs."""
+    return compact(**json.loads(run_forecast_settings(config)), **_rows(config))
+
+
+def run_forecast_settings(config: Config) -> str:
+    """Of the forecast of runs: sizes of the preset's backbones and sets, and the device that it is made for."""
     preset, taken = chosen(config), config["accounting"]
     device = taken["devices"].get(preset["forecast"]["device"], {})
     evaluation = preset["evaluation"]
@@ -29,7 +36,6 @@ def forecast_settings(config: Config) -> str:
         train_set=_sizes_of_set(config, preset["train_set"]),
         retrieval_sets=[_sizes_of_set(config, name) for name in preset["retrieval_sets"]],
         retention_sets=[_sizes_of_set(config, name) for name in preset["retention_sets"]],
-        **_rows(config),
     )
 
 
@@ -110,7 +116,7 @@ def _sizes_of_backbone(config: Config, name: str) -> Config:
 
 
 def _rows(config: Config) -> Config:
-    """The rows that are no runs, what re-ranking asks, and backbones that rows alone embed with."""
+    """The rows that are no runs, what re-ranking asks, where, and backbones that rows alone embed with."""
     preset, rows = chosen(config), rows_of(config)
     embeds = [_embedding(config, row) for row in rows]
     names = {how["backbone"] for how in embeds if "backbone" in how}
@@ -119,6 +125,7 @@ def _rows(config: Config) -> Config:
             {"name": row.name, "kind": row.kind, "backbone": row.backbone, "embeds": how}
             for row, how in zip(rows, embeds, strict=True)
         ],
+        "galleries": {name: _galleries(config["sets"][name]) for name in preset["retrieval_sets"]},
         "rerank": {key: preset["rerank"][key] for key in ("k", "match", "choose", "inject")},
         "foreign_backbones": [_sizes_of_backbone(config, name) for name in sorted(names - {*preset["backbones"]})],
     }
@@ -135,7 +142,8 @@ def _embedding(config: Config, row: Row) -> Config:
     readout = config["readouts"][row.readout]
     there, back = (readout["instructions"][way] for way in ("t2i", "i2t"))
     turns = [there] if there == back else [there, back]
-    return {"backbone": row.backbone, "queries": readout["queries"], "instructions": turns}
+    told = {key: readout[key] for key in ("queries", "template", "images") if key in readout}
+    return {"backbone": row.backbone, "instructions": turns, **told}
 
 
 def _sizes_of_set(config: Config, name: str) -> Config:
@@ -145,7 +153,7 @@ def _sizes_of_set(config: Config, name: str) -> Config:
     if "drawn" in entry and size:
         size["images"] = entry["drawn"][drawn_of(entry)]
         size["texts"] = {split: size["texts_per_image"] * count for split, count in size["images"].items()}
-    return {"name": name, "size": size, "galleries": _galleries(entry)}
+    return {"name": name, "size": size}
 
 
 def _galleries(entry: Config) -> list[str]:

@@ -76,7 +76,7 @@ def forecast(settings: Settings, benches: Mapping[tuple[str, str], Settings]) ->
     """A cell per backbone and method, in the order of Table 3, and what each backbone's prefixes would occupy.
 
     Args:
-        settings: of `cost_settings.forecast_settings`.
+        settings: of `cost_settings.run_forecast_settings`.
         benches: `bench.json` by backbone and method, where one was made.
 
     Raises:

@@ -23,7 +23,7 @@ def needs(settings: Mapping[str, Any], backbone: str, method: str, stage: str) -
     """None where the closed form has no answer: of a device without a peak, or of an unknown architecture.
 
     Args:
-        settings: of `cost_settings.forecast_settings`.
+        settings: of `cost_settings.run_forecast_settings`.
         stage: `train` or `evaluate`.
 
     Raises:

@@ -91,7 +91,7 @@ def row_costs(settings: Settings, benches: Benches) -> list[RowCost]:
     for row in settings["rows"]:
         for entry in settings["retrieval_sets"]:
             size = size_of(entry)
-            for place, gallery in enumerate(entry["galleries"]):
+            for place, gallery in enumerate(settings["galleries"][entry["name"]]):
                 parts = [embed(row["embeds"], size)] if not place else []
                 if row["kind"] == "rerank":
                     parts += rerank(row["backbone"], size, first=not place)
@@ -105,15 +105,18 @@ def embedding(sizes: Sizes, embeds: Settings, size: Settings) -> float:
     """FLOPs of a set's images and captions, as a method embeds them or as an untrained read-out does.
 
     Args:
-        embeds: `method`, or `queries` and the `instructions` of both directions, once where they are the same: where
-            they are not, the set is embedded for each.
+        embeds: `method`, or how a backbone is read out: `queries`, `instructions` of both directions, once where they
+            are the same: where they are not, the set is embedded for each; what stands in place of the chat template,
+            and the side of the square that an image is made first, where the read-out says so.
     """
     images, texts = size["images"]["test"], size["texts"]["test"]
     if "method" in embeds:
         plan, turns = sizes.plan(embeds["method"]), [(0, 0)]
     else:
         plan = Plan("base", queries=embeds["queries"])
-        turns = [(prompt_tokens(turn["image"]), prompt_tokens(turn["text"])) for turn in embeds["instructions"]]
+        turns = [_words(sizes, turn, embeds.get("template")) for turn in embeds["instructions"]]
+    if "images" in embeds:
+        size = {**size, "pixels": embeds["images"]["square"] ** 2}
     messages = [work for words in turns for work in sizes.messages(size, images, texts, words)]
     return sum(total(embed_flops(sizes.architecture, plan, work)) for work in messages)
 
@@ -142,8 +145,18 @@ def reranking(sizes: Sizes, asked: Settings, size: Settings, first: bool = True)
 
 
 def prompt_tokens(prompt: str) -> int:
-    """Tokens of a prompt without what stands in its braces: a word, a mark and the end of a line are taken as one."""
-    return len(re.findall(r"\w+|[^\w\s]|\n", re.sub(r"\{\w+\}", "", prompt)))
+    """Tokens of a prompt without what stands in its braces: one a word, mark, end of a line and special token."""
+    return len(re.findall(r"<\|\w+\|>|\w+|[^\w\s]|\n", re.sub(r"\{\w+\}", "", prompt)))
+
+
+def _words(sizes: Sizes, turns: Settings, template: str | None) -> tuple[int, int]:
+    """Tokens that a read-out adds to an image and to a text, beyond those of the chat template."""
+    chat = sizes.settings["turn_tokens"]
+    image, text = (
+        prompt_tokens(turns[kind]) + (0 if template is None else prompt_tokens(template) - chat[kind])
+        for kind in ("image", "text")
+    )
+    return image, text
 
 
 def _looks(inject: Settings, layers: int) -> int:
