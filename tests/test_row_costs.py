@@ -11,6 +11,7 @@ from slq import cost_settings
 from slq.accounting.flops import Plan, Work, embed_flops, head_flops, total
 from slq.accounting.forecast import Sizes
 from slq.accounting.ledger import ROWS, ledger_csv, read_ledger
+from slq.accounting.needs import row_needs
 from slq.accounting.row_costs import embedding, prompt_tokens, reranking, row_costs
 from slq.accounting.row_estimate import FIELDS, hours_of_rows, table
 from slq.cli import main
@@ -192,6 +193,16 @@ def test_a_comparator_on_a_backbone_of_no_preset(raw_config):
     del config["backbones"]["other"]["architecture"]
     (unknown, _) = (c for c in row_costs(json.loads(cost_settings.forecast_settings(config)), {}) if c.row == "other")
     assert unknown.parts[0].reason == "no closed form of other, or no sizes"
+
+
+def test_a_row_asks_a_cluster_for_what_it_takes(paper):
+    """A quarter of an hour and half as much again as the high end; what is not forecast, for nothing of its own."""
+    rows, needs = hours_of_rows(row_costs(paper, {})), row_needs(paper)
+    assert list(needs) == list(rows)
+    for name, need in needs.items():
+        assert need is None if rows[name] is None else need.hours == pytest.approx(0.25 + 1.5 * rows[name].high)
+    assert needs["InternVL3-8B.slq.by.base"].mem_gb == pytest.approx(4 + 8 + 15.9, rel=0.01)
+    assert set(row_needs(paper | {"peak_tflops": None}).values()) == {None}
 
 
 @pytest.mark.parametrize("preset", ["mini", "paper"])
