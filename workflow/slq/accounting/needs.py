@@ -56,10 +56,8 @@ def row_needs(settings: Mapping[str, Any]) -> dict[str, Needs | None]:
     for row in settings["rows"]:
         known = hours[row["name"]]
         names = {row["backbone"], row["embeds"].get("backbone")} - {None}  # one is freed before the other is loaded
-        found[row["name"]] = known and Needs(
-            _hours(known, 1),
-            max(evaluating_gb(read_architecture(entries[name]["architecture"]), settings["dtype"]) for name in names),
-        )
+        gb = (evaluating_gb(read_architecture(entries[name]["architecture"]), settings["dtype"]) for name in names)
+        found[row["name"]] = None if known is None else Needs(_hours(known, 1), max(gb))
     return found
 
 
