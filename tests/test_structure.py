@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "code": {"config"},
     "finished": {"config", "data"},
     "settings": {"code", "config", "rows", "runs"},
-    "cost_settings": {"config", "runs", "settings"},
+    "cost_settings": {"config", "rows", "runs", "settings"},
     "report_settings": {"config", "settings", "cost_settings"},
     "rows": set(),
     "row_settings": {"config", "rows", "settings"},

@@ -20,7 +20,7 @@ sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
 from slq import code, cost_settings, report_settings, row_settings, settings
-from slq.accounting.needs import needs
+from slq.accounting.needs import needs, row_needs
 from slq.config import SPLITS, chosen, load, seeds
 from slq.errors import SlqError
 from slq.files import sha256
@@ -169,20 +169,23 @@ def request(stage: str, gate=1) -> dict:
 
 
 def asked(stage: str, wildcards) -> dict:
-    """The resources of a stage; of a run, its own, and of its hours and memory what the closed form says (docs/hours.md)."""
-    taken, backbone = PRESET["resources"][stage], wildcards.get("backbone")
-    if stage not in ("train", "evaluate") or backbone not in PRESET["backbones"]:
+    """The resources of a stage; of a run, its own, and of its hours and memory, and a row's, what the closed form says
+    (docs/hours.md).
+    """
+    taken, backbone, row = PRESET["resources"][stage], wildcards.get("backbone"), wildcards.get("row")
+    if stage not in ("train", "evaluate") or (backbone not in PRESET["backbones"] and row not in ROWS):
         return {"mem_gb": UNKNOWN_GB} | taken
     method = wildcards.get("method", "base")
     if stage == "train":
         taken = resources_of(PRESET, config["backbones"][backbone], method)
-    need = needed(backbone, method, stage)
+    need = needed_by_rows()[row] if row in ROWS else needed(backbone, method, stage)
     if need is None:
         return {"mem_gb": UNKNOWN_GB} | taken
     return {"mem_gb": math.ceil(need.mem_gb)} | taken | {"hours": min(taken["hours"], need.hours)}
 
 
 needed = functools.cache(functools.partial(needs, FORECAST))
+needed_by_rows = functools.cache(functools.partial(row_needs, FORECAST))
 
 
 def cpus(stage: str):
@@ -292,7 +295,7 @@ def shown_evidence(wildcards) -> list[str]:
 
 
 def spending_events(wildcards) -> list[str]:
-    """What the ledger counts: the events of every stage of every run.
+    """What the ledger counts: the events of every stage of every run, and of every row that is none.
 
     A copy of results may lack the events of a stage whose result it has: they are not counted, and nothing is run anew.
     """
@@ -310,7 +313,17 @@ def spending_events(wildcards) -> list[str]:
         for run in run_folders(methods)
         if Path(f"{run}/events/{stage}.jsonl").exists() or not Path(f"{run}/{result}").exists()
     ]
-    return shown([*files, *storing_events()])
+    return shown([*files, *storing_events(), *row_events()])
+
+
+def row_events() -> list[str]:
+    """The events of the rows that are no runs; as above."""
+    folders = expand(ROW, preset=config["preset"], row=ROWS)
+    return [
+        f"{folder}/events/retrieve.jsonl"
+        for folder in folders
+        if Path(f"{folder}/events/retrieve.jsonl").exists() or not Path(f"{folder}/row.json").exists()
+    ]
 
 
 def storing_events() -> list[str]:
