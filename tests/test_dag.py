@@ -17,6 +17,7 @@ from slq.config import chosen, load
 from slq.evaluation.scores import Reply, answered_items
 from slq.files import write_json
 from slq.proofs import PROVED
+from slq.rows import rows_of
 from slq.seeds import seeds_of
 from stored import CPU, Runs, write_answers, write_ranks
 
@@ -120,7 +121,7 @@ def ingredients(jobs, rule):
 
 
 @pytest.mark.parametrize(("preset", "runs"), [("mini", 6), ("paper", 12)])
-def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(pristine, preset, runs):
+def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(pristine, raw_config, preset, runs):
     """By Snakemake's own graph; the ingredients of a training are those of its backbone's pre-training too."""
     jobs = listed_jobs(pristine, preset, "all", "select")
 
@@ -144,6 +145,7 @@ def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(
         "blind",
         "events",
         preset,  # its audit
+        *(row.name for row in rows_of(load(raw_config | {"preset": preset}))),
         *({"slq"} if preset == "mini" else ()),  # what keeping prefixes took
     }
 
@@ -200,6 +202,11 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
             place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain", "prove", "blind")))
             if tuned:
                 runs.events(backbone["name"], method, [2.0, 1.0], [50.0, 60.0])
+    for row in plan["rows"]:
+        home = folder / "results" / plan["preset"] / "rows" / row["name"]
+        write_json(home / "row.json", {"schema": 1, "row": row["name"], "kind": row["kind"]})
+        for entry in plan["retrieval_sets"]:
+            write_ranks(home / "retrieval" / f"{entry['name']}.json", [1, 2] * 5, [1, 2])
     tests = [f"{entry['name']}/test" for entry in [*plan["retrieval_sets"], *plan["retention_sets"]]]
     write_json(folder / "results/mini/audit.json", {"schema": 3, "splits": {name: {"leaked": []} for name in tests}})
 
