@@ -189,6 +189,12 @@ def test_footnotes_say_what_is_known_of_training_and_test_images(table: Table) -
     assert notes["rows/a.clip.by.lora"].endswith(both), "the one who re-ranks has learned too"
 
 
+def test_a_list_of_a_comparator_that_has_no_row_is_named(kept: Path) -> None:
+    own = [system("a.far.by.base", "rerank", "Far, re-ranked", backbone="a", coarse="far", by="base")]
+    note = tables(LAYOUT | {"rows": own}, kept)["table1_extended"].footnotes["rows/a.far.by.base"]
+    assert "Candidates: far. Trained on: not stated. " in note
+
+
 def test_systems_that_are_quoted_alone_say_why(table: Table) -> None:
     notes = table.footnotes
     assert "Not measured: no public weights that transformers loads" in notes["FLAME"]

@@ -148,14 +148,15 @@ def _reranked_training(ours: Results, row: System) -> str:
     """Whose list it is, and what that and the one who re-ranks have learned from."""
     backbone, coarse, by = row.backbone or "", row.coarse or "", row.by or ""
     if coarse in METHODS:
-        folder = ours.path(backbone, coarse, ours.layout.compared_seed(coarse), "")
+        candidates = relative(ours.path(backbone, coarse, ours.layout.compared_seed(coarse), ""), ours.root)
         trained = [run_training(ours, backbone, coarse)]
-    else:
-        folder = RowResults(ours, coarse).path("")
-        trained = [_comparator_training(one) for one in ours.layout.rows if one.name == coarse]
+    else:  # a comparator, which need not be a row of the preset
+        rows = [one for one in ours.layout.rows if one.name == coarse]
+        candidates = RowResults(ours, coarse).folder if rows else coarse
+        trained = [_comparator_training(rows[0] if rows else System(coarse, "comparator", coarse))]
     if by in ("full_ft", "lora") and by != coarse:
         trained.append(run_training(ours, backbone, by))
-    return " ".join([f"Candidates: {relative(folder, ours.root)}.", *trained])
+    return " ".join([f"Candidates: {candidates}.", *trained])
 
 
 def _of_run(ours: Results, backbone: Entry, method: str, label: str) -> Measured:
