@@ -4,13 +4,14 @@ Snakemake imports this module whenever it reads the Snakefile, in every cluster 
 """
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from slq.derived import SPLIT, check_derived, check_groups, is_derived
 from slq.errors import SlqError
 from slq.listed import check_reading
 from slq.rows import check_comparator, check_rows
@@ -25,6 +26,7 @@ SPLITS = ("train", "val", "test")
 # How much the drawn world holds: ordered pairs of its 36 different things, in two directions; 72 signs of each of the
 # three kinds that pre-training does not see.
 WORLD = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
+DRAWN = (*WORLD, "scenes_of")  # of a drawn set, what it shows: its own slice of the world, or another set's scenes
 # Of a part of a source, by its kind: the keys that it needs, and those that it may have besides `gb` and `count`.
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "model": (("revision",), ("files",)),
@@ -64,12 +66,13 @@ def load(raw: Config) -> Config:
     for name, entry in raw["sources"].items():
         _check_parts(f"sources.{name}", entry["parts"])
     for name, entry in raw["sets"].items():
-        _exactly_one(f"sets.{name}", entry, ("drawn", "source", "supplied"))
+        _exactly_one(f"sets.{name}", entry, ("drawn", "source", "supplied", "queries"))
         _check_source(f"sets.{name}", entry, raw["sources"])
         check_reading(f"sets.{name}", entry)
         _check_images(f"sets.{name}", entry)
         if "drawn" in entry:
-            _exactly_one(f"sets.{name}.drawn", entry["drawn"], tuple(WORLD))
+            _exactly_one(f"sets.{name}.drawn", entry["drawn"], DRAWN)
+        check_derived(f"sets.{name}", entry, raw["sets"])
     _check_scenes(raw["sets"])
     for name, preset in raw["presets"].items():
         _check_preset(f"presets.{name}", preset, raw)
@@ -89,14 +92,21 @@ def seeds(config: Config) -> list[int]:
 
 def splits(entry: Config) -> tuple[str, ...]:
     """The splits that a set may have; one that does not say is taken to have all of them until it is looked at."""
+    if is_derived(entry):
+        return SPLIT
     if "drawn" in entry:
         return tuple(split for split in SPLITS if split in entry["drawn"][drawn_of(entry)])
     return tuple(split for split in SPLITS if split in entry.get("splits", SPLITS))
 
 
 def drawn_of(entry: Config) -> str:
-    """What a drawn set shows: scenes or signs."""
-    return next(what for what in WORLD if what in entry["drawn"])
+    """What a drawn set shows: scenes, signs, or another set's scenes (`scenes_of`)."""
+    return next(what for what in DRAWN if what in entry["drawn"])
+
+
+def tested_sets(preset: Mapping[str, Any]) -> list[str]:
+    """The sets on whose test splits the preset's runs are evaluated."""
+    return [*preset["retrieval_sets"], *preset["knowledge_sets"], *preset["retention_sets"]]
 
 
 # ---- what the schema says --------------------------------------------------------------------------------------------
@@ -274,9 +284,10 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
             raise SlqError(f"config: {key}.tuning.{method} is missing; {key}.methods asks for {method}")
     check_prefixes(key, preset, config["backbones"])
     check_rows(key, preset, config)
+    check_groups(key, preset)
     _check_set(f"{key}.train_set", preset["train_set"], config["sets"], "retrieval", ("train", "val"))
-    for kind in ("retrieval", "retention"):
-        for place, name in _enumerated(f"{key}.{kind}_sets", preset[f"{kind}_sets"]):
+    for group, kind in (("retrieval", "retrieval"), ("knowledge", "retrieval"), ("retention", "retention")):
+        for place, name in _enumerated(f"{key}.{group}_sets", preset[f"{group}_sets"]):
             _check_set(place, name, config["sets"], kind, ("test",))
     for place, name in _enumerated(f"{key}.retention_sets", preset["retention_sets"]):
         reference = config["sets"][name]["reference"]

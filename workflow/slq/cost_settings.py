@@ -1,6 +1,7 @@
 """What of the configuration cost is counted with, before a run and after it; as settings.py, nothing heavy."""
 
-from slq.config import Config, chosen, drawn_of, seeds
+from slq.config import Config, chosen, drawn_of, seeds, splits
+from slq.derived import is_derived, origin
 from slq.proofs import PROVED
 from slq.runs import resources_of, training_of
 from slq.seeds import seeds_of
@@ -109,6 +110,7 @@ def _sizes_of_set(config: Config, name: str) -> Config:
     entry = config["sets"][name]
     size = dict(entry.get("size", {}))
     if "drawn" in entry and size:
-        size["images"] = entry["drawn"][drawn_of(entry)]
+        shown = config["sets"][origin(entry)] if is_derived(entry) else entry
+        size["images"] = {split: shown["drawn"][drawn_of(shown)][split] for split in splits(entry)}
         size["texts"] = {split: size["texts_per_image"] * count for split, count in size["images"].items()}
     return {"name": name, "size": size}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slq.config import Config
+from slq.config import Config, tested_sets
 from slq.doctor.finding import FIRST, NOTE, OK, Finding
 from slq.sources.listing import fetched
 
@@ -55,7 +55,7 @@ def supply_findings(found: Supply, preset: str, offline: bool) -> list[Finding]:
 
 def _folders(config: Config, preset: Mapping[str, Any]) -> list[str]:
     """Folders of a person's that a set or a model is taken from."""
-    names = [preset["train_set"], *preset["retrieval_sets"], *preset["retention_sets"]]
+    names = [preset["train_set"], *tested_sets(preset)]
     models = [config["backbones"][name].get("local") for name in preset["backbones"]]
     models += [config["encoders"][name].get("local") for name in preset["instruments"]]
     return [folder for folder in [*(config["sets"][name].get("supplied") for name in names), *models] if folder]

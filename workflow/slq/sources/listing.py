@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from slq.config import Config, load
+from slq.config import Config, load, tested_sets
 from slq.errors import SlqError
 from slq.sources.fetch import STATE
 from slq.sources.kinds import address
@@ -73,7 +73,7 @@ def fetched(config: Config, preset: str) -> list[tuple[str, str]]:
     found = [
         (f"{place}/{name}", config[place][name]["source"]) for place, name in models if "source" in config[place][name]
     ]
-    names = [settings["train_set"], *settings["retrieval_sets"], *settings["retention_sets"]]
+    names = [settings["train_set"], *tested_sets(settings)]
     sources = dict.fromkeys(config["sets"][name]["source"] for name in names if "source" in config["sets"][name])
     return found + [(f"sources/{source}", source) for source in sources]
 
