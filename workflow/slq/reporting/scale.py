@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from slq.reporting.charts import WAYS, Chart, Panel, Point, Run, Series, absence, runs
 from slq.reporting.layout import Entry, Layout
@@ -39,7 +39,7 @@ def _panel(ours: Results, entry: Entry, metric: str, sizes: dict[Entry, Record |
         series += lines
         absent += [] if lines else [run]
     key, title = f"{entry.name} {metric}", f"{entry.label}, {metric}"
-    return Panel(key, title, "parameters of the backbone", "recall (%)", tuple(series), tuple(absent))
+    return Panel(key, title, "backbone's parameters", "recall (%)", tuple(series), tuple(absent))
 
 
 def _lines(ours: Results, run: Run, entry: Entry, metric: str, size: Record | None) -> list[Series]:
@@ -90,7 +90,7 @@ def _draw_panel(axes: Axes, panel: Panel, layout: Layout, sizes: list[float]) ->
                     mark(axes, x, y, line.backbone, method, layout, layout.several, hollow=part != WAYS["t2i"])
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: in_units(x)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def mean_points(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
