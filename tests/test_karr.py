@@ -192,7 +192,7 @@ LAYOUT = MINI | {"knowledge_sets": entries(("mini-k", "mini-K", "karr"))}
 
 @pytest.fixture
 def results(tmp_path):
-    """Stored runs, whose recalls on mini-k are those on mini-c; A is of 1,000 parameters, B of 4,000, adapters apart."""
+    """Stored runs, whose recalls on mini-k are those on mini-c; A has 1,000 parameters, B 4,000, adapters apart."""
     folder = mini_results(tmp_path)
     for path in folder.glob("mini/*/*/*/retrieval/mini-c.json"):
         path.with_name("mini-k.json").write_bytes(path.read_bytes())

@@ -22,7 +22,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.enviro
 from slq import code, cost_settings, report_settings, row_settings, settings
 from slq.accounting.needs import needs
 from slq.config import SPLITS, chosen, load, seeds, tested_sets
-from slq.derived import origin
+from slq.drawn import origin
 from slq.errors import SlqError
 from slq.files import sha256
 from slq.proofs import PROVED

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from slq.derived import SPLIT, check_derived, check_groups, is_derived
+from slq.drawn import DRAWN, SPLIT, check_groups, check_images_of, check_scenes, drawn_of, is_derived
 from slq.errors import SlqError
 from slq.listed import check_reading
 from slq.rows import check_comparator, check_rows
@@ -23,10 +23,6 @@ PACKAGE = Path(__file__).parent
 SCHEMAS = PACKAGE.parent / "schemas"
 SCHEMA = SCHEMAS / "config.schema.yaml"
 SPLITS = ("train", "val", "test")
-# How much the drawn world holds: ordered pairs of its 36 different things, in two directions; 72 signs of each of the
-# three kinds that pre-training does not see.
-WORLD = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
-DRAWN = (*WORLD, "scenes_of")  # of a drawn set, what it shows: its own slice of the world, or another set's scenes
 # Of a part of a source, by its kind: the keys that it needs, and those that it may have besides `gb` and `count`.
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "model": (("revision",), ("files",)),
@@ -72,8 +68,8 @@ def load(raw: Config) -> Config:
         _check_images(f"sets.{name}", entry)
         if "drawn" in entry:
             _exactly_one(f"sets.{name}.drawn", entry["drawn"], DRAWN)
-        check_derived(f"sets.{name}", entry, raw["sets"])
-    _check_scenes(raw["sets"])
+        check_images_of(f"sets.{name}", entry, raw["sets"])
+    check_scenes(raw["sets"])
     for name, preset in raw["presets"].items():
         _check_preset(f"presets.{name}", preset, raw)
     return raw
@@ -97,11 +93,6 @@ def splits(entry: Config) -> tuple[str, ...]:
     if "drawn" in entry:
         return tuple(split for split in SPLITS if split in entry["drawn"][drawn_of(entry)])
     return tuple(split for split in SPLITS if split in entry.get("splits", SPLITS))
-
-
-def drawn_of(entry: Config) -> str:
-    """What a drawn set shows: scenes, signs, or another set's scenes (`scenes_of`)."""
-    return next(what for what in DRAWN if what in entry["drawn"])
 
 
 def tested_sets(preset: Mapping[str, Any]) -> list[str]:
@@ -262,15 +253,6 @@ def _check_images(key: str, entry: Config) -> None:
                 f"config: {key}.variants.{name}.fold is {variant['fold']}, which does not divide the {images} images "
                 f"of {key}.drawn.scenes.test"
             )
-
-
-def _check_scenes(sets: Config) -> None:
-    """Drawn splits are disjoint slices of all scenes, or signs, so together they cannot hold more than there are."""
-    entries = [entry for entry in sets.values() if "drawn" in entry]
-    for what, there in WORLD.items():
-        asked = sum(sum(entry["drawn"][what].values()) for entry in entries if drawn_of(entry) == what)
-        if asked > there:
-            raise SlqError(f"config: the drawn sets ask for {asked} {what} (sets.*.drawn.{what}); there are {there}")
 
 
 def _check_preset(key: str, preset: Config, config: Config) -> None:

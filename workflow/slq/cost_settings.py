@@ -1,7 +1,7 @@
 """What of the configuration cost is counted with, before a run and after it; as settings.py, nothing heavy."""
 
-from slq.config import Config, chosen, drawn_of, seeds, splits
-from slq.derived import is_derived, origin
+from slq.config import Config, chosen, seeds, splits
+from slq.drawn import drawn_of, is_derived, origin
 from slq.proofs import PROVED
 from slq.runs import resources_of, training_of
 from slq.seeds import seeds_of

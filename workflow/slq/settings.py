@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from slq.code import code_hash
-from slq.config import Config, chosen, drawn_of, seeds, splits
-from slq.derived import is_derived, origin
+from slq.config import Config, chosen, seeds, splits
+from slq.drawn import drawn_of, is_derived, origin
 from slq.runs import STORED, training_of
 from slq.seeds import seeds_of
 

@@ -1,4 +1,4 @@
-"""Sets that say something else about another set's images: drawn ones in other words, and queries that a person writes.
+"""Whose images a set has: its own slice of the drawn world, or another set's, of which it says something else.
 
 Imported whenever the Snakefile is read, so nothing heavy here.
 """
@@ -9,6 +9,11 @@ from slq.errors import SlqError
 
 Config = dict[str, Any]
 SPLIT = ("test",)  # the only one of a set over another's images: nothing is trained on it
+
+# How much the drawn world holds: ordered pairs of its 36 different things, in two directions; 72 signs of each of the
+# three kinds that pre-training does not see.
+WORLD = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
+DRAWN = (*WORLD, "scenes_of")  # of a drawn set, what it shows: its own slice of the world, or another set's scenes
 
 
 def is_derived(entry: Config) -> bool:
@@ -22,6 +27,20 @@ def origin(entry: Config) -> str:
     return name
 
 
+def drawn_of(entry: Config) -> str:
+    """What a drawn set shows: scenes, signs, or another set's scenes (`scenes_of`)."""
+    return next(what for what in DRAWN if what in entry["drawn"])
+
+
+def check_scenes(sets: Config) -> None:
+    """Drawn splits are disjoint slices of all scenes, or signs, so together they cannot hold more than there are."""
+    entries = [entry for entry in sets.values() if "drawn" in entry]
+    for what, there in WORLD.items():
+        asked = sum(sum(entry["drawn"][what].values()) for entry in entries if drawn_of(entry) == what)
+        if asked > there:
+            raise SlqError(f"config: the drawn sets ask for {asked} {what} (sets.*.drawn.{what}); there are {there}")
+
+
 def check_groups(key: str, preset: Config) -> None:
     """A set is in the tables or in the figure by scale: its files are made once.
 
@@ -33,7 +52,7 @@ def check_groups(key: str, preset: Config) -> None:
         raise SlqError(f"config: {key}.knowledge_sets and {key}.retrieval_sets both name '{both[0]}'; take one out")
 
 
-def check_derived(key: str, entry: Config, sets: Config) -> None:
+def check_images_of(key: str, entry: Config, sets: Config) -> None:
     """A set over another's images names one that has them itself, says no style of its own, and has no questions.
 
     Raises:
