@@ -2,13 +2,14 @@
 
 import csv
 import json
+import random
 import re
 
 import numpy as np
 import pytest
 import yaml
 
-from checkout import ROOT
+from checkout import ROOT, SLICE, snakemake
 from slq import settings
 from slq.cli import main
 from slq.config import load
@@ -91,8 +92,6 @@ def test_a_set_over_anothers_pictures_takes_no_scene_from_a_drawn_set(raw_config
 
 
 def test_an_altered_scene_differs_in_one_thing_and_so_does_its_picture():
-    import random
-
     draws, kinds = random.Random(1), set()
     for scene in all_scenes(7)[:400]:
         other = altered(scene, draws)
@@ -182,6 +181,23 @@ def test_a_file_of_queries_that_is_empty_or_absent_says_what_is_expected(gather,
     given = {"set": "mine", "of": "mini-coco"}
     assert run("gather", settings=given, queries=tmp_path / "absent", data=drawn[0], out=tmp_path / "mine/test") == 1
     assert "absent: not found; expected a file with a query a line" in capsys.readouterr().err
+
+
+def test_the_workflow_gathers_a_file_and_reads_it_again_when_it_changes(checkout):
+    """Through the rules: the split is made of the drawn one, and a file that says something else makes it anew."""
+    mine = {"label": "mine", "reference": "mine", "kind": "retrieval", "queries": "mine.jsonl", "of": "mini-coco"}
+    (checkout / "mine.yaml").write_text(yaml.safe_dump({"sets": {"mine": mine}}))
+    target = "scratch/data/mine/test/manifest.json"
+    arguments = [*SLICE, "mine.yaml", "--rerun-triggers", "mtime", "params", "input", "--", target]
+    answer = snakemake(checkout, *arguments)
+    assert (
+        answer.returncode == 1 and "slq: error: mine.jsonl: not found; expected a file with a query a" in answer.stdout
+    )
+    for query in ("a coin", "a kite"):
+        (checkout / "mine.jsonl").write_text(json.dumps({"image": "000113", "query": query}) + "\n")
+        answer = snakemake(checkout, *arguments)
+        assert answer.returncode == 0, answer.stdout
+        assert [item["captions"] for item in read_split(checkout / "scratch/data", "mine", "test").items] == [[query]]
 
 
 # ---- recall by scale -------------------------------------------------------------------------------------------------

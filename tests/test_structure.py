@@ -12,7 +12,7 @@ SHARED = {"errors", "files", "events", "proofs", "seeds", "arguments", "attempts
 # for cli alone.
 MAY_IMPORT = {
     "data": set(),
-    "sources": {"config", "data"},
+    "sources": {"config", "data", "drawn"},
     "models": {"data"},
     "comparators": {"evaluation", "models", "data"},
     "prefixes": {"models", "data"},

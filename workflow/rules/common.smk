@@ -22,7 +22,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.enviro
 from slq import code, cost_settings, report_settings, row_settings, settings
 from slq.accounting.needs import needs
 from slq.config import SPLITS, chosen, load, seeds, tested_sets
-from slq.drawn import origin
+from slq.drawn import is_derived, origin
 from slq.errors import SlqError
 from slq.files import sha256
 from slq.proofs import PROVED
@@ -116,8 +116,9 @@ def fetchable() -> list[str]:
 
 
 def checked_sets() -> list[str]:
-    """Every set of the preset: the audit looks at all."""
-    return [PRESET["train_set"], *tested_sets(PRESET)]
+    """Every set of the preset, which the audit looks at, and those whose images they have."""
+    names = [PRESET["train_set"], *tested_sets(PRESET)]
+    return names + [origin(config["sets"][name]) for name in names if is_derived(config["sets"][name])]
 
 
 def gate_of_source(wildcards) -> int:

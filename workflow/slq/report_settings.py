@@ -2,7 +2,7 @@
 
 import json
 
-from slq.config import Config, chosen, tested_sets
+from slq.config import Config, chosen
 from slq.cost_settings import forecast_settings
 from slq.settings import compact, layout
 
@@ -10,7 +10,7 @@ from slq.settings import compact, layout
 def claims_settings(config: Config) -> str:
     """Of the claims: the layout, and which of its sets, by their labels, are drawn here."""
     preset = chosen(config)
-    sets = [config["sets"][name] for name in tested_sets(preset)]
+    sets = [config["sets"][name] for name in (*preset["retrieval_sets"], *preset["retention_sets"])]
     drawn = [entry["label"] for entry in sets if "drawn" in entry]
     return compact(**json.loads(layout(config)), drawn=drawn)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from slq.config import Config, load, tested_sets
+from slq.drawn import is_derived, origin
 from slq.errors import SlqError
 from slq.sources.fetch import STATE
 from slq.sources.kinds import address
@@ -74,6 +75,7 @@ def fetched(config: Config, preset: str) -> list[tuple[str, str]]:
         (f"{place}/{name}", config[place][name]["source"]) for place, name in models if "source" in config[place][name]
     ]
     names = [settings["train_set"], *tested_sets(settings)]
+    names += [origin(config["sets"][name]) for name in names if is_derived(config["sets"][name])]
     sources = dict.fromkeys(config["sets"][name]["source"] for name in names if "source" in config["sets"][name])
     return found + [(f"sources/{source}", source) for source in sources]
 
