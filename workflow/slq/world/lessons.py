@@ -20,15 +20,15 @@ LESSONS: tuple[tuple[float, dict[str, float]], ...] = (
     (
         0.35,
         {
-            **{"describe": 0.39, "rephrase": 0.07, "know": 0.05, "point": 0.08, "look": 0.23, "read": 0.05},
-            **{"judge": 0.05, "read_sign": 0.08},
+            **{"describe": 0.40, "rephrase": 0.07, "know": 0.03, "point": 0.08, "look": 0.27, "read": 0.05},
+            **{"judge": 0.02, "read_sign": 0.08},
         },
     ),
     (
         1.0,
         {
-            **{"describe": 0.10, "rephrase": 0.05, "know": 0.03, "point": 0.03, "look": 0.26, "read": 0.05},
-            **{"judge": 0.16, "choose": 0.10, "compare": 0.10, "read_sign": 0.12},
+            **{"describe": 0.06, "rephrase": 0.05, "know": 0.02, "point": 0.05, "look": 0.32, "read": 0.05},
+            **{"judge": 0.13, "choose": 0.11, "compare": 0.10, "read_sign": 0.11},
         },
     ),
 )
@@ -100,12 +100,13 @@ class Lessons:
     def judge(self) -> Talk:
         """Whether captions belong to a picture, as re-ranking asks it; half do.
 
-        Of those that do not, half are of any scene, which is seen sooner, and half of one that differs in one thing.
+        Of those that do not, a third are of any scene, which is seen sooner, and the others of one that differs in one
+        thing.
         """
         scene, pixels = self.draw.choice(self.scenes)
         asked = []
         for _ in range(JUDGED):
-            said = self.draw.choice((scene, scene, altered(scene, self.draw), self.draw.choice(self.scenes)[0]))
+            said = self.draw.choices((scene, altered(scene, self.draw), self.draw.choice(self.scenes)[0]), (3, 2, 1))[0]
             caption = self.draw.choice(captions(said))
             asked.append((f"{caption}\n{MATCH}", VERDICTS[said != scene]))
         return Talk((pixels,), asked)
