@@ -109,6 +109,16 @@ def test_embedding_is_compared_too(tmp_path, capsys):
     assert "captions" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", MINI)
+def test_re_ranking_is_compared_too(name, tmp_path, capsys):
+    asked = ["--preset", "mini", "--backbone", name, "--repeats", "1", "--candidates", "3"]
+    assert main(["bench", "rerank", *asked, "--json", str(tmp_path / "rerank.json")]) == 0
+    found = json.loads((tmp_path / "rerank.json").read_text())
+    assert [row["way"] for row in found["rows"]] == ["one by one", "one prefix"]
+    assert found["counts"] == {"images": 4, "candidates": 3} and all(row["apart"] < 1e-5 for row in found["rows"])
+    assert "one prefix" in capsys.readouterr().out
+
+
 def test_a_backbone_that_is_not_there_is_named(capsys):
     assert main(["bench", "embed", "--backbone", "InternVL3-2B"]) == 1
     assert "--backbone InternVL3-2B: not under `backbones`; there are mini-internvl" in capsys.readouterr().err

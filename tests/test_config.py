@@ -43,9 +43,15 @@ BAD = [
     ("presets.mini.tuning.slq.warmup", 5, "presets.mini.tuning.slq.warmup is not a key here; did you mean 'warmup_"),
     ("backbones.mini-internvl.pretrain.step", 5, "pretrain.step is not a key here; did you mean 'steps'?"),
     ("sets.mini-coco.drawn.scenes.dev", 5, "sets.mini-coco.drawn.scenes.dev is not a key here; keys: train, val, test"),
+    (
+        "encoders.mini-clip.pretrain.stesp",
+        5,
+        "encoders.mini-clip.pretrain.stesp is not a key here; did you mean 'steps",
+    ),
     ("world.sed", 7, "world.sed is not a key here; did you mean 'seed'?"),
     # missing keys
     ("world", REMOVE, "world is missing"),
+    ("encoders.mini-blip.pretrain.model", REMOVE, "encoders.mini-blip.pretrain.model is missing"),
     ("presets.paper.training.epochs", REMOVE, "presets.paper.training.epochs is missing"),
     ("presets.mini.tuning.slq", REMOVE, "presets.mini.tuning.slq is missing; presets.mini.methods asks for slq"),
     # wrong types and values
@@ -72,6 +78,7 @@ BAD = [
     ("presets.mini.retrieval_sets", [], "presets.mini.retrieval_sets is too short; expected at least 1"),
     ("presets.mini.methods[0]", "slq", "presets.mini.methods names something twice"),
     ("cells", "presnt", "cells is 'presnt'; did you mean 'present'?"),
+    ("encoders.mini-clip.pretrain.batch_size", 1, "encoders.mini-clip.pretrain.batch_size is 1; expected at least 2"),
     ("sets.a/b", {}, "sets is 'a/b'; expected something like"),
     # unknown names
     ("preset", "papre", "preset is 'papre', which is not under presets; did you mean 'paper'?"),
@@ -81,11 +88,18 @@ BAD = [
     ("presets.mini.train_set", "mini-cocoa", "presets.mini.train_set is 'mini-cocoa', which is not under sets; did yo"),
     ("backbones.mini-internvl.family", "intervl", "which is not under workflow/slq/models/families; did you mean 'in"),
     ("backbones.mini-internvl.pretrain.set", "nothing", "backbones.mini-internvl.pretrain.set is 'nothing', which is"),
+    ("encoders.mini-clip.pretrain.set", "mini-cocoa", "encoders.mini-clip.pretrain.set is 'mini-cocoa', which is not"),
+    (
+        "encoders.mini-clip.pretrain.model.model_type",
+        "cilp",
+        "encoders.mini-clip.pretrain.model.model_type is 'cilp', which is not under workflow/slq/models/duals; did you",
+    ),
     # names of the wrong kind
     ("presets.mini.train_set", "mini-flickr30k", "which has no split 'train' (sets.mini-flickr30k)"),
     ("presets.mini.retrieval_sets[0]", "mini-realworldqa", "a retention set; expected a retrieval set"),
     ("presets.mini.retention_sets[0]", "mini-coco", "a retrieval set; expected a retention set"),
     ("backbones.mini-internvl.pretrain.set", "coco", "expected a drawn set"),
+    ("encoders.mini-blip.pretrain.set", "coco", "encoders.mini-blip.pretrain.set is 'coco'; expected a drawn set"),
     # scorers of the retention sets
     ("presets.mini.evaluation.scorers.mmmu", "first-lettr-1", "scorers.mmmu is 'first-lettr-1'; did you mean 'first-l"),
     ("presets.mini.evaluation.scorers.ocrbench", "mmmu-official-1", "expected: ocrbench-vlmevalkit-1, ocrbench-lmms"),
@@ -103,6 +117,12 @@ BAD = [
     ),
     ("backbones.InternVL3-1B.local", "folder", "exactly one of pretrain, source, local; found source and local"),
     ("backbones.InternVL3-1B.source", "InternVL3-1b", "is not under sources; did you mean 'InternVL3-1B'?"),
+    ("encoders.CLIP-ViT-B-32.local", "folder", "exactly one of pretrain, source, local; found source and local"),
+    (
+        "encoders.mini-clip.pretrain",
+        REMOVE,
+        "encoders.mini-clip must have exactly one of pretrain, source, local; found",
+    ),
     ("encoders.CLIP-ViT-B-32.source", "CLIP", "encoders.CLIP-ViT-B-32.source is 'CLIP', which is not under sources"),
     # the table of sources
     ("sources.mmmu.parts[0].model", "a/b", "sources.mmmu.parts[0] must have exactly one of model, dataset, archive"),
@@ -327,6 +347,23 @@ def test_a_new_or_renamed_module_counts(tmp_path, monkeypatch):
     first = code.code_hash("stage")
     (tmp_path / "stage" / "a.py").rename(tmp_path / "stage" / "b.py")
     assert code.code_hash("stage") != first
+
+
+def test_dual_encoders_make_no_run_of_a_backbone_out_of_date(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "PACKAGE", tmp_path)
+    places = ["models/prefix.py", "models/families/internvl.py", "models/dual.py", "models/duals/clip.py"]
+    for place in (*places, "world/scenes.py", "world/duals.py"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(CODE)
+
+    def hashes():
+        return [code.code_hash("models", "world", family=family) for family in ("internvl", None)]
+
+    before = hashes()
+    (tmp_path / "models/duals/blip.py").write_text(CODE)
+    (tmp_path / "world/duals.py").write_text(CODE.replace("2", "3"))
+    after = hashes()
+    assert after[0] == before[0] and after[1] != before[1]
 
 
 def test_reading_the_configuration_loads_nothing_heavy():

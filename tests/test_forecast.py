@@ -132,12 +132,14 @@ def test_the_papers_forecast_is_printed_without_anything_there(checkout):
     assert processor_seconds() - before < 60
     lines = answer.stdout.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("Backbone "))
-    last = next(number for number, line in enumerate(lines) if line.startswith("Speed: "))
+    last = next(number for number, line in enumerate(lines) if line.startswith("Not forecast: "))
     assert max(map(len, lines[first - 1 : last + 1])) <= 100
     assert sum("SLQ" in line for line in lines[first:last]) == 4
     assert any("Wall time on 8 at once" in line for line in lines)
     with open(checkout / "results/paper/forecast.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 16
+    with open(checkout / "results/paper/forecast_rows.csv", newline="") as file:
+        assert {row["row"] for row in csv.DictReader(file)} >= {"CLIP-ViT-B-32", "InternVL3-1B.zero_queries"}
 
 
 def test_no_torch_is_needed(paper, tmp_path):
@@ -153,6 +155,8 @@ def test_no_torch_is_needed(paper, tmp_path):
         str(tmp_path),
         "--out",
         str(tmp_path / "f.csv"),
+        "--rows",
+        str(tmp_path / "rows.csv"),
     ]
     assert subprocess.run([sys.executable, "-c", code, *command], capture_output=True).returncode == 0
 

@@ -9,7 +9,7 @@ from slq.data.questions import without_markers
 from slq.errors import SlqError
 from slq.evaluation.retention import Asking, answer, blind, question_parts, reply_tokens, require_limits
 from slq.models.prefix import collate, encode
-from slq.world.backbones import check_keys
+from slq.world.pretraining import check_keys
 
 
 def asked(id_, question, *colours):

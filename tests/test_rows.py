@@ -31,7 +31,11 @@ WORDY = {"text": "where is the {text}", "image": "{image}\nwhat shape is red ?"}
 def rowed(raw_config):
     """Mini, with one row of each kind on each backbone, and a comparator that a backbone stands in for."""
     preset = raw_config["presets"]["mini"]
-    raw_config["readouts"]["wordy"] = {"label": "in words", "queries": 0, "instructions": {"t2i": WORDY, "i2t": BARE}}
+    raw_config["readouts"]["wordy"] = {
+        "label": "in words",
+        "queries": 0,
+        "instructions": {"t2i": dict(WORDY), "i2t": BARE},
+    }
     raw_config["comparators"]["stand-in"] = {
         **{"label": "Stand-in", "reference": "E5-V-7B", "backbone": BACKBONE, "readout": "wordy"},
         "trained_on": "drawn scenes",

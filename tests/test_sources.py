@@ -54,10 +54,12 @@ def test_what_is_there_or_begun_is_told(table):
 
 def test_a_preset_lists_what_it_fetches(table, raw_config):
     paper = raw_config["presets"]["paper"]
+    compared = [raw_config["comparators"][name] for name in paper["comparators"]]
     rows, _ = table("--preset", "paper")
     assert rows.keys() == {
         *paper["backbones"],
         *paper["instruments"],
+        *(entry.get("encoder") or entry["backbone"] for entry in compared),
         *paper["retrieval_sets"],
         *paper["retention_sets"],
     }

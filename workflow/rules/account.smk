@@ -1,5 +1,6 @@
 # What runs will cost, and what they did cost (docs/hours.md).
-# In: sizes in config.yaml, bench files, events of the runs. Out: results/<preset>/gpu_hours.csv, forecast.csv, bench.json.
+# In: sizes in config.yaml, bench files, events of the runs. Out: results/<preset>/gpu_hours.csv, forecast.csv,
+# forecast_rows.csv, bench.json.
 
 
 rule account:
@@ -23,7 +24,8 @@ rule account:
         "slq account --settings {params.settings:q} --results results --out {output.ledger} 2>&1 | tee {log} >&2"
 
 
-# On request, `snakemake --cores 1 forecast`: printed each time, so no output is declared. No GPU, no weights, no data.
+# On request, `snakemake --cores 1 forecast`: printed each time, so no output is declared. No GPU, no weights, no data. Settings are a
+# function, as prompts hold braces.
 rule forecast:
     log:
         f"logs/{config['preset']}/forecast.log",
@@ -31,12 +33,14 @@ rule forecast:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=cost_settings.forecast_settings(config),
+        settings=lambda wildcards: cost_settings.forecast_settings(config),
         out=f"results/{config['preset']}/forecast.csv",
+        rows=f"results/{config['preset']}/forecast_rows.csv",
     message:
         "Forecasting the cost of the preset"
     shell:
-        "slq forecast --settings {params.settings:q} --results results --out {params.out} 2>&1 | tee {log}"
+        "slq forecast --settings {params.settings:q} --results results --out {params.out} --rows {params.rows}"
+        " 2>&1 | tee {log}"
 
 
 # On request, `snakemake --cores 1 bench`: before a run, as a bench made beside or after it forecasts nothing.

@@ -20,13 +20,13 @@ sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
 from slq import code, cost_settings, report_settings, row_settings, settings
-from slq.accounting.needs import needs
+from slq.accounting.needs import needs, row_needs
 from slq.config import SPLITS, chosen, load, seeds, tested_sets
 from slq.drawn import is_derived, origin
 from slq.errors import SlqError
 from slq.files import sha256
 from slq.proofs import PROVED
-from slq.rows import rows_of
+from slq.rows import METHODS, comparator, rows_of
 from slq.runs import resources_of
 from slq.seeds import BASE_SEED, seeds_of
 
@@ -44,11 +44,12 @@ UNKNOWN_GB = 32  # of a job that the closed form of memory does not know, where 
 RUN = "results/{preset}/{backbone}/{method}/seed{seed}"
 ROWS = {row.name: row for row in rows_of(config)}
 EMBEDDING_ROWS = [name for name, row in ROWS.items() if row.embeds]
+RERANKED_ROWS = [name for name, row in ROWS.items() if not row.embeds]
 ROW = "results/{preset}/rows/{row}"
 
 GOLDEN = Path("paper_tables/reference/instrument.csv")
 INSTRUMENT_CODE = [f"evaluation/{name}.py" for name in ("instrument", "golden", "embed", "ranks")]
-INSTRUMENT_CODE += ["models/dual.py", "models/backbone.py", "data"]
+INSTRUMENT_CODE += ["models/dual.py", "models/duals", "models/backbone.py", "data"]
 INSTRUMENT = f"results/{config['preset']}/instrument.json"
 CLAIMS = "results/{preset}/claims.json"
 AUDIT = f"results/{config['preset']}/audit.json"
@@ -69,7 +70,7 @@ def one_of(names) -> str:
 
 
 def having(catalogue: str, *sources: str) -> list[str]:
-    """Names of the sets, or backbones, whose bytes come from one of these sources."""
+    """Names of the sets, backbones or encoders whose bytes come from one of these sources."""
     return [name for name, entry in config[catalogue].items() if any(source in entry for source in sources)]
 
 
@@ -181,20 +182,23 @@ def request(stage: str, gate=1) -> dict:
 
 
 def asked(stage: str, wildcards) -> dict:
-    """The resources of a stage; of a run, its own, and of its hours and memory what the closed form says (docs/hours.md)."""
-    taken, backbone = PRESET["resources"][stage], wildcards.get("backbone")
-    if stage not in ("train", "evaluate") or backbone not in PRESET["backbones"]:
+    """The resources of a stage; of a run, its own, and of its hours and memory, and a row's, what the closed form says
+    (docs/hours.md).
+    """
+    taken, backbone, row = PRESET["resources"][stage], wildcards.get("backbone"), wildcards.get("row")
+    if stage not in ("train", "evaluate") or (backbone not in PRESET["backbones"] and row not in ROWS):
         return {"mem_gb": UNKNOWN_GB} | taken
     method = wildcards.get("method", "base")
     if stage == "train":
         taken = resources_of(PRESET, config["backbones"][backbone], method)
-    need = needed(backbone, method, stage)
+    need = needed_by_rows()[row] if row in ROWS else needed(backbone, method, stage)
     if need is None:
         return {"mem_gb": UNKNOWN_GB} | taken
     return {"mem_gb": math.ceil(need.mem_gb)} | taken | {"hours": min(taken["hours"], need.hours)}
 
 
 needed = functools.cache(functools.partial(needs, FORECAST))
+needed_by_rows = functools.cache(functools.partial(row_needs, FORECAST))
 
 
 def cpus(stage: str):
@@ -248,6 +252,39 @@ def model_folder(row) -> str:
     return f"encoders/{row.encoder}" if row.encoder else f"backbones/{row.backbone}"
 
 
+def judge_folder(row) -> str:
+    """The run whose backbone a row asks, in scratch."""
+    return method_folder(row.backbone, row.by)
+
+
+def coarse_folder(row) -> str:
+    """What finds a row's candidates, in scratch: a run on its backbone, or a comparator's model."""
+    if row.coarse in METHODS:
+        return method_folder(row.backbone, row.coarse)
+    return model_folder(comparator(config, row.coarse))
+
+
+def coarse_manifest(row) -> str:
+    """The file whose presence means that it is ready."""
+    return f"<scratch>/{coarse_folder(row)}/{'adapter' if row.coarse in METHODS else 'manifest'}.json"
+
+
+def method_folder(backbone: str, method: str) -> str:
+    """A run that a row stands on, in scratch: of several seeds the first."""
+    return f"runs/{config['preset']}/{backbone}/{method}/seed{seeds_of(method, SEEDS)[0]}"
+
+
+def pilot_pictures(wildcards) -> list[str]:
+    """What holds the pilot's images: a split, or those files that exist; `slq pilot` names one that does not."""
+    try:
+        pilot = row_settings.pilot_of(config)
+    except SlqError as error:
+        raise WorkflowError(str(error)) from None
+    if "set" in pilot:
+        return [manifest(pilot["set"], "val")]
+    return [file for file in (f"{pilot['folder']}/{name}" for name in pilot["images"]) if Path(file).exists()]
+
+
 def shown(files: list[str]) -> list[str]:
     """What tables and figures ask for: all, or the files that exist, so that a missing run starts no other."""
     return files if config["cells"] == "complete" else [file for file in files if Path(file).exists()]
@@ -263,6 +300,14 @@ def shown_knowledge(wildcards) -> list[str]:
     return shown(knowledge_files())
 
 
+def shown_rows(wildcards) -> list[str]:
+    """The results of rows that are no runs, which the extended Table 1 and comparisons ask for."""
+    ranks = expand(
+        f"{ROW}/retrieval/{{name}}.ranks.parquet", preset=config["preset"], row=ROWS, name=PRESET["retrieval_sets"]
+    )
+    return shown([*row_files(), *ranks])
+
+
 def shown_evidence(wildcards) -> list[str]:
     """What intervals and comparisons read beyond the results: ranks, answers, and which test images training has seen."""
     asked = [method for method in PRESET["methods"] if method not in PROVED]
@@ -274,7 +319,7 @@ def shown_evidence(wildcards) -> list[str]:
 
 
 def spending_events(wildcards) -> list[str]:
-    """What the ledger counts: the events of every stage of every run.
+    """What the ledger counts: the events of every stage of every run, and of every row that is none.
 
     A copy of results may lack the events of a stage whose result it has: they are not counted, and nothing is run anew.
     """
@@ -292,7 +337,17 @@ def spending_events(wildcards) -> list[str]:
         for run in run_folders(methods)
         if Path(f"{run}/events/{stage}.jsonl").exists() or not Path(f"{run}/{result}").exists()
     ]
-    return shown([*files, *storing_events()])
+    return shown([*files, *storing_events(), *row_events()])
+
+
+def row_events() -> list[str]:
+    """The events of the rows that are no runs; as above."""
+    folders = expand(ROW, preset=config["preset"], row=ROWS)
+    return [
+        f"{folder}/events/retrieve.jsonl"
+        for folder in folders
+        if Path(f"{folder}/events/retrieve.jsonl").exists() or not Path(f"{folder}/row.json").exists()
+    ]
 
 
 def storing_events() -> list[str]:
@@ -318,7 +373,7 @@ def shown_events(wildcards) -> list[str]:
     return shown([f"{run}/events/train.jsonl" for run in run_folders(TUNED)])
 
 
-TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparisons", "counts"]
+TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparisons", "counts", "table1_extended"]
 
 
 def table_files() -> list[str]:

@@ -5,6 +5,7 @@
 rule compare_paper:
     input:
         results=shown_results,
+        rows=shown_rows,
         evidence=shown_evidence,
         reference=expand("paper_tables/reference/{table}.csv", table=["table1", "table3"]),
     output:

@@ -5,6 +5,7 @@
 rule write_page:
     input:
         results=shown_results,
+        rows=shown_rows,
         ledger=lambda wildcards: ledger_files(),
         claims=CLAIMS,
         compared="results/{preset}/compare/paper.json",

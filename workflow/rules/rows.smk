@@ -1,5 +1,6 @@
-# Rows of the extended Table 1 that are no runs: comparators, and backbones that are read out without training.
-# In: a public or pre-trained model, the test splits. Out: metrics and ranks in results/<preset>/rows/<row>.
+# Rows of the extended Table 1 that are no runs: comparators, backbones that are read out without training, and lists that
+# a backbone re-ranks.
+# In: a public or pre-trained model, or runs, the test splits. Out: metrics and ranks in results/<preset>/rows/<row>.
 
 
 rule embed_row:
@@ -31,6 +32,48 @@ rule embed_row:
         "Retrieving with {wildcards.row}"
     shell:
         "slq embed --settings {params.settings:q} --model {params.scratch}/{params.model} --data {params.scratch}/data"
+        " --work {params.scratch}/rows/{wildcards.preset}/{wildcards.row}"
+        " --out results/{wildcards.preset}/rows/{wildcards.row} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+# A backbone looks again at the first candidates of a coarse list, which a run on it or a comparator's model finds
+# (docs/rerank.md).
+rule rerank_row:
+    input:
+        coarse=lambda wildcards: coarse_manifest(ROWS[wildcards.row]),
+        by=lambda wildcards: f"<scratch>/{judge_folder(ROWS[wildcards.row])}/adapter.json",
+        backbone=lambda wildcards: f"<scratch>/backbones/{ROWS[wildcards.row].backbone}/manifest.json",
+        data=test_manifests("retrieval"),
+    output:
+        metrics=expand(f"{ROW}/retrieval/{{set}}.json", set=PRESET["retrieval_sets"], allow_missing=True),
+        ranks=expand(f"{ROW}/retrieval/{{set}}.ranks.parquet", set=PRESET["retrieval_sets"], allow_missing=True),
+        orders=expand(f"{ROW}/retrieval/{{set}}.reranked.jsonl", set=PRESET["retrieval_sets"], allow_missing=True),
+        row="results/{preset}/rows/{row}/row.json",
+        events="results/{preset}/rows/{row}/events/retrieve.jsonl",
+    log:
+        "logs/{preset}/rerank_row/{row}.log",
+    benchmark:
+        "benchmarks/{preset}/rerank_row/{row}.jsonl"
+    wildcard_constraints:
+        row=one_of(RERANKED_ROWS),
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("evaluate")
+    resources:
+        **request("evaluate"),
+    params:
+        settings=lambda wildcards: row_settings.rerank_settings(config, ROWS[wildcards.row]),
+        backbone=lambda wildcards: f"backbones/{ROWS[wildcards.row].backbone}",
+        coarse=lambda wildcards: coarse_folder(ROWS[wildcards.row]),
+        by=lambda wildcards: judge_folder(ROWS[wildcards.row]),
+        code=code.code_hash("reranking", "comparators", "evaluation", "models", "data"),
+        scratch=scratch_folder,
+    message:
+        "Re-ranking: {wildcards.row}"
+    shell:
+        "slq rerank --settings {params.settings:q} --backbone {params.scratch}/{params.backbone}"
+        " --coarse {params.scratch}/{params.coarse} --by {params.scratch}/{params.by} --data {params.scratch}/data"
         " --work {params.scratch}/rows/{wildcards.preset}/{wildcards.row}"
         " --out results/{wildcards.preset}/rows/{wildcards.row} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"

@@ -1,11 +1,12 @@
-# Tables 1 and 3, the GPU hours, the answers by type, intervals, comparisons and other counts, from results/ alone: a
-# clone that holds results renders them and trains nothing.
+# Tables 1 and 3, the GPU hours, the answers by type, intervals, comparisons, other counts and the extended Table 1, from
+# results/ alone: a clone that holds results renders them and trains nothing.
 # In: results/<preset>, the paper's values, the templates. Out: paper_tables/<preset>.
 
 
 rule render_tables:
     input:
         results=shown_results,
+        rows=shown_rows,
         evidence=shown_evidence,
         reference=sorted(Path("paper_tables/reference").glob("*.csv")),
         templates=sorted(Path("paper_tables/templates").glob("*.j2")),
@@ -17,6 +18,7 @@ rule render_tables:
         intervals=multiext("paper_tables/{preset}/intervals", ".tex", ".html"),
         comparisons=multiext("paper_tables/{preset}/comparisons", ".tex", ".html"),
         counts=multiext("paper_tables/{preset}/counts", ".tex", ".html"),
+        extended=multiext("paper_tables/{preset}/table1_extended", ".tex", ".html"),
         document="paper_tables/{preset}/tables.tex",
         cells="paper_tables/{preset}/cells.csv",
         plausibility="paper_tables/{preset}/plausibility.csv",

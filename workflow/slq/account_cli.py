@@ -8,14 +8,18 @@ from slq.errors import SlqError
 
 
 def forecast(args: argparse.Namespace) -> None:
-    from slq.accounting import estimate
+    from slq.accounting import estimate, row_estimate
     from slq.accounting.benches import read_benches
     from slq.accounting.forecast import forecast as cells_of
+    from slq.accounting.row_costs import row_costs
     from slq.files import write_text
 
-    cells, stores = cells_of(args.settings, read_benches(args.settings, args.results))
-    print(estimate.table(args.settings, cells, stores))
+    benches = read_benches(args.settings, args.results)
+    cells, stores = cells_of(args.settings, benches)
+    costs = row_costs(args.settings, benches)
+    print(estimate.table(args.settings, cells, stores), row_estimate.table(args.settings, costs), sep="\n\n")
     write_text(args.out, estimate.rows(cells))
+    write_text(args.rows, row_estimate.rows(costs))
 
 
 def account(args: argparse.Namespace) -> None:
@@ -46,7 +50,7 @@ COMMANDS: Commands = {
     "forecast": (
         forecast,
         "say what a preset will cost, from sizes and bench files alone",
-        {"--settings": JSON, "--results": PATH, "--out": PATH},
+        {"--settings": JSON, "--results": PATH, "--out": PATH, "--rows": PATH},
     ),
     "doctor": (
         doctor,

@@ -33,6 +33,13 @@ def embed(args: argparse.Namespace) -> None:
     _shaped(args, lambda settings: bench_embed(settings, args.images, args.repeats, args.folder), embed_table)
 
 
+def rerank(args: argparse.Namespace) -> None:
+    from slq.bench.report import rerank_table
+    from slq.bench.rerank import bench_rerank
+
+    _shaped(args, lambda settings: bench_rerank(settings, args.candidates, args.repeats), rerank_table)
+
+
 def _shaped(args: argparse.Namespace, measure: Callable[[Any], Any], table: Callable[[Any], str]) -> None:
     """Measure on the shape of a backbone in config.yaml, print it, and write it if a file is named."""
     from slq.config import load
@@ -83,5 +90,10 @@ COMMANDS: Commands = {
         embed,
         "time embedding for evaluation as released and as here, on a real shape",
         SHAPE | {"--images": {"type": int, "default": 8, "help": "to embed, with the captions of each; 8"}},
+    ),
+    "bench rerank": (
+        rerank,
+        "time asking about an image's candidates one by one and behind one prefix, on a real shape",
+        SHAPE | {"--candidates": {"type": int, "default": 5, "help": "of each image; 5"}},
     ),
 }

@@ -12,6 +12,7 @@ from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, qui
 from slq.bench_cli import COMMANDS as BENCH
 from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
+from slq.pilot_cli import COMMANDS as PILOT
 from slq.report_cli import COMMANDS as REPORT
 from slq.row_cli import COMMANDS as ROWS
 from slq.train_cli import COMMANDS as TRAIN
@@ -71,6 +72,12 @@ def instrument(args: argparse.Namespace) -> None:
 
 def pretrain(args: argparse.Namespace) -> None:
     from slq.world.backbones import pretrain as train_from_scratch
+
+    train_from_scratch(args.settings, args.data, args.out)
+
+
+def pretrain_encoder(args: argparse.Namespace) -> None:
+    from slq.world.duals import pretrain_encoder as train_from_scratch
 
     train_from_scratch(args.settings, args.data, args.out)
 
@@ -202,6 +209,11 @@ COMMANDS: Commands = {
         "train a mini backbone from scratch",
         {"--settings": JSON, "--data": PATH, "--out": PATH, "--threads": WHOLE},
     ),
+    "pretrain-encoder": (
+        pretrain_encoder,
+        "train a mini dual encoder from scratch",
+        {"--settings": JSON, "--data": PATH, "--out": PATH, "--threads": WHOLE},
+    ),
     **TRAIN,
     "retrieve": (retrieve, "evaluate a run on the retrieval sets", EVALUATE),
     "retain": (retain, "evaluate a run on the retention sets", {**ANSWER, "--retained": PATH}),
@@ -243,6 +255,7 @@ COMMANDS: Commands = {
     **ACCOUNT,
     **BENCH,
     **COMPARE,
+    **PILOT,
     **REPORT,
     **ROWS,
     **USE,

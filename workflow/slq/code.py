@@ -5,13 +5,17 @@ import hashlib
 
 from slq.config import PACKAGE
 
+DUALS = ("models/dual.py", "models/duals/*.py", "world/duals.py")  # patterns
+
 
 def code_hash(*places: str, family: str | None = None) -> str:
     """Identity of what folders or modules of the package do: comments and docstrings do not count.
 
-    Of a job of one `family`, the adapters of the others do not count either: one more makes no run out of date.
+    Of a job of one `family`, the adapters of the others, and dual encoders, do not count either: one more makes no run
+    out of date.
     """
-    others = {path for path in (PACKAGE / "models" / "families").glob("[!_]*.py") if family and path.stem != family}
+    others = {path for path in PACKAGE.glob("models/families/[!_]*.py") if family and path.stem != family}
+    others |= {path for pattern in DUALS for path in PACKAGE.glob(pattern) if family}
     digest = hashlib.sha256()
     for place in places:
         for path in sorted(set((PACKAGE / place).rglob("*.py")) - others) or [PACKAGE / place]:

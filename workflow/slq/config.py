@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from slq.drawn import DRAWN, SPLIT, check_groups, check_images_of, check_scenes, drawn_of, is_derived
 from slq.errors import SlqError
 from slq.listed import check_reading
-from slq.rows import check_comparator, check_rows
+from slq.rows import check_comparator, check_pilot, check_rows
 from slq.runs import check_prefixes
 
 Config = dict[str, Any]
@@ -53,10 +53,13 @@ def load(raw: Config) -> Config:
     check_schema(raw, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")), "config")
     _one_of("preset", raw["preset"], raw["presets"], "presets")
     for name, backbone in raw["backbones"].items():
-        _check_backbone(f"backbones.{name}", backbone, raw["sets"], raw["sources"])
+        _check_weights(f"backbones.{name}", backbone, raw["sets"], raw["sources"])
+        _check_adapter(f"backbones.{name}.family", backbone["family"], "families")
     for name, entry in raw["encoders"].items():
-        _exactly_one(f"encoders.{name}", entry, ("source", "local"))
-        _check_source(f"encoders.{name}", entry, raw["sources"])
+        _check_weights(f"encoders.{name}", entry, raw["sets"], raw["sources"])
+        if "pretrain" in entry:
+            model_type = entry["pretrain"]["model"]["model_type"]
+            _check_adapter(f"encoders.{name}.pretrain.model.model_type", model_type, "duals")
     for name, entry in raw["comparators"].items():
         check_comparator(f"comparators.{name}", entry, raw)
     for name, entry in raw["sources"].items():
@@ -210,20 +213,24 @@ def _check_parts(key: str, parts: list[Config]) -> None:
             raise SlqError(f"config: {where}.{foreign[0]} says nothing about a part with '{kind}'; take it out")
 
 
-def _check_backbone(key: str, backbone: Config, sets: Config, sources: Config) -> None:
-    """One source of weights, which holds some if it is here; an adapter of the family; scenes for what is made here."""
-    _exactly_one(key, backbone, ("pretrain", "source", "local"))
-    _check_source(key, backbone, sources)
-    folder = Path(backbone.get("local", ""))
-    if "local" in backbone and folder.is_dir() and not any(folder.glob("*.safetensors")):
+def _check_weights(key: str, entry: Config, sets: Config, sources: Config) -> None:
+    """One source of weights, which holds some if it is here; scenes for what is made here."""
+    _exactly_one(key, entry, ("pretrain", "source", "local"))
+    _check_source(key, entry, sources)
+    folder = Path(entry.get("local", ""))
+    if "local" in entry and folder.is_dir() and not any(folder.glob("*.safetensors")):
         raise SlqError(f"config: {key}.local is '{folder}', a folder without weights; expected *.safetensors in it")
-    families = [path.stem for path in sorted((PACKAGE / "models" / "families").glob("[!_]*.py"))]
-    _one_of(f"{key}.family", backbone["family"], families, "workflow/slq/models/families")
-    if "pretrain" in backbone:
-        name = backbone["pretrain"]["set"]
+    if "pretrain" in entry:
+        name = entry["pretrain"]["set"]
         _check_set(f"{key}.pretrain.set", name, sets, "retrieval", ("train",))
         if "scenes" not in sets[name].get("drawn", {}):
             raise SlqError(f"config: {key}.pretrain.set is '{name}'; expected a drawn set, whose scenes are known")
+
+
+def _check_adapter(key: str, name: str, kind: str) -> None:
+    """There is a module of the kind, `families` or `duals`."""
+    known = [path.stem for path in sorted((PACKAGE / "models" / kind).glob("[!_]*.py"))]
+    _one_of(key, name, known, f"workflow/slq/models/{kind}")
 
 
 def _check_set(key: str, name: str, sets: Config, kind: str, needed: tuple[str, ...]) -> None:
@@ -267,6 +274,7 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
     check_prefixes(key, preset, config["backbones"])
     check_rows(key, preset, config)
     check_groups(key, preset)
+    check_pilot(f"{key}.pilot", preset, config)
     _check_set(f"{key}.train_set", preset["train_set"], config["sets"], "retrieval", ("train", "val"))
     for group, kind in (("retrieval", "retrieval"), ("knowledge", "retrieval"), ("retention", "retention")):
         for place, name in _enumerated(f"{key}.{group}_sets", preset[f"{group}_sets"]):

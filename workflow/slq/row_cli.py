@@ -11,6 +11,12 @@ def embed(args: argparse.Namespace) -> None:
     embed_row(args.settings, args.model, args.data, args.work, args.out)
 
 
+def rerank(args: argparse.Namespace) -> None:
+    from slq.reranking.rerank import rerank as look_again
+
+    look_again(args.settings, args.backbone, args.coarse, args.by, args.data, args.work, args.out)
+
+
 COMMANDS: Commands = {
     "embed": (
         embed,
@@ -18,6 +24,14 @@ COMMANDS: Commands = {
         {
             **{"--settings": JSON, "--model": PATH, "--data": PATH, "--work": PATH, "--out": PATH},
             "--threads": WHOLE,
+        },
+    ),
+    "rerank": (
+        rerank,
+        "let a backbone look again at the first candidates of a coarse list",
+        {
+            **{"--settings": JSON, "--backbone": PATH, "--coarse": PATH, "--by": PATH, "--data": PATH},
+            **{"--work": PATH, "--out": PATH, "--threads": WHOLE},
         },
     ),
 }

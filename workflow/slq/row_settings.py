@@ -1,8 +1,8 @@
 """The slices of the configuration for rows that are no runs, as `slq.settings` has them for runs."""
 
-from slq.config import Config, chosen, seeds
-from slq.rows import Row
-from slq.seeds import seeds_of
+from slq.config import Config, chosen
+from slq.errors import SlqError
+from slq.rows import METHODS, Row, comparator
 from slq.settings import compact, counted_sets
 
 
@@ -31,6 +31,64 @@ def embedding_model(config: Config, row: Row) -> Config:
     }
 
 
-def coarse_seed(config: Config, method: str) -> int:
-    """Of several runs of a method, the one whose list is re-ranked: the first seed's."""
-    return seeds_of(method, seeds(config))[0]
+def rerank_settings(config: Config, row: Row) -> str:
+    """Of a row that re-ranks: what finds the candidates, whose backbone is asked about them, and how."""
+    assert row.backbone is not None and row.coarse is not None
+    preset = chosen(config)
+    return compact(
+        preset=config["preset"],
+        row=row.name,
+        kind=row.kind,
+        backbone=row.backbone,
+        family=config["backbones"][row.backbone]["family"],
+        dtype=preset["dtype"],
+        prompt=preset["prompt"],
+        coarse=_coarse(config, row.coarse),
+        by=row.by,
+        embed_batch=preset["evaluation"]["batch_size"],
+        **{key: value for key, value in preset["rerank"].items() if key != "rows"},
+        sets=counted_sets(config),
+    )
+
+
+def _coarse(config: Config, name: str) -> Config:
+    """A method of the backbone, or the model of a comparator."""
+    if name in METHODS:
+        return {"method": name}
+    return {"model": embedding_model(config, comparator(config, name))}
+
+
+def pilot_settings(config: Config, backbone: str) -> str:
+    """Of the pilot on a backbone.
+
+    Raises:
+        SlqError: the preset has none.
+    """
+    pilot = pilot_of(config)
+    return compact(
+        backbone=backbone,
+        family=config["backbones"][backbone]["family"],
+        dtype=chosen(config)["dtype"],
+        readouts=[{"name": name, **config["readouts"][name]} for name in pilot["readouts"]],
+        **{key: pilot[key] for key in ("set", "folder", "images", "texts") if key in pilot},
+    )
+
+
+def pilot_layout(config: Config) -> str:
+    """Of the pilot's table and figure; errors as in `pilot_settings`."""
+    pilot = pilot_of(config)
+    return compact(
+        preset=config["preset"],
+        backbones=[{"name": name, "label": config["backbones"][name]["label"]} for name in chosen(config)["backbones"]],
+        **{key: pilot[key] for key in ("set", "folder", "images") if key in pilot},
+    )
+
+
+def pilot_of(config: Config) -> Config:
+    """The pilot of the preset that runs; errors as in `pilot_settings`."""
+    if "pilot" not in chosen(config):
+        raise SlqError(
+            f"config: presets.{config['preset']}.pilot is missing; name texts and images there (docs/results.md, Pilot)"
+        )
+    pilot: Config = chosen(config)["pilot"]
+    return pilot

@@ -126,6 +126,26 @@ def check_rows(key: str, preset: Config, config: Config) -> None:
             raise SlqError(f"config: {key}.rerank.{part} must hold {needed}, where the candidates stand")
 
 
+def check_pilot(key: str, preset: Config, config: Config) -> None:
+    """A preset's pilot, if it has one, has its images in one place, and its read-outs exist.
+
+    Raises:
+        SlqError: the first fault, by its key.
+    """
+    pilot = preset.get("pilot")
+    if pilot is None:
+        return
+    if ("set" in pilot) == ("folder" in pilot):
+        raise SlqError(f"config: {key} must have exactly one of set, folder: where its images are")
+    if "set" in pilot:
+        _known(f"{key}.set", pilot["set"], config, "sets")
+        kind = config["sets"][pilot["set"]]["kind"]
+        if kind != "retrieval":
+            raise SlqError(f"config: {key}.set is '{pilot['set']}', a {kind} set; expected a retrieval set")
+    for place, name in enumerate(pilot["readouts"]):
+        _known(f"{key}.readouts[{place}]", name, config, "readouts")
+
+
 def _known(key: str, name: str, config: Config, catalogue: str) -> None:
     if name not in config[catalogue]:
         there = ", ".join(config[catalogue]) or "none"

@@ -6,11 +6,13 @@ change the result of its rule. Imported whenever the Snakefile is read, so nothi
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from slq.code import code_hash
 from slq.config import Config, chosen, seeds, splits
 from slq.drawn import drawn_of, is_derived, origin
+from slq.rows import rows_of
 from slq.runs import STORED, training_of
 from slq.seeds import seeds_of
 
@@ -83,6 +85,12 @@ def pretrain_settings(config: Config, backbone: str) -> str:
     """Of a backbone that is made here."""
     entry = config["backbones"][backbone]
     return compact(backbone=backbone, family=entry["family"], seed=config["world"]["seed"], **entry["pretrain"])
+
+
+def pretrain_encoder_settings(config: Config, encoder: str) -> str:
+    """Of a dual encoder that is made here."""
+    entry = config["encoders"][encoder]
+    return compact(encoder=encoder, seed=config["world"]["seed"], **entry["pretrain"])
 
 
 def fetch_settings(config: Config, catalogue: str, name: str) -> str:
@@ -206,7 +214,7 @@ def prove_settings(config: Config, backbone: str) -> str:
 
 
 def layout(config: Config) -> str:
-    """Of the tables and figures: backbones, methods and sets in their order."""
+    """Of the tables and figures: backbones, methods, sets and rows in their order."""
     preset = chosen(config)
     return compact(
         preset=config["preset"],
@@ -217,6 +225,7 @@ def layout(config: Config) -> str:
         retrieval_sets=_entries(config["sets"], preset["retrieval_sets"]),
         knowledge_sets=_entries(config["sets"], preset["knowledge_sets"]),
         retention_sets=_entries(config["sets"], preset["retention_sets"]),
+        rows=[asdict(row) for row in rows_of(config)],
     )
 
 

@@ -16,7 +16,7 @@ WIDTHS = (14, 7, 7, 10, 10, 10, 5, 7, 9, 7, 9, 5)  # 100 in all
 
 def table(settings: Mapping[str, Any], cells: Sequence[Cell], stores: Sequence[Store]) -> str:
     """The forecast in print."""
-    lines = [f"{_line(ABOVE[:-1])}  {ABOVE[-1]}", _line(COLUMNS)]
+    lines = [f"{line(ABOVE[:-1])}  {ABOVE[-1]}", line(COLUMNS)]
     lines += [_row(cell) for cell in cells]
     return "\n".join([*lines, "", *_sums(settings, cells), "", *_stores(settings, stores), *_notes(settings, cells)])
 
@@ -35,9 +35,10 @@ def rows(cells: Sequence[Cell]) -> str:
     return text.getvalue()
 
 
-def _line(words: Sequence[str]) -> str:
-    aligned = [f"{word:<{width}}" for word, width in zip(words[:2], WIDTHS[:2], strict=True)]
-    aligned += [f"{word:>{width}}" for word, width in zip(words[2:], WIDTHS[2:], strict=False)]
+def line(words: Sequence[str], widths: Sequence[int] = WIDTHS) -> str:
+    """Words in columns: the first two to the left, the others, which are numbers, to the right."""
+    aligned = [f"{word:<{width}}" for word, width in zip(words[:2], widths[:2], strict=True)]
+    aligned += [f"{word:>{width}}" for word, width in zip(words[2:], widths[2:], strict=False)]
     return "".join(aligned).rstrip()
 
 
@@ -45,7 +46,7 @@ def _row(cell: Cell) -> str:
     options = [f"{cell.options[name]:.2f}" if name in cell.options else "-" for name in OPTIONS]
     memory = "/".join(f"{value:,.0f}" for value in cell.memory)
     words = (cell.label, METHODS[cell.method], petaflop(cell.flops))
-    return _line((*words, hours(cell.train), hours(cell.evaluate), memory, f"{cell.disk:.0f}", *options))
+    return line((*words, hours(cell.train), hours(cell.evaluate), memory, f"{cell.disk:.0f}", *options))
 
 
 def petaflop(flops: float) -> str:

@@ -76,7 +76,7 @@ def forecast(settings: Settings, benches: Mapping[tuple[str, str], Settings]) ->
     """A cell per backbone and method, in the order of Table 3, and what each backbone's prefixes would occupy.
 
     Args:
-        settings: of `cost_settings.forecast_settings`.
+        settings: of `cost_settings.run_forecast_settings`.
         benches: `bench.json` by backbone and method, where one was made.
 
     Raises:
@@ -107,15 +107,15 @@ class Sizes:
         self.settings, self.backbone = settings, backbone
         self.architecture: Architecture = read_architecture(_known(backbone, "architecture"))
         self.width = BYTES[settings["dtype"]]
-        self.training_set = _size(settings["train_set"])
+        self.training_set = size_of(settings["train_set"])
         images, texts = self.training_set["images"], self.training_set["texts"]
         self.captions = texts["train"] / images["train"]
         # Of one pair: an image and a caption.
-        self.image, self.text = self._messages(self.training_set, 1, 1)
+        self.image, self.text = self.messages(self.training_set, 1, 1)
 
     def cell(self, method: str, benches: Mapping[str, Settings]) -> Cell:
         """`benches`: of this backbone, by method."""
-        training, plan, bench = self.backbone["training"][method], self._plan(method), benches.get(method)
+        training, plan, bench = self.backbone["training"][method], self.plan(method), benches.get(method)
         image, text = (self.image, self.text) if bench is None else _measured_work(bench)
         epochs, size = training["epochs"], training["batch_size"]
         pairs = self.training_set["texts"]["train"] // size * size * epochs if method != "base" else 0
@@ -125,9 +125,9 @@ class Sizes:
 
         options = dict(self._options(plan, epochs))
         taken = options.get(training["prefix"], plan)  # with auto, which the machine decides, at most this
-        speed = self._speed(method, benches)
-        train = speed and _at(flops(taken), speed)
-        evaluate = speed and _at(self._evaluated(plan), speed) + self._generated(method)
+        speed = self.speed(method, benches)
+        train = speed and hours_at(flops(taken), speed)
+        evaluate = speed and hours_at(self._evaluated(plan), speed) + self._generated(method)
         held = self._held(method, plan)
         return Cell(
             self.backbone["name"],
@@ -158,7 +158,7 @@ class Sizes:
             bandwidth = kv * images * self.captions * training["epochs"] / seconds / GB
         return Store(cell.label, features * images / GB, kv * images / GB, kv * size / GB, bandwidth)
 
-    def _plan(self, method: str) -> Plan:
+    def plan(self, method: str) -> Plan:
         training = self.backbone["training"][method]
         again = training["gradient_checkpointing"] and method != "base"
         passes = 2 if training["two_pass"] else 1
@@ -169,13 +169,20 @@ class Sizes:
         read = _changed(plan, vision=1.0, prefix=1.0)
         return total(train_flops(self.architecture, plan, image)) + total(train_flops(self.architecture, read, text))
 
-    def _messages(self, size: Settings, images: float, texts: float) -> tuple[Work, Work]:
+    def messages(
+        self, size: Settings, images: float, texts: float, words: tuple[int, int] = (0, 0)
+    ) -> tuple[Work, Work]:
+        """So many images and texts of a set's size, each in its turn; `words`: tokens of what is said of either."""
         turn = self.settings["turn_tokens"]
-        visual = self.architecture.image_tokens(size["pixels"], self.backbone["pixels"])
+        visual = self.visual(size)
         return (
-            Work.alike(images, visual + turn["image"], visual),
-            Work.alike(texts, size["text_tokens"] + turn["text"]),
+            Work.alike(images, visual + turn["image"] + words[0], visual),
+            Work.alike(texts, size["text_tokens"] + turn["text"] + words[1]),
         )
+
+    def visual(self, size: Settings) -> float:
+        """Tokens of one of a set's images."""
+        return self.architecture.image_tokens(size["pixels"], self.backbone["pixels"])
 
     def _options(self, plan: Plan, epochs: int) -> list[tuple[str, Plan]]:
         """What could be done otherwise: for every method plainly and stored features, for SLQ stored prefixes."""
@@ -190,7 +197,7 @@ class Sizes:
             ]
         return options
 
-    def _speed(self, method: str, benches: Mapping[str, Settings]) -> Range | None:
+    def speed(self, method: str, benches: Mapping[str, Settings]) -> Range | None:
         """FLOP/s of the device, low and high: as measured, for base with any method, or a share of its peak."""
         measured = [self._measured(name, bench) for name, bench in benches.items() if method in (name, "base")]
         if measured:
@@ -201,19 +208,19 @@ class Sizes:
 
     def _measured(self, method: str, bench: Settings) -> Range:
         """FLOP/s of the measured steps, which run every prefix anew."""
-        flops = bench["pairs"] * self._pair_flops(self._plan(method), *_measured_work(bench))
+        flops = bench["pairs"] * self._pair_flops(self.plan(method), *_measured_work(bench))
         return Range(flops / bench["step_seconds"]["high"], flops / bench["step_seconds"]["low"])
 
     def _evaluated(self, plan: Plan) -> float:
         """FLOPs of embedding every retrieval set and of reading every question with its images."""
         work = Work()
         for entry in self.settings["retrieval_sets"]:
-            size = _size(entry)
-            image, text = self._messages(size, size["images"]["test"], size["texts"]["test"])
+            size = size_of(entry)
+            image, text = self.messages(size, size["images"]["test"], size["texts"]["test"])
             work += image + text
         flops = total(embed_flops(self.architecture, plan, work))
         for entry, limits in zip(self.settings["retention_sets"], self.backbone["retention_limits"], strict=True):
-            size = _size(entry)
+            size = size_of(entry)
             visual = self.architecture.image_tokens(size["pixels"], tuple(limits["pixels"])) * limits["tiles"]
             share = self._asked(plan.method, size["texts"]["test"])
             asked = Work.alike(share, size["text_tokens"] + visual, visual)
@@ -229,7 +236,7 @@ class Sizes:
     def _generated(self, method: str) -> Range:
         """Hours of generating answers, token by token, which takes a batch the same time whatever the peak."""
         batches = sum(
-            self._asked(method, _size(entry)["texts"]["test"]) / self.settings["answer_batch"]
+            self._asked(method, size_of(entry)["texts"]["test"]) / self.settings["answer_batch"]
             for entry in self.settings["retention_sets"]
         )
         low, high = self.settings["token_seconds"]
@@ -257,7 +264,7 @@ def _measured_work(bench: Settings) -> tuple[Work, Work]:
     return image.times(1 / image.messages), text.times(1 / text.messages)
 
 
-def _at(flops: float, speed: Range) -> Range:
+def hours_at(flops: float, speed: Range) -> Range:
     """Hours of so many FLOPs."""
     return Range(flops / speed.high / 3600, flops / speed.low / 3600)
 
@@ -272,7 +279,7 @@ def _known(entry: Settings, key: str) -> Any:
     return entry[key]
 
 
-def _size(entry: Settings) -> Settings:
+def size_of(entry: Settings) -> Settings:
     if not entry.get("size"):
         raise SlqError(f"config: sets.{entry['name']}.size is missing; a forecast needs it before the set is there")
     size: Settings = entry["size"]
@@ -287,5 +294,5 @@ def download(settings: Settings) -> tuple[float, float]:
         if backbone["fetched"]
     )
     sets: Sequence[Settings] = [settings["train_set"], *settings["retrieval_sets"], *settings["retention_sets"]]
-    by_name = {entry["name"]: _size(entry).get("disk_gb", 0.0) for entry in sets}
+    by_name = {entry["name"]: size_of(entry).get("disk_gb", 0.0) for entry in sets}
     return models / GB, sum(by_name.values())

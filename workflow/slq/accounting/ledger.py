@@ -13,9 +13,11 @@ from slq.accounting.sacct import booked_hours
 from slq.attempts import Attempt, Step, read_attempts
 from slq.errors import SlqError
 from slq.files import read_json
+from slq.seeds import BASE_SEED
 
 STAGES = ("train", "retrieve", "retain", "prove", "blind")
 STORED = "prefixes"  # the stage that keeps what the runs of all seeds read
+ROWS = "rows"  # of the systems of Table 1 that are no runs: all that each does is one stage
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ COLUMNS = tuple(field.name for field in fields(Line))
 
 
 def read_ledger(settings: Mapping[str, Any], results: Path) -> list[Line]:
-    """The lines of every run of the preset that left events, runs in the order of Table 3.
+    """The lines of every run of the preset that left events, runs in the order of Table 3, and of every row after them.
 
     Args:
         settings: of `cost_settings.account_settings`.
@@ -70,6 +72,17 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[Line]:
                         of_run = (backbone["name"], method, seed)
                         lines.append(stage_line(settings, backbone, of_run, stage, path))
             lines += shared_lines(settings, backbone, method, results)
+    return lines + row_lines(settings, results)
+
+
+def row_lines(settings: Mapping[str, Any], results: Path) -> list[Line]:
+    """What rows that are no runs spent, none of it in training: `method` is the row; a comparator has no backbone."""
+    lines = []
+    for row in settings["rows"]:
+        path = results / settings["preset"] / "rows" / row["name"] / "events" / "retrieve.jsonl"
+        if path.exists() and path.stat().st_size:
+            of_row = (row["backbone"], row["name"], BASE_SEED)
+            lines.append(stage_line(settings, {"architecture": {}}, of_row, ROWS, path))
     return lines
 
 

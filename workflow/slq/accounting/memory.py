@@ -82,7 +82,7 @@ class Held:
     @property
     def evaluating_gb(self) -> float:
         """On the host, of an evaluation."""
-        return HOST_GB + SCORES_GB + self.architecture.weights * self.width / GB
+        return evaluating_gb(self.architecture, self.dtype)
 
     @property
     def checkpoint_gb(self) -> float:
@@ -91,3 +91,8 @@ class Held:
     @property
     def adapter_gb(self) -> float:
         return self.trained * self.precise / GB
+
+
+def evaluating_gb(architecture: Architecture, dtype: str) -> float:
+    """On the host, of an evaluation of a backbone."""
+    return HOST_GB + SCORES_GB + architecture.weights * BYTES[dtype] / GB

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slq.accounting.architecture import is_known
+from slq.accounting.architecture import is_known, read_architecture
 from slq.accounting.forecast import Range, Sizes
+from slq.accounting.memory import evaluating_gb
+from slq.accounting.row_costs import row_costs
+from slq.accounting.row_estimate import hours_of_rows
 
 START = 0.25  # hours: Python, weights, reading what is there
 MARGIN = 1.5  # times the high end of the forecast, in which no loading and no padding is
@@ -23,7 +26,7 @@ def needs(settings: Mapping[str, Any], backbone: str, method: str, stage: str) -
     """None where the closed form has no answer: of a device without a peak, or of an unknown architecture.
 
     Args:
-        settings: of `cost_settings.forecast_settings`.
+        settings: of `cost_settings.run_forecast_settings`.
         stage: `train` or `evaluate`.
 
     Raises:
@@ -36,6 +39,26 @@ def needs(settings: Mapping[str, Any], backbone: str, method: str, stage: str) -
     if stage == "train":
         return Needs(_hours(cell.train, cell.gpus), cell.host)
     return Needs(_hours(cell.evaluate, 1), cell.host_evaluating)
+
+
+def row_needs(settings: Mapping[str, Any]) -> dict[str, Needs | None]:
+    """Of each row of Table 1 that is no run; None as in `needs`, and where what finds or re-ranks has no closed form.
+
+    Args:
+        settings: of `cost_settings.forecast_settings`.
+
+    Raises:
+        SlqError: a size is missing, by its key in config.yaml.
+    """
+    entries = {entry["name"]: entry for entry in [*settings["backbones"], *settings["foreign_backbones"]]}
+    hours = hours_of_rows(row_costs(settings, {}))
+    found: dict[str, Needs | None] = {}
+    for row in settings["rows"]:
+        known = hours[row["name"]]
+        names = {row["backbone"], row["embeds"].get("backbone")} - {None}  # one is freed before the other is loaded
+        gb = (evaluating_gb(read_architecture(entries[name]["architecture"]), settings["dtype"]) for name in names)
+        found[row["name"]] = None if known is None else Needs(_hours(known, 1), max(gb))
+    return found
 
 
 def _hours(found: Range | None, gpus: int) -> float:

@@ -35,18 +35,32 @@ def step_table(found: Mapping[str, Any]) -> str:
 def embed_table(found: Mapping[str, Any]) -> str:
     """A line for each way to embed."""
     counts = found["counts"]
-    lines = [
+    title = (
         f"Embedding {counts['images']} images and {counts['captions']} captions with {found['backbone']}, "
-        f"{_circumstances(found)}; N = {found['queries']}.",
-        "",
-        f"{'':<10}{'':<16}{'seconds':>9}{'a second':>10}{'faster':>8}{'apart':>10}",
-    ]
-    for row in found["rows"]:
+        f"{_circumstances(found)}; N = {found['queries']}."
+    )
+    return "\n".join([title, "", *_compared(found["rows"])])
+
+
+def rerank_table(found: Mapping[str, Any]) -> str:
+    """A line for each way to ask about candidates."""
+    counts = found["counts"]
+    title = (
+        f"Asking {found['backbone']} about {counts['images']} images with {counts['candidates']} captions each, "
+        f"{_circumstances(found)}."
+    )
+    return "\n".join([title, "", *_compared(found["rows"])])
+
+
+def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of `slq.bench.embed.compared`."""
+    lines = [f"{'':<10}{'':<16}{'seconds':>9}{'a second':>10}{'faster':>8}{'apart':>10}"]
+    for row in rows:
         lines.append(
             f"{row['what']:<10}{row['way']:<16}{row['seconds']:9.3f}{row['per_second']:10.2f}"
             f"{_times(row['times_faster']):>8}{row['apart']:10.1e}"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _circumstances(found: Mapping[str, Any]) -> str:

@@ -45,10 +45,15 @@ def embed_row(settings: dict[str, Any], model: Path, data: Path, work: Path, out
         how = digest({key: settings[key] for key in ("model", "batch_size")})
         inputs = {"model": identity(model), "set": split.sha256, "settings": how}
         write_ranks(out / "retrieval", entry, table, variants, inputs)
-    processor = next(iter(encoders.values())).image_processor
-    about = {"kind": settings["kind"], "settings": settings, "provenance": provenance(processor), "device": device}
-    write_json(out / "row.json", {"schema": SCHEMA, **name, **about})
+    write_row(out, settings, next(iter(encoders.values())).image_processor, device)
     events.publish(out / "events" / "retrieve.jsonl")
+
+
+def write_row(out: Path, settings: dict[str, Any], image_processor: Any, device: dict[str, Any]) -> None:
+    """What a row is, and under which circumstances it was measured."""
+    about = {key: settings[key] for key in ("preset", "row", "kind")} | {"settings": settings}
+    measured = {"provenance": provenance(image_processor), "device": device}
+    write_json(out / "row.json", {"schema": SCHEMA, **about, **measured})
 
 
 def embed_directions(encoders: dict[str, Encoder], split: Split, batch_size: int) -> dict[str, Vectors]:

@@ -42,9 +42,6 @@ def load_encoders(model: dict[str, Any], folder: Path) -> dict[str, Encoder]:
         return dict.fromkeys(DIRECTIONS, DualEncoder.load(folder, pick_device()))
     backbone = Backbone.load(folder, model["family"], model["dtype"], pick_device())
     readout, turns = model["readout"], model["readout"]["instructions"]
-
-    def told(way: str) -> Encoder:
-        return MllmEncoder(backbone, turns[way], readout["queries"], readout.get("template"))
-
-    texts_search = told("t2i")
-    return {"t2i": texts_search, "i2t": texts_search if turns["i2t"] == turns["t2i"] else told("i2t")}
+    texts_search = MllmEncoder.of(backbone, readout, "t2i")
+    alike = turns["i2t"] == turns["t2i"]
+    return {"t2i": texts_search, "i2t": texts_search if alike else MllmEncoder.of(backbone, readout, "i2t")}

@@ -14,6 +14,7 @@ from slq.comparison.sources import Source, opened
 from slq.comparison.stored import Stored
 from slq.comparison.verdicts import Judged, Verdict, judge
 from slq.errors import SlqError
+from slq.reporting.row_results import ROWS
 
 SCHEMA = 1
 VERDICTS: tuple[Verdict, ...] = ("agrees", "inside noise", "differs", "not comparable", "missing", "extra")
@@ -102,7 +103,8 @@ def _side(source: Source, stored: Stored) -> Side:
         raise SlqError(f"{source.name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")
     (preset,) = presets
     seeds = f", {layout.which_seeds}" if layout.seeds else ""
-    what = f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}"
+    rows = f", {len(stored.rows)} row{'s' * (len(stored.rows) > 1)}" if stored.rows else ""
+    what = f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{rows}"
     return Side(source.name, source.kind, what, preset, stored.numbers(), facts(stored))
 
 
@@ -135,7 +137,9 @@ def _absent(key: Key, number: Number, side: str, others: Side, twins: Mapping[st
     if others.kind == "paper":
         return "the paper has no such number"
     runs = {(other.backbone, other.method) for other in others.numbers}
-    return f"not in {side}" if (key.backbone, key.method) in runs else f"{side} has no such run"
+    if (key.backbone, key.method) in runs:
+        return f"not in {side}"
+    return f"{side} has no such {'row' if key.backbone == ROWS else 'run'}"
 
 
 def as_json(found: Comparison) -> dict[str, Any]:

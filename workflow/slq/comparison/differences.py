@@ -7,8 +7,9 @@ from typing import Any
 
 from slq.comparison.stored import SHOWN, Stored
 from slq.reporting.records import Record
+from slq.reporting.row_results import ROWS, RowResults
 
-Facts = dict[tuple[str, str], dict[str, str]]  # by what and key, of each run `<backbone>/<method>`
+Facts = dict[tuple[str, str], dict[str, str]]  # by what and key, of each run `<backbone>/<method>` or row `rows/<row>`
 ORDER = ("config", "versions", "data", "circumstances")
 NONE = "-"
 
@@ -27,13 +28,18 @@ def facts(stored: Stored) -> Facts:
     """Everything that the files of the runs say of how they were made."""
     found: dict[tuple[str, str], dict[str, list[str]]] = {}
     layout = stored.results.layout
-    for backbone in layout.backbones:
-        for method in layout.methods:
-            for record in _records(stored, backbone.name, method):
-                for place, value in _facts(record):
-                    seen = found.setdefault(place, {}).setdefault(f"{backbone.name}/{method}", [])
-                    if value not in seen:
-                        seen.append(value)
+    files = {
+        f"{backbone.name}/{method}": _records(stored, backbone.name, method)
+        for backbone in layout.backbones
+        for method in layout.methods
+    }
+    files |= {f"{ROWS}/{row}": _row_records(stored, row) for row in stored.rows}
+    for run, records in files.items():
+        for record in records:
+            for place, value in _facts(record):
+                seen = found.setdefault(place, {}).setdefault(run, [])
+                if value not in seen:
+                    seen.append(value)
     return {place: {run: ", ".join(values) for run, values in runs.items()} for place, runs in found.items()}
 
 
@@ -45,18 +51,24 @@ def _records(stored: Stored, backbone: str, method: str) -> Iterator[Record]:
             yield from stored.results.over_seeds(backbone, method, f"{kind}/{entry.name}.json")
 
 
+def _row_records(stored: Stored, row: str) -> Iterator[Record]:
+    names = ["row.json", *(f"retrieval/{entry.name}.json" for entry in stored.results.layout.retrieval_sets)]
+    files = RowResults(stored.results, row)
+    yield from (record for name in names if (record := files.find(name)) is not None)
+
+
 def _facts(record: Record) -> Iterator[tuple[tuple[str, str], str]]:
     """(what, key), value of one file."""
     content = record.content
     inputs = content.get("inputs", {})
-    if record.path.name != "run.json":
+    if record.path.name not in ("run.json", "row.json"):
         name = record.path.stem
         hashes = {f"{name}: {key}": value for key, value in inputs.items() if key in ("set", "gallery", "questions")}
         yield from (((("data", key), value[:SHOWN])) for key, value in hashes.items())
         if "settings" in inputs:
             yield ("config", f"evaluation on {name} (hash)"), inputs["settings"][:SHOWN]
         return
-    if content["method"] != "base":
+    if content.get("method", "base") != "base":
         yield ("config", "seed"), str(record.at("seed"))
     yield from ((("config", key), value) for key, value in _flat(content.get("settings", {})))
     yield from ((("data", key), str(value)[:SHOWN]) for key, value in inputs.items())

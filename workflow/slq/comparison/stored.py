@@ -1,6 +1,6 @@
 """The numbers of a preset's folder of results."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from slq.evaluation.intervals import accuracy_interval
 from slq.evaluation.rescoring import ANSWERS, beside
 from slq.files import digest
 from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters
-from slq.reporting.evidence import answered, ranked
+from slq.reporting.evidence import Ranked, answered, ranked, ranked_row
 from slq.reporting.intervals import RECALLS, WAYS, ends
 from slq.reporting.layout import Entry, Layout
 from slq.reporting.leaks import find_audit, leaked
 from slq.reporting.records import Record, Results, relative
+from slq.reporting.row_results import ROWS, RowResults
 
 SHOWN = 12  # letters of a hash
 SAME = 1e-9  # numbers that are equal but for the order of their sums
@@ -50,6 +51,11 @@ class Stored:
         """`run.json` of every seed; without a look at the folder's name, which a copy may have changed."""
         return self.results.over_seeds(backbone, method, "run.json")
 
+    @property
+    def rows(self) -> list[str]:
+        """Systems that are no runs, by name."""
+        return _rows(self.folder)
+
     def numbers(self) -> Numbers:
         """Every recall, score, number of parameters and training hours.
 
@@ -65,6 +71,9 @@ class Stored:
                     found |= self._recalls(backbone, method, entry)
                 for entry in layout.retention_sets:
                     found |= self._score(backbone, method, entry)
+        for row in self.rows:
+            for entry in layout.retrieval_sets:
+                found |= self._row_recalls(row, entry)
         return found
 
     def _costs(self, backbone: Entry, method: str) -> Numbers:
@@ -90,26 +99,67 @@ class Stored:
         records = self._records(backbone.name, method, f"retrieval/{entry.name}.json")
         if not records:
             return {}
-        first, found = next(iter(records.values())), {}
-        counting = f"{first.text('variant')} {first.at('counted')}"
-        traits = self._traits(backbone, entry, first, "gallery") | {"counting": counting}
-        table = None
+        ranks = None
         if len(records) == 1:
             ranks = ranked(self.results, backbone.name, method, next(iter(records)), entry.name)
-            table = None if isinstance(ranks, Cell) else ranks.table
+        traits = {"backbone": backbone.name}
+        return self._counted(
+            (backbone.name, method), entry, list(records.values()), ranks, _moving(records, method), traits
+        )
+
+    def _row_recalls(self, row: str, entry: Entry) -> Numbers:
+        """Of a system that is no run."""
+        files = RowResults(self.results, row)
+        record = files.find(f"retrieval/{entry.name}.json")
+        if record is None:
+            return {}
+        ranks = ranked_row(files, entry.name)
+        return self._counted((ROWS, row), entry, [record], ranks, self._row_seeds(record), {})
+
+    def _row_seeds(self, record: Record) -> tuple[int, ...]:
+        """The seeds of the tuned runs that a row stands on, whose adapters it names; none of what no seed moves."""
+        adapters = {record.at("inputs").get(key) for key in ("coarse", "by")}
+        layout, file = self.results.layout, f"retrieval/{record.path.name}"
+        runs = [
+            run
+            for backbone in layout.backbones
+            for method in layout.methods
+            if method != "base"
+            for run in self._records(backbone.name, method, file).items()
+        ]
+        return tuple(sorted({seed for seed, run in runs if run.at("inputs").get("adapter", "") in adapters}))
+
+    def _counted(
+        self,
+        place: tuple[str, str],
+        entry: Entry,
+        records: Sequence[Record],
+        ranks: Ranked | Cell | None,
+        seeds: tuple[int, ...],
+        named: dict[str, str],
+    ) -> Numbers:
+        """Recalls of both directions on a set.
+
+        Args:
+            records: a metrics file for each seed; ranks: behind a single one
+            named: what stands for something of the paper's
+        """
+        first, found = records[0], {}
+        counting = f"{first.text('variant')} {first.at('counted')}"
+        traits = named | self._traits(entry, first, "gallery") | {"counting": counting}
         images, captions = (int(first.number("n", key)) for key in ("images", "captions"))
         for way in WAYS:
-            hits = None if table is None else clusters(table, way)
+            hits = clusters(ranks.table, way) if isinstance(ranks, Ranked) else None
             for column, recall in enumerate(RECALLS):
-                values = tuple(record.number("metrics", way, recall) for record in records.values())
-                found[Key(backbone.name, method, entry.name, f"{way} {recall}")] = Number(
+                values = tuple(record.number("metrics", way, recall) for record in records)
+                found[Key(*place, entry.name, f"{way} {recall}")] = Number(
                     values,
                     "recall",
                     one_decimal,
-                    self.files(records.values()),
-                    seeds=_moving(records, method),
+                    self.files(records),
+                    seeds=seeds,
                     traits=traits,
-                    origin=_origin(records.values(), method, way, recall),
+                    origin=_origin(records, place[1], way, recall),
                     sample=Sample(*ends(first, way, recall), images, captions if way == "t2i" else images),
                     evidence=None if hits is None else Evidence(hits),
                     column=column,
@@ -124,7 +174,9 @@ class Stored:
         first, proved = next(iter(records.values())), all(one.by_construction for one in records.values())
         if proved:  # one run's numbers, whatever the seeds are
             records = dict([next(iter(records.items()))])
-        traits = self._traits(backbone, entry, first, "questions") | {"scorer": first.text("scorer")}
+        traits = (
+            {"backbone": backbone.name} | self._traits(entry, first, "questions") | {"scorer": first.text("scorer")}
+        )
         items, accuracy = int(first.number("n", "items")), first.number("metrics", "accuracy")
         counts_hits = first.text("benchmark") == "ocrbench"
         unit = items / 100 if counts_hits else 1.0
@@ -155,10 +207,10 @@ class Stored:
             return None
         return answered(self.results.path(backbone.name, method, seed, f"retention/{entry.name}.json"), record)[0]
 
-    def _traits(self, backbone: Entry, entry: Entry, record: Record, asked: str) -> dict[str, str]:
+    def _traits(self, entry: Entry, record: Record, asked: str) -> dict[str, str]:
         """Of a benchmark: its bytes, what was asked of it, and how much of it training has seen."""
         inputs = record.at("inputs")
-        traits = {"backbone": backbone.name, "set": entry.name}
+        traits = {"set": entry.name}
         labels = {"set": "data", asked: "queries"}
         traits |= {label: inputs[key][:SHOWN] for key, label in labels.items() if key in inputs}
         audit = find_audit(self.results)
@@ -171,8 +223,9 @@ def _layout(folder: Path, catalogue: Catalogue) -> Layout:
     runs = [path.parent for path in sorted(folder.glob(RUNS))]
     presets = sorted({run.parents[1].name for run in runs})
     seeds = {_seed(run) for run in runs if run.parent.name != "base"}
+    folders = [*runs, *(folder / ROWS / row for row in _rows(folder))]
     sets = {
-        kind: sorted({path.stem for run in runs for path in (run / kind).glob("*.json")})
+        kind: sorted({path.stem for one in folders for path in (one / kind).glob("*.json")})
         for kind in ("retrieval", "retention")
     }
     return Layout(
@@ -185,6 +238,10 @@ def _layout(folder: Path, catalogue: Catalogue) -> Layout:
         retention_sets=tuple(map(catalogue.benchmark, sets["retention"])),
         table3_base=True,
     )
+
+
+def _rows(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob(f"{ROWS}/*/row.json"))
 
 
 def _seed(run: Path) -> int:

@@ -43,17 +43,17 @@ class Split:
         return open_image(self.root / path)
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, remedy: str = "fetch or draw the set again") -> Image.Image:
     """Decode an image completely, as RGB (`as_rgb`).
 
     Raises:
-        SlqError: it is missing, truncated, not an image, or of a kind that is not read.
+        SlqError: it is missing, truncated, not an image, or of a kind that is not read; `remedy` says what to do.
     """
     try:
         with Image.open(path) as image:
             return as_rgb(image)
     except UNREADABLE as error:
-        raise SlqError(f"{path}: not a readable image ({error}); fetch or draw the set again") from error
+        raise SlqError(f"{path}: not a readable image ({error}); {remedy}") from error
 
 
 def write_split(

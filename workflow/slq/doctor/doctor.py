@@ -7,6 +7,8 @@ from pathlib import Path
 
 from slq.accounting.benches import read_benches
 from slq.accounting.forecast import forecast
+from slq.accounting.row_costs import row_costs
+from slq.accounting.row_estimate import hours_of_rows
 from slq.arguments import offline
 from slq.config import Config
 from slq.cost_settings import forecast_settings
@@ -61,8 +63,9 @@ def _planned(options: Sequence[str]) -> tuple[Plan | None, list[Finding]]:
 
 def _cost(config: Config, plan: Plan | None) -> Cost:
     settings = json.loads(forecast_settings(config))
-    cells, _ = forecast(settings, read_benches(settings, Path("results")))
-    return cost(cells, plan.submitted if plan else ())
+    benches = read_benches(settings, Path("results"))
+    cells, _ = forecast(settings, benches)
+    return cost(cells, hours_of_rows(row_costs(settings, benches)), plan.submitted if plan else ())
 
 
 def _of_slurm(plan: Plan | None, spent: Cost) -> Iterator[Finding]:

@@ -61,6 +61,8 @@ def hours(plan: Plan, cost: Cost, device: str) -> Iterator[str]:
         parts = f"training {_range(cost.train)}, evaluation {_range(cost.evaluate)}"
         text = f"GPU hours of {device}: {_range(cost.train + cost.evaluate)} ({parts}); the jobs reserve"
         yield from textwrap.wrap(f"{text} {reserved:,.0f} at first.", WIDTH)
+        if cost.unknown:
+            yield from textwrap.wrap(f"Not forecast, and not in these hours: {', '.join(cost.unknown)}.", WIDTH)
     yield f"Disk of adapters and checkpoints: {cost.all_gb:,.1f} GB, {cost.one_gb:,.1f} of the largest training."
 
 

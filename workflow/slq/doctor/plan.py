@@ -15,14 +15,15 @@ from slq.errors import SlqError
 class Job:
     """A job that is due. Without a partition or an account it takes the site's default.
 
-    `backbone`, `method`, `seed`: of the run that it works on; empty where it works on none. `minutes_again`: that its
-    last attempt asks for, if those before failed.
+    `backbone`, `method`, `seed`: of the run that it works on, `row`: of Table 1 that is no run; empty where it works on
+    none. `minutes_again`: that its last attempt asks for, if those before failed.
     """
 
     rule: str
     backbone: str
     method: str
     seed: str
+    row: str
     local: bool
     gpus: int
     cpus: int
@@ -74,7 +75,7 @@ def _job(entry: Mapping[str, Any]) -> Job:
     asks, run = entry["asks"], entry["wildcards"]
     return Job(
         rule=entry["rule"],
-        **{key: run.get(key, "") for key in ("backbone", "method", "seed")},
+        **{key: run.get(key, "") for key in ("backbone", "method", "seed", "row")},
         local=entry["local"],
         gpus=asks.get("gpu", 0),
         cpus=asks.get("cpus_per_task", 1),

@@ -35,15 +35,18 @@ class Asking:
         return (items[start : start + self.batch_size] for start in range(done, len(items), self.batch_size))
 
 
-def require_limits(backbone: Backbone, limits: Mapping[str, int]) -> None:
-    """Raise SlqError if the family takes none of that name, for an image or for all of a question."""
+def require_limits(backbone: Backbone, limits: Mapping[str, int], where: str = "retention_images") -> None:
+    """Raise SlqError if the family takes none of that name, for an image or for all of a question.
+
+    `where` says which key of config.yaml holds them.
+    """
     takers = (backbone.family.process, backbone.family.process_question)
     parameters = [parameter for taker in takers for parameter in inspect.signature(taker).parameters.values()]
     known = [one.name for one in parameters if one.default is not one.empty]
     for name in limits:
         if name not in known:
             raise SlqError(
-                f"config: retention_images has the key {name}, which {type(backbone.family).__name__} does not take; "
+                f"config: {where} has the key {name}, which {type(backbone.family).__name__} does not take; "
                 f"it takes: {', '.join(known) or 'none'}"
             )
 

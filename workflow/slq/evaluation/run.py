@@ -108,10 +108,15 @@ def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter: Path,
 
     The settings are those that can change a number: which other sets the job evaluates is left out.
     """
-    weights = adapter / methods.TENSORS
     return {
-        "adapter": sha256(weights if weights.is_file() else adapter / "adapter.json"),
+        "adapter": adapter_hash(adapter),
         "backbone": identity(backbone_folder),
         "set": split.sha256,
         "settings": digest({key: value for key, value in settings.items() if key != "sets"}),
     }
+
+
+def adapter_hash(adapter: Path) -> str:
+    """Identity of what a run trained; of one that trained nothing, of what it says of itself."""
+    weights = adapter / methods.TENSORS
+    return sha256(weights if weights.is_file() else adapter / "adapter.json")

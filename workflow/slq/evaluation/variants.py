@@ -33,14 +33,19 @@ def variant_table(
     Raises:
         SlqError: the images do not divide into folds.
     """
-    kept = np.arange(len(texts))
-    if variant.captions is not None:
-        kept = np.flatnonzero(first_captions(text_image, variant.captions))
+    kept = kept_captions(text_image, variant)
     cut = Names(names.images, [names.captions[caption] for caption in kept.tolist()], text_image[kept])
     ranks = fold_ranks(images, texts[kept], cut.text_image, variant.fold or len(images))
     table = rank_table(cut, ranks)
     table.insert(0, "variant", variant.name)
     return table
+
+
+def kept_captions(text_image: np.ndarray, variant: Variant) -> np.ndarray:
+    """Numbers of the captions that a variant counts; text_image (T,): the image number of each caption."""
+    if variant.captions is None:
+        return np.arange(len(text_image))
+    return np.flatnonzero(first_captions(text_image, variant.captions))
 
 
 def first_captions(text_image: np.ndarray, count: int = 5) -> np.ndarray:

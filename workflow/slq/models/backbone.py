@@ -72,7 +72,12 @@ def load_weights(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
     """
     require_weights(folder)
     model, info = auto_class.from_pretrained(
-        folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # told below, with the others
     )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info[kind]:

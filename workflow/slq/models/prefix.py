@@ -51,11 +51,17 @@ def message(content: Part, instruction: str) -> tuple[Part, ...]:
     return (content, instruction) if instruction else (content,)
 
 
-def render(backbone: Backbone, parts: tuple[Part, ...]) -> str:
+def render(backbone: Backbone, parts: tuple[Part, ...], template: str | None = None) -> str:
     """A user turn of texts and images in the backbone's chat template, up to where the answer would begin.
 
     An image is its placeholder, once.
+
+    Args:
+        template: in place of the chat template, text in which {turn} stands for the parts, one behind the other.
     """
+    if template is not None:
+        turn = "".join(part if isinstance(part, str) else backbone.family.placeholder for part in parts)
+        return template.replace("{turn}", turn)
     content = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in parts]
     text: str = backbone.tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -63,15 +69,19 @@ def render(backbone: Backbone, parts: tuple[Part, ...]) -> str:
     return text
 
 
-def encode(backbone: Backbone, parts: tuple[Part, ...]) -> Encoded:
-    """The rendered turn as token ids, each placeholder expanded to the tokens of its image."""
+def encode(backbone: Backbone, parts: tuple[Part, ...], template: str | None = None) -> Encoded:
+    """The rendered turn as token ids, each placeholder expanded to the tokens of its image.
+
+    A chat template writes every token itself. To another `template` the tokenizer adds what it adds to any text, such
+    as a first token: so do the processors of the models that come with one.
+    """
     images = tuple(part for part in parts if isinstance(part, Pixels))
-    pieces = render(backbone, parts).split(backbone.family.placeholder)
+    pieces = render(backbone, parts, template).split(backbone.family.placeholder)
     if len(pieces) != len(images) + 1:
-        raise ValueError(f"the chat template wrote {len(pieces) - 1} image placeholders for {len(images)} images")
+        raise ValueError(f"the template wrote {len(pieces) - 1} image placeholders for {len(images)} images")
     for number, image in enumerate(images):
         pieces[number] += backbone.family.expand(image.tokens)
-    ids = backbone.tokenizer("".join(pieces), add_special_tokens=False)["input_ids"]
+    ids = backbone.tokenizer("".join(pieces), add_special_tokens=template is not None)["input_ids"]
     return Encoded(ids, images)
 
 

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from slq.accounting.ledger import COLUMNS
-from slq.files import read_rows
+from slq.accounting.ledger import ROWS
 from slq.reporting.cells import hours, quantity
+from slq.reporting.computed import ledger_lines, ledger_source
 from slq.reporting.layout import METHODS, Entry
-from slq.reporting.records import Record, Results, relative
+from slq.reporting.records import Record, Results
+from slq.reporting.row_results import RowResults
 
 DASH = "\u2013"  # where there is no number
 
@@ -63,6 +63,22 @@ def runs(ours: Results) -> list[Run]:
     ]
 
 
+@dataclass(frozen=True)
+class RowMade:
+    """A row that is no run; `source` is its `row.json`."""
+
+    label: str
+    device: str
+    commit: str
+    source: str
+
+
+def rows(ours: Results) -> list[RowMade]:
+    """A line a row that exists; errors as in `runs`."""
+    found = ((row.label, RowResults(ours, row.name).row()) for row in ours.layout.rows)
+    return [RowMade(label, _device(one), _commit(one), one.source) for label, one in found if one is not None]
+
+
 def versions(ours: Results) -> list[tuple[str, list[tuple[str, int]]]]:
     """Of Python and each library the versions that runs had, and how many runs had each."""
     found: dict[str, Counter[str]] = {}
@@ -87,18 +103,22 @@ def _commit(record: Record) -> str:
     return record.text("provenance", "git", "commit")[:10] + changed
 
 
-def ledger(ours: Results, path: Path) -> tuple[list[Spent], str]:
-    """What the ledger counts, summed over stages and seeds, and its path as sources have it; nothing without one."""
-    if not path.exists():
-        return [], ""
-    lines = [row for row, _ in read_rows(path, list(COLUMNS))]
-    found = []
+def ledger(ours: Results) -> tuple[list[Spent], str]:
+    """What the ledger counts, summed over stages and seeds, and its path as sources have it; nothing without one.
+
+    Behind the runs, the rows of Table 1 that are none: of each backbone together, and of the others.
+    """
+    lines, found = ledger_lines(ours), []
     for backbone in ours.layout.backbones:
         for method, label in METHODS.items():
             own = [line for line in lines if (line["backbone"], line["method"]) == (backbone.name, method)]
             if own:
                 found.append(_spent(backbone.label, label, own))
-    return found, relative(path, ours.root)
+    for name, label in {**{one.name: one.label for one in ours.layout.backbones}, "": DASH}.items():
+        own = [line for line in lines if (line["stage"], line["backbone"]) == (ROWS, name)]
+        if own:
+            found.append(_spent(label, f"{len(own)} rows of Table 1 that are no runs", own))
+    return found, ledger_source(ours) if lines else ""
 
 
 def _spent(backbone: str, method: str, lines: Sequence[dict[str, str]]) -> Spent:

@@ -43,7 +43,7 @@ def write_page(
     ours, folder = Results(results, shown), results / shown.preset
     claims, compared = _read(folder / "claims.json", "claims"), _read(folder / "compare" / "paper.json", "cells")
     rows = answer.rows(claims)
-    spent, ledger = circumstances.ledger(ours, folder / "gpu_hours.csv")
+    spent, ledger = circumstances.ledger(ours)
     environment = html_environment(templates)
     environment.filters |= {"links": linker(results, out), "number": number, "signed": signed, "method": method}
     text = environment.get_template("report.html.j2").render(
@@ -65,6 +65,7 @@ def write_page(
         ledger=ledger,
         audit=_read(audit, "findings"),
         runs=circumstances.runs(ours),
+        made_rows=circumstances.rows(ours),
         versions=circumstances.versions(ours),
     )
     write_text(out / "report.html", text)

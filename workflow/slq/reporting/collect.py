@@ -9,20 +9,29 @@ from slq.reporting.cells import Cell, Format, integer, one_decimal, parameters, 
 from slq.reporting.comparisons import comparisons_table
 from slq.reporting.costs import all_costs, gpu_hours, hours_cell, hours_header, hours_note
 from slq.reporting.counts import counts_table
+from slq.reporting.extended import extended_table
 from slq.reporting.grid import Column, Group, Row, Table, mark_columns
 from slq.reporting.intervals import intervals_table
 from slq.reporting.layout import METHODS, Entry, Layout, Slot, slots
 from slq.reporting.leaks import flag
+from slq.reporting.recalls import (
+    MARKS,
+    SHORT,
+    listed,
+    no_set,
+    quoted_cells,
+    recall_columns,
+    recall_notes,
+    recall_places,
+    recalls,
+    run_records,
+)
 from slq.reporting.records import Reference, Results, agreed, joined
 from slq.reporting.retention import retention_table
 from slq.reporting.seeds import by_row, fewer_seeds, runs_shown
+from slq.reporting.systems import Published
 
-DIRECTIONS = {"i2t": "Image → Text", "t2i": "Text → Image"}
-RECALLS = ("R@1", "R@5", "R@10")
-TABLE1_SETS = {"flickr30k": "Flickr30K (1K test set)", "coco": "COCO (5K test set)"}
-TABLE3_SETS = {"flickr30k": "Flickr30K", "coco": "COCO"}
 TABLE3_SCORES = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
-MARKS = "Bold: best; underlined: second-best; values that print alike share a mark."
 WITHIN = "Marks are given within a backbone, among at least two tuned methods."
 BASE = " Base, the untouched one, has none."
 ONE_RUN = "Costs are those of one run. Base has no seed: it is one run."
@@ -39,15 +48,18 @@ def collect(layout: Layout, results: Path, reference: Path) -> list[Table]:
         SlqError: a file that exists is malformed, incomplete or another run's.
     """
     ours, papers = Results(results, layout), Reference(reference, results)
-    extended = [intervals_table(ours), comparisons_table(ours), counts_table(ours)]
-    return [table1(ours, papers), table3(ours, papers), gpu_hours(ours, papers), retention_table(ours), *extended]
+    own = [table1(ours, papers), table3(ours, papers), gpu_hours(ours, papers), retention_table(ours)]
+    evidence = [intervals_table(ours), comparisons_table(ours), counts_table(ours)]
+    return [*own, *evidence, extended_table(ours, papers, Published.read(reference, results))]
 
 
 def table1(ours: Results, papers: Reference) -> Table:
     """Retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
-    places = slots(ours.layout.retrieval_sets, papers.sets())
+    places = recall_places(ours, papers)
     labels = {group: models for group, models in papers.groups.items() if group != "Ours"}
-    quoted = [Row(model, model, _quoted_cells(papers, model, places)) for models in labels.values() for model in models]
+    quoted = [
+        Row(model, model, quoted_cells(papers.recalls, model, places)) for models in labels.values() for model in models
+    ]
     measured = [_slq_row(ours, backbone, places) for backbone in ours.layout.backbones]
     rows = {row.key: row for row in mark_columns(quoted + measured, lambda _, cells: rank(cells))}
     groups = [Group(label, label, tuple(rows[model] for model in models)) for label, models in labels.items()]
@@ -55,36 +67,19 @@ def table1(ours: Results, papers: Reference) -> Table:
     return Table(
         name="table1",
         number="1",
-        caption=f"Retrieval on {_listed(places)}: the share of queries, in percent, whose best positive ranks within K "
+        caption=f"Retrieval on {listed(places)}: the share of queries, in percent, whose best positive ranks within K "
         f"(R@K). {runs_shown(ours.layout)}",
         stubs=("Model",),
-        columns=tuple(
-            Column(f"{place.key} {way} {recall}", (_counted(ours, place), DIRECTIONS[way], recall))
-            for place, way, recall in _recalls(places)
-        ),
+        columns=recall_columns(places, run_records(ours, places)),
         groups=tuple(groups),
-        notes=(*_table1_notes(places, papers), *flag(ours), *fewer_seeds(ours.layout, by_row(groups))),
+        notes=(*recall_notes(places, papers), *flag(ours), *fewer_seeds(ours.layout, by_row(groups))),
     )
-
-
-def _recalls(places: Sequence[Slot]) -> list[tuple[Slot, str, str]]:
-    return [(place, way, recall) for place in places for way in DIRECTIONS for recall in RECALLS]
-
-
-def _quoted_cells(papers: Reference, model: str, places: Sequence[Slot]) -> tuple[Cell, ...]:
-    """A published row; its cells rank with ours only where ours come from the same set."""
-    cells = []
-    for place, way, recall in _recalls(places):
-        quote = papers.table1.get((model, place.reference, way, recall))
-        same_set = place.entry is not None and place.entry.is_the_papers
-        cells.append(quote.cell(same_set) if quote else Cell.missing("the paper has no such column"))
-    return tuple(cells)
 
 
 def _slq_row(ours: Results, backbone: Entry, places: Sequence[Slot]) -> Row:
     cells = tuple(
         _score(ours, backbone, "slq", "retrieval", place, (way, recall), one_decimal)
-        for place, way, recall in _recalls(places)
+        for place, way, recall in recalls(places)
     )
     return Row(f"{backbone.name}/slq", f"SLQ ({backbone.label})", cells)
 
@@ -94,32 +89,8 @@ def _score(
 ) -> Cell:
     """A metric of a method on one set."""
     if place.entry is None:
-        return Cell.missing(f"preset {ours.layout.preset} has no set that stands for {place.reference}")
+        return no_set(ours, place)
     return ours.cell(backbone.name, method, f"{kind}/{place.entry.name}.json", ("metrics", *keys), form)
-
-
-def _counted(ours: Results, place: Slot) -> str:
-    """Table 1's header of a set, with the number of images if results say it."""
-    if place.entry is None:
-        return place.header(TABLE1_SETS)
-    name = f"retrieval/{place.entry.name}.json"
-    runs = [(backbone.name, method) for backbone in ours.layout.backbones for method in ours.layout.methods]
-    images = agreed([record for run in runs for record in ours.over_seeds(*run, name)], "n", "images")
-    if images is None:
-        return place.header(TABLE1_SETS)
-    count = f"{images / 1000:.0f}K" if images % 1000 == 0 else f"{images:.0f}"
-    return f"{place.entry.label} ({count} test images)"
-
-
-def _table1_notes(places: Sequence[Slot], papers: Reference) -> tuple[str, ...]:
-    stand_ins = [
-        place for place in places if place.entry and not place.entry.is_the_papers and place.reference in papers.sets()
-    ]
-    if not stand_ins:
-        return (MARKS,)
-    its = " and ".join(TABLE3_SETS.get(place.reference, place.reference) for place in stand_ins)
-    note = f"Quoted values are the paper's on its own {its}, not on {_listed(stand_ins)}"
-    return (MARKS, f"{note}: they take no part in the marks.")
 
 
 def table3(ours: Results, papers: Reference) -> Table:
@@ -151,7 +122,7 @@ def table3(ours: Results, papers: Reference) -> Table:
 
 def _table3_columns(hours: str, retrieval: Sequence[Slot], retention: Sequence[Slot]) -> tuple[Column, ...]:
     recalls = [
-        Column(f"{place.key} {way} R@5", (place.header(TABLE3_SETS), name))
+        Column(f"{place.key} {way} R@5", (place.header(SHORT), name))
         for place in retrieval
         for way, name in (("t2i", "IR"), ("i2t", "TR"))
     ]
@@ -212,7 +183,3 @@ def _width(ours: Results, backbone: Entry) -> Cell:
     if width is None:
         return Cell.missing(f"no run of {backbone.name} exists")
     return Cell.measured(width, integer, joined(runs), comparable=False)
-
-
-def _listed(places: Sequence[Slot]) -> str:
-    return " and ".join(place.header(TABLE3_SETS) for place in places)

@@ -29,17 +29,27 @@ def released_pflop(ours: Results, backbone: str) -> Cell:
     numbers = [float(value) for value in values if value]
     if not numbers:
         return _unknown(ours)
-    return Cell.by_construction(mean(numbers), quantity, f"the closed form on the steps of {_source(ours)}")
+    return Cell.by_construction(mean(numbers), quantity, f"the closed form on the steps of {ledger_source(ours)}")
+
+
+def ledger_lines(ours: Results) -> list[dict[str, str]]:
+    """The lines of the preset's ledger; none without one."""
+    path = _path(ours)
+    return [row for row, _ in read_rows(path, list(COLUMNS))] if path.exists() else []
+
+
+def ledger_source(ours: Results) -> str:
+    """The ledger's path as sources have it."""
+    return relative(_path(ours), ours.root)
 
 
 def _training(ours: Results, backbone: str, method: str) -> list[dict[str, str]]:
-    path = _path(ours)
-    if not path.exists():
-        return []
     seeds = {str(seed) for seed in ours.layout.seeds_of(method)}
     place = (backbone, method, "train")
     return [
-        row for row in _rows(path) if (row["backbone"], row["method"], row["stage"]) == place and row["seed"] in seeds
+        row
+        for row in ledger_lines(ours)
+        if (row["backbone"], row["method"], row["stage"]) == place and row["seed"] in seeds
     ]
 
 
@@ -47,20 +57,12 @@ def _mean(ours: Results, values: Sequence[str], form: Format, scale: float) -> C
     numbers = [scale * float(value) for value in values if value]
     if not numbers or len(numbers) < len(values):
         return _unknown(ours)
-    return Cell.mean(numbers, form, _source(ours), comparable=False)
+    return Cell.mean(numbers, form, ledger_source(ours), comparable=False)
 
 
 def _unknown(ours: Results) -> Cell:
-    return Cell.missing(f"{_source(ours)} does not say: no such line, no closed form, or no peak of the device")
-
-
-def _source(ours: Results) -> str:
-    return relative(_path(ours), ours.root)
+    return Cell.missing(f"{ledger_source(ours)} does not say: no such line, no closed form, or no peak of the device")
 
 
 def _path(ours: Results) -> Path:
     return ours.root / ours.layout.preset / NAME
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    return [row for row, _ in read_rows(path, list(COLUMNS))]

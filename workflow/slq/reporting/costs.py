@@ -11,6 +11,7 @@ from slq.reporting.computed import computed_cells, released_pflop
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.records import Record, Reference, Results, joined
+from slq.reporting.row_hours import NOTE, of_rows
 from slq.reporting.seeds import by_row, fewer_seeds, runs_shown
 
 HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
@@ -123,20 +124,21 @@ def _devices(costs: Iterable[Spent]) -> list[tuple[str, str]]:
 def gpu_hours(ours: Results, papers: Reference) -> Table:
     """The paper's hours and ours per backbone and tuned method."""
     layout = ours.layout
-    groups = tuple(_group(ours, papers, backbone) for backbone in layout.backbones)
+    groups, rows = tuple(_group(ours, papers, backbone) for backbone in layout.backbones), of_rows(ours)
     return Table(
         name="gpu_hours",
         number="A",
         caption=f"Device hours of training, the paper's and ours. {runs_shown(layout)}",
         stubs=("Backbone", "Method"),
         columns=_columns(layout),
-        groups=groups,
+        groups=groups + rows,
         notes=(
             CONVENTION,
             *((SEEDS,) if layout.several else ()),
             *((PAPER,) if any(column == "gpu_hours" for _, _, column in papers.table3) else ()),
             RATIOS,
             COMPUTED,
+            *((NOTE,) if rows else ()),
             *_stand_ins(layout.backbones),
             *fewer_seeds(layout, by_row(groups)),
         ),

@@ -11,6 +11,7 @@ from slq.evaluation.rescored_ranks import read_ranks
 from slq.evaluation.rescoring import ANSWERS, beside, read_answers
 from slq.reporting.cells import Cell
 from slq.reporting.records import Record, Results, relative
+from slq.reporting.row_results import RowResults
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,19 @@ def ranked(ours: Results, backbone: str, method: str, seed: int, name: str) -> R
     path = ours.path(backbone, method, seed, f"retrieval/{name}.ranks.parquet")
     if record is None or not path.exists():
         return ours.missing(backbone, method, f"retrieval/{name}.{'json' if record is None else 'ranks.parquet'}")
+    return _ranks(ours, record, path)
+
+
+def ranked_row(row: RowResults, name: str) -> Ranked | Cell:
+    """The same of a system that is no run; errors as in `ranked`."""
+    record = row.find(f"retrieval/{name}.json")
+    path = row.path(f"retrieval/{name}.ranks.parquet")
+    if record is None or not path.exists():
+        return row.missing(f"retrieval/{name}.{'json' if record is None else 'ranks.parquet'}")
+    return _ranks(row.ours, record, path)
+
+
+def _ranks(ours: Results, record: Record, path: Path) -> Ranked:
     for keys in (("variant",), ("variants",), ("n",), ("inputs", "gallery")):
         record.at(*keys)
     table = read_ranks(record.path, record.content)

@@ -17,11 +17,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its key in `cells.csv`, its printed label, one cell per column."""
+    """A row: its key in `cells.csv`, its printed label, one cell per column, and what a footnote says of it."""
 
     key: str
     label: str
     cells: tuple[Cell, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Table:
     """A table of the paper, filled. `number` and `caption` head it, `notes` stand below it, all plain text.
 
     widths: of a table of several pages, its first column's width in cm and that of each other
+    stacked: intervals stand below their numbers, on a line of their own
     """
 
     name: str
@@ -65,6 +67,17 @@ class Table:
     notes: tuple[str, ...]
     shared: tuple[Column, ...] = ()
     widths: tuple[float, float] | None = None
+    stacked: bool = False
+
+    @property
+    def footnotes(self) -> dict[str, str]:
+        """What stands in numbered notes below the table, by the key of its row, in order."""
+        return {row.key: row.note for group in self.groups for row in group.rows if row.note}
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The number of each footnote, by the key of its row."""
+        return {key: number for number, key in enumerate(self.footnotes, start=1)}
 
     @property
     def head_lines(self) -> list[list[Head]]:

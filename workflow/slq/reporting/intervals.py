@@ -60,6 +60,11 @@ def _recall(ours: Results, backbone: Entry, method: str, entry: Entry, way: str,
     record = ours.find(backbone.name, method, ours.layout.compared_seed(method), name)
     if record is None:
         return ours.missing(backbone.name, method, name)
+    return recall_cell(record, way, recall)
+
+
+def recall_cell(record: Record, way: str, recall: str) -> Cell:
+    """A recall of one metrics file with its interval."""
     value = record.number("metrics", way, recall)
     return Cell.measured(value, one_decimal, record.source, n=1).between(*ends(record, way, recall), one_decimal)
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from slq.errors import SlqError
+from slq.rows import METHODS as METHODS
+from slq.rows import Row
 from slq.seeds import seeds_of
-
-METHODS = {"base": "Base", "full_ft": "Full FT", "lora": "LoRA", "slq": "SLQ"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Layout:
 
     knowledge_sets: retrieval sets whose queries need knowledge; only a figure shows them
     table3_base: whether Table 3 has a row for the untouched base
+    rows: systems that are no runs, in the order of the extended Table 1
     """
 
     preset: str
@@ -45,6 +46,11 @@ class Layout:
     knowledge_sets: tuple[Entry, ...]
     retention_sets: tuple[Entry, ...]
     table3_base: bool
+    rows: tuple[Row, ...] = ()
+
+    def rows_of(self, kind: str) -> tuple[Row, ...]:
+        """The rows of a kind: `comparator`, `zero_shot` or `rerank`."""
+        return tuple(row for row in self.rows if row.kind == kind)
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
         """The seeds of a method's runs; none if the layout leaves the method out."""
@@ -109,6 +115,7 @@ def parse_layout(layout: Mapping[str, Any]) -> Layout:
             knowledge_sets=_entries(layout["knowledge_sets"]),
             retention_sets=_entries(layout["retention_sets"]),
             table3_base=bool(layout["table3_base"]),
+            rows=tuple(Row(**row) for row in layout.get("rows", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/reporting/layout.py") from error

@@ -96,17 +96,11 @@ class Results:
         path = self.path(backbone, method, seed, name)
         if seed not in self.layout.seeds_of(method) or not path.exists():
             return None
-        record = self._read(path)
+        record = read_record(path, self.root)
         if equals(path, record.content) is None:
             return record
-        other = self._read(follow(path, record.content)[0])
+        other = read_record(follow(path, record.content)[0], self.root)
         return replace(other, source=f"{other.source}; {record.source}", by_construction=True)
-
-    def _read(self, path: Path) -> Record:
-        content = read_json(path)
-        if not isinstance(content, dict):
-            raise SlqError(f"{path}: expected a JSON object")
-        return Record(path, relative(path, self.root), content).of_schema(SCHEMAS.get(path.parent.name, SCHEMA))
 
     def over_seeds(self, backbone: str, method: str, name: str) -> list[Record]:
         """The file of every run of a method that has it, in the order of the seeds; errors as in `find`."""
@@ -163,6 +157,18 @@ class Results:
         return Cell.mean([record.number(*keys) for record in records], form, joined(records))
 
 
+def read_record(path: Path, root: Path) -> Record:
+    """A result file.
+
+    Raises:
+        SlqError: it is not JSON, not an object, or of another schema.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise SlqError(f"{path}: expected a JSON object")
+    return Record(path, relative(path, root), content).of_schema(SCHEMAS.get(path.parent.name, SCHEMA))
+
+
 def agreed(records: Sequence[Record], *keys: str) -> float | None:
     """The number that all of these files hold, None without any file.
 
@@ -209,18 +215,40 @@ class Quote:
         return Cell.quoted(self.value, self.printed, self.source, comparable)
 
 
+@dataclass(frozen=True)
+class Recalls:
+    """Published recalls.
+
+    groups: models under their headings, in order
+    quotes: by model, set, direction and metric
+    origins: of each model the file that its numbers stand in, and where that has them from
+    """
+
+    groups: dict[str, list[str]]
+    quotes: dict[tuple[str, ...], Quote]
+    origins: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path, root: Path) -> "Recalls":
+        """Those of a CSV in the form of `table1.csv`; errors as in `slq.files.read_rows`."""
+        found = cls({}, {}, {})
+        for row, source in sourced_rows(path, TABLE1, root):
+            model = row["model"]
+            key = (model, row["set"], row["direction"], row["metric"])
+            found.quotes[key] = _quote(row["value"], row["value"], source)
+            models = found.groups.setdefault(row["group"], [])
+            if model not in models:
+                models.append(model)
+            found.origins[model] = f"{relative(path, root)} ({row['source']})"
+        return found
+
+
 class Reference:
     """The paper's Tables 1 and 3 from the folder of `table1.csv` and `table3.csv`."""
 
     def __init__(self, folder: Path, root: Path) -> None:
-        self.groups: dict[str, list[str]] = {}
-        self.table1: dict[tuple[str, ...], Quote] = {}
-        for row, source in sourced_rows(folder / "table1.csv", TABLE1, root):
-            key = (row["model"], row["set"], row["direction"], row["metric"])
-            self.table1[key] = _quote(row["value"], row["value"], source)
-            models = self.groups.setdefault(row["group"], [])
-            if row["model"] not in models:
-                models.append(row["model"])
+        self.recalls = Recalls.read(folder / "table1.csv", root)
+        self.groups, self.table1 = self.recalls.groups, self.recalls.quotes
         self.table3 = {
             (row["backbone"], row["method"], row["column"]): _quote(row["value"], row["printed"], source)
             for row, source in sourced_rows(folder / "table3.csv", TABLE3, root)

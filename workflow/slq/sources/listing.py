@@ -71,8 +71,12 @@ def fetched(config: Config, preset: str) -> list[tuple[str, str]]:
     settings = config["presets"][preset]
     models = [("backbones", name) for name in settings["backbones"]]
     models += [("encoders", name) for name in settings["instruments"]]
+    for entry in (config["comparators"][name] for name in settings["comparators"]):
+        models.append(("encoders", entry["encoder"]) if "encoder" in entry else ("backbones", entry["backbone"]))
     found = [
-        (f"{place}/{name}", config[place][name]["source"]) for place, name in models if "source" in config[place][name]
+        (f"{place}/{name}", config[place][name]["source"])
+        for place, name in dict.fromkeys(models)
+        if "source" in config[place][name]
     ]
     names = [settings["train_set"], *tested_sets(settings)]
     names += [origin(config["sets"][name]) for name in names if is_derived(config["sets"][name])]

@@ -1,30 +1,24 @@
 """Tiny backbones of the real classes, pre-trained from scratch on drawn scenes and saved like a hub snapshot."""
 
 import random
-import sys
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import write_manifest
-from slq.errors import SlqError
 from slq.files import write_json
 from slq.models.backbone import Backbone
 from slq.models.family import load_family
 from slq.models.prefix import Encoded, collate
 from slq.world.drawing import CENTRES, draw_sign, draw_things
-from slq.world.language import captions, vocabulary
+from slq.world.language import captions
 from slq.world.lessons import Lessons
-from slq.world.muon import Muon
+from slq.world.pretraining import check_keys, learn, word_tokenizer
 from slq.world.questions import REQUESTS
 from slq.world.scenes import all_scenes, all_things
 from slq.world.signs import signs_to_learn
@@ -35,20 +29,14 @@ CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] 
 {% endif %}{% endfor %}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|> assistant
 {% endif %}"""
-WARM_UP = 50  # steps
-DECAY = 0.25  # of the steps, at the end; a rate that falls from the start tells things apart too late (docs/log.md)
 PARTS = 4  # of a batch, by length: padding adds 12 to 15 % of tokens then, and 19 to 38 with two parts
-MUON = 1.5  # times the learning rate, for matrices
 
 
 def build_tokenizer(markup: dict[str, Any]) -> PreTrainedTokenizerFast:
     """A word-level tokenizer of the world's vocabulary with ChatML markers, image tokens and the requests."""
     special = ["<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *markup["tokens"], *markup["ids"].values()]
-    words = [*special, "user", "assistant", *vocabulary()]
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=word_tokenizer([*special, "user", "assistant"]),
         pad_token="<pad>",
         unk_token="<unk>",
         eos_token="<|im_end|>",
@@ -58,21 +46,6 @@ def build_tokenizer(markup: dict[str, Any]) -> PreTrainedTokenizerFast:
     fast.add_tokens(list(REQUESTS))  # a token each, as they say nothing that tells questions apart
     fast.chat_template = CHAT_TEMPLATE.replace("IMAGE", markup["image"])
     return fast
-
-
-def check_keys(given: dict[str, Any], where: str = "model") -> None:
-    """Refuse keys that the model's configuration class does not have: transformers takes them without a word.
-
-    Raises:
-        SlqError: names the key and the class.
-    """
-    default = AutoConfig.for_model(given["model_type"])
-    parts = {name: getattr(default, name) for name in default.sub_configs}
-    for key, value in given.items():
-        if key not in default.to_dict() and key not in default.attribute_map:
-            raise SlqError(f"config: pretrain.{where}.{key} is not a key of {type(default).__name__} in transformers")
-        if key in parts:
-            check_keys({"model_type": parts[key].model_type, **value}, f"{where}.{key}")
 
 
 def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
@@ -118,23 +91,6 @@ def answer_loss(backbone: Backbone, batch: list[tuple[Encoded, list[bool]]]) -> 
     return torch.stack(losses).sum() / sum(sum(mask) for _, mask in batch)
 
 
-def optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside, AdamW for embeddings, norms and biases; Muon's steps have AdamW's size.
-
-    In the same steps AdamW alone learns to describe and not yet to read (docs/log.md).
-    """
-    embeddings = {
-        id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()
-    }
-    parameters = list(network.parameters())
-    inside = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
-    chosen = {id(p) for p in inside}
-    return [
-        Muon(inside, lr=MUON * learning_rate),
-        torch.optim.AdamW([p for p in parameters if id(p) not in chosen], lr=learning_rate, weight_decay=0.01),
-    ]
-
-
 def learn_scenes(backbone: Backbone, split: Split, settings: dict[str, Any]) -> Lessons:
     """The lessons on a training split's pictures, whose scenes its captions name, and on single things and signs."""
     by_caption = {captions(scene)[0]: scene for scene in all_scenes(settings["seed"])}
@@ -155,21 +111,11 @@ def pretrain(settings: dict[str, Any], data: Path, out: Path) -> None:
     backbone = build_backbone(settings, out)
     lessons = learn_scenes(backbone, read_split(data, settings["set"], "train"), settings)
     steps = settings["steps"]
-    steppers = optimizers(backbone.model, settings["learning_rate"])
-    schedules = [
-        LambdaLR(stepper, lambda step: min((step + 1) / WARM_UP, 1, (1 - step / steps) / DECAY)) for stepper in steppers
-    ]
-    for step in tqdm(range(steps), desc=settings["backbone"], disable=None, file=sys.stderr):
-        loss = answer_loss(backbone, lessons.batch(settings["batch_size"], step / steps))
-        backbone.model.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(backbone.model.parameters(), 1.0)
-        for stepper in steppers:
-            stepper.step()
-        for schedule in schedules:
-            schedule.step()
-        if (step + 1) % 100 == 0:
-            print(f"step {step + 1} of {steps}: loss {loss.item():.4f}", file=sys.stderr, flush=True)
+
+    def loss_at(step: int) -> torch.Tensor:
+        return answer_loss(backbone, lessons.batch(settings["batch_size"], step / steps))
+
+    learn(backbone.model, loss_at, steps, settings["learning_rate"], settings["backbone"])
     backbone.model.save_pretrained(out)
     backbone.tokenizer.save_pretrained(out)
     write_manifest(out, settings)

@@ -1,0 +1,34 @@
+"""A public encoder in small, of the real class: BLIP as it is released for retrieval."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertTokenizer, BlipConfig, BlipForImageTextRetrieval, BlipImageProcessorPil
+
+from tinyclip import TOWER
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]"]
+
+
+def make_blip(folder: Path) -> Path:
+    """A tiny random BLIP: BERT's tokenizer with a word piece a letter, and weights that still hold position ids."""
+    letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    words = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    ids = {"pad_token_id": 0, "bos_token_id": 5, "sep_token_id": 3, "eos_token_id": 3}
+    text = {**TOWER, "vocab_size": len(words), "max_position_embeddings": 64, **ids}
+    vision = {**TOWER, "image_size": 56, "patch_size": 14, "initializer_range": 0.02}
+    torch.manual_seed(0)
+    model = BlipForImageTextRetrieval(BlipConfig(text_config=text, vision_config=vision, image_text_hidden_size=16))
+    with torch.no_grad():  # sharpened, so that every image and text has a vector of its own
+        for name, parameter in model.named_parameters():
+            if name.endswith("weight") and parameter.dim() > 1:
+                parameter.mul_(10)
+    model.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["text_encoder.embeddings.position_ids"] = torch.arange(64)[None]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    BlipImageProcessorPil(size={"height": 56, "width": 56}).save_pretrained(folder)
+    return folder

@@ -1,0 +1,63 @@
+# The diagnostic pilot (Figure 2 of the poster) on texts and images that `pilot` of a preset names; on request.
+# In: backbones, pictures. Out: results/<preset>/<backbone>/pilot.json, paper_tables/<preset>/pilot and its figure.
+
+
+rule measure_pilot:
+    input:
+        backbone="<scratch>/backbones/{backbone}/manifest.json",
+        pictures=pilot_pictures,
+    output:
+        pilot="results/{preset}/{backbone}/pilot.json",
+    log:
+        "logs/{preset}/measure_pilot/{backbone}.log",
+    benchmark:
+        "benchmarks/{preset}/measure_pilot/{backbone}.jsonl"
+    conda:
+        "../../envs/slq.yaml"
+    threads: cpus("evaluate")
+    resources:
+        **request("evaluate"),
+    params:
+        settings=lambda wildcards: row_settings.pilot_settings(config, wildcards.backbone),
+        code=family_code("comparators/mllm.py", "comparators/pilot.py", "models", "data"),
+        scratch=scratch_folder,
+    message:
+        "The pilot on {wildcards.backbone}"
+    shell:
+        "slq pilot measure --settings {params.settings:q}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data"
+        " --out {output.pilot} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule render_pilot:
+    input:
+        results=expand("results/{{preset}}/{backbone}/pilot.json", backbone=PRESET["backbones"]),
+        pictures=pilot_pictures,
+        templates=sorted(Path("paper_tables/templates").glob("*.j2")),
+    output:
+        table=multiext("paper_tables/{preset}/pilot", ".tex", ".html"),
+        figure=multiext("paper_tables/{preset}/figures/pilot", ".svg", ".png", ".csv"),
+    log:
+        "logs/{preset}/render_pilot.log",
+    benchmark:
+        "benchmarks/{preset}/render_pilot.jsonl"
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    params:
+        settings=lambda wildcards: row_settings.pilot_layout(config),
+        code=code.code_hash("reporting", "data"),
+        scratch=scratch_folder,
+    message:
+        "Rendering the pilot of {wildcards.preset}"
+    shell:
+        "slq pilot render --settings {params.settings:q} --results results --data {params.scratch}/data"
+        " --templates paper_tables/templates --out paper_tables/{wildcards.preset}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule pilot:
+    input:
+        f"paper_tables/{config['preset']}/pilot.html",
+    localrule: True

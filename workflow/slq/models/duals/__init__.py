@@ -1,0 +1,2 @@
+"""One adapter per class of dual encoders; the snapshot's `model_type` names the module. docs/backbones.md says how to
+add one."""

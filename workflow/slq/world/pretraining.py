@@ -1,0 +1,84 @@
+"""What all models that are made here share: the world's words as a tokenizer, checked keys, optimizers, the loop."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+from transformers import AutoConfig
+
+from slq.errors import SlqError
+from slq.world.language import vocabulary
+from slq.world.muon import Muon
+
+WARM_UP = 50  # steps
+DECAY = 0.25  # of the steps, at the end; a rate that falls from the start tells things apart too late (docs/log.md)
+MUON = 1.5  # times the learning rate, for matrices
+
+
+def word_tokenizer(special: Sequence[str]) -> Tokenizer:
+    """A word a token: the special ones, then the world's vocabulary; `<unk>`, one of the special, for any other."""
+    words = [*special, *vocabulary()]
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+def check_keys(given: dict[str, Any], where: str = "model") -> None:
+    """Refuse keys that the model's configuration class does not have: transformers takes them without a word.
+
+    Raises:
+        SlqError: names the key and the class.
+    """
+    default = AutoConfig.for_model(given["model_type"])
+    parts = {name: getattr(default, name) for name in default.sub_configs}
+    for key, value in given.items():
+        if key not in default.to_dict() and key not in default.attribute_map:
+            raise SlqError(f"config: pretrain.{where}.{key} is not a key of {type(default).__name__} in transformers")
+        if key in parts:
+            check_keys({"model_type": parts[key].model_type, **value}, f"{where}.{key}")
+
+
+def optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside, AdamW for embeddings, norms and biases; Muon's steps have AdamW's size.
+
+    In the same steps AdamW alone learns to describe and not yet to read (docs/log.md).
+    """
+    embeddings = {
+        id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()
+    }
+    parameters = list(network.parameters())
+    inside = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
+    chosen = {id(p) for p in inside}
+    return [
+        Muon(inside, lr=MUON * learning_rate),
+        torch.optim.AdamW([p for p in parameters if id(p) not in chosen], lr=learning_rate, weight_decay=0.01),
+    ]
+
+
+def learn(network: nn.Module, loss_at: Callable[[int], Tensor], steps: int, learning_rate: float, name: str) -> None:
+    """Train a network in place: warm-up, a constant rate, linear decay; gradients are clipped at norm 1.
+
+    Args:
+        loss_at: the loss of a batch, by the number of the step from 0.
+        name: what the progress bar is labelled with.
+    """
+    steppers = optimizers(network, learning_rate)
+    schedules = [
+        LambdaLR(stepper, lambda step: min((step + 1) / WARM_UP, 1, (1 - step / steps) / DECAY)) for stepper in steppers
+    ]
+    for step in tqdm(range(steps), desc=name, disable=None, file=sys.stderr):
+        loss = loss_at(step)
+        network.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for stepper in steppers:
+            stepper.step()
+        for schedule in schedules:
+            schedule.step()
+        if (step + 1) % 100 == 0:
+            print(f"step {step + 1} of {steps}: loss {loss.item():.4f}", file=sys.stderr, flush=True)
