@@ -36,6 +36,7 @@ def run_forecast_settings(config: Config) -> str:
         backbones=[_sizes_of_backbone(config, name) for name in preset["backbones"]],
         train_set=_sizes_of_set(config, preset["train_set"]),
         retrieval_sets=[_sizes_of_set(config, name) for name in preset["retrieval_sets"]],
+        knowledge_sets=[_sizes_of_set(config, name) for name in preset["knowledge_sets"]],
         retention_sets=[_sizes_of_set(config, name) for name in preset["retention_sets"]],
     )
 
