@@ -39,6 +39,7 @@ MINI: dict[str, Any] = {
     "backbones": entries(("mini-a", "A-mini", "InternVL3-1B"), ("mini-b", "B-mini", "Qwen3-VL-2B")),
     "methods": ["base", "full_ft", "slq"],
     "retrieval_sets": entries(("mini-f", "mini-F", "flickr30k"), ("mini-c", "mini-C", "coco")),
+    "knowledge_sets": [],
     "retention_sets": entries(("mini-r", "mini-R", "realworldqa")),
 }
 PAPER: dict[str, Any] = {
@@ -53,6 +54,7 @@ PAPER: dict[str, Any] = {
     ),
     "methods": ["base", "full_ft", "lora", "slq"],
     "retrieval_sets": entries(("flickr30k", "Flickr30K", "flickr30k"), ("coco", "COCO", "coco")),
+    "knowledge_sets": [],
     "retention_sets": entries(
         ("mmmu", "MMMU", "mmmu"), ("realworldqa", "RealWorldQA", "realworldqa"), ("ocrbench", "OCRBench", "ocrbench")
     ),

@@ -54,6 +54,7 @@ LAYOUT = {
     "backbones": [{"name": "Tiny-1B", "label": "Tiny", "reference": "Tiny-1B"}],
     "methods": ["lora", "slq"],
     "retrieval_sets": [{"name": "books", "label": "Books", "reference": "books"}],
+    "knowledge_sets": [],
     "retention_sets": [{"name": "quiz", "label": "Quiz", "reference": "quiz"}],
 }
 

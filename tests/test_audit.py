@@ -60,7 +60,12 @@ def images_of(data, name, split):
 
 def audit(data, allow_leak=False):
     """Exit status and, where it passed, what it found by split."""
-    settings = {"train_set": "coco", "retrieval_sets": ["flickr30k", "coco"], "retention_sets": []}
+    settings = {
+        "train_set": "coco",
+        "retrieval_sets": ["flickr30k", "coco"],
+        "knowledge_sets": [],
+        "retention_sets": [],
+    }
     out = data.parent / "audit.json"
     out.unlink(missing_ok=True)
     arguments = ["--settings", json.dumps(settings | {"allow_leak": allow_leak}), "--data", str(data), "--threads", "2"]

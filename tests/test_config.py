@@ -35,6 +35,7 @@ def changed(raw, key, value):
     return raw
 
 
+QUERIES = {"label": "mine", "reference": "mine", "kind": "retrieval", "queries": "mine.jsonl"}
 BAD = [
     # misspelt keys, at every depth
     ("presset", "mini", "presset is not a key here; did you mean 'preset'?"),
@@ -157,7 +158,7 @@ BAD = [
     (
         "sets.coco.drawn",
         {"style": "filled", "scenes": {"test": 1}},
-        "one of drawn, source, supplied; found drawn and so",
+        "one of drawn, source, supplied, queries; found drawn a",
     ),
     # ways to count a retrieval set
     ("table3_base", "hide", "table3_base is 'hide'; did you mean 'hidden'?"),
@@ -180,7 +181,29 @@ BAD = [
         217,
         "the drawn sets ask for 217 signs (sets.*.drawn.signs); there are 216",
     ),
-    ("sets.mini-ocrbench.drawn.scenes", {"test": 1}, "exactly one of scenes, signs; found scenes and signs"),
+    ("sets.mini-ocrbench.drawn.scenes", {"test": 1}, "one of scenes, signs, scenes_of; found scenes and signs"),
+    # sets over the images of another
+    (
+        "sets.mini-karr.drawn.scenes_of",
+        "mini-coc",
+        "scenes_of is 'mini-coc'; expected a retrieval set with images of its",
+    ),
+    ("sets.mini-karr.drawn.scenes_of", "mini-ocrbench", "expected a retrieval set with images of its own"),
+    ("sets.mini-karr.drawn.scenes_of", "coco", "scenes_of is 'coco'; expected a drawn set with a test split"),
+    ("sets.mini-karr.drawn.style", "filled", "drawn.style says nothing about the pictures of 'mini-coco'"),
+    ("sets.mini-coco.drawn.style", REMOVE, "sets.mini-coco.drawn.style is missing; what is drawn anew has a style"),
+    ("sets.mini-karr.drawn.words", "knowlege", "drawn.words is 'knowlege'; did you mean 'knowledge'?"),
+    ("sets.mini-mmmu.drawn.words", "knowledge", "drawn.words is of captions, and sets.mini-mmmu.kind retention"),
+    ("sets.mine", QUERIES, "sets.mine.of is missing; queries are about the images of a set"),
+    ("sets.mine", QUERIES | {"of": "mmmu"}, "sets.mine.of is 'mmmu'; expected a retrieval set with images of its own"),
+    ("sets.mine", QUERIES | {"of": "mini-karr"}, "sets.mine.of is 'mini-karr'; expected a retrieval set with images"),
+    ("presets.mini.knowledge_sets[0]", "mini-mmmu", "a retention set; expected a retrieval set"),
+    (
+        "presets.mini.knowledge_sets[0]",
+        "mini-coco",
+        "knowledge_sets and presets.mini.retrieval_sets both name 'mini-co",
+    ),
+    ("presets.mini.train_set", "mini-karr", "which has no split 'train' (sets.mini-karr)"),
     ("sets.mini-coco.drawn.scenes.train", 1721, "the drawn sets ask for 2521 scenes (sets.*.drawn.scenes); there are"),
 ]
 

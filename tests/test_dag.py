@@ -40,7 +40,7 @@ PAPER = {
     "all": 1,
 }
 MINI = {
-    "draw_split": 7,
+    "draw_split": 8,
     "store_prefixes": 2,
     "pretrain_backbone": 2,
     "audit": 1,
@@ -189,7 +189,7 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
             tuned = method != "base"
             runs.run(backbone["name"], method, 1025 if tuned else 0, CPU if tuned else None)
             run = f"results/mini/{backbone['name']}/{method}/seed{seed}"
-            for entry in plan["retrieval_sets"]:
+            for entry in [*plan["retrieval_sets"], *plan["knowledge_sets"]]:
                 write_ranks(folder / run / "retrieval" / f"{entry['name']}.json", [1, 2] * 5, [1, 2])
                 place(folder, f"{run}/retrieval/{entry['name']}.top.jsonl")
             asked = ["retention"] if tuned else ["retention", "blind"]
@@ -207,7 +207,9 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
         write_json(home / "row.json", {"schema": 1, "row": row["name"], "kind": row["kind"]})
         for entry in plan["retrieval_sets"]:
             write_ranks(home / "retrieval" / f"{entry['name']}.json", [1, 2] * 5, [1, 2])
-    tests = [f"{entry['name']}/test" for entry in [*plan["retrieval_sets"], *plan["retention_sets"]]]
+    tests = [
+        f"{entry['name']}/test" for entry in [*plan["retrieval_sets"], *plan["knowledge_sets"], *plan["retention_sets"]]
+    ]
     write_json(folder / "results/mini/audit.json", {"schema": 3, "splits": {name: {"leaked": []} for name in tests}})
 
 

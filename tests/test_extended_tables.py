@@ -20,6 +20,7 @@ LAYOUT: dict[str, Any] = MINI | {
     "backbones": entries(("a", "A", "InternVL3-1B")),
     "methods": ["base", "full_ft", "lora", "slq"],
     "retrieval_sets": entries(("c", "C", "coco")),
+    "knowledge_sets": [],
     "retention_sets": entries(("r", "R", "realworldqa"), ("o", "O", "ocrbench")),
 }
 RIGHT = {"base": 80, "full_ft": 40, "lora": 78, "slq": 80}  # the first so many questions

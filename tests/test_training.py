@@ -46,7 +46,7 @@ def log_temperature():
 @pytest.fixture(scope="module")
 def split(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
-    settings = {"set": "drawn", "split": "train", "columns": None, "style": "filled"}
+    settings = {"set": "drawn", "split": "train", "columns": None, "style": "filled", "words": "plain"}
     draw_split(settings | {"first": 0, "count": 12, "seed": 7}, data / "drawn" / "train")
     return read_split(data, "drawn", "train")
 

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from checkout import ROOT
-from slq.config import WORLD, load
+from slq.config import load
 from slq.data.columns import COLUMNS
 from slq.data.prepared import read_split
+from slq.drawn import WORLD
 from slq.settings import draw_settings
 from slq.world.drawing import draw, draw_sign
 from slq.world.language import captions, questions, vocabulary

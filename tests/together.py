@@ -64,7 +64,7 @@ def tiny(folder, dtype):
 
 def drawn(folder):
     """Sixteen pictures, 80 pairs."""
-    settings = {"set": "drawn", "split": "train", "columns": None, "style": "filled"}
+    settings = {"set": "drawn", "split": "train", "columns": None, "style": "filled", "words": "plain"}
     draw_split(settings | {"first": 0, "count": 16, "seed": 7}, folder / "drawn" / "train")
     return read_split(folder, "drawn", "train")
 

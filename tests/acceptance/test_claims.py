@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "mini"
 TABLES = ROOT / "paper_tables" / "mini"
 BACKBONES = ("mini-internvl", "mini-qwen3vl")
+KNOWN = 60  # percent of T2I R@5 on mini-karr, at least
 SETS = ("mini-mmmu", "mini-realworldqa", "mini-ocrbench")  # of retention
 
 
@@ -30,6 +31,14 @@ def test_slq_finds_unseen_scenes(backbone):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_untouched_backbone_does_not(backbone):
     assert read(backbone, "base", "seed0", "retrieval", "mini-coco.json")["metrics"]["t2i"]["R@5"] <= 40
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_slq_finds_scenes_by_what_its_backbone_knows(backbone):
+    """Captions that name no shape and no color, which SLQ's training never showed; the pictures are mini-coco's."""
+    asked, plain = (read(backbone, "slq", "seed1", "retrieval", f"{name}.json") for name in ("mini-karr", "mini-coco"))
+    assert asked["n"] == {"images": 200, "captions": 400}
+    assert asked["metrics"]["t2i"]["R@5"] >= KNOWN and asked["metrics"]["t2i"]["R@1"] < plain["metrics"]["t2i"]["R@1"]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -109,7 +118,8 @@ def test_without_the_images_base_can_only_guess(backbone, name):
 def test_no_test_item_was_trained_on():
     splits = read("audit.json")["splits"]
     seen = {name: split["in_train"] for name, split in splits.items() if "in_train" in split}
-    assert set(seen) == {"mini-coco/val", "mini-coco/test", "mini-flickr30k/test", *(f"{name}/test" for name in SETS)}
+    tests = ("mini-coco", "mini-flickr30k", "mini-karr", *SETS)
+    assert set(seen) == {"mini-coco/val", *(f"{name}/test" for name in tests)}
     assert all(not any(counts.values()) for counts in seen.values()), seen
 
 
@@ -126,13 +136,14 @@ def test_every_number_in_the_tables_has_a_source():
 
 def test_every_point_in_the_figures_has_a_source():
     figures = TABLES / "figures"
-    for name in ("recall", "retention", "training", "queries"):
+    shown = {"recall", "retention", "training", "scale", "queries"}
+    for name in shown:
         assert all((figures / f"{name}.{kind}").stat().st_size > 5000 for kind in ("svg", "png")), name
     points = []
     for name in ("figures.csv", "queries.csv"):
         with open(figures / name, newline="") as file:
             points += csv.DictReader(file)
-    assert {point["figure"] for point in points} == {"recall", "retention", "training", "queries"}
+    assert {point["figure"] for point in points} == shown
     sources = {part.partition(":")[0] for point in points for part in point["source"].split("; ")}
     assert all((ROOT / source).is_file() for source in sources), sources
     runs = list(RESULTS.glob("*/*/seed*/run.json"))

@@ -21,7 +21,8 @@ os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.enviro
 
 from slq import code, cost_settings, report_settings, row_settings, settings
 from slq.accounting.needs import needs, row_needs
-from slq.config import SPLITS, chosen, load, seeds
+from slq.config import SPLITS, chosen, load, seeds, tested_sets
+from slq.drawn import is_derived, origin
 from slq.errors import SlqError
 from slq.files import sha256
 from slq.proofs import PROVED
@@ -84,7 +85,7 @@ def manifest(name: str, split: str) -> str:
 
 
 def test_manifests(kind: str) -> list[str]:
-    """The test splits of the preset's retrieval or retention sets."""
+    """The test splits of the preset's retrieval, knowledge or retention sets."""
     return [manifest(name, "test") for name in PRESET[f"{kind}_sets"]]
 
 
@@ -116,8 +117,9 @@ def fetchable() -> list[str]:
 
 
 def checked_sets() -> list[str]:
-    """Every set of the preset: the audit looks at all."""
-    return [PRESET["train_set"], *PRESET["retrieval_sets"], *PRESET["retention_sets"]]
+    """Every set of the preset, which the audit looks at, and those whose images they have."""
+    names = [PRESET["train_set"], *tested_sets(PRESET)]
+    return names + [origin(config["sets"][name]) for name in names if is_derived(config["sets"][name])]
 
 
 def gate_of_source(wildcards) -> int:
@@ -129,6 +131,17 @@ def gate_of_source(wildcards) -> int:
 def source_manifest(wildcards) -> str:
     """The source that a set is prepared from."""
     return f"<scratch>/sources/{config['sets'][wildcards.set]['source']}/manifest.json"
+
+
+def images_asked_for(wildcards) -> str:
+    """The split whose images a set of queries is about."""
+    return manifest(origin(config["sets"][wildcards.set]), "test")
+
+
+def queries_said(wildcards) -> str:
+    """What a file of queries says, by its hash; nothing where it is not here, which its rule reports."""
+    file = Path(config["sets"][wildcards.set]["queries"])
+    return sha256(file) if file.is_file() else ""
 
 
 def gate_of_split(wildcards) -> int:
@@ -203,6 +216,12 @@ def result_files() -> list[str]:
     return [f"{run}/{name}" for run in run_folders(PRESET["methods"]) for name in names] + blind
 
 
+def knowledge_files() -> list[str]:
+    """What the figure by scale is made of, for every run; no table shows it."""
+    runs = run_folders(PRESET["methods"])
+    return expand("{run}/retrieval/{name}.json", run=runs, name=PRESET["knowledge_sets"])
+
+
 def run_folders(methods: list[str]) -> list[str]:
     """Where the runs of these methods keep their results."""
     folders = []
@@ -274,6 +293,11 @@ def shown(files: list[str]) -> list[str]:
 def shown_results(wildcards) -> list[str]:
     """The results that tables ask for."""
     return shown(result_files())
+
+
+def shown_knowledge(wildcards) -> list[str]:
+    """The results that the figures ask for beyond the tables'."""
+    return shown(knowledge_files())
 
 
 def shown_rows(wildcards) -> list[str]:
@@ -361,10 +385,14 @@ def table_files() -> list[str]:
     return [f"{folder}/{name}" for name in names]
 
 
+SCALE = ["scale"] if PRESET["knowledge_sets"] else []  # the figure that only a set that asks for knowledge fills
+
+
 def figure_files() -> list[str]:
     """The figures that results alone can make, and the points in them."""
     folder = f"paper_tables/{config['preset']}/figures"
-    pictures = expand("{figure}.{kind}", figure=["recall", "retention", "training"], kind=["svg", "png"])
+    figures = ["recall", "retention", "training", *SCALE]
+    pictures = expand("{figure}.{kind}", figure=figures, kind=["svg", "png"])
     return [f"{folder}/{name}" for name in [*pictures, "figures.csv"]]
 
 

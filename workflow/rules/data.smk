@@ -1,5 +1,6 @@
-# Sets in the prepared form (docs/data.md): drawn here, prepared from a source or adopted from a folder, audited together.
-# In: nothing, a fetched source, or a folder named by `supplied`. Out: <scratch>/data/<set>/<split>, results/<preset>/audit.json.
+# Sets in the prepared form (docs/data.md): drawn here, prepared from a source, adopted from a folder, or of queries that
+# a person wrote, audited together.
+# In: nothing, a fetched source, a folder named by `supplied`, or another set and a file named by `queries`. Out: <scratch>/data/<set>/<split>, results/<preset>/audit.json.
 
 
 rule draw_split:
@@ -90,11 +91,45 @@ rule adopt_split:
         " 2>&1 | tee {log} >&2"
 
 
+# Queries that a person wrote, for the images of another set's test split, which stay where they lie. As above the file
+# is no input; what it says is a parameter, so that a changed one is read.
+rule gather_queries:
+    input:
+        images=images_asked_for,
+    output:
+        manifest="<scratch>/data/{set}/{split}/manifest.json",
+    log:
+        "logs/data/gather_queries/{set}.{split}.log",
+    benchmark:
+        "benchmarks/data/gather_queries/{set}.{split}.jsonl"
+    wildcard_constraints:
+        set=one_of(having("sets", "queries")),
+        split="test",
+    priority: 10  # a fault in a set is found before hours are spent on another
+    localrule: True
+    conda:
+        "../../envs/slq.yaml"
+    resources:
+        gate=gate_of_split,
+    params:
+        settings=lambda wildcards: settings.gather_settings(config, wildcards.set),
+        queries=lambda wildcards: config["sets"][wildcards.set]["queries"],
+        said=queries_said,
+        code=code.code_hash("data/queries.py", "data/prepared.py"),
+        scratch=scratch_folder,
+    message:
+        "Gathering the queries of {wildcards.set} from {params.queries}"
+    shell:
+        "slq gather --settings {params.settings:q} --queries {params.queries:q} --data {params.scratch}/data"
+        " --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
+        " 2>&1 | tee {log} >&2"
+
+
 # A leaf: as an `ancient` input of training it would hide the re-runs that are due below it (docs/log.md).
 rule audit:
     input:
         learning=learning_manifests(),
-        retrieval=test_manifests("retrieval"),
+        retrieval=[*test_manifests("retrieval"), *test_manifests("knowledge")],
         retention=test_manifests("retention"),
     output:
         audit="results/{preset}/audit.json",

@@ -5,17 +5,19 @@
 
 # What generates an answer: finished answers of another version of it are not continued.
 GENERATION = ("evaluation/retention.py", "models", "data/prepared.py", "data/questions.py")
+# The sets that a run retrieves on: those of the tables, and those that ask for knowledge.
+RETRIEVED = [*PRESET["retrieval_sets"], *PRESET["knowledge_sets"]]
 
 
 rule retrieve:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
-        data=test_manifests("retrieval"),
+        data=[*test_manifests("retrieval"), *test_manifests("knowledge")],
     output:
-        metrics=expand(f"{RUN}/retrieval/{{set}}.json", set=PRESET["retrieval_sets"], allow_missing=True),
-        ranks=expand(f"{RUN}/retrieval/{{set}}.ranks.parquet", set=PRESET["retrieval_sets"], allow_missing=True),
-        top=expand(f"{RUN}/retrieval/{{set}}.top.jsonl", set=PRESET["retrieval_sets"], allow_missing=True),
+        metrics=expand(f"{RUN}/retrieval/{{set}}.json", set=RETRIEVED, allow_missing=True),
+        ranks=expand(f"{RUN}/retrieval/{{set}}.ranks.parquet", set=RETRIEVED, allow_missing=True),
+        top=expand(f"{RUN}/retrieval/{{set}}.top.jsonl", set=RETRIEVED, allow_missing=True),
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/retrieve.jsonl",
     log:
         "logs/{preset}/retrieve/{backbone}.{method}.seed{seed}.log",

@@ -1,16 +1,18 @@
-# Figures: three from results/ alone, so that a clone that holds results draws them and trains nothing; one of queries
-# and the images that they find, which needs the pictures of a set.
+# Figures: three from results/ alone, and a fourth where sets ask for knowledge, so that a clone that holds results draws
+# them and trains nothing; one of queries and the images that they find, which needs the pictures of a set.
 # In: results/<preset>, for the queries a test split. Out: paper_tables/<preset>/figures, with every point as CSV.
 
 
 rule draw_figures:
     input:
         results=shown_results,
+        knowledge=shown_knowledge,
         events=shown_events,
     output:
         recall=multiext("paper_tables/{preset}/figures/recall", ".svg", ".png"),
         retention=multiext("paper_tables/{preset}/figures/retention", ".svg", ".png"),
         training=multiext("paper_tables/{preset}/figures/training", ".svg", ".png"),
+        scale=expand("paper_tables/{{preset}}/figures/{figure}.{kind}", figure=SCALE, kind=["svg", "png"]),
         points="paper_tables/{preset}/figures/figures.csv",
     log:
         "logs/{preset}/draw_figures.log",

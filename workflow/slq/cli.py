@@ -39,6 +39,12 @@ def prepare(args: argparse.Namespace) -> None:
     prepare_split(args.settings, args.source, args.out)
 
 
+def gather(args: argparse.Namespace) -> None:
+    from slq.data.queries import gather_queries
+
+    gather_queries(args.settings, args.queries, args.data, args.out)
+
+
 def fetch(args: argparse.Namespace) -> None:
     from slq.sources.fetch import fetch_source
 
@@ -163,6 +169,11 @@ COMMANDS: Commands = {
         prepare,
         "write the prepared form of a split of a fetched source",
         {"--settings": JSON, "--from": PATH | {"dest": "source"}, "--out": PATH},
+    ),
+    "gather": (
+        gather,
+        "write the prepared form of queries that a person wrote for images of another set",
+        {"--settings": JSON, "--queries": PATH, "--data": PATH, "--out": PATH},
     ),
     "fetch": (
         fetch,

@@ -4,13 +4,14 @@ Snakemake imports this module whenever it reads the Snakefile, in every cluster 
 """
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from slq.drawn import DRAWN, SPLIT, check_groups, check_images_of, check_scenes, drawn_of, is_derived
 from slq.errors import SlqError
 from slq.listed import check_reading
 from slq.rows import check_comparator, check_pilot, check_rows
@@ -22,9 +23,6 @@ PACKAGE = Path(__file__).parent
 SCHEMAS = PACKAGE.parent / "schemas"
 SCHEMA = SCHEMAS / "config.schema.yaml"
 SPLITS = ("train", "val", "test")
-# How much the drawn world holds: ordered pairs of its 36 different things, in two directions; 72 signs of each of the
-# three kinds that pre-training does not see.
-WORLD = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
 # Of a part of a source, by its kind: the keys that it needs, and those that it may have besides `gb` and `count`.
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "model": (("revision",), ("files",)),
@@ -67,13 +65,14 @@ def load(raw: Config) -> Config:
     for name, entry in raw["sources"].items():
         _check_parts(f"sources.{name}", entry["parts"])
     for name, entry in raw["sets"].items():
-        _exactly_one(f"sets.{name}", entry, ("drawn", "source", "supplied"))
+        _exactly_one(f"sets.{name}", entry, ("drawn", "source", "supplied", "queries"))
         _check_source(f"sets.{name}", entry, raw["sources"])
         check_reading(f"sets.{name}", entry)
         _check_images(f"sets.{name}", entry)
         if "drawn" in entry:
-            _exactly_one(f"sets.{name}.drawn", entry["drawn"], tuple(WORLD))
-    _check_scenes(raw["sets"])
+            _exactly_one(f"sets.{name}.drawn", entry["drawn"], DRAWN)
+        check_images_of(f"sets.{name}", entry, raw["sets"])
+    check_scenes(raw["sets"])
     for name, preset in raw["presets"].items():
         _check_preset(f"presets.{name}", preset, raw)
     return raw
@@ -92,14 +91,16 @@ def seeds(config: Config) -> list[int]:
 
 def splits(entry: Config) -> tuple[str, ...]:
     """The splits that a set may have; one that does not say is taken to have all of them until it is looked at."""
+    if is_derived(entry):
+        return SPLIT
     if "drawn" in entry:
         return tuple(split for split in SPLITS if split in entry["drawn"][drawn_of(entry)])
     return tuple(split for split in SPLITS if split in entry.get("splits", SPLITS))
 
 
-def drawn_of(entry: Config) -> str:
-    """What a drawn set shows: scenes or signs."""
-    return next(what for what in WORLD if what in entry["drawn"])
+def tested_sets(preset: Mapping[str, Any]) -> list[str]:
+    """The sets on whose test splits the preset's runs are evaluated."""
+    return [*preset["retrieval_sets"], *preset["knowledge_sets"], *preset["retention_sets"]]
 
 
 # ---- what the schema says --------------------------------------------------------------------------------------------
@@ -261,15 +262,6 @@ def _check_images(key: str, entry: Config) -> None:
             )
 
 
-def _check_scenes(sets: Config) -> None:
-    """Drawn splits are disjoint slices of all scenes, or signs, so together they cannot hold more than there are."""
-    entries = [entry for entry in sets.values() if "drawn" in entry]
-    for what, there in WORLD.items():
-        asked = sum(sum(entry["drawn"][what].values()) for entry in entries if drawn_of(entry) == what)
-        if asked > there:
-            raise SlqError(f"config: the drawn sets ask for {asked} {what} (sets.*.drawn.{what}); there are {there}")
-
-
 def _check_preset(key: str, preset: Config, config: Config) -> None:
     """Everything that the preset names exists, is of the right kind and has the splits that will be read."""
     for place, name in _enumerated(f"{key}.backbones", preset["backbones"]):
@@ -281,10 +273,11 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
             raise SlqError(f"config: {key}.tuning.{method} is missing; {key}.methods asks for {method}")
     check_prefixes(key, preset, config["backbones"])
     check_rows(key, preset, config)
+    check_groups(key, preset)
     check_pilot(f"{key}.pilot", preset, config)
     _check_set(f"{key}.train_set", preset["train_set"], config["sets"], "retrieval", ("train", "val"))
-    for kind in ("retrieval", "retention"):
-        for place, name in _enumerated(f"{key}.{kind}_sets", preset[f"{kind}_sets"]):
+    for group, kind in (("retrieval", "retrieval"), ("knowledge", "retrieval"), ("retention", "retention")):
+        for place, name in _enumerated(f"{key}.{group}_sets", preset[f"{group}_sets"]):
             _check_set(place, name, config["sets"], kind, ("test",))
     for place, name in _enumerated(f"{key}.retention_sets", preset["retention_sets"]):
         reference = config["sets"][name]["reference"]

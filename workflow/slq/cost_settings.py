@@ -2,7 +2,8 @@
 
 import json
 
-from slq.config import Config, chosen, drawn_of, seeds
+from slq.config import Config, chosen, seeds, splits
+from slq.drawn import drawn_of, is_derived, origin
 from slq.proofs import PROVED
 from slq.rows import METHODS, Row, comparator, rows_of
 from slq.runs import resources_of, training_of
@@ -35,6 +36,7 @@ def run_forecast_settings(config: Config) -> str:
         backbones=[_sizes_of_backbone(config, name) for name in preset["backbones"]],
         train_set=_sizes_of_set(config, preset["train_set"]),
         retrieval_sets=[_sizes_of_set(config, name) for name in preset["retrieval_sets"]],
+        knowledge_sets=[_sizes_of_set(config, name) for name in preset["knowledge_sets"]],
         retention_sets=[_sizes_of_set(config, name) for name in preset["retention_sets"]],
     )
 
@@ -151,7 +153,8 @@ def _sizes_of_set(config: Config, name: str) -> Config:
     entry = config["sets"][name]
     size = dict(entry.get("size", {}))
     if "drawn" in entry and size:
-        size["images"] = entry["drawn"][drawn_of(entry)]
+        shown = config["sets"][origin(entry)] if is_derived(entry) else entry
+        size["images"] = {split: shown["drawn"][drawn_of(shown)][split] for split in splits(entry)}
         size["texts"] = {split: size["texts_per_image"] * count for split, count in size["images"].items()}
     return {"name": name, "size": size}
 

@@ -5,19 +5,28 @@ change the result of its rule. Imported whenever the Snakefile is read, so nothi
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from slq.code import code_hash
-from slq.config import Config, chosen, drawn_of, seeds, splits
+from slq.config import Config, chosen, seeds, splits
+from slq.drawn import drawn_of, is_derived, origin
 from slq.rows import rows_of
 from slq.runs import STORED, training_of
 from slq.seeds import seeds_of
 
 
 def draw_settings(config: Config, name: str, split: str) -> str:
-    """Of a drawn split: its slice of all scenes, or signs. Slices follow each other in the order of `sets`."""
+    """Of a drawn split: its slice of all scenes, or signs, and in which words it is described.
+
+    Slices follow each other in the order of `sets`. A set of another's scenes has the other's slice.
+    """
     sets = config["sets"]
+    words = sets[name]["drawn"].get("words", "plain")
+    if is_derived(sets[name]):
+        other = json.loads(draw_settings(config, origin(sets[name]), split))
+        return compact(**other | {"set": name, "words": words})
     what = drawn_of(sets[name])
     alike = {other: entry for other, entry in sets.items() if "drawn" in entry and drawn_of(entry) == what}
     order = [(other, part) for other, entry in alike.items() for part in splits(entry)]
@@ -30,6 +39,7 @@ def draw_settings(config: Config, name: str, split: str) -> str:
         style=entry["drawn"]["style"],
         first=sum(alike[other]["drawn"][what][part] for other, part in before),
         count=entry["drawn"][what][split],
+        words=words,
         seed=config["world"]["seed"],
     )
 
@@ -56,6 +66,11 @@ def prepare_settings(config: Config, name: str, split: str) -> str:
         photos=entry.get("photos", []),
         allow_leak=split == "train" and chosen(config)["allow_leak"],
     )
+
+
+def gather_settings(config: Config, name: str) -> str:
+    """Of a set of queries that a person wrote: whose images they are about."""
+    return compact(set=name, of=origin(config["sets"][name]))
 
 
 def columns_code(config: Config, name: str) -> str:
@@ -101,7 +116,8 @@ def instrument_settings(config: Config) -> str:
 def audit_settings(config: Config) -> str:
     """Of the audit: which sets must not overlap, unless that is allowed."""
     preset = chosen(config)
-    return compact(**{key: preset[key] for key in ("train_set", "retrieval_sets", "retention_sets", "allow_leak")})
+    keys = ("train_set", "retrieval_sets", "knowledge_sets", "retention_sets", "allow_leak")
+    return compact(**{key: preset[key] for key in keys})
 
 
 def train_settings(config: Config, backbone: str, method: str) -> str:
@@ -152,21 +168,21 @@ def select_settings(config: Config, backbone: str, method: str) -> str:
 
 
 def retrieve_settings(config: Config, backbone: str) -> str:
-    """Of a run's evaluation on the retrieval sets."""
+    """Of a run's evaluation on the retrieval sets, those that ask for knowledge among them."""
     preset = chosen(config)
     return compact(
         family=config["backbones"][backbone]["family"],
         dtype=preset["dtype"],
         prompt=preset["prompt"],
         batch_size=preset["evaluation"]["batch_size"],
-        sets=counted_sets(config),
+        sets=counted_sets(config, preset["knowledge_sets"]),
     )
 
 
-def counted_sets(config: Config) -> list[Config]:
-    """The retrieval sets, of each the ways to count it, and the one that is printed."""
+def counted_sets(config: Config, more: Sequence[str] = ()) -> list[Config]:
+    """The retrieval sets, and more, of each the ways to count it, and the one that is printed."""
     counted = []
-    for name in chosen(config)["retrieval_sets"]:
+    for name in (*chosen(config)["retrieval_sets"], *more):
         entry = config["sets"][name]
         variants = [{"name": one, **how} for one, how in entry.get("variants", {"all": {}}).items()]
         counted.append({"name": name, "variants": variants, "printed": entry.get("printed", "all")})
@@ -207,6 +223,7 @@ def layout(config: Config) -> str:
         backbones=_entries(config["backbones"], preset["backbones"]),
         methods=preset["methods"],
         retrieval_sets=_entries(config["sets"], preset["retrieval_sets"]),
+        knowledge_sets=_entries(config["sets"], preset["knowledge_sets"]),
         retention_sets=_entries(config["sets"], preset["retention_sets"]),
         rows=[asdict(row) for row in rows_of(config)],
     )

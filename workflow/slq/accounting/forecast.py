@@ -214,7 +214,7 @@ class Sizes:
     def _evaluated(self, plan: Plan) -> float:
         """FLOPs of embedding every retrieval set and of reading every question with its images."""
         work = Work()
-        for entry in self.settings["retrieval_sets"]:
+        for entry in [*self.settings["retrieval_sets"], *self.settings["knowledge_sets"]]:
             size = size_of(entry)
             image, text = self.messages(size, size["images"]["test"], size["texts"]["test"])
             work += image + text

@@ -234,6 +234,7 @@ def _layout(folder: Path, catalogue: Catalogue) -> Layout:
         backbones=tuple(map(catalogue.backbone, presets)),
         methods=tuple(sorted({run.parent.name for run in runs})),
         retrieval_sets=tuple(map(catalogue.benchmark, sets["retrieval"])),
+        knowledge_sets=(),  # compared as any other retrieval set
         retention_sets=tuple(map(catalogue.benchmark, sets["retention"])),
         table3_base=True,
     )

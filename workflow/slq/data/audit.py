@@ -64,7 +64,7 @@ def audit(settings: dict[str, Any], data: Path, work: Path, threads: int) -> dic
     """Check every split that a preset uses and return what was found.
 
     Args:
-        settings: of the rule: train_set, retrieval_sets, retention_sets, allow_leak.
+        settings: of the rule: train_set, retrieval_sets, knowledge_sets, retention_sets, allow_leak.
         work: scratch folder, for prints of images and the list of what to leave out.
 
     Raises:
@@ -97,7 +97,7 @@ def audit(settings: dict[str, Any], data: Path, work: Path, threads: int) -> dic
 
 def _others(settings: dict[str, Any]) -> list[tuple[str, str]]:
     """The splits that training may not have seen."""
-    tests = [*settings["retrieval_sets"], *settings["retention_sets"]]
+    tests = [*settings["retrieval_sets"], *settings["knowledge_sets"], *settings["retention_sets"]]
     return [(settings["train_set"], "val"), *((name, "test") for name in tests)]
 
 

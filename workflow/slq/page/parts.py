@@ -25,6 +25,7 @@ HOURS = "gpu_hours"
 FIGURES = {
     "recall": "Recall of images by their captions against device hours of training",
     "retention": "Scores of the tuned backbones, less those of the untouched one",
+    "scale": "Recall of queries that ask for knowledge, against the size of the backbone",
     "training": "Loss, and recalls on the val split, over training",
     "queries": "Six captions and the images that SLQ finds for each, the right one framed",
 }

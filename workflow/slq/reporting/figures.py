@@ -13,6 +13,7 @@ from slq.reporting.charts import Chart, recall_chart, retention_chart, training_
 from slq.reporting.layout import Layout, parse_layout
 from slq.reporting.plots import draw_recall, draw_retention, draw_training
 from slq.reporting.records import Results
+from slq.reporting.scale import draw_scale, scale_chart
 from slq.reporting.style import house_style, save
 
 FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, Layout], Figure]], ...] = (
@@ -20,23 +21,26 @@ FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, Layout], Figur
     (retention_chart, draw_retention),
     (training_chart, draw_training),
 )
+BY_SCALE = (scale_chart, draw_scale)  # only where the layout has a set that asks for knowledge
 COLUMNS = ("figure", "panel", "series", "x", "y", "source")
 
 
 def draw_figures(layout: Mapping[str, Any], results: Path, output: Path) -> None:
-    """Write recall, retention and training as .svg and .png, and `figures.csv`, into `output`.
+    """Write recall, retention, training and, of sets that ask for knowledge, scale as .svg and .png, and `figures.csv`.
 
     Args:
         layout: what `parse_layout` reads
         results: the folder that holds one folder per preset
+        output: the folder that receives them
 
     Raises:
         SlqError: a result file that exists cannot be used.
     """
     ours = Results(results, parse_layout(layout))
-    charts = [collect(ours) for collect, _ in FIGURES]
+    figures = (*FIGURES, BY_SCALE) if ours.layout.knowledge_sets else FIGURES
+    charts = [collect(ours) for collect, _ in figures]
     with house_style():
-        for chart, (_, draw) in zip(charts, FIGURES, strict=True):
+        for chart, (_, draw) in zip(charts, figures, strict=True):
             save(draw(chart, ours.layout), output, chart.name)
     write_points(output / "figures.csv", (row for chart in charts for row in _rows(chart)))
 

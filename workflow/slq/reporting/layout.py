@@ -33,6 +33,7 @@ class Entry:
 class Layout:
     """The rows and columns that the config asks for.
 
+    knowledge_sets: retrieval sets whose queries need knowledge; only a figure shows them
     table3_base: whether Table 3 has a row for the untouched base
     rows: systems that are no runs, in the order of the extended Table 1
     """
@@ -42,6 +43,7 @@ class Layout:
     backbones: tuple[Entry, ...]
     methods: tuple[str, ...]
     retrieval_sets: tuple[Entry, ...]
+    knowledge_sets: tuple[Entry, ...]
     retention_sets: tuple[Entry, ...]
     table3_base: bool
     rows: tuple[Row, ...] = ()
@@ -110,6 +112,7 @@ def parse_layout(layout: Mapping[str, Any]) -> Layout:
             backbones=_entries(layout["backbones"]),
             methods=tuple(layout["methods"]),
             retrieval_sets=_entries(layout["retrieval_sets"]),
+            knowledge_sets=_entries(layout["knowledge_sets"]),
             retention_sets=_entries(layout["retention_sets"]),
             table3_base=bool(layout["table3_base"]),
             rows=tuple(Row(**row) for row in layout.get("rows", ())),

@@ -19,13 +19,13 @@ from slq.reporting.style import COLOURS, FAINT, legend, marker, new_figure, note
 EMPTY = "no run yet"
 
 
-def _which(layout: Layout, several: str) -> str:
+def which_runs(layout: Layout, several: str) -> str:
     """The preset and its seeds; of several, what of a figure is one of them."""
     which = f"Preset {layout.preset}, {layout.which_seeds}"
     return f"{which}: {several}." if layout.several else f"{which}."
 
 
-def _methods(layout: Layout, *without: str) -> list[str]:
+def listed_methods(layout: Layout, *without: str) -> list[str]:
     """The layout's methods in the tables' order."""
     return [method for method in METHODS if method in layout.methods and method not in without]
 
@@ -67,7 +67,7 @@ def draw_recall(chart: Chart, layout: Layout) -> Figure:
     columns = min(2, len(chart.panels))
     rows = math.ceil(len(chart.panels) / columns)
     figure = new_figure(1.15 + 1.4 * rows)
-    scale = hours_scale(x for panel in chart.panels for x, _ in _places(panel.series))
+    scale = hours_scale(x for panel in chart.panels for x, _ in places(panel.series))
     for number, panel in enumerate(chart.panels, start=1):
         axes = figure.add_subplot(rows, columns, number)
         axes.set_title(panel.title)
@@ -77,8 +77,8 @@ def draw_recall(chart: Chart, layout: Layout) -> Figure:
             axes.set_ylabel(panel.y_label if number % columns == 1 % columns else "")
         else:
             say_empty(axes, EMPTY)
-    legend(figure, layout, _methods(layout))
-    note(figure, _which(layout, "a marker each"), absence(chart, layout))
+    legend(figure, layout, listed_methods(layout))
+    note(figure, which_runs(layout, "a marker each"), absence(chart, layout))
     return figure
 
 
@@ -88,22 +88,33 @@ def _draw_recalls(axes: Axes, panel: Panel, layout: Layout, scale: Hours) -> Non
     axes.axvspan(scale.left, scale.edge, color="#f3f3f3", zorder=0)
     axes.text(scale.control, 97, "control", rotation=90, ha="center", va="top", color=FAINT, fontsize=6)
     for line in panel.series:
-        for x, y in _places([line]):
+        for x, y in places([line]):
             place = x if x > 0 else scale.control
-            _mark(axes, place, y, line.backbone, line.method, layout, crowded=layout.several)
+            mark(axes, place, y, line.backbone, line.method, layout, crowded=layout.several)
     axes.xaxis.set_major_locator(FixedLocator([scale.control, *scale.ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "0" if x < scale.edge else f"{x:g}"))
 
 
-def _mark(axes: Axes, x: float, y: float, backbone: Entry, method: str, layout: Layout, crowded: bool = False) -> None:
+def mark(
+    axes: Axes,
+    x: float,
+    y: float,
+    backbone: Entry,
+    method: str,
+    layout: Layout,
+    crowded: bool = False,
+    hollow: bool = False,
+) -> None:
     """A point of a method, with a thin white rim where it covers another; smaller where many stand together."""
     rim: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3, "clip_on": False}
+    if hollow:
+        rim |= {"markeredgecolor": COLOURS[method], "markeredgewidth": 0.8, "markerfacecolor": "white"}
     size: dict[str, Any] = {"markersize": 3.5} if crowded else {}
     axes.plot(x, y, marker(layout, backbone), color=COLOURS[method], **rim, **size)
 
 
-def _places(series: Iterable[Series]) -> list[tuple[float, float]]:
+def places(series: Iterable[Series]) -> list[tuple[float, float]]:
     """Points as numbers."""
     return [(float(point.x), point.y) for line in series for point in line.points]
 
@@ -125,10 +136,10 @@ def draw_retention(chart: Chart, layout: Layout) -> Figure:
             say_empty(axes, EMPTY)
     if not chart.panels:
         say_empty(figure.add_subplot(), "the preset has no retention set")
-    legend(figure, layout, _methods(layout, "base"))
+    legend(figure, layout, listed_methods(layout, "base"))
     note(
         figure,
-        _which(layout, "mean ± standard deviation"),
+        which_runs(layout, "mean ± standard deviation"),
         "The line at 0 is each backbone's own base.",
         absence(chart, layout),
         chart.note,
@@ -138,7 +149,7 @@ def draw_retention(chart: Chart, layout: Layout) -> Figure:
 
 def _draw_differences(axes: Axes, panel: Panel, layout: Layout) -> None:
     """Places by backbone and, within it, by method; missing runs leave their place empty."""
-    methods = _methods(layout, "base")
+    methods = listed_methods(layout, "base")
     step = 0.8 / max(1, len(methods))
     differences = _over_seeds(panel)
     low = min(-1.0, *(mean - sd for mean, sd in differences.values()))
@@ -150,7 +161,7 @@ def _draw_differences(axes: Axes, panel: Panel, layout: Layout) -> None:
         first = layout.backbones.index(backbone) - 0.4 + step / 2
         x = first + step * methods.index(method)
         axes.vlines(x, 0, mean, color=COLOURS[method], linewidth=1.2)
-        _mark(axes, x, mean, backbone, method, layout)
+        mark(axes, x, mean, backbone, method, layout)
         if sd:
             axes.errorbar(x, mean, sd, color="black", elinewidth=0.6, capsize=2, capthick=0.6, zorder=4)
         away = 1 if mean >= 0 else -1
@@ -193,7 +204,7 @@ def draw_training(chart: Chart, layout: Layout) -> Figure:
     rows = len(layout.backbones)
     figure = new_figure(1.05 + 1.15 * rows)
     alike: dict[int, Axes] = {}
-    epochs = max((x for panel in chart.panels[1::2] for x, _ in _places(panel.series)), default=1)
+    epochs = max((x for panel in chart.panels[1::2] for x, _ in places(panel.series)), default=1)
     for number, panel in enumerate(chart.panels):
         axes = figure.add_subplot(rows, 2, number + 1)
         if number % 2 == 0:
@@ -212,24 +223,24 @@ def draw_training(chart: Chart, layout: Layout) -> Figure:
             axes.set_xlim(0.8, epochs + 0.2)
             axes.set_ylim(top=min(axes.get_ylim()[1], 101))  # no recall is above 100; a marker there is seen whole
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-    ways = [Line2D([], [], marker="o", color="black", label=part, **_way(part, "black")) for part in WAYS.values()]
-    legend(figure, layout, _methods(layout, "base"), *ways)
-    note(figure, _which(layout, "a line each"), absence(chart, layout))
+    ways = [Line2D([], [], marker="o", color="black", label=part, **way(part, "black")) for part in WAYS.values()]
+    legend(figure, layout, listed_methods(layout, "base"), *ways)
+    note(figure, which_runs(layout, "a line each"), absence(chart, layout))
     return figure
 
 
 def _draw_curve(axes: Axes, line: Series, layout: Layout) -> None:
     """A loss as a thin line, as it came; a recall with a marker at each epoch, filled for T2I; finer for many seeds."""
-    x, y = zip(*_places([line]), strict=True)
+    x, y = zip(*places([line]), strict=True)
     colour = COLOURS[line.method]
     if not line.part:
         axes.plot(x, y, color=colour, linewidth=0.5 if layout.several else 0.7)
         return
     fine = {"linewidth": 0.5, "markersize": 2, "markeredgewidth": 0.5} if layout.several else {}
-    axes.plot(x, y, color=colour, marker=marker(layout, line.backbone), **_way(line.part, colour) | fine)
+    axes.plot(x, y, color=colour, marker=marker(layout, line.backbone), **way(line.part, colour) | fine)
 
 
-def _way(part: str, colour: str) -> dict[str, Any]:
+def way(part: str, colour: str) -> dict[str, Any]:
     """T2I: solid and filled; I2T: dashed and hollow."""
     solid = part == WAYS["t2i"]
     return {"linestyle": "-" if solid else "--", "markerfacecolor": colour if solid else "white", "markersize": 3.5}

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from slq.config import Config, load
+from slq.config import Config, load, tested_sets
+from slq.drawn import is_derived, origin
 from slq.errors import SlqError
 from slq.sources.fetch import STATE
 from slq.sources.kinds import address
@@ -77,7 +78,8 @@ def fetched(config: Config, preset: str) -> list[tuple[str, str]]:
         for place, name in dict.fromkeys(models)
         if "source" in config[place][name]
     ]
-    names = [settings["train_set"], *settings["retrieval_sets"], *settings["retention_sets"]]
+    names = [settings["train_set"], *tested_sets(settings)]
+    names += [origin(config["sets"][name]) for name in names if is_derived(config["sets"][name])]
     sources = dict.fromkeys(config["sets"][name]["source"] for name in names if "source" in config["sets"][name])
     return found + [(f"sources/{source}", source) for source in sources]
 

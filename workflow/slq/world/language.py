@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from slq.world.knowledge import phrases
 from slq.world.scenes import COLOURS, PLACES, SHAPES, Scene, Thing
 from slq.world.signs import DIGITS, WORDS, Sign
 
@@ -23,6 +24,7 @@ CAPTIONS = {
     ),
 }
 LINES = ("upper", "lower")
+VERDICTS = ("true", "false")  # on a caption
 # What an answer may be, by kind: six colours or shapes, four places.
 KINDS = (COLOURS, SHAPES, tuple(place for places in PLACES.values() for place in places))
 
@@ -87,6 +89,7 @@ def vocabulary() -> list[str]:
         "what color is the shape on the left right top bottom ? where is the in the first second picture "
         "what word number is written what word is on the upper lower line"
     )
-    words = {word for word in f"{text} {asked}".split() if "{" not in word}
-    letters = {f"{letter}." for letter in "ABCD"}  # of options
-    return sorted(words | letters | set(COLOURS) | set(SHAPES) | set(WORDS) | set(DIGITS))
+    known = " ".join(phrases())
+    words = {word for word in f"{text} {asked} {known} {' '.join(VERDICTS)}".split() if "{" not in word}
+    marks = {f"{mark}." for mark in "ABCD12345"}  # of options, and of captions to choose from
+    return sorted(words | marks | set(COLOURS) | set(SHAPES) | set(WORDS) | set(DIGITS))

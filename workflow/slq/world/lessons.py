@@ -9,23 +9,32 @@ from slq.data.questions import choice_text, open_text
 from slq.models.backbone import Backbone
 from slq.models.family import Pixels
 from slq.models.prefix import Encoded, Part, encode
-from slq.world.language import Question, captions, questions, where, written
-from slq.world.questions import LETTER_ONLY, LETTERS, PICTURES, WORD_ONLY, in_picture, lettered, options_with
-from slq.world.scenes import Scene, Thing
+from slq.world.knowledge import knowledge_captions
+from slq.world.language import VERDICTS, Question, captions, questions, where, written
+from slq.world.questions import LETTER_ONLY, LETTERS, MATCH, PICTURES, WORD_ONLY, in_picture, lettered, options_with
+from slq.world.scenes import Scene, Thing, altered
 from slq.world.signs import Sign
 
 # Until which part of the steps, shares of the tasks. Sentences first: each teaches ten words and a question one.
 LESSONS: tuple[tuple[float, dict[str, float]], ...] = (
-    (0.35, {"describe": 0.42, "rephrase": 0.10, "point": 0.08, "look": 0.27, "read": 0.05, "read_sign": 0.08}),
+    (
+        0.35,
+        {
+            **{"describe": 0.40, "rephrase": 0.07, "know": 0.03, "point": 0.08, "look": 0.27, "read": 0.05},
+            **{"judge": 0.02, "read_sign": 0.08},
+        },
+    ),
     (
         1.0,
         {
-            **{"describe": 0.12, "rephrase": 0.07, "point": 0.04, "look": 0.32, "read": 0.07},
-            **{"choose": 0.14, "compare": 0.12, "read_sign": 0.12},
+            **{"describe": 0.06, "rephrase": 0.05, "know": 0.02, "point": 0.05, "look": 0.32, "read": 0.05},
+            **{"judge": 0.13, "choose": 0.11, "compare": 0.10, "read_sign": 0.11},
         },
     ),
 )
+TASKS = LESSONS[-1][1]  # in the end all of them
 TURNS = 3  # questions about the same content, one after another: each answer is learned for little more
+JUDGED = 4  # captions judged about the same picture: a verdict teaches one bit
 CHOICES = 2  # the same of questions with options, which are long
 WHERE, OTHERS = 3, 2  # how often a question for a place is asked against any other: places are learned last
 
@@ -51,10 +60,7 @@ class Lessons:
     ) -> None:
         self.backbone, self.scenes, self.alone, self.signs, self.draw = backbone, scenes, alone, signs, draw
         self.turns: dict[tuple[str | int, ...], list[int]] = {}
-        self.tasks: dict[str, Callable[[], Talk]] = {
-            name: getattr(self, name)
-            for name in ("describe", "rephrase", "point", "look", "read", "choose", "compare", "read_sign")
-        }
+        self.tasks: dict[str, Callable[[], Talk]] = {name: getattr(self, name) for name in TASKS}
 
     def describe(self) -> Talk:
         """A picture, and any of its captions.
@@ -69,6 +75,11 @@ class Lessons:
         """Any caption, and the canonical one: where text and image prefixes meet."""
         scene, _ = self.draw.choice(self.scenes)
         return Talk((self.draw.choice(captions(scene)),), [("", captions(scene)[0])])
+
+    def know(self) -> Talk:
+        """A caption that stands for its words by knowledge, and the canonical one."""
+        scene, _ = self.draw.choice(self.scenes)
+        return Talk((self.draw.choice(knowledge_captions(scene)),), [("", captions(scene)[0])])
 
     def point(self) -> Talk:
         """Where the only thing of a picture is: the words for places, before one of two things has to be found."""
@@ -85,6 +96,20 @@ class Lessons:
         scene, _ = self.draw.choice(self.scenes)
         caption = self.draw.choice(captions(scene))
         return Talk((caption,), [self.ask(question) for question in self.some(scene, TURNS)])
+
+    def judge(self) -> Talk:
+        """Whether captions belong to a picture, as re-ranking asks it; half do.
+
+        Of those that do not, a third are of any scene, which is seen sooner, and the others of one that differs in one
+        thing.
+        """
+        scene, pixels = self.draw.choice(self.scenes)
+        asked = []
+        for _ in range(JUDGED):
+            said = self.draw.choices((scene, altered(scene, self.draw), self.draw.choice(self.scenes)[0]), (3, 2, 1))[0]
+            caption = self.draw.choice(captions(said))
+            asked.append((f"{caption}\n{MATCH}", VERDICTS[said != scene]))
+        return Talk((pixels,), asked)
 
     def choose(self) -> Talk:
         """Questions about a picture, with options."""

@@ -16,7 +16,10 @@ PICTURES = ("first", "second")
 # RealWorldQA's questions hold their options and their request themselves.
 LETTER_ONLY = "Please answer directly with only the letter of the correct option and nothing else."
 WORD_ONLY = "Please answer directly with a single word or number."
-REQUESTS = (LETTER_REQUEST, PHRASE_REQUEST, LETTER_ONLY, WORD_ONLY)
+# How re-ranking asks whether a caption belongs to a picture, and which of numbered ones does (presets.mini.rerank).
+MATCH = "is this in the picture ? true or false"
+CHOOSE = "which caption is in the picture ?"
+REQUESTS = (LETTER_REQUEST, PHRASE_REQUEST, LETTER_ONLY, WORD_ONLY, MATCH, CHOOSE)
 READING = {  # OCRBench's names of what the signs' kinds stand for
     "word": "Regular Text Recognition",
     "code": "Digit String Recognition",

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations, product
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
@@ -33,6 +33,21 @@ class Scene:
     def hash(self) -> str:
         """Identity of the content, whatever the drawing style."""
         return hashlib.sha256(f"{self.first}|{self.second}|{self.direction}".encode()).hexdigest()
+
+
+def altered(scene: Scene, draw: random.Random) -> Scene:
+    """Another scene that differs in one thing: a color, a shape, which of the two is where, or the direction."""
+    first, second, direction = scene.first, scene.second, scene.direction
+    what = draw.choice(("colour", "shape", "order", "direction"))
+    if what == "order":
+        return Scene(second, first, direction)
+    if what == "direction":
+        return Scene(first, second, next(other for other in PLACES if other != direction))
+    one, other = draw.sample((first, second), 2)
+    values = COLOURS if what == "colour" else SHAPES
+    changed = [replace(one, **{what: value}) for value in values if value != getattr(one, what)]
+    new = draw.choice([thing for thing in changed if thing != other])
+    return replace(scene, first=new) if one == first else replace(scene, second=new)
 
 
 def all_things() -> list[Thing]:
