@@ -22,7 +22,7 @@ from slq.seeds import seeds_of
 from stored import CPU, Runs, write_answers, write_ranks
 
 PAPER = {
-    "fetch_source": 10,
+    "fetch_source": 12,
     "prepare_split": 7,
     "audit": 1,
     "check_instrument": 1,
@@ -32,6 +32,8 @@ PAPER = {
     "retain": 12,
     "prove": 4,
     "blind": 4,
+    "embed_row": 11,
+    "rerank_row": 8,
     "account": 1,
     "render_tables": 1,
     "compile_pdf": 1,
@@ -43,6 +45,7 @@ MINI = {
     "draw_split": 8,
     "store_prefixes": 2,
     "pretrain_backbone": 2,
+    "pretrain_encoder": 2,
     "audit": 1,
     "register_base": 2,
     "train": 6,
@@ -50,6 +53,8 @@ MINI = {
     "retain": 6,
     "prove": 2,
     "blind": 2,
+    "embed_row": 8,
+    "rerank_row": 4,
     "account": 1,
     "render_tables": 1,
     "compile_pdf": 1,
@@ -86,13 +91,13 @@ def test_a_preset_without_retention_sets_plans_none(pristine, tmp_path):
     (tmp_path / "mine.yaml").write_text("presets: {mini: {retention_sets: []}}")
     plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
     assert plan == for_this_machine(
-        {rule: count for rule, count in MINI.items() if rule not in ("retain", "prove", "blind")} | {"draw_split": 4}
+        {rule: count for rule, count in MINI.items() if rule not in ("retain", "prove", "blind")} | {"draw_split": 5}
     )
 
 
 def test_fetching_asks_for_data_and_backbones_only(pristine):
     plan = planned(pristine, "--cores", "2", "fetch", "--config", "preset=paper")
-    assert plan == {"fetch_source": 10, "prepare_split": 7, "fetch": 1}
+    assert plan == {"fetch_source": 12, "prepare_split": 7, "fetch": 1}
 
 
 def test_one_method_less_is_one_run_less_per_backbone(pristine, tmp_path):
@@ -169,7 +174,7 @@ def test_rates_are_selected_with_the_first_seed(pristine):
 def test_an_interrupted_run_keeps_what_is_done(checkout):
     place(checkout, *(f"scratch/data/mini-coco/{split}/manifest.json" for split in ("train", "val", "test")))
     plan = planned(checkout, "--cores", "2")
-    assert plan == for_this_machine(MINI | {"draw_split": 4})
+    assert plan == for_this_machine(MINI | {"draw_split": 5})
 
 
 # ---- tables from results alone ---------------------------------------------------------------------------------------

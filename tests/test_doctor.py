@@ -144,9 +144,9 @@ def test_a_limit_that_holds_the_first_attempt_and_not_the_second(cluster, plan):
 @pytest.mark.parametrize(
     "partition, model, said",
     [
-        ("small", "", "6 x a100; 1 of 49 jobs find no node: train InternVL3-8B full_ft asks for 4 in one"),
-        ("cpu", "", "none; 49 of 49 jobs find no node"),
-        ("gpu", "a100", "32 x h100; 49 of 49 jobs find no node"),
+        ("small", "", "6 x a100; 1 of 68 jobs find no node: train InternVL3-8B full_ft asks for 4 in one"),
+        ("cpu", "", "none; 68 of 68 jobs find no node"),
+        ("gpu", "a100", "32 x h100; 68 of 68 jobs find no node"),
     ],
 )
 def test_too_few_gpus_or_of_another_type(cluster, plan, partition, model, said):
@@ -234,7 +234,7 @@ def test_what_is_fetched_and_what_a_person_brings(raw_config, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     found = supply(raw_config, "paper")
     gb = sum(part["gb"] for _, name in fetched(raw_config, "paper") for part in raw_config["sources"][name]["parts"])
-    assert (len(found.missing), found.gb) == (10, pytest.approx(gb + 13.5))
+    assert (len(found.missing), found.gb) == (12, pytest.approx(gb + 13.5))
     told = marks(supply_findings(found, "paper", offline=False))
     assert told["data"][0] == "!!" and "data/flickr30k: no such folder ask for the Flickr30K images" in told["data"][1]
     assert told["sources"][0] == "--" and "--cores all fetch --config preset=paper" in told["sources"][1]
@@ -288,7 +288,7 @@ def test_on_a_cluster_without_gpus_a_preset_that_asks_for_none_can_start(cluster
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "[ok] partition   batch" in answer.stdout and "GPUs  " not in answer.stdout.split("What would")[0]
-    assert "38 jobs" in answer.stdout and "GPU hours: none; the jobs reserve 38 core hours" in answer.stdout
+    assert "53 jobs" in answer.stdout and "GPU hours: none; the jobs reserve 53 core hours" in answer.stdout
     typed = answer.stdout.splitlines()[-1]
     assert typed == "snakemake --cores all --profile slurm --config preset=mini --configfile config.yaml cpu.yaml"
 

@@ -96,7 +96,8 @@ def architecture(config: Config, backbone: str) -> Config:
 def _sizes_of_backbone(config: Config, name: str) -> Config:
     """Its architecture, how each method trains on it, and into what its images are cut or scaled."""
     preset, entry = chosen(config), config["backbones"][name]
-    training = {method: training_of(preset, entry, method) for method in preset["methods"]}
+    # Base too where no row shows it: the untrained read-outs cost what it does.
+    training = {method: training_of(preset, entry, method) for method in {"base", *preset["methods"]}}
     own = entry.get("pretrain", {}).get("image_processor", {}).get("size", {})
     pixels = [own.get("shortest_edge", 0), own.get("longest_edge", NO_LIMIT)]
     limits = []

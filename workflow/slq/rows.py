@@ -119,8 +119,12 @@ def check_rows(key: str, preset: Config, config: Config) -> None:
         if entry["coarse"] not in METHODS:
             _known(f"{where}.coarse", entry["coarse"], config, "comparators")
         for part in ("coarse", "by"):
-            if entry[part] in METHODS and entry[part] not in preset["methods"]:
-                raise SlqError(f"config: {where}.{part} is '{entry[part]}', which {key}.methods leaves out; add it")
+            # Base needs no training, and is registered wherever it is asked for.
+            if entry[part] in METHODS and entry[part] not in ("base", *preset["methods"]):
+                raise SlqError(
+                    f"config: {where}.{part} is '{entry[part]}', which {key}.methods leaves out; add it there, or take "
+                    f"the row out of {key}.rerank.rows"
+                )
     for part, needed in (("match", "{text}"), ("choose", "{options}")):
         if needed not in preset["rerank"][part]:
             raise SlqError(f"config: {key}.rerank.{part} must hold {needed}, where the candidates stand")
