@@ -22,7 +22,8 @@ from slq.reporting.style import house_style
 from slq.world.drawing import draw
 from slq.world.knowledge import COLOURS_BY, SHAPES_BY, knowledge_captions, phrases
 from slq.world.language import captions, vocabulary
-from slq.world.questions import REQUESTS
+from slq.world.lessons import Lessons
+from slq.world.questions import CHOOSE, MATCH, REQUESTS
 from slq.world.scenes import COLOURS, SHAPES, all_scenes, altered, take
 from stored import MINI, entries, mini_results
 
@@ -106,9 +107,31 @@ def test_an_altered_scene_differs_in_one_thing_and_so_does_its_picture():
     assert kinds == {(True, True, False), (False, True, True), (True, False, True)}
 
 
+def test_a_verdict_says_whether_a_caption_belongs_to_the_picture():
+    """By an oracle that has read every caption of the world with its scene; about half of them do."""
+    scene_of = {text: scene for scene in all_scenes(7) for text in captions(scene)}
+    scenes = all_scenes(7)[:50]
+    lessons = Lessons(None, [(scene, scene) for scene in scenes], [], [], random.Random(1))
+    verdicts = []
+    for _ in range(300):
+        talk = lessons.judge()
+        for asked, verdict in talk.turns:
+            text, request = asked.split("\n")
+            assert request == MATCH and (verdict == "true") == (scene_of[text] == talk.content[0])
+            verdicts.append(verdict)
+    assert 0.45 < verdicts.count("true") / len(verdicts) < 0.6
+
+
+def test_knowledge_is_told_as_the_canonical_caption():
+    lessons = Lessons(None, [(scene, None) for scene in all_scenes(7)[:50]], [], [], random.Random(1))
+    told = {talk.content[0]: talk.turns for talk in (lessons.know() for _ in range(100))}
+    plain = {text: captions(scene)[0] for scene in all_scenes(7)[:50] for text in knowledge_captions(scene)}
+    assert len(told) > 50 and told == {text: [("", plain[text])] for text in told}
+
+
 def test_what_re_ranking_asks_is_a_request_that_pre_training_has_seen():
-    assert "is this in the picture ? true or false" in REQUESTS
-    assert "which caption is in the picture ?" in REQUESTS
+    assert MATCH == "is this in the picture ? true or false" and MATCH in REQUESTS
+    assert CHOOSE == "which caption is in the picture ?" and CHOOSE in REQUESTS
     assert {"true", "false", "1.", "2.", "3.", "4.", "5."} <= set(vocabulary())
 
 
