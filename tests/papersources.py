@@ -14,6 +14,7 @@ from oracles import untrained
 from slq.data.hubform import write_hub
 from slq.data.ids import hash_ids
 from tinyclip import make_clip
+from tinyllava import ENTRY as LLAVA
 
 CAPTION = "on the left a red circle and on the right a blue square"
 SPLITS = {"train": 8, "restval": 4, "val": 4, "test": 8}  # images of COCO, by Karpathy's names
@@ -28,6 +29,7 @@ QUESTIONS = {
 }
 STANDS_IN = {"InternVL3-1B": "mini-internvl", "InternVL3-8B": "mini-internvl"}
 STANDS_IN |= {"Qwen3-VL-2B": "mini-qwen3vl", "Qwen3-VL-4B": "mini-qwen3vl"}
+LLAVAS = ("E5-V", "VLM2Vec")
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:
@@ -56,10 +58,11 @@ def hub_of(config: dict[str, Any], folder: Path) -> Hub:
 
 def make_model(config: dict[str, Any], name: str, at: Path) -> None:
     """A snapshot of the real class with random weights."""
-    if name not in STANDS_IN:
+    if name not in {*STANDS_IN, *LLAVAS}:
         make_clip(at)
         return
-    backbone = untrained(STANDS_IN[name], config["backbones"][STANDS_IN[name]], at)
+    stand_in = STANDS_IN.get(name, name)
+    backbone = untrained(stand_in, LLAVA if name in LLAVAS else config["backbones"][stand_in], at)
     backbone.model.save_pretrained(at)
     backbone.tokenizer.save_pretrained(at)
 
@@ -142,6 +145,7 @@ def in_small(config: dict[str, Any]) -> dict[str, Any]:
     preset = {
         "backbones": ["InternVL3-1B", "Qwen3-VL-2B"],
         "training": {"epochs": 1, "batch_size": 20, "micro_batch": 10, "workers": 0},
+        "rerank": {"answer": "true"},  # a word of the small tokenizers
         "evaluation": {"batch_size": 8, "answer_batch": 4, "max_new_tokens": 4},
         "resources": dict.fromkeys(("prepare", "train", "evaluate"), one),
     }

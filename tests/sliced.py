@@ -99,8 +99,8 @@ def make_slice(root: Path) -> Slice:
     places = [(slice_.data, "mini-coco", "train"), (slice_.data, "mini-coco", "val")]
     for folder, name, split in places + [(slice_.tests, name, "test") for name in SETS]:
         draw_split(json.loads(settings.draw_settings(slice_.config, name, split)), folder / name / split)
-    # After twenty steps every answer is the end of the turn, after forty there are several.
-    steps = {"steps": 40}
+    # After forty steps every answer is the end of the turn, after sixty there are several.
+    steps = {"steps": 60}
     pretrain(json.loads(settings.pretrain_settings(slice_.config, BACKBONE)) | steps, slice_.data, slice_.snapshot)
     for method in METHODS:
         slice_.train(method)

@@ -37,7 +37,7 @@ def snapshot(tmp_path_factory):
 def data(tmp_path_factory):
     """The test split of a drawn set, the one that the slice draws: scenes 112 to 127."""
     folder = tmp_path_factory.mktemp("data")
-    settings = {"set": "mini-coco", "split": "test", "columns": None, "style": "filled"}
+    settings = {"set": "mini-coco", "split": "test", "columns": None, "style": "filled", "words": "plain"}
     draw_split({**settings, "first": 112, "count": 16, "seed": 7}, folder / "mini-coco" / "test")
     return folder
 

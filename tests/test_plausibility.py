@@ -249,7 +249,7 @@ def test_the_command_prints_the_findings_alone(capsys, monkeypatch):
     assert all(line.startswith("paper_tables/reference/table3.csv:") for line in lines)
     assert summary.startswith(f"84 numbers: {len(texts)} of 84 no k of n, ")
     assert main(["plausible", "paper_tables/reference/instrument.csv"]) == 0
-    assert capsys.readouterr().out.startswith("4 numbers: 0 of 4 no k of n, 0 of 0 outside base's interval, 0 of 4")
+    assert capsys.readouterr().out.startswith("8 numbers: 0 of 8 no k of n, 0 of 0 outside base's interval, 0 of 8")
 
 
 def test_a_file_of_another_form_is_an_error(tmp_path):

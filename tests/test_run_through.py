@@ -46,11 +46,11 @@ def wide_tolerance(golden):
 
 def test_every_source_is_there_and_locked(fetched):
     locks = {path.stem for path in (fetched / "sources.lock").iterdir()}
-    assert locks == {*SOURCES, "InternVL3-1B", "Qwen3-VL-2B", "CLIP-ViT-B-32"}
+    assert locks == {*SOURCES, "InternVL3-1B", "Qwen3-VL-2B", "CLIP-ViT-B-32", "E5-V", "VLM2Vec"}
     manifest = json.loads((fetched / "scratch/sources/coco/manifest.json").read_text())
     assert len(manifest["files"]) == 24 + 3 and "val2014/COCO_val2014_000000000009.jpg" in manifest["files"]
     backbones = {path.parent.name for path in fetched.glob("scratch/backbones/*/manifest.json")}
-    assert backbones == {"InternVL3-1B", "Qwen3-VL-2B"}
+    assert backbones == {"InternVL3-1B", "Qwen3-VL-2B", "E5-V", "VLM2Vec"}
     assert not list(fetched.glob("scratch/**/*.bin")) and not list(fetched.glob("scratch/**/*.zip*"))
 
 

@@ -101,7 +101,8 @@ def test_what_the_mini_preset_makes_itself_goes_to_the_cluster_too(checkout):
     # What this smaller preset leaves out can be made beside its audit, in one call.
     (checkout / "mine.yaml").write_text("presets: {mini: {backbones: [mini-internvl], retention_sets: []}}")
     place(checkout, *(f"scratch/data/mini-coco/{split}/manifest.json" for split in ("train", "val", "test")))
-    place(checkout, "scratch/data/mini-flickr30k/test/manifest.json", "scratch/backbones/mini-internvl/manifest.json")
+    place(checkout, *(f"scratch/data/{name}/test/manifest.json" for name in ("mini-flickr30k", "mini-karr")))
+    place(checkout, "scratch/backbones/mini-internvl/manifest.json")
     submitted, _ = submit(
         checkout,
         "scratch/data/mini-realworldqa/test/manifest.json",

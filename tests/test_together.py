@@ -93,7 +93,7 @@ def test_the_first_gradients_are_the_same_in_single_precision(one, two, sharded,
         parts = gradients(found)
         assert whole.keys() == parts.keys() and len(whole) > 1
         apart = [torch.linalg.vector_norm(whole[name] - parts[name]) for name in whole]
-        assert torch.stack(apart).norm() / torch.stack([tensor.norm() for tensor in whole.values()]).norm() < 5e-5
+        assert torch.stack(apart).norm() / torch.stack([tensor.norm() for tensor in whole.values()]).norm() < 1e-4
 
 
 def gradients(found):

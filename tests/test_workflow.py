@@ -114,7 +114,7 @@ def test_ranks_follow_from_the_embeddings(finished):
         counted = table[(table.variant == name) & (table.direction == "t2i")]
         exact = naive_ranks(*vectors, captions, fold)
         assert np.mean([rank for (way, _), rank in exact.items() if way == "t2i"]) == pytest.approx(
-            counted["rank"].mean(), abs=0.05
+            counted["rank"].mean(), abs=0.1
         )
 
 
