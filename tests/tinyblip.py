@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer, BlipConfig, BlipForImageTextRetrieval, BlipImageProcessorPil
 
-from tinyclip import TOWER
+from tinyclip import TOWER, set_apart
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]"]
 
@@ -22,10 +22,7 @@ def make_blip(folder: Path) -> Path:
     vision = {**TOWER, "image_size": 56, "patch_size": 14, "initializer_range": 0.02}
     torch.manual_seed(0)
     model = BlipForImageTextRetrieval(BlipConfig(text_config=text, vision_config=vision, image_text_hidden_size=16))
-    with torch.no_grad():  # sharpened, so that every image and text has a vector of its own
-        for name, parameter in model.named_parameters():
-            if name.endswith("weight") and parameter.dim() > 1:
-                parameter.mul_(10)
+    set_apart(model, 10)
     model.save_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
     weights["text_encoder.embeddings.position_ids"] = torch.arange(64)[None]

@@ -10,6 +10,14 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 TOWER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
 
+def set_apart(model: torch.nn.Module, times: float) -> None:
+    """Larger weights, so that every image and text has a vector of its own."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("weight") and parameter.dim() > 1:
+                parameter.mul_(times)
+
+
 def make_clip(folder: Path) -> Path:
     """A tiny random CLIP as it is released: a byte-level tokenizer, and weights that still hold position ids."""
     symbols = [chr(code) for code in range(33, 127)]
@@ -22,10 +30,7 @@ def make_clip(folder: Path) -> Path:
     vision = {**TOWER, "image_size": 56, "patch_size": 14}
     torch.manual_seed(0)
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16))
-    with torch.no_grad():  # sharpened, so that every image and text has a vector of its own
-        for name, parameter in model.named_parameters():
-            if name.endswith("weight") and parameter.dim() > 1:
-                parameter.mul_(6)
+    set_apart(model, 6)
     model.save_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
     weights |= {f"{tower}_model.embeddings.position_ids": torch.arange(77)[None] for tower in ("text", "vision")}

@@ -11,8 +11,7 @@ from tqdm import tqdm
 from slq.comparators.encoder import DIRECTIONS, Encoder, load_encoders
 from slq.data.prepared import Split
 from slq.data.snapshots import identity
-from slq.evaluation.embed import caption_ids, in_batches, text_image
-from slq.evaluation.rank_table import Names
+from slq.evaluation.embed import in_batches, names_of
 from slq.evaluation.run import read_asked, write_ranks
 from slq.evaluation.variants import Variant, variant_table
 from slq.events import Events, describe_device
@@ -73,10 +72,9 @@ def embed_directions(encoders: dict[str, Encoder], split: Split, batch_size: int
 
 def ranked(split: Split, vectors: dict[str, Vectors], variant: Variant) -> pd.DataFrame:
     """The table of ranks of one variant, each direction by its own vectors."""
-    of_images = text_image(split)
-    names = Names([item["id"] for item in split.items], caption_ids(split), of_images)
+    names = names_of(split)
     if vectors["t2i"] is vectors["i2t"]:
-        return variant_table(names, *vectors["t2i"], of_images, variant)
-    tables = {way: variant_table(names, *vectors[way], of_images, variant) for way in DIRECTIONS}
+        return variant_table(names, *vectors["t2i"], names.text_image, variant)
+    tables = {way: variant_table(names, *vectors[way], names.text_image, variant) for way in DIRECTIONS}
     texts_search = tables["t2i"]["direction"] == "t2i"
     return pd.concat([tables["t2i"][texts_search], tables["i2t"][~texts_search]], ignore_index=True)

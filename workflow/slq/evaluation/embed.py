@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from slq.data.prepared import Split
+from slq.evaluation.rank_table import Names
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, encode, message, tokens_of
 from slq.models.retriever import Retriever
@@ -63,6 +64,11 @@ def in_batches(encode: Callable[[list[Any]], Tensor], items: Iterable[Any], batc
 def text_image(split: Split) -> np.ndarray:
     """The image number of each caption (T,) of a split."""
     return np.repeat(np.arange(len(split.items)), [len(item["captions"]) for item in split.items])
+
+
+def names_of(split: Split) -> Names:
+    """Who is who in a split, in the order of `embed_split`."""
+    return Names([item["id"] for item in split.items], caption_ids(split), text_image(split))
 
 
 def caption_ids(split: Split) -> list[str]:

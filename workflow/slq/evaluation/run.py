@@ -10,8 +10,7 @@ import pandas as pd
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
 from slq.errors import SlqError
-from slq.evaluation.embed import caption_ids, embed_split
-from slq.evaluation.rank_table import Names
+from slq.evaluation.embed import embed_split, names_of
 from slq.evaluation.ranks import best_ranks, both_directions, recalls
 from slq.evaluation.retrieval import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.retrieval import gallery_hash, retrieval_metrics
@@ -44,7 +43,7 @@ def retrieve(
             images, texts, text_image = embed_split(
                 retriever, backbone, split, settings["prompt"], settings["batch_size"]
             )
-            names = Names([item["id"] for item in split.items], caption_ids(split), text_image)
+            names = names_of(split)
             parts = [variant_table(names, images, texts, text_image, variant) for variant in variants]
             table = pd.concat(parts, ignore_index=True)
             ranks = best_ranks(texts, images, text_image, np.arange(len(images)))

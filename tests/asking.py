@@ -1,0 +1,39 @@
+"""Turns about an image and several texts, and the plain answer to one: for tests of what re-ranking asks."""
+
+import math
+
+import torch
+
+from oracles import LONG, RED, SHORT, TALL, WIDE
+from slq.models.prefix import collate
+from slq.reranking.judge import first_token, matching, truth
+
+PROMPT = "{text}\nwhat color is the shape ?"
+TEXTS = [SHORT, LONG, "a ring", "a blue square above a green ring"]
+ANSWER = "red"
+
+
+def asked(backbone, images=(RED, WIDE, TALL), texts=TEXTS):
+    """Of each image a turn per text; the images' prefixes differ in length where the family's do."""
+    return [matching(backbone, backbone.family.process(image), PROMPT, texts) for image in images]
+
+
+def next_logits(backbone, turn):
+    """Oracle: the stock forward, head and all, over one turn by itself, without padding."""
+    inputs = collate(backbone, [turn])
+    with torch.inference_mode():
+        return backbone.model(**inputs).logits[0, -1].tolist()
+
+
+def plain_softmax(logits):
+    top = max(logits)
+    weights = [math.exp(logit - top) for logit in logits]
+    return [weight / sum(weights) for weight in weights]
+
+
+def plain_entropy(probabilities):
+    return -sum(p * math.log(p) for p in probabilities if p)
+
+
+def read_truth(backbone):
+    return truth(first_token(backbone, ANSWER, "rerank.answer"))
