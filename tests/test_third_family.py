@@ -136,3 +136,11 @@ def test_the_other_methods_tune_its_language_model(backbone, method, tuning):
     reached = {name for name, parameter in backbone.model.named_parameters() if parameter.grad is not None}
     updates = {f"{name}.lora_{part}.default.weight" for name in linear for part in "AB"}
     assert reached == (updates if method == "lora" else language_model)
+
+
+def test_the_default_preset_is_planned_with_it(checkout):
+    """Beside rows of config.yaml that re-rank and compare: what has no closed form of its cost asks for the usual."""
+    shutil.copy(ADAPTER, checkout / FAMILIES)
+    shutil.copy(ENTRY, checkout)
+    plan = planned(checkout, "tables", "--cores", "1", "--configfile", ENTRY.name)
+    assert plan["train"] == 1 and plan["rerank_row"] == 2 and plan["embed_row"] == 6

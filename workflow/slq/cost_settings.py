@@ -4,6 +4,7 @@ import json
 
 from slq.config import Config, chosen, seeds, splits
 from slq.drawn import drawn_of, is_derived, origin
+from slq.errors import SlqError
 from slq.proofs import PROVED
 from slq.rows import METHODS, Row, comparator, rows_of
 from slq.runs import resources_of, training_of
@@ -63,9 +64,17 @@ def account_settings(config: Config) -> str:
 
 
 def step_settings(config: Config, backbone: str, batch: int, dtype: str) -> Config:
-    """Of `slq bench`: a backbone's sizes, and batches as its preset's training set fills them."""
+    """Of `slq bench`: a backbone's sizes, and batches as its preset's training set fills them.
+
+    Raises:
+        SlqError: config.yaml does not say how much the training set holds.
+    """
     preset, entry, taken = chosen(config), config["backbones"][backbone], config["accounting"]
     size = _sizes_of_set(config, preset["train_set"])["size"]
+    missing = [key for key in ("images", "texts") if "train" not in size.get(key, {})]
+    if missing:
+        key = f"sets.{preset['train_set']}.size.{missing[0]}.train"
+        raise SlqError(f"config: {key} is missing; a bench fills its batches as the training set does")
     images, texts = size["images"]["train"], size["texts"]["train"]
     return {
         "backbone": backbone,
@@ -153,7 +162,7 @@ def _sizes_of_set(config: Config, name: str) -> Config:
     """How much a set holds, of a drawn one as it will be drawn."""
     entry = config["sets"][name]
     size = dict(entry.get("size", {}))
-    if "drawn" in entry and size:
+    if "drawn" in entry and "texts_per_image" in size:
         shown = config["sets"][origin(entry)] if is_derived(entry) else entry
         size["images"] = {split: shown["drawn"][drawn_of(shown)][split] for split in splits(entry)}
         size["texts"] = {split: size["texts_per_image"] * count for split, count in size["images"].items()}

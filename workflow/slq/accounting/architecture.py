@@ -9,6 +9,10 @@ from slq.errors import SlqError
 Config = Mapping[str, Any]
 
 
+class NotForecast(SlqError):
+    """A cost that no closed form gives: the architecture is unknown, or config.yaml leaves out a size that it needs."""
+
+
 @dataclass(frozen=True)
 class Text:
     """The language model without its head: `layers` of grouped-query attention and a gated MLP."""
@@ -110,11 +114,11 @@ def read_architecture(config: Config) -> Architecture:
     """The sizes of a transformers configuration: `pretrain.model` or `architecture` of a backbone in config.yaml.
 
     Raises:
-        SlqError: no closed form is known for its model_type, or a size is missing.
+        NotForecast: no closed form is known for its model_type, or a size is missing.
     """
     model = config.get("model_type")
     if model not in VISIONS:
-        raise SlqError(
+        raise NotForecast(
             f"model_type {model!r}: no closed form of its cost; known are {sorted(VISIONS)} "
             "(slq/accounting/architecture.py)"
         )
@@ -122,14 +126,18 @@ def read_architecture(config: Config) -> Architecture:
         text = _text(config["text_config"])
         vision, pixels = VISIONS[model](config, text)
     except KeyError as error:
-        raise SlqError(f"architecture of a {model}: size {error.args[0]} is missing") from error
+        raise NotForecast(f"architecture of a {model}: size {error.args[0]} is missing") from error
     head = 0 if config.get("tie_word_embeddings", False) else text.vocabulary * text.hidden
     return Architecture(text, vision, head, pixels)
 
 
 def is_known(config: Config) -> bool:
-    """Whether there is a closed form for an architecture."""
-    return config.get("model_type") in VISIONS
+    """Tell whether there is a closed form for an architecture, and every size that it needs."""
+    try:
+        read_architecture(config)
+    except NotForecast:
+        return False
+    return True
 
 
 def _text(config: Config) -> Text:

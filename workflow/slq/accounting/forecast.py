@@ -1,17 +1,18 @@
 """What a preset will cost, before any of it is there: from sizes alone, or from steps that `slq bench` measured."""
 
+import functools
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slq.accounting.architecture import Architecture, read_architecture
+from slq.accounting.architecture import Architecture, NotForecast, read_architecture
 from slq.accounting.flops import Plan, Work, embed_flops, total, train_flops
 from slq.accounting.memory import BYTES, GB, Held
-from slq.errors import SlqError
 
 Settings = Mapping[str, Any]
 CHECKPOINTS = 3  # on the disk at once: the newest two, and one that is being written
+COUNTED = ("images", "texts")  # of a set's size, by split
 PLAINLY = {"two_pass": False, "gradient_checkpointing": False, "sharding": False}
 
 
@@ -80,7 +81,7 @@ def forecast(settings: Settings, benches: Mapping[tuple[str, str], Settings]) ->
         benches: `bench.json` by backbone and method, where one was made.
 
     Raises:
-        SlqError: a size is missing, by its key in config.yaml.
+        NotForecast: a size is missing, by its key in config.yaml; or a backbone has no closed form.
     """
     cells, stores = [], []
     for backbone in settings["backbones"]:
@@ -107,11 +108,26 @@ class Sizes:
         self.settings, self.backbone = settings, backbone
         self.architecture: Architecture = read_architecture(_known(backbone, "architecture"))
         self.width = BYTES[settings["dtype"]]
-        self.training_set = size_of(settings["train_set"])
-        images, texts = self.training_set["images"], self.training_set["texts"]
-        self.captions = texts["train"] / images["train"]
-        # Of one pair: an image and a caption.
-        self.image, self.text = self.messages(self.training_set, 1, 1)
+
+    @functools.cached_property
+    def training_set(self) -> Settings:
+        """Read when a run is asked for: rows that train nothing need no size of it."""
+        return size_of(self.settings["train_set"], "train")
+
+    @property
+    def captions(self) -> float:
+        """Captions of a training image, on average."""
+        return float(self.training_set["texts"]["train"] / self.training_set["images"]["train"])
+
+    @property
+    def image(self) -> Work:
+        """The image of one pair."""
+        return self.messages(self.training_set, 1, 1)[0]
+
+    @property
+    def text(self) -> Work:
+        """The caption of one pair."""
+        return self.messages(self.training_set, 1, 1)[1]
 
     def cell(self, method: str, benches: Mapping[str, Settings]) -> Cell:
         """`benches`: of this backbone, by method."""
@@ -215,12 +231,12 @@ class Sizes:
         """FLOPs of embedding every retrieval set and of reading every question with its images."""
         work = Work()
         for entry in [*self.settings["retrieval_sets"], *self.settings["knowledge_sets"]]:
-            size = size_of(entry)
+            size = size_of(entry, "test")
             image, text = self.messages(size, size["images"]["test"], size["texts"]["test"])
             work += image + text
         flops = total(embed_flops(self.architecture, plan, work))
         for entry, limits in zip(self.settings["retention_sets"], self.backbone["retention_limits"], strict=True):
-            size = size_of(entry)
+            size = size_of(entry, "test", ("texts",))
             visual = self.architecture.image_tokens(size["pixels"], tuple(limits["pixels"])) * limits["tiles"]
             share = self._asked(plan.method, size["texts"]["test"])
             asked = Work.alike(share, size["text_tokens"] + visual, visual)
@@ -236,7 +252,7 @@ class Sizes:
     def _generated(self, method: str) -> Range:
         """Hours of generating answers, token by token, which takes a batch the same time whatever the peak."""
         batches = sum(
-            self._asked(method, size_of(entry)["texts"]["test"]) / self.settings["answer_batch"]
+            self._asked(method, size_of(entry, "test", ("texts",))["texts"]["test"]) / self.settings["answer_batch"]
             for entry in self.settings["retention_sets"]
         )
         low, high = self.settings["token_seconds"]
@@ -275,15 +291,30 @@ def _changed(plan: Plan, **changes: Any) -> Plan:
 
 def _known(entry: Settings, key: str) -> Any:
     if not entry.get(key):
-        raise SlqError(f"config: backbones.{entry['name']}.{key} is missing; a forecast needs the sizes of the model")
+        raise NotForecast(
+            f"config: backbones.{entry['name']}.{key} is missing; a forecast needs the sizes of the model"
+        )
     return entry[key]
 
 
-def size_of(entry: Settings) -> Settings:
-    if not entry.get("size"):
-        raise SlqError(f"config: sets.{entry['name']}.size is missing; a forecast needs it before the set is there")
+def size_of(entry: Settings, split: str, counted: Sequence[str] = COUNTED) -> Settings:
+    """The size of a set that has the counts of a split.
+
+    Raises:
+        NotForecast: config.yaml leaves it out, or one of them.
+    """
+    if missing := missing_size(entry, split, counted):
+        raise NotForecast(f"config: {missing} is missing; a forecast needs it before the set is there")
     size: Settings = entry["size"]
     return size
+
+
+def missing_size(entry: Settings, split: str, counted: Sequence[str] = COUNTED) -> str:
+    """The first key of a set's size that config.yaml leaves out and a forecast needs; empty if it has all."""
+    size, key = entry["size"], f"sets.{entry['name']}.size"
+    if not size:
+        return key
+    return next((f"{key}.{kind}.{split}" for kind in counted if split not in size.get(kind, {})), "")
 
 
 def download(settings: Settings) -> tuple[float, float]:
@@ -294,5 +325,5 @@ def download(settings: Settings) -> tuple[float, float]:
         if backbone["fetched"]
     )
     sets: Sequence[Settings] = [settings["train_set"], *settings["retrieval_sets"], *settings["retention_sets"]]
-    by_name = {entry["name"]: size_of(entry).get("disk_gb", 0.0) for entry in sets}
+    by_name = {entry["name"]: entry["size"].get("disk_gb", 0.0) for entry in sets}
     return models / GB, sum(by_name.values())

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slq.accounting.architecture import is_known, read_architecture
+from slq.accounting.architecture import NotForecast, read_architecture
 from slq.accounting.forecast import Range, Sizes
 from slq.accounting.memory import evaluating_gb
 from slq.accounting.row_costs import row_costs
@@ -23,19 +23,19 @@ class Needs:
 
 
 def needs(settings: Mapping[str, Any], backbone: str, method: str, stage: str) -> Needs | None:
-    """None where the closed form has no answer: of a device without a peak, or of an unknown architecture.
+    """None where the closed form has no answer: of a device without a peak, an unknown architecture, a size left out.
 
     Args:
         settings: of `cost_settings.run_forecast_settings`.
         stage: `train` or `evaluate`.
-
-    Raises:
-        SlqError: a size is missing, by its key in config.yaml.
     """
     (entry,) = (entry for entry in settings["backbones"] if entry["name"] == backbone)
-    if not settings["peak_tflops"] or (entry["architecture"] and not is_known(entry["architecture"])):
+    if not settings["peak_tflops"]:
         return None
-    cell = Sizes(settings, entry).cell(method, {})
+    try:
+        cell = Sizes(settings, entry).cell(method, {})
+    except NotForecast:
+        return None
     if stage == "train":
         return Needs(_hours(cell.train, cell.gpus), cell.host)
     return Needs(_hours(cell.evaluate, 1), cell.host_evaluating)
@@ -46,9 +46,6 @@ def row_needs(settings: Mapping[str, Any]) -> dict[str, Needs | None]:
 
     Args:
         settings: of `cost_settings.forecast_settings`.
-
-    Raises:
-        SlqError: a size is missing, by its key in config.yaml.
     """
     entries = {entry["name"]: entry for entry in [*settings["backbones"], *settings["foreign_backbones"]]}
     hours = hours_of_rows(row_costs(settings, {}))

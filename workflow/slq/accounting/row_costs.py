@@ -11,7 +11,7 @@ from typing import Any
 
 from slq.accounting.architecture import is_known
 from slq.accounting.flops import Plan, Work, embed_flops, head_flops, total
-from slq.accounting.forecast import Range, Sizes, hours_at, size_of
+from slq.accounting.forecast import Range, Sizes, hours_at, missing_size
 
 Settings = Mapping[str, Any]
 Benches = Mapping[tuple[str, str], Settings]
@@ -67,34 +67,39 @@ def row_costs(settings: Settings, benches: Benches) -> list[RowCost]:
     Args:
         settings: of `cost_settings.forecast_settings`.
         benches: `bench.json` by backbone and method, where one was made.
-
-    Raises:
-        SlqError: a size is missing, by its key in config.yaml.
     """
     entries = {entry["name"]: entry for entry in [*settings["backbones"], *settings["foreign_backbones"]]}
     known = {name: Sizes(settings, entry) for name, entry in entries.items() if is_known(entry["architecture"])}
     speeds = {name: _speed(sizes, benches) for name, sizes in known.items()}
 
-    def embed(embeds: Settings, size: Settings) -> Part:
-        name = embeds.get("backbone")
-        if name in known:
-            flops = embedding(known[name], embeds, size)
-            return Part("embed", "both", flops, None, _hours(flops, speeds[name]))
-        reason = f"{name}, or no sizes" if name else f"{embeds['encoder']}, two towers"
-        return Part("embed", "both", None, None, None, f"no closed form of {reason}")
+    def lacking(name: str, entry: Settings) -> str:
+        """Why a backbone's work on a set is not forecast; empty if it is."""
+        if name not in known:
+            return f"no closed form of {name}, or no sizes"
+        missing = missing_size(entry, "test")
+        return f"{missing} is missing" if missing else ""
 
-    def rerank(name: str, size: Settings, first: bool) -> list[Part]:
-        asked = reranking(known[name], settings["rerank"], size, first)
+    def embed(embeds: Settings, entry: Settings) -> Part:
+        name = embeds.get("backbone")
+        reason = lacking(name, entry) if name else f"no closed form of {embeds['encoder']}, two towers"
+        if reason:
+            return Part("embed", "both", None, None, None, reason)
+        flops = embedding(known[name], embeds, entry["size"])
+        return Part("embed", "both", flops, None, _hours(flops, speeds[name]))
+
+    def rerank(name: str, entry: Settings, first: bool) -> list[Part]:
+        if reason := lacking(name, entry):
+            return [Part("rerank", way, None, None, None, reason) for way in ("t2i", "i2t")]
+        asked = reranking(known[name], settings["rerank"], entry["size"], first)
         return [Part("rerank", way, *flops, _hours(flops[0], speeds[name])) for way, flops in asked.items()]
 
     costs = []
     for row in settings["rows"]:
         for entry in settings["retrieval_sets"]:
-            size = size_of(entry)
             for place, gallery in enumerate(settings["galleries"][entry["name"]]):
-                parts = [embed(row["embeds"], size)] if not place else []
+                parts = [embed(row["embeds"], entry)] if not place else []
                 if row["kind"] == "rerank":
-                    parts += rerank(row["backbone"], size, first=not place)
+                    parts += rerank(row["backbone"], entry, first=not place)
                 if parts:
                     name = f"{entry['name']}.{gallery}" if place else entry["name"]
                     costs.append(RowCost(row["name"], row["kind"], name, tuple(parts)))

@@ -12,7 +12,7 @@ EVALUATING = ("retrieve", "retain", "blind", "prove")
 @dataclass(frozen=True)
 class Cost:
     """`train`, `evaluate`: GPU hours, None where the forecast does not know them; `unknown`: rows that are due and not
-    in them. `one_gb`, `all_gb`: disk of the largest training that is due, and of all.
+    in them. `one_gb`, `all_gb`: disk of the largest training that is due, and of all. `reason`: why none is forecast.
     """
 
     train: Range | None
@@ -21,6 +21,7 @@ class Cost:
     one_gb: float
     all_gb: float
     unknown: tuple[str, ...] = ()
+    reason: str = ""
 
 
 def cost(cells: Sequence[Cell], rows: Mapping[str, Range | None], jobs: Sequence[Job]) -> Cost:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from slq.accounting.architecture import NotForecast
 from slq.accounting.benches import read_benches
 from slq.accounting.forecast import forecast
 from slq.accounting.row_costs import row_costs
@@ -34,7 +35,7 @@ def examine(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple
         options: further ones of the call of snakemake: its profiles and default resources.
 
     Raises:
-        SlqError: the configuration is not sound, or has no such preset; a size that the forecast needs is missing.
+        SlqError: the configuration is not sound, or has no such preset.
     """
     config = merged(files or [Path("config.yaml")])
     if preset not in config["presets"]:
@@ -64,7 +65,10 @@ def _planned(options: Sequence[str]) -> tuple[Plan | None, list[Finding]]:
 def _cost(config: Config, plan: Plan | None) -> Cost:
     settings = json.loads(forecast_settings(config))
     benches = read_benches(settings, Path("results"))
-    cells, _ = forecast(settings, benches)
+    try:
+        cells, _ = forecast(settings, benches)
+    except NotForecast as error:
+        return Cost(None, None, 0.0, 0.0, 0.0, reason=str(error))
     return cost(cells, hours_of_rows(row_costs(settings, benches)), plan.submitted if plan else ())
 
 

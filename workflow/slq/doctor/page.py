@@ -52,6 +52,10 @@ def submission(plan: Plan) -> Iterator[str]:
 def hours(plan: Plan, cost: Cost, device: str) -> Iterator[str]:
     """GPU hours low to high, of jobs on processors core hours; what first attempts reserve of them; disk."""
     reserved = sum(job.gpus * job.minutes for job in plan.submitted) / 60
+    if cost.reason:
+        text = f"Hours, and disk of adapters and checkpoints: not forecast ({cost.reason})"
+        yield from textwrap.wrap(f"{text}; the jobs reserve {reserved:,.0f} GPU hours at first.", WIDTH)
+        return
     if not reserved:
         cores = sum(job.cpus * job.minutes for job in plan.submitted) / 60
         yield f"GPU hours: none; the jobs reserve {cores:,.0f} core hours at first."

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slq.accounting.forecast import Sizes
+from slq.accounting.architecture import is_known
+from slq.accounting.forecast import Sizes, missing_size
 from slq.plausibility.claims import Benchmarks
 from slq.reporting.records import TABLE1, TABLE3, sourced_rows
 
@@ -95,6 +96,8 @@ class Paper:
         return [int(row["n"]) for row in self.benchmarks.rows.get((name, rest.partition(" ")[0]), ())]
 
     def sizes(self, backbone: str) -> Sizes | None:
-        """The sizes of one of the paper's models, if config.yaml has them."""
-        found = [one for one in self.settings.get("backbones", ()) if one["name"] == backbone and one["architecture"]]
-        return Sizes(self.settings, found[0]) if found else None
+        """The sizes of one of the paper's models and of its training set, if config.yaml has them."""
+        found = [one for one in self.settings.get("backbones", ()) if one["name"] == backbone]
+        if not found or not is_known(found[0]["architecture"]) or missing_size(self.settings["train_set"], "train"):
+            return None
+        return Sizes(self.settings, found[0])

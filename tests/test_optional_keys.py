@@ -1,0 +1,91 @@
+"""What the schema calls optional may be left out: a run is planned, or one message says what is missing."""
+
+import copy
+import json
+
+import pytest
+import yaml
+
+from slq import cost_settings, report_settings, settings
+from slq.accounting.needs import needs, row_needs
+from slq.accounting.row_costs import row_costs
+from slq.accounting.row_estimate import table
+from slq.config import SCHEMA, load
+from slq.errors import SlqError
+
+CATALOGUES = {
+    **{"backbones": "backbone", "encoders": "encoder", "readouts": "readout", "comparators": "comparator"},
+    **{"sources": "source", "sets": "set"},
+}
+
+
+def optional_keys(raw, catalogue):
+    """Paths of all keys of a catalogue's entries that the schema does not require; of a set's size its splits too."""
+    known = yaml.safe_load(SCHEMA.read_text())["$defs"]
+    for name, entry in raw[catalogue].items():
+        yield from (
+            (catalogue, name, key) for key in entry.keys() - set(known[CATALOGUES[catalogue]].get("required", []))
+        )
+        size = entry.get("size", {}) if catalogue == "sets" else {}
+        for key in sorted(size.keys() - set(known["size"]["required"])):
+            yield catalogue, name, "size", key
+            yield from (
+                (catalogue, name, "size", key, split) for split in (size[key] if isinstance(size[key], dict) else ())
+            )
+
+
+def without(raw, path):
+    """A copy of the configuration without the key at a path."""
+    changed = copy.deepcopy(raw)
+    place = changed
+    for key in path[:-1]:
+        place = place[key]
+    del place[path[-1]]
+    return changed
+
+
+def plan(config):
+    """All that the Snakefile computes of a configuration whenever it is read, of sizes above all."""
+    asked = json.loads(cost_settings.forecast_settings(config))
+    found = [needs(asked, one["name"], method, "train") for one in asked["backbones"] for method in asked["methods"]]
+    for slices in (
+        *(cost_settings.account_settings, report_settings.paper_audit_settings, report_settings.claims_settings),
+        *(settings.layout, settings.compare_settings),
+    ):
+        slices(config)
+    return found, row_needs(asked)
+
+
+@pytest.mark.parametrize("catalogue", CATALOGUES)
+def test_every_optional_key_may_be_left_out_or_is_named(raw_config, catalogue):
+    for path in sorted(optional_keys(raw_config, catalogue)):
+        try:
+            config = load(without(raw_config, path))
+        except SlqError as error:  # one of several that go together
+            assert path[1] in str(error)
+            continue
+        for preset in config["presets"]:
+            plan(config | {"preset": preset})
+
+
+def test_a_set_without_a_size_is_planned_and_said_not_to_be_forecast(raw_config):
+    paper = raw_config | {"preset": "paper"}
+    del paper["sets"]["coco"]["size"]
+    runs, rows = plan(load(paper))
+    assert set(runs) == {None} and set(rows.values()) == {None}
+    del paper["presets"]["paper"]["retrieval_sets"][1]
+    runs, rows = plan(load(paper))
+    assert set(runs) == {None}, "COCO is what they train on"
+    assert None not in {need for name, need in rows.items() if name.endswith((".zero_queries", ".base.by.base"))}
+    paper["presets"]["paper"]["retrieval_sets"].append("coco")
+    asked = json.loads(cost_settings.forecast_settings(load(paper)))
+    printed = table(asked, row_costs(asked, {}))
+    assert "Not forecast: sets.coco.size is missing." in printed
+
+
+def test_a_size_without_the_counts_of_a_split_is_planned(raw_config):
+    paper = raw_config | {"preset": "paper"}
+    del paper["sets"]["flickr30k"]["size"]["texts"]
+    assert set(plan(load(paper))[0]) == {None}
+    asked = json.loads(cost_settings.forecast_settings(load(paper)))
+    assert "sets.flickr30k.size.texts.test is missing" in table(asked, row_costs(asked, {}))
