@@ -13,7 +13,8 @@ from slq import settings
 from slq.data.prepared import Split, read_split
 from slq.evaluation.embed import embed_split
 from slq.evaluation.run import load_run, recalls_on
-from slq.training.run import register_base, run_training
+from slq.training.record import register_base
+from slq.training.run import run_training
 from slq.world.backbones import pretrain
 from slq.world.sets import draw_split
 

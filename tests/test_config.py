@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from checkout import ROOT, snakemake
-from slq import code, settings
+from slq import settings
 from slq.config import SCHEMA, chosen, load, seeds
 from slq.errors import SlqError
 from slq.evaluation.scorers import SCORERS, scorers_for
@@ -307,63 +307,6 @@ def test_settings_are_the_same_whatever_the_order_of_keys(raw_config):
         assert slice_(raw_config) == slice_(backwards)
     for backbone in raw_config["presets"]["mini"]["backbones"]:
         assert settings.pretrain_settings(raw_config, backbone) == settings.pretrain_settings(backwards, backbone)
-
-
-CODE = '''"""Says what it is."""
-
-
-def double(value):
-    """Twice."""
-    return 2 * value
-'''
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "same"),
-    [
-        ("Says what it is.", "Says something else.", True),
-        ('    """Twice."""\n', "", True),
-        ("    return", "    # a reason\n    return", True),
-        ("return 2 * value", "return (2  *  value)", True),
-        ("return 2 * value", "return 3 * value", False),
-        ("double", "twice", False),
-    ],
-)
-def test_code_counts_and_comments_do_not(tmp_path, monkeypatch, old, new, same):
-    monkeypatch.setattr(code, "PACKAGE", tmp_path)
-    module = tmp_path / "stage" / "module.py"
-    module.parent.mkdir()
-    module.write_text(CODE)
-    before = code.code_hash("stage")
-    assert old in CODE
-    module.write_text(CODE.replace(old, new))
-    assert (code.code_hash("stage") == before) is same
-
-
-def test_a_new_or_renamed_module_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(code, "PACKAGE", tmp_path)
-    (tmp_path / "stage").mkdir()
-    (tmp_path / "stage" / "a.py").write_text(CODE)
-    first = code.code_hash("stage")
-    (tmp_path / "stage" / "a.py").rename(tmp_path / "stage" / "b.py")
-    assert code.code_hash("stage") != first
-
-
-def test_dual_encoders_make_no_run_of_a_backbone_out_of_date(tmp_path, monkeypatch):
-    monkeypatch.setattr(code, "PACKAGE", tmp_path)
-    places = ["models/prefix.py", "models/families/internvl.py", "models/dual.py", "models/duals/clip.py"]
-    for place in (*places, "world/scenes.py", "world/duals.py"):
-        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / place).write_text(CODE)
-
-    def hashes():
-        return [code.code_hash("models", "world", family=family) for family in ("internvl", None)]
-
-    before = hashes()
-    (tmp_path / "models/duals/blip.py").write_text(CODE)
-    (tmp_path / "world/duals.py").write_text(CODE.replace("2", "3"))
-    after = hashes()
-    assert after[0] == before[0] and after[1] != before[1]
 
 
 def test_reading_the_configuration_loads_nothing_heavy():

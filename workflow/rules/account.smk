@@ -17,7 +17,7 @@ rule account:
         "../../envs/slq.yaml"
     params:
         settings=cost_settings.account_settings(config),
-        code=code.code_hash("accounting", "attempts.py"),
+        code=code_of("account"),
     message:
         "Counting what the runs of {wildcards.preset} spent"
     shell:
@@ -66,7 +66,7 @@ rule bench_run:
         settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
         steps=config["accounting"]["bench_steps"],
-        code=family_code("training", "models", "data"),
+        code=code_of("bench_run"),
         scratch=scratch_folder,
     message:
         "Timing steps of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"

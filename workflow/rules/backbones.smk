@@ -20,7 +20,7 @@ rule pretrain_backbone:
         **request("pretrain"),
     params:
         settings=lambda wildcards: settings.pretrain_settings(config, wildcards.backbone),
-        code=family_code("world", "models", "data/questions.py"),
+        code=code_of("pretrain_backbone"),
         scratch=scratch_folder,
     message:
         "Pre-training {wildcards.backbone}"
@@ -48,7 +48,7 @@ rule pretrain_encoder:
         **request("pretrain"),
     params:
         settings=lambda wildcards: settings.pretrain_encoder_settings(config, wildcards.encoder),
-        code=code.code_hash("world", "models/dual.py", "models/duals", "training/loss.py"),
+        code=code_of("pretrain_encoder"),
         scratch=scratch_folder,
     message:
         "Pre-training {wildcards.encoder}"

@@ -19,7 +19,7 @@ rule judge_claims:
         "../../envs/slq.yaml"
     params:
         settings=report_settings.claims_settings(config),
-        code=code.code_hash("claims", "reporting", "evaluation", "plausibility"),
+        code=code_of("judge_claims"),
     message:
         "Judging the paper's claims on the results of {wildcards.preset}"
     shell:
@@ -47,7 +47,7 @@ rule paper_audit:
         "../../envs/slq.yaml"
     params:
         settings=report_settings.paper_audit_settings(config),
-        code=code.code_hash("paper_audit", "plausibility", "accounting", "evaluation", "data"),
+        code=code_of("paper_audit"),
     message:
         "Asking the paper's tables of each other"
     shell:

@@ -27,7 +27,7 @@ from slq.errors import SlqError
 from slq.files import sha256
 from slq.proofs import PROVED
 from slq.rows import METHODS, comparator, rows_of
-from slq.runs import resources_of
+from slq.runs import resources_of, training_of
 from slq.seeds import BASE_SEED, seeds_of
 
 try:
@@ -48,8 +48,6 @@ RERANKED_ROWS = [name for name, row in ROWS.items() if not row.embeds]
 ROW = "results/{preset}/rows/{row}"
 
 GOLDEN = Path("paper_tables/reference/instrument.csv")
-INSTRUMENT_CODE = [f"evaluation/{name}.py" for name in ("instrument", "golden", "embed", "ranks")]
-INSTRUMENT_CODE += ["models/dual.py", "models/duals", "models/backbone.py", "data"]
 INSTRUMENT = f"results/{config['preset']}/instrument.json"
 CLAIMS = "results/{preset}/claims.json"
 AUDIT = f"results/{config['preset']}/audit.json"
@@ -159,11 +157,26 @@ def backbone_manifests() -> list[str]:
     return [f"<scratch>/backbones/{name}/manifest.json" for name in PRESET["backbones"]]
 
 
-def family_code(*places: str):
-    """Parameter of a job of one backbone: identity of its code, without the adapters of other families."""
-    families = {backbone["family"] for backbone in config["backbones"].values()}
-    codes = {family: code.code_hash(*places, family=family) for family in families}
-    return lambda wildcards: codes[config["backbones"][wildcards.backbone]["family"]]
+def code_of(rule: str):
+    """Parameter of a rule: the identity of its code. A function, as a job computes its own and no other."""
+    return lambda wildcards: code.fingerprint(*code.ENTRIES[rule], **adapters(wildcards))
+
+
+def training_code(wildcards) -> str:
+    """The same of training: where the best epoch is kept, with what finds it."""
+    training = training_of(PRESET, config["backbones"][wildcards.backbone], wildcards.method)
+    entries = [*code.ENTRIES["train"], *(code.VALIDATION if training["keep"] == "best" else ())]
+    return code.fingerprint(*entries, **adapters(wildcards))
+
+
+def adapters(wildcards) -> dict:
+    """The families and dual encoders that a job uses: of its backbone, its encoder, its row, or the instrument check."""
+    if "row" in wildcards.keys():
+        return row_settings.row_adapters(config, ROWS[wildcards.row])
+    if "backbone" in wildcards.keys():
+        return settings.adapters(config, backbones=[wildcards.backbone])
+    encoders = [wildcards.encoder] if "encoder" in wildcards.keys() else PRESET["instruments"]
+    return settings.adapters(config, encoders=encoders)
 
 
 def request(stage: str, gate=1) -> dict:

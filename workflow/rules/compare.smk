@@ -20,7 +20,7 @@ rule compare_paper:
         "../../envs/slq.yaml"
     params:
         settings=settings.compare_settings(config),
-        code=code.code_hash("comparison", "reporting", "accounting", "evaluation"),
+        code=code_of("compare_paper"),
     message:
         "Comparing the results of {wildcards.preset} with the paper's"
     shell:

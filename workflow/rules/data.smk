@@ -20,7 +20,7 @@ rule draw_split:
         **request("prepare", gate=gate_of_split),
     params:
         settings=lambda wildcards: settings.draw_settings(config, wildcards.set, wildcards.split),
-        code=code.code_hash("world", "data/columns.py", "data/hubform.py", "data/questions.py"),
+        code=code_of("draw_split"),
         scratch=scratch_folder,
     message:
         "Drawing {wildcards.set}, {wildcards.split} split"
@@ -50,7 +50,7 @@ rule prepare_split:
     params:
         settings=lambda wildcards: settings.prepare_settings(config, wildcards.set, wildcards.split),
         source=lambda wildcards: config["sets"][wildcards.set]["source"],
-        code=lambda wildcards: settings.columns_code(config, wildcards.set),
+        code=code_of("prepare_split"),
         scratch=scratch_folder,
     message:
         "Preparing {wildcards.set}, {wildcards.split} split"
@@ -80,7 +80,7 @@ rule adopt_split:
         kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
         flags=lambda wildcards: settings.adopt_flags(config, wildcards.set),
         source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
-        code=lambda wildcards: settings.columns_code(config, wildcards.set),
+        code=code_of("adopt_split"),
         scratch=scratch_folder,
     message:
         "Adopting {wildcards.set}, {wildcards.split} split, from {params.source}"
@@ -115,7 +115,7 @@ rule gather_queries:
         settings=lambda wildcards: settings.gather_settings(config, wildcards.set),
         queries=lambda wildcards: config["sets"][wildcards.set]["queries"],
         said=queries_said,
-        code=code.code_hash("data/queries.py", "data/prepared.py"),
+        code=code_of("gather_queries"),
         scratch=scratch_folder,
     message:
         "Gathering the queries of {wildcards.set} from {params.queries}"
@@ -145,7 +145,7 @@ rule audit:
         **request("prepare", gate=WHOLE_GATE),
     params:
         settings=settings.audit_settings(config),
-        code=code.code_hash("data"),
+        code=code_of("audit"),
         scratch=scratch_folder,
     message:
         "Auditing the sets of {wildcards.preset}"
@@ -176,7 +176,7 @@ rule check_instrument:
     params:
         settings=settings.instrument_settings(config),
         golden=sha256(GOLDEN),
-        code=code.code_hash(*INSTRUMENT_CODE),
+        code=code_of("check_instrument"),
         scratch=scratch_folder,
     message:
         "Checking data and scorer of {wildcards.preset} by public models"

@@ -3,8 +3,6 @@
 # In: a run's weights, its backbone, test splits. Out: metrics, and the ranks, best images or answers behind them, in
 # results/.
 
-# What generates an answer: finished answers of another version of it are not continued.
-GENERATION = ("evaluation/retention.py", "models", "data/prepared.py", "data/questions.py")
 # The sets that a run retrieves on: those of the tables, and those that ask for knowledge.
 RETRIEVED = [*PRESET["retrieval_sets"], *PRESET["knowledge_sets"]]
 
@@ -32,7 +30,7 @@ rule retrieve:
         **request("evaluate"),
     params:
         settings=lambda wildcards: settings.retrieve_settings(config, wildcards.backbone),
-        code=family_code("evaluation", "models", "data"),
+        code=code_of("retrieve"),
         scratch=scratch_folder,
     message:
         "Retrieving with {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -72,8 +70,8 @@ rule retain:
         **request("evaluate"),
     params:
         settings=lambda wildcards: settings.retain_settings(config, wildcards.backbone),
-        code=family_code("evaluation", "models", "data"),
-        generation=family_code(*GENERATION),
+        code=code_of("retain"),
+        generation=code_of("generation"),
         scratch=scratch_folder,
     message:
         "Asking {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -113,7 +111,7 @@ rule prove:
         **request("evaluate"),
     params:
         settings=lambda wildcards: settings.prove_settings(config, wildcards.backbone),
-        code=family_code("evaluation", "models", "data"),
+        code=code_of("prove"),
         scratch=scratch_folder,
         base=f"base/seed{BASE_SEED}",
     message:
@@ -154,8 +152,8 @@ rule blind:
         **request("evaluate"),
     params:
         settings=lambda wildcards: settings.retain_settings(config, wildcards.backbone),
-        code=family_code("evaluation", "models", "data"),
-        generation=family_code(*GENERATION),
+        code=code_of("blind"),
+        generation=code_of("generation"),
         scratch=scratch_folder,
     message:
         "Asking {wildcards.method} on {wildcards.backbone} without images"

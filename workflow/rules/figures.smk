@@ -23,7 +23,7 @@ rule draw_figures:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=code.code_hash("reporting", "accounting"),
+        code=code_of("draw_figures"),
     message:
         "Drawing the figures of {wildcards.preset}"
     shell:
@@ -47,7 +47,7 @@ rule draw_queries:
         "../../envs/slq.yaml"
     params:
         settings=settings.queries_settings(config, **SHOWN),
-        code=code.code_hash("reporting"),
+        code=code_of("draw_queries"),
         scratch=scratch_folder,
     message:
         "Drawing what queries of {wildcards.preset} find"

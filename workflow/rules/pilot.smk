@@ -19,7 +19,7 @@ rule measure_pilot:
         **request("evaluate"),
     params:
         settings=lambda wildcards: row_settings.pilot_settings(config, wildcards.backbone),
-        code=family_code("comparators/mllm.py", "comparators/pilot.py", "models", "data"),
+        code=code_of("measure_pilot"),
         scratch=scratch_folder,
     message:
         "The pilot on {wildcards.backbone}"
@@ -47,7 +47,7 @@ rule render_pilot:
         "../../envs/slq.yaml"
     params:
         settings=lambda wildcards: row_settings.pilot_layout(config),
-        code=code.code_hash("reporting", "data"),
+        code=code_of("render_pilot"),
         scratch=scratch_folder,
     message:
         "Rendering the pilot of {wildcards.preset}"

@@ -25,7 +25,7 @@ rule write_page:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=code.code_hash("page", "claims", "reporting", "accounting"),
+        code=code_of("write_page"),
     message:
         "Writing {output.page}"
     shell:

@@ -2,9 +2,6 @@
 # a backbone re-ranks.
 # In: a public or pre-trained model, or runs, the test splits. Out: metrics and ranks in results/<preset>/rows/<row>.
 
-# What makes the vectors of an encoder; the pilot, in the same room, is none of a row's.
-ENCODING = [f"comparators/{name}.py" for name in ("embed", "encoder", "mllm")]
-
 
 rule embed_row:
     input:
@@ -29,7 +26,7 @@ rule embed_row:
     params:
         settings=lambda wildcards: row_settings.embed_settings(config, ROWS[wildcards.row]),
         model=lambda wildcards: model_folder(ROWS[wildcards.row]),
-        code=code.code_hash(*ENCODING, "evaluation", "models", "data"),
+        code=code_of("embed_row"),
         scratch=scratch_folder,
     message:
         "Retrieving with {wildcards.row}"
@@ -70,7 +67,7 @@ rule rerank_row:
         backbone=lambda wildcards: f"backbones/{ROWS[wildcards.row].backbone}",
         coarse=lambda wildcards: coarse_folder(ROWS[wildcards.row]),
         by=lambda wildcards: judge_folder(ROWS[wildcards.row]),
-        code=code.code_hash(*ENCODING, "reranking", "evaluation", "models", "data"),
+        code=code_of("rerank_row"),
         scratch=scratch_folder,
     message:
         "Re-ranking: {wildcards.row}"

@@ -31,7 +31,7 @@ rule render_tables:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=code.code_hash("reporting", "accounting", "plausibility", "evaluation"),
+        code=code_of("render_tables"),
     message:
         "Rendering the tables of {wildcards.preset}"
     shell:
@@ -53,6 +53,8 @@ rule compile_pdf:
     localrule: True
     conda:
         "../../envs/slq.yaml"
+    params:
+        code=code_of("compile_pdf"),
     message:
         "Compiling {output.pdf}"
     shell:

@@ -19,7 +19,7 @@ rule register_base:
         **request("prepare", gate=0),
     params:
         settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, "base"),
-        code=family_code("training/run.py", "models", "data"),
+        code=code_of("register_base"),
         scratch=scratch_folder,
     message:
         "Registering {wildcards.backbone} as it is"
@@ -54,7 +54,7 @@ rule store_prefixes:
     params:
         settings=lambda wildcards: settings.prefix_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=family_code("prefixes/kinds.py", "prefixes/shard.py", "models/prefix.py", "models/families"),
+        code=code_of("store_prefixes"),
         scratch=scratch_folder,
     message:
         "Storing prefixes of {wildcards.backbone} for {wildcards.method}"
@@ -90,7 +90,7 @@ rule train:
     params:
         settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=family_code("training", "models", "data", "prefixes"),
+        code=training_code,
         scratch=scratch_folder,
     message:
         "Training {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -127,7 +127,7 @@ rule select_rate:
     params:
         settings=lambda wildcards: settings.select_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=family_code("training", "models", "data"),
+        code=code_of("select_rate"),
         scratch=scratch_folder,
     message:
         "Selecting a learning rate for {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"

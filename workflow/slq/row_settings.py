@@ -3,7 +3,7 @@
 from slq.config import Config, chosen
 from slq.errors import SlqError
 from slq.rows import METHODS, Row, comparator
-from slq.settings import compact, counted_sets
+from slq.settings import adapters, compact, counted_sets
 
 
 def embed_settings(config: Config, row: Row) -> str:
@@ -29,6 +29,13 @@ def embedding_model(config: Config, row: Row) -> Config:
         "dtype": chosen(config)["dtype"],
         "readout": {key: value for key, value in config["readouts"][row.readout].items() if key != "label"},
     }
+
+
+def row_adapters(config: Config, row: Row) -> dict[str, list[str] | None]:
+    """The families and kinds of dual encoders that a row uses, by itself or to find what it re-ranks."""
+    rows = [row] if row.coarse is None or row.coarse in METHODS else [row, comparator(config, row.coarse)]
+    backbones = [one.backbone for one in rows if one.backbone is not None]
+    return adapters(config, backbones, [one.encoder for one in rows if one.encoder is not None])
 
 
 def rerank_settings(config: Config, row: Row) -> str:

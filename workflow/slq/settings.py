@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from slq.code import code_hash
 from slq.config import Config, chosen, seeds, splits
 from slq.drawn import drawn_of, is_derived, origin
 from slq.rows import rows_of
@@ -73,12 +72,18 @@ def gather_settings(config: Config, name: str) -> str:
     return compact(set=name, of=origin(config["sets"][name]))
 
 
-def columns_code(config: Config, name: str) -> str:
-    """Identity of the code that makes a set's items, where it is not in the prepared form already."""
-    entry = config["sets"][name]
-    if "columns" in entry:
-        return code_hash("data/columns.py", "data/questions.py")
-    return code_hash("data/forms.py", "data/ids.py", "data/prepare.py") if "form" in entry else ""
+def adapters(
+    config: Config, backbones: Sequence[str] = (), encoders: Sequence[str] = ()
+) -> dict[str, list[str] | None]:
+    """The families of backbones and the kinds of dual encoders, as `slq.code.fingerprint` takes them.
+
+    Of an encoder that is not made here its config.json says the kind, which is not there yet: then any may be the one.
+    """
+    kinds = [config["encoders"][name].get("pretrain", {}).get("model", {}).get("model_type") for name in encoders]
+    return {
+        "families": sorted({config["backbones"][name]["family"] for name in backbones}),
+        "duals": None if None in kinds else sorted({kind for kind in kinds if kind is not None}),
+    }
 
 
 def pretrain_settings(config: Config, backbone: str) -> str:

@@ -8,7 +8,7 @@ from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands
 
 
 def base(args: argparse.Namespace) -> None:
-    from slq.training.run import register_base
+    from slq.training.record import register_base
 
     register_base(args.settings, args.backbone, args.adapter, args.run)
 

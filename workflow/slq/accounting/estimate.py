@@ -5,7 +5,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slq.accounting.forecast import Cell, Range, Store, download, wall_hours
+from slq.accounting.forecast import Cell, Range, Store, wall_hours
+from slq.accounting.sizes import download
 
 METHODS = {"base": "base", "full_ft": "full FT", "lora": "LoRA", "slq": "SLQ"}
 OPTIONS = {"plain": "plain", "released": "released", "vision": "vision", "resident": "resident", "kv": "kv"}

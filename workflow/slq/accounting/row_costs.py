@@ -11,7 +11,8 @@ from typing import Any
 
 from slq.accounting.architecture import is_known
 from slq.accounting.flops import Plan, Work, embed_flops, head_flops, total
-from slq.accounting.forecast import Range, Sizes, hours_at, missing_size
+from slq.accounting.forecast import Range, Sizes, hours_at
+from slq.accounting.sizes import missing_size
 
 Settings = Mapping[str, Any]
 Benches = Mapping[tuple[str, str], Settings]

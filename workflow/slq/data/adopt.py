@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from slq.data.audit import check_images, check_items, refuse_shared_ids
+from slq.data.checks import check_images, check_items, refuse_shared_ids
 from slq.data.columns import prepare_questions
 from slq.data.prepared import hash_images, read_items, write_split
 from slq.errors import SlqError

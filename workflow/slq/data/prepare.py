@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slq.data.audit import check_items
+from slq.data.checks import check_items
 from slq.data.columns import prepare_questions
 from slq.data.expected import require_expected
 from slq.data.forms import FORMS, Item, photo_numbers

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from slq.code import fingerprint
 from slq.data.prepared import Split, open_image
 from slq.errors import SlqError
 from slq.files import digest, write_bytes
@@ -35,7 +36,7 @@ def prints_of(split: Split, work: Path, threads: int) -> np.ndarray:
     Raises:
         SlqError: images cannot be read: how many, and the first.
     """
-    kept = work / "prints" / f"{digest([split.sha256, SIDE])[:16]}.npy"
+    kept = work / "prints" / f"{digest([split.sha256, fingerprint(__name__)])[:16]}.npy"
     if kept.exists():
         prints: np.ndarray = np.load(kept)
         return prints

@@ -10,7 +10,7 @@ import torch
 from slq.data.prepared import Split
 from slq.data.questions import pieces, without_markers
 from slq.errors import SlqError
-from slq.evaluation.scores import Reply, answered_items
+from slq.evaluation.replies import Reply, answered_items
 from slq.models.backbone import Backbone
 from slq.models.prefix import Part, collate, encode, render
 

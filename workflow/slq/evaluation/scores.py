@@ -6,42 +6,21 @@ Nothing here needs the set, a model or torch.
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+from slq.evaluation.replies import ASKED
+from slq.evaluation.replies import Reply as Reply
+from slq.evaluation.replies import answered_items as answered_items
 from slq.evaluation.scorers import Item, expected_guess, scorers_for
 from slq.evaluation.verdicts import Verdict, plain
 from slq.files import digest
 
 SCHEMA = 3  # of a retention metrics file
-ASKED = ("id", "question", "options", "answers", "type")  # of an item: what an answers file repeats
 COUNTED = ("ocrbench",)  # benchmarks whose score is a number of hits
 GUESSER = "mmmu-official-1"  # its original draws an option where it reads none, and so do published scores
 Verdicts = dict[str, list[Verdict]]
 Lines = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What was said to a prompt.
-
-    prompt: as the chat template renders it, a placeholder for each image
-    answer: the raw text
-    tokens: how many were generated, the end token included
-    ended: by itself, and not because it ran into the limit
-    """
-
-    prompt: str
-    answer: str
-    tokens: int
-    ended: bool
-
-
-def answered_items(items: Sequence[Item], replies: Sequence[Reply]) -> list[Item]:
-    """The items as they were asked, each with what was said to it."""
-    return [
-        {**{field: item[field] for field in ASKED}, **asdict(reply)} for item, reply in zip(items, replies, strict=True)
-    ]
 
 
 def questions_hash(answered: Sequence[Item]) -> str:

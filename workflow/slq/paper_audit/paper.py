@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from slq.accounting.architecture import is_known
-from slq.accounting.forecast import Sizes, missing_size
+from slq.accounting.forecast import Sizes
+from slq.accounting.sizes import missing_size
 from slq.plausibility.claims import Benchmarks
 from slq.reporting.records import TABLE1, TABLE3, sourced_rows
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from slq.code import code_hash
+from slq.code import fingerprint
 from slq.data.pictures import as_rgb
 from slq.data.prepared import UNREADABLE
 from slq.errors import SlqError
@@ -19,6 +19,9 @@ from slq.search.images import index
 from slq.search.nearest import nearest
 from slq.search.sheet import Hit, write_sheet
 from slq.search.store import Store
+
+# Modules that make the vectors of a store.
+EMBEDDING = ("slq.models.methods", "slq.evaluation.embed", "slq.search.images")
 
 
 def search(
@@ -77,7 +80,8 @@ def store_key(run: Finished) -> str:
     weights = run.weights / "adapter.safetensors"
     settings = {key: run.settings[key] for key in ("family", "dtype", "prompt")}
     learned = {"adapter": sha256(weights) if weights.exists() else None, **run.adapter}
-    return digest({"run": learned, "settings": settings, "code": code_hash("models", "data/pictures.py")})[:16]
+    code = fingerprint(*EMBEDDING, families=[settings["family"]])
+    return digest({"run": learned, "settings": settings, "code": code})[:16]
 
 
 def open_query(path: Path) -> Image.Image:

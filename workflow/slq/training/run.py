@@ -14,13 +14,12 @@ from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
 from slq.errors import SlqError
 from slq.events import Events, describe_device
-from slq.files import digest, write_json
+from slq.files import digest
 from slq.models import methods
 from slq.models.backbone import Backbone, attend, hash_weights, own_weights, pick_device
 from slq.prefixes.store import Store, open_stores, read_store
-from slq.provenance import provenance, versions
+from slq.provenance import versions
 from slq.runs import STORED
-from slq.seeds import BASE_SEED
 from slq.training.best import Recalls
 from slq.training.checkpoints import Checkpoints
 from slq.training.deadline import Asked, asked_to_stop
@@ -30,10 +29,10 @@ from slq.training.manner import compute_deterministically, hold_precisely, recom
 from slq.training.owner import sole_owner
 from slq.training.pairs import Pairs, shown
 from slq.training.processes import Processes
+from slq.training.record import describe_run
 from slq.training.requeue import requeued
 from slq.training.sharding import shard
 
-SCHEMA = 1
 # Of `training`: how a run is computed, not what it learns. A run may go on with other values of these.
 MANNER = {"micro_batch", "two_pass", "gradient_checkpointing", "attention", "deterministic", "keep_pixels", "workers"}
 MANNER |= {"sharding", "checkpoint_steps", "stop_minutes", "prefix"}
@@ -203,41 +202,6 @@ def require_untouched(run: str, backbone: Backbone, weights: dict[str, str]) -> 
             f"{run}: the backbone's weights changed during training (sha256 {weights['before'][:12]} before, "
             f"{weights['after'][:12]} after), and this method trains none of them; nothing is saved, train it again"
         )
-
-
-def register_base(settings: dict[str, Any], backbone_folder: Path, adapter: Path, run: Path) -> None:
-    """Record the untouched backbone as a run of its own, the control row: nothing is trained."""
-    backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"])
-    sha256 = identity(backbone_folder)
-    retriever = methods.begin("base", backbone, {}, BASE_SEED)
-    temperature = settings["training"]["temperature"]
-    found = hash_weights(backbone.model)
-    weights = {"before": found, "after": found}
-    methods.save("base", {}, temperature, adapter, {"backbone_sha256": sha256, "tuning": {}, "weights": weights})
-    nothing: dict[str, Any] = {"spans": {}, "device": None, "val": None}
-    inputs = {"backbone": sha256}
-    write_json(run, describe_run(settings, BASE_SEED, retriever, weights=weights, inputs=inputs, **nothing))
-
-
-def describe_run(settings: dict[str, Any], seed: int, retriever: Any, **measured: Any) -> dict[str, Any]:
-    """What run.json says: which run, with what settings, under which circumstances, and what was measured of it.
-
-    Trainable parameters leave the temperature out, as the paper's counts of queries do.
-    """
-    backbone = retriever.backbone
-    return {
-        "schema": SCHEMA,
-        **{part: settings[part] for part in ("preset", "backbone", "method")},
-        "seed": seed,
-        "width": backbone.width,
-        "parameters": {
-            "trainable": sum(tensor.numel() for _, tensor in methods.trained_tensors(retriever)),
-            "total": sum(tensor.numel() for tensor in backbone.model.parameters()),
-        },
-        "settings": settings,
-        "provenance": provenance(backbone.family.image_processor),
-        **measured,
-    }
 
 
 def describe_processes(processes: Processes) -> dict[str, Any]:
