@@ -272,6 +272,41 @@ def test_with_present_cells_a_missing_run_starts_no_other(clone):
     assert "mini-internvl/slq/seed1" in points and "mini-qwen3vl/slq" not in points
 
 
+SHOWN = {"tables", "figures", "claims", "report", "compare", "paper_audit"}
+RENDERS = {"account", "render_tables", "compile_pdf", "draw_figures", "judge_claims", "compare_paper", "write_page"}
+
+
+@pytest.mark.parametrize("age", ["newer", "older"])
+def test_with_present_cells_nothing_is_made_again_whatever_is_in_scratch(clone, age):
+    """Prepared data, backbones, adapters beside results, touched after them or before: only what shows is planned."""
+    parts = ["data/mini-coco/test", "data/mini-flickr30k/test", "data/mini-mmmu/test", "data/mini-coco/train"]
+    files = [f"scratch/{part}/manifest.json" for part in [*parts, "backbones/mini-internvl", "encoders/mini-clip"]]
+    files += ["scratch/runs/mini/mini-internvl/base/seed0/adapter.json"]
+    place(clone, *files)
+    for name in files:
+        os.utime(clone / name, (1_900_000_000 if age == "newer" else 1_500_000_000,) * 2)
+    plan = planned(clone, "--cores", "1", *SHOWN, "--config", "cells=present")
+    assert set(plan) <= RENDERS | SHOWN and {"render_tables", "judge_claims", "compare_paper"} <= set(plan)
+
+
+@pytest.mark.parametrize("asked", ["results/mini/mini-qwen3vl/slq/seed1/run.json", "fetch", "select"])
+def test_with_present_cells_what_only_a_run_could_make_is_refused(clone, asked):
+    shutil.rmtree(clone / "results/mini/mini-qwen3vl/slq")
+    answer = snakemake(clone, "--cores", "1", asked, "--config", "cells=present")
+    assert answer.returncode == 1
+    assert "config: cells is 'present', with which nothing is run and no result is made" in answer.stdout
+    assert asked in answer.stdout and not (clone / "scratch").exists()
+
+
+def test_with_present_cells_a_ledger_loses_no_line(clone):
+    """Events that it was counted from are not here: it is taken as it is."""
+    ledger, present = clone / "results/mini/gpu_hours.csv", ["--config", "cells=present"]
+    ledger.write_text("source\nresults/mini/mini-internvl/slq/seed1/events/train.jsonl\n")
+    assert planned(clone, "--cores", "1", "tables", *present)["account"] == 1
+    (clone / "results/mini/mini-internvl/slq/seed1/events/train.jsonl").unlink()
+    assert "account" not in planned(clone, "--cores", "1", "tables", *present)
+
+
 def test_a_seed_removed_or_added_only_renders_where_its_runs_exist(clone, raw_config):
     invent_results(clone, raw_config, seeds=(1, 2))
     two = ("--config", "seeds=[1,2]")

@@ -265,8 +265,18 @@ CODE_EDITS = {
     "the loss": ("workflow/slq/training/loss.py", "\nEPSILON = 1e-6\n", RETRAINED),
     "ranks": ("workflow/slq/evaluation/ranks.py", "\nMORE_KS = (50,)\n", EVALUATED),
     "a template": ("paper_tables/templates/table1.tex.j2", "\n", TYPESET),
-    "a colour": ("workflow/slq/reporting/style.py", "\nFAINT = 'red'\n", FOUND),
-    "a scorer": ("workflow/slq/evaluation/verdicts.py", "\nMORE = 1\n", EVALUATED),
+    "a colour": (
+        "workflow/slq/reporting/style.py",
+        "\nFAINT = 'red'\n",
+        {"draw_figures": 1, "draw_queries": 1, "all": 1},
+    ),
+    "a scorer": ("workflow/slq/evaluation/verdicts.py", "\nMORE = 1\n", {**ASKED, **RENDERED}),
+    "how an image becomes a message": (
+        "workflow/slq/prefixes/store.py",
+        "\nMORE = 1\n",
+        {"store_prefixes": 1, "train": 1, **EVALUATED},
+    ),
+    "the name of a method": ("workflow/slq/rows.py", "\nMORE = 1\n", FOUND),
     "a scorer's comment": ("workflow/slq/evaluation/scorers.py", "\n# A remark.\n", {}),
 }
 
@@ -310,6 +320,22 @@ def test_tables_from_a_clone_of_the_results(finished, tmp_path):
     assert rules <= {"account", "render_tables", "compile_pdf", "tables", "draw_figures", "figures"}, answer.stdout
     made = ("paper_tables/mini/*.tex", *(f"paper_tables/mini/figures/{name}" for name in DRAWN))
     assert contents(tmp_path / "clone", *made) == contents(finished, *made)
+
+
+def test_copied_results_beside_newer_data_are_shown_and_not_made_again(finished, tmp_path):
+    """As they are on the cluster that made them, without Snakemake's notes, and one prepared split touched since."""
+    copy = shutil.copytree(finished, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns(".snakemake"))
+    shutil.rmtree(copy / "paper_tables/mini")
+    (copy / "scratch/data/mini-coco/test/manifest.json").touch()
+    before = contents(copy, *METRICS, f"{RUNS}/*/*/run.json", "scratch/runs/mini/*/*/*/adapter*")
+    present = ["--cores", "1", "--config", "cells=present", "--configfile", "tests/slice.yaml", "--"]
+    plan = {"account": 1, "render_tables": 1, "compile_pdf": 1, "draw_figures": 1, "tables": 1, "figures": 1}
+    assert planned(copy, *present, "tables", "figures") == for_this_machine(plan)
+    answer = snakemake(copy, *present, "tables", "figures", "claims", "compare")
+    assert answer.returncode == 0, answer.stdout
+    assert contents(copy, *METRICS, f"{RUNS}/*/*/run.json", "scratch/runs/mini/*/*/*/adapter*") == before
+    assert contents(copy, *TABLES) == contents(finished, *TABLES)
+    assert planned(copy, *present, "tables", "figures", "claims") == {}
 
 
 def test_a_backbone_without_weights_stops_before_any_job(edited):

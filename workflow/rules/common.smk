@@ -1,6 +1,7 @@
 # What the rules share: the checked configuration, names, paths, resources. No rules, nothing heavy: every cluster job
 # reads this file.
 import atexit
+import csv
 import functools
 import json
 import math
@@ -50,6 +51,7 @@ ROW = "results/{preset}/rows/{row}"
 GOLDEN = Path("paper_tables/reference/instrument.csv")
 INSTRUMENT = f"results/{config['preset']}/instrument.json"
 CLAIMS = "results/{preset}/claims.json"
+LEDGER = f"results/{config['preset']}/gpu_hours.csv"
 AUDIT = f"results/{config['preset']}/audit.json"
 # In a preset that has instruments, nothing that takes long runs before or beside their check and the audit: such jobs take
 # one each of a resource that the checks, and what they wait for, take whole; these have priority. No edge of the graph, so
@@ -303,6 +305,21 @@ def shown(files: list[str]) -> list[str]:
     return files if config["cells"] == "complete" else [file for file in files if Path(file).exists()]
 
 
+def missing_results() -> list[str]:
+    """Results of the preset's runs and rows that are not here, which a person may ask for by name."""
+    files = [*result_files(), *knowledge_files(), *ranks_and_answers(), *row_files(), *row_ranks(), AUDIT, INSTRUMENT]
+    return [file for file in files if not Path(file).exists()]
+
+
+def refused(wildcards):
+    """Raise WorkflowError: what is asked for would have to be run."""
+    asked = f": {wildcards.missing} is not here" if "missing" in wildcards.keys() else ""
+    raise WorkflowError(
+        f"config: cells is 'present', with which nothing is run and no result is made{asked}; "
+        f"take `cells=present` out of the call, or copy results into results/{config['preset']}"
+    )
+
+
 def shown_results(wildcards) -> list[str]:
     """The results that tables ask for."""
     return shown(result_files())
@@ -315,20 +332,27 @@ def shown_knowledge(wildcards) -> list[str]:
 
 def shown_rows(wildcards) -> list[str]:
     """The results of rows that are no runs, which the extended Table 1 and comparisons ask for."""
-    ranks = expand(
-        f"{ROW}/retrieval/{{name}}.ranks.parquet", preset=config["preset"], row=ROWS, name=PRESET["retrieval_sets"]
-    )
-    return shown([*row_files(), *ranks])
+    return shown([*row_files(), *row_ranks()])
 
 
 def shown_evidence(wildcards) -> list[str]:
     """What intervals and comparisons read beyond the results: ranks, answers, and which test images training has seen."""
+    return shown([*ranks_and_answers(), AUDIT]) + ledger_files()
+
+
+def ranks_and_answers() -> list[str]:
+    """Of every run, what its metrics follow from."""
     asked = [method for method in PRESET["methods"] if method not in PROVED]
     files = expand(
         "{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=PRESET["retrieval_sets"]
     )
-    files += expand("{run}/retention/{name}.answers.jsonl", run=run_folders(asked), name=PRESET["retention_sets"])
-    return shown([*files, AUDIT]) + ledger_files()
+    return files + expand("{run}/retention/{name}.answers.jsonl", run=run_folders(asked), name=PRESET["retention_sets"])
+
+
+def row_ranks() -> list[str]:
+    """The same of rows that are no runs."""
+    at = {"preset": config["preset"], "row": ROWS, "name": PRESET["retrieval_sets"]}
+    return expand(f"{ROW}/retrieval/{{name}}.ranks.parquet", **at)
 
 
 def spending_events(wildcards) -> list[str]:
@@ -378,7 +402,18 @@ def storing_events() -> list[str]:
 
 def ledger_files() -> list[str]:
     """The ledger, where there are events to count; a copy of results without them keeps the ledger that it has."""
-    return [f"results/{config['preset']}/gpu_hours.csv"] if spending_events(None) else []
+    return [LEDGER] if spending_events(None) else []
+
+
+def counted_presets() -> list[str]:
+    """List the preset if its ledger may be counted: with `cells: present` not where that would lose what it holds, as
+    events that it was counted from are not here.
+    """
+    if config["cells"] == "complete" or not Path(LEDGER).exists():
+        return [config["preset"]]
+    with open(LEDGER, encoding="utf-8", newline="") as file:
+        sources = [line.get("source") for line in csv.DictReader(file)]
+    return [config["preset"]] if all(source and Path(source).exists() for source in sources) else []
 
 
 def shown_events(wildcards) -> list[str]:

@@ -1,0 +1,11 @@
+# All that makes results, with `cells: complete`, in the order of its stages.
+
+
+include: "sources.smk"
+include: "data.smk"
+include: "backbones.smk"
+include: "train.smk"
+include: "evaluate.smk"
+include: "rows.smk"
+include: "bench.smk"
+include: "pilot.smk"
