@@ -6,7 +6,7 @@ A row has no seed. Imported whenever the Snakefile is read, so nothing heavy her
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from slq.errors import SlqError
+from slq.errors import SlqError, UnknownMethod
 
 Config = dict[str, Any]
 Kind = Literal["comparator", "zero_shot", "rerank"]
@@ -110,6 +110,9 @@ def check_rows(key: str, preset: Config, config: Config) -> None:
     Raises:
         SlqError: the first fault, by its key.
     """
+    for method in preset["methods"]:
+        if method not in METHODS:
+            raise UnknownMethod(method, "rows.py", f"its name in tables ({key}.methods asks for it)")
     for name in preset["comparators"]:
         _known(f"{key}.comparators", name, config, "comparators")
     for name in preset["zero_shot"]:
@@ -120,7 +123,7 @@ def check_rows(key: str, preset: Config, config: Config) -> None:
             _known(f"{where}.coarse", entry["coarse"], config, "comparators")
         for part in ("coarse", "by"):
             # Base needs no training, and is registered wherever it is asked for.
-            if entry[part] in METHODS and entry[part] not in ("base", *preset["methods"]):
+            if (part == "by" or entry[part] in METHODS) and entry[part] not in ("base", *preset["methods"]):
                 raise SlqError(
                     f"config: {where}.{part} is '{entry[part]}', which {key}.methods leaves out; add it there, or take "
                     f"the row out of {key}.rerank.rows"

@@ -7,6 +7,7 @@ from typing import Any
 
 from slq.accounting.forecast import Cell, Range, Store, wall_hours
 from slq.accounting.sizes import download
+from slq.errors import UnknownMethod
 
 METHODS = {"base": "base", "full_ft": "full FT", "lora": "LoRA", "slq": "SLQ"}
 OPTIONS = {"plain": "plain", "released": "released", "vision": "vision", "resident": "resident", "kv": "kv"}
@@ -20,6 +21,12 @@ def table(settings: Mapping[str, Any], cells: Sequence[Cell], stores: Sequence[S
     lines = [f"{line(ABOVE[:-1])}  {ABOVE[-1]}", line(COLUMNS)]
     lines += [_row(cell) for cell in cells]
     return "\n".join([*lines, "", *_sums(settings, cells), "", *_stores(settings, stores), *_notes(settings, cells)])
+
+
+def _label(method: str) -> str:
+    if method not in METHODS:
+        raise UnknownMethod(method, "accounting/estimate.py", "its name in the printed forecast")
+    return METHODS[method]
 
 
 def rows(cells: Sequence[Cell]) -> str:
@@ -46,7 +53,7 @@ def line(words: Sequence[str], widths: Sequence[int] = WIDTHS) -> str:
 def _row(cell: Cell) -> str:
     options = [f"{cell.options[name]:.2f}" if name in cell.options else "-" for name in OPTIONS]
     memory = "/".join(f"{value:,.0f}" for value in cell.memory)
-    words = (cell.label, METHODS[cell.method], petaflop(cell.flops))
+    words = (cell.label, _label(cell.method), petaflop(cell.flops))
     return line((*words, hours(cell.train), hours(cell.evaluate), memory, f"{cell.disk:.0f}", *options))
 
 

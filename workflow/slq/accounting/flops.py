@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from slq.accounting.architecture import Architecture
+from slq.errors import SlqError, UnknownMethod
 
 PARTS = ("vision", "projector", "prefix", "queries", "attention", "backward", "recompute")
 Flops = dict[str, float]
+# By method, the key of its tuning that its cost depends on.
+SIZED_BY = {"base": None, "full_ft": None, "lora": "rank", "slq": "queries"}
 # What is not computed for an image's message of which something is there (models/work.py): shares of Plan.
 SPARED = {"seen": {"vision": 0.0}, "kept": {"prefix": 0.0}}
 
@@ -59,6 +62,9 @@ class Plan:
         passes: 2 where a batch is embedded once without gradient and once, in chunks, with it, to save memory; of SLQ
             the queries alone run twice, over prefixes that are kept.
         vision, prefix: shares of the messages whose image features, or prefix, are computed and not found stored.
+
+    Raises:
+        UnknownMethod: there is no closed form of the method.
     """
 
     method: str
@@ -70,9 +76,20 @@ class Plan:
     vision: float = 1.0
     prefix: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.method not in SIZED_BY:
+            raise UnknownMethod(self.method, "accounting/flops.py", "which gradients its training computes")
+
     @classmethod
     def of(cls, method: str, tuning: Mapping[str, Any], **changes: Any) -> "Plan":
-        """From a method's entry of `tuning` in config.yaml."""
+        """From a method's entry of `tuning` in config.yaml.
+
+        Raises:
+            SlqError: there is no closed form of the method, or its entry lacks the size that it depends on.
+        """
+        size = SIZED_BY.get(method)
+        if size is not None and size not in tuning:
+            raise SlqError(f"config: tuning.{method}.{size} is missing; the cost of {method} depends on it")
         return cls(method, queries=tuning.get("queries", 0), rank=tuning.get("rank", 0), **changes)
 
 
@@ -99,8 +116,10 @@ def train_flops(architecture: Architecture, plan: Plan, work: Work) -> Flops:
         backward = of_inputs - spared + of_attention + 2 * _lora(architecture, plan, work)
     elif plan.method == "slq":
         backward = of_inputs + of_attention
-    else:
+    elif plan.method == "base":
         backward = 0.0
+    else:
+        raise UnknownMethod(plan.method, "accounting/flops.py", "which gradients its training computes")
     return parts | {"backward": backward, "recompute": plan.checkpointing * again + (plan.passes - 1) * once}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from slq.accounting.architecture import Architecture, NotForecast, read_architecture
 from slq.accounting.flops import Plan, Work, embed_flops, total, train_flops
-from slq.accounting.memory import BYTES, GB, Held
+from slq.accounting.memory import BYTES, GB, Held, trained_numbers
 from slq.accounting.sizes import size_of
 
 Settings = Mapping[str, Any]
@@ -259,17 +259,8 @@ class Sizes:
         tokens = Range(min(8, self.settings["max_new_tokens"]), self.settings["max_new_tokens"])
         return Range(batches * tokens.low * low / 3600, batches * tokens.high * high / 3600)
 
-    def _trained(self, method: str, tuning: Settings) -> float:
-        """Numbers that a method trains."""
-        text = self.architecture.text
-        if method == "slq":
-            return float(tuning["queries"] * text.hidden)
-        if method == "lora":
-            return float(tuning["rank"] * text.layers * text.map_ends)
-        return float(text.weights) if method == "full_ft" else 0.0
-
     def _held(self, method: str, plan: Plan) -> Held:
-        trained = self._trained(method, self.settings["tuning"].get(method, {}))
+        trained = trained_numbers(self.architecture.text, method, self.settings["tuning"].get(method, {}))
         gpus = max(self.backbone["gpus"][method], 1)
         return Held(self.architecture, plan, trained, self.image, self.text, self.settings["dtype"], gpus)
 

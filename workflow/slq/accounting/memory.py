@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slq.accounting.architecture import Architecture
+from slq.accounting.architecture import Architecture, Text
 from slq.accounting.flops import Plan, Work
+from slq.errors import UnknownMethod
 
 GB = 1e9
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -91,6 +92,27 @@ class Held:
     @property
     def adapter_gb(self) -> float:
         return self.trained * self.precise / GB
+
+
+def trained_numbers(text: Text, method: str, tuning: Mapping[str, Any]) -> float:
+    """Count the numbers that a method trains.
+
+    Args:
+        tuning: its entry in config.yaml.
+
+    Raises:
+        UnknownMethod: how many those are is not known of it.
+    """
+    match method:
+        case "base":
+            return 0.0
+        case "full_ft":
+            return float(text.weights)
+        case "lora":
+            return float(tuning["rank"] * text.layers * text.map_ends)
+        case "slq":
+            return float(tuning["queries"] * text.hidden)
+    raise UnknownMethod(method, "accounting/memory.py", "how many numbers it trains")
 
 
 def evaluating_gb(architecture: Architecture, dtype: str) -> float:

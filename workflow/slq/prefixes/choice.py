@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from slq.errors import SlqError
+from slq.errors import SlqError, UnknownMethod
 from slq.events import synchronize
 from slq.files import flush
 from slq.models.backbone import Backbone
@@ -20,6 +20,8 @@ from slq.prefixes.shard import Slab
 
 GB = 1e9
 PROBE = 256 * 2**20  # bytes written and read to time the disk
+# What `auto` chooses among, by method: a prefix only where no gradient crosses it.
+CHOICES = {"slq": ("vision", "kv"), "full_ft": ("vision",), "lora": ("vision",)}
 ROOM = 0.95  # of what is free may be filled; a full disk stops others too
 
 
@@ -87,7 +89,9 @@ def choose(settings: Mapping[str, Any], images: Images, shown: float, folder: Pa
         slabs = KINDS[settings["prefix"]].keep(images.backbone, tried)
         return Choice(settings["prefix"], bytes_of(slabs) * len(images))
     disk = measure_disk(folder)
-    names = ("vision", "kv") if settings["method"] == "slq" else ("vision",)
+    if settings["method"] not in CHOICES:
+        raise UnknownMethod(settings["method"], "prefixes/choice.py", "what of an image no gradient crosses")
+    names = CHOICES[settings["method"]]
     options = measure_options(images.backbone, tried, len(images), disk, names)
     reads = settings["epochs"] * shown
     best = cheapest(options, disk, reads)

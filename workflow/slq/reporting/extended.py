@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from slq.proofs import PROVED
 from slq.reporting.cells import Cell, rank
 from slq.reporting.evidence import one_run
 from slq.reporting.grid import Group, Row, Table, mark_columns
@@ -154,7 +155,7 @@ def _reranked_training(ours: Results, row: System) -> str:
         rows = [one for one in ours.layout.rows if one.name == coarse]
         candidates = RowResults(ours, coarse).folder if rows else coarse
         trained = [_comparator_training(rows[0] if rows else System(coarse, "comparator", coarse))]
-    if by in ("full_ft", "lora") and by != coarse:
+    if by not in ("base", *PROVED, coarse):  # whose backbone is no longer base's
         trained.append(run_training(ours, backbone, by))
     return " ".join([f"Candidates: {candidates}.", *trained])
 

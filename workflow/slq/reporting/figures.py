@@ -8,13 +8,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from slq.errors import UnknownMethod
 from slq.files import write_text
 from slq.reporting.charts import Chart, recall_chart, retention_chart, training_chart
 from slq.reporting.layout import Layout, parse_layout
 from slq.reporting.plots import draw_recall, draw_retention, draw_training
 from slq.reporting.records import Results
 from slq.reporting.scale import draw_scale, scale_chart
-from slq.reporting.style import house_style, save
+from slq.reporting.style import COLOURS, house_style, save
 
 FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, Layout], Figure]], ...] = (
     (recall_chart, draw_recall),
@@ -34,9 +35,11 @@ def draw_figures(layout: Mapping[str, Any], results: Path, output: Path) -> None
         output: the folder that receives them
 
     Raises:
-        SlqError: a result file that exists cannot be used.
+        SlqError: a result file that exists cannot be used, or a method has no colour.
     """
     ours = Results(results, parse_layout(layout))
+    if uncoloured := sorted({*ours.layout.methods} - COLOURS.keys()):
+        raise UnknownMethod(uncoloured[0], "reporting/style.py", "the colour that it has in figures")
     figures = (*FIGURES, BY_SCALE) if ours.layout.knowledge_sets else FIGURES
     charts = [collect(ours) for collect, _ in figures]
     with house_style():
