@@ -16,7 +16,6 @@ from slq.data.hubform import write_hub
 from slq.data.prepared import read_split
 from slq.data.questions import choice_text, lettered_options, open_text, pieces
 from slq.errors import SlqError
-from slq.settings import columns_code
 
 LETTER = "Answer with the option's letter from the given choices directly."
 PHRASE = "Answer the question using a single word or phrase."
@@ -207,11 +206,6 @@ def test_markers_of_a_supplied_set_in_the_prepared_form_are_checked_too(tmp_path
 def test_the_schema_knows_the_layouts():
     known = yaml.safe_load(SCHEMA.read_text())["$defs"]["set"]["properties"]["columns"]["enum"]
     assert known == list(COLUMNS)
-
-
-def test_code_counts_where_a_set_is_not_in_the_prepared_form(raw_config):
-    questions, images, none = (columns_code(raw_config, name) for name in ("mmmu", "coco", "mini-coco"))
-    assert questions and images and questions != images and not none
 
 
 def test_other_columns_are_another_split(checkout):

@@ -302,6 +302,7 @@ def test_with_present_cells_a_ledger_loses_no_line(clone):
     """Events that it was counted from are not here: it is taken as it is."""
     ledger, present = clone / "results/mini/gpu_hours.csv", ["--config", "cells=present"]
     ledger.write_text("source\nresults/mini/mini-internvl/slq/seed1/events/train.jsonl\n")
+    os.utime(ledger, (1_500_000_000,) * 2)
     assert planned(clone, "--cores", "1", "tables", *present)["account"] == 1
     (clone / "results/mini/mini-internvl/slq/seed1/events/train.jsonl").unlink()
     assert "account" not in planned(clone, "--cores", "1", "tables", *present)

@@ -128,6 +128,12 @@ def test_a_scorer_generates_no_answer(tmp_path):
     assert due.isdisjoint({"generation", "retrieve", "embed_row", "train", "draw_figures"})
 
 
+@pytest.mark.parametrize(("module", "kind"), [("columns", "def prepare_questions"), ("forms", "def photo_numbers")])
+def test_how_a_source_is_read_is_code_of_its_preparation(tmp_path, module, kind):
+    due = changed(package(tmp_path, **{f"data/{module}": (kind, f"MORE = 1\n\n\n{kind}")}))
+    assert "prepare_split" in due and due.isdisjoint({"train", "retrieve", "render_tables"})
+
+
 def test_a_list_that_a_module_reads_is_code(tmp_path):
     copy = package(tmp_path)
     (copy / "data/lists/coco_val2017.txt").write_text("000000000139\n")
