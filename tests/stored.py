@@ -91,7 +91,7 @@ class Runs:
     def retention(self, backbone: str, method: str, name: str, score: float, kind: str = "retention") -> None:
         """As printed for 200 items of two types: open ones, all right or all wrong, and the rest with options."""
         types = {"open": {"n": 40, "score": 100.0, "chance": 20.0}, "choice": {"n": 160, "score": 0.0, "chance": 25.0}}
-        content = {"schema": SCHEMA, "benchmark": "realworldqa", "scorer": "vlmevalkit-exact-1"}
+        content = {"schema": SCHEMA, "benchmark": "realworldqa", "scorer": "vlmevalkit-exact-2"}
         content |= {"metrics": {"score": score, "accuracy": score}}
         content |= {"types": types, "chance": 24.0, "n": {"items": 200}, "inputs": {}}
         write_json(self.folder(backbone, method) / kind / f"{name}.json", content)

@@ -61,7 +61,7 @@ def test_a_preset_without_retention_sets_has_an_empty_table(results: Path) -> No
 
 def test_notes_name_the_scorer_and_what_chance_and_blind_are(results: Path) -> None:
     notes = tables(MINI, results)["retention"].notes
-    assert notes[0] == "Scorers: mini-R by vlmevalkit-exact-1."
+    assert notes[0] == "Scorers: mini-R by vlmevalkit-exact-2."
     assert notes[1].startswith("Chance: the mean over items") and "without their images" in notes[2]
 
 

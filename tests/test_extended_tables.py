@@ -24,7 +24,7 @@ LAYOUT: dict[str, Any] = MINI | {
     "retention_sets": entries(("r", "R", "realworldqa"), ("o", "O", "ocrbench")),
 }
 RIGHT = {"base": 80, "full_ft": 40, "lora": 78, "slq": 80}  # the first so many questions
-PRINTED = {"r": "vlmevalkit-exact-1", "o": "ocrbench-vlmevalkit-1"}
+PRINTED = {"r": "vlmevalkit-exact-2", "o": "ocrbench-vlmevalkit-1"}
 
 
 def run(results: Path, method: str, seed: int = 1) -> Path:
