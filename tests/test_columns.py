@@ -218,7 +218,7 @@ def test_code_counts_where_a_set_is_not_in_the_prepared_form(raw_config):
 
 def test_other_columns_are_another_split(checkout):
     write_hub("ocrbench", [ocrbench(["left"])], checkout / "mine")
-    entry = {"label": "mine", "reference": "ocrbench", "kind": "retention", "supplied": "mine", "columns": "ocrbench"}
+    entry = {"label": "mine", "scored_as": "ocrbench", "kind": "retention", "supplied": "mine", "columns": "ocrbench"}
     target = ("--cores", "1", "--configfile", "mine.yaml", "--", "scratch/data/qa/test/manifest.json")
     (checkout / "mine.yaml").write_text(yaml.safe_dump({"sets": {"qa": entry}}))
     answer = snakemake(checkout, *target)
