@@ -34,7 +34,7 @@ from slq.reporting.systems import Published
 TABLE3_SCORES = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
 WITHIN = "Marks are given within a backbone, among at least two tuned methods."
 BASE = " Base, the untouched one, has none."
-HEAD = "Full FT's Param. are without an LM head of its own, on which no vector depends; the paper's are with it."
+HEAD = "Full FT's Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
 ONE_RUN = "Costs are those of one run. Base has no seed: it is one run."
 
 
