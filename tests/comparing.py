@@ -72,4 +72,4 @@ def write_hits(path: Path, hits: list[bool]) -> None:
         {"id": f"q{n}", "question": "?", "prompt": "?", "answer": "A" if hit else "B", **asked}
         for n, hit in enumerate(hits)
     ]
-    write_answers(path, "realworldqa", "vlmevalkit-exact-1", items)
+    write_answers(path, "realworldqa", "vlmevalkit-exact-2", items)

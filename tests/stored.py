@@ -32,6 +32,11 @@ def entries(*items: tuple[str, str, str]) -> list[dict[str, str]]:
     return [dict(zip(("name", "label", "reference"), item, strict=True)) for item in items]
 
 
+def asked(*items: tuple[str, str, str]) -> list[dict[str, str]]:
+    """Retention sets, which are scored as what they stand for."""
+    return [entry | {"scored_as": entry["reference"]} for entry in entries(*items)]
+
+
 MINI: dict[str, Any] = {
     "preset": "mini",
     "seeds": [1],
@@ -40,7 +45,7 @@ MINI: dict[str, Any] = {
     "methods": ["base", "full_ft", "slq"],
     "retrieval_sets": entries(("mini-f", "mini-F", "flickr30k"), ("mini-c", "mini-C", "coco")),
     "knowledge_sets": [],
-    "retention_sets": entries(("mini-r", "mini-R", "realworldqa")),
+    "retention_sets": asked(("mini-r", "mini-R", "realworldqa")),
 }
 PAPER: dict[str, Any] = {
     "preset": "paper",
@@ -55,7 +60,7 @@ PAPER: dict[str, Any] = {
     "methods": ["base", "full_ft", "lora", "slq"],
     "retrieval_sets": entries(("flickr30k", "Flickr30K", "flickr30k"), ("coco", "COCO", "coco")),
     "knowledge_sets": [],
-    "retention_sets": entries(
+    "retention_sets": asked(
         ("mmmu", "MMMU", "mmmu"), ("realworldqa", "RealWorldQA", "realworldqa"), ("ocrbench", "OCRBench", "ocrbench")
     ),
 }
@@ -91,7 +96,7 @@ class Runs:
     def retention(self, backbone: str, method: str, name: str, score: float, kind: str = "retention") -> None:
         """As printed for 200 items of two types: open ones, all right or all wrong, and the rest with options."""
         types = {"open": {"n": 40, "score": 100.0, "chance": 20.0}, "choice": {"n": 160, "score": 0.0, "chance": 25.0}}
-        content = {"schema": SCHEMA, "benchmark": "realworldqa", "scorer": "vlmevalkit-exact-1"}
+        content = {"schema": SCHEMA, "benchmark": "realworldqa", "scorer": "vlmevalkit-exact-2"}
         content |= {"metrics": {"score": score, "accuracy": score}}
         content |= {"types": types, "chance": 24.0, "n": {"items": 200}, "inputs": {}}
         write_json(self.folder(backbone, method) / kind / f"{name}.json", content)

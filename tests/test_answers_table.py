@@ -6,7 +6,7 @@ import pytest
 
 from slq.errors import SlqError
 from slq.files import read_json, write_json
-from stored import MINI, PAPER, Runs, cell, entries, heads, mini_results, rows, tables
+from stored import MINI, PAPER, Runs, asked, cell, heads, mini_results, rows, tables
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_what_was_not_run_is_missing(results: Path) -> None:
 
 def test_chance_is_known_where_base_was_asked_blind_alone(results: Path) -> None:
     Runs(results, "mini").retention("mini-b", "base", "mini-x", 30.0, kind="blind")
-    layout = MINI | {"retention_sets": entries(("mini-x", "mini-X", "mmmu"))}
+    layout = MINI | {"retention_sets": asked(("mini-x", "mini-X", "mmmu"))}
     table = tables(layout, results)["retention"]
     assert cell(table, "mini-b/mini-x", "chance").source == "results/mini/mini-b/base/seed0/blind/mini-x.json"
     assert cell(table, "mini-a/mini-x", "chance").state == "missing"
@@ -61,7 +61,7 @@ def test_a_preset_without_retention_sets_has_an_empty_table(results: Path) -> No
 
 def test_notes_name_the_scorer_and_what_chance_and_blind_are(results: Path) -> None:
     notes = tables(MINI, results)["retention"].notes
-    assert notes[0] == "Scorers: mini-R by vlmevalkit-exact-1."
+    assert notes[0] == "Scorers: mini-R by vlmevalkit-exact-2."
     assert notes[1].startswith("Chance: the mean over items") and "without their images" in notes[2]
 
 

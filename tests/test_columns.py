@@ -176,14 +176,16 @@ def test_what_is_asked():
     [
         ("which ?", 0, ["which ?"]),
         ("which ?", 2, [0, 1, "which ?"]),
-        ("is <image 1> like <image 2> ?\nA. yes", 2, ["is", 0, "like", 1, "?\nA. yes"]),
-        ("is <image 2> on it ?", 2, [0, "is", 1, "on it ?"]),
+        ("is <image 1> like <image 2> ?\nA. yes", 2, ["is ", 0, " like ", 1, " ?\nA. yes"]),
+        ("is <image 2> on it ?", 2, [0, "is ", 1, " on it ?"]),
+        ("in<image 1>?", 1, ["in", 0, "?"]),
         ("<image 2><image 1>", 2, [1, 0]),
-        ("<image 1>\n<image 1> ", 1, [0, "\n", 0]),
-        (" A. <image 1>\nB. <image 2>", 2, [" A.", 0, "\nB.", 1]),
+        ("<image 2>  <image 1>", 2, [1, "  ", 0]),
+        ("<image 1>\n<image 1> ", 1, [0, "\n", 0, " "]),
+        (" A. <image 1>\nB. <image 2>", 2, [" A. ", 0, "\nB. ", 1]),
     ],
 )
-def test_where_images_stand(question, count, parts):
+def test_images_stand_where_their_markers_do_and_all_text_stays(question, count, parts):
     assert pieces({"id": "1", "question": question, "images": ["x.png"] * count}) == parts
 
 
@@ -210,7 +212,7 @@ def test_the_schema_knows_the_layouts():
 
 def test_other_columns_are_another_split(checkout):
     write_hub("ocrbench", [ocrbench(["left"])], checkout / "mine")
-    entry = {"label": "mine", "reference": "ocrbench", "kind": "retention", "supplied": "mine", "columns": "ocrbench"}
+    entry = {"label": "mine", "scored_as": "ocrbench", "kind": "retention", "supplied": "mine", "columns": "ocrbench"}
     target = ("--cores", "1", "--configfile", "mine.yaml", "--", "scratch/data/qa/test/manifest.json")
     (checkout / "mine.yaml").write_text(yaml.safe_dump({"sets": {"qa": entry}}))
     answer = snakemake(checkout, *target)

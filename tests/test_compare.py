@@ -236,6 +236,17 @@ def test_numbers_on_the_papers_own_sets_are_judged(papers, tmp_path):
     assert found["counts"]["missing"] == 4 * 2 * 9 + 4 * 4  # full FT and LoRA; scores and hours of SLQ
 
 
+def test_a_count_without_the_lm_head_says_so_beside_the_papers(papers, tmp_path):
+    Runs(tmp_path / "results", "paper").run("InternVL3-1B", "full_ft", 494_000_000)
+    found = compared(tmp_path / "out.json", papers, "paper", "--reference", str(REFERENCE))
+    place = ("InternVL3-1B", "full_ft", "parameters")
+    (cell,) = (one for one in found["cells"] if (one["backbone"], one["method"], one["metric"]) == place)
+    assert (cell["verdict"], cell["a"], cell["b"]) == ("differs", 494e6, 600e6)
+    assert "the paper's count is with the LM head" in cell["reason"] and "ours without" in cell["reason"]
+    others = [one for one in found["cells"] if one["metric"] == "parameters" and one["method"] != "full_ft"]
+    assert others and not any("LM head" in one["reason"] for one in others)
+
+
 def test_the_paper_agrees_with_itself_and_with_the_sides_changed(papers, tmp_path):
     both = compared(tmp_path / "out.json", "paper", "paper", "--reference", str(REFERENCE))
     assert both["counts"]["agrees"] == len(both["cells"]) == 4 * 27 + 4 * 8

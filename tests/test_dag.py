@@ -202,8 +202,8 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
                 if method in PROVED:
                     runs.proved(backbone["name"], method, entry["name"])
                     continue
-                scorer = chosen(raw_config)["evaluation"]["scorers"][entry["reference"]]
-                write_answers(folder / run / kind / f"{entry['name']}.json", entry["reference"], scorer, ANSWERED)
+                scorer = chosen(raw_config)["evaluation"]["scorers"][entry["scored_as"]]
+                write_answers(folder / run / kind / f"{entry['name']}.json", entry["scored_as"], scorer, ANSWERED)
             place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain", "prove", "blind")))
             if tuned:
                 runs.events(backbone["name"], method, [2.0, 1.0], [50.0, 60.0])

@@ -200,6 +200,7 @@ def test_systems_that_are_quoted_alone_say_why(table: Table) -> None:
     assert "Not measured: no public weights that transformers loads" in notes["FLAME"]
     assert "Not measured: " in notes["TiGeR"] and "index" in notes["TiGeR"]
     assert "retllm.csv" in notes["RetLLM"] and "third parties' notes" in notes["RetLLM"]
+    assert "not in its bfloat16, which ordered 38 of 80 mini queries otherwise" in notes["RetLLM"]
     assert notes["BLIP ViT-L"].endswith("Trained on: not stated. Test images seen: not stated.")
 
 

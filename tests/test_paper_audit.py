@@ -175,6 +175,30 @@ def test_counts_that_one_number_gives_are_no_finding(audited, reference):
     }
 
 
+def test_full_fine_tuning_is_said_to_be_counted_with_the_lm_head(audited, raw_config):
+    """InternVL3's heads are matrices of their own; the counts from the shapes in config.yaml, written out here."""
+    finding = audited()[0]["parameters"]
+    assert (
+        "Full FT's of InternVL3-1B and InternVL3-8B are those of the language model with its LM head"
+        in (finding["statement"])
+    )
+    said = [line for line in finding["arithmetic"] if "/full_ft: " in line]
+    assert len(said) == 4
+    for line in said:
+        backbone = line.split("/")[0]
+        architecture = raw_config["backbones"][backbone]["architecture"]
+        text = architecture["text_config"]
+        wide, mlp, heads = text["hidden_size"], text["intermediate_size"], text["num_attention_heads"]
+        head = text.get("head_dim", wide // heads)
+        layer = wide * head * 2 * (heads + text["num_key_value_heads"]) + 3 * wide * mlp
+        own = text["num_hidden_layers"] * layer + text["vocab_size"] * wide
+        tied = architecture.get("tie_word_embeddings", False)
+        whole = own if tied else own + text["vocab_size"] * wide
+        assert line.startswith(f"{backbone}/full_ft: {table3()[backbone, 'full_ft', 'parameters']}; ")
+        assert f"{own:,} numbers" in line and f"{whole:,}" in line, line
+        assert tied == ("its LM head among them" in line)
+
+
 # ---- samples ---------------------------------------------------------------------------------------------------------
 
 

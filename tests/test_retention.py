@@ -37,7 +37,7 @@ def test_images_stand_at_their_markers_and_others_first(tiny_backbone, tmp_path)
     parts = ask(tiny_backbone, tmp_path, "is <image 3> like <image 1> ?", "red", "green", "blue")
     process = tiny_backbone.family.process
     red, green, blue = (process(Image.new("RGB", (64, 64), colour)) for colour in ("red", "green", "blue"))
-    assert [part if isinstance(part, str) else None for part in parts] == [None, "is", None, "like", None, "?"]
+    assert [part if isinstance(part, str) else None for part in parts] == [None, "is ", None, " like ", None, " ?"]
     for part, expected in ((parts[0], green), (parts[2], blue), (parts[4], red)):
         assert part.tokens == expected.tokens
         assert all(torch.equal(part.tensors[name], tensor) for name, tensor in expected.tensors.items())

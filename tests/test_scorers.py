@@ -12,11 +12,12 @@ import pytest
 import yaml
 
 from slq.errors import SlqError
-from slq.evaluation.scorers import SCORERS, expected_guess, scorers_for
+from slq.evaluation.reasoning import without_reasoning
+from slq.evaluation.scorers import FORMULA, REPLACED, SCORERS, expected_guess, scorers_for
 
-LETTERS = ("vlmevalkit-exact-1", "mmmu-official-1", "mmmu-lmms-eval-1", "first-letter-1", "lmms-eval-realworldqa-1")
-OPEN = ("vlmevalkit-exact-1", "mmmu-official-1", "first-letter-1", "lmms-eval-realworldqa-1")
-OCR = ("ocrbench-vlmevalkit-1", "ocrbench-lmms-eval-1")
+LETTERS = ("vlmevalkit-exact-2", "mmmu-official-1", "mmmu-lmms-eval-2", "first-letter-1", "lmms-eval-realworldqa-2")
+OPEN = ("vlmevalkit-exact-2", "mmmu-official-1", "first-letter-1", "lmms-eval-realworldqa-2")
+OCR = ("ocrbench-vlmevalkit-1", "ocrbench-lmms-eval-2")
 HIT = {"hit": True, "miss": False}
 FRUIT = ["apple", "banana", "cherry", "dragon fruit"]
 
@@ -75,6 +76,61 @@ def test_both_parsers_of_mmmu_have_one_rule_for_open_questions():
         if case.item["type"] == "open":
             official, lmms_eval = (SCORERS[name](case.item, case.reply) for name in LETTERS[1:3])
             assert official == lmms_eval
+
+
+# Replies of models that think aloud, by the rule of lmms-eval alone, which takes tagged reasoning out first.
+THOUGHT = [
+    ("<think>STOP</think>GO", "STOP", "Regular Text Recognition", {"ocrbench-lmms-eval-2": False}),
+    ("<think>S T O P</think>\nGO", "STOP", FORMULA, {"ocrbench-lmms-eval-2": False}),
+    ("<think>0</think>1", "1", "open", {"lmms-eval-realworldqa-2": True, "mmmu-lmms-eval-2": True}),
+    ("<think>12</think>3.5", "12", "open", {"lmms-eval-realworldqa-2": False, "mmmu-lmms-eval-2": False}),
+    ("<analysis>so 12</analysis> 3.5", "3.5", "open", {"lmms-eval-realworldqa-2": True, "mmmu-lmms-eval-2": True}),
+]
+
+
+@pytest.mark.parametrize(("reply", "gold", "type_", "expected"), THOUGHT)
+def test_lmms_eval_scores_what_is_said_behind_the_thinking(reply, gold, type_, expected):
+    entry = item([gold], (), type_)
+    assert {name: SCORERS[name](entry, reply).hit for name in expected} == expected
+    for name in expected:
+        other = SCORERS["ocrbench-vlmevalkit-1" if "ocr" in name else "mmmu-official-1"](entry, reply)
+        assert other.hit == (gold in reply.replace(" ", "")), "the others read the thinking too"
+
+
+@pytest.mark.parametrize("reply", ["A A A </think> B", "<think>A</think> B", "<think>(C)</think>A A</think>B"])
+@pytest.mark.parametrize("name", ["mmmu-lmms-eval-2", "lmms-eval-realworldqa-2"])
+def test_lmms_eval_reads_the_letter_behind_the_thinking(name, reply):
+    assert SCORERS[name](item(["B"], FRUIT), reply).parsed == "B"
+
+
+@pytest.mark.parametrize(
+    ("reply", "left"),
+    [
+        ("B", "B"),
+        (" B\n", "B"),
+        ("a<think>x</think>b<think>y</think>c", "abc"),
+        ("<analysis>x</analysis><think>y</think>B", "B"),
+        ("x</think>y</think>B", "B"),  # the template wrote the opening tag
+        ("</think> x <think> B", "</think> x <think> B"),  # nothing closes it, and a closing tag alone is not alone
+        ("<think>B", "<think>B"),
+        ("<THINK>x</THINK>B", "<THINK>x</THINK>B"),
+        ("<thinking>x</thinking>B", "<thinking>x</thinking>B"),
+        ("<think><think>x</think>y</think>B", "B"),  # the inner pair's end ends the outer one, and its own stands alone
+        ("<think>x</analysis>y</think>B", "B"),
+        ("x</analysis><think>y</analysis>B", "B"),
+        ("", ""),
+    ],
+)
+def test_what_lmms_eval_leaves_of_a_reply(reply, left):
+    assert without_reasoning(reply) == left
+
+
+def test_vlmevalkit_reads_no_letter_in_the_notice_of_a_failed_call():
+    for reply in ("Failed to obtain answer via API. B", "Failed to obtain answer via API. The answer is B"):
+        verdict = SCORERS["vlmevalkit-exact-2"](item(["B"], FRUIT), reply)
+        assert (verdict.hit, verdict.parsed, verdict.reason) == (False, None, "unparsed")
+    shorter = SCORERS["vlmevalkit-exact-2"](item(["B"], FRUIT), "Failed to obtain answer. B")
+    assert shorter.hit, "another notice is a reply like any"
 
 
 def transcript(order_seed):
@@ -145,7 +201,11 @@ def test_scorers_of_a_benchmark():
     assert all(re.search(r"-\d+$", name) and SCORERS[name].source for name in SCORERS)
     with pytest.raises(SlqError, match=r"'chartqa'.*\['mmmu', 'ocrbench', 'realworldqa'\]"):
         scorers_for("chartqa")
-    with pytest.raises(SlqError, match="'first-letter-2' is none of those that apply to 'mmmu': vlmevalkit-exact-1, "):
+    for older, newer in REPLACED.items():
+        assert older not in SCORERS and newer in SCORERS
+        with pytest.raises(SlqError, match=f"'{older}' is an older scorer, whose place {newer} has taken: `slq score"):
+            scorers_for(SCORERS[newer].benchmarks[0], older)
+    with pytest.raises(SlqError, match="'first-letter-2' is none of those that apply to 'mmmu': vlmevalkit-exact-2, "):
         scorers_for("mmmu", "first-letter-2")
 
 

@@ -9,7 +9,7 @@ import pytest
 from slq.cli import main
 from slq.errors import SlqError
 from slq.evaluation import scorers
-from slq.evaluation.rescoring import score_tree
+from slq.evaluation.rescoring import read_answers, score_tree
 from slq.evaluation.scores import ASKED, SCHEMA, Reply, answered_items, chance_of_each, questions_hash, score_answers
 from slq.evaluation.verdicts import Verdict
 from slq.files import read_json, read_lines, write_json, write_lines
@@ -49,7 +49,7 @@ def ten():
 def test_chance_by_a_count_written_out(ten):
     """Fruit: 1/4, 1/4, 1/3, 1/4. Color: red is accepted by two of four. Count: 2 is accepted by both."""
     assert chance_of_each(ten) == pytest.approx([25, 25, 100 / 3, 25, 50, 50, 50, 50, 100, 100])
-    content, _ = score_answers("mmmu", "vlmevalkit-exact-1", ten)
+    content, _ = score_answers("mmmu", "vlmevalkit-exact-2", ten)
     assert content["chance"] == pytest.approx((3 * 25 + 100 / 3 + 4 * 50 + 2 * 100) / 10)
     chances = {type_: values["chance"] for type_, values in content["types"].items()}
     assert chances == pytest.approx({"fruit": (75 + 100 / 3) / 4, "color": 50, "count": 100})
@@ -61,17 +61,17 @@ def test_an_open_questions_options_elsewhere_do_not_count_towards_its_chance():
 
 
 def test_every_scorer_reads_the_same_answers_and_one_is_printed(ten):
-    content, differing = score_answers("mmmu", "vlmevalkit-exact-1", ten)
+    content, differing = score_answers("mmmu", "vlmevalkit-exact-2", ten)
     assert content["scores"] == {
-        "vlmevalkit-exact-1": 50.0,  # a, d, e, f, i
+        "vlmevalkit-exact-2": 50.0,  # a, d, e, f, i
         "mmmu-official-1": 70.0,  # b and h too
-        "mmmu-lmms-eval-1": 70.0,
+        "mmmu-lmms-eval-2": 70.0,
         "first-letter-1": 40.0,  # not i: 2.0 is not 2, letter by letter
     }
-    assert (content["scorer"], content["metrics"]) == ("vlmevalkit-exact-1", {"score": 50.0, "accuracy": 50.0})
+    assert (content["scorer"], content["metrics"]) == ("vlmevalkit-exact-2", {"score": 50.0, "accuracy": 50.0})
     assert [line["id"] for line in differing] == ["b", "h", "i"] and content["disagreements"] == 3
     assert differing[0]["reply"] == "It is A or B"
-    assert differing[0]["verdicts"]["vlmevalkit-exact-1"] == {"hit": False, "reason": "unparsed", "parsed": None}
+    assert differing[0]["verdicts"]["vlmevalkit-exact-2"] == {"hit": False, "reason": "unparsed", "parsed": None}
     assert differing[0]["verdicts"]["mmmu-official-1"]["parsed"] == "B"
     other, _ = score_answers("mmmu", "mmmu-official-1", ten)
     assert other["metrics"]["score"] == 70.0
@@ -80,9 +80,9 @@ def test_every_scorer_reads_the_same_answers_and_one_is_printed(ten):
 
 def test_what_guessing_would_have_added(ten):
     """Of the four with options MMMU's parser reads none in "no idea": one of three, in ten items."""
-    content, _ = score_answers("mmmu", "vlmevalkit-exact-1", ten)
+    content, _ = score_answers("mmmu", "vlmevalkit-exact-2", ten)
     assert content["random_guess"] == pytest.approx(100 / 3 / 10)
-    assert score_answers("realworldqa", "vlmevalkit-exact-1", ten)[0]["random_guess"] is None
+    assert score_answers("realworldqa", "vlmevalkit-exact-2", ten)[0]["random_guess"] is None
 
 
 @pytest.mark.parametrize(("benchmark", "printed"), [("mmmu", "mmmu-official-1"), ("ocrbench", "ocrbench-vlmevalkit-1")])
@@ -95,7 +95,7 @@ def test_types_sum_up_to_the_whole(ten, benchmark, printed):
 
 
 def test_replies_that_ran_into_the_limit_are_counted(ten):
-    assert score_answers("mmmu", "vlmevalkit-exact-1", ten)[0]["truncated"] == 1
+    assert score_answers("mmmu", "vlmevalkit-exact-2", ten)[0]["truncated"] == 1
 
 
 def test_ocrbench_counts_hits(ten):
@@ -110,9 +110,9 @@ def test_ocrbench_counts_hits(ten):
 def results(ten, tmp_path):
     """Two runs' answers with their metrics."""
     for run in ("one", "two"):
-        write_answers(tmp_path / "results" / run / "retention" / "mmmu.json", "mmmu", "vlmevalkit-exact-1", ten)
+        write_answers(tmp_path / "results" / run / "retention" / "mmmu.json", "mmmu", "vlmevalkit-exact-2", ten)
     blind = said([entry for entry, _ in TEN], ["A"] * 10)
-    write_answers(tmp_path / "results" / "one" / "blind" / "mmmu.json", "mmmu", "vlmevalkit-exact-1", blind)
+    write_answers(tmp_path / "results" / "one" / "blind" / "mmmu.json", "mmmu", "vlmevalkit-exact-2", blind)
     return tmp_path / "results"
 
 
@@ -128,7 +128,7 @@ def test_stored_answers_score_as_they_did(results, capsys):
     for line in table[1:]:
         _, _, then, now = line.split()
         assert then == now
-    assert table[4].split() == [str(results / "one/blind/mmmu.json"), "vlmevalkit-exact-1*", "10.00", "10.00"]
+    assert table[4].split() == [str(results / "one/blind/mmmu.json"), "vlmevalkit-exact-2*", "10.00", "10.00"]
     assert bytes_of(results) == before
 
 
@@ -162,6 +162,21 @@ def test_a_verdict_that_moves_between_two_items_is_noticed(results, monkeypatch)
         score_tree(results, write=False)
 
 
+def test_scores_of_an_older_scorer_say_so_and_are_counted_anew_from_their_answers(results, capsys):
+    path = results / "one" / "retention" / "mmmu.json"
+    before = path.read_bytes()
+    edit_json(path, lambda content: content.update(scorer="vlmevalkit-exact-1", scores={"vlmevalkit-exact-1": 50.0}))
+    with pytest.raises(SlqError, match=r"mmmu\.answers\.jsonl: 'vlmevalkit-exact-1' is an older scorer.*slq score"):
+        read_answers(path).verdicts()
+    assert main(["score", str(results)]) == 1
+    shown = capsys.readouterr().out
+    assert f"{path}: not what its answers give now: scorer, scores" in shown
+    lines = [line.split()[1:] for line in shown.splitlines() if str(path) in line and "vlmevalkit" in line]
+    assert lines == [["vlmevalkit-exact-1", "50.00", "-"], ["vlmevalkit-exact-2*", "-", "50.00"]]
+    assert main(["score", str(results), "--write"]) == 0
+    assert path.read_bytes() == before
+
+
 def edit_lines(path, change):
     lines = read_lines(path)
     change(lines)
@@ -193,7 +208,7 @@ FAULTS = {
     "an unknown scorer": (
         METRICS,
         lambda content: content.update(scorer="first-letter-0"),
-        r"mmmu\.json: scorer 'first-letter-0' is none of those that apply to 'mmmu': vlmevalkit-exact-1, ",
+        r"mmmu\.json: scorer 'first-letter-0' is none of those that apply to 'mmmu': vlmevalkit-exact-2, ",
     ),
     "an older schema": (METRICS, lambda content: content.update(schema=2), r"mmmu\.json: expected .* schema 3"),
     "no hash": (METRICS, lambda content: content["inputs"].clear(), r"mmmu\.json: key 'questions' is missing"),

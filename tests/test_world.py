@@ -12,8 +12,10 @@ from checkout import ROOT
 from slq.config import load
 from slq.data.columns import COLUMNS
 from slq.data.prepared import read_split
+from slq.data.questions import pieces
 from slq.drawn import WORLD
 from slq.settings import draw_settings
+from slq.world.backbones import build_tokenizer
 from slq.world.drawing import draw, draw_sign
 from slq.world.language import captions, questions, vocabulary
 from slq.world.questions import REQUESTS
@@ -153,3 +155,20 @@ def test_what_is_asked_is_in_the_vocabulary(retention):
             asked = set(re.sub(r"<image \d>", " ", text).split())
             asked |= set() if item["options"] else set(" ".join(item["answers"]).split())
             assert asked <= words, asked - words
+
+
+def test_a_mini_backbone_is_asked_without_the_blanks_beside_a_marker(retention):
+    """Its template has a line a part: the blank that sets a marker apart in the question is not asked."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for backbone in config["presets"]["mini"]["backbones"]:
+        tokenizer = build_tokenizer(config["backbones"][backbone]["pretrain"]["markup"])
+        for split in retention.values():
+            for item in split.items:
+                parts = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+                         for part in pieces(item)]  # fmt: skip
+                turn = [{"role": "user", "content": parts}]
+                text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+                asked = re.sub(r" *<image \d> *", "", item["question"])
+                lines = text.split("\n")
+                assert lines[1 + len(item["images"]) : -3] == asked.split("\n"), item["id"]
+                assert len(set(lines[1 : 1 + len(item["images"])])) == 1 and "<" in lines[1]

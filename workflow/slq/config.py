@@ -16,6 +16,7 @@ from slq.errors import SlqError
 from slq.listed import check_reading
 from slq.rows import check_comparator, check_pilot, check_rows
 from slq.runs import check_prefixes
+from slq.standing import check_scored, check_standing
 
 Config = dict[str, Any]
 
@@ -68,6 +69,7 @@ def load(raw: Config) -> Config:
         _exactly_one(f"sets.{name}", entry, ("drawn", "source", "supplied", "queries"))
         _check_source(f"sets.{name}", entry, raw["sources"])
         check_reading(f"sets.{name}", entry)
+        check_scored(f"sets.{name}", entry)
         _check_images(f"sets.{name}", entry)
         if "drawn" in entry:
             _exactly_one(f"sets.{name}.drawn", entry["drawn"], DRAWN)
@@ -279,12 +281,7 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
     for group, kind in (("retrieval", "retrieval"), ("knowledge", "retrieval"), ("retention", "retention")):
         for place, name in _enumerated(f"{key}.{group}_sets", preset[f"{group}_sets"]):
             _check_set(place, name, config["sets"], kind, ("test",))
-    for place, name in _enumerated(f"{key}.retention_sets", preset["retention_sets"]):
-        reference = config["sets"][name]["reference"]
-        if reference not in preset["evaluation"]["scorers"]:
-            raise SlqError(
-                f"config: {key}.evaluation.scorers.{reference} is missing; {place} is '{name}', which stands for it"
-            )
+    check_standing(key, preset, config)
 
 
 def _enumerated(key: str, names: list[str]) -> Iterator[tuple[str, str]]:

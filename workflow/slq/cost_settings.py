@@ -79,7 +79,7 @@ def step_settings(config: Config, backbone: str, batch: int, dtype: str) -> Conf
     return {
         "backbone": backbone,
         "family": entry["family"],
-        "reference": entry["reference"],
+        "reference": entry.get("reference", ""),
         "architecture": architecture(config, backbone),
         "dtype": dtype,
         "batch": batch,
@@ -111,7 +111,7 @@ def _sizes_of_backbone(config: Config, name: str) -> Config:
     pixels = [own.get("shortest_edge", 0), own.get("longest_edge", NO_LIMIT)]
     limits = []
     for asked in preset["retention_sets"]:
-        cut = entry.get("retention_images", {}).get(config["sets"][asked]["reference"], {})
+        cut = entry.get("retention_images", {}).get(config["sets"][asked]["scored_as"], {})
         tiles = cut.get("max_tiles", 1)
         scaled = [cut.get("min_pixels", pixels[0]), cut.get("max_pixels", pixels[1])]
         limits.append({"tiles": tiles + 1 if tiles > 1 else 1, "pixels": scaled})

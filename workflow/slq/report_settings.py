@@ -20,6 +20,6 @@ def paper_audit_settings(config: Config) -> str:
     own = [
         name
         for name, preset in config["presets"].items()
-        if all(config["backbones"][one]["reference"] == one for one in preset["backbones"])
+        if all(config["backbones"][one].get("reference") == one for one in preset["backbones"])
     ]
     return run_forecast_settings(config | {"preset": own[0]}) if own else "{}"

@@ -84,7 +84,7 @@ def comparator(config: Config, name: str) -> Row:
     """A comparator's row."""
     entry = config["comparators"][name]
     parts = {key: entry.get(key) for key in ("encoder", "backbone", "readout")}
-    return Row(name, "comparator", entry["label"], entry["reference"], **parts, trained_on=entry["trained_on"])
+    return Row(name, "comparator", entry["label"], entry.get("reference", ""), **parts, trained_on=entry["trained_on"])
 
 
 def check_comparator(key: str, entry: Config, config: Config) -> None:

@@ -113,7 +113,9 @@ def instrument_settings(config: Config) -> str:
     preset = chosen(config)
     return compact(
         encoders=preset["instruments"],
-        sets=[{"name": name, "reference": config["sets"][name]["reference"]} for name in preset["retrieval_sets"]],
+        sets=[
+            {"name": name, "reference": config["sets"][name].get("reference", "")} for name in preset["retrieval_sets"]
+        ],
         batch_size=preset["evaluation"]["batch_size"],
     )
 
@@ -195,9 +197,9 @@ def counted_sets(config: Config, more: Sequence[str] = ()) -> list[Config]:
 
 
 def retain_settings(config: Config, backbone: str) -> str:
-    """Of a run's evaluation on the retention sets; the reference decides which scorers read the answers."""
+    """Of a run's evaluation on the retention sets; what a set is scored as decides which scorers read its answers."""
     preset, entry = chosen(config), config["backbones"][backbone]
-    references = {name: config["sets"][name]["reference"] for name in preset["retention_sets"]}
+    benchmarks = {name: config["sets"][name]["scored_as"] for name in preset["retention_sets"]}
     scorers, images = preset["evaluation"]["scorers"], entry.get("retention_images", {})
     return compact(
         family=entry["family"],
@@ -205,8 +207,8 @@ def retain_settings(config: Config, backbone: str) -> str:
         max_new_tokens=preset["evaluation"]["max_new_tokens"],
         batch_size=preset["evaluation"]["answer_batch"],
         sets=[
-            {"name": name, "reference": one, "scorer": scorers[one], "images": images.get(one, {})}
-            for name, one in references.items()
+            {"name": name, "benchmark": one, "scorer": scorers[one], "images": images.get(one, {})}
+            for name, one in benchmarks.items()
         ],
     )
 
@@ -257,7 +259,9 @@ def queries_settings(config: Config, backbone: str, method: str, name: str) -> s
 
 
 def _entries(catalogue: Config, names: list[str]) -> list[dict[str, str]]:
-    return [{"name": name} | {key: catalogue[name][key] for key in ("label", "reference")} for name in names]
+    """Of each its label, what it stands for, and of a retention set whose scorers read it; empty where it says none."""
+    keys = ("label", "reference", "scored_as")
+    return [{"name": name} | {key: catalogue[name].get(key, "") for key in keys} for name in names]
 
 
 def compact(**values: Any) -> str:

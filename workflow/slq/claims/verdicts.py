@@ -55,10 +55,11 @@ def about(layout: Layout, drawn: Sequence[str]) -> str:
     which = f"Preset {layout.preset}, {layout.which_seeds}"
     if not drawn:
         return f"{which}. Recalls and scores are compared on runs of the first seed, on the same images and questions."
-    names = [f"{entry.label} for {entry.reference}" for entry in layout.backbones]
+    names = [f"{entry.label} for {entry.reference}" for entry in layout.backbones if entry.reference]
+    who = f"{', '.join(names)} stand{'s' * (len(names) == 1)}" if names else "no backbone stands"
     return (
-        f"{which}: {', '.join(drawn)} are drawn here, and {', '.join(names)} stand{'s' * (len(names) == 1)} for the "
-        "paper's backbones. The verdicts say that the machinery decides; about the paper's claims they say nothing."
+        f"{which}: {', '.join(drawn)} are drawn here, and {who} for the paper's backbones. The verdicts say that the "
+        "machinery decides; about the paper's claims they say nothing."
     )
 
 

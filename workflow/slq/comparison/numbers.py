@@ -56,6 +56,7 @@ class Number:
     quoted: the paper's, known as it is printed; `rounding`: then half a unit of its last digit
     evidence, column: hits behind a single run's number, and its place among their recalls
     stale: what its evidence gives instead; "" where it is the same
+    note: of a quoted number, in what it may be counted otherwise than ours
     """
 
     values: tuple[float, ...]
@@ -73,6 +74,7 @@ class Number:
     evidence: Evidence | None = None
     column: int = 0
     stale: str = ""
+    note: str = ""
 
     @property
     def value(self) -> float:

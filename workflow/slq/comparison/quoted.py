@@ -13,6 +13,7 @@ from slq.reporting.records import TABLE1, TABLE3, sourced_rows
 OURS = "Ours"  # the group of Table 1 that holds SLQ
 PAPERS_SEED = -1  # it does not say which: none of ours
 DEVICE = "H800"  # of the paper's hours, by the head of its column
+HEAD = "the paper's count is with the LM head where it is no embedding, ours without, as no vector depends on it"
 COSTS = {"parameters": "parameters", "gpu_hours": "hours"}
 Names = Mapping[str, list[str]]  # ours, by whom they stand for
 
@@ -93,5 +94,6 @@ def _number(place: Key, value: float, printed: str, file: str) -> Number:
         unit=10.0 if counts_hits else 1.0,
         traits=traits,
         quoted=True,
+        note=HEAD if (place.method, kind) == ("full_ft", "parameters") else "",
         rounding=0.5 * unit * 10.0 ** -decimals(printed.rstrip("kMB")),
     )

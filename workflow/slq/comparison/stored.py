@@ -14,6 +14,7 @@ from slq.errors import SlqError
 from slq.evaluation.clusters import Clusters, clusters
 from slq.evaluation.intervals import accuracy_interval
 from slq.evaluation.rescoring import ANSWERS, beside
+from slq.evaluation.scores import COUNTED
 from slq.files import digest
 from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters
 from slq.reporting.evidence import Ranked, answered, ranked, ranked_row
@@ -178,7 +179,7 @@ class Stored:
             {"backbone": backbone.name} | self._traits(entry, first, "questions") | {"scorer": first.text("scorer")}
         )
         items, accuracy = int(first.number("n", "items")), first.number("metrics", "accuracy")
-        counts_hits = first.text("benchmark") == "ocrbench"
+        counts_hits = first.text("benchmark") in COUNTED
         unit = items / 100 if counts_hits else 1.0
         interval = accuracy_interval(round(accuracy * items / 100), items)
         hits = self._answers(backbone, method, entry, records)

@@ -80,4 +80,5 @@ def _untested(a: Number, b: Number) -> str:
             return f"{number.files[0]} is not what its ranks or answers give ({number.stale}); `slq score` shows both"
     if a.origin and a.origin == b.origin:
         return "the same adapter, backbone and set give another number"
-    return "beyond its tolerance, and nothing to test it by"
+    untested = "beyond its tolerance, and nothing to test it by"
+    return "; ".join(dict.fromkeys(filter(None, (untested, a.note, b.note))))

@@ -64,8 +64,8 @@ def without_markers(text: str) -> str:
 def pieces(item: Mapping[str, Any]) -> list[str | int]:
     """A question as texts and places in the item's `images` (from 0), in the order in which they are asked.
 
-    Images that no marker names come first; one that is named twice stands twice. Blanks beside a marker go, line ends
-    stay: options are lines.
+    Images that no marker names come first; one that is named twice stands twice. What is written around a marker stays
+    as it is, blanks too, as VLMEvalKit asks MMMU (open-compass/VLMEvalKit e8e78f05, `split_MMMU`).
 
     Raises:
         SlqError: a marker names an image that the item does not have.
@@ -78,11 +78,6 @@ def pieces(item: Mapping[str, Any]) -> list[str | int]:
             "<image k> stands for the k-th of them, from 1"
         )
     parts: list[str | int] = [place for place in range(count) if place + 1 not in marked(question)]
-    split = MARKER.split(question)  # text, number, text, number, …, text
-    for place, part in enumerate(split):
-        if place % 2:
-            parts.append(int(part) - 1)
-        else:
-            text = part.lstrip(" ") if place else part
-            parts.append(text.rstrip(" ") if place < len(split) - 1 else text)
+    for place, part in enumerate(MARKER.split(question)):  # text, number, text, number, …, text
+        parts.append(int(part) - 1 if place % 2 else part)
     return [part for part in parts if part != ""]

@@ -91,7 +91,7 @@ def answer_rest(backbone: Backbone, split: Split, how: Asking, so_far: AnswersSo
 
 def write_scored(out: Path, entry: dict[str, Any], answered: list[dict[str, Any]], inputs: dict[str, str]) -> None:
     """A set's answers, the items on which scorers differ, and its metrics."""
-    content, differing = score_answers(entry["reference"], entry["scorer"], answered)
+    content, differing = score_answers(entry["benchmark"], entry["scorer"], answered)
     write_lines(out / f"{entry['name']}.answers.jsonl", answered)
     write_lines(out / f"{entry['name']}.disagreements.jsonl", differing)
     questions = {"questions": questions_hash(answered)}

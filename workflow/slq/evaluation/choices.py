@@ -30,6 +30,7 @@ REFUSALS = (
     "I'm sorry, but without the image provided",
     "Cannot determine the answer",
 )
+FAILED = "Failed to obtain answer via API"  # what its models answer where their server does not
 SEPARATORS = re.compile(r"[.()\[\],:;!*#{}]")
 SAID = re.compile(r"answer\s+is\s+\**([abcd])", re.IGNORECASE)
 
@@ -37,15 +38,31 @@ SAID = re.compile(r"answer\s+is\s+\**([abcd])", re.IGNORECASE)
 def read_vlmevalkit(reply: str, options: Sequence[str]) -> Reading:
     """One letter among the reply's words, else "answer is X", else the one option whose text the reply contains.
 
-    A letter counts if its first occurrence is one of the last four words. "Answer is X" takes a to d, of either case,
-    even as the beginning of a word. The text is not looked for in replies longer than twice all options together.
+    The text is not looked for in replies longer than twice all options together. In the notice of a call that failed
+    no letter is looked for.
 
     Source: open-compass/VLMEvalKit e8e78f05, vlmeval/utils/matching_util.py, with `--judge exact_matching` and without
     VERBOSE: a lone "A" is the letter, also where it is an article.
     """
+    letters = string.ascii_uppercase[: len(options)]
+    named = None if FAILED in reply else named_vlmevalkit(reply, letters)
+    if named:
+        return named
+    lowered = reply.lower()
+    if len(lowered) > 2 * sum(len(option) for option in options):
+        return UNPARSED
+    contained = [letter for letter, option in zip(letters, options, strict=True) if option.lower() in lowered]
+    return Reading(contained[0], "option text") if len(contained) == 1 else UNPARSED
+
+
+def named_vlmevalkit(reply: str, letters: str) -> Reading | None:
+    """The letter that a reply names, or its refusal; None if it does neither, and texts are to be looked for.
+
+    A letter counts if its first occurrence is one of the last four words. "Answer is X" takes a to d, of either case,
+    even as the beginning of a word.
+    """
     if any(refusal in reply for refusal in REFUSALS):
         return Reading(None, "refusal")
-    letters = string.ascii_uppercase[: len(options)]
     words = SEPARATORS.sub(" ", reply).split()
     named = [letter for letter in letters if letter in words]
     if len(named) == 1 and words.index(named[0]) >= len(words) - 4:
@@ -53,13 +70,7 @@ def read_vlmevalkit(reply: str, options: Sequence[str]) -> Reading:
     if not named and "Z" in words:  # their mark of a reply that names no option
         return Reading(None, "refusal")
     said = SAID.search(reply)
-    if said and said[1].upper() in letters:
-        return Reading(said[1].upper(), "answer is")
-    lowered = reply.lower()
-    if len(lowered) > 2 * sum(len(option) for option in options):
-        return UNPARSED
-    contained = [letter for letter, option in zip(letters, options, strict=True) if option.lower() in lowered]
-    return Reading(contained[0], "option text") if len(contained) == 1 else UNPARSED
+    return Reading(said[1].upper(), "answer is") if said and said[1].upper() in letters else None
 
 
 # ---- MMMU: the official parser, and lmms-eval's variant of it ----

@@ -23,7 +23,8 @@ def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, gold
     """Recalls of public models on the test splits of the retrieval sets, beside their published values.
 
     Args:
-        settings: names of `encoders`, the `sets` (name, reference) and a `batch_size`
+        settings: names of `encoders`, the `sets` (name, and as `reference` the paper's column that it stands for, or
+            none) and a `batch_size`
         encoders: the folder of the encoders' snapshots
         golden: the published values; sets of which a model has none are named in the result, not encoded
 
@@ -38,7 +39,8 @@ def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, gold
         for entry in settings["sets"]:
             own = [value for value in values if value.set == entry["reference"]]
             if not own:
-                unchecked.append(f"{name} on {entry['name']}: no published value on {entry['reference']}")
+                which = entry["reference"] or "it, as it stands for no set of the paper"
+                unchecked.append(f"{name} on {entry['name']}: no published value on {which}")
                 continue
             split = read_split(data, entry["name"], "test")
             found = set_recalls(encoder, split, settings["batch_size"])

@@ -9,6 +9,7 @@ from slq.errors import SlqError
 from slq.evaluation.rescored_ranks import ENDING as RANKS
 from slq.evaluation.rescored_ranks import FOLDER as RANKED
 from slq.evaluation.rescored_ranks import RecountedRanks, ranked_files, recount
+from slq.evaluation.scorers import REPLACED
 from slq.evaluation.scores import SCHEMA, Lines, Verdicts, judge, questions_hash, score_answers
 from slq.files import read_json, read_lines, sha256, write_json, write_lines
 from slq.proofs import equals, follow
@@ -28,8 +29,15 @@ class Answers:
     items: Lines
 
     def verdicts(self) -> Verdicts:
-        """Of every scorer that applies, by its name, each in the order of the items."""
-        return judge(self.metrics["benchmark"], self.metrics["scorer"], self.items)
+        """Of every scorer that applies, by its name, each in the order of the items.
+
+        Raises:
+            SlqError: the metrics are by a scorer that is none of this version's.
+        """
+        try:
+            return judge(self.metrics["benchmark"], self.metrics["scorer"], self.items)
+        except SlqError as error:
+            raise SlqError(f"{self.path}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -137,14 +145,15 @@ def is_proof(path: Path) -> bool:
 
 
 def rescore(path: Path) -> Rescored:
-    """A metrics file beside what its answers give now.
+    """A metrics file beside what its answers give now, by the scorer that it names or that has taken its place.
 
     Raises:
         SlqError: the answers are not those that it was made from, or its scorer is none of this version's.
     """
     answers = read_answers(path)
+    printed = REPLACED.get(answers.metrics["scorer"], answers.metrics["scorer"])
     try:
-        now, differing = score_answers(answers.metrics["benchmark"], answers.metrics["scorer"], answers.items)
+        now, differing = score_answers(answers.metrics["benchmark"], printed, answers.items)
     except SlqError as error:
         raise SlqError(f"{path}: {error}") from error
     return Rescored(path, answers.metrics, now, (read_lines(beside(path, DISAGREEMENTS)), differing))

@@ -10,6 +10,7 @@ from typing import Any
 
 from slq.errors import SlqError
 from slq.evaluation.choices import Reader, read_first, read_mmmu, read_mmmu_lmms_eval, read_ranked, read_vlmevalkit
+from slq.evaluation.reasoning import without_reasoning
 from slq.evaluation.verdicts import (
     Matcher,
     Verdict,
@@ -72,11 +73,16 @@ def with_formulas(match: Matcher) -> Rule:
     return lambda item, reply: (match_formula if item["type"] == FORMULA else match)(item["answers"], reply)
 
 
+def after_reasoning(rule: Rule) -> Rule:
+    """A rule of lmms-eval's, which are given replies without their reasoning."""
+    return lambda item, reply: rule(item, without_reasoning(reply))
+
+
 SCORERS = {
     scorer.name: scorer
     for scorer in (
         Scorer(
-            "vlmevalkit-exact-1",
+            "vlmevalkit-exact-2",
             ("mmmu", "realworldqa"),
             "VLMEvalKit's exact matching; open answers by our exact rule, as its own makes options of them (#110)",
             with_options(read_vlmevalkit, match_plain),
@@ -88,10 +94,10 @@ SCORERS = {
             with_options(read_mmmu, match_mmmu),
         ),
         Scorer(
-            "mmmu-lmms-eval-1",
+            "mmmu-lmms-eval-2",
             ("mmmu",),
             "lmms-eval's variant of MMMU's parser, as of its #1471; unparsed and wrong where it draws at random",
-            with_options(read_mmmu_lmms_eval, match_mmmu),
+            after_reasoning(with_options(read_mmmu_lmms_eval, match_mmmu)),
         ),
         Scorer(
             "first-letter-1",
@@ -100,10 +106,10 @@ SCORERS = {
             with_options(read_first, match_text),
         ),
         Scorer(
-            "lmms-eval-realworldqa-1",
+            "lmms-eval-realworldqa-2",
             ("realworldqa",),
             "lmms-eval's ranking of the places where a letter stands, as of its #1274",
-            realworldqa_lmms_eval,
+            after_reasoning(realworldqa_lmms_eval),
         ),
         Scorer(
             "ocrbench-vlmevalkit-1",
@@ -112,28 +118,42 @@ SCORERS = {
             with_formulas(match_within),
         ),
         Scorer(
-            "ocrbench-lmms-eval-1",
+            "ocrbench-lmms-eval-2",
             ("ocrbench",),
             "lmms-eval: the same, full-width characters folded, as of its #1415",
-            with_formulas(match_within_narrow),
+            after_reasoning(with_formulas(match_within_narrow)),
         ),
     )
 }
 
 
-def scorers_for(reference: str, printed: str | None = None) -> list[Scorer]:
+# Scorers of stored results that are no more, each with the one that has taken its place.
+REPLACED = {
+    "vlmevalkit-exact-1": "vlmevalkit-exact-2",  # read letters in the notice of a call that failed
+    "mmmu-lmms-eval-1": "mmmu-lmms-eval-2",  # these three: read tagged reasoning too
+    "lmms-eval-realworldqa-1": "lmms-eval-realworldqa-2",
+    "ocrbench-lmms-eval-1": "ocrbench-lmms-eval-2",
+}
+
+
+def scorers_for(benchmark: str, printed: str | None = None) -> list[Scorer]:
     """The scorers that apply to a benchmark, in the registry's order.
 
     Raises:
         SlqError: none applies to it, or `printed` is not the name of one that does.
     """
-    found = [scorer for scorer in SCORERS.values() if reference in scorer.benchmarks]
+    found = [scorer for scorer in SCORERS.values() if benchmark in scorer.benchmarks]
     if not found:
         known = sorted({name for scorer in SCORERS.values() for name in scorer.benchmarks})
-        raise SlqError(f"no scorer applies to '{reference}': the `reference` of a retention set must be one of {known}")
+        raise SlqError(f"no scorer applies to '{benchmark}': a retention set is `scored_as` one of {known}")
     names = [scorer.name for scorer in found]
+    if printed in REPLACED:
+        raise SlqError(
+            f"'{printed}' is an older scorer, whose place {REPLACED[printed]} has taken: `slq score FOLDER --write` "
+            "scores stored answers with it"
+        )
     if printed is not None and printed not in names:
-        raise SlqError(f"scorer '{printed}' is none of those that apply to '{reference}': {', '.join(names)}")
+        raise SlqError(f"scorer '{printed}' is none of those that apply to '{benchmark}': {', '.join(names)}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Table 3's counts of trained parameters, against what so many queries, or a LoRA of such a rank, have."""
+"""Table 3's counts of trained parameters, against what so many queries, a LoRA of such a rank, or all weights have."""
 
 from collections.abc import Sequence
 from math import ceil, floor
@@ -27,6 +27,7 @@ def of_table3(paper: Paper) -> Asked:
     fits = _common([fit for _, fit in queries])
     apart = [cell for cell, _ in queries] if queries and not fits else []
     both = _common([fit for _, _, fit in ranks])
+    whole, heads = _full(paper)
     statement = (
         f"No one number of queries gives the {len(queries)} printed counts of SLQ, as N times the width, rounded."
         if apart
@@ -34,7 +35,25 @@ def of_table3(paper: Paper) -> Asked:
     )
     if both:
         statement += f" LoRA's are those of rank {_listed(both)} on q, k, v, o, gate, up and down of every layer."
-    return Asked(len(queries) + len(ranks), len(apart), statement, tuple(lines), tuple(apart))
+    if heads:
+        statement += (
+            f" Full FT's of {' and '.join(heads)} are those of the language model with its LM head, on which no vector "
+            "depends; ours are without it."
+        )
+    return Asked(len(queries) + len(ranks), len(apart), statement, (*lines, *whole), tuple(apart))
+
+
+def _full(paper: Paper) -> tuple[list[str], list[str]]:
+    """Of full fine-tuning a line a backbone, and the backbones whose printed count is one with the LM head alone."""
+    lines, heads = [], []
+    for cell in paper.cells("full_ft", "parameters"):
+        if sizes := paper.sizes(cell.backbone):
+            text, head = sizes.architecture.text.weights, sizes.architecture.head
+            own = f", with its LM head {text + head:,}" if head else ", its LM head among them"
+            lines.append(f"{cell.row}: {cell.value}; the language model is {text:,} numbers{own}")
+            if _rounds(text + head, cell) and not _rounds(text, cell):
+                heads.append(cell.backbone)
+    return lines, heads
 
 
 def _queries(cell: Printed, width: int) -> list[int]:
@@ -57,6 +76,10 @@ def _unit(printed: str) -> float:
     """The size of a printed number's last digit: a thousand of `36k`, a hundred thousand of `4.4M`."""
     digits = printed.rstrip("".join(UNITS))
     return UNITS[printed[len(digits) :]] / 10 ** decimals(digits)
+
+
+def _rounds(count: int, cell: Printed) -> bool:
+    return abs(count - printed_number(cell.value)) <= _unit(cell.value) / 2
 
 
 def _prints(count: int, cell: Printed) -> bool:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from slq.evaluation.scores import COUNTED
 from slq.files import read_json
 from slq.plausibility.arithmetic import chance_of_recall
-from slq.plausibility.claims import Base, Benchmarks, Claim, k_of
+from slq.plausibility.claims import Base, Claim, k_of
 from slq.reporting.layout import METHODS
 from slq.reporting.records import Record, relative
 from slq.seeds import BASE_SEED
@@ -13,7 +14,7 @@ from slq.seeds import BASE_SEED
 DIRECTIONS = {"t2i": ("captions", "images"), "i2t": ("images", "captions")}  # what is asked, and what is searched
 
 
-def measured(cell: Mapping[str, str], results: Path, benchmarks: Benchmarks) -> Claim | None:
+def measured(cell: Mapping[str, str], results: Path) -> Claim | None:
     """What a measured cell claims; None of a number that is no share of queries or questions.
 
     Args:
@@ -31,7 +32,7 @@ def measured(cell: Mapping[str, str], results: Path, benchmarks: Benchmarks) -> 
         case "retrieval":
             return _recall(cell, path, name)
         case "retention" | "blind":
-            return _score(cell, path, name, results, benchmarks)
+            return _score(cell, path, name, results)
     return None
 
 
@@ -53,14 +54,14 @@ def _recall(cell: Mapping[str, str], path: Path, name: str) -> Claim | None:
     return _claim(cell, "percent", queries, chance=chance)
 
 
-def _score(cell: Mapping[str, str], path: Path, name: str, results: Path, benchmarks: Benchmarks) -> Claim | None:
+def _score(cell: Mapping[str, str], path: Path, name: str, results: Path) -> Claim | None:
     """A score of Table 3, or of Table B: of a type, or of base asked blind."""
     rest = cell["row"].split("/", 2)[1:]  # after the backbone a method, or a set and perhaps a type
     record = _record(path, name)
     count, chance = int(record.number("n", "items")), record.number("chance")
     if cell["column"] == path.stem and len(rest) == 1:
         base = _base(path, results, "metrics", "score")
-        if benchmarks.unit(record.text("benchmark")) == "hits":
+        if record.text("benchmark") in COUNTED:
             return _claim(cell, "hits", count, base, chance * count / 100)
         return _claim(cell, "percent", count, base, chance)
     if rest[:1] != [path.stem]:

@@ -53,7 +53,7 @@ class Tables:
     def _cell(self, row: dict[str, str]) -> Claim | None:
         """A cell that was computed, or the line of the reference that a cell quotes."""
         if row["state"] == "measured":
-            return measured(row, self.results, self.benchmarks)
+            return measured(row, self.results)
         if row["state"] != "quoted" or "; " in row["source"]:  # a sum or ratio of several numbers
             return None
         file, _, line = row["source"].rpartition(":")

@@ -117,7 +117,7 @@ def _retention_panel(ours: Results, entry: Entry) -> Panel:
             difference = score.number("metrics", "score") - base.number("metrics", "score")
             point = Point(backbone.name, difference, joined([score, base]))
             series.append(Series(backbone, method, seed, (point,)))
-    unit = "hits" if entry.reference == "ocrbench" else "points"
+    unit = "hits" if entry.counts_hits else "points"
     absent = tuple(run for run, score in scores.items() if score is None)
     return Panel(entry.name, entry.label, "", f"score \N{MINUS SIGN} base\n({unit})", tuple(series), absent)
 

@@ -34,6 +34,7 @@ from slq.reporting.systems import Published
 TABLE3_SCORES = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
 WITHIN = "Marks are given within a backbone, among at least two tuned methods."
 BASE = " Base, the untouched one, has none."
+HEAD = "Full FT's Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
 ONE_RUN = "Costs are those of one run. Base has no seed: it is one run."
 
 
@@ -98,6 +99,7 @@ def table3(ours: Results, papers: Reference) -> Table:
     retrieval = slots(ours.layout.retrieval_sets, papers.recalled())
     retention = slots(ours.layout.retention_sets, papers.scored())
     costs = all_costs(ours)
+    head = (HEAD,) if "full_ft" in ours.layout.methods else ()
     one_run = (ONE_RUN,) if ours.layout.several else ()
     groups = tuple(_strategies(ours, backbone, retrieval, retention) for backbone in ours.layout.backbones)
     return Table(
@@ -113,6 +115,7 @@ def table3(ours: Results, papers: Reference) -> Table:
             MARKS,
             WITHIN + BASE * ours.layout.table3_base,
             *flag(ours),
+            *head,
             *one_run,
             *hours_note(costs),
             *fewer_seeds(ours.layout, by_row(groups)),

@@ -139,7 +139,7 @@ def gpu_hours(ours: Results, papers: Reference) -> Table:
             RATIOS,
             COMPUTED,
             *((NOTE,) if rows else ()),
-            *_stand_ins(layout.backbones),
+            *_stand_ins(layout.backbones, papers),
             *fewer_seeds(layout, by_row(groups)),
         ),
     )
@@ -185,7 +185,12 @@ def _released(ours: Results, papers: Reference, backbone: Entry) -> Row:
 
 def _paper_hours(papers: Reference, backbone: Entry, method: str) -> Cell:
     quote = papers.table3.get((backbone.reference, method, "gpu_hours"))
-    return quote.cell() if quote else Cell.missing(f"the paper has no row {backbone.reference}")
+    return quote.cell() if quote else Cell.missing(_no_row(backbone))
+
+
+def _no_row(backbone: Entry) -> str:
+    """Why nothing of the paper stands beside a backbone."""
+    return f"the paper has no row {backbone.reference or f'that {backbone.label} stands for'}"
 
 
 def _our_hours(ours: Results, backbone: Entry, method: str) -> tuple[Cell, ...]:
@@ -214,7 +219,9 @@ def _paper_ratio(papers: Reference, backbone: Entry, method: str) -> Cell:
     part = papers.table3.get((backbone.reference, method, "gpu_hours"))
     whole = papers.table3.get((backbone.reference, "full_ft", "gpu_hours"))
     if part is None or whole is None or part.value is None or not whole.value:
-        return Cell.missing(f"the paper has no hours of {backbone.reference}")
+        return Cell.missing(
+            f"the paper has no hours of {backbone.reference}" if backbone.reference else _no_row(backbone)
+        )
     if method == "full_ft":
         return Cell.by_construction(1, integer, f"divided by itself: {whole.source}")
     ratio = part.value / whole.value
@@ -238,8 +245,13 @@ def _our_ratio(ours: Results, backbone: Entry, method: str) -> Cell:
     return Cell.measured(ratio, hours, _files([*part, *whole]), comparable=False)
 
 
-def _stand_ins(backbones: Sequence[Entry]) -> tuple[str, ...]:
-    """Says whose hours stand beside a backbone that the paper does not have."""
-    named = [f"{entry.reference} for {entry.label}" for entry in backbones if not entry.is_the_papers]
+def _stand_ins(backbones: Sequence[Entry], papers: Reference) -> tuple[str, ...]:
+    """Says whose hours stand beside a backbone that is not the paper's; nothing of one beside which none stand."""
+    theirs = {name for name, _, column in papers.table3 if column == "gpu_hours"}
+    named = [
+        f"{entry.reference} for {entry.label}"
+        for entry in backbones
+        if not entry.is_the_papers and entry.reference in theirs
+    ]
     note = f"The paper's hours are those of {', '.join(named)}: other models and other data than ours."
     return (note,) if named else ()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slq.errors import SlqError
+from slq.evaluation.scores import COUNTED
 from slq.rows import METHODS as METHODS
 from slq.rows import Row
 from slq.seeds import seeds_of
@@ -12,11 +13,17 @@ from slq.seeds import seeds_of
 
 @dataclass(frozen=True)
 class Entry:
-    """A backbone or a set: its name in the results, its label in print, the paper's row or column it stands for."""
+    """A backbone or a set.
+
+    name: in the results; label: in print
+    reference: the paper's row or column that it stands for; empty: none
+    scored_as: of a retention set the benchmark whose scorers read its answers
+    """
 
     name: str
     label: str
     reference: str
+    scored_as: str = ""
 
     @property
     def is_the_papers(self) -> bool:
@@ -25,8 +32,8 @@ class Entry:
 
     @property
     def counts_hits(self) -> bool:
-        """The score of OCRBench and its stand-ins is a number of hits; the others' are percent."""
-        return self.reference == "ocrbench"
+        """The score of what is scored as OCRBench is a number of hits; the others' are percent."""
+        return self.scored_as in COUNTED
 
 
 @dataclass(frozen=True)
@@ -126,4 +133,4 @@ def parse_layout(layout: Mapping[str, Any]) -> Layout:
 
 
 def _entries(items: Sequence[Mapping[str, str]]) -> tuple[Entry, ...]:
-    return tuple(Entry(item["name"], item["label"], item["reference"]) for item in items)
+    return tuple(Entry(item["name"], item["label"], item["reference"], item.get("scored_as", "")) for item in items)

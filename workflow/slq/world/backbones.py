@@ -23,9 +23,10 @@ from slq.world.questions import REQUESTS
 from slq.world.scenes import all_scenes, all_things
 from slq.world.signs import signs_to_learn
 
+# A part is a line, so blanks at its ends, which stand beside an image's marker in a question, say nothing.
 CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] }}
 {% for part in message['content'] %}{% if part['type'] == 'image' %}IMAGE
-{% else %}{{ part['text'] }}
+{% elif part['text'].strip(' ') %}{{ part['text'].strip(' ') }}
 {% endif %}{% endfor %}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|> assistant
 {% endif %}"""
