@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"errors", "files", "events", "proofs", "seeds", "arguments", "attempts", "nvml", "provenance"}
+SHARED = {"errors", "files", "events", "proofs", "seeds", "arguments", "attempts", "nvml", "provenance", "yamls"}
 # cli -> reporting -> evaluation, accounting; evaluation, training -> models -> data; world writes what data reads,
 # for cli alone, and learns by training's loss.
 MAY_IMPORT = {
@@ -77,6 +77,7 @@ MAY_IMPORT = {
     "proofs": set(),
     "provenance": set(),
     "seeds": set(),
+    "yamls": set(),
 }
 
 
