@@ -57,11 +57,14 @@ def prepare_settings(config: Config, name: str, split: str) -> str:
     how = entry.get("splits", {}).get(split, {})
     if "columns" in entry:
         return compact(set=name, split=split, columns=entry["columns"], how=how)
+    filtered = "only" in how or "without" in how
+    listings = {other["file"] for other in entry["splits"].values()} | {*entry.get("photos", [])}
     return compact(
         set=name,
         split=split,
         form=entry["form"],
         how=how,
+        **({"listings": sorted(listings)} if filtered else {}),
         numbering=entry.get("numbering"),
         photos=entry.get("photos", []),
         allow_leak=split == "train" and chosen(config)["allow_leak"],
@@ -78,7 +81,7 @@ def columns_code(config: Config, name: str) -> str:
     entry = config["sets"][name]
     if "columns" in entry:
         return code_hash("data/columns.py", "data/questions.py")
-    return code_hash("data/forms.py", "data/ids.py", "data/prepare.py") if "form" in entry else ""
+    return code_hash("data/filters.py", "data/forms.py", "data/ids.py", "data/prepare.py") if "form" in entry else ""
 
 
 def pretrain_settings(config: Config, backbone: str) -> str:
