@@ -61,6 +61,7 @@ MAY_IMPORT = {
     "drawn": set(),
     "listed": set(),
     "code": {"config"},
+    "contents": {"data", "sources"},
     "finished": {"config", "data"},
     "settings": {"code", "config", "drawn", "rows", "runs"},
     "cost_settings": {"config", "drawn", "rows", "runs", "settings"},

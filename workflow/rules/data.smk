@@ -48,7 +48,7 @@ rule prepare_split:
     resources:
         **request("prepare", gate=gate_of_split),
     params:
-        settings=lambda wildcards: settings.prepare_settings(config, wildcards.set, wildcards.split),
+        settings=lambda wildcards: settings.prepare_settings(config, wildcards.set, wildcards.split, CONTENTS.lists),
         source=lambda wildcards: config["sets"][wildcards.set]["source"],
         code=lambda wildcards: settings.columns_code(config, wildcards.set),
         scratch=scratch_folder,
@@ -60,7 +60,8 @@ rule prepare_split:
         " 2>&1 | tee {log} >&2"
 
 
-# The folder is a parameter and no input: a clone with results but without data must still render its tables.
+# The folder is a parameter and no input: a clone with results but without data must still render its tables. What its
+# files hold is a parameter too, so that an edited caption and a replaced image are read.
 rule adopt_split:
     output:
         manifest="<scratch>/data/{set}/{split}/manifest.json",
@@ -80,6 +81,7 @@ rule adopt_split:
         kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
         flags=lambda wildcards: settings.adopt_flags(config, wildcards.set),
         source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
+        said=supplied_said,
         code=lambda wildcards: settings.columns_code(config, wildcards.set),
         scratch=scratch_folder,
     message:

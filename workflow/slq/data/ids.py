@@ -21,10 +21,14 @@ class Ids:
     path: Path | None
 
 
+def is_public(name: str) -> bool:
+    """Whether a list of ids is one of the project's, by its name."""
+    return (LISTS / f"{name}.txt").is_file()
+
+
 def list_file(name: str) -> Path:
-    """The file of a list of ids: the project's, by its name, or a person's."""
-    path = LISTS / f"{name}.txt"
-    return path if path.is_file() else Path(name)
+    """The file of a list of ids: the project's, or a person's."""
+    return LISTS / f"{name}.txt" if is_public(name) else Path(name)
 
 
 def read_ids(name: str) -> Ids:
@@ -51,7 +55,7 @@ def read_ids(name: str) -> Ids:
             found.setdefault(word, number)
     if not found:
         raise SlqError(f"{path}: holds no id; expected one a line")
-    return Ids(found, None if path.parent == LISTS else path)
+    return Ids(found, None if is_public(name) else path)
 
 
 def id_list(name: str) -> list[str]:
