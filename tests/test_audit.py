@@ -180,7 +180,7 @@ def test_images_that_cannot_be_read_are_counted_and_the_first_is_named(data, cap
 
 def test_images_are_decoded_once(data, monkeypatch):
     before = audit(data)
-    monkeypatch.setattr(prints, "open_image", None)
+    monkeypatch.setattr(prints, "print_of", None)  # of what was decoded
     assert audit(data) == before
     put(data, "flickr30k", "test", images_of(data, "flickr30k", "test") | {"25": picture(25)})
     with pytest.raises(TypeError):

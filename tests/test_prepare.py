@@ -178,7 +178,10 @@ def refused(capsys, data, words):
         ({"items": 2}, ["coco/test: images or questions: 1, expected 2 (sets.coco.splits.test.items in config.yaml)"]),
         ({"captions": 5}, ["coco/test: captions: 6, expected 5"]),
         ({"ids_sha256": "0" * 64}, ["coco/test: the SHA-256 of its ids in order:", f"expected {'0' * 64}"]),
-        ({"of": ["tset"], "items": 1}, ["images or questions: 0, expected 1"]),
+        (
+            {"of": ["tset"], "items": 1},
+            ["dataset_coco.json: no image is of the split 'tset'", "there are restval, test,"],
+        ),
         ({"file": "dataset_cocoa.json"}, ["dataset_cocoa.json: cannot be read", "fetch its source again"]),
         ({"images": "val2017"}, ["1 of 1 images", "not in it (first: val2017/COCO_val2014_000000000042.jpg)"]),
         ({"only": ["karpathy_test"]}, ["karpathy_test: neither a list of ids of the project (coco_karpathy_test, "]),

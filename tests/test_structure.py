@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"code", "errors", "files", "events", "proofs", "seeds", "arguments", "attempts", "nvml", "provenance"}
+SHARED = {"code", "errors", "files", "events", "proofs", "seeds", "arguments", "attempts", "nvml", "provenance", "yamls"}
 # cli -> reporting -> evaluation, accounting; evaluation, training -> models -> data; world writes what data reads,
 # for cli alone, and learns by training's loss.
 MAY_IMPORT = {
@@ -61,6 +61,7 @@ MAY_IMPORT = {
     "drawn": set(),
     "listed": set(),
     "code": set(),
+    "contents": {"data", "sources"},
     "finished": {"config", "data"},
     "settings": {"config", "drawn", "rows", "runs"},
     "cost_settings": {"config", "drawn", "rows", "runs", "settings"},
@@ -78,6 +79,7 @@ MAY_IMPORT = {
     "proofs": set(),
     "provenance": set(),
     "seeds": set(),
+    "yamls": set(),
 }
 
 

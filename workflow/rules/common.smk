@@ -23,6 +23,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.enviro
 from slq import code, cost_settings, report_settings, row_settings, settings
 from slq.accounting.needs import needs, row_needs
 from slq.config import SPLITS, chosen, load, seeds, tested_sets
+from slq.contents import Contents
 from slq.drawn import is_derived, origin
 from slq.errors import SlqError
 from slq.files import sha256
@@ -30,14 +31,20 @@ from slq.proofs import PROVED
 from slq.rows import METHODS, comparator, rows_of
 from slq.runs import resources_of, training_of
 from slq.seeds import BASE_SEED, seeds_of
+from slq.yamls import check_arguments, read_yaml
 
 try:
+    # Snakemake has read these files, and keeps the last of a key that stands twice.
+    for file in workflow.configfiles:
+        read_yaml(Path(file))
+    check_arguments(workflow.config_settings.config_args or [])
     load(config)
 except SlqError as error:
     raise WorkflowError(str(error)) from None
 
 PRESET = chosen(config)
 SCRATCH = config["scratch"]
+CONTENTS = Contents(Path(SCRATCH) / "work" / "contents")
 SEEDS = seeds(config)
 TUNED = [method for method in PRESET["methods"] if method != "base"]
 FORECAST = json.loads(cost_settings.forecast_settings(config))
@@ -138,10 +145,19 @@ def images_asked_for(wildcards) -> str:
     return manifest(origin(config["sets"][wildcards.set]), "test")
 
 
+def supplied_said(wildcards) -> str:
+    """What the files of a supplied split hold."""
+    return CONTENTS.supplied_set(config["sets"][wildcards.set], wildcards.split)
+
+
 def queries_said(wildcards) -> str:
-    """What a file of queries says, by its hash; nothing where it is not here, which its rule reports."""
-    file = Path(config["sets"][wildcards.set]["queries"])
-    return sha256(file) if file.is_file() else ""
+    """What a file of queries says."""
+    return CONTENTS.files([config["sets"][wildcards.set]["queries"]])
+
+
+def pilot_said(wildcards) -> str:
+    """What the pilot's images are, if they are files of a folder."""
+    return CONTENTS.files(pilot_pictures(wildcards)) if "folder" in row_settings.pilot_of(config) else ""
 
 
 def gate_of_split(wildcards) -> int:

@@ -48,7 +48,7 @@ rule prepare_split:
     resources:
         **request("prepare", gate=gate_of_split),
     params:
-        settings=lambda wildcards: settings.prepare_settings(config, wildcards.set, wildcards.split),
+        settings=lambda wildcards: settings.prepare_settings(config, wildcards.set, wildcards.split, CONTENTS.lists),
         source=lambda wildcards: config["sets"][wildcards.set]["source"],
         code=code_of("prepare_split"),
         scratch=scratch_folder,
@@ -60,7 +60,8 @@ rule prepare_split:
         " 2>&1 | tee {log} >&2"
 
 
-# The folder is a parameter and no input: a clone with results but without data must still render its tables.
+# The folder is a parameter and no input: a clone with results but without data must still render its tables. What its
+# files hold is a parameter too, so that an edited caption and a replaced image are read.
 rule adopt_split:
     output:
         manifest="<scratch>/data/{set}/{split}/manifest.json",
@@ -81,6 +82,7 @@ rule adopt_split:
         flags=lambda wildcards: settings.adopt_flags(config, wildcards.set),
         source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
         code=code_of("adopt_split"),
+        said=supplied_said,
         scratch=scratch_folder,
     message:
         "Adopting {wildcards.set}, {wildcards.split} split, from {params.source}"

@@ -20,6 +20,7 @@ rule measure_pilot:
     params:
         settings=lambda wildcards: row_settings.pilot_settings(config, wildcards.backbone),
         code=code_of("measure_pilot"),
+        said=pilot_said,
         scratch=scratch_folder,
     message:
         "The pilot on {wildcards.backbone}"
@@ -48,6 +49,7 @@ rule render_pilot:
     params:
         settings=lambda wildcards: row_settings.pilot_layout(config),
         code=code_of("render_pilot"),
+        said=pilot_said,
         scratch=scratch_folder,
     message:
         "Rendering the pilot of {wildcards.preset}"

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from slq.drawn import DRAWN, SPLIT, check_groups, check_images_of, check_scenes, drawn_of, is_derived
@@ -17,6 +16,7 @@ from slq.listed import check_reading
 from slq.rows import check_comparator, check_pilot, check_rows
 from slq.runs import check_prefixes
 from slq.standing import check_scored, check_standing
+from slq.yamls import read_yaml
 
 Config = dict[str, Any]
 
@@ -51,7 +51,7 @@ def load(raw: Config) -> Config:
     """
     if isinstance(raw.get("seeds"), list):
         raw["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in raw["seeds"]]
-    check_schema(raw, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")), "config")
+    check_schema(raw, read_yaml(SCHEMA), "config")
     _one_of("preset", raw["preset"], raw["presets"], "presets")
     for name, backbone in raw["backbones"].items():
         _check_weights(f"backbones.{name}", backbone, raw["sets"], raw["sources"])

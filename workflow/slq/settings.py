@@ -5,7 +5,7 @@ change the result of its rule. Imported whenever the Snakefile is read, so nothi
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -50,17 +50,23 @@ def adopt_flags(config: Config, name: str) -> str:
     return " ".join(f"{flag} {entry[key]}" for key, flag in flags.items() if key in entry)
 
 
-def prepare_settings(config: Config, name: str, split: str) -> str:
-    """Of a split that is read from a fetched source: how the source lists it, and what it must hold."""
+def prepare_settings(config: Config, name: str, split: str, lists: Callable[[Config], Any] = dict) -> str:
+    """Of a split that is read from a fetched source: how the source lists it, and what it must hold.
+
+    `lists`: gives the hashes of the lists of ids that `only` and `without` name (`slq.contents`).
+    """
     entry = config["sets"][name]
     how = entry.get("splits", {}).get(split, {})
     if "columns" in entry:
         return compact(set=name, split=split, columns=entry["columns"], how=how)
+    filtered = "only" in how or "without" in how
+    listings = {other["file"] for other in entry["splits"].values()} | {*entry.get("photos", [])}
     return compact(
         set=name,
         split=split,
         form=entry["form"],
         how=how,
+        **({"listings": sorted(listings), "lists": lists(how)} if filtered else {}),
         numbering=entry.get("numbering"),
         photos=entry.get("photos", []),
         allow_leak=split == "train" and chosen(config)["allow_leak"],
@@ -98,13 +104,20 @@ def pretrain_encoder_settings(config: Config, encoder: str) -> str:
     return compact(encoder=encoder, seed=config["world"]["seed"], **entry["pretrain"])
 
 
-def fetch_settings(config: Config, catalogue: str, name: str) -> str:
-    """Of a source, or of a backbone or encoder that comes from one or from a folder: where its bytes are from."""
+def fetch_settings(config: Config, catalogue: str, name: str, holds: Callable[[Config], str]) -> str:
+    """Of a source, or of a backbone or encoder that comes from one or from a folder: where its bytes are from.
+
+    `holds`: gives the hash of what a person's folder holds (`slq.contents`), so that another content is another part.
+    """
     entry = config[catalogue][name]
-    if "local" in entry:
-        return compact(name=name, weights=True, parts=[{"supplied": entry["local"]}])
     source = entry.get("source", name)
-    parts = [{key: part[key] for key in part if key != "gb"} for part in config["sources"][source]["parts"]]
+    given = [{"supplied": entry["local"]}] if "local" in entry else config["sources"][source]["parts"]
+    parts = [{key: part[key] for key in part if key != "gb"} for part in given]
+    for part in parts:
+        if "supplied" in part and (held := holds(part)):
+            part["holds"] = held
+    if "local" in entry:
+        return compact(name=name, weights=True, parts=parts)
     return compact(name=source, weights="source" in entry, parts=parts)
 
 

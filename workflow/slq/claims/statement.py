@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from slq.config import SCHEMAS, check_schema
 from slq.errors import SlqError
 from slq.plausibility.claims import Benchmarks
 from slq.reporting.layout import METHODS
 from slq.reporting.records import Reference
+from slq.yamls import read_yaml
 
 SCHEMA = SCHEMAS / "claims.schema.yaml"
 
@@ -65,13 +64,7 @@ def read_statements(path: Path, papers: Reference, benchmarks: Benchmarks) -> li
 
 def _content(path: Path) -> dict[str, Any]:
     """The file, checked: its frame first, then each test by its own kind."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise SlqError(f"{path}: not valid YAML ({error})") from error
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    content, schema = read_yaml(path), read_yaml(SCHEMA)
     check_schema(content, schema, str(path))
     for number, entry in enumerate(content["claims"]):
         check_schema(entry["test"], schema["$defs"][entry["test"]["test"]], f"{path}: claims[{number}].test")

@@ -23,19 +23,43 @@ def karpathy_items(source: Path, how: Mapping[str, Any]) -> Iterator[Item]:
 
     An image is named by its COCO id where it has one, else by its file's name; it lies in `how["images"]` or where
     the list says.
+
+    Raises:
+        SlqError: the file is not of this form, or a name in `how["of"]` is of no image.
     """
     file = source / how["file"]
+    there: set[str] = set()
     for number, entry in enumerate(_entries(file, "images")):
         where = f"{file}: images[{number}]"
-        if _text(entry, "split", where) not in how["of"]:
+        there.add(_text(entry, "split", where))
+        if entry["split"] not in how["of"]:
             continue
         name = _text(entry, "filename", where)
         folder = how.get("images") or _text(entry, "filepath", where)
         yield {
-            "id": str(entry.get("cocoid", PurePosixPath(name).stem)),
+            "id": _karpathy_id(entry, where),
             "image": f"{folder}/{name}",
             "captions": [_text(sentence, "raw", where).strip() for sentence in _list(entry, "sentences", where)],
         }
+    if absent := [name for name in how["of"] if name not in there]:
+        raise SlqError(
+            f"{file}: no image is of the split '{absent[0]}', which `of` in config.yaml names; there are "
+            f"{', '.join(sorted(there)) or 'none'}"
+        )
+
+
+def _karpathy_id(entry: Any, where: str) -> str:
+    return str(entry["cocoid"] if "cocoid" in entry else PurePosixPath(_text(entry, "filename", where)).stem)
+
+
+def listed_ids(form: str, files: Iterable[Path]) -> set[str]:
+    """The ids of all images in lists of a form, of whichever split; `captions_*.json` of COCO's may be among them."""
+    found = set()
+    for file in files:
+        for number, entry in enumerate(_entries(file, "images")):
+            coco = form == "coco" or "split" not in entry
+            found.add(str(entry["id"]) if coco else _karpathy_id(entry, f"{file}: images[{number}]"))
+    return found
 
 
 def coco_items(source: Path, how: Mapping[str, Any]) -> Iterator[Item]:

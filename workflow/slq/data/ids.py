@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,54 @@ LISTS = Path(__file__).parent / "lists"  # one id a line; provenance in docs/dat
 TESTS = {"coco": "coco_karpathy_test"}
 
 
-def id_list(name: str) -> list[str]:
-    """The ids of a list of the project, by its name, or of a file with one id a line.
+@dataclass(frozen=True)
+class Ids:
+    """A list of ids: the line of each, and the file, unless the project has the list."""
+
+    lines: dict[str, int]
+    path: Path | None
+
+
+def is_public(name: str) -> bool:
+    """Whether a list of ids is one of the project's, by its name."""
+    return (LISTS / f"{name}.txt").is_file()
+
+
+def list_file(name: str) -> Path:
+    """The file of a list of ids: the project's, or a person's."""
+    return LISTS / f"{name}.txt" if is_public(name) else Path(name)
+
+
+def read_ids(name: str) -> Ids:
+    """A list of the project, by its name, or a file in UTF-8 with one id a line; lines without any do not count.
 
     Raises:
-        SlqError: there is neither.
+        SlqError: there is neither, or it is not of this form, by its line.
     """
-    path = LISTS / f"{name}.txt"
-    if not path.is_file():
-        path = Path(name)
+    path = list_file(name)
     try:
-        return path.read_text(encoding="utf-8").split()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a byte-order mark is no part of an id
     except OSError as error:
         known = ", ".join(sorted(file.stem for file in LISTS.glob("*.txt")))
         raise SlqError(
             f"{name}: neither a list of ids of the project ({known}) nor a file ({error.strerror})"
         ) from error
+    except UnicodeDecodeError as error:
+        raise SlqError(f"{path}: cannot be read: {error}; save it as UTF-8, one id a line") from error
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if len(words := line.split()) > 1:
+            raise SlqError(f"{path}:{number}: {line.strip()!r}; expected one id a line, and nothing else")
+        for word in words:
+            found.setdefault(word, number)
+    if not found:
+        raise SlqError(f"{path}: holds no id; expected one a line")
+    return Ids(found, None if is_public(name) else path)
+
+
+def id_list(name: str) -> list[str]:
+    """The ids of a list, each once; errors as in `read_ids`."""
+    return list(read_ids(name).lines)
 
 
 def in_order(ids: Iterable[str]) -> list[str]:

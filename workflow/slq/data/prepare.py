@@ -7,8 +7,9 @@ from typing import Any
 from slq.data.checks import check_items
 from slq.data.columns import prepare_questions
 from slq.data.expected import require_expected
-from slq.data.forms import FORMS, Item, photo_numbers
-from slq.data.ids import id_list, refuse_test_images
+from slq.data.filters import select
+from slq.data.forms import FORMS, Item, listed_ids, photo_numbers
+from slq.data.ids import refuse_test_images
 from slq.data.prepared import image_paths, write_split
 from slq.errors import SlqError
 from slq.files import read_json
@@ -18,20 +19,28 @@ def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
     """Write the prepared form of a split of a source into `out`; the source's manifest proves the images.
 
     Args:
-        settings: `set`, `split`, `how` (of `sets.<set>.splits`), and either `columns`, or `form`, `numbering`, `photos`
-            and `allow_leak`.
+        settings: `set`, `split`, `how` (of `sets.<set>.splits`), and either `columns`, or `form`, `numbering`,
+            `photos`, `allow_leak` and, where there are lists of ids, `listings`, all that list the source's images.
 
     Raises:
-        SlqError: the source does not hold what config.yaml says, or a training split holds published test images.
+        SlqError: the source does not hold what config.yaml says, a list of ids filters nothing, or a training split
+            holds published test images.
     """
     name, split, how = settings["set"], settings["split"], settings["how"]
     if settings.get("columns"):
         prepare_questions(settings["columns"], source, out, name, split, how)
         return
-    items = selected(FORMS[settings["form"]](source, how), how)
+    form = settings["form"]
+    listings = [source / file for file in settings.get("listings", [])]
+    items = select(f"sets.{name}.splits.{split}", FORMS[form](source, how), how, lambda: listed_ids(form, listings))
     number_photos(items, settings, source)
     check_items(source / how["file"], items)
+    require_numbers(name, settings["numbering"], items)
     require_expected(name, split, items, how)
+    if not items:
+        raise SlqError(
+            f"{name}/{split}: no image is in {source / how['file']} of this split (sets.{name}.splits.{split})"
+        )
     if split == "train" and not settings["allow_leak"]:
         refuse_test_images(name, settings["numbering"], items)
     files = proved_files(items, source)
@@ -39,19 +48,35 @@ def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
     write_split(out, name, split, "retrieval", items, source, files, settings["numbering"])
 
 
-def selected(items: Any, how: Mapping[str, Any]) -> list[Item]:
-    """The items with an id in every list of `only` and in none of `without`."""
-    only = [set(id_list(name)) for name in how.get("only", [])]
-    without = {one for name in how.get("without", []) for one in id_list(name)}
-    return [item for item in items if item["id"] not in without and all(item["id"] in ids for ids in only)]
+def require_numbers(name: str, numbering: str | None, items: list[Item]) -> None:
+    """Ids that are numbers of COCO or Flickr are written as numbers: others would pass every guard that compares them.
+
+    Raises:
+        SlqError: the first that is not.
+    """
+    for item in items if numbering else []:
+        if not item["id"].isdecimal() or item["id"] != str(int(item["id"])):
+            raise SlqError(
+                f"{name}: the id {item['id']!r} is no number of {numbering}, and sets.{name}.numbering in config.yaml "
+                "says that ids are: read the set from a list that has them, or take numbering out"
+            )
 
 
 def number_photos(items: list[Item], settings: Mapping[str, Any], source: Path) -> None:
-    """Give each item its `photo`, the number at Flickr, where it is known: Flickr30K's ids are these numbers."""
+    """Give each item its `photo`, the number at Flickr, where it is known: Flickr30K's ids are these numbers.
+
+    Raises:
+        SlqError: the files that are to tell it tell none.
+    """
     if settings["numbering"] == "flickr":
         numbers = {item["id"]: item["id"] for item in items}
     else:
         numbers = photo_numbers(source / file for file in settings["photos"])
+        if settings["photos"] and items and not any(item["id"] in numbers for item in items):
+            raise SlqError(
+                f"{source}: {', '.join(settings['photos'])} tell the photo of none of the {len(items):,} images; name "
+                f"the files that list them (sets.{settings['set']}.photos in config.yaml)"
+            )
     for item in items:
         if item["id"] in numbers:
             item["photo"] = numbers[item["id"]]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from slq.code import fingerprint
-from slq.data.prepared import Split, open_image
+from slq.data.prepared import Split
 from slq.errors import SlqError
 from slq.files import digest, write_bytes
 
@@ -41,7 +41,7 @@ def prints_of(split: Split, work: Path, threads: int) -> np.ndarray:
         prints: np.ndarray = np.load(kept)
         return prints
     with ThreadPoolExecutor(threads) as pool:  # decoding and scaling let other threads run
-        found = list(pool.map(partial(_print_or_fault, split.root), split.files, chunksize=64))
+        found = list(pool.map(partial(_print_or_fault, split), split.files, chunksize=64))
     faults = [one for one in found if isinstance(one, SlqError)]
     if faults:
         raise SlqError(f"{split.name}: {len(faults):,} of {len(found):,} images cannot be used; the first: {faults[0]}")
@@ -52,9 +52,9 @@ def prints_of(split: Split, work: Path, threads: int) -> np.ndarray:
     return prints
 
 
-def _print_or_fault(root: Path, path: str) -> np.ndarray | SlqError:
+def _print_or_fault(split: Split, path: str) -> np.ndarray | SlqError:
     try:
-        return print_of(open_image(root / path))
+        return print_of(split.open(path))
     except SlqError as error:
         return error
 

@@ -19,8 +19,8 @@ def fetch_source(settings: dict[str, Any], out: Path, locks: Path, offline: bool
     """Bring a source into `out`, whole and proved, or say what is wrong; its manifest.json is written last.
 
     Args:
-        settings: `name`; `parts`, each with one of `model`, `dataset`, `archive`, `supplied` (docs/data.md); `weights`:
-            whether it must be a snapshot that a model can be loaded from.
+        settings: `name`; `parts`, each with one of `model`, `dataset`, `archive`, `supplied` (docs/data.md), the last
+            with what the folder `holds`; `weights`: whether it must be a snapshot that a model can be loaded from.
         locks: folder of the locks, a file for each source; a part without an entry there gets one.
         offline: ask no server: a part that is not here is an error.
 
@@ -55,6 +55,7 @@ def _part(part: Part, out: Path, lock: Lock, offline: bool) -> Found:
         found = bring(part, out, out / STATE, lock)
     if found.entry:
         lock.add(where, found.entry)
+    if found.entry or "holds" in part:
         write_json(receipt, {"entry": found.entry, "files": found.files})
     if found.spent:
         forget(found.spent)

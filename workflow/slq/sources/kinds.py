@@ -13,10 +13,9 @@ from slq.sources.archive import check_room, unpack
 from slq.sources.download import download, forget, size
 from slq.sources.hub import Repository
 from slq.sources.locks import Lock
-from slq.sources.patterns import check_count, wanted
+from slq.sources.patterns import SNAPSHOT, check_count, supplied_files
 
 Part = dict[str, Any]
-SNAPSHOT = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]  # of a model: never pickles, never code
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,7 @@ def _supplied(part: Part, out: Path, _: Path, __: Lock) -> Found:
     if not folder.is_dir():
         raise SlqError(f"{folder}: no such folder; {part.get('obtain', 'config.yaml says that the files lie there')}")
     patterns = part.get("files", SNAPSHOT)
-    there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    names = [name for name in wanted(there, patterns) if name != "manifest.json"]
+    names = supplied_files(folder, patterns)
     check_count(str(folder), names, patterns, part.get("count"))
     for name in names:
         (out / name).parent.mkdir(parents=True, exist_ok=True)

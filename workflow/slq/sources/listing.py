@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from slq.config import Config, load, tested_sets
 from slq.drawn import is_derived, origin
 from slq.errors import SlqError
 from slq.sources.fetch import STATE
 from slq.sources.kinds import address
+from slq.yamls import read_yaml
 
 HEAD = ("source", "GB", "here", "for", "licence", "from")
 
@@ -46,14 +45,14 @@ def merged(files: Sequence[Path]) -> Config:
     """The checked configuration of a file and what is laid over it, as Snakemake does it.
 
     Raises:
-        SlqError: a file cannot be read or is no YAML, or the configuration is not sound.
+        SlqError: a file cannot be read, is no YAML or has a key twice, or the configuration is not sound.
     """
     config: Config = {}
     for file in files:
-        try:
-            _lay(yaml.safe_load(file.read_text(encoding="utf-8")), config)
-        except (OSError, yaml.YAMLError) as error:
-            raise SlqError(f"{file}: cannot be read: {error}") from error
+        content = read_yaml(file)
+        if not isinstance(content, dict):
+            raise SlqError(f"{file}: expected keys of config.yaml with their values")
+        _lay(content, config)
     return load(config)
 
 

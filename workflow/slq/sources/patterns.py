@@ -2,14 +2,24 @@
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from slq.errors import UnsoundError
+
+SNAPSHOT = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]  # of a model: never pickles, never code
 
 
 def wanted(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """The paths that match a pattern, sorted; `*` stays within a folder: `*.json` is not `sub/x.json`."""
     return sorted({name for name in names if any(_matches(name, pattern) for pattern in patterns)})
+
+
+def supplied_files(folder: Path, patterns: Sequence[str] | None) -> list[str]:
+    """The files of a person's folder that match, sorted, but for a manifest; without patterns all but hidden ones."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    if patterns is None:
+        return sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+    return [name for name in wanted((path.as_posix() for path in paths), patterns) if name != "manifest.json"]
 
 
 def check_count(where: str, names: Sequence[str], patterns: Sequence[str], count: int | None) -> None:
