@@ -159,6 +159,9 @@ def test_hours_are_compared_with_what_slurm_booked(asked, tmp_path, monkeypatch,
     (line,) = read_ledger(asked, tmp_path)
     assert line.sacct_hours is None
     assert "sacct: no database: hours are not compared with Slurm's" in capsys.readouterr().err
+    tool.write_text("#!/bin/sh\necho '41|Unknown||'\n")
+    (line,) = read_ledger(asked, tmp_path)
+    assert line.sacct_hours is None and "answers in another form: '41|Unknown||'" in capsys.readouterr().err
 
 
 def test_the_table_takes_flops_from_the_ledger(asked, tmp_path):
