@@ -310,17 +310,43 @@ def test_a_cluster_that_does_not_requeue_is_named(requests, tmp_path, monkeypatc
     ]
 
 
-def test_before_its_allocation_ends_it_stops_with_a_status_of_its_own_and_goes_on(slice_, monkeypatch, capsys):
+class Hours:
+    """In place of deadline's clocks: so many seconds pass between two readings of the monotonic one."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.passed = seconds, 0.0
+        self.time = time.time
+
+    def monotonic(self) -> float:
+        self.passed += self.seconds
+        return self.passed
+
+
+@pytest.fixture
+def allocated(slice_, monkeypatch):
+    """`slq train` on the slice, inside an allocation of so many minutes, with so many seconds a step."""
+
+    def call(name, minutes, each):
+        train = lambda _: slice_.train("slq", name)  # noqa: E731
+        with monkeypatch.context() as patch:
+            patch.setattr(cli, "parse", lambda *_: type("Args", (), {"function": train}))
+            patch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60 * minutes))
+            patch.setattr("slq.training.deadline.time", Hours(each))
+            return cli.main([])
+
+    return call
+
+
+def test_before_its_allocation_ends_it_stops_with_a_status_of_its_own_and_goes_on(
+    slice_, monkeypatch, capsys, allocated
+):
     """The whole way: message and status on the command line, events of both attempts, the bytes of one attempt."""
     name, work = "allocated", slice_.root / "work" / "allocated"
-    monkeypatch.setattr(cli, "parse", lambda *_: type("Args", (), {"function": lambda _: slice_.train("slq", name)}))
-    with monkeypatch.context() as patch:
-        patch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60))  # and stop_minutes is 2
-        patch.delenv("SLURM_JOB_ID", raising=False)
-        assert cli.main([]) == 75
-    assert "slq: error: stopped after 1 of 15 steps: the allocation ends in 2 minutes" in capsys.readouterr().err
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert allocated(name, 3, each=40) == 75  # and stop_minutes is 2
+    assert "slq: error: stopped after 2 of 15 steps: the allocation ends in 2 minutes" in capsys.readouterr().err
     assert not (slice_.root / name / "adapter").exists()
-    assert cli.main([]) == 0
+    assert allocated(name, 60, each=1) == 0
     for file in ("adapter.json", "adapter.safetensors"):
         assert (slice_.root / name / "adapter" / file).read_bytes() == (slice_.root / "slq/adapter" / file).read_bytes()
     lines = [json.loads(line) for line in (slice_.root / name / "events.jsonl").read_text().splitlines()]
@@ -330,6 +356,34 @@ def test_before_its_allocation_ends_it_stops_with_a_status_of_its_own_and_goes_o
         (2, "resumed"),
     ]
     assert {path.name for path in work.glob("*/*")} == {"events.jsonl", "finished.json", "owner"}
+
+
+TOO_SHORT = "training.stop_minutes, 2, stay free at its end: that leaves no time for a step"
+
+
+def test_an_allocation_no_longer_than_stop_minutes_trains_nothing_and_is_not_requeued(
+    slice_, requests, capsys, allocated
+):
+    """It took one step in each of as many allocations. A run that is finished is published in any."""
+    assert allocated("too short", 2, each=1) == 1
+    said = capsys.readouterr().err
+    assert f"slq: error: the allocation has 2 minutes, and {TOO_SHORT}" in said and "resources.train.hours" in said
+    assert requests() == "" and not list((slice_.root / "work/too short").glob("*/events.jsonl"))
+    assert allocated("too short", 60, each=1) == 0
+    (slice_.root / "too short/run.json").unlink()
+    assert allocated("too short", 1, each=1) == 0
+    assert (slice_.root / "too short/run.json").is_file()
+
+
+def test_an_allocation_whose_time_is_up_at_its_first_step_is_not_requeued_for_ever(slice_, requests, capsys, allocated):
+    """Loading took what there was. The step is kept, and a longer one goes on with it."""
+    assert allocated("one step", 3, each=90) == 1
+    said = capsys.readouterr().err
+    assert "slq: error: stopped after 1 of 15 steps: the allocation ends in 2 minutes" in said
+    assert f"the allocation has 3 minutes, and {TOO_SHORT}" in said and requests() == ""
+    assert allocated("one step", 60, each=1) == 0
+    events = [json.loads(line) for line in (slice_.root / "one step/events.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in events if line["event"] == "resumed"] == [1]
 
 
 def test_a_line_that_a_kill_tore_is_cut_off(tmp_path):

@@ -153,6 +153,16 @@ BAD = [
     ),
     ("presets.mini.allow_leak", REMOVE, "presets.mini.allow_leak is missing"),
     ("presets.mini.training.captions_per_image_per_epoch", "two", "per_epoch is 'two'; expected: all, one"),
+    (
+        "presets.mini.training.stop_minutes",
+        60,
+        "hours is 1, 60 minutes, for full_ft on mini-internvl, and training.stop_minutes, 60",
+    ),
+    (
+        "backbones.mini-qwen3vl.runs.lora",
+        {"resources": {"hours": 1 / 30}},
+        "is 0.0333, 2 minutes, for lora on mini-",
+    ),
     ("sets.mmmu.source", "mmu", "sets.mmmu.source is 'mmu', which is not under sources; did you mean 'mmmu'?"),
     ("sources.coco.licence", REMOVE, "sources.coco.licence is missing"),
     (

@@ -142,6 +142,19 @@ def test_a_limit_that_holds_the_first_attempt_and_not_the_second(cluster, plan):
 
 
 @pytest.mark.parametrize(
+    ("minutes", "mark", "said"),
+    [(10, "!!", "leaves no time for a step"), (19, "--", "must fit in the rest"), (20, "ok", "10 of 20 minutes that")],
+)
+def test_an_allocation_that_is_hardly_longer_than_stop_minutes(cluster, plan, minutes, mark, said):
+    """It is 10 in the paper preset."""
+    short = {("InternVL3-1B", "slq"): minutes}
+    jobs = [dataclasses.replace(job, minutes=short.get((job.backbone, job.method), job.minutes)) for job in plan.jobs]
+    found = marks(site_findings(cluster(), dataclasses.replace(plan, jobs=tuple(jobs)), 72))
+    assert found["margin"][0] == mark
+    assert said in found["margin"][1] and f"training.stop_minutes: 10 of {minutes} minutes" in found["margin"][1]
+
+
+@pytest.mark.parametrize(
     "partition, model, said",
     [
         ("small", "", "6 x a100; 1 of 68 jobs find no node: train InternVL3-8B full_ft asks for 4 in one"),

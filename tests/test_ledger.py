@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from slq import cost_settings
 from slq.accounting.architecture import read_architecture
 from slq.accounting.flops import Plan, Work, total, train_flops
-from slq.accounting.ledger import ledger_csv, read_ledger
+from slq.accounting.ledger import flags, ledger_csv, read_ledger
 from slq.config import load
 from slq.errors import SlqError
 from slq.files import write_json
@@ -93,6 +94,40 @@ def test_hours_of_two_kinds_of_device_are_refused(asked, tmp_path):
         read_ledger(asked, tmp_path)
 
 
+def test_what_is_odd_about_a_clock_is_a_flag_of_its_line_and_a_note_of_table_a(asked, tmp_path):
+    """Hours stand; of a file that says nothing there are none, and that is said too."""
+    results = tmp_path / "results"
+    Runs(results, "mini").run("mini-a", "slq", 10, DEVICE)
+    asked |= {"preset": "mini", "seeds": {"slq": [1]}, "methods": ["slq"]}
+    asked["backbones"] = [asked["backbones"][0] | {"name": "mini-a"}]
+    folder = results / "mini/mini-a/slq/seed1/events"
+    events = Told(folder / "train.jsonl")
+    events.begin_attempt()
+    events.train(1, 10, 36)
+    events.clock -= 3
+    events.write("val", epoch=0)
+    events.clock += 3
+    events.span("save", 2)
+    (folder / "prove.jsonl").write_bytes(b"\xff" * 100)
+    train, prove = read_ledger(asked, results)
+    assert (train.train_hours, train.flags) == (0.2, "line 14: the clock steps back by 3.0 seconds")
+    assert (prove.total_hours, prove.cost, prove.device) == (None, None, "")
+    assert prove.flags == "line 1: cut off, or no event; left out; no event names a device: hours are not known"
+    path = results / "mini" / "gpu_hours.csv"
+    path.write_text(ledger_csv([train, prove]))
+    *_, note = tables(MINI, results)["gpu_hours"].notes
+    assert f"mini-a slq (seed 1, train): {train.flags}. mini-a slq (seed 1, prove): {prove.flags}." in note
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert [row["flags"] for row in rows] == [train.flags, prove.flags] and rows[1]["total_hours"] == ""
+    older = ledger_csv([replace(train, flags="")]).replace(",flags\n", "\n").replace(",\n", "\n")
+    path.write_text(older)
+    assert "Odd" not in " ".join(tables(MINI, results)["gpu_hours"].notes)
+
+
+def test_the_first_three_oddities_are_told_and_how_many_more():
+    assert flags(list("abcde")) == "a; b; c; and 2 more" and flags([]) == ""
+
+
 def test_an_architecture_without_a_closed_form_has_hours_and_no_flops(asked, tmp_path):
     asked["backbones"][0]["architecture"] = {"model_type": "llava"}
     events = told(tmp_path)
@@ -124,6 +159,9 @@ def test_hours_are_compared_with_what_slurm_booked(asked, tmp_path, monkeypatch,
     (line,) = read_ledger(asked, tmp_path)
     assert line.sacct_hours is None
     assert "sacct: no database: hours are not compared with Slurm's" in capsys.readouterr().err
+    tool.write_text("#!/bin/sh\necho '41|Unknown||'\n")
+    (line,) = read_ledger(asked, tmp_path)
+    assert line.sacct_hours is None and "answers in another form: '41|Unknown||'" in capsys.readouterr().err
 
 
 def test_the_table_takes_flops_from_the_ledger(asked, tmp_path):

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "page": {"claims", "reporting", "accounting"},
     "export": {"config", "finished", "models", "data", "evaluation", "reporting"},
     "search": {"finished", "models", "data", "evaluation"},
-    "doctor": {"accounting", "sources", "config", "cost_settings"},
+    "doctor": {"accounting", "sources", "config", "cost_settings", "runs"},
     "world": {"training", "models", "data"},
     "account_cli": {"arguments", "accounting", "evaluation", "doctor"},
     "bench_cli": {"arguments", "config", "cost_settings", "sources", "bench", "training"},

@@ -18,8 +18,8 @@ TRAINED = f"{RUN}/run.json"
 ADAPTER = "scratch/runs/mini/mini-internvl/slq/seed1/adapter.*"
 # Long enough for a fault.
 MANY = MANY_STEPS | {"epochs": 6}
-# Two steps, and after each the time of an allocation of 30 minutes is up.
-ONE_STEP_EACH = {"batch_size": 240, "micro_batch": 240, "stop_minutes": 30}
+# Longer than the minute that is left of an allocation of 30 minutes.
+MINUTES_ON_END = {"epochs": 60, "stop_minutes": 29}
 
 
 def job_ids(lines):

@@ -1,27 +1,54 @@
-"""What a stage's attempts spent, read from their events: the time that counts, and what was lost."""
+"""What a stage's attempts spent, read from their events: the time that counts, and what was lost.
 
+Seconds are differences of one process's monotonic clock. What a clock, a torn line or a number that is none makes
+doubtful stops nothing, as no result depends on it: it is returned beside the hours, and the ledger says it.
+"""
+
+import json
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-from slq.errors import SlqError
-from slq.files import read_lines
+from typing import Any, TypeGuard
 
 SLACK = 1.0  # seconds that a clock may be corrected by while it runs
+DRIFT = 1e-3  # and this share of the time since: twice what a clock is slewed by at most
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of events that can be counted.
+
+    Attributes:
+        line: its number in the file.
+        at: seconds of its process's monotonic clock; of an older file, which has none, seconds since 1970.
+        time: seconds since 1970.
+        process: who wrote it; None in an older file.
+    """
+
+    line: int
+    content: Mapping[str, Any]
+    at: float
+    time: float
+    attempt: int
+    process: Any
+
+    @property
+    def monotonic(self) -> bool:
+        return is_number(self.content.get("clock"))
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of work, in seconds since 1970; `open`: of a process that ended before its span did."""
+    """A stretch of work, from `start` (as `Event.at`); `open`: of a process that ended before its span did."""
 
     name: str
     start: float
     seconds: float
     open: bool
-    place: str
+    line: int
     fields: Mapping[str, Any]
 
     @property
@@ -34,7 +61,7 @@ class Step:
     """An optimizer step: its number, when it was done, and the sums of work in it, if they are recorded."""
 
     number: int
-    time: float
+    at: float
     work: Mapping[str, Mapping[str, float]] | None
 
 
@@ -73,92 +100,201 @@ class Attempt:
         """Seconds until the last step that the finished run is made of."""
         if self.kept_step == float("inf"):
             return span.seconds
-        until = max((step.time for step in self.kept_steps()), default=span.start)
+        until = max((step.at for step in self.kept_steps()), default=span.start)
         return min(span.seconds, max(0.0, until - span.start))
 
 
+@dataclass(frozen=True)
+class Account:
+    """The attempts at a stage, in order, and in words what is odd about their events, by number of the line."""
+
+    attempts: list[Attempt]
+    odd: list[str]
+
+    def spent(self) -> dict[str, float]:
+        """Seconds by kind of span over all attempts, with what was `lost` if anything was."""
+        sums: dict[str, float] = defaultdict(float)
+        for attempt in self.attempts:
+            for name, seconds in attempt.seconds().items():
+                sums[name] += seconds
+        return dict(sums)
+
+
+def read_account(path: Path) -> Account:
+    """The account of a file of events; of one that cannot be read, no attempts and why."""
+    try:
+        return account(path.read_bytes())
+    except OSError as error:
+        return Account([], [f"cannot be read: {error.strerror}"])
+
+
 def read_attempts(path: Path) -> list[Attempt]:
-    """The attempts at a stage, in order.
-
-    An attempt after another goes on from the step that its `resumed` event names, or from the beginning; what the
-    earlier one did behind that step is lost.
-
-    Raises:
-        SlqError: spans overlap, or the clock steps back: hours would be counted twice, or not at all.
-    """
-    attempts: dict[int, Attempt] = {}
-    lines = _lines(path)
-    for place, line in lines:
-        attempt = attempts.setdefault(line.get("attempt", 1), Attempt(line.get("attempt", 1)))
-        attempt.device = line.get("device") or attempt.device
-        match line.get("event"):
-            case "attempt":
-                attempt.slurm_job, attempt.gpus = line.get("slurm_job"), line.get("gpus", [])
-            case "span":
-                start, seconds = _number(place, line, "start"), _number(place, line, "seconds")
-                attempt.spans.append(Span(line["name"], start, seconds, False, place, line))
-            case "step":
-                attempt.steps.append(Step(int(_number(place, line, "step")), line["time"], line.get("work")))
-            case "resumed":
-                attempt.from_step = int(_number(place, line, "step"))
-    _close_open_spans(lines, attempts)
-    _refuse_overlaps(attempts)
-    ordered = [attempts[number] for number in sorted(attempts)]
-    for earlier, later in pairwise(ordered):
-        earlier.kept_step = later.from_step
-    for at in range(len(ordered) - 2, -1, -1):  # a later attempt may fall behind where an earlier one went on from
-        ordered[at].kept_step = min(ordered[at].kept_step, ordered[at + 1].kept_step)
-    return ordered
+    """The attempts of `read_account`."""
+    return read_account(path).attempts
 
 
 def spent(path: Path) -> dict[str, float]:
-    """Seconds by kind of span over all attempts, with what was `lost` if anything was; errors as `read_attempts`."""
-    sums: dict[str, float] = defaultdict(float)
-    for attempt in read_attempts(path):
-        for name, seconds in attempt.seconds().items():
-            sums[name] += seconds
-    return dict(sums)
+    """Seconds by kind of span of `read_account`."""
+    return read_account(path).spent()
 
 
-def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Each event with its place, `file:line`.
+def account(data: bytes) -> Account:
+    """The attempts that events tell of, in order.
 
-    Raises:
-        SlqError: an event is older than the one before it.
+    An attempt after another goes on from the step that its `resumed` event names, or from the beginning; what the
+    earlier one did behind that step is lost.
     """
-    lines = [(f"{path}:{number}", line) for number, line in enumerate(read_lines(path), start=1)]
-    latest = float("-inf")
-    for place, line in lines:
-        time = _number(place, line, "time")
-        if time < latest - SLACK:
-            raise SlqError(f"{place}: the clock steps back by {latest - time:.1f} seconds; its hours cannot be counted")
-        latest = max(latest, time)
-    return lines
+    odd: list[str] = []
+    events = list(_events(data, odd))
+    odd += _odd_clocks(events)
+    of_process: dict[tuple[int, Any], list[Event]] = defaultdict(list)
+    for event in events:
+        of_process[event.attempt, event.process].append(event)
+    in_order = sorted(of_process.values(), key=lambda own: own[0].attempt)
+    attempts = [_attempt(own, odd) for own in in_order]
+    odd += _odd_attempts(in_order)
+    for earlier, later in pairwise(attempts):
+        earlier.kept_step = later.from_step
+    for at in range(len(attempts) - 2, -1, -1):  # a later attempt may fall behind where an earlier one went on from
+        attempts[at].kept_step = min(attempts[at].kept_step, attempts[at + 1].kept_step)
+    return Account(attempts, odd)
 
 
-def _close_open_spans(lines: list[tuple[str, dict[str, Any]]], attempts: Mapping[int, Attempt]) -> None:
-    """A span that was begun and never ended lasts until the last event of its attempt."""
-    for number, attempt in attempts.items():
-        own = [(place, line) for place, line in lines if line.get("attempt", 1) == number]
-        ended = {(span.name, span.start) for span in attempt.spans}
-        for place, line in own:
-            if line.get("event") == "begin" and (line["name"], line["start"]) not in ended:
-                seconds = max(0.0, own[-1][1]["time"] - line["start"])
-                attempt.spans.append(Span(line["name"], line["start"], seconds, True, place, line))
+def readable_lines(data: bytes) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """The lines of a file of events by number: JSON objects; None for one that is none, e.g. cut off or torn."""
+    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n") if data else [], start=1):
+        try:
+            content = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError):
+            content = None
+        yield number, content if isinstance(content, dict) else None
 
 
-def _refuse_overlaps(attempts: Mapping[int, Attempt]) -> None:
-    spans = sorted((span for attempt in attempts.values() for span in attempt.spans), key=lambda span: span.start)
+def _events(data: bytes, odd: list[str]) -> Iterator[Event]:
+    """Those that have a time and an attempt."""
+    for number, content in readable_lines(data):
+        if content is None:
+            odd.append(f"line {number}: cut off, or no event; left out")
+            continue
+        if content.get("event") == "odd":
+            odd.append(str(content.get("what")))
+            continue
+        clock, time, attempt = content.get("clock"), content.get("time"), content.get("attempt", 1)
+        moments = [moment for moment in (clock, time) if is_number(moment)]
+        if not moments or not isinstance(attempt, int):
+            odd.append(f"line {number}: time is {time!r} and attempt {attempt!r}; expected numbers; left out")
+            continue
+        process = content.get("process")
+        process = process if isinstance(process, str) else None
+        yield Event(number, content, moments[0], time if is_number(time) else math.nan, attempt, process)
+
+
+def _attempt(own: Sequence[Event], odd: list[str]) -> Attempt:
+    """What one process did. A span that was begun and never ended lasts until the process's last event."""
+    found, begun = Attempt(own[0].attempt), list[Event]()
+    for event in own:
+        content = event.content
+        found.device = _device(content.get("device")) or found.device
+        match content.get("event"):
+            case "attempt":
+                job, gpus = content.get("slurm_job"), content.get("gpus")
+                found.slurm_job, found.gpus = None if job is None else str(job), gpus if isinstance(gpus, list) else []
+            case "begin":
+                begun.append(event)
+            case "span":
+                found.spans.append(_span(event, _begin_of(event, begun), odd))
+            case "step" | "resumed" if not is_number(content.get("step")):
+                odd.append(f"line {event.line}: step is {content.get('step')!r}; expected a number; left out")
+            case "step":
+                found.steps.append(Step(int(content["step"]), event.at, _work(event, odd)))
+            case "resumed":
+                found.from_step = int(content["step"])
+    for begin in begun:
+        seconds = max(0.0, own[-1].at - begin.at)
+        found.spans.append(Span(_name(begin), begin.at, seconds, True, begin.line, begin.content))
+    spans = sorted(found.spans, key=lambda span: span.start)
     for earlier, later in pairwise(spans):
         if later.start < earlier.end - SLACK:
-            raise SlqError(
-                f"{later.place}: span {later.name} begins {earlier.end - later.start:.1f} seconds before span "
-                f"{earlier.name} ({earlier.place}) has ended; the same time cannot be counted twice"
+            odd.append(
+                f"line {later.line}: span {later.name} begins {earlier.end - later.start:.1f} seconds before span "
+                f"{earlier.name} (line {earlier.line}) has ended; both are counted"
             )
+    return found
 
 
-def _number(place: str, line: Mapping[str, Any], key: str) -> float:
-    value = line.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SlqError(f"{place}: key {key} is {value!r}; expected a number")
-    return value
+def _begin_of(event: Event, begun: list[Event]) -> Event | None:
+    """The event that began a span, taken from those that are open; None where it was not written."""
+    for place in range(len(begun) - 1, -1, -1):
+        if _name(begun[place]) == _name(event):
+            return begun.pop(place)
+    return None
+
+
+def _span(event: Event, begin: Event | None, odd: list[str]) -> Span:
+    """A span that has ended; seconds that are no number are those since its beginning."""
+    seconds = event.content.get("seconds")
+    if not is_number(seconds) or seconds < 0:
+        since = max(0.0, event.at - begin.at) if begin else 0.0
+        odd.append(f"line {event.line}: key seconds is {seconds!r}; expected a number; {since:.1f} since its beginning")
+        seconds = since
+    start = begin.at if begin else event.at - seconds
+    told = event.content.get("start")
+    if not event.monotonic and is_number(told):
+        start = told
+    return Span(_name(event), start, seconds, False, event.line, event.content)
+
+
+def _odd_clocks(events: Sequence[Event]) -> Iterator[str]:
+    """Where the time of day goes on in another way than the monotonic clock, or between processes steps back."""
+    latest: Event | None = None
+    of_process: dict[tuple[int, Any], Event] = {}
+    for event in (event for event in events if math.isfinite(event.time)):
+        before, allowed, error = of_process.get((event.attempt, event.process)), SLACK, 0.0
+        if before and before.monotonic and event.monotonic:
+            passed = event.at - before.at
+            error, allowed = event.time - before.time - passed, max(SLACK, DRIFT * passed)
+        elif latest:
+            error = min(0.0, event.time - latest.time)
+        if abs(error) > allowed:
+            how = "steps back" if error < 0 else "jumps ahead"
+            asleep = ", or the machine slept" if error > 0 else ""
+            yield f"line {event.line}: the clock {how} by {abs(error):.1f} seconds{asleep}"
+        latest = of_process[event.attempt, event.process] = event
+
+
+def _odd_attempts(in_order: Sequence[Sequence[Event]]) -> Iterator[str]:
+    """Processes that worked at the same time, each of whose time is counted, and attempts that nothing tells of."""
+    for number, (earlier, later) in enumerate(pairwise(in_order), start=1):
+        if later[0].line < earlier[-1].line:
+            yield f"line {later[0].line}: process {number + 1} begins before {number} has ended; both are counted"
+    there = {own[0].attempt for own in in_order}
+    lacking = [str(number) for number in range(1, max(there, default=0)) if number not in there]
+    if lacking:
+        yield f"no events of attempt {', '.join(lacking)}"
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value is a number that can be added: no NaN, no infinity, no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _name(event: Event) -> str:
+    return str(event.content.get("name"))
+
+
+def _device(told: Any) -> Mapping[str, Any] | None:
+    """A device of which kind, name and count are known."""
+    known = isinstance(told, Mapping) and {"kind", "name"} <= told.keys() and is_number(told.get("count"))
+    return told if known else None
+
+
+def _work(event: Event, odd: list[str]) -> Mapping[str, Mapping[str, float]] | None:
+    """The sums of a step, if all are numbers."""
+    work = event.content.get("work")
+    if work is None or (
+        isinstance(work, Mapping)
+        and all(isinstance(sums, Mapping) and all(map(is_number, sums.values())) for sums in work.values())
+    ):
+        return work
+    odd.append(f"line {event.line}: work is not made of numbers; its FLOPs are not counted")
+    return None

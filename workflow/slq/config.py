@@ -14,7 +14,7 @@ from slq.drawn import DRAWN, SPLIT, check_groups, check_images_of, check_scenes,
 from slq.errors import SlqError
 from slq.listed import check_reading
 from slq.rows import check_comparator, check_pilot, check_rows
-from slq.runs import check_prefixes
+from slq.runs import check_prefixes, check_stops
 from slq.standing import check_scored, check_standing
 from slq.yamls import read_yaml
 
@@ -274,6 +274,7 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
         if method != "base" and method not in preset["tuning"]:
             raise SlqError(f"config: {key}.tuning.{method} is missing; {key}.methods asks for {method}")
     check_prefixes(key, preset, config["backbones"])
+    check_stops(key, preset, config["backbones"])
     check_rows(key, preset, config)
     check_groups(key, preset)
     check_pilot(f"{key}.pilot", preset, config)

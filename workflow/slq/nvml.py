@@ -11,14 +11,15 @@ import torch
 class Gpu:
     """A physical GPU. Its energy is that of all who use it, so of a shared one it says nothing about a job.
 
-    `joules`: a reading of the counter that runs since the driver was loaded; None if this GPU, or machine, has none.
+    `joules`: a reading of the counter that runs since the driver was loaded, None if that fails; None if this GPU, or
+    machine, has none.
     """
 
     name: str
     uuid: str
     memory_gb: float
     power_limit_w: float | None = None
-    joules: Callable[[], float] | None = None
+    joules: Callable[[], float | None] | None = None
 
     def identity(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in ("name", "uuid", "memory_gb", "power_limit_w")}
@@ -42,15 +43,15 @@ def visible_gpus() -> list[Gpu]:
     except pynvml.NVMLError:  # no driver library in a container, or a part of a GPU
         return [Gpu(**who)]
 
-    def joules() -> float:
-        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+    def joules() -> float | None:
+        return _answer(lambda: float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000)
 
     limit = _answer(lambda: pynvml.nvmlDeviceGetPowerManagementLimit(handle) / 1000)
-    return [Gpu(**who, power_limit_w=limit, joules=joules if _answer(joules) is not None else None)]
+    return [Gpu(**who, power_limit_w=limit, joules=None if joules() is None else joules)]
 
 
 def _answer(ask: Callable[[], float]) -> float | None:
-    """None where this GPU does not support the question."""
+    """None where this GPU, or its driver, does not answer the question."""
     import pynvml
 
     try:

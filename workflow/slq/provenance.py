@@ -26,10 +26,10 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit and dirty flag of the working folder, or None outside a repository."""
+    """Commit and dirty flag of the working folder, or None outside a repository, or where git does not answer."""
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (FileNotFoundError, subprocess.CalledProcessError):
+    except (OSError, ValueError, subprocess.CalledProcessError):  # ValueError: names that are not UTF-8
         return None
     return {"commit": commit, "dirty": bool(changed.strip())}

@@ -41,3 +41,21 @@ def check_prefixes(key: str, preset: Config, backbones: Config) -> None:
                 )
             if training["prefix"] == "resident" and training["captions_per_image_per_epoch"] == "one":
                 raise SlqError(f"{where}; with captions_per_image_per_epoch one, an epoch shows no image again")
+
+
+def check_stops(key: str, preset: Config, backbones: Config) -> None:
+    """A training stops while its allocation still has some minutes, so that it must be longer than these.
+
+    Raises:
+        SlqError: it is not.
+    """
+    for name in preset["backbones"]:
+        for method in [method for method in preset["methods"] if method != "base"]:
+            hours = resources_of(preset, backbones[name], method)["hours"]
+            margin = training_of(preset, backbones[name], method)["stop_minutes"]
+            if 60 * hours <= margin:
+                raise SlqError(
+                    f"config: {key}: resources.train.hours is {hours:.3g}, {60 * hours:.3g} minutes, for {method} on "
+                    f"{name}, and training.stop_minutes, {margin:g}, stay free at its end: that leaves no time for a "
+                    "step; ask for more hours, or lower stop_minutes"
+                )

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from typing import Any
 from slq.accounting.architecture import is_known, read_architecture
 from slq.accounting.flops import SPARED, Plan, Work, keep_flops, total, train_flops
 from slq.accounting.sacct import booked_hours
-from slq.attempts import Attempt, Step, read_attempts
+from slq.attempts import Attempt, Step, is_number, read_account
 from slq.errors import SlqError
 from slq.files import read_json
 from slq.seeds import BASE_SEED
 
 STAGES = ("train", "retrieve", "retain", "prove", "blind")
 STORED = "prefixes"  # the stage that keeps what the runs of all seeds read
+SHOWN = 3  # of what is odd about the events of a stage
 ROWS = "rows"  # of the systems of Table 1 that are no runs: all that each does is one stage
 
 
@@ -31,9 +32,9 @@ class Line:
     device: str
     devices: float
     attempts: int
-    train_hours: float
-    lost_hours: float
-    total_hours: float
+    train_hours: float | None
+    lost_hours: float | None
+    total_hours: float | None
     pflop: float | None
     pflop_two_pass: float | None
     pflop_released: float | None
@@ -46,6 +47,7 @@ class Line:
     sacct_hours: float | None
     sacct_difference: float | None
     source: str
+    flags: str
 
 
 COLUMNS = tuple(field.name for field in fields(Line))
@@ -59,7 +61,7 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[Line]:
         results: the folder that holds one folder per preset.
 
     Raises:
-        SlqError: events cannot be counted; names the file.
+        SlqError: as `stage_line`.
     """
     lines = []
     for backbone in settings["backbones"]:
@@ -89,37 +91,32 @@ def row_lines(settings: Mapping[str, Any], results: Path) -> list[Line]:
 def stage_line(
     settings: Mapping[str, Any], backbone: Mapping[str, Any], of_run: tuple[str, str, int], stage: str, path: Path
 ) -> Line:
-    """What the attempts at one stage of a run spent together.
+    """What the attempts at one stage of a run spent together; what is odd about their events is a flag of the line.
 
     Raises:
         SlqError: attempts on several devices, whose hours are different units.
     """
-    attempts = read_attempts(path)
+    found = read_account(path)
+    attempts, odd = found.attempts, list(found.odd)
     devices = [attempt.device for attempt in attempts if attempt.device]
-    if len({(device["kind"], device["name"]) for device in devices}) != 1:
+    if len({(device["kind"], device["name"]) for device in devices}) > 1:
         names = sorted({device["name"] for device in devices})
-        raise SlqError(f"{path}: attempts on {names or 'no device'}; expected one kind, whose hours can be added")
-    device = devices[0]
-    hours = dict.fromkeys(("train", "lost", "total"), 0.0)
-    for attempt in attempts:
-        seconds = attempt.seconds()
-        count = (attempt.device or device)["count"] / 3600
-        hours["train"] += seconds.get("train", 0.0) * count
-        hours["lost"] += seconds.get("lost", 0.0) * count
-        hours["total"] += sum(seconds.values()) * count
+        raise SlqError(f"{path}: attempts on {names}; expected one kind, whose hours can be added")
+    if not devices:
+        odd.append("no event names a device: hours are not known")
+    name = devices[0]["name"] if devices else ""
+    hours = spent_hours(attempts, devices[0]["count"]) if devices else dict.fromkeys(("train", "lost", "total"))
     flops, two_pass, released = spent_flops(backbone, settings["tuning"], of_run[1], stage, attempts)
-    peak = settings["devices"].get(device["name"], {}).get("peak_tflops")
-    price = settings["price"]["device_hour"]
     spans = [span.fields for attempt in attempts for span in attempt.spans]
-    joules = [span["joules"] for span in spans if "joules" in span]
-    reused = sum(span.get("reused", 0) for span in spans)
+    joules = [span["joules"] for span in spans if is_number(span.get("joules"))]
+    reused = sum(span["reused"] for span in spans if is_number(span.get("reused")))
     jobs = list(dict.fromkeys(attempt.slurm_job for attempt in attempts if attempt.slurm_job))
     booked = booked_hours(jobs)
     return Line(
         *of_run,
         stage,
-        device["name"],
-        max(one["count"] for one in devices),
+        name,
+        max((one["count"] for one in devices), default=0),
         len(attempts),
         hours["train"],
         hours["lost"],
@@ -127,16 +124,46 @@ def stage_line(
         flops and flops / 1e15,
         two_pass and two_pass / 1e15,
         released and released / 1e15,
-        flops / (hours["train"] * 3600 * peak * 1e12) if flops and peak and hours["train"] else None,
+        utilisation(flops, hours["train"], settings["devices"].get(name, {}).get("peak_tflops")),
         sum(joules) / 3.6e6 if joules else None,
-        max((span["memory_gb"] for span in spans if "memory_gb" in span), default=None),
-        hours["total"] * price if price else None,
+        max((span["memory_gb"] for span in spans if is_number(span.get("memory_gb"))), default=None),
+        cost_of(hours["total"], settings),
         f"{reused} answers of an earlier attempt" if reused else "",
         " ".join(jobs),
         booked,
-        None if booked is None else booked - hours["total"],
+        None if booked is None or hours["total"] is None else booked - hours["total"],
         path.as_posix(),
+        flags(odd),
     )
+
+
+def spent_hours(attempts: Iterable[Attempt], devices: float) -> dict[str, float | None]:
+    """Hours of training, lost ones and all, times devices: `devices`, where an attempt does not say how many."""
+    hours = dict.fromkeys(("train", "lost", "total"), 0.0)
+    for attempt in attempts:
+        seconds = attempt.seconds()
+        count = (attempt.device["count"] if attempt.device else devices) / 3600
+        hours["train"] += seconds.get("train", 0.0) * count
+        hours["lost"] += seconds.get("lost", 0.0) * count
+        hours["total"] += sum(seconds.values()) * count
+    return dict(hours)
+
+
+def utilisation(flops: float | None, hours: float | None, peak: float | None) -> float | None:
+    """FLOPs over what the device could have computed in these hours; None where one of them is not known."""
+    return flops / (hours * 3600 * peak * 1e12) if flops and hours and peak else None
+
+
+def cost_of(hours: float | None, settings: Mapping[str, Any]) -> float | None:
+    """Hours at the price of one, if there is one."""
+    price = settings["price"]["device_hour"]
+    return hours * price if price and hours is not None else None
+
+
+def flags(odd: Sequence[str]) -> str:
+    """What is odd, the first few of it, and how much more."""
+    more = [f"and {len(odd) - SHOWN} more"] if len(odd) > SHOWN else []
+    return "; ".join([*odd[:SHOWN], *more])
 
 
 def shared_lines(settings: Mapping[str, Any], backbone: Mapping[str, Any], method: str, results: Path) -> list[Line]:
@@ -158,11 +185,10 @@ def shared_lines(settings: Mapping[str, Any], backbone: Mapping[str, Any], metho
             found = read_json(path)
             device = found["device"]
             hours = sum(found["seconds"].values()) * device["count"] / 3600
-            price = settings["price"]["device_hour"]
-            cost = hours * price if price else None
+            cost = cost_of(hours, settings)
             of_run = (backbone["name"], method, seed, "select", device["name"], device["count"], 1)
             unknown = (None, None, None, None, None, None)
-            lines.append(Line(*of_run, 0.0, 0.0, hours, *unknown, cost, reused, "", None, None, path.as_posix()))
+            lines.append(Line(*of_run, 0.0, 0.0, hours, *unknown, cost, reused, "", None, None, path.as_posix(), ""))
     return lines
 
 

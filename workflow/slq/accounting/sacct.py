@@ -15,10 +15,14 @@ def booked_hours(jobs: Sequence[str]) -> float | None:
     if not jobs or shutil.which(COMMAND[0]) is None:
         return None
     answer = subprocess.run([*COMMAND, "-j", ",".join(jobs)], capture_output=True, text=True)
-    if answer.returncode:
-        print(f"sacct: {answer.stderr.strip()}: hours are not compared with Slurm's", file=sys.stderr)
-        return None
-    return sum(_device_seconds(line) for line in answer.stdout.splitlines()) / 3600
+    why = answer.stderr.strip() if answer.returncode else ""
+    try:
+        if not answer.returncode:
+            return sum(_device_seconds(line) for line in answer.stdout.splitlines()) / 3600
+    except ValueError:
+        why = f"answers in another form: {answer.stdout.strip()[:100]!r}"
+    print(f"sacct: {why}: hours are not compared with Slurm's", file=sys.stderr)
+    return None
 
 
 def _device_seconds(line: str) -> float:

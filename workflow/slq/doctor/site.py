@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from slq.doctor.finding import FIRST, NOTE, OK, Finding
 from slq.doctor.plan import Job, Plan
 from slq.doctor.slurm import UNLIMITED, Cluster, Nodes, Partition
+from slq.runs import training_of
 
+HALF = 0.5  # of an allocation: a training that stops earlier spends more on loading than on steps
 CHECKS_UNTIL_GONE = 3  # the executor trusts squeue where a finished job is known for so many of its intervals
 CHOOSE = "--default-resources slurm_partition=NAME, or a second --profile (docs/cluster.md)"
 ASK_LESS = "another partition (slurm_partition), or less under presets.<preset>.resources"
@@ -26,6 +28,7 @@ def site_findings(cluster: Cluster, plan: Plan, memory_gb: float) -> Iterator[Fi
         yield Finding(NOTE, "queue", text, advice)
     yield accounting(cluster)
     yield job_age(cluster, plan)
+    yield from stop_margin(plan)
     asked: dict[str, list[Job]] = {}
     for job in plan.submitted:
         asked.setdefault(job.partition, []).append(job)
@@ -56,6 +59,28 @@ def job_age(cluster: Cluster, plan: Plan) -> Finding:
     if age:
         advice += f", or give --slurm-init-seconds-before-status-checks {max(age // CHECKS_UNTIL_GONE, 1)}"
     return Finding(FIRST, "MinJobAge", f"{text}; without accounting the call would wait for ever", advice)
+
+
+def stop_margin(plan: Plan) -> Iterator[Finding]:
+    """Whether the allocation of each training is longer than the minutes before its end at which it stops."""
+    margins = [(margin_of(plan, job) / job.minutes, job) for job in plan.submitted if job.rule == "train"]
+    if not margins:
+        return
+    share, job = max(margins, key=lambda found: found[0])
+    text = f"training.stop_minutes: {margin_of(plan, job):g} of {job.minutes} minutes that {_told(job)} asks for"
+    advice = "lower training.stop_minutes, or raise hours under resources.train (docs/cluster.md, Short limits)"
+    if share >= 1:
+        yield Finding(FIRST, "margin", f"{text}: that leaves no time for a step", advice)
+    elif share > HALF:
+        yield Finding(NOTE, "margin", f"{text}: loading and a step must fit in the rest", advice)
+    else:
+        yield Finding(OK, "margin", text)
+
+
+def margin_of(plan: Plan, job: Job) -> float:
+    """Minutes before the end of its allocation at which a training stops."""
+    preset = plan.config["presets"][plan.config["preset"]]
+    return float(training_of(preset, plan.config["backbones"][job.backbone], job.method)["stop_minutes"])
 
 
 def partition_findings(cluster: Cluster, names: str, jobs: Sequence[Job], memory_gb: float) -> Iterator[Finding]:

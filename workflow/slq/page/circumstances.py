@@ -125,13 +125,16 @@ def _spent(backbone: str, method: str, lines: Sequence[dict[str, str]]) -> Spent
     def summed(column: str) -> float:
         return sum(float(line[column] or 0) for line in lines)
 
+    def added(column: str) -> str:
+        return _hours(summed(column)) if all(line[column] for line in lines) else DASH
+
     return Spent(
         backbone,
         method,
         devices="; ".join(dict.fromkeys(line["device"] for line in lines)),
-        training=_hours(summed("train_hours")),
-        lost=_hours(summed("lost_hours")),
-        total=_hours(summed("total_hours")),
+        training=added("train_hours"),
+        lost=added("lost_hours"),
+        total=added("total_hours"),
         pflop=quantity(summed("pflop")) if summed("pflop") else DASH,
     )
 

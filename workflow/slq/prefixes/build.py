@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
+from slq.errors import SlqError
 from slq.events import Events, describe_device
 from slq.files import alone, read_json, write_json
 from slq.models.backbone import Backbone, attend, pick_device
@@ -129,8 +130,14 @@ def fill(shelves: list[Shelf], images: Images, choice: Choice, workers: int, eve
 
 
 def filled_seconds(folder: Path) -> float:
-    """What filling a folder of shards took so far, whichever job did it."""
-    return float(read_json(folder / FILLED)["seconds"]) if (folder / FILLED).exists() else 0.0
+    """What filling a folder of shards took so far, whichever job did it; what cannot be read is said, and counts 0."""
+    if not (folder / FILLED).exists():
+        return 0.0
+    try:
+        return float(read_json(folder / FILLED)["seconds"])
+    except (SlqError, TypeError, KeyError, ValueError) as error:
+        print(f"slq: hours: {folder / FILLED}: earlier seconds are not known: {error}", file=sys.stderr, flush=True)
+        return 0.0
 
 
 def is_whole(path: Path) -> bool:

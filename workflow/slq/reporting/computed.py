@@ -10,6 +10,7 @@ from slq.reporting.cells import Cell, Format, one_decimal, quantity
 from slq.reporting.records import Results, relative
 
 NAME = "gpu_hours.csv"
+ODD = "Odd in the events, whose hours are of a monotonic clock all the same (column flags of gpu_hours.csv):"
 
 
 def computed_cells(ours: Results, backbone: str, method: str) -> tuple[Cell, ...]:
@@ -35,7 +36,22 @@ def released_pflop(ours: Results, backbone: str) -> Cell:
 def ledger_lines(ours: Results) -> list[dict[str, str]]:
     """The lines of the preset's ledger; none without one."""
     path = _path(ours)
-    return [row for row, _ in read_rows(path, list(COLUMNS))] if path.exists() else []
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8") as file:
+        first = file.readline().rstrip("\n").split(",")
+    older = first == list(COLUMNS[:-1])  # before there were flags
+    return [row for row, _ in read_rows(path, list(COLUMNS[:-1] if older else COLUMNS))]
+
+
+def odd_hours(ours: Results) -> tuple[str, ...]:
+    """A note that names the lines of the ledger with a flag, and what it says; none where none has one."""
+    odd = [
+        f"{row['backbone']} {row['method']} (seed {row['seed']}, {row['stage']}): {row['flags']}".strip()
+        for row in ledger_lines(ours)
+        if row.get("flags")
+    ]
+    return (f"{ODD} {'. '.join(odd)}.",) if odd else ()
 
 
 def ledger_source(ours: Results) -> str:

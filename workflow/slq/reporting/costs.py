@@ -7,7 +7,7 @@ from statistics import mean
 from slq.accounting.hours import device_hours, total_hours
 from slq.errors import SlqError
 from slq.reporting.cells import Cell, hours, integer
-from slq.reporting.computed import computed_cells, released_pflop
+from slq.reporting.computed import computed_cells, odd_hours, released_pflop
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.records import Record, Reference, Results, joined
@@ -141,6 +141,7 @@ def gpu_hours(ours: Results, papers: Reference) -> Table:
             *((NOTE,) if rows else ()),
             *_stand_ins(layout.backbones, papers),
             *fewer_seeds(layout, by_row(groups)),
+            *odd_hours(ours),
         ),
     )
 

@@ -29,7 +29,9 @@ def _cells(ours: Results, lines: list[dict[str, str]]) -> tuple[Cell, ...]:
     none, unpaired = Cell.missing("the paper tells no hours of it"), Cell.missing("nothing to divide: no training")
     unknown = Cell.missing(f"{source} does not say: no steps are counted")
     total = Cell.missing(f"not hours of one device: {source}")
-    if len(devices) == 1:
+    if not all(line["total_hours"] for line in lines):
+        total = Cell.missing(f"{source}, column flags: hours of a line are not known")
+    elif len(devices) == 1:
         total = Cell.measured(sum(float(line["total_hours"]) for line in lines), hours, source, comparable=False)
     counts = sorted({float(line["devices"]) for line in lines})
     return (

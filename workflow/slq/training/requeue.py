@@ -7,23 +7,30 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from slq.training.deadline import Asked, Interrupted
+from slq.errors import SlqError
+from slq.training.deadline import SIGNALS, Asked, Interrupted
 
 
 @contextmanager
-def requeued(asked: Asked, main: bool) -> Iterator[None]:
+def requeued(asked: Asked, main: bool, too_short: str = "") -> Iterator[None]:
     """Where training was interrupted inside a Slurm job, ask for the same job again; the main process does.
 
     Not after SIGTERM: then the job is being ended, by a person or by Slurm, which requeues what it takes back itself.
-    Every attempt takes a step, so it ends.
 
     Args:
         asked: of `asked_to_stop`, which is still listening.
+        too_short: what is wrong with an allocation whose time is up when its first step is done.
+
+    Raises:
+        SlqError: that is so: the next allocation would come no further. The step is kept in a checkpoint.
     """
     try:
         yield
-    except Interrupted:
-        if main and "SLURM_JOB_ID" in os.environ and asked() != signal.SIGTERM.name:
+    except Interrupted as error:
+        reason = asked()
+        if error.steps == 1 and reason is not None and reason not in {number.name for number in SIGNALS}:
+            raise SlqError(f"{error}, and is not put back into the queue after a single step: {too_short}") from error
+        if main and "SLURM_JOB_ID" in os.environ and reason != signal.SIGTERM.name:
             print(f"slq: {requeue(os.environ['SLURM_JOB_ID'])}", file=sys.stderr, flush=True)
         raise
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from slq.attempts import spent
+from slq.attempts import account
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
 from slq.errors import SlqError
@@ -22,7 +23,7 @@ from slq.provenance import versions
 from slq.runs import STORED
 from slq.training.best import Recalls
 from slq.training.checkpoints import Checkpoints
-from slq.training.deadline import Asked, asked_to_stop
+from slq.training.deadline import Asked, asked_to_stop, minutes_left, no_time, require_time
 from slq.training.finished import Finished, Outputs
 from slq.training.loop import Attempt, Trained, train
 from slq.training.manner import compute_deterministically, hold_precisely, recompute_layers
@@ -67,11 +68,12 @@ def run_training(
         prefixes: manifest of what is kept of the images, where `training.prefix` asks for it.
 
     Raises:
-        SlqError: weights that the method leaves alone have changed; nothing is saved then.
+        SlqError: weights that the method leaves alone changed, or there is no time for a step; nothing is saved.
         Interrupted: it was time to stop; the same call goes on.
     """
     processes = Processes()
     require_store(settings["training"]["prefix"], prefixes)
+    stored = {"prefixes": read_store(prefixes)["seconds"]} if prefixes else {}
     splits, inputs = read_inputs(backbone_folder, data, train_set)
     key = run_key(settings, seed, inputs, code)
     folder = work / key[:16]
@@ -82,6 +84,7 @@ def run_training(
     with staying(folder, settings["training"], minutes, processes) as asked:
         if processes.any(processes.main and finished.published_again()):
             return
+        require_time(minutes, settings["training"]["stop_minutes"])
         device = describe_processes(processes)
         events = open_events(folder / "events.jsonl", settings, seed, device, processes)
         checkpoints = Checkpoints(folder / "checkpoints", key, processes)
@@ -93,19 +96,20 @@ def run_training(
             origin = {"backbone_sha256": inputs["backbone"], "tuning": settings["tuning"], "weights": weights}
             with events.span("save"):
                 methods.save(settings["method"], tensors, trained.temperature, adapter, origin)
-            of_run = measured(events, device, weights, inputs, trained, prefixes)
+            of_run = measured(events, device, weights, inputs, trained, stored)
             finished.keep(describe_run(settings, seed, retriever, **of_run))
-            finished.publish()
+            finished.publish(events.content())
             checkpoints.discard()
 
 
 @contextmanager
 def staying(folder: Path, training: dict[str, Any], minutes: float, processes: Processes) -> Iterator[Asked]:
     """Own a run's folder, know when to stop and go back into the queue then, and say what helps a lack of memory."""
+    margin = training["stop_minutes"]
     with (
         sole_owner(folder) if processes.main else nullcontext(),
-        asked_to_stop(minutes, training["stop_minutes"]) as asked,
-        requeued(asked, processes.main),
+        asked_to_stop(minutes, margin) as asked,
+        requeued(asked, processes.main, no_time(minutes_left(minutes) or 0, margin)),
         memory_advice(training),
     ):
         yield asked
@@ -117,12 +121,19 @@ def measured(
     weights: dict[str, str],
     inputs: dict[str, str],
     trained: Trained,
-    prefixes: Path | None,
+    stored: dict[str, float],
 ) -> dict[str, Any]:
-    """What run.json says of a training; keeping something of images is one more span of the runs that read it."""
-    kept = {"prefixes": read_store(prefixes)["seconds"]} if prefixes else {}
+    """What run.json says of a training; what is odd about its hours stops nothing, and is told.
+
+    Args:
+        stored: keeping something of images is one more span of the runs that read it.
+    """
+    found = account(events.content())
+    for odd in found.odd:
+        print(f"slq: hours: {events.path}: {odd}", file=sys.stderr, flush=True)
+    spans = found.spent() | stored
     val = {"recalls": trained.val, "kept_epoch": trained.kept_epoch}
-    return {"spans": spent(events.path) | kept, "device": device, "weights": weights, "inputs": inputs, "val": val}
+    return {"spans": spans, "device": device, "weights": weights, "inputs": inputs, "val": val}
 
 
 def require_store(prefix: str, manifest: Path | None) -> None:
