@@ -16,6 +16,7 @@ from slq.errors import SlqError
 from slq.listed import check_reading
 from slq.rows import check_comparator, check_pilot, check_rows
 from slq.runs import check_prefixes
+from slq.unfit import check_fit
 
 Config = dict[str, Any]
 
@@ -75,6 +76,7 @@ def load(raw: Config) -> Config:
     check_scenes(raw["sets"])
     for name, preset in raw["presets"].items():
         _check_preset(f"presets.{name}", preset, raw)
+    check_fit(raw["backbones"], raw["presets"])
     return raw
 
 
