@@ -12,14 +12,14 @@ Config = dict[str, Any]
 NO_INNER = "it has no `model.model` without LM head"
 TEXT_MODEL = "it calls its language model `text_model`, where full_ft and lora look for `language_model`"
 FUSED = "it fuses `gate_proj` and `up_proj`, two of the seven maps that LoRA adapts"
-CROSS = "its layers look at images by cross-attention, of which its KV cache holds nothing"
+IMAGES = "every call of it wants images, also one of a text or of queries"
 RECURRENT = "some of its layers keep a state that cannot be put back once the queries have read a prefix"
 # By `model_type`: what does not work on it, and why (docs/backbones.md).
 UNFIT: Mapping[str, tuple[tuple[str, ...], str]] = {
     "blip-2": (("base", "full_ft", "lora", "slq"), NO_INNER),
     "instructblip": (("base", "full_ft", "lora", "slq"), NO_INNER),
     "llama4": (("base", "full_ft", "lora", "slq"), NO_INNER),
-    "idefics": (("full_ft", "lora", "slq"), CROSS),
+    "idefics": (("base", "full_ft", "lora", "slq"), IMAGES),
     "idefics2": (("full_ft", "lora"), TEXT_MODEL),
     "idefics3": (("full_ft", "lora"), TEXT_MODEL),
     "smolvlm": (("full_ft", "lora"), TEXT_MODEL),
