@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -293,8 +292,8 @@ def copied(lab, root, backbone="mini-internvl", method="slq"):
 
 def test_a_method_that_export_does_not_know_is_refused_by_name(lab, tmp_path, capsys):
     own, run = copied(lab, tmp_path / "lab")
-    for path in (run / "run.json", own.root / "scratch/runs/mini/mini-internvl/slq/seed1/adapter.json"):
-        path.write_text(json.dumps(read_json(path) | {"method": "prompts"}))
+    adapter = own.root / "scratch/runs/mini/mini-internvl/slq/seed1/adapter.json"
+    adapter.write_text(json.dumps(read_json(adapter) | {"method": "prompts", "tuning": {}}))
     told = refused(capsys, run, tmp_path / "out", *own.config)
     assert "its method is 'prompts', for which slq export has no form; expected base, full_ft, lora or slq" in told
     assert [path.name for path in tmp_path.iterdir()] == ["lab"]
@@ -304,8 +303,10 @@ def test_an_export_that_would_embed_otherwise_is_not_left_there(lab, tmp_path, c
     """Queries half as long: the message has all four differences; an earlier export stays."""
     run, out = lab.run("mini-internvl", "slq"), tmp_path / "out"
 
-    def write_halves(weights, base, ids, folder, dtype):
-        write_queries(weights, replace(base, scale=2.0), ids, folder, dtype)
+    def write_halves(weights, base, ids, folder, *more):
+        write_queries(weights, base, ids, folder, *more)
+        path = folder / "adapter_model.safetensors"
+        save_file({name: values / 2 for name, values in load_file(path).items()}, path)
 
     monkeypatch.setattr("slq.export.folder.write_queries", write_halves)
     told = refused(capsys, run, out, *lab.config)
