@@ -18,10 +18,14 @@ from slq.files import read_json, write_json
 from slq.models import methods
 from slq.models.prefix import encode
 from slq.training.run import describe_run
+from tinyllava import ENTRY
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 THIRD = ROOT / "tests/third_family"  # a family that is not in the package
 CONFIG["backbones"] |= yaml.safe_load((THIRD / "llava.yaml").read_text())["backbones"]
+FIT = ROOT / "tests/fit_families"  # tiny ones of those that docs/backbones.md calls fit
+CONFIG["backbones"] |= yaml.safe_load((FIT / "backbones.yaml").read_text())
+CONFIG["backbones"]["tiny-llava-next"] = ENTRY
 BACKBONES = ("mini-internvl", "mini-qwen3vl")
 METHODS = ("base", "slq", "lora", "full_ft")
 HUB = {"name": "X", "parts": [{"from": "model:lab/backbone@main", "commit": "c0ffee" * 6 + "c0de", "sha256": "0"}]}

@@ -35,7 +35,9 @@ def sharpen(backbone):
     """Sharpen the language model's attention, so that a wrong position or mask is visible in an untrained backbone."""
     with torch.no_grad():
         for name, parameter in backbone.model.named_parameters():
-            if "language_model" in name and name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
+            if ("language_model" in name or "text_model.layers" in name) and name.endswith(
+                ("q_proj.weight", "k_proj.weight", "v_proj.weight")
+            ):
                 parameter.mul_(8)
     return backbone
 
@@ -64,25 +66,32 @@ def whole_sequence(retriever, batch):
     inputs["position_ids"] = torch.cat([positions, continue_positions(positions, count)], -1)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.full((rows, count), pad)], 1)
     inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones(rows, count, dtype=torch.long)], 1)
-    if "mm_token_type_ids" in inputs:
-        inputs["mm_token_type_ids"] = torch.cat(
-            [inputs["mm_token_type_ids"], torch.zeros(rows, count, dtype=torch.int)], 1
-        )
+    inputs |= backbone.family.extra_inputs(inputs["input_ids"])
     with queries_last(backbone, retriever.queries):
         states = backbone.inner(**inputs, use_cache=False).last_hidden_state[:, -count:]
     return normalize(states.mean(1), dim=-1)
 
 
 def compare_with_the_whole_sequence(retriever, batch):
-    """Assert that vectors and the queries' gradient are those of the whole sequence in one call."""
+    """Assert that vectors and the queries' gradient are those of the whole sequence in one call.
+
+    The prefix is read twice, and another between.
+    """
     weights = torch.randn(len(batch), retriever.backbone.width, generator=torch.Generator().manual_seed(1))
+    looked, other = retriever.look(batch), retriever.look(batch[:1])
+
+    def again():
+        retriever.read(other)
+        return retriever.read(looked)
+
     results = []
-    for embed in (retriever.embed, lambda items: whole_sequence(retriever, items)):
+    for embed in (lambda: retriever.read(looked), again, lambda: whole_sequence(retriever, batch)):
         retriever.queries.grad = None
-        vectors = embed(batch)
+        vectors = embed()
         (vectors * weights).sum().backward()
         results.append((vectors.detach(), retriever.queries.grad.clone()))
-    (ours, our_gradient), (oracle, oracle_gradient) = results
-    assert (ours - oracle).abs().max() < 1e-5
-    assert (our_gradient - oracle_gradient).norm() / oracle_gradient.norm() < 1e-4
+    *reads, (oracle, oracle_gradient) = results
+    for ours, our_gradient in reads:
+        assert (ours - oracle).abs().max() < 1e-5
+        assert (our_gradient - oracle_gradient).norm() / oracle_gradient.norm() < 1e-4
     assert oracle_gradient.norm() > 1e-3

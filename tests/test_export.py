@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 import slq.models.families
-from exported import BACKBONES, HUB, INPUTS, METHODS, THIRD, Lab
+from exported import BACKBONES, FIT, HUB, INPUTS, METHODS, THIRD, Lab
 from oracles import RED, SHORT
 from slq.cli import main
 from slq.errors import SlqError
@@ -29,16 +29,19 @@ from slq.models.prefix import collate, encode
 
 RUNS = [(backbone, method) for backbone in BACKBONES for method in METHODS]
 RUNS += [("mini-llava", "slq"), ("mini-llava", "lora")]
+OTHERS = ("tiny-llava-next", "tiny-gemma3", "tiny-qwen2_5_vl", "tiny-smolvlm", "tiny-glm4v")
+RUNS += [(name, "slq") for name in OTHERS] + [("tiny-gemma3", "lora"), ("tiny-gemma3", "full_ft")]
 NEAR = 1e-4
 
 
 @pytest.fixture(scope="module")
 def third_family():
-    """The adapter of a third family is found beside the package's own."""
+    """The adapters of other families are found beside the package's own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(THIRD)])
+        patch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(THIRD), str(FIT)])
         yield
-    sys.modules.pop("slq.models.families.llava", None)
+    for path in (*THIRD.glob("*.py"), *FIT.glob("*.py")):
+        sys.modules.pop(f"slq.models.families.{path.stem}", None)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,8 @@ def elsewhere(lab, hub_lab, tmp_path_factory):
     save_file({name.replace("layers.0", "layers.7"): value for name, value in tensors.items()},
               odd / "adapter_model.safetensors")  # fmt: skip
     cases["odd tensors"] = (odd, {})
+    for method in ("slq", "base"):
+        cases[f"long {method}"] = (lab.export("mini-internvl", method), {}, " ".join(["a red ring"] * 100))
     return answers(root, cases)
 
 
@@ -94,7 +99,10 @@ def answers(root, cases):
     for path, item in zip(images, INPUTS, strict=True):
         if not isinstance(item, str):
             item.save(path)
-    asked = {name: {"folder": str(folder), "options": options} for name, (folder, options) in cases.items()}
+    asked = {
+        name: {"folder": str(folder), "options": options, "texts": texts}
+        for name, (folder, options, *texts) in cases.items()
+    }
     quiet = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(root / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     found = subprocess.run(
         [str(root / "venv/bin/python"), "-I", str(Path(__file__).with_name("use_without_us.py"))],
@@ -147,6 +155,16 @@ def test_a_copy_of_the_base_is_taken_and_another_refused(hub_lab, elsewhere):
     assert "layers.7" in errors["odd tensors"] or "missing adapter keys" in errors["odd tensors"]
 
 
+@pytest.mark.parametrize(("method", "needed"), [("slq", 313), ("base", 305)])
+def test_a_text_beyond_the_bases_positions_is_an_error(elsewhere, method, needed):
+    """The card promises it; the queries count too."""
+    assert re.search(
+        rf"ValueError: an input needs {needed} positions, and the language model has 256 .*: shorten it; it begins "
+        "'user a red ring a",
+        elsewhere[1][f"long {method}"],
+    )
+
+
 def card_lines(folder, snapshot=None):
     """The Python that an export's card gives for PEFT alone, run as it stands; a hub's base is the snapshot's."""
     code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
@@ -157,7 +175,7 @@ def card_lines(folder, snapshot=None):
 
 
 @pytest.mark.parametrize("method", ["slq", "lora"])
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", [*BACKBONES, "tiny-gemma3"])
 def test_peft_alone_makes_them_too_as_the_card_says(lab, name, method):
     scope = card_lines(lab.export(name, method))
     backbone, retriever = lab.load(name, method)
@@ -262,6 +280,69 @@ def refused(capsys, *arguments):
     """The one message of a failing export."""
     assert main(["export", *map(str, arguments)]) == 1
     return capsys.readouterr().err
+
+
+def copied(lab, root, backbone="mini-internvl", method="slq"):
+    """A lab of its own, with one run of another's and that run's folder of results."""
+    run, own = lab.run(backbone, method), Lab(root)
+    for part in (f"scratch/backbones/{backbone}", f"scratch/runs/mini/{backbone}/{method}"):
+        shutil.copytree(lab.root / part, own.root / part)
+    return own, shutil.copytree(run, own.root / run.relative_to(lab.root))
+
+
+def test_a_method_that_export_does_not_know_is_refused_by_name(lab, tmp_path, capsys):
+    own, run = copied(lab, tmp_path / "lab")
+    adapter = own.root / "scratch/runs/mini/mini-internvl/slq/seed1/adapter.json"
+    adapter.write_text(json.dumps(read_json(adapter) | {"method": "prompts", "tuning": {}}))
+    told = refused(capsys, run, tmp_path / "out", *own.config)
+    assert "its method is 'prompts', for which slq export has no form; expected base, full_ft, lora or slq" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["lab"]
+
+
+def test_an_export_that_would_embed_otherwise_is_not_left_there(lab, tmp_path, capsys, monkeypatch):
+    """Queries half as long: the message has all four differences; an earlier export stays."""
+    run, out = lab.run("mini-internvl", "slq"), tmp_path / "out"
+
+    def write_halves(weights, base, ids, folder, *more):
+        write_queries(weights, base, ids, folder, *more)
+        path = folder / "adapter_model.safetensors"
+        save_file({name: values / 2 for name, values in load_file(path).items()}, path)
+
+    monkeypatch.setattr("slq.export.folder.write_queries", write_halves)
+    told = refused(capsys, run, out, *lab.config)
+    assert "mini/mini-internvl/slq/seed1: not exported: its vectors would not be the run's own" in told
+    assert "at most 0.0001 (float32)" in told
+    found = re.findall(r"('a red circle'|'on the left .*?'|a wide image|a tall image): (\d\S*?)[,:]", told)
+    assert len(found) == 4 and all(float(value) > 1e-4 for _, value in found)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    assert main(["export", str(run), str(out), *lab.config]) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    monkeypatch.setattr("slq.export.folder.write_queries", write_halves)
+    refused(capsys, run, out, *lab.config)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path != out} == before
+
+
+def test_what_cannot_be_loaded_again_is_not_left_there(lab, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("slq.export.folder.write_queries", lambda *_: None)
+    told = refused(capsys, lab.run("mini-internvl", "slq"), tmp_path / "out", *lab.config)
+    assert "not exported: what was written" in told and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [*BACKBONES, "tiny-gemma3"])
+def test_an_export_in_bfloat16_agrees_to_its_rounding(lab, tmp_path, name):
+    own, run = copied(lab, tmp_path / "lab", name)
+    content = read_json(run / "run.json")
+    content["settings"]["dtype"] = "bfloat16"
+    (run / "run.json").write_text(json.dumps(content))
+    assert main(["export", str(run), str(tmp_path / "out"), *own.config]) == 0
+    assert read_json(tmp_path / "out/retriever.json")["dtype"] == "bfloat16"
+
+
+def test_without_sentence_transformers_nothing_is_exported(lab, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("slq.export.agreement.find_spec", lambda name: None)
+    told = refused(capsys, lab.run("mini-internvl", "base"), tmp_path / "out", *lab.config)
+    assert "pip install 'sentence-transformers>=6.2'" in told and not list(tmp_path.iterdir())
 
 
 def test_an_adapter_that_needs_the_package_cannot_travel(tmp_path, monkeypatch):

@@ -190,8 +190,8 @@ def test_gradients_of_the_first_steps_are_a_plain_loops(method, tiny_backbone, t
     assert bool(tuned) == (method != "slq")
 
 
-def attend_to_padding(backbone, batch):
-    inputs = collate(backbone, batch)
+def attend_to_padding(backbone, batch, behind=0):
+    inputs = collate(backbone, batch, behind)
     return inputs | {"attention_mask": torch.ones_like(inputs["attention_mask"])}
 
 

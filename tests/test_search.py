@@ -115,6 +115,15 @@ def test_what_cannot_be_searched_is_said(lab, pictures, tmp_path, capsys):
     assert "none.png: not a readable image" in searched(capsys, lab, pictures, "--image", tmp_path / "none.png")[2]
 
 
+def test_a_text_beyond_the_positions_is_an_error_before_an_image_is_embedded(lab, pictures, capsys, monkeypatch):
+    monkeypatch.setattr("slq.search.search.index", lambda *_: pytest.fail("images were embedded first"))
+    status, found, told = searched(capsys, lab, pictures, " ".join([QUERY] * 100), run=("mini-internvl", "base"))
+    assert status == 1 and not found and told.count("\n") == 1
+    assert (
+        "needs 305 positions, and the language model has 256 (max_position_embeddings): shorten it; it begins" in told
+    )
+
+
 def test_the_sheet_stands_alone_and_escapes(lab, pictures, capsys):
     (pictures / "red.png").rename(pictures / "<b>.png")
     status, found, _ = searched(capsys, lab, pictures, "<i>a ring", "--top", 3)

@@ -1,8 +1,8 @@
 """Run where sentence-transformers and PEFT are, and `slq` is not: loads exports and writes what they make.
 
-A JSON object on standard input: `cases`, each with a folder, `options` of the base, and `inputs`: texts, or paths of
-images; `out`, a folder for a .npy of each case's vectors, alone and in one batch, and of the first image and the first
-text together, in the two ways that sentence-transformers has for it.
+A JSON object on standard input: `cases`, each with a folder, `options` of the base and `texts` to try besides;
+`inputs`: texts, or paths of images; `out`, a folder for a .npy of each case's vectors, alone and in one batch, and of
+the first image and the first text together, in the two ways that sentence-transformers has for it.
 """
 
 import importlib.util
@@ -20,6 +20,8 @@ told = {"slq": importlib.util.find_spec("slq") is not None, "errors": {}}
 for name, case in asked["cases"].items():
     try:
         model = SentenceTransformer(case["folder"], trust_remote_code=True, device="cpu", model_kwargs=case["options"])
+        for text in case["texts"]:
+            model.encode([text])
     except Exception as error:  # whatever it is, the test reads it
         told["errors"][name] = f"{type(error).__name__}: {error}"
         continue

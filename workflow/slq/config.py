@@ -16,6 +16,7 @@ from slq.listed import check_reading
 from slq.rows import check_comparator, check_pilot, check_rows
 from slq.runs import check_prefixes, check_stops
 from slq.standing import check_scored, check_standing
+from slq.unfit import check_fit
 from slq.yamls import read_yaml
 
 Config = dict[str, Any]
@@ -77,6 +78,7 @@ def load(raw: Config) -> Config:
     check_scenes(raw["sets"])
     for name, preset in raw["presets"].items():
         _check_preset(f"presets.{name}", preset, raw)
+    check_fit(raw["backbones"], raw["presets"])
     return raw
 
 

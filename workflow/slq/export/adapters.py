@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from peft import LoraConfig, PeftConfig, TrainableTokensConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -13,8 +14,11 @@ from slq.models.methods import LORA_TARGETS
 PREFIX = "base_model.model."  # of every name in PEFT's files
 
 
-def write_queries(weights: Path, base: Base, ids: list[int], out: Path) -> None:
+def write_queries(weights: Path, base: Base, ids: list[int], out: Path, dtype: str = "float32") -> None:
     """SLQ's queries (N, d) as the embeddings of the tokens `ids`: PEFT's TRAINABLE_TOKENS, in float32.
+
+    They follow a prefix as they are, while an embedding that scales its rows will multiply them: they are divided by
+    its scale, in the precision `dtype` that it multiplies in.
 
     Raises:
         SlqError: the run's tensors are not queries of that number and width.
@@ -24,7 +28,8 @@ def write_queries(weights: Path, base: Base, ids: list[int], out: Path) -> None:
     if shapes != {"queries": (len(ids), base.width)}:
         raise SlqError(f"{weights}/adapter.safetensors: holds {shapes}, expected queries {len(ids)} x {base.width}")
     config = TrainableTokensConfig(token_indices=ids)
-    _write(config, {f"{base.embedding}.trainable_tokens_delta": tensors["queries"]}, base, out)
+    scale = torch.tensor(base.scale, dtype=getattr(torch, dtype)).to(tensors["queries"].dtype)
+    _write(config, {f"{base.embedding}.trainable_tokens_delta": tensors["queries"] / scale}, base, out)
 
 
 def write_lora(weights: Path, tuning: dict[str, float], base: Base, out: Path) -> None:

@@ -22,6 +22,7 @@ class Base:
         weights: sha256 of its safetensors, by file.
         embedding: name of the token embedding in the model without LM head.
         rows, width: of its matrix.
+        scale: what it multiplies a row by, as Gemma's does.
     """
 
     model: str | None
@@ -30,6 +31,7 @@ class Base:
     embedding: str
     rows: int
     width: int
+    scale: float = 1.0
 
     @property
     def name(self) -> str:
@@ -52,7 +54,10 @@ def read_base(snapshot: Path) -> Base:
     embedding = skeleton.get_input_embeddings()
     name = next(name for name, module in skeleton.named_modules() if module is embedding)
     model, revision = _address(manifest["source"])
-    return Base(model, revision, weights, name, *embedding.weight.shape)
+    # A buffer, which has no value on this device; beside it stands the number.
+    scale = float(getattr(embedding, "scalar_embed_scale", 1.0))
+    rows, width = embedding.weight.shape
+    return Base(model, revision, weights, name, rows, width, scale)
 
 
 def _address(source: dict[str, Any]) -> tuple[str | None, str | None]:

@@ -14,6 +14,7 @@ from slq.config import Config
 from slq.data.snapshots import write_manifest
 from slq.errors import SlqError
 from slq.export.adapters import write_lora, write_queries
+from slq.export.agreement import require_agreement, require_sentence_transformers
 from slq.export.base import FOLDER, Base, copy_snapshot, read_base
 from slq.export.card import write_card
 from slq.export.tokens import add_queries
@@ -43,8 +44,10 @@ def export(run: Finished, config: Config, out: Path) -> None:
     """Write a run as a folder that sentence-transformers and PEFT load, in place of an earlier export of that name.
 
     Raises:
-        SlqError: `out` holds what is no export, or the run's files do not fit each other.
+        SlqError: `out` holds what is no export, the run's files do not fit each other, or what was written makes other
+            vectors than the run.
     """
+    require_sentence_transformers()
     require_replaceable(out)
     with staged(out) as folder:
         base = read_base(run.snapshot)
@@ -63,23 +66,34 @@ def export(run: Finished, config: Config, out: Path) -> None:
         write_json(folder / "sentence_bert_config.json", {"modality_config": {"image": {}, "text": {}}})
         write_card(run, base, config, folder)
         write_manifest(folder, {"run": run.name, "backbone_sha256": run.adapter["backbone_sha256"]})
+        require_agreement(run, base, folder)
 
 
 def write_learned(run: Finished, base: Base, folder: Path) -> None:
-    """What was trained, the tokenizer, and retriever.json that says how they are read."""
-    method, tuning = run.adapter["method"], run.adapter["tuning"]
+    """What was trained, the tokenizer, and retriever.json that says how they are read.
+
+    Raises:
+        SlqError: the run's method is none that an export has a form for.
+    """
+    method, tuning, dtype = run.adapter["method"], run.adapter["tuning"], run.settings["dtype"]
     tokenizer = AutoTokenizer.from_pretrained(run.snapshot, local_files_only=True)
     tokenizer.padding_side = "left"
-    count, rows, at = tuning.get("queries", 0), base.rows, FOLDER
-    if count:
+    count, rows, at = 1, base.rows, FOLDER
+    if method == "slq":
+        count = tuning["queries"]
         ids = add_queries(tokenizer, count)
-        write_queries(run.weights, base, ids, folder)
+        write_queries(run.weights, base, ids, folder, dtype)
         rows = max(base.rows, ids[-1] + 1)
     elif method == "lora":
         write_lora(run.weights, tuning, base, folder)
     elif method == "full_ft":
         at = "."
         write_whole(run, folder)
+    elif method != "base":
+        raise SlqError(
+            f"{run.name}: its method is '{method}', for which slq export has no form; expected base, full_ft, lora or "
+            "slq"
+        )
     if base.model is None and at == FOLDER:
         copy_snapshot(run.snapshot, folder / FOLDER)
     tokenizer.save_pretrained(folder)
@@ -88,9 +102,9 @@ def write_learned(run: Finished, base: Base, folder: Path) -> None:
         {
             "schema": SCHEMA,
             "method": method,
-            "read_out": count or 1,
+            "read_out": count,
             "dimension": base.width,
-            "dtype": run.settings["dtype"],
+            "dtype": dtype,
             "instruction": run.settings["prompt"],
             "base": base.told(at, rows),
         },

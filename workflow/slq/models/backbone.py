@@ -55,9 +55,12 @@ class Backbone:
         """Load a snapshot's folder; never touches the network, never runs code that came with the weights.
 
         Raises:
-            SlqError: the folder holds no weights, or weights that do not fit its configuration.
+            SlqError: the folder holds no weights, or weights that do not fit its configuration, or a model of a class
+                that is laid out in another way.
         """
         model = load_weights(AutoModelForImageTextToText, folder, getattr(torch, dtype))
+        if not hasattr(model, "model"):
+            raise SlqError(f"{folder}: {type(model).__name__} has no model.model without LM head (docs/backbones.md)")
         # The PIL backend is pinned: torchvision's resize differs by up to 0.03 and may or may not be installed.
         processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -1,6 +1,7 @@
 """What a backbone family must say about itself; everything else is shared."""
 
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,30 @@ class Family(ABC):
     def extra_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
         """What else the family's forward and generation want to know about the tokens."""
         return {}
+
+    @property
+    def limit(self) -> float:
+        """How many positions the language model has; infinite where its configuration names no number."""
+        return getattr(self.config.get_text_config(), "max_position_embeddings", None) or math.inf
+
+    def too_long(self, inputs: Mapping[str, Tensor], tokenizer: Any, behind: int | Tensor = 0) -> str | None:
+        """What is wrong if the longest row of a batch, and `behind` tokens more, needs more positions than there are.
+
+        Args:
+            inputs: input_ids, attention_mask and position_ids of a left-padded batch.
+            behind: of every row, or of each (B,).
+        """
+        rows = len(inputs["input_ids"])
+        needed = inputs["position_ids"].amax(-1).view(-1, rows).amax(0) + 1 + behind
+        row = int(needed.argmax())
+        if needed[row] <= self.limit:
+            return None
+        ids = inputs["input_ids"][row][inputs["attention_mask"][row].bool()]
+        begin = tokenizer.decode(ids[:30], skip_special_tokens=True).strip()
+        return (
+            f"an input needs {int(needed[row])} positions, and the language model has {self.limit} "
+            f"(max_position_embeddings): shorten it; it begins {begin!r}"
+        )
 
     def look_at(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """What the vision tower makes of a batch's images: (image tokens, vectors, d), DeepStack's vectors behind."""

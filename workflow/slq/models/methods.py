@@ -1,5 +1,6 @@
 """The four methods: what of a backbone is trained, how it is read out, what is saved and loaded again."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +19,44 @@ SCHEMA = 1
 TENSORS = "adapter.safetensors"  # beside adapter.json, of a method that trains any
 # q, k, v, o, gate, up, down of every layer of the language model and of nothing else: with rank 8 this gives the counts
 # of the paper's Table 3 (4.4M, 8.7M, 16.5M, 20.2M) on its four backbones.
-LORA_TARGETS = r".*language_model\.layers\.\d+\..*\.(q|k|v|o|gate|up|down)_proj"
+LORA_MAPS = ("q", "k", "v", "o", "gate", "up", "down")
+LORA_TARGETS = rf".*language_model\.layers\.\d+\..*\.({'|'.join(LORA_MAPS)})_proj"
 
 
 def begin(method: str, backbone: Backbone, tuning: dict[str, Any], seed: int) -> QueryRetriever | LastTokenRetriever:
     """A retriever ready to train: only the method's parameters require gradients.
 
     `tuning` is the method's entry in config.yaml. The vision tower, projector and LM head are frozen for every method.
+
+    Raises:
+        SlqError: there is no such method, or the backbone does not have what it trains.
     """
     backbone.model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     if method == "slq":
         return QueryRetriever(backbone, initial_queries(tuning["queries"], backbone.width, tuning["init"], generator))
     if method == "full_ft":
+        if not hasattr(backbone.inner, "language_model"):
+            raise _unfit(method, backbone, "no model.model.language_model, which full_ft trains")
         backbone.inner.language_model.requires_grad_(True)
     elif method == "lora":
+        found = {match[1] for name, _ in backbone.model.named_modules() if (match := re.fullmatch(LORA_TARGETS, name))}
+        if missing := [name for name in LORA_MAPS if name not in found]:
+            raise _unfit(
+                method, backbone, f"no {missing[0]}_proj in model.model.language_model.layers, which LoRA adapts"
+            )
         torch.manual_seed(seed)
         config = LoraConfig(
             r=tuning["rank"], lora_alpha=tuning["alpha"], lora_dropout=tuning["dropout"], target_modules=LORA_TARGETS
         )
         backbone.model = get_peft_model(backbone.model, config).base_model.model
+    elif method != "base":
+        raise SlqError(f"there is no method '{method}'; expected base, full_ft, lora or slq")
     return LastTokenRetriever(backbone)
+
+
+def _unfit(method: str, backbone: Backbone, what: str) -> SlqError:
+    return SlqError(f"{type(backbone.model).__name__} has {what}; {method} does not fit it (docs/backbones.md)")
 
 
 def save(

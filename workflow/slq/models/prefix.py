@@ -2,17 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from slq.errors import SlqError
 from slq.models.backbone import Backbone
 from slq.models.family import FEATURES, Pixels
 
 Part = str | Pixels
+# Layers of a KV cache whose attributes are all of their state, each replaced by an update and never written into: what
+# was read of before is put back by putting back the attributes.
+RESTORABLE = (DynamicLayer, DynamicSlidingWindowLayer)
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Stored:
     """A message's prefix that ran before.
 
     Attributes:
-        values: keys and values, (tokens, layers, 2, heads, head_dim).
+        values: keys and values, (tokens, layers, 2, heads, head_dim); zeros where a sliding window has left a token.
         positions: (tokens, axes).
         visual: how many of the tokens are an image's.
     """
@@ -85,11 +92,17 @@ def encode(backbone: Backbone, parts: tuple[Part, ...], template: str | None = N
     return Encoded(ids, images)
 
 
-def collate(backbone: Backbone, batch: Sequence[Encoded]) -> dict[str, Any]:
+def collate(backbone: Backbone, batch: Sequence[Encoded], behind: int | Tensor = 0) -> dict[str, Any]:
     """Left-padded inputs of the inner model: ids, mask and positions (B, L) and the images' tensors, or features.
 
     Positions are given explicitly because the rule that a padded prefix follows by default differs between models and
     contents, and a wrong continuation is silent.
+
+    Args:
+        behind: how many tokens are to follow every row, or each (B,).
+
+    Raises:
+        SlqError: a message is longer than the positions that the backbone has.
     """
     length = max(len(item.ids) for item in batch)
     pad = backbone.tokenizer.pad_token_id
@@ -101,6 +114,8 @@ def collate(backbone: Backbone, batch: Sequence[Encoded]) -> dict[str, Any]:
     if images:
         inputs |= {name: torch.cat([tensors[name] for tensors in images]) for name in images[0]}
     inputs["position_ids"] = backbone.family.positions(backbone.inner, inputs)
+    if too_long := backbone.family.too_long(inputs, backbone.tokenizer, behind):
+        raise SlqError(too_long)
     dtype = backbone.model.dtype
     inputs = {
         name: tensor.to(backbone.device, dtype if tensor.is_floating_point() else None)
@@ -135,8 +150,17 @@ def run_prefix(backbone: Backbone, inputs: dict[str, Any]) -> Prefix:
     return Prefix(cache, inputs["attention_mask"], inputs["position_ids"])
 
 
-def stored_prefix(backbone: Backbone, batch: Sequence[Stored]) -> Prefix:
-    """The same of a batch of prefixes that ran before, each without padding."""
+def stored_prefix(backbone: Backbone, batch: Sequence[Stored], behind: int = 0) -> Prefix:
+    """The same of a batch of prefixes that ran before, each without padding.
+
+    Raises:
+        SlqError: with `behind` tokens more, one needs more positions than the backbone has.
+    """
+    if (needed := max(int(one.positions.max()) for one in batch) + 1 + behind) > backbone.family.limit:
+        raise SlqError(
+            f"a stored image, and {behind} tokens behind it, need {needed} positions, and the language model has "
+            f"{backbone.family.limit} (max_position_embeddings): take smaller images, or fewer queries"
+        )
     lengths = [len(one.values) for one in batch]
     length, axes = max(lengths), batch[0].positions.shape[1]
     values = batch[0].values.new_zeros(len(batch), length, *batch[0].values.shape[1:])
@@ -148,16 +172,27 @@ def stored_prefix(backbone: Backbone, batch: Sequence[Stored]) -> Prefix:
     layers = values.to(backbone.device).permute(2, 3, 0, 4, 1, 5)  # layers, 2, rows, heads, tokens, head_dim
     positions = positions.to(backbone.device).long()
     return Prefix(
-        DynamicCache([(keys, values) for keys, values in layers]),
+        DynamicCache([(keys, values) for keys, values in layers], config=backbone.model.config),
         mask.to(backbone.device),
         positions[..., 0] if axes == 1 else positions.permute(2, 0, 1),
     )
 
 
 def split_prefix(prefix: Prefix, visual: Sequence[int]) -> list[Stored]:
-    """Each message's prefix by itself, without padding, on the CPU; the opposite of `stored_prefix`."""
-    values = torch.stack([torch.stack([layer.keys, layer.values]) for layer in prefix.cache.layers])
-    rows = values.permute(2, 4, 0, 1, 3, 5)  # rows, tokens, layers, 2, heads, head_dim
+    """Each message's prefix by itself, without padding, on the CPU; the opposite of `stored_prefix`.
+
+    Raises:
+        SlqError: the layers keep what is not of one shape, or more than keys and values.
+    """
+    require_restorable(prefix.cache)
+    layers = [_all_tokens(layer, prefix.mask.shape[1]) for layer in prefix.cache.layers]
+    if len(shapes := {layer.shape for layer in layers}) > 1:
+        found = " and ".join(str(tuple(shape[2:])) for shape in sorted(shapes))
+        raise SlqError(
+            f"training.prefix is kv, which keeps layers of one shape; this backbone has keys and values of {found} "
+            "(heads, tokens, head_dim); use recompute, vision or resident"
+        )
+    rows = torch.stack(layers).permute(2, 4, 0, 1, 3, 5)  # rows, tokens, layers, 2, heads, head_dim
     positions = prefix.positions[None] if prefix.positions.dim() == 2 else prefix.positions
     return [
         Stored(row[mask].cpu(), place[mask].int().cpu(), count)
@@ -165,12 +200,42 @@ def split_prefix(prefix: Prefix, visual: Sequence[int]) -> list[Stored]:
     ]
 
 
+def _all_tokens(layer: Any, length: int) -> Tensor:
+    """Keys and values of a layer, (2, rows, heads, length, head_dim); zeros in front where its window has left."""
+    states = torch.stack([layer.keys, layer.values])
+    left = length - states.shape[-2]
+    return pad(states, (0, 0, left, 0)) if left else states
+
+
+def require_restorable(cache: Any) -> None:
+    """Raise SlqError, by name, if a layer of a cache keeps what could not be put back after it was read of."""
+    for layer in cache.layers:
+        if type(layer) not in RESTORABLE:
+            expected = " or ".join(one.__name__ for one in RESTORABLE)
+            raise SlqError(
+                f"this backbone's KV cache has layers of the class {type(layer).__name__}, whose state cannot be put "
+                f"back: no prefix of it can be read twice, as SLQ does; expected {expected} (docs/backbones.md)"
+            )
+
+
+def rows_of(cache: Any, rows: Tensor) -> Any:
+    """A cache of some rows of another, copied, so that what goes on from it leaves the other as it is."""
+    require_restorable(cache)
+    chosen = copy(cache)
+    chosen.layers = [copy(layer) for layer in cache.layers]
+    for layer in chosen.layers:
+        layer.batch_select_indices(rows)
+    return chosen
+
+
 @contextmanager
 def lent(cache: Any) -> Iterator[Any]:
-    """Keys and values to go on from: what is added meanwhile is forgotten afterwards."""
-    before = [(layer.keys, layer.values) for layer in cache.layers]
+    """A cache to go on from: what is added meanwhile is forgotten afterwards, by all of a layer's state."""
+    require_restorable(cache)
+    before = [dict(vars(layer)) for layer in cache.layers]
     try:
         yield cache
     finally:
-        for layer, (keys, values) in zip(cache.layers, before, strict=True):
-            layer.keys, layer.values = keys, values
+        for layer, state in zip(cache.layers, before, strict=True):
+            vars(layer).clear()
+            vars(layer).update(state)

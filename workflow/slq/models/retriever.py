@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from transformers import DynamicCache
 
 from slq.models.backbone import Backbone
 from slq.models.prefix import (
@@ -17,6 +18,7 @@ from slq.models.prefix import (
     collate,
     continue_positions,
     lent,
+    require_restorable,
     run_prefix,
     stored_prefix,
 )
@@ -48,8 +50,13 @@ class QueryRetriever(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, queries: Tensor) -> None:
-        """`queries`: initial values (N, d), kept in float32 at least, whatever the backbone's dtype."""
+        """`queries`: initial values (N, d), kept in float32 at least, whatever the backbone's dtype.
+
+        Raises:
+            SlqError: a layer of the backbone keeps what could not be put back after its prefix was read.
+        """
         super().__init__()
+        require_restorable(DynamicCache(config=backbone.model.config))
         self.backbone = backbone
         backbone.model.requires_grad_(False)
         self.queries = nn.Parameter(queries.to(backbone.device, precise(backbone.model.dtype)))
@@ -58,11 +65,15 @@ class QueryRetriever(nn.Module):
         return self.read(self.look(batch))
 
     def look(self, batch: Sequence[Message]) -> Prefix:
-        """The prefixes of messages, run now; or, of a batch that comes from a store, as they ran before."""
+        """The prefixes of messages, run now; or, of a batch that comes from a store, as they ran before.
+
+        Raises:
+            SlqError: a message and the queries take more positions than the backbone has.
+        """
         stored = [one for one in batch if isinstance(one, Stored)]
         if len(stored) == len(batch):
-            return stored_prefix(self.backbone, stored)
-        return run_prefix(self.backbone, collate(self.backbone, encoded(batch)))
+            return stored_prefix(self.backbone, stored, len(self.queries))
+        return run_prefix(self.backbone, collate(self.backbone, encoded(batch), len(self.queries)))
 
     def read(self, looked: Prefix) -> Tensor:
         """Unit vectors (B, d) of queries that continue a prefix."""

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from slq.errors import SlqError
 from slq.models.backbone import Backbone
 from slq.models.family import Pixels
-from slq.models.prefix import Encoded, Prefix, collate, continue_positions, encode, run_prefix
+from slq.models.prefix import Encoded, Prefix, collate, continue_positions, encode, rows_of, run_prefix
 from slq.reranking.inject import Injection, Visual, entropy, injecting, looking
 
 TEXT = "{text}"  # in a prompt, where a candidate's text stands
@@ -67,7 +66,8 @@ def judge(backbone: Backbone, asked: Sequence[Sequence[Encoded]], read: Read, ho
     image = [number for number, turns in enumerate(asked) for _ in turns]
     order = sorted(range(len(tails)), key=lambda number: len(tails[number]))  # saves most of the padding
     if how.reuse:
-        shared = share(backbone, [head(backbone, turns[0]) for turns in asked], how)
+        longest = [max(len(tail(backbone, turn)) for turn in turns) for turns in asked]
+        shared = share(backbone, [head(backbone, turns[0]) for turns in asked], longest, how)
     else:
         turns = [turn for turns in asked for turn in turns]
     parts = []
@@ -92,14 +92,14 @@ class Shared:
 
     def of(self, rows: Tensor) -> "Shared":
         """Those of some rows, copied, so that what goes on from them leaves them as they are."""
-        cache = DynamicCache([(layer.keys[rows], layer.values[rows]) for layer in self.prefix.cache.layers])
+        cache = rows_of(self.prefix.cache, rows)
         prefix = Prefix(cache, self.prefix.mask[rows], self.prefix.positions[..., rows, :])
         return Shared(prefix, self.visual.of(rows) if self.injection.ratio else self.visual, self.injection)
 
 
-def share(backbone: Backbone, heads: Sequence[Encoded], how: Manner) -> Shared:
-    """Run the turns' heads, which end with their images."""
-    inputs = collate(backbone, heads)
+def share(backbone: Backbone, heads: Sequence[Encoded], longest: Sequence[int], how: Manner) -> Shared:
+    """Run the turns' heads, which end with their images; `longest`: tokens of the longest tail of each."""
+    inputs = collate(backbone, heads, torch.tensor(longest))
     with backbone.computing(), looking(backbone, image_places(backbone, inputs["input_ids"]), how.injection) as visual:
         return Shared(run_prefix(backbone, inputs), visual, how.injection)
 

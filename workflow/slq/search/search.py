@@ -40,7 +40,8 @@ def search(
         query: a text, or the path of an image.
 
     Raises:
-        SlqError: the folder or the query cannot be read, or another search adds to the store.
+        SlqError: the folder or the query cannot be read, the query is longer than the positions that the backbone has,
+            or another search adds to the store.
     """
     for option, number in (("--top", count), ("--batch", batch_size)):
         if number < 1:
@@ -57,9 +58,10 @@ def search(
     def embed(messages: Sequence[Encoded]) -> np.ndarray:
         return embed_messages(retriever, messages, batch_size)
 
+    wanted = embed([prepare(asked)])[0]  # before a folder of images is: one that is too long is told at once
     with Store(scratch / "search" / store_key(run), backbone.width) as store:
         found = index(images, store, prepare, embed, batch_size, skip_unreadable)
-        best = nearest(embed([prepare(asked)])[0], store.vectors(), found.rows, count)
+        best = nearest(wanted, store.vectors(), found.rows, count)
     paths = [found.paths[item] for item, _ in best]
     hits = [
         Hit(path.relative_to(images).as_posix(), similarity, open_query(path))

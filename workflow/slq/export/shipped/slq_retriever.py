@@ -100,11 +100,17 @@ class Retriever(InputModule):
         return features | {name: torch.cat([image[name] for image in images]) for name in (images or [{}])[0]}
 
     def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
-        """Adds `sentence_embedding` (B, d), float32, not normalised."""
+        """Adds `sentence_embedding` (B, d), float32, not normalised.
+
+        Raises:
+            ValueError: an input is longer than the positions that the base has.
+        """
         dtype = self.model.dtype
         inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in features.items()}
         # Explicit: which positions a padded row gets otherwise differs between models.
         inputs["position_ids"] = self.family.positions(self.model, inputs)
+        if too_long := self.family.too_long(inputs, self.tokenizer):
+            raise ValueError(too_long)
         states = self.model(**inputs, use_cache=False).last_hidden_state
         return features | {"sentence_embedding": states[:, -self.told["read_out"] :].float().mean(1)}
 

@@ -1,0 +1,26 @@
+"""SmolVLM (`SmolVLMForConditionalGeneration`): an image as one tile, plain positions."""
+
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from slq.models.family import Family, Pixels
+
+
+class SmolVLM(Family):
+    """The tile is not cut: `do_image_splitting` is off."""
+
+    placeholder = "<image>"
+
+    def process(self, image: Image.Image) -> Pixels:
+        out = self.image_processor(images=[[image]], do_image_splitting=False, return_tensors="pt")
+        vision = self.config.vision_config
+        tensors = {name: out[name] for name in ("pixel_values", "pixel_attention_mask")}
+        return Pixels(tensors, tokens=(vision.image_size // vision.patch_size) ** 2 // self.config.scale_factor**2)
+
+    def expand(self, tokens: int) -> str:
+        return self.placeholder * tokens
+
+    def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        return self.text_positions(inputs["attention_mask"])
