@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from slq.data.prepared import read_split
+from slq.data.prepared import read_split, write_split
+from slq.data.snapshots import identity, write_manifest
 from slq.errors import SlqError
 from slq.events import Events
 from slq.models import methods
@@ -14,6 +15,7 @@ from slq.training.gradient import backward
 from slq.training.loop import Attempt, train
 from slq.training.pairs import Pairs
 from slq.training.processes import Processes
+from slq.training.run import read_inputs
 from slq.world.sets import draw_split
 
 SETTINGS = {
@@ -49,6 +51,20 @@ def split(tmp_path_factory):
     settings = {"set": "drawn", "split": "train", "columns": None, "style": "filled", "words": "plain"}
     draw_split(settings | {"first": 0, "count": 12, "seed": 7}, data / "drawn" / "train")
     return read_split(data, "drawn", "train")
+
+
+def test_training_reads_train_and_val_and_no_test_split(tmp_path):
+    """Of a set that has all three."""
+    for part in ("train", "val", "test"):
+        folder = tmp_path / "data" / "s" / part
+        folder.mkdir(parents=True)
+        item = {"id": part, "image": "0.png", "captions": [f"of {part}"]}
+        write_split(folder, "s", part, "retrieval", [item], files={"0.png": part})
+    write_manifest(tmp_path / "backbone", {}, {"model.safetensors": "0"})
+    found, inputs = read_inputs(tmp_path / "backbone", tmp_path / "data", "s")
+    assert {part: split.items[0]["id"] for part, split in found.items()} == {"train": "train", "val": "val"}
+    splits = {part: read_split(tmp_path / "data", "s", part).sha256 for part in ("train", "val")}
+    assert inputs == {"backbone": identity(tmp_path / "backbone"), **splits}
 
 
 def run(backbone, split, folder, method="slq", seed=1, validate=lambda retriever: {"t2i": {"R@1": 0.0}}, **changes):
