@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from judged import write_world
+from slq.claims.part import same
 from slq.claims.statement import read_statements
 from slq.claims.verdicts import judge_claims
 from slq.config import load
 from slq.errors import SlqError
+from slq.evaluation.intervals import Difference
 from slq.files import read_json
 from slq.plausibility.claims import Benchmarks
 from slq.report_settings import claims_settings
@@ -63,6 +65,20 @@ def test_methods_that_find_the_same_leave_a_claim_open(worlds):
     paired = [entry["id"] for entry in CLAIMS if entry["test"]["test"] == "higher"]
     assert [of_entry(worlds["open"], entry) for entry in paired] == [{"undecided"}] * len(paired)
     assert of_entry(worlds["open"], "slq-keeps-answers") == {"supported"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "verdict"),
+    [
+        (-0.9, 0.9, 1.0, "supported"),
+        (-6.0, -4.0, 0.001, "contradicted"),  # it loses
+        (4.0, 6.0, 0.001, "contradicted"),  # it gains
+        (-6.0, 0.9, 0.2, "undecided"),
+        (-0.9, 6.0, 0.2, "undecided"),
+    ],
+)
+def test_the_same_is_within_the_margin_on_either_side(low, high, p, verdict):
+    assert same(Difference((low + high) / 2, low, high, p), within=1.0, parts=1) == verdict
 
 
 def test_the_evidence_is_the_number_and_its_files(worlds):

@@ -23,6 +23,14 @@ def test_two_calls_equal_the_whole_sequence(retriever, case):
     compare_with_the_whole_sequence(retriever, batch)
 
 
+def test_queries_go_on_behind_the_furthest_position():
+    """By hand, as the oracle above takes these positions too: of padded texts; of axes that run apart over an image."""
+    texts = torch.tensor([[0, 0, 1, 2], [0, 1, 2, 3]])
+    assert continue_positions(texts, 2).tolist() == [[3, 4], [4, 5]]
+    image = torch.tensor([[[0, 1, 1, 1, 1]], [[0, 1, 1, 2, 2]], [[0, 1, 2, 3, 4]]])  # axes, rows, tokens
+    assert continue_positions(image, 3).tolist() == [[[5, 6, 7]]] * 3
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_wrong_position_would_be_seen(retriever, case, monkeypatch):
     """The comparison above can fail: queries one position too far give other vectors."""
