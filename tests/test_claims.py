@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from judged import write_world
-from slq.claims.part import same
+from slq.claims.part import higher, same
 from slq.claims.statement import read_statements
 from slq.claims.verdicts import judge_claims
 from slq.config import load
@@ -79,6 +79,13 @@ def test_methods_that_find_the_same_leave_a_claim_open(worlds):
 )
 def test_the_same_is_within_the_margin_on_either_side(low, high, p, verdict):
     assert same(Difference((low + high) / 2, low, high, p), within=1.0, parts=1) == verdict
+
+
+def test_one_of_many_parts_needs_its_share_of_the_level_to_contradict():
+    """Of ten parts one has p 0.01 by chance in one of ten claims that hold; to support, each is asked alone."""
+    lower, above = Difference(-1.0, -2.0, -0.2, 0.01), Difference(1.0, 0.2, 2.0, 0.01)
+    assert [higher(lower, parts) for parts in (1, 4, 10)] == ["contradicted", "contradicted", "undecided"]
+    assert [higher(above, parts) for parts in (1, 10)] == ["supported", "supported"]
 
 
 def test_the_evidence_is_the_number_and_its_files(worlds):

@@ -32,7 +32,7 @@ KEYS = {"breaks": str, "file": str, "old": str, "new": str, "tests": list}
 
 
 class MutantError(Exception):
-    """A mutant that cannot be tried, by its name; `found` says what was expected."""
+    """A mutant that cannot be tried; the message names it, and says what was expected."""
 
 
 @dataclass(frozen=True)
