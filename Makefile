@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Rules and tests call slq and snakemake by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: reproduce report install test test-slow test-slurm test-kill lint check clean
+.PHONY: reproduce report install test test-slow test-slurm test-kill mutants lint check clean
 
 reproduce: $(STAMP)
 	$(BIN)/snakemake --cores all $(ARGS)
@@ -42,6 +42,11 @@ test-slurm: $(STAMP)
 # Part of `make test`, which kills a fifth as often: make test-kill ARGS="--kills all"
 test-kill: $(STAMP)
 	$(BIN)/pytest -q tests/test_kills.py $(ARGS)
+
+# Does the suite notice? Each of tests/mutants breaks one behaviour in a copy, and its tests must fail. All, or some:
+# make mutants ARGS="NAME|ROOM ... -j 4 --why"
+mutants: $(STAMP)
+	$(BIN)/python tests/mutants/run.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check

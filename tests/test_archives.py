@@ -129,11 +129,13 @@ def test_a_server_without_ranges_starts_over(server, bring, tmp_path):
     check_whole(tmp_path, PICTURES)
 
 
-def test_an_archive_that_changes_while_it_is_fetched_is_not_stitched_together(server, bring, tmp_path):
+@pytest.mark.parametrize("others", [{}, OTHERS], ids=["of another length", "of the same length"])
+def test_an_archive_that_changes_while_it_is_fetched_is_not_stitched_together(server, bring, tmp_path, others):
     server.cuts = [0.5, *[0.0] * 6]
     refused(bring(UNKNOWN), "the connection ended")
     renewed = {name: body[::-1] for name, body in PICTURES.items()}
-    server.files["/zips/train.zip"] = zipped(renewed)
+    server.files["/zips/train.zip"] = zipped(renewed | others)
+    assert (len(server.files["/zips/train.zip"]) == len(ARCHIVE)) == bool(others)
     assert bring(UNKNOWN).returncode == 0
     check_whole(tmp_path, renewed)
 

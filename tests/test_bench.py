@@ -13,7 +13,7 @@ from slq.accounting.architecture import read_architecture
 from slq.accounting.flops import total
 from slq.bench.released import ReleasedRetriever
 from slq.bench.shapes import coco_pairs, shaped_backbone
-from slq.bench.train_step import agreement
+from slq.bench.train_step import agreement, with_ratios
 from slq.bench.variants import METHODS, SLQ, variants
 from slq.cli import main
 from slq.config import load
@@ -82,6 +82,18 @@ def test_the_flops_of_each_are_what_torch_counts(shaped, name):
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         variant.take_steps()
     assert total(variant.flops(shaped.architecture)) == pytest.approx(counter.get_total_flops(), rel=0.2)
+
+
+def test_ratios_are_to_the_released_way_and_hours_of_all_pairs():
+    """Half the seconds are twice as fast; 7,200 pairs at one a second are two hours."""
+    rows = [
+        {"variant": "reference", "seconds": 4.0, "pairs_per_second": 1.0, "held_bytes": 8},
+        {"variant": "kv", "seconds": 2.0, "pairs_per_second": 2.0, "held_bytes": 2},
+    ]
+    reference, kv = with_ratios(rows, 7200, {"slq": 3.9})
+    assert (reference["times_faster"], reference["share_held"], reference["hours"]) == (1.0, 1.0, 2.0)
+    assert (kv["times_faster"], kv["share_held"], kv["hours"]) == (2.0, 0.25, 1.0)
+    assert (reference["paper_hours"], kv["paper_hours"]) == (3.9, None)
 
 
 @pytest.mark.parametrize("name", MINI)

@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from judged import write_world
+from slq.claims.part import higher, same
 from slq.claims.statement import read_statements
 from slq.claims.verdicts import judge_claims
 from slq.config import load
 from slq.errors import SlqError
+from slq.evaluation.intervals import Difference
 from slq.files import read_json
 from slq.plausibility.claims import Benchmarks
 from slq.report_settings import claims_settings
@@ -63,6 +65,27 @@ def test_methods_that_find_the_same_leave_a_claim_open(worlds):
     paired = [entry["id"] for entry in CLAIMS if entry["test"]["test"] == "higher"]
     assert [of_entry(worlds["open"], entry) for entry in paired] == [{"undecided"}] * len(paired)
     assert of_entry(worlds["open"], "slq-keeps-answers") == {"supported"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "verdict"),
+    [
+        (-0.9, 0.9, 1.0, "supported"),
+        (-6.0, -4.0, 0.001, "contradicted"),  # it loses
+        (4.0, 6.0, 0.001, "contradicted"),  # it gains
+        (-6.0, 0.9, 0.2, "undecided"),
+        (-0.9, 6.0, 0.2, "undecided"),
+    ],
+)
+def test_the_same_is_within_the_margin_on_either_side(low, high, p, verdict):
+    assert same(Difference((low + high) / 2, low, high, p), within=1.0, parts=1) == verdict
+
+
+def test_one_of_many_parts_needs_its_share_of_the_level_to_contradict():
+    """Of ten parts one has p 0.01 by chance in one of ten claims that hold; to support, each is asked alone."""
+    lower, above = Difference(-1.0, -2.0, -0.2, 0.01), Difference(1.0, 0.2, 2.0, 0.01)
+    assert [higher(lower, parts) for parts in (1, 4, 10)] == ["contradicted", "contradicted", "undecided"]
+    assert [higher(above, parts) for parts in (1, 10)] == ["supported", "supported"]
 
 
 def test_the_evidence_is_the_number_and_its_files(worlds):

@@ -235,7 +235,7 @@ def test_costs_are_the_forecasts_of_what_is_due(plan, raw_config):
     assert cost(cells, rows, []).train.high == 0
 
 
-@pytest.mark.parametrize("free, mark", [(200e9, "!!"), (400e9, "--"), (700e9, "ok")])
+@pytest.mark.parametrize("free, mark", [(200e9, "!!"), (300e9, "!!"), (400e9, "--"), (700e9, "ok")])
 def test_room_for_sources_and_trainings(free, mark, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=int(free))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)

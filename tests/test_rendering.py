@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from slq.errors import SlqError
-from slq.files import write_json
+from slq.files import write_json, write_text
 from slq.reporting.pdf import compile_pdf
 from slq.reporting.tables import escape_latex, html_environment, latex_environment, render
 from stored import MINI, PAPER, REFERENCE, TEMPLATES, entries, mini_results
@@ -145,3 +146,16 @@ def test_json_is_written_whole_sorted_and_finite(tmp_path: Path) -> None:
         write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": "é", "b": 1}
     assert [one.name for one in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_disk_that_fills_up_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "before")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(SlqError, match=r"a\.txt: cannot be written: File too large"):
+            write_text(path, "x" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert path.read_text() == "before" and [one.name for one in tmp_path.iterdir()] == ["a.txt"]

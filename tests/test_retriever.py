@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from oracles import CASES, SHORT, compare_with_the_whole_sequence, messages
+from slq.errors import SlqError
 from slq.models import methods
 from slq.models.backbone import hash_weights
 from slq.models.prefix import collate, continue_positions, encode
@@ -20,6 +21,14 @@ def retriever(tiny_backbone):
 def test_two_calls_equal_the_whole_sequence(retriever, case):
     batch = [encode(retriever.backbone, parts) for parts in messages(retriever.backbone, case)]
     compare_with_the_whole_sequence(retriever, batch)
+
+
+def test_queries_go_on_behind_the_furthest_position():
+    """By hand, as the oracle above takes these positions too: of padded texts; of axes that run apart over an image."""
+    texts = torch.tensor([[0, 0, 1, 2], [0, 1, 2, 3]])
+    assert continue_positions(texts, 2).tolist() == [[3, 4], [4, 5]]
+    image = torch.tensor([[[0, 1, 1, 1, 1]], [[0, 1, 1, 2, 2]], [[0, 1, 2, 3, 4]]])  # axes, rows, tokens
+    assert continue_positions(image, 3).tolist() == [[[5, 6, 7]]] * 3
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -88,6 +97,14 @@ def test_save_load_equal(fresh_backbone, tmp_path, method):
     batch = [encode(trained.backbone, parts) for parts in messages(trained.backbone, "mixed")]
     with torch.no_grad():
         assert torch.equal(trained.embed(batch), loaded.embed(batch))
+
+
+def test_an_adapter_of_another_backbone_is_refused(fresh_backbone, tmp_path):
+    trained = methods.begin("slq", fresh_backbone(), TUNING["slq"], seed=3)
+    of_run = {"backbone_sha256": "b", "tuning": TUNING["slq"]}
+    methods.save("slq", methods.learned_tensors(trained), 0.07, tmp_path, of_run)
+    with pytest.raises(SlqError, match=r"trained on another backbone \(b\); train it again"):
+        methods.load(fresh_backbone(), tmp_path, "another")
 
 
 @pytest.mark.parametrize(("method", "parts"), [("slq", []), ("base", []), ("full_ft", ["language_model"])])

@@ -1,6 +1,7 @@
 """Searching a folder: exact, embedded once, whole after a kill, and what cannot be read is named."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -216,6 +217,20 @@ def test_an_edited_file_is_looked_at_again(pictures, tmp_path):
     found, vectors = indexed(Store(tmp_path / "store", 3), pictures)
     assert found.embedded == 1
     assert vectors[[path.name for path in found.paths].index("blue.png")].tolist() == [1, 2, 3]
+
+
+def test_an_edited_file_of_the_same_size_is_looked_at_again(pictures, tmp_path):
+    """Another color in a format that packs nothing: as many bytes as before, at another time."""
+    picture = pictures / "plain.bmp"
+    Image.new("RGB", (40, 60), "blue").save(picture)
+    indexed(Store(tmp_path / "store", 3), pictures)
+    before = picture.stat()
+    Image.new("RGB", (40, 60), (1, 2, 3)).save(picture)
+    os.utime(picture, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    assert picture.stat().st_size == before.st_size
+    found, vectors = indexed(Store(tmp_path / "store", 3), pictures)
+    assert found.embedded == 1
+    assert vectors[[path.name for path in found.paths].index("plain.bmp")].tolist() == [1, 2, 3]
 
 
 # ---- exactness and speed ---------------------------------------------------------------------------------------------

@@ -5,15 +5,21 @@ import json
 import pytest
 import torch
 
-from slq.data.prepared import read_split
+from slq.data.prepared import read_split, write_split
+from slq.data.snapshots import identity, write_manifest
 from slq.errors import SlqError
 from slq.events import Events
+from slq.files import read_json
 from slq.models import methods
 from slq.models.backbone import hash_weights
+from slq.training import selection
+from slq.training.best import Best
 from slq.training.gradient import backward
-from slq.training.loop import Attempt, train
+from slq.training.loop import Attempt, linear_schedule, train
 from slq.training.pairs import Pairs
 from slq.training.processes import Processes
+from slq.training.run import read_inputs
+from slq.training.sharding import clip_gradients
 from slq.world.sets import draw_split
 
 SETTINGS = {
@@ -49,6 +55,53 @@ def split(tmp_path_factory):
     settings = {"set": "drawn", "split": "train", "columns": None, "style": "filled", "words": "plain"}
     draw_split(settings | {"first": 0, "count": 12, "seed": 7}, data / "drawn" / "train")
     return read_split(data, "drawn", "train")
+
+
+def test_training_reads_train_and_val_and_no_test_split(tmp_path):
+    """Of a set that has all three."""
+    for part in ("train", "val", "test"):
+        folder = tmp_path / "data" / "s" / part
+        folder.mkdir(parents=True)
+        item = {"id": part, "image": "0.png", "captions": [f"of {part}"]}
+        write_split(folder, "s", part, "retrieval", [item], files={"0.png": part})
+    write_manifest(tmp_path / "backbone", {}, {"model.safetensors": "0"})
+    found, inputs = read_inputs(tmp_path / "backbone", tmp_path / "data", "s")
+    assert {part: split.items[0]["id"] for part, split in found.items()} == {"train": "train", "val": "val"}
+    splits = {part: read_split(tmp_path / "data", "s", part).sha256 for part in ("train", "val")}
+    assert inputs == {"backbone": identity(tmp_path / "backbone"), **splits}
+
+
+def test_the_rate_warms_up_and_ends_near_nothing():
+    rate = linear_schedule(0.8, warmup=4, steps=12)
+    assert [rate(step) for step in range(12)] == pytest.approx(
+        [0.2, 0.4, 0.6, 0.8, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    )
+
+
+def test_gradients_above_the_norm_are_scaled_to_it_and_others_left_alone():
+    for limit, expected in ((1.0, [0.6, 0.8]), (10.0, [3.0, 4.0])):
+        parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+        for parameter, value in zip(parameters, (3.0, 4.0), strict=True):
+            parameter.grad = torch.tensor([value])
+        assert clip_gradients(parameters, limit, Processes()).item() == pytest.approx(5.0)
+        assert [parameter.grad.item() for parameter in parameters] == pytest.approx(expected, rel=1e-5)
+
+
+def test_of_equally_good_epochs_the_earlier_is_kept():
+    best = Best()
+    for epoch, recall in enumerate([1.0, 3.0, 3.0, 2.0]):
+        best.offer([torch.tensor([float(epoch)])], {"t2i": {"R@1": recall}}, epoch)
+    assert best.epoch == 1 and best.tensors[0].item() == 1.0
+
+
+def test_of_equally_good_rates_the_lower_is_chosen(tmp_path, monkeypatch):
+    recalls = {0.1: 5.0, 0.01: 5.0, 0.001: 1.0}
+    monkeypatch.setattr(selection, "read_inputs", lambda *_: ({}, {}))
+    monkeypatch.setattr(selection, "try_rate", lambda rate, *_: {"val": {"t2i": {"R@1": recalls[rate]}}})
+    settings = {"preset": "p", "backbone": "b", "method": "slq", "selection": {"learning_rates": [0.1, 0.001, 0.01]}}
+    paths = (tmp_path / "backbone", tmp_path / "data", "s", tmp_path / "work", tmp_path / "selection.json")
+    selection.select_rate(settings, 1, *paths, validate=None)
+    assert read_json(tmp_path / "selection.json")["chosen"] == 0.01
 
 
 def run(backbone, split, folder, method="slq", seed=1, validate=lambda retriever: {"t2i": {"R@1": 0.0}}, **changes):
