@@ -7,7 +7,19 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"code", "errors", "files", "events", "proofs", "seeds", "arguments", "attempts", "nvml", "provenance", "yamls"}
+SHARED = {
+    "code",
+    "errors",
+    "files",
+    "events",
+    "proofs",
+    "seeds",
+    "arguments",
+    "attempts",
+    "nvml",
+    "provenance",
+    "yamls",
+}
 # cli -> reporting -> evaluation, accounting; evaluation, training -> models -> data; world writes what data reads,
 # for cli alone, and learns by training's loss.
 MAY_IMPORT = {
