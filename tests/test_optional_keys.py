@@ -2,6 +2,7 @@
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -11,6 +12,8 @@ from slq.accounting.needs import needs, row_needs
 from slq.accounting.row_costs import row_costs
 from slq.accounting.row_estimate import table
 from slq.config import SCHEMA, load
+from slq.doctor.doctor import _cost
+from slq.doctor.page import hours
 from slq.errors import SlqError
 
 CATALOGUES = {
@@ -89,3 +92,12 @@ def test_a_size_without_the_counts_of_a_split_is_planned(raw_config):
     assert set(plan(load(paper))[0]) == {None}
     asked = json.loads(cost_settings.forecast_settings(load(paper)))
     assert "sets.flickr30k.size.texts.test is missing" in table(asked, row_costs(asked, {}))
+
+
+def test_the_doctor_says_why_nothing_is_forecast(raw_config):
+    paper = raw_config | {"preset": "paper"}
+    del paper["sets"]["coco"]["size"]
+    line = " ".join(hours(SimpleNamespace(submitted=[]), _cost(load(paper), None), "any"))
+    assert line.startswith(
+        "Hours, and disk of adapters and checkpoints: not forecast (config: sets.coco.size is missing"
+    )

@@ -329,7 +329,7 @@ def test_copied_results_beside_newer_data_are_shown_and_not_made_again(finished,
     (copy / "scratch/data/mini-coco/test/manifest.json").touch()
     before = contents(copy, *METRICS, f"{RUNS}/*/*/run.json", "scratch/runs/mini/*/*/*/adapter*")
     present = ["--cores", "1", "--config", "cells=present", "--configfile", "tests/slice.yaml", "--"]
-    plan = {"account": 1, "render_tables": 1, "compile_pdf": 1, "draw_figures": 1, "tables": 1, "figures": 1}
+    plan = {"render_tables": 1, "compile_pdf": 1, "draw_figures": 1, "tables": 1, "figures": 1}
     assert planned(copy, *present, "tables", "figures") == for_this_machine(plan)
     answer = snakemake(copy, *present, "tables", "figures", "claims", "compare")
     assert answer.returncode == 0, answer.stdout
