@@ -31,7 +31,7 @@ FORMULA = "Handwritten Mathematical Expression Recognition"  # the type of OCRBe
 
 @dataclass(frozen=True)
 class Scorer:
-    """A rule with a name, the benchmarks (the paper's columns) that it applies to, and where it comes from."""
+    """A rule with a name, the benchmarks that it applies to, and where it comes from."""
 
     name: str
     benchmarks: tuple[str, ...]

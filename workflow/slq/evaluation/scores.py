@@ -42,7 +42,7 @@ def score_answers(benchmark: str, printed: str, answered: Sequence[Item]) -> tup
     """Every number of a metrics file that answers decide, and the items on which scorers differ.
 
     Args:
-        benchmark: the paper's column; every scorer that applies to it reads the answers.
+        benchmark: what the set is scored as; every scorer that applies to it reads the answers.
         printed: the scorer whose score the tables print.
 
     Raises:
