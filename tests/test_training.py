@@ -12,6 +12,7 @@ from slq.events import Events
 from slq.files import read_json
 from slq.models import methods
 from slq.models.backbone import hash_weights
+from slq.models.prefix import require_positions
 from slq.training import selection
 from slq.training.best import Best
 from slq.training.gradient import backward
@@ -226,3 +227,25 @@ def test_a_loss_that_is_not_a_number_stops(fresh_backbone, split, tmp_path):
 def test_a_batch_larger_than_the_split_stops(fresh_backbone, split, tmp_path):
     with pytest.raises(SlqError, match=r"60 training pairs make no batch of 61; lower training\.batch_size"):
         run(fresh_backbone(), split, tmp_path, batch_size=61)
+
+
+def test_a_caption_beyond_the_positions_stops_before_the_first_step(slice_, monkeypatch):
+    """Of the last image: 270 words, 5 tokens of the turn and 2 queries, which an epoch might come to at its end."""
+
+    def with_a_long_one(*paths):
+        splits, inputs = read_inputs(*paths)
+        last = splits["train"].items[-1]
+        splits["train"].items[-1] = last | {"captions": [*last["captions"], " ".join(["a red ring"] * 90)]}
+        return splits, inputs
+
+    monkeypatch.setattr("slq.training.run.read_inputs", with_a_long_one)
+    monkeypatch.setattr("slq.training.run.train", lambda *_: pytest.fail("training began"))
+    with pytest.raises(SlqError, match=r"needs 277 positions, .* has 256 .*it begins 'user a red ring a"):
+        slice_.train("slq", "long_caption")
+
+
+def test_only_texts_that_could_be_too_long_are_tokenized(tiny_backbone, monkeypatch):
+    asked = []
+    monkeypatch.setattr("slq.models.prefix.collate", lambda backbone, batch, behind: asked.append(len(batch[0].ids)))
+    require_positions(tiny_backbone, ["a red ring", "a" * 300, "ring " * 60], "", 8)
+    assert asked == [6, 65]

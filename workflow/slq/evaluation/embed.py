@@ -44,14 +44,11 @@ def embed_split(
     Args:
         store: what is kept of its images; without it they are read, one batch at a time.
     """
+    texts = [encode(backbone, message(text, prompt["text"])) for item in split.items for text in item["captions"]]
+    text_vectors = embed_sorted(retriever, texts, batch_size)  # first: they take less, and one may be too long
     bar = tqdm(range(len(split.items)), desc=f"{split.name} images", disable=None, file=sys.stderr)
     images = (image_message(backbone, split, number, prompt["image"], store) for number in bar)
-    texts = [encode(backbone, message(text, prompt["text"])) for item in split.items for text in item["captions"]]
-    return (
-        embed_messages(retriever, images, batch_size),
-        embed_sorted(retriever, texts, batch_size),
-        text_image(split),
-    )
+    return embed_messages(retriever, images, batch_size), text_vectors, text_image(split)
 
 
 def in_batches(encode: Callable[[list[Any]], Tensor], items: Iterable[Any], batch_size: int) -> np.ndarray:

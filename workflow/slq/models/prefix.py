@@ -1,6 +1,6 @@
 """The prefix: prompt and content tokens of a batch, left-padded, with explicit positions; run, or read from a store."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -124,6 +124,20 @@ def collate(backbone: Backbone, batch: Sequence[Encoded], behind: int | Tensor =
     if FEATURES in inputs:
         return inputs | {"mm_encoder_outputs": {"image": backbone.family.seen(inputs.pop(FEATURES))}}
     return inputs
+
+
+def require_positions(backbone: Backbone, texts: Iterable[str], instruction: str, behind: int) -> None:
+    """Look, before anything is embedded, whether every text fits the positions that the backbone has.
+
+    A token is of a byte at least: texts with fewer bytes than there is room are not tokenized.
+
+    Raises:
+        SlqError: one, with the instruction and `behind` tokens, does not.
+    """
+    room = backbone.family.limit - behind - len(encode(backbone, message("", instruction)).ids)
+    for text in texts:
+        if len(text.encode()) > room:
+            collate(backbone, [encode(backbone, message(text, instruction))], behind)
 
 
 def continue_positions(position_ids: Tensor, count: int) -> Tensor:

@@ -18,6 +18,7 @@ from slq.events import Events, describe_device
 from slq.files import digest
 from slq.models import methods
 from slq.models.backbone import Backbone, attend, hash_weights, own_weights, pick_device
+from slq.models.prefix import require_positions
 from slq.prefixes.store import Store, open_stores, read_store
 from slq.provenance import versions
 from slq.runs import STORED
@@ -151,7 +152,11 @@ def train_backbone(
     validate: Validate,
     stores: dict[str, Store],
 ) -> tuple[Any, Trained, dict[str, str]]:
-    """A trained retriever, what was learned about it, and the hashes of its backbone's weights before and after."""
+    """A trained retriever, what was learned about it, and the hashes of its backbone's weights before and after.
+
+    Raises:
+        SlqError: a caption is longer than the positions that the backbone has.
+    """
     training, tuning, method = settings["training"], settings["tuning"], settings["method"]
     events = attempt.events
     with events.span("init"):
@@ -159,6 +164,9 @@ def train_backbone(
         backbone = retriever.backbone
         before = hash_weights(backbone.model)
     with events.span("staging"):
+        for split in splits.values():
+            captions = (text for item in split.items for text in item["captions"])
+            require_positions(backbone, captions, settings["prompt"]["text"], tuning.get("queries", 0))
         pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training), store=stores.get("train"))
 
     def on_val(retriever: Any) -> Recalls:
