@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from judged import write_world
-from slq.claims.part import higher, same
+from slq.claims.part import above, higher, same
 from slq.claims.statement import read_statements
 from slq.claims.verdicts import judge_claims
 from slq.config import load
@@ -86,6 +86,14 @@ def test_one_of_many_parts_needs_its_share_of_the_level_to_contradict():
     lower, above = Difference(-1.0, -2.0, -0.2, 0.01), Difference(1.0, 0.2, 2.0, 0.01)
     assert [higher(lower, parts) for parts in (1, 4, 10)] == ["contradicted", "contradicted", "undecided"]
     assert [higher(above, parts) for parts in (1, 10)] == ["supported", "supported"]
+
+
+def test_an_interval_around_a_published_number_decides_nothing():
+    assert [above(low, high, 72.0) for low, high in ((73.0, 75.0), (70.0, 75.0), (70.0, 71.0))] == [
+        "supported",
+        "undecided",
+        "contradicted",
+    ]
 
 
 def test_the_evidence_is_the_number_and_its_files(worlds):

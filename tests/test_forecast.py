@@ -93,6 +93,7 @@ def test_memory_is_that_of_weights_moments_and_what_waits_for_its_gradient(paper
 def test_wall_time_is_that_of_the_fullest_device():
     assert wall_hours([3, 3, 2, 2, 2], 2) == 7  # three and three, two and two, and the last two
     assert wall_hours([5, 1, 1], 3) == 5
+    assert wall_hours([1, 1, 1, 1, 4], 2) == 4  # the longest first: behind the others it would end after six
     assert wall_hours([], 4) == 0
     assert Range(1, 2) + Range(3, 4).times(2) == Range(7, 10)
 

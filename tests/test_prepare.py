@@ -115,6 +115,12 @@ def test_mmmus_open_questions_count_as_such(tmp_path, capsys):
     assert "qa/test: questions with options: 1, expected 2 (sets.qa.splits.test.options" in capsys.readouterr().err
 
 
+def test_questions_of_one_type_are_one_type(tmp_path):
+    write_hub("mmmu", [mmmu(1), mmmu(2)], tmp_path / "source")
+    asked = {"columns": "mmmu", "how": {"items": 2, "types": 1}}
+    assert prepare(tmp_path / "source", tmp_path / "data", "qa", **asked) == 0
+
+
 # ---- public lists ----------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from slq.evaluation.embed import embed_messages
 from slq.models.prefix import encode
 from slq.search.images import index
 from slq.search.nearest import nearest
+from slq.search.search import store_key
 from slq.search.store import Store
 
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "white", "grey"]
@@ -231,6 +233,19 @@ def test_an_edited_file_of_the_same_size_is_looked_at_again(pictures, tmp_path):
     found, vectors = indexed(Store(tmp_path / "store", 3), pictures)
     assert found.embedded == 1
     assert vectors[[path.name for path in found.paths].index("plain.bmp")].tolist() == [1, 2, 3]
+
+
+def test_vectors_of_another_prompt_precision_or_adapter_are_kept_apart(tmp_path):
+    settings = {"family": "internvl", "dtype": "float32", "prompt": {"text": "", "image": ""}, "preset": "mini"}
+
+    def key(weights=b"one", **changes):
+        (tmp_path / "adapter.safetensors").write_bytes(weights)
+        run = SimpleNamespace(weights=tmp_path, settings=settings | changes, adapter={"backbone_sha256": "b"})
+        return store_key(run)
+
+    assert key() == key(preset="paper")
+    others = [key(dtype="bfloat16"), key(prompt={"text": "one word", "image": ""}), key(family="qwen3_vl"), key(b"two")]
+    assert len({key(), *others}) == 5
 
 
 # ---- exactness and speed ---------------------------------------------------------------------------------------------
