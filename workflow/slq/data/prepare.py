@@ -50,7 +50,8 @@ def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
 
 def fetched_commits(source: Path) -> list[dict[str, str]]:
     """The repositories of the hub that a source was fetched from, each with its commit."""
-    parts = read_json(source / "manifest.json")["source"].get("parts", [])
+    manifest = source / "manifest.json"  # questions were read without one, from any folder of the hub's files
+    parts = read_json(manifest)["source"].get("parts", []) if manifest.is_file() else []
     return [{"from": part["from"], "commit": part["commit"]} for part in parts if "commit" in part]
 
 

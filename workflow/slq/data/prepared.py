@@ -13,7 +13,7 @@ from PIL import Image
 
 from slq.data.pictures import UnusableError, as_rgb
 from slq.errors import SlqError
-from slq.files import read_json, sha256, write_json, write_text
+from slq.files import read_json, sha256, text_lines, write_json, write_text
 
 SCHEMA = 2
 FIELDS = {
@@ -153,11 +153,13 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
     if not path.is_file():
         raise SlqError(f"{path}: not found; docs/data.md describes the form of a set")
     items = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         try:
             item = json.loads(line)
         except json.JSONDecodeError as error:
             raise SlqError(f"{path}:{number}: not a JSON object ({error})") from error
+        if not isinstance(item, dict):
+            raise SlqError(f"{path}:{number}: not a JSON object, found {item!r}")
         for key, type_ in FIELDS[kind].items():
             if not isinstance(item.get(key), type_):
                 raise SlqError(f"{path}:{number}: '{key}' must be a {type_.__name__}, found {item.get(key)!r}")
