@@ -49,6 +49,13 @@ def test_adopt_then_read_gives_the_same_items(tmp_path):
     assert split.open("images/1.png").getpixel((0, 0)) == (255, 0, 0)
 
 
+def test_a_caption_may_hold_what_else_separates_lines(tmp_path):
+    """U+2028 and U+0085 come with captions from the web, and in a file of ours they are not escaped."""
+    items = [item("1", ["a\u2028cat", "two\x85cats"])]
+    assert adopt(write_source(tmp_path / "mine", "train", items), tmp_path / "data") == 0
+    assert read_split(tmp_path / "data", "coco", "train").items == items
+
+
 def one_caption_a_line(folder):
     """Three pictures in six lines, each with a name and a file of its own: a, b, a again, c, b, a."""
     source = write_source(folder, "test", [item(str(line), [f"caption {line}"]) for line in range(6)])
@@ -125,6 +132,11 @@ FAULTS = {
     "duplicate id": (rewrite(item("1"), item("2"), item("2")), ["'2'", "more than once"]),
     "wrong type": (rewrite({"id": 1, "image": "images/1.png", "captions": ["x"]}), ["items.jsonl:1", "'id'", "str"]),
     "not JSON": (lambda source: (source / "train" / "items.jsonl").write_text("id,image\n"), ["items.jsonl:1", "JSON"]),
+    "a list": (lambda source: (source / "train" / "items.jsonl").write_text("[1]\n"), ["items.jsonl:1", "object"]),
+    "UTF-16": (
+        lambda source: (source / "train" / "items.jsonl").write_text("{}\n", encoding="utf-16"),
+        ["items.jsonl: cannot be read", "save it as UTF-8"],
+    ),
     "no items": (rewrite(), ["items.jsonl", "no items"]),
     "no file": (lambda source: shutil.rmtree(source / "train"), ["items.jsonl", "not found"]),
 }

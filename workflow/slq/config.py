@@ -27,8 +27,8 @@ SCHEMA = SCHEMAS / "config.schema.yaml"
 SPLITS = ("train", "val", "test")
 # Of a part of a source, by its kind: the keys that it needs, and those that it may have besides `gb` and `count`.
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "model": (("revision",), ("files",)),
-    "dataset": (("revision", "files"), ()),
+    "model": (("revision",), ("files", "from_listing")),
+    "dataset": (("revision", "files"), ("from_listing",)),
     "archive": (("files",), ("bytes", "hash")),
     "supplied": (("files", "obtain"), ()),
 }

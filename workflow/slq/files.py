@@ -91,6 +91,21 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def text_lines(path: Path) -> list[str]:
+    """Read the lines of a UTF-8 file. They end at line feeds alone: a text may hold what else separates lines, U+2028.
+
+    Raises:
+        SlqError: the file cannot be read, or is in another encoding.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text.removesuffix("\n").split("\n") if text else []
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SlqError(f"{path}: cannot be read: {error}; save it as UTF-8") from error
+
+
 def read_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]]:
     """The rows of a CSV with exactly these columns, each with the number of its line.
 

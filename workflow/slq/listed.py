@@ -22,6 +22,8 @@ def check_reading(key: str, entry: Config) -> None:
     questions = entry["kind"] == "retention"
     if questions and "drawn" in entry and "columns" not in entry:
         raise SlqError(f"config: {key}.columns is missing; a drawn retention set is made in the hub's columns")
+    if "disputed" in entry and not questions:
+        raise SlqError(f"config: {key}.disputed is of questions, and {key}.kind {entry['kind']}; take it out")
     if "columns" in entry and not questions:
         raise SlqError(
             f"config: {key}.columns is '{entry['columns']}', and {key}.kind {entry['kind']}; "

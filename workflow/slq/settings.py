@@ -112,7 +112,7 @@ def fetch_settings(config: Config, catalogue: str, name: str, holds: Callable[[C
     entry = config[catalogue][name]
     source = entry.get("source", name)
     given = [{"supplied": entry["local"]}] if "local" in entry else config["sources"][source]["parts"]
-    parts = [{key: part[key] for key in part if key != "gb"} for part in given]
+    parts = [{key: part[key] for key in part if key not in ("gb", "from_listing")} for part in given]
     for part in parts:
         if "supplied" in part and (held := holds(part)):
             part["holds"] = held
@@ -221,6 +221,7 @@ def retain_settings(config: Config, backbone: str) -> str:
         batch_size=preset["evaluation"]["answer_batch"],
         sets=[
             {"name": name, "benchmark": one, "scorer": scorers[one], "images": images.get(one, {})}
+            | {key: config["sets"][name][key] for key in ("disputed",) if key in config["sets"][name]}
             for name, one in benchmarks.items()
         ],
     )

@@ -4,7 +4,7 @@ import ast
 import re
 import reprlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -208,7 +208,13 @@ COLUMNS = {
 
 
 def prepare_questions(
-    columns: str, source: Path, out: Path, name: str, split: str, expected: Mapping[str, Any] | None = None
+    columns: str,
+    source: Path,
+    out: Path,
+    name: str,
+    split: str,
+    expected: Mapping[str, Any] | None = None,
+    origin: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Read the parquet files under `source` and write the prepared form into `out`, images' bytes unchanged.
 
@@ -216,6 +222,7 @@ def prepare_questions(
         columns: a key of COLUMNS.
         name: of the set; `split`: what it is to us, whatever the hub calls it.
         expected: what it must hold (`require_expected`).
+        origin: the repositories that the files are of, each with its commit.
 
     Raises:
         SlqError: the first fault found, by file, item, column and what was expected; `out` is then as it was.
@@ -238,7 +245,7 @@ def prepare_questions(
         staged.rename(out / "images")
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    write_split(out, name, split, "retention", items)
+    write_split(out, name, split, "retention", items, origin=origin)
 
 
 def read_rows(columns: str, source: Path) -> Iterator[Row]:

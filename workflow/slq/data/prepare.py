@@ -28,7 +28,7 @@ def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
     """
     name, split, how = settings["set"], settings["split"], settings["how"]
     if settings.get("columns"):
-        prepare_questions(settings["columns"], source, out, name, split, how)
+        prepare_questions(settings["columns"], source, out, name, split, how, fetched_commits(source))
         return
     form = settings["form"]
     listings = [source / file for file in settings.get("listings", [])]
@@ -46,6 +46,13 @@ def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
     files = proved_files(items, source)
     out.mkdir(parents=True, exist_ok=True)
     write_split(out, name, split, "retrieval", items, source, files, settings["numbering"])
+
+
+def fetched_commits(source: Path) -> list[dict[str, str]]:
+    """The repositories of the hub that a source was fetched from, each with its commit."""
+    manifest = source / "manifest.json"  # questions were read without one, from any folder of the hub's files
+    parts = read_json(manifest)["source"].get("parts", []) if manifest.is_file() else []
+    return [{"from": part["from"], "commit": part["commit"]} for part in parts if "commit" in part]
 
 
 def require_numbers(name: str, numbering: str | None, items: list[Item]) -> None:

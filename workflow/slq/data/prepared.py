@@ -13,7 +13,7 @@ from PIL import Image
 
 from slq.data.pictures import UnusableError, as_rgb
 from slq.errors import SlqError
-from slq.files import read_json, sha256, write_json, write_text
+from slq.files import read_json, sha256, text_lines, write_json, write_text
 
 SCHEMA = 2
 FIELDS = {
@@ -30,6 +30,7 @@ class Split:
 
     files: the SHA-256 of every image, by its path
     numbering: what its ids are numbers of; the set itself, unless several sets share them
+    origin: the repositories of the hub that it was fetched from, each with its commit
     """
 
     name: str
@@ -38,6 +39,7 @@ class Split:
     sha256: str
     files: Mapping[str, str] = field(default_factory=dict)
     numbering: str = ""
+    origin: Sequence[Mapping[str, str]] = ()
 
     def open(self, path: str) -> Image.Image:
         """Decode an image of the split, as RGB.
@@ -82,6 +84,7 @@ def write_split(
     root: Path | None = None,
     files: dict[str, str] | None = None,
     numbering: str | None = None,
+    origin: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Write items.jsonl and, last, the manifest with the hash of every file.
 
@@ -89,6 +92,7 @@ def write_split(
         root: where the items' image paths start, if not in `out` itself (images are referred to where they lie).
         files: the SHA-256 of every image, by its path, where they are known; else every image is read.
         numbering: what the ids are numbers of, if another set's may be numbers of the same.
+        origin: the repositories of the hub that it is of, each with its commit; no part of its identity.
     """
     write_text(out / "items.jsonl", "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
     base = root or out
@@ -107,6 +111,8 @@ def write_split(
         "sha256": identity.hexdigest(),
         "files": files,
     }
+    if origin:
+        manifest["origin"] = list(origin)
     if kind == "retrieval":
         manifest["captions"] = sum(len(item["captions"]) for item in items)
     write_json(out / "manifest.json", manifest)
@@ -134,7 +140,8 @@ def read_split(data: Path, name: str, split: str) -> Split:
         raise SlqError(f"{folder}/manifest.json: schema {manifest.get('schema')}, expected {SCHEMA}; prepare it again")
     items = read_items(folder / "items.jsonl", manifest["kind"])
     numbering = manifest["numbering"] or name
-    return Split(name, items, folder / manifest["root"], manifest["sha256"], manifest["files"], numbering)
+    root, origin = folder / manifest["root"], manifest.get("origin", ())
+    return Split(name, items, root, manifest["sha256"], manifest["files"], numbering, origin)
 
 
 def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
@@ -146,11 +153,13 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
     if not path.is_file():
         raise SlqError(f"{path}: not found; docs/data.md describes the form of a set")
     items = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         try:
             item = json.loads(line)
         except json.JSONDecodeError as error:
             raise SlqError(f"{path}:{number}: not a JSON object ({error})") from error
+        if not isinstance(item, dict):
+            raise SlqError(f"{path}:{number}: not a JSON object, found {item!r}")
         for key, type_ in FIELDS[kind].items():
             if not isinstance(item.get(key), type_):
                 raise SlqError(f"{path}:{number}: '{key}' must be a {type_.__name__}, found {item.get(key)!r}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from slq.data.prepared import image_paths, read_split, write_split
 from slq.errors import SlqError
+from slq.files import text_lines
 
 FORM = '{"image": "<id of an image of the test split>", "query": "<text>"}'
 Query = tuple[str, str]  # id of its image, text
@@ -42,7 +43,7 @@ def read_queries(path: Path, of: str, images: set[str]) -> list[Query]:
     if not path.is_file():
         raise SlqError(f"{path}: not found; expected a file with a query a line, {FORM} (docs/data.md)")
     found: dict[Query, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         query = _parsed(line, f"{path}:{number}")
         if query[0] not in images:
             raise SlqError(f"{path}:{number}: no image {query[0]!r} in {of}/test; expected one of its {len(images):,}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.errors import SlqError
+from slq.evaluation.disputed import again
 from slq.evaluation.rescored_ranks import ENDING as RANKS
 from slq.evaluation.rescored_ranks import FOLDER as RANKED
 from slq.evaluation.rescored_ranks import RecountedRanks, ranked_files, recount
@@ -156,6 +157,7 @@ def rescore(path: Path) -> Rescored:
         now, differing = score_answers(answers.metrics["benchmark"], printed, answers.items)
     except SlqError as error:
         raise SlqError(f"{path}: {error}") from error
+    now |= again(answers.metrics, now, answers.items)
     return Rescored(path, answers.metrics, now, (read_lines(beside(path, DISAGREEMENTS)), differing))
 
 

@@ -14,6 +14,7 @@ from slq.reporting.grid import Column, Group, Row, Table, mark_columns
 from slq.reporting.intervals import intervals_table
 from slq.reporting.layout import METHODS, Entry, Layout, Slot, slots
 from slq.reporting.leaks import flag
+from slq.reporting.origins import disputed_notes, origin_note
 from slq.reporting.recalls import (
     MARKS,
     SHORT,
@@ -118,6 +119,8 @@ def table3(ours: Results, papers: Reference) -> Table:
             *head,
             *one_run,
             *hours_note(costs),
+            *origin_note(ours),
+            *disputed_notes(ours),
             *fewer_seeds(ours.layout, by_row(groups)),
         ),
     )

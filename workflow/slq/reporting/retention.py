@@ -6,6 +6,7 @@ from slq.errors import SlqError
 from slq.reporting.cells import Cell, Format, integer, one_decimal
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry
+from slq.reporting.origins import disputed_notes, origin_note
 from slq.reporting.records import Record, Results, agreed, joined
 from slq.reporting.seeds import fewer_seeds, runs_shown
 
@@ -54,7 +55,14 @@ def retention_table(ours: Results) -> Table:
         columns=COLUMNS,
         groups=groups,
         widths=(9, 1.75),
-        notes=(*_scorer_note(ours), CHANCE, BLIND, *fewer_seeds(layout, _by_method(groups))),
+        notes=(
+            *_scorer_note(ours),
+            *origin_note(ours),
+            *disputed_notes(ours),
+            CHANCE,
+            BLIND,
+            *fewer_seeds(layout, _by_method(groups)),
+        ),
     )
 
 
