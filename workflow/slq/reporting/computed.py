@@ -61,7 +61,14 @@ def _mean(ours: Results, values: Sequence[str], form: Format, scale: float) -> C
 
 
 def _unknown(ours: Results) -> Cell:
+    if not _path(ours).exists():
+        return no_ledger(ours)
     return Cell.missing(f"{ledger_source(ours)} does not say: no such line, no closed form, or no peak of the device")
+
+
+def no_ledger(ours: Results) -> Cell:
+    """The cell for a number of a ledger that does not exist."""
+    return Cell.missing(f"{ledger_source(ours)} does not exist")
 
 
 def _path(ours: Results) -> Path:
