@@ -315,7 +315,16 @@ def shown_evidence(wildcards) -> list[str]:
         "{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=PRESET["retrieval_sets"]
     )
     files += expand("{run}/retention/{name}.answers.jsonl", run=run_folders(asked), name=PRESET["retention_sets"])
+    base = run_folders([method for method in PRESET["methods"] if method not in TUNED])
+    files += expand("{run}/blind/{name}.answers.jsonl", run=base, name=PRESET["retention_sets"])
     return shown([*files, AUDIT]) + ledger_files()
+
+
+def shown_evidence_of_points(wildcards) -> list[str]:
+    """The ranks and answers that the points of figures must follow from."""
+    ranks = [file.removesuffix(".json") + ".ranks.parquet" for file in knowledge_files()]
+    kinds = (".ranks.parquet", ".answers.jsonl")
+    return [file for file in shown_evidence(wildcards) if file.endswith(kinds)] + shown(ranks)
 
 
 def spending_events(wildcards) -> list[str]:
