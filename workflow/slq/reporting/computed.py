@@ -61,9 +61,14 @@ def _mean(ours: Results, values: Sequence[str], form: Format, scale: float) -> C
 
 
 def _unknown(ours: Results) -> Cell:
-    if not _path(ours).exists():
+    if not has_ledger(ours):
         return no_ledger(ours)
     return Cell.missing(f"{ledger_source(ours)} does not say: no such line, no closed form, or no peak of the device")
+
+
+def has_ledger(ours: Results) -> bool:
+    """Whether the preset has one."""
+    return _path(ours).exists()
 
 
 def no_ledger(ours: Results) -> Cell:
