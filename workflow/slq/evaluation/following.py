@@ -15,9 +15,8 @@ import pandas as pd
 from slq.errors import SlqError
 from slq.evaluation.rescored_ranks import FOLDER as RANKED
 from slq.evaluation.rescored_ranks import parts_of, ranks_beside, recount
-from slq.evaluation.rescoring import ANSWERS, FOLDERS, beside, read_answers
+from slq.evaluation.rescoring import ANSWERS, FOLDERS, beside, read_answers, score_anew
 from slq.evaluation.retrieval import tally
-from slq.evaluation.scores import score_answers
 from slq.evaluation.variants import Variant
 from slq.files import read_json, sha256
 from slq.proofs import equals
@@ -111,11 +110,7 @@ def _recounted(path: Path, stored: Mapping[str, Any]) -> str:
 
 def _rescored(path: Path, stored: Mapping[str, Any]) -> str:
     """The first printed number of a file of scores that its answers do not give."""
-    answers = read_answers(path)
-    try:
-        now, _ = score_answers(answers.metrics["benchmark"], answers.metrics["scorer"], answers.items)
-    except SlqError as error:
-        raise SlqError(f"{path}: {error}") from error
+    now, _ = score_anew(path, read_answers(path))
     return _apart(stored, now, [key for key in SCORED if key in stored])
 
 

@@ -160,12 +160,21 @@ def rescore(path: Path) -> Rescored:
         SlqError: the answers are not those that it was made from, or its scorer is none of this version's.
     """
     answers = read_answers(path)
-    try:
-        now, differing = score_answers(answers.metrics["benchmark"], answers.metrics["scorer"], answers.items)
-    except SlqError as error:
-        raise SlqError(f"{path}: {error}") from error
+    now, differing = score_anew(path, answers)
     told = read_lines(beside(path, DISAGREEMENTS))
     return Rescored(path, answers.metrics, now, (told, differing), sha256(answers.path))
+
+
+def score_anew(path: Path, answers: Answers) -> tuple[dict[str, Any], Lines]:
+    """What the answers of the metrics file at `path` give now, and the items on which scorers differ.
+
+    Raises:
+        SlqError: its scorer is none of this version's.
+    """
+    try:
+        return score_answers(answers.metrics["benchmark"], answers.metrics["scorer"], answers.items)
+    except SlqError as error:
+        raise SlqError(f"{path}: {error}") from error
 
 
 def read_answers(path: Path) -> Answers:
