@@ -18,6 +18,7 @@ from slq.reporting.cells import Cell
 from slq.reporting.collect import collect
 from slq.reporting.grid import Row, Table
 from slq.reporting.layout import parse_layout
+from slq.reporting.records import Results
 from slq.seeds import seeds_of
 
 ROOT = Path(__file__).parents[1]
@@ -124,8 +125,9 @@ class Runs:
 def write_answers(path: Path, benchmark: str, printed: str, answered: list[dict[str, Any]]) -> None:
     """A metrics file of answered items, with its answers and its disagreements beside it, as `slq retain` writes it."""
     content, differing = score_answers(benchmark, printed, answered)
-    inputs = {"set": "of the set", "questions": questions_hash(answered)}
-    write_lines(path.with_name(f"{path.stem}.answers.jsonl"), answered)
+    answers = path.with_name(f"{path.stem}.answers.jsonl")
+    write_lines(answers, answered)
+    inputs = {"set": "of the set", "questions": questions_hash(answered), "answers": sha256(answers)}
     write_lines(path.with_name(f"{path.stem}.disagreements.jsonl"), differing)
     write_json(path, {"schema": SCHEMA, **content, "inputs": inputs})
 
@@ -139,8 +141,9 @@ def write_ranks(path: Path, t2i: Sequence[int], i2t: Sequence[int], captions: in
     table = rank_table(Names(images, ids, np.repeat(np.arange(len(images)), captions)), ranks)
     table.insert(0, "variant", "all")
     path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(path.with_name(f"{path.stem}.ranks.parquet"), index=False)
-    inputs = {"gallery": gallery_hash(table)}
+    ranks_file = path.with_name(f"{path.stem}.ranks.parquet")
+    table.to_parquet(ranks_file, index=False)
+    inputs = {"gallery": gallery_hash(table), "ranks": sha256(ranks_file)}
     metrics = retrieval_metrics(table, [Variant("all")], "all")
     write_json(path, {"schema": RETRIEVAL_SCHEMA, **metrics, "inputs": inputs})
 
@@ -169,7 +172,7 @@ def mini_results(root: Path) -> Path:
 
 
 def tables(layout: dict[str, Any], results: Path) -> dict[str, Table]:
-    return {table.name: table for table in collect(parse_layout(layout), results, REFERENCE)}
+    return {table.name: table for table in collect(Results(results, parse_layout(layout)), REFERENCE)}
 
 
 def rows(table: Table) -> dict[str, Row]:

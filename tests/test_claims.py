@@ -16,7 +16,7 @@ from slq.claims.verdicts import judge_claims
 from slq.config import load
 from slq.errors import SlqError
 from slq.evaluation.intervals import Difference
-from slq.files import read_json
+from slq.files import read_json, write_json
 from slq.plausibility.claims import Benchmarks
 from slq.report_settings import claims_settings
 from slq.reporting.records import Reference
@@ -137,6 +137,18 @@ def test_a_part_that_is_not_there_leaves_a_claim_open_and_is_named(tmp_path):
     gone = [claim for name, claim in found.items() if name.endswith("/InternVL3-1B")]
     assert {claim["verdict"] for claim in gone} == {"not tested"}
     assert all(claim["reason"].startswith("Not run: ") for claim in gone)
+
+
+def test_a_stale_number_decides_no_claim_and_is_named(tmp_path, capsys):
+    results = write_world(tmp_path, "holds")
+    path = results / "paper/InternVL3-1B/lora/seed1/retrieval/coco.json"
+    content = read_json(path)
+    content["metrics"]["t2i"]["R@1"] += 0.3
+    write_json(path, content)
+    claim = judged(results)["slq-over-lora-t2i/InternVL3-1B"]
+    assert [part["verdict"] for part in claim["evidence"]] == ["supported", "not tested"]
+    why = "InternVL3-1B/lora/seed1/retrieval/coco.json is not what its ranks or answers give: metrics.t2i.R@1 is 0.3"
+    assert why in claim["evidence"][1]["value"] and f"slq: warning: results/paper/{why}" in capsys.readouterr().err
 
 
 def test_hours_of_different_devices_are_not_divided(tmp_path):

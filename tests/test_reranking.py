@@ -166,7 +166,7 @@ def test_the_command_writes_what_the_contract_of_rows_says(reranked):
     for name in ("mini-coco", "mini-flickr30k"):
         path = root / "row" / "retrieval" / f"{name}.json"
         assert recount(path).changed == []
-        assert read_json(path)["inputs"].keys() == {"backbone", "coarse", "by", "set", "settings", "gallery"}
+        assert read_json(path)["inputs"].keys() == {"backbone", "coarse", "by", "set", "settings", "gallery", "ranks"}
     assert not list(root.rglob("*.tmp"))
 
 

@@ -149,7 +149,7 @@ def test_a_row_is_measured_as_a_run_is(tested, tmp_path):
         found = pd.read_parquet(out / "retrieval" / f"{entry['name']}.ranks.parquet")
         pd.testing.assert_frame_equal(found, expected.reset_index(drop=True))
         metrics = read_json(out / "retrieval" / f"{entry['name']}.json")
-        assert metrics["schema"] == 2 and metrics["inputs"].keys() == {"model", "set", "settings", "gallery"}
+        assert metrics["schema"] == 2 and metrics["inputs"].keys() == {"model", "set", "settings", "gallery", "ranks"}
     row = read_json(out / "row.json")
     assert (row["row"], row["kind"], row["settings"]["model"]["readout"]["queries"]) == ("x", "zero_shot", 1)
     spans = [line["name"] for line in read_lines(out / "events" / "retrieve.jsonl") if line["event"] == "span"]

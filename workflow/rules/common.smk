@@ -362,13 +362,22 @@ def ranks_and_answers() -> list[str]:
     files = expand(
         "{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=PRESET["retrieval_sets"]
     )
-    return files + expand("{run}/retention/{name}.answers.jsonl", run=run_folders(asked), name=PRESET["retention_sets"])
+    files += expand("{run}/retention/{name}.answers.jsonl", run=run_folders(asked), name=PRESET["retention_sets"])
+    base = run_folders([method for method in PRESET["methods"] if method not in TUNED])
+    return files + expand("{run}/blind/{name}.answers.jsonl", run=base, name=PRESET["retention_sets"])
 
 
 def row_ranks() -> list[str]:
     """The same of rows that are no runs."""
     at = {"preset": config["preset"], "row": ROWS, "name": PRESET["retrieval_sets"]}
     return expand(f"{ROW}/retrieval/{{name}}.ranks.parquet", **at)
+
+
+def shown_evidence_of_points(wildcards) -> list[str]:
+    """The ranks and answers that the points of figures must follow from."""
+    ranks = [file.removesuffix(".json") + ".ranks.parquet" for file in knowledge_files()]
+    kinds = (".ranks.parquet", ".answers.jsonl")
+    return [file for file in shown_evidence(wildcards) if file.endswith(kinds)] + shown(ranks)
 
 
 def spending_events(wildcards) -> list[str]:

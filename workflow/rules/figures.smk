@@ -7,6 +7,7 @@ rule draw_figures:
     input:
         results=shown_results,
         knowledge=shown_knowledge,
+        evidence=shown_evidence_of_points,
         events=shown_events,
     output:
         recall=multiext("paper_tables/{preset}/figures/recall", ".svg", ".png"),

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from slq.arguments import Commands
@@ -18,6 +19,8 @@ def compare(args: argparse.Namespace) -> None:
     found = beside(args.a, args.b, parse_catalogue(args.settings or configured(args.config)), args.reference)
     text = output.terminal(found)
     print(text, end="", flush=True)
+    for notice in (*found.a.notices, *found.b.notices):
+        print(f"slq: warning: {notice}", file=sys.stderr)
     if args.json:
         write_json(args.json, as_json(found))
     if args.text:
@@ -40,11 +43,13 @@ def configured(files: list[Path]) -> dict[str, object]:
 
 
 def bundle(args: argparse.Namespace) -> None:
-    from slq.comparison.bundle import write_bundle
+    from slq.comparison.bundle import standing, write_bundle
     from slq.comparison.sources import preset_folder
 
-    count = write_bundle(preset_folder(str(args.results), args.results), args.out)
+    folder = preset_folder(str(args.results), args.results)
+    count = write_bundle(folder, args.out)
     print(f"{args.out}: {count} files")
+    standing(folder).say()
 
 
 FILE = {"type": Path, "metavar": "FILE"}
@@ -63,7 +68,7 @@ COMMANDS: Commands = {
             "--fail-on": {
                 "action": "append",
                 "default": [],
-                "choices": ["differs", "inside noise", "not comparable", "missing", "extra"],
+                "choices": ["differs", "inside noise", "not comparable", "stale", "missing", "extra"],
                 "help": "exit with status 1 if a cell has this verdict; may be given again",
             },
             "--config": {

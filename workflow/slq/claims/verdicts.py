@@ -32,6 +32,7 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
     content = {"schema": SCHEMA, "preset": layout.preset, "about": about(layout, drawn), "drawn": list(drawn)}
     write_json(out, content | {"claims": claims})
     print(f"{about(layout, drawn)}\n\n{table(claims)}")
+    judge.ours.standing.say()
 
 
 def _judged(statement: Statement, parts: Sequence[Part], drawn: Sequence[str]) -> dict[str, Any]:

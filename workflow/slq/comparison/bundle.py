@@ -8,7 +8,9 @@ import zlib
 from pathlib import Path
 
 from slq.errors import SlqError
-from slq.files import sha256, write_bytes
+from slq.evaluation.following import MEASURED
+from slq.files import read_json, sha256, write_bytes
+from slq.reporting.standing import Standing
 
 ENDING = ".tar.gz"
 MANIFEST = "MANIFEST.sha256"
@@ -61,6 +63,20 @@ def bundled(results: Path) -> dict[str, Path]:
         if path.is_file() and not any(part.startswith(".") for part in Path(name).parts):
             members[name] = path
     return members
+
+
+def standing(results: Path) -> Standing:
+    """What is to be said of the metrics files that are packed: a bundle holds what is there, also what is stale.
+
+    Raises:
+        SlqError: a metrics file, or ranks or answers that no hash is known of, cannot be read.
+    """
+    found = Standing(results.parent)
+    for path in sorted(path for kind in MEASURED for path in results.rglob(f"{kind}/*.json")):
+        content = read_json(path)
+        if isinstance(content, dict):
+            found.of(path, content)
+    return found
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

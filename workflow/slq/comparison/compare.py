@@ -17,12 +17,15 @@ from slq.errors import SlqError
 from slq.reporting.row_results import ROWS
 
 SCHEMA = 1
-VERDICTS: tuple[Verdict, ...] = ("agrees", "inside noise", "differs", "not comparable", "missing", "extra")
+VERDICTS: tuple[Verdict, ...] = ("agrees", "inside noise", "differs", "not comparable", "stale", "missing", "extra")
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side, read: `preset` is "" of the paper, which has no runs and hence no facts of them."""
+    """One side, read: `preset` is "" of the paper, which has no runs and hence no facts of them.
+
+    notices: files whose numbers do not follow from their ranks or answers, or of which that is not known
+    """
 
     name: str
     kind: str
@@ -30,6 +33,7 @@ class Side:
     preset: str = ""
     numbers: Numbers = field(default_factory=dict)
     facts: Facts = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def _side(source: Source, stored: Stored) -> Side:
     seeds = f", {layout.which_seeds}" if layout.seeds else ""
     rows = f", {len(stored.rows)} row{'s' * (len(stored.rows) > 1)}" if stored.rows else ""
     what = f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{rows}"
-    return Side(source.name, source.kind, what, preset, stored.numbers(), facts(stored))
+    return Side(source.name, source.kind, what, preset, stored.numbers(), facts(stored), tuple(stored.notices()))
 
 
 def _cells(a: Side, b: Side, catalogue: Catalogue) -> tuple[Compared, ...]:
@@ -116,7 +120,8 @@ def _cells(a: Side, b: Side, catalogue: Catalogue) -> tuple[Compared, ...]:
         alone = {key: number for key, number in mine.numbers.items() if key not in others.numbers}
         twins = _by_origin({key: number for key, number in others.numbers.items() if key not in mine.numbers})
         for key, number in alone.items():
-            judged[key] = Judged(0.0, 0.0, verdict, _absent(key, number, side, others, twins))
+            stale = Judged(0.0, 0.0, "stale", number.stale) if number.stale else None
+            judged[key] = stale or Judged(0.0, 0.0, verdict, _absent(key, number, side, others, twins))
     keys = sorted(judged, key=lambda key: (*catalogue.place(*key[:3]), METRICS.index(key.metric)))
     return tuple(Compared(key, a.numbers.get(key), b.numbers.get(key), judged[key]) for key in keys)
 

@@ -50,12 +50,13 @@ class Number:
     unit: how much one point of percent is in print: 1, of hits n / 100
     files: where it comes from
     traits: what must be alike for two numbers to be comparable, by what it is; those that both sides know are compared
-    origin: identity of what gave it (hashes of adapter, backbone, set), "" if that is not known
+    origin: identity of what gave it (hashes of adapter, backbone, set), "" if that is not known; two numbers of one
+        origin are the same number
     proved: it is base's, by proof
     sample: the items that the first seed's is counted on; None if it is not known, or counted on none
     quoted: the paper's, known as it is printed; `rounding`: then half a unit of its last digit
     evidence, column: hits behind a single run's number, and its place among their recalls
-    stale: what its evidence gives instead; "" where it is the same
+    stale: which of its files are not what their ranks or answers give, and why; "" where all are
     note: of a quoted number, in what it may be counted otherwise than ours
     """
 

@@ -14,6 +14,7 @@ WIDTH = 100
 HEADS = ("A", "B", "A \u2212 B", "95 % interval", "± ok")
 WIDTHS = (6, 6, 9, 17, 6)
 LABEL = 23  # letters of a benchmark and its metric
+NOTED = ("not comparable", "stale", "missing", "extra")  # verdicts whose reasons stand below the cells
 CONFIG_WIDTH = 44  # of what differs, before its two values
 
 
@@ -102,7 +103,7 @@ def _values(cell: Compared) -> tuple[str, ...]:
     if cell.a is None or cell.b is None:
         return (*numbers, "-", "-", "-")
     between = f"[{signed(judged.interval[0])}, {signed(judged.interval[1])}]" if judged.interval else "-"
-    compared = judged.verdict != "not comparable"
+    compared = judged.verdict not in ("not comparable", "stale")
     return (*numbers, signed(judged.delta), between, form(judged.tolerance) if compared else "-")
 
 
@@ -112,7 +113,7 @@ def _printed(number: Number | None) -> str:
 
 def _notes(cells: Sequence[Compared]) -> dict[str, int]:
     """Reasons why cells could not be judged, numbered; those of tests belong to one cell each."""
-    reasons = (cell.judged.reason for cell in cells if cell.judged.verdict in ("not comparable", "missing", "extra"))
+    reasons = (cell.judged.reason for cell in cells if cell.judged.verdict in NOTED)
     return {reason: number for number, reason in enumerate(dict.fromkeys(reasons), start=1)}
 
 

@@ -42,7 +42,7 @@ def chance(a: Number, b: Number, seed_sd: float | None) -> Chance | None:
     """
     same_source = a.origin and a.origin == b.origin
     sample = a.sample or b.sample
-    if sample is None or a.stale or b.stale or (same_source and a.value != b.value):
+    if sample is None or a.stale or b.stale or (same_source and a.values != b.values):
         return None
     sd, freedom = pooled_sd([a.values, b.values])
     if freedom and a.sample and b.sample:

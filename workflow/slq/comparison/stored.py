@@ -25,7 +25,7 @@ from slq.reporting.records import Record, Results, relative
 from slq.reporting.row_results import ROWS, RowResults
 
 SHOWN = 12  # letters of a hash
-SAME = 1e-9  # numbers that are equal but for the order of their sums
+MADE = ("ranks", "answers")  # hashes in a metrics file that are of what came out, and not of what went in
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,24 @@ class Stored:
     @classmethod
     def at(cls, folder: Path, place: str, catalogue: Catalogue) -> "Stored":
         """What a folder holds, whatever the configuration asks for."""
-        return cls(Results(folder.parent, _layout(folder, catalogue)), folder, place, catalogue)
+        return cls(Results(folder.parent, _layout(folder, catalogue), with_stale=True), folder, place, catalogue)
 
     def files(self, records: Iterable[Record]) -> tuple[str, ...]:
         """The files behind records, each once, named as the source was."""
-        inside = relative(self.folder, self.results.root)
         sources = [source for record in records for source in record.source.split("; ")]
-        return tuple(dict.fromkeys(self.place + source.removeprefix(inside) for source in sources))
+        return tuple(dict.fromkeys(map(self._named, sources)))
+
+    def stale(self, records: Iterable[Record]) -> str:
+        """Which of them are not what their ranks or answers give, and why."""
+        return "; ".join(dict.fromkeys(self._named(record.stale) for record in records if record.stale))
+
+    def notices(self) -> list[str]:
+        """What is to be said of the files that were read, each named as the source was."""
+        inside = relative(self.folder, self.results.root)
+        return [line.replace(f"{inside}/", f"{self.place}/") for line in self.results.standing.notices()]
+
+    def _named(self, source: str) -> str:
+        return self.place + source.removeprefix(relative(self.folder, self.results.root))
 
     def runs(self, backbone: str, method: str) -> list[Record]:
         """`run.json` of every seed; without a look at the folder's name, which a copy may have changed."""
@@ -101,7 +112,7 @@ class Stored:
         if not records:
             return {}
         ranks = None
-        if len(records) == 1:
+        if len(records) == 1 and not self.stale(records.values()):
             ranks = ranked(self.results, backbone.name, method, next(iter(records)), entry.name)
         traits = {"backbone": backbone.name}
         return self._counted(
@@ -114,7 +125,7 @@ class Stored:
         record = files.find(f"retrieval/{entry.name}.json")
         if record is None:
             return {}
-        ranks = ranked_row(files, entry.name)
+        ranks = None if record.stale else ranked_row(files, entry.name)
         return self._counted((ROWS, row), entry, [record], ranks, self._row_seeds(record), {})
 
     def _row_seeds(self, record: Record) -> tuple[int, ...]:
@@ -164,7 +175,7 @@ class Stored:
                     sample=Sample(*ends(first, way, recall), images, captions if way == "t2i" else images),
                     evidence=None if hits is None else Evidence(hits),
                     column=column,
-                    stale="" if hits is None else _other(values[0], hits.recalls()[recall]),
+                    stale=self.stale(records),
                 )
         return found
 
@@ -195,7 +206,7 @@ class Stored:
             proved=proved,
             sample=Sample(unit * interval.low, unit * interval.high, items, items),
             evidence=None if hits is None else Evidence(_as_clusters(hits)),
-            stale="" if hits is None else _other(accuracy, 100 * sum(hits.values()) / len(hits)),
+            stale=self.stale(records.values()),
         )
         return {Key(backbone.name, method, entry.name, "score"): number}
 
@@ -204,7 +215,7 @@ class Stored:
     ) -> dict[str, bool] | None:
         """Of a single run whose answers are there, whether each question is answered."""
         ((seed, record), *others) = records.items()
-        if others or not beside(record.path, ANSWERS).exists():
+        if others or record.stale or not beside(record.path, ANSWERS).exists():
             return None
         return answered(self.results.path(backbone.name, method, seed, f"retention/{entry.name}.json"), record)[0]
 
@@ -259,12 +270,8 @@ def _moving(records: dict[int, Record], method: str) -> tuple[int, ...]:
 
 def _origin(records: Iterable[Record], method: str, *keys: str) -> str:
     """Identity of what gave a number: the hashes in its files, if they name the adapter; never a name of folders."""
-    inputs = [record.at("inputs") for record in records]
+    inputs = [{key: value for key, value in record.at("inputs").items() if key not in MADE} for record in records]
     return digest([inputs, method, *keys]) if all("adapter" in one for one in inputs) else ""
-
-
-def _other(stored: float, now: float) -> str:
-    return "" if abs(stored - now) < SAME * 100 else f"{now:.1f}"
 
 
 def _as_clusters(hits: dict[str, bool]) -> Clusters:

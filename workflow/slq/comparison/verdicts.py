@@ -10,7 +10,11 @@ from slq.comparison.numbers import Key, Number, unlike
 from slq.comparison.significance import ROUND_OFF, Chance, chance
 from slq.reporting.cells import probability
 
-Verdict = Literal["agrees", "differs", "inside noise", "not comparable", "missing", "extra"]
+Verdict = Literal["agrees", "differs", "inside noise", "not comparable", "stale", "missing", "extra"]
+
+SAME_INPUTS = (
+    "the same adapter, backbone and set give another number: other code or another device, or a file was edited"
+)
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,10 @@ class Judged:
 def judge(pairs: Mapping[Key, tuple[Number, Number]], catalogue: Catalogue, preset: str) -> dict[Key, Judged]:
     """Every cell that both sides have.
 
-    A difference within the tolerance is none. Beyond it, a cell differs if its p-value, corrected for the number of all
-    that are tested (Holm), is below the level: so chance alone makes any cell of a comparison differ with at most that
-    probability. Where there is nothing to test, the tolerance decides.
+    A number that does not follow from its ranks or answers is not judged. Two numbers of one origin are the same or
+    differ. Otherwise a difference within the tolerance is none. Beyond it, a cell differs if its p-value, corrected for
+    the number of all that are tested (Holm), is below the level: so chance alone makes any cell of a comparison differ
+    with at most that probability. Where there is nothing to test, the tolerance decides.
     """
     apart = {key: reason for key, (a, b) in pairs.items() if (reason := unlike(a, b))}
     chances = {
@@ -43,8 +48,12 @@ def judge(pairs: Mapping[Key, tuple[Number, Number]], catalogue: Catalogue, pres
         delta, tolerance = a.value - b.value, _tolerance(a, b, catalogue)
         found = chances.get(key)
         interval = (found.low, found.high) if found else None
-        if key in apart:
+        if a.stale or b.stale:
+            judged[key] = Judged(delta, tolerance, "stale", "; ".join(filter(None, (a.stale, b.stale))))
+        elif key in apart:
             judged[key] = Judged(delta, tolerance, "not comparable", apart[key])
+        elif a.origin and a.origin == b.origin and a.values != b.values:
+            judged[key] = Judged(delta, tolerance, "differs", SAME_INPUTS)
         elif abs(delta) <= tolerance + ROUND_OFF:
             judged[key] = Judged(delta, tolerance, "agrees", _proved(a, b), interval)
         elif found is None:
@@ -75,10 +84,5 @@ def _proved(a: Number, b: Number) -> str:
 
 def _untested(a: Number, b: Number) -> str:
     """Why a difference beyond the tolerance is no matter of chance."""
-    for number in (a, b):
-        if number.stale:
-            return f"{number.files[0]} is not what its ranks or answers give ({number.stale}); `slq score` shows both"
-    if a.origin and a.origin == b.origin:
-        return "the same adapter, backbone and set give another number"
     untested = "beyond its tolerance, and nothing to test it by"
     return "; ".join(dict.fromkeys(filter(None, (untested, a.note, b.note))))

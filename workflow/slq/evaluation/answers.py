@@ -95,10 +95,11 @@ def answer_rest(backbone: Backbone, split: Split, how: Asking, so_far: AnswersSo
 def write_scored(out: Path, entry: dict[str, Any], answered: list[dict[str, Any]], inputs: dict[str, str]) -> None:
     """A set's answers, the items on which scorers differ, and its metrics."""
     content, differing = score_answers(entry["benchmark"], entry["scorer"], answered)
-    write_lines(out / f"{entry['name']}.answers.jsonl", answered)
+    answers = out / f"{entry['name']}.answers.jsonl"
+    write_lines(answers, answered)
     write_lines(out / f"{entry['name']}.disagreements.jsonl", differing)
-    questions = {"questions": questions_hash(answered)}
-    write_json(out / f"{entry['name']}.json", {"schema": SCHEMA, **content, "inputs": inputs | questions})
+    hashes = inputs | {"questions": questions_hash(answered), "answers": sha256(answers)}
+    write_json(out / f"{entry['name']}.json", {"schema": SCHEMA, **content, "inputs": hashes})
 
 
 def retention_inputs(

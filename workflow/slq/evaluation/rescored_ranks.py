@@ -13,7 +13,7 @@ from slq.evaluation.rank_table import DIRECTIONS, RANKS, Names, match
 from slq.evaluation.ranks import KS
 from slq.evaluation.retrieval import NAMES, SCHEMA, gallery_hash, retrieval_metrics
 from slq.evaluation.variants import Variant
-from slq.files import read_json, write_json
+from slq.files import read_json, sha256, write_json
 
 FOLDER = "retrieval"  # of a run: where ranks lie
 ENDING = ".ranks.parquet"
@@ -21,17 +21,24 @@ ENDING = ".ranks.parquet"
 
 @dataclass(frozen=True)
 class RecountedRanks:
-    """A metrics file of a retrieval set: what it says, and what it would say now."""
+    """A metrics file of a retrieval set: what it says, and what it would say now; `sha256`: of the ranks."""
 
     of = "ranks"
     path: Path
     stored: dict[str, Any]
     now: dict[str, Any]
+    sha256: str
 
     @property
     def changed(self) -> list[str]:
-        """The keys that the ranks no longer give."""
-        return [key for key in sorted(self.now) if self.stored.get(key) != self.now[key]]
+        """The keys that the ranks no longer give, their own hash among them."""
+        keys = [key for key in sorted(self.now) if self.stored.get(key) != self.now[key]]
+        return keys + ["inputs.ranks"] * (self.hashed and self.stored["inputs"]["ranks"] != self.sha256)
+
+    @property
+    def hashed(self) -> bool:
+        """Whether the file says which ranks it was made from; those of earlier versions do not."""
+        return "ranks" in self.stored["inputs"]
 
     def lines(self) -> Iterator[tuple[str, str, str, str]]:
         """Per variant and direction: file, both names (the printed variant's with a star), recalls stored and now."""
@@ -44,7 +51,7 @@ class RecountedRanks:
 
     def write(self) -> None:
         """Put what the ranks give now in place of what is stored."""
-        write_json(self.path, self.stored | self.now)
+        write_json(self.path, self.stored | self.now | {"inputs": self.stored["inputs"] | {"ranks": self.sha256}})
 
 
 def by_variant(content: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
@@ -93,7 +100,8 @@ def recount(path: Path) -> RecountedRanks:
         table = read_ranks(path, stored)
     except (KeyError, TypeError) as error:
         raise SlqError(f"{path}: key {error} is missing; retrieve again") from error
-    return RecountedRanks(path, stored, retrieval_metrics(table, variants, stored["variant"]))
+    now = retrieval_metrics(table, variants, stored["variant"])
+    return RecountedRanks(path, stored, now, sha256(ranks_beside(path)))
 
 
 def parts_of(stored: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Stored answers scored again, and ranks counted again, without set, model or GPU, beside what is stored with them."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,20 +44,30 @@ class Answers:
 
 @dataclass(frozen=True)
 class Rescored:
-    """A metrics file: what it says, what it would say now, and the items on which scorers differ, then and now."""
+    """A metrics file: what it says, what it would say now, and the items on which scorers differ, then and now.
+
+    sha256: of the answers
+    """
 
     of = "answers"
     path: Path
     stored: dict[str, Any]
     now: dict[str, Any]
     differing: tuple[list[dict[str, Any]], list[dict[str, Any]]]
+    sha256: str
 
     @property
     def changed(self) -> list[str]:
-        """The keys that the answers no longer give, and the file of disagreements."""
+        """The keys that the answers no longer give, their own hash among them, and the file of disagreements."""
         keys = [key for key in sorted(self.now) if self.stored.get(key) != self.now[key]]
+        keys += ["inputs.answers"] * (self.hashed and self.stored["inputs"]["answers"] != self.sha256)
         then, now = self.differing
         return keys if then == now else [*keys, "the disagreements file"]
+
+    @property
+    def hashed(self) -> bool:
+        """Whether the file says which answers it was made from; those of earlier versions do not."""
+        return "answers" in self.stored["inputs"]
 
     def lines(self) -> Iterator[tuple[str, str, str, str]]:
         """Per scorer: file, name (the printed one with a star), stored score and score now."""
@@ -68,7 +79,7 @@ class Rescored:
     def write(self) -> None:
         """Put what the answers give now in place of what is stored."""
         write_lines(beside(self.path, DISAGREEMENTS), self.differing[1])
-        write_json(self.path, self.stored | self.now)
+        write_json(self.path, self.stored | self.now | {"inputs": self.stored["inputs"] | {"answers": self.sha256}})
 
 
 def shown(score: float | None) -> str:
@@ -112,6 +123,12 @@ def score_tree(folder: Path, write: bool) -> None:
         print(f"{one.path}: {'written anew' if write else f'not what its {one.of} give now'}: {', '.join(one.changed)}")
         if write:
             one.write()
+    for one in found:
+        if not one.hashed:
+            adds = "written" if write else "--write adds it"
+            print(f"{one.path}: not checkable: no hash of its {one.of} (inputs.{one.of}); {adds}", file=sys.stderr)
+            if write:
+                one.write()
     if changed and not write:
         raise SlqError(
             f"{folder}: {len(changed)} of {len(found)} metrics files are not what their ranks or answers give now: a "
@@ -152,13 +169,26 @@ def rescore(path: Path) -> Rescored:
         SlqError: the answers are not those that it was made from, or its scorer is none of this version's.
     """
     answers = read_answers(path)
-    printed = REPLACED.get(answers.metrics["scorer"], answers.metrics["scorer"])
+    scorer = answers.metrics["scorer"]
+    now, differing = score_anew(path, answers, REPLACED.get(scorer, scorer))
+    now |= again(answers.metrics, now, answers.items)
+    told = read_lines(beside(path, DISAGREEMENTS))
+    return Rescored(path, answers.metrics, now, (told, differing), sha256(answers.path))
+
+
+def score_anew(path: Path, answers: Answers, printed: str) -> tuple[dict[str, Any], Lines]:
+    """What the answers of the metrics file at `path` give now, and the items on which scorers differ.
+
+    Args:
+        printed: the scorer whose score the tables print.
+
+    Raises:
+        SlqError: the scorer is none of this version's.
+    """
     try:
-        now, differing = score_answers(answers.metrics["benchmark"], printed, answers.items)
+        return score_answers(answers.metrics["benchmark"], printed, answers.items)
     except SlqError as error:
         raise SlqError(f"{path}: {error}") from error
-    now |= again(answers.metrics, now, answers.items)
-    return Rescored(path, answers.metrics, now, (read_lines(beside(path, DISAGREEMENTS)), differing))
 
 
 def read_answers(path: Path) -> Answers:

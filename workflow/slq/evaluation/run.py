@@ -62,8 +62,9 @@ def write_ranks(
         entry: the set's name, and the variant that tables print; inputs: hashes of what the ranks were computed from.
     """
     metrics = retrieval_metrics(table, variants, entry["printed"])
-    hashes = inputs | {"gallery": gallery_hash(table)}
-    write_bytes(out / f"{entry['name']}.ranks.parquet", table.to_parquet(index=False))
+    ranks = out / f"{entry['name']}.ranks.parquet"
+    write_bytes(ranks, table.to_parquet(index=False))
+    hashes = inputs | {"gallery": gallery_hash(table), "ranks": sha256(ranks)}
     write_json(out / f"{entry['name']}.json", {"schema": RETRIEVAL_SCHEMA, **metrics, "inputs": hashes})
 
 

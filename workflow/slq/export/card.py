@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from slq.config import Config
 from slq.export.base import FOLDER, Base
-from slq.export.measured import retention, retrieval
+from slq.export.measured import retention, retrieval, stale
 from slq.files import read_json, write_text
 from slq.finished import Finished
 from slq.reporting.layout import METHODS
@@ -36,6 +36,7 @@ def write_card(run: Finished, base: Base, config: Config, folder: Path) -> None:
         licence_id=licence.lower() if licence.lower() in KNOWN else "other",
         retrieval=retrieval(run, labels),
         retention=retention(run, labels),
+        stale=stale(run),
         train_set=train_set(run),
         audit=leaks(run, labels),
         cost=cost(run),

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from slq.evaluation.following import MEASURED, followed
 from slq.evaluation.intervals import accuracy_interval
 from slq.files import read_json
 from slq.finished import Finished
 from slq.proofs import follow
+from slq.reporting.standing import Standing
 
 WAYS = {"t2i": "text to image", "i2t": "image to text"}
 RECALLS = ("R@1", "R@5", "R@10")
@@ -38,5 +40,16 @@ def retention(run: Finished, labels: Mapping[str, str]) -> list[dict[str, Any]]:
     return rows
 
 
+def stale(run: Finished) -> list[str]:
+    """Why files of the run are left out: their numbers are not what their ranks or answers give."""
+    standing = Standing(run.preset.parent)
+    for kind in MEASURED:
+        for path in sorted((run.results / kind).glob("*.json")):
+            standing.of(path, read_json(path))
+    return [f"{file} {why}" for file, why in standing.stale.items()]
+
+
 def _files(run: Finished, kind: str) -> list[tuple[Path, Any]]:
-    return [(path, read_json(path)) for path in sorted((run.results / kind).glob("*.json"))]
+    """The files of a kind whose numbers follow from their ranks or answers."""
+    found = [(path, read_json(path)) for path in sorted((run.results / kind).glob("*.json"))]
+    return [(path, content) for path, content in found if not followed(path, content).stale]

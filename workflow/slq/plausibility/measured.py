@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from slq.evaluation.following import followed
 from slq.evaluation.scores import COUNTED
 from slq.files import read_json
 from slq.plausibility.arithmetic import chance_of_recall
@@ -75,13 +76,14 @@ def _score(cell: Mapping[str, str], path: Path, name: str, results: Path) -> Cla
 
 
 def _base(path: Path, results: Path, *keys: str) -> Base | None:
-    """What base scored on the same set, if it was asked; None of base itself."""
+    """What base scored on the same set, if it was asked and the score follows from its answers; None of base itself."""
     method = path.parents[2]
     other = method.with_name("base") / f"seed{BASE_SEED}" / path.parent.name / path.name
     if method.name == "base" or not other.exists():
         return None
     name = relative(other, results)
-    return Base(repr(_record(other, name).number(*keys)), name)
+    record = _record(other, name)
+    return None if followed(other, record.content).stale else Base(repr(record.number(*keys)), name)
 
 
 def _claim(

@@ -2,11 +2,12 @@
 
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-State = Literal["measured", "quoted", "by_construction", "missing"]
+State = Literal["measured", "quoted", "by_construction", "missing", "stale"]
+NONE = ("missing", "stale")  # states of a cell that shows no number
 Mark = Literal["", "best", "second"]
 Format = Callable[[float], str]
 
@@ -17,10 +18,12 @@ UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9}
 class Cell:
     """A cell of a table; make one with a constructor per state, mark several with `rank`.
 
-    value: the full number, or a word (the name of a device); None if and only if the cell is missing
+    value: the full number, or a word (the name of a device); None if and only if the cell is missing or stale
     text: the value as printed
     source: paths of the files that hold the number, relative to the folder above the results, joined by `; `; the
-        reference CSV and its line; a proof; or, of a missing cell, why there is none
+        reference CSV and its line; a proof; or, of a missing or stale cell, why there is none
+    reason: of a missing cell which file is not there, or what else is lacking; of a stale one what does not follow from
+        what; of one by construction why, and whose number it is; of a mean over fewer seeds which are left out, and why
     comparable: may stand in one ranking with the comparable cells of its column
     sd: the sample standard deviation that belongs to a mean of two or more runs
     spread: the sd as printed, with as many decimals as `text`; empty without one
@@ -40,6 +43,7 @@ class Cell:
     low: float | None = None
     high: float | None = None
     interval: str = ""
+    reason: str = ""
 
     def between(self, low: float, high: float, form: Format) -> "Cell":
         """The same number with its 95 % interval."""
@@ -71,15 +75,27 @@ class Cell:
 
     @classmethod
     def by_construction(
-        cls, value: float, form: Format, proof: str, comparable: bool = False, n: int | None = None
+        cls, value: float, form: Format, proof: str, comparable: bool = False, n: int | None = None, reason: str = ""
     ) -> "Cell":
         """A number that no measurement is needed for; `proof` says why, and of `n` runs that each has it."""
-        return cls(value, form(value), "by_construction", proof, comparable, n=n)
+        return cls(value, form(value), "by_construction", proof, comparable, n=n, reason=reason or proof)
 
     @classmethod
     def missing(cls, reason: str) -> "Cell":
         """No number: never a zero, never a value of something else."""
-        return cls(None, "", "missing", reason)
+        return cls(None, "", "missing", reason, reason=reason)
+
+    @classmethod
+    def stale(cls, reason: str) -> "Cell":
+        """No number either: that of the file does not follow from what it was made from."""
+        return cls(None, "", "stale", reason, reason=reason)
+
+
+def without_numbers(found: Iterable[object]) -> Cell:
+    """The cell that says of several files why those that gave a cell gave no number."""
+    cells = [one for one in found if isinstance(one, Cell)]
+    make = Cell.stale if any(cell.state == "stale" for cell in cells) else Cell.missing
+    return make("; ".join(cell.reason for cell in cells))
 
 
 def rank(cells: Sequence[Cell], higher_is_better: bool = True) -> list[Cell]:
@@ -95,7 +111,7 @@ def rank(cells: Sequence[Cell], higher_is_better: bool = True) -> list[Cell]:
 
 
 def _takes_part(cell: Cell) -> bool:
-    return cell.comparable and cell.state != "missing"
+    return cell.comparable and cell.state not in NONE
 
 
 def printed_number(text: str) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slq.errors import SlqError
+from slq.reporting.cells import Cell
 from slq.reporting.costs import all_costs, hours_header, spent
 from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.records import Results, joined
@@ -39,7 +40,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: its key in `figures.csv`, its title, what it shows, and the runs that it would show."""
+    """One pair of axes: its key in `figures.csv`, its title, what it shows, and the runs that it would show.
+
+    stale: those that are there, with a file whose numbers do not follow from its ranks or answers
+    """
 
     key: str
     title: str
@@ -47,6 +51,7 @@ class Panel:
     y_label: str
     series: tuple[Series, ...]
     absent: tuple[Run, ...]
+    stale: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,8 @@ def recall_chart(ours: Results) -> Chart:
 def _recall_panel(ours: Results, entry: Entry, x_label: str) -> Panel:
     found = {run: _recall_point(ours, run, entry) for run in runs(ours)}
     series = tuple(Series(*run, (point,)) for run, point in found.items() if point is not None)
-    absent = tuple(run for run, point in found.items() if point is None)
-    return Panel(entry.name, entry.label, x_label, "T2I R@5 (%)", series, absent)
+    lacking = without(ours, [run for run, point in found.items() if point is None], f"retrieval/{entry.name}.json")
+    return Panel(entry.name, entry.label, x_label, "T2I R@5 (%)", series, *lacking)
 
 
 def _recall_point(ours: Results, run: Run, entry: Entry) -> Point | None:
@@ -94,7 +99,7 @@ def _recall_point(ours: Results, run: Run, entry: Entry) -> Point | None:
 def retention_chart(ours: Results) -> Chart:
     """Each tuned run's score minus the base's of its backbone, a panel per retention set."""
     panels = tuple(_retention_panel(ours, entry) for entry in ours.layout.retention_sets)
-    baseless = any(method == "base" for panel in panels for _, method, _ in panel.absent)
+    baseless = any(method == "base" for panel in panels for _, method, _ in (*panel.absent, *panel.stale))
     notes = ["A backbone whose base was not run has no differences."] if baseless else []
     proved = dict.fromkeys(
         METHODS[method]
@@ -118,8 +123,8 @@ def _retention_panel(ours: Results, entry: Entry) -> Panel:
             point = Point(backbone.name, difference, joined([score, base]))
             series.append(Series(backbone, method, seed, (point,)))
     unit = "hits" if entry.counts_hits else "points"
-    absent = tuple(run for run, score in scores.items() if score is None)
-    return Panel(entry.name, entry.label, "", f"score \N{MINUS SIGN} base\n({unit})", tuple(series), absent)
+    lacking = without(ours, [run for run, score in scores.items() if score is None], name)
+    return Panel(entry.name, entry.label, "", f"score \N{MINUS SIGN} base\n({unit})", tuple(series), *lacking)
 
 
 def training_chart(ours: Results) -> Chart:
@@ -164,13 +169,27 @@ def runs(ours: Results) -> list[Run]:
     ]
 
 
+def without(ours: Results, runs_: Sequence[Run], name: str) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+    """Of runs that a panel does not show those without the file of this name, and those whose file is stale."""
+    stale = []
+    for backbone, method, seed in runs_:
+        found = ours.opened(ours.path(backbone.name, method, seed, name))
+        stale += [(backbone, method, seed)] if isinstance(found, Cell) and found.state == "stale" else []
+    return tuple(run for run in runs_ if run not in stale), tuple(stale)
+
+
 def absence(chart: Chart, layout: Layout) -> str:
     """Which runs a figure does not show, and on which sets if not on all; empty if it shows every run."""
-    if len({panel.absent for panel in chart.panels}) == 1:
-        absent = chart.panels[0].absent
-        return f"Not run: {_named(absent, layout)}." if absent else ""
-    lacking = [(panel.title, _named(panel.absent, layout)) for panel in chart.panels if panel.absent]
-    return " ".join(f"Not run on {title}: {named}." for title, named in lacking)
+    absent = _lacking("Not run", [(panel.title, panel.absent) for panel in chart.panels], layout)
+    stale = _lacking("Stale, so not shown", [(panel.title, panel.stale) for panel in chart.panels], layout)
+    return " ".join(filter(None, (absent, stale)))
+
+
+def _lacking(what: str, panels: Sequence[tuple[str, Sequence[Run]]], layout: Layout) -> str:
+    if len({tuple(runs_) for _, runs_ in panels}) == 1:
+        lacking = panels[0][1]
+        return f"{what}: {_named(lacking, layout)}." if lacking else ""
+    return " ".join(f"{what} on {title}: {_named(lacking, layout)}." for title, lacking in panels if lacking)
 
 
 def _named(absent: Sequence[Run], layout: Layout) -> str:

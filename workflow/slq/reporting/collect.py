@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from slq.errors import SlqError
-from slq.reporting.cells import Cell, Format, integer, one_decimal, parameters, rank
+from slq.reporting.cells import NONE, Cell, Format, integer, one_decimal, parameters, rank
 from slq.reporting.comparisons import comparisons_table
 from slq.reporting.costs import all_costs, gpu_hours, hours_cell, hours_header, hours_note
 from slq.reporting.counts import counts_table
 from slq.reporting.extended import extended_table
 from slq.reporting.grid import Column, Group, Row, Table, mark_columns
 from slq.reporting.intervals import intervals_table
-from slq.reporting.layout import METHODS, Entry, Layout, Slot, slots
+from slq.reporting.layout import METHODS, Entry, Slot, slots
 from slq.reporting.leaks import flag
 from slq.reporting.origins import disputed_notes, origin_note
 from slq.reporting.recalls import (
@@ -39,17 +39,17 @@ HEAD = "Full FT's Param. leave out an LM head that is no embedding: no vector de
 ONE_RUN = "Costs are those of one run. Base has no seed: it is one run."
 
 
-def collect(layout: Layout, results: Path, reference: Path) -> list[Table]:
+def collect(ours: Results, reference: Path) -> list[Table]:
     """Tables 1 and 3 of a layout, and those that extend them.
 
     Args:
-        results: the folder that holds one folder per preset
         reference: the folder of the paper's values
 
     Raises:
         SlqError: a file that exists is malformed, incomplete or another run's.
     """
-    ours, papers = Results(results, layout), Reference(reference, results)
+    results = ours.root
+    papers = Reference(reference, results)
     own = [table1(ours, papers), table3(ours, papers), gpu_hours(ours, papers), retention_table(ours)]
     evidence = [intervals_table(ours), comparisons_table(ours), counts_table(ours)]
     return [*own, *evidence, extended_table(ours, papers, Published.read(reference, results))]
@@ -145,7 +145,7 @@ def _strategies(ours: Results, backbone: Entry, retrieval: Sequence[Slot], reten
 
 def _mark_strategies(column: int, cells: Sequence[Cell]) -> Sequence[Cell]:
     """Marks of one column of one backbone; the first two columns are costs, where less is better."""
-    taking_part = [cell for cell in cells if cell.comparable and cell.state != "missing"]
+    taking_part = [cell for cell in cells if cell.comparable and cell.state not in NONE]
     return rank(cells, higher_is_better=column > 1) if len(taking_part) > 1 else cells
 
 

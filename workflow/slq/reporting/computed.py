@@ -77,7 +77,19 @@ def _mean(ours: Results, values: Sequence[str], form: Format, scale: float) -> C
 
 
 def _unknown(ours: Results) -> Cell:
+    if not has_ledger(ours):
+        return no_ledger(ours)
     return Cell.missing(f"{ledger_source(ours)} does not say: no such line, no closed form, or no peak of the device")
+
+
+def has_ledger(ours: Results) -> bool:
+    """Whether the preset has one."""
+    return _path(ours).exists()
+
+
+def no_ledger(ours: Results) -> Cell:
+    """The cell for a number of a ledger that does not exist."""
+    return Cell.missing(f"{ledger_source(ours)} does not exist")
 
 
 def _path(ours: Results) -> Path:

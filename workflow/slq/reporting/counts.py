@@ -1,9 +1,10 @@
 """The same ranks counted in other ways: ties, single captions, other galleries, images that training has seen."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from slq.evaluation.variants import leak_recalls
-from slq.reporting.cells import Cell, integer, one_decimal
+from slq.reporting.cells import Cell, integer, one_decimal, without_numbers
 from slq.reporting.evidence import ranked
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.intervals import WAYS
@@ -101,9 +102,10 @@ def _leak_cells(
     """By part and direction, the mean over the seeds whose ranks exist."""
     found = [ranked(ours, backbone.name, method, seed, entry.name) for seed in ours.layout.seeds_of(method)]
     there = [one for one in found if not isinstance(one, Cell)]
+    lacking = without_numbers(found)
     if not there:
-        missing = ours.missing(backbone.name, method, f"retrieval/{entry.name}.ranks.parquet")
-        return {(part, way): missing for part in PARTS for way in WAYS}
+        none = lacking if found else ours.missing(backbone.name, method, f"retrieval/{entry.name}.ranks.parquet")
+        return {(part, way): none for part in PARTS for way in WAYS}
     parts = [leak_recalls(one.table, leaked(audit, entry)) for one in there]
     source = "; ".join([*(one.source for one in there), audit.source])
     cells = {}
@@ -111,5 +113,6 @@ def _leak_cells(
         for way in WAYS:
             metrics = [counted[part]["metrics"] for counted in parts]
             values = [recalls[way][RECALL] for recalls in metrics if recalls is not None]
-            cells[part, way] = Cell.mean(values, one_decimal, source) if values else Cell.missing(f"no {part} image")
+            cell = replace(Cell.mean(values, one_decimal, source), reason=lacking.reason) if values else None
+            cells[part, way] = cell or Cell.missing(f"no {part} image")
     return cells

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from slq.proofs import PROVED
-from slq.reporting.cells import Cell, rank
+from slq.reporting.cells import NONE, Cell, rank
 from slq.reporting.evidence import one_run
 from slq.reporting.grid import Group, Row, Table, mark_columns
 from slq.reporting.intervals import SEEDS, recall_cell
@@ -187,12 +187,16 @@ def _rows(ours: Results, places: Sequence[Slot], systems: Iterable[Measured]) ->
 
 def _row(ours: Results, places: Sequence[Slot], system: Measured) -> Row:
     """The recalls of a system with their intervals; its footnote says where they are from, or what is missing."""
-    cells, absent = [], []
+    cells: list[Cell] = []
+    lacking: dict[str, list[str]] = {state: [] for state in NONE}
     for place, way, recall in recalls(places):
         found = no_set(ours, place) if place.entry is None else system.find(f"retrieval/{place.entry.name}.json")
         cells.append(found if isinstance(found, Cell) else recall_cell(found, way, recall))
-        absent += [cells[-1].source] if place.entry and cells[-1].state == "missing" else []
-    measured = any(cell.state == "measured" for cell in cells)
-    there = f"Measured: {system.folder}." if measured else "Not run:" if absent else "Not run."
-    missing = f"{'; '.join(dict.fromkeys(absent))}." if absent else ""
-    return Row(system.key, system.label, tuple(cells), " ".join(filter(None, [there, missing, system.training])))
+        if place.entry and cells[-1].state in NONE:
+            lacking[cells[-1].state].append(cells[-1].reason)
+    missing, stale = ("; ".join(dict.fromkeys(lacking[state])) for state in NONE)
+    there = "Not run:" if missing else "" if stale else "Not run."
+    if any(cell.state == "measured" for cell in cells):
+        there = f"Measured: {system.folder}."
+    said = [there, missing and f"{missing}.", stale and f"Stale: {stale}.", system.training]
+    return Row(system.key, system.label, tuple(cells), " ".join(filter(None, said)))

@@ -46,6 +46,7 @@ def draw_figures(layout: Mapping[str, Any], results: Path, output: Path) -> None
         for chart, (_, draw) in zip(charts, figures, strict=True):
             save(draw(chart, ours.layout), output, chart.name)
     write_points(output / "figures.csv", (row for chart in charts for row in _rows(chart)))
+    ours.standing.say()
 
 
 def _rows(chart: Chart) -> list[Sequence[Any]]:

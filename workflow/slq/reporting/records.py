@@ -10,8 +10,11 @@ from slq.errors import SlqError
 from slq.files import read_json, read_rows
 from slq.files import read_lines as read_json_lines
 from slq.proofs import equals, follow
-from slq.reporting.cells import Cell, Format
+from slq.reporting.cells import Cell, Format, without_numbers
 from slq.reporting.layout import Layout
+from slq.reporting.quotes import Quote
+from slq.reporting.standing import Standing
+from slq.reporting.standing import relative as relative
 
 SCHEMA = 1
 SCHEMAS = {"retrieval": 2, "retention": 3, "blind": 3}  # of the files in a folder of a run, where it is another
@@ -24,13 +27,15 @@ COSTS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
 class Record:
     """A result file: where it lies, how tables name it, what it says.
 
-    By construction it is another run's file, which holds the numbers; `source` then names the proof as well.
+    By construction it is another run's file, which holds the numbers; `source` then names the proof as well. `stale`:
+    why the numbers do not follow from what they were made from, "" where they do.
     """
 
     path: Path
     source: str
     content: dict[str, Any]
     by_construction: bool = False
+    stale: str = ""
 
     def at(self, *keys: str) -> Any:
         """The value under nested keys.
@@ -75,32 +80,56 @@ class Record:
 
 
 class Results:
-    """The result files of a layout's preset and seeds under `root`, the folder that holds one folder per preset."""
+    """The result files of a layout's preset and seeds under `root`, the folder that holds one folder per preset.
 
-    def __init__(self, root: Path, layout: Layout) -> None:
+    A file of which the numbers no longer follow counts as one that is not there, unless stale ones are asked for;
+    `standing` knows of it.
+    """
+
+    def __init__(self, root: Path, layout: Layout, with_stale: bool = False) -> None:
         self.root = root
         self.layout = layout
+        self.with_stale = with_stale
+        self.standing = Standing(root)
 
     def path(self, backbone: str, method: str, seed: int, name: str) -> Path:
         """Where a run keeps a file, e.g. `retrieval/coco.json`."""
         return self.root / self.layout.preset / backbone / method / f"seed{seed}" / name
 
     def find(self, backbone: str, method: str, seed: int, name: str) -> Record | None:
-        """A result file of a run, or None if the layout leaves the run out or the file does not exist.
+        """A result file of a run, or None if the layout leaves the run out or the file gives no numbers.
+
+        Raises:
+            SlqError: as `opened`.
+        """
+        if seed not in self.layout.seeds_of(method):
+            return None
+        found = self.opened(self.path(backbone, method, seed, name))
+        return found if isinstance(found, Record) else None
+
+    def opened(self, path: Path) -> Record | Cell:
+        """A result file, or the cell that says why it gives no numbers: it is not there, or stale.
 
         Of a proof it is the file whose numbers are the run's by construction.
 
         Raises:
-            SlqError: the file is not JSON, not an object, or of another schema; a proof refers to no such file.
+            SlqError: the file is not JSON, not an object, or of another schema; a proof is of other inputs.
         """
-        path = self.path(backbone, method, seed, name)
-        if seed not in self.layout.seeds_of(method) or not path.exists():
-            return None
-        record = read_record(path, self.root)
-        if equals(path, record.content) is None:
-            return record
-        other = read_record(follow(path, record.content)[0], self.root)
-        return replace(other, source=f"{other.source}; {record.source}", by_construction=True)
+        if not path.exists():
+            return Cell.missing(f"{relative(path, self.root)} does not exist")
+        record, other = read_record(path, self.root), None
+        if (proved := equals(path, record.content)) is not None:
+            if not proved.exists():
+                return Cell.missing(
+                    f"{relative(proved, self.root)} does not exist: {record.source} says it is the same"
+                )
+            other = read_record(follow(path, record.content)[0], self.root)
+        stale = self.standing.of(path, record.content)
+        if stale and not self.with_stale:
+            return Cell.stale(stale)
+        if other is None:
+            return replace(record, stale=stale)
+        return replace(other, source=f"{other.source}; {record.source}", by_construction=True, stale=stale)
 
     def over_seeds(self, backbone: str, method: str, name: str) -> list[Record]:
         """The file of every run of a method that has it, in the order of the seeds; errors as in `find`."""
@@ -136,12 +165,14 @@ class Results:
         return read_lines(path, self.root) if exists else []
 
     def missing(self, backbone: str, method: str, name: str) -> Cell:
-        """The cell for a file that no run of a method has."""
+        """The cell for a file that no run of a method has, or that is stale; a proof's is another run's."""
         if method not in self.layout.methods:
             return Cell.missing(f"{method} is not among the methods of preset {self.layout.preset}")
         paths = [self.path(backbone, method, seed, name) for seed in self.layout.seeds_of(method)]
-        names = ", ".join(relative(path, self.root) for path in paths)
-        return Cell.missing(f"{names} {'does' if len(paths) == 1 else 'do'} not exist")
+        absent = [relative(path, self.root) for path in paths if not path.exists()]
+        if len(absent) == len(paths) or not name.endswith(".json"):
+            return Cell.missing(f"{', '.join(absent)} {'does' if len(absent) == 1 else 'do'} not exist")
+        return without_numbers(self.opened(path) for path in paths)
 
     def cell(self, backbone: str, method: str, name: str, keys: Sequence[str], form: Format) -> Cell:
         """The mean over seeds of the number under `keys` of a file, or a missing cell if no run has the file.
@@ -153,8 +184,12 @@ class Results:
             return self.missing(backbone, method, name)
         number = agreed(records, *keys) if all(record.by_construction for record in records) else None
         if number is not None:
-            return Cell.by_construction(number, form, joined(records), comparable=True, n=len(records))
-        return Cell.mean([record.number(*keys) for record in records], form, joined(records))
+            same = f"the same number as {relative(records[0].path, self.root)}, by proof"
+            return Cell.by_construction(number, form, joined(records), comparable=True, n=len(records), reason=same)
+        mean = Cell.mean([record.number(*keys) for record in records], form, joined(records))
+        seeds = self.layout.seeds_of(method)
+        left_out = [self.opened(self.path(backbone, method, seed, name)) for seed in seeds if len(records) < len(seeds)]
+        return replace(mean, reason=without_numbers(left_out).reason)
 
 
 def read_record(path: Path, root: Path) -> Record:
@@ -201,21 +236,6 @@ def read_lines(path: Path, root: Path) -> list[Record]:
 
 
 @dataclass(frozen=True)
-class Quote:
-    """A published number: `value` and `printed` are empty where the paper prints a dash."""
-
-    value: float | None
-    printed: str
-    source: str
-
-    def cell(self, comparable: bool = False) -> Cell:
-        """The quoted cell, or a missing one for a dash."""
-        if self.value is None:
-            return Cell.missing(f"{self.source}: the paper prints a dash")
-        return Cell.quoted(self.value, self.printed, self.source, comparable)
-
-
-@dataclass(frozen=True)
 class Recalls:
     """Published recalls.
 
@@ -235,7 +255,7 @@ class Recalls:
         for row, source in sourced_rows(path, TABLE1, root):
             model = row["model"]
             key = (model, row["set"], row["direction"], row["metric"])
-            found.quotes[key] = _quote(row["value"], row["value"], source)
+            found.quotes[key] = Quote.read(row["value"], row["value"], source)
             models = found.groups.setdefault(row["group"], [])
             if model not in models:
                 models.append(model)
@@ -250,7 +270,7 @@ class Reference:
         self.recalls = Recalls.read(folder / "table1.csv", root)
         self.groups, self.table1 = self.recalls.groups, self.recalls.quotes
         self.table3 = {
-            (row["backbone"], row["method"], row["column"]): _quote(row["value"], row["printed"], source)
+            (row["backbone"], row["method"], row["column"]): Quote.read(row["value"], row["printed"], source)
             for row, source in sourced_rows(folder / "table3.csv", TABLE3, root)
         }
 
@@ -271,14 +291,3 @@ class Reference:
 def sourced_rows(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:
     """Each row of a CSV with its source, `file:line`; errors as in `slq.files.read_rows`."""
     return [(row, f"{relative(path, root)}:{line}") for row, line in read_rows(path, columns)]
-
-
-def _quote(value: str, printed: str, source: str) -> Quote:
-    return Quote(float(value) if value else None, printed, source)
-
-
-def relative(path: Path, root: Path) -> str:
-    """`path` as seen from the folder above the results root, or as given if it lies elsewhere."""
-    base = root.resolve().parent
-    resolved = path.resolve()
-    return resolved.relative_to(base).as_posix() if resolved.is_relative_to(base) else path.as_posix()

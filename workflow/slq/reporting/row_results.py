@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slq.errors import SlqError
-from slq.reporting.cells import Cell
-from slq.reporting.records import Record, Results, read_record, relative
+from slq.reporting.cells import Cell, without_numbers
+from slq.reporting.records import Record, Results, relative
 
 ROWS = "rows"  # in a preset's folder: where such systems keep their results
 
@@ -27,13 +27,13 @@ class RowResults:
         return relative(self.path(""), self.ours.root)
 
     def find(self, file: str) -> Record | None:
-        """A result file, or None if it does not exist.
+        """A result file, or None if it gives no numbers.
 
         Raises:
-            SlqError: the file is not JSON, not an object, or of another schema.
+            SlqError: as `Results.opened`.
         """
-        path = self.path(file)
-        return read_record(path, self.ours.root) if path.exists() else None
+        found = self.ours.opened(self.path(file))
+        return found if isinstance(found, Record) else None
 
     def row(self) -> Record | None:
         """`row.json`, checked to be this row's.
@@ -47,5 +47,8 @@ class RowResults:
         return record
 
     def missing(self, file: str) -> Cell:
-        """The cell for a file that does not exist."""
-        return Cell.missing(f"{self.folder}/{file} does not exist")
+        """The cell for a file that does not exist, or is stale."""
+        path = self.path(file)
+        if not path.exists():
+            return Cell.missing(f"{self.folder}/{file} does not exist")
+        return without_numbers([self.ours.opened(path)])

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from slq.reporting.charts import WAYS, Chart, Panel, Point, Run, Series, absence, runs
+from slq.reporting.charts import WAYS, Chart, Panel, Point, Run, Series, absence, runs, without
 from slq.reporting.layout import Entry, Layout
 from slq.reporting.plots import EMPTY, listed_methods, mark, places, way, which_runs
 from slq.reporting.records import Record, Results
@@ -33,13 +33,11 @@ def backbone_size(ours: Results, backbone: Entry) -> Record | None:
 
 
 def _panel(ours: Results, entry: Entry, metric: str, sizes: dict[Entry, Record | None]) -> Panel:
-    series, absent = [], []
-    for run in runs(ours):
-        lines = _lines(ours, run, entry, metric, sizes[run[0]])
-        series += lines
-        absent += [] if lines else [run]
+    found = {run: _lines(ours, run, entry, metric, sizes[run[0]]) for run in runs(ours)}
+    series = tuple(line for lines in found.values() for line in lines)
+    lacking = without(ours, [run for run, lines in found.items() if not lines], f"retrieval/{entry.name}.json")
     key, title = f"{entry.name} {metric}", f"{entry.label}, {metric}"
-    return Panel(key, title, "backbone's parameters", "recall (%)", tuple(series), tuple(absent))
+    return Panel(key, title, "backbone's parameters", "recall (%)", series, *lacking)
 
 
 def _lines(ours: Results, run: Run, entry: Entry, metric: str, size: Record | None) -> list[Series]:

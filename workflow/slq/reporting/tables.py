@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from slq.reporting.collect import collect
 from slq.reporting.grid import Table
 from slq.reporting.layout import parse_layout
 from slq.reporting.links import linker
+from slq.reporting.records import Results
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -34,6 +36,7 @@ LATEX = {
     "→": r"$\rightarrow$",
     "\u00d7": r"$\times$",
     "±": r"$\pm$",
+    "†": r"\dag{}",
     "\u2212": r"$-$",
 }
 
@@ -51,7 +54,8 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
         SlqError: a result file that exists cannot be used; nothing is written then.
     """
     shown = parse_layout(layout)
-    tables = collect(shown, results, reference)
+    ours = Results(results, shown)
+    tables = [with_stale_note(table) for table in collect(ours, reference)]
     origin = f"from {results.name}/{shown.preset}; preset {shown.preset}, {shown.which_seeds}"
     latex, html = latex_environment(templates), html_environment(templates)
     html.filters["links"] = linker(results, output)
@@ -63,6 +67,7 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
     files["cells.csv"] = cells_csv(tables)
     for name, text in files.items():
         write_text(output / name, text)
+    ours.standing.say()
 
 
 def latex_environment(templates: Path) -> Environment:
@@ -103,16 +108,22 @@ def escape_latex(text: str) -> str:
 
 
 def cells_csv(tables: list[Table]) -> str:
-    """Every cell with its full value, its state and its sources (docs/results.md); values are not rounded here."""
+    """Every cell with its full value, state, sources and reason (docs/results.md); values are not rounded here."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["table", "row", "column", "value", "sd", "low", "high", "n", "state", "source"])
+    writer.writerow(["table", "row", "column", "value", "sd", "low", "high", "n", "state", "source", "reason"])
     for table in tables:
         for row, column, cell in _cells(table):
             # The writer leaves None empty: no number, no deviation, no interval, not a number of runs.
             numbers = [cell.value, cell.sd, cell.low, cell.high, cell.n]
-            writer.writerow([table.name, row, column, *numbers, cell.state, cell.source])
+            writer.writerow([table.name, row, column, *numbers, cell.state, cell.source, cell.reason])
     return lines.getvalue()
+
+
+def with_stale_note(table: Table) -> Table:
+    """The table with a note on the numbers that it does not show because they follow from nothing, if there are any."""
+    reasons = dict.fromkeys(cell.reason for _, _, cell in _cells(table) if cell.state == "stale")
+    return replace(table, notes=(*table.notes, f"†: stale. {'; '.join(reasons)}.")) if reasons else table
 
 
 def _cells(table: Table) -> list[tuple[str, str, Cell]]:

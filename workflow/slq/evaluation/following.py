@@ -1,0 +1,131 @@
+"""Whether a metrics file still follows from the ranks or answers beside it: asked by everything that reads one.
+
+It names the hash of what it was made from; where that is the same, its numbers are counted again. Intervals are not
+drawn again, which would take seconds for a large set: `slq score` does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slq.errors import SlqError
+from slq.evaluation.rescored_ranks import FOLDER as RANKED
+from slq.evaluation.rescored_ranks import parts_of, ranks_beside, recount
+from slq.evaluation.rescoring import ANSWERS, FOLDERS, beside, read_answers, score_anew
+from slq.evaluation.retrieval import tally
+from slq.evaluation.variants import Variant
+from slq.files import read_json, sha256
+from slq.proofs import equals
+
+MEASURED = (RANKED, *FOLDERS)  # folders of metrics files
+SCORED = ("benchmark", "scorer", "metrics", "chance", "types", "n")  # what is printed of a file of answers
+SAME = 1e-7  # points: numbers that are equal but for the order of their sums
+KEPT = 4096  # files whose answer is remembered, while neither they nor what lies beside them change
+
+Stamp = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What is known of a metrics file; either text goes behind the file's name.
+
+    path: the file, of a proof perhaps that which it refers to
+    stale: why its numbers are not what its ranks or answers give, "" where they are
+    unchecked: why nothing, or not all, is known of that, "" where it is
+    """
+
+    path: Path
+    stale: str = ""
+    unchecked: str = ""
+
+
+def followed(path: Path, content: Mapping[str, Any]) -> Followed:
+    """Whether the metrics file at `path` follows from what lies beside it; other files are not asked.
+
+    Of a proof, whether the answers that it was proved for are still base's, and base's numbers follow from them.
+
+    Raises:
+        SlqError: ranks or answers that no hash is known of cannot be read, or are not whole.
+    """
+    if path.parent.name not in MEASURED:
+        return Followed(path)
+    other = equals(path, content)
+    if other is None:
+        evidence = ranks_beside(path) if path.parent.name == RANKED else beside(path, ANSWERS)
+        return _followed(path, evidence, _stamp(path), _stamp(evidence))
+    answers, proved = beside(other, ANSWERS), content.get("inputs", {}).get("answers")
+    if proved and answers.is_file() and sha256(answers) != proved:
+        return Followed(path, f"was proved for other answers than those in {_near(path, answers)} (inputs.answers)")
+    return followed(other, read_json(other)) if other.is_file() else Followed(path)
+
+
+def _stamp(path: Path) -> Stamp:
+    """What changes when a file is written anew."""
+    if not path.is_file():
+        return ()
+    stat = path.stat()
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+def _near(path: Path, other: Path) -> str:
+    """`other` from the folder of the preset on, whose results `path` is among."""
+    return other.relative_to(path.parents[4]).as_posix()
+
+
+@lru_cache(maxsize=KEPT)
+def _followed(path: Path, evidence: Path, _metrics: Stamp, there: Stamp) -> Followed:
+    of = "ranks" if path.parent.name == RANKED else "answers"
+    if not there:
+        return Followed(path, unchecked=f"has no {of} beside it")
+    stored = read_json(path)
+    recorded = stored.get("inputs", {}).get(of)
+    if recorded is not None and recorded != sha256(evidence):
+        return Followed(
+            path, f"is not what its ranks or answers give: it was made from other {of} than {evidence.name}'s"
+        )
+    apart = (_recounted if of == "ranks" else _rescored)(path, stored)
+    if apart:
+        return Followed(path, f"is not what its ranks or answers give: {apart}; `slq score` shows both")
+    return Followed(path, unchecked="" if recorded else f"names no hash of its {of} (inputs.{of})")
+
+
+def _recounted(path: Path, stored: Mapping[str, Any]) -> str:
+    """The first number of a retrieval metrics file that its ranks do not give."""
+    try:
+        table = pd.read_parquet(ranks_beside(path))
+        for name, part in parts_of(dict(stored)).items():
+            now = tally(table[table["variant"] == name], Variant(name, **part["counted"]))
+            where = "" if name == stored["variant"] else f"variants.{name}."
+            if apart := _apart(part, now, now, where):
+                return apart
+    except (OSError, ValueError, KeyError, TypeError, SlqError) as error:
+        recount(path)  # says what is wrong with either file
+        raise SlqError(f"{path}: cannot be counted again: {error}; retrieve again") from error
+    return ""
+
+
+def _rescored(path: Path, stored: Mapping[str, Any]) -> str:
+    """The first printed number of a file of scores that its answers do not give."""
+    answers = read_answers(path)
+    now, _ = score_anew(path, answers, answers.metrics["scorer"])
+    return _apart(stored, now, [key for key in SCORED if key in stored])
+
+
+def _apart(stored: Any, now: Any, keys: Any, where: str = "") -> str:
+    """The first of the keys under which two values differ, with both."""
+    for key in keys:
+        mine, its = stored.get(key), now.get(key)
+        if isinstance(mine, dict) and isinstance(its, dict):
+            if apart := _apart(mine, its, [*its, *(other for other in mine if other not in its)], f"{where}{key}."):
+                return apart
+        elif mine != its and not (_number(mine) and _number(its) and abs(mine - its) < SAME):
+            return f"{where}{key} is {mine}, and they give {its}"
+    return ""
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float)
