@@ -26,7 +26,10 @@ def side(backbone):
 
 @pytest.fixture
 def internvl(raw_config, tmp_path):
-    return sharpen(untrained("mini-internvl", raw_config["backbones"]["mini-internvl"], tmp_path))
+    """With positions for six pictures of thirteen tiles."""
+    entry = raw_config["backbones"]["mini-internvl"]
+    entry["pretrain"]["model"]["text_config"]["max_position_embeddings"] = 1024
+    return sharpen(untrained("mini-internvl", entry, tmp_path))
 
 
 @pytest.fixture
