@@ -24,7 +24,7 @@ rule draw_figures:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=code.code_hash("reporting", "accounting"),
+        code=code.code_hash("reporting", "accounting", "evaluation"),
     message:
         "Drawing the figures of {wildcards.preset}"
     shell:
