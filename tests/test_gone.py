@@ -29,7 +29,7 @@ LAYOUT: dict[str, Any] = MINI | {
     ],
 }
 ROWS = [row["name"] for row in LAYOUT["rows"]]
-PRINTED = {"r": ("realworldqa", "vlmevalkit-exact-1"), "o": ("ocrbench", "ocrbench-vlmevalkit-1")}
+PRINTED = {"r": ("realworldqa", "vlmevalkit-exact-2"), "o": ("ocrbench", "ocrbench-vlmevalkit-1")}
 RESULTS = "results/mini"
 AUDIT = f"{RESULTS}/audit.json"
 

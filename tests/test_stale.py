@@ -101,7 +101,7 @@ def test_a_metrics_file_names_the_bytes_that_it_was_made_from(lab: Path, tmp_pat
     inputs = read_json(tmp_path / "c.json")["inputs"]
     assert inputs["ranks"] == sha256(tmp_path / "c.ranks.parquet") and inputs["set"] == "of the set"
     answers = (lab / FILES["answers"].replace(".json", ".answers.jsonl")).read_text().splitlines()
-    asked = dict.fromkeys(("reference", "benchmark"), "realworldqa") | {"name": "r", "scorer": "vlmevalkit-exact-1"}
+    asked = dict.fromkeys(("reference", "benchmark"), "realworldqa") | {"name": "r", "scorer": "vlmevalkit-exact-2"}
     write_scored(tmp_path, asked, [json.loads(line) for line in answers], {"set": "of the set"})
     assert read_json(tmp_path / "r.json")["inputs"]["answers"] == sha256(tmp_path / "r.answers.jsonl")
 
