@@ -74,12 +74,12 @@ def ten(tmp_path):
     items = [{"id": f"q{number}", **item} for number in range(10)]
     answered = answered_items(items, [Reply("?", "A" if number < 4 else "B", 2, True) for number in range(10)])
     path = tmp_path / "results/one/retention/mmmu.json"
-    write_answers(path, "mmmu", "vlmevalkit-exact-1", answered)
+    write_answers(path, "mmmu", "vlmevalkit-exact-2", answered)
     write_hub("mmmu", [mmmu(1)], tmp_path / "source")
     write_manifest(tmp_path / "source", {"name": "mmmu", "parts": [ORIGIN]})
     prepare(tmp_path / "source", tmp_path / "data", "mmmu", columns="mmmu", how={})
     split = read_split(tmp_path / "data", "mmmu", "test")
-    set_apart(path, {"name": "mmmu", "disputed": ["q3", "q7"]}, split, answered)
+    set_apart(path, {"name": "mmmu", "disputed": ["q3", "q7"]}, split.origin, answered)
     return path, answered, split
 
 
@@ -110,17 +110,17 @@ def test_disputed_items_are_scored_again_from_stored_answers(ten, tmp_path, caps
 def test_without_disputed_items_a_metrics_file_is_what_it_was(ten, tmp_path):
     _, answered, split = ten
     path = tmp_path / "mine.json"
-    write_answers(path, "mmmu", "vlmevalkit-exact-1", answered)
+    write_answers(path, "mmmu", "vlmevalkit-exact-2", answered)
     before = read_json(path)
-    set_apart(path, {"name": "mmmu"}, split, answered)
+    set_apart(path, {"name": "mmmu"}, split.origin, answered)
     assert read_json(path) == before | {"origin": [ORIGIN]}
 
 
 def test_a_disputed_item_that_the_set_does_not_have_stops_before_anything_is_asked(ten):
     _, _, split = ten
-    require_disputed({"name": "mmmu", "disputed": ["validation_Art_1"]}, split)
+    require_disputed({"name": "mmmu", "disputed": ["validation_Art_1"]}, split.items)
     with pytest.raises(SlqError, match=r"sets\.mmmu\.disputed has 'validation_Art_4', and the set's test split has no"):
-        require_disputed({"name": "mmmu", "disputed": ["validation_Art_4"]}, split)
+        require_disputed({"name": "mmmu", "disputed": ["validation_Art_4"]}, split.items)
 
 
 def test_the_runs_of_a_set_are_scored_anew_where_its_disputed_items_change(raw_config):

@@ -49,14 +49,14 @@ def retain(
             name, how = entry["name"], asking(settings, entry)
             require_limits(backbone, how.limits)
             split = read_split(data, name, "test")
-            require_disputed(entry, split)
+            require_disputed(entry, split.items)
             inputs = retention_inputs(settings, entry, backbone_folder, adapter, split)
             path = work / "answers" / f"{name}.{answers_key(settings, code, inputs, with_images)}.jsonl"
             so_far = owned.enter_context(AnswersSoFar(path, [item["id"] for item in split.items], how.batch_size))
             with events.span("eval", set=name, reused=len(so_far.lines)):
                 answer_rest(backbone, split if with_images else blind(split), how, so_far)
             write_scored(out, entry, so_far.lines, inputs)
-            set_apart(out / f"{name}.json", entry, split, so_far.lines)
+            set_apart(out / f"{name}.json", entry, split.origin, so_far.lines)
             finished.append(so_far)
             hashes[name] = sha256(out / f"{name}.answers.jsonl")
         if retained:

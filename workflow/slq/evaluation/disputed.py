@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slq.data.prepared import Split
 from slq.errors import SlqError
 from slq.evaluation.scores import COUNTED, judge
 from slq.files import read_json, write_json
@@ -12,21 +11,21 @@ from slq.files import read_json, write_json
 Lines = Sequence[dict[str, Any]]
 
 
-def require_disputed(entry: Mapping[str, Any], split: Split) -> None:
+def require_disputed(entry: Mapping[str, Any], items: Lines) -> None:
     """Raise SlqError if a set has no item of an id that config.yaml calls disputed; before anything is asked."""
-    ids = {item["id"] for item in split.items}
+    ids = {item["id"] for item in items}
     for one in entry.get("disputed", []):
         if one not in ids:
             raise SlqError(
                 f"config: sets.{entry['name']}.disputed has '{one}', and the set's test split has no such item; "
-                f"its ids are like '{split.items[0]['id']}'"
+                f"its ids are like '{items[0]['id']}'"
             )
 
 
-def set_apart(path: Path, entry: Mapping[str, Any], split: Split, answered: Lines) -> None:
-    """Add to a metrics file where its set was fetched from, and the score for either answer to disputed items."""
+def set_apart(path: Path, entry: Mapping[str, Any], origin: Sequence[Mapping[str, str]], answered: Lines) -> None:
+    """Add to a metrics file where its set was fetched from, if it was, and the score for either disputed answer."""
     content = read_json(path)
-    content |= {"origin": list(split.origin)} if split.origin else {}
+    content |= {"origin": list(origin)} if origin else {}
     write_json(path, content | either_answer(content, entry.get("disputed", []), answered))
 
 
