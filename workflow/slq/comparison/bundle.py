@@ -10,7 +10,7 @@ from pathlib import Path
 from slq.errors import SlqError
 from slq.evaluation.following import MEASURED
 from slq.files import read_json, sha256, write_bytes
-from slq.reporting.standing import Standing
+from slq.reporting.stale import StaleFiles
 
 ENDING = ".tar.gz"
 MANIFEST = "MANIFEST.sha256"
@@ -65,13 +65,13 @@ def bundled(results: Path) -> dict[str, Path]:
     return members
 
 
-def standing(results: Path) -> Standing:
+def standing(results: Path) -> StaleFiles:
     """What is to be said of the metrics files that are packed: a bundle holds what is there, also what is stale.
 
     Raises:
         SlqError: a metrics file, or ranks or answers that no hash is known of, cannot be read.
     """
-    found = Standing(results.parent)
+    found = StaleFiles(results.parent)
     for path in sorted(path for kind in MEASURED for path in results.rglob(f"{kind}/*.json")):
         content = read_json(path)
         if isinstance(content, dict):

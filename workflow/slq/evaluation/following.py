@@ -22,7 +22,7 @@ from slq.files import read_json, sha256
 from slq.proofs import equals
 
 MEASURED = (RANKED, *FOLDERS)  # folders of metrics files
-SCORED = ("benchmark", "scorer", "metrics", "chance", "types", "n")  # what is printed of a file of answers
+SCORED = ("benchmark", "scorer", "metrics", "chance", "types", "n", "disputed")  # what is printed of a file of answers
 SAME = 1e-7  # points: numbers that are equal but for the order of their sums
 KEPT = 4096  # files whose answer is remembered, while neither they nor what lies beside them change
 
@@ -110,8 +110,7 @@ def _recounted(path: Path, stored: Mapping[str, Any]) -> str:
 
 def _rescored(path: Path, stored: Mapping[str, Any]) -> str:
     """The first printed number of a file of scores that its answers do not give."""
-    answers = read_answers(path)
-    now, _ = score_anew(path, answers, answers.metrics["scorer"])
+    now, _ = score_anew(path, read_answers(path))
     return _apart(stored, now, [key for key in SCORED if key in stored])
 
 

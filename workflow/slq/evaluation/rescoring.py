@@ -169,26 +169,27 @@ def rescore(path: Path) -> Rescored:
         SlqError: the answers are not those that it was made from, or its scorer is none of this version's.
     """
     answers = read_answers(path)
-    scorer = answers.metrics["scorer"]
-    now, differing = score_anew(path, answers, REPLACED.get(scorer, scorer))
-    now |= again(answers.metrics, now, answers.items)
+    now, differing = score_anew(path, answers)
     told = read_lines(beside(path, DISAGREEMENTS))
     return Rescored(path, answers.metrics, now, (told, differing), sha256(answers.path))
 
 
-def score_anew(path: Path, answers: Answers, printed: str) -> tuple[dict[str, Any], Lines]:
-    """What the answers of the metrics file at `path` give now, and the items on which scorers differ.
+def score_anew(path: Path, answers: Answers) -> tuple[dict[str, Any], Lines]:
+    """Score the answers of the metrics file at `path` again, an older scorer's by the one that has taken its place.
 
-    Args:
-        printed: the scorer whose score the tables print.
+    Returns:
+        What they give now, and the items on which scorers differ.
 
     Raises:
-        SlqError: the scorer is none of this version's.
+        SlqError: the scorer is none that was ever here.
     """
+    stored = answers.metrics
     try:
-        return score_answers(answers.metrics["benchmark"], printed, answers.items)
+        printed = REPLACED.get(stored["scorer"], stored["scorer"])
+        now, differing = score_answers(stored["benchmark"], printed, answers.items)
     except SlqError as error:
         raise SlqError(f"{path}: {error}") from error
+    return now | again(stored, now, answers.items), differing
 
 
 def read_answers(path: Path) -> Answers:

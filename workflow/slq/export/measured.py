@@ -9,7 +9,7 @@ from slq.evaluation.intervals import accuracy_interval
 from slq.files import read_json
 from slq.finished import Finished
 from slq.proofs import follow
-from slq.reporting.standing import Standing
+from slq.reporting.stale import StaleFiles
 
 WAYS = {"t2i": "text to image", "i2t": "image to text"}
 RECALLS = ("R@1", "R@5", "R@10")
@@ -42,7 +42,7 @@ def retention(run: Finished, labels: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def stale(run: Finished) -> list[str]:
     """Why files of the run are left out: their numbers are not what their ranks or answers give."""
-    standing = Standing(run.preset.parent)
+    standing = StaleFiles(run.preset.parent)
     for kind in MEASURED:
         for path in sorted((run.results / kind).glob("*.json")):
             standing.of(path, read_json(path))

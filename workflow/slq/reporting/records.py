@@ -13,8 +13,8 @@ from slq.proofs import equals, follow
 from slq.reporting.cells import Cell, Format, without_numbers
 from slq.reporting.layout import Layout
 from slq.reporting.quotes import Quote
-from slq.reporting.standing import Standing
-from slq.reporting.standing import relative as relative
+from slq.reporting.stale import StaleFiles
+from slq.reporting.stale import relative as relative
 
 SCHEMA = 1
 SCHEMAS = {"retrieval": 2, "retention": 3, "blind": 3}  # of the files in a folder of a run, where it is another
@@ -90,7 +90,7 @@ class Results:
         self.root = root
         self.layout = layout
         self.with_stale = with_stale
-        self.standing = Standing(root)
+        self.standing = StaleFiles(root)
 
     def path(self, backbone: str, method: str, seed: int, name: str) -> Path:
         """Where a run keeps a file, e.g. `retrieval/coco.json`."""

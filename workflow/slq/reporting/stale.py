@@ -11,7 +11,7 @@ from slq.evaluation.following import followed
 
 
 @dataclass
-class Standing:
+class StaleFiles:
     """What was found of the metrics files under `root` that a command read, by file as sources have it."""
 
     root: Path
