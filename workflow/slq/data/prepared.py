@@ -13,7 +13,7 @@ from PIL import Image
 
 from slq.data.pictures import UnusableError, as_rgb
 from slq.errors import SlqError
-from slq.files import read_json, sha256, text_lines, write_json, write_text
+from slq.files import is_text, read_json, sha256, text_lines, write_json, write_text
 
 SCHEMA = 2
 FIELDS = {
@@ -21,7 +21,7 @@ FIELDS = {
     "retention": {"id": str, "images": list, "question": str, "options": list, "answers": list, "type": str},
 }
 # What PIL raises for an image that is none, and `as_rgb` for one that is not read.
-UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError, UnusableError)
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnusableError)
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,10 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
         for key, type_ in FIELDS[kind].items():
             if not isinstance(item.get(key), type_):
                 raise SlqError(f"{path}:{number}: '{key}' must be a {type_.__name__}, found {item.get(key)!r}")
+            if type_ is list and not all(isinstance(one, str) for one in item[key]):
+                raise SlqError(f"{path}:{number}: '{key}' must be a list of texts, found {item[key]!r}")
+        if "\\u" in line and not is_text(item):
+            raise SlqError(f"{path}:{number}: holds half a character, like \\ud83d; write it whole, or leave it out")
         items.append(item)
     if not items:
         raise SlqError(f"{path}: holds no items")

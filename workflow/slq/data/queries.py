@@ -6,7 +6,7 @@ from typing import Any
 
 from slq.data.prepared import image_paths, read_split, write_split
 from slq.errors import SlqError
-from slq.files import text_lines
+from slq.files import is_text, text_lines
 
 FORM = '{"image": "<id of an image of the test split>", "query": "<text>"}'
 Query = tuple[str, str]  # id of its image, text
@@ -66,6 +66,8 @@ def _parsed(line: str, where: str) -> Query:
         raise SlqError(f"{where}: {keys}; expected {FORM}")
     if not all(isinstance(value, str) for value in query.values()):
         raise SlqError(f"{where}: image and query must be text; expected {FORM}")
+    if not is_text(query):
+        raise SlqError(f"{where}: holds half a character, like \\ud83d; write it whole, or leave it out")
     if not query["query"].strip():
         raise SlqError(f"{where}: the query is empty; every query needs words")
     return query["image"], query["query"].strip()
