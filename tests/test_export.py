@@ -378,6 +378,31 @@ def test_only_an_export_is_replaced(lab, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_folder_is_exported_to_by_whatever_name(lab, tmp_path, monkeypatch):
+    """A link to an earlier export, which stays a link; the folder that one is in."""
+    run, out, link = lab.run("mini-internvl", "base"), tmp_path / "out", tmp_path / "link"
+    out.mkdir()
+    link.symlink_to("out")
+    assert main(["export", str(run), str(link), *lab.config]) == 0
+    assert link.is_symlink() and (out / "modules.json").exists()
+    monkeypatch.chdir(out)
+    assert main(["export", str(run), ".", *lab.config]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "out"]
+
+
+@pytest.mark.parametrize("name", ["adapter.safetensors", "model.safetensors"])
+@pytest.mark.parametrize("content", [None, b"{"])
+def test_a_file_that_cannot_be_read_is_said_and_not_that_the_export_cannot_be_written(
+    lab, tmp_path, capsys, name, content
+):
+    own, run = copied(lab, tmp_path / "lab")
+    (path,) = (own.root / "scratch").rglob(name)
+    path.unlink() if content is None else path.write_bytes(content)
+    told = refused(capsys, run, own.root / "out", *own.config)
+    assert "cannot be written" not in told and told.count("\n") == 1, told
+    assert not (own.root / "out").exists() and not list(own.root.glob(".out*"))
+
+
 def test_a_failed_export_leaves_what_was_there(lab, tmp_path, capsys):
     broken = Lab(tmp_path / "lab")
     shutil.copytree(lab.root / "scratch", broken.root / "scratch")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from slq.config import Config
@@ -153,14 +154,24 @@ def require_replaceable(out: Path) -> None:
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its name when all is written, and is removed when something fails."""
-    folder, old = (out.with_name(f".{out.name}.{os.getpid()}.{what}") for what in ("new", "old"))
+    """A new folder beside `out` that takes its name when all is written, and is removed when something fails.
+
+    Raises:
+        SlqError: it cannot be written, or a file of the run or the backbone cannot be read.
+    """
+    place = out.resolve()  # of a link what it names, and of `.` its name
+    folder, old = (place.with_name(f".{place.name}.{os.getpid()}.{what}") for what in ("new", "old"))
     try:
         folder.mkdir(parents=True)
         yield folder
-        replace(folder, out, old)
-    except OSError as error:
-        raise SlqError(f"{out}: cannot be written: {error.strerror}") from error
+        replace(folder, place, old)
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.strerror:
+            named = Path(error.filename2 or error.filename or folder)
+            if named.is_relative_to(folder) or folder.is_relative_to(named):
+                raise SlqError(f"{out}: cannot be written: {error.strerror}") from error
+        said = " ".join(str(error).split())
+        raise SlqError(f"{out}: not exported: a file of the run or its backbone cannot be read: {said}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

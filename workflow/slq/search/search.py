@@ -40,8 +40,8 @@ def search(
         query: a text, or the path of an image.
 
     Raises:
-        SlqError: the folder or the query cannot be read, the query has no words or is longer than the positions that the
-            backbone has, or another search adds to the store.
+        SlqError: the folder or the query cannot be read, the query has no words or is longer than the positions that
+            the backbone has, or another search adds to the store.
     """
     for option, number in (("--top", count), ("--batch", batch_size)):
         if number < 1:
