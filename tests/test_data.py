@@ -137,6 +137,14 @@ FAULTS = {
         lambda source: (source / "train" / "items.jsonl").write_text("{}\n", encoding="utf-16"),
         ["items.jsonl: cannot be read", "save it as UTF-8"],
     ),
+    "a key that stands twice": (
+        lambda source: (source / "train/items.jsonl").write_text('{"id": "1", "captions": ["a"], "captions": ["b"]}\n'),
+        ["items.jsonl:1", "the key 'captions' stands twice"],
+    ),
+    "no image": (
+        lambda source: (source / "train/images/2.png").write_text("a page"),
+        ["images/2.png: not a readable image (of no format that PIL reads)"],
+    ),
     "half a character": (rewrite(item("1", ["a \ud83d cat"])), ["items.jsonl:1", "half a character"]),
     "an image of no name": (rewrite({**item("1"), "image": "\0.png"}), ["\0.png", "not a readable image"]),
     "an image of half a character": (rewrite({**item("1"), "image": "\ud83d.png"}), ["items.jsonl:1", "half a char"]),

@@ -9,11 +9,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from slq.data.pictures import UnusableError, as_rgb
 from slq.errors import SlqError
-from slq.files import is_text, read_json, sha256, text_lines, write_json, write_text
+from slq.files import is_text, read_json, sha256, text_lines, unique_keys, write_json, write_text
 
 SCHEMA = 2
 FIELDS = {
@@ -72,7 +72,9 @@ def open_image(path: Path, remedy: str = "fetch or draw the set again", expected
         with Image.open(BytesIO(data)) as image:
             return as_rgb(image)
     except UNREADABLE as error:
-        raise SlqError(f"{path}: not a readable image ({error}); {remedy}") from error
+        # PIL would name what its bytes were in, which is no file here.
+        said = "of no format that PIL reads" if isinstance(error, UnidentifiedImageError) else error
+        raise SlqError(f"{path}: not a readable image ({said}); {remedy}") from error
 
 
 def write_split(
@@ -155,8 +157,8 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
     items = []
     for number, line in enumerate(text_lines(path), start=1):
         try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
+            item = json.loads(line, object_pairs_hook=unique_keys)
+        except ValueError as error:
             raise SlqError(f"{path}:{number}: not a JSON object ({error})") from error
         if not isinstance(item, dict):
             raise SlqError(f"{path}:{number}: not a JSON object, found {item!r}")
