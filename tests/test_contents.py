@@ -110,6 +110,8 @@ def test_a_folder_that_is_a_link_is_read_like_any_other(tmp_path, monkeypatch):
     Path("hub/Art").symlink_to("../disk/Art")
     Path("flickr/images").symlink_to("../disk/Art")
     Path("disk/Art/back").symlink_to("..")  # a circle, which ends
+    Path("disk/Art/itself").symlink_to("itself")
+    Path("disk/Art/gone").symlink_to("nowhere")
     part = {"supplied": "flickr", "files": ["images/*.parquet"]}
 
     def said():

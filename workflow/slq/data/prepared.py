@@ -67,7 +67,7 @@ def open_image(path: Path, remedy: str = "fetch or draw the set again", expected
             raise SlqError(
                 f"{path}: not the image that its set was prepared with (sha256 {found}, expected {expected}); a "
                 "supplied set is prepared anew by the next call of snakemake, a fetched one mended by --forcerun "
-                "fetch_source"
+                "fetch_source, a drawn one by --forcerun draw_split"
             )
         with Image.open(BytesIO(data)) as image:
             return as_rgb(image)

@@ -43,10 +43,12 @@ def _below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
         return
     with suppress(PermissionError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir():
-                yield from _below(folder / entry.name, (*above, here))
-            elif entry.is_file():
-                yield folder / entry.name
+            path = folder / entry.name
+            found = path if entry.is_symlink() else entry  # an entry fails at a link that names itself
+            if found.is_dir():
+                yield from _below(path, (*above, here))
+            elif found.is_file():
+                yield path
 
 
 def _matches(name: str, pattern: str) -> bool:
