@@ -213,6 +213,11 @@ BAD = [
         "mini-coco",
         "knowledge_sets and presets.mini.retrieval_sets both name 'mini-co",
     ),
+    (
+        "sources.InternVL3-1B.parts[0].revision",
+        "main",
+        "sources.InternVL3-1B.parts[0].from_listing is of a commit, and revision 'main'; take it out",
+    ),
     ("presets.mini.train_set", "mini-karr", "which has no split 'train' (sets.mini-karr)"),
     ("sets.mini-coco.drawn.scenes.train", 1721, "the drawn sets ask for 2521 scenes (sets.*.drawn.scenes); there are"),
 ]

@@ -102,6 +102,39 @@ def test_what_changes_no_byte_of_a_supplied_set_is_the_same(supplied, tmp_path):
     assert said() != before
 
 
+def test_a_folder_that_is_a_link_is_read_like_any_other(tmp_path, monkeypatch):
+    """Large folders lie on another disk: of questions in the hub's columns, and of a source that is copied."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("disk/Art", "hub", "flickr"):
+        Path(name).mkdir(parents=True)
+    Path("hub/Art").symlink_to("../disk/Art")
+    Path("flickr/images").symlink_to("../disk/Art")
+    Path("disk/Art/back").symlink_to("..")  # a circle, which ends
+    Path("disk/Art/itself").symlink_to("itself")
+    Path("disk/Art/gone").symlink_to("nowhere")
+    part = {"supplied": "flickr", "files": ["images/*.parquet"]}
+
+    def said():
+        contents = Contents(tmp_path / "kept")
+        return contents.supplied_set({"supplied": "hub", "columns": "mmmu"}, "test"), contents.part(part)
+
+    found = []
+    for rows in (b"one", b"two"):
+        Path("disk/Art/validation-0.parquet").write_bytes(rows)
+        found += said()
+    assert len(set(found)) == 4
+    answer = fetch(tmp_path, [{**part, "obtain": "put them there", "count": 1}])
+    assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / "out/images/validation-0.parquet").read_bytes() == b"two"
+
+
+@pytest.mark.parametrize("line", [{"images": 5}, {"images": [5]}, {"image": "\ud83d.png"}, {"image": "\0"}, [1], 5])
+def test_a_line_that_is_no_item_is_left_to_its_rule(supplied, tmp_path, line):
+    """Which says what is wrong with it, while the Snakefile is read without a traceback."""
+    (supplied / "test/items.jsonl").write_text(json.dumps(line) + "\n")
+    assert Contents(tmp_path / "kept").supplied_set({"supplied": str(supplied)}, "test")
+
+
 def test_an_edited_list_of_ids_is_read(checkout):
     coco(checkout / "scratch/sources/coco")
     split = {"items": 1, "captions": 5, "without": ["left_out.txt"]}

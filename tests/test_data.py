@@ -137,6 +137,21 @@ FAULTS = {
         lambda source: (source / "train" / "items.jsonl").write_text("{}\n", encoding="utf-16"),
         ["items.jsonl: cannot be read", "save it as UTF-8"],
     ),
+    "a key that stands twice": (
+        lambda source: (source / "train/items.jsonl").write_text('{"id": "1", "captions": ["a"], "captions": ["b"]}\n'),
+        ["items.jsonl:1", "the key 'captions' stands twice"],
+    ),
+    "no image": (
+        lambda source: (source / "train/images/2.png").write_text("a page"),
+        ["images/2.png: not a readable image (of no format that PIL reads)"],
+    ),
+    "half a character": (rewrite(item("1", ["a \ud83d cat"])), ["items.jsonl:1", "half a character"]),
+    "an image of no name": (rewrite({**item("1"), "image": "\0.png"}), ["\0.png", "not a readable image"]),
+    "an image of half a character": (rewrite({**item("1"), "image": "\ud83d.png"}), ["items.jsonl:1", "half a char"]),
+    "a number as caption": (
+        rewrite(item("1", [5])),
+        ["items.jsonl:1", "'captions' must be a list of texts"],
+    ),
     "no items": (rewrite(), ["items.jsonl", "no items"]),
     "no file": (lambda source: shutil.rmtree(source / "train"), ["items.jsonl", "not found"]),
 }
@@ -162,6 +177,28 @@ def prepare(data, **splits):
         for name in names:
             Image.new("RGB", (8, 8), (255, int(name), 0)).save(folder / "images" / f"{name}.png")
         write_split(folder, "coco", split, "retrieval", [item(name, [f"caption {name}"]) for name in names])
+
+
+QUESTION = {"id": "1", "images": ["images/1.png"], "question": "what?", "options": [], "answers": ["a"], "type": "x"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"images": [5]}, "items.jsonl:1: 'images' must be a list of texts, found [5]"),
+        ({"options": ["a", None]}, "items.jsonl:1: 'options' must be a list of texts, found ['a', None]"),
+        ({"answers": [4]}, "items.jsonl:1: 'answers' must be a list of texts, found [4]"),
+        ({"answers": []}, "item '1' has no answer"),
+    ],
+)
+def test_a_faulty_question_stops_with_one_message(tmp_path, capsys, change, words):
+    """A number as an answer would be compared with no reply, and a question without one be missed by all."""
+    source = write_source(tmp_path / "mine", "test", [QUESTION])
+    assert adopt(source, tmp_path / "data", "mine", "test", "retention") == 0
+    (source / "test/items.jsonl").write_text(json.dumps(QUESTION | change) + "\n")
+    assert adopt(source, tmp_path / "other", "mine", "test", "retention") == 1
+    message = capsys.readouterr().err
+    assert words in message and message.count("\n") == 1 and not (tmp_path / "other/mine").exists()
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -74,6 +74,9 @@ def elsewhere(lab, hub_lab, tmp_path_factory):
     cases["other revision"] = (exported, {"base": str(nudged(snapshot, root / "nudged"))})
     cases["other size"] = (exported, {"base": str(lab.snapshot("mini-internvl"))})
     cases["not fetched"] = (exported, {})
+    whole = hub_lab.export("mini-qwen3vl", "full_ft")
+    cases["whole"] = (whole, {})
+    cases["whole, base given"] = (whole, {"base": str(snapshot)})
     # The weights' hash says it first; without one, as of a commit of the hub, the size does.
     unhashed = shutil.copytree(exported, root / "unhashed")
     told = read_json(unhashed / "retriever.json")
@@ -153,6 +156,16 @@ def test_a_copy_of_the_base_is_taken_and_another_refused(hub_lab, elsewhere):
     assert re.search(r"embeddings of \[\d+, 128\], expected \[\d+, 128\]", errors["other size, unhashed"])
     assert "the base lab/backbone at revision c0ffee" in errors["not fetched"]
     assert "layers.7" in errors["odd tensors"] or "missing adapter keys" in errors["odd tensors"]
+
+
+def test_a_whole_model_is_the_exports_own_though_its_base_is_on_the_hub(hub_lab, elsewhere):
+    """Not the untouched base, whose commit would be fetched, or whose copy is named."""
+    vectors, errors = elsewhere
+    assert np.abs(vectors["whole"] - hub_lab.vectors("mini-qwen3vl", "full_ft").numpy()).max() < NEAR
+    assert "expected sha256" in errors["whole, base given"] and "the base of this export" in errors["whole, base given"]
+    card = (hub_lab.export("mini-qwen3vl", "full_ft") / "README.md").read_text()
+    assert "The whole model is here: nothing else is fetched." in card and "is fetched from the hub" not in card
+    assert "base_model: lab/backbone" in card
 
 
 @pytest.mark.parametrize(("method", "needed"), [("slq", 313), ("base", 305)])
@@ -363,6 +376,31 @@ def test_only_an_export_is_replaced(lab, tmp_path, capsys):
     assert "holds notes.txt, which no export wrote there" in refused(capsys, run, out, *lab.config)
     assert (out / "notes.txt").read_text() == "mine" and (out / "modules.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_is_exported_to_by_whatever_name(lab, tmp_path, monkeypatch):
+    """A link to an earlier export, which stays a link; the folder that one is in."""
+    run, out, link = lab.run("mini-internvl", "base"), tmp_path / "out", tmp_path / "link"
+    out.mkdir()
+    link.symlink_to("out")
+    assert main(["export", str(run), str(link), *lab.config]) == 0
+    assert link.is_symlink() and (out / "modules.json").exists()
+    monkeypatch.chdir(out)
+    assert main(["export", str(run), ".", *lab.config]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "out"]
+
+
+@pytest.mark.parametrize("name", ["adapter.safetensors", "model.safetensors"])
+@pytest.mark.parametrize("content", [None, b"{"])
+def test_a_file_that_cannot_be_read_is_said_and_not_that_the_export_cannot_be_written(
+    lab, tmp_path, capsys, name, content
+):
+    own, run = copied(lab, tmp_path / "lab")
+    (path,) = (own.root / "scratch").rglob(name)
+    path.unlink() if content is None else path.write_bytes(content)
+    told = refused(capsys, run, own.root / "out", *own.config)
+    assert "cannot be written" not in told and told.count("\n") == 1, told
+    assert not (own.root / "out").exists() and not list(own.root.glob(".out*"))
 
 
 def test_a_failed_export_leaves_what_was_there(lab, tmp_path, capsys):

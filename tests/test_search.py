@@ -127,6 +127,20 @@ def test_a_text_beyond_the_positions_is_an_error_before_an_image_is_embedded(lab
     )
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        (" ", "the query is ' '; expected a text with words"),
+        ("a red \udcff", "the query is 'a red \\udcff'; expected a text with words, in UTF-8"),
+        ("a <|image_pad|>", "a text holds '<|image_pad|>', which stands for an image to this backbone: take it out"),
+    ],
+)
+def test_a_query_that_is_no_text_is_one_message(lab, pictures, capsys, query, words):
+    """Of a terminal in another encoding; of a text that a prompt would take for an image."""
+    status, found, told = searched(capsys, lab, pictures, query)
+    assert status == 1 and not found and words in told and told.count("\n") == 1
+
+
 def test_the_sheet_stands_alone_and_escapes(lab, pictures, capsys):
     (pictures / "red.png").rename(pictures / "<b>.png")
     status, found, _ = searched(capsys, lab, pictures, "<i>a ring", "--top", 3)

@@ -44,6 +44,7 @@ def test_what_is_there_or_begun_is_told(table):
     Path("scratch/sources/mmmu").mkdir(parents=True)
     Path("scratch/sources/mmmu/manifest.json").touch()
     rows, _ = table()
+    assert [("not fetched here" in rows[name]) for name in ("InternVL3-1B", "InternVL3-8B")] == [False, True]
     assert [rows[name].split()[2] for name in ("InternVL3-1B", "InternVL3-8B", "mmmu", "coco")] == [
         "yes",
         "begun",

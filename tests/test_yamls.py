@@ -10,7 +10,7 @@ import yaml
 from checkout import ROOT, snakemake
 from slq.cli import main
 from slq.errors import SlqError
-from slq.yamls import check_arguments, read_yaml
+from slq.yamls import check_arguments, check_options, read_yaml
 
 CONFIG = (ROOT / "config.yaml").read_text()
 
@@ -57,6 +57,25 @@ def test_a_key_that_stands_twice_on_the_command_line_stops_before_anything_is_pl
     check_arguments(["scratch={turn", "preset=mini"])
 
 
+@pytest.mark.parametrize(
+    "twice", [["--config", "seed=1", "--config", "cells=present"], ["--configfile", "a.yaml", "--configfile=b.yaml"]]
+)
+def test_an_option_that_stands_twice_stops_before_anything_is_planned(pristine, tmp_path, twice):
+    """Snakemake takes the last, and `--config preset=paper --config seed=2` would run the mini preset."""
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text("seeds: [1]\n")
+    words = [word.replace("a.yaml", f"{tmp_path}/a.yaml").replace("b.yaml", f"{tmp_path}/b.yaml") for word in twice]
+    answer = snakemake(pristine, "-n", "--cores", "1", *words)
+    assert answer.returncode == 1 and f"{twice[0]} stands twice on the command line" in answer.stdout
+    assert "Traceback" not in answer.stdout
+
+
+def test_options_that_stand_once_are_no_fault():
+    words = ["snakemake", "--configfile", "a.yaml", "b.yaml", "--config", "seed=1", "preset=mini", "--cores", "1"]
+    check_options(words)
+    check_options(["pytest", "--config-like", "-c", "1"])
+
+
 @pytest.mark.parametrize("command", [["sources"], ["doctor", "--preset", "mini"]])
 def test_commands_that_read_the_configuration_refuse_it_likewise(pristine, tmp_path, capsys, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
@@ -95,11 +114,13 @@ def test_anchors_merges_and_what_they_overrule_are_read_as_ever(tmp_path):
         (b"", "expected keys of config.yaml"),
         (b"- a\n- b\n", "expected keys of config.yaml"),
         (b"? [a, b]\n: 1\n", "not valid YAML"),
+        (b"a: 2026-02-30\n", "not valid YAML (day is out of range"),
+        (b"a: &a {x: 1}\nb: {<<: *a, <<: *a}\n", "b.<< stands twice, first in line 2; write what both name behind one"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_one_message(tmp_path, capsys, content, words):
     (tmp_path / "mine.yaml").write_bytes(content)
     assert main(["sources", str(ROOT / "config.yaml"), str(tmp_path / "mine.yaml")]) == 1
     message = capsys.readouterr().err
-    assert message.startswith(f"slq: error: {tmp_path / 'mine.yaml'}: ") and words in message
+    assert message.startswith(f"slq: error: {tmp_path / 'mine.yaml'}:") and words in message
     assert message.count("\n") == 1

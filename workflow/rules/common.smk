@@ -31,12 +31,13 @@ from slq.proofs import PROVED
 from slq.rows import METHODS, comparator, rows_of
 from slq.runs import resources_of, training_of
 from slq.seeds import BASE_SEED, seeds_of
-from slq.yamls import check_arguments, read_yaml
+from slq.yamls import check_arguments, check_options, read_yaml
 
 try:
     # Snakemake has read these files, and keeps the last of a key that stands twice.
     for file in workflow.configfiles:
         read_yaml(Path(file))
+    check_options(sys.argv)
     check_arguments(workflow.config_settings.config_args or [])
     load(config)
 except SlqError as error:

@@ -4,6 +4,7 @@ Snakemake imports this module whenever it reads the Snakefile, in every cluster 
 """
 
 import difflib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "archive": (("files",), ("bytes", "hash")),
     "supplied": (("files", "obtain"), ()),
 }
+COMMIT = re.compile(r"[0-9a-f]{40}")
 TYPES = {
     "array": "a list",
     "boolean": "true or false",
@@ -215,6 +217,10 @@ def _check_parts(key: str, parts: list[Config]) -> None:
             raise SlqError(f"config: {where}.{absent[0]} is missing; a part with '{kind}' needs it")
         if foreign := sorted(set(part) - {kind, "gb", "count", *needed, *allowed}):
             raise SlqError(f"config: {where}.{foreign[0]} says nothing about a part with '{kind}'; take it out")
+        if "from_listing" in part and not COMMIT.fullmatch(part["revision"]):
+            raise SlqError(
+                f"config: {where}.from_listing is of a commit, and revision '{part['revision']}'; take it out"
+            )
 
 
 def _check_weights(key: str, entry: Config, sets: Config, sources: Config) -> None:

@@ -109,10 +109,10 @@ def _each(pool: ThreadPoolExecutor, function: Callable[[str], Any], root: Path, 
 
 
 def _times(path: str) -> Entry | None:
-    """Size and times of a file; None where there is none."""
+    """Size and times of a file; None where there is none, or no file can have the name."""
     try:
         state = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
 
@@ -137,8 +137,9 @@ def _images(items: Path) -> list[str]:
             item = json.loads(line)
         except ValueError:
             continue
-        names = [item.get("image"), *(item.get("images") or [])] if isinstance(item, dict) else []
-        found |= dict.fromkeys(name for name in names if isinstance(name, str) and "\0" not in name)
+        several = item.get("images") if isinstance(item, dict) else None
+        names = [item.get("image"), *(several if isinstance(several, list) else [])] if isinstance(item, dict) else []
+        found |= dict.fromkeys(name for name in names if isinstance(name, str))
     return list(found)
 
 

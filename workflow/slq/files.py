@@ -106,6 +106,24 @@ def text_lines(path: Path) -> list[str]:
         raise SlqError(f"{path}: cannot be read: {error}; save it as UTF-8") from error
 
 
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object of its pairs, for `json.loads`; raise ValueError if a key stands twice, which JSON allows."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return found
+
+
+def is_text(content: Any) -> bool:
+    """Tell whether a JSON-like value can be written in UTF-8: half of a surrogate pair, which JSON can say, cannot."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]]:
     """The rows of a CSV with exactly these columns, each with the number of its line.
 

@@ -41,8 +41,23 @@ def read_yaml(path: Path) -> Any:
         pass  # no JSON
     try:
         return _parse(text, str(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the second of what has the form of a date and is none
         raise SlqError(f"{path}: cannot be read: not valid YAML ({' '.join(str(error).split())})") from error
+
+
+def check_options(words: Sequence[str]) -> None:
+    """Refuse an option of Snakemake's that stands twice on a command line and of which only the last would count.
+
+    Raises:
+        SlqError: names the option.
+    """
+    given = [word.partition("=")[0] for word in words]
+    for names in (("--config", "-C"), ("--configfile", "--configfiles")):
+        if len(found := [name for name in given if name in names]) > 1:
+            raise SlqError(
+                f"{found[0]} stands twice on the command line, and only the last would count: name all behind one "
+                f"{names[0]}, with blanks between"
+            )
 
 
 def check_arguments(entries: Sequence[str]) -> None:
@@ -56,7 +71,7 @@ def check_arguments(entries: Sequence[str]) -> None:
         if name in names:
             raise SlqError(f"--config: {name} stands twice; the last of them would count: take one out")
         names.add(name)
-        with suppress(yaml.YAMLError):  # text, for the schema to judge
+        with suppress(yaml.YAMLError, ValueError):  # text, for the schema to judge
             _parse(value, f"--config {name}")
 
 
@@ -68,10 +83,10 @@ def _parse(text: str, where: str) -> Any:
         if root is None:
             return None
         for second, first, key in sorted(_repeated(loader, root, "", set())):
-            raise SlqError(
-                f"{where}:{second}: {key} stands twice, first in line {first}; YAML would keep the last of them: "
-                "take one out"
-            )
+            does = "YAML would keep the last of them: take one out"
+            if key.rpartition(".")[2] == "<<":
+                does = "write what both name behind one, as a list: <<: [*one, *other]"
+            raise SlqError(f"{where}:{second}: {key} stands twice, first in line {first}; {does}")
         return loader.construct_document(root)
     finally:
         loader.dispose()

@@ -10,7 +10,7 @@ from slq.errors import SlqError
 
 
 def check_items(root: Path, items: list[dict[str, Any]]) -> None:
-    """Unique ids, captions and questions with words, markers that name images.
+    """Unique ids, captions and questions with words, questions with an answer, markers that name images.
 
     Raises:
         SlqError: the first fault, with the id and the file.
@@ -23,6 +23,8 @@ def check_items(root: Path, items: list[dict[str, Any]]) -> None:
         if not captions or not all(isinstance(text, str) and text.strip() for text in captions):
             raise SlqError(f"{root}: item {item['id']!r} has an empty caption; every caption needs words")
         if "question" in item:
+            if not item["answers"]:
+                raise SlqError(f"{root}: item {item['id']!r} has no answer; 'answers' lists every accepted one")
             try:
                 pieces(item)
             except SlqError as error:

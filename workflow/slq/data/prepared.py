@@ -9,11 +9,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from slq.data.pictures import UnusableError, as_rgb
 from slq.errors import SlqError
-from slq.files import read_json, sha256, text_lines, write_json, write_text
+from slq.files import is_text, read_json, sha256, text_lines, unique_keys, write_json, write_text
 
 SCHEMA = 2
 FIELDS = {
@@ -21,7 +21,7 @@ FIELDS = {
     "retention": {"id": str, "images": list, "question": str, "options": list, "answers": list, "type": str},
 }
 # What PIL raises for an image that is none, and `as_rgb` for one that is not read.
-UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError, UnusableError)
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnusableError)
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,14 @@ def open_image(path: Path, remedy: str = "fetch or draw the set again", expected
             raise SlqError(
                 f"{path}: not the image that its set was prepared with (sha256 {found}, expected {expected}); a "
                 "supplied set is prepared anew by the next call of snakemake, a fetched one mended by --forcerun "
-                "fetch_source"
+                "fetch_source, a drawn one by --forcerun draw_split"
             )
         with Image.open(BytesIO(data)) as image:
             return as_rgb(image)
     except UNREADABLE as error:
-        raise SlqError(f"{path}: not a readable image ({error}); {remedy}") from error
+        # PIL would name what its bytes were in, which is no file here.
+        said = "of no format that PIL reads" if isinstance(error, UnidentifiedImageError) else error
+        raise SlqError(f"{path}: not a readable image ({said}); {remedy}") from error
 
 
 def write_split(
@@ -155,14 +157,18 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
     items = []
     for number, line in enumerate(text_lines(path), start=1):
         try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
+            item = json.loads(line, object_pairs_hook=unique_keys)
+        except ValueError as error:
             raise SlqError(f"{path}:{number}: not a JSON object ({error})") from error
         if not isinstance(item, dict):
             raise SlqError(f"{path}:{number}: not a JSON object, found {item!r}")
         for key, type_ in FIELDS[kind].items():
             if not isinstance(item.get(key), type_):
                 raise SlqError(f"{path}:{number}: '{key}' must be a {type_.__name__}, found {item.get(key)!r}")
+            if type_ is list and not all(isinstance(one, str) for one in item[key]):
+                raise SlqError(f"{path}:{number}: '{key}' must be a list of texts, found {item[key]!r}")
+        if "\\u" in line and not is_text(item):
+            raise SlqError(f"{path}:{number}: holds half a character, like \\ud83d; write it whole, or leave it out")
         items.append(item)
     if not items:
         raise SlqError(f"{path}: holds no items")

@@ -6,7 +6,7 @@ from typing import Any
 
 from slq.data.prepared import image_paths, read_split, write_split
 from slq.errors import SlqError
-from slq.files import text_lines
+from slq.files import is_text, text_lines, unique_keys
 
 FORM = '{"image": "<id of an image of the test split>", "query": "<text>"}'
 Query = tuple[str, str]  # id of its image, text
@@ -58,7 +58,7 @@ def read_queries(path: Path, of: str, images: set[str]) -> list[Query]:
 def _parsed(line: str, where: str) -> Query:
     """A line's image and query, without blanks around it."""
     try:
-        query = json.loads(line)
+        query = json.loads(line, object_pairs_hook=unique_keys)
     except ValueError as error:
         raise SlqError(f"{where}: not valid JSON ({error}); expected {FORM}") from error
     if not isinstance(query, dict) or set(query) != {"image", "query"}:
@@ -66,6 +66,8 @@ def _parsed(line: str, where: str) -> Query:
         raise SlqError(f"{where}: {keys}; expected {FORM}")
     if not all(isinstance(value, str) for value in query.values()):
         raise SlqError(f"{where}: image and query must be text; expected {FORM}")
+    if not is_text(query):
+        raise SlqError(f"{where}: holds half a character, like \\ud83d; write it whole, or leave it out")
     if not query["query"].strip():
         raise SlqError(f"{where}: the query is empty; every query needs words")
     return query["image"], query["query"].strip()

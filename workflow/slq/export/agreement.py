@@ -15,7 +15,7 @@ from PIL import Image
 
 from slq.errors import SlqError
 from slq.evaluation.run import load_run
-from slq.export.base import Base
+from slq.files import read_json
 from slq.finished import Finished
 from slq.models.backbone import pick_device
 from slq.models.prefix import encode, message
@@ -54,12 +54,12 @@ def own_vectors(run: Finished) -> np.ndarray:
     return torch.cat(vectors).float().cpu().numpy()
 
 
-def exported_vectors(folder: Path, snapshot: Path, base: Base) -> np.ndarray:
-    """The same by the code and weights of an export; a base of the hub is taken from its snapshot here."""
+def exported_vectors(folder: Path, snapshot: Path) -> np.ndarray:
+    """The same by the code and weights of an export; a base that it takes from the hub is the snapshot here."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize
 
-    options = {"base": str(snapshot)} if base.model else {}
+    options = {"base": str(snapshot)} if "model" in read_json(folder / "retriever.json")["base"] else {}
     with imported(folder) as code:
         module = code.Retriever.load(str(folder), local_files_only=True, model_kwargs=options)
         model: Any = SentenceTransformer(modules=[module, Normalize()], device=pick_device())
@@ -82,7 +82,7 @@ def imported(folder: Path) -> Iterator[ModuleType]:
             del sys.modules[name]
 
 
-def require_agreement(run: Finished, base: Base, folder: Path) -> None:
+def require_agreement(run: Finished, folder: Path) -> None:
     """Compare what an export makes of two texts and two images with what the run makes of them.
 
     Raises:
@@ -90,7 +90,7 @@ def require_agreement(run: Finished, base: Base, folder: Path) -> None:
     """
     ours = own_vectors(run)
     try:
-        theirs = exported_vectors(folder, run.snapshot, base)
+        theirs = exported_vectors(folder, run.snapshot)
     except Exception as error:  # of whatever library: what was written cannot be used
         raise SlqError(
             f"{run.name}: not exported: what was written cannot be loaded: {type(error).__name__}: {error}"

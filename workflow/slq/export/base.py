@@ -38,9 +38,9 @@ class Base:
         """What PEFT stores: the hub's name, or the folder in the export."""
         return self.model or FOLDER
 
-    def told(self, folder: str, rows_needed: int) -> dict[str, Any]:
-        """For retriever.json; `folder`: where it is in the export, if on no hub."""
-        at = {"model": self.model, "revision": self.revision} if self.model else {"folder": folder}
+    def told(self, folder: str | None, rows_needed: int) -> dict[str, Any]:
+        """For retriever.json; `folder`: where the model is in the export, None of one that is on the hub."""
+        at = {"model": self.model, "revision": self.revision} if folder is None else {"folder": folder}
         sizes = {"rows": self.rows, "rows_needed": rows_needed, "width": self.width}
         return {**at, **sizes, "weights": self.weights}
 

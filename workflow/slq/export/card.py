@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from slq.config import Config
-from slq.export.base import FOLDER, Base
+from slq.export.base import Base
 from slq.export.measured import retention, retrieval, stale
 from slq.files import read_json, write_text
 from slq.finished import Finished
@@ -23,15 +23,16 @@ def write_card(run: Finished, base: Base, config: Config, folder: Path) -> None:
     )
     backbone, licence = run.run["backbone"], licence_of(run, config)
     labels = {name: entry["label"] for name, entry in config["sets"].items()}
+    told = read_json(folder / "retriever.json")
     text = environment.get_template("card.md.j2").render(
         run=run.run,
         name=run.name,
         label=config["backbones"].get(backbone, {}).get("label", backbone),
         method=METHODS[run.run["method"]],
         base=base,
-        base_folder=None if base.model else ("." if run.run["method"] == "full_ft" else FOLDER),
+        base_folder=told["base"].get("folder"),
         peft=(folder / "adapter_config.json").exists(),
-        told=read_json(folder / "retriever.json"),
+        told=told,
         licence=licence,
         licence_id=licence.lower() if licence.lower() in KNOWN else "other",
         retrieval=retrieval(run, labels),

@@ -1,5 +1,6 @@
 """The exported folder: whole under its name, or not there."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from slq.config import Config
@@ -18,7 +20,7 @@ from slq.export.agreement import require_agreement, require_sentence_transformer
 from slq.export.base import FOLDER, Base, copy_snapshot, read_base
 from slq.export.card import write_card
 from slq.export.tokens import add_queries
-from slq.files import read_json, write_json, write_text
+from slq.files import read_json, sha256, write_json, write_text
 from slq.finished import Finished
 from slq.models import methods
 from slq.models.backbone import Backbone
@@ -66,7 +68,7 @@ def export(run: Finished, config: Config, out: Path) -> None:
         write_json(folder / "sentence_bert_config.json", {"modality_config": {"image": {}, "text": {}}})
         write_card(run, base, config, folder)
         write_manifest(folder, {"run": run.name, "backbone_sha256": run.adapter["backbone_sha256"]})
-        require_agreement(run, base, folder)
+        require_agreement(run, folder)
 
 
 def write_learned(run: Finished, base: Base, folder: Path) -> None:
@@ -78,7 +80,7 @@ def write_learned(run: Finished, base: Base, folder: Path) -> None:
     method, tuning, dtype = run.adapter["method"], run.adapter["tuning"], run.settings["dtype"]
     tokenizer = AutoTokenizer.from_pretrained(run.snapshot, local_files_only=True)
     tokenizer.padding_side = "left"
-    count, rows, at = 1, base.rows, FOLDER
+    count, rows, at = 1, base.rows, None if base.model else FOLDER
     if method == "slq":
         count = tuning["queries"]
         ids = add_queries(tokenizer, count)
@@ -87,14 +89,15 @@ def write_learned(run: Finished, base: Base, folder: Path) -> None:
     elif method == "lora":
         write_lora(run.weights, tuning, base, folder)
     elif method == "full_ft":
-        at = "."
         write_whole(run, folder)
+        whole = {path.name: sha256(path) for path in folder.glob("*.safetensors")}
+        at, base = ".", dataclasses.replace(base, weights=whole)
     elif method != "base":
         raise SlqError(
             f"{run.name}: its method is '{method}', for which slq export has no form; expected base, full_ft, lora or "
             "slq"
         )
-    if base.model is None and at == FOLDER:
+    if at == FOLDER:
         copy_snapshot(run.snapshot, folder / FOLDER)
     tokenizer.save_pretrained(folder)
     write_json(
@@ -151,14 +154,24 @@ def require_replaceable(out: Path) -> None:
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its name when all is written, and is removed when something fails."""
-    folder, old = (out.with_name(f".{out.name}.{os.getpid()}.{what}") for what in ("new", "old"))
+    """A new folder beside `out` that takes its name when all is written, and is removed when something fails.
+
+    Raises:
+        SlqError: it cannot be written, or a file of the run or the backbone cannot be read.
+    """
+    place = out.resolve()  # of a link what it names, and of `.` its name
+    folder, old = (place.with_name(f".{place.name}.{os.getpid()}.{what}") for what in ("new", "old"))
     try:
         folder.mkdir(parents=True)
         yield folder
-        replace(folder, out, old)
-    except OSError as error:
-        raise SlqError(f"{out}: cannot be written: {error.strerror}") from error
+        replace(folder, place, old)
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.strerror:
+            named = Path(error.filename2 or error.filename or folder)
+            if named.is_relative_to(folder) or folder.is_relative_to(named):
+                raise SlqError(f"{out}: cannot be written: {error.strerror}") from error
+        said = " ".join(str(error).split())
+        raise SlqError(f"{out}: not exported: a file of the run or its backbone cannot be read: {said}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

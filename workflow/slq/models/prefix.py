@@ -81,9 +81,18 @@ def encode(backbone: Backbone, parts: tuple[Part, ...], template: str | None = N
 
     A chat template writes every token itself. To another `template` the tokenizer adds what it adds to any text, such
     as a first token: so do the processors of the models that come with one.
+
+    Raises:
+        SlqError: a text holds what stands for an image.
     """
     images = tuple(part for part in parts if isinstance(part, Pixels))
     pieces = render(backbone, parts, template).split(backbone.family.placeholder)
+    for part in parts:
+        if isinstance(part, str) and backbone.family.placeholder in part:
+            raise SlqError(
+                f"a text holds '{backbone.family.placeholder}', which stands for an image to this backbone: take it "
+                f"out; it begins {part[:60]!r}"
+            )
     if len(pieces) != len(images) + 1:
         raise ValueError(f"the template wrote {len(pieces) - 1} image placeholders for {len(images)} images")
     for number, image in enumerate(images):

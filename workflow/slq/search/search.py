@@ -12,7 +12,7 @@ from slq.data.prepared import UNREADABLE
 from slq.errors import SlqError
 from slq.evaluation.embed import embed_messages
 from slq.evaluation.run import load_run
-from slq.files import digest, sha256
+from slq.files import digest, is_text, sha256
 from slq.finished import Finished
 from slq.models.prefix import Encoded, encode, message
 from slq.search.images import index
@@ -40,12 +40,14 @@ def search(
         query: a text, or the path of an image.
 
     Raises:
-        SlqError: the folder or the query cannot be read, the query is longer than the positions that the backbone has,
-            or another search adds to the store.
+        SlqError: the folder or the query cannot be read, the query has no words or is longer than the positions that
+            the backbone has, or another search adds to the store.
     """
     for option, number in (("--top", count), ("--batch", batch_size)):
         if number < 1:
             raise SlqError(f"{option} {number}: expected 1 or more")
+    if isinstance(query, str) and not (query.strip() and is_text(query)):
+        raise SlqError(f"the query is {query!r}; expected a text with words, in UTF-8")
     asked = query if isinstance(query, str) else open_query(query)
     backbone, retriever = load_run(run.settings, run.snapshot, run.weights)
     prompt = run.settings["prompt"]

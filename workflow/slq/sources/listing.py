@@ -36,7 +36,8 @@ def listing(files: Sequence[Path], preset: str | None) -> str:
         gb, state = sum(part["gb"] for part in source["parts"]), _state(config, name, [at for _, at in places[name]])
         missing += 0.0 if state == "yes" else gb
         todo += [f"{name}: accept {source['accept']} (account: {source['account']})"] if "accept" in source else []
-        origins = " + ".join(address(part) + LISTED * ("from_listing" in part) for part in source["parts"])
+        listed = LISTED if state != "yes" else ""
+        origins = " + ".join(address(part) + listed * ("from_listing" in part) for part in source["parts"])
         rows.append((name, f"{gb:.2f}", state, " ".join(dict.fromkeys(users)) or "-", source["licence"], origins))
     lines = _aligned([HEAD, *rows])
     return "\n".join([*lines, "", f"not here yet: {missing:.1f} GB", *todo])

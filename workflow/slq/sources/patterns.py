@@ -1,6 +1,8 @@
 """Which files of a source are wanted: patterns over their paths, as in `sources.*.parts[].files` of config.yaml."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -15,8 +17,11 @@ def wanted(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
 
 
 def supplied_files(folder: Path, patterns: Sequence[str] | None) -> list[str]:
-    """The files of a person's folder that match, sorted, but for a manifest; without patterns all but hidden ones."""
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    """The files of a person's folder that match, sorted, but for a manifest; without patterns all but hidden ones.
+
+    Links to folders are followed: images often lie on another disk.
+    """
+    paths = (path.relative_to(folder) for path in _below(folder))
     if patterns is None:
         return sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
     return [name for name in wanted((path.as_posix() for path in paths), patterns) if name != "manifest.json"]
@@ -29,6 +34,21 @@ def check_count(where: str, names: Sequence[str], patterns: Sequence[str], count
         raise UnsoundError(f"{where}: holds no file {listed}; the source has changed, or config names the wrong files")
     if count is not None and len(names) != count:
         raise UnsoundError(f"{where}: holds {len(names):,} files {listed}; expected {count:,}, so it is not complete")
+
+
+def _below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield the files of a folder and of those in it; a link to one of the folders `above` is not followed again."""
+    here = folder.resolve()
+    if here in above:
+        return
+    with suppress(PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            path = folder / entry.name
+            found = path if entry.is_symlink() else entry  # an entry fails at a link that names itself
+            if found.is_dir():
+                yield from _below(path, (*above, here))
+            elif found.is_file():
+                yield path
 
 
 def _matches(name: str, pattern: str) -> bool:
