@@ -12,7 +12,9 @@ import pytest
 
 from comparing import cells, compared, draw_run
 from slq.cli import main
+from slq.errors import SlqError
 from slq.evaluation.answers import write_scored
+from slq.evaluation.following import followed
 from slq.evaluation.run import write_ranks as write_measured
 from slq.evaluation.variants import Variant
 from slq.export.measured import retention, retrieval, stale
@@ -216,3 +218,64 @@ def test_two_numbers_of_one_adapter_are_the_same_number_or_differ(tmp_path: Path
 def test_a_stale_cell_has_no_number_and_takes_part_in_no_ranking() -> None:
     found = Cell.stale("a.json does not follow")
     assert (found.value, found.text, found.state, found.reason) == (None, "", "stale", "a.json does not follow")
+
+
+def test_results_of_an_older_scorer_stop_nothing_and_say_what_to_do(lab: Path, tmp_path: Path, capsys: Any) -> None:
+    """A bundle of before, or a revision of git, cannot be written to: its recalls are compared all the same."""
+    for path in (lab / "results").glob("mini/*/*/*/retention/*.json"):
+        if "scorer" in read_json(path):
+            inputs = {key: value for key, value in read_json(path)["inputs"].items() if key != "answers"}
+            change(path, scorer="vlmevalkit-exact-1", inputs=inputs)
+    packed = tmp_path / "old.tar.gz"
+    assert main(["bundle", str(lab / "results/mini"), str(packed)]) == 0
+    assert "scorer is vlmevalkit-exact-1, whose place vlmevalkit-exact-2 has taken" in capsys.readouterr().err
+    found = compared(tmp_path / "found.json", packed, lab / "results/mini")
+    assert found["counts"]["stale"] >= 1 and found["counts"]["agrees"] >= 6
+    assert "`slq score FOLDER --write`" in next(cell for cell in found["cells"] if cell["metric"] == "score")["reason"]
+    render(MINI, lab / "results", REFERENCE, TEMPLATES, tmp_path / "out")
+    assert shown(tmp_path / "out", SHOWN["answers"])["state"] == "stale"
+    assert shown(tmp_path / "out", SHOWN["ranks"])["state"] == "measured"
+
+
+def shown(out: Path, name: tuple[str, str, str]) -> dict[str, str]:
+    rows = csv.DictReader((out / "cells.csv").read_text().splitlines())
+    return next(row for row in rows if (row["table"], row["row"], row["column"]) == name)
+
+
+def test_a_file_of_another_run_with_its_ranks_is_no_number_of_this_one(lab: Path, tmp_path: Path, capsys: Any) -> None:
+    """Copied whole, it follows from what lies beside it; but the run's other files name another adapter."""
+    own = [path for kind in ("retrieval", "retention") for path in (lab / RUN / kind).glob("*.json")]
+    for path in own:
+        change(path, inputs=read_json(path)["inputs"] | {"adapter": "of this run"})
+    render(MINI, lab / "results", REFERENCE, TEMPLATES, tmp_path / "out")
+    assert shown(tmp_path / "out", SHOWN["ranks"])["state"] == "measured"
+    change(lab / FILES["ranks"], inputs=read_json(lab / FILES["ranks"])["inputs"] | {"adapter": "of another"})
+    render(MINI, lab / "results", REFERENCE, TEMPLATES, tmp_path / "out")
+    cell = shown(tmp_path / "out", SHOWN["ranks"])
+    assert cell["state"] == "stale" and not cell["value"] and FILES["ranks"] in cell["reason"]
+    assert "is not of this run: it is of another adapter (inputs.adapter) than" in capsys.readouterr().err
+
+
+def test_what_stands_for_two_variants_or_for_no_hashes_is_said(lab: Path) -> None:
+    path = lab / FILES["ranks"]
+    content = read_json(path)
+    both = content | {"variants": {content["variant"]: {k: content[k] for k in ("counted", "metrics", "n")}}}
+    write_json(path, both)
+    add_to_metric(path, 0.3)
+    assert "stands under variants too" in followed(path, read_json(path)).stale
+    change(path, inputs=["a"])
+    with pytest.raises(SlqError, match=r"mini-f\.json: key inputs is \['a'\]; expected hashes by name"):
+        followed(path, read_json(path))
+
+
+def test_a_proof_by_a_proof_has_no_number(lab: Path) -> None:
+    path = lab / FILES["answers"]
+    itself = path.relative_to(lab / "results/mini").as_posix()
+    write_json(path, {"schema": 3, "equals": itself, "inputs": {}})
+    assert f"those of {itself}, which has none (equals)" in followed(path, read_json(path)).stale
+
+
+def test_a_bundle_of_what_cannot_be_read_is_not_written(lab: Path, tmp_path: Path, capsys: Any) -> None:
+    (lab / FILES["ranks"]).write_text('{"schema": 2, "vari')
+    assert main(["bundle", str(lab / "results/mini"), str(tmp_path / "torn.tar.gz")]) == 1
+    assert "mini-f.json: not valid JSON" in capsys.readouterr().err and not (tmp_path / "torn.tar.gz").exists()

@@ -47,9 +47,10 @@ def bundle(args: argparse.Namespace) -> None:
     from slq.comparison.sources import preset_folder
 
     folder = preset_folder(str(args.results), args.results)
+    found = standing(folder)
     count = write_bundle(folder, args.out)
     print(f"{args.out}: {count} files")
-    standing(folder).say()
+    found.say()
 
 
 FILE = {"type": Path, "metavar": "FILE"}

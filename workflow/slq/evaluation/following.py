@@ -4,6 +4,7 @@ It names the hash of what it was made from; where that is the same, its numbers 
 drawn again, which would take seconds for a large set: `slq score` does.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from slq.evaluation.rescored_ranks import FOLDER as RANKED
 from slq.evaluation.rescored_ranks import parts_of, ranks_beside, recount
 from slq.evaluation.rescoring import ANSWERS, FOLDERS, beside, read_answers, score_anew
 from slq.evaluation.retrieval import tally
+from slq.evaluation.scorers import REPLACED
 from slq.evaluation.variants import Variant
 from slq.files import read_json, sha256
 from slq.proofs import equals
@@ -49,10 +51,14 @@ def followed(path: Path, content: Mapping[str, Any]) -> Followed:
     Of a proof, whether the answers that it was proved for are still base's, and base's numbers follow from them.
 
     Raises:
-        SlqError: ranks or answers that no hash is known of cannot be read, or are not whole.
+        SlqError: ranks or answers that no hash is known of cannot be read, or are not whole; the file has no hashes.
     """
     if path.parent.name not in MEASURED:
         return Followed(path)
+    if not isinstance(content.get("inputs", {}), Mapping):
+        raise SlqError(f"{path}: key inputs is {content['inputs']!r}; expected hashes by name: make the file again")
+    if adapter := _adapter_of_others(path, content):
+        return Followed(path, f"is not of this run: it is of another adapter (inputs.adapter) than {adapter}")
     other = equals(path, content)
     if other is None:
         evidence = ranks_beside(path) if path.parent.name == RANKED else beside(path, ANSWERS)
@@ -60,7 +66,38 @@ def followed(path: Path, content: Mapping[str, Any]) -> Followed:
     answers, proved = beside(other, ANSWERS), content.get("inputs", {}).get("answers")
     if proved and answers.is_file() and sha256(answers) != proved:
         return Followed(path, f"was proved for other answers than those in {_near(path, answers)} (inputs.answers)")
-    return followed(other, read_json(other)) if other.is_file() else Followed(path)
+    if not other.is_file():
+        return Followed(path)
+    found = read_json(other)
+    if equals(other, found) is not None:
+        return Followed(path, f"says that its numbers are those of {_near(path, other)}, which has none (equals)")
+    return followed(other, found)
+
+
+def _adapter_of_others(path: Path, content: Mapping[str, Any]) -> str:
+    """Files of the same run that another adapter is named by, where they are no fewer than those that name this one's.
+
+    So a metrics file that was copied from another run with its ranks or answers is told from the run's own.
+    """
+    named = {other: _adapter(other, _stamp(other)) for kind in MEASURED for other in _neighbours(path, kind)}
+    mine, count = content.get("inputs", {}).get("adapter"), Counter(filter(None, named.values()))
+    others = [adapter for adapter in count if adapter != mine and count[adapter] >= count[mine]]
+    if mine is None or not others:
+        return ""
+    return ", ".join(_near(path, other) for other, adapter in named.items() if adapter in others)
+
+
+def _neighbours(path: Path, kind: str) -> list[Path]:
+    return sorted((path.parents[1] / kind).glob("*.json"))
+
+
+@lru_cache(maxsize=KEPT)
+def _adapter(path: Path, _metrics: Stamp) -> str | None:
+    """The hash of the adapter that a metrics file names, if it names one."""
+    content = read_json(path)
+    inputs = content.get("inputs") if isinstance(content, dict) else None
+    adapter = inputs.get("adapter") if isinstance(inputs, dict) else None
+    return adapter if isinstance(adapter, str) else None
 
 
 def _stamp(path: Path) -> Stamp:
@@ -96,6 +133,8 @@ def _followed(path: Path, evidence: Path, _metrics: Stamp, there: Stamp) -> Foll
 def _recounted(path: Path, stored: Mapping[str, Any]) -> str:
     """The first number of a retrieval metrics file that its ranks do not give."""
     try:
+        if stored["variant"] in stored["variants"]:
+            return f"variant is {stored['variant']}, which stands under variants too"
         table = pd.read_parquet(ranks_beside(path))
         for name, part in parts_of(dict(stored)).items():
             now = tally(table[table["variant"] == name], Variant(name, **part["counted"]))
@@ -110,7 +149,11 @@ def _recounted(path: Path, stored: Mapping[str, Any]) -> str:
 
 def _rescored(path: Path, stored: Mapping[str, Any]) -> str:
     """The first printed number of a file of scores that its answers do not give."""
-    now, _ = score_anew(path, read_answers(path))
+    answers = read_answers(path)
+    scorer = answers.metrics["scorer"]
+    if isinstance(scorer, str) and scorer in REPLACED:
+        return f"scorer is {scorer}, whose place {REPLACED[scorer]} has taken: `slq score FOLDER --write`"
+    now, _ = score_anew(path, answers)
     return _apart(stored, now, [key for key in SCORED if key in stored])
 
 
