@@ -279,3 +279,10 @@ def test_a_bundle_of_what_cannot_be_read_is_not_written(lab: Path, tmp_path: Pat
     (lab / FILES["ranks"]).write_text('{"schema": 2, "vari')
     assert main(["bundle", str(lab / "results/mini"), str(tmp_path / "torn.tar.gz")]) == 1
     assert "mini-f.json: not valid JSON" in capsys.readouterr().err and not (tmp_path / "torn.tar.gz").exists()
+
+
+@pytest.mark.parametrize("metrics", [None, {"t2i": {"R@5": "9"}}, [1]])
+def test_score_says_which_file_holds_no_recalls(lab: Path, metrics: Any, capsys: Any) -> None:
+    change(lab / FILES["ranks"], metrics=metrics)
+    assert main(["score", str(lab / "results/mini")]) == 1
+    assert "mini-f.json: expected numbers by name" in capsys.readouterr().err

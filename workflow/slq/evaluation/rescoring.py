@@ -111,7 +111,7 @@ def score_tree(folder: Path, write: bool) -> None:
         )
     rows = [
         ("file", "variant or scorer (* printed)", "stored", "now"),
-        *(line for one in found for line in one.lines()),
+        *(line for one in found for line in lines_of(one)),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for file, name, then, now in rows:
@@ -134,6 +134,19 @@ def score_tree(folder: Path, write: bool) -> None:
             f"{folder}: {len(changed)} of {len(found)} metrics files are not what their ranks or answers give now: a "
             "scorer or a file has changed; --write writes them anew"
         )
+
+
+def lines_of(found: RecountedRanks | Rescored) -> list[tuple[str, str, str, str]]:
+    """Its lines.
+
+    Raises:
+        SlqError: what is stored are no numbers by name.
+    """
+    try:
+        return list(found.lines())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise SlqError(f"{found.path}: expected numbers by name, found others ({said}); make the file again") from error
 
 
 def metrics_files(folder: Path) -> list[Path]:
