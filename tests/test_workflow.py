@@ -270,7 +270,8 @@ CODE_EDITS = {
         "\nFAINT = 'red'\n",
         {"draw_figures": 1, "draw_queries": 1, "all": 1},
     ),
-    "a scorer": ("workflow/slq/evaluation/verdicts.py", "\nMORE = 1\n", {**ASKED, **FOUND}),  # what reads results scores again
+    # What reads results scores their answers again.
+    "a scorer": ("workflow/slq/evaluation/verdicts.py", "\nMORE = 1\n", {**ASKED, **FOUND}),
     "how an image becomes a message": (
         "workflow/slq/prefixes/store.py",
         "\nMORE = 1\n",
