@@ -21,6 +21,7 @@ from slq.models.retriever import QueryRetriever, initial_queries
 from slq.reranking.judge import Manner, judge
 from slq.training.gradient import Side
 from slq.world.backbones import build_tokenizer
+from slq.unfit import model_types
 
 TINY = yaml.safe_load((FIT / "backbones.yaml").read_text())
 LORA = {"rank": 2, "alpha": 4, "dropout": 0.0}
@@ -258,3 +259,8 @@ def test_what_is_longer_than_the_positions_is_refused_wherever_it_is_embedded(ti
     for reuse in (True, False):
         with pytest.raises(SlqError, match=r"needs \d+ positions"):
             judge(tiny_backbone, turns, read_truth(tiny_backbone), Manner(3, reuse=reuse))
+
+
+def test_a_config_json_that_is_no_object_names_no_class(tmp_path):
+    (tmp_path / "config.json").write_text("[]")
+    assert not any(model_types({"local": str(tmp_path), "family": "internvl"}))

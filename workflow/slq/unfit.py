@@ -62,5 +62,6 @@ def model_types(entry: Config) -> Iterator[str]:
     yield entry.get("pretrain", {}).get("model", {}).get("model_type", "")
     config = Path(entry.get("local", ""), "config.json")
     if "local" in entry and config.is_file():
-        yield read_json(config).get("model_type", "")
+        content = read_json(config)
+        yield content.get("model_type", "") if isinstance(content, dict) else ""
     yield from (one for one in UNFIT if one.replace("-", "_") == entry["family"])

@@ -12,13 +12,10 @@ from typing import Any
 import yaml
 
 from slq.errors import SlqError
+from slq.files import unique_keys
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 MERGE = "tag:yaml.org,2002:merge"  # of `<<`, which becomes no key
-
-
-class _RepeatedError(Exception):
-    """A JSON object has a key twice."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -34,11 +31,11 @@ def read_yaml(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise SlqError(f"{path}: cannot be read: {error}; save it as UTF-8") from error
     try:
-        return json.loads(text, object_pairs_hook=_mapping)
-    except _RepeatedError:
-        text = text.replace("\t", " ")  # in JSON only between tokens, where YAML takes none
-    except ValueError:
-        pass  # no JSON
+        return json.loads(text, object_pairs_hook=unique_keys)
+    except json.JSONDecodeError:
+        pass
+    except ValueError:  # JSON with a key twice, of which YAML tells the lines; its tabs stand between tokens alone
+        text = text.replace("\t", " ")
     try:
         return _parse(text, str(path))
     except (yaml.YAMLError, ValueError) as error:  # the second of what has the form of a date and is none
@@ -90,14 +87,6 @@ def _parse(text: str, where: str) -> Any:
         return loader.construct_document(root)
     finally:
         loader.dispose()
-
-
-def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, if no key of it stands twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise _RepeatedError
-    return found
 
 
 def _repeated(loader: Any, node: yaml.Node, above: str, seen: set[int]) -> Iterator[tuple[int, int, str]]:

@@ -43,11 +43,7 @@ def search(
         SlqError: the folder or the query cannot be read, the query has no words or is longer than the positions that
             the backbone has, or another search adds to the store.
     """
-    for option, number in (("--top", count), ("--batch", batch_size)):
-        if number < 1:
-            raise SlqError(f"{option} {number}: expected 1 or more")
-    if isinstance(query, str) and not (query.strip() and is_text(query)):
-        raise SlqError(f"the query is {query!r}; expected a text with words, in UTF-8")
+    check_call(query, count, batch_size)
     asked = query if isinstance(query, str) else open_query(query)
     backbone, retriever = load_run(run.settings, run.snapshot, run.weights)
     prompt = run.settings["prompt"]
@@ -77,6 +73,15 @@ def search(
     skipped = [f"left out: {line}" for line in found.unreadable]
     skipped += [f"{len(found.unreadable)} unreadable left out"] if skipped else []
     return "\n".join([*lines, "", *skipped, counts, f"sheet: {out}"])
+
+
+def check_call(query: str | Path, count: int, batch_size: int) -> None:
+    """Raise SlqError for a number below one, or a text without words, before a backbone is loaded."""
+    for option, number in (("--top", count), ("--batch", batch_size)):
+        if number < 1:
+            raise SlqError(f"{option} {number}: expected 1 or more")
+    if isinstance(query, str) and not (query.strip() and is_text(query)):
+        raise SlqError(f"the query is {query!r}; expected a text with words, in UTF-8")
 
 
 def store_key(run: Finished) -> str:
