@@ -20,8 +20,8 @@ from slq.models.prefix import collate, encode, run_prefix, split_prefix, stored_
 from slq.models.retriever import QueryRetriever, initial_queries
 from slq.reranking.judge import Manner, judge
 from slq.training.gradient import Side
-from slq.world.backbones import build_tokenizer
 from slq.unfit import model_types
+from slq.world.backbones import build_tokenizer
 
 TINY = yaml.safe_load((FIT / "backbones.yaml").read_text())
 LORA = {"rank": 2, "alpha": 4, "dropout": 0.0}
