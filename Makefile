@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Rules and tests call slq and snakemake by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: reproduce report install test test-slow test-slurm test-kill mutants lint check clean
+.PHONY: reproduce report install test test-all test-slurm mutants lint check clean
 
 reproduce: $(STAMP)
 	$(BIN)/snakemake --cores all $(ARGS)
@@ -27,21 +27,18 @@ $(STAMP): envs/requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
+# By as many workers as there are processors. In a drawn order: make test ARGS="--shuffle 7"
 test: $(STAMP)
-	$(BIN)/pytest -q tests
+	$(BIN)/pytest -q -n auto tests $(ARGS)
 
-# What measures sets as large as the paper's: minutes, 2 GB.
-test-slow: $(STAMP)
-	$(BIN)/pytest -q -m slow tests
+# The same and what takes minutes or gigabytes: every kill, the paper preset in small, sets as large as the paper's.
+test-all: $(STAMP)
+	$(BIN)/pytest -q -n auto -m "not slurm" tests $(ARGS)
 
 # On a real Slurm, after `make reproduce`: the whole mini preset with its results, faults, and accounts. 40 minutes, as
 # root, with Debian's packages slurm-wlm, munge, slurmdbd and mariadb-server.
 test-slurm: $(STAMP)
 	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" tests/test_cluster.py tests/test_cluster_accounts.py $(ARGS)
-
-# Part of `make test`, which kills a fifth as often: make test-kill ARGS="--kills all"
-test-kill: $(STAMP)
-	$(BIN)/pytest -q tests/test_kills.py $(ARGS)
 
 # Does the suite notice? Each of tests/mutants breaks one behaviour in a copy, and its tests must fail. All, or some:
 # make mutants ARGS="NAME|ROOM ... -j 4 --why"

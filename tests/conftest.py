@@ -10,8 +10,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import yaml
 
+import scheduling
 from checkout import SLICE, change_training, copy_repository, require, snakemake
+from once import made_once
 from slurm import cluster
+from timing import Timing
 
 ROOT = Path(__file__).parents[1]
 CONFIG = (ROOT / "config.yaml").read_text()
@@ -20,6 +23,25 @@ MINI = [name for name, entry in yaml.safe_load(CONFIG)["backbones"].items() if "
 
 def pytest_addoption(parser):
     parser.addoption("--kills", choices=["fifth", "all"], default="fifth", help="how many of tests/test_kills.py")
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="files, and the tests of each, in an order drawn by it")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Timing())
+
+
+def pytest_collection_modifyitems(config, items):
+    seed = config.getoption("--shuffle")
+    items[:] = scheduling.longest_first(items) if seed is None else scheduling.shuffled(items, seed)
+
+
+def pytest_xdist_auto_num_workers():
+    return scheduling.workers()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return scheduling.Groups(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -69,9 +91,9 @@ def tiny_backbone(fresh_backbone):
 @pytest.fixture(scope="session")
 def slice_(tmp_path_factory):
     """The slice's backbone, sets and a run of every method; tests add folders to it and change none."""
-    from sliced import make_slice
+    from sliced import make_slice, slice_at
 
-    return make_slice(tmp_path_factory.mktemp("slice"))
+    return slice_at(made_once(tmp_path_factory, "trained", make_slice))
 
 
 @pytest.fixture(scope="session")
@@ -83,10 +105,12 @@ def pristine(tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A copy of the repository in which the slice has been run once. Tests that change it copy it first."""
-    folder = copy_repository(tmp_path_factory.mktemp("slice"))
-    answer = snakemake(folder, *SLICE)
-    assert answer.returncode == 0, answer.stdout
-    return folder
+
+    def run(folder):
+        answer = snakemake(copy_repository(folder), *SLICE)
+        assert answer.returncode == 0, answer.stdout
+
+    return made_once(tmp_path_factory, "finished", run)
 
 
 @pytest.fixture

@@ -94,9 +94,14 @@ class Slice:
         return embed_split(retriever, backbone, split, {"text": "", "image": ""}, 16)[:2]
 
 
-def make_slice(root: Path) -> Slice:
+def slice_at(root: Path) -> Slice:
+    """The slice that `make_slice` left in this folder, or in one that this is a copy of."""
+    return Slice(root, slice_config())
+
+
+def make_slice(root: Path) -> None:
     """Every method trained; where training looks for data there is no test split."""
-    slice_ = Slice(root, slice_config())
+    slice_ = slice_at(root)
     places = [(slice_.data, "mini-coco", "train"), (slice_.data, "mini-coco", "val")]
     for folder, name, split in places + [(slice_.tests, name, "test") for name in SETS]:
         draw_split(json.loads(settings.draw_settings(slice_.config, name, split)), folder / name / split)
@@ -105,4 +110,3 @@ def make_slice(root: Path) -> Slice:
     pretrain(json.loads(settings.pretrain_settings(slice_.config, BACKBONE)) | steps, slice_.data, slice_.snapshot)
     for method in METHODS:
         slice_.train(method)
-    return slice_
