@@ -22,7 +22,6 @@ MINI = [name for name, entry in yaml.safe_load(CONFIG)["backbones"].items() if "
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", choices=["fifth", "all"], default="fifth", help="how many of tests/test_kills.py")
     parser.addoption("--shuffle", type=int, metavar="SEED", help="files, and the tests of each, in an order drawn by it")
 
 

@@ -1,6 +1,6 @@
 """Killed anywhere and started again, a run ends with the bytes of one that nobody killed.
 
-A fifth of the kills; all of them with `--kills all` (make test-kill ARGS="--kills all").
+A fifth of the kills; all of them in `make test-all`.
 """
 
 import json
@@ -19,9 +19,9 @@ IN_WRITES = (1, 4)  # of them, at least, while a checkpoint is written
 SNAKEMAKE = (2, 10)
 
 
-@pytest.fixture
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["a fifth", "all"])
 def all_of_them(request):
-    return request.config.getoption("--kills") == "all"
+    return request.param
 
 
 def left(folder):
@@ -33,7 +33,7 @@ def left(folder):
 
 @pytest.mark.parametrize("method", TRAINER)
 def test_a_killed_trainer_ends_with_the_same_bytes(slice_, method, all_of_them, capsys):
-    uninterrupted, name = f"{method}-whole", f"{method}-killed"
+    uninterrupted, name = f"{method}-whole-{all_of_them}", f"{method}-killed-{all_of_them}"
     slice_.train(method, uninterrupted, MANY_STEPS)
     whole = losses(slice_.root / uninterrupted / "events.jsonl")
     trail, kills = Trail(slice_.root / "work" / name), []
