@@ -22,7 +22,9 @@ MINI = [name for name, entry in yaml.safe_load(CONFIG)["backbones"].items() if "
 
 
 def pytest_addoption(parser):
-    parser.addoption("--shuffle", type=int, metavar="SEED", help="files, and the tests of each, in an order drawn by it")
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="files, and the tests of each, in an order drawn by it"
+    )
 
 
 def pytest_configure(config):

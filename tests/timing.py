@@ -59,14 +59,14 @@ class Timing:
     def pytest_runtest_makereport(self):
         report = yield
         wall, processor = self.clock.read()
-        report.seconds = [wall - self.session[0], processor - self.session[1], *self.session]
+        report.seconds = [wall - self.session[0], processor - self.session[1], self.session[1]]
         self.clock, self.session = Clock(), (0.0, 0.0)
         return report
 
     def pytest_runtest_logreport(self, report):
-        wall, processor, shared_wall, shared_processor = report.seconds
+        wall, processor, shared = getattr(report, "seconds", (0.0, 0.0, 0.0))  # none of a worker that died
         file = report.nodeid.partition("::")[0]
-        for key, seconds in ((file, processor), (MADE_ONCE, shared_processor)):
+        for key, seconds in ((file, processor), (MADE_ONCE, shared)):
             self.files[key][1] += seconds
         self.files[file][0] += report.when == "call"
         self.tests[report.nodeid][0] += wall
