@@ -61,6 +61,7 @@ def check_jobs(jobs, folder):
     assert 0 < most_at_once(jobs) <= 2
 
 
+@pytest.mark.slow
 def test_the_command_as_it_is_typed_gives_the_local_runs_results(slurm, finished, checkout):
     answer = snakemake(checkout, *SLURM, *QUICK, timeout=1800)
     assert answer.returncode == 0, answer.stdout

@@ -11,6 +11,7 @@ from checkout import copy_repository, snakemake
 from loopback import serve
 from papersources import archives_of, hub_of, in_small
 
+pytestmark = pytest.mark.slow  # ten minutes of a processor
 PAPER = ["--cores", "2", "--configfile", "small.yaml", "--config", "preset=paper", "--"]
 SOURCES = ("coco", "flickr30k", "mmmu", "realworldqa", "ocrbench")
 

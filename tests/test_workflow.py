@@ -169,6 +169,7 @@ def test_a_second_call_does_nothing(finished):
     assert processor_seconds() - before < 40
 
 
+@pytest.mark.slow
 def test_from_scratch_again_gives_the_same_bytes(finished, checkout):
     """Same seed, same machine, another folder: every metric, rank, answer, adapter, table and figure; hours apart."""
     assert snakemake(checkout, *SLICE).returncode == 0
