@@ -38,10 +38,7 @@ def ledger_lines(ours: Results) -> list[dict[str, str]]:
     path = _path(ours)
     if not path.exists():
         return []
-    with open(path, encoding="utf-8") as file:
-        first = file.readline().rstrip("\n").split(",")
-    older = first == list(COLUMNS[:-1])  # before there were flags
-    return [row for row, _ in read_rows(path, list(COLUMNS[:-1] if older else COLUMNS))]
+    return [row for row, _ in read_rows(path, list(COLUMNS))]
 
 
 def odd_hours(ours: Results) -> tuple[str, ...]:
@@ -49,7 +46,7 @@ def odd_hours(ours: Results) -> tuple[str, ...]:
     odd = [
         f"{row['backbone']} {row['method']} (seed {row['seed']}, {row['stage']}): {row['flags']}".strip()
         for row in ledger_lines(ours)
-        if row.get("flags")
+        if row["flags"]
     ]
     return (f"{ODD} {'. '.join(odd)}.",) if odd else ()
 
