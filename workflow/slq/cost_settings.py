@@ -114,7 +114,6 @@ def _sizes_of_backbone(config: Config, name: str) -> Config:
         "gpus": {method: resources_of(preset, entry, method)["gpus"] for method in preset["methods"]},
         "pixels": pixels,
         "retention_limits": limits,
-        "fetched": "pretrain" not in entry,
     }
 
 

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slq.accounting.architecture import read_architecture
 from slq.accounting.forecast import Cell, Range, Store, wall_hours
-from slq.accounting.memory import BYTES, GB
 from slq.rows import METHODS
 
 OPTIONS = ("plain", "released", "vision", "resident", "kv")
@@ -55,12 +53,10 @@ def _hours(found: Range | None) -> str:
 
 
 def _sums(settings: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
-    models, sets = download(settings)
-    lines = [f"To fetch: {models:,.0f} GB of backbones, {sets:,.0f} GB of sets."]
     shares = [job for cell in cells for job in _jobs(cell) * _runs(settings, cell)]
     known = [job for job in shares if job is not None]
     if len(known) < len(shares) or not known:
-        return [*lines, "Hours are not known: no peak, and no bench file of every cell (snakemake bench)."]
+        return ["Hours are not known: no peak, and no bench file of every cell (snakemake bench)."]
     low, high = sum(job.low for job in known), sum(job.high for job in known)
     at_once = settings["at_once"]
     ends = (wall_hours([job.low for job in known], at_once), wall_hours([job.high for job in known], at_once))
@@ -69,20 +65,7 @@ def _sums(settings: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
     return [
         f"All runs of {len(settings['seeds'])} seed(s): {_hours(Range(low, high))} hours of {settings['device']}.",
         f"Wall time on {at_once} at once: {_hours(Range(*ends))} h.{cost}",
-        *lines,
     ]
-
-
-def download(settings: Mapping[str, Any]) -> tuple[float, float]:
-    """GB of the backbones that are fetched, and of the sets."""
-    models = sum(
-        read_architecture(backbone["architecture"]).weights * BYTES["bfloat16"]
-        for backbone in settings["backbones"]
-        if backbone["fetched"]
-    )
-    sets = [settings["train_set"], *settings["retrieval_sets"], *settings["retention_sets"]]
-    by_name = {entry["name"]: entry["size"].get("disk_gb", 0.0) for entry in sets}
-    return models / GB, sum(by_name.values())
 
 
 def _jobs(cell: Cell) -> list[Range | None]:
