@@ -6,7 +6,7 @@ import time
 import pytest
 
 from checkout import change_training, require, snakemake
-from slq.attempts import read_attempts
+from slq.attempts import read_account
 from slq.files import read_lines
 from slurm import cluster
 from slurm.submission import MANY, MINUTES_ON_END, QUICK, RUN, SLURM, job_ids, learned, learned_at_home
@@ -44,7 +44,7 @@ def check_attempts(slurm, path, untold=STARTING):
     """An attempt is an allocation: as many of both, each within its own; returns their states, and their hours."""
     lines = read_lines(path)
     allocations = booked(slurm, dict.fromkeys(job_ids(lines)))
-    attempts = read_attempts(path)
+    attempts = read_account(path).attempts
     assert len(allocations) == len(attempts)
     for attempt, (_, start, end, elapsed, gpu) in zip(attempts, allocations, strict=True):
         times = [line["time"] for line in lines if line["attempt"] == attempt.number]

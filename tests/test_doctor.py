@@ -15,8 +15,6 @@ import yaml
 
 import checkout as copies
 from slq.accounting.forecast import forecast
-from slq.accounting.row_costs import row_costs
-from slq.accounting.row_estimate import hours_of_rows
 from slq.cli import main
 from slq.cost_settings import forecast_settings
 from slq.doctor import doctor, machine
@@ -217,22 +215,18 @@ def test_costs_are_the_forecasts_of_what_is_due(plan, raw_config):
     """All runs: the forecast's own sums; without one training, less by that."""
     asked = json.loads(forecast_settings(raw_config | {"preset": "paper"}))
     cells, _ = forecast(asked, {})
-    rows = hours_of_rows(row_costs(asked, {}))
-    whole = cost(cells, rows, plan.submitted)
+    whole = cost(cells, plan.submitted)
     assert whole.train.high == pytest.approx(sum(cell.train.high for cell in cells if cell.train))
-    due = {job.row for job in plan.submitted if job.row}
-    assert whole.unknown == tuple(row for row in rows if row in due and rows[row] is None)
-    of_rows = sum(rows[row].low for row in due - {*whole.unknown})
-    assert of_rows > 0
-    assert whole.evaluate.low == pytest.approx(sum(cell.evaluate.low for cell in cells) + of_rows)
+    assert whole.unknown == tuple(job.row for job in plan.submitted if job.row) != ()
+    assert whole.evaluate.low == pytest.approx(sum(cell.evaluate.low for cell in cells))
     assert whole.one_gb == max(cell.disk for cell in cells)
     rest = [
         job for job in plan.submitted if (job.rule, job.backbone, job.method) != ("train", "InternVL3-8B", "full_ft")
     ]
     (done,) = (cell for cell in cells if (cell.backbone, cell.method) == ("InternVL3-8B", "full_ft"))
-    assert whole.train.high - cost(cells, rows, rest).train.high == pytest.approx(done.train.high)
-    assert whole.all_gb - cost(cells, rows, rest).all_gb == pytest.approx(done.disk)
-    assert cost(cells, rows, []).train.high == 0
+    assert whole.train.high - cost(cells, rest).train.high == pytest.approx(done.train.high)
+    assert whole.all_gb - cost(cells, rest).all_gb == pytest.approx(done.disk)
+    assert cost(cells, []).train.high == 0
 
 
 @pytest.mark.parametrize("free, mark", [(200e9, "!!"), (300e9, "!!"), (400e9, "--"), (700e9, "ok")])

@@ -1,6 +1,5 @@
 """The forecast: known answers, the paper preset's table without weights or torch, benches that calibrate it."""
 
-import csv
 import json
 import subprocess
 import sys
@@ -10,9 +9,9 @@ import pytest
 
 from checkout import processor_seconds, snakemake
 from slq import cost_settings
-from slq.accounting.benches import read_benches
-from slq.accounting.estimate import rows, table
-from slq.accounting.forecast import Range, forecast, wall_hours
+from slq.accounting.estimate import table
+from slq.accounting.forecast import Range, forecast, needs, wall_hours
+from slq.accounting.sizes import read_benches
 from slq.config import load
 from slq.errors import SlqError
 from slq.files import read_json, write_json
@@ -90,6 +89,15 @@ def test_memory_is_that_of_weights_moments_and_what_waits_for_its_gradient(paper
     assert slq.memory[0] > 8.8 + 2 * 36 * 8 * 128 * 2 * 1024 * 300 / 1e9, "all keys and values of a batch"
 
 
+def test_a_job_asks_for_half_as_much_again_as_the_high_end_and_a_quarter_of_an_hour(paper):
+    cell = cells_of(paper)["InternVL3-8B", "full_ft"]
+    train, evaluate = (needs(paper, "InternVL3-8B", "full_ft", stage) for stage in ("train", "evaluate"))
+    assert (train.hours, train.mem_gb) == (pytest.approx(0.25 + 1.5 * cell.train.high / 4), cell.host)
+    assert (evaluate.hours, evaluate.mem_gb) == (pytest.approx(0.25 + 1.5 * cell.evaluate.high), cell.host_evaluating)
+    assert cell.host_evaluating == pytest.approx(4 + 8 + 15.9, rel=0.01)
+    assert needs(paper | {"peak_tflops": None}, "InternVL3-8B", "full_ft", "train") is None
+
+
 def test_wall_time_is_that_of_the_fullest_device():
     assert wall_hours([3, 3, 2, 2, 2], 2) == 7  # three and three, two and two, and the last two
     assert wall_hours([5, 1, 1], 3) == 5
@@ -133,14 +141,12 @@ def test_the_papers_forecast_is_printed_without_anything_there(checkout):
     assert processor_seconds() - before < 60
     lines = answer.stdout.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("Backbone "))
-    last = next(number for number, line in enumerate(lines) if line.startswith("Not forecast: "))
+    last = next(number for number, line in enumerate(lines) if line.startswith("Speed: "))
     assert max(map(len, lines[first - 1 : last + 1])) <= 100
     assert sum("SLQ" in line for line in lines[first:last]) == 4
     assert any("Wall time on 8 at once" in line for line in lines)
-    with open(checkout / "results/paper/forecast.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 16
-    with open(checkout / "results/paper/forecast_rows.csv", newline="") as file:
-        assert {row["row"] for row in csv.DictReader(file)} >= {"CLIP-ViT-B-32", "InternVL3-1B.zero_queries"}
+    assert sum(line.startswith(("InternVL3-", "Qwen3VL-")) for line in lines[first:]) == 16 + 4
+    assert not (checkout / "results/paper").exists()
 
 
 def test_no_torch_is_needed(paper, tmp_path):
@@ -154,10 +160,6 @@ def test_no_torch_is_needed(paper, tmp_path):
         json.dumps(paper),
         "--results",
         str(tmp_path),
-        "--out",
-        str(tmp_path / "f.csv"),
-        "--rows",
-        str(tmp_path / "rows.csv"),
     ]
     assert subprocess.run([sys.executable, "-c", code, *command], capture_output=True).returncode == 0
 
@@ -177,6 +179,5 @@ def test_the_bench_of_a_run_calibrates_its_forecast(slice_, tmp_path):
     keeping_nothing = cell.train.high * cell.options["plain"]
     assert keeping_nothing == pytest.approx(steps * made["step_seconds"]["high"] / 3600)
     assert cell.options["kv"] == 1
-    assert len(list(csv.reader(rows([cell]).splitlines()))) == 2
     with pytest.raises(SlqError, match=r"an epoch has 15 steps; lower accounting\.bench_steps, now 20"):
         bench(slice_.settings("slq"), 1, 20, slice_.snapshot, slice_.data, "mini-coco", Path(out))

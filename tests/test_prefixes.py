@@ -19,8 +19,7 @@ from slq.files import read_json, read_lines
 from slq.models import methods
 from slq.models.family import FEATURES
 from slq.models.prefix import Encoded, Stored, encode
-from slq.prefixes import build, choice
-from slq.prefixes.choice import Disk, Option, cheapest, measure_disk, require_room
+from slq.prefixes import build
 from slq.prefixes.shard import CorruptShard, Shard, Slab, write_shard
 from slq.prefixes.store import Store, open_stores, shard_path
 from slq.training.pairs import Pairs
@@ -165,54 +164,13 @@ def test_two_jobs_fill_it_one_after_the_other(slice_, tmp_path):
     assert len(steps) == len(set(steps)) == len(second.shards())
 
 
-# ---- what to keep ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("free", "read", "reads", "expected"),
-    [
-        (1e12, 1e10, 25, "kv"),  # room and a fast disk
-        (1e12, 2e6, 25, "recompute"),  # reading takes longer than computing
-        (1e12, 1e8, 25, "vision"),  # fast enough for the smaller of both
-        (5e10, 1e10, 25, "vision"),  # no room for keys and values
-        (1e9, 1e10, 25, "recompute"),  # no room
-        (1e12, 1e10, 1, "recompute"),  # nothing is read twice
-    ],
-)
-def test_auto_weighs_bytes_and_bandwidth(free, read, reads, expected):
-    """Of 100,000 images that take 80 ms, 60 of them in the vision tower."""
-    features, whole = 4e5, 4e6
-    options = (
-        Option("recompute", 0.0, 0.0, 0.08),
-        Option("vision", 1e5 * features, 0.06 + features / 1e9, features / read + 0.02),
-        Option("kv", 1e5 * whole, 0.08 + whole / 1e9, whole / read),
-    )
-    assert cheapest(options, Disk(free, 1e9, read), reads).prefix == expected
-
-
-def test_auto_says_why(slice_, tmp_path, monkeypatch):
-    slow = Disk(1e12, 1e9, 1e3)
-    monkeypatch.setattr(choice, "measure_disk", lambda folder: slow)
-    filling = Filling(slice_, tmp_path, "auto")
-    assert filling() == {}
-    found = read_json(filling.manifest)
-    assert found["prefix"] == "recompute" and found["because"]["disk"]["read"] == 1e3
-    assert [option["prefix"] for option in found["because"]["options"]] == ["recompute", "vision", "kv"]
-    slice_.train("slq", "auto", {"prefix": "auto"}, filling.manifest)
-
-
-def test_the_disk_is_measured_and_left_as_it_was(tmp_path):
-    disk = measure_disk(tmp_path, 2**22)
-    assert 1e5 < disk.write < 1e12 and 1e5 < disk.read < 1e12 and not list(tmp_path.iterdir())
-
-
 def test_a_store_that_does_not_fit_stops_before_anything_is_written(slice_, tmp_path, monkeypatch):
     filling = Filling(slice_, tmp_path)
-    monkeypatch.setattr(choice.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
     with pytest.raises(SlqError, match=r"training\.prefix kv needs 0\.0 GB more.*set `scratch` to a larger disk"):
         filling()
     assert not filling.shards() and not filling.manifest.exists()
-    require_room(tmp_path, 900, choice.Choice("kv", 900))
+    build.require_room(tmp_path, "kv", 900)
 
 
 def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
@@ -226,9 +184,9 @@ def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
 def test_only_another_order_is_another_run():
     keys = {
         prefix: run_key({"training": {"prefix": prefix}}, 1, {}, "code")
-        for prefix in ("recompute", "vision", "kv", "auto", "resident")
+        for prefix in ("recompute", "vision", "kv", "resident")
     }
-    assert len({keys[prefix] for prefix in ("recompute", "vision", "kv", "auto")}) == 1
+    assert len({keys[prefix] for prefix in ("recompute", "vision", "kv")}) == 1
     assert keys["resident"] != keys["kv"]
 
 
@@ -245,6 +203,7 @@ def test_only_another_order_is_another_run():
             r"with captions_per_image_per_epoch one, an epoch shows no image again",
         ),
         ({"slq": {"training": {"prefix": "kvs"}}}, r"did you mean 'kv'\?"),
+        ({"slq": {"training": {"prefix": "auto"}}}, r"prefix is 'auto'; expected: recompute, vision, resident, kv$"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(raw_config, runs, expected):

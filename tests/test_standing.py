@@ -11,7 +11,7 @@ from checkout import ROOT
 from judged import answers, write_world
 from slq.claims.verdicts import about, judge_claims
 from slq.config import load
-from slq.cost_settings import run_forecast_settings, step_settings
+from slq.cost_settings import forecast_settings, step_settings
 from slq.errors import SlqError
 from slq.files import read_json
 from slq.report_settings import claims_settings
@@ -82,7 +82,7 @@ def test_its_scorers_and_its_images_are_those_of_what_it_is_scored_as(own_quiz):
         **{"name": "my-quiz", "benchmark": "realworldqa", "scorer": "vlmevalkit-exact-2"},
         "images": {"max_tiles": 6},
     }
-    limits = json.loads(run_forecast_settings(changed(own_quiz, sets={"my-quiz": {"size": {
+    limits = json.loads(forecast_settings(changed(own_quiz, sets={"my-quiz": {"size": {
         "images": {"test": 9}, "texts": {"test": 9}, "pixels": 9, "text_tokens": 9}}})))  # fmt: skip
     assert [one["tiles"] for one in limits["backbones"][0]["retention_limits"]] == [13, 7, 25]
 

@@ -8,14 +8,12 @@ import pytest
 from slq import config as configuration
 from slq import cost_settings, settings
 from slq.accounting.architecture import read_architecture
-from slq.accounting.estimate import METHODS, table
 from slq.accounting.flops import Plan, Work, embed_flops, train_flops
-from slq.accounting.forecast import Cell, Range, forecast
+from slq.accounting.forecast import forecast
 from slq.accounting.ledger import spent_flops
 from slq.accounting.memory import trained_numbers
 from slq.config import load
 from slq.errors import SlqError, UnknownMethod
-from slq.prefixes import choice
 from slq.reporting.figures import draw_figures
 from slq.reporting.layout import METHODS as LABELS
 
@@ -60,12 +58,6 @@ def test_a_known_method_without_its_size_is_not_one_of_size_zero(method, size):
         Plan.of(method, {"learning_rate": 0.1})
 
 
-def test_whether_a_gradient_crosses_its_prefix_is_not_guessed(monkeypatch, tmp_path):
-    monkeypatch.setattr(choice, "measure_disk", lambda folder: None)
-    with pytest.raises(UnknownMethod, match=r"'mine' in slq/prefixes/choice\.py"):
-        choice.choose({"prefix": "auto", "method": "mine", "batch_size": 1}, [0], 1.0, tmp_path)
-
-
 def test_the_configuration_refuses_it_by_its_key(raw_config, monkeypatch):
     preset = raw_config["presets"]["mini"]
     preset["methods"] = [*preset["methods"], "mine"]
@@ -82,12 +74,3 @@ def test_figures_have_no_colour_for_it(raw_config, monkeypatch, tmp_path):
     layout = json.loads(settings.layout(load(raw_config)))
     with pytest.raises(UnknownMethod, match=r"'mine' in slq/reporting/style\.py"):
         draw_figures(layout | {"methods": ["base", "mine"]}, tmp_path / "results", tmp_path)
-
-
-def test_the_printed_forecast_has_no_name_for_it(raw_config):
-    asked = json.loads(cost_settings.forecast_settings(load(raw_config | {"preset": "paper"})))
-    cells, stores = forecast(asked, {})
-    assert {cell.method for cell in cells} == set(METHODS)
-    odd = Cell(**{**vars(cells[0]), "method": "mine", "train": Range(1, 2)})
-    with pytest.raises(UnknownMethod, match=r"'mine' in slq/accounting/estimate\.py"):
-        table(asked, [odd], stores)

@@ -1,6 +1,5 @@
 # What runs will cost, and what they did cost (docs/hours.md).
-# In: sizes in config.yaml, bench files, events of the runs. Out: results/<preset>/gpu_hours.csv, forecast.csv,
-# forecast_rows.csv.
+# In: sizes in config.yaml, bench files, events of the runs. Out: results/<preset>/gpu_hours.csv.
 
 
 rule account:
@@ -36,10 +35,7 @@ rule forecast:
         "../../envs/slq.yaml"
     params:
         settings=lambda wildcards: cost_settings.forecast_settings(config),
-        out=f"results/{config['preset']}/forecast.csv",
-        rows=f"results/{config['preset']}/forecast_rows.csv",
     message:
         "Forecasting the cost of the preset"
     shell:
-        "slq forecast --settings {params.settings:q} --results results --out {params.out} --rows {params.rows}"
-        " 2>&1 | tee {log}"
+        "slq forecast --settings {params.settings:q} --results results 2>&1 | tee {log}"

@@ -21,7 +21,7 @@ sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
 from slq import code, cost_settings, report_settings, row_settings, settings
-from slq.accounting.needs import needs, row_needs
+from slq.accounting.forecast import needs
 from slq.config import SPLITS, chosen, load, seeds, tested_sets
 from slq.contents import Contents
 from slq.drawn import is_derived, origin
@@ -214,23 +214,20 @@ def request(stage: str, gate=1) -> dict:
 
 
 def asked(stage: str, wildcards) -> dict:
-    """The resources of a stage; of a run, its own, and of its hours and memory, and a row's, what the closed form says
-    (docs/hours.md).
-    """
-    taken, backbone, row = PRESET["resources"][stage], wildcards.get("backbone"), wildcards.get("row")
-    if stage not in ("train", "evaluate") or (backbone not in PRESET["backbones"] and row not in ROWS):
+    """The resources of a stage; of a run, its own, and of its hours and memory what the closed form says (docs/hours.md)."""
+    taken, backbone = PRESET["resources"][stage], wildcards.get("backbone")
+    if stage not in ("train", "evaluate") or backbone not in PRESET["backbones"]:
         return {"mem_gb": UNKNOWN_GB} | taken
     method = wildcards.get("method", "base")
     if stage == "train":
         taken = resources_of(PRESET, config["backbones"][backbone], method)
-    need = needed_by_rows()[row] if row in ROWS else needed(backbone, method, stage)
+    need = needed(backbone, method, stage)
     if need is None:
         return {"mem_gb": UNKNOWN_GB} | taken
     return {"mem_gb": math.ceil(need.mem_gb)} | taken | {"hours": min(taken["hours"], need.hours)}
 
 
 needed = functools.cache(functools.partial(needs, FORECAST))
-needed_by_rows = functools.cache(functools.partial(row_needs, FORECAST))
 
 
 def cpus(stage: str):

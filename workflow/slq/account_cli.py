@@ -1,25 +1,19 @@
-"""The subcommands about cost: whether runs can start and what they will take, and what they took."""
+"""The subcommands about cost: whether runs can start and what they will take, what they took, and steps timed."""
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from slq.arguments import JSON, PATH, Commands
+from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands
 from slq.errors import SlqError
 
 
 def forecast(args: argparse.Namespace) -> None:
-    from slq.accounting import estimate, row_estimate
-    from slq.accounting.benches import read_benches
+    from slq.accounting.estimate import table
     from slq.accounting.forecast import forecast as cells_of
-    from slq.accounting.row_costs import row_costs
-    from slq.files import write_text
+    from slq.accounting.sizes import read_benches
 
-    benches = read_benches(args.settings, args.results)
-    cells, stores = cells_of(args.settings, benches)
-    costs = row_costs(args.settings, benches)
-    print(estimate.table(args.settings, cells, stores), row_estimate.table(args.settings, costs), sep="\n\n")
-    write_text(args.out, estimate.rows(cells))
-    write_text(args.rows, row_estimate.rows(costs))
+    print(table(args.settings, *cells_of(args.settings, read_benches(args.settings, args.results))))
 
 
 def account(args: argparse.Namespace) -> None:
@@ -41,6 +35,44 @@ def doctor(args: argparse.Namespace) -> None:
         raise SlqError(f"{first} to be done before a run can start: the lines marked [{FIRST}]")
 
 
+def bench_run(args: argparse.Namespace) -> None:
+    from slq.training.bench import bench
+
+    bench(args.settings, args.seed, args.steps, args.backbone, args.data, args.train_set, args.out)
+
+
+def train_step(args: argparse.Namespace) -> None:
+    from slq.bench.train_step import bench_train_step, printed_hours, step_table
+    from slq.config import load
+    from slq.cost_settings import step_settings
+    from slq.files import write_json
+    from slq.sources.listing import merged
+
+    config = load(merged(args.config or [Path("config.yaml")]) | {"preset": args.preset})
+    if args.backbone not in config["backbones"]:
+        raise SlqError(f"--backbone {args.backbone}: not under `backbones`; there are {', '.join(config['backbones'])}")
+    settings = step_settings(config, args.backbone, args.batch, args.dtype)
+    printed = printed_hours(args.reference, settings["reference"])
+    found = bench_train_step(settings, args.variants, args.repeats, args.folder, printed)
+    print(step_table(found))
+    if args.json:
+        write_json(args.json, found)
+
+
+VARIANTS = ("reference", "recompute", "vision", "resident", "kv", "kv_disk", "lora", "full_ft")
+STEP: dict[str, dict[str, Any]] = {
+    "config": {"type": Path, "nargs": "*", "help": "config.yaml, and files laid over it"},
+    "--preset": {"default": "paper", "help": "whose training set and number of queries it is; paper"},
+    "--backbone": {"required": True, "help": "of config.yaml, whose sizes it takes; weights are random"},
+    "--batch": {"type": int, "default": 4, "help": "images at once; 4"},
+    "--repeats": {"type": int, "default": 5, "help": "of which the median is taken; 5"},
+    "--dtype": {"default": "float32", "choices": ["float32", "bfloat16", "float64"], "help": "of the weights; float32"},
+    "--threads": {"type": int, "help": "of the processor"},
+    "--folder": {"type": Path, "default": Path("scratch"), "help": "on the disk that prefixes are read from; scratch"},
+    "--variants": {"nargs": "+", "default": VARIANTS, "choices": VARIANTS, "help": "which; all"},
+    "--reference": {"type": Path, "default": Path("paper_tables/reference"), "help": "the paper's values"},
+    "--json": {"type": Path, "metavar": "FILE", "help": "all that was measured"},
+}
 COMMANDS: Commands = {
     "account": (
         account,
@@ -50,7 +82,20 @@ COMMANDS: Commands = {
     "forecast": (
         forecast,
         "say what a preset will cost, from sizes and bench files alone",
-        {"--settings": JSON, "--results": PATH, "--out": PATH, "--rows": PATH},
+        {"--settings": JSON, "--results": PATH},
+    ),
+    "bench run": (
+        bench_run,
+        "time a few steps of a run, for the forecast",
+        {
+            **{"--settings": JSON, "--seed": WHOLE, "--steps": WHOLE, "--backbone": PATH, "--data": PATH},
+            **{"--train-set": TEXT, "--out": PATH, "--threads": WHOLE},
+        },
+    ),
+    "bench train-step": (
+        train_step,
+        "time a training step as released, and with each way to keep prefixes, on a real shape",
+        STEP,
     ),
     "doctor": (
         doctor,

@@ -42,18 +42,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of work, from `start` (as `Event.at`); `open`: of a process that ended before its span did."""
+    """A stretch of work, from `start` (as `Event.at`)."""
 
     name: str
     start: float
     seconds: float
-    open: bool
-    line: int
     fields: Mapping[str, Any]
-
-    @property
-    def end(self) -> float:
-        return self.start + self.seconds
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,6 @@ class Attempt:
     number: int
     device: Mapping[str, Any] | None = None
     slurm_job: str | None = None
-    gpus: list[Mapping[str, Any]] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     from_step: int = 0
@@ -126,16 +119,6 @@ def read_account(path: Path) -> Account:
         return account(path.read_bytes())
     except OSError as error:
         return Account([], [f"cannot be read: {error.strerror}"])
-
-
-def read_attempts(path: Path) -> list[Attempt]:
-    """The attempts of `read_account`."""
-    return read_account(path).attempts
-
-
-def spent(path: Path) -> dict[str, float]:
-    """Seconds by kind of span of `read_account`."""
-    return read_account(path).spent()
 
 
 def account(data: bytes) -> Account:
@@ -197,8 +180,8 @@ def _attempt(own: Sequence[Event], odd: list[str]) -> Attempt:
         found.device = _device(content.get("device")) or found.device
         match content.get("event"):
             case "attempt":
-                job, gpus = content.get("slurm_job"), content.get("gpus")
-                found.slurm_job, found.gpus = None if job is None else str(job), gpus if isinstance(gpus, list) else []
+                job = content.get("slurm_job")
+                found.slurm_job = None if job is None else str(job)
             case "begin":
                 begun.append(event)
             case "span":
@@ -211,14 +194,7 @@ def _attempt(own: Sequence[Event], odd: list[str]) -> Attempt:
                 found.from_step = int(content["step"])
     for begin in begun:
         seconds = max(0.0, own[-1].at - begin.at)
-        found.spans.append(Span(_name(begin), begin.at, seconds, True, begin.line, begin.content))
-    spans = sorted(found.spans, key=lambda span: span.start)
-    for earlier, later in pairwise(spans):
-        if later.start < earlier.end - SLACK:
-            odd.append(
-                f"line {later.line}: span {later.name} begins {earlier.end - later.start:.1f} seconds before span "
-                f"{earlier.name} (line {earlier.line}) has ended; both are counted"
-            )
+        found.spans.append(Span(_name(begin), begin.at, seconds, begin.content))
     return found
 
 
@@ -237,11 +213,7 @@ def _span(event: Event, begin: Event | None, odd: list[str]) -> Span:
         since = max(0.0, event.at - begin.at) if begin else 0.0
         odd.append(f"line {event.line}: key seconds is {seconds!r}; expected a number; {since:.1f} since its beginning")
         seconds = since
-    start = begin.at if begin else event.at - seconds
-    told = event.content.get("start")
-    if not event.monotonic and is_number(told):
-        start = told
-    return Span(_name(event), start, seconds, False, event.line, event.content)
+    return Span(_name(event), begin.at if begin else event.at - seconds, seconds, event.content)
 
 
 def _odd_clocks(events: Sequence[Event]) -> Iterator[str]:

@@ -9,7 +9,6 @@ from typing import Any
 from slq.account_cli import COMMANDS as ACCOUNT
 from slq.account_cli import doctor
 from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, quiet_libraries
-from slq.bench_cli import COMMANDS as BENCH
 from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
 from slq.pilot_cli import COMMANDS as PILOT
@@ -253,7 +252,6 @@ COMMANDS: Commands = {
         {"--settings": JSON, "--top": PATH, "--results": PATH, "--data": PATH, "--out": PATH},
     ),
     **ACCOUNT,
-    **BENCH,
     **COMPARE,
     **PILOT,
     **REPORT,

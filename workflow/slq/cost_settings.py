@@ -1,12 +1,10 @@
 """What of the configuration cost is counted with, before a run and after it; as settings.py, nothing heavy."""
 
-import json
-
 from slq.config import Config, chosen, seeds, splits
 from slq.drawn import drawn_of, is_derived, origin
 from slq.errors import SlqError
 from slq.proofs import PROVED
-from slq.rows import METHODS, Row, comparator, rows_of
+from slq.rows import rows_of
 from slq.runs import resources_of, training_of
 from slq.seeds import seeds_of
 from slq.settings import compact
@@ -15,12 +13,7 @@ NO_LIMIT = 1e12  # pixels
 
 
 def forecast_settings(config: Config) -> str:
-    """Of the forecast: that of runs, and rows of Table 1 that are no runs."""
-    return compact(**json.loads(run_forecast_settings(config)), **_rows(config))
-
-
-def run_forecast_settings(config: Config) -> str:
-    """Of the forecast of runs: sizes of the preset's backbones and sets, and the device that it is made for."""
+    """Of the forecast: sizes of the preset's backbones and sets, and the device that it is made for."""
     preset, taken = chosen(config), config["accounting"]
     device = taken["devices"].get(preset["forecast"]["device"], {})
     evaluation = preset["evaluation"]
@@ -105,8 +98,6 @@ def architecture(config: Config, backbone: str) -> Config:
 def _sizes_of_backbone(config: Config, name: str) -> Config:
     """Its architecture, how each method trains on it, and into what its images are cut or scaled."""
     preset, entry = chosen(config), config["backbones"][name]
-    # Base too where no row shows it: the untrained read-outs cost what it does.
-    training = {method: training_of(preset, entry, method) for method in {"base", *preset["methods"]}}
     own = entry.get("pretrain", {}).get("image_processor", {}).get("size", {})
     pixels = [own.get("shortest_edge", 0), own.get("longest_edge", NO_LIMIT)]
     limits = []
@@ -119,43 +110,11 @@ def _sizes_of_backbone(config: Config, name: str) -> Config:
         "name": name,
         "label": entry["label"],
         "architecture": architecture(config, name),
-        "training": training,
+        "training": {method: training_of(preset, entry, method) for method in preset["methods"]},
         "gpus": {method: resources_of(preset, entry, method)["gpus"] for method in preset["methods"]},
         "pixels": pixels,
         "retention_limits": limits,
-        "fetched": "pretrain" not in entry,
     }
-
-
-def _rows(config: Config) -> Config:
-    """The rows that are no runs, what re-ranking asks, where, and backbones that rows alone embed with."""
-    preset, rows = chosen(config), rows_of(config)
-    embeds = [_embedding(config, row) for row in rows]
-    names = {how["backbone"] for how in embeds if "backbone" in how}
-    return {
-        "rows": [
-            {"name": row.name, "kind": row.kind, "backbone": row.backbone, "embeds": how}
-            for row, how in zip(rows, embeds, strict=True)
-        ],
-        "galleries": {name: _galleries(config["sets"][name]) for name in preset["retrieval_sets"]},
-        "rerank": {key: preset["rerank"][key] for key in ("k", "match", "choose", "inject")},
-        "foreign_backbones": [_sizes_of_backbone(config, name) for name in sorted(names - {*preset["backbones"]})],
-    }
-
-
-def _embedding(config: Config, row: Row) -> Config:
-    """What a row's vectors, or those that find what it re-ranks, come from; both directions' instructions if unlike."""
-    if row.coarse in METHODS:
-        return {"backbone": row.backbone, "method": row.coarse}
-    if row.coarse is not None:
-        return _embedding(config, comparator(config, row.coarse))
-    if row.readout is None:
-        return {"encoder": row.encoder}
-    readout = config["readouts"][row.readout]
-    there, back = (readout["instructions"][way] for way in ("t2i", "i2t"))
-    turns = [there] if there == back else [there, back]
-    told = {key: readout[key] for key in ("queries", "template", "images") if key in readout}
-    return {"backbone": row.backbone, "instructions": turns, **told}
 
 
 def _sizes_of_set(config: Config, name: str) -> Config:
@@ -167,11 +126,3 @@ def _sizes_of_set(config: Config, name: str) -> Config:
         size["images"] = {split: shown["drawn"][drawn_of(shown)][split] for split in splits(entry)}
         size["texts"] = {split: size["texts_per_image"] * count for split, count in size["images"].items()}
     return {"name": name, "size": size}
-
-
-def _galleries(entry: Config) -> list[str]:
-    """Of variants whose queries are searched among the same images one, the whole set's before those of folds."""
-    folds: dict[int, str] = {}
-    for name, variant in entry.get("variants", {"all": {}}).items():
-        folds.setdefault(variant.get("fold", 0), name)
-    return [folds[fold] for fold in sorted(folds)]

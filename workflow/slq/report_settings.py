@@ -3,7 +3,7 @@
 import json
 
 from slq.config import Config, chosen
-from slq.cost_settings import run_forecast_settings
+from slq.cost_settings import forecast_settings
 from slq.settings import compact, layout
 
 
@@ -22,4 +22,4 @@ def paper_audit_settings(config: Config) -> str:
         for name, preset in config["presets"].items()
         if all(config["backbones"][one].get("reference") == one for one in preset["backbones"])
     ]
-    return run_forecast_settings(config | {"preset": own[0]}) if own else "{}"
+    return forecast_settings(config | {"preset": own[0]}) if own else "{}"

@@ -6,7 +6,7 @@ from slq.errors import SlqError
 
 Config = dict[str, Any]
 
-STORED = ("vision", "kv", "auto")  # of `training.prefix`: what a job before the run keeps
+STORED = ("vision", "kv")  # of `training.prefix`: what a job before the run keeps
 
 
 def training_of(preset: Config, backbone: Config, method: str) -> Config:
@@ -36,7 +36,7 @@ def check_prefixes(key: str, preset: Config, backbones: Config) -> None:
             where = f"config: {key}: training.prefix is '{training['prefix']}' for {method} on {name}"
             if training["prefix"] in ("resident", "kv") and method != "slq":
                 raise SlqError(
-                    f"{where}, which trains what is in it; expected recompute, vision or auto "
+                    f"{where}, which trains what is in it; expected recompute or vision "
                     f"(for slq alone: backbones.{name}.runs.slq.training.prefix)"
                 )
             if training["prefix"] == "resident" and training["captions_per_image_per_epoch"] == "one":

@@ -162,21 +162,19 @@ def _of_run(config: Config, backbone: str, method: str) -> Config:
 
 
 def stored_prefix(config: Config, backbone: str, method: str) -> str | None:
-    """What a run reads of images that a job keeps before it: vision, kv, or auto; None where nothing is kept."""
+    """What a run reads of images that a job keeps before it: vision or kv; None where nothing is kept."""
     prefix: str = training_of(chosen(config), config["backbones"][backbone], method)["prefix"]
     return prefix if prefix in STORED else None
 
 
 def prefix_settings(config: Config, backbone: str, method: str) -> str:
-    """Of the job that keeps something of images: nothing of what a run learns, but with auto how often it asks."""
+    """Of the job that keeps something of images: nothing of what a run learns."""
     preset, entry = chosen(config), config["backbones"][backbone]
     training = training_of(preset, entry, method)
-    asked = ["attention", "workers", "prefix", "captions_per_image_per_epoch"]
-    asked += ["epochs"] if training["prefix"] == "auto" else []
     return compact(
         **_of_run(config, backbone, method),
         batch_size=preset["evaluation"]["batch_size"],
-        **{key: training[key] for key in asked},
+        **{key: training[key] for key in ("attention", "workers", "prefix")},
     )
 
 

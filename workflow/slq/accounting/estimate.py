@@ -1,63 +1,39 @@
-"""A forecast as one table of plain text, at most 100 columns wide, and as lines of a CSV."""
+"""A forecast as one table of plain text, at most 100 columns wide."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slq.accounting.forecast import Cell, Range, Store, wall_hours
-from slq.accounting.sizes import download
-from slq.errors import UnknownMethod
+from slq.rows import METHODS
 
-METHODS = {"base": "base", "full_ft": "full FT", "lora": "LoRA", "slq": "SLQ"}
-OPTIONS = {"plain": "plain", "released": "released", "vision": "vision", "resident": "resident", "kv": "kv"}
-COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB/device", "disk", *OPTIONS.values())
+OPTIONS = ("plain", "released", "vision", "resident", "kv")
+COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB/device", "disk", *OPTIONS)
 ABOVE = ("", "", "", "one run", "one run", "set/plain", "GB", "", "training otherwise, in shares")
 WIDTHS = (14, 7, 7, 10, 10, 10, 5, 7, 9, 7, 9, 5)  # 100 in all
 
 
 def table(settings: Mapping[str, Any], cells: Sequence[Cell], stores: Sequence[Store]) -> str:
     """The forecast in print."""
-    lines = [f"{line(ABOVE[:-1])}  {ABOVE[-1]}", line(COLUMNS)]
+    lines = [f"{_line(ABOVE[:-1])}  {ABOVE[-1]}", _line(COLUMNS)]
     lines += [_row(cell) for cell in cells]
     return "\n".join([*lines, "", *_sums(settings, cells), "", *_stores(settings, stores), *_notes(settings, cells)])
 
 
-def _label(method: str) -> str:
-    if method not in METHODS:
-        raise UnknownMethod(method, "accounting/estimate.py", "its name in the printed forecast")
-    return METHODS[method]
-
-
-def rows(cells: Sequence[Cell]) -> str:
-    """CSV of every cell, unrounded."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["backbone", "method", "flops", "train_low", "train_high", "evaluate_low", "evaluate_high", "benched"]
-    )
-    for cell in cells:
-        known = [(found.low, found.high) if found else ("", "") for found in (cell.train, cell.evaluate)]
-        ends = [end for both in known for end in both]
-        writer.writerow([cell.backbone, cell.method, cell.flops, *ends, int(cell.benched)])
-    return text.getvalue()
-
-
-def line(words: Sequence[str], widths: Sequence[int] = WIDTHS) -> str:
+def _line(words: Sequence[str]) -> str:
     """Words in columns: the first two to the left, the others, which are numbers, to the right."""
-    aligned = [f"{word:<{width}}" for word, width in zip(words[:2], widths[:2], strict=True)]
-    aligned += [f"{word:>{width}}" for word, width in zip(words[2:], widths[2:], strict=False)]
+    aligned = [f"{word:<{width}}" for word, width in zip(words[:2], WIDTHS[:2], strict=True)]
+    aligned += [f"{word:>{width}}" for word, width in zip(words[2:], WIDTHS[2:], strict=False)]
     return "".join(aligned).rstrip()
 
 
 def _row(cell: Cell) -> str:
     options = [f"{cell.options[name]:.2f}" if name in cell.options else "-" for name in OPTIONS]
     memory = "/".join(f"{value:,.0f}" for value in cell.memory)
-    words = (cell.label, _label(cell.method), petaflop(cell.flops))
-    return line((*words, hours(cell.train), hours(cell.evaluate), memory, f"{cell.disk:.0f}", *options))
+    words = (cell.label, METHODS[cell.method], _petaflop(cell.flops))
+    return _line((*words, _hours(cell.train), _hours(cell.evaluate), memory, f"{cell.disk:.0f}", *options))
 
 
-def petaflop(flops: float) -> str:
+def _petaflop(flops: float) -> str:
     """`2,819`, of what is less than ten two digits, `8.7e-4` of what is less than 0.01; a dash for nothing."""
     if not flops:
         return "-"
@@ -66,7 +42,7 @@ def petaflop(flops: float) -> str:
     return f"{flops / 1e15:,.0f}" if flops >= 1e16 else f"{flops / 1e15:.2g}"
 
 
-def hours(found: Range | None) -> str:
+def _hours(found: Range | None) -> str:
     """`1.2-3.4`, a dash for nothing to do and for what is not known."""
     if found is None or not found.high:
         return "-"
@@ -77,21 +53,18 @@ def hours(found: Range | None) -> str:
 
 
 def _sums(settings: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
-    models, sets = download(settings)
-    lines = [f"To fetch: {models:,.0f} GB of backbones, {sets:,.0f} GB of sets."]
     shares = [job for cell in cells for job in _jobs(cell) * _runs(settings, cell)]
     known = [job for job in shares if job is not None]
     if len(known) < len(shares) or not known:
-        return [*lines, "Hours are not known: no peak, and no bench file of every cell (snakemake bench)."]
+        return ["Hours are not known: no peak, and no bench file of every cell (snakemake bench)."]
     low, high = sum(job.low for job in known), sum(job.high for job in known)
     at_once = settings["at_once"]
     ends = (wall_hours([job.low for job in known], at_once), wall_hours([job.high for job in known], at_once))
     price, currency = settings["price"]["device_hour"], settings["price"]["currency"]
     cost = f" At {price:g} {currency} an hour: {low * price:,.0f}-{high * price:,.0f} {currency}." if price else ""
     return [
-        f"All runs of {len(settings['seeds'])} seed(s): {hours(Range(low, high))} hours of {settings['device']}.",
-        f"Wall time on {at_once} at once: {hours(Range(*ends))} h.{cost}",
-        *lines,
+        f"All runs of {len(settings['seeds'])} seed(s): {_hours(Range(low, high))} hours of {settings['device']}.",
+        f"Wall time on {at_once} at once: {_hours(Range(*ends))} h.{cost}",
     ]
 
 

@@ -129,11 +129,6 @@ def keep_flops(architecture: Architecture, work: Work, state: str) -> Flops:
     return {part: value for part, value in parts.items() if state == "kept" or part in ("vision", "projector")}
 
 
-def head_flops(architecture: Architecture, positions: float) -> float:
-    """Of the language model's head at so many positions; no embedding and no training asks for it."""
-    return 2 * positions * architecture.text.hidden * architecture.text.vocabulary
-
-
 def total(parts: Mapping[str, float]) -> float:
     return sum(parts.values())
 

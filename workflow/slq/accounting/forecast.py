@@ -1,9 +1,8 @@
 """What a preset will cost, before any of it is there: from sizes alone, or from steps that `slq bench` measured."""
 
-import functools
 import heapq
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slq.accounting.architecture import Architecture, NotForecast, read_architecture
@@ -12,6 +11,8 @@ from slq.accounting.memory import BYTES, GB, Held, trained_numbers
 from slq.accounting.sizes import size_of
 
 Settings = Mapping[str, Any]
+START = 0.25  # hours of a job: Python, weights, reading what is there
+MARGIN = 1.5  # of a job's hours, times the high end of the forecast, in which no loading and no padding is
 CHECKPOINTS = 3  # on the disk at once: the newest two, and one that is being written
 PLAINLY = {"two_pass": False, "gradient_checkpointing": False, "sharding": False}
 
@@ -61,6 +62,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a job asks a cluster for."""
+
+    hours: float
+    mem_gb: float
+
+
+@dataclass(frozen=True)
 class Store:
     """What prefix options would keep of a backbone: bytes of an image's features and of its keys and values, in GB for
     all training images, on the device for a batch, and GB/s to read so that the faster estimate is not slowed.
@@ -77,7 +86,7 @@ def forecast(settings: Settings, benches: Mapping[tuple[str, str], Settings]) ->
     """A cell per backbone and method, in the order of Table 3, and what each backbone's prefixes would occupy.
 
     Args:
-        settings: of `cost_settings.run_forecast_settings`.
+        settings: of `cost_settings.forecast_settings`.
         benches: `bench.json` by backbone and method, where one was made.
 
     Raises:
@@ -93,6 +102,25 @@ def forecast(settings: Settings, benches: Mapping[tuple[str, str], Settings]) ->
     return cells, stores
 
 
+def needs(settings: Settings, backbone: str, method: str, stage: str) -> Needs | None:
+    """Say what a job of a run asks for; None of a device without a peak, an unknown architecture, a size left out.
+
+    Args:
+        settings: of `cost_settings.forecast_settings`.
+        stage: `train` or `evaluate`.
+    """
+    (entry,) = (entry for entry in settings["backbones"] if entry["name"] == backbone)
+    try:
+        cell = Sizes(settings, entry).cell(method, {})
+    except NotForecast:
+        return None
+    training = stage == "train"
+    hours, gpus = (cell.train, cell.gpus) if training else (cell.evaluate, 1)
+    if hours is None:
+        return None
+    return Needs(START + MARGIN * hours.high / gpus, cell.host if training else cell.host_evaluating)
+
+
 def wall_hours(hours: Iterable[float], devices: int) -> float:
     """Until the last of these jobs has ended, each on one device, the longest first."""
     busy = [0.0] * devices
@@ -105,33 +133,26 @@ class Sizes:
     """The sizes of one backbone's runs, each of a method: what all estimates follow from."""
 
     def __init__(self, settings: Settings, backbone: Settings) -> None:
+        """
+        Attributes:
+            captions: of a training image, on average.
+            image, text: of one pair.
+
+        Raises:
+            NotForecast: as `forecast`.
+        """
+        if not backbone["architecture"]:
+            key = f"backbones.{backbone['name']}.architecture"
+            raise NotForecast(f"config: {key} is missing; a forecast needs the sizes of the model")
         self.settings, self.backbone = settings, backbone
-        self.architecture: Architecture = read_architecture(_known(backbone, "architecture"))
-        self.width = BYTES[settings["dtype"]]
-
-    @functools.cached_property
-    def training_set(self) -> Settings:
-        """Read when a run is asked for: rows that train nothing need no size of it."""
-        return size_of(self.settings["train_set"], "train")
-
-    @property
-    def captions(self) -> float:
-        """Captions of a training image, on average."""
-        return float(self.training_set["texts"]["train"] / self.training_set["images"]["train"])
-
-    @property
-    def image(self) -> Work:
-        """The image of one pair."""
-        return self.messages(self.training_set, 1, 1)[0]
-
-    @property
-    def text(self) -> Work:
-        """The caption of one pair."""
-        return self.messages(self.training_set, 1, 1)[1]
+        self.architecture: Architecture = read_architecture(backbone["architecture"])
+        self.training_set = size_of(settings["train_set"], "train")
+        self.captions = float(self.training_set["texts"]["train"] / self.training_set["images"]["train"])
+        self.image, self.text = self.messages(self.training_set, 1, 1)
 
     def cell(self, method: str, benches: Mapping[str, Settings]) -> Cell:
         """`benches`: of this backbone, by method."""
-        training, plan, bench = self.backbone["training"][method], self.plan(method), benches.get(method)
+        training, plan, bench = self.backbone["training"][method], self._plan(method), benches.get(method)
         image, text = (self.image, self.text) if bench is None else _measured_work(bench)
         epochs, size = training["epochs"], training["batch_size"]
         pairs = self.training_set["texts"]["train"] // size * size * epochs if method != "base" else 0
@@ -140,10 +161,10 @@ class Sizes:
             return pairs * self._pair_flops(option, image, text)
 
         options = dict(self._options(plan, epochs))
-        taken = options.get(training["prefix"], plan)  # with auto, which the machine decides, at most this
-        speed = self.speed(method, benches)
-        train = speed and hours_at(flops(taken), speed)
-        evaluate = speed and hours_at(self._evaluated(plan), speed) + self._generated(method)
+        taken = options.get(training["prefix"], plan)
+        speed = self._speed(method, benches)
+        train = speed and _hours_at(flops(taken), speed)
+        evaluate = speed and _hours_at(self._evaluated(plan), speed) + self._generated(method)
         held = self._held(method, plan)
         return Cell(
             self.backbone["name"],
@@ -164,8 +185,9 @@ class Sizes:
     def store(self, cell: Cell) -> Store:
         """`cell`: of the method whose prefixes are stored, the last."""
         text, vision = self.architecture.text, self.architecture.vision
-        features = self.image.visual * vision.features * text.hidden * self.width
-        kv = self.image.tokens * 2 * text.layers * text.kv_heads * text.head_dim * self.width
+        width = BYTES[self.settings["dtype"]]
+        features = self.image.visual * vision.features * text.hidden * width
+        kv = self.image.tokens * 2 * text.layers * text.kv_heads * text.head_dim * width
         training = self.backbone["training"][cell.method]
         images, size = self.training_set["images"]["train"], training["batch_size"]
         bandwidth = None
@@ -174,7 +196,7 @@ class Sizes:
             bandwidth = kv * images * self.captions * training["epochs"] / seconds / GB
         return Store(cell.label, features * images / GB, kv * images / GB, kv * size / GB, bandwidth)
 
-    def plan(self, method: str) -> Plan:
+    def _plan(self, method: str) -> Plan:
         training = self.backbone["training"][method]
         again = training["gradient_checkpointing"] and method != "base"
         passes = 2 if training["two_pass"] else 1
@@ -182,38 +204,32 @@ class Sizes:
 
     def _pair_flops(self, plan: Plan, image: Work, text: Work) -> float:
         """Of training on one pair; what is stored or stays is the image's, never the caption's."""
-        read = _changed(plan, vision=1.0, prefix=1.0)
+        read = replace(plan, vision=1.0, prefix=1.0)
         return total(train_flops(self.architecture, plan, image)) + total(train_flops(self.architecture, read, text))
 
-    def messages(
-        self, size: Settings, images: float, texts: float, words: tuple[int, int] = (0, 0)
-    ) -> tuple[Work, Work]:
-        """So many images and texts of a set's size, each in its turn; `words`: tokens of what is said of either."""
+    def messages(self, size: Settings, images: float, texts: float) -> tuple[Work, Work]:
+        """So many images and texts of a set's size, each in its turn."""
         turn = self.settings["turn_tokens"]
-        visual = self.visual(size)
+        visual = self.architecture.image_tokens(size["pixels"], self.backbone["pixels"])
         return (
-            Work.alike(images, visual + turn["image"] + words[0], visual),
-            Work.alike(texts, size["text_tokens"] + turn["text"] + words[1]),
+            Work.alike(images, visual + turn["image"], visual),
+            Work.alike(texts, size["text_tokens"] + turn["text"]),
         )
-
-    def visual(self, size: Settings) -> float:
-        """Tokens of one of a set's images."""
-        return self.architecture.image_tokens(size["pixels"], self.backbone["pixels"])
 
     def _options(self, plan: Plan, epochs: int) -> list[tuple[str, Plan]]:
         """What could be done otherwise: for every method plainly and stored features, for SLQ stored prefixes."""
         each = 1 / (epochs * self.captions)
-        plainly = _changed(plan, passes=1, checkpointing=False)
-        options = [("plain", plainly), ("vision", _changed(plan, vision=each))]
+        plainly = replace(plan, passes=1, checkpointing=False)
+        options = [("plain", plainly), ("vision", replace(plan, vision=each))]
         if plan.queries:
             options += [
-                ("released", _changed(plainly, whole_sequence=True)),
-                ("resident", _changed(plan, vision=1 / self.captions, prefix=1 / self.captions)),
-                ("kv", _changed(plan, vision=each, prefix=each)),
+                ("released", replace(plainly, whole_sequence=True)),
+                ("resident", replace(plan, vision=1 / self.captions, prefix=1 / self.captions)),
+                ("kv", replace(plan, vision=each, prefix=each)),
             ]
         return options
 
-    def speed(self, method: str, benches: Mapping[str, Settings]) -> Range | None:
+    def _speed(self, method: str, benches: Mapping[str, Settings]) -> Range | None:
         """FLOP/s of the device, low and high: as measured, for base with any method, or a share of its peak."""
         measured = [self._measured(name, bench) for name, bench in benches.items() if method in (name, "base")]
         if measured:
@@ -224,7 +240,7 @@ class Sizes:
 
     def _measured(self, method: str, bench: Settings) -> Range:
         """FLOP/s of the measured steps, which run every prefix anew."""
-        flops = bench["pairs"] * self._pair_flops(self.plan(method), *_measured_work(bench))
+        flops = bench["pairs"] * self._pair_flops(self._plan(method), *_measured_work(bench))
         return Range(flops / bench["step_seconds"]["high"], flops / bench["step_seconds"]["low"])
 
     def _evaluated(self, plan: Plan) -> float:
@@ -271,18 +287,6 @@ def _measured_work(bench: Settings) -> tuple[Work, Work]:
     return image.times(1 / image.messages), text.times(1 / text.messages)
 
 
-def hours_at(flops: float, speed: Range) -> Range:
+def _hours_at(flops: float, speed: Range) -> Range:
     """Hours of so many FLOPs."""
     return Range(flops / speed.high / 3600, flops / speed.low / 3600)
-
-
-def _changed(plan: Plan, **changes: Any) -> Plan:
-    return Plan(**{**vars(plan), **changes})
-
-
-def _known(entry: Settings, key: str) -> Any:
-    if not entry.get(key):
-        raise NotForecast(
-            f"config: backbones.{entry['name']}.{key} is missing; a forecast needs the sizes of the model"
-        )
-    return entry[key]

@@ -2,6 +2,10 @@
 
 import csv
 import io
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -9,7 +13,6 @@ from typing import Any
 
 from slq.accounting.architecture import is_known, read_architecture
 from slq.accounting.flops import SPARED, Plan, Work, keep_flops, total, train_flops
-from slq.accounting.sacct import booked_hours
 from slq.attempts import Attempt, Step, is_number, read_account
 from slq.errors import SlqError
 from slq.files import read_json
@@ -18,6 +21,8 @@ from slq.seeds import BASE_SEED
 STAGES = ("train", "retrieve", "retain", "prove", "blind")
 STORED = "prefixes"  # the stage that keeps what the runs of all seeds read
 SHOWN = 3  # of what is odd about the events of a stage
+# -X: jobs and not their steps, which would count twice; -D: what was requeued too.
+SACCT = ("sacct", "-X", "-D", "-P", "-n", "--format=JobIDRaw,State,ElapsedRaw,AllocTRES")
 ROWS = "rows"  # of the systems of Table 1 that are no runs: all that each does is one stage
 
 
@@ -221,6 +226,28 @@ def added_works(steps: Iterable[Step]) -> dict[str, Work]:
         for state, work in (step.work or {}).items():
             sums[state] = sums.get(state, Work()) + Work(**work)
     return sums
+
+
+def booked_hours(jobs: Sequence[str]) -> float | None:
+    """Add up the hours that Slurm booked for jobs, all their attempts; None without accounting, as one line says."""
+    if not jobs or shutil.which(SACCT[0]) is None:
+        return None
+    answer = subprocess.run([*SACCT, "-j", ",".join(jobs)], capture_output=True, text=True)
+    why = answer.stderr.strip() if answer.returncode else ""
+    try:
+        if not answer.returncode:
+            return sum(_device_seconds(line) for line in answer.stdout.splitlines()) / 3600
+    except ValueError:
+        why = f"answers in another form: {answer.stdout.strip()[:100]!r}"
+    print(f"sacct: {why}: hours are not compared with Slurm's", file=sys.stderr)
+    return None
+
+
+def _device_seconds(line: str) -> float:
+    """Seconds times GPUs or, of a job without, CPUs."""
+    _, _, seconds, allocated = line.split("|")
+    counts: dict[str, str] = dict(re.findall(r"(?:^|,)(gres/gpu|cpu)=(\d+)", allocated))
+    return int(seconds) * int(counts.get("gres/gpu") or counts.get("cpu") or 0)
 
 
 def ledger_csv(lines: Iterable[Line]) -> str:

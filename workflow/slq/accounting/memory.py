@@ -83,7 +83,7 @@ class Held:
     @property
     def evaluating_gb(self) -> float:
         """On the host, of an evaluation."""
-        return evaluating_gb(self.architecture, self.dtype)
+        return HOST_GB + SCORES_GB + self.architecture.weights * self.width / GB
 
     @property
     def checkpoint_gb(self) -> float:
@@ -113,8 +113,3 @@ def trained_numbers(text: Text, method: str, tuning: Mapping[str, Any]) -> float
         case "slq":
             return float(tuning["queries"] * text.hidden)
     raise UnknownMethod(method, "accounting/memory.py", "how many numbers it trains")
-
-
-def evaluating_gb(architecture: Architecture, dtype: str) -> float:
-    """On the host, of an evaluation of a backbone."""
-    return HOST_GB + SCORES_GB + architecture.weights * BYTES[dtype] / GB

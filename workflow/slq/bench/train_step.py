@@ -1,24 +1,28 @@
 """`slq bench train-step`: a step of every way to train, in alternation, after they were found to learn the same."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from slq.accounting.architecture import Architecture, read_architecture
 from slq.accounting.flops import total
-from slq.bench.measure import ALIKE, held_bytes, peak_bytes, seconds
 from slq.bench.shapes import coco_pairs, shaped_backbone
 from slq.bench.variants import SLQ, Variant, variants
 from slq.errors import SlqError
-from slq.events import describe_device
+from slq.events import describe_device, synchronize
 from slq.models.backbone import pick_device
 from slq.reporting.records import Reference
 
 SCHEMA = 1
+GB = 1e9
+# What losses and gradients may differ by where the same is computed in another way, relative: rounding.
+ALIKE = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2}
 
 
 def bench_train_step(
@@ -91,6 +95,43 @@ def agreement(made: Sequence[Variant], dtype: str) -> dict[str, dict[str, float]
     return found
 
 
+def seconds(work: Callable[[], Any]) -> float:
+    """Time one call, until the device has finished it."""
+    synchronize()
+    start = time.perf_counter()
+    work()
+    synchronize()
+    return time.perf_counter() - start
+
+
+def peak_bytes(work: Callable[[], Any]) -> int | None:
+    """Measure the GPU's memory at most in use during a call, above what was in use before; None without a GPU."""
+    if not torch.cuda.is_available():
+        return None
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    work()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def held_bytes(work: Callable[[], Any], given: list[Tensor]) -> int:
+    """Bytes that a call holds for the gradient at once, without those of `given` tensors, the weights."""
+    known = {tensor.untyped_storage().data_ptr() for tensor in given}
+    held: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        work()
+    return sum(held.values())
+
+
 def row(variant: Variant, times: list[float], architecture: Architecture, peak_tflops: float | None) -> dict[str, Any]:
     """What one step of a variant takes: of several in a row, the mean."""
     steps, pairs = len(list(variant.read())), variant.pairs()
@@ -119,3 +160,38 @@ def with_ratios(rows: list[dict[str, Any]], pairs: float, printed: Mapping[str, 
         row["times_faster"] = reference["seconds"] / row["seconds"] if reference else None
         row["share_held"] = row["held_bytes"] / reference["held_bytes"] if reference else None
     return rows
+
+
+def step_table(found: Mapping[str, Any]) -> str:
+    """Print a line for each way to train."""
+    device = found["device"]
+    lines = [
+        f"A training step of {found['backbone']}, random weights in {found['dtype']}, {found['batch']} at once, "
+        f"median of {found['repeats']}, on {device['count']} x {device['name']}; N = {found['queries']}.",
+        "Resident is the mean over the captions of an image, in steps that follow each other.",
+        "",
+        f"{'':<10}{'s/step':>9}{'faster':>8}{'pairs/s':>9}{'TFLOP':>8}{'MFU':>6}{'peak GB':>9}{'held GB':>9}{'held':>6}"
+        f"{'hours':>9}{'paper':>8}",
+    ]
+    for row in found["rows"]:
+        peak = None if row["peak_bytes"] is None else row["peak_bytes"] / GB
+        lines.append(
+            f"{row['variant']:<10}{row['seconds']:9.3f}{_known(row['times_faster'], '.2f', 'x'):>8}"
+            f"{row['pairs_per_second']:9.2f}{row['flops'] / 1e12:8.3f}{_known(row['mfu'], '.0%'):>6}"
+            f"{_known(peak, '.2f'):>9}{row['held_bytes'] / GB:9.2f}{_known(row['share_held'], '.0%'):>6}"
+            f"{row['hours']:9.1f}{_known(row['paper_hours'], '.1f'):>8}"
+        )
+    apart = (f"{name} {one['loss']:.0e}/{one['gradient']:.0e}" for name, one in found["agreement"].items())
+    lines += [
+        "",
+        "Faster, held: against the released algorithm (reference). Hours: of one such device, for all epochs of the",
+        "preset's training set; beside them the paper's GPU hours, on H800, for SLQ those of the released algorithm.",
+        "Loss and gradient of the queries, relative to the reference's:",
+        ", ".join(apart) + ".",
+    ]
+    return "\n".join(lines)
+
+
+def _known(value: float | None, form: str, unit: str = "") -> str:
+    """Format a number; a dash for what is not known."""
+    return "-" if value is None else f"{value:{form}}{unit}"

@@ -1,6 +1,6 @@
 """What the jobs that are due will take, by the forecast: hours, memory of a GPU, disk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slq.accounting.forecast import Cell, Range
@@ -24,26 +24,20 @@ class Cost:
     reason: str = ""
 
 
-def cost(cells: Sequence[Cell], rows: Mapping[str, Range | None], jobs: Sequence[Job]) -> Cost:
-    """Of the jobs that are due; an evaluation that is due in part counts whole.
-
-    Args:
-        rows: hours of each row of Table 1 that is no run.
-    """
+def cost(cells: Sequence[Cell], jobs: Sequence[Job]) -> Cost:
+    """Of the jobs that are due; an evaluation that is due in part counts whole. Rows that are no runs are unknown."""
     by_run = {(cell.backbone, cell.method): cell for cell in cells}
     training = [by_run[job.backbone, job.method] for job in jobs if job.rule == "train"]
     runs = {(job.backbone, job.method, job.seed) for job in jobs if job.rule in EVALUATING}
     evaluating = [by_run[backbone, method] for backbone, method, _ in sorted(runs)]
-    asked = [job.row for job in jobs if job.row]
-    of_rows = [rows[name] for name in asked if rows[name] is not None]
     disks = [cell.disk for cell in training]
     return Cost(
         _sum([cell.train for cell in training]),
-        _sum([*(cell.evaluate for cell in evaluating), *of_rows]),
+        _sum([cell.evaluate for cell in evaluating]),
         max((cell.memory[0] for cell in [*training, *evaluating]), default=0.0),
         max(disks, default=0.0),
         sum(disks),
-        tuple(name for name in asked if rows[name] is None),
+        tuple(job.row for job in jobs if job.row),
     )
 
 

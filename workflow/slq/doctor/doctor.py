@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slq.accounting.architecture import NotForecast
-from slq.accounting.benches import read_benches
 from slq.accounting.forecast import forecast
-from slq.accounting.row_costs import row_costs
-from slq.accounting.row_estimate import hours_of_rows
+from slq.accounting.sizes import read_benches
 from slq.arguments import offline
 from slq.config import Config
 from slq.cost_settings import forecast_settings
@@ -64,12 +62,11 @@ def _planned(options: Sequence[str]) -> tuple[Plan | None, list[Finding]]:
 
 def _cost(config: Config, plan: Plan | None) -> Cost:
     settings = json.loads(forecast_settings(config))
-    benches = read_benches(settings, Path("results"))
     try:
-        cells, _ = forecast(settings, benches)
+        cells, _ = forecast(settings, read_benches(settings, Path("results")))
     except NotForecast as error:
         return Cost(None, None, 0.0, 0.0, 0.0, reason=str(error))
-    return cost(cells, hours_of_rows(row_costs(settings, benches)), plan.submitted if plan else ())
+    return cost(cells, plan.submitted if plan else ())
 
 
 def _of_slurm(plan: Plan | None, spent: Cost) -> Iterator[Finding]:

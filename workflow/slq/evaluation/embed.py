@@ -25,7 +25,7 @@ def embed_messages(retriever: Retriever, messages: Iterable[Message], batch_size
 
 
 def embed_sorted(retriever: Retriever, messages: Sequence[Message], batch_size: int) -> np.ndarray:
-    """The same, but messages of about one length run together, which saves most of the padding (`slq bench embed`)."""
+    """The same, but messages of about one length run together, which saves most of the padding."""
     order = sorted(range(len(messages)), key=lambda number: tokens_of(messages[number]))
     vectors = embed_messages(retriever, (messages[number] for number in order), batch_size)
     return vectors[np.argsort(order)]

@@ -1,5 +1,6 @@
 """Fills a store: shard after shard, from where an earlier attempt was stopped."""
 
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from slq.files import alone, read_json, write_json
 from slq.models.backbone import Backbone, attend, pick_device
 from slq.models.prefix import Encoded
 from slq.models.work import message_work
-from slq.prefixes.choice import Choice, choose, require_room
-from slq.prefixes.kinds import KINDS
+from slq.prefixes.kinds import KINDS, Kind
 from slq.prefixes.shard import CorruptShard, Shard, write_shard
 from slq.prefixes.store import read_image, shard_path, store_key, write_store
 
 FILLED = "filled.json"
+GB = 1e9
+ROOM = 0.95  # of what is free may be filled; a full disk stops others too
 SPLITS = ("train", "val")  # those that training reads again and again; never a test split
 
 
@@ -63,7 +65,7 @@ def store_prefixes(
 
     Args:
         settings: of the rule: preset, backbone, method, family, dtype, prompt, prefix, attention, batch_size (images of
-            a shard, which run together), workers, captions_per_image_per_epoch, with `auto` also epochs.
+            a shard, which run together), workers.
         work: scratch folder where shards gather, in a folder keyed by what they hold.
         code: identity of what makes them.
 
@@ -72,31 +74,22 @@ def store_prefixes(
     """
     splits = {part: read_split(data, train_set, part) for part in SPLITS}
     inputs = {"backbone": identity(backbone_folder)} | {part: split.sha256 for part, split in splits.items()}
-    asked = work / store_key(settings, settings["prefix"], inputs, code)[:16]
-    with alone(asked / "owner"):
+    prefix, folder = settings["prefix"], work / store_key(settings, inputs, code)[:16]
+    with alone(folder / "owner"):
         of_run = {part: settings[part] for part in ("preset", "backbone", "method")}
-        events = Events.gathered(asked / f"{settings['method']}.jsonl", **of_run, device=describe_device(pick_device()))
+        events = Events.gathered(
+            folder / f"{settings['method']}.jsonl", **of_run, device=describe_device(pick_device())
+        )
         with events.span("init"):
             backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
             attend(backbone, settings["attention"])
         images = Images(backbone, splits, settings["prompt"]["image"])
-        with events.span("staging"):
-            choice = choose(settings, images, captions_shown(settings, splits["train"]), asked)
-        folder = work / store_key(settings, choice.prefix, inputs, code)[:16]
         shelves = {part: shelves_of(splits, part, folder, settings["batch_size"]) for part in SPLITS}
-        if choice.prefix in KINDS:
-            with alone(folder / "filling"), events.span("prefixes", prefix=choice.prefix):
-                fill([shelf for part in SPLITS for shelf in shelves[part]], images, choice, settings["workers"], events)
+        with events.span("prefixes", prefix=prefix):
+            fill([shelf for part in SPLITS for shelf in shelves[part]], images, prefix, settings["workers"], events)
         counts = {part: len(of_split) for part, of_split in shelves.items()}
-        write_store(out, folder, choice, counts, settings["batch_size"], filled_seconds(folder))
+        write_store(out, folder, prefix, counts, settings["batch_size"], filled_seconds(folder))
         events.publish(events_file)
-
-
-def captions_shown(settings: dict[str, Any], split: Split) -> float:
-    """Of an image in an epoch, on average."""
-    if settings["captions_per_image_per_epoch"] == "one":
-        return 1.0
-    return sum(len(item["captions"]) for item in split.items) / len(split.items)
 
 
 def shelves_of(splits: dict[str, Split], part: str, folder: Path, each: int) -> list[Shelf]:
@@ -110,7 +103,7 @@ def shelves_of(splits: dict[str, Split], part: str, folder: Path, each: int) -> 
     ]
 
 
-def fill(shelves: list[Shelf], images: Images, choice: Choice, workers: int, events: Events) -> None:
+def fill(shelves: list[Shelf], images: Images, prefix: str, workers: int, events: Events) -> None:
     """Write the shards that are not there, or not whole, in order."""
     missing = [number for number, shelf in enumerate(shelves) if not is_whole(shelf.path)]
     if not missing:
@@ -118,15 +111,35 @@ def fill(shelves: list[Shelf], images: Images, choice: Choice, workers: int, eve
     events.write("resumed", step=missing[0])
     folder = shelves[0].path.parents[1]
     seconds, clock = filled_seconds(folder), time.perf_counter()
-    require_room(folder, choice.bytes * sum(len(shelves[number].images) for number in missing) / len(images), choice)
+    kind = KINDS[prefix]
+    wanted = sum(len(shelves[number].images) for number in missing)
+    require_room(folder, prefix, wanted * image_bytes(kind, images, len(shelves[0].images)))
     loader = DataLoader(
         images, batch_sampler=[list(shelves[number].images) for number in missing], num_workers=workers, collate_fn=list
     )
-    kind = KINDS[choice.prefix]
     for number, batch in zip(missing, tqdm(loader, desc="prefixes", disable=None, file=sys.stderr), strict=True):
         write_shard(shelves[number].path, kind.keep(images.backbone, batch))
         events.write("step", step=number + 1, work={kind.leaves: message_work(batch)})
         write_json(folder / FILLED, {"seconds": seconds + time.perf_counter() - clock})
+
+
+def image_bytes(kind: Kind, images: Images, count: int) -> float:
+    """Bytes kept of one image, on average over `count` images that are spread evenly over all."""
+    tried = [images[number] for number in range(0, len(images), max(len(images) // count, 1))][:count]
+    slabs = kind.keep(images.backbone, tried)
+    each = (values for slab in slabs for part in (slab.rows, slab.facts) for values in part.values())
+    return sum(values.numel() * values.itemsize for values in each) / len(slabs)
+
+
+def require_room(folder: Path, prefix: str, missing: float) -> None:
+    """Raise SlqError, before anything is written, if a store's `missing` bytes do not fit on its disk."""
+    free = shutil.disk_usage(folder).free
+    if missing > ROOM * free:
+        raise SlqError(
+            f"{folder}: training.prefix {prefix} needs {missing / GB:,.1f} GB more, and {free / GB:,.1f} GB "
+            f"are free, of which at most {ROOM:.0%} are taken; set `scratch` to a larger disk, or training.prefix to "
+            "recompute"
+        )
 
 
 def filled_seconds(folder: Path) -> float:

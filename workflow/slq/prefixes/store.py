@@ -11,7 +11,6 @@ from slq.errors import SlqError
 from slq.files import digest, read_json, write_json
 from slq.models.backbone import Backbone
 from slq.models.prefix import Encoded, Message, encode, message
-from slq.prefixes.choice import Choice
 from slq.prefixes.kinds import KINDS
 from slq.prefixes.shard import Shard, Slab
 
@@ -56,20 +55,21 @@ def shard_path(folder: Path, split: str, number: int) -> Path:
     return folder / split / f"shard-{number:05d}.safetensors"
 
 
-def store_key(settings: dict[str, Any], prefix: str, inputs: dict[str, str], code: str) -> str:
+def store_key(settings: dict[str, Any], inputs: dict[str, str], code: str) -> str:
     """Identity of a store: backbone, data, preprocessing, prompt, dtype, and what is kept; nothing of a run's learning.
 
     Args:
         inputs: identity of the backbone and of each split.
         code: of the family's adapter and of the prefix.
     """
+    prefix = settings["prefix"]
     prompt = settings["prompt"]["image"] if prefix == "kv" else ""
     asked = {key: settings[key] for key in ("family", "dtype", "attention", "batch_size")}
     return digest({"schema": SCHEMA, "prefix": prefix, "prompt": prompt, "inputs": inputs, "code": code, **asked})
 
 
-def write_store(path: Path, folder: Path, choice: Choice, shards: Mapping[str, int], each: int, seconds: float) -> None:
-    """The manifest of a store whose shards lie in `folder`; without any, where nothing is kept.
+def write_store(path: Path, folder: Path, prefix: str, shards: Mapping[str, int], each: int, seconds: float) -> None:
+    """Write the manifest of a store whose shards lie in `folder`.
 
     Args:
         shards: how many of each split.
@@ -80,12 +80,11 @@ def write_store(path: Path, folder: Path, choice: Choice, shards: Mapping[str, i
         path,
         {
             "schema": SCHEMA,
-            "prefix": choice.prefix,
+            "prefix": prefix,
             "folder": os.path.relpath(folder.resolve(), path.resolve().parent),
             "each": each,
-            "shards": shards if choice.prefix in KINDS else {},
+            "shards": shards,
             "seconds": seconds,
-            "because": choice.because,
         },
     )
 
@@ -103,7 +102,7 @@ def read_store(path: Path) -> dict[str, Any]:
 
 
 def open_stores(path: Path | None) -> dict[str, Store]:
-    """The stores of a manifest by split; none where nothing is kept.
+    """The stores of a manifest by split; none without a manifest.
 
     Raises:
         SlqError: the manifest is missing, or of another schema.

@@ -1,16 +1,20 @@
-"""What training computed, from the ledger (docs/hours.md): FLOPs, and the share of the device's peak that they mean."""
+"""What Table A takes from the ledger (docs/hours.md): FLOPs and MFU of training, hours of rows that are no runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from slq.accounting.ledger import COLUMNS
+from slq.accounting.ledger import COLUMNS, ROWS
 from slq.files import read_rows
-from slq.reporting.cells import Cell, Format, one_decimal, quantity
+from slq.reporting.cells import Cell, Format, hours, integer, one_decimal, quantity
+from slq.reporting.grid import Group, Row
 from slq.reporting.records import Results, relative
 
 NAME = "gpu_hours.csv"
 ODD = "Odd in the events, whose hours are of a monotonic clock all the same (column flags of gpu_hours.csv):"
+
+COMPARATORS = "Comparators"  # which embed with no backbone of the preset's
+NOTE = "Rows of Table 1 that are no runs train nothing; their hours are in no other row of this table."
 
 
 def computed_cells(ours: Results, backbone: str, method: str) -> tuple[Cell, ...]:
@@ -33,15 +37,58 @@ def released_pflop(ours: Results, backbone: str) -> Cell:
     return Cell.by_construction(mean(numbers), quantity, f"the closed form on the steps of {ledger_source(ours)}")
 
 
+def of_rows(ours: Results) -> tuple[Group, ...]:
+    """A group with a row per backbone that they read out or ask, and one of the others; none where none was counted.
+
+    Without a ledger a row for those that the layout has.
+    """
+    lines = [line for line in ledger_lines(ours) if line["stage"] == ROWS]
+    counted = [line["backbone"] for line in lines]
+    if not has_ledger(ours):
+        counted = [row.backbone or "" for row in ours.layout.rows]
+    labels = {backbone.name: backbone.label for backbone in ours.layout.backbones} | {"": COMPARATORS}
+    rows = []
+    for name, label in labels.items():
+        if count := counted.count(name):
+            own = [line for line in lines if line["backbone"] == name]
+            rows.append(Row(f"rows/{name or 'comparators'}", f"{label} ({count})", _row_cells(ours, own)))
+    return (Group("rows", "Rows, no runs", tuple(rows)),) if rows else ()
+
+
+def _row_cells(ours: Results, lines: list[dict[str, str]]) -> tuple[Cell, ...]:
+    """In the columns of Table A; hours of different devices are different units, and are not added.
+
+    No lines: there is no ledger.
+    """
+    source = ledger_source(ours)
+    devices = sorted({line["device"] for line in lines})
+    none, unpaired = Cell.missing("the paper tells no hours of it"), Cell.missing("nothing to divide: no training")
+    if not lines:
+        return (none, *(no_ledger(ours),) * 7, *(unpaired,) * 2)
+    unknown = Cell.missing(f"{source} does not say: no steps are counted")
+    total = Cell.missing(f"not hours of one device: {source}")
+    if not all(line["total_hours"] for line in lines):
+        total = Cell.missing(f"{source}, column flags: hours of a line are not known")
+    elif len(devices) == 1:
+        total = Cell.measured(sum(float(line["total_hours"]) for line in lines), hours, source, comparable=False)
+    counts = sorted({float(line["devices"]) for line in lines})
+    return (
+        none,
+        Cell.by_construction(0, integer, f"nothing is trained: {source}"),
+        total,
+        Cell.word(", ".join(devices), source),
+        Cell.word(", ".join(map(integer, counts)), source),
+        *(unknown,) * 3,
+        *(unpaired,) * 2,
+    )
+
+
 def ledger_lines(ours: Results) -> list[dict[str, str]]:
     """The lines of the preset's ledger; none without one."""
     path = _path(ours)
     if not path.exists():
         return []
-    with open(path, encoding="utf-8") as file:
-        first = file.readline().rstrip("\n").split(",")
-    older = first == list(COLUMNS[:-1])  # before there were flags
-    return [row for row, _ in read_rows(path, list(COLUMNS[:-1] if older else COLUMNS))]
+    return [row for row, _ in read_rows(path, list(COLUMNS))]
 
 
 def odd_hours(ours: Results) -> tuple[str, ...]:
@@ -49,7 +96,7 @@ def odd_hours(ours: Results) -> tuple[str, ...]:
     odd = [
         f"{row['backbone']} {row['method']} (seed {row['seed']}, {row['stage']}): {row['flags']}".strip()
         for row in ledger_lines(ours)
-        if row.get("flags")
+        if row["flags"]
     ]
     return (f"{ODD} {'. '.join(odd)}.",) if odd else ()
 

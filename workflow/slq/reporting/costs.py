@@ -7,11 +7,10 @@ from statistics import mean
 from slq.accounting.hours import device_hours, total_hours
 from slq.errors import SlqError
 from slq.reporting.cells import Cell, hours, integer
-from slq.reporting.computed import computed_cells, odd_hours, released_pflop
+from slq.reporting.computed import NOTE, computed_cells, odd_hours, of_rows, released_pflop
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.records import Record, Reference, Results, joined
-from slq.reporting.row_hours import NOTE, of_rows
 from slq.reporting.seeds import by_row, fewer_seeds, runs_shown
 
 HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
