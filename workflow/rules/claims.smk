@@ -1,5 +1,6 @@
 # What the results say of the paper's claims, and what arithmetic and the paper's own tables say of its numbers.
-# In: results/<preset>, the paper's values. Out: results/<preset>/claims.json, paper_tables/audit.{json,md}, plausibility.csv.
+# In: results/<preset>, the paper's values. Out: results/<preset>/claims.json, paper_tables/audit.{json,md}, and there
+# plausibility.csv.
 
 
 rule judge_claims:

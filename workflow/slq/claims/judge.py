@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -123,50 +124,56 @@ class Judge:
         return CheckResult(on_drawn + summary(found), found.evidence)
 
     def parts(self, statement: Statement) -> list[Evidence]:
-        """A part for every number that the test names, there or not; none where nothing here decides.
+        """A line for every number that the test names, there or not.
 
         Raises:
             SlqError: a file that exists cannot be used.
         """
-        test = statement.test
         match statement.kind:
             case "higher" | "same":
-                return list(self._apart(statement, test["of"], test.get("than") or test["as"]))
+                return list(self._apart(statement))
             case "above":
                 return list(self._above(statement))
-            case "fraction":
-                return [one for named in statement.backbones for one in self._fraction(named, test)]
-        return []
+        return [one for named in statement.backbones for one in self._fraction(named, statement.test)]
+
+    def _lines(
+        self, statement: Statement, named: Mapping[str, Any], measure: Callable[[str, Entry, Entry, Any], Evidence]
+    ) -> Iterator[Evidence]:
+        """Measure what stands for each backbone and column of a test, by every name; or say what the preset lacks."""
+        layout = self.ours.layout
+        for wanted in statement.backbones:
+            backbones = [one for one in layout.backbones if one.reference == wanted]
+            for column in statement.test["sets"]:
+                sets = [one for one in (*layout.retrieval_sets, *layout.retention_sets) if one.reference == column]
+                for backbone, entry, (name, key) in product(backbones, sets, named.items()):
+                    yield measure(f"{backbone.label}, {entry.label}{name}", backbone, entry, key)
+                if not backbones or not sets:
+                    why = self._nothing(column if backbones else wanted)
+                    yield from (Evidence(f"{wanted}, {column}{name}", why, "not tested") for name in named)
+
+    def _nothing(self, named: str) -> str:
+        return f"preset {self.ours.layout.preset} has nothing that stands for {named}"
 
     # ---- a method against another ------------------------------------------------------------------------------------
 
-    def _apart(self, statement: Statement, one: str, other: str) -> Iterator[Evidence]:
-        metrics = statement.test.get("metrics", [""])
-        count = len(statement.backbones) * len(statement.test["sets"]) * len(metrics)
+    def _apart(self, statement: Statement) -> Iterator[Evidence]:
+        test = statement.test
+        one, other, metrics = test["of"], test.get("than") or test["as"], test.get("metrics", [""])
+        count = len(statement.backbones) * len(test["sets"]) * len(metrics)
+        decide = partial(same, within=test["within"], parts=count) if "within" in test else partial(higher, parts=count)
+        named = {f"{shown(metric)}, {METHODS[one]} minus {METHODS[other]}": metric for metric in metrics}
+        return self._lines(statement, named, partial(self._difference, one, other, decide))
 
-        def decide(difference: Difference) -> Verdict:
-            if statement.kind == "same":
-                return same(difference, statement.test["within"], count)
-            return higher(difference, count)
-
-        versus = f"{METHODS[one]} minus {METHODS[other]}"
-        for place, found in self._places(statement):
-            for metric in metrics:
-                what = f"{place} {shown(metric)}".rstrip() + f", {versus}"
-                if isinstance(found, str):
-                    yield Evidence(what, found, "not tested")
-                else:
-                    yield self._difference(what, (found[0], one, other, found[1]), metric, decide)
-
-    def _difference(self, what: str, place: tuple[Entry, str, str, Entry], metric: str, decide: Decide) -> Evidence:
-        entry = place[-1]
+    def _difference(
+        self, one: str, other: str, decide: Decide, what: str, backbone: Entry, entry: Entry, metric: str
+    ) -> Evidence:
         if metric:
-            recalls = self.recalls(*place)
+            recalls = self.recalls(backbone, one, other, entry)
             if isinstance(recalls, Cell):
                 return Evidence(what, recalls.source, "not tested")
             way, recall = metric.split(" ")
             return _counted(what, recalls[way, recall], 1.0, False, decide)
-        scored = self.scores(*place)
+        scored = self.scores(backbone, one, other, entry)
         if isinstance(scored, Cell):
             return Evidence(what, scored.source, "not tested")
         apart, count = scored
@@ -175,19 +182,19 @@ class Judge:
     # ---- a method against the published number of another model ------------------------------------------------------
 
     def _above(self, statement: Statement) -> Iterator[Evidence]:
-        for place, found in self._places(statement):
-            for model in statement.test["models"]:
-                for metric in statement.test["metrics"]:
-                    what = f"{place} {shown(metric)}, {METHODS[statement.test['of']]} beside {model}"
-                    if isinstance(found, str):
-                        yield Evidence(what, found, "not tested")
-                    else:
-                        yield self._beside(what, statement.test["of"], *found, model, metric)
+        test = statement.test
+        named = {
+            f"{shown(metric)}, {METHODS[test['of']]} beside {model}": (model, metric)
+            for model in test["models"]
+            for metric in test["metrics"]
+        }
+        return self._lines(statement, named, partial(self._beside, test["of"]))
 
-    def _beside(self, what: str, method: str, backbone: Entry, entry: Entry, model: str, metric: str) -> Evidence:
-        """A recall beside a quoted one, which must be of the same set."""
+    def _beside(self, method: str, what: str, backbone: Entry, entry: Entry, quoted: tuple[str, str]) -> Evidence:
+        """A recall beside a quoted one, by model and metric, which must be of the same set."""
         if not entry.is_the_papers:
             return Evidence(what, f"{entry.label} is another set than the paper's {entry.reference}", "not tested")
+        model, metric = quoted
         name, (way, recall) = f"retrieval/{entry.name}.json", metric.split(" ")
         record = self.ours.find(backbone.name, method, self.ours.layout.compared_seed(method), name)
         if record is None:
@@ -231,27 +238,11 @@ class Judge:
             return Evidence(what, self.ours.missing(backbone.name, absent, "run.json").source, "not tested")
         return _share(what, mine, its, at_most, parameters, joined([*runs[one], *runs[other]]))
 
-    # ---- what is not there -------------------------------------------------------------------------------------------
-
-    def _places(self, statement: Statement) -> Iterator[tuple[str, tuple[Entry, Entry] | str]]:
-        """Each backbone and column of a test in words, and what stands for them, or what the preset lacks."""
-        layout = self.ours.layout
-        for named in statement.backbones:
-            backbones = [one for one in layout.backbones if one.reference == named]
-            for column in statement.test["sets"]:
-                sets = [one for one in (*layout.retrieval_sets, *layout.retention_sets) if one.reference == column]
-                yield from ((f"{one.label}, {entry.label}", (one, entry)) for one in backbones for entry in sets)
-                if not backbones or not sets:
-                    yield f"{named}, {column}", self._nothing(column if backbones else named)
-
-    def _nothing(self, named: str) -> str:
-        return f"preset {self.ours.layout.preset} has nothing that stands for {named}"
-
 
 def shown(metric: str) -> str:
-    """`T2I R@5` for `t2i R@5`."""
+    """` T2I R@5` for `t2i R@5`, behind the name of a set; nothing for a score."""
     way, _, recall = metric.partition(" ")
-    return f"{WAYS[way]} {recall}" if metric else ""
+    return f" {WAYS[way]} {recall}" if metric else ""
 
 
 def _counted(what: str, apart: Apart, unit: float, hits: bool, decide: Decide) -> Evidence:

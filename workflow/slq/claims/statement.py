@@ -49,15 +49,11 @@ def read_statements(path: Path, paper: Paper) -> list[Statement]:
             raise SlqError(f"{place}: id stands twice; expected one entry a claim")
         _check(place, entry["test"], backbones, paper)
         statement = Statement(entry["id"], entry["sentence"], entry["where"], entry["test"], ())
-        match entry["test"].get("backbones"):
-            case "each":
-                found += [replace(statement, id=f"{statement.id}/{one}", backbones=(one,)) for one in backbones]
-            case "all":
-                found.append(replace(statement, backbones=tuple(backbones)))
-            case list(names):
-                found.append(replace(statement, backbones=tuple(names)))
-            case _:
-                found.append(statement)
+        named = entry["test"].get("backbones", [])
+        if named == "each":
+            found += [replace(statement, id=f"{statement.id}/{one}", backbones=(one,)) for one in backbones]
+        else:
+            found.append(replace(statement, backbones=tuple(backbones if named == "all" else named)))
     return found
 
 
