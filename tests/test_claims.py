@@ -10,16 +10,14 @@ import pytest
 import yaml
 
 from judged import write_world
-from slq.claims.part import above, higher, same
+from slq.claims.judge import above, higher, judge_claims, same
+from slq.claims.paper import Paper
 from slq.claims.statement import read_statements
-from slq.claims.verdicts import judge_claims
 from slq.config import load
 from slq.errors import SlqError
 from slq.evaluation.intervals import Difference
 from slq.files import read_json, write_json
-from slq.plausibility.claims import Benchmarks
 from slq.report_settings import claims_settings
-from slq.reporting.records import Reference
 from stored import MINI, PAPER, REFERENCE, Runs, recalls
 
 SETTINGS = PAPER | {"drawn": []}
@@ -201,9 +199,8 @@ def test_a_fault_in_the_file_is_named(tmp_path, change, message):
     path.write_text(
         yaml.safe_dump(content | {"claims": [{k: v for k, v in entry.items() if v is not None}, *CLAIMS[1:]]})
     )
-    results = tmp_path / "results"
     with pytest.raises(SlqError) as error:
-        read_statements(path, Reference(REFERENCE, results), Benchmarks(REFERENCE, results))
+        read_statements(path, Paper(REFERENCE, tmp_path / "results"))
     assert str(error.value).startswith(str(path)) and message in str(error.value)
 
 

@@ -12,7 +12,6 @@ from comparing import cells, compared
 from slq.cli import main
 from slq.errors import SlqError
 from slq.files import read_json, write_json
-from slq.plausibility.report import check_tables
 from slq.reporting.grid import Table
 from slq.reporting.pdf import compile_pdf
 from slq.reporting.tables import render
@@ -295,15 +294,11 @@ def test_latex_compiles_with_rows_and_without_results(latex: None, rendered: Pat
     assert (tmp_path / "rows.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_every_cell_is_in_cells_csv_and_every_number_is_plausible(kept: Path, rendered: Path) -> None:
+def test_every_cell_is_in_cells_csv(rendered: Path) -> None:
     with open(rendered / "cells.csv", encoding="utf-8", newline="") as file:
         found = [row for row in csv.DictReader(file) if row["table"] == "table1_extended"]
     assert len(found) == len({(row["row"], row["column"]) for row in found}) == 18 * 12
     assert {row["state"] for row in found} == {"measured", "quoted", "missing"}
-    checks, _ = check_tables([rendered / "cells.csv"], kept, kept.parent / "paper_tables" / "reference")
-    asked = {(check.claim.row, check.question): check.verdict for check in checks}
-    assert asked["rows/clip", "k/n"] == "possible" and asked["RetLLM", "k/n"] == "possible"
-    assert ("rows/clip", "chance") in asked
 
 
 # ---- results beside results ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import yaml
 
 from checkout import ROOT
 from judged import answers, write_world
-from slq.claims.verdicts import about, judge_claims
+from slq.claims.judge import about, judge_claims
 from slq.config import load
 from slq.cost_settings import forecast_settings, step_settings
 from slq.errors import SlqError

@@ -1,5 +1,6 @@
-# What the results say of the paper's claims, and what the paper's own tables say of each other.
-# In: results/<preset>, the paper's values. Out: results/<preset>/claims.json, paper_tables/audit.{json,md}.
+# What the results say of the paper's claims, and what arithmetic and the paper's own tables say of its numbers.
+# In: results/<preset>, the paper's values. Out: results/<preset>/claims.json, paper_tables/audit.{json,md}, and there
+# plausibility.csv.
 
 
 rule judge_claims:
@@ -38,6 +39,7 @@ rule paper_audit:
         reference=sorted(Path("paper_tables/reference").glob("*.csv")),
     output:
         findings=multiext("paper_tables/audit", ".json", ".md"),
+        numbers="paper_tables/plausibility.csv",
     log:
         "logs/paper_audit.log",
     benchmark:

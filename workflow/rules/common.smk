@@ -450,7 +450,7 @@ TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparison
 def table_files() -> list[str]:
     """The rendered tables, and one PDF of them if this machine can make one: an output cannot be optional."""
     folder = f"paper_tables/{config['preset']}"
-    names = ["tables.tex", "cells.csv", "plausibility.csv"]
+    names = ["tables.tex", "cells.csv"]
     names += [f"{table}.{kind}" for table in TABLES for kind in ("tex", "html")]
     names += ["tables.pdf"] if shutil.which("pdflatex") else []
     return [f"{folder}/{name}" for name in names]

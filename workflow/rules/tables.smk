@@ -21,7 +21,6 @@ rule render_tables:
         extended=multiext("paper_tables/{preset}/table1_extended", ".tex", ".html"),
         document="paper_tables/{preset}/tables.tex",
         cells="paper_tables/{preset}/cells.csv",
-        plausibility="paper_tables/{preset}/plausibility.csv",
     log:
         "logs/{preset}/render_tables.log",
     benchmark:

@@ -115,17 +115,9 @@ def score(args: argparse.Namespace) -> None:
 
 
 def tables(args: argparse.Namespace) -> None:
-    from slq.plausibility.report import check_rendered
     from slq.reporting.tables import render
 
     render(args.layout, args.results, args.reference, args.templates, args.out)
-    check_rendered(args.out, args.results, args.reference)
-
-
-def plausible(args: argparse.Namespace) -> None:
-    from slq.plausibility.report import report
-
-    report(args.tables, args.results, args.reference, args.out)
 
 
 def figures(args: argparse.Namespace) -> None:
@@ -234,16 +226,6 @@ COMMANDS: Commands = {
         tables,
         "render the tables from results alone",
         {"--layout": JSON, "--results": PATH, "--reference": PATH, "--templates": PATH, "--out": PATH},
-    ),
-    "plausible": (
-        plausible,
-        "say which numbers of a table can be what they claim: a share k/n, beside base's interval and chance",
-        {
-            "tables": {"type": Path, "nargs": "+", "metavar": "CSV", "help": "cells.csv, or of paper_tables/reference"},
-            "--results": {"type": Path, "default": Path("results"), "help": "where a cells.csv has its numbers from"},
-            "--reference": {"type": Path, "default": Path("paper_tables/reference"), "help": "the paper's values"},
-            "--out": {"type": Path, "help": "a CSV of every answer, findings or not"},
-        },
     ),
     "figures": (figures, "draw the figures from results alone", {"--layout": JSON, "--results": PATH, "--out": PATH}),
     "queries": (

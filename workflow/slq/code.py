@@ -35,13 +35,13 @@ ENTRIES = {
     "rerank_row": ("slq.reranking.rerank",),
     "measure_pilot": ("slq.comparators.pilot",),
     "account": ("slq.accounting.ledger",),
-    "render_tables": ("slq.reporting.tables", "slq.plausibility.report"),
+    "render_tables": ("slq.reporting.tables",),
     "draw_figures": ("slq.reporting.figures",),
     "draw_queries": ("slq.reporting.queries", "slq.data.prepared"),
     "render_pilot": ("slq.reporting.pilot", "slq.data.named"),
     "compile_pdf": ("slq.reporting.pdf",),
-    "judge_claims": ("slq.claims.verdicts",),
-    "paper_audit": ("slq.paper_audit.audit",),
+    "judge_claims": ("slq.claims.judge",),
+    "paper_audit": ("slq.claims.audit",),
     "compare_paper": ("slq.comparison.compare", "slq.comparison.catalogue", "slq.comparison.output"),
     "write_page": ("slq.page.page",),
     # Of no rule: what generates an answer. Finished answers of another version of it are not continued.
@@ -61,7 +61,7 @@ EXEMPT = {
     "slq.training.requeue": "asks Slurm to start a job again",
     "slq.code": "names code, and is part of no result",
 }
-READERS = {"accounting", "reporting", "plausibility", "claims", "page", "comparison", "paper_audit"}
+READERS = {"accounting", "reporting", "claims", "page", "comparison"}
 FAMILIES, DUALS = "slq.models.families", "slq.models.duals"
 
 

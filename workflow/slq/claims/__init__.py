@@ -1,1 +1,1 @@
-"""Sentences of the paper, each with the test that decides it, and what the results say of them."""
+"""What the paper says, checked: its sentences by our results, its numbers by arithmetic, its tables by each other."""

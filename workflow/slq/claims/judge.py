@@ -1,111 +1,213 @@
-"""The tests of `claims.schema.yaml`, each on the numbers that it names."""
+"""The paper's sentences, judged on the results of one preset by the tests of claims.yaml."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from slq.claims import part
-from slq.claims.part import Part, Verdict
-from slq.claims.statement import Statement
+from slq.claims.check import VERDICTS, Check, CheckResult, Evidence, Verdict, ask
+from slq.claims.output import verdict_entry, verdict_table
+from slq.claims.paper import Paper
+from slq.claims.statement import Statement, read_statements
 from slq.evaluation.intervals import Difference
+from slq.files import write_json
 from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters, probability, quantity, with_sign
+from slq.reporting.comparisons import LEVEL
 from slq.reporting.costs import tuned
 from slq.reporting.differences import Apart, recalls_apart, scores_apart
 from slq.reporting.intervals import WAYS, ends
-from slq.reporting.layout import METHODS, Entry
-from slq.reporting.records import Reference, Results, agreed, joined
+from slq.reporting.layout import METHODS, Entry, Layout, parse_layout
+from slq.reporting.records import Results, agreed, joined
 
+SCHEMA = 1
 Decide = Callable[[Difference], Verdict]
 
 
-class Judge:
-    """Decides statements on the results of one preset; a difference that several need is counted once."""
+def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, out: Path) -> None:
+    """Judge every claim of `reference`/claims.yaml on a preset's results; write the verdicts, and print them.
 
-    def __init__(self, ours: Results, papers: Reference) -> None:
-        self.ours, self.papers = ours, papers
+    Args:
+        settings: what `parse_layout` reads; and, as `drawn`, the labels of the sets that are drawn here
+        results: the folder that holds one folder per preset
+
+    Raises:
+        SlqError: a claim is not of its form, or a result file that exists cannot be used; nothing is written then.
+    """
+    layout, paper, drawn = parse_layout(settings), Paper(reference, results), settings["drawn"]
+    statements = read_statements(reference / "claims.yaml", paper)
+    judge = Judge(Results(results, layout), paper, drawn)
+    answers = ask([Check(one.id, one.sentence, partial(Judge.result, statement=one)) for one in statements], judge)
+    claims = [
+        {
+            **{"id": one.id, "sentence": one.sentence, "where": one.where, "test": dict(one.test)},
+            **{"backbones": list(one.backbones)},
+            **verdict_entry(result),
+        }
+        for one, (_, result) in zip(statements, answers, strict=True)
+    ]
+    content = {"schema": SCHEMA, "preset": layout.preset, "about": about(layout, drawn), "drawn": list(drawn)}
+    write_json(out, content | {"claims": claims})
+    print(f"{about(layout, drawn)}\n\n{verdict_table(answers)}")
+    judge.ours.standing.say()
+
+
+def about(layout: Layout, drawn: Sequence[str]) -> str:
+    """What the verdicts are about: the paper's claims, or how the same tests read the same sentences on drawn data."""
+    which = f"Preset {layout.preset}, {layout.which_seeds}"
+    if not drawn:
+        return f"{which}. Recalls and scores are compared on runs of the first seed, on the same images and questions."
+    names = [f"{entry.label} for {entry.reference}" for entry in layout.backbones if entry.reference]
+    who = f"{', '.join(names)} stand{'s' * (len(names) == 1)}" if names else "no backbone stands"
+    return (
+        f"{which}: {', '.join(drawn)} are drawn here, and {who} for the paper's backbones. The verdicts say that the "
+        "machinery decides; about the paper's claims they say nothing."
+    )
+
+
+# ---- what one number decides -----------------------------------------------------------------------------------------
+
+
+def higher(difference: Difference, parts: int) -> Verdict:
+    """Whether one is above the other. One of several parts may fail a claim by chance: they share the level."""
+    if difference.value > 0 and difference.p < LEVEL:
+        return "supported"
+    return "contradicted" if difference.value < 0 and difference.p < LEVEL / parts else "undecided"
+
+
+def same(difference: Difference, within: float, parts: int) -> Verdict:
+    """Whether two are within so many points of percent of each other, wherever in its interval the difference is."""
+    if -within <= difference.low and difference.high <= within:
+        return "supported"
+    return "contradicted" if difference.p < LEVEL / parts else "undecided"
+
+
+def above(low: float, high: float, number: float) -> Verdict:
+    """Whether an interval lies above a published number."""
+    if low > number:
+        return "supported"
+    return "contradicted" if high < number else "undecided"
+
+
+def summary(result: CheckResult) -> str:
+    """How many numbers decide it as they do, and the first of them; where none is there, why the first is not."""
+    parts, verdict = result.evidence, result.verdict
+    if verdict == "not tested":
+        return f"Not run: {parts[0].value}."
+    counts = Counter(part.verdict for part in parts)
+    shown = verdict if counts[verdict] else next(one for one in VERDICTS if counts[one])
+    first = next(part for part in parts if part.verdict == shown)
+    said = ", ".join(f"{counts[one]} {one}" for one in VERDICTS if counts[one])
+    number = f"{first.what}: {first.value}."
+    return number if len(parts) == 1 else f"Numbers: {said}. {number}"
+
+
+class Judge:
+    """Decides statements on the results of one preset; a difference that several need is counted once.
+
+    drawn: the labels of the sets that are drawn here, and say nothing about the paper
+    """
+
+    def __init__(self, ours: Results, paper: Paper, drawn: Sequence[str]) -> None:
+        self.ours, self.paper, self.drawn = ours, paper, drawn
         self.recalls = cache(lambda *place: recalls_apart(ours, *place))
         self.scores = cache(lambda *place: scores_apart(ours, *place))
 
-    def parts(self, statement: Statement) -> list[Part]:
-        """A part for every number that the test names, there or not; none where nothing here decides.
+    def result(self, statement: Statement) -> CheckResult:
+        """Why a statement holds or not; errors as in `parts`."""
+        if statement.kind == "none":
+            return CheckResult(f"It needs {statement.test['needs']}.")
+        found = CheckResult("", tuple(self.parts(statement)))
+        on_drawn = "On drawn data. " if self.drawn and found.verdict != "not tested" else ""
+        return CheckResult(on_drawn + summary(found), found.evidence)
+
+    def parts(self, statement: Statement) -> list[Evidence]:
+        """A line for every number that the test names, there or not.
 
         Raises:
             SlqError: a file that exists cannot be used.
         """
-        test = statement.test
         match statement.kind:
             case "higher" | "same":
-                return list(self._apart(statement, test["of"], test.get("than") or test["as"]))
+                return list(self._apart(statement))
             case "above":
                 return list(self._above(statement))
-            case "fraction":
-                return [one for named in statement.backbones for one in self._fraction(named, test)]
-        return []
+        return [one for named in statement.backbones for one in self._fraction(named, statement.test)]
+
+    def _lines(
+        self, statement: Statement, named: Mapping[str, Any], measure: Callable[[str, Entry, Entry, Any], Evidence]
+    ) -> Iterator[Evidence]:
+        """Measure what stands for each backbone and column of a test, by every name; or say what the preset lacks."""
+        layout = self.ours.layout
+        for wanted in statement.backbones:
+            backbones = [one for one in layout.backbones if one.reference == wanted]
+            for column in statement.test["sets"]:
+                sets = [one for one in (*layout.retrieval_sets, *layout.retention_sets) if one.reference == column]
+                for backbone, entry, (name, key) in product(backbones, sets, named.items()):
+                    yield measure(f"{backbone.label}, {entry.label}{name}", backbone, entry, key)
+                if not backbones or not sets:
+                    why = self._nothing(column if backbones else wanted)
+                    yield from (Evidence(f"{wanted}, {column}{name}", why, "not tested") for name in named)
+
+    def _nothing(self, named: str) -> str:
+        return f"preset {self.ours.layout.preset} has nothing that stands for {named}"
 
     # ---- a method against another ------------------------------------------------------------------------------------
 
-    def _apart(self, statement: Statement, one: str, other: str) -> Iterator[Part]:
-        metrics = statement.test.get("metrics", [""])
-        count = len(statement.backbones) * len(statement.test["sets"]) * len(metrics)
+    def _apart(self, statement: Statement) -> Iterator[Evidence]:
+        test = statement.test
+        one, other, metrics = test["of"], test.get("than") or test["as"], test.get("metrics", [""])
+        count = len(statement.backbones) * len(test["sets"]) * len(metrics)
+        decide = partial(same, within=test["within"], parts=count) if "within" in test else partial(higher, parts=count)
+        named = {f"{shown(metric)}, {METHODS[one]} minus {METHODS[other]}": metric for metric in metrics}
+        return self._lines(statement, named, partial(self._difference, one, other, decide))
 
-        def decide(difference: Difference) -> Verdict:
-            if statement.kind == "same":
-                return part.same(difference, statement.test["within"], count)
-            return part.higher(difference, count)
-
-        versus = f"{METHODS[one]} minus {METHODS[other]}"
-        for place, found in self._places(statement):
-            for metric in metrics:
-                what = f"{place} {shown(metric)}".rstrip() + f", {versus}"
-                if isinstance(found, str):
-                    yield Part(what, found, "not tested")
-                else:
-                    yield self._difference(what, (found[0], one, other, found[1]), metric, decide)
-
-    def _difference(self, what: str, place: tuple[Entry, str, str, Entry], metric: str, decide: Decide) -> Part:
-        entry = place[-1]
+    def _difference(
+        self, one: str, other: str, decide: Decide, what: str, backbone: Entry, entry: Entry, metric: str
+    ) -> Evidence:
         if metric:
-            recalls = self.recalls(*place)
+            recalls = self.recalls(backbone, one, other, entry)
             if isinstance(recalls, Cell):
-                return Part(what, recalls.source, "not tested")
+                return Evidence(what, recalls.source, "not tested")
             way, recall = metric.split(" ")
             return _counted(what, recalls[way, recall], 1.0, False, decide)
-        scored = self.scores(*place)
+        scored = self.scores(backbone, one, other, entry)
         if isinstance(scored, Cell):
-            return Part(what, scored.source, "not tested")
+            return Evidence(what, scored.source, "not tested")
         apart, count = scored
         return _counted(what, apart, count / 100 if entry.counts_hits else 1.0, entry.counts_hits, decide)
 
     # ---- a method against the published number of another model ------------------------------------------------------
 
-    def _above(self, statement: Statement) -> Iterator[Part]:
-        for place, found in self._places(statement):
-            for model in statement.test["models"]:
-                for metric in statement.test["metrics"]:
-                    what = f"{place} {shown(metric)}, {METHODS[statement.test['of']]} beside {model}"
-                    if isinstance(found, str):
-                        yield Part(what, found, "not tested")
-                    else:
-                        yield self._beside(what, statement.test["of"], *found, model, metric)
+    def _above(self, statement: Statement) -> Iterator[Evidence]:
+        test = statement.test
+        named = {
+            f"{shown(metric)}, {METHODS[test['of']]} beside {model}": (model, metric)
+            for model in test["models"]
+            for metric in test["metrics"]
+        }
+        return self._lines(statement, named, partial(self._beside, test["of"]))
 
-    def _beside(self, what: str, method: str, backbone: Entry, entry: Entry, model: str, metric: str) -> Part:
-        """A recall beside a quoted one, which must be of the same set."""
+    def _beside(self, method: str, what: str, backbone: Entry, entry: Entry, quoted: tuple[str, str]) -> Evidence:
+        """A recall beside a quoted one, by model and metric, which must be of the same set."""
         if not entry.is_the_papers:
-            return Part(what, f"{entry.label} is another set than the paper's {entry.reference}", "not tested")
+            return Evidence(what, f"{entry.label} is another set than the paper's {entry.reference}", "not tested")
+        model, metric = quoted
         name, (way, recall) = f"retrieval/{entry.name}.json", metric.split(" ")
         record = self.ours.find(backbone.name, method, self.ours.layout.compared_seed(method), name)
         if record is None:
-            return Part(what, self.ours.missing(backbone.name, method, name).source, "not tested")
-        quote = self.papers.table1[model, entry.reference, way, recall]
-        assert quote.value is not None  # read_statements has seen to it
+            return Evidence(what, self.ours.missing(backbone.name, method, name).source, "not tested")
+        quote = self.paper.recall(model, entry.reference, metric)
+        assert quote is not None  # read_statements has seen to it
         value, (low, high) = record.number("metrics", way, recall), ends(record, way, recall)
-        text = f"{value:.1f} [{low:.1f}, {high:.1f}] against {quote.printed}"
-        return Part(what, text, part.above(low, high, quote.value), f"{record.source}; {quote.source}")
+        text = f"{value:.1f} [{low:.1f}, {high:.1f}] against {quote.value}"
+        return Evidence(what, text, above(low, high, float(quote.value)), f"{record.source}; {quote.source}")
 
     # ---- what a method costs -----------------------------------------------------------------------------------------
 
-    def _fraction(self, named: str, test: Mapping[str, Any]) -> Iterator[Part]:
+    def _fraction(self, named: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
         standing = [entry for entry in self.ours.layout.backbones if entry.reference == named]
         one, other = test["of"], test["than"]
         measure = self._hours if test["what"] == "hours" else self._parameters
@@ -113,62 +215,46 @@ class Judge:
             what = f"{backbone.label}, {test['what']} of {METHODS[one]} over those of {METHODS[other]}"
             yield measure(what, backbone, one, other, test["at_most"])
         if not standing:
-            yield Part(named, self._nothing(named), "not tested")
+            yield Evidence(named, self._nothing(named), "not tested")
 
-    def _hours(self, what: str, backbone: Entry, one: str, other: str, at_most: float) -> Part:
+    def _hours(self, what: str, backbone: Entry, one: str, other: str, at_most: float) -> Evidence:
         """Means over the seeds, of hours of one device alone."""
         costs = tuned(self.ours, backbone)
         for method in (one, other):
             if not costs.get(method):
-                return Part(what, self.ours.missing(backbone.name, method, "run.json").source, "not tested")
+                return Evidence(what, self.ours.missing(backbone.name, method, "run.json").source, "not tested")
         spent = [*costs[one], *costs[other]]
         files = joined([cost.run for cost in spent])
         if len({cost.device for cost in spent}) > 1:
-            return Part(what, "not hours of one device", "not tested", files)
+            return Evidence(what, "not hours of one device", "not tested", files)
         mine, its = (mean(cost.training for cost in costs[method]) for method in (one, other))
         return _share(what, mine, its, at_most, hours, files)
 
-    def _parameters(self, what: str, backbone: Entry, one: str, other: str, at_most: float) -> Part:
+    def _parameters(self, what: str, backbone: Entry, one: str, other: str, at_most: float) -> Evidence:
         runs = {method: self.ours.runs(backbone.name, method) for method in (one, other)}
         mine, its = (agreed(runs[method], "parameters", "trainable") for method in (one, other))
         if mine is None or its is None:
             absent = one if mine is None else other
-            return Part(what, self.ours.missing(backbone.name, absent, "run.json").source, "not tested")
+            return Evidence(what, self.ours.missing(backbone.name, absent, "run.json").source, "not tested")
         return _share(what, mine, its, at_most, parameters, joined([*runs[one], *runs[other]]))
-
-    # ---- what is not there -------------------------------------------------------------------------------------------
-
-    def _places(self, statement: Statement) -> Iterator[tuple[str, tuple[Entry, Entry] | str]]:
-        """Each backbone and column of a test in words, and what stands for them, or what the preset lacks."""
-        layout = self.ours.layout
-        for named in statement.backbones:
-            backbones = [one for one in layout.backbones if one.reference == named]
-            for column in statement.test["sets"]:
-                sets = [one for one in (*layout.retrieval_sets, *layout.retention_sets) if one.reference == column]
-                yield from ((f"{one.label}, {entry.label}", (one, entry)) for one in backbones for entry in sets)
-                if not backbones or not sets:
-                    yield f"{named}, {column}", self._nothing(column if backbones else named)
-
-    def _nothing(self, named: str) -> str:
-        return f"preset {self.ours.layout.preset} has nothing that stands for {named}"
 
 
 def shown(metric: str) -> str:
-    """`T2I R@5` for `t2i R@5`."""
+    """` T2I R@5` for `t2i R@5`, behind the name of a set; nothing for a score."""
     way, _, recall = metric.partition(" ")
-    return f"{WAYS[way]} {recall}" if metric else ""
+    return f" {WAYS[way]} {recall}" if metric else ""
 
 
-def _counted(what: str, apart: Apart, unit: float, hits: bool, decide: Decide) -> Part:
+def _counted(what: str, apart: Apart, unit: float, hits: bool, decide: Decide) -> Evidence:
     """A paired difference, in points of percent or in hits."""
     difference, files = apart
     signed = with_sign(integer if hits else one_decimal)
     value, low, high = (signed(unit * number) for number in (difference.value, difference.low, difference.high))
-    return Part(what, f"{value} [{low}, {high}], p {probability(difference.p)}", decide(difference), files)
+    return Evidence(what, f"{value} [{low}, {high}], p {probability(difference.p)}", decide(difference), files)
 
 
-def _share(what: str, one: float, other: float, at_most: float, form: Callable[[float], str], files: str) -> Part:
+def _share(what: str, one: float, other: float, at_most: float, form: Callable[[float], str], files: str) -> Evidence:
     if not other:
-        return Part(what, "nothing to divide by", "not tested", files)
+        return Evidence(what, "nothing to divide by", "not tested", files)
     text = f"{form(one)} / {form(other)} = {quantity(one / other)}, asked at most {at_most:g}"
-    return Part(what, text, "supported" if one / other <= at_most else "contradicted", files)
+    return Evidence(what, text, "supported" if one / other <= at_most else "contradicted", files)

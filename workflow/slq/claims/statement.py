@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from slq.claims.paper import Paper
 from slq.config import SCHEMAS, check_schema
 from slq.errors import SlqError
-from slq.plausibility.claims import Benchmarks
 from slq.reporting.layout import METHODS
-from slq.reporting.records import Reference
 from slq.yamls import read_yaml
 
 SCHEMA = SCHEMAS / "claims.schema.yaml"
@@ -35,7 +34,7 @@ class Statement:
         return str(self.test["test"])
 
 
-def read_statements(path: Path, papers: Reference, benchmarks: Benchmarks) -> list[Statement]:
+def read_statements(path: Path, paper: Paper) -> list[Statement]:
     """Every statement to be judged, in the order of the file; an entry for each backbone becomes as many.
 
     Raises:
@@ -43,22 +42,18 @@ def read_statements(path: Path, papers: Reference, benchmarks: Benchmarks) -> li
             names file, entry and key.
     """
     found: list[Statement] = []
-    backbones = list(dict.fromkeys(backbone for backbone, _, _ in papers.table3))
+    backbones = list(dict.fromkeys(number.backbone for number in paper.table3))
     for number, entry in enumerate(_content(path)["claims"]):
         place = f"{path}: claims[{number}] ({entry['id']})"
         if any(entry["id"] == other.id.partition("/")[0] for other in found):
             raise SlqError(f"{place}: id stands twice; expected one entry a claim")
-        _check(place, entry["test"], backbones, papers, benchmarks)
+        _check(place, entry["test"], backbones, paper)
         statement = Statement(entry["id"], entry["sentence"], entry["where"], entry["test"], ())
-        match entry["test"].get("backbones"):
-            case "each":
-                found += [replace(statement, id=f"{statement.id}/{one}", backbones=(one,)) for one in backbones]
-            case "all":
-                found.append(replace(statement, backbones=tuple(backbones)))
-            case list(names):
-                found.append(replace(statement, backbones=tuple(names)))
-            case _:
-                found.append(statement)
+        named = entry["test"].get("backbones", [])
+        if named == "each":
+            found += [replace(statement, id=f"{statement.id}/{one}", backbones=(one,)) for one in backbones]
+        else:
+            found.append(replace(statement, backbones=tuple(backbones if named == "all" else named)))
     return found
 
 
@@ -71,12 +66,11 @@ def _content(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _check(
-    place: str, test: Mapping[str, Any], backbones: list[str], papers: Reference, benchmarks: Benchmarks
-) -> None:
+def _check(place: str, test: Mapping[str, Any], backbones: list[str], paper: Paper) -> None:
     """What a test names exists: methods, columns, backbones, quoted cells; recalls are asked of retrieval alone."""
-    columns = {name for name, _ in benchmarks.rows}
-    named = {"of": METHODS, "than": METHODS, "as": METHODS, "sets": columns, "models": _models(papers)}
+    columns = {name for name, _ in paper.counted}
+    models = dict.fromkeys(number.row for number in paper.table1)
+    named = {"of": METHODS, "than": METHODS, "as": METHODS, "sets": columns, "models": models}
     if isinstance(test.get("backbones"), list):
         named["backbones"] = backbones
     for key, known in named.items():
@@ -84,7 +78,7 @@ def _check(
         for name in [given] if isinstance(given, str) else given:
             if name not in known:
                 raise SlqError(f"{place}: test.{key} has '{name}'; there are {', '.join(sorted(known))}")
-    retrieval = [name for name in test.get("sets", ()) if (name, "t2i") in benchmarks.rows]
+    retrieval = [name for name in test.get("sets", ()) if (name, "t2i") in paper.counted]
     if retrieval and "metrics" not in test:
         raise SlqError(f"{place}: test.metrics is missing; {retrieval[0]} is a retrieval set: say which recalls")
     if "metrics" in test and len(retrieval) < len(test["sets"]):
@@ -92,9 +86,5 @@ def _check(
     for model in test.get("models", ()):
         for name in test["sets"]:
             for metric in test["metrics"]:
-                if (quote := papers.table1.get((model, name, *metric.split(" ")))) is None or quote.value is None:
+                if paper.recall(model, name, metric) is None:
                     raise SlqError(f"{place}: Table 1 has no number of {model} on {name}, {metric}; take it out")
-
-
-def _models(papers: Reference) -> list[str]:
-    return [model for models in papers.groups.values() for model in models]

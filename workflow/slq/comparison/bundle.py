@@ -15,7 +15,7 @@ from slq.reporting.stale import StaleFiles
 ENDING = ".tar.gz"
 MANIFEST = "MANIFEST.sha256"
 BLOCK = 2**20
-TABLES = ("cells.csv", "plausibility.csv")  # of paper_tables/<preset>, where they are rendered
+TABLES = ("cells.csv",)  # of paper_tables/<preset>, where they are rendered
 
 
 def write_bundle(results: Path, out: Path) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slq.claims.part import VERDICTS
+from slq.claims.check import VERDICTS
 
 Json = Mapping[str, Any]
 SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not tested": "\u2013"}

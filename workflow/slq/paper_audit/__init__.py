@@ -1,1 +1,0 @@
-"""The paper's own tables, asked of each other and of arithmetic; no result of ours is needed."""
