@@ -12,8 +12,7 @@ from slq.accounting.needs import needs, row_needs
 from slq.accounting.row_costs import row_costs
 from slq.accounting.row_estimate import table
 from slq.config import SCHEMA, load
-from slq.doctor.doctor import _cost
-from slq.doctor.page import hours
+from slq.doctor.doctor import _cost, hours
 from slq.errors import SlqError
 
 CATALOGUES = {
@@ -97,7 +96,5 @@ def test_a_size_without_the_counts_of_a_split_is_planned(raw_config):
 def test_the_doctor_says_why_nothing_is_forecast(raw_config):
     paper = raw_config | {"preset": "paper"}
     del paper["sets"]["coco"]["size"]
-    line = " ".join(hours(SimpleNamespace(submitted=[]), _cost(load(paper), None), "any"))
-    assert line.startswith(
-        "Hours, and disk of adapters and checkpoints: not forecast (config: sets.coco.size is missing"
-    )
+    found = hours(SimpleNamespace(submitted=[]), _cost(load(paper), None), "any")
+    assert found.text.startswith("no hours, and no disk of adapters and checkpoints (config: sets.coco.size is missing")

@@ -3,7 +3,6 @@
 import glob
 import hashlib
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import Any
 
 from slq.errors import SlqError
 from slq.files import sha256
-from slq.sources import download
 from slq.sources.archive import check_room
+from slq.sources.download import RETRIES, wait
 from slq.sources.patterns import check_count, wanted
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -54,17 +53,13 @@ class Repository:
         from huggingface_hub import HfApi, errors
 
         with _explained(self, revision):
-            for pause in (*download.PAUSES, None):
+            retries = RETRIES
+            while True:
                 try:
                     return HfApi().repo_info(self.name, repo_type=self.kind, revision=revision, files_metadata=True)
                 except errors.HfHubHTTPError as error:
-                    wait, status = (
-                        download.seconds(error.response.headers.get("Retry-After")),
-                        error.response.status_code,
-                    )
-                    if status not in download.WORTH_WAITING or pause is None or (wait or 0) > download.LONGEST_WAIT:
-                        raise
-                    time.sleep(pause if wait is None else wait)
+                    answer = error.response
+                    retries = wait(retries, error, answer.status_code, answer.headers.get("Retry-After"))
 
     def _download(self, commit: str, names: Sequence[str], out: Path) -> None:
         from huggingface_hub import snapshot_download
