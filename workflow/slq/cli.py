@@ -12,7 +12,6 @@ from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, qui
 from slq.bench_cli import COMMANDS as BENCH
 from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
-from slq.pilot_cli import COMMANDS as PILOT
 from slq.report_cli import COMMANDS as REPORT
 from slq.row_cli import COMMANDS as ROWS
 from slq.train_cli import COMMANDS as TRAIN
@@ -255,7 +254,6 @@ COMMANDS: Commands = {
     **ACCOUNT,
     **BENCH,
     **COMPARE,
-    **PILOT,
     **REPORT,
     **ROWS,
     **USE,

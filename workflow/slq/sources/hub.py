@@ -1,7 +1,6 @@
 """A repository of the hub at one commit: the wanted files, each proved to be what the hub's own index says."""
 
 import glob
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -86,17 +85,13 @@ class Repository:
 
 def _is(entry: Any, digest: str, path: Path) -> bool:
     """Whether a file is the one of the index, which has the SHA-256 of large files, and git's hash of small ones."""
-    return digest == entry.lfs.sha256 if entry.lfs else git_hash(path) == entry.blob_id
+    from huggingface_hub.utils.sha import git_hash
+
+    return digest == entry.lfs.sha256 if entry.lfs else git_hash(path.read_bytes()) == entry.blob_id
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def git_hash(path: Path) -> str:
-    """The name that git gives a file's bytes."""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 @contextmanager
