@@ -10,7 +10,8 @@ from typing import Any
 
 WORKFLOW = Path(__file__).parents[1] / "workflow"
 FAST = (
-    "import slq.sources.download as d, sys; d.PAUSES = (0,) * 5; from slq.cli import main; sys.exit(main(sys.argv[1:]))"
+    "import slq.sources.download as d, sys; d.RETRIES = d.RETRIES.new(backoff_factor=0);"
+    " from slq.cli import main; sys.exit(main(sys.argv[1:]))"
 )
 
 

@@ -1,5 +1,6 @@
 """Archives by URL: fetched from a server on loopback, continued, proved, unpacked. pytest tests/test_archives.py"""
 
+import base64
 import hashlib
 import io
 import json
@@ -232,6 +233,18 @@ def test_no_server_is_one_message(tmp_path):
     answer = fetch(tmp_path, [PART], SLQ_MIRROR="http://images.example.org=http://127.0.0.1:9")
     refused(answer, f"{URL}: not fetched: the server cannot be reached")
     refused(fetch(tmp_path, [PART], SLQ_MIRROR="nowhere"), "SLQ_MIRROR: 'nowhere' is not")
+
+
+def test_a_proxy_of_the_environment_is_asked(server, tmp_path):
+    """With its login; a proxy is given the whole address."""
+    server.files[URL] = ARCHIVE
+    proxy = server.address.replace("http://", "http://me:p%40ss@")
+    answer = fetch(tmp_path, [PART], http_proxy=proxy, HTTP_PROXY=proxy, no_proxy="", NO_PROXY="")
+    assert answer.returncode == 0, answer.stderr
+    check_whole(tmp_path, PICTURES)
+    ((_, path, headers),) = server.log
+    assert path == URL
+    assert headers["proxy-authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
 
 
 @pytest.mark.parametrize("limit", [len(ARCHIVE) // 2, len(ARCHIVE) + 1], ids=["in the transfer", "never"])

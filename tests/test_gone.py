@@ -66,7 +66,7 @@ UNSHOWN = {
     f"{RESULTS}/claims.json": "the page",
     f"{RESULTS}/compare/paper.json": "the page",
     f"{RESULTS}/compare/paper.txt": "is what `snakemake compare` prints",
-    f"{RESULTS}/a/pilot.json": "a table of its own, `snakemake pilot`",
+    f"{RESULTS}/a/pilot.json": "a figure of its own, `snakemake pilot`",
     f"{RESULTS}/a/slq/prefixes.jsonl": "gpu_hours.csv is counted from it",
     **{
         f"{run(method)}/events/train.jsonl": "gpu_hours.csv; the figure of training"

@@ -10,8 +10,7 @@ import yaml
 from slq import cost_settings, report_settings, settings
 from slq.accounting.forecast import needs
 from slq.config import SCHEMA, load
-from slq.doctor.doctor import _cost
-from slq.doctor.page import hours
+from slq.doctor.doctor import _cost, hours
 from slq.errors import SlqError
 
 CATALOGUES = {
@@ -81,7 +80,5 @@ def test_a_set_without_a_size_or_without_its_counts_is_planned_and_not_forecast(
 def test_the_doctor_says_why_nothing_is_forecast(raw_config):
     paper = raw_config | {"preset": "paper"}
     del paper["sets"]["coco"]["size"]
-    line = " ".join(hours(SimpleNamespace(submitted=[]), _cost(load(paper), None), "any"))
-    assert line.startswith(
-        "Hours, and disk of adapters and checkpoints: not forecast (config: sets.coco.size is missing"
-    )
+    found = hours(SimpleNamespace(submitted=[]), _cost(load(paper), None), "any")
+    assert found.text.startswith("no hours, and no disk of adapters and checkpoints (config: sets.coco.size is missing")

@@ -22,7 +22,7 @@ from slq.files import sha256, write_json
 from slq.models.backbone import Backbone
 from slq.models.prefix import encode
 from slq.models.retriever import LastTokenRetriever
-from slq.reporting.pilot import pilot_figure, pilot_table, read_pilot, render_pilot
+from slq.reporting.pilot import pilot_figure, read_pilot, render_pilot
 from slq.reporting.style import house_style
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -130,48 +130,30 @@ def results(tmp_path):
     return tmp_path / "results"
 
 
-def test_the_table_marks_the_highest_of_each_text(results):
-    table = pilot_table(read_pilot(SHOWN, results))
-    assert [group.label for group in table.groups] == ["One-1B", "Other-2B"]
-    assert [column.heads for column in table.columns[:4]] == [
-        *(("last token", name) for name in SIZES),
-        ("two zero queries", "red.png"),
-    ]
-    first, second = table.groups[0].rows
-    assert (first.label, second.label) == tuple(TEXTS)
-    assert [cell.text for cell in first.cells] == ["0.77", "0.83", "0.77", "0.00", "-0.20", "0.00"]
-    assert [cell.mark for cell in first.cells] == ["", "best", "", "best", "", "best"]  # what prints alike shares it
-    assert [cell.text for cell in second.cells[:3]] == ["0.50"] * 3
-    assert {cell.source for cell in first.cells} == {"results/mini/one/pilot.json"}
-
-
-def test_the_figure_prints_every_cosine_and_the_highest_in_bold(results, pictures):
-    pilot = read_pilot(SHOWN, results)
+def test_the_figure_prints_every_cosine_and_the_highest_of_each_text_in_bold(results, pictures):
+    """What prints alike shares it."""
     with house_style():
-        figure = pilot_figure(pilot, [open_named(pictures / name) for name in pilot.images])
+        figure = pilot_figure(SHOWN, read_pilot(SHOWN, results), {name: open_named(pictures / name) for name in SIZES})
     panels = [axes for axes in figure.get_axes() if axes.texts]
     assert [axes.get_title() for axes in panels] == ["last token", "two zero\nqueries"] * 2
+    assert [axes.get_ylabel() for axes in panels] == ["One-1B", "", "Other-2B", ""]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == [TEXTS[0], TEXTS[1].replace(" gr", "\ngr")]
     assert [text.get_text() for text in panels[0].texts] == ["0.77", "0.83", "0.77", "0.50", "0.50", "0.50"]
-    bold = [text.get_text() for text in panels[2].texts if text.get_weight() == "bold"]
-    assert bold == ["0.30", "0.30"]
+    assert [text.get_text() for text in panels[1].texts] == ["0.00", "-0.20", "0.00", "0.10", "0.20", "0.90"]
+    bold = [[text.get_text() for text in axes.texts if text.get_weight() == "bold"] for axes in panels]
+    assert bold[:3] == [["0.83", "0.50", "0.50", "0.50"], ["0.00", "0.00", "0.90"], ["0.30", "0.30"]]
     labels = [axes.get_xlabel() for axes in figure.get_axes()]
     assert labels[:3] == ["1: red.png", "2: wide.png", "3: tall.png"]
 
 
 def test_the_same_results_give_the_same_bytes(results, pictures, tmp_path):
-    templates = str(ROOT / "paper_tables/templates")
     asked = SHOWN | {"folder": str(pictures), "images": list(SIZES)}
     for name in ("a", "b"):
-        arguments = ["--results", str(results), "--data", str(tmp_path), "--templates", templates]
-        assert (
-            main(["pilot", "render", "--settings", json.dumps(asked), *arguments, "--out", str(tmp_path / name)]) == 0
-        )
-    made = ["pilot.tex", "pilot.html", "figures/pilot.svg", "figures/pilot.png", "figures/pilot.csv"]
-    for name in made:
+        arguments = ["--results", str(results), "--data", str(tmp_path), "--out", str(tmp_path / name)]
+        assert main(["pilot", "render", "--settings", json.dumps(asked), *arguments]) == 0
+    for name in ("pilot.svg", "pilot.png", "pilot.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    assert r"a red circle & 0.77 & \textbf{0.83} & 0.77 & \textbf{0.00} &" in (tmp_path / "a/pilot.tex").read_text()
-    assert 'href="../results/mini/one/pilot.json"' in (tmp_path / "a/pilot.html").read_text()
-    rows = list(csv.DictReader((tmp_path / "a/figures/pilot.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "a/pilot.csv").open()))
     assert len(rows) == 2 * 2 * 2 * 3
     assert rows[1] == {
         "figure": "pilot",
@@ -190,7 +172,7 @@ def test_results_of_different_pilots_are_not_shown_together(results, pictures, t
     path = results / "mini/other/pilot.json"
     write_json(path, json.loads(path.read_text()) | {key: value})
     with pytest.raises(SlqError, match=f"other/pilot.json: key {key} "):
-        render_pilot(SHOWN, results, lambda name: open_named(pictures / name), tmp_path, tmp_path / "out")
+        render_pilot(SHOWN, results, lambda name: open_named(pictures / name), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,5 +1,5 @@
 # The diagnostic pilot (Figure 2 of the poster) on texts and images that `pilot` of a preset names; on request.
-# In: backbones, pictures. Out: results/<preset>/<backbone>/pilot.json, paper_tables/<preset>/pilot and its figure.
+# In: backbones, pictures. Out: results/<preset>/<backbone>/pilot.json, paper_tables/<preset>/figures/pilot.
 
 
 rule measure_pilot:
@@ -35,10 +35,8 @@ rule render_pilot:
     input:
         results=expand("results/{{preset}}/{backbone}/pilot.json", backbone=PRESET["backbones"]),
         pictures=pilot_pictures,
-        templates=sorted(Path("paper_tables/templates").glob("*.j2")),
     output:
-        table=multiext("paper_tables/{preset}/pilot", ".tex", ".html"),
-        figure=multiext("paper_tables/{preset}/figures/pilot", ".svg", ".png", ".csv"),
+        multiext("paper_tables/{preset}/figures/pilot", ".svg", ".png", ".csv"),
     log:
         "logs/{preset}/render_pilot.log",
     benchmark:
@@ -52,14 +50,14 @@ rule render_pilot:
         said=pilot_said,
         scratch=scratch_folder,
     message:
-        "Rendering the pilot of {wildcards.preset}"
+        "Drawing the pilot of {wildcards.preset}"
     shell:
         "slq pilot render --settings {params.settings:q} --results results --data {params.scratch}/data"
-        " --templates paper_tables/templates --out paper_tables/{wildcards.preset}"
+        " --out paper_tables/{wildcards.preset}/figures"
         " 2>&1 | tee {log} >&2"
 
 
 rule pilot:
     input:
-        f"paper_tables/{config['preset']}/pilot.html",
+        f"paper_tables/{config['preset']}/figures/pilot.svg",
     localrule: True

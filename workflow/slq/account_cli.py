@@ -24,8 +24,8 @@ def account(args: argparse.Namespace) -> None:
 
 
 def doctor(args: argparse.Namespace) -> None:
+    from slq.doctor.checks import FIRST
     from slq.doctor.doctor import examine
-    from slq.doctor.finding import FIRST
 
     options = [part for profile in args.profile or ["slurm"] for part in ("--profile", profile)]
     options += ["--default-resources", *args.default_resources] if args.default_resources else []

@@ -11,7 +11,6 @@ from slq.account_cli import doctor
 from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, quiet_libraries
 from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
-from slq.pilot_cli import COMMANDS as PILOT
 from slq.report_cli import COMMANDS as REPORT
 from slq.row_cli import COMMANDS as ROWS
 from slq.train_cli import COMMANDS as TRAIN
@@ -235,7 +234,6 @@ COMMANDS: Commands = {
     ),
     **ACCOUNT,
     **COMPARE,
-    **PILOT,
     **REPORT,
     **ROWS,
     **USE,

@@ -1,4 +1,4 @@
-"""The subcommands of rows that are no runs: comparators, and what is re-ranked."""
+"""The subcommands of rows that are no runs, comparators and what is re-ranked, and of the pilot."""
 
 import argparse
 
@@ -17,6 +17,20 @@ def rerank(args: argparse.Namespace) -> None:
     look_again(args.settings, args.backbone, args.coarse, args.by, args.data, args.work, args.out)
 
 
+def measure_pilot(args: argparse.Namespace) -> None:
+    from slq.comparators.pilot import measure_pilot as measure
+
+    measure(args.settings, args.backbone, args.data, args.out)
+
+
+def render_pilot(args: argparse.Namespace) -> None:
+    from slq.data.named import named_images, open_named
+    from slq.reporting.pilot import render_pilot as render
+
+    files = named_images(args.settings, args.data)
+    render(args.settings, args.results, lambda name: open_named(files[name]), args.out)
+
+
 COMMANDS: Commands = {
     "embed": (
         embed,
@@ -33,5 +47,15 @@ COMMANDS: Commands = {
             **{"--settings": JSON, "--backbone": PATH, "--coarse": PATH, "--by": PATH, "--data": PATH},
             **{"--work": PATH, "--out": PATH, "--threads": WHOLE},
         },
+    ),
+    "pilot measure": (
+        measure_pilot,
+        "write how similar an untrained backbone finds texts and images, by read-out",
+        {"--settings": JSON, "--backbone": PATH, "--data": PATH, "--out": PATH, "--threads": WHOLE},
+    ),
+    "pilot render": (
+        render_pilot,
+        "draw the pilot's figure",
+        {"--settings": JSON, "--results": PATH, "--data": PATH, "--out": PATH},
     ),
 }

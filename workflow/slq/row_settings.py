@@ -82,7 +82,7 @@ def pilot_settings(config: Config, backbone: str) -> str:
 
 
 def pilot_layout(config: Config) -> str:
-    """Of the pilot's table and figure; errors as in `pilot_settings`."""
+    """Of the pilot's figure; errors as in `pilot_settings`."""
     pilot = pilot_of(config)
     return compact(
         preset=config["preset"],

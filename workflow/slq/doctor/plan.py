@@ -1,9 +1,14 @@
-"""What a call would submit: its jobs as Snakemake itself plans them, and what each asks a cluster for."""
+"""What a call would submit: its jobs as Snakemake itself plans them, and what each asks a cluster for.
 
+Run as `python -m slq.doctor.plan`, with that call's options, it prints them as JSON: a process of its own, as reading a
+Snakefile changes the environment and the path of the process that does it.
+"""
+
+import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +18,7 @@ from slq.errors import SlqError
 
 @dataclass(frozen=True)
 class Job:
-    """A job that is due. Without a partition or an account it takes the site's default.
+    """A job that is due. Without a partition it takes the site's default.
 
     `backbone`, `method`, `seed`: of the run that it works on, `row`: of Table 1 that is no run; empty where it works on
     none. `minutes_again`: that its last attempt asks for, if those before failed.
@@ -32,20 +37,18 @@ class Job:
     minutes_again: int
     gpu_model: str
     partition: str
-    account: str
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.rule, self.backbone, self.method)))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`config`: the configuration, with what profiles lay over it; `at_once`: jobs in the queue at most; `prefix`: what
-    their names begin with; `init_seconds`: until the executor first asks for their states.
-    """
+    """`config`: the configuration, with what profiles lay over it; `at_once`: jobs in the queue at most."""
 
     config: Config
     jobs: tuple[Job, ...]
     at_once: int
-    init_seconds: int
-    prefix: str
 
     @property
     def submitted(self) -> list[Job]:
@@ -58,31 +61,64 @@ def planned(options: Sequence[str]) -> Plan:
     Raises:
         SlqError: Snakemake cannot plan: its own message.
     """
-    answer = subprocess.run([sys.executable, "-m", "slq.doctor.graph", *options], capture_output=True, text=True)
+    answer = subprocess.run([sys.executable, "-m", "slq.doctor.plan", *options], capture_output=True, text=True)
     if answer.returncode:
         said = answer.stderr.strip().splitlines() or ["no message"]
         raise SlqError(said[-1].strip())
-    return read_plan(json.loads(answer.stdout))
+    found = json.loads(answer.stdout)
+    return Plan(found["config"], tuple(Job(**entry) for entry in found["jobs"]), found["at_once"])
 
 
-def read_plan(found: Mapping[str, Any]) -> Plan:
-    """A plan from what `slq.doctor.graph` prints."""
-    jobs = tuple(_job(entry) for entry in found["jobs"])
-    return Plan(found["config"], jobs, found["at_once"], found["init_seconds"], found["prefix"])
+def due(options: list[str]) -> dict[str, Any]:
+    """The fields of a plan, in this process."""
+    from snakemake.api import SnakemakeApi
+    from snakemake.cli import parse_args, parse_config
+    from snakemake.settings.types import ConfigSettings, DAGSettings, ResourceSettings
+
+    _, args = parse_args(options)
+    with SnakemakeApi() as api:
+        call = api.workflow(
+            resource_settings=ResourceSettings(
+                cores=args.cores,
+                nodes=args.jobs,
+                default_resources=args.default_resources,
+                overwrite_resources=args.set_resources,
+            ),
+            config_settings=ConfigSettings(
+                config=parse_config(args.config), configfiles=args.configfile, config_args=args.config
+            ),
+            snakefile=args.snakefile,
+        )
+        call.dag(DAGSettings(rerun_triggers=args.rerun_triggers)).printd3dag()  # builds it; what it prints is not used
+        workflow = call._workflow
+        order = {rule.name: place for place, rule in enumerate(workflow.rules)}  # of the stages
+        jobs = [
+            _entry(job, job.rule.name in workflow._localrules, args.retries + 1)
+            for job in sorted(workflow.dag.needrun_jobs(), key=lambda job: (order[job.rule.name], *job.wildcards))
+            if not job.rule.norun
+        ]
+    return {"config": workflow.globals["config"], "jobs": jobs, "at_once": args.jobs}
 
 
-def _job(entry: Mapping[str, Any]) -> Job:
-    asks, run = entry["asks"], entry["wildcards"]
-    return Job(
-        rule=entry["rule"],
+def _entry(job: Any, local: bool, attempts: int) -> dict[str, Any]:
+    """The fields of a job."""
+    run, asks = job.wildcards_dict, job.resources
+    entry = {
+        "rule": job.rule.name,
         **{key: run.get(key, "") for key in ("backbone", "method", "seed", "row")},
-        local=entry["local"],
-        gpus=asks.get("gpu", 0),
-        cpus=asks.get("cpus_per_task", 1),
-        mem_mb=asks.get("mem_mb", 0),
-        minutes=asks.get("runtime", 0),
-        minutes_again=entry["minutes_again"],
-        gpu_model=asks.get("gpu_model", ""),
-        partition=asks.get("slurm_partition", ""),
-        account=asks.get("slurm_account", ""),
-    )
+        "local": local,
+        "gpus": asks.get("gpu", 0),
+        "cpus": asks.get("cpus_per_task", 1),
+        "mem_mb": asks.get("mem_mb", 0),
+        "minutes": asks.get("runtime", 0),
+        "gpu_model": asks.get("gpu_model", ""),
+        "partition": asks.get("slurm_partition", ""),
+    }
+    job.attempt = attempts  # whose resources are another's
+    return entry | {"minutes_again": job.resources.get("runtime", 0)}
+
+
+if __name__ == "__main__":
+    with contextlib.redirect_stdout(sys.stderr):
+        found = due(sys.argv[1:])
+    print(json.dumps(found))

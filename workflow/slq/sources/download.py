@@ -1,34 +1,62 @@
-"""A file by its URL: continued behind what an earlier call left, retried where waiting helps."""
+"""A file by its URL: continued behind what an earlier call left, tried again (urllib3's Retry) where waiting helps."""
 
-import email.utils
-import http.client
 import os
+import re
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from http.client import OK, REQUESTED_RANGE_NOT_SATISFIABLE
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from tqdm import tqdm
+from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
+from urllib3.util import Retry, make_headers, parse_url
 
 from slq.errors import SlqError
 from slq.files import read_json, write_json
 
 BLOCK = 1 << 20  # bytes read at once
 TIMEOUT = 60  # seconds without a byte
-PAUSES = (1, 2, 4, 8, 16)  # seconds before the tries that follow one without progress; afterwards it is given up
 LONGEST_WAIT = 120  # seconds: a server that asks for more is tried again by a person
-WORTH_WAITING = {408, 429, 500, 502, 503, 504}
+# Tries that follow one without progress, at 0, 2, 4, 8 and 16 seconds; afterwards it is given up.
+RETRIES = Retry(5, backoff_factor=1, status_forcelist={408, 429, 500, 502, 503, 504})
+ONCE = Retry(None, connect=0, read=0, other=0, redirect=5, respect_retry_after_header=False)  # of one request
 
 
 class _Interrupted(Exception):
-    """The transfer ended early, for a reason that may pass; `wait`: seconds that the server asks for."""
+    """The transfer ended early; `status`, `retry_after`: of a server that refused, the latter its header."""
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    def __init__(self, reason: str, status: int | None = None, retry_after: str | None = None) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.status, self.retry_after = status, retry_after
+
+
+def wait(retries: Retry, failure: Exception, status: int | None, retry_after: str | None) -> Retry:
+    """Wait before another try, as long as a refusal asks, or longer each time, and return the tries that are left.
+
+    Raises:
+        Exception: `failure`, where waiting does not help, takes too long, or has been tried enough.
+    """
+    asked = seconds(retry_after) or 0.0
+    if asked > LONGEST_WAIT or (status is not None and not retries.is_retry("GET", status)):
+        raise failure
+    try:
+        retries = retries.increment("GET")
+    except MaxRetryError:
+        raise failure from None
+    time.sleep(asked or retries.get_backoff_time())
+    return retries
+
+
+def seconds(retry_after: str | None) -> float | None:
+    """Read `Retry-After`, a number of seconds or a date; None without it, or of what is neither."""
+    try:
+        return RETRIES.parse_retry_after(retry_after) if retry_after else None
+    except InvalidHeader:
+        return None
 
 
 def mirrored(url: str) -> str:
@@ -58,18 +86,17 @@ def download(url: str, path: Path) -> None:
         SlqError: the server refuses, gives a web page, cannot be reached, or the disk is full. What has come stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    failed = 0
+    retries, most = RETRIES, size(path)
     with _bar(path.name) as bar:
         while True:
-            before = size(path)
             try:
-                _transfer(url, path, bar)
-                return
+                return _transfer(url, path, bar)
             except _Interrupted as reason:
-                failed = 0 if size(path) > before else failed + 1
-                if failed > len(PAUSES):
-                    raise SlqError(f"{url}: not fetched: {reason}; {_kept(path)}") from None
-                time.sleep(PAUSES[max(failed - 1, 0)] if reason.wait is None else reason.wait)
+                if size(path) > most:
+                    retries, most = RETRIES, size(path)
+                    continue
+                failure = SlqError(f"{url}: not fetched: {reason}; {_kept(path)}")
+                retries = wait(retries, failure, reason.status, reason.retry_after)
 
 
 def size(path: Path) -> int:
@@ -89,112 +116,85 @@ def _transfer(url: str, path: Path, bar: Any) -> None:
     have = size(path) if version.get("url") == url else 0
     if have and have == version.get("bytes"):
         return
-    request = urllib.request.Request(mirrored(url), headers={"User-Agent": "slq", "Accept-Encoding": "identity"})
+    headers = {"User-Agent": "slq", "Accept-Encoding": "identity"}
     if have:
-        request.add_header("Range", f"bytes={have}-")
         validator = version.get("etag") or version.get("modified")
-        if validator:
-            request.add_header("If-Range", validator)
-    with _opened(request, url, path) as response:
-        if have and response.status != http.client.PARTIAL_CONTENT:
-            have = 0
-        total = _total(response, have)
-        if have == 0:
+        headers |= {"Range": f"bytes={have}-"} | ({"If-Range": validator} if validator else {})
+    with _answered(url, headers) as response:
+        if response.status == OK:
+            have, length = 0, response.headers.get("Content-Length")
+            total = int(length) if length is not None else None
             write_json(note, {"url": url, "bytes": total} | _validators(response))
-        elif total != version.get("bytes"):
-            forget(path)
-            raise _Interrupted(f"the file has changed on the server, from {version.get('bytes')} bytes to {total}")
+        else:
+            total = _whole(response, have)
+            if total is None or total != version["bytes"]:
+                forget(path)
+                raise _Interrupted(f"the server no longer has the bytes from {have} on of the file that was begun")
         bar.reset(total=total)
         bar.update(have)
         _append(response, path, have, bar)
-    if total is not None and size(path) < total:
-        raise _Interrupted(f"the connection ended after {size(path):,} of {total:,} bytes")
 
 
-def _opened(request: urllib.request.Request, url: str, path: Path) -> Any:
-    """The answer to a request: a success that is no web page."""
+def _answered(url: str, headers: dict[str, str]) -> BaseHTTPResponse:
+    """The answer to a request, by way of a mirror or a proxy: bytes of a file, or that it has none in this range."""
+    address = mirrored(url)
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _refusal(error, url, path) from None
-    except (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException) as error:
+        pool = _pool(address)
+        response = pool.request("GET", address, headers=headers, timeout=TIMEOUT, retries=ONCE, preload_content=False)
+    except HTTPError as error:
         raise _Interrupted(f"the server cannot be reached ({getattr(error, 'reason', error)})") from None
-    if response.headers.get_content_type() == "text/html":
-        response.close()
-        raise SlqError(f"{url}: is a web page, expected a file; look at it in a browser: it may ask for something")
-    return response
+    status, reason = response.status, f"the server answers {response.status} {response.reason}"
+    if status < 300 or status == REQUESTED_RANGE_NOT_SATISFIABLE:
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise SlqError(f"{url}: is a web page, expected a file; look at it in a browser: it may ask for something")
+        return response
+    retry_after = response.headers.get("Retry-After")
+    if not RETRIES.is_retry("GET", status):
+        advice = "check the address in config.yaml, or name a mirror, SLQ_MIRROR"
+        raise SlqError(f"{url}: not fetched: {reason}; {advice}")
+    asked = seconds(retry_after)
+    raise _Interrupted(reason + (f" and asks to wait {asked:.0f} s" if asked else ""), status, retry_after)
 
 
-def _refusal(error: urllib.error.HTTPError, url: str, path: Path) -> Exception:
-    """What a status that is no success means."""
-    if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-        forget(path)
-        return _Interrupted("what is here is longer than the file on the server")
-    reason = f"the server answers {error.code} {error.reason}"
-    if error.code not in WORTH_WAITING:
-        return SlqError(f"{url}: not fetched: {reason}; check the address in config.yaml, or name a mirror, SLQ_MIRROR")
-    wait = seconds(error.headers.get("Retry-After"))
-    if wait is not None and wait > LONGEST_WAIT:
-        return SlqError(f"{url}: not fetched: {reason} and asks to wait {wait:.0f} s; {_kept(path)}")
-    return _Interrupted(reason, wait)
+def _pool(address: str) -> PoolManager:
+    """Connections to a server, or to the proxy that the environment names for it (http_proxy, no_proxy)."""
+    at = urlsplit(address)
+    proxy = None if proxy_bypass(at.netloc) else getproxies().get(at.scheme)
+    if proxy is None:
+        return PoolManager()
+    login = parse_url(proxy).auth
+    return ProxyManager(proxy, proxy_headers=make_headers(proxy_basic_auth=unquote(login)) if login else None)
 
 
-def _append(response: Any, path: Path, have: int, bar: Any) -> None:
+def _append(response: BaseHTTPResponse, path: Path, have: int, bar: Any) -> None:
     """Write the answer's bytes behind the first `have` of `path`."""
-    read = _reader(response)
     try:
         with open(path, "r+b" if have else "wb") as file:
             file.seek(have)
-            while block := read(BLOCK):
+            for block in response.stream(BLOCK, decode_content=False):
                 file.write(block)
                 bar.update(len(block))
             file.flush()
             os.fsync(file.fileno())
+    except HTTPError as error:
+        reason = f"the connection ended after {size(path):,} of {bar.total or 0:,} bytes"
+        raise _Interrupted(f"{reason} ({type(error).__name__})") from None
     except OSError as error:
         raise SlqError(f"{path}: cannot be written: {error.strerror}; {_kept(path)}") from error
 
 
-def _reader(response: Any) -> Callable[[int], bytes]:
-    """Reads of the connection whose errors are not those of the disk."""
-
-    def read(count: int) -> bytes:
-        try:
-            return bytes(response.read(count))
-        except (OSError, http.client.HTTPException) as error:
-            raise _Interrupted(f"the connection broke ({error})") from None
-
-    return read
+def _whole(response: BaseHTTPResponse, have: int) -> int | None:
+    """Bytes of the whole file; None of an answer that does not begin behind the first `have` of them."""
+    found = re.fullmatch(rf"bytes {have}-\d+/(\d+)", response.headers.get("Content-Range", ""))
+    return int(found[1]) if found else None
 
 
-def _total(response: Any, have: int) -> int | None:
-    """Bytes of the whole file, if the server says so."""
-    if response.status == http.client.PARTIAL_CONTENT:
-        span, _, whole = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-        if span.partition("-")[0] != str(have) or not whole.isdecimal():
-            raise _Interrupted(f"the server was asked for the bytes from {have} and gives '{span}/{whole}'")
-        return int(whole)
-    length = response.headers.get("Content-Length")
-    return int(length) if length is not None else None
-
-
-def _validators(response: Any) -> dict[str, str]:
+def _validators(response: BaseHTTPResponse) -> dict[str, str]:
     """What names the version: a strong ETag, else the date."""
     etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
     if etag and not etag.startswith("W/"):
         return {"etag": etag}
     return {"modified": modified} if modified else {}
-
-
-def seconds(retry_after: str | None) -> float | None:
-    """How long `Retry-After` asks to wait: it is a number of seconds, or a date; None without it."""
-    if retry_after is None or retry_after.isdecimal():
-        return float(retry_after) if retry_after else None
-    try:
-        date = email.utils.parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(date.timestamp() - time.time(), 0.0)
 
 
 def forget(path: Path) -> None:

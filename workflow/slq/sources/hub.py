@@ -1,9 +1,7 @@
 """A repository of the hub at one commit: the wanted files, each proved to be what the hub's own index says."""
 
 import glob
-import hashlib
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +10,8 @@ from typing import Any
 
 from slq.errors import SlqError
 from slq.files import sha256
-from slq.sources import download
 from slq.sources.archive import check_room
+from slq.sources.download import RETRIES, wait
 from slq.sources.patterns import check_count, wanted
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -54,17 +52,13 @@ class Repository:
         from huggingface_hub import HfApi, errors
 
         with _explained(self, revision):
-            for pause in (*download.PAUSES, None):
+            retries = RETRIES
+            while True:
                 try:
                     return HfApi().repo_info(self.name, repo_type=self.kind, revision=revision, files_metadata=True)
                 except errors.HfHubHTTPError as error:
-                    wait, status = (
-                        download.seconds(error.response.headers.get("Retry-After")),
-                        error.response.status_code,
-                    )
-                    if status not in download.WORTH_WAITING or pause is None or (wait or 0) > download.LONGEST_WAIT:
-                        raise
-                    time.sleep(pause if wait is None else wait)
+                    answer = error.response
+                    retries = wait(retries, error, answer.status_code, answer.headers.get("Retry-After"))
 
     def _download(self, commit: str, names: Sequence[str], out: Path) -> None:
         from huggingface_hub import snapshot_download
@@ -91,17 +85,13 @@ class Repository:
 
 def _is(entry: Any, digest: str, path: Path) -> bool:
     """Whether a file is the one of the index, which has the SHA-256 of large files, and git's hash of small ones."""
-    return digest == entry.lfs.sha256 if entry.lfs else git_hash(path) == entry.blob_id
+    from huggingface_hub.utils.sha import git_hash
+
+    return digest == entry.lfs.sha256 if entry.lfs else git_hash(path.read_bytes()) == entry.blob_id
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def git_hash(path: Path) -> str:
-    """The name that git gives a file's bytes."""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 @contextmanager

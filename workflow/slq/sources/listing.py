@@ -6,8 +6,7 @@ from pathlib import Path
 from slq.config import Config, load, tested_sets
 from slq.drawn import is_derived, origin
 from slq.errors import SlqError
-from slq.sources.fetch import STATE
-from slq.sources.kinds import address
+from slq.sources.fetch import STATE, address
 from slq.yamls import read_yaml
 
 LISTED = " (commit from a public listing, not fetched here)"

@@ -1,0 +1,219 @@
+"""What is looked at before a run: the cluster, what has to be fetched or brought, room, the forecast."""
+
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slq.config import Config, tested_sets
+from slq.doctor.plan import Job, Plan
+from slq.doctor.slurm import UNLIMITED, Nodes, read_cluster
+from slq.errors import SlqError
+from slq.sources.listing import fetched
+
+OK, NOTE, FIRST = "ok", "--", "!!"  # well; good to know; to be done first
+CHOOSE = "--default-resources slurm_partition=NAME, or a second --profile (docs/cluster.md)"
+ASK_LESS = "another partition (slurm_partition), or less under presets.<preset>.resources"
+QUERIES = "write the queries, one a line (docs/data.md), or name another file"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: its mark says whether a run can start as it is, `advice` what to do where it is not well."""
+
+    mark: str
+    subject: str
+    text: str
+    advice: str = ""
+
+
+# ---- the cluster -----------------------------------------------------------------------------------------------------
+
+
+def slurm(plan: Plan | None, memory_gb: float) -> Iterator[Finding]:
+    """What Slurm offers, held against what jobs ask for; without a plan, only whether it answers.
+
+    Args:
+        memory_gb: that a job holds on each GPU, at most.
+    """
+    try:
+        cluster = read_cluster()
+    except SlqError as error:
+        yield Finding(FIRST, "Slurm", str(error), "ask those who run the cluster")
+        return
+    if cluster is None:
+        text = "none of its commands is on PATH, so --profile slurm cannot submit from this machine"
+        yield Finding(FIRST, "Slurm", text, "call where sbatch is; or compute here: snakemake --cores all, no profile")
+        return
+    yield Finding(OK, "Slurm", f"answers; partitions: {_names(cluster)}")
+    asked: dict[str, list[Job]] = {}
+    for job in plan.submitted if plan else ():
+        asked.setdefault(job.partition, []).append(job)
+    for names, jobs in asked.items():
+        yield from _partition(cluster, names, jobs, memory_gb)
+
+
+def _partition(cluster: Sequence[Nodes], names: str, jobs: Sequence[Job], memory_gb: float) -> Iterator[Finding]:
+    """Of the jobs for one partition, or for the best of several with commas between them."""
+    wanted = set(names.split(",")) if names else {kind.partition for kind in cluster if kind.default}
+    nodes = [kind for kind in cluster if kind.partition in wanted]
+    if not wanted:
+        yield Finding(FIRST, "partition", f"none given, and no default among {_names(cluster)}", CHOOSE)
+    elif lost := wanted - {kind.partition for kind in nodes}:
+        text = f"{', '.join(sorted(lost))}: no such partition; there are {_names(cluster)}"
+        yield Finding(FIRST, "partition", text, CHOOSE)
+    elif not any(kind.up for kind in nodes):
+        yield Finding(FIRST, "partition", f"{_names(nodes)}: takes no jobs now", CHOOSE)
+    else:
+        yield Finding(OK, "partition", f"{_names(nodes)}, {'as given' if names else 'the default of the site'}")
+        if on_gpus := [job for job in jobs if job.gpus]:
+            yield _gpus(nodes, on_gpus, memory_gb)
+        yield _cores_and_memory(nodes, jobs)
+        yield _time(max(kind.minutes for kind in nodes), jobs)
+
+
+def _names(nodes: Sequence[Nodes]) -> str:
+    return ", ".join(dict.fromkeys(kind.partition for kind in nodes))
+
+
+def _gpus(nodes: Sequence[Nodes], jobs: Sequence[Job], memory_gb: float) -> Finding:
+    """Whether one node has each job's GPUs, of the type that it asks for."""
+    offered: Counter[str] = Counter()
+    for kind in nodes:
+        offered.update({model: kind.count * count for model, count in kind.gpus.items()})
+    there = ", ".join(f"{count} x {model or 'no type'}" for model, count in offered.items()) or "none"
+    misfits = [job for job in jobs if not _with_gpus(nodes, job)]
+    most = max(misfits or jobs, key=lambda job: job.gpus)
+    if misfits:
+        asked = f"{most.gpus}{f' x {most.gpu_model}' if most.gpu_model else ''}"
+        text = f"{there}; {len(misfits)} of {len(jobs)} jobs find no node: {most} asks for {asked} in one"
+        return Finding(FIRST, "GPUs", text, ASK_LESS)
+    text = f"{there}; jobs ask for up to {most.gpus} in a node, and fill up to {math.ceil(memory_gb)} GB of each"
+    if len(offered) > 1 and not all(job.gpu_model for job in jobs):
+        return Finding(NOTE, "GPUs", text, "hours mean most where all are of one type: gpu_model, docs/cluster.md")
+    return Finding(OK, "GPUs", text)
+
+
+def _cores_and_memory(nodes: Sequence[Nodes], jobs: Sequence[Job]) -> Finding:
+    """Whether each job finds a node with its cores and memory, among those with its GPUs."""
+    largest = _size(max(kind.cpus for kind in nodes), max(kind.mem_mb for kind in nodes))
+    misfits = [job for job in jobs if not any(_holds(kind, job) for kind in _with_gpus(nodes, job) or nodes)]
+    if misfits:
+        most = max(misfits, key=lambda job: (job.mem_mb, job.cpus))
+        text = f"up to {largest}; {len(misfits)} of {len(jobs)} jobs find no room: {most} asks for"
+        return Finding(FIRST, "nodes", f"{text} {_size(most.cpus, most.mem_mb)}", ASK_LESS)
+    asked = _size(max(job.cpus for job in jobs), max(job.mem_mb for job in jobs))
+    return Finding(OK, "nodes", f"up to {largest}; jobs ask for up to {asked}")
+
+
+def _time(longest: float, jobs: Sequence[Job]) -> Finding:
+    """Whether every job may run as long as it asks for, of at most so many minutes."""
+    most, again = max(jobs, key=lambda job: job.minutes), max(job.minutes_again for job in jobs)
+    limit = "no limit" if longest == UNLIMITED else f"at most {longest / 60:,.1f} h"
+    text = f"{limit}; jobs ask for up to {most.minutes / 60:,.1f} h ({most})"
+    if longest < most.minutes:
+        advice = f"another partition, or `hours: {longest / 60:.3g}` in a file of yours (docs/cluster.md, Short limits)"
+        return Finding(FIRST, "time", text, advice)
+    if longest < again:
+        text += f"; a second attempt asks for {again / 60:,.1f} h, and is refused or waits for ever"
+        return Finding(NOTE, "time", text, "--retries 0, and the same command again after a failure")
+    return Finding(OK, "time", text)
+
+
+def _size(cpus: int, mem_mb: int) -> str:
+    return f"{cpus} cores, {mem_mb / 1000:,.0f} GB"
+
+
+def _with_gpus(nodes: Sequence[Nodes], job: Job) -> list[Nodes]:
+    """Nodes that have a job's GPUs; of its type, if it asks for one."""
+    model = job.gpu_model
+    return [kind for kind in nodes if (kind.gpus.get(model, 0) if model else sum(kind.gpus.values())) >= job.gpus]
+
+
+def _holds(kind: Nodes, job: Job) -> bool:
+    return kind.cpus >= job.cpus and kind.mem_mb >= job.mem_mb
+
+
+# ---- data and disk ---------------------------------------------------------------------------------------------------
+
+
+def missing_sources(config: Config, preset: str) -> list[str]:
+    """Names of the sources of a preset that are not whole here."""
+    scratch = Path(config["scratch"])
+    return [name for place, name in fetched(config, preset) if not (scratch / place / "manifest.json").is_file()]
+
+
+def gb_of(config: Config, missing: Sequence[str]) -> float:
+    """Disk that sources take, unpacked, the largest archive beside its files for a while."""
+    parts = [part for name in missing for part in config["sources"][name]["parts"]]
+    return sum(part["gb"] for part in parts) + max((part["gb"] for part in parts if "archive" in part), default=0.0)
+
+
+def data(config: Config, preset: str, missing: Sequence[str]) -> Iterator[Finding]:
+    """Folders that a person has to fill and files of queries that are not there, with what is to be done about each."""
+    settings = config["presets"][preset]
+    sets = [config["sets"][name] for name in (settings["train_set"], *tested_sets(settings))]
+    models = [config["backbones"][name] for name in settings["backbones"]]
+    models += [config["encoders"][name] for name in settings["instruments"]]
+    named = [*(entry.get("supplied") for entry in sets), *(entry.get("local") for entry in models)]
+    folders = dict.fromkeys(filter(None, named), "fill it, or name another")
+    parts = [part for name in missing for part in config["sources"][name]["parts"]]
+    folders |= {part["supplied"]: part["obtain"] for part in parts if "supplied" in part}
+    lacking = {f"{folder}: no such folder": how for folder, how in folders.items() if not Path(folder).is_dir()}
+    files = [entry["queries"] for entry in sets if entry.get("queries")]
+    lacking |= {f"{file}: no such file": QUERIES for file in files if not Path(file).is_file()}
+    return (Finding(FIRST, "data", text, how) for text, how in lacking.items())
+
+
+def sources(config: Config, preset: str, missing: Sequence[str], offline: bool) -> Finding:
+    """What is to be fetched, and by whom."""
+    asked = len(fetched(config, preset))
+    here = f"{asked - len(missing)} of {asked} here"
+    if not missing:
+        text = f"{here}, each whole: offline from now on" if asked else "nothing is fetched for this preset"
+        return Finding(OK, "sources", text)
+    text = f"{here}; to come, {gb_of(config, missing):,.1f} GB of disk: {', '.join(missing)}"
+    command = f"snakemake --cores all fetch --config preset={preset}"
+    if offline:
+        advice = f"HF_HUB_OFFLINE says that this host is offline: {command}, on one with internet that sees this folder"
+        return Finding(FIRST, "sources", text, advice)
+    advice = f"the run fetches them on this host, which needs internet; else, on one that has it: {command}"
+    return Finding(NOTE, "sources", text, f"{advice}. Terms to accept: slq sources --preset {preset}")
+
+
+def disk(scratch: Path, sources_gb: float, one_gb: float, all_gb: float) -> Finding:
+    """Whether what a run keeps finds room.
+
+    Args:
+        sources_gb: still to be fetched, unpacked.
+        one_gb: the largest training that is due, with its checkpoints.
+        all_gb: all of them, as if they trained at once.
+    """
+    free = shutil.disk_usage(_there(scratch)).free / 1e9
+    where = f"{scratch}: {free:,.0f} GB free"
+    text = f"{where}; sources {sources_gb:,.0f} GB, trainings {all_gb:,.0f} GB if all run at once"
+    advice = "make room, or name another folder that all nodes see as `scratch` in a file of yours (--configfile)"
+    if free < sources_gb + one_gb:
+        needed = f"sources {sources_gb:,.0f} GB and the largest training {one_gb:,.0f} GB"
+        return Finding(FIRST, "disk", f"{where}, too little for {needed}", advice)
+    if free < sources_gb + all_gb:
+        return Finding(NOTE, "disk", text, f"{advice}; or fewer at once: --jobs")
+    return Finding(OK, "disk", text)
+
+
+def writable(folders: Sequence[Path]) -> Finding:
+    """Whether results, and what they are made of, can be written."""
+    closed = [str(there) for folder in folders if not os.access(there := _there(folder), os.W_OK)]
+    if closed:
+        text, advice = f"{', '.join(closed)}: cannot be written", "change who may, or clone to a folder of your own"
+        return Finding(FIRST, "results", text, advice)
+    return Finding(OK, "results", f"{', '.join(map(str, folders))} can be written")
+
+
+def _there(folder: Path) -> Path:
+    """A folder, or the one that exists and would hold it."""
+    whole = folder.resolve()
+    return next(parent for parent in (whole, *whole.parents) if parent.exists())
