@@ -15,10 +15,10 @@ from slq.files import read_json, write_text
 from slq.reporting.cells import Cell, rank
 from slq.reporting.figures import write_points
 from slq.reporting.grid import Column, Group, Row, Table
-from slq.reporting.links import linker
+from slq.reporting.html import html_environment
 from slq.reporting.records import Record, relative
 from slq.reporting.style import FAINT, RIGHT, house_style, new_figure, note, save
-from slq.reporting.tables import html_environment, latex_environment
+from slq.reporting.tables import latex_environment
 
 NAME = "pilot"
 SCHEMA = 1  # of pilot.json
@@ -101,8 +101,7 @@ def render_pilot(
     pilot = read_pilot(settings, results)
     pictures = [open_image(name) for name in pilot.images]
     table = pilot_table(pilot)
-    html = html_environment(templates)
-    html.filters["links"] = linker(results, output)
+    html = html_environment(templates, results, output)
     origin = f"from {results.name}/{pilot.preset}; preset {pilot.preset}"
     latex = latex_environment(templates).get_template("long.tex.j2")
     write_text(output / f"{NAME}.tex", latex.render(table=table, origin=origin))

@@ -14,8 +14,8 @@ from slq.files import write_text
 from slq.reporting.cells import Cell
 from slq.reporting.collect import collect
 from slq.reporting.grid import Table
+from slq.reporting.html import html_environment
 from slq.reporting.layout import parse_layout
-from slq.reporting.links import linker
 from slq.reporting.records import Results
 
 LATEX = {
@@ -57,11 +57,10 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
     ours = Results(results, shown)
     tables = [with_stale_note(table) for table in collect(ours, reference)]
     origin = f"from {results.name}/{shown.preset}; preset {shown.preset}, {shown.which_seeds}"
-    latex, html = latex_environment(templates), html_environment(templates)
-    html.filters["links"] = linker(results, output)
+    latex, html = latex_environment(templates), html_environment(templates, results, output)
     files = {"tables.tex": latex.get_template("tables.tex.j2").render(tables=tables, origin=origin)}
     for table in tables:
-        template = "long.tex.j2" if table.widths else f"{table.name}.tex.j2"
+        template = "long.tex.j2" if table.widths else "short.tex.j2"
         files[f"{table.name}.tex"] = latex.get_template(template).render(table=table, origin=origin)
         files[f"{table.name}.html"] = html.get_template("table.html.j2").render(table=table)
     files["cells.csv"] = cells_csv(tables)
@@ -87,18 +86,6 @@ def latex_environment(templates: Path) -> Environment:
     )
     environment.filters["tex"] = escape_latex
     return environment
-
-
-def html_environment(templates: Path) -> Environment:
-    """Jinja that escapes everything."""
-    return Environment(
-        loader=FileSystemLoader(templates),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 def escape_latex(text: str) -> str:
