@@ -10,8 +10,8 @@ from slq.claims.part import Part, Verdict
 from slq.claims.statement import Statement
 from slq.evaluation.intervals import Difference
 from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters, probability, quantity, with_sign
+from slq.reporting.comparisons import Apart, recalls_apart, scores_apart
 from slq.reporting.costs import tuned
-from slq.reporting.differences import Apart, recalls_apart, scores_apart
 from slq.reporting.intervals import WAYS, ends
 from slq.reporting.layout import METHODS, Entry
 from slq.reporting.records import Reference, Results, agreed, joined

@@ -10,9 +10,9 @@ from slq.reporting.cells import Cell, hours, integer
 from slq.reporting.computed import computed_cells, odd_hours, released_pflop
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry, Layout
+from slq.reporting.notes import by_row, fewer_seeds, runs_shown
 from slq.reporting.records import Record, Reference, Results, joined
 from slq.reporting.row_hours import NOTE, of_rows
-from slq.reporting.seeds import by_row, fewer_seeds, runs_shown
 
 HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
 CONVENTION = (

@@ -9,9 +9,8 @@ from slq.reporting.evidence import ranked
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.intervals import WAYS
 from slq.reporting.layout import METHODS, Entry
-from slq.reporting.leaks import find_audit, leak_note, leaked
+from slq.reporting.notes import find_audit, leak_note, leaked, runs_shown
 from slq.reporting.records import Record, Results
-from slq.reporting.seeds import runs_shown
 
 RECALL = "R@5"
 HOW = (

@@ -11,8 +11,7 @@ from slq.files import read_json, read_rows
 from slq.files import read_lines as read_json_lines
 from slq.proofs import equals, follow
 from slq.reporting.cells import Cell, Format, without_numbers
-from slq.reporting.layout import Layout
-from slq.reporting.quotes import Quote
+from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.stale import StaleFiles
 from slq.reporting.stale import relative as relative
 
@@ -136,6 +135,11 @@ class Results:
         found = (self.find(backbone, method, seed, name) for seed in self.layout.seeds_of(method))
         return [record for record in found if record is not None]
 
+    def everywhere(self, name: str, *backbones: Entry) -> list[Record]:
+        """The file of every run, of these backbones or of all, in the order of the tables; errors as in `find`."""
+        places = [(one.name, method) for one in backbones or self.layout.backbones for method in METHODS]
+        return [record for place in places for record in self.over_seeds(*place, name)]
+
     def run(self, backbone: str, method: str, seed: int) -> Record | None:
         """`run.json` of a run, checked to be that run's.
 
@@ -233,6 +237,26 @@ def read_lines(path: Path, root: Path) -> list[Record]:
         place = path.with_name(f"{path.name}:{number}")
         records.append(Record(place, f"{relative(path, root)}:{number}", content))
     return records
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A published number: `value` and `printed` are empty where the paper prints a dash."""
+
+    value: float | None
+    printed: str
+    source: str
+
+    @classmethod
+    def read(cls, value: str, printed: str, source: str) -> "Quote":
+        """The number of two fields of a CSV."""
+        return cls(float(value) if value else None, printed, source)
+
+    def cell(self, comparable: bool = False) -> Cell:
+        """The quoted cell, or a missing one for a dash."""
+        if self.value is None:
+            return Cell.missing(f"{self.source}: the paper prints a dash")
+        return Cell.quoted(self.value, self.printed, self.source, comparable)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from slq.errors import SlqError
 from slq.reporting.cells import Cell, Format, integer, one_decimal
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry
-from slq.reporting.origins import disputed_notes, origin_note
+from slq.reporting.notes import disputed_notes, fewer_seeds, origin_note, runs_shown
 from slq.reporting.records import Record, Results, agreed, joined
-from slq.reporting.seeds import fewer_seeds, runs_shown
 
 COLUMNS = (
     Column("n", ("Items",)),
