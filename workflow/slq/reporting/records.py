@@ -10,7 +10,7 @@ from slq.errors import SlqError
 from slq.files import read_json, read_rows
 from slq.files import read_lines as read_json_lines
 from slq.proofs import equals, follow
-from slq.reporting.cells import Cell, Format, without_numbers
+from slq.reporting.cells import Cell, Format, Quote, without_numbers
 from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.stale import StaleFiles
 from slq.reporting.stale import relative as relative
@@ -237,26 +237,6 @@ def read_lines(path: Path, root: Path) -> list[Record]:
         place = path.with_name(f"{path.name}:{number}")
         records.append(Record(place, f"{relative(path, root)}:{number}", content))
     return records
-
-
-@dataclass(frozen=True)
-class Quote:
-    """A published number: `value` and `printed` are empty where the paper prints a dash."""
-
-    value: float | None
-    printed: str
-    source: str
-
-    @classmethod
-    def read(cls, value: str, printed: str, source: str) -> "Quote":
-        """The number of two fields of a CSV."""
-        return cls(float(value) if value else None, printed, source)
-
-    def cell(self, comparable: bool = False) -> Cell:
-        """The quoted cell, or a missing one for a dash."""
-        if self.value is None:
-            return Cell.missing(f"{self.source}: the paper prints a dash")
-        return Cell.quoted(self.value, self.printed, self.source, comparable)
 
 
 @dataclass(frozen=True)

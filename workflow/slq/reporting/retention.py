@@ -98,12 +98,8 @@ def _row(ours: Results, backbone: Entry, entry: Entry, part: Part) -> Row:
 
 def _records(ours: Results, backbone: Entry, entry: Entry) -> list[Record]:
     """The files in which the answers of a backbone's runs to a set are scored."""
-    places = [*((method, "retention") for method in METHODS), ("base", "blind")]
-    return [
-        record
-        for method, kind in places
-        for record in ours.over_seeds(backbone.name, method, f"{kind}/{entry.name}.json")
-    ]
+    blind = ours.over_seeds(backbone.name, "base", f"blind/{entry.name}.json")
+    return [*ours.everywhere(f"retention/{entry.name}.json", backbone), *blind]
 
 
 def _agreed(ours: Results, backbone: Entry, entry: Entry, keys: tuple[str, ...], form: Format) -> Cell:

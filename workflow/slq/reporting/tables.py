@@ -1,13 +1,12 @@
 """The tables as LaTeX fragments, HTML pages and one CSV of cells: the same bytes for the same results."""
 
-import csv
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from slq.files import write_text
@@ -18,6 +17,7 @@ from slq.reporting.html import html_environment
 from slq.reporting.layout import parse_layout
 from slq.reporting.records import Results
 
+CELL = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # what cells.csv has of a cell
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -95,16 +95,17 @@ def escape_latex(text: str) -> str:
 
 
 def cells_csv(tables: list[Table]) -> str:
-    """Every cell with its full value, state, sources and reason (docs/results.md); values are not rounded here."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["table", "row", "column", "value", "sd", "low", "high", "n", "state", "source", "reason"])
-    for table in tables:
-        for row, column, cell in _cells(table):
-            # The writer leaves None empty: no number, no deviation, no interval, not a number of runs.
-            numbers = [cell.value, cell.sd, cell.low, cell.high, cell.n]
-            writer.writerow([table.name, row, column, *numbers, cell.state, cell.source, cell.reason])
-    return lines.getvalue()
+    """Write every cell with its full value, state, sources and reason (docs/results.md); values are not rounded.
+
+    A field is empty where there is no number, no deviation, no interval, or not a number of runs.
+    """
+    rows = [
+        (table.name, *place, *(getattr(cell, name) for name in CELL))
+        for table in tables
+        for *place, cell in _cells(table)
+    ]
+    found = pd.DataFrame(rows, columns=["table", "row", "column", *CELL], dtype=object)
+    return found.to_csv(index=False, lineterminator="\n")
 
 
 def with_stale_note(table: Table) -> Table:
