@@ -9,12 +9,12 @@ import pandas as pd
 from slq.errors import SlqError
 from slq.reporting.cells import Cell
 from slq.reporting.costs import all_costs, hours_header, spent
+from slq.reporting.intervals import WAYS
 from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.records import Record, Results, joined
 
 Run = tuple[Entry, str, int]  # backbone, method, seed
 Point = tuple[str, float | str, float, str]  # which of several lines of a run, x (a word without a scale), y, source
-WAYS = {"t2i": "T2I", "i2t": "I2T"}
 METRICS = ("R@1", "R@5")  # of the figure by scale
 
 

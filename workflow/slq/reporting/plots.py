@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from slq.reporting.cells import one_decimal, parameters, with_sign
-from slq.reporting.charts import WAYS, Chart, Panel, absence
+from slq.reporting.charts import Chart, Panel, absence
+from slq.reporting.intervals import WAYS
 from slq.reporting.layout import METHODS, Layout
 from slq.reporting.style import COLOURS, FAINT, legend, marker, new_figure, note, say_empty
 

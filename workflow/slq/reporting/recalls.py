@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 
 from slq.reporting.cells import Cell
 from slq.reporting.grid import Column
+from slq.reporting.intervals import RECALLS
 from slq.reporting.layout import Slot, slots
 from slq.reporting.records import Recalls, Record, Reference, Results, agreed
 
 DIRECTIONS = {"i2t": "Image → Text", "t2i": "Text → Image"}
-RECALLS = ("R@1", "R@5", "R@10")
 SETS = {"flickr30k": "Flickr30K (1K test set)", "coco": "COCO (5K test set)"}
 SHORT = {"flickr30k": "Flickr30K", "coco": "COCO"}
 MARKS = "Bold: best; underlined: second-best; values that print alike share a mark."
