@@ -13,6 +13,7 @@ from slq.reporting.notes import find_audit, leak_note, leaked, runs_shown
 from slq.reporting.records import Record, Results
 
 RECALL = "R@5"
+PARTS = ("clean", "leaked")
 HOW = (
     "Printed: as in Tables 1 and 3, ties in the query's favour, any caption of an image a hit. Own captions: the share "
     "of an image's captions that rank within 5, mean over images. Ties: how many ranks they decide."
@@ -58,6 +59,9 @@ def _rows(ours: Results, backbone: Entry, entry: Entry, audit: Record | None) ->
     def recall(*keys: str) -> Callable[[str, str], Cell]:
         return lambda method, way: ours.cell(backbone.name, method, name, (*keys, way, RECALL), one_decimal)
 
+    def of_part(part: str) -> Callable[[str, str], Cell]:
+        return lambda method, way: leak_cells[method][part, way]
+
     def strict(method: str, way: str) -> Cell:
         if way == "t2i":
             return Cell.missing("a caption has one image: the same as printed")
@@ -73,12 +77,9 @@ def _rows(ours: Results, backbone: Entry, entry: Entry, audit: Record | None) ->
         label = described(records[0].at("variants", other, "counted"))
         rows.append(row(other, label, recall("variants", other, "metrics")))
     if audit is not None and leaked(audit, entry):
-        cells = {method: _leak_cells(ours, backbone, method, entry, audit) for method in METHODS}
-        rows += [row(part, part, lambda method, way, part=part: cells[method][part, way]) for part in PARTS]
+        leak_cells = {method: _leak_cells(ours, backbone, method, entry, audit) for method in METHODS}
+        rows += [row(part, part, of_part(part)) for part in PARTS]
     return rows
-
-
-PARTS = ("clean", "leaked")
 
 
 def described(counted: dict[str, int | None]) -> str:

@@ -127,8 +127,15 @@ def _draw_differences(axes: Axes, panel: Panel, layout: Layout) -> None:
         if sd:
             axes.errorbar(x, mean, sd, color="black", elinewidth=0.6, capsize=2, capthick=0.6, zorder=4)
         away = 1 if mean >= 0 else -1
-        place = {"xytext": (0, 5 * away), "textcoords": "offset points", "va": "bottom" if away > 0 else "top"}
-        axes.annotate(printed(mean), (x, mean + away * sd), ha="center", fontsize=6, **place)
+        axes.annotate(
+            printed(mean),
+            (x, mean + away * sd),
+            (0, 5 * away),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if away > 0 else "top",
+            fontsize=6,
+        )
     axes.margins(y=0.4)  # room for the number at a point's far end
     axes.set_xlim(-0.5, len(backbones) - 0.5)
     axes.set_xticks(range(len(backbones)), [entry.label for entry in layout.backbones])
@@ -150,7 +157,8 @@ def _draw_sizes(axes: Axes, panel: Panel, layout: Layout) -> None:
     axes.set_xscale("log")
     axes.set_ylim(0, 100)
     axes.margins(x=0.1)
-    for (method, part), own in panel.points.astype({"x": float, "y": float}).groupby(["method", "part"]):
+    for key, own in panel.points.astype({"x": float, "y": float}).groupby(["method", "part"]):
+        method, part = map(str, key)
         means = own.groupby("x")["y"].mean()
         look = _way(part, COLOURS[method])
         axes.plot(means.index, means, look["linestyle"], color=COLOURS[method], linewidth=0.8)
@@ -170,7 +178,8 @@ def draw_training(chart: Chart, layout: Layout) -> Figure:
 
 def _draw_curves(axes: Axes, panel: Panel, layout: Layout) -> None:
     """A loss as a thin line, as it came; a recall with a marker at each epoch, filled for T2I; finer for many seeds."""
-    for (backbone, method, _, part), own in panel.points.groupby(["backbone", "method", "seed", "part"]):
+    for key, own in panel.points.groupby(["backbone", "method", "seed", "part"]):
+        backbone, method, _, part = map(str, key)
         look: dict[str, Any] = {"linewidth": 0.5 if layout.several else 0.7}
         if part:
             fine = {"linewidth": 0.5, "markersize": 2, "markeredgewidth": 0.5} if layout.several else {}
