@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from slq.errors import SlqError
@@ -16,7 +17,7 @@ from slq.files import read_json
 from slq.reporting.charts import absence, recall_chart, retention_chart, training_chart
 from slq.reporting.figures import draw_figures
 from slq.reporting.layout import parse_layout
-from slq.reporting.plots import draw_recall, draw_retention, draw_training, hours_scale, signed
+from slq.reporting.plots import draw_recall, draw_retention, draw_training, printed, scale_hours
 from slq.reporting.queries import draw_queries, query_grid
 from slq.reporting.records import Results, read_lines
 from slq.reporting.style import RIGHT, house_style
@@ -130,8 +131,8 @@ def test_a_repeated_step_is_shown_as_its_last_attempt_made_it(results: Path) -> 
     path = Runs(results, "mini").folder("mini-a", "slq") / "events" / "train.jsonl"
     again = {"event": "step", "epoch": 1, "step": 2, "loss": 0.5}
     path.write_text(path.read_text() + json.dumps(again) + "\n")
-    loss = charts(results)[2].panels[0].series[0]
-    assert [(point.x, point.y) for point in loss.points] == [(1, 3.0), (2, 0.5), (3, 1.25)]
+    loss = charts(results)[2].panels[0].points
+    assert [*zip(loss["x"], loss["y"], strict=True)] == [(1, 3.0), (2, 0.5), (3, 1.25)]
 
 
 def test_a_broken_events_file_is_named_with_its_line(results: Path) -> None:
@@ -157,23 +158,24 @@ def test_the_base_stands_left_of_the_scale_of_hours(results: Path) -> None:
     with house_style():
         axes = draw_recall(recall, parse_layout(MINI)).axes[0]
     drawn = sorted((float(y), float(x)) for line in axes.lines for x, y in line.get_xydata())
-    scale = hours_scale([90 * 2 / 3600])
-    hours = (0.05, 0.05, 0.05, scale.control)
-    assert drawn == [(y, pytest.approx(x)) for y, x in zip((61, 66, 71, 91), hours, strict=True)]
-    assert scale.left < scale.control < scale.edge < min(scale.ticks)
+    assert drawn == [(y, pytest.approx(x)) for y, x in zip((61, 66, 71, 91), (0.05, 0.05, 0.05, 0), strict=True)]
+    assert axes.get_xlim()[0] < 0 < 0.01 < min(x for _, x in drawn if x) and axes.get_xscale() == "symlog"
     assert "CPU hours" in axes.get_xlabel() and "Xeon_E5 & co" in axes.get_xlabel()
 
 
-@pytest.mark.parametrize("hours", [[0.02], [0.02, 0.0201], [4, 7, 40], [0.001, 3000], []])
+@pytest.mark.parametrize("hours", [[0.02], [0.02, 0.0201], [4, 7, 40], [0.001, 3000], [1, 10], []])
 def test_a_scale_of_hours_has_ticks_that_can_be_read(hours: list[float]) -> None:
-    scale = hours_scale([0.0, *hours])
-    assert bool(hours) <= len(scale.ticks) <= 7
-    assert all(scale.edge < value < scale.right for value in hours)
+    axes = Figure().add_subplot()
+    scale_hours(axes, [0.0, *hours])
+    left, right = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if left <= tick <= right]
+    assert 0 in ticks and 3 <= len(ticks) <= 9
+    assert all(ticks[1] <= value <= right for value in hours), "no run stands where the base does"
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (-0.04, "0"), (1.5, "+1.5"), (-80.0, "\N{MINUS SIGN}80")])
 def test_a_difference_is_printed_with_its_sign(value: float, text: str) -> None:
-    assert signed(value) == text
+    assert printed(value) == text
 
 
 # ---- queries and the images that they find ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from slq import settings
 from slq.cli import main
 from slq.config import load
 from slq.data.prepared import read_split
+from slq.reporting.charts import scale_chart
 from slq.reporting.figures import draw_figures
 from slq.reporting.layout import parse_layout
+from slq.reporting.plots import draw_scale
 from slq.reporting.records import Results
-from slq.reporting.scale import draw_scale, in_units, mean_points, scale_chart
 from slq.reporting.style import house_style
 from slq.world.drawing import draw
 from slq.world.knowledge import COLOURS_BY, SHAPES_BY, knowledge_captions, phrases
@@ -275,6 +277,17 @@ def test_a_run_that_is_missing_is_named(results):
     assert "Full FT on A-mini" in " ".join(said.split())
 
 
-def test_sizes_are_said_as_people_say_them_and_seeds_are_averaged():
-    assert [in_units(count) for count in (500_000, 2e6, 8e9, 70)] == ["500k", "2M", "8B", "70"]
-    assert mean_points([(2, 10.0), (1, 4.0), (2, 20.0)]) == [(1, 4.0), (2, 15.0)]
+def test_a_line_by_scale_runs_through_means_over_seeds_and_sizes_print_as_in_tables(results):
+    for path in list(results.glob("mini/*/slq/seed1")):
+        other = shutil.copytree(path, path.with_name("seed2"))
+        for name, change in (("run.json", {"seed": 2}), ("retrieval/mini-k.json", {})):
+            content = json.loads((other / name).read_text()) | change
+            if not change:
+                content["metrics"]["t2i"]["R@1"] += 10
+            (other / name).write_text(json.dumps(content))
+    layout = parse_layout(LAYOUT | {"seeds": [1, 2]})
+    with house_style():
+        axes = draw_scale(scale_chart(Results(results, layout)), layout).axes[0]
+    assert [[1000, 65.0], [4000, 70.0]] in [line.get_xydata().tolist() for line in axes.lines]
+    printed = axes.xaxis.get_major_formatter()
+    assert [printed(count) for count in (500_000, 2e6, 8e9, 70)] == ["500k", "2.0M", "8.0B", "70"]

@@ -13,8 +13,9 @@ from jinja2 import UndefinedError
 
 from slq.errors import SlqError
 from slq.files import write_json, write_text
+from slq.reporting.html import html_environment
 from slq.reporting.pdf import compile_pdf
-from slq.reporting.tables import escape_latex, html_environment, latex_environment, render
+from slq.reporting.tables import escape_latex, latex_environment, render
 from stored import MINI, PAPER, REFERENCE, TEMPLATES, entries, mini_results
 
 TABLES = ("table1", "table3", "gpu_hours", "retention", "intervals", "comparisons", "counts", "table1_extended")
@@ -97,7 +98,7 @@ def test_labels_are_escaped(latex: None, results: Path, tmp_path: Path) -> None:
 
 def test_a_template_cannot_use_what_it_was_not_given(tmp_path: Path) -> None:
     (tmp_path / "broken.j2").write_text(r"\VAR{ absent }{{ absent }}", encoding="utf-8")
-    for environment in (latex_environment(tmp_path), html_environment(tmp_path)):
+    for environment in (latex_environment(tmp_path), html_environment(tmp_path, tmp_path, tmp_path)):
         with pytest.raises(UndefinedError, match="absent"):
             environment.get_template("broken.j2").render()
 

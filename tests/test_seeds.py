@@ -15,7 +15,8 @@ from slq.files import read_json
 from slq.reporting.charts import absence, recall_chart, retention_chart, training_chart
 from slq.reporting.figures import draw_figures
 from slq.reporting.layout import parse_layout
-from slq.reporting.plots import draw_recall, draw_retention, draw_training, signed
+from slq.reporting.plots import draw_recall, draw_retention, draw_training
+from slq.reporting.plots import printed as printed_difference
 from slq.reporting.records import Results
 from slq.reporting.style import house_style
 from slq.reporting.tables import render
@@ -265,12 +266,11 @@ def test_retention_is_drawn_as_numpys_mean_with_its_deviation(results: Path) -> 
         axes = draw_retention(chart, layout).axes[0]
     for backbone in ("mini-a", "mini-b"):
         for method in TRAINED:
-            series = [
-                line for line in chart.panels[0].series if (line.backbone.name, line.method) == (backbone, method)
-            ]
-            values = np.array([line.points[0].y for line in series])
+            points = chart.panels[0].points
+            own = (points["backbone"] == backbone) & (points["method"] == method)
+            values = points["y"][own].to_numpy(float)
             assert len(values) == 3
-            assert signed(values.mean()) in [text.get_text() for text in axes.texts]
+            assert printed_difference(values.mean()) in [text.get_text() for text in axes.texts]
             ends = (values.mean() - values.std(ddof=1), values.mean() + values.std(ddof=1))
             bars = [bar.get_segments()[0][:, 1] for bar in axes.collections if len(bar.get_segments()[0]) == 2]
             assert any(bar == pytest.approx(ends) for bar in bars)

@@ -265,7 +265,7 @@ CODE_EDITS = {
     "a comment": ("workflow/slq/training/loop.py", "\n# A remark.\n", {}),
     "the loss": ("workflow/slq/training/loss.py", "\nEPSILON = 1e-6\n", RETRAINED),
     "ranks": ("workflow/slq/evaluation/ranks.py", "\nMORE_KS = (50,)\n", EVALUATED),
-    "a template": ("paper_tables/templates/table1.tex.j2", "\n", TYPESET),
+    "a template": ("paper_tables/templates/short.tex.j2", "\n", TYPESET),
     "a colour": (
         "workflow/slq/reporting/style.py",
         "\nFAINT = 'red'\n",

@@ -15,9 +15,8 @@ from slq.claims.statement import Statement, read_statements
 from slq.evaluation.intervals import Difference
 from slq.files import write_json
 from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters, probability, quantity, with_sign
-from slq.reporting.comparisons import LEVEL
+from slq.reporting.comparisons import LEVEL, Apart, recalls_apart, scores_apart
 from slq.reporting.costs import tuned
-from slq.reporting.differences import Apart, recalls_apart, scores_apart
 from slq.reporting.intervals import WAYS, ends
 from slq.reporting.layout import METHODS, Entry, Layout, parse_layout
 from slq.reporting.records import Results, agreed, joined

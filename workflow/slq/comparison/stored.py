@@ -20,7 +20,7 @@ from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters
 from slq.reporting.evidence import Ranked, answered, ranked, ranked_row
 from slq.reporting.intervals import RECALLS, WAYS, ends
 from slq.reporting.layout import Entry, Layout
-from slq.reporting.leaks import find_audit, leaked
+from slq.reporting.notes import find_audit, leaked
 from slq.reporting.records import Record, Results, relative
 from slq.reporting.row_results import ROWS, RowResults
 

@@ -1,8 +1,8 @@
 """Under which circumstances the results were made, and what they cost: from `run.json` and the ledger."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from slq.accounting.ledger import ROWS
 from slq.reporting.cells import hours, quantity
@@ -14,32 +14,35 @@ from slq.reporting.row_results import RowResults
 DASH = "\u2013"  # where there is no number
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run in a line; `source` is its `run.json`."""
+def runs(ours: Results) -> list[dict[str, Any]]:
+    """Describe each run on a line: backbone, method, seed, and how it was made.
 
-    backbone: str
-    method: str
-    seed: int
-    device: str
-    commit: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What all seeds of a method on a backbone spent, as printed: hours of devices, and PFLOP where they are known."""
-
-    backbone: str
-    method: str
-    devices: str
-    training: str
-    lost: str
-    total: str
-    pflop: str
+    Raises:
+        SlqError: a run lacks a circumstance; names file and key.
+    """
+    return [
+        {"backbone": backbone.label, "method": METHODS[method], "seed": int(record.number("seed")), **_made(record)}
+        for backbone, method, record in _records(ours)
+    ]
 
 
-def records(ours: Results) -> list[tuple[Entry, str, Record]]:
+def rows(ours: Results) -> list[dict[str, Any]]:
+    """Describe each row that exists and is no run; errors as in `runs`."""
+    found = ((row.label, RowResults(ours, row.name).row()) for row in ours.layout.rows)
+    return [{"label": label, **_made(record)} for label, record in found if record is not None]
+
+
+def versions(ours: Results) -> list[tuple[str, list[tuple[str, int]]]]:
+    """Count the runs that had each version of Python and of each library."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for _, _, record in _records(ours):
+        own = {"python": record.text("provenance", "python"), **record.at("provenance", "versions")}
+        for name, version in own.items():
+            found[name][version] += 1
+    return [(name, sorted(counts.items())) for name, counts in sorted(found.items())]
+
+
+def _records(ours: Results) -> list[tuple[Entry, str, Record]]:
     """Every run that exists, in the order of Table 3, with its backbone and method."""
     return [
         (backbone, method, record)
@@ -49,95 +52,49 @@ def records(ours: Results) -> list[tuple[Entry, str, Record]]:
     ]
 
 
-def runs(ours: Results) -> list[Run]:
-    """A line a run.
-
-    Raises:
-        SlqError: a run lacks a circumstance; names file and key.
-    """
-    return [
-        Run(
-            backbone.label, METHODS[method], int(record.number("seed")), _device(record), _commit(record), record.source
-        )
-        for backbone, method, record in records(ours)
-    ]
+def _made(record: Record) -> dict[str, str]:
+    """On which device, of which base has none, and from which commit; `source` is the file that says so."""
+    device = record.at("device") and f"{record.number('device', 'count'):.0f} x {record.text('device', 'name')}"
+    commit = "not in git"
+    if record.at("provenance", "git") is not None:
+        changed = " with changes" if record.at("provenance", "git", "dirty") else ""
+        commit = record.text("provenance", "git", "commit")[:10] + changed
+    return {"device": device or "", "commit": commit, "source": record.source}
 
 
-@dataclass(frozen=True)
-class RowMade:
-    """A row that is no run; `source` is its `row.json`."""
-
-    label: str
-    device: str
-    commit: str
-    source: str
-
-
-def rows(ours: Results) -> list[RowMade]:
-    """A line a row that exists; errors as in `runs`."""
-    found = ((row.label, RowResults(ours, row.name).row()) for row in ours.layout.rows)
-    return [RowMade(label, _device(one), _commit(one), one.source) for label, one in found if one is not None]
-
-
-def versions(ours: Results) -> list[tuple[str, list[tuple[str, int]]]]:
-    """Of Python and each library the versions that runs had, and how many runs had each."""
-    found: dict[str, Counter[str]] = {}
-    for _, _, record in records(ours):
-        own = {"python": record.text("provenance", "python"), **record.at("provenance", "versions")}
-        for name, version in own.items():
-            found.setdefault(name, Counter())[version] += 1
-    return [(name, sorted(counts.items())) for name, counts in sorted(found.items())]
-
-
-def _device(record: Record) -> str:
-    """Base trains on none."""
-    if record.at("device") is None:
-        return ""
-    return f"{record.number('device', 'count'):.0f} x {record.text('device', 'name')}"
-
-
-def _commit(record: Record) -> str:
-    if record.at("provenance", "git") is None:
-        return "not in git"
-    changed = " with changes" if record.at("provenance", "git", "dirty") else ""
-    return record.text("provenance", "git", "commit")[:10] + changed
-
-
-def ledger(ours: Results) -> tuple[list[Spent], str]:
-    """What the ledger counts, summed over stages and seeds, and its path as sources have it; nothing without one.
+def ledger(ours: Results) -> tuple[list[dict[str, str]], str]:
+    """Add up what the ledger counts over stages and seeds, and give its path as sources have it; nothing without one.
 
     Behind the runs, the rows of Table 1 that are none: of each backbone together, and of the others.
     """
     lines, found = ledger_lines(ours), []
-    for backbone in ours.layout.backbones:
-        for method, label in METHODS.items():
-            own = [line for line in lines if (line["backbone"], line["method"]) == (backbone.name, method)]
-            if own:
-                found.append(_spent(backbone.label, label, own))
-    for name, label in {**{one.name: one.label for one in ours.layout.backbones}, "": DASH}.items():
-        own = [line for line in lines if (line["stage"], line["backbone"]) == (ROWS, name)]
-        if own:
-            found.append(_spent(label, f"{len(own)} rows of Table 1 that are no runs", own))
+    labels = {one.name: one.label for one in ours.layout.backbones}
+    for backbone, label in labels.items():
+        for method, name in METHODS.items():
+            own = [line for line in lines if (line["backbone"], line["method"]) == (backbone, method)]
+            found += [_spent(label, name, own)] if own else []
+    for backbone, label in {**labels, "": DASH}.items():
+        own = [line for line in lines if (line["stage"], line["backbone"]) == (ROWS, backbone)]
+        found += [_spent(label, f"{len(own)} rows of Table 1 that are no runs", own)] if own else []
     return found, ledger_source(ours) if lines else ""
 
 
-def _spent(backbone: str, method: str, lines: Sequence[dict[str, str]]) -> Spent:
+def _spent(backbone: str, method: str, lines: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Hours of devices and PFLOP, as printed; a dash for what is not known of every line."""
+
     def summed(column: str) -> float:
         return sum(float(line[column] or 0) for line in lines)
 
     def added(column: str) -> str:
-        return _hours(summed(column)) if all(line[column] for line in lines) else DASH
+        total = summed(column)
+        return DASH if not all(line[column] for line in lines) else hours(total) if total else "0"
 
-    return Spent(
-        backbone,
-        method,
-        devices="; ".join(dict.fromkeys(line["device"] for line in lines)),
-        training=added("train_hours"),
-        lost=added("lost_hours"),
-        total=added("total_hours"),
-        pflop=quantity(summed("pflop")) if summed("pflop") else DASH,
-    )
-
-
-def _hours(value: float) -> str:
-    return hours(value) if value else "0"
+    return {
+        "backbone": backbone,
+        "method": method,
+        "devices": "; ".join(dict.fromkeys(line["device"] for line in lines)),
+        "training": added("train_hours"),
+        "lost": added("lost_hours"),
+        "total": added("total_hours"),
+        "pflop": quantity(summed("pflop")) if summed("pflop") else DASH,
+    }

@@ -1,22 +1,44 @@
 """The page `report.html`: the same bytes for the same files, complete in itself, without a script."""
 
+import base64
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from slq.errors import SlqError
 from slq.files import read_json, write_text
-from slq.page import answer, circumstances, parts
+from slq.page import answer, circumstances
 from slq.page.circumstances import DASH
 from slq.reporting.cells import hours, integer, one_decimal, parameters, with_sign
+from slq.reporting.html import html_environment
 from slq.reporting.layout import METHODS, parse_layout
-from slq.reporting.links import linker
 from slq.reporting.records import Results
-from slq.reporting.tables import html_environment
 
 SCHEMA = 1
 FORMATS = {"hours": hours, "gpu_hours": hours, "parameters": parameters}
 HITS = 100  # a score above it is no percentage
+SECTION = re.compile(r'<section class="table">.*?</section>', re.DOTALL)
+# In the order of the page: the two of the paper stand open, the others can be opened.
+TABLES = {
+    "table1": "Table 1: retrieval",
+    "table3": "Table 3: tuning strategies",
+    "retention": "Table B: answers by type of question",
+    "intervals": "Table C: 95 % intervals",
+    "comparisons": "Table D: SLQ against other tuning",
+    "counts": "Table E: the same ranks, counted in other ways",
+    "table1_extended": "Table 1 extended: every system, read-outs without training, and re-ranked lists",
+}
+OPEN = ("table1", "table3")
+HOURS = "gpu_hours"
+FIGURES = {
+    "recall": "Recall of images by their captions against device hours of training",
+    "retention": "Scores of the tuned backbones, less those of the untouched one",
+    "scale": "Recall of queries that ask for knowledge, against the size of the backbone",
+    "training": "Loss, and recalls on the val split, over training",
+    "queries": "Six captions and the images that SLQ finds for each, the right one framed",
+}
 
 
 def write_page(
@@ -42,25 +64,25 @@ def write_page(
     shown = parse_layout(layout)
     ours, folder = Results(results, shown), results / shown.preset
     claims, compared = _read(folder / "claims.json", "claims"), _read(folder / "compare" / "paper.json", "cells")
-    rows = answer.rows(claims)
     spent, ledger = circumstances.ledger(ours)
-    environment = html_environment(templates)
-    environment.filters |= {"links": linker(results, out), "number": number, "signed": signed, "method": method}
+    environment = html_environment(templates, results, out)
+    environment.filters |= {"number": number, "signed": signed, "method": lambda name: METHODS.get(name, name)}
     text = environment.get_template("report.html.j2").render(
         layout=shown,
         headline=answer.headline(claims),
         claims=claims,
         claim_counts=answer.claim_counts(claims),
-        rows=rows,
-        backbones=answer.backbones(rows),
+        sentences=answer.sentences(claims),
+        backbones=answer.backbones(claims),
         signs=answer.SIGNS,
         compared=compared,
         cell_counts=answer.cell_counts(compared),
         cells=answer.by_backbone(compared),
         like=answer.LIKE,
-        tables=parts.tables(out),
-        hours=parts.table(out, parts.HOURS),
-        figures=parts.figures(figures, out),
+        kinds=answer.KINDS,
+        tables=[{"title": title, "body": table(out, name), "open": name in OPEN} for name, title in TABLES.items()],
+        hours=table(out, HOURS),
+        figures=[_picture(path, out) for path in figures],
         spent=spent,
         ledger=ledger,
         audit=_read(audit, "findings"),
@@ -101,6 +123,34 @@ def signed(cell: Mapping[str, Any]) -> str:
     return text if cell["interval"] is None else f"{text} [{', '.join(map(form, cell['interval']))}]"
 
 
-def method(name: str) -> str:
-    """A method as tables print it."""
-    return METHODS.get(name, name)
+def table(folder: Path, name: str) -> str:
+    """Take a rendered table without the page around it.
+
+    Raises:
+        SlqError: it cannot be read, or was rendered from another template.
+    """
+    path = folder / f"{name}.html"
+    found = SECTION.search(_bytes(path).decode())
+    if found is None:
+        raise SlqError(f'{path}: has no <section class="table">; render the tables again')
+    return found[0]
+
+
+def _picture(path: Path, page: Path) -> dict[str, str]:
+    """Title an SVG named as in `FIGURES`; `address` holds the picture itself, `link` leads to its file.
+
+    Raises:
+        SlqError: it cannot be read, or has no title here.
+    """
+    if path.suffix != ".svg" or path.stem not in FIGURES:
+        raise SlqError(f"{path}: no figure of the page; expected the SVG of one of {', '.join(FIGURES)}")
+    picture = base64.b64encode(_bytes(path)).decode()
+    link = Path(os.path.relpath(path, page)).as_posix()
+    return {"title": FIGURES[path.stem], "address": f"data:image/svg+xml;base64,{picture}", "link": link}
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error

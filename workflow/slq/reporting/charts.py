@@ -1,55 +1,36 @@
 """What the figures show: points of runs in panels, each with the file it came from, and the runs that are not there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from slq.errors import SlqError
 from slq.reporting.cells import Cell
 from slq.reporting.costs import all_costs, hours_header, spent
+from slq.reporting.intervals import WAYS
 from slq.reporting.layout import METHODS, Entry, Layout
-from slq.reporting.records import Results, joined
+from slq.reporting.records import Record, Results, joined
 
 Run = tuple[Entry, str, int]  # backbone, method, seed
-WAYS = {"t2i": "T2I", "i2t": "I2T"}
-
-
-@dataclass(frozen=True)
-class Point:
-    """A point of a figure; `x` is a word where the axis has no scale."""
-
-    x: float | str
-    y: float
-    source: str
-
-
-@dataclass(frozen=True)
-class Series:
-    """The points of one run in one panel; `part` tells several lines of a run apart."""
-
-    backbone: Entry
-    method: str
-    seed: int
-    points: tuple[Point, ...]
-    part: str = ""
-
-    @property
-    def key(self) -> str:
-        """The series in `figures.csv`."""
-        return " ".join(filter(None, (f"{self.backbone.name}/{self.method}/seed{self.seed}", self.part)))
+Point = tuple[str, float | str, float, str]  # which of several lines of a run, x (a word without a scale), y, source
+METRICS = ("R@1", "R@5")  # of the figure by scale
 
 
 @dataclass(frozen=True)
 class Panel:
     """One pair of axes: its key in `figures.csv`, its title, what it shows, and the runs that it would show.
 
-    stale: those that are there, with a file whose numbers do not follow from its ranks or answers
+    points: a row each, with columns backbone (its name), method, seed, part, x, y and source
+    stale: runs that are there, with a file whose numbers do not follow from its ranks or answers
     """
 
     key: str
     title: str
     x_label: str
     y_label: str
-    series: tuple[Series, ...]
+    points: pd.DataFrame
     absent: tuple[Run, ...]
     stale: tuple[Run, ...] = ()
 
@@ -64,42 +45,50 @@ class Chart:
 
 
 def recall_chart(ours: Results) -> Chart:
-    """T2I R@5 against training hours, a panel per retrieval set, a point per run."""
+    """Collect T2I R@5 against training hours, a panel per retrieval set, a point per run.
+
+    Raises:
+        SlqError: a training took no time, which has no place on a logarithmic axis.
+    """
     costs = all_costs(ours)
     devices = "; ".join(sorted({cost.device for cost in costs}))
     unit = hours_header(costs).replace("Hour", "hours")
     label = f"training ({unit})\non {devices}" if costs else "training (hours)"
-    return Chart("recall", tuple(_recall_panel(ours, entry, label) for entry in ours.layout.retrieval_sets))
 
+    def panel(entry: Entry) -> Panel:
+        def points(run: Run, recall: Record) -> list[Point] | None:
+            record = ours.run(run[0].name, *run[1:])
+            if record is None:
+                return None
+            hours = 0.0 if run[1] == "base" else spent(record).training
+            if run[1] != "base" and hours <= 0:
+                raise SlqError(f"{record.path}: key spans.train is 0; expected the seconds of a training")
+            return [("", hours, recall.number("metrics", "t2i", "R@5"), f"{recall.source}; {record.source}")]
 
-def _recall_panel(ours: Results, entry: Entry, x_label: str) -> Panel:
-    found = {run: _recall_point(ours, run, entry) for run in runs(ours)}
-    series = tuple(Series(*run, (point,)) for run, point in found.items() if point is not None)
-    lacking = without(ours, [run for run, point in found.items() if point is None], f"retrieval/{entry.name}.json")
-    return Panel(entry.name, entry.label, x_label, "T2I R@5 (%)", series, *lacking)
+        return _panel(ours, (entry.name, entry.label, label, "T2I R@5 (%)"), f"retrieval/{entry.name}.json", points)
 
-
-def _recall_point(ours: Results, run: Run, entry: Entry) -> Point | None:
-    """Hours and recall of a run; 0 hours of the base by construction, as it is not trained.
-
-    Raises:
-        SlqError: a training that took no time, which has no place on a logarithmic axis.
-    """
-    backbone, method, seed = run
-    record = ours.run(backbone.name, method, seed)
-    recall = ours.find(backbone.name, method, seed, f"retrieval/{entry.name}.json")
-    if record is None or recall is None:
-        return None
-    hours = 0.0 if method == "base" else spent(record).training
-    if method != "base" and hours <= 0:
-        raise SlqError(f"{record.path}: key spans.train is 0; expected the seconds of a training")
-    return Point(hours, recall.number("metrics", "t2i", "R@5"), f"{recall.source}; {record.source}")
+    return Chart("recall", tuple(map(panel, ours.layout.retrieval_sets)))
 
 
 def retention_chart(ours: Results) -> Chart:
-    """Each tuned run's score minus the base's of its backbone, a panel per retention set."""
-    panels = tuple(_retention_panel(ours, entry) for entry in ours.layout.retention_sets)
-    baseless = any(method == "base" for panel in panels for _, method, _ in (*panel.absent, *panel.stale))
+    """Collect each tuned run's score minus the base's of its backbone, a panel per retention set."""
+
+    def panel(entry: Entry) -> Panel:
+        name = f"retention/{entry.name}.json"
+
+        def points(run: Run, score: Record) -> list[Point]:
+            backbone, method, _ = run
+            bases = ours.over_seeds(backbone.name, "base", name)
+            if method == "base" or not bases:
+                return []
+            difference = score.number("metrics", "score") - bases[0].number("metrics", "score")
+            return [("", backbone.name, difference, joined([score, *bases]))]
+
+        unit = "hits" if entry.counts_hits else "points"
+        return _panel(ours, (entry.name, entry.label, "", f"score \N{MINUS SIGN} base\n({unit})"), name, points)
+
+    panels = tuple(map(panel, ours.layout.retention_sets))
+    baseless = any(method == "base" for one in panels for _, method, _ in (*one.absent, *one.stale))
     notes = ["A backbone whose base was not run has no differences."] if baseless else []
     proved = dict.fromkeys(
         METHODS[method]
@@ -111,75 +100,105 @@ def retention_chart(ours: Results) -> Chart:
     return Chart("retention", panels, note=" ".join(notes))
 
 
-def _retention_panel(ours: Results, entry: Entry) -> Panel:
-    name = f"retention/{entry.name}.json"
-    scores = {run: ours.find(run[0].name, *run[1:], name) for run in runs(ours)}
-    bases = {backbone: score for (backbone, method, _), score in scores.items() if method == "base"}
-    series = []
-    for (backbone, method, seed), score in scores.items():
-        base = bases.get(backbone)
-        if method != "base" and score and base:
-            difference = score.number("metrics", "score") - base.number("metrics", "score")
-            point = Point(backbone.name, difference, joined([score, base]))
-            series.append(Series(backbone, method, seed, (point,)))
-    unit = "hits" if entry.counts_hits else "points"
-    lacking = without(ours, [run for run, score in scores.items() if score is None], name)
-    return Panel(entry.name, entry.label, "", f"score \N{MINUS SIGN} base\n({unit})", tuple(series), *lacking)
+def scale_chart(ours: Results) -> Chart:
+    """Collect recall against the backbone's size: of each set that asks for knowledge R@1 and R@5, both directions."""
+    sizes = {backbone: _size(ours, backbone) for backbone in ours.layout.backbones}
+
+    def panel(entry: Entry, metric: str) -> Panel:
+        def points(run: Run, recall: Record) -> list[Point] | None:
+            size = sizes[run[0]]
+            if size is None:
+                return None
+            at, source = size.number("parameters", "total"), f"{recall.source}; {size.source}"
+            return [(part, at, recall.number("metrics", way, metric), source) for way, part in WAYS.items()]
+
+        words = (f"{entry.name} {metric}", f"{entry.label}, {metric}", "backbone's parameters", "recall (%)")
+        return _panel(ours, words, f"retrieval/{entry.name}.json", points)
+
+    return Chart("scale", tuple(panel(entry, metric) for entry in ours.layout.knowledge_sets for metric in METRICS))
+
+
+def _size(ours: Results, backbone: Entry) -> Record | None:
+    """The `run.json` whose total is the backbone's own: the least of its runs', as an adapter only adds to it."""
+    records = [record for method in ours.layout.methods for record in ours.runs(backbone.name, method)]
+    return min(records, key=lambda record: record.number("parameters", "total"), default=None)
 
 
 def training_chart(ours: Results) -> Chart:
-    """Of each backbone two panels: loss over steps, and both recalls at 5 on the val split after each epoch."""
+    """Collect of each backbone two panels: loss over steps, and both recalls at 5 on the val split after each epoch."""
     curves = {run: _curves(ours, run) for run in runs(ours) if run[1] != "base"}
     absent = tuple(run for run, curve in curves.items() if not curve)
     panels = []
     for backbone in ours.layout.backbones:
-        lines = [line for (owner, _, _), curve in curves.items() if owner == backbone for line in curve]
-        loss = tuple(line for line in lines if not line.part)
-        val = tuple(line for line in lines if line.part)
-        panels.append(Panel(f"{backbone.name} loss", backbone.label, "step", "loss", loss, absent))
-        panels.append(Panel(f"{backbone.name} val", backbone.label, "epoch", "R@5 on val (%)", val, absent))
+        own = _frame((run, curve) for run, curve in curves.items() if run[0] == backbone)
+        loss, label = own["part"] == "", backbone.label
+        panels.append(Panel(f"{backbone.name} loss", label, "step", "loss", own[loss], absent))
+        panels.append(Panel(f"{backbone.name} val", label, "epoch", "R@5 on val (%)", own[~loss], absent))
     return Chart("training", tuple(panels))
 
 
-def _curves(ours: Results, run: Run) -> list[Series]:
-    """A run's loss and its two recalls, from its events; no series without any step.
+def _curves(ours: Results, run: Run) -> list[Point]:
+    """A run's loss and its two recalls, from its events; no point without any step.
 
     A step or an epoch that several attempts made is shown as the last of them made it: the weights are its.
     """
-    backbone, method, seed = run
-    steps: dict[float, Point] = {}
-    epochs: dict[str, dict[float, Point]] = {part: {} for part in WAYS.values()}
-    for event in ours.lines(backbone.name, method, seed, "events/train.jsonl"):
+    curves: dict[str, dict[float, Point]] = {part: {} for part in ("", *WAYS.values())}
+    for event in ours.lines(run[0].name, *run[1:], "events/train.jsonl"):
         if event.text("event") == "step":
             step = event.number("step")
-            steps[step] = Point(step, event.number("loss"), event.source)
+            curves[""][step] = ("", step, event.number("loss"), event.source)
         elif event.text("event") == "val":
             epoch = event.number("epoch") + 1
             for way, part in WAYS.items():
-                epochs[part][epoch] = Point(epoch, event.number("recalls", way, "R@5"), event.source)
-    curves = {"": steps, **epochs}
-    return [Series(backbone, method, seed, tuple(points.values()), part) for part, points in curves.items() if points]
+                curves[part][epoch] = (part, epoch, event.number("recalls", way, "R@5"), event.source)
+    return [point for curve in curves.values() for point in curve.values()]
 
 
 def runs(ours: Results) -> list[Run]:
-    """The runs that the layout asks for, methods in the tables' order."""
+    """List the runs that the layout asks for, methods in the tables' order."""
     methods = [method for method in METHODS if method in ours.layout.methods]
     return [
         (backbone, m, seed) for backbone in ours.layout.backbones for m in methods for seed in ours.layout.seeds_of(m)
     ]
 
 
-def without(ours: Results, runs_: Sequence[Run], name: str) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
-    """Of runs that a panel does not show those without the file of this name, and those whose file is stale."""
-    stale = []
-    for backbone, method, seed in runs_:
-        found = ours.opened(ours.path(backbone.name, method, seed, name))
-        stale += [(backbone, method, seed)] if isinstance(found, Cell) and found.state == "stale" else []
-    return tuple(run for run in runs_ if run not in stale), tuple(stale)
+def _panel(
+    ours: Results,
+    words: tuple[str, str, str, str],
+    name: str,
+    points_of: Callable[[Run, Record], list[Point] | None],
+) -> Panel:
+    """A panel of what runs have in a metrics file.
+
+    Args:
+        words: key, title and labels of the axes
+        name: the file in a run's folder
+        points_of: the points of a run that has the file, or None if something else is lacking
+    """
+    found: dict[Run, list[Point]] = {}
+    absent, stale = [], []
+    for run in runs(ours):
+        record = ours.opened(ours.path(run[0].name, *run[1:], name))
+        points = None if isinstance(record, Cell) else points_of(run, record)
+        if points is not None:
+            found[run] = points
+        elif isinstance(record, Cell) and record.state == "stale":
+            stale.append(run)
+        else:
+            absent.append(run)
+    return Panel(*words, _frame(found.items()), tuple(absent), tuple(stale))
+
+
+def _frame(found: Iterable[tuple[Run, Sequence[Point]]]) -> pd.DataFrame:
+    """Points of runs as rows; numbers are kept as the files have them, whole ones too."""
+    rows: list[tuple[Any, ...]] = [
+        (backbone.name, method, seed, *point) for (backbone, method, seed), points in found for point in points
+    ]
+    return pd.DataFrame(rows, columns=["backbone", "method", "seed", "part", "x", "y", "source"], dtype=object)
 
 
 def absence(chart: Chart, layout: Layout) -> str:
-    """Which runs a figure does not show, and on which sets if not on all; empty if it shows every run."""
+    """Say which runs a figure does not show, and on which sets if not on all; empty if it shows every run."""
     absent = _lacking("Not run", [(panel.title, panel.absent) for panel in chart.panels], layout)
     stale = _lacking("Stale, so not shown", [(panel.title, panel.stale) for panel in chart.panels], layout)
     return " ".join(filter(None, (absent, stale)))

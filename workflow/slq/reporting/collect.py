@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from slq.errors import SlqError
@@ -9,29 +11,16 @@ from slq.reporting.cells import NONE, Cell, Format, integer, one_decimal, parame
 from slq.reporting.comparisons import comparisons_table
 from slq.reporting.costs import all_costs, gpu_hours, hours_cell, hours_header, hours_note
 from slq.reporting.counts import counts_table
-from slq.reporting.extended import extended_table
+from slq.reporting.extended import Published, extended_table
 from slq.reporting.grid import Column, Group, Row, Table, mark_columns
 from slq.reporting.intervals import intervals_table
 from slq.reporting.layout import METHODS, Entry, Slot, slots
-from slq.reporting.leaks import flag
-from slq.reporting.origins import disputed_notes, origin_note
-from slq.reporting.recalls import (
-    MARKS,
-    SHORT,
-    listed,
-    no_set,
-    quoted_cells,
-    recall_columns,
-    recall_notes,
-    recall_places,
-    recalls,
-    run_records,
-)
+from slq.reporting.notes import by_row, disputed_notes, fewer_seeds, flag, origin_note, runs_shown
+from slq.reporting.recalls import MARKS, SHORT, RecallColumns, no_set
 from slq.reporting.records import Reference, Results, agreed, joined
 from slq.reporting.retention import retention_table
-from slq.reporting.seeds import by_row, fewer_seeds, runs_shown
-from slq.reporting.systems import Published
 
+WAYS = {"t2i": "IR", "i2t": "TR"}
 TABLE3_SCORES = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
 WITHIN = "Marks are given within a backbone, among at least two tuned methods."
 BASE = " Base, the untouched one, has none."
@@ -48,51 +37,37 @@ def collect(ours: Results, reference: Path) -> list[Table]:
     Raises:
         SlqError: a file that exists is malformed, incomplete or another run's.
     """
-    results = ours.root
-    papers = Reference(reference, results)
+    papers = Reference(reference, ours.root)
     own = [table1(ours, papers), table3(ours, papers), gpu_hours(ours, papers), retention_table(ours)]
     evidence = [intervals_table(ours), comparisons_table(ours), counts_table(ours)]
-    return [*own, *evidence, extended_table(ours, papers, Published.read(reference, results))]
+    return [*own, *evidence, extended_table(ours, papers, Published.read(reference, ours.root))]
 
 
 def table1(ours: Results, papers: Reference) -> Table:
     """Retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
-    places = recall_places(ours, papers)
+    columns = RecallColumns(ours, papers)
     labels = {group: models for group, models in papers.groups.items() if group != "Ours"}
-    quoted = [
-        Row(model, model, quoted_cells(papers.recalls, model, places)) for models in labels.values() for model in models
-    ]
-    measured = [_slq_row(ours, backbone, places) for backbone in ours.layout.backbones]
-    rows = {row.key: row for row in mark_columns(quoted + measured, lambda _, cells: rank(cells))}
-    groups = [Group(label, label, tuple(rows[model] for model in models)) for label, models in labels.items()]
-    groups.append(Group("Ours", "Ours", tuple(rows[row.key] for row in measured)))
+    rows = [Row(model, model, columns.quoted(papers.recalls, model)) for models in labels.values() for model in models]
+    for backbone in ours.layout.backbones:
+        cells = columns.cells(partial(_recall, ours, backbone.name))
+        rows.append(Row(f"{backbone.name}/slq", f"SLQ ({backbone.label})", cells))
+    marked = iter(mark_columns(rows, lambda _, cells: rank(cells)))
+    groups = [Group(label, label, tuple(islice(marked, len(models)))) for label, models in labels.items()]
+    groups.append(Group("Ours", "Ours", tuple(marked)))
     return Table(
         name="table1",
         number="1",
-        caption=f"Retrieval on {listed(places)}: the share of queries, in percent, whose best positive ranks within K "
+        caption=f"Retrieval on {columns.listed}: the share of queries, in percent, whose best positive ranks within K "
         f"(R@K). {runs_shown(ours.layout)}",
         stubs=("Model",),
-        columns=recall_columns(places, run_records(ours, places)),
+        columns=columns.heads(),
         groups=tuple(groups),
-        notes=(*recall_notes(places, papers), *flag(ours), *fewer_seeds(ours.layout, by_row(groups))),
+        notes=(*columns.notes(), *flag(ours), *fewer_seeds(ours.layout, by_row(groups))),
     )
 
 
-def _slq_row(ours: Results, backbone: Entry, places: Sequence[Slot]) -> Row:
-    cells = tuple(
-        _score(ours, backbone, "slq", "retrieval", place, (way, recall), one_decimal)
-        for place, way, recall in recalls(places)
-    )
-    return Row(f"{backbone.name}/slq", f"SLQ ({backbone.label})", cells)
-
-
-def _score(
-    ours: Results, backbone: Entry, method: str, kind: str, place: Slot, keys: Sequence[str], form: Format
-) -> Cell:
-    """A metric of a method on one set."""
-    if place.entry is None:
-        return no_set(ours, place)
-    return ours.cell(backbone.name, method, f"{kind}/{place.entry.name}.json", ("metrics", *keys), form)
+def _recall(ours: Results, backbone: str, name: str, way: str, recall: str) -> Cell:
+    return ours.cell(backbone, "slq", name, ("metrics", way, recall), one_decimal)
 
 
 def table3(ours: Results, papers: Reference) -> Table:
@@ -130,7 +105,7 @@ def _table3_columns(hours: str, retrieval: Sequence[Slot], retention: Sequence[S
     recalls = [
         Column(f"{place.key} {way} R@5", (place.header(SHORT), name))
         for place in retrieval
-        for way, name in (("t2i", "IR"), ("i2t", "TR"))
+        for way, name in WAYS.items()
     ]
     scores = [Column(place.key, (place.header(TABLE3_SCORES),)) for place in retention]
     return (Column("parameters", ("Param.",)), Column("hours", (hours,)), *recalls, *scores)
@@ -153,10 +128,12 @@ def _strategy(ours: Results, backbone: Entry, method: str, retrieval: Sequence[S
     recalls = [
         _score(ours, backbone, method, "retrieval", place, (way, "R@5"), one_decimal)
         for place in retrieval
-        for way in ("t2i", "i2t")
+        for way in WAYS
     ]
     scores = [
-        _score(ours, backbone, method, "retention", place, ("score",), _score_format(place)) for place in retention
+        # OCRBench counts hits of 1,000; the others are percent.
+        _score(ours, backbone, method, "retention", place, ("score",), integer if place.counts_hits else one_decimal)
+        for place in retention
     ]
     cells = [_count(ours, backbone, method), hours_cell(ours, backbone, method), *recalls, *scores]
     if method == "base":
@@ -164,9 +141,13 @@ def _strategy(ours: Results, backbone: Entry, method: str, retrieval: Sequence[S
     return Row(f"{backbone.name}/{method}", METHODS[method], tuple(cells))
 
 
-def _score_format(place: Slot) -> Format:
-    """OCRBench counts hits of 1,000; the others are percent."""
-    return integer if place.entry is not None and place.entry.counts_hits else one_decimal
+def _score(
+    ours: Results, backbone: Entry, method: str, kind: str, place: Slot, keys: Sequence[str], form: Format
+) -> Cell:
+    """A metric of a method on one set."""
+    if place.entry is None:
+        return no_set(ours, place)
+    return ours.cell(backbone.name, method, f"{kind}/{place.entry.name}.json", ("metrics", *keys), form)
 
 
 def _count(ours: Results, backbone: Entry, method: str) -> Cell:

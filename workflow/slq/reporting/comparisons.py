@@ -1,15 +1,17 @@
-"""SLQ against the other tuned methods, benchmark by benchmark, on the same images and questions."""
+"""SLQ against the other tuned methods, benchmark by benchmark, on the same images and questions; the claims ask too."""
 
-from slq.evaluation.intervals import Difference
+from slq.errors import SlqError
+from slq.evaluation.clusters import clusters
+from slq.evaluation.intervals import SEED, Difference, accuracy_difference, recall_differences
 from slq.reporting.cells import Cell, Format, integer, one_decimal, probability, with_sign
-from slq.reporting.differences import recalls_apart, scores_apart
-from slq.reporting.evidence import one_run
+from slq.reporting.evidence import judged, ranked
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.intervals import RECALLS, WAYS, recall_rows
 from slq.reporting.layout import METHODS, Entry
+from slq.reporting.notes import one_run, runs_shown
 from slq.reporting.records import Results
-from slq.reporting.seeds import runs_shown
 
+Apart = tuple[Difference, str]  # and the files that it was counted from
 OTHERS = ("lora", "full_ft")
 LEVEL = 0.05  # below it a difference has a word
 HEADS = {"difference": "Difference", "p": "p", "verdict": "Verdict"}
@@ -94,3 +96,50 @@ def verdict(difference: Difference) -> str:
     if difference.p >= LEVEL:
         return "not told apart"
     return "SLQ higher" if difference.value > 0 else "SLQ lower"
+
+
+def recalls_apart(
+    ours: Results, backbone: Entry, one: str, other: str, entry: Entry
+) -> dict[tuple[str, str], Apart] | Cell:
+    """Recalls of one method minus another's by direction and R@K, or the missing cell of the first without ranks.
+
+    Of several seeds the first is compared.
+
+    Raises:
+        SlqError: the two are not of the same images and captions, or a file that exists cannot be used.
+    """
+    mine, its = (
+        ranked(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name) for method in (one, other)
+    )
+    if isinstance(mine, Cell):
+        return mine
+    if isinstance(its, Cell):
+        return its
+    source = f"{mine.source}; {its.source}"
+    found: dict[tuple[str, str], Apart] = {}
+    for way in WAYS:
+        try:
+            differences = recall_differences(clusters(mine.table, way), clusters(its.table, way), SEED)
+        except SlqError as error:
+            raise SlqError(f"{source}: {error}") from error
+        found |= {(way, recall): (difference, source) for recall, difference in differences.items()}
+    return found
+
+
+def scores_apart(ours: Results, backbone: Entry, one: str, other: str, entry: Entry) -> tuple[Apart, int] | Cell:
+    """Accuracy of one method minus another's in percent, and the number of questions, or a missing cell.
+
+    Errors as in `recalls_apart`.
+    """
+    mine, its = (
+        judged(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name) for method in (one, other)
+    )
+    if isinstance(mine, Cell):
+        return mine
+    if isinstance(its, Cell):
+        return its
+    source = f"{mine.source}; {its.source}"
+    try:
+        return (accuracy_difference(mine.hits, its.hits, SEED), source), len(mine.hits)
+    except SlqError as error:
+        raise SlqError(f"{source}: {error}") from error

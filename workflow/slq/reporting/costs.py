@@ -10,8 +10,8 @@ from slq.reporting.cells import Cell, hours, integer
 from slq.reporting.computed import NOTE, computed_cells, odd_hours, of_rows, released_pflop
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry, Layout
+from slq.reporting.notes import by_row, fewer_seeds, runs_shown
 from slq.reporting.records import Record, Reference, Results, joined
-from slq.reporting.seeds import by_row, fewer_seeds, runs_shown
 
 HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
 CONVENTION = (

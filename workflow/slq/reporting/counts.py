@@ -1,6 +1,6 @@
 """The same ranks counted in other ways: ties, single captions, other galleries, images that training has seen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from slq.evaluation.variants import leak_recalls
@@ -9,11 +9,11 @@ from slq.reporting.evidence import ranked
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.intervals import WAYS
 from slq.reporting.layout import METHODS, Entry
-from slq.reporting.leaks import find_audit, leak_note, leaked
+from slq.reporting.notes import find_audit, leak_note, leaked, runs_shown
 from slq.reporting.records import Record, Results
-from slq.reporting.seeds import runs_shown
 
 RECALL = "R@5"
+PARTS = ("clean", "leaked")
 HOW = (
     "Printed: as in Tables 1 and 3, ties in the query's favour, any caption of an image a hit. Own captions: the share "
     "of an image's captions that rank within 5, mean over images. Ties: how many ranks they decide."
@@ -49,51 +49,43 @@ def _group(ours: Results, backbone: Entry, audit: Record | None) -> Group:
 def _rows(ours: Results, backbone: Entry, entry: Entry, audit: Record | None) -> list[Row]:
     """One way to count after the other, of one set."""
     name = f"retrieval/{entry.name}.json"
-    records = [record for method in METHODS for record in ours.over_seeds(backbone.name, method, name)]
+    records = ours.everywhere(name, backbone)
     printed = f" ({described(records[0].at('counted'))})" if records else ""
 
-    def row(key: str, label: str, cells: Sequence[Cell]) -> Row:
-        return Row(f"{backbone.name}/{entry.name}/{key}", f"{entry.label}: {label}", tuple(cells))
+    def row(key: str, label: str, cell_of: Callable[[str, str], Cell]) -> Row:
+        cells = tuple(cell_of(method, way) for method in METHODS for way in WAYS)
+        return Row(f"{backbone.name}/{entry.name}/{key}", f"{entry.label}: {label}", cells)
 
-    def recall(*keys: str) -> list[Cell]:
-        numbers = [(method, (*keys, way, RECALL)) for method in METHODS for way in WAYS]
-        return [ours.cell(backbone.name, method, name, path, one_decimal) for method, path in numbers]
+    def recall(*keys: str) -> Callable[[str, str], Cell]:
+        return lambda method, way: ours.cell(backbone.name, method, name, (*keys, way, RECALL), one_decimal)
+
+    def of_part(part: str) -> Callable[[str, str], Cell]:
+        return lambda method, way: leak_cells[method][part, way]
+
+    def strict(method: str, way: str) -> Cell:
+        if way == "t2i":
+            return Cell.missing("a caption has one image: the same as printed")
+        return recall("metrics")(method, "i2t_strict")
 
     rows = [
         row("printed", f"printed{printed}", recall("metrics")),
         row("pessimistic", "ties against the query", recall("pessimistic")),
-        row("ties", "ties", [_ties(ours, backbone, method, name, way) for method in METHODS for way in WAYS]),
-        row(
-            "strict", "own captions", [_strict(ours, backbone, method, name, way) for method in METHODS for way in WAYS]
-        ),
+        row("ties", "ties", lambda method, way: ours.cell(backbone.name, method, name, ("ties", way), integer)),
+        row("strict", "own captions", strict),
     ]
     for other in records[0].at("variants") if records else ():
-        described_so = described(records[0].at("variants", other, "counted"))
-        rows.append(row(other, described_so, recall("variants", other, "metrics")))
+        label = described(records[0].at("variants", other, "counted"))
+        rows.append(row(other, label, recall("variants", other, "metrics")))
     if audit is not None and leaked(audit, entry):
-        cells = {method: _leak_cells(ours, backbone, method, entry, audit) for method in METHODS}
-        rows += [row(part, part, [cells[method][part, way] for method in METHODS for way in WAYS]) for part in PARTS]
+        leak_cells = {method: _leak_cells(ours, backbone, method, entry, audit) for method in METHODS}
+        rows += [row(part, part, of_part(part)) for part in PARTS]
     return rows
-
-
-PARTS = ("clean", "leaked")
 
 
 def described(counted: dict[str, int | None]) -> str:
     """A variant in words."""
     captions = "all captions" if counted["captions"] is None else f"{counted['captions']} captions an image"
     return captions if counted["fold"] is None else f"{captions}, folds of {counted['fold']} images"
-
-
-def _ties(ours: Results, backbone: Entry, method: str, name: str, way: str) -> Cell:
-    return ours.cell(backbone.name, method, name, ("ties", way), integer)
-
-
-def _strict(ours: Results, backbone: Entry, method: str, name: str, way: str) -> Cell:
-    """Of captions that an image finds; a caption has one image."""
-    if way == "t2i":
-        return Cell.missing("a caption has one image: the same as printed")
-    return ours.cell(backbone.name, method, name, ("metrics", "i2t_strict", RECALL), one_decimal)
 
 
 def _leak_cells(

@@ -90,8 +90,3 @@ def answered(path: Path, record: Record) -> tuple[dict[str, bool], Path]:
     answers = read_answers(path)
     verdicts = answers.verdicts()[record.text("scorer")]
     return {item["id"]: verdict.hit for item, verdict in zip(answers.items, verdicts, strict=True)}, answers.path
-
-
-def one_run(ours: Results, why: str) -> tuple[str, ...]:
-    """The note on whose runs stand for the methods, and why; none if each method has only one."""
-    return (f"Of several seeds the first, {ours.layout.seeds[0]}: {why}",) if ours.layout.several else ()

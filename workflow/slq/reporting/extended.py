@@ -3,34 +3,66 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 from slq.proofs import PROVED
 from slq.reporting.cells import NONE, Cell, rank
-from slq.reporting.evidence import one_run
 from slq.reporting.grid import Group, Row, Table, mark_columns
 from slq.reporting.intervals import SEEDS, recall_cell
-from slq.reporting.layout import METHODS, Entry, Slot
-from slq.reporting.leaks import flag
-from slq.reporting.recalls import (
-    listed,
-    no_set,
-    quoted_cells,
-    recall_columns,
-    recall_notes,
-    recall_places,
-    recalls,
-    run_records,
-)
-from slq.reporting.records import Recalls, Record, Reference, Results, relative
+from slq.reporting.layout import METHODS, Entry
+from slq.reporting.notes import UNTRAINED, flag, one_run, run_training, runs_shown
+from slq.reporting.recalls import RecallColumns
+from slq.reporting.records import Recalls, Record, Reference, Results, relative, sourced_rows
 from slq.reporting.row_results import ROWS, RowResults
-from slq.reporting.seeds import runs_shown
-from slq.reporting.systems import UNKNOWN, Published
-from slq.reporting.trained import TUNED, UNTRAINED, run_training
 from slq.rows import Row as System
 
+OTHERS = "retllm.csv"
+SYSTEMS = "systems.csv"
+COLUMNS = ["model", "trained_on", "test_seen", "remark", "evidence", "source"]
+UNKNOWN = "not stated"
 INTERVALS = "Small: 95 % intervals, by bootstrap over images, each with all its captions."
 BOUND = "Re-ranking moves only the first k of a list: its R@1 is at most that list's R@k."
 ELSEWHERE = "Other comparators"
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """A quoted system, in words; `evidence` and `source` are of all of them. What is not known is empty."""
+
+    trained_on: str = ""
+    test_seen: str = ""
+    remark: str = ""
+    evidence: str = ""
+    source: str = ""
+
+    @property
+    def note(self) -> str:
+        """As a footnote says it."""
+        known = f" ({self.source}; evidence: {self.evidence})" if self.evidence else ""
+        said = f"Trained on: {self.trained_on or UNKNOWN}. Test images seen: {self.test_seen or UNKNOWN}"
+        return " ".join(filter(None, [f"{said}{known}.", self.remark]))
+
+
+@dataclass(frozen=True)
+class Published:
+    """Rows of other papers that stand beside the paper's, and what is known of quoted systems, by model.
+
+    A reference without such files has none of either.
+    """
+
+    others: Recalls
+    systems: dict[str, Quoted]
+
+    @classmethod
+    def read(cls, reference: Path, root: Path) -> "Published":
+        """Those of a folder of reference files; errors as in `slq.files.read_rows`."""
+        others = Recalls.read(reference / OTHERS, root) if (reference / OTHERS).exists() else Recalls({}, {}, {})
+        rows = sourced_rows(reference / SYSTEMS, COLUMNS, root) if (reference / SYSTEMS).exists() else []
+        return cls(others, {row.pop("model"): Quoted(**row) for row, _ in rows})
+
+    def note(self, published: Recalls, model: str) -> str:
+        """The footnote of a quoted row."""
+        return f"Quoted from {published.origins[model]}. {self.systems.get(model, Quoted()).note}"
 
 
 @dataclass(frozen=True)
@@ -56,24 +88,26 @@ def extended_table(ours: Results, papers: Reference, published: Published) -> Ta
     Raises:
         SlqError: a file that exists cannot be used.
     """
-    places = recall_places(ours, papers)
+    columns = RecallColumns(ours, papers)
+    files = [RowResults(ours, row.name) for row in ours.layout.rows]
+    names = [f"retrieval/{place.entry.name}.json" for place in columns.places if place.entry]
     groups = _marked(
         [
-            *_baselines(ours, papers, published, places),
-            Group("Zero-shot", "Zero-shot", _rows(ours, places, _untrained(ours))),
-            Group("Trained", "Trained", _rows(ours, places, _trained(ours))),
-            Group("Re-ranked", "Re-ranked", _reranked(ours, published, places)),
+            *_baselines(ours, papers, published, columns),
+            Group("Zero-shot", "Zero-shot", _rows(columns, _untrained(ours))),
+            Group("Trained", "Trained", _rows(columns, _trained(ours))),
+            Group("Re-ranked", "Re-ranked", _reranked(ours, published, columns)),
         ]
     )
     return Table(
         name="table1_extended",
         number="1 extended",
-        caption=f"Retrieval on {listed(places)}, R@K in percent: the paper's systems, ours beside them, read-outs "
+        caption=f"Retrieval on {columns.listed}, R@K in percent: the paper's systems, ours beside them, read-outs "
         f"without training, tuned backbones, and lists that are re-ranked. {runs_shown(ours.layout, mean=False)}",
         stubs=("Model",),
-        columns=recall_columns(places, [*run_records(ours, places), *_row_records(ours, places)]),
+        columns=columns.heads(record for one in files for name in names if (record := one.find(name))),
         groups=groups,
-        notes=(INTERVALS, *recall_notes(places, papers), BOUND, *flag(ours), *one_run(ours, SEEDS)),
+        notes=(INTERVALS, *columns.notes(), BOUND, *flag(ours), *one_run(ours, SEEDS)),
         widths=(6.0, 1.33),
         stacked=True,
     )
@@ -85,13 +119,7 @@ def _marked(groups: Sequence[Group]) -> tuple[Group, ...]:
     return tuple(replace(group, rows=tuple(islice(rows, len(group.rows)))) for group in groups if group.rows)
 
 
-def _row_records(ours: Results, places: Sequence[Slot]) -> list[Record]:
-    names = [f"retrieval/{place.entry.name}.json" for place in places if place.entry]
-    found = (RowResults(ours, row.name).find(name) for row in ours.layout.rows for name in names)
-    return [record for record in found if record is not None]
-
-
-def _baselines(ours: Results, papers: Reference, published: Published, places: Sequence[Slot]) -> list[Group]:
+def _baselines(ours: Results, papers: Reference, published: Published, columns: RecallColumns) -> list[Group]:
     """The paper's groups but for its own, each quoted row followed by ours for it; then other comparators."""
     groups, left = [], list(ours.layout.rows_of("comparator"))
     for label, models in papers.groups.items():
@@ -99,15 +127,15 @@ def _baselines(ours: Results, papers: Reference, published: Published, places: S
         for model in models if label != "Ours" else ():
             standing = [row for row in left if row.reference == model]
             left = [row for row in left if row not in standing]
-            rows.append(_quoted(papers.recalls, published, model, places))
-            rows += _rows(ours, places, [_comparator(ours, row, ", here") for row in standing])
+            rows.append(_quoted(papers.recalls, published, model, columns))
+            rows += _rows(columns, [_comparator(ours, row, ", here") for row in standing])
         groups.append(Group(label, label, tuple(rows)))
     others = [_comparator(ours, row) for row in left]
-    return [*groups, Group(ELSEWHERE, ELSEWHERE, _rows(ours, places, others))]
+    return [*groups, Group(ELSEWHERE, ELSEWHERE, _rows(columns, others))]
 
 
-def _quoted(recalls_: Recalls, published: Published, model: str, places: Sequence[Slot]) -> Row:
-    return Row(model, model, quoted_cells(recalls_, model, places), published.note(recalls_, model))
+def _quoted(recalls: Recalls, published: Published, model: str, columns: RecallColumns) -> Row:
+    return Row(model, model, columns.quoted(recalls, model), published.note(recalls, model))
 
 
 def _comparator(ours: Results, row: System, behind: str = "") -> Measured:
@@ -133,16 +161,17 @@ def _trained(ours: Results) -> list[Measured]:
     return [
         _of_run(ours, backbone, method, f"{METHODS[method]} ({backbone.label})")
         for backbone in ours.layout.backbones
-        for method in TUNED
+        for method in METHODS
+        if method != "base"
     ]
 
 
-def _reranked(ours: Results, published: Published, places: Sequence[Slot]) -> tuple[Row, ...]:
+def _reranked(ours: Results, published: Published, columns: RecallColumns) -> tuple[Row, ...]:
     """Other papers' rows, then ours."""
     others = [model for models in published.others.groups.values() for model in models]
-    quoted = [_quoted(published.others, published, model, places) for model in others]
+    quoted = [_quoted(published.others, published, model, columns) for model in others]
     own = [_of_row(ours, row, _reranked_training(ours, row)) for row in ours.layout.rows_of("rerank")]
-    return (*quoted, *_rows(ours, places, own))
+    return (*quoted, *_rows(columns, own))
 
 
 def _reranked_training(ours: Results, row: System) -> str:
@@ -181,22 +210,25 @@ def _of_row(ours: Results, row: System, training: str) -> Measured:
     return Measured(f"{ROWS}/{row.name}", row.label, files.folder, find, training)
 
 
-def _rows(ours: Results, places: Sequence[Slot], systems: Iterable[Measured]) -> tuple[Row, ...]:
-    return tuple(_row(ours, places, system) for system in systems)
+def _rows(columns: RecallColumns, systems: Iterable[Measured]) -> tuple[Row, ...]:
+    return tuple(_row(columns, system) for system in systems)
 
 
-def _row(ours: Results, places: Sequence[Slot], system: Measured) -> Row:
+def _row(columns: RecallColumns, system: Measured) -> Row:
     """The recalls of a system with their intervals; its footnote says where they are from, or what is missing."""
-    cells: list[Cell] = []
     lacking: dict[str, list[str]] = {state: [] for state in NONE}
-    for place, way, recall in recalls(places):
-        found = no_set(ours, place) if place.entry is None else system.find(f"retrieval/{place.entry.name}.json")
-        cells.append(found if isinstance(found, Cell) else recall_cell(found, way, recall))
-        if place.entry and cells[-1].state in NONE:
-            lacking[cells[-1].state].append(cells[-1].reason)
+
+    def recall(name: str, way: str, recall: str) -> Cell:
+        found = system.find(name)
+        cell = found if isinstance(found, Cell) else recall_cell(found, way, recall)
+        if cell.state in NONE:
+            lacking[cell.state].append(cell.reason)
+        return cell
+
+    cells = columns.cells(recall)
     missing, stale = ("; ".join(dict.fromkeys(lacking[state])) for state in NONE)
     there = "Not run:" if missing else "" if stale else "Not run."
     if any(cell.state == "measured" for cell in cells):
         there = f"Measured: {system.folder}."
     said = [there, missing and f"{missing}.", stale and f"Stale: {stale}.", system.training]
-    return Row(system.key, system.label, tuple(cells), " ".join(filter(None, said)))
+    return Row(system.key, system.label, cells, " ".join(filter(None, said)))

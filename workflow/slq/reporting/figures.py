@@ -1,20 +1,18 @@
 """The figures that stored results alone can make, and the CSV of every point in them."""
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from slq.errors import UnknownMethod
 from slq.files import write_text
-from slq.reporting.charts import Chart, recall_chart, retention_chart, training_chart
+from slq.reporting.charts import Chart, recall_chart, retention_chart, scale_chart, training_chart
 from slq.reporting.layout import Layout, parse_layout
-from slq.reporting.plots import draw_recall, draw_retention, draw_training
+from slq.reporting.plots import draw_recall, draw_retention, draw_scale, draw_training
 from slq.reporting.records import Results
-from slq.reporting.scale import draw_scale, scale_chart
 from slq.reporting.style import COLOURS, house_style, save
 
 FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, Layout], Figure]], ...] = (
@@ -23,7 +21,7 @@ FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, Layout], Figur
     (training_chart, draw_training),
 )
 BY_SCALE = (scale_chart, draw_scale)  # only where the layout has a set that asks for knowledge
-COLUMNS = ("figure", "panel", "series", "x", "y", "source")
+COLUMNS = ["figure", "panel", "series", "x", "y", "source"]
 
 
 def draw_figures(layout: Mapping[str, Any], results: Path, output: Path) -> None:
@@ -45,23 +43,22 @@ def draw_figures(layout: Mapping[str, Any], results: Path, output: Path) -> None
     with house_style():
         for chart, (_, draw) in zip(charts, figures, strict=True):
             save(draw(chart, ours.layout), output, chart.name)
-    write_points(output / "figures.csv", (row for chart in charts for row in _rows(chart)))
+    rows = [
+        (chart.name, panel.key, _series(point), point.x, point.y, point.source)
+        for chart in charts
+        for panel in chart.panels
+        for point in panel.points.itertuples()
+    ]
+    write_points(output / "figures.csv", rows)
     ours.standing.say()
 
 
-def _rows(chart: Chart) -> list[Sequence[Any]]:
-    return [
-        (chart.name, panel.key, line.key, point.x, point.y, point.source)
-        for panel in chart.panels
-        for line in panel.series
-        for point in line.points
-    ]
+def _series(point: Any) -> str:
+    """The line of a run that a point lies on."""
+    return f"{point.backbone}/{point.method}/seed{point.seed} {point.part}".strip()
 
 
 def write_points(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Every point of some figures with its full value and where it came from."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    write_text(path, lines.getvalue())
+    """Write every point of some figures with its full value and where it came from."""
+    points = pd.DataFrame(list(rows), columns=COLUMNS, dtype=object)  # numbers as they are, whole ones too
+    write_text(path, points.to_csv(index=False, lineterminator="\n"))

@@ -70,6 +70,11 @@ class Table:
     stacked: bool = False
 
     @property
+    def lead_heads(self) -> list[str]:
+        """Headers of the columns before the numbered ones: those of the stubs, behind the first the shared ones."""
+        return [self.stubs[0], *(column.heads[0] for column in self.shared), *self.stubs[1:]]
+
+    @property
     def footnotes(self) -> dict[str, str]:
         """What stands in numbered notes below the table, by the key of its row, in order."""
         return {row.key: row.note for group in self.groups for row in group.rows if row.note}

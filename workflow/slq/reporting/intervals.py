@@ -3,11 +3,11 @@
 from slq.errors import SlqError
 from slq.evaluation.intervals import accuracy_interval
 from slq.reporting.cells import Cell, integer, one_decimal
-from slq.reporting.evidence import judged, one_run
+from slq.reporting.evidence import judged
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry
+from slq.reporting.notes import one_run, runs_shown
 from slq.reporting.records import Record, Results
-from slq.reporting.seeds import runs_shown
 
 WAYS = {"t2i": "T2I", "i2t": "I2T"}
 RECALLS = ("R@1", "R@5", "R@10")

@@ -90,6 +90,11 @@ class Slot:
         """The set's name in `cells.csv`."""
         return self.entry.name if self.entry else self.reference
 
+    @property
+    def counts_hits(self) -> bool:
+        """As `Entry.counts_hits`."""
+        return self.entry is not None and self.entry.counts_hits
+
     def header(self, printed: Mapping[str, str]) -> str:
         """The paper's header over the paper's set and over an empty column, else the label of our entry."""
         if self.entry is None or self.entry.is_the_papers:

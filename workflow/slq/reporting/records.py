@@ -10,9 +10,8 @@ from slq.errors import SlqError
 from slq.files import read_json, read_rows
 from slq.files import read_lines as read_json_lines
 from slq.proofs import equals, follow
-from slq.reporting.cells import Cell, Format, without_numbers
-from slq.reporting.layout import Layout
-from slq.reporting.quotes import Quote
+from slq.reporting.cells import Cell, Format, Quote, without_numbers
+from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.stale import StaleFiles
 from slq.reporting.stale import relative as relative
 
@@ -135,6 +134,11 @@ class Results:
         """The file of every run of a method that has it, in the order of the seeds; errors as in `find`."""
         found = (self.find(backbone, method, seed, name) for seed in self.layout.seeds_of(method))
         return [record for record in found if record is not None]
+
+    def everywhere(self, name: str, *backbones: Entry) -> list[Record]:
+        """The file of every run, of these backbones or of all, in the order of the tables; errors as in `find`."""
+        places = [(one.name, method) for one in backbones or self.layout.backbones for method in METHODS]
+        return [record for place in places for record in self.over_seeds(*place, name)]
 
     def run(self, backbone: str, method: str, seed: int) -> Record | None:
         """`run.json` of a run, checked to be that run's.

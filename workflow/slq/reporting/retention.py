@@ -6,9 +6,8 @@ from slq.errors import SlqError
 from slq.reporting.cells import Cell, Format, integer, one_decimal
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry
-from slq.reporting.origins import disputed_notes, origin_note
+from slq.reporting.notes import disputed_notes, fewer_seeds, origin_note, runs_shown
 from slq.reporting.records import Record, Results, agreed, joined
-from slq.reporting.seeds import fewer_seeds, runs_shown
 
 COLUMNS = (
     Column("n", ("Items",)),
@@ -99,12 +98,8 @@ def _row(ours: Results, backbone: Entry, entry: Entry, part: Part) -> Row:
 
 def _records(ours: Results, backbone: Entry, entry: Entry) -> list[Record]:
     """The files in which the answers of a backbone's runs to a set are scored."""
-    places = [*((method, "retention") for method in METHODS), ("base", "blind")]
-    return [
-        record
-        for method, kind in places
-        for record in ours.over_seeds(backbone.name, method, f"{kind}/{entry.name}.json")
-    ]
+    blind = ours.over_seeds(backbone.name, "base", f"blind/{entry.name}.json")
+    return [*ours.everywhere(f"retention/{entry.name}.json", backbone), *blind]
 
 
 def _agreed(ours: Results, backbone: Entry, entry: Entry, keys: tuple[str, ...], form: Format) -> Cell:

@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from slq.files import write_bytes
-from slq.reporting.layout import METHODS, Entry, Layout
+from slq.reporting.layout import METHODS, Layout
 
 WIDTH = 3.4  # inches: one column of the paper's two
 # Okabe and Ito's palette, told apart by colour-blind readers too: a method is a colour.
@@ -88,32 +88,20 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         write_bytes(folder / f"{name}.{kind}", data.getvalue())
 
 
-def marker(layout: Layout, backbone: Entry) -> str:
-    """The marker of a backbone."""
-    place = layout.backbones.index(backbone)
+def marker(layout: Layout, backbone: str) -> str:
+    """Give the marker of a backbone, by its name."""
+    place = [entry.name for entry in layout.backbones].index(backbone)
     return MARKERS[place] if place < len(MARKERS) else f"${place + 1}$"
 
 
 def legend(figure: Figure, layout: Layout, methods: Sequence[str], *more: Line2D) -> None:
-    """Above the panels: the colour of each method, the marker of each backbone, and what the panels add."""
+    """Explain above the panels the colour of each method, the marker of each backbone, and what the panels add."""
     colours = [Line2D([], [], color=COLOURS[method], linewidth=3, label=METHODS[method]) for method in methods]
     markers = [
-        Line2D([], [], linestyle="", marker=marker(layout, entry), color="black", label=entry.label)
+        Line2D([], [], linestyle="", marker=marker(layout, entry.name), color="black", label=entry.label)
         for entry in layout.backbones
     ]
-    lines = [line for line in (colours, markers, list(more)) if line]
-    columns = min(4, max(len(line) for line in lines))
-    handles = [handle for line in lines for handle in _padded(line, columns)]
-    rows = len(handles) // columns
-    # A legend fills column by column: what is listed row by row is transposed first.
-    by_column = [handles[row * columns + column] for column in range(columns) for row in range(rows)]
-    figure.legend(handles=by_column, loc="outside upper center", ncols=columns)
-
-
-def _padded(handles: Sequence[Line2D], columns: int) -> list[Line2D]:
-    """Filled up to whole lines with entries that show nothing."""
-    empty = [Line2D([], [], linestyle="", label=" ") for _ in range(-len(handles) % columns)]
-    return [*handles, *empty]
+    figure.legend(handles=[*colours, *markers, *more], loc="outside upper center", ncols=4)
 
 
 def note(figure: Figure, *sentences: str) -> None:

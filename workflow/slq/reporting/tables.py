@@ -1,23 +1,23 @@
 """The tables as LaTeX fragments, HTML pages and one CSV of cells: the same bytes for the same results."""
 
-import csv
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from slq.files import write_text
 from slq.reporting.cells import Cell
 from slq.reporting.collect import collect
 from slq.reporting.grid import Table
+from slq.reporting.html import html_environment
 from slq.reporting.layout import parse_layout
-from slq.reporting.links import linker
 from slq.reporting.records import Results
 
+CELL = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # what cells.csv has of a cell
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -57,11 +57,10 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
     ours = Results(results, shown)
     tables = [with_stale_note(table) for table in collect(ours, reference)]
     origin = f"from {results.name}/{shown.preset}; preset {shown.preset}, {shown.which_seeds}"
-    latex, html = latex_environment(templates), html_environment(templates)
-    html.filters["links"] = linker(results, output)
+    latex, html = latex_environment(templates), html_environment(templates, results, output)
     files = {"tables.tex": latex.get_template("tables.tex.j2").render(tables=tables, origin=origin)}
     for table in tables:
-        template = "long.tex.j2" if table.widths else f"{table.name}.tex.j2"
+        template = "long.tex.j2" if table.widths else "short.tex.j2"
         files[f"{table.name}.tex"] = latex.get_template(template).render(table=table, origin=origin)
         files[f"{table.name}.html"] = html.get_template("table.html.j2").render(table=table)
     files["cells.csv"] = cells_csv(tables)
@@ -89,18 +88,6 @@ def latex_environment(templates: Path) -> Environment:
     return environment
 
 
-def html_environment(templates: Path) -> Environment:
-    """Jinja that escapes everything."""
-    return Environment(
-        loader=FileSystemLoader(templates),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints as it stands, on one line."""
     line = " ".join(text.split())
@@ -108,16 +95,17 @@ def escape_latex(text: str) -> str:
 
 
 def cells_csv(tables: list[Table]) -> str:
-    """Every cell with its full value, state, sources and reason (docs/results.md); values are not rounded here."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["table", "row", "column", "value", "sd", "low", "high", "n", "state", "source", "reason"])
-    for table in tables:
-        for row, column, cell in _cells(table):
-            # The writer leaves None empty: no number, no deviation, no interval, not a number of runs.
-            numbers = [cell.value, cell.sd, cell.low, cell.high, cell.n]
-            writer.writerow([table.name, row, column, *numbers, cell.state, cell.source, cell.reason])
-    return lines.getvalue()
+    """Write every cell with its full value, state, sources and reason (docs/results.md); values are not rounded.
+
+    A field is empty where there is no number, no deviation, no interval, or not a number of runs.
+    """
+    rows = [
+        (table.name, *place, *(getattr(cell, name) for name in CELL))
+        for table in tables
+        for *place, cell in _cells(table)
+    ]
+    found = pd.DataFrame(rows, columns=["table", "row", "column", *CELL], dtype=object)
+    return found.to_csv(index=False, lineterminator="\n")
 
 
 def with_stale_note(table: Table) -> Table:
