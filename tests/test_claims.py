@@ -18,8 +18,8 @@ from slq.errors import SlqError
 from slq.evaluation.intervals import Difference
 from slq.files import read_json, write_json
 from slq.plausibility.claims import Benchmarks
-from slq.report_settings import claims_settings
 from slq.reporting.records import Reference
+from slq.settings import claims_settings
 from stored import MINI, PAPER, REFERENCE, Runs, recalls
 
 SETTINGS = PAPER | {"drawn": []}

@@ -12,7 +12,7 @@ import slq.models.families
 from asking import asked, read_truth
 from exported import CONFIG, FIT, THIRD
 from oracles import CASES, compare_with_the_whole_sequence, messages, sharpen, untrained, whole_sequence
-from slq.config import load
+from slq.config import load, model_types
 from slq.errors import SlqError
 from slq.models import methods
 from slq.models.backbone import Backbone
@@ -20,7 +20,6 @@ from slq.models.prefix import collate, encode, run_prefix, split_prefix, stored_
 from slq.models.retriever import QueryRetriever, initial_queries
 from slq.reranking.judge import Manner, judge
 from slq.training.gradient import Side
-from slq.unfit import model_types
 from slq.world.backbones import build_tokenizer
 
 TINY = yaml.safe_load((FIT / "backbones.yaml").read_text())

@@ -11,9 +11,9 @@ from math import sqrt
 import pytest
 
 from slq.config import load
+from slq.cost_settings import paper_audit_settings
 from slq.files import read_json
 from slq.paper_audit.audit import audit_paper
-from slq.report_settings import paper_audit_settings
 from stored import REFERENCE, ROOT, reference_rows
 
 MARKED_WRONG = {  # by eye, on the poster

@@ -19,11 +19,11 @@ from slq.accounting.ledger import COLUMNS
 from slq.claims.part import VERDICTS
 from slq.claims.verdicts import judge_claims
 from slq.config import load
+from slq.cost_settings import paper_audit_settings
 from slq.errors import SlqError
 from slq.files import read_json, write_json
 from slq.page.page import write_page
 from slq.paper_audit.audit import audit_paper
-from slq.report_settings import paper_audit_settings
 from slq.reporting.figures import draw_figures
 from slq.reporting.tables import render
 from stored import H200, PAPER, REFERENCE, ROOT, TEMPLATES, Runs

@@ -2,13 +2,11 @@
 
 import json
 
-from slq.config import Config, chosen, seeds, splits
-from slq.drawn import drawn_of, is_derived, origin
+from slq.config import Config, chosen, drawn_of, is_derived, origin, seeds, splits
 from slq.errors import SlqError
 from slq.proofs import PROVED
 from slq.rows import METHODS, Row, comparator, rows_of
-from slq.runs import resources_of, training_of
-from slq.seeds import seeds_of
+from slq.runs import resources_of, seeds_of, training_of
 from slq.settings import compact
 
 NO_LIMIT = 1e12  # pixels
@@ -141,6 +139,16 @@ def _rows(config: Config) -> Config:
         "rerank": {key: preset["rerank"][key] for key in ("k", "match", "choose", "inject")},
         "foreign_backbones": [_sizes_of_backbone(config, name) for name in sorted(names - {*preset["backbones"]})],
     }
+
+
+def paper_audit_settings(config: Config) -> str:
+    """Of the audit of the paper's tables: sizes of its models, by the preset that has no other."""
+    own = [
+        name
+        for name, preset in config["presets"].items()
+        if all(config["backbones"][one].get("reference") == one for one in preset["backbones"])
+    ]
+    return run_forecast_settings(config | {"preset": own[0]}) if own else "{}"
 
 
 def _embedding(config: Config, row: Row) -> Config:

@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from slq.config import SCHEMAS, check_schema
 from slq.errors import SlqError
 from slq.plausibility.claims import Benchmarks
 from slq.reporting.layout import METHODS
 from slq.reporting.records import Reference
-from slq.yamls import read_yaml
+from slq.yamls import SCHEMAS, check_schema, read_yaml
 
 SCHEMA = SCHEMAS / "claims.schema.yaml"
 

@@ -10,7 +10,7 @@ from slq.plausibility.arithmetic import chance_of_recall
 from slq.plausibility.claims import Base, Claim, k_of
 from slq.reporting.layout import METHODS
 from slq.reporting.records import Record, relative
-from slq.seeds import BASE_SEED
+from slq.runs import BASE_SEED
 
 DIRECTIONS = {"t2i": ("captions", "images"), "i2t": ("images", "captions")}  # what is asked, and what is searched
 
