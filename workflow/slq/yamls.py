@@ -203,8 +203,8 @@ def _message(error: ValidationError) -> str:
         case _:
             reason = f"; expected {_expected(error)}"
     if "errorMessage" in error.schema:
-        names = {"key": _key(path), "parent": _key(path[:-1]), "entry": _key(path[:2])}
-        return str(error.schema["errorMessage"]).format(**names, value=found)
+        above = {"parent": _key(path[:-1]), "entry": _key(path[:2])}
+        return str(error.schema["errorMessage"]).format(key=_key(path), value=found, **above)
     return f"{_key(path)} is {found}{reason}"
 
 
