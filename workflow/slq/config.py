@@ -5,12 +5,11 @@ arithmetic.
 Snakemake imports this module whenever it reads the Snakefile, in every cluster job too: nothing heavy may enter here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from slq.errors import SlqError, UnknownMethod
-from slq.files import read_json
 from slq.rows import METHODS
 from slq.runs import resources_of, training_of
 from slq.yamls import SCHEMAS, check_schema, hint, read_yaml
@@ -23,26 +22,6 @@ SPLIT = ("test",)  # the only one of a set over another's images: nothing is tra
 # How much the drawn world holds: ordered pairs of its 36 different things, in two directions; 72 signs of each of the
 # three kinds that pre-training does not see.
 WORLD = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
-
-NO_INNER = "it has no `model.model` without LM head"
-TEXT_MODEL = "it calls its language model `text_model`, where full_ft and lora look for `language_model`"
-FUSED = "it fuses `gate_proj` and `up_proj`, two of the seven maps that LoRA adapts"
-IMAGES = "every call of it wants images, also one of a text or of queries"
-RECURRENT = "some of its layers keep a state that cannot be put back once the queries have read a prefix"
-# Classes of transformers by `model_type`: which methods do not work on one, and why (docs/backbones.md).
-UNFIT: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "blip-2": (("base", "full_ft", "lora", "slq"), NO_INNER),
-    "instructblip": (("base", "full_ft", "lora", "slq"), NO_INNER),
-    "llama4": (("base", "full_ft", "lora", "slq"), NO_INNER),
-    "idefics": (("base", "full_ft", "lora", "slq"), IMAGES),
-    "idefics2": (("full_ft", "lora"), TEXT_MODEL),
-    "idefics3": (("full_ft", "lora"), TEXT_MODEL),
-    "smolvlm": (("full_ft", "lora"), TEXT_MODEL),
-    "glm4v": (("lora",), FUSED),
-    "glm46v": (("lora",), FUSED),
-    "qwen3_5": (("slq",), RECURRENT),
-    "qwen3_5_moe": (("slq",), RECURRENT),
-}
 
 
 def load(raw: Config) -> Config:
@@ -64,8 +43,6 @@ def load(raw: Config) -> Config:
     _check_world(raw["sets"])
     for name, preset in raw["presets"].items():
         _check_preset(f"presets.{name}", preset, raw)
-    for name, entry in raw["backbones"].items():
-        _check_fit(name, entry, raw["presets"])
     return raw
 
 
@@ -245,35 +222,3 @@ def _check_alone(key: str, names: Sequence[str], catalogue: Config, kind: str) -
                 f"config: {key} has two {kind} with the reference '{reference}', {standing[reference]} and {name}; "
                 f"take {kind}.{name}.reference out unless {name} alone is to stand for it"
             )
-
-
-def _check_fit(name: str, entry: Config, presets: Config) -> None:
-    """No preset asks for a method on a backbone that it does not fit, as far as its class is known beforehand."""
-    found = next((one for one in model_types(entry) if one in UNFIT), None)
-    if found is None:
-        return
-    unfit, why = UNFIT[found]
-    if "base" in unfit:
-        raise SlqError(
-            f"config: backbones.{name} is of the class {found}, which fits no method: {why}; take another backbone "
-            "(docs/backbones.md)"
-        )
-    for key, preset in presets.items():
-        wrong = [method for method in preset["methods"] if method in unfit]
-        if name in preset["backbones"] and wrong:
-            fit = " and ".join(method for method in METHODS if method not in unfit)
-            raise SlqError(
-                f"config: presets.{key}.methods asks for {wrong[0]} on {name}, of the class {found}: {why}; expected "
-                f"{fit} alone, e.g. in a preset of its own (docs/backbones.md)"
-            )
-
-
-def model_types(entry: Config) -> Iterator[str]:
-    """What may name a backbone's class: its sizes, the model that is made, the folder's config.json, the adapter."""
-    yield entry.get("architecture", {}).get("model_type", "")
-    yield entry.get("pretrain", {}).get("model", {}).get("model_type", "")
-    config = Path(entry.get("local", ""), "config.json")
-    if "local" in entry and config.is_file():
-        content = read_json(config)
-        yield content.get("model_type", "") if isinstance(content, dict) else ""
-    yield from (one for one in UNFIT if one.replace("-", "_") == entry["family"])
