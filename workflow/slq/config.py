@@ -25,7 +25,7 @@ WORLD = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
 
 
 def load(raw: Config) -> Config:
-    """The configuration itself if it is sound, all presets and the whole catalogue, not only what the preset uses.
+    """Check the configuration and return it, all presets and the whole catalogue, not only what the preset uses.
 
     Its `seeds` are then numbers: Snakemake reads the items of a list on the command line, `seeds=[1,2]`, as text.
 
@@ -47,18 +47,18 @@ def load(raw: Config) -> Config:
 
 
 def chosen(config: Config) -> Config:
-    """The settings of the preset that runs."""
+    """Return the settings of the preset that runs."""
     preset: Config = config["presets"][config["preset"]]
     return preset
 
 
 def seeds(config: Config) -> list[int]:
-    """The seeds of the trained methods' runs; one `seed` stands in place of the list."""
+    """List the seeds of the trained methods' runs; one `seed` stands in place of the list."""
     return [int(seed) for seed in ([config["seed"]] if "seed" in config else config["seeds"])]
 
 
 def tested_sets(preset: Mapping[str, Any]) -> list[str]:
-    """The sets on whose test splits the preset's runs are evaluated."""
+    """List the sets on whose test splits the preset's runs are evaluated."""
     return [*preset["retrieval_sets"], *preset["knowledge_sets"], *preset["retention_sets"]]
 
 
@@ -66,7 +66,7 @@ def tested_sets(preset: Mapping[str, Any]) -> list[str]:
 
 
 def splits(entry: Config) -> tuple[str, ...]:
-    """The splits that a set may have; one that does not say is taken to have all of them until it is looked at."""
+    """Name the splits that a set may have; one that does not say is taken to have all of them until it is looked at."""
     if is_derived(entry):
         return SPLIT
     said = entry["drawn"][drawn_of(entry)] if "drawn" in entry else entry.get("splits", SPLITS)
@@ -74,18 +74,18 @@ def splits(entry: Config) -> tuple[str, ...]:
 
 
 def is_derived(entry: Config) -> bool:
-    """Whether a set's images are another's, of which it says something else."""
+    """Tell whether a set's images are another's, of which it says something else."""
     return "queries" in entry or "scenes_of" in entry.get("drawn", {})
 
 
 def origin(entry: Config) -> str:
-    """The set whose images a derived set has."""
+    """Name the set whose images a derived set has."""
     name: str = entry["of"] if "queries" in entry else entry["drawn"]["scenes_of"]
     return name
 
 
 def drawn_of(entry: Config) -> str:
-    """What a drawn set shows: scenes, signs, or another set's scenes (`scenes_of`)."""
+    """Name what a drawn set shows: scenes, signs, or another set's scenes (`scenes_of`)."""
     return next(what for what in (*WORLD, "scenes_of") if what in entry["drawn"])
 
 
@@ -93,7 +93,7 @@ def drawn_of(entry: Config) -> str:
 
 
 def _check_weights(key: str, entry: Config, sets: Config) -> None:
-    """A folder of weights holds some if it is here; what is made here learns from scenes."""
+    """Check that a folder of weights holds some if it is here, and that what is made here learns from scenes."""
     folder = Path(entry.get("local", ""))
     if "local" in entry and folder.is_dir() and not any(folder.glob("*.safetensors")):
         raise SlqError(f"config: {key}.local is '{folder}', a folder without weights; expected *.safetensors in it")
@@ -105,7 +105,7 @@ def _check_weights(key: str, entry: Config, sets: Config) -> None:
 
 
 def _check_images(key: str, entry: Config, sets: Config) -> None:
-    """One of the variants is printed, drawn folds come out even, and another's images are those of a fitting set."""
+    """Check that a variant is printed, that drawn folds come out even, and that a derived set has a fitting origin."""
     variants = entry.get("variants", {})
     if variants and entry["printed"] not in variants:
         where = f"{key}.printed is '{entry['printed']}', which is not under {key}.variants"
@@ -128,7 +128,7 @@ def _check_images(key: str, entry: Config, sets: Config) -> None:
 
 
 def _check_world(sets: Config) -> None:
-    """Drawn splits are disjoint slices of all scenes, or signs, so together they cannot hold more than there are."""
+    """Check that drawn splits, disjoint slices of all scenes or signs, together hold no more than there are."""
     for what, there in WORLD.items():
         asked = sum(sum(entry.get("drawn", {}).get(what, {}).values()) for entry in sets.values())
         if asked > there:
@@ -136,7 +136,7 @@ def _check_world(sets: Config) -> None:
 
 
 def _check_set(key: str, name: str, sets: Config, kind: str, needed: Sequence[str]) -> None:
-    """A set that is named is of the right kind and has the splits that will be read."""
+    """Check that a set that is named is of the right kind and has the splits that will be read."""
     entry = sets[name]
     if entry["kind"] != kind:
         raise SlqError(f"config: {key} is '{name}', a {entry['kind']} set; expected a {kind} set")
@@ -146,7 +146,7 @@ def _check_set(key: str, name: str, sets: Config, kind: str, needed: Sequence[st
 
 
 def _check_preset(key: str, preset: Config, config: Config) -> None:
-    """Everything that the preset names goes together."""
+    """Check that everything that a preset names goes together."""
     for method in preset["methods"]:
         if method != "base" and method not in preset["tuning"]:
             raise SlqError(f"config: {key}.tuning.{method} is missing; {key}.methods asks for {method}")
@@ -179,7 +179,7 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
 
 
 def _check_run(key: str, preset: Config, backbone: Config, name: str, method: str) -> None:
-    """What is kept of images does not change in the run, and its allocation is longer than the margin at its end.
+    """Check that what is kept of images does not change in a run, and that its allocation outlasts the final margin.
 
     What is kept of a whole prefix is constant only where nothing in front of the queries is trained.
     """
@@ -201,7 +201,7 @@ def _check_run(key: str, preset: Config, backbone: Config, name: str, method: st
 
 
 def _check_scored(key: str, place: str, name: str, preset: Config, entry: Config) -> None:
-    """A scorer is chosen for what a retention set is scored as, which is what it stands for if that is the paper's."""
+    """Check that what a retention set is scored as has a scorer, and is what it stands for if that is the paper's."""
     scorers, scored, reference = preset["evaluation"]["scorers"], entry["scored_as"], entry.get("reference")
     if scored not in scorers:
         raise SlqError(f"config: {key}.{scored} is missing; {place} is '{name}', which is scored as it")
@@ -213,7 +213,7 @@ def _check_scored(key: str, place: str, name: str, preset: Config, entry: Config
 
 
 def _check_alone(key: str, names: Sequence[str], catalogue: Config, kind: str) -> None:
-    """No two of a preset stand for the same row or column of the paper, its `reference`."""
+    """Check that no two of a preset stand for the same row or column of the paper, their `reference`."""
     standing: dict[str, str] = {}
     for name in names:
         reference = catalogue[name].get("reference")

@@ -10,17 +10,17 @@ STORED = ("vision", "kv", "auto")  # of `training.prefix`: what a job before the
 
 
 def seeds_of(method: str, seeds: Sequence[int]) -> tuple[int, ...]:
-    """One run per seed of a trained method, one run of the base whatever the seeds are."""
+    """List a seed per run of a trained method, one run of the base whatever the seeds are."""
     return (BASE_SEED,) if method == "base" else tuple(seeds)
 
 
 def training_of(preset: Config, backbone: Config, method: str) -> Config:
-    """`training` of a run: the backbone's own wins over the preset's, the method's on it over both."""
+    """Merge `training` of a run: the backbone's own wins over the preset's, the method's on it over both."""
     return {**preset["training"], **backbone.get("training", {}), **_own(backbone, method, "training")}
 
 
 def resources_of(preset: Config, backbone: Config, method: str) -> Config:
-    """What the training of a run asks a cluster for: the preset's, and what differs for the method on the backbone."""
+    """Merge what training a run asks a cluster for: the preset's, and what differs for the method on the backbone."""
     return {**preset["resources"]["train"], **_own(backbone, method, "resources")}
 
 
