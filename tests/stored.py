@@ -19,7 +19,7 @@ from slq.reporting.collect import collect
 from slq.reporting.grid import Row, Table
 from slq.reporting.layout import parse_layout
 from slq.reporting.records import Results
-from slq.seeds import seeds_of
+from slq.runs import seeds_of
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "paper_tables" / "reference"

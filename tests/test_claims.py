@@ -17,7 +17,7 @@ from slq.config import load
 from slq.errors import SlqError
 from slq.evaluation.intervals import Difference
 from slq.files import read_json, write_json
-from slq.report_settings import claims_settings
+from slq.settings import claims_settings
 from stored import MINI, PAPER, REFERENCE, Runs, recalls
 
 SETTINGS = PAPER | {"drawn": []}

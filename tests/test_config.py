@@ -16,6 +16,7 @@ from slq.errors import SlqError
 from slq.evaluation.scorers import SCORERS, scorers_for
 
 REMOVE = object()
+CONDITIONS = {"if", "then", "else", "not", "allOf", "oneOf", "dependentSchemas"}
 METHODS = ("base", "full_ft", "lora", "slq")
 
 
@@ -127,8 +128,8 @@ BAD = [
     # the table of sources
     ("sources.mmmu.parts[0].model", "a/b", "sources.mmmu.parts[0] must have exactly one of model, dataset, archive"),
     ("sources.mmmu.parts[0].dataset", "mmmu", "sources.mmmu.parts[0].dataset is 'mmmu'; expected something like"),
-    ("sources.mmmu.parts[0].revision", REMOVE, "sources.mmmu.parts[0].revision is missing; a part with 'dataset'"),
-    ("sources.mmmu.parts[0].bytes", 1, "sources.mmmu.parts[0].bytes says nothing about a part with 'dataset'"),
+    ("sources.mmmu.parts[0].revision", REMOVE, "sources.mmmu.parts[0].revision is missing; 'dataset' needs it"),
+    ("sources.mmmu.parts[0].bytes", 1, "parts[0].bytes says nothing about a repository on the hub; take it out"),
     ("sources.coco.parts[0].hash", "0da8c0bd", "sources.coco.parts[0].hash is '0da8c0bd'; expected something like"),
     ("sources.coco.parts[0].files[0]", "/etc/*", "sources.coco.parts[0].files[0] is '/etc/*'; expected something like"),
     ("sources.coco.parts[0].archive", "file:///a.zip", "parts[0].archive is 'file:///a.zip'; expected something like"),
@@ -181,11 +182,11 @@ BAD = [
     ),
     ("sets.coco.printed", REMOVE, "sets.coco.printed is missing"),
     ("sets.flickr30k.printed", "all", "sets.flickr30k.variants is missing"),
-    ("sets.mmmu.same_image", "row", "sets.mmmu.same_image is of images with captions, and sets.mmmu.kind retention"),
+    ("sets.mmmu.same_image", "row", "sets.mmmu.same_image says nothing about a retention set; take it out"),
     ("sets.mini-coco.variants.folds.fold", 30, "variants.folds.fold is 30, which does not divide the 200 images"),
     # columns of the hub's questions
     ("sets.mmmu.columns", "mmu", "sets.mmmu.columns is 'mmu'; did you mean 'mmmu'?"),
-    ("sets.coco.columns", "mmmu", "sets.coco.columns is 'mmmu', and sets.coco.kind retrieval; only a retention"),
+    ("sets.coco.columns", "mmmu", "sets.coco.columns says nothing about a retrieval set; take it out"),
     (
         "sets.mini-ocrbench.drawn.signs.test",
         217,
@@ -200,10 +201,14 @@ BAD = [
     ),
     ("sets.mini-karr.drawn.scenes_of", "mini-ocrbench", "expected a retrieval set with images of its own"),
     ("sets.mini-karr.drawn.scenes_of", "coco", "scenes_of is 'coco'; expected a drawn set with a test split"),
-    ("sets.mini-karr.drawn.style", "filled", "drawn.style says nothing about the pictures of 'mini-coco'"),
+    ("sets.mini-karr.drawn.style", "filled", "sets.mini-karr.drawn.style says nothing about pictures of another set;"),
     ("sets.mini-coco.drawn.style", REMOVE, "sets.mini-coco.drawn.style is missing; what is drawn anew has a style"),
     ("sets.mini-karr.drawn.words", "knowlege", "drawn.words is 'knowlege'; did you mean 'knowledge'?"),
-    ("sets.mini-mmmu.drawn.words", "knowledge", "drawn.words is of captions, and sets.mini-mmmu.kind retention"),
+    (
+        "sets.mini-mmmu.drawn.words",
+        "knowledge",
+        "sets.mini-mmmu.drawn.words says nothing about a retention set; take it out",
+    ),
     ("sets.mine", QUERIES, "sets.mine.of is missing; queries are about the images of a set"),
     ("sets.mine", QUERIES | {"of": "mmmu"}, "sets.mine.of is 'mmmu'; expected a retrieval set with images of its own"),
     ("sets.mine", QUERIES | {"of": "mini-karr"}, "sets.mine.of is 'mini-karr'; expected a retrieval set with images"),
@@ -274,8 +279,28 @@ def described(schema, path="config"):
         for name, entry in schema.get("properties", {}).items():
             if "description" not in entry:
                 yield f"{path}.{name}"
-        for name, entry in schema.items():
-            yield from described(entry, f"{path}.{name}")
+        for name in schema.keys() - CONDITIONS:
+            yield from described(schema[name], f"{path}.{name}")
+
+
+def keys(schema, conditional=False):
+    """Yield the name of each key that a schema speaks of, and whether in a condition."""
+    if isinstance(schema, list):
+        for one in schema:
+            yield from keys(one, conditional)
+    if not isinstance(schema, dict):
+        return
+    for name, entry in schema.items():
+        within = conditional or name in CONDITIONS
+        if name in ("properties", "dependentSchemas"):
+            yield from ((key, within) for key in entry)
+            yield from keys(list(entry.values()), within)
+        elif name == "dependentRequired":
+            yield from ((key, True) for one, needs in entry.items() for key in (one, *needs))
+        elif name == "required" and conditional:
+            yield from ((key, True) for key in entry)
+        else:
+            yield from keys(entry, within)
 
 
 def open_objects(schema, path="config"):
@@ -292,6 +317,17 @@ def test_the_schema_is_closed_and_explains_every_key():
     assert list(described(schema)) == []
     # transformers' own configurations, whose keys differ by family
     assert list(open_objects(schema)) == ["config.$defs.model", "config.$defs.image_processor"]
+
+
+def test_conditions_of_the_schema_speak_of_keys_that_there_are():
+    """A misspelt one would never hold, and nothing would tell."""
+    schema = yaml.safe_load(SCHEMA.read_text())
+    declared, spoken = ({name for name, inside in keys(schema) if inside is where} for where in (False, True))
+    assert spoken <= declared and {"queries", "printed", "ids_sha256", "from_listing", "readout"} <= spoken
+    catalogues = re.findall(r"keyOf: ([^,} \n]+)", SCHEMA.read_text())
+    assert len(catalogues) > 20
+    for catalogue in set(catalogues):
+        assert catalogue in schema["properties"] or (ROOT / catalogue).is_dir(), catalogue
 
 
 def test_settings_of_a_run_prefer_the_backbones_own(raw_config):

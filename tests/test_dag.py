@@ -18,7 +18,7 @@ from slq.evaluation.scores import Reply, answered_items
 from slq.files import write_json
 from slq.proofs import PROVED
 from slq.rows import rows_of
-from slq.seeds import seeds_of
+from slq.runs import seeds_of
 from stored import CPU, Runs, write_answers, write_ranks
 
 PAPER = {

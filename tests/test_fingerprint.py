@@ -13,6 +13,7 @@ import pytest
 
 from checkout import ROOT
 from slq import cli, code, row_settings, settings
+from slq.arguments import Call
 from slq.code import DUALS, ENTRIES, EXEMPT, FAMILIES, PACKAGE, closure, fingerprint
 from slq.config import load
 from slq.rows import rows_of
@@ -205,8 +206,17 @@ print(json.dumps(found))
         assert static & set(loaded) and set(entries[name]) <= set(loaded)
 
 
+def modules_of(command):
+    """Modules of the functions that a subcommand calls."""
+    if isinstance(command, Call):
+        return {command.target.partition(":")[0]}
+    imports = [node for node in ast.walk(ast.parse(inspect.getsource(command))) if isinstance(node, ast.ImportFrom)]
+    names = {f"{node.module}.{alias.name}" for node in imports for alias in node.names}
+    return {name if code._path(name, PACKAGE) else name.rpartition(".")[0] for name in names}
+
+
 def test_rules_name_the_modules_that_their_commands_call():
-    """By the imports of each subcommand's function; what starts processes or looks for checks decides no result."""
+    """By each subcommand's function, or its imports; what starts processes or looks for checks decides no result."""
     starts = {"slq.training.gate", "slq.training.launch", "slq.files"}
     found = set()
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
@@ -215,10 +225,7 @@ def test_rules_name_the_modules_that_their_commands_call():
             if words is None or rule in ("fetch_source", "forecast"):
                 continue
             name = f"{words[1]} {words[2]}" if f"{words[1]} {words[2]}" in cli.COMMANDS else words[1]
-            tree = ast.parse(inspect.getsource(cli.COMMANDS[name][0]))
-            imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-            names = {f"{node.module}.{alias.name}" for node in imports for alias in node.names}
-            called = {name if code._path(name, PACKAGE) else name.rpartition(".")[0] for name in names} - starts
+            called = modules_of(cli.COMMANDS[name][0]) - starts
             named = {*ENTRIES[rule], *(code.VALIDATION if rule == "train" else ())}
             assert called == named, rule
             found.add(rule)

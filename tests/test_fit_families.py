@@ -1,6 +1,5 @@
 """Families that docs/backbones.md calls fit, built tiny of their real classes; what is said of those that are not."""
 
-import json
 import sys
 
 import pytest
@@ -12,7 +11,6 @@ import slq.models.families
 from asking import asked, read_truth
 from exported import CONFIG, FIT, THIRD
 from oracles import CASES, compare_with_the_whole_sequence, messages, sharpen, untrained, whole_sequence
-from slq.config import load
 from slq.errors import SlqError
 from slq.models import methods
 from slq.models.backbone import Backbone
@@ -20,7 +18,6 @@ from slq.models.prefix import collate, encode, run_prefix, split_prefix, stored_
 from slq.models.retriever import QueryRetriever, initial_queries
 from slq.reranking.judge import Manner, judge
 from slq.training.gradient import Side
-from slq.unfit import model_types
 from slq.world.backbones import build_tokenizer
 
 TINY = yaml.safe_load((FIT / "backbones.yaml").read_text())
@@ -168,69 +165,6 @@ def test_an_unknown_method_does_not_train_in_silence(tiny_backbone):
         methods.begin("prompts", tiny_backbone, {"queries": 4}, seed=0)
 
 
-# ---- told when the configuration is read
-
-
-@pytest.fixture
-def known(monkeypatch):
-    """The tests' adapters count as modules of the package, for the check that there is one."""
-    monkeypatch.setattr("slq.config._check_adapter", lambda *_: None)
-
-
-def described(how, model_type, folder):
-    """Entries that say of what class a backbone is, in each way that a person has."""
-    entry = {"label": "X", "reference": "X", "family": "internvl", "local": str(folder)}
-    if how == "architecture":
-        return entry | {
-            "architecture": CONFIG["backbones"]["InternVL3-1B"]["architecture"] | {"model_type": model_type}
-        }
-    if how == "family":
-        return entry | {"family": model_type.replace("-", "_")}
-    folder.mkdir()
-    (folder / "model.safetensors").touch()
-    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
-    return entry
-
-
-HOWS = ["architecture", "family", "local"]
-
-
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("model_type", ["blip-2", "idefics"])
-def test_a_class_that_fits_no_method_is_refused(raw_config, known, tmp_path, how, model_type):
-    raw_config["backbones"]["mine"] = described(how, model_type, tmp_path / "mine")
-    with pytest.raises(
-        SlqError, match=rf"backbones\.mine is of the class {model_type}, which fits no method: it|every"
-    ):
-        load(raw_config)
-
-
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize(
-    ("model_type", "method", "fit", "why"),
-    [
-        ("smolvlm", "full_ft", "base and slq", "`text_model`"),
-        ("idefics3", "full_ft", "base and slq", "`text_model`"),
-        ("glm4v", "lora", "base and full_ft and slq", "`gate_proj`"),
-        ("qwen3_5", "slq", "base and full_ft and lora", "state that cannot be put back"),
-    ],
-)
-def test_a_method_that_does_not_fit_is_refused_and_the_others_are_not(
-    raw_config, known, tmp_path, how, model_type, method, fit, why
-):
-    raw_config["backbones"]["mine"] = described(how, model_type, tmp_path / "mine")
-    load(raw_config)  # no preset has it
-    preset = raw_config["presets"]["mini"]
-    preset["backbones"].append("mine")
-    asks = rf"presets\.mini\.methods asks for {method} on mine, of the class {model_type}: "
-    said = rf"{asks}.*{why}.*; expected {fit} alone"
-    with pytest.raises(SlqError, match=said):
-        load(raw_config)
-    preset["methods"] = [one for one in preset["methods"] if one in fit.split()]
-    preset["rerank"]["rows"] = []  # which may stand on a method that is left out
-    load(raw_config)
-
-
 # ---- longer than the positions that the model has
 
 
@@ -259,8 +193,3 @@ def test_what_is_longer_than_the_positions_is_refused_wherever_it_is_embedded(ti
     for reuse in (True, False):
         with pytest.raises(SlqError, match=r"needs \d+ positions"):
             judge(tiny_backbone, turns, read_truth(tiny_backbone), Manner(3, reuse=reuse))
-
-
-def test_a_config_json_that_is_no_object_names_no_class(tmp_path):
-    (tmp_path / "config.json").write_text("[]")
-    assert not any(model_types({"local": str(tmp_path), "family": "internvl"}))

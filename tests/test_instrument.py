@@ -14,6 +14,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from checkout import ROOT, place, snakemake
 from loopback import Hub, commit_of, serve
+from slq.cli import select, store, train
 from slq.data.prepared import read_split
 from slq.errors import SlqError
 from slq.evaluation.golden import GOLDEN
@@ -21,7 +22,6 @@ from slq.evaluation.instrument import check_instruments
 from slq.files import read_json
 from slq.models.dual import DualEncoder
 from slq.sources.fetch import fetch_source
-from slq.train_cli import select, store, train
 from slq.world.sets import draw_split
 from tinyclip import make_clip
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from slq import cost_settings, report_settings, settings
+from slq import cost_settings, settings
 from slq.accounting.forecast import needs
 from slq.config import SCHEMA, load
 from slq.doctor.doctor import _cost, hours
@@ -49,7 +49,7 @@ def plan(config):
     asked = json.loads(cost_settings.forecast_settings(config))
     found = [needs(asked, one["name"], method, "train") for one in asked["backbones"] for method in asked["methods"]]
     for slices in (
-        *(cost_settings.account_settings, report_settings.paper_audit_settings, report_settings.claims_settings),
+        *(cost_settings.account_settings, cost_settings.paper_audit_settings, settings.claims_settings),
         *(settings.layout, settings.compare_settings),
     ):
         slices(config)

@@ -12,8 +12,8 @@ import pytest
 
 from slq.claims.audit import audit_paper
 from slq.config import load
+from slq.cost_settings import paper_audit_settings
 from slq.files import read_json
-from slq.report_settings import paper_audit_settings
 from stored import REFERENCE, ROOT, reference_rows
 
 MARKED_WRONG = {  # by eye, on the poster

@@ -20,10 +20,10 @@ from slq.claims.audit import audit_paper
 from slq.claims.check import VERDICTS
 from slq.claims.judge import judge_claims
 from slq.config import load
+from slq.cost_settings import paper_audit_settings
 from slq.errors import SlqError
 from slq.files import read_json, write_json
 from slq.page.page import write_page
-from slq.report_settings import paper_audit_settings
 from slq.reporting.figures import draw_figures
 from slq.reporting.tables import render
 from stored import H200, PAPER, REFERENCE, ROOT, TEMPLATES, Runs

@@ -61,8 +61,8 @@ def test_rows_stand_in_the_tables_order(rowed):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("presets", "mini", "comparators"), ["clip"], "presets.mini.comparators is 'clip', which is not under"),
-        (("presets", "mini", "zero_shot"), ["first"], "presets.mini.zero_shot is 'first', which is not"),
+        (("presets", "mini", "comparators"), ["clip"], r"presets.mini.comparators\[0\] is 'clip', which is not under"),
+        (("presets", "mini", "zero_shot"), ["first"], r"presets.mini.zero_shot\[0\] is 'first', which is not"),
         (
             ("presets", "mini", "rerank", "rows"),
             [{"coarse": "clip", "by": "base"}],

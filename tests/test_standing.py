@@ -14,10 +14,9 @@ from slq.config import load
 from slq.cost_settings import forecast_settings, step_settings
 from slq.errors import SlqError
 from slq.files import read_json
-from slq.report_settings import claims_settings
 from slq.reporting.layout import parse_layout
 from slq.rows import comparator
-from slq.settings import instrument_settings, layout, retain_settings
+from slq.settings import claims_settings, instrument_settings, layout, retain_settings
 from stored import MINI, REFERENCE, cell, entries, heads, mini_results, tables, write_answers
 
 QUIZ = {"label": "My quiz", "scored_as": "realworldqa", "kind": "retention", "supplied": "data/quiz"}
@@ -165,7 +164,7 @@ FAULTS = {
     ),
     "scorers without questions": (
         {"sets": {"mini-coco": {"scored_as": "mmmu"}}},
-        r"sets.mini-coco.scored_as is of questions with answers, and sets.mini-coco.kind retrieval",
+        r"sets.mini-coco.scored_as says nothing about a retrieval set; take it out",
     ),
     "a column, and another's scorers": (
         {"sets": {"mini-realworldqa": {"scored_as": "mmmu"}}},

@@ -1,9 +1,14 @@
 """The house as drawn: who imports whom, rooms of one noun, functions that fit a screen."""
 
 import ast
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from slq import cli
+from slq.arguments import Call
 
 PACKAGE = Path(__file__).parents[1] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -13,7 +18,7 @@ SHARED = {
     "files",
     "events",
     "proofs",
-    "seeds",
+    "runs",
     "arguments",
     "attempts",
     "nvml",
@@ -24,22 +29,22 @@ SHARED = {
 # for cli alone, and learns by training's loss.
 MAY_IMPORT = {
     "data": set(),
-    "sources": {"config", "data", "drawn"},
+    "sources": {"config", "data"},
     "models": {"data"},
     "comparators": {"evaluation", "models", "data"},
     "prefixes": {"models", "data"},
     "reranking": {"comparators", "evaluation", "models", "data"},
-    "training": {"prefixes", "models", "data", "runs"},
+    "training": {"prefixes", "models", "data"},
     "evaluation": {"prefixes", "models", "data"},
     "accounting": {"rows"},
     "bench": {"reporting", "training", "prefixes", "models", "accounting"},
     "reporting": {"accounting", "evaluation", "rows"},
     "comparison": {"reporting", "accounting", "evaluation"},
-    "claims": {"reporting", "evaluation", "accounting", "config", "data"},
+    "claims": {"reporting", "evaluation", "accounting", "data"},
     "page": {"claims", "reporting", "accounting"},
     "export": {"config", "finished", "models", "data", "evaluation", "reporting"},
     "search": {"finished", "models", "data", "evaluation"},
-    "doctor": {"accounting", "sources", "config", "cost_settings", "runs"},
+    "doctor": {"accounting", "sources", "config", "cost_settings"},
     "world": {"training", "models", "data"},
     "account_cli": {
         "arguments",
@@ -53,38 +58,29 @@ MAY_IMPORT = {
     },
     "compare_cli": {"arguments", "comparison", "settings", "sources"},
     "report_cli": {"arguments", "claims", "page"},
-    "row_cli": {"arguments", "comparators", "data", "reporting", "reranking"},
-    "train_cli": {"arguments", "prefixes", "training", "evaluation"},
     "use_cli": {"arguments", "export", "finished", "search", "sources"},
     "cli": {
         "account_cli",
         "compare_cli",
         "report_cli",
-        "row_cli",
-        "train_cli",
         "use_cli",
         "arguments",
         "data",
         "sources",
-        "world",
+        "prefixes",
         "training",
         "evaluation",
         "reporting",
     },
-    "config": {"drawn", "listed", "rows", "runs", "standing", "unfit"},
-    "drawn": set(),
-    "listed": set(),
+    "config": {"rows"},
     "code": set(),
     "contents": {"data", "sources"},
     "finished": {"config", "data"},
-    "settings": {"config", "drawn", "rows", "runs"},
-    "cost_settings": {"config", "drawn", "rows", "runs", "settings"},
-    "report_settings": {"config", "settings", "cost_settings"},
+    "settings": {"config", "rows"},
+    "cost_settings": {"config", "rows", "settings"},
     "rows": set(),
     "row_settings": {"config", "rows", "settings"},
     "runs": set(),
-    "standing": set(),
-    "unfit": set(),
     "arguments": set(),
     "attempts": set(),
     "nvml": set(),
@@ -93,7 +89,6 @@ MAY_IMPORT = {
     "events": set(),
     "proofs": set(),
     "provenance": set(),
-    "seeds": set(),
     "yamls": set(),
 }
 
@@ -128,6 +123,26 @@ def test_rooms_are_small(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 60, f"{node.name} does not fit a screen"
+
+
+@pytest.mark.parametrize("command", [name for name, one in cli.COMMANDS.items() if isinstance(one[0], Call)])
+def test_a_command_passes_its_function_what_that_takes(command):
+    """As many arguments as it needs, paths where it takes paths, and no flag that nothing reads."""
+    call, _, options = cli.COMMANDS[command]
+    module, _, name = call.target.partition(":")
+    tree = ast.parse((PACKAGE.parent / f"{module.replace('.', '/')}.py").read_text())
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    taken = function.args.args
+    assert len(taken) - len(function.args.defaults) <= len(call.names) <= len(taken)
+    given = {flag.removeprefix("--"): how for flag, how in options.items()}
+    assert given.keys() - {"threads"} == set(call.names)
+    for argument, name in zip(taken, call.names, strict=False):
+        kind = given[name].get("type", bool if "action" in given[name] else str)
+        kind = dict[str, Any] if kind is json.loads else kind
+        several = "Sequence" in ast.unparse(argument.annotation)
+        assert several == ("nargs" in given[name]), name
+        known = {Path: "Path", int: "int", str: "str", bool: "bool", dict[str, Any]: "str, Any]"}
+        assert known[kind] in ast.unparse(argument.annotation), name
 
 
 def test_the_snakefile_is_a_table_of_contents():

@@ -9,11 +9,10 @@ import pytest
 import yaml
 
 from checkout import ROOT
-from slq.config import load
+from slq.config import WORLD, load
 from slq.data.columns import COLUMNS
 from slq.data.prepared import read_split
 from slq.data.questions import pieces
-from slq.drawn import WORLD
 from slq.settings import draw_settings
 from slq.world.backbones import build_tokenizer
 from slq.world.drawing import draw, draw_sign

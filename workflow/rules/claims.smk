@@ -19,7 +19,7 @@ rule judge_claims:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=report_settings.claims_settings(config),
+        settings=settings.claims_settings(config),
         code=code_of("judge_claims"),
     message:
         "Judging the paper's claims on the results of {wildcards.preset}"
@@ -48,7 +48,7 @@ rule paper_audit:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=report_settings.paper_audit_settings(config),
+        settings=cost_settings.paper_audit_settings(config),
         code=code_of("paper_audit"),
     message:
         "Asking the paper's tables of each other"

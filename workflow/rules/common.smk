@@ -20,17 +20,15 @@ PACKAGES = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
-from slq import code, cost_settings, report_settings, row_settings, settings
+from slq import code, cost_settings, row_settings, settings
 from slq.accounting.forecast import needs
-from slq.config import SPLITS, chosen, load, seeds, tested_sets
+from slq.config import SPLITS, chosen, is_derived, load, origin, seeds, tested_sets
 from slq.contents import Contents
-from slq.drawn import is_derived, origin
 from slq.errors import SlqError
 from slq.files import sha256
 from slq.proofs import PROVED
 from slq.rows import METHODS, comparator, rows_of
-from slq.runs import resources_of, training_of
-from slq.seeds import BASE_SEED, seeds_of
+from slq.runs import BASE_SEED, resources_of, seeds_of, training_of
 from slq.yamls import check_arguments, check_options, read_yaml
 
 try:

@@ -3,16 +3,58 @@
 import argparse
 import json
 import os
+import pkgutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Commands = dict[str, tuple[Callable[[argparse.Namespace], None], str, dict[str, dict[str, Any]]]]
+Options = dict[str, dict[str, Any]]
+Command = tuple[Callable[[argparse.Namespace], None], str, Options]
+Commands = dict[str, Command]
 
 PATH = {"type": Path, "required": True}
 JSON = {"type": json.loads, "required": True}
 WHOLE = {"type": int, "required": True}
 TEXT = {"required": True}
+# Flags that rules pass, by name, where they are no paths; the same in every command.
+FLAGS: Options = {
+    **dict.fromkeys(("settings", "layout"), JSON),
+    **dict.fromkeys(("seed", "threads", "processes", "minutes"), WHOLE),
+    **dict.fromkeys(("set", "split", "kind", "code", "train-set"), TEXT),
+    "columns": {"default": ""},
+    "same-image": {"default": ""},
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of `target`, `package.module:function`, which is imported only then, with the arguments of these names."""
+
+    target: str
+    names: tuple[str, ...]
+
+    def __call__(self, args: argparse.Namespace) -> None:
+        given = vars(args)
+        pkgutil.resolve_name(self.target)(*(given[name.replace("-", "_")] for name in self.names))
+
+
+def of_rule(target: str, text: str, names: str, *more: str) -> Command:
+    """Declare a command that one function does.
+
+    Args:
+        target: the function, `package.module:function`.
+        text: what it does, for `--help`.
+        names: the function's arguments, in its order: the command's flags, with blanks between.
+        more: flags that are not the function's: `threads`, of which libraries are told before they are imported.
+    """
+    given = tuple(names.split())
+    return Call(target, given), text, flags(*given, *more)
+
+
+def flags(*names: str) -> Options:
+    """Options of these names, each as `FLAGS` has it, or the path of a file or folder."""
+    return {f"--{name}": FLAGS.get(name, PATH) for name in names}
 
 
 def parse(commands: Commands, description: str | None, argv: list[str] | None) -> argparse.Namespace:

@@ -1,46 +1,19 @@
-"""`slq`: one subcommand per rule of the workflow. Every path and setting comes from the rule."""
+"""`slq`: one subcommand per rule of the workflow, and what people type. Paths and settings of a rule come from it."""
 
 import argparse
 import gc
 import sys
 from pathlib import Path
-from typing import Any
 
 from slq.account_cli import COMMANDS as ACCOUNT
 from slq.account_cli import doctor
-from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, quiet_libraries
+from slq.arguments import Call, Commands, flags, of_rule, offline, parse, quiet_libraries
 from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
 from slq.report_cli import COMMANDS as REPORT
-from slq.row_cli import COMMANDS as ROWS
-from slq.train_cli import COMMANDS as TRAIN
 from slq.use_cli import COMMANDS as USE
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
-
-
-def draw(args: argparse.Namespace) -> None:
-    from slq.world.sets import draw_split
-
-    draw_split(args.settings, args.out)
-
-
-def adopt(args: argparse.Namespace) -> None:
-    from slq.data.adopt import adopt_split
-
-    adopt_split(args.set, args.split, args.kind, args.columns, args.same_image, args.source, args.out)
-
-
-def prepare(args: argparse.Namespace) -> None:
-    from slq.data.prepare import prepare_split
-
-    prepare_split(args.settings, args.source, args.out)
-
-
-def gather(args: argparse.Namespace) -> None:
-    from slq.data.queries import gather_queries
-
-    gather_queries(args.settings, args.queries, args.data, args.out)
 
 
 def fetch(args: argparse.Namespace) -> None:
@@ -62,67 +35,52 @@ def audit(args: argparse.Namespace) -> None:
     write_json(args.out, check(args.settings, args.data, args.work, args.threads))
 
 
-def instrument(args: argparse.Namespace) -> None:
-    from slq.evaluation.instrument import check_instruments
+def select(args: argparse.Namespace) -> None:
+    from slq.training.gate import after_checks
 
-    check_instruments(args.settings, args.encoders, args.data, args.golden, args.out)
+    after_checks()
+    from slq.evaluation.run import recalls_on
+    from slq.training.selection import select_rate
 
-
-def pretrain(args: argparse.Namespace) -> None:
-    from slq.world.backbones import pretrain as train_from_scratch
-
-    train_from_scratch(args.settings, args.data, args.out)
-
-
-def pretrain_encoder(args: argparse.Namespace) -> None:
-    from slq.world.duals import pretrain_encoder as train_from_scratch
-
-    train_from_scratch(args.settings, args.data, args.out)
+    paths = (args.backbone, args.data, args.train_set, args.work, args.out)
+    select_rate(args.settings, args.seed, *paths, recalls_on(args.settings))
 
 
-def retrieve(args: argparse.Namespace) -> None:
-    from slq.evaluation.run import retrieve as evaluate
+def store(args: argparse.Namespace) -> None:
+    from slq.training.gate import after_checks
 
-    evaluate(args.settings, args.backbone, args.adapter, args.data, args.out, args.events)
+    after_checks()
+    from slq.prefixes.build import store_prefixes
+
+    paths = (args.backbone, args.data, args.train_set, args.work, args.out, args.events)
+    store_prefixes(args.settings, *paths, args.code)
 
 
-def retain(args: argparse.Namespace) -> None:
-    from slq.evaluation.answers import retain as evaluate
+def train(args: argparse.Namespace) -> None:
+    from slq.training.gate import after_checks
 
-    paths = (args.backbone, args.adapter, args.data, args.work, args.out, args.events)
-    evaluate(args.settings, args.code, *paths, retained=args.retained)
+    after_checks()
+    from slq.evaluation.run import recalls_on
+    from slq.training.launch import launched
+    from slq.training.run import run_training
+
+    paths = (args.backbone, args.data, args.train_set, args.work, args.adapter, args.run, args.events)
+    if not launched(args.processes, sys.argv[1:]):
+        validate = recalls_on(args.settings)
+        run_training(args.settings, args.seed, *paths, validate, args.code, args.minutes, args.prefixes)
 
 
 def blind(args: argparse.Namespace) -> None:
-    from slq.evaluation.answers import retain as evaluate
+    from slq.evaluation.answers import retain
 
     paths = (args.backbone, args.adapter, args.data, args.work, args.out, args.events)
-    evaluate(args.settings, args.code, *paths, with_images=False)
-
-
-def prove(args: argparse.Namespace) -> None:
-    from slq.evaluation.proof import prove as evaluate
-
-    paths = (args.backbone, args.adapter, args.data, args.base, args.retained, args.out, args.events)
-    evaluate(args.settings, *paths)
-
-
-def score(args: argparse.Namespace) -> None:
-    from slq.evaluation.rescoring import score_tree
-
-    score_tree(args.results, args.write)
+    retain(args.settings, args.code, *paths, with_images=False)
 
 
 def tables(args: argparse.Namespace) -> None:
     from slq.reporting.tables import render
 
     render(args.layout, args.results, args.reference, args.templates, args.out)
-
-
-def figures(args: argparse.Namespace) -> None:
-    from slq.reporting.figures import draw_figures
-
-    draw_figures(args.layout, args.results, args.out)
 
 
 def queries(args: argparse.Namespace) -> None:
@@ -134,42 +92,36 @@ def queries(args: argparse.Namespace) -> None:
     draw_queries(args.settings, args.top, args.results, lambda image: split.open(pictures[image]), args.out)
 
 
-def pdf(args: argparse.Namespace) -> None:
-    from slq.reporting.pdf import compile_pdf
+def render_pilot(args: argparse.Namespace) -> None:
+    from slq.data.named import named_images, open_named
+    from slq.reporting.pilot import render_pilot as render
 
-    compile_pdf(args.tex, args.pdf)
+    files = named_images(args.settings, args.data)
+    render(args.settings, args.results, lambda name: open_named(files[name]), args.out)
 
 
-EVALUATE: dict[str, dict[str, Any]] = {
-    **{"--settings": JSON, "--backbone": PATH, "--adapter": PATH, "--data": PATH, "--out": PATH},
-    **{"--events": PATH, "--threads": WHOLE},
-}
-ANSWER = {**EVALUATE, "--work": PATH, "--code": TEXT}
 COMMANDS: Commands = {
-    "draw": (draw, "draw a split of the mini world", {"--settings": JSON, "--out": PATH}),
-    "adopt": (
-        adopt,
+    "draw": of_rule("slq.world.sets:draw_split", "draw a split of the mini world", "settings out"),
+    "adopt": of_rule(
+        "slq.data.adopt:adopt_split",
         "check a supplied split and write its prepared form",
-        {
-            **{"--set": TEXT, "--split": TEXT, "--kind": TEXT, "--columns": {"default": ""}},
-            **{"--same-image": {"default": ""}, "--from": PATH | {"dest": "source"}, "--out": PATH},
-        },
+        "set split kind columns same-image from out",
     ),
-    "prepare": (
-        prepare,
+    "prepare": of_rule(
+        "slq.data.prepare:prepare_split",
         "write the prepared form of a split of a fetched source",
-        {"--settings": JSON, "--from": PATH | {"dest": "source"}, "--out": PATH},
+        "settings from out",
     ),
-    "gather": (
-        gather,
+    "gather": of_rule(
+        "slq.data.queries:gather_queries",
         "write the prepared form of queries that a person wrote for images of another set",
-        {"--settings": JSON, "--queries": PATH, "--data": PATH, "--out": PATH},
+        "settings queries data out",
     ),
     "fetch": (
         fetch,
         "bring a source, whole and proved",
         {
-            **{"--settings": JSON, "--out": PATH, "--locks": PATH},
+            **flags("settings", "out", "locks"),
             "--offline": {"action": "store_true", "help": "ask no server: what is not here is an error"},
         },
     ),
@@ -184,37 +136,89 @@ COMMANDS: Commands = {
     "audit": (
         audit,
         "check that training and test sets are apart",
-        {"--settings": JSON, "--data": PATH, "--work": PATH, "--out": PATH, "--threads": WHOLE},
+        flags("settings", "data", "work", "out", "threads"),
     ),
-    "instrument": (
-        instrument,
+    "instrument": of_rule(
+        "slq.evaluation.instrument:check_instruments",
         "check data and scorer by the published recalls of public models",
+        "settings encoders data golden out",
+        "threads",
+    ),
+    "pretrain": of_rule(
+        "slq.world.backbones:pretrain", "train a mini backbone from scratch", "settings data out", "threads"
+    ),
+    "pretrain-encoder": of_rule(
+        "slq.world.duals:pretrain_encoder", "train a mini dual encoder from scratch", "settings data out", "threads"
+    ),
+    "store": (
+        store,
+        "keep what does not change of the images that training reads",
+        flags("settings", "backbone", "data", "train-set", "work", "out", "events", "code", "threads"),
+    ),
+    "base": of_rule(
+        "slq.training.record:register_base",
+        "record the untouched backbone as a run",
+        "settings backbone adapter run",
+        "threads",
+    ),
+    "train": (
+        train,
+        "train a run",
         {
-            **{"--settings": JSON, "--encoders": PATH, "--data": PATH, "--golden": PATH, "--out": PATH},
-            "--threads": WHOLE,
+            **flags("settings", "backbone", "adapter", "run", "threads", "seed", "data", "train-set", "work"),
+            **flags("events", "code", "processes", "minutes"),
+            "--prefixes": {"type": Path, "nargs": "?"},
         },
     ),
-    "pretrain": (
-        pretrain,
-        "train a mini backbone from scratch",
-        {"--settings": JSON, "--data": PATH, "--out": PATH, "--threads": WHOLE},
+    "select": (
+        select,
+        "try learning rates on the val split",
+        flags("settings", "seed", "backbone", "data", "train-set", "work", "out", "threads"),
     ),
-    "pretrain-encoder": (
-        pretrain_encoder,
-        "train a mini dual encoder from scratch",
-        {"--settings": JSON, "--data": PATH, "--out": PATH, "--threads": WHOLE},
+    "retrieve": of_rule(
+        "slq.evaluation.run:retrieve",
+        "evaluate a run on the retrieval sets",
+        "settings backbone adapter data out events",
+        "threads",
     ),
-    **TRAIN,
-    "retrieve": (retrieve, "evaluate a run on the retrieval sets", EVALUATE),
-    "retain": (retain, "evaluate a run on the retention sets", {**ANSWER, "--retained": PATH}),
-    "blind": (blind, "ask a run the questions of the retention sets without their images", ANSWER),
-    "prove": (
-        prove,
+    "retain": of_rule(
+        "slq.evaluation.answers:retain",
+        "evaluate a run on the retention sets",
+        "settings code backbone adapter data work out events retained",
+        "threads",
+    ),
+    "blind": (
+        blind,
+        "ask a run the questions of the retention sets without their images",
+        flags("settings", "code", "backbone", "adapter", "data", "work", "out", "events", "threads"),
+    ),
+    "prove": of_rule(
+        "slq.evaluation.proof:prove",
         "prove that a run answers the retention sets as base does",
-        {**EVALUATE, "--base": PATH, "--retained": PATH},
+        "settings backbone adapter data base retained out events",
+        "threads",
     ),
+    "embed": of_rule(
+        "slq.comparators.embed:embed_row",
+        "measure a comparator, or an untrained read-out, on the retrieval sets",
+        "settings model data work out",
+        "threads",
+    ),
+    "rerank": of_rule(
+        "slq.reranking.rerank:rerank",
+        "let a backbone look again at the first candidates of a coarse list",
+        "settings backbone coarse by data work out",
+        "threads",
+    ),
+    "pilot measure": of_rule(
+        "slq.comparators.pilot:measure_pilot",
+        "write how similar an untrained backbone finds texts and images, by read-out",
+        "settings backbone data out",
+        "threads",
+    ),
+    "pilot render": (render_pilot, "draw the pilot's figure", flags("settings", "results", "data", "out")),
     "score": (
-        score,
+        Call("slq.evaluation.rescoring:score_tree", ("results", "write")),
         "score stored answers and count stored ranks again, and compare with what is stored",
         {
             "results": {"type": Path, "help": "a folder of results, e.g. results/mini"},
@@ -224,20 +228,21 @@ COMMANDS: Commands = {
     "tables": (
         tables,
         "render the tables from results alone",
-        {"--layout": JSON, "--results": PATH, "--reference": PATH, "--templates": PATH, "--out": PATH},
+        flags("layout", "results", "reference", "templates", "out"),
     ),
-    "figures": (figures, "draw the figures from results alone", {"--layout": JSON, "--results": PATH, "--out": PATH}),
+    "figures": of_rule(
+        "slq.reporting.figures:draw_figures", "draw the figures from results alone", "layout results out"
+    ),
     "queries": (
         queries,
         "draw what a few test captions find",
-        {"--settings": JSON, "--top": PATH, "--results": PATH, "--data": PATH, "--out": PATH},
+        flags("settings", "top", "results", "data", "out"),
     ),
     **ACCOUNT,
     **COMPARE,
     **REPORT,
-    **ROWS,
     **USE,
-    "pdf": (pdf, "compile the tables with pdflatex", {"--tex": PATH, "--pdf": PATH}),
+    "pdf": of_rule("slq.reporting.pdf:compile_pdf", "compile the tables with pdflatex", "tex pdf"),
 }
 
 

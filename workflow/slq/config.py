@@ -1,51 +1,31 @@
 """The configuration: checked once, before anything runs, with one message for the first fault.
 
+The schema says what it can (workflow/schemas/config.schema.yaml); here is what needs two entries, the disk or
+arithmetic.
 Snakemake imports this module whenever it reads the Snakefile, in every cluster job too: nothing heavy may enter here.
 """
 
-import difflib
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator, ValidationError
-
-from slq.drawn import DRAWN, SPLIT, check_groups, check_images_of, check_scenes, drawn_of, is_derived
-from slq.errors import SlqError
-from slq.listed import check_reading
-from slq.rows import check_comparator, check_pilot, check_rows
-from slq.runs import check_prefixes, check_stops
-from slq.standing import check_scored, check_standing
-from slq.unfit import check_fit
-from slq.yamls import read_yaml
+from slq.errors import SlqError, UnknownMethod
+from slq.rows import METHODS
+from slq.runs import resources_of, training_of
+from slq.yamls import SCHEMAS, check_schema, hint, read_yaml
 
 Config = dict[str, Any]
 
-PACKAGE = Path(__file__).parent
-SCHEMAS = PACKAGE.parent / "schemas"
 SCHEMA = SCHEMAS / "config.schema.yaml"
 SPLITS = ("train", "val", "test")
-# Of a part of a source, by its kind: the keys that it needs, and those that it may have besides `gb` and `count`.
-PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "model": (("revision",), ("files", "from_listing")),
-    "dataset": (("revision", "files"), ("from_listing",)),
-    "archive": (("files",), ("bytes", "hash")),
-    "supplied": (("files", "obtain"), ()),
-}
-COMMIT = re.compile(r"[0-9a-f]{40}")
-TYPES = {
-    "array": "a list",
-    "boolean": "true or false",
-    "integer": "a whole number",
-    "number": "a number",
-    "object": "a mapping",
-    "string": "text",
-}
+SPLIT = ("test",)  # the only one of a set over another's images: nothing is trained on it
+# How much the drawn world holds: ordered pairs of its 36 different things, in two directions; 72 signs of each of the
+# three kinds that pre-training does not see.
+WORLD = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
 
 
 def load(raw: Config) -> Config:
-    """The configuration itself if it is sound, all presets and the whole catalogue, not only what the preset uses.
+    """Check the configuration and return it, all presets and the whole catalogue, not only what the preset uses.
 
     Its `seeds` are then numbers: Snakemake reads the items of a list on the command line, `seeds=[1,2]`, as text.
 
@@ -55,178 +35,65 @@ def load(raw: Config) -> Config:
     if isinstance(raw.get("seeds"), list):
         raw["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in raw["seeds"]]
     check_schema(raw, read_yaml(SCHEMA), "config")
-    _one_of("preset", raw["preset"], raw["presets"], "presets")
-    for name, backbone in raw["backbones"].items():
-        _check_weights(f"backbones.{name}", backbone, raw["sets"], raw["sources"])
-        _check_adapter(f"backbones.{name}.family", backbone["family"], "families")
-    for name, entry in raw["encoders"].items():
-        _check_weights(f"encoders.{name}", entry, raw["sets"], raw["sources"])
-        if "pretrain" in entry:
-            model_type = entry["pretrain"]["model"]["model_type"]
-            _check_adapter(f"encoders.{name}.pretrain.model.model_type", model_type, "duals")
-    for name, entry in raw["comparators"].items():
-        check_comparator(f"comparators.{name}", entry, raw)
-    for name, entry in raw["sources"].items():
-        _check_parts(f"sources.{name}", entry["parts"])
+    for catalogue in ("backbones", "encoders"):
+        for name, entry in raw[catalogue].items():
+            _check_weights(f"{catalogue}.{name}", entry, raw["sets"])
     for name, entry in raw["sets"].items():
-        _exactly_one(f"sets.{name}", entry, ("drawn", "source", "supplied", "queries"))
-        _check_source(f"sets.{name}", entry, raw["sources"])
-        check_reading(f"sets.{name}", entry)
-        check_scored(f"sets.{name}", entry)
-        _check_images(f"sets.{name}", entry)
-        if "drawn" in entry:
-            _exactly_one(f"sets.{name}.drawn", entry["drawn"], DRAWN)
-        check_images_of(f"sets.{name}", entry, raw["sets"])
-    check_scenes(raw["sets"])
+        _check_images(f"sets.{name}", entry, raw["sets"])
+    _check_world(raw["sets"])
     for name, preset in raw["presets"].items():
         _check_preset(f"presets.{name}", preset, raw)
-    check_fit(raw["backbones"], raw["presets"])
     return raw
 
 
 def chosen(config: Config) -> Config:
-    """The settings of the preset that runs."""
+    """Return the settings of the preset that runs."""
     preset: Config = config["presets"][config["preset"]]
     return preset
 
 
 def seeds(config: Config) -> list[int]:
-    """The seeds of the trained methods' runs; one `seed` stands in place of the list."""
+    """List the seeds of the trained methods' runs; one `seed` stands in place of the list."""
     return [int(seed) for seed in ([config["seed"]] if "seed" in config else config["seeds"])]
 
 
-def splits(entry: Config) -> tuple[str, ...]:
-    """The splits that a set may have; one that does not say is taken to have all of them until it is looked at."""
-    if is_derived(entry):
-        return SPLIT
-    if "drawn" in entry:
-        return tuple(split for split in SPLITS if split in entry["drawn"][drawn_of(entry)])
-    return tuple(split for split in SPLITS if split in entry.get("splits", SPLITS))
-
-
 def tested_sets(preset: Mapping[str, Any]) -> list[str]:
-    """The sets on whose test splits the preset's runs are evaluated."""
+    """List the sets on whose test splits the preset's runs are evaluated."""
     return [*preset["retrieval_sets"], *preset["knowledge_sets"], *preset["retention_sets"]]
 
 
-# ---- what the schema says --------------------------------------------------------------------------------------------
+# ---- what a set shows ------------------------------------------------------------------------------------------------
 
 
-def check_schema(raw: Any, schema: Config, what: str) -> None:
-    """Compare what a YAML file says with a closed schema.
-
-    Raises:
-        SlqError: the first fault, by its key; `what` names the file.
-    """
-    # A misspelt key also leaves the right one missing: the misspelling is the message that helps.
-    found = Draft202012Validator(schema).iter_errors(raw)
-    errors = sorted(found, key=lambda error: error.validator != "additionalProperties")
-    if errors:
-        raise SlqError(f"{what}: {_message(errors[0])}")
+def splits(entry: Config) -> tuple[str, ...]:
+    """Name the splits that a set may have; one that does not say is taken to have all of them until it is looked at."""
+    if is_derived(entry):
+        return SPLIT
+    said = entry["drawn"][drawn_of(entry)] if "drawn" in entry else entry.get("splits", SPLITS)
+    return tuple(split for split in SPLITS if split in said)
 
 
-def _message(error: ValidationError) -> str:
-    """One sentence for a violation of the schema."""
-    key = _key(error.absolute_path)
-    limit: Any = error.validator_value
-    match error.validator:
-        case "additionalProperties":
-            known = list(error.schema["properties"])
-            unknown = next(name for name in error.instance if name not in known)
-            return f"{_key([*error.absolute_path, unknown])} is not a key here; {_hint(unknown, known, 'keys')}"
-        case "required":
-            missing = next(name for name in limit if name not in error.instance)
-            return f"{_key([*error.absolute_path, missing])} is missing"
-        case "enum":
-            return f"{key} is {_found(error.instance)}; {_hint(error.instance, limit, 'expected')}"
-        case "type":
-            return f"{key} is {_found(error.instance)}; expected {TYPES[limit]}{_exponent(error.instance, limit)}"
-        case "uniqueItems":
-            return f"{key} names something twice"
-        case "minItems" | "minLength" | "minProperties":
-            return f"{key} is too short; expected at least {limit}"
-    expected = {
-        "minimum": f"at least {limit}",
-        "exclusiveMinimum": f"more than {limit}",
-        "exclusiveMaximum": f"less than {limit}",
-        "pattern": f"something like {limit}",
-    }.get(str(error.validator), error.schema.get("description", error.message))
-    return f"{key} is {_found(error.instance)}; expected {expected}"
+def is_derived(entry: Config) -> bool:
+    """Tell whether a set's images are another's, of which it says something else."""
+    return "queries" in entry or "scenes_of" in entry.get("drawn", {})
 
 
-def _key(path: Collection[str | int]) -> str:
-    """`presets.mini.methods[1]`, or `the file` for the whole of it."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return "".join(parts).removeprefix(".") or "the file"
+def origin(entry: Config) -> str:
+    """Name the set whose images a derived set has."""
+    name: str = entry["of"] if "queries" in entry else entry["drawn"]["scenes_of"]
+    return name
 
 
-def _found(value: Any) -> str:
-    """A value as a person wrote it; containers by their kind."""
-    if value is None:
-        return "empty"
-    if isinstance(value, dict | list):
-        return TYPES["object" if isinstance(value, dict) else "array"]
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+def drawn_of(entry: Config) -> str:
+    """Name what a drawn set shows: scenes, signs, or another set's scenes (`scenes_of`)."""
+    return next(what for what in (*WORLD, "scenes_of") if what in entry["drawn"])
 
 
-def _exponent(value: Any, expected: str) -> str:
-    """YAML 1.1 wants a dot in a number with an exponent."""
-    if expected not in ("number", "integer") or not isinstance(value, str):
-        return ""
-    try:
-        return f" (YAML reads {value} as text; write {float(value)!r} with a dot, e.g. 1.0e-5)"
-    except ValueError:
-        return ""
+# ---- what one entry demands of another -------------------------------------------------------------------------------
 
 
-def _hint(name: Any, known: Collection[Any], title: str) -> str:
-    """The nearest known name, else all of them."""
-    near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
-    return f"did you mean '{near[0]}'?" if near else f"{title}: {', '.join(str(one) for one in known)}"
-
-
-# ---- what one key demands of another ---------------------------------------------------------------------------------
-
-
-def _one_of(key: str, name: str, known: Collection[str], where: str) -> None:
-    if name not in known:
-        raise SlqError(f"config: {key} is '{name}', which is not under {where}; {_hint(name, known, 'there are')}")
-
-
-def _exactly_one(key: str, entry: Config, sources: tuple[str, ...]) -> None:
-    given = [source for source in sources if source in entry]
-    if len(given) != 1:
-        found = " and ".join(given) or "none of them"
-        raise SlqError(f"config: {key} must have exactly one of {', '.join(sources)}; found {found}")
-
-
-def _check_source(key: str, entry: Config, sources: Config) -> None:
-    """What is fetched stands in the table of sources."""
-    if "source" in entry:
-        _one_of(f"{key}.source", entry["source"], sources, "sources")
-
-
-def _check_parts(key: str, parts: list[Config]) -> None:
-    """A part comes from one place, and is described by what such a place has."""
-    for place, part in enumerate(parts):
-        where = f"{key}.parts[{place}]"
-        _exactly_one(where, part, tuple(PARTS))
-        (kind,) = (kind for kind in PARTS if kind in part)
-        needed, allowed = PARTS[kind]
-        if absent := [name for name in needed if name not in part]:
-            raise SlqError(f"config: {where}.{absent[0]} is missing; a part with '{kind}' needs it")
-        if foreign := sorted(set(part) - {kind, "gb", "count", *needed, *allowed}):
-            raise SlqError(f"config: {where}.{foreign[0]} says nothing about a part with '{kind}'; take it out")
-        if "from_listing" in part and not COMMIT.fullmatch(part["revision"]):
-            raise SlqError(
-                f"config: {where}.from_listing is of a commit, and revision '{part['revision']}'; take it out"
-            )
-
-
-def _check_weights(key: str, entry: Config, sets: Config, sources: Config) -> None:
-    """One source of weights, which holds some if it is here; scenes for what is made here."""
-    _exactly_one(key, entry, ("pretrain", "source", "local"))
-    _check_source(key, entry, sources)
+def _check_weights(key: str, entry: Config, sets: Config) -> None:
+    """Check that a folder of weights holds some if it is here, and that what is made here learns from scenes."""
     folder = Path(entry.get("local", ""))
     if "local" in entry and folder.is_dir() and not any(folder.glob("*.safetensors")):
         raise SlqError(f"config: {key}.local is '{folder}', a folder without weights; expected *.safetensors in it")
@@ -237,14 +104,39 @@ def _check_weights(key: str, entry: Config, sets: Config, sources: Config) -> No
             raise SlqError(f"config: {key}.pretrain.set is '{name}'; expected a drawn set, whose scenes are known")
 
 
-def _check_adapter(key: str, name: str, kind: str) -> None:
-    """There is a module of the kind, `families` or `duals`."""
-    known = [path.stem for path in sorted((PACKAGE / "models" / kind).glob("[!_]*.py"))]
-    _one_of(key, name, known, f"workflow/slq/models/{kind}")
+def _check_images(key: str, entry: Config, sets: Config) -> None:
+    """Check that a variant is printed, that drawn folds come out even, and that a derived set has a fitting origin."""
+    variants = entry.get("variants", {})
+    if variants and entry["printed"] not in variants:
+        where = f"{key}.printed is '{entry['printed']}', which is not under {key}.variants"
+        raise SlqError(f"config: {where}; {hint(entry['printed'], variants, 'there are')}")
+    images = entry.get("drawn", {}).get("scenes", {}).get("test", 0)
+    for name, variant in variants.items():
+        if images % variant.get("fold", 1):
+            raise SlqError(
+                f"config: {key}.variants.{name}.fold is {variant['fold']}, which does not divide the {images} images "
+                f"of {key}.drawn.scenes.test"
+            )
+    if not is_derived(entry):
+        return
+    where = f"{key}.{'of' if 'queries' in entry else 'drawn.scenes_of'} is '{origin(entry)}'"
+    other = sets.get(origin(entry))
+    if other is None or is_derived(other) or other["kind"] != "retrieval":
+        raise SlqError(f"config: {where}; expected a retrieval set with images of its own")
+    if "drawn" in entry and "test" not in other.get("drawn", {}).get("scenes", {}):
+        raise SlqError(f"config: {where}; expected a drawn set with a test split")
 
 
-def _check_set(key: str, name: str, sets: Config, kind: str, needed: tuple[str, ...]) -> None:
-    _one_of(key, name, sets, "sets")
+def _check_world(sets: Config) -> None:
+    """Check that drawn splits, disjoint slices of all scenes or signs, together hold no more than there are."""
+    for what, there in WORLD.items():
+        asked = sum(sum(entry.get("drawn", {}).get(what, {}).values()) for entry in sets.values())
+        if asked > there:
+            raise SlqError(f"config: the drawn sets ask for {asked} {what} (sets.*.drawn.{what}); there are {there}")
+
+
+def _check_set(key: str, name: str, sets: Config, kind: str, needed: Sequence[str]) -> None:
+    """Check that a set that is named is of the right kind and has the splits that will be read."""
     entry = sets[name]
     if entry["kind"] != kind:
         raise SlqError(f"config: {key} is '{name}', a {entry['kind']} set; expected a {kind} set")
@@ -253,45 +145,80 @@ def _check_set(key: str, name: str, sets: Config, kind: str, needed: tuple[str, 
             raise SlqError(f"config: {key} is '{name}', which has no split '{split}' (sets.{name})")
 
 
-def _check_images(key: str, entry: Config) -> None:
-    """What is said of images is said of a retrieval set; one of its variants is printed; drawn folds come out even."""
-    for name in ("variants", "printed", "same_image"):
-        if name in entry and entry["kind"] != "retrieval":
-            raise SlqError(f"config: {key}.{name} is of images with captions, and {key}.kind {entry['kind']}")
-    if ("variants" in entry) != ("printed" in entry):
-        missing = "printed" if "variants" in entry else "variants"
-        raise SlqError(f"config: {key}.{missing} is missing; variants and the one that is printed go together")
-    if "variants" in entry:
-        _one_of(f"{key}.printed", entry["printed"], entry["variants"], f"{key}.variants")
-    for name, variant in entry.get("variants", {}).items():
-        images = entry.get("drawn", {}).get("scenes", {}).get("test", 0)
-        if images % variant.get("fold", 1):
-            raise SlqError(
-                f"config: {key}.variants.{name}.fold is {variant['fold']}, which does not divide the {images} images "
-                f"of {key}.drawn.scenes.test"
-            )
-
-
 def _check_preset(key: str, preset: Config, config: Config) -> None:
-    """Everything that the preset names exists, is of the right kind and has the splits that will be read."""
-    for place, name in _enumerated(f"{key}.backbones", preset["backbones"]):
-        _one_of(place, name, config["backbones"], "backbones")
-    for place, name in _enumerated(f"{key}.instruments", preset["instruments"]):
-        _one_of(place, name, config["encoders"], "encoders")
+    """Check that everything that a preset names goes together."""
     for method in preset["methods"]:
         if method != "base" and method not in preset["tuning"]:
             raise SlqError(f"config: {key}.tuning.{method} is missing; {key}.methods asks for {method}")
-    check_prefixes(key, preset, config["backbones"])
-    check_stops(key, preset, config["backbones"])
-    check_rows(key, preset, config)
-    check_groups(key, preset)
-    check_pilot(f"{key}.pilot", preset, config)
-    _check_set(f"{key}.train_set", preset["train_set"], config["sets"], "retrieval", ("train", "val"))
+        if method not in METHODS:
+            raise UnknownMethod(method, "rows.py", f"its name in tables ({key}.methods asks for it)")
+        for name in preset["backbones"] if method != "base" else ():
+            _check_run(key, preset, config["backbones"][name], name, method)
+    for place, row in enumerate(preset["rerank"]["rows"]):
+        for part in ("coarse", "by"):
+            # Base needs no training, and is registered wherever it is asked for.
+            if row[part] in METHODS and row[part] not in ("base", *preset["methods"]):
+                raise SlqError(
+                    f"config: {key}.rerank.rows[{place}].{part} is '{row[part]}', which {key}.methods leaves out; add "
+                    f"it there, or take the row out of {key}.rerank.rows"
+                )
+    if both := [name for name in preset["knowledge_sets"] if name in preset["retrieval_sets"]]:
+        # It is in the tables or in the figure by scale: its files are made once.
+        raise SlqError(f"config: {key}.knowledge_sets and {key}.retrieval_sets both name '{both[0]}'; take one out")
+    sets = config["sets"]
+    if "set" in preset.get("pilot", {}):
+        _check_set(f"{key}.pilot.set", preset["pilot"]["set"], sets, "retrieval", ())
+    _check_set(f"{key}.train_set", preset["train_set"], sets, "retrieval", ("train", "val"))
     for group, kind in (("retrieval", "retrieval"), ("knowledge", "retrieval"), ("retention", "retention")):
-        for place, name in _enumerated(f"{key}.{group}_sets", preset[f"{group}_sets"]):
-            _check_set(place, name, config["sets"], kind, ("test",))
-    check_standing(key, preset, config)
+        for place, name in enumerate(preset[f"{group}_sets"]):
+            _check_set(f"{key}.{group}_sets[{place}]", name, sets, kind, ("test",))
+    for place, name in enumerate(preset["retention_sets"]):
+        _check_scored(f"{key}.evaluation.scorers", f"{key}.retention_sets[{place}]", name, preset, sets[name])
+    _check_alone(key, preset["backbones"], config["backbones"], "backbones")
+    _check_alone(key, tested_sets(preset), sets, "sets")
 
 
-def _enumerated(key: str, names: list[str]) -> Iterator[tuple[str, str]]:
-    return ((f"{key}[{number}]", name) for number, name in enumerate(names))
+def _check_run(key: str, preset: Config, backbone: Config, name: str, method: str) -> None:
+    """Check that what is kept of images does not change in a run, and that its allocation outlasts the final margin.
+
+    What is kept of a whole prefix is constant only where nothing in front of the queries is trained.
+    """
+    training, hours = training_of(preset, backbone, method), resources_of(preset, backbone, method)["hours"]
+    where = f"config: {key}: training.prefix is '{training['prefix']}' for {method} on {name}"
+    if training["prefix"] in ("resident", "kv") and method != "slq":
+        raise SlqError(
+            f"{where}, which trains what is in it; expected recompute, vision or auto "
+            f"(for slq alone: backbones.{name}.runs.slq.training.prefix)"
+        )
+    if training["prefix"] == "resident" and training["captions_per_image_per_epoch"] == "one":
+        raise SlqError(f"{where}; with captions_per_image_per_epoch one, an epoch shows no image again")
+    if 60 * hours <= training["stop_minutes"]:
+        raise SlqError(
+            f"config: {key}: resources.train.hours is {hours:.3g}, {60 * hours:.3g} minutes, for {method} on {name}, "
+            f"and training.stop_minutes, {training['stop_minutes']:g}, stay free at its end: that leaves no time for a "
+            "step; ask for more hours, or lower stop_minutes"
+        )
+
+
+def _check_scored(key: str, place: str, name: str, preset: Config, entry: Config) -> None:
+    """Check that what a retention set is scored as has a scorer, and is what it stands for if that is the paper's."""
+    scorers, scored, reference = preset["evaluation"]["scorers"], entry["scored_as"], entry.get("reference")
+    if scored not in scorers:
+        raise SlqError(f"config: {key}.{scored} is missing; {place} is '{name}', which is scored as it")
+    if reference in scorers and reference != scored:
+        raise SlqError(
+            f"config: sets.{name}.scored_as is '{scored}', and its reference '{reference}': what stands for a "
+            "benchmark of the paper is scored as it; take reference out if the set is your own"
+        )
+
+
+def _check_alone(key: str, names: Sequence[str], catalogue: Config, kind: str) -> None:
+    """Check that no two of a preset stand for the same row or column of the paper, their `reference`."""
+    standing: dict[str, str] = {}
+    for name in names:
+        reference = catalogue[name].get("reference")
+        if reference and standing.setdefault(reference, name) != name:
+            raise SlqError(
+                f"config: {key} has two {kind} with the reference '{reference}', {standing[reference]} and {name}; "
+                f"take {kind}.{name}.reference out unless {name} alone is to stand for it"
+            )

@@ -1,12 +1,10 @@
 """What of the configuration cost is counted with, before a run and after it; as settings.py, nothing heavy."""
 
-from slq.config import Config, chosen, seeds, splits
-from slq.drawn import drawn_of, is_derived, origin
+from slq.config import Config, chosen, drawn_of, is_derived, origin, seeds, splits
 from slq.errors import SlqError
 from slq.proofs import PROVED
 from slq.rows import rows_of
-from slq.runs import resources_of, training_of
-from slq.seeds import seeds_of
+from slq.runs import resources_of, seeds_of, training_of
 from slq.settings import compact
 
 NO_LIMIT = 1e12  # pixels
@@ -115,6 +113,16 @@ def _sizes_of_backbone(config: Config, name: str) -> Config:
         "pixels": pixels,
         "retention_limits": limits,
     }
+
+
+def paper_audit_settings(config: Config) -> str:
+    """Of the audit of the paper's tables: sizes of its models, by the preset that has no other."""
+    own = [
+        name
+        for name, preset in config["presets"].items()
+        if all(config["backbones"][one].get("reference") == one for one in preset["backbones"])
+    ]
+    return forecast_settings(config | {"preset": own[0]}) if own else "{}"
 
 
 def _sizes_of_set(config: Config, name: str) -> Config:

@@ -9,11 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from slq.config import Config, chosen, seeds, splits
-from slq.drawn import drawn_of, is_derived, origin
+from slq.config import Config, chosen, drawn_of, is_derived, origin, seeds, splits
 from slq.rows import rows_of
-from slq.runs import STORED, training_of
-from slq.seeds import seeds_of
+from slq.runs import STORED, seeds_of, training_of
 
 
 def draw_settings(config: Config, name: str, split: str) -> str:
@@ -246,6 +244,14 @@ def layout(config: Config) -> str:
         retention_sets=_entries(config["sets"], preset["retention_sets"]),
         rows=[asdict(row) for row in rows_of(config)],
     )
+
+
+def claims_settings(config: Config) -> str:
+    """Of the claims: the layout, and which of its sets, by their labels, are drawn here."""
+    preset = chosen(config)
+    sets = [config["sets"][name] for name in (*preset["retrieval_sets"], *preset["retention_sets"])]
+    drawn = [entry["label"] for entry in sets if "drawn" in entry]
+    return compact(**json.loads(layout(config)), drawn=drawn)
 
 
 def compare_settings(config: Config) -> str:

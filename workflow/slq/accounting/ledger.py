@@ -16,7 +16,7 @@ from slq.accounting.flops import SPARED, Plan, Work, keep_flops, total, train_fl
 from slq.attempts import Attempt, Step, is_number, read_account
 from slq.errors import SlqError
 from slq.files import read_json
-from slq.seeds import BASE_SEED
+from slq.runs import BASE_SEED
 
 STAGES = ("train", "retrieve", "retain", "prove", "blind")
 STORED = "prefixes"  # the stage that keeps what the runs of all seeds read

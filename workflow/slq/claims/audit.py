@@ -27,7 +27,7 @@ def audit_paper(settings: Mapping[str, Any], reference: Path, out: Path) -> None
     """Ask everything of the paper; write `audit.json`, `audit.md` and `plausibility.csv`, and print the counts.
 
     Args:
-        settings: of `report_settings.paper_audit_settings`
+        settings: of `cost_settings.paper_audit_settings`
         reference: the folder of the paper's values
         out: the folder of the three
 

@@ -63,7 +63,7 @@ class Paper:
     Args:
         reference: the folder of `benchmarks.csv`, `base_scores.csv`, `table1.csv` and `table3.csv`
         results: the folder that holds one folder per preset; sources are named from the folder above it
-        settings: of `report_settings.paper_audit_settings`; empty if config.yaml has no preset of the paper's backbones
+        settings: of `cost_settings.paper_audit_settings`; empty if config.yaml has no preset of the paper's backbones
 
     Raises:
         SlqError: a table cannot be read, or is not of its form.

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from slq.claims.paper import Paper
-from slq.config import SCHEMAS, check_schema
 from slq.errors import SlqError
 from slq.reporting.layout import METHODS
-from slq.yamls import read_yaml
+from slq.yamls import SCHEMAS, check_schema, read_yaml
 
 SCHEMA = SCHEMAS / "claims.schema.yaml"
 

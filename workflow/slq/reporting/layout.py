@@ -8,7 +8,7 @@ from slq.errors import SlqError
 from slq.evaluation.scores import COUNTED
 from slq.rows import METHODS as METHODS
 from slq.rows import Row
-from slq.seeds import seeds_of
+from slq.runs import seeds_of
 
 
 @dataclass(frozen=True)

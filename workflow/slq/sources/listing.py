@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from slq.config import Config, load, tested_sets
-from slq.drawn import is_derived, origin
+from slq.config import Config, is_derived, load, origin, tested_sets
 from slq.errors import SlqError
 from slq.sources.fetch import STATE, address
 from slq.yamls import read_yaml

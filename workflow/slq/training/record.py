@@ -8,7 +8,7 @@ from slq.files import write_json
 from slq.models import methods
 from slq.models.backbone import Backbone, hash_weights
 from slq.provenance import provenance
-from slq.seeds import BASE_SEED
+from slq.runs import BASE_SEED
 
 SCHEMA = 1
 
