@@ -17,7 +17,8 @@ from slq.accounting.row_estimate import FIELDS, hours_of_rows, table
 from slq.cli import main
 from slq.config import load
 from slq.models import prefix
-from slq.models.prefix import Encoded, collate, continue_positions, lent
+from slq.models.backbone import lent
+from slq.models.prefix import Encoded, collate, continue_positions
 from stored import MINI, Runs, cell, tables
 from test_attempts import DEVICE, Told
 from test_flops import AROUND, case, counted  # case: a fixture

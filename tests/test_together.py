@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from slq.errors import SlqError
-from slq.training.launch import require_devices
-from slq.training.processes import Processes
+from slq.training.processes import Processes, require_devices
 from together import SEED, TUNING, by_processes, learn
 
 LONG = [{"method": method, "dtype": "float64", "steps": 50} for method in TUNING]

@@ -22,12 +22,12 @@ from safetensors.torch import load_file, save_file
 from slq.data.prepared import read_split
 from slq.events import Events
 from slq.models import methods
-from slq.models.shards import local, whole
+from slq.models.backbone import local, whole
 from slq.training.checkpoints import Checkpoints
 from slq.training.loop import Attempt, Loop
+from slq.training.manner import shard
 from slq.training.pairs import Pairs, epoch_order
 from slq.training.processes import Processes
-from slq.training.sharding import shard
 from slq.world.backbones import build_backbone
 from slq.world.sets import draw_split
 

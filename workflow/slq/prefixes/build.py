@@ -15,8 +15,7 @@ from slq.errors import SlqError
 from slq.events import Events, describe_device
 from slq.files import alone, read_json, write_json
 from slq.models.backbone import Backbone, attend, pick_device
-from slq.models.prefix import Encoded
-from slq.models.work import message_work
+from slq.models.prefix import Encoded, message_work
 from slq.prefixes.choice import Choice, choose, require_room
 from slq.prefixes.kinds import KINDS
 from slq.prefixes.shard import CorruptShard, Shard, write_shard
