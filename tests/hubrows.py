@@ -6,8 +6,8 @@ from PIL import Image
 
 from slq.cli import main
 from slq.data.columns import prepare_questions
-from slq.data.hubform import write_hub
 from slq.data.prepared import read_split
+from slq.world.sets import write_hub
 
 
 def picture(colour, format_="PNG"):

@@ -12,7 +12,7 @@ from checkout import processor_seconds
 from planted import clouds, drawn, encoded, photographic, plant
 from slq.cli import main
 from slq.data import prints
-from slq.data.overlap import overlaps
+from slq.data.audit import overlaps
 from slq.data.prepared import write_split
 from slq.data.prints import ALIKE, SIDE, alike, print_of, prints_of
 

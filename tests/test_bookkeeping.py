@@ -41,7 +41,7 @@ def test_a_training_whose_clock_is_set_publishes_what_it_trained(slice_, monkeyp
     clock = Clock(set_by, after=12)
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 3600))
     monkeypatch.setattr("slq.events.time", clock)
-    monkeypatch.setattr("slq.training.deadline.time", clock)
+    monkeypatch.setattr("slq.training.job.time", clock)
     started = time.perf_counter()
     slice_.train("slq", name)
     took = time.perf_counter() - started

@@ -17,12 +17,10 @@ from slq.events import Events, next_attempt
 from slq.models import methods
 from slq.training import checkpoints as module
 from slq.training.checkpoints import Checkpoints
-from slq.training.deadline import Interrupted, asked_to_stop, end_of_allocation
+from slq.training.job import Interrupted, asked_to_stop, end_of_allocation, requeued, sole_owner
 from slq.training.loop import Attempt, train
-from slq.training.owner import sole_owner
 from slq.training.pairs import Pairs
 from slq.training.processes import Processes
-from slq.training.requeue import requeued
 from slq.training.run import MANNER, memory_advice, run_key
 from together import SEED, SETTINGS, TUNING, drawn, tiny
 
@@ -331,7 +329,7 @@ def allocated(slice_, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(cli, "parse", lambda *_: type("Args", (), {"function": train}))
             patch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60 * minutes))
-            patch.setattr("slq.training.deadline.time", Hours(each))
+            patch.setattr("slq.training.job.time", Hours(each))
             return cli.main([])
 
     return call

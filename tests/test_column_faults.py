@@ -6,7 +6,7 @@ import pytest
 
 from hubrows import BLUE, GREEN, RED, ROWS, adopt, mmmu, ocrbench, prepared, realworldqa, refused
 from slq.data.columns import COLUMNS
-from slq.data.hubform import write_hub
+from slq.world.sets import write_hub
 
 ART = "Art/validation-00000-of-00001.parquet"
 TEST = "data/test-00000-of-00001.parquet"

@@ -12,10 +12,10 @@ from checkout import planned, snakemake
 from hubrows import BLUE, GREEN, ROWS, mmmu, ocrbench, prepared, realworldqa, refused
 from slq.config import SCHEMA
 from slq.data.columns import COLUMNS, prepare_questions
-from slq.data.hubform import write_hub
 from slq.data.prepared import read_split
 from slq.data.questions import choice_text, lettered_options, open_text, pieces
 from slq.errors import SlqError
+from slq.world.sets import write_hub
 
 LETTER = "Answer with the option's letter from the given choices directly."
 PHRASE = "Answer the question using a single word or phrase."

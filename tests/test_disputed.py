@@ -12,13 +12,13 @@ from loopback import Hub, commit_of, serve
 from slq import settings
 from slq.cli import main
 from slq.config import load
-from slq.data.hubform import write_hub
 from slq.data.prepared import read_split
 from slq.data.snapshots import write_manifest
 from slq.errors import SlqError
 from slq.evaluation.disputed import require_disputed, set_apart
 from slq.evaluation.scores import Reply, answered_items
 from slq.files import read_json, write_json, write_lines
+from slq.world.sets import write_hub
 from stored import MINI, mini_results, tables, write_answers
 
 PINNED = {

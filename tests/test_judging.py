@@ -11,8 +11,8 @@ from asking import ANSWER, PROMPT, TEXTS, asked, next_logits, plain_entropy, pla
 from oracles import LONG, RED, SHORT, TALL, WIDE, untrained
 from slq.errors import SlqError
 from slq.models.prefix import continue_positions
-from slq.reranking.choose import choosing, option_tokens, options, shown_order, undo
 from slq.reranking.judge import Manner, first_token, head, judge, matching, tail
+from slq.reranking.scores import choosing, option_tokens, options, shown_order, undo
 
 # ---- the probability of the answer, and the entropy
 

@@ -22,8 +22,7 @@ from slq.reporting.plots import draw_scale
 from slq.reporting.records import Results
 from slq.reporting.style import house_style
 from slq.world.drawing import draw
-from slq.world.knowledge import COLOURS_BY, SHAPES_BY, knowledge_captions, phrases
-from slq.world.language import captions, vocabulary
+from slq.world.language import COLOURS_BY, SHAPES_BY, captions, knowledge_captions, phrases, vocabulary
 from slq.world.lessons import Lessons
 from slq.world.questions import CHOOSE, MATCH, REQUESTS
 from slq.world.scenes import COLOURS, SHAPES, all_scenes, altered, take

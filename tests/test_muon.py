@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from slq.world.muon import Muon, orthogonal
+from slq.world.pretraining import Muon, orthogonal
 
 SHAPES = [(48, 48), (32, 64), (64, 32), (48, 48)]
 

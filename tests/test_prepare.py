@@ -14,11 +14,11 @@ from hubrows import ROWS, mmmu
 from listed import coco, coco2017, flickr30k, prepare
 from slq import settings
 from slq.config import load
-from slq.data.hubform import write_hub
 from slq.data.ids import hash_ids, id_list, in_order
 from slq.data.prepared import read_split
 from slq.data.snapshots import write_manifest
 from slq.files import sha256
+from slq.world.sets import write_hub
 
 SETS = yaml.safe_load((ROOT / "config.yaml").read_text())["sets"]
 COUNTS = {"items", "captions", "ids_sha256", "options", "types"}

@@ -17,8 +17,7 @@ from slq.evaluation.ranks import Ranks, recalls
 from slq.evaluation.rescored_ranks import recount
 from slq.evaluation.variants import Variant
 from slq.files import read_json, read_lines
-from slq.reranking.candidates import candidates, nearest
-from slq.reranking.order import by_choice, by_truth, moved
+from slq.reranking.candidates import by_choice, by_truth, candidates, moved, nearest
 from slq.rows import rows_of
 from slq.world.sets import draw_split
 

@@ -9,8 +9,7 @@ import torch
 
 from sliced import BACKBONE
 from slq.cli import main
-from slq.comparators.embed import ranked
-from slq.comparators.encoder import load_encoders
+from slq.comparators.embed import load_encoders, ranked
 from slq.config import load
 from slq.data.prepared import read_split
 from slq.errors import SlqError

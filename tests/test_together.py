@@ -9,23 +9,31 @@ import torch
 from safetensors.torch import load_file
 
 from slq.errors import SlqError
-from slq.training.launch import require_devices
-from slq.training.processes import Processes
+from slq.training.processes import Processes, require_devices
 from together import SEED, TUNING, by_processes, learn
 
 LONG = [{"method": method, "dtype": "float64", "steps": 50} for method in TUNING]
 FIRST = [{"method": method, "dtype": "float32", "steps": 1} for method in TUNING]
+# By two processes with 32 rows each, 16 at a time, with the whole model each and with a part of it; of the latter a
+# checkpoint is kept after twenty steps. In single precision in two passes, eight at a time.
+TWO = [
+    *(case | {"micro_batch": 16} for case in LONG),
+    *(case | {"micro_batch": 8, "two_pass": True} for case in FIRST),
+]
+SHARDED = [case | {"sharding": True} | ({"kept_after": 20} if case["steps"] > 20 else {}) for case in TWO]
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    """What two processes with 32 rows each learn, by method and dtype, 16 at a time; single precision in two passes."""
-    cases = [
-        *(case | {"micro_batch": 16} for case in LONG),
-        *(case | {"micro_batch": 8, "two_pass": True} for case in FIRST),
-    ]
-    found = by_processes(2, cases, tmp_path_factory.mktemp("two"))
-    return {(case["method"], case["dtype"]): tensors for case, tensors in zip(cases, found, strict=True)}
+def both(tmp_path_factory):
+    """What two processes learn of TWO and SHARDED, and the folder: started once, as importing torch takes longest."""
+    folder = tmp_path_factory.mktemp("two")
+    return by_processes(2, [*TWO, *SHARDED], folder), folder
+
+
+@pytest.fixture(scope="module")
+def two(both):
+    """What they learn with the whole model each, by method and dtype."""
+    return {(case["method"], case["dtype"]): tensors for case, tensors in zip(TWO, both[0], strict=False)}
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +43,20 @@ def one(tmp_path_factory):
     return {(case["method"], case["dtype"]): learn(case, folder) for case in (*LONG, *FIRST)}
 
 
-# In two processes, each with a part of the language model: all fifty steps, and the first twenty of them.
-SHARDED = [case | {"sharding": True, "micro_batch": 16} for case in LONG]
-BEGUN = [case | {"steps": 20, "of": 50} for case in SHARDED]
-
-
 @pytest.fixture(scope="module")
-def sharded(tmp_path_factory):
-    """What they learn, by method and steps, and the folder of their checkpoints."""
-    folder = tmp_path_factory.mktemp("sharded")
-    cases = [*BEGUN, *SHARDED, *(case | {"sharding": True, "two_pass": True, "micro_batch": 8} for case in FIRST)]
-    found = by_processes(2, cases, folder)
-    by_case = {(case["method"], case["steps"]): tensors for case, tensors in zip(cases, found, strict=True)}
-    return by_case, {case["method"]: folder / f"checkpoints-{number}" for number, case in enumerate(BEGUN)}
+def sharded(both):
+    """What they learn with a part of the language model each, by method and steps, and the folder of a checkpoint."""
+    found, folder = both
+    by_case, checkpoints = {}, {}
+    for number, case in enumerate(SHARDED, start=len(TWO)):
+        whole = {name: tensor for name, tensor in found[number].items() if not name.startswith("begun.")}
+        by_case[case["method"], case["steps"]] = whole
+        if "kept_after" in case:
+            by_case[case["method"], case["kept_after"]] = whole | {
+                name.removeprefix("begun."): tensor for name, tensor in found[number].items() if name not in whole
+            }
+            checkpoints[case["method"]] = folder / f"checkpoints-{number}"
+    return by_case, checkpoints
 
 
 def apart(one, other):

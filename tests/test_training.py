@@ -14,13 +14,12 @@ from slq.models import methods
 from slq.models.backbone import hash_weights
 from slq.models.prefix import require_positions
 from slq.training import selection
-from slq.training.best import Best
 from slq.training.gradient import backward
-from slq.training.loop import Attempt, linear_schedule, train
+from slq.training.loop import Attempt, Best, linear_schedule, train
+from slq.training.manner import clip_gradients
 from slq.training.pairs import Pairs
 from slq.training.processes import Processes
 from slq.training.run import read_inputs
-from slq.training.sharding import clip_gradients
 from slq.world.sets import draw_split
 
 SETTINGS = {

@@ -18,9 +18,8 @@ from slq.world.backbones import build_tokenizer
 from slq.world.drawing import draw, draw_sign
 from slq.world.language import captions, questions, vocabulary
 from slq.world.questions import REQUESTS
-from slq.world.scenes import COLOURS, PLACES, SHAPES, all_scenes, take
+from slq.world.scenes import COLOURS, PLACES, SHAPES, all_scenes, signs_to_ask, signs_to_learn, take
 from slq.world.sets import draw_split
-from slq.world.signs import signs_to_ask, signs_to_learn
 
 
 def slices(config):

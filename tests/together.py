@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -22,12 +23,12 @@ from safetensors.torch import load_file, save_file
 from slq.data.prepared import read_split
 from slq.events import Events
 from slq.models import methods
-from slq.models.shards import local, whole
+from slq.models.backbone import local, whole
 from slq.training.checkpoints import Checkpoints
 from slq.training.loop import Attempt, Loop
+from slq.training.manner import shard
 from slq.training.pairs import Pairs, epoch_order
 from slq.training.processes import Processes
-from slq.training.sharding import shard
 from slq.world.backbones import build_backbone
 from slq.world.sets import draw_split
 
@@ -48,10 +49,15 @@ VISION = {"image_size": [28, 28], "patch_size": [14, 14], "hidden_size": 24, "nu
           "num_attention_heads": 2, "intermediate_size": 32}  # fmt: skip
 
 
+@cache
+def configuration():
+    """config.yaml, read once: that takes as long as ten steps."""
+    return yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+
+
 def tiny(folder, dtype):
     """The untrained InternVL of the mini preset, smaller still: a step of 64 pairs takes hundredths of a second."""
-    config = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
-    entry = copy.deepcopy(config["backbones"]["mini-internvl"])
+    entry = copy.deepcopy(configuration()["backbones"]["mini-internvl"])
     model = entry["pretrain"]["model"]
     model["text_config"] |= TEXT
     model["vision_config"] |= VISION
@@ -72,10 +78,11 @@ def drawn(folder):
 def learn(case, folder, checkpoints=None):
     """What a case learns, by name, and its first gradients; the same in every process.
 
-    With `checkpoints`, a folder, it goes on from what is there, and leaves one after its last step.
+    With `checkpoints`, a folder, it goes on from what is there, and leaves one after the step `kept_after`, if the case
+    has that, with what was learned until then as `begun.<name>`.
     """
-    case = {"of": case["steps"]} | case
-    method, dtype, steps, of = (case.pop(name) for name in ("method", "dtype", "steps", "of"))
+    case = {"kept_after": None} | case
+    method, dtype, steps, kept_after = (case.pop(name) for name in ("method", "dtype", "steps", "kept_after"))
     settings = SETTINGS | case
     backbone = tiny(folder, dtype)
     processes = Processes()
@@ -84,21 +91,28 @@ def learn(case, folder, checkpoints=None):
         shard(backbone, processes)
         language = list(backbone.inner.language_model.parameters())
         assert sum(local(part).numel() for part in language) < 0.6 * sum(part.numel() for part in language)
-    loop = Loop(retriever, settings, TUNING[method], of, SEED, Attempt(Events(Path(os.devnull)), processes))
+    loop = Loop(retriever, settings, TUNING[method], steps, SEED, Attempt(Events(Path(os.devnull)), processes))
     kept = Checkpoints(checkpoints, "key", processes) if checkpoints else None
     if kept and (checkpoint := kept.load()):
         loop.restore(checkpoint)
     pairs = Pairs(backbone, drawn(folder), {"text": "", "image": ""}, keep_pixels=True)
+    shown = [pairs[number] for number in range(len(pairs))]  # tokenizing them anew would be a third of a step
     share, found = processes.share(settings["batch_size"]), {}
     epochs = (batch for epoch in range(steps) for batch in epoch_order(len(pairs), 64, SEED, epoch))
     for batch in islice(epochs, loop.step, steps):
-        loop.take_step([pairs[number] for number in batch[share]])
+        loop.take_step([shown[number] for number in batch[share]])
         found = found or {f"gradient.{name}": whole(tensor.grad).clone() for name, tensor in loop.learned().items()
                           if tensor.grad is not None}  # fmt: skip
-    if kept:
-        kept.save(loop.step, loop.facts(), loop.tensors())
-    learned = methods.learned_tensors(retriever) | {"log_temperature": loop.log_temperature.detach()}
-    return found | {name: tensor.clone() for name, tensor in learned.items()}
+        if loop.step == kept_after:
+            kept.save(loop.step, loop.facts(), loop.tensors())
+            found |= {f"begun.{name}": tensor for name, tensor in learned(loop).items()}
+    return found | learned(loop)
+
+
+def learned(loop):
+    """What a loop has learned so far, by name, whole."""
+    tensors = methods.learned_tensors(loop.retriever) | {"log_temperature": loop.log_temperature.detach()}
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def by_processes(count, cases, folder):

@@ -61,7 +61,7 @@ def train(args: argparse.Namespace) -> None:
 
     after_checks()
     from slq.evaluation.run import recalls_on
-    from slq.training.launch import launched
+    from slq.training.processes import launched
     from slq.training.run import run_training
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.adapter, args.run, args.events)

@@ -57,8 +57,7 @@ EXEMPT = {
     "slq.attempts": "reads these notes; hours are counted again from them by what reports",
     "slq.nvml": "asks a GPU for its energy and memory",
     "slq.provenance": "notes versions and the commit",
-    "slq.training.owner": "a lock: one process at a time",
-    "slq.training.requeue": "asks Slurm to start a job again",
+    "slq.training.job": "when a process trains, and never what: a lock, a deadline, Slurm's queue",
     "slq.code": "names code, and is part of no result",
 }
 READERS = {"accounting", "reporting", "claims", "page", "comparison"}

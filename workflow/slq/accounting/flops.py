@@ -15,7 +15,7 @@ PARTS = ("vision", "projector", "prefix", "queries", "attention", "backward", "r
 Flops = dict[str, float]
 # By method, the key of its tuning that its cost depends on.
 SIZED_BY = {"base": None, "full_ft": None, "lora": "rank", "slq": "queries"}
-# What is not computed for an image's message of which something is there (models/work.py): shares of Plan.
+# What is not computed for an image's message of which something is there (models/prefix.py): shares of Plan.
 SPARED = {"seen": {"vision": 0.0}, "kept": {"prefix": 0.0}}
 
 

@@ -220,7 +220,7 @@ def spent_flops(
 
 
 def added_works(steps: Iterable[Step]) -> dict[str, Work]:
-    """What steps asked of a model: of captions (`text`), and of images by what was there of them (models/work.py)."""
+    """What steps asked of a model: of captions (`text`), and of images by what was there of them (models/prefix.py)."""
     sums: dict[str, Work] = {}
     for step in steps:
         for state, work in (step.work or {}).items():

@@ -1,14 +1,17 @@
 """The job of a row that finds by its own vectors: the retrieval sets, embedded, ranked and counted as runs are."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
-from slq.comparators.encoder import DIRECTIONS, Encoder, load_encoders
+from slq.comparators.mllm import MllmEncoder
 from slq.data.prepared import Split
 from slq.data.snapshots import identity
 from slq.evaluation.embed import in_batches, names_of
@@ -16,11 +19,46 @@ from slq.evaluation.run import read_asked, write_ranks
 from slq.evaluation.variants import Variant, variant_table
 from slq.events import Events, describe_device
 from slq.files import digest, write_json
-from slq.models.backbone import pick_device
+from slq.models.backbone import Backbone, pick_device
+from slq.models.dual import DualEncoder
 from slq.provenance import provenance
 
+DIRECTIONS = ("t2i", "i2t")
 SCHEMA = 1  # of row.json
 Vectors = tuple[np.ndarray, np.ndarray]  # images (I, d), texts (T, d)
+
+
+class Encoder(Protocol):
+    """Embeds what is compared in one direction."""
+
+    image_processor: Any
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors (n, d), float32."""
+        ...
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Unit vectors (n, d), float32."""
+        ...
+
+
+def load_encoders(model: dict[str, Any], folder: Path) -> dict[str, Encoder]:
+    """The encoder of each direction; one and the same, where both directions are told the same.
+
+    Args:
+        model: of the rule's settings: `encoder`, or `backbone` with family, dtype and readout.
+        folder: the model's snapshot.
+
+    Raises:
+        SlqError: the snapshot cannot be used.
+    """
+    if "encoder" in model:
+        return dict.fromkeys(DIRECTIONS, DualEncoder.load(folder, pick_device()))
+    backbone = Backbone.load(folder, model["family"], model["dtype"], pick_device())
+    readout, turns = model["readout"], model["readout"]["instructions"]
+    texts_search = MllmEncoder.of(backbone, readout, "t2i")
+    alike = turns["i2t"] == turns["t2i"]
+    return {"t2i": texts_search, "i2t": texts_search if alike else MllmEncoder.of(backbone, readout, "i2t")}
 
 
 def embed_row(settings: dict[str, Any], model: Path, data: Path, work: Path, out: Path) -> None:

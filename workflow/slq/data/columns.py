@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from slq.data.expected import require_expected
+from slq.data.ids import require_expected
 from slq.data.pictures import as_rgb
 from slq.data.prepared import UNREADABLE, write_split
 from slq.data.questions import choice_text, lettered_options, letters, marked, open_text, renumber

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from slq.data.ids import Item
 from slq.errors import SlqError
 
-Item = dict[str, Any]
 UNUSED = {"tokens", "license", "coco_url", "date_captured"}  # dropped as they are read: a list of COCO's is 150 MB
 PHOTO = re.compile(r"/(\d+)_[^/]*$")  # the number of a photo in the address of its file at Flickr
 

@@ -1,16 +1,26 @@
-"""Lists of public ids that come with the project, and what identifies a list."""
+"""Lists of ids, the project's and a person's: what identifies one, and the images that it chooses of a split."""
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slq.errors import SlqError
 
+Item = dict[str, Any]
 LISTS = Path(__file__).parent / "lists"  # one id a line; provenance in docs/data.md
 # By what ids are numbers of: the list of the test images that a training set may not hold.
 TESTS = {"coco": "coco_karpathy_test"}
+NUMBER = re.compile(r"0*(\d+)(\.\w+)?$")  # at the end of a file's name, or padded with zeros
+COUNTED: dict[str, tuple[str, Callable[[list[Item]], int | str]]] = {
+    "items": ("images or questions", len),
+    "captions": ("captions", lambda items: sum(len(item["captions"]) for item in items)),
+    "options": ("questions with options", lambda items: sum(bool(item["options"]) for item in items)),
+    "types": ("types of questions", lambda items: len({item["type"] for item in items})),
+    "ids_sha256": ("the SHA-256 of its ids in order", lambda items: hash_ids(item["id"] for item in items)),
+}
 
 
 @dataclass(frozen=True)
@@ -93,3 +103,76 @@ def refuse_test_images(name: str, numbering: str | None, items: list[dict[str, A
             f"test of trained images measures nothing; leave them out (sets.{name}.splits.train.without: [{listed}] in "
             "config.yaml), take another train_set, or say allow_leak: true in the preset, which the tables then state"
         )
+
+
+def select(
+    where: str, items: Iterable[dict[str, Any]], how: Mapping[str, Any], listed: Callable[[], set[str]]
+) -> list[dict[str, Any]]:
+    """Choose the items with an id in every list of `only` and in none of `without`, each read against all of them.
+
+    The guard against leaks stands on these lists, so one that has an id of no image, or filters nothing, is a mistake.
+
+    Args:
+        where: the key of the split in config.yaml.
+        how: of the split, with `only` and `without`.
+        listed: gives the ids of all images that the source lists, of whichever split.
+
+    Raises:
+        SlqError: a person's list has an id of no image, by file and line; a list has all or none of the items; or
+            nothing is left.
+    """
+    found = list(items)
+    ids = {item["id"] for item in found}
+    kept = set(ids)
+    for key, names in (("only", how.get("only", [])), ("without", how.get("without", []))):
+        for name in names:
+            chosen = _chosen(name, f"{where}.{key}", ids, listed)
+            kept &= chosen if key == "only" else ids - chosen
+    if found and not kept:
+        raise SlqError(f"config: {where}: no image is left by its lists together; look at {where}.only and without")
+    return [item for item in found if item["id"] in kept]
+
+
+def _chosen(name: str, key: str, ids: set[str], listed: Callable[[], set[str]]) -> set[str]:
+    """The ids of a list that are in a split: some of them, and not all."""
+    own = read_ids(name)
+    if own.path is not None:
+        lost = [one for one in own.lines if one not in ids]
+        known = listed() if lost else ids
+        lost = [one for one in lost if one not in known]
+        if lost:
+            raise SlqError(
+                f"{own.path}:{own.lines[lost[0]]}: no image that the source lists has the id {lost[0]!r}"
+                f"{_meant(lost[0], known)} ({key}; {len(lost):,} of {len(own.lines):,} ids are like this)"
+            )
+    chosen = ids & own.lines.keys()
+    if ids and len(chosen) in (0, len(ids)):
+        idle = bool(chosen) == key.endswith(".only")
+        raise SlqError(
+            f"config: {key}: the list {name} has {'all' if chosen else 'none'} of the {len(ids):,} images, and so "
+            f"{'filters nothing' if idle else 'leaves nothing'}; take it out, or name the list that is meant"
+        )
+    return chosen
+
+
+def _meant(lost: str, known: set[str]) -> str:
+    """What an id is called there, if it is a number with zeros before it or in a file's name."""
+    number = NUMBER.search(lost)
+    if number and number[1] in known:
+        return f"; it is called {number[1]!r} there"
+    return f"; ids there are like {min(known)!r}" if known else ""
+
+
+def require_expected(name: str, split: str, items: list[Item], asked: Mapping[str, Any]) -> None:
+    """Compare a split with those of the keys of `COUNTED` that `asked` has, `sets.<set>.splits.<split>` in config.yaml.
+
+    Raises:
+        SlqError: the first that differs, with both values.
+    """
+    for key, (what, count) in COUNTED.items():
+        if key in asked and (found := count(items)) != asked[key]:
+            raise SlqError(
+                f"{name}/{split}: {what}: {found}, expected {asked[key]} (sets.{name}.splits.{split}.{key} in "
+                "config.yaml); the source holds another version of the set: find out which, and say there what it "
+                "holds if you mean it"
+            )

@@ -6,10 +6,8 @@ from typing import Any
 
 from slq.data.checks import check_items
 from slq.data.columns import prepare_questions
-from slq.data.expected import require_expected
-from slq.data.filters import select
-from slq.data.forms import FORMS, Item, listed_ids, photo_numbers
-from slq.data.ids import refuse_test_images
+from slq.data.forms import FORMS, listed_ids, photo_numbers
+from slq.data.ids import Item, refuse_test_images, require_expected, select
 from slq.data.prepared import image_paths, write_split
 from slq.errors import SlqError
 from slq.files import read_json

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from slq.data.prepared import Split
 from slq.evaluation.rank_table import Names
 from slq.models.backbone import Backbone
-from slq.models.prefix import Message, encode, message, tokens_of
+from slq.models.prefix import Message, encode, message
 from slq.models.retriever import Retriever
 from slq.prefixes.store import Store, image_message
 
@@ -26,7 +26,7 @@ def embed_messages(retriever: Retriever, messages: Iterable[Message], batch_size
 
 def embed_sorted(retriever: Retriever, messages: Sequence[Message], batch_size: int) -> np.ndarray:
     """The same, but messages of about one length run together, which saves most of the padding."""
-    order = sorted(range(len(messages)), key=lambda number: tokens_of(messages[number]))
+    order = sorted(range(len(messages)), key=lambda number: messages[number].length)
     vectors = embed_messages(retriever, (messages[number] for number in order), batch_size)
     return vectors[np.argsort(order)]
 

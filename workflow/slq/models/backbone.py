@@ -1,18 +1,26 @@
 """A backbone on disk and in memory: a hub snapshot's folder, loaded the same way wherever it came from."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import logging
 
 from slq.data.snapshots import require_weights
 from slq.errors import SlqError
 from slq.models.family import Family, load_family
-from slq.models.shards import whole
 
+# Layers of a KV cache whose attributes are all of their state, each replaced by an update and never written into: what
+# was read of before is put back by putting back the attributes.
+RESTORABLE = (DynamicLayer, DynamicSlidingWindowLayer)
 logging.disable_progress_bar()  # a bar per loaded file drowns the run's own lines in a log
 
 
@@ -121,3 +129,65 @@ def hash_weights(model: torch.nn.Module) -> str:
 def pick_device() -> str:
     """`cuda` where there is one, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    return isinstance(tensor, DTensor)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part that this process holds; a tensor that is not sharded as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor, without gradient, on the CPU; of a sharded one all processes call it at the same place."""
+    tensor = tensor.detach()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
+
+
+def gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Each of them whole, in a process that wants to `keep` them; the others take part, and hold one at a time."""
+    each = ((name, whole(tensor).contiguous()) for name, tensor in tensors.items())
+    return {name: tensor for name, tensor in each if keep}
+
+
+def spread_like(tensor: Tensor, example: Tensor) -> Tensor:
+    """A whole tensor, which every process has, in parts as the example of its shape is."""
+    if not isinstance(example, DTensor) or tensor.shape != example.shape:
+        return tensor
+    return distribute_tensor(tensor.to(example.device), example.device_mesh, example.placements, src_data_rank=None)
+
+
+def require_restorable(cache: Any) -> None:
+    """Raise SlqError, by name, if a layer of a cache keeps what could not be put back after it was read of."""
+    for layer in cache.layers:
+        if type(layer) not in RESTORABLE:
+            expected = " or ".join(one.__name__ for one in RESTORABLE)
+            raise SlqError(
+                f"this backbone's KV cache has layers of the class {type(layer).__name__}, whose state cannot be put "
+                f"back: no prefix of it can be read twice, as SLQ does; expected {expected} (docs/backbones.md)"
+            )
+
+
+def rows_of(cache: Any, rows: Tensor) -> Any:
+    """A cache of some rows of another, copied, so that what goes on from it leaves the other as it is."""
+    require_restorable(cache)
+    chosen = copy(cache)
+    chosen.layers = [copy(layer) for layer in cache.layers]
+    for layer in chosen.layers:
+        layer.batch_select_indices(rows)
+    return chosen
+
+
+@contextmanager
+def lent(cache: Any) -> Iterator[Any]:
+    """A cache to go on from: what is added meanwhile is forgotten afterwards, by all of a layer's state."""
+    require_restorable(cache)
+    before = [dict(vars(layer)) for layer in cache.layers]
+    try:
+        yield cache
+    finally:
+        for layer, state in zip(cache.layers, before, strict=True):
+            vars(layer).clear()
+            vars(layer).update(state)

@@ -11,9 +11,8 @@ from torch import nn
 
 from slq.errors import SlqError
 from slq.files import read_json, write_json
-from slq.models.backbone import Backbone
+from slq.models.backbone import Backbone, gathered
 from slq.models.retriever import LastTokenRetriever, QueryRetriever, initial_queries
-from slq.models.shards import gathered
 
 SCHEMA = 1
 TENSORS = "adapter.safetensors"  # beside adapter.json, of a method that trains any

@@ -1,8 +1,6 @@
 """The prefix: prompt and content tokens of a batch, left-padded, with explicit positions; run, or read from a store."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from copy import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from slq.errors import SlqError
-from slq.models.backbone import Backbone
+from slq.models.backbone import Backbone, require_restorable
 from slq.models.family import FEATURES, Pixels
 
 Part = str | Pixels
-# Layers of a KV cache whose attributes are all of their state, each replaced by an update and never written into: what
-# was read of before is put back by putting back the attributes.
-RESTORABLE = (DynamicLayer, DynamicSlidingWindowLayer)
 
 
 @dataclass(frozen=True)
@@ -28,6 +22,21 @@ class Encoded:
 
     ids: list[int]
     images: tuple[Pixels, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prefix."""
+        return len(self.ids)
+
+    @property
+    def image_tokens(self) -> list[int]:
+        """Of each image."""
+        return [image.tokens for image in self.images]
+
+    @property
+    def state(self) -> str:
+        """What of its images is there already: nothing (`image`), or their features (`seen`)."""
+        return "seen" if any(FEATURES in image.tensors for image in self.images) else "image"
 
 
 @dataclass(frozen=True)
@@ -43,14 +52,37 @@ class Stored:
     values: Tensor
     positions: Tensor
     visual: int
+    state = "kept"  # all of it is there already
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prefix."""
+        return len(self.values)
+
+    @property
+    def image_tokens(self) -> list[int]:
+        """Of its one image."""
+        return [self.visual]
 
 
 Message = Encoded | Stored
+Sums = dict[str, int]
 
 
-def tokens_of(message: Message) -> int:
-    """Length of a message's prefix."""
-    return len(message.ids) if isinstance(message, Encoded) else len(message.values)
+def message_work(messages: Iterable[Message]) -> Sums:
+    """Sum up what messages ask of a model, padding apart: FLOPs follow from it (accounting/flops.py).
+
+    Returns:
+        messages, their tokens and squares of tokens, and of their images tokens and squares of tokens.
+    """
+    sums = dict.fromkeys(("messages", "tokens", "squares", "visual", "visual_squares"), 0)
+    for message in messages:
+        sums["messages"] += 1
+        sums["tokens"] += message.length
+        sums["squares"] += message.length**2
+        sums["visual"] += sum(message.image_tokens)
+        sums["visual_squares"] += sum(tokens**2 for tokens in message.image_tokens)
+    return sums
 
 
 def message(content: Part, instruction: str) -> tuple[Part, ...]:
@@ -228,37 +260,3 @@ def _all_tokens(layer: Any, length: int) -> Tensor:
     states = torch.stack([layer.keys, layer.values])
     left = length - states.shape[-2]
     return pad(states, (0, 0, left, 0)) if left else states
-
-
-def require_restorable(cache: Any) -> None:
-    """Raise SlqError, by name, if a layer of a cache keeps what could not be put back after it was read of."""
-    for layer in cache.layers:
-        if type(layer) not in RESTORABLE:
-            expected = " or ".join(one.__name__ for one in RESTORABLE)
-            raise SlqError(
-                f"this backbone's KV cache has layers of the class {type(layer).__name__}, whose state cannot be put "
-                f"back: no prefix of it can be read twice, as SLQ does; expected {expected} (docs/backbones.md)"
-            )
-
-
-def rows_of(cache: Any, rows: Tensor) -> Any:
-    """A cache of some rows of another, copied, so that what goes on from it leaves the other as it is."""
-    require_restorable(cache)
-    chosen = copy(cache)
-    chosen.layers = [copy(layer) for layer in cache.layers]
-    for layer in chosen.layers:
-        layer.batch_select_indices(rows)
-    return chosen
-
-
-@contextmanager
-def lent(cache: Any) -> Iterator[Any]:
-    """A cache to go on from: what is added meanwhile is forgotten afterwards, by all of a layer's state."""
-    require_restorable(cache)
-    before = [dict(vars(layer)) for layer in cache.layers]
-    try:
-        yield cache
-    finally:
-        for layer, state in zip(cache.layers, before, strict=True):
-            vars(layer).clear()
-            vars(layer).update(state)

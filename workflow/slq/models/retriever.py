@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import DynamicCache
 
-from slq.models.backbone import Backbone
+from slq.models.backbone import Backbone, lent, require_restorable
 from slq.models.prefix import (
     Encoded,
     Message,
@@ -17,8 +17,6 @@ from slq.models.prefix import (
     Stored,
     collate,
     continue_positions,
-    lent,
-    require_restorable,
     run_prefix,
     stored_prefix,
 )

@@ -16,8 +16,7 @@ from slq.errors import SlqError
 from slq.events import Events, describe_device
 from slq.files import alone, read_json, write_json
 from slq.models.backbone import Backbone, attend, pick_device
-from slq.models.prefix import Encoded
-from slq.models.work import message_work
+from slq.models.prefix import Encoded, message_work
 from slq.prefixes.kinds import KINDS, Kind
 from slq.prefixes.shard import CorruptShard, Shard, write_shard
 from slq.prefixes.store import read_image, shard_path, store_key, write_store

@@ -15,7 +15,7 @@ PIXELS = "pixel_values"
 
 
 class Kind(Protocol):
-    """A way to keep images; `leaves` is what is spared later, in the words of models/work.py."""
+    """A way to keep images; `leaves` is what is spared later, as `state` of a message says it."""
 
     leaves: str
 

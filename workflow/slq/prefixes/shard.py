@@ -5,25 +5,22 @@ What an image has per token stands in `rows.<name>`, one image's rows behind the
 """
 
 import hashlib
-import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from slq.errors import SlqError
 from slq.files import flush
 
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-DTYPES |= {"I64": torch.int64, "I32": torch.int32, "U8": torch.uint8}
+ROWS, FACTS = "rows.", "facts."  # before the names of tensors
 REBUILD = "snakemake --cores all --forcerun store_prefixes: whole shards are kept, this one is made again"
 
 
@@ -43,20 +40,6 @@ class CorruptShard(SlqError):
     """A shard does not hold what was written."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where in the file a tensor's rows lie: its first byte, how many there are, the type, and the shape of one."""
-
-    start: int
-    count: int
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-
-    @property
-    def row_bytes(self) -> int:
-        return self.dtype.itemsize * torch.Size(self.shape).numel()
-
-
 class Shard:
     """A shard on the disk; opened for each read, so that it can be handed to other processes.
 
@@ -67,22 +50,18 @@ class Shard:
         """Raises CorruptShard if its index cannot be read."""
         self.path = path
         self.proved: set[int] = set()
-        try:
-            self._rows, self._facts, alone = self._read_index()
-            self.lengths: list[int] = alone["lengths"].tolist()
-            self._hashes = alone["sha256"]
-            if any(place.count != sum(self.lengths) for place in self._rows.values()):
+        with self._opened() as file:
+            names = file.keys()
+            self._rows = [name for name in names if name.startswith(ROWS)]
+            self._facts = {name.removeprefix(FACTS): file.get_tensor(name) for name in names if name.startswith(FACTS)}
+            self.lengths: list[int] = file.get_tensor("lengths").tolist()
+            self._hashes = file.get_tensor("sha256")
+            self._first = [0, *accumulate(self.lengths)]
+            if any(file.get_slice(name).get_shape()[0] != self._first[-1] for name in self._rows):
                 raise ValueError("images have more or fewer rows together than there are")
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise CorruptShard(f"{path}: not a readable shard ({error}); {REBUILD}") from error
 
     def __len__(self) -> int:
         return len(self.lengths)
-
-    @cached_property
-    def _first(self) -> list[int]:
-        """Of each image, its first row."""
-        return [0, *accumulate(self.lengths)]
 
     def read(self, number: int) -> Slab:
         """An image's slab, proved by its hash when it is read for the first time.
@@ -90,8 +69,10 @@ class Shard:
         Raises:
             CorruptShard: the bytes are not those that were written.
         """
-        with open(self.path, "rb") as file:
-            rows = {name: self._rows_of(file.fileno(), place, number) for name, place in self._rows.items()}
+        place = slice(self._first[number], self._first[number + 1])
+        with self._opened() as file:
+            # A slice is a view of the whole file, which would go along to another process.
+            rows = {name.removeprefix(ROWS): file.get_slice(name)[place].clone() for name in self._rows}
         slab = Slab(rows, {name: values[number] for name, values in self._facts.items()})
         if number not in self.proved:
             if slab_hash(slab) != bytes(self._hashes[number].tolist()):
@@ -109,34 +90,14 @@ class Shard:
         for number in range(len(self)):
             self.read(number)
 
-    def _rows_of(self, file: int, place: Place, number: int) -> Tensor:
-        count, start = self.lengths[number], place.start + self._first[number] * place.row_bytes
-        buffer = bytearray(count * place.row_bytes)
-        if os.preadv(file, [buffer], start) != len(buffer):
-            raise CorruptShard(f"{self.path}: truncated within image {number}; {REBUILD}")
-        return torch.frombuffer(buffer, dtype=place.dtype).view(count, *place.shape)
-
-    def _read_index(self) -> tuple[dict[str, Place], dict[str, Tensor], dict[str, Tensor]]:
-        """Where the rows are; the facts; and what is neither."""
-        with open(self.path, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header: dict[str, Any] = json.loads(file.read(size))
-            rows: dict[str, Place] = {}
-            kinds: dict[str, dict[str, Tensor]] = {"facts": {}, "": {}}
-            for name, entry in header.items():
-                dtype, (start, end), (count, *shape) = DTYPES[entry["dtype"]], entry["data_offsets"], entry["shape"]
-                kind, _, short = name.rpartition(".")
-                if kind == "rows":
-                    place = rows[short] = Place(8 + size + start, count, dtype, tuple(shape))
-                    if end - start != count * place.row_bytes:
-                        raise ValueError(f"{name} does not fill its place")
-                    continue
-                file.seek(8 + size + start)
-                data = bytearray(file.read(end - start))
-                if len(data) != end - start:
-                    raise ValueError(f"{name} ends behind the file")
-                kinds[kind][short] = torch.frombuffer(data, dtype=dtype).view(count, *shape)
-        return rows, kinds["facts"], kinds[""]
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """The file as safetensors reads it, which compares its length with its header's."""
+        try:
+            with safe_open(self.path, "pt") as file:
+                yield file
+        except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
+            raise CorruptShard(f"{self.path}: not a readable shard ({error}); {REBUILD}") from error
 
 
 def slab_hash(slab: Slab) -> bytes:
@@ -158,8 +119,8 @@ def write_shard(path: Path, slabs: Sequence[Slab]) -> None:
     tensors = {
         "lengths": torch.tensor([slab.length for slab in slabs]),
         "sha256": torch.stack([torch.frombuffer(bytearray(slab_hash(slab)), dtype=torch.uint8) for slab in slabs]),
-        **{f"rows.{name}": torch.cat([slab.rows[name] for slab in slabs]) for name in slabs[0].rows},
-        **{f"facts.{name}": torch.stack([slab.facts[name] for slab in slabs]) for name in slabs[0].facts},
+        **{ROWS + name: torch.cat([slab.rows[name] for slab in slabs]) for name in slabs[0].rows},
+        **{FACTS + name: torch.stack([slab.facts[name] for slab in slabs]) for name in slabs[0].facts},
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

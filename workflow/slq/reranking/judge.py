@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from slq.errors import SlqError
-from slq.models.backbone import Backbone
+from slq.models.backbone import Backbone, rows_of
 from slq.models.family import Pixels
-from slq.models.prefix import Encoded, Prefix, collate, continue_positions, encode, rows_of, run_prefix
+from slq.models.prefix import Encoded, Prefix, collate, continue_positions, encode, run_prefix
 from slq.reranking.inject import Injection, Visual, entropy, injecting, looking
 
 TEXT = "{text}"  # in a prompt, where a candidate's text stands

@@ -1,6 +1,6 @@
 """The job of a re-ranked row: candidates by a coarse list, what a backbone says of them, and the ranks that follow."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,23 +8,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slq.comparators.embed import Vectors, ranked, write_row
+from slq.comparators.embed import DIRECTIONS, Vectors, embed_directions, load_encoders, ranked, write_row
 from slq.data.prepared import Split
 from slq.data.snapshots import identity
-from slq.evaluation.embed import caption_ids, text_image
+from slq.evaluation.embed import caption_ids, embed_split, text_image
 from slq.evaluation.ranks import Ranks
 from slq.evaluation.run import adapter_hash, load_run, read_asked, write_ranks
 from slq.evaluation.variants import Variant
 from slq.events import Events, describe_device
 from slq.files import digest, write_lines
 from slq.models.backbone import pick_device
-from slq.reranking.candidates import Candidates, candidates
-from slq.reranking.choose import shown_order
-from slq.reranking.coarse import coarse_hash, load_coarse
-from slq.reranking.order import by_choice, by_truth, moved
-from slq.reranking.scores import Judge, Scores
+from slq.reranking.candidates import Candidates, by_choice, by_truth, candidates, moved
+from slq.reranking.scores import Judge, Scores, shown_order
 
 NO_NUMBER = ("preset", "row", "kind", "sets")  # settings that decide no rank of a set
+Embed = Callable[[Split], dict[str, Vectors]]
 
 
 @dataclass(frozen=True)
@@ -156,3 +154,25 @@ def choice_lines(split: Split, found: Candidates, chances: np.ndarray, new: np.n
 def shortest(values: np.ndarray) -> list[float]:
     """float32 in as few digits as give the same float32 again."""
     return [float(str(value)) for value in values]
+
+
+def load_coarse(settings: dict[str, Any], backbone_folder: Path, coarse: Path) -> Embed:
+    """How a split is embedded, of either direction its images and captions.
+
+    Args:
+        settings: of the rule; its `coarse` names a `method` of the backbone, or the `model` of a comparator.
+        coarse: the method's adapter, or the comparator's snapshot.
+    """
+    how, size = settings["coarse"], settings["embed_batch"]
+    if "method" in how:
+        backbone, retriever = load_run(settings, backbone_folder, coarse)
+        return lambda split: dict.fromkeys(
+            DIRECTIONS, embed_split(retriever, backbone, split, settings["prompt"], size)[:2]
+        )
+    encoders = load_encoders(how["model"], coarse)
+    return lambda split: embed_directions(encoders, split, size)
+
+
+def coarse_hash(settings: dict[str, Any], coarse: Path) -> str:
+    """Identity of what finds the candidates."""
+    return adapter_hash(coarse) if "method" in settings["coarse"] else identity(coarse)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slq.models.prefix import Message, tokens_of
+from slq.models.prefix import Message
 from slq.models.retriever import Retriever
 from slq.training.loss import info_nce
 from slq.training.pairs import Pair
@@ -29,7 +29,7 @@ class Side:
         self.retriever, self.at_once = retriever, at_once
         self.order = list(range(len(messages)))
         if len(messages) > at_once:
-            self.order.sort(key=lambda row: tokens_of(messages[row]))
+            self.order.sort(key=lambda row: messages[row].length)
         starts = range(0, len(messages), at_once)
         self.parts = [
             retriever.look([messages[row] for row in self.order[start : start + at_once]]) for start in starts

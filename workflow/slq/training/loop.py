@@ -15,17 +15,45 @@ from tqdm import tqdm
 
 from slq.errors import SlqError
 from slq.events import Events
+from slq.models.backbone import gathered, is_sharded, spread_like
 from slq.models.methods import trained_tensors
+from slq.models.prefix import Sums
 from slq.models.retriever import Retriever, precise
-from slq.models.shards import gathered, is_sharded, spread_like
-from slq.models.work import Sums
-from slq.training.best import Best, Recalls
 from slq.training.checkpoints import Checkpoint, Checkpoints
-from slq.training.deadline import Asked, Interrupted
 from slq.training.gradient import Shown, backward
+from slq.training.job import Asked, Interrupted
+from slq.training.manner import clip_gradients
 from slq.training.pairs import Pair, Pairs, Work, pair_work
 from slq.training.processes import Processes
-from slq.training.sharding import clip_gradients
+
+Recalls = dict[str, dict[str, float]]
+
+
+@dataclass
+class Best:
+    """The trained tensors after the epoch with the highest sum of recalls on val."""
+
+    total: float = -1.0
+    epoch: int = 0
+    tensors: list[Tensor] = field(default_factory=list)
+
+    def offer(self, tensors: list[Tensor], recalls: Recalls, epoch: int) -> None:
+        """Copy the tensors if they are better than any before; the earlier epoch wins a tie."""
+        if sum_of_recalls(recalls) > self.total:
+            self.total, self.epoch = sum_of_recalls(recalls), epoch
+            self.tensors = [tensor.detach().clone() for tensor in tensors]
+
+    def restore(self, tensors: list[Tensor]) -> int:
+        """Put the best tensors back and return their epoch."""
+        with torch.no_grad():
+            for tensor, kept in zip(tensors, self.tensors, strict=True):
+                tensor.copy_(kept)
+        return self.epoch
+
+
+def sum_of_recalls(recalls: Recalls) -> float:
+    """R@1, R@5 and R@10 of both directions, added up: what epochs and rates are judged by on val."""
+    return sum(value for direction in recalls.values() for value in direction.values())
 
 
 @dataclass

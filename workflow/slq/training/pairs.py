@@ -9,8 +9,7 @@ from torch.utils.data import Dataset
 
 from slq.data.prepared import Split
 from slq.models.backbone import Backbone
-from slq.models.prefix import Encoded, Message, encode, message
-from slq.models.work import Sums, message_work, state
+from slq.models.prefix import Encoded, Message, Sums, encode, message, message_work
 from slq.prefixes.store import Store, image_message
 
 Work = dict[str, Sums]
@@ -154,5 +153,5 @@ def pair_work(pairs: Sequence[Pair], before: Sums | None = None) -> Work:
     texts = message_work(pair.text for pair in pairs)
     images = [pair.image for pair in pairs if pair.image is not None]
     if images:
-        return {"text": texts, state(images[0]): message_work(images)}
+        return {"text": texts, images[0].state: message_work(images)}
     return {"text": texts, "kept": dict(before or message_work([]))}

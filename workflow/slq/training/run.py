@@ -22,18 +22,14 @@ from slq.models.prefix import require_positions
 from slq.prefixes.store import Store, open_stores, read_store
 from slq.provenance import versions
 from slq.runs import STORED
-from slq.training.best import Recalls
 from slq.training.checkpoints import Checkpoints
-from slq.training.deadline import Asked, asked_to_stop, minutes_left, no_time, require_time
 from slq.training.finished import Finished, Outputs
-from slq.training.loop import Attempt, Trained, train
-from slq.training.manner import compute_deterministically, hold_precisely, recompute_layers
-from slq.training.owner import sole_owner
+from slq.training.job import Asked, asked_to_stop, minutes_left, no_time, requeued, require_time, sole_owner
+from slq.training.loop import Attempt, Recalls, Trained, train
+from slq.training.manner import compute_deterministically, hold_precisely, recompute_layers, shard
 from slq.training.pairs import Pairs, shown
 from slq.training.processes import Processes
 from slq.training.record import describe_run
-from slq.training.requeue import requeued
-from slq.training.sharding import shard
 
 # Of `training`: how a run is computed, not what it learns. A run may go on with other values of these.
 MANNER = {"micro_batch", "two_pass", "gradient_checkpointing", "attention", "deterministic", "keep_pixels", "workers"}

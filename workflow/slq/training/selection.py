@@ -7,8 +7,7 @@ from slq.data.prepared import Split
 from slq.events import Events, describe_device
 from slq.files import digest, write_json
 from slq.models.backbone import pick_device
-from slq.training.best import sum_of_recalls
-from slq.training.loop import Attempt, Diverged, train
+from slq.training.loop import Attempt, Diverged, sum_of_recalls, train
 from slq.training.pairs import Pairs, shown
 from slq.training.processes import Processes
 from slq.training.run import Validate, begin, read_inputs

@@ -20,8 +20,7 @@ from slq.world.language import captions
 from slq.world.lessons import Lessons
 from slq.world.pretraining import check_keys, learn, word_tokenizer
 from slq.world.questions import REQUESTS
-from slq.world.scenes import all_scenes, all_things
-from slq.world.signs import signs_to_learn
+from slq.world.scenes import all_scenes, all_things, signs_to_learn
 
 # A part is a line, so blanks at its ends, which stand beside an image's marker in a question, say nothing.
 CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] }}

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 from PIL import Image, ImageDraw, ImageFont
 
-from slq.world.scenes import PLACES, Scene, Thing
-from slq.world.signs import Sign
+from slq.world.scenes import PLACES, Scene, Sign, Thing
 
 SIZE = 96
 SCALE = 4  # drawn larger and reduced, so that edges are smooth

@@ -8,8 +8,7 @@ from typing import Any
 from slq.data.questions import LETTER_REQUEST, PHRASE_REQUEST
 from slq.world.drawing import draw, draw_sign
 from slq.world.language import Question, kind_of, questions, written
-from slq.world.scenes import Scene
-from slq.world.signs import Sign
+from slq.world.scenes import Scene, Sign
 
 LETTERS = "ABCD"
 PICTURES = ("first", "second")

@@ -1,4 +1,4 @@
-"""Scenes of two objects: every arrangement there is, in one shuffled order that a seed decides."""
+"""Scenes of two objects, and signs to read: all that there are, in shuffled orders that a seed decides."""
 
 import hashlib
 import random
@@ -8,6 +8,11 @@ from itertools import permutations, product
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "black")
 PLACES = {"beside": ("left", "right"), "over": ("top", "bottom")}  # of the first and the second thing, by direction
+WORDS = ("bus", "cat", "cup", "dog", "fox", "hat", "key", "map", "pen", "sun")
+DIGITS = "0123456789"
+KINDS = ("word", "code", "words")  # of signs
+DRAWINGS = 4  # of a word in a colour, or of two words: elsewhere on the picture
+LEARN = 0.7  # share of each kind that pre-training may see; a code or pair of words that is asked was never seen
 
 
 @dataclass(frozen=True)
@@ -65,3 +70,66 @@ def all_scenes(seed: int) -> list[Scene]:
 def take(seed: int, first: int, count: int) -> list[Scene]:
     """A slice of the order; the configuration has already checked that it fits and overlaps no other."""
     return all_scenes(seed)[first : first + count]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Text in a colour."""
+
+    text: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One line, or two, upper first; `drawing` tells apart signs that say the same."""
+
+    kind: str
+    lines: tuple[Line, ...]
+    drawing: int
+
+    @property
+    def hash(self) -> str:
+        """Identity of the content."""
+        said = "|".join(f"{line.colour} {line.text}" for line in self.lines)
+        return hashlib.sha256(f"{self.kind}|{said}|{self.drawing}".encode()).hexdigest()
+
+
+def all_signs(seed: int, kind: str) -> list[Sign]:
+    """All signs of a kind in the seed's order, those that say the same next to each other but for words.
+
+    word: 10 words x 6 colours x 4 drawings. code: 100 codes x 6 colours. words: 90 ordered pairs x 4 drawings.
+    """
+    draw = random.Random(f"{seed} {kind}")
+    if kind == "word":
+        signs = [Sign(kind, (Line(w, c),), d) for w, c, d in product(WORDS, COLOURS, range(DRAWINGS))]
+        draw.shuffle(signs)
+        return signs
+    if kind == "code":
+        codes = [f"{a} {b}" for a, b in product(DIGITS, DIGITS)]
+        draw.shuffle(codes)
+        return [Sign(kind, (Line(code, colour),), 0) for code, colour in product(codes, COLOURS)]
+    pairs = list(permutations(WORDS, 2))
+    draw.shuffle(pairs)
+    return [
+        Sign(kind, tuple(Line(word, draw.choice(COLOURS)) for word in pair), d)
+        for pair, d in product(pairs, range(DRAWINGS))
+    ]
+
+
+def signs_to_learn(seed: int) -> list[Sign]:
+    """What pre-training may see."""
+    return [sign for kind in KINDS for sign in all_signs(seed, kind)[: cut(seed, kind)]]
+
+
+def signs_to_ask(seed: int, first: int, count: int) -> list[Sign]:
+    """A slice of what only tests show: the kinds by turns, as long as all last."""
+    unseen = [all_signs(seed, kind)[cut(seed, kind) :] for kind in KINDS]
+    for signs in unseen:
+        random.Random(f"{seed} asked").shuffle(signs)
+    return [sign for turn in zip(*unseen, strict=False) for sign in turn][first : first + count]
+
+
+def cut(seed: int, kind: str) -> int:
+    """How many signs of a kind pre-training may see."""
+    return round(LEARN * len(all_signs(seed, kind)))

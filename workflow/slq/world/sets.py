@@ -1,18 +1,22 @@
 """Drawn sets on disk: images with captions in the prepared form (docs/data.md), questions by way of the hub's."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from slq.data.columns import prepare_questions
-from slq.data.hubform import write_hub
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from slq.data.columns import COLUMNS, IMAGE, prepare_questions
 from slq.data.prepared import write_split
+from slq.errors import SlqError
+from slq.files import write_bytes
 from slq.world.drawing import draw
-from slq.world.knowledge import knowledge_captions
-from slq.world.language import captions
+from slq.world.language import captions, knowledge_captions
 from slq.world.questions import mmmu_rows, ocrbench_rows, realworldqa_rows
-from slq.world.scenes import Scene, take
-from slq.world.signs import Sign, signs_to_ask
+from slq.world.scenes import Scene, Sign, signs_to_ask, take
 
 ROWS: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
     "mmmu": lambda settings: mmmu_rows(scenes_of(settings), settings["style"]),
@@ -20,6 +24,7 @@ ROWS: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
     "ocrbench": lambda settings: ocrbench_rows(signs_of(settings), settings["style"]),
 }
 CAPTIONS = {"plain": captions, "knowledge": knowledge_captions}
+SHARD = "00000-of-00001"
 
 
 def draw_split(settings: dict[str, Any], out: Path) -> None:
@@ -51,3 +56,53 @@ def scenes_of(settings: dict[str, Any]) -> list[Scene]:
 def signs_of(settings: dict[str, Any]) -> list[Sign]:
     """The split's slice of all signs that pre-training does not see."""
     return signs_to_ask(settings["seed"], settings["first"], settings["count"])
+
+
+def write_hub(columns: str, rows: list[dict[str, Any]], source: Path) -> None:
+    """Write rows to the places of a layout under `source`, the same bytes for the same rows; no other rows stay there.
+
+    Args:
+        columns: a key of COLUMNS.
+        rows: values by column, every column of the layout; only an image may be left out, which is null then. An image
+            is the bytes of its file, or a picture, which becomes a PNG. Where the layout has a folder per subject, a
+            row has its `subject` besides, which is no column.
+
+    Raises:
+        SlqError: a row has a column that the layout does not have, or lacks one.
+    """
+    layout = COLUMNS[columns]
+    folder, name = layout.files.split("/")
+    by_file: dict[Path, list[dict[str, Any]]] = {}
+    for row in rows:
+        values = dict(row)
+        subject = values.pop("subject") if folder == "*" else folder
+        file = source / subject / name.replace("*", SHARD)
+        by_file.setdefault(file, []).append(hub_values(values, layout.schema, file))
+    for file, values_of_rows in by_file.items():
+        buffer = BytesIO()
+        pq.write_table(pa.Table.from_pylist(values_of_rows, schema=layout.schema), buffer)
+        write_bytes(file, buffer.getvalue())
+    for file in set(source.glob(layout.files)) - set(by_file):
+        file.unlink()
+
+
+def hub_values(row: dict[str, Any], schema: pa.Schema, file: Path) -> dict[str, Any]:
+    """A row's values as the schema types them, images as the hub's structs."""
+    images = {field.name for field in schema if field.type == IMAGE}
+    if wrong := (set(row) - set(schema.names)) | (set(schema.names) - images - set(row)):
+        raise SlqError(
+            f"{file}: a row to be written has an unknown or missing column '{min(wrong)}'; "
+            f"expected {', '.join(schema.names)}"
+        )
+    return row | {name: hub_image(row[name]) for name in images & set(row)}
+
+
+def hub_image(image: bytes | Image.Image | None) -> dict[str, Any] | None:
+    """An image as the hub's struct; a picture is encoded as PNG."""
+    if image is None:
+        return None
+    if isinstance(image, Image.Image):
+        buffer = BytesIO()
+        image.save(buffer, format="PNG")
+        image = buffer.getvalue()
+    return {"bytes": image, "path": None}
