@@ -12,11 +12,11 @@ from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands, offline, parse, qui
 from slq.bench_cli import COMMANDS as BENCH
 from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
+from slq.export.cli import COMMANDS as USE
 from slq.pilot_cli import COMMANDS as PILOT
 from slq.report_cli import COMMANDS as REPORT
 from slq.row_cli import COMMANDS as ROWS
 from slq.train_cli import COMMANDS as TRAIN
-from slq.use_cli import COMMANDS as USE
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
 
