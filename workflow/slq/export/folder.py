@@ -178,7 +178,7 @@ def staged(out: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         if isinstance(error, OSError) and error.strerror:
             named = Path(error.filename2 or error.filename or folder)
-            if named.is_relative_to(folder) or folder.is_relative_to(named):
+            if named == place or named.is_relative_to(folder) or folder.is_relative_to(named):
                 raise SlqError(f"{out}: cannot be written: {error.strerror}") from error
         said = " ".join(str(error).split())
         raise SlqError(f"{out}: not exported: a file of the run or its backbone cannot be read: {said}") from error
