@@ -17,9 +17,9 @@ from slq.evaluation.answers import write_scored
 from slq.evaluation.following import followed
 from slq.evaluation.run import write_ranks as write_measured
 from slq.evaluation.variants import Variant
-from slq.export.measured import retention, retrieval, stale
+from slq.export.card import measured
+from slq.export.trained import TrainedRun
 from slq.files import read_json, sha256, write_json
-from slq.finished import Finished
 from slq.reporting.cells import Cell
 from slq.reporting.figures import draw_figures
 from slq.reporting.tables import render
@@ -156,9 +156,9 @@ def test_an_edit_is_told_by_a_bundle_and_left_out_of_a_card(edited: Any, tmp_pat
     lab, kind, why = edited
     assert main(["bundle", str(lab / "results/mini"), str(tmp_path / "mini.tar.gz")]) == 0
     assert f"slq: warning: {why}" in capsys.readouterr().err
-    run = Finished({}, {}, lab / RUN, lab, lab)
-    assert len(stale(run)) == 1 and stale(run)[0].startswith(why)
-    shown = [row["set"] for row in (*retrieval(run, {}), *retention(run, {}))]
+    found = measured(TrainedRun({}, {}, lab / RUN, lab, lab), {})
+    assert len(found["stale"]) == 1 and found["stale"][0].startswith(why)
+    shown = [row["set"] for row in (*found["retrieval"], *found["retention"])]
     assert sorted(shown) == sorted(["mini-c"] * 2 + (["mini-r"] if kind == "ranks" else ["mini-f"] * 2))
 
 

@@ -10,8 +10,8 @@ from slq.account_cli import doctor
 from slq.arguments import Call, Commands, flags, of_rule, offline, parse, quiet_libraries
 from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
+from slq.export.cli import COMMANDS as USE
 from slq.report_cli import COMMANDS as REPORT
-from slq.use_cli import COMMANDS as USE
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
 

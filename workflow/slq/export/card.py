@@ -1,85 +1,115 @@
-"""The model card: what a run measured and cost, from its results, and how to use the folder."""
+"""The model card: what a run measured, from its results, and how to use the folder."""
 
-import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from slq.config import Config
-from slq.export.base import Base
-from slq.export.measured import retention, retrieval, stale
+from slq.evaluation.following import MEASURED
+from slq.evaluation.intervals import accuracy_interval
+from slq.export.adapters import Base
+from slq.export.trained import TrainedRun
 from slq.files import read_json, write_text
-from slq.finished import Finished
+from slq.proofs import follow
 from slq.reporting.layout import METHODS
+from slq.reporting.stale import StaleFiles
 
 KNOWN = ("apache-2.0", "mit")  # licences under the names that the hub gives them
+DIRECTIONS = {"t2i": "text to image", "i2t": "image to text"}
+RECALLS = ("R@1", "R@5", "R@10")
 
 
-def write_card(run: Finished, base: Base, config: Config, folder: Path) -> None:
-    """README.md of an export, after everything else that it tells the size of."""
+def render(template: str, **values: Any) -> str:
+    """Fill in a template of this folder; one of HTML escapes what it is given."""
     environment = Environment(
-        loader=PackageLoader("slq.export", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("slq.export", "."),
+        undefined=StrictUndefined,
+        autoescape=select_autoescape(["html.j2"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    backbone, licence = run.run["backbone"], licence_of(run, config)
-    labels = {name: entry["label"] for name, entry in config["sets"].items()}
-    told = read_json(folder / "retriever.json")
-    text = environment.get_template("card.md.j2").render(
+    return environment.get_template(template).render(values)
+
+
+def write_card(run: TrainedRun, base: Base, config: Config, folder: Path) -> None:
+    """Write README.md of an export, after everything else that it tells the size of."""
+    entry = config["backbones"].get(run.run["backbone"], {})
+    labels = {name: one["label"] for name, one in config["sets"].items()}
+    licence = "MIT" if "pretrain" in entry else "not stated"
+    if "source" in entry:
+        licence = str(config["sources"][entry["source"]]["licence"])
+    audit = run.preset / "audit.json"
+    splits = read_json(audit)["splits"] if audit.exists() else {}
+    tests = {name.removesuffix("/test"): split for name, split in splits.items() if name.endswith("/test")}
+    text = render(
+        "card.md.j2",
         run=run.run,
         name=run.name,
-        label=config["backbones"].get(backbone, {}).get("label", backbone),
+        label=entry.get("label", run.run["backbone"]),
         method=METHODS[run.run["method"]],
         base=base,
-        base_folder=told["base"].get("folder"),
         peft=(folder / "adapter_config.json").exists(),
-        told=told,
+        told=read_json(folder / "retriever.json"),
         licence=licence,
         licence_id=licence.lower() if licence.lower() in KNOWN else "other",
-        retrieval=retrieval(run, labels),
-        retention=retention(run, labels),
-        stale=stale(run),
-        train_set=train_set(run),
-        audit=leaks(run, labels),
-        cost=cost(run),
+        **measured(run, labels),
+        train_set=train_set(run, splits),
+        audit={labels.get(name, name): len(split["leaked"]) for name, split in tests.items()} if splits else None,
         kilobytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e3,
-        drawn="pretrain" in config["backbones"].get(backbone, {}),
+        drawn="pretrain" in entry,
     )
     write_text(folder / "README.md", text)
 
 
-def licence_of(run: Finished, config: Config) -> str:
-    """The terms of the base, as `sources` in config.yaml states them."""
-    entry = config["backbones"].get(run.run["backbone"], {})
-    if "source" in entry:
-        return str(config["sources"][entry["source"]]["licence"])
-    return "MIT" if "pretrain" in entry else "not stated"
+def measured(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Read a run's scores, each with its 95 % interval, in percent.
+
+    Returns:
+        `retrieval`: a row per set and direction; `retention`: a row per set, `proved` where the answers are base's by
+        construction; `stale`: why files are left out, whose numbers are not what their ranks or answers give.
+    """
+    found: dict[str, list[Any]] = {"retrieval": [], "retention": [], "stale": []}
+    rows = {"retrieval": recalls, "retention": accuracies}
+    standing = StaleFiles(run.preset.parent)
+    for kind in MEASURED:
+        for path in sorted((run.results / kind).glob("*.json")):
+            content, label = read_json(path), labels.get(path.stem, path.stem)
+            if why := standing.of(path, content):
+                found["stale"].append(why)
+            elif kind in rows:
+                found[kind] += rows[kind](path, content, label)
+    return found
 
 
-def train_set(run: Finished) -> dict[str, Any] | None:
-    """The set whose train split has the hash that run.json notes: its name and number of images; None for base."""
-    sha256, audit = run.run["inputs"].get("train"), run.preset / "audit.json"
+def recalls(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
+    """Rows of one metrics file of retrieval."""
+    rows = []
+    for direction, name in DIRECTIONS.items():
+        values = [(content["metrics"][direction][key], *content["ci95"][direction][key]) for key in RECALLS]
+        cells = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in values]
+        rows.append({"set": label, "way": name, "cells": cells, "n": content["n"]})
+    return rows
+
+
+def accuracies(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
+    """The row of one file of answers' scores."""
+    proved = "equals" in content
+    if proved:
+        _, content = follow(path, content)
+    count, accuracy = content["n"]["items"], content["metrics"]["accuracy"]
+    interval = accuracy_interval(round(accuracy * count / 100), count)
+    cell = f"{accuracy:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+    return [{"set": label, "cell": cell, "n": count, "proved": proved}]
+
+
+def train_set(run: TrainedRun, splits: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Name and number of images of the audited split that has the hash in run.json; None of a run without training."""
+    sha256 = run.run["inputs"].get("train")
     if sha256 is None:
         return None
-    splits = read_json(audit)["splits"] if audit.exists() else {}
-    found = [(name, split["items"]) for name, split in splits.items() if split["sha256"] == sha256]
-    name, items = found[0] if found else ("not known", None)
-    return {"name": name.removesuffix("/train"), "items": items, "sha256": sha256}
-
-
-def leaks(run: Finished, labels: dict[str, str]) -> dict[str, int] | None:
-    """How many test items of each set the audit found in the training set; None where nothing was audited."""
-    path = run.preset / "audit.json"
-    if not path.exists():
-        return None
-    tests = {name: split for name, split in read_json(path)["splits"].items() if name.endswith("/test")}
-    return {labels.get(name.removesuffix("/test"), name): len(split["leaked"]) for name, split in tests.items()}
-
-
-def cost(run: Finished) -> list[dict[str, str]]:
-    """The ledger's rows of a run (docs/hours.md), if there is a ledger."""
-    path = run.preset / "gpu_hours.csv"
-    if not path.exists():
-        return []
-    key = {part: str(run.run[part]) for part in ("backbone", "method", "seed")}
-    with open(path, encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if key.items() <= row.items()]
+    for name, split in splits.items():
+        if split["sha256"] == sha256:
+            return {"name": name.removesuffix("/train"), "items": split["items"], "sha256": sha256}
+    return {"name": "not known", "items": None, "sha256": sha256}

@@ -1,27 +1,27 @@
 """The exported folder: whole under its name, or not there."""
 
-import dataclasses
+import glob
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
-from transformers import AutoTokenizer
 
+from slq.code import fingerprint
 from slq.config import Config
 from slq.data.snapshots import write_manifest
 from slq.errors import SlqError
-from slq.export.adapters import write_lora, write_queries
-from slq.export.agreement import require_agreement, require_sentence_transformers
-from slq.export.base import FOLDER, Base, copy_snapshot, read_base
+from slq.export.adapters import FOLDER, Base, add_queries, read_base, write_lora, write_queries
+from slq.export.agreement import require_agreement
 from slq.export.card import write_card
-from slq.export.tokens import add_queries
-from slq.files import read_json, sha256, write_json, write_text
-from slq.finished import Finished
+from slq.export.trained import TrainedRun
+from slq.files import digest, read_json, sha256, write_json, write_text
 from slq.models import methods
 from slq.models.backbone import Backbone
 from slq.models.family import family_class
@@ -34,26 +34,28 @@ MODULES = [
     {"idx": 1, "name": "1", "path": "1_Normalize", "type": "sentence_transformers.base.modules.Normalize"},
 ]
 CODE = {
-    "slq_retriever": "slq.export.shipped.slq_retriever",
+    "slq_retriever": "slq.export.slq_retriever",
     "slq_adapter": "slq.models.families.{family}",
     "slq_family": "slq.models.family",
     "slq_pictures": "slq.data.pictures",
 }
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+# Modules that decide which vectors an export makes.
+EMBEDDING = ("slq.models.methods", "slq.data.pictures", "slq.export.adapters", "slq.export.slq_retriever")
 
 
-def export(run: Finished, config: Config, out: Path) -> None:
-    """Write a run as a folder that sentence-transformers and PEFT load, in place of an earlier export of that name.
+def export(run: TrainedRun, config: Config, out: Path) -> None:
+    """Write a run as a folder that sentence-transformers and PEFT load.
 
     Raises:
-        SlqError: `out` holds what is no export, the run's files do not fit each other, or what was written makes other
-            vectors than the run.
+        SlqError: `out` is there already, the run's files do not fit each other, or what was written makes other vectors
+            than the run.
     """
-    require_sentence_transformers()
-    require_replaceable(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise SlqError(f"{out}: is there already; name another folder, or remove it")
     with staged(out) as folder:
-        base = read_base(run.snapshot)
-        write_learned(run, base, folder)
+        base, tokenizer = read_base(run.snapshot)
+        write_trained(run, base, tokenizer, folder)
         write_code(run.settings["family"], folder)
         for name in PROCESSOR:
             if (run.snapshot / name).exists():
@@ -71,16 +73,36 @@ def export(run: Finished, config: Config, out: Path) -> None:
         require_agreement(run, folder)
 
 
-def write_learned(run: Finished, base: Base, folder: Path) -> None:
-    """What was trained, the tokenizer, and retriever.json that says how they are read.
+def export_once(run: TrainedRun, config: Config) -> Path:
+    """The run's export in scratch, `exports/<key>`, which is written when it is not there.
+
+    Raises:
+        SlqError: as `export`.
+    """
+    folder = Path(config["scratch"], "exports", export_key(run))
+    if not folder.exists():
+        export(run, config, folder)
+    return folder
+
+
+def export_key(run: TrainedRun) -> str:
+    """Identity of a retriever: another adapter, backbone, prompt, precision or code is another."""
+    weights = run.weights / methods.TENSORS
+    settings = {key: run.settings[key] for key in ("family", "dtype", "prompt")}
+    adapter = {"tensors": sha256(weights) if weights.exists() else None, **run.adapter}
+    code = fingerprint(*EMBEDDING, families=[settings["family"]])
+    return digest({"adapter": adapter, "settings": settings, "code": code})[:16]
+
+
+def write_trained(run: TrainedRun, base: Base, tokenizer: Any, folder: Path) -> None:
+    """Write what was trained, the tokenizer, and retriever.json that says how they are read.
 
     Raises:
         SlqError: the run's method is none that an export has a form for.
     """
     method, tuning, dtype = run.adapter["method"], run.adapter["tuning"], run.settings["dtype"]
-    tokenizer = AutoTokenizer.from_pretrained(run.snapshot, local_files_only=True)
-    tokenizer.padding_side = "left"
-    count, rows, at = 1, base.rows, None if base.model else FOLDER
+    count, rows, weights = 1, base.rows, base.weights
+    place: dict[str, Any] = {"model": base.model, "revision": base.revision} if base.model else {"folder": FOLDER}
     if method == "slq":
         count = tuning["queries"]
         ids = add_queries(tokenizer, count)
@@ -89,16 +111,19 @@ def write_learned(run: Finished, base: Base, folder: Path) -> None:
     elif method == "lora":
         write_lora(run.weights, tuning, base, folder)
     elif method == "full_ft":
-        write_whole(run, folder)
-        whole = {path.name: sha256(path) for path in folder.glob("*.safetensors")}
-        at, base = ".", dataclasses.replace(base, weights=whole)
+        backbone = Backbone.load(run.snapshot, run.settings["family"], dtype)
+        methods.load(backbone, run.weights, run.adapter["backbone_sha256"])
+        backbone.model.save_pretrained(folder)
+        place, weights = {"folder": "."}, {path.name: sha256(path) for path in folder.glob("*.safetensors")}
     elif method != "base":
         raise SlqError(
             f"{run.name}: its method is '{method}', for which slq export has no form; expected base, full_ft, lora or "
             "slq"
         )
-    if at == FOLDER:
-        copy_snapshot(run.snapshot, folder / FOLDER)
+    if place == {"folder": FOLDER}:
+        for name in read_json(run.snapshot / "manifest.json")["files"]:
+            (folder / FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run.snapshot / name, folder / FOLDER / name)
     tokenizer.save_pretrained(folder)
     write_json(
         folder / "retriever.json",
@@ -109,20 +134,13 @@ def write_learned(run: Finished, base: Base, folder: Path) -> None:
             "dimension": base.width,
             "dtype": dtype,
             "instruction": run.settings["prompt"],
-            "base": base.told(at, rows),
+            "base": {**place, "rows": base.rows, "rows_needed": rows, "width": base.width, "weights": weights},
         },
     )
 
 
-def write_whole(run: Finished, folder: Path) -> None:
-    """The whole model of full fine-tuning, in the precision that it was evaluated in."""
-    backbone = Backbone.load(run.snapshot, run.settings["family"], run.settings["dtype"])
-    methods.load(backbone, run.weights, run.adapter["backbone_sha256"])
-    backbone.model.save_pretrained(folder)
-
-
 def write_code(family: str, folder: Path) -> None:
-    """The files of the package that loading runs, with imports of each other in place of the package's.
+    """Write the files of the package that loading runs, with imports of each other in place of the package's.
 
     Raises:
         SlqError: the family's adapter imports more of the package than its base class.
@@ -138,37 +156,29 @@ def write_code(family: str, folder: Path) -> None:
         write_text(folder / f"{name}.py", text)
 
 
-def require_replaceable(out: Path) -> None:
-    """Raise SlqError unless `out` is not there, empty, or an earlier export to which nothing was added."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise SlqError(f"{out}: is a file; name a folder that is not there, or an earlier export")
-    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    ours: set[str] = set()
-    if {"manifest.json", "retriever.json"} <= found:
-        ours = {*read_json(out / "manifest.json")["files"], "manifest.json"}
-    if others := sorted(found - ours):
-        raise SlqError(f"{out}: holds {others[0]}, which no export wrote there; name another folder, or empty this one")
-
-
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that takes its name when all is written, and is removed when something fails.
+
+    What a killed export of this machine left beside `out` is removed first.
 
     Raises:
         SlqError: it cannot be written, or a file of the run or the backbone cannot be read.
     """
     place = out.resolve()  # of a link what it names, and of `.` its name
-    folder, old = (place.with_name(f".{place.name}.{os.getpid()}.{what}") for what in ("new", "old"))
+    stem = f".{place.name}.{platform.node()}."
+    for left in place.parent.glob(f"{glob.escape(stem)}[0-9]*.new"):
+        if not is_running(int(left.name.removeprefix(stem).removesuffix(".new"))):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = place.with_name(f"{stem}{os.getpid()}.new")
     try:
         folder.mkdir(parents=True)
         yield folder
-        replace(folder, place, old)
+        folder.rename(place)
     except (OSError, SafetensorError) as error:
         if isinstance(error, OSError) and error.strerror:
             named = Path(error.filename2 or error.filename or folder)
-            if named.is_relative_to(folder) or folder.is_relative_to(named):
+            if named == place or named.is_relative_to(folder) or folder.is_relative_to(named):
                 raise SlqError(f"{out}: cannot be written: {error.strerror}") from error
         said = " ".join(str(error).split())
         raise SlqError(f"{out}: not exported: a file of the run or its backbone cannot be read: {said}") from error
@@ -176,15 +186,12 @@ def staged(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def replace(folder: Path, out: Path, old: Path) -> None:
-    """Give a folder the name of another, which goes by the name `old` meanwhile, and is then removed."""
-    if not out.exists():
-        folder.rename(out)
-        return
-    out.rename(old)
+def is_running(process: int) -> bool:
+    """Tell whether this machine has a process of that id."""
     try:
-        folder.rename(out)
-    except OSError:
-        old.rename(out)
-        raise
-    shutil.rmtree(old)
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another person's
+        return True
+    return True
