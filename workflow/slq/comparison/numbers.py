@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import NamedTuple
 
-from slq.evaluation.clusters import Clusters
+from slq.evaluation.intervals import Clusters
 from slq.reporting.cells import Format
 from slq.reporting.intervals import RECALLS, WAYS
 
@@ -21,13 +21,6 @@ class Key(NamedTuple):
     method: str
     benchmark: str
     metric: str
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """Hits by item, from stored ranks or answers; of a recall an item is an image with all its queries."""
-
-    hits: Clusters
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,8 @@ class Number:
     proved: it is base's, by proof
     sample: the items that the first seed's is counted on; None if it is not known, or counted on none
     quoted: the paper's, known as it is printed; `rounding`: then half a unit of its last digit
-    evidence, column: hits behind a single run's number, and its place among their recalls
+    evidence, column: hits by item behind a single run's number, and its place among their recalls; of a recall an item
+        is an image with all its queries
     stale: which of its files are not what their ranks or answers give, and why; "" where all are
     note: of a quoted number, in what it may be counted otherwise than ours
     """
@@ -72,7 +66,7 @@ class Number:
     sample: Sample | None = None
     quoted: bool = False
     rounding: float = 0.0
-    evidence: Evidence | None = None
+    evidence: Clusters | None = None
     column: int = 0
     stale: str = ""
     note: str = ""

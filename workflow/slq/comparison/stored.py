@@ -8,12 +8,11 @@ import numpy as np
 
 from slq.accounting.hours import device_hours
 from slq.comparison.catalogue import Catalogue
-from slq.comparison.numbers import TRAINING, Evidence, Key, Number, Numbers, Sample
+from slq.comparison.numbers import TRAINING, Key, Number, Numbers, Sample
 from slq.comparison.sources import RUNS
 from slq.errors import SlqError
-from slq.evaluation.clusters import Clusters, clusters
-from slq.evaluation.intervals import accuracy_interval
-from slq.evaluation.rescoring import ANSWERS, beside
+from slq.evaluation.evidence import ANSWERS, beside
+from slq.evaluation.intervals import Clusters, accuracy_interval, clusters
 from slq.evaluation.scores import COUNTED
 from slq.files import digest
 from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters
@@ -173,7 +172,7 @@ class Stored:
                     traits=traits,
                     origin=_origin(records, place[1], way, recall),
                     sample=Sample(*ends(first, way, recall), images, captions if way == "t2i" else images),
-                    evidence=None if hits is None else Evidence(hits),
+                    evidence=hits,
                     column=column,
                     stale=self.stale(records),
                 )
@@ -205,7 +204,7 @@ class Stored:
             origin=_origin(records.values(), method),
             proved=proved,
             sample=Sample(unit * interval.low, unit * interval.high, items, items),
-            evidence=None if hits is None else Evidence(_as_clusters(hits)),
+            evidence=None if hits is None else _as_clusters(hits),
             stale=self.stale(records.values()),
         )
         return {Key(backbone.name, method, entry.name, "score"): number}

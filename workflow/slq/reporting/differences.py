@@ -1,8 +1,7 @@
 """One method against another on one set, on the same images or questions: what Table D and the claims are made of."""
 
 from slq.errors import SlqError
-from slq.evaluation.clusters import clusters
-from slq.evaluation.intervals import SEED, Difference, accuracy_difference, recall_differences
+from slq.evaluation.intervals import SEED, Difference, accuracy_difference, clusters, recall_differences
 from slq.reporting.cells import Cell
 from slq.reporting.evidence import judged, ranked
 from slq.reporting.intervals import WAYS
