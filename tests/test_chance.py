@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from comparing import IMAGES, compared, draw, draw_run, settings
-from slq.comparison.catalogue import parse_catalogue
-from slq.comparison.numbers import Key, Number, Sample
+from slq.comparison.numbers import Key, Number, Sample, parse_catalogue
 from slq.comparison.significance import holm, sign_flips, t_critical, t_test_p
 from slq.comparison.verdicts import judge
 from slq.evaluation.intervals import RESAMPLES, recall_intervals, resample

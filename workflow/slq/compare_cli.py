@@ -11,9 +11,9 @@ from slq.errors import SlqError
 
 def compare(args: argparse.Namespace) -> None:
     from slq.comparison import output
-    from slq.comparison.catalogue import parse_catalogue
     from slq.comparison.compare import as_json
     from slq.comparison.compare import compare as beside
+    from slq.comparison.numbers import parse_catalogue
     from slq.files import write_json, write_text
 
     found = beside(args.a, args.b, parse_catalogue(args.settings or configured(args.config)), args.reference)

@@ -37,6 +37,18 @@ class Chance:
     test: str
 
 
+@dataclass(frozen=True)
+class Paired:
+    """Hits of one run minus those of the other, by item and recall (I, K), and the 95 % interval of each recall's sum.
+
+    low, high (K,): in points of percent.
+    """
+
+    gains: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
 def chance(a: Number, b: Number, seed_sd: float | None) -> Chance | None:
     """What chance may make of a difference; None if there is nothing to test, or chance has no part in it.
 
@@ -56,14 +68,19 @@ def chance(a: Number, b: Number, seed_sd: float | None) -> Chance | None:
     sd, freedom = pooled_sd([a.values, b.values])
     if freedom and a.sample and b.sample:
         return _over_seeds(a, b, sd, freedom)
-    moved = 0.0
+    delta, items, moved = a.value - b.value, _same_items(a.evidence, b.evidence), 0.0
+    below, above = _gaps(a, b, sample, items)
     if a.seeds != b.seeds:
         if not freedom and seed_sd is None:
-            return Chance(*_between(a, b, *_gaps(a, b, sample)), 1.0, UNKNOWN.format(kind=a.kind))
+            return Chance(delta - below, delta + above, 1.0, UNKNOWN.format(kind=a.kind))
         moved = (sd if freedom else _moved(a, b, seed_sd or 0.0)) * sqrt(1 / len(a.values) + 1 / len(b.values))
-    if not moved and _paired(a, b):
-        return Chance(*_between(a, b, *_gaps(a, b, sample)), sign_flips(_gains(a, b)), PAIRED)
-    return _by_intervals(a, b, sample, moved)
+    if not moved and items:
+        return Chance(delta - below, delta + above, sign_flips(items.gains[:, a.column]), PAIRED)
+    below, above = (hypot(gap, Z * moved) for gap in (below, above))
+    half = below if delta > 0 else above
+    p = float(2 * norm.sf(Z * abs(delta) / half)) if half > ROUND_OFF else float(abs(delta) <= ROUND_OFF)
+    by = (ITEMS if items else APART) + f", with {moved:.1f} of standard deviation from seeds" * (moved > 0)
+    return Chance(delta - below, delta + above, p, by)
 
 
 def _moved(a: Number, b: Number, seed_sd: float) -> float:
@@ -82,57 +99,27 @@ def _over_seeds(a: Number, b: Number, sd: float, freedom: int) -> Chance:
     return Chance(delta - half, delta + half, p, SPREAD.format(a=len(a.values), b=len(b.values)))
 
 
-def _by_intervals(a: Number, b: Number, sample: Sample, moved: float) -> Chance:
-    """From the interval that items give, widened by what seeds do; `moved`: its standard deviation."""
-    below, above = (hypot(gap, Z * moved) for gap in _gaps(a, b, sample))
-    delta = a.value - b.value
-    half = below if delta > 0 else above
-    p = float(2 * norm.sf(Z * abs(delta) / half)) if half > ROUND_OFF else float(abs(delta) <= ROUND_OFF)
-    by = ITEMS if _paired(a, b) else APART
-    return Chance(
-        *_between(a, b, below, above), p, by + f", with {moved:.1f} of standard deviation from seeds" * (moved > 0)
-    )
-
-
-def _between(a: Number, b: Number, below: float, above: float) -> tuple[float, float]:
-    return a.value - b.value - below, a.value - b.value + above
-
-
-def _gaps(a: Number, b: Number, sample: Sample) -> tuple[float, float]:
+def _gaps(a: Number, b: Number, sample: Sample, items: Paired | None) -> tuple[float, float]:
     """How far the 95 % interval of the difference that items give reaches below and above it.
 
     Source, of numbers that are not of the same items: Newcombe, Interval estimation for the difference between
     independent proportions, 1998, method 10.
     """
-    if _paired(a, b):
-        low, high = (a.unit * ends[a.column] for ends in _bootstrap(a.evidence, b.evidence))
+    if items:
+        low, high = (a.unit * ends[a.column] for ends in (items.low, items.high))
         return a.value - b.value - low, high - (a.value - b.value)
     (a_low, a_high), (b_low, b_high) = _ends(a, sample, b), _ends(b, sample, a)
     return hypot(a.value - a_low, b_high - b.value), hypot(a_high - a.value, b.value - b_low)
 
 
-def _paired(a: Number, b: Number) -> bool:
-    """Whether both have hits, of the same items."""
-    if a.evidence is None or b.evidence is None:
-        return False
-    return a.evidence.like(b.evidence)
-
-
-def _gains(a: Number, b: Number) -> np.ndarray:
-    """Hits of one run minus those of the other, by item."""
-    one, other = (np.zeros((0, 1)) if number.evidence is None else number.evidence.hits for number in (a, b))
-    return np.asarray(one[:, a.column] - other[:, b.column])
-
-
 @lru_cache(maxsize=4)
-def _bootstrap(a: Clusters | None, b: Clusters | None) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the 95 % interval of each recall's difference, in points; runs that hit the same items need no draws."""
-    if a is None or b is None:
-        raise ValueError("a bootstrap over items needs the hits of both runs")
+def _same_items(a: Clusters | None, b: Clusters | None) -> Paired | None:
+    """Two runs on the same items; runs that hit the same ones need no draws."""
+    if a is None or b is None or not a.like(b):
+        return None
     gains = a.hits - b.hits
-    if not gains.any():
-        return np.zeros(gains.shape[1]), np.zeros(gains.shape[1])
-    return bounds(resample(gains, a.queries, SEED))
+    none = np.zeros(gains.shape[1])
+    return Paired(gains, *(bounds(resample(gains, a.queries, SEED)) if gains.any() else (none, none)))
 
 
 def _ends(number: Number, sample: Sample, counted: Number) -> tuple[float, float]:

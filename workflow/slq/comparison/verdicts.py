@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from slq.comparison.catalogue import Catalogue
-from slq.comparison.numbers import Key, Number, unlike
+from slq.comparison.numbers import Catalogue, Key, Number, unlike
 from slq.comparison.significance import ROUND_OFF, Chance, chance, holm
 from slq.reporting.cells import probability
 

@@ -70,6 +70,12 @@ def clusters(table: pd.DataFrame, direction: str, column: str = "rank") -> Clust
     return Clusters(np.asarray(images), hits, queries)
 
 
+def by_question(hits: Mapping[str, bool]) -> Clusters:
+    """Whether each question is answered, in the order of their ids: an item of its own."""
+    names = sorted(hits)
+    return Clusters(np.array(names), np.array([[float(hits[name])] for name in names]), np.ones(len(names)))
+
+
 def all_recalls(table: pd.DataFrame, column: str = "rank") -> dict[str, dict[str, float]]:
     """Recalls of each direction that a table of ranks holds."""
     return {direction: clusters(table, direction, column).recalls() for direction in table["direction"].unique()}
@@ -202,7 +208,7 @@ def accuracy_difference(one: Mapping[str, bool], other: Mapping[str, bool], seed
         SlqError: as `mcnemar`.
     """
     p = mcnemar(one, other).p
-    gains = np.array([[float(one[name]) - float(other[name])] for name in sorted(one)])
+    gains = by_question(one).hits - by_question(other).hits
     low, high = bounds(resample(gains, np.ones(len(gains)), seed))
     return Difference(100.0 * float(gains.mean()), float(low[0]), float(high[0]), p)
 
