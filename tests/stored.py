@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from slq.evaluation.rank_table import Names, rank_table
 from slq.evaluation.ranks import Ranks
 from slq.evaluation.retrieval import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.retrieval import gallery_hash, retrieval_metrics
 from slq.evaluation.scores import SCHEMA, questions_hash, score_answers
-from slq.evaluation.variants import Variant
+from slq.evaluation.variants import Names, Variant, rank_table
 from slq.files import sha256, write_json, write_lines
 from slq.reporting.cells import Cell
 from slq.reporting.collect import collect

@@ -2,26 +2,35 @@
 
 import itertools
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
 from comparing import IMAGES, compared, draw, draw_run, settings
-from slq.comparison.catalogue import parse_catalogue
-from slq.comparison.chance import holm, sign_flips, student, student_bound
-from slq.comparison.numbers import Key, Number, Sample
+from slq.comparison.numbers import Key, Number, Sample, parse_catalogue
+from slq.comparison.significance import holm, sign_flips, t_critical, t_test_p
 from slq.comparison.verdicts import judge
+from slq.evaluation.intervals import RESAMPLES, recall_intervals, resample
 from slq.reporting.cells import one_decimal
 from stored import Runs, recalls
 
 F = "mini-a/slq/seed1/retrieval/mini-f.json"
 
 
+@pytest.fixture
+def fewer_draws(monkeypatch):
+    """A tenth of the draws of a bootstrap: its ends are of no test on items, and near enough for one with seeds."""
+    draws = RESAMPLES // 10
+    monkeypatch.setattr("slq.evaluation.retrieval.recall_intervals", partial(recall_intervals, resamples=draws))
+    monkeypatch.setattr("slq.comparison.significance.resample", partial(resample, resamples=draws))
+
+
 def pairs_with_a_difference(found):
     return sum(one["counts"]["differs"] > 0 for one in found)
 
 
-def test_luck_alone_differs_no_more_often_than_the_stated_rate(tmp_path):
+def test_luck_alone_differs_no_more_often_than_the_stated_rate(fewer_draws, tmp_path):
     """Twelve pairs of runs that differ in their luck on the items, and no tolerance that could hide it.
 
     In at most 5 % of comparisons any of the 13 cells may differ: of 12, four or more would be so in 1 of 450.
@@ -34,7 +43,7 @@ def test_luck_alone_differs_no_more_often_than_the_stated_rate(tmp_path):
     assert min(one["counts"]["inside noise"] for one in found) >= 8  # chance does something in nearly every cell
 
 
-def test_another_seed_differs_no_more_often_than_the_stated_rate(tmp_path):
+def test_another_seed_differs_no_more_often_than_the_stated_rate(fewer_draws, tmp_path):
     """A seed moves a run as a whole, here by 5 points (sd): the items, which do not show it, are not all that is asked.
 
     The same runs differ more often if they say that they are of one seed: then luck on the items is all there is.
@@ -50,7 +59,7 @@ def test_another_seed_differs_no_more_often_than_the_stated_rate(tmp_path):
     assert any("with 7.1 of standard deviation from seeds" in cell["reason"] for cell in two_seeds[0]["cells"])
 
 
-def test_what_no_seed_does_differs_from_another_seed_too(tmp_path):
+def test_what_no_seed_does_differs_from_another_seed_too(fewer_draws, tmp_path):
     random = np.random.default_rng(6)
     one, other = (draw_run(tmp_path / str(seed), random, seed, shift) for seed, shift in ((1, 0.0), (2, -3.0)))
     assert compared(tmp_path / "out.json", one, other)["counts"]["differs"] > 8
@@ -146,8 +155,8 @@ def test_sign_flips_equal_an_enumeration(gains):
 
 def test_students_t_equals_its_tables():
     for freedom, bound in ((1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (7, 2.365), (10, 2.228), (30, 2.042)):
-        assert student_bound(freedom) == pytest.approx(bound, abs=5e-4)
-        assert student(-bound, freedom) == pytest.approx(0.05, abs=1e-4)
+        assert t_critical(freedom) == pytest.approx(bound, abs=5e-4)
+        assert t_test_p(-bound, freedom) == pytest.approx(0.05, abs=1e-4)
 
 
 def test_holm_corrects_by_how_many_are_left():

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from checkout import snakemake
 from comparing import cells, compared, draw_run, settings, write_hits
 from slq.cli import main
 from slq.files import read_json, write_json
-from slq.reporting.pdf import compile_pdf
 from stored import CPU, H200, PAPER, REFERENCE, Runs, mini_results, recalls, stored_like_the_paper, write_ranks
 
 F = "mini-a/slq/seed1/retrieval/mini-f.json"
@@ -262,67 +260,35 @@ def test_the_paper_agrees_with_itself_and_with_the_sides_changed(papers, tmp_pat
 # ---- sources ---------------------------------------------------------------------------------------------------------
 
 
-def git(folder, *arguments):
-    person = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *person, *arguments], cwd=folder, check=True, capture_output=True)
-
-
-@pytest.fixture
-def tracked(drawn, tmp_path, monkeypatch):
-    """A repository whose first commit tracks results that have changed since; the working folder of the test."""
-    folder = tmp_path / "lab"
-    shutil.copytree(drawn, folder / "results/mini")
-    git(tmp_path, "init", "--quiet", "lab")
-    git(folder, "add", "--force", "results")
-    git(folder, "commit", "--quiet", "-m", "Results")
-    git(folder, "tag", "first")
-    miss(folder / "results/mini", 10)
-    monkeypatch.chdir(folder)
-    return folder
-
-
-def test_a_revision_that_tracks_results_is_a_side(tracked, tmp_path):
-    for name in ("git:HEAD", "first", "git:first:results/mini"):
-        found = compared(tmp_path / "out.json", "results/mini", name)
-        assert found["b"]["kind"] == "git" and cells(found, "differs") == ["mini-a/slq mini-f t2i R@1"]
-        assert found["cells"][0]["files"][1].endswith(":results/mini/mini-a/slq/seed1/retrieval/mini-f.json")
-    assert compared(tmp_path / "out.json", "git:HEAD", "first")["counts"]["agrees"] == 14
-
-
-def test_only_what_is_in_the_working_folder_reads_the_working_folder(tracked, tmp_path):
-    (tracked / "results/mini/mini-a/slq/seed1/run.json").unlink()
-    assert compared(tmp_path / "out.json", "first", "git:HEAD")["counts"]["agrees"] == 14
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("git:HEAD:elsewhere", "git:HEAD:elsewhere: this revision tracks no elsewhere"),
-        ("git:nothing", "git:nothing: is not there, and no revision of git here; expected a folder of results"),
-        ("--help", None),
+        ("nothing", "nothing: is not there; expected a folder of results"),
         ("empty", "empty: holds no runs (<backbone>/<method>/seed<k>/run.json); expected a folder of results"),
         ("two", "two: holds several presets; name one of two/mini, two/paper"),
     ],
 )
-def test_what_cannot_be_compared_is_named(tracked, capsys, name, message):
+def test_what_cannot_be_compared_is_named(drawn, tmp_path, monkeypatch, capsys, name, message):
+    monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     for preset in ("mini", "paper"):
         Runs(Path("two"), preset).run("mini-a", "slq")
-    if message is None:
-        name, message = "git:--help", "git:--help: is not there"
-    assert main(["compare", "results/mini", name, "--settings", settings()]) == 1
+    assert main(["compare", str(drawn), name, "--settings", settings()]) == 1
     assert capsys.readouterr().err.startswith(f"slq: error: {message}")
 
 
-@pytest.mark.parametrize("source", ["folder", "git"])
-def test_two_versions_of_the_schema_are_a_clear_error(tracked, capsys, source):
-    change(tracked / "results/mini" / F, schema=1)
-    other = "results/mini"
-    if source == "git":
-        git(tracked, "commit", "--quiet", "-am", "Old")
-        other = "git:HEAD"
-    assert main(["compare", "first", other, "--settings", settings()]) == 1
-    named = f"{other}/{F}" if source == "folder" else f"git:HEAD/results/mini/{F}"
+@pytest.mark.parametrize("source", ["folder", "bundle"])
+def test_two_versions_of_the_schema_are_a_clear_error(pair, tmp_path, capsys, source):
+    mine, other = pair
+    change(other / F, schema=1)
+    named = other / F
+    if source == "bundle":
+        other = tmp_path / "copy.tar.gz"
+        shutil.copytree(pair[1], tmp_path / "results/mini")
+        assert main(["bundle", str(tmp_path / "results/mini"), str(other)]) == 0
+        named = f"{other}/results/mini/{F}"
+        capsys.readouterr()
+    assert main(["compare", str(mine), str(other), "--settings", settings()]) == 1
     assert capsys.readouterr().err.startswith(f"slq: error: {named}: key schema is 1; expected 2")
 
 
@@ -356,15 +322,6 @@ def test_markdown_and_text_hold_every_cell(pair, tmp_path, capsys):
         assert f"| mini-a, SLQ, {cell['benchmark']} {cell['metric']} | " in page
     assert "14 cells: 14 agrees." in page
     assert (tmp_path / "out.txt").read_text() == capsys.readouterr().out
-
-
-def test_latex_compiles(latex, pair, tmp_path):
-    out = tmp_path / "tex" / "compare.tex"
-    compared(tmp_path / "out.json", pair[0], "paper", "--latex", str(out), "--reference", str(REFERENCE))
-    page = r"\documentclass{article}\usepackage{booktabs,longtable}\begin{document}\input{compare}\end{document}"
-    (tmp_path / "tex" / "page.tex").write_text(page)
-    compile_pdf(tmp_path / "tex" / "page.tex", tmp_path / "page.pdf")
-    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_the_rule_compares_the_presets_results_with_the_paper(checkout):

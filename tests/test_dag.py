@@ -14,7 +14,7 @@ import pytest
 from checkout import for_this_machine, listed_jobs, place, planned, processor_seconds, snakemake
 from slq import settings
 from slq.config import chosen, load
-from slq.evaluation.scores import Reply, answered_items
+from slq.evaluation.replies import Reply, answered_items
 from slq.files import write_json
 from slq.proofs import PROVED
 from slq.rows import rows_of

@@ -11,8 +11,7 @@ from slq.cli import main
 from slq.data.prepared import read_split, write_split
 from slq.errors import SlqError
 from slq.evaluation.embed import caption_ids
-from slq.evaluation.rank_table import Names
-from slq.evaluation.variants import Variant, variant_table
+from slq.evaluation.variants import Names, Variant, variant_table
 
 
 def item(name, captions=("a red circle",)):

@@ -15,8 +15,9 @@ from slq.config import load
 from slq.data.prepared import read_split
 from slq.data.snapshots import write_manifest
 from slq.errors import SlqError
-from slq.evaluation.disputed import require_disputed, set_apart
-from slq.evaluation.scores import Reply, answered_items
+from slq.evaluation.answers import write_scored
+from slq.evaluation.replies import Reply, answered_items
+from slq.evaluation.scores import require_disputed
 from slq.files import read_json, write_json, write_lines
 from slq.world.sets import write_hub
 from stored import MINI, mini_results, tables, write_answers
@@ -29,6 +30,7 @@ PINNED = {
     "BLIP-ITM-large": "c0273606af96037e7a3b2fb0ff4ae9620b517be6",
 }
 COMMIT = "0123456789abcdef" * 2 + "01234567"
+ASKED = {"name": "mmmu", "benchmark": "mmmu", "scorer": "vlmevalkit-exact-2"}
 ORIGIN = {"from": "dataset:MMMU/MMMU@main", "commit": COMMIT}
 BOUNDS = {"missed": 43.11, "hit": 43.33, "items": [{"id": "validation_Art_Theory_4"}, {"id": "validation_Design_15"}]}
 
@@ -74,12 +76,11 @@ def ten(tmp_path):
     items = [{"id": f"q{number}", **item} for number in range(10)]
     answered = answered_items(items, [Reply("?", "A" if number < 4 else "B", 2, True) for number in range(10)])
     path = tmp_path / "results/one/retention/mmmu.json"
-    write_answers(path, "mmmu", "vlmevalkit-exact-2", answered)
     write_hub("mmmu", [mmmu(1)], tmp_path / "source")
     write_manifest(tmp_path / "source", {"name": "mmmu", "parts": [ORIGIN]})
     prepare(tmp_path / "source", tmp_path / "data", "mmmu", columns="mmmu", how={})
     split = read_split(tmp_path / "data", "mmmu", "test")
-    set_apart(path, {"name": "mmmu", "disputed": ["q3", "q7"]}, split.origin, answered)
+    write_scored(path.parent, ASKED | {"disputed": ["q3", "q7"]}, answered, {"set": "of the set"}, split.origin)
     return path, answered, split
 
 
@@ -109,11 +110,10 @@ def test_disputed_items_are_scored_again_from_stored_answers(ten, tmp_path, caps
 
 def test_without_disputed_items_a_metrics_file_is_what_it_was(ten, tmp_path):
     _, answered, split = ten
-    path = tmp_path / "mine.json"
-    write_answers(path, "mmmu", "vlmevalkit-exact-2", answered)
-    before = read_json(path)
-    set_apart(path, {"name": "mmmu"}, split.origin, answered)
-    assert read_json(path) == before | {"origin": [ORIGIN]}
+    write_answers(tmp_path / "mine.json", "mmmu", "vlmevalkit-exact-2", answered)
+    before = read_json(tmp_path / "mine.json")
+    write_scored(tmp_path, ASKED, answered, {"set": "of the set"}, split.origin)
+    assert read_json(tmp_path / "mmmu.json") == before | {"origin": [ORIGIN]}
 
 
 def test_a_disputed_item_that_the_set_does_not_have_stops_before_anything_is_asked(ten):

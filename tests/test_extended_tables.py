@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from slq.errors import SlqError
-from slq.evaluation.scores import Reply, answered_items
+from slq.evaluation.replies import Reply, answered_items
 from slq.files import read_json, write_json
 from slq.reporting.cells import integer, one_decimal, probability, with_sign
 from slq.reporting.tables import render

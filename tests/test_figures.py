@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from slq.errors import SlqError
-from slq.evaluation.top import best_images, spread, top_lists
+from slq.evaluation.run import best_images, spread, top_lists
 from slq.files import read_json
 from slq.reporting.charts import absence, recall_chart, retention_chart, training_chart
 from slq.reporting.figures import draw_figures

@@ -5,10 +5,11 @@ import torch
 from PIL import Image
 from transformers import InternVLProcessor
 
+from answering import reply_tokens
 from oracles import sharpen, untrained
 from slq.data.prepared import Split
 from slq.evaluation.embed import embed_split
-from slq.evaluation.retention import Asking, reply_tokens
+from slq.evaluation.retention import Asking
 from slq.models.methods import begin
 from slq.models.prefix import collate, encode, message, render
 

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 from slq.errors import SlqError
-from slq.evaluation.clusters import Clusters, clusters
 from slq.evaluation.intervals import (
+    Clusters,
     Difference,
     McNemar,
     accuracy_interval,
     bounds,
+    clusters,
     even_odds,
     mcnemar,
     recall_differences,

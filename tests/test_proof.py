@@ -11,8 +11,9 @@ from slq import settings
 from slq.errors import SlqError
 from slq.evaluation import proof
 from slq.evaluation.answers import retain
+from slq.evaluation.evidence import read_answers
 from slq.evaluation.proof import prove
-from slq.evaluation.rescoring import read_answers, score_tree
+from slq.evaluation.rescoring import score_tree
 from slq.evaluation.retention import Asking
 from slq.files import read_json, read_lines, write_json, write_lines
 from slq.models import methods

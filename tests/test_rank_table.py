@@ -1,14 +1,12 @@
-"""Ranks as they are stored: saved and loaded, matched with their set, counted by image; and other counts of them."""
+"""Ranks as they are stored, counted by image; and other counts of them."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from slq.errors import SlqError
-from slq.evaluation.clusters import all_recalls, clusters, ties
-from slq.evaluation.rank_table import Names, match, rank_table
+from slq.evaluation.intervals import all_recalls, clusters, ties
 from slq.evaluation.ranks import KS, every_rank, recalls
-from slq.evaluation.variants import Variant, first_captions, fold_ranks, leak_recalls, variant_table
+from slq.evaluation.variants import Names, Variant, first_captions, fold_ranks, leak_recalls, rank_table, variant_table
 
 COUNTS = [5, 7, 1, 6, 5, 2, 5, 5, 3, 5, 6, 5]  # captions of each image
 
@@ -34,10 +32,7 @@ def table(names, vectors):
     return rank_table(names, every_rank(*vectors))
 
 
-def test_saved_loaded_and_in_another_order_the_table_is_the_same(table, names, tmp_path):
-    table.sample(frac=1, random_state=0).to_parquet(tmp_path / "ranks.parquet", index=False)
-    loaded = match("ranks.parquet", pd.read_parquet(tmp_path / "ranks.parquet"), names)
-    pd.testing.assert_frame_equal(loaded, table)
+def test_a_table_has_both_ranks_of_every_query(table):
     assert table["rank"].dtype == table["rank_pessimistic"].dtype == np.int32
     assert (table["rank"] <= table["rank_pessimistic"]).all() and any(ties(table).values())
 
@@ -58,47 +53,6 @@ def test_ties_count_the_ranks_that_they_decide(table, vectors):
     assert ties(table) == expected
     worst = all_recalls(table, "rank_pessimistic")
     assert all(worst[way][f"R@{k}"] <= all_recalls(table)[way][f"R@{k}"] for way in ranks for k in KS)
-
-
-def replaced(table, column, old, new):
-    return table.assign(**{column: table[column].replace(old, new)})
-
-
-FAULTS = {
-    "nothing in it": (lambda table: table[:0], "holds no ranks"),
-    "no ranks": (lambda table: table.drop(columns="rank"), "no column 'rank'"),
-    "another direction": (
-        lambda table: replaced(table, "direction", "i2t", "tr"),
-        "direction 'tr', expected one of t2i",
-    ),
-    "another image": (
-        lambda table: replaced(table, "query", "3#5", "99#0"),
-        r"1 t2i queries are not in the set \(first: '99#0'\)",
-    ),
-    "an image less": (
-        lambda table: table[table["query"] != "11"],
-        r"1 i2t queries of the set are missing \(first: '11'\)",
-    ),
-    "a row twice": (
-        lambda table: pd.concat([table, table[:1]]),
-        r"1 t2i queries occur more than once \(first: '0#0'\)",
-    ),
-    "a larger gallery": (
-        lambda table: table.assign(rank=table["rank"].where(table.index != 0, 13)),
-        r"t2i rank of '0#0' is not within 1 and 12",
-    ),
-    "no number": (
-        lambda table: table.assign(rank=table["rank"].where(table.index != 0)),
-        r"t2i rank of '0#0' is not within 1 and 12",
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_ranks_of_another_set_are_refused(fault, table, names):
-    change, message = FAULTS[fault]
-    with pytest.raises(SlqError, match=f"^run/set.ranks.parquet: .*{message}"):
-        match("run/set.ranks.parquet", change(table), names)
 
 
 def test_counting_needs_rows_and_columns(table):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from slq.errors import SlqError
-from slq.evaluation.clusters import all_recalls
-from slq.evaluation.rank_table import Names, rank_table
+from slq.evaluation.intervals import all_recalls
 from slq.evaluation.ranks import KS, best_ranks, both_directions, every_rank, find_places, recalls
+from slq.evaluation.variants import Names, rank_table
 
 
 def naive_rank(query, gallery, positives, pessimistic=False):

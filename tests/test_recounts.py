@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 from slq.cli import main
-from slq.evaluation.rank_table import Names
 from slq.evaluation.retrieval import SCHEMA, gallery_hash, retrieval_metrics
-from slq.evaluation.variants import Variant, variant_table
+from slq.evaluation.variants import Names, Variant, variant_table
 from slq.files import read_json, write_json
 
 VARIANTS = [Variant("five", 5), Variant("all"), Variant("folds", 5, 10)]
@@ -128,6 +127,18 @@ FAULTS = {
     "a rank beyond the gallery": (
         edited(lambda table: table.assign(rank=table["rank"].where(table.index != 0, 21))),
         "t2i rank of '0#0' is not within 1 and 20",
+    ),
+    "a rank that is no number": (
+        edited(lambda table: table.assign(rank=table["rank"].where(table.index != 0))),
+        "t2i rank of '0#0' is not within 1 and 20",
+    ),
+    "another direction": (
+        edited(lambda table: table.assign(direction=table["direction"].replace("i2t", "tr"))),
+        "holds 0 i2t ranks of variant 'five', and the set has 20 queries",
+    ),
+    "another caption": (
+        edited(lambda table: table.assign(query=table["query"].where(table.index != 0, "99#0"))),
+        "ranks for another gallery",
     ),
     "no ranks against the query": (
         edited(lambda table: table.drop(columns="rank_pessimistic")),

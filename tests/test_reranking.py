@@ -14,7 +14,7 @@ from slq import cli, row_settings, settings
 from slq.config import load
 from slq.data.prepared import read_split
 from slq.evaluation.ranks import Ranks, recalls
-from slq.evaluation.rescored_ranks import recount
+from slq.evaluation.rescoring import recount
 from slq.evaluation.variants import Variant
 from slq.files import read_json, read_lines
 from slq.reranking.candidates import by_choice, by_truth, candidates, moved, nearest

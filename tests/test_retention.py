@@ -4,10 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
+from answering import answer, reply_tokens
 from slq.data.prepared import Split
 from slq.data.questions import without_markers
 from slq.errors import SlqError
-from slq.evaluation.retention import Asking, answer, blind, question_parts, reply_tokens, require_limits
+from slq.evaluation.retention import Asking, blind, question_parts, require_limits
 from slq.models.prefix import collate, encode
 from slq.world.pretraining import check_keys
 

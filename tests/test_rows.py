@@ -14,8 +14,7 @@ from slq.config import load
 from slq.data.prepared import read_split
 from slq.errors import SlqError
 from slq.evaluation.embed import caption_ids, embed_split, text_image
-from slq.evaluation.rank_table import Names
-from slq.evaluation.variants import Variant, variant_table
+from slq.evaluation.variants import Names, Variant, variant_table
 from slq.files import read_json, read_lines
 from slq.models.retriever import LastTokenRetriever, QueryRetriever
 from slq.row_settings import embed_settings

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from slq.errors import SlqError
-from slq.evaluation.reasoning import without_reasoning
-from slq.evaluation.scorers import FORMULA, REPLACED, SCORERS, expected_guess, scorers_for
+from slq.evaluation.scorers import FORMULA, REPLACED, SCORERS, expected_guess, scorers_for, without_reasoning
 
 LETTERS = ("vlmevalkit-exact-2", "mmmu-official-1", "mmmu-lmms-eval-2", "first-letter-1", "lmms-eval-realworldqa-2")
 OPEN = ("vlmevalkit-exact-2", "mmmu-official-1", "first-letter-1", "lmms-eval-realworldqa-2")

@@ -9,8 +9,10 @@ import pytest
 from slq.cli import main
 from slq.errors import SlqError
 from slq.evaluation import scorers
-from slq.evaluation.rescoring import read_answers, score_tree
-from slq.evaluation.scores import ASKED, SCHEMA, Reply, answered_items, chance_of_each, questions_hash, score_answers
+from slq.evaluation.evidence import read_answers
+from slq.evaluation.replies import ASKED, Reply, answered_items
+from slq.evaluation.rescoring import score_tree
+from slq.evaluation.scores import SCHEMA, chance_of_each, questions_hash, score_answers
 from slq.evaluation.verdicts import Verdict
 from slq.files import read_json, read_lines, write_json, write_lines
 from stored import write_answers

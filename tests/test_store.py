@@ -11,8 +11,7 @@ import pytest
 from sliced import BACKBONE, SETS
 from slq import settings
 from slq.errors import SlqError
-from slq.evaluation.answers import answers_key, retain
-from slq.evaluation.store import AnswersSoFar
+from slq.evaluation.answers import AnswersSoFar, answers_key, retain
 
 IDS = [f"q{number}" for number in range(10)]
 LINES = [{"id": name, "answer": f"reply \N{SNOWMAN} {name}", "tokens": 3} for name in IDS]

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from answering import answered_otherwise, reply_tokens
 from sliced import BACKBONE, METHODS, SEED
 from slq.errors import SlqError
-from slq.evaluation.retention import Asking, answered_otherwise, reply_tokens
+from slq.evaluation.retention import Asking
 from slq.models import methods
 from slq.models.backbone import hash_weights
 from slq.proofs import PROVED

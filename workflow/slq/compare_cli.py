@@ -11,9 +11,9 @@ from slq.errors import SlqError
 
 def compare(args: argparse.Namespace) -> None:
     from slq.comparison import output
-    from slq.comparison.catalogue import parse_catalogue
     from slq.comparison.compare import as_json
     from slq.comparison.compare import compare as beside
+    from slq.comparison.numbers import parse_catalogue
     from slq.files import write_json, write_text
 
     found = beside(args.a, args.b, parse_catalogue(args.settings or configured(args.config)), args.reference)
@@ -25,9 +25,8 @@ def compare(args: argparse.Namespace) -> None:
         write_json(args.json, as_json(found))
     if args.text:
         write_text(args.text, text)
-    for path, render in ((args.markdown, output.markdown), (args.latex, output.latex)):
-        if path:
-            write_text(path, render(found))
+    if args.markdown:
+        write_text(args.markdown, output.markdown(found))
     failed = {verdict: found.counts[verdict] for verdict in args.fail_on if found.counts[verdict]}
     if failed:
         raise SlqError("compare: " + ", ".join(f"{count} {verdict}" for verdict, count in failed.items()))
@@ -43,8 +42,7 @@ def configured(files: list[Path]) -> dict[str, object]:
 
 
 def bundle(args: argparse.Namespace) -> None:
-    from slq.comparison.bundle import standing, write_bundle
-    from slq.comparison.sources import preset_folder
+    from slq.comparison.sources import preset_folder, standing, write_bundle
 
     folder = preset_folder(str(args.results), args.results)
     found = standing(folder)
@@ -54,7 +52,7 @@ def bundle(args: argparse.Namespace) -> None:
 
 
 FILE = {"type": Path, "metavar": "FILE"}
-SOURCE = "a folder of results, a bundle, git:REVISION[:FOLDER], or the word paper"
+SOURCE = "a folder of results, a bundle, or the word paper"
 COMMANDS: Commands = {
     "compare": (
         compare,
@@ -65,7 +63,6 @@ COMMANDS: Commands = {
             "--json": FILE | {"help": "write the comparison in the form of results/<preset>/compare/paper.json"},
             "--text": FILE | {"help": "write what is printed"},
             "--markdown": FILE | {"help": "write it as Markdown"},
-            "--latex": FILE | {"help": "write it as a longtable"},
             "--fail-on": {
                 "action": "append",
                 "default": [],

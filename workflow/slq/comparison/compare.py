@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slq.comparison.catalogue import Catalogue
 from slq.comparison.differences import Apart, Facts, differences, facts
-from slq.comparison.numbers import METRICS, Key, Number, Numbers
+from slq.comparison.numbers import METRICS, Catalogue, Key, Number, Numbers
 from slq.comparison.quoted import paper_numbers
 from slq.comparison.sources import Source, opened
 from slq.comparison.stored import Stored

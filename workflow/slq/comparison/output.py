@@ -1,4 +1,4 @@
-"""A comparison to read: for a terminal, as Markdown, as LaTeX."""
+"""A comparison to read: for a terminal, and as Markdown."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -8,7 +8,6 @@ from slq.comparison.compare import Compared, Comparison
 from slq.comparison.numbers import Key, Number
 from slq.reporting.cells import with_sign
 from slq.reporting.layout import METHODS
-from slq.reporting.tables import escape_latex
 
 WIDTH = 100
 HEADS = ("A", "B", "A \u2212 B", "95 % interval", "± ok")
@@ -65,25 +64,6 @@ def markdown(found: Comparison) -> str:
         lines += ["", "| what | key | A | B |", "|---|---|---|---|"]
         lines += [f"| {one.what} | {one.key} | {one.a} | {one.b} |" for one in found.differences]
     return "\n".join(lines) + "\n"
-
-
-def latex(found: Comparison) -> str:
-    r"""A longtable to \\input in a document that uses the packages booktabs and longtable."""
-    sides = "; ".join(_sides(found))
-    heads = " & ".join(map(escape_latex, ("", *HEADS, "Verdict")))
-    lines = [
-        "% needs \\usepackage{booktabs,longtable}",
-        r"\begin{longtable}{lrrrrrl}",
-        rf"\caption{{{escape_latex(f'{sides}. {summary(found)}.')}}} \\",
-        rf"\toprule {heads} \\ \midrule \endhead",
-        r"\bottomrule \endfoot",
-    ]
-    for run, cells in _by_run(found.cells):
-        lines.append(rf"\multicolumn{{7}}{{l}}{{\textit{{{escape_latex(run)}}}}} \\*")
-        for cell in cells:
-            texts = (label(cell.key), *_values(cell), cell.judged.verdict)
-            lines.append(" & ".join(map(escape_latex, texts)) + r" \\")
-    return "\n".join([*lines, r"\end{longtable}"]) + "\n"
 
 
 def _sides(found: Comparison) -> list[str]:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from slq.comparison.catalogue import Catalogue
-from slq.comparison.numbers import TRAINING, Key, Number, Numbers
+from slq.comparison.numbers import TRAINING, Catalogue, Key, Number, Numbers
 from slq.errors import SlqError
 from slq.reporting.cells import UNITS, Format, decimals, hours, integer, one_decimal, parameters
 from slq.reporting.layout import Entry

@@ -4,16 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from slq.accounting.hours import device_hours
-from slq.comparison.catalogue import Catalogue
-from slq.comparison.numbers import TRAINING, Evidence, Key, Number, Numbers, Sample
+from slq.comparison.numbers import TRAINING, Catalogue, Key, Number, Numbers, Sample
 from slq.comparison.sources import RUNS
 from slq.errors import SlqError
-from slq.evaluation.clusters import Clusters, clusters
-from slq.evaluation.intervals import accuracy_interval
-from slq.evaluation.rescoring import ANSWERS, beside
+from slq.evaluation.evidence import ANSWERS, beside
+from slq.evaluation.intervals import accuracy_interval, by_question, clusters
 from slq.evaluation.scores import COUNTED
 from slq.files import digest
 from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters
@@ -173,7 +169,7 @@ class Stored:
                     traits=traits,
                     origin=_origin(records, place[1], way, recall),
                     sample=Sample(*ends(first, way, recall), images, captions if way == "t2i" else images),
-                    evidence=None if hits is None else Evidence(hits),
+                    evidence=hits,
                     column=column,
                     stale=self.stale(records),
                 )
@@ -205,7 +201,7 @@ class Stored:
             origin=_origin(records.values(), method),
             proved=proved,
             sample=Sample(unit * interval.low, unit * interval.high, items, items),
-            evidence=None if hits is None else Evidence(_as_clusters(hits)),
+            evidence=None if hits is None else by_question(hits),
             stale=self.stale(records.values()),
         )
         return {Key(backbone.name, method, entry.name, "score"): number}
@@ -272,9 +268,3 @@ def _origin(records: Iterable[Record], method: str, *keys: str) -> str:
     """Identity of what gave a number: the hashes in its files, if they name the adapter; never a name of folders."""
     inputs = [{key: value for key, value in record.at("inputs").items() if key not in MADE} for record in records]
     return digest([inputs, method, *keys]) if all("adapter" in one for one in inputs) else ""
-
-
-def _as_clusters(hits: dict[str, bool]) -> Clusters:
-    names = sorted(hits)
-    found = np.array([[float(hits[name])] for name in names])
-    return Clusters(np.array(names), found, np.ones(len(names)))

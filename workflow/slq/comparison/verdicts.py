@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from slq.comparison.catalogue import Catalogue
-from slq.comparison.chance import holm
-from slq.comparison.numbers import Key, Number, unlike
-from slq.comparison.significance import ROUND_OFF, Chance, chance
+from slq.comparison.numbers import Catalogue, Key, Number, unlike
+from slq.comparison.significance import ROUND_OFF, Chance, chance, holm
 from slq.reporting.cells import probability
 
 Verdict = Literal["agrees", "differs", "inside noise", "not comparable", "stale", "missing", "extra"]

@@ -1,6 +1,9 @@
-"""Answers of one run to all its retention sets, from adapter to metrics files."""
+"""Answers of one run to all its retention sets, from adapter to metrics files; what is answered outlasts a kill."""
 
+import json
+import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -9,16 +12,89 @@ from typing import Any
 from tqdm import tqdm
 
 from slq.data.prepared import Split, read_split
-from slq.evaluation.disputed import require_disputed, set_apart
+from slq.errors import SlqError
 from slq.evaluation.retention import Asking, answer_batch, blind, require_limits
 from slq.evaluation.run import input_hashes, load_run
-from slq.evaluation.scores import SCHEMA, questions_hash, score_answers
-from slq.evaluation.store import AnswersSoFar
+from slq.evaluation.scores import SCHEMA, questions_hash, require_disputed, score_answers
 from slq.events import Events, describe_device
-from slq.files import digest, sha256, write_json, write_lines
+from slq.files import digest, read_lines, sha256, try_lock, write_json, write_lines
 from slq.models.backbone import Backbone, pick_device
 
 LIBRARIES = ("torch", "transformers")  # whose version may change an answer
+
+
+class AnswersSoFar:
+    """The finished batches of a set's answers, appended to a JSONL file that one process owns while it is entered.
+
+    Batches are fixed by the order of the items. A batch that is not there as a whole, or a line that was torn, is cut
+    off and made again, so that what is answered in the end never depends on where a job was killed.
+    """
+
+    def __init__(self, path: Path, ids: Sequence[str], batch_size: int) -> None:
+        """`ids`: of all items, in order."""
+        self.path, self.ids, self.batch_size = path, ids, batch_size
+        self.lines: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "AnswersSoFar":
+        """Own the file and read what is done.
+
+        Raises:
+            SlqError: another process owns it, or it holds something else than answers to the first items.
+        """
+        self._lock()
+        with ExitStack() as unless_read:
+            unless_read.callback(self.file.close)
+            self._keep_whole_batches()
+            unless_read.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def add(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Append a batch and see it on the disk.
+
+        Raises:
+            SlqError: it cannot be written, e.g. because the disk is full.
+        """
+        try:
+            self.file.write("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines).encode())
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise SlqError(f"{self.path}: cannot be written: {error.strerror}") from error
+        self.lines += lines
+
+    def discard(self) -> None:
+        """Remove the file, once the answers are where they are declared."""
+        self.path.unlink(missing_ok=True)
+
+    def _lock(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            self.file = self.path.open("a+b")
+            if not try_lock(self.file):
+                self.file.close()
+                raise SlqError(f"{self.path}: another process is adding answers to this file; wait for it, or stop it")
+            # Its last owner may have discarded the file between the opening and the lock.
+            if self.path.exists() and os.path.samestat(os.fstat(self.file.fileno()), self.path.stat()):
+                return
+            self.file.close()
+
+    def _keep_whole_batches(self) -> None:
+        self.file.seek(0)
+        data = self.file.read()
+        whole = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
+        done = len(whole) if len(whole) >= len(self.ids) else len(whole) // self.batch_size * self.batch_size
+        self.file.truncate(sum(map(len, whole[:done])))
+        self.lines = read_lines(self.path)
+        if len(self.lines) > len(self.ids):
+            raise SlqError(f"{self.path}: holds {len(self.lines)} answers to {len(self.ids)} items; delete it")
+        for number, (line, expected) in enumerate(zip(self.lines, self.ids, strict=False), start=1):
+            if line.get("id") != expected:
+                raise SlqError(
+                    f"{self.path}:{number}: answers item {line.get('id')!r} where {expected!r} comes; delete the file"
+                )
 
 
 def retain(
@@ -55,8 +131,7 @@ def retain(
             so_far = owned.enter_context(AnswersSoFar(path, [item["id"] for item in split.items], how.batch_size))
             with events.span("eval", set=name, reused=len(so_far.lines)):
                 answer_rest(backbone, split if with_images else blind(split), how, so_far)
-            write_scored(out, entry, so_far.lines, inputs)
-            set_apart(out / f"{name}.json", entry, split.origin, so_far.lines)
+            write_scored(out, entry, so_far.lines, inputs, split.origin)
             finished.append(so_far)
             hashes[name] = sha256(out / f"{name}.answers.jsonl")
         if retained:
@@ -92,12 +167,23 @@ def answer_rest(backbone: Backbone, split: Split, how: Asking, so_far: AnswersSo
             bar.update(len(batch))
 
 
-def write_scored(out: Path, entry: dict[str, Any], answered: list[dict[str, Any]], inputs: dict[str, str]) -> None:
-    """A set's answers, the items on which scorers differ, and its metrics."""
-    content, differing = score_answers(entry["benchmark"], entry["scorer"], answered)
+def write_scored(
+    out: Path,
+    entry: dict[str, Any],
+    answered: list[dict[str, Any]],
+    inputs: dict[str, str],
+    origin: Sequence[Mapping[str, str]] = (),
+) -> None:
+    """A set's answers, the items on which scorers differ, and its metrics.
+
+    Args:
+        origin: where the set was fetched from, if it was
+    """
+    content, differing = score_answers(entry["benchmark"], entry["scorer"], answered, entry.get("disputed", ()))
     answers = out / f"{entry['name']}.answers.jsonl"
     write_lines(answers, answered)
     write_lines(out / f"{entry['name']}.disagreements.jsonl", differing)
+    content |= {"origin": list(origin)} if origin else {}
     hashes = inputs | {"questions": questions_hash(answered), "answers": sha256(answers)}
     write_json(out / f"{entry['name']}.json", {"schema": SCHEMA, **content, "inputs": hashes})
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from slq.data.prepared import Split
-from slq.evaluation.rank_table import Names
+from slq.evaluation.variants import Names
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, encode, message
 from slq.models.retriever import Retriever

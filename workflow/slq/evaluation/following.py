@@ -14,16 +14,15 @@ from typing import Any
 import pandas as pd
 
 from slq.errors import SlqError
-from slq.evaluation.rescored_ranks import FOLDER as RANKED
-from slq.evaluation.rescored_ranks import parts_of, ranks_beside, recount
-from slq.evaluation.rescoring import ANSWERS, FOLDERS, beside, read_answers, score_anew
+from slq.evaluation.evidence import ANSWERS, FOLDERS, RANKED, RETRIEVAL, beside, parts_of, read_answers, read_ranked
+from slq.evaluation.rescoring import score_anew
 from slq.evaluation.retrieval import tally
 from slq.evaluation.scorers import REPLACED
 from slq.evaluation.variants import Variant
 from slq.files import read_json, sha256
 from slq.proofs import equals
 
-MEASURED = (RANKED, *FOLDERS)  # folders of metrics files
+MEASURED = (RETRIEVAL, *FOLDERS)  # folders of metrics files
 SCORED = ("benchmark", "scorer", "metrics", "chance", "types", "n", "disputed")  # what is printed of a file of answers
 SAME = 1e-7  # points: numbers that are equal but for the order of their sums
 KEPT = 4096  # files whose answer is remembered, while neither they nor what lies beside them change
@@ -61,7 +60,7 @@ def followed(path: Path, content: Mapping[str, Any]) -> Followed:
         return Followed(path, f"is not of this run: it is of another adapter (inputs.adapter) than {adapter}")
     other = equals(path, content)
     if other is None:
-        evidence = ranks_beside(path) if path.parent.name == RANKED else beside(path, ANSWERS)
+        evidence = beside(path, RANKED if path.parent.name == RETRIEVAL else ANSWERS)
         return _followed(path, evidence, _stamp(path), _stamp(evidence))
     answers, proved = beside(other, ANSWERS), content.get("inputs", {}).get("answers")
     if proved and answers.is_file() and sha256(answers) != proved:
@@ -115,7 +114,7 @@ def _near(path: Path, other: Path) -> str:
 
 @lru_cache(maxsize=KEPT)
 def _followed(path: Path, evidence: Path, _metrics: Stamp, there: Stamp) -> Followed:
-    of = "ranks" if path.parent.name == RANKED else "answers"
+    of = "ranks" if path.parent.name == RETRIEVAL else "answers"
     if not there:
         return Followed(path, unchecked=f"has no {of} beside it")
     stored = read_json(path)
@@ -135,14 +134,14 @@ def _recounted(path: Path, stored: Mapping[str, Any]) -> str:
     try:
         if stored["variant"] in stored["variants"]:
             return f"variant is {stored['variant']}, which stands under variants too"
-        table = pd.read_parquet(ranks_beside(path))
+        table = pd.read_parquet(beside(path, RANKED))
         for name, part in parts_of(dict(stored)).items():
             now = tally(table[table["variant"] == name], Variant(name, **part["counted"]))
             where = "" if name == stored["variant"] else f"variants.{name}."
             if apart := _apart(part, now, now, where):
                 return apart
     except (OSError, ValueError, KeyError, TypeError, SlqError) as error:
-        recount(path)  # says what is wrong with either file
+        read_ranked(path)  # says what is wrong with either file
         raise SlqError(f"{path}: cannot be counted again: {error}; retrieve again") from error
     return ""
 

@@ -10,15 +10,81 @@ from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap
 
 from slq.errors import SlqError
-from slq.evaluation.clusters import Clusters
 from slq.evaluation.ranks import KS
 
 SEED = 0  # of the draws; results say which
 RESAMPLES = 10_000
 LEVEL = 0.95
 BLOCK = 2**20  # images drawn at once: 8 MB
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """What each image contributes to a recall: the captions of an image are no independent evidence.
+
+    images (I,): ids, sorted; queries (I,): how many it has; hits (I, K): how many of them rank within each of `KS`.
+    """
+
+    images: np.ndarray
+    hits: np.ndarray
+    queries: np.ndarray
+
+    def like(self, other: "Clusters") -> bool:
+        """Whether both are of the same images and queries."""
+        return np.array_equal(self.images, other.images) and np.array_equal(self.queries, other.queries)
+
+    def recalls(self) -> dict[str, float]:
+        """R@1, R@5 and R@10 in percent: hits among queries."""
+        share = 100.0 * self.hits.sum(0) / self.queries.sum()
+        return {f"R@{k}": float(value) for k, value in zip(KS, share, strict=True)}
+
+
+def clusters(table: pd.DataFrame, direction: str, column: str = "rank") -> Clusters:
+    """Hits by image of one direction of a table of ranks.
+
+    `t2i` and `i2t` count queries. `i2t_strict` is the mean over images of the share of their captions that rank within
+    K (trec_eval's recall, at most 20 % at K = 1 with five captions): each image counts as one, however many captions.
+
+    Args:
+        column: `rank`, ties in the query's favour, or `rank_pessimistic`.
+
+    Raises:
+        SlqError: the table has no such column, or no rows of the direction.
+    """
+    for name in ("image", column):
+        if name not in table:
+            raise SlqError(f"the ranks have no column '{name}', expected of every table of ranks; retrieve again")
+    rows = table[table["direction"] == direction]
+    if not len(rows):
+        raise SlqError(f"no ranks of {direction}: a recall needs at least one query")
+    number, images = pd.factorize(rows["image"], sort=True)
+    within = rows[column].to_numpy()[:, None] <= np.array(KS)
+    queries = np.bincount(number).astype(float)
+    hits = np.column_stack([np.bincount(number, hit) for hit in within.T])
+    if direction == "i2t_strict":
+        hits, queries = hits / queries[:, None], np.ones_like(queries)
+    return Clusters(np.asarray(images), hits, queries)
+
+
+def by_question(hits: Mapping[str, bool]) -> Clusters:
+    """Whether each question is answered, in the order of their ids: an item of its own."""
+    names = sorted(hits)
+    return Clusters(np.array(names), np.array([[float(hits[name])] for name in names]), np.ones(len(names)))
+
+
+def all_recalls(table: pd.DataFrame, column: str = "rank") -> dict[str, dict[str, float]]:
+    """Recalls of each direction that a table of ranks holds."""
+    return {direction: clusters(table, direction, column).recalls() for direction in table["direction"].unique()}
+
+
+def ties(table: pd.DataFrame) -> dict[str, int]:
+    """Of each direction, how many ranks depend on how equal similarities are counted."""
+    differ = table["rank"] != table["rank_pessimistic"]
+    return {direction: int(rows.sum()) for direction, rows in differ.groupby(table["direction"], sort=False)}
 
 
 @dataclass(frozen=True)
@@ -57,18 +123,27 @@ def resample(hits: np.ndarray, queries: np.ndarray, seed: int, resamples: int = 
     Args:
         hits (I, K), queries (I,): of each image.
     """
-    random = np.random.default_rng(seed)
     count = len(queries)
-    rows = max(1, BLOCK // count)
     both = np.column_stack([hits, queries])
-    shares = np.empty((resamples, hits.shape[1]))
-    for start in range(0, resamples, rows):
-        size = min(rows, resamples - start)
-        drawn = random.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+    if count == 1:  # of which scipy draws none
+        return np.repeat(100.0 * both[:, :-1] / both[:, -1:], resamples, axis=0)
+
+    def shares(drawn: np.ndarray, axis: int) -> np.ndarray:
+        places = drawn + count * np.arange(len(drawn))[:, None]
+        weights = np.bincount(places.ravel(), minlength=drawn.size).reshape(drawn.shape)
         sums = weights.astype(float) @ both
-        shares[start : start + size] = 100.0 * sums[:, :-1] / sums[:, -1:]
-    return shares
+        return (100.0 * sums[:, :-1] / sums[:, -1:]).T
+
+    drawn = bootstrap(
+        (np.arange(count),),
+        shares,
+        n_resamples=resamples,
+        batch=max(1, BLOCK // count),
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return np.asarray(drawn.bootstrap_distribution).T
 
 
 def bounds(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +169,7 @@ def recall_differences(one: Clusters, other: Clusters, seed: int, resamples: int
     Raises:
         SlqError: the two are not of the same images and queries.
     """
-    if not (np.array_equal(one.images, other.images) and np.array_equal(one.queries, other.queries)):
+    if not one.like(other):
         raise SlqError("the two methods' ranks are not of the same images and captions; retrieve both on the same set")
     gains = one.hits - other.hits
     shares = resample(gains, one.queries, seed, resamples)
@@ -133,7 +208,7 @@ def accuracy_difference(one: Mapping[str, bool], other: Mapping[str, bool], seed
         SlqError: as `mcnemar`.
     """
     p = mcnemar(one, other).p
-    gains = np.array([[float(one[name]) - float(other[name])] for name in sorted(one)])
+    gains = by_question(one).hits - by_question(other).hits
     low, high = bounds(resample(gains, np.ones(len(gains)), seed))
     return Difference(100.0 * float(gains.mean()), float(low[0]), float(high[0]), p)
 

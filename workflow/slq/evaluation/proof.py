@@ -18,7 +18,7 @@ from slq.data.snapshots import identity
 from slq.errors import SlqError
 from slq.evaluation.answers import asking, retention_inputs
 from slq.evaluation.embed import embed_messages
-from slq.evaluation.rescoring import Answers, read_answers
+from slq.evaluation.evidence import Answers, read_answers
 from slq.evaluation.retention import Asking, Items, answer_lines, reply, require_limits
 from slq.evaluation.scores import SCHEMA
 from slq.events import Events, describe_device

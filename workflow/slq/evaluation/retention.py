@@ -69,11 +69,6 @@ def question_parts(
     return tuple(part if isinstance(part, str) else images[part] for part in pieces(item))
 
 
-def answer(backbone: Backbone, split: Split, how: Asking) -> Items:
-    """Greedy answers to every item, in order, as lines of an answers file."""
-    return [line for items in how.batches(split.items) for line in answer_batch(backbone, split, items, how)]
-
-
 def answer_batch(backbone: Backbone, split: Split, items: Items, how: Asking) -> Items:
     """Lines of an answers file for some items of a split, asked at once."""
     prompts, tokens = reply(backbone, split, items, how)
@@ -109,17 +104,7 @@ def reply(backbone: Backbone, split: Split, items: Items, how: Asking) -> tuple[
     return [render(backbone, parts) for parts in asked], replies
 
 
-def reply_tokens(backbone: Backbone, split: Split, how: Asking) -> list[list[int]]:
-    """Token ids of the greedy reply to every item, in order."""
-    return [ids for items in how.batches(split.items) for ids in reply(backbone, split, items, how)[1]]
-
-
 def end_tokens(backbone: Backbone) -> list[int]:
     """The tokens that end a reply."""
     end = backbone.model.generation_config.eos_token_id
     return end if isinstance(end, list) else [end]
-
-
-def answered_otherwise(items: Items, one: list[list[int]], other: list[list[int]]) -> list[str]:
-    """Ids of the items whose replies differ in a token, of two lists of replies to the same items."""
-    return [item["id"] for item, mine, theirs in zip(items, one, other, strict=True) if mine != theirs]

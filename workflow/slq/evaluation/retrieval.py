@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from slq.evaluation.clusters import all_recalls, clusters, ties
-from slq.evaluation.intervals import LEVEL, RESAMPLES, SEED, recall_intervals
+from slq.evaluation.intervals import LEVEL, RESAMPLES, SEED, all_recalls, clusters, recall_intervals, ties
 from slq.evaluation.variants import Variant
 from slq.files import digest
 

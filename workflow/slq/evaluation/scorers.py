@@ -10,7 +10,6 @@ from typing import Any
 
 from slq.errors import SlqError
 from slq.evaluation.choices import Reader, read_first, read_mmmu, read_mmmu_lmms_eval, read_ranked, read_vlmevalkit
-from slq.evaluation.reasoning import without_reasoning
 from slq.evaluation.verdicts import (
     Matcher,
     Verdict,
@@ -26,6 +25,8 @@ from slq.evaluation.verdicts import (
 Item = dict[str, Any]
 Rule = Callable[[Item, str], Verdict]
 
+# What lmms-eval takes out of every reply: the default of its --reasoning_tags, in this order.
+TAGS = (("<think>", "</think>"), ("<analysis>", "</analysis>"))
 FORMULA = "Handwritten Mathematical Expression Recognition"  # the type of OCRBench's items that are formulas
 
 
@@ -71,6 +72,25 @@ def realworldqa_lmms_eval(item: Item, reply: str) -> Verdict:
 def with_formulas(match: Matcher) -> Rule:
     """A rule of OCRBench: formulas have one of their own."""
     return lambda item, reply: (match_formula if item["type"] == FORMULA else match)(item["answers"], reply)
+
+
+def without_reasoning(reply: str) -> str:
+    """The reply without its tagged reasoning, and without blanks around what is left.
+
+    Of each pair of tags in turn: the first opening tag goes with all up to the next closing one, as often as there is
+    such a pair. A closing tag that is then left without any opening one drops all before the last of them: a template
+    may have written the opening one into the prompt. An opening tag that nothing closes stays, and what follows it.
+
+    Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/api/reasoning.py, called in lmms_eval/evaluator.py.
+    """
+    for opening, closing in TAGS:
+        before, opened, inside = reply.partition(opening)
+        while opened and closing in inside:
+            reply = before + inside.partition(closing)[2]
+            before, opened, inside = reply.partition(opening)
+        if not opened:
+            reply = reply.rpartition(closing)[2]
+    return reply.strip()
 
 
 def after_reasoning(rule: Rule) -> Rule:

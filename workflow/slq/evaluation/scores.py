@@ -5,13 +5,12 @@ Nothing here needs the set, a model or torch.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from slq.errors import SlqError
 from slq.evaluation.replies import ASKED
-from slq.evaluation.replies import Reply as Reply
-from slq.evaluation.replies import answered_items as answered_items
 from slq.evaluation.scorers import Item, expected_guess, scorers_for
 from slq.evaluation.verdicts import Verdict, plain
 from slq.files import digest
@@ -38,12 +37,15 @@ def judge(benchmark: str, printed: str, answered: Sequence[Item]) -> Verdicts:
     return {scorer.name: [scorer(item, item["answer"]) for item in answered] for scorer in scorers}
 
 
-def score_answers(benchmark: str, printed: str, answered: Sequence[Item]) -> tuple[dict[str, Any], Lines]:
+def score_answers(
+    benchmark: str, printed: str, answered: Sequence[Item], disputed: Collection[str] = ()
+) -> tuple[dict[str, Any], Lines]:
     """Every number of a metrics file that answers decide, and the items on which scorers differ.
 
     Args:
         benchmark: what the set is scored as; every scorer that applies to it reads the answers.
         printed: the scorer whose score the tables print.
+        disputed: ids of items whose accepted answers were disputed: the score is also given for either answer.
 
     Raises:
         SlqError: no scorer applies to the benchmark, or the printed one does not.
@@ -65,7 +67,35 @@ def score_answers(benchmark: str, printed: str, answered: Sequence[Item]) -> tup
         "truncated": sum(not item["ended"] for item in answered),
         "n": {"items": len(answered)},
     }
+    if disputed:
+        unit = 1.0 if benchmark in COUNTED else 100.0 / len(answered)
+        content["disputed"] = either_answer(answered, hits[printed], disputed, unit)
     return content, differing
+
+
+def either_answer(
+    answered: Sequence[Item], hits: Sequence[bool], disputed: Collection[str], unit: float
+) -> dict[str, Any]:
+    """Each disputed item as it is scored, and the score if all of them were missed, and if all were hit.
+
+    Args:
+        unit: what a hit adds to the score.
+    """
+    apart = [(item, hit) for item, hit in zip(answered, hits, strict=True) if item["id"] in disputed]
+    sure = sum(hits) - sum(hit for _, hit in apart)
+    items = [{"id": item["id"], "reply": item["answer"], "answers": item["answers"], "hit": hit} for item, hit in apart]
+    return {"items": items, "missed": unit * sure, "hit": unit * (sure + len(apart))}
+
+
+def require_disputed(entry: Mapping[str, Any], items: Sequence[Item]) -> None:
+    """Raise SlqError if a set has no item of an id that config.yaml calls disputed; before anything is asked."""
+    ids = {item["id"] for item in items}
+    for one in entry.get("disputed", []):
+        if one not in ids:
+            raise SlqError(
+                f"config: sets.{entry['name']}.disputed has '{one}', and the set's test split has no such item; "
+                f"its ids are like '{items[0]['id']}'"
+            )
 
 
 def percent(hits: Sequence[bool]) -> float:

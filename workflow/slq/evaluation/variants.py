@@ -1,6 +1,9 @@
-"""Other counts from the same embeddings or ranks: fewer captions, folds of a thousand images, part of the queries."""
+"""Ranks of a set as a table, one row per query, in every variant: fewer captions, folds of a thousand images.
 
-from collections.abc import Collection
+It is what every recall, interval and test is computed from.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +11,46 @@ import numpy as np
 import pandas as pd
 
 from slq.errors import SlqError
-from slq.evaluation.clusters import all_recalls
-from slq.evaluation.rank_table import Names, rank_table
+from slq.evaluation.intervals import all_recalls
 from slq.evaluation.ranks import Ranks, every_rank
+
+DIRECTIONS = ("t2i", "i2t", "i2t_strict")
+RANKS = ("rank", "rank_pessimistic")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Who is who in a retrieval set.
+
+    images (I,), captions (T,): ids, those of captions from `caption_ids`; text_image (T,): each caption's image number.
+    """
+
+    images: Sequence[str]
+    captions: Sequence[str]
+    text_image: np.ndarray
+
+    def queries(self, direction: str) -> pd.DataFrame:
+        """The `query` ids of a direction and the `image` that each belongs to; of `i2t_strict` a query is a caption."""
+        images = np.asarray(self.images, dtype=object)
+        if direction == "i2t":
+            return pd.DataFrame({"query": images, "image": images})
+        return pd.DataFrame({"query": np.asarray(self.captions, dtype=object), "image": images[self.text_image]})
+
+
+def rank_table(names: Names, ranks: dict[str, Ranks]) -> pd.DataFrame:
+    """Columns `direction`, `query`, `image`, `rank` (optimistic) and `rank_pessimistic` (int32).
+
+    Args:
+        ranks: of each direction, as `every_rank` found them for the set of these names.
+    """
+    parts = []
+    for direction in DIRECTIONS:
+        part = names.queries(direction)
+        part.insert(0, "direction", direction)
+        part["rank"] = ranks[direction].optimistic
+        part["rank_pessimistic"] = ranks[direction].pessimistic
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 @dataclass(frozen=True)

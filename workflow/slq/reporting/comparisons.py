@@ -1,8 +1,7 @@
 """SLQ against the other tuned methods, benchmark by benchmark, on the same images and questions; the claims ask too."""
 
 from slq.errors import SlqError
-from slq.evaluation.clusters import clusters
-from slq.evaluation.intervals import SEED, Difference, accuracy_difference, recall_differences
+from slq.evaluation.intervals import SEED, Difference, accuracy_difference, clusters, recall_differences
 from slq.reporting.cells import Cell, Format, integer, one_decimal, probability, with_sign
 from slq.reporting.evidence import judged, ranked
 from slq.reporting.grid import Column, Group, Row, Table

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from slq.evaluation.rescored_ranks import read_ranks
-from slq.evaluation.rescoring import ANSWERS, beside, read_answers
+from slq.evaluation.evidence import ANSWERS, beside, read_answers, read_ranks
 from slq.reporting.cells import Cell
 from slq.reporting.records import Record, Results, relative
 from slq.reporting.row_results import RowResults

@@ -1,0 +1,20 @@
+"""Answers of a backbone to all items of a split, as tests ask for them."""
+
+from slq.data.prepared import Split
+from slq.evaluation.retention import Asking, Items, answer_batch, reply
+from slq.models.backbone import Backbone
+
+
+def answer(backbone: Backbone, split: Split, how: Asking) -> Items:
+    """Greedy answers to every item, in order, as lines of an answers file."""
+    return [line for items in how.batches(split.items) for line in answer_batch(backbone, split, items, how)]
+
+
+def reply_tokens(backbone: Backbone, split: Split, how: Asking) -> list[list[int]]:
+    """Token ids of the greedy reply to every item, in order."""
+    return [ids for items in how.batches(split.items) for ids in reply(backbone, split, items, how)[1]]
+
+
+def answered_otherwise(items: Items, one: list[list[int]], other: list[list[int]]) -> list[str]:
+    """Ids of the items whose replies differ in a token, of two lists of replies to the same items."""
+    return [item["id"] for item, mine, theirs in zip(items, one, other, strict=True) if mine != theirs]
