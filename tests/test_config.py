@@ -15,7 +15,7 @@ from slq.config import SCHEMA, chosen, load, seeds
 from slq.errors import SlqError
 from slq.evaluation.scorers import SCORERS, scorers_for
 
-REMOVE = object()
+REMOVE = type("Removed", (), {"__repr__": lambda self: "removed"})()  # ids of tests are the same in every process
 CONDITIONS = {"if", "then", "else", "not", "allOf", "oneOf", "dependentSchemas"}
 METHODS = ("base", "full_ft", "lora", "slq")
 

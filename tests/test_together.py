@@ -95,14 +95,15 @@ def test_eight_at_once_in_two_passes_learn_what_the_whole_does(one, tmp_path, me
 def test_the_first_gradients_are_the_same_in_single_precision(one, two, sharded, method):
     """Against two processes that embed eight rows at a time, twice; with the whole model each, and with half of it.
 
-    Rows of about one length run together there, padded otherwise; in SLQ's first gradient much cancels.
+    Rows of about one length run together there, padded otherwise; in SLQ's first gradient much cancels, so that the two
+    are up to 1.2e-4 apart, by the processor. A row that is left out moves it by hundreds of times as much.
     """
     whole = gradients(one[method, "float32"])
     for found in (two[method, "float32"], sharded[0][method, 1]):
         parts = gradients(found)
         assert whole.keys() == parts.keys() and len(whole) > 1
         apart = [torch.linalg.vector_norm(whole[name] - parts[name]) for name in whole]
-        assert torch.stack(apart).norm() / torch.stack([tensor.norm() for tensor in whole.values()]).norm() < 1e-4
+        assert torch.stack(apart).norm() / torch.stack([tensor.norm() for tensor in whole.values()]).norm() < 1e-3
 
 
 def gradients(found):
