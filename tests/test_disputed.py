@@ -130,7 +130,7 @@ def test_the_runs_of_a_set_are_scored_anew_where_its_disputed_items_change(raw_c
     config["sets"]["mmmu"]["disputed"] = []
     assert json.loads(settings.retain_settings(config, "InternVL3-1B")) != before
     config["sets"]["coco"]["disputed"] = ["1"]
-    with pytest.raises(SlqError, match=r"sets\.coco\.disputed is of questions, and sets\.coco\.kind retrieval"):
+    with pytest.raises(SlqError, match=r"sets\.coco\.disputed says nothing about a retrieval set; take it out"):
         load(config)
 
 

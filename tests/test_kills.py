@@ -1,6 +1,6 @@
 """Killed anywhere and started again, a run ends with the bytes of one that nobody killed.
 
-A fifth of the kills; all of them in `make test-all`.
+A fifth of the kills of a trainer; all of them, and those of Snakemake, in `make test-all`.
 """
 
 import json
@@ -16,7 +16,7 @@ from kills import MANY_STEPS, STEPS, Trail, kill_at, losses, steps_to_kill_at, t
 
 TRAINER = {"slq": (3, 14), "lora": (3, 13), "full_ft": (2, 13)}  # kills: a fifth, and all
 IN_WRITES = (1, 4)  # of them, at least, while a checkpoint is written
-SNAKEMAKE = (2, 10)
+SNAKEMAKE = 10
 
 
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["a fifth", "all"])
@@ -75,7 +75,8 @@ MADE = (f"{RUN}/retrieval/mini-coco.json", f"{RUN}/retrieval/mini-coco.ranks.par
 ADAPTER = "scratch/runs/mini/mini-internvl/slq/seed1"
 
 
-def test_a_killed_snakemake_ends_with_the_same_bytes(tmp_path, all_of_them, capsys):
+@pytest.mark.slow
+def test_a_killed_snakemake_ends_with_the_same_bytes(tmp_path, capsys):
     """Killed alone, so that its trainer lives on, and killed with all that it has started, in turns."""
     folder = copy_repository(tmp_path / "checkout")
     (folder / "tests/many.yaml").write_text(json.dumps({"presets": {"mini": {"training": MANY_STEPS}}}))
@@ -83,7 +84,7 @@ def test_a_killed_snakemake_ends_with_the_same_bytes(tmp_path, all_of_them, caps
     ready += ("scratch/data/mini-flickr30k/test/manifest.json",)
     assert snakemake(folder, *COMMAND, *ready).returncode == 0
     trail, kills = Trail(folder / "scratch/work"), []
-    steps = steps_to_kill_at(SNAKEMAKE[all_of_them], STEPS, seed=3)
+    steps = steps_to_kill_at(SNAKEMAKE, STEPS, seed=3)
     environment = {**os.environ, "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])}
     while len(kills) < len(steps):
         reached, group = trail.reached(steps[len(kills)]), len(kills) % 2 == 0

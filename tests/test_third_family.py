@@ -33,7 +33,10 @@ def sources(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A copy of the repository with the new family in which the slice has been run; its sources before and after."""
+    """A copy of the repository with the new family in which the slice has been run; its sources before and after.
+
+    Half a minute: for `make test-all`.
+    """
     folder = copy_repository(tmp_path_factory.mktemp("third"))
     before = sources(folder)
     shutil.copy(ADAPTER, folder / FAMILIES)
@@ -43,6 +46,7 @@ def finished(tmp_path_factory):
     return folder, before, sources(folder)
 
 
+@pytest.mark.slow
 def test_it_takes_one_adapter_file_and_one_entry(finished):
     _, before, after = finished
     assert after.keys() - before.keys() == {f"{FAMILIES}/{ADAPTER.name}"}
@@ -53,6 +57,7 @@ def test_it_takes_one_adapter_file_and_one_entry(finished):
     assert list(entry) == ["backbones"] and list(entry["backbones"]) == [NAME]
 
 
+@pytest.mark.slow
 def test_it_runs_through_every_stage(finished):
     folder, _, _ = finished
     preset = yaml.safe_load((folder / "config.yaml").read_text())["presets"]["mini"]
@@ -74,6 +79,7 @@ def test_it_runs_through_every_stage(finished):
     assert config["architectures"] == ["LlavaForConditionalGeneration"]
 
 
+@pytest.mark.slow
 def test_the_tables_show_it(finished):
     folder, _, _ = finished
     tables = folder / "paper_tables/mini"
@@ -84,6 +90,7 @@ def test_the_tables_show_it(finished):
     assert "measured" in set(cells[(cells.table == "table3") & (cells.row == f"{NAME}/slq")].state)
 
 
+@pytest.mark.slow
 def test_only_its_own_adapter_makes_its_runs_out_of_date(finished):
     """Adding a family, or an edit of another's adapter, re-runs nothing that exists."""
     folder, _, _ = finished

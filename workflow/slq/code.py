@@ -42,7 +42,7 @@ ENTRIES = {
     "compile_pdf": ("slq.reporting.pdf",),
     "judge_claims": ("slq.claims.judge",),
     "paper_audit": ("slq.claims.audit",),
-    "compare_paper": ("slq.comparison.compare", "slq.comparison.output"),
+    "compare_paper": ("slq.comparison.compare", "slq.comparison.numbers", "slq.comparison.output"),
     "write_page": ("slq.page.page",),
     # Of no rule: what generates an answer. Finished answers of another version of it are not continued.
     "generation": ("slq.evaluation.retention", "slq.models.methods"),

@@ -96,6 +96,7 @@ def architecture(config: Config, backbone: str) -> Config:
 def _sizes_of_backbone(config: Config, name: str) -> Config:
     """Its architecture, how each method trains on it, and into what its images are cut or scaled."""
     preset, entry = chosen(config), config["backbones"][name]
+    methods = {"base", *preset["methods"]}  # base too where no row shows it: a proof asks it
     own = entry.get("pretrain", {}).get("image_processor", {}).get("size", {})
     pixels = [own.get("shortest_edge", 0), own.get("longest_edge", NO_LIMIT)]
     limits = []
@@ -108,8 +109,8 @@ def _sizes_of_backbone(config: Config, name: str) -> Config:
         "name": name,
         "label": entry["label"],
         "architecture": architecture(config, name),
-        "training": {method: training_of(preset, entry, method) for method in preset["methods"]},
-        "gpus": {method: resources_of(preset, entry, method)["gpus"] for method in preset["methods"]},
+        "training": {method: training_of(preset, entry, method) for method in methods},
+        "gpus": {method: resources_of(preset, entry, method)["gpus"] for method in methods},
         "pixels": pixels,
         "retention_limits": limits,
     }
