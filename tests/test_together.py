@@ -24,39 +24,45 @@ SHARDED = [case | {"sharding": True} | ({"kept_after": 20} if case["steps"] > 20
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """What two processes learn of TWO and SHARDED, and the folder: started once, as importing torch takes longest."""
-    folder = tmp_path_factory.mktemp("two")
-    return by_processes(2, [*TWO, *SHARDED], folder), folder
-
-
-@pytest.fixture(scope="module")
-def two(both):
-    """What they learn with the whole model each, by method and dtype."""
-    return {(case["method"], case["dtype"]): tensors for case, tensors in zip(TWO, both[0], strict=False)}
-
-
-@pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    """What one process with all 64 rows at once learns."""
+    """What one process with all 64 rows at once learns, by method and steps."""
     folder = tmp_path_factory.mktemp("one")
-    return {(case["method"], case["dtype"]): learn(case, folder) for case in (*LONG, *FIRST)}
+    return {(case["method"], case["steps"]): learn(case, folder) for case in (*LONG, *FIRST)}
 
 
 @pytest.fixture(scope="module")
-def sharded(both):
-    """What they learn with a part of the language model each, by method and steps, and the folder of a checkpoint."""
-    found, folder = both
-    by_case, checkpoints = {}, {}
-    for number, case in enumerate(SHARDED, start=len(TWO)):
-        whole = {name: tensor for name, tensor in found[number].items() if not name.startswith("begun.")}
+def two(tmp_path_factory):
+    """What two processes with the whole model each learn."""
+    found = by_processes(2, TWO, tmp_path_factory.mktemp("two"))
+    return {(case["method"], case["steps"]): tensors for case, tensors in zip(TWO, found, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """The folder in which two processes with half the model each have learned."""
+    folder = tmp_path_factory.mktemp("halves")
+    return folder, by_processes(2, SHARDED, folder)
+
+
+@pytest.fixture(scope="module")
+def sharded(halves):
+    """What they learn, also as far as their checkpoints."""
+    by_case = {}
+    for case, found in zip(SHARDED, halves[1], strict=True):
+        whole = {name: tensor for name, tensor in found.items() if not name.startswith("begun.")}
         by_case[case["method"], case["steps"]] = whole
         if "kept_after" in case:
             by_case[case["method"], case["kept_after"]] = whole | {
-                name.removeprefix("begun."): tensor for name, tensor in found[number].items() if name not in whole
+                name.removeprefix("begun."): tensor for name, tensor in found.items() if name not in whole
             }
-            checkpoints[case["method"]] = folder / f"checkpoints-{number}"
-    return by_case, checkpoints
+    return by_case
+
+
+@pytest.fixture(scope="module")
+def checkpoints(halves):
+    """Their folders of checkpoints, by method."""
+    kept = [(number, case["method"]) for number, case in enumerate(SHARDED) if "kept_after" in case]
+    return {method: halves[0] / f"checkpoints-{number}" for number, method in kept}
 
 
 def apart(one, other):
@@ -67,43 +73,45 @@ def apart(one, other):
 
 @pytest.mark.parametrize("method", TUNING)
 def test_two_processes_learn_what_one_does(one, two, method):
-    assert apart(one[method, "float64"], two[method, "float64"]) < 1e-6
+    assert apart(one[method, 50], two[method, 50]) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", TUNING)
 def test_two_processes_with_half_the_model_each_learn_what_one_does(one, sharded, method):
-    assert apart(one[method, "float64"], sharded[0][method, 50]) < 1e-6
+    assert apart(one[method, 50], sharded[method, 50]) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", TUNING)
-def test_one_process_goes_on_from_the_checkpoint_of_two_with_half_the_model_each(one, sharded, tmp_path, method):
-    begun, checkpoints = sharded[0][method, 20], sharded[1][method]
-    assert apart(one[method, "float64"], begun) > 1e-3
-    gone_on = learn({"method": method, "dtype": "float64", "steps": 50}, tmp_path, checkpoints)
-    assert apart(one[method, "float64"], gone_on) < 1e-6
+def test_one_process_goes_on_from_the_checkpoint_of_two_with_half_the_model_each(
+    one, sharded, checkpoints, tmp_path, method
+):
+    assert apart(one[method, 50], sharded[method, 20]) > 1e-3
+    gone_on = learn({"method": method, "dtype": "float64", "steps": 50}, tmp_path, checkpoints[method])
+    assert apart(one[method, 50], gone_on) < 1e-6
 
 
 @pytest.mark.parametrize("method", TUNING)
 def test_eight_at_once_in_two_passes_learn_what_the_whole_does(one, tmp_path, method):
     found = learn({"method": method, "dtype": "float64", "steps": 50, "micro_batch": 8, "two_pass": True}, tmp_path)
-    assert apart(one[method, "float64"], found) < 1e-6
+    assert apart(one[method, 50], found) < 1e-6
     start = learn({"method": method, "dtype": "float64", "steps": 1}, tmp_path)
     assert apart(start, found) > 1e-3, "fifty steps lead somewhere"
 
 
+@pytest.mark.parametrize("shares", ["two", pytest.param("sharded", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", TUNING)
-def test_the_first_gradients_are_the_same_in_single_precision(one, two, sharded, method):
-    """Against two processes that embed eight rows at a time, twice; with the whole model each, and with half of it.
+def test_the_first_gradients_are_the_same_in_single_precision(one, shares, method, request):
+    """Against two processes that embed eight rows at a time, twice; with the whole model each, or with half of it.
 
     Rows of about one length run together there, padded otherwise; in SLQ's first gradient much cancels, so that the two
     are up to 1.2e-4 apart, by the processor. A row that is left out moves it by hundreds of times as much.
     """
-    whole = gradients(one[method, "float32"])
-    for found in (two[method, "float32"], sharded[0][method, 1]):
-        parts = gradients(found)
-        assert whole.keys() == parts.keys() and len(whole) > 1
-        apart = [torch.linalg.vector_norm(whole[name] - parts[name]) for name in whole]
-        assert torch.stack(apart).norm() / torch.stack([tensor.norm() for tensor in whole.values()]).norm() < 1e-3
+    whole, parts = (gradients(found[method, 1]) for found in (one, request.getfixturevalue(shares)))
+    assert whole.keys() == parts.keys() and len(whole) > 1
+    apart = [torch.linalg.vector_norm(whole[name] - parts[name]) for name in whole]
+    assert torch.stack(apart).norm() / torch.stack([tensor.norm() for tensor in whole.values()]).norm() < 1e-3
 
 
 def gradients(found):
