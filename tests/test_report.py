@@ -67,7 +67,7 @@ def prepare(root, layout=PAPER, world="holds"):
     audit_paper(
         json.loads(paper_audit_settings(load(yaml.safe_load((ROOT / "config.yaml").read_text())))),
         reference,
-        root / "paper_tables",
+        root / "paper_tables/audit.json",
     )
     finish(root, layout)
     return out

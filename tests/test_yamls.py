@@ -87,12 +87,13 @@ def test_commands_that_read_the_configuration_refuse_it_likewise(pristine, tmp_p
 
 
 def test_a_test_that_stands_twice_in_a_claim_is_refused(tmp_path):
-    from slq.claims.statement import _content
+    from slq.claims.paper import Paper
+    from slq.claims.statement import read_statements
 
     text = (ROOT / "paper_tables/reference/claims.yaml").read_text()
     (tmp_path / "claims.yaml").write_text(text + "claims: []\n")
     with pytest.raises(SlqError, match=r"claims.yaml:\d+: claims stands twice, first in line \d+"):
-        _content(tmp_path / "claims.yaml")
+        read_statements(tmp_path / "claims.yaml", Paper(ROOT / "paper_tables/reference", tmp_path / "results"))
 
 
 def test_anchors_merges_and_what_they_overrule_are_read_as_ever(tmp_path):
