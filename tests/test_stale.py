@@ -148,7 +148,11 @@ def test_an_edit_is_a_verdict_of_a_comparison(edited: Any, drawn: Path, tmp_path
     assert f"slq: warning: {lab}/{why}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "edited", ["a rank that moves no recall", "an answer that moves no score", "a score by 0.3"], indirect=True
+)
 def test_an_edit_is_found_by_score(edited: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of ranks and recalls that differ see tests/test_recounts.py."""
     lab, kind, _ = edited
     assert main(["score", str(lab / "results/mini")]) == 1
     said = capsys.readouterr()
