@@ -55,7 +55,7 @@ class Paper:
     """
 
     def __init__(self, reference: Path, results: Path, settings: Mapping[str, Any] | None = None) -> None:
-        self.reference, self.results, self.settings = reference, results, settings or {}
+        self.settings = settings or {}
         self.counted: dict[tuple[str, str], list[dict[str, str]]] = {}
         for row, source in sourced_rows(reference / "benchmarks.csv", BENCHMARKS, results):
             if not row["n"].isdecimal() or row["unit"] not in ("percent", "hits"):
