@@ -91,12 +91,12 @@ def test_four_files_of_another_paper_are_enough(paper):
     found = {claim["id"]: claim["verdict"] for claim in read_json(verdicts)["claims"]}
     assert found == {"finds-more": "supported", "knows-more/Tiny-1B": "supported"}
 
-    slq(paper, "paper-audit", settings="{}", reference="", out=paper / "paper_tables")
+    slq(paper, "paper-audit", settings="{}", reference="", out=paper / "paper_tables/audit.json")
     audit = read_json(paper / "paper_tables/audit.json")
     counts = {check["id"]: (check["found"], check["asked"]) for check in audit["checks"] if check["asked"]}
     # Old is bold though Older is better; 33.5 is no share of a hundred; SLQ's score is base's.
     assert counts == {
-        **{"marks-table1": (2, 2), "marks-table3": (0, 2), "shares": (1, 4), "base": (1, 2), "noise": (0, 1)},
+        **{"marks-table1": (2, 2), "marks-table3": (0, 2), "shares": (1, 5), "base": (1, 2), "noise": (0, 1)},
     }
     assert [finding["id"] for finding in audit["findings"]] == ["marks-table1", "shares", "base"]
 

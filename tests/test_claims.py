@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,6 +10,7 @@ from judged import write_world
 from slq.claims.judge import above, higher, judge_claims, same
 from slq.claims.paper import Paper
 from slq.claims.statement import read_statements
+from slq.cli import main
 from slq.config import load
 from slq.errors import SlqError
 from slq.evaluation.intervals import Difference
@@ -21,6 +19,7 @@ from slq.settings import claims_settings
 from stored import MINI, PAPER, REFERENCE, Runs, recalls
 
 SETTINGS = PAPER | {"drawn": []}
+ONE = SETTINGS | {"backbones": PAPER["backbones"][:1]}  # InternVL3-1B alone
 CLAIMS = yaml.safe_load((REFERENCE / "claims.yaml").read_text())["claims"]
 TESTED = [entry["id"] for entry in CLAIMS if entry["test"]["test"] != "none"]
 UNTESTED = [entry["id"] for entry in CLAIMS if entry["test"]["test"] == "none"]
@@ -118,7 +117,7 @@ def test_a_proof_decides_what_is_kept(tmp_path):
         folder = results / "paper/InternVL3-1B/slq/seed1/retention"
         (folder / f"{entry['name']}.answers.jsonl").unlink()
         Runs(results, "paper").proved("InternVL3-1B", "slq", entry["name"])
-    found = judged(results)
+    found = judged(results, ONE)
     assert found["slq-keeps-answers/InternVL3-1B"]["verdict"] == "supported"
     assert "base/seed0/retention/mmmu.answers.jsonl" in found["slq-keeps-answers/InternVL3-1B"]["evidence"][0]["file"]
 
@@ -126,12 +125,12 @@ def test_a_proof_decides_what_is_kept(tmp_path):
 def test_a_part_that_is_not_there_leaves_a_claim_open_and_is_named(tmp_path):
     results = write_world(tmp_path, "holds")
     (results / "paper/InternVL3-1B/lora/seed1/retrieval/coco.ranks.parquet").unlink()
-    claim = judged(results)["slq-over-lora-t2i/InternVL3-1B"]
+    claim = judged(results, ONE)["slq-over-lora-t2i/InternVL3-1B"]
     assert [part["verdict"] for part in claim["evidence"]] == ["supported", "not tested"]
     assert claim["verdict"] == "undecided" and claim["reason"].startswith("Numbers: 1 supported, 1 not tested.")
     assert "InternVL3-1B/lora/seed1/retrieval/coco.ranks.parquet does not exist" in claim["evidence"][1]["value"]
     shutil.rmtree(results / "paper/InternVL3-1B")
-    found = judged(results)
+    found = judged(results, ONE)
     gone = [claim for name, claim in found.items() if name.endswith("/InternVL3-1B")]
     assert {claim["verdict"] for claim in gone} == {"not tested"}
     assert all(claim["reason"].startswith("Not run: ") for claim in gone)
@@ -143,7 +142,7 @@ def test_a_stale_number_decides_no_claim_and_is_named(tmp_path, capsys):
     content = read_json(path)
     content["metrics"]["t2i"]["R@1"] += 0.3
     write_json(path, content)
-    claim = judged(results)["slq-over-lora-t2i/InternVL3-1B"]
+    claim = judged(results, ONE)["slq-over-lora-t2i/InternVL3-1B"]
     assert [part["verdict"] for part in claim["evidence"]] == ["supported", "not tested"]
     why = "InternVL3-1B/lora/seed1/retrieval/coco.json is not what its ranks or answers give: metrics.t2i.R@1 is 0.3"
     assert why in claim["evidence"][1]["value"] and f"slq: warning: results/paper/{why}" in capsys.readouterr().err
@@ -152,7 +151,7 @@ def test_a_stale_number_decides_no_claim_and_is_named(tmp_path, capsys):
 def test_hours_of_different_devices_are_not_divided(tmp_path):
     results = write_world(tmp_path, "holds")
     Runs(results, "paper").run("InternVL3-1B", "lora", 10**7, {"kind": "cuda", "name": "another", "count": 8})
-    claim = judged(results)["slq-hours-of-lora/InternVL3-1B"]
+    claim = judged(results, ONE)["slq-hours-of-lora/InternVL3-1B"]
     assert (claim["verdict"], claim["reason"]) == ("not tested", "Not run: not hours of one device.")
 
 
@@ -180,11 +179,14 @@ def test_on_drawn_data_the_file_says_so_and_quotes_are_no_comparison(tmp_path, r
         ({"sentences": "x"}, "claims[0].sentences is not a key here; did you mean 'sentence'?"),
         ({"where": None}, "claims[0].where is missing"),
         ({"test": {"test": "higer"}}, "claims[0].test.test is 'higer'; did you mean 'higher'?"),
-        ({"test": {"than": "lore"}}, "(slq-over-lora-t2i): test.than has 'lore'; there are base, full_ft, lora"),
-        ({"test": {"set": ["coco"]}}, "claims[0].test: set is not a key here; did you mean 'sets'?"),
-        ({"test": {"backbones": ["BLIP"]}}, "test.backbones has 'BLIP'; there are InternVL3-1B"),
-        ({"test": {"sets": ["mmmu"]}}, "test.metrics are recalls, and test.sets has a retention set; make two entries"),
-        ({"test": {"metrics": None}}, "test.metrics is missing; flickr30k is a retrieval set"),
+        ({"test": {"than": "lore"}}, "claims[0].test.than is 'lore', which is not under methods; did you mean 'lora'?"),
+        ({"test": {"set": ["coco"]}}, "claims[0].test.set is not a key here; did you mean 'sets'?"),
+        ({"test": {"backbones": ["BLIP"]}}, "backbones[0] is 'BLIP', which is not under rows; there are: InternVL3-1B"),
+        ({"test": {"backbones": "every"}}, "claims[0].test.backbones is 'every'; expected: each, all"),
+        ({"test": {"sets": ["coko"]}}, "test.sets[0] is 'coko', which is not under sets; did you mean 'coco'?"),
+        ({"test": {"sets": ["mmmu"]}}, "test.sets[0] is 'mmmu', a retention set, and test.metrics are recalls"),
+        ({"test": {"metrics": None}}, "claims[0].test.metrics is missing; a set of the test is a retrieval set"),
+        ({"test": {"test": "above", "models": ["TIGER"], "than": None}}, "models[0] is 'TIGER', which is not under"),
         ({"id": "slq-over-lora-i2t"}, "id stands twice"),
         ({"test": {"test": "above", "models": ["TiGeR"], "than": None, "metrics": ["i2t R@1"]}}, "no number of TiGeR"),
     ],
@@ -205,21 +207,30 @@ def test_a_fault_in_the_file_is_named(tmp_path, change, message):
 
 
 def test_an_entry_more_is_a_claim_more(tmp_path):
+    """The file's first entry, and one more."""
     reference = shutil.copytree(REFERENCE, tmp_path / "reference")
-    with open(reference / "claims.yaml", "a") as file:
-        file.write(
-            "  - {id: base-is-worst, sentence: LoRA finds more than base on COCO., where: nowhere,\n"
-            "     test: {test: higher, of: lora, than: base, sets: [coco], metrics: [t2i R@1], backbones: all}}\n"
-        )
+    test = {
+        "test": "higher",
+        "of": "lora",
+        "than": "base",
+        "sets": ["coco"],
+        "metrics": ["t2i R@1"],
+        "backbones": "all",
+    }
+    more = {"id": "base-is-worst", "sentence": "LoRA finds more than base on COCO.", "where": "nowhere", "test": test}
+    (reference / "claims.yaml").write_text(yaml.safe_dump({"claims": [CLAIMS[0], more]}))
     found = judged(write_world(tmp_path, "holds"), reference=reference)
+    assert len(found) == len(PAPER["backbones"]) + 1
     assert found["base-is-worst"]["verdict"] == "undecided" and len(found["base-is-worst"]["evidence"]) == 4
 
 
-def test_the_command_prints_a_line_a_claim(tmp_path):
+def test_the_command_prints_a_line_a_claim(tmp_path, capsys):
     results = write_world(tmp_path, "holds")
-    options = ["--settings", json.dumps(SETTINGS), "--results", str(results), "--reference", str(REFERENCE)]
-    command = [sys.executable, "-m", "slq.cli", "claims", *options, "--out", str(tmp_path / "claims.json")]
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1] / "workflow")
-    assert answer.returncode == 0, answer.stderr
-    count = len(read_json(tmp_path / "claims.json")["claims"])
-    assert answer.stdout.rstrip().splitlines()[-1].startswith(f"{count} claims: {count - len(UNTESTED)} supported, 0 ")
+    options = ["--settings", json.dumps(ONE), "--results", str(results), "--reference", str(REFERENCE)]
+    assert main(["claims", *options, "--out", str(tmp_path / "claims.json")]) == 0
+    claims = read_json(tmp_path / "claims.json")["claims"]
+    _, _, *lines, _, counts = capsys.readouterr().out.rstrip().splitlines()
+    assert [line.split("  ")[0] for line in lines] == [claim["verdict"] for claim in claims]
+    assert all(claim["id"] in line and claim["reason"] in line for line, claim in zip(lines, claims, strict=True))
+    supported = sum(claim["verdict"] == "supported" for claim in claims)
+    assert supported > 10 and counts.startswith(f"{len(claims)} claims: {supported} supported, 0 ")

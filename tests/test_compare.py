@@ -80,16 +80,6 @@ def test_an_error_of_two_points_in_one_cell_is_found_and_named(pair, tmp_path, c
     assert main(["compare", *map(str, pair), "--settings", settings(), "--fail-on", "missing"]) == 0
 
 
-def test_a_number_that_its_own_ranks_do_not_give_is_found(pair, tmp_path):
-    content = read_json(pair[1] / F)
-    content["metrics"]["i2t"]["R@5"] -= 2
-    write_json(pair[1] / F, content)
-    found = compared(tmp_path / "out.json", *pair)
-    assert len(cells(found, "stale")) == 6 and "mini-a/slq mini-f i2t R@5" in cells(found, "stale")
-    (reason,) = {cell["reason"] for cell in found["cells"] if cell["verdict"] == "stale"}
-    assert reason.startswith(f"{pair[1] / F} is not what its ranks or answers give") and "`slq score`" in reason
-
-
 def test_the_same_adapter_that_gives_another_number_differs(tmp_path):
     """No seed lies between two evaluations of one adapter: without ranks, two points are no noise."""
     for side, value in (("one", 70.0), ("other", 72.0)):

@@ -325,7 +325,7 @@ def test_a_planted_difference_in_a_row_is_named(results: Path, tmp_path: Path, c
     assert "rows/clip" in capsys.readouterr().out
 
 
-def test_a_row_that_its_own_ranks_do_not_give_is_found(results: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_row_that_its_own_ranks_do_not_give_is_found(results: Path, tmp_path: Path) -> None:
     other = shutil.copytree(results, tmp_path / "copy")
     path = other / "mini/rows/odd/retrieval/mini-f.json"
     content = read_json(path)
@@ -333,8 +333,6 @@ def test_a_row_that_its_own_ranks_do_not_give_is_found(results: Path, tmp_path: 
     write_json(path, content)
     found = compared(tmp_path / "out.json", results / "mini", other / "mini")
     assert len(cells(found, "stale")) == 6 and "rows/odd mini-f i2t R@10" in cells(found, "stale")
-    assert main(["score", str(other / "mini")]) == 1
-    assert "rows/odd/retrieval/mini-f.json: not what its ranks give now" in capsys.readouterr().out
 
 
 def test_missing_rows_settings_and_bundles(results: Path, tmp_path: Path) -> None:

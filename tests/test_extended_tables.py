@@ -117,20 +117,21 @@ def test_slq_can_be_lower(results: Path) -> None:
 
 
 def test_clean_and_leaked_images_where_the_audit_names_some(results: Path) -> None:
-    table = tables(LAYOUT, results)["counts"]
-    assert not any(row.endswith(("clean", "leaked")) for row in rows(table))
-    assert table.notes[-1] == "The audit found no test image, by number, photo, bytes or look, in the training set."
-    flagged = [tables(LAYOUT, results)[name].notes for name in ("table1", "table3")]
+    clean = tables(LAYOUT, results)
+    assert not any(row.endswith(("clean", "leaked")) for row in rows(clean["counts"]))
+    none = "The audit found no test image, by number, photo, bytes or look, in the training set."
+    assert clean["counts"].notes[-1] == none
     write_audit(results, c=["0", "1", "2", "4"], r=["q0"])
-    table = tables(LAYOUT, results)["counts"]
+    leaked = tables(LAYOUT, results)
+    table = leaked["counts"]
     # Full FT misses the even images: three of the four leaked, 17 of the 36 others.
     for way in ("t2i", "i2t"):
         assert cell(table, "a/c/leaked", f"full_ft {way}").value == 25.0
         assert cell(table, "a/c/clean", f"full_ft {way}").value == pytest.approx(100 * 19 / 36)
     assert "The audit found 4 images of C in the training set" in table.notes[-1]
     note = "Trained on a set that holds test items: 4 of C, 1 of R (allow_leak; Table E has the others apart)."
-    for name, before in zip(("table1", "table3"), flagged, strict=True):
-        assert set(tables(LAYOUT, results)[name].notes) - set(before) == {note}
+    for name in ("table1", "table3"):
+        assert set(leaked[name].notes) - set(clean[name].notes) == {note}
     (results / "mini" / "audit.json").unlink()
     assert "mini/audit.json does not exist" in tables(LAYOUT, results)["counts"].notes[-1]
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import listed
-from checkout import ROOT, snakemake
+from checkout import ROOT
 from hubrows import ROWS, mmmu
 from listed import coco, coco2017, flickr30k, prepare
 from slq import settings
@@ -242,16 +242,6 @@ def test_a_preset_allows_a_leak_to_its_training_split_alone(raw_config):
 
 
 # ---- in the workflow -------------------------------------------------------------------------------------------------
-
-
-def test_the_workflow_prepares_a_split_of_a_source_that_is_there(checkout):
-    coco(checkout / "scratch" / "sources" / "coco")
-    sizes = {"items": 1, "captions": 6, "ids_sha256": hash_ids(["42"])}
-    (checkout / "mine.yaml").write_text(yaml.safe_dump({"sets": {"coco": {"splits": {"test": sizes}}}}))
-    target = ["--cores", "1", "--configfile", "mine.yaml", "--", "scratch/data/coco/test/manifest.json"]
-    answer = snakemake(checkout, *target)
-    assert answer.returncode == 0, answer.stdout
-    assert [item["id"] for item in read_split(checkout / "scratch/data", "coco", "test").items] == ["42"]
 
 
 # ---- as large as the paper's -----------------------------------------------------------------------------------------

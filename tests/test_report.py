@@ -54,10 +54,10 @@ def compared():
     return content | {"differences": differences}
 
 
-def prepare(root, layout=PAPER, world="holds"):
+def prepare(root):
     """Everything that a page is made of, where a project has it."""
     reference = shutil.copytree(REFERENCE, root / "paper_tables" / "reference")
-    results, out = write_world(root, world), root / "paper_tables" / "paper"
+    results, out = write_world(root, "holds"), root / "paper_tables" / "paper"
     write_json(results / "paper" / "compare" / "paper.json", compared())
     with open(results / "paper" / "gpu_hours.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
@@ -67,9 +67,9 @@ def prepare(root, layout=PAPER, world="holds"):
     audit_paper(
         json.loads(paper_audit_settings(load(yaml.safe_load((ROOT / "config.yaml").read_text())))),
         reference,
-        root / "paper_tables",
+        root / "paper_tables/audit.json",
     )
-    finish(root, layout)
+    finish(root, PAPER)
     return out
 
 
@@ -165,13 +165,14 @@ def test_compared_cells_are_printed_as_their_metric_is(page):
         assert words in text
 
 
-def test_all_four_states_are_seen(tmp_path):
+def test_all_four_states_are_seen(root):
     """Of a preset with a proof, a run that is missing, numbers of ours and the paper's."""
-    out = prepare(tmp_path)
     for entry in PAPER["retention_sets"]:
-        Runs(tmp_path / "results", "paper").proved("InternVL3-1B", "slq", entry["name"])
-    shutil.rmtree(tmp_path / "results/paper/InternVL3-8B/lora")
-    finish(tmp_path, PAPER)
+        Runs(root / "results", "paper").proved("InternVL3-1B", "slq", entry["name"])
+    shutil.rmtree(root / "results/paper/InternVL3-8B/lora")
+    out = root / "paper_tables/paper"
+    render(PAPER, root / "results", root / "paper_tables/reference", TEMPLATES, out)
+    write(root)
     cells = Page(out / "report.html").all("td")
     states = Counter(word for cell in cells for word in (cell.get("class") or "").split())
     assert all(states[state] > 0 for state in ("measured", "quoted", "by_construction", "missing"))
@@ -213,13 +214,12 @@ def test_a_backbone_more_is_rows_more(root):
     assert len(found.all("tr")) > before + 40 and len(found.all("code")) == 20
 
 
-def test_without_any_run_it_says_so(tmp_path):
-    out = prepare(tmp_path)
+def test_without_any_run_it_says_so(root):
     for entry in PAPER["backbones"]:
-        shutil.rmtree(tmp_path / "results/paper" / entry["name"])
-    (tmp_path / "results/paper/gpu_hours.csv").unlink()
-    finish(tmp_path, PAPER)
-    text = Page(out / "report.html").text
+        shutil.rmtree(root / "results/paper" / entry["name"])
+    (root / "results/paper/gpu_hours.csv").unlink()
+    finish(root, PAPER)
+    text = Page(root / "paper_tables/paper/report.html").text
     assert "Not run yet: none of " in text and "No run exists." in text and "Nothing was spent" in text
 
 

@@ -83,6 +83,7 @@ def test_means_and_deviations_are_numpys_over_all_files_that_are_named(results: 
     ]
     # 12 columns of Table 1 for two backbones; 4 recalls, a score and hours of Table 3 for two backbones and methods.
     assert len(found) == 2 * 12 + 2 * 2 * 6
+    collected = tables(THREE, results)
     for row in found:
         sources = row["source"].split("; ")
         backbone, method = row["row"].split("/")
@@ -92,7 +93,7 @@ def test_means_and_deviations_are_numpys_over_all_files_that_are_named(results: 
         assert row["n"] == "3"
         assert float(row["value"]) == pytest.approx(values.mean(), rel=1e-12)
         assert float(row["sd"]) == pytest.approx(values.std(ddof=1), rel=1e-12)
-        shown = cell(tables(THREE, results)[row["table"]], row["row"], row["column"])
+        shown = cell(collected[row["table"]], row["row"], row["column"])
         decimals = 2 if row["column"] == "hours" else 1
         assert (shown.text, shown.spread) == (f"{values.mean():.{decimals}f}", f"{values.std(ddof=1):.{decimals}f}")
 

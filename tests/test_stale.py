@@ -86,6 +86,10 @@ EDITS = {
 }
 
 
+# An edit of each kind of file, where all that a reader is told is that the file is stale.
+ONE_OF_EACH = pytest.mark.parametrize("edited", ["a rank that moves no recall", "a score by 0.3"], indirect=True)
+
+
 @pytest.fixture(params=EDITS)
 def edited(request: pytest.FixtureRequest, lab: Path) -> tuple[Path, str, str]:
     """The run after an edit, the kind of file it was of, and what is to be said."""
@@ -123,6 +127,7 @@ def test_an_edit_leaves_no_number_in_the_tables_and_is_named(edited: Any, capsys
         assert "stale" in page and ("†" in page or r"\dag{}" in page)
 
 
+@ONE_OF_EACH
 def test_an_edit_leaves_no_point_in_the_figures(edited: Any, capsys: pytest.CaptureFixture[str]) -> None:
     lab, kind, why = edited
     draw_figures(MINI, lab / "results", lab / "out")
@@ -132,6 +137,7 @@ def test_an_edit_leaves_no_point_in_the_figures(edited: Any, capsys: pytest.Capt
     assert "Stale, so not shown" in (lab / "out" / f"{figure}.svg").read_text()
 
 
+@ONE_OF_EACH
 def test_an_edit_is_a_verdict_of_a_comparison(edited: Any, drawn: Path, tmp_path: Path, capsys: Any) -> None:
     lab, kind, why = edited
     found = compared(tmp_path / "out.json", drawn / "results/mini", lab / "results/mini")
@@ -142,7 +148,11 @@ def test_an_edit_is_a_verdict_of_a_comparison(edited: Any, drawn: Path, tmp_path
     assert f"slq: warning: {lab}/{why}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "edited", ["a rank that moves no recall", "an answer that moves no score", "a score by 0.3"], indirect=True
+)
 def test_an_edit_is_found_by_score(edited: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of ranks and recalls that differ see tests/test_recounts.py."""
     lab, kind, _ = edited
     assert main(["score", str(lab / "results/mini")]) == 1
     said = capsys.readouterr()
@@ -152,6 +162,7 @@ def test_an_edit_is_found_by_score(edited: Any, capsys: pytest.CaptureFixture[st
     assert cell(tables(MINI, lab / "results")[SHOWN[kind][0]], *SHOWN[kind][1:]).state == "measured"
 
 
+@ONE_OF_EACH
 def test_an_edit_is_told_by_a_bundle_and_left_out_of_a_card(edited: Any, tmp_path: Path, capsys: Any) -> None:
     lab, kind, why = edited
     assert main(["bundle", str(lab / "results/mini"), str(tmp_path / "mini.tar.gz")]) == 0

@@ -56,11 +56,9 @@ MAY_IMPORT = {
         "doctor",
     },
     "compare_cli": {"arguments", "comparison", "settings", "sources"},
-    "report_cli": {"arguments", "claims", "page"},
     "cli": {
         "account_cli",
         "compare_cli",
-        "report_cli",
         "export",
         "arguments",
         "data",

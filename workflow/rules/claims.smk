@@ -1,6 +1,5 @@
 # What the results say of the paper's claims, and what arithmetic and the paper's own tables say of its numbers.
-# In: results/<preset>, the paper's values. Out: results/<preset>/claims.json, paper_tables/audit.{json,md}, and there
-# plausibility.csv.
+# In: results/<preset>, the paper's values. Out: results/<preset>/claims.json, paper_tables/audit.json.
 
 
 rule judge_claims:
@@ -38,8 +37,7 @@ rule paper_audit:
     input:
         reference=sorted(Path("paper_tables/reference").glob("*.csv")),
     output:
-        findings=multiext("paper_tables/audit", ".json", ".md"),
-        numbers="paper_tables/plausibility.csv",
+        audit="paper_tables/audit.json",
     log:
         "logs/paper_audit.log",
     benchmark:
@@ -53,5 +51,5 @@ rule paper_audit:
     message:
         "Asking the paper's tables of each other"
     shell:
-        "slq paper-audit --settings {params.settings:q} --reference paper_tables/reference --out paper_tables"
+        "slq paper-audit --settings {params.settings:q} --reference paper_tables/reference --out {output.audit}"
         " 2>&1 | tee {log} >&2"

@@ -11,7 +11,6 @@ from slq.arguments import Call, Commands, flags, of_rule, offline, parse, quiet_
 from slq.compare_cli import COMMANDS as COMPARE
 from slq.errors import SlqError
 from slq.export.cli import COMMANDS as USE
-from slq.report_cli import COMMANDS as REPORT
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
 
@@ -75,12 +74,6 @@ def blind(args: argparse.Namespace) -> None:
 
     paths = (args.backbone, args.adapter, args.data, args.work, args.out, args.events)
     retain(args.settings, args.code, *paths, with_images=False)
-
-
-def tables(args: argparse.Namespace) -> None:
-    from slq.reporting.tables import render
-
-    render(args.layout, args.results, args.reference, args.templates, args.out)
 
 
 def queries(args: argparse.Namespace) -> None:
@@ -225,10 +218,10 @@ COMMANDS: Commands = {
             "--write": {"action": "store_true", "help": "write what differs anew"},
         },
     ),
-    "tables": (
-        tables,
+    "tables": of_rule(
+        "slq.reporting.tables:render",
         "render the tables from results alone",
-        flags("layout", "results", "reference", "templates", "out"),
+        "layout results reference templates out",
     ),
     "figures": of_rule(
         "slq.reporting.figures:draw_figures", "draw the figures from results alone", "layout results out"
@@ -238,9 +231,26 @@ COMMANDS: Commands = {
         "draw what a few test captions find",
         flags("settings", "top", "results", "data", "out"),
     ),
+    "claims": of_rule(
+        "slq.claims.judge:judge_claims",
+        "judge the claims of the paper on results alone",
+        "settings results reference out",
+    ),
+    "paper-audit": of_rule(
+        "slq.claims.audit:audit_paper",
+        "ask the paper's own tables of each other and of arithmetic",
+        "settings reference out",
+    ),
+    "report": (
+        Call("slq.page.page:write_page", ("layout", "results", "audit", "figures", "templates", "out")),
+        "write the page of a preset: does it reproduce?",
+        {
+            **flags("layout", "results", "audit", "templates", "out"),
+            "--figures": {"type": Path, "nargs": "*", "default": [], "metavar": "SVG"},
+        },
+    ),
     **ACCOUNT,
     **COMPARE,
-    **REPORT,
     **USE,
     "pdf": of_rule("slq.reporting.pdf:compile_pdf", "compile the tables with pdflatex", "tex pdf"),
 }

@@ -2,7 +2,8 @@
 
 The loader refuses a key that stands twice, of which YAML itself keeps the last. Of a schema two keywords are our own:
 
-- `keyOf` names what the value must be a key of: a mapping at the top of the file, or a folder of modules here.
+- `keyOf` names what the value must be a key of: a mapping at the top of the file (for claims.yaml, what the
+  paper's tables have), or a folder of modules here.
 - `errorMessage` says what is wrong where the keywords beside it do not hold; in it stand {key} (the key at fault),
   {value}, {parent} (the mapping that holds the key) and {entry} (the entry of a catalogue that it is of).
 
@@ -136,13 +137,13 @@ def _repeated(loader: Any, node: yaml.Node, above: str, seen: set[int]) -> Itera
 # ---- what a schema says ----------------------------------------------------------------------------------------------
 
 
-def check_schema(raw: Any, schema: dict[str, Any], what: str) -> None:
-    """Compare what a YAML file says with a closed schema.
+def check_schema(raw: Any, schema: dict[str, Any], what: str, known: Any = None) -> None:
+    """Compare what a YAML file says with a closed schema; what `keyOf` names is in `known`, or else in the file.
 
     Raises:
         SlqError: the first fault, by its key; `what` names the file.
     """
-    validator: Any = extend(Draft202012Validator, {"keyOf": _key_of(raw)})
+    validator: Any = extend(Draft202012Validator, {"keyOf": _key_of(known or raw)})
     if errors := sorted(validator(schema).iter_errors(raw), key=_rank):
         raise SlqError(f"{what}: {_message(errors[0])}")
 

@@ -1,17 +1,30 @@
 """Everything that is asked of the paper alone: its numbers of arithmetic, its tables of each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slq.claims import consistency, costs, numbers
-from slq.claims.check import Answers, Check, ask
-from slq.claims.output import audit_content, audit_page, number_csv, number_findings
-from slq.claims.paper import FORMS, Paper, header
-from slq.files import write_json, write_text
+from slq.claims import consistency, costs
+from slq.claims.check import CheckResult, asked, found
+from slq.claims.paper import Paper
+from slq.files import write_json
 
-# A question more is a line more; those to single numbers are `numbers.CHECKS`, those to our results claims.yaml's.
-CHECKS: tuple[Check[Paper], ...] = (
+SCHEMA = 1
+TABLES = {"table1": "Table 1", "table3": "Table 3"}  # others by the names of their files
+
+
+@dataclass(frozen=True)
+class Check:
+    """A question to the paper: its name in files, its title, and what answers it."""
+
+    name: str
+    question: str
+    ask: Callable[[Paper], CheckResult]
+
+
+# A question more is a line more; those to our results are claims.yaml's.
+CHECKS = (
     Check("marks-table1", "Best and second best in Table 1", lambda paper: consistency.marks(paper.table1, "Table 1")),
     Check("marks-table3", "Best in Table 3", lambda paper: consistency.marks(paper.table3, "Table 3")),
     Check("parameters", "Counts of trained parameters in Table 3", costs.parameters),
@@ -24,52 +37,42 @@ CHECKS: tuple[Check[Paper], ...] = (
 
 
 def audit_paper(settings: Mapping[str, Any], reference: Path, out: Path) -> None:
-    """Ask everything of the paper; write `audit.json`, `audit.md` and `plausibility.csv`, and print the counts.
+    """Ask everything of the paper; write what was found, and how often all was asked, and print the counts.
 
     Args:
         settings: of `cost_settings.paper_audit_settings`
         reference: the folder of the paper's values
-        out: the folder of the three
+        out: `audit.json`
 
     Raises:
         SlqError: a table cannot be read; nothing is written then.
     """
     paper = Paper(reference, reference.parents[1] / "results", settings)
-    content = audit_content(ask(CHECKS, paper))
-    tables = [path for path in sorted(reference.glob("*.csv")) if header(path) in FORMS.values()]
-    answers, summary = check_numbers(paper, tables)
-    write_json(out / "audit.json", content)
-    write_text(out / "audit.md", audit_page(content))
-    write_text(out / "plausibility.csv", number_csv(answers))
-    for check in content["checks"]:
-        print(f"{check['found']:6,} of {check['asked']:5,}  {check['title']}")
-    print(summary)
+    answers = [(check, check.ask(paper)) for check in CHECKS]
+    findings = [_finding(check, result) for check, result in answers if result.verdict == "contradicted"]
+    checks = [
+        {
+            **{"id": check.name, "title": check.question},
+            **{"found": found(result.evidence), "asked": asked(result.evidence)},
+        }
+        for check, result in answers
+    ]
+    write_json(out, {"schema": SCHEMA, "findings": findings, "checks": checks})
+    for line in checks:
+        print(f"{line['found']:6,} of {line['asked']:5,}  {line['title']}")
 
 
-def check_numbers(paper: Paper, tables: Sequence[Path]) -> tuple[Answers, str]:
-    """All answers about the numbers of some tables, each asked once, and one line that counts them.
-
-    Raises:
-        SlqError: a table cannot be read, or is of no known form.
-    """
-    read = [number for path in tables for number in paper.read(path)]
-    shares = list(dict.fromkeys(number for number in read if number.is_share))
-    others = sum(not number.is_share for number in read)
-    answers = ask(numbers.CHECKS, shares)
-    counts = ", ".join(result.reason for _, result in answers)
-    return answers, f"{len(shares)} numbers: {counts}; {others} further cells are costs, widths, words or dashes"
-
-
-def report_numbers(tables: Sequence[Path], reference: Path, out: Path | None) -> None:
-    """Print the findings about the numbers of some tables, and write every answer to `out`, if given.
-
-    Args:
-        reference: the folder of the paper's values
-
-    Raises:
-        SlqError: as `check_numbers`.
-    """
-    answers, summary = check_numbers(Paper(reference, reference.parents[1] / "results"), tables)
-    if out:
-        write_text(out, number_csv(answers))
-    print(number_findings(answers) + summary)
+def _finding(check: Check, result: CheckResult) -> dict[str, Any]:
+    """What a reader should look at, the arithmetic, and the cells that it is about."""
+    cells = [line.number for line in result.evidence if line.verdict == "contradicted" and line.number is not None]
+    return {
+        **{"id": check.name, "title": check.question, "statement": result.reason},
+        "arithmetic": [line.value for line in result.evidence if line.value],
+        "cells": [
+            {
+                **{"table": TABLES.get(cell.table, f"{cell.table}.csv"), "row": cell.row, "column": cell.column},
+                "value": cell.value,
+            }
+            for cell in cells
+        ],
+    }

@@ -1,14 +1,13 @@
-"""A check, and what it answers: the one form for sentences, printed numbers and whole tables of the paper."""
+"""What a check answers: the one form for sentences of the paper, its numbers and its tables."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Literal
 
 from slq.claims.paper import Number
 
 Verdict = Literal["supported", "contradicted", "undecided", "not tested"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not tested")
-Source = TypeVar("Source")
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,6 @@ class CheckResult:
         return decide(line.verdict for line in self.evidence)
 
 
-@dataclass(frozen=True)
-class Check(Generic[Source]):
-    """A question that can be put to a source: our results, printed numbers, the paper's tables.
-
-    name: in files
-    question: as a reader sees it; of a sentence of the paper the sentence
-    """
-
-    name: str
-    question: str
-    ask: Callable[[Source], CheckResult]
-
-
 def asked(evidence: Iterable[Evidence]) -> int:
     """Of how many numbers it could be asked."""
     return sum(line.count for line in evidence if line.verdict != "not tested")
@@ -79,11 +65,3 @@ def asked(evidence: Iterable[Evidence]) -> int:
 def found(evidence: Iterable[Evidence]) -> int:
     """How many of them a reader should look at."""
     return sum(line.count for line in evidence if line.verdict == "contradicted")
-
-
-Answers = list[tuple[Check[Any], CheckResult]]
-
-
-def ask(checks: Iterable[Check[Source]], source: Source) -> Answers:
-    """Put every question to a source."""
-    return [(check, check.ask(source)) for check in checks]

@@ -84,8 +84,8 @@ def base_scores(paper: Paper) -> CheckResult:
 
 
 def shares(paper: Paper) -> CheckResult:
-    """Numbers of Tables 1 and 3 that are no share of so many queries or questions."""
-    answers = [(number, fraction(number)) for number in (*paper.table1, *paper.table3) if number.is_share]
+    """Printed numbers that are no share of so many queries or questions."""
+    answers = [(number, fraction(number)) for number in paper.shares]
     evidence = tuple(
         replace(line, value=f"{line.what}: {line.value}" if line.verdict == "contradicted" else "")
         for _, line in answers
@@ -107,7 +107,7 @@ def noise(paper: Paper) -> CheckResult:
         if not cell.counts:
             continue
         n = cell.counts[0]
-        _, low, high = sampled(cell.value, n, cell.unit)
+        low, high = sampled(cell.value, n, cell.unit)
         for other in paper.others(cell):
             line = f"{other.row} {cell.column}: {other.value} in [{low:.1f}, {high:.1f}] of {cell.value}, n = {n:,}"
             inside = low <= float(other.value) <= high

@@ -7,13 +7,10 @@ from slq.accounting.architecture import is_known
 from slq.accounting.flops import Plan, total, train_flops
 from slq.accounting.forecast import Sizes
 from slq.accounting.sizes import missing_size
-from slq.claims.check import CheckResult, Evidence, about, asked, found
+from slq.claims.check import CheckResult, about, asked, found
 from slq.claims.paper import Number, Paper
 from slq.reporting.cells import UNITS, decimals, printed_number
-from slq.reporting.cells import parameters as parameters_form
 from slq.reporting.layout import METHODS
-
-RANKS = range(1, 257)
 
 
 def sizes(paper: Paper, backbone: str) -> Sizes | None:
@@ -28,47 +25,16 @@ def sizes(paper: Paper, backbone: str) -> Sizes | None:
 
 
 def parameters(paper: Paper) -> CheckResult:
-    """Whether one number of queries, and one rank, give every printed count of trained parameters."""
+    """Whether one number of queries gives every printed count of the parameters that SLQ trains."""
     queries = [(cell, _queries(cell)) for cell in paper.cells("slq", "parameters")]
-    fits = _common([fit for _, fit in queries])
+    fits = sorted(set.intersection(*(set(fit) for _, fit in queries))) if queries else []
     evidence = [about(cell, _queries_line(cell, fit), "supported" if fits else "contradicted") for cell, fit in queries]
-    ranks = []
-    for cell in paper.cells("lora", "parameters"):
-        if known := sizes(paper, cell.backbone):
-            text = known.architecture.text
-            each = text.layers * text.map_ends
-            ranks.append([rank for rank in RANKS if parameters_form(rank * each) == cell.value])
-            line = f"{cell.row}: {cell.value}; one rank on all seven maps of every layer is {each:,} numbers; rank "
-            line += _listed(ranks[-1]) + "".join(f", {rank * each:,}" for rank in ranks[-1])
-            evidence.append(about(cell, line, "supported" if ranks[-1] else "undecided"))
-    whole, heads = _full(paper)
     statement = (
         f"No one number of queries gives the {len(queries)} printed counts of SLQ, as N times the width, rounded."
         if queries and not fits
         else f"SLQ's printed counts are those of N = {_listed(fits)} queries."
     )
-    if both := _common(ranks):
-        statement += f" LoRA's are those of rank {_listed(both)} on q, k, v, o, gate, up and down of every layer."
-    if heads:
-        statement += (
-            f" Full FT's of {' and '.join(heads)} are those of the language model with its LM head, on which no vector "
-            "depends; ours are without it."
-        )
-    return CheckResult(statement, (*evidence, *whole))
-
-
-def _full(paper: Paper) -> tuple[list[Evidence], list[str]]:
-    """Of full fine-tuning a line a backbone, and the backbones whose printed count is one with the LM head alone."""
-    lines, heads = [], []
-    for cell in paper.cells("full_ft", "parameters"):
-        if known := sizes(paper, cell.backbone):
-            text, head = known.architecture.text.weights, known.architecture.head
-            own = f", with its LM head {text + head:,}" if head else ", its LM head among them"
-            line = f"{cell.row}: {cell.value}; the language model is {text:,} numbers{own}"
-            lines.append(about(cell, line, "not tested"))
-            if _rounds(text + head, cell) and not _rounds(text, cell):
-                heads.append(cell.backbone)
-    return lines, heads
+    return CheckResult(statement, tuple(evidence))
 
 
 def _queries(cell: Number) -> list[int]:
@@ -91,14 +57,6 @@ def _unit(printed: str) -> float:
     """The size of a printed number's last digit: a thousand of `36k`, a hundred thousand of `4.4M`."""
     digits = printed.rstrip("".join(UNITS))
     return UNITS[printed[len(digits) :]] / 10 ** decimals(digits)
-
-
-def _rounds(count: int, cell: Number) -> bool:
-    return abs(count - printed_number(cell.value)) <= _unit(cell.value) / 2
-
-
-def _common(fits: Sequence[Sequence[int]]) -> list[int]:
-    return sorted(set.intersection(*map(set, fits))) if fits else []
 
 
 def _listed(numbers: Sequence[int]) -> str:

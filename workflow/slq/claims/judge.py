@@ -8,8 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from slq.claims.check import VERDICTS, Check, CheckResult, Evidence, Verdict, ask
-from slq.claims.output import verdict_entry, verdict_table
+from slq.claims.check import VERDICTS, CheckResult, Evidence, Verdict
 from slq.claims.paper import Paper
 from slq.claims.statement import Statement, read_statements
 from slq.evaluation.intervals import Difference
@@ -38,14 +37,17 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
     layout, paper, drawn = parse_layout(settings), Paper(reference, results), settings["drawn"]
     statements = read_statements(reference / "claims.yaml", paper)
     judge = Judge(Results(results, layout), paper, drawn)
-    answers = ask([Check(one.id, one.sentence, partial(Judge.result, statement=one)) for one in statements], judge)
+    answers = [(one, judge.result(one)) for one in statements]
     claims = [
         {
             **{"id": one.id, "sentence": one.sentence, "where": one.where, "test": dict(one.test)},
-            **{"backbones": list(one.backbones)},
-            **verdict_entry(result),
+            **{"backbones": list(one.backbones), "verdict": result.verdict, "reason": result.reason},
+            "evidence": [
+                {"what": line.what, "value": line.value, "file": line.files, "verdict": line.verdict}
+                for line in result.evidence
+            ],
         }
-        for one, (_, result) in zip(statements, answers, strict=True)
+        for one, result in answers
     ]
     content = {"schema": SCHEMA, "preset": layout.preset, "about": about(layout, drawn), "drawn": list(drawn)}
     write_json(out, content | {"claims": claims})
@@ -64,6 +66,15 @@ def about(layout: Layout, drawn: Sequence[str]) -> str:
         f"{which}: {', '.join(drawn)} are drawn here, and {who} for the paper's backbones. The verdicts say that the "
         "machinery decides; about the paper's claims they say nothing."
     )
+
+
+def verdict_table(answers: Sequence[tuple[Statement, CheckResult]]) -> str:
+    """A line a sentence, aligned, and the number of each verdict."""
+    verdicts = [result.verdict for _, result in answers]
+    wide, name = max(map(len, verdicts)), max(len(one.id) for one, _ in answers)
+    lines = [f"{result.verdict:<{wide}}  {one.id:<{name}}  {result.reason}" for one, result in answers]
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
+    return "\n".join([*lines, "", f"{len(verdicts)} claims: {counts}"])
 
 
 # ---- what one number decides -----------------------------------------------------------------------------------------

@@ -1,13 +1,10 @@
-"""Three questions to a printed number: can it be k of n, is it within base's interval, is it above chance."""
+"""Whether a printed number can be k of n, and the interval of what another sample of n would give."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
-from functools import partial
 from math import ceil, floor
 
-from scipy.stats import hypergeom
-
-from slq.claims.check import Check, CheckResult, Evidence, about, asked, found
+from slq.claims.check import Evidence, about
 from slq.claims.paper import Number
 from slq.evaluation.intervals import accuracy_interval
 from slq.reporting.cells import decimals
@@ -80,45 +77,8 @@ def _share(k: int, n: int, digits: int) -> str:
     return f"{half_up(Fraction(100 * k * 10**digits, n)) / 10**digits:.{digits}f}"
 
 
-def sampled(value: str, n: int, unit: str) -> tuple[int, float, float]:
-    """The hits of n that a score stands for, and the ends of their 95 % interval (Wilson's) in the score's own unit."""
+def sampled(value: str, n: int, unit: str) -> tuple[float, float]:
+    """The ends of the 95 % interval (Wilson's) of the hits of n that a score stands for, in the score's own unit."""
     scale = Fraction(n, 100) if unit == "hits" else Fraction(1)
-    hits = round(Fraction(value) / scale * n / 100)
-    interval = accuracy_interval(hits, n)
-    return hits, float(interval.low * scale), float(interval.high * scale)
-
-
-def beside_base(number: Number) -> Evidence | None:
-    """Whether another sample of as many questions might have given base the value; asked of others than base alone."""
-    if number.base is None or not number.counts:
-        return None
-    n, digits = number.counts[0], 1 if number.unit == "percent" else 0
-    hits, low, high = sampled(number.base.value, n, number.unit)
-    inside = low <= float(number.value) <= high
-    text = f"base {hits}/{n}, 95 % interval {low:.{digits}f} to {high:.{digits}f} ({number.base.source})"
-    return about(number, text, "supported" if inside else "contradicted")
-
-
-def above_chance(number: Number) -> Evidence | None:
-    """Whether a recall is more than an order that knows nothing gets on average."""
-    if number.draw is None:
-        return None
-    chance = chance_of_recall(*number.draw)
-    return about(number, f"chance {chance:.3g}", "supported" if float(number.value) > chance else "contradicted")
-
-
-def chance_of_recall(k: int, gallery: int, positives: int) -> float:
-    """Percent of queries with one of their positives among the first K of a gallery in random order."""
-    return 100.0 * float(hypergeom.sf(0, gallery, positives, min(k, gallery)))
-
-
-def _of_each(question: Callable[[Number], Evidence | None], finding: str, numbers: Sequence[Number]) -> CheckResult:
-    evidence = tuple(line for number in numbers if (line := question(number)) is not None)
-    return CheckResult(f"{found(evidence)} of {asked(evidence)} {finding}", evidence)
-
-
-CHECKS: tuple[Check[Sequence[Number]], ...] = (
-    Check("k/n", "Is it a share of so many queries or questions?", partial(_of_each, fraction, "no k of n")),
-    Check("base", "Is it within base's interval?", partial(_of_each, beside_base, "outside base's interval")),
-    Check("chance", "Is it above chance?", partial(_of_each, above_chance, "not above chance")),
-)
+    interval = accuracy_interval(round(Fraction(value) / scale * n / 100), n)
+    return float(interval.low * scale), float(interval.high * scale)

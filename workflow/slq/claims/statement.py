@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,15 @@ def read_statements(path: Path, paper: Paper) -> list[Statement]:
     """
     found: list[Statement] = []
     backbones = list(dict.fromkeys(number.backbone for number in paper.table3))
-    for number, entry in enumerate(_content(path)["claims"]):
-        place = f"{path}: claims[{number}] ({entry['id']})"
+    for number, entry in enumerate(_content(path, paper)):
+        place, test = f"{path}: claims[{number}] ({entry['id']})", entry["test"]
         if any(entry["id"] == other.id.partition("/")[0] for other in found):
             raise SlqError(f"{place}: id stands twice; expected one entry a claim")
-        _check(place, entry["test"], backbones, paper)
-        statement = Statement(entry["id"], entry["sentence"], entry["where"], entry["test"], ())
-        named = entry["test"].get("backbones", [])
+        for model, name, metric in product(test.get("models", ()), test.get("sets", ()), test.get("metrics", ())):
+            if paper.recall(model, name, metric) is None:
+                raise SlqError(f"{place}: Table 1 has no number of {model} on {name}, {metric}; take it out")
+        statement = Statement(entry["id"], entry["sentence"], entry["where"], test, ())
+        named = test.get("backbones", [])
         if named == "each":
             found += [replace(statement, id=f"{statement.id}/{one}", backbones=(one,)) for one in backbones]
         else:
@@ -56,34 +59,15 @@ def read_statements(path: Path, paper: Paper) -> list[Statement]:
     return found
 
 
-def _content(path: Path) -> dict[str, Any]:
-    """The file, checked: its frame first, then each test by its own kind."""
-    content, schema = read_yaml(path), read_yaml(SCHEMA)
-    check_schema(content, schema, str(path))
-    for number, entry in enumerate(content["claims"]):
-        check_schema(entry["test"], schema["$defs"][entry["test"]["test"]], f"{path}: claims[{number}].test")
-    return dict(content)
-
-
-def _check(place: str, test: Mapping[str, Any], backbones: list[str], paper: Paper) -> None:
-    """What a test names exists: methods, columns, backbones, quoted cells; recalls are asked of retrieval alone."""
-    columns = {name for name, _ in paper.counted}
-    models = dict.fromkeys(number.row for number in paper.table1)
-    named = {"of": METHODS, "than": METHODS, "as": METHODS, "sets": columns, "models": models}
-    if isinstance(test.get("backbones"), list):
-        named["backbones"] = backbones
-    for key, known in named.items():
-        given = test.get(key, [])
-        for name in [given] if isinstance(given, str) else given:
-            if name not in known:
-                raise SlqError(f"{place}: test.{key} has '{name}'; there are {', '.join(sorted(known))}")
-    retrieval = [name for name in test.get("sets", ()) if (name, "t2i") in paper.counted]
-    if retrieval and "metrics" not in test:
-        raise SlqError(f"{place}: test.metrics is missing; {retrieval[0]} is a retrieval set: say which recalls")
-    if "metrics" in test and len(retrieval) < len(test["sets"]):
-        raise SlqError(f"{place}: test.metrics are recalls, and test.sets has a retention set; make two entries")
-    for model in test.get("models", ()):
-        for name in test["sets"]:
-            for metric in test["metrics"]:
-                if paper.recall(model, name, metric) is None:
-                    raise SlqError(f"{place}: Table 1 has no number of {model} on {name}, {metric}; take it out")
+def _content(path: Path, paper: Paper) -> list[dict[str, Any]]:
+    """The entries of the file, checked; what they name is in the paper's tables."""
+    content = read_yaml(path)
+    known = {
+        "methods": METHODS,
+        "sets": dict.fromkeys(name for name, _ in paper.counted),
+        "retrieval": dict.fromkeys(name for name, direction in paper.counted if direction),
+        "models": dict.fromkeys(number.row for number in paper.table1),
+        "rows": dict.fromkeys(number.backbone for number in paper.table3),
+    }
+    check_schema(content, read_yaml(SCHEMA), str(path), known)
+    return list(content["claims"])
