@@ -21,8 +21,6 @@ SHARED = {
     "runs",
     "arguments",
     "attempts",
-    "nvml",
-    "provenance",
     "yamls",
 }
 # cli -> reporting -> evaluation, accounting; evaluation, training -> models -> data; world writes what data reads,
@@ -80,12 +78,10 @@ MAY_IMPORT = {
     "runs": set(),
     "arguments": set(),
     "attempts": set(),
-    "nvml": set(),
     "errors": set(),
     "files": set(),
     "events": set(),
     "proofs": set(),
-    "provenance": set(),
     "yamls": set(),
 }
 

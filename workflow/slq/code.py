@@ -53,10 +53,8 @@ VALIDATION = ("slq.evaluation.run",)
 # some of them wrote, and is done in seconds.
 EXEMPT = {
     "slq.errors": "words of messages",
-    "slq.events": "notes beside a job: times and devices",
+    "slq.events": "notes beside a job: times, devices, energy, versions and the commit",
     "slq.attempts": "reads these notes; hours are counted again from them by what reports",
-    "slq.nvml": "asks a GPU for its energy and memory",
-    "slq.provenance": "notes versions and the commit",
     "slq.training.job": "when a process trains, and never what: a lock, a deadline, Slurm's queue",
     "slq.code": "names code, and is part of no result",
 }
