@@ -25,7 +25,7 @@ rule write_page:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=code_of("write_page"),
+        code=code_of("slq.page.page"),
     message:
         "Writing {output.page}"
     shell:

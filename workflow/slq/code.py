@@ -1,6 +1,8 @@
 """The identity of the package's code, by rule: an edit re-runs what depends on it (comments re-run nothing).
 
-A fingerprint is computed from files: nothing is imported, as every cluster job asks for one.
+A rule names the modules whose functions its command calls (slq/cli.py); all that these import follows. Fetching names
+none: no edit is worth a second download. A fingerprint is computed from files: nothing is imported, as every cluster
+job asks for one.
 """
 
 import ast
@@ -11,44 +13,6 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-# By rule, the modules whose functions its command calls (slq/cli.py); all that these import follows. Fetching has none:
-# no edit is worth a second download.
-ENTRIES = {
-    "draw_split": ("slq.world.sets",),
-    "prepare_split": ("slq.data.prepare",),
-    "adopt_split": ("slq.data.adopt",),
-    "gather_queries": ("slq.data.queries",),
-    "audit": ("slq.data.audit",),
-    "check_instrument": ("slq.evaluation.instrument",),
-    "pretrain_backbone": ("slq.world.backbones",),
-    "pretrain_encoder": ("slq.world.duals",),
-    "register_base": ("slq.training.record",),
-    "store_prefixes": ("slq.prefixes.build",),
-    "train": ("slq.training.run",),
-    "select_rate": ("slq.training.selection", "slq.evaluation.run"),
-    "bench_run": ("slq.training.bench",),
-    "retrieve": ("slq.evaluation.run",),
-    "retain": ("slq.evaluation.answers",),
-    "prove": ("slq.evaluation.proof",),
-    "blind": ("slq.evaluation.answers",),
-    "embed_row": ("slq.comparators.embed",),
-    "rerank_row": ("slq.reranking.rerank",),
-    "measure_pilot": ("slq.comparators.pilot",),
-    "account": ("slq.accounting.ledger",),
-    "render_tables": ("slq.reporting.tables",),
-    "draw_figures": ("slq.reporting.figures",),
-    "draw_queries": ("slq.reporting.queries", "slq.data.prepared"),
-    "render_pilot": ("slq.reporting.pilot", "slq.data.named"),
-    "compile_pdf": ("slq.reporting.pdf",),
-    "judge_claims": ("slq.claims.judge",),
-    "paper_audit": ("slq.claims.audit",),
-    "compare_paper": ("slq.comparison.compare", "slq.comparison.output"),
-    "write_page": ("slq.page.page",),
-    # Of no rule: what generates an answer. Finished answers of another version of it are not continued.
-    "generation": ("slq.evaluation.retention", "slq.models.methods"),
-}
-# What watches a training on the val split; it decides what is learned where the best epoch is kept.
-VALIDATION = ("slq.evaluation.run",)
 # Modules that change no result of a job, with the reason. What only reads results counts them all, as it reports what
 # some of them wrote, and is done in seconds.
 EXEMPT = {
