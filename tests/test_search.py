@@ -20,8 +20,7 @@ from slq.cli import main
 from slq.errors import SlqError
 from slq.evaluation.embed import embed_messages
 from slq.export.folder import export_key
-from slq.export.index import Index, embed_folder
-from slq.export.search import nearest
+from slq.export.search import Index, embed_folder, nearest
 from slq.models.prefix import encode
 
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "white", "grey"]
@@ -181,7 +180,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from slq.export.index import Index, embed_folder
+from slq.export.search import Index, embed_folder
 
 calls = 0
 def embed(images):

@@ -77,12 +77,6 @@ def blind(args: argparse.Namespace) -> None:
     retain(args.settings, args.code, *paths, with_images=False)
 
 
-def tables(args: argparse.Namespace) -> None:
-    from slq.reporting.tables import render
-
-    render(args.layout, args.results, args.reference, args.templates, args.out)
-
-
 def queries(args: argparse.Namespace) -> None:
     from slq.data.prepared import read_split
     from slq.reporting.queries import draw_queries
@@ -225,10 +219,8 @@ COMMANDS: Commands = {
             "--write": {"action": "store_true", "help": "write what differs anew"},
         },
     ),
-    "tables": (
-        tables,
-        "render the tables from results alone",
-        flags("layout", "results", "reference", "templates", "out"),
+    "tables": of_rule(
+        "slq.reporting.tables:render", "render the tables from results alone", "layout results reference templates out"
     ),
     "figures": of_rule(
         "slq.reporting.figures:draw_figures", "draw the figures from results alone", "layout results out"

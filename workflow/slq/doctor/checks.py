@@ -71,7 +71,6 @@ def _partition(cluster: Sequence[Nodes], names: str, jobs: Sequence[Job], memory
         yield Finding(OK, "partition", f"{_names(nodes)}, {'as given' if names else 'the default of the site'}")
         if on_gpus := [job for job in jobs if job.gpus]:
             yield _gpus(nodes, on_gpus, memory_gb)
-        yield _cores_and_memory(nodes, jobs)
         yield _time(max(kind.minutes for kind in nodes), jobs)
 
 
@@ -97,18 +96,6 @@ def _gpus(nodes: Sequence[Nodes], jobs: Sequence[Job], memory_gb: float) -> Find
     return Finding(OK, "GPUs", text)
 
 
-def _cores_and_memory(nodes: Sequence[Nodes], jobs: Sequence[Job]) -> Finding:
-    """Whether each job finds a node with its cores and memory, among those with its GPUs."""
-    largest = _size(max(kind.cpus for kind in nodes), max(kind.mem_mb for kind in nodes))
-    misfits = [job for job in jobs if not any(_holds(kind, job) for kind in _with_gpus(nodes, job) or nodes)]
-    if misfits:
-        most = max(misfits, key=lambda job: (job.mem_mb, job.cpus))
-        text = f"up to {largest}; {len(misfits)} of {len(jobs)} jobs find no room: {most} asks for"
-        return Finding(FIRST, "nodes", f"{text} {_size(most.cpus, most.mem_mb)}", ASK_LESS)
-    asked = _size(max(job.cpus for job in jobs), max(job.mem_mb for job in jobs))
-    return Finding(OK, "nodes", f"up to {largest}; jobs ask for up to {asked}")
-
-
 def _time(longest: float, jobs: Sequence[Job]) -> Finding:
     """Whether every job may run as long as it asks for, of at most so many minutes."""
     most, again = max(jobs, key=lambda job: job.minutes), max(job.minutes_again for job in jobs)
@@ -123,18 +110,10 @@ def _time(longest: float, jobs: Sequence[Job]) -> Finding:
     return Finding(OK, "time", text)
 
 
-def _size(cpus: int, mem_mb: int) -> str:
-    return f"{cpus} cores, {mem_mb / 1000:,.0f} GB"
-
-
 def _with_gpus(nodes: Sequence[Nodes], job: Job) -> list[Nodes]:
     """Nodes that have a job's GPUs; of its type, if it asks for one."""
     model = job.gpu_model
     return [kind for kind in nodes if (kind.gpus.get(model, 0) if model else sum(kind.gpus.values())) >= job.gpus]
-
-
-def _holds(kind: Nodes, job: Job) -> bool:
-    return kind.cpus >= job.cpus and kind.mem_mb >= job.mem_mb
 
 
 # ---- data and disk ---------------------------------------------------------------------------------------------------

@@ -11,13 +11,12 @@ from slq.errors import SlqError
 COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol")
 SECONDS = 60  # that a command may take: a busy controller answers late
 UNLIMITED = float("inf")
-# Exactly alike: without it sinfo reports the least of several nodes' memory as all nodes'.
-SINFO = ("sinfo", "-h", "-e", "-o", "%P|%a|%l|%D|%c|%m|%G")
+SINFO = ("sinfo", "-h", "-o", "%P|%a|%l|%D|%G")
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """Nodes of one kind in a partition: how many, and of each its cores, MB of memory and GPUs by type, '' without one.
+    """Nodes of one kind in a partition: how many, and of each its GPUs by type, '' without one.
 
     Of the partition: `default`: of jobs that name none; `up`: takes jobs; `minutes`: that a job may run.
     """
@@ -27,8 +26,6 @@ class Nodes:
     up: bool
     minutes: float
     count: int
-    cpus: int
-    mem_mb: int
     gpus: Mapping[str, int]
 
 
@@ -55,10 +52,9 @@ def read_cluster() -> list[Nodes] | None:
 
 def read_nodes(line: str) -> Nodes:
     """Of a line of sinfo."""
-    name, state, limit, count, cpus, memory, gres = line.split("|")
+    name, state, limit, count, gres = line.split("|")
     key = name.removesuffix("*")
-    found = (int(count), int(cpus), int(memory), read_gpus(gres))
-    return Nodes(key, name != key, state == "up", read_minutes(limit), *found)
+    return Nodes(key, name != key, state == "up", read_minutes(limit), int(count), read_gpus(gres))
 
 
 def read_gpus(gres: str) -> dict[str, int]:
