@@ -23,7 +23,6 @@ EXEMPT = {
     "slq.code": "names code, and is part of no result",
 }
 READERS = {"accounting", "reporting", "claims", "page", "comparison"}
-FAMILIES, DUALS = "slq.models.families", "slq.models.duals"
 
 
 @dataclass(frozen=True)
@@ -43,21 +42,16 @@ class Module:
     files: tuple[str, ...]
 
 
-def fingerprint(
-    *entries: str,
-    families: Collection[str] | None = None,
-    duals: Collection[str] | None = None,
-    package: Path = PACKAGE,
-) -> str:
+def fingerprint(*entries: str, package: Path = PACKAGE, **used: Collection[str] | None) -> str:
     """Hash what modules of the package do, with all that they import of it.
 
     Args:
         entries: modules, `slq.a.b`.
-        families, duals: adapters that are used; None: whichever there are. Others do not count: one more makes no run
-            out of date.
+        used: `families` and `duals`, adapters that are used; without them whichever there are. Others do not count: one
+            more makes no run out of date.
     """
     digest = hashlib.sha256()
-    for name in closure(*entries, families=families, duals=duals, package=package):
+    for name in closure(*entries, package=package, **used):
         path = _path(name, package)
         assert path is not None
         module = _read(path)
@@ -67,14 +61,8 @@ def fingerprint(
     return digest.hexdigest()[:16]
 
 
-def closure(
-    *entries: str,
-    families: Collection[str] | None = None,
-    duals: Collection[str] | None = None,
-    package: Path = PACKAGE,
-) -> list[str]:
+def closure(*entries: str, package: Path = PACKAGE, **used: Collection[str] | None) -> list[str]:
     """Names of the entries and of all modules that they import, directly or not, in order; arguments as above."""
-    members = {FAMILIES: families, DUALS: duals}
     exempt: Mapping[str, str] = {} if all(entry.split(".")[1] in READERS for entry in entries) else EXEMPT
     found: set[str] = set()
     waiting = list(entries)
@@ -92,8 +80,8 @@ def closure(
         module = _read(path)
         waiting += [name.rpartition(".")[0]] * (name != "slq") + list(module.imports)
         for room in module.rooms:
-            used = members.get(room)
-            waiting += [f"{room}.{one}" for one in (_members(room, package) if used is None else used)]
+            members = used.get(room.rpartition(".")[2])
+            waiting += [f"{room}.{one}" for one in (_members(room, package) if members is None else members)]
     return sorted(found)
 
 
