@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -36,9 +37,6 @@ def audit(args: argparse.Namespace) -> None:
 
 
 def select(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_checks
-
-    after_checks()
     from slq.evaluation.run import recalls_on
     from slq.training.selection import select_rate
 
@@ -46,20 +44,7 @@ def select(args: argparse.Namespace) -> None:
     select_rate(args.settings, args.seed, *paths, recalls_on(args.settings))
 
 
-def store(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_checks
-
-    after_checks()
-    from slq.prefixes.build import store_prefixes
-
-    paths = (args.backbone, args.data, args.train_set, args.work, args.out, args.events)
-    store_prefixes(args.settings, *paths, args.code)
-
-
 def train(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_checks
-
-    after_checks()
     from slq.evaluation.run import recalls_on
     from slq.training.processes import launched
     from slq.training.run import run_training
@@ -144,10 +129,11 @@ COMMANDS: Commands = {
     "pretrain-encoder": of_rule(
         "slq.world.duals:pretrain_encoder", "train a mini dual encoder from scratch", "settings data out", "threads"
     ),
-    "store": (
-        store,
+    "store": of_rule(
+        "slq.prefixes.build:store_prefixes",
         "keep what does not change of the images that training reads",
-        flags("settings", "backbone", "data", "train-set", "work", "out", "events", "code", "threads"),
+        "settings backbone data train-set work out events code",
+        "threads",
     ),
     "base": of_rule(
         "slq.training.record:register_base",
@@ -236,6 +222,21 @@ COMMANDS: Commands = {
     **USE,
     "pdf": of_rule("slq.reporting.pdf:compile_pdf", "compile the tables with pdflatex", "tex pdf"),
 }
+LEARNING = ("store", "select", "train")  # commands that wait for the checks
+
+
+def after_checks() -> None:
+    """Go on, or stop before any work.
+
+    Raises:
+        SlqError: a file that the workflow names in SLQ_CHECKS is not there: its check has not passed.
+    """
+    for checked in filter(None, os.environ.get("SLQ_CHECKS", "").split(os.pathsep)):
+        if not Path(checked).is_file():
+            raise SlqError(
+                f"{checked}: not there: this check has not passed, and nothing is trained before it has; "
+                f"run `snakemake {checked}`, with the options of this call, and see its message"
+            )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -245,6 +246,8 @@ def main(argv: list[str] | None = None) -> int:
     fetching = args.function in (fetch, doctor)
     quiet_libraries(getattr(args, "threads", None), getattr(args, "processes", 1), fetching)
     try:
+        if args.command in LEARNING:
+            after_checks()
         args.function(args)
     except SlqError as error:
         print(f"slq: error: {error}", file=sys.stderr)
