@@ -18,9 +18,9 @@ from slq.accounting.forecast import forecast
 from slq.cli import main
 from slq.cost_settings import forecast_settings
 from slq.doctor import checks, doctor
+from slq.doctor.checks import UNLIMITED, read_cluster, read_gpus, read_minutes, read_nodes
 from slq.doctor.doctor import cost
 from slq.doctor.plan import planned
-from slq.doctor.slurm import UNLIMITED, read_cluster, read_gpus, read_minutes, read_nodes
 from slq.errors import SlqError
 from slq.sources.listing import fetched
 

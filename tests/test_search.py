@@ -190,7 +190,7 @@ def embed(images):
         os.kill(os.getpid(), signal.SIGKILL)
     return np.array([image.getpixel((0, 0)) for image in images], np.float32)
 
-embed_folder(Path(sys.argv[2]), Index.read(Path(sys.argv[1]), "an export"), embed, 2, False)
+embed_folder(Path(sys.argv[2]), Index.read(Path(sys.argv[1])), embed, 2, False)
 """
 
 
@@ -200,7 +200,7 @@ def corners(images):
 
 def indexed(path, folder, embed=corners, batch_size=2):
     """What became of a folder, and the vectors of its images, of an index that is read and written."""
-    index = Index.read(path, "an export")
+    index = Index.read(path)
     found = embed_folder(folder, index, embed, batch_size, False)
     return found, np.stack([index.vectors[content] for content in found.contents])
 
@@ -218,14 +218,12 @@ def test_goes_on_after_a_kill(pictures, tmp_path):
     assert len(np.unique(fresh, axis=0)) == 9
 
 
-def test_an_index_of_another_export_and_a_damaged_one_are_said(pictures, tmp_path):
+def test_a_damaged_index_is_said(pictures, tmp_path):
     path = tmp_path / "index"
     indexed(path, pictures)
-    with pytest.raises(SlqError, match="index: holds vectors of another export; remove it, and search again"):
-        Index.read(path, "another")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(SlqError, match=r"index: not a readable index .* remove it, and search again"):
-        Index.read(path, "an export")
+        Index.read(path)
 
 
 def test_an_unreadable_image_loses_no_vector(pictures, tmp_path):
@@ -304,11 +302,11 @@ def test_ten_thousand_images_are_searched_in_a_fifth_of_a_second(tmp_path):
     count, width = 10_000, 896
     vectors = np.random.default_rng(0).random((count, width), np.float32) - 0.5
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    Index(tmp_path / "index", "an export", dict(zip(map(str, range(count)), vectors, strict=True))).write()
+    Index(tmp_path / "index", dict(zip(map(str, range(count)), vectors, strict=True))).write()
     seconds = []
     for _ in range(3):
         start = time.process_time()
-        index = Index.read(tmp_path / "index", "an export")
+        index = Index.read(tmp_path / "index")
         best = nearest(vectors[4711], index.vectors, list(index.vectors), 10)
         seconds.append(time.process_time() - start)
     print(f"{count} x {width}: {', '.join(f'{one:.2f} s' for one in seconds)}")

@@ -60,9 +60,9 @@ def search(
     except ValueError as error:
         raise SlqError(str(error)) from error
     # The card tells of the vectors and does not change them.
-    identity = digest({name: sha256 for name, sha256 in manifest["files"].items() if name != "README.md"})
-    folder = scratch / "search" / identity[:16]
-    index = Index.read(folder / "index.safetensors", identity)
+    told = {name: sha256 for name, sha256 in manifest["files"].items() if name != "README.md"}
+    folder = scratch / "search" / digest(told)[:16]
+    index = Index.read(folder / "index.safetensors")
     found = embed_folder(
         images, index, lambda batch: model.encode(batch, batch_size=batch_size), batch_size, skip_unreadable
     )
@@ -158,39 +158,35 @@ def write_sheet(
 
 @dataclass
 class Index:
-    """Unit vectors of images by what is in them, made by one export.
+    """Unit vectors of images by what is in them, made by one export, of which the folder of the file has the name.
 
     Attributes:
         path: of the safetensors file: `vectors` (n, d) in float32, everything else in its metadata.
-        export: identity of the export.
         vectors: by the SHA-256 of the image file.
         files: size, mtime in nanoseconds and SHA-256 of files by path: one that has both still is not read again.
     """
 
     path: Path
-    export: str
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     files: dict[str, tuple[int, int, str]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path, export: str) -> "Index":
+    def read(cls, path: Path) -> "Index":
         """Read what an earlier search has kept, if there is any.
 
         Raises:
-            SlqError: the file is damaged, or belongs to another export.
+            SlqError: the file is damaged.
         """
         if not path.exists():
-            return cls(path, export)
+            return cls(path)
         try:
             with safe_open(path, "numpy") as file:
                 kept = json.loads(file.metadata()["index"])
                 rows = file.get_tensor("vectors")
         except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
             raise SlqError(f"{path}: not a readable index ({error}); remove it, and search again") from error
-        if kept["export"] != export:
-            raise SlqError(f"{path}: holds vectors of another export; remove it, and search again")
         files = {name: (size, time, content) for name, (size, time, content) in kept["files"].items()}
-        return cls(path, export, dict(zip(kept["contents"], rows, strict=True)), files)
+        return cls(path, dict(zip(kept["contents"], rows, strict=True)), files)
 
     def write(self) -> None:
         """Write the file whole, in place of the one before.
@@ -198,7 +194,7 @@ class Index:
         Raises:
             SlqError: it cannot be written.
         """
-        content = {"export": self.export, "contents": list(self.vectors), "files": self.files}
+        content = {"contents": list(self.vectors), "files": self.files}
         write_bytes(self.path, save({"vectors": np.stack(list(self.vectors.values()))}, {"index": json.dumps(content)}))
 
 
