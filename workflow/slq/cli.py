@@ -29,13 +29,6 @@ def sources(args: argparse.Namespace) -> None:
     print(listing(args.config, args.preset))
 
 
-def audit(args: argparse.Namespace) -> None:
-    from slq.data.audit import audit as check
-    from slq.files import write_json
-
-    write_json(args.out, check(args.settings, args.data, args.work, args.threads))
-
-
 def select(args: argparse.Namespace) -> None:
     from slq.evaluation.run import recalls_on
     from slq.training.selection import select_rate
@@ -112,10 +105,8 @@ COMMANDS: Commands = {
             "--preset": {"help": "only what this preset fetches"},
         },
     ),
-    "audit": (
-        audit,
-        "check that training and test sets are apart",
-        flags("settings", "data", "work", "out", "threads"),
+    "audit": of_rule(
+        "slq.data.audit:audit", "check that training and test sets are apart", "settings data work threads out"
     ),
     "instrument": of_rule(
         "slq.evaluation.instrument:check_instruments",
