@@ -118,13 +118,10 @@ def test_a_base_on_the_hub_is_taken_from_scratch(pictures, capsys, tmp_path):
     assert f"{export}: cannot be loaded: the base lab/backbone at revision c0ffee" in told and told.count("\n") == 1
 
 
-def test_unreadable_images_are_named_and_only_left_out_when_asked(lab, pictures, capsys):
+def test_unreadable_images_are_named_and_left_out(lab, pictures, capsys):
     (pictures / "broken.jpg").write_bytes((pictures / "red.png").read_bytes()[:60])
     (pictures / "empty.png").write_bytes(b"")
     status, found, told = searched(capsys, lab, pictures, "--text", QUERY)
-    assert status == 1 and not found
-    assert "broken.jpg: not a readable image" in told and "--skip-unreadable" in told
-    status, found, told = searched(capsys, lab, pictures, "--text", QUERY, "--skip-unreadable")
     assert status == 0 and len(found) == 10
     assert "2 unreadable left out" in told and "broken.jpg" in told and "empty.png" in told
 
@@ -190,7 +187,7 @@ def embed(images):
         os.kill(os.getpid(), signal.SIGKILL)
     return np.array([image.getpixel((0, 0)) for image in images], np.float32)
 
-embed_folder(Path(sys.argv[2]), Index.read(Path(sys.argv[1])), embed, 2, False)
+embed_folder(Path(sys.argv[2]), Index.read(Path(sys.argv[1])), embed, 2)
 """
 
 
@@ -201,7 +198,7 @@ def corners(images):
 def indexed(path, folder, embed=corners, batch_size=2):
     """What became of a folder, and the vectors of its images, of an index that is read and written."""
     index = Index.read(path)
-    found = embed_folder(folder, index, embed, batch_size, False)
+    found = embed_folder(folder, index, embed, batch_size)
     return found, np.stack([index.vectors[content] for content in found.contents])
 
 
@@ -228,10 +225,11 @@ def test_a_damaged_index_is_said(pictures, tmp_path):
 
 def test_an_unreadable_image_loses_no_vector(pictures, tmp_path):
     (pictures / "more/zz.png").write_bytes(b"")
-    with pytest.raises(SlqError, match=r"zz\.png: not a readable image"):
-        indexed(tmp_path / "index", pictures)
+    found, _ = indexed(tmp_path / "index", pictures)
+    assert (found.embedded, len(found.unreadable)) == (9, 1) and "zz.png: " in found.unreadable[0]
     (pictures / "more/zz.png").unlink()
-    assert indexed(tmp_path / "index", pictures)[0].embedded == 1  # of a batch that was not full
+    found, _ = indexed(tmp_path / "index", pictures)
+    assert (found.embedded, found.unreadable) == (0, [])
 
 
 def test_a_second_search_of_the_same_folder_writes_nothing(pictures, tmp_path):

@@ -39,7 +39,6 @@ def search(
     query: str | Path,
     count: int,
     batch_size: int,
-    skip_unreadable: bool,
     sheet: Path | None,
 ) -> str:
     """The lines that a person reads, best first; a sheet of thumbnails is written beside the index, or to `sheet`.
@@ -63,9 +62,7 @@ def search(
     told = {name: sha256 for name, sha256 in manifest["files"].items() if name != "README.md"}
     folder = scratch / "search" / digest(told)[:16]
     index = Index.read(folder / "index.safetensors")
-    found = embed_folder(
-        images, index, lambda batch: model.encode(batch, batch_size=batch_size), batch_size, skip_unreadable
-    )
+    found = embed_folder(images, index, lambda batch: model.encode(batch, batch_size=batch_size), batch_size)
     hits = [
         {"path": found.paths[item].relative_to(images).as_posix(), "cosine": cosine}
         for item, cosine in nearest(wanted, index.vectors, found.contents, count)
@@ -212,7 +209,7 @@ class Gallery:
     others: int = 0
 
 
-def embed_folder(folder: Path, index: Index, embed: Embed, batch_size: int, skip_unreadable: bool) -> Gallery:
+def embed_folder(folder: Path, index: Index, embed: Embed, batch_size: int) -> Gallery:
     """Embed those images of a folder that are not in the index yet; images of equal bytes once.
 
     No more than a batch of images is held. After a kill the same call goes on behind what was written last.
@@ -221,7 +218,7 @@ def embed_folder(folder: Path, index: Index, embed: Embed, batch_size: int, skip
         embed: unit vectors (n, d) of so many RGB images.
 
     Raises:
-        SlqError: there is no image, or one cannot be read and `skip_unreadable` is off.
+        SlqError: there is no image that can be read.
     """
     if not folder.is_dir():
         raise SlqError(f"{folder}: no folder of images")
@@ -247,11 +244,6 @@ def embed_folder(folder: Path, index: Index, embed: Embed, batch_size: int, skip
             try:
                 content, image = read_new(path, index)
             except UNREADABLE as error:
-                if not skip_unreadable:
-                    raise SlqError(
-                        f"{path}: not a readable image ({error}); mend or remove it, or leave such files out with "
-                        "--skip-unreadable"
-                    ) from error
                 found.unreadable.append(f"{path}: {error}")
                 continue
             found.paths.append(path)
