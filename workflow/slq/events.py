@@ -162,7 +162,7 @@ def visible_gpus() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
 
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     name, memory_gb = f"GPU-{properties.uuid}", properties.total_memory / 1e9
-    gpu = {"name": properties.name, "uuid": name, "memory_gb": memory_gb, "power_limit_w": None}
+    gpu: dict[str, Any] = {"name": properties.name, "uuid": name, "memory_gb": memory_gb, "power_limit_w": None}
     try:
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByUUID(name)
