@@ -17,7 +17,6 @@ from torch.nn.functional import normalize
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 import slq.models.families
-from checkout import ROOT
 from exported import BACKBONES, FIT, HUB, INPUTS, METHODS, THIRD, Lab
 from oracles import RED, SHORT
 from slq.cli import main
@@ -380,20 +379,6 @@ def test_a_folder_that_was_filled_meanwhile_stays(tmp_path):
         (tmp_path / "out").mkdir()
         (tmp_path / "out/notes.txt").write_text("mine")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "notes.txt"]
-
-
-def test_what_a_killed_export_left_is_removed_by_the_next_and_a_running_ones_stays(tmp_path):
-    killed = "import os, sys; from pathlib import Path; from slq.export.folder import staged\n"
-    killed += "with staged(Path(sys.argv[1])) as folder: (folder / 'a').touch(); print(folder, flush=True); os.abort()"
-    environment = {"PYTHONPATH": str(ROOT / "workflow"), "PATH": os.environ["PATH"]}
-    script = [sys.executable, "-c", killed, str(tmp_path / "out")]
-    left = Path(subprocess.run(script, env=environment, capture_output=True, text=True).stdout.strip())
-    assert (left / "a").exists() and left.parent == tmp_path
-    running = left.with_name(re.sub(r"\d+\.new$", f"{os.getppid()}.new", left.name))
-    running.mkdir()
-    with staged(tmp_path / "out"):
-        assert not left.exists() and running.exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [running.name, "out"]
 
 
 @pytest.mark.parametrize("name", ["adapter.safetensors", "model.safetensors"])

@@ -14,7 +14,7 @@ import pytest
 from checkout import ROOT
 from slq import cli, code, row_settings, settings
 from slq.arguments import Call
-from slq.code import DUALS, ENTRIES, EXEMPT, FAMILIES, PACKAGE, closure, fingerprint
+from slq.code import EXEMPT, PACKAGE, closure, fingerprint
 from slq.config import load
 from slq.rows import rows_of
 
@@ -26,6 +26,16 @@ def double(value):
     return 2 * value
 '''
 OWN = "qwen3_vl"  # the family of the jobs here
+BODIES = {
+    rule: body
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk"))
+    for rule, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.MULTILINE | re.DOTALL)
+}
+# By rule, the modules that it names; and of no rule what generates an answer: finished answers of another version of it
+# are not continued.
+NAMED = {rule: re.search(r"^        code=code_of\((.*)\),", body, re.MULTILINE) for rule, body in BODIES.items()}
+ENTRIES = {rule: tuple(re.findall(r'"(.*?)"', found[1])) for rule, found in NAMED.items() if found}
+ENTRIES |= {"train": ("slq.training.run",), "generation": ("slq.evaluation.retention", "slq.models.methods")}
 RULES = sorted(set(ENTRIES) - {"generation"})
 TRAINS = {"store_prefixes", "train", "select_rate", "bench_run"}
 EVALUATES = {"retrieve", "retain", "prove", "blind", "embed_row", "rerank_row", "measure_pilot", "generation"}
@@ -216,22 +226,26 @@ def modules_of(command):
 
 
 def test_rules_name_the_modules_that_their_commands_call():
-    """By each subcommand's function, or its imports; what starts processes or looks for checks decides no result."""
-    starts = {"slq.training.gate", "slq.training.processes", "slq.files"}
+    """By each subcommand's function, or its imports; what starts processes decides no result."""
+    starts = {"slq.training.processes", "slq.files"}
     found = set()
-    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
-        for rule, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.MULTILINE | re.DOTALL):
-            words = re.search(r'^        "slq ([a-z-]+) (\w+)?', body, re.MULTILINE)
-            if words is None or rule in ("fetch_source", "forecast"):
-                continue
-            name = f"{words[1]} {words[2]}" if f"{words[1]} {words[2]}" in cli.COMMANDS else words[1]
-            called = modules_of(cli.COMMANDS[name][0]) - starts
-            named = {*ENTRIES[rule], *(code.VALIDATION if rule == "train" else ())}
-            assert called == named, rule
-            found.add(rule)
-            expected = "training_code" if rule == "train" else f'code_of("{rule}")'
-            assert f"code={expected}," in body
+    for rule, body in BODIES.items():
+        words = re.search(r'^        "slq ([a-z-]+) (\w+)?', body, re.MULTILINE)
+        if words is None or rule in ("fetch_source", "forecast"):
+            continue
+        name = f"{words[1]} {words[2]}" if f"{words[1]} {words[2]}" in cli.COMMANDS else words[1]
+        called = modules_of(cli.COMMANDS[name][0]) - starts
+        named = {*ENTRIES[rule], *(["slq.evaluation.run"] if rule == "train" else [])}
+        assert named <= called <= set(closure(*named)), rule
+        assert ("        code=training_code," in body) == (rule == "train")
+        found.add(rule)
     assert found == set(RULES)
+
+
+def test_what_generates_an_answer_is_named_by_the_two_rules_that_keep_answers():
+    expected = f"        generation=code_of({', '.join(json.dumps(name) for name in ENTRIES['generation'])}),"
+    assert {rule for rule, body in BODIES.items() if "generation=" in body} == {"retain", "blind"}
+    assert all(expected in BODIES[rule] for rule in ("retain", "blind"))
 
 
 def test_modules_are_found_by_name_in_the_two_rooms_alone():
@@ -242,7 +256,7 @@ def test_modules_are_found_by_name_in_the_two_rooms_alone():
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
                 (place,) = code._read(path).rooms
                 rooms.add(place)
-    assert rooms == {FAMILIES, DUALS}
+    assert rooms == {"slq.models.families", "slq.models.duals"}
 
 
 def test_few_modules_are_exempt_each_with_its_reason():

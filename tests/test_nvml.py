@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from slq.events import Events
+from slq.events import Events, visible_gpus
 from slq.files import read_lines
-from slq.nvml import visible_gpus
 
 
 class Driver:
@@ -68,15 +67,16 @@ def test_the_gpu_is_matched_by_its_uuid_and_its_energy_counted(gpu, tmp_path):
 
 def test_a_gpu_without_a_counter_has_no_energy(gpu):
     gpu("first")
-    (found,) = visible_gpus()
-    assert found.power_limit_w == 300.0 and found.joules is None
+    (found,), joules = visible_gpus()
+    assert found["power_limit_w"] == 300.0 and joules() is None
 
 
 def test_a_gpu_that_the_driver_does_not_know_is_named_all_the_same(gpu):
     gpu("part-of-one")
-    (found,) = visible_gpus()
-    assert (found.uuid, found.power_limit_w, found.joules) == ("GPU-part-of-one", None, None)
+    (found,), joules = visible_gpus()
+    assert (found["uuid"], found["power_limit_w"], joules()) == ("GPU-part-of-one", None, None)
 
 
 def test_without_a_gpu_there_is_none():
-    assert visible_gpus() == []
+    gpus, joules = visible_gpus()
+    assert gpus == [] and joules() is None

@@ -18,7 +18,7 @@ rule account:
         "../../envs/slq.yaml"
     params:
         settings=cost_settings.account_settings(config),
-        code=code_of("account"),
+        code=code_of("slq.accounting.ledger"),
     message:
         "Counting what the runs of {wildcards.preset} spent"
     shell:

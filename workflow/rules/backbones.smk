@@ -20,7 +20,7 @@ rule pretrain_backbone:
         **request("pretrain"),
     params:
         settings=lambda wildcards: settings.pretrain_settings(config, wildcards.backbone),
-        code=code_of("pretrain_backbone"),
+        code=code_of("slq.world.backbones"),
         scratch=scratch_folder,
     message:
         "Pre-training {wildcards.backbone}"
@@ -48,7 +48,7 @@ rule pretrain_encoder:
         **request("pretrain"),
     params:
         settings=lambda wildcards: settings.pretrain_encoder_settings(config, wildcards.encoder),
-        code=code_of("pretrain_encoder"),
+        code=code_of("slq.world.duals"),
         scratch=scratch_folder,
     message:
         "Pre-training {wildcards.encoder}"

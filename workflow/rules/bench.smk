@@ -25,7 +25,7 @@ rule bench_run:
         settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
         steps=config["accounting"]["bench_steps"],
-        code=code_of("bench_run"),
+        code=code_of("slq.training.bench"),
         scratch=scratch_folder,
     message:
         "Timing steps of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"

@@ -19,7 +19,7 @@ rule judge_claims:
         "../../envs/slq.yaml"
     params:
         settings=settings.claims_settings(config),
-        code=code_of("judge_claims"),
+        code=code_of("slq.claims.judge"),
     message:
         "Judging the paper's claims on the results of {wildcards.preset}"
     shell:
@@ -47,7 +47,7 @@ rule paper_audit:
         "../../envs/slq.yaml"
     params:
         settings=cost_settings.paper_audit_settings(config),
-        code=code_of("paper_audit"),
+        code=code_of("slq.claims.audit"),
     message:
         "Asking the paper's tables of each other"
     shell:

@@ -174,16 +174,16 @@ def backbone_manifests() -> list[str]:
     return [f"<scratch>/backbones/{name}/manifest.json" for name in PRESET["backbones"]]
 
 
-def code_of(rule: str):
-    """Parameter of a rule: the identity of its code. A function, as a job computes its own and no other."""
-    return lambda wildcards: code.fingerprint(*code.ENTRIES[rule], **adapters(wildcards))
+def code_of(*entries: str):
+    """Parameter of a rule: the identity of its code, from the modules whose functions its command calls (slq/cli.py)."""
+    return lambda wildcards: code.fingerprint(*entries, **adapters(wildcards))
 
 
 def training_code(wildcards) -> str:
-    """The same of training: where the best epoch is kept, with what finds it."""
+    """The same of training: where the best epoch is kept, with what finds it on the val split."""
     training = training_of(PRESET, config["backbones"][wildcards.backbone], wildcards.method)
-    entries = [*code.ENTRIES["train"], *(code.VALIDATION if training["keep"] == "best" else ())]
-    return code.fingerprint(*entries, **adapters(wildcards))
+    validation = ["slq.evaluation.run"] if training["keep"] == "best" else []
+    return code.fingerprint("slq.training.run", *validation, **adapters(wildcards))
 
 
 def adapters(wildcards) -> dict:

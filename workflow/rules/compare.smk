@@ -20,7 +20,7 @@ rule compare_paper:
         "../../envs/slq.yaml"
     params:
         settings=settings.compare_settings(config),
-        code=code_of("compare_paper"),
+        code=code_of("slq.comparison.compare", "slq.comparison.output"),
     message:
         "Comparing the results of {wildcards.preset} with the paper's"
     shell:

@@ -20,7 +20,7 @@ rule draw_split:
         **request("prepare", gate=gate_of_split),
     params:
         settings=lambda wildcards: settings.draw_settings(config, wildcards.set, wildcards.split),
-        code=code_of("draw_split"),
+        code=code_of("slq.world.sets"),
         scratch=scratch_folder,
     message:
         "Drawing {wildcards.set}, {wildcards.split} split"
@@ -50,7 +50,7 @@ rule prepare_split:
     params:
         settings=lambda wildcards: settings.prepare_settings(config, wildcards.set, wildcards.split, CONTENTS.lists),
         source=lambda wildcards: config["sets"][wildcards.set]["source"],
-        code=code_of("prepare_split"),
+        code=code_of("slq.data.prepare"),
         scratch=scratch_folder,
     message:
         "Preparing {wildcards.set}, {wildcards.split} split"
@@ -81,7 +81,7 @@ rule adopt_split:
         kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
         flags=lambda wildcards: settings.adopt_flags(config, wildcards.set),
         source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
-        code=code_of("adopt_split"),
+        code=code_of("slq.data.adopt"),
         said=supplied_said,
         scratch=scratch_folder,
     message:
@@ -117,7 +117,7 @@ rule gather_queries:
         settings=lambda wildcards: settings.gather_settings(config, wildcards.set),
         queries=lambda wildcards: config["sets"][wildcards.set]["queries"],
         said=queries_said,
-        code=code_of("gather_queries"),
+        code=code_of("slq.data.queries"),
         scratch=scratch_folder,
     message:
         "Gathering the queries of {wildcards.set} from {params.queries}"
@@ -147,7 +147,7 @@ rule audit:
         **request("prepare", gate=WHOLE_GATE),
     params:
         settings=settings.audit_settings(config),
-        code=code_of("audit"),
+        code=code_of("slq.data.audit"),
         scratch=scratch_folder,
     message:
         "Auditing the sets of {wildcards.preset}"
@@ -178,7 +178,7 @@ rule check_instrument:
     params:
         settings=settings.instrument_settings(config),
         golden=sha256(GOLDEN),
-        code=code_of("check_instrument"),
+        code=code_of("slq.evaluation.instrument"),
         scratch=scratch_folder,
     message:
         "Checking data and scorer of {wildcards.preset} by public models"

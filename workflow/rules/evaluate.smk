@@ -30,7 +30,7 @@ rule retrieve:
         **request("evaluate"),
     params:
         settings=lambda wildcards: settings.retrieve_settings(config, wildcards.backbone),
-        code=code_of("retrieve"),
+        code=code_of("slq.evaluation.run"),
         scratch=scratch_folder,
     message:
         "Retrieving with {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -70,8 +70,8 @@ rule retain:
         **request("evaluate"),
     params:
         settings=lambda wildcards: settings.retain_settings(config, wildcards.backbone),
-        code=code_of("retain"),
-        generation=code_of("generation"),
+        code=code_of("slq.evaluation.answers"),
+        generation=code_of("slq.evaluation.retention", "slq.models.methods"),
         scratch=scratch_folder,
     message:
         "Asking {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -111,7 +111,7 @@ rule prove:
         **request("evaluate"),
     params:
         settings=lambda wildcards: settings.prove_settings(config, wildcards.backbone),
-        code=code_of("prove"),
+        code=code_of("slq.evaluation.proof"),
         scratch=scratch_folder,
         base=f"base/seed{BASE_SEED}",
     message:
@@ -152,8 +152,8 @@ rule blind:
         **request("evaluate"),
     params:
         settings=lambda wildcards: settings.retain_settings(config, wildcards.backbone),
-        code=code_of("blind"),
-        generation=code_of("generation"),
+        code=code_of("slq.evaluation.answers"),
+        generation=code_of("slq.evaluation.retention", "slq.models.methods"),
         scratch=scratch_folder,
     message:
         "Asking {wildcards.method} on {wildcards.backbone} without images"

@@ -24,7 +24,7 @@ rule draw_figures:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=code_of("draw_figures"),
+        code=code_of("slq.reporting.figures"),
     message:
         "Drawing the figures of {wildcards.preset}"
     shell:
@@ -48,7 +48,7 @@ rule draw_queries:
         "../../envs/slq.yaml"
     params:
         settings=settings.queries_settings(config, **SHOWN),
-        code=code_of("draw_queries"),
+        code=code_of("slq.reporting.queries", "slq.data.prepared"),
         scratch=scratch_folder,
     message:
         "Drawing what queries of {wildcards.preset} find"

@@ -19,7 +19,7 @@ rule measure_pilot:
         **request("evaluate"),
     params:
         settings=lambda wildcards: row_settings.pilot_settings(config, wildcards.backbone),
-        code=code_of("measure_pilot"),
+        code=code_of("slq.comparators.pilot"),
         said=pilot_said,
         scratch=scratch_folder,
     message:
@@ -46,7 +46,7 @@ rule render_pilot:
         "../../envs/slq.yaml"
     params:
         settings=lambda wildcards: row_settings.pilot_layout(config),
-        code=code_of("render_pilot"),
+        code=code_of("slq.reporting.pilot", "slq.data.named"),
         said=pilot_said,
         scratch=scratch_folder,
     message:

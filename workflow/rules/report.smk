@@ -13,7 +13,9 @@ rule write_page:
         tables=expand("paper_tables/{{preset}}/{table}.html", table=TABLES),
         cells="paper_tables/{preset}/cells.csv",
         figures=[path for path in figure_files() + query_files() if path.endswith(".svg")],
-        templates=expand("paper_tables/templates/{name}.j2", name=["base.html", "report.html", "report.css", "table.css"]),
+        templates=expand(
+            "paper_tables/templates/{name}.j2", name=["base.html", "report.html", "report.css", "table.css"]
+        ),
     output:
         page="paper_tables/{preset}/report.html",
     log:
@@ -25,7 +27,7 @@ rule write_page:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=code_of("write_page"),
+        code=code_of("slq.page.page"),
     message:
         "Writing {output.page}"
     shell:

@@ -26,7 +26,7 @@ rule embed_row:
     params:
         settings=lambda wildcards: row_settings.embed_settings(config, ROWS[wildcards.row]),
         model=lambda wildcards: model_folder(ROWS[wildcards.row]),
-        code=code_of("embed_row"),
+        code=code_of("slq.comparators.embed"),
         scratch=scratch_folder,
     message:
         "Retrieving with {wildcards.row}"
@@ -67,7 +67,7 @@ rule rerank_row:
         backbone=lambda wildcards: f"backbones/{ROWS[wildcards.row].backbone}",
         coarse=lambda wildcards: coarse_folder(ROWS[wildcards.row]),
         by=lambda wildcards: judge_folder(ROWS[wildcards.row]),
-        code=code_of("rerank_row"),
+        code=code_of("slq.reranking.rerank"),
         scratch=scratch_folder,
     message:
         "Re-ranking: {wildcards.row}"

@@ -30,7 +30,7 @@ rule render_tables:
         "../../envs/slq.yaml"
     params:
         layout=settings.layout(config),
-        code=code_of("render_tables"),
+        code=code_of("slq.reporting.tables"),
     message:
         "Rendering the tables of {wildcards.preset}"
     shell:
@@ -53,7 +53,7 @@ rule compile_pdf:
     conda:
         "../../envs/slq.yaml"
     params:
-        code=code_of("compile_pdf"),
+        code=code_of("slq.reporting.pdf"),
     message:
         "Compiling {output.pdf}"
     shell:

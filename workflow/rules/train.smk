@@ -19,7 +19,7 @@ rule register_base:
         **request("prepare", gate=0),
     params:
         settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, "base"),
-        code=code_of("register_base"),
+        code=code_of("slq.training.record"),
         scratch=scratch_folder,
     message:
         "Registering {wildcards.backbone} as it is"
@@ -54,7 +54,7 @@ rule store_prefixes:
     params:
         settings=lambda wildcards: settings.prefix_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=code_of("store_prefixes"),
+        code=code_of("slq.prefixes.build"),
         scratch=scratch_folder,
     message:
         "Storing prefixes of {wildcards.backbone} for {wildcards.method}"
@@ -127,7 +127,7 @@ rule select_rate:
     params:
         settings=lambda wildcards: settings.select_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=code_of("select_rate"),
+        code=code_of("slq.training.selection", "slq.evaluation.run"),
         scratch=scratch_folder,
     message:
         "Selecting a learning rate for {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"

@@ -99,7 +99,7 @@ COMMANDS: Commands = {
     ),
     "doctor": (
         doctor,
-        "look whether a run on a cluster can start, and say what it would submit",
+        "look whether a run on a cluster can start, and say what it would cost",
         {
             "config": {"type": Path, "nargs": "*", "help": "config.yaml, and files laid over it"},
             "--preset": {"required": True, "help": "the preset that is to run"},

@@ -68,7 +68,7 @@ def parse(commands: Commands, description: str | None, argv: list[str] | None) -
             of_group = subparsers.add_parser(group, help=f"see slq {group} --help")
             groups[group] = of_group.add_subparsers(required=True, metavar="COMMAND")
         command = groups.get(group, subparsers).add_parser(last, help=text, description=text)
-        command.set_defaults(function=function)
+        command.set_defaults(function=function, command=name)
         for flag, how in options.items():
             command.add_argument(flag, **how)
     return parser.parse_args(argv)

@@ -25,7 +25,7 @@ class Event:
         line: its number in the file.
         at: seconds of its process's monotonic clock; of an older file, which has none, seconds since 1970.
         time: seconds since 1970.
-        process: who wrote it; None in an older file.
+        process: who wrote it; `None` in an older file.
     """
 
     line: int
@@ -33,7 +33,7 @@ class Event:
     at: float
     time: float
     attempt: int
-    process: Any
+    process: str
 
     @property
     def monotonic(self) -> bool:
@@ -130,11 +130,11 @@ def account(data: bytes) -> Account:
     odd: list[str] = []
     events = list(_events(data, odd))
     odd += _odd_clocks(events)
-    of_process: dict[tuple[int, Any], list[Event]] = defaultdict(list)
+    of_process: dict[tuple[int, str], list[Event]] = defaultdict(list)
     for event in events:
         of_process[event.attempt, event.process].append(event)
     in_order = sorted(of_process.values(), key=lambda own: own[0].attempt)
-    attempts = [_attempt(own, odd) for own in in_order]
+    attempts = [_attempt(own) for own in in_order]
     odd += _odd_attempts(in_order)
     for earlier, later in pairwise(attempts):
         earlier.kept_step = later.from_step
@@ -154,25 +154,36 @@ def readable_lines(data: bytes) -> Iterator[tuple[int, dict[str, Any] | None]]:
 
 
 def _events(data: bytes, odd: list[str]) -> Iterator[Event]:
-    """Those that have a time and an attempt."""
+    """Those that can be counted."""
     for number, content in readable_lines(data):
         if content is None:
             odd.append(f"line {number}: cut off, or no event; left out")
-            continue
-        if content.get("event") == "odd":
+        elif content.get("event") == "odd":
             odd.append(str(content.get("what")))
-            continue
-        clock, time, attempt = content.get("clock"), content.get("time"), content.get("attempt", 1)
-        moments = [moment for moment in (clock, time) if is_number(moment)]
-        if not moments or not isinstance(attempt, int):
-            odd.append(f"line {number}: time is {time!r} and attempt {attempt!r}; expected numbers; left out")
-            continue
-        process = content.get("process")
-        process = process if isinstance(process, str) else None
-        yield Event(number, content, moments[0], time if is_number(time) else math.nan, attempt, process)
+        elif unsound := _unsound(content):
+            odd.append(f"line {number}: {unsound} is {content.get(unsound)!r}; expected numbers from 0; left out")
+        else:
+            clock, time, attempt = content.get("clock"), content.get("time"), content.get("attempt", 1)
+            process = str(content.get("process"))
+            at = time if clock is None else clock
+            yield Event(number, content, at, math.nan if time is None else time, attempt, process)
 
 
-def _attempt(own: Sequence[Event], odd: list[str]) -> Attempt:
+def _unsound(content: Mapping[str, Any]) -> str | None:
+    """Name the first key of an event whose value cannot be counted."""
+    needed = {"span": ["seconds"], "step": ["step"], "resumed": ["step"]}.get(str(content.get("event")), [])
+    for key in ("clock", "time", "attempt", *needed):
+        value = content.get(key)
+        if not (is_number(value) and value >= 0) and (key in content or key in needed):
+            return key
+    if "clock" not in content and "time" not in content:
+        return "time"
+    sums = content.get("work") or {}
+    sound = isinstance(sums, Mapping) and all(isinstance(one, Mapping) for one in sums.values())
+    return None if sound and all(is_number(value) for one in sums.values() for value in one.values()) else "work"
+
+
+def _attempt(own: Sequence[Event]) -> Attempt:
     """What one process did. A span that was begun and never ended lasts until the process's last event."""
     found, begun = Attempt(own[0].attempt), list[Event]()
     for event in own:
@@ -185,11 +196,10 @@ def _attempt(own: Sequence[Event], odd: list[str]) -> Attempt:
             case "begin":
                 begun.append(event)
             case "span":
-                found.spans.append(_span(event, _begin_of(event, begun), odd))
-            case "step" | "resumed" if not is_number(content.get("step")):
-                odd.append(f"line {event.line}: step is {content.get('step')!r}; expected a number; left out")
+                begin, seconds = _begin_of(event, begun), content["seconds"]
+                found.spans.append(Span(_name(event), begin.at if begin else event.at - seconds, seconds, content))
             case "step":
-                found.steps.append(Step(int(content["step"]), event.at, _work(event, odd)))
+                found.steps.append(Step(int(content["step"]), event.at, content.get("work")))
             case "resumed":
                 found.from_step = int(content["step"])
     for begin in begun:
@@ -206,20 +216,10 @@ def _begin_of(event: Event, begun: list[Event]) -> Event | None:
     return None
 
 
-def _span(event: Event, begin: Event | None, odd: list[str]) -> Span:
-    """A span that has ended; seconds that are no number are those since its beginning."""
-    seconds = event.content.get("seconds")
-    if not is_number(seconds) or seconds < 0:
-        since = max(0.0, event.at - begin.at) if begin else 0.0
-        odd.append(f"line {event.line}: key seconds is {seconds!r}; expected a number; {since:.1f} since its beginning")
-        seconds = since
-    return Span(_name(event), begin.at if begin else event.at - seconds, seconds, event.content)
-
-
 def _odd_clocks(events: Sequence[Event]) -> Iterator[str]:
     """Where the time of day goes on in another way than the monotonic clock, or between processes steps back."""
     latest: Event | None = None
-    of_process: dict[tuple[int, Any], Event] = {}
+    of_process: dict[tuple[int, str], Event] = {}
     for event in (event for event in events if math.isfinite(event.time)):
         before, allowed, error = of_process.get((event.attempt, event.process)), SLACK, 0.0
         if before and before.monotonic and event.monotonic:
@@ -258,15 +258,3 @@ def _device(told: Any) -> Mapping[str, Any] | None:
     """A device of which kind, name and count are known."""
     known = isinstance(told, Mapping) and {"kind", "name"} <= told.keys() and is_number(told.get("count"))
     return told if known else None
-
-
-def _work(event: Event, odd: list[str]) -> Mapping[str, Mapping[str, float]] | None:
-    """The sums of a step, if all are numbers."""
-    work = event.content.get("work")
-    if work is None or (
-        isinstance(work, Mapping)
-        and all(isinstance(sums, Mapping) and all(map(is_number, sums.values())) for sums in work.values())
-    ):
-        return work
-    odd.append(f"line {event.line}: work is not made of numbers; its FLOPs are not counted")
-    return None

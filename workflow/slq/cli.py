@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -27,17 +28,7 @@ def sources(args: argparse.Namespace) -> None:
     print(listing(args.config, args.preset))
 
 
-def audit(args: argparse.Namespace) -> None:
-    from slq.data.audit import audit as check
-    from slq.files import write_json
-
-    write_json(args.out, check(args.settings, args.data, args.work, args.threads))
-
-
 def select(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_checks
-
-    after_checks()
     from slq.evaluation.run import recalls_on
     from slq.training.selection import select_rate
 
@@ -45,20 +36,7 @@ def select(args: argparse.Namespace) -> None:
     select_rate(args.settings, args.seed, *paths, recalls_on(args.settings))
 
 
-def store(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_checks
-
-    after_checks()
-    from slq.prefixes.build import store_prefixes
-
-    paths = (args.backbone, args.data, args.train_set, args.work, args.out, args.events)
-    store_prefixes(args.settings, *paths, args.code)
-
-
 def train(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_checks
-
-    after_checks()
     from slq.evaluation.run import recalls_on
     from slq.training.processes import launched
     from slq.training.run import run_training
@@ -126,10 +104,8 @@ COMMANDS: Commands = {
             "--preset": {"help": "only what this preset fetches"},
         },
     ),
-    "audit": (
-        audit,
-        "check that training and test sets are apart",
-        flags("settings", "data", "work", "out", "threads"),
+    "audit": of_rule(
+        "slq.data.audit:audit", "check that training and test sets are apart", "settings data work threads out"
     ),
     "instrument": of_rule(
         "slq.evaluation.instrument:check_instruments",
@@ -143,10 +119,11 @@ COMMANDS: Commands = {
     "pretrain-encoder": of_rule(
         "slq.world.duals:pretrain_encoder", "train a mini dual encoder from scratch", "settings data out", "threads"
     ),
-    "store": (
-        store,
+    "store": of_rule(
+        "slq.prefixes.build:store_prefixes",
         "keep what does not change of the images that training reads",
-        flags("settings", "backbone", "data", "train-set", "work", "out", "events", "code", "threads"),
+        "settings backbone data train-set work out events code",
+        "threads",
     ),
     "base": of_rule(
         "slq.training.record:register_base",
@@ -219,9 +196,7 @@ COMMANDS: Commands = {
         },
     ),
     "tables": of_rule(
-        "slq.reporting.tables:render",
-        "render the tables from results alone",
-        "layout results reference templates out",
+        "slq.reporting.tables:render", "render the tables from results alone", "layout results reference templates out"
     ),
     "figures": of_rule(
         "slq.reporting.figures:draw_figures", "draw the figures from results alone", "layout results out"
@@ -254,6 +229,21 @@ COMMANDS: Commands = {
     **USE,
     "pdf": of_rule("slq.reporting.pdf:compile_pdf", "compile the tables with pdflatex", "tex pdf"),
 }
+LEARNING = ("store", "select", "train")  # commands that wait for the checks
+
+
+def after_checks() -> None:
+    """Go on, or stop before any work.
+
+    Raises:
+        SlqError: a file that the workflow names in SLQ_CHECKS is not there: its check has not passed.
+    """
+    for checked in filter(None, os.environ.get("SLQ_CHECKS", "").split(os.pathsep)):
+        if not Path(checked).is_file():
+            raise SlqError(
+                f"{checked}: not there: this check has not passed, and nothing is trained before it has; "
+                f"run `snakemake {checked}`, with the options of this call, and see its message"
+            )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -263,6 +253,8 @@ def main(argv: list[str] | None = None) -> int:
     fetching = args.function in (fetch, doctor)
     quiet_libraries(getattr(args, "threads", None), getattr(args, "processes", 1), fetching)
     try:
+        if args.command in LEARNING:
+            after_checks()
         args.function(args)
     except SlqError as error:
         print(f"slq: error: {error}", file=sys.stderr)

@@ -1,6 +1,8 @@
 """The identity of the package's code, by rule: an edit re-runs what depends on it (comments re-run nothing).
 
-A fingerprint is computed from files: nothing is imported, as every cluster job asks for one.
+A rule names the modules whose functions its command calls (slq/cli.py); all that these import follows. Fetching names
+none: no edit is worth a second download. A fingerprint is computed from files: nothing is imported, as every cluster
+job asks for one.
 """
 
 import ast
@@ -11,57 +13,16 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-# By rule, the modules whose functions its command calls (slq/cli.py); all that these import follows. Fetching has none:
-# no edit is worth a second download.
-ENTRIES = {
-    "draw_split": ("slq.world.sets",),
-    "prepare_split": ("slq.data.prepare",),
-    "adopt_split": ("slq.data.adopt",),
-    "gather_queries": ("slq.data.queries",),
-    "audit": ("slq.data.audit",),
-    "check_instrument": ("slq.evaluation.instrument",),
-    "pretrain_backbone": ("slq.world.backbones",),
-    "pretrain_encoder": ("slq.world.duals",),
-    "register_base": ("slq.training.record",),
-    "store_prefixes": ("slq.prefixes.build",),
-    "train": ("slq.training.run",),
-    "select_rate": ("slq.training.selection", "slq.evaluation.run"),
-    "bench_run": ("slq.training.bench",),
-    "retrieve": ("slq.evaluation.run",),
-    "retain": ("slq.evaluation.answers",),
-    "prove": ("slq.evaluation.proof",),
-    "blind": ("slq.evaluation.answers",),
-    "embed_row": ("slq.comparators.embed",),
-    "rerank_row": ("slq.reranking.rerank",),
-    "measure_pilot": ("slq.comparators.pilot",),
-    "account": ("slq.accounting.ledger",),
-    "render_tables": ("slq.reporting.tables",),
-    "draw_figures": ("slq.reporting.figures",),
-    "draw_queries": ("slq.reporting.queries", "slq.data.prepared"),
-    "render_pilot": ("slq.reporting.pilot", "slq.data.named"),
-    "compile_pdf": ("slq.reporting.pdf",),
-    "judge_claims": ("slq.claims.judge",),
-    "paper_audit": ("slq.claims.audit",),
-    "compare_paper": ("slq.comparison.compare", "slq.comparison.numbers", "slq.comparison.output"),
-    "write_page": ("slq.page.page",),
-    # Of no rule: what generates an answer. Finished answers of another version of it are not continued.
-    "generation": ("slq.evaluation.retention", "slq.models.methods"),
-}
-# What watches a training on the val split; it decides what is learned where the best epoch is kept.
-VALIDATION = ("slq.evaluation.run",)
 # Modules that change no result of a job, with the reason. What only reads results counts them all, as it reports what
 # some of them wrote, and is done in seconds.
 EXEMPT = {
     "slq.errors": "words of messages",
-    "slq.events": "notes beside a job: times and devices",
+    "slq.events": "notes beside a job: times, devices, energy, versions and the commit",
     "slq.attempts": "reads these notes; hours are counted again from them by what reports",
-    "slq.nvml": "asks a GPU for its energy and memory",
-    "slq.provenance": "notes versions and the commit",
     "slq.training.job": "when a process trains, and never what: a lock, a deadline, Slurm's queue",
     "slq.code": "names code, and is part of no result",
 }
 READERS = {"accounting", "reporting", "claims", "page", "comparison"}
-FAMILIES, DUALS = "slq.models.families", "slq.models.duals"
 
 
 @dataclass(frozen=True)
@@ -81,21 +42,16 @@ class Module:
     files: tuple[str, ...]
 
 
-def fingerprint(
-    *entries: str,
-    families: Collection[str] | None = None,
-    duals: Collection[str] | None = None,
-    package: Path = PACKAGE,
-) -> str:
+def fingerprint(*entries: str, package: Path = PACKAGE, **used: Collection[str] | None) -> str:
     """Hash what modules of the package do, with all that they import of it.
 
     Args:
         entries: modules, `slq.a.b`.
-        families, duals: adapters that are used; None: whichever there are. Others do not count: one more makes no run
-            out of date.
+        used: `families` and `duals`, adapters that are used; without them whichever there are. Others do not count: one
+            more makes no run out of date.
     """
     digest = hashlib.sha256()
-    for name in closure(*entries, families=families, duals=duals, package=package):
+    for name in closure(*entries, package=package, **used):
         path = _path(name, package)
         assert path is not None
         module = _read(path)
@@ -105,14 +61,8 @@ def fingerprint(
     return digest.hexdigest()[:16]
 
 
-def closure(
-    *entries: str,
-    families: Collection[str] | None = None,
-    duals: Collection[str] | None = None,
-    package: Path = PACKAGE,
-) -> list[str]:
+def closure(*entries: str, package: Path = PACKAGE, **used: Collection[str] | None) -> list[str]:
     """Names of the entries and of all modules that they import, directly or not, in order; arguments as above."""
-    members = {FAMILIES: families, DUALS: duals}
     exempt: Mapping[str, str] = {} if all(entry.split(".")[1] in READERS for entry in entries) else EXEMPT
     found: set[str] = set()
     waiting = list(entries)
@@ -130,8 +80,8 @@ def closure(
         module = _read(path)
         waiting += [name.rpartition(".")[0]] * (name != "slq") + list(module.imports)
         for room in module.rooms:
-            used = members.get(room)
-            waiting += [f"{room}.{one}" for one in (_members(room, package) if used is None else used)]
+            members = used.get(room.rpartition(".")[2])
+            waiting += [f"{room}.{one}" for one in (_members(room, package) if members is None else members)]
     return sorted(found)
 
 

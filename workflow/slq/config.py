@@ -187,7 +187,7 @@ def _check_run(key: str, preset: Config, backbone: Config, name: str, method: st
     where = f"config: {key}: training.prefix is '{training['prefix']}' for {method} on {name}"
     if training["prefix"] in ("resident", "kv") and method != "slq":
         raise SlqError(
-            f"{where}, which trains what is in it; expected recompute, vision or auto "
+            f"{where}, which trains what is in it; expected recompute or vision "
             f"(for slq alone: backbones.{name}.runs.slq.training.prefix)"
         )
     if training["prefix"] == "resident" and training["captions_per_image_per_epoch"] == "one":

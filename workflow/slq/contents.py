@@ -12,9 +12,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from collections.abc import Iterable, Mapping
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,8 @@ class Contents:
         folder = Path(entry["supplied"])
         if "columns" in entry:
             return self.folder(folder, None)
-        return self._look(f"{folder / split}:items", folder / split, None)
+        root = folder / split
+        return self._look(f"{root}:items", root, ["items.jsonl", *_images(root / "items.jsonl")])
 
     def part(self, part: Config) -> str:
         """Hash the files of a part of a source that are copied from a person's folder."""
@@ -64,8 +64,8 @@ class Contents:
         names = [name for key in ("only", "without") for name in how.get(key, [])]
         return {name: sha256(list_file(name)) if is_public(name) else self.files([name]) for name in names}
 
-    def _look(self, key: str, root: Path, names: list[str] | None) -> str:
-        """Hash names and bytes of files below a folder; of a split (names None) its items and their images.
+    def _look(self, key: str, root: Path, names: list[str]) -> str:
+        """Hash names and bytes of files below a folder.
 
         Files of which none is there any more are taken to hold what they held when they were read last; the empty text
         where they never were. Whatever reads them says that they are missing.
@@ -73,13 +73,7 @@ class Contents:
         if key not in self.found:
             memory = self.kept / f"{digest([str(Path.cwd()), key])[:24]}.json"
             before = _remembered(memory)
-            with ThreadPoolExecutor(THREADS) as pool:
-                if names is None:
-                    now = _hashed(pool, root, ["items.jsonl"], before)
-                    same = now == {name: before[name] for name in now if name in before}
-                    now |= _hashed(pool, root, list(before) if now and same else _images(root / "items.jsonl"), before)
-                else:
-                    now = _hashed(pool, root, names, before)
+            now = _hashed(root, names, before)
             if now and now != before:
                 _remember(memory, now)
             held = {name: entry[-1] for name, entry in (now or before).items()}
@@ -87,25 +81,22 @@ class Contents:
         return self.found[key]
 
 
-def _hashed(pool: ThreadPoolExecutor, root: Path, names: list[str], before: Mapping[str, Entry]) -> dict[str, Entry]:
+def _hashed(root: Path, names: list[str], before: Mapping[str, Entry]) -> dict[str, Entry]:
     """The entries of those files that are there; bytes are read of a file that has changed, or may have."""
-    found = {name: entry for name, entry in zip(names, _each(pool, _times, root, names), strict=True) if entry}
-    same = {name: before[name] for name, entry in found.items() if name in before and before[name][:-1] == entry}
-    changed = [name for name in found if name not in same]
-    size = sum(found[name][0] for name in changed)
-    if size > WORTH_SAYING:
-        print(f"Reading {size / 1e9:,.1f} GB in {root}, once, to notice changes", file=sys.stderr)
-    now = time.time_ns()
-    for name, hashed in zip(changed, _each(pool, _hash, root, changed), strict=True):
+    with ThreadPool(THREADS) as pool:
+        times = pool.map(_times, [os.path.join(root, name) for name in names], TASK)
+        found = {name: entry for name, entry in zip(names, times, strict=True) if entry}
+        same = {name: before[name] for name, entry in found.items() if name in before and before[name][:-1] == entry}
+        changed = [name for name in found if name not in same]
+        size = sum(found[name][0] for name in changed)
+        if size > WORTH_SAYING:
+            print(f"Reading {size / 1e9:,.1f} GB in {root}, once, to notice changes", file=sys.stderr)
+        now = time.time_ns()
+        hashes = pool.map(_hash, [os.path.join(root, name) for name in changed], TASK)
+    for name, hashed in zip(changed, hashes, strict=True):
         settled = now - found[name][-1] > SETTLED
         found[name] = [*(found[name] if settled else [None, None, None]), hashed]
     return found | same
-
-
-def _each(pool: ThreadPoolExecutor, function: Callable[[str], Any], root: Path, names: list[str]) -> Iterator[Any]:
-    """What a function says of each file, in order; a task takes many, as each costs more than a look at a file."""
-    parts = [names[start : start + TASK] for start in range(0, len(names), TASK)]
-    yield from chain.from_iterable(pool.map(lambda part: [function(os.path.join(root, name)) for name in part], parts))
 
 
 def _times(path: str) -> Entry | None:

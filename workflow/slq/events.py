@@ -1,25 +1,28 @@
-"""What happened when: one JSON object per line (docs/hours.md), the ledger's only source."""
+"""What happened when, and where: one JSON object per line (docs/hours.md), the ledger's only source."""
 
 import json
 import os
+import platform
 import resource
+import subprocess
 import sys
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from slq import nvml
 from slq.attempts import readable_lines
 from slq.errors import SlqError
 from slq.files import write_bytes
 
 SCHEMA = 1
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
 
 
 class Events:
@@ -32,11 +35,13 @@ class Events:
     def __init__(self, path: Path, **common: Any) -> None:
         """`common` is repeated in every line: which run, which device, which attempt."""
         self.path, self.common = path, {**common, "process": uuid.uuid4().hex[:8]}
+        self.earlier = b""
+        with suppress(OSError):  # nothing was written, or nothing can be read
+            self.earlier = path.read_bytes()
         self.own, self.written, self.said = bytearray(), 0, False
         self.seconds: dict[str, float] = defaultdict(float)
-        self.gpus = nvml.visible_gpus()
-        job = {"slurm_job": os.environ.get("SLURM_JOB_ID")}
-        self.write("attempt", schema=SCHEMA, gpus=[gpu.identity() for gpu in self.gpus], **job)
+        gpus, self.joules = visible_gpus()
+        self.write("attempt", schema=SCHEMA, gpus=gpus, slurm_job=os.environ.get("SLURM_JOB_ID"))
 
     @classmethod
     def gathered(cls, path: Path, **common: Any) -> "Events":
@@ -47,25 +52,14 @@ class Events:
         line = {"event": event, "time": time.time(), "clock": time.perf_counter(), **self.common, **fields}
         self.own += json.dumps(line, sort_keys=True).encode() + b"\n"
         try:
-            self._append()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab", buffering=0) as file:
+                while self.written < len(self.own):
+                    self.written += file.write(self.own[self.written :]) or 0
         except OSError as error:
             if not self.said:
                 print(f"slq: events are kept, not written: {self.path}: {error.strerror}", file=sys.stderr, flush=True)
             self.said = True
-
-    def _append(self) -> None:
-        """Add to the file what it does not have yet of this process's lines: all of them if it was removed."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b", buffering=0) as file:
-            length = file.seek(0, os.SEEK_END) if self.path.is_file() else None
-            if length == 0:
-                self.written = 0
-            elif length and not self.written:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a line that was torn does not take this one with it
-                    file.write(b"\n")
-            while self.written < len(self.own):
-                self.written += file.write(self.own[self.written :]) or 0
 
     @contextmanager
     def span(self, name: str, **fields: Any) -> Iterator[None]:
@@ -74,7 +68,7 @@ class Events:
         Its beginning is written too: of a process that is killed, the time until its last event is known. A span that
         raises is written as `failed`.
         """
-        start, clock, energy = time.time(), time.perf_counter(), self.energy()
+        start, clock, energy = time.time(), time.perf_counter(), self.joules()
         self.write("begin", name=name, start=start, **fields)
         failed = {"failed": True}
         try:
@@ -83,31 +77,16 @@ class Events:
             failed = {}
         finally:
             seconds = time.perf_counter() - clock
-            after = self.energy()
+            after = self.joules()
             used = {} if energy is None or after is None or after < energy else {"joules": after - energy}
             measured = fields | used | failed | {"memory_gb": peak_memory()}
             self.write("span", name=name, start=start, seconds=seconds, **measured)
             if not failed:
                 self.seconds[name] += seconds
 
-    def energy(self) -> float | None:
-        """Joules of the GPU since its driver was loaded; None where nothing counts them."""
-        readings = [gpu.joules() for gpu in self.gpus if gpu.joules]
-        known = [reading for reading in readings if reading is not None]
-        return sum(known) if known and len(known) == len(readings) else None
-
     def content(self) -> bytes:
-        """The events of all attempts; a file that cannot be read, or lacks events of this one, is told as odd."""
-        own = bytes(self.own)
-        try:
-            lines = self.path.read_bytes().splitlines()
-            what = "does not hold all events of its last attempt"
-        except OSError as error:
-            lines, what = [], f"cannot be read ({error.strerror}): only events of its last attempt are known"
-        if not set(own.splitlines()) <= set(lines):
-            others = [line for line in lines if self.common["process"].encode() not in line]
-            lines = [*others, odd(f"{self.path.name} {what}"), *own.splitlines()]
-        return b"".join(line + b"\n" for line in lines)
+        """The events of all attempts, whatever has become of the file."""
+        return self.earlier + bytes(self.own)
 
     def publish(self, path: Path) -> None:
         """Copy the events of all attempts to where they are declared."""
@@ -121,10 +100,9 @@ def odd(what: str) -> bytes:
 
 def whole(data: bytes) -> bytes:
     """Events as they are published: a line that is none, e.g. one that was torn, is told as odd in its place."""
-    lines = zip(data.split(b"\n"), readable_lines(data), strict=False)
     kept = [
         odd(f"line {number}: cut off, or no event; left out") if content is None else line
-        for line, (number, content) in lines
+        for line, (number, content) in zip(data.split(b"\n"), readable_lines(data), strict=False)
     ]
     return b"".join(line + b"\n" for line in kept)
 
@@ -169,6 +147,60 @@ def cpu_name() -> str:
         for line in info.read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    import platform
-
     return platform.processor() or platform.machine()
+
+
+def visible_gpus() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
+    """Who the GPU of this process is (no one without one), with its power limit; and what reads its energy in joules.
+
+    The driver is asked by UUID: it ignores CUDA_VISIBLE_DEVICES. Energy is counted since it was loaded, of all who use
+    the GPU: of a shared one it says nothing about a job. None of it where the driver, or this GPU, does not answer.
+    """
+    if not torch.cuda.is_available():
+        return [], lambda: None
+    import pynvml
+
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    name, memory_gb = f"GPU-{properties.uuid}", properties.total_memory / 1e9
+    gpu: dict[str, Any] = {"name": properties.name, "uuid": name, "memory_gb": memory_gb, "power_limit_w": None}
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(name)
+    except pynvml.NVMLError:  # no driver library in a container, or a part of a GPU
+        return [gpu], lambda: None
+
+    def answer(ask: Callable[[Any], int]) -> float | None:
+        """In thousandths."""
+        try:
+            return ask(handle) / 1000
+        except pynvml.NVMLError:
+            return None
+
+    gpu["power_limit_w"] = answer(pynvml.nvmlDeviceGetPowerManagementLimit)
+    return [gpu], lambda: answer(pynvml.nvmlDeviceGetTotalEnergyConsumption)
+
+
+def provenance(image_processor: Any) -> dict[str, Any]:
+    """Code, versions, image backend and machine behind a result."""
+    return {
+        "git": git_state(),
+        "python": platform.python_version(),
+        "versions": versions(),
+        "image_processor": type(image_processor).__name__,
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that a result rests on."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and dirty flag of the working folder, or None outside a repository, or where git does not answer."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, ValueError, subprocess.CalledProcessError):  # ValueError: names that are not UTF-8
+        return None
+    return {"commit": commit, "dirty": bool(changed.strip())}

@@ -13,6 +13,17 @@ from typing import IO, Any
 from slq.errors import SlqError
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise SlqError, which names the file, where it cannot be read, or is in another encoding than UTF-8."""
+    try:
+        yield
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SlqError(f"{path}: cannot be read: {error}; save it as UTF-8") from error
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write under a temporary name beside `path`, flush to the disk, rename.
 
@@ -58,10 +69,10 @@ def read_json(path: Path) -> Any:
     Raises:
         SlqError: the file is missing, unreadable, or not JSON.
     """
+    with reading(path):
+        data = path.read_bytes()
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+        return json.loads(data)
     except ValueError as error:
         raise SlqError(f"{path}: not valid JSON ({error}); delete it and make it again") from error
 
@@ -77,17 +88,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         SlqError: the file cannot be read, or a line is no JSON object.
     """
-    lines = []
+    with reading(path):
+        data = path.read_bytes()
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            content = json.loads(line)
-            if not isinstance(content, dict):
-                raise SlqError(f"{path}:{number}: expected a JSON object")
-            lines.append(content)
-    except OSError as error:
-        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+        lines = [json.loads(line) for line in data.splitlines()]
     except ValueError as error:
         raise SlqError(f"{path}: a line is not valid JSON ({error}); delete it and make it again") from error
+    for number, content in enumerate(lines, start=1):
+        if not isinstance(content, dict):
+            raise SlqError(f"{path}:{number}: expected a JSON object")
     return lines
 
 
@@ -97,13 +106,9 @@ def text_lines(path: Path) -> list[str]:
     Raises:
         SlqError: the file cannot be read, or is in another encoding.
     """
-    try:
+    with reading(path):
         text = path.read_text(encoding="utf-8")
-        return text.removesuffix("\n").split("\n") if text else []
-    except OSError as error:
-        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SlqError(f"{path}: cannot be read: {error}; save it as UTF-8") from error
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -130,32 +135,21 @@ def read_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]
     Raises:
         SlqError: the file cannot be read, or has other columns.
     """
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames != columns:
-                raise SlqError(f"{path}: columns are {reader.fieldnames}; expected {columns}")
-            return [(row, reader.line_num) for row in reader]
-    except OSError as error:
-        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+    with reading(path), open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames != columns:
+            raise SlqError(f"{path}: columns are {reader.fieldnames}; expected {columns}")
+        return [(row, reader.line_num) for row in reader]
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal.
+def sha256(path: Path, algorithm: str = "sha256") -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal; of published hashes of another kind, that `algorithm` of hashlib.
 
     Raises:
         SlqError: the file is missing or unreadable.
     """
-    return file_digest(path, "sha256")
-
-
-def file_digest(path: Path, algorithm: str) -> str:
-    """As `sha256`, by an algorithm of hashlib: for published hashes of another kind."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, algorithm).hexdigest()
-    except OSError as error:
-        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+    with reading(path), open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def digest(content: Any) -> str:
@@ -182,23 +176,16 @@ def flush(path: Path) -> None:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold a file that one process holds at a time, as soon as it is free; the kernel ends it with its holder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def owned(path: Path, refusal: str) -> Iterator[None]:
-    """Hold a file that one process holds at a time.
+def alone(path: Path, refusal: str = "") -> Iterator[None]:
+    """Hold a file that one process holds at a time, as soon as it is free; the kernel ends it with its holder.
 
     Raises:
-        SlqError: another process holds it: `refusal`.
+        SlqError: there is a `refusal`, and another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:
         if not try_lock(file):
-            raise SlqError(refusal)
+            if refusal:
+                raise SlqError(refusal)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -3,7 +3,7 @@
 from slq.config import Config, chosen
 from slq.errors import SlqError
 from slq.rows import METHODS, Row, comparator
-from slq.settings import adapters, compact, counted_sets
+from slq.settings import adapters, compact, counted_sets, read_as
 
 
 def embed_settings(config: Config, row: Row) -> str:
@@ -25,8 +25,7 @@ def embedding_model(config: Config, row: Row) -> Config:
     assert row.backbone is not None and row.readout is not None
     return {
         "backbone": row.backbone,
-        "family": config["backbones"][row.backbone]["family"],
-        "dtype": chosen(config)["dtype"],
+        **read_as(config, row.backbone),
         "readout": {key: value for key, value in config["readouts"][row.readout].items() if key != "label"},
     }
 
@@ -47,8 +46,7 @@ def rerank_settings(config: Config, row: Row) -> str:
         row=row.name,
         kind=row.kind,
         backbone=row.backbone,
-        family=config["backbones"][row.backbone]["family"],
-        dtype=preset["dtype"],
+        **read_as(config, row.backbone),
         prompt=preset["prompt"],
         coarse=_coarse(config, row.coarse),
         by=row.by,
@@ -74,8 +72,7 @@ def pilot_settings(config: Config, backbone: str) -> str:
     pilot = pilot_of(config)
     return compact(
         backbone=backbone,
-        family=config["backbones"][backbone]["family"],
-        dtype=chosen(config)["dtype"],
+        **read_as(config, backbone),
         readouts=[{"name": name, **config["readouts"][name]} for name in pilot["readouts"]],
         **{key: pilot[key] for key in ("set", "folder", "images", "texts") if key in pilot},
     )

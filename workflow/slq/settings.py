@@ -151,12 +151,12 @@ def train_settings(config: Config, backbone: str, method: str) -> str:
 def _of_run(config: Config, backbone: str, method: str) -> Config:
     """Which run it is, and how its backbone is read and asked."""
     run = {"preset": config["preset"], "backbone": backbone, "method": method}
-    preset = chosen(config)
-    return run | {
-        "family": config["backbones"][backbone]["family"],
-        "dtype": preset["dtype"],
-        "prompt": preset["prompt"],
-    }
+    return run | read_as(config, backbone) | {"prompt": chosen(config)["prompt"]}
+
+
+def read_as(config: Config, backbone: str) -> Config:
+    """How a backbone is read: by which adapter, in which precision."""
+    return {"family": config["backbones"][backbone]["family"], "dtype": chosen(config)["dtype"]}
 
 
 def stored_prefix(config: Config, backbone: str, method: str) -> str | None:
@@ -187,8 +187,7 @@ def retrieve_settings(config: Config, backbone: str) -> str:
     """Of a run's evaluation on the retrieval sets, those that ask for knowledge among them."""
     preset = chosen(config)
     return compact(
-        family=config["backbones"][backbone]["family"],
-        dtype=preset["dtype"],
+        **read_as(config, backbone),
         prompt=preset["prompt"],
         batch_size=preset["evaluation"]["batch_size"],
         sets=counted_sets(config, preset["knowledge_sets"]),
@@ -211,8 +210,7 @@ def retain_settings(config: Config, backbone: str) -> str:
     benchmarks = {name: config["sets"][name]["scored_as"] for name in preset["retention_sets"]}
     scorers, images = preset["evaluation"]["scorers"], entry.get("retention_images", {})
     return compact(
-        family=entry["family"],
-        dtype=preset["dtype"],
+        **read_as(config, backbone),
         max_new_tokens=preset["evaluation"]["max_new_tokens"],
         batch_size=preset["evaluation"]["answer_batch"],
         sets=[

@@ -22,7 +22,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from slq.errors import SlqError
-from slq.files import unique_keys
+from slq.files import reading, unique_keys
 
 CHECKOUT = Path(__file__).parents[2]
 SCHEMAS = CHECKOUT / "workflow" / "schemas"
@@ -44,12 +44,8 @@ def read_yaml(path: Path) -> Any:
     Raises:
         SlqError: the file cannot be read, is neither, or a key stands twice; names the file, the key and both lines.
     """
-    try:
+    with reading(path):
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SlqError(f"{path}: cannot be read: {error}; save it as UTF-8") from error
     try:
         return json.loads(text, object_pairs_hook=unique_keys)
     except json.JSONDecodeError:

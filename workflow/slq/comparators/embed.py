@@ -17,11 +17,10 @@ from slq.data.snapshots import identity
 from slq.evaluation.embed import in_batches, names_of
 from slq.evaluation.run import read_asked, write_ranks
 from slq.evaluation.variants import Variant, variant_table
-from slq.events import Events, describe_device
+from slq.events import Events, describe_device, provenance
 from slq.files import digest, write_json
 from slq.models.backbone import Backbone, pick_device
 from slq.models.dual import DualEncoder
-from slq.provenance import provenance
 
 DIRECTIONS = ("t2i", "i2t")
 SCHEMA = 1  # of row.json

@@ -11,15 +11,15 @@ from slq.data.checks import check_items
 from slq.data.prepared import Split, image_paths, read_split
 from slq.data.prints import alike, prints_of
 from slq.errors import SlqError
-from slq.files import write_text
+from slq.files import write_json, write_text
 
 SCHEMA = 3  # of an audit
 Pairs = set[tuple[int, int]]  # numbers of items: in the training split, in the other
 KINDS = ("ids", "photos", "bytes", "alike")
 
 
-def audit(settings: dict[str, Any], data: Path, work: Path, threads: int) -> dict[str, Any]:
-    """Check every split that a preset uses and return what was found.
+def audit(settings: dict[str, Any], data: Path, work: Path, threads: int, out: Path) -> None:
+    """Check every split that a preset uses and write what was found.
 
     Args:
         settings: of the rule: train_set, retrieval_sets, knowledge_sets, retention_sets, allow_leak.
@@ -50,7 +50,7 @@ def audit(settings: dict[str, Any], data: Path, work: Path, threads: int) -> dic
         leaks[f"{other_name}/{part}"] = {kind: shared[kind] for kind in stopping if shared[kind]}
     if not settings["allow_leak"]:
         refuse_leaks(train, leaks, splits, work)
-    return {"schema": SCHEMA, "allow_leak": settings["allow_leak"], "splits": splits}
+    write_json(out, {"schema": SCHEMA, "allow_leak": settings["allow_leak"], "splits": splits})
 
 
 def _others(settings: dict[str, Any]) -> list[tuple[str, str]]:

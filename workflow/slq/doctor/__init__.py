@@ -1,1 +1,1 @@
-"""Whether a run can start here, and what it would submit: looked at before a person types the command."""
+"""Whether a run can start here, and what it would take: looked at before a person types the command."""

@@ -2,21 +2,26 @@
 
 import math
 import os
+import re
 import shutil
+import subprocess
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from slq.config import Config, tested_sets
 from slq.doctor.plan import Job, Plan
-from slq.doctor.slurm import UNLIMITED, Nodes, read_cluster
 from slq.errors import SlqError
 from slq.sources.listing import fetched
 
 OK, NOTE, FIRST = "ok", "--", "!!"  # well; good to know; to be done first
 CHOOSE = "--default-resources slurm_partition=NAME, or a second --profile (docs/cluster.md)"
 ASK_LESS = "another partition (slurm_partition), or less under presets.<preset>.resources"
+COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol")
+SECONDS = 60  # that a command may take: a busy controller answers late
+UNLIMITED = float("inf")
+SINFO = ("sinfo", "-h", "-o", "%P|%a|%l|%D|%G")
 QUERIES = "write the queries, one a line (docs/data.md), or name another file"
 
 
@@ -28,6 +33,21 @@ class Finding:
     subject: str
     text: str
     advice: str = ""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes of one kind in a partition: how many, and of each its GPUs by type, '' without one.
+
+    Of the partition: `default`: of jobs that name none; `up`: takes jobs; `minutes`: that a job may run.
+    """
+
+    partition: str
+    default: bool
+    up: bool
+    minutes: float
+    count: int
+    gpus: Mapping[str, int]
 
 
 # ---- the cluster -----------------------------------------------------------------------------------------------------
@@ -71,7 +91,6 @@ def _partition(cluster: Sequence[Nodes], names: str, jobs: Sequence[Job], memory
         yield Finding(OK, "partition", f"{_names(nodes)}, {'as given' if names else 'the default of the site'}")
         if on_gpus := [job for job in jobs if job.gpus]:
             yield _gpus(nodes, on_gpus, memory_gb)
-        yield _cores_and_memory(nodes, jobs)
         yield _time(max(kind.minutes for kind in nodes), jobs)
 
 
@@ -97,18 +116,6 @@ def _gpus(nodes: Sequence[Nodes], jobs: Sequence[Job], memory_gb: float) -> Find
     return Finding(OK, "GPUs", text)
 
 
-def _cores_and_memory(nodes: Sequence[Nodes], jobs: Sequence[Job]) -> Finding:
-    """Whether each job finds a node with its cores and memory, among those with its GPUs."""
-    largest = _size(max(kind.cpus for kind in nodes), max(kind.mem_mb for kind in nodes))
-    misfits = [job for job in jobs if not any(_holds(kind, job) for kind in _with_gpus(nodes, job) or nodes)]
-    if misfits:
-        most = max(misfits, key=lambda job: (job.mem_mb, job.cpus))
-        text = f"up to {largest}; {len(misfits)} of {len(jobs)} jobs find no room: {most} asks for"
-        return Finding(FIRST, "nodes", f"{text} {_size(most.cpus, most.mem_mb)}", ASK_LESS)
-    asked = _size(max(job.cpus for job in jobs), max(job.mem_mb for job in jobs))
-    return Finding(OK, "nodes", f"up to {largest}; jobs ask for up to {asked}")
-
-
 def _time(longest: float, jobs: Sequence[Job]) -> Finding:
     """Whether every job may run as long as it asks for, of at most so many minutes."""
     most, again = max(jobs, key=lambda job: job.minutes), max(job.minutes_again for job in jobs)
@@ -123,18 +130,10 @@ def _time(longest: float, jobs: Sequence[Job]) -> Finding:
     return Finding(OK, "time", text)
 
 
-def _size(cpus: int, mem_mb: int) -> str:
-    return f"{cpus} cores, {mem_mb / 1000:,.0f} GB"
-
-
 def _with_gpus(nodes: Sequence[Nodes], job: Job) -> list[Nodes]:
     """Nodes that have a job's GPUs; of its type, if it asks for one."""
     model = job.gpu_model
     return [kind for kind in nodes if (kind.gpus.get(model, 0) if model else sum(kind.gpus.values())) >= job.gpus]
-
-
-def _holds(kind: Nodes, job: Job) -> bool:
-    return kind.cpus >= job.cpus and kind.mem_mb >= job.mem_mb
 
 
 # ---- data and disk ---------------------------------------------------------------------------------------------------
@@ -217,3 +216,51 @@ def _there(folder: Path) -> Path:
     """A folder, or the one that exists and would hold it."""
     whole = folder.resolve()
     return next(parent for parent in (whole, *whole.parents) if parent.exists())
+
+
+# ---- what Slurm says of itself ---------------------------------------------------------------------------------------
+
+
+def read_cluster() -> list[Nodes] | None:
+    """Every kind of nodes of each partition; None on a machine without Slurm's commands.
+
+    Raises:
+        SlqError: a command is missing, or does not answer.
+    """
+    missing = [command for command in COMMANDS if shutil.which(command) is None]
+    if len(missing) == len(COMMANDS):
+        return None
+    if missing:
+        raise SlqError(f"{', '.join(missing)}: not on PATH, where another command of Slurm's is")
+    try:
+        answer = subprocess.run(SINFO, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise SlqError(f"{SINFO[0]} has not answered in {SECONDS} seconds") from error
+    if answer.returncode:
+        said = answer.stderr.strip().splitlines() or [f"ended with {answer.returncode}"]
+        raise SlqError(f"does not answer: {said[-1]}")
+    return [read_nodes(line) for line in answer.stdout.splitlines()]
+
+
+def read_nodes(line: str) -> Nodes:
+    """Of a line of sinfo."""
+    name, state, limit, count, gres = line.split("|")
+    key = name.removesuffix("*")
+    return Nodes(key, name != key, state == "up", read_minutes(limit), int(count), read_gpus(gres))
+
+
+def read_gpus(gres: str) -> dict[str, int]:
+    """Of `gpu:h100:4(S:0-1),gpu:2`: {'h100': 4, '': 2}."""
+    found: dict[str, int] = {}
+    for model, count in re.findall(r"(?:^|,)gpu:(?:([^:,()]+):)?(\d+)", gres):
+        found[model] = found.get(model, 0) + int(count)
+    return found
+
+
+def read_minutes(limit: str) -> float:
+    """Of `1-12:00:00`, `2:00:00` or `30:00`; what is no time, like `infinite`, is no limit."""
+    time = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", limit)
+    if not time:
+        return UNLIMITED
+    days, hours, minutes, seconds = (int(part or 0) for part in time.groups())
+    return (days * 24 + hours) * 60 + minutes + seconds / 60

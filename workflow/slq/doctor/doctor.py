@@ -1,8 +1,7 @@
-"""`slq doctor`: whether a run can start, what it would submit and cost, and the command to type."""
+"""`slq doctor`: whether a run can start, what it would cost, and the command to type."""
 
 import json
 import shlex
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +68,7 @@ def examine(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple
     findings += data(config, preset, missing)
     findings.append(sources(config, preset, missing, offline()))
     if plan is not None:
-        findings += [submission(plan), hours(plan, spent, config["presets"][preset]["forecast"]["device"])]
+        findings.append(hours(plan, spent, config["presets"][preset]["forecast"]["device"]))
     page = [line for finding in findings for line in _printed(finding)]
     return "\n".join([*page, "", shlex.join(["snakemake", *call])]), sum(finding.mark == FIRST for finding in findings)
 
@@ -97,16 +96,6 @@ def cost(cells: Sequence[Cell], jobs: Sequence[Job]) -> Cost:
         max((cell.disk for cell in training), default=0.0),
         sum(cell.disk for cell in training),
     )
-
-
-def submission(plan: Plan) -> Finding:
-    """How many jobs of each rule a cluster would get, and how many run on this host."""
-    there, here = (
-        ", ".join(f"{count} {rule}" for rule, count in Counter(job.rule for job in jobs).items()) or "none"
-        for jobs in (plan.submitted, [job for job in plan.jobs if job.local])
-    )
-    text = f"{len(plan.submitted)} jobs, at most {plan.at_once} in the queue at once: {there}; on this host: {here}"
-    return Finding(OK, "to submit", text)
 
 
 def hours(plan: Plan, cost: Cost, device: str) -> Finding:

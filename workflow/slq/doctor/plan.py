@@ -32,7 +32,6 @@ class Job:
     local: bool
     gpus: int
     cpus: int
-    mem_mb: int
     minutes: int
     minutes_again: int
     gpu_model: str
@@ -44,11 +43,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """`config`: the configuration, with what profiles lay over it; `at_once`: jobs in the queue at most."""
+    """`config`: the configuration, with what profiles lay over it."""
 
     config: Config
     jobs: tuple[Job, ...]
-    at_once: int
 
     @property
     def submitted(self) -> list[Job]:
@@ -66,7 +64,7 @@ def planned(options: Sequence[str]) -> Plan:
         said = answer.stderr.strip().splitlines() or ["no message"]
         raise SlqError(said[-1].strip())
     found = json.loads(answer.stdout)
-    return Plan(found["config"], tuple(Job(**entry) for entry in found["jobs"]), found["at_once"])
+    return Plan(found["config"], tuple(Job(**entry) for entry in found["jobs"]))
 
 
 def due(options: list[str]) -> dict[str, Any]:
@@ -97,7 +95,7 @@ def due(options: list[str]) -> dict[str, Any]:
             for job in sorted(workflow.dag.needrun_jobs(), key=lambda job: (order[job.rule.name], *job.wildcards))
             if not job.rule.norun
         ]
-    return {"config": workflow.globals["config"], "jobs": jobs, "at_once": args.jobs}
+    return {"config": workflow.globals["config"], "jobs": jobs}
 
 
 def _entry(job: Any, local: bool, attempts: int) -> dict[str, Any]:
@@ -109,7 +107,6 @@ def _entry(job: Any, local: bool, attempts: int) -> dict[str, Any]:
         "local": local,
         "gpus": asks.get("gpu", 0),
         "cpus": asks.get("cpus_per_task", 1),
-        "mem_mb": asks.get("mem_mb", 0),
         "minutes": asks.get("runtime", 0),
         "gpu_model": asks.get("gpu_model", ""),
         "partition": asks.get("slurm_partition", ""),

@@ -32,7 +32,7 @@ def search(args: argparse.Namespace) -> None:
     exported = (args.model / "retriever.json").is_file()
     folder = args.model if exported else export_once(find_run(args.model, config), config)
     query = args.image if args.text is None else args.text
-    how = (args.top, args.batch, args.skip_unreadable, args.sheet)
+    how = (args.top, args.batch, args.sheet)
     print(find(folder, Path(config["scratch"]), args.images, query, *how))
 
 
@@ -53,7 +53,6 @@ COMMANDS: Commands = {
             "--top": {"type": int, "default": 10, "metavar": "K", "help": "how many to show"},
             "--batch": {"type": int, "default": 32, "metavar": "N", "help": "images embedded at once"},
             "--sheet": {"type": Path, "metavar": "HTML", "help": "where to write the contact sheet"},
-            "--skip-unreadable": {"action": "store_true", "help": "name files that are no images, and go on"},
             "--config": CONFIG,
         },
     ),

@@ -1,30 +1,32 @@
 """The exported folder: whole under its name, or not there."""
 
-import glob
-import os
-import platform
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image
 from safetensors import SafetensorError
 
 from slq.code import fingerprint
 from slq.config import Config
 from slq.data.snapshots import write_manifest
 from slq.errors import SlqError
+from slq.evaluation.run import load_run
 from slq.export.adapters import FOLDER, Base, add_queries, read_base, write_lora, write_queries
-from slq.export.agreement import require_agreement
 from slq.export.card import write_card
 from slq.export.trained import TrainedRun
 from slq.files import digest, read_json, sha256, write_json, write_text
 from slq.models import methods
-from slq.models.backbone import Backbone
+from slq.models.backbone import Backbone, pick_device
 from slq.models.family import family_class
+from slq.models.prefix import encode, message
 
 SCHEMA = 1
 # What loading needs; sentence-transformers looks before it reads weights.
@@ -39,6 +41,9 @@ CODE = {
     "slq_family": "slq.models.family",
     "slq_pictures": "slq.data.pictures",
 }
+TEXTS = ("a red circle", "on the left a red circle and on the right a blue square")
+# Of the largest difference in any number of a unit vector, by the precision that the run was evaluated in.
+NEAR = {"float64": 1e-4, "float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 # Modules that decide which vectors an export makes.
 EMBEDDING = ("slq.models.methods", "slq.data.pictures", "slq.export.adapters", "slq.export.slq_retriever")
@@ -160,38 +165,86 @@ def write_code(family: str, folder: Path) -> None:
 def staged(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that takes its name when all is written, and is removed when something fails.
 
-    What a killed export of this machine left beside `out` is removed first.
-
     Raises:
         SlqError: it cannot be written, or a file of the run or the backbone cannot be read.
     """
     place = out.resolve()  # of a link what it names, and of `.` its name
-    stem = f".{place.name}.{platform.node()}."
-    for left in place.parent.glob(f"{glob.escape(stem)}[0-9]*.new"):
-        if not is_running(int(left.name.removeprefix(stem).removesuffix(".new"))):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = place.with_name(f"{stem}{os.getpid()}.new")
+    stem = f".{place.name}."
     try:
-        folder.mkdir(parents=True)
-        yield folder
-        folder.rename(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=stem, dir=place.parent) as held:
+            folder = Path(held, "new")  # with the permissions of a folder that a person makes
+            folder.mkdir()
+            yield folder
+            folder.rename(place)
     except (OSError, SafetensorError) as error:
         if isinstance(error, OSError) and error.strerror:
-            named = Path(error.filename2 or error.filename or folder)
-            if named == place or named.is_relative_to(folder) or folder.is_relative_to(named):
+            named = Path(error.filename2 or error.filename or place)
+            if place.is_relative_to(named) or str(named).startswith(str(place.with_name(stem))):
                 raise SlqError(f"{out}: cannot be written: {error.strerror}") from error
         said = " ".join(str(error).split())
         raise SlqError(f"{out}: not exported: a file of the run or its backbone cannot be read: {said}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def is_running(process: int) -> bool:
-    """Tell whether this machine has a process of that id."""
+# ---- loaded as whoever uses it will, and compared with the run itself ------------------------------------------------
+
+
+def load_export(folder: Path, snapshots: Iterable[Path]) -> Any:
+    """Load an export by sentence-transformers, which runs the code in it.
+
+    Args:
+        snapshots: backbones that are here: the first with the export's weights stands in for a base on the hub.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    base, options = read_json(folder / "retriever.json")["base"], {}
+    if "model" in base:
+        for snapshot in snapshots:
+            if base["weights"].items() <= read_json(snapshot / "manifest.json")["files"].items():
+                options = {"base": str(snapshot)}
+                break
+    how: dict[str, Any] = {"device": pick_device(), "trust_remote_code": True, "local_files_only": True}
+    return SentenceTransformer(str(folder), model_kwargs=options, **how)
+
+
+def draw_images() -> list[Image.Image]:
+    """Draw two images, one wide and one tall, that are nowhere the same."""
+    wide, tall = Image.linear_gradient("L").resize((160, 96)), Image.radial_gradient("L").resize((72, 120))
+    flipped = Image.Transpose.FLIP_LEFT_RIGHT
+    return [Image.merge("RGB", (one, one.rotate(180), one.transpose(flipped))) for one in (wide.rotate(9), tall)]
+
+
+def embed_by_run(run: TrainedRun) -> np.ndarray:
+    """Unit vectors (4, d) of TEXTS and the drawn images, as evaluation makes them."""
+    backbone, retriever = load_run(run.settings, run.snapshot, run.weights)
+    prompt = run.settings["prompt"]
+    messages = [message(text, prompt["text"]) for text in TEXTS]
+    messages += [message(backbone.family.process(image), prompt["image"]) for image in draw_images()]
+    with torch.inference_mode():
+        vectors = [retriever.embed([encode(backbone, parts)]) for parts in messages]
+    return torch.cat(vectors).float().cpu().numpy()
+
+
+def require_agreement(run: TrainedRun, folder: Path) -> None:
+    """Compare what an export makes of two texts and two images with what the run makes of them.
+
+    Raises:
+        SlqError: they differ, or the export cannot be loaded.
+    """
+    ours = embed_by_run(run)
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another person's
-        return True
-    return True
+        model = load_export(folder, [run.snapshot])
+        theirs = np.concatenate([model.encode([item]) for item in [*TEXTS, *draw_images()]])
+    except Exception as error:  # of whatever library: what was written cannot be used
+        raise SlqError(
+            f"{run.name}: not exported: what was written cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    dtype = run.settings["dtype"]
+    apart = np.abs(ours - theirs).max(1) if ours.shape == theirs.shape else np.full(len(ours), np.inf)
+    if not (apart <= NEAR[dtype]).all():
+        names = (*(repr(text) for text in TEXTS), "a wide image", "a tall image")
+        found = ", ".join(f"{name}: {value:.2g}" for name, value in zip(names, apart, strict=True))
+        raise SlqError(
+            f"{run.name}: not exported: its vectors would not be the run's own; expected differences of at most "
+            f"{NEAR[dtype]:g} ({dtype}), found {found}: the backbone does what an export cannot say"
+        )

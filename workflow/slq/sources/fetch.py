@@ -14,7 +14,7 @@ from typing import Any
 
 from slq.data.snapshots import require_weights, write_manifest
 from slq.errors import SlqError, UnsoundError
-from slq.files import digest, file_digest, owned, read_json, sha256, write_json
+from slq.files import alone, digest, read_json, sha256, write_json
 from slq.sources.archive import check_room, unpack
 from slq.sources.download import download, forget, size
 from slq.sources.hub import Repository
@@ -37,7 +37,7 @@ def fetch_source(settings: dict[str, Any], out: Path, locks: Path, offline: bool
     Raises:
         SlqError: another process is at it; a part cannot be had, or is not what the table or the lock says.
     """
-    with owned(out / STATE / "owner", f"{out}: another process is fetching it; wait for it, or stop it"):
+    with alone(out / STATE / "owner", f"{out}: another process is fetching it; wait for it, or stop it"):
         lock = locks / f"{settings['name']}.json"
         done = [_Fetch(part, out, lock).done(offline) for part in settings["parts"]]
         files = {name: hashed for _, hashes in done for name, hashed in hashes.items()}
@@ -179,7 +179,7 @@ def _check_archive(part: Part, file: Path) -> None:
         raise UnsoundError(f"{address(part)}: has {size(file):,} bytes, expected {part['bytes']:,}; {again}")
     if "hash" in part:
         algorithm, _, expected = part["hash"].partition(":")
-        found = file_digest(file, algorithm)
+        found = sha256(file, algorithm)
         if found != expected:
             raise UnsoundError(f"{address(part)}: its {algorithm} is {found}, expected {expected}; {again}")
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from slq.data.snapshots import identity
+from slq.events import provenance
 from slq.files import write_json
 from slq.models import methods
 from slq.models.backbone import Backbone, hash_weights
-from slq.provenance import provenance
 from slq.runs import BASE_SEED
 
 SCHEMA = 1

@@ -14,13 +14,12 @@ from slq.attempts import account
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
 from slq.errors import SlqError
-from slq.events import Events, describe_device
+from slq.events import Events, describe_device, versions
 from slq.files import digest
 from slq.models import methods
 from slq.models.backbone import Backbone, attend, hash_weights, own_weights, pick_device
 from slq.models.prefix import require_positions
 from slq.prefixes.store import Store, open_stores, read_store
-from slq.provenance import versions
 from slq.runs import STORED
 from slq.training.checkpoints import Checkpoints
 from slq.training.finished import Finished, Outputs
