@@ -52,7 +52,6 @@ MAY_IMPORT = {
         "sources",
         "accounting",
         "bench",
-        "training",
         "doctor",
     },
     "compare_cli": {"arguments", "comparison", "settings", "sources"},

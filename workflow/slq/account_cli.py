@@ -4,16 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands
+from slq.arguments import JSON, PATH, Commands
 from slq.errors import SlqError
 
 
 def forecast(args: argparse.Namespace) -> None:
     from slq.accounting.estimate import table
     from slq.accounting.forecast import forecast as cells_of
-    from slq.accounting.sizes import read_benches
 
-    print(table(args.settings, *cells_of(args.settings, read_benches(args.settings, args.results))))
+    print(table(args.settings, *cells_of(args.settings)))
 
 
 def account(args: argparse.Namespace) -> None:
@@ -33,12 +32,6 @@ def doctor(args: argparse.Namespace) -> None:
     print(page, flush=True)
     if first:
         raise SlqError(f"{first} to be done before a run can start: the lines marked [{FIRST}]")
-
-
-def bench_run(args: argparse.Namespace) -> None:
-    from slq.training.bench import bench
-
-    bench(args.settings, args.seed, args.steps, args.backbone, args.data, args.train_set, args.out)
 
 
 def train_step(args: argparse.Namespace) -> None:
@@ -81,16 +74,8 @@ COMMANDS: Commands = {
     ),
     "forecast": (
         forecast,
-        "say what a preset will cost, from sizes and bench files alone",
-        {"--settings": JSON, "--results": PATH},
-    ),
-    "bench run": (
-        bench_run,
-        "time a few steps of a run, for the forecast",
-        {
-            **{"--settings": JSON, "--seed": WHOLE, "--steps": WHOLE, "--backbone": PATH, "--data": PATH},
-            **{"--train-set": TEXT, "--out": PATH, "--threads": WHOLE},
-        },
+        "say what a preset will cost, from sizes alone",
+        {"--settings": JSON},
     ),
     "bench train-step": (
         train_step,

@@ -26,7 +26,6 @@ ENTRIES = {
     "store_prefixes": ("slq.prefixes.build",),
     "train": ("slq.training.run",),
     "select_rate": ("slq.training.selection", "slq.evaluation.run"),
-    "bench_run": ("slq.training.bench",),
     "retrieve": ("slq.evaluation.run",),
     "retain": ("slq.evaluation.answers",),
     "prove": ("slq.evaluation.proof",),
