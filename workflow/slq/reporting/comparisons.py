@@ -107,9 +107,7 @@ def recalls_apart(
     Raises:
         SlqError: the two are not of the same images and captions, or a file that exists cannot be used.
     """
-    mine, its = (
-        ranked(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name) for method in (one, other)
-    )
+    mine, its = (ranked(ours, backbone.name, method, entry.name) for method in (one, other))
     if isinstance(mine, Cell):
         return mine
     if isinstance(its, Cell):
@@ -130,9 +128,7 @@ def scores_apart(ours: Results, backbone: Entry, one: str, other: str, entry: En
 
     Errors as in `recalls_apart`.
     """
-    mine, its = (
-        judged(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name) for method in (one, other)
-    )
+    mine, its = (judged(ours, backbone.name, method, entry.name) for method in (one, other))
     if isinstance(mine, Cell):
         return mine
     if isinstance(its, Cell):

@@ -92,7 +92,7 @@ def _leak_cells(
     ours: Results, backbone: Entry, method: str, entry: Entry, audit: Record
 ) -> dict[tuple[str, str], Cell]:
     """By part and direction, the mean over the seeds whose ranks exist."""
-    found = [ranked(ours, backbone.name, method, seed, entry.name) for seed in ours.layout.seeds_of(method)]
+    found = [ranked(ours, backbone.name, method, entry.name, seed) for seed in ours.layout.seeds_of(method)]
     there = [one for one in found if not isinstance(one, Cell)]
     lacking = without_numbers(found)
     if not there:

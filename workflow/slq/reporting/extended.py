@@ -1,6 +1,6 @@
 """Table 1 with all that can be measured: ours beside the paper's, untrained, trained and re-ranked, with intervals."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -12,9 +12,9 @@ from slq.reporting.intervals import SEEDS, recall_cell
 from slq.reporting.layout import METHODS, Entry
 from slq.reporting.notes import UNTRAINED, flag, one_run, run_training, runs_shown
 from slq.reporting.recalls import RecallColumns
-from slq.reporting.records import Recalls, Record, Reference, Results, relative, sourced_rows
-from slq.reporting.row_results import ROWS, RowResults
+from slq.reporting.records import ROWS, Recalls, Reference, Results, relative, sourced_rows
 from slq.rows import Row as System
+from slq.runs import BASE_SEED
 
 OTHERS = "retllm.csv"
 SYSTEMS = "systems.csv"
@@ -69,16 +69,13 @@ class Published:
 class Measured:
     """A system that is measured here.
 
-    key, label: of its row
-    folder: of its results, as sources have it
-    find: its metrics file of this name, or the missing cell that says why there is none
+    place: its backbone and method, as `Results` has them
+    label: of its row
     training: what it has learned from, in sentences
     """
 
-    key: str
+    place: tuple[str, str]
     label: str
-    folder: str
-    find: Callable[[str], Record | Cell]
     training: str
 
 
@@ -89,7 +86,6 @@ def extended_table(ours: Results, papers: Reference, published: Published) -> Ta
         SlqError: a file that exists cannot be used.
     """
     columns = RecallColumns(ours, papers)
-    files = [RowResults(ours, row.name) for row in ours.layout.rows]
     names = [f"retrieval/{place.entry.name}.json" for place in columns.places if place.entry]
     groups = _marked(
         [
@@ -105,7 +101,9 @@ def extended_table(ours: Results, papers: Reference, published: Published) -> Ta
         caption=f"Retrieval on {columns.listed}, R@K in percent: the paper's systems, ours beside them, read-outs "
         f"without training, tuned backbones, and lists that are re-ranked. {runs_shown(ours.layout, mean=False)}",
         stubs=("Model",),
-        columns=columns.heads(record for one in files for name in names if (record := one.find(name))),
+        columns=columns.heads(
+            record for row in ours.layout.rows for name in names for record in ours.over_seeds(ROWS, row.name, name)
+        ),
         groups=groups,
         notes=(INTERVALS, *columns.notes(), BOUND, *flag(ours), *one_run(ours, SEEDS)),
         widths=(6.0, 1.33),
@@ -178,11 +176,11 @@ def _reranked_training(ours: Results, row: System) -> str:
     """Whose list it is, and what that and the one who re-ranks have learned from."""
     backbone, coarse, by = row.backbone or "", row.coarse or "", row.by or ""
     if coarse in METHODS:
-        candidates = relative(ours.path(backbone, coarse, ours.layout.compared_seed(coarse), ""), ours.root)
+        candidates = _folder(ours, backbone, coarse)
         trained = [run_training(ours, backbone, coarse)]
     else:  # a comparator, which need not be a row of the preset
         rows = [one for one in ours.layout.rows if one.name == coarse]
-        candidates = RowResults(ours, coarse).folder if rows else coarse
+        candidates = _folder(ours, ROWS, coarse) if rows else coarse
         trained = [_comparator_training(rows[0] if rows else System(coarse, "comparator", coarse))]
     if by not in ("base", *PROVED, coarse):  # whose backbone is no longer base's
         trained.append(run_training(ours, backbone, by))
@@ -190,24 +188,17 @@ def _reranked_training(ours: Results, row: System) -> str:
 
 
 def _of_run(ours: Results, backbone: Entry, method: str, label: str) -> Measured:
-    seed = ours.layout.compared_seed(method)
-
-    def find(name: str) -> Record | Cell:
-        return ours.find(backbone.name, method, seed, name) or ours.missing(backbone.name, method, name)
-
-    folder = relative(ours.path(backbone.name, method, seed, ""), ours.root)
-    training = run_training(ours, backbone.name, method)
-    return Measured(f"{backbone.name}/{method}", label, folder, find, training)
+    return Measured((backbone.name, method), label, run_training(ours, backbone.name, method))
 
 
 def _of_row(ours: Results, row: System, training: str) -> Measured:
-    files = RowResults(ours, row.name)
-    files.row()  # is refused if it is another row's
+    ours.run(ROWS, row.name, BASE_SEED)  # is refused if it is another row's
+    return Measured((ROWS, row.name), row.label, training)
 
-    def find(name: str) -> Record | Cell:
-        return files.find(name) or files.missing(name)
 
-    return Measured(f"{ROWS}/{row.name}", row.label, files.folder, find, training)
+def _folder(ours: Results, backbone: str, method: str) -> str:
+    """Where the results of a system lie, as sources have it."""
+    return relative(ours.path(backbone, method, ours.layout.compared_seed(method), ""), ours.root)
 
 
 def _rows(columns: RecallColumns, systems: Iterable[Measured]) -> tuple[Row, ...]:
@@ -219,8 +210,7 @@ def _row(columns: RecallColumns, system: Measured) -> Row:
     lacking: dict[str, list[str]] = {state: [] for state in NONE}
 
     def recall(name: str, way: str, recall: str) -> Cell:
-        found = system.find(name)
-        cell = found if isinstance(found, Cell) else recall_cell(found, way, recall)
+        cell = recall_cell(columns.ours.compared(*system.place, name), way, recall)
         if cell.state in NONE:
             lacking[cell.state].append(cell.reason)
         return cell
@@ -229,6 +219,6 @@ def _row(columns: RecallColumns, system: Measured) -> Row:
     missing, stale = ("; ".join(dict.fromkeys(lacking[state])) for state in NONE)
     there = "Not run:" if missing else "" if stale else "Not run."
     if any(cell.state == "measured" for cell in cells):
-        there = f"Measured: {system.folder}."
+        there = f"Measured: {_folder(columns.ours, *system.place)}."
     said = [there, missing and f"{missing}.", stale and f"Stale: {stale}.", system.training]
-    return Row(system.key, system.label, cells, " ".join(filter(None, said)))
+    return Row("/".join(system.place), system.label, cells, " ".join(filter(None, said)))

@@ -57,14 +57,13 @@ def _group(ours: Results, backbone: Entry) -> Group:
 def _recall(ours: Results, backbone: Entry, method: str, entry: Entry, way: str, recall: str) -> Cell:
     """As the metrics file has it, interval included."""
     name = f"retrieval/{entry.name}.json"
-    record = ours.find(backbone.name, method, ours.layout.compared_seed(method), name)
-    if record is None:
-        return ours.missing(backbone.name, method, name)
-    return recall_cell(record, way, recall)
+    return recall_cell(ours.compared(backbone.name, method, name), way, recall)
 
 
-def recall_cell(record: Record, way: str, recall: str) -> Cell:
-    """A recall of one metrics file with its interval."""
+def recall_cell(record: Record | Cell, way: str, recall: str) -> Cell:
+    """A recall of one metrics file with its interval; without the file its cell."""
+    if isinstance(record, Cell):
+        return record
     value = record.number("metrics", way, recall)
     return Cell.measured(value, one_decimal, record.source, n=1).between(*ends(record, way, recall), one_decimal)
 
@@ -83,7 +82,7 @@ def ends(record: Record, *keys: str) -> tuple[float, float]:
 
 def _score(ours: Results, backbone: Entry, method: str, entry: Entry) -> Cell:
     """In percent, of OCRBench in hits."""
-    found = judged(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name)
+    found = judged(ours, backbone.name, method, entry.name)
     if isinstance(found, Cell):
         return found
     unit, form = (len(found.hits) / 100, integer) if entry.counts_hits else (1.0, one_decimal)

@@ -14,7 +14,9 @@ from slq.reporting.cells import Cell, Format, Quote, without_numbers
 from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.stale import StaleFiles
 from slq.reporting.stale import relative as relative
+from slq.runs import BASE_SEED
 
+ROWS = "rows"  # in a preset's folder: where systems that are no runs keep their results
 SCHEMA = 1
 SCHEMAS = {"retrieval": 2, "retention": 3, "blind": 3}  # of the files in a folder of a run, where it is another
 TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
@@ -81,6 +83,8 @@ class Record:
 class Results:
     """The result files of a layout's preset and seeds under `root`, the folder that holds one folder per preset.
 
+    A system that is no run (a comparator, an untrained read-out, a re-ranked list) is asked for as the method of its
+    name on the backbone ROWS, whatever the seed.
     A file of which the numbers no longer follow counts as one that is not there, unless stale ones are asked for;
     `standing` knows of it.
     """
@@ -93,7 +97,12 @@ class Results:
 
     def path(self, backbone: str, method: str, seed: int, name: str) -> Path:
         """Where a run keeps a file, e.g. `retrieval/coco.json`."""
-        return self.root / self.layout.preset / backbone / method / f"seed{seed}" / name
+        place = Path(ROWS, method) if backbone == ROWS else Path(backbone, method, f"seed{seed}")
+        return self.root / self.layout.preset / place / name
+
+    def seeds_of(self, backbone: str, method: str) -> tuple[int, ...]:
+        """The seeds of a method's runs; a system that is no run is there once."""
+        return (BASE_SEED,) if backbone == ROWS else self.layout.seeds_of(method)
 
     def find(self, backbone: str, method: str, seed: int, name: str) -> Record | None:
         """A result file of a run, or None if the layout leaves the run out or the file gives no numbers.
@@ -101,7 +110,7 @@ class Results:
         Raises:
             SlqError: as `opened`.
         """
-        if seed not in self.layout.seeds_of(method):
+        if backbone != ROWS and seed not in self.layout.seeds_of(method):
             return None
         found = self.opened(self.path(backbone, method, seed, name))
         return found if isinstance(found, Record) else None
@@ -132,8 +141,13 @@ class Results:
 
     def over_seeds(self, backbone: str, method: str, name: str) -> list[Record]:
         """The file of every run of a method that has it, in the order of the seeds; errors as in `find`."""
-        found = (self.find(backbone, method, seed, name) for seed in self.layout.seeds_of(method))
+        found = (self.find(backbone, method, seed, name) for seed in self.seeds_of(backbone, method))
         return [record for record in found if record is not None]
+
+    def compared(self, backbone: str, method: str, name: str) -> Record | Cell:
+        """The file of the run that stands for a method where one run is looked at, or the cell of none."""
+        found = self.find(backbone, method, self.layout.compared_seed(method), name)
+        return found or self.missing(backbone, method, name)
 
     def everywhere(self, name: str, *backbones: Entry) -> list[Record]:
         """The file of every run, of these backbones or of all, in the order of the tables; errors as in `find`."""
@@ -141,14 +155,14 @@ class Results:
         return [record for place in places for record in self.over_seeds(*place, name)]
 
     def run(self, backbone: str, method: str, seed: int) -> Record | None:
-        """`run.json` of a run, checked to be that run's.
+        """`run.json` of a run, `row.json` of what is none, checked to be its.
 
         Raises:
             SlqError: as `find`, or the file belongs to another run.
         """
-        record = self.find(backbone, method, seed, "run.json")
+        record = self.find(backbone, method, seed, "row.json" if backbone == ROWS else "run.json")
         place = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": seed}
-        for key, expected in place.items():
+        for key, expected in ({"row": method} if backbone == ROWS else place).items():
             if record and record.at(key) != expected:
                 raise SlqError(f"{record.path}: key {key} is {record.at(key)!r}, its folder says {expected!r}")
         return record
@@ -170,9 +184,9 @@ class Results:
 
     def missing(self, backbone: str, method: str, name: str) -> Cell:
         """The cell for a file that no run of a method has, or that is stale; a proof's is another run's."""
-        if method not in self.layout.methods:
+        if backbone != ROWS and method not in self.layout.methods:
             return Cell.missing(f"{method} is not among the methods of preset {self.layout.preset}")
-        paths = [self.path(backbone, method, seed, name) for seed in self.layout.seeds_of(method)]
+        paths = [self.path(backbone, method, seed, name) for seed in self.seeds_of(backbone, method)]
         absent = [relative(path, self.root) for path in paths if not path.exists()]
         if len(absent) == len(paths) or not name.endswith(".json"):
             return Cell.missing(f"{', '.join(absent)} {'does' if len(absent) == 1 else 'do'} not exist")
