@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "training": {"prefixes", "models", "data"},
     "evaluation": {"prefixes", "models", "data"},
     "accounting": {"rows"},
-    "bench": {"reporting", "training", "prefixes", "models", "accounting"},
+    "bench": {"training", "prefixes", "models", "accounting"},
     "reporting": {"accounting", "evaluation", "rows"},
     "comparison": {"reporting", "accounting", "evaluation"},
     "claims": {"reporting", "evaluation", "accounting", "data"},

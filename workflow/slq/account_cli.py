@@ -35,7 +35,7 @@ def doctor(args: argparse.Namespace) -> None:
 
 
 def train_step(args: argparse.Namespace) -> None:
-    from slq.bench.train_step import bench_train_step, printed_hours, step_table
+    from slq.bench.train_step import bench_train_step, step_table
     from slq.config import load
     from slq.cost_settings import step_settings
     from slq.files import write_json
@@ -45,8 +45,7 @@ def train_step(args: argparse.Namespace) -> None:
     if args.backbone not in config["backbones"]:
         raise SlqError(f"--backbone {args.backbone}: not under `backbones`; there are {', '.join(config['backbones'])}")
     settings = step_settings(config, args.backbone, args.batch, args.dtype)
-    printed = printed_hours(args.reference, settings["reference"])
-    found = bench_train_step(settings, args.variants, args.repeats, args.folder, printed)
+    found = bench_train_step(settings, args.variants, args.repeats, args.folder)
     print(step_table(found))
     if args.json:
         write_json(args.json, found)
@@ -63,7 +62,6 @@ STEP: dict[str, dict[str, Any]] = {
     "--threads": {"type": int, "help": "of the processor"},
     "--folder": {"type": Path, "default": Path("scratch"), "help": "on the disk that prefixes are read from; scratch"},
     "--variants": {"nargs": "+", "default": VARIANTS, "choices": VARIANTS, "help": "which; all"},
-    "--reference": {"type": Path, "default": Path("paper_tables/reference"), "help": "the paper's values"},
     "--json": {"type": Path, "metavar": "FILE", "help": "all that was measured"},
 }
 COMMANDS: Commands = {

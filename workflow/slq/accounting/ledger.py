@@ -1,7 +1,5 @@
 """What a preset's runs spent, over all attempts: a line per run and stage, and one for what runs share."""
 
-import csv
-import io
 import re
 import shutil
 import subprocess
@@ -10,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from slq.accounting.architecture import is_known, read_architecture
 from slq.accounting.flops import SPARED, Plan, Work, keep_flops, total, train_flops
@@ -252,10 +252,5 @@ def _device_seconds(line: str) -> float:
 
 def ledger_csv(lines: Iterable[Line]) -> str:
     """The ledger as it is stored; numbers with six significant digits, what is not known empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        values = asdict(line).items()
-        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in values})
-    return text.getvalue()
+    found = pd.DataFrame(map(asdict, lines), columns=COLUMNS)
+    return found.to_csv(index=False, lineterminator="\n", float_format="%.6g")

@@ -11,8 +11,8 @@ from slq.reporting.grid import Group, Row, Table, mark_columns
 from slq.reporting.intervals import SEEDS, recall_cell
 from slq.reporting.layout import METHODS, Entry
 from slq.reporting.notes import UNTRAINED, flag, one_run, run_training, runs_shown
-from slq.reporting.recalls import RecallColumns
-from slq.reporting.records import ROWS, Recalls, Reference, Results, relative, sourced_rows
+from slq.reporting.recalls import RecallColumns, Recalls, Reference
+from slq.reporting.records import ROWS, Results, relative, sourced_rows
 from slq.rows import Row as System
 from slq.runs import BASE_SEED
 
@@ -120,7 +120,7 @@ def _marked(groups: Sequence[Group]) -> tuple[Group, ...]:
 def _baselines(ours: Results, papers: Reference, published: Published, columns: RecallColumns) -> list[Group]:
     """The paper's groups but for its own, each quoted row followed by ours for it; then other comparators."""
     groups, left = [], list(ours.layout.rows_of("comparator"))
-    for label, models in papers.groups.items():
+    for label, models in papers.recalls.groups.items():
         rows: list[Row] = []
         for model in models if label != "Ours" else ():
             standing = [row for row in left if row.reference == model]

@@ -1,4 +1,4 @@
-"""The files that tables are made of: the results of one preset's runs, and the paper's published values."""
+"""The files that tables are made of: the results of one preset's runs, and rows of published values."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from slq.errors import SlqError
 from slq.files import read_json, read_rows
 from slq.files import read_lines as read_json_lines
 from slq.proofs import equals, follow
-from slq.reporting.cells import Cell, Format, Quote, without_numbers
+from slq.reporting.cells import Cell, Format, without_numbers
 from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.stale import StaleFiles
 from slq.reporting.stale import relative as relative
@@ -21,7 +21,6 @@ SCHEMA = 1
 SCHEMAS = {"retrieval": 2, "retention": 3, "blind": 3}  # of the files in a folder of a run, where it is another
 TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
 TABLE3 = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
-COSTS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
 
 
 @dataclass(frozen=True)
@@ -172,16 +171,6 @@ class Results:
         found = (self.run(backbone, method, seed) for seed in self.layout.seeds_of(method))
         return [record for record in found if record is not None]
 
-    def lines(self, backbone: str, method: str, seed: int, name: str) -> list[Record]:
-        """The objects of a run's JSONL file, each named `file:line`; none if the run or the file does not exist.
-
-        Raises:
-            SlqError: as `read_lines`.
-        """
-        path = self.path(backbone, method, seed, name)
-        exists = seed in self.layout.seeds_of(method) and path.exists()
-        return read_lines(path, self.root) if exists else []
-
     def missing(self, backbone: str, method: str, name: str) -> Cell:
         """The cell for a file that no run of a method has, or that is stale; a proof's is another run's."""
         if backbone != ROWS and method not in self.layout.methods:
@@ -251,59 +240,6 @@ def read_lines(path: Path, root: Path) -> list[Record]:
         place = path.with_name(f"{path.name}:{number}")
         records.append(Record(place, f"{relative(path, root)}:{number}", content))
     return records
-
-
-@dataclass(frozen=True)
-class Recalls:
-    """Published recalls.
-
-    groups: models under their headings, in order
-    quotes: by model, set, direction and metric
-    origins: of each model the file that its numbers stand in, and where that has them from
-    """
-
-    groups: dict[str, list[str]]
-    quotes: dict[tuple[str, ...], Quote]
-    origins: dict[str, str]
-
-    @classmethod
-    def read(cls, path: Path, root: Path) -> "Recalls":
-        """Those of a CSV in the form of `table1.csv`; errors as in `slq.files.read_rows`."""
-        found = cls({}, {}, {})
-        for row, source in sourced_rows(path, TABLE1, root):
-            model = row["model"]
-            key = (model, row["set"], row["direction"], row["metric"])
-            found.quotes[key] = Quote.read(row["value"], row["value"], source)
-            models = found.groups.setdefault(row["group"], [])
-            if model not in models:
-                models.append(model)
-            found.origins[model] = f"{relative(path, root)} ({row['source']})"
-        return found
-
-
-class Reference:
-    """The paper's Tables 1 and 3 from the folder of `table1.csv` and `table3.csv`."""
-
-    def __init__(self, folder: Path, root: Path) -> None:
-        self.recalls = Recalls.read(folder / "table1.csv", root)
-        self.groups, self.table1 = self.recalls.groups, self.recalls.quotes
-        self.table3 = {
-            (row["backbone"], row["method"], row["column"]): Quote.read(row["value"], row["printed"], source)
-            for row, source in sourced_rows(folder / "table3.csv", TABLE3, root)
-        }
-
-    def sets(self) -> list[str]:
-        """Table 1's retrieval sets, in its order."""
-        return list(dict.fromkeys(name for _, name, _, _ in self.table1))
-
-    def recalled(self) -> list[str]:
-        """Table 3's retrieval sets, in its order; their columns are `<set>_<direction>_<metric>`."""
-        return list(dict.fromkeys(name.split("_")[0] for _, _, name in self.table3 if name.count("_") == 2))
-
-    def scored(self) -> list[str]:
-        """Table 3's retention sets, in its order."""
-        columns = dict.fromkeys(name for _, _, name in self.table3)
-        return [name for name in columns if name.count("_") != 2 and name not in COSTS]
 
 
 def sourced_rows(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:
