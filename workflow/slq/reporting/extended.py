@@ -26,24 +26,6 @@ ELSEWHERE = "Other comparators"
 
 
 @dataclass(frozen=True)
-class Quoted:
-    """A quoted system, in words; `evidence` and `source` are of all of them. What is not known is empty."""
-
-    trained_on: str = ""
-    test_seen: str = ""
-    remark: str = ""
-    evidence: str = ""
-    source: str = ""
-
-    @property
-    def note(self) -> str:
-        """As a footnote says it."""
-        known = f" ({self.source}; evidence: {self.evidence})" if self.evidence else ""
-        said = f"Trained on: {self.trained_on or UNKNOWN}. Test images seen: {self.test_seen or UNKNOWN}"
-        return " ".join(filter(None, [f"{said}{known}.", self.remark]))
-
-
-@dataclass(frozen=True)
 class Published:
     """Rows of other papers that stand beside the paper's, and what is known of quoted systems, by model.
 
@@ -51,18 +33,21 @@ class Published:
     """
 
     others: Recalls
-    systems: dict[str, Quoted]
+    systems: dict[str, dict[str, str]]
 
     @classmethod
     def read(cls, reference: Path, root: Path) -> "Published":
         """Those of a folder of reference files; errors as in `slq.files.read_rows`."""
         others = Recalls.read(reference / OTHERS, root) if (reference / OTHERS).exists() else Recalls({}, {}, {})
         rows = sourced_rows(reference / SYSTEMS, COLUMNS, root) if (reference / SYSTEMS).exists() else []
-        return cls(others, {row.pop("model"): Quoted(**row) for row, _ in rows})
+        return cls(others, {row["model"]: row for row, _ in rows})
 
     def note(self, published: Recalls, model: str) -> str:
-        """The footnote of a quoted row."""
-        return f"Quoted from {published.origins[model]}. {self.systems.get(model, Quoted()).note}"
+        """The footnote of a quoted row; evidence and source are of all that is known of the system."""
+        known = dict.fromkeys(COLUMNS, "") | self.systems.get(model, {})
+        source = f" ({known['source']}; evidence: {known['evidence']})" if known["evidence"] else ""
+        said = f"Trained on: {known['trained_on'] or UNKNOWN}. Test images seen: {known['test_seen'] or UNKNOWN}"
+        return f"Quoted from {published.origins[model]}. {said}{source}. {known['remark']}".rstrip()
 
 
 @dataclass(frozen=True)

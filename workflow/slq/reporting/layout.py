@@ -116,7 +116,8 @@ def parse_layout(layout: Mapping[str, Any]) -> Layout:
     try:
         own = {key: tuple(kind(**one) for one in {"rows": (), **layout}[key]) for key, kind in kinds.items()}
         seeds, methods = tuple(map(int, layout["seeds"])), tuple(layout["methods"])
-        parsed = Layout(**{**layout, **own, "seeds": seeds, "methods": methods})
+        more = {key: layout[key] for key in ("preset", "table3_base")}
+        parsed = Layout(seeds=seeds, methods=methods, **more, **own)
     except (KeyError, TypeError, ValueError) as error:
         raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/reporting/layout.py") from error
     unknown = sorted(set(parsed.methods) - set(METHODS))
