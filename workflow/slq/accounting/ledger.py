@@ -68,28 +68,23 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[Line]:
     Raises:
         SlqError: as `stage_line`.
     """
-    lines = []
+    lines: list[Line] = []
+    folder = results / settings["preset"]
+
+    def add(backbone: Mapping[str, Any], of_run: tuple[str, str, int], stage: str, path: Path) -> None:
+        if path.exists() and path.stat().st_size:  # an empty file tells of nothing that was spent
+            lines.append(stage_line(settings, backbone, of_run, stage, path))
+
     for backbone in settings["backbones"]:
         for method in settings["methods"]:
             for seed in settings["seeds"][method]:
-                folder = results / settings["preset"] / backbone["name"] / method / f"seed{seed}"
+                events = folder / backbone["name"] / method / f"seed{seed}" / "events"
                 for stage in STAGES:
-                    path = folder / "events" / f"{stage}.jsonl"
-                    if path.exists() and path.stat().st_size:  # an empty file tells of nothing that was spent
-                        of_run = (backbone["name"], method, seed)
-                        lines.append(stage_line(settings, backbone, of_run, stage, path))
+                    add(backbone, (backbone["name"], method, seed), stage, events / f"{stage}.jsonl")
             lines += shared_lines(settings, backbone, method, results)
-    return lines + row_lines(settings, results)
-
-
-def row_lines(settings: Mapping[str, Any], results: Path) -> list[Line]:
-    """What rows that are no runs spent, none of it in training: `method` is the row; a comparator has no backbone."""
-    lines = []
-    for row in settings["rows"]:
-        path = results / settings["preset"] / "rows" / row["name"] / "events" / "retrieve.jsonl"
-        if path.exists() and path.stat().st_size:
-            of_row = (row["backbone"], row["name"], BASE_SEED)
-            lines.append(stage_line(settings, {"architecture": {}}, of_row, ROWS, path))
+    for row in settings["rows"]:  # nothing of which is training: `method` is the row; a comparator has no backbone
+        path = folder / "rows" / row["name"] / "events" / "retrieve.jsonl"
+        add({"architecture": {}}, (row["backbone"], row["name"], BASE_SEED), ROWS, path)
     return lines
 
 
