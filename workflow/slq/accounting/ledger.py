@@ -247,5 +247,5 @@ def _device_seconds(line: str) -> float:
 
 def ledger_csv(lines: Iterable[Line]) -> str:
     """The ledger as it is stored; numbers with six significant digits, what is not known empty."""
-    found = pd.DataFrame(map(asdict, lines), columns=COLUMNS)
+    found = pd.DataFrame([asdict(line) for line in lines], columns=list(COLUMNS))
     return found.to_csv(index=False, lineterminator="\n", float_format="%.6g")

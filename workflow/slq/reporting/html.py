@@ -14,9 +14,14 @@ FILE = re.compile(r"(\S+\.(?:json|jsonl|csv|parquet|yaml))(?::\d+)?$")
 
 def template_environment(templates: Path, **more: Any) -> Environment:
     """Jinja that refuses an unknown name, and keeps the lines of a template as they are; `more` is jinja2's own."""
-    loader = FileSystemLoader(templates)
-    kept = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    return Environment(loader=loader, undefined=StrictUndefined, **kept, **more)
+    return Environment(
+        loader=FileSystemLoader(templates),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **more,
+    )
 
 
 def html_environment(templates: Path, results: Path, page: Path) -> Environment:

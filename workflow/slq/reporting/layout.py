@@ -112,12 +112,12 @@ def parse_layout(layout: Mapping[str, Any]) -> Layout:
     Raises:
         SlqError: a key is missing or a method is unknown.
     """
-    kinds = dict.fromkeys(("backbones", "retrieval_sets", "knowledge_sets", "retention_sets"), Entry) | {"rows": Row}
     try:
-        own = {key: tuple(kind(**one) for one in {"rows": (), **layout}[key]) for key, kind in kinds.items()}
-        seeds, methods = tuple(map(int, layout["seeds"])), tuple(layout["methods"])
-        more = {key: layout[key] for key in ("preset", "table3_base")}
-        parsed = Layout(seeds=seeds, methods=methods, **more, **own)
+        own: dict[str, Any] = {key: layout[key] for key in ("preset", "table3_base")}
+        for key in ("backbones", "retrieval_sets", "knowledge_sets", "retention_sets"):
+            own[key] = tuple(Entry(**one) for one in layout[key])
+        own["rows"] = tuple(Row(**row) for row in layout.get("rows", ()))
+        parsed = Layout(seeds=tuple(map(int, layout["seeds"])), methods=tuple(layout["methods"]), **own)
     except (KeyError, TypeError, ValueError) as error:
         raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/reporting/layout.py") from error
     unknown = sorted(set(parsed.methods) - set(METHODS))

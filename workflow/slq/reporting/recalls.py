@@ -8,12 +8,11 @@ from slq.reporting.cells import Cell
 from slq.reporting.grid import Column
 from slq.reporting.intervals import RECALLS
 from slq.reporting.layout import Slot, slots
-from slq.reporting.records import TABLE1, TABLE3, Record, Results, agreed, relative, sourced_rows
+from slq.reporting.records import COSTS, TABLE1, TABLE3, Record, Results, agreed, relative, sourced_rows
 
 DIRECTIONS = {"i2t": "Image → Text", "t2i": "Text → Image"}
 SETS = {"flickr30k": "Flickr30K (1K test set)", "coco": "COCO (5K test set)"}
 SHORT = {"flickr30k": "Flickr30K", "coco": "COCO"}
-COSTS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
 MARKS = "Bold: best; underlined: second-best; values that print alike share a mark."
 
 

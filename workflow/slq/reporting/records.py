@@ -21,6 +21,7 @@ SCHEMA = 1
 SCHEMAS = {"retrieval": 2, "retention": 3, "blind": 3}  # of the files in a folder of a run, where it is another
 TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
 TABLE3 = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
+COSTS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,10 @@ class Results:
             SlqError: as `find`, or the file belongs to another run.
         """
         record = self.find(backbone, method, seed, "row.json" if backbone == ROWS else "run.json")
-        place = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": seed}
-        for key, expected in ({"row": method} if backbone == ROWS else place).items():
+        place: dict[str, Any] = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": seed}
+        if backbone == ROWS:
+            place = {"row": method}
+        for key, expected in place.items():
             if record and record.at(key) != expected:
                 raise SlqError(f"{record.path}: key {key} is {record.at(key)!r}, its folder says {expected!r}")
         return record
