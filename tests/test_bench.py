@@ -106,7 +106,6 @@ def test_the_command_prints_rows_and_keeps_them(name, tmp_path, capsys):
     assert rows["kv"]["flops"] < rows["resident"]["flops"] < rows["recompute"]["flops"] < rows["reference"]["flops"]
     assert rows["kv"]["held_bytes"] < rows["reference"]["held_bytes"] / 2
     assert rows["reference"]["times_faster"] == 1 and rows["kv"]["mfu"] is None
-    assert all((row["peak_bytes"] is not None) == torch.cuda.is_available() for row in rows.values())
     printed = capsys.readouterr().out
     assert all(variant in printed for variant in rows) and max(map(len, printed.splitlines())) <= 130
     assert not list(tmp_path.glob("tmp*"))

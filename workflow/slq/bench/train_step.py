@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -19,7 +20,10 @@ from slq.events import describe_device, synchronize
 from slq.models.backbone import pick_device
 
 SCHEMA = 1
-GB = 1e9
+SHOWN = {  # what is printed of each way to train
+    **{"seconds": "s/step", "times_faster": "times faster", "pairs_per_second": "pairs/s", "flops": "TFLOP"},
+    **{"mfu": "MFU", "held_bytes": "held GB", "share_held": "share held", "hours": "hours"},
+}
 # What losses and gradients may differ by where the same is computed in another way, relative: rounding.
 ALIKE = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2}
 
@@ -92,18 +96,6 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def peak_bytes(work: Callable[[], Any]) -> int | None:
-    """Measure the GPU's memory at most in use during a call, above what was in use before; None without a GPU."""
-    if not torch.cuda.is_available():
-        return None
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    work()
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - before
-
-
 def held_bytes(work: Callable[[], Any], given: list[Tensor]) -> int:
     """Bytes that a call holds for the gradient at once, without those of `given` tensors, the weights."""
     known = {tensor.untyped_storage().data_ptr() for tensor in given}
@@ -131,7 +123,6 @@ def row(variant: Variant, times: list[float], architecture: Architecture, peak_t
         "seconds": took,
         "all_seconds": [time / steps for time in times],
         "pairs_per_second": pairs / steps / took,
-        "peak_bytes": peak_bytes(variant.take_steps),
         "held_bytes": held_bytes(variant.first_step, weights),
         "flops": total(parts),
         "flops_by_part": parts,
@@ -152,33 +143,19 @@ def with_ratios(rows: list[dict[str, Any]], pairs: float) -> list[dict[str, Any]
 def step_table(found: Mapping[str, Any]) -> str:
     """Print a line for each way to train."""
     device = found["device"]
-    lines = [
+    head = (
         f"A training step of {found['backbone']}, random weights in {found['dtype']}, {found['batch']} at once, "
-        f"median of {found['repeats']}, on {device['count']} x {device['name']}; N = {found['queries']}.",
-        "Resident is the mean over the captions of an image, in steps that follow each other.",
-        "",
-        f"{'':<10}{'s/step':>9}{'faster':>8}{'pairs/s':>9}{'TFLOP':>8}{'MFU':>6}{'peak GB':>9}{'held GB':>9}{'held':>6}"
-        f"{'hours':>9}",
-    ]
-    for row in found["rows"]:
-        peak = None if row["peak_bytes"] is None else row["peak_bytes"] / GB
-        lines.append(
-            f"{row['variant']:<10}{row['seconds']:9.3f}{_known(row['times_faster'], '.2f', 'x'):>8}"
-            f"{row['pairs_per_second']:9.2f}{row['flops'] / 1e12:8.3f}{_known(row['mfu'], '.0%'):>6}"
-            f"{_known(peak, '.2f'):>9}{row['held_bytes'] / GB:9.2f}{_known(row['share_held'], '.0%'):>6}"
-            f"{row['hours']:9.1f}"
-        )
+        f"median of {found['repeats']}, on {device['count']} x {device['name']}; N = {found['queries']}."
+    )
+    rows = pd.DataFrame(found["rows"], dtype=object).set_index("variant")[list(SHOWN)].astype(float)
+    rows = rows.assign(flops=rows["flops"] / 1e12, held_bytes=rows["held_bytes"] / 1e9)
     apart = (f"{name} {one['loss']:.0e}/{one['gradient']:.0e}" for name, one in found["agreement"].items())
-    lines += [
-        "",
-        "Faster, held: against the released algorithm (reference). Hours: of one such device, for all epochs of the",
-        "preset's training set.",
-        "Loss and gradient of the queries, relative to the reference's:",
-        ", ".join(apart) + ".",
-    ]
-    return "\n".join(lines)
+    return f"""{head}
+Resident is the mean over the captions of an image, in steps that follow each other.
 
+{rows.rename(columns=SHOWN).rename_axis(None).to_string(float_format="{:.4g}".format, na_rep="-")}
 
-def _known(value: float | None, form: str, unit: str = "") -> str:
-    """Format a number; a dash for what is not known."""
-    return "-" if value is None else f"{value:{form}}{unit}"
+Faster, share held: against the released algorithm (reference). Hours: of one such device, for all epochs of the
+preset's training set.
+Loss and gradient of the queries, relative to the reference's:
+{", ".join(apart)}."""
