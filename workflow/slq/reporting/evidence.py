@@ -51,20 +51,23 @@ def ranked(ours: Results, backbone: str, method: str, name: str, seed: int | Non
     return Ranked(table[table["variant"] == record.text("variant")], relative(path, ours.root))
 
 
-def judged(ours: Results, backbone: str, method: str, name: str) -> Judged | Cell:
-    """The verdicts on the answers of a method's run to a retention set, or the missing cell without answers.
+def judged(ours: Results, backbone: str, method: str, name: str, seed: int | None = None) -> Judged | Cell:
+    """The verdicts on a run's answers to a retention set, or the missing cell that says why there are none.
+
+    Args:
+        seed: as of `ranked`
 
     Raises:
         SlqError: the answers are incomplete, or of other questions.
     """
-    record = ours.compared(backbone, method, f"retention/{name}.json")
-    if isinstance(record, Cell):
-        return record
+    seed = ours.layout.compared_seed(method) if seed is None else seed
+    record = ours.find(backbone, method, seed, f"retention/{name}.json")
+    if record is None:
+        return ours.missing(backbone, method, f"retention/{name}.json")
     there = beside(record.path, ANSWERS)
     if not there.exists():
         return Cell.missing(f"{relative(there, ours.root)} does not exist")
-    path = ours.path(backbone, method, ours.layout.compared_seed(method), f"retention/{name}.json")
-    hits, answers = answered(path, record)
+    hits, answers = answered(ours.path(backbone, method, seed, f"retention/{name}.json"), record)
     return Judged(hits, relative(answers, ours.root), record.by_construction)
 
 
