@@ -90,10 +90,9 @@ def test_ratios_are_to_the_released_way_and_hours_of_all_pairs():
         {"variant": "reference", "seconds": 4.0, "pairs_per_second": 1.0, "held_bytes": 8},
         {"variant": "kv", "seconds": 2.0, "pairs_per_second": 2.0, "held_bytes": 2},
     ]
-    reference, kv = with_ratios(rows, 7200, {"slq": 3.9})
+    reference, kv = with_ratios(rows, 7200)
     assert (reference["times_faster"], reference["share_held"], reference["hours"]) == (1.0, 1.0, 2.0)
     assert (kv["times_faster"], kv["share_held"], kv["hours"]) == (2.0, 0.25, 1.0)
-    assert (reference["paper_hours"], kv["paper_hours"]) == (3.9, None)
 
 
 @pytest.mark.parametrize("name", MINI)
@@ -107,7 +106,6 @@ def test_the_command_prints_rows_and_keeps_them(name, tmp_path, capsys):
     assert rows["kv"]["flops"] < rows["resident"]["flops"] < rows["recompute"]["flops"] < rows["reference"]["flops"]
     assert rows["kv"]["held_bytes"] < rows["reference"]["held_bytes"] / 2
     assert rows["reference"]["times_faster"] == 1 and rows["kv"]["mfu"] is None
-    assert all((row["peak_bytes"] is not None) == torch.cuda.is_available() for row in rows.values())
     printed = capsys.readouterr().out
     assert all(variant in printed for variant in rows) and max(map(len, printed.splitlines())) <= 130
     assert not list(tmp_path.glob("tmp*"))

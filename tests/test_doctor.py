@@ -180,7 +180,7 @@ def test_slurms_words_are_read():
 
 def test_costs_are_the_forecasts_of_what_is_due(plan, raw_config):
     """All runs: the forecast's own sums; without one training, less by that."""
-    cells, _ = forecast(json.loads(forecast_settings(raw_config | {"preset": "paper"})), {})
+    cells, _ = forecast(json.loads(forecast_settings(raw_config | {"preset": "paper"})))
     whole = cost(cells, plan.submitted)
     ends = [cell.train.high for cell in cells if cell.train] + [cell.evaluate.high for cell in cells]
     assert whole.hours.high == pytest.approx(sum(ends))

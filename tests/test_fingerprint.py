@@ -37,7 +37,7 @@ NAMED = {rule: re.search(r"^        code=code_of\((.*)\),", body, re.MULTILINE) 
 ENTRIES = {rule: tuple(re.findall(r'"(.*?)"', found[1])) for rule, found in NAMED.items() if found}
 ENTRIES |= {"train": ("slq.training.run",), "generation": ("slq.evaluation.retention", "slq.models.methods")}
 RULES = sorted(set(ENTRIES) - {"generation"})
-TRAINS = {"store_prefixes", "train", "select_rate", "bench_run"}
+TRAINS = {"store_prefixes", "train", "select_rate"}
 EVALUATES = {"retrieve", "retain", "prove", "blind", "embed_row", "rerank_row", "measure_pilot", "generation"}
 RENDERS = {"render_tables", "draw_figures", "judge_claims", "compare_paper", "write_page", "draw_queries"}
 
@@ -130,7 +130,7 @@ def test_a_label_of_rows_is_code_of_what_prints_it_alone(tmp_path):
 
 def test_the_loss_is_code_of_trainings_and_of_no_evaluation(tmp_path):
     due = changed(package(tmp_path, **{"training/loss": ("def info_nce", "MORE = 1\n\n\ndef info_nce")}))
-    assert due == {"train", "select_rate", "bench_run", "pretrain_encoder"}
+    assert due == {"train", "select_rate", "pretrain_encoder"}
 
 
 def test_a_scorer_generates_no_answer(tmp_path):

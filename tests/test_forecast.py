@@ -1,9 +1,8 @@
-"""The forecast: known answers, the paper preset's table without weights or torch, benches that calibrate it."""
+"""The forecast: known answers, the paper preset's table without weights or torch."""
 
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,11 +10,8 @@ from checkout import processor_seconds, snakemake
 from slq import cost_settings
 from slq.accounting.estimate import table
 from slq.accounting.forecast import Range, forecast, needs, wall_hours
-from slq.accounting.sizes import read_benches
 from slq.config import load
 from slq.errors import SlqError
-from slq.files import read_json, write_json
-from slq.training.bench import bench
 
 
 @pytest.fixture
@@ -32,8 +28,8 @@ def plain(paper) -> dict:
     return paper
 
 
-def cells_of(asked: dict, benches: dict | None = None) -> dict:
-    return {(cell.backbone, cell.method): cell for cell in forecast(asked, benches or {})[0]}
+def cells_of(asked: dict) -> dict:
+    return {(cell.backbone, cell.method): cell for cell in forecast(asked)[0]}
 
 
 def test_the_papers_flops_and_stores(plain):
@@ -49,7 +45,7 @@ def test_the_papers_flops_and_stores(plain):
         for name, value in zip(names, values, strict=True):
             cell = cells[name, method]
             assert cell.flops / 1e18 == pytest.approx(value, rel=0.15)
-    stores = {store.label: store for store in forecast(plain, {})[1]}
+    stores = {store.label: store for store in forecast(plain)[1]}
     assert [round(stores[name].vision) for name in ("InternVL3-1B", "InternVL3-8B")] == [52, 208]
     assert stores["Qwen3VL-4B"].kv == pytest.approx(5200, rel=0.02)
 
@@ -59,7 +55,7 @@ def test_hours_are_flops_over_peak_and_share(paper):
     cell = cells_of(paper)["InternVL3-1B", "slq"]
     assert (cell.train.low, cell.train.high) == pytest.approx((cell.flops / 50e12 / 3600, cell.flops / 10e12 / 3600))
     unknown = cells_of(paper | {"peak_tflops": None})["InternVL3-1B", "slq"]
-    assert unknown.train is None and "Hours are not known" in table(paper, *forecast(paper | {"peak_tflops": None}, {}))
+    assert unknown.train is None and "Hours are not known" in table(paper, *forecast(paper | {"peak_tflops": None}))
 
 
 def test_options_do_less_for_what_is_stored_and_more_for_what_is_released(plain):
@@ -106,32 +102,15 @@ def test_wall_time_is_that_of_the_fullest_device():
     assert Range(1, 2) + Range(3, 4).times(2) == Range(7, 10)
 
 
-def test_a_bench_gives_hours_as_steps_times_seconds(paper, tmp_path):
-    """566,747 pairs in batches of 1024 are 553 steps, five times, whatever is in them."""
-    work = {"messages": 4096, "tokens": 4096 * 300, "squares": 4096 * 300**2, "visual": 4096 * 256, "visual_squares": 0}
-    content = {"schema": 1, "pairs": 1024, "step_seconds": {"low": 9.0, "middle": 10.0, "high": 12.0}}
-    content |= {"work": {"image": work, "text": work | {"visual": 0}}}
-    path = tmp_path / "paper/InternVL3-1B/slq/seed1/bench.json"
-    write_json(path, content)
-    benches = read_benches(paper, tmp_path)
-    assert list(benches) == [("InternVL3-1B", "slq")]
-    cell = cells_of(paper, benches)["InternVL3-1B", "slq"]
-    assert (cell.train.low, cell.train.high) == pytest.approx((5 * 553 * 9 / 3600, 5 * 553 * 12 / 3600))
-    assert cell.benched and not cells_of(paper, benches)["InternVL3-1B", "lora"].benched
-    write_json(path, content | {"schema": 0})
-    with pytest.raises(SlqError, match=r"bench\.json: schema is 0; expected 1"):
-        read_benches(paper, tmp_path)
-
-
 def test_a_size_that_is_missing_is_named(raw_config):
     raw = raw_config | {"preset": "paper"}
     size = raw["sets"]["flickr30k"].pop("size")
     with pytest.raises(SlqError, match=r"config: sets\.flickr30k\.size is missing"):
-        forecast(json.loads(cost_settings.forecast_settings(load(raw))), {})
+        forecast(json.loads(cost_settings.forecast_settings(load(raw))))
     raw["sets"]["flickr30k"]["size"] = size
     del raw["backbones"]["Qwen3-VL-2B"]["architecture"]
     with pytest.raises(SlqError, match=r"config: backbones\.Qwen3-VL-2B\.architecture is missing"):
-        forecast(json.loads(cost_settings.forecast_settings(load(raw))), {})
+        forecast(json.loads(cost_settings.forecast_settings(load(raw))))
 
 
 def test_the_papers_forecast_is_printed_without_anything_there(checkout):
@@ -149,35 +128,10 @@ def test_the_papers_forecast_is_printed_without_anything_there(checkout):
     assert not (checkout / "results/paper").exists()
 
 
-def test_no_torch_is_needed(paper, tmp_path):
+def test_no_torch_is_needed(paper):
     code = (
         "import sys; from slq.cli import main; main(sys.argv[1:]);"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
-    command = [
-        "forecast",
-        "--settings",
-        json.dumps(paper),
-        "--results",
-        str(tmp_path),
-    ]
+    command = ["forecast", "--settings", json.dumps(paper)]
     assert subprocess.run([sys.executable, "-c", code, *command], capture_output=True).returncode == 0
-
-
-def test_the_bench_of_a_run_calibrates_its_forecast(slice_, tmp_path):
-    """Of the slice: the hours are the bench's, which keeps nothing; and what it met is what the pairs hold."""
-    out = tmp_path / "mini/mini-internvl/slq/seed1/bench.json"
-    bench(slice_.settings("slq"), 1, 3, slice_.snapshot, slice_.data, "mini-coco", out)
-    made = read_json(out)
-    assert 0 < made["step_seconds"]["low"] <= made["step_seconds"]["middle"] <= made["step_seconds"]["high"]
-    assert made["work"]["image"] | {"tokens": 0, "squares": 0} == {
-        **{"messages": 96, "visual": 96 * 9, "visual_squares": 96 * 81, "tokens": 0, "squares": 0}
-    }
-    asked = json.loads(cost_settings.forecast_settings(load(slice_.config)))
-    cell = cells_of(asked, read_benches(asked, tmp_path))["mini-internvl", "slq"]
-    steps = 96 * 5 // 32
-    keeping_nothing = cell.train.high * cell.options["plain"]
-    assert keeping_nothing == pytest.approx(steps * made["step_seconds"]["high"] / 3600)
-    assert cell.options["kv"] == 1
-    with pytest.raises(SlqError, match=r"an epoch has 15 steps; lower accounting\.bench_steps, now 20"):
-        bench(slice_.settings("slq"), 1, 20, slice_.snapshot, slice_.data, "mini-coco", Path(out))

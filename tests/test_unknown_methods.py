@@ -44,7 +44,7 @@ def test_its_forecast_is_not_of_nothing(raw_config):
     for backbone in asked["backbones"]:
         backbone["training"]["mine"], backbone["gpus"]["mine"] = backbone["training"]["lora"], 1
     with pytest.raises(UnknownMethod, match="'mine'"):
-        forecast(asked, {})
+        forecast(asked)
 
 
 def test_how_much_it_trains_is_not_nothing(architecture):

@@ -1,5 +1,5 @@
 # What runs will cost, and what they did cost (docs/hours.md).
-# In: sizes in config.yaml, bench files, events of the runs. Out: results/<preset>/gpu_hours.csv.
+# In: sizes in config.yaml, events of the runs. Out: results/<preset>/gpu_hours.csv.
 
 
 rule account:
@@ -38,4 +38,4 @@ rule forecast:
     message:
         "Forecasting the cost of the preset"
     shell:
-        "slq forecast --settings {params.settings:q} --results results 2>&1 | tee {log}"
+        "slq forecast --settings {params.settings:q} 2>&1 | tee {log}"

@@ -4,16 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from slq.arguments import JSON, PATH, TEXT, WHOLE, Commands
+from slq.arguments import JSON, PATH, Commands
 from slq.errors import SlqError
 
 
 def forecast(args: argparse.Namespace) -> None:
     from slq.accounting.estimate import table
     from slq.accounting.forecast import forecast as cells_of
-    from slq.accounting.sizes import read_benches
 
-    print(table(args.settings, *cells_of(args.settings, read_benches(args.settings, args.results))))
+    print(table(args.settings, *cells_of(args.settings)))
 
 
 def account(args: argparse.Namespace) -> None:
@@ -35,14 +34,8 @@ def doctor(args: argparse.Namespace) -> None:
         raise SlqError(f"{first} to be done before a run can start: the lines marked [{FIRST}]")
 
 
-def bench_run(args: argparse.Namespace) -> None:
-    from slq.training.bench import bench
-
-    bench(args.settings, args.seed, args.steps, args.backbone, args.data, args.train_set, args.out)
-
-
 def train_step(args: argparse.Namespace) -> None:
-    from slq.bench.train_step import bench_train_step, printed_hours, step_table
+    from slq.bench.train_step import bench_train_step, step_table
     from slq.config import load
     from slq.cost_settings import step_settings
     from slq.files import write_json
@@ -52,8 +45,7 @@ def train_step(args: argparse.Namespace) -> None:
     if args.backbone not in config["backbones"]:
         raise SlqError(f"--backbone {args.backbone}: not under `backbones`; there are {', '.join(config['backbones'])}")
     settings = step_settings(config, args.backbone, args.batch, args.dtype)
-    printed = printed_hours(args.reference, settings["reference"])
-    found = bench_train_step(settings, args.variants, args.repeats, args.folder, printed)
+    found = bench_train_step(settings, args.variants, args.repeats, args.folder)
     print(step_table(found))
     if args.json:
         write_json(args.json, found)
@@ -70,7 +62,6 @@ STEP: dict[str, dict[str, Any]] = {
     "--threads": {"type": int, "help": "of the processor"},
     "--folder": {"type": Path, "default": Path("scratch"), "help": "on the disk that prefixes are read from; scratch"},
     "--variants": {"nargs": "+", "default": VARIANTS, "choices": VARIANTS, "help": "which; all"},
-    "--reference": {"type": Path, "default": Path("paper_tables/reference"), "help": "the paper's values"},
     "--json": {"type": Path, "metavar": "FILE", "help": "all that was measured"},
 }
 COMMANDS: Commands = {
@@ -81,16 +72,8 @@ COMMANDS: Commands = {
     ),
     "forecast": (
         forecast,
-        "say what a preset will cost, from sizes and bench files alone",
-        {"--settings": JSON, "--results": PATH},
-    ),
-    "bench run": (
-        bench_run,
-        "time a few steps of a run, for the forecast",
-        {
-            **{"--settings": JSON, "--seed": WHOLE, "--steps": WHOLE, "--backbone": PATH, "--data": PATH},
-            **{"--train-set": TEXT, "--out": PATH, "--threads": WHOLE},
-        },
+        "say what a preset will cost, from sizes alone",
+        {"--settings": JSON},
     ),
     "bench train-step": (
         train_step,

@@ -58,7 +58,7 @@ def flags(*names: str) -> Options:
 
 
 def parse(commands: Commands, description: str | None, argv: list[str] | None) -> argparse.Namespace:
-    """Arguments of one subcommand; `bench run` is `run` of the group `bench`."""
+    """Arguments of one subcommand; `bench train-step` is `train-step` of the group `bench`."""
     parser = argparse.ArgumentParser(prog="slq", description=description)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     groups: dict[str, Any] = {}

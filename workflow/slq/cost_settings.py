@@ -70,7 +70,6 @@ def step_settings(config: Config, backbone: str, batch: int, dtype: str) -> Conf
     return {
         "backbone": backbone,
         "family": entry["family"],
-        "reference": entry.get("reference", ""),
         "architecture": architecture(config, backbone),
         "dtype": dtype,
         "batch": batch,

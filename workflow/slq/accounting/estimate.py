@@ -16,7 +16,7 @@ def table(settings: Mapping[str, Any], cells: Sequence[Cell], stores: Sequence[S
     """The forecast in print."""
     lines = [f"{_line(ABOVE[:-1])}  {ABOVE[-1]}", _line(COLUMNS)]
     lines += [_row(cell) for cell in cells]
-    return "\n".join([*lines, "", *_sums(settings, cells), "", *_stores(settings, stores), *_notes(settings, cells)])
+    return "\n".join([*lines, "", *_sums(settings, cells), "", *_stores(settings, stores), *_notes(settings)])
 
 
 def _line(words: Sequence[str]) -> str:
@@ -56,7 +56,7 @@ def _sums(settings: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
     shares = [job for cell in cells for job in _jobs(cell) * _runs(settings, cell)]
     known = [job for job in shares if job is not None]
     if len(known) < len(shares) or not known:
-        return ["Hours are not known: no peak, and no bench file of every cell (snakemake bench)."]
+        return ["Hours are not known: the device's peak is not among accounting.devices of config.yaml."]
     low, high = sum(job.low for job in known), sum(job.high for job in known)
     at_once = settings["at_once"]
     ends = (wall_hours([job.low for job in known], at_once), wall_hours([job.high for job in known], at_once))
@@ -89,8 +89,7 @@ def _stores(settings: Mapping[str, Any], stores: Sequence[Store]) -> list[str]:
     return lines
 
 
-def _notes(settings: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
+def _notes(settings: Mapping[str, Any]) -> list[str]:
     low, high = settings["mfu"]
-    benched = sum(cell.benched for cell in cells)
     how = f"{settings['peak_tflops']} TFLOP/s times {low:.0%} to {high:.0%}" if settings["peak_tflops"] else "no peak"
-    return ["", f"Speed: {how}; of {benched} of {len(cells)} cells as slq bench measured it."]
+    return ["", f"Speed: {how}."]

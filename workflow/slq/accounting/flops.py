@@ -5,7 +5,8 @@ skips what is masked does half of them. Norms, activations, rotations and the lo
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 from typing import Any
 
 from slq.accounting.architecture import Architecture
@@ -35,13 +36,7 @@ class Work:
     visual_squares: float = 0
 
     def __add__(self, other: "Work") -> "Work":
-        return Work(*(mine + its for mine, its in zip(self._sums(), other._sums(), strict=True)))
-
-    def times(self, factor: float) -> "Work":
-        return Work(*(factor * value for value in self._sums()))
-
-    def _sums(self) -> tuple[float, ...]:
-        return (self.messages, self.tokens, self.squares, self.visual, self.visual_squares)
+        return Work(*map(add, astuple(self), astuple(other)))
 
     @classmethod
     def alike(cls, messages: float, tokens: float, visual: float = 0) -> "Work":

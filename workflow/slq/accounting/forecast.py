@@ -1,4 +1,4 @@
-"""What a preset will cost, before any of it is there: from sizes alone, or from steps that `slq bench` measured."""
+"""What a preset will cost, before any of it is there: from sizes alone."""
 
 import heapq
 from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ class Cell:
     Attributes:
         flops: of training, and of what is kept of images for it.
         options: FLOPs of training done otherwise, as shares of `flops`, by the option's name.
-        train, evaluate: hours of one device; None where neither a peak nor a bench file says how fast it is.
+        train, evaluate: hours of one device; None of a device whose peak is not known.
         gpus: that train together, each for its share of these hours.
         memory: GB on each device while it trains, as config.yaml says and plainly: in one pass, no layer run again,
             nothing spread.
@@ -58,7 +58,6 @@ class Cell:
     host: float
     host_evaluating: float
     disk: float
-    benched: bool
 
 
 @dataclass(frozen=True)
@@ -82,12 +81,11 @@ class Store:
     bandwidth: float | None
 
 
-def forecast(settings: Settings, benches: Mapping[tuple[str, str], Settings]) -> tuple[list[Cell], list[Store]]:
+def forecast(settings: Settings) -> tuple[list[Cell], list[Store]]:
     """A cell per backbone and method, in the order of Table 3, and what each backbone's prefixes would occupy.
 
     Args:
         settings: of `cost_settings.forecast_settings`.
-        benches: `bench.json` by backbone and method, where one was made.
 
     Raises:
         NotForecast: a size is missing, by its key in config.yaml; or a backbone has no closed form.
@@ -95,8 +93,7 @@ def forecast(settings: Settings, benches: Mapping[tuple[str, str], Settings]) ->
     cells, stores = [], []
     for backbone in settings["backbones"]:
         of_backbone = Sizes(settings, backbone)
-        of_methods = {method: benches[name, method] for name, method in benches if name == backbone["name"]}
-        found = [of_backbone.cell(method, of_methods) for method in settings["methods"]]
+        found = [of_backbone.cell(method) for method in settings["methods"]]
         cells += found
         stores.append(of_backbone.store(found[-1]))
     return cells, stores
@@ -111,7 +108,7 @@ def needs(settings: Settings, backbone: str, method: str, stage: str) -> Needs |
     """
     (entry,) = (entry for entry in settings["backbones"] if entry["name"] == backbone)
     try:
-        cell = Sizes(settings, entry).cell(method, {})
+        cell = Sizes(settings, entry).cell(method)
     except NotForecast:
         return None
     training = stage == "train"
@@ -150,19 +147,17 @@ class Sizes:
         self.captions = float(self.training_set["texts"]["train"] / self.training_set["images"]["train"])
         self.image, self.text = self.messages(self.training_set, 1, 1)
 
-    def cell(self, method: str, benches: Mapping[str, Settings]) -> Cell:
-        """`benches`: of this backbone, by method."""
-        training, plan, bench = self.backbone["training"][method], self._plan(method), benches.get(method)
-        image, text = (self.image, self.text) if bench is None else _measured_work(bench)
+    def cell(self, method: str) -> Cell:
+        """The cost of a method."""
+        training, plan, speed = self.backbone["training"][method], self._plan(method), self._speed()
         epochs, size = training["epochs"], training["batch_size"]
         pairs = self.training_set["texts"]["train"] // size * size * epochs if method != "base" else 0
 
         def flops(option: Plan) -> float:
-            return pairs * self._pair_flops(option, image, text)
+            return pairs * self._pair_flops(option)
 
         options = dict(self._options(plan, epochs))
         taken = options.get(training["prefix"], plan)
-        speed = self._speed(method, benches)
         train = speed and _hours_at(flops(taken), speed)
         evaluate = speed and _hours_at(self._evaluated(plan), speed) + self._generated(method)
         held = self._held(method, plan)
@@ -179,7 +174,6 @@ class Sizes:
             held.host_gb(training),
             held.evaluating_gb,
             held.adapter_gb + CHECKPOINTS * held.checkpoint_gb,
-            bench is not None,
         )
 
     def store(self, cell: Cell) -> Store:
@@ -202,10 +196,11 @@ class Sizes:
         passes = 2 if training["two_pass"] else 1
         return Plan.of(method, self.settings["tuning"].get(method, {}), passes=passes, checkpointing=again)
 
-    def _pair_flops(self, plan: Plan, image: Work, text: Work) -> float:
+    def _pair_flops(self, plan: Plan) -> float:
         """Of training on one pair; what is stored or stays is the image's, never the caption's."""
         read = replace(plan, vision=1.0, prefix=1.0)
-        return total(train_flops(self.architecture, plan, image)) + total(train_flops(self.architecture, read, text))
+        each = (plan, self.image), (read, self.text)
+        return sum(total(train_flops(self.architecture, how, work)) for how, work in each)
 
     def messages(self, size: Settings, images: float, texts: float) -> tuple[Work, Work]:
         """So many images and texts of a set's size, each in its turn."""
@@ -229,19 +224,11 @@ class Sizes:
             ]
         return options
 
-    def _speed(self, method: str, benches: Mapping[str, Settings]) -> Range | None:
-        """FLOP/s of the device, low and high: as measured, for base with any method, or a share of its peak."""
-        measured = [self._measured(name, bench) for name, bench in benches.items() if method in (name, "base")]
-        if measured:
-            return Range(min(speed.low for speed in measured), max(speed.high for speed in measured))
+    def _speed(self) -> Range | None:
+        """FLOP/s of the device, low and high: a share of its peak."""
         peak = self.settings["peak_tflops"]
         low, high = self.settings["mfu"]
         return Range(low * peak * 1e12, high * peak * 1e12) if peak else None
-
-    def _measured(self, method: str, bench: Settings) -> Range:
-        """FLOP/s of the measured steps, which run every prefix anew."""
-        flops = bench["pairs"] * self._pair_flops(self._plan(method), *_measured_work(bench))
-        return Range(flops / bench["step_seconds"]["high"], flops / bench["step_seconds"]["low"])
 
     def _evaluated(self, plan: Plan) -> float:
         """FLOPs of embedding every retrieval set and of reading every question with its images."""
@@ -279,12 +266,6 @@ class Sizes:
         trained = trained_numbers(self.architecture.text, method, self.settings["tuning"].get(method, {}))
         gpus = max(self.backbone["gpus"][method], 1)
         return Held(self.architecture, plan, trained, self.image, self.text, self.settings["dtype"], gpus)
-
-
-def _measured_work(bench: Settings) -> tuple[Work, Work]:
-    """Of a pair, the image and the caption, as the bench met them; its sums are of all its steps."""
-    image, text = (Work(**bench["work"][kind]) for kind in ("image", "text"))
-    return image.times(1 / image.messages), text.times(1 / text.messages)
 
 
 def _hours_at(flops: float, speed: Range) -> Range:

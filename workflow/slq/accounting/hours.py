@@ -30,18 +30,16 @@ def total_hours(run: Mapping[str, Any]) -> float:
 
 
 def _span(run: Mapping[str, Any], kind: str) -> float:
-    spans = run.get("spans")
-    seconds = spans.get(kind) if isinstance(spans, Mapping) else None
-    return _at_least(seconds, 0, f"spans.{kind}", "seconds")
+    return _at_least(run, "spans", kind, 0, "seconds")
 
 
 def _devices(run: Mapping[str, Any]) -> float:
-    device = run.get("device")
-    count = device.get("count") if isinstance(device, Mapping) else None
-    return _at_least(count, 1, "device.count", "the number of GPUs or CPU threads")
+    return _at_least(run, "device", "count", 1, "the number of GPUs or CPU threads")
 
 
-def _at_least(value: Any, least: float, key: str, expected: str) -> float:
+def _at_least(run: Mapping[str, Any], part: str, key: str, least: float, expected: str) -> float:
+    held = run.get(part)
+    value = held.get(key) if isinstance(held, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-        raise SlqError(f"run.json: {key} is {value!r}; expected {expected}, at least {least:g}")
+        raise SlqError(f"run.json: {part}.{key} is {value!r}; expected {expected}, at least {least:g}")
     return value

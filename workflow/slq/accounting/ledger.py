@@ -1,7 +1,5 @@
 """What a preset's runs spent, over all attempts: a line per run and stage, and one for what runs share."""
 
-import csv
-import io
 import re
 import shutil
 import subprocess
@@ -10,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from slq.accounting.architecture import is_known, read_architecture
 from slq.accounting.flops import SPARED, Plan, Work, keep_flops, total, train_flops
@@ -68,28 +68,23 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[Line]:
     Raises:
         SlqError: as `stage_line`.
     """
-    lines = []
+    lines: list[Line] = []
+    folder = results / settings["preset"]
+
+    def add(backbone: Mapping[str, Any], of_run: tuple[str, str, int], stage: str, path: Path) -> None:
+        if path.exists() and path.stat().st_size:  # an empty file tells of nothing that was spent
+            lines.append(stage_line(settings, backbone, of_run, stage, path))
+
     for backbone in settings["backbones"]:
         for method in settings["methods"]:
             for seed in settings["seeds"][method]:
-                folder = results / settings["preset"] / backbone["name"] / method / f"seed{seed}"
+                events = folder / backbone["name"] / method / f"seed{seed}" / "events"
                 for stage in STAGES:
-                    path = folder / "events" / f"{stage}.jsonl"
-                    if path.exists() and path.stat().st_size:  # an empty file tells of nothing that was spent
-                        of_run = (backbone["name"], method, seed)
-                        lines.append(stage_line(settings, backbone, of_run, stage, path))
+                    add(backbone, (backbone["name"], method, seed), stage, events / f"{stage}.jsonl")
             lines += shared_lines(settings, backbone, method, results)
-    return lines + row_lines(settings, results)
-
-
-def row_lines(settings: Mapping[str, Any], results: Path) -> list[Line]:
-    """What rows that are no runs spent, none of it in training: `method` is the row; a comparator has no backbone."""
-    lines = []
-    for row in settings["rows"]:
-        path = results / settings["preset"] / "rows" / row["name"] / "events" / "retrieve.jsonl"
-        if path.exists() and path.stat().st_size:
-            of_row = (row["backbone"], row["name"], BASE_SEED)
-            lines.append(stage_line(settings, {"architecture": {}}, of_row, ROWS, path))
+    for row in settings["rows"]:  # nothing of which is training: `method` is the row; a comparator has no backbone
+        path = folder / "rows" / row["name"] / "events" / "retrieve.jsonl"
+        add({"architecture": {}}, (row["backbone"], row["name"], BASE_SEED), ROWS, path)
     return lines
 
 
@@ -252,10 +247,5 @@ def _device_seconds(line: str) -> float:
 
 def ledger_csv(lines: Iterable[Line]) -> str:
     """The ledger as it is stored; numbers with six significant digits, what is not known empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        values = asdict(line).items()
-        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in values})
-    return text.getvalue()
+    found = pd.DataFrame([asdict(line) for line in lines], columns=list(COLUMNS))
+    return found.to_csv(index=False, lineterminator="\n", float_format="%.6g")

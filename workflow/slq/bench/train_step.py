@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -17,24 +18,23 @@ from slq.bench.variants import SLQ, Variant, variants
 from slq.errors import SlqError
 from slq.events import describe_device, synchronize
 from slq.models.backbone import pick_device
-from slq.reporting.records import Reference
 
 SCHEMA = 1
-GB = 1e9
+SHOWN = {  # what is printed of each way to train
+    **{"seconds": "s/step", "times_faster": "times faster", "pairs_per_second": "pairs/s", "flops": "TFLOP"},
+    **{"mfu": "MFU", "held_bytes": "held GB", "share_held": "share held", "hours": "hours"},
+}
 # What losses and gradients may differ by where the same is computed in another way, relative: rounding.
 ALIKE = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2}
 
 
-def bench_train_step(
-    settings: Mapping[str, Any], names: Sequence[str], repeats: int, folder: Path, printed: Mapping[str, float]
-) -> dict[str, Any]:
+def bench_train_step(settings: Mapping[str, Any], names: Sequence[str], repeats: int, folder: Path) -> dict[str, Any]:
     """Rows of what each variant takes, and the circumstances.
 
     Args:
         settings: of `cost_settings.step_settings`.
         repeats: timed ones, after one that is not.
         folder: on the disk that prefixes would be stored on.
-        printed: the paper's GPU hours on this backbone, by method.
 
     Raises:
         SlqError: a variant of SLQ learns something else than the reference.
@@ -62,16 +62,8 @@ def bench_train_step(
         "device": device,
         "torch": torch.__version__,
         "agreement": alike,
-        "rows": with_ratios(rows, settings["pairs"], printed),
+        "rows": with_ratios(rows, settings["pairs"]),
     }
-
-
-def printed_hours(folder: Path, reference: str) -> dict[str, float]:
-    """The paper's GPU hours of each method on a backbone, from Table 3; none of one that it does not have."""
-    table = Reference(folder, folder).table3
-    found = {method: quote.value for (name, method, column), quote in table.items()
-             if (name, column) == (reference, "gpu_hours")}  # fmt: skip
-    return {method: value for method, value in found.items() if value is not None}
 
 
 def agreement(made: Sequence[Variant], dtype: str) -> dict[str, dict[str, float]]:
@@ -104,18 +96,6 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def peak_bytes(work: Callable[[], Any]) -> int | None:
-    """Measure the GPU's memory at most in use during a call, above what was in use before; None without a GPU."""
-    if not torch.cuda.is_available():
-        return None
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    work()
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - before
-
-
 def held_bytes(work: Callable[[], Any], given: list[Tensor]) -> int:
     """Bytes that a call holds for the gradient at once, without those of `given` tensors, the weights."""
     known = {tensor.untyped_storage().data_ptr() for tensor in given}
@@ -143,7 +123,6 @@ def row(variant: Variant, times: list[float], architecture: Architecture, peak_t
         "seconds": took,
         "all_seconds": [time / steps for time in times],
         "pairs_per_second": pairs / steps / took,
-        "peak_bytes": peak_bytes(variant.take_steps),
         "held_bytes": held_bytes(variant.first_step, weights),
         "flops": total(parts),
         "flops_by_part": parts,
@@ -151,11 +130,10 @@ def row(variant: Variant, times: list[float], architecture: Architecture, peak_t
     }
 
 
-def with_ratios(rows: list[dict[str, Any]], pairs: float, printed: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Rows with what each is to the reference, and hours of one device for so many `pairs` beside the paper's."""
+def with_ratios(rows: list[dict[str, Any]], pairs: float) -> list[dict[str, Any]]:
+    """Rows with what each is to the reference, and hours of one device for so many `pairs`."""
     reference = next((row for row in rows if row["variant"] == "reference"), None)
     for row in rows:
-        row["paper_hours"] = printed.get({"reference": "slq"}.get(row["variant"], row["variant"]))
         row["hours"] = pairs / row["pairs_per_second"] / 3600
         row["times_faster"] = reference["seconds"] / row["seconds"] if reference else None
         row["share_held"] = row["held_bytes"] / reference["held_bytes"] if reference else None
@@ -165,33 +143,19 @@ def with_ratios(rows: list[dict[str, Any]], pairs: float, printed: Mapping[str, 
 def step_table(found: Mapping[str, Any]) -> str:
     """Print a line for each way to train."""
     device = found["device"]
-    lines = [
+    head = (
         f"A training step of {found['backbone']}, random weights in {found['dtype']}, {found['batch']} at once, "
-        f"median of {found['repeats']}, on {device['count']} x {device['name']}; N = {found['queries']}.",
-        "Resident is the mean over the captions of an image, in steps that follow each other.",
-        "",
-        f"{'':<10}{'s/step':>9}{'faster':>8}{'pairs/s':>9}{'TFLOP':>8}{'MFU':>6}{'peak GB':>9}{'held GB':>9}{'held':>6}"
-        f"{'hours':>9}{'paper':>8}",
-    ]
-    for row in found["rows"]:
-        peak = None if row["peak_bytes"] is None else row["peak_bytes"] / GB
-        lines.append(
-            f"{row['variant']:<10}{row['seconds']:9.3f}{_known(row['times_faster'], '.2f', 'x'):>8}"
-            f"{row['pairs_per_second']:9.2f}{row['flops'] / 1e12:8.3f}{_known(row['mfu'], '.0%'):>6}"
-            f"{_known(peak, '.2f'):>9}{row['held_bytes'] / GB:9.2f}{_known(row['share_held'], '.0%'):>6}"
-            f"{row['hours']:9.1f}{_known(row['paper_hours'], '.1f'):>8}"
-        )
+        f"median of {found['repeats']}, on {device['count']} x {device['name']}; N = {found['queries']}."
+    )
+    rows = pd.DataFrame(found["rows"], dtype=object).set_index("variant")[list(SHOWN)].astype(float)
+    rows = rows.assign(flops=rows["flops"] / 1e12, held_bytes=rows["held_bytes"] / 1e9)
     apart = (f"{name} {one['loss']:.0e}/{one['gradient']:.0e}" for name, one in found["agreement"].items())
-    lines += [
-        "",
-        "Faster, held: against the released algorithm (reference). Hours: of one such device, for all epochs of the",
-        "preset's training set; beside them the paper's GPU hours, on H800, for SLQ those of the released algorithm.",
-        "Loss and gradient of the queries, relative to the reference's:",
-        ", ".join(apart) + ".",
-    ]
-    return "\n".join(lines)
+    return f"""{head}
+Resident is the mean over the captions of an image, in steps that follow each other.
 
+{rows.rename(columns=SHOWN).rename_axis(None).to_string(float_format="{:.4g}".format, na_rep="-")}
 
-def _known(value: float | None, form: str, unit: str = "") -> str:
-    """Format a number; a dash for what is not known."""
-    return "-" if value is None else f"{value:{form}}{unit}"
+Faster, share held: against the released algorithm (reference). Hours: of one such device, for all epochs of the
+preset's training set.
+Loss and gradient of the queries, relative to the reference's:
+{", ".join(apart)}."""

@@ -13,7 +13,7 @@ from slq.comparison.sources import Source, opened
 from slq.comparison.stored import Stored
 from slq.comparison.verdicts import Judged, Verdict, judge
 from slq.errors import SlqError
-from slq.reporting.row_results import ROWS
+from slq.reporting.records import ROWS
 
 SCHEMA = 1
 VERDICTS: tuple[Verdict, ...] = ("agrees", "inside noise", "differs", "not comparable", "stale", "missing", "extra")

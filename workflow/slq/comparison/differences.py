@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slq.comparison.stored import SHOWN, Stored
-from slq.reporting.records import Record
-from slq.reporting.row_results import ROWS, RowResults
+from slq.reporting.records import ROWS, Record
 
 Facts = dict[tuple[str, str], dict[str, str]]  # by what and key, of each run `<backbone>/<method>` or row `rows/<row>`
 ORDER = ("config", "versions", "data", "circumstances")
@@ -53,8 +52,7 @@ def _records(stored: Stored, backbone: str, method: str) -> Iterator[Record]:
 
 def _row_records(stored: Stored, row: str) -> Iterator[Record]:
     names = ["row.json", *(f"retrieval/{entry.name}.json" for entry in stored.results.layout.retrieval_sets)]
-    files = RowResults(stored.results, row)
-    yield from (record for name in names if (record := files.find(name)) is not None)
+    yield from (record for name in names for record in stored.results.over_seeds(ROWS, row, name))
 
 
 def _facts(record: Record) -> Iterator[tuple[tuple[str, str], str]]:

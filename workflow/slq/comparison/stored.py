@@ -13,12 +13,11 @@ from slq.evaluation.intervals import accuracy_interval, by_question, clusters
 from slq.evaluation.scores import COUNTED
 from slq.files import digest
 from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters
-from slq.reporting.evidence import Ranked, answered, ranked, ranked_row
+from slq.reporting.evidence import Ranked, answered, ranked
 from slq.reporting.intervals import RECALLS, WAYS, ends
 from slq.reporting.layout import Entry, Layout
 from slq.reporting.notes import find_audit, leaked
-from slq.reporting.records import Record, Results, relative
-from slq.reporting.row_results import ROWS, RowResults
+from slq.reporting.records import ROWS, Record, Results, relative
 
 SHOWN = 12  # letters of a hash
 MADE = ("ranks", "answers")  # hashes in a metrics file that are of what came out, and not of what went in
@@ -109,7 +108,7 @@ class Stored:
             return {}
         ranks = None
         if len(records) == 1 and not self.stale(records.values()):
-            ranks = ranked(self.results, backbone.name, method, next(iter(records)), entry.name)
+            ranks = ranked(self.results, backbone.name, method, entry.name, next(iter(records)))
         traits = {"backbone": backbone.name}
         return self._counted(
             (backbone.name, method), entry, list(records.values()), ranks, _moving(records, method), traits
@@ -117,12 +116,11 @@ class Stored:
 
     def _row_recalls(self, row: str, entry: Entry) -> Numbers:
         """Of a system that is no run."""
-        files = RowResults(self.results, row)
-        record = files.find(f"retrieval/{entry.name}.json")
-        if record is None:
+        records = self.results.over_seeds(ROWS, row, f"retrieval/{entry.name}.json")
+        if not records:
             return {}
-        ranks = None if record.stale else ranked_row(files, entry.name)
-        return self._counted((ROWS, row), entry, [record], ranks, self._row_seeds(record), {})
+        ranks = None if records[0].stale else ranked(self.results, ROWS, row, entry.name)
+        return self._counted((ROWS, row), entry, records, ranks, self._row_seeds(records[0]), {})
 
     def _row_seeds(self, record: Record) -> tuple[int, ...]:
         """The seeds of the tuned runs that a row stands on, whose adapters it names; none of what no seed moves."""

@@ -9,7 +9,6 @@ from textwrap import TextWrapper
 
 from slq.accounting.architecture import NotForecast
 from slq.accounting.forecast import Cell, Range, forecast
-from slq.accounting.sizes import read_benches
 from slq.arguments import offline
 from slq.config import Config
 from slq.cost_settings import forecast_settings
@@ -76,7 +75,7 @@ def examine(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple
 def _cost(config: Config, plan: Plan | None) -> Cost:
     settings = json.loads(forecast_settings(config))
     try:
-        cells, _ = forecast(settings, read_benches(settings, Path("results")))
+        cells, _ = forecast(settings)
     except NotForecast as error:
         return Cost(None, 0.0, 0.0, 0.0, reason=str(error))
     return cost(cells, plan.submitted if plan else ())
@@ -108,7 +107,7 @@ def hours(plan: Plan, cost: Cost, device: str) -> Finding:
         cores = sum(job.cpus * job.minutes for job in plan.submitted) / 60
         return Finding(OK, "forecast", f"no GPU hours; the jobs reserve {cores:,.0f} core hours at first")
     if cost.hours is None:
-        text = "GPU hours are not known before `snakemake --cores 1 bench`"
+        text = "GPU hours are not known without a peak of the device under accounting.devices"
         return Finding(NOTE, "forecast", f"{text}; the jobs reserve {reserved:,.0f} at first")
     text = f"GPU hours of {device}: {cost.hours.low:,.1f}-{cost.hours.high:,.1f}; the jobs reserve {reserved:,.0f}"
     rows = sum(bool(job.row) for job in plan.submitted)

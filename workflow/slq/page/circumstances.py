@@ -4,12 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from slq.accounting.ledger import ROWS
 from slq.reporting.cells import hours, quantity
 from slq.reporting.computed import ledger_lines, ledger_source
 from slq.reporting.layout import METHODS, Entry
-from slq.reporting.records import Record, Results
-from slq.reporting.row_results import RowResults
+from slq.reporting.records import ROWS, Record, Results
+from slq.runs import BASE_SEED
 
 DASH = "\u2013"  # where there is no number
 
@@ -28,7 +27,7 @@ def runs(ours: Results) -> list[dict[str, Any]]:
 
 def rows(ours: Results) -> list[dict[str, Any]]:
     """Describe each row that exists and is no run; errors as in `runs`."""
-    found = ((row.label, RowResults(ours, row.name).row()) for row in ours.layout.rows)
+    found = ((row.label, ours.run(ROWS, row.name, BASE_SEED)) for row in ours.layout.rows)
     return [{"label": label, **_made(record)} for label, record in found if record is not None]
 
 

@@ -91,26 +91,6 @@ class Cell:
         return cls(None, "", "stale", reason, reason=reason)
 
 
-@dataclass(frozen=True)
-class Quote:
-    """A published number: `value` and `printed` are empty where the paper prints a dash."""
-
-    value: float | None
-    printed: str
-    source: str
-
-    @classmethod
-    def read(cls, value: str, printed: str, source: str) -> "Quote":
-        """The number of two fields of a CSV."""
-        return cls(float(value) if value else None, printed, source)
-
-    def cell(self, comparable: bool = False) -> Cell:
-        """The quoted cell, or a missing one for a dash."""
-        if self.value is None:
-            return Cell.missing(f"{self.source}: the paper prints a dash")
-        return Cell.quoted(self.value, self.printed, self.source, comparable)
-
-
 def without_numbers(found: Iterable[object]) -> Cell:
     """The cell that says of several files why those that gave a cell gave no number."""
     cells = [one for one in found if isinstance(one, Cell)]

@@ -11,7 +11,7 @@ from slq.reporting.cells import Cell
 from slq.reporting.costs import all_costs, hours_header, spent
 from slq.reporting.intervals import WAYS
 from slq.reporting.layout import METHODS, Entry, Layout
-from slq.reporting.records import Record, Results, joined
+from slq.reporting.records import Record, Results, joined, read_lines
 
 Run = tuple[Entry, str, int]  # backbone, method, seed
 Point = tuple[str, float | str, float, str]  # which of several lines of a run, x (a word without a scale), y, source
@@ -143,7 +143,8 @@ def _curves(ours: Results, run: Run) -> list[Point]:
     A step or an epoch that several attempts made is shown as the last of them made it: the weights are its.
     """
     curves: dict[str, dict[float, Point]] = {part: {} for part in ("", *WAYS.values())}
-    for event in ours.lines(run[0].name, *run[1:], "events/train.jsonl"):
+    path = ours.path(run[0].name, *run[1:], "events/train.jsonl")
+    for event in read_lines(path, ours.root) if path.exists() else ():
         if event.text("event") == "step":
             step = event.number("step")
             curves[""][step] = ("", step, event.number("loss"), event.source)

@@ -16,8 +16,8 @@ from slq.reporting.grid import Column, Group, Row, Table, mark_columns
 from slq.reporting.intervals import intervals_table
 from slq.reporting.layout import METHODS, Entry, Slot, slots
 from slq.reporting.notes import by_row, disputed_notes, fewer_seeds, flag, origin_note, runs_shown
-from slq.reporting.recalls import MARKS, SHORT, RecallColumns, no_set
-from slq.reporting.records import Reference, Results, agreed, joined
+from slq.reporting.recalls import MARKS, SHORT, RecallColumns, Reference, no_set
+from slq.reporting.records import Results, agreed, joined
 from slq.reporting.retention import retention_table
 
 WAYS = {"t2i": "IR", "i2t": "TR"}
@@ -46,7 +46,7 @@ def collect(ours: Results, reference: Path) -> list[Table]:
 def table1(ours: Results, papers: Reference) -> Table:
     """Retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
     columns = RecallColumns(ours, papers)
-    labels = {group: models for group, models in papers.groups.items() if group != "Ours"}
+    labels = {group: models for group, models in papers.recalls.groups.items() if group != "Ours"}
     rows = [Row(model, model, columns.quoted(papers.recalls, model)) for models in labels.values() for model in models]
     for backbone in ours.layout.backbones:
         cells = columns.cells(partial(_recall, ours, backbone.name))
@@ -130,10 +130,11 @@ def _strategy(ours: Results, backbone: Entry, method: str, retrieval: Sequence[S
         for place in retrieval
         for way in WAYS
     ]
+    # OCRBench counts hits of 1,000; the others are percent.
+    forms = [integer if place.entry and place.entry.counts_hits else one_decimal for place in retention]
     scores = [
-        # OCRBench counts hits of 1,000; the others are percent.
-        _score(ours, backbone, method, "retention", place, ("score",), integer if place.counts_hits else one_decimal)
-        for place in retention
+        _score(ours, backbone, method, "retention", place, ("score",), form)
+        for place, form in zip(retention, forms, strict=True)
     ]
     cells = [_count(ours, backbone, method), hours_cell(ours, backbone, method), *recalls, *scores]
     if method == "base":

@@ -1,11 +1,13 @@
 """SLQ against the other tuned methods, benchmark by benchmark, on the same images and questions; the claims ask too."""
 
+from functools import cache, partial
+
 from slq.errors import SlqError
 from slq.evaluation.intervals import SEED, Difference, accuracy_difference, clusters, recall_differences
 from slq.reporting.cells import Cell, Format, integer, one_decimal, probability, with_sign
 from slq.reporting.evidence import judged, ranked
-from slq.reporting.grid import Column, Group, Row, Table
-from slq.reporting.intervals import RECALLS, WAYS, recall_rows
+from slq.reporting.grid import Column, Table
+from slq.reporting.intervals import WAYS, by_benchmark
 from slq.reporting.layout import METHODS, Entry
 from slq.reporting.notes import one_run, runs_shown
 from slq.reporting.records import Results
@@ -32,6 +34,16 @@ def comparisons_table(ours: Results) -> Table:
     Raises:
         SlqError: two runs are not of the same set, or a file that exists cannot be used.
     """
+    apart = cache(partial(recalls_apart, ours))  # is of all recalls of a set, and takes a while
+
+    def recalls(backbone: Entry, entry: Entry, way: str, recall: str) -> list[Cell]:
+        pairs = (apart(backbone, "slq", other, entry) for other in OTHERS)
+        found = (one if isinstance(one, Cell) else one[way, recall] for one in pairs)
+        return [cell for one in found for cell in _cells(one, 1.0, one_decimal)]
+
+    def scores(backbone: Entry, entry: Entry) -> list[Cell]:
+        return [cell for other in OTHERS for cell in _scores(ours, backbone, other, entry)]
+
     return Table(
         name="comparisons",
         number="D",
@@ -42,46 +54,26 @@ def comparisons_table(ours: Results) -> Table:
             for other in OTHERS
             for key, head in HEADS.items()
         ),
-        groups=tuple(_group(ours, backbone) for backbone in ours.layout.backbones),
+        groups=by_benchmark(ours, recalls, scores),
         notes=(HOW, *one_run(ours, SEEDS)),
         widths=(5.4, 2.9),
     )
-
-
-def _group(ours: Results, backbone: Entry) -> Group:
-    rows: list[Row] = []
-    for entry in ours.layout.retrieval_sets:
-        compared = [_recalls(ours, backbone, other, entry) for other in OTHERS]
-        for key, label, way, recall in recall_rows(entry):
-            cells = [cell for found in compared for cell in found[way, recall]]
-            rows.append(Row(f"{backbone.name}/{key}", label, tuple(cells)))
-    for entry in ours.layout.retention_sets:
-        cells = [cell for other in OTHERS for cell in _scores(ours, backbone, other, entry)]
-        rows.append(Row(f"{backbone.name}/{entry.name}", entry.label, tuple(cells)))
-    return Group(backbone.name, backbone.label, tuple(rows))
-
-
-def _recalls(ours: Results, backbone: Entry, other: str, entry: Entry) -> dict[tuple[str, str], list[Cell]]:
-    """The three cells of each direction and recall of a set."""
-    found = recalls_apart(ours, backbone, "slq", other, entry)
-    if isinstance(found, Cell):
-        return {(way, recall): [found] * len(HEADS) for way in WAYS for recall in RECALLS}
-    return {key: _cells(difference, 1.0, one_decimal, source) for key, (difference, source) in found.items()}
 
 
 def _scores(ours: Results, backbone: Entry, other: str, entry: Entry) -> list[Cell]:
     """The three cells of a retention set."""
     found = scores_apart(ours, backbone, "slq", other, entry)
     if isinstance(found, Cell):
+        return _cells(found, 1.0, one_decimal)
+    apart, count = found
+    return _cells(apart, *((count / 100, integer) if entry.counts_hits else (1.0, one_decimal)))
+
+
+def _cells(found: Apart | Cell, unit: float, form: Format) -> list[Cell]:
+    """Difference with interval, p, and what both say in a word; or why there is none."""
+    if isinstance(found, Cell):
         return [found] * len(HEADS)
-    (difference, source), count = found
-    unit, form = (count / 100, integer) if entry.counts_hits else (1.0, one_decimal)
-    return _cells(difference, unit, form, source)
-
-
-def _cells(difference: Difference, unit: float, form: Format, source: str) -> list[Cell]:
-    """Difference with interval, p, and what both say in a word."""
-    signed = with_sign(form)
+    (difference, source), signed = found, with_sign(form)
     value, low, high = (unit * number for number in (difference.value, difference.low, difference.high))
     return [
         Cell.measured(value, signed, source, comparable=False).between(low, high, signed),
@@ -107,9 +99,7 @@ def recalls_apart(
     Raises:
         SlqError: the two are not of the same images and captions, or a file that exists cannot be used.
     """
-    mine, its = (
-        ranked(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name) for method in (one, other)
-    )
+    mine, its = (ranked(ours, backbone.name, method, entry.name) for method in (one, other))
     if isinstance(mine, Cell):
         return mine
     if isinstance(its, Cell):
@@ -130,9 +120,7 @@ def scores_apart(ours: Results, backbone: Entry, one: str, other: str, entry: En
 
     Errors as in `recalls_apart`.
     """
-    mine, its = (
-        judged(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name) for method in (one, other)
-    )
+    mine, its = (judged(ours, backbone.name, method, entry.name) for method in (one, other))
     if isinstance(mine, Cell):
         return mine
     if isinstance(its, Cell):

@@ -33,7 +33,7 @@ def released_pflop(ours: Results, backbone: str) -> Cell:
     values = [row["pflop_released"] for row in _training(ours, backbone, "slq")]
     numbers = [float(value) for value in values if value]
     if not numbers:
-        return _unknown(ours)
+        return _silent(ours)
     return Cell.by_construction(mean(numbers), quantity, f"the closed form on the steps of {ledger_source(ours)}")
 
 
@@ -44,7 +44,7 @@ def of_rows(ours: Results) -> tuple[Group, ...]:
     """
     lines = [line for line in ledger_lines(ours) if line["stage"] == ROWS]
     counted = [line["backbone"] for line in lines]
-    if not has_ledger(ours):
+    if not _path(ours).exists():
         counted = [row.backbone or "" for row in ours.layout.rows]
     labels = {backbone.name: backbone.label for backbone in ours.layout.backbones} | {"": COMPARATORS}
     rows = []
@@ -63,9 +63,9 @@ def _row_cells(ours: Results, lines: list[dict[str, str]]) -> tuple[Cell, ...]:
     source = ledger_source(ours)
     devices = sorted({line["device"] for line in lines})
     none, unpaired = Cell.missing("the paper tells no hours of it"), Cell.missing("nothing to divide: no training")
+    unknown = _silent(ours, "no steps are counted")
     if not lines:
-        return (none, *(no_ledger(ours),) * 7, *(unpaired,) * 2)
-    unknown = Cell.missing(f"{source} does not say: no steps are counted")
+        return (none, *(unknown,) * 7, *(unpaired,) * 2)
     total = Cell.missing(f"not hours of one device: {source}")
     if not all(line["total_hours"] for line in lines):
         total = Cell.missing(f"{source}, column flags: hours of a line are not known")
@@ -119,24 +119,14 @@ def _training(ours: Results, backbone: str, method: str) -> list[dict[str, str]]
 def _mean(ours: Results, values: Sequence[str], form: Format, scale: float) -> Cell:
     numbers = [scale * float(value) for value in values if value]
     if not numbers or len(numbers) < len(values):
-        return _unknown(ours)
+        return _silent(ours)
     return Cell.mean(numbers, form, ledger_source(ours), comparable=False)
 
 
-def _unknown(ours: Results) -> Cell:
-    if not has_ledger(ours):
-        return no_ledger(ours)
-    return Cell.missing(f"{ledger_source(ours)} does not say: no such line, no closed form, or no peak of the device")
-
-
-def has_ledger(ours: Results) -> bool:
-    """Whether the preset has one."""
-    return _path(ours).exists()
-
-
-def no_ledger(ours: Results) -> Cell:
-    """The cell for a number of a ledger that does not exist."""
-    return Cell.missing(f"{ledger_source(ours)} does not exist")
+def _silent(ours: Results, why: str = "no such line, no closed form, or no peak of the device") -> Cell:
+    """The cell for a number that the ledger does not have, or of a ledger that does not exist."""
+    says = f"does not say: {why}" if _path(ours).exists() else "does not exist"
+    return Cell.missing(f"{ledger_source(ours)} {says}")
 
 
 def _path(ours: Results) -> Path:

@@ -11,7 +11,8 @@ from slq.reporting.computed import NOTE, computed_cells, odd_hours, of_rows, rel
 from slq.reporting.grid import Column, Group, Row, Table
 from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.notes import by_row, fewer_seeds, runs_shown
-from slq.reporting.records import Record, Reference, Results, joined
+from slq.reporting.recalls import Reference
+from slq.reporting.records import Record, Results, joined
 
 HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
 CONVENTION = (
@@ -184,8 +185,7 @@ def _released(ours: Results, papers: Reference, backbone: Entry) -> Row:
 
 
 def _paper_hours(papers: Reference, backbone: Entry, method: str) -> Cell:
-    quote = papers.table3.get((backbone.reference, method, "gpu_hours"))
-    return quote.cell() if quote else Cell.missing(_no_row(backbone))
+    return papers.table3.get((backbone.reference, method, "gpu_hours"), Cell.missing(_no_row(backbone)))
 
 
 def _no_row(backbone: Entry) -> str:
@@ -218,7 +218,7 @@ def _paper_ratio(papers: Reference, backbone: Entry, method: str) -> Cell:
     """The paper's hours over its full fine-tuning's, of the printed values."""
     part = papers.table3.get((backbone.reference, method, "gpu_hours"))
     whole = papers.table3.get((backbone.reference, "full_ft", "gpu_hours"))
-    if part is None or whole is None or part.value is None or not whole.value:
+    if not (part and whole and isinstance(part.value, float) and isinstance(whole.value, float) and whole.value):
         return Cell.missing(
             f"the paper has no hours of {backbone.reference}" if backbone.reference else _no_row(backbone)
         )

@@ -26,7 +26,7 @@ def counts_table(ours: Results) -> Table:
     Raises:
         SlqError: a file that exists cannot be used.
     """
-    audit = find_audit(ours)
+    audit, sets = find_audit(ours), ours.layout.retrieval_sets
     return Table(
         name="counts",
         number="E",
@@ -35,15 +35,13 @@ def counts_table(ours: Results) -> Table:
         columns=tuple(
             Column(f"{method} {way}", (label, WAYS[way])) for method, label in METHODS.items() for way in WAYS
         ),
-        groups=tuple(_group(ours, backbone, audit) for backbone in ours.layout.backbones),
+        groups=tuple(
+            Group(one.name, one.label, tuple(row for entry in sets for row in _rows(ours, one, entry, audit)))
+            for one in ours.layout.backbones
+        ),
         notes=(HOW, *leak_note(ours, audit)),
         widths=(7.6, 1.75),
     )
-
-
-def _group(ours: Results, backbone: Entry, audit: Record | None) -> Group:
-    rows = [row for entry in ours.layout.retrieval_sets for row in _rows(ours, backbone, entry, audit)]
-    return Group(backbone.name, backbone.label, tuple(rows))
 
 
 def _rows(ours: Results, backbone: Entry, entry: Entry, audit: Record | None) -> list[Row]:
@@ -92,7 +90,7 @@ def _leak_cells(
     ours: Results, backbone: Entry, method: str, entry: Entry, audit: Record
 ) -> dict[tuple[str, str], Cell]:
     """By part and direction, the mean over the seeds whose ranks exist."""
-    found = [ranked(ours, backbone.name, method, seed, entry.name) for seed in ours.layout.seeds_of(method)]
+    found = [ranked(ours, backbone.name, method, entry.name, seed) for seed in ours.layout.seeds_of(method)]
     there = [one for one in found if not isinstance(one, Cell)]
     lacking = without_numbers(found)
     if not there:

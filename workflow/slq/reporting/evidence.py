@@ -9,7 +9,6 @@ import pandas as pd
 from slq.evaluation.evidence import ANSWERS, beside, read_answers, read_ranks
 from slq.reporting.cells import Cell
 from slq.reporting.records import Record, Results, relative
-from slq.reporting.row_results import RowResults
 
 
 @dataclass(frozen=True)
@@ -32,41 +31,36 @@ class Judged:
     by_construction: bool
 
 
-def ranked(ours: Results, backbone: str, method: str, seed: int, name: str) -> Ranked | Cell:
+def ranked(ours: Results, backbone: str, method: str, name: str, seed: int | None = None) -> Ranked | Cell:
     """A run's ranks on a retrieval set, or the missing cell that says why there are none.
+
+    Args:
+        seed: without one the run that stands for the method
 
     Raises:
         SlqError: the ranks are not those that the set's metrics file was made from.
     """
+    seed = ours.layout.compared_seed(method) if seed is None else seed
     record = ours.find(backbone, method, seed, f"retrieval/{name}.json")
     path = ours.path(backbone, method, seed, f"retrieval/{name}.ranks.parquet")
     if record is None or not path.exists():
         return ours.missing(backbone, method, f"retrieval/{name}.{'json' if record is None else 'ranks.parquet'}")
-    return _ranks(ours, record, path)
-
-
-def ranked_row(row: RowResults, name: str) -> Ranked | Cell:
-    """The same of a system that is no run; errors as in `ranked`."""
-    record = row.find(f"retrieval/{name}.json")
-    path = row.path(f"retrieval/{name}.ranks.parquet")
-    if record is None or not path.exists():
-        return row.missing(f"retrieval/{name}.{'json' if record is None else 'ranks.parquet'}")
-    return _ranks(row.ours, record, path)
-
-
-def _ranks(ours: Results, record: Record, path: Path) -> Ranked:
     for keys in (("variant",), ("variants",), ("n",), ("inputs", "gallery")):
         record.at(*keys)
     table = read_ranks(record.path, record.content)
     return Ranked(table[table["variant"] == record.text("variant")], relative(path, ours.root))
 
 
-def judged(ours: Results, backbone: str, method: str, seed: int, name: str) -> Judged | Cell:
+def judged(ours: Results, backbone: str, method: str, name: str, seed: int | None = None) -> Judged | Cell:
     """The verdicts on a run's answers to a retention set, or the missing cell that says why there are none.
+
+    Args:
+        seed: as of `ranked`
 
     Raises:
         SlqError: the answers are incomplete, or of other questions.
     """
+    seed = ours.layout.compared_seed(method) if seed is None else seed
     record = ours.find(backbone, method, seed, f"retention/{name}.json")
     if record is None:
         return ours.missing(backbone, method, f"retention/{name}.json")

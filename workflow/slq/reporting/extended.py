@@ -1,6 +1,6 @@
 """Table 1 with all that can be measured: ours beside the paper's, untrained, trained and re-ranked, with intervals."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -11,10 +11,10 @@ from slq.reporting.grid import Group, Row, Table, mark_columns
 from slq.reporting.intervals import SEEDS, recall_cell
 from slq.reporting.layout import METHODS, Entry
 from slq.reporting.notes import UNTRAINED, flag, one_run, run_training, runs_shown
-from slq.reporting.recalls import RecallColumns
-from slq.reporting.records import Recalls, Record, Reference, Results, relative, sourced_rows
-from slq.reporting.row_results import ROWS, RowResults
+from slq.reporting.recalls import RecallColumns, Recalls, Reference
+from slq.reporting.records import ROWS, Results, relative, sourced_rows
 from slq.rows import Row as System
+from slq.runs import BASE_SEED
 
 OTHERS = "retllm.csv"
 SYSTEMS = "systems.csv"
@@ -26,24 +26,6 @@ ELSEWHERE = "Other comparators"
 
 
 @dataclass(frozen=True)
-class Quoted:
-    """A quoted system, in words; `evidence` and `source` are of all of them. What is not known is empty."""
-
-    trained_on: str = ""
-    test_seen: str = ""
-    remark: str = ""
-    evidence: str = ""
-    source: str = ""
-
-    @property
-    def note(self) -> str:
-        """As a footnote says it."""
-        known = f" ({self.source}; evidence: {self.evidence})" if self.evidence else ""
-        said = f"Trained on: {self.trained_on or UNKNOWN}. Test images seen: {self.test_seen or UNKNOWN}"
-        return " ".join(filter(None, [f"{said}{known}.", self.remark]))
-
-
-@dataclass(frozen=True)
 class Published:
     """Rows of other papers that stand beside the paper's, and what is known of quoted systems, by model.
 
@@ -51,34 +33,34 @@ class Published:
     """
 
     others: Recalls
-    systems: dict[str, Quoted]
+    systems: dict[str, dict[str, str]]
 
     @classmethod
     def read(cls, reference: Path, root: Path) -> "Published":
         """Those of a folder of reference files; errors as in `slq.files.read_rows`."""
         others = Recalls.read(reference / OTHERS, root) if (reference / OTHERS).exists() else Recalls({}, {}, {})
         rows = sourced_rows(reference / SYSTEMS, COLUMNS, root) if (reference / SYSTEMS).exists() else []
-        return cls(others, {row.pop("model"): Quoted(**row) for row, _ in rows})
+        return cls(others, {row["model"]: row for row, _ in rows})
 
     def note(self, published: Recalls, model: str) -> str:
-        """The footnote of a quoted row."""
-        return f"Quoted from {published.origins[model]}. {self.systems.get(model, Quoted()).note}"
+        """The footnote of a quoted row; evidence and source are of all that is known of the system."""
+        known = dict.fromkeys(COLUMNS, "") | self.systems.get(model, {})
+        source = f" ({known['source']}; evidence: {known['evidence']})" if known["evidence"] else ""
+        said = f"Trained on: {known['trained_on'] or UNKNOWN}. Test images seen: {known['test_seen'] or UNKNOWN}"
+        return f"Quoted from {published.origins[model]}. {said}{source}. {known['remark']}".rstrip()
 
 
 @dataclass(frozen=True)
 class Measured:
     """A system that is measured here.
 
-    key, label: of its row
-    folder: of its results, as sources have it
-    find: its metrics file of this name, or the missing cell that says why there is none
+    place: its backbone and method, as `Results` has them
+    label: of its row
     training: what it has learned from, in sentences
     """
 
-    key: str
+    place: tuple[str, str]
     label: str
-    folder: str
-    find: Callable[[str], Record | Cell]
     training: str
 
 
@@ -89,7 +71,6 @@ def extended_table(ours: Results, papers: Reference, published: Published) -> Ta
         SlqError: a file that exists cannot be used.
     """
     columns = RecallColumns(ours, papers)
-    files = [RowResults(ours, row.name) for row in ours.layout.rows]
     names = [f"retrieval/{place.entry.name}.json" for place in columns.places if place.entry]
     groups = _marked(
         [
@@ -105,7 +86,9 @@ def extended_table(ours: Results, papers: Reference, published: Published) -> Ta
         caption=f"Retrieval on {columns.listed}, R@K in percent: the paper's systems, ours beside them, read-outs "
         f"without training, tuned backbones, and lists that are re-ranked. {runs_shown(ours.layout, mean=False)}",
         stubs=("Model",),
-        columns=columns.heads(record for one in files for name in names if (record := one.find(name))),
+        columns=columns.heads(
+            record for row in ours.layout.rows for name in names for record in ours.over_seeds(ROWS, row.name, name)
+        ),
         groups=groups,
         notes=(INTERVALS, *columns.notes(), BOUND, *flag(ours), *one_run(ours, SEEDS)),
         widths=(6.0, 1.33),
@@ -122,7 +105,7 @@ def _marked(groups: Sequence[Group]) -> tuple[Group, ...]:
 def _baselines(ours: Results, papers: Reference, published: Published, columns: RecallColumns) -> list[Group]:
     """The paper's groups but for its own, each quoted row followed by ours for it; then other comparators."""
     groups, left = [], list(ours.layout.rows_of("comparator"))
-    for label, models in papers.groups.items():
+    for label, models in papers.recalls.groups.items():
         rows: list[Row] = []
         for model in models if label != "Ours" else ():
             standing = [row for row in left if row.reference == model]
@@ -178,11 +161,11 @@ def _reranked_training(ours: Results, row: System) -> str:
     """Whose list it is, and what that and the one who re-ranks have learned from."""
     backbone, coarse, by = row.backbone or "", row.coarse or "", row.by or ""
     if coarse in METHODS:
-        candidates = relative(ours.path(backbone, coarse, ours.layout.compared_seed(coarse), ""), ours.root)
+        candidates = _folder(ours, backbone, coarse)
         trained = [run_training(ours, backbone, coarse)]
     else:  # a comparator, which need not be a row of the preset
         rows = [one for one in ours.layout.rows if one.name == coarse]
-        candidates = RowResults(ours, coarse).folder if rows else coarse
+        candidates = _folder(ours, ROWS, coarse) if rows else coarse
         trained = [_comparator_training(rows[0] if rows else System(coarse, "comparator", coarse))]
     if by not in ("base", *PROVED, coarse):  # whose backbone is no longer base's
         trained.append(run_training(ours, backbone, by))
@@ -190,24 +173,17 @@ def _reranked_training(ours: Results, row: System) -> str:
 
 
 def _of_run(ours: Results, backbone: Entry, method: str, label: str) -> Measured:
-    seed = ours.layout.compared_seed(method)
-
-    def find(name: str) -> Record | Cell:
-        return ours.find(backbone.name, method, seed, name) or ours.missing(backbone.name, method, name)
-
-    folder = relative(ours.path(backbone.name, method, seed, ""), ours.root)
-    training = run_training(ours, backbone.name, method)
-    return Measured(f"{backbone.name}/{method}", label, folder, find, training)
+    return Measured((backbone.name, method), label, run_training(ours, backbone.name, method))
 
 
 def _of_row(ours: Results, row: System, training: str) -> Measured:
-    files = RowResults(ours, row.name)
-    files.row()  # is refused if it is another row's
+    ours.run(ROWS, row.name, BASE_SEED)  # is refused if it is another row's
+    return Measured((ROWS, row.name), row.label, training)
 
-    def find(name: str) -> Record | Cell:
-        return files.find(name) or files.missing(name)
 
-    return Measured(f"{ROWS}/{row.name}", row.label, files.folder, find, training)
+def _folder(ours: Results, backbone: str, method: str) -> str:
+    """Where the results of a system lie, as sources have it."""
+    return relative(ours.path(backbone, method, ours.layout.compared_seed(method), ""), ours.root)
 
 
 def _rows(columns: RecallColumns, systems: Iterable[Measured]) -> tuple[Row, ...]:
@@ -219,8 +195,7 @@ def _row(columns: RecallColumns, system: Measured) -> Row:
     lacking: dict[str, list[str]] = {state: [] for state in NONE}
 
     def recall(name: str, way: str, recall: str) -> Cell:
-        found = system.find(name)
-        cell = found if isinstance(found, Cell) else recall_cell(found, way, recall)
+        cell = recall_cell(columns.ours.compared(*system.place, name), way, recall)
         if cell.state in NONE:
             lacking[cell.state].append(cell.reason)
         return cell
@@ -229,6 +204,6 @@ def _row(columns: RecallColumns, system: Measured) -> Row:
     missing, stale = ("; ".join(dict.fromkeys(lacking[state])) for state in NONE)
     there = "Not run:" if missing else "" if stale else "Not run."
     if any(cell.state == "measured" for cell in cells):
-        there = f"Measured: {system.folder}."
+        there = f"Measured: {_folder(columns.ours, *system.place)}."
     said = [there, missing and f"{missing}.", stale and f"Stale: {stale}.", system.training]
-    return Row(system.key, system.label, cells, " ".join(filter(None, said)))
+    return Row("/".join(system.place), system.label, cells, " ".join(filter(None, said)))

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -11,16 +12,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 FILE = re.compile(r"(\S+\.(?:json|jsonl|csv|parquet|yaml))(?::\d+)?$")
 
 
-def html_environment(templates: Path, results: Path, page: Path) -> Environment:
-    """Jinja for pages of the folder `page`; its filter `links` leads from a source to files beside `results`."""
-    environment = Environment(
+def template_environment(templates: Path, **more: Any) -> Environment:
+    """Jinja that refuses an unknown name, and keeps the lines of a template as they are; `more` is jinja2's own."""
+    return Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
-        autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        **more,
     )
+
+
+def html_environment(templates: Path, results: Path, page: Path) -> Environment:
+    """Jinja for pages of the folder `page`; its filter `links` leads from a source to files beside `results`."""
+    environment = template_environment(templates, autoescape=True)
     environment.filters["links"] = _linker(results, page)
     return environment
 

@@ -1,5 +1,7 @@
 """Every number of Tables 1 and 3 that is counted on a sample, with the interval that other samples would fall in."""
 
+from collections.abc import Callable, Iterable
+
 from slq.errors import SlqError
 from slq.evaluation.intervals import accuracy_interval
 from slq.reporting.cells import Cell, integer, one_decimal
@@ -25,46 +27,59 @@ def intervals_table(ours: Results) -> Table:
     Raises:
         SlqError: a file that exists cannot be used.
     """
+
+    def recalls(backbone: Entry, entry: Entry, way: str, recall: str) -> list[Cell]:
+        found = (ours.compared(backbone.name, method, f"retrieval/{entry.name}.json") for method in METHODS)
+        return [recall_cell(one, way, recall) for one in found]
+
+    def scores(backbone: Entry, entry: Entry) -> list[Cell]:
+        return [_score(ours, backbone, method, entry) for method in METHODS]
+
     return Table(
         name="intervals",
         number="C",
         caption=f"Recalls in percent and scores, with 95 % intervals. {runs_shown(ours.layout, mean=False)}",
         stubs=("Benchmark",),
         columns=tuple(Column(method, (label,)) for method, label in METHODS.items()),
-        groups=tuple(_group(ours, backbone) for backbone in ours.layout.backbones),
+        groups=by_benchmark(ours, recalls, scores),
         notes=(HOW, *one_run(ours, SEEDS)),
         widths=(6, 3.8),
     )
 
 
-def recall_rows(entry: Entry) -> list[tuple[str, str, str, str]]:
-    """Key, label, direction and recall of each row of a retrieval set."""
-    return [(f"{entry.name} {way} {r}", f"{entry.label}, {WAYS[way]} {r}", way, r) for way in WAYS for r in RECALLS]
+def by_benchmark(
+    ours: Results,
+    recall_cells: Callable[[Entry, Entry, str, str], Iterable[Cell]],
+    score_cells: Callable[[Entry, Entry], Iterable[Cell]],
+) -> tuple[Group, ...]:
+    """A group per backbone: a row for each recall of each retrieval set, and one for each retention set.
+
+    Args:
+        recall_cells: of a backbone and a set, a direction and a recall
+        score_cells: of a backbone and a set
+    """
+    groups = []
+    for backbone in ours.layout.backbones:
+        rows = [
+            Row(
+                f"{backbone.name}/{one.name} {way} {r}",
+                f"{one.label}, {WAYS[way]} {r}",
+                tuple(recall_cells(backbone, one, way, r)),
+            )
+            for one in ours.layout.retrieval_sets
+            for way in WAYS
+            for r in RECALLS
+        ]
+        for one in ours.layout.retention_sets:
+            rows.append(Row(f"{backbone.name}/{one.name}", one.label, tuple(score_cells(backbone, one))))
+        groups.append(Group(backbone.name, backbone.label, tuple(rows)))
+    return tuple(groups)
 
 
-def _group(ours: Results, backbone: Entry) -> Group:
-    rows = [
-        Row(f"{backbone.name}/{key}", label, tuple(_recall(ours, backbone, one, entry, way, r) for one in METHODS))
-        for entry in ours.layout.retrieval_sets
-        for key, label, way, r in recall_rows(entry)
-    ]
-    for entry in ours.layout.retention_sets:
-        cells = tuple(_score(ours, backbone, method, entry) for method in METHODS)
-        rows.append(Row(f"{backbone.name}/{entry.name}", entry.label, cells))
-    return Group(backbone.name, backbone.label, tuple(rows))
-
-
-def _recall(ours: Results, backbone: Entry, method: str, entry: Entry, way: str, recall: str) -> Cell:
-    """As the metrics file has it, interval included."""
-    name = f"retrieval/{entry.name}.json"
-    record = ours.find(backbone.name, method, ours.layout.compared_seed(method), name)
-    if record is None:
-        return ours.missing(backbone.name, method, name)
-    return recall_cell(record, way, recall)
-
-
-def recall_cell(record: Record, way: str, recall: str) -> Cell:
-    """A recall of one metrics file with its interval."""
+def recall_cell(record: Record | Cell, way: str, recall: str) -> Cell:
+    """A recall of one metrics file with its interval; without the file its cell."""
+    if isinstance(record, Cell):
+        return record
     value = record.number("metrics", way, recall)
     return Cell.measured(value, one_decimal, record.source, n=1).between(*ends(record, way, recall), one_decimal)
 
@@ -83,7 +98,7 @@ def ends(record: Record, *keys: str) -> tuple[float, float]:
 
 def _score(ours: Results, backbone: Entry, method: str, entry: Entry) -> Cell:
     """In percent, of OCRBench in hits."""
-    found = judged(ours, backbone.name, method, ours.layout.compared_seed(method), entry.name)
+    found = judged(ours, backbone.name, method, entry.name)
     if isinstance(found, Cell):
         return found
     unit, form = (len(found.hits) / 100, integer) if entry.counts_hits else (1.0, one_decimal)

@@ -90,11 +90,6 @@ class Slot:
         """The set's name in `cells.csv`."""
         return self.entry.name if self.entry else self.reference
 
-    @property
-    def counts_hits(self) -> bool:
-        """As `Entry.counts_hits`."""
-        return self.entry is not None and self.entry.counts_hits
-
     def header(self, printed: Mapping[str, str]) -> str:
         """The paper's header over the paper's set and over an empty column, else the label of our entry."""
         if self.entry is None or self.entry.is_the_papers:
@@ -118,24 +113,14 @@ def parse_layout(layout: Mapping[str, Any]) -> Layout:
         SlqError: a key is missing or a method is unknown.
     """
     try:
-        parsed = Layout(
-            preset=str(layout["preset"]),
-            seeds=tuple(int(seed) for seed in layout["seeds"]),
-            backbones=_entries(layout["backbones"]),
-            methods=tuple(layout["methods"]),
-            retrieval_sets=_entries(layout["retrieval_sets"]),
-            knowledge_sets=_entries(layout["knowledge_sets"]),
-            retention_sets=_entries(layout["retention_sets"]),
-            table3_base=bool(layout["table3_base"]),
-            rows=tuple(Row(**row) for row in layout.get("rows", ())),
-        )
+        own: dict[str, Any] = {key: layout[key] for key in ("preset", "table3_base")}
+        for key in ("backbones", "retrieval_sets", "knowledge_sets", "retention_sets"):
+            own[key] = tuple(Entry(**one) for one in layout[key])
+        own["rows"] = tuple(Row(**row) for row in layout.get("rows", ()))
+        parsed = Layout(seeds=tuple(map(int, layout["seeds"])), methods=tuple(layout["methods"]), **own)
     except (KeyError, TypeError, ValueError) as error:
         raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/reporting/layout.py") from error
     unknown = sorted(set(parsed.methods) - set(METHODS))
     if unknown:
         raise SlqError(f"layout of the tables: unknown methods {unknown}; expected some of {list(METHODS)}")
     return parsed
-
-
-def _entries(items: Sequence[Mapping[str, str]]) -> tuple[Entry, ...]:
-    return tuple(Entry(item["name"], item["label"], item["reference"], item.get("scored_as", "")) for item in items)

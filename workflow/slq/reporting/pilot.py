@@ -13,13 +13,12 @@ from slq.errors import SlqError
 from slq.files import read_json
 from slq.reporting.figures import write_points
 from slq.reporting.records import Record, relative
-from slq.reporting.style import FAINT, RIGHT, house_style, new_figure, note, save
+from slq.reporting.style import RIGHT, draw_picture, house_style, new_figure, note, save
 
 NAME = "pilot"
 SCHEMA = 1  # of pilot.json
 LETTERS = 24  # of a text in a line beside a panel
 TITLE_LETTERS = 14  # of a read-out's name in a line above one
-PIXELS = 224  # the longest side of a drawn image
 NOTES = (
     "Cosine of a text with an image, of an untouched backbone; bold: the highest of a text under one read-out.",
     "Nothing is trained; a query is a zero vector behind the turn.",
@@ -84,7 +83,7 @@ def pilot_figure(settings: Mapping[str, Any], records: Sequence[Record], picture
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.0, panel * len(records)])[:, 0]
     places = above.subplots(1, len(pictures), squeeze=False)[0]
     for number, (axes, (name, picture)) in enumerate(zip(places, pictures.items(), strict=True), start=1):
-        _draw_picture(axes, picture, f"{number}: {textwrap.shorten(name, 16, placeholder='…')}")
+        draw_picture(axes, picture, f"{number}: {textwrap.shorten(name, 16, placeholder='…')}")
     grid = below.subplots(len(records), len(titles), squeeze=False)
     for row, record, backbone in zip(grid, records, settings["backbones"], strict=True):
         row[0].set_ylabel(backbone["label"])
@@ -94,17 +93,6 @@ def pilot_figure(settings: Mapping[str, Any], records: Sequence[Record], picture
             axes.set_yticks(range(len(texts)), texts if axes is row[0] else [""] * len(texts), fontsize=5.8)
     note(figure, f"Preset {settings['preset']}.", *NOTES)
     return figure
-
-
-def _draw_picture(axes: Axes, picture: Image, label: str) -> None:
-    small = picture.copy()
-    small.thumbnail((PIXELS, PIXELS))
-    # Unclipped: the name of a clip in an SVG carries the layout's last digits, which differ from one run to the next.
-    axes.imshow(small).set_clip_on(False)
-    axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(label, fontsize=6, labelpad=2)
-    for spine in axes.spines.values():
-        spine.set(visible=True, color=FAINT, linewidth=0.4)
 
 
 def _draw_cosines(axes: Axes, cosines: Sequence[Sequence[float]]) -> None:

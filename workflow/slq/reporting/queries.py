@@ -12,11 +12,10 @@ from PIL.Image import Image
 from slq.reporting.figures import write_points
 from slq.reporting.layout import METHODS
 from slq.reporting.records import Record, read_lines
-from slq.reporting.style import FAINT, RIGHT, house_style, new_figure, note, save
+from slq.reporting.style import FAINT, RIGHT, draw_picture, house_style, new_figure, note, save
 
 NAME = "queries"
 LETTERS = 66  # of a caption in a line
-PIXELS = 224  # the longest side of a drawn image: sharp at its size, and an SVG of photographs stays small
 
 
 def draw_queries(
@@ -57,7 +56,7 @@ def query_grid(settings: Mapping[str, Any], queries: Sequence[Record], open_imag
         cells = part.subplots(1, columns, squeeze=False)[0]
         for place, (axes, found) in enumerate(zip(cells, query.at("top"), strict=True), start=1):
             right = found["image"] == query.text("image")
-            _draw_image(axes, open_image(found["image"]), f"{place}: {found['similarity']:.2f}", right)
+            _draw_found(axes, open_image(found["image"]), f"{place}: {found['similarity']:.2f}", right)
     run = f"{METHODS[settings['method']]} on {settings['backbone_label']}, seed {settings['seed']}"
     which = f"{run}, {settings['set_label']}, preset {settings['preset']}"
     note(figure, f"{which}: captions, and the images most similar to them with their cosine; framed: the right one.")
@@ -71,14 +70,8 @@ def caption(query: Record) -> str:
     return textwrap.fill(text, LETTERS, max_lines=2, placeholder=" …")
 
 
-def _draw_image(axes: Axes, image: Image, label: str, right: bool) -> None:
+def _draw_found(axes: Axes, image: Image, label: str, right: bool) -> None:
     """An image in a frame that tells the right one by colour, width and a tick."""
-    small = image.copy()
-    small.thumbnail((PIXELS, PIXELS))
-    # Unclipped: the name of a clip in an SVG carries the layout's last digits, which differ from one run to the next.
-    axes.imshow(small).set_clip_on(False)
-    axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(f"{label} \N{CHECK MARK}" if right else label, fontsize=6, labelpad=2)
-    axes.xaxis.label.set(color=RIGHT if right else FAINT, weight="bold" if right else "normal")
-    for spine in axes.spines.values():
-        spine.set(visible=True, color=RIGHT if right else FAINT, linewidth=2.2 if right else 0.4)
+    colour = RIGHT if right else FAINT
+    draw_picture(axes, image, f"{label} \N{CHECK MARK}" if right else label, colour, 2.2 if right else 0.4)
+    axes.xaxis.label.set(color=colour, weight="bold" if right else "normal")

@@ -1,17 +1,78 @@
-"""The columns of Table 1, which its extension shares: recalls per set and direction, the paper's beside ours."""
+"""The paper's Tables 1 and 3, and the columns of Table 1: recalls per set and direction, the paper's beside ours."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from slq.reporting.cells import Cell
 from slq.reporting.grid import Column
 from slq.reporting.intervals import RECALLS
 from slq.reporting.layout import Slot, slots
-from slq.reporting.records import Recalls, Record, Reference, Results, agreed
+from slq.reporting.records import COSTS, TABLE1, TABLE3, Record, Results, agreed, relative, sourced_rows
 
 DIRECTIONS = {"i2t": "Image → Text", "t2i": "Text → Image"}
 SETS = {"flickr30k": "Flickr30K (1K test set)", "coco": "COCO (5K test set)"}
 SHORT = {"flickr30k": "Flickr30K", "coco": "COCO"}
 MARKS = "Bold: best; underlined: second-best; values that print alike share a mark."
+
+
+@dataclass(frozen=True)
+class Recalls:
+    """Published recalls.
+
+    groups: models under their headings, in order
+    quotes: by model, set, direction and metric
+    origins: of each model the file that its numbers stand in, and where that has them from
+    """
+
+    groups: dict[str, list[str]]
+    quotes: dict[tuple[str, ...], Cell]
+    origins: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path, root: Path) -> "Recalls":
+        """Those of a CSV in the form of `table1.csv`; errors as in `slq.files.read_rows`."""
+        found = cls({}, {}, {})
+        for row, source in sourced_rows(path, TABLE1, root):
+            model = row["model"]
+            key = (model, row["set"], row["direction"], row["metric"])
+            found.quotes[key] = _quote(row["value"], row["value"], source)
+            models = found.groups.setdefault(row["group"], [])
+            if model not in models:
+                models.append(model)
+            found.origins[model] = f"{relative(path, root)} ({row['source']})"
+        return found
+
+
+class Reference:
+    """The paper's Tables 1 and 3 from the folder of `table1.csv` and `table3.csv`."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.recalls = Recalls.read(folder / "table1.csv", root)
+        self.table3 = {
+            (row["backbone"], row["method"], row["column"]): _quote(row["value"], row["printed"], source)
+            for row, source in sourced_rows(folder / "table3.csv", TABLE3, root)
+        }
+
+    def sets(self) -> list[str]:
+        """Table 1's retrieval sets, in its order."""
+        return list(dict.fromkeys(name for _, name, _, _ in self.recalls.quotes))
+
+    def recalled(self) -> list[str]:
+        """Table 3's retrieval sets, in its order; their columns are `<set>_<direction>_<metric>`."""
+        return list(dict.fromkeys(name.split("_")[0] for _, _, name in self.table3 if name.count("_") == 2))
+
+    def scored(self) -> list[str]:
+        """Table 3's retention sets, in its order."""
+        columns = dict.fromkeys(name for _, _, name in self.table3)
+        return [name for name in columns if name.count("_") != 2 and name not in COSTS]
+
+
+def _quote(value: str, printed: str, source: str) -> Cell:
+    """A number as the paper prints it; the cell of none for a dash."""
+    if not value:
+        return Cell.missing(f"{source}: the paper prints a dash")
+    return Cell.quoted(float(value), printed, source)
 
 
 class RecallColumns:
@@ -56,7 +117,7 @@ class RecallColumns:
             quote = published.quotes.get((model, place.reference, way, recall))
             same_set = place.entry is not None and place.entry.is_the_papers
             none = Cell.missing(f"nothing is published of {model} in this column")
-            cells.append(quote.cell(same_set) if quote else none)
+            cells.append(replace(quote, comparable=same_set) if quote else none)
         return tuple(cells)
 
     def notes(self) -> tuple[str, ...]:

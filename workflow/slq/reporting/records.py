@@ -1,4 +1,4 @@
-"""The files that tables are made of: the results of one preset's runs, and the paper's published values."""
+"""The files that tables are made of: the results of one preset's runs, and rows of published values."""
 
 import math
 from collections.abc import Sequence
@@ -10,11 +10,13 @@ from slq.errors import SlqError
 from slq.files import read_json, read_rows
 from slq.files import read_lines as read_json_lines
 from slq.proofs import equals, follow
-from slq.reporting.cells import Cell, Format, Quote, without_numbers
+from slq.reporting.cells import Cell, Format, without_numbers
 from slq.reporting.layout import METHODS, Entry, Layout
 from slq.reporting.stale import StaleFiles
 from slq.reporting.stale import relative as relative
+from slq.runs import BASE_SEED
 
+ROWS = "rows"  # in a preset's folder: where systems that are no runs keep their results
 SCHEMA = 1
 SCHEMAS = {"retrieval": 2, "retention": 3, "blind": 3}  # of the files in a folder of a run, where it is another
 TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
@@ -81,6 +83,8 @@ class Record:
 class Results:
     """The result files of a layout's preset and seeds under `root`, the folder that holds one folder per preset.
 
+    A system that is no run (a comparator, an untrained read-out, a re-ranked list) is asked for as the method of its
+    name on the backbone ROWS, whatever the seed.
     A file of which the numbers no longer follow counts as one that is not there, unless stale ones are asked for;
     `standing` knows of it.
     """
@@ -93,7 +97,12 @@ class Results:
 
     def path(self, backbone: str, method: str, seed: int, name: str) -> Path:
         """Where a run keeps a file, e.g. `retrieval/coco.json`."""
-        return self.root / self.layout.preset / backbone / method / f"seed{seed}" / name
+        place = Path(ROWS, method) if backbone == ROWS else Path(backbone, method, f"seed{seed}")
+        return self.root / self.layout.preset / place / name
+
+    def seeds_of(self, backbone: str, method: str) -> tuple[int, ...]:
+        """The seeds of a method's runs; a system that is no run is there once."""
+        return (BASE_SEED,) if backbone == ROWS else self.layout.seeds_of(method)
 
     def find(self, backbone: str, method: str, seed: int, name: str) -> Record | None:
         """A result file of a run, or None if the layout leaves the run out or the file gives no numbers.
@@ -101,7 +110,7 @@ class Results:
         Raises:
             SlqError: as `opened`.
         """
-        if seed not in self.layout.seeds_of(method):
+        if backbone != ROWS and seed not in self.layout.seeds_of(method):
             return None
         found = self.opened(self.path(backbone, method, seed, name))
         return found if isinstance(found, Record) else None
@@ -132,8 +141,13 @@ class Results:
 
     def over_seeds(self, backbone: str, method: str, name: str) -> list[Record]:
         """The file of every run of a method that has it, in the order of the seeds; errors as in `find`."""
-        found = (self.find(backbone, method, seed, name) for seed in self.layout.seeds_of(method))
+        found = (self.find(backbone, method, seed, name) for seed in self.seeds_of(backbone, method))
         return [record for record in found if record is not None]
+
+    def compared(self, backbone: str, method: str, name: str) -> Record | Cell:
+        """The file of the run that stands for a method where one run is looked at, or the cell of none."""
+        found = self.find(backbone, method, self.layout.compared_seed(method), name)
+        return found or self.missing(backbone, method, name)
 
     def everywhere(self, name: str, *backbones: Entry) -> list[Record]:
         """The file of every run, of these backbones or of all, in the order of the tables; errors as in `find`."""
@@ -141,13 +155,15 @@ class Results:
         return [record for place in places for record in self.over_seeds(*place, name)]
 
     def run(self, backbone: str, method: str, seed: int) -> Record | None:
-        """`run.json` of a run, checked to be that run's.
+        """`run.json` of a run, `row.json` of what is none, checked to be its.
 
         Raises:
             SlqError: as `find`, or the file belongs to another run.
         """
-        record = self.find(backbone, method, seed, "run.json")
-        place = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": seed}
+        record = self.find(backbone, method, seed, "row.json" if backbone == ROWS else "run.json")
+        place: dict[str, Any] = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": seed}
+        if backbone == ROWS:
+            place = {"row": method}
         for key, expected in place.items():
             if record and record.at(key) != expected:
                 raise SlqError(f"{record.path}: key {key} is {record.at(key)!r}, its folder says {expected!r}")
@@ -158,21 +174,11 @@ class Results:
         found = (self.run(backbone, method, seed) for seed in self.layout.seeds_of(method))
         return [record for record in found if record is not None]
 
-    def lines(self, backbone: str, method: str, seed: int, name: str) -> list[Record]:
-        """The objects of a run's JSONL file, each named `file:line`; none if the run or the file does not exist.
-
-        Raises:
-            SlqError: as `read_lines`.
-        """
-        path = self.path(backbone, method, seed, name)
-        exists = seed in self.layout.seeds_of(method) and path.exists()
-        return read_lines(path, self.root) if exists else []
-
     def missing(self, backbone: str, method: str, name: str) -> Cell:
         """The cell for a file that no run of a method has, or that is stale; a proof's is another run's."""
-        if method not in self.layout.methods:
+        if backbone != ROWS and method not in self.layout.methods:
             return Cell.missing(f"{method} is not among the methods of preset {self.layout.preset}")
-        paths = [self.path(backbone, method, seed, name) for seed in self.layout.seeds_of(method)]
+        paths = [self.path(backbone, method, seed, name) for seed in self.seeds_of(backbone, method)]
         absent = [relative(path, self.root) for path in paths if not path.exists()]
         if len(absent) == len(paths) or not name.endswith(".json"):
             return Cell.missing(f"{', '.join(absent)} {'does' if len(absent) == 1 else 'do'} not exist")
@@ -237,59 +243,6 @@ def read_lines(path: Path, root: Path) -> list[Record]:
         place = path.with_name(f"{path.name}:{number}")
         records.append(Record(place, f"{relative(path, root)}:{number}", content))
     return records
-
-
-@dataclass(frozen=True)
-class Recalls:
-    """Published recalls.
-
-    groups: models under their headings, in order
-    quotes: by model, set, direction and metric
-    origins: of each model the file that its numbers stand in, and where that has them from
-    """
-
-    groups: dict[str, list[str]]
-    quotes: dict[tuple[str, ...], Quote]
-    origins: dict[str, str]
-
-    @classmethod
-    def read(cls, path: Path, root: Path) -> "Recalls":
-        """Those of a CSV in the form of `table1.csv`; errors as in `slq.files.read_rows`."""
-        found = cls({}, {}, {})
-        for row, source in sourced_rows(path, TABLE1, root):
-            model = row["model"]
-            key = (model, row["set"], row["direction"], row["metric"])
-            found.quotes[key] = Quote.read(row["value"], row["value"], source)
-            models = found.groups.setdefault(row["group"], [])
-            if model not in models:
-                models.append(model)
-            found.origins[model] = f"{relative(path, root)} ({row['source']})"
-        return found
-
-
-class Reference:
-    """The paper's Tables 1 and 3 from the folder of `table1.csv` and `table3.csv`."""
-
-    def __init__(self, folder: Path, root: Path) -> None:
-        self.recalls = Recalls.read(folder / "table1.csv", root)
-        self.groups, self.table1 = self.recalls.groups, self.recalls.quotes
-        self.table3 = {
-            (row["backbone"], row["method"], row["column"]): Quote.read(row["value"], row["printed"], source)
-            for row, source in sourced_rows(folder / "table3.csv", TABLE3, root)
-        }
-
-    def sets(self) -> list[str]:
-        """Table 1's retrieval sets, in its order."""
-        return list(dict.fromkeys(name for _, name, _, _ in self.table1))
-
-    def recalled(self) -> list[str]:
-        """Table 3's retrieval sets, in its order; their columns are `<set>_<direction>_<metric>`."""
-        return list(dict.fromkeys(name.split("_")[0] for _, _, name in self.table3 if name.count("_") == 2))
-
-    def scored(self) -> list[str]:
-        """Table 3's retention sets, in its order."""
-        columns = dict.fromkeys(name for _, _, name in self.table3)
-        return [name for name in columns if name.count("_") != 2 and name not in COSTS]
 
 
 def sourced_rows(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:

@@ -1,6 +1,6 @@
 """What a tuned backbone still answers, by set and type of question, beside chance and the base that sees no image."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from slq.errors import SlqError
 from slq.reporting.cells import Cell, Format, integer, one_decimal
@@ -15,27 +15,14 @@ COLUMNS = (
     Column("blind", ("Base, blind",)),
     *(Column(method, (label,)) for method, label in METHODS.items()),
 )
+# Where a metrics file has the number of items, chance and accuracy: of all items, and under each type.
+WHOLE: Sequence[tuple[str, ...]] = (("n", "items"), ("chance",), ("metrics", "accuracy"))
+OF_TYPE = ("n", "chance", "score")
 CHANCE = (
     "Chance: the mean over items of the best guess that sees neither picture nor question: of multiple choice any "
     "option, of an open question the answer that most open items of its type accept."
 )
 BLIND = "Base, blind: the same questions without their images."
-
-
-@dataclass(frozen=True)
-class Part:
-    """A set as a whole, or its items of one type: its key and label, and where a metrics file has its numbers."""
-
-    key: str
-    label: str
-    items: tuple[str, ...] = ("n", "items")
-    chance: tuple[str, ...] = ("chance",)
-    accuracy: tuple[str, ...] = ("metrics", "accuracy")
-
-    def of_type(self, type_: str) -> "Part":
-        """The part that holds the items of a type."""
-        numbers = (("types", type_, name) for name in ("n", "chance", "score"))
-        return Part(f"{self.key}/{type_}", f"{self.label}: {type_}", *numbers)
 
 
 def retention_table(ours: Results) -> Table:
@@ -79,21 +66,23 @@ def _group(ours: Results, backbone: Entry) -> Group:
     """A backbone's rows: each set as a whole, then by type."""
     rows = []
     for entry in ours.layout.retention_sets:
-        whole = Part(entry.name, entry.label)
         types = sorted({type_ for record in _records(ours, backbone, entry) for type_ in record.at("types")})
-        rows += [_row(ours, backbone, entry, part) for part in (whole, *map(whole.of_type, types))]
+        rows += [_row(ours, backbone, entry, one) for one in ("", *types)]
     return Group(backbone.name, backbone.label, tuple(rows))
 
 
-def _row(ours: Results, backbone: Entry, entry: Entry, part: Part) -> Row:
+def _row(ours: Results, backbone: Entry, entry: Entry, type_: str = "") -> Row:
+    """The row of a set, or of its items of one type."""
+    items, chance, accuracy = [("types", type_, key) for key in OF_TYPE] if type_ else WHOLE
     sighted, blind = f"retention/{entry.name}.json", f"blind/{entry.name}.json"
     cells = (
-        _agreed(ours, backbone, entry, part.items, integer),
-        _agreed(ours, backbone, entry, part.chance, one_decimal),
-        ours.cell(backbone.name, "base", blind, part.accuracy, one_decimal),
-        *(ours.cell(backbone.name, method, sighted, part.accuracy, one_decimal) for method in METHODS),
+        _agreed(ours, backbone, entry, items, integer),
+        _agreed(ours, backbone, entry, chance, one_decimal),
+        ours.cell(backbone.name, "base", blind, accuracy, one_decimal),
+        *(ours.cell(backbone.name, method, sighted, accuracy, one_decimal) for method in METHODS),
     )
-    return Row(f"{backbone.name}/{part.key}", part.label, cells)
+    key, label = (f"{entry.name}/{type_}", f"{entry.label}: {type_}") if type_ else (entry.name, entry.label)
+    return Row(f"{backbone.name}/{key}", label, cells)
 
 
 def _records(ours: Results, backbone: Entry, entry: Entry) -> list[Record]:

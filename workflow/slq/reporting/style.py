@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from PIL.Image import Image
 
 from slq.files import write_bytes
 from slq.reporting.layout import METHODS, Layout
@@ -21,6 +22,7 @@ WIDTH = 3.4  # inches: one column of the paper's two
 COLOURS = {"base": "#6e6e6e", "full_ft": "#d55e00", "lora": "#009e73", "slq": "#0072b2"}
 # A backbone is a marker, by its place in the layout; from the ninth on, its number.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+PIXELS = 224  # the longest side of a drawn picture: sharp at its size, and an SVG of photographs stays small
 NOTE_LETTERS = 78  # of small print in a line of that width
 RIGHT = "#009e73"
 FAINT = "#8a8a8a"
@@ -86,6 +88,18 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         data = io.BytesIO()
         figure.savefig(data, format=kind, dpi=dots, metadata=metadata)
         write_bytes(folder / f"{name}.{kind}", data.getvalue())
+
+
+def draw_picture(axes: Axes, picture: Image, label: str, frame: str = FAINT, width: float = 0.4) -> None:
+    """A picture in a frame, and a label below it."""
+    small = picture.copy()
+    small.thumbnail((PIXELS, PIXELS))
+    # Unclipped: the name of a clip in an SVG carries the layout's last digits, which differ from one run to the next.
+    axes.imshow(small).set_clip_on(False)
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(label, fontsize=6, labelpad=2)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=frame, linewidth=width)
 
 
 def marker(layout: Layout, backbone: str) -> str:

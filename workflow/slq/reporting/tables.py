@@ -1,19 +1,18 @@
 """The tables as LaTeX fragments, HTML pages and one CSV of cells: the same bytes for the same results."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from slq.files import write_text
 from slq.reporting.cells import Cell
 from slq.reporting.collect import collect
 from slq.reporting.grid import Table
-from slq.reporting.html import html_environment
+from slq.reporting.html import html_environment, template_environment
 from slq.reporting.layout import parse_layout
 from slq.reporting.records import Results
 
@@ -71,18 +70,14 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
 
 def latex_environment(templates: Path) -> Environment:
     r"""Jinja with delimiters that LaTeX does not use: \\VAR{...}, \\BLOCK{...}, \\COMMENT{...}; `tex` escapes text."""
-    environment = Environment(
-        loader=FileSystemLoader(templates),
-        undefined=StrictUndefined,
+    environment = template_environment(
+        templates,
         variable_start_string=r"\VAR{",
         variable_end_string="}",
         block_start_string=r"\BLOCK{",
         block_end_string="}",
         comment_start_string=r"\COMMENT{",
         comment_end_string="}",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
     )
     environment.filters["tex"] = escape_latex
     return environment
@@ -90,8 +85,7 @@ def latex_environment(templates: Path) -> Environment:
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints as it stands, on one line."""
-    line = " ".join(text.split())
-    return re.sub("|".join(map(re.escape, LATEX)), lambda found: LATEX[found[0]], line)
+    return " ".join(text.split()).translate(str.maketrans(LATEX))
 
 
 def cells_csv(tables: list[Table]) -> str:
