@@ -217,7 +217,7 @@ def modules_of(command):
 
 def test_rules_name_the_modules_that_their_commands_call():
     """By each subcommand's function, or its imports; what starts processes or looks for checks decides no result."""
-    starts = {"slq.training.gate", "slq.training.processes", "slq.files"}
+    starts = {"slq.training.job", "slq.training.processes", "slq.files"}
     found = set()
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for rule, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.MULTILINE | re.DOTALL):

@@ -36,7 +36,7 @@ def audit(args: argparse.Namespace) -> None:
 
 
 def select(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_checks
+    from slq.training.job import after_checks
 
     after_checks()
     from slq.evaluation.run import recalls_on
@@ -47,7 +47,7 @@ def select(args: argparse.Namespace) -> None:
 
 
 def store(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_checks
+    from slq.training.job import after_checks
 
     after_checks()
     from slq.prefixes.build import store_prefixes
@@ -57,7 +57,7 @@ def store(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    from slq.training.gate import after_checks
+    from slq.training.job import after_checks
 
     after_checks()
     from slq.evaluation.run import recalls_on

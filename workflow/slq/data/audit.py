@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from slq.data.checks import check_items
-from slq.data.prepared import Split, image_paths, read_split
+from slq.data.prepared import Split, check_items, image_paths, read_split
 from slq.data.prints import alike, prints_of
 from slq.errors import SlqError
 from slq.files import write_text

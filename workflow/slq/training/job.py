@@ -1,4 +1,4 @@
-"""When a process trains: alone at its run, until its time is up or a signal comes, and then back into the queue."""
+"""When a process trains: after its checks, alone at its run, until time is up or a signal comes, then queued again."""
 
 import os
 import platform
@@ -14,10 +14,25 @@ from typing import IO
 from slq.errors import SlqError
 from slq.files import try_lock
 
+CHECKS = "SLQ_CHECKS"  # names files, each there if and only if its check has passed
 PATIENCE = 300  # seconds: what a killed workflow has left behind often ends by then; below the limits of collectives
 # A scheduler's warnings: SIGTERM comes before SIGKILL at the end of an allocation, and SIGUSR1 where it is asked for.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 Asked = Callable[[], str | None]
+
+
+def after_checks() -> None:
+    """Go on, or stop before any work.
+
+    Raises:
+        SlqError: a file that the workflow names is not there.
+    """
+    for checked in filter(None, os.environ.get(CHECKS, "").split(os.pathsep)):
+        if not Path(checked).is_file():
+            raise SlqError(
+                f"{checked}: not there: this check has not passed, and nothing is trained before it has; "
+                f"run `snakemake {checked}`, with the options of this call, and see its message"
+            )
 
 
 @contextmanager
