@@ -34,7 +34,7 @@ def bench(
     """
     training = settings["training"] | {"prefix": "recompute"}
     splits, inputs = read_inputs(backbone_folder, data, train_set)
-    retriever = begin(settings, settings["tuning"], seed, backbone_folder, Processes())
+    retriever = begin(settings, seed, backbone_folder, Processes())
     pairs = Pairs(retriever.backbone, splits["train"], settings["prompt"], **shown(training))
     batches = pairs.batches(training["batch_size"], seed, 0)[: UNTIMED + steps]
     if len(batches) < UNTIMED + steps:

@@ -142,38 +142,53 @@ def train_backbone(
     Raises:
         SlqError: a caption is longer than the positions that the backbone has.
     """
-    training, tuning, method = settings["training"], settings["tuning"], settings["method"]
     events = attempt.events
     with events.span("init"):
-        retriever = begin(settings, tuning, seed, backbone_folder, attempt.processes)
+        retriever = begin(settings, seed, backbone_folder, attempt.processes)
         backbone = retriever.backbone
         before = hash_weights(backbone.model)
     with events.span("staging"):
         for split in splits.values():
             captions = (text for item in split.items for text in item["captions"])
-            require_positions(backbone, captions, settings["prompt"]["text"], tuning.get("queries", 0))
-        pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training), store=stores.get("train"))
+            require_positions(backbone, captions, settings["prompt"]["text"], settings["tuning"].get("queries", 0))
+    trained = train_on(splits, retriever, settings, seed, attempt, validate, stores)
+    with events.span("save"):
+        weights = {"before": before, "after": hash_weights(backbone.model)}
+        require_untouched(f"{settings['method']} on {settings['backbone']}", backbone, weights)
+    return retriever, trained, weights
+
+
+def train_on(
+    splits: dict[str, Split],
+    retriever: Any,
+    settings: dict[str, Any],
+    seed: int,
+    attempt: Attempt,
+    validate: Validate,
+    stores: dict[str, Store],
+) -> Trained:
+    """Train what `begin` gave on the split `train`, judged on the split `val`; `stores`: what is kept of their images.
+
+    Raises:
+        SlqError: as `train`.
+    """
+    training, backbone = settings["training"], retriever.backbone
+    pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training), store=stores.get("train"))
 
     def on_val(retriever: Any) -> Recalls:
         return validate(retriever, backbone, splits["val"], stores.get("val"))
 
-    trained = train(retriever, pairs, training, tuning, seed, attempt, on_val)
-    with events.span("save"):
-        weights = {"before": before, "after": hash_weights(backbone.model)}
-        require_untouched(f"{method} on {settings['backbone']}", backbone, weights)
-    return retriever, trained, weights
+    return train(retriever, pairs, training, settings["tuning"], seed, attempt, on_val)
 
 
-def begin(
-    settings: dict[str, Any], tuning: dict[str, Any], seed: int, backbone_folder: Path, processes: Processes
-) -> Any:
+def begin(settings: dict[str, Any], seed: int, backbone_folder: Path, processes: Processes) -> Any:
     """A retriever ready to train, on a freshly loaded backbone that computes as `training` says, in all processes."""
     training = settings["training"]
     if training["deterministic"]:
         compute_deterministically()
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
     attend(backbone, training["attention"])
-    retriever = methods.begin(settings["method"], backbone, tuning, seed)
+    retriever = methods.begin(settings["method"], backbone, settings["tuning"], seed)
     hold_precisely(retriever)
     if training["gradient_checkpointing"]:
         recompute_layers(retriever)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from slq.data.questions import choice_text, open_text
+from slq.data.questions import choice_text, lettered, open_text
 from slq.models.backbone import Backbone
 from slq.models.family import Pixels
 from slq.models.prefix import Encoded, Part, encode
 from slq.world.language import VERDICTS, Question, captions, knowledge_captions, questions, where, written
-from slq.world.questions import LETTER_ONLY, LETTERS, MATCH, PICTURES, WORD_ONLY, in_picture, lettered, options_with
+from slq.world.questions import LETTER_ONLY, LETTERS, MATCH, PICTURES, WORD_ONLY, in_picture, options_with
 from slq.world.scenes import Scene, Sign, Thing, altered
 
 # Until which part of the steps, shares of the tasks. Sentences first: each teaches ten words and a question one.
