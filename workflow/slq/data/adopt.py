@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from slq.data.checks import check_images, check_items, refuse_shared_ids
 from slq.data.columns import prepare_questions
-from slq.data.prepared import hash_images, read_items, write_split
+from slq.data.prepared import check_items, hash_images, image_paths, open_image, read_items, write_split
 from slq.errors import SlqError
 
 
@@ -31,11 +30,26 @@ def adopt_split(name: str, split: str, kind: str, columns: str, same_image: str,
             other = source / sibling / "items.jsonl"
             if other.is_file():
                 refuse_shared_ids(f"{name}/train", items, f"{name}/{sibling}", read_items(other, kind))
-    check_images(folder, items)
+    for item in items:
+        for path in image_paths(item):
+            open_image(folder / path)
     if kind == "retrieval" and same_image != "row":
         items = one_line_an_image(name, folder, items, merge=same_image == "bytes")
     out.mkdir(parents=True, exist_ok=True)
     write_split(out, name, split, kind, items, root=folder)
+
+
+def refuse_shared_ids(
+    train_name: str, train: list[dict[str, Any]], other_name: str, other: list[dict[str, Any]]
+) -> None:
+    """Raise SlqError if items of a val or test split are in the training split of the same set."""
+    ids = {item["id"] for item in train}
+    shared = [item["id"] for item in other if item["id"] in ids]
+    if shared:
+        raise SlqError(
+            f"{other_name}: {len(shared)} of {len(other)} ids are in the training split {train_name} "
+            f"(first: {shared[0]!r}); remove them from it: a test of trained images measures nothing"
+        )
 
 
 def one_line_an_image(name: str, folder: Path, items: list[dict[str, Any]], merge: bool) -> list[dict[str, Any]]:

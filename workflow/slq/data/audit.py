@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from slq.data.checks import check_items
-from slq.data.prepared import Split, image_paths, read_split
+from slq.data.prepared import Split, check_items, image_paths, read_split
 from slq.data.prints import alike, prints_of
 from slq.errors import SlqError
 from slq.files import write_json, write_text
@@ -33,7 +32,8 @@ def audit(settings: dict[str, Any], data: Path, work: Path, threads: int, out: P
     splits = {f"{name}/train": found}
     leaks: dict[str, dict[str, Pairs]] = {}
     captions = {caption for item in train.items for caption in item["captions"]}
-    for other_name, part in _others(settings):
+    tested = [*settings["retrieval_sets"], *settings["knowledge_sets"], *settings["retention_sets"]]
+    for other_name, part in [(name, "val"), *((test_set, "test") for test_set in tested)]:
         other, prints, found = _look(data, other_name, part, work, threads)
         shared = overlaps(train, train_prints, other, prints)
         leaked = {number for kind in KINDS for _, number in shared[kind]}
@@ -51,12 +51,6 @@ def audit(settings: dict[str, Any], data: Path, work: Path, threads: int, out: P
     if not settings["allow_leak"]:
         refuse_leaks(train, leaks, splits, work)
     write_json(out, {"schema": SCHEMA, "allow_leak": settings["allow_leak"], "splits": splits})
-
-
-def _others(settings: dict[str, Any]) -> list[tuple[str, str]]:
-    """The splits that training may not have seen."""
-    tests = [*settings["retrieval_sets"], *settings["knowledge_sets"], *settings["retention_sets"]]
-    return [(settings["train_set"], "val"), *((name, "test") for name in tests)]
 
 
 def _look(data: Path, name: str, part: str, work: Path, threads: int) -> tuple[Split, np.ndarray, dict[str, Any]]:
@@ -116,9 +110,7 @@ def overlaps(train: Split, train_prints: np.ndarray, other: Split, other_prints:
 def repeated(split: Split, prints: np.ndarray | None = None) -> dict[str, int]:
     """How many items show an image that an earlier one shows: by bytes, and, with their prints, by look."""
     bytes_of = _pairs(split, split, lambda one, item: [one.files[path] for path in image_paths(item)])
-    found = (
-        {"bytes": bytes_of} if prints is None else {"bytes": bytes_of, "alike": _alike(split, prints, split, prints)}
-    )
+    found = {"bytes": bytes_of} | ({} if prints is None else {"alike": _alike(split, prints, split, prints)})
     return {kind: len({other for one, other in pairs if one < other}) for kind, pairs in found.items()}
 
 

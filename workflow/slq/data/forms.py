@@ -99,7 +99,7 @@ def _entries(file: Path, key: str) -> list[dict[str, Any]]:
         raise SlqError(f"{file}: cannot be read: {error.strerror}; fetch its source again") from error
     except ValueError as error:
         raise SlqError(f"{file}: not valid JSON ({error}); fetch its source again") from error
-    return _list(content if isinstance(content, dict) else {}, key, str(file))
+    return _list(content, key, str(file))
 
 
 def _used(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -107,18 +107,16 @@ def _used(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _text(entry: Any, key: str, where: str) -> str:
+    return _value(entry, key, where, str, "text")
+
+
+def _list(entry: Any, key: str, where: str) -> list[Any]:
+    return _value(entry, key, where, list, "list")
+
+
+def _value(entry: Any, key: str, where: str, kind: type, expected: str) -> Any:
     value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, str):
-        raise SlqError(
-            f"{where}: '{key}' must be a text, found {reprlib.repr(value)}; is it the file that config.yaml names?"
-        )
-    return value
-
-
-def _list(entry: dict[str, Any], key: str, where: str) -> list[Any]:
-    value = entry.get(key)
-    if not isinstance(value, list):
-        raise SlqError(
-            f"{where}: '{key}' must be a list, found {reprlib.repr(value)}; is it the file that config.yaml names?"
-        )
+    if not isinstance(value, kind):
+        found = reprlib.repr(value)
+        raise SlqError(f"{where}: '{key}' must be a {expected}, found {found}; is it the file that config.yaml names?")
     return value

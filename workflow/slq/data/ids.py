@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,6 @@ COUNTED: dict[str, tuple[str, Callable[[list[Item]], int | str]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Ids:
-    """A list of ids: the line of each, and the file, unless the project has the list."""
-
-    lines: dict[str, int]
-    path: Path | None
-
-
 def is_public(name: str) -> bool:
     """Whether a list of ids is one of the project's, by its name."""
     return (LISTS / f"{name}.txt").is_file()
@@ -41,8 +32,8 @@ def list_file(name: str) -> Path:
     return LISTS / f"{name}.txt" if is_public(name) else Path(name)
 
 
-def read_ids(name: str) -> Ids:
-    """A list of the project, by its name, or a file in UTF-8 with one id a line; lines without any do not count.
+def read_ids(name: str) -> dict[str, int]:
+    """The line of each id in a list of the project, by its name, or in a file in UTF-8 with one a line or none.
 
     Raises:
         SlqError: there is neither, or it is not of this form, by its line.
@@ -65,12 +56,12 @@ def read_ids(name: str) -> Ids:
             found.setdefault(word, number)
     if not found:
         raise SlqError(f"{path}: holds no id; expected one a line")
-    return Ids(found, None if is_public(name) else path)
+    return found
 
 
 def id_list(name: str) -> list[str]:
     """The ids of a list, each once; errors as in `read_ids`."""
-    return list(read_ids(name).lines)
+    return list(read_ids(name))
 
 
 def in_order(ids: Iterable[str]) -> list[str]:
@@ -136,16 +127,16 @@ def select(
 def _chosen(name: str, key: str, ids: set[str], listed: Callable[[], set[str]]) -> set[str]:
     """The ids of a list that are in a split: some of them, and not all."""
     own = read_ids(name)
-    if own.path is not None:
-        lost = [one for one in own.lines if one not in ids]
+    if not is_public(name):
+        lost = [one for one in own if one not in ids]
         known = listed() if lost else ids
         lost = [one for one in lost if one not in known]
         if lost:
             raise SlqError(
-                f"{own.path}:{own.lines[lost[0]]}: no image that the source lists has the id {lost[0]!r}"
-                f"{_meant(lost[0], known)} ({key}; {len(lost):,} of {len(own.lines):,} ids are like this)"
+                f"{name}:{own[lost[0]]}: no image that the source lists has the id {lost[0]!r}"
+                f"{_meant(lost[0], known)} ({key}; {len(lost):,} of {len(own):,} ids are like this)"
             )
-    chosen = ids & own.lines.keys()
+    chosen = ids & own.keys()
     if ids and len(chosen) in (0, len(ids)):
         idle = bool(chosen) == key.endswith(".only")
         raise SlqError(

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slq.data.checks import check_items
 from slq.data.columns import prepare_questions
 from slq.data.forms import FORMS, listed_ids, photo_numbers
 from slq.data.ids import Item, refuse_test_images, require_expected, select
-from slq.data.prepared import image_paths, write_split
+from slq.data.prepared import check_items, image_paths, write_split
 from slq.errors import SlqError
 from slq.files import read_json
 

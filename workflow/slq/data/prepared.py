@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from slq.data.pictures import UnusableError, as_rgb
+from slq.data.questions import pieces
 from slq.errors import SlqError
 from slq.files import is_text, read_json, sha256, text_lines, unique_keys, write_json, write_text
 
@@ -155,21 +157,54 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
     if not path.is_file():
         raise SlqError(f"{path}: not found; docs/data.md describes the form of a set")
     items = []
-    for number, line in enumerate(text_lines(path), start=1):
-        try:
-            item = json.loads(line, object_pairs_hook=unique_keys)
-        except ValueError as error:
-            raise SlqError(f"{path}:{number}: not a JSON object ({error})") from error
-        if not isinstance(item, dict):
-            raise SlqError(f"{path}:{number}: not a JSON object, found {item!r}")
+    for number, item in enumerate(written_objects(path), start=1):
         for key, type_ in FIELDS[kind].items():
             if not isinstance(item.get(key), type_):
                 raise SlqError(f"{path}:{number}: '{key}' must be a {type_.__name__}, found {item.get(key)!r}")
             if type_ is list and not all(isinstance(one, str) for one in item[key]):
                 raise SlqError(f"{path}:{number}: '{key}' must be a list of texts, found {item[key]!r}")
-        if "\\u" in line and not is_text(item):
-            raise SlqError(f"{path}:{number}: holds half a character, like \\ud83d; write it whole, or leave it out")
         items.append(item)
     if not items:
         raise SlqError(f"{path}: holds no items")
     return items
+
+
+def written_objects(path: Path, form: str = "") -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects that a person wrote, one a line; `form` says in messages what is expected of each.
+
+    Raises:
+        SlqError: a line is no object, has a key twice, or holds what cannot be written; by file and line.
+    """
+    for number, line in enumerate(text_lines(path), start=1):
+        where, expected = f"{path}:{number}", f"; expected {form}" if form else ""
+        try:
+            item = json.loads(line, object_pairs_hook=unique_keys)
+        except ValueError as error:
+            raise SlqError(f"{where}: not a JSON object ({error}){expected}") from error
+        if not isinstance(item, dict):
+            raise SlqError(f"{where}: not a JSON object, found {item!r}{expected}")
+        if "\\u" in line and not is_text(item):
+            raise SlqError(f"{where}: holds half a character, like \\ud83d; write it whole, or leave it out")
+        yield item
+
+
+def check_items(root: Path, items: list[dict[str, Any]]) -> None:
+    """Unique ids, captions and questions with words, questions with an answer, markers that name images.
+
+    Raises:
+        SlqError: the first fault, with the id and the file.
+    """
+    twice = [name for name, count in Counter(item["id"] for item in items).items() if count > 1]
+    if twice:
+        raise SlqError(f"{root}: id {twice[0]!r} occurs more than once ({len(twice)} such ids); ids name one item each")
+    for item in items:
+        captions = item.get("captions", [item.get("question")])
+        if not captions or not all(isinstance(text, str) and text.strip() for text in captions):
+            raise SlqError(f"{root}: item {item['id']!r} has an empty caption; every caption needs words")
+        if "question" in item:
+            if not item["answers"]:
+                raise SlqError(f"{root}: item {item['id']!r} has no answer; 'answers' lists every accepted one")
+            try:
+                pieces(item)
+            except SlqError as error:
+                raise SlqError(f"{root}: {error}") from error

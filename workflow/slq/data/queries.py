@@ -1,12 +1,10 @@
 """Queries that a person writes for images of another set's test split: its form, and the split that comes of it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from slq.data.prepared import image_paths, read_split, write_split
+from slq.data.prepared import image_paths, read_split, write_split, written_objects
 from slq.errors import SlqError
-from slq.files import is_text, text_lines, unique_keys
 
 FORM = '{"image": "<id of an image of the test split>", "query": "<text>"}'
 Query = tuple[str, str]  # id of its image, text
@@ -43,8 +41,8 @@ def read_queries(path: Path, of: str, images: set[str]) -> list[Query]:
     if not path.is_file():
         raise SlqError(f"{path}: not found; expected a file with a query a line, {FORM} (docs/data.md)")
     found: dict[Query, int] = {}
-    for number, line in enumerate(text_lines(path), start=1):
-        query = _parsed(line, f"{path}:{number}")
+    for number, line in enumerate(written_objects(path, FORM), start=1):
+        query = _checked(line, f"{path}:{number}")
         if query[0] not in images:
             raise SlqError(f"{path}:{number}: no image {query[0]!r} in {of}/test; expected one of its {len(images):,}")
         if query in found:
@@ -55,19 +53,12 @@ def read_queries(path: Path, of: str, images: set[str]) -> list[Query]:
     return list(found)
 
 
-def _parsed(line: str, where: str) -> Query:
+def _checked(query: dict[str, Any], where: str) -> Query:
     """A line's image and query, without blanks around it."""
-    try:
-        query = json.loads(line, object_pairs_hook=unique_keys)
-    except ValueError as error:
-        raise SlqError(f"{where}: not valid JSON ({error}); expected {FORM}") from error
-    if not isinstance(query, dict) or set(query) != {"image", "query"}:
-        keys = f"the keys {', '.join(query) or 'none'}" if isinstance(query, dict) else "no object"
-        raise SlqError(f"{where}: {keys}; expected {FORM}")
+    if set(query) != {"image", "query"}:
+        raise SlqError(f"{where}: the keys {', '.join(query) or 'none'}; expected {FORM}")
     if not all(isinstance(value, str) for value in query.values()):
         raise SlqError(f"{where}: image and query must be text; expected {FORM}")
-    if not is_text(query):
-        raise SlqError(f"{where}: holds half a character, like \\ud83d; write it whole, or leave it out")
     if not query["query"].strip():
         raise SlqError(f"{where}: the query is empty; every query needs words")
     return query["image"], query["query"].strip()

@@ -25,8 +25,12 @@ def letters(options: Sequence[str]) -> str:
 
 def choice_text(question: str, options: Sequence[str]) -> str:
     """A multiple-choice question as it is asked: a line per option, then a request for a letter."""
-    lines = [f"{letter}. {option}" for letter, option in zip(letters(options), options, strict=True)]
-    return "\n".join([question, *lines, "", LETTER_REQUEST])
+    return f"{question}\n{lettered(options)}\n\n{LETTER_REQUEST}"
+
+
+def lettered(options: Sequence[str]) -> str:
+    """Options as lines, each behind its letter."""
+    return "\n".join(f"{letter}. {option}" for letter, option in zip(letters(options), options, strict=True))
 
 
 def open_text(question: str) -> str:

@@ -3,7 +3,6 @@
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from slq.events import Events, describe_device
 from slq.files import alone, read_json, write_json
 from slq.models.backbone import Backbone, attend, pick_device
 from slq.models.prefix import Encoded, message_work
-from slq.prefixes.kinds import KINDS, Kind
+from slq.prefixes.kinds import KINDS
 from slq.prefixes.shard import CorruptShard, Shard, write_shard
 from slq.prefixes.store import read_image, shard_path, store_key, write_store
 
@@ -25,6 +24,7 @@ FILLED = "filled.json"
 GB = 1e9
 ROOM = 0.95  # of what is free may be filled; a full disk stops others too
 SPLITS = ("train", "val")  # those that training reads again and again; never a test split
+Shelf = tuple[Path, range]  # a shard that is to be there: its file, and the numbers of its images
 
 
 class Images(Dataset):
@@ -40,14 +40,6 @@ class Images(Dataset):
     def __getitem__(self, number: int) -> Encoded:
         split, place = self.items[number]
         return read_image(self.backbone, split, place, self.instruction)
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """A shard that is to be there: its file, and the numbers of its images."""
-
-    path: Path
-    images: range
 
 
 def store_prefixes(
@@ -97,35 +89,32 @@ def shelves_of(splits: dict[str, Split], part: str, folder: Path, each: int) -> 
     end = before + len(splits[part].items)
     starts = range(before, end, each)
     return [
-        Shelf(shard_path(folder, part, number), range(start, min(start + each, end)))
-        for number, start in enumerate(starts)
+        (shard_path(folder, part, number), range(start, min(start + each, end))) for number, start in enumerate(starts)
     ]
 
 
 def fill(shelves: list[Shelf], images: Images, prefix: str, workers: int, events: Events) -> None:
     """Write the shards that are not there, or not whole, in order."""
-    missing = [number for number, shelf in enumerate(shelves) if not is_whole(shelf.path)]
+    missing = [number for number, (path, _) in enumerate(shelves) if not is_whole(path)]
     if not missing:
         return
     events.write("resumed", step=missing[0])
-    folder = shelves[0].path.parents[1]
+    folder = shelves[0][0].parents[1]
     seconds, clock = filled_seconds(folder), time.perf_counter()
     kind = KINDS[prefix]
-    wanted = sum(len(shelves[number].images) for number in missing)
-    require_room(folder, prefix, wanted * image_bytes(kind, images, len(shelves[0].images)))
-    loader = DataLoader(
-        images, batch_sampler=[list(shelves[number].images) for number in missing], num_workers=workers, collate_fn=list
-    )
+    batches = [list(shelves[number][1]) for number in missing]
+    require_room(folder, prefix, sum(map(len, batches)) * image_bytes(prefix, images, len(shelves[0][1])))
+    loader = DataLoader(images, batch_sampler=batches, num_workers=workers, collate_fn=list)
     for number, batch in zip(missing, tqdm(loader, desc="prefixes", disable=None, file=sys.stderr), strict=True):
-        write_shard(shelves[number].path, kind.keep(images.backbone, batch))
+        write_shard(shelves[number][0], kind.keep(images.backbone, batch))
         events.write("step", step=number + 1, work={kind.leaves: message_work(batch)})
         write_json(folder / FILLED, {"seconds": seconds + time.perf_counter() - clock})
 
 
-def image_bytes(kind: Kind, images: Images, count: int) -> float:
+def image_bytes(prefix: str, images: Images, count: int) -> float:
     """Bytes kept of one image, on average over `count` images that are spread evenly over all."""
     tried = [images[number] for number in range(0, len(images), max(len(images) // count, 1))][:count]
-    slabs = kind.keep(images.backbone, tried)
+    slabs = KINDS[prefix].keep(images.backbone, tried)
     each = (values for slab in slabs for part in (slab.rows, slab.facts) for values in part.values())
     return sum(values.numel() * values.itemsize for values in each) / len(slabs)
 

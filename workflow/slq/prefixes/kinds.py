@@ -1,7 +1,10 @@
-"""What can be kept of an image: its features, for every method, or for SLQ the keys and values of its whole prefix."""
+"""What can be kept of an image: its features, for every method, or for SLQ the keys and values of its whole prefix.
+
+Each of the KINDS has `leaves`, what is spared later, as `state` of a message says it; `keep`, what is kept of the
+images of a batch, one image in each message; and `message`, an image's message as it goes on from there.
+"""
 
 import inspect
-from typing import Protocol
 
 import torch
 
@@ -12,20 +15,6 @@ from slq.models.prefix import Encoded, Message, Stored, collate, encode, message
 from slq.prefixes.shard import Slab
 
 PIXELS = "pixel_values"
-
-
-class Kind(Protocol):
-    """A way to keep images; `leaves` is what is spared later, as `state` of a message says it."""
-
-    leaves: str
-
-    def keep(self, backbone: Backbone, batch: list[Encoded]) -> list[Slab]:
-        """What is kept of the images of a batch, one image in each message."""
-        ...
-
-    def message(self, backbone: Backbone, slab: Slab, instruction: str) -> Message:
-        """The message of an image as it goes on from there."""
-        ...
 
 
 class Vision:
@@ -71,4 +60,4 @@ class KeysAndValues:
         return Stored(slab.rows["values"], slab.rows["positions"], int(slab.facts["visual"]))
 
 
-KINDS: dict[str, Kind] = {"vision": Vision(), "kv": KeysAndValues()}
+KINDS: dict[str, Vision | KeysAndValues] = {"vision": Vision(), "kv": KeysAndValues()}

@@ -12,7 +12,7 @@ from slq.files import digest, read_json, write_json
 from slq.models.backbone import Backbone
 from slq.models.prefix import Encoded, Message, encode, message
 from slq.prefixes.kinds import KINDS
-from slq.prefixes.shard import Shard, Slab
+from slq.prefixes.shard import Shard
 
 SCHEMA = 1
 
@@ -28,13 +28,14 @@ class Store:
     shards: Sequence[Shard]
     each: int
 
-    def slab(self, number: int) -> Slab:
-        """Raises CorruptShard if it is not what was written."""
-        return self.shards[number // self.each].read(number % self.each)
-
     def message(self, backbone: Backbone, number: int, instruction: str) -> Message:
-        """An image's message, as it goes on from what is kept."""
-        return KINDS[self.prefix].message(backbone, self.slab(number), instruction)
+        """An image's message, as it goes on from what is kept.
+
+        Raises:
+            CorruptShard: that is not what was written.
+        """
+        slab = self.shards[number // self.each].read(number % self.each)
+        return KINDS[self.prefix].message(backbone, slab, instruction)
 
 
 def image_message(backbone: Backbone, split: Split, number: int, instruction: str, store: Store | None) -> Message:

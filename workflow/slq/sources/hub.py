@@ -71,15 +71,13 @@ class Repository:
 
     def _proved(self, entries: Mapping[str, Any], names: Sequence[str], out: Path) -> dict[str, str]:
         """The SHA-256 of files that are what the index says; others are removed, so that they are fetched anew."""
-        absent = [name for name in names if not (out / name).is_file()]
-        hashes = {name: sha256(out / name) for name in names if name not in absent}
+        hashes = {name: sha256(out / name) for name in names}
         wrong = [name for name, digest in hashes.items() if not _is(entries[name], digest, out / name)]
         for name in wrong:
             (out / name).unlink()
-        if absent:
-            raise SlqError(f"{self.name}: {_listed(absent)} did not arrive; fetch again")
         if wrong:
-            raise SlqError(f"{self.name}: not the hash of the hub's index: {_listed(wrong)}; removed, fetch again")
+            listed = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+            raise SlqError(f"{self.name}: not the hash of the hub's index: {listed}; removed, fetch again")
         return hashes
 
 
@@ -88,10 +86,6 @@ def _is(entry: Any, digest: str, path: Path) -> bool:
     from huggingface_hub.utils.sha import git_hash
 
     return digest == entry.lfs.sha256 if entry.lfs else git_hash(path.read_bytes()) == entry.blob_id
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @contextmanager

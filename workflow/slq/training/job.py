@@ -1,4 +1,4 @@
-"""When a process trains: alone at its run, until its time is up or a signal comes, and then back into the queue."""
+"""When a process trains: alone at its run, until time is up or a signal comes, then queued again."""
 
 import os
 import platform
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from slq.errors import SlqError
 from slq.files import try_lock
@@ -36,25 +35,19 @@ def sole_owner(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
             f"{folder}: cannot be written: {error.strerror}; `scratch` in config.yaml names the folder for it"
         ) from error
     with file:
-        wait_for(file, path, patience)
+        end, waited = time.monotonic() + patience, False
+        while not try_lock(file):
+            owner = path.read_text(encoding="utf-8") or "another process"
+            if time.monotonic() >= end:
+                raise SlqError(f"{folder}: {owner} trains this run; wait for it, or end it")
+            if not waited:
+                print(f"slq: waiting: {owner} trains this run ({folder})", file=sys.stderr, flush=True)
+            waited = True
+            time.sleep(min(1.0, patience / 10))
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
         yield
-
-
-def wait_for(file: IO[str], path: Path, patience: float) -> None:
-    """Take the lock, as soon as it is free."""
-    end = time.monotonic() + patience
-    waited = False
-    while not try_lock(file):
-        owner = path.read_text(encoding="utf-8") or "another process"
-        if time.monotonic() >= end:
-            raise SlqError(f"{path.parent}: {owner} trains this run; wait for it, or end it")
-        if not waited:
-            print(f"slq: waiting: {owner} trains this run ({path.parent})", file=sys.stderr, flush=True)
-        waited = True
-        time.sleep(min(1.0, patience / 10))
 
 
 class Interrupted(SlqError):

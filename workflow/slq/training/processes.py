@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 import torch.distributed
@@ -96,7 +95,7 @@ def launched(processes: int, arguments: list[str]) -> bool:
     try:
         launch_command(launch_command_parser().parse_args([*how, *arguments]))
     except ChildFailedError as error:
-        sys.exit(first_status(error))
+        sys.exit(max(error.get_first_failure()[1].exitcode, 1))  # of the one that ended first; 1 if a signal ended it
     return True
 
 
@@ -107,8 +106,3 @@ def require_devices(processes: int, gpus: int) -> None:
             f"this training wants {processes} GPUs, and this machine shows {gpus}; change the run's resources.gpus in "
             "config.yaml (`resources.train`, or `backbones.<name>.runs.<method>.resources`), or run it where they are"
         )
-
-
-def first_status(error: Any) -> int:
-    """The exit status of the process that ended first; 1 for one that a signal ended."""
-    return max(error.get_first_failure()[1].exitcode, 1)

@@ -22,7 +22,7 @@ from slq.models.prefix import require_positions
 from slq.prefixes.store import Store, open_stores, read_store
 from slq.runs import STORED
 from slq.training.checkpoints import Checkpoints
-from slq.training.finished import Finished, Outputs
+from slq.training.finished import Finished
 from slq.training.job import Asked, asked_to_stop, minutes_left, no_time, requeued, require_time, sole_owner
 from slq.training.loop import Attempt, Recalls, Trained, train
 from slq.training.manner import compute_deterministically, hold_precisely, recompute_layers, shard
@@ -64,25 +64,25 @@ def run_training(
         prefixes: manifest of what is kept of the images, where `training.prefix` asks for it.
 
     Raises:
-        SlqError: weights that the method leaves alone changed, or there is no time for a step; nothing is saved.
+        SlqError: the store that `training.prefix` asks for is not named, weights that the method leaves alone changed,
+            or there is no time for a step; nothing is saved.
         Interrupted: it was time to stop; the same call goes on.
     """
     processes = Processes()
-    require_store(settings["training"]["prefix"], prefixes)
-    stored = {"prefixes": read_store(prefixes)["seconds"]} if prefixes else {}
+    prefix = settings["training"]["prefix"]
+    if prefix in STORED and prefixes is None:
+        raise SlqError(f"training.prefix is {prefix}: `slq store` keeps that of images; --prefixes names its manifest")
     splits, inputs = read_inputs(backbone_folder, data, train_set)
     key = run_key(settings, seed, inputs, code)
     folder = work / key[:16]
     # With how it is computed: run.json says that too, and it would be another run's.
-    finished = Finished(
-        folder, {"key": key, "settings": settings, "versions": versions()}, Outputs(adapter, run, events_file)
-    )
+    identity_of_run = {"key": key, "settings": settings, "versions": versions()}
+    finished = Finished(folder, identity_of_run, adapter, run, events_file)
     with staying(folder, settings["training"], minutes, processes) as asked:
         if processes.any(processes.main and finished.published_again()):
             return
         require_time(minutes, settings["training"]["stop_minutes"])
-        device = describe_processes(processes)
-        events = open_events(folder / "events.jsonl", settings, seed, device, processes)
+        events = open_events(folder / "events.jsonl", settings, seed, processes)
         checkpoints = Checkpoints(folder / "checkpoints", key, processes)
         attempt = Attempt(events, processes, checkpoints, asked)
         found = train_backbone(settings, seed, backbone_folder, splits, attempt, validate, open_stores(prefixes))
@@ -92,9 +92,9 @@ def run_training(
             origin = {"backbone_sha256": inputs["backbone"], "tuning": settings["tuning"], "weights": weights}
             with events.span("save"):
                 methods.save(settings["method"], tensors, trained.temperature, adapter, origin)
-            of_run = measured(events, device, weights, inputs, trained, stored)
-            finished.keep(describe_run(settings, seed, retriever, **of_run))
-            finished.publish(events.content())
+            of_run = measured(events, weights, inputs, trained, prefixes)
+            finished.keep(describe_run(settings, seed, retriever, **of_run), events.content())
+            finished.publish()
             checkpoints.discard()
 
 
@@ -112,30 +112,19 @@ def staying(folder: Path, training: dict[str, Any], minutes: float, processes: P
 
 
 def measured(
-    events: Events,
-    device: dict[str, Any],
-    weights: dict[str, str],
-    inputs: dict[str, str],
-    trained: Trained,
-    stored: dict[str, float],
+    events: Events, weights: dict[str, str], inputs: dict[str, str], trained: Trained, prefixes: Path | None
 ) -> dict[str, Any]:
     """What run.json says of a training; what is odd about its hours stops nothing, and is told.
 
     Args:
-        stored: keeping something of images is one more span of the runs that read it.
+        prefixes: manifest of what was kept of images: keeping it is one more span of the runs that read it.
     """
     found = account(events.content())
     for odd in found.odd:
         print(f"slq: hours: {events.path}: {odd}", file=sys.stderr, flush=True)
-    spans = found.spent() | stored
+    spans = found.spent() | ({"prefixes": read_store(prefixes)["seconds"]} if prefixes else {})
     val = {"recalls": trained.val, "kept_epoch": trained.kept_epoch}
-    return {"spans": spans, "device": device, "weights": weights, "inputs": inputs, "val": val}
-
-
-def require_store(prefix: str, manifest: Path | None) -> None:
-    """Raise SlqError if a run is to read what is kept of images, and is not told where."""
-    if prefix in STORED and manifest is None:
-        raise SlqError(f"training.prefix is {prefix}: `slq store` keeps that of images; --prefixes names its manifest")
+    return {"spans": spans, "device": events.common["device"], "weights": weights, "inputs": inputs, "val": val}
 
 
 def train_backbone(
@@ -152,38 +141,53 @@ def train_backbone(
     Raises:
         SlqError: a caption is longer than the positions that the backbone has.
     """
-    training, tuning, method = settings["training"], settings["tuning"], settings["method"]
     events = attempt.events
     with events.span("init"):
-        retriever = begin(settings, tuning, seed, backbone_folder, attempt.processes)
+        retriever = begin(settings, seed, backbone_folder, attempt.processes)
         backbone = retriever.backbone
         before = hash_weights(backbone.model)
     with events.span("staging"):
         for split in splits.values():
             captions = (text for item in split.items for text in item["captions"])
-            require_positions(backbone, captions, settings["prompt"]["text"], tuning.get("queries", 0))
-        pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training), store=stores.get("train"))
+            require_positions(backbone, captions, settings["prompt"]["text"], settings["tuning"].get("queries", 0))
+    trained = train_on(splits, retriever, settings, seed, attempt, validate, stores)
+    with events.span("save"):
+        weights = {"before": before, "after": hash_weights(backbone.model)}
+        require_untouched(f"{settings['method']} on {settings['backbone']}", backbone, weights)
+    return retriever, trained, weights
+
+
+def train_on(
+    splits: dict[str, Split],
+    retriever: Any,
+    settings: dict[str, Any],
+    seed: int,
+    attempt: Attempt,
+    validate: Validate,
+    stores: dict[str, Store],
+) -> Trained:
+    """Train what `begin` gave on the split `train`, judged on the split `val`; `stores`: what is kept of their images.
+
+    Raises:
+        SlqError: as `train`.
+    """
+    training, backbone = settings["training"], retriever.backbone
+    pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training), store=stores.get("train"))
 
     def on_val(retriever: Any) -> Recalls:
         return validate(retriever, backbone, splits["val"], stores.get("val"))
 
-    trained = train(retriever, pairs, training, tuning, seed, attempt, on_val)
-    with events.span("save"):
-        weights = {"before": before, "after": hash_weights(backbone.model)}
-        require_untouched(f"{method} on {settings['backbone']}", backbone, weights)
-    return retriever, trained, weights
+    return train(retriever, pairs, training, settings["tuning"], seed, attempt, on_val)
 
 
-def begin(
-    settings: dict[str, Any], tuning: dict[str, Any], seed: int, backbone_folder: Path, processes: Processes
-) -> Any:
+def begin(settings: dict[str, Any], seed: int, backbone_folder: Path, processes: Processes) -> Any:
     """A retriever ready to train, on a freshly loaded backbone that computes as `training` says, in all processes."""
     training = settings["training"]
     if training["deterministic"]:
         compute_deterministically()
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
     attend(backbone, training["attention"])
-    retriever = methods.begin(settings["method"], backbone, tuning, seed)
+    retriever = methods.begin(settings["method"], backbone, settings["tuning"], seed)
     hold_precisely(retriever)
     if training["gradient_checkpointing"]:
         recompute_layers(retriever)
@@ -218,17 +222,11 @@ def require_untouched(run: str, backbone: Backbone, weights: dict[str, str]) -> 
         )
 
 
-def describe_processes(processes: Processes) -> dict[str, Any]:
-    """What the processes of a run train on together."""
-    device = describe_device(pick_device())
-    return device | {"count": device["count"] * processes.count}
-
-
-def open_events(
-    path: Path, settings: dict[str, Any], seed: int, device: dict[str, Any], processes: Processes
-) -> Events:
+def open_events(path: Path, settings: dict[str, Any], seed: int, processes: Processes) -> Events:
     """The events of a run, appended to those of earlier attempts; of several processes only the main one's count."""
     name = {part: settings[part] for part in ("preset", "backbone", "method")}
+    device = describe_device(pick_device())
+    device["count"] *= processes.count
     if not processes.main:
         return Events(Path(os.devnull))
     return Events.gathered(path, **name, seed=seed, device=device)

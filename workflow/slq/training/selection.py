@@ -7,10 +7,9 @@ from slq.data.prepared import Split
 from slq.events import Events, describe_device
 from slq.files import digest, write_json
 from slq.models.backbone import pick_device
-from slq.training.loop import Attempt, Diverged, sum_of_recalls, train
-from slq.training.pairs import Pairs, shown
+from slq.training.loop import Attempt, Diverged, sum_of_recalls
 from slq.training.processes import Processes
-from slq.training.run import Validate, begin, read_inputs
+from slq.training.run import Validate, begin, read_inputs, train_on
 
 SCHEMA = 1
 
@@ -68,22 +67,14 @@ def try_rate(
     validate: Validate,
 ) -> dict[str, Any]:
     """Recalls on val after training anew with this rate; none if the loss did not stay finite."""
-    training = settings["training"] | {"epochs": settings["selection"]["epochs"], "keep": "last"}
-    tuning = settings["tuning"] | {"learning_rate": rate}
+    settings = settings | {
+        "training": settings["training"] | {"epochs": settings["selection"]["epochs"], "keep": "last"},
+        "tuning": settings["tuning"] | {"learning_rate": rate},
+    }
     with events.span("init"):
-        retriever = begin(settings, tuning, seed, backbone_folder, Processes())
-        backbone = retriever.backbone
-    pairs = Pairs(backbone, splits["train"], settings["prompt"], **shown(training))
+        retriever = begin(settings, seed, backbone_folder, Processes())
     try:
-        trained = train(
-            retriever,
-            pairs,
-            training,
-            tuning,
-            seed,
-            Attempt(events),
-            lambda one: validate(one, backbone, splits["val"], None),
-        )
+        trained = train_on(splits, retriever, settings, seed, Attempt(events), validate, {})
     except Diverged as error:
         return {"val": None, "failed": str(error)}
     return {"val": trained.val[-1]}

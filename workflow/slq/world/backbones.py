@@ -7,18 +7,16 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, PreTrainedTokenizerFast
+from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from slq.data.prepared import Split, read_split
-from slq.data.snapshots import write_manifest
-from slq.files import write_json
 from slq.models.backbone import Backbone
 from slq.models.family import load_family
 from slq.models.prefix import Encoded, collate
 from slq.world.drawing import CENTRES, draw_sign, draw_things
 from slq.world.language import captions
 from slq.world.lessons import Lessons
-from slq.world.pretraining import check_keys, learn, word_tokenizer
+from slq.world.pretraining import configuration, image_processor, learn, save, word_tokenizer
 from slq.world.questions import REQUESTS
 from slq.world.scenes import all_scenes, all_things, signs_to_learn
 
@@ -53,24 +51,14 @@ def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
 
     `out` receives the image processor's configuration, as a snapshot holds it.
     """
-    check_keys(settings["model"])
     tokenizer = build_tokenizer(settings["markup"])
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in settings["markup"]["ids"].items()}
-    model = dict(settings["model"])
-    model["text_config"] = model["text_config"] | {
-        "vocab_size": len(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "bos_token_id": None,
-    }
-    config = AutoConfig.for_model(model.pop("model_type"), **model, **ids)
+    config = configuration(settings, tokenizer, **ids)
     torch.manual_seed(settings["seed"])
     network = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
     network.generation_config.eos_token_id = tokenizer.eos_token_id
     network.generation_config.pad_token_id = tokenizer.pad_token_id
-    write_json(out / "preprocessor_config.json", settings["image_processor"])
-    processor = AutoImageProcessor.from_pretrained(out, backend="pil", local_files_only=True)
-    return Backbone(network, tokenizer, load_family(settings["family"], config, processor))
+    return Backbone(network, tokenizer, load_family(settings["family"], config, image_processor(settings, out)))
 
 
 def answer_loss(backbone: Backbone, batch: list[tuple[Encoded, list[bool]]]) -> torch.Tensor:
@@ -116,6 +104,4 @@ def pretrain(settings: dict[str, Any], data: Path, out: Path) -> None:
         return answer_loss(backbone, lessons.batch(settings["batch_size"], step / steps))
 
     learn(backbone.model, loss_at, steps, settings["learning_rate"], settings["backbone"])
-    backbone.model.save_pretrained(out)
-    backbone.tokenizer.save_pretrained(out)
-    write_manifest(out, settings)
+    save(backbone, settings, out)

@@ -9,15 +9,13 @@ import torch
 from tokenizers import processors
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import AutoConfig, AutoImageProcessor, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from slq.data.prepared import Split, read_split
-from slq.data.snapshots import write_manifest
 from slq.errors import SlqError
-from slq.files import write_json
 from slq.models.dual import DualEncoder, adapter_for
 from slq.training.loss import info_nce
-from slq.world.pretraining import check_keys, learn, word_tokenizer
+from slq.world.pretraining import configuration, image_processor, learn, save, word_tokenizer
 
 # <end> is not token 2, which CLIP's class takes for the sign of an old configuration.
 SPECIAL = ("<pad>", "<unk>", "<start>", "<end>")
@@ -43,21 +41,11 @@ def build_encoder(settings: dict[str, Any], out: Path) -> DualEncoder:
     Raises:
         SlqError: the model's type has no adapter, or one of its keys is none of its class.
     """
-    model = dict(settings["model"])
-    adapter = adapter_for(model["model_type"], f"config: encoders.{settings['encoder']}.pretrain")
-    check_keys(model)
+    adapter = adapter_for(settings["model"]["model_type"], f"config: encoders.{settings['encoder']}.pretrain")
     tokenizer = build_tokenizer()
-    model["text_config"] = model["text_config"] | {
-        "vocab_size": len(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-    config = AutoConfig.for_model(model.pop("model_type"), **model)
+    config = configuration(settings, tokenizer)
     torch.manual_seed(settings["seed"])
-    network = adapter.model_class(config)
-    write_json(out / "preprocessor_config.json", settings["image_processor"])
-    return adapter(network, tokenizer, AutoImageProcessor.from_pretrained(out, backend="pil", local_files_only=True))
+    return adapter(adapter.model_class(config), tokenizer, image_processor(settings, out))
 
 
 def pair_loss(encoder: DualEncoder, split: Split, batch_size: int, draw: random.Random) -> Callable[[int], Tensor]:
@@ -90,6 +78,4 @@ def pretrain_encoder(settings: dict[str, Any], data: Path, out: Path) -> None:
     split = read_split(data, settings["set"], "train")
     loss_at = pair_loss(encoder, split, settings["batch_size"], random.Random(settings["seed"]))
     learn(encoder.model, loss_at, settings["steps"], settings["learning_rate"], settings["encoder"])
-    encoder.model.save_pretrained(out)
-    encoder.tokenizer.save_pretrained(out)
-    write_manifest(out, settings)
+    save(encoder, settings, out)

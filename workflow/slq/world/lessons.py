@@ -3,34 +3,30 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
-from slq.data.questions import choice_text, open_text
+from slq.data.questions import choice_text, lettered, open_text
 from slq.models.backbone import Backbone
 from slq.models.family import Pixels
 from slq.models.prefix import Encoded, Part, encode
 from slq.world.language import VERDICTS, Question, captions, knowledge_captions, questions, where, written
-from slq.world.questions import LETTER_ONLY, LETTERS, MATCH, PICTURES, WORD_ONLY, in_picture, lettered, options_with
+from slq.world.questions import LETTER_ONLY, LETTERS, MATCH, PICTURES, WORD_ONLY, in_picture, options_with
 from slq.world.scenes import Scene, Sign, Thing, altered
 
-# Until which part of the steps, shares of the tasks. Sentences first: each teaches ten words and a question one.
-LESSONS: tuple[tuple[float, dict[str, float]], ...] = (
-    (
-        0.35,
-        {
-            **{"describe": 0.40, "rephrase": 0.07, "know": 0.03, "point": 0.08, "look": 0.27, "read": 0.05},
-            **{"judge": 0.02, "read_sign": 0.08},
-        },
-    ),
-    (
-        1.0,
-        {
-            **{"describe": 0.06, "rephrase": 0.05, "know": 0.02, "point": 0.05, "look": 0.32, "read": 0.05},
-            **{"judge": 0.13, "choose": 0.11, "compare": 0.10, "read_sign": 0.11},
-        },
-    ),
-)
-TASKS = LESSONS[-1][1]  # in the end all of them
+# Shares of the tasks, before and after a part SENTENCES of the steps. Sentences first: each teaches ten words and a
+# question one.
+SENTENCES = 0.35
+SHARES = {
+    "describe": (0.40, 0.06),
+    "rephrase": (0.07, 0.05),
+    "know": (0.03, 0.02),
+    "point": (0.08, 0.05),
+    "look": (0.27, 0.32),
+    "read": (0.05, 0.05),
+    "judge": (0.02, 0.13),
+    "choose": (0.0, 0.11),
+    "compare": (0.0, 0.10),
+    "read_sign": (0.08, 0.11),
+}
 TURNS = 3  # questions about the same content, one after another: each answer is learned for little more
 JUDGED = 4  # captions judged about the same picture: a verdict teaches one bit
 CHOICES = 2  # the same of questions with options, which are long
@@ -58,7 +54,7 @@ class Lessons:
     ) -> None:
         self.backbone, self.scenes, self.alone, self.signs, self.draw = backbone, scenes, alone, signs, draw
         self.turns: dict[tuple[str | int, ...], list[int]] = {}
-        self.tasks: dict[str, Callable[[], Talk]] = {name: getattr(self, name) for name in TASKS}
+        self.tasks: dict[str, Callable[[], Talk]] = {name: getattr(self, name) for name in SHARES}
 
     def describe(self) -> Talk:
         """A picture, and any of its captions.
@@ -153,8 +149,8 @@ class Lessons:
 
     def batch(self, size: int, done: float) -> list[tuple[Encoded, list[bool]]]:
         """`size` talks when a part `done` of the steps is, each with its tokens and which of them are answers."""
-        shares = next(shares for until, shares in LESSONS if done < until)
-        tasks = self.draw.choices(list(shares), cum_weights=list(accumulate(shares.values())), k=size)
+        shares = [before if done < SENTENCES else after for before, after in SHARES.values()]
+        tasks = self.draw.choices(list(SHARES), shares, k=size)
         return [self.encode(self.tasks[task]()) for task in tasks]
 
     def encode(self, talk: Talk) -> tuple[Encoded, list[bool]]:

@@ -3,6 +3,7 @@
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,9 +11,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoImageProcessor
 
+from slq.data.snapshots import write_manifest
 from slq.errors import SlqError
+from slq.files import write_json
+from slq.models.backbone import Backbone
+from slq.models.dual import DualEncoder
 from slq.world.language import vocabulary
 
 WARM_UP = 50  # steps
@@ -46,6 +51,36 @@ def check_keys(given: dict[str, Any], where: str = "model") -> None:
             raise SlqError(f"config: pretrain.{where}.{key} is not a key of {type(default).__name__} in transformers")
         if key in parts:
             check_keys({"model_type": parts[key].model_type, **value}, f"{where}.{key}")
+
+
+def configuration(settings: dict[str, Any], tokenizer: Any, **ids: int) -> Any:
+    """The configuration of an untrained model: `model` of the settings, with the tokenizer's words and `ids` of tokens.
+
+    Raises:
+        SlqError: one of its keys is none of its class.
+    """
+    check_keys(settings["model"])
+    model = dict(settings["model"])
+    model["text_config"] = model["text_config"] | {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    return AutoConfig.for_model(model.pop("model_type"), **model, **ids)
+
+
+def image_processor(settings: dict[str, Any], out: Path) -> Any:
+    """The image processor of the settings; `out` receives its configuration, as a snapshot holds it."""
+    write_json(out / "preprocessor_config.json", settings["image_processor"])
+    return AutoImageProcessor.from_pretrained(out, backend="pil", local_files_only=True)
+
+
+def save(learned: Backbone | DualEncoder, settings: dict[str, Any], out: Path) -> None:
+    """Save a model like a hub snapshot, manifest last."""
+    learned.model.save_pretrained(out)
+    learned.tokenizer.save_pretrained(out)
+    write_manifest(out, settings)
 
 
 def optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from slq.data.questions import LETTER_REQUEST, PHRASE_REQUEST
+from slq.data.questions import LETTER_REQUEST, PHRASE_REQUEST, lettered
 from slq.world.drawing import draw, draw_sign
 from slq.world.language import Question, kind_of, questions, written
 from slq.world.scenes import Scene, Sign
@@ -32,11 +32,6 @@ def options_with(answer: str, place: int, draw: random.Random) -> list[str]:
     options = draw.sample(others, len(LETTERS) - 1)
     options.insert(place, answer)
     return options
-
-
-def lettered(options: Sequence[str]) -> str:
-    """Options as lines, as RealWorldQA's questions have them."""
-    return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True))
 
 
 def in_picture(question: Question, number: int) -> str:

@@ -16,12 +16,13 @@ from slq.files import write_bytes
 from slq.world.drawing import draw
 from slq.world.language import captions, knowledge_captions
 from slq.world.questions import mmmu_rows, ocrbench_rows, realworldqa_rows
-from slq.world.scenes import Scene, Sign, signs_to_ask, take
+from slq.world.scenes import signs_to_ask, take
 
-ROWS: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
-    "mmmu": lambda settings: mmmu_rows(scenes_of(settings), settings["style"]),
-    "realworldqa": lambda settings: realworldqa_rows(scenes_of(settings), settings["style"]),
-    "ocrbench": lambda settings: ocrbench_rows(signs_of(settings), settings["style"]),
+# By columns, what makes rows of scenes or signs, and which these are.
+ROWS: dict[str, tuple[Callable[..., list[dict[str, Any]]], Callable[..., list[Any]]]] = {
+    "mmmu": (mmmu_rows, take),
+    "realworldqa": (realworldqa_rows, take),
+    "ocrbench": (ocrbench_rows, signs_to_ask),
 }
 CAPTIONS = {"plain": captions, "knowledge": knowledge_captions}
 SHARD = "00000-of-00001"
@@ -33,29 +34,21 @@ def draw_split(settings: dict[str, Any], out: Path) -> None:
 
     Questions are written as the hub would hold them, under `out`/hub, and prepared from there as real ones are.
     """
-    columns = settings["columns"]
+    columns, style = settings["columns"], settings["style"]
+    part = (settings["seed"], settings["first"], settings["count"])
     if columns:
-        write_hub(columns, ROWS[columns](settings), out / "hub")
+        make_rows, shown = ROWS[columns]
+        write_hub(columns, make_rows(shown(*part), style), out / "hub")
         prepare_questions(columns, out / "hub", out, settings["set"], settings["split"])
         return
     say = CAPTIONS[settings["words"]]
     items = []
     (out / "images").mkdir(parents=True, exist_ok=True)
-    for number, scene in enumerate(scenes_of(settings), start=settings["first"]):
+    for number, scene in enumerate(take(*part), start=settings["first"]):
         name = f"{number:06d}"
-        draw(scene, settings["style"]).save(out / "images" / f"{name}.png")
+        draw(scene, style).save(out / "images" / f"{name}.png")
         items.append({"id": name, "image": f"images/{name}.png", "captions": say(scene)})
     write_split(out, settings["set"], settings["split"], "retrieval", items)
-
-
-def scenes_of(settings: dict[str, Any]) -> list[Scene]:
-    """The split's slice of all scenes."""
-    return take(settings["seed"], settings["first"], settings["count"])
-
-
-def signs_of(settings: dict[str, Any]) -> list[Sign]:
-    """The split's slice of all signs that pre-training does not see."""
-    return signs_to_ask(settings["seed"], settings["first"], settings["count"])
 
 
 def write_hub(columns: str, rows: list[dict[str, Any]], source: Path) -> None:
