@@ -58,6 +58,14 @@ def in_batches(encode: Callable[[list[Any]], Tensor], items: Iterable[Any], batc
     return np.concatenate([encode(batch).cpu().numpy() for batch in batches])
 
 
+def encode_split(encoder: Any, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (I, d) and captions (T, d) of a split, by what has `encode_images` and `encode_texts`."""
+    bar = tqdm(split.items, desc=f"{split.name} images", disable=None, file=sys.stderr)
+    images = (split.open(item["image"]) for item in bar)
+    texts = [text for item in split.items for text in item["captions"]]
+    return in_batches(encoder.encode_images, images, batch_size), in_batches(encoder.encode_texts, texts, batch_size)
+
+
 def text_image(split: Split) -> np.ndarray:
     """The image number of each caption (T,) of a split."""
     return np.repeat(np.arange(len(split.items)), [len(item["captions"]) for item in split.items])
