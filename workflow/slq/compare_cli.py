@@ -25,8 +25,6 @@ def compare(args: argparse.Namespace) -> None:
         write_json(args.json, as_json(found))
     if args.text:
         write_text(args.text, text)
-    if args.markdown:
-        write_text(args.markdown, output.markdown(found))
     failed = {verdict: found.counts[verdict] for verdict in args.fail_on if found.counts[verdict]}
     if failed:
         raise SlqError("compare: " + ", ".join(f"{count} {verdict}" for verdict, count in failed.items()))
@@ -62,7 +60,6 @@ COMMANDS: Commands = {
             "b": {"metavar": "B", "help": "likewise"},
             "--json": FILE | {"help": "write the comparison in the form of results/<preset>/compare/paper.json"},
             "--text": FILE | {"help": "write what is printed"},
-            "--markdown": FILE | {"help": "write it as Markdown"},
             "--fail-on": {
                 "action": "append",
                 "default": [],

@@ -1,7 +1,6 @@
 """Two sources beside each other: every cell of either with a verdict, and what may explain the differences."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,27 +116,15 @@ def _cells(a: Side, b: Side, catalogue: Catalogue) -> tuple[Compared, ...]:
     one_sided: tuple[tuple[Side, Side, Verdict, str], ...] = ((b, a, "missing", "A"), (a, b, "extra", "B"))
     for mine, others, verdict, side in one_sided:
         alone = {key: number for key, number in mine.numbers.items() if key not in others.numbers}
-        twins = _by_origin({key: number for key, number in others.numbers.items() if key not in mine.numbers})
         for key, number in alone.items():
             stale = Judged(0.0, 0.0, "stale", number.stale) if number.stale else None
-            judged[key] = stale or Judged(0.0, 0.0, verdict, _absent(key, number, side, others, twins))
+            judged[key] = stale or Judged(0.0, 0.0, verdict, _absent(key, side, others))
     keys = sorted(judged, key=lambda key: (*catalogue.place(*key[:3]), METRICS.index(key.metric)))
     return tuple(Compared(key, a.numbers.get(key), b.numbers.get(key), judged[key]) for key in keys)
 
 
-def _by_origin(numbers: Mapping[Key, Number]) -> dict[str, list[Key]]:
-    found: dict[str, list[Key]] = {}
-    for key, number in numbers.items():
-        found.setdefault(number.origin, []).append(key)
-    return found
-
-
-def _absent(key: Key, number: Number, side: str, others: Side, twins: Mapping[str, list[Key]]) -> str:
-    """Why a cell has one number: the other side has it under another name, or not at all."""
-    named = twins.get(number.origin, []) if number.origin else []
-    if len(named) == 1:
-        new = ", ".join(there for here, there in zip(key[:3], named[0][:3], strict=True) if here != there)
-        return f"{side} has it under another name: {new}"
+def _absent(key: Key, side: str, others: Side) -> str:
+    """Why a cell has one number."""
     if others.kind == "paper":
         return "the paper has no such number"
     runs = {(other.backbone, other.method) for other in others.numbers}

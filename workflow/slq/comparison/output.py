@@ -1,4 +1,4 @@
-"""A comparison to read: for a terminal, and as Markdown."""
+"""A comparison to read."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -50,20 +50,6 @@ def _short(key: Key) -> str:
     room = LABEL - len(key.metric) - 1
     name = key.benchmark if len(key.benchmark) <= room else f"{key.benchmark[: room - 2]}.."
     return f"{name} {key.metric}"
-
-
-def markdown(found: Comparison) -> str:
-    """A table of all cells, and one of what else differs."""
-    lines = [*(f"- {line}" for line in _sides(found)), "", f"{summary(found)}.", ""]
-    lines += [f"| cell | {' | '.join(HEADS)} | verdict | reason |", "|---|--:|--:|--:|---|--:|---|---|"]
-    for run, cells in _by_run(found.cells):
-        for cell in cells:
-            texts = [f"{run}, {label(cell.key)}", *_values(cell), cell.judged.verdict, cell.judged.reason]
-            lines.append(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in texts)} |")
-    if found.differences:
-        lines += ["", "| what | key | A | B |", "|---|---|---|---|"]
-        lines += [f"| {one.what} | {one.key} | {one.a} | {one.b} |" for one in found.differences]
-    return "\n".join(lines) + "\n"
 
 
 def _sides(found: Comparison) -> list[str]:
