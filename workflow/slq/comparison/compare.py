@@ -93,13 +93,12 @@ def _read(name: str, catalogue: Catalogue) -> Side | None:
     with opened(name) as source:
         if source.folder is None:
             return None
-        return _side(source, Stored.at(source.folder, source.place, catalogue))
+        return _side(source, Stored(source.folder, source.place, catalogue))
 
 
 def _side(source: Source, stored: Stored) -> Side:
     layout = stored.results.layout
-    places = [(backbone.name, method) for backbone in layout.backbones for method in layout.methods]
-    runs = [run for place in places for run in stored.runs(*place)]
+    runs = [run for backbone, method in stored.methods for run in stored.runs(backbone.name, method)]
     presets = {run.text("preset"): run for run in runs}
     if len(presets) > 1:
         raise SlqError(f"{source.name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")

@@ -30,23 +30,13 @@ def terminal(found: Comparison) -> str:
             lines.append(f"  {_short(cell.key):{LABEL}}  {values}  {cell.judged.verdict}{note}")
     lines += ["", *(line for reason, number in notes.items() for line in _wrapped(f"[{number}] {reason}"))]
     lines += ["", *_differences(found)] if found.differences else []
-    lines += ["", *_findings(found), summary(found)]
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in found.counts.items() if count)
+    lines += ["", *_findings(found), f"{len(found.cells)} cells: {counted or 'nothing to compare'}"]
     return "\n".join(lines) + "\n"
 
 
-def summary(found: Comparison) -> str:
-    """How many cells have which verdict, on one line."""
-    counted = ", ".join(f"{count} {verdict}" for verdict, count in found.counts.items() if count)
-    return f"{len(found.cells)} cells: {counted or 'nothing to compare'}"
-
-
-def label(key: Key) -> str:
-    """Benchmark and metric."""
-    return f"{key.benchmark} {key.metric}"
-
-
 def _short(key: Key) -> str:
-    """The label as a terminal has room for it: a long name of a benchmark is cut."""
+    """Benchmark and metric as a terminal has room for it: a long name of a benchmark is cut."""
     room = LABEL - len(key.metric) - 1
     name = key.benchmark if len(key.benchmark) <= room else f"{key.benchmark[: room - 2]}.."
     return f"{name} {key.metric}"
@@ -88,7 +78,7 @@ def _findings(found: Comparison) -> list[str]:
     lines = []
     for cell in found.cells:
         if cell.judged.verdict == "differs":
-            place = f"{cell.key.backbone}/{cell.key.method} {label(cell.key)}"
+            place = "{}/{} {} {}".format(*cell.key)
             lines += _wrapped(f"Differs: {place}, {_values(cell)[2]} ({cell.judged.reason})")
     return lines
 

@@ -74,11 +74,9 @@ def _adapter_of_others(path: Path, content: Mapping[str, Any]) -> str:
     So a metrics file that was copied from another run with its ranks or answers is told from the run's own.
     """
     files = (other for kind in MEASURED for other in sorted(path.parents[1].glob(f"{kind}/*.json")))
-    named = {other: _adapter(other, _stamp(other)) for other in files}
-    mine, count = content.get("inputs", {}).get("adapter"), Counter(filter(None, named.values()))
-    others = [adapter for adapter in count if adapter != mine and count[adapter] >= count[mine]]
-    if mine is None or not others:
-        return ""
+    named = {other: adapter for other in files if (adapter := _adapter(other, _stamp(other)))}
+    mine, count = content.get("inputs", {}).get("adapter"), Counter(named.values())
+    others = [adapter for adapter in count if mine and adapter != mine and count[adapter] >= count[mine]]
     return ", ".join(_near(path, other) for other, adapter in named.items() if adapter in others)
 
 

@@ -4,23 +4,22 @@ from pathlib import Path
 from typing import Any
 
 from slq.errors import SlqError
+from slq.evaluation.ranks import KS
 from slq.files import read_rows
 
+METRICS = tuple(f"R@{k}" for k in KS)
 GOLDEN = ["model", "set", "direction", "metric", "value", "tolerance", "source"]
 
 
-def read_golden(path: Path, model: str, metrics: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
+def read_golden(path: Path, model: str) -> list[dict[str, Any]]:
     """The rows of one model, an encoder of config.yaml, each on a set of the paper; value and tolerance in percent.
-
-    Args:
-        metrics: by direction, those that can be computed
 
     Raises:
         SlqError: the file cannot be read, a value is no number, a metric unknown, or there is no value of the model.
     """
     found: list[dict[str, Any]] = []
     for row, line in read_rows(path, GOLDEN):
-        if row["metric"] not in metrics.get(row["direction"], ()):
+        if row["direction"] not in ("t2i", "i2t") or row["metric"] not in METRICS:
             raise SlqError(
                 f"{path}:{line}: {row['direction']} {row['metric']}; expected t2i or i2t, and R@1, R@5 or R@10"
             )

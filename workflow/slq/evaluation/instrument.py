@@ -9,13 +9,12 @@ from slq.data.snapshots import identity
 from slq.errors import SlqError
 from slq.evaluation.embed import encode_split, text_image
 from slq.evaluation.golden import read_golden
-from slq.evaluation.ranks import KS, recalls_of
+from slq.evaluation.ranks import recalls_of
 from slq.files import write_json
 from slq.models.backbone import pick_device
 from slq.models.dual import DualEncoder
 
 SCHEMA = 1
-METRICS = {direction: tuple(f"R@{k}" for k in KS) for direction in ("t2i", "i2t")}
 
 
 def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, golden: Path, out: Path) -> None:
@@ -32,7 +31,7 @@ def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, gold
     """
     checks, unchecked, inputs = [], [], {}
     for name in settings["encoders"]:
-        values = read_golden(golden, name, METRICS)
+        values = read_golden(golden, name)
         encoder = DualEncoder.load(encoders / name, pick_device())
         inputs[name] = identity(encoders / name)
         for entry in settings["sets"]:

@@ -9,7 +9,6 @@ import pandas as pd
 from slq.evaluation.evidence import ANSWERS, beside, read_answers, read_ranks
 from slq.reporting.cells import Cell
 from slq.reporting.records import Record, Results, relative
-from slq.reporting.row_results import RowResults
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,6 @@ def ranked(ours: Results, backbone: str, method: str, seed: int, name: str) -> R
     if record is None or not path.exists():
         return ours.missing(backbone, method, f"retrieval/{name}.{'json' if record is None else 'ranks.parquet'}")
     return _ranks(ours, record, path)
-
-
-def ranked_row(row: RowResults, name: str) -> Ranked | Cell:
-    """The same of a system that is no run; errors as in `ranked`."""
-    record = row.find(f"retrieval/{name}.json")
-    path = row.path(f"retrieval/{name}.ranks.parquet")
-    if record is None or not path.exists():
-        return row.missing(f"retrieval/{name}.{'json' if record is None else 'ranks.parquet'}")
-    return _ranks(row.ours, record, path)
 
 
 def _ranks(ours: Results, record: Record, path: Path) -> Ranked:

@@ -58,7 +58,8 @@ def rerank(
     with events.span("init"):
         backbone, _ = load_run(settings, backbone_folder, by)
         judge = Judge(backbone, settings)
-    models = {"backbone": identity(backbone_folder), "coarse": coarse_hash(settings, coarse), "by": adapter_hash(by)}
+    found_by = adapter_hash(coarse) if "method" in settings["coarse"] else identity(coarse)
+    models = {"backbone": identity(backbone_folder), "coarse": found_by, "by": adapter_hash(by)}
     how = digest({key: value for key, value in settings.items() if key not in NO_NUMBER})
     for one in asked:
         benchmark = one.entry["name"]
@@ -171,8 +172,3 @@ def load_coarse(settings: dict[str, Any], backbone_folder: Path, coarse: Path) -
         )
     encoders = load_encoders(how["model"], coarse)
     return lambda split: embed_directions(encoders, split, size)
-
-
-def coarse_hash(settings: dict[str, Any], coarse: Path) -> str:
-    """Identity of what finds the candidates."""
-    return adapter_hash(coarse) if "method" in settings["coarse"] else identity(coarse)
