@@ -77,11 +77,8 @@ def write_row(out: Path, settings: dict[str, Any], image_processor: Any, device:
 
 def embed_directions(encoders: dict[str, Encoder], split: Split, batch_size: int) -> dict[str, Vectors]:
     """Of each direction the vectors of a split's images and captions; computed once where one encoder has both."""
-    made: dict[int, Vectors] = {}
-    for encoder in encoders.values():
-        if id(encoder) not in made:
-            made[id(encoder)] = encode_split(encoder, split, batch_size)
-    return {way: made[id(encoder)] for way, encoder in encoders.items()}
+    made = {encoder: encode_split(encoder, split, batch_size) for encoder in dict.fromkeys(encoders.values())}
+    return {way: made[encoder] for way, encoder in encoders.items()}
 
 
 def ranked(split: Split, vectors: dict[str, Vectors], variant: Variant) -> pd.DataFrame:

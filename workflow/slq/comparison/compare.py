@@ -114,10 +114,10 @@ def _cells(a: Side, b: Side, catalogue: Catalogue) -> tuple[Compared, ...]:
     judged = judge(both, catalogue, a.preset or b.preset)
     one_sided: tuple[tuple[Side, Side, Verdict, str], ...] = ((b, a, "missing", "A"), (a, b, "extra", "B"))
     for mine, others, verdict, side in one_sided:
-        alone = {key: number for key, number in mine.numbers.items() if key not in others.numbers}
-        for key, number in alone.items():
-            stale = Judged(0.0, 0.0, "stale", number.stale) if number.stale else None
-            judged[key] = stale or Judged(0.0, 0.0, verdict, _absent(key, side, others))
+        for key in mine.numbers.keys() - others.numbers.keys():
+            stale = mine.numbers[key].stale
+            why: tuple[Verdict, str] = ("stale", stale) if stale else (verdict, _absent(key, side, others))
+            judged[key] = Judged(0.0, 0.0, *why)
     keys = sorted(judged, key=lambda key: (*catalogue.place(*key[:3]), METRICS.index(key.metric)))
     return tuple(Compared(key, a.numbers.get(key), b.numbers.get(key), judged[key]) for key in keys)
 
