@@ -8,7 +8,7 @@ from typing import Any
 from slq.comparison.differences import Apart, Facts, differences, facts
 from slq.comparison.numbers import METRICS, Catalogue, Key, Number, Numbers
 from slq.comparison.quoted import paper_numbers
-from slq.comparison.sources import Source, opened
+from slq.comparison.sources import PAPER, opened
 from slq.comparison.stored import Stored
 from slq.comparison.verdicts import Judged, Verdict, judge
 from slq.errors import SlqError
@@ -77,36 +77,35 @@ def compare(one: str, other: str, catalogue: Catalogue, reference: Path) -> Comp
     Raises:
         SlqError: a source is not there, holds nothing, or a file of it cannot be used.
     """
-    found = [_read(name, catalogue) for name in (one, other)]
-    for place, name in enumerate((one, other)):
-        if found[place] is None:
-            there = found[1 - place]
-            numbers = paper_numbers(reference, catalogue, there.numbers if there else {})
-            found[place] = Side(name, "paper", "the paper's Tables 1 and 3", numbers=numbers)
-    a, b = (side for side in found if side is not None)
+    sides = {name: _side(name, catalogue) for name in dict.fromkeys((one, other)) if name != PAPER}
+    if PAPER in (one, other):
+        others: Numbers = next((side.numbers for side in sides.values()), {})
+        numbers = paper_numbers(reference, catalogue, others)
+        sides[PAPER] = Side(PAPER, "paper", "the paper's Tables 1 and 3", numbers=numbers)
+    a, b = sides[one], sides[other]
     cells = _cells(a, b, catalogue)
     return Comparison(a, b, cells, tuple(differences(a.facts, b.facts)) if a.facts and b.facts else ())
 
 
-def _read(name: str, catalogue: Catalogue) -> Side | None:
-    """A side that has runs; None of the paper."""
-    with opened(name) as source:
-        if source.folder is None:
-            return None
-        return _side(source, Stored(source.folder, source.place, catalogue))
+def _side(name: str, catalogue: Catalogue) -> Side:
+    """A side that has runs."""
+    with opened(name) as (kind, folder, place):
+        stored = Stored(folder, place, catalogue)
+        preset, what = _described(name, stored)
+        return Side(name, kind, what, preset, stored.numbers(), facts(stored), tuple(stored.notices()))
 
 
-def _side(source: Source, stored: Stored) -> Side:
+def _described(name: str, stored: Stored) -> tuple[str, str]:
+    """Of which preset its runs are, and how many of what there is."""
     layout = stored.results.layout
     runs = [run for backbone, method in stored.methods for run in stored.runs(backbone.name, method)]
     presets = {run.text("preset"): run for run in runs}
     if len(presets) > 1:
-        raise SlqError(f"{source.name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")
+        raise SlqError(f"{name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")
     (preset,) = presets
     seeds = f", {layout.which_seeds}" if layout.seeds else ""
     rows = f", {len(stored.rows)} row{'s' * (len(stored.rows) > 1)}" if stored.rows else ""
-    what = f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{rows}"
-    return Side(source.name, source.kind, what, preset, stored.numbers(), facts(stored), tuple(stored.notices()))
+    return preset, f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{rows}"
 
 
 def _cells(a: Side, b: Side, catalogue: Catalogue) -> tuple[Compared, ...]:

@@ -5,7 +5,6 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,40 +16,26 @@ RUNS = "*/*/seed*/run.json"  # of a preset's folder
 KINDS = f"a folder of results (results/mini), a .tar.gz of one, or the word {PAPER}"
 
 
-@dataclass(frozen=True)
-class Source:
-    """One side of a comparison, to be read.
-
-    name: as it was asked for; kind: `folder`, `archive` or `paper`
-    folder: of the preset's results, None of the paper; place: how files in it are named
-    """
-
-    name: str
-    kind: str
-    folder: Path | None
-    place: str
-
-
 @contextmanager
-def opened(name: str) -> Iterator[Source]:
-    """The source of this name; what it unpacks is there until the context ends, and errors name the source instead.
+def opened(name: str) -> Iterator[tuple[str, Path, str]]:
+    """What holds runs: its kind, `folder` or `archive`, the preset's folder, and how messages name that.
+
+    What is unpacked is there until the context ends, and errors name the archive instead.
 
     Raises:
-        SlqError: there is no such source, it holds no runs, or those of several presets.
+        SlqError: there is no such thing, it holds no runs, or those of several presets.
     """
-    if name == PAPER:
-        yield Source(name, "paper", None, "paper_tables/reference")
-    elif Path(name).is_dir():
+    if Path(name).is_dir():
         # Of `.` only the whole path has the preset's name.
         folder = preset_folder(name, Path(name) if Path(name).name.strip(".") else Path(name).resolve())
-        yield Source(name, "folder", folder, folder.as_posix())
+        yield "folder", folder, folder.as_posix()
     elif Path(name).is_file():
         with TemporaryDirectory(prefix="slq-") as temporary:
             root = Path(temporary).resolve()
             try:
                 unpack(Path(name), root)
                 folder = preset_folder(name, root / "results" if (root / "results").is_dir() else root)
-                yield Source(name, "archive", folder, f"{name}:{folder.relative_to(root).as_posix()}")
+                yield "archive", folder, f"{name}:{folder.relative_to(root).as_posix()}"
             except SlqError as error:
                 raise SlqError(str(error).replace(root.as_posix(), name)) from error
     else:
