@@ -74,8 +74,8 @@ class Judge:
             if image in pairs
         }
         keys = [(image, caption) for image in asked for caption in pairs[image]]
-        said = judge(self.backbone, list(asked.values()), self.truth, self.together).numpy() if asked else []
-        return dict(zip(keys, said, strict=True))
+        said = judge(self.backbone, list(asked.values()), self.truth, self.together) if asked else torch.empty(0)
+        return dict(zip(keys, said.numpy(), strict=True))
 
     def choose(
         self,
