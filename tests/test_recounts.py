@@ -10,7 +10,7 @@ import pytest
 from slq.cli import main
 from slq.evaluation.retrieval import SCHEMA, gallery_hash, retrieval_metrics
 from slq.evaluation.variants import Names, Variant, variant_table
-from slq.files import read_json, write_json
+from slq.files import read_json, sha256, write_json
 
 VARIANTS = [Variant("five", 5), Variant("all"), Variant("folds", 5, 10)]
 RANKS, METRICS = "run/retrieval/set.ranks.parquet", "run/retrieval/set.json"
@@ -28,7 +28,8 @@ def store(folder, images=20):
     metrics = retrieval_metrics(table, VARIANTS, "five")
     (folder / "run/retrieval").mkdir(parents=True)
     table.to_parquet(folder / RANKS, index=False)
-    write_json(folder / METRICS, {"schema": SCHEMA, **metrics, "inputs": {"gallery": gallery_hash(table)}})
+    inputs = {"gallery": gallery_hash(table), "ranks": sha256(folder / RANKS)}
+    write_json(folder / METRICS, {"schema": SCHEMA, **metrics, "inputs": inputs})
     return folder
 
 

@@ -9,7 +9,6 @@ import pytest
 from slq.cli import main
 from slq.errors import SlqError
 from slq.evaluation import scorers
-from slq.evaluation.evidence import read_answers
 from slq.evaluation.replies import ASKED, Reply, answered_items
 from slq.evaluation.rescoring import score_tree
 from slq.evaluation.scores import SCHEMA, chance_of_each, questions_hash, score_answers
@@ -162,21 +161,6 @@ def test_a_verdict_that_moves_between_two_items_is_noticed(results, monkeypatch)
     monkeypatch.setitem(scorers.SCORERS, "first-letter-1", moved)
     with pytest.raises(SlqError, match="3 of 3 metrics files"):
         score_tree(results, write=False)
-
-
-def test_scores_of_an_older_scorer_say_so_and_are_counted_anew_from_their_answers(results, capsys):
-    path = results / "one" / "retention" / "mmmu.json"
-    before = path.read_bytes()
-    edit_json(path, lambda content: content.update(scorer="vlmevalkit-exact-1", scores={"vlmevalkit-exact-1": 50.0}))
-    with pytest.raises(SlqError, match=r"mmmu\.answers\.jsonl: 'vlmevalkit-exact-1' is an older scorer.*slq score"):
-        read_answers(path).verdicts()
-    assert main(["score", str(results)]) == 1
-    shown = capsys.readouterr().out
-    assert f"{path}: not what its answers give now: scorer, scores" in shown
-    lines = [line.split()[1:] for line in shown.splitlines() if str(path) in line and "vlmevalkit" in line]
-    assert lines == [["vlmevalkit-exact-1", "50.00", "-"], ["vlmevalkit-exact-2*", "-", "50.00"]]
-    assert main(["score", str(results), "--write"]) == 0
-    assert path.read_bytes() == before
 
 
 def edit_lines(path, change):

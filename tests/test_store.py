@@ -57,7 +57,7 @@ def test_a_discarded_file_is_gone_and_can_begin_anew(tmp_path):
         so_far.add(LINES[:3])
         so_far.discard()
         assert not path.exists()
-        assert finish(path) == 10
+    assert finish(path) == 10
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The subcommands that set results beside others, and pack them for others to do so."""
+"""The subcommand that sets results beside others."""
 
 import argparse
 import json
@@ -25,8 +25,6 @@ def compare(args: argparse.Namespace) -> None:
         write_json(args.json, as_json(found))
     if args.text:
         write_text(args.text, text)
-    if args.markdown:
-        write_text(args.markdown, output.markdown(found))
     failed = {verdict: found.counts[verdict] for verdict in args.fail_on if found.counts[verdict]}
     if failed:
         raise SlqError("compare: " + ", ".join(f"{count} {verdict}" for verdict, count in failed.items()))
@@ -41,18 +39,8 @@ def configured(files: list[Path]) -> dict[str, object]:
     return settings
 
 
-def bundle(args: argparse.Namespace) -> None:
-    from slq.comparison.sources import preset_folder, standing, write_bundle
-
-    folder = preset_folder(str(args.results), args.results)
-    found = standing(folder)
-    count = write_bundle(folder, args.out)
-    print(f"{args.out}: {count} files")
-    found.say()
-
-
 FILE = {"type": Path, "metavar": "FILE"}
-SOURCE = "a folder of results, a bundle, or the word paper"
+SOURCE = "a folder of results, a .tar.gz of one, or the word paper"
 COMMANDS: Commands = {
     "compare": (
         compare,
@@ -62,7 +50,6 @@ COMMANDS: Commands = {
             "b": {"metavar": "B", "help": "likewise"},
             "--json": FILE | {"help": "write the comparison in the form of results/<preset>/compare/paper.json"},
             "--text": FILE | {"help": "write what is printed"},
-            "--markdown": FILE | {"help": "write it as Markdown"},
             "--fail-on": {
                 "action": "append",
                 "default": [],
@@ -77,14 +64,6 @@ COMMANDS: Commands = {
             },
             "--settings": {"type": json.loads, "help": "the same, from a rule"},
             "--reference": {"type": Path, "default": Path("paper_tables/reference"), "help": "the paper's values"},
-        },
-    ),
-    "bundle": (
-        bundle,
-        "pack a preset's results for a colleague: the same bytes for the same files",
-        {
-            "results": {"type": Path, "help": "a folder of results, e.g. results/mini"},
-            "out": {"type": Path, "metavar": "OUT.tar.gz", "help": "where the bundle goes"},
         },
     ),
 }

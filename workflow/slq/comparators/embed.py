@@ -1,20 +1,15 @@
 """The job of a row that finds by its own vectors: the retrieval sets, embedded, ranked and counted as runs are."""
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
-from torch import Tensor
-from tqdm import tqdm
 
 from slq.comparators.mllm import MllmEncoder
 from slq.data.prepared import Split
 from slq.data.snapshots import identity
-from slq.evaluation.embed import in_batches, names_of
+from slq.evaluation.embed import encode_split, names_of
 from slq.evaluation.run import read_asked, write_ranks
 from slq.evaluation.variants import Variant, variant_table
 from slq.events import Events, describe_device, provenance
@@ -25,20 +20,7 @@ from slq.models.dual import DualEncoder
 DIRECTIONS = ("t2i", "i2t")
 SCHEMA = 1  # of row.json
 Vectors = tuple[np.ndarray, np.ndarray]  # images (I, d), texts (T, d)
-
-
-class Encoder(Protocol):
-    """Embeds what is compared in one direction."""
-
-    image_processor: Any
-
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors (n, d), float32."""
-        ...
-
-    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Unit vectors (n, d), float32."""
-        ...
+Encoder = DualEncoder | MllmEncoder
 
 
 def load_encoders(model: dict[str, Any], folder: Path) -> dict[str, Encoder]:
@@ -94,17 +76,8 @@ def write_row(out: Path, settings: dict[str, Any], image_processor: Any, device:
 
 def embed_directions(encoders: dict[str, Encoder], split: Split, batch_size: int) -> dict[str, Vectors]:
     """Of each direction the vectors of a split's images and captions; computed once where one encoder has both."""
-    made: dict[int, Vectors] = {}
-    for encoder in encoders.values():
-        if id(encoder) not in made:
-            bar = tqdm(split.items, desc=f"{split.name} images", disable=None, file=sys.stderr)
-            images = (split.open(item["image"]) for item in bar)
-            texts = [text for item in split.items for text in item["captions"]]
-            made[id(encoder)] = (
-                in_batches(encoder.encode_images, images, batch_size),
-                in_batches(encoder.encode_texts, texts, batch_size),
-            )
-    return {way: made[id(encoder)] for way, encoder in encoders.items()}
+    made = {encoder: encode_split(encoder, split, batch_size) for encoder in dict.fromkeys(encoders.values())}
+    return {way: made[encoder] for way, encoder in encoders.items()}
 
 
 def ranked(split: Split, vectors: dict[str, Vectors], variant: Variant) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """Two sources beside each other: every cell of either with a verdict, and what may explain the differences."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from slq.comparison.differences import Apart, Facts, differences, facts
 from slq.comparison.numbers import METRICS, Catalogue, Key, Number, Numbers
 from slq.comparison.quoted import paper_numbers
-from slq.comparison.sources import Source, opened
+from slq.comparison.sources import PAPER, opened
 from slq.comparison.stored import Stored
 from slq.comparison.verdicts import Judged, Verdict, judge
 from slq.errors import SlqError
@@ -78,37 +77,35 @@ def compare(one: str, other: str, catalogue: Catalogue, reference: Path) -> Comp
     Raises:
         SlqError: a source is not there, holds nothing, or a file of it cannot be used.
     """
-    found = [_read(name, catalogue) for name in (one, other)]
-    for place, name in enumerate((one, other)):
-        if found[place] is None:
-            there = found[1 - place]
-            numbers = paper_numbers(reference, catalogue, there.numbers if there else {})
-            found[place] = Side(name, "paper", "the paper's Tables 1 and 3", numbers=numbers)
-    a, b = (side for side in found if side is not None)
+    sides = {name: _side(name, catalogue) for name in dict.fromkeys((one, other)) if name != PAPER}
+    if PAPER in (one, other):
+        others: Numbers = next((side.numbers for side in sides.values()), {})
+        numbers = paper_numbers(reference, catalogue, others)
+        sides[PAPER] = Side(PAPER, "paper", "the paper's Tables 1 and 3", numbers=numbers)
+    a, b = sides[one], sides[other]
     cells = _cells(a, b, catalogue)
     return Comparison(a, b, cells, tuple(differences(a.facts, b.facts)) if a.facts and b.facts else ())
 
 
-def _read(name: str, catalogue: Catalogue) -> Side | None:
-    """A side that has runs; None of the paper."""
-    with opened(name) as source:
-        if source.folder is None:
-            return None
-        return _side(source, Stored.at(source.folder, source.place, catalogue))
+def _side(name: str, catalogue: Catalogue) -> Side:
+    """A side that has runs."""
+    with opened(name) as (kind, folder, place):
+        stored = Stored(folder, place, catalogue)
+        preset, what = _described(name, stored)
+        return Side(name, kind, what, preset, stored.numbers(), facts(stored), tuple(stored.notices()))
 
 
-def _side(source: Source, stored: Stored) -> Side:
+def _described(name: str, stored: Stored) -> tuple[str, str]:
+    """Of which preset its runs are, and how many of what there is."""
     layout = stored.results.layout
-    places = [(backbone.name, method) for backbone in layout.backbones for method in layout.methods]
-    runs = [run for place in places for run in stored.runs(*place)]
+    runs = [run for backbone, method in stored.methods for run in stored.runs(backbone.name, method)]
     presets = {run.text("preset"): run for run in runs}
     if len(presets) > 1:
-        raise SlqError(f"{source.name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")
+        raise SlqError(f"{name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")
     (preset,) = presets
     seeds = f", {layout.which_seeds}" if layout.seeds else ""
     rows = f", {len(stored.rows)} row{'s' * (len(stored.rows) > 1)}" if stored.rows else ""
-    what = f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{rows}"
-    return Side(source.name, source.kind, what, preset, stored.numbers(), facts(stored), tuple(stored.notices()))
+    return preset, f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{rows}"
 
 
 def _cells(a: Side, b: Side, catalogue: Catalogue) -> tuple[Compared, ...]:
@@ -116,28 +113,16 @@ def _cells(a: Side, b: Side, catalogue: Catalogue) -> tuple[Compared, ...]:
     judged = judge(both, catalogue, a.preset or b.preset)
     one_sided: tuple[tuple[Side, Side, Verdict, str], ...] = ((b, a, "missing", "A"), (a, b, "extra", "B"))
     for mine, others, verdict, side in one_sided:
-        alone = {key: number for key, number in mine.numbers.items() if key not in others.numbers}
-        twins = _by_origin({key: number for key, number in others.numbers.items() if key not in mine.numbers})
-        for key, number in alone.items():
-            stale = Judged(0.0, 0.0, "stale", number.stale) if number.stale else None
-            judged[key] = stale or Judged(0.0, 0.0, verdict, _absent(key, number, side, others, twins))
+        for key in mine.numbers.keys() - others.numbers.keys():
+            stale = mine.numbers[key].stale
+            why: tuple[Verdict, str] = ("stale", stale) if stale else (verdict, _absent(key, side, others))
+            judged[key] = Judged(0.0, 0.0, *why)
     keys = sorted(judged, key=lambda key: (*catalogue.place(*key[:3]), METRICS.index(key.metric)))
     return tuple(Compared(key, a.numbers.get(key), b.numbers.get(key), judged[key]) for key in keys)
 
 
-def _by_origin(numbers: Mapping[Key, Number]) -> dict[str, list[Key]]:
-    found: dict[str, list[Key]] = {}
-    for key, number in numbers.items():
-        found.setdefault(number.origin, []).append(key)
-    return found
-
-
-def _absent(key: Key, number: Number, side: str, others: Side, twins: Mapping[str, list[Key]]) -> str:
-    """Why a cell has one number: the other side has it under another name, or not at all."""
-    named = twins.get(number.origin, []) if number.origin else []
-    if len(named) == 1:
-        new = ", ".join(there for here, there in zip(key[:3], named[0][:3], strict=True) if here != there)
-        return f"{side} has it under another name: {new}"
+def _absent(key: Key, side: str, others: Side) -> str:
+    """Why a cell has one number."""
     if others.kind == "paper":
         return "the paper has no such number"
     runs = {(other.backbone, other.method) for other in others.numbers}

@@ -1,6 +1,7 @@
 """What else is not the same in two results, and may explain their numbers: settings, versions, data, circumstances."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,21 +26,18 @@ class Apart:
 
 def facts(stored: Stored) -> Facts:
     """Everything that the files of the runs say of how they were made."""
-    found: dict[tuple[str, str], dict[str, list[str]]] = {}
-    layout = stored.results.layout
     files = {
-        f"{backbone.name}/{method}": _records(stored, backbone.name, method)
-        for backbone in layout.backbones
-        for method in layout.methods
+        f"{backbone.name}/{method}": _records(stored, backbone.name, method) for backbone, method in stored.methods
     }
     files |= {f"{ROWS}/{row}": _row_records(stored, row) for row in stored.rows}
+    found: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for run, records in files.items():
-        for record in records:
-            for place, value in _facts(record):
-                seen = found.setdefault(place, {}).setdefault(run, [])
-                if value not in seen:
-                    seen.append(value)
-    return {place: {run: ", ".join(values) for run, values in runs.items()} for place, runs in found.items()}
+        for place, value in (fact for record in records for fact in _facts(record)):
+            found[place][run].append(value)
+    return {
+        place: {run: ", ".join(dict.fromkeys(values)) for run, values in by_run.items()}
+        for place, by_run in found.items()
+    }
 
 
 def _records(stored: Stored, backbone: str, method: str) -> Iterator[Record]:
@@ -91,15 +89,12 @@ def differences(a: Facts, b: Facts) -> list[Apart]:
     found = []
     for place in sorted({*a, *b}, key=lambda place: (ORDER.index(place[0]), place[1])):
         one, other = a.get(place, {}), b.get(place, {})
-        pairs: dict[tuple[str, str], list[str]] = {}
-        concerned = sorted(runs & {*one, *other})
-        for run in concerned:
-            pair = (one.get(run, NONE), other.get(run, NONE))
-            if pair[0] != pair[1]:
-                pairs.setdefault(pair, []).append(run)
-        for (left, right), members in pairs.items():
-            of = "" if len(members) == len(concerned) else f" ({', '.join(members)})"
-            found.append(Apart(place[0], place[1] + of, left, right))
+        pairs = {run: (one.get(run, NONE), other.get(run, NONE)) for run in sorted(runs & {*one, *other})}
+        for left, right in dict.fromkeys(pairs.values()):
+            members = [run for run, pair in pairs.items() if pair == (left, right)]
+            of = "" if len(members) == len(pairs) else f" ({', '.join(members)})"
+            if left != right:
+                found.append(Apart(place[0], place[1] + of, left, right))
     return found
 
 

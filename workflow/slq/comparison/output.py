@@ -1,4 +1,4 @@
-"""A comparison to read: for a terminal, and as Markdown."""
+"""A comparison to read."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -30,40 +30,16 @@ def terminal(found: Comparison) -> str:
             lines.append(f"  {_short(cell.key):{LABEL}}  {values}  {cell.judged.verdict}{note}")
     lines += ["", *(line for reason, number in notes.items() for line in _wrapped(f"[{number}] {reason}"))]
     lines += ["", *_differences(found)] if found.differences else []
-    lines += ["", *_findings(found), summary(found)]
-    return "\n".join(lines) + "\n"
-
-
-def summary(found: Comparison) -> str:
-    """How many cells have which verdict, on one line."""
     counted = ", ".join(f"{count} {verdict}" for verdict, count in found.counts.items() if count)
-    return f"{len(found.cells)} cells: {counted or 'nothing to compare'}"
-
-
-def label(key: Key) -> str:
-    """Benchmark and metric."""
-    return f"{key.benchmark} {key.metric}"
+    lines += ["", *_findings(found), f"{len(found.cells)} cells: {counted or 'nothing to compare'}"]
+    return "\n".join(lines) + "\n"
 
 
 def _short(key: Key) -> str:
-    """The label as a terminal has room for it: a long name of a benchmark is cut."""
+    """Benchmark and metric as a terminal has room for it: a long name of a benchmark is cut."""
     room = LABEL - len(key.metric) - 1
     name = key.benchmark if len(key.benchmark) <= room else f"{key.benchmark[: room - 2]}.."
     return f"{name} {key.metric}"
-
-
-def markdown(found: Comparison) -> str:
-    """A table of all cells, and one of what else differs."""
-    lines = [*(f"- {line}" for line in _sides(found)), "", f"{summary(found)}.", ""]
-    lines += [f"| cell | {' | '.join(HEADS)} | verdict | reason |", "|---|--:|--:|--:|---|--:|---|---|"]
-    for run, cells in _by_run(found.cells):
-        for cell in cells:
-            texts = [f"{run}, {label(cell.key)}", *_values(cell), cell.judged.verdict, cell.judged.reason]
-            lines.append(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in texts)} |")
-    if found.differences:
-        lines += ["", "| what | key | A | B |", "|---|---|---|---|"]
-        lines += [f"| {one.what} | {one.key} | {one.a} | {one.b} |" for one in found.differences]
-    return "\n".join(lines) + "\n"
 
 
 def _sides(found: Comparison) -> list[str]:
@@ -102,7 +78,7 @@ def _findings(found: Comparison) -> list[str]:
     lines = []
     for cell in found.cells:
         if cell.judged.verdict == "differs":
-            place = f"{cell.key.backbone}/{cell.key.method} {label(cell.key)}"
+            place = "{}/{} {} {}".format(*cell.key)
             lines += _wrapped(f"Differs: {place}, {_values(cell)[2]} ({cell.judged.reason})")
     return lines
 

@@ -1,20 +1,19 @@
 """The numbers that the paper prints, under the names of the runs that they are set beside."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from slq.comparison.numbers import TRAINING, Catalogue, Key, Number, Numbers
 from slq.errors import SlqError
 from slq.reporting.cells import UNITS, Format, decimals, hours, integer, one_decimal, parameters
 from slq.reporting.layout import Entry
-from slq.reporting.records import TABLE1, TABLE3, sourced_rows
+from slq.reporting.recalls import Reference
 
 OURS = "Ours"  # the group of Table 1 that holds SLQ
 PAPERS_SEED = -1  # it does not say which: none of ours
 DEVICE = "H800"  # of the paper's hours, by the head of its column
 HEAD = "the paper's count is with the LM head where it is no embedding, ours without, as no vector depends on it"
 COSTS = {"parameters": "parameters", "gpu_hours": "hours"}
-Names = Mapping[str, list[str]]  # ours, by whom they stand for
 
 
 def paper_numbers(reference: Path, catalogue: Catalogue, others: Numbers) -> Numbers:
@@ -30,18 +29,27 @@ def paper_numbers(reference: Path, catalogue: Catalogue, others: Numbers) -> Num
     backbones = _standing(catalogue.backbone(key.backbone) for key in others)
     sets = _standing(catalogue.benchmark(key.benchmark) for key in others)
     labels = {f"SLQ ({entry.label})": entry.name for entry in catalogue.backbones.values() if entry.is_the_papers}
+    published = Reference(reference, reference)
+    quotes = [(_place(*where), quote) for where, quote in published.table3.items()]
+    quotes += [
+        (Key(labels.get(model, model), "slq", name, f"{direction} {metric}"), quote)
+        for (model, name, direction, metric), quote in published.table1.items()
+        if model in published.groups.get(OURS, ())
+    ]
     found: Numbers = {}
-    for row, source in sourced_rows(reference / "table3.csv", TABLE3, reference):
-        column = row["column"]
-        benchmark, metric = (TRAINING, COSTS[column]) if column in COSTS else _benchmark(column)
-        place = Key(row["backbone"], row["method"], benchmark, metric)
-        _add(found, place, row["value"], row["printed"], f"{reference.as_posix()}/{Path(source).name}", backbones, sets)
-    for row, source in sourced_rows(reference / "table1.csv", TABLE1, reference):
-        if row["group"] == OURS:
-            backbone = labels.get(row["model"], row["model"])
-            place = Key(backbone, "slq", row["set"], f"{row['direction']} {row['metric']}")
-            file = f"{reference.as_posix()}/{Path(source).name}"
-            _add(found, place, row["value"], row["value"], file, backbones, sets)
+    for place, quote in quotes:
+        if quote.value is None:
+            continue
+        file = f"{reference.as_posix()}/{Path(quote.source).name}"
+        number = _number(place, quote.value, quote.printed, file)
+        # A backbone that the other side lacks is on the paper's sets.
+        named = sets if place.backbone in backbones else {}
+        for backbone in backbones.get(place.backbone, [place.backbone]):
+            for benchmark in named.get(place.benchmark, [place.benchmark]):
+                before = found.setdefault(place._replace(backbone=backbone, benchmark=benchmark), number)
+                if before.value != number.value:
+                    told = f"{number.value:g}, and {before.files[0]} says {before.value:g}"
+                    raise SlqError(f"{file}: {told}: put one right")
     return found
 
 
@@ -53,24 +61,12 @@ def _standing(entries: Iterable[Entry]) -> dict[str, list[str]]:
     return names
 
 
-def _benchmark(column: str) -> tuple[str, str]:
-    """`flickr30k_t2i_R@5` is the set's `t2i R@5`, `mmmu` its score."""
-    name, *metric = column.split("_")
-    return name, " ".join(metric) or "score"
-
-
-def _add(found: Numbers, place: Key, value: str, printed: str, file: str, backbones: Names, sets: Names) -> None:
-    """Put a number under every name that stands for its place."""
-    if not value:
-        return
-    number = _number(place, float(value), printed, file)
-    named = sets if place.backbone in backbones else {}  # a backbone that the other side lacks is on the paper's sets
-    for backbone in backbones.get(place.backbone, [place.backbone]):
-        for benchmark in named.get(place.benchmark, [place.benchmark]):
-            key = place._replace(backbone=backbone, benchmark=benchmark)
-            before = found.setdefault(key, number)
-            if before.value != number.value:
-                raise SlqError(f"{file}: {number.value:g}, and {before.files[0]} says {before.value:g}: put one right")
+def _place(backbone: str, method: str, column: str) -> Key:
+    """Of a column of Table 3: `flickr30k_t2i_R@5` is the set's `t2i R@5`, `mmmu` its score."""
+    if column in COSTS:
+        return Key(backbone, method, TRAINING, COSTS[column])
+    benchmark, *metric = column.split("_")
+    return Key(backbone, method, benchmark, " ".join(metric) or "score")
 
 
 def _number(place: Key, value: float, printed: str, file: str) -> Number:

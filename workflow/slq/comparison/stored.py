@@ -1,19 +1,20 @@
 """The numbers of a preset's folder of results."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from slq.accounting.hours import device_hours
 from slq.comparison.numbers import TRAINING, Catalogue, Key, Number, Numbers, Sample
 from slq.comparison.sources import RUNS
 from slq.errors import SlqError
-from slq.evaluation.evidence import ANSWERS, beside
-from slq.evaluation.intervals import accuracy_interval, by_question, clusters
+from slq.evaluation.evidence import RANKED, beside, read_ranks
+from slq.evaluation.intervals import Clusters, accuracy_interval, by_question, clusters
 from slq.evaluation.scores import COUNTED
 from slq.files import digest
-from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters
-from slq.reporting.evidence import Ranked, answered, ranked
+from slq.reporting.cells import hours, integer, one_decimal, parameters
+from slq.reporting.evidence import Judged, judged
 from slq.reporting.intervals import RECALLS, WAYS, ends
 from slq.reporting.layout import Entry, Layout
 from slq.reporting.notes import find_audit, leaked
@@ -23,19 +24,20 @@ SHOWN = 12  # letters of a hash
 MADE = ("ranks", "answers")  # hashes in a metrics file that are of what came out, and not of what went in
 
 
-@dataclass(frozen=True)
 class Stored:
-    """Results under a preset's folder, as far as they are there; `place` names the folder in messages."""
+    """Results under a preset's folder, as far as they are there and whatever the configuration asks for."""
 
-    results: Results
-    folder: Path
-    place: str
-    catalogue: Catalogue
+    def __init__(self, folder: Path, place: str, catalogue: Catalogue) -> None:
+        """`place` names the folder in messages."""
+        self.folder, self.place = folder, place
+        self.rows = _rows(folder)  # systems that are no runs, by name
+        self.results = Results(folder.parent, _layout(folder, catalogue), with_stale=True)
 
-    @classmethod
-    def at(cls, folder: Path, place: str, catalogue: Catalogue) -> "Stored":
-        """What a folder holds, whatever the configuration asks for."""
-        return cls(Results(folder.parent, _layout(folder, catalogue), with_stale=True), folder, place, catalogue)
+    @property
+    def methods(self) -> list[tuple[Entry, str]]:
+        """Every backbone with every method."""
+        layout = self.results.layout
+        return [(backbone, method) for backbone in layout.backbones for method in layout.methods]
 
     def files(self, records: Iterable[Record]) -> tuple[str, ...]:
         """The files behind records, each once, named as the source was."""
@@ -58,11 +60,6 @@ class Stored:
         """`run.json` of every seed; without a look at the folder's name, which a copy may have changed."""
         return self.results.over_seeds(backbone, method, "run.json")
 
-    @property
-    def rows(self) -> list[str]:
-        """Systems that are no runs, by name."""
-        return _rows(self.folder)
-
     def numbers(self) -> Numbers:
         """Every recall, score, number of parameters and training hours.
 
@@ -71,13 +68,12 @@ class Stored:
         """
         layout = self.results.layout
         found: Numbers = {}
-        for backbone in layout.backbones:
-            for method in layout.methods:
-                found |= self._costs(backbone, method)
-                for entry in layout.retrieval_sets:
-                    found |= self._recalls(backbone, method, entry)
-                for entry in layout.retention_sets:
-                    found |= self._score(backbone, method, entry)
+        for backbone, method in self.methods:
+            found |= self._costs(backbone, method)
+            for entry in layout.retrieval_sets:
+                found |= self._recalls(backbone, method, entry)
+            for entry in layout.retention_sets:
+                found |= self._score(backbone, method, entry)
         for row in self.rows:
             for entry in layout.retrieval_sets:
                 found |= self._row_recalls(row, entry)
@@ -104,35 +100,19 @@ class Stored:
 
     def _recalls(self, backbone: Entry, method: str, entry: Entry) -> Numbers:
         records = self._records(backbone.name, method, f"retrieval/{entry.name}.json")
-        if not records:
-            return {}
-        ranks = None
-        if len(records) == 1 and not self.stale(records.values()):
-            ranks = ranked(self.results, backbone.name, method, entry.name, next(iter(records)))
-        traits = {"backbone": backbone.name}
-        return self._counted(
-            (backbone.name, method), entry, list(records.values()), ranks, _moving(records, method), traits
-        )
+        place, traits = (backbone.name, method), {"backbone": backbone.name}
+        return self._counted(place, entry, list(records.values()), _moving(records, method), traits)
 
     def _row_recalls(self, row: str, entry: Entry) -> Numbers:
         """Of a system that is no run."""
-        records = self.results.over_seeds(ROWS, row, f"retrieval/{entry.name}.json")
-        if not records:
-            return {}
-        ranks = None if records[0].stale else ranked(self.results, ROWS, row, entry.name)
-        return self._counted((ROWS, row), entry, records, ranks, self._row_seeds(records[0]), {})
+        record = next(iter(self.results.over_seeds(ROWS, row, f"retrieval/{entry.name}.json")), None)
+        return {} if record is None else self._counted((ROWS, row), entry, [record], self._row_seeds(record), {})
 
     def _row_seeds(self, record: Record) -> tuple[int, ...]:
         """The seeds of the tuned runs that a row stands on, whose adapters it names; none of what no seed moves."""
         adapters = {record.at("inputs").get(key) for key in ("coarse", "by")}
-        layout, file = self.results.layout, f"retrieval/{record.path.name}"
-        runs = [
-            run
-            for backbone in layout.backbones
-            for method in layout.methods
-            if method != "base"
-            for run in self._records(backbone.name, method, file).items()
-        ]
+        file, tuned = f"retrieval/{record.path.name}", [place for place in self.methods if place[1] != "base"]
+        runs = [run for backbone, method in tuned for run in self._records(backbone.name, method, file).items()]
         return tuple(sorted({seed for seed, run in runs if run.at("inputs").get("adapter", "") in adapters}))
 
     def _counted(
@@ -140,22 +120,24 @@ class Stored:
         place: tuple[str, str],
         entry: Entry,
         records: Sequence[Record],
-        ranks: Ranked | Cell | None,
         seeds: tuple[int, ...],
         named: dict[str, str],
     ) -> Numbers:
         """Recalls of both directions on a set.
 
         Args:
-            records: a metrics file for each seed; ranks: behind a single one
+            records: a metrics file for each seed, if there are any
             named: what stands for something of the paper's
         """
+        if not records:
+            return {}
         first, found = records[0], {}
+        table = _ranks(first) if len(records) == 1 else None
         counting = f"{first.text('variant')} {first.at('counted')}"
         traits = named | self._traits(entry, first, "gallery") | {"counting": counting}
         images, captions = (int(first.number("n", key)) for key in ("images", "captions"))
         for way in WAYS:
-            hits = clusters(ranks.table, way) if isinstance(ranks, Ranked) else None
+            hits = None if table is None else clusters(table, way)
             for column, recall in enumerate(RECALLS):
                 values = tuple(record.number("metrics", way, recall) for record in records)
                 found[Key(*place, entry.name, f"{way} {recall}")] = Number(
@@ -187,7 +169,6 @@ class Stored:
         counts_hits = first.text("benchmark") in COUNTED
         unit = items / 100 if counts_hits else 1.0
         interval = accuracy_interval(round(accuracy * items / 100), items)
-        hits = self._answers(backbone, method, entry, records)
         number = Number(
             tuple(record.number("metrics", "score") for record in records.values()),
             "score",
@@ -199,19 +180,16 @@ class Stored:
             origin=_origin(records.values(), method),
             proved=proved,
             sample=Sample(unit * interval.low, unit * interval.high, items, items),
-            evidence=None if hits is None else by_question(hits),
+            evidence=self._answers(backbone.name, method, entry, records),
             stale=self.stale(records.values()),
         )
         return {Key(backbone.name, method, entry.name, "score"): number}
 
-    def _answers(
-        self, backbone: Entry, method: str, entry: Entry, records: dict[int, Record]
-    ) -> dict[str, bool] | None:
+    def _answers(self, backbone: str, method: str, entry: Entry, records: dict[int, Record]) -> Clusters | None:
         """Of a single run whose answers are there, whether each question is answered."""
         ((seed, record), *others) = records.items()
-        if others or record.stale or not beside(record.path, ANSWERS).exists():
-            return None
-        return answered(self.results.path(backbone.name, method, seed, f"retention/{entry.name}.json"), record)[0]
+        found = None if others or record.stale else judged(self.results, backbone, method, entry.name, seed)
+        return by_question(found.hits) if isinstance(found, Judged) else None
 
     def _traits(self, entry: Entry, record: Record, asked: str) -> dict[str, str]:
         """Of a benchmark: its bytes, what was asked of it, and how much of it training has seen."""
@@ -255,6 +233,14 @@ def _seed(run: Path) -> int:
     if not number.isdecimal():
         raise SlqError(f"{run}: is no folder of a run; expected seed<k>")
     return int(number)
+
+
+def _ranks(record: Record) -> pd.DataFrame | None:
+    """The ranks behind a metrics file, of the variant that tables print, if they are there and are its own."""
+    if record.stale or not beside(record.path, RANKED).exists():
+        return None
+    table = read_ranks(record.path, record.content)
+    return table[table["variant"] == record.text("variant")]
 
 
 def _moving(records: dict[int, Record], method: str) -> tuple[int, ...]:

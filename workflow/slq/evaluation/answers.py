@@ -17,7 +17,7 @@ from slq.evaluation.retention import Asking, answer_batch, blind, require_limits
 from slq.evaluation.run import input_hashes, load_run
 from slq.evaluation.scores import SCHEMA, questions_hash, require_disputed, score_answers
 from slq.events import Events, describe_device
-from slq.files import digest, read_lines, sha256, try_lock, write_json, write_lines
+from slq.files import alone, digest, read_lines, sha256, write_json, write_lines
 from slq.models.backbone import Backbone, pick_device
 
 LIBRARIES = ("torch", "transformers")  # whose version may change an answer
@@ -41,15 +41,16 @@ class AnswersSoFar:
         Raises:
             SlqError: another process owns it, or it holds something else than answers to the first items.
         """
-        self._lock()
-        with ExitStack() as unless_read:
-            unless_read.callback(self.file.close)
+        refusal = f"{self.path}: another process is adding answers to this file; wait for it, or stop it"
+        with ExitStack() as held:
+            held.enter_context(alone(self.path.with_suffix(".owner"), refusal))
+            self.file = held.enter_context(self.path.open("a+b"))
             self._keep_whole_batches()
-            unless_read.pop_all()
+            self.held = held.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
+        self.held.close()
 
     def add(self, lines: Sequence[dict[str, Any]]) -> None:
         """Append a batch and see it on the disk.
@@ -68,18 +69,6 @@ class AnswersSoFar:
     def discard(self) -> None:
         """Remove the file, once the answers are where they are declared."""
         self.path.unlink(missing_ok=True)
-
-    def _lock(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            self.file = self.path.open("a+b")
-            if not try_lock(self.file):
-                self.file.close()
-                raise SlqError(f"{self.path}: another process is adding answers to this file; wait for it, or stop it")
-            # Its last owner may have discarded the file between the opening and the lock.
-            if self.path.exists() and os.path.samestat(os.fstat(self.file.fileno()), self.path.stat()):
-                return
-            self.file.close()
 
     def _keep_whole_batches(self) -> None:
         self.file.seek(0)

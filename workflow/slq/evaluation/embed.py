@@ -1,7 +1,7 @@
 """Embeddings of a retrieval split."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -24,13 +24,6 @@ def embed_messages(retriever: Retriever, messages: Iterable[Message], batch_size
     return in_batches(retriever.embed, messages, batch_size)
 
 
-def embed_sorted(retriever: Retriever, messages: Sequence[Message], batch_size: int) -> np.ndarray:
-    """The same, but messages of about one length run together, which saves most of the padding."""
-    order = sorted(range(len(messages)), key=lambda number: messages[number].length)
-    vectors = embed_messages(retriever, (messages[number] for number in order), batch_size)
-    return vectors[np.argsort(order)]
-
-
 def embed_split(
     retriever: Retriever,
     backbone: Backbone,
@@ -45,7 +38,9 @@ def embed_split(
         store: what is kept of its images; without it they are read, one batch at a time.
     """
     texts = [encode(backbone, message(text, prompt["text"])) for item in split.items for text in item["captions"]]
-    text_vectors = embed_sorted(retriever, texts, batch_size)  # first: they take less, and one may be too long
+    # Texts first: they take less, and one may be too long. Those of about one length together save most padding.
+    order = sorted(range(len(texts)), key=lambda number: texts[number].length)
+    text_vectors = embed_messages(retriever, (texts[number] for number in order), batch_size)[np.argsort(order)]
     bar = tqdm(range(len(split.items)), desc=f"{split.name} images", disable=None, file=sys.stderr)
     images = (image_message(backbone, split, number, prompt["image"], store) for number in bar)
     return embed_messages(retriever, images, batch_size), text_vectors, text_image(split)
@@ -56,6 +51,14 @@ def in_batches(encode: Callable[[list[Any]], Tensor], items: Iterable[Any], batc
     rest = iter(items)
     batches = iter(lambda: list(islice(rest, batch_size)), [])
     return np.concatenate([encode(batch).cpu().numpy() for batch in batches])
+
+
+def encode_split(encoder: Any, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (I, d) and captions (T, d) of a split, by what has `encode_images` and `encode_texts`."""
+    bar = tqdm(split.items, desc=f"{split.name} images", disable=None, file=sys.stderr)
+    images = (split.open(item["image"]) for item in bar)
+    texts = [text for item in split.items for text in item["captions"]]
+    return in_batches(encoder.encode_images, images, batch_size), in_batches(encoder.encode_texts, texts, batch_size)
 
 
 def text_image(split: Split) -> np.ndarray:

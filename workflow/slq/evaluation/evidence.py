@@ -10,7 +10,8 @@ import pandas as pd
 from slq.errors import SlqError
 from slq.evaluation.retrieval import NAMES, gallery_hash
 from slq.evaluation.retrieval import SCHEMA as RETRIEVAL_SCHEMA
-from slq.evaluation.scores import SCHEMA, Lines, Verdicts, judge, questions_hash
+from slq.evaluation.scorers import scorers_for
+from slq.evaluation.scores import SCHEMA, Lines, Verdicts, judge, questions_hash, score_answers
 from slq.evaluation.variants import DIRECTIONS, RANKS, Variant
 from slq.files import read_json, read_lines, sha256
 from slq.proofs import equals, follow
@@ -147,22 +148,21 @@ class Answers:
     items: Lines
 
     def verdicts(self) -> Verdicts:
-        """Of every scorer that applies, by its name, each in the order of the items.
+        """Of every scorer that applies, by its name, each in the order of the items."""
+        return judge(self.metrics["benchmark"], self.metrics["scorer"], self.items)
 
-        Raises:
-            SlqError: the metrics are by a scorer that is none of this version's.
-        """
-        try:
-            return judge(self.metrics["benchmark"], self.metrics["scorer"], self.items)
-        except SlqError as error:
-            raise SlqError(f"{self.path}: {error}") from error
+    def scored(self) -> tuple[dict[str, Any], Lines]:
+        """What the answers give now, and the items on which scorers differ."""
+        disputed = [item["id"] for item in self.metrics.get("disputed", {}).get("items", [])]
+        return score_answers(self.metrics["benchmark"], self.metrics["scorer"], self.items, disputed)
 
 
 def read_answers(path: Path) -> Answers:
     """A metrics file and its answered items; of a proof those that it refers to.
 
     Raises:
-        SlqError: a file is missing, of an older version or incomplete, or the answers are of other questions.
+        SlqError: a file is missing, of an older version or incomplete, its scorer is none of this version's, or the
+            answers are of other questions.
     """
     make = "answer the set again"
     stored = read_metrics(path, SCHEMA, make)
@@ -171,10 +171,13 @@ def read_answers(path: Path) -> Answers:
         proof, (path, _) = stored, follow(path, stored)
         stored = read_metrics(path, SCHEMA, make)
     try:
-        _, _, _ = stored["benchmark"], stored["scorer"], stored["scores"]
+        benchmark, scorer, _ = stored["benchmark"], stored["scorer"], stored["scores"]
         count, asked = stored["n"]["items"], stored["inputs"]["questions"]
+        scorers_for(benchmark, scorer)
     except (KeyError, TypeError) as error:
         raise SlqError(f"{path}: key {error} is missing; {make}") from error
+    except SlqError as error:
+        raise SlqError(f"{path}: {error}") from error
     place = beside(path, ANSWERS)
     answered = read_items(place, count)
     if questions_hash(answered) != asked:

@@ -11,14 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from slq.errors import SlqError
 from slq.evaluation.evidence import ANSWERS, FOLDERS, RANKED, RETRIEVAL, beside, parts_of, read_answers, read_ranked
-from slq.evaluation.rescoring import score_anew
 from slq.evaluation.retrieval import tally
-from slq.evaluation.scorers import REPLACED
-from slq.evaluation.variants import Variant
 from slq.files import read_json, sha256
 from slq.proofs import equals
 
@@ -36,7 +31,7 @@ class Followed:
 
     path: the file, of a proof perhaps that which it refers to
     stale: why its numbers are not what its ranks or answers give, "" where they are
-    unchecked: why nothing, or not all, is known of that, "" where it is
+    unchecked: why nothing is known of that, "" where it is
     """
 
     path: Path
@@ -50,7 +45,7 @@ def followed(path: Path, content: Mapping[str, Any]) -> Followed:
     Of a proof, whether the answers that it was proved for are still base's, and base's numbers follow from them.
 
     Raises:
-        SlqError: ranks or answers that no hash is known of cannot be read, or are not whole; the file has no hashes.
+        SlqError: the file has no hashes, or is incomplete.
     """
     if path.parent.name not in MEASURED:
         return Followed(path)
@@ -78,16 +73,11 @@ def _adapter_of_others(path: Path, content: Mapping[str, Any]) -> str:
 
     So a metrics file that was copied from another run with its ranks or answers is told from the run's own.
     """
-    named = {other: _adapter(other, _stamp(other)) for kind in MEASURED for other in _neighbours(path, kind)}
-    mine, count = content.get("inputs", {}).get("adapter"), Counter(filter(None, named.values()))
-    others = [adapter for adapter in count if adapter != mine and count[adapter] >= count[mine]]
-    if mine is None or not others:
-        return ""
+    files = (other for kind in MEASURED for other in sorted(path.parents[1].glob(f"{kind}/*.json")))
+    named = {other: adapter for other in files if (adapter := _adapter(other, _stamp(other)))}
+    mine, count = content.get("inputs", {}).get("adapter"), Counter(named.values())
+    others = [adapter for adapter in count if mine and adapter != mine and count[adapter] >= count[mine]]
     return ", ".join(_near(path, other) for other, adapter in named.items() if adapter in others)
-
-
-def _neighbours(path: Path, kind: str) -> list[Path]:
-    return sorted((path.parents[1] / kind).glob("*.json"))
 
 
 @lru_cache(maxsize=KEPT)
@@ -117,43 +107,30 @@ def _followed(path: Path, evidence: Path, _metrics: Stamp, there: Stamp) -> Foll
     of = "ranks" if path.parent.name == RETRIEVAL else "answers"
     if not there:
         return Followed(path, unchecked=f"has no {of} beside it")
-    stored = read_json(path)
-    recorded = stored.get("inputs", {}).get(of)
-    if recorded is not None and recorded != sha256(evidence):
-        return Followed(
-            path, f"is not what its ranks or answers give: it was made from other {of} than {evidence.name}'s"
-        )
-    apart = (_recounted if of == "ranks" else _rescored)(path, stored)
-    if apart:
-        return Followed(path, f"is not what its ranks or answers give: {apart}; `slq score` shows both")
-    return Followed(path, unchecked="" if recorded else f"names no hash of its {of} (inputs.{of})")
+    if read_json(path).get("inputs", {}).get(of) != sha256(evidence):
+        apart = f"it was made from other {of} than {evidence.name}'s (inputs.{of})"
+    else:
+        apart = (_recounted if of == "ranks" else _rescored)(path)
+    return Followed(path, f"is not what its ranks or answers give: {apart}; `slq score` shows both" if apart else "")
 
 
-def _recounted(path: Path, stored: Mapping[str, Any]) -> str:
+def _recounted(path: Path) -> str:
     """The first number of a retrieval metrics file that its ranks do not give."""
-    try:
-        if stored["variant"] in stored["variants"]:
-            return f"variant is {stored['variant']}, which stands under variants too"
-        table = pd.read_parquet(beside(path, RANKED))
-        for name, part in parts_of(dict(stored)).items():
-            now = tally(table[table["variant"] == name], Variant(name, **part["counted"]))
-            where = "" if name == stored["variant"] else f"variants.{name}."
-            if apart := _apart(part, now, now, where):
-                return apart
-    except (OSError, ValueError, KeyError, TypeError, SlqError) as error:
-        read_ranked(path)  # says what is wrong with either file
-        raise SlqError(f"{path}: cannot be counted again: {error}; retrieve again") from error
+    stored, variants, table = read_ranked(path)
+    if stored["variant"] in stored["variants"]:
+        return f"variant is {stored['variant']}, which stands under variants too"
+    for one in variants:
+        now = tally(table[table["variant"] == one.name], one)
+        where = "" if one.name == stored["variant"] else f"variants.{one.name}."
+        if apart := _apart(parts_of(stored)[one.name], now, now, where):
+            return apart
     return ""
 
 
-def _rescored(path: Path, stored: Mapping[str, Any]) -> str:
+def _rescored(path: Path) -> str:
     """The first printed number of a file of scores that its answers do not give."""
     answers = read_answers(path)
-    scorer = answers.metrics["scorer"]
-    if isinstance(scorer, str) and scorer in REPLACED:
-        return f"scorer is {scorer}, whose place {REPLACED[scorer]} has taken: `slq score FOLDER --write`"
-    now, _ = score_anew(path, answers)
-    return _apart(stored, now, [key for key in SCORED if key in stored])
+    return _apart(answers.metrics, answers.scored()[0], [key for key in SCORED if key in answers.metrics])
 
 
 def _apart(stored: Any, now: Any, keys: Any, where: str = "") -> str:

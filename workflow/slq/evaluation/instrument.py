@@ -1,22 +1,20 @@
 """Instrument check: a public model of known recalls, on our data, ranked as everything is ranked here."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
 from slq.errors import SlqError
-from slq.evaluation.embed import in_batches, text_image
-from slq.evaluation.golden import Golden, read_golden
-from slq.evaluation.ranks import KS, both_directions, recalls
+from slq.evaluation.embed import encode_split, text_image
+from slq.evaluation.golden import read_golden
+from slq.evaluation.ranks import recalls_of
 from slq.files import write_json
 from slq.models.backbone import pick_device
 from slq.models.dual import DualEncoder
 
 SCHEMA = 1
-METRICS = {direction: tuple(f"R@{k}" for k in KS) for direction in ("t2i", "i2t")}
 
 
 def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, golden: Path, out: Path) -> None:
@@ -33,11 +31,11 @@ def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, gold
     """
     checks, unchecked, inputs = [], [], {}
     for name in settings["encoders"]:
-        values = read_golden(golden, name, METRICS)
+        values = read_golden(golden, name)
         encoder = DualEncoder.load(encoders / name, pick_device())
         inputs[name] = identity(encoders / name)
         for entry in settings["sets"]:
-            own = [value for value in values if value.set == entry["reference"]]
+            own = [value for value in values if value["set"] == entry["reference"]]
             if not own:
                 which = entry["reference"] or "it, as it stands for no set of the paper"
                 unchecked.append(f"{name} on {entry['name']}: no published value on {which}")
@@ -45,7 +43,7 @@ def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, gold
             split = read_split(data, entry["name"], "test")
             found = set_recalls(encoder, split, settings["batch_size"])
             inputs[split.name] = split.sha256
-            checks += [compared(value, found[value.direction][value.metric], split) for value in own]
+            checks += [compared(value, found[value["direction"]][value["metric"]], split) for value in own]
     if not checks:
         raise SlqError(f"{golden}: no value on any of the preset's sets; an instrument check needs one")
     refuse_deviations(checks)
@@ -54,20 +52,13 @@ def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, gold
 
 def set_recalls(encoder: DualEncoder, split: Split, batch_size: int) -> dict[str, dict[str, float]]:
     """Recalls of both directions, in percent."""
-    images = (split.open(item["image"]) for item in split.items)
-    texts = [text for item in split.items for text in item["captions"]]
-    ranks = both_directions(
-        in_batches(encoder.encode_images, images, batch_size),
-        in_batches(encoder.encode_texts, texts, batch_size),
-        text_image(split),
-    )
-    return {direction: recalls(values) for direction, values in ranks.items()}
+    return recalls_of(*encode_split(encoder, split, batch_size), text_image(split))
 
 
-def compared(golden: Golden, found: float, split: Split) -> dict[str, Any]:
+def compared(golden: dict[str, Any], found: float, split: Split) -> dict[str, Any]:
     """A published value, what was found, and on how many images and captions."""
     captions = sum(len(item["captions"]) for item in split.items)
-    return asdict(golden) | {"found": found, "on": split.name, "n": {"images": len(split.items), "captions": captions}}
+    return golden | {"found": found, "on": split.name, "n": {"images": len(split.items), "captions": captions}}
 
 
 def refuse_deviations(checks: Sequence[dict[str, Any]]) -> None:

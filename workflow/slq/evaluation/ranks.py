@@ -142,6 +142,11 @@ def both_directions(images: np.ndarray, texts: np.ndarray, text_image: np.ndarra
     return {direction: ranks[direction].optimistic for direction in ("t2i", "i2t")}
 
 
+def recalls_of(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray) -> dict[str, dict[str, float]]:
+    """Recalls of both directions; arguments as of `both_directions`."""
+    return {direction: recalls(ranks) for direction, ranks in both_directions(images, texts, text_image).items()}
+
+
 def every_rank(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray) -> dict[str, Ranks]:
     """Ranks of `t2i` (T,), of `i2t` (I,), and of `i2t_strict` (T,): the place of each caption in its image's list.
 

@@ -1,6 +1,5 @@
 """Stored answers scored again, and ranks counted again, without set, model or GPU, beside what is stored with them."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from slq.evaluation.evidence import (
     FOLDERS,
     RANKED,
     RETRIEVAL,
-    Answers,
     beside,
     is_proof,
     metrics_files,
@@ -22,8 +20,7 @@ from slq.evaluation.evidence import (
 )
 from slq.evaluation.ranks import KS
 from slq.evaluation.retrieval import retrieval_metrics
-from slq.evaluation.scorers import REPLACED
-from slq.evaluation.scores import Lines, score_answers
+from slq.evaluation.scores import Lines
 from slq.evaluation.variants import DIRECTIONS
 from slq.files import read_lines, sha256, write_json, write_lines
 
@@ -49,13 +46,8 @@ class Rescored:
     def changed(self) -> list[str]:
         """The keys that are not given now, the hash of ranks or answers among them, and the file of disagreements."""
         keys = [key for key in sorted(self.now) if self.stored.get(key) != self.now[key]]
-        keys += [f"inputs.{self.made_of}"] * (self.hashed and self.stored["inputs"][self.made_of] != self.sha256)
+        keys += [f"inputs.{self.made_of}"] * (self.stored["inputs"].get(self.made_of) != self.sha256)
         return keys + ["the disagreements file"] * bool(self.differing and self.differing[0] != self.differing[1])
-
-    @property
-    def hashed(self) -> bool:
-        """Whether the file says which ranks or answers it was made from; those of earlier versions do not."""
-        return self.made_of in self.stored["inputs"]
 
     def lines(self) -> list[tuple[str, str, str, str]]:
         """File, name (the printed one's with a star), number stored and now: of each variant's direction, or scorer.
@@ -125,11 +117,7 @@ def score_tree(folder: Path, write: bool) -> None:
     for one in changed:
         said = "written anew" if write else f"not what its {one.made_of} give now"
         print(f"{one.path}: {said}: {', '.join(one.changed)}")
-    for one in found:
-        if not one.hashed:
-            of, adds = one.made_of, "written" if write else "--write adds it"
-            print(f"{one.path}: not checkable: no hash of its {of} (inputs.{of}); {adds}", file=sys.stderr)
-        if write and (one.changed or not one.hashed):
+        if write:
             one.write()
     if changed and not write:
         raise SlqError(
@@ -150,30 +138,12 @@ def recount(path: Path) -> Rescored:
 
 
 def rescore(path: Path) -> Rescored:
-    """A metrics file of scores beside what its answers give now, by the scorer that it names or that replaced it.
+    """A metrics file of scores beside what its answers give now.
 
     Raises:
         SlqError: the answers are not those that it was made from, or its scorer is none of this version's.
     """
     answers = read_answers(path)
-    now, differing = score_anew(path, answers)
+    now, differing = answers.scored()
     told = read_lines(beside(path, DISAGREEMENTS))
     return Rescored("answers", path, answers.metrics, now, sha256(answers.path), (told, differing))
-
-
-def score_anew(path: Path, answers: Answers) -> tuple[dict[str, Any], Lines]:
-    """Score the answers of the metrics file at `path` again, an older scorer's by the one that has taken its place.
-
-    Returns:
-        What they give now, and the items on which scorers differ.
-
-    Raises:
-        SlqError: the scorer is none that was ever here.
-    """
-    stored = answers.metrics
-    disputed = [item["id"] for item in stored.get("disputed", {}).get("items", [])]
-    try:
-        printed = REPLACED.get(stored["scorer"], stored["scorer"])
-        return score_answers(stored["benchmark"], printed, answers.items, disputed)
-    except SlqError as error:
-        raise SlqError(f"{path}: {error}") from error

@@ -11,7 +11,7 @@ from slq.data.prepared import Split, read_split
 from slq.data.snapshots import identity
 from slq.errors import SlqError
 from slq.evaluation.embed import embed_split, names_of
-from slq.evaluation.ranks import best_ranks, both_directions, recalls
+from slq.evaluation.ranks import best_ranks, recalls_of
 from slq.evaluation.retrieval import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.retrieval import gallery_hash, retrieval_metrics
 from slq.evaluation.variants import Variant, variant_table
@@ -87,20 +87,12 @@ def read_asked(data: Path, entry: dict[str, Any]) -> tuple[Split, list[Variant]]
     return split, variants
 
 
-def rank_split(
-    retriever: Any, backbone: Backbone, split: Split, prompt: dict[str, str], batch_size: int, store: Store | None
-) -> dict[str, np.ndarray]:
-    """Ranks of both directions on a split."""
-    return both_directions(*embed_split(retriever, backbone, split, prompt, batch_size, store))
-
-
 def recalls_on(settings: dict[str, Any]) -> Callable[[Any, Backbone, Split, Store | None], dict[str, dict[str, float]]]:
     """Recalls of a retriever on a split, for training to watch: it may not import evaluation, which knows how."""
 
     def validate(retriever: Any, backbone: Backbone, split: Split, store: Store | None) -> dict[str, dict[str, float]]:
         size = settings["training"]["micro_batch"]
-        ranks = rank_split(retriever, backbone, split, settings["prompt"], size, store)
-        return {direction: recalls(values) for direction, values in ranks.items()}
+        return recalls_of(*embed_split(retriever, backbone, split, settings["prompt"], size, store))
 
     return validate
 

@@ -32,11 +32,10 @@ FORMULA = "Handwritten Mathematical Expression Recognition"  # the type of OCRBe
 
 @dataclass(frozen=True)
 class Scorer:
-    """A rule with a name, the benchmarks that it applies to, and where it comes from."""
+    """A rule with a name, and the benchmarks that it applies to."""
 
     name: str
     benchmarks: tuple[str, ...]
-    source: str
     rule: Rule
 
     def __call__(self, item: Item, reply: str) -> Verdict:
@@ -101,58 +100,21 @@ def after_reasoning(rule: Rule) -> Rule:
 SCORERS = {
     scorer.name: scorer
     for scorer in (
-        Scorer(
-            "vlmevalkit-exact-2",
-            ("mmmu", "realworldqa"),
-            "VLMEvalKit's exact matching; open answers by our exact rule, as its own makes options of them (#110)",
-            with_options(read_vlmevalkit, match_plain),
-        ),
-        Scorer(
-            "mmmu-official-1",
-            ("mmmu",),
-            "MMMU's own parser; where it draws an option at random, the reply is unparsed and wrong",
-            with_options(read_mmmu, match_mmmu),
-        ),
-        Scorer(
-            "mmmu-lmms-eval-2",
-            ("mmmu",),
-            "lmms-eval's variant of MMMU's parser, as of its #1471; unparsed and wrong where it draws at random",
-            after_reasoning(with_options(read_mmmu_lmms_eval, match_mmmu)),
-        ),
-        Scorer(
-            "first-letter-1",
-            ("mmmu", "realworldqa"),
-            "ours, strict: the reply begins with the option's letter; an open reply is the answer, letter by letter",
-            with_options(read_first, match_text),
-        ),
-        Scorer(
-            "lmms-eval-realworldqa-2",
-            ("realworldqa",),
-            "lmms-eval's ranking of the places where a letter stands, as of its #1274",
-            after_reasoning(realworldqa_lmms_eval),
-        ),
-        Scorer(
-            "ocrbench-vlmevalkit-1",
-            ("ocrbench",),
-            "VLMEvalKit: an answer is a substring of the reply",
-            with_formulas(match_within),
-        ),
-        Scorer(
-            "ocrbench-lmms-eval-2",
-            ("ocrbench",),
-            "lmms-eval: the same, full-width characters folded, as of its #1415",
-            after_reasoning(with_formulas(match_within_narrow)),
-        ),
+        # VLMEvalKit's exact matching; open answers by our exact rule, as its own makes options of them (#110).
+        Scorer("vlmevalkit-exact-2", ("mmmu", "realworldqa"), with_options(read_vlmevalkit, match_plain)),
+        # MMMU's own parser; where it draws an option at random, the reply is unparsed and wrong.
+        Scorer("mmmu-official-1", ("mmmu",), with_options(read_mmmu, match_mmmu)),
+        # lmms-eval's variant of MMMU's parser, as of its #1471; unparsed and wrong where it draws at random.
+        Scorer("mmmu-lmms-eval-2", ("mmmu",), after_reasoning(with_options(read_mmmu_lmms_eval, match_mmmu))),
+        # ours, strict: the reply begins with the option's letter; an open reply is the answer, letter by letter.
+        Scorer("first-letter-1", ("mmmu", "realworldqa"), with_options(read_first, match_text)),
+        # lmms-eval's ranking of the places where a letter stands, as of its #1274.
+        Scorer("lmms-eval-realworldqa-2", ("realworldqa",), after_reasoning(realworldqa_lmms_eval)),
+        # VLMEvalKit: an answer is a substring of the reply.
+        Scorer("ocrbench-vlmevalkit-1", ("ocrbench",), with_formulas(match_within)),
+        # lmms-eval: the same, full-width characters folded, as of its #1415.
+        Scorer("ocrbench-lmms-eval-2", ("ocrbench",), after_reasoning(with_formulas(match_within_narrow))),
     )
-}
-
-
-# Scorers of stored results that are no more, each with the one that has taken its place.
-REPLACED = {
-    "vlmevalkit-exact-1": "vlmevalkit-exact-2",  # read letters in the notice of a call that failed
-    "mmmu-lmms-eval-1": "mmmu-lmms-eval-2",  # these three: read tagged reasoning too
-    "lmms-eval-realworldqa-1": "lmms-eval-realworldqa-2",
-    "ocrbench-lmms-eval-1": "ocrbench-lmms-eval-2",
 }
 
 
@@ -167,11 +129,6 @@ def scorers_for(benchmark: str, printed: str | None = None) -> list[Scorer]:
         known = sorted({name for scorer in SCORERS.values() for name in scorer.benchmarks})
         raise SlqError(f"no scorer applies to '{benchmark}': a retention set is `scored_as` one of {known}")
     names = [scorer.name for scorer in found]
-    if printed in REPLACED:
-        raise SlqError(
-            f"'{printed}' is an older scorer, whose place {REPLACED[printed]} has taken: `slq score FOLDER --write` "
-            "scores stored answers with it"
-        )
     if printed is not None and printed not in names:
         raise SlqError(f"scorer '{printed}' is none of those that apply to '{benchmark}': {', '.join(names)}")
     return found

@@ -83,9 +83,7 @@ def variant_table(
 
 def kept_captions(text_image: np.ndarray, variant: Variant) -> np.ndarray:
     """Numbers of the captions that a variant counts; text_image (T,): the image number of each caption."""
-    if variant.captions is None:
-        return np.arange(len(text_image))
-    return np.flatnonzero(first_captions(text_image, variant.captions))
+    return np.flatnonzero(first_captions(text_image, variant.captions or len(text_image)))
 
 
 def first_captions(text_image: np.ndarray, count: int = 5) -> np.ndarray:

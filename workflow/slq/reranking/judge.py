@@ -142,18 +142,12 @@ def run_whole(backbone: Backbone, turns: Sequence[Encoded], how: Manner) -> Tens
 
 def image_places(backbone: Backbone, ids: Tensor) -> Tensor:
     """Which tokens are an image's."""
-    return ids == image_token(backbone)
-
-
-def image_token(backbone: Backbone) -> int:
-    """The token that stands for a part of an image."""
-    token: int = backbone.model.config.image_token_id
-    return token
+    return ids == backbone.model.config.image_token_id
 
 
 def end_of_image(backbone: Backbone, turn: Encoded) -> int:
     """How many tokens of a turn there are up to the last of its image."""
-    return len(turn.ids) - turn.ids[::-1].index(image_token(backbone))
+    return len(turn.ids) - turn.ids[::-1].index(backbone.model.config.image_token_id)
 
 
 def head(backbone: Backbone, turn: Encoded) -> Encoded:

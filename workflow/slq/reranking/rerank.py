@@ -19,7 +19,7 @@ from slq.events import Events, describe_device
 from slq.files import digest, write_lines
 from slq.models.backbone import pick_device
 from slq.reranking.candidates import Candidates, by_choice, by_truth, candidates, moved
-from slq.reranking.scores import Judge, Scores, shown_order
+from slq.reranking.scores import Choice, Judge, Truth, shown_order
 
 NO_NUMBER = ("preset", "row", "kind", "sets")  # settings that decide no rank of a set
 Embed = Callable[[Split], dict[str, Vectors]]
@@ -58,7 +58,8 @@ def rerank(
     with events.span("init"):
         backbone, _ = load_run(settings, backbone_folder, by)
         judge = Judge(backbone, settings)
-    models = {"backbone": identity(backbone_folder), "coarse": coarse_hash(settings, coarse), "by": adapter_hash(by)}
+    found_by = adapter_hash(coarse) if "method" in settings["coarse"] else identity(coarse)
+    models = {"backbone": identity(backbone_folder), "coarse": found_by, "by": adapter_hash(by)}
     how = digest({key: value for key, value in settings.items() if key not in NO_NUMBER})
     for one in asked:
         benchmark = one.entry["name"]
@@ -89,13 +90,13 @@ def find(settings: dict[str, Any], backbone_folder: Path, coarse: Path, data: Pa
 
 
 def reorder(
-    asked: Asked, variant: Variant, found: Candidates, scores: Scores, decimals: int
+    asked: Asked, variant: Variant, found: Candidates, scores: tuple[Truth, Choice], decimals: int
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """A variant's table of ranks after its candidates were put into a new order, and a line for each query."""
-    of_images = text_image(asked.split)
+    (truth, choice), of_images = scores, text_image(asked.split)
     pairs = zip(found.captions.tolist(), found.images.tolist(), strict=True)
-    said = np.array([[scores.truth[image, caption] for image in images] for caption, images in pairs])
-    chances = np.array([scores.choice[image, tuple(texts)] for image, texts in enumerate(found.texts.tolist())])
+    said = np.array([[truth[image, caption] for image in images] for caption, images in pairs])
+    chances = np.array([choice[image, tuple(texts)] for image, texts in enumerate(found.texts.tolist())])
     new_images, new_texts = by_truth(said[..., 0], said[..., 1], decimals), by_choice(chances)
     images = np.take_along_axis(found.images, new_images, 1)
     texts = np.take_along_axis(found.texts, new_texts, 1)
@@ -171,8 +172,3 @@ def load_coarse(settings: dict[str, Any], backbone_folder: Path, coarse: Path) -
         )
     encoders = load_encoders(how["model"], coarse)
     return lambda split: embed_directions(encoders, split, size)
-
-
-def coarse_hash(settings: dict[str, Any], coarse: Path) -> str:
-    """Identity of what finds the candidates."""
-    return adapter_hash(coarse) if "method" in settings["coarse"] else identity(coarse)

@@ -4,7 +4,6 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,16 +24,10 @@ OPTIONS = "{options}"  # in the prompt, where the captions stand
 SEED = 0  # of the order in which options are shown
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Answers by what was asked about.
-
-    truth: of an image and a caption, by their numbers, the probability of the answer and the entropy.
-    choice: of an image and the captions shown with it, by their numbers, the probability of each one's number (k,).
-    """
-
-    truth: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
-    choice: dict[tuple[int, tuple[int, ...]], np.ndarray] = field(default_factory=dict)
+# Of an image and a caption, by their numbers: the probability of the answer and the entropy (2,).
+Truth = dict[tuple[int, int], np.ndarray]
+# Of an image and the captions shown with it, by their numbers: the probability of each one's number (k,).
+Choice = dict[tuple[int, tuple[int, ...]], np.ndarray]
 
 
 class Judge:
@@ -55,39 +48,34 @@ class Judge:
         self.truth: Read = truth(first_token(backbone, settings["answer"], "rerank.answer"))
         self.options: Read = options(option_tokens(backbone, settings["k"]))
 
-    def score(self, split: Split, found: Sequence[Candidates]) -> Scores:
+    def score(self, split: Split, found: Sequence[Candidates]) -> tuple[Truth, Choice]:
         """Everything that the candidates of all variants ask, a batch of images at a time."""
         captions = [text for item in split.items for text in item["captions"]]
         pairs, lists = wanted(found)
-        scores, size = Scores(), self.settings["batch_size"]
+        truth: Truth = {}
+        choice: Choice = {}
         with tqdm(total=len(split.items), desc=f"{split.name} re-ranking", disable=None, file=sys.stderr) as bar:
-            for start in range(0, len(split.items), size):
+            for start in range(0, len(split.items), self.settings["batch_size"]):
+                items = split.items[start : start + self.settings["batch_size"]]
                 images = {
-                    start + place: self.backbone.family.process(split.open(item["image"]))
-                    for place, item in enumerate(split.items[start : start + size])
+                    number: self.backbone.family.process(split.open(item["image"]))
+                    for number, item in enumerate(items, start=start)
                 }
-                self.match(images, captions, pairs, scores)
-                self.choose(split, images, captions, lists, scores)
+                truth |= self.match(images, captions, pairs)
+                choice |= self.choose(split, images, captions, lists)
                 bar.update(len(images))
-        return scores
+        return truth, choice
 
-    def match(
-        self,
-        images: Mapping[int, Pixels],
-        captions: Sequence[str],
-        pairs: Mapping[int, Sequence[int]],
-        scores: Scores,
-    ) -> None:
+    def match(self, images: Mapping[int, Pixels], captions: Sequence[str], pairs: Mapping[int, Sequence[int]]) -> Truth:
         """Whether each image matches the captions that it is a candidate of."""
-        keys = [(image, caption) for image in images for caption in pairs.get(image, ())]
-        prompt = self.settings["match"]
-        asked = [
-            matching(self.backbone, pixels, prompt, [captions[caption] for caption in pairs[image]])
+        asked = {
+            image: matching(self.backbone, pixels, self.settings["match"], [captions[text] for text in pairs[image]])
             for image, pixels in images.items()
             if image in pairs
-        ]
-        if asked:
-            scores.truth.update(zip(keys, judge(self.backbone, asked, self.truth, self.together).numpy(), strict=True))
+        }
+        keys = [(image, caption) for image in asked for caption in pairs[image]]
+        said = judge(self.backbone, list(asked.values()), self.truth, self.together) if asked else torch.empty(0)
+        return dict(zip(keys, said.numpy(), strict=True))
 
     def choose(
         self,
@@ -95,8 +83,7 @@ class Judge:
         images: Mapping[int, Pixels],
         captions: Sequence[str],
         lists: Mapping[int, Sequence[tuple[int, ...]]],
-        scores: Scores,
-    ) -> None:
+    ) -> Choice:
         """Which of each image's candidates matches it best."""
         keys = [(image, some) for image in images for some in lists[image]]
         orders = [shown_order(split.items[image]["id"], len(some)) for image, some in keys]
@@ -105,8 +92,8 @@ class Judge:
             for (image, some), order in zip(keys, orders, strict=True)
         ]
         said = judge(self.backbone, asked, self.options, self.alone)
-        for key, order, probabilities in zip(keys, orders, said, strict=True):
-            scores.choice[key] = undo(order, probabilities[: len(order)]).numpy()
+        answers = zip(orders, said, strict=True)
+        return dict(zip(keys, (undo(order, one[: len(order)]).numpy() for order, one in answers), strict=True))
 
 
 def wanted(found: Sequence[Candidates]) -> tuple[dict[int, list[int]], dict[int, list[tuple[int, ...]]]]:
