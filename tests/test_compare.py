@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +31,6 @@ def drawn(tmp_path_factory):
 def pair(drawn, tmp_path):
     """The run and a copy of it."""
     return drawn, shutil.copytree(drawn, tmp_path / "copy")
-
-
-def archived(folder, path, inside="results/mini"):
-    with tarfile.open(path, "w:gz") as archive:
-        archive.add(folder, inside)
-    return path
 
 
 # ---- what is the same ------------------------------------------------------------------------------------------------
@@ -273,14 +266,17 @@ def test_what_cannot_be_compared_is_named(drawn, tmp_path, monkeypatch, capsys, 
     assert capsys.readouterr().err.startswith(f"slq: error: {message}")
 
 
-@pytest.mark.parametrize("source", ["folder", "archive"])
+@pytest.mark.parametrize("source", ["folder", "bundle"])
 def test_two_versions_of_the_schema_are_a_clear_error(pair, tmp_path, capsys, source):
     mine, other = pair
     change(other / F, schema=1)
     named = other / F
-    if source == "archive":
-        other = archived(pair[1], tmp_path / "copy.tar.gz")
+    if source == "bundle":
+        other = tmp_path / "copy.tar.gz"
+        shutil.copytree(pair[1], tmp_path / "results/mini")
+        assert main(["bundle", str(tmp_path / "results/mini"), str(other)]) == 0
         named = f"{other}/results/mini/{F}"
+        capsys.readouterr()
     assert main(["compare", str(mine), str(other), "--settings", settings()]) == 1
     assert capsys.readouterr().err.startswith(f"slq: error: {named}: key schema is 1; expected 2")
 
@@ -290,36 +286,6 @@ def test_a_copy_under_any_name_is_a_side(drawn, tmp_path, monkeypatch):
     monkeypatch.chdir(copy)
     assert compared(tmp_path / "out.json", ".", drawn)["counts"]["agrees"] == 14
     assert compared(tmp_path / "out.json", drawn.parent, copy)["counts"]["agrees"] == 14
-
-
-@pytest.mark.parametrize("inside", ["results/mini", "mini"])
-def test_an_archive_is_a_side_and_names_its_files(drawn, tmp_path, inside):
-    packed = archived(drawn, tmp_path / "mini.tar.gz", inside)
-    found = compared(tmp_path / "out.json", packed, drawn)
-    assert found["counts"]["agrees"] == len(found["cells"]) == 14 and found["a"]["kind"] == "archive"
-    assert f"{packed}:{inside}/{F}" in next(cell for cell in found["cells"] if cell["benchmark"] == "mini-f")["files"]
-
-
-def test_a_damaged_archive_is_refused(drawn, tmp_path, capsys):
-    """Wherever a byte is another, and where the end is cut off; or it never was one."""
-    damaged, whole = tmp_path / "damaged.tar.gz", archived(drawn, tmp_path / "mini.tar.gz").read_bytes()
-    places = np.linspace(100, len(whole) - 100, 9).astype(int)  # between gzip's header and its unused last bits
-    flips = (whole[:n] + bytes([whole[n] ^ 0x10]) + whole[n + 1 :] for n in places)
-    for content in (*flips, whole[:-2000], b"no archive"):
-        damaged.write_bytes(content)
-        assert main(["compare", str(damaged), str(drawn), "--settings", settings()]) == 1
-        assert capsys.readouterr().err.startswith(f"slq: error: {damaged}: no gzipped tar, or damaged: ")
-
-
-@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE])
-def test_nothing_is_unpacked_outside(tmp_path, capsys, kind):
-    member = tarfile.TarInfo("../outside.json" if kind == tarfile.REGTYPE else "results/mini/link")
-    member.type, member.linkname = kind, "/etc/passwd"
-    with tarfile.open(tmp_path / "other.tar.gz", "w:gz") as archive:
-        archive.addfile(member)
-    assert main(["compare", str(tmp_path / "other.tar.gz"), "paper", "--settings", settings()]) == 1
-    assert "other.tar.gz: is unsafe to unpack" in capsys.readouterr().err
-    assert not list(tmp_path.rglob("outside.json"))
 
 
 # ---- output ----------------------------------------------------------------------------------------------------------

@@ -335,12 +335,13 @@ def test_a_row_that_its_own_ranks_do_not_give_is_found(results: Path, tmp_path: 
     assert len(cells(found, "stale")) == 6 and "rows/odd mini-f i2t R@10" in cells(found, "stale")
 
 
-def test_missing_rows_and_settings(results: Path, tmp_path: Path) -> None:
+def test_missing_rows_settings_and_bundles(results: Path, tmp_path: Path) -> None:
     other = shutil.copytree(results, tmp_path / "copy")
     shutil.rmtree(other / "mini/rows/odd")
     row = other / "mini/rows/clip/row.json"
     write_json(row, read_json(row) | {"settings": {"batch_size": 16}})
-    found = compared(tmp_path / "out.json", results / "mini", other / "mini")
+    assert main(["bundle", str(other / "mini"), str(tmp_path / "mini.tar.gz")]) == 0
+    found = compared(tmp_path / "out.json", results / "mini", tmp_path / "mini.tar.gz")
     extra = {(one["method"], one["reason"]) for one in found["cells"] if one["verdict"] == "extra"}
     assert extra == {("odd", "B has no such row")}
     assert {"what": "config", "key": "batch_size (rows/clip)", "a": "8", "b": "16"} in found["differences"]

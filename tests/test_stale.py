@@ -163,8 +163,10 @@ def test_an_edit_is_found_by_score(edited: Any, capsys: pytest.CaptureFixture[st
 
 
 @ONE_OF_EACH
-def test_an_edit_is_left_out_of_a_card(edited: Any) -> None:
+def test_an_edit_is_told_by_a_bundle_and_left_out_of_a_card(edited: Any, tmp_path: Path, capsys: Any) -> None:
     lab, kind, why = edited
+    assert main(["bundle", str(lab / "results/mini"), str(tmp_path / "mini.tar.gz")]) == 0
+    assert f"slq: warning: {why}" in capsys.readouterr().err
     found = measured(TrainedRun({}, {}, lab / RUN, lab, lab), {})
     assert len(found["stale"]) == 1 and found["stale"][0].startswith(why)
     shown = [row["set"] for row in (*found["retrieval"], *found["retention"])]
@@ -252,6 +254,12 @@ def test_a_proof_by_a_proof_has_no_number(lab: Path) -> None:
     itself = path.relative_to(lab / "results/mini").as_posix()
     write_json(path, {"schema": 3, "equals": itself, "inputs": {}})
     assert f"those of {itself}, which has none (equals)" in followed(path, read_json(path)).stale
+
+
+def test_a_bundle_of_what_cannot_be_read_is_not_written(lab: Path, tmp_path: Path, capsys: Any) -> None:
+    (lab / FILES["ranks"]).write_text('{"schema": 2, "vari')
+    assert main(["bundle", str(lab / "results/mini"), str(tmp_path / "torn.tar.gz")]) == 1
+    assert "mini-f.json: not valid JSON" in capsys.readouterr().err and not (tmp_path / "torn.tar.gz").exists()
 
 
 @pytest.mark.parametrize("metrics", [None, {"t2i": {"R@5": "9"}}, [1]])

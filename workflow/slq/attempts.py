@@ -163,10 +163,9 @@ def _events(data: bytes, odd: list[str]) -> Iterator[Event]:
         elif unsound := _unsound(content):
             odd.append(f"line {number}: {unsound} is {content.get(unsound)!r}; expected numbers from 0; left out")
         else:
-            clock, time, attempt = content.get("clock"), content.get("time"), content.get("attempt", 1)
+            time = content.get("time", math.nan)
             process = str(content.get("process"))
-            at = time if clock is None else clock
-            yield Event(number, content, at, math.nan if time is None else time, attempt, process)
+            yield Event(number, content, content.get("clock", time), time, content.get("attempt", 1), process)
 
 
 def _unsound(content: Mapping[str, Any]) -> str | None:

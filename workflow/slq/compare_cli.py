@@ -1,4 +1,4 @@
-"""The subcommand that sets results beside others."""
+"""The subcommands that set results beside others, and pack them for others to do so."""
 
 import argparse
 import json
@@ -39,8 +39,18 @@ def configured(files: list[Path]) -> dict[str, object]:
     return settings
 
 
+def bundle(args: argparse.Namespace) -> None:
+    from slq.comparison.sources import preset_folder, standing, write_bundle
+
+    folder = preset_folder(str(args.results), args.results)
+    found = standing(folder)
+    count = write_bundle(folder, args.out)
+    print(f"{args.out}: {count} files")
+    found.say()
+
+
 FILE = {"type": Path, "metavar": "FILE"}
-SOURCE = "a folder of results, a .tar.gz of one, or the word paper"
+SOURCE = "a folder of results, a bundle, or the word paper"
 COMMANDS: Commands = {
     "compare": (
         compare,
@@ -64,6 +74,14 @@ COMMANDS: Commands = {
             },
             "--settings": {"type": json.loads, "help": "the same, from a rule"},
             "--reference": {"type": Path, "default": Path("paper_tables/reference"), "help": "the paper's values"},
+        },
+    ),
+    "bundle": (
+        bundle,
+        "pack a preset's results for a colleague: the same bytes for the same files",
+        {
+            "results": {"type": Path, "help": "a folder of results, e.g. results/mini"},
+            "out": {"type": Path, "metavar": "OUT.tar.gz", "help": "where the bundle goes"},
         },
     ),
 }

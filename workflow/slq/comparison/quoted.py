@@ -33,15 +33,15 @@ def paper_numbers(reference: Path, catalogue: Catalogue, others: Numbers) -> Num
     quotes = [(_place(*where), quote) for where, quote in published.table3.items()]
     quotes += [
         (Key(labels.get(model, model), "slq", name, f"{direction} {metric}"), quote)
-        for (model, name, direction, metric), quote in published.table1.items()
-        if model in published.groups.get(OURS, ())
+        for (model, name, direction, metric), quote in published.recalls.quotes.items()
+        if model in published.recalls.groups.get(OURS, ())
     ]
     found: Numbers = {}
     for place, quote in quotes:
-        if quote.value is None:
+        if not isinstance(quote.value, float):
             continue
         file = f"{reference.as_posix()}/{Path(quote.source).name}"
-        number = _number(place, quote.value, quote.printed, file)
+        number = _number(place, quote.value, quote.text, file)
         # A backbone that the other side lacks is on the paper's sets.
         named = sets if place.backbone in backbones else {}
         for backbone in backbones.get(place.backbone, [place.backbone]):

@@ -17,27 +17,29 @@ from slq.reporting.layout import parse_layout
 from slq.reporting.records import Results
 
 CELL = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # what cells.csv has of a cell
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"$<$",
-    ">": r"$>$",
-    "|": r"$|$",
-    '"': r"''",
-    "→": r"$\rightarrow$",
-    "\u00d7": r"$\times$",
-    "±": r"$\pm$",
-    "†": r"\dag{}",
-    "\u2212": r"$-$",
-}
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "&": r"\&",
+        "#": r"\#",
+        "%": r"\%",
+        "_": r"\_",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "<": r"$<$",
+        ">": r"$>$",
+        "|": r"$|$",
+        '"': r"''",
+        "→": r"$\rightarrow$",
+        "\u00d7": r"$\times$",
+        "±": r"$\pm$",
+        "†": r"\dag{}",
+        "\u2212": r"$-$",
+    }
+)
 
 
 def render(layout: Mapping[str, Any], results: Path, reference: Path, templates: Path, output: Path) -> None:
@@ -85,7 +87,7 @@ def latex_environment(templates: Path) -> Environment:
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints as it stands, on one line."""
-    return " ".join(text.split()).translate(str.maketrans(LATEX))
+    return " ".join(text.split()).translate(LATEX)
 
 
 def cells_csv(tables: list[Table]) -> str:

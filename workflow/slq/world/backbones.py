@@ -52,7 +52,9 @@ def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
     `out` receives the image processor's configuration, as a snapshot holds it.
     """
     tokenizer = build_tokenizer(settings["markup"])
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in settings["markup"]["ids"].items()}
+    ids: dict[str, Any] = {
+        name: tokenizer.convert_tokens_to_ids(token) for name, token in settings["markup"]["ids"].items()
+    }
     config = configuration(settings, tokenizer, **ids)
     torch.manual_seed(settings["seed"])
     network = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
