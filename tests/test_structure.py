@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from size import size_of, sizes
 from slq import cli
 from slq.arguments import Call
 
@@ -133,6 +134,19 @@ def test_a_command_passes_its_function_what_that_takes(command):
         assert several == ("nargs" in given[name]), name
         known = {Path: "Path", int: "int", str: "str", bool: "bool", dict[str, Any]: "str, Any]"}
         assert known[kind] in ast.unparse(argument.annotation), name
+
+
+def test_the_package_is_small():
+    """A budget is a reason to look, not to squeeze (python tests/size.py)."""
+    found = sizes()
+    lines, tokens, files = found.sum()
+    assert lines <= 14_500 and tokens <= 155_000 and files <= 200, found.to_string()
+
+
+def test_lines_and_tokens_are_counted_without_words():
+    function = 'def double(x):  # a remark\n    """Twice."""\n    return (\n        2\n        * x\n    )\n'
+    source = f'"""A module."""\n\n\n{function}'
+    assert size_of(source) == (5, 12)
 
 
 def test_the_snakefile_is_a_table_of_contents():
