@@ -27,7 +27,7 @@ $(STAMP): envs/requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-# By as many workers as there are processors. In a drawn order: make test ARGS="--shuffle 7"
+# By as many workers as there are processors, eight at most. In a drawn order: make test ARGS="--shuffle 7"
 test: $(STAMP)
 	$(BIN)/pytest -q -n auto tests $(ARGS)
 

@@ -62,7 +62,7 @@ AUDIT = f"results/{config['preset']}/audit.json"
 # In a preset that has instruments, nothing that takes long runs before or beside their check and the audit: such jobs take
 # one each of a resource that the checks, and what they wait for, take whole; these have priority. No edge of the graph, so
 # that nothing learned rests on a test split (docs/log.md). Where a failed check does not end the call (keep-going),
-# `slq train` looks for the files of both.
+# `slq store`, `slq select` and `slq train` look for the files of both.
 GATE = 1000
 workflow.register_resource("gate", GATE)
 WHOLE_GATE = GATE if PRESET["instruments"] else 0
@@ -302,7 +302,7 @@ def method_folder(backbone: str, method: str) -> str:
 
 
 def pilot_pictures(wildcards) -> list[str]:
-    """What holds the pilot's images: a split, or those files that exist; `slq pilot` names one that does not."""
+    """What holds the pilot's images: a split, or those files that exist; `slq pilot measure` names one that does not."""
     try:
         pilot = row_settings.pilot_of(config)
     except SlqError as error:

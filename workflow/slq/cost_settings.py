@@ -55,7 +55,7 @@ def account_settings(config: Config) -> str:
 
 
 def step_settings(config: Config, backbone: str, batch: int, dtype: str) -> Config:
-    """Of `slq bench`: a backbone's sizes, and batches as its preset's training set fills them.
+    """Of `slq bench train-step`: a backbone's sizes, and batches as its preset's training set fills them.
 
     Raises:
         SlqError: config.yaml does not say how much the training set holds.

@@ -63,7 +63,7 @@ class Events:
 
     @contextmanager
     def span(self, name: str, **fields: Any) -> Iterator[None]:
-        """Measure a stretch of work: init, staging, train, eval or save.
+        """Measure a stretch of work: init, staging, prefixes, train, eval or save.
 
         Its beginning is written too: of a process that is killed, the time until its last event is known. A span that
         raises is written as `failed`.
