@@ -98,6 +98,8 @@ def test_a_preset_without_retention_sets_plans_none(pristine, tmp_path):
 def test_fetching_asks_for_data_and_backbones_only(pristine):
     plan = planned(pristine, "--cores", "2", "fetch", "--config", "preset=paper")
     assert plan == {"fetch_source": 12, "prepare_split": 7, "fetch": 1}
+    (fetch,) = (job for job in listed_jobs(pristine, "mini", "fetch") if job["rule"] == "fetch")
+    assert "scratch/data/mini-karr/test/manifest.json" in fetch["input"], "what only a knowledge set needs"
 
 
 def test_one_method_less_is_one_run_less_per_backbone(pristine, tmp_path):

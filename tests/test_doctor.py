@@ -19,7 +19,7 @@ from slq.cli import main
 from slq.cost_settings import forecast_settings
 from slq.doctor import checks, doctor
 from slq.doctor.checks import UNLIMITED, read_cluster, read_gpus, read_minutes, read_nodes
-from slq.doctor.doctor import cost
+from slq.doctor.doctor import _cost, cost
 from slq.doctor.plan import planned
 from slq.errors import SlqError
 from slq.sources.listing import fetched
@@ -176,6 +176,14 @@ def test_slurms_words_are_read():
     gpu, cpu = map(read_nodes, GOOD["sinfo"].splitlines())
     assert (gpu.partition, gpu.default, gpu.up, gpu.count) == ("gpu", True, True, 4)
     assert (gpu.gpus, gpu.minutes, cpu.default, cpu.gpus) == ({"h100": 8}, 2880, False, {})
+
+
+def test_what_a_proof_asks_of_base_is_counted_where_no_row_shows_base(pristine, tmp_path):
+    (tmp_path / "mine.yaml").write_text("presets: {paper: {methods: [slq]}}")
+    with contextlib.chdir(pristine):
+        found = planned([*PAPER, "--configfile", str(tmp_path / "mine.yaml")])
+    assert {job.method for job in found.submitted if job.rule == "retain"} == {"base"}
+    assert _cost(found.config, found).hours.high > 0
 
 
 def test_costs_are_the_forecasts_of_what_is_due(plan, raw_config):

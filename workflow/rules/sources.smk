@@ -35,6 +35,7 @@ rule fetch:
     input:
         learning_manifests(),
         test_manifests("retrieval"),
+        test_manifests("knowledge"),
         test_manifests("retention"),
         backbone_manifests(),
         encoder_manifests(),
