@@ -19,6 +19,7 @@ from exported import HUB, Lab
 from slq.cli import main
 from slq.errors import SlqError
 from slq.evaluation.embed import embed_messages
+from slq.export import folder as exporting
 from slq.export.folder import export_key
 from slq.export.search import Index, embed_folder, nearest
 from slq.models.prefix import encode
@@ -121,9 +122,20 @@ def test_a_base_on_the_hub_is_taken_from_scratch(pictures, capsys, tmp_path):
 def test_unreadable_images_are_named_and_left_out(lab, pictures, capsys):
     (pictures / "broken.jpg").write_bytes((pictures / "red.png").read_bytes()[:60])
     (pictures / "empty.png").write_bytes(b"")
+    (pictures / "lost.png").symlink_to("nowhere.png")
     status, found, told = searched(capsys, lab, pictures, "--text", QUERY)
     assert status == 0 and len(found) == 10
-    assert "2 unreadable left out" in told and "broken.jpg" in told and "empty.png" in told
+    assert "3 unreadable left out" in told and all(name in told for name in ("broken.jpg", "empty.png", "lost.png"))
+
+
+def test_of_two_first_searches_the_later_takes_the_export_of_the_earlier(monkeypatch, tmp_path):
+    def export_too_late(run, config, out):
+        out.mkdir(parents=True)
+        raise SlqError(f"{out}: cannot be written: Directory not empty")
+
+    monkeypatch.setattr(exporting, "export_key", lambda run: "key")
+    monkeypatch.setattr(exporting, "export", export_too_late)
+    assert exporting.export_once(None, {"scratch": tmp_path}) == tmp_path / "exports/key"
 
 
 def test_what_cannot_be_searched_is_said(lab, pictures, tmp_path, capsys):

@@ -86,7 +86,11 @@ def export_once(run: TrainedRun, config: Config) -> Path:
     """
     folder = Path(config["scratch"], "exports", export_key(run))
     if not folder.exists():
-        export(run, config, folder)
+        try:
+            export(run, config, folder)
+        except SlqError:
+            if not folder.exists():  # else of two that began together the other was first
+                raise
     return folder
 
 
