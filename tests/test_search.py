@@ -17,6 +17,7 @@ from PIL import Image
 from checkout import ROOT
 from exported import HUB, Lab
 from slq.cli import main
+from slq.code import closure
 from slq.errors import SlqError
 from slq.evaluation.embed import embed_messages
 from slq.export import folder as exporting
@@ -136,6 +137,12 @@ def test_of_two_first_searches_the_later_takes_the_export_of_the_earlier(monkeyp
     monkeypatch.setattr(exporting, "export_key", lambda run: "key")
     monkeypatch.setattr(exporting, "export", export_too_late)
     assert exporting.export_once(None, {"scratch": tmp_path}) == tmp_path / "exports/key"
+
+
+def test_a_kept_export_is_of_the_code_that_writes_it():
+    """retriever.json says how vectors are read: an edit of what writes it makes another export."""
+    written_by = {"slq.export.folder", "slq.export.adapters", "slq.data.pictures", "slq.models.methods"}
+    assert {*written_by, "slq.export.slq_retriever", "slq.models.families"} <= set(closure(*exporting.EMBEDDING))
 
 
 def test_what_cannot_be_searched_is_said(lab, pictures, tmp_path, capsys):
