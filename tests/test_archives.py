@@ -247,6 +247,23 @@ def test_a_proxy_of_the_environment_is_asked(server, tmp_path):
     assert headers["proxy-authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
 
 
+def test_a_proxy_without_a_scheme_is_asked(server, tmp_path):
+    server.files[URL] = ARCHIVE
+    proxy = server.address.removeprefix("http://")
+    answer = fetch(tmp_path, [PART], http_proxy=proxy, HTTP_PROXY=proxy, no_proxy="", NO_PROXY="")
+    assert answer.returncode == 0, answer.stderr
+    check_whole(tmp_path, PICTURES)
+
+
+def test_a_page_that_refuses_a_range_is_no_web_page_in_place_of_the_file(server, bring, tmp_path):
+    """What is here is longer than the file, and the server says so in HTML, as nginx does."""
+    begun = Answer(200, {"Content-Length": "99"}, b"begun")
+    server.refusals = [begun, Answer(416, {"Content-Type": "text/html"}, b"<html>416</html>")]
+    answer = bring()
+    assert answer.returncode == 0, answer.stderr
+    check_whole(tmp_path, PICTURES)
+
+
 @pytest.mark.parametrize("limit", [len(ARCHIVE) // 2, len(ARCHIVE) + 1], ids=["in the transfer", "never"])
 def test_a_full_disk_keeps_what_has_come(server, bring, tmp_path, limit):
     """By the largest size that a file may have."""

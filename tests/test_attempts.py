@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from slq.attempts import account, read_account
+import slq.events
+from slq.attempts import account, read_account, readable_lines
+from slq.errors import SlqError
 from slq.events import Events, next_attempt
 from slq.files import read_lines
 
@@ -236,6 +238,25 @@ def test_no_bytes_of_events_stop_the_count(told):
     assert next_attempt(missing) == 1
     told.path.write_bytes(b"\xff\n" + data)
     assert next_attempt(told.path) == 3
+
+
+def test_a_torn_line_that_a_full_disk_keeps_takes_no_line_with_it(tmp_path, monkeypatch):
+    def full(path, data):
+        raise SlqError(f"{path}: cannot be written: No space left on device")
+
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"event": "spa')
+    monkeypatch.setattr(slq.events, "write_bytes", full)
+    events = Events.gathered(path, device=DEVICE)
+    for data in (events.content(), path.read_bytes()):
+        assert [line and line["event"] for _, line in readable_lines(data)] == [None, "attempt"]
+
+
+def test_earlier_events_that_cannot_be_read_are_told(tmp_path):
+    (tmp_path / "events.jsonl").mkdir()
+    found = account(Events.gathered(tmp_path / "events.jsonl", device=DEVICE).content())
+    told = "events.jsonl cannot be read (Is a directory): only events of its last attempt are known"
+    assert found.odd == [told] and len(found.attempts) == 1
 
 
 def unlink(events):

@@ -17,8 +17,10 @@ from PIL import Image
 from checkout import ROOT
 from exported import HUB, Lab
 from slq.cli import main
+from slq.code import closure
 from slq.errors import SlqError
 from slq.evaluation.embed import embed_messages
+from slq.export import folder as exporting
 from slq.export.folder import export_key
 from slq.export.search import Index, embed_folder, nearest
 from slq.models.prefix import encode
@@ -121,9 +123,26 @@ def test_a_base_on_the_hub_is_taken_from_scratch(pictures, capsys, tmp_path):
 def test_unreadable_images_are_named_and_left_out(lab, pictures, capsys):
     (pictures / "broken.jpg").write_bytes((pictures / "red.png").read_bytes()[:60])
     (pictures / "empty.png").write_bytes(b"")
+    (pictures / "lost.png").symlink_to("nowhere.png")
     status, found, told = searched(capsys, lab, pictures, "--text", QUERY)
     assert status == 0 and len(found) == 10
-    assert "2 unreadable left out" in told and "broken.jpg" in told and "empty.png" in told
+    assert "3 unreadable left out" in told and all(name in told for name in ("broken.jpg", "empty.png", "lost.png"))
+
+
+def test_of_two_first_searches_the_later_takes_the_export_of_the_earlier(monkeypatch, tmp_path):
+    def export_too_late(run, config, out):
+        out.mkdir(parents=True)
+        raise SlqError(f"{out}: cannot be written: Directory not empty")
+
+    monkeypatch.setattr(exporting, "export_key", lambda run: "key")
+    monkeypatch.setattr(exporting, "export", export_too_late)
+    assert exporting.export_once(None, {"scratch": tmp_path}) == tmp_path / "exports/key"
+
+
+def test_a_kept_export_is_of_the_code_that_writes_it():
+    """retriever.json says how vectors are read: an edit of what writes it makes another export."""
+    written_by = {"slq.export.folder", "slq.export.adapters", "slq.data.pictures", "slq.models.methods"}
+    assert {*written_by, "slq.export.slq_retriever", "slq.models.families"} <= set(closure(*exporting.EMBEDDING))
 
 
 def test_what_cannot_be_searched_is_said(lab, pictures, tmp_path, capsys):

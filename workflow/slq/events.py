@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,10 @@ class Events:
     def __init__(self, path: Path, **common: Any) -> None:
         """`common` is repeated in every line: which run, which device, which attempt."""
         self.path, self.common = path, {**common, "process": uuid.uuid4().hex[:8]}
-        self.earlier = b""
-        with suppress(OSError):  # nothing was written, or nothing can be read
-            self.earlier = path.read_bytes()
-        self.own, self.written, self.said = bytearray(), 0, False
+        self.earlier = earlier(path)
+        # A line that was torn, and could not be cut off, does not take the next one with it.
+        torn = self.earlier and not self.earlier.endswith(b"\n")
+        self.own, self.written, self.said = bytearray(b"\n" if torn else b""), 0, False
         self.seconds: dict[str, float] = defaultdict(float)
         gpus, self.joules = visible_gpus()
         self.write("attempt", schema=SCHEMA, gpus=gpus, slurm_job=os.environ.get("SLURM_JOB_ID"))
@@ -91,6 +91,17 @@ class Events:
     def publish(self, path: Path) -> None:
         """Copy the events of all attempts to where they are declared."""
         write_bytes(path, whole(self.content()))
+
+
+def earlier(path: Path) -> bytes:
+    """Read the events of earlier attempts; where they are and cannot be read, a line tells that as odd."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        what = f"{path.name} cannot be read ({error.strerror}): only events of its last attempt are known"
+        return odd(what) + b"\n"
 
 
 def odd(what: str) -> bytes:

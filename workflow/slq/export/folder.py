@@ -45,8 +45,8 @@ TEXTS = ("a red circle", "on the left a red circle and on the right a blue squar
 # Of the largest difference in any number of a unit vector, by the precision that the run was evaluated in.
 NEAR = {"float64": 1e-4, "float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
-# Modules that decide which vectors an export makes.
-EMBEDDING = ("slq.models.methods", "slq.data.pictures", "slq.export.adapters", "slq.export.slq_retriever")
+# Modules that decide which vectors an export makes: this one writes what they are read by, and imports the others.
+EMBEDDING = ("slq.export.folder", "slq.export.slq_retriever")
 
 
 def export(run: TrainedRun, config: Config, out: Path) -> None:
@@ -86,7 +86,11 @@ def export_once(run: TrainedRun, config: Config) -> Path:
     """
     folder = Path(config["scratch"], "exports", export_key(run))
     if not folder.exists():
-        export(run, config, folder)
+        try:
+            export(run, config, folder)
+        except SlqError:
+            if not folder.exists():  # else of two that began together the other was first
+                raise
     return folder
 
 

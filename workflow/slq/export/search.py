@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -236,7 +237,9 @@ def embed_folder(folder: Path, index: Index, embed: Embed, batch_size: int) -> G
             written = len(index.vectors)
 
     Image.init()
-    suffixes, files = set(Image.registered_extensions()), sorted(path for path in folder.rglob("*") if path.is_file())
+    # A link that leads nowhere counts as a file: it is named among those that are left out.
+    files = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    suffixes = set(Image.registered_extensions())
     images = [path for path in files if path.suffix.lower() in suffixes]
     found.others = len(files) - len(images)
     try:

@@ -144,7 +144,9 @@ def _answered(url: str, headers: dict[str, str]) -> BaseHTTPResponse:
     except HTTPError as error:
         raise _Interrupted(f"the server cannot be reached ({getattr(error, 'reason', error)})") from None
     status, reason = response.status, f"the server answers {response.status} {response.reason}"
-    if status < 300 or status == REQUESTED_RANGE_NOT_SATISFIABLE:
+    if status == REQUESTED_RANGE_NOT_SATISFIABLE:  # often with a page that says so
+        return response
+    if status < 300:
         if response.headers.get("Content-Type", "").startswith("text/html"):
             raise SlqError(f"{url}: is a web page, expected a file; look at it in a browser: it may ask for something")
         return response
@@ -162,6 +164,7 @@ def _pool(address: str) -> PoolManager:
     proxy = None if proxy_bypass(at.netloc) else getproxies().get(at.scheme)
     if proxy is None:
         return PoolManager()
+    proxy = proxy if "://" in proxy else f"http://{proxy}"  # host:port alone, as other programs take it too
     login = parse_url(proxy).auth
     return ProxyManager(proxy, proxy_headers=make_headers(proxy_basic_auth=unquote(login)) if login else None)
 
