@@ -98,7 +98,7 @@ def test_an_evaluation_whose_clock_and_events_are_at_fault_publishes_its_numbers
         entry | {"name": "mini-coco"} for entry in how["sets"] if entry["name"] == "mini-coco"
     ]  # fmt: skip
     adapter = shutil.copytree(slice_.root / "slq/adapter", tmp_path / "adapter")
-    (adapter / "events").mkdir()
+    (adapter / "events").mkdir(exist_ok=True)  # another test's evaluation of the same run may have left it
     (adapter / f"events/{stage}.jsonl").write_bytes(b"\xff\n{")
     data = slice_.tests
     out, events = tmp_path / "out", tmp_path / "events" / f"{stage}.jsonl"

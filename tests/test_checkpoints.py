@@ -327,7 +327,7 @@ def allocated(slice_, monkeypatch):
     def call(name, minutes, each):
         train = lambda _: slice_.train("slq", name)  # noqa: E731
         with monkeypatch.context() as patch:
-            patch.setattr(cli, "parse", lambda *_: type("Args", (), {"function": train}))
+            patch.setattr(cli, "parse", lambda *_: type("Args", (), {"function": train, "command": "train"}))
             patch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60 * minutes))
             patch.setattr("slq.training.job.time", Hours(each))
             return cli.main([])

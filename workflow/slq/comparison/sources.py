@@ -121,16 +121,19 @@ def bundled(results: Path) -> dict[str, Path]:
 
 
 def standing(results: Path) -> StaleFiles:
-    """What is to be said of the metrics files that are packed: a bundle holds what is there, also what is stale.
+    """Say which metrics files that are packed are stale or cannot be checked: a bundle holds what is there.
 
     Raises:
-        SlqError: a metrics file, or ranks or answers that no hash is known of, cannot be read.
+        SlqError: a metrics file cannot be read.
     """
     found = StaleFiles(results.parent)
     for path in sorted(path for kind in MEASURED for path in results.rglob(f"{kind}/*.json")):
         content = read_json(path)
         if isinstance(content, dict):
-            found.of(path, content)
+            try:
+                found.of(path, content)
+            except SlqError as error:  # of another version, or its ranks or answers cannot be read
+                found.unchecked[path.relative_to(results.parent).as_posix()] = f"({error})"
     return found
 
 
