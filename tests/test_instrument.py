@@ -18,7 +18,7 @@ from loopback import Hub, commit_of, serve
 from slq import cli
 from slq.data.prepared import read_split
 from slq.errors import SlqError
-from slq.evaluation.golden import GOLDEN
+from slq.evaluation.golden import GOLDEN, read_golden
 from slq.evaluation.instrument import check_instruments
 from slq.files import read_json
 from slq.models.dual import DualEncoder
@@ -115,6 +115,13 @@ def test_recalls_are_those_of_the_models_own_features_and_a_naive_loop(encoders,
     assert len({*published.values()} - {0.0, 100.0}) == 2, "values that say something"
     assert found["checks"][0]["n"] == {"images": 16, "captions": 80}
     assert found["unchecked"] == []
+
+
+def test_a_row_of_more_fields_than_there_are_columns_is_named(published, tmp_path):
+    golden = golden_file(tmp_path / "golden.csv", published)
+    golden.write_text(golden.read_text().rstrip() + ", and by whom\n")
+    with pytest.raises(SlqError, match=r"golden\.csv:\d+: not 7 fields; a comma within one needs quotes around it"):
+        read_golden(golden, "tiny")
 
 
 def test_vectors_are_those_of_one_image_and_one_text_at_a_time(snapshot, encoders, data):

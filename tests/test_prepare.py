@@ -256,7 +256,14 @@ def test_cocos_training_split_is_prepared_in_a_minute_and_two_gigabytes(tmp_path
     for number in range(1, 113_288):
         texts = [f"A man with a red helmet on a small moped on a dirt road, number {number}, {n}." for n in range(5)]
         entry = {"filepath": "train2014", "filename": f"COCO_train2014_{number:012d}.jpg", "imgid": number}
-        images.append(entry | {"split": "train", "cocoid": 10**6 + number, "sentences": listed.sentences(texts)})
+        images.append(
+            entry
+            | {
+                "split": "train" if number <= 82_783 else "restval",
+                "cocoid": 10**6 + number,
+                "sentences": listed.sentences(texts),
+            }
+        )
     hashes = {f"train2014/{image['filename']}": f"{image['imgid']:064x}" for image in images}
     (source / "dataset_coco.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
     write_manifest(source, {"name": "coco"}, hashes)

@@ -42,7 +42,7 @@ def configured(files: list[Path]) -> dict[str, object]:
 def bundle(args: argparse.Namespace) -> None:
     from slq.comparison.sources import preset_folder, standing, write_bundle
 
-    folder = preset_folder(str(args.results), args.results, "a folder of results (results/mini)")
+    folder = preset_folder(str(args.results), args.results)
     found = standing(folder)
     count = write_bundle(folder, args.out)
     print(f"{args.out}: {count} files")

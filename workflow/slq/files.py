@@ -133,13 +133,17 @@ def read_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]
     """The rows of a CSV with exactly these columns, each with the number of its line.
 
     Raises:
-        SlqError: the file cannot be read, or has other columns.
+        SlqError: the file cannot be read, has other columns, or a row of more or fewer fields.
     """
     with reading(path), open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if reader.fieldnames != columns:
             raise SlqError(f"{path}: columns are {reader.fieldnames}; expected {columns}")
-        return [(row, reader.line_num) for row in reader]
+        rows = [(row, reader.line_num) for row in reader]
+    for row, line in rows:
+        if None in row or None in row.values():
+            raise SlqError(f"{path}:{line}: not {len(columns)} fields; a comma within one needs quotes around it")
+    return rows
 
 
 def sha256(path: Path, algorithm: str = "sha256") -> str:

@@ -53,7 +53,7 @@ def opened(name: str) -> Iterator[tuple[str, Path, str]]:
         raise SlqError(f"{name}: is not there; expected {KINDS}")
 
 
-def preset_folder(name: str, folder: Path, expected: str = KINDS) -> Path:
+def preset_folder(name: str, folder: Path) -> Path:
     """The folder itself if it is a preset's, or the only one in it that is.
 
     Raises:
@@ -63,7 +63,7 @@ def preset_folder(name: str, folder: Path, expected: str = KINDS) -> Path:
         return folder
     presets = sorted({path.parents[3] for path in folder.glob(f"*/{RUNS}")}) if folder.is_dir() else []
     if not presets:
-        raise SlqError(f"{name}: holds no runs (<backbone>/<method>/seed<k>/run.json); expected {expected}")
+        raise SlqError(f"{name}: holds no runs (<backbone>/<method>/seed<k>/run.json); expected {KINDS}")
     if len(presets) > 1:
         names = ", ".join(path.relative_to(folder.parent).as_posix() for path in presets)
         raise SlqError(f"{name}: holds several presets; name one of {names}")
@@ -127,7 +127,7 @@ def standing(results: Path) -> StaleFiles:
         SlqError: a metrics file cannot be read.
     """
     found = StaleFiles(results.parent)
-    for path in sorted(path for kind in MEASURED for path in results.rglob(f"{kind}/*.json")):
+    for path in (path for kind in MEASURED for path in results.rglob(f"{kind}/*.json")):
         content = read_json(path)
         if isinstance(content, dict):
             try:

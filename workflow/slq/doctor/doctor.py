@@ -74,7 +74,7 @@ def examine(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple
 
 def _cost(config: Config, plan: Plan | None) -> Cost:
     settings = json.loads(forecast_settings(config))
-    settings["methods"] = list(dict.fromkeys(["base", *settings["methods"]]))  # a proof asks base, shown or not
+    settings["methods"] = sorted({"base", *settings["methods"]})  # a proof asks base, shown or not
     try:
         cells, _ = forecast(settings)
     except NotForecast as error:
