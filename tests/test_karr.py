@@ -286,3 +286,6 @@ def test_a_line_by_scale_runs_through_means_over_seeds_and_sizes_print_as_in_tab
     assert [[1000, 65.0], [4000, 70.0]] in [line.get_xydata().tolist() for line in axes.lines]
     printed = axes.xaxis.get_major_formatter()
     assert [printed(count) for count in (500_000, 2e6, 8e9, 70)] == ["500k", "2.0M", "8.0B", "70"]
+    for sizes in ((611_000, 753_000), (0.9e9, 8e9)):
+        ticks = axes.xaxis.get_major_locator().tick_values(*sizes)
+        assert 1 <= sum(sizes[0] <= tick <= sizes[1] for tick in ticks) <= 4, "labels that stand apart"

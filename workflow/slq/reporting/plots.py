@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from slq.reporting.cells import one_decimal, parameters, with_sign
 from slq.reporting.charts import Chart, Panel, absence
@@ -164,7 +164,7 @@ def _draw_sizes(axes: Axes, panel: Panel, layout: Layout) -> None:
         axes.plot(means.index, means, look["linestyle"], color=COLOURS[method], linewidth=0.8)
         for point in own.itertuples():
             _mark(axes, point, layout, layout.several, hollow=part != WAYS["t2i"])
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: parameters(x)))
     axes.xaxis.set_minor_locator(NullLocator())
 
