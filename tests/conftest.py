@@ -33,9 +33,10 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     seed = config.getoption("--shuffle")
-    items[:] = scheduling.longest_first(items) if seed is None else scheduling.shuffled(items, seed)
+    items[:] = scheduling.heavy_first(items) if seed is None else scheduling.shuffled(items, seed)
 
 
+@pytest.hookimpl(optionalhook=True)  # there is no such hook under -p no:xdist
 def pytest_xdist_auto_num_workers():
     return scheduling.workers()
 

@@ -1,8 +1,8 @@
-"""Which worker runs which tests, and in which order: files as wholes, what takes longest first, or a drawn order."""
+"""Which worker runs which tests, and in which order: files as wholes, heavy ones first, or a drawn order."""
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -12,10 +12,11 @@ MACHINE = "machine"
 ONE_AT_A_TIME = {"test_cluster", "test_cluster_accounts", "test_report", "test_slurm"}
 # Files whose tests are long and share nothing but what is made once: any worker may take any of them.
 APART = {"test_workflow", "test_dag"}
+HEAVY = {"finished", "slice_", "slurm", "browser"}  # fixtures
 
 
 def group_of(nodeid: str) -> str:
-    """Tests of a group run on one worker, so that it makes what a file of tests shares once."""
+    """Name the group of a test: its tests run on one worker, which makes what they share once."""
     file = nodeid.partition("::")[0]
     module = file.rpartition("/")[2].removesuffix(".py")
     if module in ONE_AT_A_TIME:
@@ -24,7 +25,7 @@ def group_of(nodeid: str) -> str:
 
 
 class Groups(LoadScopeScheduling):
-    """Hands out groups of tests in the order in which they were collected."""
+    """Hand out groups of tests in the order in which they were collected."""
 
     def __init__(self, config: pytest.Config, log=None) -> None:
         config.option.loadscopereorder = False
@@ -34,23 +35,24 @@ class Groups(LoadScopeScheduling):
         return group_of(nodeid)
 
 
-def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Files that need what is made once or a machine of their own come first, so that none of them is the last."""
-    heavy = {"finished", "slice_", "slurm", "browser"}
-    by_file: dict[str, list[pytest.Item]] = {}
+def grouped(items: Sequence[pytest.Item], name_of: Callable[[str], str]) -> list[list[pytest.Item]]:
+    """Put items of one name together, names in the order in which they first occur; `name_of`: of an item's id."""
+    groups: dict[str, list[pytest.Item]] = {}
     for item in items:
-        by_file.setdefault(group_of(item.nodeid), []).append(item)
-    groups = sorted(by_file.values(), key=lambda group: not any(heavy & {*item.fixturenames} for item in group))
+        groups.setdefault(name_of(item.nodeid), []).append(item)
+    return list(groups.values())
+
+
+def heavy_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Order groups so that those which need what is made once, or the machine, are not the last to end."""
+    groups = sorted(grouped(items, group_of), key=lambda group: not any(HEAVY & {*item.fixturenames} for item in group))
     return [item for group in groups for item in group]
 
 
 def shuffled(items: Sequence[pytest.Item], seed: int) -> list[pytest.Item]:
-    """Files in a drawn order, and the tests of each in one."""
+    """Draw an order of files, and one of the tests of each."""
     draw = random.Random(seed)
-    by_file: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        by_file.setdefault(item.nodeid.partition("::")[0], []).append(item)
-    files = list(by_file.values())
+    files = grouped(items, lambda nodeid: nodeid.partition("::")[0])
     draw.shuffle(files)
     for file in files:
         draw.shuffle(file)
@@ -58,5 +60,5 @@ def shuffled(items: Sequence[pytest.Item], seed: int) -> list[pytest.Item]:
 
 
 def workers() -> int:
-    """One for each processor that this process may use; more than eight would wait for memory and for each other."""
+    """Count the processors that this process may use; more than eight workers would wait for memory and each other."""
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from once import made_once
-from scheduling import APART, MACHINE, ONE_AT_A_TIME, group_of, longest_first, shuffled, workers
+from scheduling import APART, MACHINE, ONE_AT_A_TIME, group_of, heavy_first, shuffled, workers
 from timing import MADE_ONCE, Timing
 
 TESTS = Path(__file__).parent
@@ -82,7 +82,7 @@ def test_what_needs_the_machine_is_in_one_group():
 def test_files_that_need_a_finished_slice_are_not_the_last():
     light, heavy = (SimpleNamespace(nodeid=f"{name}.py::test", fixturenames=[need]) for name, need in (
         ("test_a", "tmp_path"), ("test_b", "finished")))  # fmt: skip
-    assert longest_first([light, heavy, light]) == [heavy, light, light]
+    assert heavy_first([light, heavy, light]) == [heavy, light, light]
 
 
 def test_an_order_is_drawn_by_its_seed_and_keeps_files_together():

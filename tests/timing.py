@@ -38,7 +38,7 @@ class Timing:
         self.session = (0.0, 0.0)  # spent in this part of a test on what is made for all
         self.depth = 0
         self.tests: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        self.files: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
+        self.files: dict[str, float] = defaultdict(float)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef, request):
@@ -67,8 +67,7 @@ class Timing:
         wall, processor, shared = getattr(report, "seconds", (0.0, 0.0, 0.0))  # none of a worker that died
         file = report.nodeid.partition("::")[0]
         for key, seconds in ((file, processor), (MADE_ONCE, shared)):
-            self.files[key][1] += seconds
-        self.files[file][0] += report.when == "call"
+            self.files[key] += seconds
         self.tests[report.nodeid][0] += wall
         self.tests[report.nodeid][1] += processor
 
@@ -78,10 +77,10 @@ class Timing:
         terminalreporter.section(f"{SLOWEST} slowest tests: seconds, of processors")
         for test, (wall, processor) in sorted(self.tests.items(), key=lambda pair: -pair[1][0])[:SLOWEST]:
             terminalreporter.line(f"{wall:7.1f} {processor:7.1f}  {test}")
-        total = sum(seconds for _, seconds in self.files.values())
+        total = sum(self.files.values())
         terminalreporter.section(f"processor seconds by file, {total:.0f} in all")
-        ordered = sorted(self.files.items(), key=lambda pair: -pair[1][1])
-        lines = [f"{seconds:6.1f}  {file.removeprefix('tests/')}" for file, (_, seconds) in ordered]
+        ordered = sorted(self.files.items(), key=lambda pair: -pair[1])
+        lines = [f"{seconds:6.1f}  {file.removeprefix('tests/')}" for file, seconds in ordered]
         height = -(-len(lines) // COLUMNS)
         for row in range(height):
             terminalreporter.line("".join(line.ljust(40) for line in lines[row::height]).rstrip())

@@ -144,8 +144,7 @@ def write_sheet(
     query: str | Image.Image, hits: list[dict[str, Any]], images: Path, run: str, searched: int, out: Path
 ) -> None:
     """Write one page of HTML that needs nothing else: the query, then the hits from the most similar on."""
-    text = query if isinstance(query, str) else None
-    picture = None if isinstance(query, str) else thumbnail(query)
+    text, picture = (query, None) if isinstance(query, str) else (None, thumbnail(query))
     drawn = [hit | {"picture": thumbnail(open_image(images / hit["path"]))} for hit in hits]
     page = render("sheet.html.j2", text=text, picture=picture, hits=drawn, run=run, searched=searched)
     write_text(out, page + "\n")
@@ -210,6 +209,17 @@ class Gallery:
     others: int = 0
 
 
+def images_below(folder: Path) -> tuple[list[Path], int]:
+    """List the files below a folder that are images by their names, in the order of their paths, and count the others.
+
+    A link that leads nowhere is a file: it is named among those that are left out.
+    """
+    files = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    suffixes = Image.registered_extensions()
+    images = [path for path in files if path.suffix.lower() in suffixes]
+    return images, len(files) - len(images)
+
+
 def embed_folder(folder: Path, index: Index, embed: Embed, batch_size: int) -> Gallery:
     """Embed those images of a folder that are not in the index yet; images of equal bytes once.
 
@@ -236,12 +246,7 @@ def embed_folder(folder: Path, index: Index, embed: Embed, batch_size: int) -> G
             index.write()
             written = len(index.vectors)
 
-    Image.init()
-    # A link that leads nowhere counts as a file: it is named among those that are left out.
-    files = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    suffixes = set(Image.registered_extensions())
-    images = [path for path in files if path.suffix.lower() in suffixes]
-    found.others = len(files) - len(images)
+    images, found.others = images_below(folder)
     try:
         for path in tqdm(images, desc=folder.name, disable=None, file=sys.stderr):
             try:
