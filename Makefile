@@ -38,7 +38,7 @@ test-all: $(STAMP)
 # On a real Slurm, after `make reproduce`: the whole mini preset with its results, faults, and accounts. 40 minutes, as
 # root, with Debian's packages slurm-wlm, munge, slurmdbd and mariadb-server.
 test-slurm: $(STAMP)
-	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" tests/test_cluster.py tests/test_cluster_accounts.py $(ARGS)
+	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" tests/workflow/test_cluster.py tests/workflow/test_cluster_accounts.py $(ARGS)
 
 # Does the suite notice? Each of tests/mutants breaks one behaviour in a copy, and its tests must fail. All, or some:
 # make mutants ARGS="NAME|ROOM ... -j 4 --why"

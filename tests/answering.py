@@ -1,7 +1,7 @@
 """Answers of a backbone to all items of a split, as tests ask for them."""
 
-from slq.data.prepared import Split
-from slq.evaluation.retention import Asking, Items, answer_batch, reply
+from slq.datasets.prepared import Split
+from slq.evaluation.generation import Asking, Items, answer_batch, reply
 from slq.models.backbone import Backbone
 
 

@@ -5,8 +5,8 @@ import math
 import torch
 
 from oracles import LONG, RED, SHORT, TALL, WIDE
+from slq.baselines.next_token import first_token, matching, truth
 from slq.models.prefix import collate
-from slq.reranking.judge import first_token, matching, truth
 
 PROMPT = "{text}\nwhat color is the shape ?"
 TEXTS = [SHORT, LONG, "a ring", "a blue square above a green ring"]

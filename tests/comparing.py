@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from slq.cli import main
-from slq.files import read_json
+from slq.common.files import read_json
 from stored import MINI, PAPER, Runs, write_answers, write_ranks
 
 TOLERANCE = {"recall": 1.0, "score": 1.0, "hours": 0.5}

@@ -10,12 +10,12 @@ import yaml
 
 from checkout import ROOT
 from oracles import LONG, RED, SHORT, TALL, WIDE, sharpen, untrained
-from slq import settings
 from slq.cli import main
-from slq.data.snapshots import identity, write_manifest
-from slq.evaluation.run import load_run
-from slq.files import read_json, write_json
-from slq.models import methods
+from slq.common.files import read_json, write_json
+from slq.common.snapshots import identity, write_manifest
+from slq.config import slices
+from slq.evaluation.retrieval import load_run
+from slq.methods import registry
 from slq.models.prefix import encode
 from slq.training.run import describe_run
 from tinyllava import ENTRY
@@ -90,15 +90,15 @@ class Lab:
             backbone.model.save_pretrained(folder)
             backbone.tokenizer.save_pretrained(folder)
             write_manifest(folder, self.source or {"backbone": name})
-        asked = json.loads(settings.train_settings(CONFIG, name, method))
+        asked = json.loads(slices.train_settings(CONFIG, name, method))
         tuning = asked.get("tuning") or {}
-        retriever = methods.begin(method, backbone, tuning, seed=3)
+        retriever = registry.begin(method, backbone, tuning, seed=3)
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
-            for _, tensor in methods.trained_tensors(retriever):
+            for _, tensor in registry.trained_tensors(retriever):
                 tensor += 0.02 * torch.randn(tensor.shape, generator=generator)
         inputs = {"backbone": identity(folder)} | ({} if method == "base" else {"train": "f" * 64})
         weights = self.root / "scratch/runs" / results.relative_to(self.root / "results")
         origin = {"backbone_sha256": inputs["backbone"], "tuning": tuning, "weights": {}}
-        methods.save(method, methods.learned_tensors(retriever), 0.07, weights, origin)
+        registry.save(method, registry.learned_tensors(retriever), 0.07, weights, origin)
         write_json(results / "run.json", describe_run(asked, 1, retriever, inputs=inputs))

@@ -5,9 +5,9 @@ import io
 from PIL import Image
 
 from slq.cli import main
-from slq.data.columns import prepare_questions
-from slq.data.prepared import read_split
-from slq.world.sets import write_hub
+from slq.datasets.hub_columns import prepare_questions
+from slq.datasets.prepared import read_split
+from slq.synthetic.datasets import write_hub
 
 
 def picture(colour, format_="PNG"):

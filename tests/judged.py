@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slq.evaluation.replies import Reply, answered_items
+from slq.evaluation.reply import Reply, answered_items
 from stored import H200, PAPER, Runs, write_answers, write_ranks
 
 IMAGES, QUESTIONS = 40, 100

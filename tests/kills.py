@@ -14,8 +14,8 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 from sliced import Slice
-from slq.errors import SlqError
-from slq.files import read_lines
+from slq.common.errors import SlqError
+from slq.common.files import read_lines
 
 # Enough steps and checkpoints to be killed at; the best epoch is kept, so that it must survive too.
 MANY_STEPS = {"epochs": 2, "checkpoint_steps": 3, "keep": "best"}

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from slq.cli import main
-from slq.data.snapshots import write_manifest
+from slq.common.snapshots import write_manifest
 
 # COCO id: split of Karpathy's, folder. None of them is a number of COCO's test images but 42.
 COCO = {1: ("train", "train2014"), 2: ("restval", "val2014"), 139: ("val", "val2014"), 42: ("test", "val2014")}

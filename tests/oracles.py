@@ -7,7 +7,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from slq.models.prefix import collate, continue_positions
-from slq.world.backbones import build_backbone
+from slq.synthetic.backbones import build_backbone
 
 RED, WIDE, TALL = (Image.new("RGB", size, colour) for size, colour in
                    [((64, 64), "red"), ((128, 64), "blue"), ((48, 96), "green")])  # fmt: skip

@@ -11,8 +11,8 @@ from PIL import Image
 from hubrows import BLUE, mmmu, ocrbench, realworldqa
 from loopback import Files, Hub
 from oracles import untrained
-from slq.data.ids import hash_ids
-from slq.world.sets import write_hub
+from slq.datasets.id_lists import hash_ids
+from slq.synthetic.datasets import write_hub
 from tinyclip import make_clip
 from tinyllava import ENTRY as LLAVA
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from slq.data.prepared import Split, read_split, write_split
-from slq.world.drawing import draw
-from slq.world.scenes import take
+from slq.datasets.prepared import Split, read_split, write_split
+from slq.synthetic.drawing import draw
+from slq.synthetic.scenes import take
 
 WIDTH, HEIGHT = 320, 240
 QUALITIES = {"JPEG": (30, 50, 75, 90), "WEBP": (50, 80)}

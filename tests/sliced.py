@@ -9,14 +9,14 @@ import yaml
 from snakemake.utils import update_config
 
 from checkout import ROOT
-from slq import settings
-from slq.data.prepared import Split, read_split
-from slq.evaluation.embed import embed_split
-from slq.evaluation.run import load_run, recalls_on
-from slq.training.record import register_base
+from slq.config import slices
+from slq.datasets.prepared import Split, read_split
+from slq.evaluation.encode import embed_split
+from slq.evaluation.retrieval import load_run, recalls_on
+from slq.synthetic.backbones import pretrain
+from slq.synthetic.datasets import draw_split
 from slq.training.run import run_training
-from slq.world.backbones import pretrain
-from slq.world.sets import draw_split
+from slq.training.run_record import register_base
 
 BACKBONE = "mini-internvl"
 METHODS = ("base", "slq", "lora", "full_ft")
@@ -60,7 +60,7 @@ class Slice:
         return read_split(self.tests, "mini-realworldqa", "test")
 
     def settings(self, method: str) -> dict:
-        return json.loads(settings.train_settings(self.config, BACKBONE, method))
+        return json.loads(slices.train_settings(self.config, BACKBONE, method))
 
     def train(
         self, method: str, name: str | None = None, training: dict | None = None, prefixes: Path | None = None
@@ -104,9 +104,9 @@ def make_slice(root: Path) -> None:
     slice_ = slice_at(root)
     places = [(slice_.data, "mini-coco", "train"), (slice_.data, "mini-coco", "val")]
     for folder, name, split in places + [(slice_.tests, name, "test") for name in SETS]:
-        draw_split(json.loads(settings.draw_settings(slice_.config, name, split)), folder / name / split)
+        draw_split(json.loads(slices.draw_settings(slice_.config, name, split)), folder / name / split)
     # After forty steps every answer is the end of the turn, after sixty there are several.
     steps = {"steps": 60}
-    pretrain(json.loads(settings.pretrain_settings(slice_.config, BACKBONE)) | steps, slice_.data, slice_.snapshot)
+    pretrain(json.loads(slices.pretrain_settings(slice_.config, BACKBONE)) | steps, slice_.data, slice_.snapshot)
     for method in METHODS:
         slice_.train(method)

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from slq.common.files import sha256, write_json, write_lines
+from slq.config.runs import seeds_of
+from slq.evaluation.rank_table import Names, Variant, rank_table
 from slq.evaluation.ranks import Ranks
-from slq.evaluation.retrieval import SCHEMA as RETRIEVAL_SCHEMA
-from slq.evaluation.retrieval import gallery_hash, retrieval_metrics
-from slq.evaluation.scores import SCHEMA, questions_hash, score_answers
-from slq.evaluation.variants import Names, Variant, rank_table
-from slq.files import sha256, write_json, write_lines
-from slq.reporting.cells import Cell
-from slq.reporting.collect import collect
+from slq.evaluation.retention_metrics import SCHEMA, questions_hash, score_answers
+from slq.evaluation.retrieval_metrics import SCHEMA as RETRIEVAL_SCHEMA
+from slq.evaluation.retrieval_metrics import gallery_hash, retrieval_metrics
 from slq.reporting.grid import Row, Table
-from slq.reporting.layout import parse_layout
-from slq.reporting.records import Results
-from slq.runs import seeds_of
+from slq.reporting.paper_tables import collect
+from slq.results.cells import Cell
+from slq.results.layout import parse_layout
+from slq.results.records import Results
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "paper_tables" / "reference"

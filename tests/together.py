@@ -20,17 +20,17 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from slq.data.prepared import read_split
-from slq.events import Events
-from slq.models import methods
+from slq.common.events import Events
+from slq.datasets.prepared import read_split
+from slq.methods import registry
 from slq.models.backbone import local, whole
+from slq.synthetic.backbones import build_backbone
+from slq.synthetic.datasets import draw_split
 from slq.training.checkpoints import Checkpoints
+from slq.training.distributed import Processes
 from slq.training.loop import Attempt, Loop
-from slq.training.manner import shard
 from slq.training.pairs import Pairs, epoch_order
-from slq.training.processes import Processes
-from slq.world.backbones import build_backbone
-from slq.world.sets import draw_split
+from slq.training.sharding import shard
 
 SEED = 1
 SETTINGS = {
@@ -86,7 +86,7 @@ def learn(case, folder, checkpoints=None):
     settings = SETTINGS | case
     backbone = tiny(folder, dtype)
     processes = Processes()
-    retriever = methods.begin(method, backbone, TUNING[method], SEED)
+    retriever = registry.begin(method, backbone, TUNING[method], SEED)
     if settings["sharding"]:
         shard(backbone, processes)
         language = list(backbone.inner.language_model.parameters())
@@ -111,7 +111,7 @@ def learn(case, folder, checkpoints=None):
 
 def learned(loop):
     """What a loop has learned so far, by name, whole."""
-    tensors = methods.learned_tensors(loop.retriever) | {"log_temperature": loop.log_temperature.detach()}
+    tensors = registry.learned_tensors(loop.retriever) | {"log_temperature": loop.log_temperature.detach()}
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 

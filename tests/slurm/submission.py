@@ -7,7 +7,7 @@ import sys
 
 from checkout import RUNS, SLICE, contents, snakemake
 from kills import MANY_STEPS, Trail
-from slq.files import read_lines
+from slq.common.files import read_lines
 
 from .cluster import wait_until
 

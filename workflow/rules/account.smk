@@ -17,8 +17,8 @@ rule account:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=cost_settings.account_settings(config),
-        code=code_of("slq.accounting.ledger"),
+        settings=cost_slices.account_settings(config),
+        code=code_of("slq.cost.ledger"),
     message:
         "Counting what the runs of {wildcards.preset} spent"
     shell:
@@ -34,7 +34,7 @@ rule forecast:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=lambda wildcards: cost_settings.forecast_settings(config),
+        settings=lambda wildcards: cost_slices.forecast_settings(config),
     message:
         "Forecasting the cost of the preset"
     shell:

@@ -19,8 +19,8 @@ rule pretrain_backbone:
     resources:
         **request("pretrain"),
     params:
-        settings=lambda wildcards: settings.pretrain_settings(config, wildcards.backbone),
-        code=code_of("slq.world.backbones"),
+        settings=lambda wildcards: slices.pretrain_settings(config, wildcards.backbone),
+        code=code_of("slq.synthetic.backbones"),
         scratch=scratch_folder,
     message:
         "Pre-training {wildcards.backbone}"
@@ -47,8 +47,8 @@ rule pretrain_encoder:
     resources:
         **request("pretrain"),
     params:
-        settings=lambda wildcards: settings.pretrain_encoder_settings(config, wildcards.encoder),
-        code=code_of("slq.world.duals"),
+        settings=lambda wildcards: slices.pretrain_encoder_settings(config, wildcards.encoder),
+        code=code_of("slq.synthetic.encoders"),
         scratch=scratch_folder,
     message:
         "Pre-training {wildcards.encoder}"

@@ -18,7 +18,7 @@ rule judge_claims:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=settings.claims_settings(config),
+        settings=slices.claims_settings(config),
         code=code_of("slq.claims.judge"),
     message:
         "Judging the paper's claims on the results of {wildcards.preset}"
@@ -46,8 +46,8 @@ rule paper_audit:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=cost_settings.paper_audit_settings(config),
-        code=code_of("slq.claims.audit"),
+        settings=cost_slices.paper_audit_settings(config),
+        code=code_of("slq.claims.paper_audit"),
     message:
         "Asking the paper's tables of each other"
     shell:

@@ -20,16 +20,17 @@ PACKAGES = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGES)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
-from slq import code, cost_settings, row_settings, settings
-from slq.accounting.forecast import needs
-from slq.config import SPLITS, chosen, is_derived, load, origin, seeds, tested_sets
-from slq.contents import Contents
-from slq.errors import SlqError
-from slq.files import sha256
-from slq.proofs import PROVED
-from slq.rows import METHODS, comparator, rows_of
-from slq.runs import BASE_SEED, resources_of, seeds_of, training_of
-from slq.yamls import check_arguments, check_options, read_yaml
+from slq.common.errors import SlqError
+from slq.common.files import sha256
+from slq.common.fingerprint import fingerprint
+from slq.common.inherited import PROVED
+from slq.config import baseline_slices, cost_slices, slices
+from slq.config.baselines import METHODS, comparator, rows_of
+from slq.config.loading import SPLITS, chosen, is_derived, load, origin, seeds, tested_sets
+from slq.config.runs import BASE_SEED, resources_of, seeds_of, training_of
+from slq.config.yaml_files import check_arguments, check_options, read_yaml
+from slq.cost.forecast import needs
+from slq.sources.contents import Contents
 
 try:
     # Snakemake has read these files, and keeps the last of a key that stands twice.
@@ -46,7 +47,7 @@ SCRATCH = config["scratch"]
 CONTENTS = Contents(Path(SCRATCH) / "work" / "contents")
 SEEDS = seeds(config)
 TUNED = [method for method in PRESET["methods"] if method != "base"]
-FORECAST = json.loads(cost_settings.forecast_settings(config))
+FORECAST = json.loads(cost_slices.forecast_settings(config))
 UNKNOWN_GB = 32  # of a job that the closed form of memory does not know, where config.yaml has no mem_gb
 RUN = "results/{preset}/{backbone}/{method}/seed{seed}"
 ROWS = {row.name: row for row in rows_of(config)}
@@ -102,7 +103,7 @@ def learning_manifests() -> list[str]:
 
 def kept_prefixes(wildcards) -> list[str]:
     """What a job before a run keeps of its images, if `training.prefix` says so."""
-    if settings.stored_prefix(config, wildcards.backbone, wildcards.method) is None:
+    if slices.stored_prefix(config, wildcards.backbone, wildcards.method) is None:
         return []
     return [f"<scratch>/prefixes/{config['preset']}/{wildcards.backbone}/{wildcards.method}.json"]
 
@@ -156,7 +157,7 @@ def queries_said(wildcards) -> str:
 
 def pilot_said(wildcards) -> str:
     """What the pilot's images are, if they are files of a folder."""
-    return CONTENTS.files(pilot_pictures(wildcards)) if "folder" in row_settings.pilot_of(config) else ""
+    return CONTENTS.files(pilot_pictures(wildcards)) if "folder" in baseline_slices.pilot_of(config) else ""
 
 
 def gate_of_split(wildcards) -> int:
@@ -176,24 +177,24 @@ def backbone_manifests() -> list[str]:
 
 def code_of(*entries: str):
     """Parameter of a rule: the identity of its code, from the modules whose functions its command calls (slq/cli.py)."""
-    return lambda wildcards: code.fingerprint(*entries, **adapters(wildcards))
+    return lambda wildcards: fingerprint(*entries, **adapters(wildcards))
 
 
 def training_code(wildcards) -> str:
     """The same of training: where the best epoch is kept, with what finds it on the val split."""
     training = training_of(PRESET, config["backbones"][wildcards.backbone], wildcards.method)
-    validation = ["slq.evaluation.run"] if training["keep"] == "best" else []
-    return code.fingerprint("slq.training.run", *validation, **adapters(wildcards))
+    validation = ["slq.evaluation.retrieval"] if training["keep"] == "best" else []
+    return fingerprint("slq.training.run", *validation, **adapters(wildcards))
 
 
 def adapters(wildcards) -> dict:
     """The families and dual encoders that a job uses: of its backbone, its encoder, its row, or the instrument check."""
     if "row" in wildcards.keys():
-        return row_settings.row_adapters(config, ROWS[wildcards.row])
+        return baseline_slices.row_adapters(config, ROWS[wildcards.row])
     if "backbone" in wildcards.keys():
-        return settings.adapters(config, backbones=[wildcards.backbone])
+        return slices.adapters(config, backbones=[wildcards.backbone])
     encoders = [wildcards.encoder] if "encoder" in wildcards.keys() else PRESET["instruments"]
-    return settings.adapters(config, encoders=encoders)
+    return slices.adapters(config, encoders=encoders)
 
 
 def request(stage: str, gate=1) -> dict:
@@ -304,7 +305,7 @@ def method_folder(backbone: str, method: str) -> str:
 def pilot_pictures(wildcards) -> list[str]:
     """What holds the pilot's images: a split, or those files that exist; `slq pilot measure` names one that does not."""
     try:
-        pilot = row_settings.pilot_of(config)
+        pilot = baseline_slices.pilot_of(config)
     except SlqError as error:
         raise WorkflowError(str(error)) from None
     if "set" in pilot:
@@ -415,7 +416,7 @@ def storing_events() -> list[str]:
         for method in TUNED:
             folder = f"results/{config['preset']}/{backbone}/{method}"
             runs = [f"{folder}/seed{seed}/run.json" for seed in SEEDS]
-            if settings.stored_prefix(config, backbone, method) is not None:
+            if slices.stored_prefix(config, backbone, method) is not None:
                 wanted = not all(Path(run).exists() for run in runs)
                 files += [f"{folder}/prefixes.jsonl"] * (wanted or Path(f"{folder}/prefixes.jsonl").exists())
     return files

@@ -19,8 +19,8 @@ rule compare_paper:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=settings.compare_settings(config),
-        code=code_of("slq.comparison.compare", "slq.comparison.output"),
+        settings=slices.compare_settings(config),
+        code=code_of("slq.reporting.comparison.compare", "slq.reporting.comparison.output"),
     message:
         "Comparing the results of {wildcards.preset} with the paper's"
     shell:

@@ -19,8 +19,8 @@ rule draw_split:
     resources:
         **request("prepare", gate=gate_of_split),
     params:
-        settings=lambda wildcards: settings.draw_settings(config, wildcards.set, wildcards.split),
-        code=code_of("slq.world.sets"),
+        settings=lambda wildcards: slices.draw_settings(config, wildcards.set, wildcards.split),
+        code=code_of("slq.synthetic.datasets"),
         scratch=scratch_folder,
     message:
         "Drawing {wildcards.set}, {wildcards.split} split"
@@ -48,9 +48,9 @@ rule prepare_split:
     resources:
         **request("prepare", gate=gate_of_split),
     params:
-        settings=lambda wildcards: settings.prepare_settings(config, wildcards.set, wildcards.split, CONTENTS.lists),
+        settings=lambda wildcards: slices.prepare_settings(config, wildcards.set, wildcards.split, CONTENTS.lists),
         source=lambda wildcards: config["sets"][wildcards.set]["source"],
-        code=code_of("slq.data.prepare"),
+        code=code_of("slq.datasets.prepare"),
         scratch=scratch_folder,
     message:
         "Preparing {wildcards.set}, {wildcards.split} split"
@@ -79,9 +79,9 @@ rule adopt_split:
         gate=gate_of_split,
     params:
         kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
-        flags=lambda wildcards: settings.adopt_flags(config, wildcards.set),
+        flags=lambda wildcards: slices.adopt_flags(config, wildcards.set),
         source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
-        code=code_of("slq.data.adopt"),
+        code=code_of("slq.datasets.local"),
         said=supplied_said,
         scratch=scratch_folder,
     message:
@@ -114,10 +114,10 @@ rule gather_queries:
     resources:
         gate=gate_of_split,
     params:
-        settings=lambda wildcards: settings.gather_settings(config, wildcards.set),
+        settings=lambda wildcards: slices.gather_settings(config, wildcards.set),
         queries=lambda wildcards: config["sets"][wildcards.set]["queries"],
         said=queries_said,
-        code=code_of("slq.data.queries"),
+        code=code_of("slq.datasets.queries"),
         scratch=scratch_folder,
     message:
         "Gathering the queries of {wildcards.set} from {params.queries}"
@@ -146,8 +146,8 @@ rule audit:
     resources:
         **request("prepare", gate=WHOLE_GATE),
     params:
-        settings=settings.audit_settings(config),
-        code=code_of("slq.data.audit"),
+        settings=slices.audit_settings(config),
+        code=code_of("slq.datasets.leak_audit"),
         scratch=scratch_folder,
     message:
         "Auditing the sets of {wildcards.preset}"
@@ -176,9 +176,9 @@ rule check_instrument:
     resources:
         **request("evaluate", gate=GATE),
     params:
-        settings=settings.instrument_settings(config),
+        settings=slices.instrument_settings(config),
         golden=sha256(GOLDEN),
-        code=code_of("slq.evaluation.instrument"),
+        code=code_of("slq.evaluation.reference_check"),
         scratch=scratch_folder,
     message:
         "Checking data and scorer of {wildcards.preset} by public models"

@@ -29,8 +29,8 @@ rule retrieve:
     resources:
         **request("evaluate"),
     params:
-        settings=lambda wildcards: settings.retrieve_settings(config, wildcards.backbone),
-        code=code_of("slq.evaluation.run"),
+        settings=lambda wildcards: slices.retrieve_settings(config, wildcards.backbone),
+        code=code_of("slq.evaluation.retrieval"),
         scratch=scratch_folder,
     message:
         "Retrieving with {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -69,9 +69,9 @@ rule retain:
     resources:
         **request("evaluate"),
     params:
-        settings=lambda wildcards: settings.retain_settings(config, wildcards.backbone),
-        code=code_of("slq.evaluation.answers"),
-        generation=code_of("slq.evaluation.retention", "slq.models.methods"),
+        settings=lambda wildcards: slices.retain_settings(config, wildcards.backbone),
+        code=code_of("slq.evaluation.retention"),
+        generation=code_of("slq.evaluation.generation", "slq.methods.registry"),
         scratch=scratch_folder,
     message:
         "Asking {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -110,8 +110,8 @@ rule prove:
     resources:
         **request("evaluate"),
     params:
-        settings=lambda wildcards: settings.prove_settings(config, wildcards.backbone),
-        code=code_of("slq.evaluation.proof"),
+        settings=lambda wildcards: slices.prove_settings(config, wildcards.backbone),
+        code=code_of("slq.evaluation.equivalence"),
         scratch=scratch_folder,
         base=f"base/seed{BASE_SEED}",
     message:
@@ -151,9 +151,9 @@ rule blind:
     resources:
         **request("evaluate"),
     params:
-        settings=lambda wildcards: settings.retain_settings(config, wildcards.backbone),
-        code=code_of("slq.evaluation.answers"),
-        generation=code_of("slq.evaluation.retention", "slq.models.methods"),
+        settings=lambda wildcards: slices.retain_settings(config, wildcards.backbone),
+        code=code_of("slq.evaluation.retention"),
+        generation=code_of("slq.evaluation.generation", "slq.methods.registry"),
         scratch=scratch_folder,
     message:
         "Asking {wildcards.method} on {wildcards.backbone} without images"

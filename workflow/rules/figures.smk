@@ -23,7 +23,7 @@ rule draw_figures:
     conda:
         "../../envs/slq.yaml"
     params:
-        layout=settings.layout(config),
+        layout=slices.layout(config),
         code=code_of("slq.reporting.figures"),
     message:
         "Drawing the figures of {wildcards.preset}"
@@ -47,8 +47,8 @@ rule draw_queries:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=settings.queries_settings(config, **SHOWN),
-        code=code_of("slq.reporting.queries", "slq.data.prepared"),
+        settings=slices.queries_settings(config, **SHOWN),
+        code=code_of("slq.reporting.queries", "slq.datasets.prepared"),
         scratch=scratch_folder,
     message:
         "Drawing what queries of {wildcards.preset} find"

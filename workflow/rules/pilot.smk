@@ -18,8 +18,8 @@ rule measure_pilot:
     resources:
         **request("evaluate"),
     params:
-        settings=lambda wildcards: row_settings.pilot_settings(config, wildcards.backbone),
-        code=code_of("slq.comparators.pilot"),
+        settings=lambda wildcards: baseline_slices.pilot_settings(config, wildcards.backbone),
+        code=code_of("slq.baselines.pilot"),
         said=pilot_said,
         scratch=scratch_folder,
     message:
@@ -45,8 +45,8 @@ rule render_pilot:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=lambda wildcards: row_settings.pilot_layout(config),
-        code=code_of("slq.reporting.pilot", "slq.data.named"),
+        settings=lambda wildcards: baseline_slices.pilot_layout(config),
+        code=code_of("slq.reporting.pilot", "slq.datasets.pilot_images"),
         said=pilot_said,
         scratch=scratch_folder,
     message:

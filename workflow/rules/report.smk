@@ -26,8 +26,8 @@ rule write_page:
     conda:
         "../../envs/slq.yaml"
     params:
-        layout=settings.layout(config),
-        code=code_of("slq.page.page"),
+        layout=slices.layout(config),
+        code=code_of("slq.reporting.page.page"),
     message:
         "Writing {output.page}"
     shell:

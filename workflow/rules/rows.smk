@@ -24,9 +24,9 @@ rule embed_row:
     resources:
         **request("evaluate"),
     params:
-        settings=lambda wildcards: row_settings.embed_settings(config, ROWS[wildcards.row]),
+        settings=lambda wildcards: baseline_slices.embed_settings(config, ROWS[wildcards.row]),
         model=lambda wildcards: model_folder(ROWS[wildcards.row]),
-        code=code_of("slq.comparators.embed"),
+        code=code_of("slq.baselines.encode"),
         scratch=scratch_folder,
     message:
         "Retrieving with {wildcards.row}"
@@ -63,11 +63,11 @@ rule rerank_row:
     resources:
         **request("evaluate"),
     params:
-        settings=lambda wildcards: row_settings.rerank_settings(config, ROWS[wildcards.row]),
+        settings=lambda wildcards: baseline_slices.rerank_settings(config, ROWS[wildcards.row]),
         backbone=lambda wildcards: f"backbones/{ROWS[wildcards.row].backbone}",
         coarse=lambda wildcards: coarse_folder(ROWS[wildcards.row]),
         by=lambda wildcards: judge_folder(ROWS[wildcards.row]),
-        code=code_of("slq.reranking.rerank"),
+        code=code_of("slq.baselines.rerank"),
         scratch=scratch_folder,
     message:
         "Re-ranking: {wildcards.row}"

@@ -20,7 +20,7 @@ rule fetch_source:
     resources:
         gate=gate_of_source,
     params:
-        settings=lambda wildcards: settings.fetch_settings(config, wildcards.catalogue, wildcards.source, CONTENTS.part),
+        settings=lambda wildcards: slices.fetch_settings(config, wildcards.catalogue, wildcards.source, CONTENTS.part),
         scratch=scratch_folder,
     message:
         "Fetching {wildcards.source}"

@@ -29,7 +29,7 @@ rule render_tables:
     conda:
         "../../envs/slq.yaml"
     params:
-        layout=settings.layout(config),
+        layout=slices.layout(config),
         code=code_of("slq.reporting.tables"),
     message:
         "Rendering the tables of {wildcards.preset}"

@@ -18,8 +18,8 @@ rule register_base:
     resources:
         **request("prepare", gate=0),
     params:
-        settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, "base"),
-        code=code_of("slq.training.record"),
+        settings=lambda wildcards: slices.train_settings(config, wildcards.backbone, "base"),
+        code=code_of("slq.training.run_record"),
         scratch=scratch_folder,
     message:
         "Registering {wildcards.backbone} as it is"
@@ -52,9 +52,9 @@ rule store_prefixes:
     resources:
         **request("train"),
     params:
-        settings=lambda wildcards: settings.prefix_settings(config, wildcards.backbone, wildcards.method),
+        settings=lambda wildcards: slices.prefix_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=code_of("slq.prefixes.build"),
+        code=code_of("slq.caching.build"),
         scratch=scratch_folder,
     message:
         "Storing prefixes of {wildcards.backbone} for {wildcards.method}"
@@ -88,7 +88,7 @@ rule train:
     resources:
         **request("train"),
     params:
-        settings=lambda wildcards: settings.train_settings(config, wildcards.backbone, wildcards.method),
+        settings=lambda wildcards: slices.train_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
         code=training_code,
         scratch=scratch_folder,
@@ -125,9 +125,9 @@ rule select_rate:
     resources:
         **request("train"),
     params:
-        settings=lambda wildcards: settings.select_settings(config, wildcards.backbone, wildcards.method),
+        settings=lambda wildcards: slices.select_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=code_of("slq.training.selection", "slq.evaluation.run"),
+        code=code_of("slq.training.lr_sweep", "slq.evaluation.retrieval"),
         scratch=scratch_folder,
     message:
         "Selecting a learning rate for {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"

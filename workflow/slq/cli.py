@@ -6,18 +6,18 @@ import os
 import sys
 from pathlib import Path
 
-from slq.account_cli import COMMANDS as ACCOUNT
-from slq.account_cli import doctor
-from slq.arguments import Call, Commands, flags, of_rule, offline, parse, quiet_libraries
-from slq.compare_cli import COMMANDS as COMPARE
-from slq.errors import SlqError
-from slq.export.cli import COMMANDS as USE
+from slq.commands.arguments import Call, Commands, flags, of_rule, parse, quiet_libraries
+from slq.commands.comparison import COMMANDS as COMPARE
+from slq.commands.cost import COMMANDS as ACCOUNT
+from slq.commands.cost import doctor
+from slq.commands.export import COMMANDS as USE
+from slq.common.errors import SlqError
 
 # Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
 
 
 def fetch(args: argparse.Namespace) -> None:
-    from slq.sources.fetch import fetch_source
+    from slq.sources.fetch import fetch_source, offline
 
     fetch_source(args.settings, args.out, args.locks, args.offline or offline())
 
@@ -29,16 +29,16 @@ def sources(args: argparse.Namespace) -> None:
 
 
 def select(args: argparse.Namespace) -> None:
-    from slq.evaluation.run import recalls_on
-    from slq.training.selection import select_rate
+    from slq.evaluation.retrieval import recalls_on
+    from slq.training.lr_sweep import select_rate
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.out)
     select_rate(args.settings, args.seed, *paths, recalls_on(args.settings))
 
 
 def train(args: argparse.Namespace) -> None:
-    from slq.evaluation.run import recalls_on
-    from slq.training.processes import launched
+    from slq.evaluation.retrieval import recalls_on
+    from slq.training.distributed import launched
     from slq.training.run import run_training
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.adapter, args.run, args.events)
@@ -48,14 +48,14 @@ def train(args: argparse.Namespace) -> None:
 
 
 def blind(args: argparse.Namespace) -> None:
-    from slq.evaluation.answers import retain
+    from slq.evaluation.retention import retain
 
     paths = (args.backbone, args.adapter, args.data, args.work, args.out, args.events)
     retain(args.settings, args.code, *paths, with_images=False)
 
 
 def queries(args: argparse.Namespace) -> None:
-    from slq.data.prepared import read_split
+    from slq.datasets.prepared import read_split
     from slq.reporting.queries import draw_queries
 
     split = read_split(args.data, args.settings["set"], "test")
@@ -64,7 +64,7 @@ def queries(args: argparse.Namespace) -> None:
 
 
 def render_pilot(args: argparse.Namespace) -> None:
-    from slq.data.named import named_images, open_named
+    from slq.datasets.pilot_images import named_images, open_named
     from slq.reporting.pilot import render_pilot as render
 
     files = named_images(args.settings, args.data)
@@ -72,19 +72,19 @@ def render_pilot(args: argparse.Namespace) -> None:
 
 
 COMMANDS: Commands = {
-    "draw": of_rule("slq.world.sets:draw_split", "draw a split of the mini world", "settings out"),
+    "draw": of_rule("slq.synthetic.datasets:draw_split", "draw a split of the mini world", "settings out"),
     "adopt": of_rule(
-        "slq.data.adopt:adopt_split",
+        "slq.datasets.local:adopt_split",
         "check a supplied split and write its prepared form",
         "set split kind columns same-image from out",
     ),
     "prepare": of_rule(
-        "slq.data.prepare:prepare_split",
+        "slq.datasets.prepare:prepare_split",
         "write the prepared form of a split of a fetched source",
         "settings from out",
     ),
     "gather": of_rule(
-        "slq.data.queries:gather_queries",
+        "slq.datasets.queries:gather_queries",
         "write the prepared form of queries that a person wrote for images of another set",
         "settings queries data out",
     ),
@@ -105,28 +105,31 @@ COMMANDS: Commands = {
         },
     ),
     "audit": of_rule(
-        "slq.data.audit:audit", "check that training and test sets are apart", "settings data work threads out"
+        "slq.datasets.leak_audit:audit", "check that training and test sets are apart", "settings data work threads out"
     ),
     "instrument": of_rule(
-        "slq.evaluation.instrument:check_instruments",
+        "slq.evaluation.reference_check:check_instruments",
         "check data and scorer by the published recalls of public models",
         "settings encoders data golden out",
         "threads",
     ),
     "pretrain": of_rule(
-        "slq.world.backbones:pretrain", "train a mini backbone from scratch", "settings data out", "threads"
+        "slq.synthetic.backbones:pretrain", "train a mini backbone from scratch", "settings data out", "threads"
     ),
     "pretrain-encoder": of_rule(
-        "slq.world.duals:pretrain_encoder", "train a mini dual encoder from scratch", "settings data out", "threads"
+        "slq.synthetic.encoders:pretrain_encoder",
+        "train a mini dual encoder from scratch",
+        "settings data out",
+        "threads",
     ),
     "store": of_rule(
-        "slq.prefixes.build:store_prefixes",
+        "slq.caching.build:store_prefixes",
         "keep what does not change of the images that training reads",
         "settings backbone data train-set work out events code",
         "threads",
     ),
     "base": of_rule(
-        "slq.training.record:register_base",
+        "slq.training.run_record:register_base",
         "record the untouched backbone as a run",
         "settings backbone adapter run",
         "threads",
@@ -146,13 +149,13 @@ COMMANDS: Commands = {
         flags("settings", "seed", "backbone", "data", "train-set", "work", "out", "threads"),
     ),
     "retrieve": of_rule(
-        "slq.evaluation.run:retrieve",
+        "slq.evaluation.retrieval:retrieve",
         "evaluate a run on the retrieval sets",
         "settings backbone adapter data out events",
         "threads",
     ),
     "retain": of_rule(
-        "slq.evaluation.answers:retain",
+        "slq.evaluation.retention:retain",
         "evaluate a run on the retention sets",
         "settings code backbone adapter data work out events retained",
         "threads",
@@ -163,25 +166,25 @@ COMMANDS: Commands = {
         flags("settings", "code", "backbone", "adapter", "data", "work", "out", "events", "threads"),
     ),
     "prove": of_rule(
-        "slq.evaluation.proof:prove",
+        "slq.evaluation.equivalence:prove",
         "prove that a run answers the retention sets as base does",
         "settings backbone adapter data base retained out events",
         "threads",
     ),
     "embed": of_rule(
-        "slq.comparators.embed:embed_row",
+        "slq.baselines.encode:embed_row",
         "measure a comparator, or an untrained read-out, on the retrieval sets",
         "settings model data work out",
         "threads",
     ),
     "rerank": of_rule(
-        "slq.reranking.rerank:rerank",
+        "slq.baselines.rerank:rerank",
         "let a backbone look again at the first candidates of a coarse list",
         "settings backbone coarse by data work out",
         "threads",
     ),
     "pilot measure": of_rule(
-        "slq.comparators.pilot:measure_pilot",
+        "slq.baselines.pilot:measure_pilot",
         "write how similar an untrained backbone finds texts and images, by read-out",
         "settings backbone data out",
         "threads",
@@ -212,12 +215,12 @@ COMMANDS: Commands = {
         "settings results reference out",
     ),
     "paper-audit": of_rule(
-        "slq.claims.audit:audit_paper",
+        "slq.claims.paper_audit:audit_paper",
         "ask the paper's own tables of each other and of arithmetic",
         "settings reference out",
     ),
     "report": (
-        Call("slq.page.page:write_page", ("layout", "results", "audit", "figures", "templates", "out")),
+        Call("slq.reporting.page.page:write_page", ("layout", "results", "audit", "figures", "templates", "out")),
         "write the page of a preset: does it reproduce?",
         {
             **flags("layout", "results", "audit", "templates", "out"),

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from slq.claims.check import CheckResult, Evidence, about, asked, found
 from slq.claims.numbers import fraction, sampled
-from slq.claims.paper import Number, Paper
-from slq.data.ids import TESTS, id_list
-from slq.reporting.cells import Cell, printed_number, rank
-from slq.reporting.layout import METHODS
-from slq.reporting.records import COSTS
+from slq.datasets.id_lists import TESTS, id_list
+from slq.results.cells import Cell, printed_number, rank
+from slq.results.checks import CheckResult, Evidence, about, asked, found
+from slq.results.layout import METHODS
+from slq.results.paper import Number, Paper
+from slq.results.records import COSTS
 
 PRINTED = {"": "", "best": "bold", "second": "underline"}
 WORDS = {"": "unmarked", "bold": "bold", "underline": "underlined"}

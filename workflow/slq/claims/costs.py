@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from math import ceil, floor
 
-from slq.accounting.architecture import is_known
-from slq.accounting.flops import Plan, total, train_flops
-from slq.accounting.forecast import Sizes
-from slq.accounting.sizes import missing_size
-from slq.claims.check import CheckResult, about, asked, found
-from slq.claims.paper import Number, Paper
-from slq.reporting.cells import UNITS, decimals, printed_number
-from slq.reporting.layout import METHODS
+from slq.cost.architecture import is_known
+from slq.cost.flops import Plan, total, train_flops
+from slq.cost.forecast import Sizes
+from slq.cost.sizes import missing_size
+from slq.results.cells import UNITS, decimals, printed_number
+from slq.results.checks import CheckResult, about, asked, found
+from slq.results.layout import METHODS
+from slq.results.paper import Number, Paper
 
 
 def sizes(paper: Paper, backbone: str) -> Sizes | None:

@@ -8,17 +8,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from slq.claims.check import VERDICTS, CheckResult, Evidence, Verdict
-from slq.claims.paper import Paper
 from slq.claims.statement import Statement, read_statements
-from slq.evaluation.intervals import Difference
-from slq.files import write_json
-from slq.reporting.cells import Cell, hours, integer, one_decimal, parameters, probability, quantity, with_sign
-from slq.reporting.comparisons import LEVEL, Apart, recalls_apart, scores_apart
+from slq.common.files import write_json
+from slq.evaluation.statistics import Difference
 from slq.reporting.costs import tuned
-from slq.reporting.intervals import WAYS, ends
-from slq.reporting.layout import METHODS, Entry, Layout, parse_layout
-from slq.reporting.records import Results, agreed, joined
+from slq.reporting.interval_tables import WAYS, ends
+from slq.reporting.method_comparison import LEVEL, Apart, recalls_apart, scores_apart
+from slq.results.cells import Cell, hours, integer, one_decimal, parameters, probability, quantity, with_sign
+from slq.results.checks import VERDICTS, CheckResult, Evidence, Verdict
+from slq.results.layout import METHODS, Entry, Layout, parse_layout
+from slq.results.paper import Paper
+from slq.results.records import Results, agreed, joined
 
 SCHEMA = 1
 Decide = Callable[[Difference], Verdict]

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import ceil, floor
 
-from slq.claims.check import Evidence, about
-from slq.claims.paper import Number
-from slq.evaluation.intervals import accuracy_interval
-from slq.reporting.cells import decimals
+from slq.evaluation.statistics import accuracy_interval
+from slq.results.cells import decimals
+from slq.results.checks import Evidence, about
+from slq.results.paper import Number
 
 Rounding = Callable[[Fraction], int]  # to whole units of the last digit
 HALF = Fraction(1, 2)

@@ -6,10 +6,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from slq.claims.paper import Paper
-from slq.errors import SlqError
-from slq.reporting.layout import METHODS
-from slq.yamls import SCHEMAS, check_schema, read_yaml
+from slq.common.errors import SlqError
+from slq.config.yaml_files import SCHEMAS, check_schema, read_yaml
+from slq.results.layout import METHODS
+from slq.results.paper import Paper
 
 SCHEMA = SCHEMAS / "claims.schema.yaml"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slq.errors import SlqError
+from slq.common.errors import SlqError
 
 KS = (1, 5, 10)
 BLOCK = 256  # queries at once: 256 x 25,010 float32 is 26 MB

@@ -4,8 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slq.errors import SlqError
-from slq.evaluation.evidence import (
+from slq.common.errors import SlqError
+from slq.common.files import read_lines, sha256, write_json, write_lines
+from slq.evaluation.rank_table import DIRECTIONS
+from slq.evaluation.ranks import KS
+from slq.evaluation.retention_metrics import Lines
+from slq.evaluation.retrieval_metrics import retrieval_metrics
+from slq.evaluation.stored_metrics import (
     ANSWERS,
     DISAGREEMENTS,
     FOLDERS,
@@ -18,11 +23,6 @@ from slq.evaluation.evidence import (
     read_answers,
     read_ranked,
 )
-from slq.evaluation.ranks import KS
-from slq.evaluation.retrieval import retrieval_metrics
-from slq.evaluation.scores import Lines
-from slq.evaluation.variants import DIRECTIONS
-from slq.files import read_lines, sha256, write_json, write_lines
 
 HEAD = ("file", "variant or scorer (* printed)", "stored", "now")
 

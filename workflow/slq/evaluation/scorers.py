@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slq.errors import SlqError
+from slq.common.errors import SlqError
 from slq.evaluation.choices import Reader, read_first, read_mmmu, read_mmmu_lmms_eval, read_ranked, read_vlmevalkit
-from slq.evaluation.verdicts import (
+from slq.evaluation.text_scorers import (
     Matcher,
     Verdict,
     match_formula,

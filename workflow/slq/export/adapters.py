@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from slq.errors import SlqError
-from slq.files import read_json
-from slq.models.methods import LORA_TARGETS, TENSORS
+from slq.common.errors import SlqError
+from slq.common.files import read_json
+from slq.methods.registry import LORA_TARGETS, TENSORS
 
 FOLDER = "base"  # of a base that is on no hub, in the export
 PREFIX = "base_model.model."  # of every name in PEFT's files

@@ -6,15 +6,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from slq.config import Config
-from slq.evaluation.following import MEASURED
-from slq.evaluation.intervals import accuracy_interval
+from slq.common.files import read_json, write_text
+from slq.common.inherited import follow
+from slq.config.loading import Config
+from slq.evaluation.freshness import MEASURED
+from slq.evaluation.statistics import accuracy_interval
 from slq.export.adapters import Base
 from slq.export.trained import TrainedRun
-from slq.files import read_json, write_text
-from slq.proofs import follow
-from slq.reporting.layout import METHODS
-from slq.reporting.stale import StaleFiles
+from slq.results.layout import METHODS
+from slq.results.stale import StaleFiles
 
 KNOWN = ("apache-2.0", "mit")  # licences under the names that the hub gives them
 DIRECTIONS = {"t2i": "text to image", "i2t": "image to text"}

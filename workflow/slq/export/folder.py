@@ -14,16 +14,16 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
-from slq.code import fingerprint
-from slq.config import Config
-from slq.data.snapshots import write_manifest
-from slq.errors import SlqError
-from slq.evaluation.run import load_run
+from slq.common.errors import SlqError
+from slq.common.files import digest, read_json, sha256, write_json, write_text
+from slq.common.fingerprint import fingerprint
+from slq.common.snapshots import write_manifest
+from slq.config.loading import Config
+from slq.evaluation.retrieval import load_run
 from slq.export.adapters import FOLDER, Base, add_queries, read_base, write_lora, write_queries
 from slq.export.card import write_card
 from slq.export.trained import TrainedRun
-from slq.files import digest, read_json, sha256, write_json, write_text
-from slq.models import methods
+from slq.methods import registry
 from slq.models.backbone import Backbone, pick_device
 from slq.models.family import family_class
 from slq.models.prefix import encode, message
@@ -39,7 +39,7 @@ CODE = {
     "slq_retriever": "slq.export.slq_retriever",
     "slq_adapter": "slq.models.families.{family}",
     "slq_family": "slq.models.family",
-    "slq_pictures": "slq.data.pictures",
+    "slq_pictures": "slq.datasets.image_modes",
 }
 TEXTS = ("a red circle", "on the left a red circle and on the right a blue square")
 # Of the largest difference in any number of a unit vector, by the precision that the run was evaluated in.
@@ -96,7 +96,7 @@ def export_once(run: TrainedRun, config: Config) -> Path:
 
 def export_key(run: TrainedRun) -> str:
     """Identity of a retriever: another adapter, backbone, prompt, precision or code is another."""
-    weights = run.weights / methods.TENSORS
+    weights = run.weights / registry.TENSORS
     settings = {key: run.settings[key] for key in ("family", "dtype", "prompt")}
     adapter = {"tensors": sha256(weights) if weights.exists() else None, **run.adapter}
     code = fingerprint(*EMBEDDING, families=[settings["family"]])
@@ -121,7 +121,7 @@ def write_trained(run: TrainedRun, base: Base, tokenizer: Any, folder: Path) -> 
         write_lora(run.weights, tuning, base, folder)
     elif method == "full_ft":
         backbone = Backbone.load(run.snapshot, run.settings["family"], dtype)
-        methods.load(backbone, run.weights, run.adapter["backbone_sha256"])
+        registry.load(backbone, run.weights, run.adapter["backbone_sha256"])
         backbone.model.save_pretrained(folder)
         place, weights = {"folder": "."}, {path.name: sha256(path) for path in folder.glob("*.safetensors")}
     elif method != "base":

@@ -21,12 +21,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from slq.data.pictures import as_rgb
-from slq.data.prepared import UNREADABLE
-from slq.errors import SlqError
+from slq.common.errors import SlqError
+from slq.common.files import digest, is_text, read_json, write_bytes, write_text
+from slq.datasets.image_modes import as_rgb
+from slq.datasets.prepared import UNREADABLE
 from slq.export.card import render
 from slq.export.folder import load_export
-from slq.files import digest, is_text, read_json, write_bytes, write_text
 
 Embed = Callable[[list[Image.Image]], np.ndarray]
 PIXELS = 320  # the longest side of a thumbnail

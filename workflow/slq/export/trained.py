@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slq.config import Config
-from slq.data.snapshots import identity
-from slq.errors import SlqError
-from slq.files import read_json
+from slq.common.errors import SlqError
+from slq.common.files import read_json
+from slq.common.snapshots import identity
+from slq.config.loading import Config
 
 
 @dataclass(frozen=True)

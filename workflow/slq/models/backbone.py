@@ -14,8 +14,8 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTo
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import logging
 
-from slq.data.snapshots import require_weights
-from slq.errors import SlqError
+from slq.common.errors import SlqError
+from slq.common.snapshots import require_weights
 from slq.models.family import Family, load_family
 
 # Layers of a KV cache whose attributes are all of their state, each replaced by an update and never written into: what

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from slq.errors import SlqError
+from slq.common.errors import SlqError
 from slq.models.backbone import Backbone, require_restorable
 from slq.models.family import FEATURES, Pixels
 
@@ -70,7 +70,7 @@ Sums = dict[str, int]
 
 
 def message_work(messages: Iterable[Message]) -> Sums:
-    """Sum up what messages ask of a model, padding apart: FLOPs follow from it (accounting/flops.py).
+    """Sum up what messages ask of a model, padding apart: FLOPs follow from it (cost/flops.py).
 
     Returns:
         messages, their tokens and squares of tokens, and of their images tokens and squares of tokens.

@@ -10,16 +10,7 @@ from torch.nn.functional import normalize
 from transformers import DynamicCache
 
 from slq.models.backbone import Backbone, lent, require_restorable
-from slq.models.prefix import (
-    Encoded,
-    Message,
-    Prefix,
-    Stored,
-    collate,
-    continue_positions,
-    run_prefix,
-    stored_prefix,
-)
+from slq.models.prefix import Encoded, Message, Prefix, Stored, collate, continue_positions, run_prefix, stored_prefix
 
 
 class Retriever(Protocol):

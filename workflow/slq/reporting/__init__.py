@@ -1,1 +1,1 @@
-"""Tables and figures from stored results: what was measured, quoted or is missing, and where it came from."""
+"""Tables, figures, comparison and page, from stored results alone."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from slq.errors import SlqError
-from slq.reporting.cells import Cell
+from slq.common.errors import SlqError
 from slq.reporting.costs import all_costs, hours_header, spent
-from slq.reporting.intervals import WAYS
-from slq.reporting.layout import METHODS, Entry, Layout
-from slq.reporting.records import Record, Results, joined, read_lines
+from slq.reporting.interval_tables import WAYS
+from slq.results.cells import Cell
+from slq.results.layout import METHODS, Entry, Layout
+from slq.results.records import Record, Results, joined, read_lines
 
 Run = tuple[Entry, str, int]  # backbone, method, seed
 Point = tuple[str, float | str, float, str]  # which of several lines of a run, x (a word without a scale), y, source

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from slq.accounting.hours import device_hours, total_hours
-from slq.errors import SlqError
-from slq.reporting.cells import Cell, hours, integer
-from slq.reporting.computed import NOTE, computed_cells, odd_hours, of_rows, released_pflop
+from slq.common.errors import SlqError
+from slq.cost.hours import device_hours, total_hours
 from slq.reporting.grid import Column, Group, Row, Table
-from slq.reporting.layout import METHODS, Entry, Layout
+from slq.reporting.ledger_columns import NOTE, computed_cells, odd_hours, of_rows, released_pflop
 from slq.reporting.notes import by_row, fewer_seeds, runs_shown
 from slq.reporting.recalls import Reference
-from slq.reporting.records import Record, Results, joined
+from slq.results.cells import Cell, hours, integer
+from slq.results.layout import METHODS, Entry, Layout
+from slq.results.records import Record, Results, joined
 
 HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
 CONVENTION = (

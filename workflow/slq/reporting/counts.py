@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from slq.evaluation.variants import leak_recalls
-from slq.reporting.cells import Cell, integer, one_decimal, without_numbers
-from slq.reporting.evidence import ranked
+from slq.evaluation.rank_table import leak_recalls
 from slq.reporting.grid import Column, Group, Row, Table
-from slq.reporting.intervals import WAYS
-from slq.reporting.layout import METHODS, Entry
+from slq.reporting.interval_tables import WAYS
 from slq.reporting.notes import find_audit, leak_note, leaked, runs_shown
-from slq.reporting.records import Record, Results
+from slq.results.cells import Cell, integer, one_decimal, without_numbers
+from slq.results.evidence import ranked
+from slq.results.layout import METHODS, Entry
+from slq.results.records import Record, Results
 
 RECALL = "R@5"
 PARTS = ("clean", "leaked")

@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from slq.proofs import PROVED
-from slq.reporting.cells import NONE, Cell, rank
+from slq.common.inherited import PROVED
+from slq.config.baselines import Row as System
+from slq.config.runs import BASE_SEED
 from slq.reporting.grid import Group, Row, Table, mark_columns
-from slq.reporting.intervals import SEEDS, recall_cell
-from slq.reporting.layout import METHODS, Entry
+from slq.reporting.interval_tables import SEEDS, recall_cell
 from slq.reporting.notes import UNTRAINED, flag, one_run, run_training, runs_shown
 from slq.reporting.recalls import RecallColumns, Recalls, Reference
-from slq.reporting.records import ROWS, Results, relative, sourced_rows
-from slq.rows import Row as System
-from slq.runs import BASE_SEED
+from slq.results.cells import NONE, Cell, rank
+from slq.results.layout import METHODS, Entry
+from slq.results.records import ROWS, Results, relative, sourced_rows
 
 OTHERS = "retllm.csv"
 SYSTEMS = "systems.csv"
@@ -37,7 +37,7 @@ class Published:
 
     @classmethod
     def read(cls, reference: Path, root: Path) -> "Published":
-        """Those of a folder of reference files; errors as in `slq.files.read_rows`."""
+        """Those of a folder of reference files; errors as in `slq.common.files.read_rows`."""
         others = Recalls.read(reference / OTHERS, root) if (reference / OTHERS).exists() else Recalls({}, {}, {})
         rows = sourced_rows(reference / SYSTEMS, COLUMNS, root) if (reference / SYSTEMS).exists() else []
         return cls(others, {row["model"]: row for row, _ in rows})

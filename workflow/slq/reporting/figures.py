@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from slq.errors import UnknownMethod
-from slq.files import write_text
+from slq.common.errors import UnknownMethod
+from slq.common.files import write_text
 from slq.reporting.charts import Chart, recall_chart, retention_chart, scale_chart, training_chart
-from slq.reporting.layout import Layout, parse_layout
 from slq.reporting.plots import draw_recall, draw_retention, draw_scale, draw_training
-from slq.reporting.records import Results
 from slq.reporting.style import COLOURS, house_style, save
+from slq.results.layout import Layout, parse_layout
+from slq.results.records import Results
 
 FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, Layout], Figure]], ...] = (
     (recall_chart, draw_recall),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 
-from slq.reporting.cells import Cell
+from slq.results.cells import Cell
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from slq.files import read_json
-from slq.reporting.cells import Cell
+from slq.common.files import read_json
 from slq.reporting.grid import Group
-from slq.reporting.layout import METHODS, Entry, Layout
-from slq.reporting.records import Record, Results, relative
+from slq.results.cells import Cell
+from slq.results.layout import METHODS, Entry, Layout
+from slq.results.records import Record, Results, relative
 
 AUDIT_SCHEMA = 3
 LEAKS = "Clean, leaked: queries of images that the training set does not hold, or holds, in the whole gallery."

@@ -6,8 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from slq.errors import SlqError
-from slq.files import write_bytes
+from slq.common.errors import SlqError
+from slq.common.files import write_bytes
 
 LIMIT_S = 120
 

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL.Image import Image
 
-from slq.errors import SlqError
-from slq.files import read_json
+from slq.common.errors import SlqError
+from slq.common.files import read_json
 from slq.reporting.figures import write_points
-from slq.reporting.records import Record, relative
 from slq.reporting.style import RIGHT, draw_picture, house_style, new_figure, note, save
+from slq.results.records import Record, relative
 
 NAME = "pilot"
 SCHEMA = 1  # of pilot.json

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from slq.reporting.cells import one_decimal, parameters, with_sign
 from slq.reporting.charts import Chart, Panel, absence
-from slq.reporting.intervals import WAYS
-from slq.reporting.layout import METHODS, Layout
+from slq.reporting.interval_tables import WAYS
 from slq.reporting.style import COLOURS, FAINT, legend, marker, new_figure, note, say_empty
+from slq.results.cells import one_decimal, parameters, with_sign
+from slq.results.layout import METHODS, Layout
 
 EMPTY = "no run yet"
 

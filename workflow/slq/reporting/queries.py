@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from PIL.Image import Image
 
 from slq.reporting.figures import write_points
-from slq.reporting.layout import METHODS
-from slq.reporting.records import Record, read_lines
 from slq.reporting.style import FAINT, RIGHT, draw_picture, house_style, new_figure, note, save
+from slq.results.layout import METHODS
+from slq.results.records import Record, read_lines
 
 NAME = "queries"
 LETTERS = 66  # of a caption in a line

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from slq.reporting.cells import Cell
 from slq.reporting.grid import Column
-from slq.reporting.intervals import RECALLS
-from slq.reporting.layout import Slot, slots
-from slq.reporting.records import COSTS, TABLE1, TABLE3, Record, Results, agreed, relative, sourced_rows
+from slq.reporting.interval_tables import RECALLS
+from slq.results.cells import Cell
+from slq.results.layout import Slot, slots
+from slq.results.records import COSTS, TABLE1, TABLE3, Record, Results, agreed, relative, sourced_rows
 
 DIRECTIONS = {"i2t": "Image → Text", "t2i": "Text → Image"}
 SETS = {"flickr30k": "Flickr30K (1K test set)", "coco": "COCO (5K test set)"}
@@ -31,7 +31,7 @@ class Recalls:
 
     @classmethod
     def read(cls, path: Path, root: Path) -> "Recalls":
-        """Those of a CSV in the form of `table1.csv`; errors as in `slq.files.read_rows`."""
+        """Those of a CSV in the form of `table1.csv`; errors as in `slq.common.files.read_rows`."""
         found = cls({}, {}, {})
         for row, source in sourced_rows(path, TABLE1, root):
             model = row["model"]

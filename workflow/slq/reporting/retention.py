@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from slq.errors import SlqError
-from slq.reporting.cells import Cell, Format, integer, one_decimal
+from slq.common.errors import SlqError
 from slq.reporting.grid import Column, Group, Row, Table
-from slq.reporting.layout import METHODS, Entry
 from slq.reporting.notes import disputed_notes, fewer_seeds, origin_note, runs_shown
-from slq.reporting.records import Record, Results, agreed, joined
+from slq.results.cells import Cell, Format, integer, one_decimal
+from slq.results.layout import METHODS, Entry
+from slq.results.records import Record, Results, agreed, joined
 
 COLUMNS = (
     Column("n", ("Items",)),

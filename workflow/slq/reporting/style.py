@@ -14,8 +14,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from PIL.Image import Image
 
-from slq.files import write_bytes
-from slq.reporting.layout import METHODS, Layout
+from slq.common.files import write_bytes
+from slq.results.layout import METHODS, Layout
 
 WIDTH = 3.4  # inches: one column of the paper's two
 # Okabe and Ito's palette, told apart by colour-blind readers too: a method is a colour.

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment
 
-from slq.files import write_text
-from slq.reporting.cells import Cell
-from slq.reporting.collect import collect
+from slq.common.files import write_text
 from slq.reporting.grid import Table
 from slq.reporting.html import html_environment, template_environment
-from slq.reporting.layout import parse_layout
-from slq.reporting.records import Results
+from slq.reporting.paper_tables import collect
+from slq.results.cells import Cell
+from slq.results.layout import parse_layout
+from slq.results.records import Results
 
 CELL = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # what cells.csv has of a cell
 LATEX = str.maketrans(

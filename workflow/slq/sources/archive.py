@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from slq.errors import SlqError, UnsoundError
+from slq.common.errors import SlqError, UnsoundError
 from slq.sources.patterns import check_count, wanted
 
 BLOCK = 1 << 20

@@ -15,8 +15,8 @@ from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager
 from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
 from urllib3.util import Retry, make_headers, parse_url
 
-from slq.errors import SlqError
-from slq.files import read_json, write_json
+from slq.common.errors import SlqError
+from slq.common.files import read_json, write_json
 
 BLOCK = 1 << 20  # bytes read at once
 TIMEOUT = 60  # seconds without a byte

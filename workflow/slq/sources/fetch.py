@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slq.data.snapshots import require_weights, write_manifest
-from slq.errors import SlqError, UnsoundError
-from slq.files import alone, digest, read_json, sha256, write_json
+from slq.common.errors import SlqError, UnsoundError
+from slq.common.files import alone, digest, read_json, sha256, write_json
+from slq.common.snapshots import require_weights, write_manifest
 from slq.sources.archive import check_room, unpack
 from slq.sources.download import download, forget, size
 from slq.sources.hub import Repository
@@ -23,6 +23,11 @@ from slq.sources.patterns import SNAPSHOT, check_count, supplied_files
 Part = dict[str, Any]
 Entry = dict[str, Any]  # of the lock; empty for what is not locked
 STATE = ".fetch"  # in a source's folder: what is on its way, and which parts are done
+
+
+def offline() -> bool:
+    """Whether the environment says that no server is to be asked."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def fetch_source(settings: dict[str, Any], out: Path, locks: Path, offline: bool) -> None:

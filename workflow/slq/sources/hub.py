@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slq.errors import SlqError
-from slq.files import sha256
+from slq.common.errors import SlqError
+from slq.common.files import sha256
 from slq.sources.archive import check_room
 from slq.sources.download import RETRIES, wait
 from slq.sources.patterns import check_count, wanted

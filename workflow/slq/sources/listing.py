@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from slq.config import Config, is_derived, load, origin, tested_sets
-from slq.errors import SlqError
+from slq.common.errors import SlqError
+from slq.config.loading import Config, is_derived, load, origin, tested_sets
+from slq.config.yaml_files import read_yaml
 from slq.sources.fetch import STATE, address
-from slq.yamls import read_yaml
 
 LISTED = " (commit from a public listing, not fetched here)"
 HEAD = ("source", "GB", "here", "for", "licence", "from")

@@ -6,7 +6,7 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from slq.errors import UnsoundError
+from slq.common.errors import UnsoundError
 
 SNAPSHOT = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]  # of a model: never pickles, never code
 

@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from slq.errors import SlqError
-from slq.files import flush, read_json, write_json
-from slq.training.processes import Processes
+from slq.common.errors import SlqError
+from slq.common.files import flush, read_json, write_json
+from slq.training.distributed import Processes
 
 SCHEMA = 1
 KEPT = 2  # the newest, and one to fall back to

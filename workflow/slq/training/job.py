@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from slq.errors import SlqError
-from slq.files import try_lock
+from slq.common.errors import SlqError
+from slq.common.files import try_lock
 
 PATIENCE = 300  # seconds: what a killed workflow has left behind often ends by then; below the limits of collectives
 # A scheduler's warnings: SIGTERM comes before SIGKILL at the end of an allocation, and SIGUSR1 where it is asked for.

@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from slq.errors import SlqError
-from slq.events import Events
+from slq.common.errors import SlqError
+from slq.common.events import Events
+from slq.methods.registry import trained_tensors
 from slq.models.backbone import gathered, is_sharded, spread_like
-from slq.models.methods import trained_tensors
 from slq.models.prefix import Sums
 from slq.models.retriever import Retriever, precise
 from slq.training.checkpoints import Checkpoint, Checkpoints
-from slq.training.gradient import Shown, backward
+from slq.training.distributed import Processes
+from slq.training.grad_cache import Shown, backward
 from slq.training.job import Asked, Interrupted
-from slq.training.manner import clip_gradients
 from slq.training.pairs import Pair, Pairs, Work, pair_work
-from slq.training.processes import Processes
+from slq.training.sharding import clip_gradients
 
 Recalls = dict[str, dict[str, float]]
 
@@ -230,7 +230,7 @@ def train(
     """Train a retriever in place, on from the newest checkpoint, and return what was learned about it.
 
     Args:
-        retriever: as `slq.models.methods.begin` made it, the same in every process.
+        retriever: as `slq.methods.registry.begin` made it, the same in every process.
         settings, tuning: `training` and the method's entry of `tuning` in config.yaml.
         validate: recalls on the val split; called after each epoch, it decides only with `keep: best`.
 

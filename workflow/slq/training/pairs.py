@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from slq.data.prepared import Split
+from slq.caching.store import Store, image_message
+from slq.datasets.prepared import Split
 from slq.models.backbone import Backbone
 from slq.models.prefix import Encoded, Message, Sums, encode, message, message_work
-from slq.prefixes.store import Store, image_message
 
 Work = dict[str, Sums]
 

@@ -10,25 +10,25 @@ from typing import Any
 
 import torch
 
-from slq.attempts import account
-from slq.data.prepared import Split, read_split
-from slq.data.snapshots import identity
-from slq.errors import SlqError
-from slq.events import Events, describe_device, versions
-from slq.files import digest
-from slq.models import methods
+from slq.caching.store import Store, open_stores, read_store
+from slq.common.attempts import account
+from slq.common.errors import SlqError
+from slq.common.events import Events, describe_device, versions
+from slq.common.files import digest
+from slq.common.snapshots import identity
+from slq.config.runs import STORED
+from slq.datasets.prepared import Split, read_split
+from slq.methods import registry
 from slq.models.backbone import Backbone, attend, hash_weights, own_weights, pick_device
 from slq.models.prefix import require_positions
-from slq.prefixes.store import Store, open_stores, read_store
-from slq.runs import STORED
 from slq.training.checkpoints import Checkpoints
-from slq.training.finished import Finished
+from slq.training.completed import Finished
+from slq.training.distributed import Processes
 from slq.training.job import Asked, asked_to_stop, minutes_left, no_time, requeued, require_time, sole_owner
 from slq.training.loop import Attempt, Recalls, Trained, train
-from slq.training.manner import compute_deterministically, hold_precisely, recompute_layers, shard
 from slq.training.pairs import Pairs, shown
-from slq.training.processes import Processes
-from slq.training.record import describe_run
+from slq.training.run_record import describe_run
+from slq.training.sharding import compute_deterministically, hold_precisely, recompute_layers, shard
 
 # Of `training`: how a run is computed, not what it learns. A run may go on with other values of these.
 MANNER = {"micro_batch", "two_pass", "gradient_checkpointing", "attention", "deterministic", "keep_pixels", "workers"}
@@ -87,11 +87,11 @@ def run_training(
         attempt = Attempt(events, processes, checkpoints, asked)
         found = train_backbone(settings, seed, backbone_folder, splits, attempt, validate, open_stores(prefixes))
         retriever, trained, weights = found
-        tensors = methods.learned_tensors(retriever, keep=processes.main)
+        tensors = registry.learned_tensors(retriever, keep=processes.main)
         if processes.main:
             origin = {"backbone_sha256": inputs["backbone"], "tuning": settings["tuning"], "weights": weights}
             with events.span("save"):
-                methods.save(settings["method"], tensors, trained.temperature, adapter, origin)
+                registry.save(settings["method"], tensors, trained.temperature, adapter, origin)
             of_run = measured(events, weights, inputs, trained, prefixes)
             finished.keep(describe_run(settings, seed, retriever, **of_run), events.content())
             finished.publish()
@@ -187,7 +187,7 @@ def begin(settings: dict[str, Any], seed: int, backbone_folder: Path, processes:
         compute_deterministically()
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
     attend(backbone, training["attention"])
-    retriever = methods.begin(settings["method"], backbone, settings["tuning"], seed)
+    retriever = registry.begin(settings["method"], backbone, settings["tuning"], seed)
     hold_precisely(retriever)
     if training["gradient_checkpointing"]:
         recompute_layers(retriever)

@@ -1,0 +1,44 @@
+"""Events as a job writes them, by a clock of its own; for tests of what is counted from events."""
+
+import json
+from pathlib import Path
+
+DEVICE = {"kind": "cuda", "name": "NVIDIA H200", "count": 2}
+
+
+class Told:
+    """Writes events as a process would, with a clock of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.clock, self.attempt = path, 1_000_000.0, 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(self, event: str, **fields) -> None:
+        line = {"event": event, "time": self.clock, "attempt": self.attempt, "device": DEVICE, **fields}
+        with open(self.path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def begin_attempt(self, resumed: int | None = None, pause: float = 60.0) -> None:
+        self.clock += pause
+        self.attempt += 1
+        self.write("attempt", schema=1, gpus=[], slurm_job=str(40 + self.attempt))
+        if resumed is not None:
+            self.write("resumed", step=resumed)
+
+    def span(self, name: str, seconds: float) -> None:
+        start = self.clock
+        self.write("begin", name=name, start=start)
+        self.clock += seconds
+        self.write("span", name=name, start=start, seconds=seconds)
+
+    def train(self, first: int, last: int, each: float, killed: bool = False) -> None:
+        """Steps of so many seconds in one span, which a kill leaves open."""
+        start = self.clock
+        self.write("begin", name="train", start=start)
+        for step in range(first, last + 1):
+            self.clock += each
+            work = {"image": {"messages": 4, "tokens": 40, "squares": 400, "visual": 36, "visual_squares": 324}}
+            work["text"] = {"messages": 4, "tokens": 40, "squares": 400, "visual": 0, "visual_squares": 0}
+            self.write("step", step=step, work=work)
+        if not killed:
+            self.write("span", name="train", start=start, seconds=self.clock - start)

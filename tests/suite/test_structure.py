@@ -1,0 +1,131 @@
+"""Import layering, the sizes of modules and functions, and one class for one name."""
+
+import ast
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from size import size_of, sizes
+from slq import cli
+from slq.commands.arguments import Call
+
+PACKAGE = Path(__file__).parents[2] / "workflow" / "slq"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# Which rooms a room may import; a room within a room may import that one too. Learning and evaluating need models; what
+# reads results needs none, but for the bench, which times a step.
+LEARNING = {"common", "config", "datasets", "models", "methods", "caching"}
+READING = {"common", "config", "evaluation", "results", "cost"}
+MAY_IMPORT = {
+    "common": set(),
+    "config": {"common"},
+    "datasets": {"common", "config"},
+    "sources": {"common", "config", "datasets"},
+    "models": {"common", "config", "datasets"},
+    "methods": {"common", "config", "datasets", "models"},
+    "caching": LEARNING - {"caching"},
+    "training": LEARNING,
+    "evaluation": LEARNING,
+    "baselines": LEARNING | {"evaluation"},
+    "synthetic": LEARNING | {"training"},
+    "results": {"common", "config", "evaluation"},
+    "cost": {"common", "config", "results"},
+    "cost.bench": LEARNING | {"training", "cost"},
+    "reporting": READING,
+    "reporting.comparison": READING | {"reporting"},
+    "reporting.page": READING | {"reporting"},
+    "claims": READING | {"reporting", "datasets"},
+    "export": LEARNING | {"evaluation", "results"},
+    "preflight": {"common", "config", "sources", "cost"},
+}
+ENTRY = {"cli", "commands"}  # what people and rules call: these import everything, and only they import each other
+REGISTRIES = {"families", "dual_encoders"}  # folders whose modules are found by name
+
+
+def room(parts):
+    """The room that a module is in, the innermost that the law names."""
+    return next((name for name in (".".join(parts[:2]), parts[0]) if name in MAY_IMPORT), parts[0])
+
+
+def imports(path):
+    """Rooms of the package that a module imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        yield from (room(name.split(".")[1:]) for name in names if name.startswith("slq."))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    own = room(path.relative_to(PACKAGE).with_suffix("").parts)
+    if own != "__init__":
+        allowed = {*MAY_IMPORT, *ENTRY} if own in ENTRY else MAY_IMPORT[own]
+        assert set(imports(path)) - {own} <= allowed
+
+
+def test_rooms_are_those_of_the_law_and_three_modules_at_most_are_in_none():
+    folders = {path.parent.relative_to(PACKAGE).parts[0] for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == {name for name in {*MAY_IMPORT, *ENTRY} if "." not in name} - {"cli"}
+    assert len(list(PACKAGE.glob("*.py"))) <= 3
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_and_functions_are_small(path):
+    assert len(path.read_text().splitlines()) <= 300
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 50, f"{node.name} does not fit a screen"
+
+
+def test_a_class_name_stands_once():
+    """`Adapter` stands in each family and dual encoder: a registry finds it by that name."""
+    counts = Counter(
+        node.name
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and not (node.name == "Adapter" and path.parent.name in REGISTRIES)
+    )
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("command", [name for name, one in cli.COMMANDS.items() if isinstance(one[0], Call)])
+def test_a_command_passes_its_function_what_that_takes(command):
+    """As many arguments as it needs, paths where it takes paths, and no flag that nothing reads."""
+    call, _, options = cli.COMMANDS[command]
+    module, _, name = call.target.partition(":")
+    tree = ast.parse((PACKAGE.parent / f"{module.replace('.', '/')}.py").read_text())
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    taken = function.args.args
+    assert len(taken) - len(function.args.defaults) <= len(call.names) <= len(taken)
+    given = {flag.removeprefix("--"): how for flag, how in options.items()}
+    assert given.keys() - {"threads"} == set(call.names) - {"threads"}
+    for argument, name in zip(taken, call.names, strict=False):
+        kind = given[name].get("type", bool if "action" in given[name] else str)
+        kind = dict[str, Any] if kind is json.loads else kind
+        several = "Sequence" in ast.unparse(argument.annotation)
+        assert several == ("nargs" in given[name]), name
+        known = {Path: "Path", int: "int", str: "str", bool: "bool", dict[str, Any]: "str, Any]"}
+        assert known[kind] in ast.unparse(argument.annotation), name
+
+
+def test_the_package_is_small():
+    """A budget is a reason to look, not to squeeze (python tests/size.py)."""
+    found = sizes()
+    lines, tokens, files = found.sum()
+    assert lines <= 14_500 and tokens <= 155_000 and files <= 200, found.to_string()
+
+
+def test_lines_and_tokens_are_counted_without_words():
+    function = 'def double(x):  # a remark\n    """Twice."""\n    return (\n        2\n        * x\n    )\n'
+    source = f'"""A module."""\n\n\n{function}'
+    assert size_of(source) == (5, 12)
+
+
+def test_the_snakefile_is_a_table_of_contents():
+    assert len((PACKAGE.parents[1] / "Snakefile").read_text().splitlines()) < 60

@@ -1,0 +1,189 @@
+"""Rows of the extended Table 1 that are no runs: which there are, and what the job that embeds one writes."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sliced import BACKBONE
+from slq.baselines.encode import load_encoders, ranked
+from slq.cli import main
+from slq.common.errors import SlqError
+from slq.common.files import read_json, read_lines
+from slq.config.baseline_slices import embed_settings
+from slq.config.baselines import Row, rows_of
+from slq.config.loading import load
+from slq.config.slices import counted_sets
+from slq.datasets.prepared import read_split
+from slq.evaluation.encode import caption_ids, embed_split, text_image
+from slq.evaluation.rank_table import Names, Variant, variant_table
+from slq.models.retriever import LastTokenRetriever, QueryRetriever
+
+BARE = {"text": "{text}", "image": "{image}"}
+WORDY = {"text": "where is the {text}", "image": "{image}\nwhat shape is red ?"}
+
+
+@pytest.fixture
+def rowed(raw_config):
+    """Mini, with one row of each kind on each backbone, and a comparator that a backbone stands in for."""
+    preset = raw_config["presets"]["mini"]
+    raw_config["readouts"]["wordy"] = {
+        "label": "in words",
+        "queries": 0,
+        "instructions": {"t2i": dict(WORDY), "i2t": BARE},
+    }
+    raw_config["comparators"]["stand-in"] = {
+        **{"label": "Stand-in", "reference": "E5-V-7B", "backbone": BACKBONE, "readout": "wordy"},
+        "trained_on": "drawn scenes",
+    }
+    preset["comparators"], preset["zero_shot"] = ["stand-in"], ["zero_queries", "wordy"]
+    preset["rerank"]["rows"] = [{"coarse": "slq", "by": "base"}, {"coarse": "stand-in", "by": "base"}]
+    return raw_config
+
+
+def test_rows_stand_in_the_tables_order(rowed):
+    assert [row.name for row in rows_of(load(rowed))] == [
+        "stand-in",
+        *("mini-internvl.zero_queries", "mini-internvl.wordy", "mini-qwen3vl.zero_queries", "mini-qwen3vl.wordy"),
+        *("mini-internvl.slq.by.base", "mini-internvl.stand-in.by.base"),
+        *("mini-qwen3vl.slq.by.base", "mini-qwen3vl.stand-in.by.base"),
+    ]
+    found = {row.name: row for row in rows_of(rowed)}
+    assert found["stand-in"].embeds and not found["mini-internvl.slq.by.base"].embeds
+    assert found["stand-in"].reference == "E5-V-7B"
+    assert found["mini-internvl.stand-in.by.base"].label == "Stand-in, re-ranked by Base (InternVL-mini)"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("presets", "mini", "comparators"), ["clip"], r"presets.mini.comparators\[0\] is 'clip', which is not under"),
+        (("presets", "mini", "zero_shot"), ["first"], r"presets.mini.zero_shot\[0\] is 'first', which is not"),
+        (
+            ("presets", "mini", "rerank", "rows"),
+            [{"coarse": "clip", "by": "base"}],
+            r"rows\[0\].coarse is 'clip'",
+        ),
+        (
+            ("presets", "mini", "methods"),
+            ["base", "lora"],
+            r"rows\[0\].coarse is 'slq', which presets.mini.meth",
+        ),
+        (("presets", "mini", "rerank", "match"), "is it ?", r"presets.mini.rerank.match must hold \{text\}"),
+        (("presets", "mini", "rerank", "choose"), "which ?", r"presets.mini.rerank.choose must hold \{options\}"),
+        (
+            ("comparators", "stand-in", "encoder"),
+            "CLIP-ViT-B-32",
+            "exactly one of encoder, backbone; found enc",
+        ),
+        (
+            ("comparators", "stand-in", "backbone"),
+            "other",
+            "stand-in.backbone is 'other', which is not",
+        ),
+        (("comparators", "stand-in", "readout"), "other", "stand-in.readout is 'other', which is not"),
+        (("readouts", "wordy", "instructions", "t2i", "text"), "{image}", "readouts.wordy.instructions.t2i.text is"),
+    ],
+)
+def test_a_fault_is_named_by_its_key(rowed, path, value, message):
+    place = rowed
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(SlqError, match=message):
+        load(rowed)
+
+
+# ---- the job ---------------------------------------------------------------------------------------------------------
+
+
+def readout(queries, t2i=BARE, i2t=BARE):
+    return {"queries": queries, "instructions": {"t2i": t2i, "i2t": i2t}}
+
+
+def encoders(slice_, how):
+    settings = slice_.settings("base")
+    model = {"backbone": BACKBONE, "readout": how} | {key: settings[key] for key in ("family", "dtype")}
+    return load_encoders(model, slice_.snapshot)
+
+
+def retrieved(slice_, tmp_path, row):
+    """What `slq embed` writes for a row: its folder."""
+    out = tmp_path / "row"
+    settings = embed_settings(slice_.config, row)
+    paths = {"model": slice_.snapshot, "data": slice_.tests, "work": tmp_path / "work", "out": out}
+    arguments = ["embed", "--settings", settings, *(f"--{key}={path}" for key, path in paths.items()), "--threads=1"]
+    assert main(arguments) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def tested(slice_):
+    """The slice, with a retrieval set's test split."""
+    from slq.config import slices
+    from slq.synthetic.datasets import draw_split
+
+    for entry in counted_sets(slice_.config):
+        folder = slice_.tests / entry["name"] / "test"
+        if not folder.exists():
+            draw_split(json.loads(slices.draw_settings(slice_.config, entry["name"], "test")), folder)
+    return slice_
+
+
+def test_a_row_is_measured_as_a_run_is(tested, tmp_path):
+    """Ranks are those of the untrained read-out, embedded as runs are; nothing is left of a work folder but events."""
+    out = retrieved(tested, tmp_path, Row("x", "zero_shot", "X", backbone=BACKBONE, readout="zero_queries"))
+    backbone, _ = tested.load("base")
+    retriever = QueryRetriever(backbone, torch.zeros(1, backbone.width))
+    for entry in counted_sets(tested.config):
+        split = read_split(tested.tests, entry["name"], "test")
+        images, texts, numbers = embed_split(retriever, backbone, split, {"text": "", "image": ""}, 16)
+        names = Names([item["id"] for item in split.items], caption_ids(split), numbers)
+        expected = pd.concat(
+            [variant_table(names, images, texts, numbers, Variant(**one)) for one in entry["variants"]]
+        )
+        found = pd.read_parquet(out / "retrieval" / f"{entry['name']}.ranks.parquet")
+        pd.testing.assert_frame_equal(found, expected.reset_index(drop=True))
+        metrics = read_json(out / "retrieval" / f"{entry['name']}.json")
+        assert metrics["schema"] == 2 and metrics["inputs"].keys() == {"model", "set", "settings", "gallery", "ranks"}
+    row = read_json(out / "row.json")
+    assert (row["row"], row["kind"], row["settings"]["model"]["readout"]["queries"]) == ("x", "zero_shot", 1)
+    spans = [line["name"] for line in read_lines(out / "events" / "retrieve.jsonl") if line["event"] == "span"]
+    assert spans == ["init", *["eval"] * len(counted_sets(tested.config))]
+
+
+def test_the_bare_last_token_is_base(slice_):
+    backbone, _ = slice_.load("base")
+    split = read_split(slice_.data, "mini-coco", "val")
+    images, texts, _ = embed_split(LastTokenRetriever(backbone), backbone, split, BARE_PROMPT, 100)
+    found = encoders(slice_, readout(0))["t2i"]
+    ours = found.encode_images([split.open(item["image"]) for item in split.items]).numpy()
+    assert abs(ours - images).max() < 1e-6
+    said = found.encode_texts([text for item in split.items for text in item["captions"]]).numpy()
+    assert abs(said - texts).max() < 1e-6
+
+
+BARE_PROMPT = {"text": "", "image": ""}
+
+
+def test_each_direction_goes_by_its_own_instruction(slice_):
+    made = encoders(slice_, readout(0, WORDY, BARE))
+    assert made["t2i"] is not made["i2t"]
+    same = encoders(slice_, readout(0, WORDY, WORDY))
+    assert same["t2i"] is same["i2t"]
+    split = read_split(slice_.data, "mini-coco", "val")
+    draw = np.random.default_rng(0)
+    count = (len(split.items), sum(len(item["captions"]) for item in split.items))
+    first, second = (tuple(unit(draw.normal(size=(n, 8))) for n in count) for _ in range(2))
+    table = ranked(split, {"t2i": first, "i2t": second}, Variant("all"))
+    alone = [ranked(split, {"t2i": one, "i2t": one}, Variant("all")) for one in (first, second)]
+    searching = table["direction"] == "t2i"
+    pd.testing.assert_frame_equal(table[searching], alone[0][searching])
+    pd.testing.assert_frame_equal(table[~searching], alone[1][~searching])
+    assert len(table) == len(text_image(split)) * 2 + len(split.items)
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)

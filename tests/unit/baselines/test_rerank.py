@@ -1,0 +1,259 @@
+"""From scores to a new order and its ranks, and the command that re-ranks."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asking import ANSWER, PROMPT
+from checkout import planned
+from slq import cli
+from slq.baselines.candidates import by_choice, by_truth, candidates, moved, nearest
+from slq.common.files import read_json, read_lines
+from slq.config import baseline_slices, slices
+from slq.config.baselines import rows_of
+from slq.config.loading import load
+from slq.datasets.prepared import read_split
+from slq.evaluation.rank_table import Variant
+from slq.evaluation.ranks import Ranks, recalls
+from slq.evaluation.rescoring import recount
+from slq.synthetic.datasets import draw_split
+
+
+def test_the_chosen_one_comes_first_and_the_others_in_coarse_order():
+    chances = np.array([[0.1, 0.2, 0.6], [0.3, 0.3, 0.1], [0.0, 0.5, 0.5]])
+    assert by_choice(chances).tolist() == [[2, 0, 1], [0, 1, 2], [1, 0, 2]]
+
+
+# ---- order and ranks
+
+
+def test_the_order_is_that_of_a_plain_sort():
+    draw = np.random.default_rng(0)
+    probability = draw.random((200, 5)).astype(np.float32).round(2)
+    probability += draw.random((200, 5)).astype(np.float32) / 1000
+    entropy = draw.random((200, 5)).astype(np.float32).round(1)
+    for row, (ps, hs) in enumerate(zip(probability.tolist(), entropy.tolist(), strict=True)):
+        expected = sorted(range(5), key=lambda n: (-math.floor(ps[n] * 100), hs[n], n))
+        assert by_truth(probability, entropy, 2)[row].tolist() == expected
+
+
+def test_a_tie_is_broken_by_entropy_and_then_by_the_coarse_place():
+    probability = np.array([[0.911, 0.919, 0.92, 0.912]], np.float32)
+    assert by_truth(probability, np.array([[0.5, 0.4, 0.9, 0.4]], np.float32), 2).tolist() == [[2, 1, 3, 0]]
+
+
+def test_a_positive_outside_the_candidates_keeps_its_rank_but_stands_behind_them():
+    coarse = Ranks(np.array([1, 2, 7, 3], np.int32), np.array([1, 2, 9, 9], np.int32))
+    positive = np.array([[False, False, True], [True, False, False], [False] * 3, [False] * 3])
+    new = moved(coarse, positive)
+    assert new.optimistic.tolist() == [3, 1, 7, 4]  # the last is a tie that was cut off by its place in the set
+    assert new.pessimistic.tolist() == [3, 1, 9, 9]
+    assert new.optimistic.dtype == np.int32
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_r_at_1_never_exceeds_the_coarse_r_at_k(seed):
+    """Also with ties, which coarse values make many of, and with an order by chance."""
+    draw = np.random.default_rng(seed)
+    scores = draw.integers(0, 3, (300, 30)).astype(np.float32)
+    own = draw.integers(0, 30, 300)
+    similar = np.take_along_axis(scores, own[:, None], 1)
+    coarse = Ranks(1 + (scores > similar).sum(1), (scores >= similar).sum(1))
+    first = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    new = np.take_along_axis(first, np.array([draw.permutation(5) for _ in first]), 1)
+    after = moved(coarse, new == own[:, None])
+    assert recalls(after.optimistic)["R@1"] <= recalls(coarse.optimistic)["R@5"]
+    assert (after.optimistic <= after.pessimistic).all()
+    assert ((after.optimistic <= 5) == (first == own[:, None]).any(1)).all()
+
+
+def unit(draw, count, width=6):
+    vectors = draw.normal(size=(count, width)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_candidates_are_the_first_of_a_sorted_list_within_the_variants_gallery():
+    draw = np.random.default_rng(3)
+    images, of_images = unit(draw, 12), np.repeat(np.arange(12), 3)
+    texts = unit(draw, 36)
+    texts[5] = texts[2]  # equally similar to everything
+    other = (unit(draw, 12), unit(draw, 36))
+    found = candidates((images, texts), other, of_images, Variant("folds", captions=2, fold=4), 3)
+    assert found.captions.tolist() == [n for n in range(36) if n % 3 < 2]
+    for row, caption in enumerate(found.captions):
+        fold = [image for image in range(12) if image // 4 == of_images[caption] // 4]
+        expected = sorted(fold, key=lambda image: (-np.float32(texts[caption] @ images[image]), image))[:3]
+        assert found.images[row].tolist() == expected
+    for image in range(12):
+        inside = [n for n in found.captions if of_images[n] // 4 == image // 4]
+        expected = sorted(inside, key=lambda n: (-np.float32(other[0][image] @ other[1][n]), n))[:3]
+        assert found.texts[image].tolist() == expected
+    assert nearest(images, texts, 36)[0].tolist().index(2) < nearest(images, texts, 36)[0].tolist().index(5)
+    assert nearest(images, texts, 99).shape == (12, 36)
+
+
+# ---- the command
+
+
+def test_rows_are_planned_on_what_finds_and_on_whom_is_asked(pristine, tmp_path):
+    """A comparator's list needs its model; a run's list the run, of several seeds the first."""
+    rows = [{"coarse": "slq", "by": "base"}, {"coarse": "CLIP-ViT-B-32", "by": "base"}]
+    mini = {"backbones": ["mini-internvl"], "comparators": [], "zero_shot": [], "rerank": {"rows": rows}}
+    (tmp_path / "mine.yaml").write_text(json.dumps({"presets": {"mini": mini}, "seeds": [1, 2]}))
+    plan = planned(pristine, "--cores", "1", "rows", "--configfile", str(tmp_path / "mine.yaml"))
+    expected = {"rerank_row": 2, "register_base": 1, "train": 1, "fetch_source": 1, "embed_row": 0}
+    assert {rule: plan.get(rule, 0) for rule in expected} == expected
+
+
+class Command:
+    """`slq rerank` on the slice's runs, as its rule calls it, with words that its small vocabulary has."""
+
+    def __init__(self, slice_, root, **changes):
+        self.slice_, self.data = slice_, root / "data"
+        raw = slice_.config
+        preset = raw["presets"]["mini"]
+        preset["rerank"] |= {
+            **{"rows": [{"coarse": "slq", "by": "base"}], "answer": ANSWER, "match": PROMPT, "batch_size": 5},
+            **{"choose": "{options}\nwhat shape is red ?"},
+        }
+        self.raw = raw
+        (row,) = [row for row in rows_of(load(raw)) if row.kind == "rerank"]
+        self.settings = json.loads(baseline_slices.rerank_settings(load(raw), row)) | changes
+        for name in ("mini-coco", "mini-flickr30k"):
+            draw_split(json.loads(slices.draw_settings(raw, name, "test")), self.data / name / "test")
+
+    def __call__(self, out, finder, **changes):
+        """`finder`: the adapter, or the snapshot, that finds the candidates."""
+        paths = {"backbone": self.slice_.snapshot, "coarse": finder, "by": self.slice_.root / "base" / "adapter"}
+        paths |= {"data": self.data, "work": out.with_name("work"), "out": out}
+        arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
+        return cli.main(["rerank", "--settings", json.dumps(self.settings | changes), *arguments, "--threads", "1"])
+
+    def retrieve(self, out):
+        """The coarse list's own metrics."""
+        adapter = self.slice_.root / "slq" / "adapter"
+        told = slices.retrieve_settings(self.raw, "mini-internvl")
+        paths = {"backbone": self.slice_.snapshot, "adapter": adapter, "data": self.data, "out": out}
+        arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
+        events = ["--events", str(out / "retrieve.jsonl"), "--threads", "1"]
+        assert cli.main(["retrieve", "--settings", told, *arguments, *events]) == 0
+
+
+@pytest.fixture(scope="module")
+def reranked(slice_, tmp_path_factory):
+    root = tmp_path_factory.mktemp("rerank")
+    command = Command(slice_, root)
+    assert command(root / "row", slice_.root / "slq" / "adapter") == 0
+    command.retrieve(root / "coarse")
+    return command, root
+
+
+def test_the_command_writes_what_the_contract_of_rows_says(reranked):
+    command, root = reranked
+    row = read_json(root / "row" / "row.json")
+    assert (row["schema"], row["row"], row["kind"]) == (1, "mini-internvl.slq.by.base", "rerank")
+    assert row["settings"] == command.settings and row["provenance"]["versions"] and row["device"]["kind"]
+    spans = [line for line in read_lines(root / "row" / "events" / "retrieve.jsonl") if line["event"] == "span"]
+    assert {(span["name"], span.get("set")) for span in spans} == {
+        ("init", None),
+        ("eval", "mini-coco"),
+        ("eval", "mini-flickr30k"),
+    }
+    for name in ("mini-coco", "mini-flickr30k"):
+        path = root / "row" / "retrieval" / f"{name}.json"
+        assert recount(path).changed == []
+        assert read_json(path)["inputs"].keys() == {"backbone", "coarse", "by", "set", "settings", "gallery", "ranks"}
+    assert not list(root.rglob("*.tmp"))
+
+
+def by_variant(folder, name):
+    content = read_json(folder / f"{name}.json")
+    others = {variant: one["metrics"] for variant, one in content["variants"].items()}
+    return {content["variant"]: content["metrics"], **others}
+
+
+@pytest.mark.parametrize("name", ["mini-coco", "mini-flickr30k"])
+def test_r_at_1_is_bounded_by_the_coarse_r_at_5_and_larger_k_stay(reranked, name):
+    _, root = reranked
+    before, after = (by_variant(root / folder, name) for folder in ("coarse", "row/retrieval"))
+    assert before.keys() == after.keys()
+    for variant, metrics in after.items():
+        for direction in ("t2i", "i2t"):
+            then = before[variant][direction]
+            assert metrics[direction]["R@1"] <= then["R@5"] == metrics[direction]["R@5"]
+            assert metrics[direction]["R@10"] == then["R@10"]
+
+
+@pytest.mark.parametrize("name", ["mini-coco", "mini-flickr30k"])
+def test_stored_lines_give_the_stored_ranks(reranked, name):
+    """So that another tie-break can be tried: order from scores, and ranks from order, as a person would do it."""
+    _, root = reranked
+    ranks = pd.read_parquet(root / "row" / "retrieval" / f"{name}.ranks.parquet")
+    coarse = pd.read_parquet(root / "coarse" / f"{name}.ranks.parquet")
+    lines = read_lines(root / "row" / "retrieval" / f"{name}.reranked.jsonl")
+    key = ["variant", "direction", "query"]
+    now, then = (table.set_index(key)["rank"] for table in (ranks, coarse))
+    assert sum(len(line["variants"]) for line in lines) == (ranks["direction"] != "i2t_strict").sum()
+    for line in lines:
+        scored = range(len(line["candidates"]))
+        if line["direction"] == "t2i":
+            places = [(-math.floor(line["score"][n] * 100), line["entropy"][n], n) for n in scored]
+            positives = [n for n in scored if line["candidates"][n] == line["query"].rpartition("#")[0]]
+        else:
+            best = max(scored, key=lambda n: line["score"][n])
+            places = [(n != best, n) for n in scored]
+            positives = [n for n in scored if line["candidates"][n].rpartition("#")[0] == line["query"]]
+        order = sorted(scored, key=lambda n: places[n])
+        assert line["order"] == order
+        for variant in line["variants"]:
+            query = (variant, line["direction"], line["query"])
+            expected = 1 + min(map(order.index, positives)) if positives else max(then[query], len(order) + 1)
+            assert now[query] == expected
+
+
+def test_candidates_are_of_their_folds_gallery(reranked):
+    _, root = reranked
+    lines = read_lines(root / "row" / "retrieval" / "mini-coco.reranked.jsonl")
+    places = {item["id"]: n for n, item in enumerate(read_split(root / "data", "mini-coco", "test").items)}
+    folds = [line for line in lines if "folds" in line["variants"]]
+    assert folds
+    for line in folds:
+        images = {one.rpartition("#")[0] or one for one in [line["query"], *line["candidates"]]}
+        assert len({places[image] // 8 for image in images}) == 1
+
+
+def test_a_comparators_list_is_re_ranked_too(reranked, slice_, tmp_path):
+    """Here the backbone read out by a zero query; each direction by its own vectors."""
+    command, _ = reranked
+    turns = {"text": "{text}", "image": "{image}"}
+    readout = {"queries": 1, "instructions": {"t2i": turns, "i2t": turns | {"image": "{image} what shape ?"}}}
+    model = {"backbone": "mini-internvl", "family": "internvl", "dtype": "float32", "readout": readout}
+    sets = [one for one in command.settings["sets"] if one["name"] == "mini-flickr30k"]
+    assert command(tmp_path / "row", slice_.snapshot, coarse={"model": model}, sets=sets) == 0
+    assert recount(tmp_path / "row" / "retrieval" / "mini-flickr30k.json").changed == []
+
+
+def test_injection_changes_scores_and_batches_do_not(reranked, slice_, tmp_path):
+    command, root = reranked
+    sets = [one for one in command.settings["sets"] if one["name"] == "mini-flickr30k"]
+    adapter = slice_.root / "slq" / "adapter"
+    inject = {"ratio": 0.3, "layers": [5, 16], "entropy": 0.0}
+    assert command(tmp_path / "injected", adapter, inject=inject, sets=sets) == 0
+    assert command(tmp_path / "batched", adapter, batch_size=3, sets=sets) == 0
+    scores = [
+        np.array([line["score"] for line in read_lines(Path(folder) / "retrieval" / "mini-flickr30k.reranked.jsonl")])
+        for folder in (root / "row", tmp_path / "injected", tmp_path / "batched")
+    ]
+    assert np.abs(scores[0] - scores[1]).max() > 1e-4
+    assert np.abs(scores[0] - scores[2]).max() < 1e-5
+
+
+def test_an_answer_that_the_backbone_cannot_give_stops_it_and_nothing_is_written(reranked, slice_, tmp_path, capsys):
+    command, _ = reranked
+    assert command(tmp_path / "row", slice_.root / "slq" / "adapter", answer="verily") == 1
+    assert "rerank.answer" in capsys.readouterr().err
+    assert not (tmp_path / "row" / "row.json").exists() and not (tmp_path / "row" / "retrieval").exists()

@@ -1,0 +1,268 @@
+"""What is kept of images: the same training from it, the same bytes after a kill, and nothing wrong goes unseen."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kills import Forked, kill_at
+from slq.caching import build
+from slq.caching.shard import CorruptShard, Shard, Slab, write_shard
+from slq.caching.store import Store, open_stores, shard_path
+from slq.common.errors import SlqError
+from slq.common.files import read_json, read_lines
+from slq.config import slices
+from slq.config.loading import load
+from slq.datasets.prepared import read_split
+from slq.methods import registry
+from slq.models.family import FEATURES
+from slq.models.prefix import Encoded, Stored, encode
+from slq.training.pairs import Pairs
+from slq.training.run import run_key
+
+PROMPT = {"text": "", "image": ""}
+KEPT = ["vision", "kv"]
+
+
+# ---- a store ---------------------------------------------------------------------------------------------------------
+
+
+class Filling:
+    """`slq store` on the slice's backbone and sets."""
+
+    def __init__(self, slice_, root, prefix="kv", **changes):
+        self.slice_, self.root = slice_, root
+        raw = slice_.config
+        raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"prefix": prefix}}}
+        self.settings = json.loads(slices.prefix_settings(load(raw), "mini-internvl", "slq")) | changes
+        self.manifest, self.events = root / "prefixes.json", root / "prefixes.jsonl"
+
+    def __call__(self):
+        paths = (self.slice_.snapshot, self.slice_.data, "mini-coco", self.root / "shards", self.manifest, self.events)
+        build.store_prefixes(self.settings, *paths, "code")
+        return open_stores(self.manifest)
+
+    def shards(self):
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("shard-*")}
+
+
+@pytest.fixture(scope="module", params=KEPT)
+def filled(request, slice_, tmp_path_factory):
+    filling = Filling(slice_, tmp_path_factory.mktemp(request.param), request.param)
+    return filling, filling()
+
+
+def test_a_store_holds_the_images_that_training_reads_and_no_test_image(filled, slice_):
+    _, stores = filled
+    assert stores.keys() == {"train", "val"}
+    for part, store in stores.items():
+        split = read_split(slice_.data, "mini-coco", part)
+        assert sum(map(len, store.shards)) == len(split.items)
+
+
+def test_training_from_a_store_is_the_same_training(filled, slice_):
+    """Losses to rounding, step by step; and what it trains."""
+    filling, _ = filled
+    prefix = filling.settings["prefix"]
+    slice_.train("slq", f"before_{prefix}")
+    slice_.train("slq", f"from_{prefix}", {"prefix": prefix}, filling.manifest)
+    anew, stored = (read_lines(slice_.root / name / "events.jsonl") for name in (f"before_{prefix}", f"from_{prefix}"))
+    losses = [[line["loss"] for line in lines if line["event"] == "step"] for lines in (anew, stored)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    states = {state for line in stored if line["event"] == "step" for state in line["work"]}
+    assert states == {"text", {"vision": "seen", "kv": "kept"}[prefix]}
+    run = read_json(slice_.root / f"from_{prefix}" / "run.json")
+    assert run["spans"]["prefixes"] > 0
+
+
+def test_validation_reads_the_store_too(filled, slice_, monkeypatch):
+    _, stores = filled
+    backbone, retriever = slice_.load("slq")
+    split = read_split(slice_.data, "mini-coco", "val")
+    from slq.evaluation.encode import embed_split
+
+    fresh = embed_split(retriever, backbone, split, PROMPT, 16)[0]
+    monkeypatch.setattr(type(split), "open", lambda *_: pytest.fail("an image was opened"))
+    assert abs(embed_split(retriever, backbone, split, PROMPT, 16, stores["val"])[0] - fresh).max() < 1e-6
+
+
+def test_a_message_from_a_store_is_what_it_says(filled, slice_):
+    filling, stores = filled
+    backbone, _ = slice_.load("slq")
+    found = stores["train"].message(backbone, 5, "")
+    if filling.settings["prefix"] == "kv":
+        assert isinstance(found, Stored) and found.visual == 9
+    else:
+        assert isinstance(found, Encoded) and found.images[0].tensors.keys() == {FEATURES}
+
+
+def test_another_number_of_queries_rate_or_epochs_reads_the_same_store(slice_):
+    raw = slice_.config
+    raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"prefix": "kv"}}}
+    before = slices.prefix_settings(load(raw), "mini-internvl", "slq")
+    raw["presets"]["mini"]["tuning"]["slq"] |= {"queries": 3, "learning_rate": 0.5}
+    raw["presets"]["mini"]["training"]["epochs"] = 9
+    assert slices.prefix_settings(load(raw), "mini-internvl", "slq") == before
+    raw["presets"]["mini"]["dtype"] = "bfloat16"
+    assert slices.prefix_settings(load(raw), "mini-internvl", "slq") != before
+
+
+def test_the_store_is_there_for_a_second_job_whose_events_count_nothing(filled):
+    filling, _ = filled
+    before = {path: os.stat(filling.root / path).st_mtime_ns for path in filling.shards()}
+    seconds = read_json(filling.manifest)["seconds"]
+    filling()
+    assert {path: os.stat(filling.root / path).st_mtime_ns for path in filling.shards()} == before
+    assert read_json(filling.manifest)["seconds"] == seconds > 0
+
+
+def test_a_corrupt_shard_is_named_and_made_again_on_demand(filled, capsys):
+    filling, _ = filled
+    whole = filling.shards()
+    path = next(path for path in sorted(whole) if "train" in path)
+    data = bytearray(whole[path])
+    data[len(data) // 2] ^= 16
+    (filling.root / path).write_bytes(data)
+    with pytest.raises(CorruptShard, match=Path(path).name):
+        for shard in open_stores(filling.manifest)["train"].shards:
+            shard.prove()
+    filling()
+    assert f"made again: {filling.root / path}" in capsys.readouterr().err
+    assert filling.shards() == whole
+
+
+def test_killed_at_twenty_moments_it_ends_in_the_same_bytes(slice_, tmp_path):
+    """Of forty-odd shards: before a shard is whole, while it is written, and after it."""
+    whole = Filling(slice_, tmp_path / "whole", batch_size=3)
+    whole()
+    killed = Filling(slice_, tmp_path / "killed", batch_size=3)
+    count, kills = len(whole.shards()), 0
+    for number in range(20):
+        wanted = 1 + number * (count - 2) // 20
+        process = Forked(killed, tmp_path / "log")
+        seen = lambda wanted=wanted: len(list(killed.root.rglob("*shard-*"))) >= wanted  # noqa: E731
+        kills += kill_at(process, seen)
+        assert not killed.manifest.exists()
+    assert kills == 20
+    killed()
+    assert killed.shards() == whole.shards()
+    assert not list(killed.root.rglob(".shard*.tmp"))
+
+
+def test_two_jobs_fill_it_one_after_the_other(slice_, tmp_path):
+    first, second = Filling(slice_, tmp_path, batch_size=3), Filling(slice_, tmp_path, batch_size=3)
+    second.manifest = tmp_path / "second.json"
+    processes = [Forked(one, tmp_path / f"log{number}") for number, one in enumerate((first, second))]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert read_json(first.manifest)["shards"] == read_json(second.manifest)["shards"]
+    steps = [line["step"] for line in read_lines(second.events) if line["event"] == "step"]
+    assert len(steps) == len(set(steps)) == len(second.shards())
+
+
+def test_a_store_that_does_not_fit_stops_before_anything_is_written(slice_, tmp_path, monkeypatch):
+    filling = Filling(slice_, tmp_path)
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
+    with pytest.raises(SlqError, match=r"training\.prefix kv needs 0\.0 GB more.*set `scratch` to a larger disk"):
+        filling()
+    assert not filling.shards() and not filling.manifest.exists()
+    build.require_room(tmp_path, "kv", 900)
+
+
+def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
+    with pytest.raises(SlqError, match=r"training\.prefix is kv: `slq store` .* --prefixes names its manifest"):
+        slice_.train("slq", "nowhere", {"prefix": "kv"})
+
+
+# ---- what is whose ---------------------------------------------------------------------------------------------------
+
+
+def test_only_another_order_is_another_run():
+    keys = {
+        prefix: run_key({"training": {"prefix": prefix}}, 1, {}, "code")
+        for prefix in ("recompute", "vision", "kv", "resident")
+    }
+    assert len({keys[prefix] for prefix in ("recompute", "vision", "kv")}) == 1
+    assert keys["resident"] != keys["kv"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        (
+            {"lora": {"training": {"prefix": "kv"}}},
+            r"'kv' for lora on mini-internvl, which trains what is in it",
+        ),
+        ({"full_ft": {"training": {"prefix": "resident"}}}, r"'resident' for full_ft .*backbones\.mini-internvl\.runs"),
+        (
+            {"slq": {"training": {"prefix": "resident", "captions_per_image_per_epoch": "one"}}},
+            r"with captions_per_image_per_epoch one, an epoch shows no image again",
+        ),
+        ({"slq": {"training": {"prefix": "kvs"}}}, r"did you mean 'kv'\?"),
+        ({"slq": {"training": {"prefix": "auto"}}}, r"prefix is 'auto'; expected: recompute, vision, resident, kv$"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(raw_config, runs, expected):
+    raw_config["backbones"]["mini-internvl"]["runs"] = runs
+    with pytest.raises(SlqError, match=expected):
+        load(raw_config)
+
+
+@pytest.mark.parametrize("method", ["lora", "full_ft"])
+def test_features_serve_the_other_methods_too(slice_, tmp_path, method):
+    filling = Filling(slice_, tmp_path, "vision", method=method)
+    stores = filling()
+    backbone, _ = slice_.load("base")
+    retriever = registry.begin(method, backbone, {"rank": 2, "alpha": 4, "dropout": 0.0}, 1)
+    split = read_split(slice_.data, "mini-coco", "train")
+    anew, kept = (Pairs(backbone, split, PROMPT, keep_pixels=False, store=store) for store in (None, stores["train"]))
+    with torch.no_grad():
+        vectors = [retriever.embed([pairs[number].image for number in (0, 9, 40)]) for pairs in (anew, kept)]
+    assert (vectors[0] - vectors[1]).abs().max() < 1e-6
+
+
+# ---- as large as the paper's -----------------------------------------------------------------------------------------
+
+
+def resident_bytes():
+    """Count memory of the process itself: pages of mapped shards are the kernel's, which takes them back at need."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.slow
+def test_a_hundred_times_as_many_prefixes_take_no_longer_and_no_more_memory(slice_, tmp_path):
+    """1,000, 10,000 and 100,000 images, in 2.5 GB; pairs drawn from all of them, each read and learned from."""
+    backbone, retriever = slice_.load("slq")
+    each, batch, draw = 100, 64, np.random.default_rng(0)
+    captions = [item["captions"][0] for item in read_split(slice_.data, "mini-coco", "train").items[:batch]]
+    texts = [encode(backbone, (caption,)) for caption in captions]
+    shape = (16, 3, 2, 2, 32)
+    shards, found = [], {}
+
+    def step(images):
+        vectors = retriever.embed(images), retriever.embed(texts)
+        (vectors[0] @ vectors[1].T).logsumexp(1).sum().backward()
+
+    for count in (1_000, 10_000, 100_000):
+        while len(shards) * each < count:
+            path = shard_path(tmp_path, "train", len(shards))
+            values = torch.randn(each, *shape).unbind()
+            facts = {"visual": torch.tensor(9)}
+            write_shard(path, [Slab({"values": one, "positions": torch.arange(16).int()[:, None]}, facts)
+                               for one in values])  # fmt: skip
+            shards.append(Shard(path))
+        store = Store("kv", shards, each)
+        seconds = []
+        for _ in range(40):
+            start = time.perf_counter()
+            step([store.message(backbone, int(number), "") for number in draw.integers(count, size=batch)])
+            seconds.append((time.perf_counter() - start) / batch)
+        found[count] = (min(seconds), resident_bytes())
+    print({count: (f"{1e3 * took:.3f} ms", f"{memory / 1e6:.0f} MB") for count, (took, memory) in found.items()})
+    times, memory = zip(*found.values(), strict=True)
+    assert max(times) < 2 * min(times), "whoever else uses the machine"
+    assert memory[-1] - memory[0] < 60e6, "an index of a hundred bytes an image, and no image"

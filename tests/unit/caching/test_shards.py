@@ -1,0 +1,100 @@
+"""A shard: each image by itself, the same bytes for the same images, no wrong byte unseen."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from slq.caching.shard import CorruptShard, Shard, Slab, write_shard
+from slq.common.errors import SlqError
+
+
+def slabs(count, rows=3, seed=0):
+    """Of `rows` and more tokens each, in two types."""
+    draw = torch.Generator().manual_seed(seed)
+    return [
+        Slab(
+            {
+                "values": torch.randn(rows + number % 3, 2, 4, generator=draw).to(torch.bfloat16),
+                "positions": torch.arange(rows + number % 3).int()[:, None],
+            },
+            {"grid": torch.tensor([[1, number, 4]])},
+        )
+        for number in range(count)
+    ]
+
+
+def same(one, other):
+    return all(
+        part.keys() == its.keys() and all(torch.equal(part[name], its[name]) for name in part)
+        for part, its in ((one.rows, other.rows), (one.facts, other.facts))
+    )
+
+
+def test_a_shard_gives_each_image_back_as_it_was(tmp_path):
+    written = slabs(7)
+    write_shard(tmp_path / "shard", written)
+    shard = Shard(tmp_path / "shard")
+    assert len(shard) == 7
+    assert all(same(shard.read(number), written[number]) for number in (6, 0, 3, 3))
+    assert [path.name for path in tmp_path.iterdir()] == ["shard"]
+
+
+def test_the_same_images_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        write_shard(tmp_path / name, slabs(4))
+    write_shard(tmp_path / "c", slabs(4, seed=1))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_every_byte_that_flips_is_found(tmp_path):
+    """Of rows, facts, lengths, hashes, and of the header."""
+    path = tmp_path / "shard"
+    write_shard(path, slabs(3))
+    good = path.read_bytes()
+    for place in range(8, len(good)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
+        with pytest.raises(CorruptShard, match=r"shard: .*forcerun store_prefixes"):
+            Shard(path).prove()
+    path.write_bytes(good)
+    Shard(path).prove()
+
+
+@pytest.mark.parametrize("size", [0, 4, 200, -1])
+def test_a_truncated_shard_is_named(tmp_path, size):
+    path = tmp_path / "shard"
+    write_shard(path, slabs(3))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(CorruptShard, match="shard: "):
+        Shard(path).prove()
+
+
+def test_an_image_is_proved_when_it_is_read_for_the_first_time(tmp_path):
+    path = tmp_path / "shard"
+    written = slabs(3)
+    write_shard(path, written)
+    shard = Shard(path)
+    shard.read(0)
+    data = bytearray(path.read_bytes())
+    values = written[2].rows["values"].view(torch.uint8).numpy().tobytes()
+    data[data.index(values)] ^= 1
+    path.write_bytes(data)
+    assert same(shard.read(0), written[0]) and same(shard.read(1), written[1])
+    with pytest.raises(CorruptShard, match=r"shard: image 2 is not what was written"):
+        shard.read(2)
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(tensors, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    write_shard(tmp_path / "shard", slabs(2))
+    before = (tmp_path / "shard").read_bytes()
+    monkeypatch.setattr("slq.caching.shard.save_file", full)
+    with pytest.raises(
+        SlqError, match=r"shard: cannot be written: .*No space.*make room, and the same command goes on"
+    ):
+        write_shard(tmp_path / "shard", slabs(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["shard"]
+    assert (tmp_path / "shard").read_bytes() == before

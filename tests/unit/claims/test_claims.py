@@ -1,0 +1,236 @@
+"""Claims of the paper against results that decide them one way, the other and not."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from judged import write_world
+from slq.claims.judge import above, higher, judge_claims, same
+from slq.claims.statement import read_statements
+from slq.cli import main
+from slq.common.errors import SlqError
+from slq.common.files import read_json, write_json
+from slq.config.loading import load
+from slq.config.slices import claims_settings
+from slq.evaluation.statistics import Difference
+from slq.results.paper import Paper
+from stored import MINI, PAPER, REFERENCE, Runs, recalls
+
+SETTINGS = PAPER | {"drawn": []}
+ONE = SETTINGS | {"backbones": PAPER["backbones"][:1]}  # InternVL3-1B alone
+CLAIMS = yaml.safe_load((REFERENCE / "claims.yaml").read_text())["claims"]
+TESTED = [entry["id"] for entry in CLAIMS if entry["test"]["test"] != "none"]
+UNTESTED = [entry["id"] for entry in CLAIMS if entry["test"]["test"] == "none"]
+
+
+def judged(results, settings=SETTINGS, reference=REFERENCE):
+    """Every claim as `claims.json` has it, by its id."""
+    out = results / settings["preset"] / "claims.json"
+    judge_claims(settings, results, reference, out)
+    content = read_json(out)
+    assert (content["schema"], content["preset"]) == (1, settings["preset"])
+    return {claim["id"]: claim for claim in content["claims"]}
+
+
+@pytest.fixture(scope="session")
+def worlds(tmp_path_factory):
+    """Of each world, its verdicts."""
+    return {name: judged(write_world(tmp_path_factory.mktemp(name), name)) for name in ("holds", "fails", "open")}
+
+
+def of_entry(found, entry):
+    """The verdicts of an entry of claims.yaml, on each backbone or on all."""
+    return {claim["verdict"] for name, claim in found.items() if name.partition("/")[0] == entry}
+
+
+@pytest.mark.parametrize("entry", TESTED)
+def test_results_decide_every_claim_either_way(worlds, entry):
+    assert of_entry(worlds["holds"], entry) == {"supported"}
+    assert of_entry(worlds["fails"], entry) == {"contradicted"}
+
+
+@pytest.mark.parametrize("entry", UNTESTED)
+def test_what_nothing_decides_says_what_would(worlds, entry):
+    for found in worlds.values():
+        assert found[entry]["verdict"] == "not tested"
+        assert found[entry]["reason"].startswith("It needs ") and found[entry]["evidence"] == []
+
+
+def test_methods_that_find_the_same_leave_a_claim_open(worlds):
+    paired = [entry["id"] for entry in CLAIMS if entry["test"]["test"] == "higher"]
+    assert [of_entry(worlds["open"], entry) for entry in paired] == [{"undecided"}] * len(paired)
+    assert of_entry(worlds["open"], "slq-keeps-answers") == {"supported"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "verdict"),
+    [
+        (-0.9, 0.9, 1.0, "supported"),
+        (-6.0, -4.0, 0.001, "contradicted"),  # it loses
+        (4.0, 6.0, 0.001, "contradicted"),  # it gains
+        (-6.0, 0.9, 0.2, "undecided"),
+        (-0.9, 6.0, 0.2, "undecided"),
+    ],
+)
+def test_the_same_is_within_the_margin_on_either_side(low, high, p, verdict):
+    assert same(Difference((low + high) / 2, low, high, p), within=1.0, parts=1) == verdict
+
+
+def test_one_of_many_parts_needs_its_share_of_the_level_to_contradict():
+    """Of ten parts one has p 0.01 by chance in one of ten claims that hold; to support, each is asked alone."""
+    lower, above = Difference(-1.0, -2.0, -0.2, 0.01), Difference(1.0, 0.2, 2.0, 0.01)
+    assert [higher(lower, parts) for parts in (1, 4, 10)] == ["contradicted", "contradicted", "undecided"]
+    assert [higher(above, parts) for parts in (1, 10)] == ["supported", "supported"]
+
+
+def test_an_interval_around_a_published_number_decides_nothing():
+    assert [above(low, high, 72.0) for low, high in ((73.0, 75.0), (70.0, 75.0), (70.0, 71.0))] == [
+        "supported",
+        "undecided",
+        "contradicted",
+    ]
+
+
+def test_the_evidence_is_the_number_and_its_files(worlds):
+    (number, _) = worlds["holds"]["slq-over-lora-t2i/InternVL3-8B"]["evidence"]
+    assert number["what"] == "InternVL3-8B, Flickr30K T2I R@5, SLQ minus LoRA"
+    assert (number["value"], number["verdict"]) == ("+100.0 [+100.0, +100.0], p <0.001", "supported")
+    runs = [
+        f"results/paper/InternVL3-8B/{method}/seed1/retrieval/flickr30k.ranks.parquet" for method in ("slq", "lora")
+    ]
+    assert number["file"].split("; ") == runs
+    hits = worlds["holds"]["full-ft-loses-answers/Qwen3-VL-2B"]["evidence"][2]
+    assert hits["value"].startswith("+60 [+") and "OCRBench, Base minus Full FT" in hits["what"]
+    (share,) = worlds["fails"]["slq-hours-of-lora/Qwen3-VL-4B"]["evidence"]
+    assert share["value"] == "9.0 / 1.0 = 9, asked at most 0.5"
+    beside = worlds["holds"]["slq-8b-over-mllm-i2t"]["evidence"][0]
+    assert beside["value"] == "100.0 [100.0, 100.0] against 62.0"
+    assert "paper_tables/reference/table1.csv:" in beside["file"]
+
+
+def test_a_proof_decides_what_is_kept(tmp_path):
+    """Without answers of its own: those of base, by construction."""
+    results = write_world(tmp_path, "fails")
+    for entry in PAPER["retention_sets"]:
+        folder = results / "paper/InternVL3-1B/slq/seed1/retention"
+        (folder / f"{entry['name']}.answers.jsonl").unlink()
+        Runs(results, "paper").proved("InternVL3-1B", "slq", entry["name"])
+    found = judged(results, ONE)
+    assert found["slq-keeps-answers/InternVL3-1B"]["verdict"] == "supported"
+    assert "base/seed0/retention/mmmu.answers.jsonl" in found["slq-keeps-answers/InternVL3-1B"]["evidence"][0]["file"]
+
+
+def test_a_part_that_is_not_there_leaves_a_claim_open_and_is_named(tmp_path):
+    results = write_world(tmp_path, "holds")
+    (results / "paper/InternVL3-1B/lora/seed1/retrieval/coco.ranks.parquet").unlink()
+    claim = judged(results, ONE)["slq-over-lora-t2i/InternVL3-1B"]
+    assert [part["verdict"] for part in claim["evidence"]] == ["supported", "not tested"]
+    assert claim["verdict"] == "undecided" and claim["reason"].startswith("Numbers: 1 supported, 1 not tested.")
+    assert "InternVL3-1B/lora/seed1/retrieval/coco.ranks.parquet does not exist" in claim["evidence"][1]["value"]
+    shutil.rmtree(results / "paper/InternVL3-1B")
+    found = judged(results, ONE)
+    gone = [claim for name, claim in found.items() if name.endswith("/InternVL3-1B")]
+    assert {claim["verdict"] for claim in gone} == {"not tested"}
+    assert all(claim["reason"].startswith("Not run: ") for claim in gone)
+
+
+def test_a_stale_number_decides_no_claim_and_is_named(tmp_path, capsys):
+    results = write_world(tmp_path, "holds")
+    path = results / "paper/InternVL3-1B/lora/seed1/retrieval/coco.json"
+    content = read_json(path)
+    content["metrics"]["t2i"]["R@1"] += 0.3
+    write_json(path, content)
+    claim = judged(results, ONE)["slq-over-lora-t2i/InternVL3-1B"]
+    assert [part["verdict"] for part in claim["evidence"]] == ["supported", "not tested"]
+    why = "InternVL3-1B/lora/seed1/retrieval/coco.json is not what its ranks or answers give: metrics.t2i.R@1 is 0.3"
+    assert why in claim["evidence"][1]["value"] and f"slq: warning: results/paper/{why}" in capsys.readouterr().err
+
+
+def test_hours_of_different_devices_are_not_divided(tmp_path):
+    results = write_world(tmp_path, "holds")
+    Runs(results, "paper").run("InternVL3-1B", "lora", 10**7, {"kind": "cuda", "name": "another", "count": 8})
+    claim = judged(results, ONE)["slq-hours-of-lora/InternVL3-1B"]
+    assert (claim["verdict"], claim["reason"]) == ("not tested", "Not run: not hours of one device.")
+
+
+def test_on_drawn_data_the_file_says_so_and_quotes_are_no_comparison(tmp_path, raw_config):
+    settings = json.loads(claims_settings(load(raw_config)))
+    assert settings["drawn"] == ["mini-Flickr30K", "mini-COCO", "mini-MMMU", "mini-RealWorldQA", "mini-OCRBench"]
+    runs = Runs(tmp_path / "results", "mini")
+    runs.retrieval("mini-a", "slq", "mini-f", recalls(99.0))
+    runs.run("mini-a", "slq", 10, {"kind": "cpu", "name": "x", "count": 1}, spans={"train": 1.0})
+    runs.run("mini-a", "lora", 10, {"kind": "cpu", "name": "x", "count": 1}, spans={"train": 4.0})
+    found = judged(tmp_path / "results", MINI | {"drawn": ["mini-F", "mini-C"], "methods": ["base", "lora", "slq"]})
+    assert "say nothing" in read_json(tmp_path / "results/mini/claims.json")["about"]
+    assert found["slq-over-clip-b/InternVL3-1B"]["verdict"] == "not tested"
+    assert "mini-F is another set than the paper's" in found["slq-over-clip-b/InternVL3-1B"]["reason"]
+    assert found["slq-hours-of-lora/InternVL3-1B"]["reason"].startswith("On drawn data. ")
+    assert found["slq-hours-of-lora/InternVL3-1B"]["verdict"] == "supported"
+
+
+# ---- the file --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sentences": "x"}, "claims[0].sentences is not a key here; did you mean 'sentence'?"),
+        ({"where": None}, "claims[0].where is missing"),
+        ({"test": {"test": "higer"}}, "claims[0].test.test is 'higer'; did you mean 'higher'?"),
+        ({"test": {"than": "lore"}}, "claims[0].test.than is 'lore', which is not under methods; did you mean 'lora'?"),
+        ({"test": {"set": ["coco"]}}, "claims[0].test.set is not a key here; did you mean 'sets'?"),
+        ({"test": {"backbones": ["BLIP"]}}, "backbones[0] is 'BLIP', which is not under rows; there are: InternVL3-1B"),
+        ({"test": {"backbones": "every"}}, "claims[0].test.backbones is 'every'; expected: each, all"),
+        ({"test": {"sets": ["coko"]}}, "test.sets[0] is 'coko', which is not under sets; did you mean 'coco'?"),
+        ({"test": {"sets": ["mmmu"]}}, "test.sets[0] is 'mmmu', a retention set, and test.metrics are recalls"),
+        ({"test": {"metrics": None}}, "claims[0].test.metrics is missing; a set of the test is a retrieval set"),
+        ({"test": {"test": "above", "models": ["TIGER"], "than": None}}, "models[0] is 'TIGER', which is not under"),
+        ({"id": "slq-over-lora-i2t"}, "id stands twice"),
+        ({"test": {"test": "above", "models": ["TiGeR"], "than": None, "metrics": ["i2t R@1"]}}, "no number of TiGeR"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_the_file_is_named(tmp_path, change, message):
+    content = yaml.safe_load((REFERENCE / "claims.yaml").read_text())
+    entry = content["claims"][0]
+    for key, value in change.items():
+        entry[key] = entry[key] | value if isinstance(value, dict) else value
+    entry["test"] = {key: value for key, value in entry["test"].items() if value is not None}
+    path = tmp_path / "claims.yaml"
+    path.write_text(
+        yaml.safe_dump(content | {"claims": [{k: v for k, v in entry.items() if v is not None}, *CLAIMS[1:]]})
+    )
+    with pytest.raises(SlqError) as error:
+        read_statements(path, Paper(REFERENCE, tmp_path / "results"))
+    assert str(error.value).startswith(str(path)) and message in str(error.value)
+
+
+def test_an_entry_more_is_a_claim_more(tmp_path):
+    """The file's first entry, and one more."""
+    reference = shutil.copytree(REFERENCE, tmp_path / "reference")
+    test = {
+        "test": "higher",
+        "of": "lora",
+        "than": "base",
+        "sets": ["coco"],
+        "metrics": ["t2i R@1"],
+        "backbones": "all",
+    }
+    more = {"id": "base-is-worst", "sentence": "LoRA finds more than base on COCO.", "where": "nowhere", "test": test}
+    (reference / "claims.yaml").write_text(yaml.safe_dump({"claims": [CLAIMS[0], more]}))
+    found = judged(write_world(tmp_path, "holds"), reference=reference)
+    assert len(found) == len(PAPER["backbones"]) + 1
+    assert found["base-is-worst"]["verdict"] == "undecided" and len(found["base-is-worst"]["evidence"]) == 4
+
+
+def test_the_command_prints_a_line_a_claim(tmp_path, capsys):
+    results = write_world(tmp_path, "holds")
+    options = ["--settings", json.dumps(ONE), "--results", str(results), "--reference", str(REFERENCE)]
+    assert main(["claims", *options, "--out", str(tmp_path / "claims.json")]) == 0
+    claims = read_json(tmp_path / "claims.json")["claims"]
+    _, _, *lines, _, counts = capsys.readouterr().out.rstrip().splitlines()
+    assert [line.split("  ")[0] for line in lines] == [claim["verdict"] for claim in claims]
+    assert all(claim["id"] in line and claim["reason"] in line for line, claim in zip(lines, claims, strict=True))
+    supported = sum(claim["verdict"] == "supported" for claim in claims)
+    assert supported > 10 and counts.startswith(f"{len(claims)} claims: {supported} supported, 0 ")

@@ -1,0 +1,372 @@
+"""The configuration: what is wrong with it is said once, clearly, before anything runs."""
+
+import copy
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from checkout import ROOT, snakemake
+from slq.common.errors import SlqError
+from slq.config import slices
+from slq.config.loading import SCHEMA, chosen, load, seeds
+from slq.evaluation.scorers import SCORERS, scorers_for
+
+REMOVE = type("Removed", (), {"__repr__": lambda self: "removed"})()  # ids of tests are the same in every process
+CONDITIONS = {"if", "then", "else", "not", "allOf", "oneOf", "dependentSchemas"}
+METHODS = ("base", "full_ft", "lora", "slq")
+
+
+def changed(raw, key, value):
+    """The configuration with one value replaced, added or removed; keys as messages print them."""
+    raw = copy.deepcopy(raw)
+    *path, last = [int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", key.strip("]"))]
+    place = raw
+    for part in path:
+        place = place[part]
+    if value is REMOVE:
+        del place[last]
+    elif isinstance(place, list):
+        place.insert(last, value)
+    else:
+        place[last] = value
+    return raw
+
+
+QUERIES = {"label": "mine", "reference": "mine", "kind": "retrieval", "queries": "mine.jsonl"}
+BAD = [
+    # misspelt keys, at every depth
+    ("presset", "mini", "presset is not a key here; did you mean 'preset'?"),
+    ("presets.mini.training.epoch", 5, "presets.mini.training.epoch is not a key here; did you mean 'epochs'?"),
+    ("presets.mini.tuning.slq.warmup", 5, "presets.mini.tuning.slq.warmup is not a key here; did you mean 'warmup_"),
+    ("backbones.mini-internvl.pretrain.step", 5, "pretrain.step is not a key here; did you mean 'steps'?"),
+    ("sets.mini-coco.drawn.scenes.dev", 5, "sets.mini-coco.drawn.scenes.dev is not a key here; keys: train, val, test"),
+    (
+        "encoders.mini-clip.pretrain.stesp",
+        5,
+        "encoders.mini-clip.pretrain.stesp is not a key here; did you mean 'steps",
+    ),
+    ("world.sed", 7, "world.sed is not a key here; did you mean 'seed'?"),
+    # missing keys
+    ("world", REMOVE, "world is missing"),
+    ("encoders.mini-blip.pretrain.model", REMOVE, "encoders.mini-blip.pretrain.model is missing"),
+    ("presets.paper.training.epochs", REMOVE, "presets.paper.training.epochs is missing"),
+    ("presets.mini.tuning.slq", REMOVE, "presets.mini.tuning.slq is missing; presets.mini.methods asks for slq"),
+    # wrong types and values
+    ("seeds", 2, "seeds is 2; expected a list"),
+    ("seeds", [], "seeds is too short; expected at least 1"),
+    ("seeds", [1, 2, 1], "seeds names something twice"),
+    ("seeds", ["1", "01"], "seeds names something twice"),
+    ("seeds", [1, "two"], "seeds[1] is 'two'; expected a whole number"),
+    ("seeds[0]", -1, "seeds[0] is -1; expected at least 0"),
+    ("seeds", REMOVE, "seeds is missing"),
+    ("seed", "two", "seed is 'two'; expected a whole number"),
+    ("seed", -1, "seed is -1; expected at least 0"),
+    ("seed", True, "seed is true; expected a whole number"),
+    (
+        "presets.mini.training.mask_same_image",
+        "of",
+        "presets.mini.training.mask_same_image is 'of'; expected true or fa",
+    ),
+    ("presets.mini.training", None, "presets.mini.training is empty; expected a mapping"),
+    ("presets.mini.backbones", "mini-internvl", "presets.mini.backbones is 'mini-internvl'; expected a list"),
+    ("presets.mini.tuning.slq.learning_rate", "1e-5", "expected a number (YAML reads 1e-5 as text; write 1e-05 with"),
+    ("presets.mini.tuning.lora.dropout", 1.0, "presets.mini.tuning.lora.dropout is 1.0; expected less than 1"),
+    ("presets.mini.training.temperature", 0, "presets.mini.training.temperature is 0; expected more than 0"),
+    ("presets.mini.retrieval_sets", [], "presets.mini.retrieval_sets is too short; expected at least 1"),
+    ("presets.mini.methods[0]", "slq", "presets.mini.methods names something twice"),
+    ("cells", "presnt", "cells is 'presnt'; did you mean 'present'?"),
+    ("encoders.mini-clip.pretrain.batch_size", 1, "encoders.mini-clip.pretrain.batch_size is 1; expected at least 2"),
+    ("sets.a/b", {}, "sets is 'a/b'; expected something like"),
+    # unknown names
+    ("preset", "papre", "preset is 'papre', which is not under presets; did you mean 'paper'?"),
+    ("presets.mini.backbones[0]", "mini-intern", "presets.mini.backbones[0] is 'mini-intern', which is not under back"),
+    ("presets.mini.backbones[0]", "mini-intern", "did you mean 'mini-internvl'?"),
+    ("presets.paper.methods[1]", "fulft", "presets.paper.methods[1] is 'fulft'; did you mean 'full_ft'?"),
+    ("presets.mini.train_set", "mini-cocoa", "presets.mini.train_set is 'mini-cocoa', which is not under sets; did yo"),
+    ("backbones.mini-internvl.family", "intervl", "which is not under workflow/slq/models/families; did you mean 'in"),
+    ("backbones.mini-internvl.pretrain.set", "nothing", "backbones.mini-internvl.pretrain.set is 'nothing', which is"),
+    ("encoders.mini-clip.pretrain.set", "mini-cocoa", "encoders.mini-clip.pretrain.set is 'mini-cocoa', which is not"),
+    (
+        "encoders.mini-clip.pretrain.model.model_type",
+        "cilp",
+        "encoders.mini-clip.pretrain.model.model_type is 'cilp', which is not under workflow/slq/models/dual_encoders",
+    ),
+    # names of the wrong kind
+    ("presets.mini.train_set", "mini-flickr30k", "which has no split 'train' (sets.mini-flickr30k)"),
+    ("presets.mini.retrieval_sets[0]", "mini-realworldqa", "a retention set; expected a retrieval set"),
+    ("presets.mini.retention_sets[0]", "mini-coco", "a retrieval set; expected a retention set"),
+    ("backbones.mini-internvl.pretrain.set", "coco", "expected a drawn set"),
+    ("encoders.mini-blip.pretrain.set", "coco", "encoders.mini-blip.pretrain.set is 'coco'; expected a drawn set"),
+    # scorers of the retention sets
+    ("presets.mini.evaluation.scorers.mmmu", "first-lettr-1", "scorers.mmmu is 'first-lettr-1'; did you mean 'first-l"),
+    ("presets.mini.evaluation.scorers.ocrbench", "mmmu-official-1", "expected: ocrbench-vlmevalkit-1, ocrbench-lmms"),
+    ("presets.mini.evaluation.scorers.mmu", "first-letter-1", "scorers.mmu is not a key here; did you mean 'mmmu'?"),
+    (
+        "presets.mini.evaluation.scorers.realworldqa",
+        REMOVE,
+        "presets.mini.evaluation.scorers.realworldqa is missing; presets.mini.retention_sets[1] is 'mini-realworldqa'",
+    ),
+    # one source of bytes
+    (
+        "backbones.InternVL3-1B.source",
+        REMOVE,
+        "backbones.InternVL3-1B must have exactly one of pretrain, source, local",
+    ),
+    ("backbones.InternVL3-1B.local", "folder", "exactly one of pretrain, source, local; found source and local"),
+    ("backbones.InternVL3-1B.source", "InternVL3-1b", "is not under sources; did you mean 'InternVL3-1B'?"),
+    ("encoders.CLIP-ViT-B-32.local", "folder", "exactly one of pretrain, source, local; found source and local"),
+    (
+        "encoders.mini-clip.pretrain",
+        REMOVE,
+        "encoders.mini-clip must have exactly one of pretrain, source, local; found",
+    ),
+    ("encoders.CLIP-ViT-B-32.source", "CLIP", "encoders.CLIP-ViT-B-32.source is 'CLIP', which is not under sources"),
+    # the table of sources
+    ("sources.mmmu.parts[0].model", "a/b", "sources.mmmu.parts[0] must have exactly one of model, dataset, archive"),
+    ("sources.mmmu.parts[0].dataset", "mmmu", "sources.mmmu.parts[0].dataset is 'mmmu'; expected something like"),
+    ("sources.mmmu.parts[0].revision", REMOVE, "sources.mmmu.parts[0].revision is missing; 'dataset' needs it"),
+    ("sources.mmmu.parts[0].bytes", 1, "parts[0].bytes says nothing about a repository on the hub; take it out"),
+    ("sources.coco.parts[0].hash", "0da8c0bd", "sources.coco.parts[0].hash is '0da8c0bd'; expected something like"),
+    ("sources.coco.parts[0].files[0]", "/etc/*", "sources.coco.parts[0].files[0] is '/etc/*'; expected something like"),
+    ("sources.coco.parts[0].archive", "file:///a.zip", "parts[0].archive is 'file:///a.zip'; expected something like"),
+    ("sources.flickr30k.parts[0].obtain", REMOVE, "sources.flickr30k.parts[0].obtain is missing"),
+    ("sets.mmmu.columns", REMOVE, "sets.mmmu.columns is missing; what is fetched is read by it"),
+    ("sets.coco.form", REMOVE, "sets.coco.form is missing; what is fetched is read by it"),
+    ("sets.coco.splits", REMOVE, "sets.coco.splits is missing; what is fetched is read by it"),
+    ("sets.coco.splits.val", REMOVE, "presets.paper.train_set is 'coco', which has no split 'val' (sets.coco)"),
+    ("sets.coco.splits.test.of", REMOVE, "sets.coco.splits.test.of is missing; form karpathy needs it"),
+    (
+        "sets.coco2017_train.splits.train.images",
+        REMOVE,
+        "sets.coco2017_train.splits.train.images is missing; form coco",
+    ),
+    ("sets.coco.splits.test.types", 3, "sets.coco.splits.test.types says nothing about a retrieval set; take it out"),
+    ("sets.mmmu.splits.test.captions", 3, "sets.mmmu.splits.test.captions says nothing about a retention set"),
+    ("sets.coco.splits.test.ids_sha256", "0f89", "sets.coco.splits.test.ids_sha256 is '0f89'; expected something like"),
+    (
+        "sets.mini-coco.numbering",
+        "coco",
+        "sets.mini-coco.numbering says how a source is read, and sets.mini-coco has no",
+    ),
+    ("presets.mini.allow_leak", REMOVE, "presets.mini.allow_leak is missing"),
+    ("presets.mini.training.captions_per_image_per_epoch", "two", "per_epoch is 'two'; expected: all, one"),
+    (
+        "presets.mini.training.stop_minutes",
+        60,
+        "hours is 1, 60 minutes, for full_ft on mini-internvl, and training.stop_minutes, 60",
+    ),
+    (
+        "backbones.mini-qwen3vl.runs.lora",
+        {"resources": {"hours": 1 / 30}},
+        "is 0.0333, 2 minutes, for lora on mini-",
+    ),
+    ("sets.mmmu.source", "mmu", "sets.mmmu.source is 'mmu', which is not under sources; did you mean 'mmmu'?"),
+    ("sources.coco.licence", REMOVE, "sources.coco.licence is missing"),
+    (
+        "sets.coco.drawn",
+        {"style": "filled", "scenes": {"test": 1}},
+        "one of drawn, source, supplied, queries; found drawn a",
+    ),
+    # ways to count a retrieval set
+    ("table3_base", "hide", "table3_base is 'hide'; did you mean 'hidden'?"),
+    ("sets.coco.same_image", "byte", "sets.coco.same_image is 'byte'; did you mean 'bytes'?"),
+    ("sets.coco.variants.five.caption", 5, "variants.five.caption is not a key here; did you mean 'captions'?"),
+    (
+        "sets.coco.printed",
+        "fiv",
+        "sets.coco.printed is 'fiv', which is not under sets.coco.variants; did you mean 'five'?",
+    ),
+    ("sets.coco.printed", REMOVE, "sets.coco.printed is missing"),
+    ("sets.flickr30k.printed", "all", "sets.flickr30k.variants is missing"),
+    ("sets.mmmu.same_image", "row", "sets.mmmu.same_image says nothing about a retention set; take it out"),
+    ("sets.mini-coco.variants.folds.fold", 30, "variants.folds.fold is 30, which does not divide the 200 images"),
+    # columns of the hub's questions
+    ("sets.mmmu.columns", "mmu", "sets.mmmu.columns is 'mmu'; did you mean 'mmmu'?"),
+    ("sets.coco.columns", "mmmu", "sets.coco.columns says nothing about a retrieval set; take it out"),
+    (
+        "sets.mini-ocrbench.drawn.signs.test",
+        217,
+        "the drawn sets ask for 217 signs (sets.*.drawn.signs); there are 216",
+    ),
+    ("sets.mini-ocrbench.drawn.scenes", {"test": 1}, "one of scenes, signs, scenes_of; found scenes and signs"),
+    # sets over the images of another
+    (
+        "sets.mini-karr.drawn.scenes_of",
+        "mini-coc",
+        "scenes_of is 'mini-coc'; expected a retrieval set with images of its",
+    ),
+    ("sets.mini-karr.drawn.scenes_of", "mini-ocrbench", "expected a retrieval set with images of its own"),
+    ("sets.mini-karr.drawn.scenes_of", "coco", "scenes_of is 'coco'; expected a drawn set with a test split"),
+    ("sets.mini-karr.drawn.style", "filled", "sets.mini-karr.drawn.style says nothing about pictures of another set;"),
+    ("sets.mini-coco.drawn.style", REMOVE, "sets.mini-coco.drawn.style is missing; what is drawn anew has a style"),
+    ("sets.mini-karr.drawn.words", "knowlege", "drawn.words is 'knowlege'; did you mean 'knowledge'?"),
+    (
+        "sets.mini-mmmu.drawn.words",
+        "knowledge",
+        "sets.mini-mmmu.drawn.words says nothing about a retention set; take it out",
+    ),
+    ("sets.mine", QUERIES, "sets.mine.of is missing; queries are about the images of a set"),
+    ("sets.mine", QUERIES | {"of": "mmmu"}, "sets.mine.of is 'mmmu'; expected a retrieval set with images of its own"),
+    ("sets.mine", QUERIES | {"of": "mini-karr"}, "sets.mine.of is 'mini-karr'; expected a retrieval set with images"),
+    ("presets.mini.knowledge_sets[0]", "mini-mmmu", "a retention set; expected a retrieval set"),
+    (
+        "presets.mini.knowledge_sets[0]",
+        "mini-coco",
+        "knowledge_sets and presets.mini.retrieval_sets both name 'mini-co",
+    ),
+    (
+        "sources.InternVL3-1B.parts[0].revision",
+        "main",
+        "sources.InternVL3-1B.parts[0].from_listing is of a commit, and revision 'main'; take it out",
+    ),
+    ("presets.mini.train_set", "mini-karr", "which has no split 'train' (sets.mini-karr)"),
+    ("sets.mini-coco.drawn.scenes.train", 1721, "the drawn sets ask for 2521 scenes (sets.*.drawn.scenes); there are"),
+    ("presets.mini.training.epochs", "many", "presets.mini.training.epochs is 'many'; expected a"),
+    ("presets.mini.methods", ["sql"], "presets.mini.methods[0] is 'sql'; did you mean 'slq'?"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), BAD, ids=[f"{key}={value}"[:60] for key, value, _ in BAD])
+def test_a_fault_is_one_message_with_its_key(raw_config, key, value, message):
+    with pytest.raises(SlqError) as caught:
+        load(changed(raw_config, key, value))
+    assert str(caught.value).startswith("config: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_snakemake_prints_the_message_and_stops(pristine, tmp_path):
+    message = "presets.mini.training.epoch is not a key here; did you"
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"presets": {"mini": {"training": {"epoch": 3}}}}))
+    answer = snakemake(pristine, "-n", "--cores", "1", "--configfile", str(tmp_path / "mine.yaml"))
+    assert answer.returncode == 1
+    assert answer.stdout.count(f"config: {message}") == 1
+    assert "Traceback" not in answer.stdout
+    assert len(answer.stdout.strip().splitlines()) == 4  # which files were read, the message, and where it was raised
+
+
+def test_one_seed_stands_in_place_of_the_list(raw_config):
+    several = {**raw_config, "seeds": [3, 0, 7]}
+    assert seeds(load(several)) == [3, 0, 7]
+    assert seeds(load({**several, "seed": 2})) == [2]
+    assert seeds(load({**raw_config, "seeds": ["3", "0"]})) == [3, 0], "as the command line's lists are read"
+    for config in (several, {**several, "seed": 2}):
+        assert json.loads(slices.layout(config))["seeds"] == seeds(config)
+    shown = [json.loads(slices.queries_settings(several, "mini-internvl", name, "mini-coco")) for name in METHODS]
+    assert [one["seed"] for one in shown] == [0, 3, 3, 3]
+
+
+@pytest.mark.parametrize("preset", ["mini", "paper"])
+def test_both_presets_are_sound(raw_config, preset):
+    assert chosen(load({**raw_config, "preset": preset})) == raw_config["presets"][preset]
+
+
+def described(schema, path="config"):
+    """Paths of all properties in a schema that nothing describes."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from described(part, path)
+    if isinstance(schema, dict):
+        for name, entry in schema.get("properties", {}).items():
+            if "description" not in entry:
+                yield f"{path}.{name}"
+        for name in schema.keys() - CONDITIONS:
+            yield from described(schema[name], f"{path}.{name}")
+
+
+def keys(schema, conditional=False):
+    """Yield the name of each key that a schema speaks of, and whether in a condition."""
+    if isinstance(schema, list):
+        for one in schema:
+            yield from keys(one, conditional)
+    if not isinstance(schema, dict):
+        return
+    for name, entry in schema.items():
+        within = conditional or name in CONDITIONS
+        if name in ("properties", "dependentSchemas"):
+            yield from ((key, within) for key in entry)
+            yield from keys(list(entry.values()), within)
+        elif name == "dependentRequired":
+            yield from ((key, True) for one, needs in entry.items() for key in (one, *needs))
+        elif name == "required" and conditional:
+            yield from ((key, True) for key in entry)
+        else:
+            yield from keys(entry, within)
+
+
+def open_objects(schema, path="config"):
+    """Paths of all objects in a schema that accept keys which it does not know."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "object" and "additionalProperties" not in schema:
+            yield path
+        for name, entry in schema.items():
+            yield from open_objects(entry, f"{path}.{name}")
+
+
+def test_the_schema_is_closed_and_explains_every_key():
+    schema = yaml.safe_load(SCHEMA.read_text())
+    assert list(described(schema)) == []
+    # transformers' own configurations, whose keys differ by family
+    assert list(open_objects(schema)) == ["config.$defs.model", "config.$defs.image_processor"]
+
+
+def test_conditions_of_the_schema_speak_of_keys_that_there_are():
+    """A misspelt one would never hold, and nothing would tell."""
+    schema = yaml.safe_load(SCHEMA.read_text())
+    declared, spoken = ({name for name, inside in keys(schema) if inside is where} for where in (False, True))
+    assert spoken <= declared and {"queries", "printed", "ids_sha256", "from_listing", "readout"} <= spoken
+    catalogues = re.findall(r"keyOf: ([^,} \n]+)", SCHEMA.read_text())
+    assert len(catalogues) > 20
+    for catalogue in set(catalogues):
+        assert catalogue in schema["properties"] or (ROOT / catalogue).is_dir(), catalogue
+
+
+def test_settings_of_a_run_prefer_the_backbones_own(raw_config):
+    config = load({**raw_config, "preset": "paper"})
+    eight, one = (json.loads(slices.train_settings(config, f"InternVL3-{size}", "slq")) for size in ("8B", "1B"))
+    assert eight["training"] == {**one["training"], "batch_size": 512}
+    assert one["training"]["batch_size"] == 1024
+    assert one["tuning"]["queries"] == 20
+    assert json.loads(slices.train_settings(config, "InternVL3-1B", "base"))["tuning"] == {}
+
+
+@pytest.mark.parametrize("what", ["scenes", "signs"])
+def test_drawn_splits_do_not_overlap_and_use_every_scene_at_most_once(raw_config, what):
+    config = load(raw_config)
+    taken = []
+    for name, entry in config["sets"].items():
+        for split, count in entry.get("drawn", {}).get(what, {}).items():
+            slice_ = json.loads(slices.draw_settings(config, name, split))
+            assert slice_["count"] == count
+            taken += range(slice_["first"], slice_["first"] + slice_["count"])
+    assert taken
+    assert sorted(taken) == list(range(len(taken)))
+
+
+def test_settings_are_the_same_whatever_the_order_of_keys(raw_config):
+    backwards = yaml.safe_load(yaml.safe_dump(raw_config, sort_keys=True))
+    for slice_ in (slices.layout, slices.audit_settings):
+        assert slice_(raw_config) == slice_(backwards)
+    for backbone in raw_config["presets"]["mini"]["backbones"]:
+        assert slices.pretrain_settings(raw_config, backbone) == slices.pretrain_settings(backwards, backbone)
+
+
+def test_reading_the_configuration_loads_nothing_heavy():
+    heavy = ["torch", "transformers", "numpy", "pandas", "PIL"]
+    program = f"import sys, slq.config.slices; print([name for name in {heavy} if name in sys.modules])"
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT / "workflow", capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("benchmark", ["mmmu", "realworldqa", "ocrbench"])
+def test_the_schema_knows_the_scorers_that_apply(benchmark):
+    schema = yaml.safe_load(SCHEMA.read_text())
+    named = schema["$defs"]["preset"]["properties"]["evaluation"]["properties"]["scorers"]["properties"]
+    assert named[benchmark]["enum"] == [scorer.name for scorer in scorers_for(benchmark)]
+    assert named.keys() == {name for scorer in SCORERS.values() for name in scorer.benchmarks}

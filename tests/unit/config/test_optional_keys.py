@@ -1,0 +1,84 @@
+"""What the schema calls optional may be left out: a run is planned, or one message says what is missing."""
+
+import copy
+import json
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from slq.common.errors import SlqError
+from slq.config import cost_slices, slices
+from slq.config.loading import SCHEMA, load
+from slq.cost.forecast import needs
+from slq.preflight.preflight import _cost, hours
+
+CATALOGUES = {
+    **{"backbones": "backbone", "encoders": "encoder", "readouts": "readout", "comparators": "comparator"},
+    **{"sources": "source", "sets": "set"},
+}
+
+
+def optional_keys(raw, catalogue):
+    """Paths of all keys of a catalogue's entries that the schema does not require; of a set's size its splits too."""
+    known = yaml.safe_load(SCHEMA.read_text())["$defs"]
+    for name, entry in raw[catalogue].items():
+        yield from (
+            (catalogue, name, key) for key in entry.keys() - set(known[CATALOGUES[catalogue]].get("required", []))
+        )
+        size = entry.get("size", {}) if catalogue == "sets" else {}
+        for key in sorted(size.keys() - set(known["size"]["required"])):
+            yield catalogue, name, "size", key
+            yield from (
+                (catalogue, name, "size", key, split) for split in (size[key] if isinstance(size[key], dict) else ())
+            )
+
+
+def without(raw, path):
+    """A copy of the configuration without the key at a path."""
+    changed = copy.deepcopy(raw)
+    place = changed
+    for key in path[:-1]:
+        place = place[key]
+    del place[path[-1]]
+    return changed
+
+
+def plan(config):
+    """All that the Snakefile computes of a configuration whenever it is read, of sizes above all."""
+    asked = json.loads(cost_slices.forecast_settings(config))
+    found = [needs(asked, one["name"], method, "train") for one in asked["backbones"] for method in asked["methods"]]
+    for cut in (
+        *(cost_slices.account_settings, cost_slices.paper_audit_settings, slices.claims_settings),
+        *(slices.layout, slices.compare_settings),
+    ):
+        cut(config)
+    return found
+
+
+@pytest.mark.parametrize("catalogue", CATALOGUES)
+def test_every_optional_key_may_be_left_out_or_is_named(raw_config, catalogue):
+    for path in sorted(optional_keys(raw_config, catalogue)):
+        try:
+            config = load(without(raw_config, path))
+        except SlqError as error:  # one of several that go together
+            assert path[1] in str(error)
+            continue
+        for preset in config["presets"]:
+            plan(config | {"preset": preset})
+
+
+@pytest.mark.parametrize(("name", "key"), [("coco", None), ("flickr30k", "texts")])
+def test_a_set_without_a_size_or_without_its_counts_is_planned_and_not_forecast(raw_config, name, key):
+    paper = raw_config | {"preset": "paper"}
+    entry = paper["sets"][name]
+    assert None not in plan(load(paper))
+    del (entry["size"] if key else entry)[key or "size"]
+    assert set(plan(load(paper))) == {None}
+
+
+def test_the_doctor_says_why_nothing_is_forecast(raw_config):
+    paper = raw_config | {"preset": "paper"}
+    del paper["sets"]["coco"]["size"]
+    found = hours(SimpleNamespace(submitted=[]), _cost(load(paper), None), "any")
+    assert found.text.startswith("no hours, and no disk of adapters and checkpoints (config: sets.coco.size is missing")

@@ -1,0 +1,202 @@
+"""What stands for what of the paper, and what is our own: two keys, `reference` and `scored_as`."""
+
+import copy
+import json
+import re
+
+import pytest
+import yaml
+
+from checkout import ROOT
+from judged import answers, write_world
+from slq.claims.judge import about, judge_claims
+from slq.common.errors import SlqError
+from slq.common.files import read_json
+from slq.config.baselines import comparator
+from slq.config.cost_slices import forecast_settings
+from slq.config.loading import load
+from slq.config.slices import claims_settings, instrument_settings, layout, retain_settings
+from slq.results.layout import parse_layout
+from stored import MINI, REFERENCE, cell, entries, heads, mini_results, tables, write_answers
+
+QUIZ = {"label": "My quiz", "scored_as": "realworldqa", "kind": "retention", "supplied": "data/quiz"}
+RETENTION = {"mmmu": "mmmu", "my-quiz": "", "ocrbench": "ocrbench"}
+
+
+def changed(raw, **overlay):
+    """The configuration with some keys of mappings changed, as an overlay does it; `None` takes a key out."""
+
+    def lay(base, over):
+        for key, value in over.items():
+            if value is None:
+                base.pop(key, None)
+            elif isinstance(value, dict) and isinstance(base.get(key), dict):
+                lay(base[key], value)
+            else:
+                base[key] = value
+        return base
+
+    return lay(copy.deepcopy(raw), overlay)
+
+
+@pytest.fixture
+def own_quiz(raw_config):
+    """The paper preset with a quiz of one's own in the place of RealWorldQA, scored as that is."""
+    paper = {"retention_sets": list(RETENTION)}
+    return load(changed(raw_config, preset="paper", sets={"my-quiz": QUIZ}, presets={"paper": paper}))
+
+
+@pytest.fixture
+def own_results(tmp_path):
+    """Runs of the paper preset in which every claim holds, and which have answered the quiz too."""
+    results = write_world(tmp_path, "holds")
+    for folder in sorted(results.glob("paper/*/*/seed*/retention")):
+        write_answers(folder / "my-quiz.json", "realworldqa", "vlmevalkit-exact-2", answers(90))
+    return results
+
+
+def test_a_quiz_of_ones_own_is_no_evidence_for_a_claim_of_the_paper(own_quiz, own_results):
+    out = own_results / "claims.json"
+    judge_claims(json.loads(claims_settings(own_quiz)), own_results, REFERENCE, out)
+    claims = {claim["id"]: claim for claim in read_json(out)["claims"]}
+    assert "quiz" not in json.dumps(list(claims.values())).lower()
+    kept = claims["slq-keeps-answers/InternVL3-1B"]
+    assert kept["verdict"] == "undecided", "nothing here stands for RealWorldQA, and the other two do not decide alone"
+    lacking = [part for part in kept["evidence"] if part["verdict"] == "not tested"]
+    assert [part["value"] for part in lacking] == ["preset paper has nothing that stands for realworldqa"]
+
+
+def test_a_quiz_of_ones_own_is_a_column_of_its_own_in_table_3(own_quiz, own_results):
+    table = tables(json.loads(layout(own_quiz)), own_results)["table3"]
+    printed = [text for line in heads(table) for text in line]
+    assert "RealWQA" in printed and "My quiz" in printed
+    assert cell(table, "InternVL3-1B/slq", "my-quiz").value == 90.0
+    assert cell(table, "InternVL3-1B/slq", "realworldqa").state == "missing"
+    assert [column.key for column in table.columns][-1] == "my-quiz", "behind the paper's"
+
+
+def test_its_scorers_and_its_images_are_those_of_what_it_is_scored_as(own_quiz):
+    sets = {one["name"]: one for one in json.loads(retain_settings(own_quiz, "InternVL3-1B"))["sets"]}
+    assert sets["my-quiz"] == {
+        **{"name": "my-quiz", "benchmark": "realworldqa", "scorer": "vlmevalkit-exact-2"},
+        "images": {"max_tiles": 6},
+    }
+    limits = json.loads(forecast_settings(changed(own_quiz, sets={"my-quiz": {"size": {
+        "images": {"test": 9}, "texts": {"test": 9}, "pixels": 9, "text_tokens": 9}}})))  # fmt: skip
+    assert [one["tiles"] for one in limits["backbones"][0]["retention_limits"]] == [13, 7, 25]
+
+
+def test_hits_are_counted_of_what_is_scored_as_ocrbench_whatever_it_stands_for():
+    mine, theirs = parse_layout(
+        MINI
+        | {"retention_sets": [{"name": "signs", "label": "Signs", "reference": "", "scored_as": "ocrbench"},
+                              {"name": "quiz", "label": "Q", "reference": "ocrbench", "scored_as": "mmmu"}]}
+    ).retention_sets  # fmt: skip
+    assert mine.counts_hits and not theirs.counts_hits
+
+
+@pytest.mark.parametrize("reference", ["", "Qwen2.5-VL-3B"])
+def test_no_hours_of_the_paper_are_told_of_a_backbone_that_it_does_not_have(tmp_path, reference):
+    results = mini_results(tmp_path / "results")
+    own = MINI | {"backbones": [*entries(("mini-a", "A-mini", reference)), MINI["backbones"][1]]}
+    table = tables(own, results)["gpu_hours"]
+    (note,) = (note for note in table.notes if note.startswith("The paper's hours are those of"))
+    assert note.startswith("The paper's hours are those of Qwen3-VL-2B for B-mini:")
+    missing = cell(table, "mini-a/slq", "paper")
+    assert missing.state == "missing"
+    assert missing.source == f"the paper has no row {reference or 'that A-mini stands for'}"
+    alone = tables(MINI | {"backbones": own["backbones"][:1]}, results)["gpu_hours"]
+    assert not any(note.startswith("The paper's hours are those of") for note in alone.notes)
+
+
+def test_claims_count_no_run_of_a_backbone_that_stands_for_none(tmp_path):
+    results = write_world(tmp_path, "holds")
+    renamed = results / "paper" / "mine"
+    (results / "paper" / "InternVL3-1B").rename(renamed)
+    for path in renamed.glob("*/seed*/run.json"):
+        path.write_text(path.read_text().replace("InternVL3-1B", "mine"))
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    mine = raw["backbones"]["InternVL3-1B"] | {"label": "Mine"}
+    del mine["reference"]
+    preset = {"backbones": ["mine", "InternVL3-8B"]}
+    config = load(changed(raw, preset="paper", backbones={"mine": mine}, presets={"paper": preset}))
+    judge_claims(json.loads(claims_settings(config)), results, REFERENCE, results / "claims.json")
+    found = read_json(results / "claims.json")
+    assert "Mine" not in json.dumps(found)
+    verdicts = {claim["id"]: claim["verdict"] for claim in found["claims"]}
+    assert verdicts["slq-keeps-answers/InternVL3-1B"] == "not tested"
+    assert verdicts["slq-keeps-answers/InternVL3-8B"] == "supported"
+
+
+def test_drawn_results_of_a_backbone_that_stands_for_none_say_so():
+    own = parse_layout(MINI | {"backbones": entries(("mini-a", "A-mini", ""))})
+    assert ", and no backbone stands for the paper's backbones." in about(own, ["mini-C"])
+
+
+def test_reference_is_for_the_papers_alone(raw_config):
+    """Without it a backbone, a comparator, a set of images are whole; nothing of the paper is said."""
+    overlay = {
+        "backbones": {"mini-internvl": {"reference": None}},
+        "comparators": {"mini-clip": {"reference": None}},
+        "sets": {"mini-coco": {"reference": None}},
+    }
+    config = load(changed(raw_config, **overlay))
+    shown = parse_layout(json.loads(layout(config)))
+    assert [entry.reference for entry in shown.backbones] == ["", "Qwen3-VL-2B"]
+    assert [entry.reference for entry in shown.retrieval_sets] == ["flickr30k", ""]
+    assert comparator(config, "mini-clip").reference == ""
+    assert {one["name"]: one["reference"] for one in json.loads(instrument_settings(config))["sets"]} == {
+        "mini-flickr30k": "flickr30k",
+        "mini-coco": "",
+    }
+
+
+FAULTS = {
+    "no scorers": (
+        {"sets": {"mini-realworldqa": {"scored_as": None}}},
+        r"sets.mini-realworldqa.scored_as is missing; .* mmmu, realworldqa or ocrbench. "
+        r"sets.mini-realworldqa.reference does not",
+    ),
+    "scorers that do not exist": (
+        {"sets": {"mini-realworldqa": {"scored_as": "realwordqa"}}},
+        r"sets.mini-realworldqa.scored_as is 'realwordqa'; did you mean 'realworldqa'",
+    ),
+    "scorers without questions": (
+        {"sets": {"mini-coco": {"scored_as": "mmmu"}}},
+        r"sets.mini-coco.scored_as says nothing about a retrieval set; take it out",
+    ),
+    "a column, and another's scorers": (
+        {"sets": {"mini-realworldqa": {"scored_as": "mmmu"}}},
+        r"sets.mini-realworldqa.scored_as is 'mmmu', and its reference 'realworldqa': .*take reference out",
+    ),
+    "two sets for a column": (
+        {
+            "sets": {"my-quiz": QUIZ | {"reference": "realworldqa"}},
+            "presets": {"mini": {"retention_sets": ["mini-realworldqa", "my-quiz"]}},
+        },
+        r"presets.mini has two sets with the reference 'realworldqa', mini-realworldqa and my-quiz; take "
+        r"sets.my-quiz.reference out",
+    ),
+    "two sets of images for a column": (
+        {"sets": {"mini-karr": {"reference": "coco"}}},
+        r"presets.mini has two sets with the reference 'coco', mini-coco and mini-karr; take sets.mini-karr.reference",
+    ),
+    "two backbones for a row": (
+        {"backbones": {"mini-qwen3vl": {"reference": "InternVL3-1B"}}},
+        r"presets.mini has two backbones with the reference 'InternVL3-1B', mini-internvl and mini-qwen3vl; take",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_stands_for_what_is_refused_in_one_message(raw_config, fault):
+    overlay, message = FAULTS[fault]
+    with pytest.raises(SlqError, match=message):
+        load(changed(raw_config, **overlay))
+
+
+def test_two_of_ones_own_stand_beside_each_other(raw_config):
+    sets = {"my-quiz": QUIZ, "her-quiz": QUIZ}
+    preset = {"retention_sets": ["mini-realworldqa", "my-quiz", "her-quiz"]}
+    config = load(changed(raw_config, sets=sets, presets={"mini": preset}))
+    assert re.findall(r'"name":"(\w+-quiz)","reference":""', layout(config)) == ["my-quiz", "her-quiz"]

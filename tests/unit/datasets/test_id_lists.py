@@ -1,0 +1,157 @@
+"""Lists of ids that keep or leave out images: one that filters nothing stops the split."""
+
+import json
+
+import pytest
+
+from listed import COCO, coco, coco2017, flickr30k
+from slq.cli import main
+from slq.config import slices
+from slq.config.loading import load
+from slq.datasets.id_lists import LISTS, id_list
+from slq.datasets.prepared import read_split
+
+TRAIN = ["1", "2"]  # of the small COCO, Karpathy's train and restval
+COUNTS = {"items", "captions", "ids_sha256"}
+
+
+@pytest.fixture
+def filtered(raw_config, tmp_path, capsys):
+    """Prepares a split of a small source as config.yaml says, with lists; its ids, or the message that stops it."""
+
+    def prepare(name="coco", split="train", source=coco, **how):
+        entry = raw_config["sets"][name]
+        for one in entry["splits"].values():
+            for key in COUNTS & one.keys():
+                del one[key]
+        for key in ("only", "without"):
+            entry["splits"][split].pop(key, None)
+        entry["splits"][split] |= how
+        given = slices.prepare_settings(load(raw_config), name, split)
+        folder = source(tmp_path / "source")
+        out = tmp_path / "data" / name / split
+        if main(["prepare", "--settings", given, "--from", str(folder), "--out", str(out)]) == 0:
+            return [item["id"] for item in read_split(tmp_path / "data", name, split).items]
+        message = capsys.readouterr().err
+        assert message.startswith("slq: error: ") and message.count("\n") == 1 and not out.exists(), message
+        return message.removeprefix("slq: error: ")
+
+    return prepare
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Writes a person's list of ids; its name."""
+
+    def write(content):
+        path = tmp_path / "mine.txt"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("content", ["1\n", "\ufeff1\n", "\ufeff1\r\n\r\n", "  1", "1\n139\n42\n"])
+def test_a_list_leaves_out_its_ids_whatever_wrote_it(filtered, mine, content):
+    """With a byte-order mark, with Windows line ends, with ids of the source's other splits."""
+    assert filtered(without=[mine(content)]) == ["2"]
+
+
+@pytest.mark.parametrize("content", ["1\n", "\ufeff1\r\n", "1\n139\n"])
+def test_a_list_keeps_its_ids_alone_whatever_wrote_it(filtered, mine, content):
+    assert filtered(only=[mine(content)]) == ["1"]
+
+
+WRONG = {
+    "zero-padded": (
+        "2\n000000000001\n",
+        ":2: no image that the source lists has the id '000000000001'; it is called '1'",
+    ),
+    "file names": (
+        "COCO_train2014_000000000001.jpg\n",
+        ":1: no image that the source lists has the id 'COCO_train2014_0",
+    ),
+    "unknown": ("1\n77\n78\n", ":2: no image that the source lists has the id '77'; ids there are like '"),
+    "two a line": ("1 2\n", ":1: '1 2'; expected one id a line"),
+    "a table": ("id,file\n1,a.jpg\n", ":1: no image that the source lists has the id 'id,file'"),
+    "empty": ("\n", ": holds no id; expected one a line"),
+    "UTF-16": ("1\n2\n".encode("utf-16"), "save it as UTF-8, one id a line"),
+}
+
+
+@pytest.mark.parametrize("key", ["without", "only"])
+@pytest.mark.parametrize("kind", WRONG)
+def test_an_id_that_no_image_has_stops_the_split_by_list_and_line(filtered, mine, kind, key):
+    content, words = WRONG[kind]
+    name = mine(content)
+    message = filtered(**{key: [name]})
+    assert message.startswith(f"{name}:") and words in message, message
+
+
+def test_a_list_that_filters_nothing_stops_the_split(filtered, mine):
+    """It has none of the split's images, or all of them."""
+    other = mine("42\n139\n")
+    for key, does in {"without": "filters", "only": "leaves"}.items():
+        words = f"the list {other} has none of the 2 images, and so {does} nothing"
+        assert filtered(**{key: [other]}).startswith(f"config: sets.coco.splits.train.{key}: {words}")
+    every = mine("1\n2\n")
+    for key, does in {"without": "leaves", "only": "filters"}.items():
+        words = f"the list {every} has all of the 2 images, and so {does} nothing"
+        assert filtered(**{key: [every]}).startswith(f"config: sets.coco.splits.train.{key}: {words}")
+
+
+def test_lists_that_leave_nothing_together_stop_the_split(filtered, tmp_path):
+    (tmp_path / "one.txt").write_text("1\n")
+    (tmp_path / "two.txt").write_text("2\n")
+    lists = [str(tmp_path / name) for name in ("one.txt", "two.txt")]
+    assert "no image is left by its lists together" in filtered(without=lists)
+
+
+def test_a_public_list_may_have_ids_that_the_source_lacks(filtered):
+    """593 of the 5,000 test images are in val2017, so that train2017 has not all of them."""
+    assert filtered("coco2017_train", "train", coco2017, without=["coco_karpathy_test"]) == ["1"]
+
+
+def test_a_public_list_that_filters_nothing_stops_the_split_too(filtered):
+    message = filtered("coco2017_train", "train", coco2017, without=["coco_val2017"])
+    assert "the list coco_val2017 has none of the 2 images" in message
+
+
+def test_a_persons_list_may_have_ids_of_the_sources_other_lists(filtered, mine):
+    """Of train2017's the ids of val2017 too: the whole source is what a list is held against."""
+    assert filtered("coco2017_train", "train", coco2017, without=[mine("42\n139\n5\n")]) == ["1"]
+
+
+def test_a_split_of_karpathys_that_no_image_has_stops_the_split(filtered):
+    """A misspelt `restval` would leave 30,504 images out."""
+    message = filtered(of=["train", "restvall"])
+    assert "no image is of the split 'restvall'" in message and "restval, test, train, val" in message
+
+
+def test_ids_that_are_no_numbers_of_coco_stop_the_split(filtered, raw_config):
+    """Zero-padded or with a file's name they would pass the guard against test images, and the audit's."""
+    raw_config["sets"]["flickr30k"] |= {"numbering": "coco"}
+    del raw_config["sets"]["flickr30k"]["splits"]["train"]["images"]
+
+    def named(folder):
+        source = flickr30k(folder)
+        file = source / "dataset_flickr30k.json"
+        content = json.loads(file.read_text())
+        for image in content["images"]:
+            image |= {"filename": f"COCO_val2014_{image['filename']}", "filepath": "."}
+        file.write_text(json.dumps(content))
+        return source
+
+    message = filtered("flickr30k", "train", named)
+    assert "the id 'COCO_val2014_1000092795' is no number of coco, and sets.flickr30k.numbering" in message
+
+
+def test_photos_that_are_told_of_no_image_stop_the_split(filtered, raw_config):
+    raw_config["sets"]["coco"]["photos"] = ["annotations/captions_train2014.json"]
+    assert "captions_train2014.json tell the photo of none of the 1 images" in filtered(split="test")
+
+
+def test_every_public_list_is_read_whole():
+    for path in LISTS.glob("*.txt"):
+        assert id_list(path.stem) == path.read_text().split()
+    assert {str(number) for number in COCO} & set(id_list("coco_karpathy_test")) == {"42"}

@@ -1,0 +1,116 @@
+"""Images that are not plain RGB, as docs/data.md states them, up to what the families make of them."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from oracles import untrained
+from slq.common.errors import SlqError
+from slq.datasets.prepared import open_image
+
+RED, WHITE, HALF = (255, 0, 0), (255, 255, 255), (255, 127, 127)
+
+
+def kept(folder, image, style="PNG", **how):
+    path = folder / f"image.{style.lower()}"
+    image.save(path, style, **how)
+    return path
+
+
+def sixteen(level):
+    return Image.fromarray(np.full((4, 6), level, np.uint16))
+
+
+def palette(**how):
+    image = Image.new("P", (6, 4))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    return image, "PNG", how
+
+
+ODD = {
+    "CMYK": ((Image.new("CMYK", (6, 4), (0, 255, 255, 0)), "TIFF", {}), RED),
+    "a palette": (palette(), RED),
+    "a palette with a transparent colour": (palette(transparency=0), WHITE),
+    "alpha, opaque": ((Image.new("RGBA", (6, 4), (255, 0, 0, 255)), "PNG", {}), RED),
+    "alpha, transparent": ((Image.new("RGBA", (6, 4), (0, 0, 0, 0)), "PNG", {}), WHITE),
+    "alpha, half": ((Image.new("RGBA", (6, 4), (255, 0, 0, 128)), "PNG", {}), HALF),
+    "grey and alpha": ((Image.new("LA", (6, 4), (0, 0)), "PNG", {}), WHITE),
+    "a transparent colour": ((Image.new("RGB", (6, 4), RED), "PNG", {"transparency": RED}), WHITE),
+    "grey": ((Image.new("L", (6, 4), 90), "PNG", {}), (90, 90, 90)),
+    "black and white": ((Image.new("1", (6, 4), 1), "PNG", {}), WHITE),
+    "16 bits, middle": ((sixteen(32896), "PNG", {}), (128, 128, 128)),
+    "16 bits, darkest": ((sixteen(0), "PNG", {}), (0, 0, 0)),
+    "16 bits, lightest": ((sixteen(65535), "TIFF", {}), WHITE),
+    "one pixel": ((Image.new("RGB", (1, 1), RED), "PNG", {}), RED),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_image_is_read_as_a_person_sees_it(tmp_path, kind):
+    (image, style, how), colour = ODD[kind]
+    found = open_image(kept(tmp_path, image, style, **how))
+    assert found.mode == "RGB" and found.size == image.size
+    assert found.getpixel((0, 0)) == found.getpixel((image.width - 1, image.height - 1)) == colour
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "corner"),
+    [(1, (6, 4), (0, 0)), (3, (6, 4), (5, 3)), (6, (4, 6), (3, 0)), (8, (4, 6), (0, 5))],
+)
+def test_an_image_is_turned_upright_as_its_exif_says(tmp_path, orientation, size, corner):
+    image = Image.new("RGB", (6, 4), "blue")
+    image.putpixel((0, 0), RED)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = open_image(kept(tmp_path, image, exif=exif))
+    assert found.size == size and found.getpixel(corner) == RED
+
+
+@pytest.mark.parametrize(
+    ("image", "style", "words"),
+    [
+        (Image.fromarray(np.full((4, 6), 70_000, np.int32)), "TIFF", "mode I, 32 bits a channel; expected 8 or 16"),
+        (Image.fromarray(np.full((4, 6), 0.5, np.float32)), "TIFF", "mode F, 32 bits a channel"),
+        (Image.new("RGB", (201, 1)), "PNG", "201 x 1 pixels; expected sides that differ at most 200-fold"),
+    ],
+    ids=["32 bits", "floating point", "a line"],
+)
+def test_an_image_that_is_not_read_is_named_with_the_reason(tmp_path, image, style, words):
+    path = kept(tmp_path, image, style)
+    with pytest.raises(SlqError) as caught:
+        open_image(path)
+    assert str(caught.value).startswith(f"{path}: not a readable image ({words}")
+
+
+LIMITS = {"mini-internvl": {"max_tiles": 12}, "mini-qwen3vl": {"min_pixels": 9216, "max_pixels": 65536}}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_families_take_one_pixel_and_twenty_to_one(raw_config, tmp_path, name):
+    """For retrieval and for questions; what comes out is finite and as many tokens as it says."""
+    backbone = untrained(name, raw_config["backbones"][name], tmp_path)
+    for size in ((1, 1), (400, 20), (20, 400), (200, 1)):
+        for limits in ({}, LIMITS[name]):
+            pixels = backbone.family.process(Image.new("RGB", size, "red"), **limits)
+            assert pixels.tokens > 0 and bool(pixels.tensors["pixel_values"].isfinite().all())
+    tall, wide = (backbone.family.process(Image.new("RGB", size)).tokens for size in ((20, 400), (400, 20)))
+    assert tall == wide
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_images_are_processed_by_pil_whatever_is_installed(raw_config, tmp_path, name):
+    """Its name goes into run.json (`provenance.image_processor`)."""
+    assert type(untrained(name, raw_config["backbones"][name], tmp_path).family.image_processor).__name__.endswith(
+        "Pil"
+    )
+
+
+def test_a_truncated_image_is_no_image(tmp_path):
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 90).convert("RGB").save(buffer, "JPEG")
+    for share in (0.1, 0.5, 0.99):
+        (tmp_path / "cut.jpg").write_bytes(buffer.getvalue()[: int(share * buffer.tell())])
+        with pytest.raises(SlqError, match="not a readable image"):
+            open_image(tmp_path / "cut.jpg")

@@ -1,0 +1,202 @@
+"""SLQ's retention by proof: it passes for SLQ, and fails for everything that changes one answer or one weight."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from sliced import BACKBONE, SETS
+from slq.common.errors import SlqError
+from slq.common.files import read_json, read_lines, write_json, write_lines
+from slq.config import slices
+from slq.evaluation import equivalence
+from slq.evaluation.equivalence import prove
+from slq.evaluation.generation import Asking
+from slq.evaluation.rescoring import score_tree
+from slq.evaluation.retention import retain
+from slq.evaluation.stored_metrics import read_answers
+from slq.methods import registry
+from slq.models.backbone import hash_weights
+
+
+@pytest.fixture(scope="module")
+def asked(slice_, tmp_path_factory):
+    """Results in which base has answered; its retained.json lies beside its adapter."""
+    preset = tmp_path_factory.mktemp("proof") / "results" / "mini"
+    how = json.loads(slices.retain_settings(slice_.config, BACKBONE))
+    base, folder = slice_.root / "base", preset / BACKBONE / "base/seed0"
+    paths = (slice_.snapshot, base / "adapter", slice_.tests, preset / "work", folder / "retention")
+    retain(how, "code", *paths, folder / "events.jsonl", preset / "retained.json")
+    return preset
+
+
+@pytest.fixture
+def preset(asked, tmp_path):
+    return shutil.copytree(asked, tmp_path / "results" / "mini")
+
+
+def run_prove(slice_, preset, method="slq", **changes):
+    """The rule `prove`; a proof of every set, by its name."""
+    how = json.loads(slices.prove_settings(slice_.config, BACKBONE)) | changes
+    run = slice_.root / method
+    out = preset / BACKBONE / method / "seed1/retention"
+    base = preset / BACKBONE / "base/seed0/retention"
+    paths = (slice_.snapshot, run / "adapter", slice_.tests, base, preset / "retained.json", out)
+    try:
+        prove(how, *paths, out.parent / "events/prove.jsonl")
+    except SlqError:
+        assert not out.exists(), "nothing is written where anything differs"
+        raise
+    return {path.stem: read_json(path) for path in out.iterdir()}
+
+
+def test_the_proof_passes_for_slq_and_refers_to_base(slice_, preset):
+    proofs = run_prove(slice_, preset)
+    assert proofs.keys() == set(SETS)
+    backbone, _ = slice_.load("base")
+    for name, found in proofs.items():
+        assert found["equals"] == f"{BACKBONE}/base/seed0/retention/{name}.json"
+        base = read_answers(preset / found["equals"])
+        count = min(32, len(base.items))
+        assert found["proof"]["items"] == count
+        assert found["proof"]["tokens"] == sum(line["tokens"] for line in base.items[:count])
+        assert found["proof"]["weights"] == hash_weights(backbone.model) == slice_.weights("slq")["after"]
+        assert found["proof"]["embedded"] > count, "texts and images"
+        for key in ("backbone", "set", "settings", "questions"):
+            assert found["inputs"][key] == base.metrics["inputs"][key]
+    lines = read_lines(preset / BACKBONE / "slq/seed1/events/prove.jsonl")
+    spans = [line for line in lines if line["event"] == "span"]
+    assert {span["name"] for span in spans} == {"init", "eval"} and {span.get("set") for span in spans} >= set(SETS)
+
+
+def test_stored_answers_are_read_through_the_proof(slice_, preset, capsys):
+    run_prove(slice_, preset)
+    proved, base = (
+        read_answers(preset / BACKBONE / run / "retention/mini-mmmu.json") for run in ("slq/seed1", "base/seed0")
+    )
+    assert proved == base and proved.verdicts() == base.verdicts()
+    score_tree(preset, write=False)
+    shown = [line for line in capsys.readouterr().out.splitlines() if "by proof" in line]
+    assert len(shown) == len(SETS) and all("slq/seed1" in line and "base/seed0" in line for line in shown)
+
+
+def test_whole_batches_are_asked_in_the_order_of_the_set(slice_, preset):
+    assert {found["proof"]["items"] for found in run_prove(slice_, preset, proof_items=1).values()} == {24, 16, 12}
+    how = Asking(8, 5)
+    assert [len(batch) for batch in how.batches(list(range(13)))] == [5, 5, 3]
+
+
+def test_the_same_check_fails_for_lora(slice_, preset):
+    message = r"^mini-mmmu: item 'validation_\w+': the reply with the adapter loaded is '.*', and that of the untouched"
+    with pytest.raises(SlqError, match=message):
+        run_prove(slice_, preset, "lora")
+
+
+def test_the_same_check_fails_for_full_fine_tuning(slice_, preset, monkeypatch):
+    with pytest.raises(SlqError, match=r"full_ft/adapter/adapter\.json: training changed the backbone's weights"):
+        run_prove(slice_, preset, "full_ft")
+    before = slice_.weights("base")["before"]
+    monkeypatch.setattr(equivalence, "recorded_weights", lambda saved: before)
+    with pytest.raises(SlqError, match="the backbone with this adapter loaded has other weights than in training"):
+        run_prove(slice_, preset, "full_ft")
+    monkeypatch.setattr(equivalence, "require_weights", lambda *_: None)
+    with pytest.raises(SlqError, match=r"^mini-.*: the reply with the adapter loaded is"):
+        run_prove(slice_, preset, "full_ft")
+
+
+def nudge(backbone):
+    """One weight of the backbone, moved by the smallest step."""
+    weight = backbone.inner.language_model.norm.weight
+    with torch.no_grad():
+        weight[0] = torch.nextafter(weight[0], torch.tensor(torch.inf))
+
+
+@pytest.mark.parametrize("moment", ["load", "embed"])
+def test_one_nudged_weight_is_enough(slice_, preset, monkeypatch, moment):
+    """While the adapter is loaded, or later while it embeds."""
+    place = registry if moment == "load" else equivalence
+    original = getattr(place, moment)
+
+    def nudged(*arguments):
+        result = original(*arguments)
+        nudge(arguments[0] if moment == "load" else arguments[1])
+        return result
+
+    monkeypatch.setattr(place, moment, nudged)
+    with pytest.raises(SlqError, match="has other weights than in training"):
+        run_prove(slice_, preset)
+
+
+def test_what_embedding_leaves_in_the_model_would_be_seen(slice_, preset, monkeypatch):
+    """A state that no hash of weights knows: a hook that embedding forgets to remove."""
+    original = equivalence.embed
+
+    def forgetful(retriever, backbone, sample):
+        backbone.inner.language_model.norm.register_forward_hook(lambda module, inputs, output: -output)
+        return original(retriever, backbone, sample)
+
+    monkeypatch.setattr(equivalence, "embed", forgetful)
+    with pytest.raises(SlqError, match=r"^mini-mmmu: item .*: the reply with the adapter loaded is"):
+        run_prove(slice_, preset)
+
+
+def edit_answers(preset, change):
+    """Change base's answers to a set; its job's record of them too."""
+    path = preset / BACKBONE / "base/seed0/retention/mini-mmmu.answers.jsonl"
+    lines = read_lines(path)
+    change(lines)
+    write_lines(path, lines)
+    retained = read_json(preset / "retained.json")
+    retained["answers"]["mini-mmmu"] = equivalence.sha256(path)
+    write_json(preset / "retained.json", retained)
+
+
+def test_a_stored_reply_of_base_that_differs_is_named_with_both(slice_, preset):
+    edit_answers(preset, lambda lines: lines[3].update(answer="something else"))
+    message = r"^mini-mmmu: item '\w+': the reply is '.*', and base's in .*mini-mmmu\.answers\.jsonl 'something else'"
+    with pytest.raises(SlqError, match=message):
+        run_prove(slice_, preset)
+
+
+FAULTS = {
+    "another set": (lambda content: content["inputs"].update(set="x"), "made from another set than this run's"),
+    "other settings": (lambda content: content["inputs"].update(settings="x"), "made from another settings"),
+    "an older version": (lambda content: content.update(schema=2), "expected a metrics file of schema 3"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_answers_of_base_that_do_not_belong_here_are_an_error(slice_, preset, fault):
+    change, message = FAULTS[fault]
+    path = preset / BACKBONE / "base/seed0/retention/mini-mmmu.json"
+    content = read_json(path)
+    change(content)
+    write_json(path, content)
+    with pytest.raises(SlqError, match=message):
+        run_prove(slice_, preset)
+
+
+def test_answers_that_changed_since_are_an_error(slice_, preset):
+    run_prove(slice_, preset)
+    path = preset / BACKBONE / "base/seed0/retention/mini-mmmu.answers.jsonl"
+    lines = read_lines(path)
+    lines[0]["answer"] += "!"
+    write_lines(path, lines)
+    with pytest.raises(SlqError, match=r"mini-mmmu\.answers\.jsonl: not the answers that were proved equal"):
+        read_answers(preset / BACKBONE / "slq/seed1/retention/mini-mmmu.json")
+    shutil.rmtree(preset / BACKBONE / "slq")
+    with pytest.raises(SlqError, match=r"mini-mmmu\.answers\.jsonl: not as base's job left it"):
+        run_prove(slice_, preset)
+
+
+def test_answers_of_an_earlier_version_do_not_stay_beside_a_proof(slice_, preset):
+    old = preset / BACKBONE / "slq/seed1/retention"
+    old.mkdir(parents=True)
+    for ending in ("answers", "disagreements"):
+        (old / f"mini-mmmu.{ending}.jsonl").write_text("{}\n")
+    run_prove(slice_, preset)
+    assert sorted(path.name for path in old.iterdir()) == sorted(f"{name}.json" for name in SETS)
+    (old / "mini-mmmu.answers.jsonl").write_text("{}\n")
+    with pytest.raises(SlqError, match=r"answers beside mini-mmmu\.json, which refers to another run's"):
+        score_tree(preset, write=False)

@@ -1,0 +1,299 @@
+"""The instrument check: a CLIP of the real class against its own features and a naive loop."""
+
+import json
+import os
+import re
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+from checkout import ROOT, place, snakemake
+from loopback import Hub, commit_of, serve
+from slq import cli
+from slq.common.errors import SlqError
+from slq.common.files import read_json
+from slq.datasets.prepared import read_split
+from slq.evaluation.reference_check import check_instruments
+from slq.evaluation.reference_recalls import GOLDEN, read_golden
+from slq.models.dual_encoder import DualEncoder
+from slq.sources.fetch import fetch_source
+from slq.synthetic.datasets import draw_split
+from tinyclip import make_clip
+
+LONG = "abc " * 40  # three tokens a word
+
+
+@pytest.fixture(scope="session")
+def snapshot(tmp_path_factory):
+    return make_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """The test split of a drawn set, the one that the slice draws: scenes 112 to 127."""
+    folder = tmp_path_factory.mktemp("data")
+    settings = {"set": "mini-coco", "split": "test", "columns": None, "style": "filled", "words": "plain"}
+    draw_split({**settings, "first": 112, "count": 16, "seed": 7}, folder / "mini-coco" / "test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory, snapshot):
+    folder = tmp_path_factory.mktemp("encoders")
+    settings = {"name": "tiny", "weights": True, "parts": [{"supplied": str(snapshot)}]}
+    fetch_source(settings, folder / "tiny", folder / "sources.lock", offline=True)
+    return folder
+
+
+def features(snapshot, split):
+    """Oracle: unit vectors by transformers' own model, one image and one caption at a time."""
+    model = CLIPModel.from_pretrained(snapshot).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(snapshot)
+    processor = CLIPImageProcessorPil.from_pretrained(snapshot)
+    images, texts = [], []
+    with torch.no_grad():
+        for item in split.items:
+            pixels = processor(split.open(item["image"]), return_tensors="pt")["pixel_values"]
+            images.append(model.get_image_features(pixels).pooler_output[0].numpy())
+            for caption in item["captions"]:
+                ids = tokenizer(caption)["input_ids"]
+                ids = ids if len(ids) <= 77 else [*ids[:76], ids[-1]]
+                texts.append(model.get_text_features(torch.tensor([ids])).pooler_output[0].numpy())
+    return [np.array([vector / np.linalg.norm(vector) for vector in part]) for part in (images, texts)]
+
+
+def naive_recall(queries, gallery, own, k):
+    """Oracle: percent of queries with one of their own among the first K."""
+    hits = 0
+    for number, query in enumerate(queries):
+        ordered = sorted(range(len(gallery)), key=lambda item: -float(query @ gallery[item]))
+        hits += any(own(number, item) for item in ordered[:k])
+    return 100 * hits / len(queries)
+
+
+@pytest.fixture(scope="session")
+def published(snapshot, data):
+    """R@5 of both directions on the drawn set, of which five captions in turn belong to an image."""
+    images, texts = features(snapshot, read_split(data, "mini-coco", "test"))
+    return {
+        "t2i": naive_recall(texts, images, lambda text, image: text // 5 == image, 5),
+        "i2t": naive_recall(images, texts, lambda image, text: text // 5 == image, 5),
+    }
+
+
+def golden_file(path, values, model="tiny", name="coco"):
+    lines = [",".join(GOLDEN)]
+    lines += [f"{model},{name},{direction},R@5,{value},0.01,a test" for direction, value in values.items()]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def settings(*sets):
+    names = sets or ("mini-coco",)
+    return {
+        "encoders": ["tiny"],
+        "sets": [{"name": name, "reference": name.removeprefix("mini-")} for name in names],
+        "batch_size": 7,
+    }
+
+
+def check(encoders, data, golden, *sets):
+    out = golden.with_name("instrument.json")
+    check_instruments(settings(*sets), encoders, data, golden, out)
+    return read_json(out)
+
+
+def test_recalls_are_those_of_the_models_own_features_and_a_naive_loop(encoders, data, published, tmp_path):
+    found = check(encoders, data, golden_file(tmp_path / "golden.csv", published))
+    assert [(one["direction"], one["found"]) for one in found["checks"]] == list(published.items())
+    assert len({*published.values()} - {0.0, 100.0}) == 2, "values that say something"
+    assert found["checks"][0]["n"] == {"images": 16, "captions": 80}
+    assert found["unchecked"] == []
+
+
+def test_a_row_of_more_fields_than_there_are_columns_is_named(published, tmp_path):
+    golden = golden_file(tmp_path / "golden.csv", published)
+    golden.write_text(golden.read_text().rstrip() + ", and by whom\n")
+    with pytest.raises(SlqError, match=r"golden\.csv:\d+: not 7 fields; a comma within one needs quotes around it"):
+        read_golden(golden, "tiny")
+
+
+def test_vectors_are_those_of_one_image_and_one_text_at_a_time(snapshot, encoders, data):
+    split = read_split(data, "mini-coco", "test")
+    images, texts = features(snapshot, split)
+    encoder = DualEncoder.load(encoders / "tiny")
+    ours = encoder.encode_images([split.open(item["image"]) for item in split.items]).numpy()
+    assert ours.dtype == np.float32 and np.abs(ours - images).max() < 1e-5
+    ours = encoder.encode_texts([caption for item in split.items for caption in item["captions"]]).numpy()
+    assert np.abs(ours - texts).max() < 1e-5
+
+
+def test_a_text_of_more_than_77_tokens_is_cut_and_closed(snapshot, encoders):
+    tokenizer = CLIPTokenizer.from_pretrained(snapshot)
+    ids = tokenizer(LONG)["input_ids"]
+    assert len(ids) > 77 > len(tokenizer("a red circle")["input_ids"])
+    kept = tokenizer.decode(ids[1:76])
+    assert tokenizer(kept)["input_ids"] == [*ids[:76], ids[-1]]
+    long, cut, other = DualEncoder.load(encoders / "tiny").encode_texts([LONG, kept, "a red circle"])
+    assert (long - cut).abs().max() < 1e-3 < 1e-2 < (long - other).abs().max()
+
+
+@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+def test_a_wrong_value_names_set_direction_both_numbers_and_where_to_look(
+    encoders, data, published, tmp_path, direction
+):
+    wrong = published | {direction: published[direction] + 0.02}
+    with pytest.raises(SlqError) as error:
+        check(encoders, data, golden_file(tmp_path / "golden.csv", wrong))
+    message = str(error.value)
+    assert message.count("expected") == 1
+    assert (
+        f"tiny on mini-coco (16 images, 80 captions), {direction} R@5: expected {wrong[direction]:g} ± 0.01" in message
+    )
+    assert f"found {published[direction]:.2f}. Data or scorer are not what they should be: look at" in message
+    assert not (tmp_path / "instrument.json").exists()
+
+
+def test_a_caption_under_the_wrong_image_is_seen(encoders, data, published, tmp_path):
+    """What the check is for: the same pictures and texts, one image's captions exchanged with the next one's."""
+    folder = tmp_path / "data" / "mini-coco" / "test"
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(data / "mini-coco" / "test")
+    split = read_split(tmp_path / "data", "mini-coco", "test")
+    nexts = split.items[1:] + split.items[:1]
+    moved = [{**one, "captions": other["captions"]} for one, other in zip(split.items, nexts, strict=True)]
+    folder.unlink()
+    folder.mkdir()
+    for path in (data / "mini-coco" / "test").iterdir():
+        if path.name != "items.jsonl":
+            (folder / path.name).symlink_to(path)
+    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in moved))
+    with pytest.raises(SlqError, match="instrument check: tiny on mini-coco"):
+        check(encoders, tmp_path / "data", golden_file(tmp_path / "golden.csv", published))
+
+
+def test_a_set_without_a_published_value_is_named_and_nothing_at_all_is_an_error(encoders, data, published, tmp_path):
+    golden = golden_file(tmp_path / "golden.csv", published)
+    found = check(encoders, data, golden, "mini-coco", "mini-flickr30k")
+    assert found["unchecked"] == ["tiny on mini-flickr30k: no published value on flickr30k"]
+    with pytest.raises(SlqError, match=r"golden\.csv: no value on any of the preset's sets"):
+        check(encoders, data, golden, "mini-flickr30k")
+    with pytest.raises(SlqError, match=r"golden\.csv: has no value of tiny.*there are CLIP-ViT-B-32"):
+        check(encoders, data, golden_file(golden, published, model="CLIP-ViT-B-32"))
+    with pytest.raises(SlqError, match=r"golden\.csv:2: value and tolerance must be numbers"):
+        check(encoders, data, golden_file(golden, {"t2i": "high"}))
+    with pytest.raises(SlqError, match=r"golden\.csv:2: strict R@5; expected t2i or i2t"):
+        check(encoders, data, golden_file(golden, {"strict": 5.0}))
+
+
+# ---- in the workflow -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def instrumented(checkout):
+    """A checkout whose mini preset has the hub's model as instrument; further options of a call."""
+    part = {"model": "org/name", "revision": "main", "gb": 0}
+    sources = {"small": {"parts": [part], "licence": "none", "account": "none"}}
+    preset = {"instruments": ["tiny"], "retrieval_sets": ["mini-coco"], "retention_sets": []}
+    override = {"sources": sources, "encoders": {"tiny": {"source": "small"}}, "presets": {"mini": preset}}
+    (checkout / "mine.yaml").write_text(yaml.safe_dump(override))
+    return checkout
+
+
+def test_the_workflow_fetches_the_model_and_checks_it(instrumented, snapshot, published, tmp_path):
+    """By the real client from a hub on loopback; a wrong value ends the call with one message."""
+    files = {path.name: path.read_bytes() for path in snapshot.iterdir()}
+    golden, file = instrumented / "paper_tables/reference/instrument.csv", instrumented / "results/mini/instrument.json"
+    options = ["--cores", "1", "--configfile", "tests/slice.yaml", "mine.yaml", "--", "instrument"]
+    golden_file(golden, published | {"t2i": published["t2i"] + 1})
+    with serve(Hub(repositories={"models/org/name": [files]})) as site:
+        hub = {"HF_ENDPOINT": site.address, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
+        answer = snakemake(instrumented, *options, **hub)
+    assert answer.returncode == 1 and not file.exists(), answer.stdout
+    assert answer.stdout.count("slq: error: instrument check: tiny on mini-coco (16 images, 80 captions)") == 1
+    manifest = read_json(instrumented / "scratch/encoders/tiny/manifest.json")
+    (part,) = manifest["source"]["parts"]
+    assert part["from"] == "model:org/name@main" and part["commit"] == commit_of(files)
+    assert read_json(instrumented / "sources.lock/small.json")["model:org/name@main"]["commit"] == commit_of(files)
+    golden_file(golden, published)
+    answer = snakemake(instrumented, *options)
+    assert answer.returncode == 0, answer.stdout
+    assert {one["direction"]: one["found"] for one in read_json(file)["checks"]} == published
+
+
+# ---- before anything that takes long: Snakemake's own scheduler, with a stand-in for `slq` ---------------------------
+
+STAND_IN = ROOT / "tests" / "instrument"
+LEARNING = ["mini-coco/train", "mini-coco/val"]
+METHODS = ("full_ft", "lora", "slq")
+CHECKS = ("instrument", "audit")
+TARGETS = [f"results/mini/{check}.json" for check in CHECKS]
+TARGETS += [f"results/mini/mini-internvl/{method}/seed1/run.json" for method in METHODS]
+
+
+def calls(folder, *arguments, ready=True, **environment):
+    """A call of the workflow and what the stand-in did, in order: (begin or end, command, output)."""
+    if ready:  # trainings could start at once, while the check waits for a model and a set
+        place(folder, *(f"scratch/data/{name}/manifest.json" for name in LEARNING))
+        place(folder, "scratch/backbones/mini-internvl/manifest.json")
+    path = os.pathsep.join([str(STAND_IN), str(Path(sys.executable).parent), os.environ["PATH"]])
+    options = ["--configfile", "mine.yaml", *arguments, "--", *TARGETS]
+    answer = snakemake(folder, *options, PATH=path, **environment)
+    done = folder / "calls.txt"
+    return answer, [line.split() for line in done.read_text().splitlines()] if done.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("cores", "ready", "scheduler"),
+    [("1", True, "ilp"), ("4", True, "ilp"), ("4", False, "greedy")],
+    ids=["one core", "four cores", "nothing there yet"],
+)
+def test_no_training_begins_before_the_checks_have_passed(instrumented, cores, ready, scheduler):
+    answer, done = calls(instrumented, "--cores", cores, "--scheduler", scheduler, ready=ready)
+    assert answer.returncode == 0, answer.stdout
+    order = [(what, command) for what, command, _ in done]
+    passed = max(order.index(("end", check)) for check in CHECKS)
+    assert order[passed:].count(("begin", "train")) == len(METHODS)
+    assert {command for _, command in order[:passed]} == {"draw", "fetch", *CHECKS}
+    together = "".join(what[0] for what, command in order if command == "train")
+    assert ("bb" in together) == (cores == "4"), "afterwards they do not wait for each other"
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_failed_check_leaves_no_training_begun(instrumented, check):
+    answer, done = calls(instrumented, "--cores", "4", STAND_IN_FAILS=check)
+    assert answer.returncode == 1 and f"slq: error: {check}: it is wrong" in answer.stdout
+    assert done[-1][:2] == ["end", check] and not [call for call in done if call[1] == "train"]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_nor_where_one_failure_does_not_end_the_call(instrumented, check):
+    """With --keep-going, as the cluster's profile has it, Snakemake starts them: they refuse, each with one message.
+
+    Of SLQ it is what keeps prefixes for it.
+    """
+    answer, done = calls(instrumented, "--cores", "4", "--keep-going", STAND_IN_FAILS=check)
+    assert answer.returncode == 1
+    assert not [call for call in done if call[1] == "train"]
+    message = f"slq: error: results/mini/{check}.json: not there: this check has not passed"
+    assert answer.stdout.count(message) == len(METHODS)
+
+
+@pytest.mark.parametrize("command", ["train", "select", "store"])
+def test_learning_asks_whether_every_check_has_passed(command, monkeypatch, tmp_path, capsys):
+    files = [tmp_path / f"{check}.json" for check in CHECKS]
+    monkeypatch.setenv("SLQ_CHECKS", os.pathsep.join(map(str, files)))
+    begun = []
+    monkeypatch.setattr(cli, "parse", lambda *_: Namespace(function=begun.append, command=command))
+    for checked in files:
+        assert cli.main() == 1 and not begun
+        assert re.search(f"{checked.name}: not there: .*; run `snakemake {checked}`", capsys.readouterr().err)
+        checked.touch()
+    assert cli.main() == 0 and len(begun) == 1
+    assert command in cli.COMMANDS

@@ -1,0 +1,236 @@
+"""From answers to a metrics file, by counts written out; and stored answers scored again."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from slq.cli import main
+from slq.common.errors import SlqError
+from slq.common.files import read_json, read_lines, write_json, write_lines
+from slq.evaluation import scorers
+from slq.evaluation.reply import ASKED, Reply, answered_items
+from slq.evaluation.rescoring import score_tree
+from slq.evaluation.retention_metrics import SCHEMA, chance_of_each, questions_hash, score_answers
+from slq.evaluation.text_scorers import Verdict
+from stored import write_answers
+
+FRUIT = ["apple", "banana", "cherry", "dragon fruit"]
+
+
+def item(id_, type_, answers, options=()):
+    return {"id": id_, "question": f"{id_} ?", "options": list(options), "answers": answers, "type": type_}
+
+
+# id, type, accepted, options, reply. Ten items of three types, two of them open.
+TEN = [
+    (item("a", "fruit", ["A"], FRUIT), "A"),
+    (item("b", "fruit", ["B"], FRUIT), "It is A or B"),  # unparsed by VLMEvalKit, B by MMMU's parser
+    (item("c", "fruit", ["C"], FRUIT[:3]), "no idea"),
+    (item("d", "fruit", ["D"], FRUIT), "(D)"),
+    (item("e", "color", ["red"]), "red"),
+    (item("f", "color", ["Red.", "crimson"]), "crimson"),
+    (item("g", "color", ["blue"]), "red"),
+    (item("h", "color", ["green", "lime"]), "a green one"),  # contains it: a hit of MMMU's parser alone
+    (item("i", "count", ["2"]), "2.0"),
+    (item("j", "count", ["2", "two"]), "three"),
+]
+
+
+def said(items, texts):
+    return answered_items(items, [Reply("prompt", text, len(text), text != "no idea") for text in texts])
+
+
+@pytest.fixture
+def ten():
+    return said([entry for entry, _ in TEN], [reply for _, reply in TEN])
+
+
+def test_chance_by_a_count_written_out(ten):
+    """Fruit: 1/4, 1/4, 1/3, 1/4. Color: red is accepted by two of four. Count: 2 is accepted by both."""
+    assert chance_of_each(ten) == pytest.approx([25, 25, 100 / 3, 25, 50, 50, 50, 50, 100, 100])
+    content, _ = score_answers("mmmu", "vlmevalkit-exact-2", ten)
+    assert content["chance"] == pytest.approx((3 * 25 + 100 / 3 + 4 * 50 + 2 * 100) / 10)
+    chances = {type_: values["chance"] for type_, values in content["types"].items()}
+    assert chances == pytest.approx({"fruit": (75 + 100 / 3) / 4, "color": 50, "count": 100})
+
+
+def test_an_open_questions_options_elsewhere_do_not_count_towards_its_chance():
+    mixed = [item("a", "same", ["A"], FRUIT), item("b", "same", ["red"]), item("c", "same", ["blue"])]
+    assert chance_of_each(mixed) == [25, 50, 50]
+
+
+def test_every_scorer_reads_the_same_answers_and_one_is_printed(ten):
+    content, differing = score_answers("mmmu", "vlmevalkit-exact-2", ten)
+    assert content["scores"] == {
+        "vlmevalkit-exact-2": 50.0,  # a, d, e, f, i
+        "mmmu-official-1": 70.0,  # b and h too
+        "mmmu-lmms-eval-2": 70.0,
+        "first-letter-1": 40.0,  # not i: 2.0 is not 2, letter by letter
+    }
+    assert (content["scorer"], content["metrics"]) == ("vlmevalkit-exact-2", {"score": 50.0, "accuracy": 50.0})
+    assert [line["id"] for line in differing] == ["b", "h", "i"] and content["disagreements"] == 3
+    assert differing[0]["reply"] == "It is A or B"
+    assert differing[0]["verdicts"]["vlmevalkit-exact-2"] == {"hit": False, "reason": "unparsed", "parsed": None}
+    assert differing[0]["verdicts"]["mmmu-official-1"]["parsed"] == "B"
+    other, _ = score_answers("mmmu", "mmmu-official-1", ten)
+    assert other["metrics"]["score"] == 70.0
+    assert {key for key in content if content[key] != other[key]} == {"scorer", "metrics", "types"}
+
+
+def test_what_guessing_would_have_added(ten):
+    """Of the four with options MMMU's parser reads none in "no idea": one of three, in ten items."""
+    content, _ = score_answers("mmmu", "vlmevalkit-exact-2", ten)
+    assert content["random_guess"] == pytest.approx(100 / 3 / 10)
+    assert score_answers("realworldqa", "vlmevalkit-exact-2", ten)[0]["random_guess"] is None
+
+
+@pytest.mark.parametrize(("benchmark", "printed"), [("mmmu", "mmmu-official-1"), ("ocrbench", "ocrbench-vlmevalkit-1")])
+def test_types_sum_up_to_the_whole(ten, benchmark, printed):
+    content, _ = score_answers(benchmark, printed, ten)
+    types = content["types"].values()
+    assert sum(one["n"] for one in types) == content["n"]["items"] == 10
+    assert sum(one["n"] * one["score"] for one in types) == pytest.approx(10 * content["metrics"]["accuracy"])
+    assert sum(one["n"] * one["chance"] for one in types) == pytest.approx(10 * content["chance"])
+
+
+def test_replies_that_ran_into_the_limit_are_counted(ten):
+    assert score_answers("mmmu", "vlmevalkit-exact-2", ten)[0]["truncated"] == 1
+
+
+def test_ocrbench_counts_hits(ten):
+    content, _ = score_answers("ocrbench", "ocrbench-vlmevalkit-1", ten)
+    assert content["metrics"] == {"score": 7.0, "accuracy": 70.0}  # all but c, g and j hold an answer
+
+
+# ---- slq score -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def results(ten, tmp_path):
+    """Two runs' answers with their metrics."""
+    for run in ("one", "two"):
+        write_answers(tmp_path / "results" / run / "retention" / "mmmu.json", "mmmu", "vlmevalkit-exact-2", ten)
+    blind = said([entry for entry, _ in TEN], ["A"] * 10)
+    write_answers(tmp_path / "results" / "one" / "blind" / "mmmu.json", "mmmu", "vlmevalkit-exact-2", blind)
+    return tmp_path / "results"
+
+
+def bytes_of(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_stored_answers_score_as_they_did(results, capsys):
+    before = bytes_of(results)
+    assert main(["score", str(results)]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert len(table) == 1 + 3 * 4
+    for line in table[1:]:
+        _, _, then, now = line.split()
+        assert then == now
+    assert table[4].split() == [str(results / "one/blind/mmmu.json"), "vlmevalkit-exact-2*", "10.00", "10.00"]
+    assert bytes_of(results) == before
+
+
+def test_a_changed_scorer_is_noticed_and_written_on_request_alone(results, monkeypatch, capsys):
+    before = bytes_of(results)
+    strict = replace(scorers.SCORERS["first-letter-1"], rule=lambda item, reply: Verdict(False, "never", None))
+    monkeypatch.setitem(scorers.SCORERS, "first-letter-1", strict)
+    assert main(["score", str(results)]) == 1
+    shown = capsys.readouterr()
+    assert "3 of 3 metrics files are not what their ranks or answers give now" in shown.err
+    first = next(line for line in shown.out.splitlines() if "two" in line and "first-letter-1" in line)
+    assert first.split()[1:] == ["first-letter-1", "40.00", "0.00"]
+    assert "not what its answers give now: disagreements, scores, the disagreements file" in shown.out
+    assert bytes_of(results) == before
+    assert main(["score", str(results), "--write"]) == 0
+    assert main(["score", str(results)]) == 0
+    stored = read_json(results / "two/retention/mmmu.json")
+    assert stored["scores"]["first-letter-1"] == 0 and stored["inputs"]["set"] == "of the set"
+
+
+def test_a_verdict_that_moves_between_two_items_is_noticed(results, monkeypatch):
+    """No score moves, but the items on which scorers differ do."""
+    rule = scorers.SCORERS["first-letter-1"].rule
+    swap = {"a": False, "b": True}
+    moved = replace(
+        scorers.SCORERS["first-letter-1"],
+        rule=lambda item, reply: replace(rule(item, reply), hit=swap.get(item["id"], rule(item, reply).hit)),
+    )
+    monkeypatch.setitem(scorers.SCORERS, "first-letter-1", moved)
+    with pytest.raises(SlqError, match="3 of 3 metrics files"):
+        score_tree(results, write=False)
+
+
+def edit_lines(path, change):
+    lines = read_lines(path)
+    change(lines)
+    write_lines(path, lines)
+
+
+def edit_json(path, change):
+    content = read_json(path)
+    change(content)
+    write_json(path, content)
+
+
+ANSWERS = "one/retention/mmmu.answers.jsonl"
+METRICS = "one/retention/mmmu.json"
+FAULTS = {
+    "an item is missing": (ANSWERS, lambda lines: lines.pop(), "holds 9 answers, and the set has 10 items"),
+    "an id stands twice": (
+        ANSWERS,
+        lambda lines: lines[4].update(id="b"),
+        r"mmmu\.answers\.jsonl:5: id 'b' stands twice",
+    ),
+    "another version of the set": (
+        ANSWERS,
+        lambda lines: lines[4].update(answers=["scarlet"]),
+        r"its questions are not those that mmmu\.json was made from \(inputs\.questions\): answers of another version",
+    ),
+    "another order": (ANSWERS, lambda lines: lines.reverse(), "answers of another version of the set"),
+    "no gold": (ANSWERS, lambda lines: lines[2].pop("answers"), r"jsonl:3: 'answers' must be a list, found None"),
+    "an unknown scorer": (
+        METRICS,
+        lambda content: content.update(scorer="first-letter-0"),
+        r"mmmu\.json: scorer 'first-letter-0' is none of those that apply to 'mmmu': vlmevalkit-exact-2, ",
+    ),
+    "an older schema": (METRICS, lambda content: content.update(schema=2), r"mmmu\.json: expected .* schema 3"),
+    "no hash": (METRICS, lambda content: content["inputs"].clear(), r"mmmu\.json: key 'questions' is missing"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_message_and_nothing_is_written(results, fault, capsys):
+    name, change, message = FAULTS[fault]
+    (edit_lines if name.endswith("jsonl") else edit_json)(results / name, change)
+    before = bytes_of(results)
+    with pytest.raises(SlqError, match=message):
+        score_tree(results, write=True)
+    assert bytes_of(results) == before
+    assert main(["score", str(results)]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", [METRICS, ANSWERS, "one/retention/mmmu.disagreements.jsonl"])
+def test_a_missing_file_is_named(results, name):
+    (results / name).unlink()
+    with pytest.raises(SlqError, match=rf"{name}: (does not exist|cannot be read)"):
+        score_tree(results, write=False)
+
+
+def test_a_folder_without_answers_is_no_success(results, tmp_path):
+    shutil.rmtree(results)
+    with pytest.raises(SlqError, match=r"holds no retention/<set>\.answers\.jsonl"):
+        score_tree(tmp_path, write=False)
+
+
+def test_the_hash_of_what_was_asked_knows_every_field_and_no_answer(ten):
+    whole = questions_hash(ten)
+    assert questions_hash([line | {"answer": "other"} for line in ten]) == whole
+    for field in ASKED:
+        other = json.loads(json.dumps(ten))
+        other[3][field] = ["changed"] if isinstance(other[3][field], list) else "changed"
+        assert questions_hash(other) != whole, field
+    assert SCHEMA == 3

@@ -1,0 +1,195 @@
+"""Families that docs/backbones.md calls fit, built tiny of their real classes; what is said of those that are not."""
+
+import sys
+
+import pytest
+import torch
+import yaml
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+import slq.models.families
+from asking import asked, read_truth
+from exported import CONFIG, FIT, THIRD
+from oracles import CASES, compare_with_the_whole_sequence, messages, sharpen, untrained, whole_sequence
+from slq.baselines.next_token import Manner, judge
+from slq.common.errors import SlqError
+from slq.methods import registry
+from slq.models.backbone import Backbone
+from slq.models.prefix import collate, encode, run_prefix, split_prefix, stored_prefix
+from slq.models.retriever import QueryRetriever, initial_queries
+from slq.synthetic.backbones import build_tokenizer
+from slq.training.grad_cache import Side
+
+TINY = yaml.safe_load((FIT / "backbones.yaml").read_text())
+LORA = {"rank": 2, "alpha": 4, "dropout": 0.0}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def adapters():
+    """The tests' adapters are found beside the package's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(FIT), str(THIRD)])
+        yield
+    for path in FIT.glob("*.py"):
+        sys.modules.pop(f"slq.models.families.{path.stem}", None)
+
+
+def made(name, folder):
+    return sharpen(untrained(name, CONFIG["backbones"][name], folder))
+
+
+@pytest.fixture(params=TINY)
+def backbone(request, tmp_path):
+    return made(request.param, tmp_path)
+
+
+def slq_on(backbone, count=4):
+    return QueryRetriever(backbone, initial_queries(count, backbone.width, "normal", torch.Generator().manual_seed(0)))
+
+
+# ---- the oracle
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_calls_equal_the_whole_sequence(backbone, case):
+    """Read twice, with another batch between."""
+    compare_with_the_whole_sequence(slq_on(backbone), [encode(backbone, parts) for parts in messages(backbone, case)])
+
+
+def test_its_positions_are_the_stock_forwards(backbone):
+    """Without padding, the stock forward left to its own positions gives the same states as the adapter's."""
+    inputs = collate(backbone, [encode(backbone, parts) for parts in messages(backbone, "text after image")[:1]])
+    with torch.no_grad():
+        ours = backbone.inner(**inputs).last_hidden_state
+        stock = backbone.inner(**{name: inputs[name] for name in inputs.keys() - {"position_ids"}}).last_hidden_state
+    assert (ours - stock).abs().max() < 1e-5
+
+
+def test_parts_of_a_batch_that_are_read_in_turn_keep_to_themselves(backbone):
+    """As training reads them: vectors of all parts, then the gradient of each."""
+    retriever = slq_on(backbone)
+    batch = [encode(backbone, parts) for parts in messages(backbone, "mixed")]
+    side = Side(retriever, batch, at_once=2)
+    with torch.no_grad():
+        oracle = torch.cat([whole_sequence(retriever, [one]) for one in batch])
+        assert (side.vectors((0,)) - oracle).abs().max() < 1e-5
+    weights = torch.randn(len(batch), backbone.width, generator=torch.Generator().manual_seed(1))
+    side.backward(weights, (0,))
+    found, retriever.queries.grad = retriever.queries.grad.clone(), None
+    (torch.cat([whole_sequence(retriever, [one]) for one in batch]) * weights).sum().backward()
+    assert (found - retriever.queries.grad).norm() / retriever.queries.grad.norm() < 1e-4
+
+
+def test_a_stored_prefix_is_read_as_the_one_that_ran(backbone):
+    """Kept in one batch and read in others, so that it is padded otherwise; of windows shorter than it, too."""
+    retriever = slq_on(backbone)
+    batch = [encode(backbone, parts) for parts in messages(backbone, "mixed")]
+    with torch.no_grad():
+        oracle = torch.cat([whole_sequence(retriever, [one]) for one in batch])
+        kept = split_prefix(run_prefix(backbone, collate(backbone, batch)), [0] * len(batch))
+        for some in ([0, 1, 2, 3, 4], [3, 0], [2], [4, 1, 0]):
+            looked = retriever.look([kept[row] for row in some])
+            for _ in range(2):
+                assert (retriever.read(looked) - oracle[some]).abs().max() < 1e-5
+
+
+def test_an_images_prefix_is_gone_on_from_by_each_of_its_texts(backbone):
+    """Re-ranking: with a prefix that is reused and without, the same."""
+    turns, read = asked(backbone), read_truth(backbone)
+    found = [judge(backbone, turns, read, Manner(3, reuse=reuse)) for reuse in (True, False)]
+    assert (found[0] - found[1]).abs().max() < 1e-5 and found[1].std(0).min() > 1e-5
+
+
+@pytest.mark.parametrize("name", ["tiny-gemma3", "tiny-qwen2_5_vl", "tiny-glm4v", "tiny-smolvlm"])
+def test_the_methods_that_fit_it_train_its_language_model(tmp_path, name):
+    """The others are refused before anything trains, by what they lack."""
+    lacks = {
+        "tiny-glm4v": {"lora": r"Glm4vFor\w+ has no gate_proj in model\.model\.language_model\.layers, .*; lora does"},
+        "tiny-smolvlm": {
+            "lora": r"SmolVLMFor\w+ has no q_proj in model.* lora does not fit it \(docs/backbones\.md\)",
+            "full_ft": r"SmolVLMFor\w+ has no model\.model\.language_model, which full_ft trains; full_ft does not fit",
+        },
+    }
+    for method, tuning in (("lora", LORA), ("full_ft", {})):
+        backbone = made(name, tmp_path)
+        if message := lacks.get(name, {}).get(method):
+            with pytest.raises(SlqError, match=message):
+                registry.begin(method, backbone, tuning, seed=0)
+            continue
+        retriever = registry.begin(method, backbone, tuning, seed=0)
+        retriever.embed([encode(backbone, parts) for parts in messages(backbone, "mixed")]).sum().backward()
+        assert all(parameter.grad is not None for parameter in retriever.trainable())
+
+
+# ---- what cannot be
+
+
+def test_layers_of_unequal_shapes_are_not_stored(tmp_path):
+    """Told by name, and not by a shape error of torch."""
+    backbone = made("tiny-gemma3", tmp_path)
+    prefix = run_prefix(backbone, collate(backbone, [encode(backbone, messages(backbone, "one text")[0])]))
+    layer = prefix.cache.layers[1]
+    layer.keys, layer.values = layer.keys[..., :8], layer.values[..., :8]
+    with pytest.raises(SlqError, match=r"training\.prefix is kv, .* of \(2, 8, 8\) and \(2, 8, 16\) .*use recompute"):
+        split_prefix(prefix, [0])
+
+
+def test_a_cache_whose_state_cannot_be_put_back_is_refused_by_name_before_anything_trains():
+    """Qwen3.5: most of its layers are recurrent."""
+    config = AutoConfig.for_model("qwen3_5")
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    tokenizer = build_tokenizer({"tokens": [], "ids": {}, "image": "<image>"})
+    backbone = Backbone(model, tokenizer, None)
+    with pytest.raises(
+        SlqError, match=r"layers of the class LinearAttentionLayer, .* expected DynamicLayer or Dynamic"
+    ):
+        registry.begin("slq", backbone, {"queries": 4, "init": "zeros"}, seed=0)
+
+
+def test_a_model_without_an_inner_one_is_refused_when_it_is_loaded(tmp_path):
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = AutoConfig.for_model(
+        "blip-2",
+        vision_config=small | {"image_size": 28, "patch_size": 14},
+        qformer_config=small | {"encoder_hidden_size": 16},
+        text_config={"model_type": "opt", "vocab_size": 20, "word_embed_proj_dim": 16, "ffn_dim": 16, **small},
+    )
+    AutoModelForImageTextToText.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(SlqError, match=r"Blip2ForConditionalGeneration has no model\.model without LM head"):
+        Backbone.load(tmp_path, "internvl")
+
+
+def test_an_unknown_method_does_not_train_in_silence(tiny_backbone):
+    with pytest.raises(SlqError, match=r"no method 'prompts'; expected base, full_ft, lora or slq"):
+        registry.begin("prompts", tiny_backbone, {"queries": 4}, seed=0)
+
+
+# ---- longer than the positions that the model has
+
+
+def test_what_is_longer_than_the_positions_is_refused_wherever_it_is_embedded(tiny_backbone):
+    """Retrieval and training: a caption; with the queries behind it, alone and from a store; a candidate's text."""
+    limit = tiny_backbone.model.config.get_text_config().max_position_embeddings
+    words = limit - 5  # of the turn
+    fits, long = (encode(tiny_backbone, (" ".join(["ring"] * count),)) for count in (words, words + 1))
+    assert len(fits.ids) == limit
+    base, slq = registry.begin("base", tiny_backbone, {}, 0), slq_on(tiny_backbone)
+    with torch.no_grad():
+        base.embed([fits])
+        with pytest.raises(
+            SlqError, match=rf"needs {limit + 1} positions, .* has {limit} .*shorten it; it begins 'user ri"
+        ):
+            base.embed([encode(tiny_backbone, messages(tiny_backbone, "one text")[0]), long])
+        with pytest.raises(SlqError, match=rf"needs {limit + 4} positions"):
+            slq.embed([fits])
+        (kept,) = split_prefix(run_prefix(tiny_backbone, collate(tiny_backbone, [fits])), [0])
+        assert stored_prefix(tiny_backbone, [kept]).mask.all()
+        with pytest.raises(SlqError, match=rf"a stored image, and 4 tokens behind it, need {limit + 4} positions"):
+            slq.embed([kept])
+    turns = asked(tiny_backbone)
+    turns[0][1] = type(turns[0][1])([*turns[0][1].ids[:-1], *[turns[0][1].ids[-2]] * limit, turns[0][1].ids[-1]],
+                                    turns[0][1].images)  # fmt: skip
+    for reuse in (True, False):
+        with pytest.raises(SlqError, match=r"needs \d+ positions"):
+            judge(tiny_backbone, turns, read_truth(tiny_backbone), Manner(3, reuse=reuse))

@@ -1,0 +1,153 @@
+"""A third family by one adapter file and one configuration entry, through every stage; nothing else is touched."""
+
+import json
+import shutil
+import sys
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import slq.models.families
+from checkout import ROOT, copy_repository, planned, snakemake
+from oracles import CASES, compare_with_the_whole_sequence, messages, sharpen, untrained
+from slq.methods import registry
+from slq.models.prefix import collate, encode
+from slq.models.retriever import QueryRetriever, initial_queries
+
+ADDED = ROOT / "tests" / "third_family"
+ADAPTER, ENTRY = ADDED / "llava.py", ADDED / "llava.yaml"
+FAMILIES = "workflow/slq/models/families"
+SLICE = ["--cores", "2", "--configfile", "tests/slice.yaml", ENTRY.name]
+NAME, LABEL = "mini-llava", "LLaVA-mini"
+
+
+def sources(folder):
+    """Bytes of what a person maintains in a copy of the repository, by path."""
+    kept = [folder / name for name in ("Snakefile", "config.yaml", "tests/slice.yaml")]
+    for name in ("workflow", "slurm", "envs", "paper_tables/reference", "paper_tables/templates"):
+        kept += [path for path in (folder / name).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A copy of the repository with the new family in which the slice has been run; its sources before and after.
+
+    Half a minute: for `make test-all`.
+    """
+    folder = copy_repository(tmp_path_factory.mktemp("third"))
+    before = sources(folder)
+    shutil.copy(ADAPTER, folder / FAMILIES)
+    shutil.copy(ENTRY, folder)
+    answer = snakemake(folder, *SLICE)
+    assert answer.returncode == 0, answer.stdout
+    return folder, before, sources(folder)
+
+
+@pytest.mark.slow
+def test_it_takes_one_adapter_file_and_one_entry(finished):
+    _, before, after = finished
+    assert after.keys() - before.keys() == {f"{FAMILIES}/{ADAPTER.name}"}
+    assert {path: after[path] for path in before} == before
+    assert len(ADAPTER.read_text().splitlines()) <= 40
+    entry = yaml.safe_load(ENTRY.read_text())
+    assert entry.pop("presets") == {"mini": {"backbones": [NAME], "methods": ["base", "slq"]}}
+    assert list(entry) == ["backbones"] and list(entry["backbones"]) == [NAME]
+
+
+@pytest.mark.slow
+def test_it_runs_through_every_stage(finished):
+    folder, _, _ = finished
+    preset = yaml.safe_load((folder / "config.yaml").read_text())["presets"]["mini"]
+    assert preset["retrieval_sets"] and preset["retention_sets"]
+    for method, seed in (("base", 0), ("slq", 1)):
+        run = folder / "results/mini" / NAME / method / f"seed{seed}"
+        record = json.loads((run / "run.json").read_text())
+        assert (record["backbone"], record["method"], record["width"]) == (NAME, method, 64)
+        assert record["parameters"]["trainable"] == record["settings"]["tuning"].get("queries", 0) * 64
+        assert record["weights"]["before"] == record["weights"]["after"]
+        assert record["provenance"]["image_processor"] == "CLIPImageProcessorPil"
+        for kind, keys in (("retrieval", {"t2i", "i2t"}), ("retention", {"score", "accuracy"})):
+            for name in preset[f"{kind}_sets"]:
+                content = json.loads((run / kind / f"{name}.json").read_text())
+                if (kind, method) == ("retention", "slq"):  # by proof
+                    content = json.loads((folder / "results/mini" / content["equals"]).read_text())
+                assert set(content["metrics"]) >= keys
+    config = json.loads((folder / "scratch/backbones" / NAME / "config.json").read_text())
+    assert config["architectures"] == ["LlavaForConditionalGeneration"]
+
+
+@pytest.mark.slow
+def test_the_tables_show_it(finished):
+    folder, _, _ = finished
+    tables = folder / "paper_tables/mini"
+    for name in ("table1", "table3", "gpu_hours"):
+        for kind in ("tex", "html"):
+            assert LABEL in (tables / f"{name}.{kind}").read_text()
+    cells = pd.read_csv(tables / "cells.csv")
+    assert "measured" in set(cells[(cells.table == "table3") & (cells.row == f"{NAME}/slq")].state)
+
+
+@pytest.mark.slow
+def test_only_its_own_adapter_makes_its_runs_out_of_date(finished):
+    """Adding a family, or an edit of another's adapter, re-runs nothing that exists."""
+    folder, _, _ = finished
+    families = folder / FAMILIES
+    own, other, more = families / ADAPTER.name, families / "internvl.py", families / "more.py"
+    texts = {path: path.read_text() for path in (own, other)}
+    more.write_text(texts[own])
+    other.write_text(texts[other] + "SIDE = 1\n")
+    assert planned(folder, *SLICE) == {}
+    own.write_text(texts[own] + "SIDE = 1\n")
+    rerun = planned(folder, *SLICE)
+    more.unlink()
+    for path, text in texts.items():
+        path.write_text(text)
+    assert {"pretrain_backbone", "train", "retrieve", "retain"} <= rerun.keys()
+
+
+@pytest.fixture
+def backbone(tmp_path, monkeypatch):
+    """The untrained backbone of the new entry, sharpened; its adapter is found beside the package's own."""
+    monkeypatch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(ADDED)])
+    yield sharpen(untrained(NAME, yaml.safe_load(ENTRY.read_text())["backbones"][NAME], tmp_path))
+    del sys.modules["slq.models.families.llava"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_calls_equal_the_whole_sequence(backbone, case):
+    queries = initial_queries(4, backbone.width, "normal", torch.Generator().manual_seed(0))
+    batch = [encode(backbone, parts) for parts in messages(backbone, case)]
+    compare_with_the_whole_sequence(QueryRetriever(backbone, queries), batch)
+
+
+def test_its_positions_are_the_stock_forwards(backbone):
+    """Without padding, the stock forward left to its own positions gives the same states as the adapter's."""
+    inputs = collate(backbone, [encode(backbone, parts) for parts in messages(backbone, "text after image")[:1]])
+    with torch.no_grad():
+        ours = backbone.inner(**inputs).last_hidden_state
+        stock = backbone.inner(**{name: inputs[name] for name in inputs.keys() - {"position_ids"}}).last_hidden_state
+    assert (ours - stock).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("method", "tuning"), [("full_ft", {}), ("lora", {"rank": 2, "alpha": 4, "dropout": 0.0})])
+def test_the_other_methods_tune_its_language_model(backbone, method, tuning):
+    """What the methods name in a model is there in a new family too: the language model, seven linear maps a layer."""
+    language_model = {f"model.language_model.{name}" for name, _ in backbone.inner.language_model.named_parameters()}
+    linear = {name.removesuffix(".weight") for name in language_model if name.endswith("_proj.weight")}
+    assert len(linear) == 3 * 7
+    retriever = registry.begin(method, backbone, tuning, seed=0)
+    retriever.embed([encode(backbone, parts) for parts in messages(backbone, "mixed")]).sum().backward()
+    reached = {name for name, parameter in backbone.model.named_parameters() if parameter.grad is not None}
+    updates = {f"{name}.lora_{part}.default.weight" for name in linear for part in "AB"}
+    assert reached == (updates if method == "lora" else language_model)
+
+
+def test_the_default_preset_is_planned_with_it(checkout):
+    """Beside rows of config.yaml that re-rank and compare: what has no closed form of its cost asks for the usual."""
+    shutil.copy(ADAPTER, checkout / FAMILIES)
+    shutil.copy(ENTRY, checkout)
+    plan = planned(checkout, "tables", "--cores", "1", "--configfile", ENTRY.name)
+    assert plan["train"] == 1 and plan["rerank_row"] == 2 and plan["embed_row"] == 6

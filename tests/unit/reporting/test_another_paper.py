@@ -1,0 +1,120 @@
+"""An invented paper of four cells: claims, audit, tables and page want its reference files and a layout alone."""
+
+import csv
+import json
+import re
+
+import pytest
+import yaml
+
+from judged import PROVENANCE, answers
+from slq.cli import main
+from slq.common.files import read_json, write_json
+from stored import TEMPLATES, Runs, write_answers, write_ranks
+
+COLUMNS = {
+    "table1": "group,model,set,direction,metric,value,mark,source",
+    "table3": "backbone,dim,method,column,value,printed,mark,source",
+    "benchmarks": "benchmark,direction,n,gallery,positives,unit,note,source",
+    "base_scores": "backbone,benchmark,value,evidence,source",
+    "instrument": "model,set,direction,metric,value,tolerance,source",
+}
+ROWS = {
+    "table1": [
+        "Before,Old,books,t2i,R@5,40.0,bold,invented",
+        "Before,Older,books,t2i,R@5,45.0,,invented",
+    ],
+    "table3": [
+        "Tiny-1B,64,lora,quiz,33.5,33.5,,invented",
+        "Tiny-1B,64,slq,quiz,90.0,90.0,bold,invented",
+    ],
+    "benchmarks": [
+        "books,t2i,200,40,1,percent,a page by its line,invented",
+        "books,i2t,40,200,5,percent,a line by its page,invented",
+        "quiz,,100,,,percent,all questions,invented",
+    ],
+    "base_scores": ["Tiny-1B,quiz,90.0,paper,invented"],
+    "instrument": [],
+}
+CLAIMS = [
+    {
+        **{"id": "finds-more", "sentence": "SLQ finds more pages than Older.", "where": "Table 1"},
+        "test": {"test": "above", "of": "slq", "models": ["Older"], "sets": ["books"], "metrics": ["t2i R@5"]}
+        | {"backbones": "all"},
+    },
+    {
+        **{"id": "knows-more", "sentence": "SLQ answers more of the quiz than LoRA.", "where": "Table 3"},
+        "test": {"test": "higher", "of": "slq", "than": "lora", "sets": ["quiz"], "backbones": "each"},
+    },
+]
+LAYOUT = {
+    "preset": "invented",
+    "seeds": [1],
+    "table3_base": False,
+    "backbones": [{"name": "Tiny-1B", "label": "Tiny", "reference": "Tiny-1B"}],
+    "methods": ["lora", "slq"],
+    "retrieval_sets": [{"name": "books", "label": "Books", "reference": "books"}],
+    "knowledge_sets": [],
+    "retention_sets": [{"name": "quiz", "label": "Quiz", "reference": "quiz"}],
+}
+
+
+@pytest.fixture
+def paper(tmp_path):
+    """The invented paper's reference files, and runs of ours: SLQ finds everything and answers 90, LoRA 20."""
+    reference = tmp_path / "paper_tables" / "reference"
+    reference.mkdir(parents=True)
+    for name, columns in COLUMNS.items():
+        (reference / f"{name}.csv").write_text("\n".join([columns, *ROWS[name]]) + "\n")
+    (reference / "claims.yaml").write_text(yaml.safe_dump({"claims": CLAIMS}))
+    runs = Runs(tmp_path / "results", "invented")
+    for method, rank, right in (("lora", 9, 20), ("slq", 1, 90)):
+        runs.run("Tiny-1B", method, 10, {"kind": "cpu", "name": "x", "count": 1}, provenance=PROVENANCE)
+        folder = runs.folder("Tiny-1B", method)
+        write_ranks(folder / "retrieval" / "books.json", [rank] * 200, [rank] * 40)
+        write_answers(folder / "retention" / "quiz.json", "realworldqa", "vlmevalkit-exact-2", answers(right))
+    return tmp_path
+
+
+def slq(paper, command, **options):
+    """One of our commands on the paper's files."""
+    known = {"results": paper / "results", "reference": paper / "paper_tables/reference", "templates": TEMPLATES}
+    given = [part for key, value in options.items() for part in (f"--{key}", str(known.get(key, value)))]
+    assert main([command, *given]) == 0
+
+
+def test_four_files_of_another_paper_are_enough(paper):
+    layout, out = json.dumps(LAYOUT), paper / "paper_tables/invented"
+    settings = json.dumps(LAYOUT | {"drawn": []})
+    verdicts = paper / "results/invented/claims.json"
+    slq(paper, "claims", settings=settings, results="", reference="", out=verdicts)
+    found = {claim["id"]: claim["verdict"] for claim in read_json(verdicts)["claims"]}
+    assert found == {"finds-more": "supported", "knows-more/Tiny-1B": "supported"}
+
+    slq(paper, "paper-audit", settings="{}", reference="", out=paper / "paper_tables/audit.json")
+    audit = read_json(paper / "paper_tables/audit.json")
+    counts = {check["id"]: (check["found"], check["asked"]) for check in audit["checks"] if check["asked"]}
+    # Old is bold though Older is better; 33.5 is no share of a hundred; SLQ's score is base's.
+    assert counts == {
+        **{"marks-table1": (2, 2), "marks-table3": (0, 2), "shares": (1, 5), "base": (1, 2), "noise": (0, 1)},
+    }
+    assert [finding["id"] for finding in audit["findings"]] == ["marks-table1", "shares", "base"]
+
+    slq(paper, "tables", layout=layout, results="", reference="", templates="", out=out)
+    with open(out / "cells.csv", newline="") as file:
+        cells = {(cell["table"], cell["row"], cell["column"]): cell for cell in csv.DictReader(file)}
+    assert cells["table1", "Old", "books t2i R@5"]["value"] == "40.0"
+    assert cells["table3", "Tiny-1B/slq", "quiz"]["value"] == "90.0"
+    columns = {column for table, _, column in cells if table == "table3"}
+    assert columns == {"dim", "parameters", "hours", "quiz", "books t2i R@5", "books i2t R@5"}
+
+    write_json(paper / "results/invented/compare/paper.json", compared())
+    slq(paper, "report", layout=layout, results="", audit=paper / "paper_tables/audit.json", templates="", out=out)
+    page = (out / "report.html").read_text()
+    assert "Of 2 tested claims 2 supported" in page and "SLQ answers more of the quiz than LoRA." in page
+    assert not re.search("COCO|Flickr|MMMU", page.partition("<main>")[2].replace("SLQ: Bridging", ""))
+
+
+def compared():
+    nothing = {"name": "paper", "kind": "paper", "what": "invented"}
+    return {"schema": 1, "preset": "invented", "a": nothing, "b": nothing, "cells": [], "differences": [], "counts": {}}

@@ -1,0 +1,355 @@
+"""The page: what it says is in its files, what it links to is there, and a browser asks nobody for anything."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from html.parser import HTMLParser
+from itertools import pairwise
+from urllib.parse import unquote
+
+import pytest
+import yaml
+
+from checkout import listed_jobs, place, planned
+from judged import PROVENANCE, write_world
+from slq.claims.judge import judge_claims
+from slq.claims.paper_audit import audit_paper
+from slq.common.errors import SlqError
+from slq.common.files import read_json, write_json
+from slq.config.cost_slices import paper_audit_settings
+from slq.config.loading import load
+from slq.cost.ledger import COLUMNS
+from slq.reporting.figures import draw_figures
+from slq.reporting.page.page import write_page
+from slq.reporting.tables import render
+from slq.results.checks import VERDICTS
+from stored import H200, PAPER, REFERENCE, ROOT, TEMPLATES, Runs
+
+FIGURES = ("recall", "retention", "training")
+LINE = {"backbone": "InternVL3-1B", "method": "slq", "seed": 1, "stage": "train", "device": "NVIDIA H200", "devices": 8}
+
+
+def compared():
+    """A comparison as `slq compare` writes it: a cell of each verdict, on two backbones."""
+    place = {"backbone": "InternVL3-1B", "method": "slq", "benchmark": "coco", "metric": "t2i R@5"}
+    files = ["results/paper/InternVL3-1B/slq/seed1/retrieval/coco.json", "paper_tables/reference/table3.csv:3"]
+    rest = {"tolerance": 1.0, "interval": None, "reason": "because", "files": files}
+    cells = [
+        place | rest | {"a": 75.04, "b": 74.3, "delta": 0.74, "verdict": "agrees", "interval": [0.1, 1.4]},
+        place | rest | {"a": 60.0, "b": 74.3, "delta": -14.3, "verdict": "differs", "metric": "i2t R@5"},
+        place | rest | {"a": 789.0, "b": 790.0, "delta": -1.0, "verdict": "inside noise", "metric": "score"},
+        place | rest | {"a": None, "b": 4.4e6, "delta": None, "verdict": "missing", "metric": "parameters"},
+        place
+        | rest
+        | {"a": 0.0, "b": None, "delta": None, "verdict": "extra", "backbone": "InternVL3-8B", "files": []},
+    ]
+    counts = {"not comparable": 0} | Counter(cell["verdict"] for cell in cells)
+    names = ("results/paper", "preset paper, 16 runs"), ("paper", "the paper's Tables 1 and 3")
+    a, b = ({"name": name, "kind": "folder", "what": what} for name, what in names)
+    differences = [{"what": "config", "key": "training.batch_size", "a": "512", "b": "1024"}]
+    content = {"schema": 1, "preset": "paper", "a": a, "b": b, "cells": cells, "counts": counts}
+    return content | {"differences": differences}
+
+
+def prepare(root):
+    """Everything that a page is made of, where a project has it."""
+    reference = shutil.copytree(REFERENCE, root / "paper_tables" / "reference")
+    results, out = write_world(root, "holds"), root / "paper_tables" / "paper"
+    write_json(results / "paper" / "compare" / "paper.json", compared())
+    with open(results / "paper" / "gpu_hours.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerow(LINE | {"train_hours": 3.25, "lost_hours": 0.5, "total_hours": 4, "pflop": 2900})
+        writer.writerow(LINE | {"stage": "retrieve", "train_hours": 0, "lost_hours": 0, "total_hours": 0.25})
+    audit_paper(
+        json.loads(paper_audit_settings(load(yaml.safe_load((ROOT / "config.yaml").read_text())))),
+        reference,
+        root / "paper_tables/audit.json",
+    )
+    finish(root, PAPER)
+    return out
+
+
+def finish(root, layout):
+    """Judge, render and draw what the results are now, and write the page."""
+    reference, results, out = root / "paper_tables/reference", root / "results", root / "paper_tables/paper"
+    judge_claims(layout | {"drawn": []}, results, reference, results / "paper" / "claims.json")
+    render(layout, results, reference, TEMPLATES, out)
+    draw_figures(layout, results, out / "figures")
+    write(root, layout)
+
+
+def write(root, layout=PAPER, **changes):
+    out = root / "paper_tables/paper"
+    figures = [out / "figures" / f"{name}.svg" for name in FIGURES]
+    paths = {"results": root / "results", "audit": root / "paper_tables/audit.json", "templates": TEMPLATES}
+    write_page(layout, **(paths | changes), figures=figures, out=out)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A finished page beside its files; tests that change them copy the root above."""
+    return prepare(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture
+def root(folder, tmp_path):
+    return shutil.copytree(folder.parents[1], tmp_path / "copy")
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag, **having):
+        return [own for name, own in self.tags if name == tag and all(own.get(k) == v for k, v in having.items())]
+
+
+@pytest.fixture(scope="session")
+def page(folder):
+    return Page(folder / "report.html")
+
+
+def test_every_link_leads_to_a_file_or_a_place_on_the_page(folder, page):
+    ids = [own["id"] for _, own in page.tags if "id" in own]
+    assert len(ids) == len(set(ids))
+    links = [own["href"] for own in page.all("a")]
+    assert len(links) > 300
+    for link in links:
+        if link.startswith("#"):
+            assert unquote(link[1:]) in ids, link
+        else:
+            assert (folder / unquote(link)).is_file(), link
+
+
+def test_nothing_comes_from_elsewhere(folder):
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in text and "http:" not in text and "https:" not in text and "@import" not in text
+    assert "url(" not in text and not re.search(r'\bon\w+="', text)
+    assert all(picture.startswith("data:image/svg+xml;base64,") for picture in re.findall(r'src="([^"]*)', text))
+
+
+def test_the_answer_stands_on_top(folder, page):
+    claims = read_json(folder.parents[1] / "results/paper/claims.json")["claims"]
+    found = Counter(claim["verdict"] for claim in claims)
+    tested = found.total() - found["not tested"]
+    said = f"Of {tested} tested claims {found['supported']} supported, 0 contradicted, 0 undecided; "
+    assert said + f"{found['not tested']} not tested." in page.text
+    top = (folder / "report.html").read_text().partition('id="claims"')[0]
+    counts = re.findall(r'<li class="[^"]*"><b>(\d+)</b> ([^<]*)</li>', top)
+    assert counts[:4] == [(str(found[verdict]), verdict) for verdict in VERDICTS]
+    expected = [("1", "agrees"), ("1", "differs"), ("1", "inside noise"), ("1", "extra"), ("1", "missing")]
+    assert sorted(counts[4:]) == sorted([*expected, ("0", "not comparable")])
+    for claim in claims:
+        assert claim["sentence"] in page.text
+        if claim["test"]["test"] != "none":
+            assert page.all("a", href=f"#{claim['id']}")[0]["title"] == claim["reason"]
+
+
+def test_compared_cells_are_printed_as_their_metric_is(page):
+    text = re.sub(r"\s+", " ", page.text)
+    for words in ("75.0 74.3 +0.7 [+0.1, +1.4]", "789 790", "4.4M", "training.batch_size", "inside noise"):
+        assert words in text
+
+
+def test_all_four_states_are_seen(root):
+    """Of a preset with a proof, a run that is missing, numbers of ours and the paper's."""
+    for entry in PAPER["retention_sets"]:
+        Runs(root / "results", "paper").proved("InternVL3-1B", "slq", entry["name"])
+    shutil.rmtree(root / "results/paper/InternVL3-8B/lora")
+    out = root / "paper_tables/paper"
+    render(PAPER, root / "results", root / "paper_tables/reference", TEMPLATES, out)
+    write(root)
+    cells = Page(out / "report.html").all("td")
+    states = Counter(word for cell in cells for word in (cell.get("class") or "").split())
+    assert all(states[state] > 0 for state in ("measured", "quoted", "by_construction", "missing"))
+
+
+def test_it_says_what_it_cost_and_under_which_circumstances(page):
+    text = re.sub(r"\s+", " ", page.text)
+    assert "SLQ NVIDIA H200 3.2 0.50 4.2 2,900".replace(" ", "") in text.replace(" ", "")
+    assert "python 3.11.7 · torch 2.13.0" in text and f"{40 * 'c'}"[:10] in text
+    assert len(page.all("code")) == 16 and f"{H200['count']} x {H200['name']}" in text
+
+
+def test_versions_that_differ_are_counted(root):
+    run = Runs(root / "results", "paper")
+    other = PROVENANCE | {"git": None, "versions": {"torch": "2.14.0"}}
+    run.run("InternVL3-1B", "slq", 10, H200, spans={"train": 450.0}, provenance=other)
+    write(root)
+    text = Page(root / "paper_tables/paper/report.html").text
+    assert "torch 2.13.0 (15 runs), 2.14.0 (1 runs)" in text and "not in git" in text
+
+
+def test_the_audit_of_the_paper_is_on_it(folder, page):
+    for finding in read_json(folder.parent / "audit.json")["findings"]:
+        assert finding["statement"] in page.text and all(line in page.text for line in finding["arithmetic"])
+
+
+def test_a_backbone_more_is_rows_more(root):
+    """Nothing but its results and its entry in the layout."""
+    results = root / "results" / "paper"
+    shutil.copytree(results / "InternVL3-1B", results / "Another")
+    for path in (results / "Another").glob("*/*/run.json"):
+        write_json(path, read_json(path) | {"backbone": "Another"})
+    more = {"name": "Another", "label": "Another-3B", "reference": "InternVL3-1B"}
+    layout = PAPER | {"backbones": [*PAPER["backbones"], more]}
+    before = len(Page(root / "paper_tables/paper/report.html").all("tr"))
+    finish(root, layout)
+    found = Page(root / "paper_tables/paper/report.html")
+    assert "Another-3B, COCO T2I R@5, SLQ minus LoRA" in found.text
+    assert len(found.all("tr")) > before + 40 and len(found.all("code")) == 20
+
+
+def test_without_any_run_it_says_so(root):
+    for entry in PAPER["backbones"]:
+        shutil.rmtree(root / "results/paper" / entry["name"])
+    (root / "results/paper/gpu_hours.csv").unlink()
+    finish(root, PAPER)
+    text = Page(root / "paper_tables/paper/report.html").text
+    assert "Not run yet: none of " in text and "No run exists." in text and "Nothing was spent" in text
+
+
+def test_the_same_files_give_the_same_bytes(root):
+    path = root / "paper_tables/paper/report.html"
+    first = path.read_bytes()
+    write(root)
+    assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("results/paper/claims.json", "cannot be read"),
+        ("results/paper/compare/paper.json", "cannot be read"),
+        ("paper_tables/audit.json", "cannot be read"),
+        ("paper_tables/paper/table3.html", "cannot be read"),
+        ("paper_tables/paper/figures/recall.svg", "cannot be read"),
+    ],
+)
+def test_what_is_not_there_is_named_and_nothing_is_written(root, file, message):
+    (root / file).unlink()
+    page = root / "paper_tables/paper/report.html"
+    page.unlink()
+    with pytest.raises(SlqError, match=re.escape(file.rpartition("/")[2]) + f".*{message}"):
+        write(root)
+    assert not page.exists()
+
+
+def test_another_form_is_refused(root):
+    path = root / "results/paper/claims.json"
+    write_json(path, read_json(path) | {"schema": 2})
+    with pytest.raises(SlqError, match=r"claims.json: expected schema 1 with the key claims"):
+        write(root)
+
+
+# ---- for every reader ------------------------------------------------------------------------------------------------
+
+
+def test_tables_have_names_pictures_words_and_headings_an_order(page):
+    text = page.text
+    assert all(own["alt"] for own in page.all("img")) and len(page.all("img")) == len(FIGURES)
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert page.all("html")[0]["lang"] == "en" and page.all("main") and page.all("nav")[0]["aria-label"]
+    assert all(own.get("scope") for own in page.all("th"))
+    assert "What the paper says, in our words" in text
+
+
+def colours():
+    """Of each scheme, the colours of the stylesheets by name."""
+    css = "".join((TEMPLATES / f"{name}.css.j2").read_text() for name in ("table", "report"))
+    screen = css.replace(css[css.index("@media print") :], "")
+    schemes: dict[str, dict[str, str]] = {"light": {}, "dark": {}}
+    for block in re.finditer(r"(@media \(prefers-color-scheme: dark\) \{\s*)?:root \{([^}]*)\}", screen):
+        schemes["dark" if block[1] else "light"] |= dict(re.findall(r"--([\w-]+): #(\w+)", block[2]))
+    return schemes
+
+
+def luminance(colour):
+    """WCAG 2's relative luminance."""
+    digits = "".join(2 * one for one in colour) if len(colour) == 3 else colour
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(scheme):
+    """4.5 to 1: WCAG 2, AA."""
+    found = colours()[scheme]
+    pairs = [("ink", "paper"), ("soft", "paper"), ("soft", "card"), ("link", "paper"), ("ink", "hover")]
+    pairs += [(tone, f"{tone}-wash") for tone in ("good", "bad", "open", "none")]
+    for one, other in pairs:
+        high, low = sorted((luminance(found[one]), luminance(found[other])), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (one, other)
+
+
+# ---- a browser -------------------------------------------------------------------------------------------------------
+
+
+def opened(browser, path, tmp_path):
+    """What a browser says on its console, and whom it asks, while it shows a file."""
+    log = tmp_path / "net.json"
+    command = [
+        browser,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        f"--log-net-log={log}",
+    ]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--disable-background-networking", "--disable-sync"]
+    command += ["--no-first-run", "--disable-component-update", "--disable-default-apps", "--dump-dom", path.as_uri()]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "</html>" in answer.stdout, answer.stderr
+    console = [line for line in answer.stderr.splitlines() if "CONSOLE" in line]
+    urls = {url for url in re.findall(r'"url":"([^"]+)"', log.read_text()) if not url.startswith(("file:", "data:"))}
+    # What the browser asks of its maker, whatever it shows; that the page names no such host is another test's.
+    return console, {url for url in urls if not re.match(r"https?://[\w.-]+\.(google|googleapis|gstatic)\.com/", url)}
+
+
+def test_a_browser_shows_it_without_a_word_and_asks_nobody(browser, folder, tmp_path):
+    assert opened(browser, folder / "report.html", tmp_path) == ([], set())
+
+
+def test_the_browser_would_have_told(browser, tmp_path):
+    path = tmp_path / "loud.html"
+    path.write_text("<html><script>console.error('loud')</script><img src='http://127.0.0.1:9/x.png'></html>")
+    console, asked = opened(browser, path, tmp_path)
+    assert any("loud" in line for line in console) and "http://127.0.0.1:9/x.png" in asked
+
+
+# ---- the rules -------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_asks_for_what_it_is_made_of_and_all_does_not(checkout):
+    """Of a copy of results, whose comparison is there, nothing is trained or drawn."""
+    place(checkout, "results/mini/compare/paper.json")
+    plan = planned(checkout, "report", "--config", "cells=present")
+    assert {rule: plan[rule] for rule in ("judge_claims", "paper_audit", "render_tables", "draw_figures", "write_page")}
+    assert not {"train", "retrieve", "draw_split"} & set(plan)
+    assert not {"judge_claims", "paper_audit", "write_page"} & set(planned(checkout))
+
+
+def test_a_template_of_the_page_renders_alone(checkout):
+    place(checkout, "results/mini/compare/paper.json")
+    jobs = listed_jobs(checkout, "mini", "report")
+    (page,) = (job for job in jobs if job["rule"] == "write_page")
+    assert "paper_tables/templates/report.css.j2" in page["input"]
+    trained = [job for job in jobs if job["rule"] in ("train", "retrieve", "retain", "judge_claims")]
+    assert trained and not any("paper_tables/templates/report.html.j2" in job["input"] for job in trained)

@@ -1,0 +1,164 @@
+"""How often two results that differ by chance alone are said to differ: no more often than stated."""
+
+import itertools
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+
+from comparing import IMAGES, compared, draw, draw_run, settings
+from slq.evaluation.statistics import RESAMPLES, recall_intervals, resample
+from slq.reporting.comparison.numbers import Key, Number, Sample, parse_catalogue
+from slq.reporting.comparison.significance import holm, sign_flips, t_critical, t_test_p
+from slq.reporting.comparison.verdicts import judge
+from slq.results.cells import one_decimal
+from stored import Runs, recalls
+
+F = "mini-a/slq/seed1/retrieval/mini-f.json"
+
+
+@pytest.fixture
+def fewer_draws(monkeypatch):
+    """A tenth of the draws of a bootstrap: its ends are of no test on items, and near enough for one with seeds."""
+    draws = RESAMPLES // 10
+    monkeypatch.setattr("slq.evaluation.retrieval_metrics.recall_intervals", partial(recall_intervals, resamples=draws))
+    monkeypatch.setattr("slq.reporting.comparison.significance.resample", partial(resample, resamples=draws))
+
+
+def pairs_with_a_difference(found):
+    return sum(one["counts"]["differs"] > 0 for one in found)
+
+
+def test_luck_alone_differs_no_more_often_than_the_stated_rate(fewer_draws, tmp_path):
+    """Twelve pairs of runs that differ in their luck on the items, and no tolerance that could hide it.
+
+    In at most 5 % of comparisons any of the 13 cells may differ: of 12, four or more would be so in 1 of 450.
+    """
+    random = np.random.default_rng(2)
+    trees = [draw_run(tmp_path / str(number), random) for number in range(24)]
+    strict = settings(recall=0, score=0)
+    found = [compared(tmp_path / "out.json", *two, how=strict) for two in zip(trees[::2], trees[1::2], strict=True)]
+    assert pairs_with_a_difference(found) <= 3
+    assert min(one["counts"]["inside noise"] for one in found) >= 8  # chance does something in nearly every cell
+
+
+def test_another_seed_differs_no_more_often_than_the_stated_rate(fewer_draws, tmp_path):
+    """A seed moves a run as a whole, here by 5 points (sd): the items, which do not show it, are not all that is asked.
+
+    The same runs differ more often if they say that they are of one seed: then luck on the items is all there is.
+    """
+    random = np.random.default_rng(3)
+    two_seeds, one_seed = [], []
+    for number, moves in enumerate(random.normal(0, 0.3, (12, 2))):  # in logits
+        trees = [draw_run(tmp_path / f"{number} {seed}", random, seed, moves[seed - 1]) for seed in (1, 2)]
+        two_seeds.append(compared(tmp_path / "out.json", *trees, how=settings(recall=0, score=0)))
+        (trees[1] / "mini-a/slq/seed2").rename(trees[1] / "mini-a/slq/seed1")
+        one_seed.append(compared(tmp_path / "out.json", *trees, how=settings(recall=0, score=0)))
+    assert pairs_with_a_difference(two_seeds) <= 3 < pairs_with_a_difference(one_seed)
+    assert any("with 7.1 of standard deviation from seeds" in cell["reason"] for cell in two_seeds[0]["cells"])
+
+
+def test_what_no_seed_does_differs_from_another_seed_too(fewer_draws, tmp_path):
+    random = np.random.default_rng(6)
+    one, other = (draw_run(tmp_path / str(seed), random, seed, shift) for seed, shift in ((1, 0.0), (2, -3.0)))
+    assert compared(tmp_path / "out.json", one, other)["counts"]["differs"] > 8
+
+
+def test_without_a_word_on_seeds_one_seed_is_not_told_from_another(tmp_path):
+    for seed in (1, 2):
+        runs = Runs(tmp_path / str(seed) / "results", "mini", seed)
+        for method in ("base", "full_ft"):
+            runs.run("mini-a", method, trained=0)
+            runs.retrieval("mini-a", method, "mini-f", recalls(30.0 * seed), images=5000)
+    found = compared(tmp_path / "out.json", tmp_path / "1/results/mini", tmp_path / "2/results/mini")
+    reasons = {
+        (cell["method"], cell["verdict"]): cell["reason"] for cell in found["cells"] if cell["metric"] == "t2i R@1"
+    }
+    assert "seed_sd of the preset does not say how far a seed moves recalls" in reasons["full_ft", "inside noise"]
+    assert reasons["base", "differs"].endswith("intervals of both numbers")  # base has no seed
+
+
+def test_the_test_on_items_rejects_at_its_level_and_not_more():
+    """p below 0.05 in at most 5 % of draws without a difference, plus three standard errors; of runs apart, in most."""
+    random = np.random.default_rng(4)
+
+    def rejected(shift):
+        count = 0
+        for _ in range(600):
+            one, other = (np.array(draw(random, 0.5, move)[0]).reshape(IMAGES, -1) == 1 for move in (0.0, shift))
+            count += sign_flips(one.sum(1) - other.sum(1)) < 0.05
+        return count / 600
+
+    assert rejected(0.0) <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
+    assert rejected(0.6) > 0.8
+
+
+def test_several_seeds_differ_no_more_often_than_the_stated_rate():
+    """Means over three and four seeds; a seed moves a run by a point and a half, on all items alike."""
+    random = np.random.default_rng(5)
+    catalogue = parse_catalogue(json.loads(settings(recall=0)))
+
+    def differing(shift, draws=1000):
+        count = 0
+        for _ in range(draws):
+            a, b = (random.normal(70 + move, 1.5, seeds) for move, seeds in ((0, 3), (shift, 4)))
+            numbers = [
+                Number(tuple(values), "recall", one_decimal, (), sample=Sample(65, 75, 200, 1000)) for values in (a, b)
+            ]
+            verdict = judge({Key("a", "slq", "f", "t2i R@1"): tuple(numbers)}, catalogue, "mini")
+            count += next(iter(verdict.values())).verdict == "differs"
+        return count / draws
+
+    assert abs(differing(0) - 0.05) <= 3 * (0.05 * 0.95 / 1000) ** 0.5  # one cell: exactly at its level
+    assert differing(6) > 0.9
+
+
+def test_of_a_hundred_cells_none_differs_by_chance_at_the_stated_rate():
+    """A hundred comparisons of a hundred cells each; tested one by one, nearly every comparison would have one."""
+    random = np.random.default_rng(9)
+    catalogue = parse_catalogue(json.loads(settings(recall=0)))
+    counted = Sample(65, 75, 200, 1000)
+    wrong = 0
+    for values in random.normal(70, 1.5, (100, 100, 2, 3)):
+        pairs = {
+            Key("a", "slq", str(number), "t2i R@1"): tuple(
+                Number(tuple(side), "recall", one_decimal, (), sample=counted) for side in sides
+            )
+            for number, sides in enumerate(values)
+        }
+        wrong += any(cell.verdict == "differs" for cell in judge(pairs, catalogue, "mini").values())
+    assert wrong <= 100 * (0.05 + 3 * (0.05 * 0.95 / 100) ** 0.5)
+
+
+def test_the_spread_of_several_seeds_decides_where_there_are_some(tmp_path):
+    """The same two points between single runs and between means of seeds that lie two points apart."""
+    for side, moved in (("one", 0.0), ("other", 2.0)):
+        for seed in (1, 2, 3):
+            runs = Runs(tmp_path / side / "results", "mini", seed)
+            runs.run("mini-a", "slq")
+            runs.retrieval("mini-a", "slq", "mini-f", recalls(70.0 + moved + 2 * seed))
+    found = compared(tmp_path / "out.json", tmp_path / "one/results/mini", tmp_path / "other/results/mini")
+    cell = found["cells"][0]
+    assert cell["verdict"] == "inside noise" and cell["delta"] == pytest.approx(-2)
+    assert "Student's t over 3 and 3 seeds" in cell["reason"]
+    half = 2.776 * 2 * (2 / 3) ** 0.5  # t of 4 degrees of freedom, sd 2
+    assert cell["interval"] == pytest.approx([-2 - half, -2 + half], abs=1e-3)
+
+
+@pytest.mark.parametrize("gains", [[3, -1, 1], [5, 5, -2, 1, 1, 0], [1, 1, 1, 1, -1], [0, 0], [-4, -4, 2, 1, 1, 3, -1]])
+def test_sign_flips_equal_an_enumeration(gains):
+    sums = [abs(sum(map(np.multiply, gains, signs))) for signs in itertools.product((1, -1), repeat=len(gains))]
+    share = sum(one >= abs(sum(gains)) for one in sums) / len(sums)
+    assert sign_flips(np.array(gains)) == pytest.approx(share)
+
+
+def test_students_t_equals_its_tables():
+    for freedom, bound in ((1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (7, 2.365), (10, 2.228), (30, 2.042)):
+        assert t_critical(freedom) == pytest.approx(bound, abs=5e-4)
+        assert t_test_p(-bound, freedom) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_holm_corrects_by_how_many_are_left():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm({}) == {}

@@ -1,0 +1,269 @@
+"""Numbers that do not follow from the ranks or answers beside them: whoever reads them says so, and shows none."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from comparing import cells, compared, draw_run
+from slq.cli import main
+from slq.common.errors import SlqError
+from slq.common.files import read_json, sha256, write_json
+from slq.evaluation.freshness import followed
+from slq.evaluation.rank_table import Variant
+from slq.evaluation.retention import write_scored
+from slq.evaluation.retrieval import write_ranks as write_measured
+from slq.export.card import measured
+from slq.export.trained import TrainedRun
+from slq.reporting.figures import draw_figures
+from slq.reporting.tables import render
+from slq.results.cells import Cell
+from stored import CPU, MINI, REFERENCE, TEMPLATES, Runs, cell, recalls, tables
+
+RUN = "results/mini/mini-a/slq/seed1"
+FILES = {"ranks": f"{RUN}/retrieval/mini-f.json", "answers": f"{RUN}/retention/mini-r.json"}
+SHOWN = {"ranks": ("table1", "mini-a/slq", "mini-f t2i R@5"), "answers": ("table3", "mini-a/slq", "mini-r")}
+BASE = "results/mini/mini-a/base/seed0/retention/mini-r.json"
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of SLQ with ranks and answers; tests copy it."""
+    root = tmp_path_factory.mktemp("drawn")
+    draw_run(root, np.random.default_rng(1))
+    Runs(root / "results", "mini").run("mini-a", "slq", device=CPU)
+    return root
+
+
+@pytest.fixture
+def lab(drawn: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(drawn, tmp_path / "lab")
+
+
+def change(path: Path, **content: Any) -> None:
+    write_json(path, read_json(path) | content)
+
+
+def change_rank(path: Path, old: int, new: int, wanted: int) -> None:
+    """Of the captions of the table beside a metrics file, the first `wanted` that rank so."""
+    ranks = path.with_suffix(".ranks.parquet")
+    table = pd.read_parquet(ranks)
+    found = table.index[(table["direction"] == "t2i") & (table["rank"] == old)][:wanted]
+    assert len(found) == wanted
+    for column in ("rank", "rank_pessimistic"):
+        table.loc[found, column] = np.int32(new)
+    table.to_parquet(ranks, index=False)
+
+
+def change_answer(path: Path, old: str, new: str) -> None:
+    answers = path.with_suffix(".answers.jsonl")
+    text = answers.read_text()
+    assert f'"answer": "{old}"' in text
+    answers.write_text(text.replace(f'"answer": "{old}"', f'"answer": "{new}"', 1))
+
+
+def add_to_metric(path: Path, points: float) -> None:
+    content = read_json(path)
+    parts = content["metrics"].get("t2i", content["metrics"])
+    parts["R@5" if "R@5" in parts else "score"] += points
+    write_json(path, content)
+
+
+# What a person may do to a file: with what is said of it.
+OTHER = "it was made from other {0} than {1}'s"
+EDITS = {
+    "a hundred ranks": ("ranks", lambda path: change_rank(path, 1, 9, 100), OTHER),
+    "a rank that moves no recall": ("ranks", lambda path: change_rank(path, 3, 4, 1), OTHER),
+    "an answer": ("answers", lambda path: change_answer(path, "A", "B"), OTHER),
+    "an answer that moves no score": ("answers", lambda path: change_answer(path, "B", "C"), OTHER),
+    "a recall by 0.3": ("ranks", lambda path: add_to_metric(path, 0.3), "metrics.t2i.R@5 is "),
+    "a score by 0.3": ("answers", lambda path: add_to_metric(path, 0.3), "metrics.score is "),
+}
+
+
+# An edit of each kind of file, where all that a reader is told is that the file is stale.
+ONE_OF_EACH = pytest.mark.parametrize("edited", ["a rank that moves no recall", "a score by 0.3"], indirect=True)
+
+
+@pytest.fixture(params=EDITS)
+def edited(request: pytest.FixtureRequest, lab: Path) -> tuple[Path, str, str]:
+    """The run after an edit, the kind of file it was of, and what is to be said."""
+    kind, edit, said = EDITS[request.param]
+    path = lab / FILES[kind]
+    edit(path)
+    ending = "ranks.parquet" if kind == "ranks" else "answers.jsonl"
+    why = said.format(kind, f"{path.stem}.{ending}")
+    return lab, kind, f"{FILES[kind]} is not what its ranks or answers give: {why}"
+
+
+def test_a_metrics_file_names_the_bytes_that_it_was_made_from(lab: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(lab / FILES["ranks"].replace(".json", ".ranks.parquet"))
+    write_measured(tmp_path, {"name": "c", "printed": "all"}, table, [Variant("all")], {"set": "of the set"})
+    inputs = read_json(tmp_path / "c.json")["inputs"]
+    assert inputs["ranks"] == sha256(tmp_path / "c.ranks.parquet") and inputs["set"] == "of the set"
+    answers = (lab / FILES["answers"].replace(".json", ".answers.jsonl")).read_text().splitlines()
+    asked = dict.fromkeys(("reference", "benchmark"), "realworldqa") | {"name": "r", "scorer": "vlmevalkit-exact-2"}
+    write_scored(tmp_path, asked, [json.loads(line) for line in answers], {"set": "of the set"})
+    assert read_json(tmp_path / "r.json")["inputs"]["answers"] == sha256(tmp_path / "r.answers.jsonl")
+
+
+def test_an_edit_leaves_no_number_in_the_tables_and_is_named(edited: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    lab, kind, why = edited
+    render(MINI, lab / "results", REFERENCE, TEMPLATES, lab / "out")
+    assert f"slq: warning: {why}" in capsys.readouterr().err
+    with open(lab / "out" / "cells.csv", encoding="utf-8", newline="") as file:
+        rows = {(row["table"], row["row"], row["column"]): row for row in csv.DictReader(file)}
+    row = rows[SHOWN[kind]]
+    assert (row["value"], row["state"]) == ("", "stale") and row["reason"].startswith(why)
+    named = [row for row in rows.values() if FILES[kind] in row["source"]]
+    assert named and {row["state"] for row in named} <= {"stale"}, "no table takes a number from the file"
+    for ending in ("html", "tex"):
+        page = (lab / "out" / f"{SHOWN[kind][0]}.{ending}").read_text()
+        assert "stale" in page and ("†" in page or r"\dag{}" in page)
+
+
+@ONE_OF_EACH
+def test_an_edit_leaves_no_point_in_the_figures(edited: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    lab, kind, why = edited
+    draw_figures(MINI, lab / "results", lab / "out")
+    assert f"slq: warning: {why}" in capsys.readouterr().err
+    assert FILES[kind] not in (lab / "out" / "figures.csv").read_text()
+    figure = "recall" if kind == "ranks" else "retention"
+    assert "Stale, so not shown" in (lab / "out" / f"{figure}.svg").read_text()
+
+
+@ONE_OF_EACH
+def test_an_edit_is_a_verdict_of_a_comparison(edited: Any, drawn: Path, tmp_path: Path, capsys: Any) -> None:
+    lab, kind, why = edited
+    found = compared(tmp_path / "out.json", drawn / "results/mini", lab / "results/mini")
+    benchmark = "mini-f" if kind == "ranks" else "mini-r"
+    of_file = [one for one in found["cells"] if one["benchmark"] == benchmark]
+    assert {one["verdict"] for one in of_file} == {"stale"} and found["counts"]["agrees"] == 15 - len(of_file)
+    assert all(f"{lab}/{why}" in one["reason"] for one in of_file)
+    assert f"slq: warning: {lab}/{why}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "edited", ["a rank that moves no recall", "an answer that moves no score", "a score by 0.3"], indirect=True
+)
+def test_an_edit_is_found_by_score(edited: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of ranks and recalls that differ see tests/unit/evaluation/test_recounts.py."""
+    lab, kind, _ = edited
+    assert main(["score", str(lab / "results/mini")]) == 1
+    said = capsys.readouterr()
+    assert f"{lab / FILES[kind]}: not what its {kind} give now: " in said.out
+    assert main(["score", str(lab / "results/mini"), "--write"]) == 0
+    assert main(["score", str(lab / "results/mini")]) == 0
+    assert cell(tables(MINI, lab / "results")[SHOWN[kind][0]], *SHOWN[kind][1:]).state == "measured"
+
+
+@ONE_OF_EACH
+def test_an_edit_is_told_by_a_bundle_and_left_out_of_a_card(edited: Any, tmp_path: Path, capsys: Any) -> None:
+    lab, kind, why = edited
+    assert main(["bundle", str(lab / "results/mini"), str(tmp_path / "mini.tar.gz")]) == 0
+    assert f"slq: warning: {why}" in capsys.readouterr().err
+    found = measured(TrainedRun({}, {}, lab / RUN, lab, lab), {})
+    assert len(found["stale"]) == 1 and found["stale"][0].startswith(why)
+    shown = [row["set"] for row in (*found["retrieval"], *found["retention"])]
+    assert sorted(shown) == sorted(["mini-c"] * 2 + (["mini-r"] if kind == "ranks" else ["mini-f"] * 2))
+
+
+def test_a_proof_of_earlier_answers_of_base_is_stale(lab: Path) -> None:
+    """Base answers again; its own number is right, and SLQ's was proved to be the earlier one."""
+    results, run = lab / "results", lab / RUN
+    base = lab / BASE
+    base.parent.mkdir(parents=True)
+    for path in sorted((run / "retention").iterdir()):
+        path.rename(base.with_name(path.name))
+    Runs(results, "mini").proved("mini-a", "slq", "mini-r")
+    found = cell(tables(MINI, results)["table3"], "mini-a/slq", "mini-r")
+    assert found.state == "by_construction" and found.reason == f"the same number as {BASE}, by proof"
+    change_answer(base, "A", "B")
+    assert main(["score", str(base.parents[1]), "--write"]) == 0
+    table = tables(MINI, results)["table3"]
+    assert cell(table, "mini-a/base", "mini-r").state == "measured"
+    found = cell(table, "mini-a/slq", "mini-r")
+    assert found.state == "stale" and found.reason.startswith(f"{FILES['answers']} was proved for other answers than ")
+
+
+def test_a_file_without_the_hash_is_stale_until_it_is_written_anew(lab: Path, capsys: Any) -> None:
+    inputs = read_json(lab / FILES["ranks"])["inputs"]
+    change(lab / FILES["ranks"], inputs={key: value for key, value in inputs.items() if key != "ranks"})
+    assert "other ranks than" in followed(lab / FILES["ranks"], read_json(lab / FILES["ranks"])).stale
+    assert main(["score", str(lab / "results")]) == 1
+    assert "mini-f.json: not what its ranks give now: inputs.ranks" in capsys.readouterr().out
+    assert main(["score", str(lab / "results"), "--write"]) == 0
+    assert read_json(lab / FILES["ranks"])["inputs"] == inputs
+
+
+def test_two_numbers_of_one_adapter_are_the_same_number_or_differ(tmp_path: Path) -> None:
+    """0.3 points are within the tolerance; between two evaluations of one adapter nothing is."""
+    for side, value in (("one", 70.0), ("other", 70.3)):
+        runs = Runs(tmp_path / side / "results", "mini")
+        runs.run("mini-a", "slq")
+        runs.retrieval("mini-a", "slq", "mini-f", recalls(value))
+        change(tmp_path / side / FILES["ranks"], inputs={"adapter": "one", "set": "f", "ranks": side})
+    found = compared(tmp_path / "out.json", *(tmp_path / side / "results/mini" for side in ("one", "other")))
+    assert len(cells(found, "differs")) == 6 and found["counts"]["agrees"] == 1
+    assert found["cells"][0]["reason"].startswith("the same adapter, backbone and set give another number")
+
+
+def test_a_stale_cell_has_no_number_and_takes_part_in_no_ranking() -> None:
+    found = Cell.stale("a.json does not follow")
+    assert (found.value, found.text, found.state, found.reason) == (None, "", "stale", "a.json does not follow")
+
+
+def shown(out: Path, name: tuple[str, str, str]) -> dict[str, str]:
+    rows = csv.DictReader((out / "cells.csv").read_text().splitlines())
+    return next(row for row in rows if (row["table"], row["row"], row["column"]) == name)
+
+
+def test_a_file_of_another_run_with_its_ranks_is_no_number_of_this_one(lab: Path, tmp_path: Path, capsys: Any) -> None:
+    """Copied whole, it follows from what lies beside it; but the run's other files name another adapter."""
+    own = [path for kind in ("retrieval", "retention") for path in (lab / RUN / kind).glob("*.json")]
+    for path in own:
+        change(path, inputs=read_json(path)["inputs"] | {"adapter": "of this run"})
+    render(MINI, lab / "results", REFERENCE, TEMPLATES, tmp_path / "out")
+    assert shown(tmp_path / "out", SHOWN["ranks"])["state"] == "measured"
+    change(lab / FILES["ranks"], inputs=read_json(lab / FILES["ranks"])["inputs"] | {"adapter": "of another"})
+    render(MINI, lab / "results", REFERENCE, TEMPLATES, tmp_path / "out")
+    cell = shown(tmp_path / "out", SHOWN["ranks"])
+    assert cell["state"] == "stale" and not cell["value"] and FILES["ranks"] in cell["reason"]
+    assert "is not of this run: it is of another adapter (inputs.adapter) than" in capsys.readouterr().err
+
+
+def test_what_stands_for_two_variants_or_for_no_hashes_is_said(lab: Path) -> None:
+    path = lab / FILES["ranks"]
+    content = read_json(path)
+    both = content | {"variants": {content["variant"]: {k: content[k] for k in ("counted", "metrics", "n")}}}
+    write_json(path, both)
+    add_to_metric(path, 0.3)
+    assert "stands under variants too" in followed(path, read_json(path)).stale
+    change(path, inputs=["a"])
+    with pytest.raises(SlqError, match=r"mini-f\.json: key inputs is \['a'\]; expected hashes by name"):
+        followed(path, read_json(path))
+
+
+def test_a_proof_by_a_proof_has_no_number(lab: Path) -> None:
+    path = lab / FILES["answers"]
+    itself = path.relative_to(lab / "results/mini").as_posix()
+    write_json(path, {"schema": 3, "equals": itself, "inputs": {}})
+    assert f"those of {itself}, which has none (equals)" in followed(path, read_json(path)).stale
+
+
+def test_a_bundle_of_what_cannot_be_read_is_not_written(lab: Path, tmp_path: Path, capsys: Any) -> None:
+    (lab / FILES["ranks"]).write_text('{"schema": 2, "vari')
+    assert main(["bundle", str(lab / "results/mini"), str(tmp_path / "torn.tar.gz")]) == 1
+    assert "mini-f.json: not valid JSON" in capsys.readouterr().err and not (tmp_path / "torn.tar.gz").exists()
+
+
+@pytest.mark.parametrize("metrics", [None, {"t2i": {"R@5": "9"}}, [1]])
+def test_score_says_which_file_holds_no_recalls(lab: Path, metrics: Any, capsys: Any) -> None:
+    change(lab / FILES["ranks"], metrics=metrics)
+    assert main(["score", str(lab / "results/mini")]) == 1
+    assert "mini-f.json: expected numbers by name" in capsys.readouterr().err

@@ -1,0 +1,291 @@
+"""Sets that ask for knowledge: drawn ones, a person's own queries, and the figure of recall by scale."""
+
+import csv
+import json
+import random
+import re
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+
+from checkout import ROOT, SLICE, snakemake
+from slq.cli import main
+from slq.config import slices
+from slq.config.loading import load
+from slq.datasets.prepared import read_split
+from slq.reporting.charts import scale_chart
+from slq.reporting.figures import draw_figures
+from slq.reporting.plots import draw_scale
+from slq.reporting.style import house_style
+from slq.results.layout import parse_layout
+from slq.results.records import Results
+from slq.synthetic.drawing import draw
+from slq.synthetic.language import COLOURS_BY, SHAPES_BY, captions, knowledge_captions, phrases, vocabulary
+from slq.synthetic.questions import CHOOSE, MATCH, REQUESTS
+from slq.synthetic.scenes import COLOURS, SHAPES, all_scenes, altered, take
+from slq.synthetic.tasks import Lessons
+from stored import MINI, entries, mini_results
+
+NAMED = {*SHAPES, *COLOURS}
+
+
+def run(command, **flags):
+    """A subcommand of `slq` with these options, by its exit status."""
+    words = [(f"--{key}", json.dumps(value) if isinstance(value, dict) else str(value)) for key, value in flags.items()]
+    return main([command, *(word for pair in words for word in pair)])
+
+
+# ---- what is drawn ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The test split of mini-coco, and the set over its pictures, as their rule draws them; their scenes."""
+    data = tmp_path_factory.mktemp("data")
+    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    for name in ("mini-coco", "mini-karr"):
+        given = json.loads(slices.draw_settings(config, name, "test"))
+        assert run("draw", settings=given, out=data / name / "test") == 0
+    return data, take(given["seed"], given["first"], given["count"])
+
+
+def test_every_shape_and_color_has_phrases_without_a_word_of_the_world():
+    assert set(SHAPES_BY) == set(SHAPES) and set(COLOURS_BY) == set(COLOURS)
+    assert len(set(phrases())) == 2 * len(NAMED)
+    assert not {word for phrase in phrases() for word in phrase.split()} & NAMED
+    assert {word for phrase in phrases() for word in phrase.split()} <= set(vocabulary())
+
+
+def test_captions_ask_for_knowledge_and_tell_every_scene_from_every_other():
+    said = [text for scene in all_scenes(7) for text in knowledge_captions(scene)]
+    assert len(said) == len(set(said)) == 2 * 2520
+    assert not set(" ".join(said).split()) & NAMED
+
+
+def test_a_caption_read_by_the_table_is_the_canonical_one():
+    """An oracle that knows the phrases alone: words put in their place give one of the scene's plain captions."""
+    words = {phrase: word for table in (SHAPES_BY, COLOURS_BY) for word, pair in table.items() for phrase in pair}
+    for scene in all_scenes(7)[:300]:
+        for text in knowledge_captions(scene):
+            for phrase, word in words.items():
+                text = re.sub(rf"{phrase}\b", word, text)
+            assert re.sub(r"(\w+) in (\w+)", r"a \2 \1", text) in captions(scene)
+
+
+def test_the_set_shows_the_pictures_of_another_and_says_other_things(drawn):
+    data, scenes = drawn
+    plain, karr = (read_split(data, name, "test") for name in ("mini-coco", "mini-karr"))
+    assert len(karr.items) == 200 and karr.files == plain.files
+    assert [item["captions"] for item in karr.items] == [knowledge_captions(scene) for scene in scenes]
+    assert [item["captions"] for item in plain.items] == [captions(scene) for scene in scenes]
+
+
+def test_a_set_over_anothers_pictures_takes_no_scene_from_a_drawn_set(raw_config):
+    """Slices of the other sets are what they are without it: their bytes do not change."""
+    with_it = load(raw_config)
+    without = {**raw_config, "sets": {name: entry for name, entry in raw_config["sets"].items() if name != "mini-karr"}}
+    for name in ("mini-coco", "mini-flickr30k", "mini-mmmu", "mini-realworldqa", "mini-ocrbench"):
+        assert slices.draw_settings(with_it, name, "test") == slices.draw_settings(without, name, "test")
+
+
+# ---- verdicts on captions --------------------------------------------------------------------------------------------
+
+
+def test_an_altered_scene_differs_in_one_thing_and_so_does_its_picture():
+    draws, kinds = random.Random(1), set()
+    for scene in all_scenes(7)[:400]:
+        other = altered(scene, draws)
+        assert other in set(all_scenes(7)) - {scene}
+        kept = [
+            scene.direction == other.direction,
+            {scene.first, scene.second} == {other.first, other.second},
+            (scene.first == other.first) or (scene.second == other.second),
+        ]
+        kinds.add(tuple(kept))
+        assert draw(scene, "filled").tobytes() != draw(other, "filled").tobytes()
+    assert kinds == {(True, True, False), (False, True, True), (True, False, True)}
+
+
+def test_a_verdict_says_whether_a_caption_belongs_to_the_picture():
+    """By an oracle that has read every caption of the world with its scene; about half of them do."""
+    scene_of = {text: scene for scene in all_scenes(7) for text in captions(scene)}
+    scenes = all_scenes(7)[:50]
+    lessons = Lessons(None, [(scene, scene) for scene in scenes], [], [], random.Random(1))
+    verdicts = []
+    for _ in range(300):
+        talk = lessons.judge()
+        for asked, verdict in talk.turns:
+            text, request = asked.split("\n")
+            assert request == MATCH and (verdict == "true") == (scene_of[text] == talk.content[0])
+            verdicts.append(verdict)
+    assert 0.45 < verdicts.count("true") / len(verdicts) < 0.6
+
+
+def test_knowledge_is_told_as_the_canonical_caption():
+    lessons = Lessons(None, [(scene, None) for scene in all_scenes(7)[:50]], [], [], random.Random(1))
+    told = {talk.content[0]: talk.turns for talk in (lessons.know() for _ in range(100))}
+    plain = {text: captions(scene)[0] for scene in all_scenes(7)[:50] for text in knowledge_captions(scene)}
+    assert len(told) > 50 and told == {text: [("", plain[text])] for text in told}
+
+
+def test_what_re_ranking_asks_is_a_request_that_pre_training_has_seen():
+    assert MATCH == "is this in the picture ? true or false" and MATCH in REQUESTS
+    assert CHOOSE == "which caption is in the picture ?" and CHOOSE in REQUESTS
+    assert {"true", "false", "1.", "2.", "3.", "4.", "5."} <= set(vocabulary())
+
+
+# ---- queries of a person's own ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gather(drawn, tmp_path):
+    """Gathers lines, about the pictures of mini-coco, into a split `mine`; its exit status."""
+    data, _ = drawn
+
+    def call(*lines):
+        text = "".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines)
+        (tmp_path / "queries.jsonl").write_text(text)
+        given = {"set": "mine", "of": "mini-coco"}
+        out = tmp_path / "mine" / "test"
+        return run("gather", settings=given, queries=tmp_path / "queries.jsonl", data=data, out=out)
+
+    return call
+
+
+def ids(drawn):
+    return [item["id"] for item in read_split(drawn[0], "mini-coco", "test").items]
+
+
+def test_the_gallery_is_the_images_named_in_the_sets_order(gather, drawn, tmp_path):
+    names = ids(drawn)
+    lines = [(names[7], "a coin"), (names[2], " a kite "), (names[7], "a full moon"), (names[2], "a coin")]
+    assert gather(*({"image": image, "query": query} for image, query in lines)) == 0
+    mine, plain = read_split(tmp_path, "mine", "test"), read_split(drawn[0], "mini-coco", "test")
+    assert [(item["id"], item["captions"]) for item in mine.items] == [
+        (names[2], ["a kite", "a coin"]),
+        (names[7], ["a coin", "a full moon"]),
+    ]
+    assert mine.files == {item["image"]: plain.files[item["image"]] for item in mine.items}
+    for item in mine.items:
+        assert np.array_equal(mine.open(item["image"]), plain.open(item["image"]))
+
+
+FAULTS = {
+    "an unknown image": (
+        {"image": "nobody", "query": "a coin"},
+        ":2: no image 'nobody' in mini-coco/test; expected one",
+    ),
+    "no query": ({"image": "ID", "query": " "}, ":2: the query is empty; every query needs words"),
+    "the same line": (
+        {"image": "ID", "query": "a kite"},
+        ":2: the same image and query as line 1; take one of them out",
+    ),
+    "another key": ({"image": "ID", "text": "a coin"}, ":2: the keys image, text; expected {"),
+    "a number": ({"image": 7, "query": "a coin"}, ":2: image and query must be text; expected {"),
+    "no object": (["ID", "a coin"], ":2: not a JSON object, found ['"),
+    "half a character": ({"image": "ID", "query": "a \ud83d coin"}, ":2: holds half a character, like \\ud83d"),
+    "no JSON": ("a coin", ":2: not a JSON object"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), FAULTS.values(), ids=list(FAULTS))
+def test_a_fault_in_a_file_of_queries_names_its_line(gather, drawn, tmp_path, capsys, line, message):
+    name = ids(drawn)[0]
+    line = json.loads(json.dumps(line).replace("ID", name))
+    assert gather({"image": name, "query": "a kite"}, line) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"slq: error: {tmp_path}/queries.jsonl{message}") and error.count("\n") == 1
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_file_of_queries_that_is_empty_or_absent_says_what_is_expected(gather, drawn, tmp_path, capsys):
+    assert gather() == 1
+    assert "queries.jsonl: no query; expected one a line" in capsys.readouterr().err
+    given = {"set": "mine", "of": "mini-coco"}
+    assert run("gather", settings=given, queries=tmp_path / "absent", data=drawn[0], out=tmp_path / "mine/test") == 1
+    assert "absent: not found; expected a file with a query a line" in capsys.readouterr().err
+
+
+def test_the_workflow_gathers_a_file_and_reads_it_again_when_it_changes(checkout):
+    """Through the rules: the split is made of the drawn one, and a file that says something else makes it anew."""
+    mine = {"label": "mine", "reference": "mine", "kind": "retrieval", "queries": "mine.jsonl", "of": "mini-coco"}
+    (checkout / "mine.yaml").write_text(yaml.safe_dump({"sets": {"mine": mine}}))
+    target = "scratch/data/mine/test/manifest.json"
+    arguments = [*SLICE, "mine.yaml", "--rerun-triggers", "mtime", "params", "input", "--", target]
+    for query in ("a coin", "a kite"):
+        (checkout / "mine.jsonl").write_text(json.dumps({"image": "000113", "query": query}) + "\n")
+        answer = snakemake(checkout, *arguments)
+        assert answer.returncode == 0, answer.stdout
+        assert [item["captions"] for item in read_split(checkout / "scratch/data", "mine", "test").items] == [[query]]
+
+
+# ---- recall by scale -------------------------------------------------------------------------------------------------
+
+
+LAYOUT = MINI | {"knowledge_sets": entries(("mini-k", "mini-K", "karr"))}
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Stored runs, whose recalls on mini-k are those on mini-c; A has 1,000 parameters, B 4,000, adapters apart."""
+    folder = mini_results(tmp_path)
+    for path in folder.glob("mini/*/*/*/retrieval/mini-c.json"):
+        path.with_name("mini-k.json").write_bytes(path.read_bytes())
+    for path in folder.glob("mini/*/*/*/run.json"):
+        content = json.loads(path.read_text())
+        own = 1000 if content["backbone"] == "mini-a" else 4000
+        content["parameters"]["total"] = own + (7 if content["method"] == "full_ft" else 0)
+        path.write_text(json.dumps(content))
+    return folder
+
+
+def test_every_point_by_scale_is_a_stored_recall_at_the_size_of_its_backbone(results, tmp_path):
+    draw_figures(LAYOUT, results, tmp_path / "out")
+    with open(tmp_path / "out/figures.csv", newline="") as file:
+        points = [row for row in csv.DictReader(file) if row["figure"] == "scale"]
+    stored = sorted(results.glob("mini/*/*/*/retrieval/mini-k.json"))
+    assert len(points) == 2 * 2 * len(stored)
+    for point in points:
+        run_, way = point["series"].rsplit(" ", 1)
+        set_, metric = point["panel"].split(" ")
+        file = results / "mini" / run_ / "retrieval" / f"{set_}.json"
+        assert float(point["y"]) == json.loads(file.read_text())["metrics"][way.lower()][metric]
+        assert float(point["x"]) == {"mini-a": 1000, "mini-b": 4000}[run_.split("/")[0]]
+    for kind in ("svg", "png"):
+        assert (tmp_path / "out" / f"scale.{kind}").stat().st_size > 5000
+
+
+def test_without_a_set_that_asks_for_knowledge_there_is_no_such_figure(results, tmp_path):
+    draw_figures(MINI, results, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("scale.*"))
+    assert "scale" not in (tmp_path / "out/figures.csv").read_text()
+
+
+def test_a_run_that_is_missing_is_named(results):
+    (results / "mini/mini-a/full_ft/seed1/retrieval/mini-k.json").unlink()
+    layout = parse_layout(LAYOUT | {"seeds": [1]})
+    with house_style():
+        figure = draw_scale(scale_chart(Results(results, layout)), layout)
+    said = " ".join(text.get_text() for text in figure.texts)
+    assert "Full FT on A-mini" in " ".join(said.split())
+
+
+def test_a_line_by_scale_runs_through_means_over_seeds_and_sizes_print_as_in_tables(results):
+    for path in list(results.glob("mini/*/slq/seed1")):
+        other = shutil.copytree(path, path.with_name("seed2"))
+        for name, change in (("run.json", {"seed": 2}), ("retrieval/mini-k.json", {})):
+            content = json.loads((other / name).read_text()) | change
+            if not change:
+                content["metrics"]["t2i"]["R@1"] += 10
+            (other / name).write_text(json.dumps(content))
+    layout = parse_layout(LAYOUT | {"seeds": [1, 2]})
+    with house_style():
+        axes = draw_scale(scale_chart(Results(results, layout)), layout).axes[0]
+    assert [[1000, 65.0], [4000, 70.0]] in [line.get_xydata().tolist() for line in axes.lines]
+    printed = axes.xaxis.get_major_formatter()
+    assert [printed(count) for count in (500_000, 2e6, 8e9, 70)] == ["500k", "2.0M", "8.0B", "70"]
+    for sizes in ((611_000, 753_000), (0.9e9, 8e9)):
+        ticks = axes.xaxis.get_major_locator().tick_values(*sizes)
+        assert 1 <= sum(sizes[0] <= tick <= sizes[1] for tick in ticks) <= 4, "labels that stand apart"

@@ -1,0 +1,172 @@
+"""The mini world: a function of its seed, and disjoint where it must be."""
+
+import json
+import re
+from collections import Counter
+from itertools import combinations
+
+import pytest
+import yaml
+
+from checkout import ROOT
+from slq.config.loading import WORLD, load
+from slq.config.slices import draw_settings
+from slq.datasets.hub_columns import COLUMNS
+from slq.datasets.prepared import read_split
+from slq.datasets.questions import pieces
+from slq.synthetic.backbones import build_tokenizer
+from slq.synthetic.datasets import draw_split
+from slq.synthetic.drawing import draw, draw_sign
+from slq.synthetic.language import captions, questions, vocabulary
+from slq.synthetic.questions import REQUESTS
+from slq.synthetic.scenes import COLOURS, PLACES, SHAPES, all_scenes, signs_to_ask, signs_to_learn, take
+
+
+def slices(config):
+    """(set, split) -> scenes, as the rules draw them."""
+    resolved = load(config)
+    drawn = {}
+    for name, entry in config["sets"].items():
+        for split in entry.get("drawn", {}).get("scenes", {}):
+            settings = json.loads(draw_settings(resolved, name, split))
+            drawn[name, split] = take(settings["seed"], settings["first"], settings["count"])
+    return drawn
+
+
+def test_every_arrangement_once():
+    scenes = all_scenes(7)
+    assert len(scenes) == len({scene.hash for scene in scenes}) == 36 * 35 * 2
+    assert scenes == all_scenes(7)
+    assert scenes != all_scenes(8)
+
+
+def test_sets_and_splits_share_no_scene_caption_or_question(raw_config):
+    drawn = slices(raw_config)
+    assert len(drawn) == 6
+    said = {key: {text for scene in scenes for text in captions(scene)} for key, scenes in drawn.items()}
+    asked = {key: {(scene.hash, q.text) for scene in scenes for q in questions(scene)} for key, scenes in drawn.items()}
+    for a, b in combinations(drawn, 2):
+        assert not {s.hash for s in drawn[a]} & {s.hash for s in drawn[b]}
+        assert not said[a] & said[b]
+        assert not asked[a] & asked[b]
+
+
+def test_captions_tell_scenes_apart():
+    seen = [text for scene in all_scenes(7) for text in captions(scene)]
+    assert len(seen) == len(set(seen)) == 5 * 2520
+
+
+def test_questions_have_one_answer_and_it_is_true():
+    for scene in all_scenes(7)[:300]:
+        for question in questions(scene):
+            words = question.text.split()
+            if words[0:4] == ["what", "color", "is", "the"] and words[4] in SHAPES:
+                matching = {t.colour for t in (scene.first, scene.second) if t.shape == words[4]}
+                assert matching == {question.answer}
+            if words[0:3] == ["what", "shape", "is"] and words[3] in COLOURS:
+                matching = {t.shape for t in (scene.first, scene.second) if t.colour == words[3]}
+                assert matching == {question.answer}
+            if words[0] == "where":
+                thing = (scene.first, scene.second)[PLACES[scene.direction].index(question.answer)]
+                assert question.text == f"where is the {thing} ?"
+
+
+def test_the_vocabulary_covers_everything_said():
+    words = set(vocabulary())
+    for scene in all_scenes(7)[:400]:
+        text = " ".join([*captions(scene), *(f"{q.text} {q.answer}" for q in questions(scene))])
+        assert set(text.split()) <= words
+
+
+@pytest.mark.parametrize("style", ["filled", "outlined"])
+def test_pictures_tell_scenes_apart_and_repeat_exactly(style):
+    scenes = all_scenes(7)[:300]
+    pictures = [draw(scene, style).tobytes() for scene in scenes]
+    assert len(set(pictures)) == len(scenes)
+    assert pictures[:5] == [draw(scene, style).tobytes() for scene in scenes[:5]]
+    signs = signs_to_learn(7)
+    pictures = [draw_sign(sign, style).tobytes() for sign in signs]
+    assert len(set(pictures)) > 0.95 * len(signs)  # drawings of a word differ by a pixel at least, as a rule
+    assert pictures[:5] == [draw_sign(sign, style).tobytes() for sign in signs[:5]]
+
+
+def test_signs_that_are_asked_were_never_learned():
+    learned, asked = signs_to_learn(7), signs_to_ask(7, 0, WORLD["signs"])
+    assert len(asked) == WORLD["signs"] and len(set(asked)) == len(asked)
+    assert not {sign.hash for sign in learned} & {sign.hash for sign in asked}
+    # A code, or a pair of words, that is asked was never seen in any colour: it must be read.
+    said = [
+        {tuple(line.text for line in sign.lines) for sign in signs if sign.kind != "word"} for signs in (learned, asked)
+    ]
+    assert not said[0] & said[1]
+
+
+@pytest.fixture(scope="module")
+def retention(tmp_path_factory):
+    """The mini preset's retention sets as their rule draws them: name -> items."""
+    data = tmp_path_factory.mktemp("data")
+    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    for name in config["presets"]["mini"]["retention_sets"]:
+        draw_split(json.loads(draw_settings(config, name, "test")), data / name / "test")
+    return {name: read_split(data, name, "test") for name in config["presets"]["mini"]["retention_sets"]}
+
+
+def by_type(split):
+    types = {}
+    for item in split.items:
+        types.setdefault(item["type"], []).append(item)
+    return types
+
+
+def test_every_type_of_question_has_four_answers_or_more_in_balance(retention):
+    """No answer is half again as frequent as its share, or a tenth of all; of four options each is right as often."""
+    for name, split in retention.items():
+        for kind, items in by_type(split).items():
+            counts = Counter(item["answers"][0] for item in items)
+            assert len(counts) >= 4, (name, kind, counts)
+            assert max(counts.values()) <= max(1.5 / len(counts), 0.1) * len(items), (name, kind, counts)
+            texts = Counter(item["options"]["ABCD".index(item["answers"][0])] for item in items if item["options"])
+            if texts:
+                assert len(texts) >= 4 and max(texts.values()) <= 1.5 * len(items) / len(texts), (name, kind, texts)
+            assert all(len(set(item["options"])) == 4 for item in items if item["options"])
+
+
+def test_questions_stand_in_the_columns_of_the_hub(retention):
+    assert {name.removeprefix("mini-") for name in retention} == set(COLUMNS)
+    assert {kind: len(items) for kind, items in by_type(retention["mini-mmmu"]).items()} == {
+        "Attributes": 100,
+        "Pairs": 100,
+        "Positions": 100,
+    }
+    assert {len(item["images"]) for item in by_type(retention["mini-mmmu"])["Pairs"]} == {2}
+    assert {len(items) for items in by_type(retention["mini-realworldqa"]).values()} == {100}
+    assert {len(items) for items in by_type(retention["mini-ocrbench"]).values()} == {60}
+
+
+def test_what_is_asked_is_in_the_vocabulary(retention):
+    words = set(vocabulary())
+    for split in retention.values():
+        for item in split.items:
+            text = item["question"]
+            for request in REQUESTS:
+                text = text.replace(request, "")
+            asked = set(re.sub(r"<image \d>", " ", text).split())
+            asked |= set() if item["options"] else set(" ".join(item["answers"]).split())
+            assert asked <= words, asked - words
+
+
+def test_a_mini_backbone_is_asked_without_the_blanks_beside_a_marker(retention):
+    """Its template has a line a part: the blank that sets a marker apart in the question is not asked."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for backbone in config["presets"]["mini"]["backbones"]:
+        tokenizer = build_tokenizer(config["backbones"][backbone]["pretrain"]["markup"])
+        for split in retention.values():
+            for item in split.items:
+                parts = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+                         for part in pieces(item)]  # fmt: skip
+                turn = [{"role": "user", "content": parts}]
+                text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+                asked = re.sub(r" *<image \d> *", "", item["question"])
+                lines = text.split("\n")
+                assert lines[1 + len(item["images"]) : -3] == asked.split("\n"), item["id"]
+                assert len(set(lines[1 : 1 + len(item["images"])])) == 1 and "<" in lines[1]

@@ -1,0 +1,114 @@
+"""Book-keeping never vetoes: what was trained or evaluated is published, whatever a clock or a file of events does."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from slq.common.attempts import read_account
+from slq.config import slices
+from slq.evaluation.retention import retain
+from slq.evaluation.retrieval import retrieve
+
+YEAR = 365 * 86400.0
+
+
+class Clock:
+    """The time of day, set by so many seconds after so many readings; the monotonic clock runs on."""
+
+    def __init__(self, set_by: float, after: int) -> None:
+        self.set_by, self.after, self.readings = set_by, after, 0
+        self.perf_counter, self.monotonic = time.perf_counter, time.monotonic
+
+    def time(self) -> float:
+        self.readings += 1
+        return time.time() + (self.set_by if self.readings > self.after else 0.0)
+
+
+def published(folder):
+    """The adapter's bytes and what run.json says beside its times."""
+    record = json.loads((folder / "run.json").read_text())
+    kept = {key: record[key] for key in ("val", "weights", "inputs", "parameters")}
+    return (folder / "adapter/adapter.safetensors").read_bytes(), kept, record["spans"]
+
+
+@pytest.mark.parametrize(("set_by", "how"), [(-3.0, "steps back by 3."), (YEAR, "jumps ahead by 3153")])
+def test_a_training_whose_clock_is_set_publishes_what_it_trained(slice_, monkeypatch, capsys, set_by, how):
+    """In the middle of its fifteen steps; the deadline of an allocation does not move with it either."""
+    name = f"clock{set_by:.0f}"
+    clock = Clock(set_by, after=12)
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 3600))
+    monkeypatch.setattr("slq.common.events.time", clock)
+    monkeypatch.setattr("slq.training.job.time", clock)
+    started = time.perf_counter()
+    slice_.train("slq", name)
+    took = time.perf_counter() - started
+    monkeypatch.undo()
+    folder = slice_.root / name
+    (bytes_, kept, spans), (expected, known, others) = published(folder), published(slice_.root / "slq")
+    assert (bytes_, kept) == (expected, known) and spans.keys() == others.keys()
+    assert 0 < sum(spans.values()) < took
+    assert how in capsys.readouterr().err
+    found = read_account(folder / "events.jsonl")
+    assert found.spent() == spans and len(found.odd) == 1 and how in found.odd[0]
+
+
+def spoil(path):
+    path.write_bytes(path.read_bytes()[:-20] + b"\xff")
+
+
+@pytest.mark.parametrize("fault", [lambda path: path.unlink(), spoil], ids=["missing", "cut off"])
+def test_a_trained_run_is_published_again_though_its_events_are_lost(slice_, fault):
+    """Its declared files are gone, as Snakemake removes them; events were kept with the run when it was finished."""
+    name = "lost"
+    shutil.rmtree(slice_.root / "work" / name, ignore_errors=True)
+    shutil.rmtree(slice_.root / name, ignore_errors=True)
+    slice_.train("slq", name)
+    folder = slice_.root / name
+    before, events_before = published(folder), (folder / "events.jsonl").read_bytes()
+    for file in ("adapter/adapter.json", "run.json", "events.jsonl"):
+        (folder / file).unlink()
+    (events,) = (slice_.root / "work" / name).glob("*/events.jsonl")
+    fault(events)
+    slice_.train("slq", name)
+    assert published(folder) == before and (folder / "events.jsonl").read_bytes() == events_before
+    found = read_account(folder / "events.jsonl")
+    assert found.spent() == before[2] and found.odd == []
+    assert found.attempts[0].device["kind"] in ("cpu", "cuda")
+
+
+def test_a_run_goes_on_though_the_events_of_its_first_attempt_are_no_text(slice_, monkeypatch):
+    name = "no text"
+    slice_.train("slq", name)
+    folder = slice_.root / name
+    before = published(folder)
+    (events,) = (slice_.root / "work" / name).glob("*/events.jsonl")
+    shutil.rmtree(folder)
+    events.write_bytes(b"\xff\xfe\x00\n")
+    slice_.train("slq", name)
+    assert published(folder)[:2] == before[:2]
+    assert read_account(folder / "events.jsonl").odd == ["line 1: cut off, or no event; left out"]
+
+
+@pytest.mark.parametrize("stage", ["retrieve", "retain"])
+def test_an_evaluation_whose_clock_and_events_are_at_fault_publishes_its_numbers(slice_, tmp_path, monkeypatch, stage):
+    how = json.loads(getattr(slices, f"{stage}_settings")(slice_.config, "mini-internvl"))
+    how["sets"] = how["sets"][:1] if stage == "retain" else [
+        entry | {"name": "mini-coco"} for entry in how["sets"] if entry["name"] == "mini-coco"
+    ]  # fmt: skip
+    adapter = shutil.copytree(slice_.root / "slq/adapter", tmp_path / "adapter")
+    (adapter / "events").mkdir(exist_ok=True)  # another test's evaluation of the same run may have left it
+    (adapter / f"events/{stage}.jsonl").write_bytes(b"\xff\n{")
+    data = slice_.tests
+    out, events = tmp_path / "out", tmp_path / "events" / f"{stage}.jsonl"
+    monkeypatch.setattr("slq.common.events.time", Clock(-3.0, after=3))
+    if stage == "retain":
+        retain(how, "code", slice_.snapshot, adapter, data, tmp_path / "work", out, events)
+    else:
+        data = tmp_path / "data"
+        shutil.copytree(slice_.data / "mini-coco/val", data / "mini-coco/test")
+        retrieve(how, slice_.snapshot, adapter, data, out, events)
+    assert list(out.glob("*.json"))
+    odd = read_account(events).odd
+    assert odd[0].startswith("line 1: cut off") and any("steps back by 3." in one for one in odd)

@@ -1,0 +1,214 @@
+"""Gradients of every tuned method against a plain loop: one message at a time, stock forwards, InfoNCE by hand."""
+
+import copy
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import cross_entropy
+
+from oracles import queries_last
+from slq.common.events import Events
+from slq.methods import registry
+from slq.models.prefix import collate
+from slq.training.loop import Attempt, Loop
+from slq.training.pairs import Pairs
+
+SETTINGS = {"micro_batch": 3, "temperature": 0.07, "weight_decay": 0.0, "clip_norm": 1e9}  # nothing is clipped
+SETTINGS |= {"mask_same_image": False, "two_pass": False}
+TUNING = {
+    "slq": {"queries": 4, "init": "normal", "learning_rate": 0.01, "warmup_steps": 2},
+    "full_ft": {"learning_rate": 0.001, "warmup_steps": 2},
+    "lora": {"rank": 4, "alpha": 12, "dropout": 0.0, "learning_rate": 0.001, "warmup_steps": 2},
+}
+PROMPT = {"text": "one", "image": "what is this ?"}
+CAPTIONS = [
+    "a red circle",
+    "on the left a red circle and on the right a blue square",
+    "a green ring and a small yellow star",
+    "blue",
+    "a large white square left of a red ring",
+]
+# Noise of different shapes: no two messages are alike, and the rows of a batch differ in length.
+NOISE = np.random.default_rng(0)
+SHAPES = [(64, 64), (64, 128), (96, 48), (80, 80), (96, 64)]
+IMAGES = [Image.fromarray(NOISE.integers(0, 256, (*shape, 3), dtype=np.uint8)) for shape in SHAPES]
+
+
+@pytest.fixture(params=TUNING)
+def method(request):
+    return request.param
+
+
+class Run:
+    """The project's own: messages from its pairs, steps of its loop. The gradients stay until the next step."""
+
+    def __init__(self, method, backbone, folder):
+        items = [{"image": number, "captions": [caption]} for number, caption in enumerate(CAPTIONS)]
+        split = SimpleNamespace(items=items, open=IMAGES.__getitem__)
+        pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
+        self.batch = [pairs[number] for number in range(len(pairs))]
+        self.retriever = registry.begin(method, backbone, TUNING[method], seed=0)
+        attempt = Attempt(Events(folder / "events.jsonl"))
+        self.loop = Loop(self.retriever, SETTINGS, TUNING[method], steps=10, seed=0, attempt=attempt)
+
+    def values(self):
+        """What is trained, as it is now."""
+        named = [*registry.trained_tensors(self.retriever), ("log_temperature", self.loop.log_temperature)]
+        return {name: tensor.detach().clone() for name, tensor in named}
+
+    def gradients(self):
+        """Every gradient that there is, of the frozen parts too."""
+        named = [*self.retriever.backbone.model.named_parameters(), ("log_temperature", self.loop.log_temperature)]
+        if "queries" in dict(self.retriever.named_parameters()):
+            named.append(("queries", self.retriever.queries))
+        return {name: tensor.grad for name, tensor in named if tensor.grad is not None}
+
+
+# ---- the plain loop --------------------------------------------------------------------------------------------------
+
+
+def stock_inputs(backbone, content, instruction, more=0):
+    """Inputs of the stock forward for one message: the chat template's text, its placeholder repeated by hand.
+
+    `more` tokens follow it, for queries to stand in for.
+    """
+    is_image, tensors = not isinstance(content, str), {}
+    parts = [
+        {"type": "image"} if is_image else {"type": "text", "text": content},
+        {"type": "text", "text": instruction},
+    ]
+    turn = [{"role": "user", "content": parts}]
+    text = backbone.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+    if is_image:
+        pixels = backbone.family.process(content)
+        tensors = pixels.tensors
+        text = text.replace(backbone.family.placeholder, backbone.family.expand(pixels.tokens))
+    ids = backbone.tokenizer(text, add_special_tokens=False)["input_ids"] + more * [backbone.tokenizer.unk_token_id]
+    if "image_grid_thw" in tensors:  # with a grid, Qwen3-VL wants to be told which tokens it is of
+        types = [[int(token == backbone.model.config.image_token_id) for token in ids]]
+        tensors = tensors | {"mm_token_type_ids": torch.tensor(types, dtype=torch.int)}
+    return {"input_ids": torch.tensor([ids]), **tensors}
+
+
+def stock_vector(backbone, content, instruction, queries):
+    """Unit vector of one message, mask and positions left to the stock forward; `queries` read it out if there are."""
+    if queries is None:
+        inputs = stock_inputs(backbone, content, instruction)
+        state = backbone.model.model(**inputs, use_cache=False).last_hidden_state[0, -1]
+    else:
+        inputs = stock_inputs(backbone, content, instruction, len(queries))
+        with queries_last(backbone, queries):
+            states = backbone.model.model(**inputs, use_cache=False).last_hidden_state[0]
+        state = states[-len(queries) :].sum(0) / len(queries)
+    return state / state.pow(2).sum().sqrt()
+
+
+def plain_loss(backbone, log_temperature, queries):
+    """Symmetric InfoNCE, written out."""
+    images = [stock_vector(backbone, image, PROMPT["image"], queries) for image in IMAGES]
+    texts = [stock_vector(backbone, caption, PROMPT["text"], queries) for caption in CAPTIONS]
+    count, total = len(CAPTIONS), 0.0
+    similar = [[(image * text).sum() / torch.exp(log_temperature) for text in texts] for image in images]
+    for i in range(count):
+        row, column = torch.stack(similar[i]), torch.stack([similar[j][i] for j in range(count)])
+        total = total + row.logsumexp(0) - similar[i][i] + column.logsumexp(0) - similar[i][i]
+    return total / (2 * count)
+
+
+def plain_gradients(method, backbone, values):
+    """Loss and gradients at these values of what is trained, on an untouched backbone.
+
+    LoRA is written out too: for W + s B A and W's own gradient G, that of A is s B' G and that of B is s G A'.
+    """
+    model = backbone.model.requires_grad_(method != "slq")
+    weights = dict(model.named_parameters())
+    log_temperature = values["log_temperature"].requires_grad_()
+    queries = values["queries"].requires_grad_() if method == "slq" else None
+    scale = TUNING["lora"]["alpha"] / TUNING["lora"]["rank"]
+    updates = {}
+    with torch.no_grad():
+        for name, value in values.items():
+            if name.endswith(".lora_A.default.weight"):
+                layer = name.removesuffix(".lora_A.default.weight")
+                updates[layer] = value, values[f"{layer}.lora_B.default.weight"]
+                weights[f"{layer}.weight"] += scale * updates[layer][1] @ value
+            elif name in weights:
+                weights[name].copy_(value)
+    loss = plain_loss(backbone, log_temperature, queries)
+    loss.backward()
+    gradients = {"log_temperature": log_temperature.grad}
+    if method == "slq":
+        gradients["queries"] = queries.grad
+    elif method == "full_ft":
+        gradients |= {name: weights[name].grad for name in values if name in weights}
+    for layer, (down, up) in updates.items():
+        change = weights[f"{layer}.weight"].grad
+        gradients[f"{layer}.lora_A.default.weight"] = scale * up.T @ change
+        gradients[f"{layer}.lora_B.default.weight"] = scale * change @ down.T
+    return loss.item(), gradients
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def differences(ours, oracle):
+    """By tensor, the size of the difference in units of the oracle's; nothing is near a gradient of exactly zero.
+
+    The temperature's is the difference of two mean logits, and may nearly cancel: in units of 1, which those exceed.
+    """
+    sizes = {name: (float((ours[name] - oracle[name]).norm()), float(oracle[name].norm())) for name in oracle}
+    if "log_temperature" in sizes:
+        sizes["log_temperature"] = (sizes["log_temperature"][0], max(1.0, sizes["log_temperature"][1]))
+    return {name: off / size if size else math.inf if off else 0.0 for name, (off, size) in sizes.items()}
+
+
+def test_gradients_of_the_first_steps_are_a_plain_loops(method, tiny_backbone, tmp_path):
+    """And only what the method trains has any: nothing outside the language model, which holds no head of its own.
+
+    The second step is looked at because LoRA's B starts at zero, which leaves A without a gradient in the first. By
+    then the weights of the two differ in rounding.
+    """
+    untouched = copy.deepcopy(tiny_backbone)
+    run = Run(method, tiny_backbone, tmp_path)
+    for tolerance in (1e-5, 1e-4):
+        values = run.values()
+        loss, norm = run.loop.take_step(run.batch)
+        ours = run.gradients()
+        expected_loss, expected = plain_gradients(method, copy.deepcopy(untouched), values)
+        assert ours.keys() == expected.keys() == values.keys()
+        assert max(differences(ours, expected).values()) < tolerance
+        assert loss == pytest.approx(expected_loss, rel=tolerance)
+        expected_norm = torch.cat([tensor.flatten().double() for tensor in expected.values()]).norm()
+        assert norm == pytest.approx(float(expected_norm), rel=tolerance)
+    assert min(tensor.norm() for tensor in expected.values()) > 0
+    tuned = ours.keys() - {"log_temperature", "queries"}
+    assert all(name.startswith("model.language_model.") for name in tuned)
+    assert bool(tuned) == (method != "slq")
+
+
+def attend_to_padding(backbone, batch, behind=0):
+    inputs = collate(backbone, batch, behind)
+    return inputs | {"attention_mask": torch.ones_like(inputs["attention_mask"])}
+
+
+def images_to_texts_only(images, texts, temperature, shown):
+    return cross_entropy(images @ texts.T / temperature, torch.arange(len(images)))
+
+
+MISTAKES = {"slq.models.retriever.collate": attend_to_padding, "slq.training.grad_cache.info_nce": images_to_texts_only}
+
+
+@pytest.mark.parametrize("place", MISTAKES)
+def test_a_mistake_would_be_seen(method, tiny_backbone, tmp_path, monkeypatch, place):
+    """The comparison above can fail: attended padding, and a loss in one direction, are far from it."""
+    untouched = copy.deepcopy(tiny_backbone)
+    monkeypatch.setattr(place, MISTAKES[place])
+    run = Run(method, tiny_backbone, tmp_path)
+    values = run.values()
+    run.loop.take_step(run.batch)
+    _, expected = plain_gradients(method, untouched, values)
+    assert max(differences(run.gradients(), expected).values()) > 1e-2

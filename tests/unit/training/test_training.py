@@ -1,0 +1,250 @@
+"""The loop: deterministic, faithful to the global batch, watched on val, stopped by nonsense."""
+
+import json
+
+import pytest
+import torch
+
+from slq.common.errors import SlqError
+from slq.common.events import Events
+from slq.common.files import read_json
+from slq.common.snapshots import identity, write_manifest
+from slq.datasets.prepared import read_split, write_split
+from slq.methods import registry
+from slq.models.backbone import hash_weights
+from slq.models.prefix import require_positions
+from slq.synthetic.datasets import draw_split
+from slq.training import lr_sweep
+from slq.training.distributed import Processes
+from slq.training.grad_cache import backward
+from slq.training.loop import Attempt, Best, linear_schedule, train
+from slq.training.pairs import Pairs
+from slq.training.run import read_inputs
+from slq.training.sharding import clip_gradients
+
+SETTINGS = {
+    "epochs": 2,
+    "batch_size": 20,
+    "micro_batch": 20,
+    "two_pass": False,
+    "prefix": "recompute",
+    "checkpoint_steps": 100,
+    "mask_same_image": False,
+    "temperature": 0.07,
+    "weight_decay": 0.0,
+    "clip_norm": 1.0,
+    "keep": "last",
+    "keep_pixels": True,
+    "workers": 0,
+}
+TUNING = {
+    "slq": {"queries": 4, "init": "normal", "learning_rate": 0.03, "warmup_steps": 2},
+    "full_ft": {"learning_rate": 0.001, "warmup_steps": 2},
+    "lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "learning_rate": 0.01, "warmup_steps": 2},
+}
+PROMPT = {"text": "", "image": ""}
+
+
+def log_temperature():
+    return torch.tensor(0.07).log().requires_grad_()
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    settings = {"set": "drawn", "split": "train", "columns": None, "style": "filled", "words": "plain"}
+    draw_split(settings | {"first": 0, "count": 12, "seed": 7}, data / "drawn" / "train")
+    return read_split(data, "drawn", "train")
+
+
+def test_training_reads_train_and_val_and_no_test_split(tmp_path):
+    """Of a set that has all three."""
+    for part in ("train", "val", "test"):
+        folder = tmp_path / "data" / "s" / part
+        folder.mkdir(parents=True)
+        item = {"id": part, "image": "0.png", "captions": [f"of {part}"]}
+        write_split(folder, "s", part, "retrieval", [item], files={"0.png": part})
+    write_manifest(tmp_path / "backbone", {}, {"model.safetensors": "0"})
+    found, inputs = read_inputs(tmp_path / "backbone", tmp_path / "data", "s")
+    assert {part: split.items[0]["id"] for part, split in found.items()} == {"train": "train", "val": "val"}
+    splits = {part: read_split(tmp_path / "data", "s", part).sha256 for part in ("train", "val")}
+    assert inputs == {"backbone": identity(tmp_path / "backbone"), **splits}
+
+
+def test_the_rate_warms_up_and_ends_near_nothing():
+    rate = linear_schedule(0.8, warmup=4, steps=12)
+    assert [rate(step) for step in range(12)] == pytest.approx(
+        [0.2, 0.4, 0.6, 0.8, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    )
+
+
+def test_gradients_above_the_norm_are_scaled_to_it_and_others_left_alone():
+    for limit, expected in ((1.0, [0.6, 0.8]), (10.0, [3.0, 4.0])):
+        parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+        for parameter, value in zip(parameters, (3.0, 4.0), strict=True):
+            parameter.grad = torch.tensor([value])
+        assert clip_gradients(parameters, limit, Processes()).item() == pytest.approx(5.0)
+        assert [parameter.grad.item() for parameter in parameters] == pytest.approx(expected, rel=1e-5)
+
+
+def test_of_equally_good_epochs_the_earlier_is_kept():
+    best = Best()
+    for epoch, recall in enumerate([1.0, 3.0, 3.0, 2.0]):
+        best.offer([torch.tensor([float(epoch)])], {"t2i": {"R@1": recall}}, epoch)
+    assert best.epoch == 1 and best.tensors[0].item() == 1.0
+
+
+def test_of_equally_good_rates_the_lower_is_chosen(tmp_path, monkeypatch):
+    recalls = {0.1: 5.0, 0.01: 5.0, 0.001: 1.0}
+    monkeypatch.setattr(lr_sweep, "read_inputs", lambda *_: ({}, {}))
+    monkeypatch.setattr(lr_sweep, "try_rate", lambda rate, *_: {"val": {"t2i": {"R@1": recalls[rate]}}})
+    settings = {"preset": "p", "backbone": "b", "method": "slq", "selection": {"learning_rates": [0.1, 0.001, 0.01]}}
+    paths = (tmp_path / "backbone", tmp_path / "data", "s", tmp_path / "work", tmp_path / "selection.json")
+    lr_sweep.select_rate(settings, 1, *paths, validate=None)
+    assert read_json(tmp_path / "selection.json")["chosen"] == 0.01
+
+
+def run(backbone, split, folder, method="slq", seed=1, validate=lambda retriever: {"t2i": {"R@1": 0.0}}, **changes):
+    """Train a method for a few steps; returns retriever, outcome and events."""
+    retriever = registry.begin(method, backbone, TUNING[method], seed)
+    attempt = Attempt(Events(folder / "events.jsonl", run="test"))
+    pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
+    outcome = train(retriever, pairs, SETTINGS | changes, TUNING[method], seed, attempt, validate)
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return retriever, outcome, lines
+
+
+@pytest.mark.parametrize("method", TUNING)
+def test_training_lowers_the_loss_and_repeats_exactly(fresh_backbone, split, tmp_path, method):
+    outcomes = []
+    for attempt in ("a", "b"):
+        retriever, outcome, lines = run(fresh_backbone(), split, tmp_path / attempt, method, epochs=6)
+        losses = [line["loss"] for line in lines if line["event"] == "step"]
+        assert len(losses) == 6 * (60 // 20)
+        assert sum(losses[-3:]) < sum(losses[:3])
+        outcomes.append((dict(registry.trained_tensors(retriever)), outcome.temperature))
+    (first, one), (second, two) = outcomes
+    assert one == two
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_another_seed_trains_other_queries(fresh_backbone, split, tmp_path):
+    one, _, _ = run(fresh_backbone(), split, tmp_path / "1", seed=1)
+    two, _, _ = run(fresh_backbone(), split, tmp_path / "2", seed=2)
+    assert not torch.equal(one.queries, two.queries)
+
+
+@pytest.mark.parametrize(("method", "changes"), [("slq", False), ("lora", False), ("full_ft", True)])
+def test_the_frozen_stay_frozen(fresh_backbone, split, tmp_path, method, changes):
+    backbone = fresh_backbone()
+    before = hash_weights(backbone.model)
+    run(backbone, split, tmp_path, method)
+    assert (hash_weights(backbone.model) != before) == changes
+
+
+@pytest.mark.parametrize("mask", [False, True], ids=["off", "mask"])
+@pytest.mark.parametrize("method", TUNING)
+def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, method, mask):
+    """Every second of the first four images' captions: two or three of each, in different chunks."""
+    gradients = []
+    for micro_batch, two_pass in ((10, False), (3, False), (3, True)):
+        backbone = fresh_backbone()
+        retriever = registry.begin(method, backbone, TUNING[method], seed=0)
+        pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
+        settings = SETTINGS | {"micro_batch": micro_batch, "two_pass": two_pass, "mask_same_image": mask}
+        backward(retriever, [pairs[i] for i in range(0, 20, 2)], log_temperature(), settings, Processes())
+        gradients.append(torch.cat([tensor.grad.flatten() for _, tensor in registry.trained_tensors(retriever)
+                                    if tensor.grad is not None]))  # fmt: skip
+    assert gradients[0].norm() > 0
+    for other in gradients[1:]:
+        assert (gradients[0] - other).norm() / gradients[0].norm() < 1e-4
+
+
+def test_the_loss_knows_which_image_a_pair_shows(fresh_backbone, split):
+    """With the setting on, it is the loss of the messages' vectors without the other captions of each pair's image."""
+    backbone = fresh_backbone()
+    retriever = registry.begin("slq", backbone, TUNING["slq"], seed=0)
+    pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
+    numbers = [0, 7, 3, 31, 5, 1, 58]  # of captions, five of each image in turn: two images twice or thrice
+    batch = [pairs[number] for number in numbers]
+    images, texts = (retriever.embed([getattr(pair, part) for pair in batch]) for part in ("image", "text"))
+    logits = images @ texts.T / 0.07
+    negative = torch.tensor([[i // 5 != j // 5 or i == j for j in numbers] for i in numbers])
+    expected = sum(
+        (logits.exp() * negative).sum(axis).log() - logits.diag() for axis in (0, 1)
+    ).mean() / 2  # fmt: skip
+    losses = [
+        backward(
+            retriever, batch, log_temperature(), SETTINGS | {"micro_batch": 3, "mask_same_image": mask}, Processes()
+        ).item()
+        for mask in (True, False)
+    ]
+    assert losses[0] == pytest.approx(expected.item(), rel=1e-4)
+    assert losses[1] > losses[0] + 0.1
+
+
+def test_masking_trains_other_queries(fresh_backbone, split, tmp_path):
+    one, _, _ = run(fresh_backbone(), split, tmp_path / "off")
+    two, _, _ = run(fresh_backbone(), split, tmp_path / "on", mask_same_image=True)
+    assert not torch.equal(one.queries, two.queries)
+
+
+def test_keep_best_restores_the_best_epoch_on_val(fresh_backbone, split, tmp_path):
+    seen, scores = [], iter([1.0, 3.0, 2.0])
+
+    def validate(retriever):
+        seen.append(retriever.queries.detach().clone())
+        return {"t2i": {"R@1": next(scores)}}
+
+    retriever, outcome, _ = run(fresh_backbone(), split, tmp_path, validate=validate, epochs=3, keep="best")
+    assert outcome.kept_epoch == 1
+    assert torch.equal(retriever.queries, seen[1])
+
+
+def test_keep_last_ignores_val(fresh_backbone, split, tmp_path):
+    scores = iter([9.0, 1.0])
+    validate = lambda retriever: {"t2i": {"R@1": next(scores)}}  # noqa: E731
+    _, outcome, _ = run(fresh_backbone(), split, tmp_path, validate=validate)
+    assert outcome.kept_epoch == 1
+    assert [entry["t2i"]["R@1"] for entry in outcome.val] == [9.0, 1.0]
+
+
+def test_events_have_spans_steps_and_val(fresh_backbone, split, tmp_path):
+    _, _, lines = run(fresh_backbone(), split, tmp_path)
+    spans = [line for line in lines if line["event"] == "span"]
+    assert [span["name"] for span in spans] == ["train", "eval"] * 2
+    assert all(span["seconds"] > 0 and span["start"] > 1e9 and span["run"] == "test" for span in spans)
+    assert [line["step"] for line in lines if line["event"] == "step"] == [1, 2, 3, 4, 5, 6]
+    assert [line["epoch"] for line in lines if line["event"] == "val"] == [0, 1]
+
+
+def test_a_loss_that_is_not_a_number_stops(fresh_backbone, split, tmp_path):
+    with pytest.raises(SlqError, match=r"loss is nan after 0 steps; .*epoch 1, batch of images \S+, .* of drawn"):
+        run(fresh_backbone(), split, tmp_path, temperature=float("nan"))
+
+
+def test_a_batch_larger_than_the_split_stops(fresh_backbone, split, tmp_path):
+    with pytest.raises(SlqError, match=r"60 training pairs make no batch of 61; lower training\.batch_size"):
+        run(fresh_backbone(), split, tmp_path, batch_size=61)
+
+
+def test_a_caption_beyond_the_positions_stops_before_the_first_step(slice_, monkeypatch):
+    """Of the last image: 270 words, 5 tokens of the turn and 2 queries, which an epoch might come to at its end."""
+
+    def with_a_long_one(*paths):
+        splits, inputs = read_inputs(*paths)
+        last = splits["train"].items[-1]
+        splits["train"].items[-1] = last | {"captions": [*last["captions"], " ".join(["a red ring"] * 90)]}
+        return splits, inputs
+
+    monkeypatch.setattr("slq.training.run.read_inputs", with_a_long_one)
+    monkeypatch.setattr("slq.training.run.train", lambda *_: pytest.fail("training began"))
+    with pytest.raises(SlqError, match=r"needs 277 positions, .* has 256 .*it begins 'user a red ring a"):
+        slice_.train("slq", "long_caption")
+
+
+def test_only_texts_that_could_be_too_long_are_tokenized(tiny_backbone, monkeypatch):
+    asked = []
+    monkeypatch.setattr("slq.models.prefix.collate", lambda backbone, batch, behind: asked.append(len(batch[0].ids)))
+    require_positions(tiny_backbone, ["a red ring", "a" * 300, "ring " * 60], "", 8)
+    assert asked == [6, 65]

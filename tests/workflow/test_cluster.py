@@ -1,0 +1,192 @@
+"""The workflow on a real Slurm (tests/slurm/cluster.py)."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from checkout import METRICS, ROOT, TABLES, contents, planned, snakemake
+from slq.common.files import read_lines
+from slurm.cluster import wait_until
+from slurm.submission import (
+    ADAPTER,
+    MANY,
+    MINUTES_ON_END,
+    QUICK,
+    RUN,
+    SLURM,
+    job_ids,
+    learned,
+    learned_at_home,
+    submit,
+)
+
+EVERY_METRIC = [f"results/mini/*/*/*/{kind}/*" for kind in ("retrieval", "retention", "blind")]
+
+
+def events(folder):
+    """The events of every stage of every run, by file."""
+    return {path: read_lines(path) for path in sorted(folder.glob("results/mini/*/*/*/events/*.jsonl"))}
+
+
+def most_at_once(jobs):
+    """GPUs in use at most; a job's last second is not its own, as Slurm writes whole ones."""
+    return max(sum(other.gpus for other in jobs if other.start <= job.start < other.end) for job in jobs)
+
+
+def check_jobs(jobs, folder):
+    """Each completed, named in the events of its stage, with its log where docs/cluster.md says; two GPUs at most."""
+    rules = {job.id: re.match(r"rule_(.+?)_wildcards", job.comment)[1] for job in jobs}
+    for path, lines in events(folder).items():
+        (job,) = job_ids(lines)
+        rule = path.stem
+        assert rules[job] == rule
+        assert len(list((folder / f"logs/slurm/rule_{rule}").glob(f"*/{job}.log"))) == 1
+        name = ".".join(path.relative_to(folder / "results/mini").parts[:3])
+        assert (folder / f"logs/mini/{rule}/{name}.log").is_file()
+        assert (folder / f"benchmarks/mini/{rule}/{name}.jsonl").stat().st_size
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    assert {rules[job.id] for job in jobs if job.gpus} == {
+        "store_prefixes",
+        "train",
+        "retrieve",
+        "retain",
+        "prove",
+        "blind",
+    }
+    assert 0 < most_at_once(jobs) <= 2
+
+
+@pytest.mark.slow
+def test_the_command_as_it_is_typed_gives_the_local_runs_results(slurm, finished, checkout):
+    answer = snakemake(checkout, *SLURM, *QUICK, timeout=1800)
+    assert answer.returncode == 0, answer.stdout
+    assert len(contents(finished, *METRICS)) > 30
+    for what in (METRICS, TABLES, [ADAPTER]):
+        assert contents(checkout, *what) == contents(finished, *what)
+    written = [{path.relative_to(folder) for path in events(folder)} for folder in (checkout, finished)]
+    assert written[0] == written[1] != set()
+    check_jobs(slurm.jobs(), checkout)
+
+
+@pytest.fixture
+def reproduced():
+    """This checkout, in which `make reproduce` has run."""
+    due = planned(ROOT, "--rerun-triggers", "mtime", "--", "results/mini/gpu_hours.csv", "results/mini/audit.json")
+    if due:
+        pytest.fail(f"results/mini of this checkout is not complete, {due} to do: `make reproduce` comes first")
+    return ROOT
+
+
+@pytest.mark.slurm
+def test_the_mini_preset_as_it_is_typed_gives_the_local_runs_metrics(slurm, reproduced, checkout):
+    """The whole of it, 12 minutes on 2 slow cores. Where it differs, is results/mini of this code and this machine?"""
+    before = len(slurm.jobs())
+    answer = snakemake(
+        checkout, "--cores", "all", "--profile", "slurm", "--config", "preset=mini", *QUICK, timeout=7200
+    )
+    assert answer.returncode == 0, answer.stdout
+    local, ours = (contents(folder, *EVERY_METRIC, "results/mini/audit.json") for folder in (reproduced, checkout))
+    assert len(local) > 100
+    assert local.keys() == ours.keys()
+    assert [name for name in local if local[name] != ours[name]] == []
+    check_jobs(slurm.jobs()[before:], checkout)
+
+
+@pytest.mark.slurm
+def test_a_training_longer_than_its_allocation_asks_for_the_next_by_itself(slurm, learner):
+    """A minute of each of several allocations of one job, with no retry of Snakemake's."""
+    folder = learner("cluster", MINUTES_ON_END, minutes=30)
+    answer = submit(folder, "--retries", "0")
+    lines = read_lines(folder / RUN / "events/train.jsonl")
+    (job,) = re.findall(r"submitted with SLURM jobid (\d+)", answer.stdout)
+    again = int(slurm.jobs()[-1].restarts)
+    assert again > 0 and job_ids(lines) == [job] * (again + 1)
+    steps = [line["step"] for line in lines if line["event"] == "step"]
+    assert steps == list(range(1, len(steps) + 1)), "no step is taken twice"
+    last = [max(line["step"] for line in lines if line["event"] == "step" and line["attempt"] == number)
+            for number in range(1, again + 1)]  # fmt: skip
+    assert [line["step"] for line in lines if line["event"] == "resumed"] == last
+    (log,) = (folder / "logs/slurm/rule_train").glob(f"*/{job}.log")
+    assert log.read_text().count(f"slq: job {job} is requeued, to go on") == again
+    assert learned(folder) == learned_at_home(learner("home", MINUTES_ON_END))
+
+
+# Each does it to a job that trains, and returns the state and the requeues of each job that there is in the end.
+
+
+def cancelled(slurm, submission):
+    slurm.ask("scancel", submission.jobs[-1].id)
+    return [("CANCELLED", "0"), ("COMPLETED", "0")]
+
+
+def slurmd_restarted(slurm, submission):
+    slurm.kill("slurmd")
+    slurm.start_node()
+    return [("COMPLETED", "0")]
+
+
+def node_lost(slurm, submission):
+    slurm.kill_node()
+    wait_until(lambda: submission.jobs[-1].state == "PENDING", "Slurm has requeued the job", seconds=120)
+    slurm.start_node()
+    return [("COMPLETED", "1")]
+
+
+def node_taken_down(slurm, submission):
+    slurm.ask("scontrol", "update", "nodename=localhost", "state=down", "reason=test")
+    wait_until(lambda: submission.jobs[-1].state == "PENDING", "Slurm has requeued the job", seconds=120)
+    slurm.ask("scontrol", "update", "nodename=localhost", "state=resume")
+    return [("COMPLETED", "1")]
+
+
+def out_of_memory(slurm, submission):
+    (owner,) = (submission.folder / "scratch/work").glob("*/owner")
+    os.kill(int(owner.read_text().split()[1]), signal.SIGKILL)  # status 137, as if by the kernel
+    return [("FAILED", "0"), ("COMPLETED", "0")]
+
+
+def submitter_killed(slurm, submission):
+    submission.process.kill()
+    submission.process.wait()
+    submission.start("--nolock", "--rerun-incomplete")
+    return [("COMPLETED", "0"), ("COMPLETED", "0")]
+
+
+ONE_ATTEMPT = (slurmd_restarted, submitter_killed)
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize("fault", [cancelled, node_lost, node_taken_down, out_of_memory, *ONE_ATTEMPT])
+def test_a_fault_ends_in_the_same_bytes(slurm, submission, learner, fault):
+    """With no hand, or after the submitter's own death with its command again."""
+    expected = fault(slurm, submission)
+    submission.end_well()
+    assert [(job.state, job.restarts) for job in submission.jobs] == expected
+    if fault is out_of_memory:
+        assert [job.memory for job in submission.jobs] == ["3000M", "6000M"]
+    attempts = submission.steps()
+    assert attempts == sorted(attempts), "never two trainers at once"
+    assert fault not in ONE_ATTEMPT or set(attempts) == {1}, "nothing is trained twice"
+    assert learned(submission.folder) == learned_at_home(learner("home", MANY))
+
+
+@pytest.mark.slurm
+def test_without_accounting_a_controller_that_was_away_may_take_the_command_again(slurm, submission, learner):
+    """As docs/cluster.md says: Ctrl-C once no job runs, if the call has not ended, and the same command."""
+    slurm.kill("slurmctld")
+    time.sleep(60)
+    slurm.start_controller()
+    submission.wait_for_jobs()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        submission.process.wait(timeout=60)
+    submission.process.send_signal(signal.SIGINT)
+    submission.process.wait(timeout=60)
+    submission.start()
+    submission.end_well()
+    assert set(submission.steps()) == {1}, "nothing is trained twice"
+    assert learned(submission.folder) == learned_at_home(learner("home", MANY))

@@ -1,0 +1,343 @@
+"""What Snakemake plans: the paper's grid, and nothing but rendering where results exist."""
+
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from checkout import for_this_machine, listed_jobs, place, planned, processor_seconds, snakemake
+from slq.common.files import write_json
+from slq.common.inherited import PROVED
+from slq.config import slices
+from slq.config.baselines import rows_of
+from slq.config.loading import chosen, load
+from slq.config.runs import seeds_of
+from slq.evaluation.reply import Reply, answered_items
+from stored import CPU, Runs, write_answers, write_ranks
+
+PAPER = {
+    "fetch_source": 12,
+    "prepare_split": 7,
+    "audit": 1,
+    "check_instrument": 1,
+    "register_base": 4,
+    "train": 12,
+    "retrieve": 16,
+    "retain": 12,
+    "prove": 4,
+    "blind": 4,
+    "embed_row": 11,
+    "rerank_row": 8,
+    "account": 1,
+    "render_tables": 1,
+    "compile_pdf": 1,
+    "draw_figures": 1,
+    "draw_queries": 1,
+    "all": 1,
+}
+MINI = {
+    "draw_split": 8,
+    "store_prefixes": 2,
+    "pretrain_backbone": 2,
+    "pretrain_encoder": 2,
+    "audit": 1,
+    "register_base": 2,
+    "train": 6,
+    "retrieve": 8,
+    "retain": 6,
+    "prove": 2,
+    "blind": 2,
+    "embed_row": 8,
+    "rerank_row": 4,
+    "account": 1,
+    "render_tables": 1,
+    "compile_pdf": 1,
+    "draw_figures": 1,
+    "draw_queries": 1,
+    "all": 1,
+}
+THREE_SEEDS = {"train": 36, "retrieve": 40, "retain": 28, "prove": 12}
+RENDERING = {"account": 1, "render_tables": 1, "compile_pdf": 1, "draw_figures": 1}
+SHOW = ("tables", "figures")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "plan"),
+    [
+        (["--cores", "2"], MINI),
+        (["--cores", "2", "--config", "preset=paper"], PAPER),
+        (["--cores", "all", "--profile", "slurm"], PAPER),
+        (["--cores", "all", "--profile", "slurm", "--config", "seed=2"], PAPER),
+        (["--cores", "all", "--profile", "slurm", "--config", "preset=mini"], MINI),
+        # One base whatever the seeds are.
+        (["--cores", "2", "--config", "seeds=[1,2]"], MINI | {"train": 12, "retrieve": 14, "retain": 10, "prove": 4}),
+        (["--cores", "all", "--profile", "slurm", "--config", "seeds=[0,4,2]"], PAPER | THREE_SEEDS),
+    ],
+    ids=["mini", "paper", "profile", "profile, another seed", "profile, mini", "two seeds", "profile, three seeds"],
+)
+def test_the_whole_grid_is_planned(pristine, arguments, plan):
+    before = processor_seconds()
+    assert planned(pristine, *arguments) == for_this_machine(plan)
+    assert processor_seconds() - before < 20
+
+
+def test_a_preset_without_retention_sets_plans_none(pristine, tmp_path):
+    (tmp_path / "mine.yaml").write_text("presets: {mini: {retention_sets: []}}")
+    plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
+    assert plan == for_this_machine(
+        {rule: count for rule, count in MINI.items() if rule not in ("retain", "prove", "blind")} | {"draw_split": 5}
+    )
+
+
+def test_fetching_asks_for_data_and_backbones_only(pristine):
+    plan = planned(pristine, "--cores", "2", "fetch", "--config", "preset=paper")
+    assert plan == {"fetch_source": 12, "prepare_split": 7, "fetch": 1}
+    (fetch,) = (job for job in listed_jobs(pristine, "mini", "fetch") if job["rule"] == "fetch")
+    assert "scratch/data/mini-karr/test/manifest.json" in fetch["input"], "what only a knowledge set needs"
+
+
+def test_one_method_less_is_one_run_less_per_backbone(pristine, tmp_path):
+    (tmp_path / "mine.yaml").write_text("presets: {mini: {methods: [base, lora, slq]}}")
+    plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
+    assert plan == for_this_machine(MINI | {"train": 4, "retrieve": 6, "retain": 4})
+
+
+def test_a_proof_needs_base_even_where_no_row_shows_it(pristine, tmp_path):
+    (tmp_path / "mine.yaml").write_text("presets: {mini: {methods: [slq]}}")
+    plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
+    shown = {"train": 2, "retrieve": 2, "retain": 2, "prove": 2, "register_base": 2}
+    assert plan == for_this_machine({rule: count for rule, count in MINI.items() if rule != "blind"} | shown)
+
+
+def ingredients(jobs, rule):
+    """Every file that the jobs of a rule rest on: their inputs, the inputs of whatever makes these, and so on."""
+    maker = {file: job for job in jobs for file in job["output"]}
+    found, waiting = set(), [file for job in jobs if job["rule"] == rule for file in job["input"]]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += maker[file]["input"] if file in maker else []
+    return found
+
+
+@pytest.mark.parametrize(("preset", "runs"), [("mini", 6), ("paper", 12)])
+def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(pristine, raw_config, preset, runs):
+    """By Snakemake's own graph; the ingredients of a training are those of its backbone's pre-training too."""
+    jobs = listed_jobs(pristine, preset, "all", "select")
+
+    def splits(rule):
+        return {Path(file).parent.name for file in ingredients(jobs, rule) if file.startswith("scratch/data/")}
+
+    def results(rule):
+        return {Path(file).parent.name for file in ingredients(jobs, rule) if file.startswith("results/")}
+
+    for rule in ("train", "select_rate"):
+        assert sum(job["rule"] == rule for job in jobs) == runs
+        assert splits(rule) == {"train", "val"} and results(rule) == set()
+    assert splits("register_base") <= {"train"} and results("register_base") == set()
+    # The same walk finds both where they belong.
+    assert splits("retrieve") == {"train", "val", "test"}
+    assert results("render_tables") == {
+        "seed0",
+        "seed1",
+        "retrieval",
+        "retention",
+        "blind",
+        "events",
+        preset,  # its audit
+        *(row.name for row in rows_of(load(raw_config | {"preset": preset}))),
+        *({"slq"} if preset == "mini" else ()),  # what keeping prefixes took
+    }
+
+
+@pytest.mark.parametrize(
+    "file", ["base/seed1/retrieval/mini-coco.json", "slq/seed0/retention/mini-realworldqa.json", "slq/seed12/run.json"]
+)
+def test_a_run_that_the_seeds_do_not_name_cannot_be_made(pristine, file):
+    answer = snakemake(pristine, "-n", "--cores", "1", f"results/mini/mini-internvl/{file}")
+    assert answer.returncode == 1
+    assert re.search(r"^Missing(Rule|Input)Exception", answer.stdout, re.MULTILINE), answer.stdout
+
+
+def test_rates_are_selected_with_the_first_seed(pristine):
+    answer = snakemake(pristine, "-n", "--cores", "1", "select", "--config", "seeds=[3,1]")
+    selected = re.findall(r"^Job \d+: Selecting .* for (\w+) on (\S+), seed (\d+)$", answer.stdout, re.MULTILINE)
+    names = [(method, name, "3") for method in ("full_ft", "lora", "slq") for name in ("mini-internvl", "mini-qwen3vl")]
+    assert sorted(selected) == sorted(names)
+
+
+def test_an_interrupted_run_keeps_what_is_done(checkout):
+    place(checkout, *(f"scratch/data/mini-coco/{split}/manifest.json" for split in ("train", "val", "test")))
+    plan = planned(checkout, "--cores", "2")
+    assert plan == for_this_machine(MINI | {"draw_split": 5})
+
+
+# ---- tables from results alone ---------------------------------------------------------------------------------------
+
+
+ASKED = {"question": "?", "options": [], "answers": ["red"], "type": "open"}
+ANSWERED = answered_items([{"id": "q1", **ASKED}, {"id": "q2", **ASKED}], [Reply("?", "red", 2, True)] * 2)
+
+
+def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
+    """Everything that runs of the mini preset leave in results/, without the runs."""
+    plan = json.loads(slices.layout(load(raw_config)))
+    grid = [(method, seed) for method in plan["methods"] for seed in seeds_of(method, seeds)]
+    for backbone in plan["backbones"]:
+        for method, seed in grid:
+            runs = Runs(folder / "results", plan["preset"], seed)
+            tuned = method != "base"
+            runs.run(backbone["name"], method, 1025 if tuned else 0, CPU if tuned else None)
+            run = f"results/mini/{backbone['name']}/{method}/seed{seed}"
+            for entry in [*plan["retrieval_sets"], *plan["knowledge_sets"]]:
+                write_ranks(folder / run / "retrieval" / f"{entry['name']}.json", [1, 2] * 5, [1, 2])
+                place(folder, f"{run}/retrieval/{entry['name']}.top.jsonl")
+            asked = ["retention"] if tuned else ["retention", "blind"]
+            for entry, kind in itertools.product(plan["retention_sets"], asked):
+                if method in PROVED:
+                    runs.proved(backbone["name"], method, entry["name"])
+                    continue
+                scorer = chosen(raw_config)["evaluation"]["scorers"][entry["scored_as"]]
+                write_answers(folder / run / kind / f"{entry['name']}.json", entry["scored_as"], scorer, ANSWERED)
+            place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain", "prove", "blind")))
+            if tuned:
+                runs.events(backbone["name"], method, [2.0, 1.0], [50.0, 60.0])
+    for row in plan["rows"]:
+        home = folder / "results" / plan["preset"] / "rows" / row["name"]
+        write_json(home / "row.json", {"schema": 1, "row": row["name"], "kind": row["kind"]})
+        for entry in plan["retrieval_sets"]:
+            write_ranks(home / "retrieval" / f"{entry['name']}.json", [1, 2] * 5, [1, 2])
+    tests = [
+        f"{entry['name']}/test" for entry in [*plan["retrieval_sets"], *plan["knowledge_sets"], *plan["retention_sets"]]
+    ]
+    write_json(folder / "results/mini/audit.json", {"schema": 3, "splits": {name: {"leaked": []} for name in tests}})
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def clone(checkout, raw_config, tmp_path):
+    """A git clone of a repository whose owner has committed results."""
+    invent_results(checkout, raw_config)
+    git(checkout, "init", "--quiet")
+    git(checkout, "add", "--all")
+    git(checkout, "add", "--force", "results")
+    git(checkout, "commit", "--quiet", "--message", "results")
+    git(tmp_path, "clone", "--quiet", str(checkout), "clone")
+    return tmp_path / "clone"
+
+
+def touch_in_random_order(folder: Path, seed: int) -> None:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and ".git" not in path.parts]
+    random.Random(seed).shuffle(files)
+    for age, path in enumerate(files):
+        os.utime(path, (1_700_000_000 + 60 * age,) * 2)
+
+
+def test_a_clone_with_results_renders_and_trains_nothing(clone):
+    for seed in range(3):
+        touch_in_random_order(clone, seed)
+        everything = {"tables": 1, "figures": 1, "all": 1}
+        assert planned(clone, "--cores", "1", *SHOW, "all") == for_this_machine(RENDERING | everything)
+    before = processor_seconds()
+    answer = snakemake(clone, "--cores", "1", *SHOW)
+    assert answer.returncode == 0, answer.stdout
+    assert processor_seconds() - before < 40
+    assert answer.stdout.strip().splitlines()[-1].startswith("Tables: paper_tables/mini")
+    assert (clone / "paper_tables/mini/table3.tex").read_text().count("SLQ") >= 2
+    assert (clone / "paper_tables/mini/figures/training.svg").exists()
+    assert not (clone / "scratch").exists()
+    assert planned(clone, "--cores", "1", *SHOW) == {}
+
+
+def test_with_present_cells_a_missing_run_starts_no_other(clone):
+    shutil.rmtree(clone / "results/mini/mini-qwen3vl/slq")
+    for seed in range(3):
+        touch_in_random_order(clone, seed)
+        plan = planned(clone, "--cores", "1", *SHOW, "all", "--config", "cells=present")
+        assert plan == for_this_machine(RENDERING | {"tables": 1, "figures": 1, "all": 1})
+    assert planned(clone, "--cores", "1", *SHOW)["train"] >= 1
+    answer = snakemake(clone, "--cores", "1", *SHOW, "--config", "cells=present")
+    assert answer.returncode == 0, answer.stdout
+    points = (clone / "paper_tables/mini/figures/figures.csv").read_text()
+    assert "mini-internvl/slq/seed1" in points and "mini-qwen3vl/slq" not in points
+
+
+SHOWN = {"tables", "figures", "claims", "report", "compare", "paper_audit"}
+RENDERS = {"account", "render_tables", "compile_pdf", "draw_figures", "judge_claims", "compare_paper", "write_page"}
+
+
+@pytest.mark.parametrize("age", ["newer", "older"])
+def test_with_present_cells_nothing_is_made_again_whatever_is_in_scratch(clone, age):
+    """Prepared data, backbones, adapters beside results, touched after them or before: only what shows is planned."""
+    parts = ["data/mini-coco/test", "data/mini-flickr30k/test", "data/mini-mmmu/test", "data/mini-coco/train"]
+    files = [f"scratch/{part}/manifest.json" for part in [*parts, "backbones/mini-internvl", "encoders/mini-clip"]]
+    files += ["scratch/runs/mini/mini-internvl/base/seed0/adapter.json"]
+    place(clone, *files)
+    for name in files:
+        os.utime(clone / name, (1_900_000_000 if age == "newer" else 1_500_000_000,) * 2)
+    plan = planned(clone, "--cores", "1", *SHOWN, "--config", "cells=present")
+    assert set(plan) <= RENDERS | SHOWN and {"render_tables", "judge_claims", "compare_paper"} <= set(plan)
+
+
+@pytest.mark.parametrize("asked", ["results/mini/mini-qwen3vl/slq/seed1/run.json", "fetch", "select"])
+def test_with_present_cells_what_only_a_run_could_make_is_refused(clone, asked):
+    shutil.rmtree(clone / "results/mini/mini-qwen3vl/slq")
+    answer = snakemake(clone, "--cores", "1", asked, "--config", "cells=present")
+    assert answer.returncode == 1
+    assert "config: cells is 'present', with which nothing is run and no result is made" in answer.stdout
+    assert asked in answer.stdout and not (clone / "scratch").exists()
+
+
+def test_with_present_cells_a_ledger_loses_no_line(clone):
+    """Events that it was counted from are not here: it is taken as it is."""
+    ledger, present = clone / "results/mini/gpu_hours.csv", ["--config", "cells=present"]
+    ledger.write_text("source\nresults/mini/mini-internvl/slq/seed1/events/train.jsonl\n")
+    os.utime(ledger, (1_500_000_000,) * 2)
+    assert planned(clone, "--cores", "1", "tables", *present)["account"] == 1
+    (clone / "results/mini/mini-internvl/slq/seed1/events/train.jsonl").unlink()
+    assert "account" not in planned(clone, "--cores", "1", "tables", *present)
+
+
+def test_a_seed_removed_or_added_only_renders_where_its_runs_exist(clone, raw_config):
+    invent_results(clone, raw_config, seeds=(1, 2))
+    two = ("--config", "seeds=[1,2]")
+    answer = snakemake(clone, "--cores", "1", *SHOW, *two)
+    assert answer.returncode == 0, answer.stdout
+    cells, points = (clone / "paper_tables/mini" / name for name in ("cells.csv", "figures/figures.csv"))
+    assert "slq/seed2/" in cells.read_text() and "slq/seed2/" in points.read_text()
+    assert planned(clone, "--cores", "1", *two) == {}
+    assert planned(clone, "--cores", "1") == for_this_machine(RENDERING | {"all": 1})
+    answer = snakemake(clone, "--cores", "1", *SHOW)
+    assert answer.returncode == 0, answer.stdout
+    assert "seed2/" not in cells.read_text() + points.read_text()
+    assert planned(clone, "--cores", "1", *two) == for_this_machine(RENDERING | {"all": 1})
+
+
+def test_without_pdflatex_the_last_line_says_so(clone, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "env", "tee", "rm", "mkdir", "which", "slq"):
+        (tools / name).symlink_to(shutil.which(name))
+    answer = snakemake(clone, "--cores", "1", "tables", PATH=str(tools))
+    assert answer.returncode == 0, answer.stdout
+    assert "no tables.pdf was made, because pdflatex is not on PATH" in answer.stdout.strip().splitlines()[-1]
+
+
+def test_a_failing_job_shows_its_error_and_its_exit_status(clone):
+    (clone / "results/mini/mini-internvl/slq/seed1/run.json").write_text("{")
+    answer = snakemake(clone, "--cores", "1", "tables")
+    assert answer.returncode == 1
+    assert "results/mini/mini-internvl/slq/seed1/run.json: not valid JSON" in answer.stdout
+    assert "not valid JSON" in (clone / "logs/mini/render_tables.log").read_text()
+    assert not (clone / "paper_tables/mini/table1.tex").exists()

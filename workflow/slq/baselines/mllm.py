@@ -1,0 +1,90 @@
+"""A backbone that nothing is trained of, as an embedding model: instructions and a read-out, all of it data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from slq.common.errors import SlqError
+from slq.evaluation.generation import require_limits
+from slq.models.backbone import Backbone
+from slq.models.prefix import encode
+from slq.models.retriever import LastTokenRetriever, QueryRetriever
+
+PLACES = {"text": "{text}", "image": "{image}"}  # where in an instruction its content stands
+
+
+class MllmEncoder:
+    """Embeds by the last token's state, or by the mean state of queries that are zero.
+
+    E5-V, VLM2Vec and the zero-shot rows are this one with other instructions; `{text}` and `{image}` alone, read at the
+    last token, are the run `base`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        instructions: Mapping[str, str],
+        queries: int = 0,
+        template: str | None = None,
+        images: Mapping[str, int] | None = None,
+    ) -> None:
+        """An encoder of one direction.
+
+        Args:
+            instructions: user turns of one direction, by the kind of content: `text` holds {text}, `image` {image}
+            queries: how many; with 0 the last token is read
+            template: the whole turn with {turn} in it, in place of the backbone's chat template
+            images: how they are cut or scaled, limits of the family's
+
+        Raises:
+            SlqError: an instruction or the template has not one place for its content, or the family no such limit.
+        """
+        for kind, place in PLACES.items():
+            _one_place(f"instruction for {kind}", instructions[kind], place)
+        if template is not None:
+            _one_place("template", template, "{turn}")
+        require_limits(backbone, images or {}, "readouts.*.images")
+        self.backbone = backbone
+        self.image_processor = backbone.family.image_processor
+        self.instructions = instructions
+        self.template = template
+        self.images = images or {}
+        self.retriever = (
+            QueryRetriever(backbone, torch.zeros(queries, backbone.width)) if queries else LastTokenRetriever(backbone)
+        )
+
+    @classmethod
+    def of(cls, backbone: Backbone, readout: Mapping[str, Any], direction: str) -> "MllmEncoder":
+        """The encoder that an entry of `readouts` in config.yaml describes, for `t2i` or `i2t`."""
+        how = {key: readout[key] for key in ("queries", "template", "images") if key in readout}
+        return cls(backbone, readout["instructions"][direction], **how)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors (n, d), float32."""
+        # Words around a text are one part with it: a template may set parts apart, as by a line end.
+        before, after = self._words("text")
+        turns = [(f"{before}{text}{after}",) for text in texts]
+        return self.retriever.embed([encode(self.backbone, turn, self.template) for turn in turns]).float()
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Unit vectors (n, d), float32."""
+        before, after = self._words("image")
+        process = self.backbone.family.process_question
+        seen = [pixels for image in images for pixels in process([image], **self.images)]
+        turns = [tuple(part for part in (before, pixels, after) if part) for pixels in seen]
+        return self.retriever.embed([encode(self.backbone, turn, self.template) for turn in turns]).float()
+
+    def _words(self, kind: str) -> tuple[str, str]:
+        """What an instruction says before and after its content."""
+        before, _, after = self.instructions[kind].partition(PLACES[kind])
+        return before, after
+
+
+def _one_place(what: str, text: str, place: str) -> None:
+    if text.count(place) != 1:
+        raise SlqError(f"{what} is {text!r}; expected {place} in it once (readouts in config.yaml)")

@@ -1,0 +1,1 @@
+"""On-disk cache of frozen image features and prefix KV caches (`training.prefix`)."""

@@ -1,0 +1,87 @@
+"""The subcommands that set results beside others, and pack them for others to do so."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from slq.commands.arguments import Commands
+from slq.common.errors import SlqError
+
+
+def compare(args: argparse.Namespace) -> None:
+    from slq.common.files import write_json, write_text
+    from slq.reporting.comparison import output
+    from slq.reporting.comparison.compare import as_json
+    from slq.reporting.comparison.compare import compare as beside
+    from slq.reporting.comparison.numbers import parse_catalogue
+
+    found = beside(args.a, args.b, parse_catalogue(args.settings or configured(args.config)), args.reference)
+    text = output.terminal(found)
+    print(text, end="", flush=True)
+    for notice in (*found.a.notices, *found.b.notices):
+        print(f"slq: warning: {notice}", file=sys.stderr)
+    if args.json:
+        write_json(args.json, as_json(found))
+    if args.text:
+        write_text(args.text, text)
+    failed = {verdict: found.counts[verdict] for verdict in args.fail_on if found.counts[verdict]}
+    if failed:
+        raise SlqError("compare: " + ", ".join(f"{count} {verdict}" for verdict, count in failed.items()))
+
+
+def configured(files: list[Path]) -> dict[str, object]:
+    """What a comparison takes from the configuration, where no rule passes it."""
+    from slq.config.slices import compare_settings
+    from slq.sources.listing import merged
+
+    settings: dict[str, object] = json.loads(compare_settings(merged(files)))
+    return settings
+
+
+def bundle(args: argparse.Namespace) -> None:
+    from slq.reporting.comparison.sources import preset_folder, standing, write_bundle
+
+    folder = preset_folder(str(args.results), args.results)
+    found = standing(folder)
+    count = write_bundle(folder, args.out)
+    print(f"{args.out}: {count} files")
+    found.say()
+
+
+FILE = {"type": Path, "metavar": "FILE"}
+SOURCE = "a folder of results, a bundle, or the word paper"
+COMMANDS: Commands = {
+    "compare": (
+        compare,
+        "set two results beside each other, cell by cell, with a verdict each",
+        {
+            "a": {"metavar": "A", "help": SOURCE},
+            "b": {"metavar": "B", "help": "likewise"},
+            "--json": FILE | {"help": "write the comparison in the form of results/<preset>/compare/paper.json"},
+            "--text": FILE | {"help": "write what is printed"},
+            "--fail-on": {
+                "action": "append",
+                "default": [],
+                "choices": ["differs", "inside noise", "not comparable", "stale", "missing", "extra"],
+                "help": "exit with status 1 if a cell has this verdict; may be given again",
+            },
+            "--config": {
+                "type": Path,
+                "nargs": "+",
+                "default": [Path("config.yaml")],
+                "help": "where tolerances and names are from: config.yaml, and files laid over it",
+            },
+            "--settings": {"type": json.loads, "help": "the same, from a rule"},
+            "--reference": {"type": Path, "default": Path("paper_tables/reference"), "help": "the paper's values"},
+        },
+    ),
+    "bundle": (
+        bundle,
+        "pack a preset's results for a colleague: the same bytes for the same files",
+        {
+            "results": {"type": Path, "help": "a folder of results, e.g. results/mini"},
+            "out": {"type": Path, "metavar": "OUT.tar.gz", "help": "where the bundle goes"},
+        },
+    ),
+}

@@ -1,0 +1,217 @@
+"""What happened when, and where: one JSON object per line (docs/hours.md), the ledger's only source."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slq.common.attempts import readable_lines
+from slq.common.errors import SlqError
+from slq.common.files import write_bytes
+
+SCHEMA = 1
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
+
+
+class Events:
+    """Appends events to a file. Spans end only when the device has finished its work.
+
+    No fault of the file stops the work that the events tell of: what cannot be written is kept, said once, and tried
+    again with the next event.
+    """
+
+    def __init__(self, path: Path, **common: Any) -> None:
+        """`common` is repeated in every line: which run, which device, which attempt."""
+        self.path, self.common = path, {**common, "process": uuid.uuid4().hex[:8]}
+        self.earlier = earlier(path)
+        # A line that was torn, and could not be cut off, does not take the next one with it.
+        torn = self.earlier and not self.earlier.endswith(b"\n")
+        self.own, self.written, self.said = bytearray(b"\n" if torn else b""), 0, False
+        self.seconds: dict[str, float] = defaultdict(float)
+        gpus, self.joules = visible_gpus()
+        self.write("attempt", schema=SCHEMA, gpus=gpus, slurm_job=os.environ.get("SLURM_JOB_ID"))
+
+    @classmethod
+    def gathered(cls, path: Path, **common: Any) -> "Events":
+        """Events of one more attempt, behind those of the attempts that the file has."""
+        return cls(path, **common, attempt=next_attempt(path))
+
+    def write(self, event: str, **fields: Any) -> None:
+        line = {"event": event, "time": time.time(), "clock": time.perf_counter(), **self.common, **fields}
+        self.own += json.dumps(line, sort_keys=True).encode() + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab", buffering=0) as file:
+                while self.written < len(self.own):
+                    self.written += file.write(self.own[self.written :]) or 0
+        except OSError as error:
+            if not self.said:
+                print(f"slq: events are kept, not written: {self.path}: {error.strerror}", file=sys.stderr, flush=True)
+            self.said = True
+
+    @contextmanager
+    def span(self, name: str, **fields: Any) -> Iterator[None]:
+        """Measure a stretch of work: init, staging, prefixes, train, eval or save.
+
+        Its beginning is written too: of a process that is killed, the time until its last event is known. A span that
+        raises is written as `failed`.
+        """
+        start, clock, energy = time.time(), time.perf_counter(), self.joules()
+        self.write("begin", name=name, start=start, **fields)
+        failed = {"failed": True}
+        try:
+            yield
+            synchronize()
+            failed = {}
+        finally:
+            seconds = time.perf_counter() - clock
+            after = self.joules()
+            used = {} if energy is None or after is None or after < energy else {"joules": after - energy}
+            measured = fields | used | failed | {"memory_gb": peak_memory()}
+            self.write("span", name=name, start=start, seconds=seconds, **measured)
+            if not failed:
+                self.seconds[name] += seconds
+
+    def content(self) -> bytes:
+        """The events of all attempts, whatever has become of the file."""
+        return self.earlier + bytes(self.own)
+
+    def publish(self, path: Path) -> None:
+        """Copy the events of all attempts to where they are declared."""
+        write_bytes(path, whole(self.content()))
+
+
+def earlier(path: Path) -> bytes:
+    """Read the events of earlier attempts; where they are and cannot be read, a line tells that as odd."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        what = f"{path.name} cannot be read ({error.strerror}): only events of its last attempt are known"
+        return odd(what) + b"\n"
+
+
+def odd(what: str) -> bytes:
+    """A line that says what is odd about the events beside it."""
+    return json.dumps({"event": "odd", "what": what}).encode()
+
+
+def whole(data: bytes) -> bytes:
+    """Events as they are published: a line that is none, e.g. one that was torn, is told as odd in its place."""
+    kept = [
+        odd(f"line {number}: cut off, or no event; left out") if content is None else line
+        for line, (number, content) in zip(data.split(b"\n"), readable_lines(data), strict=False)
+    ]
+    return b"".join(line + b"\n" for line in kept)
+
+
+def next_attempt(path: Path) -> int:
+    """Number of this attempt, from the events that earlier ones left; a line that a kill tore is cut off."""
+    try:
+        data = path.read_bytes()
+        kept, _, torn = data.rpartition(b"\n")
+        if torn:
+            write_bytes(path, kept + b"\n" if kept else b"")
+    except (OSError, SlqError):  # nothing to go on from: `Events` says what cannot be written
+        return 1
+    numbers = [line.get("attempt", 1) for _, line in readable_lines(kept) if line is not None]
+    return 1 + max((number for number in numbers if isinstance(number, int)), default=0)
+
+
+def synchronize() -> None:
+    """Wait until the device has finished its work; a clock that is read before it has measures nothing."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def peak_memory() -> float:
+    """GB that were in use at most since the process began: on the GPU, or, without one, of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def describe_device(device: str) -> dict[str, Any]:
+    """Kind, name and count (GPUs, or CPU threads) of what the work runs on."""
+    if device == "cuda":
+        return {"kind": "cuda", "name": torch.cuda.get_device_name(), "count": 1}
+    return {"kind": "cpu", "name": cpu_name(), "count": torch.get_num_threads()}
+
+
+def cpu_name() -> str:
+    """The processor's model name, from Linux or else from the platform."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def visible_gpus() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
+    """Who the GPU of this process is (no one without one), with its power limit; and what reads its energy in joules.
+
+    The driver is asked by UUID: it ignores CUDA_VISIBLE_DEVICES. Energy is counted since it was loaded, of all who use
+    the GPU: of a shared one it says nothing about a job. None of it where the driver, or this GPU, does not answer.
+    """
+    if not torch.cuda.is_available():
+        return [], lambda: None
+    import pynvml
+
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    name, memory_gb = f"GPU-{properties.uuid}", properties.total_memory / 1e9
+    gpu: dict[str, Any] = {"name": properties.name, "uuid": name, "memory_gb": memory_gb, "power_limit_w": None}
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(name)
+    except pynvml.NVMLError:  # no driver library in a container, or a part of a GPU
+        return [gpu], lambda: None
+
+    def answer(ask: Callable[[Any], int]) -> float | None:
+        """In thousandths."""
+        try:
+            return ask(handle) / 1000
+        except pynvml.NVMLError:
+            return None
+
+    gpu["power_limit_w"] = answer(pynvml.nvmlDeviceGetPowerManagementLimit)
+    return [gpu], lambda: answer(pynvml.nvmlDeviceGetTotalEnergyConsumption)
+
+
+def provenance(image_processor: Any) -> dict[str, Any]:
+    """Code, versions, image backend and machine behind a result."""
+    return {
+        "git": git_state(),
+        "python": platform.python_version(),
+        "versions": versions(),
+        "image_processor": type(image_processor).__name__,
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that a result rests on."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and dirty flag of the working folder, or None outside a repository, or where git does not answer."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, ValueError, subprocess.CalledProcessError):  # ValueError: names that are not UTF-8
+        return None
+    return {"commit": commit, "dirty": bool(changed.strip())}

@@ -1,0 +1,195 @@
+"""Small files: written completely or not at all, read with errors that name the file."""
+
+import csv
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from slq.common.errors import SlqError
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise SlqError, which names the file, where it cannot be read, or is in another encoding than UTF-8."""
+    try:
+        yield
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SlqError(f"{path}: cannot be read: {error}; save it as UTF-8") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write under a temporary name beside `path`, flush to the disk, rename.
+
+    Raises:
+        SlqError: the file cannot be written, e.g. because the disk is full; an earlier `path` is then untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8 text, line ends as given."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """Write JSON that a person can diff: sorted keys, two-space indent, a newline at the end.
+
+    Raises:
+        SlqError: `obj` holds NaN or an infinity, which JSON cannot say, or the file cannot be written.
+    """
+    try:
+        text = json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise SlqError(f"{path}: not written: {error}") from error
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        SlqError: the file is missing, unreadable, or not JSON.
+    """
+    with reading(path):
+        data = path.read_bytes()
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise SlqError(f"{path}: not valid JSON ({error}); delete it and make it again") from error
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object per line, keys sorted."""
+    write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file.
+
+    Raises:
+        SlqError: the file cannot be read, or a line is no JSON object.
+    """
+    with reading(path):
+        data = path.read_bytes()
+    try:
+        lines = [json.loads(line) for line in data.splitlines()]
+    except ValueError as error:
+        raise SlqError(f"{path}: a line is not valid JSON ({error}); delete it and make it again") from error
+    for number, content in enumerate(lines, start=1):
+        if not isinstance(content, dict):
+            raise SlqError(f"{path}:{number}: expected a JSON object")
+    return lines
+
+
+def text_lines(path: Path) -> list[str]:
+    """Read the lines of a UTF-8 file. They end at line feeds alone: a text may hold what else separates lines, U+2028.
+
+    Raises:
+        SlqError: the file cannot be read, or is in another encoding.
+    """
+    with reading(path):
+        text = path.read_text(encoding="utf-8")
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object of its pairs, for `json.loads`; raise ValueError if a key stands twice, which JSON allows."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return found
+
+
+def is_text(content: Any) -> bool:
+    """Tell whether a JSON-like value can be written in UTF-8: half of a surrogate pair, which JSON can say, cannot."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]]:
+    """The rows of a CSV with exactly these columns, each with the number of its line.
+
+    Raises:
+        SlqError: the file cannot be read, has other columns, or a row of more or fewer fields.
+    """
+    with reading(path), open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames != columns:
+            raise SlqError(f"{path}: columns are {reader.fieldnames}; expected {columns}")
+        rows = [(row, reader.line_num) for row in reader]
+    for row, line in rows:
+        if None in row or None in row.values():
+            raise SlqError(f"{path}:{line}: not {len(columns)} fields; a comma within one needs quotes around it")
+    return rows
+
+
+def sha256(path: Path, algorithm: str = "sha256") -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal; of published hashes of another kind, that `algorithm` of hashlib.
+
+    Raises:
+        SlqError: the file is missing or unreadable.
+    """
+    with reading(path), open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def digest(content: Any) -> str:
+    """sha256 of a JSON-like value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def try_lock(file: IO[Any]) -> bool:
+    """Take the lock of an open file, if no other process has it; the kernel ends it with its holder, killed or not."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def flush(path: Path) -> None:
+    """See a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def alone(path: Path, refusal: str = "") -> Iterator[None]:
+    """Hold a file that one process holds at a time, as soon as it is free; the kernel ends it with its holder.
+
+    Raises:
+        SlqError: there is a `refusal`, and another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        if not try_lock(file):
+            if refusal:
+                raise SlqError(refusal)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,41 @@
+"""Backbone snapshots and other sources: complete when their manifest is there, identified by it."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slq.common.errors import SlqError
+from slq.common.files import read_json, sha256, write_json
+
+SCHEMA = 1
+
+
+def write_manifest(folder: Path, source: dict[str, Any], files: Mapping[str, str] | None = None) -> None:
+    """Write manifest.json with the SHA-256 of every file: its presence means that the folder is complete.
+
+    `files`: the hashes, by path, where they are known; else every file of the folder is read.
+    """
+    if files is None:
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json"]
+        files = {str(path.relative_to(folder)): sha256(path) for path in paths}
+    identity = hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in sorted(files.items())).encode())
+    write_json(
+        folder / "manifest.json",
+        {"schema": SCHEMA, "source": source, "sha256": identity.hexdigest(), "files": dict(files)},
+    )
+
+
+def identity(folder: Path) -> str:
+    """sha256 of a snapshot, from its manifest."""
+    return read_json(folder / "manifest.json")["sha256"]
+
+
+def require_weights(folder: Path) -> None:
+    """Raise SlqError unless the folder looks like a snapshot with safetensors weights."""
+    if not (folder / "config.json").is_file():
+        raise SlqError(f"{folder}: expected a model snapshot, found no config.json; fetch the backbone again")
+    if not any(folder.glob("*.safetensors")):
+        raise SlqError(
+            f"{folder}: holds config.json but no *.safetensors; put the weights beside it (other formats are not read)"
+        )

@@ -1,0 +1,1 @@
+"""What a run costs: FLOPs, memory, forecast, ledger and hours; a training step measured."""

@@ -1,0 +1,1 @@
+"""A training step measured against the released algorithm, on real shapes."""

@@ -1,0 +1,45 @@
+"""Device hours of one run, counted from its `run.json` (docs/results.md)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from slq.common.errors import SlqError
+
+
+def device_hours(run: Mapping[str, Any]) -> float:
+    """Hours of the training spans times the number of devices: the headline, set beside the paper's GPU hours.
+
+    Convention: only synchronised training time counts, and what was kept of images for it, in full for each run that
+    reads it. Initialisation, staging, evaluation on the val split and saving
+    are left out here and stand in `total_hours`. A device is one GPU or, without GPUs, one CPU thread; hours of
+    different devices are different units. The paper does not say what its hours include.
+
+    Raises:
+        SlqError: the run lacks its training span or its device.
+    """
+    kept = _span(run, "prefixes") if "prefixes" in run.get("spans", {}) else 0.0
+    return (_span(run, "train") + kept) * _devices(run) / 3600
+
+
+def total_hours(run: Mapping[str, Any]) -> float:
+    """Hours of all spans (init, staging, train, eval, save) times the number of devices; see `device_hours`."""
+    spans = run.get("spans")
+    if not isinstance(spans, Mapping):
+        raise SlqError("run.json: spans is missing; expected seconds by kind")
+    return sum(_span(run, kind) for kind in spans) * _devices(run) / 3600
+
+
+def _span(run: Mapping[str, Any], kind: str) -> float:
+    return _at_least(run, "spans", kind, 0, "seconds")
+
+
+def _devices(run: Mapping[str, Any]) -> float:
+    return _at_least(run, "device", "count", 1, "the number of GPUs or CPU threads")
+
+
+def _at_least(run: Mapping[str, Any], part: str, key: str, least: float, expected: str) -> float:
+    held = run.get(part)
+    value = held.get(key) if isinstance(held, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise SlqError(f"run.json: {part}.{key} is {value!r}; expected {expected}, at least {least:g}")
+    return value

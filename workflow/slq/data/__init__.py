@@ -1,1 +1,0 @@
-"""Sets and snapshots: fetched or adopted, checked, and written in the one form that everything else reads."""

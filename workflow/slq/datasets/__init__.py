@@ -1,0 +1,1 @@
+"""Datasets: prepared splits, the readers that make them, id lists and the leak audit."""

@@ -1,0 +1,74 @@
+"""A set that a person supplies: checked, hashed, and referred to where it lies."""
+
+from pathlib import Path
+from typing import Any
+
+from slq.common.errors import SlqError
+from slq.datasets.hub_columns import prepare_questions
+from slq.datasets.prepared import check_items, hash_images, image_paths, open_image, read_items, write_split
+
+
+def adopt_split(name: str, split: str, kind: str, columns: str, same_image: str, source: Path, out: Path) -> None:
+    """Write the prepared form of a supplied split into `out`.
+
+    With `columns`, `source` is a hub's dataset repository as it is downloaded. Without (an empty text),
+    `<source>/<split>/items.jsonl` is in the prepared form already: every item and image is checked, and a training
+    split is compared with the val and test splits beside it, which stops a leak before anything is trained.
+    `same_image` says which lines of a retrieval set are one image (docs/data.md): `row`, `bytes`, or an empty text.
+
+    Raises:
+        SlqError: the first fault found, by file and line or id.
+    """
+    if columns:
+        prepare_questions(columns, source, out, name, split)
+        return
+    folder = source / split
+    items = read_items(folder / "items.jsonl", kind)
+    check_items(folder, items)
+    if split == "train":
+        for sibling in ("val", "test"):
+            other = source / sibling / "items.jsonl"
+            if other.is_file():
+                refuse_shared_ids(f"{name}/train", items, f"{name}/{sibling}", read_items(other, kind))
+    for item in items:
+        for path in image_paths(item):
+            open_image(folder / path)
+    if kind == "retrieval" and same_image != "row":
+        items = one_line_an_image(name, folder, items, merge=same_image == "bytes")
+    out.mkdir(parents=True, exist_ok=True)
+    write_split(out, name, split, kind, items, root=folder)
+
+
+def refuse_shared_ids(
+    train_name: str, train: list[dict[str, Any]], other_name: str, other: list[dict[str, Any]]
+) -> None:
+    """Raise SlqError if items of a val or test split are in the training split of the same set."""
+    ids = {item["id"] for item in train}
+    shared = [item["id"] for item in other if item["id"] in ids]
+    if shared:
+        raise SlqError(
+            f"{other_name}: {len(shared)} of {len(other)} ids are in the training split {train_name} "
+            f"(first: {shared[0]!r}); remove them from it: a test of trained images measures nothing"
+        )
+
+
+def one_line_an_image(name: str, folder: Path, items: list[dict[str, Any]], merge: bool) -> list[dict[str, Any]]:
+    """The items, each picture once, under its first id, with the captions of all lines whose files hold its bytes.
+
+    Raises:
+        SlqError: two lines hold the same bytes, and `merge` does not say that they are one image.
+    """
+    hashes = hash_images(folder, items)
+    found: dict[str, dict[str, Any]] = {}
+    for item in items:
+        digest = hashes[item["image"]]
+        if digest not in found:
+            found[digest] = {**item, "captions": list(item["captions"])}
+        elif merge:
+            found[digest]["captions"] += item["captions"]
+        else:
+            raise SlqError(
+                f"{folder}: items {found[digest]['id']!r} and {item['id']!r} show the same picture; say in config.yaml "
+                f"what that means, sets.{name}.same_image: bytes (one image, the captions of both) or row (two images)"
+            )
+    return list(found.values())

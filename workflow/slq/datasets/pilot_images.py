@@ -1,0 +1,39 @@
+"""A few images that a person names in config.yaml: files of a folder, or images of a set's val split."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from slq.common.errors import SlqError
+from slq.datasets.prepared import open_image, read_split
+
+
+def named_images(named: Mapping[str, Any], data: Path) -> dict[str, Path]:
+    """The file of each image, by the name that config.yaml has for it, in that order.
+
+    Args:
+        named: `images`, and where they are: a `folder`, or a `set` whose ids they are
+        data: the folder of the prepared sets
+
+    Raises:
+        SlqError: the set has no such image.
+    """
+    if "folder" in named:
+        return {name: Path(named["folder"], name) for name in named["images"]}
+    split = read_split(data, named["set"], "val")
+    files = {item["id"]: split.root / item["image"] for item in split.items}
+    for name in named["images"]:
+        if name not in files:
+            raise SlqError(f"{named['set']}/val: no image '{name}', which images in config.yaml names")
+    return {name: files[name] for name in named["images"]}
+
+
+def open_named(path: Path) -> Image.Image:
+    """One of them, as RGB.
+
+    Raises:
+        SlqError: it is missing or cannot be read.
+    """
+    return open_image(path, "mend it, or name another under images in config.yaml")

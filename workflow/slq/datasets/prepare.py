@@ -1,0 +1,103 @@
+"""A split of a fetched source in the prepared form: its own ids, its images where they lie, its counts as expected."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slq.common.errors import SlqError
+from slq.common.files import read_json
+from slq.datasets.annotations import FORMS, listed_ids, photo_numbers
+from slq.datasets.hub_columns import prepare_questions
+from slq.datasets.id_lists import Item, refuse_test_images, require_expected, select
+from slq.datasets.prepared import check_items, image_paths, write_split
+
+
+def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
+    """Write the prepared form of a split of a source into `out`; the source's manifest proves the images.
+
+    Args:
+        settings: `set`, `split`, `how` (of `sets.<set>.splits`), and either `columns`, or `form`, `numbering`,
+            `photos`, `allow_leak` and, where there are lists of ids, `listings`, all that list the source's images.
+
+    Raises:
+        SlqError: the source does not hold what config.yaml says, a list of ids filters nothing, or a training split
+            holds published test images.
+    """
+    name, split, how = settings["set"], settings["split"], settings["how"]
+    if settings.get("columns"):
+        prepare_questions(settings["columns"], source, out, name, split, how, fetched_commits(source))
+        return
+    form = settings["form"]
+    listings = [source / file for file in settings.get("listings", [])]
+    items = select(f"sets.{name}.splits.{split}", FORMS[form](source, how), how, lambda: listed_ids(form, listings))
+    number_photos(items, settings, source)
+    check_items(source / how["file"], items)
+    require_numbers(name, settings["numbering"], items)
+    require_expected(name, split, items, how)
+    if not items:
+        raise SlqError(
+            f"{name}/{split}: no image is in {source / how['file']} of this split (sets.{name}.splits.{split})"
+        )
+    if split == "train" and not settings["allow_leak"]:
+        refuse_test_images(name, settings["numbering"], items)
+    files = proved_files(items, source)
+    out.mkdir(parents=True, exist_ok=True)
+    write_split(out, name, split, "retrieval", items, source, files, settings["numbering"])
+
+
+def fetched_commits(source: Path) -> list[dict[str, str]]:
+    """The repositories of the hub that a source was fetched from, each with its commit."""
+    manifest = source / "manifest.json"  # questions were read without one, from any folder of the hub's files
+    parts = read_json(manifest)["source"].get("parts", []) if manifest.is_file() else []
+    return [{"from": part["from"], "commit": part["commit"]} for part in parts if "commit" in part]
+
+
+def require_numbers(name: str, numbering: str | None, items: list[Item]) -> None:
+    """Ids that are numbers of COCO or Flickr are written as numbers: others would pass every guard that compares them.
+
+    Raises:
+        SlqError: the first that is not.
+    """
+    for item in items if numbering else []:
+        if not item["id"].isdecimal() or item["id"] != str(int(item["id"])):
+            raise SlqError(
+                f"{name}: the id {item['id']!r} is no number of {numbering}, and sets.{name}.numbering in config.yaml "
+                "says that ids are: read the set from a list that has them, or take numbering out"
+            )
+
+
+def number_photos(items: list[Item], settings: Mapping[str, Any], source: Path) -> None:
+    """Give each item its `photo`, the number at Flickr, where it is known: Flickr30K's ids are these numbers.
+
+    Raises:
+        SlqError: the files that are to tell it tell none.
+    """
+    if settings["numbering"] == "flickr":
+        numbers = {item["id"]: item["id"] for item in items}
+    else:
+        numbers = photo_numbers(source / file for file in settings["photos"])
+        if settings["photos"] and items and not any(item["id"] in numbers for item in items):
+            raise SlqError(
+                f"{source}: {', '.join(settings['photos'])} tell the photo of none of the {len(items):,} images; name "
+                f"the files that list them (sets.{settings['set']}.photos in config.yaml)"
+            )
+    for item in items:
+        if item["id"] in numbers:
+            item["photo"] = numbers[item["id"]]
+
+
+def proved_files(items: list[Item], source: Path) -> dict[str, str]:
+    """The SHA-256 of every image, as the fetch proved it.
+
+    Raises:
+        SlqError: the source holds no such file.
+    """
+    hashes = read_json(source / "manifest.json")["files"]
+    paths = [path for item in items for path in image_paths(item)]
+    missing = [path for path in paths if path not in hashes]
+    if missing:
+        raise SlqError(
+            f"{source}: {len(missing):,} of {len(paths):,} images that its list names are not in it (first: "
+            f"{missing[0]}); fetch it whole, or name the right folder (sets.*.splits.*.images in config.yaml)"
+        )
+    return {path: hashes[path] for path in paths}

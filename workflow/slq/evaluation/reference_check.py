@@ -1,0 +1,78 @@
+"""Instrument check: a public model of known recalls, on our data, ranked as everything is ranked here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slq.common.errors import SlqError
+from slq.common.files import write_json
+from slq.common.snapshots import identity
+from slq.datasets.prepared import Split, read_split
+from slq.evaluation.encode import encode_split, text_image
+from slq.evaluation.ranks import recalls_of
+from slq.evaluation.reference_recalls import read_golden
+from slq.models.backbone import pick_device
+from slq.models.dual_encoder import DualEncoder
+
+SCHEMA = 1
+
+
+def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, golden: Path, out: Path) -> None:
+    """Recalls of public models on the test splits of the retrieval sets, beside their published values.
+
+    Args:
+        settings: names of `encoders`, the `sets` (name, and as `reference` the paper's column that it stands for, or
+            none) and a `batch_size`
+        encoders: the folder of the encoders' snapshots
+        golden: the published values; sets of which a model has none are named in the result, not encoded
+
+    Raises:
+        SlqError: a recall is further from its value than it may be, or nothing can be compared; nothing is written.
+    """
+    checks, unchecked, inputs = [], [], {}
+    for name in settings["encoders"]:
+        values = read_golden(golden, name)
+        encoder = DualEncoder.load(encoders / name, pick_device())
+        inputs[name] = identity(encoders / name)
+        for entry in settings["sets"]:
+            own = [value for value in values if value["set"] == entry["reference"]]
+            if not own:
+                which = entry["reference"] or "it, as it stands for no set of the paper"
+                unchecked.append(f"{name} on {entry['name']}: no published value on {which}")
+                continue
+            split = read_split(data, entry["name"], "test")
+            found = set_recalls(encoder, split, settings["batch_size"])
+            inputs[split.name] = split.sha256
+            checks += [compared(value, found[value["direction"]][value["metric"]], split) for value in own]
+    if not checks:
+        raise SlqError(f"{golden}: no value on any of the preset's sets; an instrument check needs one")
+    refuse_deviations(checks)
+    write_json(out, {"schema": SCHEMA, "checks": checks, "unchecked": unchecked, "inputs": inputs})
+
+
+def set_recalls(encoder: DualEncoder, split: Split, batch_size: int) -> dict[str, dict[str, float]]:
+    """Recalls of both directions, in percent."""
+    return recalls_of(*encode_split(encoder, split, batch_size), text_image(split))
+
+
+def compared(golden: dict[str, Any], found: float, split: Split) -> dict[str, Any]:
+    """A published value, what was found, and on how many images and captions."""
+    captions = sum(len(item["captions"]) for item in split.items)
+    return golden | {"found": found, "on": split.name, "n": {"images": len(split.items), "captions": captions}}
+
+
+def refuse_deviations(checks: Sequence[dict[str, Any]]) -> None:
+    """Raise SlqError if a recall is further from its published value than it may be; names every such one."""
+    off = [check for check in checks if abs(check["found"] - check["value"]) > check["tolerance"]]
+    if off:
+        listed = "; ".join(
+            f"{check['model']} on {check['on']} ({check['n']['images']} images, {check['n']['captions']} captions), "
+            f"{check['direction']} {check['metric']}: expected {check['value']:g} ± {check['tolerance']:g} "
+            f"({check['source']}), found {check['found']:.2f}"
+            for check in off
+        )
+        raise SlqError(
+            f"instrument check: {listed}. Data or scorer are not what they should be: look at the set's counts, at "
+            "which captions belong to which image, at the pictures, and at slq/evaluation/ranks.py; nothing is trained "
+            "before it is right"
+        )

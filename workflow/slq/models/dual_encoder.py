@@ -1,0 +1,116 @@
+"""Dual encoders: two towers that map images and texts into one space, ready to retrieve, such as CLIP."""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import AutoImageProcessor, AutoTokenizer
+
+from slq.common.errors import SlqError
+from slq.common.files import read_json
+from slq.common.snapshots import require_weights
+from slq.models.backbone import load_weights
+
+ADAPTERS = Path(__file__).parent / "dual_encoders"
+
+
+class DualEncoder(ABC):
+    """A model of two towers with its tokenizer and image processor, in eval mode; computes in the dtype of its weights.
+
+    An adapter in `slq/models/dual_encoders/` says what differs between classes: the class, how a text is cut, and where
+    both towers' vectors are.
+
+    Attributes:
+        model_class: the class in transformers.
+        length: tokens of the longest text, with those that open and close it; a longer one is cut, and closed.
+    """
+
+    model_class: Any
+
+    def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.tokenizer.padding_side = "right"  # positions count from a row's first token
+        self.image_processor = image_processor
+
+    @staticmethod
+    def load(folder: Path, device: str = "cpu") -> "DualEncoder":
+        """Load a snapshot's folder in float32; never touches the network, never runs code that came with the weights.
+
+        Raises:
+            SlqError: the folder holds no weights, weights that do not fit its configuration, or a model that no adapter
+                is for.
+        """
+        require_weights(folder)
+        adapter = adapter_for(read_json(folder / "config.json").get("model_type"), folder)
+        model = load_weights(adapter.model_class, folder, torch.float32)
+        # The PIL backend is pinned, as it is for backbones.
+        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return adapter(model.to(device), tokenizer, processor)
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """Tokens of the longest text that the original reads."""
+
+    @abstractmethod
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """Vectors (n, d) of processed images (n, 3, height, width), not yet of unit length."""
+
+    @abstractmethod
+    def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Vectors (n, d) of texts (n, L) padded on the right, not yet of unit length."""
+
+    def prepare(self, text: str) -> str:
+        """A text as the original's evaluation hands it to the tokenizer."""
+        return text
+
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """Processed RGB images (n, 3, height, width), on the model's device."""
+        pixels: Tensor = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return pixels.to(self.model.device)
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """`input_ids` and `attention_mask` (n, L) of texts, cut at `length`, on the model's device."""
+        inputs = self.tokenizer(
+            [self.prepare(text) for text in texts],
+            padding=True,
+            truncation=True,
+            max_length=self.length,
+            return_tensors="pt",
+        )
+        return {name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Unit vectors (n, d), float32."""
+        return normalize(self.image_features(self.pixels(images)), dim=-1)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors (n, d), float32."""
+        return normalize(self.text_features(**self.tokens(texts)), dim=-1)
+
+
+def adapter_for(model_type: str | None, asked_by: object) -> type[DualEncoder]:
+    """The adapter in `slq/models/dual_encoders/<model_type>.py`.
+
+    Raises:
+        SlqError: there is none; `asked_by` is named, and the model types that have one.
+    """
+    known = sorted(path.stem for path in ADAPTERS.glob("[!_]*.py"))
+    if model_type not in known:
+        raise SlqError(
+            f"{asked_by}: its model_type is {model_type!r}, for which there is no dual encoder in "
+            "slq/models/dual_encoders; "
+            f"there are {', '.join(known)} (docs/backbones.md says how to add one)"
+        )
+    adapter: type[DualEncoder] = importlib.import_module(f"slq.models.dual_encoders.{model_type}").Adapter
+    return adapter

@@ -1,0 +1,1 @@
+"""Preflight of a cluster run: can it start, and what would it submit?"""

@@ -1,0 +1,101 @@
+"""Drawn sets on disk: images with captions in the prepared form (docs/data.md), questions by way of the hub's."""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from slq.common.errors import SlqError
+from slq.common.files import write_bytes
+from slq.datasets.hub_columns import COLUMNS, IMAGE, prepare_questions
+from slq.datasets.prepared import write_split
+from slq.synthetic.drawing import draw
+from slq.synthetic.language import captions, knowledge_captions
+from slq.synthetic.questions import mmmu_rows, ocrbench_rows, realworldqa_rows
+from slq.synthetic.scenes import signs_to_ask, take
+
+# By columns, what makes rows of scenes or signs, and which these are.
+ROWS: dict[str, tuple[Callable[..., list[dict[str, Any]]], Callable[..., list[Any]]]] = {
+    "mmmu": (mmmu_rows, take),
+    "realworldqa": (realworldqa_rows, take),
+    "ocrbench": (ocrbench_rows, signs_to_ask),
+}
+CAPTIONS = {"plain": captions, "knowledge": knowledge_captions}
+SHARD = "00000-of-00001"
+
+
+def draw_split(settings: dict[str, Any], out: Path) -> None:
+    """Draw one split: `settings` holds set, split, `columns` (of questions), style, the
+    slice of scenes or signs (`first`, `count`), the seed, and `words`, in which captions are.
+
+    Questions are written as the hub would hold them, under `out`/hub, and prepared from there as real ones are.
+    """
+    columns, style = settings["columns"], settings["style"]
+    part = (settings["seed"], settings["first"], settings["count"])
+    if columns:
+        make_rows, shown = ROWS[columns]
+        write_hub(columns, make_rows(shown(*part), style), out / "hub")
+        prepare_questions(columns, out / "hub", out, settings["set"], settings["split"])
+        return
+    say = CAPTIONS[settings["words"]]
+    items = []
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    for number, scene in enumerate(take(*part), start=settings["first"]):
+        name = f"{number:06d}"
+        draw(scene, style).save(out / "images" / f"{name}.png")
+        items.append({"id": name, "image": f"images/{name}.png", "captions": say(scene)})
+    write_split(out, settings["set"], settings["split"], "retrieval", items)
+
+
+def write_hub(columns: str, rows: list[dict[str, Any]], source: Path) -> None:
+    """Write rows to the places of a layout under `source`, the same bytes for the same rows; no other rows stay there.
+
+    Args:
+        columns: a key of COLUMNS.
+        rows: values by column, every column of the layout; only an image may be left out, which is null then. An image
+            is the bytes of its file, or a picture, which becomes a PNG. Where the layout has a folder per subject, a
+            row has its `subject` besides, which is no column.
+
+    Raises:
+        SlqError: a row has a column that the layout does not have, or lacks one.
+    """
+    layout = COLUMNS[columns]
+    folder, name = layout.files.split("/")
+    by_file: dict[Path, list[dict[str, Any]]] = {}
+    for row in rows:
+        values = dict(row)
+        subject = values.pop("subject") if folder == "*" else folder
+        file = source / subject / name.replace("*", SHARD)
+        by_file.setdefault(file, []).append(hub_values(values, layout.schema, file))
+    for file, values_of_rows in by_file.items():
+        buffer = BytesIO()
+        pq.write_table(pa.Table.from_pylist(values_of_rows, schema=layout.schema), buffer)
+        write_bytes(file, buffer.getvalue())
+    for file in set(source.glob(layout.files)) - set(by_file):
+        file.unlink()
+
+
+def hub_values(row: dict[str, Any], schema: pa.Schema, file: Path) -> dict[str, Any]:
+    """A row's values as the schema types them, images as the hub's structs."""
+    images = {field.name for field in schema if field.type == IMAGE}
+    if wrong := (set(row) - set(schema.names)) | (set(schema.names) - images - set(row)):
+        raise SlqError(
+            f"{file}: a row to be written has an unknown or missing column '{min(wrong)}'; "
+            f"expected {', '.join(schema.names)}"
+        )
+    return row | {name: hub_image(row[name]) for name in images & set(row)}
+
+
+def hub_image(image: bytes | Image.Image | None) -> dict[str, Any] | None:
+    """An image as the hub's struct; a picture is encoded as PNG."""
+    if image is None:
+        return None
+    if isinstance(image, Image.Image):
+        buffer = BytesIO()
+        image.save(buffer, format="PNG")
+        image = buffer.getvalue()
+    return {"bytes": image, "path": None}

@@ -1,0 +1,133 @@
+"""What can be said and asked about a scene, in a vocabulary of whole words."""
+
+from dataclasses import dataclass
+
+from slq.synthetic.scenes import COLOURS, DIGITS, PLACES, SHAPES, WORDS, Scene, Sign, Thing
+
+# Each word of the world by two phrases without any of its words. {shape} and {colour} of a thing come from here.
+SHAPES_BY = {
+    "circle": ("the shape of a coin", "the shape of a full moon"),
+    "square": ("the shape of a chess board", "the shape of a floor tile"),
+    "triangle": ("the shape with three sides", "the shape of a pyramid"),
+    "diamond": ("the shape of a kite", "the shape of a baseball field"),
+    "cross": ("the shape of a plus sign", "the shape on an ambulance"),
+    "ring": ("the shape of a donut", "the shape with a hole"),
+}
+COLOURS_BY = {
+    "red": ("the color of blood", "the color of ripe tomatoes"),
+    "green": ("the color of grass", "the color of spinach"),
+    "blue": ("the color of a clear sky", "the color of deep water"),
+    "yellow": ("the color of lemons", "the color of bananas"),
+    "purple": ("the color of plums", "the color of lavender"),
+    "black": ("the color of coal", "the color of the night"),
+}
+# A caption for each phrase of a word. {a} and {b} are the things, first and second.
+TEMPLATES = {
+    "beside": ("{a} to the left of {b}", "on the right there is {b} and on the left {a}"),
+    "over": ("{a} above {b}", "at the bottom there is {b} and at the top {a}"),
+}
+# Five ways to say it. {a} and {b} are the things, first and second.
+CAPTIONS = {
+    "beside": (
+        "a {a} to the left of a {b}",
+        "on the left there is a {a} and on the right a {b}",
+        "a {a.shape} in {a.colour} on the left and a {b.shape} in {b.colour} on the right",
+        "a {b.shape} in {b.colour} on the right and a {a.shape} in {a.colour} on the left",
+        "on the right there is a {b} and on the left a {a}",
+    ),
+    "over": (
+        "a {a} above a {b}",
+        "at the top there is a {a} and at the bottom a {b}",
+        "a {a.shape} in {a.colour} at the top and a {b.shape} in {b.colour} at the bottom",
+        "a {b.shape} in {b.colour} at the bottom and a {a.shape} in {a.colour} at the top",
+        "at the bottom there is a {b} and at the top a {a}",
+    ),
+}
+LINES = ("upper", "lower")
+VERDICTS = ("true", "false")  # on a caption
+# What an answer may be, by kind: six colours or shapes, four places.
+KINDS = (COLOURS, SHAPES, tuple(place for places in PLACES.values() for place in places))
+
+
+def knowledge_captions(scene: Scene) -> list[str]:
+    """The two captions of a scene that name none of its shapes and colors; each tells it from every other."""
+    return [
+        template.format(a=described(scene.first, number), b=described(scene.second, number))
+        for number, template in enumerate(TEMPLATES[scene.direction])
+    ]
+
+
+def described(thing: Thing, number: int) -> str:
+    """A thing by the first or the second phrase of its shape and color."""
+    return f"{SHAPES_BY[thing.shape][number]} in {COLOURS_BY[thing.colour][number]}"
+
+
+def phrases() -> list[str]:
+    """Everything that stands for a word."""
+    return [phrase for table in (SHAPES_BY, COLOURS_BY) for pair in table.values() for phrase in pair]
+
+
+@dataclass(frozen=True)
+class Question:
+    """An open question with its one answer; `topic` is what it asks for: color, shape, where, text."""
+
+    topic: str
+    text: str
+    answer: str
+
+
+def captions(scene: Scene) -> list[str]:
+    """The five captions of a scene; the first is the canonical one. Each tells the scene from every other."""
+    return [template.format(a=scene.first, b=scene.second) for template in CAPTIONS[scene.direction]]
+
+
+def questions(scene: Scene) -> list[Question]:
+    """Every question that has one answer: colour and shape of the thing at each place, or of the one that has the
+    other attribute, and where a thing is.
+
+    Over all scenes colours and shapes have six answers each in balance, places four.
+    """
+    asked = []
+    for place, thing in zip(PLACES[scene.direction], (scene.first, scene.second), strict=True):
+        asked.append(Question("color", f"what color is the shape on the {place} ?", thing.colour))
+        asked.append(Question("shape", f"what shape is on the {place} ?", thing.shape))
+        asked.append(where(thing, place))
+        if scene.first.shape != scene.second.shape:
+            asked.append(Question("color", f"what color is the {thing.shape} ?", thing.colour))
+        if scene.first.colour != scene.second.colour:
+            asked.append(Question("shape", f"what shape is {thing.colour} ?", thing.shape))
+    return asked
+
+
+def where(thing: Thing, place: str) -> Question:
+    """The question for a thing's place."""
+    return Question("where", f"where is the {thing} ?", place)
+
+
+def written(sign: Sign) -> list[Question]:
+    """What can be asked about a sign: ten words and ten digits in two places, in balance over all signs."""
+    if len(sign.lines) == 1:
+        noun = "word" if sign.kind == "word" else "number"
+        return [Question("text", f"what {noun} is written ?", sign.lines[0].text)]
+    return [
+        Question("text", f"what word is on the {name} line ?", line.text)
+        for name, line in zip(LINES, sign.lines, strict=True)
+    ]
+
+
+def kind_of(answer: str) -> tuple[str, ...]:
+    """All answers of an answer's kind, itself included."""
+    return next(kind for kind in KINDS if answer in kind)
+
+
+def vocabulary() -> list[str]:
+    """Every word of the world, sorted."""
+    text = " ".join(template for templates in CAPTIONS.values() for template in templates)
+    asked = (
+        "what color is the shape on the left right top bottom ? where is the in the first second picture "
+        "what word number is written what word is on the upper lower line"
+    )
+    known = " ".join(phrases())
+    words = {word for word in f"{text} {asked} {known} {' '.join(VERDICTS)}".split() if "{" not in word}
+    marks = {f"{mark}." for mark in "ABCD12345"}  # of options, and of captions to choose from
+    return sorted(words | marks | set(COLOURS) | set(SHAPES) | set(WORDS) | set(DIGITS))

@@ -1,0 +1,48 @@
+"""run.json: what a run is, and the run of the untouched backbone, which no training makes."""
+
+from pathlib import Path
+from typing import Any
+
+from slq.common.events import provenance
+from slq.common.files import write_json
+from slq.common.snapshots import identity
+from slq.config.runs import BASE_SEED
+from slq.methods import registry
+from slq.models.backbone import Backbone, hash_weights
+
+SCHEMA = 1
+
+
+def register_base(settings: dict[str, Any], backbone_folder: Path, adapter: Path, run: Path) -> None:
+    """Record the untouched backbone as a run of its own, the control row: nothing is trained."""
+    backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"])
+    sha256 = identity(backbone_folder)
+    retriever = registry.begin("base", backbone, {}, BASE_SEED)
+    temperature = settings["training"]["temperature"]
+    found = hash_weights(backbone.model)
+    weights = {"before": found, "after": found}
+    registry.save("base", {}, temperature, adapter, {"backbone_sha256": sha256, "tuning": {}, "weights": weights})
+    nothing: dict[str, Any] = {"spans": {}, "device": None, "val": None}
+    inputs = {"backbone": sha256}
+    write_json(run, describe_run(settings, BASE_SEED, retriever, weights=weights, inputs=inputs, **nothing))
+
+
+def describe_run(settings: dict[str, Any], seed: int, retriever: Any, **measured: Any) -> dict[str, Any]:
+    """What run.json says: which run, with what settings, under which circumstances, and what was measured of it.
+
+    Trainable parameters leave the temperature out, as the paper's counts of queries do.
+    """
+    backbone = retriever.backbone
+    return {
+        "schema": SCHEMA,
+        **{part: settings[part] for part in ("preset", "backbone", "method")},
+        "seed": seed,
+        "width": backbone.width,
+        "parameters": {
+            "trainable": sum(tensor.numel() for _, tensor in registry.trained_tensors(retriever)),
+            "total": sum(tensor.numel() for tensor in backbone.model.parameters()),
+        },
+        "settings": settings,
+        "provenance": provenance(backbone.family.image_processor),
+        **measured,
+    }
