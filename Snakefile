@@ -18,12 +18,12 @@ pathvars:
 
 # Only this preset's settings are known to this call, so files of another preset or seed are not its to make.
 wildcard_constraints:
-    preset=one_of([config["preset"]]),
-    backbone=one_of(config["backbones"]),
-    set=one_of(config["sets"]),
-    split=one_of(SPLITS),
-    row=one_of(ROWS),
-    seed=one_of(map(str, [BASE_SEED, *SEEDS])),
+    preset=wildcard_pattern([config["preset"]]),
+    backbone=wildcard_pattern(config["backbones"]),
+    set=wildcard_pattern(config["sets"]),
+    split=wildcard_pattern(SPLITS),
+    row=wildcard_pattern(BASELINES),
+    seed=wildcard_pattern(map(str, [BASE_SEED, *SEEDS])),
 
 
 localrules:
@@ -33,11 +33,11 @@ localrules:
 rule all:
     input:
         table_files(),
-        shown(row_files()),
+        existing_if_partial(baseline_files()),
         figure_files(),
-        query_files(),
+        query_figure_files(),
         audit_files(),
-        instrument_files(),
+        reference_check_files(),
 
 
 # With `cells: present` what makes results is no part of the graph: no result is made again, whatever is newer.

@@ -1,18 +1,20 @@
 """Answers of a backbone to all items of a split, as tests ask for them."""
 
-from slq.datasets.prepared import Split
-from slq.evaluation.generation import Asking, Items, answer_batch, reply
+from slq.datasets.splits import Split
+from slq.evaluation.generation import GenerationParams, Items, generate_answers, generate_reply_ids
 from slq.models.backbone import Backbone
 
 
-def answer(backbone: Backbone, split: Split, how: Asking) -> Items:
+def answer(backbone: Backbone, split: Split, how: GenerationParams) -> Items:
     """Greedy answers to every item, in order, as lines of an answers file."""
-    return [line for items in how.batches(split.items) for line in answer_batch(backbone, split, items, how)]
+    return [line for items in how.iter_batches(split.items) for line in generate_answers(backbone, split, items, how)]
 
 
-def reply_tokens(backbone: Backbone, split: Split, how: Asking) -> list[list[int]]:
+def reply_tokens(backbone: Backbone, split: Split, how: GenerationParams) -> list[list[int]]:
     """Token ids of the greedy reply to every item, in order."""
-    return [ids for items in how.batches(split.items) for ids in reply(backbone, split, items, how)[1]]
+    return [
+        ids for items in how.iter_batches(split.items) for ids in generate_reply_ids(backbone, split, items, how)[1]
+    ]
 
 
 def answered_otherwise(items: Items, one: list[list[int]], other: list[list[int]]) -> list[str]:

@@ -12,11 +12,11 @@ from checkout import ROOT
 from oracles import LONG, RED, SHORT, TALL, WIDE, sharpen, untrained
 from slq.cli import main
 from slq.common.files import read_json, write_json
-from slq.common.snapshots import identity, write_manifest
-from slq.config import slices
+from slq.common.snapshots import snapshot_sha256, write_manifest
+from slq.config import job_settings
 from slq.evaluation.retrieval import load_run
 from slq.methods import registry
-from slq.models.prefix import encode
+from slq.models.prefix import tokenize_message
 from slq.training.run import describe_run
 from tinyllava import ENTRY
 
@@ -78,7 +78,7 @@ class Lab:
         loaded, retriever = self.load(backbone, method)
         parts = [(item,) if isinstance(item, str) else (loaded.family.process(item),) for item in INPUTS]
         with torch.inference_mode():
-            return torch.cat([retriever.embed([encode(loaded, part)]) for part in parts])
+            return torch.cat([retriever.embed([tokenize_message(loaded, part)]) for part in parts])
 
     def _make(self, name: str, method: str, results: Path) -> None:
         folder = self.snapshot(name)
@@ -90,15 +90,15 @@ class Lab:
             backbone.model.save_pretrained(folder)
             backbone.tokenizer.save_pretrained(folder)
             write_manifest(folder, self.source or {"backbone": name})
-        asked = json.loads(slices.train_settings(CONFIG, name, method))
+        asked = json.loads(job_settings.train_settings(CONFIG, name, method))
         tuning = asked.get("tuning") or {}
-        retriever = registry.begin(method, backbone, tuning, seed=3)
+        retriever = registry.build_retriever(method, backbone, tuning, seed=3)
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
-            for _, tensor in registry.trained_tensors(retriever):
+            for _, tensor in registry.named_trainable_parameters(retriever):
                 tensor += 0.02 * torch.randn(tensor.shape, generator=generator)
-        inputs = {"backbone": identity(folder)} | ({} if method == "base" else {"train": "f" * 64})
+        inputs = {"backbone": snapshot_sha256(folder)} | ({} if method == "base" else {"train": "f" * 64})
         weights = self.root / "scratch/runs" / results.relative_to(self.root / "results")
         origin = {"backbone_sha256": inputs["backbone"], "tuning": tuning, "weights": {}}
-        registry.save(method, registry.learned_tensors(retriever), 0.07, weights, origin)
+        registry.save_adapter(method, registry.trainable_state_dict(retriever), 0.07, weights, origin)
         write_json(results / "run.json", describe_run(asked, 1, retriever, inputs=inputs))

@@ -6,8 +6,8 @@ from PIL import Image
 
 from slq.cli import main
 from slq.datasets.hub_columns import prepare_questions
-from slq.datasets.prepared import read_split
-from slq.synthetic.datasets import write_hub
+from slq.datasets.splits import read_split
+from slq.synthetic.datasets import write_hub_files
 
 
 def picture(colour, format_="PNG"):
@@ -52,7 +52,7 @@ ROWS = {"mmmu": mmmu(1), "realworldqa": realworldqa(), "ocrbench": ocrbench()}
 
 def prepared(tmp_path, columns, rows):
     """The items that written rows come back as, and the folder that their images start from."""
-    write_hub(columns, rows, tmp_path / "hub")
+    write_hub_files(columns, rows, tmp_path / "hub")
     prepare_questions(columns, tmp_path / "hub", tmp_path / "data" / "qa" / "test", "qa", "test")
     split = read_split(tmp_path / "data", "qa", "test")
     return split.items, split.root

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slq.evaluation.reply import Reply, answered_items
+from slq.evaluation.reply import Reply, build_answered_items
 from stored import H200, PAPER, Runs, write_answers, write_ranks
 
 IMAGES, QUESTIONS = 40, 100
@@ -53,7 +53,7 @@ def answers(right: int) -> list[dict]:
     items = [
         {"id": f"q{n}", "question": "?", "options": [], "answers": ["red"], "type": "open"} for n in range(QUESTIONS)
     ]
-    return answered_items(items, [Reply("?", "red" if n < right else "blue", 2, True) for n in range(QUESTIONS)])
+    return build_answered_items(items, [Reply("?", "red" if n < right else "blue", 2, True) for n in range(QUESTIONS)])
 
 
 def place(source: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sliced import Slice
 from slq.common.errors import SlqError
-from slq.common.files import read_lines
+from slq.common.files import read_jsonl
 
 # Enough steps and checkpoints to be killed at; the best epoch is kept, so that it must survive too.
 MANY_STEPS = {"epochs": 2, "checkpoint_steps": 3, "keep": "best"}
@@ -81,7 +81,7 @@ def steps_to_kill_at(count: int, steps: int, seed: int) -> list[int]:
 
 def losses(events: Path) -> dict[int, float]:
     """The loss of each step, as the attempt saw it that the run went on from."""
-    return {line["step"]: line["loss"] for line in read_lines(events) if line["event"] == "step"}
+    return {line["step"]: line["loss"] for line in read_jsonl(events) if line["event"] == "step"}
 
 
 def trainer(slice_: Slice, method: str, name: str) -> "Forked":

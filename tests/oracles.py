@@ -77,15 +77,15 @@ def compare_with_the_whole_sequence(retriever, batch):
 
     The prefix is read twice, and another between.
     """
-    weights = torch.randn(len(batch), retriever.backbone.width, generator=torch.Generator().manual_seed(1))
-    looked, other = retriever.look(batch), retriever.look(batch[:1])
+    weights = torch.randn(len(batch), retriever.backbone.hidden_size, generator=torch.Generator().manual_seed(1))
+    looked, other = retriever.encode_prefix(batch), retriever.encode_prefix(batch[:1])
 
     def again():
-        retriever.read(other)
-        return retriever.read(looked)
+        retriever.embed_from_prefix(other)
+        return retriever.embed_from_prefix(looked)
 
     results = []
-    for embed in (lambda: retriever.read(looked), again, lambda: whole_sequence(retriever, batch)):
+    for embed in (lambda: retriever.embed_from_prefix(looked), again, lambda: whole_sequence(retriever, batch)):
         retriever.queries.grad = None
         vectors = embed()
         (vectors * weights).sum().backward()

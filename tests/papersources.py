@@ -12,7 +12,7 @@ from hubrows import BLUE, mmmu, ocrbench, realworldqa
 from loopback import Files, Hub
 from oracles import untrained
 from slq.datasets.id_lists import hash_ids
-from slq.synthetic.datasets import write_hub
+from slq.synthetic.datasets import write_hub_files
 from tinyclip import make_clip
 from tinyllava import ENTRY as LLAVA
 
@@ -51,7 +51,7 @@ def hub_of(config: dict[str, Any], folder: Path) -> Hub:
                 if part["revision"] != "main":
                     hub.pinned[repository] = part["revision"]
             if "dataset" in part:
-                write_hub(name, QUESTIONS[name], at)
+                write_hub_files(name, QUESTIONS[name], at)
                 hub.repositories[f"datasets/{part['dataset']}"] = [folder_files(at) | {"README.md": b"a card"}]
     return hub
 

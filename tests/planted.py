@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from slq.datasets.prepared import Split, read_split, write_split
-from slq.synthetic.drawing import draw
-from slq.synthetic.scenes import take
+from slq.datasets.splits import Split, read_split, write_split
+from slq.synthetic.drawing import draw_scene
+from slq.synthetic.scenes import select_scenes
 
 WIDTH, HEIGHT = 320, 240
 QUALITIES = {"JPEG": (30, 50, 75, 90), "WEBP": (50, 80)}
@@ -19,8 +19,8 @@ SCALES = (0.5, 0.75, 1.5, 2.0)
 
 def drawn(count: int) -> list[Image.Image]:
     """Scenes of the mini world in both styles: each differs from others in one thing's colour, shape or place."""
-    scenes = take(7, 0, (count + 1) // 2)
-    return [draw(scene, style) for style in ("filled", "outlined") for scene in scenes][:count]
+    scenes = select_scenes(7, 0, (count + 1) // 2)
+    return [draw_scene(scene, style) for style in ("filled", "outlined") for scene in scenes][:count]
 
 
 def photographic(count: int) -> list[Image.Image]:

@@ -9,11 +9,11 @@ import yaml
 from snakemake.utils import update_config
 
 from checkout import ROOT
-from slq.config import slices
-from slq.datasets.prepared import Split, read_split
+from slq.config import job_settings
+from slq.datasets.splits import Split, read_split
 from slq.evaluation.encode import embed_split
-from slq.evaluation.retrieval import load_run, recalls_on
-from slq.synthetic.backbones import pretrain
+from slq.evaluation.retrieval import build_recall_validator, load_run
+from slq.synthetic.backbones import pretrain_backbone
 from slq.synthetic.datasets import draw_split
 from slq.training.run import run_training
 from slq.training.run_record import register_base
@@ -60,7 +60,7 @@ class Slice:
         return read_split(self.tests, "mini-realworldqa", "test")
 
     def settings(self, method: str) -> dict:
-        return json.loads(slices.train_settings(self.config, BACKBONE, method))
+        return json.loads(job_settings.train_settings(self.config, BACKBONE, method))
 
     def train(
         self, method: str, name: str | None = None, training: dict | None = None, prefixes: Path | None = None
@@ -79,7 +79,9 @@ class Slice:
         settings = self.settings(method)
         settings["training"] |= {"prefix": "recompute"} | (training or {})
         paths = (self.snapshot, self.data, "mini-coco", self.root / "work" / folder.name, adapter, run)
-        run_training(settings, SEED, *paths, folder / "events.jsonl", recalls_on(settings), prefixes=prefixes)
+        run_training(
+            settings, SEED, *paths, folder / "events.jsonl", build_recall_validator(settings), cache_manifest=prefixes
+        )
 
     def load(self, method: str):
         """Backbone and retriever of a run, as evaluation loads them."""
@@ -104,9 +106,11 @@ def make_slice(root: Path) -> None:
     slice_ = slice_at(root)
     places = [(slice_.data, "mini-coco", "train"), (slice_.data, "mini-coco", "val")]
     for folder, name, split in places + [(slice_.tests, name, "test") for name in SETS]:
-        draw_split(json.loads(slices.draw_settings(slice_.config, name, split)), folder / name / split)
+        draw_split(json.loads(job_settings.synthetic_split_settings(slice_.config, name, split)), folder / name / split)
     # After forty steps every answer is the end of the turn, after sixty there are several.
     steps = {"steps": 60}
-    pretrain(json.loads(slices.pretrain_settings(slice_.config, BACKBONE)) | steps, slice_.data, slice_.snapshot)
+    pretrain_backbone(
+        json.loads(job_settings.pretrain_settings(slice_.config, BACKBONE)) | steps, slice_.data, slice_.snapshot
+    )
     for method in METHODS:
         slice_.train(method)

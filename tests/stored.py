@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from slq.common.files import sha256, write_json, write_lines
-from slq.config.runs import seeds_of
-from slq.evaluation.rank_table import Names, Variant, rank_table
+from slq.common.files import hash_file, write_json, write_jsonl
+from slq.config.runs import list_run_seeds
+from slq.evaluation.rank_table import RetrievalIds, RetrievalVariant, build_rank_table
 from slq.evaluation.ranks import Ranks
 from slq.evaluation.retention_metrics import SCHEMA, questions_hash, score_answers
 from slq.evaluation.retrieval_metrics import SCHEMA as RETRIEVAL_SCHEMA
-from slq.evaluation.retrieval_metrics import gallery_hash, retrieval_metrics
-from slq.reporting.grid import Row, Table
-from slq.reporting.paper_tables import collect
-from slq.results.cells import Cell
+from slq.evaluation.retrieval_metrics import compute_retrieval_metrics, gallery_hash
+from slq.reporting.paper_tables import build_tables
+from slq.reporting.table_model import Table, TableRow
+from slq.results.cells import TableCell
 from slq.results.layout import parse_layout
 from slq.results.records import Results
 
@@ -73,7 +73,7 @@ class Runs:
         self.root, self.preset, self.seed = root, preset, seed
 
     def seed_of(self, method: str) -> int:
-        return seeds_of(method, [self.seed])[0]
+        return list_run_seeds(method, [self.seed])[0]
 
     def folder(self, backbone: str, method: str) -> Path:
         return self.root / self.preset / backbone / method / f"seed{self.seed_of(method)}"
@@ -106,7 +106,7 @@ class Runs:
         base = self.folder(backbone, "base") / "retention" / f"{name}.json"
         equal, inputs = base.relative_to(self.root / self.preset).as_posix(), {"adapter": "of this run"}
         answers = base.with_name(f"{name}.answers.jsonl")
-        inputs |= {"answers": sha256(answers)} if answers.exists() else {}
+        inputs |= {"answers": hash_file(answers)} if answers.exists() else {}
         content = {"schema": SCHEMA, "equals": equal, "proof": {"items": 32}, "inputs": inputs}
         write_json(self.folder(backbone, method) / "retention" / f"{name}.json", content)
 
@@ -118,16 +118,16 @@ class Runs:
             lines.append({"event": "val", "epoch": epoch, "recalls": recalls(value)})
         path = self.folder(backbone, method) / "events" / "train.jsonl"
         common = {"attempt": 1, "device": CPU}
-        write_lines(path, [line | common | {"time": float(time)} for time, line in enumerate(lines)])
+        write_jsonl(path, [line | common | {"time": float(time)} for time, line in enumerate(lines)])
 
 
 def write_answers(path: Path, benchmark: str, printed: str, answered: list[dict[str, Any]]) -> None:
     """A metrics file of answered items, with its answers and its disagreements beside it, as `slq retain` writes it."""
     content, differing = score_answers(benchmark, printed, answered)
     answers = path.with_name(f"{path.stem}.answers.jsonl")
-    write_lines(answers, answered)
-    inputs = {"set": "of the set", "questions": questions_hash(answered), "answers": sha256(answers)}
-    write_lines(path.with_name(f"{path.stem}.disagreements.jsonl"), differing)
+    write_jsonl(answers, answered)
+    inputs = {"set": "of the set", "questions": questions_hash(answered), "answers": hash_file(answers)}
+    write_jsonl(path.with_name(f"{path.stem}.disagreements.jsonl"), differing)
     write_json(path, {"schema": SCHEMA, **content, "inputs": inputs})
 
 
@@ -137,13 +137,13 @@ def write_ranks(path: Path, t2i: Sequence[int], i2t: Sequence[int], captions: in
     ids = [f"{image}#{n}" for image in images for n in range(captions)]
     found = {"t2i": t2i, "i2t": i2t, "i2t_strict": [1] * len(ids)}
     ranks = {way: Ranks(*np.array([values, values], dtype=np.int32)) for way, values in found.items()}
-    table = rank_table(Names(images, ids, np.repeat(np.arange(len(images)), captions)), ranks)
+    table = build_rank_table(RetrievalIds(images, ids, np.repeat(np.arange(len(images)), captions)), ranks)
     table.insert(0, "variant", "all")
     path.parent.mkdir(parents=True, exist_ok=True)
     ranks_file = path.with_name(f"{path.stem}.ranks.parquet")
     table.to_parquet(ranks_file, index=False)
-    inputs = {"gallery": gallery_hash(table), "ranks": sha256(ranks_file)}
-    metrics = retrieval_metrics(table, [Variant("all")], "all")
+    inputs = {"gallery": gallery_hash(table), "ranks": hash_file(ranks_file)}
+    metrics = compute_retrieval_metrics(table, [RetrievalVariant("all")], "all")
     write_json(path, {"schema": RETRIEVAL_SCHEMA, **metrics, "inputs": inputs})
 
 
@@ -171,14 +171,14 @@ def mini_results(root: Path) -> Path:
 
 
 def tables(layout: dict[str, Any], results: Path) -> dict[str, Table]:
-    return {table.name: table for table in collect(Results(results, parse_layout(layout)), REFERENCE)}
+    return {table.name: table for table in build_tables(Results(results, parse_layout(layout)), REFERENCE)}
 
 
-def rows(table: Table) -> dict[str, Row]:
+def rows(table: Table) -> dict[str, TableRow]:
     return {row.key: row for group in table.groups for row in group.rows}
 
 
-def cell(table: Table, row: str, column: str) -> Cell:
+def cell(table: Table, row: str, column: str) -> TableCell:
     return rows(table)[row].cells[[one.key for one in table.columns].index(column)]
 
 

@@ -20,17 +20,17 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from slq.common.events import Events
-from slq.datasets.prepared import read_split
+from slq.common.events import EventLog
+from slq.datasets.splits import read_split
 from slq.methods import registry
-from slq.models.backbone import local, whole
+from slq.models.backbone import full_tensor_on_cpu, local_shard
 from slq.synthetic.backbones import build_backbone
 from slq.synthetic.datasets import draw_split
-from slq.training.checkpoints import Checkpoints
-from slq.training.distributed import Processes
-from slq.training.loop import Attempt, Loop
-from slq.training.pairs import Pairs, epoch_order
-from slq.training.sharding import shard
+from slq.training.checkpoints import CheckpointManager
+from slq.training.distributed import DistributedContext
+from slq.training.execution import shard_language_model
+from slq.training.loop import RunContext, Trainer
+from slq.training.pairs import PairDataset, shuffle_into_batches
 
 SEED = 1
 SETTINGS = {
@@ -85,33 +85,36 @@ def learn(case, folder, checkpoints=None):
     method, dtype, steps, kept_after = (case.pop(name) for name in ("method", "dtype", "steps", "kept_after"))
     settings = SETTINGS | case
     backbone = tiny(folder, dtype)
-    processes = Processes()
-    retriever = registry.begin(method, backbone, TUNING[method], SEED)
+    processes = DistributedContext()
+    retriever = registry.build_retriever(method, backbone, TUNING[method], SEED)
     if settings["sharding"]:
-        shard(backbone, processes)
+        shard_language_model(backbone, processes)
         language = list(backbone.inner.language_model.parameters())
-        assert sum(local(part).numel() for part in language) < 0.6 * sum(part.numel() for part in language)
-    loop = Loop(retriever, settings, TUNING[method], steps, SEED, Attempt(Events(Path(os.devnull)), processes))
-    kept = Checkpoints(checkpoints, "key", processes) if checkpoints else None
-    if kept and (checkpoint := kept.load()):
+        assert sum(local_shard(part).numel() for part in language) < 0.6 * sum(part.numel() for part in language)
+    loop = Trainer(retriever, settings, TUNING[method], steps, SEED, RunContext(EventLog(Path(os.devnull)), processes))
+    kept = CheckpointManager(checkpoints, "key", processes) if checkpoints else None
+    if kept and (checkpoint := kept.load_newest()):
         loop.restore(checkpoint)
-    pairs = Pairs(backbone, drawn(folder), {"text": "", "image": ""}, keep_pixels=True)
+    pairs = PairDataset(backbone, drawn(folder), {"text": "", "image": ""}, keep_pixels=True)
     shown = [pairs[number] for number in range(len(pairs))]  # tokenizing them anew would be a third of a step
-    share, found = processes.share(settings["batch_size"]), {}
-    epochs = (batch for epoch in range(steps) for batch in epoch_order(len(pairs), 64, SEED, epoch))
+    share, found = processes.local_batch_slice(settings["batch_size"]), {}
+    epochs = (batch for epoch in range(steps) for batch in shuffle_into_batches(len(pairs), 64, SEED, epoch))
     for batch in islice(epochs, loop.step, steps):
         loop.take_step([shown[number] for number in batch[share]])
-        found = found or {f"gradient.{name}": whole(tensor.grad).clone() for name, tensor in loop.learned().items()
-                          if tensor.grad is not None}  # fmt: skip
+        found = found or {
+            f"gradient.{name}": full_tensor_on_cpu(tensor.grad).clone()
+            for name, tensor in loop.trainable_state_dict().items()
+            if tensor.grad is not None
+        }
         if loop.step == kept_after:
-            kept.save(loop.step, loop.facts(), loop.tensors())
+            kept.save(loop.step, loop.checkpoint_metadata(), loop.state_dict())
             found |= {f"begun.{name}": tensor for name, tensor in learned(loop).items()}
     return found | learned(loop)
 
 
 def learned(loop):
     """What a loop has learned so far, by name, whole."""
-    tensors = registry.learned_tensors(loop.retriever) | {"log_temperature": loop.log_temperature.detach()}
+    tensors = registry.trainable_state_dict(loop.retriever) | {"log_temperature": loop.log_temperature.detach()}
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 

@@ -3,7 +3,6 @@
 import csv
 
 import pytest
-
 from test_claims import BACKBONES, TABLES, read
 
 RETRIEVAL = ("mini-flickr30k", "mini-coco")

@@ -5,7 +5,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from slq.models.family import Family, Pixels
+from slq.models.family import Family, ProcessedImage
 
 
 class Gemma3(Family):
@@ -13,15 +13,15 @@ class Gemma3(Family):
 
     placeholder = "<start_of_image>"
 
-    def process(self, image: Image.Image) -> Pixels:
+    def process(self, image: Image.Image) -> ProcessedImage:
         out = self.image_processor(images=[image], return_tensors="pt")
-        return Pixels({"pixel_values": out["pixel_values"]}, tokens=self.config.mm_tokens_per_image)
+        return ProcessedImage({"pixel_values": out["pixel_values"]}, num_tokens=self.config.mm_tokens_per_image)
 
-    def expand(self, tokens: int) -> str:
-        return f"{self.placeholder}{'<image_soft_token>' * tokens}<end_of_image>"
+    def expand_placeholder(self, num_tokens: int) -> str:
+        return f"{self.placeholder}{'<image_soft_token>' * num_tokens}<end_of_image>"
 
     def extra_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
         return {"token_type_ids": (input_ids == self.config.image_token_id).int()}
 
-    def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        return self.text_positions(inputs["attention_mask"])
+    def compute_position_ids(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        return self.text_position_ids(inputs["attention_mask"])

@@ -5,7 +5,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from slq.models.family import Family, Pixels
+from slq.models.family import Family, ProcessedImage
 
 
 class SmolVLM(Family):
@@ -13,14 +13,16 @@ class SmolVLM(Family):
 
     placeholder = "<image>"
 
-    def process(self, image: Image.Image) -> Pixels:
+    def process(self, image: Image.Image) -> ProcessedImage:
         out = self.image_processor(images=[[image]], do_image_splitting=False, return_tensors="pt")
         vision = self.config.vision_config
         tensors = {name: out[name] for name in ("pixel_values", "pixel_attention_mask")}
-        return Pixels(tensors, tokens=(vision.image_size // vision.patch_size) ** 2 // self.config.scale_factor**2)
+        return ProcessedImage(
+            tensors, num_tokens=(vision.image_size // vision.patch_size) ** 2 // self.config.scale_factor**2
+        )
 
-    def expand(self, tokens: int) -> str:
-        return self.placeholder * tokens
+    def expand_placeholder(self, num_tokens: int) -> str:
+        return self.placeholder * num_tokens
 
-    def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        return self.text_positions(inputs["attention_mask"])
+    def compute_position_ids(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        return self.text_position_ids(inputs["attention_mask"])

@@ -7,7 +7,7 @@ import sys
 
 from checkout import RUNS, SLICE, contents, snakemake
 from kills import MANY_STEPS, Trail
-from slq.common.files import read_lines
+from slq.common.files import read_jsonl
 
 from .cluster import wait_until
 
@@ -89,5 +89,5 @@ class Submission:
     def steps(self):
         """The attempt of each step, in the order in which they were taken."""
         return [
-            line["attempt"] for line in read_lines(self.folder / RUN / "events/train.jsonl") if line["event"] == "step"
+            line["attempt"] for line in read_jsonl(self.folder / RUN / "events/train.jsonl") if line["event"] == "step"
         ]

@@ -10,7 +10,7 @@ import pytest
 
 from size import size_of, sizes
 from slq import cli
-from slq.commands.arguments import Call
+from slq.commands.arguments import LazyCall
 
 PACKAGE = Path(__file__).parents[2] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -94,7 +94,7 @@ def test_a_class_name_stands_once():
     assert [name for name, count in counts.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("command", [name for name, one in cli.COMMANDS.items() if isinstance(one[0], Call)])
+@pytest.mark.parametrize("command", [name for name, one in cli.COMMANDS.items() if isinstance(one[0], LazyCall)])
 def test_a_command_passes_its_function_what_that_takes(command):
     """As many arguments as it needs, paths where it takes paths, and no flag that nothing reads."""
     call, _, options = cli.COMMANDS[command]

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from checkout import METRICS, ROOT, TABLES, contents, planned, snakemake
-from slq.common.files import read_lines
+from slq.common.files import read_jsonl
 from slurm.cluster import wait_until
 from slurm.submission import (
     ADAPTER,
@@ -30,7 +30,7 @@ EVERY_METRIC = [f"results/mini/*/*/*/{kind}/*" for kind in ("retrieval", "retent
 
 def events(folder):
     """The events of every stage of every run, by file."""
-    return {path: read_lines(path) for path in sorted(folder.glob("results/mini/*/*/*/events/*.jsonl"))}
+    return {path: read_jsonl(path) for path in sorted(folder.glob("results/mini/*/*/*/events/*.jsonl"))}
 
 
 def most_at_once(jobs):
@@ -102,7 +102,7 @@ def test_a_training_longer_than_its_allocation_asks_for_the_next_by_itself(slurm
     """A minute of each of several allocations of one job, with no retry of Snakemake's."""
     folder = learner("cluster", MINUTES_ON_END, minutes=30)
     answer = submit(folder, "--retries", "0")
-    lines = read_lines(folder / RUN / "events/train.jsonl")
+    lines = read_jsonl(folder / RUN / "events/train.jsonl")
     (job,) = re.findall(r"submitted with SLURM jobid (\d+)", answer.stdout)
     again = int(slurm.jobs()[-1].restarts)
     assert again > 0 and job_ids(lines) == [job] * (again + 1)

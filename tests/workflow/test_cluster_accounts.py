@@ -6,8 +6,8 @@ import time
 import pytest
 
 from checkout import change_training, require, snakemake
-from slq.common.attempts import read_account
-from slq.common.files import read_lines
+from slq.common.attempts import read_attempts
+from slq.common.files import read_jsonl
 from slurm import cluster
 from slurm.submission import MANY, MINUTES_ON_END, QUICK, RUN, SLURM, job_ids, learned, learned_at_home
 
@@ -42,9 +42,9 @@ def booked(slurm, jobs):
 
 def check_attempts(slurm, path, untold=STARTING):
     """An attempt is an allocation: as many of both, each within its own; returns their states, and their hours."""
-    lines = read_lines(path)
+    lines = read_jsonl(path)
     allocations = booked(slurm, dict.fromkeys(job_ids(lines)))
-    attempts = read_account(path).attempts
+    attempts = read_attempts(path).attempts
     assert len(allocations) == len(attempts)
     for attempt, (_, start, end, elapsed, gpu) in zip(attempts, allocations, strict=True):
         times = [line["time"] for line in lines if line["attempt"] == attempt.number]

@@ -13,12 +13,12 @@ import pytest
 
 from checkout import for_this_machine, listed_jobs, place, planned, processor_seconds, snakemake
 from slq.common.files import write_json
-from slq.common.inherited import PROVED
-from slq.config import slices
-from slq.config.baselines import rows_of
-from slq.config.loading import chosen, load
-from slq.config.runs import seeds_of
-from slq.evaluation.reply import Reply, answered_items
+from slq.common.inherited import INHERITING_METHODS
+from slq.config import job_settings
+from slq.config.baselines import list_baselines
+from slq.config.loading import active_preset, validate_config
+from slq.config.runs import list_run_seeds
+from slq.evaluation.reply import Reply, build_answered_items
 from stored import CPU, Runs, write_answers, write_ranks
 
 PAPER = {
@@ -152,7 +152,7 @@ def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(
         "blind",
         "events",
         preset,  # its audit
-        *(row.name for row in rows_of(load(raw_config | {"preset": preset}))),
+        *(row.name for row in list_baselines(validate_config(raw_config | {"preset": preset}))),
         *({"slq"} if preset == "mini" else ()),  # what keeping prefixes took
     }
 
@@ -183,13 +183,13 @@ def test_an_interrupted_run_keeps_what_is_done(checkout):
 
 
 ASKED = {"question": "?", "options": [], "answers": ["red"], "type": "open"}
-ANSWERED = answered_items([{"id": "q1", **ASKED}, {"id": "q2", **ASKED}], [Reply("?", "red", 2, True)] * 2)
+ANSWERED = build_answered_items([{"id": "q1", **ASKED}, {"id": "q2", **ASKED}], [Reply("?", "red", 2, True)] * 2)
 
 
 def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
     """Everything that runs of the mini preset leave in results/, without the runs."""
-    plan = json.loads(slices.layout(load(raw_config)))
-    grid = [(method, seed) for method in plan["methods"] for seed in seeds_of(method, seeds)]
+    plan = json.loads(job_settings.layout(validate_config(raw_config)))
+    grid = [(method, seed) for method in plan["methods"] for seed in list_run_seeds(method, seeds)]
     for backbone in plan["backbones"]:
         for method, seed in grid:
             runs = Runs(folder / "results", plan["preset"], seed)
@@ -201,10 +201,10 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
                 place(folder, f"{run}/retrieval/{entry['name']}.top.jsonl")
             asked = ["retention"] if tuned else ["retention", "blind"]
             for entry, kind in itertools.product(plan["retention_sets"], asked):
-                if method in PROVED:
+                if method in INHERITING_METHODS:
                     runs.proved(backbone["name"], method, entry["name"])
                     continue
-                scorer = chosen(raw_config)["evaluation"]["scorers"][entry["scored_as"]]
+                scorer = active_preset(raw_config)["evaluation"]["scorers"][entry["scored_as"]]
                 write_answers(folder / run / kind / f"{entry['name']}.json", entry["scored_as"], scorer, ANSWERED)
             place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain", "prove", "blind")))
             if tuned:

@@ -93,7 +93,7 @@ def test_ranks_follow_from_the_embeddings(finished):
     import numpy as np
     import pandas as pd
 
-    from slq.datasets.prepared import read_split
+    from slq.datasets.splits import read_split
     from slq.evaluation.encode import embed_split
     from slq.evaluation.retrieval import load_run
 
@@ -272,9 +272,9 @@ CODE_EDITS = {
         {"draw_figures": 1, "draw_queries": 1, "all": 1},
     ),
     # What reads results scores their answers again.
-    "a scorer": ("workflow/slq/evaluation/text_scorers.py", "\nMORE = 1\n", {**ASKED, **FOUND}),
+    "a scorer": ("workflow/slq/evaluation/answer_matching.py", "\nMORE = 1\n", {**ASKED, **FOUND}),
     "how an image becomes a message": (
-        "workflow/slq/caching/store.py",
+        "workflow/slq/caching/feature_cache.py",
         "\nMORE = 1\n",
         {"store_prefixes": 1, "train": 1, **EVALUATED},
     ),

@@ -4,7 +4,7 @@
 
 rule account:
     input:
-        events=spending_events,
+        events=ledger_events,
     output:
         ledger="results/{preset}/gpu_hours.csv",
     log:
@@ -12,13 +12,13 @@ rule account:
     benchmark:
         "benchmarks/{preset}/account.jsonl"
     wildcard_constraints:
-        preset=one_of(counted_presets()),
+        preset=wildcard_pattern(countable_presets()),
     localrule: True
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=cost_slices.account_settings(config),
-        code=code_of("slq.cost.ledger"),
+        settings=cost_settings.ledger_settings(config),
+        code=rule_fingerprint("slq.cost.ledger"),
     message:
         "Counting what the runs of {wildcards.preset} spent"
     shell:
@@ -34,7 +34,7 @@ rule forecast:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=lambda wildcards: cost_slices.forecast_settings(config),
+        settings=lambda wildcards: cost_settings.forecast_settings(config),
     message:
         "Forecasting the cost of the preset"
     shell:

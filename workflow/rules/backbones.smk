@@ -12,15 +12,15 @@ rule pretrain_backbone:
     benchmark:
         "benchmarks/backbones/pretrain_backbone/{backbone}.jsonl"
     wildcard_constraints:
-        backbone=one_of(having("backbones", "pretrain")),
+        backbone=wildcard_pattern(names_with_key("backbones", "pretrain")),
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("pretrain")
+    threads: stage_cpus("pretrain")
     resources:
-        **request("pretrain"),
+        **cluster_resources("pretrain"),
     params:
-        settings=lambda wildcards: slices.pretrain_settings(config, wildcards.backbone),
-        code=code_of("slq.synthetic.backbones"),
+        settings=lambda wildcards: job_settings.pretrain_settings(config, wildcards.backbone),
+        code=rule_fingerprint("slq.synthetic.backbones"),
         scratch=scratch_folder,
     message:
         "Pre-training {wildcards.backbone}"
@@ -40,15 +40,15 @@ rule pretrain_encoder:
     benchmark:
         "benchmarks/encoders/pretrain_encoder/{encoder}.jsonl"
     wildcard_constraints:
-        encoder=one_of(having("encoders", "pretrain")),
+        encoder=wildcard_pattern(names_with_key("encoders", "pretrain")),
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("pretrain")
+    threads: stage_cpus("pretrain")
     resources:
-        **request("pretrain"),
+        **cluster_resources("pretrain"),
     params:
-        settings=lambda wildcards: slices.pretrain_encoder_settings(config, wildcards.encoder),
-        code=code_of("slq.synthetic.encoders"),
+        settings=lambda wildcards: job_settings.pretrain_encoder_settings(config, wildcards.encoder),
+        code=rule_fingerprint("slq.synthetic.encoders"),
         scratch=scratch_folder,
     message:
         "Pre-training {wildcards.encoder}"

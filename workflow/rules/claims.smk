@@ -4,8 +4,8 @@
 
 rule judge_claims:
     input:
-        results=shown_results,
-        evidence=shown_evidence,
+        results=table_results,
+        evidence=evidence_files,
         reference=sorted(Path("paper_tables/reference").glob("*.csv")),
         claims="paper_tables/reference/claims.yaml",
     output:
@@ -18,8 +18,8 @@ rule judge_claims:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=slices.claims_settings(config),
-        code=code_of("slq.claims.judge"),
+        settings=job_settings.claims_settings(config),
+        code=rule_fingerprint("slq.claims.judge"),
     message:
         "Judging the paper's claims on the results of {wildcards.preset}"
     shell:
@@ -46,8 +46,8 @@ rule paper_audit:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=cost_slices.paper_audit_settings(config),
-        code=code_of("slq.claims.paper_audit"),
+        settings=cost_settings.paper_audit_settings(config),
+        code=rule_fingerprint("slq.claims.paper_audit"),
     message:
         "Asking the paper's tables of each other"
     shell:

@@ -16,47 +16,55 @@ from snakemake.exceptions import WorkflowError
 # Of a job that Slurm starts again, the log goes on, instead of being begun anew.
 os.environ.setdefault("SBATCH_OPEN_MODE", "append")
 # The package beside this Snakefile is the one that is hashed and run, whichever checkout an environment has installed.
-PACKAGES = str(Path(workflow.basedir) / "workflow")
-sys.path.insert(0, PACKAGES)
-os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]))
+PACKAGE_FOLDER = str(Path(workflow.basedir) / "workflow")
+sys.path.insert(0, PACKAGE_FOLDER)
+os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE_FOLDER, *filter(None, [os.environ.get("PYTHONPATH")])]))
 
 from slq.common.errors import SlqError
-from slq.common.files import sha256
-from slq.common.fingerprint import fingerprint
-from slq.common.inherited import PROVED
-from slq.config import baseline_slices, cost_slices, slices
-from slq.config.baselines import METHODS, comparator, rows_of
-from slq.config.loading import SPLITS, chosen, is_derived, load, origin, seeds, tested_sets
-from slq.config.runs import BASE_SEED, resources_of, seeds_of, training_of
-from slq.config.yaml_files import check_arguments, check_options, read_yaml
-from slq.cost.forecast import needs
-from slq.sources.contents import Contents
+from slq.common.files import hash_file
+from slq.common.fingerprint import source_fingerprint
+from slq.common.inherited import INHERITING_METHODS
+from slq.config import baseline_settings, cost_settings, job_settings
+from slq.config.baselines import METHODS, build_comparator, list_baselines
+from slq.config.loading import (
+    SPLITS,
+    active_preset,
+    is_derived,
+    validate_config,
+    parent_dataset,
+    seeds,
+    evaluation_datasets,
+)
+from slq.config.runs import BASE_SEED, merge_training_resources, list_run_seeds, merge_training_settings
+from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options, read_yaml
+from slq.cost.forecast import job_resources
+from slq.sources.file_hashes import FileHashCache
 
 try:
     # Snakemake has read these files, and keeps the last of a key that stands twice.
     for file in workflow.configfiles:
         read_yaml(Path(file))
-    check_options(sys.argv)
-    check_arguments(workflow.config_settings.config_args or [])
-    load(config)
+    reject_duplicate_options(sys.argv)
+    reject_duplicate_config_keys(workflow.config_settings.config_args or [])
+    validate_config(config)
 except SlqError as error:
     raise WorkflowError(str(error)) from None
 
-PRESET = chosen(config)
+PRESET = active_preset(config)
 SCRATCH = config["scratch"]
-CONTENTS = Contents(Path(SCRATCH) / "work" / "contents")
+FILE_HASHES = FileHashCache(Path(SCRATCH) / "work" / "contents")
 SEEDS = seeds(config)
-TUNED = [method for method in PRESET["methods"] if method != "base"]
-FORECAST = json.loads(cost_slices.forecast_settings(config))
-UNKNOWN_GB = 32  # of a job that the closed form of memory does not know, where config.yaml has no mem_gb
-RUN = "results/{preset}/{backbone}/{method}/seed{seed}"
-ROWS = {row.name: row for row in rows_of(config)}
-EMBEDDING_ROWS = [name for name, row in ROWS.items() if row.embeds]
-RERANKED_ROWS = [name for name, row in ROWS.items() if not row.embeds]
-ROW = "results/{preset}/rows/{row}"
+TRAINED_METHODS = [method for method in PRESET["methods"] if method != "base"]
+FORECAST_SETTINGS = json.loads(cost_settings.forecast_settings(config))
+DEFAULT_MEM_GB = 32  # of a job that the closed form of memory does not know, where config.yaml has no mem_gb
+RUN_FOLDER = "results/{preset}/{backbone}/{method}/seed{seed}"
+BASELINES = {baseline.name: baseline for baseline in list_baselines(config)}
+EMBEDDING_BASELINES = [name for name, baseline in BASELINES.items() if baseline.is_embedding_based]
+RERANKING_BASELINES = [name for name, baseline in BASELINES.items() if not baseline.is_embedding_based]
+BASELINE_FOLDER = "results/{preset}/rows/{row}"
 
-GOLDEN = Path("paper_tables/reference/instrument.csv")
-INSTRUMENT = f"results/{config['preset']}/instrument.json"
+REFERENCE_RECALLS = Path("paper_tables/reference/instrument.csv")
+REFERENCE_CHECK = f"results/{config['preset']}/instrument.json"
 CLAIMS = "results/{preset}/claims.json"
 LEDGER = f"results/{config['preset']}/gpu_hours.csv"
 AUDIT = f"results/{config['preset']}/audit.json"
@@ -64,19 +72,19 @@ AUDIT = f"results/{config['preset']}/audit.json"
 # one each of a resource that the checks, and what they wait for, take whole; these have priority. No edge of the graph, so
 # that nothing learned rests on a test split (docs/log.md). Where a failed check does not end the call (keep-going),
 # `slq store`, `slq select` and `slq train` look for the files of both.
-GATE = 1000
-workflow.register_resource("gate", GATE)
-WHOLE_GATE = GATE if PRESET["instruments"] else 0
+GATE_TOKENS = 1000
+workflow.register_resource("gate", GATE_TOKENS)
+CHECK_GATE_TOKENS = GATE_TOKENS if PRESET["instruments"] else 0
 if PRESET["instruments"]:
-    os.environ.update(SLQ_CHECKS=os.pathsep.join([INSTRUMENT, AUDIT]))
+    os.environ.update(SLQ_CHECKS=os.pathsep.join([REFERENCE_CHECK, AUDIT]))
 
 
-def one_of(names) -> str:
+def wildcard_pattern(names) -> str:
     """The pattern of a wildcard that takes one of these names; without any, one that nothing matches."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
-def having(catalogue: str, *sources: str) -> list[str]:
+def names_with_key(catalogue: str, *sources: str) -> list[str]:
     """Names of the sets, backbones or encoders whose bytes come from one of these sources."""
     return [name for name, entry in config[catalogue].items() if any(source in entry for source in sources)]
 
@@ -91,26 +99,26 @@ def manifest(name: str, split: str) -> str:
     return f"<scratch>/data/{name}/{split}/manifest.json"
 
 
-def test_manifests(kind: str) -> list[str]:
+def test_split_manifests(kind: str) -> list[str]:
     """The test splits of the preset's retrieval, knowledge or retention sets."""
     return [manifest(name, "test") for name in PRESET[f"{kind}_sets"]]
 
 
-def learning_manifests() -> list[str]:
+def training_manifests() -> list[str]:
     """The splits that training may see."""
     return [manifest(PRESET["train_set"], split) for split in ("train", "val")]
 
 
-def kept_prefixes(wildcards) -> list[str]:
+def image_cache_files(wildcards) -> list[str]:
     """What a job before a run keeps of its images, if `training.prefix` says so."""
-    if slices.stored_prefix(config, wildcards.backbone, wildcards.method) is None:
+    if job_settings.stored_image_cache(config, wildcards.backbone, wildcards.method) is None:
         return []
     return [f"<scratch>/prefixes/{config['preset']}/{wildcards.backbone}/{wildcards.method}.json"]
 
 
-def instrument_files() -> list[str]:
+def reference_check_files() -> list[str]:
     """The instrument check, if the preset has one; like the audit, not of a copy of some results."""
-    return [INSTRUMENT] if PRESET["instruments"] and config["cells"] == "complete" else []
+    return [REFERENCE_CHECK] if PRESET["instruments"] and config["cells"] == "complete" else []
 
 
 def encoder_manifests() -> list[str]:
@@ -118,21 +126,25 @@ def encoder_manifests() -> list[str]:
     return [f"<scratch>/encoders/{name}/manifest.json" for name in PRESET["instruments"]]
 
 
-def fetchable() -> list[str]:
+def fetched_folders() -> list[str]:
     """Names of the folders that fetching fills: of backbones and encoders that are not made here, and of sources."""
-    return [*having("backbones", "source", "local"), *having("encoders", "source", "local"), *config["sources"]]
+    return [
+        *names_with_key("backbones", "source", "local"),
+        *names_with_key("encoders", "source", "local"),
+        *config["sources"],
+    ]
 
 
-def checked_sets() -> list[str]:
+def audited_datasets() -> list[str]:
     """Every set of the preset, which the audit looks at, and those whose images they have."""
-    names = [PRESET["train_set"], *tested_sets(PRESET)]
-    return names + [origin(config["sets"][name]) for name in names if is_derived(config["sets"][name])]
+    names = [PRESET["train_set"], *evaluation_datasets(PRESET)]
+    return names + [parent_dataset(config["sets"][name]) for name in names if is_derived(config["sets"][name])]
 
 
-def gate_of_source(wildcards) -> int:
+def source_gate_tokens(wildcards) -> int:
     """What a fetch takes of the gate: all of it, if a check waits for it."""
-    awaited = [config["sets"][name].get("source") for name in checked_sets()]
-    return WHOLE_GATE if wildcards.catalogue == "encoders" or wildcards.source in awaited else 0
+    awaited = [config["sets"][name].get("source") for name in audited_datasets()]
+    return CHECK_GATE_TOKENS if wildcards.catalogue == "encoders" or wildcards.source in awaited else 0
 
 
 def source_manifest(wildcards) -> str:
@@ -140,29 +152,29 @@ def source_manifest(wildcards) -> str:
     return f"<scratch>/sources/{config['sets'][wildcards.set]['source']}/manifest.json"
 
 
-def images_asked_for(wildcards) -> str:
+def query_images_manifest(wildcards) -> str:
     """The split whose images a set of queries is about."""
-    return manifest(origin(config["sets"][wildcards.set]), "test")
+    return manifest(parent_dataset(config["sets"][wildcards.set]), "test")
 
 
-def supplied_said(wildcards) -> str:
+def local_dataset_hash(wildcards) -> str:
     """What the files of a supplied split hold."""
-    return CONTENTS.supplied_set(config["sets"][wildcards.set], wildcards.split)
+    return FILE_HASHES.hash_local_split(config["sets"][wildcards.set], wildcards.split)
 
 
-def queries_said(wildcards) -> str:
+def queries_hash(wildcards) -> str:
     """What a file of queries says."""
-    return CONTENTS.files([config["sets"][wildcards.set]["queries"]])
+    return FILE_HASHES.hash_files([config["sets"][wildcards.set]["queries"]])
 
 
-def pilot_said(wildcards) -> str:
+def pilot_images_hash(wildcards) -> str:
     """What the pilot's images are, if they are files of a folder."""
-    return CONTENTS.files(pilot_pictures(wildcards)) if "folder" in baseline_slices.pilot_of(config) else ""
+    return FILE_HASHES.hash_files(pilot_images(wildcards)) if "folder" in baseline_settings.active_pilot(config) else ""
 
 
-def gate_of_split(wildcards) -> int:
+def split_gate_tokens(wildcards) -> int:
     """What the job that makes a split takes of the gate: all of it, if a check waits for the split."""
-    return WHOLE_GATE if wildcards.set in checked_sets() else 0
+    return CHECK_GATE_TOKENS if wildcards.set in audited_datasets() else 0
 
 
 def audit_files() -> list[str]:
@@ -175,63 +187,63 @@ def backbone_manifests() -> list[str]:
     return [f"<scratch>/backbones/{name}/manifest.json" for name in PRESET["backbones"]]
 
 
-def code_of(*entries: str):
+def rule_fingerprint(*entries: str):
     """Parameter of a rule: the identity of its code, from the modules whose functions its command calls (slq/cli.py)."""
-    return lambda wildcards: fingerprint(*entries, **adapters(wildcards))
+    return lambda wildcards: source_fingerprint(*entries, **used_adapters(wildcards))
 
 
-def training_code(wildcards) -> str:
+def training_fingerprint(wildcards) -> str:
     """The same of training: where the best epoch is kept, with what finds it on the val split."""
-    training = training_of(PRESET, config["backbones"][wildcards.backbone], wildcards.method)
+    training = merge_training_settings(PRESET, config["backbones"][wildcards.backbone], wildcards.method)
     validation = ["slq.evaluation.retrieval"] if training["keep"] == "best" else []
-    return fingerprint("slq.training.run", *validation, **adapters(wildcards))
+    return source_fingerprint("slq.training.run", *validation, **used_adapters(wildcards))
 
 
-def adapters(wildcards) -> dict:
+def used_adapters(wildcards) -> dict:
     """The families and dual encoders that a job uses: of its backbone, its encoder, its row, or the instrument check."""
     if "row" in wildcards.keys():
-        return baseline_slices.row_adapters(config, ROWS[wildcards.row])
+        return baseline_settings.baseline_adapters(config, BASELINES[wildcards.row])
     if "backbone" in wildcards.keys():
-        return slices.adapters(config, backbones=[wildcards.backbone])
+        return job_settings.used_adapters(config, backbones=[wildcards.backbone])
     encoders = [wildcards.encoder] if "encoder" in wildcards.keys() else PRESET["instruments"]
-    return slices.adapters(config, encoders=encoders)
+    return job_settings.used_adapters(config, encoders=encoders)
 
 
-def request(stage: str, gate=1) -> dict:
+def cluster_resources(stage: str, gate=1) -> dict:
     """What a job of a stage asks a cluster for; a retry asks for more memory and time, in case that was the reason.
 
     `cpus_per_task` stands beside `threads` because Snakemake caps threads at the CPUs of the host that submits. `gate`:
     a part of GATE, none for a job that takes no time worth waiting for.
     """
     return {
-        "cpus_per_task": lambda wildcards: asked(stage, wildcards)["cpus"],
-        "mem_mb": lambda wildcards, attempt: int(asked(stage, wildcards)["mem_gb"] * 1000 * attempt),
-        "runtime": lambda wildcards, attempt: int(asked(stage, wildcards)["hours"] * 60 * attempt),
-        "gpu": lambda wildcards: asked(stage, wildcards)["gpus"],
+        "cpus_per_task": lambda wildcards: stage_resources(stage, wildcards)["cpus"],
+        "mem_mb": lambda wildcards, attempt: int(stage_resources(stage, wildcards)["mem_gb"] * 1000 * attempt),
+        "runtime": lambda wildcards, attempt: int(stage_resources(stage, wildcards)["hours"] * 60 * attempt),
+        "gpu": lambda wildcards: stage_resources(stage, wildcards)["gpus"],
         "gate": gate,
     }
 
 
-def asked(stage: str, wildcards) -> dict:
+def stage_resources(stage: str, wildcards) -> dict:
     """The resources of a stage; of a run, its own, and of its hours and memory what the closed form says (docs/hours.md)."""
-    taken, backbone = PRESET["resources"][stage], wildcards.get("backbone")
+    configured, backbone = PRESET["resources"][stage], wildcards.get("backbone")
     if stage not in ("train", "evaluate") or backbone not in PRESET["backbones"]:
-        return {"mem_gb": UNKNOWN_GB} | taken
+        return {"mem_gb": DEFAULT_MEM_GB} | configured
     method = wildcards.get("method", "base")
     if stage == "train":
-        taken = resources_of(PRESET, config["backbones"][backbone], method)
-    need = needed(backbone, method, stage)
-    if need is None:
-        return {"mem_gb": UNKNOWN_GB} | taken
-    return {"mem_gb": math.ceil(need.mem_gb)} | taken | {"hours": min(taken["hours"], need.hours)}
+        configured = merge_training_resources(PRESET, config["backbones"][backbone], method)
+    estimate = forecast_job_resources(backbone, method, stage)
+    if estimate is None:
+        return {"mem_gb": DEFAULT_MEM_GB} | configured
+    return {"mem_gb": math.ceil(estimate.mem_gb)} | configured | {"hours": min(configured["hours"], estimate.hours)}
 
 
-needed = functools.cache(functools.partial(needs, FORECAST))
+forecast_job_resources = functools.cache(functools.partial(job_resources, FORECAST_SETTINGS))
 
 
-def cpus(stage: str):
+def stage_cpus(stage: str):
     """Cores of a job, for scheduling on this machine."""
-    return lambda wildcards: asked(stage, wildcards)["cpus"]
+    return lambda wildcards: stage_resources(stage, wildcards)["cpus"]
 
 
 def result_files() -> list[str]:
@@ -239,7 +251,7 @@ def result_files() -> list[str]:
     names = ["run.json"]
     names += [f"retrieval/{name}.json" for name in PRESET["retrieval_sets"]]
     names += [f"retention/{name}.json" for name in PRESET["retention_sets"]]
-    base = [method for method in PRESET["methods"] if method not in TUNED]
+    base = [method for method in PRESET["methods"] if method not in TRAINED_METHODS]
     blind = [f"{run}/blind/{name}.json" for run in run_folders(base) for name in PRESET["retention_sets"]]
     return [f"{run}/{name}" for run in run_folders(PRESET["methods"]) for name in names] + blind
 
@@ -254,58 +266,58 @@ def run_folders(methods: list[str]) -> list[str]:
     """Where the runs of these methods keep their results."""
     folders = []
     for method in methods:
-        at = {"method": method, "seed": seeds_of(method, SEEDS)}
-        folders += expand(RUN, preset=config["preset"], backbone=PRESET["backbones"], **at)
+        at = {"method": method, "seed": list_run_seeds(method, SEEDS)}
+        folders += expand(RUN_FOLDER, preset=config["preset"], backbone=PRESET["backbones"], **at)
     return folders
 
 
-def row_files() -> list[str]:
+def baseline_files() -> list[str]:
     """Metrics of the rows that are no runs."""
     files = ["row.json", *(f"retrieval/{name}.json" for name in PRESET["retrieval_sets"])]
-    return expand(f"{ROW}/{{file}}", preset=config["preset"], row=ROWS, file=files)
+    return expand(f"{BASELINE_FOLDER}/{{file}}", preset=config["preset"], row=BASELINES, file=files)
 
 
 def comparator_manifests() -> list[str]:
     """The models of the preset's comparators."""
-    return [model_manifest(row) for row in ROWS.values() if row.kind == "comparator"]
+    return [model_manifest(baseline) for baseline in BASELINES.values() if baseline.kind == "comparator"]
 
 
-def model_manifest(row) -> str:
-    """The model that a row embeds with."""
-    return f"<scratch>/{model_folder(row)}/manifest.json"
+def model_manifest(baseline) -> str:
+    """The model that a baseline embeds with."""
+    return f"<scratch>/{model_folder(baseline)}/manifest.json"
 
 
-def model_folder(row) -> str:
+def model_folder(baseline) -> str:
     """Its folder in scratch."""
-    return f"encoders/{row.encoder}" if row.encoder else f"backbones/{row.backbone}"
+    return f"encoders/{baseline.encoder}" if baseline.encoder else f"backbones/{baseline.backbone}"
 
 
-def judge_folder(row) -> str:
-    """The run whose backbone a row asks, in scratch."""
-    return method_folder(row.backbone, row.by)
+def reranker_folder(baseline) -> str:
+    """The run whose backbone a baseline asks, in scratch."""
+    return method_folder(baseline.backbone, baseline.by)
 
 
-def coarse_folder(row) -> str:
-    """What finds a row's candidates, in scratch: a run on its backbone, or a comparator's model."""
-    if row.coarse in METHODS:
-        return method_folder(row.backbone, row.coarse)
-    return model_folder(comparator(config, row.coarse))
+def first_stage_folder(baseline) -> str:
+    """What finds a baseline's candidates, in scratch: a run on its backbone, or a comparator's model."""
+    if baseline.coarse in METHODS:
+        return method_folder(baseline.backbone, baseline.coarse)
+    return model_folder(build_comparator(config, baseline.coarse))
 
 
-def coarse_manifest(row) -> str:
+def first_stage_manifest(baseline) -> str:
     """The file whose presence means that it is ready."""
-    return f"<scratch>/{coarse_folder(row)}/{'adapter' if row.coarse in METHODS else 'manifest'}.json"
+    return f"<scratch>/{first_stage_folder(baseline)}/{'adapter' if baseline.coarse in METHODS else 'manifest'}.json"
 
 
 def method_folder(backbone: str, method: str) -> str:
-    """A run that a row stands on, in scratch: of several seeds the first."""
-    return f"runs/{config['preset']}/{backbone}/{method}/seed{seeds_of(method, SEEDS)[0]}"
+    """A run that a baseline stands on, in scratch: of several seeds the first."""
+    return f"runs/{config['preset']}/{backbone}/{method}/seed{list_run_seeds(method, SEEDS)[0]}"
 
 
-def pilot_pictures(wildcards) -> list[str]:
+def pilot_images(wildcards) -> list[str]:
     """What holds the pilot's images: a split, or those files that exist; `slq pilot measure` names one that does not."""
     try:
-        pilot = baseline_slices.pilot_of(config)
+        pilot = baseline_settings.active_pilot(config)
     except SlqError as error:
         raise WorkflowError(str(error)) from None
     if "set" in pilot:
@@ -313,82 +325,92 @@ def pilot_pictures(wildcards) -> list[str]:
     return [file for file in (f"{pilot['folder']}/{name}" for name in pilot["images"]) if Path(file).exists()]
 
 
-def shown(files: list[str]) -> list[str]:
+def existing_if_partial(files: list[str]) -> list[str]:
     """What tables and figures ask for: all, or the files that exist, so that a missing run starts no other."""
     return files if config["cells"] == "complete" else [file for file in files if Path(file).exists()]
 
 
 def missing_results() -> list[str]:
     """Results of the preset's runs and rows that are not here, which a person may ask for by name."""
-    files = [*result_files(), *knowledge_files(), *ranks_and_answers(), *row_files(), *row_ranks(), AUDIT, INSTRUMENT]
+    files = [
+        *result_files(),
+        *knowledge_files(),
+        *ranks_and_answers(),
+        *baseline_files(),
+        *baseline_ranks(),
+        AUDIT,
+        REFERENCE_CHECK,
+    ]
     return [file for file in files if not Path(file).exists()]
 
 
-def refused(wildcards):
+def refuse_to_run(wildcards):
     """Raise WorkflowError: what is asked for would have to be run."""
-    asked = f": {wildcards.missing} is not here" if "missing" in wildcards.keys() else ""
+    missing_note = f": {wildcards.missing} is not here" if "missing" in wildcards.keys() else ""
     raise WorkflowError(
-        f"config: cells is 'present', with which nothing is run and no result is made{asked}; "
+        f"config: cells is 'present', with which nothing is run and no result is made{missing_note}; "
         f"take `cells=present` out of the call, or copy results into results/{config['preset']}"
     )
 
 
-def shown_results(wildcards) -> list[str]:
+def table_results(wildcards) -> list[str]:
     """The results that tables ask for."""
-    return shown(result_files())
+    return existing_if_partial(result_files())
 
 
-def shown_knowledge(wildcards) -> list[str]:
+def knowledge_results(wildcards) -> list[str]:
     """The results that the figures ask for beyond the tables'."""
-    return shown(knowledge_files())
+    return existing_if_partial(knowledge_files())
 
 
-def shown_rows(wildcards) -> list[str]:
+def baseline_results(wildcards) -> list[str]:
     """The results of rows that are no runs, which the extended Table 1 and comparisons ask for."""
-    return shown([*row_files(), *row_ranks()])
+    return existing_if_partial([*baseline_files(), *baseline_ranks()])
 
 
-def shown_evidence(wildcards) -> list[str]:
+def evidence_files(wildcards) -> list[str]:
     """What intervals and comparisons read beyond the results: ranks, answers, and which test images training has seen."""
-    return shown([*ranks_and_answers(), AUDIT]) + ledger_files()
+    return existing_if_partial([*ranks_and_answers(), AUDIT]) + ledger_files()
 
 
 def ranks_and_answers() -> list[str]:
     """Of every run, what its metrics follow from."""
-    asked = [method for method in PRESET["methods"] if method not in PROVED]
+    measured_methods = [method for method in PRESET["methods"] if method not in INHERITING_METHODS]
     files = expand(
         "{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=PRESET["retrieval_sets"]
     )
-    files += expand("{run}/retention/{name}.answers.jsonl", run=run_folders(asked), name=PRESET["retention_sets"])
-    base = run_folders([method for method in PRESET["methods"] if method not in TUNED])
+    files += expand(
+        "{run}/retention/{name}.answers.jsonl", run=run_folders(measured_methods), name=PRESET["retention_sets"]
+    )
+    base = run_folders([method for method in PRESET["methods"] if method not in TRAINED_METHODS])
     return files + expand("{run}/blind/{name}.answers.jsonl", run=base, name=PRESET["retention_sets"])
 
 
-def row_ranks() -> list[str]:
+def baseline_ranks() -> list[str]:
     """The same of rows that are no runs."""
-    at = {"preset": config["preset"], "row": ROWS, "name": PRESET["retrieval_sets"]}
-    return expand(f"{ROW}/retrieval/{{name}}.ranks.parquet", **at)
+    at = {"preset": config["preset"], "row": BASELINES, "name": PRESET["retrieval_sets"]}
+    return expand(f"{BASELINE_FOLDER}/retrieval/{{name}}.ranks.parquet", **at)
 
 
-def shown_evidence_of_points(wildcards) -> list[str]:
+def figure_evidence_files(wildcards) -> list[str]:
     """The ranks and answers that the points of figures must follow from."""
     ranks = [file.removesuffix(".json") + ".ranks.parquet" for file in knowledge_files()]
     kinds = (".ranks.parquet", ".answers.jsonl")
-    return [file for file in shown_evidence(wildcards) if file.endswith(kinds)] + shown(ranks)
+    return [file for file in evidence_files(wildcards) if file.endswith(kinds)] + existing_if_partial(ranks)
 
 
-def spending_events(wildcards) -> list[str]:
+def ledger_events(wildcards) -> list[str]:
     """What the ledger counts: the events of every stage of every run, and of every row that is none.
 
     A copy of results may lack the events of a stage whose result it has: they are not counted, and nothing is run anew.
     """
-    base = [method for method in PRESET["methods"] if method not in TUNED]
-    proved = [method for method in PRESET["methods"] if method in PROVED]
-    asked = [method for method in PRESET["methods"] if method not in PROVED]
-    stages = [("train", TUNED, "run.json")]
+    base = [method for method in PRESET["methods"] if method not in TRAINED_METHODS]
+    proved = [method for method in PRESET["methods"] if method in INHERITING_METHODS]
+    measured_methods = [method for method in PRESET["methods"] if method not in INHERITING_METHODS]
+    stages = [("train", TRAINED_METHODS, "run.json")]
     stages += [("retrieve", PRESET["methods"], f"retrieval/{name}.json") for name in PRESET["retrieval_sets"][:1]]
     for name in PRESET["retention_sets"][:1]:
-        stages += [("retain", asked, f"retention/{name}.json"), ("prove", proved, f"retention/{name}.json")]
+        stages += [("retain", measured_methods, f"retention/{name}.json"), ("prove", proved, f"retention/{name}.json")]
         stages += [("blind", base, f"blind/{name}.json")]
     files = [
         f"{run}/events/{stage}.jsonl"
@@ -396,12 +418,12 @@ def spending_events(wildcards) -> list[str]:
         for run in run_folders(methods)
         if Path(f"{run}/events/{stage}.jsonl").exists() or not Path(f"{run}/{result}").exists()
     ]
-    return shown([*files, *storing_events(), *row_events()])
+    return existing_if_partial([*files, *feature_cache_events(), *baseline_events()])
 
 
-def row_events() -> list[str]:
+def baseline_events() -> list[str]:
     """The events of the rows that are no runs; as above."""
-    folders = expand(ROW, preset=config["preset"], row=ROWS)
+    folders = expand(BASELINE_FOLDER, preset=config["preset"], row=BASELINES)
     return [
         f"{folder}/events/retrieve.jsonl"
         for folder in folders
@@ -409,14 +431,14 @@ def row_events() -> list[str]:
     ]
 
 
-def storing_events() -> list[str]:
+def feature_cache_events() -> list[str]:
     """The events of what is kept of images for runs; as above."""
     files = []
     for backbone in PRESET["backbones"]:
-        for method in TUNED:
+        for method in TRAINED_METHODS:
             folder = f"results/{config['preset']}/{backbone}/{method}"
             runs = [f"{folder}/seed{seed}/run.json" for seed in SEEDS]
-            if slices.stored_prefix(config, backbone, method) is not None:
+            if job_settings.stored_image_cache(config, backbone, method) is not None:
                 wanted = not all(Path(run).exists() for run in runs)
                 files += [f"{folder}/prefixes.jsonl"] * (wanted or Path(f"{folder}/prefixes.jsonl").exists())
     return files
@@ -424,10 +446,10 @@ def storing_events() -> list[str]:
 
 def ledger_files() -> list[str]:
     """The ledger, where there are events to count; a copy of results without them keeps the ledger that it has."""
-    return [LEDGER] if spending_events(None) else []
+    return [LEDGER] if ledger_events(None) else []
 
 
-def counted_presets() -> list[str]:
+def countable_presets() -> list[str]:
     """List the preset if its ledger may be counted: with `cells: present` not where that would lose what it holds, as
     events that it was counted from are not here.
     """
@@ -438,9 +460,9 @@ def counted_presets() -> list[str]:
     return [config["preset"]] if all(source and Path(source).exists() for source in sources) else []
 
 
-def shown_events(wildcards) -> list[str]:
+def training_curve_events(wildcards) -> list[str]:
     """The training curves that figures ask for beyond the tables' results."""
-    return shown([f"{run}/events/train.jsonl" for run in run_folders(TUNED)])
+    return existing_if_partial([f"{run}/events/train.jsonl" for run in run_folders(TRAINED_METHODS)])
 
 
 TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparisons", "counts", "table1_extended"]
@@ -455,35 +477,42 @@ def table_files() -> list[str]:
     return [f"{folder}/{name}" for name in names]
 
 
-SCALE = ["scale"] if PRESET["knowledge_sets"] else []  # the figure that only a set that asks for knowledge fills
+# The figure that only a set that asks for knowledge fills.
+SCALE_FIGURES = ["scale"] if PRESET["knowledge_sets"] else []
 
 
 def figure_files() -> list[str]:
     """The figures that results alone can make, and the points in them."""
     folder = f"paper_tables/{config['preset']}/figures"
-    figures = ["recall", "retention", "training", *SCALE]
+    figures = ["recall", "retention", "training", *SCALE_FIGURES]
     pictures = expand("{figure}.{kind}", figure=figures, kind=["svg", "png"])
     return [f"{folder}/{name}" for name in [*pictures, "figures.csv"]]
 
 
 # Whose answers to a few queries are shown: the first backbone's, with the last method and the first seed, on the last
 # retrieval set.
-SHOWN = {"backbone": PRESET["backbones"][0], "method": PRESET["methods"][-1], "name": PRESET["retrieval_sets"][-1]}
+EXAMPLE_RUN = {
+    "backbone": PRESET["backbones"][0],
+    "method": PRESET["methods"][-1],
+    "name": PRESET["retrieval_sets"][-1],
+}
 
 
-def shown_top() -> str:
+def example_top_file() -> str:
     """What the shown run found."""
-    run = RUN.format(preset=config["preset"], seed=seeds_of(SHOWN["method"], SEEDS)[0], **SHOWN)
-    return f"{run}/retrieval/{SHOWN['name']}.top.jsonl"
+    run = RUN_FOLDER.format(
+        preset=config["preset"], seed=list_run_seeds(EXAMPLE_RUN["method"], SEEDS)[0], **EXAMPLE_RUN
+    )
+    return f"{run}/retrieval/{EXAMPLE_RUN['name']}.top.jsonl"
 
 
-def query_files() -> list[str]:
+def query_figure_files() -> list[str]:
     """The figure of queries, where the set's pictures are, or come with the run that it shows.
 
     Not of a copy of some results, nor of all of them without the sets: drawing a set anew would start every run again.
     """
-    pictures = Path(manifest(SHOWN["name"], "test").replace("<scratch>", SCRATCH)).exists()
-    if config["cells"] != "complete" or (Path(shown_top()).exists() and not pictures):
+    pictures = Path(manifest(EXAMPLE_RUN["name"], "test").replace("<scratch>", SCRATCH)).exists()
+    if config["cells"] != "complete" or (Path(example_top_file()).exists() and not pictures):
         return []
     return [f"paper_tables/{config['preset']}/figures/queries.{kind}" for kind in ("svg", "png", "csv")]
 

@@ -4,9 +4,9 @@
 
 rule compare_paper:
     input:
-        results=shown_results,
-        rows=shown_rows,
-        evidence=shown_evidence,
+        results=table_results,
+        rows=baseline_results,
+        evidence=evidence_files,
         reference=expand("paper_tables/reference/{table}.csv", table=["table1", "table3"]),
     output:
         comparison="results/{preset}/compare/paper.json",
@@ -19,8 +19,8 @@ rule compare_paper:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=slices.compare_settings(config),
-        code=code_of("slq.reporting.comparison.compare", "slq.reporting.comparison.output"),
+        settings=job_settings.compare_settings(config),
+        code=rule_fingerprint("slq.reporting.comparison.compare", "slq.reporting.comparison.output"),
     message:
         "Comparing the results of {wildcards.preset} with the paper's"
     shell:

@@ -11,16 +11,16 @@ rule draw_split:
     benchmark:
         "benchmarks/data/draw_split/{set}.{split}.jsonl"
     wildcard_constraints:
-        set=one_of(having("sets", "drawn")),
+        set=wildcard_pattern(names_with_key("sets", "drawn")),
     priority: 10  # first of all what the instrument check may wait for
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("prepare")
+    threads: stage_cpus("prepare")
     resources:
-        **request("prepare", gate=gate_of_split),
+        **cluster_resources("prepare", gate=split_gate_tokens),
     params:
-        settings=lambda wildcards: slices.draw_settings(config, wildcards.set, wildcards.split),
-        code=code_of("slq.synthetic.datasets"),
+        settings=lambda wildcards: job_settings.synthetic_split_settings(config, wildcards.set, wildcards.split),
+        code=rule_fingerprint("slq.synthetic.datasets"),
         scratch=scratch_folder,
     message:
         "Drawing {wildcards.set}, {wildcards.split} split"
@@ -40,17 +40,19 @@ rule prepare_split:
     benchmark:
         "benchmarks/data/prepare_split/{set}.{split}.jsonl"
     wildcard_constraints:
-        set=one_of(having("sets", "source")),
+        set=wildcard_pattern(names_with_key("sets", "source")),
     priority: 10  # a fault in a set is found before hours are spent on another
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("prepare")
+    threads: stage_cpus("prepare")
     resources:
-        **request("prepare", gate=gate_of_split),
+        **cluster_resources("prepare", gate=split_gate_tokens),
     params:
-        settings=lambda wildcards: slices.prepare_settings(config, wildcards.set, wildcards.split, CONTENTS.lists),
+        settings=lambda wildcards: job_settings.prepare_settings(
+            config, wildcards.set, wildcards.split, FILE_HASHES.hash_id_lists
+        ),
         source=lambda wildcards: config["sets"][wildcards.set]["source"],
-        code=code_of("slq.datasets.prepare"),
+        code=rule_fingerprint("slq.datasets.prepare"),
         scratch=scratch_folder,
     message:
         "Preparing {wildcards.set}, {wildcards.split} split"
@@ -70,19 +72,19 @@ rule adopt_split:
     benchmark:
         "benchmarks/data/adopt_split/{set}.{split}.jsonl"
     wildcard_constraints:
-        set=one_of(having("sets", "supplied")),
+        set=wildcard_pattern(names_with_key("sets", "supplied")),
     priority: 10  # a fault in a set is found before hours are spent on another
     localrule: True
     conda:
         "../../envs/slq.yaml"
     resources:
-        gate=gate_of_split,
+        gate=split_gate_tokens,
     params:
         kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
-        flags=lambda wildcards: slices.adopt_flags(config, wildcards.set),
+        flags=lambda wildcards: job_settings.local_dataset_flags(config, wildcards.set),
         source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
-        code=code_of("slq.datasets.local"),
-        said=supplied_said,
+        code=rule_fingerprint("slq.datasets.local"),
+        content_hash=local_dataset_hash,
         scratch=scratch_folder,
     message:
         "Adopting {wildcards.set}, {wildcards.split} split, from {params.source}"
@@ -97,7 +99,7 @@ rule adopt_split:
 # is no input; what it says is a parameter, so that a changed one is read.
 rule gather_queries:
     input:
-        images=images_asked_for,
+        images=query_images_manifest,
     output:
         manifest="<scratch>/data/{set}/{split}/manifest.json",
     log:
@@ -105,19 +107,19 @@ rule gather_queries:
     benchmark:
         "benchmarks/data/gather_queries/{set}.{split}.jsonl"
     wildcard_constraints:
-        set=one_of(having("sets", "queries")),
+        set=wildcard_pattern(names_with_key("sets", "queries")),
         split="test",
     priority: 10  # a fault in a set is found before hours are spent on another
     localrule: True
     conda:
         "../../envs/slq.yaml"
     resources:
-        gate=gate_of_split,
+        gate=split_gate_tokens,
     params:
-        settings=lambda wildcards: slices.gather_settings(config, wildcards.set),
+        settings=lambda wildcards: job_settings.query_dataset_settings(config, wildcards.set),
         queries=lambda wildcards: config["sets"][wildcards.set]["queries"],
-        said=queries_said,
-        code=code_of("slq.datasets.queries"),
+        content_hash=queries_hash,
+        code=rule_fingerprint("slq.datasets.queries"),
         scratch=scratch_folder,
     message:
         "Gathering the queries of {wildcards.set} from {params.queries}"
@@ -130,9 +132,9 @@ rule gather_queries:
 # A leaf: as an `ancient` input of training it would hide the re-runs that are due below it (docs/log.md).
 rule audit:
     input:
-        learning=learning_manifests(),
-        retrieval=[*test_manifests("retrieval"), *test_manifests("knowledge")],
-        retention=test_manifests("retention"),
+        learning=training_manifests(),
+        retrieval=[*test_split_manifests("retrieval"), *test_split_manifests("knowledge")],
+        retention=test_split_manifests("retention"),
     output:
         audit="results/{preset}/audit.json",
     log:
@@ -142,12 +144,12 @@ rule audit:
     priority: 20  # a leak is found before hours are spent on training
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("prepare")
+    threads: stage_cpus("prepare")
     resources:
-        **request("prepare", gate=WHOLE_GATE),
+        **cluster_resources("prepare", gate=CHECK_GATE_TOKENS),
     params:
-        settings=slices.audit_settings(config),
-        code=code_of("slq.datasets.leak_audit"),
+        settings=job_settings.audit_settings(config),
+        code=rule_fingerprint("slq.datasets.leak_audit"),
         scratch=scratch_folder,
     message:
         "Auditing the sets of {wildcards.preset}"
@@ -162,7 +164,7 @@ rule audit:
 rule check_instrument:
     input:
         encoders=encoder_manifests(),
-        data=test_manifests("retrieval"),
+        data=test_split_manifests("retrieval"),
     output:
         check="results/{preset}/instrument.json",
     log:
@@ -172,13 +174,13 @@ rule check_instrument:
     priority: 20
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("evaluate")
+    threads: stage_cpus("evaluate")
     resources:
-        **request("evaluate", gate=GATE),
+        **cluster_resources("evaluate", gate=GATE_TOKENS),
     params:
-        settings=slices.instrument_settings(config),
-        golden=sha256(GOLDEN),
-        code=code_of("slq.evaluation.reference_check"),
+        settings=job_settings.reference_check_settings(config),
+        golden=hash_file(REFERENCE_RECALLS),
+        code=rule_fingerprint("slq.evaluation.reference_check"),
         scratch=scratch_folder,
     message:
         "Checking data and scorer of {wildcards.preset} by public models"
@@ -190,4 +192,4 @@ rule check_instrument:
 
 rule instrument:
     input:
-        instrument_files(),
+        reference_check_files(),

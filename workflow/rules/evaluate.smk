@@ -11,26 +11,26 @@ rule retrieve:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
-        data=[*test_manifests("retrieval"), *test_manifests("knowledge")],
+        data=[*test_split_manifests("retrieval"), *test_split_manifests("knowledge")],
     output:
-        metrics=expand(f"{RUN}/retrieval/{{set}}.json", set=RETRIEVED, allow_missing=True),
-        ranks=expand(f"{RUN}/retrieval/{{set}}.ranks.parquet", set=RETRIEVED, allow_missing=True),
-        top=expand(f"{RUN}/retrieval/{{set}}.top.jsonl", set=RETRIEVED, allow_missing=True),
+        metrics=expand(f"{RUN_FOLDER}/retrieval/{{set}}.json", set=RETRIEVED, allow_missing=True),
+        ranks=expand(f"{RUN_FOLDER}/retrieval/{{set}}.ranks.parquet", set=RETRIEVED, allow_missing=True),
+        top=expand(f"{RUN_FOLDER}/retrieval/{{set}}.top.jsonl", set=RETRIEVED, allow_missing=True),
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/retrieve.jsonl",
     log:
         "logs/{preset}/retrieve/{backbone}.{method}.seed{seed}.log",
     benchmark:
         "benchmarks/{preset}/retrieve/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=one_of(PRESET["methods"]),
+        method=wildcard_pattern(PRESET["methods"]),
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("evaluate")
+    threads: stage_cpus("evaluate")
     resources:
-        **request("evaluate"),
+        **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: slices.retrieve_settings(config, wildcards.backbone),
-        code=code_of("slq.evaluation.retrieval"),
+        settings=lambda wildcards: job_settings.retrieval_settings(config, wildcards.backbone),
+        code=rule_fingerprint("slq.evaluation.retrieval"),
         scratch=scratch_folder,
     message:
         "Retrieving with {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -48,12 +48,14 @@ rule retain:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
-        data=test_manifests("retention"),
+        data=test_split_manifests("retention"),
     output:
-        metrics=expand(f"{RUN}/retention/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
-        answers=expand(f"{RUN}/retention/{{set}}.answers.jsonl", set=PRESET["retention_sets"], allow_missing=True),
+        metrics=expand(f"{RUN_FOLDER}/retention/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
+        answers=expand(
+            f"{RUN_FOLDER}/retention/{{set}}.answers.jsonl", set=PRESET["retention_sets"], allow_missing=True
+        ),
         differing=expand(
-            f"{RUN}/retention/{{set}}.disagreements.jsonl", set=PRESET["retention_sets"], allow_missing=True
+            f"{RUN_FOLDER}/retention/{{set}}.disagreements.jsonl", set=PRESET["retention_sets"], allow_missing=True
         ),
         retained="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/retained.json",
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/retain.jsonl",
@@ -62,16 +64,16 @@ rule retain:
     benchmark:
         "benchmarks/{preset}/retain/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=one_of({"base", *PRESET["methods"]} - {*PROVED}),
+        method=wildcard_pattern({"base", *PRESET["methods"]} - {*INHERITING_METHODS}),
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("evaluate")
+    threads: stage_cpus("evaluate")
     resources:
-        **request("evaluate"),
+        **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: slices.retain_settings(config, wildcards.backbone),
-        code=code_of("slq.evaluation.retention"),
-        generation=code_of("slq.evaluation.generation", "slq.methods.registry"),
+        settings=lambda wildcards: job_settings.retention_settings(config, wildcards.backbone),
+        code=rule_fingerprint("slq.evaluation.retention"),
+        generation=rule_fingerprint("slq.evaluation.generation", "slq.methods.registry"),
         scratch=scratch_folder,
     message:
         "Asking {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -93,25 +95,25 @@ rule prove:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
-        data=test_manifests("retention"),
+        data=test_split_manifests("retention"),
         retained=f"<scratch>/runs/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retained.json",
     output:
-        metrics=expand(f"{RUN}/retention/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
+        metrics=expand(f"{RUN_FOLDER}/retention/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/prove.jsonl",
     log:
         "logs/{preset}/prove/{backbone}.{method}.seed{seed}.log",
     benchmark:
         "benchmarks/{preset}/prove/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=one_of({*PRESET["methods"]} & {*PROVED}),
+        method=wildcard_pattern({*PRESET["methods"]} & {*INHERITING_METHODS}),
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("evaluate")
+    threads: stage_cpus("evaluate")
     resources:
-        **request("evaluate"),
+        **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: slices.prove_settings(config, wildcards.backbone),
-        code=code_of("slq.evaluation.equivalence"),
+        settings=lambda wildcards: job_settings.equivalence_settings(config, wildcards.backbone),
+        code=rule_fingerprint("slq.evaluation.equivalence"),
         scratch=scratch_folder,
         base=f"base/seed{BASE_SEED}",
     message:
@@ -132,11 +134,13 @@ rule blind:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
-        data=test_manifests("retention"),
+        data=test_split_manifests("retention"),
     output:
-        metrics=expand(f"{RUN}/blind/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
-        answers=expand(f"{RUN}/blind/{{set}}.answers.jsonl", set=PRESET["retention_sets"], allow_missing=True),
-        differing=expand(f"{RUN}/blind/{{set}}.disagreements.jsonl", set=PRESET["retention_sets"], allow_missing=True),
+        metrics=expand(f"{RUN_FOLDER}/blind/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
+        answers=expand(f"{RUN_FOLDER}/blind/{{set}}.answers.jsonl", set=PRESET["retention_sets"], allow_missing=True),
+        differing=expand(
+            f"{RUN_FOLDER}/blind/{{set}}.disagreements.jsonl", set=PRESET["retention_sets"], allow_missing=True
+        ),
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/blind.jsonl",
     log:
         "logs/{preset}/blind/{backbone}.{method}.seed{seed}.log",
@@ -147,13 +151,13 @@ rule blind:
         seed=str(BASE_SEED),
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("evaluate")
+    threads: stage_cpus("evaluate")
     resources:
-        **request("evaluate"),
+        **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: slices.retain_settings(config, wildcards.backbone),
-        code=code_of("slq.evaluation.retention"),
-        generation=code_of("slq.evaluation.generation", "slq.methods.registry"),
+        settings=lambda wildcards: job_settings.retention_settings(config, wildcards.backbone),
+        code=rule_fingerprint("slq.evaluation.retention"),
+        generation=rule_fingerprint("slq.evaluation.generation", "slq.methods.registry"),
         scratch=scratch_folder,
     message:
         "Asking {wildcards.method} on {wildcards.backbone} without images"

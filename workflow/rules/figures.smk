@@ -5,15 +5,15 @@
 
 rule draw_figures:
     input:
-        results=shown_results,
-        knowledge=shown_knowledge,
-        evidence=shown_evidence_of_points,
-        events=shown_events,
+        results=table_results,
+        knowledge=knowledge_results,
+        evidence=figure_evidence_files,
+        events=training_curve_events,
     output:
         recall=multiext("paper_tables/{preset}/figures/recall", ".svg", ".png"),
         retention=multiext("paper_tables/{preset}/figures/retention", ".svg", ".png"),
         training=multiext("paper_tables/{preset}/figures/training", ".svg", ".png"),
-        scale=expand("paper_tables/{{preset}}/figures/{figure}.{kind}", figure=SCALE, kind=["svg", "png"]),
+        scale=expand("paper_tables/{{preset}}/figures/{figure}.{kind}", figure=SCALE_FIGURES, kind=["svg", "png"]),
         points="paper_tables/{preset}/figures/figures.csv",
     log:
         "logs/{preset}/draw_figures.log",
@@ -23,8 +23,8 @@ rule draw_figures:
     conda:
         "../../envs/slq.yaml"
     params:
-        layout=slices.layout(config),
-        code=code_of("slq.reporting.figures"),
+        layout=job_settings.layout(config),
+        code=rule_fingerprint("slq.reporting.figures"),
     message:
         "Drawing the figures of {wildcards.preset}"
     shell:
@@ -34,8 +34,8 @@ rule draw_figures:
 
 rule draw_queries:
     input:
-        top=shown_top(),
-        data=manifest(SHOWN["name"], "test"),
+        top=example_top_file(),
+        data=manifest(EXAMPLE_RUN["name"], "test"),
     output:
         grid=multiext("paper_tables/{preset}/figures/queries", ".svg", ".png"),
         points="paper_tables/{preset}/figures/queries.csv",
@@ -47,8 +47,8 @@ rule draw_queries:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=slices.queries_settings(config, **SHOWN),
-        code=code_of("slq.reporting.queries", "slq.datasets.prepared"),
+        settings=job_settings.queries_settings(config, **EXAMPLE_RUN),
+        code=rule_fingerprint("slq.reporting.queries", "slq.datasets.splits"),
         scratch=scratch_folder,
     message:
         "Drawing what queries of {wildcards.preset} find"

@@ -5,7 +5,7 @@
 rule measure_pilot:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
-        pictures=pilot_pictures,
+        pictures=pilot_images,
     output:
         pilot="results/{preset}/{backbone}/pilot.json",
     log:
@@ -14,13 +14,13 @@ rule measure_pilot:
         "benchmarks/{preset}/measure_pilot/{backbone}.jsonl"
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("evaluate")
+    threads: stage_cpus("evaluate")
     resources:
-        **request("evaluate"),
+        **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: baseline_slices.pilot_settings(config, wildcards.backbone),
-        code=code_of("slq.baselines.pilot"),
-        said=pilot_said,
+        settings=lambda wildcards: baseline_settings.pilot_settings(config, wildcards.backbone),
+        code=rule_fingerprint("slq.baselines.pilot"),
+        content_hash=pilot_images_hash,
         scratch=scratch_folder,
     message:
         "The pilot on {wildcards.backbone}"
@@ -34,7 +34,7 @@ rule measure_pilot:
 rule render_pilot:
     input:
         results=expand("results/{{preset}}/{backbone}/pilot.json", backbone=PRESET["backbones"]),
-        pictures=pilot_pictures,
+        pictures=pilot_images,
     output:
         multiext("paper_tables/{preset}/figures/pilot", ".svg", ".png", ".csv"),
     log:
@@ -45,9 +45,9 @@ rule render_pilot:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=lambda wildcards: baseline_slices.pilot_layout(config),
-        code=code_of("slq.reporting.pilot", "slq.datasets.pilot_images"),
-        said=pilot_said,
+        settings=lambda wildcards: baseline_settings.pilot_layout(config),
+        code=rule_fingerprint("slq.reporting.pilot", "slq.datasets.pilot_images"),
+        content_hash=pilot_images_hash,
         scratch=scratch_folder,
     message:
         "Drawing the pilot of {wildcards.preset}"

@@ -8,15 +8,15 @@ for target in ("fetch", "instrument", "rows", "select", "pilot"):
         name:
             target
         input:
-            refused,
+            refuse_to_run,
         localrule: True
 
 
 rule refuse:
     input:
-        refused,
+        refuse_to_run,
     output:
         "{missing}",
     wildcard_constraints:
-        missing=one_of(missing_results()),
+        missing=wildcard_pattern(missing_results()),
     localrule: True

@@ -4,15 +4,15 @@
 
 rule write_page:
     input:
-        results=shown_results,
-        rows=shown_rows,
+        results=table_results,
+        rows=baseline_results,
         ledger=lambda wildcards: ledger_files(),
         claims=CLAIMS,
         compared="results/{preset}/compare/paper.json",
         audit="paper_tables/audit.json",
         tables=expand("paper_tables/{{preset}}/{table}.html", table=TABLES),
         cells="paper_tables/{preset}/cells.csv",
-        figures=[path for path in figure_files() + query_files() if path.endswith(".svg")],
+        figures=[path for path in figure_files() + query_figure_files() if path.endswith(".svg")],
         templates=expand(
             "paper_tables/templates/{name}.j2", name=["base.html", "report.html", "report.css", "table.css"]
         ),
@@ -26,8 +26,8 @@ rule write_page:
     conda:
         "../../envs/slq.yaml"
     params:
-        layout=slices.layout(config),
-        code=code_of("slq.reporting.page.page"),
+        layout=job_settings.layout(config),
+        code=rule_fingerprint("slq.reporting.page.page"),
     message:
         "Writing {output.page}"
     shell:

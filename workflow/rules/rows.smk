@@ -5,11 +5,13 @@
 
 rule embed_row:
     input:
-        model=lambda wildcards: model_manifest(ROWS[wildcards.row]),
-        data=test_manifests("retrieval"),
+        model=lambda wildcards: model_manifest(BASELINES[wildcards.row]),
+        data=test_split_manifests("retrieval"),
     output:
-        metrics=expand(f"{ROW}/retrieval/{{set}}.json", set=PRESET["retrieval_sets"], allow_missing=True),
-        ranks=expand(f"{ROW}/retrieval/{{set}}.ranks.parquet", set=PRESET["retrieval_sets"], allow_missing=True),
+        metrics=expand(f"{BASELINE_FOLDER}/retrieval/{{set}}.json", set=PRESET["retrieval_sets"], allow_missing=True),
+        ranks=expand(
+            f"{BASELINE_FOLDER}/retrieval/{{set}}.ranks.parquet", set=PRESET["retrieval_sets"], allow_missing=True
+        ),
         row="results/{preset}/rows/{row}/row.json",
         events="results/{preset}/rows/{row}/events/retrieve.jsonl",
     log:
@@ -17,16 +19,16 @@ rule embed_row:
     benchmark:
         "benchmarks/{preset}/embed_row/{row}.jsonl"
     wildcard_constraints:
-        row=one_of(EMBEDDING_ROWS),
+        row=wildcard_pattern(EMBEDDING_BASELINES),
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("evaluate")
+    threads: stage_cpus("evaluate")
     resources:
-        **request("evaluate"),
+        **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: baseline_slices.embed_settings(config, ROWS[wildcards.row]),
-        model=lambda wildcards: model_folder(ROWS[wildcards.row]),
-        code=code_of("slq.baselines.encode"),
+        settings=lambda wildcards: baseline_settings.embed_settings(config, BASELINES[wildcards.row]),
+        model=lambda wildcards: model_folder(BASELINES[wildcards.row]),
+        code=rule_fingerprint("slq.baselines.encode"),
         scratch=scratch_folder,
     message:
         "Retrieving with {wildcards.row}"
@@ -41,14 +43,18 @@ rule embed_row:
 # (docs/rerank.md).
 rule rerank_row:
     input:
-        coarse=lambda wildcards: coarse_manifest(ROWS[wildcards.row]),
-        by=lambda wildcards: f"<scratch>/{judge_folder(ROWS[wildcards.row])}/adapter.json",
-        backbone=lambda wildcards: f"<scratch>/backbones/{ROWS[wildcards.row].backbone}/manifest.json",
-        data=test_manifests("retrieval"),
+        coarse=lambda wildcards: first_stage_manifest(BASELINES[wildcards.row]),
+        by=lambda wildcards: f"<scratch>/{reranker_folder(BASELINES[wildcards.row])}/adapter.json",
+        backbone=lambda wildcards: f"<scratch>/backbones/{BASELINES[wildcards.row].backbone}/manifest.json",
+        data=test_split_manifests("retrieval"),
     output:
-        metrics=expand(f"{ROW}/retrieval/{{set}}.json", set=PRESET["retrieval_sets"], allow_missing=True),
-        ranks=expand(f"{ROW}/retrieval/{{set}}.ranks.parquet", set=PRESET["retrieval_sets"], allow_missing=True),
-        orders=expand(f"{ROW}/retrieval/{{set}}.reranked.jsonl", set=PRESET["retrieval_sets"], allow_missing=True),
+        metrics=expand(f"{BASELINE_FOLDER}/retrieval/{{set}}.json", set=PRESET["retrieval_sets"], allow_missing=True),
+        ranks=expand(
+            f"{BASELINE_FOLDER}/retrieval/{{set}}.ranks.parquet", set=PRESET["retrieval_sets"], allow_missing=True
+        ),
+        orders=expand(
+            f"{BASELINE_FOLDER}/retrieval/{{set}}.reranked.jsonl", set=PRESET["retrieval_sets"], allow_missing=True
+        ),
         row="results/{preset}/rows/{row}/row.json",
         events="results/{preset}/rows/{row}/events/retrieve.jsonl",
     log:
@@ -56,18 +62,18 @@ rule rerank_row:
     benchmark:
         "benchmarks/{preset}/rerank_row/{row}.jsonl"
     wildcard_constraints:
-        row=one_of(RERANKED_ROWS),
+        row=wildcard_pattern(RERANKING_BASELINES),
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("evaluate")
+    threads: stage_cpus("evaluate")
     resources:
-        **request("evaluate"),
+        **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: baseline_slices.rerank_settings(config, ROWS[wildcards.row]),
-        backbone=lambda wildcards: f"backbones/{ROWS[wildcards.row].backbone}",
-        coarse=lambda wildcards: coarse_folder(ROWS[wildcards.row]),
-        by=lambda wildcards: judge_folder(ROWS[wildcards.row]),
-        code=code_of("slq.baselines.rerank"),
+        settings=lambda wildcards: baseline_settings.rerank_settings(config, BASELINES[wildcards.row]),
+        backbone=lambda wildcards: f"backbones/{BASELINES[wildcards.row].backbone}",
+        coarse=lambda wildcards: first_stage_folder(BASELINES[wildcards.row]),
+        by=lambda wildcards: reranker_folder(BASELINES[wildcards.row]),
+        code=rule_fingerprint("slq.baselines.rerank"),
         scratch=scratch_folder,
     message:
         "Re-ranking: {wildcards.row}"
@@ -81,5 +87,5 @@ rule rerank_row:
 
 rule rows:
     input:
-        row_files(),
+        baseline_files(),
     localrule: True

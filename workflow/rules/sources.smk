@@ -12,15 +12,17 @@ rule fetch_source:
         "benchmarks/{catalogue}/fetch_source/{source}.jsonl"
     wildcard_constraints:
         catalogue="backbones|encoders|sources",
-        source=one_of(fetchable()),
+        source=wildcard_pattern(fetched_folders()),
     priority: 10  # what is missing is found before hours are spent on another
     localrule: True
     conda:
         "../../envs/slq.yaml"
     resources:
-        gate=gate_of_source,
+        gate=source_gate_tokens,
     params:
-        settings=lambda wildcards: slices.fetch_settings(config, wildcards.catalogue, wildcards.source, CONTENTS.part),
+        settings=lambda wildcards: job_settings.fetch_settings(
+            config, wildcards.catalogue, wildcards.source, FILE_HASHES.hash_source_part
+        ),
         scratch=scratch_folder,
     message:
         "Fetching {wildcards.source}"
@@ -33,10 +35,10 @@ rule fetch_source:
 # All that needs the network or a person's folders, on the host that has them.
 rule fetch:
     input:
-        learning_manifests(),
-        test_manifests("retrieval"),
-        test_manifests("knowledge"),
-        test_manifests("retention"),
+        training_manifests(),
+        test_split_manifests("retrieval"),
+        test_split_manifests("knowledge"),
+        test_split_manifests("retention"),
         backbone_manifests(),
         encoder_manifests(),
         comparator_manifests(),

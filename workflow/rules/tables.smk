@@ -5,9 +5,9 @@
 
 rule render_tables:
     input:
-        results=shown_results,
-        rows=shown_rows,
-        evidence=shown_evidence,
+        results=table_results,
+        rows=baseline_results,
+        evidence=evidence_files,
         reference=sorted(Path("paper_tables/reference").glob("*.csv")),
         templates=sorted(Path("paper_tables/templates").glob("*.j2")),
     output:
@@ -29,8 +29,8 @@ rule render_tables:
     conda:
         "../../envs/slq.yaml"
     params:
-        layout=slices.layout(config),
-        code=code_of("slq.reporting.tables"),
+        layout=job_settings.layout(config),
+        code=rule_fingerprint("slq.reporting.tables"),
     message:
         "Rendering the tables of {wildcards.preset}"
     shell:
@@ -53,7 +53,7 @@ rule compile_pdf:
     conda:
         "../../envs/slq.yaml"
     params:
-        code=code_of("slq.reporting.pdf"),
+        code=rule_fingerprint("slq.reporting.pdf"),
     message:
         "Compiling {output.pdf}"
     shell:

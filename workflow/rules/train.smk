@@ -14,12 +14,12 @@ rule register_base:
         "benchmarks/{preset}/register_base/{backbone}.jsonl"
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("prepare")
+    threads: stage_cpus("prepare")
     resources:
-        **request("prepare", gate=0),
+        **cluster_resources("prepare", gate=0),
     params:
-        settings=lambda wildcards: slices.train_settings(config, wildcards.backbone, "base"),
-        code=code_of("slq.training.run_record"),
+        settings=lambda wildcards: job_settings.train_settings(config, wildcards.backbone, "base"),
+        code=rule_fingerprint("slq.training.run_record"),
         scratch=scratch_folder,
     message:
         "Registering {wildcards.backbone} as it is"
@@ -36,7 +36,7 @@ rule register_base:
 rule store_prefixes:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
-        data=learning_manifests(),
+        data=training_manifests(),
     output:
         prefixes="<scratch>/prefixes/{preset}/{backbone}/{method}.json",
         events="results/{preset}/{backbone}/{method}/prefixes.jsonl",
@@ -45,16 +45,16 @@ rule store_prefixes:
     benchmark:
         "benchmarks/{preset}/store_prefixes/{backbone}.{method}.jsonl"
     wildcard_constraints:
-        method=one_of(TUNED),
+        method=wildcard_pattern(TRAINED_METHODS),
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("train")
+    threads: stage_cpus("train")
     resources:
-        **request("train"),
+        **cluster_resources("train"),
     params:
-        settings=lambda wildcards: slices.prefix_settings(config, wildcards.backbone, wildcards.method),
+        settings=lambda wildcards: job_settings.feature_cache_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=code_of("slq.caching.build"),
+        code=rule_fingerprint("slq.caching.build"),
         scratch=scratch_folder,
     message:
         "Storing prefixes of {wildcards.backbone} for {wildcards.method}"
@@ -69,8 +69,8 @@ rule store_prefixes:
 rule train:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
-        data=learning_manifests(),
-        prefixes=kept_prefixes,
+        data=training_manifests(),
+        prefixes=image_cache_files,
     output:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         run="results/{preset}/{backbone}/{method}/seed{seed}/run.json",
@@ -80,17 +80,17 @@ rule train:
     benchmark:
         "benchmarks/{preset}/train/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=one_of(TUNED),
-        seed=one_of(map(str, SEEDS)),
+        method=wildcard_pattern(TRAINED_METHODS),
+        seed=wildcard_pattern(map(str, SEEDS)),
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("train")
+    threads: stage_cpus("train")
     resources:
-        **request("train"),
+        **cluster_resources("train"),
     params:
-        settings=lambda wildcards: slices.train_settings(config, wildcards.backbone, wildcards.method),
+        settings=lambda wildcards: job_settings.train_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=training_code,
+        code=training_fingerprint,
         scratch=scratch_folder,
     message:
         "Training {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -109,7 +109,7 @@ rule train:
 rule select_rate:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
-        data=learning_manifests(),
+        data=training_manifests(),
     output:
         selection="results/{preset}/{backbone}/{method}/seed{seed}/selection.json",
     log:
@@ -117,17 +117,17 @@ rule select_rate:
     benchmark:
         "benchmarks/{preset}/select_rate/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=one_of(TUNED),
-        seed=one_of(map(str, SEEDS)),
+        method=wildcard_pattern(TRAINED_METHODS),
+        seed=wildcard_pattern(map(str, SEEDS)),
     conda:
         "../../envs/slq.yaml"
-    threads: cpus("train")
+    threads: stage_cpus("train")
     resources:
-        **request("train"),
+        **cluster_resources("train"),
     params:
-        settings=lambda wildcards: slices.select_settings(config, wildcards.backbone, wildcards.method),
+        settings=lambda wildcards: job_settings.lr_sweep_settings(config, wildcards.backbone, wildcards.method),
         train_set=PRESET["train_set"],
-        code=code_of("slq.training.lr_sweep", "slq.evaluation.retrieval"),
+        code=rule_fingerprint("slq.training.lr_sweep", "slq.evaluation.retrieval"),
         scratch=scratch_folder,
     message:
         "Selecting a learning rate for {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -141,11 +141,11 @@ rule select_rate:
 rule select:
     input:
         expand(
-            f"{RUN}/selection.json",
+            f"{RUN_FOLDER}/selection.json",
             preset=config["preset"],
             backbone=PRESET["backbones"],
-            method=TUNED,
+            method=TRAINED_METHODS,
             seed=SEEDS[0],
         ),
-        instrument_files(),
+        reference_check_files(),
     localrule: True

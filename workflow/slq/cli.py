@@ -6,7 +6,14 @@ import os
 import sys
 from pathlib import Path
 
-from slq.commands.arguments import Call, Commands, flags, of_rule, parse, quiet_libraries
+from slq.commands.arguments import (
+    Commands,
+    LazyCall,
+    configure_libraries,
+    declare_command,
+    flag_options,
+    parse_arguments,
+)
 from slq.commands.comparison import COMMANDS as COMPARE
 from slq.commands.cost import COMMANDS as ACCOUNT
 from slq.commands.cost import doctor
@@ -23,68 +30,68 @@ def fetch(args: argparse.Namespace) -> None:
 
 
 def sources(args: argparse.Namespace) -> None:
-    from slq.sources.listing import listing
+    from slq.sources.listing import format_source_table
 
-    print(listing(args.config, args.preset))
+    print(format_source_table(args.config, args.preset))
 
 
 def select(args: argparse.Namespace) -> None:
-    from slq.evaluation.retrieval import recalls_on
-    from slq.training.lr_sweep import select_rate
+    from slq.evaluation.retrieval import build_recall_validator
+    from slq.training.lr_sweep import sweep_learning_rates
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.out)
-    select_rate(args.settings, args.seed, *paths, recalls_on(args.settings))
+    sweep_learning_rates(args.settings, args.seed, *paths, build_recall_validator(args.settings))
 
 
 def train(args: argparse.Namespace) -> None:
-    from slq.evaluation.retrieval import recalls_on
-    from slq.training.distributed import launched
+    from slq.evaluation.retrieval import build_recall_validator
+    from slq.training.distributed import launch_distributed
     from slq.training.run import run_training
 
     paths = (args.backbone, args.data, args.train_set, args.work, args.adapter, args.run, args.events)
-    if not launched(args.processes, sys.argv[1:]):
-        validate = recalls_on(args.settings)
+    if not launch_distributed(args.processes, sys.argv[1:]):
+        validate = build_recall_validator(args.settings)
         run_training(args.settings, args.seed, *paths, validate, args.code, args.minutes, args.prefixes)
 
 
 def blind(args: argparse.Namespace) -> None:
-    from slq.evaluation.retention import retain
+    from slq.evaluation.retention import evaluate_retention
 
     paths = (args.backbone, args.adapter, args.data, args.work, args.out, args.events)
-    retain(args.settings, args.code, *paths, with_images=False)
+    evaluate_retention(args.settings, args.code, *paths, with_images=False)
 
 
 def queries(args: argparse.Namespace) -> None:
-    from slq.datasets.prepared import read_split
+    from slq.datasets.splits import read_split
     from slq.reporting.queries import draw_queries
 
     split = read_split(args.data, args.settings["set"], "test")
-    pictures = {item["id"]: item["image"] for item in split.items}
-    draw_queries(args.settings, args.top, args.results, lambda image: split.open(pictures[image]), args.out)
+    image_files = {item["id"]: item["image"] for item in split.items}
+    draw_queries(args.settings, args.top, args.results, lambda image: split.open(image_files[image]), args.out)
 
 
 def render_pilot(args: argparse.Namespace) -> None:
-    from slq.datasets.pilot_images import named_images, open_named
+    from slq.datasets.pilot_images import find_pilot_images, open_pilot_image
     from slq.reporting.pilot import render_pilot as render
 
-    files = named_images(args.settings, args.data)
-    render(args.settings, args.results, lambda name: open_named(files[name]), args.out)
+    image_files = find_pilot_images(args.settings, args.data)
+    render(args.settings, args.results, lambda name: open_pilot_image(image_files[name]), args.out)
 
 
 COMMANDS: Commands = {
-    "draw": of_rule("slq.synthetic.datasets:draw_split", "draw a split of the mini world", "settings out"),
-    "adopt": of_rule(
-        "slq.datasets.local:adopt_split",
+    "draw": declare_command("slq.synthetic.datasets:draw_split", "draw a split of the mini world", "settings out"),
+    "adopt": declare_command(
+        "slq.datasets.local:import_local_split",
         "check a supplied split and write its prepared form",
         "set split kind columns same-image from out",
     ),
-    "prepare": of_rule(
+    "prepare": declare_command(
         "slq.datasets.prepare:prepare_split",
         "write the prepared form of a split of a fetched source",
         "settings from out",
     ),
-    "gather": of_rule(
-        "slq.datasets.queries:gather_queries",
+    "gather": declare_command(
+        "slq.datasets.queries:import_queries",
         "write the prepared form of queries that a person wrote for images of another set",
         "settings queries data out",
     ),
@@ -92,7 +99,7 @@ COMMANDS: Commands = {
         fetch,
         "bring a source, whole and proved",
         {
-            **flags("settings", "out", "locks"),
+            **flag_options("settings", "out", "locks"),
             "--offline": {"action": "store_true", "help": "ask no server: what is not here is an error"},
         },
     ),
@@ -104,31 +111,34 @@ COMMANDS: Commands = {
             "--preset": {"help": "only what this preset fetches"},
         },
     ),
-    "audit": of_rule(
+    "audit": declare_command(
         "slq.datasets.leak_audit:audit", "check that training and test sets are apart", "settings data work threads out"
     ),
-    "instrument": of_rule(
-        "slq.evaluation.reference_check:check_instruments",
+    "instrument": declare_command(
+        "slq.evaluation.reference_check:check_reference_recalls",
         "check data and scorer by the published recalls of public models",
         "settings encoders data golden out",
         "threads",
     ),
-    "pretrain": of_rule(
-        "slq.synthetic.backbones:pretrain", "train a mini backbone from scratch", "settings data out", "threads"
+    "pretrain": declare_command(
+        "slq.synthetic.backbones:pretrain_backbone",
+        "train a mini backbone from scratch",
+        "settings data out",
+        "threads",
     ),
-    "pretrain-encoder": of_rule(
-        "slq.synthetic.encoders:pretrain_encoder",
+    "pretrain-encoder": declare_command(
+        "slq.synthetic.encoders:pretrain_dual_encoder",
         "train a mini dual encoder from scratch",
         "settings data out",
         "threads",
     ),
-    "store": of_rule(
-        "slq.caching.build:store_prefixes",
+    "store": declare_command(
+        "slq.caching.build:build_feature_cache",
         "keep what does not change of the images that training reads",
         "settings backbone data train-set work out events code",
         "threads",
     ),
-    "base": of_rule(
+    "base": declare_command(
         "slq.training.run_record:register_base",
         "record the untouched backbone as a run",
         "settings backbone adapter run",
@@ -138,24 +148,24 @@ COMMANDS: Commands = {
         train,
         "train a run",
         {
-            **flags("settings", "backbone", "adapter", "run", "threads", "seed", "data", "train-set", "work"),
-            **flags("events", "code", "processes", "minutes"),
+            **flag_options("settings", "backbone", "adapter", "run", "threads", "seed", "data", "train-set", "work"),
+            **flag_options("events", "code", "processes", "minutes"),
             "--prefixes": {"type": Path, "nargs": "?"},
         },
     ),
     "select": (
         select,
         "try learning rates on the val split",
-        flags("settings", "seed", "backbone", "data", "train-set", "work", "out", "threads"),
+        flag_options("settings", "seed", "backbone", "data", "train-set", "work", "out", "threads"),
     ),
-    "retrieve": of_rule(
-        "slq.evaluation.retrieval:retrieve",
+    "retrieve": declare_command(
+        "slq.evaluation.retrieval:evaluate_retrieval",
         "evaluate a run on the retrieval sets",
         "settings backbone adapter data out events",
         "threads",
     ),
-    "retain": of_rule(
-        "slq.evaluation.retention:retain",
+    "retain": declare_command(
+        "slq.evaluation.retention:evaluate_retention",
         "evaluate a run on the retention sets",
         "settings code backbone adapter data work out events retained",
         "threads",
@@ -163,101 +173,101 @@ COMMANDS: Commands = {
     "blind": (
         blind,
         "ask a run the questions of the retention sets without their images",
-        flags("settings", "code", "backbone", "adapter", "data", "work", "out", "events", "threads"),
+        flag_options("settings", "code", "backbone", "adapter", "data", "work", "out", "events", "threads"),
     ),
-    "prove": of_rule(
-        "slq.evaluation.equivalence:prove",
+    "prove": declare_command(
+        "slq.evaluation.equivalence:check_equivalence",
         "prove that a run answers the retention sets as base does",
         "settings backbone adapter data base retained out events",
         "threads",
     ),
-    "embed": of_rule(
-        "slq.baselines.encode:embed_row",
+    "embed": declare_command(
+        "slq.baselines.encode:evaluate_encoder_baseline",
         "measure a comparator, or an untrained read-out, on the retrieval sets",
         "settings model data work out",
         "threads",
     ),
-    "rerank": of_rule(
-        "slq.baselines.rerank:rerank",
+    "rerank": declare_command(
+        "slq.baselines.rerank:evaluate_reranking",
         "let a backbone look again at the first candidates of a coarse list",
         "settings backbone coarse by data work out",
         "threads",
     ),
-    "pilot measure": of_rule(
+    "pilot measure": declare_command(
         "slq.baselines.pilot:measure_pilot",
         "write how similar an untrained backbone finds texts and images, by read-out",
         "settings backbone data out",
         "threads",
     ),
-    "pilot render": (render_pilot, "draw the pilot's figure", flags("settings", "results", "data", "out")),
+    "pilot render": (render_pilot, "draw the pilot's figure", flag_options("settings", "results", "data", "out")),
     "score": (
-        Call("slq.evaluation.rescoring:score_tree", ("results", "write")),
+        LazyCall("slq.evaluation.rescoring:rescore_folder", ("results", "write")),
         "score stored answers and count stored ranks again, and compare with what is stored",
         {
             "results": {"type": Path, "help": "a folder of results, e.g. results/mini"},
             "--write": {"action": "store_true", "help": "write what differs anew"},
         },
     ),
-    "tables": of_rule(
+    "tables": declare_command(
         "slq.reporting.tables:render", "render the tables from results alone", "layout results reference templates out"
     ),
-    "figures": of_rule(
+    "figures": declare_command(
         "slq.reporting.figures:draw_figures", "draw the figures from results alone", "layout results out"
     ),
     "queries": (
         queries,
         "draw what a few test captions find",
-        flags("settings", "top", "results", "data", "out"),
+        flag_options("settings", "top", "results", "data", "out"),
     ),
-    "claims": of_rule(
+    "claims": declare_command(
         "slq.claims.judge:judge_claims",
         "judge the claims of the paper on results alone",
         "settings results reference out",
     ),
-    "paper-audit": of_rule(
+    "paper-audit": declare_command(
         "slq.claims.paper_audit:audit_paper",
         "ask the paper's own tables of each other and of arithmetic",
         "settings reference out",
     ),
     "report": (
-        Call("slq.reporting.page.page:write_page", ("layout", "results", "audit", "figures", "templates", "out")),
+        LazyCall("slq.reporting.page.page:write_page", ("layout", "results", "audit", "figures", "templates", "out")),
         "write the page of a preset: does it reproduce?",
         {
-            **flags("layout", "results", "audit", "templates", "out"),
+            **flag_options("layout", "results", "audit", "templates", "out"),
             "--figures": {"type": Path, "nargs": "*", "default": [], "metavar": "SVG"},
         },
     ),
     **ACCOUNT,
     **COMPARE,
     **USE,
-    "pdf": of_rule("slq.reporting.pdf:compile_pdf", "compile the tables with pdflatex", "tex pdf"),
+    "pdf": declare_command("slq.reporting.pdf:compile_pdf", "compile the tables with pdflatex", "tex pdf"),
 }
-LEARNING = ("store", "select", "train")  # commands that wait for the checks
+TRAINING_COMMANDS = ("store", "select", "train")  # commands that wait for the checks
 
 
-def after_checks() -> None:
+def require_checks_passed() -> None:
     """Go on, or stop before any work.
 
     Raises:
         SlqError: a file that the workflow names in SLQ_CHECKS is not there: its check has not passed.
     """
-    for checked in filter(None, os.environ.get("SLQ_CHECKS", "").split(os.pathsep)):
-        if not Path(checked).is_file():
+    for check_file in filter(None, os.environ.get("SLQ_CHECKS", "").split(os.pathsep)):
+        if not Path(check_file).is_file():
             raise SlqError(
-                f"{checked}: not there: this check has not passed, and nothing is trained before it has; "
-                f"run `snakemake {checked}`, with the options of this call, and see its message"
+                f"{check_file}: not there: this check has not passed, and nothing is trained before it has; "
+                f"run `snakemake {check_file}`, with the options of this call, and see its message"
             )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or the error's own status after one message on standard error."""
     gc.set_threshold(200_000)  # of the objects that torch and transformers make and keep, the collector takes 1.5 s
-    args = parse(COMMANDS, __doc__, argv)
-    fetching = args.function in (fetch, doctor)
-    quiet_libraries(getattr(args, "threads", None), getattr(args, "processes", 1), fetching)
+    args = parse_arguments(COMMANDS, __doc__, argv)
+    allow_network = args.function in (fetch, doctor)
+    configure_libraries(getattr(args, "threads", None), getattr(args, "processes", 1), allow_network)
     try:
-        if args.command in LEARNING:
-            after_checks()
+        if args.command in TRAINING_COMMANDS:
+            require_checks_passed()
         args.function(args)
     except SlqError as error:
         print(f"slq: error: {error}", file=sys.stderr)

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from sliced import BACKBONE
-from slq.baselines.encode import load_encoders, ranked
+from slq.baselines.encode import compute_rank_table, load_encoders
 from slq.cli import main
 from slq.common.errors import SlqError
-from slq.common.files import read_json, read_lines
-from slq.config.baseline_slices import embed_settings
-from slq.config.baselines import Row, rows_of
-from slq.config.loading import load
-from slq.config.slices import counted_sets
-from slq.datasets.prepared import read_split
-from slq.evaluation.encode import caption_ids, embed_split, text_image
-from slq.evaluation.rank_table import Names, Variant, variant_table
+from slq.common.files import read_json, read_jsonl
+from slq.config.baseline_settings import embed_settings
+from slq.config.baselines import Baseline, list_baselines
+from slq.config.job_settings import datasets_with_variants
+from slq.config.loading import validate_config
+from slq.datasets.splits import read_split
+from slq.evaluation.encode import caption_ids, embed_split, map_captions_to_images
+from slq.evaluation.rank_table import RetrievalIds, RetrievalVariant, build_variant_table
 from slq.models.retriever import LastTokenRetriever, QueryRetriever
 
 BARE = {"text": "{text}", "image": "{image}"}
@@ -44,14 +44,14 @@ def rowed(raw_config):
 
 
 def test_rows_stand_in_the_tables_order(rowed):
-    assert [row.name for row in rows_of(load(rowed))] == [
+    assert [row.name for row in list_baselines(validate_config(rowed))] == [
         "stand-in",
         *("mini-internvl.zero_queries", "mini-internvl.wordy", "mini-qwen3vl.zero_queries", "mini-qwen3vl.wordy"),
         *("mini-internvl.slq.by.base", "mini-internvl.stand-in.by.base"),
         *("mini-qwen3vl.slq.by.base", "mini-qwen3vl.stand-in.by.base"),
     ]
-    found = {row.name: row for row in rows_of(rowed)}
-    assert found["stand-in"].embeds and not found["mini-internvl.slq.by.base"].embeds
+    found = {row.name: row for row in list_baselines(rowed)}
+    assert found["stand-in"].is_embedding_based and not found["mini-internvl.slq.by.base"].is_embedding_based
     assert found["stand-in"].reference == "E5-V-7B"
     assert found["mini-internvl.stand-in.by.base"].label == "Stand-in, re-ranked by Base (InternVL-mini)"
 
@@ -93,7 +93,7 @@ def test_a_fault_is_named_by_its_key(rowed, path, value, message):
         place = place[key]
     place[path[-1]] = value
     with pytest.raises(SlqError, match=message):
-        load(rowed)
+        validate_config(rowed)
 
 
 # ---- the job ---------------------------------------------------------------------------------------------------------
@@ -122,27 +122,27 @@ def retrieved(slice_, tmp_path, row):
 @pytest.fixture(scope="module")
 def tested(slice_):
     """The slice, with a retrieval set's test split."""
-    from slq.config import slices
+    from slq.config import job_settings
     from slq.synthetic.datasets import draw_split
 
-    for entry in counted_sets(slice_.config):
+    for entry in datasets_with_variants(slice_.config):
         folder = slice_.tests / entry["name"] / "test"
         if not folder.exists():
-            draw_split(json.loads(slices.draw_settings(slice_.config, entry["name"], "test")), folder)
+            draw_split(json.loads(job_settings.synthetic_split_settings(slice_.config, entry["name"], "test")), folder)
     return slice_
 
 
 def test_a_row_is_measured_as_a_run_is(tested, tmp_path):
     """Ranks are those of the untrained read-out, embedded as runs are; nothing is left of a work folder but events."""
-    out = retrieved(tested, tmp_path, Row("x", "zero_shot", "X", backbone=BACKBONE, readout="zero_queries"))
+    out = retrieved(tested, tmp_path, Baseline("x", "zero_shot", "X", backbone=BACKBONE, readout="zero_queries"))
     backbone, _ = tested.load("base")
-    retriever = QueryRetriever(backbone, torch.zeros(1, backbone.width))
-    for entry in counted_sets(tested.config):
+    retriever = QueryRetriever(backbone, torch.zeros(1, backbone.hidden_size))
+    for entry in datasets_with_variants(tested.config):
         split = read_split(tested.tests, entry["name"], "test")
         images, texts, numbers = embed_split(retriever, backbone, split, {"text": "", "image": ""}, 16)
-        names = Names([item["id"] for item in split.items], caption_ids(split), numbers)
+        names = RetrievalIds([item["id"] for item in split.items], caption_ids(split), numbers)
         expected = pd.concat(
-            [variant_table(names, images, texts, numbers, Variant(**one)) for one in entry["variants"]]
+            [build_variant_table(names, images, texts, numbers, RetrievalVariant(**one)) for one in entry["variants"]]
         )
         found = pd.read_parquet(out / "retrieval" / f"{entry['name']}.ranks.parquet")
         pd.testing.assert_frame_equal(found, expected.reset_index(drop=True))
@@ -150,8 +150,8 @@ def test_a_row_is_measured_as_a_run_is(tested, tmp_path):
         assert metrics["schema"] == 2 and metrics["inputs"].keys() == {"model", "set", "settings", "gallery", "ranks"}
     row = read_json(out / "row.json")
     assert (row["row"], row["kind"], row["settings"]["model"]["readout"]["queries"]) == ("x", "zero_shot", 1)
-    spans = [line["name"] for line in read_lines(out / "events" / "retrieve.jsonl") if line["event"] == "span"]
-    assert spans == ["init", *["eval"] * len(counted_sets(tested.config))]
+    spans = [line["name"] for line in read_jsonl(out / "events" / "retrieve.jsonl") if line["event"] == "span"]
+    assert spans == ["init", *["eval"] * len(datasets_with_variants(tested.config))]
 
 
 def test_the_bare_last_token_is_base(slice_):
@@ -177,12 +177,12 @@ def test_each_direction_goes_by_its_own_instruction(slice_):
     draw = np.random.default_rng(0)
     count = (len(split.items), sum(len(item["captions"]) for item in split.items))
     first, second = (tuple(unit(draw.normal(size=(n, 8))) for n in count) for _ in range(2))
-    table = ranked(split, {"t2i": first, "i2t": second}, Variant("all"))
-    alone = [ranked(split, {"t2i": one, "i2t": one}, Variant("all")) for one in (first, second)]
+    table = compute_rank_table(split, {"t2i": first, "i2t": second}, RetrievalVariant("all"))
+    alone = [compute_rank_table(split, {"t2i": one, "i2t": one}, RetrievalVariant("all")) for one in (first, second)]
     searching = table["direction"] == "t2i"
     pd.testing.assert_frame_equal(table[searching], alone[0][searching])
     pd.testing.assert_frame_equal(table[~searching], alone[1][~searching])
-    assert len(table) == len(text_image(split)) * 2 + len(split.items)
+    assert len(table) == len(map_captions_to_images(split)) * 2 + len(split.items)
 
 
 def unit(vectors):

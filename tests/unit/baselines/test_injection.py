@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from asking import asked, next_logits, plain_entropy, plain_softmax, read_truth
-from slq.baselines.injection import Injection, injecting, looking
-from slq.baselines.next_token import Manner, image_places, judge
+from slq.baselines.injection import InjectionConfig, capture_visual_tokens, inject_visual_tokens
+from slq.baselines.next_token import InferenceConfig, image_token_mask, score_next_tokens
 from slq.models.prefix import collate
 
 
@@ -53,8 +53,8 @@ def naively_injected(backbone, turn, how, monkeypatch):
     image = backbone.model.config.image_token_id
     z = [vector for vector, token in zip(captured["embedded"], turn.ids, strict=True) if token == image]
     behind = range(max(place for place, token in enumerate(turn.ids) if token == image) + 1, len(turn.ids))
-    watched = [n for n in range(len(layers)) if n in how.watched(len(layers))]
-    unsure = next((n for n in watched if lens(backbone, captured[n]) > how.entropy), None)
+    watched = [n for n in range(len(layers)) if n in how.monitored_layers(len(layers))]
+    unsure = next((n for n in watched if lens(backbone, captured[n]) > how.entropy_threshold), None)
     if unsure is None:
         return next_logits(backbone, turn), None
     mlp = layers[unsure + 1].mlp
@@ -78,7 +78,7 @@ def test_injection_is_the_written_out_one(tiny_backbone, monkeypatch, reuse):
     """In one batch, rows that are unsure, and rows that are not and stay as they are."""
     turns = asked(tiny_backbone)
     flat = [turn for some in turns for turn in some]
-    everywhere = Injection(0.3, (-1, 16), -1.0)
+    everywhere = InjectionConfig(0.3, (-1, 16), -1.0)
     bars = []
     for turn in flat:
         inputs = collate(tiny_backbone, [turn])
@@ -90,24 +90,24 @@ def test_injection_is_the_written_out_one(tiny_backbone, monkeypatch, reuse):
             tiny_backbone.model(**inputs)
         handle.remove()
         bars.append(lens(tiny_backbone, states[0]))
-    how = Injection(0.3, (5, 16), float(np.median(bars)))
+    how = InjectionConfig(0.3, (5, 16), float(np.median(bars)))
     for one in (how, everywhere):
         oracles = [naively_injected(tiny_backbone, turn, one, monkeypatch) for turn in flat]
-        found = judge(tiny_backbone, turns, lambda logits: logits, Manner(5, one, reuse))
+        found = score_next_tokens(tiny_backbone, turns, lambda logits: logits, InferenceConfig(5, one, reuse))
         assert np.abs(found.numpy() - [logits for logits, _ in oracles]).max() < 1e-4
     layers = {layer for _, layer in oracles}
     assert layers == {0}  # the first that is watched, and no other after it
-    plain = judge(tiny_backbone, turns, lambda logits: logits, Manner(5))
-    injected = judge(tiny_backbone, turns, lambda logits: logits, Manner(5, how, reuse))
+    plain = score_next_tokens(tiny_backbone, turns, lambda logits: logits, InferenceConfig(5))
+    injected = score_next_tokens(tiny_backbone, turns, lambda logits: logits, InferenceConfig(5, how, reuse))
     moved_rows = (plain - injected).abs().amax(1) > 1e-3
-    assert moved_rows.tolist() == [bar > how.entropy for bar in bars]
+    assert moved_rows.tolist() == [bar > how.entropy_threshold for bar in bars]
 
 
 def test_watched_layers_are_clipped_to_a_shallow_model():
-    assert list(Injection(layers=(5, 16)).watched(28)) == list(range(6, 16))
-    assert list(Injection(layers=(5, 16)).watched(12)) == list(range(6, 11))
-    assert list(Injection(layers=(5, 16)).watched(3)) == [1]
-    assert list(Injection(layers=(5, 16)).watched(2)) == [0]
+    assert list(InjectionConfig(layer_bounds=(5, 16)).monitored_layers(28)) == list(range(6, 16))
+    assert list(InjectionConfig(layer_bounds=(5, 16)).monitored_layers(12)) == list(range(6, 11))
+    assert list(InjectionConfig(layer_bounds=(5, 16)).monitored_layers(3)) == [1]
+    assert list(InjectionConfig(layer_bounds=(5, 16)).monitored_layers(2)) == [0]
 
 
 def hooks(backbone):
@@ -116,29 +116,35 @@ def hooks(backbone):
 
 @torch.inference_mode()
 def test_ratio_zero_is_the_identity_bit_for_bit_and_registers_nothing(tiny_backbone):
-    off = Injection(0.0, (-1, 16), -1.0)
+    off = InjectionConfig(0.0, (-1, 16), -1.0)
     turns = sorted(asked(tiny_backbone)[0], key=lambda turn: len(turn.ids))  # as they run together
     inputs = collate(tiny_backbone, turns)
     stock = tiny_backbone.model.lm_head(tiny_backbone.inner(**inputs, use_cache=False).last_hidden_state[:, -1])
-    assert torch.equal(judge(tiny_backbone, [turns], lambda logits: logits, Manner(100, off, reuse=False)), stock)
+    assert torch.equal(
+        score_next_tokens(tiny_backbone, [turns], lambda logits: logits, InferenceConfig(100, off, reuse_prefix=False)),
+        stock,
+    )
     before = hooks(tiny_backbone)
-    places = image_places(tiny_backbone, inputs["input_ids"])
-    with looking(tiny_backbone, places, off) as seen, injecting(tiny_backbone, seen, places, off):
+    places = image_token_mask(tiny_backbone, inputs["input_ids"])
+    with (
+        capture_visual_tokens(tiny_backbone, places, off) as seen,
+        inject_visual_tokens(tiny_backbone, seen, places, off),
+    ):
         assert hooks(tiny_backbone) == before
 
 
 def test_hooks_are_gone_afterwards_also_after_an_error(tiny_backbone):
-    how, turns = Injection(0.3, (5, 16), 0.0), asked(tiny_backbone)
-    plain = judge(tiny_backbone, turns, read_truth(tiny_backbone), Manner(100))
+    how, turns = InjectionConfig(0.3, (5, 16), 0.0), asked(tiny_backbone)
+    plain = score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), InferenceConfig(100))
     before = hooks(tiny_backbone)  # transformers has put its own on InternVL's vision tower
-    judge(tiny_backbone, turns, read_truth(tiny_backbone), Manner(100, how))
+    score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), InferenceConfig(100, how))
     assert hooks(tiny_backbone) == before
-    assert torch.equal(judge(tiny_backbone, turns, read_truth(tiny_backbone), Manner(100)), plain)
-    places = image_places(tiny_backbone, collate(tiny_backbone, turns[0])["input_ids"])
+    assert torch.equal(score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), InferenceConfig(100)), plain)
+    places = image_token_mask(tiny_backbone, collate(tiny_backbone, turns[0])["input_ids"])
     with (
         pytest.raises(KeyError),
-        looking(tiny_backbone, places, how) as seen,
-        injecting(tiny_backbone, seen, places, how),
+        capture_visual_tokens(tiny_backbone, places, how) as seen,
+        inject_visual_tokens(tiny_backbone, seen, places, how),
     ):
         assert hooks(tiny_backbone) > before
         raise KeyError

@@ -9,8 +9,21 @@ import torch
 
 from asking import ANSWER, PROMPT, TEXTS, asked, next_logits, plain_entropy, plain_softmax, read_truth
 from oracles import LONG, RED, SHORT, TALL, WIDE, untrained
-from slq.baselines.next_token import Manner, first_token, head, judge, matching, tail
-from slq.baselines.rerank_scores import choosing, option_tokens, options, shown_order, undo
+from slq.baselines.next_token import (
+    InferenceConfig,
+    build_match_messages,
+    cut_after_image,
+    first_token_id,
+    score_next_tokens,
+    tokens_after_image,
+)
+from slq.baselines.rerank_scores import (
+    build_choice_message,
+    option_order,
+    option_token_ids,
+    options_readout,
+    restore_candidate_order,
+)
 from slq.common.errors import SlqError
 from slq.models.prefix import continue_positions
 
@@ -22,7 +35,9 @@ from slq.models.prefix import continue_positions
 def test_probability_and_entropy_are_the_stock_forwards(tiny_backbone, rows, reuse):
     """Whatever runs together, however it is padded, with an image's prefix reused or not."""
     turns = asked(tiny_backbone)
-    found = judge(tiny_backbone, turns, read_truth(tiny_backbone), Manner(rows, reuse=reuse))
+    found = score_next_tokens(
+        tiny_backbone, turns, read_truth(tiny_backbone), InferenceConfig(rows, reuse_prefix=reuse)
+    )
     token = tiny_backbone.tokenizer(ANSWER)["input_ids"][0]
     expected = []
     for turn in (turn for some in turns for turn in some):
@@ -34,30 +49,30 @@ def test_probability_and_entropy_are_the_stock_forwards(tiny_backbone, rows, reu
 
 def test_a_wrong_position_behind_the_prefix_would_be_seen(tiny_backbone, monkeypatch):
     turns, read = asked(tiny_backbone), read_truth(tiny_backbone)
-    right = judge(tiny_backbone, turns, read, Manner(100))
+    right = score_next_tokens(tiny_backbone, turns, read, InferenceConfig(100))
     monkeypatch.setattr(
         "slq.baselines.next_token.continue_positions", lambda positions, count: continue_positions(positions, count) + 1
     )
-    assert (judge(tiny_backbone, turns, read, Manner(100)) - right).abs().max() > 1e-4
+    assert (score_next_tokens(tiny_backbone, turns, read, InferenceConfig(100)) - right).abs().max() > 1e-4
 
 
 def test_a_turn_is_cut_among_its_tokens_at_the_end_of_its_image(tiny_backbone):
     turns = asked(tiny_backbone)[0]
     for turn in turns:
-        first = head(tiny_backbone, turn)
-        assert first.ids + tail(tiny_backbone, turn) == turn.ids
-        assert first.ids == head(tiny_backbone, turns[0]).ids
-        assert turn.ids.count(first.ids[-1]) == first.ids.count(first.ids[-1]) == turn.images[0].tokens
+        first = cut_after_image(tiny_backbone, turn)
+        assert first.ids + tokens_after_image(tiny_backbone, turn) == turn.ids
+        assert first.ids == cut_after_image(tiny_backbone, turns[0]).ids
+        assert turn.ids.count(first.ids[-1]) == first.ids.count(first.ids[-1]) == turn.images[0].num_tokens
 
 
 def test_braces_in_a_caption_are_a_captions(tiny_backbone):
-    (turn,) = matching(tiny_backbone, tiny_backbone.family.process(RED), PROMPT, ["a {text} {0} ring"])
+    (turn,) = build_match_messages(tiny_backbone, tiny_backbone.family.process(RED), PROMPT, ["a {text} {0} ring"])
     assert PROMPT.split("\n")[1].split()[0] in tiny_backbone.tokenizer.decode(turn.ids)
 
 
 def test_an_answer_without_a_token_is_refused(tiny_backbone):
     with pytest.raises(SlqError, match=r"rerank\.answer.*'verily'"):
-        first_token(tiny_backbone, "verily", "rerank.answer")
+        first_token_id(tiny_backbone, "verily", "rerank.answer")
 
 
 def test_reuse_is_twice_as_fast_with_five_candidates(raw_config, tmp_path):
@@ -73,7 +88,7 @@ def test_reuse_is_twice_as_fast_with_five_candidates(raw_config, tmp_path):
     read, seconds, found = read_truth(backbone), {}, {}
     for reuse in (True, False, True, False, True, False):
         start = time.perf_counter()
-        found[reuse] = judge(backbone, turns, read, Manner(20, reuse=reuse))
+        found[reuse] = score_next_tokens(backbone, turns, read, InferenceConfig(20, reuse_prefix=reuse))
         seconds[reuse] = min(time.perf_counter() - start, seconds.get(reuse, math.inf))
     assert (found[True] - found[False]).abs().max() < 1e-5
     assert seconds[False] > 2 * seconds[True]
@@ -83,8 +98,8 @@ def test_reuse_is_twice_as_fast_with_five_candidates(raw_config, tmp_path):
 
 
 def test_the_order_of_options_is_drawn_for_each_image_and_the_same_every_time():
-    orders = [shown_order(str(image), 5) for image in range(400)]
-    assert orders == [shown_order(str(image), 5) for image in range(400)]
+    orders = [option_order(str(image), 5) for image in range(400)]
+    assert orders == [option_order(str(image), 5) for image in range(400)]
     assert all(sorted(order) == list(range(5)) for order in orders)
     first = np.bincount([order.index(0) for order in orders], minlength=5)
     assert first.min() > 50  # the coarse list's first stands at every place, about as often
@@ -94,16 +109,18 @@ def test_a_choice_is_undone_by_place_so_equal_captions_stay_two():
     """Of several images: an order of four may be its own opposite."""
     said = torch.tensor([0.1, 0.4, 0.2, 0.3])
     for image in range(8):
-        shown = shown_order(f"image {image}", 4)
-        back = undo(shown, said)
+        shown = option_order(f"image {image}", 4)
+        back = restore_candidate_order(shown, said)
         assert all(back[candidate] == said[place] for place, candidate in enumerate(shown))
 
 
 def test_the_choice_is_what_one_forward_says_of_the_numbers(tiny_backbone):
     pixels = tiny_backbone.family.process(WIDE)
-    turn = choosing(tiny_backbone, pixels, "{options}\nwhat shape is red ?", [SHORT, SHORT, LONG])
-    tokens = option_tokens(tiny_backbone, 3)
-    (found,) = judge(tiny_backbone, [[turn]], options(tokens), Manner(1, reuse=False))
+    turn = build_choice_message(tiny_backbone, pixels, "{options}\nwhat shape is red ?", [SHORT, SHORT, LONG])
+    tokens = option_token_ids(tiny_backbone, 3)
+    (found,) = score_next_tokens(
+        tiny_backbone, [[turn]], options_readout(tokens), InferenceConfig(1, reuse_prefix=False)
+    )
     spread = plain_softmax(next_logits(tiny_backbone, turn))
     assert found.tolist() == pytest.approx([spread[token] for token in tokens], abs=1e-5)
     said = tiny_backbone.tokenizer.decode(turn.ids)
@@ -112,4 +129,4 @@ def test_the_choice_is_what_one_forward_says_of_the_numbers(tiny_backbone):
 
 def test_more_options_than_numbers_with_a_token_of_their_own_are_refused(tiny_backbone):
     with pytest.raises(SlqError, match=r"rerank\.k.*'10'"):
-        option_tokens(tiny_backbone, 10)
+        option_token_ids(tiny_backbone, 10)

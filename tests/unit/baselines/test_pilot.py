@@ -9,21 +9,21 @@ from PIL import Image
 
 from checkout import ROOT, planned, snakemake
 from oracles import untrained, whole_sequence
-from slq.baselines.mllm import MllmEncoder
+from slq.baselines.mllm_encoder import MllmEncoder
 from slq.baselines.pilot import measure_pilot
 from slq.cli import main
 from slq.common.errors import SlqError
-from slq.common.files import sha256, write_json
+from slq.common.files import hash_file, write_json
 from slq.common.snapshots import write_manifest
-from slq.config import baseline_slices
-from slq.config.loading import load
-from slq.datasets.pilot_images import named_images, open_named
-from slq.datasets.prepared import write_split
+from slq.config import baseline_settings
+from slq.config.loading import validate_config
+from slq.datasets.pilot_images import find_pilot_images, open_pilot_image
+from slq.datasets.splits import write_split
 from slq.models.backbone import Backbone
-from slq.models.prefix import encode
+from slq.models.prefix import tokenize_message
 from slq.models.retriever import LastTokenRetriever
-from slq.reporting.pilot import pilot_figure, read_pilot, render_pilot
-from slq.reporting.style import house_style
+from slq.reporting.pilot import draw_pilot, read_pilot_records, render_pilot
+from slq.reporting.style import figure_style
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 TEXTS = ["a red circle", "a blue square above a green ring"]
@@ -71,15 +71,18 @@ def test_a_cosine_is_that_of_a_text_and_an_image_alone(snapshot, pictures, tmp_p
     found = json.loads(out.read_text())
     assert (found["schema"], found["backbone"]) == (1, "mini-internvl")
     assert (found["texts"], found["images"]) == (TEXTS, list(SIZES))
-    assert found["inputs"]["images"] == {name: sha256(pictures / name) for name in SIZES}
+    assert found["inputs"]["images"] == {name: hash_file(pictures / name) for name in SIZES}
     backbone = Backbone.load(snapshot, "internvl")
     last, zeros = LastTokenRetriever(backbone), MllmEncoder(backbone, BARE, queries=2).retriever
     for row, text in enumerate(TEXTS):
         for column, name in enumerate(SIZES):
             pixels = backbone.family.process(Image.open(pictures / name))
-            (bare,) = last.embed([encode(backbone, (text,))]) @ last.embed([encode(backbone, (pixels,))]).T
+            (bare,) = (
+                last.embed([tokenize_message(backbone, (text,))])
+                @ last.embed([tokenize_message(backbone, (pixels,))]).T
+            )
             asked, shown = (f"what is {text} ?",), (pixels, " what is in the picture ?")
-            vectors = [whole_sequence(zeros, [encode(backbone, parts)]) for parts in (asked, shown)]
+            vectors = [whole_sequence(zeros, [tokenize_message(backbone, parts)]) for parts in (asked, shown)]
             cosines = [readout["cosine"][row][column] for readout in found["readouts"]]
             assert cosines == pytest.approx([bare.item(), (vectors[0] @ vectors[1].T).item()], abs=2e-6)
 
@@ -95,7 +98,7 @@ def test_images_may_be_those_of_a_sets_val_split(snapshot, pictures, tmp_path):
     one, other = (json.loads((tmp_path / name).read_text()) for name in ("set.json", "folder.json"))
     assert one["readouts"] == other["readouts"]
     with pytest.raises(SlqError, match="drawn/val: no image 'blue', which images in config"):
-        named_images(named | {"images": ["blue"]}, tmp_path)
+        find_pilot_images(named | {"images": ["blue"]}, tmp_path)
 
 
 @pytest.mark.parametrize("fault", ["missing", "no image"])
@@ -132,8 +135,10 @@ def results(tmp_path):
 
 def test_the_figure_prints_every_cosine_and_the_highest_of_each_text_in_bold(results, pictures):
     """What prints alike shares it."""
-    with house_style():
-        figure = pilot_figure(SHOWN, read_pilot(SHOWN, results), {name: open_named(pictures / name) for name in SIZES})
+    with figure_style():
+        figure = draw_pilot(
+            SHOWN, read_pilot_records(SHOWN, results), {name: open_pilot_image(pictures / name) for name in SIZES}
+        )
     panels = [axes for axes in figure.get_axes() if axes.texts]
     assert [axes.get_title() for axes in panels] == ["last token", "two zero\nqueries"] * 2
     assert [axes.get_ylabel() for axes in panels] == ["One-1B", "", "Other-2B", ""]
@@ -172,7 +177,7 @@ def test_results_of_different_pilots_are_not_shown_together(results, pictures, t
     path = results / "mini/other/pilot.json"
     write_json(path, json.loads(path.read_text()) | {key: value})
     with pytest.raises(SlqError, match=f"other/pilot.json: key {key} "):
-        render_pilot(SHOWN, results, lambda name: open_named(pictures / name), tmp_path / "out")
+        render_pilot(SHOWN, results, lambda name: open_pilot_image(pictures / name), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -191,12 +196,12 @@ def test_results_of_different_pilots_are_not_shown_together(results, pictures, t
 def test_faults_of_a_pilot_are_said_before_anything_runs(raw_config, changed, message):
     raw_config["presets"]["mini"]["pilot"] |= changed
     with pytest.raises(SlqError) as caught:
-        load(raw_config)
+        validate_config(raw_config)
     assert message in str(caught.value)
 
 
 def test_the_settings_hold_whole_readouts(raw_config):
-    found = json.loads(baseline_slices.pilot_settings(raw_config, "mini-qwen3vl"))
+    found = json.loads(baseline_settings.pilot_settings(raw_config, "mini-qwen3vl"))
     pilot = raw_config["presets"]["mini"]["pilot"]
     assert found["readouts"] == [{"name": name, **raw_config["readouts"][name]} for name in pilot["readouts"]]
     assert (found["family"], found["set"], found["images"]) == ("qwen3_vl", "mini-coco", pilot["images"])

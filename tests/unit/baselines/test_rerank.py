@@ -11,21 +11,21 @@ import pytest
 from asking import ANSWER, PROMPT
 from checkout import planned
 from slq import cli
-from slq.baselines.candidates import by_choice, by_truth, candidates, moved, nearest
-from slq.common.files import read_json, read_lines
-from slq.config import baseline_slices, slices
-from slq.config.baselines import rows_of
-from slq.config.loading import load
-from slq.datasets.prepared import read_split
-from slq.evaluation.rank_table import Variant
-from slq.evaluation.ranks import Ranks, recalls
-from slq.evaluation.rescoring import recount
+from slq.baselines.candidates import order_by_choice, order_by_match, select_candidates, top_k_indices, update_ranks
+from slq.common.files import read_json, read_jsonl
+from slq.config import baseline_settings, job_settings
+from slq.config.baselines import list_baselines
+from slq.config.loading import validate_config
+from slq.datasets.splits import read_split
+from slq.evaluation.rank_table import RetrievalVariant
+from slq.evaluation.ranks import Ranks, compute_recalls
+from slq.evaluation.rescoring import recheck_ranks
 from slq.synthetic.datasets import draw_split
 
 
 def test_the_chosen_one_comes_first_and_the_others_in_coarse_order():
     chances = np.array([[0.1, 0.2, 0.6], [0.3, 0.3, 0.1], [0.0, 0.5, 0.5]])
-    assert by_choice(chances).tolist() == [[2, 0, 1], [0, 1, 2], [1, 0, 2]]
+    assert order_by_choice(chances).tolist() == [[2, 0, 1], [0, 1, 2], [1, 0, 2]]
 
 
 # ---- order and ranks
@@ -38,18 +38,18 @@ def test_the_order_is_that_of_a_plain_sort():
     entropy = draw.random((200, 5)).astype(np.float32).round(1)
     for row, (ps, hs) in enumerate(zip(probability.tolist(), entropy.tolist(), strict=True)):
         expected = sorted(range(5), key=lambda n: (-math.floor(ps[n] * 100), hs[n], n))
-        assert by_truth(probability, entropy, 2)[row].tolist() == expected
+        assert order_by_match(probability, entropy, 2)[row].tolist() == expected
 
 
 def test_a_tie_is_broken_by_entropy_and_then_by_the_coarse_place():
     probability = np.array([[0.911, 0.919, 0.92, 0.912]], np.float32)
-    assert by_truth(probability, np.array([[0.5, 0.4, 0.9, 0.4]], np.float32), 2).tolist() == [[2, 1, 3, 0]]
+    assert order_by_match(probability, np.array([[0.5, 0.4, 0.9, 0.4]], np.float32), 2).tolist() == [[2, 1, 3, 0]]
 
 
 def test_a_positive_outside_the_candidates_keeps_its_rank_but_stands_behind_them():
     coarse = Ranks(np.array([1, 2, 7, 3], np.int32), np.array([1, 2, 9, 9], np.int32))
     positive = np.array([[False, False, True], [True, False, False], [False] * 3, [False] * 3])
-    new = moved(coarse, positive)
+    new = update_ranks(coarse, positive)
     assert new.optimistic.tolist() == [3, 1, 7, 4]  # the last is a tie that was cut off by its place in the set
     assert new.pessimistic.tolist() == [3, 1, 9, 9]
     assert new.optimistic.dtype == np.int32
@@ -65,8 +65,8 @@ def test_r_at_1_never_exceeds_the_coarse_r_at_k(seed):
     coarse = Ranks(1 + (scores > similar).sum(1), (scores >= similar).sum(1))
     first = np.argsort(-scores, axis=1, kind="stable")[:, :5]
     new = np.take_along_axis(first, np.array([draw.permutation(5) for _ in first]), 1)
-    after = moved(coarse, new == own[:, None])
-    assert recalls(after.optimistic)["R@1"] <= recalls(coarse.optimistic)["R@5"]
+    after = update_ranks(coarse, new == own[:, None])
+    assert compute_recalls(after.optimistic)["R@1"] <= compute_recalls(coarse.optimistic)["R@5"]
     assert (after.optimistic <= after.pessimistic).all()
     assert ((after.optimistic <= 5) == (first == own[:, None]).any(1)).all()
 
@@ -82,18 +82,18 @@ def test_candidates_are_the_first_of_a_sorted_list_within_the_variants_gallery()
     texts = unit(draw, 36)
     texts[5] = texts[2]  # equally similar to everything
     other = (unit(draw, 12), unit(draw, 36))
-    found = candidates((images, texts), other, of_images, Variant("folds", captions=2, fold=4), 3)
-    assert found.captions.tolist() == [n for n in range(36) if n % 3 < 2]
-    for row, caption in enumerate(found.captions):
+    found = select_candidates((images, texts), other, of_images, RetrievalVariant("folds", captions=2, fold=4), 3)
+    assert found.query_captions.tolist() == [n for n in range(36) if n % 3 < 2]
+    for row, caption in enumerate(found.query_captions):
         fold = [image for image in range(12) if image // 4 == of_images[caption] // 4]
         expected = sorted(fold, key=lambda image: (-np.float32(texts[caption] @ images[image]), image))[:3]
-        assert found.images[row].tolist() == expected
+        assert found.image_candidates[row].tolist() == expected
     for image in range(12):
-        inside = [n for n in found.captions if of_images[n] // 4 == image // 4]
+        inside = [n for n in found.query_captions if of_images[n] // 4 == image // 4]
         expected = sorted(inside, key=lambda n: (-np.float32(other[0][image] @ other[1][n]), n))[:3]
-        assert found.texts[image].tolist() == expected
-    assert nearest(images, texts, 36)[0].tolist().index(2) < nearest(images, texts, 36)[0].tolist().index(5)
-    assert nearest(images, texts, 99).shape == (12, 36)
+        assert found.caption_candidates[image].tolist() == expected
+    assert top_k_indices(images, texts, 36)[0].tolist().index(2) < top_k_indices(images, texts, 36)[0].tolist().index(5)
+    assert top_k_indices(images, texts, 99).shape == (12, 36)
 
 
 # ---- the command
@@ -121,10 +121,10 @@ class Command:
             **{"choose": "{options}\nwhat shape is red ?"},
         }
         self.raw = raw
-        (row,) = [row for row in rows_of(load(raw)) if row.kind == "rerank"]
-        self.settings = json.loads(baseline_slices.rerank_settings(load(raw), row)) | changes
+        (row,) = [row for row in list_baselines(validate_config(raw)) if row.kind == "rerank"]
+        self.settings = json.loads(baseline_settings.rerank_settings(validate_config(raw), row)) | changes
         for name in ("mini-coco", "mini-flickr30k"):
-            draw_split(json.loads(slices.draw_settings(raw, name, "test")), self.data / name / "test")
+            draw_split(json.loads(job_settings.synthetic_split_settings(raw, name, "test")), self.data / name / "test")
 
     def __call__(self, out, finder, **changes):
         """`finder`: the adapter, or the snapshot, that finds the candidates."""
@@ -136,7 +136,7 @@ class Command:
     def retrieve(self, out):
         """The coarse list's own metrics."""
         adapter = self.slice_.root / "slq" / "adapter"
-        told = slices.retrieve_settings(self.raw, "mini-internvl")
+        told = job_settings.retrieval_settings(self.raw, "mini-internvl")
         paths = {"backbone": self.slice_.snapshot, "adapter": adapter, "data": self.data, "out": out}
         arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
         events = ["--events", str(out / "retrieve.jsonl"), "--threads", "1"]
@@ -157,7 +157,7 @@ def test_the_command_writes_what_the_contract_of_rows_says(reranked):
     row = read_json(root / "row" / "row.json")
     assert (row["schema"], row["row"], row["kind"]) == (1, "mini-internvl.slq.by.base", "rerank")
     assert row["settings"] == command.settings and row["provenance"]["versions"] and row["device"]["kind"]
-    spans = [line for line in read_lines(root / "row" / "events" / "retrieve.jsonl") if line["event"] == "span"]
+    spans = [line for line in read_jsonl(root / "row" / "events" / "retrieve.jsonl") if line["event"] == "span"]
     assert {(span["name"], span.get("set")) for span in spans} == {
         ("init", None),
         ("eval", "mini-coco"),
@@ -165,7 +165,7 @@ def test_the_command_writes_what_the_contract_of_rows_says(reranked):
     }
     for name in ("mini-coco", "mini-flickr30k"):
         path = root / "row" / "retrieval" / f"{name}.json"
-        assert recount(path).changed == []
+        assert recheck_ranks(path).changed_keys == []
         assert read_json(path)["inputs"].keys() == {"backbone", "coarse", "by", "set", "settings", "gallery", "ranks"}
     assert not list(root.rglob("*.tmp"))
 
@@ -194,7 +194,7 @@ def test_stored_lines_give_the_stored_ranks(reranked, name):
     _, root = reranked
     ranks = pd.read_parquet(root / "row" / "retrieval" / f"{name}.ranks.parquet")
     coarse = pd.read_parquet(root / "coarse" / f"{name}.ranks.parquet")
-    lines = read_lines(root / "row" / "retrieval" / f"{name}.reranked.jsonl")
+    lines = read_jsonl(root / "row" / "retrieval" / f"{name}.reranked.jsonl")
     key = ["variant", "direction", "query"]
     now, then = (table.set_index(key)["rank"] for table in (ranks, coarse))
     assert sum(len(line["variants"]) for line in lines) == (ranks["direction"] != "i2t_strict").sum()
@@ -217,7 +217,7 @@ def test_stored_lines_give_the_stored_ranks(reranked, name):
 
 def test_candidates_are_of_their_folds_gallery(reranked):
     _, root = reranked
-    lines = read_lines(root / "row" / "retrieval" / "mini-coco.reranked.jsonl")
+    lines = read_jsonl(root / "row" / "retrieval" / "mini-coco.reranked.jsonl")
     places = {item["id"]: n for n, item in enumerate(read_split(root / "data", "mini-coco", "test").items)}
     folds = [line for line in lines if "folds" in line["variants"]]
     assert folds
@@ -234,7 +234,7 @@ def test_a_comparators_list_is_re_ranked_too(reranked, slice_, tmp_path):
     model = {"backbone": "mini-internvl", "family": "internvl", "dtype": "float32", "readout": readout}
     sets = [one for one in command.settings["sets"] if one["name"] == "mini-flickr30k"]
     assert command(tmp_path / "row", slice_.snapshot, coarse={"model": model}, sets=sets) == 0
-    assert recount(tmp_path / "row" / "retrieval" / "mini-flickr30k.json").changed == []
+    assert recheck_ranks(tmp_path / "row" / "retrieval" / "mini-flickr30k.json").changed_keys == []
 
 
 def test_injection_changes_scores_and_batches_do_not(reranked, slice_, tmp_path):
@@ -245,7 +245,7 @@ def test_injection_changes_scores_and_batches_do_not(reranked, slice_, tmp_path)
     assert command(tmp_path / "injected", adapter, inject=inject, sets=sets) == 0
     assert command(tmp_path / "batched", adapter, batch_size=3, sets=sets) == 0
     scores = [
-        np.array([line["score"] for line in read_lines(Path(folder) / "retrieval" / "mini-flickr30k.reranked.jsonl")])
+        np.array([line["score"] for line in read_jsonl(Path(folder) / "retrieval" / "mini-flickr30k.reranked.jsonl")])
         for folder in (root / "row", tmp_path / "injected", tmp_path / "batched")
     ]
     assert np.abs(scores[0] - scores[1]).max() > 1e-4

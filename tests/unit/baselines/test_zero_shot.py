@@ -6,11 +6,11 @@ import torch
 from torch.nn.functional import normalize
 
 from oracles import RED, SHORT, TALL, WIDE, whole_sequence
-from slq.baselines.mllm import MllmEncoder
+from slq.baselines.mllm_encoder import MllmEncoder
 from slq.common.errors import SlqError
-from slq.datasets.prepared import Split
+from slq.datasets.splits import Split
 from slq.evaluation.encode import embed_split
-from slq.models.prefix import collate, encode, render
+from slq.models.prefix import collate, render_chat_template, tokenize_message
 from slq.models.retriever import LastTokenRetriever
 
 PLAIN = {"text": "{text}", "image": "{image}"}
@@ -39,7 +39,9 @@ def test_an_instruction_without_words_is_the_run_base_bit_for_bit(tiny_backbone,
     retriever = LastTokenRetriever(tiny_backbone)
     images, texts, _ = embed_split(retriever, tiny_backbone, split, {"text": "", "image": ""}, batch_size=2)
     encoder = MllmEncoder(tiny_backbone, PLAIN)
-    order = sorted(range(len(CAPTIONS)), key=lambda number: len(encode(tiny_backbone, (CAPTIONS[number],)).ids))
+    order = sorted(
+        range(len(CAPTIONS)), key=lambda number: len(tokenize_message(tiny_backbone, (CAPTIONS[number],)).ids)
+    )
     for start in (0, 2):
         found = encoder.encode_texts([CAPTIONS[number] for number in order[start : start + 2]])
         assert np.array_equal(found.numpy(), texts[order[start : start + 2]])
@@ -48,7 +50,7 @@ def test_an_instruction_without_words_is_the_run_base_bit_for_bit(tiny_backbone,
 
 def test_words_stand_before_or_after_the_content(tiny_backbone):
     """As one turn of the chat template; read at the last token of the stock forward."""
-    (pixels,) = tiny_backbone.family.process_question([RED])
+    (pixels,) = tiny_backbone.family.process_question_images([RED])
     for instructions, text, image in (
         (IN_ONE_WORD, f"{SHORT} what word is written ?", (pixels, " what shape is on the left ?")),
         ({"text": "where is the {text} ?", "image": "in the picture {image}"}, f"where is the {SHORT} ?",
@@ -56,7 +58,7 @@ def test_words_stand_before_or_after_the_content(tiny_backbone):
     ):  # fmt: skip
         encoder = MllmEncoder(tiny_backbone, instructions)
         for found, parts in ((encoder.encode_texts([SHORT]), (text,)), (encoder.encode_images([RED]), image)):
-            inputs = collate(tiny_backbone, [encode(tiny_backbone, parts)])
+            inputs = collate(tiny_backbone, [tokenize_message(tiny_backbone, parts)])
             states = tiny_backbone.inner(**inputs).last_hidden_state[:, -1]
             assert torch.allclose(found, normalize(states, dim=-1), atol=1e-6)
     plain = MllmEncoder(tiny_backbone, PLAIN)
@@ -69,9 +71,10 @@ def test_words_stand_before_or_after_the_content(tiny_backbone):
 def test_zero_queries_are_read_as_in_one_call_over_the_whole_sequence(tiny_backbone, queries):
     encoder = MllmEncoder(tiny_backbone, IN_ONE_WORD, queries=queries)
     assert encoder.retriever.queries.count_nonzero() == 0 and encoder.retriever.queries.shape[0] == queries
-    texts = [encode(tiny_backbone, (IN_ONE_WORD["text"].replace("{text}", text),)) for text in CAPTIONS]
+    texts = [tokenize_message(tiny_backbone, (IN_ONE_WORD["text"].replace("{text}", text),)) for text in CAPTIONS]
     images = [
-        encode(tiny_backbone, (tiny_backbone.family.process(image), " what shape is on the left ?")) for image in IMAGES
+        tokenize_message(tiny_backbone, (tiny_backbone.family.process(image), " what shape is on the left ?"))
+        for image in IMAGES
     ]
     with torch.no_grad():
         for found, batch in ((encoder.encode_texts(CAPTIONS), texts), (encoder.encode_images(IMAGES), images)):
@@ -80,15 +83,17 @@ def test_zero_queries_are_read_as_in_one_call_over_the_whole_sequence(tiny_backb
 
 def test_a_template_stands_in_place_of_the_chat_template(tiny_backbone):
     template = "<|im_end|> user {turn} <|im_start|>"
-    (pixels,) = tiny_backbone.family.process_question([RED])
-    assert render(tiny_backbone, (SHORT,), template) == f"<|im_end|> user {SHORT} <|im_start|>"
+    (pixels,) = tiny_backbone.family.process_question_images([RED])
+    assert render_chat_template(tiny_backbone, (SHORT,), template) == f"<|im_end|> user {SHORT} <|im_start|>"
     written = f"<|im_end|> user {tiny_backbone.family.placeholder} in the picture <|im_start|>"
-    assert render(tiny_backbone, (pixels, " in the picture"), template) == written
-    ids = encode(tiny_backbone, (pixels, " in the picture"), template).ids
-    expanded = written.replace(tiny_backbone.family.placeholder, tiny_backbone.family.expand(pixels.tokens))
+    assert render_chat_template(tiny_backbone, (pixels, " in the picture"), template) == written
+    ids = tokenize_message(tiny_backbone, (pixels, " in the picture"), template).ids
+    expanded = written.replace(
+        tiny_backbone.family.placeholder, tiny_backbone.family.expand_placeholder(pixels.num_tokens)
+    )
     assert ids == tiny_backbone.tokenizer(expanded)["input_ids"]
     encoder = MllmEncoder(tiny_backbone, PLAIN, template=template)
-    expected = LastTokenRetriever(tiny_backbone).embed([encode(tiny_backbone, (SHORT,), template)])
+    expected = LastTokenRetriever(tiny_backbone).embed([tokenize_message(tiny_backbone, (SHORT,), template)])
     assert torch.equal(encoder.encode_texts([SHORT]), expected)
     assert not torch.equal(encoder.encode_texts([SHORT]), MllmEncoder(tiny_backbone, PLAIN).encode_texts([SHORT]))
 
@@ -96,7 +101,7 @@ def test_a_template_stands_in_place_of_the_chat_template(tiny_backbone):
 def test_text_is_taken_as_it_stands(tiny_backbone):
     """What looks like a place in a caption is none."""
     encoder = MllmEncoder(tiny_backbone, {"text": "where is {text}", "image": "{image}"}, template="user {turn}")
-    expected = encode(tiny_backbone, ("where is {text} {turn}",), "user {turn}")
+    expected = tokenize_message(tiny_backbone, ("where is {text} {turn}",), "user {turn}")
     assert expected.ids == tiny_backbone.tokenizer("user where is {text} {turn}")["input_ids"]
     found = encoder.encode_texts(["{text} {turn}"])
     assert torch.equal(found, encoder.retriever.embed([expected]))
@@ -112,10 +117,11 @@ def test_an_entry_of_readouts_says_it_all(tiny_backbone):
     for direction in ("t2i", "i2t"):
         whole = MllmEncoder(tiny_backbone, readout["instructions"][direction], 2, "user {turn}")
         assert torch.equal(
-            MllmEncoder.of(tiny_backbone, readout, direction).encode_texts(CAPTIONS), whole.encode_texts(CAPTIONS)
+            MllmEncoder.from_readout(tiny_backbone, readout, direction).encode_texts(CAPTIONS),
+            whole.encode_texts(CAPTIONS),
         )
     assert not torch.equal(
-        MllmEncoder.of(tiny_backbone, readout, "t2i").encode_texts(CAPTIONS), whole.encode_texts(CAPTIONS)
+        MllmEncoder.from_readout(tiny_backbone, readout, "t2i").encode_texts(CAPTIONS), whole.encode_texts(CAPTIONS)
     )
 
 

@@ -11,17 +11,17 @@ import torch
 
 from kills import Forked, kill_at
 from slq.caching import build
-from slq.caching.shard import CorruptShard, Shard, Slab, write_shard
-from slq.caching.store import Store, open_stores, shard_path
+from slq.caching.feature_cache import FeatureCache, open_feature_caches, shard_path
+from slq.caching.shard import CachedImage, CorruptShard, Shard, write_shard
 from slq.common.errors import SlqError
-from slq.common.files import read_json, read_lines
-from slq.config import slices
-from slq.config.loading import load
-from slq.datasets.prepared import read_split
+from slq.common.files import read_json, read_jsonl
+from slq.config import job_settings
+from slq.config.loading import validate_config
+from slq.datasets.splits import read_split
 from slq.methods import registry
 from slq.models.family import FEATURES
-from slq.models.prefix import Encoded, Stored, encode
-from slq.training.pairs import Pairs
+from slq.models.prefix import CachedPrefix, TokenizedMessage, tokenize_message
+from slq.training.pairs import PairDataset
 from slq.training.run import run_key
 
 PROMPT = {"text": "", "image": ""}
@@ -38,13 +38,15 @@ class Filling:
         self.slice_, self.root = slice_, root
         raw = slice_.config
         raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"prefix": prefix}}}
-        self.settings = json.loads(slices.prefix_settings(load(raw), "mini-internvl", "slq")) | changes
+        self.settings = (
+            json.loads(job_settings.feature_cache_settings(validate_config(raw), "mini-internvl", "slq")) | changes
+        )
         self.manifest, self.events = root / "prefixes.json", root / "prefixes.jsonl"
 
     def __call__(self):
         paths = (self.slice_.snapshot, self.slice_.data, "mini-coco", self.root / "shards", self.manifest, self.events)
-        build.store_prefixes(self.settings, *paths, "code")
-        return open_stores(self.manifest)
+        build.build_feature_cache(self.settings, *paths, "code")
+        return open_feature_caches(self.manifest)
 
     def shards(self):
         return {str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("shard-*")}
@@ -70,7 +72,7 @@ def test_training_from_a_store_is_the_same_training(filled, slice_):
     prefix = filling.settings["prefix"]
     slice_.train("slq", f"before_{prefix}")
     slice_.train("slq", f"from_{prefix}", {"prefix": prefix}, filling.manifest)
-    anew, stored = (read_lines(slice_.root / name / "events.jsonl") for name in (f"before_{prefix}", f"from_{prefix}"))
+    anew, stored = (read_jsonl(slice_.root / name / "events.jsonl") for name in (f"before_{prefix}", f"from_{prefix}"))
     losses = [[line["loss"] for line in lines if line["event"] == "step"] for lines in (anew, stored)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     states = {state for line in stored if line["event"] == "step" for state in line["work"]}
@@ -93,22 +95,22 @@ def test_validation_reads_the_store_too(filled, slice_, monkeypatch):
 def test_a_message_from_a_store_is_what_it_says(filled, slice_):
     filling, stores = filled
     backbone, _ = slice_.load("slq")
-    found = stores["train"].message(backbone, 5, "")
+    found = stores["train"].load_message(backbone, 5, "")
     if filling.settings["prefix"] == "kv":
-        assert isinstance(found, Stored) and found.visual == 9
+        assert isinstance(found, CachedPrefix) and found.num_image_tokens == 9
     else:
-        assert isinstance(found, Encoded) and found.images[0].tensors.keys() == {FEATURES}
+        assert isinstance(found, TokenizedMessage) and found.images[0].tensors.keys() == {FEATURES}
 
 
 def test_another_number_of_queries_rate_or_epochs_reads_the_same_store(slice_):
     raw = slice_.config
     raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"prefix": "kv"}}}
-    before = slices.prefix_settings(load(raw), "mini-internvl", "slq")
+    before = job_settings.feature_cache_settings(validate_config(raw), "mini-internvl", "slq")
     raw["presets"]["mini"]["tuning"]["slq"] |= {"queries": 3, "learning_rate": 0.5}
     raw["presets"]["mini"]["training"]["epochs"] = 9
-    assert slices.prefix_settings(load(raw), "mini-internvl", "slq") == before
+    assert job_settings.feature_cache_settings(validate_config(raw), "mini-internvl", "slq") == before
     raw["presets"]["mini"]["dtype"] = "bfloat16"
-    assert slices.prefix_settings(load(raw), "mini-internvl", "slq") != before
+    assert job_settings.feature_cache_settings(validate_config(raw), "mini-internvl", "slq") != before
 
 
 def test_the_store_is_there_for_a_second_job_whose_events_count_nothing(filled):
@@ -128,8 +130,8 @@ def test_a_corrupt_shard_is_named_and_made_again_on_demand(filled, capsys):
     data[len(data) // 2] ^= 16
     (filling.root / path).write_bytes(data)
     with pytest.raises(CorruptShard, match=Path(path).name):
-        for shard in open_stores(filling.manifest)["train"].shards:
-            shard.prove()
+        for shard in open_feature_caches(filling.manifest)["train"].shards:
+            shard.verify()
     filling()
     assert f"made again: {filling.root / path}" in capsys.readouterr().err
     assert filling.shards() == whole
@@ -159,7 +161,7 @@ def test_two_jobs_fill_it_one_after_the_other(slice_, tmp_path):
     processes = [Forked(one, tmp_path / f"log{number}") for number, one in enumerate((first, second))]
     assert [process.wait() for process in processes] == [0, 0]
     assert read_json(first.manifest)["shards"] == read_json(second.manifest)["shards"]
-    steps = [line["step"] for line in read_lines(second.events) if line["event"] == "step"]
+    steps = [line["step"] for line in read_jsonl(second.events) if line["event"] == "step"]
     assert len(steps) == len(set(steps)) == len(second.shards())
 
 
@@ -169,7 +171,7 @@ def test_a_store_that_does_not_fit_stops_before_anything_is_written(slice_, tmp_
     with pytest.raises(SlqError, match=r"training\.prefix kv needs 0\.0 GB more.*set `scratch` to a larger disk"):
         filling()
     assert not filling.shards() and not filling.manifest.exists()
-    build.require_room(tmp_path, "kv", 900)
+    build.require_disk_space(tmp_path, "kv", 900)
 
 
 def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
@@ -208,7 +210,7 @@ def test_only_another_order_is_another_run():
 def test_what_cannot_be_kept_is_refused(raw_config, runs, expected):
     raw_config["backbones"]["mini-internvl"]["runs"] = runs
     with pytest.raises(SlqError, match=expected):
-        load(raw_config)
+        validate_config(raw_config)
 
 
 @pytest.mark.parametrize("method", ["lora", "full_ft"])
@@ -216,9 +218,12 @@ def test_features_serve_the_other_methods_too(slice_, tmp_path, method):
     filling = Filling(slice_, tmp_path, "vision", method=method)
     stores = filling()
     backbone, _ = slice_.load("base")
-    retriever = registry.begin(method, backbone, {"rank": 2, "alpha": 4, "dropout": 0.0}, 1)
+    retriever = registry.build_retriever(method, backbone, {"rank": 2, "alpha": 4, "dropout": 0.0}, 1)
     split = read_split(slice_.data, "mini-coco", "train")
-    anew, kept = (Pairs(backbone, split, PROMPT, keep_pixels=False, store=store) for store in (None, stores["train"]))
+    anew, kept = (
+        PairDataset(backbone, split, PROMPT, keep_pixels=False, feature_cache=store)
+        for store in (None, stores["train"])
+    )
     with torch.no_grad():
         vectors = [retriever.embed([pairs[number].image for number in (0, 9, 40)]) for pairs in (anew, kept)]
     assert (vectors[0] - vectors[1]).abs().max() < 1e-6
@@ -239,7 +244,7 @@ def test_a_hundred_times_as_many_prefixes_take_no_longer_and_no_more_memory(slic
     backbone, retriever = slice_.load("slq")
     each, batch, draw = 100, 64, np.random.default_rng(0)
     captions = [item["captions"][0] for item in read_split(slice_.data, "mini-coco", "train").items[:batch]]
-    texts = [encode(backbone, (caption,)) for caption in captions]
+    texts = [tokenize_message(backbone, (caption,)) for caption in captions]
     shape = (16, 3, 2, 2, 32)
     shards, found = [], {}
 
@@ -252,14 +257,14 @@ def test_a_hundred_times_as_many_prefixes_take_no_longer_and_no_more_memory(slic
             path = shard_path(tmp_path, "train", len(shards))
             values = torch.randn(each, *shape).unbind()
             facts = {"visual": torch.tensor(9)}
-            write_shard(path, [Slab({"values": one, "positions": torch.arange(16).int()[:, None]}, facts)
+            write_shard(path, [CachedImage({"values": one, "positions": torch.arange(16).int()[:, None]}, facts)
                                for one in values])  # fmt: skip
             shards.append(Shard(path))
-        store = Store("kv", shards, each)
+        store = FeatureCache("kv", shards, each)
         seconds = []
         for _ in range(40):
             start = time.perf_counter()
-            step([store.message(backbone, int(number), "") for number in draw.integers(count, size=batch)])
+            step([store.load_message(backbone, int(number), "") for number in draw.integers(count, size=batch)])
             seconds.append((time.perf_counter() - start) / batch)
         found[count] = (min(seconds), resident_bytes())
     print({count: (f"{1e3 * took:.3f} ms", f"{memory / 1e6:.0f} MB") for count, (took, memory) in found.items()})

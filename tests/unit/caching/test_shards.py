@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from slq.caching.shard import CorruptShard, Shard, Slab, write_shard
+from slq.caching.shard import CachedImage, CorruptShard, Shard, write_shard
 from slq.common.errors import SlqError
 
 
@@ -13,7 +13,7 @@ def slabs(count, rows=3, seed=0):
     """Of `rows` and more tokens each, in two types."""
     draw = torch.Generator().manual_seed(seed)
     return [
-        Slab(
+        CachedImage(
             {
                 "values": torch.randn(rows + number % 3, 2, 4, generator=draw).to(torch.bfloat16),
                 "positions": torch.arange(rows + number % 3).int()[:, None],
@@ -27,7 +27,7 @@ def slabs(count, rows=3, seed=0):
 def same(one, other):
     return all(
         part.keys() == its.keys() and all(torch.equal(part[name], its[name]) for name in part)
-        for part, its in ((one.rows, other.rows), (one.facts, other.facts))
+        for part, its in ((one.per_token, other.per_token), (one.per_image, other.per_image))
     )
 
 
@@ -55,9 +55,9 @@ def test_every_byte_that_flips_is_found(tmp_path):
     for place in range(8, len(good)):
         path.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
         with pytest.raises(CorruptShard, match=r"shard: .*forcerun store_prefixes"):
-            Shard(path).prove()
+            Shard(path).verify()
     path.write_bytes(good)
-    Shard(path).prove()
+    Shard(path).verify()
 
 
 @pytest.mark.parametrize("size", [0, 4, 200, -1])
@@ -66,7 +66,7 @@ def test_a_truncated_shard_is_named(tmp_path, size):
     write_shard(path, slabs(3))
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(CorruptShard, match="shard: "):
-        Shard(path).prove()
+        Shard(path).verify()
 
 
 def test_an_image_is_proved_when_it_is_read_for_the_first_time(tmp_path):
@@ -76,7 +76,7 @@ def test_an_image_is_proved_when_it_is_read_for_the_first_time(tmp_path):
     shard = Shard(path)
     shard.read(0)
     data = bytearray(path.read_bytes())
-    values = written[2].rows["values"].view(torch.uint8).numpy().tobytes()
+    values = written[2].per_token["values"].view(torch.uint8).numpy().tobytes()
     data[data.index(values)] ^= 1
     path.write_bytes(data)
     assert same(shard.read(0), written[0]) and same(shard.read(1), written[1])

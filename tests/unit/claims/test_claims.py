@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from judged import write_world
-from slq.claims.judge import above, higher, judge_claims, same
-from slq.claims.statement import read_statements
+from slq.claims.claim import read_claims
+from slq.claims.judge import decide_above, decide_higher, decide_same, judge_claims
 from slq.cli import main
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
-from slq.config.loading import load
-from slq.config.slices import claims_settings
+from slq.config.job_settings import claims_settings
+from slq.config.loading import validate_config
 from slq.evaluation.statistics import Difference
 from slq.results.paper import Paper
 from stored import MINI, PAPER, REFERENCE, Runs, recalls
@@ -75,18 +75,18 @@ def test_methods_that_find_the_same_leave_a_claim_open(worlds):
     ],
 )
 def test_the_same_is_within_the_margin_on_either_side(low, high, p, verdict):
-    assert same(Difference((low + high) / 2, low, high, p), within=1.0, parts=1) == verdict
+    assert decide_same(Difference((low + high) / 2, low, high, p), within=1.0, parts=1) == verdict
 
 
 def test_one_of_many_parts_needs_its_share_of_the_level_to_contradict():
     """Of ten parts one has p 0.01 by chance in one of ten claims that hold; to support, each is asked alone."""
     lower, above = Difference(-1.0, -2.0, -0.2, 0.01), Difference(1.0, 0.2, 2.0, 0.01)
-    assert [higher(lower, parts) for parts in (1, 4, 10)] == ["contradicted", "contradicted", "undecided"]
-    assert [higher(above, parts) for parts in (1, 10)] == ["supported", "supported"]
+    assert [decide_higher(lower, parts) for parts in (1, 4, 10)] == ["contradicted", "contradicted", "undecided"]
+    assert [decide_higher(above, parts) for parts in (1, 10)] == ["supported", "supported"]
 
 
 def test_an_interval_around_a_published_number_decides_nothing():
-    assert [above(low, high, 72.0) for low, high in ((73.0, 75.0), (70.0, 75.0), (70.0, 71.0))] == [
+    assert [decide_above(low, high, 72.0) for low, high in ((73.0, 75.0), (70.0, 75.0), (70.0, 71.0))] == [
         "supported",
         "undecided",
         "contradicted",
@@ -156,7 +156,7 @@ def test_hours_of_different_devices_are_not_divided(tmp_path):
 
 
 def test_on_drawn_data_the_file_says_so_and_quotes_are_no_comparison(tmp_path, raw_config):
-    settings = json.loads(claims_settings(load(raw_config)))
+    settings = json.loads(claims_settings(validate_config(raw_config)))
     assert settings["drawn"] == ["mini-Flickr30K", "mini-COCO", "mini-MMMU", "mini-RealWorldQA", "mini-OCRBench"]
     runs = Runs(tmp_path / "results", "mini")
     runs.retrieval("mini-a", "slq", "mini-f", recalls(99.0))
@@ -202,7 +202,7 @@ def test_a_fault_in_the_file_is_named(tmp_path, change, message):
         yaml.safe_dump(content | {"claims": [{k: v for k, v in entry.items() if v is not None}, *CLAIMS[1:]]})
     )
     with pytest.raises(SlqError) as error:
-        read_statements(path, Paper(REFERENCE, tmp_path / "results"))
+        read_claims(path, Paper(REFERENCE, tmp_path / "results"))
     assert str(error.value).startswith(str(path)) and message in str(error.value)
 
 

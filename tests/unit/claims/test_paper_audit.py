@@ -10,8 +10,8 @@ import pytest
 
 from slq.claims.paper_audit import audit_paper
 from slq.common.files import read_json
-from slq.config.cost_slices import paper_audit_settings
-from slq.config.loading import load
+from slq.config.cost_settings import paper_audit_settings
+from slq.config.loading import validate_config
 from stored import REFERENCE, ROOT, reference_rows
 
 MARKED_WRONG = {  # by eye, on the poster
@@ -37,7 +37,7 @@ def reference(tmp_path):
 @pytest.fixture
 def audited(reference, raw_config):
     """Audits what the copy holds now."""
-    settings = json.loads(paper_audit_settings(load(raw_config)))
+    settings = json.loads(paper_audit_settings(validate_config(raw_config)))
 
     def audit():
         audit_paper(settings, reference, reference.parent / "audit.json")

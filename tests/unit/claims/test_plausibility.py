@@ -5,8 +5,8 @@ from functools import cache
 
 import pytest
 
-from slq.claims.numbers import fraction
-from slq.results.paper import Number, Paper
+from slq.claims.shares import check_share
+from slq.results.paper import Paper, PaperNumber
 from stored import REFERENCE, reference_rows
 
 Answer = namedtuple("Answer", "claim finding")
@@ -50,12 +50,12 @@ def quoted_by_hand():
 def quoted():
     """Every share of the reference, and whether it is found to be no k of n."""
     shares = Paper(REFERENCE, REFERENCE.parents[1] / "results").shares
-    return [Answer(number, fraction(number).verdict == "contradicted") for number in shares]
+    return [Answer(number, check_share(number).verdict == "contradicted") for number in shares]
 
 
 def share(text, n, unit="percent"):
     """What is said of a number as k of n."""
-    return fraction(Number("", "", "", text, unit, (n,)))
+    return check_share(PaperNumber("", "", "", text, unit, (n,)))
 
 
 def test_the_papers_numbers_are_judged_as_brute_force_judges_them():
@@ -98,4 +98,4 @@ def test_hits_are_whole_numbers_up_to_all():
 
 
 def test_of_which_nothing_is_known_nothing_is_said():
-    assert fraction(Number("", "", "", "12.3", "percent", ())).verdict == "not tested"
+    assert check_share(PaperNumber("", "", "", "12.3", "percent", ())).verdict == "not tested"

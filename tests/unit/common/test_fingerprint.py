@@ -13,11 +13,19 @@ import pytest
 
 from checkout import ROOT
 from slq import cli
-from slq.commands.arguments import Call
-from slq.common.fingerprint import EXEMPT, PACKAGE, _content, _path, _read, closure, fingerprint
-from slq.config import baseline_slices, slices
-from slq.config.baselines import rows_of
-from slq.config.loading import load
+from slq.commands.arguments import LazyCall
+from slq.common.fingerprint import (
+    EXEMPT_MODULES,
+    PACKAGE,
+    _hash_data_files,
+    _module_path,
+    _parse_module,
+    import_closure,
+    source_fingerprint,
+)
+from slq.config import baseline_settings, job_settings
+from slq.config.baselines import list_baselines
+from slq.config.loading import validate_config
 
 CODE = '''"""Says what it is."""
 
@@ -34,7 +42,9 @@ BODIES = {
 }
 # By rule, the modules that it names; and of no rule what generates an answer: finished answers of another version of it
 # are not continued.
-NAMED = {rule: re.search(r"^        code=code_of\((.*)\),", body, re.MULTILINE) for rule, body in BODIES.items()}
+NAMED = {
+    rule: re.search(r"^        code=rule_fingerprint\((.*)\),", body, re.MULTILINE) for rule, body in BODIES.items()
+}
 ENTRIES = {rule: tuple(re.findall(r'"(.*?)"', found[1])) for rule, found in NAMED.items() if found}
 ENTRIES |= {"train": ("slq.training.run",), "generation": ("slq.evaluation.generation", "slq.methods.registry")}
 RULES = sorted(set(ENTRIES) - {"generation"})
@@ -57,7 +67,7 @@ def package(folder, **edits):
 def fingerprints(folder=PACKAGE):
     """By rule, of jobs of one family with the dual encoder `clip`."""
     return {
-        name: fingerprint(*entries, families=[OWN], dual_encoders=["clip"], package=folder)
+        name: source_fingerprint(*entries, families=[OWN], dual_encoders=["clip"], package=folder)
         for name, entries in ENTRIES.items()
     }
 
@@ -74,7 +84,7 @@ def small(folder, text=CODE, name="b"):
         (folder / place).write_text("")
     (folder / "slq/a/entry.py").write_text(f"def work():\n    from slq.a import {name}\n")
     (folder / f"slq/a/{name}.py").write_text(text)
-    return fingerprint("slq.a.entry", package=folder / "slq")
+    return source_fingerprint("slq.a.entry", package=folder / "slq")
 
 
 @pytest.mark.parametrize(
@@ -110,22 +120,28 @@ def test_a_comment_in_every_module_and_other_docstrings_change_nothing(tmp_path)
 
 
 def test_how_an_image_becomes_a_message_is_code_of_all_that_read_images(tmp_path):
-    edit = ("encode(backbone, message(pixels, instruction))", "encode(backbone, message(pixels, instruction + ' '))")
-    due = changed(package(tmp_path, **{"prefixes/store": edit}))
+    edit = (
+        "tokenize_message(backbone, message_parts(image, instruction))",
+        "tokenize_message(backbone, message_parts(image, instruction + ' '))",
+    )
+    due = changed(package(tmp_path, **{"caching/store": edit}))
     assert TRAINS | {"retrieve", "retain", "prove", "blind", "rerank_row"} <= due
     assert due.isdisjoint({"draw_split", "audit", "account", *RENDERS})
 
 
 def test_what_is_behind_a_transparent_image_is_code_of_stored_prefixes_too(tmp_path):
     due = changed(
-        package(tmp_path, **{"data/pictures": ("WHITE = (255, 255, 255, 255)", "WHITE = (254, 255, 255, 255)")})
+        package(
+            tmp_path,
+            **{"datasets/image_modes": ("BACKGROUND = (255, 255, 255, 255)", "BACKGROUND = (254, 255, 255, 255)")},
+        )
     )
     assert TRAINS | EVALUATES | {"pretrain_backbone", "pretrain_encoder", "audit", "check_instrument"} <= due
     assert due.isdisjoint({"account", *RENDERS} - {"draw_queries"})
 
 
 def test_a_label_of_rows_is_code_of_what_prints_it_alone(tmp_path):
-    due = changed(package(tmp_path, rows=('"full_ft": "Full FT"', '"full_ft": "Fine-tuned"')))
+    due = changed(package(tmp_path, **{"config/baselines": ('"full_ft": "Full FT"', '"full_ft": "Fine-tuned"')}))
     assert due >= RENDERS
     assert due.isdisjoint(TRAINS | EVALUATES | {"account"})
 
@@ -136,20 +152,24 @@ def test_the_loss_is_code_of_trainings_and_of_no_evaluation(tmp_path):
 
 
 def test_a_scorer_generates_no_answer(tmp_path):
-    due = changed(package(tmp_path, **{"evaluation/verdicts": ("def plain", "MORE = 1\n\n\ndef plain")}))
+    due = changed(
+        package(tmp_path, **{"evaluation/text_scorers": ("def normalise_text", "MORE = 1\n\n\ndef normalise_text")})
+    )
     assert {"retain", "prove", "blind", "render_tables"} <= due
     assert due.isdisjoint({"generation", "retrieve", "embed_row", "train"})
 
 
-@pytest.mark.parametrize(("module", "kind"), [("columns", "def prepare_questions"), ("forms", "def photo_numbers")])
+@pytest.mark.parametrize(
+    ("module", "kind"), [("hub_columns", "def prepare_questions"), ("annotations", "def read_flickr_photo_ids")]
+)
 def test_how_a_source_is_read_is_code_of_its_preparation(tmp_path, module, kind):
-    due = changed(package(tmp_path, **{f"data/{module}": (kind, f"MORE = 1\n\n\n{kind}")}))
+    due = changed(package(tmp_path, **{f"datasets/{module}": (kind, f"MORE = 1\n\n\n{kind}")}))
     assert "prepare_split" in due and due.isdisjoint({"train", "retrieve", "render_tables"})
 
 
 def test_a_list_that_a_module_reads_is_code(tmp_path):
     copy = package(tmp_path)
-    (copy / "data/lists/coco_val2017.txt").write_text("000000000139\n")
+    (copy / "datasets/lists/coco_val2017.txt").write_text("000000000139\n")
     assert changed(copy) == {"prepare_split", "adopt_split", "draw_split", "paper_audit"}
 
 
@@ -165,21 +185,21 @@ def test_adapters_of_others_make_nothing_due(tmp_path):
 @pytest.mark.parametrize("preset", ["mini", "paper"])
 def test_a_family_more_makes_no_row_due(preset, raw_config, tmp_path):
     """Nor does a dual encoder more, but where its kind is known only once it is fetched."""
-    config = load(raw_config | {"preset": preset})
+    config = validate_config(raw_config | {"preset": preset})
     copy = package(tmp_path)
     shutil.copy(ROOT / "tests/third_family/llava.py", copy / "models/families")
     (copy / "models/dual_encoders/more.py").write_text("MORE = 1\n")
     rules = {True: "embed_row", False: "rerank_row"}
     seen = set()
-    for row in rows_of(config):
-        used = baseline_slices.row_adapters(config, row)
-        entries = ENTRIES[rules[row.embeds]]
-        same = fingerprint(*entries, **used) == fingerprint(*entries, **used, package=copy)
+    for row in list_baselines(config):
+        used = baseline_settings.baseline_adapters(config, row)
+        entries = ENTRIES[rules[row.is_embedding_based]]
+        same = source_fingerprint(*entries, **used) == source_fingerprint(*entries, **used, package=copy)
         assert same == (used["dual_encoders"] is not None), row.name
         seen |= set(used["families"])
     assert seen >= {config["backbones"][name]["family"] for name in config["presets"][preset]["backbones"]}
-    assert slices.adapters(config, encoders=["mini-clip"]) == {"families": [], "dual_encoders": ["clip"]}
-    assert slices.adapters(config, encoders=["CLIP-ViT-B-32"]) == {"families": [], "dual_encoders": None}
+    assert job_settings.used_adapters(config, encoders=["mini-clip"]) == {"families": [], "dual_encoders": ["clip"]}
+    assert job_settings.used_adapters(config, encoders=["CLIP-ViT-B-32"]) == {"families": [], "dual_encoders": None}
 
 
 def test_every_module_that_a_command_imports_is_code_of_its_rule():
@@ -213,18 +233,18 @@ print(json.dumps(found))
     )
     assert answer.returncode == 0, answer.stderr
     for name, loaded in json.loads(answer.stdout).items():
-        static = set(closure(*entries[name], families=[], dual_encoders=[]))
-        assert set(loaded) - set(EXEMPT) <= static, name
+        static = set(import_closure(*entries[name], families=[], dual_encoders=[]))
+        assert set(loaded) - set(EXEMPT_MODULES) <= static, name
         assert static & set(loaded) and set(entries[name]) <= set(loaded)
 
 
 def modules_of(command):
     """Modules of the functions that a subcommand calls."""
-    if isinstance(command, Call):
+    if isinstance(command, LazyCall):
         return {command.target.partition(":")[0]}
     imports = [node for node in ast.walk(ast.parse(inspect.getsource(command))) if isinstance(node, ast.ImportFrom)]
     names = {f"{node.module}.{alias.name}" for node in imports for alias in node.names}
-    return {name if _path(name, PACKAGE) else name.rpartition(".")[0] for name in names}
+    return {name if _module_path(name, PACKAGE) else name.rpartition(".")[0] for name in names}
 
 
 def test_rules_name_the_modules_that_their_commands_call():
@@ -238,14 +258,14 @@ def test_rules_name_the_modules_that_their_commands_call():
         name = f"{words[1]} {words[2]}" if f"{words[1]} {words[2]}" in cli.COMMANDS else words[1]
         called = modules_of(cli.COMMANDS[name][0]) - starts
         named = {*ENTRIES[rule], *(["slq.evaluation.retrieval"] if rule == "train" else [])}
-        assert named <= called <= set(closure(*named)), rule
-        assert ("        code=training_code," in body) == (rule == "train")
+        assert named <= called <= set(import_closure(*named)), rule
+        assert ("        code=training_fingerprint," in body) == (rule == "train")
         found.add(rule)
     assert found == set(RULES)
 
 
 def test_what_generates_an_answer_is_named_by_the_two_rules_that_keep_answers():
-    expected = f"        generation=code_of({', '.join(json.dumps(name) for name in ENTRIES['generation'])}),"
+    expected = f"        generation=rule_fingerprint({', '.join(json.dumps(name) for name in ENTRIES['generation'])}),"
     assert {rule for rule, body in BODIES.items() if "generation=" in body} == {"retain", "blind"}
     assert all(expected in BODIES[rule] for rule in ("retain", "blind"))
 
@@ -256,23 +276,23 @@ def test_modules_are_found_by_name_in_the_two_rooms_alone():
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-                (place,) = _read(path).rooms
+                (place,) = _parse_module(path).adapter_packages
                 rooms.add(place)
     assert rooms == {"slq.models.families", "slq.models.dual_encoders"}
 
 
 def test_few_modules_are_exempt_each_with_its_reason():
-    assert len(EXEMPT) <= 8 and all(EXEMPT.values())
-    for name in EXEMPT:
-        assert closure(name) != []
-    assert "slq.common.attempts" in closure(*ENTRIES["account"]) and "slq.common.attempts" not in closure(
+    assert len(EXEMPT_MODULES) <= 8 and all(EXEMPT_MODULES.values())
+    for name in EXEMPT_MODULES:
+        assert import_closure(name) != []
+    assert "slq.common.attempts" in import_closure(*ENTRIES["account"]) and "slq.common.attempts" not in import_closure(
         *ENTRIES["train"]
     )
 
 
 def test_all_fingerprints_take_less_than_a_second():
     """Every job on a cluster reads the Snakefile."""
-    for known in (_read, _path, _content):
+    for known in (_parse_module, _module_path, _hash_data_files):
         known.cache_clear()
     before = time.process_time()
     fingerprints()

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from slq.common.events import Events, visible_gpus
-from slq.common.files import read_lines
+from slq.common.events import EventLog, visible_gpus
+from slq.common.files import read_jsonl
 
 
 class Driver:
@@ -55,10 +55,10 @@ def gpu(monkeypatch):
 
 def test_the_gpu_is_matched_by_its_uuid_and_its_energy_counted(gpu, tmp_path):
     gpu("second")
-    events = Events(tmp_path / "events.jsonl")
+    events = EventLog(tmp_path / "events.jsonl")
     with events.span("train"):
         pass
-    attempt, _, span = read_lines(tmp_path / "events.jsonl")
+    attempt, _, span = read_jsonl(tmp_path / "events.jsonl")
     assert attempt["gpus"] == [
         {"name": "NVIDIA H100 PCIe", "uuid": "GPU-second", "memory_gb": 80.0, "power_limit_w": 700.0}
     ]

@@ -11,9 +11,9 @@ import yaml
 
 from checkout import ROOT, snakemake
 from slq.common.errors import SlqError
-from slq.config import slices
-from slq.config.loading import SCHEMA, chosen, load, seeds
-from slq.evaluation.scorers import SCORERS, scorers_for
+from slq.config import job_settings
+from slq.config.loading import SCHEMA, active_preset, seeds, validate_config
+from slq.evaluation.scorers import SCORERS, find_scorers
 
 REMOVE = type("Removed", (), {"__repr__": lambda self: "removed"})()  # ids of tests are the same in every process
 CONDITIONS = {"if", "then", "else", "not", "allOf", "oneOf", "dependentSchemas"}
@@ -233,7 +233,7 @@ BAD = [
 @pytest.mark.parametrize(("key", "value", "message"), BAD, ids=[f"{key}={value}"[:60] for key, value, _ in BAD])
 def test_a_fault_is_one_message_with_its_key(raw_config, key, value, message):
     with pytest.raises(SlqError) as caught:
-        load(changed(raw_config, key, value))
+        validate_config(changed(raw_config, key, value))
     assert str(caught.value).startswith("config: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -251,18 +251,18 @@ def test_snakemake_prints_the_message_and_stops(pristine, tmp_path):
 
 def test_one_seed_stands_in_place_of_the_list(raw_config):
     several = {**raw_config, "seeds": [3, 0, 7]}
-    assert seeds(load(several)) == [3, 0, 7]
-    assert seeds(load({**several, "seed": 2})) == [2]
-    assert seeds(load({**raw_config, "seeds": ["3", "0"]})) == [3, 0], "as the command line's lists are read"
+    assert seeds(validate_config(several)) == [3, 0, 7]
+    assert seeds(validate_config({**several, "seed": 2})) == [2]
+    assert seeds(validate_config({**raw_config, "seeds": ["3", "0"]})) == [3, 0], "as the command line's lists are read"
     for config in (several, {**several, "seed": 2}):
-        assert json.loads(slices.layout(config))["seeds"] == seeds(config)
-    shown = [json.loads(slices.queries_settings(several, "mini-internvl", name, "mini-coco")) for name in METHODS]
+        assert json.loads(job_settings.layout(config))["seeds"] == seeds(config)
+    shown = [json.loads(job_settings.queries_settings(several, "mini-internvl", name, "mini-coco")) for name in METHODS]
     assert [one["seed"] for one in shown] == [0, 3, 3, 3]
 
 
 @pytest.mark.parametrize("preset", ["mini", "paper"])
 def test_both_presets_are_sound(raw_config, preset):
-    assert chosen(load({**raw_config, "preset": preset})) == raw_config["presets"][preset]
+    assert active_preset(validate_config({**raw_config, "preset": preset})) == raw_config["presets"][preset]
 
 
 def described(schema, path="config"):
@@ -326,21 +326,21 @@ def test_conditions_of_the_schema_speak_of_keys_that_there_are():
 
 
 def test_settings_of_a_run_prefer_the_backbones_own(raw_config):
-    config = load({**raw_config, "preset": "paper"})
-    eight, one = (json.loads(slices.train_settings(config, f"InternVL3-{size}", "slq")) for size in ("8B", "1B"))
+    config = validate_config({**raw_config, "preset": "paper"})
+    eight, one = (json.loads(job_settings.train_settings(config, f"InternVL3-{size}", "slq")) for size in ("8B", "1B"))
     assert eight["training"] == {**one["training"], "batch_size": 512}
     assert one["training"]["batch_size"] == 1024
     assert one["tuning"]["queries"] == 20
-    assert json.loads(slices.train_settings(config, "InternVL3-1B", "base"))["tuning"] == {}
+    assert json.loads(job_settings.train_settings(config, "InternVL3-1B", "base"))["tuning"] == {}
 
 
 @pytest.mark.parametrize("what", ["scenes", "signs"])
 def test_drawn_splits_do_not_overlap_and_use_every_scene_at_most_once(raw_config, what):
-    config = load(raw_config)
+    config = validate_config(raw_config)
     taken = []
     for name, entry in config["sets"].items():
         for split, count in entry.get("drawn", {}).get(what, {}).items():
-            slice_ = json.loads(slices.draw_settings(config, name, split))
+            slice_ = json.loads(job_settings.synthetic_split_settings(config, name, split))
             assert slice_["count"] == count
             taken += range(slice_["first"], slice_["first"] + slice_["count"])
     assert taken
@@ -349,15 +349,17 @@ def test_drawn_splits_do_not_overlap_and_use_every_scene_at_most_once(raw_config
 
 def test_settings_are_the_same_whatever_the_order_of_keys(raw_config):
     backwards = yaml.safe_load(yaml.safe_dump(raw_config, sort_keys=True))
-    for slice_ in (slices.layout, slices.audit_settings):
+    for slice_ in (job_settings.layout, job_settings.audit_settings):
         assert slice_(raw_config) == slice_(backwards)
     for backbone in raw_config["presets"]["mini"]["backbones"]:
-        assert slices.pretrain_settings(raw_config, backbone) == slices.pretrain_settings(backwards, backbone)
+        assert job_settings.pretrain_settings(raw_config, backbone) == job_settings.pretrain_settings(
+            backwards, backbone
+        )
 
 
 def test_reading_the_configuration_loads_nothing_heavy():
     heavy = ["torch", "transformers", "numpy", "pandas", "PIL"]
-    program = f"import sys, slq.config.slices; print([name for name in {heavy} if name in sys.modules])"
+    program = f"import sys, slq.config.job_settings; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT / "workflow", capture_output=True, text=True, check=True
     )
@@ -368,5 +370,5 @@ def test_reading_the_configuration_loads_nothing_heavy():
 def test_the_schema_knows_the_scorers_that_apply(benchmark):
     schema = yaml.safe_load(SCHEMA.read_text())
     named = schema["$defs"]["preset"]["properties"]["evaluation"]["properties"]["scorers"]["properties"]
-    assert named[benchmark]["enum"] == [scorer.name for scorer in scorers_for(benchmark)]
+    assert named[benchmark]["enum"] == [scorer.name for scorer in find_scorers(benchmark)]
     assert named.keys() == {name for scorer in SCORERS.values() for name in scorer.benchmarks}

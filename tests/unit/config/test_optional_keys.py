@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from slq.common.errors import SlqError
-from slq.config import cost_slices, slices
-from slq.config.loading import SCHEMA, load
-from slq.cost.forecast import needs
-from slq.preflight.preflight import _cost, hours
+from slq.config import cost_settings, job_settings
+from slq.config.loading import SCHEMA, validate_config
+from slq.cost.forecast import job_resources
+from slq.preflight.preflight import _forecast_cost, check_gpu_hours
 
 CATALOGUES = {
     **{"backbones": "backbone", "encoders": "encoder", "readouts": "readout", "comparators": "comparator"},
@@ -46,11 +46,13 @@ def without(raw, path):
 
 def plan(config):
     """All that the Snakefile computes of a configuration whenever it is read, of sizes above all."""
-    asked = json.loads(cost_slices.forecast_settings(config))
-    found = [needs(asked, one["name"], method, "train") for one in asked["backbones"] for method in asked["methods"]]
+    asked = json.loads(cost_settings.forecast_settings(config))
+    found = [
+        job_resources(asked, one["name"], method, "train") for one in asked["backbones"] for method in asked["methods"]
+    ]
     for cut in (
-        *(cost_slices.account_settings, cost_slices.paper_audit_settings, slices.claims_settings),
-        *(slices.layout, slices.compare_settings),
+        *(cost_settings.ledger_settings, cost_settings.paper_audit_settings, job_settings.claims_settings),
+        *(job_settings.layout, job_settings.compare_settings),
     ):
         cut(config)
     return found
@@ -60,7 +62,7 @@ def plan(config):
 def test_every_optional_key_may_be_left_out_or_is_named(raw_config, catalogue):
     for path in sorted(optional_keys(raw_config, catalogue)):
         try:
-            config = load(without(raw_config, path))
+            config = validate_config(without(raw_config, path))
         except SlqError as error:  # one of several that go together
             assert path[1] in str(error)
             continue
@@ -72,13 +74,15 @@ def test_every_optional_key_may_be_left_out_or_is_named(raw_config, catalogue):
 def test_a_set_without_a_size_or_without_its_counts_is_planned_and_not_forecast(raw_config, name, key):
     paper = raw_config | {"preset": "paper"}
     entry = paper["sets"][name]
-    assert None not in plan(load(paper))
+    assert None not in plan(validate_config(paper))
     del (entry["size"] if key else entry)[key or "size"]
-    assert set(plan(load(paper))) == {None}
+    assert set(plan(validate_config(paper))) == {None}
 
 
 def test_the_doctor_says_why_nothing_is_forecast(raw_config):
     paper = raw_config | {"preset": "paper"}
     del paper["sets"]["coco"]["size"]
-    found = hours(SimpleNamespace(submitted=[]), _cost(load(paper), None), "any")
-    assert found.text.startswith("no hours, and no disk of adapters and checkpoints (config: sets.coco.size is missing")
+    found = check_gpu_hours(SimpleNamespace(submitted=[]), _forecast_cost(validate_config(paper), None), "any")
+    assert found.message.startswith(
+        "no hours, and no disk of adapters and checkpoints (config: sets.coco.size is missing"
+    )

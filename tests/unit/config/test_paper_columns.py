@@ -9,13 +9,13 @@ import yaml
 
 from checkout import ROOT
 from judged import answers, write_world
-from slq.claims.judge import about, judge_claims
+from slq.claims.judge import describe_scope, judge_claims
 from slq.common.errors import SlqError
 from slq.common.files import read_json
-from slq.config.baselines import comparator
-from slq.config.cost_slices import forecast_settings
-from slq.config.loading import load
-from slq.config.slices import claims_settings, instrument_settings, layout, retain_settings
+from slq.config.baselines import build_comparator
+from slq.config.cost_settings import forecast_settings
+from slq.config.job_settings import claims_settings, layout, reference_check_settings, retention_settings
+from slq.config.loading import validate_config
 from slq.results.layout import parse_layout
 from stored import MINI, REFERENCE, cell, entries, heads, mini_results, tables, write_answers
 
@@ -43,7 +43,7 @@ def changed(raw, **overlay):
 def own_quiz(raw_config):
     """The paper preset with a quiz of one's own in the place of RealWorldQA, scored as that is."""
     paper = {"retention_sets": list(RETENTION)}
-    return load(changed(raw_config, preset="paper", sets={"my-quiz": QUIZ}, presets={"paper": paper}))
+    return validate_config(changed(raw_config, preset="paper", sets={"my-quiz": QUIZ}, presets={"paper": paper}))
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_quiz_of_ones_own_is_a_column_of_its_own_in_table_3(own_quiz, own_resu
 
 
 def test_its_scorers_and_its_images_are_those_of_what_it_is_scored_as(own_quiz):
-    sets = {one["name"]: one for one in json.loads(retain_settings(own_quiz, "InternVL3-1B"))["sets"]}
+    sets = {one["name"]: one for one in json.loads(retention_settings(own_quiz, "InternVL3-1B"))["sets"]}
     assert sets["my-quiz"] == {
         **{"name": "my-quiz", "benchmark": "realworldqa", "scorer": "vlmevalkit-exact-2"},
         "images": {"max_tiles": 6},
@@ -92,7 +92,7 @@ def test_hits_are_counted_of_what_is_scored_as_ocrbench_whatever_it_stands_for()
         | {"retention_sets": [{"name": "signs", "label": "Signs", "reference": "", "scored_as": "ocrbench"},
                               {"name": "quiz", "label": "Q", "reference": "ocrbench", "scored_as": "mmmu"}]}
     ).retention_sets  # fmt: skip
-    assert mine.counts_hits and not theirs.counts_hits
+    assert mine.is_scored_in_hits and not theirs.is_scored_in_hits
 
 
 @pytest.mark.parametrize("reference", ["", "Qwen2.5-VL-3B"])
@@ -119,7 +119,7 @@ def test_claims_count_no_run_of_a_backbone_that_stands_for_none(tmp_path):
     mine = raw["backbones"]["InternVL3-1B"] | {"label": "Mine"}
     del mine["reference"]
     preset = {"backbones": ["mine", "InternVL3-8B"]}
-    config = load(changed(raw, preset="paper", backbones={"mine": mine}, presets={"paper": preset}))
+    config = validate_config(changed(raw, preset="paper", backbones={"mine": mine}, presets={"paper": preset}))
     judge_claims(json.loads(claims_settings(config)), results, REFERENCE, results / "claims.json")
     found = read_json(results / "claims.json")
     assert "Mine" not in json.dumps(found)
@@ -130,7 +130,7 @@ def test_claims_count_no_run_of_a_backbone_that_stands_for_none(tmp_path):
 
 def test_drawn_results_of_a_backbone_that_stands_for_none_say_so():
     own = parse_layout(MINI | {"backbones": entries(("mini-a", "A-mini", ""))})
-    assert ", and no backbone stands for the paper's backbones." in about(own, ["mini-C"])
+    assert ", and no backbone stands for the paper's backbones." in describe_scope(own, ["mini-C"])
 
 
 def test_reference_is_for_the_papers_alone(raw_config):
@@ -140,12 +140,12 @@ def test_reference_is_for_the_papers_alone(raw_config):
         "comparators": {"mini-clip": {"reference": None}},
         "sets": {"mini-coco": {"reference": None}},
     }
-    config = load(changed(raw_config, **overlay))
+    config = validate_config(changed(raw_config, **overlay))
     shown = parse_layout(json.loads(layout(config)))
     assert [entry.reference for entry in shown.backbones] == ["", "Qwen3-VL-2B"]
     assert [entry.reference for entry in shown.retrieval_sets] == ["flickr30k", ""]
-    assert comparator(config, "mini-clip").reference == ""
-    assert {one["name"]: one["reference"] for one in json.loads(instrument_settings(config))["sets"]} == {
+    assert build_comparator(config, "mini-clip").reference == ""
+    assert {one["name"]: one["reference"] for one in json.loads(reference_check_settings(config))["sets"]} == {
         "mini-flickr30k": "flickr30k",
         "mini-coco": "",
     }
@@ -192,11 +192,11 @@ FAULTS = {
 def test_what_stands_for_what_is_refused_in_one_message(raw_config, fault):
     overlay, message = FAULTS[fault]
     with pytest.raises(SlqError, match=message):
-        load(changed(raw_config, **overlay))
+        validate_config(changed(raw_config, **overlay))
 
 
 def test_two_of_ones_own_stand_beside_each_other(raw_config):
     sets = {"my-quiz": QUIZ, "her-quiz": QUIZ}
     preset = {"retention_sets": ["mini-realworldqa", "my-quiz", "her-quiz"]}
-    config = load(changed(raw_config, sets=sets, presets={"mini": preset}))
+    config = validate_config(changed(raw_config, sets=sets, presets={"mini": preset}))
     assert re.findall(r'"name":"(\w+-quiz)","reference":""', layout(config)) == ["my-quiz", "her-quiz"]

@@ -9,7 +9,7 @@ import yaml
 from checkout import ROOT, snakemake
 from slq.cli import main
 from slq.common.errors import SlqError
-from slq.config.yaml_files import check_arguments, check_options, read_yaml
+from slq.config.yaml_files import read_yaml, reject_duplicate_config_keys, reject_duplicate_options
 
 CONFIG = (ROOT / "config.yaml").read_text()
 
@@ -58,8 +58,8 @@ def test_a_key_that_stands_twice_on_the_command_line_stops_before_anything_is_pl
     answer = snakemake(pristine, "-n", "--cores", "1", "--config", "seed=1", "seed=2")
     assert answer.returncode == 1 and "--config: seed stands twice" in answer.stdout
     with pytest.raises(SlqError, match=r"--config sets:1: a\.label stands twice"):
-        check_arguments(["seed=1", "sets={a: {label: one, label: two}}"])
-    check_arguments(["scratch={turn", "preset=mini"])
+        reject_duplicate_config_keys(["seed=1", "sets={a: {label: one, label: two}}"])
+    reject_duplicate_config_keys(["scratch={turn", "preset=mini"])
 
 
 def test_an_option_that_stands_twice_stops_before_anything_is_planned(pristine):
@@ -68,13 +68,13 @@ def test_an_option_that_stands_twice_stops_before_anything_is_planned(pristine):
     assert answer.returncode == 1 and "--config stands twice on the command line" in answer.stdout
     assert "Traceback" not in answer.stdout
     with pytest.raises(SlqError, match="--configfile stands twice on the command line"):
-        check_options(["snakemake", "--configfile", "a.yaml", "--configfile=b.yaml"])
+        reject_duplicate_options(["snakemake", "--configfile", "a.yaml", "--configfile=b.yaml"])
 
 
 def test_options_that_stand_once_are_no_fault():
     words = ["snakemake", "--configfile", "a.yaml", "b.yaml", "--config", "seed=1", "preset=mini", "--cores", "1"]
-    check_options(words)
-    check_options(["pytest", "--config-like", "-c", "1"])
+    reject_duplicate_options(words)
+    reject_duplicate_options(["pytest", "--config-like", "-c", "1"])
 
 
 @pytest.mark.parametrize("command", [["sources"], ["doctor", "--preset", "mini"]])
@@ -88,13 +88,13 @@ def test_commands_that_read_the_configuration_refuse_it_likewise(pristine, tmp_p
 
 
 def test_a_test_that_stands_twice_in_a_claim_is_refused(tmp_path):
-    from slq.claims.statement import read_statements
+    from slq.claims.claim import read_claims
     from slq.results.paper import Paper
 
     text = (ROOT / "paper_tables/reference/claims.yaml").read_text()
     (tmp_path / "claims.yaml").write_text(text + "claims: []\n")
     with pytest.raises(SlqError, match=r"claims.yaml:\d+: claims stands twice, first in line \d+"):
-        read_statements(tmp_path / "claims.yaml", Paper(ROOT / "paper_tables/reference", tmp_path / "results"))
+        read_claims(tmp_path / "claims.yaml", Paper(ROOT / "paper_tables/reference", tmp_path / "results"))
 
 
 def test_anchors_merges_and_what_they_overrule_are_read_as_ever(tmp_path):

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from eventlog import DEVICE, Told
-from slq.config import cost_slices
-from slq.config.loading import load
-from slq.cost.ledger import ROWS, ledger_csv, read_ledger
+from slq.config import cost_settings
+from slq.config.loading import validate_config
+from slq.cost.ledger import BASELINE_STAGE, format_ledger_csv, read_ledger
 from stored import MINI, Runs, cell, tables
 
 
@@ -15,7 +15,7 @@ def account(raw: dict) -> dict:
     changed = raw["presets"]["paper"]
     changed["comparators"] = ["CLIP-ViT-B-32"]
     changed["rerank"] = changed["rerank"] | {"rows": [{"coarse": "slq", "by": "base"}]}
-    return json.loads(cost_slices.account_settings(load(raw | {"preset": "paper"})))
+    return json.loads(cost_settings.ledger_settings(validate_config(raw | {"preset": "paper"})))
 
 
 def told_row(root, name: str, *seconds: float, preset: str = "paper") -> None:
@@ -30,8 +30,8 @@ def test_rows_are_a_stage_of_their_own_in_the_ledger(raw_config, tmp_path):
     told_row(tmp_path, "InternVL3-1B.slq.by.base", 900, 900)
     lines = read_ledger(account(raw_config), tmp_path)
     assert [(line.backbone, line.method, line.seed, line.stage) for line in lines] == [
-        ("", "CLIP-ViT-B-32", 0, ROWS),
-        ("InternVL3-1B", "InternVL3-1B.slq.by.base", 0, ROWS),
+        ("", "CLIP-ViT-B-32", 0, BASELINE_STAGE),
+        ("InternVL3-1B", "InternVL3-1B.slq.by.base", 0, BASELINE_STAGE),
     ]
     assert [line.total_hours for line in lines] == pytest.approx([0.5, 1.0])
     assert all(line.train_hours == 0 and line.pflop is None for line in lines)
@@ -48,7 +48,7 @@ def test_table_a_shows_rows_and_leaves_training_as_it_was(raw_config, tmp_path):
     asked["rows"] = [{"name": name, "backbone": one} for name, one in (("x", ""), ("y", "mini-a"), ("z", "mini-a"))]
     for place, row in enumerate(asked["rows"]):
         told_row(tmp_path / "events", row["name"], 900 * (place + 1), preset="mini")
-    (tmp_path / "results/mini/gpu_hours.csv").write_text(ledger_csv(read_ledger(asked, tmp_path / "events")))
+    (tmp_path / "results/mini/gpu_hours.csv").write_text(format_ledger_csv(read_ledger(asked, tmp_path / "events")))
     after = tables(MINI, tmp_path / "results")
     assert [cell(after["gpu_hours"], f"rows/{name}", "ours_total").value for name in ("mini-a", "comparators")] == [
         pytest.approx(2.5),

@@ -11,26 +11,26 @@ from conftest import MINI
 from oracles import compare_with_the_whole_sequence, sharpen
 from slq.cli import main
 from slq.common.errors import SlqError
-from slq.config.cost_slices import step_settings
-from slq.config.loading import load
+from slq.config.cost_settings import train_step_settings
+from slq.config.loading import validate_config
 from slq.cost.architecture import read_architecture
+from slq.cost.bench.random_inputs import build_random_backbone, make_coco_like_batches
 from slq.cost.bench.released import ReleasedRetriever
-from slq.cost.bench.shapes import coco_pairs, shaped_backbone
-from slq.cost.bench.train_step import agreement, with_ratios
-from slq.cost.bench.variants import METHODS, SLQ, variants
-from slq.cost.flops import total
+from slq.cost.bench.train_step import add_ratios, check_agreement
+from slq.cost.bench.variants import METHOD_VARIANTS, SLQ_VARIANTS, build_variants
+from slq.cost.flops import total_flops
 from slq.models.retriever import QueryRetriever
 
 
 @pytest.fixture(params=MINI)
 def shaped(request, raw_config, tmp_path):
     """Variants by name on one family's mini shape, whose attention is sharp; batches of six, padded."""
-    settings = step_settings(load(raw_config), request.param, 6, "float32")
-    backbone = sharpen(shaped_backbone(settings, "cpu", seed=1))
-    batches = coco_pairs(backbone, 6, 3, settings["pixels"], settings["turn_tokens"], seed=1)
+    settings = train_step_settings(validate_config(raw_config), request.param, 6, "float32")
+    backbone = sharpen(build_random_backbone(settings, "cpu", seed=1))
+    batches = make_coco_like_batches(backbone, 6, 3, settings["pixels"], settings["turn_tokens"], seed=1)
 
     def make(names, **changes):
-        found = variants(backbone, batches, settings | changes, names, tmp_path)
+        found = build_variants(backbone, batches, settings | changes, names, tmp_path)
         return {variant.name: variant for variant in found}
 
     make.architecture = read_architecture(settings["architecture"] | {"vocab_size": 0})
@@ -41,8 +41,8 @@ def shaped(request, raw_config, tmp_path):
 @pytest.mark.parametrize("queries", [1, 8, 20, 40])
 @pytest.mark.parametrize("micro_batch", [6, 4])
 def test_every_way_to_keep_prefixes_learns_what_the_released_algorithm_does(shaped, queries, micro_batch):
-    found = agreement(list(shaped(SLQ, queries=queries, micro_batch=micro_batch).values()), "float32")
-    assert found.keys() == set(SLQ)
+    found = check_agreement(list(shaped(SLQ_VARIANTS, queries=queries, micro_batch=micro_batch).values()), "float32")
+    assert found.keys() == set(SLQ_VARIANTS)
     assert max(apart for one in found.values() for apart in one.values()) < 1e-5
 
 
@@ -53,7 +53,7 @@ def test_captions_differ_in_length(shaped):
 def test_residents_go_on_to_the_next_captions(shaped):
     """The second and third steps are those of the same captions with the images anew."""
     made = shaped(["recompute", "resident"])
-    _, *others = made["resident"].read()
+    _, *others = made["resident"].read_batches()
     assert all(pair.image is None for batch in others for pair in batch) and len(others) == 2
     assert [pair.text for pair in others[1]] == [pair.text for pair in shaped.batches[2]]
 
@@ -63,25 +63,25 @@ def test_another_gradient_is_refused(shaped):
     with torch.no_grad():
         made["recompute"].retriever.queries.data = made["recompute"].retriever.queries + 0.01  # in a memory of its own
     with pytest.raises(SlqError, match="recompute and reference differ, relative, by"):
-        agreement(list(made.values()), "float32")
+        check_agreement(list(made.values()), "float32")
 
 
 def test_the_released_retriever_is_ours_in_one_sequence(shaped):
     """Against the tests' own oracle, which is the same by another hand."""
-    queries = torch.randn(5, shaped.backbone.width, generator=torch.Generator().manual_seed(0))
+    queries = torch.randn(5, shaped.backbone.hidden_size, generator=torch.Generator().manual_seed(0))
     batch = [pair.image for pair in shaped.batches[0]] + [pair.text for pair in shaped.batches[0]]
     shaped.backbone.tokenizer.unk_token = "<pad>"
     for kind in (ReleasedRetriever, QueryRetriever):
         compare_with_the_whole_sequence(kind(shaped.backbone, queries), batch)
 
 
-@pytest.mark.parametrize("name", [*SLQ, *METHODS])
+@pytest.mark.parametrize("name", [*SLQ_VARIANTS, *METHOD_VARIANTS])
 def test_the_flops_of_each_are_what_torch_counts(shaped, name):
     """But for norms and the like, of which a model as small as this has more, and padding."""
     variant = shaped([name])[name]
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         variant.take_steps()
-    assert total(variant.flops(shaped.architecture)) == pytest.approx(counter.get_total_flops(), rel=0.2)
+    assert total_flops(variant.compute_flops(shaped.architecture)) == pytest.approx(counter.get_total_flops(), rel=0.2)
 
 
 def test_ratios_are_to_the_released_way_and_hours_of_all_pairs():
@@ -90,7 +90,7 @@ def test_ratios_are_to_the_released_way_and_hours_of_all_pairs():
         {"variant": "reference", "seconds": 4.0, "pairs_per_second": 1.0, "held_bytes": 8},
         {"variant": "kv", "seconds": 2.0, "pairs_per_second": 2.0, "held_bytes": 2},
     ]
-    reference, kv = with_ratios(rows, 7200)
+    reference, kv = add_ratios(rows, 7200)
     assert (reference["times_faster"], reference["share_held"], reference["hours"]) == (1.0, 1.0, 2.0)
     assert (kv["times_faster"], kv["share_held"], kv["hours"]) == (2.0, 0.25, 1.0)
 
@@ -101,7 +101,7 @@ def test_the_command_prints_rows_and_keeps_them(name, tmp_path, capsys):
     assert main(["bench", "train-step", *asked, "--json", str(tmp_path / "steps.json")]) == 0
     found = json.loads((tmp_path / "steps.json").read_text())
     rows = {row["variant"]: row for row in found["rows"]}
-    assert list(rows) == [*SLQ, *METHODS]
+    assert list(rows) == [*SLQ_VARIANTS, *METHOD_VARIANTS]
     assert all(row["seconds"] > 0 and row["held_bytes"] > 0 and row["flops"] > 0 for row in rows.values())
     assert rows["kv"]["flops"] < rows["resident"]["flops"] < rows["recompute"]["flops"] < rows["reference"]["flops"]
     assert rows["kv"]["held_bytes"] < rows["reference"]["held_bytes"] / 2
@@ -119,4 +119,8 @@ def test_a_backbone_that_is_not_there_is_named(capsys):
 def test_a_backbone_without_sizes_is_named(raw_config):
     raw_config["backbones"]["InternVL3-1B"].pop("architecture")
     with pytest.raises(SlqError, match=r"backbones\.InternVL3-1B\.architecture is missing; a bench needs its sizes"):
-        shaped_backbone(step_settings(load(raw_config | {"preset": "paper"}), "InternVL3-1B", 1, "float32"), "cpu", 1)
+        build_random_backbone(
+            train_step_settings(validate_config(raw_config | {"preset": "paper"}), "InternVL3-1B", 1, "float32"),
+            "cpu",
+            1,
+        )

@@ -16,12 +16,12 @@ from conftest import CONFIG
 from oracles import whole_sequence
 from slq.common.errors import SlqError
 from slq.cost.architecture import Architecture, read_architecture
-from slq.cost.flops import Plan, Work, added, embed_flops, total, train_flops
+from slq.cost.flops import ComputePlan, TokenTotals, embed_flops, sum_flops, total_flops, train_flops
 from slq.methods import registry
 from slq.models.backbone import Backbone
-from slq.models.family import Pixels, load_family
-from slq.models.prefix import Encoded
-from slq.training.sharding import recompute_layers
+from slq.models.family import ProcessedImage, load_family
+from slq.models.prefix import TokenizedMessage
+from slq.training.execution import enable_gradient_checkpointing
 
 BACKBONES = yaml.safe_load(CONFIG)["backbones"]
 LAYERS, TEXTS, TEXT, AROUND = 2, 2, 30, 10  # tokens of a text, and of a turn around its image
@@ -48,12 +48,12 @@ def cut(name: str) -> dict:
     return sizes | {"image_token_id": 7}
 
 
-def pixels(sizes: dict) -> Pixels:
+def pixels(sizes: dict) -> ProcessedImage:
     """A tile of InternVL, or a picture of 192 x 384 pixels."""
     if sizes["model_type"] == "internvl":
-        return Pixels({"pixel_values": torch.zeros(1, 3, 448, 448)}, tokens=256)
+        return ProcessedImage({"pixel_values": torch.zeros(1, 3, 448, 448)}, num_tokens=256)
     tensors = {"pixel_values": torch.zeros(288, 3 * 2 * 16 * 16), "image_grid_thw": torch.tensor([[1, 12, 24]])}
-    return Pixels(tensors, tokens=72)
+    return ProcessedImage(tensors, num_tokens=72)
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Case:
     model: Any
     family: str
     architecture: Architecture
-    batches: list[list[Encoded]]
-    work: list[Work]
+    batches: list[list[TokenizedMessage]]
+    work: list[TokenTotals]
 
     def backbone(self) -> Backbone:
         """One of its own: LoRA changes the model that it is given."""
@@ -72,9 +72,9 @@ class Case:
         tokenizer = SimpleNamespace(pad_token_id=0, unk_token_id=1)
         return Backbone(model, tokenizer, load_family(self.family, model.config, None))
 
-    def closed(self, form: Any, plan: Plan) -> float:
+    def closed(self, form: Any, plan: ComputePlan) -> float:
         """FLOPs of all batches by the closed form."""
-        return total(added(form(self.architecture, plan, work) for work in self.work))
+        return total_flops(sum_flops(form(self.architecture, plan, work) for work in self.work))
 
 
 @pytest.fixture(scope="module", params=["InternVL3-1B", "Qwen3-VL-2B"])
@@ -86,12 +86,18 @@ def case(request):
     for tensor in [*model.parameters(), *model.buffers()]:
         tensor.data.zero_()
     image = pixels(sizes)
-    batches = [[Encoded([7] * image.tokens + [1] * AROUND, (image,))], [Encoded([1] * TEXT, ())] * TEXTS]
-    work = [Work.alike(1, image.tokens + AROUND, image.tokens), Work.alike(TEXTS, TEXT)]
+    batches = [
+        [TokenizedMessage([7] * image.num_tokens + [1] * AROUND, (image,))],
+        [TokenizedMessage([1] * TEXT, ())] * TEXTS,
+    ]
+    work = [
+        TokenTotals.of_equal_length(1, image.num_tokens + AROUND, image.num_tokens),
+        TokenTotals.of_equal_length(TEXTS, TEXT),
+    ]
     return Case(model, sizes["model_type"], read_architecture(sizes), batches, work)
 
 
-def counted(embed: Any, batches: list[list[Encoded]]) -> tuple[float, float]:
+def counted(embed: Any, batches: list[list[TokenizedMessage]]) -> tuple[float, float]:
     """FLOPs that torch's counter sees, with a gradient where there is one to compute, and attention's among them."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         for batch in batches:
@@ -104,52 +110,58 @@ def counted(embed: Any, batches: list[list[Encoded]]) -> tuple[float, float]:
 
 @pytest.mark.parametrize("method", TUNING)
 def test_the_closed_form_is_what_torch_counts(case, method):
-    retriever = registry.begin(method, case.backbone(), TUNING[method], seed=0)
+    retriever = registry.build_retriever(method, case.backbone(), TUNING[method], seed=0)
     seen, attention = counted(retriever.embed, case.batches)
     assert attention > 0
-    assert case.closed(train_flops, Plan.of(method, TUNING[method])) == pytest.approx(seen, rel=0.001)
+    assert case.closed(train_flops, ComputePlan.from_hyperparameters(method, TUNING[method])) == pytest.approx(
+        seen, rel=0.001
+    )
 
 
 @pytest.mark.parametrize("method", TUNING)
 def test_two_passes_too(case, method):
-    retriever = registry.begin(method, case.backbone(), TUNING[method], seed=0)
-    trained = retriever.trainable()
+    retriever = registry.build_retriever(method, case.backbone(), TUNING[method], seed=0)
+    trained = retriever.trainable_parameters()
 
     def twice(batch):
-        looked = retriever.look(batch)
+        looked = retriever.encode_prefix(batch)
         for wanted in (False, True):  # torch's counter stumbles over no_grad
             for parameter in trained:
                 parameter.requires_grad_(wanted)
-            vectors = retriever.read(looked)
+            vectors = retriever.embed_from_prefix(looked)
         return vectors
 
     seen, _ = counted(twice, case.batches)
-    assert case.closed(train_flops, Plan.of(method, TUNING[method], passes=2)) == pytest.approx(seen, rel=0.001)
+    assert case.closed(
+        train_flops, ComputePlan.from_hyperparameters(method, TUNING[method], passes=2)
+    ) == pytest.approx(seen, rel=0.001)
 
 
 @pytest.mark.parametrize("method", ["lora", "full_ft"])
 def test_layers_that_run_again_too(case, method):
     """The tower runs once, and nothing goes back through it; of LoRA's own maps what runs again is left out."""
-    retriever = registry.begin(method, case.backbone(), TUNING[method], seed=0)
-    recompute_layers(retriever)
+    retriever = registry.build_retriever(method, case.backbone(), TUNING[method], seed=0)
+    enable_gradient_checkpointing(retriever)
     seen, _ = counted(retriever.embed, case.batches)
-    assert case.closed(train_flops, Plan.of(method, TUNING[method], checkpointing=True)) == pytest.approx(
-        seen, rel=0.003
-    )
+    assert case.closed(
+        train_flops, ComputePlan.from_hyperparameters(method, TUNING[method], checkpointing=True)
+    ) == pytest.approx(seen, rel=0.003)
 
 
 def test_the_released_algorithm_too(case):
-    retriever = registry.begin("slq", case.backbone(), TUNING["slq"], seed=0)
+    retriever = registry.build_retriever("slq", case.backbone(), TUNING["slq"], seed=0)
     seen, _ = counted(lambda batch: whole_sequence(retriever, batch), case.batches)
-    plan = Plan.of("slq", TUNING["slq"], whole_sequence=True)
+    plan = ComputePlan.from_hyperparameters("slq", TUNING["slq"], whole_sequence=True)
     assert case.closed(train_flops, plan) == pytest.approx(seen, rel=0.001)
 
 
 def test_embedding_is_the_forward_part(case):
-    retriever = registry.begin("slq", case.backbone(), TUNING["slq"], seed=0)
+    retriever = registry.build_retriever("slq", case.backbone(), TUNING["slq"], seed=0)
     retriever.queries.requires_grad_(False)
     seen, _ = counted(retriever.embed, case.batches)
-    assert case.closed(embed_flops, Plan.of("slq", TUNING["slq"])) == pytest.approx(seen, rel=0.001)
+    assert case.closed(embed_flops, ComputePlan.from_hyperparameters("slq", TUNING["slq"])) == pytest.approx(
+        seen, rel=0.001
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,17 +175,17 @@ def test_embedding_is_the_forward_part(case):
 )
 def test_sizes_in_the_configuration_are_the_papers_backbones(name, text, tower, all_):
     architecture = read_architecture(BACKBONES[name]["architecture"])
-    assert architecture.text.weights == pytest.approx(text, rel=1e-3)
-    assert architecture.vision.weights == pytest.approx(tower, rel=1e-2)
-    assert architecture.weights == pytest.approx(all_, rel=5e-3)
+    assert architecture.text.num_parameters == pytest.approx(text, rel=1e-3)
+    assert architecture.vision.num_parameters == pytest.approx(tower, rel=1e-2)
+    assert architecture.num_parameters == pytest.approx(all_, rel=5e-3)
 
 
 def test_what_each_part_depends_on():
     architecture = read_architecture(BACKBONES["InternVL3-1B"]["architecture"])
-    work = Work.alike(3, 266, 256) + Work.alike(3, 20)
+    work = TokenTotals.of_equal_length(3, 266, 256) + TokenTotals.of_equal_length(3, 20)
 
     def flops(method: str, **changes: Any) -> dict[str, float]:
-        return train_flops(architecture, Plan.of(method, TUNING[method], **changes), work)
+        return train_flops(architecture, ComputePlan.from_hyperparameters(method, TUNING[method], **changes), work)
 
     once, stored = flops("slq"), flops("slq", prefix=0.2)
     assert {part: stored[part] / once[part] for part in ("vision", "projector", "prefix")} == pytest.approx(
@@ -185,7 +197,7 @@ def test_what_each_part_depends_on():
     for method in ("slq", "lora", "full_ft"):
         assert flops(method)["recompute"] == 0 < flops(method, passes=2)["recompute"]
     assert flops("base")["backward"] == 0
-    assert train_flops(architecture, Plan("full_ft"), work + work) == pytest.approx(
+    assert train_flops(architecture, ComputePlan("full_ft"), work + work) == pytest.approx(
         {part: 2 * value for part, value in flops("full_ft").items()}
     )
 

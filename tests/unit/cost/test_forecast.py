@@ -8,15 +8,15 @@ import pytest
 
 from checkout import processor_seconds, snakemake
 from slq.common.errors import SlqError
-from slq.config import cost_slices
-from slq.config.loading import load
-from slq.cost.forecast import Range, forecast, needs, wall_hours
-from slq.cost.forecast_text import table
+from slq.config import cost_settings
+from slq.config.loading import validate_config
+from slq.cost.forecast import Range, forecast, job_resources, wall_hours
+from slq.cost.forecast_table import format_forecast
 
 
 @pytest.fixture
 def paper(raw_config) -> dict:
-    return json.loads(cost_slices.forecast_settings(load(raw_config | {"preset": "paper"})))
+    return json.loads(cost_settings.forecast_settings(validate_config(raw_config | {"preset": "paper"})))
 
 
 @pytest.fixture
@@ -46,16 +46,20 @@ def test_the_papers_flops_and_stores(plain):
             cell = cells[name, method]
             assert cell.flops / 1e18 == pytest.approx(value, rel=0.15)
     stores = {store.label: store for store in forecast(plain)[1]}
-    assert [round(stores[name].vision) for name in ("InternVL3-1B", "InternVL3-8B")] == [52, 208]
-    assert stores["Qwen3VL-4B"].kv == pytest.approx(5200, rel=0.02)
+    assert [round(stores[name].features_gb) for name in ("InternVL3-1B", "InternVL3-8B")] == [52, 208]
+    assert stores["Qwen3VL-4B"].kv_gb == pytest.approx(5200, rel=0.02)
 
 
 def test_hours_are_flops_over_peak_and_share(paper):
     paper |= {"peak_tflops": 100, "mfu": [0.1, 0.5]}
     cell = cells_of(paper)["InternVL3-1B", "slq"]
-    assert (cell.train.low, cell.train.high) == pytest.approx((cell.flops / 50e12 / 3600, cell.flops / 10e12 / 3600))
+    assert (cell.train_hours.low, cell.train_hours.high) == pytest.approx(
+        (cell.flops / 50e12 / 3600, cell.flops / 10e12 / 3600)
+    )
     unknown = cells_of(paper | {"peak_tflops": None})["InternVL3-1B", "slq"]
-    assert unknown.train is None and "Hours are not known" in table(paper, *forecast(paper | {"peak_tflops": None}))
+    assert unknown.train_hours is None and "Hours are not known" in format_forecast(
+        paper, *forecast(paper | {"peak_tflops": None})
+    )
 
 
 def test_options_do_less_for_what_is_stored_and_more_for_what_is_released(plain):
@@ -69,29 +73,32 @@ def test_options_do_less_for_what_is_stored_and_more_for_what_is_released(plain)
 def test_to_save_memory_costs_flops(paper):
     for (_, method), cell in cells_of(paper).items():
         if method != "base":
-            assert cell.options["plain"] < 1 and cell.memory[0] < cell.memory[1]
+            assert cell.options["plain"] < 1 and cell.device_gb[0] < cell.device_gb[1]
 
 
 def test_memory_is_that_of_weights_moments_and_what_waits_for_its_gradient(paper):
     """Of 8B, by hand: 7.6 billion weights of the language model, 0.3 of the tower and 0.5 of the head in bfloat16."""
     cells = cells_of(paper)
     full, lora = cells["InternVL3-8B", "full_ft"], cells["InternVL3-8B", "lora"]
-    assert full.gpus == 4 and full.memory[0] == pytest.approx(7.07 * 16 / 4 + 0.85 * 2 + 7, rel=0.1)
-    assert lora.memory[0] == pytest.approx(16 + 7, rel=0.1)
-    assert full.memory[1] > 300 and lora.memory[1] > 900
-    assert full.disk == pytest.approx(7.07 * 4 + 3 * 7.07 * 12, rel=0.02)
-    assert full.host == pytest.approx(4 * (4 + 4 + 16) + 17 * 512 * 3 * 448**2 * 4 / 1e9 + 7.07 * 12, rel=0.05)
+    assert full.gpus == 4 and full.device_gb[0] == pytest.approx(7.07 * 16 / 4 + 0.85 * 2 + 7, rel=0.1)
+    assert lora.device_gb[0] == pytest.approx(16 + 7, rel=0.1)
+    assert full.device_gb[1] > 300 and lora.device_gb[1] > 900
+    assert full.disk_gb == pytest.approx(7.07 * 4 + 3 * 7.07 * 12, rel=0.02)
+    assert full.host_gb == pytest.approx(4 * (4 + 4 + 16) + 17 * 512 * 3 * 448**2 * 4 / 1e9 + 7.07 * 12, rel=0.05)
     slq = cells["Qwen3-VL-4B", "slq"]
-    assert slq.memory[0] > 8.8 + 2 * 36 * 8 * 128 * 2 * 1024 * 300 / 1e9, "all keys and values of a batch"
+    assert slq.device_gb[0] > 8.8 + 2 * 36 * 8 * 128 * 2 * 1024 * 300 / 1e9, "all keys and values of a batch"
 
 
 def test_a_job_asks_for_half_as_much_again_as_the_high_end_and_a_quarter_of_an_hour(paper):
     cell = cells_of(paper)["InternVL3-8B", "full_ft"]
-    train, evaluate = (needs(paper, "InternVL3-8B", "full_ft", stage) for stage in ("train", "evaluate"))
-    assert (train.hours, train.mem_gb) == (pytest.approx(0.25 + 1.5 * cell.train.high / 4), cell.host)
-    assert (evaluate.hours, evaluate.mem_gb) == (pytest.approx(0.25 + 1.5 * cell.evaluate.high), cell.host_evaluating)
-    assert cell.host_evaluating == pytest.approx(4 + 8 + 15.9, rel=0.01)
-    assert needs(paper | {"peak_tflops": None}, "InternVL3-8B", "full_ft", "train") is None
+    train, evaluate = (job_resources(paper, "InternVL3-8B", "full_ft", stage) for stage in ("train", "evaluate"))
+    assert (train.hours, train.mem_gb) == (pytest.approx(0.25 + 1.5 * cell.train_hours.high / 4), cell.host_gb)
+    assert (evaluate.hours, evaluate.mem_gb) == (
+        pytest.approx(0.25 + 1.5 * cell.evaluation_hours.high),
+        cell.evaluation_host_gb,
+    )
+    assert cell.evaluation_host_gb == pytest.approx(4 + 8 + 15.9, rel=0.01)
+    assert job_resources(paper | {"peak_tflops": None}, "InternVL3-8B", "full_ft", "train") is None
 
 
 def test_wall_time_is_that_of_the_fullest_device():
@@ -99,18 +106,18 @@ def test_wall_time_is_that_of_the_fullest_device():
     assert wall_hours([5, 1, 1], 3) == 5
     assert wall_hours([1, 1, 1, 1, 4], 2) == 4  # the longest first: behind the others it would end after six
     assert wall_hours([], 4) == 0
-    assert Range(1, 2) + Range(3, 4).times(2) == Range(7, 10)
+    assert Range(1, 2) + Range(3, 4).scale(2) == Range(7, 10)
 
 
 def test_a_size_that_is_missing_is_named(raw_config):
     raw = raw_config | {"preset": "paper"}
     size = raw["sets"]["flickr30k"].pop("size")
     with pytest.raises(SlqError, match=r"config: sets\.flickr30k\.size is missing"):
-        forecast(json.loads(cost_slices.forecast_settings(load(raw))))
+        forecast(json.loads(cost_settings.forecast_settings(validate_config(raw))))
     raw["sets"]["flickr30k"]["size"] = size
     del raw["backbones"]["Qwen3-VL-2B"]["architecture"]
     with pytest.raises(SlqError, match=r"config: backbones\.Qwen3-VL-2B\.architecture is missing"):
-        forecast(json.loads(cost_slices.forecast_settings(load(raw))))
+        forecast(json.loads(cost_settings.forecast_settings(validate_config(raw))))
 
 
 def test_the_papers_forecast_is_printed_without_anything_there(checkout):

@@ -10,11 +10,11 @@ import pytest
 from eventlog import DEVICE, Told
 from slq.common.errors import SlqError
 from slq.common.files import write_json
-from slq.config import cost_slices
-from slq.config.loading import load
+from slq.config import cost_settings
+from slq.config.loading import validate_config
 from slq.cost.architecture import read_architecture
-from slq.cost.flops import Plan, Work, total, train_flops
-from slq.cost.ledger import flags, ledger_csv, read_ledger
+from slq.cost.flops import ComputePlan, TokenTotals, total_flops, train_flops
+from slq.cost.ledger import format_flags, format_ledger_csv, read_ledger
 from stored import MINI, Runs, cell, tables
 
 RUN = "paper/InternVL3-1B/slq/seed{}"
@@ -24,7 +24,7 @@ RUN = "paper/InternVL3-1B/slq/seed{}"
 def asked(raw_config) -> dict:
     raw = raw_config | {"preset": "paper", "seeds": [1, 2, 3]}
     raw["accounting"]["price"] = {"device_hour": 2.0, "currency": "EUR"}
-    return json.loads(cost_slices.account_settings(load(raw)))
+    return json.loads(cost_settings.ledger_settings(validate_config(raw)))
 
 
 def told(root: Path, seed: int = 1, stage: str = "train") -> Told:
@@ -43,9 +43,11 @@ def test_two_devices_for_an_hour_and_a_preempted_attempt(asked, tmp_path):
     assert line.total_hours == pytest.approx(2 + 2 / 6 + 0.02)
     assert line.cost == pytest.approx(2 * line.total_hours)
     assert (line.attempts, line.devices, line.slurm_jobs) == (2, 2, "41 42")
-    work = Work.alike(60 * 4, 10, 9) + Work.alike(60 * 4, 10)
+    work = TokenTotals.of_equal_length(60 * 4, 10, 9) + TokenTotals.of_equal_length(60 * 4, 10)
     architecture = read_architecture(asked["backbones"][0]["architecture"])
-    flops = total(train_flops(architecture, Plan.of("slq", asked["tuning"]["slq"]), work))
+    flops = total_flops(
+        train_flops(architecture, ComputePlan.from_hyperparameters("slq", asked["tuning"]["slq"]), work)
+    )
     assert line.pflop == pytest.approx(flops / 1e15)
     assert line.mfu == pytest.approx(flops / (2 * 3600 * 989e12))
     assert line.pflop < min(line.pflop_two_pass, line.pflop_released)
@@ -114,17 +116,17 @@ def test_what_is_odd_about_a_clock_is_a_flag_of_its_line_and_a_note_of_table_a(a
     assert (prove.total_hours, prove.cost, prove.device) == (None, None, "")
     assert prove.flags == "line 1: cut off, or no event; left out; no event names a device: hours are not known"
     path = results / "mini" / "gpu_hours.csv"
-    path.write_text(ledger_csv([train, prove]))
+    path.write_text(format_ledger_csv([train, prove]))
     *_, note = tables(MINI, results)["gpu_hours"].notes
     assert f"mini-a slq (seed 1, train): {train.flags}. mini-a slq (seed 1, prove): {prove.flags}." in note
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert [row["flags"] for row in rows] == [train.flags, prove.flags] and rows[1]["total_hours"] == ""
-    path.write_text(ledger_csv([replace(train, flags="")]))
+    path.write_text(format_ledger_csv([replace(train, flags="")]))
     assert "Odd" not in " ".join(tables(MINI, results)["gpu_hours"].notes)
 
 
 def test_the_first_three_oddities_are_told_and_how_many_more():
-    assert flags(list("abcde")) == "a; b; c; and 2 more" and flags([]) == ""
+    assert format_flags(list("abcde")) == "a; b; c; and 2 more" and format_flags([]) == ""
 
 
 def test_an_architecture_without_a_closed_form_has_hours_and_no_flops(asked, tmp_path):
@@ -174,7 +176,7 @@ def test_the_table_takes_flops_from_the_ledger(asked, tmp_path):
     events.train(1, 10, 36)
     (line,) = lines = read_ledger(asked, results)
     path = results / "mini" / "gpu_hours.csv"
-    path.write_text(ledger_csv(lines))
+    path.write_text(format_ledger_csv(lines))
     assert len(list(csv.DictReader(path.read_text().splitlines()))) == 1
     table = tables(MINI, results)["gpu_hours"]
     assert cell(table, "mini-a/slq", "pflop").value == pytest.approx(line.pflop, rel=1e-5)

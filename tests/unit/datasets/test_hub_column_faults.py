@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hubrows import BLUE, GREEN, RED, ROWS, adopt, mmmu, ocrbench, prepared, realworldqa, refused
-from slq.datasets.hub_columns import COLUMNS
-from slq.synthetic.datasets import write_hub
+from slq.datasets.hub_columns import HUB_LAYOUTS
+from slq.synthetic.datasets import write_hub_files
 
 ART = "Art/validation-00000-of-00001.parquet"
 TEST = "data/test-00000-of-00001.parquet"
@@ -82,29 +82,34 @@ def test_a_faulty_row_stops_with_one_message(tmp_path, capsys, fault):
     columns, rows, words = FAULTS[fault]
     if rows is None:
         (tmp_path / "hub" / "data").mkdir(parents=True)
-        pq.write_table(COLUMNS[columns].schema.empty_table(), tmp_path / "hub" / TEST)
+        pq.write_table(HUB_LAYOUTS[columns].schema.empty_table(), tmp_path / "hub" / TEST)
     else:
-        write_hub(columns, rows, tmp_path / "hub")
+        write_hub_files(columns, rows, tmp_path / "hub")
     refused(tmp_path, capsys, columns, words)
 
 
-@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("columns", HUB_LAYOUTS)
 def test_without_files_it_says_where_it_looked_and_what_belongs_there(tmp_path, capsys, columns):
-    refused(tmp_path, capsys, columns, ["{hub}: holds no ", COLUMNS[columns].files, COLUMNS[columns].hub])
+    refused(
+        tmp_path,
+        capsys,
+        columns,
+        ["{hub}: holds no ", HUB_LAYOUTS[columns].file_pattern, HUB_LAYOUTS[columns].repository],
+    )
 
 
-@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("columns", HUB_LAYOUTS)
 def test_every_needed_column_is_missed_by_name(tmp_path, capsys, columns):
-    for column in COLUMNS[columns].needed:
-        write_hub(columns, [ROWS[columns]], tmp_path / "hub")
+    for column in HUB_LAYOUTS[columns].required_columns:
+        write_hub_files(columns, [ROWS[columns]], tmp_path / "hub")
         (file,) = (tmp_path / "hub").rglob("*.parquet")
         pq.write_table(pq.ParquetFile(file).read().drop_columns([column]), file)
-        refused(tmp_path, capsys, columns, [str(file), f"has no column '{column}'", COLUMNS[columns].hub])
+        refused(tmp_path, capsys, columns, [str(file), f"has no column '{column}'", HUB_LAYOUTS[columns].repository])
 
 
 @pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", b"", "half"])
 def test_a_file_that_is_no_parquet(tmp_path, capsys, content):
-    write_hub("ocrbench", [ocrbench()], tmp_path / "hub")
+    write_hub_files("ocrbench", [ocrbench()], tmp_path / "hub")
     file = tmp_path / "hub" / TEST
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content == "half" else content)
     refused(tmp_path, capsys, "ocrbench", [str(file), "not a readable parquet file", "git-lfs pointer"])
@@ -112,7 +117,7 @@ def test_a_file_that_is_no_parquet(tmp_path, capsys, content):
 
 def test_a_column_of_another_type(tmp_path, capsys):
     (tmp_path / "hub" / "data").mkdir(parents=True)
-    table = pa.table({name: ["text"] for name in COLUMNS["ocrbench"].schema.names})
+    table = pa.table({name: ["text"] for name in HUB_LAYOUTS["ocrbench"].schema.names})
     pq.write_table(table, tmp_path / "hub" / TEST)
     refused(tmp_path, capsys, "ocrbench", [TEST, "'answer' must be a list of texts with words", "found 'text'"])
 
@@ -120,7 +125,7 @@ def test_a_column_of_another_type(tmp_path, capsys):
 def test_a_fault_leaves_an_earlier_split_as_it_was(tmp_path, capsys):
     _, root = prepared(tmp_path, "realworldqa", [realworldqa(), realworldqa(image=GREEN)])
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    write_hub("realworldqa", [realworldqa(image=BLUE), realworldqa(image=b"<html>")], tmp_path / "hub")
+    write_hub_files("realworldqa", [realworldqa(image=BLUE), realworldqa(image=b"<html>")], tmp_path / "hub")
     assert adopt("realworldqa", tmp_path / "hub", root) == 1
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 

@@ -12,10 +12,10 @@ from checkout import planned, snakemake
 from hubrows import BLUE, GREEN, ROWS, mmmu, ocrbench, prepared, realworldqa, refused
 from slq.common.errors import SlqError
 from slq.config.loading import SCHEMA
-from slq.datasets.hub_columns import COLUMNS, prepare_questions
-from slq.datasets.prepared import read_split
-from slq.datasets.questions import choice_text, lettered_options, open_text, pieces
-from slq.synthetic.datasets import write_hub
+from slq.datasets.hub_columns import HUB_LAYOUTS, prepare_questions
+from slq.datasets.questions import format_choice_question, format_open_question, parse_options, question_segments
+from slq.datasets.splits import read_split
+from slq.synthetic.datasets import write_hub_files
 
 LETTER = "Answer with the option's letter from the given choices directly."
 PHRASE = "Answer the question using a single word or phrase."
@@ -114,7 +114,7 @@ def test_ocrbench_keeps_every_accepted_answer_and_its_type(tmp_path):
 
 def test_shards_are_read_in_order_and_rows_numbered_through(tmp_path):
     for shard, answer in enumerate("xyz"):
-        write_hub("ocrbench", [ocrbench([answer])] * 2, tmp_path / "one")
+        write_hub_files("ocrbench", [ocrbench([answer])] * 2, tmp_path / "one")
         written = tmp_path / "one" / "data" / "test-00000-of-00001.parquet"
         (tmp_path / "hub" / "data").mkdir(parents=True, exist_ok=True)
         written.rename(tmp_path / "hub" / "data" / f"test-0000{shard}-of-00003.parquet")
@@ -127,20 +127,20 @@ def test_shards_are_read_in_order_and_rows_numbered_through(tmp_path):
 # ---- writing what the hub holds --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("columns", HUB_LAYOUTS)
 def test_written_files_have_the_hubs_columns_and_the_same_bytes_each_time(tmp_path, columns):
     files = []
     for name in ("a", "b"):
-        write_hub(columns, [ROWS[columns]], tmp_path / name)
+        write_hub_files(columns, [ROWS[columns]], tmp_path / name)
         (file,) = (tmp_path / name).rglob("*.parquet")
         files.append(file.read_bytes())
-        assert pq.read_schema(file).equals(COLUMNS[columns].schema)
-        assert file.relative_to(tmp_path / name).match(COLUMNS[columns].files)
+        assert pq.read_schema(file).equals(HUB_LAYOUTS[columns].schema)
+        assert file.relative_to(tmp_path / name).match(HUB_LAYOUTS[columns].file_pattern)
     assert files[0] == files[1]
 
 
 def test_a_picture_is_written_as_png_and_an_absent_one_as_null(tmp_path):
-    write_hub("mmmu", [mmmu(1, image_1=Image.new("RGB", (4, 4), "red"))], tmp_path)
+    write_hub_files("mmmu", [mmmu(1, image_1=Image.new("RGB", (4, 4), "red"))], tmp_path)
     (row,) = pq.read_table(tmp_path / "Art" / "validation-00000-of-00001.parquet").to_pylist()
     with Image.open(io.BytesIO(row["image_1"]["bytes"])) as image:
         assert (image.format, image.getpixel((0, 0))) == ("PNG", (255, 0, 0))
@@ -148,8 +148,8 @@ def test_a_picture_is_written_as_png_and_an_absent_one_as_null(tmp_path):
 
 
 def test_other_rows_of_an_earlier_writing_go(tmp_path):
-    write_hub("mmmu", [mmmu(1), mmmu(2, subject="Music")], tmp_path)
-    write_hub("mmmu", [mmmu(1)], tmp_path)
+    write_hub_files("mmmu", [mmmu(1), mmmu(2, subject="Music")], tmp_path)
+    write_hub_files("mmmu", [mmmu(1)], tmp_path)
     assert [file.parent.name for file in tmp_path.rglob("*.parquet")] == ["Art"]
 
 
@@ -157,7 +157,7 @@ def test_other_rows_of_an_earlier_writing_go(tmp_path):
 def test_rows_have_exactly_the_hubs_columns(tmp_path, changes, name):
     row = {key: value for key, value in (realworldqa() | changes).items() if value is not None}
     with pytest.raises(SlqError, match=f"column '{name}'; expected image, question, answer"):
-        write_hub("realworldqa", [row], tmp_path)
+        write_hub_files("realworldqa", [row], tmp_path)
     assert not list(tmp_path.rglob("*.parquet"))
 
 
@@ -165,10 +165,10 @@ def test_rows_have_exactly_the_hubs_columns(tmp_path, changes, name):
 
 
 def test_what_is_asked():
-    assert choice_text("Which?", ["x", "y"]) == f"Which?\nA. x\nB. y\n\n{LETTER}"
-    assert open_text("What?") == f"What?\n\n{PHRASE}"
-    assert lettered_options(choice_text("Which?", ["x", "y"])) == ["x", "y"]
-    assert lettered_options(open_text("What?")) == []
+    assert format_choice_question("Which?", ["x", "y"]) == f"Which?\nA. x\nB. y\n\n{LETTER}"
+    assert format_open_question("What?") == f"What?\n\n{PHRASE}"
+    assert parse_options(format_choice_question("Which?", ["x", "y"])) == ["x", "y"]
+    assert parse_options(format_open_question("What?")) == []
 
 
 @pytest.mark.parametrize(
@@ -186,13 +186,13 @@ def test_what_is_asked():
     ],
 )
 def test_images_stand_where_their_markers_do_and_all_text_stays(question, count, parts):
-    assert pieces({"id": "1", "question": question, "images": ["x.png"] * count}) == parts
+    assert question_segments({"id": "1", "question": question, "images": ["x.png"] * count}) == parts
 
 
 @pytest.mark.parametrize("number", [0, 3])
 def test_a_marker_needs_its_image(number):
     with pytest.raises(SlqError, match=rf"item '7': .*<image {number}>, and 'images' lists 2"):
-        pieces({"id": "7", "question": f"what is <image {number}> ?", "images": ["a.png", "b.png"]})
+        question_segments({"id": "7", "question": f"what is <image {number}> ?", "images": ["a.png", "b.png"]})
 
 
 def test_markers_of_a_supplied_set_in_the_prepared_form_are_checked_too(tmp_path, capsys):
@@ -207,11 +207,11 @@ def test_markers_of_a_supplied_set_in_the_prepared_form_are_checked_too(tmp_path
 
 def test_the_schema_knows_the_layouts():
     known = yaml.safe_load(SCHEMA.read_text())["$defs"]["set"]["properties"]["columns"]["enum"]
-    assert known == list(COLUMNS)
+    assert known == list(HUB_LAYOUTS)
 
 
 def test_other_columns_are_another_split(checkout):
-    write_hub("ocrbench", [ocrbench(["left"])], checkout / "mine")
+    write_hub_files("ocrbench", [ocrbench(["left"])], checkout / "mine")
     entry = {"label": "mine", "scored_as": "ocrbench", "kind": "retention", "supplied": "mine", "columns": "ocrbench"}
     target = ("--cores", "1", "--configfile", "mine.yaml", "--", "scratch/data/qa/test/manifest.json")
     (checkout / "mine.yaml").write_text(yaml.safe_dump({"sets": {"qa": entry}}))

@@ -6,10 +6,10 @@ import pytest
 
 from listed import COCO, coco, coco2017, flickr30k
 from slq.cli import main
-from slq.config import slices
-from slq.config.loading import load
-from slq.datasets.id_lists import LISTS, id_list
-from slq.datasets.prepared import read_split
+from slq.config import job_settings
+from slq.config.loading import validate_config
+from slq.datasets.id_lists import ID_LISTS, read_id_list
+from slq.datasets.splits import read_split
 
 TRAIN = ["1", "2"]  # of the small COCO, Karpathy's train and restval
 COUNTS = {"items", "captions", "ids_sha256"}
@@ -27,7 +27,7 @@ def filtered(raw_config, tmp_path, capsys):
         for key in ("only", "without"):
             entry["splits"][split].pop(key, None)
         entry["splits"][split] |= how
-        given = slices.prepare_settings(load(raw_config), name, split)
+        given = job_settings.prepare_settings(validate_config(raw_config), name, split)
         folder = source(tmp_path / "source")
         out = tmp_path / "data" / name / split
         if main(["prepare", "--settings", given, "--from", str(folder), "--out", str(out)]) == 0:
@@ -152,6 +152,6 @@ def test_photos_that_are_told_of_no_image_stop_the_split(filtered, raw_config):
 
 
 def test_every_public_list_is_read_whole():
-    for path in LISTS.glob("*.txt"):
-        assert id_list(path.stem) == path.read_text().split()
-    assert {str(number) for number in COCO} & set(id_list("coco_karpathy_test")) == {"42"}
+    for path in ID_LISTS.glob("*.txt"):
+        assert read_id_list(path.stem) == path.read_text().split()
+    assert {str(number) for number in COCO} & set(read_id_list("coco_karpathy_test")) == {"42"}

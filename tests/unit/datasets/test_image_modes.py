@@ -8,7 +8,7 @@ from PIL import Image
 
 from oracles import untrained
 from slq.common.errors import SlqError
-from slq.datasets.prepared import open_image
+from slq.datasets.splits import open_image
 
 RED, WHITE, HALF = (255, 0, 0), (255, 255, 255), (255, 127, 127)
 
@@ -94,8 +94,8 @@ def test_families_take_one_pixel_and_twenty_to_one(raw_config, tmp_path, name):
     for size in ((1, 1), (400, 20), (20, 400), (200, 1)):
         for limits in ({}, LIMITS[name]):
             pixels = backbone.family.process(Image.new("RGB", size, "red"), **limits)
-            assert pixels.tokens > 0 and bool(pixels.tensors["pixel_values"].isfinite().all())
-    tall, wide = (backbone.family.process(Image.new("RGB", size)).tokens for size in ((20, 400), (400, 20)))
+            assert pixels.num_tokens > 0 and bool(pixels.tensors["pixel_values"].isfinite().all())
+    tall, wide = (backbone.family.process(Image.new("RGB", size)).num_tokens for size in ((20, 400), (400, 20)))
     assert tall == wide
 
 

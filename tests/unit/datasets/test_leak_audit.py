@@ -12,9 +12,15 @@ from checkout import processor_seconds
 from planted import clouds, drawn, encoded, photographic, plant
 from slq.cli import main
 from slq.datasets import image_fingerprints
-from slq.datasets.image_fingerprints import ALIKE, SIDE, alike, print_of, prints_of
-from slq.datasets.leak_audit import overlaps
-from slq.datasets.prepared import write_split
+from slq.datasets.image_fingerprints import (
+    FINGERPRINT_SIZE,
+    MAX_DISTANCE,
+    compute_image_fingerprint,
+    compute_split_fingerprints,
+    find_near_duplicates,
+)
+from slq.datasets.leak_audit import find_overlaps
+from slq.datasets.splits import write_split
 
 NUMBERS = {"train": range(0, 6), "val": range(6, 8), "test": range(10, 14)}
 
@@ -180,7 +186,7 @@ def test_images_that_cannot_be_read_are_counted_and_the_first_is_named(data, cap
 
 def test_images_are_decoded_once(data, monkeypatch):
     before = audit(data)
-    monkeypatch.setattr(image_fingerprints, "print_of", None)  # of what was decoded
+    monkeypatch.setattr(image_fingerprints, "compute_image_fingerprint", None)  # of what was decoded
     assert audit(data) == before
     put(data, "flickr30k", "test", images_of(data, "flickr30k", "test") | {"25": picture(25)})
     with pytest.raises(TypeError):
@@ -192,40 +198,48 @@ def test_images_are_decoded_once(data, monkeypatch):
 
 def test_pairs_are_those_of_a_plain_loop(monkeypatch):
     """With small blocks, so that several are walked through; some pairs are near the limit."""
-    monkeypatch.setattr(image_fingerprints, "ROWS", 7)
-    monkeypatch.setattr(image_fingerprints, "PAIRS", 5)
+    monkeypatch.setattr(image_fingerprints, "ROWS_PER_BLOCK", 7)
+    monkeypatch.setattr(image_fingerprints, "PAIRS_PER_BLOCK", 5)
     rng = np.random.default_rng(0)
-    ones = rng.integers(0, 256, (30, SIDE, SIDE, 3), dtype=np.uint8)
+    ones = rng.integers(0, 256, (30, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3), dtype=np.uint8)
     others = np.clip(ones[10:20] + rng.normal(size=ones[10:20].shape) * rng.uniform(3, 7, (10, 1, 1, 1)), 0, 255)
     others = np.concatenate([others.astype(np.uint8), ones[:3]])
     naive = {
         (i, j)
         for i, one in enumerate(ones)
         for j, other in enumerate(others)
-        if np.mean((one.astype(float) - other.astype(float)) ** 2) ** 0.5 <= ALIKE
+        if np.mean((one.astype(float) - other.astype(float)) ** 2) ** 0.5 <= MAX_DISTANCE
     }
-    found = list(alike(ones, others))
+    found = list(find_near_duplicates(ones, others))
     assert set(found) == naive and len(found) == len(naive)
     assert 3 < len(naive) < 13
 
 
 def test_a_print_does_not_depend_on_how_a_picture_is_kept():
     image = clouds(np.random.default_rng(5))
-    assert print_of(image).shape == (SIDE, SIDE, 3) and print_of(image).dtype == np.uint8
+    assert (
+        compute_image_fingerprint(image).shape == (FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3)
+        and compute_image_fingerprint(image).dtype == np.uint8
+    )
     copies = [
         Image.open(io.BytesIO(encoded(image, "PNG"))),
         image.resize((640, 480)),
         image.resize((1, 1)).resize((9, 7)),
     ]
-    distances = [np.mean((print_of(image).astype(float) - print_of(copy)) ** 2) ** 0.5 for copy in copies]
-    assert distances[0] == 0 and distances[1] < 1 and distances[2] > ALIKE
+    distances = [
+        np.mean((compute_image_fingerprint(image).astype(float) - compute_image_fingerprint(copy)) ** 2) ** 0.5
+        for copy in copies
+    ]
+    assert distances[0] == 0 and distances[1] < 1 and distances[2] > MAX_DISTANCE
 
 
 def check_planted(root, count, plants):
     """Shares found of each kind of plant, and of the other test items the share that is called leaked."""
     found = plant(root, [*drawn(count // 2), *photographic(count // 2)], plants)
-    trained, tested = (prints_of(split, root / "work", threads=2) for split in (found.train, found.test))
-    shared = overlaps(found.train, trained, found.test, tested)
+    trained, tested = (
+        compute_split_fingerprints(split, root / "work", threads=2) for split in (found.train, found.test)
+    )
+    shared = find_overlaps(found.train, trained, found.test, tested)
     by_kind = {kind: {found.test.items[number]["id"] for _, number in pairs} for kind, pairs in shared.items()}
     everything = set().union(*found.plants.values())
     others = {item["id"] for item in found.test.items} - everything
@@ -253,12 +267,12 @@ def test_a_training_set_of_cocos_size_is_compared_in_a_minute(capsys):
 
     rng = np.random.default_rng(0)
     coarse = rng.normal(120, 55, (118_287, 4, 4, 3)).clip(0, 255)
-    every = np.repeat(np.repeat(coarse, SIDE // 4, 1), SIDE // 4, 2).astype(np.uint8)
+    every = np.repeat(np.repeat(coarse, FINGERPRINT_SIZE // 4, 1), FINGERPRINT_SIZE // 4, 2).astype(np.uint8)
     every += rng.integers(0, 12, every.shape, dtype=np.uint8)
     train, test = every[:113_287], every[113_287:]
     test[:100] = train[::1000][:100]
     start = time.process_time()
-    found = list(alike(train, test))
+    found = list(find_near_duplicates(train, test))
     seconds = time.process_time() - start
     with capsys.disabled():
         print(f"\n113,287 x 5,000 prints: {seconds:.1f} s of processor")

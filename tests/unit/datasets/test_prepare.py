@@ -11,13 +11,13 @@ import listed
 from checkout import ROOT
 from hubrows import ROWS, mmmu
 from listed import coco, coco2017, flickr30k, prepare
-from slq.common.files import sha256
+from slq.common.files import hash_file
 from slq.common.snapshots import write_manifest
-from slq.config import slices
-from slq.config.loading import load
-from slq.datasets.id_lists import hash_ids, id_list, in_order
-from slq.datasets.prepared import read_split
-from slq.synthetic.datasets import write_hub
+from slq.config import job_settings
+from slq.config.loading import validate_config
+from slq.datasets.id_lists import hash_ids, read_id_list, sort_ids
+from slq.datasets.splits import read_split
+from slq.synthetic.datasets import write_hub_files
 
 SETS = yaml.safe_load((ROOT / "config.yaml").read_text())["sets"]
 COUNTS = {"items", "captions", "ids_sha256", "options", "types"}
@@ -61,7 +61,7 @@ def test_images_stay_where_they_lie_with_the_hashes_that_the_fetch_proved(tmp_pa
     source = coco(tmp_path / "sources" / "coco")
     assert prepare(source, tmp_path / "data", **how("coco", "train")) == 0
     split = read_split(tmp_path / "data", "coco", "train")
-    assert split.files == {item["image"]: sha256(source / item["image"]) for item in split.items}
+    assert split.image_hashes == {item["image"]: hash_file(source / item["image"]) for item in split.items}
     assert {path.name for path in (tmp_path / "data/coco/train").iterdir()} == {"items.jsonl", "manifest.json"}
     (tmp_path / "elsewhere").mkdir()
     for name in ("sources", "data"):
@@ -96,7 +96,7 @@ def test_train2017_is_read_from_cocos_own_list_and_watched_on_images_outside(tmp
 @pytest.mark.parametrize("columns", ROWS)
 def test_questions_of_a_source_hold_what_config_says(tmp_path, capsys, columns):
     source = tmp_path / "source"
-    write_hub(columns, [ROWS[columns]], source)
+    write_hub_files(columns, [ROWS[columns]], source)
     write_manifest(source, {"name": "source"})
     counts = SETS[columns]["splits"]["test"]
     assert prepare(source, tmp_path / "data", "qa", columns=columns, how=counts) == 1
@@ -109,13 +109,13 @@ def test_questions_of_a_source_hold_what_config_says(tmp_path, capsys, columns):
 
 def test_mmmus_open_questions_count_as_such(tmp_path, capsys):
     rows = [mmmu(1), mmmu(2, question_type="open", options="[]", answer="3")]
-    write_hub("mmmu", rows, tmp_path / "source")
+    write_hub_files("mmmu", rows, tmp_path / "source")
     assert prepare(tmp_path / "source", tmp_path / "data", "qa", columns="mmmu", how={"items": 2, "options": 2}) == 1
     assert "qa/test: questions with options: 1, expected 2 (sets.qa.splits.test.options" in capsys.readouterr().err
 
 
 def test_questions_of_one_type_are_one_type(tmp_path):
-    write_hub("mmmu", [mmmu(1), mmmu(2)], tmp_path / "source")
+    write_hub_files("mmmu", [mmmu(1), mmmu(2)], tmp_path / "source")
     asked = {"columns": "mmmu", "how": {"items": 2, "types": 1}}
     assert prepare(tmp_path / "source", tmp_path / "data", "qa", **asked) == 0
 
@@ -125,8 +125,8 @@ def test_questions_of_one_type_are_one_type(tmp_path):
 
 def test_train2017_holds_4407_of_cocos_5000_test_images():
     """train2017 is train2014 and val2014 without val2017, and all of Karpathy's test images are of val2014."""
-    test, val = (set(id_list(f"coco_karpathy_{split}")) for split in ("test", "val"))
-    val2017 = set(id_list("coco_val2017"))
+    test, val = (set(read_id_list(f"coco_karpathy_{split}")) for split in ("test", "val"))
+    val2017 = set(read_id_list("coco_val2017"))
     assert len(test) == len(val) == len(val2017) == 5000 and not test & val
     assert len(test - val2017) == 4407
     assert len(val & val2017) == SETS["coco2017_train"]["splits"]["val"]["items"] == 608
@@ -135,14 +135,14 @@ def test_train2017_holds_4407_of_cocos_5000_test_images():
 
 def test_the_lists_are_the_public_ones_and_those_that_config_asks_for():
     for split in ("val", "test"):
-        assert hash_ids(id_list(f"coco_karpathy_{split}")) == SETS["coco"]["splits"][split]["ids_sha256"]
-    assert hash_ids(id_list("coco_val2017")) == "1d158ad41c99a053bef0f51e7468b7f183408dec16e5f8162fdfa2203104ba04"
+        assert hash_ids(read_id_list(f"coco_karpathy_{split}")) == SETS["coco"]["splits"][split]["ids_sha256"]
+    assert hash_ids(read_id_list("coco_val2017")) == "1d158ad41c99a053bef0f51e7468b7f183408dec16e5f8162fdfa2203104ba04"
 
 
 def test_ids_are_hashed_in_the_order_of_their_numbers():
     ids = ["100", "9", "42", "007", "b", "a10"]
-    assert in_order(ids) == ["9", "b", "42", "007", "100", "a10"]
-    assert in_order(str(number) for number in (3, 1000, 20)) == ["3", "20", "1000"]
+    assert sort_ids(ids) == ["9", "b", "42", "007", "100", "a10"]
+    assert sort_ids(str(number) for number in (3, 1000, 20)) == ["3", "20", "1000"]
     assert hash_ids(ids) == hash_ids(reversed(ids)) != hash_ids(ids[1:])
 
 
@@ -236,7 +236,10 @@ def test_a_training_split_with_published_test_images_stops_unless_config_says_so
 def test_a_preset_allows_a_leak_to_its_training_split_alone(raw_config):
     for allowed in (False, True):
         raw_config["presets"]["mini"]["allow_leak"] = allowed
-        found = [json.loads(slices.prepare_settings(load(raw_config), "coco", split)) for split in ("train", "test")]
+        found = [
+            json.loads(job_settings.prepare_settings(validate_config(raw_config), "coco", split))
+            for split in ("train", "test")
+        ]
         assert [one["allow_leak"] for one in found] == [allowed, False]
 
 
@@ -279,5 +282,5 @@ def test_cocos_training_split_is_prepared_in_a_minute_and_two_gigabytes(tmp_path
     with capsys.disabled():
         print(f"\n113,287 images x 5 captions: {seconds:.0f} s of processor, {gigabytes:.2f} GiB")
     split = read_split(tmp_path / "data", "coco", "train")
-    assert len(split.items) == len(split.files) == 113_287 and split.files == hashes
+    assert len(split.items) == len(split.image_hashes) == 113_287 and split.image_hashes == hashes
     assert seconds < 60 and gigabytes < 2

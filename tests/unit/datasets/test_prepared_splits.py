@@ -9,9 +9,9 @@ from PIL import Image
 
 from slq.cli import main
 from slq.common.errors import SlqError
-from slq.datasets.prepared import read_split, write_split
+from slq.datasets.splits import read_split, write_split
 from slq.evaluation.encode import caption_ids
-from slq.evaluation.rank_table import Names, Variant, variant_table
+from slq.evaluation.rank_table import RetrievalIds, RetrievalVariant, build_variant_table
 
 
 def item(name, captions=("a red circle",)):
@@ -88,10 +88,10 @@ def test_one_caption_a_line_is_ranked_with_every_caption_of_the_picture(tmp_path
     adopt(one_caption_a_line(tmp_path / "mine"), tmp_path / "data", split="test", same_image="bytes")
     split = read_split(tmp_path / "data", "coco", "test")
     text_image = np.repeat(np.arange(3), [len(entry["captions"]) for entry in split.items])
-    names = Names([entry["id"] for entry in split.items], caption_ids(split), text_image)
+    names = RetrievalIds([entry["id"] for entry in split.items], caption_ids(split), text_image)
     # Captions 0, 2 and 5 of picture 0; 1 and 4 of picture 1; 3 of picture 3.
     texts = np.array([[3, 1, 0], [2, 3, 1], [1, 0, 0], [2, 0, 1], [3, 1, 2], [0, 1, 3]], dtype=np.float32)
-    table = variant_table(names, np.eye(3, dtype=np.float32), texts, text_image, Variant("all"))
+    table = build_variant_table(names, np.eye(3, dtype=np.float32), texts, text_image, RetrievalVariant("all"))
     found = {way: dict(zip(rows["query"], rows["rank"], strict=True)) for way, rows in table.groupby("direction")}
     assert found["t2i"] == {"0#0": 1, "0#1": 2, "0#2": 1, "1#0": 3, "1#1": 3, "3#0": 1}
     assert found["i2t"] == {"0": 1, "1": 2, "3": 1}

@@ -10,8 +10,8 @@ import pytest
 
 from sliced import BACKBONE, SETS
 from slq.common.errors import SlqError
-from slq.config import slices
-from slq.evaluation.retention import AnswersSoFar, answers_key, retain
+from slq.config import job_settings
+from slq.evaluation.retention import AnswerCheckpoint, answers_cache_key, evaluate_retention
 
 IDS = [f"q{number}" for number in range(10)]
 LINES = [{"id": name, "answer": f"reply \N{SNOWMAN} {name}", "tokens": 3} for name in IDS]
@@ -19,11 +19,11 @@ LINES = [{"id": name, "answer": f"reply \N{SNOWMAN} {name}", "tokens": 3} for na
 
 def finish(path, size=3):
     """Answer what is not there yet; how many items that were."""
-    with AnswersSoFar(path, IDS, size) as so_far:
-        done = len(so_far.lines)
+    with AnswerCheckpoint(path, IDS, size) as so_far:
+        done = len(so_far.answered_items)
         for start in range(done, len(IDS), size):
-            so_far.add(LINES[start : start + size])
-        assert so_far.lines == LINES
+            so_far.append_batch(LINES[start : start + size])
+        assert so_far.answered_items == LINES
     return len(IDS) - done
 
 
@@ -44,18 +44,18 @@ def test_what_was_cut_off_anywhere_is_answered_again_and_nothing_else(tmp_path):
 
 def test_a_second_process_stops_and_names_the_file(tmp_path):
     path = tmp_path / "set.jsonl"
-    with AnswersSoFar(path, IDS, 3) as so_far:
+    with AnswerCheckpoint(path, IDS, 3) as so_far:
         with pytest.raises(SlqError, match=r"set\.jsonl: another process is adding answers to this file"):
             finish(path)
-        so_far.add(LINES[:3])
+        so_far.append_batch(LINES[:3])
     assert finish(path) == 7
 
 
 def test_a_discarded_file_is_gone_and_can_begin_anew(tmp_path):
     path = tmp_path / "set.jsonl"
-    with AnswersSoFar(path, IDS, 3) as so_far:
-        so_far.add(LINES[:3])
-        so_far.discard()
+    with AnswerCheckpoint(path, IDS, 3) as so_far:
+        so_far.append_batch(LINES[:3])
+        so_far.delete()
         assert not path.exists()
     assert finish(path) == 10
 
@@ -84,9 +84,9 @@ def test_answers_to_other_items_are_an_error(tmp_path, lines, message):
 
 def ask(slice_, folder, with_images=True, code="code"):
     """The rule `retain`, or `blind`, of base: in batches of two, so that there are many."""
-    how = json.loads(slices.retain_settings(slice_.config, BACKBONE)) | {"batch_size": 2, "max_new_tokens": 4}
+    how = json.loads(job_settings.retention_settings(slice_.config, BACKBONE)) | {"batch_size": 2, "max_new_tokens": 4}
     paths = (slice_.snapshot, slice_.root / "base/adapter", slice_.tests, folder / "work", folder / "out")
-    retain(how, code, *paths, folder / "events.jsonl", folder / "retained.json", with_images)
+    evaluate_retention(how, code, *paths, folder / "events.jsonl", folder / "retained.json", with_images)
 
 
 def results(folder):
@@ -129,10 +129,15 @@ def test_killed_ten_times_and_continued_the_answers_are_the_same_bytes(slice_, t
 
 
 def test_only_answers_of_the_same_kind_are_continued(slice_):
-    how = json.loads(slices.retain_settings(slice_.config, BACKBONE))
+    how = json.loads(job_settings.retention_settings(slice_.config, BACKBONE))
     inputs = {"adapter": "a", "backbone": "b", "set": "s", "settings": "t"}
-    keys = [answers_key(how, "code", inputs, True), answers_key(how, "code", inputs, False)]
-    keys += [answers_key(how, "other", inputs, True), answers_key(how | {"family": "other"}, "code", inputs, True)]
-    keys += [answers_key(how, "code", inputs | {name: "other"}, True) for name in inputs]
+    keys = [answers_cache_key(how, "code", inputs, True), answers_cache_key(how, "code", inputs, False)]
+    keys += [
+        answers_cache_key(how, "other", inputs, True),
+        answers_cache_key(how | {"family": "other"}, "code", inputs, True),
+    ]
+    keys += [answers_cache_key(how, "code", inputs | {name: "other"}, True) for name in inputs]
     assert len(set(keys)) == len(keys)
-    assert answers_key(how | {"sets": []}, "code", inputs, True) == keys[0], "another scorer, or set, changes no answer"
+    assert answers_cache_key(how | {"sets": []}, "code", inputs, True) == keys[0], (
+        "another scorer, or set, changes no answer"
+    )

@@ -11,15 +11,15 @@ from listed import prepare
 from loopback import Hub, commit_of, serve
 from slq.cli import main
 from slq.common.errors import SlqError
-from slq.common.files import read_json, write_json, write_lines
+from slq.common.files import read_json, write_json, write_jsonl
 from slq.common.snapshots import write_manifest
-from slq.config import slices
-from slq.config.loading import load
-from slq.datasets.prepared import read_split
-from slq.evaluation.reply import Reply, answered_items
-from slq.evaluation.retention import write_scored
-from slq.evaluation.retention_metrics import require_disputed
-from slq.synthetic.datasets import write_hub
+from slq.config import job_settings
+from slq.config.loading import validate_config
+from slq.datasets.splits import read_split
+from slq.evaluation.reply import Reply, build_answered_items
+from slq.evaluation.retention import write_retention_results
+from slq.evaluation.retention_metrics import require_disputed_items
+from slq.synthetic.datasets import write_hub_files
 from stored import MINI, mini_results, tables, write_answers
 
 PINNED = {
@@ -44,7 +44,7 @@ def test_models_of_the_paper_are_fetched_at_a_commit_that_is_said_not_to_be_fetc
     for name, commit in PINNED.items():
         assert f"@{commit} (commit from a public listing, not fetched here)" in rows[name]
     assert "from a public listing" not in rows["CLIP-ViT-B-32"]
-    given = slices.fetch_settings(load(raw_config), "backbones", "InternVL3-1B", dict)
+    given = job_settings.fetch_settings(validate_config(raw_config), "backbones", "InternVL3-1B", dict)
     assert json.loads(given)["parts"] == [{"model": "OpenGVLab/InternVL3-1B-hf", "revision": PINNED["InternVL3-1B"]}]
 
 
@@ -60,10 +60,10 @@ def test_a_pinned_commit_is_fetched_whatever_main_has_become_and_is_locked(tmp_p
 
 
 def test_a_split_says_at_which_commit_it_was_fetched(tmp_path):
-    write_hub("mmmu", [mmmu(1)], tmp_path / "source")
+    write_hub_files("mmmu", [mmmu(1)], tmp_path / "source")
     write_manifest(tmp_path / "source", {"name": "mmmu", "parts": [ORIGIN | {"sha256": "0" * 64}]})
     assert prepare(tmp_path / "source", tmp_path / "data", "mmmu", columns="mmmu", how={}) == 0
-    assert list(read_split(tmp_path / "data", "mmmu", "test").origin) == [ORIGIN]
+    assert list(read_split(tmp_path / "data", "mmmu", "test").source_commits) == [ORIGIN]
 
 
 # ---- disputed items --------------------------------------------------------------------------------------------------
@@ -74,13 +74,15 @@ def ten(tmp_path):
     """Ten answers, four of them right, with two disputed: a right one and a wrong one; the metrics file of a run."""
     item = {"question": "Which?", "options": ["a", "b"], "answers": ["A"], "type": "Art"}
     items = [{"id": f"q{number}", **item} for number in range(10)]
-    answered = answered_items(items, [Reply("?", "A" if number < 4 else "B", 2, True) for number in range(10)])
+    answered = build_answered_items(items, [Reply("?", "A" if number < 4 else "B", 2, True) for number in range(10)])
     path = tmp_path / "results/one/retention/mmmu.json"
-    write_hub("mmmu", [mmmu(1)], tmp_path / "source")
+    write_hub_files("mmmu", [mmmu(1)], tmp_path / "source")
     write_manifest(tmp_path / "source", {"name": "mmmu", "parts": [ORIGIN]})
     prepare(tmp_path / "source", tmp_path / "data", "mmmu", columns="mmmu", how={})
     split = read_split(tmp_path / "data", "mmmu", "test")
-    write_scored(path.parent, ASKED | {"disputed": ["q3", "q7"]}, answered, {"set": "of the set"}, split.origin)
+    write_retention_results(
+        path.parent, ASKED | {"disputed": ["q3", "q7"]}, answered, {"set": "of the set"}, split.source_commits
+    )
     return path, answered, split
 
 
@@ -100,7 +102,7 @@ def test_disputed_items_are_scored_again_from_stored_answers(ten, tmp_path, caps
     assert main(["score", str(tmp_path / "results")]) == 0
     answered[3]["answer"] = "B"
     answered[5]["answer"] = "A"
-    write_lines(path.with_name("mmmu.answers.jsonl"), answered)
+    write_jsonl(path.with_name("mmmu.answers.jsonl"), answered)
     assert main(["score", str(tmp_path / "results")]) == 1
     assert "disputed" in capsys.readouterr().out
     assert main(["score", str(tmp_path / "results"), "--write"]) == 0
@@ -112,26 +114,26 @@ def test_without_disputed_items_a_metrics_file_is_what_it_was(ten, tmp_path):
     _, answered, split = ten
     write_answers(tmp_path / "mine.json", "mmmu", "vlmevalkit-exact-2", answered)
     before = read_json(tmp_path / "mine.json")
-    write_scored(tmp_path, ASKED, answered, {"set": "of the set"}, split.origin)
+    write_retention_results(tmp_path, ASKED, answered, {"set": "of the set"}, split.source_commits)
     assert read_json(tmp_path / "mmmu.json") == before | {"origin": [ORIGIN]}
 
 
 def test_a_disputed_item_that_the_set_does_not_have_stops_before_anything_is_asked(ten):
     _, _, split = ten
-    require_disputed({"name": "mmmu", "disputed": ["validation_Art_1"]}, split.items)
+    require_disputed_items({"name": "mmmu", "disputed": ["validation_Art_1"]}, split.items)
     with pytest.raises(SlqError, match=r"sets\.mmmu\.disputed has 'validation_Art_4', and the set's test split has no"):
-        require_disputed({"name": "mmmu", "disputed": ["validation_Art_4"]}, split.items)
+        require_disputed_items({"name": "mmmu", "disputed": ["validation_Art_4"]}, split.items)
 
 
 def test_the_runs_of_a_set_are_scored_anew_where_its_disputed_items_change(raw_config):
-    config = load(raw_config | {"preset": "paper"})
-    before = json.loads(slices.retain_settings(config, "InternVL3-1B"))
+    config = validate_config(raw_config | {"preset": "paper"})
+    before = json.loads(job_settings.retention_settings(config, "InternVL3-1B"))
     assert [one.get("disputed") for one in before["sets"]] == [[one["id"] for one in BOUNDS["items"]], None, None]
     config["sets"]["mmmu"]["disputed"] = []
-    assert json.loads(slices.retain_settings(config, "InternVL3-1B")) != before
+    assert json.loads(job_settings.retention_settings(config, "InternVL3-1B")) != before
     config["sets"]["coco"]["disputed"] = ["1"]
     with pytest.raises(SlqError, match=r"sets\.coco\.disputed says nothing about a retrieval set; take it out"):
-        load(config)
+        validate_config(config)
 
 
 def test_tables_name_the_commit_and_the_scores_for_either_answer(tmp_path):

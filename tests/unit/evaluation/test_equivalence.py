@@ -8,14 +8,14 @@ import torch
 
 from sliced import BACKBONE, SETS
 from slq.common.errors import SlqError
-from slq.common.files import read_json, read_lines, write_json, write_lines
-from slq.config import slices
+from slq.common.files import read_json, read_jsonl, write_json, write_jsonl
+from slq.config import job_settings
 from slq.evaluation import equivalence
-from slq.evaluation.equivalence import prove
-from slq.evaluation.generation import Asking
-from slq.evaluation.rescoring import score_tree
-from slq.evaluation.retention import retain
-from slq.evaluation.stored_metrics import read_answers
+from slq.evaluation.equivalence import check_equivalence
+from slq.evaluation.generation import GenerationParams
+from slq.evaluation.metrics_files import read_scored_answers
+from slq.evaluation.rescoring import rescore_folder
+from slq.evaluation.retention import evaluate_retention
 from slq.methods import registry
 from slq.models.backbone import hash_weights
 
@@ -24,10 +24,10 @@ from slq.models.backbone import hash_weights
 def asked(slice_, tmp_path_factory):
     """Results in which base has answered; its retained.json lies beside its adapter."""
     preset = tmp_path_factory.mktemp("proof") / "results" / "mini"
-    how = json.loads(slices.retain_settings(slice_.config, BACKBONE))
+    how = json.loads(job_settings.retention_settings(slice_.config, BACKBONE))
     base, folder = slice_.root / "base", preset / BACKBONE / "base/seed0"
     paths = (slice_.snapshot, base / "adapter", slice_.tests, preset / "work", folder / "retention")
-    retain(how, "code", *paths, folder / "events.jsonl", preset / "retained.json")
+    evaluate_retention(how, "code", *paths, folder / "events.jsonl", preset / "retained.json")
     return preset
 
 
@@ -38,13 +38,13 @@ def preset(asked, tmp_path):
 
 def run_prove(slice_, preset, method="slq", **changes):
     """The rule `prove`; a proof of every set, by its name."""
-    how = json.loads(slices.prove_settings(slice_.config, BACKBONE)) | changes
+    how = json.loads(job_settings.equivalence_settings(slice_.config, BACKBONE)) | changes
     run = slice_.root / method
     out = preset / BACKBONE / method / "seed1/retention"
     base = preset / BACKBONE / "base/seed0/retention"
     paths = (slice_.snapshot, run / "adapter", slice_.tests, base, preset / "retained.json", out)
     try:
-        prove(how, *paths, out.parent / "events/prove.jsonl")
+        check_equivalence(how, *paths, out.parent / "events/prove.jsonl")
     except SlqError:
         assert not out.exists(), "nothing is written where anything differs"
         raise
@@ -57,7 +57,7 @@ def test_the_proof_passes_for_slq_and_refers_to_base(slice_, preset):
     backbone, _ = slice_.load("base")
     for name, found in proofs.items():
         assert found["equals"] == f"{BACKBONE}/base/seed0/retention/{name}.json"
-        base = read_answers(preset / found["equals"])
+        base = read_scored_answers(preset / found["equals"])
         count = min(32, len(base.items))
         assert found["proof"]["items"] == count
         assert found["proof"]["tokens"] == sum(line["tokens"] for line in base.items[:count])
@@ -65,7 +65,7 @@ def test_the_proof_passes_for_slq_and_refers_to_base(slice_, preset):
         assert found["proof"]["embedded"] > count, "texts and images"
         for key in ("backbone", "set", "settings", "questions"):
             assert found["inputs"][key] == base.metrics["inputs"][key]
-    lines = read_lines(preset / BACKBONE / "slq/seed1/events/prove.jsonl")
+    lines = read_jsonl(preset / BACKBONE / "slq/seed1/events/prove.jsonl")
     spans = [line for line in lines if line["event"] == "span"]
     assert {span["name"] for span in spans} == {"init", "eval"} and {span.get("set") for span in spans} >= set(SETS)
 
@@ -73,18 +73,18 @@ def test_the_proof_passes_for_slq_and_refers_to_base(slice_, preset):
 def test_stored_answers_are_read_through_the_proof(slice_, preset, capsys):
     run_prove(slice_, preset)
     proved, base = (
-        read_answers(preset / BACKBONE / run / "retention/mini-mmmu.json") for run in ("slq/seed1", "base/seed0")
+        read_scored_answers(preset / BACKBONE / run / "retention/mini-mmmu.json") for run in ("slq/seed1", "base/seed0")
     )
-    assert proved == base and proved.verdicts() == base.verdicts()
-    score_tree(preset, write=False)
+    assert proved == base and proved.judgements() == base.judgements()
+    rescore_folder(preset, write=False)
     shown = [line for line in capsys.readouterr().out.splitlines() if "by proof" in line]
     assert len(shown) == len(SETS) and all("slq/seed1" in line and "base/seed0" in line for line in shown)
 
 
 def test_whole_batches_are_asked_in_the_order_of_the_set(slice_, preset):
     assert {found["proof"]["items"] for found in run_prove(slice_, preset, proof_items=1).values()} == {24, 16, 12}
-    how = Asking(8, 5)
-    assert [len(batch) for batch in how.batches(list(range(13)))] == [5, 5, 3]
+    how = GenerationParams(8, 5)
+    assert [len(batch) for batch in how.iter_batches(list(range(13)))] == [5, 5, 3]
 
 
 def test_the_same_check_fails_for_lora(slice_, preset):
@@ -97,10 +97,10 @@ def test_the_same_check_fails_for_full_fine_tuning(slice_, preset, monkeypatch):
     with pytest.raises(SlqError, match=r"full_ft/adapter/adapter\.json: training changed the backbone's weights"):
         run_prove(slice_, preset, "full_ft")
     before = slice_.weights("base")["before"]
-    monkeypatch.setattr(equivalence, "recorded_weights", lambda saved: before)
+    monkeypatch.setattr(equivalence, "read_recorded_weights_hash", lambda saved: before)
     with pytest.raises(SlqError, match="the backbone with this adapter loaded has other weights than in training"):
         run_prove(slice_, preset, "full_ft")
-    monkeypatch.setattr(equivalence, "require_weights", lambda *_: None)
+    monkeypatch.setattr(equivalence, "require_weights_hash", lambda *_: None)
     with pytest.raises(SlqError, match=r"^mini-.*: the reply with the adapter loaded is"):
         run_prove(slice_, preset, "full_ft")
 
@@ -112,15 +112,15 @@ def nudge(backbone):
         weight[0] = torch.nextafter(weight[0], torch.tensor(torch.inf))
 
 
-@pytest.mark.parametrize("moment", ["load", "embed"])
+@pytest.mark.parametrize("moment", ["load_retriever", "embed_sample"])
 def test_one_nudged_weight_is_enough(slice_, preset, monkeypatch, moment):
     """While the adapter is loaded, or later while it embeds."""
-    place = registry if moment == "load" else equivalence
+    place = registry if moment == "load_retriever" else equivalence
     original = getattr(place, moment)
 
     def nudged(*arguments):
         result = original(*arguments)
-        nudge(arguments[0] if moment == "load" else arguments[1])
+        nudge(arguments[0] if moment == "load_retriever" else arguments[1])
         return result
 
     monkeypatch.setattr(place, moment, nudged)
@@ -130,13 +130,13 @@ def test_one_nudged_weight_is_enough(slice_, preset, monkeypatch, moment):
 
 def test_what_embedding_leaves_in_the_model_would_be_seen(slice_, preset, monkeypatch):
     """A state that no hash of weights knows: a hook that embedding forgets to remove."""
-    original = equivalence.embed
+    original = equivalence.embed_sample
 
     def forgetful(retriever, backbone, sample):
         backbone.inner.language_model.norm.register_forward_hook(lambda module, inputs, output: -output)
         return original(retriever, backbone, sample)
 
-    monkeypatch.setattr(equivalence, "embed", forgetful)
+    monkeypatch.setattr(equivalence, "embed_sample", forgetful)
     with pytest.raises(SlqError, match=r"^mini-mmmu: item .*: the reply with the adapter loaded is"):
         run_prove(slice_, preset)
 
@@ -144,11 +144,11 @@ def test_what_embedding_leaves_in_the_model_would_be_seen(slice_, preset, monkey
 def edit_answers(preset, change):
     """Change base's answers to a set; its job's record of them too."""
     path = preset / BACKBONE / "base/seed0/retention/mini-mmmu.answers.jsonl"
-    lines = read_lines(path)
+    lines = read_jsonl(path)
     change(lines)
-    write_lines(path, lines)
+    write_jsonl(path, lines)
     retained = read_json(preset / "retained.json")
-    retained["answers"]["mini-mmmu"] = equivalence.sha256(path)
+    retained["answers"]["mini-mmmu"] = equivalence.hash_file(path)
     write_json(preset / "retained.json", retained)
 
 
@@ -180,11 +180,11 @@ def test_answers_of_base_that_do_not_belong_here_are_an_error(slice_, preset, fa
 def test_answers_that_changed_since_are_an_error(slice_, preset):
     run_prove(slice_, preset)
     path = preset / BACKBONE / "base/seed0/retention/mini-mmmu.answers.jsonl"
-    lines = read_lines(path)
+    lines = read_jsonl(path)
     lines[0]["answer"] += "!"
-    write_lines(path, lines)
+    write_jsonl(path, lines)
     with pytest.raises(SlqError, match=r"mini-mmmu\.answers\.jsonl: not the answers that were proved equal"):
-        read_answers(preset / BACKBONE / "slq/seed1/retention/mini-mmmu.json")
+        read_scored_answers(preset / BACKBONE / "slq/seed1/retention/mini-mmmu.json")
     shutil.rmtree(preset / BACKBONE / "slq")
     with pytest.raises(SlqError, match=r"mini-mmmu\.answers\.jsonl: not as base's job left it"):
         run_prove(slice_, preset)
@@ -199,4 +199,4 @@ def test_answers_of_an_earlier_version_do_not_stay_beside_a_proof(slice_, preset
     assert sorted(path.name for path in old.iterdir()) == sorted(f"{name}.json" for name in SETS)
     (old / "mini-mmmu.answers.jsonl").write_text("{}\n")
     with pytest.raises(SlqError, match=r"answers beside mini-mmmu\.json, which refers to another run's"):
-        score_tree(preset, write=False)
+        rescore_folder(preset, write=False)

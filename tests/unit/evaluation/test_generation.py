@@ -6,11 +6,11 @@ from PIL import Image
 
 from answering import answer, reply_tokens
 from slq.common.errors import SlqError
-from slq.datasets.prepared import Split
-from slq.datasets.questions import without_markers
-from slq.evaluation.generation import Asking, blind, question_parts, require_limits
-from slq.models.prefix import collate, encode
-from slq.synthetic.pretraining import check_keys
+from slq.datasets.questions import strip_markers
+from slq.datasets.splits import Split
+from slq.evaluation.generation import GenerationParams, build_question_parts, remove_images, require_known_image_limits
+from slq.models.prefix import collate, tokenize_message
+from slq.synthetic.pretraining import check_config_keys
 
 
 def asked(id_, question, *colours):
@@ -27,7 +27,7 @@ def ask(backbone, folder, question, *colours):
     for colour in colours:
         Image.new("RGB", (64, 64), colour).save(folder / f"{colour}.png")
     entry = asked("1", question, *colours)
-    return question_parts(backbone, Split("s", [entry], folder, ""), entry)
+    return build_question_parts(backbone, Split("s", [entry], folder, ""), entry)
 
 
 def test_a_question_is_asked_as_it_is_written(tiny_backbone, tmp_path):
@@ -40,7 +40,7 @@ def test_images_stand_at_their_markers_and_others_first(tiny_backbone, tmp_path)
     red, green, blue = (process(Image.new("RGB", (64, 64), colour)) for colour in ("red", "green", "blue"))
     assert [part if isinstance(part, str) else None for part in parts] == [None, "is ", None, " like ", None, " ?"]
     for part, expected in ((parts[0], green), (parts[2], blue), (parts[4], red)):
-        assert part.tokens == expected.tokens
+        assert part.num_tokens == expected.num_tokens
         assert all(torch.equal(part.tensors[name], tensor) for name, tensor in expected.tensors.items())
 
 
@@ -51,7 +51,7 @@ def test_a_marker_without_an_image_is_refused(tiny_backbone, tmp_path):
 
 def greedy(backbone, parts, count):
     """The most likely token, appended, `count` times: the whole sequence each time, no cache."""
-    message = encode(backbone, parts)
+    message = tokenize_message(backbone, parts)
     ids = []
     for _ in range(count):
         inputs = collate(backbone, [type(message)(message.ids + ids, message.images)])
@@ -85,9 +85,9 @@ def test_batched_answers_equal_a_greedy_loop(tiny_backbone, tmp_path):
     image = tiny_backbone.tokenizer.convert_tokens_to_ids(tiny_backbone.family.placeholder)
     tiny_backbone.model.get_input_embeddings().weight.data[image] = 0
     split, limits = mixed_split(tmp_path), LIMITS[type(tiny_backbone.family).__name__]
-    asked = [question_parts(tiny_backbone, split, entry, limits) for entry in split.items]
+    asked = [build_question_parts(tiny_backbone, split, entry, limits) for entry in split.items]
     expected = [greedy(tiny_backbone, parts, 6) for parts in asked]
-    answers = answer(tiny_backbone, split, Asking(6, 3, limits))
+    answers = answer(tiny_backbone, split, GenerationParams(6, 3, limits))
     assert [entry["answer"] for entry in answers] == expected
     assert len(set(expected)) > 3
     for line, entry in zip(answers, split.items, strict=True):
@@ -98,16 +98,16 @@ def test_batches_of_any_size_give_the_same_answers_token_for_token(tiny_backbone
     """In float32, with padding, pictures of different numbers of tokens, and texts without any in one batch."""
     split = mixed_split(tmp_path)
     limits = LIMITS[type(tiny_backbone.family).__name__]
-    alone = reply_tokens(tiny_backbone, split, Asking(8, 1, limits))
+    alone = reply_tokens(tiny_backbone, split, GenerationParams(8, 1, limits))
     assert len(set(map(tuple, alone))) > 5
     for size in (3, 8, 16):
-        assert reply_tokens(tiny_backbone, split, Asking(8, size, limits)) == alone, size
+        assert reply_tokens(tiny_backbone, split, GenerationParams(8, size, limits)) == alone, size
 
 
 def test_a_wrong_continuation_would_be_seen(tiny_backbone, tmp_path, monkeypatch):
     """The comparison above can fail: without the mask of what is padding, other tokens come."""
     split = mixed_split(tmp_path)
-    how = Asking(8, 16, LIMITS[type(tiny_backbone.family).__name__])
+    how = GenerationParams(8, 16, LIMITS[type(tiny_backbone.family).__name__])
     right = reply_tokens(tiny_backbone, split, how)
     generate = tiny_backbone.model.generate
 
@@ -120,7 +120,7 @@ def test_a_wrong_continuation_would_be_seen(tiny_backbone, tmp_path, monkeypatch
 
 def test_a_line_keeps_the_prompt_and_how_the_reply_ended(tiny_backbone, tmp_path):
     split = mixed_split(tmp_path)
-    how = Asking(8, 16)
+    how = GenerationParams(8, 16)
     tokens, end = reply_tokens(tiny_backbone, split, how), tiny_backbone.tokenizer.eos_token_id
     lines = answer(tiny_backbone, split, how)
     assert [line["tokens"] for line in lines] == [len(ids) for ids in tokens]
@@ -133,9 +133,9 @@ def test_a_line_keeps_the_prompt_and_how_the_reply_ended(tiny_backbone, tmp_path
 
 def test_limits_that_the_family_does_not_take_are_an_error(tiny_backbone):
     name = type(tiny_backbone.family).__name__
-    require_limits(tiny_backbone, LIMITS[name])
+    require_known_image_limits(tiny_backbone, LIMITS[name])
     with pytest.raises(SlqError, match=rf"retention_images has the key tiles, which {name} does not take; it takes: "):
-        require_limits(tiny_backbone, {"tiles": 3})
+        require_known_image_limits(tiny_backbone, {"tiles": 3})
 
 
 BLIND = [
@@ -150,7 +150,7 @@ BLIND = [
 
 @pytest.mark.parametrize(("question", "text"), BLIND)
 def test_a_blind_question_keeps_all_text_but_its_markers(question, text):
-    assert without_markers(question) == text
+    assert strip_markers(question) == text
 
 
 def test_blind_no_image_is_opened_encoded_or_given_to_the_model(tiny_backbone, tmp_path, monkeypatch):
@@ -164,11 +164,11 @@ def test_blind_no_image_is_opened_encoded_or_given_to_the_model(tiny_backbone, t
         return generate(**inputs)
 
     monkeypatch.setattr(tiny_backbone.model, "generate", spy)
-    unseen = blind(Split("s", items, tmp_path / "nowhere", ""))
+    unseen = remove_images(Split("s", items, tmp_path / "nowhere", ""))
     for item in unseen.items:
-        encoded = encode(tiny_backbone, question_parts(tiny_backbone, unseen, item))
+        encoded = tokenize_message(tiny_backbone, build_question_parts(tiny_backbone, unseen, item))
         assert encoded.images == () and image_token not in encoded.ids
-    answers = answer(tiny_backbone, unseen, Asking(2, 4))
+    answers = answer(tiny_backbone, unseen, GenerationParams(2, 4))
     assert [line["question"] for line in answers] == [text for _, text in BLIND]
     assert len(given) == 2
     for inputs in given:
@@ -176,13 +176,13 @@ def test_blind_no_image_is_opened_encoded_or_given_to_the_model(tiny_backbone, t
         assert not (inputs["input_ids"] == image_token).any()
     for colour in ("red", "green", "blue"):
         Image.new("RGB", (64, 64), colour).save(tmp_path / f"{colour}.png")
-    answer(tiny_backbone, Split("s", items, tmp_path, ""), Asking(2, 8))
+    answer(tiny_backbone, Split("s", items, tmp_path, ""), GenerationParams(2, 8))
     assert "pixel_values" in given[-1] and (given[-1]["input_ids"] == image_token).any()
 
 
 def test_a_misspelt_size_of_a_model_is_refused(raw_config):
     model = raw_config["backbones"]["mini-qwen3vl"]["pretrain"]["model"]
-    check_keys(model)
+    check_config_keys(model)
     model["text_config"]["hidden_sise"] = 64
     with pytest.raises(SlqError, match=r"model\.text_config\.hidden_sise is not a key of Qwen3VLTextConfig"):
-        check_keys(model)
+        check_config_keys(model)

@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 from slq.common.errors import SlqError
-from slq.evaluation.rank_table import Names, rank_table
-from slq.evaluation.ranks import KS, best_ranks, both_directions, every_rank, find_places, recalls
-from slq.evaluation.statistics import all_recalls
+from slq.evaluation.rank_table import RetrievalIds, build_rank_table
+from slq.evaluation.ranks import (
+    RECALL_KS,
+    best_positive_ranks,
+    compute_recalls,
+    optimistic_ranks,
+    rank_all_directions,
+    rank_positives,
+)
+from slq.evaluation.statistics import recalls_by_direction
 
 
 def naive_rank(query, gallery, positives, pessimistic=False):
@@ -50,7 +57,7 @@ def unit_vectors(random, *shape):
 @pytest.mark.parametrize("seed", range(20))
 def test_ranks_equal_a_naive_loop(seed):
     images, texts, text_image = small_set(seed)
-    ranks, numbers = every_rank(images, texts, text_image), np.arange(len(images))
+    ranks, numbers = rank_all_directions(images, texts, text_image), np.arange(len(images))
     for pessimistic in (False, True):
         found = {key: (one.pessimistic if pessimistic else one.optimistic).tolist() for key, one in ranks.items()}
         assert found["t2i"] == [
@@ -63,7 +70,7 @@ def test_ranks_equal_a_naive_loop(seed):
         for image, vector in enumerate(images):
             for caption, place in naive_places(vector, texts, text_image == image, pessimistic).items():
                 assert found["i2t_strict"][caption] == place
-    for direction, optimistic in both_directions(images, texts, text_image).items():
+    for direction, optimistic in optimistic_ranks(images, texts, text_image).items():
         assert optimistic.dtype == np.int32
         assert optimistic.tolist() == ranks[direction].optimistic.tolist()
 
@@ -78,10 +85,10 @@ def trec_eval(queries, gallery, query_image, gallery_image, pessimistic):
         names = [f"{first if other == image else last}{item}" for item, other in enumerate(gallery_image)]
         judged[str(number)] = {name: int(name.startswith(first)) for name in names}
         scored[str(number)] = dict(zip(names, (gallery @ query).tolist(), strict=True))
-    cut = ",".join(map(str, KS))
+    cut = ",".join(map(str, RECALL_KS))
     rows = pytrec_eval.RelevanceEvaluator(judged, {f"success.{cut}", f"recall.{cut}"}).evaluate(scored).values()
     return [
-        {f"R@{k}": pytest.approx(100 * np.mean([row[f"{measure}_{k}"] for row in rows])) for k in KS}
+        {f"R@{k}": pytest.approx(100 * np.mean([row[f"{measure}_{k}"] for row in rows])) for k in RECALL_KS}
         for measure in ("success", "recall")
     ]
 
@@ -94,23 +101,23 @@ def test_recalls_equal_trec_eval(seed):
     """Any positive is its success, each positive its recall; K is often larger than the set."""
     images, texts, text_image = small_set(1000 + seed)
     numbers = np.arange(len(images))
-    names = Names([f"i{n}" for n in numbers], [f"c{n}" for n in range(len(texts))], text_image)
-    table = rank_table(names, every_rank(images, texts, text_image))
+    names = RetrievalIds([f"i{n}" for n in numbers], [f"c{n}" for n in range(len(texts))], text_image)
+    table = build_rank_table(names, rank_all_directions(images, texts, text_image))
     for column, pessimistic in (("rank", False), ("rank_pessimistic", True)):
-        found = all_recalls(table, column)
+        found = recalls_by_direction(table, column)
         success, recall = trec_eval(images, texts, numbers, text_image, pessimistic)
         assert found["i2t"] == success and found["i2t_strict"] == recall
         success, recall = trec_eval(texts, images, text_image, numbers, pessimistic)
         assert found["t2i"] == success == recall
-    for direction, ranks in both_directions(images, texts, text_image).items():
-        assert recalls(ranks) == all_recalls(table)[direction]
+    for direction, ranks in optimistic_ranks(images, texts, text_image).items():
+        assert compute_recalls(ranks) == recalls_by_direction(table)[direction]
 
 
 def test_more_queries_than_a_block():
     random = np.random.default_rng(0)
     images = random.normal(size=(600, 8)).astype(np.float32)
     numbers = np.arange(600)
-    ranks = best_ranks(images, images, numbers, numbers)
+    ranks = best_positive_ranks(images, images, numbers, numbers)
     assert ranks.dtype == np.int32
     norms = (images**2).sum(1)
     expected = [1 + int((images @ image > norm).sum()) for image, norm in zip(images, norms, strict=True)]
@@ -122,18 +129,20 @@ def test_equal_vectors_tie_whatever_the_block():
     random = np.random.default_rng(0)
     items = unit_vectors(random, 257, 896)
     gallery = np.concatenate([items, np.repeat(items[-1:], 746, axis=0)])
-    ranks = find_places(unit_vectors(random, 257, 896), gallery, np.arange(257), np.arange(len(gallery))).best()
+    ranks = rank_positives(
+        unit_vectors(random, 257, 896), gallery, np.arange(257), np.arange(len(gallery))
+    ).best_per_query()
     assert (ranks.pessimistic - ranks.optimistic).tolist() == [0] * 256 + [746]
 
 
 def test_recalls_count_ranks_within_k():
-    assert recalls(np.array([1, 2, 5, 6, 10, 11, 1, 100])) == {"R@1": 25.0, "R@5": 50.0, "R@10": 75.0}
+    assert compute_recalls(np.array([1, 2, 5, 6, 10, 11, 1, 100])) == {"R@1": 25.0, "R@5": 50.0, "R@10": 75.0}
 
 
 def test_any_caption_of_an_image_is_a_hit():
     images = np.eye(2, dtype=np.float32)
     texts = np.array([[0, 1], [1, 0], [0, 1]], dtype=np.float32)  # image 0's first caption points at image 1
-    ranks = every_rank(images, texts, np.array([0, 0, 1]))
+    ranks = rank_all_directions(images, texts, np.array([0, 0, 1]))
     assert ranks["i2t"].optimistic.tolist() == [1, 1]
     assert ranks["i2t"].pessimistic.tolist() == [1, 2]
     # Image 0's list: caption 1, then 0 and 2, which are equal. Image 1's: 0 and 2, then 1.
@@ -144,23 +153,26 @@ def test_any_caption_of_an_image_is_a_hit():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": np.zeros((0, 2), np.float32), "text_image": np.zeros(0, int)}, "no query to rank"),
-        ({"texts": np.zeros((0, 2), np.float32), "text_image": np.zeros(0, int)}, "no item of the gallery to rank"),
-        ({"text_image": np.array([0, 0, 0])}, r"query 1 has no positive in the gallery \(1 such queries\)"),
+        ({"images": np.zeros((0, 2), np.float32), "caption_to_image": np.zeros(0, int)}, "no query to rank"),
+        (
+            {"texts": np.zeros((0, 2), np.float32), "caption_to_image": np.zeros(0, int)},
+            "no item of the gallery to rank",
+        ),
+        ({"caption_to_image": np.array([0, 0, 0])}, r"query 1 has no positive in the gallery \(1 such queries\)"),
         ({"texts": np.array([[1, 0], [np.nan, 0], [0, 1]], np.float32)}, "item of the gallery 1 is not finite"),
         ({"images": np.ones((2, 2), np.float16)}, "float16, expected float32 or float64"),
     ],
     ids=["no images", "no captions", "an image without captions", "not a number", "half precision"],
 )
 def test_what_cannot_be_ranked_is_said(change, message):
-    whole = {"images": np.eye(2, dtype=np.float32), "texts": np.ones((3, 2), np.float32), "text_image": [0, 0, 1]}
+    whole = {"images": np.eye(2, dtype=np.float32), "texts": np.ones((3, 2), np.float32), "caption_to_image": [0, 0, 1]}
     with pytest.raises(SlqError, match=message):
-        every_rank(**(whole | change))
+        rank_all_directions(**(whole | change))
 
 
 def test_no_ranks_have_no_recall():
     with pytest.raises(SlqError, match="at least one query"):
-        recalls(np.array([], dtype=np.int32))
+        compute_recalls(np.array([], dtype=np.int32))
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +187,7 @@ def test_coco_takes_seconds_and_little_memory(coco_sized):
     """30 s of processor and 2 GiB are allowed; about 3 s and 0.1 GiB are taken."""
     tracemalloc.start()
     began = time.process_time()
-    every_rank(*coco_sized)
+    rank_all_directions(*coco_sized)
     taken, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken < 30 and peak < 2 * 2**30
@@ -188,7 +200,7 @@ def test_cost_is_linear_in_queries(coco_sized):
         taken = []
         for _ in range(5):
             began = time.process_time()
-            best_ranks(texts[:count], images, text_image[:count], np.arange(len(images)))
+            best_positive_ranks(texts[:count], images, text_image[:count], np.arange(len(images)))
             taken.append(time.process_time() - began)
         return min(taken)
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from slq.cli import main
-from slq.common.files import read_json, sha256, write_json
-from slq.evaluation.rank_table import Names, Variant, variant_table
-from slq.evaluation.retrieval_metrics import SCHEMA, gallery_hash, retrieval_metrics
+from slq.common.files import hash_file, read_json, write_json
+from slq.evaluation.rank_table import RetrievalIds, RetrievalVariant, build_variant_table
+from slq.evaluation.retrieval_metrics import SCHEMA, compute_retrieval_metrics, gallery_hash
 
-VARIANTS = [Variant("five", 5), Variant("all"), Variant("folds", 5, 10)]
+VARIANTS = [RetrievalVariant("five", 5), RetrievalVariant("all"), RetrievalVariant("folds", 5, 10)]
 RANKS, METRICS = "run/retrieval/set.ranks.parquet", "run/retrieval/set.json"
 
 
@@ -23,12 +23,14 @@ def store(folder, images=20):
     pictures = random.integers(-2, 3, (images, 3)).astype(np.float32)
     texts = pictures[text_image] + random.integers(-1, 2, (len(text_image), 3)).astype(np.float32)
     captions = [f"{image}#{n}" for n, image in enumerate(text_image)]
-    names = Names([str(n) for n in range(images)], captions, text_image)
-    table = pd.concat([variant_table(names, pictures, texts, text_image, one) for one in VARIANTS], ignore_index=True)
-    metrics = retrieval_metrics(table, VARIANTS, "five")
+    names = RetrievalIds([str(n) for n in range(images)], captions, text_image)
+    table = pd.concat(
+        [build_variant_table(names, pictures, texts, text_image, one) for one in VARIANTS], ignore_index=True
+    )
+    metrics = compute_retrieval_metrics(table, VARIANTS, "five")
     (folder / "run/retrieval").mkdir(parents=True)
     table.to_parquet(folder / RANKS, index=False)
-    inputs = {"gallery": gallery_hash(table), "ranks": sha256(folder / RANKS)}
+    inputs = {"gallery": gallery_hash(table), "ranks": hash_file(folder / RANKS)}
     write_json(folder / METRICS, {"schema": SCHEMA, **metrics, "inputs": inputs})
     return folder
 

@@ -18,9 +18,9 @@ from loopback import Hub, commit_of, serve
 from slq import cli
 from slq.common.errors import SlqError
 from slq.common.files import read_json
-from slq.datasets.prepared import read_split
-from slq.evaluation.reference_check import check_instruments
-from slq.evaluation.reference_recalls import GOLDEN, read_golden
+from slq.datasets.splits import read_split
+from slq.evaluation.reference_check import check_reference_recalls
+from slq.evaluation.reference_recalls import REFERENCE_COLUMNS, read_reference_recalls
 from slq.models.dual_encoder import DualEncoder
 from slq.sources.fetch import fetch_source
 from slq.synthetic.datasets import draw_split
@@ -88,7 +88,7 @@ def published(snapshot, data):
 
 
 def golden_file(path, values, model="tiny", name="coco"):
-    lines = [",".join(GOLDEN)]
+    lines = [",".join(REFERENCE_COLUMNS)]
     lines += [f"{model},{name},{direction},R@5,{value},0.01,a test" for direction, value in values.items()]
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -105,7 +105,7 @@ def settings(*sets):
 
 def check(encoders, data, golden, *sets):
     out = golden.with_name("instrument.json")
-    check_instruments(settings(*sets), encoders, data, golden, out)
+    check_reference_recalls(settings(*sets), encoders, data, golden, out)
     return read_json(out)
 
 
@@ -121,7 +121,7 @@ def test_a_row_of_more_fields_than_there_are_columns_is_named(published, tmp_pat
     golden = golden_file(tmp_path / "golden.csv", published)
     golden.write_text(golden.read_text().rstrip() + ", and by whom\n")
     with pytest.raises(SlqError, match=r"golden\.csv:\d+: not 7 fields; a comma within one needs quotes around it"):
-        read_golden(golden, "tiny")
+        read_reference_recalls(golden, "tiny")
 
 
 def test_vectors_are_those_of_one_image_and_one_text_at_a_time(snapshot, encoders, data):
@@ -290,7 +290,7 @@ def test_learning_asks_whether_every_check_has_passed(command, monkeypatch, tmp_
     files = [tmp_path / f"{check}.json" for check in CHECKS]
     monkeypatch.setenv("SLQ_CHECKS", os.pathsep.join(map(str, files)))
     begun = []
-    monkeypatch.setattr(cli, "parse", lambda *_: Namespace(function=begun.append, command=command))
+    monkeypatch.setattr(cli, "parse_arguments", lambda *_: Namespace(function=begun.append, command=command))
     for checked in files:
         assert cli.main() == 1 and not begun
         assert re.search(f"{checked.name}: not there: .*; run `snakemake {checked}`", capsys.readouterr().err)

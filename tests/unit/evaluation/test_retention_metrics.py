@@ -8,12 +8,12 @@ import pytest
 
 from slq.cli import main
 from slq.common.errors import SlqError
-from slq.common.files import read_json, read_lines, write_json, write_lines
+from slq.common.files import read_json, read_jsonl, write_json, write_jsonl
 from slq.evaluation import scorers
-from slq.evaluation.reply import ASKED, Reply, answered_items
-from slq.evaluation.rescoring import score_tree
-from slq.evaluation.retention_metrics import SCHEMA, chance_of_each, questions_hash, score_answers
-from slq.evaluation.text_scorers import Verdict
+from slq.evaluation.answer_matching import Judgement
+from slq.evaluation.reply import ITEM_FIELDS, Reply, build_answered_items
+from slq.evaluation.rescoring import rescore_folder
+from slq.evaluation.retention_metrics import SCHEMA, compute_chance_levels, questions_hash, score_answers
 from stored import write_answers
 
 FRUIT = ["apple", "banana", "cherry", "dragon fruit"]
@@ -39,7 +39,7 @@ TEN = [
 
 
 def said(items, texts):
-    return answered_items(items, [Reply("prompt", text, len(text), text != "no idea") for text in texts])
+    return build_answered_items(items, [Reply("prompt", text, len(text), text != "no idea") for text in texts])
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def ten():
 
 def test_chance_by_a_count_written_out(ten):
     """Fruit: 1/4, 1/4, 1/3, 1/4. Color: red is accepted by two of four. Count: 2 is accepted by both."""
-    assert chance_of_each(ten) == pytest.approx([25, 25, 100 / 3, 25, 50, 50, 50, 50, 100, 100])
+    assert compute_chance_levels(ten) == pytest.approx([25, 25, 100 / 3, 25, 50, 50, 50, 50, 100, 100])
     content, _ = score_answers("mmmu", "vlmevalkit-exact-2", ten)
     assert content["chance"] == pytest.approx((3 * 25 + 100 / 3 + 4 * 50 + 2 * 100) / 10)
     chances = {type_: values["chance"] for type_, values in content["types"].items()}
@@ -58,7 +58,7 @@ def test_chance_by_a_count_written_out(ten):
 
 def test_an_open_questions_options_elsewhere_do_not_count_towards_its_chance():
     mixed = [item("a", "same", ["A"], FRUIT), item("b", "same", ["red"]), item("c", "same", ["blue"])]
-    assert chance_of_each(mixed) == [25, 50, 50]
+    assert compute_chance_levels(mixed) == [25, 50, 50]
 
 
 def test_every_scorer_reads_the_same_answers_and_one_is_printed(ten):
@@ -135,7 +135,7 @@ def test_stored_answers_score_as_they_did(results, capsys):
 
 def test_a_changed_scorer_is_noticed_and_written_on_request_alone(results, monkeypatch, capsys):
     before = bytes_of(results)
-    strict = replace(scorers.SCORERS["first-letter-1"], rule=lambda item, reply: Verdict(False, "never", None))
+    strict = replace(scorers.SCORERS["first-letter-1"], rule=lambda item, reply: Judgement(False, "never", None))
     monkeypatch.setitem(scorers.SCORERS, "first-letter-1", strict)
     assert main(["score", str(results)]) == 1
     shown = capsys.readouterr()
@@ -160,13 +160,13 @@ def test_a_verdict_that_moves_between_two_items_is_noticed(results, monkeypatch)
     )
     monkeypatch.setitem(scorers.SCORERS, "first-letter-1", moved)
     with pytest.raises(SlqError, match="3 of 3 metrics files"):
-        score_tree(results, write=False)
+        rescore_folder(results, write=False)
 
 
 def edit_lines(path, change):
-    lines = read_lines(path)
+    lines = read_jsonl(path)
     change(lines)
-    write_lines(path, lines)
+    write_jsonl(path, lines)
 
 
 def edit_json(path, change):
@@ -207,7 +207,7 @@ def test_a_fault_is_one_message_and_nothing_is_written(results, fault, capsys):
     (edit_lines if name.endswith("jsonl") else edit_json)(results / name, change)
     before = bytes_of(results)
     with pytest.raises(SlqError, match=message):
-        score_tree(results, write=True)
+        rescore_folder(results, write=True)
     assert bytes_of(results) == before
     assert main(["score", str(results)]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -217,19 +217,19 @@ def test_a_fault_is_one_message_and_nothing_is_written(results, fault, capsys):
 def test_a_missing_file_is_named(results, name):
     (results / name).unlink()
     with pytest.raises(SlqError, match=rf"{name}: (does not exist|cannot be read)"):
-        score_tree(results, write=False)
+        rescore_folder(results, write=False)
 
 
 def test_a_folder_without_answers_is_no_success(results, tmp_path):
     shutil.rmtree(results)
     with pytest.raises(SlqError, match=r"holds no retention/<set>\.answers\.jsonl"):
-        score_tree(tmp_path, write=False)
+        rescore_folder(tmp_path, write=False)
 
 
 def test_the_hash_of_what_was_asked_knows_every_field_and_no_answer(ten):
     whole = questions_hash(ten)
     assert questions_hash([line | {"answer": "other"} for line in ten]) == whole
-    for field in ASKED:
+    for field in ITEM_FIELDS:
         other = json.loads(json.dumps(ten))
         other[3][field] = ["changed"] if isinstance(other[3][field], list) else "changed"
         assert questions_hash(other) != whole, field

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from slq.common.errors import SlqError
-from slq.evaluation.scorers import FORMULA, SCORERS, expected_guess, scorers_for, without_reasoning
+from slq.evaluation.scorers import FORMULA_TYPE, SCORERS, find_scorers, guess_probability, strip_reasoning
 
 LETTERS = ("vlmevalkit-exact-2", "mmmu-official-1", "mmmu-lmms-eval-2", "first-letter-1", "lmms-eval-realworldqa-2")
 OPEN = ("vlmevalkit-exact-2", "mmmu-official-1", "first-letter-1", "lmms-eval-realworldqa-2")
@@ -80,7 +80,7 @@ def test_both_parsers_of_mmmu_have_one_rule_for_open_questions():
 # Replies of models that think aloud, by the rule of lmms-eval alone, which takes tagged reasoning out first.
 THOUGHT = [
     ("<think>STOP</think>GO", "STOP", "Regular Text Recognition", {"ocrbench-lmms-eval-2": False}),
-    ("<think>S T O P</think>\nGO", "STOP", FORMULA, {"ocrbench-lmms-eval-2": False}),
+    ("<think>S T O P</think>\nGO", "STOP", FORMULA_TYPE, {"ocrbench-lmms-eval-2": False}),
     ("<think>0</think>1", "1", "open", {"lmms-eval-realworldqa-2": True, "mmmu-lmms-eval-2": True}),
     ("<think>12</think>3.5", "12", "open", {"lmms-eval-realworldqa-2": False, "mmmu-lmms-eval-2": False}),
     ("<analysis>so 12</analysis> 3.5", "3.5", "open", {"lmms-eval-realworldqa-2": True, "mmmu-lmms-eval-2": True}),
@@ -121,7 +121,7 @@ def test_lmms_eval_reads_the_letter_behind_the_thinking(name, reply):
     ],
 )
 def test_what_lmms_eval_leaves_of_a_reply(reply, left):
-    assert without_reasoning(reply) == left
+    assert strip_reasoning(reply) == left
 
 
 def test_vlmevalkit_reads_no_letter_in_the_notice_of_a_failed_call():
@@ -194,16 +194,16 @@ def test_any_reply_gets_a_verdict(name):
 
 
 def test_scorers_of_a_benchmark():
-    assert [scorer.name for scorer in scorers_for("mmmu")] == list(LETTERS[:-1])
-    assert [scorer.name for scorer in scorers_for("realworldqa")] == [LETTERS[0], LETTERS[3], LETTERS[4]]
-    assert [scorer.name for scorer in scorers_for("ocrbench")] == list(OCR)
+    assert [scorer.name for scorer in find_scorers("mmmu")] == list(LETTERS[:-1])
+    assert [scorer.name for scorer in find_scorers("realworldqa")] == [LETTERS[0], LETTERS[3], LETTERS[4]]
+    assert [scorer.name for scorer in find_scorers("ocrbench")] == list(OCR)
     assert all(re.search(r"-\d+$", name) for name in SCORERS)
     with pytest.raises(SlqError, match=r"'chartqa'.*\['mmmu', 'ocrbench', 'realworldqa'\]"):
-        scorers_for("chartqa")
+        find_scorers("chartqa")
     with pytest.raises(SlqError, match="'first-letter-2' is none of those that apply to 'mmmu': vlmevalkit-exact-2, "):
-        scorers_for("mmmu", "first-letter-2")
+        find_scorers("mmmu", "first-letter-2")
 
 
 def test_a_random_option_is_expected_to_hit_once_in_as_many_as_there_are():
-    assert expected_guess(item(["B"], FRUIT)) == 0.25
-    assert expected_guess(item(["4"])) == 0.0
+    assert guess_probability(item(["B"], FRUIT)) == 0.25
+    assert guess_probability(item(["4"])) == 0.0

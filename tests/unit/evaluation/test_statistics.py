@@ -9,17 +9,17 @@ import pytest
 
 from slq.common.errors import SlqError
 from slq.evaluation.statistics import (
-    Clusters,
+    ClusteredHits,
     Difference,
-    McNemar,
+    McNemarResult,
     accuracy_interval,
-    bounds,
-    clusters,
-    even_odds,
-    mcnemar,
+    bootstrap_percentages,
+    compute_hits_per_image,
+    exact_binomial_p,
+    mcnemar_test,
+    percentile_interval,
     recall_differences,
     recall_intervals,
-    resample,
 )
 
 DRAWS, IMAGES, CAPTIONS = 1000, 200, 5
@@ -49,7 +49,7 @@ def loop(tables, seed, resamples):
 def test_intervals_equal_a_plain_loop():
     table = ranks_of(1)
     values = np.sort(loop([table], seed=5, resamples=81)[:, 0])
-    found = recall_intervals(clusters(table, "t2i"), seed=5, resamples=81)["R@5"]
+    found = recall_intervals(compute_hits_per_image(table, "t2i"), seed=5, resamples=81)["R@5"]
     # Of 81 sorted values, 2.5 % and 97.5 % of the way along are the third and the third last.
     assert (found.low, found.high) == pytest.approx((values[2], values[-3]))
     assert found.value == 100 * (table["rank"] <= 5).sum() / len(table)
@@ -59,7 +59,9 @@ def test_differences_equal_a_plain_loop():
     one, other = ranks_of(1), ranks_of(2)
     values = loop([one, other], seed=5, resamples=81)
     gains = np.sort(values[:, 0] - values[:, 1])
-    found = recall_differences(clusters(one, "t2i"), clusters(other, "t2i"), seed=5, resamples=81)["R@5"]
+    found = recall_differences(
+        compute_hits_per_image(one, "t2i"), compute_hits_per_image(other, "t2i"), seed=5, resamples=81
+    )["R@5"]
     assert (found.low, found.high) == pytest.approx((gains[2], gains[-3]))
     assert found.value == pytest.approx(100 * ((one["rank"] <= 5).mean() - (other["rank"] <= 5).mean()))
     against = min((gains <= 1e-9).sum(), (gains >= -1e-9).sum())
@@ -67,15 +69,15 @@ def test_differences_equal_a_plain_loop():
 
 
 def test_a_seed_gives_the_same_interval_and_blocks_do_not_show(monkeypatch):
-    found = clusters(ranks_of(1, images=50), "t2i")
+    found = compute_hits_per_image(ranks_of(1, images=50), "t2i")
     once = recall_intervals(found, seed=1)
     assert recall_intervals(found, seed=1) == once != recall_intervals(found, seed=2)
-    monkeypatch.setattr("slq.evaluation.statistics.BLOCK", 7 * 50)
+    monkeypatch.setattr("slq.evaluation.statistics.IMAGES_PER_BATCH", 7 * 50)
     assert recall_intervals(found, seed=1) == once
 
 
 def test_a_method_does_not_differ_from_itself():
-    found = clusters(ranks_of(1), "t2i")
+    found = compute_hits_per_image(ranks_of(1), "t2i")
     for difference in recall_differences(found, found, seed=1, resamples=100).values():
         assert difference == Difference(0.0, 0.0, 0.0, 1.0)
 
@@ -90,7 +92,7 @@ def draws():
 
 def coverage(hits, queries):
     """Share of draws, the columns of `hits`, whose interval holds 60 %."""
-    low, high = bounds(resample(hits, queries, seed=3, resamples=1000))
+    low, high = percentile_interval(bootstrap_percentages(hits, queries, seed=3, resamples=1000))
     return np.mean((low <= 60) & (high >= 60))
 
 
@@ -108,17 +110,17 @@ def test_equal_methods_are_told_apart_as_often_as_p_says(draws):
     p = []
     for start in range(0, DRAWS - 5, 6):
         one, other = (draws[:, :, first : first + 3].sum(1) for first in (start, start + 3))
-        pair = Clusters(images, one, queries), Clusters(images, other, queries)
+        pair = ClusteredHits(images, one, queries), ClusteredHits(images, other, queries)
         p += [difference.p for difference in recall_differences(*pair, seed=3, resamples=1000).values()]
     assert len(p) == 498 and 0.03 <= np.mean(np.array(p) < 0.05) <= 0.07
     assert 0.4 <= np.mean(np.array(p) < 0.5) <= 0.6
 
 
 def test_methods_on_other_images_or_captions_are_not_compared():
-    found = clusters(ranks_of(1), "t2i")
+    found = compute_hits_per_image(ranks_of(1), "t2i")
     for other in (ranks_of(1, images=8), ranks_of(1)[1:]):
         with pytest.raises(SlqError, match="not of the same images and captions"):
-            recall_differences(found, clusters(other, "t2i"), seed=1)
+            recall_differences(found, compute_hits_per_image(other, "t2i"), seed=1)
 
 
 @pytest.mark.parametrize("count", range(1, 11))
@@ -127,20 +129,20 @@ def test_even_odds_equal_an_enumeration(count):
     falls = [abs(2 * sum(coins) - count) for coins in product((0, 1), repeat=count)]
     for one in range(count + 1):
         uneven = abs(2 * one - count)
-        assert even_odds(one, count - one) == sum(fall >= uneven for fall in falls) / 2**count
+        assert exact_binomial_p(one, count - one) == sum(fall >= uneven for fall in falls) / 2**count
 
 
 def test_even_odds_of_many_are_near_the_normal_law():
     """12,300 against 12,700: too many to enumerate, and the numbers of ways fill 3,000 bytes."""
     z = (400 - 1) / 25_000**0.5
-    assert even_odds(12_300, 12_700) == pytest.approx(2 * NormalDist().cdf(-z), rel=0.01)
+    assert exact_binomial_p(12_300, 12_700) == pytest.approx(2 * NormalDist().cdf(-z), rel=0.01)
 
 
 def test_mcnemar_counts_what_only_one_answers():
     one = {"a": True, "b": True, "c": True, "d": True, "e": False, "f": False}
     other = {"f": False, "e": True, "d": False, "c": False, "b": False, "a": True}
-    assert mcnemar(one, other) == McNemar(3, 1, 10 / 16)
-    assert mcnemar(one, one) == McNemar(0, 0, 1.0)
+    assert mcnemar_test(one, other) == McNemarResult(3, 1, 10 / 16)
+    assert mcnemar_test(one, one) == McNemarResult(0, 0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_mcnemar_counts_what_only_one_answers():
 )
 def test_mcnemar_needs_the_same_items(one, other, message):
     with pytest.raises(SlqError, match=message):
-        mcnemar(one, other)
+        mcnemar_test(one, other)
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 10), (10, 10), (7, 10), (430, 900), (790, 1000)])

@@ -21,10 +21,10 @@ from exported import BACKBONES, FIT, HUB, INPUTS, METHODS, THIRD, Lab
 from oracles import RED, SHORT
 from slq.cli import main
 from slq.common.errors import SlqError
-from slq.common.files import read_json, sha256
-from slq.export.adapters import Base, write_queries
-from slq.export.folder import staged, write_code
-from slq.models.prefix import collate, encode
+from slq.common.files import hash_file, read_json
+from slq.export.adapters import BaseModelInfo, write_queries
+from slq.export.folder import stage_folder, write_code
+from slq.models.prefix import collate, tokenize_message
 
 RUNS = [(backbone, method) for backbone in BACKBONES for method in METHODS]
 RUNS += [("mini-llava", "slq"), ("mini-llava", "lora")]
@@ -127,7 +127,7 @@ def test_sentence_transformers_makes_the_vectors_of_evaluation(lab, elsewhere, b
 def test_an_image_and_a_text_make_one_vector_together(lab, elsewhere, name):
     backbone, retriever = lab.load(name, "slq")
     with torch.inference_mode():
-        ours = retriever.embed([encode(backbone, (backbone.family.process(RED), SHORT))]).numpy()
+        ours = retriever.embed([tokenize_message(backbone, (backbone.family.process(RED), SHORT))]).numpy()
     assert np.abs(elsewhere[0][f"{name}-slq together"] - ours).max() < NEAR
 
 
@@ -185,11 +185,11 @@ def test_peft_alone_makes_them_too_as_the_card_says(lab, name, method):
     scope = card_lines(lab.export(name, method))
     backbone, retriever = lab.load(name, method)
     with torch.inference_mode():
-        assert (scope["vector"] - retriever.embed([encode(backbone, ("a black cat",))])).abs().max() < NEAR
+        assert (scope["vector"] - retriever.embed([tokenize_message(backbone, ("a black cat",))])).abs().max() < NEAR
     told, tokenizer = read_json(lab.export(name, method) / "retriever.json"), scope["tokenizer"]
     queries = scope["retriever"].peft_config["default"].to_dict().get("token_indices") or []
     parts = [(item,) if isinstance(item, str) else (backbone.family.process(item),) for item in INPUTS]
-    encoded = [encode(backbone, part) for part in parts]
+    encoded = [tokenize_message(backbone, part) for part in parts]
     extended = [type(item)([*item.ids, *queries], item.images) for item in encoded]
     assert tokenizer.convert_ids_to_tokens(queries) == [f"<|query_{n}|>" for n in range(len(queries))]
     for batch in ([item] for item in extended), [extended]:
@@ -207,7 +207,7 @@ def test_the_base_under_queries_generates_what_it_did(request, place, name):
     model = card_lines(lab.export(name, "slq"), lab.snapshot(name))["model"].eval()
     assert type(model) is type(untouched.model)
     for parts in [("what is it",)], [(untouched.family.process(image), "what is it") for image in INPUTS[2:4]]:
-        inputs = collate(untouched, [encode(untouched, part) for part in parts])
+        inputs = collate(untouched, [tokenize_message(untouched, part) for part in parts])
         del inputs["position_ids"]
         how = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
         before, after = (one.generate(**inputs, **how) for one in (untouched.model, model))
@@ -240,7 +240,7 @@ def test_queries_of_the_papers_size_are_under_a_megabyte(tmp_path):
     weights.mkdir(), out.mkdir()
     queries = torch.randn(20, 896)
     save_file({"queries": queries}, weights / "adapter.safetensors")
-    base = Base("lab/backbone", "c0de", {}, "language_model.embed_tokens", 151674, 896)
+    base = BaseModelInfo("lab/backbone", "c0de", {}, "language_model.embed_tokens", 151674, 896)
     write_queries(weights, base, list(range(151674, 151694)), out)
     sizes = {path.name: path.stat().st_size for path in out.iterdir()}
     print(sizes)
@@ -254,7 +254,7 @@ def test_the_folder_says_what_is_in_it(lab):
     files = read_json(folder / "manifest.json")["files"]
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == {*files, "manifest.json"}
-    assert all(sha256(folder / name) == expected for name, expected in files.items())
+    assert all(hash_file(folder / name) == expected for name, expected in files.items())
     assert AutoTokenizer.from_pretrained(folder).padding_side == "left"
 
 
@@ -340,9 +340,9 @@ def test_an_export_in_bfloat16_agrees_to_its_rounding(lab, tmp_path, name):
 
 def test_an_adapter_that_needs_the_package_cannot_travel(tmp_path, monkeypatch):
     text = (THIRD / "llava.py").read_text()
-    (tmp_path / "bound.py").write_text(f"from slq.common.files import sha256\n{text}")
+    (tmp_path / "bound.py").write_text(f"from slq.common.files import hash_file\n{text}")
     monkeypatch.setattr(slq.models.families, "__path__", [*slq.models.families.__path__, str(tmp_path)])
-    with pytest.raises(SlqError, match=r"bound\.py: cannot travel .*from slq\.files import sha256"):
+    with pytest.raises(SlqError, match=r"bound\.py: cannot travel .*from slq\.common\.files import hash_file"):
         write_code("bound", tmp_path / "out")
     del sys.modules["slq.models.families.bound"]
 
@@ -367,7 +367,7 @@ def test_a_folder_is_exported_to_by_whatever_name(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to("out")
     monkeypatch.chdir(tmp_path / "here")
     for name, place in ((tmp_path / "link", "out"), (Path("."), "here")):
-        with staged(name) as folder:
+        with stage_folder(name) as folder:
             (folder / "modules.json").write_text("[]")
         assert (tmp_path / place / "modules.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link", "out"]
@@ -375,7 +375,7 @@ def test_a_folder_is_exported_to_by_whatever_name(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_was_filled_meanwhile_stays(tmp_path):
-    with pytest.raises(SlqError, match="out: cannot be written: Directory not empty"), staged(tmp_path / "out"):
+    with pytest.raises(SlqError, match="out: cannot be written: Directory not empty"), stage_folder(tmp_path / "out"):
         (tmp_path / "out").mkdir()
         (tmp_path / "out/notes.txt").write_text("mine")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "notes.txt"]

@@ -18,12 +18,12 @@ from checkout import ROOT
 from exported import HUB, Lab
 from slq.cli import main
 from slq.common.errors import SlqError
-from slq.common.fingerprint import closure
+from slq.common.fingerprint import import_closure
 from slq.evaluation.encode import embed_messages
 from slq.export import folder as exporting
 from slq.export.folder import export_key
-from slq.export.search import Index, embed_folder, nearest
-from slq.models.prefix import encode
+from slq.export.search import Index, embed_folder, find_nearest
+from slq.models.prefix import tokenize_message
 
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "white", "grey"]
 QUERY = "a red circle"
@@ -61,7 +61,7 @@ def ranking(lab, folder, parts_of_query):
     backbone, retriever = lab.load("mini-qwen3vl", "slq")
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
     parts = [(backbone.family.process(Image.open(folder / name).convert("RGB")),) for name in files]
-    messages = [encode(backbone, one) for one in (parts_of_query(backbone), *parts)]
+    messages = [tokenize_message(backbone, one) for one in (parts_of_query(backbone), *parts)]
     vectors = embed_messages(retriever, messages, 4)
     return sorted(((float(vector @ vectors[0]), name) for name, vector in zip(files, vectors[1:], strict=True)),
                   key=lambda hit: -hit[0])  # fmt: skip
@@ -135,14 +135,16 @@ def test_of_two_first_searches_the_later_takes_the_export_of_the_earlier(monkeyp
         raise SlqError(f"{out}: cannot be written: Directory not empty")
 
     monkeypatch.setattr(exporting, "export_key", lambda run: "key")
-    monkeypatch.setattr(exporting, "export", export_too_late)
+    monkeypatch.setattr(exporting, "export_run", export_too_late)
     assert exporting.export_once(None, {"scratch": tmp_path}) == tmp_path / "exports/key"
 
 
 def test_a_kept_export_is_of_the_code_that_writes_it():
     """retriever.json says how vectors are read: an edit of what writes it makes another export."""
-    written_by = {"slq.export.folder", "slq.export.adapters", "slq.datasets.image_modes", "slq.methods.registry"}
-    assert {*written_by, "slq.export.slq_retriever", "slq.models.families"} <= set(closure(*exporting.EMBEDDING))
+    written_by = {"slq.export.folder", "slq.export.adapters", "slq.datasets.image_conversion", "slq.methods.registry"}
+    assert {*written_by, "slq.export.slq_retriever", "slq.models.families"} <= set(
+        import_closure(*exporting.EMBEDDING_MODULES)
+    )
 
 
 def test_what_cannot_be_searched_is_said(lab, pictures, tmp_path, capsys):
@@ -218,7 +220,7 @@ def indexed(path, folder, embed=corners, batch_size=2):
     """What became of a folder, and the vectors of its images, of an index that is read and written."""
     index = Index.read(path)
     found = embed_folder(folder, index, embed, batch_size)
-    return found, np.stack([index.vectors[content] for content in found.contents])
+    return found, np.stack([index.vectors[content] for content in found.content_hashes])
 
 
 def test_goes_on_after_a_kill(pictures, tmp_path):
@@ -228,7 +230,7 @@ def test_goes_on_after_a_kill(pictures, tmp_path):
     assert answer.returncode == -signal.SIGKILL
     (tmp_path / ".index.3.tmp").write_bytes((tmp_path / "index").read_bytes()[:3])
     found, vectors = indexed(tmp_path / "index", pictures, batch_size=3)
-    assert found.embedded == 9 - 4
+    assert found.num_embedded == 9 - 4
     _, fresh = indexed(tmp_path / "fresh", pictures)
     assert np.array_equal(vectors, fresh)
     assert len(np.unique(fresh, axis=0)) == 9
@@ -245,17 +247,17 @@ def test_a_damaged_index_is_said(pictures, tmp_path):
 def test_an_unreadable_image_loses_no_vector(pictures, tmp_path):
     (pictures / "more/zz.png").write_bytes(b"")
     found, _ = indexed(tmp_path / "index", pictures)
-    assert (found.embedded, len(found.unreadable)) == (9, 1) and "zz.png: " in found.unreadable[0]
+    assert (found.num_embedded, len(found.unreadable)) == (9, 1) and "zz.png: " in found.unreadable[0]
     (pictures / "more/zz.png").unlink()
     found, _ = indexed(tmp_path / "index", pictures)
-    assert (found.embedded, found.unreadable) == (0, [])
+    assert (found.num_embedded, found.unreadable) == (0, [])
 
 
 def test_a_second_search_of_the_same_folder_writes_nothing(pictures, tmp_path):
     indexed(tmp_path / "index", pictures)
     before = (tmp_path / "index").stat()
     found, _ = indexed(tmp_path / "index", pictures, lambda images: pytest.fail("embedded again"))
-    assert found.embedded == 0 and (tmp_path / "index").stat() == before
+    assert found.num_embedded == 0 and (tmp_path / "index").stat() == before
 
 
 def test_no_more_than_a_batch_is_held(pictures, tmp_path):
@@ -268,7 +270,7 @@ def test_an_edited_file_is_looked_at_again(pictures, tmp_path):
     indexed(tmp_path / "index", pictures)
     Image.new("RGB", (40, 60), (1, 2, 3)).save(pictures / "blue.png")
     found, vectors = indexed(tmp_path / "index", pictures)
-    assert found.embedded == 1
+    assert found.num_embedded == 1
     assert vectors[[path.name for path in found.paths].index("blue.png")].tolist() == [1, 2, 3]
 
 
@@ -282,7 +284,7 @@ def test_an_edited_file_of_the_same_size_is_looked_at_again(pictures, tmp_path):
     os.utime(picture, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
     assert picture.stat().st_size == before.st_size
     found, vectors = indexed(tmp_path / "index", pictures)
-    assert found.embedded == 1
+    assert found.num_embedded == 1
     assert vectors[[path.name for path in found.paths].index("plain.bmp")].tolist() == [1, 2, 3]
 
 
@@ -291,7 +293,7 @@ def test_vectors_of_another_prompt_precision_or_adapter_are_kept_apart(tmp_path)
 
     def key(weights=b"one", **changes):
         (tmp_path / "adapter.safetensors").write_bytes(weights)
-        run = SimpleNamespace(weights=tmp_path, settings=settings | changes, adapter={"backbone_sha256": "b"})
+        run = SimpleNamespace(adapter_folder=tmp_path, settings=settings | changes, adapter={"backbone_sha256": "b"})
         return export_key(run)
 
     assert key() == key(preset="paper")
@@ -311,7 +313,7 @@ def test_nearest_is_exact_and_ties_keep_their_order():
         scores = vectors @ query
         order = sorted(range(2000), key=lambda item: (-scores[rows[item]], item))
         for count in (1, 7, 1999, 2000, 3000):
-            assert [item for item, _ in nearest(query, vectors, rows, count)] == order[:count]
+            assert [item for item, _ in find_nearest(query, vectors, rows, count)] == order[:count]
 
 
 def test_ten_thousand_images_are_searched_in_a_fifth_of_a_second(tmp_path):
@@ -324,7 +326,7 @@ def test_ten_thousand_images_are_searched_in_a_fifth_of_a_second(tmp_path):
     for _ in range(3):
         start = time.process_time()
         index = Index.read(tmp_path / "index")
-        best = nearest(vectors[4711], index.vectors, list(index.vectors), 10)
+        best = find_nearest(vectors[4711], index.vectors, list(index.vectors), 10)
         seconds.append(time.process_time() - start)
     print(f"{count} x {width}: {', '.join(f'{one:.2f} s' for one in seconds)}")
     assert best[0] == (4711, pytest.approx(1, abs=1e-5))

@@ -6,8 +6,8 @@ import torch
 from answering import answered_otherwise, reply_tokens
 from sliced import BACKBONE, METHODS, SEED
 from slq.common.errors import SlqError
-from slq.common.inherited import PROVED
-from slq.evaluation.generation import Asking
+from slq.common.inherited import INHERITING_METHODS
+from slq.evaluation.generation import GenerationParams
 from slq.methods import registry
 from slq.models.backbone import hash_weights
 from slq.training import run as training_run
@@ -16,7 +16,7 @@ from slq.training import run as training_run
 def changed_answers(slice_, backbone):
     """The check: ids of the questions that a backbone answers with other tokens than base."""
     base, _ = slice_.load("base")
-    replies = [reply_tokens(one, slice_.questions, Asking(8, 16)) for one in (base, backbone)]
+    replies = [reply_tokens(one, slice_.questions, GenerationParams(8, 16)) for one in (base, backbone)]
     assert len(replies[0]) == 16 and len(set(map(tuple, replies[0]))) > 2
     return answered_otherwise(slice_.questions.items, *replies)
 
@@ -24,11 +24,11 @@ def changed_answers(slice_, backbone):
 def test_a_reply_ends_at_its_end_token_whatever_stands_beside_it_in_a_batch(slice_):
     """With a word as a second end token, so that replies of one batch end at different places."""
     backbone, _ = slice_.load("base")
-    whole = reply_tokens(backbone, slice_.questions, Asking(8, 16))
+    whole = reply_tokens(backbone, slice_.questions, GenerationParams(8, 16))
     ends = {backbone.tokenizer.eos_token_id, whole[0][0]}
     backbone.model.generation_config.eos_token_id = sorted(ends)
-    replies = reply_tokens(backbone, slice_.questions, Asking(8, 16))
-    assert replies == reply_tokens(backbone, slice_.questions, Asking(8, 1))
+    replies = reply_tokens(backbone, slice_.questions, GenerationParams(8, 16))
+    assert replies == reply_tokens(backbone, slice_.questions, GenerationParams(8, 1))
     assert {len(reply) for reply in replies if reply[-1] not in ends} <= {8}
     assert len({len(reply) for reply in replies if reply[-1] in ends}) > 1
     assert all(ends.isdisjoint(reply[:-1]) for reply in replies)
@@ -45,7 +45,7 @@ def test_with_slqs_adapter_loaded_the_answers_are_bases_token_for_token(slice_):
 def test_the_adapter_is_really_loaded(slice_):
     """Not zero, not what it began as, and retrieval sees it: vectors are neither base's nor those of the beginning."""
     backbone, retriever = slice_.load("slq")
-    start = registry.begin("slq", slice_.load("base")[0], slice_.settings("slq")["tuning"], SEED)
+    start = registry.build_retriever("slq", slice_.load("base")[0], slice_.settings("slq")["tuning"], SEED)
     assert retriever.backbone is backbone
     assert torch.all(retriever.queries.norm(dim=1) > 0)
     assert torch.all((retriever.queries - start.queries).norm(dim=1) > 0.1 * start.queries.norm(dim=1))
@@ -60,8 +60,8 @@ def test_the_proved_methods_train_nothing_that_generation_passes_through(slice_,
     """What the rules are told of a method (`PROVED`) is what the method does; base is what they are compared with."""
     backbone, retriever = slice_.load(method)
     inside = {id(parameter) for parameter in backbone.model.parameters()}
-    trained = [id(parameter) for _, parameter in registry.trained_tensors(retriever)]
-    assert (trained != [] and inside.isdisjoint(trained)) == (method in PROVED)
+    trained = [id(parameter) for _, parameter in registry.named_trainable_parameters(retriever)]
+    assert (trained != [] and inside.isdisjoint(trained)) == (method in INHERITING_METHODS)
 
 
 @pytest.mark.parametrize("method", ["full_ft", "lora"])
@@ -73,7 +73,7 @@ def test_the_check_fails_for_a_tuned_backbone(slice_, method):
 def test_the_check_fails_for_one_weight_that_tips_every_answer(slice_):
     """One entry of the last norm's scale, so large that it alone decides: among all words, for one of two."""
     backbone, _ = slice_.load("slq")
-    base = reply_tokens(backbone, slice_.questions, Asking(1, 16))
+    base = reply_tokens(backbone, slice_.questions, GenerationParams(1, 16))
     words = backbone.model.lm_head.weight.detach()
     extremes = torch.stack([words.argmax(0), words.argmin(0)])  # the two words, for each entry
     given = torch.tensor(base).view(-1, 1, 1)

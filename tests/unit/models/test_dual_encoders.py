@@ -19,13 +19,13 @@ from transformers import (
 from slq.cli import main
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
-from slq.common.snapshots import identity
-from slq.config import slices
-from slq.datasets.prepared import read_split
-from slq.evaluation.reference_check import set_recalls
-from slq.models.dual_encoder import DualEncoder, adapter_for
+from slq.common.snapshots import snapshot_sha256
+from slq.config import job_settings
+from slq.datasets.splits import read_split
+from slq.evaluation.reference_check import compute_split_recalls
+from slq.models.dual_encoder import DualEncoder, find_encoder_class
 from slq.synthetic.datasets import draw_split
-from slq.synthetic.encoders import build_encoder, pair_loss, pretrain_encoder
+from slq.synthetic.encoders import build_contrastive_loss, build_encoder, pretrain_dual_encoder
 from tinyblip import make_blip
 from tinyclip import make_clip
 
@@ -100,7 +100,7 @@ def test_blip_is_its_own_similarity_without_the_matching_head(blip, images):
 )
 def test_blip_reads_as_much_as_its_authors_evaluation(blip, long, kept):
     encoder = DualEncoder.load(blip)
-    found, expected = (encoder.tokens([text])["input_ids"] for text in (long, kept))
+    found, expected = (encoder.tokenize_texts([text])["input_ids"] for text in (long, kept))
     assert found.shape[1] <= 35 and torch.equal(found, expected)
 
 
@@ -139,7 +139,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def entry(raw_config):
     """The settings of an encoder of config.yaml, as its rule hands them over, but for the number of steps."""
-    return lambda name, **changes: json.loads(slices.pretrain_encoder_settings(raw_config, name)) | changes
+    return lambda name, **changes: json.loads(job_settings.pretrain_encoder_settings(raw_config, name)) | changes
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def made():
 def snapshot(request, made, entry, data, tmp_path_factory):
     if request.param not in made:
         made[request.param] = tmp_path_factory.mktemp(request.param)
-        pretrain_encoder(entry(request.param, **FEW), data, made[request.param])
+        pretrain_dual_encoder(entry(request.param, **FEW), data, made[request.param])
     return made[request.param]
 
 
@@ -163,12 +163,15 @@ def test_a_few_steps_are_better_than_none(snapshot, entry, data, tmp_path):
 
     @torch.no_grad()
     def loss(encoder):
-        return pair_loss(encoder, split, 32, random.Random(1))(0)
+        return build_contrastive_loss(encoder, split, 32, random.Random(1))(0)
 
     trained = DualEncoder.load(snapshot)
-    assert type(trained) is type(untrained) is adapter_for(entry(name)["model"]["model_type"], name)
+    assert type(trained) is type(untrained) is find_encoder_class(entry(name)["model"]["model_type"], name)
     assert loss(trained) < loss(untrained) - 0.2
-    assert set_recalls(trained, split, 16)["t2i"]["R@10"] > 1.5 * set_recalls(untrained, split, 16)["t2i"]["R@10"]
+    assert (
+        compute_split_recalls(trained, split, 16)["t2i"]["R@10"]
+        > 1.5 * compute_split_recalls(untrained, split, 16)["t2i"]["R@10"]
+    )
 
 
 def test_a_caption_has_its_vector_of_a_batch(snapshot, data):
@@ -178,21 +181,23 @@ def test_a_caption_has_its_vector_of_a_batch(snapshot, data):
     assert len({len(text.split()) for text in captions}) > 1
     one_by_one = torch.cat([encoder.encode_texts([text]) for text in captions])
     assert (encoder.encode_texts(captions) - one_by_one).abs().max() < 1e-5
-    ids = encoder.tokens(captions[:1])["input_ids"][0].tolist()
+    ids = encoder.tokenize_texts(captions[:1])["input_ids"][0].tolist()
     words = captions[0].split()
     assert encoder.tokenizer.convert_ids_to_tokens(ids) == ["<start>", *words, "<end>"]
-    long = encoder.tokens([" ".join(["red"] * 100)])["input_ids"][0]
-    assert len(long) <= encoder.length and encoder.tokenizer.convert_ids_to_tokens(long.tolist())[-1] == "<end>"
+    long = encoder.tokenize_texts([" ".join(["red"] * 100)])["input_ids"][0]
+    assert (
+        len(long) <= encoder.max_text_tokens and encoder.tokenizer.convert_ids_to_tokens(long.tolist())[-1] == "<end>"
+    )
 
 
 @pytest.mark.parametrize("name", MADE)
 def test_the_same_settings_make_the_same_bytes_and_another_seed_others(name, entry, data, tmp_path):
     few = {"steps": 4, "batch_size": 32}  # more than an epoch of 96 images
-    pretrain_encoder(entry(name, **few), data, tmp_path / "first")
+    pretrain_dual_encoder(entry(name, **few), data, tmp_path / "first")
     arguments = ["--data", str(data), "--out", str(tmp_path / "again"), "--threads", "1"]
     assert main(["pretrain-encoder", "--settings", json.dumps(entry(name, **few)), *arguments]) == 0
-    assert identity(tmp_path / "again") == identity(tmp_path / "first")
-    pretrain_encoder(entry(name, **few, seed=8), data, tmp_path / "other")
+    assert snapshot_sha256(tmp_path / "again") == snapshot_sha256(tmp_path / "first")
+    pretrain_dual_encoder(entry(name, **few, seed=8), data, tmp_path / "other")
     weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("first", "other")]
     assert weights[0] != weights[1]
 
@@ -200,8 +205,8 @@ def test_the_same_settings_make_the_same_bytes_and_another_seed_others(name, ent
 def test_a_batch_shows_no_image_twice(entry, data, tmp_path, monkeypatch):
     """Two captions of one image would be each other's negatives."""
     encoder, split = build_encoder(entry("mini-clip"), tmp_path), read_split(data, "mini-coco", "train")
-    loss_at = pair_loss(encoder, split, len(split.items), random.Random(0))
-    pixels = encoder.pixels([split.open(item["image"]) for item in split.items])
+    loss_at = build_contrastive_loss(encoder, split, len(split.items), random.Random(0))
+    pixels = encoder.preprocess_images([split.open(item["image"]) for item in split.items])
     seen = []
     monkeypatch.setattr(encoder, "image_features", lambda batch: seen.append(batch) or torch.eye(len(batch), 64))
     loss_at(0)
@@ -210,7 +215,7 @@ def test_a_batch_shows_no_image_twice(entry, data, tmp_path, monkeypatch):
 
 def test_a_batch_of_more_images_than_there_are_is_told(entry, data, tmp_path):
     with pytest.raises(SlqError, match=r"pretrain.batch_size is 97, different images all, and mini-coco has 96"):
-        pretrain_encoder(entry("mini-clip", batch_size=97), data, tmp_path)
+        pretrain_dual_encoder(entry("mini-clip", batch_size=97), data, tmp_path)
     assert not (tmp_path / "manifest.json").exists()
 
 

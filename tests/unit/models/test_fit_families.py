@@ -11,14 +11,14 @@ import slq.models.families
 from asking import asked, read_truth
 from exported import CONFIG, FIT, THIRD
 from oracles import CASES, compare_with_the_whole_sequence, messages, sharpen, untrained, whole_sequence
-from slq.baselines.next_token import Manner, judge
+from slq.baselines.next_token import InferenceConfig, score_next_tokens
 from slq.common.errors import SlqError
 from slq.methods import registry
 from slq.models.backbone import Backbone
-from slq.models.prefix import collate, encode, run_prefix, split_prefix, stored_prefix
+from slq.models.prefix import collate, collate_cached_prefixes, run_prefix, split_prefix, tokenize_message
 from slq.models.retriever import QueryRetriever, initial_queries
 from slq.synthetic.backbones import build_tokenizer
-from slq.training.grad_cache import Side
+from slq.training.grad_cache import MicroBatches
 
 TINY = yaml.safe_load((FIT / "backbones.yaml").read_text())
 LORA = {"rank": 2, "alpha": 4, "dropout": 0.0}
@@ -44,7 +44,9 @@ def backbone(request, tmp_path):
 
 
 def slq_on(backbone, count=4):
-    return QueryRetriever(backbone, initial_queries(count, backbone.width, "normal", torch.Generator().manual_seed(0)))
+    return QueryRetriever(
+        backbone, initial_queries(count, backbone.hidden_size, "normal", torch.Generator().manual_seed(0))
+    )
 
 
 # ---- the oracle
@@ -53,12 +55,16 @@ def slq_on(backbone, count=4):
 @pytest.mark.parametrize("case", CASES)
 def test_two_calls_equal_the_whole_sequence(backbone, case):
     """Read twice, with another batch between."""
-    compare_with_the_whole_sequence(slq_on(backbone), [encode(backbone, parts) for parts in messages(backbone, case)])
+    compare_with_the_whole_sequence(
+        slq_on(backbone), [tokenize_message(backbone, parts) for parts in messages(backbone, case)]
+    )
 
 
 def test_its_positions_are_the_stock_forwards(backbone):
     """Without padding, the stock forward left to its own positions gives the same states as the adapter's."""
-    inputs = collate(backbone, [encode(backbone, parts) for parts in messages(backbone, "text after image")[:1]])
+    inputs = collate(
+        backbone, [tokenize_message(backbone, parts) for parts in messages(backbone, "text after image")[:1]]
+    )
     with torch.no_grad():
         ours = backbone.inner(**inputs).last_hidden_state
         stock = backbone.inner(**{name: inputs[name] for name in inputs.keys() - {"position_ids"}}).last_hidden_state
@@ -68,12 +74,12 @@ def test_its_positions_are_the_stock_forwards(backbone):
 def test_parts_of_a_batch_that_are_read_in_turn_keep_to_themselves(backbone):
     """As training reads them: vectors of all parts, then the gradient of each."""
     retriever = slq_on(backbone)
-    batch = [encode(backbone, parts) for parts in messages(backbone, "mixed")]
-    side = Side(retriever, batch, at_once=2)
+    batch = [tokenize_message(backbone, parts) for parts in messages(backbone, "mixed")]
+    side = MicroBatches(retriever, batch, micro_batch_size=2)
     with torch.no_grad():
         oracle = torch.cat([whole_sequence(retriever, [one]) for one in batch])
-        assert (side.vectors((0,)) - oracle).abs().max() < 1e-5
-    weights = torch.randn(len(batch), backbone.width, generator=torch.Generator().manual_seed(1))
+        assert (side.compute_embeddings((0,)) - oracle).abs().max() < 1e-5
+    weights = torch.randn(len(batch), backbone.hidden_size, generator=torch.Generator().manual_seed(1))
     side.backward(weights, (0,))
     found, retriever.queries.grad = retriever.queries.grad.clone(), None
     (torch.cat([whole_sequence(retriever, [one]) for one in batch]) * weights).sum().backward()
@@ -83,20 +89,22 @@ def test_parts_of_a_batch_that_are_read_in_turn_keep_to_themselves(backbone):
 def test_a_stored_prefix_is_read_as_the_one_that_ran(backbone):
     """Kept in one batch and read in others, so that it is padded otherwise; of windows shorter than it, too."""
     retriever = slq_on(backbone)
-    batch = [encode(backbone, parts) for parts in messages(backbone, "mixed")]
+    batch = [tokenize_message(backbone, parts) for parts in messages(backbone, "mixed")]
     with torch.no_grad():
         oracle = torch.cat([whole_sequence(retriever, [one]) for one in batch])
         kept = split_prefix(run_prefix(backbone, collate(backbone, batch)), [0] * len(batch))
         for some in ([0, 1, 2, 3, 4], [3, 0], [2], [4, 1, 0]):
-            looked = retriever.look([kept[row] for row in some])
+            looked = retriever.encode_prefix([kept[row] for row in some])
             for _ in range(2):
-                assert (retriever.read(looked) - oracle[some]).abs().max() < 1e-5
+                assert (retriever.embed_from_prefix(looked) - oracle[some]).abs().max() < 1e-5
 
 
 def test_an_images_prefix_is_gone_on_from_by_each_of_its_texts(backbone):
     """Re-ranking: with a prefix that is reused and without, the same."""
     turns, read = asked(backbone), read_truth(backbone)
-    found = [judge(backbone, turns, read, Manner(3, reuse=reuse)) for reuse in (True, False)]
+    found = [
+        score_next_tokens(backbone, turns, read, InferenceConfig(3, reuse_prefix=reuse)) for reuse in (True, False)
+    ]
     assert (found[0] - found[1]).abs().max() < 1e-5 and found[1].std(0).min() > 1e-5
 
 
@@ -114,11 +122,11 @@ def test_the_methods_that_fit_it_train_its_language_model(tmp_path, name):
         backbone = made(name, tmp_path)
         if message := lacks.get(name, {}).get(method):
             with pytest.raises(SlqError, match=message):
-                registry.begin(method, backbone, tuning, seed=0)
+                registry.build_retriever(method, backbone, tuning, seed=0)
             continue
-        retriever = registry.begin(method, backbone, tuning, seed=0)
-        retriever.embed([encode(backbone, parts) for parts in messages(backbone, "mixed")]).sum().backward()
-        assert all(parameter.grad is not None for parameter in retriever.trainable())
+        retriever = registry.build_retriever(method, backbone, tuning, seed=0)
+        retriever.embed([tokenize_message(backbone, parts) for parts in messages(backbone, "mixed")]).sum().backward()
+        assert all(parameter.grad is not None for parameter in retriever.trainable_parameters())
 
 
 # ---- what cannot be
@@ -127,8 +135,8 @@ def test_the_methods_that_fit_it_train_its_language_model(tmp_path, name):
 def test_layers_of_unequal_shapes_are_not_stored(tmp_path):
     """Told by name, and not by a shape error of torch."""
     backbone = made("tiny-gemma3", tmp_path)
-    prefix = run_prefix(backbone, collate(backbone, [encode(backbone, messages(backbone, "one text")[0])]))
-    layer = prefix.cache.layers[1]
+    prefix = run_prefix(backbone, collate(backbone, [tokenize_message(backbone, messages(backbone, "one text")[0])]))
+    layer = prefix.kv_cache.layers[1]
     layer.keys, layer.values = layer.keys[..., :8], layer.values[..., :8]
     with pytest.raises(SlqError, match=r"training\.prefix is kv, .* of \(2, 8, 8\) and \(2, 8, 16\) .*use recompute"):
         split_prefix(prefix, [0])
@@ -144,7 +152,7 @@ def test_a_cache_whose_state_cannot_be_put_back_is_refused_by_name_before_anythi
     with pytest.raises(
         SlqError, match=r"layers of the class LinearAttentionLayer, .* expected DynamicLayer or Dynamic"
     ):
-        registry.begin("slq", backbone, {"queries": 4, "init": "zeros"}, seed=0)
+        registry.build_retriever("slq", backbone, {"queries": 4, "init": "zeros"}, seed=0)
 
 
 def test_a_model_without_an_inner_one_is_refused_when_it_is_loaded(tmp_path):
@@ -162,7 +170,7 @@ def test_a_model_without_an_inner_one_is_refused_when_it_is_loaded(tmp_path):
 
 def test_an_unknown_method_does_not_train_in_silence(tiny_backbone):
     with pytest.raises(SlqError, match=r"no method 'prompts'; expected base, full_ft, lora or slq"):
-        registry.begin("prompts", tiny_backbone, {"queries": 4}, seed=0)
+        registry.build_retriever("prompts", tiny_backbone, {"queries": 4}, seed=0)
 
 
 # ---- longer than the positions that the model has
@@ -172,19 +180,19 @@ def test_what_is_longer_than_the_positions_is_refused_wherever_it_is_embedded(ti
     """Retrieval and training: a caption; with the queries behind it, alone and from a store; a candidate's text."""
     limit = tiny_backbone.model.config.get_text_config().max_position_embeddings
     words = limit - 5  # of the turn
-    fits, long = (encode(tiny_backbone, (" ".join(["ring"] * count),)) for count in (words, words + 1))
+    fits, long = (tokenize_message(tiny_backbone, (" ".join(["ring"] * count),)) for count in (words, words + 1))
     assert len(fits.ids) == limit
-    base, slq = registry.begin("base", tiny_backbone, {}, 0), slq_on(tiny_backbone)
+    base, slq = registry.build_retriever("base", tiny_backbone, {}, 0), slq_on(tiny_backbone)
     with torch.no_grad():
         base.embed([fits])
         with pytest.raises(
             SlqError, match=rf"needs {limit + 1} positions, .* has {limit} .*shorten it; it begins 'user ri"
         ):
-            base.embed([encode(tiny_backbone, messages(tiny_backbone, "one text")[0]), long])
+            base.embed([tokenize_message(tiny_backbone, messages(tiny_backbone, "one text")[0]), long])
         with pytest.raises(SlqError, match=rf"needs {limit + 4} positions"):
             slq.embed([fits])
         (kept,) = split_prefix(run_prefix(tiny_backbone, collate(tiny_backbone, [fits])), [0])
-        assert stored_prefix(tiny_backbone, [kept]).mask.all()
+        assert collate_cached_prefixes(tiny_backbone, [kept]).attention_mask.all()
         with pytest.raises(SlqError, match=rf"a stored image, and 4 tokens behind it, need {limit + 4} positions"):
             slq.embed([kept])
     turns = asked(tiny_backbone)
@@ -192,4 +200,4 @@ def test_what_is_longer_than_the_positions_is_refused_wherever_it_is_embedded(ti
                                     turns[0][1].images)  # fmt: skip
     for reuse in (True, False):
         with pytest.raises(SlqError, match=r"needs \d+ positions"):
-            judge(tiny_backbone, turns, read_truth(tiny_backbone), Manner(3, reuse=reuse))
+            score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), InferenceConfig(3, reuse_prefix=reuse))

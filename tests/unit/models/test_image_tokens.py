@@ -7,11 +7,11 @@ from transformers import InternVLProcessor
 
 from answering import reply_tokens
 from oracles import sharpen, untrained
-from slq.datasets.prepared import Split
+from slq.datasets.splits import Split
 from slq.evaluation.encode import embed_split
-from slq.evaluation.generation import Asking
-from slq.methods.registry import begin
-from slq.models.prefix import collate, encode, message, render
+from slq.evaluation.generation import GenerationParams
+from slq.methods.registry import build_retriever
+from slq.models.prefix import collate, message_parts, render_chat_template, tokenize_message
 
 SIZES = [(56, 56), (200, 100), (100, 300), (640, 480), (30, 20), (448, 112)]
 
@@ -63,7 +63,7 @@ def test_internvls_tiles_are_those_of_its_own_processor(internvl, most):
     processor, images = stock(internvl), pictures()
     for some in [images, *([image] for image in images)]:
         parts = tuple(internvl.family.process(image, max_tiles=most) for image in some)
-        ours = collate(internvl, [encode(internvl, (*parts, "what color"))])
+        ours = collate(internvl, [tokenize_message(internvl, (*parts, "what color"))])
         content = [*({"type": "image"} for _ in some), {"type": "text", "text": "what color"}]
         text = internvl.tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -71,7 +71,7 @@ def test_internvls_tiles_are_those_of_its_own_processor(internvl, most):
         theirs = processor(images=some, text=text, max_patches=most, add_special_tokens=False, return_tensors="pt")
         assert torch.equal(ours["input_ids"], theirs["input_ids"])
         assert torch.equal(ours["pixel_values"], theirs["pixel_values"])
-    tokens = {internvl.family.process(image, most).tokens for image in images}
+    tokens = {internvl.family.process(image, most).num_tokens for image in images}
     assert (len(tokens) > 1) == (most > 1)
 
 
@@ -79,7 +79,7 @@ def test_internvls_enlarged_picture_is_cut_into_more_tiles(internvl):
     """By the rule for pictures whose sides compare alike: the larger grid, if the picture fills half of it."""
     (image,) = pictures([(side(internvl),) * 2])
     length = internvl.model.config.image_seq_length
-    tiles = [internvl.family.process(image, 12, enlarge).tokens // length for enlarge in (1, 2, 3)]
+    tiles = [internvl.family.process(image, 12, enlarge).num_tokens // length for enlarge in (1, 2, 3)]
     assert tiles == [1, 1 + 4, 1 + 9]
 
 
@@ -89,18 +89,18 @@ def test_internvls_tiles_of_one_question_have_a_limit_in_all(internvl):
     limits = {"max_tiles": 12, "all_tiles": 64}
     for number in (1, 5, 6, 7, 65):
         most = max(1, min(12, 64 // number))
-        shown = family.process_question([image] * number, **limits)
-        assert [part.tokens for part in shown] == [family.process(image, most).tokens] * number
-    cut = [family.process(image, most).tokens // internvl.model.config.image_seq_length for most in (12, 10, 1)]
+        shown = family.process_question_images([image] * number, **limits)
+        assert [part.num_tokens for part in shown] == [family.process(image, most).num_tokens] * number
+    cut = [family.process(image, most).num_tokens // internvl.model.config.image_seq_length for most in (12, 10, 1)]
     assert cut == [12 + 1, 3 + 1, 1]
-    assert family.process_question([], **limits) == []
+    assert family.process_question_images([], **limits) == []
 
 
 def test_without_limits_internvl_sees_one_padded_square(internvl):
     image = Image.new("RGB", (80, 40), "red")
     whole = internvl.family.process(image)
     length = side(internvl)
-    assert whole.tokens == internvl.model.config.image_seq_length
+    assert whole.num_tokens == internvl.model.config.image_seq_length
     assert whole.tensors["pixel_values"].shape == (1, 3, length, length)
     rows = whole.tensors["pixel_values"][0, 0].mean(1)
     assert rows[: length // 6].max() < rows[2 * length // 5 : 3 * length // 5].min(), "grey above, then the picture"
@@ -113,11 +113,11 @@ def test_qwen3vls_pictures_are_those_of_its_image_processor(qwen3vl, limits):
     size = {"shortest_edge": limits[0] or own.shortest_edge, "longest_edge": limits[1] or own.longest_edge}
     theirs = processor(images=images, size=size, return_tensors="pt")
     parts = [qwen3vl.family.process(image, *limits) for image in images]
-    ours = collate(qwen3vl, [encode(qwen3vl, (*parts, "what color"))])
+    ours = collate(qwen3vl, [tokenize_message(qwen3vl, (*parts, "what color"))])
     for name in ("pixel_values", "image_grid_thw"):
         assert torch.equal(ours[name], theirs[name])
     tokens = (theirs["image_grid_thw"].prod(1) // 4).tolist()
-    assert [part.tokens for part in parts] == tokens
+    assert [part.num_tokens for part in parts] == tokens
     assert (ours["input_ids"] == qwen3vl.model.config.image_token_id).sum() == sum(tokens)
 
 
@@ -135,9 +135,9 @@ def test_a_limit_reaches_every_image_of_a_set(internvl, tmp_path, monkeypatch):
         return process(image, max_tiles, enlarge)
 
     monkeypatch.setattr(internvl.family, "process", spy)
-    one, other = (reply_tokens(internvl, split, Asking(6, size, {"max_tiles": 6})) for size in (6, 1))
+    one, other = (reply_tokens(internvl, split, GenerationParams(6, size, {"max_tiles": 6})) for size in (6, 1))
     assert asked == [(6, 1)] * 2 * len(SIZES)
-    assert one == other != reply_tokens(internvl, split, Asking(6, 6))
+    assert one == other != reply_tokens(internvl, split, GenerationParams(6, 6))
 
 
 @pytest.mark.parametrize("name", ["mini-internvl", "mini-qwen3vl"])
@@ -146,12 +146,12 @@ def test_an_instruction_stands_behind_the_content_and_reaches_the_vectors(raw_co
     backbone = sharpen(untrained(name, raw_config["backbones"][name], tmp_path))
     picture = backbone.family.process(Image.new("RGB", (30, 20), "red"))
     for content, mark in (("a red circle", "a red circle"), (picture, backbone.family.placeholder)):
-        text = render(backbone, message(content, "in one word"))
+        text = render_chat_template(backbone, message_parts(content, "in one word"))
         assert text.index(mark) < text.index("in one word")
-        assert "in one word" not in render(backbone, message(content, ""))
+        assert "in one word" not in render_chat_template(backbone, message_parts(content, ""))
     pictures()[0].save(tmp_path / "0.png")
     split = Split("s", [{"id": "0", "image": "0.png", "captions": ["a red circle"]}], tmp_path, "")
-    retriever = begin("base", backbone, {}, 0)
+    retriever = build_retriever("base", backbone, {}, 0)
     vectors = {
         (text, image): embed_split(retriever, backbone, split, {"text": text, "image": image}, 4)[:2]
         for text in ("", "one")

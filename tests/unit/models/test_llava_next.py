@@ -12,10 +12,10 @@ from transformers import LlavaNextProcessor
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
 from oracles import CASES, RED, TALL, WIDE, compare_with_the_whole_sequence, messages, sharpen, untrained
-from slq.baselines.mllm import MllmEncoder
+from slq.baselines.mllm_encoder import MllmEncoder
 from slq.common.errors import SlqError
-from slq.models.family import FEATURES, Pixels
-from slq.models.prefix import Encoded, collate, encode
+from slq.models.family import FEATURES, ProcessedImage
+from slq.models.prefix import TokenizedMessage, collate, tokenize_message
 from slq.models.retriever import QueryRetriever, initial_queries
 from tinyllava import ENTRY
 
@@ -70,7 +70,7 @@ def test_an_image_has_as_many_tokens_as_the_model_makes_of_it(backbone, processo
     pixels = backbone.family.process(image)
     ids = processor(text="<image>", images=image, return_tensors="pt")["input_ids"]
     features = backbone.inner.get_image_features(**pixels.tensors, return_dict=True).pooler_output
-    assert pixels.tokens == (ids == backbone.model.config.image_token_id).sum() == len(features[0])
+    assert pixels.num_tokens == (ids == backbone.model.config.image_token_id).sum() == len(features[0])
 
 
 def test_tokens_of_the_released_sizes(backbone, monkeypatch):
@@ -82,7 +82,7 @@ def test_tokens_of_the_released_sizes(backbone, monkeypatch):
     own.image_processor.size = {"shortest_edge": 336}
     sizes = [(480, 640), (640, 480), (427, 640), (500, 333), (1344, 1344), (333, 500), (375, 500), (100, 900)]
     expected = own._get_num_multimodal_tokens(image_sizes=sizes)["num_image_tokens"]
-    assert [backbone.family.count_tokens(*size) for size in sizes] == expected
+    assert [backbone.family.count_image_tokens(*size) for size in sizes] == expected
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -121,28 +121,28 @@ def test_limits_that_the_family_does_not_take_are_refused(backbone):
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_calls_equal_the_whole_sequence(backbone, case):
-    queries = initial_queries(4, backbone.width, "normal", torch.Generator().manual_seed(0))
-    batch = [encode(backbone, parts) for parts in messages(backbone, case)]
+    queries = initial_queries(4, backbone.hidden_size, "normal", torch.Generator().manual_seed(0))
+    batch = [tokenize_message(backbone, parts) for parts in messages(backbone, case)]
     compare_with_the_whole_sequence(QueryRetriever(backbone, queries), batch)
 
 
 def test_kept_features_of_several_images_give_the_same_states(backbone):
     images = [backbone.family.process(image) for image in (RED, WIDE, TALL)]
-    looked = [backbone.family.look_at(backbone.inner, image.tensors) for image in images]
-    kept = [Pixels({FEATURES: one}, len(one)) for one in looked]
-    assert [len(one) for one in looked] == [image.tokens for image in images]
+    looked = [backbone.family.encode_vision(backbone.inner, image.tensors) for image in images]
+    kept = [ProcessedImage({FEATURES: one}, len(one)) for one in looked]
+    assert [len(one) for one in looked] == [image.num_tokens for image in images]
     states = [
-        backbone.inner(**collate(backbone, [encode(backbone, (one,)) for one in batch])).last_hidden_state
+        backbone.inner(**collate(backbone, [tokenize_message(backbone, (one,)) for one in batch])).last_hidden_state
         for batch in (images, kept)
     ]
     assert (states[0] - states[1]).abs().max() < 1e-5
 
 
 def test_noise_is_an_image_of_about_so_many_pixels(backbone):
-    noise = backbone.family.noise(3072, torch.Generator().manual_seed(0))
+    noise = backbone.family.random_image(3072, torch.Generator().manual_seed(0))
     assert noise.tensors["image_sizes"].tolist() == [[48, 64]]
-    assert noise.tokens == backbone.family.process(noisy((64, 48))).tokens
-    inputs = collate(backbone, [Encoded(encode(backbone, (noise,)).ids, (noise,))])
+    assert noise.num_tokens == backbone.family.process(noisy((64, 48))).num_tokens
+    inputs = collate(backbone, [TokenizedMessage(tokenize_message(backbone, (noise,)).ids, (noise,))])
     assert torch.isfinite(backbone.inner(**inputs).last_hidden_state).all()
 
 

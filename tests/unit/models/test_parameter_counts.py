@@ -104,7 +104,7 @@ def test_the_shapes_are_the_real_ones(name, backbone):
     shape = SHAPES[name]
     inner = backbone.inner
     vision = inner.visual if hasattr(inner, "visual") else inner.vision_tower
-    assert backbone.width == shape.width
+    assert backbone.hidden_size == shape.width
     assert count(vision.parameters()) == shape.vision
     assert count(inner.language_model.parameters()) == shape.language_model
     assert count(backbone.model.parameters()) == shape.total
@@ -132,15 +132,15 @@ def test_a_method_trains_as_many_parameters_as_it_should(name, backbone, method,
     """
     shape = SHAPES[name]
     expected = {"base": 0, "slq": 20 * shape.width, "lora": shape.lora, "full_ft": shape.language_model}[method]
-    retriever = registry.begin(method, backbone, tuning, seed=0)
-    assert count(tensor for _, tensor in registry.trained_tensors(retriever)) == expected
-    assert count(retriever.trainable()) == expected
+    retriever = registry.build_retriever(method, backbone, tuning, seed=0)
+    assert count(tensor for _, tensor in registry.named_trainable_parameters(retriever)) == expected
+    assert count(retriever.trainable_parameters()) == expected
 
 
 def test_nothing_but_the_language_model_is_tuned(name, backbone, method, tuning):
     """Vision tower, projector or merger, and a head of its own are frozen for every method."""
     head = backbone.model.lm_head.weight
-    registry.begin(method, backbone, tuning, seed=0)
+    registry.build_retriever(method, backbone, tuning, seed=0)
     tuned = [key for key, parameter in backbone.model.named_parameters() if parameter.requires_grad]
     assert all(key.startswith("model.language_model.") for key in tuned)
     assert bool(tuned) == (method in ("lora", "full_ft"))

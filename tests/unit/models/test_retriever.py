@@ -7,19 +7,19 @@ from oracles import CASES, SHORT, compare_with_the_whole_sequence, messages
 from slq.common.errors import SlqError
 from slq.methods import registry
 from slq.models.backbone import hash_weights
-from slq.models.prefix import collate, continue_positions, encode
+from slq.models.prefix import collate, continue_positions, tokenize_message
 from slq.models.retriever import QueryRetriever, initial_queries
 
 
 @pytest.fixture
 def retriever(tiny_backbone):
-    queries = initial_queries(4, tiny_backbone.width, "normal", torch.Generator().manual_seed(0))
+    queries = initial_queries(4, tiny_backbone.hidden_size, "normal", torch.Generator().manual_seed(0))
     return QueryRetriever(tiny_backbone, queries)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_calls_equal_the_whole_sequence(retriever, case):
-    batch = [encode(retriever.backbone, parts) for parts in messages(retriever.backbone, case)]
+    batch = [tokenize_message(retriever.backbone, parts) for parts in messages(retriever.backbone, case)]
     compare_with_the_whole_sequence(retriever, batch)
 
 
@@ -34,7 +34,7 @@ def test_queries_go_on_behind_the_furthest_position():
 @pytest.mark.parametrize("case", CASES)
 def test_a_wrong_position_would_be_seen(retriever, case, monkeypatch):
     """The comparison above can fail: queries one position too far give other vectors."""
-    batch = [encode(retriever.backbone, parts) for parts in messages(retriever.backbone, case)]
+    batch = [tokenize_message(retriever.backbone, parts) for parts in messages(retriever.backbone, case)]
     with torch.no_grad():
         right = retriever.embed(batch)
         monkeypatch.setattr(
@@ -45,7 +45,7 @@ def test_a_wrong_position_would_be_seen(retriever, case, monkeypatch):
 
 def test_explicit_positions_are_the_familys_own(tiny_backbone):
     """Without padding, the stock forward left to its own positions gives the same states as ours."""
-    batch = [encode(tiny_backbone, parts) for parts in messages(tiny_backbone, "text after image")[:1]]
+    batch = [tokenize_message(tiny_backbone, parts) for parts in messages(tiny_backbone, "text after image")[:1]]
     inputs = collate(tiny_backbone, batch)
     with torch.no_grad():
         ours = tiny_backbone.inner(**inputs).last_hidden_state
@@ -56,8 +56,8 @@ def test_explicit_positions_are_the_familys_own(tiny_backbone):
 
 @pytest.mark.parametrize("method", ["base", "slq"])
 def test_padding_changes_nothing(tiny_backbone, method):
-    retriever = registry.begin(method, tiny_backbone, {"queries": 4, "init": "normal"}, seed=0)
-    batch = [encode(tiny_backbone, parts) for parts in messages(tiny_backbone, "mixed")]
+    retriever = registry.build_retriever(method, tiny_backbone, {"queries": 4, "init": "normal"}, seed=0)
+    batch = [tokenize_message(tiny_backbone, parts) for parts in messages(tiny_backbone, "mixed")]
     with torch.no_grad():
         together = retriever.embed(batch)
         alone = torch.cat([retriever.embed([item]) for item in batch])
@@ -68,8 +68,8 @@ def test_padding_changes_nothing(tiny_backbone, method):
 def test_earlier_calls_leave_no_trace(retriever):
     """Qwen3-VL keeps rope_deltas between calls; an image batch before a text batch must not move it."""
     backbone = retriever.backbone
-    texts = [encode(backbone, parts) for parts in messages(backbone, "padded texts")]
-    images = [encode(backbone, parts) for parts in messages(backbone, "images")]
+    texts = [tokenize_message(backbone, parts) for parts in messages(backbone, "padded texts")]
+    images = [tokenize_message(backbone, parts) for parts in messages(backbone, "images")]
     with torch.no_grad():
         before = retriever.embed(texts)
         retriever.embed(images)
@@ -86,36 +86,40 @@ TUNING = {
 
 @pytest.mark.parametrize("method", TUNING)
 def test_save_load_equal(fresh_backbone, tmp_path, method):
-    trained = registry.begin(method, fresh_backbone(), TUNING[method], seed=3)
+    trained = registry.build_retriever(method, fresh_backbone(), TUNING[method], seed=3)
     with torch.no_grad():
-        for _, tensor in registry.trained_tensors(trained):
+        for _, tensor in registry.named_trainable_parameters(trained):
             tensor += 0.01 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(5))
-    registry.save(
-        method, registry.learned_tensors(trained), 0.07, tmp_path, {"backbone_sha256": "b", "tuning": TUNING[method]}
+    registry.save_adapter(
+        method,
+        registry.trainable_state_dict(trained),
+        0.07,
+        tmp_path,
+        {"backbone_sha256": "b", "tuning": TUNING[method]},
     )
-    loaded = registry.load(fresh_backbone(), tmp_path, "b")
-    batch = [encode(trained.backbone, parts) for parts in messages(trained.backbone, "mixed")]
+    loaded = registry.load_retriever(fresh_backbone(), tmp_path, "b")
+    batch = [tokenize_message(trained.backbone, parts) for parts in messages(trained.backbone, "mixed")]
     with torch.no_grad():
         assert torch.equal(trained.embed(batch), loaded.embed(batch))
 
 
 def test_an_adapter_of_another_backbone_is_refused(fresh_backbone, tmp_path):
-    trained = registry.begin("slq", fresh_backbone(), TUNING["slq"], seed=3)
+    trained = registry.build_retriever("slq", fresh_backbone(), TUNING["slq"], seed=3)
     of_run = {"backbone_sha256": "b", "tuning": TUNING["slq"]}
-    registry.save("slq", registry.learned_tensors(trained), 0.07, tmp_path, of_run)
+    registry.save_adapter("slq", registry.trainable_state_dict(trained), 0.07, tmp_path, of_run)
     with pytest.raises(SlqError, match=r"trained on another backbone \(b\); train it again"):
-        registry.load(fresh_backbone(), tmp_path, "another")
+        registry.load_retriever(fresh_backbone(), tmp_path, "another")
 
 
 @pytest.mark.parametrize(("method", "parts"), [("slq", []), ("base", []), ("full_ft", ["language_model"])])
 def test_only_the_methods_own_tensors_train(fresh_backbone, method, parts):
     backbone = fresh_backbone()
     before = hash_weights(backbone.model)
-    retriever = registry.begin(method, backbone, TUNING[method], seed=0)
+    retriever = registry.build_retriever(method, backbone, TUNING[method], seed=0)
     tuned = {name.split(".")[1] for name, tensor in backbone.model.named_parameters() if tensor.requires_grad}
     assert tuned == set(parts)
     if method == "slq":
-        assert [name for name, _ in registry.trained_tensors(retriever)] == ["queries"]
+        assert [name for name, _ in registry.named_trainable_parameters(retriever)] == ["queries"]
     assert hash_weights(backbone.model) == before
 
 
@@ -130,6 +134,6 @@ def test_weight_hash_sees_one_nudged_number(fresh_backbone):
 def test_queries_stay_in_float32_over_a_bfloat16_backbone(fresh_backbone):
     backbone = fresh_backbone()
     backbone.model.to(torch.bfloat16)
-    retriever = registry.begin("slq", backbone, TUNING["slq"], seed=0)
-    vectors = retriever.embed([encode(backbone, (SHORT,))])
+    retriever = registry.build_retriever("slq", backbone, TUNING["slq"], seed=0)
+    vectors = retriever.embed([tokenize_message(backbone, (SHORT,))])
     assert retriever.queries.dtype == vectors.dtype == torch.float32

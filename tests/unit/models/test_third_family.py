@@ -13,7 +13,7 @@ import slq.models.families
 from checkout import ROOT, copy_repository, planned, snakemake
 from oracles import CASES, compare_with_the_whole_sequence, messages, sharpen, untrained
 from slq.methods import registry
-from slq.models.prefix import collate, encode
+from slq.models.prefix import collate, tokenize_message
 from slq.models.retriever import QueryRetriever, initial_queries
 
 ADDED = ROOT / "tests" / "third_family"
@@ -118,14 +118,16 @@ def backbone(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_calls_equal_the_whole_sequence(backbone, case):
-    queries = initial_queries(4, backbone.width, "normal", torch.Generator().manual_seed(0))
-    batch = [encode(backbone, parts) for parts in messages(backbone, case)]
+    queries = initial_queries(4, backbone.hidden_size, "normal", torch.Generator().manual_seed(0))
+    batch = [tokenize_message(backbone, parts) for parts in messages(backbone, case)]
     compare_with_the_whole_sequence(QueryRetriever(backbone, queries), batch)
 
 
 def test_its_positions_are_the_stock_forwards(backbone):
     """Without padding, the stock forward left to its own positions gives the same states as the adapter's."""
-    inputs = collate(backbone, [encode(backbone, parts) for parts in messages(backbone, "text after image")[:1]])
+    inputs = collate(
+        backbone, [tokenize_message(backbone, parts) for parts in messages(backbone, "text after image")[:1]]
+    )
     with torch.no_grad():
         ours = backbone.inner(**inputs).last_hidden_state
         stock = backbone.inner(**{name: inputs[name] for name in inputs.keys() - {"position_ids"}}).last_hidden_state
@@ -138,8 +140,8 @@ def test_the_other_methods_tune_its_language_model(backbone, method, tuning):
     language_model = {f"model.language_model.{name}" for name, _ in backbone.inner.language_model.named_parameters()}
     linear = {name.removesuffix(".weight") for name in language_model if name.endswith("_proj.weight")}
     assert len(linear) == 3 * 7
-    retriever = registry.begin(method, backbone, tuning, seed=0)
-    retriever.embed([encode(backbone, parts) for parts in messages(backbone, "mixed")]).sum().backward()
+    retriever = registry.build_retriever(method, backbone, tuning, seed=0)
+    retriever.embed([tokenize_message(backbone, parts) for parts in messages(backbone, "mixed")]).sum().backward()
     reached = {name for name, parameter in backbone.model.named_parameters() if parameter.grad is not None}
     updates = {f"{name}.lora_{part}.default.weight" for name in linear for part in "AB"}
     assert reached == (updates if method == "lora" else language_model)

@@ -16,13 +16,13 @@ import yaml
 import checkout as copies
 from slq.cli import main
 from slq.common.errors import SlqError
-from slq.config.cost_slices import forecast_settings
+from slq.config.cost_settings import forecast_settings
 from slq.cost.forecast import forecast
 from slq.preflight import checks, preflight
-from slq.preflight.checks import UNLIMITED, read_cluster, read_gpus, read_minutes, read_nodes
-from slq.preflight.planned_jobs import planned
-from slq.preflight.preflight import _cost, cost
-from slq.sources.listing import fetched
+from slq.preflight.checks import UNLIMITED, parse_gpus, parse_minutes, parse_sinfo_line, read_cluster
+from slq.preflight.planned_jobs import plan_workflow
+from slq.preflight.preflight import _forecast_cost, sum_costs
+from slq.sources.listing import list_fetched_sources
 
 STAND_INS = Path(__file__).parents[2] / "slurm" / "answers"
 PAPER = ["--cores", "all", "--profile", "slurm", "--config", "preset=paper"]
@@ -35,7 +35,7 @@ GOOD = {
 def plan(pristine):
     """Of the paper preset, nothing being there."""
     with contextlib.chdir(pristine):
-        return planned(PAPER)
+        return plan_workflow(PAPER)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def found_on(cluster):
 
     def found_on(plan, memory_gb=72, **answers):
         cluster(**answers)
-        return marks(checks.slurm(plan, memory_gb))
+        return marks(checks.check_slurm(plan, memory_gb))
 
     return found_on
 
@@ -71,7 +71,10 @@ def on_partition(plan, partition, model=""):
 
 def marks(findings):
     """What was found, by its subject: the mark, and all that is printed, on one line."""
-    return {found.subject: (found.mark, " ".join(" ".join(preflight._printed(found)).split())) for found in findings}
+    return {
+        found.subject: (found.severity, " ".join(" ".join(preflight._format_finding(found)).split()))
+        for found in findings
+    }
 
 
 def test_the_plan_is_snakemakes_own(plan, pristine):
@@ -99,7 +102,7 @@ def test_site_keys_of_a_second_profile_and_of_the_command_line_reach_the_plan(pr
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(site))
     with contextlib.chdir(pristine):
         options = ["--profile", "slurm", "--profile", str(tmp_path)]
-        found = planned(["--cores", "1", *options, "--config", "preset=mini"])
+        found = plan_workflow(["--cores", "1", *options, "--config", "preset=mini"])
     assert (found.config["preset"], found.config["scratch"]) == ("mini", "elsewhere")
     assert {job.rule: job.partition for job in found.submitted}["pretrain_backbone"] == "big"
     assert {job.partition for job in found.submitted if job.rule != "pretrain_backbone"} == {"small"}
@@ -107,7 +110,7 @@ def test_site_keys_of_a_second_profile_and_of_the_command_line_reach_the_plan(pr
 
 def test_what_snakemake_cannot_plan_is_its_own_message(pristine):
     with contextlib.chdir(pristine), pytest.raises(SlqError, match="nowhere"):
-        planned(["--cores", "1", "--profile", "nowhere"])
+        plan_workflow(["--cores", "1", "--profile", "nowhere"])
 
 
 def test_a_good_cluster_is_well_in_every_line(found_on, plan):
@@ -169,55 +172,62 @@ def test_a_controller_that_does_not_answer_is_one_line(cluster, tmp_path):
 
 
 def test_slurms_words_are_read():
-    assert read_gpus("gpu:h100:4(S:0,1),gpu:2,shard:8") == {"h100": 4, "": 2}
-    assert read_gpus("(null)") == {}
+    assert parse_gpus("gpu:h100:4(S:0,1),gpu:2,shard:8") == {"h100": 4, "": 2}
+    assert parse_gpus("(null)") == {}
     limits = {"1-12:00:00": 2160, "2:00:00": 120, "30:00": 30, "infinite": UNLIMITED, "n/a": UNLIMITED}
-    assert {limit: read_minutes(limit) for limit in limits} == limits
-    gpu, cpu = map(read_nodes, GOOD["sinfo"].splitlines())
-    assert (gpu.partition, gpu.default, gpu.up, gpu.count) == ("gpu", True, True, 4)
-    assert (gpu.gpus, gpu.minutes, cpu.default, cpu.gpus) == ({"h100": 8}, 2880, False, {})
+    assert {limit: parse_minutes(limit) for limit in limits} == limits
+    gpu, cpu = map(parse_sinfo_line, GOOD["sinfo"].splitlines())
+    assert (gpu.partition, gpu.is_default, gpu.is_up, gpu.num_nodes) == ("gpu", True, True, 4)
+    assert (gpu.gpus_by_model, gpu.time_limit_minutes, cpu.is_default, cpu.gpus_by_model) == (
+        {"h100": 8},
+        2880,
+        False,
+        {},
+    )
 
 
 def test_what_a_proof_asks_of_base_is_counted_where_no_row_shows_base(pristine, tmp_path):
     (tmp_path / "mine.yaml").write_text("presets: {paper: {methods: [slq]}}")
     with contextlib.chdir(pristine):
-        found = planned([*PAPER, "--configfile", str(tmp_path / "mine.yaml")])
+        found = plan_workflow([*PAPER, "--configfile", str(tmp_path / "mine.yaml")])
     assert {job.method for job in found.submitted if job.rule == "retain"} == {"base"}
-    assert _cost(found.config, found).hours.high > 0
+    assert _forecast_cost(found.config, found).gpu_hours.high > 0
 
 
 def test_costs_are_the_forecasts_of_what_is_due(plan, raw_config):
     """All runs: the forecast's own sums; without one training, less by that."""
     cells, _ = forecast(json.loads(forecast_settings(raw_config | {"preset": "paper"})))
-    whole = cost(cells, plan.submitted)
-    ends = [cell.train.high for cell in cells if cell.train] + [cell.evaluate.high for cell in cells]
-    assert whole.hours.high == pytest.approx(sum(ends))
-    assert whole.one_gb == max(cell.disk for cell in cells)
+    whole = sum_costs(cells, plan.submitted)
+    ends = [cell.train_hours.high for cell in cells if cell.train_hours] + [
+        cell.evaluation_hours.high for cell in cells
+    ]
+    assert whole.gpu_hours.high == pytest.approx(sum(ends))
+    assert whole.largest_training_gb == max(cell.disk_gb for cell in cells)
     rest = [
         job for job in plan.submitted if (job.rule, job.backbone, job.method) != ("train", "InternVL3-8B", "full_ft")
     ]
     (done,) = (cell for cell in cells if (cell.backbone, cell.method) == ("InternVL3-8B", "full_ft"))
-    assert whole.hours.high - cost(cells, rest).hours.high == pytest.approx(done.train.high)
-    assert whole.all_gb - cost(cells, rest).all_gb == pytest.approx(done.disk)
-    assert cost(cells, []).hours.high == 0
+    assert whole.gpu_hours.high - sum_costs(cells, rest).gpu_hours.high == pytest.approx(done.train_hours.high)
+    assert whole.all_trainings_gb - sum_costs(cells, rest).all_trainings_gb == pytest.approx(done.disk_gb)
+    assert sum_costs(cells, []).gpu_hours.high == 0
 
 
 @pytest.mark.parametrize("free, mark", [(200e9, "!!"), (300e9, "!!"), (400e9, "--"), (700e9, "ok")])
 def test_room_for_sources_and_trainings(free, mark, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=int(free))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    found = checks.disk(tmp_path / "not" / "made", sources_gb=71, one_gb=283, all_gb=534)
-    assert found.mark == mark and f"{free / 1e9:.0f} GB free" in found.text
+    found = checks.check_disk(tmp_path / "not" / "made", sources_gb=71, largest_training_gb=283, all_trainings_gb=534)
+    assert found.severity == mark and f"{free / 1e9:.0f} GB free" in found.message
 
 
 def test_what_cannot_be_written_is_named(tmp_path, monkeypatch):
     """By the folder that is there and would hold it."""
     (tmp_path / "results").mkdir()
     folders = [tmp_path / "results", tmp_path / "scratch" / "deep"]
-    assert checks.writable(folders).mark == "ok"
+    assert checks.check_writable(folders).severity == "ok"
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
-    found = checks.writable(folders)
-    assert (found.mark, found.text) == ("!!", f"{tmp_path}: cannot be written")
+    found = checks.check_writable(folders)
+    assert (found.severity, found.message) == ("!!", f"{tmp_path}: cannot be written")
 
 
 def test_what_is_fetched_and_what_a_person_brings(raw_config, tmp_path, monkeypatch):
@@ -225,19 +235,25 @@ def test_what_is_fetched_and_what_a_person_brings(raw_config, tmp_path, monkeypa
 
     def told(preset, offline):
         missing = checks.missing_sources(raw_config, preset)
-        found = checks.data(raw_config, preset, missing)
-        return marks([*found, checks.sources(raw_config, preset, missing, offline)])
+        found = checks.check_local_data(raw_config, preset, missing)
+        return marks([*found, checks.check_sources(raw_config, preset, missing, offline)])
 
     missing = checks.missing_sources(raw_config, "paper")
-    gb = sum(part["gb"] for _, name in fetched(raw_config, "paper") for part in raw_config["sources"][name]["parts"])
-    assert (len(missing), checks.gb_of(raw_config, missing)) == (12, pytest.approx(gb + 13.5))
+    gb = sum(
+        part["gb"]
+        for _, name in list_fetched_sources(raw_config, "paper")
+        for part in raw_config["sources"][name]["parts"]
+    )
+    assert (len(missing), checks.compute_sources_gb(raw_config, missing)) == (12, pytest.approx(gb + 13.5))
     found = told("paper", offline=False)
     assert (
         found["data"][0] == "!!" and "data/flickr30k: no such folder ask for the Flickr30K images" in found["data"][1]
     )
     assert found["sources"][0] == "--" and "--cores all fetch --config preset=paper" in found["sources"][1]
     assert told("paper", offline=True)["sources"][0] == "!!"
-    copies.place(tmp_path, *(f"scratch/{place}/manifest.json" for place, _ in fetched(raw_config, "paper")))
+    copies.place(
+        tmp_path, *(f"scratch/{place}/manifest.json" for place, _ in list_fetched_sources(raw_config, "paper"))
+    )
     found = told("paper", offline=True)
     assert {subject: mark for subject, (mark, _) in found.items()} == {"sources": "ok"}
     assert told("mini", offline=True)["sources"][0] == "ok"
@@ -247,7 +263,7 @@ def test_the_page_of_the_paper_preset(cluster, plan, pristine, monkeypatch, caps
     """Nothing is fetched: exit 1, a page of at most 100 columns with hours and disk."""
     cluster()
     monkeypatch.chdir(pristine)
-    monkeypatch.setattr(preflight, "planned", lambda options: plan)
+    monkeypatch.setattr(preflight, "plan_workflow", lambda options: plan)
     assert main(["doctor", "--preset", "paper"]) == 1
     said = capsys.readouterr()
     assert max(map(len, said.out.splitlines())) <= 100
@@ -280,7 +296,7 @@ def test_on_a_cluster_without_gpus_a_preset_that_asks_for_none_can_start(cluster
 def test_a_machine_without_slurm_is_told_and_the_rest_is_printed(plan, pristine, monkeypatch, capsys):
     monkeypatch.chdir(pristine)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    monkeypatch.setattr(preflight, "planned", lambda options: plan)
+    monkeypatch.setattr(preflight, "plan_workflow", lambda options: plan)
     assert main(["doctor", "--preset", "paper"]) == 1
     page = capsys.readouterr().out
     assert "[!!] Slurm" in page and "snakemake --cores all" in page

@@ -13,7 +13,7 @@ import pytest
 
 from comparing import compared, draw_run, settings
 from slq.cli import main
-from slq.reporting.comparison.sources import MANIFEST
+from slq.reporting.comparison.bundles import MANIFEST
 
 MEMBER = "results/mini/mini-a/slq/seed1/retrieval/mini-f.json"
 

@@ -12,8 +12,8 @@ from comparing import cells, compared
 from slq.cli import main
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
-from slq.reporting.grid import Table
 from slq.reporting.pdf import compile_pdf
+from slq.reporting.table_model import Table
 from slq.reporting.tables import render
 from stored import CPU, MINI, PAPER, REFERENCE, TEMPLATES, Runs, cell, entries, recalls, rows, tables, write_ranks
 
@@ -22,7 +22,7 @@ TRAIN = 64 * "a"
 
 
 def system(name: str, kind: str, label: str, **more: Any) -> dict[str, Any]:
-    """As `slq.config.slices.layout` lists a row."""
+    """As `slq.config.job_settings.layout` lists a row."""
     return {"name": name, "kind": kind, "label": label, **more}
 
 

@@ -13,14 +13,14 @@ from PIL import Image
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json
-from slq.evaluation.retrieval import best_images, spread, top_lists
-from slq.reporting.charts import absence, recall_chart, retention_chart, training_chart
+from slq.evaluation.retrieval import build_retrieval_examples, evenly_spaced_indices, find_top_images
+from slq.reporting.charts import describe_missing_runs, recall_chart, retention_chart, training_chart
 from slq.reporting.figures import draw_figures
-from slq.reporting.plots import draw_recall, draw_retention, draw_training, printed, scale_hours
-from slq.reporting.queries import draw_queries, query_grid
-from slq.reporting.style import RIGHT, house_style
+from slq.reporting.plots import draw_recall, draw_retention, draw_training, format_difference, set_hours_scale
+from slq.reporting.queries import draw_queries, draw_query_grid
+from slq.reporting.style import CORRECT_COLOUR, figure_style
 from slq.results.layout import parse_layout
-from slq.results.records import Results, read_lines
+from slq.results.records import Results, read_jsonl_records
 from stored import MINI, PAPER, Runs, mini_results
 
 DRAWN = [f"{name}.{kind}" for name in ("recall", "retention", "training") for kind in ("png", "svg")]
@@ -95,13 +95,13 @@ def test_a_missing_run_leaves_no_point(results: Path, tmp_path: Path) -> None:
 def test_the_figures_say_what_is_missing(results: Path) -> None:
     layout = parse_layout(MINI)
     recall, retention, training = found = charts(results)
-    sentences = [absence(chart, layout) for chart in found]
+    sentences = [describe_missing_runs(chart, layout) for chart in found]
     assert sentences == [
         "Not run on mini-F: Base, Full FT on B-mini. Not run on mini-C: Base on A-mini; Base, Full FT on B-mini.",
         "Not run: Base, Full FT on B-mini.",
         "Not run: Full FT on A-mini; Full FT, SLQ on B-mini.",
     ]
-    with house_style():
+    with figure_style():
         assert sentences[0] in words(draw_recall(recall, layout))
         assert sentences[1] in words(draw_retention(retention, layout))
         assert "whose base was not run" in words(draw_retention(retention, layout))
@@ -113,7 +113,7 @@ def test_figures_without_any_run_say_so(tmp_path: Path) -> None:
     draw_figures(PAPER, tmp_path / "results", tmp_path / "out")
     assert points(tmp_path / "out") == []
     layout = parse_layout(PAPER)
-    with house_style():
+    with figure_style():
         for chart, draw in zip(charts(tmp_path / "results", PAPER), DRAW, strict=True):
             figure = draw(chart, layout)
             assert words(figure).count("no run yet") == len(chart.panels)
@@ -123,7 +123,7 @@ def test_figures_without_any_run_say_so(tmp_path: Path) -> None:
 def test_a_preset_without_retention_sets_has_a_figure_that_says_so(results: Path) -> None:
     layout = MINI | {"retention_sets": []}
     _, retention, _ = charts(results, layout)
-    with house_style():
+    with figure_style():
         assert "the preset has no retention set" in words(draw_retention(retention, parse_layout(layout)))
 
 
@@ -155,7 +155,7 @@ def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> 
 
 def test_the_base_stands_left_of_the_scale_of_hours(results: Path) -> None:
     recall, _, _ = charts(results)
-    with house_style():
+    with figure_style():
         axes = draw_recall(recall, parse_layout(MINI)).axes[0]
     drawn = sorted((float(y), float(x)) for line in axes.lines for x, y in line.get_xydata())
     assert drawn == [(y, pytest.approx(x)) for y, x in zip((61, 66, 71, 91), (0.05, 0.05, 0.05, 0), strict=True)]
@@ -166,7 +166,7 @@ def test_the_base_stands_left_of_the_scale_of_hours(results: Path) -> None:
 @pytest.mark.parametrize("hours", [[0.02], [0.02, 0.0201], [4, 7, 40], [0.001, 3000], [1, 10], []])
 def test_a_scale_of_hours_has_ticks_that_can_be_read(hours: list[float]) -> None:
     axes = Figure().add_subplot()
-    scale_hours(axes, [0.0, *hours])
+    set_hours_scale(axes, [0.0, *hours])
     left, right = axes.get_xlim()
     ticks = [tick for tick in axes.get_xticks() if left <= tick <= right]
     assert 0 in ticks and 3 <= len(ticks) <= 9
@@ -175,7 +175,7 @@ def test_a_scale_of_hours_has_ticks_that_can_be_read(hours: list[float]) -> None
 
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (-0.04, "0"), (1.5, "+1.5"), (-80.0, "\N{MINUS SIGN}80")])
 def test_a_difference_is_printed_with_its_sign(value: float, text: str) -> None:
-    assert printed(value) == text
+    assert format_difference(value) == text
 
 
 # ---- queries and the images that they find ---------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_the_best_images_are_those_of_a_naive_sort() -> None:
     queries, images = unit_vectors(7, 1), unit_vectors(50, 2)
     images[[13, 31, 40]] = images[13]  # ties: the image that stands first in the set comes first
     queries[0] = images[13]
-    order, scores = best_images(queries, images)
+    order, scores = find_top_images(queries, images)
     similarities = queries @ images.T
     for query in range(7):
         naive = sorted(range(50), key=lambda image: (-similarities[query, image], image))[:5]
@@ -203,7 +203,7 @@ def test_the_best_images_are_those_of_a_naive_sort() -> None:
     ("count", "numbers"), [(1000, [0, 166, 333, 500, 666, 833]), (6, [0, 1, 2, 3, 4, 5]), (2, [0, 1])]
 )
 def test_six_captions_are_spread_over_all(count: int, numbers: list[int]) -> None:
-    assert spread(count).tolist() == numbers
+    assert evenly_spaced_indices(count).tolist() == numbers
 
 
 def lists(captions_per_image: int = 3) -> list[dict[str, Any]]:
@@ -215,7 +215,7 @@ def lists(captions_per_image: int = 3) -> list[dict[str, Any]]:
     text_image = np.repeat(np.arange(10), captions_per_image)
     names = [f"{item['id']}#{n}" for item in items for n in range(captions_per_image)]
     ranks = np.arange(1, len(names) + 1)
-    return top_lists(items, names, unit_vectors(10, 3), unit_vectors(len(names), 4), text_image, ranks)
+    return build_retrieval_examples(items, names, unit_vectors(10, 3), unit_vectors(len(names), 4), text_image, ranks)
 
 
 def test_a_list_names_its_query_its_image_and_its_rank() -> None:
@@ -243,9 +243,9 @@ def picture(image: str) -> Image.Image:
 
 
 def test_the_grid_frames_the_right_image_and_no_other(top: Path, tmp_path: Path) -> None:
-    queries = read_lines(top, tmp_path / "results")
-    with house_style():
-        figure = query_grid(SHOWN, queries, picture)
+    queries = read_jsonl_records(top, tmp_path / "results")
+    with figure_style():
+        figure = draw_query_grid(SHOWN, queries, picture)
     seen = set()
     for query, part in zip(queries, figure.subfigs, strict=True):
         assert len(part.axes) == 5
@@ -254,7 +254,7 @@ def test_the_grid_frames_the_right_image_and_no_other(top: Path, tmp_path: Path)
         assert reds == [20 * int(image[1:]) for image in found]
         framed = [axes.spines["left"].get_linewidth() > 2 for axes in part.axes]
         ticked = ["\N{CHECK MARK}" in axes.get_xlabel() for axes in part.axes]
-        coloured = [axes.xaxis.label.get_color() == RIGHT for axes in part.axes]
+        coloured = [axes.xaxis.label.get_color() == CORRECT_COLOUR for axes in part.axes]
         assert framed == ticked == coloured == [image == query.content["image"] for image in found]
         seen.add(any(framed))
         assert (f"[right image: rank {query.content['rank']}]" in words(part)) == (query.content["image"] not in found)

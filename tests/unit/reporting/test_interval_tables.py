@@ -11,9 +11,9 @@ import pytest
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
-from slq.evaluation.reply import Reply, answered_items
+from slq.evaluation.reply import Reply, build_answered_items
 from slq.reporting.tables import render
-from slq.results.cells import integer, one_decimal, probability, with_sign
+from slq.results.cells import format_integer, format_one_decimal, format_p_value, with_sign
 from stored import MINI, REFERENCE, TEMPLATES, asked, cell, entries, rows, tables, write_answers, write_ranks
 
 IMAGES, QUESTIONS = 40, 100
@@ -49,7 +49,7 @@ def write_run(results: Path, method: str, seed: int = 1) -> None:
         ]
         replies = [Reply("?", "red" if n < RIGHT[method] else "blue", 2, True) for n in range(QUESTIONS)]
         path = run(results, method, seed) / "retention" / f"{name}.json"
-        write_answers(path, reference, PRINTED[name], answered_items(items, replies))
+        write_answers(path, reference, PRINTED[name], build_answered_items(items, replies))
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +199,11 @@ def test_it_is_rendered_within_seconds(kept: Path, tmp_path: Path) -> None:
 
 
 def test_signs_and_probabilities() -> None:
-    assert [with_sign(one_decimal)(value) for value in (1.26, -0.3, 0.04, -0.04)] == ["+1.3", "\u22120.3", "0.0", "0.0"]
-    assert with_sign(integer)(-12) == "\u221212"
-    assert [probability(value) for value in (0.0004, 0.0005, 0.0496, 1.0)] == ["<0.001", "0.001", "0.050", "1.000"]
+    assert [with_sign(format_one_decimal)(value) for value in (1.26, -0.3, 0.04, -0.04)] == [
+        "+1.3",
+        "\u22120.3",
+        "0.0",
+        "0.0",
+    ]
+    assert with_sign(format_integer)(-12) == "\u221212"
+    assert [format_p_value(value) for value in (0.0004, 0.0005, 0.0496, 1.0)] == ["<0.001", "0.001", "0.050", "1.000"]

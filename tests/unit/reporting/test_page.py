@@ -19,8 +19,8 @@ from slq.claims.judge import judge_claims
 from slq.claims.paper_audit import audit_paper
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
-from slq.config.cost_slices import paper_audit_settings
-from slq.config.loading import load
+from slq.config.cost_settings import paper_audit_settings
+from slq.config.loading import validate_config
 from slq.cost.ledger import COLUMNS
 from slq.reporting.figures import draw_figures
 from slq.reporting.page.page import write_page
@@ -65,7 +65,7 @@ def prepare(root):
         writer.writerow(LINE | {"train_hours": 3.25, "lost_hours": 0.5, "total_hours": 4, "pflop": 2900})
         writer.writerow(LINE | {"stage": "retrieve", "train_hours": 0, "lost_hours": 0, "total_hours": 0.25})
     audit_paper(
-        json.loads(paper_audit_settings(load(yaml.safe_load((ROOT / "config.yaml").read_text())))),
+        json.loads(paper_audit_settings(validate_config(yaml.safe_load((ROOT / "config.yaml").read_text())))),
         reference,
         root / "paper_tables/audit.json",
     )

@@ -12,11 +12,11 @@ import pytest
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json
-from slq.reporting.charts import absence, recall_chart, retention_chart, training_chart
+from slq.reporting.charts import describe_missing_runs, recall_chart, retention_chart, training_chart
 from slq.reporting.figures import draw_figures
 from slq.reporting.plots import draw_recall, draw_retention, draw_training
-from slq.reporting.plots import printed as printed_difference
-from slq.reporting.style import house_style
+from slq.reporting.plots import format_difference as printed_difference
+from slq.reporting.style import figure_style
 from slq.reporting.tables import render
 from slq.results.layout import parse_layout
 from slq.results.records import Results
@@ -263,7 +263,7 @@ def test_every_run_has_its_own_points(results: Path, tmp_path: Path) -> None:
 def test_retention_is_drawn_as_numpys_mean_with_its_deviation(results: Path) -> None:
     layout = parse_layout(THREE)
     chart = retention_chart(Results(results, layout))
-    with house_style():
+    with figure_style():
         axes = draw_retention(chart, layout).axes[0]
     for backbone in ("mini-a", "mini-b"):
         for method in TRAINED:
@@ -280,7 +280,7 @@ def test_retention_is_drawn_as_numpys_mean_with_its_deviation(results: Path) -> 
 def test_recall_has_a_marker_and_training_a_line_for_every_run(results: Path) -> None:
     layout = parse_layout(THREE)
     ours = Results(results, layout)
-    with house_style():
+    with figure_style():
         recall, training = draw_recall(recall_chart(ours), layout), draw_training(training_chart(ours), layout)
     assert [len(axes.lines) for axes in recall.axes] == [2 * (2 * 3 + 1)] * 2
     assert [len(axes.lines) for axes in training.axes] == [2 * 3, 2 * 2 * 3] * 2
@@ -291,5 +291,5 @@ def test_figures_name_the_seeds_that_are_missing(results: Path) -> None:
     forget(results, "mini-a/slq/seed2", "mini-b/slq/seed1", "mini-b/slq/seed5", "mini-b/full_ft")
     layout = parse_layout(THREE)
     for chart in (recall_chart, training_chart):
-        sentence = absence(chart(Results(results, layout)), layout)
+        sentence = describe_missing_runs(chart(Results(results, layout)), layout)
         assert sentence == "Not run: SLQ (seed 2) on A-mini; Full FT, SLQ (seeds 1, 5) on B-mini."

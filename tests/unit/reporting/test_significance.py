@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from comparing import IMAGES, compared, draw, draw_run, settings
-from slq.evaluation.statistics import RESAMPLES, recall_intervals, resample
-from slq.reporting.comparison.numbers import Key, Number, Sample, parse_catalogue
-from slq.reporting.comparison.significance import holm, sign_flips, t_critical, t_test_p
-from slq.reporting.comparison.verdicts import judge
-from slq.results.cells import one_decimal
+from slq.evaluation.statistics import RESAMPLES, bootstrap_percentages, recall_intervals
+from slq.reporting.comparison.metric_values import CellKey, MetricValue, SampleStatistics, parse_comparison_settings
+from slq.reporting.comparison.significance import holm_correction, sign_flip_p, t_critical, t_test_p
+from slq.reporting.comparison.verdicts import judge_cells
+from slq.results.cells import format_one_decimal
 from stored import Runs, recalls
 
 F = "mini-a/slq/seed1/retrieval/mini-f.json"
@@ -23,7 +23,9 @@ def fewer_draws(monkeypatch):
     """A tenth of the draws of a bootstrap: its ends are of no test on items, and near enough for one with seeds."""
     draws = RESAMPLES // 10
     monkeypatch.setattr("slq.evaluation.retrieval_metrics.recall_intervals", partial(recall_intervals, resamples=draws))
-    monkeypatch.setattr("slq.reporting.comparison.significance.resample", partial(resample, resamples=draws))
+    monkeypatch.setattr(
+        "slq.reporting.comparison.significance.bootstrap_percentages", partial(bootstrap_percentages, resamples=draws)
+    )
 
 
 def pairs_with_a_difference(found):
@@ -87,7 +89,7 @@ def test_the_test_on_items_rejects_at_its_level_and_not_more():
         count = 0
         for _ in range(600):
             one, other = (np.array(draw(random, 0.5, move)[0]).reshape(IMAGES, -1) == 1 for move in (0.0, shift))
-            count += sign_flips(one.sum(1) - other.sum(1)) < 0.05
+            count += sign_flip_p(one.sum(1) - other.sum(1)) < 0.05
         return count / 600
 
     assert rejected(0.0) <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
@@ -97,16 +99,17 @@ def test_the_test_on_items_rejects_at_its_level_and_not_more():
 def test_several_seeds_differ_no_more_often_than_the_stated_rate():
     """Means over three and four seeds; a seed moves a run by a point and a half, on all items alike."""
     random = np.random.default_rng(5)
-    catalogue = parse_catalogue(json.loads(settings(recall=0)))
+    catalogue = parse_comparison_settings(json.loads(settings(recall=0)))
 
     def differing(shift, draws=1000):
         count = 0
         for _ in range(draws):
             a, b = (random.normal(70 + move, 1.5, seeds) for move, seeds in ((0, 3), (shift, 4)))
             numbers = [
-                Number(tuple(values), "recall", one_decimal, (), sample=Sample(65, 75, 200, 1000)) for values in (a, b)
+                MetricValue(tuple(values), "recall", format_one_decimal, (), sample=SampleStatistics(65, 75, 200, 1000))
+                for values in (a, b)
             ]
-            verdict = judge({Key("a", "slq", "f", "t2i R@1"): tuple(numbers)}, catalogue, "mini")
+            verdict = judge_cells({CellKey("a", "slq", "f", "t2i R@1"): tuple(numbers)}, catalogue, "mini")
             count += next(iter(verdict.values())).verdict == "differs"
         return count / draws
 
@@ -117,17 +120,17 @@ def test_several_seeds_differ_no_more_often_than_the_stated_rate():
 def test_of_a_hundred_cells_none_differs_by_chance_at_the_stated_rate():
     """A hundred comparisons of a hundred cells each; tested one by one, nearly every comparison would have one."""
     random = np.random.default_rng(9)
-    catalogue = parse_catalogue(json.loads(settings(recall=0)))
-    counted = Sample(65, 75, 200, 1000)
+    catalogue = parse_comparison_settings(json.loads(settings(recall=0)))
+    counted = SampleStatistics(65, 75, 200, 1000)
     wrong = 0
     for values in random.normal(70, 1.5, (100, 100, 2, 3)):
         pairs = {
-            Key("a", "slq", str(number), "t2i R@1"): tuple(
-                Number(tuple(side), "recall", one_decimal, (), sample=counted) for side in sides
+            CellKey("a", "slq", str(number), "t2i R@1"): tuple(
+                MetricValue(tuple(side), "recall", format_one_decimal, (), sample=counted) for side in sides
             )
             for number, sides in enumerate(values)
         }
-        wrong += any(cell.verdict == "differs" for cell in judge(pairs, catalogue, "mini").values())
+        wrong += any(cell.verdict == "differs" for cell in judge_cells(pairs, catalogue, "mini").values())
     assert wrong <= 100 * (0.05 + 3 * (0.05 * 0.95 / 100) ** 0.5)
 
 
@@ -150,7 +153,7 @@ def test_the_spread_of_several_seeds_decides_where_there_are_some(tmp_path):
 def test_sign_flips_equal_an_enumeration(gains):
     sums = [abs(sum(map(np.multiply, gains, signs))) for signs in itertools.product((1, -1), repeat=len(gains))]
     share = sum(one >= abs(sum(gains)) for one in sums) / len(sums)
-    assert sign_flips(np.array(gains)) == pytest.approx(share)
+    assert sign_flip_p(np.array(gains)) == pytest.approx(share)
 
 
 def test_students_t_equals_its_tables():
@@ -160,5 +163,5 @@ def test_students_t_equals_its_tables():
 
 
 def test_holm_corrects_by_how_many_are_left():
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
-    assert holm({}) == {}
+    assert holm_correction({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm_correction({}) == {}

@@ -5,30 +5,38 @@ import random
 
 import pytest
 
-from slq.results.cells import Cell, hours, integer, one_decimal, parameters, printed_number, rank
+from slq.results.cells import (
+    TableCell,
+    format_hours,
+    format_integer,
+    format_one_decimal,
+    format_parameter_count,
+    mark_best,
+    parse_printed_number,
+)
 
 
-def measured(*values: float) -> list[Cell]:
-    return [Cell.measured(value, one_decimal, "file") for value in values]
+def measured(*values: float) -> list[TableCell]:
+    return [TableCell.measured(value, format_one_decimal, "file") for value in values]
 
 
-def marks(cells: list[Cell], higher_is_better: bool = True) -> list[str]:
-    return [cell.mark for cell in rank(cells, higher_is_better)]
+def marks(cells: list[TableCell], higher_is_better: bool = True) -> list[str]:
+    return [cell.mark for cell in mark_best(cells, higher_is_better)]
 
 
-def naive_marks(cells: list[Cell], higher_is_better: bool) -> list[str]:
+def naive_marks(cells: list[TableCell], higher_is_better: bool) -> list[str]:
     """A cell is best if none that takes part beats it, second if only best ones do."""
     part = [cell for cell in cells if cell.comparable and cell.state != "missing"]
     sign = 1 if higher_is_better else -1
 
-    def beaten_by(cell: Cell, others: list[Cell]) -> list[Cell]:
+    def beaten_by(cell: TableCell, others: list[TableCell]) -> list[TableCell]:
         return [other for other in others if sign * float(other.text) > sign * float(cell.text)]
 
     best = [cell for cell in part if not beaten_by(cell, part)]
     rest = [cell for cell in part if beaten_by(cell, part)]
     second = [cell for cell in rest if not beaten_by(cell, rest)]
 
-    def mark(cell: Cell) -> str:
+    def mark(cell: TableCell) -> str:
         return "best" if any(cell is one for one in best) else "second" if any(cell is one for one in second) else ""
 
     return [mark(cell) for cell in cells]
@@ -38,7 +46,7 @@ def test_rank_agrees_with_the_naive_definition() -> None:
     draw = random.Random(0)
     for _ in range(500):
         cells = measured(*(draw.choice([1.0, 1.04, 1.06, 2.0, 3.0]) for _ in range(draw.randint(1, 6))))
-        cells += [Cell.missing("none"), Cell.quoted(9.0, "9.0", "paper", comparable=draw.random() < 0.5)]
+        cells += [TableCell.missing("none"), TableCell.quoted(9.0, "9.0", "paper", comparable=draw.random() < 0.5)]
         draw.shuffle(cells)
         for higher in (True, False):
             assert marks(cells, higher) == naive_marks(cells, higher)
@@ -62,23 +70,27 @@ def test_a_lone_cell_and_equal_cells_are_best(values: tuple[float, ...]) -> None
 
 
 def test_missing_and_incomparable_cells_take_no_part() -> None:
-    cells = [Cell.missing("none"), Cell.quoted(99.0, "99.0", "paper"), *measured(1, 2)]
+    cells = [TableCell.missing("none"), TableCell.quoted(99.0, "99.0", "paper"), *measured(1, 2)]
     assert marks(cells) == ["", "", "second", "best"]
 
 
 def test_rank_of_nothing_marks_nothing() -> None:
-    assert rank([]) == []
-    assert marks([Cell.missing("none")]) == [""]
+    assert mark_best([]) == []
+    assert marks([TableCell.missing("none")]) == [""]
 
 
 def test_rank_compares_across_units() -> None:
-    cells = [Cell.measured(value, parameters, "file") for value in (950_123, 1_025, 4_400_000, 12)]
+    cells = [TableCell.measured(value, format_parameter_count, "file") for value in (950_123, 1_025, 4_400_000, 12)]
     assert marks(cells, higher_is_better=False) == ["", "second", "", "best"]
 
 
 def test_the_states_are_what_they_say() -> None:
-    cells = [Cell.measured(1, integer, "a"), Cell.word("H200", "a"), Cell.quoted(1, "1", "b")]
-    cells += [Cell.by_construction(0, integer, "c"), Cell.missing("d")]
+    cells = [
+        TableCell.measured(1, format_integer, "a"),
+        TableCell.measured_text("H200", "a"),
+        TableCell.quoted(1, "1", "b"),
+    ]
+    cells += [TableCell.by_construction(0, format_integer, "c"), TableCell.missing("d")]
     assert [cell.state for cell in cells] == ["measured", "measured", "quoted", "by_construction", "missing"]
     assert [cell.value is None for cell in cells] == [False, False, False, False, True]
 
@@ -103,8 +115,8 @@ def test_the_states_are_what_they_say() -> None:
     ],
 )
 def test_parameters_print_like_the_papers(value: float, text: str) -> None:
-    assert parameters(value) == text
-    assert printed_number(text) == pytest.approx(value, rel=0.1)
+    assert format_parameter_count(value) == text
+    assert parse_printed_number(text) == pytest.approx(value, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -121,16 +133,16 @@ def test_parameters_print_like_the_papers(value: float, text: str) -> None:
     ],
 )
 def test_hours_keep_two_digits_when_small(value: float, text: str) -> None:
-    assert hours(value) == text
+    assert format_hours(value) == text
 
 
 def test_parameters_and_hours_never_shrink_in_print() -> None:
-    for form, top in ((parameters, 10), (hours, 4)):
+    for form, top in ((format_parameter_count, 10), (format_hours, 4)):
         values = [10 ** (power / 50) for power in range(-150, top * 50)]
-        shown = [printed_number(form(value)) for value in values]
+        shown = [parse_printed_number(form(value)) for value in values]
         assert all(left <= right for left, right in itertools.pairwise(shown))
 
 
 def test_a_word_is_no_printed_number() -> None:
     with pytest.raises(ValueError, match="H200"):
-        printed_number("H200")
+        parse_printed_number("H200")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slq.common.files import write_json, write_lines, write_text
-from slq.cost.ledger import Line, ledger_csv
-from slq.reporting.grid import Table
-from slq.results.cells import Cell
+from slq.common.files import write_json, write_jsonl, write_text
+from slq.cost.ledger import LedgerRow, format_ledger_csv
+from slq.reporting.table_model import Table
+from slq.results.cells import TableCell
 from stored import CPU, MINI, Runs, entries, tables, write_answers, write_ranks
 
 IMAGES, QUESTIONS = 12, 10
@@ -115,11 +115,11 @@ def write_run(root: Path, method: str, place: int) -> None:
     for name in "cfk":
         best = [1 + (image * (place + 2)) % 11 for image in range(IMAGES)]
         write_ranks(folder / "retrieval" / f"{name}.json", list(np.repeat(best, 5)), best)
-        write_lines(folder / "retrieval" / f"{name}.top.jsonl", [])
+        write_jsonl(folder / "retrieval" / f"{name}.top.jsonl", [])
     for name in PRINTED if method in ASKED else ():
         write_retention(folder / "retention" / f"{name}.json", name, 4 + place)
     for stage in ("retrieve", "retain" if method in ASKED else "prove"):
-        write_lines(folder / "events" / f"{stage}.jsonl", [])
+        write_jsonl(folder / "events" / f"{stage}.jsonl", [])
     if method != "base":
         runs.events("a", method, [1.0, 0.5], [10.0, 20.0])
         write_json(folder / "selection.json", {"schema": 1})
@@ -127,13 +127,13 @@ def write_run(root: Path, method: str, place: int) -> None:
 
 def write_ledger(path: Path) -> None:
     """A line of training for each run, and one for each row."""
-    spent: dict[str, Any] = {one.name: None for one in fields(Line)} | {"device": "a", "devices": 1, "attempts": 1}
+    spent: dict[str, Any] = {one.name: None for one in fields(LedgerRow)} | {"device": "a", "devices": 1, "attempts": 1}
     spent |= {"train_hours": 1, "lost_hours": 0, "total_hours": 2, "reused": "", "slurm_jobs": "", "source": "events"}
     flops = {"pflop": 1.0, "pflop_two_pass": 2.0, "pflop_released": 3.0, "mfu": 0.25}
     trained = [("a", method, 1, "train") for method in METHODS if method != "base"]
     lines = [dict(zip(("backbone", "method", "seed", "stage"), one, strict=True)) | flops for one in trained]
     lines += [{"backbone": one, "method": "row", "seed": 0, "stage": "rows"} for one in ("", "a")]
-    write_text(path, ledger_csv([Line(**(spent | line)) for line in lines]))
+    write_text(path, format_ledger_csv([LedgerRow(**(spent | line)) for line in lines]))
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +150,9 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in "cf":
             write_ranks(folder / "retrieval" / f"{name}.json", [2] * (5 * IMAGES), [3] * IMAGES)
         write_json(folder / "row.json", {"schema": 1, "preset": "mini", "row": row, "device": None})
-        write_lines(folder / "events" / "retrieve.jsonl", [])
-    write_lines(root / run("base") / "events" / "blind.jsonl", [])
-    write_lines(root / RESULTS / "a/slq/prefixes.jsonl", [])
+        write_jsonl(folder / "events" / "retrieve.jsonl", [])
+    write_jsonl(root / run("base") / "events" / "blind.jsonl", [])
+    write_jsonl(root / RESULTS / "a/slq/prefixes.jsonl", [])
     splits = {f"{name}/test": {"leaked": ["3"] if name == "c" else []} for name in "cfkro"}
     write_json(root / RESULTS / "audit.json", {"schema": 3, "splits": splits})
     for name in ("instrument.json", "claims.json", "compare/paper.json", "a/pilot.json"):
@@ -162,7 +162,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-Cells = dict[tuple[str, str, str], Cell]
+Cells = dict[tuple[str, str, str], TableCell]
 
 
 def collected(root: Path) -> Cells:
@@ -173,7 +173,7 @@ def collected(root: Path) -> Cells:
     return found
 
 
-def cells_of(table: Table) -> dict[tuple[str, str], Cell]:
+def cells_of(table: Table) -> dict[tuple[str, str], TableCell]:
     found = {}
     for group in table.groups:
         found |= {(group.key, column.key): cell for column, cell in zip(table.shared, group.shared, strict=True)}
@@ -194,7 +194,7 @@ def changed(before: Cells, after: Cells) -> set[tuple[str, str, str]]:
     return {*before, *after} - same
 
 
-def shown(cell: Cell) -> tuple[Any, ...]:
+def shown(cell: TableCell) -> tuple[Any, ...]:
     return (cell.state, cell.value, cell.sd, cell.low, cell.high)
 
 

@@ -13,16 +13,16 @@ import pytest
 from comparing import cells, compared, draw_run
 from slq.cli import main
 from slq.common.errors import SlqError
-from slq.common.files import read_json, sha256, write_json
-from slq.evaluation.freshness import followed
-from slq.evaluation.rank_table import Variant
-from slq.evaluation.retention import write_scored
-from slq.evaluation.retrieval import write_ranks as write_measured
-from slq.export.card import measured
-from slq.export.trained import TrainedRun
+from slq.common.files import hash_file, read_json, write_json
+from slq.evaluation.freshness import check_freshness
+from slq.evaluation.rank_table import RetrievalVariant
+from slq.evaluation.retention import write_retention_results
+from slq.evaluation.retrieval import write_retrieval_results as write_measured
+from slq.export.card import read_scores
+from slq.export.trained_run import TrainedRun
 from slq.reporting.figures import draw_figures
 from slq.reporting.tables import render
-from slq.results.cells import Cell
+from slq.results.cells import TableCell
 from stored import CPU, MINI, REFERENCE, TEMPLATES, Runs, cell, recalls, tables
 
 RUN = "results/mini/mini-a/slq/seed1"
@@ -103,13 +103,13 @@ def edited(request: pytest.FixtureRequest, lab: Path) -> tuple[Path, str, str]:
 
 def test_a_metrics_file_names_the_bytes_that_it_was_made_from(lab: Path, tmp_path: Path) -> None:
     table = pd.read_parquet(lab / FILES["ranks"].replace(".json", ".ranks.parquet"))
-    write_measured(tmp_path, {"name": "c", "printed": "all"}, table, [Variant("all")], {"set": "of the set"})
+    write_measured(tmp_path, {"name": "c", "printed": "all"}, table, [RetrievalVariant("all")], {"set": "of the set"})
     inputs = read_json(tmp_path / "c.json")["inputs"]
-    assert inputs["ranks"] == sha256(tmp_path / "c.ranks.parquet") and inputs["set"] == "of the set"
+    assert inputs["ranks"] == hash_file(tmp_path / "c.ranks.parquet") and inputs["set"] == "of the set"
     answers = (lab / FILES["answers"].replace(".json", ".answers.jsonl")).read_text().splitlines()
     asked = dict.fromkeys(("reference", "benchmark"), "realworldqa") | {"name": "r", "scorer": "vlmevalkit-exact-2"}
-    write_scored(tmp_path, asked, [json.loads(line) for line in answers], {"set": "of the set"})
-    assert read_json(tmp_path / "r.json")["inputs"]["answers"] == sha256(tmp_path / "r.answers.jsonl")
+    write_retention_results(tmp_path, asked, [json.loads(line) for line in answers], {"set": "of the set"})
+    assert read_json(tmp_path / "r.json")["inputs"]["answers"] == hash_file(tmp_path / "r.answers.jsonl")
 
 
 def test_an_edit_leaves_no_number_in_the_tables_and_is_named(edited: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,7 +167,7 @@ def test_an_edit_is_told_by_a_bundle_and_left_out_of_a_card(edited: Any, tmp_pat
     lab, kind, why = edited
     assert main(["bundle", str(lab / "results/mini"), str(tmp_path / "mini.tar.gz")]) == 0
     assert f"slq: warning: {why}" in capsys.readouterr().err
-    found = measured(TrainedRun({}, {}, lab / RUN, lab, lab), {})
+    found = read_scores(TrainedRun({}, {}, lab / RUN, lab, lab), {})
     assert len(found["stale"]) == 1 and found["stale"][0].startswith(why)
     shown = [row["set"] for row in (*found["retrieval"], *found["retention"])]
     assert sorted(shown) == sorted(["mini-c"] * 2 + (["mini-r"] if kind == "ranks" else ["mini-f"] * 2))
@@ -194,7 +194,7 @@ def test_a_proof_of_earlier_answers_of_base_is_stale(lab: Path) -> None:
 def test_a_file_without_the_hash_is_stale_until_it_is_written_anew(lab: Path, capsys: Any) -> None:
     inputs = read_json(lab / FILES["ranks"])["inputs"]
     change(lab / FILES["ranks"], inputs={key: value for key, value in inputs.items() if key != "ranks"})
-    assert "other ranks than" in followed(lab / FILES["ranks"], read_json(lab / FILES["ranks"])).stale
+    assert "other ranks than" in check_freshness(lab / FILES["ranks"], read_json(lab / FILES["ranks"])).stale_reason
     assert main(["score", str(lab / "results")]) == 1
     assert "mini-f.json: not what its ranks give now: inputs.ranks" in capsys.readouterr().out
     assert main(["score", str(lab / "results"), "--write"]) == 0
@@ -214,7 +214,7 @@ def test_two_numbers_of_one_adapter_are_the_same_number_or_differ(tmp_path: Path
 
 
 def test_a_stale_cell_has_no_number_and_takes_part_in_no_ranking() -> None:
-    found = Cell.stale("a.json does not follow")
+    found = TableCell.stale("a.json does not follow")
     assert (found.value, found.text, found.state, found.reason) == (None, "", "stale", "a.json does not follow")
 
 
@@ -243,17 +243,17 @@ def test_what_stands_for_two_variants_or_for_no_hashes_is_said(lab: Path) -> Non
     both = content | {"variants": {content["variant"]: {k: content[k] for k in ("counted", "metrics", "n")}}}
     write_json(path, both)
     add_to_metric(path, 0.3)
-    assert "stands under variants too" in followed(path, read_json(path)).stale
+    assert "stands under variants too" in check_freshness(path, read_json(path)).stale_reason
     change(path, inputs=["a"])
     with pytest.raises(SlqError, match=r"mini-f\.json: key inputs is \['a'\]; expected hashes by name"):
-        followed(path, read_json(path))
+        check_freshness(path, read_json(path))
 
 
 def test_a_proof_by_a_proof_has_no_number(lab: Path) -> None:
     path = lab / FILES["answers"]
     itself = path.relative_to(lab / "results/mini").as_posix()
     write_json(path, {"schema": 3, "equals": itself, "inputs": {}})
-    assert f"those of {itself}, which has none (equals)" in followed(path, read_json(path)).stale
+    assert f"those of {itself}, which has none (equals)" in check_freshness(path, read_json(path)).stale_reason
 
 
 def test_a_bundle_of_what_cannot_be_read_is_not_written(lab: Path, tmp_path: Path, capsys: Any) -> None:

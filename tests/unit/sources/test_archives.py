@@ -69,7 +69,7 @@ def replace_in_steps(*paths):
     step()
     replace(*paths)
 
-download.BLOCK, download.tqdm, os.replace = 9_000, Bar, replace_in_steps
+download.BLOCK_BYTES, download.tqdm, os.replace = 9_000, Bar, replace_in_steps
 sys.exit(main(sys.argv[1:]))
 """
 

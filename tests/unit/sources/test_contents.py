@@ -14,11 +14,11 @@ from checkout import planned, snakemake
 from fetching import fetch
 from listed import coco
 from slq.common.errors import SlqError
-from slq.config import slices
-from slq.config.loading import load
-from slq.datasets.local import adopt_split
-from slq.datasets.prepared import read_split
-from slq.sources.contents import Contents
+from slq.config import job_settings
+from slq.config.loading import validate_config
+from slq.datasets.local import import_local_split
+from slq.datasets.splits import read_split
+from slq.sources.file_hashes import FileHashCache
 
 SPLIT = "scratch/data/mine/test"
 
@@ -74,7 +74,7 @@ def test_an_edited_caption_and_a_replaced_image_of_a_supplied_set_make_another_s
 
 
 def test_an_image_that_was_replaced_since_is_not_read_under_the_identity_of_its_set(supplied, tmp_path):
-    adopt_split("mine", "test", "retrieval", "", "", supplied, tmp_path / "data/mine/test")
+    import_local_split("mine", "test", "retrieval", "", "", supplied, tmp_path / "data/mine/test")
     split = read_split(tmp_path / "data", "mine", "test")
     paint(supplied / "test/images/1.png", "green")
     with pytest.raises(SlqError, match=r"1\.png: not the image that its set was prepared with"):
@@ -86,7 +86,7 @@ def test_what_changes_no_byte_of_a_supplied_set_is_the_same(supplied, tmp_path):
     """Touched, copied, a file that no line names; and the folder taken away, as stored results need it no more."""
 
     def said():
-        return Contents(tmp_path / "kept").supplied_set({"supplied": str(supplied)}, "test")
+        return FileHashCache(tmp_path / "kept").hash_local_split({"supplied": str(supplied)}, "test")
 
     before = said()
     os.utime(supplied / "test/images/1.png")
@@ -115,8 +115,10 @@ def test_a_folder_that_is_a_link_is_read_like_any_other(tmp_path, monkeypatch):
     part = {"supplied": "flickr", "files": ["images/*.parquet"]}
 
     def said():
-        contents = Contents(tmp_path / "kept")
-        return contents.supplied_set({"supplied": "hub", "columns": "mmmu"}, "test"), contents.part(part)
+        contents = FileHashCache(tmp_path / "kept")
+        return contents.hash_local_split({"supplied": "hub", "columns": "mmmu"}, "test"), contents.hash_source_part(
+            part
+        )
 
     found = []
     for rows in (b"one", b"two"):
@@ -132,7 +134,7 @@ def test_a_folder_that_is_a_link_is_read_like_any_other(tmp_path, monkeypatch):
 def test_a_line_that_is_no_item_is_left_to_its_rule(supplied, tmp_path, line):
     """Which says what is wrong with it, while the Snakefile is read without a traceback."""
     (supplied / "test/items.jsonl").write_text(json.dumps(line) + "\n")
-    assert Contents(tmp_path / "kept").supplied_set({"supplied": str(supplied)}, "test")
+    assert FileHashCache(tmp_path / "kept").hash_local_split({"supplied": str(supplied)}, "test")
 
 
 def test_an_edited_list_of_ids_is_read(checkout):
@@ -157,8 +159,10 @@ def test_a_replaced_file_of_a_folder_that_a_source_is_copied_from_is_copied_agai
     raw_config["backbones"]["InternVL3-1B"]["local"] = str(folder)
 
     def bring():
-        holds = Contents(tmp_path / "kept").part
-        (part,) = json.loads(slices.fetch_settings(load(raw_config), "backbones", "InternVL3-1B", holds))["parts"]
+        holds = FileHashCache(tmp_path / "kept").hash_source_part
+        (part,) = json.loads(
+            job_settings.fetch_settings(validate_config(raw_config), "backbones", "InternVL3-1B", holds)
+        )["parts"]
         answer = fetch(tmp_path, [part], weights=True)
         assert answer.returncode == 0, answer.stderr
         return part, (tmp_path / "out/model.safetensors").read_bytes()
@@ -180,9 +184,9 @@ def test_every_key_that_names_files_is_an_input_by_content(raw_config, tmp_path,
     kept = tmp_path / "kept"
 
     def said():
-        contents = Contents(kept)
-        columns = contents.supplied_set({"supplied": "hub", "columns": "mmmu"}, "test")
-        return columns, contents.files(["queries.jsonl"]), contents.lists({"only": ["coco_karpathy_val"]})
+        contents = FileHashCache(kept)
+        columns = contents.hash_local_split({"supplied": "hub", "columns": "mmmu"}, "test")
+        return columns, contents.hash_files(["queries.jsonl"]), contents.hash_id_lists({"only": ["coco_karpathy_val"]})
 
     before = said()
     assert all(before) and said() == before
@@ -195,18 +199,18 @@ def test_every_key_that_names_files_is_an_input_by_content(raw_config, tmp_path,
 def test_bytes_are_read_once(supplied, monkeypatch, tmp_path):
     """What a file holds is remembered by its size and times, not those of the last two seconds."""
     folder, read = supplied, []
-    from slq.sources import contents
+    from slq.sources import file_hashes
 
-    monkeypatch.setattr(contents, "sha256", lambda path: read.append(path.name) or path.read_bytes().hex())
+    monkeypatch.setattr(file_hashes, "hash_file", lambda path: read.append(path.name) or path.read_bytes().hex())
     entry = {"supplied": str(folder)}
-    while time.time_ns() - max(path.stat().st_ctime_ns for path in folder.rglob("*.*")) < contents.SETTLED:
+    while time.time_ns() - max(path.stat().st_ctime_ns for path in folder.rglob("*.*")) < file_hashes.SETTLE_TIME_NS:
         time.sleep(0.1)
-    first = Contents(tmp_path / "kept").supplied_set(entry, "test")
+    first = FileHashCache(tmp_path / "kept").hash_local_split(entry, "test")
     assert sorted(read) == ["1.png", "2.png", "items.jsonl"]
-    assert Contents(tmp_path / "kept").supplied_set(entry, "test") == first and len(read) == 3
+    assert FileHashCache(tmp_path / "kept").hash_local_split(entry, "test") == first and len(read) == 3
     paint(folder / "test/images/2.png", "green")
     for _ in range(2):  # twice, as it has just changed
-        assert Contents(tmp_path / "kept").supplied_set(entry, "test") != first
+        assert FileHashCache(tmp_path / "kept").hash_local_split(entry, "test") != first
     assert read[3:] == ["2.png", "2.png"]
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from slq.cli import main
-from slq.commands.arguments import quiet_libraries
+from slq.commands.arguments import configure_libraries
 
 
 @pytest.fixture
@@ -84,5 +84,5 @@ def test_a_preset_or_file_that_is_not_there_is_one_message(pristine, tmp_path, c
 def test_only_fetching_asks_a_server(monkeypatch):
     for fetching, expected in ((True, None), (False, "1")):
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-        quiet_libraries(None, 1, fetching)
+        configure_libraries(None, 1, fetching)
         assert os.environ.get("HF_HUB_OFFLINE") == expected

@@ -12,20 +12,27 @@ import yaml
 
 from checkout import ROOT, SLICE, snakemake
 from slq.cli import main
-from slq.config import slices
-from slq.config.loading import load
-from slq.datasets.prepared import read_split
+from slq.config import job_settings
+from slq.config.loading import validate_config
+from slq.datasets.splits import read_split
 from slq.reporting.charts import scale_chart
 from slq.reporting.figures import draw_figures
 from slq.reporting.plots import draw_scale
-from slq.reporting.style import house_style
+from slq.reporting.style import figure_style
 from slq.results.layout import parse_layout
 from slq.results.records import Results
-from slq.synthetic.drawing import draw
-from slq.synthetic.language import COLOURS_BY, SHAPES_BY, captions, knowledge_captions, phrases, vocabulary
-from slq.synthetic.questions import CHOOSE, MATCH, REQUESTS
-from slq.synthetic.scenes import COLOURS, SHAPES, all_scenes, altered, take
-from slq.synthetic.tasks import Lessons
+from slq.synthetic.benchmark_rows import CHOICE_REQUEST, MATCH_REQUEST, REQUESTS
+from slq.synthetic.drawing import draw_scene
+from slq.synthetic.language import (
+    COLOUR_PHRASES,
+    SHAPE_PHRASES,
+    all_phrases,
+    knowledge_captions,
+    scene_captions,
+    vocabulary,
+)
+from slq.synthetic.scenes import COLOURS, SHAPES, all_scenes, alter_scene, select_scenes
+from slq.synthetic.tasks import PretrainingTasks
 from stored import MINI, entries, mini_results
 
 NAMED = {*SHAPES, *COLOURS}
@@ -44,18 +51,18 @@ def run(command, **flags):
 def drawn(tmp_path_factory):
     """The test split of mini-coco, and the set over its pictures, as their rule draws them; their scenes."""
     data = tmp_path_factory.mktemp("data")
-    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config = validate_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
     for name in ("mini-coco", "mini-karr"):
-        given = json.loads(slices.draw_settings(config, name, "test"))
+        given = json.loads(job_settings.synthetic_split_settings(config, name, "test"))
         assert run("draw", settings=given, out=data / name / "test") == 0
-    return data, take(given["seed"], given["first"], given["count"])
+    return data, select_scenes(given["seed"], given["first"], given["count"])
 
 
 def test_every_shape_and_color_has_phrases_without_a_word_of_the_world():
-    assert set(SHAPES_BY) == set(SHAPES) and set(COLOURS_BY) == set(COLOURS)
-    assert len(set(phrases())) == 2 * len(NAMED)
-    assert not {word for phrase in phrases() for word in phrase.split()} & NAMED
-    assert {word for phrase in phrases() for word in phrase.split()} <= set(vocabulary())
+    assert set(SHAPE_PHRASES) == set(SHAPES) and set(COLOUR_PHRASES) == set(COLOURS)
+    assert len(set(all_phrases())) == 2 * len(NAMED)
+    assert not {word for phrase in all_phrases() for word in phrase.split()} & NAMED
+    assert {word for phrase in all_phrases() for word in phrase.split()} <= set(vocabulary())
 
 
 def test_captions_ask_for_knowledge_and_tell_every_scene_from_every_other():
@@ -66,28 +73,32 @@ def test_captions_ask_for_knowledge_and_tell_every_scene_from_every_other():
 
 def test_a_caption_read_by_the_table_is_the_canonical_one():
     """An oracle that knows the phrases alone: words put in their place give one of the scene's plain captions."""
-    words = {phrase: word for table in (SHAPES_BY, COLOURS_BY) for word, pair in table.items() for phrase in pair}
+    words = {
+        phrase: word for table in (SHAPE_PHRASES, COLOUR_PHRASES) for word, pair in table.items() for phrase in pair
+    }
     for scene in all_scenes(7)[:300]:
         for text in knowledge_captions(scene):
             for phrase, word in words.items():
                 text = re.sub(rf"{phrase}\b", word, text)
-            assert re.sub(r"(\w+) in (\w+)", r"a \2 \1", text) in captions(scene)
+            assert re.sub(r"(\w+) in (\w+)", r"a \2 \1", text) in scene_captions(scene)
 
 
 def test_the_set_shows_the_pictures_of_another_and_says_other_things(drawn):
     data, scenes = drawn
     plain, karr = (read_split(data, name, "test") for name in ("mini-coco", "mini-karr"))
-    assert len(karr.items) == 200 and karr.files == plain.files
+    assert len(karr.items) == 200 and karr.image_hashes == plain.image_hashes
     assert [item["captions"] for item in karr.items] == [knowledge_captions(scene) for scene in scenes]
-    assert [item["captions"] for item in plain.items] == [captions(scene) for scene in scenes]
+    assert [item["captions"] for item in plain.items] == [scene_captions(scene) for scene in scenes]
 
 
 def test_a_set_over_anothers_pictures_takes_no_scene_from_a_drawn_set(raw_config):
     """Slices of the other sets are what they are without it: their bytes do not change."""
-    with_it = load(raw_config)
+    with_it = validate_config(raw_config)
     without = {**raw_config, "sets": {name: entry for name, entry in raw_config["sets"].items() if name != "mini-karr"}}
     for name in ("mini-coco", "mini-flickr30k", "mini-mmmu", "mini-realworldqa", "mini-ocrbench"):
-        assert slices.draw_settings(with_it, name, "test") == slices.draw_settings(without, name, "test")
+        assert job_settings.synthetic_split_settings(with_it, name, "test") == job_settings.synthetic_split_settings(
+            without, name, "test"
+        )
 
 
 # ---- verdicts on captions --------------------------------------------------------------------------------------------
@@ -96,7 +107,7 @@ def test_a_set_over_anothers_pictures_takes_no_scene_from_a_drawn_set(raw_config
 def test_an_altered_scene_differs_in_one_thing_and_so_does_its_picture():
     draws, kinds = random.Random(1), set()
     for scene in all_scenes(7)[:400]:
-        other = altered(scene, draws)
+        other = alter_scene(scene, draws)
         assert other in set(all_scenes(7)) - {scene}
         kept = [
             scene.direction == other.direction,
@@ -104,35 +115,35 @@ def test_an_altered_scene_differs_in_one_thing_and_so_does_its_picture():
             (scene.first == other.first) or (scene.second == other.second),
         ]
         kinds.add(tuple(kept))
-        assert draw(scene, "filled").tobytes() != draw(other, "filled").tobytes()
+        assert draw_scene(scene, "filled").tobytes() != draw_scene(other, "filled").tobytes()
     assert kinds == {(True, True, False), (False, True, True), (True, False, True)}
 
 
 def test_a_verdict_says_whether_a_caption_belongs_to_the_picture():
     """By an oracle that has read every caption of the world with its scene; about half of them do."""
-    scene_of = {text: scene for scene in all_scenes(7) for text in captions(scene)}
+    scene_of = {text: scene for scene in all_scenes(7) for text in scene_captions(scene)}
     scenes = all_scenes(7)[:50]
-    lessons = Lessons(None, [(scene, scene) for scene in scenes], [], [], random.Random(1))
+    lessons = PretrainingTasks(None, [(scene, scene) for scene in scenes], [], [], random.Random(1))
     verdicts = []
     for _ in range(300):
         talk = lessons.judge()
         for asked, verdict in talk.turns:
             text, request = asked.split("\n")
-            assert request == MATCH and (verdict == "true") == (scene_of[text] == talk.content[0])
+            assert request == MATCH_REQUEST and (verdict == "true") == (scene_of[text] == talk.content[0])
             verdicts.append(verdict)
     assert 0.45 < verdicts.count("true") / len(verdicts) < 0.6
 
 
 def test_knowledge_is_told_as_the_canonical_caption():
-    lessons = Lessons(None, [(scene, None) for scene in all_scenes(7)[:50]], [], [], random.Random(1))
+    lessons = PretrainingTasks(None, [(scene, None) for scene in all_scenes(7)[:50]], [], [], random.Random(1))
     told = {talk.content[0]: talk.turns for talk in (lessons.know() for _ in range(100))}
-    plain = {text: captions(scene)[0] for scene in all_scenes(7)[:50] for text in knowledge_captions(scene)}
+    plain = {text: scene_captions(scene)[0] for scene in all_scenes(7)[:50] for text in knowledge_captions(scene)}
     assert len(told) > 50 and told == {text: [("", plain[text])] for text in told}
 
 
 def test_what_re_ranking_asks_is_a_request_that_pre_training_has_seen():
-    assert MATCH == "is this in the picture ? true or false" and MATCH in REQUESTS
-    assert CHOOSE == "which caption is in the picture ?" and CHOOSE in REQUESTS
+    assert MATCH_REQUEST == "is this in the picture ? true or false" and MATCH_REQUEST in REQUESTS
+    assert CHOICE_REQUEST == "which caption is in the picture ?" and CHOICE_REQUEST in REQUESTS
     assert {"true", "false", "1.", "2.", "3.", "4.", "5."} <= set(vocabulary())
 
 
@@ -167,7 +178,7 @@ def test_the_gallery_is_the_images_named_in_the_sets_order(gather, drawn, tmp_pa
         (names[2], ["a kite", "a coin"]),
         (names[7], ["a coin", "a full moon"]),
     ]
-    assert mine.files == {item["image"]: plain.files[item["image"]] for item in mine.items}
+    assert mine.image_hashes == {item["image"]: plain.image_hashes[item["image"]] for item in mine.items}
     for item in mine.items:
         assert np.array_equal(mine.open(item["image"]), plain.open(item["image"]))
 
@@ -266,7 +277,7 @@ def test_without_a_set_that_asks_for_knowledge_there_is_no_such_figure(results, 
 def test_a_run_that_is_missing_is_named(results):
     (results / "mini/mini-a/full_ft/seed1/retrieval/mini-k.json").unlink()
     layout = parse_layout(LAYOUT | {"seeds": [1]})
-    with house_style():
+    with figure_style():
         figure = draw_scale(scale_chart(Results(results, layout)), layout)
     said = " ".join(text.get_text() for text in figure.texts)
     assert "Full FT on A-mini" in " ".join(said.split())
@@ -281,7 +292,7 @@ def test_a_line_by_scale_runs_through_means_over_seeds_and_sizes_print_as_in_tab
                 content["metrics"]["t2i"]["R@1"] += 10
             (other / name).write_text(json.dumps(content))
     layout = parse_layout(LAYOUT | {"seeds": [1, 2]})
-    with house_style():
+    with figure_style():
         axes = draw_scale(scale_chart(Results(results, layout)), layout).axes[0]
     assert [[1000, 65.0], [4000, 70.0]] in [line.get_xydata().tolist() for line in axes.lines]
     printed = axes.xaxis.get_major_formatter()

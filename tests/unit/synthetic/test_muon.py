@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from slq.synthetic.pretraining import Muon, orthogonal
+from slq.synthetic.pretraining import Muon, orthogonalize
 
 SHAPES = [(48, 48), (32, 64), (64, 32), (48, 48)]
 
@@ -30,7 +30,7 @@ def test_a_direction_keeps_its_singular_vectors_and_loses_its_singular_values() 
     torch.manual_seed(1)
     matrices = torch.randn(3, 40, 24, dtype=torch.float64)
     left, values, right = torch.linalg.svd(matrices, full_matrices=False)
-    directions = orthogonal(matrices)
+    directions = orthogonalize(matrices)
     changed = torch.linalg.svdvals(directions)
     assert values.max() / values.min() > 5
     assert changed.min() > 0.6 and changed.max() < 1.25

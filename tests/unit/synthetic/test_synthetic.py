@@ -9,33 +9,33 @@ import pytest
 import yaml
 
 from checkout import ROOT
-from slq.config.loading import WORLD, load
-from slq.config.slices import draw_settings
-from slq.datasets.hub_columns import COLUMNS
-from slq.datasets.prepared import read_split
-from slq.datasets.questions import pieces
+from slq.config.job_settings import synthetic_split_settings
+from slq.config.loading import SYNTHETIC_CAPACITY, validate_config
+from slq.datasets.hub_columns import HUB_LAYOUTS
+from slq.datasets.questions import question_segments
+from slq.datasets.splits import read_split
 from slq.synthetic.backbones import build_tokenizer
+from slq.synthetic.benchmark_rows import REQUESTS
 from slq.synthetic.datasets import draw_split
-from slq.synthetic.drawing import draw, draw_sign
-from slq.synthetic.language import captions, questions, vocabulary
-from slq.synthetic.questions import REQUESTS
-from slq.synthetic.scenes import COLOURS, PLACES, SHAPES, all_scenes, signs_to_ask, signs_to_learn, take
+from slq.synthetic.drawing import draw_scene, draw_sign
+from slq.synthetic.language import scene_captions, scene_questions, vocabulary
+from slq.synthetic.scenes import COLOURS, PLACES, SHAPES, all_scenes, held_out_signs, pretraining_signs, select_scenes
 
 
 def slices(config):
     """(set, split) -> scenes, as the rules draw them."""
-    resolved = load(config)
+    resolved = validate_config(config)
     drawn = {}
     for name, entry in config["sets"].items():
         for split in entry.get("drawn", {}).get("scenes", {}):
-            settings = json.loads(draw_settings(resolved, name, split))
-            drawn[name, split] = take(settings["seed"], settings["first"], settings["count"])
+            settings = json.loads(synthetic_split_settings(resolved, name, split))
+            drawn[name, split] = select_scenes(settings["seed"], settings["first"], settings["count"])
     return drawn
 
 
 def test_every_arrangement_once():
     scenes = all_scenes(7)
-    assert len(scenes) == len({scene.hash for scene in scenes}) == 36 * 35 * 2
+    assert len(scenes) == len({scene.content_hash for scene in scenes}) == 36 * 35 * 2
     assert scenes == all_scenes(7)
     assert scenes != all_scenes(8)
 
@@ -43,22 +43,25 @@ def test_every_arrangement_once():
 def test_sets_and_splits_share_no_scene_caption_or_question(raw_config):
     drawn = slices(raw_config)
     assert len(drawn) == 6
-    said = {key: {text for scene in scenes for text in captions(scene)} for key, scenes in drawn.items()}
-    asked = {key: {(scene.hash, q.text) for scene in scenes for q in questions(scene)} for key, scenes in drawn.items()}
+    said = {key: {text for scene in scenes for text in scene_captions(scene)} for key, scenes in drawn.items()}
+    asked = {
+        key: {(scene.content_hash, q.text) for scene in scenes for q in scene_questions(scene)}
+        for key, scenes in drawn.items()
+    }
     for a, b in combinations(drawn, 2):
-        assert not {s.hash for s in drawn[a]} & {s.hash for s in drawn[b]}
+        assert not {s.content_hash for s in drawn[a]} & {s.content_hash for s in drawn[b]}
         assert not said[a] & said[b]
         assert not asked[a] & asked[b]
 
 
 def test_captions_tell_scenes_apart():
-    seen = [text for scene in all_scenes(7) for text in captions(scene)]
+    seen = [text for scene in all_scenes(7) for text in scene_captions(scene)]
     assert len(seen) == len(set(seen)) == 5 * 2520
 
 
 def test_questions_have_one_answer_and_it_is_true():
     for scene in all_scenes(7)[:300]:
-        for question in questions(scene):
+        for question in scene_questions(scene):
             words = question.text.split()
             if words[0:4] == ["what", "color", "is", "the"] and words[4] in SHAPES:
                 matching = {t.colour for t in (scene.first, scene.second) if t.shape == words[4]}
@@ -74,26 +77,26 @@ def test_questions_have_one_answer_and_it_is_true():
 def test_the_vocabulary_covers_everything_said():
     words = set(vocabulary())
     for scene in all_scenes(7)[:400]:
-        text = " ".join([*captions(scene), *(f"{q.text} {q.answer}" for q in questions(scene))])
+        text = " ".join([*scene_captions(scene), *(f"{q.text} {q.answer}" for q in scene_questions(scene))])
         assert set(text.split()) <= words
 
 
 @pytest.mark.parametrize("style", ["filled", "outlined"])
 def test_pictures_tell_scenes_apart_and_repeat_exactly(style):
     scenes = all_scenes(7)[:300]
-    pictures = [draw(scene, style).tobytes() for scene in scenes]
+    pictures = [draw_scene(scene, style).tobytes() for scene in scenes]
     assert len(set(pictures)) == len(scenes)
-    assert pictures[:5] == [draw(scene, style).tobytes() for scene in scenes[:5]]
-    signs = signs_to_learn(7)
+    assert pictures[:5] == [draw_scene(scene, style).tobytes() for scene in scenes[:5]]
+    signs = pretraining_signs(7)
     pictures = [draw_sign(sign, style).tobytes() for sign in signs]
     assert len(set(pictures)) > 0.95 * len(signs)  # drawings of a word differ by a pixel at least, as a rule
     assert pictures[:5] == [draw_sign(sign, style).tobytes() for sign in signs[:5]]
 
 
 def test_signs_that_are_asked_were_never_learned():
-    learned, asked = signs_to_learn(7), signs_to_ask(7, 0, WORLD["signs"])
-    assert len(asked) == WORLD["signs"] and len(set(asked)) == len(asked)
-    assert not {sign.hash for sign in learned} & {sign.hash for sign in asked}
+    learned, asked = pretraining_signs(7), held_out_signs(7, 0, SYNTHETIC_CAPACITY["signs"])
+    assert len(asked) == SYNTHETIC_CAPACITY["signs"] and len(set(asked)) == len(asked)
+    assert not {sign.content_hash for sign in learned} & {sign.content_hash for sign in asked}
     # A code, or a pair of words, that is asked was never seen in any colour: it must be read.
     said = [
         {tuple(line.text for line in sign.lines) for sign in signs if sign.kind != "word"} for signs in (learned, asked)
@@ -105,9 +108,9 @@ def test_signs_that_are_asked_were_never_learned():
 def retention(tmp_path_factory):
     """The mini preset's retention sets as their rule draws them: name -> items."""
     data = tmp_path_factory.mktemp("data")
-    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config = validate_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
     for name in config["presets"]["mini"]["retention_sets"]:
-        draw_split(json.loads(draw_settings(config, name, "test")), data / name / "test")
+        draw_split(json.loads(synthetic_split_settings(config, name, "test")), data / name / "test")
     return {name: read_split(data, name, "test") for name in config["presets"]["mini"]["retention_sets"]}
 
 
@@ -132,7 +135,7 @@ def test_every_type_of_question_has_four_answers_or_more_in_balance(retention):
 
 
 def test_questions_stand_in_the_columns_of_the_hub(retention):
-    assert {name.removeprefix("mini-") for name in retention} == set(COLUMNS)
+    assert {name.removeprefix("mini-") for name in retention} == set(HUB_LAYOUTS)
     assert {kind: len(items) for kind, items in by_type(retention["mini-mmmu"]).items()} == {
         "Attributes": 100,
         "Pairs": 100,
@@ -163,7 +166,7 @@ def test_a_mini_backbone_is_asked_without_the_blanks_beside_a_marker(retention):
         for split in retention.values():
             for item in split.items:
                 parts = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
-                         for part in pieces(item)]  # fmt: skip
+                         for part in question_segments(item)]  # fmt: skip
                 turn = [{"role": "user", "content": parts}]
                 text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
                 asked = re.sub(r" *<image \d> *", "", item["question"])

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from slq.common.attempts import read_account
-from slq.config import slices
-from slq.evaluation.retention import retain
-from slq.evaluation.retrieval import retrieve
+from slq.common.attempts import read_attempts
+from slq.config import job_settings
+from slq.evaluation.retention import evaluate_retention
+from slq.evaluation.retrieval import evaluate_retrieval
 
 YEAR = 365 * 86400.0
 
@@ -50,8 +50,8 @@ def test_a_training_whose_clock_is_set_publishes_what_it_trained(slice_, monkeyp
     assert (bytes_, kept) == (expected, known) and spans.keys() == others.keys()
     assert 0 < sum(spans.values()) < took
     assert how in capsys.readouterr().err
-    found = read_account(folder / "events.jsonl")
-    assert found.spent() == spans and len(found.odd) == 1 and how in found.odd[0]
+    found = read_attempts(folder / "events.jsonl")
+    assert found.seconds_by_span() == spans and len(found.anomalies) == 1 and how in found.anomalies[0]
 
 
 def spoil(path):
@@ -73,8 +73,8 @@ def test_a_trained_run_is_published_again_though_its_events_are_lost(slice_, fau
     fault(events)
     slice_.train("slq", name)
     assert published(folder) == before and (folder / "events.jsonl").read_bytes() == events_before
-    found = read_account(folder / "events.jsonl")
-    assert found.spent() == before[2] and found.odd == []
+    found = read_attempts(folder / "events.jsonl")
+    assert found.seconds_by_span() == before[2] and found.anomalies == []
     assert found.attempts[0].device["kind"] in ("cpu", "cuda")
 
 
@@ -88,13 +88,13 @@ def test_a_run_goes_on_though_the_events_of_its_first_attempt_are_no_text(slice_
     events.write_bytes(b"\xff\xfe\x00\n")
     slice_.train("slq", name)
     assert published(folder)[:2] == before[:2]
-    assert read_account(folder / "events.jsonl").odd == ["line 1: cut off, or no event; left out"]
+    assert read_attempts(folder / "events.jsonl").anomalies == ["line 1: cut off, or no event; left out"]
 
 
-@pytest.mark.parametrize("stage", ["retrieve", "retain"])
+@pytest.mark.parametrize("stage", ["retrieval", "retention"])
 def test_an_evaluation_whose_clock_and_events_are_at_fault_publishes_its_numbers(slice_, tmp_path, monkeypatch, stage):
-    how = json.loads(getattr(slices, f"{stage}_settings")(slice_.config, "mini-internvl"))
-    how["sets"] = how["sets"][:1] if stage == "retain" else [
+    how = json.loads(getattr(job_settings, f"{stage}_settings")(slice_.config, "mini-internvl"))
+    how["sets"] = how["sets"][:1] if stage == "retention" else [
         entry | {"name": "mini-coco"} for entry in how["sets"] if entry["name"] == "mini-coco"
     ]  # fmt: skip
     adapter = shutil.copytree(slice_.root / "slq/adapter", tmp_path / "adapter")
@@ -103,12 +103,12 @@ def test_an_evaluation_whose_clock_and_events_are_at_fault_publishes_its_numbers
     data = slice_.tests
     out, events = tmp_path / "out", tmp_path / "events" / f"{stage}.jsonl"
     monkeypatch.setattr("slq.common.events.time", Clock(-3.0, after=3))
-    if stage == "retain":
-        retain(how, "code", slice_.snapshot, adapter, data, tmp_path / "work", out, events)
+    if stage == "retention":
+        evaluate_retention(how, "code", slice_.snapshot, adapter, data, tmp_path / "work", out, events)
     else:
         data = tmp_path / "data"
         shutil.copytree(slice_.data / "mini-coco/val", data / "mini-coco/test")
-        retrieve(how, slice_.snapshot, adapter, data, out, events)
+        evaluate_retrieval(how, slice_.snapshot, adapter, data, out, events)
     assert list(out.glob("*.json"))
-    odd = read_account(events).odd
+    odd = read_attempts(events).anomalies
     assert odd[0].startswith("line 1: cut off") and any("steps back by 3." in one for one in odd)

@@ -13,15 +13,15 @@ import torch
 from kills import trainer
 from slq import cli
 from slq.common.errors import SlqError
-from slq.common.events import Events, next_attempt
+from slq.common.events import EventLog, next_attempt_number
 from slq.methods import registry
 from slq.training import checkpoints as module
-from slq.training.checkpoints import Checkpoints
-from slq.training.distributed import Processes
-from slq.training.job import Interrupted, asked_to_stop, end_of_allocation, requeued, sole_owner
-from slq.training.loop import Attempt, train
-from slq.training.pairs import Pairs
-from slq.training.run import MANNER, memory_advice, run_key
+from slq.training.checkpoints import CheckpointManager
+from slq.training.distributed import DistributedContext
+from slq.training.job import TrainingInterrupted, allocation_end_time, listen_for_stop, requeue_if_interrupted, run_lock
+from slq.training.loop import RunContext, train
+from slq.training.pairs import PairDataset
+from slq.training.run import EXECUTION_KEYS, explain_out_of_memory, run_key
 from together import SEED, SETTINGS, TUNING, drawn, tiny
 
 SHORT = SETTINGS | {"epochs": 2, "batch_size": 12, "micro_batch": 12, "checkpoint_steps": 2, "keep": "best"}
@@ -40,14 +40,16 @@ def learn(split, tmp_path):
     def call(method="slq", folder=None, stop=lambda: None, dropout=0.0, **changes):
         tuning = TUNING[method] | ({"dropout": dropout} if method == "lora" else {})
         backbone = tiny(tmp_path / "backbone", "float32")
-        retriever = registry.begin(method, backbone, tuning, SEED)
-        pairs = Pairs(backbone, split, {"text": "", "image": ""}, keep_pixels=True)
-        places = Checkpoints(folder, "this run", Processes()) if folder else None
-        attempt = Attempt(Events(tmp_path / "events.jsonl"), Processes(), places, stop)
-        first = retriever.trainable()[0]
+        retriever = registry.build_retriever(method, backbone, tuning, SEED)
+        pairs = PairDataset(backbone, split, {"text": "", "image": ""}, keep_pixels=True)
+        places = CheckpointManager(folder, "this run", DistributedContext()) if folder else None
+        attempt = RunContext(EventLog(tmp_path / "events.jsonl"), DistributedContext(), places, stop)
+        first = retriever.trainable_parameters()[0]
         validate = lambda _: {"t2i": {"R@1": first.abs().sum().item() % 7}}  # noqa: E731
         trained = train(retriever, pairs, SHORT | changes, tuning, SEED, attempt, validate)
-        return {name: tensor.detach().clone() for name, tensor in registry.trained_tensors(retriever)}, trained
+        return {
+            name: tensor.detach().clone() for name, tensor in registry.named_trainable_parameters(retriever)
+        }, trained
 
     return call
 
@@ -66,10 +68,10 @@ def test_stopped_after_every_step_it_learns_the_same(learn, tmp_path, method, dr
         try:
             found = learn(method, tmp_path / "kept", lambda: "asked", dropout)
             break
-        except Interrupted as error:
+        except TrainingInterrupted as error:
             stops += 1
             assert f"stopped after {stops} of {STEPS} steps: asked; the same command goes on" in str(error)
-            assert len(list((tmp_path / "kept").iterdir())) <= module.KEPT
+            assert len(list((tmp_path / "kept").iterdir())) <= module.MAX_CHECKPOINTS
     assert stops == STEPS
     assert equal(found, learn(method, dropout=dropout))
 
@@ -78,7 +80,7 @@ def test_stopped_after_every_step_it_learns_the_same(learn, tmp_path, method, dr
 def kept(learn, tmp_path):
     """The newest two checkpoints of a run that was stopped after five steps."""
     counted = iter(range(1, STEPS))
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         learn(folder=tmp_path / "kept", stop=lambda: "now" if next(counted) == 5 else None)
     assert [path.name for path in sorted((tmp_path / "kept").iterdir())] == ["step-00000004", "step-00000005"]
     return tmp_path / "kept"
@@ -135,7 +137,7 @@ def test_a_full_disk_stops_and_leaves_what_was_there(learn, kept, monkeypatch):
     ):
         patch.setattr(module, "write_tensors", full)
         learn(folder=kept)
-    assert Checkpoints(kept, "this run", Processes()).load().step == 5
+    assert CheckpointManager(kept, "this run", DistributedContext()).load_newest().step == 5
     assert equal(learn(folder=kept), learn())
     assert not list(kept.glob(".*")), "nothing half-written stays"
 
@@ -146,7 +148,7 @@ def test_the_key_is_of_what_is_learned_and_not_of_how():
     key = run_key(settings, 1, {"backbone": "b"}, "code")
     for name, value in training.items():
         changed = settings | {"training": training | {name: [value]}}
-        assert (run_key(changed, 1, {"backbone": "b"}, "code") == key) == (name in MANNER), name
+        assert (run_key(changed, 1, {"backbone": "b"}, "code") == key) == (name in EXECUTION_KEYS), name
     others = [(settings, 2, {"backbone": "b"}, "code"), (settings, 1, {"backbone": "c"}, "code")]
     others += [(settings | {"method": "lora"}, 1, {"backbone": "b"}, "code"), (settings, 1, {"backbone": "b"}, "new")]
     others += [(settings | {"training": training | {"prefix": "resident"}}, 1, {"backbone": "b"}, "code")]
@@ -157,11 +159,11 @@ def test_the_key_is_of_what_is_learned_and_not_of_how():
 
 
 def test_a_second_trainer_stops_and_says_who_is_there(tmp_path):
-    with sole_owner(tmp_path / "run"):
+    with run_lock(tmp_path / "run"):
         expected = rf"process {os.getpid()} on \S+ trains this run; wait for it, or end it"
-        with pytest.raises(SlqError, match=expected), sole_owner(tmp_path / "run", patience=0.05):
+        with pytest.raises(SlqError, match=expected), run_lock(tmp_path / "run", timeout=0.05):
             pytest.fail("two owners")
-    with sole_owner(tmp_path / "run", patience=0.05):
+    with run_lock(tmp_path / "run", timeout=0.05):
         assert (tmp_path / "run/owner").is_file()
 
 
@@ -175,7 +177,7 @@ def test_a_second_trainer_that_waits_finds_the_run_finished(slice_):
     wait_until(lambda: f"waiting: process {first.pid} on" in (slice_.root / "twice.log").read_text())
     os.kill(first.pid, signal.SIGCONT)
     assert (first.wait(), second.wait()) == (0, 0)
-    assert next_attempt(folder / "events.jsonl") == 2
+    assert next_attempt_number(folder / "events.jsonl") == 2
     assert (folder / "adapter" / "adapter.json").is_file()
 
 
@@ -183,7 +185,7 @@ DECLARED = ("adapter/adapter.json", "run.json", "events.jsonl")
 
 
 def attempts(slice_, name):
-    return next_attempt(slice_.root / name / "events.jsonl") - 1
+    return next_attempt_number(slice_.root / name / "events.jsonl") - 1
 
 
 @pytest.fixture
@@ -227,7 +229,7 @@ def test_a_run_that_is_computed_in_another_manner_or_by_other_packages_is_traine
     slice_.train("slq", "manner", {"micro_batch": 16})
     assert attempts(slice_, "manner") == 2
     assert json.loads((folder / "run.json").read_text())["settings"]["training"]["micro_batch"] == 16
-    monkeypatch.setattr("slq.training.run.versions", lambda: {"torch": "another"})
+    monkeypatch.setattr("slq.training.run.package_versions", lambda: {"torch": "another"})
     slice_.train("slq", "manner", {"micro_batch": 16})
     assert attempts(slice_, "manner") == 3
 
@@ -240,7 +242,7 @@ def wait_until(moment):
 def test_a_scratch_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "scratch").write_text("a file")
     expected = r"scratch/work/run: cannot be written: .*`scratch` in config\.yaml"
-    with pytest.raises(SlqError, match=expected), sole_owner(tmp_path / "scratch" / "work" / "run"):
+    with pytest.raises(SlqError, match=expected), run_lock(tmp_path / "scratch" / "work" / "run"):
         pytest.fail("owned")
 
 
@@ -248,15 +250,18 @@ def test_a_scratch_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_the_end_of_an_allocation():
-    assert end_of_allocation({}, started=100.0, minutes=5) is None
-    assert end_of_allocation({"SLURM_JOB_ID": "1"}, started=100.0, minutes=5) == 400.0
-    assert end_of_allocation({"SLURM_JOB_ID": "1", "SLURM_JOB_END_TIME": "250"}, started=100.0, minutes=5) == 250.0
+    assert allocation_end_time({}, started=100.0, time_limit_minutes=5) is None
+    assert allocation_end_time({"SLURM_JOB_ID": "1"}, started=100.0, time_limit_minutes=5) == 400.0
+    assert (
+        allocation_end_time({"SLURM_JOB_ID": "1", "SLURM_JOB_END_TIME": "250"}, started=100.0, time_limit_minutes=5)
+        == 250.0
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_asks_to_stop(number):
     before = signal.getsignal(number)
-    with asked_to_stop(minutes=60, margin=2) as asked:
+    with listen_for_stop(time_limit_minutes=60, margin=2) as asked:
         assert asked() is None
         os.kill(os.getpid(), number)
         assert asked() == number.name
@@ -276,8 +281,8 @@ def requests(tmp_path, monkeypatch):
 
 
 def interrupt(reason, main=True):
-    with pytest.raises(Interrupted), requeued(lambda: reason, main):
-        raise Interrupted("stopped")
+    with pytest.raises(TrainingInterrupted), requeue_if_interrupted(lambda: reason, main):
+        raise TrainingInterrupted("stopped")
 
 
 @pytest.mark.parametrize("reason", [None, "SIGUSR1", "the allocation ends in 2 minutes"])
@@ -327,7 +332,7 @@ def allocated(slice_, monkeypatch):
     def call(name, minutes, each):
         train = lambda _: slice_.train("slq", name)  # noqa: E731
         with monkeypatch.context() as patch:
-            patch.setattr(cli, "parse", lambda *_: type("Args", (), {"function": train, "command": "train"}))
+            patch.setattr(cli, "parse_arguments", lambda *_: type("Args", (), {"function": train, "command": "train"}))
             patch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60 * minutes))
             patch.setattr("slq.training.job.time", Hours(each))
             return cli.main([])
@@ -386,15 +391,15 @@ def test_an_allocation_whose_time_is_up_at_its_first_step_is_not_requeued_for_ev
 
 def test_a_line_that_a_kill_tore_is_cut_off(tmp_path):
     events = tmp_path / "events.jsonl"
-    assert next_attempt(events) == 1
+    assert next_attempt_number(events) == 1
     whole = '{"attempt": 1, "event": "step"}\n{"attempt": 2, "event": "step"}\n'
     for torn in ("", '{"attempt": 3, "ev', '{"attempt": 3, "event": "step"}'):
         events.write_text(whole + torn)
-        assert next_attempt(events) == 3
+        assert next_attempt_number(events) == 3
         assert events.read_text() == whole
 
 
 def test_out_of_memory_says_which_setting_to_lower():
     expected = r"lower training\.micro_batch, now 12, with training\.two_pass on, now off"
-    with pytest.raises(SlqError, match=expected), memory_advice(SHORT):
+    with pytest.raises(SlqError, match=expected), explain_out_of_memory(SHORT):
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from slq.common.errors import SlqError
-from slq.training.distributed import Processes, require_devices
+from slq.training.distributed import DistributedContext, require_devices
 from together import SEED, TUNING, by_processes, learn
 
 LONG = [{"method": method, "dtype": "float64", "steps": 50} for method in TUNING]
@@ -146,10 +146,10 @@ def test_fewer_gpus_than_processes_are_told():
 
 
 def test_processes_that_do_not_divide_a_batch_stop(monkeypatch):
-    processes = Processes()
-    monkeypatch.setattr(type(processes), "count", 3)
+    processes = DistributedContext()
+    monkeypatch.setattr(type(processes), "world_size", 3)
     with pytest.raises(
         SlqError, match=r"training\.batch_size is 64, which 3 processes do not divide; change resources"
     ):
-        processes.share(64)
+        processes.local_batch_slice(64)
     assert os.environ.get("WORLD_SIZE") is None

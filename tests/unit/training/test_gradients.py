@@ -11,11 +11,11 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from oracles import queries_last
-from slq.common.events import Events
+from slq.common.events import EventLog
 from slq.methods import registry
 from slq.models.prefix import collate
-from slq.training.loop import Attempt, Loop
-from slq.training.pairs import Pairs
+from slq.training.loop import RunContext, Trainer
+from slq.training.pairs import PairDataset
 
 SETTINGS = {"micro_batch": 3, "temperature": 0.07, "weight_decay": 0.0, "clip_norm": 1e9}  # nothing is clipped
 SETTINGS |= {"mask_same_image": False, "two_pass": False}
@@ -49,15 +49,15 @@ class Run:
     def __init__(self, method, backbone, folder):
         items = [{"image": number, "captions": [caption]} for number, caption in enumerate(CAPTIONS)]
         split = SimpleNamespace(items=items, open=IMAGES.__getitem__)
-        pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
+        pairs = PairDataset(backbone, split, PROMPT, keep_pixels=True)
         self.batch = [pairs[number] for number in range(len(pairs))]
-        self.retriever = registry.begin(method, backbone, TUNING[method], seed=0)
-        attempt = Attempt(Events(folder / "events.jsonl"))
-        self.loop = Loop(self.retriever, SETTINGS, TUNING[method], steps=10, seed=0, attempt=attempt)
+        self.retriever = registry.build_retriever(method, backbone, TUNING[method], seed=0)
+        attempt = RunContext(EventLog(folder / "events.jsonl"))
+        self.loop = Trainer(self.retriever, SETTINGS, TUNING[method], steps=10, seed=0, context=attempt)
 
     def values(self):
         """What is trained, as it is now."""
-        named = [*registry.trained_tensors(self.retriever), ("log_temperature", self.loop.log_temperature)]
+        named = [*registry.named_trainable_parameters(self.retriever), ("log_temperature", self.loop.log_temperature)]
         return {name: tensor.detach().clone() for name, tensor in named}
 
     def gradients(self):
@@ -86,7 +86,7 @@ def stock_inputs(backbone, content, instruction, more=0):
     if is_image:
         pixels = backbone.family.process(content)
         tensors = pixels.tensors
-        text = text.replace(backbone.family.placeholder, backbone.family.expand(pixels.tokens))
+        text = text.replace(backbone.family.placeholder, backbone.family.expand_placeholder(pixels.num_tokens))
     ids = backbone.tokenizer(text, add_special_tokens=False)["input_ids"] + more * [backbone.tokenizer.unk_token_id]
     if "image_grid_thw" in tensors:  # with a grid, Qwen3-VL wants to be told which tokens it is of
         types = [[int(token == backbone.model.config.image_token_id) for token in ids]]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from slq.datasets.prepared import Split
+from slq.datasets.splits import Split
 from slq.training.loss import info_nce
-from slq.training.pairs import Pairs, epoch_order
+from slq.training.pairs import PairDataset, shuffle_into_batches
 
 
 def test_equal_vectors_give_log_b():
@@ -85,7 +85,7 @@ def as_in_the_paper(images, texts, temperature):
 @pytest.mark.parametrize("shown", [None, torch.arange(6)], ids=["off", "no image twice"])
 def test_where_nothing_is_left_out_no_bit_changes(shown):
     results = []
-    for loss in (partial(info_nce, shown=shown), as_in_the_paper):
+    for loss in (partial(info_nce, image_indices=shown), as_in_the_paper):
         images, texts = vectors(6)
         temperature = TEMPERATURE.clone().requires_grad_()
         value = loss(images, texts, temperature)
@@ -103,10 +103,10 @@ def test_a_batch_of_one_image_has_nothing_to_tell_apart():
 
 
 def test_order_is_a_function_of_seed_and_epoch():
-    first = epoch_order(103, 10, seed=1, epoch=0)
-    assert first == epoch_order(103, 10, seed=1, epoch=0)
-    assert first != epoch_order(103, 10, seed=1, epoch=1)
-    assert first != epoch_order(103, 10, seed=2, epoch=0)
+    first = shuffle_into_batches(103, 10, seed=1, epoch=0)
+    assert first == shuffle_into_batches(103, 10, seed=1, epoch=0)
+    assert first != shuffle_into_batches(103, 10, seed=1, epoch=1)
+    assert first != shuffle_into_batches(103, 10, seed=2, epoch=0)
     drawn = [number for batch in first for number in batch]
     assert [len(batch) for batch in first] == [10] * 10
     assert len(set(drawn)) == 100 and set(drawn) <= set(range(103))
@@ -120,7 +120,7 @@ def pairs():
     """Makes pairs of images with one to six captions; nothing is embedded."""
     items = [{"image": str(n), "captions": [f"{n}.{k}" for k in range(count)]} for n, count in enumerate(CAPTIONS)]
     split = Split("s", items, Path(), "")
-    return lambda captions: Pairs(None, split, {}, keep_pixels=False, captions=captions)
+    return lambda captions: PairDataset(None, split, {}, keep_pixels=False, captions=captions)
 
 
 def test_an_epoch_of_one_caption_shows_each_image_once_with_a_caption_of_its_own(pairs):
@@ -128,18 +128,18 @@ def test_an_epoch_of_one_caption_shows_each_image_once_with_a_caption_of_its_own
     assert (len(one), len(pairs("all"))) == (8, sum(CAPTIONS))
     seen = set()
     for epoch in range(60):
-        batches = one.batches(4, seed=1, epoch=epoch)
-        assert batches == one.batches(4, seed=1, epoch=epoch) != one.batches(4, seed=2, epoch=epoch)
+        batches = one.epoch_batches(4, seed=1, epoch=epoch)
+        assert batches == one.epoch_batches(4, seed=1, epoch=epoch) != one.epoch_batches(4, seed=2, epoch=epoch)
         shown = [one.pairs[number] for batch in batches for number in batch]
         assert sorted(image for image, _ in shown) == list(range(8))
         assert all(text.startswith(f"{image}.") for image, text in shown)
         seen |= {text for _, text in shown}
     assert len(seen) == sum(CAPTIONS), "in 60 epochs every caption has its turn"
-    assert one.batches(3, seed=1, epoch=0) and len(one.batches(3, seed=1, epoch=0)) == 2
+    assert one.epoch_batches(3, seed=1, epoch=0) and len(one.epoch_batches(3, seed=1, epoch=0)) == 2
 
 
 def test_an_epoch_of_all_captions_shows_each_pair_once(pairs):
     every = pairs("all")
-    assert every.batches(8, 1, 0) == epoch_order(sum(CAPTIONS), 8, 1, 0)
-    numbers = [number for batch in every.batches(8, 1, 0) for number in batch]
+    assert every.epoch_batches(8, 1, 0) == shuffle_into_batches(sum(CAPTIONS), 8, 1, 0)
+    numbers = [number for batch in every.epoch_batches(8, 1, 0) for number in batch]
     assert sorted(numbers) == list(range(sum(CAPTIONS)))

@@ -6,21 +6,21 @@ import pytest
 import torch
 
 from slq.common.errors import SlqError
-from slq.common.events import Events
+from slq.common.events import EventLog
 from slq.common.files import read_json
-from slq.common.snapshots import identity, write_manifest
-from slq.datasets.prepared import read_split, write_split
+from slq.common.snapshots import snapshot_sha256, write_manifest
+from slq.datasets.splits import read_split, write_split
 from slq.methods import registry
 from slq.models.backbone import hash_weights
-from slq.models.prefix import require_positions
+from slq.models.prefix import require_texts_fit
 from slq.synthetic.datasets import draw_split
 from slq.training import lr_sweep
-from slq.training.distributed import Processes
-from slq.training.grad_cache import backward
-from slq.training.loop import Attempt, Best, linear_schedule, train
-from slq.training.pairs import Pairs
+from slq.training.distributed import DistributedContext
+from slq.training.execution import clip_gradients
+from slq.training.grad_cache import compute_loss_and_gradients
+from slq.training.loop import BestEpoch, RunContext, linear_schedule, train
+from slq.training.pairs import PairDataset
 from slq.training.run import read_inputs
-from slq.training.sharding import clip_gradients
 
 SETTINGS = {
     "epochs": 2,
@@ -63,16 +63,16 @@ def test_training_reads_train_and_val_and_no_test_split(tmp_path):
         folder = tmp_path / "data" / "s" / part
         folder.mkdir(parents=True)
         item = {"id": part, "image": "0.png", "captions": [f"of {part}"]}
-        write_split(folder, "s", part, "retrieval", [item], files={"0.png": part})
+        write_split(folder, "s", part, "retrieval", [item], image_hashes={"0.png": part})
     write_manifest(tmp_path / "backbone", {}, {"model.safetensors": "0"})
     found, inputs = read_inputs(tmp_path / "backbone", tmp_path / "data", "s")
     assert {part: split.items[0]["id"] for part, split in found.items()} == {"train": "train", "val": "val"}
     splits = {part: read_split(tmp_path / "data", "s", part).sha256 for part in ("train", "val")}
-    assert inputs == {"backbone": identity(tmp_path / "backbone"), **splits}
+    assert inputs == {"backbone": snapshot_sha256(tmp_path / "backbone"), **splits}
 
 
 def test_the_rate_warms_up_and_ends_near_nothing():
-    rate = linear_schedule(0.8, warmup=4, steps=12)
+    rate = linear_schedule(0.8, warmup_steps=4, steps=12)
     assert [rate(step) for step in range(12)] == pytest.approx(
         [0.2, 0.4, 0.6, 0.8, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
     )
@@ -83,32 +83,32 @@ def test_gradients_above_the_norm_are_scaled_to_it_and_others_left_alone():
         parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
         for parameter, value in zip(parameters, (3.0, 4.0), strict=True):
             parameter.grad = torch.tensor([value])
-        assert clip_gradients(parameters, limit, Processes()).item() == pytest.approx(5.0)
+        assert clip_gradients(parameters, limit, DistributedContext()).item() == pytest.approx(5.0)
         assert [parameter.grad.item() for parameter in parameters] == pytest.approx(expected, rel=1e-5)
 
 
 def test_of_equally_good_epochs_the_earlier_is_kept():
-    best = Best()
+    best = BestEpoch()
     for epoch, recall in enumerate([1.0, 3.0, 3.0, 2.0]):
-        best.offer([torch.tensor([float(epoch)])], {"t2i": {"R@1": recall}}, epoch)
+        best.update_if_better([torch.tensor([float(epoch)])], {"t2i": {"R@1": recall}}, epoch)
     assert best.epoch == 1 and best.tensors[0].item() == 1.0
 
 
 def test_of_equally_good_rates_the_lower_is_chosen(tmp_path, monkeypatch):
     recalls = {0.1: 5.0, 0.01: 5.0, 0.001: 1.0}
     monkeypatch.setattr(lr_sweep, "read_inputs", lambda *_: ({}, {}))
-    monkeypatch.setattr(lr_sweep, "try_rate", lambda rate, *_: {"val": {"t2i": {"R@1": recalls[rate]}}})
+    monkeypatch.setattr(lr_sweep, "train_with_learning_rate", lambda rate, *_: {"val": {"t2i": {"R@1": recalls[rate]}}})
     settings = {"preset": "p", "backbone": "b", "method": "slq", "selection": {"learning_rates": [0.1, 0.001, 0.01]}}
     paths = (tmp_path / "backbone", tmp_path / "data", "s", tmp_path / "work", tmp_path / "selection.json")
-    lr_sweep.select_rate(settings, 1, *paths, validate=None)
+    lr_sweep.sweep_learning_rates(settings, 1, *paths, validate=None)
     assert read_json(tmp_path / "selection.json")["chosen"] == 0.01
 
 
 def run(backbone, split, folder, method="slq", seed=1, validate=lambda retriever: {"t2i": {"R@1": 0.0}}, **changes):
     """Train a method for a few steps; returns retriever, outcome and events."""
-    retriever = registry.begin(method, backbone, TUNING[method], seed)
-    attempt = Attempt(Events(folder / "events.jsonl", run="test"))
-    pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
+    retriever = registry.build_retriever(method, backbone, TUNING[method], seed)
+    attempt = RunContext(EventLog(folder / "events.jsonl", run="test"))
+    pairs = PairDataset(backbone, split, PROMPT, keep_pixels=True)
     outcome = train(retriever, pairs, SETTINGS | changes, TUNING[method], seed, attempt, validate)
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     return retriever, outcome, lines
@@ -122,7 +122,7 @@ def test_training_lowers_the_loss_and_repeats_exactly(fresh_backbone, split, tmp
         losses = [line["loss"] for line in lines if line["event"] == "step"]
         assert len(losses) == 6 * (60 // 20)
         assert sum(losses[-3:]) < sum(losses[:3])
-        outcomes.append((dict(registry.trained_tensors(retriever)), outcome.temperature))
+        outcomes.append((dict(registry.named_trainable_parameters(retriever)), outcome.temperature))
     (first, one), (second, two) = outcomes
     assert one == two
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -149,12 +149,14 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, 
     gradients = []
     for micro_batch, two_pass in ((10, False), (3, False), (3, True)):
         backbone = fresh_backbone()
-        retriever = registry.begin(method, backbone, TUNING[method], seed=0)
-        pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
+        retriever = registry.build_retriever(method, backbone, TUNING[method], seed=0)
+        pairs = PairDataset(backbone, split, PROMPT, keep_pixels=True)
         settings = SETTINGS | {"micro_batch": micro_batch, "two_pass": two_pass, "mask_same_image": mask}
-        backward(retriever, [pairs[i] for i in range(0, 20, 2)], log_temperature(), settings, Processes())
-        gradients.append(torch.cat([tensor.grad.flatten() for _, tensor in registry.trained_tensors(retriever)
-                                    if tensor.grad is not None]))  # fmt: skip
+        compute_loss_and_gradients(
+            retriever, [pairs[i] for i in range(0, 20, 2)], log_temperature(), settings, DistributedContext()
+        )
+        trainable = registry.named_trainable_parameters(retriever)
+        gradients.append(torch.cat([tensor.grad.flatten() for _, tensor in trainable if tensor.grad is not None]))
     assert gradients[0].norm() > 0
     for other in gradients[1:]:
         assert (gradients[0] - other).norm() / gradients[0].norm() < 1e-4
@@ -163,8 +165,8 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, 
 def test_the_loss_knows_which_image_a_pair_shows(fresh_backbone, split):
     """With the setting on, it is the loss of the messages' vectors without the other captions of each pair's image."""
     backbone = fresh_backbone()
-    retriever = registry.begin("slq", backbone, TUNING["slq"], seed=0)
-    pairs = Pairs(backbone, split, PROMPT, keep_pixels=True)
+    retriever = registry.build_retriever("slq", backbone, TUNING["slq"], seed=0)
+    pairs = PairDataset(backbone, split, PROMPT, keep_pixels=True)
     numbers = [0, 7, 3, 31, 5, 1, 58]  # of captions, five of each image in turn: two images twice or thrice
     batch = [pairs[number] for number in numbers]
     images, texts = (retriever.embed([getattr(pair, part) for pair in batch]) for part in ("image", "text"))
@@ -174,8 +176,12 @@ def test_the_loss_knows_which_image_a_pair_shows(fresh_backbone, split):
         (logits.exp() * negative).sum(axis).log() - logits.diag() for axis in (0, 1)
     ).mean() / 2  # fmt: skip
     losses = [
-        backward(
-            retriever, batch, log_temperature(), SETTINGS | {"micro_batch": 3, "mask_same_image": mask}, Processes()
+        compute_loss_and_gradients(
+            retriever,
+            batch,
+            log_temperature(),
+            SETTINGS | {"micro_batch": 3, "mask_same_image": mask},
+            DistributedContext(),
         ).item()
         for mask in (True, False)
     ]
@@ -197,7 +203,7 @@ def test_keep_best_restores_the_best_epoch_on_val(fresh_backbone, split, tmp_pat
         return {"t2i": {"R@1": next(scores)}}
 
     retriever, outcome, _ = run(fresh_backbone(), split, tmp_path, validate=validate, epochs=3, keep="best")
-    assert outcome.kept_epoch == 1
+    assert outcome.selected_epoch == 1
     assert torch.equal(retriever.queries, seen[1])
 
 
@@ -205,8 +211,8 @@ def test_keep_last_ignores_val(fresh_backbone, split, tmp_path):
     scores = iter([9.0, 1.0])
     validate = lambda retriever: {"t2i": {"R@1": next(scores)}}  # noqa: E731
     _, outcome, _ = run(fresh_backbone(), split, tmp_path, validate=validate)
-    assert outcome.kept_epoch == 1
-    assert [entry["t2i"]["R@1"] for entry in outcome.val] == [9.0, 1.0]
+    assert outcome.selected_epoch == 1
+    assert [entry["t2i"]["R@1"] for entry in outcome.val_recalls] == [9.0, 1.0]
 
 
 def test_events_have_spans_steps_and_val(fresh_backbone, split, tmp_path):
@@ -246,5 +252,5 @@ def test_a_caption_beyond_the_positions_stops_before_the_first_step(slice_, monk
 def test_only_texts_that_could_be_too_long_are_tokenized(tiny_backbone, monkeypatch):
     asked = []
     monkeypatch.setattr("slq.models.prefix.collate", lambda backbone, batch, behind: asked.append(len(batch[0].ids)))
-    require_positions(tiny_backbone, ["a red ring", "a" * 300, "ring " * 60], "", 8)
+    require_texts_fit(tiny_backbone, ["a red ring", "a" * 300, "ring " * 60], "", 8)
     assert asked == [6, 65]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slq.evaluation.rank_table import Variant, kept_captions
-from slq.evaluation.ranks import BLOCK, Ranks
+from slq.evaluation.rank_table import RetrievalVariant, select_caption_indices
+from slq.evaluation.ranks import QUERIES_PER_BLOCK, Ranks
 
 
 @dataclass(frozen=True)
@@ -17,16 +17,16 @@ class Candidates:
     texts (I, k): of each image, its candidates among these captions.
     """
 
-    captions: np.ndarray
-    images: np.ndarray
-    texts: np.ndarray
+    query_captions: np.ndarray
+    image_candidates: np.ndarray
+    caption_candidates: np.ndarray
 
 
-def candidates(
+def select_candidates(
     t2i: tuple[np.ndarray, np.ndarray],
     i2t: tuple[np.ndarray, np.ndarray],
-    text_image: np.ndarray,
-    variant: Variant,
+    caption_to_image: np.ndarray,
+    variant: RetrievalVariant,
     k: int,
 ) -> Candidates:
     """Candidates of both directions; of a fold's queries among the fold's images and captions, all of fewer than k.
@@ -35,34 +35,38 @@ def candidates(
         t2i, i2t: images (I, d) and texts (T, d), unit vectors, by which either direction finds.
         text_image (T,): the image number of each caption.
     """
-    kept = kept_captions(text_image, variant)
+    query_captions = select_caption_indices(caption_to_image, variant)
     count = len(t2i[0])
-    size = variant.fold or count
-    images, texts = [], []
-    for first in range(0, count, size):
-        fold = np.arange(first, first + size)
-        inside = kept[np.isin(text_image[kept], fold)]
-        images.append(fold[nearest(t2i[1][inside], t2i[0][fold], k)])
-        texts.append(inside[nearest(i2t[0][fold], i2t[1][inside], k)])
-    least = min(part.shape[1] for part in texts)  # a fold may have fewer captions than k
-    return Candidates(kept, np.concatenate(images), np.concatenate([part[:, :least] for part in texts]))
+    fold_size = variant.fold or count
+    image_candidates, caption_candidates = [], []
+    for fold_start in range(0, count, fold_size):
+        fold_images = np.arange(fold_start, fold_start + fold_size)
+        fold_captions = query_captions[np.isin(caption_to_image[query_captions], fold_images)]
+        image_candidates.append(fold_images[top_k_indices(t2i[1][fold_captions], t2i[0][fold_images], k)])
+        caption_candidates.append(fold_captions[top_k_indices(i2t[0][fold_images], i2t[1][fold_captions], k)])
+    min_candidates = min(part.shape[1] for part in caption_candidates)  # a fold may have fewer captions than k
+    return Candidates(
+        query_captions,
+        np.concatenate(image_candidates),
+        np.concatenate([part[:, :min_candidates] for part in caption_candidates]),
+    )
 
 
-def nearest(queries: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarray:
+def top_k_indices(queries: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarray:
     """Numbers (Q, min(k, G)) of the most similar items, best first; similarities are rounded as ranks see them.
 
     Args:
         queries (Q, d), gallery (G, d): unit vectors.
     """
-    exact = gallery.astype(np.float64)
-    found = []
-    for start in range(0, len(queries), BLOCK):
-        scores = (queries[start : start + BLOCK].astype(np.float64) @ exact.T).astype(np.float32)
-        found.append(np.argsort(-scores, axis=1, kind="stable")[:, :k])
-    return np.concatenate(found)
+    gallery_float64 = gallery.astype(np.float64)
+    top_indices = []
+    for start in range(0, len(queries), QUERIES_PER_BLOCK):
+        scores = (queries[start : start + QUERIES_PER_BLOCK].astype(np.float64) @ gallery_float64.T).astype(np.float32)
+        top_indices.append(np.argsort(-scores, axis=1, kind="stable")[:, :k])
+    return np.concatenate(top_indices)
 
 
-def by_truth(probability: np.ndarray, entropy: np.ndarray, decimals: int) -> np.ndarray:
+def order_by_match(probability: np.ndarray, entropy: np.ndarray, decimals: int) -> np.ndarray:
     """New order (Q, k) of candidates: the higher floored probability, then the smaller entropy, then the coarse place.
 
     Args:
@@ -73,14 +77,14 @@ def by_truth(probability: np.ndarray, entropy: np.ndarray, decimals: int) -> np.
     return np.lexsort((entropy, -floored))  # stable: what is equal in both keeps its coarse place
 
 
-def by_choice(probability: np.ndarray) -> np.ndarray:
+def order_by_choice(probability: np.ndarray) -> np.ndarray:
     """New order (Q, k): the candidate of the highest probability, the others behind it in coarse order."""
     chosen = probability.argmax(1)
-    rest = np.arange(probability.shape[1])[None] != chosen[:, None]
-    return np.argsort(rest, axis=1, kind="stable")
+    is_rest = np.arange(probability.shape[1])[None] != chosen[:, None]
+    return np.argsort(is_rest, axis=1, kind="stable")
 
 
-def moved(ranks: Ranks, positive: np.ndarray) -> Ranks:
+def update_ranks(ranks: Ranks, is_positive: np.ndarray) -> Ranks:
     """Ranks (Q,) after the first k of each query's list were put into a new order.
 
     A positive among the candidates gets the first place that one has. The others stand behind all k, where they were;
@@ -90,7 +94,7 @@ def moved(ranks: Ranks, positive: np.ndarray) -> Ranks:
         ranks: of the coarse list.
         positive (Q, k): which candidates, in their new order, are positives.
     """
-    k = positive.shape[1]
-    among, place = positive.any(1), (1 + positive.argmax(1)).astype(np.int32)
-    behind = (np.maximum(one, k + 1) for one in (ranks.optimistic, ranks.pessimistic))
-    return Ranks(*(np.where(among, place, one) for one in behind))
+    k = is_positive.shape[1]
+    has_positive, new_rank = is_positive.any(1), (1 + is_positive.argmax(1)).astype(np.int32)
+    below_candidates = (np.maximum(one, k + 1) for one in (ranks.optimistic, ranks.pessimistic))
+    return Ranks(*(np.where(has_positive, new_rank, one) for one in below_candidates))

@@ -6,85 +6,95 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slq.baselines.mllm import MllmEncoder
-from slq.common.events import Events, describe_device, provenance
-from slq.common.files import digest, write_json
-from slq.common.snapshots import identity
-from slq.datasets.prepared import Split
-from slq.evaluation.encode import encode_split, names_of
-from slq.evaluation.rank_table import Variant, variant_table
-from slq.evaluation.retrieval import read_asked, write_ranks
+from slq.baselines.mllm_encoder import MllmEncoder
+from slq.common.events import EventLog, describe_device, provenance
+from slq.common.files import hash_json, write_json
+from slq.common.snapshots import snapshot_sha256
+from slq.datasets.splits import Split
+from slq.evaluation.encode import build_retrieval_ids, embed_split_with_encoder
+from slq.evaluation.rank_table import RetrievalVariant, build_variant_table
+from slq.evaluation.retrieval import read_split_and_variants, write_retrieval_results
 from slq.models.backbone import Backbone, pick_device
 from slq.models.dual_encoder import DualEncoder
 
 DIRECTIONS = ("t2i", "i2t")
 SCHEMA = 1  # of row.json
-Vectors = tuple[np.ndarray, np.ndarray]  # images (I, d), texts (T, d)
+Embeddings = tuple[np.ndarray, np.ndarray]  # images (I, d), texts (T, d)
 Encoder = DualEncoder | MllmEncoder
 
 
-def load_encoders(model: dict[str, Any], folder: Path) -> dict[str, Encoder]:
+def load_encoders(model_settings: dict[str, Any], folder: Path) -> dict[str, Encoder]:
     """The encoder of each direction; one and the same, where both directions are told the same.
 
     Args:
-        model: of the rule's settings: `encoder`, or `backbone` with family, dtype and readout.
+        model_settings: of the rule's settings: `encoder`, or `backbone` with family, dtype and readout.
         folder: the model's snapshot.
 
     Raises:
         SlqError: the snapshot cannot be used.
     """
-    if "encoder" in model:
+    if "encoder" in model_settings:
         return dict.fromkeys(DIRECTIONS, DualEncoder.load(folder, pick_device()))
-    backbone = Backbone.load(folder, model["family"], model["dtype"], pick_device())
-    readout, turns = model["readout"], model["readout"]["instructions"]
-    texts_search = MllmEncoder.of(backbone, readout, "t2i")
-    alike = turns["i2t"] == turns["t2i"]
-    return {"t2i": texts_search, "i2t": texts_search if alike else MllmEncoder.of(backbone, readout, "i2t")}
+    backbone = Backbone.load(folder, model_settings["family"], model_settings["dtype"], pick_device())
+    readout, instructions = model_settings["readout"], model_settings["readout"]["instructions"]
+    t2i_encoder = MllmEncoder.from_readout(backbone, readout, "t2i")
+    same_instructions = instructions["i2t"] == instructions["t2i"]
+    return {
+        "t2i": t2i_encoder,
+        "i2t": t2i_encoder if same_instructions else MllmEncoder.from_readout(backbone, readout, "i2t"),
+    }
 
 
-def embed_row(settings: dict[str, Any], model: Path, data: Path, work: Path, out: Path) -> None:
+def evaluate_encoder_baseline(settings: dict[str, Any], model_folder: Path, data: Path, work: Path, out: Path) -> None:
     """Metrics and ranks of a row on the test split of every retrieval set, and what it is.
 
     Args:
         settings: of the rule: preset, row, kind, model, batch_size, sets.
-        model: the folder of its snapshot.
+        model_folder: the folder of its snapshot.
         work: scratch folder where the events of all attempts gather.
     """
     device = describe_device(pick_device())
-    name = {key: settings[key] for key in ("preset", "row")}
-    events = Events.gathered(work / "retrieve.jsonl", **name, device=device)
+    event_labels = {key: settings[key] for key in ("preset", "row")}
+    events = EventLog.for_next_attempt(work / "retrieve.jsonl", **event_labels, device=device)
     with events.span("init"):
-        encoders = load_encoders(settings["model"], model)
-    asked = [(entry, *read_asked(data, entry)) for entry in settings["sets"]]
-    for entry, split, variants in asked:
+        encoders = load_encoders(settings["model"], model_folder)
+    datasets = [(entry, *read_split_and_variants(data, entry)) for entry in settings["sets"]]
+    for entry, split, variants in datasets:
         with events.span("eval", set=entry["name"]):
-            vectors = embed_directions(encoders, split, settings["batch_size"])
-            table = pd.concat([ranked(split, vectors, variant) for variant in variants], ignore_index=True)
-        how = digest({key: settings[key] for key in ("model", "batch_size")})
-        inputs = {"model": identity(model), "set": split.sha256, "settings": how}
-        write_ranks(out / "retrieval", entry, table, variants, inputs)
-    write_row(out, settings, next(iter(encoders.values())).image_processor, device)
+            embeddings = embed_both_directions(encoders, split, settings["batch_size"])
+            table = pd.concat(
+                [compute_rank_table(split, embeddings, variant) for variant in variants], ignore_index=True
+            )
+        settings_hash = hash_json({key: settings[key] for key in ("model", "batch_size")})
+        inputs = {"model": snapshot_sha256(model_folder), "set": split.sha256, "settings": settings_hash}
+        write_retrieval_results(out / "retrieval", entry, table, variants, inputs)
+    write_baseline_record(out, settings, next(iter(encoders.values())).image_processor, device)
     events.publish(out / "events" / "retrieve.jsonl")
 
 
-def write_row(out: Path, settings: dict[str, Any], image_processor: Any, device: dict[str, Any]) -> None:
+def write_baseline_record(out: Path, settings: dict[str, Any], image_processor: Any, device: dict[str, Any]) -> None:
     """What a row is, and under which circumstances it was measured."""
-    about = {key: settings[key] for key in ("preset", "row", "kind")} | {"settings": settings}
-    measured = {"provenance": provenance(image_processor), "device": device}
-    write_json(out / "row.json", {"schema": SCHEMA, **about, **measured})
+    description = {key: settings[key] for key in ("preset", "row", "kind")} | {"settings": settings}
+    environment = {"provenance": provenance(image_processor), "device": device}
+    write_json(out / "row.json", {"schema": SCHEMA, **description, **environment})
 
 
-def embed_directions(encoders: dict[str, Encoder], split: Split, batch_size: int) -> dict[str, Vectors]:
+def embed_both_directions(encoders: dict[str, Encoder], split: Split, batch_size: int) -> dict[str, Embeddings]:
     """Of each direction the vectors of a split's images and captions; computed once where one encoder has both."""
-    made = {encoder: encode_split(encoder, split, batch_size) for encoder in dict.fromkeys(encoders.values())}
-    return {way: made[encoder] for way, encoder in encoders.items()}
+    embeddings = {
+        encoder: embed_split_with_encoder(encoder, split, batch_size) for encoder in dict.fromkeys(encoders.values())
+    }
+    return {direction: embeddings[encoder] for direction, encoder in encoders.items()}
 
 
-def ranked(split: Split, vectors: dict[str, Vectors], variant: Variant) -> pd.DataFrame:
+def compute_rank_table(split: Split, embeddings: dict[str, Embeddings], variant: RetrievalVariant) -> pd.DataFrame:
     """The table of ranks of one variant, each direction by its own vectors."""
-    names = names_of(split)
-    if vectors["t2i"] is vectors["i2t"]:
-        return variant_table(names, *vectors["t2i"], names.text_image, variant)
-    tables = {way: variant_table(names, *vectors[way], names.text_image, variant) for way in DIRECTIONS}
-    texts_search = tables["t2i"]["direction"] == "t2i"
-    return pd.concat([tables["t2i"][texts_search], tables["i2t"][~texts_search]], ignore_index=True)
+    retrieval_ids = build_retrieval_ids(split)
+    if embeddings["t2i"] is embeddings["i2t"]:
+        return build_variant_table(retrieval_ids, *embeddings["t2i"], retrieval_ids.caption_to_image, variant)
+    tables = {
+        direction: build_variant_table(retrieval_ids, *embeddings[direction], retrieval_ids.caption_to_image, variant)
+        for direction in DIRECTIONS
+    }
+    is_t2i = tables["t2i"]["direction"] == "t2i"
+    return pd.concat([tables["t2i"][is_t2i], tables["i2t"][~is_t2i]], ignore_index=True)

@@ -6,155 +6,196 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from slq.baselines.injection import Injection, Visual, entropy, injecting, looking
+from slq.baselines.injection import (
+    InjectionConfig,
+    VisualTokens,
+    capture_visual_tokens,
+    inject_visual_tokens,
+    softmax_entropy,
+)
 from slq.common.errors import SlqError
-from slq.models.backbone import Backbone, rows_of
-from slq.models.family import Pixels
-from slq.models.prefix import Encoded, Prefix, collate, continue_positions, encode, run_prefix
+from slq.models.backbone import Backbone, copy_cache_rows
+from slq.models.family import ProcessedImage
+from slq.models.prefix import Prefix, TokenizedMessage, collate, continue_positions, run_prefix, tokenize_message
 
-TEXT = "{text}"  # in a prompt, where a candidate's text stands
-Read = Callable[[Tensor], Tensor]
+TEXT_PLACEHOLDER = "{text}"  # in a prompt, where a candidate's text stands
+LogitsReadout = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Manner:
+class InferenceConfig:
     """How is asked, whatever is asked.
 
-    rows: texts that run at once.
-    reuse: an image's prefix runs once for all of its texts; without, once for each: the same answers, later.
+    batch_size: texts that run at once.
+    reuse_prefix: an image's prefix runs once for all of its texts; without, once for each: the same answers, later.
     """
 
-    rows: int
-    injection: Injection = field(default_factory=Injection)
-    reuse: bool = True
+    batch_size: int
+    injection: InjectionConfig = field(default_factory=InjectionConfig)
+    reuse_prefix: bool = True
 
 
-def matching(backbone: Backbone, image: Pixels, prompt: str, texts: Sequence[str]) -> list[Encoded]:
+def build_match_messages(
+    backbone: Backbone, image: ProcessedImage, prompt: str, texts: Sequence[str]
+) -> list[TokenizedMessage]:
     """A turn for each text: the image, and whether it matches the text."""
-    return [encode(backbone, (image, prompt.replace(TEXT, text))) for text in texts]
+    return [tokenize_message(backbone, (image, prompt.replace(TEXT_PLACEHOLDER, text))) for text in texts]
 
 
-def truth(token: int) -> Read:
+def answer_readout(token_id: int) -> LogitsReadout:
     """What is read of logits (n, vocabulary): the probability of a token, and the entropy of all, in nats: (n, 2)."""
 
-    def read(logits: Tensor) -> Tensor:
-        return torch.stack([logits.softmax(-1)[:, token], entropy(logits)], 1)
+    def readout(logits: Tensor) -> Tensor:
+        return torch.stack([logits.softmax(-1)[:, token_id], softmax_entropy(logits)], 1)
 
-    return read
+    return readout
 
 
-def first_token(backbone: Backbone, word: str, key: str) -> int:
+def first_token_id(backbone: Backbone, word: str, config_key: str) -> int:
     """The token that an answer begins with.
 
     Raises:
-        SlqError: the backbone's tokenizer has none; `key` is where config.yaml says the word.
+        SlqError: the backbone's tokenizer has none; `config_key` is where config.yaml says the word.
     """
     tokens: list[int] = backbone.tokenizer(word, add_special_tokens=False)["input_ids"]
     if not tokens or tokens[0] == backbone.tokenizer.unk_token_id:
-        raise SlqError(f"config: {key}: the backbone's tokenizer has no token for {word!r}, so it cannot answer so")
+        raise SlqError(
+            f"config: {config_key}: the backbone's tokenizer has no token for {word!r}, so it cannot answer so"
+        )
     return tokens[0]
 
 
 @torch.inference_mode()
-def judge(backbone: Backbone, asked: Sequence[Sequence[Encoded]], read: Read, how: Manner) -> Tensor:
-    """`read` of what comes next after each turn: (turns, …) on the CPU, in the order of images, then of turns.
+def score_next_tokens(
+    backbone: Backbone,
+    messages_by_image: Sequence[Sequence[TokenizedMessage]],
+    readout: LogitsReadout,
+    config: InferenceConfig,
+) -> Tensor:
+    """`readout` of what comes next after each turn: (turns, …) on the CPU, in the order of images, then of turns.
 
     Args:
-        asked: of each image its turns, which are the same tokens up to the last of the image.
+        messages_by_image: of each image its turns, which are the same tokens up to the last of the image.
     """
-    tails = [tail(backbone, turn) for turns in asked for turn in turns]
-    image = [number for number, turns in enumerate(asked) for _ in turns]
-    order = sorted(range(len(tails)), key=lambda number: len(tails[number]))  # saves most of the padding
-    if how.reuse:
-        longest = [max(len(tail(backbone, turn)) for turn in turns) for turns in asked]
-        shared = share(backbone, [head(backbone, turns[0]) for turns in asked], longest, how)
+    suffixes = [tokens_after_image(backbone, message) for messages in messages_by_image for message in messages]
+    image_indices = [number for number, messages in enumerate(messages_by_image) for _ in messages]
+    order = sorted(range(len(suffixes)), key=lambda number: len(suffixes[number]))  # saves most of the padding
+    if config.reuse_prefix:
+        max_suffix_lengths = [
+            max(len(tokens_after_image(backbone, message)) for message in messages) for messages in messages_by_image
+        ]
+        shared_prefixes = run_shared_prefixes(
+            backbone,
+            [cut_after_image(backbone, messages[0]) for messages in messages_by_image],
+            max_suffix_lengths,
+            config,
+        )
     else:
-        turns = [turn for turns in asked for turn in turns]
-    parts = []
-    for start in range(0, len(order), how.rows):
-        some = order[start : start + how.rows]
-        if how.reuse:
-            rows = torch.tensor([image[number] for number in some], device=backbone.device)
-            states = go_on(backbone, shared.of(rows), [tails[number] for number in some], how)
+        messages = [message for messages in messages_by_image for message in messages]
+    scores = []
+    for start in range(0, len(order), config.batch_size):
+        chunk = order[start : start + config.batch_size]
+        if config.reuse_prefix:
+            rows = torch.tensor([image_indices[number] for number in chunk], device=backbone.device)
+            states = run_suffixes(
+                backbone, shared_prefixes.select_rows(rows), [suffixes[number] for number in chunk], config
+            )
         else:
-            states = run_whole(backbone, [turns[number] for number in some], how)
-        parts.append(read(backbone.model.get_output_embeddings()(states).float()).cpu())
-    return torch.cat(parts)[torch.tensor(order).argsort()]
+            states = run_without_reuse(backbone, [messages[number] for number in chunk], config)
+        scores.append(readout(backbone.model.get_output_embeddings()(states).float()).cpu())
+    return torch.cat(scores)[torch.tensor(order).argsort()]
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedPrefixes:
     """Prefixes up to the end of an image, each to go on from more than once, and what is seen in them."""
 
     prefix: Prefix
-    visual: Visual
-    injection: Injection
+    visual_tokens: VisualTokens
+    injection: InjectionConfig
 
-    def of(self, rows: Tensor) -> "Shared":
+    def select_rows(self, rows: Tensor) -> "SharedPrefixes":
         """Those of some rows, copied, so that what goes on from them leaves them as they are."""
-        cache = rows_of(self.prefix.cache, rows)
-        prefix = Prefix(cache, self.prefix.mask[rows], self.prefix.positions[..., rows, :])
-        return Shared(prefix, self.visual.of(rows) if self.injection.ratio else self.visual, self.injection)
+        kv_cache = copy_cache_rows(self.prefix.kv_cache, rows)
+        prefix = Prefix(kv_cache, self.prefix.attention_mask[rows], self.prefix.position_ids[..., rows, :])
+        return SharedPrefixes(
+            prefix, self.visual_tokens.select_rows(rows) if self.injection.ratio else self.visual_tokens, self.injection
+        )
 
 
-def share(backbone: Backbone, heads: Sequence[Encoded], longest: Sequence[int], how: Manner) -> Shared:
-    """Run the turns' heads, which end with their images; `longest`: tokens of the longest tail of each."""
-    inputs = collate(backbone, heads, torch.tensor(longest))
-    with backbone.computing(), looking(backbone, image_places(backbone, inputs["input_ids"]), how.injection) as visual:
-        return Shared(run_prefix(backbone, inputs), visual, how.injection)
+def run_shared_prefixes(
+    backbone: Backbone,
+    image_prefixes: Sequence[TokenizedMessage],
+    max_suffix_lengths: Sequence[int],
+    config: InferenceConfig,
+) -> SharedPrefixes:
+    """Run the turns' heads, which end with their images; `max_suffix_lengths`: tokens of the longest tail of each."""
+    inputs = collate(backbone, image_prefixes, torch.tensor(max_suffix_lengths))
+    with (
+        backbone.autocast(),
+        capture_visual_tokens(
+            backbone, image_token_mask(backbone, inputs["input_ids"]), config.injection
+        ) as visual_tokens,
+    ):
+        return SharedPrefixes(run_prefix(backbone, inputs), visual_tokens, config.injection)
 
 
-def go_on(backbone: Backbone, shared: Shared, tails: Sequence[list[int]], how: Manner) -> Tensor:
+def run_suffixes(
+    backbone: Backbone, shared_prefixes: SharedPrefixes, suffixes: Sequence[list[int]], config: InferenceConfig
+) -> Tensor:
     """States (n, d) of the last tokens of tails that each go on from a row of prefixes.
 
     They are padded on the left, between prefix and tail: the padding is masked, and positions count a row's own tokens.
     """
-    prefix, length = shared.prefix, max(map(len, tails))
-    pad = backbone.tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (length - len(one)) + one for one in tails], device=backbone.device)
-    padding = torch.tensor([length - len(one) for one in tails], device=backbone.device)[:, None]
-    own = torch.arange(length, device=backbone.device) >= padding
-    with backbone.computing(), injecting(backbone, shared.visual, own, how.injection):
+    prefix, max_length = shared_prefixes.prefix, max(map(len, suffixes))
+    pad_token_id = backbone.tokenizer.pad_token_id
+    ids = torch.tensor([[pad_token_id] * (max_length - len(one)) + one for one in suffixes], device=backbone.device)
+    padding = torch.tensor([max_length - len(one) for one in suffixes], device=backbone.device)[:, None]
+    suffix_mask = torch.arange(max_length, device=backbone.device) >= padding
+    with (
+        backbone.autocast(),
+        inject_visual_tokens(backbone, shared_prefixes.visual_tokens, suffix_mask, config.injection),
+    ):
         output = backbone.inner(
             inputs_embeds=backbone.inner.get_input_embeddings()(ids),
-            past_key_values=prefix.cache,
-            attention_mask=torch.cat([prefix.mask, own.to(prefix.mask)], 1),
-            position_ids=continue_positions(prefix.positions, length) - padding,
+            past_key_values=prefix.kv_cache,
+            attention_mask=torch.cat([prefix.attention_mask, suffix_mask.to(prefix.attention_mask)], 1),
+            position_ids=continue_positions(prefix.position_ids, max_length) - padding,
             use_cache=True,
         )
     states: Tensor = output.last_hidden_state[:, -1]
     return states
 
 
-def run_whole(backbone: Backbone, turns: Sequence[Encoded], how: Manner) -> Tensor:
+def run_without_reuse(backbone: Backbone, messages: Sequence[TokenizedMessage], config: InferenceConfig) -> Tensor:
     """The same states of whole turns, without anything shared; what is injected is injected behind the image."""
-    inputs = collate(backbone, turns)
-    images = image_places(backbone, inputs["input_ids"])
-    behind = images.flip(1).cumsum(1).flip(1) == 0
+    inputs = collate(backbone, messages)
+    image_mask = image_token_mask(backbone, inputs["input_ids"])
+    after_image = image_mask.flip(1).cumsum(1).flip(1) == 0
     with (
-        backbone.computing(),
-        looking(backbone, images, how.injection) as visual,
-        injecting(backbone, visual, behind, how.injection),
+        backbone.autocast(),
+        capture_visual_tokens(backbone, image_mask, config.injection) as visual_tokens,
+        inject_visual_tokens(backbone, visual_tokens, after_image, config.injection),
     ):
         states: Tensor = backbone.inner(**inputs, use_cache=False).last_hidden_state[:, -1]
     return states
 
 
-def image_places(backbone: Backbone, ids: Tensor) -> Tensor:
+def image_token_mask(backbone: Backbone, input_ids: Tensor) -> Tensor:
     """Which tokens are an image's."""
-    return ids == backbone.model.config.image_token_id
+    return input_ids == backbone.model.config.image_token_id
 
 
-def end_of_image(backbone: Backbone, turn: Encoded) -> int:
+def image_end(backbone: Backbone, message: TokenizedMessage) -> int:
     """How many tokens of a turn there are up to the last of its image."""
-    return len(turn.ids) - turn.ids[::-1].index(backbone.model.config.image_token_id)
+    return len(message.ids) - message.ids[::-1].index(backbone.model.config.image_token_id)
 
 
-def head(backbone: Backbone, turn: Encoded) -> Encoded:
+def cut_after_image(backbone: Backbone, message: TokenizedMessage) -> TokenizedMessage:
     """A turn up to the last token of its image: cut among its tokens, so that they are those of the whole turn."""
-    return Encoded(turn.ids[: end_of_image(backbone, turn)], turn.images)
+    return TokenizedMessage(message.ids[: image_end(backbone, message)], message.images)
 
 
-def tail(backbone: Backbone, turn: Encoded) -> list[int]:
+def tokens_after_image(backbone: Backbone, message: TokenizedMessage) -> list[int]:
     """The tokens behind it."""
-    return turn.ids[end_of_image(backbone, turn) :]
+    return message.ids[image_end(backbone, message) :]

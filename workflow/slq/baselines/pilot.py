@@ -3,36 +3,38 @@
 from pathlib import Path
 from typing import Any
 
-from slq.baselines.mllm import MllmEncoder
-from slq.common.files import digest, sha256, write_json
-from slq.common.snapshots import identity
-from slq.datasets.pilot_images import named_images, open_named
+from slq.baselines.mllm_encoder import MllmEncoder
+from slq.common.files import hash_file, hash_json, write_json
+from slq.common.snapshots import snapshot_sha256
+from slq.datasets.pilot_images import find_pilot_images, open_pilot_image
 from slq.models.backbone import Backbone, pick_device
 
 SCHEMA = 1
-DIGITS = 6  # of a cosine; further ones are rounding of the arithmetic
+COSINE_DECIMALS = 6  # of a cosine; further ones are rounding of the arithmetic
 
 
 def measure_pilot(settings: dict[str, Any], backbone_folder: Path, data: Path, out: Path) -> None:
     """Write the cosine of every text with every image, by read-out.
 
     Args:
-        settings: the `backbone`, its family and dtype, `texts` and `images`, and whole entries of `readouts`
+        settings: the `backbone`, its family and dtype, `text_vectors` and `images`, and whole entries of `readouts`
 
     Raises:
         SlqError: an image is missing or cannot be read; nothing is written.
     """
-    files = named_images(settings, data)
-    images = [open_named(path) for path in files.values()]
+    files = find_pilot_images(settings, data)
+    images = [open_pilot_image(path) for path in files.values()]
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
-    found = []
+    readouts = []
     for readout in settings["readouts"]:
-        encoder = MllmEncoder.of(backbone, readout, "t2i")  # a text is the query
+        encoder = MllmEncoder.from_readout(backbone, readout, "t2i")  # a text is the query
         # One at a time: a cosine then depends on its own pair alone, and images of several sizes need no padding.
-        texts = [encoder.encode_texts([text])[0] for text in settings["texts"]]
-        pictures = [encoder.encode_images([image])[0] for image in images]
-        cosines = [[round(float(text @ picture), DIGITS) for picture in pictures] for text in texts]
-        found.append(readout | {"cosine": cosines})
+        text_vectors = [encoder.encode_texts([text])[0] for text in settings["texts"]]
+        image_vectors = [encoder.encode_images([image])[0] for image in images]
+        cosines = [
+            [round(float(text @ picture), COSINE_DECIMALS) for picture in image_vectors] for text in text_vectors
+        ]
+        readouts.append(readout | {"cosine": cosines})
     write_json(
         out,
         {
@@ -40,11 +42,11 @@ def measure_pilot(settings: dict[str, Any], backbone_folder: Path, data: Path, o
             "backbone": settings["backbone"],
             "texts": settings["texts"],
             "images": settings["images"],
-            "readouts": found,
+            "readouts": readouts,
             "inputs": {
-                "backbone": identity(backbone_folder),
-                "images": {name: sha256(path) for name, path in files.items()},
-                "settings": digest(settings),
+                "backbone": snapshot_sha256(backbone_folder),
+                "images": {name: hash_file(path) for name, path in files.items()},
+                "settings": hash_json(settings),
             },
         },
     )

@@ -12,25 +12,32 @@ from torch import Tensor
 from tqdm import tqdm
 
 from slq.baselines.candidates import Candidates
-from slq.baselines.injection import Injection
-from slq.baselines.next_token import Manner, Read, first_token, judge, matching, truth
+from slq.baselines.injection import InjectionConfig
+from slq.baselines.next_token import (
+    InferenceConfig,
+    LogitsReadout,
+    answer_readout,
+    build_match_messages,
+    first_token_id,
+    score_next_tokens,
+)
 from slq.common.errors import SlqError
-from slq.datasets.prepared import Split
+from slq.datasets.splits import Split
 from slq.models.backbone import Backbone
-from slq.models.family import Pixels
-from slq.models.prefix import Encoded, encode
+from slq.models.family import ProcessedImage
+from slq.models.prefix import TokenizedMessage, tokenize_message
 
-OPTIONS = "{options}"  # in the prompt, where the captions stand
-SEED = 0  # of the order in which options are shown
+OPTIONS_PLACEHOLDER = "{options}"  # in the prompt, where the captions stand
+OPTION_ORDER_SEED = 0  # of the order in which options are shown
 
 
 # Of an image and a caption, by their numbers: the probability of the answer and the entropy (2,).
-Truth = dict[tuple[int, int], np.ndarray]
+MatchScores = dict[tuple[int, int], np.ndarray]
 # Of an image and the captions shown with it, by their numbers: the probability of each one's number (k,).
-Choice = dict[tuple[int, tuple[int, ...]], np.ndarray]
+ChoiceScores = dict[tuple[int, tuple[int, ...]], np.ndarray]
 
 
-class Judge:
+class CandidateScorer:
     """Asks one backbone in the preset's words."""
 
     def __init__(self, backbone: Backbone, settings: Mapping[str, Any]) -> None:
@@ -41,19 +48,23 @@ class Judge:
         """
         self.backbone, self.settings = backbone, settings
         inject = settings["inject"]
-        injection = Injection(inject["ratio"], tuple(inject["layers"]), inject["entropy"])
-        self.rows = settings["batch_size"] * settings["k"]
-        self.together = Manner(self.rows, injection)
-        self.alone = Manner(settings["batch_size"], injection, reuse=False)  # a list is asked about once an image
-        self.truth: Read = truth(first_token(backbone, settings["answer"], "rerank.answer"))
-        self.options: Read = options(option_tokens(backbone, settings["k"]))
+        injection = InjectionConfig(inject["ratio"], tuple(inject["layers"]), inject["entropy"])
+        self.pair_batch_size = settings["batch_size"] * settings["k"]
+        self.match_config = InferenceConfig(self.pair_batch_size, injection)
+        self.choice_config = InferenceConfig(
+            settings["batch_size"], injection, reuse_prefix=False
+        )  # a list is asked about once an image
+        self.match_readout: LogitsReadout = answer_readout(
+            first_token_id(backbone, settings["answer"], "rerank.answer")
+        )
+        self.choice_readout: LogitsReadout = options_readout(option_token_ids(backbone, settings["k"]))
 
-    def score(self, split: Split, found: Sequence[Candidates]) -> tuple[Truth, Choice]:
+    def score(self, split: Split, candidates_by_variant: Sequence[Candidates]) -> tuple[MatchScores, ChoiceScores]:
         """Everything that the candidates of all variants ask, a batch of images at a time."""
         captions = [text for item in split.items for text in item["captions"]]
-        pairs, lists = wanted(found)
-        truth: Truth = {}
-        choice: Choice = {}
+        captions_by_image, lists_by_image = group_by_image(candidates_by_variant)
+        match_scores: MatchScores = {}
+        choice_scores: ChoiceScores = {}
         with tqdm(total=len(split.items), desc=f"{split.name} re-ranking", disable=None, file=sys.stderr) as bar:
             for start in range(0, len(split.items), self.settings["batch_size"]):
                 items = split.items[start : start + self.settings["batch_size"]]
@@ -61,92 +72,115 @@ class Judge:
                     number: self.backbone.family.process(split.open(item["image"]))
                     for number, item in enumerate(items, start=start)
                 }
-                truth |= self.match(images, captions, pairs)
-                choice |= self.choose(split, images, captions, lists)
+                match_scores |= self.score_matches(images, captions, captions_by_image)
+                choice_scores |= self.score_choices(split, images, captions, lists_by_image)
                 bar.update(len(images))
-        return truth, choice
+        return match_scores, choice_scores
 
-    def match(self, images: Mapping[int, Pixels], captions: Sequence[str], pairs: Mapping[int, Sequence[int]]) -> Truth:
+    def score_matches(
+        self,
+        images: Mapping[int, ProcessedImage],
+        captions: Sequence[str],
+        captions_by_image: Mapping[int, Sequence[int]],
+    ) -> MatchScores:
         """Whether each image matches the captions that it is a candidate of."""
-        asked = {
-            image: matching(self.backbone, pixels, self.settings["match"], [captions[text] for text in pairs[image]])
+        messages_by_image = {
+            image: build_match_messages(
+                self.backbone, pixels, self.settings["match"], [captions[text] for text in captions_by_image[image]]
+            )
             for image, pixels in images.items()
-            if image in pairs
+            if image in captions_by_image
         }
-        keys = [(image, caption) for image in asked for caption in pairs[image]]
-        said = judge(self.backbone, list(asked.values()), self.truth, self.together) if asked else torch.empty(0)
-        return dict(zip(keys, said.numpy(), strict=True))
+        keys = [(image, caption) for image in messages_by_image for caption in captions_by_image[image]]
+        scores = (
+            score_next_tokens(self.backbone, list(messages_by_image.values()), self.match_readout, self.match_config)
+            if messages_by_image
+            else torch.empty(0)
+        )
+        return dict(zip(keys, scores.numpy(), strict=True))
 
-    def choose(
+    def score_choices(
         self,
         split: Split,
-        images: Mapping[int, Pixels],
+        images: Mapping[int, ProcessedImage],
         captions: Sequence[str],
-        lists: Mapping[int, Sequence[tuple[int, ...]]],
-    ) -> Choice:
+        lists_by_image: Mapping[int, Sequence[tuple[int, ...]]],
+    ) -> ChoiceScores:
         """Which of each image's candidates matches it best."""
-        keys = [(image, some) for image in images for some in lists[image]]
-        orders = [shown_order(split.items[image]["id"], len(some)) for image, some in keys]
-        asked = [
-            [choosing(self.backbone, images[image], self.settings["choose"], [captions[some[at]] for at in order])]
+        keys = [(image, some) for image in images for some in lists_by_image[image]]
+        orders = [option_order(split.items[image]["id"], len(some)) for image, some in keys]
+        messages = [
+            [
+                build_choice_message(
+                    self.backbone, images[image], self.settings["choose"], [captions[some[at]] for at in order]
+                )
+            ]
             for (image, some), order in zip(keys, orders, strict=True)
         ]
-        said = judge(self.backbone, asked, self.options, self.alone)
-        answers = zip(orders, said, strict=True)
-        return dict(zip(keys, (undo(order, one[: len(order)]).numpy() for order, one in answers), strict=True))
+        scores = score_next_tokens(self.backbone, messages, self.choice_readout, self.choice_config)
+        answers = zip(orders, scores, strict=True)
+        return dict(
+            zip(
+                keys, (restore_candidate_order(order, one[: len(order)]).numpy() for order, one in answers), strict=True
+            )
+        )
 
 
-def wanted(found: Sequence[Candidates]) -> tuple[dict[int, list[int]], dict[int, list[tuple[int, ...]]]]:
+def group_by_image(
+    candidates_by_variant: Sequence[Candidates],
+) -> tuple[dict[int, list[int]], dict[int, list[tuple[int, ...]]]]:
     """Of each image the captions that it is a candidate of, and the different lists of its own candidates."""
-    pairs: dict[int, set[int]] = defaultdict(set)
-    lists: dict[int, set[tuple[int, ...]]] = defaultdict(set)
-    for one in found:
-        for caption, images in zip(one.captions.tolist(), one.images.tolist(), strict=True):
+    captions_by_image: dict[int, set[int]] = defaultdict(set)
+    lists_by_image: dict[int, set[tuple[int, ...]]] = defaultdict(set)
+    for one in candidates_by_variant:
+        for caption, images in zip(one.query_captions.tolist(), one.image_candidates.tolist(), strict=True):
             for image in images:
-                pairs[image].add(caption)
-        for image, some in enumerate(one.texts.tolist()):
-            lists[image].add(tuple(some))
-    return {image: sorted(some) for image, some in pairs.items()}, {
-        image: sorted(some) for image, some in lists.items()
+                captions_by_image[image].add(caption)
+        for image, some in enumerate(one.caption_candidates.tolist()):
+            lists_by_image[image].add(tuple(some))
+    return {image: sorted(some) for image, some in captions_by_image.items()}, {
+        image: sorted(some) for image, some in lists_by_image.items()
     }
 
 
-def shown_order(image: str, count: int) -> list[int]:
+def option_order(image_id: str, num_options: int) -> list[int]:
     """Which candidate is shown at each place: an order of its own for each image, the same every time.
 
     A model may prefer a place: in the order of the coarse list, that preference would pass for knowledge.
     """
-    order = list(range(count))
-    random.Random(f"{SEED} {image}").shuffle(order)
+    order = list(range(num_options))
+    random.Random(f"{OPTION_ORDER_SEED} {image_id}").shuffle(order)
     return order
 
 
-def choosing(backbone: Backbone, image: Pixels, prompt: str, captions: Sequence[str]) -> Encoded:
+def build_choice_message(
+    backbone: Backbone, image: ProcessedImage, prompt: str, captions: Sequence[str]
+) -> TokenizedMessage:
     """The turn: the image, and which of these captions, in this order, matches it best."""
     lines = [f"{number}. {caption}" for number, caption in enumerate(captions, start=1)]
-    return encode(backbone, (image, prompt.replace(OPTIONS, "\n".join(lines))))
+    return tokenize_message(backbone, (image, prompt.replace(OPTIONS_PLACEHOLDER, "\n".join(lines))))
 
 
-def option_tokens(backbone: Backbone, count: int) -> list[int]:
+def option_token_ids(backbone: Backbone, num_options: int) -> list[int]:
     """The first token of each option's number.
 
     Raises:
         SlqError: the tokenizer has none for one of them, or begins two numbers alike.
     """
-    tokens = [first_token(backbone, str(number), "rerank.k") for number in range(1, count + 1)]
-    if len(set(tokens)) < count:
+    token_ids = [first_token_id(backbone, str(number), "rerank.k") for number in range(1, num_options + 1)]
+    if len(set(token_ids)) < num_options:
         raise SlqError(
-            f"config: rerank.k is {count}; the backbone's tokenizer begins two of the numbers from 1 to {count} with "
-            "the same token, so one token does not say which is meant; lower it"
+            f"config: rerank.k is {num_options}; the backbone's tokenizer begins two of the numbers from 1 to "
+            f"{num_options} with the same token, so one token does not say which is meant; lower it"
         )
-    return tokens
+    return token_ids
 
 
-def options(tokens: Sequence[int]) -> Read:
+def options_readout(token_ids: Sequence[int]) -> LogitsReadout:
     """What is read of logits (n, vocabulary): the probability of each option's number, (n, options)."""
-    return lambda logits: logits.softmax(-1)[:, tokens]
+    return lambda logits: logits.softmax(-1)[:, token_ids]
 
 
-def undo(shown: Sequence[int], probabilities: Tensor) -> Tensor:
+def restore_candidate_order(order: Sequence[int], probabilities: Tensor) -> Tensor:
     """Probabilities (options,) by place, put back into the order of the candidates: equal captions stay two."""
-    return probabilities[torch.tensor(shown).argsort()]
+    return probabilities[torch.tensor(order).argsort()]

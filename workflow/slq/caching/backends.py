@@ -8,56 +8,75 @@ import inspect
 
 import torch
 
-from slq.caching.shard import Slab
+from slq.caching.shard import CachedImage
 from slq.common.errors import SlqError
 from slq.models.backbone import Backbone
-from slq.models.family import FEATURES, Pixels
-from slq.models.prefix import Encoded, Message, Stored, collate, encode, message, run_prefix, split_prefix
+from slq.models.family import FEATURES, ProcessedImage
+from slq.models.prefix import (
+    CachedPrefix,
+    Message,
+    TokenizedMessage,
+    collate,
+    message_parts,
+    run_prefix,
+    split_prefix,
+    tokenize_message,
+)
 
-PIXELS = "pixel_values"
+PIXEL_VALUES = "pixel_values"
 
 
-class Vision:
+class VisionFeatureBackend:
     """`vision`: features behind the projector, DeepStack's too. The language model still runs over all tokens."""
 
-    leaves = "seen"
+    cache_level = "seen"
 
     @torch.no_grad()
-    def keep(self, backbone: Backbone, batch: list[Encoded]) -> list[Slab]:
+    def cache_images(self, backbone: Backbone, batch: list[TokenizedMessage]) -> list[CachedImage]:
         if "mm_encoder_outputs" not in inspect.signature(backbone.inner.forward).parameters:
             raise SlqError("training.prefix is vision, which needs transformers 5.19 or newer; use recompute or kv")
         images = [image for one in batch for image in one.images]
         try:
-            features = backbone.family.look_at(backbone.inner, collate(backbone, batch)).cpu()
+            features = backbone.family.encode_vision(backbone.inner, collate(backbone, batch)).cpu()
         except NotImplementedError as error:
             raise SlqError(f"training.prefix is vision: {error}") from error
-        facts = [{name: values for name, values in image.tensors.items() if name != PIXELS} for image in images]
-        each = features.split([image.tokens for image in images])
-        return [Slab({FEATURES: rows}, fact) for rows, fact in zip(each, facts, strict=True)]
+        per_image = [
+            {name: values for name, values in image.tensors.items() if name != PIXEL_VALUES} for image in images
+        ]
+        features_by_image = features.split([image.num_tokens for image in images])
+        return [CachedImage({FEATURES: rows}, fact) for rows, fact in zip(features_by_image, per_image, strict=True)]
 
-    def message(self, backbone: Backbone, slab: Slab, instruction: str) -> Message:
-        return encode(backbone, message(self.pixels(slab), instruction))
+    def to_message(self, backbone: Backbone, cached_image: CachedImage, instruction: str) -> Message:
+        return tokenize_message(backbone, message_parts(self.to_processed_image(cached_image), instruction))
 
-    def pixels(self, slab: Slab) -> Pixels:
+    def to_processed_image(self, cached_image: CachedImage) -> ProcessedImage:
         """An image that was looked at."""
-        return Pixels({**slab.rows, **slab.facts}, slab.length)
+        return ProcessedImage({**cached_image.per_token, **cached_image.per_image}, cached_image.length)
 
 
-class KeysAndValues:
+class KVCacheBackend:
     """`kv`: keys, values and positions of every token before the queries. Only the queries are left to run."""
 
-    leaves = "kept"
+    cache_level = "kept"
 
-    def keep(self, backbone: Backbone, batch: list[Encoded]) -> list[Slab]:
-        visual = [sum(image.tokens for image in one.images) for one in batch]
-        stored = split_prefix(run_prefix(backbone, collate(backbone, batch)), visual)
+    def cache_images(self, backbone: Backbone, batch: list[TokenizedMessage]) -> list[CachedImage]:
+        image_token_counts = [sum(image.num_tokens for image in one.images) for one in batch]
+        cached_prefixes = split_prefix(run_prefix(backbone, collate(backbone, batch)), image_token_counts)
         return [
-            Slab({"values": one.values, "positions": one.positions}, {"visual": torch.tensor(one.visual)})
-            for one in stored
+            CachedImage(
+                {"values": one.key_values, "positions": one.position_ids},
+                {"visual": torch.tensor(one.num_image_tokens)},
+            )
+            for one in cached_prefixes
         ]
 
-    def message(self, backbone: Backbone, slab: Slab, instruction: str) -> Message:
-        return Stored(slab.rows["values"], slab.rows["positions"], int(slab.facts["visual"]))
+    def to_message(self, backbone: Backbone, cached_image: CachedImage, instruction: str) -> Message:
+        return CachedPrefix(
+            cached_image.per_token["values"], cached_image.per_token["positions"], int(cached_image.per_image["visual"])
+        )
 
 
-KINDS: dict[str, Vision | KeysAndValues] = {"vision": Vision(), "kv": KeysAndValues()}
+CACHE_BACKENDS: dict[str, VisionFeatureBackend | KVCacheBackend] = {
+    "vision": VisionFeatureBackend(),
+    "kv": KVCacheBackend(),
+}

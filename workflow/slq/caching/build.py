@@ -9,25 +9,25 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from slq.caching.backends import KINDS
+from slq.caching.backends import CACHE_BACKENDS
+from slq.caching.feature_cache import feature_cache_key, read_image_message, shard_path, write_cache_manifest
 from slq.caching.shard import CorruptShard, Shard, write_shard
-from slq.caching.store import read_image, shard_path, store_key, write_store
 from slq.common.errors import SlqError
-from slq.common.events import Events, describe_device
-from slq.common.files import alone, read_json, write_json
-from slq.common.snapshots import identity
-from slq.datasets.prepared import Split, read_split
-from slq.models.backbone import Backbone, attend, pick_device
-from slq.models.prefix import Encoded, message_work
+from slq.common.events import EventLog, describe_device
+from slq.common.files import exclusive_lock, read_json, write_json
+from slq.common.snapshots import snapshot_sha256
+from slq.datasets.splits import Split, read_split
+from slq.models.backbone import Backbone, pick_device, set_attention_implementation
+from slq.models.prefix import TokenizedMessage, count_tokens
 
-FILLED = "filled.json"
+BUILD_TIME_FILE = "filled.json"
 GB = 1e9
-ROOM = 0.95  # of what is free may be filled; a full disk stops others too
-SPLITS = ("train", "val")  # those that training reads again and again; never a test split
-Shelf = tuple[Path, range]  # a shard that is to be there: its file, and the numbers of its images
+MAX_DISK_SHARE = 0.95  # of what is free may be filled; a full disk stops others too
+CACHED_SPLITS = ("train", "val")  # those that training reads again and again; never a test split
+ShardSpec = tuple[Path, range]  # a shard that is to be there: its file, and the numbers of its images
 
 
-class Images(Dataset):
+class ImageMessageDataset(Dataset):
     """The images of the splits as messages, those of one split behind the other's."""
 
     def __init__(self, backbone: Backbone, splits: dict[str, Split], instruction: str) -> None:
@@ -37,12 +37,12 @@ class Images(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, number: int) -> Encoded:
-        split, place = self.items[number]
-        return read_image(self.backbone, split, place, self.instruction)
+    def __getitem__(self, index: int) -> TokenizedMessage:
+        split, image_index = self.items[index]
+        return read_image_message(self.backbone, split, image_index, self.instruction)
 
 
-def store_prefixes(
+def build_feature_cache(
     settings: dict[str, Any],
     backbone_folder: Path,
     data: Path,
@@ -63,90 +63,110 @@ def store_prefixes(
     Raises:
         SlqError: the disk cannot hold the store, or is full; what is there stays, and the same call goes on.
     """
-    splits = {part: read_split(data, train_set, part) for part in SPLITS}
-    inputs = {"backbone": identity(backbone_folder)} | {part: split.sha256 for part, split in splits.items()}
-    prefix, folder = settings["prefix"], work / store_key(settings, inputs, code)[:16]
-    with alone(folder / "owner"):
-        of_run = {part: settings[part] for part in ("preset", "backbone", "method")}
-        events = Events.gathered(
-            folder / f"{settings['method']}.jsonl", **of_run, device=describe_device(pick_device())
+    splits = {part: read_split(data, train_set, part) for part in CACHED_SPLITS}
+    inputs = {"backbone": snapshot_sha256(backbone_folder)} | {part: split.sha256 for part, split in splits.items()}
+    image_cache, folder = settings["prefix"], work / feature_cache_key(settings, inputs, code)[:16]
+    with exclusive_lock(folder / "owner"):
+        run_labels = {part: settings[part] for part in ("preset", "backbone", "method")}
+        events = EventLog.for_next_attempt(
+            folder / f"{settings['method']}.jsonl", **run_labels, device=describe_device(pick_device())
         )
         with events.span("init"):
             backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
-            attend(backbone, settings["attention"])
-        images = Images(backbone, splits, settings["prompt"]["image"])
-        shelves = {part: shelves_of(splits, part, folder, settings["batch_size"]) for part in SPLITS}
-        with events.span("prefixes", prefix=prefix):
-            fill([shelf for part in SPLITS for shelf in shelves[part]], images, prefix, settings["workers"], events)
-        counts = {part: len(of_split) for part, of_split in shelves.items()}
-        write_store(out, folder, prefix, counts, settings["batch_size"], filled_seconds(folder))
+            set_attention_implementation(backbone, settings["attention"])
+        images = ImageMessageDataset(backbone, splits, settings["prompt"]["image"])
+        shards_by_split = {part: plan_shards(splits, part, folder, settings["batch_size"]) for part in CACHED_SPLITS}
+        with events.span("prefixes", prefix=image_cache):
+            write_missing_shards(
+                [shard for part in CACHED_SPLITS for shard in shards_by_split[part]],
+                images,
+                image_cache,
+                settings["workers"],
+                events,
+            )
+        shard_counts = {part: len(of_split) for part, of_split in shards_by_split.items()}
+        write_cache_manifest(out, folder, image_cache, shard_counts, settings["batch_size"], read_build_seconds(folder))
         events.publish(events_file)
 
 
-def shelves_of(splits: dict[str, Split], part: str, folder: Path, each: int) -> list[Shelf]:
+def plan_shards(splits: dict[str, Split], split_name: str, folder: Path, shard_size: int) -> list[ShardSpec]:
     """The shards of a split."""
-    before = sum(len(split.items) for split in list(splits.values())[: SPLITS.index(part)])
-    end = before + len(splits[part].items)
-    starts = range(before, end, each)
+    first = sum(len(split.items) for split in list(splits.values())[: CACHED_SPLITS.index(split_name)])
+    end = first + len(splits[split_name].items)
+    starts = range(first, end, shard_size)
     return [
-        (shard_path(folder, part, number), range(start, min(start + each, end))) for number, start in enumerate(starts)
+        (shard_path(folder, split_name, number), range(start, min(start + shard_size, end)))
+        for number, start in enumerate(starts)
     ]
 
 
-def fill(shelves: list[Shelf], images: Images, prefix: str, workers: int, events: Events) -> None:
+def write_missing_shards(
+    shards: list[ShardSpec], images: ImageMessageDataset, image_cache: str, num_workers: int, events: EventLog
+) -> None:
     """Write the shards that are not there, or not whole, in order."""
-    missing = [number for number, (path, _) in enumerate(shelves) if not is_whole(path)]
+    missing = [number for number, (path, _) in enumerate(shards) if not is_intact(path)]
     if not missing:
         return
     events.write("resumed", step=missing[0])
-    folder = shelves[0][0].parents[1]
-    seconds, clock = filled_seconds(folder), time.perf_counter()
-    kind = KINDS[prefix]
-    batches = [list(shelves[number][1]) for number in missing]
-    require_room(folder, prefix, sum(map(len, batches)) * image_bytes(prefix, images, len(shelves[0][1])))
-    loader = DataLoader(images, batch_sampler=batches, num_workers=workers, collate_fn=list)
+    folder = shards[0][0].parents[1]
+    earlier_seconds, started = read_build_seconds(folder), time.perf_counter()
+    backend = CACHE_BACKENDS[image_cache]
+    batches = [list(shards[number][1]) for number in missing]
+    require_disk_space(
+        folder, image_cache, sum(map(len, batches)) * mean_image_bytes(image_cache, images, len(shards[0][1]))
+    )
+    loader = DataLoader(images, batch_sampler=batches, num_workers=num_workers, collate_fn=list)
     for number, batch in zip(missing, tqdm(loader, desc="prefixes", disable=None, file=sys.stderr), strict=True):
-        write_shard(shelves[number][0], kind.keep(images.backbone, batch))
-        events.write("step", step=number + 1, work={kind.leaves: message_work(batch)})
-        write_json(folder / FILLED, {"seconds": seconds + time.perf_counter() - clock})
+        write_shard(shards[number][0], backend.cache_images(images.backbone, batch))
+        events.write("step", step=number + 1, work={backend.cache_level: count_tokens(batch)})
+        write_json(folder / BUILD_TIME_FILE, {"seconds": earlier_seconds + time.perf_counter() - started})
 
 
-def image_bytes(prefix: str, images: Images, count: int) -> float:
-    """Bytes kept of one image, on average over `count` images that are spread evenly over all."""
-    tried = [images[number] for number in range(0, len(images), max(len(images) // count, 1))][:count]
-    slabs = KINDS[prefix].keep(images.backbone, tried)
-    each = (values for slab in slabs for part in (slab.rows, slab.facts) for values in part.values())
-    return sum(values.numel() * values.itemsize for values in each) / len(slabs)
+def mean_image_bytes(image_cache: str, images: ImageMessageDataset, sample_size: int) -> float:
+    """Bytes kept of one image, on average over `sample_size` images that are spread evenly over all."""
+    sampled = [images[number] for number in range(0, len(images), max(len(images) // sample_size, 1))][:sample_size]
+    cached_images = CACHE_BACKENDS[image_cache].cache_images(images.backbone, sampled)
+    tensors = (
+        values
+        for cached_image in cached_images
+        for part in (cached_image.per_token, cached_image.per_image)
+        for values in part.values()
+    )
+    return sum(values.numel() * values.itemsize for values in tensors) / len(cached_images)
 
 
-def require_room(folder: Path, prefix: str, missing: float) -> None:
-    """Raise SlqError, before anything is written, if a store's `missing` bytes do not fit on its disk."""
+def require_disk_space(folder: Path, image_cache: str, needed_bytes: float) -> None:
+    """Raise SlqError, before anything is written, if a store's `needed_bytes` bytes do not fit on its disk."""
     free = shutil.disk_usage(folder).free
-    if missing > ROOM * free:
+    if needed_bytes > MAX_DISK_SHARE * free:
         raise SlqError(
-            f"{folder}: training.prefix {prefix} needs {missing / GB:,.1f} GB more, and {free / GB:,.1f} GB "
-            f"are free, of which at most {ROOM:.0%} are taken; set `scratch` to a larger disk, or training.prefix to "
-            "recompute"
+            f"{folder}: training.prefix {image_cache} needs {needed_bytes / GB:,.1f} GB more, and {free / GB:,.1f} GB "
+            f"are free, of which at most {MAX_DISK_SHARE:.0%} are taken; set `scratch` to a larger disk, or "
+            "training.prefix to recompute"
         )
 
 
-def filled_seconds(folder: Path) -> float:
+def read_build_seconds(folder: Path) -> float:
     """What filling a folder of shards took so far, whichever job did it; what cannot be read is said, and counts 0."""
-    if not (folder / FILLED).exists():
+    if not (folder / BUILD_TIME_FILE).exists():
         return 0.0
     try:
-        return float(read_json(folder / FILLED)["seconds"])
+        return float(read_json(folder / BUILD_TIME_FILE)["seconds"])
     except (SlqError, TypeError, KeyError, ValueError) as error:
-        print(f"slq: hours: {folder / FILLED}: earlier seconds are not known: {error}", file=sys.stderr, flush=True)
+        print(
+            f"slq: hours: {folder / BUILD_TIME_FILE}: earlier seconds are not known: {error}",
+            file=sys.stderr,
+            flush=True,
+        )
         return 0.0
 
 
-def is_whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Whether a shard is there and holds what was written; one that does not is named on stderr."""
     if not path.exists():
         return False
     try:
-        Shard(path).prove()
+        Shard(path).verify()
     except CorruptShard as error:
         print(f"slq: made again: {error}", file=sys.stderr, flush=True)
         return False

@@ -18,22 +18,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from slq.common.errors import SlqError
-from slq.common.files import flush
+from slq.common.files import fsync_path
 
-ROWS, FACTS = "rows.", "facts."  # before the names of tensors
-REBUILD = "snakemake --cores all --forcerun store_prefixes: whole shards are kept, this one is made again"
+PER_TOKEN, PER_IMAGE = "rows.", "facts."  # before the names of tensors
+REBUILD_HINT = "snakemake --cores all --forcerun store_prefixes: whole shards are kept, this one is made again"
 
 
 @dataclass(frozen=True)
-class Slab:
-    """What is kept of one image: `rows` by name (its tokens, …), `facts` by name (…)."""
+class CachedImage:
+    """What is kept of one image: `per_token` by name (its tokens, …), `per_image` by name (…)."""
 
-    rows: Mapping[str, Tensor]
-    facts: Mapping[str, Tensor]
+    per_token: Mapping[str, Tensor]
+    per_image: Mapping[str, Tensor]
 
     @property
     def length(self) -> int:
-        return len(next(iter(self.rows.values())))
+        return len(next(iter(self.per_token.values())))
 
 
 class CorruptShard(SlqError):
@@ -49,67 +49,72 @@ class Shard:
     def __init__(self, path: Path) -> None:
         """Raises CorruptShard if its index cannot be read."""
         self.path = path
-        self.proved: set[int] = set()
-        with self._opened() as file:
+        self.verified: set[int] = set()
+        with self._open_file() as file:
             names = file.keys()
-            self._rows = [name for name in names if name.startswith(ROWS)]
-            self._facts = {name.removeprefix(FACTS): file.get_tensor(name) for name in names if name.startswith(FACTS)}
+            self._per_token_names = [name for name in names if name.startswith(PER_TOKEN)]
+            self._per_image = {
+                name.removeprefix(PER_IMAGE): file.get_tensor(name) for name in names if name.startswith(PER_IMAGE)
+            }
             self.lengths: list[int] = file.get_tensor("lengths").tolist()
             self._hashes = file.get_tensor("sha256")
-            self._first = [0, *accumulate(self.lengths)]
-            if any(file.get_slice(name).get_shape()[0] != self._first[-1] for name in self._rows):
+            self._offsets = [0, *accumulate(self.lengths)]
+            if any(file.get_slice(name).get_shape()[0] != self._offsets[-1] for name in self._per_token_names):
                 raise ValueError("images have more or fewer rows together than there are")
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def read(self, number: int) -> Slab:
+    def read(self, index: int) -> CachedImage:
         """An image's slab, proved by its hash when it is read for the first time.
 
         Raises:
             CorruptShard: the bytes are not those that were written.
         """
-        place = slice(self._first[number], self._first[number + 1])
-        with self._opened() as file:
+        token_range = slice(self._offsets[index], self._offsets[index + 1])
+        with self._open_file() as file:
             # A slice is a view of the whole file, which would go along to another process.
-            rows = {name.removeprefix(ROWS): file.get_slice(name)[place].clone() for name in self._rows}
-        slab = Slab(rows, {name: values[number] for name, values in self._facts.items()})
-        if number not in self.proved:
-            if slab_hash(slab) != bytes(self._hashes[number].tolist()):
-                raise CorruptShard(f"{self.path}: image {number} is not what was written; {REBUILD}")
-            self.proved.add(number)
-        return slab
+            per_token = {
+                name.removeprefix(PER_TOKEN): file.get_slice(name)[token_range].clone()
+                for name in self._per_token_names
+            }
+        cached_image = CachedImage(per_token, {name: values[index] for name, values in self._per_image.items()})
+        if index not in self.verified:
+            if hash_cached_image(cached_image) != bytes(self._hashes[index].tolist()):
+                raise CorruptShard(f"{self.path}: image {index} is not what was written; {REBUILD_HINT}")
+            self.verified.add(index)
+        return cached_image
 
-    def prove(self) -> None:
+    def verify(self) -> None:
         """Read every image, whether it was read before or not.
 
         Raises:
             CorruptShard: one of them is not what was written.
         """
-        self.proved.clear()
+        self.verified.clear()
         for number in range(len(self)):
             self.read(number)
 
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
+    def _open_file(self) -> Iterator[Any]:
         """The file as safetensors reads it, which compares its length with its header's."""
         try:
             with safe_open(self.path, "pt") as file:
                 yield file
         except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
-            raise CorruptShard(f"{self.path}: not a readable shard ({error}); {REBUILD}") from error
+            raise CorruptShard(f"{self.path}: not a readable shard ({error}); {REBUILD_HINT}") from error
 
 
-def slab_hash(slab: Slab) -> bytes:
+def hash_cached_image(cached_image: CachedImage) -> bytes:
     """SHA-256 of a slab's rows and facts, their names, types and shapes, in order of name."""
     digest = hashlib.sha256()
-    for name, values in [*sorted(slab.rows.items()), *sorted(slab.facts.items())]:
+    for name, values in [*sorted(cached_image.per_token.items()), *sorted(cached_image.per_image.items())]:
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         digest.update(values.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.digest()
 
 
-def write_shard(path: Path, slabs: Sequence[Slab]) -> None:
+def write_shard(path: Path, cached_images: Sequence[CachedImage]) -> None:
     """Write a shard whole: under another name, flushed to the disk, renamed. The same slabs give the same bytes.
 
     Raises:
@@ -117,18 +122,29 @@ def write_shard(path: Path, slabs: Sequence[Slab]) -> None:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     tensors = {
-        "lengths": torch.tensor([slab.length for slab in slabs]),
-        "sha256": torch.stack([torch.frombuffer(bytearray(slab_hash(slab)), dtype=torch.uint8) for slab in slabs]),
-        **{ROWS + name: torch.cat([slab.rows[name] for slab in slabs]) for name in slabs[0].rows},
-        **{FACTS + name: torch.stack([slab.facts[name] for slab in slabs]) for name in slabs[0].facts},
+        "lengths": torch.tensor([cached_image.length for cached_image in cached_images]),
+        "sha256": torch.stack(
+            [
+                torch.frombuffer(bytearray(hash_cached_image(cached_image)), dtype=torch.uint8)
+                for cached_image in cached_images
+            ]
+        ),
+        **{
+            PER_TOKEN + name: torch.cat([cached_image.per_token[name] for cached_image in cached_images])
+            for name in cached_images[0].per_token
+        },
+        **{
+            PER_IMAGE + name: torch.stack([cached_image.per_image[name] for cached_image in cached_images])
+            for name in cached_images[0].per_image
+        },
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             save_file(tensors, temporary)
-            flush(temporary)
+            fsync_path(temporary)
             temporary.rename(path)
-            flush(path.parent)
+            fsync_path(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:

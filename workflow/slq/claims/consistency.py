@@ -4,128 +4,141 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from slq.claims.numbers import fraction, sampled
-from slq.datasets.id_lists import TESTS, id_list
-from slq.results.cells import Cell, printed_number, rank
-from slq.results.checks import CheckResult, Evidence, about, asked, found
+from slq.claims.shares import check_share, sampling_interval
+from slq.datasets.id_lists import TEST_ID_LISTS, read_id_list
+from slq.results.cells import TableCell, mark_best, parse_printed_number
+from slq.results.checks import CheckResult, Evidence, count_contradicted, count_tested, number_evidence
 from slq.results.layout import METHODS
-from slq.results.paper import Number, Paper
-from slq.results.records import COSTS
+from slq.results.paper import Paper, PaperNumber
+from slq.results.records import COST_COLUMNS
 
-PRINTED = {"": "", "best": "bold", "second": "underline"}
-WORDS = {"": "unmarked", "bold": "bold", "underline": "underlined"}
-SET = "coco"
-HELD_OUT = "coco_val2017"  # train2017 is every image of 2014's lists that is not in it
+MARK_STYLES = {"": "", "best": "bold", "second": "underline"}
+STYLE_WORDS = {"": "unmarked", "bold": "bold", "underline": "underlined"}
+DATASET = "coco"
+HELD_OUT_LIST = "coco_val2017"  # train2017 is every image of 2014's lists that is not in it
 
 
-def marks(cells: Sequence[Number], table: str) -> CheckResult:
+def check_marks(cells: Sequence[PaperNumber], table: str) -> CheckResult:
     """Cells whose mark is not what the numbers of their column, in Table 3 of their backbone, give.
 
     Of costs less is better; a table that never underlines has no second best.
     """
-    used = {cell.mark for cell in cells}
-    groups: dict[str, list[Number]] = {}
+    used_marks = {cell.mark for cell in cells}
+    groups: dict[str, list[PaperNumber]] = {}
     for cell in cells:
         groups.setdefault(f"{cell.backbone}, {cell.column}" if cell.backbone else cell.column, []).append(cell)
     evidence, columns = [], set()
     for name, group in groups.items():
-        given = _given(group)
-        for cell, mark in zip(group, given, strict=True):
-            if cell.mark == (mark if mark in used else ""):
-                evidence.append(about(cell, "", "supported"))
+        expected_marks = _compute_marks(group)
+        for cell, expected in zip(group, expected_marks, strict=True):
+            if cell.mark == (expected if expected in used_marks else ""):
+                evidence.append(number_evidence(cell, "", "supported"))
             else:
-                evidence.append(about(cell, _wrong_mark(name, cell, mark, group, given), "contradicted"))
+                evidence.append(
+                    number_evidence(
+                        cell, _describe_wrong_mark(name, cell, expected, group, expected_marks), "contradicted"
+                    )
+                )
                 columns.add(name)
     statement = (
-        f"{found(evidence)} of {asked(evidence)} cells of {table}, in {len(columns)} columns, do not have the mark "
-        "that their column's numbers give; equal numbers share one."
+        f"{count_contradicted(evidence)} of {count_tested(evidence)} cells of {table}, in {len(columns)} columns, do "
+        "not have the mark that their column's numbers give; equal numbers share one."
     )
     return CheckResult(statement, tuple(evidence))
 
 
-def _given(cells: Sequence[Number]) -> list[str]:
+def _compute_marks(cells: Sequence[PaperNumber]) -> list[str]:
     """The marks that the numbers of a column give, in the paper's words."""
-    numbers = [Cell.quoted(printed_number(cell.value), cell.value, "", comparable=True) for cell in cells]
-    return [PRINTED[cell.mark] for cell in rank(numbers, higher_is_better=cells[0].column not in COSTS)]
+    numbers = [TableCell.quoted(parse_printed_number(cell.value), cell.value, "", comparable=True) for cell in cells]
+    return [MARK_STYLES[cell.mark] for cell in mark_best(numbers, higher_is_better=cells[0].column not in COST_COLUMNS)]
 
 
-def _wrong_mark(name: str, cell: Number, mark: str, cells: Sequence[Number], given: Sequence[str]) -> str:
+def _describe_wrong_mark(
+    name: str, cell: PaperNumber, expected: str, cells: Sequence[PaperNumber], expected_marks: Sequence[str]
+) -> str:
     """What is printed, what the numbers give, and whose the two marks are."""
     holders = {
-        word: ", ".join(f"{one.value} of {one.row}" for one, its in zip(cells, given, strict=True) if its == key)
+        word: ", ".join(
+            f"{one.value} of {one.row}" for one, its in zip(cells, expected_marks, strict=True) if its == key
+        )
         for key, word in (("bold", "best"), ("underline", "second"))
     }
     order = "; ".join(f"{word}: {held}" for word, held in holders.items() if held)
-    return f"{name}: {cell.value} of {cell.row} is {WORDS[cell.mark]}, by the numbers {WORDS[mark]} ({order})"
+    printed, computed = STYLE_WORDS[cell.mark], STYLE_WORDS[expected]
+    return f"{name}: {cell.value} of {cell.row} is {printed}, by the numbers {computed} ({order})"
 
 
-def base_scores(paper: Paper) -> CheckResult:
+def check_base_scores(paper: Paper) -> CheckResult:
     """Scores of tuned models that are the published scores of the untouched ones."""
-    methods: Counter[str] = Counter()
-    same: Counter[str] = Counter()
+    cells_by_method: Counter[str] = Counter()
+    equal_by_method: Counter[str] = Counter()
     evidence = []
     for cell in paper.table3:
-        if cell.base is None:
+        if cell.base_number is None:
             continue
-        methods[cell.method] += 1
-        if cell.value == cell.base.value:
-            same[cell.method] += 1
-            line = f"{cell.row} {cell.column}: {cell.value} = {cell.base.value} ({cell.base.source})"
-            evidence.append(about(cell, line, "contradicted"))
+        cells_by_method[cell.method] += 1
+        if cell.value == cell.base_number.value:
+            equal_by_method[cell.method] += 1
+            line = f"{cell.row} {cell.column}: {cell.value} = {cell.base_number.value} ({cell.base_number.source})"
+            evidence.append(number_evidence(cell, line, "contradicted"))
         else:
-            evidence.append(about(cell, "", "supported"))
-    counted = ", ".join(f"{METHODS.get(one, one)} {same[one]} of {count}" for one, count in methods.items())
+            evidence.append(number_evidence(cell, "", "supported"))
+    counted = ", ".join(
+        f"{METHODS.get(one, one)} {equal_by_method[one]} of {count}" for one, count in cells_by_method.items()
+    )
     statement = (
-        f"{found(evidence)} of {asked(evidence)} scores of tuned models are the published scores of the untouched "
-        f"backbone ({counted}). A method that changes no weight has them by construction; whether they were measured "
-        "beside the other rows the table does not say."
+        f"{count_contradicted(evidence)} of {count_tested(evidence)} scores of tuned models are the published scores "
+        f"of the untouched backbone ({counted}). A method that changes no weight has them by construction; whether "
+        "they were measured beside the other rows the table does not say."
     )
     return CheckResult(statement, tuple(evidence))
 
 
-def shares(paper: Paper) -> CheckResult:
+def check_shares(paper: Paper) -> CheckResult:
     """Printed numbers that are no share of so many queries or questions."""
-    answers = [(number, fraction(number)) for number in paper.shares]
+    checked = [(number, check_share(number)) for number in paper.shares]
     evidence = tuple(
-        replace(line, value=f"{line.what}: {line.value}" if line.verdict == "contradicted" else "")
-        for _, line in answers
+        replace(line, value=f"{line.subject}: {line.value}" if line.verdict == "contradicted" else "")
+        for _, line in checked
     )
-    columns = {number.column for number, line in answers if line.verdict == "contradicted"}
-    there = asked(line for number, line in answers if number.column in columns)
+    columns = {number.column for number, line in checked if line.verdict == "contradicted"}
+    num_tested = count_tested(line for number, line in checked if number.column in columns)
     statement = (
-        f"{found(evidence)} numbers of {', '.join(sorted(columns)) or 'no column'}, of {there} there, are no whole "
-        "share of the questions, however halves are rounded. Means of runs, or another number of questions, would give "
-        "such numbers."
+        f"{count_contradicted(evidence)} numbers of {', '.join(sorted(columns)) or 'no column'}, of {num_tested} "
+        "there, are no whole share of the questions, however halves are rounded. Means of runs, or another number of "
+        "questions, would give such numbers."
     )
     return CheckResult(statement, evidence)
 
 
-def noise(paper: Paper) -> CheckResult:
+def check_sampling_noise(paper: Paper) -> CheckResult:
     """Other methods' numbers that lie within the 95 % interval of the paper's own method's, as one sample of n."""
     evidence = []
-    for cell in paper.cells(paper.own):
-        if not cell.counts:
+    for cell in paper.method_cells(paper.own_method):
+        if not cell.sample_sizes:
             continue
-        n = cell.counts[0]
-        low, high = sampled(cell.value, n, cell.unit)
-        for other in paper.others(cell):
+        n = cell.sample_sizes[0]
+        low, high = sampling_interval(cell.value, n, cell.unit)
+        for other in paper.other_method_cells(cell):
             line = f"{other.row} {cell.column}: {other.value} in [{low:.1f}, {high:.1f}] of {cell.value}, n = {n:,}"
             inside = low <= float(other.value) <= high
-            evidence.append(about(other, line, "contradicted") if inside else about(other, "", "supported"))
+            evidence.append(
+                number_evidence(other, line, "contradicted") if inside else number_evidence(other, "", "supported")
+            )
     statement = (
-        f"{found(evidence)} of {asked(evidence)} numbers of other methods lie within Wilson's 95 % interval of the "
-        "one that they are set against, on as many queries or questions: another sample may be as far. Captions of an "
-        "image are not independent, so of T2I the interval is wider still. A paired test could tell more; it needs the "
-        "answers and ranks, which are not published."
+        f"{count_contradicted(evidence)} of {count_tested(evidence)} numbers of other methods lie within Wilson's 95 % "
+        "interval of the one that they are set against, on as many queries or questions: another sample may be as far. "
+        "Captions of an image are not independent, so of T2I the interval is wider still. A paired test could tell "
+        "more; it needs the answers and ranks, which are not published."
     )
     return CheckResult(statement, tuple(evidence))
 
 
-def overlap(paper: Paper) -> CheckResult:
+def check_test_overlap(paper: Paper) -> CheckResult:
     """Count test images of COCO that train2017 holds, the training list that the released code names."""
-    if not any(name == SET for name, _ in paper.counted) or not paper.table1:
+    if not any(name == DATASET for name, _ in paper.benchmark_rows) or not paper.table1:
         return CheckResult("The paper does not test on COCO.")
-    tested, held_out = set(id_list(TESTS[SET])), set(id_list(HELD_OUT))
+    tested, held_out = set(read_id_list(TEST_ID_LISTS[DATASET])), set(read_id_list(HELD_OUT_LIST))
     shared, outside = len(tested - held_out), len(tested & held_out)
     statement = (
         f"train2017 holds {shared:,} of the {len(tested):,} test images of COCO ({100 * shared / len(tested):.1f} %). "

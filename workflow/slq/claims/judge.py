@@ -8,71 +8,88 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from slq.claims.statement import Statement, read_statements
+from slq.claims.claim import Claim, read_claims
 from slq.common.files import write_json
 from slq.evaluation.statistics import Difference
-from slq.reporting.costs import tuned
-from slq.reporting.interval_tables import WAYS, ends
-from slq.reporting.method_comparison import LEVEL, Apart, recalls_apart, scores_apart
-from slq.results.cells import Cell, hours, integer, one_decimal, parameters, probability, quantity, with_sign
+from slq.reporting.costs import costs_by_method
+from slq.reporting.interval_tables import DIRECTION_LABELS, interval_bounds
+from slq.reporting.method_comparison import SIGNIFICANCE_LEVEL, SourcedDifference, compare_recalls, compare_scores
+from slq.results.cells import (
+    TableCell,
+    format_hours,
+    format_integer,
+    format_one_decimal,
+    format_p_value,
+    format_parameter_count,
+    format_significant_digits,
+    with_sign,
+)
 from slq.results.checks import VERDICTS, CheckResult, Evidence, Verdict
-from slq.results.layout import METHODS, Entry, Layout, parse_layout
+from slq.results.layout import METHODS, LayoutEntry, ReportLayout, parse_layout
 from slq.results.paper import Paper
-from slq.results.records import Results, agreed, joined
+from slq.results.records import Results, common_number, joined_sources
 
 SCHEMA = 1
-Decide = Callable[[Difference], Verdict]
+DecisionRule = Callable[[Difference], Verdict]
 
 
 def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, out: Path) -> None:
     """Judge every claim of `reference`/claims.yaml on a preset's results; write the verdicts, and print them.
 
     Args:
-        settings: what `parse_layout` reads; and, as `drawn`, the labels of the sets that are drawn here
+        settings: what `parse_layout` reads; and, as `synthetic_labels`, the labels of the sets that are drawn here
         results: the folder that holds one folder per preset
 
     Raises:
         SlqError: a claim is not of its form, or a result file that exists cannot be used; nothing is written then.
     """
-    layout, paper, drawn = parse_layout(settings), Paper(reference, results), settings["drawn"]
-    statements = read_statements(reference / "claims.yaml", paper)
-    judge = Judge(Results(results, layout), paper, drawn)
-    answers = [(one, judge.result(one)) for one in statements]
+    layout, paper, synthetic_labels = parse_layout(settings), Paper(reference, results), settings["drawn"]
+    paper_claims = read_claims(reference / "claims.yaml", paper)
+    judge = ClaimJudge(Results(results, layout), paper, synthetic_labels)
+    answers = [(one, judge.judge_claim(one)) for one in paper_claims]
     claims = [
         {
-            **{"id": one.id, "sentence": one.sentence, "where": one.where, "test": dict(one.test)},
+            **{"id": one.id, "sentence": one.sentence, "where": one.location, "test": dict(one.test)},
             **{"backbones": list(one.backbones), "verdict": result.verdict, "reason": result.reason},
             "evidence": [
-                {"what": line.what, "value": line.value, "file": line.files, "verdict": line.verdict}
+                {"what": line.subject, "value": line.value, "file": line.files, "verdict": line.verdict}
                 for line in result.evidence
             ],
         }
         for one, result in answers
     ]
-    content = {"schema": SCHEMA, "preset": layout.preset, "about": about(layout, drawn), "drawn": list(drawn)}
+    content = {
+        "schema": SCHEMA,
+        "preset": layout.preset,
+        "about": describe_scope(layout, synthetic_labels),
+        "drawn": list(synthetic_labels),
+    }
     write_json(out, content | {"claims": claims})
-    print(f"{about(layout, drawn)}\n\n{verdict_table(answers)}")
-    judge.ours.standing.say()
+    print(f"{describe_scope(layout, synthetic_labels)}\n\n{format_verdict_table(answers)}")
+    judge.results.stale_files.print_warnings()
 
 
-def about(layout: Layout, drawn: Sequence[str]) -> str:
+def describe_scope(layout: ReportLayout, synthetic_labels: Sequence[str]) -> str:
     """What the verdicts are about: the paper's claims, or how the same tests read the same sentences on drawn data."""
-    which = f"Preset {layout.preset}, {layout.which_seeds}"
-    if not drawn:
-        return f"{which}. Recalls and scores are compared on runs of the first seed, on the same images and questions."
+    preset_text = f"Preset {layout.preset}, {layout.which_seeds}"
+    if not synthetic_labels:
+        return (
+            f"{preset_text}. Recalls and scores are compared on runs of the first seed, on the same images and "
+            "questions."
+        )
     names = [f"{entry.label} for {entry.reference}" for entry in layout.backbones if entry.reference]
-    who = f"{', '.join(names)} stand{'s' * (len(names) == 1)}" if names else "no backbone stands"
+    stand_in_text = f"{', '.join(names)} stand{'s' * (len(names) == 1)}" if names else "no backbone stands"
     return (
-        f"{which}: {', '.join(drawn)} are drawn here, and {who} for the paper's backbones. The verdicts say that the "
-        "machinery decides; about the paper's claims they say nothing."
+        f"{preset_text}: {', '.join(synthetic_labels)} are drawn here, and {stand_in_text} for the paper's backbones. "
+        "The verdicts say that the machinery decides; about the paper's claims they say nothing."
     )
 
 
-def verdict_table(answers: Sequence[tuple[Statement, CheckResult]]) -> str:
+def format_verdict_table(answers: Sequence[tuple[Claim, CheckResult]]) -> str:
     """A line a sentence, aligned, and the number of each verdict."""
     verdicts = [result.verdict for _, result in answers]
-    wide, name = max(map(len, verdicts)), max(len(one.id) for one, _ in answers)
-    lines = [f"{result.verdict:<{wide}}  {one.id:<{name}}  {result.reason}" for one, result in answers]
+    verdict_width, id_width = max(map(len, verdicts)), max(len(one.id) for one, _ in answers)
+    lines = [f"{result.verdict:<{verdict_width}}  {one.id:<{id_width}}  {result.reason}" for one, result in answers]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
     return "\n".join([*lines, "", f"{len(verdicts)} claims: {counts}"])
 
@@ -80,191 +97,251 @@ def verdict_table(answers: Sequence[tuple[Statement, CheckResult]]) -> str:
 # ---- what one number decides -----------------------------------------------------------------------------------------
 
 
-def higher(difference: Difference, parts: int) -> Verdict:
+def decide_higher(difference: Difference, parts: int) -> Verdict:
     """Whether one is above the other. One of several parts may fail a claim by chance: they share the level."""
-    if difference.value > 0 and difference.p < LEVEL:
+    if difference.value > 0 and difference.p < SIGNIFICANCE_LEVEL:
         return "supported"
-    return "contradicted" if difference.value < 0 and difference.p < LEVEL / parts else "undecided"
+    return "contradicted" if difference.value < 0 and difference.p < SIGNIFICANCE_LEVEL / parts else "undecided"
 
 
-def same(difference: Difference, within: float, parts: int) -> Verdict:
+def decide_same(difference: Difference, within: float, parts: int) -> Verdict:
     """Whether two are within so many points of percent of each other, wherever in its interval the difference is."""
     if -within <= difference.low and difference.high <= within:
         return "supported"
-    return "contradicted" if difference.p < LEVEL / parts else "undecided"
+    return "contradicted" if difference.p < SIGNIFICANCE_LEVEL / parts else "undecided"
 
 
-def above(low: float, high: float, number: float) -> Verdict:
+def decide_above(low: float, high: float, number: float) -> Verdict:
     """Whether an interval lies above a published number."""
     if low > number:
         return "supported"
     return "contradicted" if high < number else "undecided"
 
 
-def summary(result: CheckResult) -> str:
+def summarize(result: CheckResult) -> str:
     """How many numbers decide it as they do, and the first of them; where none is there, why the first is not."""
-    parts, verdict = result.evidence, result.verdict
+    evidence, verdict = result.evidence, result.verdict
     if verdict == "not tested":
-        return f"Not run: {parts[0].value}."
-    counts = Counter(part.verdict for part in parts)
-    shown = verdict if counts[verdict] else next(one for one in VERDICTS if counts[one])
-    first = next(part for part in parts if part.verdict == shown)
-    said = ", ".join(f"{counts[one]} {one}" for one in VERDICTS if counts[one])
-    number = f"{first.what}: {first.value}."
-    return number if len(parts) == 1 else f"Numbers: {said}. {number}"
+        return f"Not run: {evidence[0].value}."
+    counts = Counter(part.verdict for part in evidence)
+    shown_verdict = verdict if counts[verdict] else next(one for one in VERDICTS if counts[one])
+    first = next(part for part in evidence if part.verdict == shown_verdict)
+    counts_text = ", ".join(f"{counts[one]} {one}" for one in VERDICTS if counts[one])
+    first_text = f"{first.subject}: {first.value}."
+    return first_text if len(evidence) == 1 else f"Numbers: {counts_text}. {first_text}"
 
 
-class Judge:
+class ClaimJudge:
     """Decides statements on the results of one preset; a difference that several need is counted once.
 
-    drawn: the labels of the sets that are drawn here, and say nothing about the paper
+    synthetic_labels: the labels of the sets that are drawn here, and say nothing about the paper
     """
 
-    def __init__(self, ours: Results, paper: Paper, drawn: Sequence[str]) -> None:
-        self.ours, self.paper, self.drawn = ours, paper, drawn
-        self.recalls = cache(lambda *place: recalls_apart(ours, *place))
-        self.scores = cache(lambda *place: scores_apart(ours, *place))
+    def __init__(self, results: Results, paper: Paper, synthetic_labels: Sequence[str]) -> None:
+        self.results, self.paper, self.synthetic_labels = results, paper, synthetic_labels
+        self.recall_differences = cache(lambda *place: compare_recalls(results, *place))
+        self.score_difference = cache(lambda *place: compare_scores(results, *place))
 
-    def result(self, statement: Statement) -> CheckResult:
+    def judge_claim(self, claim: Claim) -> CheckResult:
         """Why a statement holds or not; errors as in `parts`."""
-        if statement.kind == "none":
-            return CheckResult(f"It needs {statement.test['needs']}.")
-        found = CheckResult("", tuple(self.parts(statement)))
-        on_drawn = "On drawn data. " if self.drawn and found.verdict != "not tested" else ""
-        return CheckResult(on_drawn + summary(found), found.evidence)
+        if claim.kind == "none":
+            return CheckResult(f"It needs {claim.test['needs']}.")
+        found = CheckResult("", tuple(self.collect_evidence(claim)))
+        prefix = "On drawn data. " if self.synthetic_labels and found.verdict != "not tested" else ""
+        return CheckResult(prefix + summarize(found), found.evidence)
 
-    def parts(self, statement: Statement) -> list[Evidence]:
+    def collect_evidence(self, claim: Claim) -> list[Evidence]:
         """A line for every number that the test names, there or not.
 
         Raises:
             SlqError: a file that exists cannot be used.
         """
-        match statement.kind:
+        match claim.kind:
             case "higher" | "same":
-                return list(self._apart(statement))
+                return list(self._compare_methods(claim))
             case "above":
-                return list(self._above(statement))
-        return [one for named in statement.backbones for one in self._fraction(named, statement.test)]
+                return list(self._compare_with_published(claim))
+        return [one for named in claim.backbones for one in self._compare_costs(named, claim.test)]
 
-    def _lines(
-        self, statement: Statement, named: Mapping[str, Any], measure: Callable[[str, Entry, Entry, Any], Evidence]
+    def _measure_each(
+        self,
+        claim: Claim,
+        measures: Mapping[str, Any],
+        measure: Callable[[str, LayoutEntry, LayoutEntry, Any], Evidence],
     ) -> Iterator[Evidence]:
         """Measure what stands for each backbone and column of a test, by every name; or say what the preset lacks."""
-        layout = self.ours.layout
-        for wanted in statement.backbones:
-            backbones = [one for one in layout.backbones if one.reference == wanted]
-            for column in statement.test["sets"]:
-                sets = [one for one in (*layout.retrieval_sets, *layout.retention_sets) if one.reference == column]
-                for backbone, entry, (name, key) in product(backbones, sets, named.items()):
-                    yield measure(f"{backbone.label}, {entry.label}{name}", backbone, entry, key)
-                if not backbones or not sets:
-                    why = self._nothing(column if backbones else wanted)
-                    yield from (Evidence(f"{wanted}, {column}{name}", why, "not tested") for name in named)
+        layout = self.results.layout
+        for paper_backbone in claim.backbones:
+            backbones = [one for one in layout.backbones if one.reference == paper_backbone]
+            for paper_dataset in claim.test["sets"]:
+                datasets = [
+                    one for one in (*layout.retrieval_sets, *layout.retention_sets) if one.reference == paper_dataset
+                ]
+                for backbone, dataset, (name, key) in product(backbones, datasets, measures.items()):
+                    yield measure(f"{backbone.label}, {dataset.label}{name}", backbone, dataset, key)
+                if not backbones or not datasets:
+                    reason = self._nothing_stands_for(paper_dataset if backbones else paper_backbone)
+                    yield from (
+                        Evidence(f"{paper_backbone}, {paper_dataset}{name}", reason, "not tested") for name in measures
+                    )
 
-    def _nothing(self, named: str) -> str:
-        return f"preset {self.ours.layout.preset} has nothing that stands for {named}"
+    def _nothing_stands_for(self, paper_name: str) -> str:
+        return f"preset {self.results.layout.preset} has nothing that stands for {paper_name}"
 
     # ---- a method against another ------------------------------------------------------------------------------------
 
-    def _apart(self, statement: Statement) -> Iterator[Evidence]:
-        test = statement.test
-        one, other, metrics = test["of"], test.get("than") or test["as"], test.get("metrics", [""])
-        count = len(statement.backbones) * len(test["sets"]) * len(metrics)
-        decide = partial(same, within=test["within"], parts=count) if "within" in test else partial(higher, parts=count)
-        named = {f"{shown(metric)}, {METHODS[one]} minus {METHODS[other]}": metric for metric in metrics}
-        return self._lines(statement, named, partial(self._difference, one, other, decide))
+    def _compare_methods(self, claim: Claim) -> Iterator[Evidence]:
+        test = claim.test
+        first_method, other_method, metrics = test["of"], test.get("than") or test["as"], test.get("metrics", [""])
+        count = len(claim.backbones) * len(test["sets"]) * len(metrics)
+        decide = (
+            partial(decide_same, within=test["within"], parts=count)
+            if "within" in test
+            else partial(decide_higher, parts=count)
+        )
+        measures = {
+            f"{metric_suffix(metric)}, {METHODS[first_method]} minus {METHODS[other_method]}": metric
+            for metric in metrics
+        }
+        return self._measure_each(
+            claim, measures, partial(self._measure_difference, first_method, other_method, decide)
+        )
 
-    def _difference(
-        self, one: str, other: str, decide: Decide, what: str, backbone: Entry, entry: Entry, metric: str
+    def _measure_difference(
+        self,
+        first_method: str,
+        other_method: str,
+        decide: DecisionRule,
+        subject: str,
+        backbone: LayoutEntry,
+        dataset: LayoutEntry,
+        metric: str,
     ) -> Evidence:
         if metric:
-            recalls = self.recalls(backbone, one, other, entry)
-            if isinstance(recalls, Cell):
-                return Evidence(what, recalls.source, "not tested")
-            way, recall = metric.split(" ")
-            return _counted(what, recalls[way, recall], 1.0, False, decide)
-        scored = self.scores(backbone, one, other, entry)
-        if isinstance(scored, Cell):
-            return Evidence(what, scored.source, "not tested")
-        apart, count = scored
-        return _counted(what, apart, count / 100 if entry.counts_hits else 1.0, entry.counts_hits, decide)
+            recalls = self.recall_differences(backbone, first_method, other_method, dataset)
+            if isinstance(recalls, TableCell):
+                return Evidence(subject, recalls.source, "not tested")
+            direction, recall = metric.split(" ")
+            return _difference_evidence(subject, recalls[direction, recall], 1.0, False, decide)
+        scored = self.score_difference(backbone, first_method, other_method, dataset)
+        if isinstance(scored, TableCell):
+            return Evidence(subject, scored.source, "not tested")
+        sourced_difference, count = scored
+        return _difference_evidence(
+            subject,
+            sourced_difference,
+            count / 100 if dataset.is_scored_in_hits else 1.0,
+            dataset.is_scored_in_hits,
+            decide,
+        )
 
     # ---- a method against the published number of another model ------------------------------------------------------
 
-    def _above(self, statement: Statement) -> Iterator[Evidence]:
-        test = statement.test
-        named = {
-            f"{shown(metric)}, {METHODS[test['of']]} beside {model}": (model, metric)
+    def _compare_with_published(self, claim: Claim) -> Iterator[Evidence]:
+        test = claim.test
+        measures = {
+            f"{metric_suffix(metric)}, {METHODS[test['of']]} beside {model}": (model, metric)
             for model in test["models"]
             for metric in test["metrics"]
         }
-        return self._lines(statement, named, partial(self._beside, test["of"]))
+        return self._measure_each(claim, measures, partial(self._measure_against_published, test["of"]))
 
-    def _beside(self, method: str, what: str, backbone: Entry, entry: Entry, quoted: tuple[str, str]) -> Evidence:
+    def _measure_against_published(
+        self, method: str, subject: str, backbone: LayoutEntry, dataset: LayoutEntry, quoted: tuple[str, str]
+    ) -> Evidence:
         """A recall beside a quoted one, by model and metric, which must be of the same set."""
-        if not entry.is_the_papers:
-            return Evidence(what, f"{entry.label} is another set than the paper's {entry.reference}", "not tested")
+        if not dataset.is_from_paper:
+            return Evidence(
+                subject, f"{dataset.label} is another set than the paper's {dataset.reference}", "not tested"
+            )
         model, metric = quoted
-        name, (way, recall) = f"retrieval/{entry.name}.json", metric.split(" ")
-        record = self.ours.find(backbone.name, method, self.ours.layout.compared_seed(method), name)
+        file_name, (direction, recall) = f"retrieval/{dataset.name}.json", metric.split(" ")
+        record = self.results.find(backbone.name, method, self.results.layout.compared_seed(method), file_name)
         if record is None:
-            return Evidence(what, self.ours.missing(backbone.name, method, name).source, "not tested")
-        quote = self.paper.recall(model, entry.reference, metric)
+            return Evidence(subject, self.results.missing_cell(backbone.name, method, file_name).source, "not tested")
+        quote = self.paper.find_recall(model, dataset.reference, metric)
         assert quote is not None  # read_statements has seen to it
-        value, (low, high) = record.number("metrics", way, recall), ends(record, way, recall)
+        value, (low, high) = record.number("metrics", direction, recall), interval_bounds(record, direction, recall)
         text = f"{value:.1f} [{low:.1f}, {high:.1f}] against {quote.value}"
-        return Evidence(what, text, above(low, high, float(quote.value)), f"{record.source}; {quote.source}")
+        return Evidence(subject, text, decide_above(low, high, float(quote.value)), f"{record.source}; {quote.source}")
 
     # ---- what a method costs -----------------------------------------------------------------------------------------
 
-    def _fraction(self, named: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
-        standing = [entry for entry in self.ours.layout.backbones if entry.reference == named]
-        one, other = test["of"], test["than"]
-        measure = self._hours if test["what"] == "hours" else self._parameters
-        for backbone in standing:
-            what = f"{backbone.label}, {test['what']} of {METHODS[one]} over those of {METHODS[other]}"
-            yield measure(what, backbone, one, other, test["at_most"])
-        if not standing:
-            yield Evidence(named, self._nothing(named), "not tested")
+    def _compare_costs(self, paper_backbone: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
+        backbones = [entry for entry in self.results.layout.backbones if entry.reference == paper_backbone]
+        first_method, other_method = test["of"], test["than"]
+        measure = self._hours_ratio if test["what"] == "hours" else self._parameters_ratio
+        for backbone in backbones:
+            subject = (
+                f"{backbone.label}, {test['what']} of {METHODS[first_method]} over those of {METHODS[other_method]}"
+            )
+            yield measure(subject, backbone, first_method, other_method, test["at_most"])
+        if not backbones:
+            yield Evidence(paper_backbone, self._nothing_stands_for(paper_backbone), "not tested")
 
-    def _hours(self, what: str, backbone: Entry, one: str, other: str, at_most: float) -> Evidence:
+    def _hours_ratio(
+        self, subject: str, backbone: LayoutEntry, first_method: str, other_method: str, at_most: float
+    ) -> Evidence:
         """Means over the seeds, of hours of one device alone."""
-        costs = tuned(self.ours, backbone)
-        for method in (one, other):
+        costs = costs_by_method(self.results, backbone)
+        for method in (first_method, other_method):
             if not costs.get(method):
-                return Evidence(what, self.ours.missing(backbone.name, method, "run.json").source, "not tested")
-        spent = [*costs[one], *costs[other]]
-        files = joined([cost.run for cost in spent])
-        if len({cost.device for cost in spent}) > 1:
-            return Evidence(what, "not hours of one device", "not tested", files)
-        mine, its = (mean(cost.training for cost in costs[method]) for method in (one, other))
-        return _share(what, mine, its, at_most, hours, files)
+                return Evidence(
+                    subject, self.results.missing_cell(backbone.name, method, "run.json").source, "not tested"
+                )
+        all_costs = [*costs[first_method], *costs[other_method]]
+        files = joined_sources([cost.run for cost in all_costs])
+        if len({cost.device_name for cost in all_costs}) > 1:
+            return Evidence(subject, "not hours of one device", "not tested", files)
+        first_hours, other_hours = (
+            mean(cost.training_hours for cost in costs[method]) for method in (first_method, other_method)
+        )
+        return _ratio_evidence(subject, first_hours, other_hours, at_most, format_hours, files)
 
-    def _parameters(self, what: str, backbone: Entry, one: str, other: str, at_most: float) -> Evidence:
-        runs = {method: self.ours.runs(backbone.name, method) for method in (one, other)}
-        mine, its = (agreed(runs[method], "parameters", "trainable") for method in (one, other))
-        if mine is None or its is None:
-            absent = one if mine is None else other
-            return Evidence(what, self.ours.missing(backbone.name, absent, "run.json").source, "not tested")
-        return _share(what, mine, its, at_most, parameters, joined([*runs[one], *runs[other]]))
+    def _parameters_ratio(
+        self, subject: str, backbone: LayoutEntry, first_method: str, other_method: str, at_most: float
+    ) -> Evidence:
+        runs = {method: self.results.run_records(backbone.name, method) for method in (first_method, other_method)}
+        first_count, other_count = (
+            common_number(runs[method], "parameters", "trainable") for method in (first_method, other_method)
+        )
+        if first_count is None or other_count is None:
+            missing_method = first_method if first_count is None else other_method
+            return Evidence(
+                subject, self.results.missing_cell(backbone.name, missing_method, "run.json").source, "not tested"
+            )
+        return _ratio_evidence(
+            subject,
+            first_count,
+            other_count,
+            at_most,
+            format_parameter_count,
+            joined_sources([*runs[first_method], *runs[other_method]]),
+        )
 
 
-def shown(metric: str) -> str:
+def metric_suffix(metric: str) -> str:
     """` T2I R@5` for `t2i R@5`, behind the name of a set; nothing for a score."""
-    way, _, recall = metric.partition(" ")
-    return f" {WAYS[way]} {recall}" if metric else ""
+    direction, _, recall = metric.partition(" ")
+    return f" {DIRECTION_LABELS[direction]} {recall}" if metric else ""
 
 
-def _counted(what: str, apart: Apart, unit: float, hits: bool, decide: Decide) -> Evidence:
+def _difference_evidence(
+    subject: str, sourced_difference: SourcedDifference, scale: float, in_hits: bool, decide: DecisionRule
+) -> Evidence:
     """A paired difference, in points of percent or in hits."""
-    difference, files = apart
-    signed = with_sign(integer if hits else one_decimal)
-    value, low, high = (signed(unit * number) for number in (difference.value, difference.low, difference.high))
-    return Evidence(what, f"{value} [{low}, {high}], p {probability(difference.p)}", decide(difference), files)
+    difference, files = sourced_difference
+    format_signed = with_sign(format_integer if in_hits else format_one_decimal)
+    value, low, high = (format_signed(scale * number) for number in (difference.value, difference.low, difference.high))
+    return Evidence(subject, f"{value} [{low}, {high}], p {format_p_value(difference.p)}", decide(difference), files)
 
 
-def _share(what: str, one: float, other: float, at_most: float, form: Callable[[float], str], files: str) -> Evidence:
+def _ratio_evidence(
+    subject: str, one: float, other: float, at_most: float, formatter: Callable[[float], str], files: str
+) -> Evidence:
     if not other:
-        return Evidence(what, "nothing to divide by", "not tested", files)
-    text = f"{form(one)} / {form(other)} = {quantity(one / other)}, asked at most {at_most:g}"
-    return Evidence(what, text, "supported" if one / other <= at_most else "contradicted", files)
+        return Evidence(subject, "nothing to divide by", "not tested", files)
+    text = (
+        f"{formatter(one)} / {formatter(other)} = {format_significant_digits(one / other)}, asked at most {at_most:g}"
+    )
+    return Evidence(subject, text, "supported" if one / other <= at_most else "contradicted", files)

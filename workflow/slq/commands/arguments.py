@@ -15,12 +15,12 @@ Commands = dict[str, Command]
 
 PATH = {"type": Path, "required": True}
 JSON = {"type": json.loads, "required": True}
-WHOLE = {"type": int, "required": True}
+INTEGER = {"type": int, "required": True}
 TEXT = {"required": True}
 # Flags that rules pass, by name, where they are no paths; the same in every command.
 FLAGS: Options = {
     **dict.fromkeys(("settings", "layout"), JSON),
-    **dict.fromkeys(("seed", "threads", "processes", "minutes"), WHOLE),
+    **dict.fromkeys(("seed", "threads", "processes", "minutes"), INTEGER),
     **dict.fromkeys(("set", "split", "kind", "code", "train-set"), TEXT),
     "columns": {"default": ""},
     "same-image": {"default": ""},
@@ -28,63 +28,63 @@ FLAGS: Options = {
 
 
 @dataclass(frozen=True)
-class Call:
+class LazyCall:
     """A call of `target`, `package.module:function`, which is imported only then, with the arguments of these names."""
 
     target: str
     names: tuple[str, ...]
 
     def __call__(self, args: argparse.Namespace) -> None:
-        given = vars(args)
-        pkgutil.resolve_name(self.target)(*(given[name.replace("-", "_")] for name in self.names))
+        values = vars(args)
+        pkgutil.resolve_name(self.target)(*(values[name.replace("-", "_")] for name in self.names))
 
 
-def of_rule(target: str, text: str, names: str, *more: str) -> Command:
+def declare_command(target: str, help_text: str, argument_names: str, *extra_flags: str) -> Command:
     """Declare a command that one function does.
 
     Args:
         target: the function, `package.module:function`.
-        text: what it does, for `--help`.
-        names: the function's arguments, in its order: the command's flags, with blanks between.
-        more: flags that are not the function's: `threads`, of which libraries are told before they are imported.
+        help_text: what it does, for `--help`.
+        argument_names: the function's arguments, in its order: the command's flags, with blanks between.
+        extra_flags: flags that are not the function's: `threads`, of which libraries are told before they are imported.
     """
-    given = tuple(names.split())
-    return Call(target, given), text, flags(*given, *more)
+    flag_names = tuple(argument_names.split())
+    return LazyCall(target, flag_names), help_text, flag_options(*flag_names, *extra_flags)
 
 
-def flags(*names: str) -> Options:
+def flag_options(*names: str) -> Options:
     """Options of these names, each as `FLAGS` has it, or the path of a file or folder."""
     return {f"--{name}": FLAGS.get(name, PATH) for name in names}
 
 
-def parse(commands: Commands, description: str | None, argv: list[str] | None) -> argparse.Namespace:
+def parse_arguments(commands: Commands, description: str | None, argv: list[str] | None) -> argparse.Namespace:
     """Arguments of one subcommand; `bench train-step` is `train-step` of the group `bench`."""
     parser = argparse.ArgumentParser(prog="slq", description=description)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     groups: dict[str, Any] = {}
-    for name, (function, text, options) in commands.items():
-        group, _, last = name.rpartition(" ")
+    for name, (function, help_text, options) in commands.items():
+        group, _, subcommand = name.rpartition(" ")
         if group and group not in groups:
-            of_group = subparsers.add_parser(group, help=f"see slq {group} --help")
-            groups[group] = of_group.add_subparsers(required=True, metavar="COMMAND")
-        command = groups.get(group, subparsers).add_parser(last, help=text, description=text)
+            group_parser = subparsers.add_parser(group, help=f"see slq {group} --help")
+            groups[group] = group_parser.add_subparsers(required=True, metavar="COMMAND")
+        command = groups.get(group, subparsers).add_parser(subcommand, help=help_text, description=help_text)
         command.set_defaults(function=function, command=name)
-        for flag, how in options.items():
-            command.add_argument(flag, **how)
+        for flag, keywords in options.items():
+            command.add_argument(flag, **keywords)
     return parser.parse_args(argv)
 
 
-def quiet_libraries(threads: int | None, processes: int, fetching: bool) -> None:
+def configure_libraries(num_threads: int | None, num_processes: int, allow_network: bool) -> None:
     """Say how many threads torch may use before it is imported, and keep libraries off the log.
 
-    The threads are those of all processes together. They are kept off the network too, unless `fetching`, or looking at
-    what a fetch will find.
+    The threads are those of all processes together. They are kept off the network too, unless `allow_network`, or
+    looking at what a fetch will find.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not fetching:
+    if not allow_network:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ["HF_HUB_OFFLINE"] = "1"
-    if threads is not None:
-        own = str(max(threads // max(processes, 1), 1))
-        os.environ.update(OMP_NUM_THREADS=own, MKL_NUM_THREADS=own)
+    if num_threads is not None:
+        threads_per_process = str(max(num_threads // max(num_processes, 1), 1))
+        os.environ.update(OMP_NUM_THREADS=threads_per_process, MKL_NUM_THREADS=threads_per_process)

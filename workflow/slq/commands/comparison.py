@@ -13,53 +13,57 @@ def compare(args: argparse.Namespace) -> None:
     from slq.common.files import write_json, write_text
     from slq.reporting.comparison import output
     from slq.reporting.comparison.compare import as_json
-    from slq.reporting.comparison.compare import compare as beside
-    from slq.reporting.comparison.numbers import parse_catalogue
+    from slq.reporting.comparison.compare import compare_results as beside
+    from slq.reporting.comparison.metric_values import parse_comparison_settings
 
-    found = beside(args.a, args.b, parse_catalogue(args.settings or configured(args.config)), args.reference)
-    text = output.terminal(found)
+    comparison = beside(
+        args.a, args.b, parse_comparison_settings(args.settings or load_compare_settings(args.config)), args.reference
+    )
+    text = output.format_comparison(comparison)
     print(text, end="", flush=True)
-    for notice in (*found.a.notices, *found.b.notices):
+    for notice in (*comparison.a.notices, *comparison.b.notices):
         print(f"slq: warning: {notice}", file=sys.stderr)
     if args.json:
-        write_json(args.json, as_json(found))
+        write_json(args.json, as_json(comparison))
     if args.text:
         write_text(args.text, text)
-    failed = {verdict: found.counts[verdict] for verdict in args.fail_on if found.counts[verdict]}
-    if failed:
-        raise SlqError("compare: " + ", ".join(f"{count} {verdict}" for verdict, count in failed.items()))
+    failing_counts = {
+        verdict: comparison.verdict_counts[verdict] for verdict in args.fail_on if comparison.verdict_counts[verdict]
+    }
+    if failing_counts:
+        raise SlqError("compare: " + ", ".join(f"{count} {verdict}" for verdict, count in failing_counts.items()))
 
 
-def configured(files: list[Path]) -> dict[str, object]:
+def load_compare_settings(files: list[Path]) -> dict[str, object]:
     """What a comparison takes from the configuration, where no rule passes it."""
-    from slq.config.slices import compare_settings
-    from slq.sources.listing import merged
+    from slq.config.job_settings import compare_settings
+    from slq.sources.listing import load_merged_config
 
-    settings: dict[str, object] = json.loads(compare_settings(merged(files)))
+    settings: dict[str, object] = json.loads(compare_settings(load_merged_config(files)))
     return settings
 
 
 def bundle(args: argparse.Namespace) -> None:
-    from slq.reporting.comparison.sources import preset_folder, standing, write_bundle
+    from slq.reporting.comparison.bundles import find_preset_folder, find_stale_files, write_bundle
 
-    folder = preset_folder(str(args.results), args.results)
-    found = standing(folder)
+    folder = find_preset_folder(str(args.results), args.results)
+    freshness = find_stale_files(folder)
     count = write_bundle(folder, args.out)
     print(f"{args.out}: {count} files")
-    found.say()
+    freshness.print_warnings()
 
 
-FILE = {"type": Path, "metavar": "FILE"}
-SOURCE = "a folder of results, a bundle, or the word paper"
+FILE_OPTION = {"type": Path, "metavar": "FILE"}
+SOURCE_HELP = "a folder of results, a bundle, or the word paper"
 COMMANDS: Commands = {
     "compare": (
         compare,
         "set two results beside each other, cell by cell, with a verdict each",
         {
-            "a": {"metavar": "A", "help": SOURCE},
+            "a": {"metavar": "A", "help": SOURCE_HELP},
             "b": {"metavar": "B", "help": "likewise"},
-            "--json": FILE | {"help": "write the comparison in the form of results/<preset>/compare/paper.json"},
-            "--text": FILE | {"help": "write what is printed"},
+            "--json": FILE_OPTION | {"help": "write the comparison in the form of results/<preset>/compare/paper.json"},
+            "--text": FILE_OPTION | {"help": "write what is printed"},
             "--fail-on": {
                 "action": "append",
                 "default": [],

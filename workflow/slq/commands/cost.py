@@ -10,49 +10,49 @@ from slq.common.errors import SlqError
 
 def forecast(args: argparse.Namespace) -> None:
     from slq.cost.forecast import forecast as cells_of
-    from slq.cost.forecast_text import table
+    from slq.cost.forecast_table import format_forecast
 
-    print(table(args.settings, *cells_of(args.settings)))
+    print(format_forecast(args.settings, *cells_of(args.settings)))
 
 
 def account(args: argparse.Namespace) -> None:
     from slq.common.files import write_text
-    from slq.cost.ledger import ledger_csv, read_ledger
+    from slq.cost.ledger import format_ledger_csv, read_ledger
 
-    write_text(args.out, ledger_csv(read_ledger(args.settings, args.results)))
+    write_text(args.out, format_ledger_csv(read_ledger(args.settings, args.results)))
 
 
 def doctor(args: argparse.Namespace) -> None:
-    from slq.preflight.checks import FIRST
-    from slq.preflight.preflight import examine
+    from slq.preflight.checks import ERROR
+    from slq.preflight.preflight import run_preflight
 
     options = [part for profile in args.profile or ["slurm"] for part in ("--profile", profile)]
     options += ["--default-resources", *args.default_resources] if args.default_resources else []
-    page, first = examine(args.config, args.preset, options)
+    page, num_errors = run_preflight(args.config, args.preset, options)
     print(page, flush=True)
-    if first:
-        raise SlqError(f"{first} to be done before a run can start: the lines marked [{FIRST}]")
+    if num_errors:
+        raise SlqError(f"{num_errors} to be done before a run can start: the lines marked [{ERROR}]")
 
 
 def train_step(args: argparse.Namespace) -> None:
     from slq.common.files import write_json
-    from slq.config.cost_slices import step_settings
-    from slq.config.loading import load
-    from slq.cost.bench.train_step import bench_train_step, step_table
-    from slq.sources.listing import merged
+    from slq.config.cost_settings import train_step_settings
+    from slq.config.loading import validate_config
+    from slq.cost.bench.train_step import bench_train_step, format_step_table
+    from slq.sources.listing import load_merged_config
 
-    config = load(merged(args.config or [Path("config.yaml")]) | {"preset": args.preset})
+    config = validate_config(load_merged_config(args.config or [Path("config.yaml")]) | {"preset": args.preset})
     if args.backbone not in config["backbones"]:
         raise SlqError(f"--backbone {args.backbone}: not under `backbones`; there are {', '.join(config['backbones'])}")
-    settings = step_settings(config, args.backbone, args.batch, args.dtype)
-    found = bench_train_step(settings, args.variants, args.repeats, args.folder)
-    print(step_table(found))
+    settings = train_step_settings(config, args.backbone, args.batch, args.dtype)
+    timings = bench_train_step(settings, args.variants, args.repeats, args.folder)
+    print(format_step_table(timings))
     if args.json:
-        write_json(args.json, found)
+        write_json(args.json, timings)
 
 
 VARIANTS = ("reference", "recompute", "vision", "resident", "kv", "kv_disk", "lora", "full_ft")
-STEP: dict[str, dict[str, Any]] = {
+TRAIN_STEP_OPTIONS: dict[str, dict[str, Any]] = {
     "config": {"type": Path, "nargs": "*", "help": "config.yaml, and files laid over it"},
     "--preset": {"default": "paper", "help": "whose training set and number of queries it is; paper"},
     "--backbone": {"required": True, "help": "of config.yaml, whose sizes it takes; weights are random"},
@@ -78,7 +78,7 @@ COMMANDS: Commands = {
     "bench train-step": (
         train_step,
         "time a training step as released, and with each way to keep prefixes, on a real shape",
-        STEP,
+        TRAIN_STEP_OPTIONS,
     ),
     "doctor": (
         doctor,

@@ -6,41 +6,50 @@ from pathlib import Path
 from slq.commands.arguments import Commands
 from slq.common.errors import SlqError
 
-RUN = {"type": Path, "metavar": "RUN", "help": "results/<preset>/<backbone>/<method>/seed<k>"}
-CONFIG = {"type": Path, "nargs": "+", "default": [Path("config.yaml")], "help": "config.yaml, and files laid over it"}
+RUN_ARGUMENT = {"type": Path, "metavar": "RUN", "help": "results/<preset>/<backbone>/<method>/seed<k>"}
+CONFIG_OPTION = {
+    "type": Path,
+    "nargs": "+",
+    "default": [Path("config.yaml")],
+    "help": "config.yaml, and files laid over it",
+}
 
 
 def export(args: argparse.Namespace) -> None:
-    from slq.export.folder import export as write
-    from slq.export.trained import find_run
-    from slq.sources.listing import merged
+    from slq.export.folder import export_run as write
+    from slq.export.trained_run import find_run
+    from slq.sources.listing import load_merged_config
 
-    config = merged(args.config)
+    config = load_merged_config(args.config)
     write(find_run(args.run, config), config, args.folder)
     print(args.folder)
 
 
 def search(args: argparse.Namespace) -> None:
     from slq.export.folder import export_once
-    from slq.export.search import search as find
-    from slq.export.trained import find_run
-    from slq.sources.listing import merged
+    from slq.export.search import search_images as find
+    from slq.export.trained_run import find_run
+    from slq.sources.listing import load_merged_config
 
     if (args.text is None) == (args.image is None):
         raise SlqError("expected one query: --text TEXT or --image FILE")
-    config = merged(args.config)
-    exported = (args.model / "retriever.json").is_file()
-    folder = args.model if exported else export_once(find_run(args.model, config), config)
+    config = load_merged_config(args.config)
+    is_export = (args.model / "retriever.json").is_file()
+    folder = args.model if is_export else export_once(find_run(args.model, config), config)
     query = args.image if args.text is None else args.text
-    how = (args.top, args.batch, args.sheet)
-    print(find(folder, Path(config["scratch"]), args.images, query, *how))
+    options = (args.top, args.batch, args.sheet)
+    print(find(folder, Path(config["scratch"]), args.images, query, *options))
 
 
 COMMANDS: Commands = {
     "export": (
         export,
         "write a run as a folder that sentence-transformers and PEFT load",
-        {"run": RUN, "folder": {"type": Path, "metavar": "DIR", "help": "to be written"}, "--config": CONFIG},
+        {
+            "run": RUN_ARGUMENT,
+            "folder": {"type": Path, "metavar": "DIR", "help": "to be written"},
+            "--config": CONFIG_OPTION,
+        },
     ),
     "search": (
         search,
@@ -53,7 +62,7 @@ COMMANDS: Commands = {
             "--top": {"type": int, "default": 10, "metavar": "K", "help": "how many to show"},
             "--batch": {"type": int, "default": 32, "metavar": "N", "help": "images embedded at once"},
             "--sheet": {"type": Path, "metavar": "HTML", "help": "where to write the contact sheet"},
-            "--config": CONFIG,
+            "--config": CONFIG_OPTION,
         },
     ),
 }

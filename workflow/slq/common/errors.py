@@ -7,12 +7,12 @@ class SlqError(Exception):
     status = 1  # of the process that ends with it
 
 
-class UnknownMethod(SlqError):
+class UnknownMethodError(SlqError):
     """A method that a part of the package does not know: it is refused there, and never taken for another."""
 
-    def __init__(self, method: str, where: str, what: str) -> None:
-        super().__init__(f"there is no method '{method}' in slq/{where}; add it there: {what}")
+    def __init__(self, method: str, file: str, addition: str) -> None:
+        super().__init__(f"there is no method '{method}' in slq/{file}; add it there: {addition}")
 
 
-class UnsoundError(SlqError):
+class VerificationError(SlqError):
     """What has come is not what it should be: it is not kept, as it would be wrong again."""

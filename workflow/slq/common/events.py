@@ -17,49 +17,49 @@ from typing import Any
 
 import torch
 
-from slq.common.attempts import readable_lines
+from slq.common.attempts import parse_event_lines
 from slq.common.errors import SlqError
 from slq.common.files import write_bytes
 
-SCHEMA = 1
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
+SCHEMA_VERSION = 1
+RECORDED_PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
 
 
-class Events:
+class EventLog:
     """Appends events to a file. Spans end only when the device has finished its work.
 
     No fault of the file stops the work that the events tell of: what cannot be written is kept, said once, and tried
     again with the next event.
     """
 
-    def __init__(self, path: Path, **common: Any) -> None:
-        """`common` is repeated in every line: which run, which device, which attempt."""
-        self.path, self.common = path, {**common, "process": uuid.uuid4().hex[:8]}
-        self.earlier = earlier(path)
+    def __init__(self, path: Path, **common_fields: Any) -> None:
+        """`common_fields` is repeated in every line: which run, which device, which attempt."""
+        self.path, self.common_fields = path, {**common_fields, "process": uuid.uuid4().hex[:8]}
+        self.earlier_bytes = read_earlier_events(path)
         # A line that was torn, and could not be cut off, does not take the next one with it.
-        torn = self.earlier and not self.earlier.endswith(b"\n")
-        self.own, self.written, self.said = bytearray(b"\n" if torn else b""), 0, False
-        self.seconds: dict[str, float] = defaultdict(float)
-        gpus, self.joules = visible_gpus()
-        self.write("attempt", schema=SCHEMA, gpus=gpus, slurm_job=os.environ.get("SLURM_JOB_ID"))
+        ends_torn = self.earlier_bytes and not self.earlier_bytes.endswith(b"\n")
+        self.own_bytes, self.num_bytes_written, self.has_warned = bytearray(b"\n" if ends_torn else b""), 0, False
+        self.seconds_by_span: dict[str, float] = defaultdict(float)
+        gpus, self.read_joules = visible_gpus()
+        self.write("attempt", schema=SCHEMA_VERSION, gpus=gpus, slurm_job=os.environ.get("SLURM_JOB_ID"))
 
     @classmethod
-    def gathered(cls, path: Path, **common: Any) -> "Events":
+    def for_next_attempt(cls, path: Path, **common_fields: Any) -> "EventLog":
         """Events of one more attempt, behind those of the attempts that the file has."""
-        return cls(path, **common, attempt=next_attempt(path))
+        return cls(path, **common_fields, attempt=next_attempt_number(path))
 
     def write(self, event: str, **fields: Any) -> None:
-        line = {"event": event, "time": time.time(), "clock": time.perf_counter(), **self.common, **fields}
-        self.own += json.dumps(line, sort_keys=True).encode() + b"\n"
+        line = {"event": event, "time": time.time(), "clock": time.perf_counter(), **self.common_fields, **fields}
+        self.own_bytes += json.dumps(line, sort_keys=True).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab", buffering=0) as file:
-                while self.written < len(self.own):
-                    self.written += file.write(self.own[self.written :]) or 0
+                while self.num_bytes_written < len(self.own_bytes):
+                    self.num_bytes_written += file.write(self.own_bytes[self.num_bytes_written :]) or 0
         except OSError as error:
-            if not self.said:
+            if not self.has_warned:
                 print(f"slq: events are kept, not written: {self.path}: {error.strerror}", file=sys.stderr, flush=True)
-            self.said = True
+            self.has_warned = True
 
     @contextmanager
     def span(self, name: str, **fields: Any) -> Iterator[None]:
@@ -68,7 +68,7 @@ class Events:
         Its beginning is written too: of a process that is killed, the time until its last event is known. A span that
         raises is written as `failed`.
         """
-        start, clock, energy = time.time(), time.perf_counter(), self.joules()
+        start, start_clock, joules_before = time.time(), time.perf_counter(), self.read_joules()
         self.write("begin", name=name, start=start, **fields)
         failed = {"failed": True}
         try:
@@ -76,24 +76,28 @@ class Events:
             synchronize()
             failed = {}
         finally:
-            seconds = time.perf_counter() - clock
-            after = self.joules()
-            used = {} if energy is None or after is None or after < energy else {"joules": after - energy}
-            measured = fields | used | failed | {"memory_gb": peak_memory()}
+            seconds = time.perf_counter() - start_clock
+            joules_after = self.read_joules()
+            energy_fields = (
+                {}
+                if joules_before is None or joules_after is None or joules_after < joules_before
+                else {"joules": joules_after - joules_before}
+            )
+            measured = fields | energy_fields | failed | {"memory_gb": peak_memory_gb()}
             self.write("span", name=name, start=start, seconds=seconds, **measured)
             if not failed:
-                self.seconds[name] += seconds
+                self.seconds_by_span[name] += seconds
 
     def content(self) -> bytes:
         """The events of all attempts, whatever has become of the file."""
-        return self.earlier + bytes(self.own)
+        return self.earlier_bytes + bytes(self.own_bytes)
 
     def publish(self, path: Path) -> None:
         """Copy the events of all attempts to where they are declared."""
-        write_bytes(path, whole(self.content()))
+        write_bytes(path, replace_invalid_lines(self.content()))
 
 
-def earlier(path: Path) -> bytes:
+def read_earlier_events(path: Path) -> bytes:
     """Read the events of earlier attempts; where they are and cannot be read, a line tells that as odd."""
     try:
         return path.read_bytes()
@@ -101,33 +105,33 @@ def earlier(path: Path) -> bytes:
         return b""
     except OSError as error:
         what = f"{path.name} cannot be read ({error.strerror}): only events of its last attempt are known"
-        return odd(what) + b"\n"
+        return anomaly_line(what) + b"\n"
 
 
-def odd(what: str) -> bytes:
+def anomaly_line(message: str) -> bytes:
     """A line that says what is odd about the events beside it."""
-    return json.dumps({"event": "odd", "what": what}).encode()
+    return json.dumps({"event": "odd", "what": message}).encode()
 
 
-def whole(data: bytes) -> bytes:
+def replace_invalid_lines(data: bytes) -> bytes:
     """Events as they are published: a line that is none, e.g. one that was torn, is told as odd in its place."""
-    kept = [
-        odd(f"line {number}: cut off, or no event; left out") if content is None else line
-        for line, (number, content) in zip(data.split(b"\n"), readable_lines(data), strict=False)
+    lines = [
+        anomaly_line(f"line {number}: cut off, or no event; left out") if content is None else line
+        for line, (number, content) in zip(data.split(b"\n"), parse_event_lines(data), strict=False)
     ]
-    return b"".join(line + b"\n" for line in kept)
+    return b"".join(line + b"\n" for line in lines)
 
 
-def next_attempt(path: Path) -> int:
+def next_attempt_number(path: Path) -> int:
     """Number of this attempt, from the events that earlier ones left; a line that a kill tore is cut off."""
     try:
         data = path.read_bytes()
-        kept, _, torn = data.rpartition(b"\n")
-        if torn:
-            write_bytes(path, kept + b"\n" if kept else b"")
-    except (OSError, SlqError):  # nothing to go on from: `Events` says what cannot be written
+        complete_lines, _, torn_line = data.rpartition(b"\n")
+        if torn_line:
+            write_bytes(path, complete_lines + b"\n" if complete_lines else b"")
+    except (OSError, SlqError):  # nothing to go on from: `EventLog` says what cannot be written
         return 1
-    numbers = [line.get("attempt", 1) for _, line in readable_lines(kept) if line is not None]
+    numbers = [line.get("attempt", 1) for _, line in parse_event_lines(complete_lines) if line is not None]
     return 1 + max((number for number in numbers if isinstance(number, int)), default=0)
 
 
@@ -137,7 +141,7 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def peak_memory() -> float:
+def peak_memory_gb() -> float:
     """GB that were in use at most since the process began: on the GPU, or, without one, of the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved() / 1e9
@@ -172,23 +176,23 @@ def visible_gpus() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
     import pynvml
 
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-    name, memory_gb = f"GPU-{properties.uuid}", properties.total_memory / 1e9
-    gpu: dict[str, Any] = {"name": properties.name, "uuid": name, "memory_gb": memory_gb, "power_limit_w": None}
+    uuid, memory_gb = f"GPU-{properties.uuid}", properties.total_memory / 1e9
+    gpu: dict[str, Any] = {"name": properties.name, "uuid": uuid, "memory_gb": memory_gb, "power_limit_w": None}
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(name)
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
     except pynvml.NVMLError:  # no driver library in a container, or a part of a GPU
         return [gpu], lambda: None
 
-    def answer(ask: Callable[[Any], int]) -> float | None:
+    def query_driver(query: Callable[[Any], int]) -> float | None:
         """In thousandths."""
         try:
-            return ask(handle) / 1000
+            return query(handle) / 1000
         except pynvml.NVMLError:
             return None
 
-    gpu["power_limit_w"] = answer(pynvml.nvmlDeviceGetPowerManagementLimit)
-    return [gpu], lambda: answer(pynvml.nvmlDeviceGetTotalEnergyConsumption)
+    gpu["power_limit_w"] = query_driver(pynvml.nvmlDeviceGetPowerManagementLimit)
+    return [gpu], lambda: query_driver(pynvml.nvmlDeviceGetTotalEnergyConsumption)
 
 
 def provenance(image_processor: Any) -> dict[str, Any]:
@@ -196,15 +200,15 @@ def provenance(image_processor: Any) -> dict[str, Any]:
     return {
         "git": git_state(),
         "python": platform.python_version(),
-        "versions": versions(),
+        "versions": package_versions(),
         "image_processor": type(image_processor).__name__,
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Of the packages that a result rests on."""
-    return {name: version(name) for name in PACKAGES}
+    return {name: version(name) for name in RECORDED_PACKAGES}
 
 
 def git_state() -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from slq.common.errors import SlqError
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def wrap_read_errors(path: Path) -> Iterator[None]:
     """Raise SlqError, which names the file, where it cannot be read, or is in another encoding than UTF-8."""
     try:
         yield
@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any:
     Raises:
         SlqError: the file is missing, unreadable, or not JSON.
     """
-    with reading(path):
+    with wrap_read_errors(path):
         data = path.read_bytes()
     try:
         return json.loads(data)
@@ -77,18 +77,18 @@ def read_json(path: Path) -> Any:
         raise SlqError(f"{path}: not valid JSON ({error}); delete it and make it again") from error
 
 
-def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object per line, keys sorted."""
     write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSONL file.
 
     Raises:
         SlqError: the file cannot be read, or a line is no JSON object.
     """
-    with reading(path):
+    with wrap_read_errors(path):
         data = path.read_bytes()
     try:
         lines = [json.loads(line) for line in data.splitlines()]
@@ -100,18 +100,18 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def text_lines(path: Path) -> list[str]:
+def read_text_lines(path: Path) -> list[str]:
     """Read the lines of a UTF-8 file. They end at line feeds alone: a text may hold what else separates lines, U+2028.
 
     Raises:
         SlqError: the file cannot be read, or is in another encoding.
     """
-    with reading(path):
+    with wrap_read_errors(path):
         text = path.read_text(encoding="utf-8")
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make a JSON object of its pairs, for `json.loads`; raise ValueError if a key stands twice, which JSON allows."""
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -120,7 +120,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def is_text(content: Any) -> bool:
+def is_utf8_encodable(content: Any) -> bool:
     """Tell whether a JSON-like value can be written in UTF-8: half of a surrogate pair, which JSON can say, cannot."""
     try:
         json.dumps(content, ensure_ascii=False).encode("utf-8")
@@ -129,13 +129,13 @@ def is_text(content: Any) -> bool:
     return True
 
 
-def read_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]]:
+def read_csv_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]]:
     """The rows of a CSV with exactly these columns, each with the number of its line.
 
     Raises:
         SlqError: the file cannot be read, has other columns, or a row of more or fewer fields.
     """
-    with reading(path), open(path, encoding="utf-8", newline="") as file:
+    with wrap_read_errors(path), open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if reader.fieldnames != columns:
             raise SlqError(f"{path}: columns are {reader.fieldnames}; expected {columns}")
@@ -146,17 +146,17 @@ def read_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]
     return rows
 
 
-def sha256(path: Path, algorithm: str = "sha256") -> str:
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
     """The SHA-256 of a file's bytes, in hexadecimal; of published hashes of another kind, that `algorithm` of hashlib.
 
     Raises:
         SlqError: the file is missing or unreadable.
     """
-    with reading(path), open(path, "rb") as file:
+    with wrap_read_errors(path), open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def digest(content: Any) -> str:
+def hash_json(content: Any) -> str:
     """sha256 of a JSON-like value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -170,26 +170,26 @@ def try_lock(file: IO[Any]) -> bool:
     return True
 
 
-def flush(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """See a file, or the names in a folder, on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)
 
 
 @contextmanager
-def alone(path: Path, refusal: str = "") -> Iterator[None]:
+def exclusive_lock(path: Path, refusal_message: str = "") -> Iterator[None]:
     """Hold a file that one process holds at a time, as soon as it is free; the kernel ends it with its holder.
 
     Raises:
-        SlqError: there is a `refusal`, and another process holds it.
+        SlqError: there is a `refusal_message`, and another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:
         if not try_lock(file):
-            if refusal:
-                raise SlqError(refusal)
+            if refusal_message:
+                raise SlqError(refusal_message)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

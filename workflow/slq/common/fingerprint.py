@@ -15,102 +15,107 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 # Modules that change no result of a job, with the reason. What only reads results counts them all, as it reports what
 # some of them wrote, and is done in seconds.
-EXEMPT = {
+EXEMPT_MODULES = {
     "slq.common.errors": "words of messages",
     "slq.common.events": "notes beside a job: times, devices, energy, versions and the commit",
     "slq.common.attempts": "reads these notes; hours are counted again from them by what reports",
     "slq.training.job": "when a process trains, and never what: a lock, a deadline, Slurm's queue",
     "slq.common.fingerprint": "names code, and is part of no result",
 }
-READERS = {"cost", "reporting", "claims"}
+REPORTING_PACKAGES = {"cost", "reporting", "claims"}
 
 
 @dataclass(frozen=True)
-class Module:
+class SourceModule:
     """What a file says of itself.
 
     Attributes:
-        sha256: of its syntax tree, without docstrings and positions.
+        syntax_sha256: of its syntax tree, without docstrings and positions.
         imports: names that it imports of the package, anywhere in it: `slq.a.b`, or `slq.a.b.c` of what b may hold.
-        rooms: packages whose modules it imports by file name: `import_module(f"slq.a.{name}")`.
-        files: places beside it that it reads: `Path(__file__).parent / "name"`.
+        adapter_packages: packages whose modules it imports by file name: `import_module(f"slq.a.{name}")`.
+        data_files: places beside it that it reads: `Path(__file__).parent / "name"`.
     """
 
-    sha256: str
+    syntax_sha256: str
     imports: tuple[str, ...]
-    rooms: tuple[str, ...]
-    files: tuple[str, ...]
+    adapter_packages: tuple[str, ...]
+    data_files: tuple[str, ...]
 
 
-def fingerprint(*entries: str, package: Path = PACKAGE, **used: Collection[str] | None) -> str:
+def source_fingerprint(*entries: str, package: Path = PACKAGE, **used_adapters: Collection[str] | None) -> str:
     """Hash what modules of the package do, with all that they import of it.
 
     Args:
         entries: modules, `slq.a.b`.
-        used: `families` and `dual_encoders`, adapters that are used; without them whichever there are. Others do not
-            count: one more makes no run out of date.
+        used_adapters: `families` and `dual_encoders`, adapters that are used; without them whichever there are. Others
+            do not count: one more makes no run out of date.
     """
     digest = hashlib.sha256()
-    for name in closure(*entries, package=package, **used):
-        path = _path(name, package)
+    for name in import_closure(*entries, package=package, **used_adapters):
+        path = _module_path(name, package)
         assert path is not None
-        module = _read(path)
-        digest.update(f"{name}\n{module.sha256}\n".encode())
-        for place in module.files:
-            digest.update(f"{place}\n{_content(path.parent / place)}\n".encode())
+        module = _parse_module(path)
+        digest.update(f"{name}\n{module.syntax_sha256}\n".encode())
+        for data_file in module.data_files:
+            digest.update(f"{data_file}\n{_hash_data_files(path.parent / data_file)}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def closure(*entries: str, package: Path = PACKAGE, **used: Collection[str] | None) -> list[str]:
+def import_closure(*entries: str, package: Path = PACKAGE, **used_adapters: Collection[str] | None) -> list[str]:
     """Names of the entries and of all modules that they import, directly or not, in order; arguments as above."""
-    exempt: Mapping[str, str] = {} if all(entry.split(".")[1] in READERS for entry in entries) else EXEMPT
+    exempt: Mapping[str, str] = (
+        {} if all(entry.split(".")[1] in REPORTING_PACKAGES for entry in entries) else EXEMPT_MODULES
+    )
     found: set[str] = set()
-    waiting = list(entries)
-    while waiting:
-        name = waiting.pop()
-        path = _path(name, package)
+    pending = list(entries)
+    while pending:
+        name = pending.pop()
+        path = _module_path(name, package)
         if path is None:  # a name that a module holds
             name = name.rpartition(".")[0]
-            path = _path(name, package)
+            path = _module_path(name, package)
         if path is None:
             raise ValueError(f"{name}: no such module under {package}")
         if name in found or (name in exempt and name not in entries):
             continue
         found.add(name)
-        module = _read(path)
-        waiting += [name.rpartition(".")[0]] * (name != "slq") + list(module.imports)
-        for room in module.rooms:
-            members = used.get(room.rpartition(".")[2])
-            waiting += [f"{room}.{one}" for one in (_members(room, package) if members is None else members)]
+        module = _parse_module(path)
+        pending += [name.rpartition(".")[0]] * (name != "slq") + list(module.imports)
+        for adapter_package in module.adapter_packages:
+            members = used_adapters.get(adapter_package.rpartition(".")[2])
+            pending += [
+                f"{adapter_package}.{one}"
+                for one in (_package_modules(adapter_package, package) if members is None else members)
+            ]
     return sorted(found)
 
 
 @cache
-def _path(name: str, package: Path) -> Path | None:
+def _module_path(name: str, package: Path) -> Path | None:
     """The file of a module, or of a package's own."""
-    place = package.joinpath(*name.split(".")[1:])
-    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+    base = package.joinpath(*name.split(".")[1:])
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
-def _members(room: str, package: Path) -> list[str]:
-    return sorted(path.stem for path in package.joinpath(*room.split(".")[1:]).glob("[!_]*.py"))
+def _package_modules(package_name: str, package: Path) -> list[str]:
+    return sorted(path.stem for path in package.joinpath(*package_name.split(".")[1:]).glob("[!_]*.py"))
 
 
 @cache
-def _content(path: Path) -> str:
+def _hash_data_files(path: Path) -> str:
     """Hash of a file, or of the files under a folder that are no modules."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    kept = [file for file in files if file.is_file() and file.suffix not in (".py", ".pyc")]
-    said = [f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in kept]
-    return hashlib.sha256("\n".join(said).encode()).hexdigest()
+    data_files = [file for file in files if file.is_file() and file.suffix not in (".py", ".pyc")]
+    lines = [f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in data_files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 @cache
-def _read(path: Path) -> Module:
+def _parse_module(path: Path) -> SourceModule:
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     imports: dict[str, None] = {}
-    rooms: dict[str, None] = {}
-    files: dict[str, None] = {}
+    adapter_packages: dict[str, None] = {}
+    data_files: dict[str, None] = {}
     for node in ast.walk(tree):
         match node:
             case ast.ImportFrom(module=str(module)) if module.partition(".")[0] == "slq":
@@ -121,18 +126,18 @@ def _read(path: Path) -> Module:
                 func=ast.Attribute(attr="import_module"),
                 args=[ast.JoinedStr(values=[ast.Constant(value=str(start)), *_])],
             ):
-                rooms[start.removesuffix(".")] = None
+                adapter_packages[start.removesuffix(".")] = None
             case ast.BinOp(left=left, op=ast.Div(), right=ast.Constant(value=str(place))):
                 if ast.unparse(left) == "Path(__file__).parent":
-                    files[place] = None
+                    data_files[place] = None
             case ast.Module() | ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
                 if ast.get_docstring(node, clean=False) is not None:
                     del node.body[0]
-    digest = hashlib.sha256("\n".join(_words(tree)).encode()).hexdigest()
-    return Module(digest, tuple(imports), tuple(rooms), tuple(files))
+    digest = hashlib.sha256("\n".join(_syntax_tokens(tree)).encode()).hexdigest()
+    return SourceModule(digest, tuple(imports), tuple(adapter_packages), tuple(data_files))
 
 
-def _words(node: object) -> Iterator[str]:
+def _syntax_tokens(node: object) -> Iterator[str]:
     """A syntax tree in words; fields without a value are left out, as versions of Python differ in which there are."""
     if isinstance(node, ast.AST):
         yield type(node).__name__
@@ -140,11 +145,11 @@ def _words(node: object) -> Iterator[str]:
             value = getattr(node, field, None)
             if field != "ctx" and value is not None and value != []:
                 yield f"{field}="
-                yield from _words(value)
+                yield from _syntax_tokens(value)
         yield ")"
     elif isinstance(node, list):
         for item in node:
-            yield from _words(item)
+            yield from _syntax_tokens(item)
         yield "]"
     else:
         yield repr(node)

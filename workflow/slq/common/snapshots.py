@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json, sha256, write_json
+from slq.common.files import hash_file, read_json, write_json
 
 SCHEMA = 1
 
@@ -18,15 +18,15 @@ def write_manifest(folder: Path, source: dict[str, Any], files: Mapping[str, str
     """
     if files is None:
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json"]
-        files = {str(path.relative_to(folder)): sha256(path) for path in paths}
-    identity = hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in sorted(files.items())).encode())
+        files = {str(path.relative_to(folder)): hash_file(path) for path in paths}
+    identity_hash = hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in sorted(files.items())).encode())
     write_json(
         folder / "manifest.json",
-        {"schema": SCHEMA, "source": source, "sha256": identity.hexdigest(), "files": dict(files)},
+        {"schema": SCHEMA, "source": source, "sha256": identity_hash.hexdigest(), "files": dict(files)},
     )
 
 
-def identity(folder: Path) -> str:
+def snapshot_sha256(folder: Path) -> str:
     """sha256 of a snapshot, from its manifest."""
     return read_json(folder / "manifest.json")["sha256"]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Config = dict[str, Any]
-Kind = Literal["comparator", "zero_shot", "rerank"]
+BaselineKind = Literal["comparator", "zero_shot", "rerank"]
 
 METHODS = {"base": "Base", "full_ft": "Full FT", "lora": "LoRA", "slq": "SLQ"}  # as tables print them
 
 
 @dataclass(frozen=True)
-class Row:
+class Baseline:
     """One system.
 
     Attributes:
@@ -28,7 +28,7 @@ class Row:
     """
 
     name: str
-    kind: Kind
+    kind: BaselineKind
     label: str
     reference: str = ""
     encoder: str | None = None
@@ -39,19 +39,19 @@ class Row:
     trained_on: str = ""
 
     @property
-    def embeds(self) -> bool:
+    def is_embedding_based(self) -> bool:
         """Finds by its own vectors, and re-ranks nothing."""
         return self.kind != "rerank"
 
 
-def rows_of(config: Config) -> list[Row]:
+def list_baselines(config: Config) -> list[Baseline]:
     """The rows of the preset that runs, in the table's order."""
     preset, backbones = config["presets"][config["preset"]], config["backbones"]
-    rows = [comparator(config, name) for name in preset["comparators"]]
+    baselines = [build_comparator(config, name) for name in preset["comparators"]]
     for name in preset["backbones"]:
         label = backbones[name]["label"]
-        rows += [
-            Row(
+        baselines += [
+            Baseline(
                 f"{name}.{readout}",
                 "zero_shot",
                 f"{label}, {config['readouts'][readout]['label']}",
@@ -63,23 +63,25 @@ def rows_of(config: Config) -> list[Row]:
     for name in preset["backbones"]:
         label = backbones[name]["label"]
         for entry in preset["rerank"]["rows"]:
-            coarse, by = entry["coarse"], entry["by"]
-            first = METHODS.get(coarse) or config["comparators"][coarse]["label"]
-            rows.append(
-                Row(
-                    f"{name}.{coarse}.by.{by}",
+            first_stage, reranker = entry["coarse"], entry["by"]
+            first_stage_label = METHODS.get(first_stage) or config["comparators"][first_stage]["label"]
+            baselines.append(
+                Baseline(
+                    f"{name}.{first_stage}.by.{reranker}",
                     "rerank",
-                    f"{first}, re-ranked by {METHODS[by]} ({label})",
+                    f"{first_stage_label}, re-ranked by {METHODS[reranker]} ({label})",
                     backbone=name,
-                    coarse=coarse,
-                    by=by,
+                    coarse=first_stage,
+                    by=reranker,
                 )
             )
-    return rows
+    return baselines
 
 
-def comparator(config: Config, name: str) -> Row:
+def build_comparator(config: Config, name: str) -> Baseline:
     """A comparator's row."""
     entry = config["comparators"][name]
-    parts = {key: entry.get(key) for key in ("encoder", "backbone", "readout")}
-    return Row(name, "comparator", entry["label"], entry.get("reference", ""), **parts, trained_on=entry["trained_on"])
+    model_keys = {key: entry.get(key) for key in ("encoder", "backbone", "readout")}
+    return Baseline(
+        name, "comparator", entry["label"], entry.get("reference", ""), **model_keys, trained_on=entry["trained_on"]
+    )

@@ -9,22 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slq.common.errors import SlqError, UnknownMethod
+from slq.common.errors import SlqError, UnknownMethodError
 from slq.config.baselines import METHODS
-from slq.config.runs import resources_of, training_of
-from slq.config.yaml_files import SCHEMAS, check_schema, hint, read_yaml
+from slq.config.runs import merge_training_resources, merge_training_settings
+from slq.config.yaml_files import SCHEMA_FOLDER, check_schema, read_yaml, suggest_name
 
 Config = dict[str, Any]
 
-SCHEMA = SCHEMAS / "config.schema.yaml"
+SCHEMA = SCHEMA_FOLDER / "config.schema.yaml"
 SPLITS = ("train", "val", "test")
-SPLIT = ("test",)  # the only one of a set over another's images: nothing is trained on it
+DERIVED_SPLITS = ("test",)  # the only one of a set over another's images: nothing is trained on it
 # How much the drawn world holds: ordered pairs of its 36 different things, in two directions; 72 signs of each of the
 # three kinds that pre-training does not see.
-WORLD = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
+SYNTHETIC_CAPACITY = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
 
 
-def load(raw: Config) -> Config:
+def validate_config(raw: Config) -> Config:
     """Check the configuration and return it, all presets and the whole catalogue, not only what the preset uses.
 
     Its `seeds` are then numbers: Snakemake reads the items of a list on the command line, `seeds=[1,2]`, as text.
@@ -39,14 +39,14 @@ def load(raw: Config) -> Config:
         for name, entry in raw[catalogue].items():
             _check_weights(f"{catalogue}.{name}", entry, raw["sets"])
     for name, entry in raw["sets"].items():
-        _check_images(f"sets.{name}", entry, raw["sets"])
-    _check_world(raw["sets"])
+        _check_dataset_entry(f"sets.{name}", entry, raw["sets"])
+    _check_synthetic_capacity(raw["sets"])
     for name, preset in raw["presets"].items():
         _check_preset(f"presets.{name}", preset, raw)
     return raw
 
 
-def chosen(config: Config) -> Config:
+def active_preset(config: Config) -> Config:
     """Return the settings of the preset that runs."""
     preset: Config = config["presets"][config["preset"]]
     return preset
@@ -57,7 +57,7 @@ def seeds(config: Config) -> list[int]:
     return [int(seed) for seed in ([config["seed"]] if "seed" in config else config["seeds"])]
 
 
-def tested_sets(preset: Mapping[str, Any]) -> list[str]:
+def evaluation_datasets(preset: Mapping[str, Any]) -> list[str]:
     """List the sets on whose test splits the preset's runs are evaluated."""
     return [*preset["retrieval_sets"], *preset["knowledge_sets"], *preset["retention_sets"]]
 
@@ -65,12 +65,12 @@ def tested_sets(preset: Mapping[str, Any]) -> list[str]:
 # ---- what a set shows ------------------------------------------------------------------------------------------------
 
 
-def splits(entry: Config) -> tuple[str, ...]:
+def split_names(entry: Config) -> tuple[str, ...]:
     """Name the splits that a set may have; one that does not say is taken to have all of them until it is looked at."""
     if is_derived(entry):
-        return SPLIT
-    said = entry["drawn"][drawn_of(entry)] if "drawn" in entry else entry.get("splits", SPLITS)
-    return tuple(split for split in SPLITS if split in said)
+        return DERIVED_SPLITS
+    available = entry["drawn"][synthetic_kind(entry)] if "drawn" in entry else entry.get("splits", SPLITS)
+    return tuple(split for split in SPLITS if split in available)
 
 
 def is_derived(entry: Config) -> bool:
@@ -78,38 +78,38 @@ def is_derived(entry: Config) -> bool:
     return "queries" in entry or "scenes_of" in entry.get("drawn", {})
 
 
-def origin(entry: Config) -> str:
+def parent_dataset(entry: Config) -> str:
     """Name the set whose images a derived set has."""
     name: str = entry["of"] if "queries" in entry else entry["drawn"]["scenes_of"]
     return name
 
 
-def drawn_of(entry: Config) -> str:
+def synthetic_kind(entry: Config) -> str:
     """Name what a drawn set shows: scenes, signs, or another set's scenes (`scenes_of`)."""
-    return next(what for what in (*WORLD, "scenes_of") if what in entry["drawn"])
+    return next(kind for kind in (*SYNTHETIC_CAPACITY, "scenes_of") if kind in entry["drawn"])
 
 
 # ---- what one entry demands of another -------------------------------------------------------------------------------
 
 
-def _check_weights(key: str, entry: Config, sets: Config) -> None:
+def _check_weights(key: str, entry: Config, datasets: Config) -> None:
     """Check that a folder of weights holds some if it is here, and that what is made here learns from scenes."""
     folder = Path(entry.get("local", ""))
     if "local" in entry and folder.is_dir() and not any(folder.glob("*.safetensors")):
         raise SlqError(f"config: {key}.local is '{folder}', a folder without weights; expected *.safetensors in it")
     if "pretrain" in entry:
         name = entry["pretrain"]["set"]
-        _check_set(f"{key}.pretrain.set", name, sets, "retrieval", ("train",))
-        if "scenes" not in sets[name].get("drawn", {}):
+        _check_named_dataset(f"{key}.pretrain.set", name, datasets, "retrieval", ("train",))
+        if "scenes" not in datasets[name].get("drawn", {}):
             raise SlqError(f"config: {key}.pretrain.set is '{name}'; expected a drawn set, whose scenes are known")
 
 
-def _check_images(key: str, entry: Config, sets: Config) -> None:
+def _check_dataset_entry(key: str, entry: Config, datasets: Config) -> None:
     """Check that a variant is printed, that drawn folds come out even, and that a derived set has a fitting origin."""
     variants = entry.get("variants", {})
     if variants and entry["printed"] not in variants:
-        where = f"{key}.printed is '{entry['printed']}', which is not under {key}.variants"
-        raise SlqError(f"config: {where}; {hint(entry['printed'], variants, 'there are')}")
+        fault = f"{key}.printed is '{entry['printed']}', which is not under {key}.variants"
+        raise SlqError(f"config: {fault}; {suggest_name(entry['printed'], variants, 'there are')}")
     images = entry.get("drawn", {}).get("scenes", {}).get("test", 0)
     for name, variant in variants.items():
         if images % variant.get("fold", 1):
@@ -119,29 +119,31 @@ def _check_images(key: str, entry: Config, sets: Config) -> None:
             )
     if not is_derived(entry):
         return
-    where = f"{key}.{'of' if 'queries' in entry else 'drawn.scenes_of'} is '{origin(entry)}'"
-    other = sets.get(origin(entry))
-    if other is None or is_derived(other) or other["kind"] != "retrieval":
-        raise SlqError(f"config: {where}; expected a retrieval set with images of its own")
-    if "drawn" in entry and "test" not in other.get("drawn", {}).get("scenes", {}):
-        raise SlqError(f"config: {where}; expected a drawn set with a test split")
+    fault = f"{key}.{'of' if 'queries' in entry else 'drawn.scenes_of'} is '{parent_dataset(entry)}'"
+    parent = datasets.get(parent_dataset(entry))
+    if parent is None or is_derived(parent) or parent["kind"] != "retrieval":
+        raise SlqError(f"config: {fault}; expected a retrieval set with images of its own")
+    if "drawn" in entry and "test" not in parent.get("drawn", {}).get("scenes", {}):
+        raise SlqError(f"config: {fault}; expected a drawn set with a test split")
 
 
-def _check_world(sets: Config) -> None:
+def _check_synthetic_capacity(datasets: Config) -> None:
     """Check that drawn splits, disjoint slices of all scenes or signs, together hold no more than there are."""
-    for what, there in WORLD.items():
-        asked = sum(sum(entry.get("drawn", {}).get(what, {}).values()) for entry in sets.values())
-        if asked > there:
-            raise SlqError(f"config: the drawn sets ask for {asked} {what} (sets.*.drawn.{what}); there are {there}")
+    for kind, capacity in SYNTHETIC_CAPACITY.items():
+        requested = sum(sum(entry.get("drawn", {}).get(kind, {}).values()) for entry in datasets.values())
+        if requested > capacity:
+            raise SlqError(
+                f"config: the drawn sets ask for {requested} {kind} (sets.*.drawn.{kind}); there are {capacity}"
+            )
 
 
-def _check_set(key: str, name: str, sets: Config, kind: str, needed: Sequence[str]) -> None:
+def _check_named_dataset(key: str, name: str, datasets: Config, kind: str, required_splits: Sequence[str]) -> None:
     """Check that a set that is named is of the right kind and has the splits that will be read."""
-    entry = sets[name]
+    entry = datasets[name]
     if entry["kind"] != kind:
         raise SlqError(f"config: {key} is '{name}', a {entry['kind']} set; expected a {kind} set")
-    for split in needed:
-        if split not in splits(entry):
+    for split in required_splits:
+        if split not in split_names(entry):
             raise SlqError(f"config: {key} is '{name}', which has no split '{split}' (sets.{name})")
 
 
@@ -151,31 +153,33 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
         if method != "base" and method not in preset["tuning"]:
             raise SlqError(f"config: {key}.tuning.{method} is missing; {key}.methods asks for {method}")
         if method not in METHODS:
-            raise UnknownMethod(method, "rows.py", f"its name in tables ({key}.methods asks for it)")
+            raise UnknownMethodError(method, "config/baselines.py", f"its name in tables ({key}.methods asks for it)")
         for name in preset["backbones"] if method != "base" else ():
             _check_run(key, preset, config["backbones"][name], name, method)
-    for place, row in enumerate(preset["rerank"]["rows"]):
+    for index, entry in enumerate(preset["rerank"]["rows"]):
         for part in ("coarse", "by"):
             # Base needs no training, and is registered wherever it is asked for.
-            if row[part] in METHODS and row[part] not in ("base", *preset["methods"]):
+            if entry[part] in METHODS and entry[part] not in ("base", *preset["methods"]):
                 raise SlqError(
-                    f"config: {key}.rerank.rows[{place}].{part} is '{row[part]}', which {key}.methods leaves out; add "
-                    f"it there, or take the row out of {key}.rerank.rows"
+                    f"config: {key}.rerank.rows[{index}].{part} is '{entry[part]}', which {key}.methods leaves out; "
+                    f"add it there, or take the row out of {key}.rerank.rows"
                 )
-    if both := [name for name in preset["knowledge_sets"] if name in preset["retrieval_sets"]]:
+    if duplicates := [name for name in preset["knowledge_sets"] if name in preset["retrieval_sets"]]:
         # It is in the tables or in the figure by scale: its files are made once.
-        raise SlqError(f"config: {key}.knowledge_sets and {key}.retrieval_sets both name '{both[0]}'; take one out")
-    sets = config["sets"]
+        raise SlqError(
+            f"config: {key}.knowledge_sets and {key}.retrieval_sets both name '{duplicates[0]}'; take one out"
+        )
+    datasets = config["sets"]
     if "set" in preset.get("pilot", {}):
-        _check_set(f"{key}.pilot.set", preset["pilot"]["set"], sets, "retrieval", ())
-    _check_set(f"{key}.train_set", preset["train_set"], sets, "retrieval", ("train", "val"))
+        _check_named_dataset(f"{key}.pilot.set", preset["pilot"]["set"], datasets, "retrieval", ())
+    _check_named_dataset(f"{key}.train_set", preset["train_set"], datasets, "retrieval", ("train", "val"))
     for group, kind in (("retrieval", "retrieval"), ("knowledge", "retrieval"), ("retention", "retention")):
-        for place, name in enumerate(preset[f"{group}_sets"]):
-            _check_set(f"{key}.{group}_sets[{place}]", name, sets, kind, ("test",))
-    for place, name in enumerate(preset["retention_sets"]):
-        _check_scored(f"{key}.evaluation.scorers", f"{key}.retention_sets[{place}]", name, preset, sets[name])
-    _check_alone(key, preset["backbones"], config["backbones"], "backbones")
-    _check_alone(key, tested_sets(preset), sets, "sets")
+        for index, name in enumerate(preset[f"{group}_sets"]):
+            _check_named_dataset(f"{key}.{group}_sets[{index}]", name, datasets, kind, ("test",))
+    for index, name in enumerate(preset["retention_sets"]):
+        _check_scorer(f"{key}.evaluation.scorers", f"{key}.retention_sets[{index}]", name, preset, datasets[name])
+    _check_unique_references(key, preset["backbones"], config["backbones"], "backbones")
+    _check_unique_references(key, evaluation_datasets(preset), datasets, "sets")
 
 
 def _check_run(key: str, preset: Config, backbone: Config, name: str, method: str) -> None:
@@ -183,7 +187,10 @@ def _check_run(key: str, preset: Config, backbone: Config, name: str, method: st
 
     What is kept of a whole prefix is constant only where nothing in front of the queries is trained.
     """
-    training, hours = training_of(preset, backbone, method), resources_of(preset, backbone, method)["hours"]
+    training, hours = (
+        merge_training_settings(preset, backbone, method),
+        merge_training_resources(preset, backbone, method)["hours"],
+    )
     where = f"config: {key}: training.prefix is '{training['prefix']}' for {method} on {name}"
     if training["prefix"] in ("resident", "kv") and method != "slq":
         raise SlqError(
@@ -200,25 +207,25 @@ def _check_run(key: str, preset: Config, backbone: Config, name: str, method: st
         )
 
 
-def _check_scored(key: str, place: str, name: str, preset: Config, entry: Config) -> None:
+def _check_scorer(key: str, dataset_key: str, name: str, preset: Config, entry: Config) -> None:
     """Check that what a retention set is scored as has a scorer, and is what it stands for if that is the paper's."""
-    scorers, scored, reference = preset["evaluation"]["scorers"], entry["scored_as"], entry.get("reference")
-    if scored not in scorers:
-        raise SlqError(f"config: {key}.{scored} is missing; {place} is '{name}', which is scored as it")
-    if reference in scorers and reference != scored:
+    scorers, benchmark, reference = preset["evaluation"]["scorers"], entry["scored_as"], entry.get("reference")
+    if benchmark not in scorers:
+        raise SlqError(f"config: {key}.{benchmark} is missing; {dataset_key} is '{name}', which is scored as it")
+    if reference in scorers and reference != benchmark:
         raise SlqError(
-            f"config: sets.{name}.scored_as is '{scored}', and its reference '{reference}': what stands for a "
+            f"config: sets.{name}.scored_as is '{benchmark}', and its reference '{reference}': what stands for a "
             "benchmark of the paper is scored as it; take reference out if the set is your own"
         )
 
 
-def _check_alone(key: str, names: Sequence[str], catalogue: Config, kind: str) -> None:
+def _check_unique_references(key: str, names: Sequence[str], catalogue: Config, kind: str) -> None:
     """Check that no two of a preset stand for the same row or column of the paper, their `reference`."""
-    standing: dict[str, str] = {}
+    name_by_reference: dict[str, str] = {}
     for name in names:
         reference = catalogue[name].get("reference")
-        if reference and standing.setdefault(reference, name) != name:
+        if reference and name_by_reference.setdefault(reference, name) != name:
             raise SlqError(
-                f"config: {key} has two {kind} with the reference '{reference}', {standing[reference]} and {name}; "
-                f"take {kind}.{name}.reference out unless {name} alone is to stand for it"
+                f"config: {key} has two {kind} with the reference '{reference}', {name_by_reference[reference]} and "
+                f"{name}; take {kind}.{name}.reference out unless {name} alone is to stand for it"
             )

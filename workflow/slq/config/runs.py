@@ -6,24 +6,24 @@ from typing import Any
 Config = dict[str, Any]
 
 BASE_SEED = 0  # where the untouched base is stored: nothing in it is random, so it has no seed of its own
-STORED = ("vision", "kv")  # of `training.prefix`: what a job before the run keeps
+DISK_CACHE_MODES = ("vision", "kv")  # of `training.prefix`: what a job before the run keeps
 
 
-def seeds_of(method: str, seeds: Sequence[int]) -> tuple[int, ...]:
+def list_run_seeds(method: str, seeds: Sequence[int]) -> tuple[int, ...]:
     """List a seed per run of a trained method, one run of the base whatever the seeds are."""
     return (BASE_SEED,) if method == "base" else tuple(seeds)
 
 
-def training_of(preset: Config, backbone: Config, method: str) -> Config:
+def merge_training_settings(preset: Config, backbone: Config, method: str) -> Config:
     """Merge `training` of a run: the backbone's own wins over the preset's, the method's on it over both."""
-    return {**preset["training"], **backbone.get("training", {}), **_own(backbone, method, "training")}
+    return {**preset["training"], **backbone.get("training", {}), **_method_overrides(backbone, method, "training")}
 
 
-def resources_of(preset: Config, backbone: Config, method: str) -> Config:
+def merge_training_resources(preset: Config, backbone: Config, method: str) -> Config:
     """Merge what training a run asks a cluster for: the preset's, and what differs for the method on the backbone."""
-    return {**preset["resources"]["train"], **_own(backbone, method, "resources")}
+    return {**preset["resources"]["train"], **_method_overrides(backbone, method, "resources")}
 
 
-def _own(backbone: Config, method: str, part: str) -> Config:
-    own: Config = backbone.get("runs", {}).get(method, {}).get(part, {})
-    return own
+def _method_overrides(backbone: Config, method: str, section: str) -> Config:
+    overrides: Config = backbone.get("runs", {}).get(method, {}).get(section, {})
+    return overrides

@@ -22,11 +22,11 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from slq.common.errors import SlqError
-from slq.common.files import reading, unique_keys
+from slq.common.files import reject_duplicate_keys, wrap_read_errors
 
-CHECKOUT = Path(__file__).parents[3]
-SCHEMAS = CHECKOUT / "workflow" / "schemas"
-TYPES = {
+REPOSITORY_ROOT = Path(__file__).parents[3]
+SCHEMA_FOLDER = REPOSITORY_ROOT / "workflow" / "schemas"
+TYPE_NAMES = {
     "array": "a list",
     "boolean": "true or false",
     "integer": "a whole number",
@@ -35,7 +35,7 @@ TYPES = {
     "string": "text",
 }
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
-MERGE = "tag:yaml.org,2002:merge"  # of `<<`, which becomes no key
+MERGE_TAG = "tag:yaml.org,2002:merge"  # of `<<`, which becomes no key
 
 
 def read_yaml(path: Path) -> Any:
@@ -44,27 +44,27 @@ def read_yaml(path: Path) -> Any:
     Raises:
         SlqError: the file cannot be read, is neither, or a key stands twice; names the file, the key and both lines.
     """
-    with reading(path):
+    with wrap_read_errors(path):
         text = path.read_text(encoding="utf-8")
     try:
-        return json.loads(text, object_pairs_hook=unique_keys)
+        return json.loads(text, object_pairs_hook=reject_duplicate_keys)
     except json.JSONDecodeError:
         pass
     except ValueError:  # JSON with a key twice, of which YAML tells the lines; its tabs stand between tokens alone
         text = text.replace("\t", " ")
     try:
-        return _parse(text, str(path))
+        return _parse_yaml(text, str(path))
     except (yaml.YAMLError, ValueError) as error:  # the second of what has the form of a date and is none
         raise SlqError(f"{path}: cannot be read: not valid YAML ({' '.join(str(error).split())})") from error
 
 
-def check_options(words: Sequence[str]) -> None:
+def reject_duplicate_options(arguments: Sequence[str]) -> None:
     """Refuse an option of Snakemake's that stands twice on a command line and of which only the last would count.
 
     Raises:
         SlqError: names the option.
     """
-    given = [word.partition("=")[0] for word in words]
+    given = [word.partition("=")[0] for word in arguments]
     for names in (("--config", "-C"), ("--configfile", "--configfiles")):
         if len(found := [name for name in given if name in names]) > 1:
             raise SlqError(
@@ -73,7 +73,7 @@ def check_options(words: Sequence[str]) -> None:
             )
 
 
-def check_arguments(entries: Sequence[str]) -> None:
+def reject_duplicate_config_keys(entries: Sequence[str]) -> None:
     """Refuse a key that stands twice in what `--config` was given, `KEY=VALUE` each.
 
     Raises:
@@ -85,66 +85,68 @@ def check_arguments(entries: Sequence[str]) -> None:
             raise SlqError(f"--config: {name} stands twice; the last of them would count: take one out")
         names.add(name)
         with suppress(yaml.YAMLError, ValueError):  # text, for the schema to judge
-            _parse(value, f"--config {name}")
+            _parse_yaml(value, f"--config {name}")
 
 
-def _parse(text: str, where: str) -> Any:
-    """The content of a YAML document; `where` names it in the message of a key that stands twice."""
+def _parse_yaml(text: str, location: str) -> Any:
+    """The content of a YAML document; `location` names it in the message of a key that stands twice."""
     loader = Loader(text)
     try:
         root = loader.get_single_node()
         if root is None:
             return None
-        for second, first, key in sorted(_repeated(loader, root, "", set())):
-            does = "YAML would keep the last of them: take one out"
+        for second, first, key in sorted(_find_duplicate_keys(loader, root, "", set())):
+            advice = "YAML would keep the last of them: take one out"
             if key.rpartition(".")[2] == "<<":
-                does = "write what both name behind one, as a list: <<: [*one, *other]"
-            raise SlqError(f"{where}:{second}: {key} stands twice, first in line {first}; {does}")
+                advice = "write what both name behind one, as a list: <<: [*one, *other]"
+            raise SlqError(f"{location}:{second}: {key} stands twice, first in line {first}; {advice}")
         return loader.construct_document(root)
     finally:
         loader.dispose()
 
 
-def _repeated(loader: Any, node: yaml.Node, above: str, seen: set[int]) -> Iterator[tuple[int, int, str]]:
+def _find_duplicate_keys(
+    loader: Any, node: yaml.Node, parent_path: str, visited: set[int]
+) -> Iterator[tuple[int, int, str]]:
     """Yield the second line, the first and the name of each key that stands twice in a mapping at or below a node.
 
-    Keys are compared as they are read, `1` with `0x1`. What an anchor names is looked at once: `seen` has the nodes.
+    Keys are compared as they are read, `1` with `0x1`. What an anchor names is looked at once: `visited` has the nodes.
     """
-    if id(node) in seen:
+    if id(node) in visited:
         return
-    seen.add(id(node))
+    visited.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for number, child in enumerate(node.value):
-            yield from _repeated(loader, child, f"{above}[{number}]", seen)
+            yield from _find_duplicate_keys(loader, child, f"{parent_path}[{number}]", visited)
     if not isinstance(node, yaml.MappingNode):
         return
     lines: dict[Any, int] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
             continue  # a list or a mapping as a key, which the loader refuses
-        name = key.value if key.tag == MERGE else loader.construct_object(key)
-        place, line = f"{above}.{key.value}".removeprefix("."), key.start_mark.line + 1
+        name = key.value if key.tag == MERGE_TAG else loader.construct_object(key)
+        key_path, line = f"{parent_path}.{key.value}".removeprefix("."), key.start_mark.line + 1
         if name in lines:
-            yield line, lines[name], place
+            yield line, lines[name], key_path
         lines.setdefault(name, line)
-        yield from _repeated(loader, value, place, seen)
+        yield from _find_duplicate_keys(loader, value, key_path, visited)
 
 
 # ---- what a schema says ----------------------------------------------------------------------------------------------
 
 
-def check_schema(raw: Any, schema: dict[str, Any], what: str, known: Any = None) -> None:
-    """Compare what a YAML file says with a closed schema; what `keyOf` names is in `known`, or else in the file.
+def check_schema(raw: Any, schema: dict[str, Any], file_name: str, catalogues: Any = None) -> None:
+    """Compare what a YAML file says with a closed schema; what `keyOf` names is in `catalogues`, or else in the file.
 
     Raises:
-        SlqError: the first fault, by its key; `what` names the file.
+        SlqError: the first fault, by its key; `file_name` names the file.
     """
-    validator: Any = extend(Draft202012Validator, {"keyOf": _key_of(known or raw)})
-    if errors := sorted(validator(schema).iter_errors(raw), key=_rank):
-        raise SlqError(f"{what}: {_message(errors[0])}")
+    validator: Any = extend(Draft202012Validator, {"keyOf": _make_key_of_check(catalogues or raw)})
+    if errors := sorted(validator(schema).iter_errors(raw), key=_error_priority):
+        raise SlqError(f"{file_name}: {_describe_error(errors[0])}")
 
 
-def _rank(error: ValidationError) -> int:
+def _error_priority(error: ValidationError) -> int:
     """Order faults by how much their messages help.
 
     A misspelt key also leaves the right one missing, and a wrong value breaks what a condition demands of other keys.
@@ -153,30 +155,30 @@ def _rank(error: ValidationError) -> int:
     return 0 if error.validator == "additionalProperties" else 2 if conditional else 1
 
 
-def _key_of(raw: Any) -> Callable[[Any, str, Any, Any], Iterator[ValidationError]]:
+def _make_key_of_check(raw: Any) -> Callable[[Any, str, Any, Any], Iterator[ValidationError]]:
     """Make the check of `keyOf` for the content of a file."""
 
     def check(validator: Any, catalogue: str, name: Any, schema: Any) -> Iterator[ValidationError]:
         entries = raw.get(catalogue)
         known = list(entries) if isinstance(entries, dict) else []
         if "/" in catalogue:
-            known = [path.stem for path in sorted((CHECKOUT / catalogue).glob("[!_]*.py"))]
+            known = [path.stem for path in sorted((REPOSITORY_ROOT / catalogue).glob("[!_]*.py"))]
         if name not in known:
-            yield ValidationError(f"which is not under {catalogue}; {hint(name, known, 'there are')}")
+            yield ValidationError(f"which is not under {catalogue}; {suggest_name(name, known, 'there are')}")
 
     return check
 
 
-def _message(error: ValidationError) -> str:
+def _describe_error(error: ValidationError) -> str:
     """One sentence for a violation of the schema."""
     path, limit = list(error.absolute_path), error.validator_value
-    found = _found(error.instance)
+    found = _format_value(error.instance)
     reason = ""
     match error.validator:
         case "additionalProperties":
             known = list(error.schema["properties"])
             path.append(next(name for name in error.instance if name not in known))
-            return f"{_key(path)} is not a key here; {hint(path[-1], known, 'keys')}"
+            return f"{_format_key_path(path)} is not a key here; {suggest_name(path[-1], known, 'keys')}"
         case "required":
             path.append(next(name for name in limit if name not in error.instance))
             found = "missing"
@@ -188,28 +190,28 @@ def _message(error: ValidationError) -> str:
         case "oneOf":
             names = [name for choice in limit for name in choice["required"]]
             there = " and ".join(name for name in names if name in error.instance) or "none of them"
-            return f"{_key(path)} must have exactly one of {', '.join(names)}; found {there}"
+            return f"{_format_key_path(path)} must have exactly one of {', '.join(names)}; found {there}"
         case "keyOf":
             reason = f", {error.message}"
         case "enum":
-            reason = f"; {hint(error.instance, limit, 'expected')}"
+            reason = f"; {suggest_name(error.instance, limit, 'expected')}"
         case "uniqueItems":
-            return f"{_key(path)} names something twice"
+            return f"{_format_key_path(path)} names something twice"
         case "minItems" | "minLength" | "minProperties":
-            return f"{_key(path)} is too short; expected at least {limit}"
+            return f"{_format_key_path(path)} is too short; expected at least {limit}"
         case _:
-            reason = f"; expected {_expected(error)}"
+            reason = f"; expected {_describe_expected(error)}"
     if "errorMessage" in error.schema:
-        above = {"parent": _key(path[:-1]), "entry": _key(path[:2])}
-        return str(error.schema["errorMessage"]).format(key=_key(path), value=found, **above)
-    return f"{_key(path)} is {found}{reason}"
+        parent_keys = {"parent": _format_key_path(path[:-1]), "entry": _format_key_path(path[:2])}
+        return str(error.schema["errorMessage"]).format(key=_format_key_path(path), value=found, **parent_keys)
+    return f"{_format_key_path(path)} is {found}{reason}"
 
 
-def _expected(error: ValidationError) -> str:
+def _describe_expected(error: ValidationError) -> str:
     """Say what a value should be, by the keyword that it violates, else by the description beside it."""
     limit = error.validator_value
     known = {
-        "type": f"{TYPES.get(str(limit))}{_exponent(error.instance, limit)}",
+        "type": f"{TYPE_NAMES.get(str(limit))}{_exponent_hint(error.instance, limit)}",
         "minimum": f"at least {limit}",
         "exclusiveMinimum": f"more than {limit}",
         "exclusiveMaximum": f"less than {limit}",
@@ -218,22 +220,22 @@ def _expected(error: ValidationError) -> str:
     return str(known.get(str(error.validator), error.schema.get("description", error.message)))
 
 
-def _key(path: Collection[str | int]) -> str:
+def _format_key_path(path: Collection[str | int]) -> str:
     """`presets.mini.methods[1]`, or `the file` for the whole of it."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return "".join(parts).removeprefix(".") or "the file"
 
 
-def _found(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """A value as a person wrote it; containers by their kind."""
     if value is None:
         return "empty"
     if isinstance(value, dict | list):
-        return TYPES["object" if isinstance(value, dict) else "array"]
+        return TYPE_NAMES["object" if isinstance(value, dict) else "array"]
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _exponent(value: Any, expected: Any) -> str:
+def _exponent_hint(value: Any, expected: Any) -> str:
     """YAML 1.1 wants a dot in a number with an exponent."""
     if expected not in ("number", "integer") or not isinstance(value, str):
         return ""
@@ -243,7 +245,11 @@ def _exponent(value: Any, expected: Any) -> str:
         return ""
 
 
-def hint(name: Any, known: Collection[Any], title: str) -> str:
+def suggest_name(name: Any, known: Collection[Any], title: str) -> str:
     """Name the nearest known name, else all of them."""
-    near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
-    return f"did you mean '{near[0]}'?" if near else f"{title}: {', '.join(str(one) for one in known) or 'none'}"
+    close_matches = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
+    return (
+        f"did you mean '{close_matches[0]}'?"
+        if close_matches
+        else f"{title}: {', '.join(str(one) for one in known) or 'none'}"
+    )

@@ -6,142 +6,157 @@ from typing import Any
 
 from slq.common.errors import SlqError
 
-Config = Mapping[str, Any]
+ModelConfig = Mapping[str, Any]
 
 
-class NotForecast(SlqError):
+class UnknownCostError(SlqError):
     """A cost that no closed form gives: the architecture is unknown, or config.yaml leaves out a size that it needs."""
 
 
 @dataclass(frozen=True)
-class Text:
+class TextArchitecture:
     """The language model without its head: `layers` of grouped-query attention and a gated MLP."""
 
-    hidden: int
+    hidden_size: int
     layers: int
     heads: int
     kv_heads: int
     head_dim: int
-    intermediate: int
-    vocabulary: int
+    intermediate_size: int
+    vocab_size: int
 
     @property
-    def maps(self) -> tuple[tuple[int, int], ...]:
+    def linear_shapes(self) -> tuple[tuple[int, int], ...]:
         """(inputs, outputs) of a layer's seven linear maps: q, k, v, o, gate, up, down."""
         wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        attention = ((self.hidden, wide), (self.hidden, narrow), (self.hidden, narrow), (wide, self.hidden))
-        return (*attention, *((self.hidden, self.intermediate),) * 2, (self.intermediate, self.hidden))
+        attention = (
+            (self.hidden_size, wide),
+            (self.hidden_size, narrow),
+            (self.hidden_size, narrow),
+            (wide, self.hidden_size),
+        )
+        return (
+            *attention,
+            *((self.hidden_size, self.intermediate_size),) * 2,
+            (self.intermediate_size, self.hidden_size),
+        )
 
     @property
-    def layer_weights(self) -> int:
+    def parameters_per_layer(self) -> int:
         """Weights of a layer's linear maps."""
-        return sum(inputs * outputs for inputs, outputs in self.maps)
+        return sum(inputs * outputs for inputs, outputs in self.linear_shapes)
 
     @property
-    def map_ends(self) -> int:
+    def lora_parameters_per_rank(self) -> int:
         """Inputs and outputs of a layer's linear maps: what one rank of LoRA adds to each of them, together."""
-        return sum(inputs + outputs for inputs, outputs in self.maps)
+        return sum(inputs + outputs for inputs, outputs in self.linear_shapes)
 
     @property
-    def weights(self) -> int:
+    def num_parameters(self) -> int:
         """Of all layers and the embedding; biases and norms, under 0.1 %, are left out."""
-        return self.layers * self.layer_weights + self.vocabulary * self.hidden
+        return self.layers * self.parameters_per_layer + self.vocab_size * self.hidden_size
 
 
 @dataclass(frozen=True)
-class Vision:
+class VisionArchitecture:
     """The vision tower and what brings its features to the language model.
 
     Attributes:
-        patch_values: numbers in one patch.
-        patches: of one image token.
-        tile: image tokens that attend to each other, with one class token beside; None: all of an image, without.
-        projector_weights: that one image token passes, DeepStack's included.
-        features: vectors of the language model's width that one image token leaves.
+        values_per_patch: numbers in one patch.
+        patches_per_token: of one image token.
+        tokens_per_tile: image tokens that attend to each other, with one class token beside; None: all of an image,
+            without.
+        projector_parameters: that one image token passes, DeepStack's included.
+        features_per_token: vectors of the language model's width that one image token leaves.
     """
 
-    hidden: int
+    hidden_size: int
     layers: int
-    intermediate: int
-    patch_values: int
-    patches: int
-    tile: int | None
-    projector_weights: int
-    features: int
+    intermediate_size: int
+    values_per_patch: int
+    patches_per_token: int
+    tokens_per_tile: int | None
+    projector_parameters: int
+    features_per_token: int
 
     @property
-    def layer_weights(self) -> int:
-        return 4 * self.hidden**2 + 2 * self.hidden * self.intermediate
+    def parameters_per_layer(self) -> int:
+        return 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
 
     @property
-    def weights(self) -> int:
+    def num_parameters(self) -> int:
         """Of the tower and the projector; as `Text.weights`."""
-        return self.layers * self.layer_weights + self.patch_values * self.hidden + self.projector_weights
+        return (
+            self.layers * self.parameters_per_layer
+            + self.values_per_patch * self.hidden_size
+            + self.projector_parameters
+        )
 
-    def positions(self, tokens: float, squares: float) -> tuple[float, float]:
+    def count_positions(self, tokens: float, squares: float) -> tuple[float, float]:
         """Positions of the tower, and the sum of their squares over what attends to each other.
 
         Args:
             tokens, squares: sums of image tokens, and of their squares, over images.
         """
-        if self.tile is None:
-            return self.patches * tokens, self.patches**2 * squares
-        tiles, each = tokens / self.tile, self.patches * self.tile + 1
-        return tiles * each, tiles * each**2
+        if self.tokens_per_tile is None:
+            return self.patches_per_token * tokens, self.patches_per_token**2 * squares
+        tiles, positions_per_tile = tokens / self.tokens_per_tile, self.patches_per_token * self.tokens_per_tile + 1
+        return tiles * positions_per_tile, tiles * positions_per_tile**2
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A backbone: `head` is the weights of a head of its own, 0 where it is tied to the embedding."""
+    """A backbone: `head_parameters` is the weights of a head of its own, 0 where it is tied to the embedding."""
 
-    text: Text
-    vision: Vision
-    head: int
-    pixels_of_token: int | None  # of the image, where its tokens follow its size
+    text: TextArchitecture
+    vision: VisionArchitecture
+    head_parameters: int
+    pixels_per_token: int | None  # of the image, where its tokens follow its size
 
     @property
-    def weights(self) -> int:
-        return self.text.weights + self.vision.weights + self.head
+    def num_parameters(self) -> int:
+        return self.text.num_parameters + self.vision.num_parameters + self.head_parameters
 
-    def image_tokens(self, pixels: float, limits: tuple[float, float] = (0, float("inf"))) -> float:
+    def count_image_tokens(self, pixels: float, limits: tuple[float, float] = (0, float("inf"))) -> float:
         """Tokens of one image of so many pixels, which are scaled to lie within limits; of one tile, all the same."""
-        if self.pixels_of_token is None:
-            return float(self.vision.tile or 0)
-        return min(max(pixels, limits[0]), limits[1]) / self.pixels_of_token
+        if self.pixels_per_token is None:
+            return float(self.vision.tokens_per_tile or 0)
+        return min(max(pixels, limits[0]), limits[1]) / self.pixels_per_token
 
 
-def read_architecture(config: Config) -> Architecture:
+def read_architecture(config: ModelConfig) -> Architecture:
     """The sizes of a transformers configuration: `pretrain.model` or `architecture` of a backbone in config.yaml.
 
     Raises:
         NotForecast: no closed form is known for its model_type, or a size is missing.
     """
     model = config.get("model_type")
-    if model not in VISIONS:
-        raise NotForecast(
-            f"model_type {model!r}: no closed form of its cost; known are {sorted(VISIONS)} (slq/cost/architecture.py)"
+    if model not in VISION_READERS:
+        raise UnknownCostError(
+            f"model_type {model!r}: no closed form of its cost; known are {sorted(VISION_READERS)} "
+            "(slq/cost/architecture.py)"
         )
     try:
-        text = _text(config["text_config"])
-        vision, pixels = VISIONS[model](config, text)
+        text = _read_text(config["text_config"])
+        vision, pixels = VISION_READERS[model](config, text)
     except KeyError as error:
-        raise NotForecast(f"architecture of a {model}: size {error.args[0]} is missing") from error
-    head = 0 if config.get("tie_word_embeddings", False) else text.vocabulary * text.hidden
+        raise UnknownCostError(f"architecture of a {model}: size {error.args[0]} is missing") from error
+    head = 0 if config.get("tie_word_embeddings", False) else text.vocab_size * text.hidden_size
     return Architecture(text, vision, head, pixels)
 
 
-def is_known(config: Config) -> bool:
+def is_known_architecture(config: ModelConfig) -> bool:
     """Tell whether there is a closed form for an architecture, and every size that it needs."""
     try:
         read_architecture(config)
-    except NotForecast:
+    except UnknownCostError:
         return False
     return True
 
 
-def _text(config: Config) -> Text:
+def _read_text(config: ModelConfig) -> TextArchitecture:
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
-    return Text(
+    return TextArchitecture(
         hidden,
         config["num_hidden_layers"],
         heads,
@@ -152,42 +167,42 @@ def _text(config: Config) -> Text:
     )
 
 
-def _internvl(config: Config, text: Text) -> tuple[Vision, None]:
+def _read_internvl(config: ModelConfig, text: TextArchitecture) -> tuple[VisionArchitecture, None]:
     """InternViT and two linear maps behind a pixel shuffle; a tile is always as many tokens."""
     vision = config["vision_config"]
     height, width = vision["patch_size"]
     patches = round(1 / config["downsample_ratio"] ** 2)
     shuffled = patches * vision["hidden_size"]
-    return Vision(
-        hidden=vision["hidden_size"],
+    return VisionArchitecture(
+        hidden_size=vision["hidden_size"],
         layers=vision["num_hidden_layers"],
-        intermediate=vision["intermediate_size"],
-        patch_values=3 * height * width,
-        patches=patches,
-        tile=config["image_seq_length"],
-        projector_weights=shuffled * text.hidden + text.hidden**2,
-        features=1,
+        intermediate_size=vision["intermediate_size"],
+        values_per_patch=3 * height * width,
+        patches_per_token=patches,
+        tokens_per_tile=config["image_seq_length"],
+        projector_parameters=shuffled * text.hidden_size + text.hidden_size**2,
+        features_per_token=1,
     ), None
 
 
-def _qwen3_vl(config: Config, text: Text) -> tuple[Vision, int]:
+def _read_qwen3_vl(config: ModelConfig, text: TextArchitecture) -> tuple[VisionArchitecture, int]:
     """A tower at the image's own size; a merger at its end, and one more for each layer that DeepStack takes from."""
     vision = config["vision_config"]
     patches, side = vision["spatial_merge_size"] ** 2, vision["patch_size"]
     merged, mergers = patches * vision["hidden_size"], 1 + len(vision["deepstack_visual_indexes"])
-    return Vision(
-        hidden=vision["hidden_size"],
+    return VisionArchitecture(
+        hidden_size=vision["hidden_size"],
         layers=vision["depth"],
-        intermediate=vision["intermediate_size"],
-        patch_values=3 * vision["temporal_patch_size"] * side**2,
-        patches=patches,
-        tile=None,
-        projector_weights=mergers * (merged**2 + merged * vision["out_hidden_size"]),
-        features=mergers,
+        intermediate_size=vision["intermediate_size"],
+        values_per_patch=3 * vision["temporal_patch_size"] * side**2,
+        patches_per_token=patches,
+        tokens_per_tile=None,
+        projector_parameters=mergers * (merged**2 + merged * vision["out_hidden_size"]),
+        features_per_token=mergers,
     ), patches * side**2
 
 
-VISIONS: dict[str, Callable[[Config, Text], tuple[Vision, int | None]]] = {
-    "internvl": _internvl,
-    "qwen3_vl": _qwen3_vl,
+VISION_READERS: dict[str, Callable[[ModelConfig, TextArchitecture], tuple[VisionArchitecture, int | None]]] = {
+    "internvl": _read_internvl,
+    "qwen3_vl": _read_qwen3_vl,
 }

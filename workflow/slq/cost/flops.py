@@ -9,19 +9,19 @@ from dataclasses import astuple, dataclass
 from operator import add
 from typing import Any
 
-from slq.common.errors import SlqError, UnknownMethod
+from slq.common.errors import SlqError, UnknownMethodError
 from slq.cost.architecture import Architecture
 
 PARTS = ("vision", "projector", "prefix", "queries", "attention", "backward", "recompute")
 Flops = dict[str, float]
 # By method, the key of its tuning that its cost depends on.
-SIZED_BY = {"base": None, "full_ft": None, "lora": "rank", "slq": "queries"}
+SIZE_KEYS = {"base": None, "full_ft": None, "lora": "rank", "slq": "queries"}
 # What is not computed for an image's message of which something is there (models/prefix.py): shares of Plan.
-SPARED = {"seen": {"vision": 0.0}, "kept": {"prefix": 0.0}}
+CACHED_SHARES = {"seen": {"vision": 0.0}, "kept": {"prefix": 0.0}}
 
 
 @dataclass(frozen=True)
-class Work:
+class TokenTotals:
     """Messages to embed, as sums over them: a closed form needs no more.
 
     Attributes:
@@ -35,17 +35,19 @@ class Work:
     visual: float = 0
     visual_squares: float = 0
 
-    def __add__(self, other: "Work") -> "Work":
-        return Work(*map(add, astuple(self), astuple(other)))
+    def __add__(self, other: "TokenTotals") -> "TokenTotals":
+        return TokenTotals(*map(add, astuple(self), astuple(other)))
 
     @classmethod
-    def alike(cls, messages: float, tokens: float, visual: float = 0) -> "Work":
+    def of_equal_length(cls, messages: float, tokens: float, image_tokens: float = 0) -> "TokenTotals":
         """So many messages of equal length."""
-        return cls(messages, messages * tokens, messages * tokens**2, messages * visual, messages * visual**2)
+        return cls(
+            messages, messages * tokens, messages * tokens**2, messages * image_tokens, messages * image_tokens**2
+        )
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComputePlan:
     """How a method trains.
 
     Attributes:
@@ -72,100 +74,103 @@ class Plan:
     prefix: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.method not in SIZED_BY:
-            raise UnknownMethod(self.method, "cost/flops.py", "which gradients its training computes")
+        if self.method not in SIZE_KEYS:
+            raise UnknownMethodError(self.method, "cost/flops.py", "which gradients its training computes")
 
     @classmethod
-    def of(cls, method: str, tuning: Mapping[str, Any], **changes: Any) -> "Plan":
-        """From a method's entry of `tuning` in config.yaml.
+    def from_hyperparameters(cls, method: str, hyperparameters: Mapping[str, Any], **changes: Any) -> "ComputePlan":
+        """From a method's entry of `hyperparameters` in config.yaml.
 
         Raises:
             SlqError: there is no closed form of the method, or its entry lacks the size that it depends on.
         """
-        size = SIZED_BY.get(method)
-        if size is not None and size not in tuning:
+        size = SIZE_KEYS.get(method)
+        if size is not None and size not in hyperparameters:
             raise SlqError(f"config: tuning.{method}.{size} is missing; the cost of {method} depends on it")
-        return cls(method, queries=tuning.get("queries", 0), rank=tuning.get("rank", 0), **changes)
+        return cls(method, queries=hyperparameters.get("queries", 0), rank=hyperparameters.get("rank", 0), **changes)
 
 
-def embed_flops(architecture: Architecture, plan: Plan, work: Work) -> Flops:
+def embed_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> Flops:
     """Of embedding messages without any gradient, by part: forward alone."""
-    return _forward(architecture, plan, work)[0]
+    return _forward_flops(architecture, plan, totals)[0]
 
 
-def train_flops(architecture: Architecture, plan: Plan, work: Work) -> Flops:
+def train_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> Flops:
     """Of training on messages once, by part: forward, backward and what is computed again."""
-    parts, linear, attention = _forward(architecture, plan, work)
-    kept = plan.queries and not plan.whole_sequence  # the prefix is, between two passes
-    once = linear + attention if kept else sum(parts.values())
-    of_inputs, of_attention = linear, 2 * attention
-    again = linear + attention
+    parts, linear_flops, attention_flops = _forward_flops(architecture, plan, totals)
+    keeps_prefix = plan.queries and not plan.whole_sequence  # the prefix is, between two passes
+    second_pass = linear_flops + attention_flops if keeps_prefix else sum(parts.values())
+    of_inputs, of_attention = linear_flops, 2 * attention_flops
+    recomputed = linear_flops + attention_flops
     if plan.method == "full_ft":
-        backward = 2 * linear + of_attention
-        inputs, outputs = architecture.text.maps[-1]
-        again -= 2 * work.tokens * architecture.text.layers * inputs * outputs  # no gradient asks for its output
+        backward = 2 * linear_flops + of_attention
+        inputs, outputs = architecture.text.linear_shapes[-1]
+        recomputed -= 2 * totals.tokens * architecture.text.layers * inputs * outputs  # no gradient asks for its output
     elif plan.method == "lora":
         text = architecture.text
         # The maps of the first layer that read the embeddings need no gradient of their frozen input.
-        spared = 2 * work.tokens * sum(inputs * outputs for inputs, outputs in text.maps[:3])
-        backward = of_inputs - spared + of_attention + 2 * _lora(architecture, plan, work)
+        frozen_input = 2 * totals.tokens * sum(inputs * outputs for inputs, outputs in text.linear_shapes[:3])
+        backward = of_inputs - frozen_input + of_attention + 2 * _lora_flops(architecture, plan, totals)
     elif plan.method == "slq":
         backward = of_inputs + of_attention
     elif plan.method == "base":
         backward = 0.0
     else:
-        raise UnknownMethod(plan.method, "cost/flops.py", "which gradients its training computes")
-    return parts | {"backward": backward, "recompute": plan.checkpointing * again + (plan.passes - 1) * once}
+        raise UnknownMethodError(plan.method, "cost/flops.py", "which gradients its training computes")
+    return parts | {
+        "backward": backward,
+        "recompute": plan.checkpointing * recomputed + (plan.passes - 1) * second_pass,
+    }
 
 
-def keep_flops(architecture: Architecture, work: Work, state: str) -> Flops:
+def cache_build_flops(architecture: Architecture, totals: TokenTotals, cache_level: str) -> Flops:
     """Of computing once what is then spared: the features of images (`seen`), or their whole prefixes (`kept`)."""
-    parts = embed_flops(architecture, Plan("base"), work)
-    return {part: value for part, value in parts.items() if state == "kept" or part in ("vision", "projector")}
+    parts = embed_flops(architecture, ComputePlan("base"), totals)
+    return {part: value for part, value in parts.items() if cache_level == "kept" or part in ("vision", "projector")}
 
 
-def total(parts: Mapping[str, float]) -> float:
+def total_flops(parts: Mapping[str, float]) -> float:
     return sum(parts.values())
 
 
-def added(several: Iterable[Mapping[str, float]]) -> Flops:
+def sum_flops(parts_list: Iterable[Mapping[str, float]]) -> Flops:
     """The sums of all parts."""
     sums = dict.fromkeys(PARTS, 0.0)
-    for parts in several:
+    for parts in parts_list:
         for part, value in parts.items():
             sums[part] += value
     return sums
 
 
-def _forward(architecture: Architecture, plan: Plan, work: Work) -> tuple[Flops, float, float]:
+def _forward_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> tuple[Flops, float, float]:
     """Parts of a forward pass; beside them, of what a gradient runs through, the linear maps and the attention."""
-    text, count = architecture.text, plan.queries
-    per_token = 2 * text.layers * text.layer_weights
+    text, num_queries = architecture.text, plan.queries
+    per_token = 2 * text.layers * text.parameters_per_layer
     per_square = 4 * text.layers * text.heads * text.head_dim
-    stored = plan.prefix if count else 1.0
-    prefix, queries = stored * per_token * work.tokens, per_token * count * work.messages
-    squares = stored * per_square * work.squares
+    computed_share = plan.prefix if num_queries else 1.0
+    prefix, queries = computed_share * per_token * totals.tokens, per_token * num_queries * totals.messages
+    prefix_attention = computed_share * per_square * totals.squares
     # Queries attend to the prefix and to each other; in one sequence with them the prefix attends to them too.
-    of_queries = per_square * (count * work.tokens + count**2 * work.messages)
+    query_attention = per_square * (num_queries * totals.tokens + num_queries**2 * totals.messages)
     if plan.whole_sequence:
-        of_queries += per_square * count * work.tokens
-    parts = dict.fromkeys(PARTS, 0.0) | _seeing(architecture, work, min(plan.vision, stored))
-    parts |= {"prefix": prefix + _lora(architecture, plan, work), "queries": queries}
-    parts |= {"attention": squares + of_queries}
-    if count and not plan.whole_sequence:
-        return parts, queries, of_queries
-    return parts, prefix + queries, squares + of_queries
+        query_attention += per_square * num_queries * totals.tokens
+    parts = dict.fromkeys(PARTS, 0.0) | _vision_flops(architecture, totals, min(plan.vision, computed_share))
+    parts |= {"prefix": prefix + _lora_flops(architecture, plan, totals), "queries": queries}
+    parts |= {"attention": prefix_attention + query_attention}
+    if num_queries and not plan.whole_sequence:
+        return parts, queries, query_attention
+    return parts, prefix + queries, prefix_attention + query_attention
 
 
-def _seeing(architecture: Architecture, work: Work, share: float) -> Flops:
+def _vision_flops(architecture: Architecture, totals: TokenTotals, share: float) -> Flops:
     """The vision tower, its attention included, and the projector; frozen for every method."""
     vision = architecture.vision
-    positions, squares = vision.positions(work.visual, work.visual_squares)
-    tower = 2 * vision.patches * work.visual * vision.patch_values * vision.hidden
-    tower += vision.layers * (2 * positions * vision.layer_weights + 4 * squares * vision.hidden)
-    return {"vision": share * tower, "projector": share * 2 * work.visual * vision.projector_weights}
+    positions, squares = vision.count_positions(totals.visual, totals.visual_squares)
+    tower = 2 * vision.patches_per_token * totals.visual * vision.values_per_patch * vision.hidden_size
+    tower += vision.layers * (2 * positions * vision.parameters_per_layer + 4 * squares * vision.hidden_size)
+    return {"vision": share * tower, "projector": share * 2 * totals.visual * vision.projector_parameters}
 
 
-def _lora(architecture: Architecture, plan: Plan, work: Work) -> float:
+def _lora_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> float:
     """The two narrow maps beside each linear map of the language model, forward."""
-    return 2 * work.tokens * architecture.text.layers * plan.rank * architecture.text.map_ends
+    return 2 * totals.tokens * architecture.text.layers * plan.rank * architecture.text.lora_parameters_per_rank

@@ -5,16 +5,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slq.cost.architecture import Architecture, NotForecast, read_architecture
-from slq.cost.flops import Plan, Work, embed_flops, total, train_flops
-from slq.cost.memory import BYTES, GB, Held, trained_numbers
-from slq.cost.sizes import size_of
+from slq.cost.architecture import Architecture, UnknownCostError, read_architecture
+from slq.cost.dataset_sizes import require_dataset_size
+from slq.cost.flops import ComputePlan, TokenTotals, embed_flops, total_flops, train_flops
+from slq.cost.memory import DTYPE_BYTES, GB, MemoryEstimate, count_trainable_parameters
 
 Settings = Mapping[str, Any]
-START = 0.25  # hours of a job: Python, weights, reading what is there
-MARGIN = 1.5  # of a job's hours, times the high end of the forecast, in which no loading and no padding is
-CHECKPOINTS = 3  # on the disk at once: the newest two, and one that is being written
-PLAINLY = {"two_pass": False, "gradient_checkpointing": False, "sharding": False}
+STARTUP_HOURS = 0.25  # hours of a job: Python, weights, reading what is there
+SAFETY_FACTOR = 1.5  # of a job's hours, times the high end of the forecast, in which no loading and no padding is
+CHECKPOINTS_ON_DISK = 3  # on the disk at once: the newest two, and one that is being written
+NO_MEMORY_SAVING = {"two_pass": False, "gradient_checkpointing": False, "sharding": False}
 
 
 @dataclass(frozen=True)
@@ -27,23 +27,23 @@ class Range:
     def __add__(self, other: "Range") -> "Range":
         return Range(self.low + other.low, self.high + other.high)
 
-    def times(self, factor: float) -> "Range":
+    def scale(self, factor: float) -> "Range":
         return Range(self.low * factor, self.high * factor)
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunForecast:
     """What one run of a method on a backbone will cost.
 
     Attributes:
         flops: of training, and of what is kept of images for it.
         options: FLOPs of training done otherwise, as shares of `flops`, by the option's name.
-        train, evaluate: hours of one device; None of a device whose peak is not known.
+        train_hours, evaluation_hours: hours of one device; None of a device whose peak is not known.
         gpus: that train together, each for its share of these hours.
-        memory: GB on each device while it trains, as config.yaml says and plainly: in one pass, no layer run again,
+        device_gb: GB on each device while it trains, as config.yaml says and plainly: in one pass, no layer run again,
             nothing spread.
-        host, host_evaluating: GB of all processes of a training together, and of an evaluation.
-        disk: GB of the adapter, and of checkpoints beside it.
+        host_gb, evaluation_host_gb: GB of all processes of a training together, and of an evaluation.
+        disk_gb: GB of the adapter, and of checkpoints beside it.
     """
 
     backbone: str
@@ -51,17 +51,17 @@ class Cell:
     method: str
     flops: float
     options: Mapping[str, float]
-    train: Range | None
-    evaluate: Range | None
+    train_hours: Range | None
+    evaluation_hours: Range | None
     gpus: int
-    memory: tuple[float, float]
-    host: float
-    host_evaluating: float
-    disk: float
+    device_gb: tuple[float, float]
+    host_gb: float
+    evaluation_host_gb: float
+    disk_gb: float
 
 
 @dataclass(frozen=True)
-class Needs:
+class JobResources:
     """What a job asks a cluster for."""
 
     hours: float
@@ -69,19 +69,19 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Store:
+class CacheForecast:
     """What prefix options would keep of a backbone: bytes of an image's features and of its keys and values, in GB for
     all training images, on the device for a batch, and GB/s to read so that the faster estimate is not slowed.
     """
 
     label: str
-    vision: float
-    kv: float
-    resident: float
-    bandwidth: float | None
+    features_gb: float
+    kv_gb: float
+    batch_gb: float
+    read_bandwidth: float | None
 
 
-def forecast(settings: Settings) -> tuple[list[Cell], list[Store]]:
+def forecast(settings: Settings) -> tuple[list[RunForecast], list[CacheForecast]]:
     """A cell per backbone and method, in the order of Table 3, and what each backbone's prefixes would occupy.
 
     Args:
@@ -90,16 +90,16 @@ def forecast(settings: Settings) -> tuple[list[Cell], list[Store]]:
     Raises:
         NotForecast: a size is missing, by its key in config.yaml; or a backbone has no closed form.
     """
-    cells, stores = [], []
+    runs, caches = [], []
     for backbone in settings["backbones"]:
-        of_backbone = Sizes(settings, backbone)
-        found = [of_backbone.cell(method) for method in settings["methods"]]
-        cells += found
-        stores.append(of_backbone.store(found[-1]))
-    return cells, stores
+        cost_model = BackboneCostModel(settings, backbone)
+        backbone_runs = [cost_model.forecast_run(method) for method in settings["methods"]]
+        runs += backbone_runs
+        caches.append(cost_model.forecast_cache(backbone_runs[-1]))
+    return runs, caches
 
 
-def needs(settings: Settings, backbone: str, method: str, stage: str) -> Needs | None:
+def job_resources(settings: Settings, backbone: str, method: str, stage: str) -> JobResources | None:
     """Say what a job of a run asks for; None of a device without a peak, an unknown architecture, a size left out.
 
     Args:
@@ -108,25 +108,27 @@ def needs(settings: Settings, backbone: str, method: str, stage: str) -> Needs |
     """
     (entry,) = (entry for entry in settings["backbones"] if entry["name"] == backbone)
     try:
-        cell = Sizes(settings, entry).cell(method)
-    except NotForecast:
+        run = BackboneCostModel(settings, entry).forecast_run(method)
+    except UnknownCostError:
         return None
     training = stage == "train"
-    hours, gpus = (cell.train, cell.gpus) if training else (cell.evaluate, 1)
+    hours, gpus = (run.train_hours, run.gpus) if training else (run.evaluation_hours, 1)
     if hours is None:
         return None
-    return Needs(START + MARGIN * hours.high / gpus, cell.host if training else cell.host_evaluating)
+    return JobResources(
+        STARTUP_HOURS + SAFETY_FACTOR * hours.high / gpus, run.host_gb if training else run.evaluation_host_gb
+    )
 
 
 def wall_hours(hours: Iterable[float], devices: int) -> float:
     """Until the last of these jobs has ended, each on one device, the longest first."""
-    busy = [0.0] * devices
+    busy_until = [0.0] * devices
     for job in sorted(hours, reverse=True):
-        heapq.heapreplace(busy, busy[0] + job)
-    return max(busy)
+        heapq.heapreplace(busy_until, busy_until[0] + job)
+    return max(busy_until)
 
 
-class Sizes:
+class BackboneCostModel:
     """The sizes of one backbone's runs, each of a method: what all estimates follow from."""
 
     def __init__(self, settings: Settings, backbone: Settings) -> None:
@@ -140,87 +142,91 @@ class Sizes:
         """
         if not backbone["architecture"]:
             key = f"backbones.{backbone['name']}.architecture"
-            raise NotForecast(f"config: {key} is missing; a forecast needs the sizes of the model")
+            raise UnknownCostError(f"config: {key} is missing; a forecast needs the sizes of the model")
         self.settings, self.backbone = settings, backbone
         self.architecture: Architecture = read_architecture(backbone["architecture"])
-        self.training_set = size_of(settings["train_set"], "train")
-        self.captions = float(self.training_set["texts"]["train"] / self.training_set["images"]["train"])
-        self.image, self.text = self.messages(self.training_set, 1, 1)
+        self.train_dataset_size = require_dataset_size(settings["train_set"], "train")
+        self.captions_per_image = float(
+            self.train_dataset_size["texts"]["train"] / self.train_dataset_size["images"]["train"]
+        )
+        self.image, self.text = self.token_totals(self.train_dataset_size, 1, 1)
 
-    def cell(self, method: str) -> Cell:
+    def forecast_run(self, method: str) -> RunForecast:
         """The cost of a method."""
-        training, plan, speed = self.backbone["training"][method], self._plan(method), self._speed()
+        training, plan, speed = self.backbone["training"][method], self._compute_plan(method), self._speed()
         epochs, size = training["epochs"], training["batch_size"]
-        pairs = self.training_set["texts"]["train"] // size * size * epochs if method != "base" else 0
+        pairs = self.train_dataset_size["texts"]["train"] // size * size * epochs if method != "base" else 0
 
-        def flops(option: Plan) -> float:
+        def flops(option: ComputePlan) -> float:
             return pairs * self._pair_flops(option)
 
-        options = dict(self._options(plan, epochs))
-        taken = options.get(training["prefix"], plan)
-        train = speed and _hours_at(flops(taken), speed)
-        evaluate = speed and _hours_at(self._evaluated(plan), speed) + self._generated(method)
-        held = self._held(method, plan)
-        return Cell(
+        options = dict(self._alternative_plans(plan, epochs))
+        chosen_plan = options.get(training["prefix"], plan)
+        train = speed and _hours_at_speed(flops(chosen_plan), speed)
+        evaluation = speed and _hours_at_speed(self._evaluation_flops(plan), speed) + self._generation_hours(method)
+        memory = self._memory_estimate(method, plan)
+        return RunForecast(
             self.backbone["name"],
             self.backbone["label"],
             method,
-            flops(taken),
-            {name: flops(option) / flops(taken) for name, option in options.items()} if pairs else {},
+            flops(chosen_plan),
+            {name: flops(option) / flops(chosen_plan) for name, option in options.items()} if pairs else {},
             train,
-            evaluate,
-            held.gpus,
-            (held.device_gb(training), held.device_gb(training | PLAINLY)),
-            held.host_gb(training),
-            held.evaluating_gb,
-            held.adapter_gb + CHECKPOINTS * held.checkpoint_gb,
+            evaluation,
+            memory.gpus,
+            (memory.device_gb(training), memory.device_gb(training | NO_MEMORY_SAVING)),
+            memory.host_gb(training),
+            memory.evaluation_host_gb,
+            memory.adapter_gb + CHECKPOINTS_ON_DISK * memory.checkpoint_gb,
         )
 
-    def store(self, cell: Cell) -> Store:
-        """`cell`: of the method whose prefixes are stored, the last."""
+    def forecast_cache(self, run: RunForecast) -> CacheForecast:
+        """`run`: of the method whose prefixes are stored, the last."""
         text, vision = self.architecture.text, self.architecture.vision
-        width = BYTES[self.settings["dtype"]]
-        features = self.image.visual * vision.features * text.hidden * width
-        kv = self.image.tokens * 2 * text.layers * text.kv_heads * text.head_dim * width
-        training = self.backbone["training"][cell.method]
-        images, size = self.training_set["images"]["train"], training["batch_size"]
+        dtype_bytes = DTYPE_BYTES[self.settings["dtype"]]
+        features = self.image.visual * vision.features_per_token * text.hidden_size * dtype_bytes
+        kv = self.image.tokens * 2 * text.layers * text.kv_heads * text.head_dim * dtype_bytes
+        training = self.backbone["training"][run.method]
+        images, size = self.train_dataset_size["images"]["train"], training["batch_size"]
         bandwidth = None
-        if cell.train and "kv" in cell.options:
-            seconds = cell.train.low * cell.options["kv"] * 3600
-            bandwidth = kv * images * self.captions * training["epochs"] / seconds / GB
-        return Store(cell.label, features * images / GB, kv * images / GB, kv * size / GB, bandwidth)
+        if run.train_hours and "kv" in run.options:
+            seconds = run.train_hours.low * run.options["kv"] * 3600
+            bandwidth = kv * images * self.captions_per_image * training["epochs"] / seconds / GB
+        return CacheForecast(run.label, features * images / GB, kv * images / GB, kv * size / GB, bandwidth)
 
-    def _plan(self, method: str) -> Plan:
+    def _compute_plan(self, method: str) -> ComputePlan:
         training = self.backbone["training"][method]
-        again = training["gradient_checkpointing"] and method != "base"
+        checkpointing = training["gradient_checkpointing"] and method != "base"
         passes = 2 if training["two_pass"] else 1
-        return Plan.of(method, self.settings["tuning"].get(method, {}), passes=passes, checkpointing=again)
-
-    def _pair_flops(self, plan: Plan) -> float:
-        """Of training on one pair; what is stored or stays is the image's, never the caption's."""
-        read = replace(plan, vision=1.0, prefix=1.0)
-        each = (plan, self.image), (read, self.text)
-        return sum(total(train_flops(self.architecture, how, work)) for how, work in each)
-
-    def messages(self, size: Settings, images: float, texts: float) -> tuple[Work, Work]:
-        """So many images and texts of a set's size, each in its turn."""
-        turn = self.settings["turn_tokens"]
-        visual = self.architecture.image_tokens(size["pixels"], self.backbone["pixels"])
-        return (
-            Work.alike(images, visual + turn["image"], visual),
-            Work.alike(texts, size["text_tokens"] + turn["text"]),
+        return ComputePlan.from_hyperparameters(
+            method, self.settings["tuning"].get(method, {}), passes=passes, checkpointing=checkpointing
         )
 
-    def _options(self, plan: Plan, epochs: int) -> list[tuple[str, Plan]]:
+    def _pair_flops(self, plan: ComputePlan) -> float:
+        """Of training on one pair; what is stored or stays is the image's, never the caption's."""
+        caption_plan = replace(plan, vision=1.0, prefix=1.0)
+        each = (plan, self.image), (caption_plan, self.text)
+        return sum(total_flops(train_flops(self.architecture, how, work)) for how, work in each)
+
+    def token_totals(self, size: Settings, images: float, texts: float) -> tuple[TokenTotals, TokenTotals]:
+        """So many images and texts of a set's size, each in its turn."""
+        overhead_tokens = self.settings["turn_tokens"]
+        image_tokens = self.architecture.count_image_tokens(size["pixels"], self.backbone["pixels"])
+        return (
+            TokenTotals.of_equal_length(images, image_tokens + overhead_tokens["image"], image_tokens),
+            TokenTotals.of_equal_length(texts, size["text_tokens"] + overhead_tokens["text"]),
+        )
+
+    def _alternative_plans(self, plan: ComputePlan, epochs: int) -> list[tuple[str, ComputePlan]]:
         """What could be done otherwise: for every method plainly and stored features, for SLQ stored prefixes."""
-        each = 1 / (epochs * self.captions)
-        plainly = replace(plan, passes=1, checkpointing=False)
-        options = [("plain", plainly), ("vision", replace(plan, vision=each))]
+        once_per_image = 1 / (epochs * self.captions_per_image)
+        plain = replace(plan, passes=1, checkpointing=False)
+        options = [("plain", plain), ("vision", replace(plan, vision=once_per_image))]
         if plan.queries:
             options += [
-                ("released", replace(plainly, whole_sequence=True)),
-                ("resident", replace(plan, vision=1 / self.captions, prefix=1 / self.captions)),
-                ("kv", replace(plan, vision=each, prefix=each)),
+                ("released", replace(plain, whole_sequence=True)),
+                ("resident", replace(plan, vision=1 / self.captions_per_image, prefix=1 / self.captions_per_image)),
+                ("kv", replace(plan, vision=once_per_image, prefix=once_per_image)),
             ]
         return options
 
@@ -230,44 +236,53 @@ class Sizes:
         low, high = self.settings["mfu"]
         return Range(low * peak * 1e12, high * peak * 1e12) if peak else None
 
-    def _evaluated(self, plan: Plan) -> float:
+    def _evaluation_flops(self, plan: ComputePlan) -> float:
         """FLOPs of embedding every retrieval set and of reading every question with its images."""
-        work = Work()
+        totals = TokenTotals()
         for entry in [*self.settings["retrieval_sets"], *self.settings["knowledge_sets"]]:
-            size = size_of(entry, "test")
-            image, text = self.messages(size, size["images"]["test"], size["texts"]["test"])
-            work += image + text
-        flops = total(embed_flops(self.architecture, plan, work))
+            size = require_dataset_size(entry, "test")
+            image, text = self.token_totals(size, size["images"]["test"], size["texts"]["test"])
+            totals += image + text
+        flops = total_flops(embed_flops(self.architecture, plan, totals))
         for entry, limits in zip(self.settings["retention_sets"], self.backbone["retention_limits"], strict=True):
-            size = size_of(entry, "test", ("texts",))
-            visual = self.architecture.image_tokens(size["pixels"], tuple(limits["pixels"])) * limits["tiles"]
-            share = self._asked(plan.method, size["texts"]["test"])
-            asked = Work.alike(share, size["text_tokens"] + visual, visual)
-            flops += total(embed_flops(self.architecture, Plan("base"), asked))
+            size = require_dataset_size(entry, "test", ("texts",))
+            image_tokens = (
+                self.architecture.count_image_tokens(size["pixels"], tuple(limits["pixels"])) * limits["tiles"]
+            )
+            num_questions = self._count_answered_questions(plan.method, size["texts"]["test"])
+            question_totals = TokenTotals.of_equal_length(
+                num_questions, size["text_tokens"] + image_tokens, image_tokens
+            )
+            flops += total_flops(embed_flops(self.architecture, ComputePlan("base"), question_totals))
         return flops
 
-    def _asked(self, method: str, questions: float) -> float:
+    def _count_answered_questions(self, method: str, questions: float) -> float:
         """Questions that a run answers: base's twice, once blind; where a proof stands in, its few and base's again."""
         if method in self.settings["proved"]:
             return min(2 * self.settings["proof_items"], questions)
         return 2 * questions if method == "base" else questions
 
-    def _generated(self, method: str) -> Range:
+    def _generation_hours(self, method: str) -> Range:
         """Hours of generating answers, token by token, which takes a batch the same time whatever the peak."""
         batches = sum(
-            self._asked(method, size_of(entry, "test", ("texts",))["texts"]["test"]) / self.settings["answer_batch"]
+            self._count_answered_questions(method, require_dataset_size(entry, "test", ("texts",))["texts"]["test"])
+            / self.settings["answer_batch"]
             for entry in self.settings["retention_sets"]
         )
         low, high = self.settings["token_seconds"]
         tokens = Range(min(8, self.settings["max_new_tokens"]), self.settings["max_new_tokens"])
         return Range(batches * tokens.low * low / 3600, batches * tokens.high * high / 3600)
 
-    def _held(self, method: str, plan: Plan) -> Held:
-        trained = trained_numbers(self.architecture.text, method, self.settings["tuning"].get(method, {}))
+    def _memory_estimate(self, method: str, plan: ComputePlan) -> MemoryEstimate:
+        num_trainable = count_trainable_parameters(
+            self.architecture.text, method, self.settings["tuning"].get(method, {})
+        )
         gpus = max(self.backbone["gpus"][method], 1)
-        return Held(self.architecture, plan, trained, self.image, self.text, self.settings["dtype"], gpus)
+        return MemoryEstimate(
+            self.architecture, plan, num_trainable, self.image, self.text, self.settings["dtype"], gpus
+        )
 
 
-def _hours_at(flops: float, speed: Range) -> Range:
+def _hours_at_speed(flops: float, speed: Range) -> Range:
     """Hours of so many FLOPs."""
     return Range(flops / speed.high / 3600, flops / speed.low / 3600)

@@ -17,8 +17,8 @@ def device_hours(run: Mapping[str, Any]) -> float:
     Raises:
         SlqError: the run lacks its training span or its device.
     """
-    kept = _span(run, "prefixes") if "prefixes" in run.get("spans", {}) else 0.0
-    return (_span(run, "train") + kept) * _devices(run) / 3600
+    cache_seconds = _span_seconds(run, "prefixes") if "prefixes" in run.get("spans", {}) else 0.0
+    return (_span_seconds(run, "train") + cache_seconds) * _device_count(run) / 3600
 
 
 def total_hours(run: Mapping[str, Any]) -> float:
@@ -26,20 +26,20 @@ def total_hours(run: Mapping[str, Any]) -> float:
     spans = run.get("spans")
     if not isinstance(spans, Mapping):
         raise SlqError("run.json: spans is missing; expected seconds by kind")
-    return sum(_span(run, kind) for kind in spans) * _devices(run) / 3600
+    return sum(_span_seconds(run, kind) for kind in spans) * _device_count(run) / 3600
 
 
-def _span(run: Mapping[str, Any], kind: str) -> float:
-    return _at_least(run, "spans", kind, 0, "seconds")
+def _span_seconds(run: Mapping[str, Any], kind: str) -> float:
+    return _read_number(run, "spans", kind, 0, "seconds")
 
 
-def _devices(run: Mapping[str, Any]) -> float:
-    return _at_least(run, "device", "count", 1, "the number of GPUs or CPU threads")
+def _device_count(run: Mapping[str, Any]) -> float:
+    return _read_number(run, "device", "count", 1, "the number of GPUs or CPU threads")
 
 
-def _at_least(run: Mapping[str, Any], part: str, key: str, least: float, expected: str) -> float:
-    held = run.get(part)
-    value = held.get(key) if isinstance(held, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-        raise SlqError(f"run.json: {part}.{key} is {value!r}; expected {expected}, at least {least:g}")
+def _read_number(run: Mapping[str, Any], part: str, key: str, minimum: float, expected: str) -> float:
+    section = run.get(part)
+    value = section.get(key) if isinstance(section, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:
+        raise SlqError(f"run.json: {part}.{key} is {value!r}; expected {expected}, at least {minimum:g}")
     return value

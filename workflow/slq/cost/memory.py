@@ -4,101 +4,113 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slq.common.errors import UnknownMethod
-from slq.cost.architecture import Architecture, Text
-from slq.cost.flops import Plan, Work
+from slq.common.errors import UnknownMethodError
+from slq.cost.architecture import Architecture, TextArchitecture
+from slq.cost.flops import ComputePlan, TokenTotals
 
 GB = 1e9
-BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-ADAMW = 4  # numbers for each that is trained: itself, its gradient, two moments
-CHECKPOINT = 3  # numbers of them in a checkpoint, which holds no gradient
-HOST_GB = 4.0  # of one process: Python, torch, the driver's context, a batch of images
+DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+ADAMW_COPIES = 4  # numbers for each that is trained: itself, its gradient, two moments
+CHECKPOINT_COPIES = 3  # numbers of them in a checkpoint, which holds no gradient
+PROCESS_GB = 4.0  # of one process: Python, torch, the driver's context, a batch of images
 WORKER_GB = 0.5  # of one process that loads images
-READY = 2  # batches that each of them has ready, torch's default
-SCORES_GB = 8.0  # of an evaluation: vectors and similarities of a set, pictures of a batch of questions
+PREFETCH_FACTOR = 2  # batches that each of them has ready, torch's default
+EVALUATION_GB = 8.0  # of an evaluation: vectors and similarities of a set, pictures of a batch of questions
 
 
 @dataclass(frozen=True)
-class Held:
+class MemoryEstimate:
     """Numbers of one run.
 
     Attributes:
-        trained: numbers that the method trains.
+        num_trainable: numbers that the method trains.
         image, text: tokens of an image's message and of a caption's.
-        width: bytes of a weight that is not trained; trained ones are held in four at least.
+        dtype_bytes: bytes of a weight that is not trained; trained ones are held in four at least.
         gpus: devices that share a batch; with `sharding` the language model too.
     """
 
     architecture: Architecture
-    plan: Plan
-    trained: float
-    image: Work
-    text: Work
+    plan: ComputePlan
+    num_trainable: float
+    image: TokenTotals
+    text: TokenTotals
     dtype: str
     gpus: int
 
     @property
-    def width(self) -> int:
-        return BYTES[self.dtype]
+    def dtype_bytes(self) -> int:
+        return DTYPE_BYTES[self.dtype]
 
     @property
-    def precise(self) -> int:
-        return max(self.width, 4)
+    def trainable_dtype_bytes(self) -> int:
+        return max(self.dtype_bytes, 4)
 
     def device_gb(self, training: Mapping[str, Any]) -> float:
         """On each device, while it trains as `training` in config.yaml says."""
-        language = self.architecture.text.weights
-        frozen = language * self.width * (self.plan.method != "full_ft")
-        spread = (frozen + ADAMW * self.trained * self.precise) / (self.gpus if training["sharding"] else 1)
-        whole = (self.architecture.weights - language) * self.width
-        return (whole + spread + self._activations(training)) / GB
+        language = self.architecture.text.num_parameters
+        frozen = language * self.dtype_bytes * (self.plan.method != "full_ft")
+        shardable_bytes = (frozen + ADAMW_COPIES * self.num_trainable * self.trainable_dtype_bytes) / (
+            self.gpus if training["sharding"] else 1
+        )
+        replicated_bytes = (self.architecture.num_parameters - language) * self.dtype_bytes
+        return (replicated_bytes + shardable_bytes + self._activation_bytes(training)) / GB
 
-    def _activations(self, training: Mapping[str, Any]) -> float:
+    def _activation_bytes(self, training: Mapping[str, Any]) -> float:
         """Bytes kept for the gradient of the pairs that are in memory together."""
         if self.plan.method == "base":
             return 0.0
-        text, rows = self.architecture.text, training["batch_size"] / self.gpus
-        narrow, wide = text.kv_heads * text.head_dim, text.heads * text.head_dim
-        of_layer = self.width * (10 * text.hidden + 2 * wide + 4 * text.intermediate)
+        text, local_batch_size = self.architecture.text, training["batch_size"] / self.gpus
+        kv_width, query_width = text.kv_heads * text.head_dim, text.heads * text.head_dim
+        layer_bytes_per_token = self.dtype_bytes * (
+            10 * text.hidden_size + 2 * query_width + 4 * text.intermediate_size
+        )
         image, caption = self.image.tokens, self.text.tokens
-        pairs, of_pair = rows, image + caption
+        pairs, tokens_per_pair = local_batch_size, image + caption
         if training["two_pass"]:  # which goes back through images and captions one after the other
-            pairs, of_pair = min(training["micro_batch"], rows), max(image, caption)
-        tokens = pairs * (2 * self.plan.queries or of_pair)
-        kept = tokens * text.layers * of_layer
+            pairs, tokens_per_pair = min(training["micro_batch"], local_batch_size), max(image, caption)
+        tokens = pairs * (2 * self.plan.queries or tokens_per_pair)
+        saved_bytes = tokens * text.layers * layer_bytes_per_token
         if training["gradient_checkpointing"]:
-            at_once = min(training["micro_batch"], rows) * max(image, caption)
-            kept = tokens * text.layers * text.hidden * self.width + at_once * of_layer
+            micro_batch_tokens = min(training["micro_batch"], local_batch_size) * max(image, caption)
+            saved_bytes = (
+                tokens * text.layers * text.hidden_size * self.dtype_bytes + micro_batch_tokens * layer_bytes_per_token
+            )
         if self.plan.queries:  # all prefixes stay
-            kept += rows * (image + caption) * 2 * text.layers * narrow * self.width
-        return kept
+            saved_bytes += local_batch_size * (image + caption) * 2 * text.layers * kv_width * self.dtype_bytes
+        return saved_bytes
 
     def host_gb(self, training: Mapping[str, Any]) -> float:
         """Of all processes of a training: each reads the weights, and the main one gathers a checkpoint."""
         vision, workers = self.architecture.vision, training["workers"]
-        batch = training["batch_size"] * self.image.visual * vision.patches * vision.patch_values * BYTES["float32"]
-        each = HOST_GB + WORKER_GB * workers + self.architecture.weights * self.width / GB
-        return self.gpus * each + (1 + READY * workers) * batch / GB + self.checkpoint_gb
+        batch = (
+            training["batch_size"]
+            * self.image.visual
+            * vision.patches_per_token
+            * vision.values_per_patch
+            * DTYPE_BYTES["float32"]
+        )
+        process_gb = PROCESS_GB + WORKER_GB * workers + self.architecture.num_parameters * self.dtype_bytes / GB
+        return self.gpus * process_gb + (1 + PREFETCH_FACTOR * workers) * batch / GB + self.checkpoint_gb
 
     @property
-    def evaluating_gb(self) -> float:
+    def evaluation_host_gb(self) -> float:
         """On the host, of an evaluation."""
-        return HOST_GB + SCORES_GB + self.architecture.weights * self.width / GB
+        return PROCESS_GB + EVALUATION_GB + self.architecture.num_parameters * self.dtype_bytes / GB
 
     @property
     def checkpoint_gb(self) -> float:
-        return CHECKPOINT * self.trained * self.precise / GB
+        return CHECKPOINT_COPIES * self.num_trainable * self.trainable_dtype_bytes / GB
 
     @property
     def adapter_gb(self) -> float:
-        return self.trained * self.precise / GB
+        return self.num_trainable * self.trainable_dtype_bytes / GB
 
 
-def trained_numbers(text: Text, method: str, tuning: Mapping[str, Any]) -> float:
+def count_trainable_parameters(text: TextArchitecture, method: str, hyperparameters: Mapping[str, Any]) -> float:
     """Count the numbers that a method trains.
 
     Args:
-        tuning: its entry in config.yaml.
+        hyperparameters: its entry in config.yaml.
 
     Raises:
         UnknownMethod: how many those are is not known of it.
@@ -107,9 +119,9 @@ def trained_numbers(text: Text, method: str, tuning: Mapping[str, Any]) -> float
         case "base":
             return 0.0
         case "full_ft":
-            return float(text.weights)
+            return float(text.num_parameters)
         case "lora":
-            return float(tuning["rank"] * text.layers * text.map_ends)
+            return float(hyperparameters["rank"] * text.layers * text.lora_parameters_per_rank)
         case "slq":
-            return float(tuning["queries"] * text.hidden)
-    raise UnknownMethod(method, "cost/memory.py", "how many numbers it trains")
+            return float(hyperparameters["queries"] * text.hidden_size)
+    raise UnknownMethodError(method, "cost/memory.py", "how many numbers it trains")

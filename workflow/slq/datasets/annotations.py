@@ -14,11 +14,11 @@ from typing import Any
 from slq.common.errors import SlqError
 from slq.datasets.id_lists import Item
 
-UNUSED = {"tokens", "license", "coco_url", "date_captured"}  # dropped as they are read: a list of COCO's is 150 MB
-PHOTO = re.compile(r"/(\d+)_[^/]*$")  # the number of a photo in the address of its file at Flickr
+UNUSED_KEYS = {"tokens", "license", "coco_url", "date_captured"}  # dropped as they are read: a list of COCO's is 150 MB
+FLICKR_PHOTO_ID = re.compile(r"/(\d+)_[^/]*$")  # the number of a photo in the address of its file at Flickr
 
 
-def karpathy_items(source: Path, how: Mapping[str, Any]) -> Iterator[Item]:
+def read_karpathy_items(source: Path, split_config: Mapping[str, Any]) -> Iterator[Item]:
     """Of a `dataset_*.json` of Karpathy's the images whose split is one of `how["of"]`, in the file's order.
 
     An image is named by its COCO id where it has one, else by its file's name; it lies in `how["images"]` or where
@@ -27,96 +27,103 @@ def karpathy_items(source: Path, how: Mapping[str, Any]) -> Iterator[Item]:
     Raises:
         SlqError: the file is not of this form, or a name in `how["of"]` is of no image.
     """
-    file = source / how["file"]
-    there: set[str] = set()
-    for number, entry in enumerate(_entries(file, "images")):
+    file = source / split_config["file"]
+    found_splits: set[str] = set()
+    for number, entry in enumerate(_read_entries(file, "images")):
         where = f"{file}: images[{number}]"
-        there.add(_text(entry, "split", where))
-        if entry["split"] not in how["of"]:
+        found_splits.add(_require_text(entry, "split", where))
+        if entry["split"] not in split_config["of"]:
             continue
-        name = _text(entry, "filename", where)
-        folder = how.get("images") or _text(entry, "filepath", where)
+        name = _require_text(entry, "filename", where)
+        folder = split_config.get("images") or _require_text(entry, "filepath", where)
         yield {
             "id": _karpathy_id(entry, where),
             "image": f"{folder}/{name}",
-            "captions": [_text(sentence, "raw", where).strip() for sentence in _list(entry, "sentences", where)],
+            "captions": [
+                _require_text(sentence, "raw", where).strip() for sentence in _require_list(entry, "sentences", where)
+            ],
         }
-    if absent := [name for name in how["of"] if name not in there]:
+    if absent := [name for name in split_config["of"] if name not in found_splits]:
         raise SlqError(
             f"{file}: no image is of the split '{absent[0]}', which `of` in config.yaml names; there are "
-            f"{', '.join(sorted(there)) or 'none'}"
+            f"{', '.join(sorted(found_splits)) or 'none'}"
         )
 
 
 def _karpathy_id(entry: Any, where: str) -> str:
-    return str(entry["cocoid"] if "cocoid" in entry else PurePosixPath(_text(entry, "filename", where)).stem)
+    return str(entry["cocoid"] if "cocoid" in entry else PurePosixPath(_require_text(entry, "filename", where)).stem)
 
 
-def listed_ids(form: str, files: Iterable[Path]) -> set[str]:
+def read_image_ids(annotation_format: str, files: Iterable[Path]) -> set[str]:
     """The ids of all images in lists of a form, of whichever split; `captions_*.json` of COCO's may be among them."""
     found = set()
     for file in files:
-        for number, entry in enumerate(_entries(file, "images")):
-            coco = form == "coco" or "split" not in entry
-            found.add(str(entry["id"]) if coco else _karpathy_id(entry, f"{file}: images[{number}]"))
+        for number, entry in enumerate(_read_entries(file, "images")):
+            is_coco = annotation_format == "coco" or "split" not in entry
+            found.add(str(entry["id"]) if is_coco else _karpathy_id(entry, f"{file}: images[{number}]"))
     return found
 
 
-def coco_items(source: Path, how: Mapping[str, Any]) -> Iterator[Item]:
+def read_coco_items(source: Path, split_config: Mapping[str, Any]) -> Iterator[Item]:
     """Of a `captions_*.json` of COCO's all images, in the file's order, which lie in `how["images"]`."""
-    file = source / how["file"]
+    file = source / split_config["file"]
     captions: dict[int, list[str]] = defaultdict(list)
-    for number, note in enumerate(_entries(file, "annotations")):
-        captions[note["image_id"]].append(_text(note, "caption", f"{file}: annotations[{number}]").strip())
-    for number, entry in enumerate(_entries(file, "images")):
-        name = _text(entry, "file_name", f"{file}: images[{number}]")
-        yield {"id": str(entry["id"]), "image": f"{how['images']}/{name}", "captions": captions[entry["id"]]}
+    for number, annotation in enumerate(_read_entries(file, "annotations")):
+        captions[annotation["image_id"]].append(
+            _require_text(annotation, "caption", f"{file}: annotations[{number}]").strip()
+        )
+    for number, entry in enumerate(_read_entries(file, "images")):
+        name = _require_text(entry, "file_name", f"{file}: images[{number}]")
+        yield {"id": str(entry["id"]), "image": f"{split_config['images']}/{name}", "captions": captions[entry["id"]]}
 
 
-FORMS: dict[str, Callable[[Path, Mapping[str, Any]], Iterable[Item]]] = {"karpathy": karpathy_items, "coco": coco_items}
+ANNOTATION_READERS: dict[str, Callable[[Path, Mapping[str, Any]], Iterable[Item]]] = {
+    "karpathy": read_karpathy_items,
+    "coco": read_coco_items,
+}
 
 
-def photo_numbers(files: Iterable[Path]) -> dict[str, str]:
+def read_flickr_photo_ids(files: Iterable[Path]) -> dict[str, str]:
     """By COCO id, the number of the photo at Flickr that the image is, from `captions_*.json` files of COCO's."""
-    numbers = {}
+    photo_ids = {}
     for file in files:
-        for number, entry in enumerate(_entries(file, "images")):
-            address = _text(entry, "flickr_url", f"{file}: images[{number}]")
-            if found := PHOTO.search(address):
-                numbers[str(entry["id"])] = found[1]
-    return numbers
+        for number, entry in enumerate(_read_entries(file, "images")):
+            address = _require_text(entry, "flickr_url", f"{file}: images[{number}]")
+            if found := FLICKR_PHOTO_ID.search(address):
+                photo_ids[str(entry["id"])] = found[1]
+    return photo_ids
 
 
-def _entries(file: Path, key: str) -> list[dict[str, Any]]:
+def _read_entries(file: Path, key: str) -> list[dict[str, Any]]:
     """The list under a key of a JSON file.
 
     Raises:
         SlqError: the file cannot be read, is not JSON, or has no such list.
     """
     try:
-        content = json.loads(file.read_bytes(), object_pairs_hook=_used)
+        content = json.loads(file.read_bytes(), object_pairs_hook=_drop_unused_keys)
     except OSError as error:
         raise SlqError(f"{file}: cannot be read: {error.strerror}; fetch its source again") from error
     except ValueError as error:
         raise SlqError(f"{file}: not valid JSON ({error}); fetch its source again") from error
-    return _list(content, key, str(file))
+    return _require_list(content, key, str(file))
 
 
-def _used(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {key: value for key, value in pairs if key not in UNUSED}
+def _drop_unused_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in pairs if key not in UNUSED_KEYS}
 
 
-def _text(entry: Any, key: str, where: str) -> str:
-    return _value(entry, key, where, str, "text")
+def _require_text(entry: Any, key: str, where: str) -> str:
+    return _require_type(entry, key, where, str, "text")
 
 
-def _list(entry: Any, key: str, where: str) -> list[Any]:
-    return _value(entry, key, where, list, "list")
+def _require_list(entry: Any, key: str, where: str) -> list[Any]:
+    return _require_type(entry, key, where, list, "list")
 
 
-def _value(entry: Any, key: str, where: str, kind: type, expected: str) -> Any:
+def _require_type(entry: Any, key: str, where: str, required_type: type, expected: str) -> Any:
     value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, kind):
+    if not isinstance(value, required_type):
         found = reprlib.repr(value)
         raise SlqError(f"{where}: '{key}' must be a {expected}, found {found}; is it the file that config.yaml names?")
     return value

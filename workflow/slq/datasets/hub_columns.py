@@ -16,45 +16,52 @@ from PIL import Image
 
 from slq.common.errors import SlqError
 from slq.common.files import write_bytes
-from slq.datasets.id_lists import require_expected
-from slq.datasets.image_modes import as_rgb
-from slq.datasets.prepared import UNREADABLE, write_split
-from slq.datasets.questions import choice_text, lettered_options, letters, marked, open_text, renumber
+from slq.datasets.id_lists import require_expected_counts
+from slq.datasets.image_conversion import as_rgb
+from slq.datasets.questions import (
+    format_choice_question,
+    format_open_question,
+    marker_numbers,
+    option_letters,
+    parse_options,
+    renumber_markers,
+)
+from slq.datasets.splits import IMAGE_ERRORS, write_split
 
-ROWS = 64  # read at once: images are large
-IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+ROWS_PER_BATCH = 64  # read at once: images are large
+IMAGE_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 SAFE_ID = re.compile(r"[\w.-]+")  # it becomes the name of a file
 
 
 @dataclass(frozen=True)
-class Row:
+class ParquetRow:
     """A row of a parquet file; `id` names its item."""
 
-    hub: str
+    repository: str
     file: Path
     id: str
     values: dict[str, Any]
 
-    def fault(self, column: str, expected: str) -> SlqError:
+    def column_error(self, column: str, expected: str) -> SlqError:
         """What is wrong with a value, for the caller to raise."""
         found = reprlib.repr(self.values.get(column))
         return SlqError(
             f"{self.file}: item {self.id!r}: '{column}' must be {expected}, found {found}; "
-            f"expected the files of the hub's {self.hub} as they are downloaded"
+            f"expected the files of the hub's {self.repository} as they are downloaded"
         )
 
     def text(self, column: str) -> str:
         """A value with words in it."""
         value = self.values[column]
         if not isinstance(value, str) or not value.strip():
-            raise self.fault(column, "a text with words")
+            raise self.column_error(column, "a text with words")
         return value
 
     def texts(self, column: str) -> list[str]:
         """A list of at least one text, each with words."""
         value = self.values[column]
         if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
-            raise self.fault(column, "a list of texts with words, at least one")
+            raise self.column_error(column, "a list of texts with words, at least one")
         return value
 
     def options(self, column: str) -> list[str]:
@@ -62,9 +69,9 @@ class Row:
         try:
             value = ast.literal_eval(self.text(column).strip())
         except (SyntaxError, ValueError) as error:
-            raise self.fault(column, f"a Python list, written as text ({error})") from error
+            raise self.column_error(column, f"a Python list, written as text ({error})") from error
         if not isinstance(value, list) or not 1 <= len(value) <= 26:
-            raise self.fault(column, "a Python list of 1 to 26 options, written as text")
+            raise self.column_error(column, "a Python list of 1 to 26 options, written as text")
         return [str(option) for option in value]
 
     def image(self, column: str, reason: str = "") -> tuple[bytes, str]:
@@ -72,31 +79,31 @@ class Row:
         value = self.values.get(column)
         data = value.get("bytes") if isinstance(value, dict) else None
         if not data:
-            raise self.fault(column, f"an image with its bytes{reason}")
+            raise self.column_error(column, f"an image with its bytes{reason}")
         try:
             with Image.open(BytesIO(data)) as image:
                 as_rgb(image)
                 return data, str(image.format).lower()
-        except UNREADABLE as error:
-            raise self.fault(column, f"a readable image ({error})") from error
+        except IMAGE_ERRORS as error:
+            raise self.column_error(column, f"a readable image ({error})") from error
 
 
-Fields = dict[str, Any]  # question, options, answers, type
-Prepared = tuple[Fields, list[tuple[bytes, str]]]  # an item's fields, its images
+QuestionFields = dict[str, Any]  # question, options, answers, type
+ParsedQuestion = tuple[QuestionFields, list[tuple[bytes, str]]]  # an item's fields, its images
 
 
 @dataclass(frozen=True)
-class Layout:
+class HubLayout:
     """How a hub repository holds its questions."""
 
-    hub: str
-    files: str  # pattern under its folder; files are read in the order of their paths, folder by folder
+    repository: str
+    file_pattern: str  # pattern under its folder; files are read in the order of their paths, folder by folder
     schema: pa.Schema  # of every file
-    needed: tuple[str, ...]  # columns without which an item cannot be made
-    prepare: Callable[[Row], Prepared]
+    required_columns: tuple[str, ...]  # columns without which an item cannot be made
+    parse_row: Callable[[ParquetRow], ParsedQuestion]
 
 
-def mmmu_item(row: Row) -> Prepared:
+def parse_mmmu_row(row: ParquetRow) -> ParsedQuestion:
     """The images that markers in question and options name, in the order of their numbers; the type is the subject.
 
     An image that the explanation alone names is part of the answer's reasons and is not sent (MMMU-Benchmark/MMMU#56).
@@ -107,30 +114,32 @@ def mmmu_item(row: Row) -> Prepared:
     answers = [answer]
     if kind == "multiple-choice":
         options = row.options("options")
-        if answer not in [*letters(options)]:
-            raise row.fault("answer", f"the letter of an option, one of {', '.join(letters(options))}")
-        text = choice_text(question, options)
+        if answer not in [*option_letters(options)]:
+            raise row.column_error("answer", f"the letter of an option, one of {', '.join(option_letters(options))}")
+        text = format_choice_question(question, options)
     elif kind == "open":
-        answers = listed_answers(row, answer)
-        text = open_text(question)
+        answers = parse_answers(row, answer)
+        text = format_open_question(question)
     else:
-        raise row.fault("question_type", "multiple-choice or open")
-    numbers = {old: new for new, old in enumerate(marked(text), start=1)}
-    named = {f"image_{number}" for number in (*numbers, *marked(row.values["explanation"] or ""))}
-    for column in MMMU_IMAGES:
-        if row.values[column] is not None and column not in named:
-            raise row.fault(column, "named by a marker in question, options or explanation, or null")
-    images = [row.image(f"image_{old}", f", as the marker <image {old}> asks for it") for old in numbers]
+        raise row.column_error("question_type", "multiple-choice or open")
+    new_numbers = {old: new for new, old in enumerate(marker_numbers(text), start=1)}
+    referenced_columns = {
+        f"image_{number}" for number in (*new_numbers, *marker_numbers(row.values["explanation"] or ""))
+    }
+    for column in MMMU_IMAGE_COLUMNS:
+        if row.values[column] is not None and column not in referenced_columns:
+            raise row.column_error(column, "named by a marker in question, options or explanation, or null")
+    images = [row.image(f"image_{old}", f", as the marker <image {old}> asks for it") for old in new_numbers]
     fields = {
-        "question": renumber(text, numbers),
-        "options": [renumber(option, numbers) for option in options],
+        "question": renumber_markers(text, new_numbers),
+        "options": [renumber_markers(option, new_numbers) for option in options],
         "answers": answers,
         "type": row.file.parent.name,
     }
     return fields, images
 
 
-def listed_answers(row: Row, answer: str) -> list[str]:
+def parse_answers(row: ParquetRow, answer: str) -> list[str]:
     """The members of an answer that is a list's literal; else the answer itself, which may be an interval `[0, 1)`."""
     try:
         value = ast.literal_eval(answer.strip())
@@ -140,32 +149,32 @@ def listed_answers(row: Row, answer: str) -> list[str]:
         return [answer]
     answers = [str(member) for member in value]
     if not answers or not all(member.strip() for member in answers):
-        raise row.fault("answer", "a list of answers with words, at least one")
+        raise row.column_error("answer", "a list of answers with words, at least one")
     return answers
 
 
-def word_for_word(row: Row) -> str:
+def read_single_image_question(row: ParquetRow) -> str:
     """A question about one image, which holds its options and its request itself."""
     question = row.text("question")
-    if set(marked(question)) - {1}:
-        raise row.fault("question", "a text without markers of images that the row does not have")
+    if set(marker_numbers(question)) - {1}:
+        raise row.column_error("question", "a text without markers of images that the row does not have")
     return question
 
 
-def realworldqa_item(row: Row) -> Prepared:
+def parse_realworldqa_row(row: ParquetRow) -> ParsedQuestion:
     """Multiple choice where the question has options and the answer is the letter of one."""
-    question, answer = word_for_word(row), row.text("answer")
-    options = lettered_options(question)
-    if answer not in [*letters(options)]:
+    question, answer = read_single_image_question(row), row.text("answer")
+    options = parse_options(question)
+    if answer not in [*option_letters(options)]:
         options = []
     kind = "multiple-choice" if options else "open"
     return {"question": question, "options": options, "answers": [answer], "type": kind}, [row.image("image")]
 
 
-def ocrbench_item(row: Row) -> Prepared:
+def parse_ocrbench_row(row: ParquetRow) -> ParsedQuestion:
     """The type decides how an answer is compared."""
     fields = {
-        "question": word_for_word(row),
+        "question": read_single_image_question(row),
         "options": [],
         "answers": row.texts("answer"),
         "type": row.text("question_type"),
@@ -173,36 +182,36 @@ def ocrbench_item(row: Row) -> Prepared:
     return fields, [row.image("image")]
 
 
-MMMU_IMAGES = tuple(f"image_{number}" for number in range(1, 8))
-MMMU_TEXTS = ("img_type", "answer", "topic_difficulty", "question_type", "subfield")
-COLUMNS = {
-    "mmmu": Layout(
-        hub="MMMU/MMMU",
-        files="*/validation-*.parquet",  # a folder per subject
+MMMU_IMAGE_COLUMNS = tuple(f"image_{number}" for number in range(1, 8))
+MMMU_TEXT_COLUMNS = ("img_type", "answer", "topic_difficulty", "question_type", "subfield")
+HUB_LAYOUTS = {
+    "mmmu": HubLayout(
+        repository="MMMU/MMMU",
+        file_pattern="*/validation-*.parquet",  # a folder per subject
         schema=pa.schema(
             [(name, pa.string()) for name in ("id", "question", "options", "explanation")]
-            + [(name, IMAGE) for name in MMMU_IMAGES]
-            + [(name, pa.string()) for name in MMMU_TEXTS]
+            + [(name, IMAGE_TYPE) for name in MMMU_IMAGE_COLUMNS]
+            + [(name, pa.string()) for name in MMMU_TEXT_COLUMNS]
         ),
-        needed=("id", "question", "options", "explanation", *MMMU_IMAGES, "answer", "question_type"),
-        prepare=mmmu_item,
+        required_columns=("id", "question", "options", "explanation", *MMMU_IMAGE_COLUMNS, "answer", "question_type"),
+        parse_row=parse_mmmu_row,
     ),
-    "realworldqa": Layout(
-        hub="xai-org/RealworldQA",
-        files="data/test-*.parquet",
-        schema=pa.schema([("image", IMAGE), ("question", pa.string()), ("answer", pa.string())]),
-        needed=("image", "question", "answer"),
-        prepare=realworldqa_item,
+    "realworldqa": HubLayout(
+        repository="xai-org/RealworldQA",
+        file_pattern="data/test-*.parquet",
+        schema=pa.schema([("image", IMAGE_TYPE), ("question", pa.string()), ("answer", pa.string())]),
+        required_columns=("image", "question", "answer"),
+        parse_row=parse_realworldqa_row,
     ),
-    "ocrbench": Layout(
-        hub="echo840/OCRBench",
-        files="data/test-*.parquet",
+    "ocrbench": HubLayout(
+        repository="echo840/OCRBench",
+        file_pattern="data/test-*.parquet",
         schema=pa.schema(
             [(name, pa.string()) for name in ("dataset", "question", "question_type")]
-            + [("answer", pa.list_(pa.string())), ("image", IMAGE)]
+            + [("answer", pa.list_(pa.string())), ("image", IMAGE_TYPE)]
         ),
-        needed=("question", "question_type", "answer", "image"),
-        prepare=ocrbench_item,
+        required_columns=("question", "question_type", "answer", "image"),
+        parse_row=parse_ocrbench_row,
     ),
 }
 
@@ -214,7 +223,7 @@ def prepare_questions(
     name: str,
     split: str,
     expected: Mapping[str, Any] | None = None,
-    origin: Sequence[Mapping[str, str]] = (),
+    source_commits: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Read the parquet files under `source` and write the prepared form into `out`, images' bytes unchanged.
 
@@ -222,7 +231,7 @@ def prepare_questions(
         columns: a key of COLUMNS.
         name: of the set; `split`: what it is to us, whatever the hub calls it.
         expected: what it must hold (`require_expected`).
-        origin: the repositories that the files are of, each with its commit.
+        source_commits: the repositories that the files are of, each with its commit.
 
     Raises:
         SlqError: the first fault found, by file, item, column and what was expected; `out` is then as it was.
@@ -233,59 +242,61 @@ def prepare_questions(
     try:
         items = []
         for row in read_rows(columns, source):
-            fields, images = COLUMNS[columns].prepare(row)
-            names = [f"{row.id}_{place}.{suffix}" for place, (_, suffix) in enumerate(images, start=1)]
-            for file, (data, _) in zip(names, images, strict=True):
+            fields, images = HUB_LAYOUTS[columns].parse_row(row)
+            file_names = [f"{row.id}_{place}.{suffix}" for place, (_, suffix) in enumerate(images, start=1)]
+            for file, (data, _) in zip(file_names, images, strict=True):
                 write_bytes(staged / file, data)
-            item = {"id": row.id, "images": [f"images/{file}" for file in names], **fields}
+            item = {"id": row.id, "images": [f"images/{file}" for file in file_names], **fields}
             items.append(item)
-        require_expected(name, split, items, expected or {})
+        require_expected_counts(name, split, items, expected or {})
         (out / "manifest.json").unlink(missing_ok=True)  # of other images
         shutil.rmtree(out / "images", ignore_errors=True)
         staged.rename(out / "images")
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    write_split(out, name, split, "retention", items, origin=origin)
+    write_split(out, name, split, "retention", items, source_commits=source_commits)
 
 
-def read_rows(columns: str, source: Path) -> Iterator[Row]:
+def read_rows(columns: str, source: Path) -> Iterator[ParquetRow]:
     """The rows of all files in order, each with the id of its item: its own, or the set's name and the row's number.
 
     Raises:
         SlqError: no file, no row, no parquet, a column that is missing, an id that occurs twice.
     """
-    layout = COLUMNS[columns]
-    files = sorted(source.glob(layout.files))
+    layout = HUB_LAYOUTS[columns]
+    files = sorted(source.glob(layout.file_pattern))
     if not files:
         raise SlqError(
-            f"{source}: holds no {layout.files}; expected the files of the hub's dataset repository {layout.hub} "
-            "as they are downloaded (docs/data.md)"
+            f"{source}: holds no {layout.file_pattern}; expected the files of the hub's dataset repository "
+            f"{layout.repository} as they are downloaded (docs/data.md)"
         )
-    seen: dict[str, Path] = {}
+    file_of_id: dict[str, Path] = {}
     for file in files:
-        for values in read_values(file, layout):
-            row = Row(layout.hub, file, str(values.get("id") or f"{columns}_{len(seen):04d}"), values)
-            if "id" in layout.needed and not SAFE_ID.fullmatch(row.text("id")):
-                raise row.fault("id", "letters, digits, dots, dashes and underscores")
-            if row.id in seen:
-                raise row.fault("id", f"of one item only, and is in {seen[row.id]} already")
-            seen[row.id] = file
+        for values in read_row_values(file, layout):
+            row = ParquetRow(
+                layout.repository, file, str(values.get("id") or f"{columns}_{len(file_of_id):04d}"), values
+            )
+            if "id" in layout.required_columns and not SAFE_ID.fullmatch(row.text("id")):
+                raise row.column_error("id", "letters, digits, dots, dashes and underscores")
+            if row.id in file_of_id:
+                raise row.column_error("id", f"of one item only, and is in {file_of_id[row.id]} already")
+            file_of_id[row.id] = file
             yield row
-    if not seen:
-        raise SlqError(f"{files[0]}: holds no rows; download the hub's {layout.hub} again")
+    if not file_of_id:
+        raise SlqError(f"{files[0]}: holds no rows; download the hub's {layout.repository} again")
 
 
-def read_values(file: Path, layout: Layout) -> Iterator[dict[str, Any]]:
+def read_row_values(file: Path, layout: HubLayout) -> Iterator[dict[str, Any]]:
     """The needed values of each row of a parquet file; what is null there is None."""
     try:
         with pq.ParquetFile(file) as parquet:
-            missing = [column for column in layout.needed if column not in parquet.schema_arrow.names]
+            missing = [column for column in layout.required_columns if column not in parquet.schema_arrow.names]
             if missing:
                 raise SlqError(
-                    f"{file}: has no column '{missing[0]}'; expected the columns of the hub's {layout.hub}: "
+                    f"{file}: has no column '{missing[0]}'; expected the columns of the hub's {layout.repository}: "
                     f"{', '.join(layout.schema.names)}"
                 )
-            for batch in parquet.iter_batches(batch_size=ROWS, columns=list(layout.needed)):
+            for batch in parquet.iter_batches(batch_size=ROWS_PER_BATCH, columns=list(layout.required_columns)):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise SlqError(

@@ -9,11 +9,11 @@ from typing import Any
 from slq.common.errors import SlqError
 
 Item = dict[str, Any]
-LISTS = Path(__file__).parent / "lists"  # one id a line; provenance in docs/data.md
+ID_LISTS = Path(__file__).parent / "lists"  # one id a line; provenance in docs/data.md
 # By what ids are numbers of: the list of the test images that a training set may not hold.
-TESTS = {"coco": "coco_karpathy_test"}
-NUMBER = re.compile(r"0*(\d+)(\.\w+)?$")  # at the end of a file's name, or padded with zeros
-COUNTED: dict[str, tuple[str, Callable[[list[Item]], int | str]]] = {
+TEST_ID_LISTS = {"coco": "coco_karpathy_test"}
+NUMERIC_ID = re.compile(r"0*(\d+)(\.\w+)?$")  # at the end of a file's name, or padded with zeros
+SPLIT_CHECKS: dict[str, tuple[str, Callable[[list[Item]], int | str]]] = {
     "items": ("images or questions", len),
     "captions": ("captions", lambda items: sum(len(item["captions"]) for item in items)),
     "options": ("questions with options", lambda items: sum(bool(item["options"]) for item in items)),
@@ -22,27 +22,27 @@ COUNTED: dict[str, tuple[str, Callable[[list[Item]], int | str]]] = {
 }
 
 
-def is_public(name: str) -> bool:
+def is_bundled_list(name: str) -> bool:
     """Whether a list of ids is one of the project's, by its name."""
-    return (LISTS / f"{name}.txt").is_file()
+    return (ID_LISTS / f"{name}.txt").is_file()
 
 
-def list_file(name: str) -> Path:
+def id_list_path(name: str) -> Path:
     """The file of a list of ids: the project's, or a person's."""
-    return LISTS / f"{name}.txt" if is_public(name) else Path(name)
+    return ID_LISTS / f"{name}.txt" if is_bundled_list(name) else Path(name)
 
 
-def read_ids(name: str) -> dict[str, int]:
+def read_id_lines(name: str) -> dict[str, int]:
     """The line of each id in a list of the project, by its name, or in a file in UTF-8 with one a line or none.
 
     Raises:
         SlqError: there is neither, or it is not of this form, by its line.
     """
-    path = list_file(name)
+    path = id_list_path(name)
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # a byte-order mark is no part of an id
     except OSError as error:
-        known = ", ".join(sorted(file.stem for file in LISTS.glob("*.txt")))
+        known = ", ".join(sorted(file.stem for file in ID_LISTS.glob("*.txt")))
         raise SlqError(
             f"{name}: neither a list of ids of the project ({known}) nor a file ({error.strerror})"
         ) from error
@@ -59,19 +59,19 @@ def read_ids(name: str) -> dict[str, int]:
     return found
 
 
-def id_list(name: str) -> list[str]:
-    """The ids of a list, each once; errors as in `read_ids`."""
-    return list(read_ids(name))
+def read_id_list(name: str) -> list[str]:
+    """The ids of a list, each once; errors as in `read_id_lines`."""
+    return list(read_id_lines(name))
 
 
-def in_order(ids: Iterable[str]) -> list[str]:
+def sort_ids(ids: Iterable[str]) -> list[str]:
     """Ids by length and then by letters, which puts whole numbers in their order."""
     return sorted(ids, key=lambda one: (len(one), one))
 
 
 def hash_ids(ids: Iterable[str]) -> str:
     """SHA-256 of the ids in order, joined by line ends: how lists of them are compared with published ones."""
-    return hashlib.sha256("\n".join(in_order(ids)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sort_ids(ids)).encode()).hexdigest()
 
 
 def refuse_test_images(name: str, numbering: str | None, items: list[dict[str, Any]]) -> None:
@@ -83,30 +83,34 @@ def refuse_test_images(name: str, numbering: str | None, items: list[dict[str, A
     Raises:
         SlqError: with how many they are, and what can be done.
     """
-    listed = TESTS.get(numbering or "")
-    if listed is None:
+    list_name = TEST_ID_LISTS.get(numbering or "")
+    if list_name is None:
         return
-    test = set(id_list(listed))
-    shared = in_order(test & {item["id"] for item in items})
+    test_ids = set(read_id_list(list_name))
+    shared = sort_ids(test_ids & {item["id"] for item in items})
     if shared:
         raise SlqError(
-            f"{name}/train: holds {len(shared):,} of the {len(test):,} test images of {listed} (first: {shared[0]}): a "
-            f"test of trained images measures nothing; leave them out (sets.{name}.splits.train.without: [{listed}] in "
-            "config.yaml), take another train_set, or say allow_leak: true in the preset, which the tables then state"
+            f"{name}/train: holds {len(shared):,} of the {len(test_ids):,} test images of {list_name} (first: "
+            f"{shared[0]}): a test of trained images measures nothing; leave them out "
+            f"(sets.{name}.splits.train.without: [{list_name}] in config.yaml), take another train_set, or say "
+            "allow_leak: true in the preset, which the tables then state"
         )
 
 
-def select(
-    where: str, items: Iterable[dict[str, Any]], how: Mapping[str, Any], listed: Callable[[], set[str]]
+def filter_items(
+    config_key: str,
+    items: Iterable[dict[str, Any]],
+    split_config: Mapping[str, Any],
+    load_all_ids: Callable[[], set[str]],
 ) -> list[dict[str, Any]]:
     """Choose the items with an id in every list of `only` and in none of `without`, each read against all of them.
 
     The guard against leaks stands on these lists, so one that has an id of no image, or filters nothing, is a mistake.
 
     Args:
-        where: the key of the split in config.yaml.
-        how: of the split, with `only` and `without`.
-        listed: gives the ids of all images that the source lists, of whichever split.
+        config_key: the key of the split in config.yaml.
+        split_config: of the split, with `only` and `without`.
+        load_all_ids: gives the ids of all images that the source lists, of whichever split.
 
     Raises:
         SlqError: a person's list has an id of no image, by file and line; a list has all or none of the items; or
@@ -114,56 +118,61 @@ def select(
     """
     found = list(items)
     ids = {item["id"] for item in found}
-    kept = set(ids)
-    for key, names in (("only", how.get("only", [])), ("without", how.get("without", []))):
+    kept_ids = set(ids)
+    for key, names in (("only", split_config.get("only", [])), ("without", split_config.get("without", []))):
         for name in names:
-            chosen = _chosen(name, f"{where}.{key}", ids, listed)
-            kept &= chosen if key == "only" else ids - chosen
-    if found and not kept:
-        raise SlqError(f"config: {where}: no image is left by its lists together; look at {where}.only and without")
-    return [item for item in found if item["id"] in kept]
-
-
-def _chosen(name: str, key: str, ids: set[str], listed: Callable[[], set[str]]) -> set[str]:
-    """The ids of a list that are in a split: some of them, and not all."""
-    own = read_ids(name)
-    if not is_public(name):
-        lost = [one for one in own if one not in ids]
-        known = listed() if lost else ids
-        lost = [one for one in lost if one not in known]
-        if lost:
-            raise SlqError(
-                f"{name}:{own[lost[0]]}: no image that the source lists has the id {lost[0]!r}"
-                f"{_meant(lost[0], known)} ({key}; {len(lost):,} of {len(own):,} ids are like this)"
-            )
-    chosen = ids & own.keys()
-    if ids and len(chosen) in (0, len(ids)):
-        idle = bool(chosen) == key.endswith(".only")
+            selected = _select_ids(name, f"{config_key}.{key}", ids, load_all_ids)
+            kept_ids &= selected if key == "only" else ids - selected
+    if found and not kept_ids:
         raise SlqError(
-            f"config: {key}: the list {name} has {'all' if chosen else 'none'} of the {len(ids):,} images, and so "
-            f"{'filters nothing' if idle else 'leaves nothing'}; take it out, or name the list that is meant"
+            f"config: {config_key}: no image is left by its lists together; look at {config_key}.only and without"
         )
-    return chosen
+    return [item for item in found if item["id"] in kept_ids]
 
 
-def _meant(lost: str, known: set[str]) -> str:
+def _select_ids(name: str, config_key: str, ids: set[str], load_all_ids: Callable[[], set[str]]) -> set[str]:
+    """The ids of a list that are in a split: some of them, and not all."""
+    list_ids = read_id_lines(name)
+    if not is_bundled_list(name):
+        unknown = [one for one in list_ids if one not in ids]
+        all_ids = load_all_ids() if unknown else ids
+        unknown = [one for one in unknown if one not in all_ids]
+        if unknown:
+            raise SlqError(
+                f"{name}:{list_ids[unknown[0]]}: no image that the source lists has the id {unknown[0]!r}"
+                f"{_suggest_id(unknown[0], all_ids)} ({config_key}; {len(unknown):,} of {len(list_ids):,} ids are like "
+                "this)"
+            )
+    selected = ids & list_ids.keys()
+    if ids and len(selected) in (0, len(ids)):
+        filters_nothing = bool(selected) == config_key.endswith(".only")
+        raise SlqError(
+            f"config: {config_key}: the list {name} has {'all' if selected else 'none'} of the {len(ids):,} images, "
+            f"and so {'filters nothing' if filters_nothing else 'leaves nothing'}; take it out, or name the list that "
+            "is meant"
+        )
+    return selected
+
+
+def _suggest_id(unknown: str, all_ids: set[str]) -> str:
     """What an id is called there, if it is a number with zeros before it or in a file's name."""
-    number = NUMBER.search(lost)
-    if number and number[1] in known:
+    number = NUMERIC_ID.search(unknown)
+    if number and number[1] in all_ids:
         return f"; it is called {number[1]!r} there"
-    return f"; ids there are like {min(known)!r}" if known else ""
+    return f"; ids there are like {min(all_ids)!r}" if all_ids else ""
 
 
-def require_expected(name: str, split: str, items: list[Item], asked: Mapping[str, Any]) -> None:
-    """Compare a split with those of the keys of `COUNTED` that `asked` has, `sets.<set>.splits.<split>` in config.yaml.
+def require_expected_counts(name: str, split: str, items: list[Item], expected: Mapping[str, Any]) -> None:
+    """Compare a split with those of the keys of `SPLIT_CHECKS` that `expected` has, `sets.<set>.splits.<split>` in
+    config.yaml.
 
     Raises:
         SlqError: the first that differs, with both values.
     """
-    for key, (what, count) in COUNTED.items():
-        if key in asked and (found := count(items)) != asked[key]:
+    for key, (description, count) in SPLIT_CHECKS.items():
+        if key in expected and (found := count(items)) != expected[key]:
             raise SlqError(
-                f"{name}/{split}: {what}: {found}, expected {asked[key]} (sets.{name}.splits.{split}.{key} in "
-                "config.yaml); the source holds another version of the set: find out which, and say there what it "
+                f"{name}/{split}: {description}: {found}, expected {expected[key]} (sets.{name}.splits.{split}.{key} "
+                "in config.yaml); the source holds another version of the set: find out which, and say there what it "
                 "holds if you mean it"
             )

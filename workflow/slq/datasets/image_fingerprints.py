@@ -10,25 +10,25 @@ import numpy as np
 from PIL import Image
 
 from slq.common.errors import SlqError
-from slq.common.files import digest, write_bytes
-from slq.common.fingerprint import fingerprint
-from slq.datasets.prepared import Split
+from slq.common.files import hash_json, write_bytes
+from slq.common.fingerprint import source_fingerprint
+from slq.datasets.splits import Split
 
-SIDE = 24  # pixels along a print
+FINGERPRINT_SIZE = 24  # pixels along a print
 # Largest distance of prints of one picture: the root mean square of their differences, in levels of 0 to 255. Copies of
 # JPEG quality 30, or with half the sides, are nearer; the two nearest drawn scenes are at 5.9 (docs/log.md).
-ALIKE = 5.0
-COARSE = 4  # pixels along a coarser print, whose distances are never larger: it rules nearly all pairs out
-ROWS = 2048  # of the training set compared at once
-PAIRS = 10_000  # compared in full at once
+MAX_DISTANCE = 5.0
+COARSE_SIZE = 4  # pixels along a coarser print, whose distances are never larger: it rules nearly all pairs out
+ROWS_PER_BLOCK = 2048  # of the training set compared at once
+PAIRS_PER_BLOCK = 10_000  # compared in full at once
 
 
-def print_of(image: Image.Image) -> np.ndarray:
+def compute_image_fingerprint(image: Image.Image) -> np.ndarray:
     """The print (SIDE, SIDE, 3) of an RGB image, in bytes: mean colours of its parts, whatever its size and shape."""
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((FINGERPRINT_SIZE, FINGERPRINT_SIZE), Image.Resampling.BILINEAR))
 
 
-def prints_of(split: Split, work: Path, threads: int) -> np.ndarray:
+def compute_split_fingerprints(split: Split, work: Path, threads: int) -> np.ndarray:
     """Prints (n, SIDE, SIDE, 3) of the images of a split in the order of its `files`: every image is decoded once.
 
     They are kept under `work` by what they are made of.
@@ -36,56 +36,59 @@ def prints_of(split: Split, work: Path, threads: int) -> np.ndarray:
     Raises:
         SlqError: images cannot be read: how many, and the first.
     """
-    kept = work / "prints" / f"{digest([split.sha256, fingerprint(__name__)])[:16]}.npy"
-    if kept.exists():
-        prints: np.ndarray = np.load(kept)
-        return prints
+    cache_file = work / "prints" / f"{hash_json([split.sha256, source_fingerprint(__name__)])[:16]}.npy"
+    if cache_file.exists():
+        fingerprints: np.ndarray = np.load(cache_file)
+        return fingerprints
     with ThreadPoolExecutor(threads) as pool:  # decoding and scaling let other threads run
-        found = list(pool.map(partial(_print_or_fault, split), split.files, chunksize=64))
-    faults = [one for one in found if isinstance(one, SlqError)]
-    if faults:
-        raise SlqError(f"{split.name}: {len(faults):,} of {len(found):,} images cannot be used; the first: {faults[0]}")
-    prints = np.array(found, np.uint8).reshape(-1, SIDE, SIDE, 3)
+        results = list(pool.map(partial(_fingerprint_or_error, split), split.image_hashes, chunksize=64))
+    errors = [one for one in results if isinstance(one, SlqError)]
+    if errors:
+        raise SlqError(
+            f"{split.name}: {len(errors):,} of {len(results):,} images cannot be used; the first: {errors[0]}"
+        )
+    fingerprints = np.array(results, np.uint8).reshape(-1, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3)
     buffer = BytesIO()
-    np.save(buffer, prints)
-    write_bytes(kept, buffer.getvalue())
-    return prints
+    np.save(buffer, fingerprints)
+    write_bytes(cache_file, buffer.getvalue())
+    return fingerprints
 
 
-def _print_or_fault(split: Split, path: str) -> np.ndarray | SlqError:
+def _fingerprint_or_error(split: Split, path: str) -> np.ndarray | SlqError:
     try:
-        return print_of(split.open(path))
+        return compute_image_fingerprint(split.open(path))
     except SlqError as error:
         return error
 
 
-def alike(ones: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Every pair (number among `ones`, number among `others`) whose prints are within ALIKE of each other.
+def find_near_duplicates(fingerprints: np.ndarray, other_fingerprints: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Every pair (number among `fingerprints`, number among `other_fingerprints`) whose prints are within ALIKE of each
+    other.
 
     Args:
         ones (n, SIDE, SIDE, 3), others (m, SIDE, SIDE, 3): prints.
     """
-    coarse = _coarse(others)
-    for start in range(0, len(ones), ROWS):
-        block = ones[start : start + ROWS]
-        near = np.argwhere(_squares(_coarse(block), coarse) <= ALIKE**2)
-        for first in range(0, len(near), PAIRS):
-            rows, columns = near[first : first + PAIRS].T
-            difference = (block[rows].astype(np.float32) - others[columns]).reshape(len(rows), -1)
-            kept = (difference**2).mean(1) <= ALIKE**2
-            yield from zip((rows[kept] + start).tolist(), columns[kept].tolist(), strict=True)
+    other_coarse = _downsample(other_fingerprints)
+    for start in range(0, len(fingerprints), ROWS_PER_BLOCK):
+        block = fingerprints[start : start + ROWS_PER_BLOCK]
+        candidates = np.argwhere(_mean_squared_distances(_downsample(block), other_coarse) <= MAX_DISTANCE**2)
+        for first in range(0, len(candidates), PAIRS_PER_BLOCK):
+            rows, columns = candidates[first : first + PAIRS_PER_BLOCK].T
+            difference = (block[rows].astype(np.float32) - other_fingerprints[columns]).reshape(len(rows), -1)
+            is_near = (difference**2).mean(1) <= MAX_DISTANCE**2
+            yield from zip((rows[is_near] + start).tolist(), columns[is_near].tolist(), strict=True)
 
 
-def _coarse(prints: np.ndarray) -> np.ndarray:
+def _downsample(fingerprints: np.ndarray) -> np.ndarray:
     """Means over squares of a print (n, COARSE * COARSE * 3), around zero so that products lose little."""
-    step = SIDE // COARSE
-    parts = prints.reshape(len(prints), COARSE, step, COARSE, step, 3)
-    return parts.mean((2, 4), dtype=np.float32).reshape(len(prints), -1) - 128
+    step = FINGERPRINT_SIZE // COARSE_SIZE
+    parts = fingerprints.reshape(len(fingerprints), COARSE_SIZE, step, COARSE_SIZE, step, 3)
+    return parts.mean((2, 4), dtype=np.float32).reshape(len(fingerprints), -1) - 128
 
 
-def _squares(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _mean_squared_distances(vectors: np.ndarray, other_vectors: np.ndarray) -> np.ndarray:
     """Mean squared differences (n, m) of rows, less what float32 may round up."""
-    width = ones.shape[1]
-    lengths = (ones**2).sum(1)[:, None] + (others**2).sum(1)
-    squares: np.ndarray = (lengths - 2 * ones @ others.T) / width - 0.1
-    return squares
+    width = vectors.shape[1]
+    squared_norms = (vectors**2).sum(1)[:, None] + (other_vectors**2).sum(1)
+    distances: np.ndarray = (squared_norms - 2 * vectors @ other_vectors.T) / width - 0.1
+    return distances

@@ -5,10 +5,12 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.datasets.hub_columns import prepare_questions
-from slq.datasets.prepared import check_items, hash_images, image_paths, open_image, read_items, write_split
+from slq.datasets.splits import check_items, hash_images, image_paths, open_image, read_items, write_split
 
 
-def adopt_split(name: str, split: str, kind: str, columns: str, same_image: str, source: Path, out: Path) -> None:
+def import_local_split(
+    name: str, split: str, kind: str, columns: str, same_image: str, source: Path, out: Path
+) -> None:
     """Write the prepared form of a supplied split into `out`.
 
     With `columns`, `source` is a hub's dataset repository as it is downloaded. Without (an empty text),
@@ -34,7 +36,7 @@ def adopt_split(name: str, split: str, kind: str, columns: str, same_image: str,
         for path in image_paths(item):
             open_image(folder / path)
     if kind == "retrieval" and same_image != "row":
-        items = one_line_an_image(name, folder, items, merge=same_image == "bytes")
+        items = deduplicate_images(name, folder, items, merge=same_image == "bytes")
     out.mkdir(parents=True, exist_ok=True)
     write_split(out, name, split, kind, items, root=folder)
 
@@ -52,23 +54,24 @@ def refuse_shared_ids(
         )
 
 
-def one_line_an_image(name: str, folder: Path, items: list[dict[str, Any]], merge: bool) -> list[dict[str, Any]]:
+def deduplicate_images(name: str, folder: Path, items: list[dict[str, Any]], merge: bool) -> list[dict[str, Any]]:
     """The items, each picture once, under its first id, with the captions of all lines whose files hold its bytes.
 
     Raises:
         SlqError: two lines hold the same bytes, and `merge` does not say that they are one image.
     """
     hashes = hash_images(folder, items)
-    found: dict[str, dict[str, Any]] = {}
+    item_by_hash: dict[str, dict[str, Any]] = {}
     for item in items:
         digest = hashes[item["image"]]
-        if digest not in found:
-            found[digest] = {**item, "captions": list(item["captions"])}
+        if digest not in item_by_hash:
+            item_by_hash[digest] = {**item, "captions": list(item["captions"])}
         elif merge:
-            found[digest]["captions"] += item["captions"]
+            item_by_hash[digest]["captions"] += item["captions"]
         else:
             raise SlqError(
-                f"{folder}: items {found[digest]['id']!r} and {item['id']!r} show the same picture; say in config.yaml "
-                f"what that means, sets.{name}.same_image: bytes (one image, the captions of both) or row (two images)"
+                f"{folder}: items {item_by_hash[digest]['id']!r} and {item['id']!r} show the same picture; say in "
+                f"config.yaml what that means, sets.{name}.same_image: bytes (one image, the captions of both) or row "
+                "(two images)"
             )
-    return list(found.values())
+    return list(item_by_hash.values())

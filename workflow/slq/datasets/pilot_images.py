@@ -7,30 +7,30 @@ from typing import Any
 from PIL import Image
 
 from slq.common.errors import SlqError
-from slq.datasets.prepared import open_image, read_split
+from slq.datasets.splits import open_image, read_split
 
 
-def named_images(named: Mapping[str, Any], data: Path) -> dict[str, Path]:
+def find_pilot_images(settings: Mapping[str, Any], data: Path) -> dict[str, Path]:
     """The file of each image, by the name that config.yaml has for it, in that order.
 
     Args:
-        named: `images`, and where they are: a `folder`, or a `set` whose ids they are
+        settings: `images`, and where they are: a `folder`, or a `set` whose ids they are
         data: the folder of the prepared sets
 
     Raises:
         SlqError: the set has no such image.
     """
-    if "folder" in named:
-        return {name: Path(named["folder"], name) for name in named["images"]}
-    split = read_split(data, named["set"], "val")
+    if "folder" in settings:
+        return {name: Path(settings["folder"], name) for name in settings["images"]}
+    split = read_split(data, settings["set"], "val")
     files = {item["id"]: split.root / item["image"] for item in split.items}
-    for name in named["images"]:
+    for name in settings["images"]:
         if name not in files:
-            raise SlqError(f"{named['set']}/val: no image '{name}', which images in config.yaml names")
-    return {name: files[name] for name in named["images"]}
+            raise SlqError(f"{settings['set']}/val: no image '{name}', which images in config.yaml names")
+    return {name: files[name] for name in settings["images"]}
 
 
-def open_named(path: Path) -> Image.Image:
+def open_pilot_image(path: Path) -> Image.Image:
     """One of them, as RGB.
 
     Raises:

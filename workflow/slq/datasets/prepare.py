@@ -6,53 +6,58 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json
-from slq.datasets.annotations import FORMS, listed_ids, photo_numbers
+from slq.datasets.annotations import ANNOTATION_READERS, read_flickr_photo_ids, read_image_ids
 from slq.datasets.hub_columns import prepare_questions
-from slq.datasets.id_lists import Item, refuse_test_images, require_expected, select
-from slq.datasets.prepared import check_items, image_paths, write_split
+from slq.datasets.id_lists import Item, filter_items, refuse_test_images, require_expected_counts
+from slq.datasets.splits import check_items, image_paths, write_split
 
 
 def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
     """Write the prepared form of a split of a source into `out`; the source's manifest proves the images.
 
     Args:
-        settings: `set`, `split`, `how` (of `sets.<set>.splits`), and either `columns`, or `form`, `numbering`,
+        settings: `set`, `split`, `split_config` (of `sets.<set>.splits`), and either `columns`, or `form`, `numbering`,
             `photos`, `allow_leak` and, where there are lists of ids, `listings`, all that list the source's images.
 
     Raises:
         SlqError: the source does not hold what config.yaml says, a list of ids filters nothing, or a training split
             holds published test images.
     """
-    name, split, how = settings["set"], settings["split"], settings["how"]
+    name, split, split_config = settings["set"], settings["split"], settings["how"]
     if settings.get("columns"):
-        prepare_questions(settings["columns"], source, out, name, split, how, fetched_commits(source))
+        prepare_questions(settings["columns"], source, out, name, split, split_config, read_source_commits(source))
         return
     form = settings["form"]
     listings = [source / file for file in settings.get("listings", [])]
-    items = select(f"sets.{name}.splits.{split}", FORMS[form](source, how), how, lambda: listed_ids(form, listings))
-    number_photos(items, settings, source)
-    check_items(source / how["file"], items)
-    require_numbers(name, settings["numbering"], items)
-    require_expected(name, split, items, how)
+    items = filter_items(
+        f"sets.{name}.splits.{split}",
+        ANNOTATION_READERS[form](source, split_config),
+        split_config,
+        lambda: read_image_ids(form, listings),
+    )
+    add_flickr_photo_ids(items, settings, source)
+    check_items(source / split_config["file"], items)
+    require_numeric_ids(name, settings["numbering"], items)
+    require_expected_counts(name, split, items, split_config)
     if not items:
         raise SlqError(
-            f"{name}/{split}: no image is in {source / how['file']} of this split (sets.{name}.splits.{split})"
+            f"{name}/{split}: no image is in {source / split_config['file']} of this split (sets.{name}.splits.{split})"
         )
     if split == "train" and not settings["allow_leak"]:
         refuse_test_images(name, settings["numbering"], items)
-    files = proved_files(items, source)
+    image_hashes = read_image_hashes(items, source)
     out.mkdir(parents=True, exist_ok=True)
-    write_split(out, name, split, "retrieval", items, source, files, settings["numbering"])
+    write_split(out, name, split, "retrieval", items, source, image_hashes, settings["numbering"])
 
 
-def fetched_commits(source: Path) -> list[dict[str, str]]:
+def read_source_commits(source: Path) -> list[dict[str, str]]:
     """The repositories of the hub that a source was fetched from, each with its commit."""
     manifest = source / "manifest.json"  # questions were read without one, from any folder of the hub's files
     parts = read_json(manifest)["source"].get("parts", []) if manifest.is_file() else []
     return [{"from": part["from"], "commit": part["commit"]} for part in parts if "commit" in part]
 
 
-def require_numbers(name: str, numbering: str | None, items: list[Item]) -> None:
+def require_numeric_ids(name: str, numbering: str | None, items: list[Item]) -> None:
     """Ids that are numbers of COCO or Flickr are written as numbers: others would pass every guard that compares them.
 
     Raises:
@@ -66,27 +71,27 @@ def require_numbers(name: str, numbering: str | None, items: list[Item]) -> None
             )
 
 
-def number_photos(items: list[Item], settings: Mapping[str, Any], source: Path) -> None:
+def add_flickr_photo_ids(items: list[Item], settings: Mapping[str, Any], source: Path) -> None:
     """Give each item its `photo`, the number at Flickr, where it is known: Flickr30K's ids are these numbers.
 
     Raises:
         SlqError: the files that are to tell it tell none.
     """
     if settings["numbering"] == "flickr":
-        numbers = {item["id"]: item["id"] for item in items}
+        photo_ids = {item["id"]: item["id"] for item in items}
     else:
-        numbers = photo_numbers(source / file for file in settings["photos"])
-        if settings["photos"] and items and not any(item["id"] in numbers for item in items):
+        photo_ids = read_flickr_photo_ids(source / file for file in settings["photos"])
+        if settings["photos"] and items and not any(item["id"] in photo_ids for item in items):
             raise SlqError(
                 f"{source}: {', '.join(settings['photos'])} tell the photo of none of the {len(items):,} images; name "
                 f"the files that list them (sets.{settings['set']}.photos in config.yaml)"
             )
     for item in items:
-        if item["id"] in numbers:
-            item["photo"] = numbers[item["id"]]
+        if item["id"] in photo_ids:
+            item["photo"] = photo_ids[item["id"]]
 
 
-def proved_files(items: list[Item], source: Path) -> dict[str, str]:
+def read_image_hashes(items: list[Item], source: Path) -> dict[str, str]:
     """The SHA-256 of every image, as the fetch proved it.
 
     Raises:

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.datasets.prepared import image_paths, read_split, write_split, written_objects
+from slq.datasets.splits import image_paths, read_json_objects, read_split, write_split
 
-FORM = '{"image": "<id of an image of the test split>", "query": "<text>"}'
+LINE_FORMAT = '{"image": "<id of an image of the test split>", "query": "<text>"}'
 Query = tuple[str, str]  # id of its image, text
 
 
-def gather_queries(settings: dict[str, Any], queries: Path, data: Path, out: Path) -> None:
+def import_queries(settings: dict[str, Any], queries: Path, data: Path, out: Path) -> None:
     """Write a test split of the images that a file of queries names, in their set's order, each with its queries.
 
     Args:
@@ -27,38 +27,40 @@ def gather_queries(settings: dict[str, Any], queries: Path, data: Path, out: Pat
     for image, query in found:
         texts.setdefault(image, []).append(query)
     items = [item | {"captions": texts[item["id"]]} for item in split.items if item["id"] in texts]
-    files = {path: split.files[path] for item in items for path in image_paths(item)}
+    image_hashes = {path: split.image_hashes[path] for item in items for path in image_paths(item)}
     out.mkdir(parents=True, exist_ok=True)
-    write_split(out, settings["set"], "test", "retrieval", items, split.root, files, split.numbering)
+    write_split(out, settings["set"], "test", "retrieval", items, split.root, image_hashes, split.numbering)
 
 
-def read_queries(path: Path, of: str, images: set[str]) -> list[Query]:
-    """The queries of a file in its order, each for an image of these ids of the set `of`.
+def read_queries(path: Path, dataset: str, image_ids: set[str]) -> list[Query]:
+    """The queries of a file in its order, each for an image of these ids of the set `dataset`.
 
     Raises:
         SlqError: names the file, the line, and what was expected.
     """
     if not path.is_file():
-        raise SlqError(f"{path}: not found; expected a file with a query a line, {FORM} (docs/data.md)")
+        raise SlqError(f"{path}: not found; expected a file with a query a line, {LINE_FORMAT} (docs/data.md)")
     found: dict[Query, int] = {}
-    for number, line in enumerate(written_objects(path, FORM), start=1):
-        query = _checked(line, f"{path}:{number}")
-        if query[0] not in images:
-            raise SlqError(f"{path}:{number}: no image {query[0]!r} in {of}/test; expected one of its {len(images):,}")
+    for number, line in enumerate(read_json_objects(path, LINE_FORMAT), start=1):
+        query = _parse_query(line, f"{path}:{number}")
+        if query[0] not in image_ids:
+            raise SlqError(
+                f"{path}:{number}: no image {query[0]!r} in {dataset}/test; expected one of its {len(image_ids):,}"
+            )
         if query in found:
             raise SlqError(f"{path}:{number}: the same image and query as line {found[query]}; take one of them out")
         found[query] = number
     if not found:
-        raise SlqError(f"{path}: no query; expected one a line, {FORM}")
+        raise SlqError(f"{path}: no query; expected one a line, {LINE_FORMAT}")
     return list(found)
 
 
-def _checked(query: dict[str, Any], where: str) -> Query:
+def _parse_query(query: dict[str, Any], where: str) -> Query:
     """A line's image and query, without blanks around it."""
     if set(query) != {"image", "query"}:
-        raise SlqError(f"{where}: the keys {', '.join(query) or 'none'}; expected {FORM}")
+        raise SlqError(f"{where}: the keys {', '.join(query) or 'none'}; expected {LINE_FORMAT}")
     if not all(isinstance(value, str) for value in query.values()):
-        raise SlqError(f"{where}: image and query must be text; expected {FORM}")
+        raise SlqError(f"{where}: image and query must be text; expected {LINE_FORMAT}")
     if not query["query"].strip():
         raise SlqError(f"{where}: the query is empty; every query needs words")
     return query["image"], query["query"].strip()

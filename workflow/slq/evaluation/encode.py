@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from slq.caching.store import Store, image_message
-from slq.datasets.prepared import Split
-from slq.evaluation.rank_table import Names
+from slq.caching.feature_cache import FeatureCache, load_image_message
+from slq.datasets.splits import Split
+from slq.evaluation.rank_table import RetrievalIds
 from slq.models.backbone import Backbone
-from slq.models.prefix import Message, encode, message
+from slq.models.prefix import Message, message_parts, tokenize_message
 from slq.models.retriever import Retriever
 
 
 @torch.inference_mode()
 def embed_messages(retriever: Retriever, messages: Iterable[Message], batch_size: int) -> np.ndarray:
     """Unit vectors (n, d) in float32, in the messages' order; batches follow that order too."""
-    return in_batches(retriever.embed, messages, batch_size)
+    return encode_in_batches(retriever.embed, messages, batch_size)
 
 
 def embed_split(
@@ -30,45 +30,51 @@ def embed_split(
     split: Split,
     prompt: dict[str, str],
     batch_size: int,
-    store: Store | None = None,
+    feature_cache: FeatureCache | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images (I, d), captions (T, d) and each caption's image number (T,) of a split.
 
     Args:
-        store: what is kept of its images; without it they are read, one batch at a time.
+        feature_cache: what is kept of its images; without it they are read, one batch at a time.
     """
-    texts = [encode(backbone, message(text, prompt["text"])) for item in split.items for text in item["captions"]]
+    texts = [
+        tokenize_message(backbone, message_parts(text, prompt["text"]))
+        for item in split.items
+        for text in item["captions"]
+    ]
     # Texts first: they take less, and one may be too long. Those of about one length together save most padding.
     order = sorted(range(len(texts)), key=lambda number: texts[number].length)
     text_vectors = embed_messages(retriever, (texts[number] for number in order), batch_size)[np.argsort(order)]
     bar = tqdm(range(len(split.items)), desc=f"{split.name} images", disable=None, file=sys.stderr)
-    images = (image_message(backbone, split, number, prompt["image"], store) for number in bar)
-    return embed_messages(retriever, images, batch_size), text_vectors, text_image(split)
+    images = (load_image_message(backbone, split, number, prompt["image"], feature_cache) for number in bar)
+    return embed_messages(retriever, images, batch_size), text_vectors, map_captions_to_images(split)
 
 
-def in_batches(encode: Callable[[list[Any]], Tensor], items: Iterable[Any], batch_size: int) -> np.ndarray:
+def encode_in_batches(encode_batch: Callable[[list[Any]], Tensor], items: Iterable[Any], batch_size: int) -> np.ndarray:
     """Vectors (n, d) of items, encoded so many at once, in their order."""
-    rest = iter(items)
-    batches = iter(lambda: list(islice(rest, batch_size)), [])
-    return np.concatenate([encode(batch).cpu().numpy() for batch in batches])
+    remaining = iter(items)
+    batches = iter(lambda: list(islice(remaining, batch_size)), [])
+    return np.concatenate([encode_batch(batch).cpu().numpy() for batch in batches])
 
 
-def encode_split(encoder: Any, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def embed_split_with_encoder(encoder: Any, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (I, d) and captions (T, d) of a split, by what has `encode_images` and `encode_texts`."""
     bar = tqdm(split.items, desc=f"{split.name} images", disable=None, file=sys.stderr)
     images = (split.open(item["image"]) for item in bar)
     texts = [text for item in split.items for text in item["captions"]]
-    return in_batches(encoder.encode_images, images, batch_size), in_batches(encoder.encode_texts, texts, batch_size)
+    return encode_in_batches(encoder.encode_images, images, batch_size), encode_in_batches(
+        encoder.encode_texts, texts, batch_size
+    )
 
 
-def text_image(split: Split) -> np.ndarray:
+def map_captions_to_images(split: Split) -> np.ndarray:
     """The image number of each caption (T,) of a split."""
     return np.repeat(np.arange(len(split.items)), [len(item["captions"]) for item in split.items])
 
 
-def names_of(split: Split) -> Names:
+def build_retrieval_ids(split: Split) -> RetrievalIds:
     """Who is who in a split, in the order of `embed_split`."""
-    return Names([item["id"] for item in split.items], caption_ids(split), text_image(split))
+    return RetrievalIds([item["id"] for item in split.items], caption_ids(split), map_captions_to_images(split))
 
 
 def caption_ids(split: Split) -> list[str]:

@@ -14,39 +14,47 @@ from typing import Any
 from tqdm import tqdm
 
 from slq.common.errors import SlqError
-from slq.common.events import Events, describe_device
-from slq.common.files import read_json, sha256, write_json
-from slq.common.snapshots import identity
-from slq.datasets.prepared import Split, read_split
+from slq.common.events import EventLog, describe_device
+from slq.common.files import hash_file, read_json, write_json
+from slq.common.snapshots import snapshot_sha256
+from slq.datasets.splits import Split, read_split
 from slq.evaluation.encode import embed_messages
-from slq.evaluation.generation import Asking, Items, answer_lines, reply, require_limits
-from slq.evaluation.retention import asking, retention_inputs
+from slq.evaluation.generation import (
+    GenerationParams,
+    Items,
+    decode_answers,
+    generate_reply_ids,
+    require_known_image_limits,
+)
+from slq.evaluation.metrics_files import ScoredAnswers, read_scored_answers
+from slq.evaluation.retention import build_generation_params, retention_input_hashes
 from slq.evaluation.retention_metrics import SCHEMA
-from slq.evaluation.stored_metrics import Answers, read_answers
 from slq.methods import registry
 from slq.models.backbone import Backbone, hash_weights, pick_device
-from slq.models.prefix import encode
+from slq.models.prefix import tokenize_message
 
 
 @dataclass(frozen=True)
-class Sample:
+class EquivalenceSample:
     """The first batches of a set, how they are asked, and base's answers to the set."""
 
     name: str
     split: Split
     items: Items
-    how: Asking
-    base: Answers
+    params: GenerationParams
+    base_answers: ScoredAnswers
     inputs: dict[str, str]
 
-    def ask(self, backbone: Backbone) -> tuple[list[str], list[list[int]]]:
+    def generate_replies(self, backbone: Backbone) -> tuple[list[str], list[list[int]]]:
         """Prompts and token ids of the replies, in the batches in which base was asked."""
-        batches = tqdm(list(self.how.batches(self.items)), desc=f"{self.name} proof", disable=None, file=sys.stderr)
-        found = [reply(backbone, self.split, batch, self.how) for batch in batches]
+        batches = tqdm(
+            list(self.params.iter_batches(self.items)), desc=f"{self.name} proof", disable=None, file=sys.stderr
+        )
+        found = [generate_reply_ids(backbone, self.split, batch, self.params) for batch in batches]
         return [prompt for prompts, _ in found for prompt in prompts], [ids for _, replies in found for ids in replies]
 
 
-def prove(
+def check_equivalence(
     settings: dict[str, Any],
     backbone_folder: Path,
     adapter: Path,
@@ -64,122 +72,138 @@ def prove(
     Raises:
         SlqError: a weight, a token or a stored reply differs, or base's answers were made from other inputs.
     """
-    events = Events.gathered(adapter / "events" / events_file.name, device=describe_device(pick_device()))
-    asked, count = settings["asked"], settings["proof_items"]
+    events = EventLog.for_next_attempt(adapter / "events" / events_file.name, device=describe_device(pick_device()))
+    retention_settings, num_items = settings["asked"], settings["proof_items"]
     with events.span("init"):
-        backbone = Backbone.load(backbone_folder, asked["family"], asked["dtype"], pick_device())
+        backbone = Backbone.load(
+            backbone_folder, retention_settings["family"], retention_settings["dtype"], pick_device()
+        )
         paths = (backbone_folder, adapter, data, base, retained)
-        samples = [sample(asked, entry, count, *paths) for entry in asked["sets"]]
-        weights = recorded_weights(adapter / "adapter.json")
-        require_weights(backbone, weights, f"{backbone_folder}: the backbone")
-    untouched = {}
-    for one in samples:
-        require_limits(backbone, one.how.limits)
-        with events.span("eval", set=one.name, adapter=False):
-            untouched[one.name] = one.ask(backbone)
+        samples = [build_sample(retention_settings, entry, num_items, *paths) for entry in retention_settings["sets"]]
+        weights_hash = read_recorded_weights_hash(adapter / "adapter.json")
+        require_weights_hash(backbone, weights_hash, f"{backbone_folder}: the backbone")
+    base_replies = {}
+    for sample in samples:
+        require_known_image_limits(backbone, sample.params.image_limits)
+        with events.span("eval", set=sample.name, adapter=False):
+            base_replies[sample.name] = sample.generate_replies(backbone)
     with events.span("init"):
-        retriever = registry.load(backbone, adapter, identity(backbone_folder))
-        require_weights(backbone, weights, f"{adapter}: the backbone with this adapter loaded")
-    proofs = {}
-    for one in samples:
-        with events.span("eval", set=one.name, adapter=True):
-            embedded = embed(retriever, backbone, one)
-            prompts, replies = one.ask(backbone)
-        require_alike(backbone, one, untouched[one.name][1], replies)
-        require_bases(one, answer_lines(backbone, one.items, prompts, replies))
+        retriever = registry.load_retriever(backbone, adapter, snapshot_sha256(backbone_folder))
+        require_weights_hash(backbone, weights_hash, f"{adapter}: the backbone with this adapter loaded")
+    check_records = {}
+    for sample in samples:
+        with events.span("eval", set=sample.name, adapter=True):
+            num_embedded = embed_sample(retriever, backbone, sample)
+            prompts, replies = sample.generate_replies(backbone)
+        require_same_replies(backbone, sample, base_replies[sample.name][1], replies)
+        require_stored_replies(sample, decode_answers(backbone, sample.items, prompts, replies))
         tokens = sum(map(len, replies))
-        proofs[one.name] = {"weights": weights, "items": len(replies), "tokens": tokens, "embedded": embedded}
-    require_weights(backbone, weights, f"{adapter}: the backbone after embedding and answering")
-    for one in samples:
-        write_proof(out, one, base, proofs[one.name])
+        check_records[sample.name] = {
+            "weights": weights_hash,
+            "items": len(replies),
+            "tokens": tokens,
+            "embedded": num_embedded,
+        }
+    require_weights_hash(backbone, weights_hash, f"{adapter}: the backbone after embedding and answering")
+    for sample in samples:
+        write_check_record(out, sample, base, check_records[sample.name])
     events.publish(events_file)
 
 
-def sample(
-    asked: dict[str, Any],
+def build_sample(
+    retention_settings: dict[str, Any],
     entry: dict[str, Any],
-    count: int,
+    num_items: int,
     backbone_folder: Path,
     adapter: Path,
     data: Path,
     base: Path,
     retained: Path,
-) -> Sample:
-    """The first `count` items of a set, or the few more that fill their last batch, and what base answers to the set.
+) -> EquivalenceSample:
+    """The first `num_items` items of a set, or the few more that fill their last batch, and what base answers to the
+    set.
 
     Raises:
         SlqError: base's files are not those that its job left, or were made from other inputs.
     """
-    name, how = entry["name"], asking(asked, entry)
+    name, params = entry["name"], build_generation_params(retention_settings, entry)
     split = read_split(data, name, "test")
-    items = split.items[: -(-count // how.batch_size) * how.batch_size]
-    answers = read_answers(base / f"{name}.json")
-    inputs = retention_inputs(asked, entry, backbone_folder, adapter, split)
+    items = split.items[: -(-num_items // params.batch_size) * params.batch_size]
+    answers = read_scored_answers(base / f"{name}.json")
+    inputs = retention_input_hashes(retention_settings, entry, backbone_folder, adapter, split)
     for key in ("backbone", "set", "settings"):
         if answers.metrics["inputs"].get(key) != inputs[key]:
             raise SlqError(f"{answers.path}: made from another {key} than this run's; answer the set with base again")
-    hashed = sha256(answers.path)
-    if read_json(retained)["answers"].get(name) != hashed:
+    answers_hash = hash_file(answers.path)
+    if read_json(retained)["answers"].get(name) != answers_hash:
         raise SlqError(f"{answers.path}: not as base's job left it ({retained}); answer the set with base again")
-    inputs |= {"questions": answers.metrics["inputs"]["questions"], "answers": hashed}
-    return Sample(name, split, items, how, answers, inputs)
+    inputs |= {"questions": answers.metrics["inputs"]["questions"], "answers": answers_hash}
+    return EquivalenceSample(name, split, items, params, answers, inputs)
 
 
-def recorded_weights(saved: Path) -> str:
+def read_recorded_weights_hash(adapter_file: Path) -> str:
     """The hash of the backbone's weights that training recorded, before and after it alike.
 
     Raises:
         SlqError: training changed them.
     """
-    weights = read_json(saved)["weights"]
+    weights = read_json(adapter_file)["weights"]
     if weights["before"] != weights["after"]:
         raise SlqError(
-            f"{saved}: training changed the backbone's weights (sha256 {weights['before'][:12]} before, "
+            f"{adapter_file}: training changed the backbone's weights (sha256 {weights['before'][:12]} before, "
             f"{weights['after'][:12]} after): its answers are its own, and are not proved"
         )
     before: str = weights["before"]
     return before
 
 
-def require_weights(backbone: Backbone, expected: str, what: str) -> None:
+def require_weights_hash(backbone: Backbone, expected_hash: str, description: str) -> None:
     """Raise SlqError unless a backbone's own weights have the hash that training recorded."""
-    found = hash_weights(backbone.model)
-    if found != expected:
-        raise SlqError(f"{what} has other weights than in training (sha256 {found[:12]}, recorded {expected[:12]})")
+    found_hash = hash_weights(backbone.model)
+    if found_hash != expected_hash:
+        raise SlqError(
+            f"{description} has other weights than in training (sha256 {found_hash[:12]}, recorded "
+            f"{expected_hash[:12]})"
+        )
 
 
-def embed(retriever: Any, backbone: Backbone, one: Sample) -> int:
+def embed_sample(retriever: Any, backbone: Backbone, sample: EquivalenceSample) -> int:
     """Embed the sample's questions and images as retrieval does, images last; the number of vectors."""
-    texts = [item["question"] for item in one.items]
-    images = [backbone.family.process(one.split.open(path)) for item in one.items for path in item["images"]]
-    messages = [encode(backbone, (part,)) for part in [*texts, *images]]
-    return len(embed_messages(retriever, messages, one.how.batch_size))
+    texts = [item["question"] for item in sample.items]
+    images = [backbone.family.process(sample.split.open(path)) for item in sample.items for path in item["images"]]
+    messages = [tokenize_message(backbone, (part,)) for part in [*texts, *images]]
+    return len(embed_messages(retriever, messages, sample.params.batch_size))
 
 
-def require_alike(backbone: Backbone, one: Sample, untouched: list[list[int]], replies: list[list[int]]) -> None:
+def require_same_replies(
+    backbone: Backbone, sample: EquivalenceSample, base_replies: list[list[int]], replies: list[list[int]]
+) -> None:
     """Raise SlqError at the first item whose reply has another token with the adapter loaded."""
-    for item, before, after in zip(one.items, untouched, replies, strict=True):
+    for item, before, after in zip(sample.items, base_replies, replies, strict=True):
         if before != after:
-            told = [backbone.tokenizer.decode(ids) for ids in (after, before)]
+            decoded = [backbone.tokenizer.decode(ids) for ids in (after, before)]
             raise SlqError(
-                f"{one.name}: item {item['id']!r}: the reply with the adapter loaded is {told[0]!r}, and that of the "
-                f"untouched backbone {told[1]!r}: nothing is proved"
+                f"{sample.name}: item {item['id']!r}: the reply with the adapter loaded is {decoded[0]!r}, and that of "
+                f"the untouched backbone {decoded[1]!r}: nothing is proved"
             )
 
 
-def require_bases(one: Sample, lines: Items) -> None:
+def require_stored_replies(sample: EquivalenceSample, answered_items: Items) -> None:
     """Raise SlqError at the first item whose reply is not the stored one of base."""
-    for line, stored in zip(lines, one.base.items, strict=False):
-        if line != stored:
+    for item, stored in zip(answered_items, sample.base_answers.items, strict=False):
+        if item != stored:
             raise SlqError(
-                f"{one.name}: item {line['id']!r}: the reply is {line['answer']!r}, and base's in {one.base.path} "
-                f"{stored['answer']!r} (item {stored['id']!r}): nothing is proved"
+                f"{sample.name}: item {item['id']!r}: the reply is {item['answer']!r}, and base's in "
+                f"{sample.base_answers.path} {stored['answer']!r} (item {stored['id']!r}): nothing is proved"
             )
 
 
-def write_proof(out: Path, one: Sample, base: Path, proof: dict[str, Any]) -> None:
+def write_check_record(out: Path, sample: EquivalenceSample, base: Path, check_record: dict[str, Any]) -> None:
     """The file that stands for a set's metrics; answers of its own, of an earlier version, would contradict it."""
     for ending in ("answers", "disagreements"):
-        (out / f"{one.name}.{ending}.jsonl").unlink(missing_ok=True)
-    equal = (base / f"{one.name}.json").resolve().relative_to(out.resolve().parents[3]).as_posix()
-    write_json(out / f"{one.name}.json", {"schema": SCHEMA, "equals": equal, "proof": proof, "inputs": one.inputs})
+        (out / f"{sample.name}.{ending}.jsonl").unlink(missing_ok=True)
+    inherited_path = (base / f"{sample.name}.json").resolve().relative_to(out.resolve().parents[3]).as_posix()
+    write_json(
+        out / f"{sample.name}.json",
+        {"schema": SCHEMA, "equals": inherited_path, "proof": check_record, "inputs": sample.inputs},
+    )

@@ -12,43 +12,51 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json, sha256
-from slq.common.inherited import equals
-from slq.evaluation.retrieval_metrics import tally
-from slq.evaluation.stored_metrics import (
-    ANSWERS,
-    FOLDERS,
-    RANKED,
-    RETRIEVAL,
-    beside,
-    parts_of,
-    read_answers,
-    read_ranked,
+from slq.common.files import hash_file, read_json
+from slq.common.inherited import inherited_metrics_path
+from slq.evaluation.metrics_files import (
+    ANSWER_FOLDERS,
+    ANSWERS_SUFFIX,
+    RANKS_SUFFIX,
+    RETRIEVAL_FOLDER,
+    metrics_by_variant,
+    read_metrics_and_ranks,
+    read_scored_answers,
+    sibling_path,
 )
+from slq.evaluation.retrieval_metrics import compute_variant_metrics
 
-MEASURED = (RETRIEVAL, *FOLDERS)  # folders of metrics files
-SCORED = ("benchmark", "scorer", "metrics", "chance", "types", "n", "disputed")  # what is printed of a file of answers
-SAME = 1e-7  # points: numbers that are equal but for the order of their sums
-KEPT = 4096  # files whose answer is remembered, while neither they nor what lies beside them change
+METRICS_FOLDERS = (RETRIEVAL_FOLDER, *ANSWER_FOLDERS)  # folders of metrics files
+REPORTED_KEYS = (
+    "benchmark",
+    "scorer",
+    "metrics",
+    "chance",
+    "types",
+    "n",
+    "disputed",
+)  # what is printed of a file of answers
+ROUND_OFF_TOLERANCE = 1e-7  # points: numbers that are equal but for the order of their sums
+CACHE_SIZE = 4096  # files whose answer is remembered, while neither they nor what lies beside them change
 
-Stamp = tuple[int, ...]
+FileStamp = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Followed:
+class Freshness:
     """What is known of a metrics file; either text goes behind the file's name.
 
     path: the file, of a proof perhaps that which it refers to
-    stale: why its numbers are not what its ranks or answers give, "" where they are
-    unchecked: why nothing is known of that, "" where it is
+    stale_reason: why its numbers are not what its ranks or answers give, "" where they are
+    unchecked_reason: why nothing is known of that, "" where it is
     """
 
     path: Path
-    stale: str = ""
-    unchecked: str = ""
+    stale_reason: str = ""
+    unchecked_reason: str = ""
 
 
-def followed(path: Path, content: Mapping[str, Any]) -> Followed:
+def check_freshness(path: Path, content: Mapping[str, Any]) -> Freshness:
     """Whether the metrics file at `path` follows from what lies beside it; other files are not asked.
 
     Of a proof, whether the answers that it was proved for are still base's, and base's numbers follow from them.
@@ -56,41 +64,56 @@ def followed(path: Path, content: Mapping[str, Any]) -> Followed:
     Raises:
         SlqError: the file has no hashes, or is incomplete.
     """
-    if path.parent.name not in MEASURED:
-        return Followed(path)
+    if path.parent.name not in METRICS_FOLDERS:
+        return Freshness(path)
     if not isinstance(content.get("inputs", {}), Mapping):
         raise SlqError(f"{path}: key inputs is {content['inputs']!r}; expected hashes by name: make the file again")
-    if adapter := _adapter_of_others(path, content):
-        return Followed(path, f"is not of this run: it is of another adapter (inputs.adapter) than {adapter}")
-    other = equals(path, content)
-    if other is None:
-        evidence = beside(path, RANKED if path.parent.name == RETRIEVAL else ANSWERS)
-        return _followed(path, evidence, _stamp(path), _stamp(evidence))
-    answers, proved = beside(other, ANSWERS), content.get("inputs", {}).get("answers")
-    if proved and answers.is_file() and sha256(answers) != proved:
-        return Followed(path, f"was proved for other answers than those in {_near(path, answers)} (inputs.answers)")
-    if not other.is_file():
-        return Followed(path)
-    found = read_json(other)
-    if equals(other, found) is not None:
-        return Followed(path, f"says that its numbers are those of {_near(path, other)}, which has none (equals)")
-    return followed(other, found)
+    if conflicting_files := _find_conflicting_adapters(path, content):
+        return Freshness(
+            path, f"is not of this run: it is of another adapter (inputs.adapter) than {conflicting_files}"
+        )
+    inherited_path = inherited_metrics_path(path, content)
+    if inherited_path is None:
+        source_path = sibling_path(path, RANKS_SUFFIX if path.parent.name == RETRIEVAL_FOLDER else ANSWERS_SUFFIX)
+        return _check_against_source(path, source_path, _file_stamp(path), _file_stamp(source_path))
+    answers, verified_hash = sibling_path(inherited_path, ANSWERS_SUFFIX), content.get("inputs", {}).get("answers")
+    if verified_hash and answers.is_file() and hash_file(answers) != verified_hash:
+        return Freshness(
+            path, f"was proved for other answers than those in {_relative_to_preset(path, answers)} (inputs.answers)"
+        )
+    if not inherited_path.is_file():
+        return Freshness(path)
+    inherited_content = read_json(inherited_path)
+    if inherited_metrics_path(inherited_path, inherited_content) is not None:
+        return Freshness(
+            path,
+            f"says that its numbers are those of {_relative_to_preset(path, inherited_path)}, which has none (equals)",
+        )
+    return check_freshness(inherited_path, inherited_content)
 
 
-def _adapter_of_others(path: Path, content: Mapping[str, Any]) -> str:
+def _find_conflicting_adapters(path: Path, content: Mapping[str, Any]) -> str:
     """Files of the same run that another adapter is named by, where they are no fewer than those that name this one's.
 
     So a metrics file that was copied from another run with its ranks or answers is told from the run's own.
     """
-    files = (other for kind in MEASURED for other in sorted(path.parents[1].glob(f"{kind}/*.json")))
-    named = {other: adapter for other in files if (adapter := _adapter(other, _stamp(other)))}
-    mine, count = content.get("inputs", {}).get("adapter"), Counter(named.values())
-    others = [adapter for adapter in count if mine and adapter != mine and count[adapter] >= count[mine]]
-    return ", ".join(_near(path, other) for other, adapter in named.items() if adapter in others)
+    files = (other for kind in METRICS_FOLDERS for other in sorted(path.parents[1].glob(f"{kind}/*.json")))
+    adapter_by_file = {other: adapter for other in files if (adapter := _read_adapter_hash(other, _file_stamp(other)))}
+    own_adapter, num_files = content.get("inputs", {}).get("adapter"), Counter(adapter_by_file.values())
+    conflicting_adapters = [
+        adapter
+        for adapter in num_files
+        if own_adapter and adapter != own_adapter and num_files[adapter] >= num_files[own_adapter]
+    ]
+    return ", ".join(
+        _relative_to_preset(path, other)
+        for other, adapter in adapter_by_file.items()
+        if adapter in conflicting_adapters
+    )
 
 
-@lru_cache(maxsize=KEPT)
-def _adapter(path: Path, _metrics: Stamp) -> str | None:
+@lru_cache(maxsize=CACHE_SIZE)
+def _read_adapter_hash(path: Path, _metrics_stamp: FileStamp) -> str | None:
     """The hash of the adapter that a metrics file names, if it names one."""
     content = read_json(path)
     inputs = content.get("inputs") if isinstance(content, dict) else None
@@ -98,7 +121,7 @@ def _adapter(path: Path, _metrics: Stamp) -> str | None:
     return adapter if isinstance(adapter, str) else None
 
 
-def _stamp(path: Path) -> Stamp:
+def _file_stamp(path: Path) -> FileStamp:
     """What changes when a file is written anew."""
     if not path.is_file():
         return ()
@@ -106,53 +129,70 @@ def _stamp(path: Path) -> Stamp:
     return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
-def _near(path: Path, other: Path) -> str:
+def _relative_to_preset(path: Path, other: Path) -> str:
     """`other` from the folder of the preset on, whose results `path` is among."""
     return other.relative_to(path.parents[4]).as_posix()
 
 
-@lru_cache(maxsize=KEPT)
-def _followed(path: Path, evidence: Path, _metrics: Stamp, there: Stamp) -> Followed:
-    of = "ranks" if path.parent.name == RETRIEVAL else "answers"
-    if not there:
-        return Followed(path, unchecked=f"has no {of} beside it")
-    if read_json(path).get("inputs", {}).get(of) != sha256(evidence):
-        apart = f"it was made from other {of} than {evidence.name}'s (inputs.{of})"
+@lru_cache(maxsize=CACHE_SIZE)
+def _check_against_source(
+    path: Path, source_path: Path, _metrics_stamp: FileStamp, source_stamp: FileStamp
+) -> Freshness:
+    source_kind = "ranks" if path.parent.name == RETRIEVAL_FOLDER else "answers"
+    if not source_stamp:
+        return Freshness(path, unchecked_reason=f"has no {source_kind} beside it")
+    if read_json(path).get("inputs", {}).get(source_kind) != hash_file(source_path):
+        difference = f"it was made from other {source_kind} than {source_path.name}'s (inputs.{source_kind})"
     else:
-        apart = (_recounted if of == "ranks" else _rescored)(path)
-    return Followed(path, f"is not what its ranks or answers give: {apart}; `slq score` shows both" if apart else "")
+        difference = (_first_recall_difference if source_kind == "ranks" else _first_score_difference)(path)
+    return Freshness(
+        path, f"is not what its ranks or answers give: {difference}; `slq score` shows both" if difference else ""
+    )
 
 
-def _recounted(path: Path) -> str:
+def _first_recall_difference(path: Path) -> str:
     """The first number of a retrieval metrics file that its ranks do not give."""
-    stored, variants, table = read_ranked(path)
-    if stored["variant"] in stored["variants"]:
-        return f"variant is {stored['variant']}, which stands under variants too"
-    for one in variants:
-        now = tally(table[table["variant"] == one.name], one)
-        where = "" if one.name == stored["variant"] else f"variants.{one.name}."
-        if apart := _apart(parts_of(stored)[one.name], now, now, where):
-            return apart
+    metrics, variants, table = read_metrics_and_ranks(path)
+    if metrics["variant"] in metrics["variants"]:
+        return f"variant is {metrics['variant']}, which stands under variants too"
+    for variant in variants:
+        recomputed = compute_variant_metrics(table[table["variant"] == variant.name], variant)
+        key_prefix = "" if variant.name == metrics["variant"] else f"variants.{variant.name}."
+        if difference := _first_difference(
+            metrics_by_variant(metrics)[variant.name], recomputed, recomputed, key_prefix
+        ):
+            return difference
     return ""
 
 
-def _rescored(path: Path) -> str:
+def _first_score_difference(path: Path) -> str:
     """The first printed number of a file of scores that its answers do not give."""
-    answers = read_answers(path)
-    return _apart(answers.metrics, answers.scored()[0], [key for key in SCORED if key in answers.metrics])
+    answers = read_scored_answers(path)
+    return _first_difference(
+        answers.metrics, answers.recompute_metrics()[0], [key for key in REPORTED_KEYS if key in answers.metrics]
+    )
 
 
-def _apart(stored: Any, now: Any, keys: Any, where: str = "") -> str:
+def _first_difference(stored: Any, recomputed: Any, keys: Any, key_prefix: str = "") -> str:
     """The first of the keys under which two values differ, with both."""
     for key in keys:
-        mine, its = stored.get(key), now.get(key)
-        if isinstance(mine, dict) and isinstance(its, dict):
-            if apart := _apart(mine, its, [*its, *(other for other in mine if other not in its)], f"{where}{key}."):
-                return apart
-        elif mine != its and not (_number(mine) and _number(its) and abs(mine - its) < SAME):
-            return f"{where}{key} is {mine}, and they give {its}"
+        stored_value, recomputed_value = stored.get(key), recomputed.get(key)
+        if isinstance(stored_value, dict) and isinstance(recomputed_value, dict):
+            if difference := _first_difference(
+                stored_value,
+                recomputed_value,
+                [*recomputed_value, *(other for other in stored_value if other not in recomputed_value)],
+                f"{key_prefix}{key}.",
+            ):
+                return difference
+        elif stored_value != recomputed_value and not (
+            _is_number(stored_value)
+            and _is_number(recomputed_value)
+            and abs(stored_value - recomputed_value) < ROUND_OFF_TOLERANCE
+        ):
+            return f"{key_prefix}{key} is {stored_value}, and they give {recomputed_value}"
     return ""
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float)

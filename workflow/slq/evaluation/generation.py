@@ -8,103 +8,109 @@ from typing import Any
 import torch
 
 from slq.common.errors import SlqError
-from slq.datasets.prepared import Split
-from slq.datasets.questions import pieces, without_markers
-from slq.evaluation.reply import Reply, answered_items
+from slq.datasets.questions import question_segments, strip_markers
+from slq.datasets.splits import Split
+from slq.evaluation.reply import Reply, build_answered_items
 from slq.models.backbone import Backbone
-from slq.models.prefix import Part, collate, encode, render
+from slq.models.prefix import ContentPart, collate, render_chat_template, tokenize_message
 
 Items = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Asking:
+class GenerationParams:
     """How questions are asked.
 
     max_new_tokens: of a reply, its end token included
     batch_size: questions answered at once; batches follow the items' order, so that they never depend on what is done
-    limits: how images are cut or scaled, for the family's `process_question` (`retention_images` in config.yaml)
+    image_limits: how images are cut or scaled, for the family's `process_question` (`retention_images` in config.yaml)
     """
 
     max_new_tokens: int
     batch_size: int
-    limits: Mapping[str, int] = field(default_factory=dict)
+    image_limits: Mapping[str, int] = field(default_factory=dict)
 
-    def batches(self, items: Items, done: int = 0) -> Iterator[Items]:
-        """The batches of the items behind the first `done`, which are whole batches."""
-        return (items[start : start + self.batch_size] for start in range(done, len(items), self.batch_size))
+    def iter_batches(self, items: Items, num_done: int = 0) -> Iterator[Items]:
+        """The batches of the items behind the first `num_done`, which are whole batches."""
+        return (items[start : start + self.batch_size] for start in range(num_done, len(items), self.batch_size))
 
 
-def require_limits(backbone: Backbone, limits: Mapping[str, int], where: str = "retention_images") -> None:
+def require_known_image_limits(
+    backbone: Backbone, image_limits: Mapping[str, int], config_key: str = "retention_images"
+) -> None:
     """Raise SlqError if the family takes none of that name, for an image or for all of a question.
 
-    `where` says which key of config.yaml holds them.
+    `config_key` says which key of config.yaml holds them.
     """
-    takers = (backbone.family.process, backbone.family.process_question)
-    parameters = [parameter for taker in takers for parameter in inspect.signature(taker).parameters.values()]
+    processors = (backbone.family.process, backbone.family.process_question_images)
+    parameters = [parameter for taker in processors for parameter in inspect.signature(taker).parameters.values()]
     known = [one.name for one in parameters if one.default is not one.empty]
-    for name in limits:
+    for name in image_limits:
         if name not in known:
             raise SlqError(
-                f"config: {where} has the key {name}, which {type(backbone.family).__name__} does not take; "
+                f"config: {config_key} has the key {name}, which {type(backbone.family).__name__} does not take; "
                 f"it takes: {', '.join(known) or 'none'}"
             )
 
 
-def blind(split: Split) -> Split:
+def remove_images(split: Split) -> Split:
     """The same questions without their images: no markers, and all the text."""
-    items = [item | {"images": [], "question": without_markers(item["question"])} for item in split.items]
+    items = [item | {"images": [], "question": strip_markers(item["question"])} for item in split.items]
     return replace(split, items=items)
 
 
-def question_parts(
-    backbone: Backbone, split: Split, item: dict[str, Any], limits: Mapping[str, int] | None = None
-) -> tuple[Part, ...]:
+def build_question_parts(
+    backbone: Backbone, split: Split, item: dict[str, Any], image_limits: Mapping[str, int] | None = None
+) -> tuple[ContentPart, ...]:
     """The question as its text says: images where their markers stand, those without a marker first.
 
     Raises:
         SlqError: a marker names an image that the item does not have.
     """
-    images = backbone.family.process_question([split.open(path) for path in item["images"]], **(limits or {}))
-    return tuple(part if isinstance(part, str) else images[part] for part in pieces(item))
+    images = backbone.family.process_question_images(
+        [split.open(path) for path in item["images"]], **(image_limits or {})
+    )
+    return tuple(part if isinstance(part, str) else images[part] for part in question_segments(item))
 
 
-def answer_batch(backbone: Backbone, split: Split, items: Items, how: Asking) -> Items:
+def generate_answers(backbone: Backbone, split: Split, items: Items, params: GenerationParams) -> Items:
     """Lines of an answers file for some items of a split, asked at once."""
-    prompts, tokens = reply(backbone, split, items, how)
-    return answer_lines(backbone, items, prompts, tokens)
+    prompts, reply_ids = generate_reply_ids(backbone, split, items, params)
+    return decode_answers(backbone, items, prompts, reply_ids)
 
 
-def answer_lines(backbone: Backbone, items: Items, prompts: list[str], tokens: list[list[int]]) -> Items:
+def decode_answers(backbone: Backbone, items: Items, prompts: list[str], reply_ids: list[list[int]]) -> Items:
     """What was asked, what is accepted, and what was said, item by item."""
-    ends = end_tokens(backbone)
-    texts = backbone.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    end_ids = end_token_ids(backbone)
+    texts = backbone.tokenizer.batch_decode(reply_ids, skip_special_tokens=True)
     replies = [
-        Reply(prompt, text, len(ids), bool(ids) and ids[-1] in ends)
-        for prompt, text, ids in zip(prompts, texts, tokens, strict=True)
+        Reply(prompt, text, len(ids), bool(ids) and ids[-1] in end_ids)
+        for prompt, text, ids in zip(prompts, texts, reply_ids, strict=True)
     ]
-    return answered_items(items, replies)
+    return build_answered_items(items, replies)
 
 
 @torch.inference_mode()
-def reply(backbone: Backbone, split: Split, items: Items, how: Asking) -> tuple[list[str], list[list[int]]]:
+def generate_reply_ids(
+    backbone: Backbone, split: Split, items: Items, params: GenerationParams
+) -> tuple[list[str], list[list[int]]]:
     """Of each item the prompt as the chat template renders it, and the token ids of the greedy reply.
 
     A reply includes its end token and leaves out what pads it behind that.
     """
-    asked = [question_parts(backbone, split, item, how.limits) for item in items]
-    inputs = collate(backbone, [encode(backbone, parts) for parts in asked])
+    questions = [build_question_parts(backbone, split, item, params.image_limits) for item in items]
+    inputs = collate(backbone, [tokenize_message(backbone, parts) for parts in questions])
     # generate() continues positions by its own rules, which need the prefix's to be its own too.
     del inputs["position_ids"]
-    output = backbone.model.generate(**inputs, max_new_tokens=how.max_new_tokens, do_sample=False)
-    ends, replies = end_tokens(backbone), []
+    output = backbone.model.generate(**inputs, max_new_tokens=params.max_new_tokens, do_sample=False)
+    end_ids, replies = end_token_ids(backbone), []
     for ids in output[:, inputs["input_ids"].shape[1] :].tolist():
-        length = next((place for place, token in enumerate(ids, start=1) if token in ends), len(ids))
+        length = next((place for place, token in enumerate(ids, start=1) if token in end_ids), len(ids))
         replies.append(ids[:length])
-    return [render(backbone, parts) for parts in asked], replies
+    return [render_chat_template(backbone, parts) for parts in questions], replies
 
 
-def end_tokens(backbone: Backbone) -> list[int]:
+def end_token_ids(backbone: Backbone) -> list[int]:
     """The tokens that end a reply."""
     end = backbone.model.generation_config.eos_token_id
     return end if isinstance(end, list) else [end]

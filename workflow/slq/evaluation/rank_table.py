@@ -11,33 +11,35 @@ import numpy as np
 import pandas as pd
 
 from slq.common.errors import SlqError
-from slq.evaluation.ranks import Ranks, every_rank
-from slq.evaluation.statistics import all_recalls
+from slq.evaluation.ranks import Ranks, rank_all_directions
+from slq.evaluation.statistics import recalls_by_direction
 
 DIRECTIONS = ("t2i", "i2t", "i2t_strict")
-RANKS = ("rank", "rank_pessimistic")
+RANK_COLUMNS = ("rank", "rank_pessimistic")
 
 
 @dataclass(frozen=True)
-class Names:
+class RetrievalIds:
     """Who is who in a retrieval set.
 
     images (I,), captions (T,): ids, those of captions from `caption_ids`; text_image (T,): each caption's image number.
     """
 
-    images: Sequence[str]
-    captions: Sequence[str]
-    text_image: np.ndarray
+    image_ids: Sequence[str]
+    caption_ids: Sequence[str]
+    caption_to_image: np.ndarray
 
-    def queries(self, direction: str) -> pd.DataFrame:
+    def build_query_table(self, direction: str) -> pd.DataFrame:
         """The `query` ids of a direction and the `image` that each belongs to; of `i2t_strict` a query is a caption."""
-        images = np.asarray(self.images, dtype=object)
+        images = np.asarray(self.image_ids, dtype=object)
         if direction == "i2t":
             return pd.DataFrame({"query": images, "image": images})
-        return pd.DataFrame({"query": np.asarray(self.captions, dtype=object), "image": images[self.text_image]})
+        return pd.DataFrame(
+            {"query": np.asarray(self.caption_ids, dtype=object), "image": images[self.caption_to_image]}
+        )
 
 
-def rank_table(names: Names, ranks: dict[str, Ranks]) -> pd.DataFrame:
+def build_rank_table(ids: RetrievalIds, ranks: dict[str, Ranks]) -> pd.DataFrame:
     """Columns `direction`, `query`, `image`, `rank` (optimistic) and `rank_pessimistic` (int32).
 
     Args:
@@ -45,7 +47,7 @@ def rank_table(names: Names, ranks: dict[str, Ranks]) -> pd.DataFrame:
     """
     parts = []
     for direction in DIRECTIONS:
-        part = names.queries(direction)
+        part = ids.build_query_table(direction)
         part.insert(0, "direction", direction)
         part["rank"] = ranks[direction].optimistic
         part["rank_pessimistic"] = ranks[direction].pessimistic
@@ -54,7 +56,7 @@ def rank_table(names: Names, ranks: dict[str, Ranks]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Variant:
+class RetrievalVariant:
     """A way to count a set: with the first `captions` of each image, in galleries of `fold` images; None: with all."""
 
     name: str
@@ -62,8 +64,8 @@ class Variant:
     fold: int | None = None
 
 
-def variant_table(
-    names: Names, images: np.ndarray, texts: np.ndarray, text_image: np.ndarray, variant: Variant
+def build_variant_table(
+    ids: RetrievalIds, images: np.ndarray, texts: np.ndarray, caption_to_image: np.ndarray, variant: RetrievalVariant
 ) -> pd.DataFrame:
     """The table of ranks of one variant, whose name is in the column `variant`.
 
@@ -73,30 +75,36 @@ def variant_table(
     Raises:
         SlqError: the images do not divide into folds.
     """
-    kept = kept_captions(text_image, variant)
-    cut = Names(names.images, [names.captions[caption] for caption in kept.tolist()], text_image[kept])
-    ranks = fold_ranks(images, texts[kept], cut.text_image, variant.fold or len(images))
-    table = rank_table(cut, ranks)
+    caption_indices = select_caption_indices(caption_to_image, variant)
+    variant_ids = RetrievalIds(
+        ids.image_ids,
+        [ids.caption_ids[caption] for caption in caption_indices.tolist()],
+        caption_to_image[caption_indices],
+    )
+    ranks = rank_within_folds(images, texts[caption_indices], variant_ids.caption_to_image, variant.fold or len(images))
+    table = build_rank_table(variant_ids, ranks)
     table.insert(0, "variant", variant.name)
     return table
 
 
-def kept_captions(text_image: np.ndarray, variant: Variant) -> np.ndarray:
+def select_caption_indices(caption_to_image: np.ndarray, variant: RetrievalVariant) -> np.ndarray:
     """Numbers of the captions that a variant counts; text_image (T,): the image number of each caption."""
-    return np.flatnonzero(first_captions(text_image, variant.captions or len(text_image)))
+    return np.flatnonzero(first_captions_mask(caption_to_image, variant.captions or len(caption_to_image)))
 
 
-def first_captions(text_image: np.ndarray, count: int = 5) -> np.ndarray:
+def first_captions_mask(caption_to_image: np.ndarray, count: int = 5) -> np.ndarray:
     """Which captions (T,) are among the first `count` of their image: 25,000 of COCO's 25,010, as E5-V and SLQ cut it.
 
     Args:
         text_image (T,): the image number of each caption.
     """
-    return (pd.Series(text_image).groupby(text_image).cumcount() < count).to_numpy()
+    return (pd.Series(caption_to_image).groupby(caption_to_image).cumcount() < count).to_numpy()
 
 
-def fold_ranks(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray, size: int = 1000) -> dict[str, Ranks]:
-    """Ranks as `every_rank` gives them, within disjoint folds of `size` images in their order: COCO's 1K protocol.
+def rank_within_folds(
+    images: np.ndarray, texts: np.ndarray, caption_to_image: np.ndarray, fold_size: int = 1000
+) -> dict[str, Ranks]:
+    """Ranks as `every_rank` gives them, within disjoint folds of `fold_size` images in their order: COCO's 1K protocol.
 
     Each fold has a gallery of its own, with the captions of its images. A recall over all these ranks is the mean of
     the folds' recalls where the folds have equally many captions.
@@ -107,22 +115,24 @@ def fold_ranks(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray, si
     Raises:
         SlqError: the images do not divide into folds.
     """
-    if not len(images) or len(images) % size:
-        raise SlqError(f"{len(images)} images do not divide into folds of {size}; the 1K protocol needs 5,000")
-    caption_fold, image_fold = text_image // size, np.arange(len(images)) // size
-    within = {"t2i": caption_fold, "i2t": image_fold, "i2t_strict": caption_fold}
-    found = {way: Ranks(*np.empty((2, len(folds)), dtype=np.int32)) for way, folds in within.items()}
-    for fold in range(len(images) // size):
-        inside = caption_fold == fold
-        ranks = every_rank(images[image_fold == fold], texts[inside], text_image[inside] - fold * size)
-        for way, own in ranks.items():
-            found[way].optimistic[within[way] == fold] = own.optimistic
-            found[way].pessimistic[within[way] == fold] = own.pessimistic
+    if not len(images) or len(images) % fold_size:
+        raise SlqError(f"{len(images)} images do not divide into folds of {fold_size}; the 1K protocol needs 5,000")
+    caption_fold, image_fold = caption_to_image // fold_size, np.arange(len(images)) // fold_size
+    folds_by_direction = {"t2i": caption_fold, "i2t": image_fold, "i2t_strict": caption_fold}
+    found = {way: Ranks(*np.empty((2, len(folds)), dtype=np.int32)) for way, folds in folds_by_direction.items()}
+    for fold in range(len(images) // fold_size):
+        in_fold = caption_fold == fold
+        ranks = rank_all_directions(
+            images[image_fold == fold], texts[in_fold], caption_to_image[in_fold] - fold * fold_size
+        )
+        for way, direction_ranks in ranks.items():
+            found[way].optimistic[folds_by_direction[way] == fold] = direction_ranks.optimistic
+            found[way].pessimistic[folds_by_direction[way] == fold] = direction_ranks.pessimistic
     return found
 
 
-def leak_recalls(table: pd.DataFrame, leaked: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Recalls over the queries of images that training has not seen (`clean`) and that it has (`leaked`).
+def compute_recalls_by_leakage(table: pd.DataFrame, leaked_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Recalls over the queries of images that training has not seen (`clean`) and that it has (`leaked_ids`).
 
     The gallery stays whole: ranks are those of the full set.
 
@@ -135,13 +145,14 @@ def leak_recalls(table: pd.DataFrame, leaked: Collection[str]) -> dict[str, dict
     Raises:
         SlqError: an id is not of the set.
     """
-    strange = sorted(set(leaked) - set(table["image"]))
-    if strange:
+    unknown_ids = sorted(set(leaked_ids) - set(table["image"]))
+    if unknown_ids:
         raise SlqError(
-            f"{len(strange)} leaked images are not in the set (first: {strange[0]!r}); the audit is of another set"
+            f"{len(unknown_ids)} leaked images are not in the set (first: {unknown_ids[0]!r}); the audit "
+            "is of another set"
         )
-    seen = table["image"].isin(set(leaked))
+    is_leaked = table["image"].isin(set(leaked_ids))
     return {
-        name: {"images": int(part["image"].nunique()), "metrics": all_recalls(part) if len(part) else None}
-        for name, part in (("clean", table[~seen]), ("leaked", table[seen]))
+        name: {"images": int(part["image"].nunique()), "metrics": recalls_by_direction(part) if len(part) else None}
+        for name, part in (("clean", table[~is_leaked]), ("leaked", table[is_leaked]))
     }

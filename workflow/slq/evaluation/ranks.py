@@ -10,8 +10,8 @@ import numpy as np
 
 from slq.common.errors import SlqError
 
-KS = (1, 5, 10)
-BLOCK = 256  # queries at once: 256 x 25,010 float32 is 26 MB
+RECALL_KS = (1, 5, 10)
+QUERIES_PER_BLOCK = 256  # queries at once: 256 x 25,010 float32 is 26 MB
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,26 @@ class Ranks:
 
 
 @dataclass(frozen=True)
-class Places:
+class PositiveRanks:
     """Where each positive of each query stands in the query's list of the whole gallery.
 
     query, item (N,): the numbers of every query and of each of its positives, in the order of queries, then of items.
     ranks (N,): every other item counts, further positives too; of equally similar positives the first comes first.
     """
 
-    query: np.ndarray
-    item: np.ndarray
+    query_index: np.ndarray
+    item_index: np.ndarray
     ranks: Ranks
 
-    def best(self) -> Ranks:
+    def best_per_query(self) -> Ranks:
         """Of the best positive of each query (Q,): 1 + the non-positives that are more similar than it."""
-        starts = np.flatnonzero(np.diff(self.query, prepend=-1))
+        starts = np.flatnonzero(np.diff(self.query_index, prepend=-1))
         return Ranks(*(np.minimum.reduceat(ranks, starts) for ranks in (self.ranks.optimistic, self.ranks.pessimistic)))
 
 
-def find_places(queries: np.ndarray, gallery: np.ndarray, query_image: np.ndarray, gallery_image: np.ndarray) -> Places:
+def rank_positives(
+    queries: np.ndarray, gallery: np.ndarray, query_image_index: np.ndarray, gallery_image_index: np.ndarray
+) -> PositiveRanks:
     """The places of all positives.
 
     Args:
@@ -50,32 +52,34 @@ def find_places(queries: np.ndarray, gallery: np.ndarray, query_image: np.ndarra
     Raises:
         SlqError: nothing to rank, embeddings in half precision or not finite, or a query without a positive.
     """
-    check_vectors("query", queries)
-    check_vectors("item of the gallery", gallery)
-    order = np.argsort(gallery_image, kind="stable")
-    first = np.searchsorted(gallery_image[order], query_image, side="left")
-    count = np.searchsorted(gallery_image[order], query_image, side="right") - first
-    if not count.all():
-        lonely = np.flatnonzero(count == 0)
+    check_embeddings("query", queries)
+    check_embeddings("item of the gallery", gallery)
+    order = np.argsort(gallery_image_index, kind="stable")
+    first = np.searchsorted(gallery_image_index[order], query_image_index, side="left")
+    num_positives = np.searchsorted(gallery_image_index[order], query_image_index, side="right") - first
+    if not num_positives.all():
+        without_positive = np.flatnonzero(num_positives == 0)
         raise SlqError(
-            f"query {lonely[0]} has no positive in the gallery ({len(lonely)} such queries); "
+            f"query {without_positive[0]} has no positive in the gallery ({len(without_positive)} such queries); "
             "rank queries of the gallery's own images only"
         )
     items, optimistic, pessimistic = [], [], []
     # BLAS may round the products of equal vectors apart, by their place in the matrix: in float32 that shows, and in
     # float64 it is lost when the similarity is rounded to float32.
-    exact = gallery.astype(np.float64)
-    for rows in np.array_split(np.arange(len(queries)), -(-len(queries) // BLOCK)):
-        column = np.arange(count[rows].max())
-        present = column < count[rows, None]
+    gallery_float64 = gallery.astype(np.float64)
+    for rows in np.array_split(np.arange(len(queries)), -(-len(queries) // QUERIES_PER_BLOCK)):
+        column = np.arange(num_positives[rows].max())
+        present = column < num_positives[rows, None]
         positives = order[np.where(present, first[rows, None] + column, 0)]
-        ranks = rank_block((queries[rows].astype(np.float64) @ exact.T).astype(np.float32), positives, present)
+        ranks = rank_block(
+            (queries[rows].astype(np.float64) @ gallery_float64.T).astype(np.float32), positives, present
+        )
         items.append(positives[present])
         optimistic.append(ranks.optimistic[present])
         pessimistic.append(ranks.pessimistic[present])
-    return Places(
-        query=np.repeat(np.arange(len(queries)), count),
-        item=np.concatenate(items),
+    return PositiveRanks(
+        query_index=np.repeat(np.arange(len(queries)), num_positives),
+        item_index=np.concatenate(items),
         ranks=Ranks(np.concatenate(optimistic), np.concatenate(pessimistic)),
     )
 
@@ -86,18 +90,18 @@ def rank_block(scores: np.ndarray, positives: np.ndarray, present: np.ndarray) -
     Args:
         scores (B, G): similarities; positives (B, P): item numbers.
     """
-    own = np.where(present, np.take_along_axis(scores, positives, axis=1), -np.inf)
-    optimistic, pessimistic = np.empty((2, *own.shape), dtype=np.int32)
-    for column, score in enumerate(own.T[:, :, None]):
+    positive_scores = np.where(present, np.take_along_axis(scores, positives, axis=1), -np.inf)
+    optimistic, pessimistic = np.empty((2, *positive_scores.shape), dtype=np.int32)
+    for column, score in enumerate(positive_scores.T[:, :, None]):
         more = (scores > score).sum(1, dtype=np.int32)
         equal = (scores == score).sum(1, dtype=np.int32)
-        equal_own = own == score
+        equal_own = positive_scores == score
         optimistic[:, column] = 1 + more + equal_own[:, :column].sum(1)
         pessimistic[:, column] = optimistic[:, column] + equal - equal_own.sum(1)
     return Ranks(optimistic, pessimistic)
 
 
-def check_vectors(what: str, vectors: np.ndarray) -> None:
+def check_embeddings(what: str, vectors: np.ndarray) -> None:
     """Raise SlqError if there are none, if they are in half precision, or if one is not finite.
 
     NaN is neither more nor less similar than anything, and would rank first.
@@ -114,14 +118,14 @@ def check_vectors(what: str, vectors: np.ndarray) -> None:
         )
 
 
-def best_ranks(
-    queries: np.ndarray, gallery: np.ndarray, query_image: np.ndarray, gallery_image: np.ndarray
+def best_positive_ranks(
+    queries: np.ndarray, gallery: np.ndarray, query_image_index: np.ndarray, gallery_image_index: np.ndarray
 ) -> np.ndarray:
-    """Optimistic rank of the best positive of each query (Q,), int32; arguments and errors: see `find_places`."""
-    return find_places(queries, gallery, query_image, gallery_image).best().optimistic
+    """Optimistic rank of the best positive of each query (Q,), int32; arguments and errors: see `rank_positives`."""
+    return rank_positives(queries, gallery, query_image_index, gallery_image_index).best_per_query().optimistic
 
 
-def recalls(ranks: np.ndarray) -> dict[str, float]:
+def compute_recalls(ranks: np.ndarray) -> dict[str, float]:
     """R@1, R@5 and R@10 in percent: the share of queries whose best positive ranks within K.
 
     Raises:
@@ -129,36 +133,43 @@ def recalls(ranks: np.ndarray) -> dict[str, float]:
     """
     if not len(ranks):
         raise SlqError("no ranks: a recall needs at least one query")
-    return {f"R@{k}": 100.0 * int((ranks <= k).sum()) / len(ranks) for k in KS}
+    return {f"R@{k}": 100.0 * int((ranks <= k).sum()) / len(ranks) for k in RECALL_KS}
 
 
-def both_directions(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray) -> dict[str, np.ndarray]:
+def optimistic_ranks(images: np.ndarray, texts: np.ndarray, caption_to_image: np.ndarray) -> dict[str, np.ndarray]:
     """Optimistic ranks of `t2i` (a caption finds its image) and `i2t` (an image finds any of its captions).
 
     Args:
         images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption.
     """
-    ranks = every_rank(images, texts, text_image)
+    ranks = rank_all_directions(images, texts, caption_to_image)
     return {direction: ranks[direction].optimistic for direction in ("t2i", "i2t")}
 
 
-def recalls_of(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray) -> dict[str, dict[str, float]]:
-    """Recalls of both directions; arguments as of `both_directions`."""
-    return {direction: recalls(ranks) for direction, ranks in both_directions(images, texts, text_image).items()}
+def compute_bidirectional_recalls(
+    images: np.ndarray, texts: np.ndarray, caption_to_image: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Recalls of both directions; arguments as of `optimistic_ranks`."""
+    return {
+        direction: compute_recalls(ranks)
+        for direction, ranks in optimistic_ranks(images, texts, caption_to_image).items()
+    }
 
 
-def every_rank(images: np.ndarray, texts: np.ndarray, text_image: np.ndarray) -> dict[str, Ranks]:
+def rank_all_directions(images: np.ndarray, texts: np.ndarray, caption_to_image: np.ndarray) -> dict[str, Ranks]:
     """Ranks of `t2i` (T,), of `i2t` (I,), and of `i2t_strict` (T,): the place of each caption in its image's list.
 
     Args:
         images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption. Each image stands
             once in the set: `slq adopt` sees to it.
     """
-    numbers = np.arange(len(images))
-    found = find_places(images, texts, numbers, text_image)
-    caption = np.argsort(found.item)  # every caption is the positive of one image
+    image_indices = np.arange(len(images))
+    captions_by_image = rank_positives(images, texts, image_indices, caption_to_image)
+    caption_order = np.argsort(captions_by_image.item_index)  # every caption is the positive of one image
     return {
-        "t2i": find_places(texts, images, text_image, numbers).best(),
-        "i2t": found.best(),
-        "i2t_strict": Ranks(found.ranks.optimistic[caption], found.ranks.pessimistic[caption]),
+        "t2i": rank_positives(texts, images, caption_to_image, image_indices).best_per_query(),
+        "i2t": captions_by_image.best_per_query(),
+        "i2t_strict": Ranks(
+            captions_by_image.ranks.optimistic[caption_order], captions_by_image.ranks.pessimistic[caption_order]
+        ),
     }

@@ -6,18 +6,18 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import write_json
-from slq.common.snapshots import identity
-from slq.datasets.prepared import Split, read_split
-from slq.evaluation.encode import encode_split, text_image
-from slq.evaluation.ranks import recalls_of
-from slq.evaluation.reference_recalls import read_golden
+from slq.common.snapshots import snapshot_sha256
+from slq.datasets.splits import Split, read_split
+from slq.evaluation.encode import embed_split_with_encoder, map_captions_to_images
+from slq.evaluation.ranks import compute_bidirectional_recalls
+from slq.evaluation.reference_recalls import read_reference_recalls
 from slq.models.backbone import pick_device
 from slq.models.dual_encoder import DualEncoder
 
 SCHEMA = 1
 
 
-def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, golden: Path, out: Path) -> None:
+def check_reference_recalls(settings: dict[str, Any], encoders: Path, data: Path, golden: Path, out: Path) -> None:
     """Recalls of public models on the test splits of the retrieval sets, beside their published values.
 
     Args:
@@ -31,45 +31,50 @@ def check_instruments(settings: dict[str, Any], encoders: Path, data: Path, gold
     """
     checks, unchecked, inputs = [], [], {}
     for name in settings["encoders"]:
-        values = read_golden(golden, name)
+        references = read_reference_recalls(golden, name)
         encoder = DualEncoder.load(encoders / name, pick_device())
-        inputs[name] = identity(encoders / name)
+        inputs[name] = snapshot_sha256(encoders / name)
         for entry in settings["sets"]:
-            own = [value for value in values if value["set"] == entry["reference"]]
-            if not own:
+            dataset_references = [value for value in references if value["set"] == entry["reference"]]
+            if not dataset_references:
                 which = entry["reference"] or "it, as it stands for no set of the paper"
                 unchecked.append(f"{name} on {entry['name']}: no published value on {which}")
                 continue
             split = read_split(data, entry["name"], "test")
-            found = set_recalls(encoder, split, settings["batch_size"])
+            recalls = compute_split_recalls(encoder, split, settings["batch_size"])
             inputs[split.name] = split.sha256
-            checks += [compared(value, found[value["direction"]][value["metric"]], split) for value in own]
+            checks += [
+                build_check_record(value, recalls[value["direction"]][value["metric"]], split)
+                for value in dataset_references
+            ]
     if not checks:
         raise SlqError(f"{golden}: no value on any of the preset's sets; an instrument check needs one")
-    refuse_deviations(checks)
+    require_within_tolerance(checks)
     write_json(out, {"schema": SCHEMA, "checks": checks, "unchecked": unchecked, "inputs": inputs})
 
 
-def set_recalls(encoder: DualEncoder, split: Split, batch_size: int) -> dict[str, dict[str, float]]:
+def compute_split_recalls(encoder: DualEncoder, split: Split, batch_size: int) -> dict[str, dict[str, float]]:
     """Recalls of both directions, in percent."""
-    return recalls_of(*encode_split(encoder, split, batch_size), text_image(split))
+    return compute_bidirectional_recalls(
+        *embed_split_with_encoder(encoder, split, batch_size), map_captions_to_images(split)
+    )
 
 
-def compared(golden: dict[str, Any], found: float, split: Split) -> dict[str, Any]:
+def build_check_record(reference: dict[str, Any], recall: float, split: Split) -> dict[str, Any]:
     """A published value, what was found, and on how many images and captions."""
-    captions = sum(len(item["captions"]) for item in split.items)
-    return golden | {"found": found, "on": split.name, "n": {"images": len(split.items), "captions": captions}}
+    num_captions = sum(len(item["captions"]) for item in split.items)
+    return reference | {"found": recall, "on": split.name, "n": {"images": len(split.items), "captions": num_captions}}
 
 
-def refuse_deviations(checks: Sequence[dict[str, Any]]) -> None:
+def require_within_tolerance(checks: Sequence[dict[str, Any]]) -> None:
     """Raise SlqError if a recall is further from its published value than it may be; names every such one."""
-    off = [check for check in checks if abs(check["found"] - check["value"]) > check["tolerance"]]
-    if off:
+    deviations = [check for check in checks if abs(check["found"] - check["value"]) > check["tolerance"]]
+    if deviations:
         listed = "; ".join(
             f"{check['model']} on {check['on']} ({check['n']['images']} images, {check['n']['captions']} captions), "
             f"{check['direction']} {check['metric']}: expected {check['value']:g} ± {check['tolerance']:g} "
             f"({check['source']}), found {check['found']:.2f}"
-            for check in off
+            for check in deviations
         )
         raise SlqError(
             f"instrument check: {listed}. Data or scorer are not what they should be: look at the set's counts, at "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-ASKED = ("id", "question", "options", "answers", "type")  # of an item: what an answers file repeats
+ITEM_FIELDS = ("id", "question", "options", "answers", "type")  # of an item: what an answers file repeats
 Item = dict[str, Any]
 
 
@@ -24,8 +24,9 @@ class Reply:
     ended: bool
 
 
-def answered_items(items: Sequence[Item], replies: Sequence[Reply]) -> list[Item]:
+def build_answered_items(items: Sequence[Item], replies: Sequence[Reply]) -> list[Item]:
     """The items as they were asked, each with what was said to it."""
     return [
-        {**{field: item[field] for field in ASKED}, **asdict(reply)} for item, reply in zip(items, replies, strict=True)
+        {**{field: item[field] for field in ITEM_FIELDS}, **asdict(reply)}
+        for item, reply in zip(items, replies, strict=True)
     ]

@@ -7,77 +7,81 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slq.caching.store import Store
+from slq.caching.feature_cache import FeatureCache
 from slq.common.errors import SlqError
-from slq.common.events import Events, describe_device
-from slq.common.files import digest, sha256, write_bytes, write_json, write_lines
-from slq.common.snapshots import identity
-from slq.datasets.prepared import Split, read_split
-from slq.evaluation.encode import embed_split, names_of
-from slq.evaluation.rank_table import Variant, variant_table
-from slq.evaluation.ranks import best_ranks, recalls_of
+from slq.common.events import EventLog, describe_device
+from slq.common.files import hash_file, hash_json, write_bytes, write_json, write_jsonl
+from slq.common.snapshots import snapshot_sha256
+from slq.datasets.splits import Split, read_split
+from slq.evaluation.encode import build_retrieval_ids, embed_split
+from slq.evaluation.rank_table import RetrievalVariant, build_variant_table
+from slq.evaluation.ranks import best_positive_ranks, compute_bidirectional_recalls
 from slq.evaluation.retrieval_metrics import SCHEMA as RETRIEVAL_SCHEMA
-from slq.evaluation.retrieval_metrics import gallery_hash, retrieval_metrics
+from slq.evaluation.retrieval_metrics import compute_retrieval_metrics, gallery_hash
 from slq.methods import registry
 from slq.models.backbone import Backbone, pick_device
 
-QUERIES = 6  # captions of a set whose best images are kept, for a person to look at
-LENGTH = 5  # images of each
+NUM_EXAMPLE_QUERIES = 6  # captions of a set whose best images are kept, for a person to look at
+NUM_TOP_IMAGES = 5  # images of each
 
 
 def load_run(settings: dict[str, Any], backbone_folder: Path, adapter: Path) -> tuple[Backbone, Any]:
     """A run's backbone and retriever, as training left them."""
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
-    return backbone, registry.load(backbone, adapter, identity(backbone_folder))
+    return backbone, registry.load_retriever(backbone, adapter, snapshot_sha256(backbone_folder))
 
 
-def retrieve(
+def evaluate_retrieval(
     settings: dict[str, Any], backbone_folder: Path, adapter: Path, data: Path, out: Path, events_file: Path
 ) -> None:
     """Metrics, ranks and a few best images of the test split of every retrieval set."""
-    events = Events.gathered(adapter / "events" / events_file.name, device=describe_device(pick_device()))
+    events = EventLog.for_next_attempt(adapter / "events" / events_file.name, device=describe_device(pick_device()))
     with events.span("init"):
         backbone, retriever = load_run(settings, backbone_folder, adapter)
-    asked = [(entry, *read_asked(data, entry)) for entry in settings["sets"]]
-    for entry, split, variants in asked:
+    datasets = [(entry, *read_split_and_variants(data, entry)) for entry in settings["sets"]]
+    for entry, split, variants in datasets:
         name = entry["name"]
         with events.span("eval", set=name):
-            images, texts, text_image = embed_split(
+            images, texts, caption_to_image = embed_split(
                 retriever, backbone, split, settings["prompt"], settings["batch_size"]
             )
-            names = names_of(split)
-            parts = [variant_table(names, images, texts, text_image, variant) for variant in variants]
-            table = pd.concat(parts, ignore_index=True)
-            ranks = best_ranks(texts, images, text_image, np.arange(len(images)))
-        top = top_lists(split.items, names.captions, images, texts, text_image, ranks)
-        write_lines(out / f"{name}.top.jsonl", top)
-        write_ranks(out, entry, table, variants, input_hashes(settings, backbone_folder, adapter, split))
+            retrieval_ids = build_retrieval_ids(split)
+            tables = [
+                build_variant_table(retrieval_ids, images, texts, caption_to_image, variant) for variant in variants
+            ]
+            table = pd.concat(tables, ignore_index=True)
+            ranks = best_positive_ranks(texts, images, caption_to_image, np.arange(len(images)))
+        examples = build_retrieval_examples(
+            split.items, retrieval_ids.caption_ids, images, texts, caption_to_image, ranks
+        )
+        write_jsonl(out / f"{name}.top.jsonl", examples)
+        write_retrieval_results(out, entry, table, variants, input_hashes(settings, backbone_folder, adapter, split))
     events.publish(events_file)
 
 
-def write_ranks(
-    out: Path, entry: dict[str, Any], table: pd.DataFrame, variants: Sequence[Variant], inputs: dict[str, str]
+def write_retrieval_results(
+    out: Path, entry: dict[str, Any], table: pd.DataFrame, variants: Sequence[RetrievalVariant], inputs: dict[str, str]
 ) -> None:
     """Ranks of a set in all its variants, and the metrics that follow from them.
 
     Args:
         entry: the set's name, and the variant that tables print; inputs: hashes of what the ranks were computed from.
     """
-    metrics = retrieval_metrics(table, variants, entry["printed"])
-    ranks = out / f"{entry['name']}.ranks.parquet"
-    write_bytes(ranks, table.to_parquet(index=False))
-    hashes = inputs | {"gallery": gallery_hash(table), "ranks": sha256(ranks)}
+    metrics = compute_retrieval_metrics(table, variants, entry["printed"])
+    ranks_path = out / f"{entry['name']}.ranks.parquet"
+    write_bytes(ranks_path, table.to_parquet(index=False))
+    hashes = inputs | {"gallery": gallery_hash(table), "ranks": hash_file(ranks_path)}
     write_json(out / f"{entry['name']}.json", {"schema": RETRIEVAL_SCHEMA, **metrics, "inputs": hashes})
 
 
-def read_asked(data: Path, entry: dict[str, Any]) -> tuple[Split, list[Variant]]:
+def read_split_and_variants(data: Path, entry: dict[str, Any]) -> tuple[Split, list[RetrievalVariant]]:
     """The test split of a retrieval set, and the variants that it is counted in.
 
     Raises:
         SlqError: the split's images do not divide into the folds of a variant.
     """
     split = read_split(data, entry["name"], "test")
-    variants = [Variant(**one) for one in entry["variants"]]
+    variants = [RetrievalVariant(**one) for one in entry["variants"]]
     for variant in variants:
         if variant.fold is not None and len(split.items) % variant.fold:
             raise SlqError(
@@ -87,12 +91,18 @@ def read_asked(data: Path, entry: dict[str, Any]) -> tuple[Split, list[Variant]]
     return split, variants
 
 
-def recalls_on(settings: dict[str, Any]) -> Callable[[Any, Backbone, Split, Store | None], dict[str, dict[str, float]]]:
+def build_recall_validator(
+    settings: dict[str, Any],
+) -> Callable[[Any, Backbone, Split, FeatureCache | None], dict[str, dict[str, float]]]:
     """Recalls of a retriever on a split, for training to watch: it may not import evaluation, which knows how."""
 
-    def validate(retriever: Any, backbone: Backbone, split: Split, store: Store | None) -> dict[str, dict[str, float]]:
-        size = settings["training"]["micro_batch"]
-        return recalls_of(*embed_split(retriever, backbone, split, settings["prompt"], size, store))
+    def validate(
+        retriever: Any, backbone: Backbone, split: Split, feature_cache: FeatureCache | None
+    ) -> dict[str, dict[str, float]]:
+        batch_size = settings["training"]["micro_batch"]
+        return compute_bidirectional_recalls(
+            *embed_split(retriever, backbone, split, settings["prompt"], batch_size, feature_cache)
+        )
 
     return validate
 
@@ -104,28 +114,28 @@ def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter: Path,
     """
     return {
         "adapter": adapter_hash(adapter),
-        "backbone": identity(backbone_folder),
+        "backbone": snapshot_sha256(backbone_folder),
         "set": split.sha256,
-        "settings": digest({key: value for key, value in settings.items() if key != "sets"}),
+        "settings": hash_json({key: value for key, value in settings.items() if key != "sets"}),
     }
 
 
 def adapter_hash(adapter: Path) -> str:
     """Identity of what a run trained; of one that trained nothing, of what it says of itself."""
-    weights = adapter / registry.TENSORS
-    return sha256(weights if weights.is_file() else adapter / "adapter.json")
+    weights = adapter / registry.ADAPTER_WEIGHTS
+    return hash_file(weights if weights.is_file() else adapter / "adapter.json")
 
 
 # ---- the best images of a few captions ----
 
 
-def spread(count: int) -> np.ndarray:
+def evenly_spaced_indices(count: int) -> np.ndarray:
     """Numbers of six of `count` captions (of all, if there are fewer): k * count // 6, evenly over the set's order."""
-    wanted = min(count, QUERIES)
-    return np.arange(wanted) * count // wanted
+    num_indices = min(count, NUM_EXAMPLE_QUERIES)
+    return np.arange(num_indices) * count // num_indices
 
 
-def best_images(queries: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_top_images(queries: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers and similarities of the five most similar images of each query, best first.
 
     Args:
@@ -136,16 +146,16 @@ def best_images(queries: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np
         the set comes first.
     """
     scores = queries @ images.T
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :LENGTH]
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :NUM_TOP_IMAGES]
     return order, np.take_along_axis(scores, order, axis=1)
 
 
-def top_lists(
+def build_retrieval_examples(
     items: Sequence[dict[str, Any]],
-    captions: Sequence[str],
+    caption_ids: Sequence[str],
     images: np.ndarray,
     texts: np.ndarray,
-    text_image: np.ndarray,
+    caption_to_image: np.ndarray,
     ranks: np.ndarray,
 ) -> list[dict[str, Any]]:
     """What the chosen captions find, one object per caption (docs/results.md).
@@ -155,19 +165,21 @@ def top_lists(
         images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption
         ranks (T,): of each caption's own image
     """
-    numbers = spread(len(texts))
-    written = [text for item in items for text in item["captions"]]
-    lists = []
-    for number, order, scores in zip(numbers, *best_images(texts[numbers], images), strict=True):
-        found = zip(order, scores, strict=True)
-        lists.append(
+    query_indices = evenly_spaced_indices(len(texts))
+    caption_texts = [text for item in items for text in item["captions"]]
+    examples = []
+    for query_index, order, scores in zip(query_indices, *find_top_images(texts[query_indices], images), strict=True):
+        top_images = zip(order, scores, strict=True)
+        examples.append(
             {
-                "query": captions[number],
-                "text": written[number],
-                "image": items[text_image[number]]["id"],
-                "rank": int(ranks[number]),
+                "query": caption_ids[query_index],
+                "text": caption_texts[query_index],
+                "image": items[caption_to_image[query_index]]["id"],
+                "rank": int(ranks[query_index]),
                 # Six decimals: what float32 holds of a cosine.
-                "top": [{"image": items[image]["id"], "similarity": round(float(score), 6)} for image, score in found],
+                "top": [
+                    {"image": items[image]["id"], "similarity": round(float(score), 6)} for image, score in top_images
+                ],
             }
         )
-    return lists
+    return examples

@@ -9,25 +9,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.evaluation.choices import Reader, read_first, read_mmmu, read_mmmu_lmms_eval, read_ranked, read_vlmevalkit
-from slq.evaluation.text_scorers import (
-    Matcher,
-    Verdict,
+from slq.evaluation.answer_matching import (
+    AnswerMatcher,
+    Judgement,
     match_formula,
-    match_lower,
+    match_lowercase,
     match_mmmu,
-    match_plain,
-    match_text,
-    match_within,
-    match_within_narrow,
+    match_normalised,
+    match_substring,
+    match_substring_halfwidth,
+    match_verbatim,
+)
+from slq.evaluation.option_parsing import (
+    OptionParser,
+    parse_first_letter,
+    parse_highest_priority_letter,
+    parse_mmmu,
+    parse_mmmu_lmms_eval,
+    parse_vlmevalkit,
 )
 
 Item = dict[str, Any]
-Rule = Callable[[Item, str], Verdict]
+ScoringRule = Callable[[Item, str], Judgement]
 
 # What lmms-eval takes out of every reply: the default of its --reasoning_tags, in this order.
-TAGS = (("<think>", "</think>"), ("<analysis>", "</analysis>"))
-FORMULA = "Handwritten Mathematical Expression Recognition"  # the type of OCRBench's items that are formulas
+REASONING_TAGS = (("<think>", "</think>"), ("<analysis>", "</analysis>"))
+FORMULA_TYPE = "Handwritten Mathematical Expression Recognition"  # the type of OCRBench's items that are formulas
 
 
 @dataclass(frozen=True)
@@ -36,44 +43,48 @@ class Scorer:
 
     name: str
     benchmarks: tuple[str, ...]
-    rule: Rule
+    rule: ScoringRule
 
-    def __call__(self, item: Item, reply: str) -> Verdict:
+    def __call__(self, item: Item, reply: str) -> Judgement:
         """The verdict on a reply to an item."""
         return self.rule(item, reply)
 
 
-def with_options(read: Reader, match: Matcher) -> Rule:
+def build_choice_rule(parse_option: OptionParser, match: AnswerMatcher) -> ScoringRule:
     """A rule that reads a letter where the item has options, and matches the reply where it has none."""
 
-    def rule(item: Item, reply: str) -> Verdict:
+    def rule(item: Item, reply: str) -> Judgement:
         if not item["options"]:
             return match(item["answers"], reply)
-        return of_letter(item["answers"], *read(reply, item["options"]))
+        return judge_letter(item["answers"], *parse_option(reply, item["options"]))
 
     return rule
 
 
-def of_letter(answers: Sequence[str], letter: str | None, step: str) -> Verdict:
+def judge_letter(answers: Sequence[str], letter: str | None, step: str) -> Judgement:
     """The verdict on what a reader of options has read."""
-    return Verdict(letter in answers, step, letter)
+    return Judgement(letter in answers, step, letter)
 
 
-def realworldqa_lmms_eval(item: Item, reply: str) -> Verdict:
+def judge_realworldqa_lmms_eval(item: Item, reply: str) -> Judgement:
     """A letter where the answer is one of A to D, whatever the options; else the whole reply.
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/realworldqa/utils.py, as of #1274.
     """
     letters = [answer.strip().upper() for answer in item["answers"] if answer.strip().upper() in set("ABCD")]
-    return of_letter(letters, *read_ranked(reply)) if letters else match_lower(item["answers"], reply)
+    return (
+        judge_letter(letters, *parse_highest_priority_letter(reply))
+        if letters
+        else match_lowercase(item["answers"], reply)
+    )
 
 
-def with_formulas(match: Matcher) -> Rule:
+def build_ocrbench_rule(match: AnswerMatcher) -> ScoringRule:
     """A rule of OCRBench: formulas have one of their own."""
-    return lambda item, reply: (match_formula if item["type"] == FORMULA else match)(item["answers"], reply)
+    return lambda item, reply: (match_formula if item["type"] == FORMULA_TYPE else match)(item["answers"], reply)
 
 
-def without_reasoning(reply: str) -> str:
+def strip_reasoning(reply: str) -> str:
     """The reply without its tagged reasoning, and without blanks around what is left.
 
     Of each pair of tags in turn: the first opening tag goes with all up to the next closing one, as often as there is
@@ -82,7 +93,7 @@ def without_reasoning(reply: str) -> str:
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/api/reasoning.py, called in lmms_eval/evaluator.py.
     """
-    for opening, closing in TAGS:
+    for opening, closing in REASONING_TAGS:
         before, opened, inside = reply.partition(opening)
         while opened and closing in inside:
             reply = before + inside.partition(closing)[2]
@@ -92,49 +103,49 @@ def without_reasoning(reply: str) -> str:
     return reply.strip()
 
 
-def after_reasoning(rule: Rule) -> Rule:
+def ignore_reasoning(rule: ScoringRule) -> ScoringRule:
     """A rule of lmms-eval's, which are given replies without their reasoning."""
-    return lambda item, reply: rule(item, without_reasoning(reply))
+    return lambda item, reply: rule(item, strip_reasoning(reply))
 
 
 SCORERS = {
     scorer.name: scorer
     for scorer in (
         # VLMEvalKit's exact matching; open answers by our exact rule, as its own makes options of them (#110).
-        Scorer("vlmevalkit-exact-2", ("mmmu", "realworldqa"), with_options(read_vlmevalkit, match_plain)),
+        Scorer("vlmevalkit-exact-2", ("mmmu", "realworldqa"), build_choice_rule(parse_vlmevalkit, match_normalised)),
         # MMMU's own parser; where it draws an option at random, the reply is unparsed and wrong.
-        Scorer("mmmu-official-1", ("mmmu",), with_options(read_mmmu, match_mmmu)),
+        Scorer("mmmu-official-1", ("mmmu",), build_choice_rule(parse_mmmu, match_mmmu)),
         # lmms-eval's variant of MMMU's parser, as of its #1471; unparsed and wrong where it draws at random.
-        Scorer("mmmu-lmms-eval-2", ("mmmu",), after_reasoning(with_options(read_mmmu_lmms_eval, match_mmmu))),
+        Scorer("mmmu-lmms-eval-2", ("mmmu",), ignore_reasoning(build_choice_rule(parse_mmmu_lmms_eval, match_mmmu))),
         # ours, strict: the reply begins with the option's letter; an open reply is the answer, letter by letter.
-        Scorer("first-letter-1", ("mmmu", "realworldqa"), with_options(read_first, match_text)),
+        Scorer("first-letter-1", ("mmmu", "realworldqa"), build_choice_rule(parse_first_letter, match_verbatim)),
         # lmms-eval's ranking of the places where a letter stands, as of its #1274.
-        Scorer("lmms-eval-realworldqa-2", ("realworldqa",), after_reasoning(realworldqa_lmms_eval)),
+        Scorer("lmms-eval-realworldqa-2", ("realworldqa",), ignore_reasoning(judge_realworldqa_lmms_eval)),
         # VLMEvalKit: an answer is a substring of the reply.
-        Scorer("ocrbench-vlmevalkit-1", ("ocrbench",), with_formulas(match_within)),
+        Scorer("ocrbench-vlmevalkit-1", ("ocrbench",), build_ocrbench_rule(match_substring)),
         # lmms-eval: the same, full-width characters folded, as of its #1415.
-        Scorer("ocrbench-lmms-eval-2", ("ocrbench",), after_reasoning(with_formulas(match_within_narrow))),
+        Scorer("ocrbench-lmms-eval-2", ("ocrbench",), ignore_reasoning(build_ocrbench_rule(match_substring_halfwidth))),
     )
 }
 
 
-def scorers_for(benchmark: str, printed: str | None = None) -> list[Scorer]:
+def find_scorers(benchmark: str, primary_scorer: str | None = None) -> list[Scorer]:
     """The scorers that apply to a benchmark, in the registry's order.
 
     Raises:
-        SlqError: none applies to it, or `printed` is not the name of one that does.
+        SlqError: none applies to it, or `primary_scorer` is not the name of one that does.
     """
     found = [scorer for scorer in SCORERS.values() if benchmark in scorer.benchmarks]
     if not found:
         known = sorted({name for scorer in SCORERS.values() for name in scorer.benchmarks})
         raise SlqError(f"no scorer applies to '{benchmark}': a retention set is `scored_as` one of {known}")
     names = [scorer.name for scorer in found]
-    if printed is not None and printed not in names:
-        raise SlqError(f"scorer '{printed}' is none of those that apply to '{benchmark}': {', '.join(names)}")
+    if primary_scorer is not None and primary_scorer not in names:
+        raise SlqError(f"scorer '{primary_scorer}' is none of those that apply to '{benchmark}': {', '.join(names)}")
     return found
 
 
-def expected_guess(item: Item) -> float:
+def guess_probability(item: Item) -> float:
     """The chance of a hit that a random option has: what a guessing original gains, on average, from an unparsed reply.
 
     0 for an open question, where nobody guesses.

@@ -14,74 +14,79 @@ import pandas as pd
 from scipy.stats import bootstrap
 
 from slq.common.errors import SlqError
-from slq.evaluation.ranks import KS
+from slq.evaluation.ranks import RECALL_KS
 
-SEED = 0  # of the draws; results say which
+BOOTSTRAP_SEED = 0  # of the draws; results say which
 RESAMPLES = 10_000
-LEVEL = 0.95
-BLOCK = 2**20  # images drawn at once: 8 MB
+CONFIDENCE_LEVEL = 0.95
+IMAGES_PER_BATCH = 2**20  # images drawn at once: 8 MB
 
 
 @dataclass(frozen=True, eq=False)
-class Clusters:
+class ClusteredHits:
     """What each image contributes to a recall: the captions of an image are no independent evidence.
 
     images (I,): ids, sorted; queries (I,): how many it has; hits (I, K): how many of them rank within each of `KS`.
     """
 
-    images: np.ndarray
+    cluster_ids: np.ndarray
     hits: np.ndarray
-    queries: np.ndarray
+    num_queries: np.ndarray
 
-    def like(self, other: "Clusters") -> bool:
+    def has_same_clusters(self, other: "ClusteredHits") -> bool:
         """Whether both are of the same images and queries."""
-        return np.array_equal(self.images, other.images) and np.array_equal(self.queries, other.queries)
+        return np.array_equal(self.cluster_ids, other.cluster_ids) and np.array_equal(
+            self.num_queries, other.num_queries
+        )
 
     def recalls(self) -> dict[str, float]:
         """R@1, R@5 and R@10 in percent: hits among queries."""
-        share = 100.0 * self.hits.sum(0) / self.queries.sum()
-        return {f"R@{k}": float(value) for k, value in zip(KS, share, strict=True)}
+        share = 100.0 * self.hits.sum(0) / self.num_queries.sum()
+        return {f"R@{k}": float(value) for k, value in zip(RECALL_KS, share, strict=True)}
 
 
-def clusters(table: pd.DataFrame, direction: str, column: str = "rank") -> Clusters:
+def compute_hits_per_image(table: pd.DataFrame, direction: str, rank_column: str = "rank") -> ClusteredHits:
     """Hits by image of one direction of a table of ranks.
 
     `t2i` and `i2t` count queries. `i2t_strict` is the mean over images of the share of their captions that rank within
     K (trec_eval's recall, at most 20 % at K = 1 with five captions): each image counts as one, however many captions.
 
     Args:
-        column: `rank`, ties in the query's favour, or `rank_pessimistic`.
+        rank_column: `rank`, ties in the query's favour, or `rank_pessimistic`.
 
     Raises:
         SlqError: the table has no such column, or no rows of the direction.
     """
-    for name in ("image", column):
+    for name in ("image", rank_column):
         if name not in table:
             raise SlqError(f"the ranks have no column '{name}', expected of every table of ranks; retrieve again")
     rows = table[table["direction"] == direction]
     if not len(rows):
         raise SlqError(f"no ranks of {direction}: a recall needs at least one query")
-    number, images = pd.factorize(rows["image"], sort=True)
-    within = rows[column].to_numpy()[:, None] <= np.array(KS)
-    queries = np.bincount(number).astype(float)
-    hits = np.column_stack([np.bincount(number, hit) for hit in within.T])
+    image_index, images = pd.factorize(rows["image"], sort=True)
+    is_hit = rows[rank_column].to_numpy()[:, None] <= np.array(RECALL_KS)
+    num_queries = np.bincount(image_index).astype(float)
+    hits = np.column_stack([np.bincount(image_index, hit) for hit in is_hit.T])
     if direction == "i2t_strict":
-        hits, queries = hits / queries[:, None], np.ones_like(queries)
-    return Clusters(np.asarray(images), hits, queries)
+        hits, num_queries = hits / num_queries[:, None], np.ones_like(num_queries)
+    return ClusteredHits(np.asarray(images), hits, num_queries)
 
 
-def by_question(hits: Mapping[str, bool]) -> Clusters:
+def compute_hits_per_question(hits: Mapping[str, bool]) -> ClusteredHits:
     """Whether each question is answered, in the order of their ids: an item of its own."""
     names = sorted(hits)
-    return Clusters(np.array(names), np.array([[float(hits[name])] for name in names]), np.ones(len(names)))
+    return ClusteredHits(np.array(names), np.array([[float(hits[name])] for name in names]), np.ones(len(names)))
 
 
-def all_recalls(table: pd.DataFrame, column: str = "rank") -> dict[str, dict[str, float]]:
+def recalls_by_direction(table: pd.DataFrame, rank_column: str = "rank") -> dict[str, dict[str, float]]:
     """Recalls of each direction that a table of ranks holds."""
-    return {direction: clusters(table, direction, column).recalls() for direction in table["direction"].unique()}
+    return {
+        direction: compute_hits_per_image(table, direction, rank_column).recalls()
+        for direction in table["direction"].unique()
+    }
 
 
-def ties(table: pd.DataFrame) -> dict[str, int]:
+def count_ties(table: pd.DataFrame) -> dict[str, int]:
     """Of each direction, how many ranks depend on how equal similarities are counted."""
     differ = table["rank"] != table["rank_pessimistic"]
     return {direction: int(rows.sum()) for direction, rows in differ.groupby(table["direction"], sort=False)}
@@ -107,15 +112,17 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class McNemar:
+class McNemarResult:
     """Questions that only the one or only the other method answers, and the exact two-sided p-value of even odds."""
 
-    only_one: int
-    only_other: int
+    only_first: int
+    only_second: int
     p: float
 
 
-def resample(hits: np.ndarray, queries: np.ndarray, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+def bootstrap_percentages(
+    hits: np.ndarray, num_queries: np.ndarray, seed: int, resamples: int = RESAMPLES
+) -> np.ndarray:
     """Hits among queries in percent, (resamples, K), each from as many images as there are, drawn with replacement.
 
     The draws depend on the number of images, the seed and `resamples` alone: two methods get the same images.
@@ -123,22 +130,22 @@ def resample(hits: np.ndarray, queries: np.ndarray, seed: int, resamples: int = 
     Args:
         hits (I, K), queries (I,): of each image.
     """
-    count = len(queries)
-    both = np.column_stack([hits, queries])
+    count = len(num_queries)
+    hits_and_queries = np.column_stack([hits, num_queries])
     if count == 1:  # of which scipy draws none
-        return np.repeat(100.0 * both[:, :-1] / both[:, -1:], resamples, axis=0)
+        return np.repeat(100.0 * hits_and_queries[:, :-1] / hits_and_queries[:, -1:], resamples, axis=0)
 
-    def shares(drawn: np.ndarray, axis: int) -> np.ndarray:
-        places = drawn + count * np.arange(len(drawn))[:, None]
-        weights = np.bincount(places.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        sums = weights.astype(float) @ both
+    def compute_percentages(drawn: np.ndarray, axis: int) -> np.ndarray:
+        flat_indices = drawn + count * np.arange(len(drawn))[:, None]
+        weights = np.bincount(flat_indices.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        sums = weights.astype(float) @ hits_and_queries
         return (100.0 * sums[:, :-1] / sums[:, -1:]).T
 
     drawn = bootstrap(
         (np.arange(count),),
-        shares,
+        compute_percentages,
         n_resamples=resamples,
-        batch=max(1, BLOCK // count),
+        batch=max(1, IMAGES_PER_BATCH // count),
         vectorized=True,
         method="percentile",
         rng=np.random.default_rng(seed),
@@ -146,22 +153,26 @@ def resample(hits: np.ndarray, queries: np.ndarray, seed: int, resamples: int = 
     return np.asarray(drawn.bootstrap_distribution).T
 
 
-def bounds(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def percentile_interval(percentages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The lower and upper end (K,) of the central 95 % of resamples (resamples, K)."""
-    low, high = np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = np.quantile(percentages, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2], axis=0)
     return low, high
 
 
-def recall_intervals(found: Clusters, seed: int, resamples: int = RESAMPLES) -> dict[str, Interval]:
+def recall_intervals(clustered_hits: ClusteredHits, seed: int, resamples: int = RESAMPLES) -> dict[str, Interval]:
     """R@1, R@5 and R@10 with their intervals. A recall of 0 or 100 has an interval without width."""
-    low, high = bounds(resample(found.hits, found.queries, seed, resamples))
+    low, high = percentile_interval(
+        bootstrap_percentages(clustered_hits.hits, clustered_hits.num_queries, seed, resamples)
+    )
     return {
         key: Interval(value, float(low[number]), float(high[number]))
-        for number, (key, value) in enumerate(found.recalls().items())
+        for number, (key, value) in enumerate(clustered_hits.recalls().items())
     }
 
 
-def recall_differences(one: Clusters, other: Clusters, seed: int, resamples: int = RESAMPLES) -> dict[str, Difference]:
+def recall_differences(
+    first: ClusteredHits, second: ClusteredHits, seed: int, resamples: int = RESAMPLES
+) -> dict[str, Difference]:
     """Recalls of one method minus another's on the same set, paired by image.
 
     The p-value is twice the share of resamples in which the difference has the other sign or is none, at most 1.
@@ -169,17 +180,17 @@ def recall_differences(one: Clusters, other: Clusters, seed: int, resamples: int
     Raises:
         SlqError: the two are not of the same images and queries.
     """
-    if not one.like(other):
+    if not first.has_same_clusters(second):
         raise SlqError("the two methods' ranks are not of the same images and captions; retrieve both on the same set")
-    gains = one.hits - other.hits
-    shares = resample(gains, one.queries, seed, resamples)
-    low, high = bounds(shares)
-    against = 1 + np.minimum((shares <= 0).sum(0), (shares >= 0).sum(0))
-    p = np.minimum(1.0, 2 * against / (resamples + 1))
-    value = 100.0 * gains.sum(0) / one.queries.sum()
+    gains = first.hits - second.hits
+    percentages = bootstrap_percentages(gains, first.num_queries, seed, resamples)
+    low, high = percentile_interval(percentages)
+    num_opposing = 1 + np.minimum((percentages <= 0).sum(0), (percentages >= 0).sum(0))
+    p = np.minimum(1.0, 2 * num_opposing / (resamples + 1))
+    value = 100.0 * gains.sum(0) / first.num_queries.sum()
     return {
         f"R@{k}": Difference(*(float(column[number]) for column in (value, low, high, p)))
-        for number, k in enumerate(KS)
+        for number, k in enumerate(RECALL_KS)
     }
 
 
@@ -191,54 +202,54 @@ def accuracy_interval(hits: int, count: int) -> Interval:
     """
     if not count:
         raise SlqError("no answers: an accuracy needs at least one question")
-    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    z = NormalDist().inv_cdf((1 + CONFIDENCE_LEVEL) / 2)
     share = hits / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    midpoint = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half_width = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     # All or none right: the bound is 100 or 0, but for rounding.
-    low = middle - half if hits else 0.0
-    high = middle + half if hits < count else 1.0
+    low = midpoint - half_width if hits else 0.0
+    high = midpoint + half_width if hits < count else 1.0
     return Interval(100 * share, 100 * low, 100 * high)
 
 
-def accuracy_difference(one: Mapping[str, bool], other: Mapping[str, bool], seed: int) -> Difference:
+def accuracy_difference(first: Mapping[str, bool], second: Mapping[str, bool], seed: int) -> Difference:
     """Accuracy of one method minus another's on the same questions, with a bootstrap interval, and McNemar's p-value.
 
     Raises:
-        SlqError: as `mcnemar`.
+        SlqError: as `mcnemar_test`.
     """
-    p = mcnemar(one, other).p
-    gains = by_question(one).hits - by_question(other).hits
-    low, high = bounds(resample(gains, np.ones(len(gains)), seed))
+    p = mcnemar_test(first, second).p
+    gains = compute_hits_per_question(first).hits - compute_hits_per_question(second).hits
+    low, high = percentile_interval(bootstrap_percentages(gains, np.ones(len(gains)), seed))
     return Difference(100.0 * float(gains.mean()), float(low[0]), float(high[0]), p)
 
 
-def mcnemar(one: Mapping[str, bool], other: Mapping[str, bool]) -> McNemar:
+def mcnemar_test(first: Mapping[str, bool], second: Mapping[str, bool]) -> McNemarResult:
     """Whether two methods answer equally often, from the questions that only one of them answers.
 
     For questions, or images that find a caption: items that are independent. Captions of the same image are not; use
     `recall_differences`.
 
     Args:
-        one, other: whether the item of each id is a hit.
+        first, second: whether the item of each id is a hit.
 
     Raises:
         SlqError: there are no items, or they are not the same.
     """
-    if not one or one.keys() != other.keys():
-        apart = sorted(one.keys() ^ other.keys())
-        found = f"{len(apart)} are in one only (first: {apart[0]!r})" if apart else "there are none"
+    if not first or first.keys() != second.keys():
+        unpaired = sorted(first.keys() ^ second.keys())
+        found = f"{len(unpaired)} are in one only (first: {unpaired[0]!r})" if unpaired else "there are none"
         raise SlqError(f"two methods are compared on the same items, but {found}; evaluate both on the same set")
-    only_one = sum(one[name] and not other[name] for name in one)
-    only_other = sum(other[name] and not one[name] for name in one)
-    return McNemar(only_one, only_other, even_odds(only_one, only_other))
+    only_first = sum(first[name] and not second[name] for name in first)
+    only_second = sum(second[name] and not first[name] for name in first)
+    return McNemarResult(only_first, only_second, exact_binomial_p(only_first, only_second))
 
 
-def even_odds(one: int, other: int) -> float:
+def exact_binomial_p(first: int, second: int) -> float:
     """Two-sided exact binomial p-value of so uneven a split, or a more uneven one, under even odds."""
-    count = one + other
-    ways = tail = 1  # in whole numbers: of choosing 0, 1, 2, ... of all, and their sum
-    for number in range(min(one, other)):
-        ways = ways * (count - number) // (number + 1)
-        tail += ways
+    count = first + second
+    coefficient = tail = 1  # in whole numbers: of choosing 0, 1, 2, ... of all, and their sum
+    for number in range(min(first, second)):
+        coefficient = coefficient * (count - number) // (number + 1)
+        tail += coefficient
     return min(1.0, 2 * tail / 2**count)

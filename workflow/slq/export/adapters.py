@@ -12,34 +12,34 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json
-from slq.methods.registry import LORA_TARGETS, TENSORS
+from slq.methods.registry import ADAPTER_WEIGHTS, LORA_TARGETS
 
-FOLDER = "base"  # of a base that is on no hub, in the export
-PREFIX = "base_model.model."  # of every name in PEFT's files
+BASE_FOLDER = "base"  # of a base that is on no hub, in the export
+PEFT_KEY_PREFIX = "base_model.model."  # of every name in PEFT's files
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseModelInfo:
     """A backbone as an export names it, so that whoever loads it has the bytes that were trained on.
 
     Attributes:
         model, revision: on the hub, and the commit; None of one that is on none.
-        weights: sha256 of its safetensors, by file.
-        embedding: name of the token embedding in the model without LM head.
-        rows, width: of its matrix.
-        scale: what it multiplies a row by, as Gemma's does.
+        weights_sha256: sha256 of its safetensors, by file.
+        embedding_name: name of the token embedding in the model without LM head.
+        embedding_rows, embedding_dim: of its matrix.
+        embedding_scale: what it multiplies a row by, as Gemma's does.
     """
 
     model: str | None
     revision: str | None
-    weights: dict[str, str]
-    embedding: str
-    rows: int
-    width: int
-    scale: float = 1.0
+    weights_sha256: dict[str, str]
+    embedding_name: str
+    embedding_rows: int
+    embedding_dim: int
+    embedding_scale: float = 1.0
 
 
-def read_base(snapshot: Path) -> tuple[Base, Any]:
+def read_base_info(snapshot: Path) -> tuple[BaseModelInfo, Any]:
     """Describe a backbone from its manifest and configuration, and load its tokenizer; no weight is read.
 
     Raises:
@@ -62,19 +62,19 @@ def read_base(snapshot: Path) -> tuple[Base, Any]:
     # Its buffer has no value on this device; beside it stands the number.
     scale = float(getattr(embedding, "scalar_embed_scale", 1.0))
     rows, width = embedding.weight.shape
-    return Base(*_address(manifest["source"]), weights, name, rows, width, scale), tokenizer
+    return BaseModelInfo(*_hub_name_and_commit(manifest["source"]), weights, name, rows, width, scale), tokenizer
 
 
-def _address(source: dict[str, Any]) -> tuple[str | None, str | None]:
+def _hub_name_and_commit(source: dict[str, Any]) -> tuple[str | None, str | None]:
     """Name and commit on the hub of what a snapshot was fetched from, if it was (slq.sources.fetch)."""
     for part in source.get("parts", []):
-        kind, _, place = part["from"].partition(":")
+        kind, _, location = part["from"].partition(":")
         if kind == "model":
-            return place.rpartition("@")[0], part["commit"]
+            return location.rpartition("@")[0], part["commit"]
     return None, None
 
 
-def add_queries(tokenizer: Any, count: int) -> list[int]:
+def add_query_tokens(tokenizer: Any, count: int) -> list[int]:
     """Add `count` query tokens to a tokenizer, and to the end of its chat template; return their ids, ascending.
 
     Every ordinary processor then writes them.
@@ -83,19 +83,23 @@ def add_queries(tokenizer: Any, count: int) -> list[int]:
         SlqError: the tokenizer has such tokens, or no one chat template.
     """
     names = [f"<|query_{number}|>" for number in range(count)]
-    where = tokenizer.name_or_path
+    tokenizer_path = tokenizer.name_or_path
     if taken := set(names) & set(tokenizer.get_vocab()):
-        raise SlqError(f"{where}: the tokenizer has tokens named {min(taken)}; a base without them was expected")
+        raise SlqError(
+            f"{tokenizer_path}: the tokenizer has tokens named {min(taken)}; a base without them was expected"
+        )
     if not isinstance(tokenizer.chat_template, str):
-        raise SlqError(f"{where}: expected one chat template, found {type(tokenizer.chat_template).__name__}")
+        raise SlqError(f"{tokenizer_path}: expected one chat template, found {type(tokenizer.chat_template).__name__}")
     tokenizer.add_tokens(names, special_tokens=True)
     tokenizer.chat_template += f"{{% if add_generation_prompt %}}{''.join(names)}{{% endif %}}"
-    ids: list[int] = tokenizer.convert_tokens_to_ids(names)
-    return ids
+    token_ids: list[int] = tokenizer.convert_tokens_to_ids(names)
+    return token_ids
 
 
-def write_queries(weights: Path, base: Base, ids: list[int], out: Path, dtype: str = "float32") -> None:
-    """Write SLQ's queries (N, d) as the embeddings of the tokens `ids`: PEFT's TRAINABLE_TOKENS, in float32.
+def write_queries(
+    adapter_folder: Path, base: BaseModelInfo, token_ids: list[int], out: Path, dtype: str = "float32"
+) -> None:
+    """Write SLQ's queries (N, d) as the embeddings of the tokens `token_ids`: PEFT's TRAINABLE_TOKENS, in float32.
 
     They follow a prefix as they are, while an embedding that scales its rows will multiply them: they are divided by
     its scale, in the precision `dtype` that it multiplies in.
@@ -103,31 +107,34 @@ def write_queries(weights: Path, base: Base, ids: list[int], out: Path, dtype: s
     Raises:
         SlqError: the run's tensors are not queries of that number and width.
     """
-    tensors = load_file(weights / TENSORS)
+    tensors = load_file(adapter_folder / ADAPTER_WEIGHTS)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if shapes != {"queries": (len(ids), base.width)}:
-        raise SlqError(f"{weights / TENSORS}: holds {shapes}, expected queries {len(ids)} x {base.width}")
-    scale = torch.tensor(base.scale, dtype=getattr(torch, dtype)).to(tensors["queries"].dtype)
-    named = {f"{base.embedding}.trainable_tokens_delta": tensors["queries"] / scale}
-    _write(TrainableTokensConfig(token_indices=ids), named, base, out)
+    if shapes != {"queries": (len(token_ids), base.embedding_dim)}:
+        raise SlqError(
+            f"{adapter_folder / ADAPTER_WEIGHTS}: holds {shapes}, "
+            f"expected queries {len(token_ids)} x {base.embedding_dim}"
+        )
+    scale = torch.tensor(base.embedding_scale, dtype=getattr(torch, dtype)).to(tensors["queries"].dtype)
+    peft_tensors = {f"{base.embedding_name}.trainable_tokens_delta": tensors["queries"] / scale}
+    _write_peft_adapter(TrainableTokensConfig(token_indices=token_ids), peft_tensors, base, out)
 
 
-def write_lora(weights: Path, tuning: dict[str, float], base: Base, out: Path) -> None:
+def write_lora(adapter_folder: Path, hyperparameters: dict[str, float], base: BaseModelInfo, out: Path) -> None:
     """Write the matrices of LoRA, renamed: ours are named in the model with LM head, PEFT's without."""
     config = LoraConfig(
-        r=int(tuning["rank"]),
-        lora_alpha=int(tuning["alpha"]),
-        lora_dropout=tuning["dropout"],
+        r=int(hyperparameters["rank"]),
+        lora_alpha=int(hyperparameters["alpha"]),
+        lora_dropout=hyperparameters["dropout"],
         target_modules=LORA_TARGETS,
     )
-    tensors = load_file(weights / TENSORS)
-    renamed = {name.removeprefix("model.").replace(".default.", "."): tensor for name, tensor in tensors.items()}
-    _write(config, renamed, base, out)
+    tensors = load_file(adapter_folder / ADAPTER_WEIGHTS)
+    peft_tensors = {name.removeprefix("model.").replace(".default.", "."): tensor for name, tensor in tensors.items()}
+    _write_peft_adapter(config, peft_tensors, base, out)
 
 
-def _write(config: PeftConfig, tensors: dict[str, Tensor], base: Base, out: Path) -> None:
-    config.base_model_name_or_path, config.revision = base.model or FOLDER, base.revision
+def _write_peft_adapter(config: PeftConfig, tensors: dict[str, Tensor], base: BaseModelInfo, out: Path) -> None:
+    config.base_model_name_or_path, config.revision = base.model or BASE_FOLDER, base.revision
     config.inference_mode = True
     config.save_pretrained(str(out))
-    named = {PREFIX + name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(named, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    prefixed_tensors = {PEFT_KEY_PREFIX + name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(prefixed_tensors, out / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -7,21 +7,21 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from slq.common.files import read_json, write_text
-from slq.common.inherited import follow
+from slq.common.inherited import read_inherited_metrics
 from slq.config.loading import Config
-from slq.evaluation.freshness import MEASURED
+from slq.evaluation.freshness import METRICS_FOLDERS
 from slq.evaluation.statistics import accuracy_interval
-from slq.export.adapters import Base
-from slq.export.trained import TrainedRun
+from slq.export.adapters import BaseModelInfo
+from slq.export.trained_run import TrainedRun
 from slq.results.layout import METHODS
 from slq.results.stale import StaleFiles
 
-KNOWN = ("apache-2.0", "mit")  # licences under the names that the hub gives them
+HUB_LICENCES = ("apache-2.0", "mit")  # licences under the names that the hub gives them
 DIRECTIONS = {"t2i": "text to image", "i2t": "image to text"}
 RECALLS = ("R@1", "R@5", "R@10")
 
 
-def render(template: str, **values: Any) -> str:
+def render_template(template: str, **values: Any) -> str:
     """Fill in a template of this folder; one of HTML escapes what it is given."""
     environment = Environment(
         loader=PackageLoader("slq.export", "."),
@@ -33,29 +33,29 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(values)
 
 
-def write_card(run: TrainedRun, base: Base, config: Config, folder: Path) -> None:
+def write_model_card(run: TrainedRun, base: BaseModelInfo, config: Config, folder: Path) -> None:
     """Write README.md of an export, after everything else that it tells the size of."""
-    entry = config["backbones"].get(run.run["backbone"], {})
+    entry = config["backbones"].get(run.run_record["backbone"], {})
     labels = {name: one["label"] for name, one in config["sets"].items()}
     licence = "MIT" if "pretrain" in entry else "not stated"
     if "source" in entry:
         licence = str(config["sources"][entry["source"]]["licence"])
-    audit = run.preset / "audit.json"
+    audit = run.preset_folder / "audit.json"
     splits = read_json(audit)["splits"] if audit.exists() else {}
     tests = {name.removesuffix("/test"): split for name, split in splits.items() if name.endswith("/test")}
-    text = render(
+    text = render_template(
         "card.md.j2",
-        run=run.run,
+        run=run.run_record,
         name=run.name,
-        label=entry.get("label", run.run["backbone"]),
-        method=METHODS[run.run["method"]],
+        label=entry.get("label", run.run_record["backbone"]),
+        method=METHODS[run.run_record["method"]],
         base=base,
         peft=(folder / "adapter_config.json").exists(),
         told=read_json(folder / "retriever.json"),
         licence=licence,
-        licence_id=licence.lower() if licence.lower() in KNOWN else "other",
-        **measured(run, labels),
-        train_set=train_set(run, splits),
+        licence_id=licence.lower() if licence.lower() in HUB_LICENCES else "other",
+        **read_scores(run, labels),
+        train_set=describe_train_split(run, splits),
         audit={labels.get(name, name): len(split["leaked"]) for name, split in tests.items()} if splits else None,
         kilobytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e3,
         drawn="pretrain" in entry,
@@ -63,27 +63,27 @@ def write_card(run: TrainedRun, base: Base, config: Config, folder: Path) -> Non
     write_text(folder / "README.md", text)
 
 
-def measured(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[Any]]:
+def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[Any]]:
     """Read a run's scores, each with its 95 % interval, in percent.
 
     Returns:
         `retrieval`: a row per set and direction; `retention`: a row per set, `proved` where the answers are base's by
         construction; `stale`: why files are left out, whose numbers are not what their ranks or answers give.
     """
-    found: dict[str, list[Any]] = {"retrieval": [], "retention": [], "stale": []}
-    rows = {"retrieval": recalls, "retention": accuracies}
-    standing = StaleFiles(run.preset.parent)
-    for kind in MEASURED:
-        for path in sorted((run.results / kind).glob("*.json")):
+    scores: dict[str, list[Any]] = {"retrieval": [], "retention": [], "stale": []}
+    row_builders = {"retrieval": build_recall_rows, "retention": build_accuracy_rows}
+    stale_files = StaleFiles(run.preset_folder.parent)
+    for kind in METRICS_FOLDERS:
+        for path in sorted((run.results_folder / kind).glob("*.json")):
             content, label = read_json(path), labels.get(path.stem, path.stem)
-            if why := standing.of(path, content):
-                found["stale"].append(why)
-            elif kind in rows:
-                found[kind] += rows[kind](path, content, label)
-    return found
+            if stale_reason := stale_files.check(path, content):
+                scores["stale"].append(stale_reason)
+            elif kind in row_builders:
+                scores[kind] += row_builders[kind](path, content, label)
+    return scores
 
 
-def recalls(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
+def build_recall_rows(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
     """Rows of one metrics file of retrieval."""
     rows = []
     for direction, name in DIRECTIONS.items():
@@ -93,20 +93,20 @@ def recalls(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str
     return rows
 
 
-def accuracies(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
+def build_accuracy_rows(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
     """The row of one file of answers' scores."""
-    proved = "equals" in content
-    if proved:
-        _, content = follow(path, content)
+    inherited = "equals" in content
+    if inherited:
+        _, content = read_inherited_metrics(path, content)
     count, accuracy = content["n"]["items"], content["metrics"]["accuracy"]
     interval = accuracy_interval(round(accuracy * count / 100), count)
     cell = f"{accuracy:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
-    return [{"set": label, "cell": cell, "n": count, "proved": proved}]
+    return [{"set": label, "cell": cell, "n": count, "proved": inherited}]
 
 
-def train_set(run: TrainedRun, splits: Mapping[str, Any]) -> dict[str, Any] | None:
+def describe_train_split(run: TrainedRun, splits: Mapping[str, Any]) -> dict[str, Any] | None:
     """Name and number of images of the audited split that has the hash in run.json; None of a run without training."""
-    sha256 = run.run["inputs"].get("train")
+    sha256 = run.run_record["inputs"].get("train")
     if sha256 is None:
         return None
     for name, split in splits.items():

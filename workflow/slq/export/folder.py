@@ -15,41 +15,41 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from slq.common.errors import SlqError
-from slq.common.files import digest, read_json, sha256, write_json, write_text
-from slq.common.fingerprint import fingerprint
+from slq.common.files import hash_file, hash_json, read_json, write_json, write_text
+from slq.common.fingerprint import source_fingerprint
 from slq.common.snapshots import write_manifest
 from slq.config.loading import Config
 from slq.evaluation.retrieval import load_run
-from slq.export.adapters import FOLDER, Base, add_queries, read_base, write_lora, write_queries
-from slq.export.card import write_card
-from slq.export.trained import TrainedRun
+from slq.export.adapters import BASE_FOLDER, BaseModelInfo, add_query_tokens, read_base_info, write_lora, write_queries
+from slq.export.card import write_model_card
+from slq.export.trained_run import TrainedRun
 from slq.methods import registry
 from slq.models.backbone import Backbone, pick_device
-from slq.models.family import family_class
-from slq.models.prefix import encode, message
+from slq.models.family import find_family_class
+from slq.models.prefix import message_parts, tokenize_message
 
 SCHEMA = 1
 # What loading needs; sentence-transformers looks before it reads weights.
 REQUIREMENTS = {"transformers": ">=5.23", "peft": ">=0.18", "pillow": ">=11"}
-MODULES = [
-    {"idx": 0, "name": "0", "path": "", "type": "slq_retriever.Retriever"},
+SENTENCE_TRANSFORMERS_MODULES = [
+    {"idx": 0, "name": "0", "path": "", "type": "slq_retriever.ExportedRetriever"},
     {"idx": 1, "name": "1", "path": "1_Normalize", "type": "sentence_transformers.base.modules.Normalize"},
 ]
-CODE = {
+CODE_FILES = {
     "slq_retriever": "slq.export.slq_retriever",
     "slq_adapter": "slq.models.families.{family}",
     "slq_family": "slq.models.family",
-    "slq_pictures": "slq.datasets.image_modes",
+    "slq_pictures": "slq.datasets.image_conversion",
 }
-TEXTS = ("a red circle", "on the left a red circle and on the right a blue square")
+CHECK_TEXTS = ("a red circle", "on the left a red circle and on the right a blue square")
 # Of the largest difference in any number of a unit vector, by the precision that the run was evaluated in.
-NEAR = {"float64": 1e-4, "float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
-PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+MAX_DIFFERENCE = {"float64": 1e-4, "float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 # Modules that decide which vectors an export makes: this one writes what they are read by, and imports the others.
-EMBEDDING = ("slq.export.folder", "slq.export.slq_retriever")
+EMBEDDING_MODULES = ("slq.export.folder", "slq.export.slq_retriever")
 
 
-def export(run: TrainedRun, config: Config, out: Path) -> None:
+def export_run(run: TrainedRun, config: Config, out: Path) -> None:
     """Write a run as a folder that sentence-transformers and PEFT load.
 
     Raises:
@@ -58,14 +58,14 @@ def export(run: TrainedRun, config: Config, out: Path) -> None:
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise SlqError(f"{out}: is there already; name another folder, or remove it")
-    with staged(out) as folder:
-        base, tokenizer = read_base(run.snapshot)
-        write_trained(run, base, tokenizer, folder)
+    with stage_folder(out) as folder:
+        base, tokenizer = read_base_info(run.snapshot)
+        write_retriever(run, base, tokenizer, folder)
         write_code(run.settings["family"], folder)
-        for name in PROCESSOR:
+        for name in PROCESSOR_FILES:
             if (run.snapshot / name).exists():
                 shutil.copyfile(run.snapshot / name, folder / name)
-        write_json(folder / "modules.json", MODULES)
+        write_json(folder / "modules.json", SENTENCE_TRANSFORMERS_MODULES)
         write_json(folder / "1_Normalize" / "config.json", {})
         write_json(
             folder / "config_sentence_transformers.json",
@@ -73,21 +73,21 @@ def export(run: TrainedRun, config: Config, out: Path) -> None:
         )
         # Read by mteb alone, to know what a model of the hub takes.
         write_json(folder / "sentence_bert_config.json", {"modality_config": {"image": {}, "text": {}}})
-        write_card(run, base, config, folder)
-        write_manifest(folder, {"run": run.name, "backbone_sha256": run.adapter["backbone_sha256"]})
-        require_agreement(run, folder)
+        write_model_card(run, base, config, folder)
+        write_manifest(folder, {"run": run.name, "backbone_sha256": run.adapter_record["backbone_sha256"]})
+        require_same_embeddings(run, folder)
 
 
 def export_once(run: TrainedRun, config: Config) -> Path:
     """The run's export in scratch, `exports/<key>`, which is written when it is not there.
 
     Raises:
-        SlqError: as `export`.
+        SlqError: as `export_run`.
     """
     folder = Path(config["scratch"], "exports", export_key(run))
     if not folder.exists():
         try:
-            export(run, config, folder)
+            export_run(run, config, folder)
         except SlqError:
             if not folder.exists():  # else of two that began together the other was first
                 raise
@@ -96,54 +96,65 @@ def export_once(run: TrainedRun, config: Config) -> Path:
 
 def export_key(run: TrainedRun) -> str:
     """Identity of a retriever: another adapter, backbone, prompt, precision or code is another."""
-    weights = run.weights / registry.TENSORS
+    tensors_path = run.adapter_folder / registry.ADAPTER_WEIGHTS
     settings = {key: run.settings[key] for key in ("family", "dtype", "prompt")}
-    adapter = {"tensors": sha256(weights) if weights.exists() else None, **run.adapter}
-    code = fingerprint(*EMBEDDING, families=[settings["family"]])
-    return digest({"adapter": adapter, "settings": settings, "code": code})[:16]
+    adapter = {"tensors": hash_file(tensors_path) if tensors_path.exists() else None, **run.adapter_record}
+    code = source_fingerprint(*EMBEDDING_MODULES, families=[settings["family"]])
+    return hash_json({"adapter": adapter, "settings": settings, "code": code})[:16]
 
 
-def write_trained(run: TrainedRun, base: Base, tokenizer: Any, folder: Path) -> None:
+def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder: Path) -> None:
     """Write what was trained, the tokenizer, and retriever.json that says how they are read.
 
     Raises:
         SlqError: the run's method is none that an export has a form for.
     """
-    method, tuning, dtype = run.adapter["method"], run.adapter["tuning"], run.settings["dtype"]
-    count, rows, weights = 1, base.rows, base.weights
-    place: dict[str, Any] = {"model": base.model, "revision": base.revision} if base.model else {"folder": FOLDER}
+    method, hyperparameters, dtype = run.adapter_record["method"], run.adapter_record["tuning"], run.settings["dtype"]
+    pooled_tokens, rows_needed, weights_sha256 = 1, base.embedding_rows, base.weights_sha256
+    base_location: dict[str, Any] = (
+        {"model": base.model, "revision": base.revision} if base.model else {"folder": BASE_FOLDER}
+    )
     if method == "slq":
-        count = tuning["queries"]
-        ids = add_queries(tokenizer, count)
-        write_queries(run.weights, base, ids, folder, dtype)
-        rows = max(base.rows, ids[-1] + 1)
+        pooled_tokens = hyperparameters["queries"]
+        token_ids = add_query_tokens(tokenizer, pooled_tokens)
+        write_queries(run.adapter_folder, base, token_ids, folder, dtype)
+        rows_needed = max(base.embedding_rows, token_ids[-1] + 1)
     elif method == "lora":
-        write_lora(run.weights, tuning, base, folder)
+        write_lora(run.adapter_folder, hyperparameters, base, folder)
     elif method == "full_ft":
         backbone = Backbone.load(run.snapshot, run.settings["family"], dtype)
-        registry.load(backbone, run.weights, run.adapter["backbone_sha256"])
+        registry.load_retriever(backbone, run.adapter_folder, run.adapter_record["backbone_sha256"])
         backbone.model.save_pretrained(folder)
-        place, weights = {"folder": "."}, {path.name: sha256(path) for path in folder.glob("*.safetensors")}
+        base_location, weights_sha256 = (
+            {"folder": "."},
+            {path.name: hash_file(path) for path in folder.glob("*.safetensors")},
+        )
     elif method != "base":
         raise SlqError(
             f"{run.name}: its method is '{method}', for which slq export has no form; expected base, full_ft, lora or "
             "slq"
         )
-    if place == {"folder": FOLDER}:
+    if base_location == {"folder": BASE_FOLDER}:
         for name in read_json(run.snapshot / "manifest.json")["files"]:
-            (folder / FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(run.snapshot / name, folder / FOLDER / name)
+            (folder / BASE_FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run.snapshot / name, folder / BASE_FOLDER / name)
     tokenizer.save_pretrained(folder)
     write_json(
         folder / "retriever.json",
         {
             "schema": SCHEMA,
             "method": method,
-            "read_out": count,
-            "dimension": base.width,
+            "read_out": pooled_tokens,
+            "dimension": base.embedding_dim,
             "dtype": dtype,
             "instruction": run.settings["prompt"],
-            "base": {**place, "rows": base.rows, "rows_needed": rows, "width": base.width, "weights": weights},
+            "base": {
+                **base_location,
+                "rows": base.embedding_rows,
+                "rows_needed": rows_needed,
+                "width": base.embedding_dim,
+                "weights": weights_sha256,
+            },
         },
     )
 
@@ -154,40 +165,44 @@ def write_code(family: str, folder: Path) -> None:
     Raises:
         SlqError: the family's adapter imports more of the package than its base class.
     """
-    for name, module in CODE.items():
+    for name, module in CODE_FILES.items():
         origin = Path(str(getattr(find_spec(module.format(family=family)), "origin", None)))
         text = origin.read_text(encoding="utf-8")
         text = text.replace("from slq.models.family import", "from .slq_family import")
         if name == "slq_adapter":
-            text += f"\n\nAdapter = {family_class(family).__name__}\n"
-        if found := re.search(r"^\s*(?:from|import) slq\b.*", text, re.MULTILINE):
-            raise SlqError(f"{origin}: cannot travel with an export, because of {found[0]!r} (docs/backbones.md)")
+            text += f"\n\nFamilyAdapter = {find_family_class(family).__name__}\n"
+        if package_import := re.search(r"^\s*(?:from|import) slq\b.*", text, re.MULTILINE):
+            raise SlqError(
+                f"{origin}: cannot travel with an export, because of {package_import[0]!r} (docs/backbones.md)"
+            )
         write_text(folder / f"{name}.py", text)
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[Path]:
+def stage_folder(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that takes its name when all is written, and is removed when something fails.
 
     Raises:
         SlqError: it cannot be written, or a file of the run or the backbone cannot be read.
     """
-    place = out.resolve()  # of a link what it names, and of `.` its name
-    stem = f".{place.name}."
+    target = out.resolve()  # of a link what it names, and of `.` its name
+    temporary_prefix = f".{target.name}."
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=stem, dir=place.parent) as held:
-            folder = Path(held, "new")  # with the permissions of a folder that a person makes
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=temporary_prefix, dir=target.parent) as temporary:
+            folder = Path(temporary, "new")  # with the permissions of a folder that a person makes
             folder.mkdir()
             yield folder
-            folder.rename(place)
+            folder.rename(target)
     except (OSError, SafetensorError) as error:
         if isinstance(error, OSError) and error.strerror:
-            named = Path(error.filename2 or error.filename or place)
-            if place.is_relative_to(named) or str(named).startswith(str(place.with_name(stem))):
+            failed_path = Path(error.filename2 or error.filename or target)
+            if target.is_relative_to(failed_path) or str(failed_path).startswith(
+                str(target.with_name(temporary_prefix))
+            ):
                 raise SlqError(f"{out}: cannot be written: {error.strerror}") from error
-        said = " ".join(str(error).split())
-        raise SlqError(f"{out}: not exported: a file of the run or its backbone cannot be read: {said}") from error
+        reason = " ".join(str(error).split())
+        raise SlqError(f"{out}: not exported: a file of the run or its backbone cannot be read: {reason}") from error
 
 
 # ---- loaded as whoever uses it will, and compared with the run itself ------------------------------------------------
@@ -201,54 +216,58 @@ def load_export(folder: Path, snapshots: Iterable[Path]) -> Any:
     """
     from sentence_transformers import SentenceTransformer
 
-    base, options = read_json(folder / "retriever.json")["base"], {}
+    base, base_options = read_json(folder / "retriever.json")["base"], {}
     if "model" in base:
         for snapshot in snapshots:
             if base["weights"].items() <= read_json(snapshot / "manifest.json")["files"].items():
-                options = {"base": str(snapshot)}
+                base_options = {"base": str(snapshot)}
                 break
-    how: dict[str, Any] = {"device": pick_device(), "trust_remote_code": True, "local_files_only": True}
-    return SentenceTransformer(str(folder), model_kwargs=options, **how)
+    load_options: dict[str, Any] = {"device": pick_device(), "trust_remote_code": True, "local_files_only": True}
+    return SentenceTransformer(str(folder), model_kwargs=base_options, **load_options)
 
 
-def draw_images() -> list[Image.Image]:
+def draw_check_images() -> list[Image.Image]:
     """Draw two images, one wide and one tall, that are nowhere the same."""
     wide, tall = Image.linear_gradient("L").resize((160, 96)), Image.radial_gradient("L").resize((72, 120))
     flipped = Image.Transpose.FLIP_LEFT_RIGHT
     return [Image.merge("RGB", (one, one.rotate(180), one.transpose(flipped))) for one in (wide.rotate(9), tall)]
 
 
-def embed_by_run(run: TrainedRun) -> np.ndarray:
+def embed_with_run(run: TrainedRun) -> np.ndarray:
     """Unit vectors (4, d) of TEXTS and the drawn images, as evaluation makes them."""
-    backbone, retriever = load_run(run.settings, run.snapshot, run.weights)
+    backbone, retriever = load_run(run.settings, run.snapshot, run.adapter_folder)
     prompt = run.settings["prompt"]
-    messages = [message(text, prompt["text"]) for text in TEXTS]
-    messages += [message(backbone.family.process(image), prompt["image"]) for image in draw_images()]
+    messages = [message_parts(text, prompt["text"]) for text in CHECK_TEXTS]
+    messages += [message_parts(backbone.family.process(image), prompt["image"]) for image in draw_check_images()]
     with torch.inference_mode():
-        vectors = [retriever.embed([encode(backbone, parts)]) for parts in messages]
+        vectors = [retriever.embed([tokenize_message(backbone, parts)]) for parts in messages]
     return torch.cat(vectors).float().cpu().numpy()
 
 
-def require_agreement(run: TrainedRun, folder: Path) -> None:
+def require_same_embeddings(run: TrainedRun, folder: Path) -> None:
     """Compare what an export makes of two texts and two images with what the run makes of them.
 
     Raises:
         SlqError: they differ, or the export cannot be loaded.
     """
-    ours = embed_by_run(run)
+    run_embeddings = embed_with_run(run)
     try:
         model = load_export(folder, [run.snapshot])
-        theirs = np.concatenate([model.encode([item]) for item in [*TEXTS, *draw_images()]])
+        export_embeddings = np.concatenate([model.encode([item]) for item in [*CHECK_TEXTS, *draw_check_images()]])
     except Exception as error:  # of whatever library: what was written cannot be used
         raise SlqError(
             f"{run.name}: not exported: what was written cannot be loaded: {type(error).__name__}: {error}"
         ) from error
     dtype = run.settings["dtype"]
-    apart = np.abs(ours - theirs).max(1) if ours.shape == theirs.shape else np.full(len(ours), np.inf)
-    if not (apart <= NEAR[dtype]).all():
-        names = (*(repr(text) for text in TEXTS), "a wide image", "a tall image")
-        found = ", ".join(f"{name}: {value:.2g}" for name, value in zip(names, apart, strict=True))
+    max_differences = (
+        np.abs(run_embeddings - export_embeddings).max(1)
+        if run_embeddings.shape == export_embeddings.shape
+        else np.full(len(run_embeddings), np.inf)
+    )
+    if not (max_differences <= MAX_DIFFERENCE[dtype]).all():
+        names = (*(repr(text) for text in CHECK_TEXTS), "a wide image", "a tall image")
+        difference_list = ", ".join(f"{name}: {value:.2g}" for name, value in zip(names, max_differences, strict=True))
         raise SlqError(
             f"{run.name}: not exported: its vectors would not be the run's own; expected differences of at most "
-            f"{NEAR[dtype]:g} ({dtype}), found {found}: the backbone does what an export cannot say"
+            f"{MAX_DIFFERENCE[dtype]:g} ({dtype}), found {difference_list}: the backbone does what an export cannot say"
         )

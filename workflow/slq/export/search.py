@@ -22,72 +22,74 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 from slq.common.errors import SlqError
-from slq.common.files import digest, is_text, read_json, write_bytes, write_text
-from slq.datasets.image_modes import as_rgb
-from slq.datasets.prepared import UNREADABLE
-from slq.export.card import render
+from slq.common.files import hash_json, is_utf8_encodable, read_json, write_bytes, write_text
+from slq.datasets.image_conversion import as_rgb
+from slq.datasets.splits import IMAGE_ERRORS
+from slq.export.card import render_template
 from slq.export.folder import load_export
 
-Embed = Callable[[list[Image.Image]], np.ndarray]
-PIXELS = 320  # the longest side of a thumbnail
-SHARE = 10  # the index is written anew when this part of its vectors is new: ten times their bytes in all
+EmbedImages = Callable[[list[Image.Image]], np.ndarray]
+THUMBNAIL_PIXELS = 320  # the longest side of a thumbnail
+REWRITE_DIVISOR = 10  # the index is written anew when this part of its vectors is new: ten times their bytes in all
 
 
-def search(
-    export: Path,
+def search_images(
+    export_folder: Path,
     scratch: Path,
-    images: Path,
+    image_folder: Path,
     query: str | Path,
-    count: int,
+    top_k: int,
     batch_size: int,
-    sheet: Path | None,
+    sheet_path: Path | None,
 ) -> str:
-    """The lines that a person reads, best first; a sheet of thumbnails is written beside the index, or to `sheet`.
+    """The lines that a person reads, best first; a sheet of thumbnails is written beside the index, or to `sheet_path`.
 
     Args:
-        export: its folder, from which code is run; query: a text, or the path of an image.
+        export_folder: its folder, from which code is run; query: a text, or the path of an image.
 
     Raises:
         SlqError: the export, the folder or the query cannot be read, or the query has no words or is longer than the
             positions that the backbone has.
     """
-    check_call(query, count, batch_size)
-    asked = query if isinstance(query, str) else open_image(query)
-    manifest = read_json(export / "manifest.json")
-    model = load_model(export, scratch)
+    check_arguments(query, top_k, batch_size)
+    query_input = query if isinstance(query, str) else open_image(query)
+    manifest = read_json(export_folder / "manifest.json")
+    model = load_local_export(export_folder, scratch)
     try:
-        wanted = model.encode([asked])[0]  # before a folder of images is: one that is too long is told at once
+        query_embedding = model.encode([query_input])[
+            0
+        ]  # before a folder of images is: one that is too long is told at once
     except ValueError as error:
         raise SlqError(str(error)) from error
     # The card tells of the vectors and does not change them.
-    told = {name: sha256 for name, sha256 in manifest["files"].items() if name != "README.md"}
-    folder = scratch / "search" / digest(told)[:16]
+    embedding_files = {name: sha256 for name, sha256 in manifest["files"].items() if name != "README.md"}
+    folder = scratch / "search" / hash_json(embedding_files)[:16]
     index = Index.read(folder / "index.safetensors")
-    found = embed_folder(images, index, lambda batch: model.encode(batch, batch_size=batch_size), batch_size)
+    gallery = embed_folder(image_folder, index, lambda batch: model.encode(batch, batch_size=batch_size), batch_size)
     hits = [
-        {"path": found.paths[item].relative_to(images).as_posix(), "cosine": cosine}
-        for item, cosine in nearest(wanted, index.vectors, found.contents, count)
+        {"path": gallery.paths[item].relative_to(image_folder).as_posix(), "cosine": cosine}
+        for item, cosine in find_nearest(query_embedding, index.vectors, gallery.content_hashes, top_k)
     ]
-    out = sheet or folder / "sheet.html"
-    write_sheet(asked, hits, images, manifest["source"]["run"], len(found.paths), out)
+    out = sheet_path or folder / "sheet.html"
+    write_contact_sheet(query_input, hits, image_folder, manifest["source"]["run"], len(gallery.paths), out)
     lines = [f"{place:3}  {hit['cosine']:.4f}  {hit['path']}" for place, hit in enumerate(hits, start=1)]
-    counts = f"{len(found.paths)} images searched, {found.embedded} of them embedded now"
-    counts += f", {found.others} other files" if found.others else ""
-    skipped = [f"left out: {line}" for line in found.unreadable]
-    skipped += [f"{len(found.unreadable)} unreadable left out"] if skipped else []
+    counts = f"{len(gallery.paths)} images searched, {gallery.num_embedded} of them embedded now"
+    counts += f", {gallery.num_other_files} other files" if gallery.num_other_files else ""
+    skipped = [f"left out: {line}" for line in gallery.unreadable]
+    skipped += [f"{len(gallery.unreadable)} unreadable left out"] if skipped else []
     return "\n".join([*lines, "", *skipped, counts, f"sheet: {out}"])
 
 
-def check_call(query: str | Path, count: int, batch_size: int) -> None:
+def check_arguments(query: str | Path, top_k: int, batch_size: int) -> None:
     """Raise SlqError for a number below one, or a text without words, before a backbone is loaded."""
-    for option, number in (("--top", count), ("--batch", batch_size)):
+    for option, number in (("--top", top_k), ("--batch", batch_size)):
         if number < 1:
             raise SlqError(f"{option} {number}: expected 1 or more")
-    if isinstance(query, str) and not (query.strip() and is_text(query)):
+    if isinstance(query, str) and not (query.strip() and is_utf8_encodable(query)):
         raise SlqError(f"the query is {query!r}; expected a text with words, in UTF-8")
 
 
-def load_model(export: Path, scratch: Path) -> Any:
+def load_local_export(export: Path, scratch: Path) -> Any:
     """Load an export; a base on the hub is taken from the backbones in scratch, if it is there.
 
     Raises:
@@ -99,10 +101,10 @@ def load_model(export: Path, scratch: Path) -> Any:
         raise SlqError(f"{export}: cannot be loaded: {' '.join(str(error).split())}") from error
 
 
-def nearest(
-    query: np.ndarray, vectors: Mapping[Any, np.ndarray] | np.ndarray, contents: Sequence[Any], count: int
+def find_nearest(
+    query: np.ndarray, vectors: Mapping[Any, np.ndarray] | np.ndarray, contents: Sequence[Any], top_k: int
 ) -> list[tuple[int, float]]:
-    """Find the `count` items most similar to a query, or all of fewer: number of the item and cosine, best first.
+    """Find the `top_k` items most similar to a query, or all of fewer: number of the item and cosine, best first.
 
     Every vector is compared. Of items with one content, and of other equals in the list, the first comes first.
 
@@ -112,11 +114,11 @@ def nearest(
     from sentence_transformers.util import dot_score, semantic_search
 
     distinct = list(dict.fromkeys(contents))
-    gallery = torch.from_numpy(np.stack([vectors[content] for content in distinct]))
-    (found,) = semantic_search(torch.from_numpy(query), gallery, top_k=count, score_function=dot_score)
+    gallery_vectors = torch.from_numpy(np.stack([vectors[content] for content in distinct]))
+    (found,) = semantic_search(torch.from_numpy(query), gallery_vectors, top_k=top_k, score_function=dot_score)
     cosines = {distinct[int(hit["corpus_id"])]: hit["score"] for hit in found}
     hits = [(item, cosines[content]) for item, content in enumerate(contents) if content in cosines]
-    return sorted(hits, key=lambda hit: -hit[1])[:count]
+    return sorted(hits, key=lambda hit: -hit[1])[:top_k]
 
 
 def open_image(path: Path) -> Image.Image:
@@ -128,25 +130,27 @@ def open_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return as_rgb(image)
-    except UNREADABLE as error:
+    except IMAGE_ERRORS as error:
         raise SlqError(f"{path}: not a readable image ({error})") from error
 
 
-def thumbnail(image: Image.Image) -> str:
+def thumbnail_data_url(image: Image.Image) -> str:
     """A small JPEG of an RGB image, as a data URL."""
-    small, file = image.copy(), io.BytesIO()
-    small.thumbnail((PIXELS, PIXELS))
-    small.save(file, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    small, buffer = image.copy(), io.BytesIO()
+    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    small.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def write_sheet(
-    query: str | Image.Image, hits: list[dict[str, Any]], images: Path, run: str, searched: int, out: Path
+def write_contact_sheet(
+    query: str | Image.Image, hits: list[dict[str, Any]], image_folder: Path, run: str, num_searched: int, out: Path
 ) -> None:
     """Write one page of HTML that needs nothing else: the query, then the hits from the most similar on."""
-    text, picture = (query, None) if isinstance(query, str) else (None, thumbnail(query))
-    drawn = [hit | {"picture": thumbnail(open_image(images / hit["path"]))} for hit in hits]
-    page = render("sheet.html.j2", text=text, picture=picture, hits=drawn, run=run, searched=searched)
+    text, picture = (query, None) if isinstance(query, str) else (None, thumbnail_data_url(query))
+    hits_with_pictures = [hit | {"picture": thumbnail_data_url(open_image(image_folder / hit["path"]))} for hit in hits]
+    page = render_template(
+        "sheet.html.j2", text=text, picture=picture, hits=hits_with_pictures, run=run, searched=num_searched
+    )
     write_text(out, page + "\n")
 
 
@@ -160,12 +164,12 @@ class Index:
     Attributes:
         path: of the safetensors file: `vectors` (n, d) in float32, everything else in its metadata.
         vectors: by the SHA-256 of the image file.
-        files: size, mtime in nanoseconds and SHA-256 of files by path: one that has both still is not read again.
+        file_stats: size, mtime in nanoseconds and SHA-256 of files by path: one that has both still is not read again.
     """
 
     path: Path
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
-    files: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    file_stats: dict[str, tuple[int, int, str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Index":
@@ -178,12 +182,12 @@ class Index:
             return cls(path)
         try:
             with safe_open(path, "numpy") as file:
-                kept = json.loads(file.metadata()["index"])
-                rows = file.get_tensor("vectors")
+                index_json = json.loads(file.metadata()["index"])
+                vectors = file.get_tensor("vectors")
         except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
             raise SlqError(f"{path}: not a readable index ({error}); remove it, and search again") from error
-        files = {name: (size, time, content) for name, (size, time, content) in kept["files"].items()}
-        return cls(path, dict(zip(kept["contents"], rows, strict=True)), files)
+        file_stats = {name: (size, time, content) for name, (size, time, content) in index_json["files"].items()}
+        return cls(path, dict(zip(index_json["contents"], vectors, strict=True)), file_stats)
 
     def write(self) -> None:
         """Write the file whole, in place of the one before.
@@ -191,7 +195,7 @@ class Index:
         Raises:
             SlqError: it cannot be written.
         """
-        content = {"contents": list(self.vectors), "files": self.files}
+        content = {"contents": list(self.vectors), "files": self.file_stats}
         write_bytes(self.path, save({"vectors": np.stack(list(self.vectors.values()))}, {"index": json.dumps(content)}))
 
 
@@ -199,17 +203,17 @@ class Index:
 class Gallery:
     """A folder's images in order of their paths, and the SHA-256 of each.
 
-    `unreadable`: a line for each file left out; `others`: how many files are no images by their names.
+    `unreadable`: a line for each file left out; `num_other_files`: how many files are no images by their names.
     """
 
     paths: list[Path] = field(default_factory=list)
-    contents: list[str] = field(default_factory=list)
-    embedded: int = 0
+    content_hashes: list[str] = field(default_factory=list)
+    num_embedded: int = 0
     unreadable: list[str] = field(default_factory=list)
-    others: int = 0
+    num_other_files: int = 0
 
 
-def images_below(folder: Path) -> tuple[list[Path], int]:
+def list_images(folder: Path) -> tuple[list[Path], int]:
     """List the files below a folder that are images by their names, in the order of their paths, and count the others.
 
     A link that leads nowhere is a file: it is named among those that are left out.
@@ -220,59 +224,59 @@ def images_below(folder: Path) -> tuple[list[Path], int]:
     return images, len(files) - len(images)
 
 
-def embed_folder(folder: Path, index: Index, embed: Embed, batch_size: int) -> Gallery:
+def embed_folder(folder: Path, index: Index, embed_images: EmbedImages, batch_size: int) -> Gallery:
     """Embed those images of a folder that are not in the index yet; images of equal bytes once.
 
     No more than a batch of images is held. After a kill the same call goes on behind what was written last.
 
     Args:
-        embed: unit vectors (n, d) of so many RGB images.
+        embed_images: unit vectors (n, d) of so many RGB images.
 
     Raises:
         SlqError: there is no image that can be read.
     """
     if not folder.is_dir():
         raise SlqError(f"{folder}: no folder of images")
-    found, noted, written = Gallery(), dict(index.files), len(index.vectors)
-    waiting: dict[str, Image.Image] = {}
+    gallery, known_stats, num_written = Gallery(), dict(index.file_stats), len(index.vectors)
+    pending: dict[str, Image.Image] = {}
 
-    def embed_waiting() -> None:
-        nonlocal written
-        if waiting:
-            index.vectors |= zip(waiting, embed(list(waiting.values())), strict=True)
-            found.embedded += len(waiting)
-            waiting.clear()
-        if len(index.vectors) - written > written // SHARE:
+    def embed_pending() -> None:
+        nonlocal num_written
+        if pending:
+            index.vectors |= zip(pending, embed_images(list(pending.values())), strict=True)
+            gallery.num_embedded += len(pending)
+            pending.clear()
+        if len(index.vectors) - num_written > num_written // REWRITE_DIVISOR:
             index.write()
-            written = len(index.vectors)
+            num_written = len(index.vectors)
 
-    images, found.others = images_below(folder)
+    images, gallery.num_other_files = list_images(folder)
     try:
         for path in tqdm(images, desc=folder.name, disable=None, file=sys.stderr):
             try:
-                content, image = read_new(path, index)
-            except UNREADABLE as error:
-                found.unreadable.append(f"{path}: {error}")
+                content, image = read_if_new(path, index)
+            except IMAGE_ERRORS as error:
+                gallery.unreadable.append(f"{path}: {error}")
                 continue
-            found.paths.append(path)
-            found.contents.append(content)
+            gallery.paths.append(path)
+            gallery.content_hashes.append(content)
             if image is not None:
-                waiting[content] = image
-            if len(waiting) == batch_size:
-                embed_waiting()
-        embed_waiting()
+                pending[content] = image
+            if len(pending) == batch_size:
+                embed_pending()
+        embed_pending()
     finally:
-        if index.vectors and (found.embedded or index.files != noted):
+        if index.vectors and (gallery.num_embedded or index.file_stats != known_stats):
             index.write()
-    if not found.paths:
+    if not gallery.paths:
         raise SlqError(f"{folder}: holds no readable image")
-    return found
+    return gallery
 
 
-def read_new(path: Path, index: Index) -> tuple[str, Image.Image | None]:
+def read_if_new(path: Path, index: Index) -> tuple[str, Image.Image | None]:
     """Hash a file, unless its size and time are known; its SHA-256, and its image in RGB if that is to be embedded."""
     stat, name = path.stat(), str(path.resolve())
-    size, time, content = index.files.get(name, (0, 0, ""))
+    size, time, content = index.file_stats.get(name, (0, 0, ""))
     if (size, time) == (stat.st_size, stat.st_mtime_ns) and content in index.vectors:
         return content, None
     data = path.read_bytes()
@@ -281,5 +285,5 @@ def read_new(path: Path, index: Index) -> tuple[str, Image.Image | None]:
     if content not in index.vectors:
         with Image.open(io.BytesIO(data)) as opened:
             image = as_rgb(opened)
-    index.files[name] = (stat.st_size, stat.st_mtime_ns, content)
+    index.file_stats[name] = (stat.st_size, stat.st_mtime_ns, content)
     return content, image

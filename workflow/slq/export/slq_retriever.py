@@ -25,29 +25,31 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from transformers.image_utils import load_image
 
-from .slq_adapter import Adapter
+from .slq_adapter import FamilyAdapter
 from .slq_pictures import as_rgb
 
-NAME = "retriever.json"
-ADAPTER = "adapter_model.safetensors"
+RETRIEVER_FILE = "retriever.json"
+ADAPTER_FILE = "adapter_model.safetensors"
 
 
-class Retriever(InputModule):
+class ExportedRetriever(InputModule):
     """Texts and images to the mean of the last states of a multimodal language model, before it is normalised.
 
     Every input is a user turn in the backbone's chat template, which in an export of SLQ ends with the N query tokens:
     the mean is of their states. Of another method it is the last token's state.
     """
 
-    def __init__(self, folder: Path, told: dict[str, Any], model: Any) -> None:
-        """`told`: what retriever.json says; `model`: the backbone without LM head, what was trained in its place."""
+    def __init__(self, folder: Path, retriever_config: dict[str, Any], model: Any) -> None:
+        """`retriever_config`: what retriever.json says; `model`: the backbone without LM head, what was trained in its
+        place.
+        """
         super().__init__()
         self.folder = folder
-        self.told = told
+        self.retriever_config = retriever_config
         self.model = model.eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
         # The PIL backend, as in training, whether torchvision is installed or not: their pixels differ by up to 0.03.
-        self.family = Adapter(model.config, AutoImageProcessor.from_pretrained(folder, backend="pil"))
+        self.family = FamilyAdapter(model.config, AutoImageProcessor.from_pretrained(folder, backend="pil"))
 
     @classmethod
     def load(
@@ -61,36 +63,40 @@ class Retriever(InputModule):
         init_defaults: dict[str, Any] | None = None,
         model_kwargs: dict[str, Any] | None = None,
         **_: Any,
-    ) -> "Retriever":
+    ) -> "ExportedRetriever":
         """As SentenceTransformer calls it. `model_kwargs={"base": FOLDER}`: a copy of the base that is here already.
 
         Raises:
             ValueError: the base is not the one that was trained on, or the adapter does not fit it.
         """
-        at: dict[str, Any] = {"token": token, "cache_folder": cache_folder, "local_files_only": local_files_only}
-        found = load_dir_path(model_name_or_path, subfolder, revision=revision, **at)
-        if found is None:
+        hub_options: dict[str, Any] = {
+            "token": token,
+            "cache_folder": cache_folder,
+            "local_files_only": local_files_only,
+        }
+        export_path = load_dir_path(model_name_or_path, subfolder, revision=revision, **hub_options)
+        if export_path is None:
             raise ValueError(f"{model_name_or_path}: no folder here, and no model of the hub")
-        folder = Path(found)
-        told = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        options = {"dtype": told["dtype"]} | (model_kwargs or {})
-        given = options.pop("base", None)
-        if given is not None:
-            check_weights(Path(given), told["base"])
-        base = given or find_base(folder, told["base"], **at)
-        return cls(folder, told, load_model(folder, Path(base), told["base"], options))
+        folder = Path(export_path)
+        retriever_config = json.loads((folder / RETRIEVER_FILE).read_text(encoding="utf-8"))
+        options = {"dtype": retriever_config["dtype"]} | (model_kwargs or {})
+        base_override = options.pop("base", None)
+        if base_override is not None:
+            check_weights(Path(base_override), retriever_config["base"])
+        base = base_override or find_base(folder, retriever_config["base"], **hub_options)
+        return cls(folder, retriever_config, load_backbone(folder, Path(base), retriever_config["base"], options))
 
     @property
     def modalities(self) -> list[Any]:
         return ["text", "image", ("image", "text"), "message"]
 
     def get_embedding_dimension(self) -> int:
-        return self.told["dimension"]
+        return self.retriever_config["dimension"]
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
         """Left-padded inputs of texts, images and messages, in any mixture; `prompt` goes before texts."""
-        turns = [self._turn(item, prompt or "") for item in inputs]
-        rows = [self._ids(parts) for parts in turns]
+        turns = [self._message_parts(item, prompt or "") for item in inputs]
+        rows = [self._turn_token_ids(parts) for parts in turns]
         length = max(map(len, rows))
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (length - len(row)) + row for row in rows])
@@ -108,28 +114,28 @@ class Retriever(InputModule):
         dtype = self.model.dtype
         inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in features.items()}
         # Explicit: which positions a padded row gets otherwise differs between models.
-        inputs["position_ids"] = self.family.positions(self.model, inputs)
-        if too_long := self.family.too_long(inputs, self.tokenizer):
-            raise ValueError(too_long)
+        inputs["position_ids"] = self.family.compute_position_ids(self.model, inputs)
+        if overflow := self.family.describe_overflow(inputs, self.tokenizer):
+            raise ValueError(overflow)
         states = self.model(**inputs, use_cache=False).last_hidden_state
-        return features | {"sentence_embedding": states[:, -self.told["read_out"] :].float().mean(1)}
+        return features | {"sentence_embedding": states[:, -self.retriever_config["read_out"] :].float().mean(1)}
 
     def save(self, output_path: str, *_: Any, **__: Any) -> None:
         """A copy of the export: nothing of it changes in use."""
         shutil.copytree(self.folder, output_path, dirs_exist_ok=True)
 
-    def _turn(self, item: Any, prompt: str) -> list[Any]:
+    def _message_parts(self, item: Any, prompt: str) -> list[Any]:
         """One input as texts and processed images, the instruction of training after them; `prompt`: before texts."""
-        given = contents(item, self.modalities)
-        parts = [self._image(one) if kind == "image" else prompt + one for kind, one in given]
-        instruction = self.told["instruction"]["image" if "image" in dict(given) else "text"]
+        modality_inputs = split_by_modality(item, self.modalities)
+        parts = [self._process_image(one) if kind == "image" else prompt + one for kind, one in modality_inputs]
+        instruction = self.retriever_config["instruction"]["image" if "image" in dict(modality_inputs) else "text"]
         return [*parts, instruction] if instruction else parts
 
-    def _image(self, image: Any) -> Any:
+    def _process_image(self, image: Any) -> Any:
         opened = image if isinstance(image, Image.Image) else load_image(image)
         return self.family.process(as_rgb(opened))
 
-    def _ids(self, parts: list[Any]) -> list[int]:
+    def _turn_token_ids(self, parts: list[Any]) -> list[int]:
         """Token ids of a turn up to where the answer would begin, placeholders expanded, and the queries after it."""
         content = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in parts]
         turn = [{"role": "user", "content": content}]
@@ -143,11 +149,11 @@ class Retriever(InputModule):
                 )
         first, *others = text.split(self.family.placeholder)
         pairs = zip(images, others, strict=True)
-        text = first + "".join(self.family.expand(image.tokens) + after for image, after in pairs)
+        text = first + "".join(self.family.expand_placeholder(image.num_tokens) + after for image, after in pairs)
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def contents(item: Any, modalities: list[Any]) -> list[tuple[Any, Any]]:
+def split_by_modality(item: Any, modalities: list[Any]) -> list[tuple[Any, Any]]:
     """What an input holds, by kind.
 
     Args:
@@ -164,59 +170,71 @@ def contents(item: Any, modalities: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def find_base(
-    folder: Path, base: dict[str, Any], token: bool | str | None, cache_folder: str | None, local_files_only: bool
+    folder: Path,
+    base_config: dict[str, Any],
+    token: bool | str | None,
+    cache_folder: str | None,
+    local_files_only: bool,
 ) -> str | Path:
     """The base that travels with the export, or the hub's at the commit that was trained on.
 
     Raises:
         ValueError: it is not here, and the hub cannot be asked.
     """
-    if "folder" in base:
-        return folder / base["folder"]
+    if "folder" in base_config:
+        return folder / base_config["folder"]
     files = ["*.json", "*.safetensors"]
-    at: dict[str, Any] = {"token": token, "cache_dir": cache_folder, "local_files_only": local_files_only}
+    hub_options: dict[str, Any] = {"token": token, "cache_dir": cache_folder, "local_files_only": local_files_only}
     try:
-        return snapshot_download(base["model"], revision=base["revision"], allow_patterns=files, **at)
+        return snapshot_download(
+            base_config["model"], revision=base_config["revision"], allow_patterns=files, **hub_options
+        )
     except LocalEntryNotFoundError as error:
         raise ValueError(
-            f"the base {base['model']} at revision {base['revision']} is not here, and the hub does not answer: load "
-            'once with the network, or name a copy: model_kwargs={"base": "FOLDER"}'
+            f"the base {base_config['model']} at revision {base_config['revision']} is not here, and the hub does not "
+            'answer: load once with the network, or name a copy: model_kwargs={"base": "FOLDER"}'
         ) from error
 
 
-def check_weights(folder: Path, base: dict[str, Any]) -> None:
+def check_weights(folder: Path, base_config: dict[str, Any]) -> None:
     """Raise ValueError unless a folder holds the weights that were trained on, byte for byte."""
-    for name, expected in base["weights"].items():
+    for name, expected in base_config["weights"].items():
         path = folder / name
         found = ""
         if path.is_file():
             with open(path, "rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected:
-            what = f"sha256 {found[:12]}" if found else "not there"
-            told = f"{base['model']} at revision {base['revision']}" if "model" in base else "the base of this export"
-            raise ValueError(f"{path}: {what}, expected sha256 {expected[:12]}: use {told}")
+            actual = f"sha256 {found[:12]}" if found else "not there"
+            required_base = (
+                f"{base_config['model']} at revision {base_config['revision']}"
+                if "model" in base_config
+                else "the base of this export"
+            )
+            raise ValueError(f"{path}: {actual}, expected sha256 {expected[:12]}: use {required_base}")
 
 
-def load_model(folder: Path, at: Path, base: dict[str, Any], options: dict[str, Any]) -> Any:
+def load_backbone(folder: Path, base_folder: Path, base_config: dict[str, Any], options: dict[str, Any]) -> Any:
     """The backbone without LM head, and what was trained of it.
 
     Raises:
         ValueError: it lacks weights, or the adapter does not fit.
     """
     model, info = AutoModel.from_pretrained(
-        at, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
+        base_folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
     )
     if misfits := [*info["missing_keys"], *info["mismatched_keys"]]:
-        raise ValueError(f"{at}: weights that are missing or do not fit: {misfits[:3]}")
-    if not (folder / ADAPTER).exists():
+        raise ValueError(f"{base_folder}: weights that are missing or do not fit: {misfits[:3]}")
+    if not (folder / ADAPTER_FILE).exists():
         return model
-    if base["rows_needed"] > base["rows"]:  # the base has no spare rows for the queries
-        model.resize_token_embeddings(base["rows_needed"], mean_resizing=False)
-    adapted = PeftModel.from_pretrained(model, str(folder))
-    with safe_open(folder / ADAPTER, "pt") as stored:
-        if odd := set(stored.keys()) ^ set(get_peft_model_state_dict(adapted, save_embedding_layers=False)):
-            raise ValueError(f"{folder / ADAPTER}: missing or unexpected tensors {sorted(odd)[:3]}")
+    if base_config["rows_needed"] > base_config["rows"]:  # the base has no spare rows for the queries
+        model.resize_token_embeddings(base_config["rows_needed"], mean_resizing=False)
+    peft_model = PeftModel.from_pretrained(model, str(folder))
+    with safe_open(folder / ADAPTER_FILE, "pt") as stored:
+        if unexpected_tensors := set(stored.keys()) ^ set(
+            get_peft_model_state_dict(peft_model, save_embedding_layers=False)
+        ):
+            raise ValueError(f"{folder / ADAPTER_FILE}: missing or unexpected tensors {sorted(unexpected_tensors)[:3]}")
     # Queries become rows of the embedding matrix: unmerged, it would be copied whole at every call.
-    merge = adapted.peft_config["default"].peft_type == "TRAINABLE_TOKENS"
-    return adapted.merge_and_unload() if merge else adapted.get_base_model()
+    merge = peft_model.peft_config["default"].peft_type == "TRAINABLE_TOKENS"
+    return peft_model.merge_and_unload() if merge else peft_model.get_base_model()

@@ -11,21 +11,24 @@ from torch import nn
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
-from slq.models.backbone import Backbone, gathered
+from slq.models.backbone import Backbone, gather_full_tensors
 from slq.models.retriever import LastTokenRetriever, QueryRetriever, initial_queries
 
 SCHEMA = 1
-TENSORS = "adapter.safetensors"  # beside adapter.json, of a method that trains any
+ADAPTER_WEIGHTS = "adapter.safetensors"  # beside adapter.json, of a method that trains any
 # q, k, v, o, gate, up, down of every layer of the language model and of nothing else: with rank 8 this gives the counts
 # of the paper's Table 3 (4.4M, 8.7M, 16.5M, 20.2M) on its four backbones.
-LORA_MAPS = ("q", "k", "v", "o", "gate", "up", "down")
-LORA_TARGETS = rf".*language_model\.layers\.\d+\..*\.({'|'.join(LORA_MAPS)})_proj"
+LORA_PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
+LORA_TARGETS = rf".*language_model\.layers\.\d+\..*\.({'|'.join(LORA_PROJECTIONS)})_proj"
 
 
-def begin(method: str, backbone: Backbone, tuning: dict[str, Any], seed: int) -> QueryRetriever | LastTokenRetriever:
+def build_retriever(
+    method: str, backbone: Backbone, hyperparameters: dict[str, Any], seed: int
+) -> QueryRetriever | LastTokenRetriever:
     """A retriever ready to train: only the method's parameters require gradients.
 
-    `tuning` is the method's entry in config.yaml. The vision tower, projector and LM head are frozen for every method.
+    `hyperparameters` is the method's entry in config.yaml. The vision tower, projector and LM head are frozen for every
+    method.
 
     Raises:
         SlqError: there is no such method, or the backbone does not have what it trains.
@@ -33,20 +36,28 @@ def begin(method: str, backbone: Backbone, tuning: dict[str, Any], seed: int) ->
     backbone.model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     if method == "slq":
-        return QueryRetriever(backbone, initial_queries(tuning["queries"], backbone.width, tuning["init"], generator))
+        return QueryRetriever(
+            backbone,
+            initial_queries(hyperparameters["queries"], backbone.hidden_size, hyperparameters["init"], generator),
+        )
     if method == "full_ft":
         if not hasattr(backbone.inner, "language_model"):
-            raise _unfit(method, backbone, "no model.model.language_model, which full_ft trains")
+            raise _unsupported_method_error(method, backbone, "no model.model.language_model, which full_ft trains")
         backbone.inner.language_model.requires_grad_(True)
     elif method == "lora":
-        found = {match[1] for name, _ in backbone.model.named_modules() if (match := re.fullmatch(LORA_TARGETS, name))}
-        if missing := [name for name in LORA_MAPS if name not in found]:
-            raise _unfit(
+        present = {
+            match[1] for name, _ in backbone.model.named_modules() if (match := re.fullmatch(LORA_TARGETS, name))
+        }
+        if missing := [name for name in LORA_PROJECTIONS if name not in present]:
+            raise _unsupported_method_error(
                 method, backbone, f"no {missing[0]}_proj in model.model.language_model.layers, which LoRA adapts"
             )
         torch.manual_seed(seed)
         config = LoraConfig(
-            r=tuning["rank"], lora_alpha=tuning["alpha"], lora_dropout=tuning["dropout"], target_modules=LORA_TARGETS
+            r=hyperparameters["rank"],
+            lora_alpha=hyperparameters["alpha"],
+            lora_dropout=hyperparameters["dropout"],
+            target_modules=LORA_TARGETS,
         )
         backbone.model = get_peft_model(backbone.model, config).base_model.model
     elif method != "base":
@@ -54,39 +65,41 @@ def begin(method: str, backbone: Backbone, tuning: dict[str, Any], seed: int) ->
     return LastTokenRetriever(backbone)
 
 
-def _unfit(method: str, backbone: Backbone, what: str) -> SlqError:
-    return SlqError(f"{type(backbone.model).__name__} has {what}; {method} does not fit it (docs/backbones.md)")
+def _unsupported_method_error(method: str, backbone: Backbone, reason: str) -> SlqError:
+    return SlqError(f"{type(backbone.model).__name__} has {reason}; {method} does not fit it (docs/backbones.md)")
 
 
-def save(
+def save_adapter(
     method: str, tensors: dict[str, torch.Tensor], temperature: float, folder: Path, identity: dict[str, Any]
 ) -> None:
     """Save what the method trained into `folder`; adapter.json is written last and says what it is.
 
     Args:
-        tensors: `learned_tensors` of its retriever.
+        tensors: `trainable_state_dict` of its retriever.
         identity: is stored beside it: of the backbone and the tuning settings, which are checked when it is loaded, and
             of the backbone's weights before and after training, which a proof checks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if tensors:
-        save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
+        save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **identity})
 
 
-def trained_tensors(retriever: QueryRetriever | LastTokenRetriever) -> list[tuple[str, torch.Tensor]]:
+def named_trainable_parameters(retriever: QueryRetriever | LastTokenRetriever) -> list[tuple[str, torch.Tensor]]:
     """Names and values of everything that receives gradients."""
     module: nn.Module = retriever.backbone.model if isinstance(retriever, LastTokenRetriever) else retriever
     return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
 
 
-def learned_tensors(retriever: QueryRetriever | LastTokenRetriever, keep: bool = True) -> dict[str, torch.Tensor]:
+def trainable_state_dict(
+    retriever: QueryRetriever | LastTokenRetriever, keep_result: bool = True
+) -> dict[str, torch.Tensor]:
     """The same by name, whole and on the CPU, where they are kept; of a sharded model all processes call it."""
-    return gathered(dict(trained_tensors(retriever)), keep)
+    return gather_full_tensors(dict(named_trainable_parameters(retriever)), keep_result)
 
 
-def load(backbone: Backbone, folder: Path, backbone_sha256: str) -> QueryRetriever | LastTokenRetriever:
-    """A retriever as `save` left it, on a freshly loaded backbone.
+def load_retriever(backbone: Backbone, folder: Path, backbone_sha256: str) -> QueryRetriever | LastTokenRetriever:
+    """A retriever as `save_adapter` left it, on a freshly loaded backbone.
 
     Raises:
         SlqError: the adapter was trained on another backbone, or its tensors do not match the method's.
@@ -94,13 +107,15 @@ def load(backbone: Backbone, folder: Path, backbone_sha256: str) -> QueryRetriev
     adapter = read_json(folder / "adapter.json")
     if adapter["backbone_sha256"] != backbone_sha256:
         raise SlqError(f"{folder}: trained on another backbone ({adapter['backbone_sha256'][:12]}); train it again")
-    retriever = begin(adapter["method"], backbone, adapter["tuning"], seed=0)
-    expected = dict(trained_tensors(retriever))
+    retriever = build_retriever(adapter["method"], backbone, adapter["tuning"], seed=0)
+    expected = dict(named_trainable_parameters(retriever))
     if expected:
-        tensors = load_file(folder / TENSORS)
+        tensors = load_file(folder / ADAPTER_WEIGHTS)
         if tensors.keys() != expected.keys():
-            odd = sorted(tensors.keys() ^ expected.keys())
-            raise SlqError(f"{folder / TENSORS}: missing or unexpected tensors {odd[:3]}; train it again")
+            mismatched = sorted(tensors.keys() ^ expected.keys())
+            raise SlqError(
+                f"{folder / ADAPTER_WEIGHTS}: missing or unexpected tensors {mismatched[:3]}; train it again"
+            )
         with torch.no_grad():
             for name, parameter in expected.items():
                 parameter.copy_(tensors[name])

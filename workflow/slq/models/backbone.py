@@ -20,7 +20,7 @@ from slq.models.family import Family, load_family
 
 # Layers of a KV cache whose attributes are all of their state, each replaced by an update and never written into: what
 # was read of before is put back by putting back the attributes.
-RESTORABLE = (DynamicLayer, DynamicSlidingWindowLayer)
+RESTORABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 logging.disable_progress_bar()  # a bar per loaded file drowns the run's own lines in a log
 
 
@@ -30,15 +30,15 @@ class Backbone:
     Attributes:
         model: the `…ForConditionalGeneration` model.
         inner: the same without the LM head, which costs 8 to 38 % more FLOPs and is never needed for an embedding.
-        width: hidden size of the language model, d.
-        mixed: whether trained weights are held in more precision than the others, in which it computes.
+        hidden_size: hidden size of the language model, d.
+        mixed_precision: whether trained weights are held in more precision than the others, in which it computes.
     """
 
     def __init__(self, model: Any, tokenizer: Any, family: Family) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.family = family
-        self.mixed = False
+        self.mixed_precision = False
         self.tokenizer.padding_side = "left"  # the queries follow every row's last token
         self.model.eval()
 
@@ -47,12 +47,12 @@ class Backbone:
         return self.model.model
 
     @property
-    def width(self) -> int:
+    def hidden_size(self) -> int:
         return self.model.config.get_text_config().hidden_size
 
-    def computing(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
         """A context for the model's forward: in the dtype of the weights that are not trained."""
-        return torch.autocast(self.device.type, self.model.dtype, enabled=self.mixed)
+        return torch.autocast(self.device.type, self.model.dtype, enabled=self.mixed_precision)
 
     @property
     def device(self) -> torch.device:
@@ -66,7 +66,7 @@ class Backbone:
             SlqError: the folder holds no weights, or weights that do not fit its configuration, or a model of a class
                 that is laid out in another way.
         """
-        model = load_weights(AutoModelForImageTextToText, folder, getattr(torch, dtype))
+        model = load_pretrained(AutoModelForImageTextToText, folder, getattr(torch, dtype))
         if not hasattr(model, "model"):
             raise SlqError(f"{folder}: {type(model).__name__} has no model.model without LM head (docs/backbones.md)")
         # The PIL backend is pinned: torchvision's resize differs by up to 0.03 and may or may not be installed.
@@ -75,14 +75,14 @@ class Backbone:
         return cls(model.to(device), tokenizer, load_family(family, model.config, processor))
 
 
-def load_weights(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
+def load_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
     """A model of transformers from a snapshot's safetensors, every weight of it; offline, without code of the snapshot.
 
     Raises:
         SlqError: the folder holds no weights, or weights that do not fit its configuration.
     """
     require_weights(folder)
-    model, info = auto_class.from_pretrained(
+    model, loading_info = auto_class.from_pretrained(
         folder,
         dtype=dtype,
         local_files_only=True,
@@ -91,12 +91,14 @@ def load_weights(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
         ignore_mismatched_sizes=True,  # told below, with the others
     )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if info[kind]:
-            raise SlqError(f"{folder}: {kind.replace('_', ' ')} when loading the weights: {sorted(info[kind])[:5]}")
+        if loading_info[kind]:
+            raise SlqError(
+                f"{folder}: {kind.replace('_', ' ')} when loading the weights: {sorted(loading_info[kind])[:5]}"
+            )
     return model
 
 
-def attend(backbone: Backbone, attention: str) -> None:
+def set_attention_implementation(backbone: Backbone, attention: str) -> None:
     """Choose the implementation of attention.
 
     Raises:
@@ -108,10 +110,10 @@ def attend(backbone: Backbone, attention: str) -> None:
         raise SlqError(f"training.attention is {attention}, which does not work here: {error}; use sdpa") from error
 
 
-def own_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+def backbone_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """A backbone's own parameters under their own names; LoRA's are left out."""
-    named = model.named_parameters()
-    return {name.replace(".base_layer.", "."): tensor for name, tensor in named if "lora_" not in name}
+    named_parameters = model.named_parameters()
+    return {name.replace(".base_layer.", "."): tensor for name, tensor in named_parameters if "lora_" not in name}
 
 
 def hash_weights(model: torch.nn.Module) -> str:
@@ -120,9 +122,9 @@ def hash_weights(model: torch.nn.Module) -> str:
     Of a sharded one all processes call it.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(own_weights(model).items()):
+    for name, tensor in sorted(backbone_weights(model).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(whole(tensor).contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(full_tensor_on_cpu(tensor).contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -135,59 +137,63 @@ def is_sharded(tensor: Tensor) -> bool:
     return isinstance(tensor, DTensor)
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """The part that this process holds; a tensor that is not sharded as it is."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor_on_cpu(tensor: Tensor) -> Tensor:
     """All of a tensor, without gradient, on the CPU; of a sharded one all processes call it at the same place."""
     tensor = tensor.detach()
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
 
 
-def gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
-    """Each of them whole, in a process that wants to `keep` them; the others take part, and hold one at a time."""
-    each = ((name, whole(tensor).contiguous()) for name, tensor in tensors.items())
-    return {name: tensor for name, tensor in each if keep}
+def gather_full_tensors(tensors: Mapping[str, Tensor], keep_result: bool) -> dict[str, Tensor]:
+    """Each of them whole, in a process that wants to `keep_result` them;
+    the others take part, and hold one at a time.
+    """
+    full_tensors = ((name, full_tensor_on_cpu(tensor).contiguous()) for name, tensor in tensors.items())
+    return {name: tensor for name, tensor in full_tensors if keep_result}
 
 
-def spread_like(tensor: Tensor, example: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, reference: Tensor) -> Tensor:
     """A whole tensor, which every process has, in parts as the example of its shape is."""
-    if not isinstance(example, DTensor) or tensor.shape != example.shape:
+    if not isinstance(reference, DTensor) or tensor.shape != reference.shape:
         return tensor
-    return distribute_tensor(tensor.to(example.device), example.device_mesh, example.placements, src_data_rank=None)
+    return distribute_tensor(
+        tensor.to(reference.device), reference.device_mesh, reference.placements, src_data_rank=None
+    )
 
 
-def require_restorable(cache: Any) -> None:
+def require_restorable_cache(kv_cache: Any) -> None:
     """Raise SlqError, by name, if a layer of a cache keeps what could not be put back after it was read of."""
-    for layer in cache.layers:
-        if type(layer) not in RESTORABLE:
-            expected = " or ".join(one.__name__ for one in RESTORABLE)
+    for layer in kv_cache.layers:
+        if type(layer) not in RESTORABLE_LAYERS:
+            expected = " or ".join(one.__name__ for one in RESTORABLE_LAYERS)
             raise SlqError(
                 f"this backbone's KV cache has layers of the class {type(layer).__name__}, whose state cannot be put "
                 f"back: no prefix of it can be read twice, as SLQ does; expected {expected} (docs/backbones.md)"
             )
 
 
-def rows_of(cache: Any, rows: Tensor) -> Any:
+def copy_cache_rows(kv_cache: Any, rows: Tensor) -> Any:
     """A cache of some rows of another, copied, so that what goes on from it leaves the other as it is."""
-    require_restorable(cache)
-    chosen = copy(cache)
-    chosen.layers = [copy(layer) for layer in cache.layers]
-    for layer in chosen.layers:
+    require_restorable_cache(kv_cache)
+    copied = copy(kv_cache)
+    copied.layers = [copy(layer) for layer in kv_cache.layers]
+    for layer in copied.layers:
         layer.batch_select_indices(rows)
-    return chosen
+    return copied
 
 
 @contextmanager
-def lent(cache: Any) -> Iterator[Any]:
+def borrow_kv_cache(kv_cache: Any) -> Iterator[Any]:
     """A cache to go on from: what is added meanwhile is forgotten afterwards, by all of a layer's state."""
-    require_restorable(cache)
-    before = [dict(vars(layer)) for layer in cache.layers]
+    require_restorable_cache(kv_cache)
+    saved_states = [dict(vars(layer)) for layer in kv_cache.layers]
     try:
-        yield cache
+        yield kv_cache
     finally:
-        for layer, state in zip(cache.layers, before, strict=True):
+        for layer, state in zip(kv_cache.layers, saved_states, strict=True):
             vars(layer).clear()
             vars(layer).update(state)

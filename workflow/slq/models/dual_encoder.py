@@ -15,9 +15,10 @@ from transformers import AutoImageProcessor, AutoTokenizer
 from slq.common.errors import SlqError
 from slq.common.files import read_json
 from slq.common.snapshots import require_weights
-from slq.models.backbone import load_weights
+from slq.models.backbone import load_pretrained
+from slq.models.family import find_adapter_class
 
-ADAPTERS = Path(__file__).parent / "dual_encoders"
+ADAPTER_FOLDER = Path(__file__).parent / "dual_encoders"
 
 
 class DualEncoder(ABC):
@@ -28,7 +29,7 @@ class DualEncoder(ABC):
 
     Attributes:
         model_class: the class in transformers.
-        length: tokens of the longest text, with those that open and close it; a longer one is cut, and closed.
+        max_text_tokens: tokens of the longest text, with those that open and close it; a longer one is cut, and closed.
     """
 
     model_class: Any
@@ -48,8 +49,8 @@ class DualEncoder(ABC):
                 is for.
         """
         require_weights(folder)
-        adapter = adapter_for(read_json(folder / "config.json").get("model_type"), folder)
-        model = load_weights(adapter.model_class, folder, torch.float32)
+        adapter = find_encoder_class(read_json(folder / "config.json").get("model_type"), folder)
+        model = load_pretrained(adapter.model_class, folder, torch.float32)
         # The PIL backend is pinned, as it is for backbones.
         processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -57,33 +58,33 @@ class DualEncoder(ABC):
 
     @property
     @abstractmethod
-    def length(self) -> int:
+    def max_text_tokens(self) -> int:
         """Tokens of the longest text that the original reads."""
 
     @abstractmethod
-    def image_features(self, pixels: Tensor) -> Tensor:
+    def image_features(self, pixel_values: Tensor) -> Tensor:
         """Vectors (n, d) of processed images (n, 3, height, width), not yet of unit length."""
 
     @abstractmethod
     def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Vectors (n, d) of texts (n, L) padded on the right, not yet of unit length."""
 
-    def prepare(self, text: str) -> str:
+    def preprocess_text(self, text: str) -> str:
         """A text as the original's evaluation hands it to the tokenizer."""
         return text
 
-    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+    def preprocess_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Processed RGB images (n, 3, height, width), on the model's device."""
-        pixels: Tensor = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
-        return pixels.to(self.model.device)
+        pixel_values: Tensor = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return pixel_values.to(self.model.device)
 
-    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+    def tokenize_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask` (n, L) of texts, cut at `length`, on the model's device."""
         inputs = self.tokenizer(
-            [self.prepare(text) for text in texts],
+            [self.preprocess_text(text) for text in texts],
             padding=True,
             truncation=True,
-            max_length=self.length,
+            max_length=self.max_text_tokens,
             return_tensors="pt",
         )
         return {name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
@@ -91,26 +92,26 @@ class DualEncoder(ABC):
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Unit vectors (n, d), float32."""
-        return normalize(self.image_features(self.pixels(images)), dim=-1)
+        return normalize(self.image_features(self.preprocess_images(images)), dim=-1)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors (n, d), float32."""
-        return normalize(self.text_features(**self.tokens(texts)), dim=-1)
+        return normalize(self.text_features(**self.tokenize_texts(texts)), dim=-1)
 
 
-def adapter_for(model_type: str | None, asked_by: object) -> type[DualEncoder]:
+def find_encoder_class(model_type: str | None, requested_by: object) -> type[DualEncoder]:
     """The adapter in `slq/models/dual_encoders/<model_type>.py`.
 
     Raises:
-        SlqError: there is none; `asked_by` is named, and the model types that have one.
+        SlqError: there is none; `requested_by` is named, and the model types that have one.
     """
-    known = sorted(path.stem for path in ADAPTERS.glob("[!_]*.py"))
+    known = sorted(path.stem for path in ADAPTER_FOLDER.glob("[!_]*.py"))
     if model_type not in known:
         raise SlqError(
-            f"{asked_by}: its model_type is {model_type!r}, for which there is no dual encoder in "
-            "slq/models/dual_encoders; "
-            f"there are {', '.join(known)} (docs/backbones.md says how to add one)"
+            f"{requested_by}: its model_type is {model_type!r}, for which there is no dual encoder in "
+            f"slq/models/dual_encoders; there are {', '.join(known)} (docs/backbones.md says how to add one)"
         )
-    adapter: type[DualEncoder] = importlib.import_module(f"slq.models.dual_encoders.{model_type}").Adapter
-    return adapter
+    module = importlib.import_module(f"slq.models.dual_encoders.{model_type}")
+    encoder_class: type[DualEncoder] = find_adapter_class(module, DualEncoder)
+    return encoder_class

@@ -10,18 +10,18 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from slq.common.errors import SlqError
-from slq.models.backbone import Backbone, require_restorable
-from slq.models.family import FEATURES, Pixels
+from slq.models.backbone import Backbone, require_restorable_cache
+from slq.models.family import FEATURES, ProcessedImage
 
-Part = str | Pixels
+ContentPart = str | ProcessedImage
 
 
 @dataclass(frozen=True)
-class Encoded:
+class TokenizedMessage:
     """One message as token ids, with the images that its image tokens stand for."""
 
     ids: list[int]
-    images: tuple[Pixels, ...]
+    images: tuple[ProcessedImage, ...]
 
     @property
     def length(self) -> int:
@@ -29,68 +29,69 @@ class Encoded:
         return len(self.ids)
 
     @property
-    def image_tokens(self) -> list[int]:
+    def image_token_counts(self) -> list[int]:
         """Of each image."""
-        return [image.tokens for image in self.images]
+        return [image.num_tokens for image in self.images]
 
     @property
-    def state(self) -> str:
+    def cache_level(self) -> str:
         """What of its images is there already: nothing (`image`), or their features (`seen`)."""
         return "seen" if any(FEATURES in image.tensors for image in self.images) else "image"
 
 
 @dataclass(frozen=True)
-class Stored:
+class CachedPrefix:
     """A message's prefix that ran before.
 
     Attributes:
-        values: keys and values, (tokens, layers, 2, heads, head_dim); zeros where a sliding window has left a token.
-        positions: (tokens, axes).
-        visual: how many of the tokens are an image's.
+        key_values: keys and values, (tokens, layers, 2, heads, head_dim); zeros where a sliding window has left a
+            token.
+        position_ids: (tokens, axes).
+        num_image_tokens: how many of the tokens are an image's.
     """
 
-    values: Tensor
-    positions: Tensor
-    visual: int
-    state = "kept"  # all of it is there already
+    key_values: Tensor
+    position_ids: Tensor
+    num_image_tokens: int
+    cache_level = "kept"  # all of it is there already
 
     @property
     def length(self) -> int:
         """Tokens of the prefix."""
-        return len(self.values)
+        return len(self.key_values)
 
     @property
-    def image_tokens(self) -> list[int]:
+    def image_token_counts(self) -> list[int]:
         """Of its one image."""
-        return [self.visual]
+        return [self.num_image_tokens]
 
 
-Message = Encoded | Stored
-Sums = dict[str, int]
+Message = TokenizedMessage | CachedPrefix
+TokenCounts = dict[str, int]
 
 
-def message_work(messages: Iterable[Message]) -> Sums:
+def count_tokens(messages: Iterable[Message]) -> TokenCounts:
     """Sum up what messages ask of a model, padding apart: FLOPs follow from it (cost/flops.py).
 
     Returns:
         messages, their tokens and squares of tokens, and of their images tokens and squares of tokens.
     """
-    sums = dict.fromkeys(("messages", "tokens", "squares", "visual", "visual_squares"), 0)
+    counts = dict.fromkeys(("messages", "tokens", "squares", "visual", "visual_squares"), 0)
     for message in messages:
-        sums["messages"] += 1
-        sums["tokens"] += message.length
-        sums["squares"] += message.length**2
-        sums["visual"] += sum(message.image_tokens)
-        sums["visual_squares"] += sum(tokens**2 for tokens in message.image_tokens)
-    return sums
+        counts["messages"] += 1
+        counts["tokens"] += message.length
+        counts["squares"] += message.length**2
+        counts["visual"] += sum(message.image_token_counts)
+        counts["visual_squares"] += sum(tokens**2 for tokens in message.image_token_counts)
+    return counts
 
 
-def message(content: Part, instruction: str) -> tuple[Part, ...]:
+def message_parts(content: ContentPart, instruction: str) -> tuple[ContentPart, ...]:
     """Content of a user turn, with the instruction after it if there is one (`prompt` in config.yaml)."""
     return (content, instruction) if instruction else (content,)
 
 
-def render(backbone: Backbone, parts: tuple[Part, ...], template: str | None = None) -> str:
+def render_chat_template(backbone: Backbone, parts: tuple[ContentPart, ...], template: str | None = None) -> str:
     """A user turn of texts and images in the backbone's chat template, up to where the answer would begin.
 
     An image is its placeholder, once.
@@ -108,7 +109,9 @@ def render(backbone: Backbone, parts: tuple[Part, ...], template: str | None = N
     return text
 
 
-def encode(backbone: Backbone, parts: tuple[Part, ...], template: str | None = None) -> Encoded:
+def tokenize_message(
+    backbone: Backbone, parts: tuple[ContentPart, ...], template: str | None = None
+) -> TokenizedMessage:
     """The rendered turn as token ids, each placeholder expanded to the tokens of its image.
 
     A chat template writes every token itself. To another `template` the tokenizer adds what it adds to any text, such
@@ -117,8 +120,8 @@ def encode(backbone: Backbone, parts: tuple[Part, ...], template: str | None = N
     Raises:
         SlqError: a text holds what stands for an image.
     """
-    images = tuple(part for part in parts if isinstance(part, Pixels))
-    pieces = render(backbone, parts, template).split(backbone.family.placeholder)
+    images = tuple(part for part in parts if isinstance(part, ProcessedImage))
+    pieces = render_chat_template(backbone, parts, template).split(backbone.family.placeholder)
     for part in parts:
         if isinstance(part, str) and backbone.family.placeholder in part:
             raise SlqError(
@@ -128,135 +131,144 @@ def encode(backbone: Backbone, parts: tuple[Part, ...], template: str | None = N
     if len(pieces) != len(images) + 1:
         raise ValueError(f"the template wrote {len(pieces) - 1} image placeholders for {len(images)} images")
     for number, image in enumerate(images):
-        pieces[number] += backbone.family.expand(image.tokens)
+        pieces[number] += backbone.family.expand_placeholder(image.num_tokens)
     ids = backbone.tokenizer("".join(pieces), add_special_tokens=template is not None)["input_ids"]
-    return Encoded(ids, images)
+    return TokenizedMessage(ids, images)
 
 
-def collate(backbone: Backbone, batch: Sequence[Encoded], behind: int | Tensor = 0) -> dict[str, Any]:
+def collate(backbone: Backbone, batch: Sequence[TokenizedMessage], num_following: int | Tensor = 0) -> dict[str, Any]:
     """Left-padded inputs of the inner model: ids, mask and positions (B, L) and the images' tensors, or features.
 
     Positions are given explicitly because the rule that a padded prefix follows by default differs between models and
     contents, and a wrong continuation is silent.
 
     Args:
-        behind: how many tokens are to follow every row, or each (B,).
+        num_following: how many tokens are to follow every row, or each (B,).
 
     Raises:
         SlqError: a message is longer than the positions that the backbone has.
     """
-    length = max(len(item.ids) for item in batch)
-    pad = backbone.tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (length - len(item.ids)) + item.ids for item in batch])
+    max_length = max(len(item.ids) for item in batch)
+    pad_token_id = backbone.tokenizer.pad_token_id
+    ids = torch.tensor([[pad_token_id] * (max_length - len(item.ids)) + item.ids for item in batch])
     lengths = torch.tensor([len(item.ids) for item in batch])
-    mask = (torch.arange(length) >= length - lengths[:, None]).long()
+    mask = (torch.arange(max_length) >= max_length - lengths[:, None]).long()
     inputs = {"input_ids": ids, "attention_mask": mask, **backbone.family.extra_inputs(ids)}
     images = [image.tensors for item in batch for image in item.images]
     if images:
         inputs |= {name: torch.cat([tensors[name] for tensors in images]) for name in images[0]}
-    inputs["position_ids"] = backbone.family.positions(backbone.inner, inputs)
-    if too_long := backbone.family.too_long(inputs, backbone.tokenizer, behind):
-        raise SlqError(too_long)
+    inputs["position_ids"] = backbone.family.compute_position_ids(backbone.inner, inputs)
+    if overflow := backbone.family.describe_overflow(inputs, backbone.tokenizer, num_following):
+        raise SlqError(overflow)
     dtype = backbone.model.dtype
     inputs = {
         name: tensor.to(backbone.device, dtype if tensor.is_floating_point() else None)
         for name, tensor in inputs.items()
     }
     if FEATURES in inputs:
-        return inputs | {"mm_encoder_outputs": {"image": backbone.family.seen(inputs.pop(FEATURES))}}
+        return inputs | {"mm_encoder_outputs": {"image": backbone.family.as_encoder_outputs(inputs.pop(FEATURES))}}
     return inputs
 
 
-def require_positions(backbone: Backbone, texts: Iterable[str], instruction: str, behind: int) -> None:
+def require_texts_fit(backbone: Backbone, texts: Iterable[str], instruction: str, num_following: int) -> None:
     """Look, before anything is embedded, whether every text fits the positions that the backbone has.
 
     A token is of a byte at least: texts with fewer bytes than there is room are not tokenized.
 
     Raises:
-        SlqError: one, with the instruction and `behind` tokens, does not.
+        SlqError: one, with the instruction and `num_following` tokens, does not.
     """
-    room = backbone.family.limit - behind - len(encode(backbone, message("", instruction)).ids)
+    max_text_tokens = (
+        backbone.family.max_positions
+        - num_following
+        - len(tokenize_message(backbone, message_parts("", instruction)).ids)
+    )
     for text in texts:
-        if len(text.encode()) > room:
-            collate(backbone, [encode(backbone, message(text, instruction))], behind)
+        if len(text.encode()) > max_text_tokens:
+            collate(backbone, [tokenize_message(backbone, message_parts(text, instruction))], num_following)
 
 
-def continue_positions(position_ids: Tensor, count: int) -> Tensor:
-    """Positions of `count` tokens after the prefix: (B, count) or (axes, B, count), the same along every axis."""
+def continue_positions(position_ids: Tensor, num_tokens: int) -> Tensor:
+    """Positions of `num_tokens` tokens after the prefix: (B, count) or (axes, B, count), the same along every axis."""
     last = position_ids.amax(-1)
     if last.dim() == 2:  # rotary axes run apart over an image; what follows it continues from the furthest
         last = last.amax(0, keepdim=True).expand_as(last)
-    return last[..., None] + 1 + torch.arange(count, device=position_ids.device)
+    return last[..., None] + 1 + torch.arange(num_tokens, device=position_ids.device)
 
 
 @dataclass(frozen=True)
 class Prefix:
     """Left-padded prefixes that ran through a backbone: their keys and values, mask and positions."""
 
-    cache: Any
-    mask: Tensor
-    positions: Tensor
+    kv_cache: Any
+    attention_mask: Tensor
+    position_ids: Tensor
 
 
 @torch.no_grad()
 def run_prefix(backbone: Backbone, inputs: dict[str, Any]) -> Prefix:
     """A batch of prefixes. Nothing in one depends on the queries, so no gradient is needed."""
-    cache = backbone.inner(**inputs, use_cache=True).past_key_values
-    return Prefix(cache, inputs["attention_mask"], inputs["position_ids"])
+    kv_cache = backbone.inner(**inputs, use_cache=True).past_key_values
+    return Prefix(kv_cache, inputs["attention_mask"], inputs["position_ids"])
 
 
-def stored_prefix(backbone: Backbone, batch: Sequence[Stored], behind: int = 0) -> Prefix:
+def collate_cached_prefixes(backbone: Backbone, batch: Sequence[CachedPrefix], num_following: int = 0) -> Prefix:
     """The same of a batch of prefixes that ran before, each without padding.
 
     Raises:
-        SlqError: with `behind` tokens more, one needs more positions than the backbone has.
+        SlqError: with `num_following` tokens more, one needs more positions than the backbone has.
     """
-    if (needed := max(int(one.positions.max()) for one in batch) + 1 + behind) > backbone.family.limit:
+    if (
+        needed_positions := max(int(one.position_ids.max()) for one in batch) + 1 + num_following
+    ) > backbone.family.max_positions:
         raise SlqError(
-            f"a stored image, and {behind} tokens behind it, need {needed} positions, and the language model has "
-            f"{backbone.family.limit} (max_position_embeddings): take smaller images, or fewer queries"
+            f"a stored image, and {num_following} tokens behind it, need {needed_positions} positions, and the "
+            f"language model has {backbone.family.max_positions} (max_position_embeddings): take smaller images, or "
+            "fewer queries"
         )
-    lengths = [len(one.values) for one in batch]
-    length, axes = max(lengths), batch[0].positions.shape[1]
-    values = batch[0].values.new_zeros(len(batch), length, *batch[0].values.shape[1:])
-    positions = batch[0].positions.new_zeros(len(batch), length, axes)
+    lengths = [len(one.key_values) for one in batch]
+    max_length, axes = max(lengths), batch[0].position_ids.shape[1]
+    key_values = batch[0].key_values.new_zeros(len(batch), max_length, *batch[0].key_values.shape[1:])
+    position_ids = batch[0].position_ids.new_zeros(len(batch), max_length, axes)
     for row, one in enumerate(batch):
-        values[row, length - lengths[row] :] = one.values
-        positions[row, length - lengths[row] :] = one.positions
-    mask = (torch.arange(length) >= length - torch.tensor(lengths)[:, None]).long()
-    layers = values.to(backbone.device).permute(2, 3, 0, 4, 1, 5)  # layers, 2, rows, heads, tokens, head_dim
-    positions = positions.to(backbone.device).long()
+        key_values[row, max_length - lengths[row] :] = one.key_values
+        position_ids[row, max_length - lengths[row] :] = one.position_ids
+    attention_mask = (torch.arange(max_length) >= max_length - torch.tensor(lengths)[:, None]).long()
+    layers = key_values.to(backbone.device).permute(2, 3, 0, 4, 1, 5)  # layers, 2, rows, heads, tokens, head_dim
+    position_ids = position_ids.to(backbone.device).long()
     return Prefix(
         DynamicCache([(keys, values) for keys, values in layers], config=backbone.model.config),
-        mask.to(backbone.device),
-        positions[..., 0] if axes == 1 else positions.permute(2, 0, 1),
+        attention_mask.to(backbone.device),
+        position_ids[..., 0] if axes == 1 else position_ids.permute(2, 0, 1),
     )
 
 
-def split_prefix(prefix: Prefix, visual: Sequence[int]) -> list[Stored]:
-    """Each message's prefix by itself, without padding, on the CPU; the opposite of `stored_prefix`.
+def split_prefix(prefix: Prefix, image_token_counts: Sequence[int]) -> list[CachedPrefix]:
+    """Each message's prefix by itself, without padding, on the CPU; the opposite of `collate_cached_prefixes`.
 
     Raises:
         SlqError: the layers keep what is not of one shape, or more than keys and values.
     """
-    require_restorable(prefix.cache)
-    layers = [_all_tokens(layer, prefix.mask.shape[1]) for layer in prefix.cache.layers]
+    require_restorable_cache(prefix.kv_cache)
+    layers = [_pad_key_values(layer, prefix.attention_mask.shape[1]) for layer in prefix.kv_cache.layers]
     if len(shapes := {layer.shape for layer in layers}) > 1:
         found = " and ".join(str(tuple(shape[2:])) for shape in sorted(shapes))
         raise SlqError(
             f"training.prefix is kv, which keeps layers of one shape; this backbone has keys and values of {found} "
             "(heads, tokens, head_dim); use recompute, vision or resident"
         )
-    rows = torch.stack(layers).permute(2, 4, 0, 1, 3, 5)  # rows, tokens, layers, 2, heads, head_dim
-    positions = prefix.positions[None] if prefix.positions.dim() == 2 else prefix.positions
+    key_values = torch.stack(layers).permute(2, 4, 0, 1, 3, 5)  # rows, tokens, layers, 2, heads, head_dim
+    position_ids = prefix.position_ids[None] if prefix.position_ids.dim() == 2 else prefix.position_ids
     return [
-        Stored(row[mask].cpu(), place[mask].int().cpu(), count)
-        for row, place, mask, count in zip(rows, positions.permute(1, 2, 0), prefix.mask.bool(), visual, strict=True)
+        CachedPrefix(row[mask].cpu(), place[mask].int().cpu(), count)
+        for row, place, mask, count in zip(
+            key_values, position_ids.permute(1, 2, 0), prefix.attention_mask.bool(), image_token_counts, strict=True
+        )
     ]
 
 
-def _all_tokens(layer: Any, length: int) -> Tensor:
+def _pad_key_values(layer: Any, length: int) -> Tensor:
     """Keys and values of a layer, (2, rows, heads, length, head_dim); zeros in front where its window has left."""
-    states = torch.stack([layer.keys, layer.values])
-    left = length - states.shape[-2]
-    return pad(states, (0, 0, left, 0)) if left else states
+    key_values = torch.stack([layer.keys, layer.values])
+    num_dropped = length - key_values.shape[-2]
+    return pad(key_values, (0, 0, num_dropped, 0)) if num_dropped else key_values

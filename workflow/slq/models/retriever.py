@@ -9,26 +9,35 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import DynamicCache
 
-from slq.models.backbone import Backbone, lent, require_restorable
-from slq.models.prefix import Encoded, Message, Prefix, Stored, collate, continue_positions, run_prefix, stored_prefix
+from slq.models.backbone import Backbone, borrow_kv_cache, require_restorable_cache
+from slq.models.prefix import (
+    CachedPrefix,
+    Message,
+    Prefix,
+    TokenizedMessage,
+    collate,
+    collate_cached_prefixes,
+    continue_positions,
+    run_prefix,
+)
 
 
 class Retriever(Protocol):
-    """Anything that embeds messages; `trainable` are its parameters that receive gradients."""
+    """Anything that embeds messages; `trainable_parameters` are its parameters that receive gradients."""
 
     def embed(self, batch: Sequence[Message]) -> Tensor:
         """Unit vectors (B, d) in float32, of a float64 backbone in float64: `look`, then `read`."""
         ...
 
-    def look(self, batch: Sequence[Message]) -> Any:
+    def encode_prefix(self, batch: Sequence[Message]) -> Any:
         """What of a batch depends on nothing that is trained, to be read more than once."""
         ...
 
-    def read(self, looked: Any) -> Tensor:
+    def embed_from_prefix(self, prefix: Any) -> Tensor:
         """Unit vectors of what `look` gave."""
         ...
 
-    def trainable(self) -> list[nn.Parameter]: ...
+    def trainable_parameters(self) -> list[nn.Parameter]: ...
 
 
 class QueryRetriever(nn.Module):
@@ -45,40 +54,40 @@ class QueryRetriever(nn.Module):
             SlqError: a layer of the backbone keeps what could not be put back after its prefix was read.
         """
         super().__init__()
-        require_restorable(DynamicCache(config=backbone.model.config))
+        require_restorable_cache(DynamicCache(config=backbone.model.config))
         self.backbone = backbone
         backbone.model.requires_grad_(False)
-        self.queries = nn.Parameter(queries.to(backbone.device, precise(backbone.model.dtype)))
+        self.queries = nn.Parameter(queries.to(backbone.device, at_least_float32(backbone.model.dtype)))
 
     def embed(self, batch: Sequence[Message]) -> Tensor:
-        return self.read(self.look(batch))
+        return self.embed_from_prefix(self.encode_prefix(batch))
 
-    def look(self, batch: Sequence[Message]) -> Prefix:
+    def encode_prefix(self, batch: Sequence[Message]) -> Prefix:
         """The prefixes of messages, run now; or, of a batch that comes from a store, as they ran before.
 
         Raises:
             SlqError: a message and the queries take more positions than the backbone has.
         """
-        stored = [one for one in batch if isinstance(one, Stored)]
-        if len(stored) == len(batch):
-            return stored_prefix(self.backbone, stored, len(self.queries))
-        return run_prefix(self.backbone, collate(self.backbone, encoded(batch), len(self.queries)))
+        cached = [one for one in batch if isinstance(one, CachedPrefix)]
+        if len(cached) == len(batch):
+            return collate_cached_prefixes(self.backbone, cached, len(self.queries))
+        return run_prefix(self.backbone, collate(self.backbone, require_tokenized(batch), len(self.queries)))
 
-    def read(self, looked: Prefix) -> Tensor:
+    def embed_from_prefix(self, prefix: Prefix) -> Tensor:
         """Unit vectors (B, d) of queries that continue a prefix."""
-        rows, count = len(looked.mask), len(self.queries)
-        with lent(looked.cache) as cache:
+        rows, num_queries = len(prefix.attention_mask), len(self.queries)
+        with borrow_kv_cache(prefix.kv_cache) as kv_cache:
             output = self.backbone.inner(
                 inputs_embeds=self.queries.to(self.backbone.model.dtype).expand(rows, -1, -1),
-                past_key_values=cache,
-                attention_mask=torch.cat([looked.mask, looked.mask.new_ones(rows, count)], 1),
-                position_ids=continue_positions(looked.positions, count),
+                past_key_values=kv_cache,
+                attention_mask=torch.cat([prefix.attention_mask, prefix.attention_mask.new_ones(rows, num_queries)], 1),
+                position_ids=continue_positions(prefix.position_ids, num_queries),
                 use_cache=True,
             )
         states = output.last_hidden_state
-        return normalize(states.to(precise(states.dtype)).mean(1), dim=-1)
+        return normalize(states.to(at_least_float32(states.dtype)).mean(1), dim=-1)
 
-    def trainable(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         return [self.queries]
 
 
@@ -90,37 +99,37 @@ class LastTokenRetriever(nn.Module):
         self.backbone = backbone
 
     def embed(self, batch: Sequence[Message]) -> Tensor:
-        return self.read(self.look(batch))
+        return self.embed_from_prefix(self.encode_prefix(batch))
 
-    def look(self, batch: Sequence[Message]) -> list[Encoded]:
+    def encode_prefix(self, batch: Sequence[Message]) -> list[TokenizedMessage]:
         """Nothing: what is trained runs from the first token."""
-        return encoded(batch)
+        return require_tokenized(batch)
 
-    def read(self, looked: list[Encoded]) -> Tensor:
-        inputs = collate(self.backbone, looked)
-        with self.backbone.computing():
+    def embed_from_prefix(self, prefix: list[TokenizedMessage]) -> Tensor:
+        inputs = collate(self.backbone, prefix)
+        with self.backbone.autocast():
             states = self.backbone.inner(**inputs, use_cache=False).last_hidden_state
-        return normalize(states[:, -1].to(precise(states.dtype)), dim=-1)
+        return normalize(states[:, -1].to(at_least_float32(states.dtype)), dim=-1)
 
-    def trainable(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.backbone.model.parameters() if parameter.requires_grad]
 
 
-def encoded(batch: Sequence[Message]) -> list[Encoded]:
+def require_tokenized(batch: Sequence[Message]) -> list[TokenizedMessage]:
     """A batch of tokens; one that holds prefixes that ran before is an error of the caller."""
-    found = [one for one in batch if isinstance(one, Encoded)]
-    if len(found) != len(batch):
+    tokenized = [one for one in batch if isinstance(one, TokenizedMessage)]
+    if len(tokenized) != len(batch):
         raise TypeError("a batch is tokens or stored prefixes, not both; only SLQ reads stored ones")
-    return found
+    return tokenized
 
 
-def precise(dtype: torch.dtype) -> torch.dtype:
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
     """What is learned, and a loss, is computed in: float32 at least."""
     return torch.promote_types(dtype, torch.float32)
 
 
-def initial_queries(count: int, width: int, init: str, generator: torch.Generator) -> Tensor:
+def initial_queries(num_queries: int, hidden_size: int, init: str, generator: torch.Generator) -> Tensor:
     """Initial queries (count, width): `normal` with deviation 1/sqrt(width), or `zeros`; the released code has both."""
     if init == "zeros":
-        return torch.zeros(count, width)
-    return torch.randn(count, width, generator=generator) / math.sqrt(width)
+        return torch.zeros(num_queries, hidden_size)
+    return torch.randn(num_queries, hidden_size, generator=generator) / math.sqrt(hidden_size)

@@ -17,7 +17,7 @@ from slq.config.loading import Config
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedJob:
     """A job that is due. Without a partition it takes the site's default.
 
     `backbone`, `method`, `seed`: of the run that it works on, `row`: of Table 1 that is no run; empty where it works on
@@ -42,18 +42,18 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WorkflowPlan:
     """`config`: the configuration, with what profiles lay over it."""
 
     config: Config
-    jobs: tuple[Job, ...]
+    jobs: tuple[PlannedJob, ...]
 
     @property
-    def submitted(self) -> list[Job]:
+    def submitted(self) -> list[PlannedJob]:
         return [job for job in self.jobs if not job.local]
 
 
-def planned(options: Sequence[str]) -> Plan:
+def plan_workflow(options: Sequence[str]) -> WorkflowPlan:
     """The plan of `snakemake` with these options.
 
     Raises:
@@ -63,13 +63,13 @@ def planned(options: Sequence[str]) -> Plan:
         [sys.executable, "-m", "slq.preflight.planned_jobs", *options], capture_output=True, text=True
     )
     if answer.returncode:
-        said = answer.stderr.strip().splitlines() or ["no message"]
-        raise SlqError(said[-1].strip())
-    found = json.loads(answer.stdout)
-    return Plan(found["config"], tuple(Job(**entry) for entry in found["jobs"]))
+        stderr_lines = answer.stderr.strip().splitlines() or ["no message"]
+        raise SlqError(stderr_lines[-1].strip())
+    record = json.loads(answer.stdout)
+    return WorkflowPlan(record["config"], tuple(PlannedJob(**entry) for entry in record["jobs"]))
 
 
-def due(options: list[str]) -> dict[str, Any]:
+def compute_plan_record(options: list[str]) -> dict[str, Any]:
     """The fields of a plan, in this process."""
     from snakemake.api import SnakemakeApi
     from snakemake.cli import parse_args, parse_config
@@ -77,7 +77,7 @@ def due(options: list[str]) -> dict[str, Any]:
 
     _, args = parse_args(options)
     with SnakemakeApi() as api:
-        call = api.workflow(
+        workflow_api = api.workflow(
             resource_settings=ResourceSettings(
                 cores=args.cores,
                 nodes=args.jobs,
@@ -89,35 +89,37 @@ def due(options: list[str]) -> dict[str, Any]:
             ),
             snakefile=args.snakefile,
         )
-        call.dag(DAGSettings(rerun_triggers=args.rerun_triggers)).printd3dag()  # builds it; what it prints is not used
-        workflow = call._workflow
-        order = {rule.name: place for place, rule in enumerate(workflow.rules)}  # of the stages
+        workflow_api.dag(
+            DAGSettings(rerun_triggers=args.rerun_triggers)
+        ).printd3dag()  # builds it; what it prints is not used
+        workflow = workflow_api._workflow
+        rule_order = {rule.name: place for place, rule in enumerate(workflow.rules)}  # of the stages
         jobs = [
-            _entry(job, job.rule.name in workflow._localrules, args.retries + 1)
-            for job in sorted(workflow.dag.needrun_jobs(), key=lambda job: (order[job.rule.name], *job.wildcards))
+            _job_record(job, job.rule.name in workflow._localrules, args.retries + 1)
+            for job in sorted(workflow.dag.needrun_jobs(), key=lambda job: (rule_order[job.rule.name], *job.wildcards))
             if not job.rule.norun
         ]
     return {"config": workflow.globals["config"], "jobs": jobs}
 
 
-def _entry(job: Any, local: bool, attempts: int) -> dict[str, Any]:
+def _job_record(job: Any, local: bool, max_attempts: int) -> dict[str, Any]:
     """The fields of a job."""
-    run, asks = job.wildcards_dict, job.resources
+    wildcards, job_resources = job.wildcards_dict, job.resources
     entry = {
         "rule": job.rule.name,
-        **{key: run.get(key, "") for key in ("backbone", "method", "seed", "row")},
+        **{key: wildcards.get(key, "") for key in ("backbone", "method", "seed", "row")},
         "local": local,
-        "gpus": asks.get("gpu", 0),
-        "cpus": asks.get("cpus_per_task", 1),
-        "minutes": asks.get("runtime", 0),
-        "gpu_model": asks.get("gpu_model", ""),
-        "partition": asks.get("slurm_partition", ""),
+        "gpus": job_resources.get("gpu", 0),
+        "cpus": job_resources.get("cpus_per_task", 1),
+        "minutes": job_resources.get("runtime", 0),
+        "gpu_model": job_resources.get("gpu_model", ""),
+        "partition": job_resources.get("slurm_partition", ""),
     }
-    job.attempt = attempts  # whose resources are another's
+    job.attempt = max_attempts  # whose resources are another's
     return entry | {"minutes_again": job.resources.get("runtime", 0)}
 
 
 if __name__ == "__main__":
     with contextlib.redirect_stdout(sys.stderr):
-        found = due(sys.argv[1:])
+        found = compute_plan_record(sys.argv[1:])
     print(json.dumps(found))

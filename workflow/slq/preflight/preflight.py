@@ -8,36 +8,49 @@ from pathlib import Path
 from textwrap import TextWrapper
 
 from slq.common.errors import SlqError
-from slq.config.cost_slices import forecast_settings
+from slq.config.cost_settings import forecast_settings
 from slq.config.loading import Config
-from slq.cost.architecture import NotForecast
-from slq.cost.forecast import Cell, Range, forecast
-from slq.preflight.checks import FIRST, NOTE, OK, Finding, data, disk, gb_of, missing_sources, slurm, sources, writable
-from slq.preflight.planned_jobs import Job, Plan, planned
+from slq.cost.architecture import UnknownCostError
+from slq.cost.forecast import Range, RunForecast, forecast
+from slq.preflight.checks import (
+    ERROR,
+    NOTE,
+    OK,
+    Finding,
+    check_disk,
+    check_local_data,
+    check_slurm,
+    check_sources,
+    check_writable,
+    compute_sources_gb,
+    missing_sources,
+)
+from slq.preflight.planned_jobs import PlannedJob, WorkflowPlan, plan_workflow
 from slq.sources.fetch import offline
-from slq.sources.listing import merged
+from slq.sources.listing import load_merged_config
 
 WIDTH, INDENT = 100, 17  # columns of the page, and of marks and subjects
-EVALUATING = ("retrieve", "retain", "blind", "prove")
-WRITTEN = ("results", "paper_tables", "logs")  # folders of the clone, beside scratch
+EVALUATION_RULES = ("retrieve", "retain", "blind", "prove")
+OUTPUT_FOLDERS = ("results", "paper_tables", "logs")  # folders of the clone, beside scratch
 
 
 @dataclass(frozen=True)
-class Cost:
+class CostEstimate:
     """What the jobs that are due will take, by the forecast.
 
-    `hours`: of a GPU, None where the forecast does not know them; `memory_gb`: of a GPU, at most; `one_gb`, `all_gb`:
-    disk of the largest training that is due, and of all; `reason`: why none is forecast.
+    `gpu_hours`: of a GPU, None where the forecast does not know them; `memory_gb`: of a GPU, at most;
+    `largest_training_gb`, `all_trainings_gb`: disk of the largest training that is due, and of all; `unknown_reason`:
+    why none is forecast.
     """
 
-    hours: Range | None
+    gpu_hours: Range | None
     memory_gb: float
-    one_gb: float
-    all_gb: float
-    reason: str = ""
+    largest_training_gb: float
+    all_trainings_gb: float
+    unknown_reason: str = ""
 
 
-def examine(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple[str, int]:
+def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple[str, int]:
     """The page, whose last line is the command to type, and how many things have to be done before a run can start.
 
     Args:
@@ -47,79 +60,93 @@ def examine(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple
     Raises:
         SlqError: the configuration is not sound, or has no such preset.
     """
-    config = merged(files or [Path("config.yaml")])
+    config = load_merged_config(files or [Path("config.yaml")])
     if preset not in config["presets"]:
         raise SlqError(f"--preset {preset}: there are {', '.join(config['presets'])}")
-    over = ["--configfile", *map(str, files)] if files else []
-    call = ["--cores", "all", *options, "--config", f"preset={preset}", *over]
+    configfile_options = ["--configfile", *map(str, files)] if files else []
+    snakemake_options = ["--cores", "all", *options, "--config", f"preset={preset}", *configfile_options]
     findings: list[Finding] = []
     try:
-        plan: Plan | None = planned(call)
+        plan: WorkflowPlan | None = plan_workflow(snakemake_options)
     except SlqError as error:
         plan = None
         advice = "snakemake -n, with the options of the run, says it in full"
-        findings.append(Finding(FIRST, "plan", str(error), advice))
+        findings.append(Finding(ERROR, "plan", str(error), advice))
     config = plan.config if plan else config | {"preset": preset}
-    spent, missing, scratch = _cost(config, plan), missing_sources(config, preset), Path(config["scratch"])
-    findings += slurm(plan, spent.memory_gb)
-    findings.append(disk(scratch, gb_of(config, missing), spent.one_gb, spent.all_gb))
-    findings.append(writable([*map(Path, WRITTEN), scratch]))
-    findings += data(config, preset, missing)
-    findings.append(sources(config, preset, missing, offline()))
+    cost_estimate, missing, scratch = (
+        _forecast_cost(config, plan),
+        missing_sources(config, preset),
+        Path(config["scratch"]),
+    )
+    findings += check_slurm(plan, cost_estimate.memory_gb)
+    findings.append(
+        check_disk(
+            scratch,
+            compute_sources_gb(config, missing),
+            cost_estimate.largest_training_gb,
+            cost_estimate.all_trainings_gb,
+        )
+    )
+    findings.append(check_writable([*map(Path, OUTPUT_FOLDERS), scratch]))
+    findings += check_local_data(config, preset, missing)
+    findings.append(check_sources(config, preset, missing, offline()))
     if plan is not None:
-        findings.append(hours(plan, spent, config["presets"][preset]["forecast"]["device"]))
-    page = [line for finding in findings for line in _printed(finding)]
-    return "\n".join([*page, "", shlex.join(["snakemake", *call])]), sum(finding.mark == FIRST for finding in findings)
+        findings.append(check_gpu_hours(plan, cost_estimate, config["presets"][preset]["forecast"]["device"]))
+    page = [line for finding in findings for line in _format_finding(finding)]
+    return "\n".join([*page, "", shlex.join(["snakemake", *snakemake_options])]), sum(
+        finding.severity == ERROR for finding in findings
+    )
 
 
-def _cost(config: Config, plan: Plan | None) -> Cost:
+def _forecast_cost(config: Config, plan: WorkflowPlan | None) -> CostEstimate:
     settings = json.loads(forecast_settings(config))
     settings["methods"] = sorted({"base", *settings["methods"]})  # a proof asks base, shown or not
     try:
         cells, _ = forecast(settings)
-    except NotForecast as error:
-        return Cost(None, 0.0, 0.0, 0.0, reason=str(error))
-    return cost(cells, plan.submitted if plan else ())
+    except UnknownCostError as error:
+        return CostEstimate(None, 0.0, 0.0, 0.0, unknown_reason=str(error))
+    return sum_costs(cells, plan.submitted if plan else ())
 
 
-def cost(cells: Sequence[Cell], jobs: Sequence[Job]) -> Cost:
+def sum_costs(cells: Sequence[RunForecast], jobs: Sequence[PlannedJob]) -> CostEstimate:
     """Of the jobs that are due; an evaluation that is due in part counts whole."""
-    by_run = {(cell.backbone, cell.method): cell for cell in cells}
-    training = [by_run[job.backbone, job.method] for job in jobs if job.rule == "train"]
-    runs = {(job.backbone, job.method, job.seed) for job in jobs if job.rule in EVALUATING}
-    evaluating = [by_run[backbone, method] for backbone, method, _ in sorted(runs)]
-    found = [*(cell.train for cell in training), *(cell.evaluate for cell in evaluating)]
-    known = [one for one in found if one is not None]
-    return Cost(
-        sum(known, Range(0.0, 0.0)) if len(known) == len(found) else None,
-        max((cell.memory[0] for cell in [*training, *evaluating]), default=0.0),
-        max((cell.disk for cell in training), default=0.0),
-        sum(cell.disk for cell in training),
+    cell_by_run = {(cell.backbone, cell.method): cell for cell in cells}
+    training = [cell_by_run[job.backbone, job.method] for job in jobs if job.rule == "train"]
+    runs = {(job.backbone, job.method, job.seed) for job in jobs if job.rule in EVALUATION_RULES}
+    evaluating = [cell_by_run[backbone, method] for backbone, method, _ in sorted(runs)]
+    hour_ranges = [*(cell.train_hours for cell in training), *(cell.evaluation_hours for cell in evaluating)]
+    known_ranges = [one for one in hour_ranges if one is not None]
+    return CostEstimate(
+        sum(known_ranges, Range(0.0, 0.0)) if len(known_ranges) == len(hour_ranges) else None,
+        max((cell.device_gb[0] for cell in [*training, *evaluating]), default=0.0),
+        max((cell.disk_gb for cell in training), default=0.0),
+        sum(cell.disk_gb for cell in training),
     )
 
 
-def hours(plan: Plan, cost: Cost, device: str) -> Finding:
+def check_gpu_hours(plan: WorkflowPlan, cost: CostEstimate, device: str) -> Finding:
     """GPU hours low to high, of jobs on processors core hours, and what first attempts reserve of them."""
-    reserved = sum(job.gpus * job.minutes for job in plan.submitted) / 60
-    if cost.reason:
-        text = f"no hours, and no disk of adapters and checkpoints ({cost.reason})"
-        return Finding(NOTE, "forecast", f"{text}; the jobs reserve {reserved:,.0f} GPU hours at first")
-    if not reserved:
+    reserved_hours = sum(job.gpus * job.minutes for job in plan.submitted) / 60
+    if cost.unknown_reason:
+        text = f"no hours, and no disk of adapters and checkpoints ({cost.unknown_reason})"
+        return Finding(NOTE, "forecast", f"{text}; the jobs reserve {reserved_hours:,.0f} GPU hours at first")
+    if not reserved_hours:
         cores = sum(job.cpus * job.minutes for job in plan.submitted) / 60
         return Finding(OK, "forecast", f"no GPU hours; the jobs reserve {cores:,.0f} core hours at first")
-    if cost.hours is None:
+    if cost.gpu_hours is None:
         text = "GPU hours are not known without a peak of the device under accounting.devices"
-        return Finding(NOTE, "forecast", f"{text}; the jobs reserve {reserved:,.0f} at first")
-    text = f"GPU hours of {device}: {cost.hours.low:,.1f}-{cost.hours.high:,.1f}; the jobs reserve {reserved:,.0f}"
-    rows = sum(bool(job.row) for job in plan.submitted)
-    apart = f"; {rows} jobs of rows that are no runs are not in them" if rows else ""
-    return Finding(OK, "forecast", f"{text} at first{apart}")
+        return Finding(NOTE, "forecast", f"{text}; the jobs reserve {reserved_hours:,.0f} at first")
+    low, high = cost.gpu_hours.low, cost.gpu_hours.high
+    text = f"GPU hours of {device}: {low:,.1f}-{high:,.1f}; the jobs reserve {reserved_hours:,.0f}"
+    num_baseline_jobs = sum(bool(job.row) for job in plan.submitted)
+    baseline_note = f"; {num_baseline_jobs} jobs of rows that are no runs are not in them" if num_baseline_jobs else ""
+    return Finding(OK, "forecast", f"{text} at first{baseline_note}")
 
 
-def _printed(finding: Finding) -> Iterator[str]:
+def _format_finding(finding: Finding) -> Iterator[str]:
     """A finding's lines: beside its subject what was found, and what to do on lines of its own."""
-    head, rest = f"[{finding.mark}] {finding.subject}".ljust(INDENT), " " * INDENT
-    wrap = TextWrapper(WIDTH, head, rest, break_long_words=False, break_on_hyphens=False)
-    yield from wrap.wrap(finding.text)
-    wrap.initial_indent = rest
-    yield from wrap.wrap(finding.advice)
+    head, rest = f"[{finding.severity}] {finding.subject}".ljust(INDENT), " " * INDENT
+    wrapper = TextWrapper(WIDTH, head, rest, break_long_words=False, break_on_hyphens=False)
+    yield from wrapper.wrap(finding.message)
+    wrapper.initial_indent = rest
+    yield from wrapper.wrap(finding.advice)

@@ -6,153 +6,168 @@ from statistics import mean
 
 from slq.common.errors import SlqError
 from slq.cost.hours import device_hours, total_hours
-from slq.reporting.grid import Column, Group, Row, Table
-from slq.reporting.ledger_columns import NOTE, computed_cells, odd_hours, of_rows, released_pflop
-from slq.reporting.notes import by_row, fewer_seeds, runs_shown
-from slq.reporting.recalls import Reference
-from slq.results.cells import Cell, hours, integer
-from slq.results.layout import METHODS, Entry, Layout
-from slq.results.records import Record, Results, joined
+from slq.reporting.ledger_columns import (
+    BASELINES_NOTE,
+    baseline_hours_groups,
+    flagged_hours_note,
+    flops_and_mfu_cells,
+    released_pflop_cell,
+)
+from slq.reporting.notes import cells_by_row, describe_runs, missing_seeds_note
+from slq.reporting.recalls import PaperTables
+from slq.reporting.table_model import Column, RowGroup, Table, TableRow
+from slq.results.cells import TableCell, format_hours, format_integer
+from slq.results.layout import METHODS, LayoutEntry, ReportLayout
+from slq.results.records import Record, Results, joined_sources
 
-HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
-CONVENTION = (
+HOURS_HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
+CONVENTION_NOTE = (
     "Hours are device hours: seconds times devices / 3600; a device is a GPU or, without GPUs, a CPU thread. Training "
     "counts the training spans that the run is made of, and what was kept of images for it; Total adds "
     "initialisation, staging, evaluation on the val "
     "split, saving, and what attempts lost."
 )
-PAPER = "The paper: “GPU hours on COCO for 5 epochs using H800 GPUs”; its poster does not say what they include."
-RATIOS = "Each ratio stays within one column of hours; hours of different devices are never divided."
-COMPUTED = (
+PAPER_NOTE = "The paper: “GPU hours on COCO for 5 epochs using H800 GPUs”; its poster does not say what they include."
+RATIOS_NOTE = "Each ratio stays within one column of hours; hours of different devices are never divided."
+FLOPS_NOTE = (
     "PFLOP: the closed form on the tokens of the steps that count, without padding; what was kept of images has a line "
     "of its own in gpu_hours.csv. In two passes, as memory may "
     "demand, the same result takes more. MFU: PFLOP over training hours and the device's peak. SLQ, released: the "
     "gradient runs through the whole sequence; ours computes the same one without."
 )
-SEEDS = "Training is that of one run, Total that of the runs of all seeds together; our ratios are of means."
+SEEDS_NOTE = "Training is that of one run, Total that of the runs of all seeds together; our ratios are of means."
 
 
 @dataclass(frozen=True)
-class Spent:
+class RunCost:
     """Hours of a tuned run and the device they were spent on."""
 
     run: Record
-    kind: str
-    device: str
-    count: float
-    training: float
-    total: float
+    device_kind: str
+    device_name: str
+    num_devices: float
+    training_hours: float
+    total_hours: float
 
 
-def spent(run: Record) -> Spent:
+def compute_run_cost(run: Record) -> RunCost:
     """What a tuned run spent.
 
     Raises:
         SlqError: its spans or its device are missing or malformed; names file and key.
     """
     kind = run.text("device", "kind")
-    if kind not in HEADERS:
-        raise SlqError(f"{run.path}: key device.kind is {kind!r}; expected one of {list(HEADERS)}")
+    if kind not in HOURS_HEADERS:
+        raise SlqError(f"{run.path}: key device.kind is {kind!r}; expected one of {list(HOURS_HEADERS)}")
     count = run.number("device", "count")
     try:
         training, total = device_hours(run.content), total_hours(run.content)
     except SlqError as error:
         raise SlqError(f"{run.path}: {error}") from error
-    return Spent(run, kind, run.text("device", "name"), count, training, total)
+    return RunCost(run, kind, run.text("device", "name"), count, training, total)
 
 
-def tuned(ours: Results, backbone: Entry) -> dict[str, list[Spent]]:
+def costs_by_method(results: Results, backbone: LayoutEntry) -> dict[str, list[RunCost]]:
     """What the existing runs of a backbone spent, by method; the untouched base has nothing to count."""
-    return {method: [spent(run) for run in ours.runs(backbone.name, method)] for method in METHODS if method != "base"}
+    return {
+        method: [compute_run_cost(run) for run in results.run_records(backbone.name, method)]
+        for method in METHODS
+        if method != "base"
+    }
 
 
-def all_costs(ours: Results) -> list[Spent]:
+def all_costs(results: Results) -> list[RunCost]:
     """What every existing run of the layout spent."""
-    found = [costs for backbone in ours.layout.backbones for costs in tuned(ours, backbone).values()]
-    return [cost for costs in found for cost in costs]
+    costs_per_method = [
+        costs for backbone in results.layout.backbones for costs in costs_by_method(results, backbone).values()
+    ]
+    return [cost for costs in costs_per_method for cost in costs]
 
 
-def hours_cell(ours: Results, backbone: Entry, method: str) -> Cell:
+def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
     """Training hours of one run of a method; they rank within their backbone only if its runs used one device."""
-    runs = ours.runs(backbone.name, method)
+    runs = results.run_records(backbone.name, method)
     if not runs:
-        return ours.missing(backbone.name, method, "run.json")
+        return results.missing_cell(backbone.name, method, "run.json")
     if method == "base":
-        return Cell.by_construction(0, integer, f"nothing is trained: {joined(runs)}")
-    costs = tuned(ours, backbone)
-    one_device = len(_devices(cost for found in costs.values() for cost in found)) == 1
-    return _one_run(costs[method], comparable=one_device)
+        return TableCell.by_construction(0, format_integer, f"nothing is trained: {joined_sources(runs)}")
+    costs = costs_by_method(results, backbone)
+    one_device = len(_distinct_devices(cost for found in costs.values() for cost in found)) == 1
+    return _training_hours_cell(costs[method], comparable=one_device)
 
 
-def _one_run(costs: Sequence[Spent], comparable: bool) -> Cell:
+def _training_hours_cell(costs: Sequence[RunCost], comparable: bool) -> TableCell:
     """Mean training hours over the seeds of a method."""
-    if len(_devices(costs)) > 1:
-        return _of_several_devices(costs)
-    return Cell.mean([cost.training for cost in costs], hours, _files(costs), comparable)
+    if len(_distinct_devices(costs)) > 1:
+        return _mixed_devices_cell(costs)
+    return TableCell.mean([cost.training_hours for cost in costs], format_hours, _run_sources(costs), comparable)
 
 
-def _of_several_devices(costs: Sequence[Spent]) -> Cell:
-    return Cell.missing(f"not hours of one device: {_files(costs)}")
+def _mixed_devices_cell(costs: Sequence[RunCost]) -> TableCell:
+    return TableCell.missing(f"not hours of one device: {_run_sources(costs)}")
 
 
-def _files(costs: Sequence[Spent]) -> str:
-    return joined([cost.run for cost in costs])
+def _run_sources(costs: Sequence[RunCost]) -> str:
+    return joined_sources([cost.run for cost in costs])
 
 
-def hours_header(costs: Iterable[Spent]) -> str:
+def hours_header(costs: Iterable[RunCost]) -> str:
     """`GPU Hour` or `CPU Hour` if all hours were spent on one device; the paper's header if there are none."""
-    devices = _devices(costs)
+    devices = _distinct_devices(costs)
     if len(devices) > 1:
         return "Device Hour"
-    return HEADERS[devices[0][0]] if devices else HEADERS["cuda"]
+    return HOURS_HEADERS[devices[0][0]] if devices else HOURS_HEADERS["cuda"]
 
 
-def hours_note(costs: Sequence[Spent]) -> tuple[str, ...]:
+def hours_note(costs: Sequence[RunCost]) -> tuple[str, ...]:
     """What the hours are and where they were spent; no note without hours."""
     if not costs:
         return ()
-    names = [name for _, name in _devices(costs)]
+    names = [name for _, name in _distinct_devices(costs)]
     mixed = " Hours of different devices are not ranked." if len(names) > 1 else ""
     return (f"{hours_header(costs)}: training spans times devices (GPUs or CPU threads) on {'; '.join(names)}.{mixed}",)
 
 
-def _devices(costs: Iterable[Spent]) -> list[tuple[str, str]]:
+def _distinct_devices(costs: Iterable[RunCost]) -> list[tuple[str, str]]:
     """The distinct devices, as (kind, name)."""
-    return sorted({(cost.kind, cost.device) for cost in costs})
+    return sorted({(cost.device_kind, cost.device_name) for cost in costs})
 
 
-def gpu_hours(ours: Results, papers: Reference) -> Table:
+def gpu_hours_table(results: Results, paper: PaperTables) -> Table:
     """The paper's hours and ours per backbone and tuned method."""
-    layout = ours.layout
-    groups, rows = tuple(_group(ours, papers, backbone) for backbone in layout.backbones), of_rows(ours)
+    layout = results.layout
+    groups, baseline_groups = (
+        tuple(_backbone_group(results, paper, backbone) for backbone in layout.backbones),
+        baseline_hours_groups(results),
+    )
     return Table(
         name="gpu_hours",
         number="A",
-        caption=f"Device hours of training, the paper's and ours. {runs_shown(layout)}",
+        caption=f"Device hours of training, the paper's and ours. {describe_runs(layout)}",
         stubs=("Backbone", "Method"),
         columns=_columns(layout),
-        groups=groups + rows,
+        groups=groups + baseline_groups,
         notes=(
-            CONVENTION,
-            *((SEEDS,) if layout.several else ()),
-            *((PAPER,) if any(column == "gpu_hours" for _, _, column in papers.table3) else ()),
-            RATIOS,
-            COMPUTED,
-            *((NOTE,) if rows else ()),
-            *_stand_ins(layout.backbones, papers),
-            *fewer_seeds(layout, by_row(groups)),
-            *odd_hours(ours),
+            CONVENTION_NOTE,
+            *((SEEDS_NOTE,) if layout.has_several_seeds else ()),
+            *((PAPER_NOTE,) if any(column == "gpu_hours" for _, _, column in paper.table3) else ()),
+            RATIOS_NOTE,
+            FLOPS_NOTE,
+            *((BASELINES_NOTE,) if baseline_groups else ()),
+            *_stand_in_note(layout.backbones, paper),
+            *missing_seeds_note(layout, cells_by_row(groups)),
+            *flagged_hours_note(results),
         ),
     )
 
 
-def _columns(layout: Layout) -> tuple[Column, ...]:
+def _columns(layout: ReportLayout) -> tuple[Column, ...]:
     """With several seeds the hours say of how many runs they are."""
-    one, all_ = (", one run", ", all seeds") if layout.several else ("", "")
+    one_run, all_seeds = (", one run", ", all seeds") if layout.has_several_seeds else ("", "")
     return (
         Column("paper", ("Paper (H800)", "GPU Hour")),
-        Column("ours", ("Ours", f"Training{one}")),
-        Column("ours_total", ("Ours", f"Total{all_}")),
+        Column("ours", ("Ours", f"Training{one_run}")),
+        Column("ours_total", ("Ours", f"Total{all_seeds}")),
         Column("device", ("Ours", "Device")),
         Column("count", ("Ours", "Count")),
         Column("pflop", ("Computed", "PFLOP")),
@@ -163,95 +178,122 @@ def _columns(layout: Layout) -> tuple[Column, ...]:
     )
 
 
-def _group(ours: Results, papers: Reference, backbone: Entry) -> Group:
+def _backbone_group(results: Results, papers: PaperTables, backbone: LayoutEntry) -> RowGroup:
     rows = []
     for method in METHODS:
         if method != "base":
-            paper, ratio = _paper_hours(papers, backbone, method), _paper_ratio(papers, backbone, method)
-            computed = computed_cells(ours, backbone.name, method)
-            cells = (paper, *_our_hours(ours, backbone, method), *computed, ratio, _our_ratio(ours, backbone, method))
-            rows.append(Row(f"{backbone.name}/{method}", METHODS[method], cells))
-    if "slq" in ours.layout.methods:
-        rows.append(_released(ours, papers, backbone))
-    return Group(backbone.name, backbone.label, tuple(rows))
+            paper_hours, paper_ratio = (
+                _paper_hours_cell(papers, backbone, method),
+                _paper_ratio_cell(papers, backbone, method),
+            )
+            ledger_cells = flops_and_mfu_cells(results, backbone.name, method)
+            cells = (
+                paper_hours,
+                *_measured_hours_cells(results, backbone, method),
+                *ledger_cells,
+                paper_ratio,
+                _measured_ratio_cell(results, backbone, method),
+            )
+            rows.append(TableRow(f"{backbone.name}/{method}", METHODS[method], cells))
+    if "slq" in results.layout.methods:
+        rows.append(_released_row(results, papers, backbone))
+    return RowGroup(backbone.name, backbone.label, tuple(rows))
 
 
-def _released(ours: Results, papers: Reference, backbone: Entry) -> Row:
+def _released_row(results: Results, papers: PaperTables, backbone: LayoutEntry) -> TableRow:
     """SLQ as released, which the paper's hours are of: no run of ours computes it so."""
-    none = Cell.missing("the released algorithm is not run here: ours has the same gradient")
-    paper, ratio = _paper_hours(papers, backbone, "slq"), _paper_ratio(papers, backbone, "slq")
-    cells = (paper, *(none,) * 4, released_pflop(ours, backbone.name), none, none, ratio, none)
-    return Row(f"{backbone.name}/slq_released", "SLQ, released", cells)
+    not_run = TableCell.missing("the released algorithm is not run here: ours has the same gradient")
+    paper_hours, paper_ratio = _paper_hours_cell(papers, backbone, "slq"), _paper_ratio_cell(papers, backbone, "slq")
+    cells = (
+        paper_hours,
+        *(not_run,) * 4,
+        released_pflop_cell(results, backbone.name),
+        not_run,
+        not_run,
+        paper_ratio,
+        not_run,
+    )
+    return TableRow(f"{backbone.name}/slq_released", "SLQ, released", cells)
 
 
-def _paper_hours(papers: Reference, backbone: Entry, method: str) -> Cell:
-    return papers.table3.get((backbone.reference, method, "gpu_hours"), Cell.missing(_no_row(backbone)))
+def _paper_hours_cell(paper: PaperTables, backbone: LayoutEntry, method: str) -> TableCell:
+    return paper.table3.get(
+        (backbone.reference, method, "gpu_hours"), TableCell.missing(_no_paper_row_reason(backbone))
+    )
 
 
-def _no_row(backbone: Entry) -> str:
+def _no_paper_row_reason(backbone: LayoutEntry) -> str:
     """Why nothing of the paper stands beside a backbone."""
     return f"the paper has no row {backbone.reference or f'that {backbone.label} stands for'}"
 
 
-def _our_hours(ours: Results, backbone: Entry, method: str) -> tuple[Cell, ...]:
+def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) -> tuple[TableCell, ...]:
     """Training of one run, total of all seeds, and the devices and counts of devices that there were."""
-    costs = tuned(ours, backbone)[method]
+    costs = costs_by_method(results, backbone)[method]
     if not costs:
-        return (ours.missing(backbone.name, method, "run.json"),) * 4
+        return (results.missing_cell(backbone.name, method, "run.json"),) * 4
     return (
-        _one_run(costs, comparable=False),
-        _all_runs(costs),
-        Cell.word(", ".join(name for _, name in _devices(costs)), _files(costs)),
-        Cell.word(", ".join(map(integer, sorted({cost.count for cost in costs}))), _files(costs)),
+        _training_hours_cell(costs, comparable=False),
+        _total_hours_cell(costs),
+        TableCell.measured_text(", ".join(name for _, name in _distinct_devices(costs)), _run_sources(costs)),
+        TableCell.measured_text(
+            ", ".join(map(format_integer, sorted({cost.num_devices for cost in costs}))), _run_sources(costs)
+        ),
     )
 
 
-def _all_runs(costs: Sequence[Spent]) -> Cell:
+def _total_hours_cell(costs: Sequence[RunCost]) -> TableCell:
     """Total hours of all seeds of a method together."""
-    if len(_devices(costs)) > 1:
-        return _of_several_devices(costs)
-    total = sum(cost.total for cost in costs)
-    return Cell.measured(total, hours, _files(costs), comparable=False, n=len(costs))
+    if len(_distinct_devices(costs)) > 1:
+        return _mixed_devices_cell(costs)
+    total = sum(cost.total_hours for cost in costs)
+    return TableCell.measured(total, format_hours, _run_sources(costs), comparable=False, n=len(costs))
 
 
-def _paper_ratio(papers: Reference, backbone: Entry, method: str) -> Cell:
+def _paper_ratio_cell(paper: PaperTables, backbone: LayoutEntry, method: str) -> TableCell:
     """The paper's hours over its full fine-tuning's, of the printed values."""
-    part = papers.table3.get((backbone.reference, method, "gpu_hours"))
-    whole = papers.table3.get((backbone.reference, "full_ft", "gpu_hours"))
-    if not (part and whole and isinstance(part.value, float) and isinstance(whole.value, float) and whole.value):
-        return Cell.missing(
-            f"the paper has no hours of {backbone.reference}" if backbone.reference else _no_row(backbone)
+    method_hours = paper.table3.get((backbone.reference, method, "gpu_hours"))
+    full_ft_hours = paper.table3.get((backbone.reference, "full_ft", "gpu_hours"))
+    if not (
+        method_hours
+        and full_ft_hours
+        and isinstance(method_hours.value, float)
+        and isinstance(full_ft_hours.value, float)
+        and full_ft_hours.value
+    ):
+        return TableCell.missing(
+            f"the paper has no hours of {backbone.reference}" if backbone.reference else _no_paper_row_reason(backbone)
         )
     if method == "full_ft":
-        return Cell.by_construction(1, integer, f"divided by itself: {whole.source}")
-    ratio = part.value / whole.value
-    return Cell.quoted(ratio, hours(ratio), f"{part.source}; {whole.source}")
+        return TableCell.by_construction(1, format_integer, f"divided by itself: {full_ft_hours.source}")
+    ratio = method_hours.value / full_ft_hours.value
+    return TableCell.quoted(ratio, format_hours(ratio), f"{method_hours.source}; {full_ft_hours.source}")
 
 
-def _our_ratio(ours: Results, backbone: Entry, method: str) -> Cell:
+def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
     """Our hours over our full fine-tuning's, on the same device only; of several seeds, mean over mean."""
-    costs = tuned(ours, backbone)
-    part, whole = costs[method], costs["full_ft"]
-    if not part or not whole:
-        return ours.missing(backbone.name, "full_ft" if part else method, "run.json")
+    costs = costs_by_method(results, backbone)
+    method_costs, full_ft_costs = costs[method], costs["full_ft"]
+    if not method_costs or not full_ft_costs:
+        return results.missing_cell(backbone.name, "full_ft" if method_costs else method, "run.json")
     if method == "full_ft":
-        return Cell.by_construction(1, integer, f"divided by itself: {_files(whole)}")
-    divisor = mean(cost.training for cost in whole)
-    if not divisor:
-        return Cell.missing(f"no hours to divide by: {_files(whole)}")
-    if len(_devices([*part, *whole])) > 1:
-        return _of_several_devices([*part, *whole])
-    ratio = mean(cost.training for cost in part) / divisor
-    return Cell.measured(ratio, hours, _files([*part, *whole]), comparable=False)
+        return TableCell.by_construction(1, format_integer, f"divided by itself: {_run_sources(full_ft_costs)}")
+    full_ft_hours = mean(cost.training_hours for cost in full_ft_costs)
+    if not full_ft_hours:
+        return TableCell.missing(f"no hours to divide by: {_run_sources(full_ft_costs)}")
+    if len(_distinct_devices([*method_costs, *full_ft_costs])) > 1:
+        return _mixed_devices_cell([*method_costs, *full_ft_costs])
+    ratio = mean(cost.training_hours for cost in method_costs) / full_ft_hours
+    return TableCell.measured(ratio, format_hours, _run_sources([*method_costs, *full_ft_costs]), comparable=False)
 
 
-def _stand_ins(backbones: Sequence[Entry], papers: Reference) -> tuple[str, ...]:
+def _stand_in_note(backbones: Sequence[LayoutEntry], paper: PaperTables) -> tuple[str, ...]:
     """Says whose hours stand beside a backbone that is not the paper's; nothing of one beside which none stand."""
-    theirs = {name for name, _, column in papers.table3 if column == "gpu_hours"}
-    named = [
+    paper_backbones = {name for name, _, column in paper.table3 if column == "gpu_hours"}
+    stand_ins = [
         f"{entry.reference} for {entry.label}"
         for entry in backbones
-        if not entry.is_the_papers and entry.reference in theirs
+        if not entry.is_from_paper and entry.reference in paper_backbones
     ]
-    note = f"The paper's hours are those of {', '.join(named)}: other models and other data than ours."
-    return (note,) if named else ()
+    note = f"The paper's hours are those of {', '.join(stand_ins)}: other models and other data than ours."
+    return (note,) if stand_ins else ()

@@ -5,205 +5,241 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from slq.common.inherited import PROVED
-from slq.config.baselines import Row as System
+from slq.common.inherited import INHERITING_METHODS
+from slq.config.baselines import Baseline as Baseline
 from slq.config.runs import BASE_SEED
-from slq.reporting.grid import Group, Row, Table, mark_columns
-from slq.reporting.interval_tables import SEEDS, recall_cell
-from slq.reporting.notes import UNTRAINED, flag, one_run, run_training, runs_shown
-from slq.reporting.recalls import RecallColumns, Recalls, Reference
-from slq.results.cells import NONE, Cell, rank
-from slq.results.layout import METHODS, Entry
-from slq.results.records import ROWS, Results, relative, sourced_rows
+from slq.reporting.interval_tables import SEEDS_NOTE, recall_cell
+from slq.reporting.notes import (
+    UNTRAINED_NOTE,
+    describe_runs,
+    describe_training_data,
+    first_seed_note,
+    trained_on_test_note,
+)
+from slq.reporting.recalls import PaperTables, PublishedRecalls, RecallColumns
+from slq.reporting.table_model import RowGroup, Table, TableRow, mark_columns
+from slq.results.cells import EMPTY_STATES, TableCell, mark_best
+from slq.results.layout import METHODS, LayoutEntry
+from slq.results.records import BASELINES, Results, read_rows_with_sources, relative_path
 
-OTHERS = "retllm.csv"
-SYSTEMS = "systems.csv"
-COLUMNS = ["model", "trained_on", "test_seen", "remark", "evidence", "source"]
-UNKNOWN = "not stated"
-INTERVALS = "Small: 95 % intervals, by bootstrap over images, each with all its captions."
-BOUND = "Re-ranking moves only the first k of a list: its R@1 is at most that list's R@k."
-ELSEWHERE = "Other comparators"
+OTHER_PAPERS_FILE = "retllm.csv"
+SYSTEMS_FILE = "systems.csv"
+SYSTEMS_COLUMNS = ["model", "trained_on", "test_seen", "remark", "evidence", "source"]
+NOT_STATED = "not stated"
+INTERVALS_NOTE = "Small: 95 % intervals, by bootstrap over images, each with all its captions."
+RERANKING_NOTE = "Re-ranking moves only the first k of a list: its R@1 is at most that list's R@k."
+OTHER_COMPARATORS_LABEL = "Other comparators"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedSystems:
     """Rows of other papers that stand beside the paper's, and what is known of quoted systems, by model.
 
     A reference without such files has none of either.
     """
 
-    others: Recalls
-    systems: dict[str, dict[str, str]]
+    other_papers: PublishedRecalls
+    facts_by_model: dict[str, dict[str, str]]
 
     @classmethod
-    def read(cls, reference: Path, root: Path) -> "Published":
-        """Those of a folder of reference files; errors as in `slq.common.files.read_rows`."""
-        others = Recalls.read(reference / OTHERS, root) if (reference / OTHERS).exists() else Recalls({}, {}, {})
-        rows = sourced_rows(reference / SYSTEMS, COLUMNS, root) if (reference / SYSTEMS).exists() else []
-        return cls(others, {row["model"]: row for row, _ in rows})
+    def read(cls, reference_folder: Path, root: Path) -> "PublishedSystems":
+        """Those of a folder of reference files; errors as in `slq.common.files.read_csv_rows`."""
+        other_papers = (
+            PublishedRecalls.read_csv(reference_folder / OTHER_PAPERS_FILE, root)
+            if (reference_folder / OTHER_PAPERS_FILE).exists()
+            else PublishedRecalls({}, {}, {})
+        )
+        rows = (
+            read_rows_with_sources(reference_folder / SYSTEMS_FILE, SYSTEMS_COLUMNS, root)
+            if (reference_folder / SYSTEMS_FILE).exists()
+            else []
+        )
+        return cls(other_papers, {row["model"]: row for row, _ in rows})
 
-    def note(self, published: Recalls, model: str) -> str:
+    def footnote(self, recalls: PublishedRecalls, model: str) -> str:
         """The footnote of a quoted row; evidence and source are of all that is known of the system."""
-        known = dict.fromkeys(COLUMNS, "") | self.systems.get(model, {})
-        source = f" ({known['source']}; evidence: {known['evidence']})" if known["evidence"] else ""
-        said = f"Trained on: {known['trained_on'] or UNKNOWN}. Test images seen: {known['test_seen'] or UNKNOWN}"
-        return f"Quoted from {published.origins[model]}. {said}{source}. {known['remark']}".rstrip()
+        facts = dict.fromkeys(SYSTEMS_COLUMNS, "") | self.facts_by_model.get(model, {})
+        source = f" ({facts['source']}; evidence: {facts['evidence']})" if facts["evidence"] else ""
+        training = (
+            f"Trained on: {facts['trained_on'] or NOT_STATED}. Test images seen: {facts['test_seen'] or NOT_STATED}"
+        )
+        return f"Quoted from {recalls.sources[model]}. {training}{source}. {facts['remark']}".rstrip()
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSystem:
     """A system that is measured here.
 
-    place: its backbone and method, as `Results` has them
+    results_key: its backbone and method, as `Results` has them
     label: of its row
-    training: what it has learned from, in sentences
+    training_note: what it has learned from, in sentences
     """
 
-    place: tuple[str, str]
+    results_key: tuple[str, str]
     label: str
-    training: str
+    training_note: str
 
 
-def extended_table(ours: Results, papers: Reference, published: Published) -> Table:
+def extended_table(results: Results, paper: PaperTables, published: PublishedSystems) -> Table:
     """Every row of Table 1, and those that the paper does not have.
 
     Raises:
         SlqError: a file that exists cannot be used.
     """
-    columns = RecallColumns(ours, papers)
-    names = [f"retrieval/{place.entry.name}.json" for place in columns.places if place.entry]
-    groups = _marked(
+    columns = RecallColumns(results, paper)
+    file_names = [f"retrieval/{place.dataset.name}.json" for place in columns.dataset_columns if place.dataset]
+    groups = _mark_groups(
         [
-            *_baselines(ours, papers, published, columns),
-            Group("Zero-shot", "Zero-shot", _rows(columns, _untrained(ours))),
-            Group("Trained", "Trained", _rows(columns, _trained(ours))),
-            Group("Re-ranked", "Re-ranked", _reranked(ours, published, columns)),
+            *_published_groups(results, paper, published, columns),
+            RowGroup("Zero-shot", "Zero-shot", _system_rows(columns, _untrained_systems(results))),
+            RowGroup("Trained", "Trained", _system_rows(columns, _trained_systems(results))),
+            RowGroup("Re-ranked", "Re-ranked", _reranked_rows(results, published, columns)),
         ]
     )
     return Table(
         name="table1_extended",
         number="1 extended",
-        caption=f"Retrieval on {columns.listed}, R@K in percent: the paper's systems, ours beside them, read-outs "
-        f"without training, tuned backbones, and lists that are re-ranked. {runs_shown(ours.layout, mean=False)}",
+        caption=f"Retrieval on {columns.dataset_labels}, R@K in percent: the paper's systems, ours beside them, "
+        "read-outs without training, tuned backbones, and lists that are re-ranked. "
+        f"{describe_runs(results.layout, cells_are_means=False)}",
         stubs=("Model",),
-        columns=columns.heads(
-            record for row in ours.layout.rows for name in names for record in ours.over_seeds(ROWS, row.name, name)
+        columns=columns.table_columns(
+            record
+            for row in results.layout.rows
+            for name in file_names
+            for record in results.find_all_seeds(BASELINES, row.name, name)
         ),
         groups=groups,
-        notes=(INTERVALS, *columns.notes(), BOUND, *flag(ours), *one_run(ours, SEEDS)),
+        notes=(
+            INTERVALS_NOTE,
+            *columns.notes(),
+            RERANKING_NOTE,
+            *trained_on_test_note(results),
+            *first_seed_note(results, SEEDS_NOTE),
+        ),
         widths=(6.0, 1.33),
         stacked=True,
     )
 
 
-def _marked(groups: Sequence[Group]) -> tuple[Group, ...]:
+def _mark_groups(groups: Sequence[RowGroup]) -> tuple[RowGroup, ...]:
     """Best and second-best over the rows of all groups; groups without rows left out."""
-    rows = iter(mark_columns([row for group in groups for row in group.rows], lambda _, cells: rank(cells)))
+    rows = iter(mark_columns([row for group in groups for row in group.rows], lambda _, cells: mark_best(cells)))
     return tuple(replace(group, rows=tuple(islice(rows, len(group.rows)))) for group in groups if group.rows)
 
 
-def _baselines(ours: Results, papers: Reference, published: Published, columns: RecallColumns) -> list[Group]:
+def _published_groups(
+    results: Results, paper: PaperTables, published: PublishedSystems, columns: RecallColumns
+) -> list[RowGroup]:
     """The paper's groups but for its own, each quoted row followed by ours for it; then other comparators."""
-    groups, left = [], list(ours.layout.rows_of("comparator"))
-    for label, models in papers.recalls.groups.items():
-        rows: list[Row] = []
+    groups, remaining = [], list(results.layout.baselines_of_kind("comparator"))
+    for label, models in paper.recalls.models_by_group.items():
+        rows: list[TableRow] = []
         for model in models if label != "Ours" else ():
-            standing = [row for row in left if row.reference == model]
-            left = [row for row in left if row not in standing]
-            rows.append(_quoted(papers.recalls, published, model, columns))
-            rows += _rows(columns, [_comparator(ours, row, ", here") for row in standing])
-        groups.append(Group(label, label, tuple(rows)))
-    others = [_comparator(ours, row) for row in left]
-    return [*groups, Group(ELSEWHERE, ELSEWHERE, _rows(columns, others))]
+            matching = [row for row in remaining if row.reference == model]
+            remaining = [row for row in remaining if row not in matching]
+            rows.append(_quoted_row(paper.recalls, published, model, columns))
+            rows += _system_rows(columns, [_comparator_system(results, row, ", here") for row in matching])
+        groups.append(RowGroup(label, label, tuple(rows)))
+    others = [_comparator_system(results, row) for row in remaining]
+    return [*groups, RowGroup(OTHER_COMPARATORS_LABEL, OTHER_COMPARATORS_LABEL, _system_rows(columns, others))]
 
 
-def _quoted(recalls: Recalls, published: Published, model: str, columns: RecallColumns) -> Row:
-    return Row(model, model, columns.quoted(recalls, model), published.note(recalls, model))
+def _quoted_row(recalls: PublishedRecalls, published: PublishedSystems, model: str, columns: RecallColumns) -> TableRow:
+    return TableRow(model, model, columns.quoted_cells(recalls, model), published.footnote(recalls, model))
 
 
-def _comparator(ours: Results, row: System, behind: str = "") -> Measured:
-    """`behind` its name: of ours below the paper's, which may have the same."""
-    return replace(_of_row(ours, row, _comparator_training(row)), label=row.label + behind)
+def _comparator_system(results: Results, baseline: Baseline, label_suffix: str = "") -> MeasuredSystem:
+    """`label_suffix` its name: of ours below the paper's, which may have the same."""
+    return replace(
+        _system_from_baseline(results, baseline, _comparator_training_note(baseline)),
+        label=baseline.label + label_suffix,
+    )
 
 
-def _comparator_training(row: System) -> str:
-    return f"Trained on: {row.trained_on or UNKNOWN}. Test images seen: not stated beyond that."
+def _comparator_training_note(baseline: Baseline) -> str:
+    return f"Trained on: {baseline.trained_on or NOT_STATED}. Test images seen: not stated beyond that."
 
 
-def _untrained(ours: Results) -> list[Measured]:
+def _untrained_systems(results: Results) -> list[MeasuredSystem]:
     """Of each backbone the last token, which is base, and its other read-outs."""
     found = []
-    for backbone in ours.layout.backbones:
-        found.append(_of_run(ours, backbone, "base", f"{backbone.label}, last token"))
-        rows = [row for row in ours.layout.rows_of("zero_shot") if row.backbone == backbone.name]
-        found += [_of_row(ours, row, UNTRAINED) for row in rows]
+    for backbone in results.layout.backbones:
+        found.append(_system_from_run(results, backbone, "base", f"{backbone.label}, last token"))
+        baselines = [row for row in results.layout.baselines_of_kind("zero_shot") if row.backbone == backbone.name]
+        found += [_system_from_baseline(results, row, UNTRAINED_NOTE) for row in baselines]
     return found
 
 
-def _trained(ours: Results) -> list[Measured]:
+def _trained_systems(results: Results) -> list[MeasuredSystem]:
     return [
-        _of_run(ours, backbone, method, f"{METHODS[method]} ({backbone.label})")
-        for backbone in ours.layout.backbones
+        _system_from_run(results, backbone, method, f"{METHODS[method]} ({backbone.label})")
+        for backbone in results.layout.backbones
         for method in METHODS
         if method != "base"
     ]
 
 
-def _reranked(ours: Results, published: Published, columns: RecallColumns) -> tuple[Row, ...]:
+def _reranked_rows(results: Results, published: PublishedSystems, columns: RecallColumns) -> tuple[TableRow, ...]:
     """Other papers' rows, then ours."""
-    others = [model for models in published.others.groups.values() for model in models]
-    quoted = [_quoted(published.others, published, model, columns) for model in others]
-    own = [_of_row(ours, row, _reranked_training(ours, row)) for row in ours.layout.rows_of("rerank")]
-    return (*quoted, *_rows(columns, own))
+    other_models = [model for models in published.other_papers.models_by_group.values() for model in models]
+    quoted = [_quoted_row(published.other_papers, published, model, columns) for model in other_models]
+    systems = [
+        _system_from_baseline(results, row, _reranked_training_note(results, row))
+        for row in results.layout.baselines_of_kind("rerank")
+    ]
+    return (*quoted, *_system_rows(columns, systems))
 
 
-def _reranked_training(ours: Results, row: System) -> str:
+def _reranked_training_note(results: Results, baseline: Baseline) -> str:
     """Whose list it is, and what that and the one who re-ranks have learned from."""
-    backbone, coarse, by = row.backbone or "", row.coarse or "", row.by or ""
-    if coarse in METHODS:
-        candidates = _folder(ours, backbone, coarse)
-        trained = [run_training(ours, backbone, coarse)]
+    backbone, first_stage, reranker = baseline.backbone or "", baseline.coarse or "", baseline.by or ""
+    if first_stage in METHODS:
+        candidates = _results_folder(results, backbone, first_stage)
+        training_notes = [describe_training_data(results, backbone, first_stage)]
     else:  # a comparator, which need not be a row of the preset
-        rows = [one for one in ours.layout.rows if one.name == coarse]
-        candidates = _folder(ours, ROWS, coarse) if rows else coarse
-        trained = [_comparator_training(rows[0] if rows else System(coarse, "comparator", coarse))]
-    if by not in ("base", *PROVED, coarse):  # whose backbone is no longer base's
-        trained.append(run_training(ours, backbone, by))
-    return " ".join([f"Candidates: {candidates}.", *trained])
+        baselines = [one for one in results.layout.rows if one.name == first_stage]
+        candidates = _results_folder(results, BASELINES, first_stage) if baselines else first_stage
+        training_notes = [
+            _comparator_training_note(baselines[0] if baselines else Baseline(first_stage, "comparator", first_stage))
+        ]
+    if reranker not in ("base", *INHERITING_METHODS, first_stage):  # whose backbone is no longer base's
+        training_notes.append(describe_training_data(results, backbone, reranker))
+    return " ".join([f"Candidates: {candidates}.", *training_notes])
 
 
-def _of_run(ours: Results, backbone: Entry, method: str, label: str) -> Measured:
-    return Measured((backbone.name, method), label, run_training(ours, backbone.name, method))
+def _system_from_run(results: Results, backbone: LayoutEntry, method: str, label: str) -> MeasuredSystem:
+    return MeasuredSystem((backbone.name, method), label, describe_training_data(results, backbone.name, method))
 
 
-def _of_row(ours: Results, row: System, training: str) -> Measured:
-    ours.run(ROWS, row.name, BASE_SEED)  # is refused if it is another row's
-    return Measured((ROWS, row.name), row.label, training)
+def _system_from_baseline(results: Results, baseline: Baseline, training_note: str) -> MeasuredSystem:
+    results.run_record(BASELINES, baseline.name, BASE_SEED)  # is refused if it is another row's
+    return MeasuredSystem((BASELINES, baseline.name), baseline.label, training_note)
 
 
-def _folder(ours: Results, backbone: str, method: str) -> str:
+def _results_folder(results: Results, backbone: str, method: str) -> str:
     """Where the results of a system lie, as sources have it."""
-    return relative(ours.path(backbone, method, ours.layout.compared_seed(method), ""), ours.root)
+    return relative_path(results.path(backbone, method, results.layout.compared_seed(method), ""), results.root)
 
 
-def _rows(columns: RecallColumns, systems: Iterable[Measured]) -> tuple[Row, ...]:
-    return tuple(_row(columns, system) for system in systems)
+def _system_rows(columns: RecallColumns, systems: Iterable[MeasuredSystem]) -> tuple[TableRow, ...]:
+    return tuple(_system_row(columns, system) for system in systems)
 
 
-def _row(columns: RecallColumns, system: Measured) -> Row:
+def _system_row(columns: RecallColumns, system: MeasuredSystem) -> TableRow:
     """The recalls of a system with their intervals; its footnote says where they are from, or what is missing."""
-    lacking: dict[str, list[str]] = {state: [] for state in NONE}
+    reasons_by_state: dict[str, list[str]] = {state: [] for state in EMPTY_STATES}
 
-    def recall(name: str, way: str, recall: str) -> Cell:
-        cell = recall_cell(columns.ours.compared(*system.place, name), way, recall)
-        if cell.state in NONE:
-            lacking[cell.state].append(cell.reason)
+    def make_cell(file_name: str, direction: str, metric: str) -> TableCell:
+        cell = recall_cell(columns.results.first_seed_record(*system.results_key, file_name), direction, metric)
+        if cell.state in EMPTY_STATES:
+            reasons_by_state[cell.state].append(cell.reason)
         return cell
 
-    cells = columns.cells(recall)
-    missing, stale = ("; ".join(dict.fromkeys(lacking[state])) for state in NONE)
-    there = "Not run:" if missing else "" if stale else "Not run."
+    cells = columns.result_cells(make_cell)
+    missing, stale = ("; ".join(dict.fromkeys(reasons_by_state[state])) for state in EMPTY_STATES)
+    status = "Not run:" if missing else "" if stale else "Not run."
     if any(cell.state == "measured" for cell in cells):
-        there = f"Measured: {_folder(columns.ours, *system.place)}."
-    said = [there, missing and f"{missing}.", stale and f"Stale: {stale}.", system.training]
-    return Row("/".join(system.place), system.label, cells, " ".join(filter(None, said)))
+        status = f"Measured: {_results_folder(columns.results, *system.results_key)}."
+    footnote_parts = [status, missing and f"{missing}.", stale and f"Stale: {stale}.", system.training_note]
+    return TableRow("/".join(system.results_key), system.label, cells, " ".join(filter(None, footnote_parts)))

@@ -7,58 +7,58 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from slq.common.errors import UnknownMethod
+from slq.common.errors import UnknownMethodError
 from slq.common.files import write_text
 from slq.reporting.charts import Chart, recall_chart, retention_chart, scale_chart, training_chart
 from slq.reporting.plots import draw_recall, draw_retention, draw_scale, draw_training
-from slq.reporting.style import COLOURS, house_style, save
-from slq.results.layout import Layout, parse_layout
+from slq.reporting.style import METHOD_COLOURS, figure_style, save_figure
+from slq.results.layout import ReportLayout, parse_layout
 from slq.results.records import Results
 
-FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, Layout], Figure]], ...] = (
+FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, ReportLayout], Figure]], ...] = (
     (recall_chart, draw_recall),
     (retention_chart, draw_retention),
     (training_chart, draw_training),
 )
-BY_SCALE = (scale_chart, draw_scale)  # only where the layout has a set that asks for knowledge
-COLUMNS = ["figure", "panel", "series", "x", "y", "source"]
+SCALE_FIGURE = (scale_chart, draw_scale)  # only where the layout has a set that asks for knowledge
+POINT_COLUMNS = ["figure", "panel", "series", "x", "y", "source"]
 
 
-def draw_figures(layout: Mapping[str, Any], results: Path, output: Path) -> None:
+def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder: Path) -> None:
     """Write recall, retention, training and, of sets that ask for knowledge, scale as .svg and .png, and `figures.csv`.
 
     Args:
         layout: what `parse_layout` reads
-        results: the folder that holds one folder per preset
-        output: the folder that receives them
+        results_folder: the folder that holds one folder per preset
+        output_folder: the folder that receives them
 
     Raises:
         SlqError: a result file that exists cannot be used, or a method has no colour.
     """
-    ours = Results(results, parse_layout(layout))
-    if uncoloured := sorted({*ours.layout.methods} - COLOURS.keys()):
-        raise UnknownMethod(uncoloured[0], "reporting/style.py", "the colour that it has in figures")
-    figures = (*FIGURES, BY_SCALE) if ours.layout.knowledge_sets else FIGURES
+    ours = Results(results_folder, parse_layout(layout))
+    if uncoloured := sorted({*ours.layout.methods} - METHOD_COLOURS.keys()):
+        raise UnknownMethodError(uncoloured[0], "reporting/style.py", "the colour that it has in figures")
+    figures = (*FIGURES, SCALE_FIGURE) if ours.layout.knowledge_sets else FIGURES
     charts = [collect(ours) for collect, _ in figures]
-    with house_style():
+    with figure_style():
         for chart, (_, draw) in zip(charts, figures, strict=True):
-            save(draw(chart, ours.layout), output, chart.name)
+            save_figure(draw(chart, ours.layout), output_folder, chart.name)
     rows = [
-        (chart.name, panel.key, _series(point), point.x, point.y, point.source)
+        (chart.name, panel.key, _series_name(point), point.x, point.y, point.source)
         for chart in charts
         for panel in chart.panels
         for point in panel.points.itertuples()
     ]
-    write_points(output / "figures.csv", rows)
-    ours.standing.say()
+    write_points(output_folder / "figures.csv", rows)
+    ours.stale_files.print_warnings()
 
 
-def _series(point: Any) -> str:
+def _series_name(point: Any) -> str:
     """The line of a run that a point lies on."""
     return f"{point.backbone}/{point.method}/seed{point.seed} {point.part}".strip()
 
 
 def write_points(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     """Write every point of some figures with its full value and where it came from."""
-    points = pd.DataFrame(list(rows), columns=COLUMNS, dtype=object)  # numbers as they are, whole ones too
+    points = pd.DataFrame(list(rows), columns=POINT_COLUMNS, dtype=object)  # numbers as they are, whole ones too
     write_text(path, points.to_csv(index=False, lineterminator="\n"))

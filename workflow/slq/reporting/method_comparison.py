@@ -3,95 +3,106 @@
 from functools import cache, partial
 
 from slq.common.errors import SlqError
-from slq.evaluation.statistics import SEED, Difference, accuracy_difference, clusters, recall_differences
-from slq.reporting.grid import Column, Table
-from slq.reporting.interval_tables import WAYS, by_benchmark
-from slq.reporting.notes import one_run, runs_shown
-from slq.results.cells import Cell, Format, integer, one_decimal, probability, with_sign
-from slq.results.evidence import judged, ranked
-from slq.results.layout import METHODS, Entry
+from slq.evaluation.statistics import (
+    BOOTSTRAP_SEED,
+    Difference,
+    accuracy_difference,
+    compute_hits_per_image,
+    recall_differences,
+)
+from slq.reporting.interval_tables import DIRECTION_LABELS, build_backbone_groups
+from slq.reporting.notes import describe_runs, first_seed_note
+from slq.reporting.table_model import Column, Table
+from slq.results.cells import Formatter, TableCell, format_integer, format_one_decimal, format_p_value, with_sign
+from slq.results.evidence import load_run_answers, load_run_ranks
+from slq.results.layout import METHODS, LayoutEntry
 from slq.results.records import Results
 
-Apart = tuple[Difference, str]  # and the files that it was counted from
-OTHERS = ("lora", "full_ft")
-LEVEL = 0.05  # below it a difference has a word
-HEADS = {"difference": "Difference", "p": "p", "verdict": "Verdict"}
-HOW = (
+SourcedDifference = tuple[Difference, str]  # and the files that it was counted from
+OTHER_METHODS = ("lora", "full_ft")
+SIGNIFICANCE_LEVEL = 0.05  # below it a difference has a word
+HEADERS = {"difference": "Difference", "p": "p", "verdict": "Verdict"}
+TABLE_NOTE = (
     "Difference: SLQ minus the other, in points of percent, of OCRBench in hits, with its 95 % interval. Recalls: "
     "paired bootstrap over images; scores: McNemar's exact test on the questions that only one of the two answers, "
-    f"interval by bootstrap over questions. A verdict needs p below {LEVEL}. p is of each row alone: of twenty rows "
-    "without a true difference, one gets a verdict on average."
+    f"interval by bootstrap over questions. A verdict needs p below {SIGNIFICANCE_LEVEL}. p is of each row alone: of "
+    "twenty rows without a true difference, one gets a verdict on average."
 )
-SEEDS = (
+SEEDS_NOTE = (
     "runs of one seed see the same data in the same order, and a test on the same images wants a run against a run. It "
     "does not say what another seed would give."
 )
 
 
-def comparisons_table(ours: Results) -> Table:
+def comparisons_table(results: Results) -> Table:
     """Differences, intervals, p-values and verdicts, of SLQ against LoRA and full fine-tuning.
 
     Raises:
         SlqError: two runs are not of the same set, or a file that exists cannot be used.
     """
-    apart = cache(partial(recalls_apart, ours))  # is of all recalls of a set, and takes a while
+    cached_comparison = cache(partial(compare_recalls, results))  # is of all recalls of a set, and takes a while
 
-    def recalls(backbone: Entry, entry: Entry, way: str, recall: str) -> list[Cell]:
-        pairs = (apart(backbone, "slq", other, entry) for other in OTHERS)
-        found = (one if isinstance(one, Cell) else one[way, recall] for one in pairs)
-        return [cell for one in found for cell in _cells(one, 1.0, one_decimal)]
+    def recall_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
+        comparisons = (cached_comparison(backbone, "slq", other, dataset) for other in OTHER_METHODS)
+        differences = (one if isinstance(one, TableCell) else one[direction, metric] for one in comparisons)
+        return [cell for one in differences for cell in _difference_cells(one, 1.0, format_one_decimal)]
 
-    def scores(backbone: Entry, entry: Entry) -> list[Cell]:
-        return [cell for other in OTHERS for cell in _scores(ours, backbone, other, entry)]
+    def score_cells(backbone: LayoutEntry, dataset: LayoutEntry) -> list[TableCell]:
+        return [cell for other in OTHER_METHODS for cell in _score_cells(results, backbone, other, dataset)]
 
     return Table(
         name="comparisons",
         number="D",
-        caption=f"SLQ against other tuning, on the same images and questions. {runs_shown(ours.layout, mean=False)}",
+        caption="SLQ against other tuning, on the same images and questions. "
+        f"{describe_runs(results.layout, cells_are_means=False)}",
         stubs=("Benchmark",),
         columns=tuple(
             Column(f"{other} {key}", (f"SLQ against {METHODS[other]}", head))
-            for other in OTHERS
-            for key, head in HEADS.items()
+            for other in OTHER_METHODS
+            for key, head in HEADERS.items()
         ),
-        groups=by_benchmark(ours, recalls, scores),
-        notes=(HOW, *one_run(ours, SEEDS)),
+        groups=build_backbone_groups(results, recall_cells, score_cells),
+        notes=(TABLE_NOTE, *first_seed_note(results, SEEDS_NOTE)),
         widths=(5.4, 2.9),
     )
 
 
-def _scores(ours: Results, backbone: Entry, other: str, entry: Entry) -> list[Cell]:
+def _score_cells(results: Results, backbone: LayoutEntry, other: str, dataset: LayoutEntry) -> list[TableCell]:
     """The three cells of a retention set."""
-    found = scores_apart(ours, backbone, "slq", other, entry)
-    if isinstance(found, Cell):
-        return _cells(found, 1.0, one_decimal)
-    apart, count = found
-    return _cells(apart, *((count / 100, integer) if entry.counts_hits else (1.0, one_decimal)))
+    comparison = compare_scores(results, backbone, "slq", other, dataset)
+    if isinstance(comparison, TableCell):
+        return _difference_cells(comparison, 1.0, format_one_decimal)
+    difference, num_questions = comparison
+    return _difference_cells(
+        difference, *((num_questions / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal))
+    )
 
 
-def _cells(found: Apart | Cell, unit: float, form: Format) -> list[Cell]:
+def _difference_cells(comparison: SourcedDifference | TableCell, scale: float, formatter: Formatter) -> list[TableCell]:
     """Difference with interval, p, and what both say in a word; or why there is none."""
-    if isinstance(found, Cell):
-        return [found] * len(HEADS)
-    (difference, source), signed = found, with_sign(form)
-    value, low, high = (unit * number for number in (difference.value, difference.low, difference.high))
+    if isinstance(comparison, TableCell):
+        return [comparison] * len(HEADERS)
+    (difference, source), signed_formatter = comparison, with_sign(formatter)
+    value, low, high = (scale * number for number in (difference.value, difference.low, difference.high))
     return [
-        Cell.measured(value, signed, source, comparable=False).between(low, high, signed),
-        Cell.measured(difference.p, probability, source, comparable=False),
-        Cell.word(verdict(difference), source),
+        TableCell.measured(value, signed_formatter, source, comparable=False).with_interval(
+            low, high, signed_formatter
+        ),
+        TableCell.measured(difference.p, format_p_value, source, comparable=False),
+        TableCell.measured_text(describe_difference(difference), source),
     ]
 
 
-def verdict(difference: Difference) -> str:
+def describe_difference(difference: Difference) -> str:
     """What may be said of SLQ."""
-    if difference.p >= LEVEL:
+    if difference.p >= SIGNIFICANCE_LEVEL:
         return "not told apart"
     return "SLQ higher" if difference.value > 0 else "SLQ lower"
 
 
-def recalls_apart(
-    ours: Results, backbone: Entry, one: str, other: str, entry: Entry
-) -> dict[tuple[str, str], Apart] | Cell:
+def compare_recalls(
+    results: Results, backbone: LayoutEntry, first_method: str, second_method: str, dataset: LayoutEntry
+) -> dict[tuple[str, str], SourcedDifference] | TableCell:
     """Recalls of one method minus another's by direction and R@K, or the missing cell of the first without ranks.
 
     Of several seeds the first is compared.
@@ -99,34 +110,44 @@ def recalls_apart(
     Raises:
         SlqError: the two are not of the same images and captions, or a file that exists cannot be used.
     """
-    mine, its = (ranked(ours, backbone.name, method, entry.name) for method in (one, other))
-    if isinstance(mine, Cell):
-        return mine
-    if isinstance(its, Cell):
-        return its
-    source = f"{mine.source}; {its.source}"
-    found: dict[tuple[str, str], Apart] = {}
-    for way in WAYS:
+    first, second = (
+        load_run_ranks(results, backbone.name, method, dataset.name) for method in (first_method, second_method)
+    )
+    if isinstance(first, TableCell):
+        return first
+    if isinstance(second, TableCell):
+        return second
+    source = f"{first.source}; {second.source}"
+    compared: dict[tuple[str, str], SourcedDifference] = {}
+    for direction in DIRECTION_LABELS:
         try:
-            differences = recall_differences(clusters(mine.table, way), clusters(its.table, way), SEED)
+            differences = recall_differences(
+                compute_hits_per_image(first.table, direction),
+                compute_hits_per_image(second.table, direction),
+                BOOTSTRAP_SEED,
+            )
         except SlqError as error:
             raise SlqError(f"{source}: {error}") from error
-        found |= {(way, recall): (difference, source) for recall, difference in differences.items()}
-    return found
+        compared |= {(direction, metric): (difference, source) for metric, difference in differences.items()}
+    return compared
 
 
-def scores_apart(ours: Results, backbone: Entry, one: str, other: str, entry: Entry) -> tuple[Apart, int] | Cell:
+def compare_scores(
+    results: Results, backbone: LayoutEntry, first_method: str, second_method: str, dataset: LayoutEntry
+) -> tuple[SourcedDifference, int] | TableCell:
     """Accuracy of one method minus another's in percent, and the number of questions, or a missing cell.
 
-    Errors as in `recalls_apart`.
+    Errors as in `compare_recalls`.
     """
-    mine, its = (judged(ours, backbone.name, method, entry.name) for method in (one, other))
-    if isinstance(mine, Cell):
-        return mine
-    if isinstance(its, Cell):
-        return its
-    source = f"{mine.source}; {its.source}"
+    first, second = (
+        load_run_answers(results, backbone.name, method, dataset.name) for method in (first_method, second_method)
+    )
+    if isinstance(first, TableCell):
+        return first
+    if isinstance(second, TableCell):
+        return second
+    source = f"{first.source}; {second.source}"
     try:
-        return (accuracy_difference(mine.hits, its.hits, SEED), source), len(mine.hits)
+        return (accuracy_difference(first.is_correct, second.is_correct, BOOTSTRAP_SEED), source), len(first.is_correct)
     except SlqError as error:
         raise SlqError(f"{source}: {error}") from error

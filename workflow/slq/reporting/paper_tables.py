@@ -7,167 +7,231 @@ from itertools import islice
 from pathlib import Path
 
 from slq.common.errors import SlqError
-from slq.reporting.costs import all_costs, gpu_hours, hours_cell, hours_header, hours_note
-from slq.reporting.counts import counts_table
-from slq.reporting.extended import Published, extended_table
-from slq.reporting.grid import Column, Group, Row, Table, mark_columns
+from slq.reporting.costs import all_costs, gpu_hours_table, hours_cell, hours_header, hours_note
+from slq.reporting.extended import PublishedSystems, extended_table
 from slq.reporting.interval_tables import intervals_table
 from slq.reporting.method_comparison import comparisons_table
-from slq.reporting.notes import by_row, disputed_notes, fewer_seeds, flag, origin_note, runs_shown
-from slq.reporting.recalls import MARKS, SHORT, RecallColumns, Reference, no_set
+from slq.reporting.notes import (
+    cells_by_row,
+    describe_runs,
+    disputed_notes,
+    missing_seeds_note,
+    origin_note,
+    trained_on_test_note,
+)
+from slq.reporting.recall_variants import recall_variants_table
+from slq.reporting.recalls import DATASET_LABELS, MARKS_NOTE, PaperTables, RecallColumns, missing_dataset_cell
 from slq.reporting.retention import retention_table
-from slq.results.cells import NONE, Cell, Format, integer, one_decimal, parameters, rank
-from slq.results.layout import METHODS, Entry, Slot, slots
-from slq.results.records import Results, agreed, joined
+from slq.reporting.table_model import Column, RowGroup, Table, TableRow, mark_columns
+from slq.results.cells import (
+    EMPTY_STATES,
+    Formatter,
+    TableCell,
+    format_integer,
+    format_one_decimal,
+    format_parameter_count,
+    mark_best,
+)
+from slq.results.layout import METHODS, DatasetColumn, LayoutEntry, match_paper_columns
+from slq.results.records import Results, common_number, joined_sources
 
-WAYS = {"t2i": "IR", "i2t": "TR"}
-TABLE3_SCORES = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
-WITHIN = "Marks are given within a backbone, among at least two tuned methods."
-BASE = " Base, the untouched one, has none."
-HEAD = "Full FT's Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
-ONE_RUN = "Costs are those of one run. Base has no seed: it is one run."
+DIRECTION_ABBREVIATIONS = {"t2i": "IR", "i2t": "TR"}
+TABLE3_SCORE_HEADERS = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
+RANKING_NOTE = "Marks are given within a backbone, among at least two tuned methods."
+BASE_NOTE = " Base, the untouched one, has none."
+LM_HEAD_NOTE = (
+    "Full FT's Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
+)
+ONE_RUN_NOTE = "Costs are those of one run. Base has no seed: it is one run."
 
 
-def collect(ours: Results, reference: Path) -> list[Table]:
+def build_tables(results: Results, reference_folder: Path) -> list[Table]:
     """Tables 1 and 3 of a layout, and those that extend them.
 
     Args:
-        reference: the folder of the paper's values
+        reference_folder: the folder of the paper's values
 
     Raises:
         SlqError: a file that exists is malformed, incomplete or another run's.
     """
-    papers = Reference(reference, ours.root)
-    own = [table1(ours, papers), table3(ours, papers), gpu_hours(ours, papers), retention_table(ours)]
-    evidence = [intervals_table(ours), comparisons_table(ours), counts_table(ours)]
-    return [*own, *evidence, extended_table(ours, papers, Published.read(reference, ours.root))]
+    papers = PaperTables(reference_folder, results.root)
+    main_tables = [
+        table1(results, papers),
+        table3(results, papers),
+        gpu_hours_table(results, papers),
+        retention_table(results),
+    ]
+    evidence_tables = [intervals_table(results), comparisons_table(results), recall_variants_table(results)]
+    return [
+        *main_tables,
+        *evidence_tables,
+        extended_table(results, papers, PublishedSystems.read(reference_folder, results.root)),
+    ]
 
 
-def table1(ours: Results, papers: Reference) -> Table:
+def table1(results: Results, paper: PaperTables) -> Table:
     """Retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
-    columns = RecallColumns(ours, papers)
-    labels = {group: models for group, models in papers.recalls.groups.items() if group != "Ours"}
-    rows = [Row(model, model, columns.quoted(papers.recalls, model)) for models in labels.values() for model in models]
-    for backbone in ours.layout.backbones:
-        cells = columns.cells(partial(_recall, ours, backbone.name))
-        rows.append(Row(f"{backbone.name}/slq", f"SLQ ({backbone.label})", cells))
-    marked = iter(mark_columns(rows, lambda _, cells: rank(cells)))
-    groups = [Group(label, label, tuple(islice(marked, len(models)))) for label, models in labels.items()]
-    groups.append(Group("Ours", "Ours", tuple(marked)))
+    columns = RecallColumns(results, paper)
+    paper_groups = {group: models for group, models in paper.recalls.models_by_group.items() if group != "Ours"}
+    rows = [
+        TableRow(model, model, columns.quoted_cells(paper.recalls, model))
+        for models in paper_groups.values()
+        for model in models
+    ]
+    for backbone in results.layout.backbones:
+        cells = columns.result_cells(partial(_recall_cell, results, backbone.name))
+        rows.append(TableRow(f"{backbone.name}/slq", f"SLQ ({backbone.label})", cells))
+    marked_rows = iter(mark_columns(rows, lambda _, cells: mark_best(cells)))
+    groups = [RowGroup(label, label, tuple(islice(marked_rows, len(models)))) for label, models in paper_groups.items()]
+    groups.append(RowGroup("Ours", "Ours", tuple(marked_rows)))
     return Table(
         name="table1",
         number="1",
-        caption=f"Retrieval on {columns.listed}: the share of queries, in percent, whose best positive ranks within K "
-        f"(R@K). {runs_shown(ours.layout)}",
+        caption=f"Retrieval on {columns.dataset_labels}: the share of queries, in percent, whose best positive ranks "
+        f"within K (R@K). {describe_runs(results.layout)}",
         stubs=("Model",),
-        columns=columns.heads(),
+        columns=columns.table_columns(),
         groups=tuple(groups),
-        notes=(*columns.notes(), *flag(ours), *fewer_seeds(ours.layout, by_row(groups))),
-    )
-
-
-def _recall(ours: Results, backbone: str, name: str, way: str, recall: str) -> Cell:
-    return ours.cell(backbone, "slq", name, ("metrics", way, recall), one_decimal)
-
-
-def table3(ours: Results, papers: Reference) -> Table:
-    """Tuning strategies within each backbone: cost, recall, and what the tuned backbone still answers."""
-    retrieval = slots(ours.layout.retrieval_sets, papers.recalled())
-    retention = slots(ours.layout.retention_sets, papers.scored())
-    costs = all_costs(ours)
-    head = (HEAD,) if "full_ft" in ours.layout.methods else ()
-    one_run = (ONE_RUN,) if ours.layout.several else ()
-    groups = tuple(_strategies(ours, backbone, retrieval, retention) for backbone in ours.layout.backbones)
-    return Table(
-        name="table3",
-        number="3",
-        caption=f"Tuning strategies: parameters trained, training cost, recall at 5 in percent (IR: text to image, TR: "
-        f"image to text), and the scores of the tuned backbone. {runs_shown(ours.layout)}",
-        stubs=("Backbone", "Method"),
-        shared=(Column("dim", ("Dim.",)),),
-        columns=_table3_columns(hours_header(costs), retrieval, retention),
-        groups=groups,
         notes=(
-            MARKS,
-            WITHIN + BASE * ours.layout.table3_base,
-            *flag(ours),
-            *head,
-            *one_run,
-            *hours_note(costs),
-            *origin_note(ours),
-            *disputed_notes(ours),
-            *fewer_seeds(ours.layout, by_row(groups)),
+            *columns.notes(),
+            *trained_on_test_note(results),
+            *missing_seeds_note(results.layout, cells_by_row(groups)),
         ),
     )
 
 
-def _table3_columns(hours: str, retrieval: Sequence[Slot], retention: Sequence[Slot]) -> tuple[Column, ...]:
-    recalls = [
-        Column(f"{place.key} {way} R@5", (place.header(SHORT), name))
-        for place in retrieval
-        for way, name in WAYS.items()
+def _recall_cell(results: Results, backbone: str, file_name: str, direction: str, metric: str) -> TableCell:
+    return results.mean_cell(backbone, "slq", file_name, ("metrics", direction, metric), format_one_decimal)
+
+
+def table3(results: Results, paper: PaperTables) -> Table:
+    """Tuning strategies within each backbone: cost, recall, and what the tuned backbone still answers."""
+    retrieval_columns = match_paper_columns(results.layout.retrieval_sets, paper.table3_retrieval_datasets())
+    retention_columns = match_paper_columns(results.layout.retention_sets, paper.table3_retention_datasets())
+    costs = all_costs(results)
+    lm_head_note = (LM_HEAD_NOTE,) if "full_ft" in results.layout.methods else ()
+    one_run_note = (ONE_RUN_NOTE,) if results.layout.has_several_seeds else ()
+    groups = tuple(
+        _backbone_group(results, backbone, retrieval_columns, retention_columns)
+        for backbone in results.layout.backbones
+    )
+    return Table(
+        name="table3",
+        number="3",
+        caption=f"Tuning strategies: parameters trained, training cost, recall at 5 in percent (IR: text to image, TR: "
+        f"image to text), and the scores of the tuned backbone. {describe_runs(results.layout)}",
+        stubs=("Backbone", "Method"),
+        shared=(Column("dim", ("Dim.",)),),
+        columns=_table3_columns(hours_header(costs), retrieval_columns, retention_columns),
+        groups=groups,
+        notes=(
+            MARKS_NOTE,
+            RANKING_NOTE + BASE_NOTE * results.layout.table3_base,
+            *trained_on_test_note(results),
+            *lm_head_note,
+            *one_run_note,
+            *hours_note(costs),
+            *origin_note(results),
+            *disputed_notes(results),
+            *missing_seeds_note(results.layout, cells_by_row(groups)),
+        ),
+    )
+
+
+def _table3_columns(
+    hours_label: str, retrieval_columns: Sequence[DatasetColumn], retention_columns: Sequence[DatasetColumn]
+) -> tuple[Column, ...]:
+    recall_headers = [
+        Column(f"{column.key} {direction} R@5", (column.header(DATASET_LABELS), name))
+        for column in retrieval_columns
+        for direction, name in DIRECTION_ABBREVIATIONS.items()
     ]
-    scores = [Column(place.key, (place.header(TABLE3_SCORES),)) for place in retention]
-    return (Column("parameters", ("Param.",)), Column("hours", (hours,)), *recalls, *scores)
+    score_headers = [Column(column.key, (column.header(TABLE3_SCORE_HEADERS),)) for column in retention_columns]
+    return (Column("parameters", ("Param.",)), Column("hours", (hours_label,)), *recall_headers, *score_headers)
 
 
-def _strategies(ours: Results, backbone: Entry, retrieval: Sequence[Slot], retention: Sequence[Slot]) -> Group:
+def _backbone_group(
+    results: Results,
+    backbone: LayoutEntry,
+    retrieval_columns: Sequence[DatasetColumn],
+    retention_columns: Sequence[DatasetColumn],
+) -> RowGroup:
     """A backbone's rows, marked."""
-    shown = [method for method in METHODS if ours.layout.table3_base or method != "base"]
-    rows = [_strategy(ours, backbone, method, retrieval, retention) for method in shown]
-    return Group(backbone.name, backbone.label, mark_columns(rows, _mark_strategies), (_width(ours, backbone),))
+    methods = [method for method in METHODS if results.layout.table3_base or method != "base"]
+    rows = [_method_row(results, backbone, method, retrieval_columns, retention_columns) for method in methods]
+    return RowGroup(backbone.name, backbone.label, mark_columns(rows, _mark_column), (_width_cell(results, backbone),))
 
 
-def _mark_strategies(column: int, cells: Sequence[Cell]) -> Sequence[Cell]:
+def _mark_column(column_index: int, cells: Sequence[TableCell]) -> Sequence[TableCell]:
     """Marks of one column of one backbone; the first two columns are costs, where less is better."""
-    taking_part = [cell for cell in cells if cell.comparable and cell.state not in NONE]
-    return rank(cells, higher_is_better=column > 1) if len(taking_part) > 1 else cells
+    ranked_cells = [cell for cell in cells if cell.comparable and cell.state not in EMPTY_STATES]
+    return mark_best(cells, higher_is_better=column_index > 1) if len(ranked_cells) > 1 else cells
 
 
-def _strategy(ours: Results, backbone: Entry, method: str, retrieval: Sequence[Slot], retention: Sequence[Slot]) -> Row:
+def _method_row(
+    results: Results,
+    backbone: LayoutEntry,
+    method: str,
+    retrieval_columns: Sequence[DatasetColumn],
+    retention_columns: Sequence[DatasetColumn],
+) -> TableRow:
     recalls = [
-        _score(ours, backbone, method, "retrieval", place, (way, "R@5"), one_decimal)
-        for place in retrieval
-        for way in WAYS
+        _metric_cell(results, backbone, method, "retrieval", column, (direction, "R@5"), format_one_decimal)
+        for column in retrieval_columns
+        for direction in DIRECTION_ABBREVIATIONS
     ]
     # OCRBench counts hits of 1,000; the others are percent.
-    forms = [integer if place.entry and place.entry.counts_hits else one_decimal for place in retention]
-    scores = [
-        _score(ours, backbone, method, "retention", place, ("score",), form)
-        for place, form in zip(retention, forms, strict=True)
+    formatters = [
+        format_integer if column.dataset and column.dataset.is_scored_in_hits else format_one_decimal
+        for column in retention_columns
     ]
-    cells = [_count(ours, backbone, method), hours_cell(ours, backbone, method), *recalls, *scores]
+    scores = [
+        _metric_cell(results, backbone, method, "retention", column, ("score",), formatter)
+        for column, formatter in zip(retention_columns, formatters, strict=True)
+    ]
+    cells = [
+        _trained_parameters_cell(results, backbone, method),
+        hours_cell(results, backbone, method),
+        *recalls,
+        *scores,
+    ]
     if method == "base":
         cells = [replace(cell, comparable=False) for cell in cells]
-    return Row(f"{backbone.name}/{method}", METHODS[method], tuple(cells))
+    return TableRow(f"{backbone.name}/{method}", METHODS[method], tuple(cells))
 
 
-def _score(
-    ours: Results, backbone: Entry, method: str, kind: str, place: Slot, keys: Sequence[str], form: Format
-) -> Cell:
+def _metric_cell(
+    results: Results,
+    backbone: LayoutEntry,
+    method: str,
+    kind: str,
+    column: DatasetColumn,
+    keys: Sequence[str],
+    formatter: Formatter,
+) -> TableCell:
     """A metric of a method on one set."""
-    if place.entry is None:
-        return no_set(ours, place)
-    return ours.cell(backbone.name, method, f"{kind}/{place.entry.name}.json", ("metrics", *keys), form)
+    if column.dataset is None:
+        return missing_dataset_cell(results, column)
+    return results.mean_cell(backbone.name, method, f"{kind}/{column.dataset.name}.json", ("metrics", *keys), formatter)
 
 
-def _count(ours: Results, backbone: Entry, method: str) -> Cell:
+def _trained_parameters_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
     """Parameters that a method trains, of which no seed has more than another."""
-    runs = ours.runs(backbone.name, method)
-    trained = agreed(runs, "parameters", "trainable")
+    runs = results.run_records(backbone.name, method)
+    trained = common_number(runs, "parameters", "trainable")
     if trained is None:
-        return ours.missing(backbone.name, method, "run.json")
+        return results.missing_cell(backbone.name, method, "run.json")
     if method != "base":
-        return Cell.measured(trained, parameters, joined(runs), n=len(runs))
+        return TableCell.measured(trained, format_parameter_count, joined_sources(runs), n=len(runs))
     if trained != 0:
         raise SlqError(f"{runs[0].path}: key parameters.trainable is {trained:g}; expected 0, as base trains nothing")
-    return Cell.by_construction(0, parameters, f"nothing is trained: {joined(runs)}")
+    return TableCell.by_construction(0, format_parameter_count, f"nothing is trained: {joined_sources(runs)}")
 
 
-def _width(ours: Results, backbone: Entry) -> Cell:
+def _width_cell(results: Results, backbone: LayoutEntry) -> TableCell:
     """The paper's "Dim.", on which all runs of the backbone agree."""
-    runs = [run for method in METHODS for run in ours.runs(backbone.name, method)]
-    width = agreed(runs, "width")
+    runs = [run for method in METHODS for run in results.run_records(backbone.name, method)]
+    width = common_number(runs, "width")
     if width is None:
-        return Cell.missing(f"no run of {backbone.name} exists")
-    return Cell.measured(width, integer, joined(runs), comparable=False)
+        return TableCell.missing(f"no run of {backbone.name} exists")
+    return TableCell.measured(width, format_integer, joined_sources(runs), comparable=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from slq.common.errors import SlqError
 from slq.common.files import write_bytes
 
-LIMIT_S = 120
+TIMEOUT_S = 120
 
 
 def compile_pdf(tex: Path, pdf: Path) -> None:
@@ -27,32 +27,32 @@ def compile_pdf(tex: Path, pdf: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for source in sorted(tex.parent.glob("*.tex")):
             shutil.copy(source, folder)
-        done = _run(program, tex, Path(folder))
-        made = Path(folder, "output.pdf")
-        if done.returncode != 0 or not made.exists():
-            write_bytes(log, done.stdout)
-            raise SlqError(f"{tex}: pdflatex: {_first_error(done.stdout)}; the whole log is {log}")
-        write_bytes(pdf, made.read_bytes())
+        completed = _run_pdflatex(program, tex, Path(folder))
+        output_pdf = Path(folder, "output.pdf")
+        if completed.returncode != 0 or not output_pdf.exists():
+            write_bytes(log, completed.stdout)
+            raise SlqError(f"{tex}: pdflatex: {_first_error(completed.stdout)}; the whole log is {log}")
+        write_bytes(pdf, output_pdf.read_bytes())
 
 
-def _run(program: str, tex: Path, folder: Path) -> subprocess.CompletedProcess[bytes]:
+def _run_pdflatex(program: str, tex: Path, folder: Path) -> subprocess.CompletedProcess[bytes]:
     """One pass, at a fixed date: pdfTeX then derives neither dates nor the identity of the PDF from time and place."""
-    settings = {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "max_print_line": "1000"}
+    environment = {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "max_print_line": "1000"}
     options = ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "-jobname=output"]
     command = [program, *options, tex.name]
     try:
         return subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, **settings},
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=LIMIT_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise SlqError(f"{tex}: pdflatex did not end within {LIMIT_S} s") from error
+        raise SlqError(f"{tex}: pdflatex did not end within {TIMEOUT_S} s") from error
 
 
 def _first_error(log: bytes) -> str:

@@ -12,13 +12,13 @@ from PIL.Image import Image
 from slq.common.errors import SlqError
 from slq.common.files import read_json
 from slq.reporting.figures import write_points
-from slq.reporting.style import RIGHT, draw_picture, house_style, new_figure, note, save
-from slq.results.records import Record, relative
+from slq.reporting.style import CORRECT_COLOUR, add_note, draw_picture, figure_style, new_figure, save_figure
+from slq.results.records import Record, relative_path
 
-NAME = "pilot"
+FIGURE_NAME = "pilot"
 SCHEMA = 1  # of pilot.json
-LETTERS = 24  # of a text in a line beside a panel
-TITLE_LETTERS = 14  # of a read-out's name in a line above one
+MAX_TEXT_CHARS = 24  # of a text in a line beside a panel
+MAX_TITLE_CHARS = 14  # of a read-out's name in a line above one
 NOTES = (
     "Cosine of a text with an image, of an untouched backbone; bold: the highest of a text under one read-out.",
     "Nothing is trained; a query is a zero vector behind the turn.",
@@ -37,61 +37,61 @@ def render_pilot(settings: Mapping[str, Any], results: Path, open_image: Callabl
     Raises:
         SlqError: a result or a picture cannot be read; nothing is written then.
     """
-    records = read_pilot(settings, results)
-    pictures = {name: open_image(name) for name in _asked(records[0])["images"]}
-    with house_style():
-        save(pilot_figure(settings, records, pictures), output, NAME)
+    records = read_pilot_records(settings, results)
+    pictures = {name: open_image(name) for name in _compared_inputs(records[0])["images"]}
+    with figure_style():
+        save_figure(draw_pilot(settings, records, pictures), output, FIGURE_NAME)
     points = [
-        (NAME, f"{record.at('backbone')} {readout['label']}", text, image, cosine, record.source)
+        (FIGURE_NAME, f"{record.value('backbone')} {readout['label']}", text, image, cosine, record.source)
         for record in records
-        for readout in record.at("readouts")
-        for text, row in zip(record.at("texts"), readout["cosine"], strict=True)
+        for readout in record.value("readouts")
+        for text, row in zip(record.value("texts"), readout["cosine"], strict=True)
         for image, cosine in zip(pictures, row, strict=True)
     ]
-    write_points(output / f"{NAME}.csv", points)
+    write_points(output / f"{FIGURE_NAME}.csv", points)
 
 
-def read_pilot(settings: Mapping[str, Any], results: Path) -> list[Record]:
+def read_pilot_records(settings: Mapping[str, Any], results: Path) -> list[Record]:
     """The pilot's file of each backbone; settings as above.
 
     Raises:
         SlqError: a file cannot be read, or is of other texts, images or read-outs than the first.
     """
     paths = [results / settings["preset"] / one["name"] / "pilot.json" for one in settings["backbones"]]
-    records = [Record(path, relative(path, results), read_json(path)).of_schema(SCHEMA) for path in paths]
+    records = [Record(path, relative_path(path, results), read_json(path)).require_schema(SCHEMA) for path in paths]
     for record in records[1:]:
-        for key, value in _asked(record).items():
-            if value != _asked(records[0])[key]:
+        for key, value in _compared_inputs(record).items():
+            if value != _compared_inputs(records[0])[key]:
                 raise SlqError(f"{record.path}: key {key} is not that of {paths[0]}; make both again")
     return records
 
 
-def _asked(record: Record) -> dict[str, list[str]]:
+def _compared_inputs(record: Record) -> dict[str, list[str]]:
     """What was compared, and how."""
-    labels = [readout["label"] for readout in record.at("readouts")]
-    return {"texts": record.at("texts"), "images": record.at("images"), "readouts": labels}
+    labels = [readout["label"] for readout in record.value("readouts")]
+    return {"texts": record.value("texts"), "images": record.value("images"), "readouts": labels}
 
 
-def pilot_figure(settings: Mapping[str, Any], records: Sequence[Record], pictures: Mapping[str, Image]) -> Figure:
+def draw_pilot(settings: Mapping[str, Any], records: Sequence[Record], pictures: Mapping[str, Image]) -> Figure:
     """The images with a number each, and below them a row of panels per backbone: texts by images, by read-out."""
-    asked = _asked(records[0])
-    texts = [textwrap.fill(text, LETTERS) for text in asked["texts"]]
-    titles = [textwrap.fill(label, TITLE_LETTERS) for label in asked["readouts"]]
+    inputs = _compared_inputs(records[0])
+    texts = [textwrap.fill(text, MAX_TEXT_CHARS) for text in inputs["texts"]]
+    titles = [textwrap.fill(label, MAX_TITLE_CHARS) for label in inputs["readouts"]]
     panel = 0.3 + 0.1 * max(title.count("\n") + 1 for title in titles)
     panel += sum(0.13 + 0.1 * text.count("\n") for text in texts)  # inches
     figure = new_figure(1.3 + panel * len(records))
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.0, panel * len(records)])[:, 0]
-    places = above.subplots(1, len(pictures), squeeze=False)[0]
-    for number, (axes, (name, picture)) in enumerate(zip(places, pictures.items(), strict=True), start=1):
+    image_axes = above.subplots(1, len(pictures), squeeze=False)[0]
+    for number, (axes, (name, picture)) in enumerate(zip(image_axes, pictures.items(), strict=True), start=1):
         draw_picture(axes, picture, f"{number}: {textwrap.shorten(name, 16, placeholder='…')}")
     grid = below.subplots(len(records), len(titles), squeeze=False)
     for row, record, backbone in zip(grid, records, settings["backbones"], strict=True):
         row[0].set_ylabel(backbone["label"])
-        for axes, title, readout in zip(row, titles, record.at("readouts"), strict=True):
+        for axes, title, readout in zip(row, titles, record.value("readouts"), strict=True):
             axes.set_title(title, fontsize=6)
             _draw_cosines(axes, readout["cosine"])
             axes.set_yticks(range(len(texts)), texts if axes is row[0] else [""] * len(texts), fontsize=5.8)
-    note(figure, f"Preset {settings['preset']}.", *NOTES)
+    add_note(figure, f"Preset {settings['preset']}.", *NOTES)
     return figure
 
 
@@ -103,9 +103,11 @@ def _draw_cosines(axes: Axes, cosines: Sequence[Sequence[float]]) -> None:
     axes.grid(False)
     axes.set_xticks(range(len(cosines[0])), [str(number) for number in range(1, len(cosines[0]) + 1)])
     axes.tick_params(length=0)
-    for line, row in enumerate(cosines):
+    for row_index, row in enumerate(cosines):
         printed = [f"{round(value, 2) + 0.0:.2f}" for value in row]  # as the poster does; no minus before a zero
         highest = max(printed, key=float)
-        for place, text in enumerate(printed):
-            look: dict[str, Any] = {"color": RIGHT, "weight": "bold"} if text == highest else {"color": "black"}
-            axes.text(place, line, text, ha="center", va="center", fontsize=5.2, **look)
+        for column_index, text in enumerate(printed):
+            text_style: dict[str, Any] = (
+                {"color": CORRECT_COLOUR, "weight": "bold"} if text == highest else {"color": "black"}
+            )
+            axes.text(column_index, row_index, text, ha="center", va="center", fontsize=5.2, **text_style)

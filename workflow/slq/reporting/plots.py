@@ -10,75 +10,90 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from slq.reporting.charts import Chart, Panel, absence
-from slq.reporting.interval_tables import WAYS
-from slq.reporting.style import COLOURS, FAINT, legend, marker, new_figure, note, say_empty
-from slq.results.cells import one_decimal, parameters, with_sign
-from slq.results.layout import METHODS, Layout
+from slq.reporting.charts import Chart, Panel, describe_missing_runs
+from slq.reporting.interval_tables import DIRECTION_LABELS
+from slq.reporting.style import (
+    FAINT_COLOUR,
+    METHOD_COLOURS,
+    add_legend,
+    add_note,
+    backbone_marker,
+    draw_empty,
+    new_figure,
+)
+from slq.results.cells import format_one_decimal, format_parameter_count, with_sign
+from slq.results.layout import METHODS, ReportLayout
 
-EMPTY = "no run yet"
+EMPTY_TEXT = "no run yet"
 
 
-def _draw(
+def _draw_panels(
     chart: Chart,
-    layout: Layout,
-    draw_panel: Callable[[Axes, Panel, Layout], None],
+    layout: ReportLayout,
+    draw_panel: Callable[[Axes, Panel, ReportLayout], None],
     *,
     columns: int,
     height: float,
-    several: str,
-    without: Sequence[str] = (),
-    ways: bool = False,
-    says: str = "",
+    per_seed_text: str,
+    excluded_methods: Sequence[str] = (),
+    show_directions: bool = False,
+    extra_note: str = "",
 ) -> Figure:
     """Panels in rows, a legend above them and small print below; those with the same label share its scale.
 
     Args:
         height: of a row in inches; several: what of the figure is one of several seeds
-        without: methods that the figure cannot show; ways: whether the legend tells directions apart
-        says: what stands between the preset and the runs that are not there
+        excluded_methods: methods that the figure cannot show; ways: whether the legend tells directions apart
+        extra_note: what stands between the preset and the runs that are not there
     """
     rows = max(1, math.ceil(len(chart.panels) / columns))
     figure = new_figure(1.0 + height * rows)
-    alike: dict[tuple[str, str], Axes] = {}
+    shared_axes: dict[tuple[str, str], Axes] = {}
     for number, panel in enumerate(chart.panels):
         x, y = ("x", panel.x_label), ("y", panel.y_label)
         if panel.points.empty:
             axes = figure.add_subplot(rows, columns, number + 1)
-            say_empty(axes, EMPTY)
+            draw_empty(axes, EMPTY_TEXT)
         else:
-            axes = figure.add_subplot(rows, columns, number + 1, sharex=alike.get(x), sharey=alike.get(y))
+            axes = figure.add_subplot(rows, columns, number + 1, sharex=shared_axes.get(x), sharey=shared_axes.get(y))
             draw_panel(axes, panel, layout)
             axes.set_xlabel("\n".join(textwrap.fill(line, 30) for line in panel.x_label.splitlines()))
             repeated = number % columns > 0 and panel.y_label == chart.panels[number - 1].y_label
             axes.set_ylabel("" if repeated else panel.y_label)
-            alike |= {x: axes, y: axes}
+            shared_axes |= {x: axes, y: axes}
         axes.set_title(panel.title, loc="left")
-    methods = [method for method in METHODS if method in layout.methods and method not in without]
-    lines = [Line2D([], [], marker="o", color="black", label=part, **_way(part, "black")) for part in WAYS.values()]
-    legend(figure, layout, methods, *(lines if ways else ()))
-    which = f"Preset {layout.preset}, {layout.which_seeds}{f': {several}' if layout.several else ''}."
-    note(figure, which, says, absence(chart, layout), chart.note)
+    methods = [method for method in METHODS if method in layout.methods and method not in excluded_methods]
+    direction_handles = [
+        Line2D([], [], marker="o", color="black", label=part, **_direction_style(part, "black"))
+        for part in DIRECTION_LABELS.values()
+    ]
+    add_legend(figure, layout, methods, *(direction_handles if show_directions else ()))
+    preset_text = (
+        f"Preset {layout.preset}, {layout.which_seeds}{f': {per_seed_text}' if layout.has_several_seeds else ''}."
+    )
+    add_note(figure, preset_text, extra_note, describe_missing_runs(chart, layout), chart.note)
     return figure
 
 
-def draw_recall(chart: Chart, layout: Layout) -> Figure:
+def draw_recall(chart: Chart, layout: ReportLayout) -> Figure:
     """Two panels in a row, on one scale of hours and one of recall; the base, the control, stands at 0 hours.
 
     Every run is a marker, so that of several seeds each is seen, and no deviation leaves the logarithmic scale.
     """
     hours = [x for panel in chart.panels for x in panel.points["x"]]
 
-    def draw_panel(axes: Axes, panel: Panel, layout: Layout) -> None:
-        scale_hours(axes, hours)
+    def draw_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
+        set_hours_scale(axes, hours)
         axes.set_ylim(0, 100)
         for point in panel.points.itertuples():
-            _mark(axes, point, layout, crowded=layout.several)
+            _draw_point(axes, point, layout, crowded=layout.has_several_seeds)
 
-    return _draw(chart, layout, draw_panel, columns=min(2, len(chart.panels)), height=1.45, several="a marker each")
+    return _draw_panels(
+        chart, layout, draw_panel, columns=min(2, len(chart.panels)), height=1.45, per_seed_text="a marker each"
+    )
 
 
-def scale_hours(axes: Axes, hours: Iterable[float]) -> None:
+def set_hours_scale(axes: Axes, hours: Iterable[float]) -> None:
     """Set a scale that is logarithmic between the powers of ten around all hours, with a place for 0 left of them."""
     positive = [value for value in hours if value > 0]
     low = math.floor(math.log10(min(positive, default=1)))
@@ -87,53 +102,60 @@ def scale_hours(axes: Axes, hours: Iterable[float]) -> None:
     axes.set_xlim(-(10.0**low) / 3, 10.0**high * 1.3)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.axvspan(-(10.0**low) / 3, 10.0**low / 3, color="#f3f3f3", zorder=0)
-    axes.text(0, 97, "control", rotation=90, ha="center", va="top", color=FAINT, fontsize=6)
+    axes.text(0, 97, "control", rotation=90, ha="center", va="top", color=FAINT_COLOUR, fontsize=6)
 
 
-def _mark(axes: Axes, point: Any, layout: Layout, crowded: bool = False, hollow: bool = False) -> None:
+def _draw_point(axes: Axes, point: Any, layout: ReportLayout, crowded: bool = False, hollow: bool = False) -> None:
     """A point of a method, with a thin white rim where it covers another; smaller where many stand together."""
-    colour = COLOURS[point.method]
-    rim: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3, "clip_on": False}
+    colour = METHOD_COLOURS[point.method]
+    style: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3, "clip_on": False}
     if hollow:
-        rim |= {"markeredgecolor": colour, "markeredgewidth": 0.8, "markerfacecolor": "white"}
+        style |= {"markeredgecolor": colour, "markeredgewidth": 0.8, "markerfacecolor": "white"}
     size: dict[str, Any] = {"markersize": 3.5} if crowded else {}
-    axes.plot(point.x, point.y, marker(layout, point.backbone), color=colour, **rim, **size)
+    axes.plot(point.x, point.y, backbone_marker(layout, point.backbone), color=colour, **style, **size)
 
 
-def draw_retention(chart: Chart, layout: Layout) -> Figure:
+def draw_retention(chart: Chart, layout: ReportLayout) -> Figure:
     """A row per retention set; each tuned method hangs from, or stands on, the line that is its own base."""
-    says = "The line at 0 is each backbone's own base."
-    several = "mean ± standard deviation"
-    figure = _draw(
-        chart, layout, _draw_differences, columns=1, height=1.0, several=several, without=("base",), says=says
+    extra_note = "The line at 0 is each backbone's own base."
+    per_seed_text = "mean ± standard deviation"
+    figure = _draw_panels(
+        chart,
+        layout,
+        _draw_retention_panel,
+        columns=1,
+        height=1.0,
+        per_seed_text=per_seed_text,
+        excluded_methods=("base",),
+        extra_note=extra_note,
     )
     if not chart.panels:
-        say_empty(figure.add_subplot(), "the preset has no retention set")
+        draw_empty(figure.add_subplot(), "the preset has no retention set")
     return figure
 
 
-def _draw_differences(axes: Axes, panel: Panel, layout: Layout) -> None:
+def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
     """Places by backbone and, within it, by method; missing runs leave their place empty."""
     methods = [method for method in METHODS if method in layout.methods and method != "base"]
     backbones = [entry.name for entry in layout.backbones]
     step = 0.8 / len(methods)
-    axes.axhline(0, color=COLOURS["base"], linewidth=0.8)
+    axes.axhline(0, color=METHOD_COLOURS["base"], linewidth=0.8)
     axes.update_datalim([(0, -1), (0, 1)])  # a difference below one is seen to be small
-    found = panel.points.astype({"y": float}).groupby(["backbone", "method"])["y"].agg(["mean", "std"]).fillna(0)
-    for backbone, method, mean, sd in found.reset_index().itertuples(index=False):
+    statistics = panel.points.astype({"y": float}).groupby(["backbone", "method"])["y"].agg(["mean", "std"]).fillna(0)
+    for backbone, method, mean, sd in statistics.reset_index().itertuples(index=False):
         x = backbones.index(backbone) - 0.4 + step * (methods.index(method) + 0.5)
-        axes.vlines(x, 0, mean, color=COLOURS[method], linewidth=1.2)
-        axes.plot(x, mean, marker(layout, backbone), color=COLOURS[method], clip_on=False)
+        axes.vlines(x, 0, mean, color=METHOD_COLOURS[method], linewidth=1.2)
+        axes.plot(x, mean, backbone_marker(layout, backbone), color=METHOD_COLOURS[method], clip_on=False)
         if sd:
             axes.errorbar(x, mean, sd, color="black", elinewidth=0.6, capsize=2, capthick=0.6, zorder=4)
-        away = 1 if mean >= 0 else -1
+        direction = 1 if mean >= 0 else -1
         axes.annotate(
-            printed(mean),
-            (x, mean + away * sd),
-            (0, 5 * away),
+            format_difference(mean),
+            (x, mean + direction * sd),
+            (0, 5 * direction),
             textcoords="offset points",
             ha="center",
-            va="bottom" if away > 0 else "top",
+            va="bottom" if direction > 0 else "top",
             fontsize=6,
         )
     axes.margins(y=0.4)  # room for the number at a point's far end
@@ -143,54 +165,67 @@ def _draw_differences(axes: Axes, panel: Panel, layout: Layout) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
 
-def printed(difference: float) -> str:
+def format_difference(difference: float) -> str:
     """Print a difference with its sign, one of whole points without decimals."""
-    return with_sign(one_decimal)(difference).removesuffix(".0")
+    return with_sign(format_one_decimal)(difference).removesuffix(".0")
 
 
-def draw_scale(chart: Chart, layout: Layout) -> Figure:
+def draw_scale(chart: Chart, layout: ReportLayout) -> Figure:
     """A row per set, R@1 left and R@5 right; a line joins a method's backbones, through means over its seeds."""
-    return _draw(chart, layout, _draw_sizes, columns=2, height=1.5, several="a marker each", ways=True)
-
-
-def _draw_sizes(axes: Axes, panel: Panel, layout: Layout) -> None:
-    axes.set_xscale("log")
-    axes.set_ylim(0, 100)
-    axes.margins(x=0.1)
-    for key, own in panel.points.astype({"x": float, "y": float}).groupby(["method", "part"]):
-        method, part = map(str, key)
-        means = own.groupby("x")["y"].mean()
-        look = _way(part, COLOURS[method])
-        axes.plot(means.index, means, look["linestyle"], color=COLOURS[method], linewidth=0.8)
-        for point in own.itertuples():
-            _mark(axes, point, layout, layout.several, hollow=part != WAYS["t2i"])
-    axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: parameters(x)))
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def draw_training(chart: Chart, layout: Layout) -> Figure:
-    """A row per backbone: loss on the left, recalls on val on the right, on the same scales in every row."""
-    return _draw(
-        chart, layout, _draw_curves, columns=2, height=1.25, several="a line each", without=("base",), ways=True
+    return _draw_panels(
+        chart, layout, _draw_scale_panel, columns=2, height=1.5, per_seed_text="a marker each", show_directions=True
     )
 
 
-def _draw_curves(axes: Axes, panel: Panel, layout: Layout) -> None:
+def _draw_scale_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
+    axes.set_xscale("log")
+    axes.set_ylim(0, 100)
+    axes.margins(x=0.1)
+    for key, series in panel.points.astype({"x": float, "y": float}).groupby(["method", "part"]):
+        method, part = map(str, key)
+        means = series.groupby("x")["y"].mean()
+        style = _direction_style(part, METHOD_COLOURS[method])
+        axes.plot(means.index, means, style["linestyle"], color=METHOD_COLOURS[method], linewidth=0.8)
+        for point in series.itertuples():
+            _draw_point(axes, point, layout, layout.has_several_seeds, hollow=part != DIRECTION_LABELS["t2i"])
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_parameter_count(x)))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def draw_training(chart: Chart, layout: ReportLayout) -> Figure:
+    """A row per backbone: loss on the left, recalls on val on the right, on the same scales in every row."""
+    return _draw_panels(
+        chart,
+        layout,
+        _draw_training_panel,
+        columns=2,
+        height=1.25,
+        per_seed_text="a line each",
+        excluded_methods=("base",),
+        show_directions=True,
+    )
+
+
+def _draw_training_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
     """A loss as a thin line, as it came; a recall with a marker at each epoch, filled for T2I; finer for many seeds."""
-    for key, own in panel.points.groupby(["backbone", "method", "seed", "part"]):
+    for key, series in panel.points.groupby(["backbone", "method", "seed", "part"]):
         backbone, method, _, part = map(str, key)
-        look: dict[str, Any] = {"linewidth": 0.5 if layout.several else 0.7}
+        style: dict[str, Any] = {"linewidth": 0.5 if layout.has_several_seeds else 0.7}
         if part:
-            fine = {"linewidth": 0.5, "markersize": 2, "markeredgewidth": 0.5} if layout.several else {}
-            look = {"marker": marker(layout, backbone), **_way(part, COLOURS[method]), **fine}
-        axes.plot(own["x"].astype(float), own["y"].astype(float), color=COLOURS[method], **look)
+            thin_style = {"linewidth": 0.5, "markersize": 2, "markeredgewidth": 0.5} if layout.has_several_seeds else {}
+            style = {
+                "marker": backbone_marker(layout, backbone),
+                **_direction_style(part, METHOD_COLOURS[method]),
+                **thin_style,
+            }
+        axes.plot(series["x"].astype(float), series["y"].astype(float), color=METHOD_COLOURS[method], **style)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     if axes.get_ylim()[1] > 101 and "%" in panel.y_label:
         axes.set_ylim(top=101)  # no recall is above 100; a marker there is seen whole
 
 
-def _way(part: str, colour: str) -> dict[str, Any]:
+def _direction_style(part: str, colour: str) -> dict[str, Any]:
     """T2I: solid and filled; I2T: dashed and hollow."""
-    solid = part == WAYS["t2i"]
+    solid = part == DIRECTION_LABELS["t2i"]
     return {"linestyle": "-" if solid else "--", "markerfacecolor": colour if solid else "white", "markersize": 3.5}

@@ -10,12 +10,20 @@ from matplotlib.figure import Figure
 from PIL.Image import Image
 
 from slq.reporting.figures import write_points
-from slq.reporting.style import FAINT, RIGHT, draw_picture, house_style, new_figure, note, save
+from slq.reporting.style import (
+    CORRECT_COLOUR,
+    FAINT_COLOUR,
+    add_note,
+    draw_picture,
+    figure_style,
+    new_figure,
+    save_figure,
+)
 from slq.results.layout import METHODS
-from slq.results.records import Record, read_lines
+from slq.results.records import Record, read_jsonl_records
 
-NAME = "queries"
-LETTERS = 66  # of a caption in a line
+FIGURE_NAME = "queries"
+MAX_CAPTION_CHARS = 66  # of a caption in a line
 
 
 def draw_queries(
@@ -32,46 +40,50 @@ def draw_queries(
     Raises:
         SlqError: the lists or a picture cannot be read.
     """
-    queries = read_lines(top, results)
-    with house_style():
-        save(query_grid(settings, queries, open_image), output, NAME)
-    write_points(output / f"{NAME}.csv", [row for query in queries for row in _rows(settings, query)])
+    queries = read_jsonl_records(top, results)
+    with figure_style():
+        save_figure(draw_query_grid(settings, queries, open_image), output, FIGURE_NAME)
+    write_points(output / f"{FIGURE_NAME}.csv", [row for query in queries for row in _csv_rows(settings, query)])
 
 
-def _rows(settings: Mapping[str, Any], query: Record) -> list[Sequence[Any]]:
-    places = enumerate(query.at("top"), start=1)
+def _csv_rows(settings: Mapping[str, Any], query: Record) -> list[Sequence[Any]]:
+    ranked_images = enumerate(query.value("top"), start=1)
     name = query.text("query")
-    return [(NAME, settings["set"], name, place, found["similarity"], query.source) for place, found in places]
+    return [(FIGURE_NAME, settings["set"], name, rank, hit["similarity"], query.source) for rank, hit in ranked_images]
 
 
-def query_grid(settings: Mapping[str, Any], queries: Sequence[Record], open_image: Callable[[str], Image]) -> Figure:
+def draw_query_grid(
+    settings: Mapping[str, Any], queries: Sequence[Record], open_image: Callable[[str], Image]
+) -> Figure:
     """A row per caption: its text, and below it the images from the most similar on."""
-    columns = max(len(query.at("top")) for query in queries)
-    titles = [caption(query) for query in queries]
+    columns = max(len(query.value("top")) for query in queries)
+    titles = [query_title(query) for query in queries]
     heights = [0.92 + 0.1 * title.count("\n") for title in titles]  # inches
     figure = new_figure(0.35 + sum(heights))
     parts = figure.subfigures(len(queries), 1, squeeze=False, height_ratios=heights)[:, 0]
     for query, title, part in zip(queries, titles, parts, strict=True):
         part.suptitle(title, x=0.015, ha="left", fontsize=6.5)
         cells = part.subplots(1, columns, squeeze=False)[0]
-        for place, (axes, found) in enumerate(zip(cells, query.at("top"), strict=True), start=1):
-            right = found["image"] == query.text("image")
-            _draw_found(axes, open_image(found["image"]), f"{place}: {found['similarity']:.2f}", right)
+        for rank, (axes, hit) in enumerate(zip(cells, query.value("top"), strict=True), start=1):
+            is_correct = hit["image"] == query.text("image")
+            _draw_retrieved_image(axes, open_image(hit["image"]), f"{rank}: {hit['similarity']:.2f}", is_correct)
     run = f"{METHODS[settings['method']]} on {settings['backbone_label']}, seed {settings['seed']}"
     which = f"{run}, {settings['set_label']}, preset {settings['preset']}"
-    note(figure, f"{which}: captions, and the images most similar to them with their cosine; framed: the right one.")
+    add_note(
+        figure, f"{which}: captions, and the images most similar to them with their cosine; framed: the right one."
+    )
     return figure
 
 
-def caption(query: Record) -> str:
+def query_title(query: Record) -> str:
     """A query's text, and the rank of its image where that is not among those shown."""
-    shown = any(found["image"] == query.text("image") for found in query.at("top"))
+    shown = any(hit["image"] == query.text("image") for hit in query.value("top"))
     text = query.text("text") if shown else f"{query.text('text')} [right image: rank {query.number('rank'):.0f}]"
-    return textwrap.fill(text, LETTERS, max_lines=2, placeholder=" …")
+    return textwrap.fill(text, MAX_CAPTION_CHARS, max_lines=2, placeholder=" …")
 
 
-def _draw_found(axes: Axes, image: Image, label: str, right: bool) -> None:
+def _draw_retrieved_image(axes: Axes, image: Image, label: str, is_correct: bool) -> None:
     """An image in a frame that tells the right one by colour, width and a tick."""
-    colour = RIGHT if right else FAINT
-    draw_picture(axes, image, f"{label} \N{CHECK MARK}" if right else label, colour, 2.2 if right else 0.4)
-    axes.xaxis.label.set(color=colour, weight="bold" if right else "normal")
+    colour = CORRECT_COLOUR if is_correct else FAINT_COLOUR
+    draw_picture(axes, image, f"{label} \N{CHECK MARK}" if is_correct else label, colour, 2.2 if is_correct else 0.4)
+    axes.xaxis.label.set(color=colour, weight="bold" if is_correct else "normal")

@@ -15,18 +15,18 @@ from matplotlib.lines import Line2D
 from PIL.Image import Image
 
 from slq.common.files import write_bytes
-from slq.results.layout import METHODS, Layout
+from slq.results.layout import METHODS, ReportLayout
 
-WIDTH = 3.4  # inches: one column of the paper's two
+COLUMN_WIDTH = 3.4  # inches: one column of the paper's two
 # Okabe and Ito's palette, told apart by colour-blind readers too: a method is a colour.
-COLOURS = {"base": "#6e6e6e", "full_ft": "#d55e00", "lora": "#009e73", "slq": "#0072b2"}
+METHOD_COLOURS = {"base": "#6e6e6e", "full_ft": "#d55e00", "lora": "#009e73", "slq": "#0072b2"}
 # A backbone is a marker, by its place in the layout; from the ninth on, its number.
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-PIXELS = 224  # the longest side of a drawn picture: sharp at its size, and an SVG of photographs stays small
-NOTE_LETTERS = 78  # of small print in a line of that width
-RIGHT = "#009e73"
-FAINT = "#8a8a8a"
-STYLE: Any = {  # matplotlib types each key by its name
+BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+MAX_PICTURE_SIDE = 224  # the longest side of a drawn picture: sharp at its size, and an SVG of photographs stays small
+MAX_NOTE_CHARS = 78  # of small print in a line of that width
+CORRECT_COLOUR = "#009e73"
+FAINT_COLOUR = "#8a8a8a"
+RC_PARAMS: Any = {  # matplotlib types each key by its name
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
     "font.size": 7,
     "axes.titlesize": 7.5,
@@ -56,24 +56,27 @@ STYLE: Any = {  # matplotlib types each key by its name
     "svg.hashsalt": "slq",  # else the ids of an SVG are new each time
 }
 # Per kind: dots per inch (of an SVG's pictures), and metadata without time or version.
-KINDS: dict[str, tuple[int, dict[str, str | None]]] = {"svg": (300, {"Date": None}), "png": (150, {"Software": None})}
+FILE_FORMATS: dict[str, tuple[int, dict[str, str | None]]] = {
+    "svg": (300, {"Date": None}),
+    "png": (150, {"Software": None}),
+}
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
+def figure_style() -> Iterator[None]:
     """Figures made and saved inside look alike, whatever a person's own matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(RC_PARAMS)
         yield
 
 
 def new_figure(height: float) -> Figure:
     """An empty figure of a column's width, `height` in inches, that finds room for its labels itself."""
-    return Figure(figsize=(WIDTH, height), layout="constrained")
+    return Figure(figsize=(COLUMN_WIDTH, height), layout="constrained")
 
 
-def save(figure: Figure, folder: Path, name: str) -> None:
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write `name`.svg and `name`.png, the same bytes for the same figure.
 
     The solver of the layout leaves other last digits each time, and an SVG names its clips by them: axes are placed
@@ -84,43 +87,45 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     for axes in figure.get_axes():
         left, bottom, width, height = (round(edge, 4) for edge in axes.get_position().bounds)
         axes.set_position((left, bottom, width, height))
-    for kind, (dots, metadata) in KINDS.items():
+    for file_format, (dpi, metadata) in FILE_FORMATS.items():
         data = io.BytesIO()
-        figure.savefig(data, format=kind, dpi=dots, metadata=metadata)
-        write_bytes(folder / f"{name}.{kind}", data.getvalue())
+        figure.savefig(data, format=file_format, dpi=dpi, metadata=metadata)
+        write_bytes(folder / f"{name}.{file_format}", data.getvalue())
 
 
-def draw_picture(axes: Axes, picture: Image, label: str, frame: str = FAINT, width: float = 0.4) -> None:
+def draw_picture(
+    axes: Axes, picture: Image, label: str, frame_colour: str = FAINT_COLOUR, frame_width: float = 0.4
+) -> None:
     """A picture in a frame, and a label below it."""
-    small = picture.copy()
-    small.thumbnail((PIXELS, PIXELS))
+    thumbnail = picture.copy()
+    thumbnail.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))
     # Unclipped: the name of a clip in an SVG carries the layout's last digits, which differ from one run to the next.
-    axes.imshow(small).set_clip_on(False)
+    axes.imshow(thumbnail).set_clip_on(False)
     axes.set(xticks=[], yticks=[])
     axes.set_xlabel(label, fontsize=6, labelpad=2)
     for spine in axes.spines.values():
-        spine.set(visible=True, color=frame, linewidth=width)
+        spine.set(visible=True, color=frame_colour, linewidth=frame_width)
 
 
-def marker(layout: Layout, backbone: str) -> str:
+def backbone_marker(layout: ReportLayout, backbone: str) -> str:
     """Give the marker of a backbone, by its name."""
-    place = [entry.name for entry in layout.backbones].index(backbone)
-    return MARKERS[place] if place < len(MARKERS) else f"${place + 1}$"
+    index = [entry.name for entry in layout.backbones].index(backbone)
+    return BACKBONE_MARKERS[index] if index < len(BACKBONE_MARKERS) else f"${index + 1}$"
 
 
-def legend(figure: Figure, layout: Layout, methods: Sequence[str], *more: Line2D) -> None:
+def add_legend(figure: Figure, layout: ReportLayout, methods: Sequence[str], *extra_handles: Line2D) -> None:
     """Explain above the panels the colour of each method, the marker of each backbone, and what the panels add."""
-    colours = [Line2D([], [], color=COLOURS[method], linewidth=3, label=METHODS[method]) for method in methods]
+    colours = [Line2D([], [], color=METHOD_COLOURS[method], linewidth=3, label=METHODS[method]) for method in methods]
     markers = [
-        Line2D([], [], linestyle="", marker=marker(layout, entry.name), color="black", label=entry.label)
+        Line2D([], [], linestyle="", marker=backbone_marker(layout, entry.name), color="black", label=entry.label)
         for entry in layout.backbones
     ]
-    figure.legend(handles=[*colours, *markers, *more], loc="outside upper center", ncols=4)
+    figure.legend(handles=[*colours, *markers, *extra_handles], loc="outside upper center", ncols=4)
 
 
-def note(figure: Figure, *sentences: str) -> None:
+def add_note(figure: Figure, *sentences: str) -> None:
     """Small print below everything else, wrapped: the layout leaves its lines free, a twelfth of an inch each."""
-    lines = textwrap.wrap(" ".join(filter(None, sentences)), NOTE_LETTERS)
+    lines = textwrap.wrap(" ".join(filter(None, sentences)), MAX_NOTE_CHARS)
     engine = figure.get_layout_engine()
     height = (len(lines) / 12 + 0.06) / figure.get_figheight()
     if isinstance(engine, ConstrainedLayoutEngine):
@@ -128,7 +133,7 @@ def note(figure: Figure, *sentences: str) -> None:
     figure.text(0.015, height, "\n".join(lines), va="top", fontsize=5.8, color="#4a4a4a", linespacing=1.1)
 
 
-def say_empty(axes: Axes, why: str) -> None:
+def draw_empty(axes: Axes, reason: str) -> None:
     """Axes without a point: they say why, and their scales, which would mean nothing, are off."""
-    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=FAINT, style="italic")
+    axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=FAINT_COLOUR, style="italic")
     axes.set(xticks=[], yticks=[])

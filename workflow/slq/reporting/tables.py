@@ -9,15 +9,15 @@ import pandas as pd
 from jinja2 import Environment
 
 from slq.common.files import write_text
-from slq.reporting.grid import Table
 from slq.reporting.html import html_environment, template_environment
-from slq.reporting.paper_tables import collect
-from slq.results.cells import Cell
+from slq.reporting.paper_tables import build_tables
+from slq.reporting.table_model import Table
+from slq.results.cells import TableCell
 from slq.results.layout import parse_layout
 from slq.results.records import Results
 
-CELL = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # what cells.csv has of a cell
-LATEX = str.maketrans(
+CELL_FIELDS = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # what cells.csv has of a cell
+LATEX_ESCAPES = str.maketrans(
     {
         "\\": r"\textbackslash{}",
         "{": r"\{",
@@ -54,10 +54,10 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
     Raises:
         SlqError: a result file that exists cannot be used; nothing is written then.
     """
-    shown = parse_layout(layout)
-    ours = Results(results, shown)
-    tables = [with_stale_note(table) for table in collect(ours, reference)]
-    origin = f"from {results.name}/{shown.preset}; preset {shown.preset}, {shown.which_seeds}"
+    parsed_layout = parse_layout(layout)
+    preset_results = Results(results, parsed_layout)
+    tables = [add_stale_note(table) for table in build_tables(preset_results, reference)]
+    origin = f"from {results.name}/{parsed_layout.preset}; preset {parsed_layout.preset}, {parsed_layout.which_seeds}"
     latex, html = latex_environment(templates), html_environment(templates, results, output)
     files = {"tables.tex": latex.get_template("tables.tex.j2").render(tables=tables, origin=origin)}
     for table in tables:
@@ -67,7 +67,7 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
     files["cells.csv"] = cells_csv(tables)
     for name, text in files.items():
         write_text(output / name, text)
-    ours.standing.say()
+    preset_results.stale_files.print_warnings()
 
 
 def latex_environment(templates: Path) -> Environment:
@@ -87,7 +87,7 @@ def latex_environment(templates: Path) -> Environment:
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints as it stands, on one line."""
-    return " ".join(text.split()).translate(LATEX)
+    return " ".join(text.split()).translate(LATEX_ESCAPES)
 
 
 def cells_csv(tables: list[Table]) -> str:
@@ -96,21 +96,21 @@ def cells_csv(tables: list[Table]) -> str:
     A field is empty where there is no number, no deviation, no interval, or not a number of runs.
     """
     rows = [
-        (table.name, *place, *(getattr(cell, name) for name in CELL))
+        (table.name, *place, *(getattr(cell, name) for name in CELL_FIELDS))
         for table in tables
-        for *place, cell in _cells(table)
+        for *place, cell in _keyed_cells(table)
     ]
-    found = pd.DataFrame(rows, columns=["table", "row", "column", *CELL], dtype=object)
+    found = pd.DataFrame(rows, columns=["table", "row", "column", *CELL_FIELDS], dtype=object)
     return found.to_csv(index=False, lineterminator="\n")
 
 
-def with_stale_note(table: Table) -> Table:
+def add_stale_note(table: Table) -> Table:
     """The table with a note on the numbers that it does not show because they follow from nothing, if there are any."""
-    reasons = dict.fromkeys(cell.reason for _, _, cell in _cells(table) if cell.state == "stale")
+    reasons = dict.fromkeys(cell.reason for _, _, cell in _keyed_cells(table) if cell.state == "stale")
     return replace(table, notes=(*table.notes, f"†: stale. {'; '.join(reasons)}.")) if reasons else table
 
 
-def _cells(table: Table) -> list[tuple[str, str, Cell]]:
+def _keyed_cells(table: Table) -> list[tuple[str, str, TableCell]]:
     """(row key, column key, cell) in printed order."""
     found = []
     for group in table.groups:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from slq.results.paper import Number
+from slq.results.paper import PaperNumber
 
 Verdict = Literal["supported", "contradicted", "undecided", "not tested"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not tested")
@@ -21,27 +21,27 @@ class Evidence:
     count: how many numbers the line stands for
     """
 
-    what: str
+    subject: str
     value: str
     verdict: Verdict
     files: str = ""
-    number: Number | None = None
+    number: PaperNumber | None = None
     count: int = 1
 
 
-def about(number: Number, value: str, verdict: Verdict) -> Evidence:
+def number_evidence(number: PaperNumber, value: str, verdict: Verdict) -> Evidence:
     """The line about a printed number."""
     return Evidence(f"{number.row} {number.column}", value, verdict, number.source, number)
 
 
-def decide(verdicts: Iterable[Verdict]) -> Verdict:
+def combine_verdicts(verdicts: Iterable[Verdict]) -> Verdict:
     """It holds where every part does, fails where one does, and is open where one is, or is not there."""
-    found = set(verdicts)
-    if "contradicted" in found:
+    distinct = set(verdicts)
+    if "contradicted" in distinct:
         return "contradicted"
-    if found <= {"not tested"}:
+    if distinct <= {"not tested"}:
         return "not tested"
-    return "supported" if found == {"supported"} else "undecided"
+    return "supported" if distinct == {"supported"} else "undecided"
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class CheckResult:
     @property
     def verdict(self) -> Verdict:
         """What the evidence comes to."""
-        return decide(line.verdict for line in self.evidence)
+        return combine_verdicts(line.verdict for line in self.evidence)
 
 
-def asked(evidence: Iterable[Evidence]) -> int:
+def count_tested(evidence: Iterable[Evidence]) -> int:
     """Of how many numbers it could be asked."""
     return sum(line.count for line in evidence if line.verdict != "not tested")
 
 
-def found(evidence: Iterable[Evidence]) -> int:
+def count_contradicted(evidence: Iterable[Evidence]) -> int:
     """How many of them a reader should look at."""
     return sum(line.count for line in evidence if line.verdict == "contradicted")

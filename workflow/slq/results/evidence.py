@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from slq.evaluation.stored_metrics import ANSWERS, beside, read_answers, read_ranks
-from slq.results.cells import Cell
-from slq.results.records import Record, Results, relative
+from slq.evaluation.metrics_files import ANSWERS_SUFFIX, read_ranks, read_scored_answers, sibling_path
+from slq.results.cells import TableCell
+from slq.results.records import Record, Results, relative_path
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RunRanks:
     """The ranks of a run on a set, of the variant that tables print, and the file that they lie in."""
 
     table: pd.DataFrame
@@ -20,18 +20,20 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Judged:
+class RunAnswers:
     """Whether each question of a set is answered, by its id, as the printed scorer says; and the answers' file.
 
     By construction the answers are another run's.
     """
 
-    hits: Mapping[str, bool]
+    is_correct: Mapping[str, bool]
     source: str
-    by_construction: bool
+    inherited: bool
 
 
-def ranked(ours: Results, backbone: str, method: str, name: str, seed: int | None = None) -> Ranked | Cell:
+def load_run_ranks(
+    results: Results, backbone: str, method: str, dataset: str, seed: int | None = None
+) -> RunRanks | TableCell:
     """A run's ranks on a retrieval set, or the missing cell that says why there are none.
 
     Args:
@@ -40,39 +42,46 @@ def ranked(ours: Results, backbone: str, method: str, name: str, seed: int | Non
     Raises:
         SlqError: the ranks are not those that the set's metrics file was made from.
     """
-    seed = ours.layout.compared_seed(method) if seed is None else seed
-    record = ours.find(backbone, method, seed, f"retrieval/{name}.json")
-    path = ours.path(backbone, method, seed, f"retrieval/{name}.ranks.parquet")
+    seed = results.layout.compared_seed(method) if seed is None else seed
+    record = results.find(backbone, method, seed, f"retrieval/{dataset}.json")
+    path = results.path(backbone, method, seed, f"retrieval/{dataset}.ranks.parquet")
     if record is None or not path.exists():
-        return ours.missing(backbone, method, f"retrieval/{name}.{'json' if record is None else 'ranks.parquet'}")
+        return results.missing_cell(
+            backbone, method, f"retrieval/{dataset}.{'json' if record is None else 'ranks.parquet'}"
+        )
     for keys in (("variant",), ("variants",), ("n",), ("inputs", "gallery")):
-        record.at(*keys)
+        record.value(*keys)
     table = read_ranks(record.path, record.content)
-    return Ranked(table[table["variant"] == record.text("variant")], relative(path, ours.root))
+    return RunRanks(table[table["variant"] == record.text("variant")], relative_path(path, results.root))
 
 
-def judged(ours: Results, backbone: str, method: str, name: str, seed: int | None = None) -> Judged | Cell:
+def load_run_answers(
+    results: Results, backbone: str, method: str, dataset: str, seed: int | None = None
+) -> RunAnswers | TableCell:
     """The verdicts on a run's answers to a retention set, or the missing cell that says why there are none.
 
     Args:
-        seed: as of `ranked`
+        seed: as of `load_run_ranks`
 
     Raises:
         SlqError: the answers are incomplete, or of other questions.
     """
-    seed = ours.layout.compared_seed(method) if seed is None else seed
-    record = ours.find(backbone, method, seed, f"retention/{name}.json")
+    seed = results.layout.compared_seed(method) if seed is None else seed
+    record = results.find(backbone, method, seed, f"retention/{dataset}.json")
     if record is None:
-        return ours.missing(backbone, method, f"retention/{name}.json")
-    there = beside(record.path, ANSWERS)
-    if not there.exists():
-        return Cell.missing(f"{relative(there, ours.root)} does not exist")
-    hits, answers = answered(ours.path(backbone, method, seed, f"retention/{name}.json"), record)
-    return Judged(hits, relative(answers, ours.root), record.by_construction)
+        return results.missing_cell(backbone, method, f"retention/{dataset}.json")
+    expected_path = sibling_path(record.path, ANSWERS_SUFFIX)
+    if not expected_path.exists():
+        return TableCell.missing(f"{relative_path(expected_path, results.root)} does not exist")
+    is_correct, answers_path = score_run_answers(
+        results.path(backbone, method, seed, f"retention/{dataset}.json"), record
+    )
+    return RunAnswers(is_correct, relative_path(answers_path, results.root), record.inherited)
 
 
-def answered(path: Path, record: Record) -> tuple[dict[str, bool], Path]:
-    """The printed scorer's verdicts on the answers behind a metrics file `path`, by question, and the answers' file.
+def score_run_answers(metrics_path: Path, record: Record) -> tuple[dict[str, bool], Path]:
+    """The printed scorer's verdicts on the answers behind a metrics file `metrics_path`, by question, and the answers'
+    file.
 
     Args:
         record: what the file says, or of a proof the file that it refers to
@@ -80,6 +89,6 @@ def answered(path: Path, record: Record) -> tuple[dict[str, bool], Path]:
     Raises:
         SlqError: the answers are incomplete, or of other questions.
     """
-    answers = read_answers(path)
-    verdicts = answers.verdicts()[record.text("scorer")]
-    return {item["id"]: verdict.hit for item, verdict in zip(answers.items, verdicts, strict=True)}, answers.path
+    answers = read_scored_answers(metrics_path)
+    judgements = answers.judgements()[record.text("scorer")]
+    return {item["id"]: verdict.hit for item, verdict in zip(answers.items, judgements, strict=True)}, answers.path

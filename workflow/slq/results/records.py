@@ -7,38 +7,42 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json, read_rows
-from slq.common.files import read_lines as read_json_lines
-from slq.common.inherited import equals, follow
+from slq.common.files import read_csv_rows, read_json
+from slq.common.files import read_jsonl as read_json_lines
+from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
 from slq.config.runs import BASE_SEED
-from slq.results.cells import Cell, Format, without_numbers
-from slq.results.layout import METHODS, Entry, Layout
+from slq.results.cells import Formatter, TableCell, merge_missing_cells
+from slq.results.layout import METHODS, LayoutEntry, ReportLayout
 from slq.results.stale import StaleFiles
-from slq.results.stale import relative as relative
+from slq.results.stale import relative_path as relative_path
 
-ROWS = "rows"  # in a preset's folder: where systems that are no runs keep their results
+BASELINES = "rows"  # in a preset's folder: where systems that are no runs keep their results
 SCHEMA = 1
-SCHEMAS = {"retrieval": 2, "retention": 3, "blind": 3}  # of the files in a folder of a run, where it is another
-TABLE1 = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
-TABLE3 = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
-COSTS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
+SCHEMA_BY_FOLDER = {
+    "retrieval": 2,
+    "retention": 3,
+    "blind": 3,
+}  # of the files in a folder of a run, where it is another
+TABLE1_COLUMNS = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
+TABLE3_COLUMNS = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
+COST_COLUMNS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
 
 
 @dataclass(frozen=True)
 class Record:
     """A result file: where it lies, how tables name it, what it says.
 
-    By construction it is another run's file, which holds the numbers; `source` then names the proof as well. `stale`:
-    why the numbers do not follow from what they were made from, "" where they do.
+    By construction it is another run's file, which holds the numbers; `source` then names the proof as well.
+    `stale_reason`: why the numbers do not follow from what they were made from, "" where they do.
     """
 
     path: Path
     source: str
     content: dict[str, Any]
-    by_construction: bool = False
-    stale: str = ""
+    inherited: bool = False
+    stale_reason: str = ""
 
-    def at(self, *keys: str) -> Any:
+    def value(self, *keys: str) -> Any:
         """The value under nested keys.
 
         Raises:
@@ -51,14 +55,16 @@ class Record:
             value = value[key]
         return value
 
-    def of_schema(self, schema: int) -> "Record":
+    def require_schema(self, schema: int) -> "Record":
         """The record itself.
 
         Raises:
             SlqError: its file is of another schema.
         """
-        if self.at("schema") != schema:
-            raise SlqError(f"{self.path}: key schema is {self.at('schema')!r}; expected {schema}: make the file again")
+        if self.value("schema") != schema:
+            raise SlqError(
+                f"{self.path}: key schema is {self.value('schema')!r}; expected {schema}: make the file again"
+            )
         return self
 
     def number(self, *keys: str) -> float:
@@ -67,14 +73,14 @@ class Record:
         Raises:
             SlqError: the key is missing or holds something else.
         """
-        value = self.at(*keys)
+        value = self.value(*keys)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise SlqError(f"{self.path}: key {'.'.join(keys)} is {value!r}; expected a number")
         return value
 
     def text(self, *keys: str) -> str:
         """A string under nested keys; errors as in `number`."""
-        value = self.at(*keys)
+        value = self.value(*keys)
         if not isinstance(value, str):
             raise SlqError(f"{self.path}: key {'.'.join(keys)} is {value!r}; expected text")
         return value
@@ -86,36 +92,36 @@ class Results:
     A system that is no run (a comparator, an untrained read-out, a re-ranked list) is asked for as the method of its
     name on the backbone ROWS, whatever the seed.
     A file of which the numbers no longer follow counts as one that is not there, unless stale ones are asked for;
-    `standing` knows of it.
+    `stale_files` knows of it.
     """
 
-    def __init__(self, root: Path, layout: Layout, with_stale: bool = False) -> None:
+    def __init__(self, root: Path, layout: ReportLayout, include_stale: bool = False) -> None:
         self.root = root
         self.layout = layout
-        self.with_stale = with_stale
-        self.standing = StaleFiles(root)
+        self.include_stale = include_stale
+        self.stale_files = StaleFiles(root)
 
-    def path(self, backbone: str, method: str, seed: int, name: str) -> Path:
+    def path(self, backbone: str, method: str, seed: int, file_name: str) -> Path:
         """Where a run keeps a file, e.g. `retrieval/coco.json`."""
-        place = Path(ROWS, method) if backbone == ROWS else Path(backbone, method, f"seed{seed}")
-        return self.root / self.layout.preset / place / name
+        run_folder = Path(BASELINES, method) if backbone == BASELINES else Path(backbone, method, f"seed{seed}")
+        return self.root / self.layout.preset / run_folder / file_name
 
     def seeds_of(self, backbone: str, method: str) -> tuple[int, ...]:
         """The seeds of a method's runs; a system that is no run is there once."""
-        return (BASE_SEED,) if backbone == ROWS else self.layout.seeds_of(method)
+        return (BASE_SEED,) if backbone == BASELINES else self.layout.seeds_of(method)
 
-    def find(self, backbone: str, method: str, seed: int, name: str) -> Record | None:
+    def find(self, backbone: str, method: str, seed: int, file_name: str) -> Record | None:
         """A result file of a run, or None if the layout leaves the run out or the file gives no numbers.
 
         Raises:
             SlqError: as `opened`.
         """
-        if backbone != ROWS and seed not in self.layout.seeds_of(method):
+        if backbone != BASELINES and seed not in self.layout.seeds_of(method):
             return None
-        found = self.opened(self.path(backbone, method, seed, name))
+        found = self.load_record(self.path(backbone, method, seed, file_name))
         return found if isinstance(found, Record) else None
 
-    def opened(self, path: Path) -> Record | Cell:
+    def load_record(self, path: Path) -> Record | TableCell:
         """A result file, or the cell that says why it gives no numbers: it is not there, or stale.
 
         Of a proof it is the file whose numbers are the run's by construction.
@@ -124,82 +130,95 @@ class Results:
             SlqError: the file is not JSON, not an object, or of another schema; a proof is of other inputs.
         """
         if not path.exists():
-            return Cell.missing(f"{relative(path, self.root)} does not exist")
-        record, other = read_record(path, self.root), None
-        if (proved := equals(path, record.content)) is not None:
-            if not proved.exists():
-                return Cell.missing(
-                    f"{relative(proved, self.root)} does not exist: {record.source} says it is the same"
+            return TableCell.missing(f"{relative_path(path, self.root)} does not exist")
+        record, inherited_record = read_record(path, self.root), None
+        if (inherited_path := inherited_metrics_path(path, record.content)) is not None:
+            if not inherited_path.exists():
+                return TableCell.missing(
+                    f"{relative_path(inherited_path, self.root)} does not exist: {record.source} says it is the same"
                 )
-            other = read_record(follow(path, record.content)[0], self.root)
-        stale = self.standing.of(path, record.content)
-        if stale and not self.with_stale:
-            return Cell.stale(stale)
-        if other is None:
-            return replace(record, stale=stale)
-        return replace(other, source=f"{other.source}; {record.source}", by_construction=True, stale=stale)
+            inherited_record = read_record(read_inherited_metrics(path, record.content)[0], self.root)
+        stale_reason = self.stale_files.check(path, record.content)
+        if stale_reason and not self.include_stale:
+            return TableCell.stale(stale_reason)
+        if inherited_record is None:
+            return replace(record, stale_reason=stale_reason)
+        return replace(
+            inherited_record,
+            source=f"{inherited_record.source}; {record.source}",
+            inherited=True,
+            stale_reason=stale_reason,
+        )
 
-    def over_seeds(self, backbone: str, method: str, name: str) -> list[Record]:
+    def find_all_seeds(self, backbone: str, method: str, file_name: str) -> list[Record]:
         """The file of every run of a method that has it, in the order of the seeds; errors as in `find`."""
-        found = (self.find(backbone, method, seed, name) for seed in self.seeds_of(backbone, method))
+        found = (self.find(backbone, method, seed, file_name) for seed in self.seeds_of(backbone, method))
         return [record for record in found if record is not None]
 
-    def compared(self, backbone: str, method: str, name: str) -> Record | Cell:
+    def first_seed_record(self, backbone: str, method: str, file_name: str) -> Record | TableCell:
         """The file of the run that stands for a method where one run is looked at, or the cell of none."""
-        found = self.find(backbone, method, self.layout.compared_seed(method), name)
-        return found or self.missing(backbone, method, name)
+        found = self.find(backbone, method, self.layout.compared_seed(method), file_name)
+        return found or self.missing_cell(backbone, method, file_name)
 
-    def everywhere(self, name: str, *backbones: Entry) -> list[Record]:
+    def find_all_runs(self, file_name: str, *backbones: LayoutEntry) -> list[Record]:
         """The file of every run, of these backbones or of all, in the order of the tables; errors as in `find`."""
-        places = [(one.name, method) for one in backbones or self.layout.backbones for method in METHODS]
-        return [record for place in places for record in self.over_seeds(*place, name)]
+        backbone_methods = [(one.name, method) for one in backbones or self.layout.backbones for method in METHODS]
+        return [record for place in backbone_methods for record in self.find_all_seeds(*place, file_name)]
 
-    def run(self, backbone: str, method: str, seed: int) -> Record | None:
+    def run_record(self, backbone: str, method: str, seed: int) -> Record | None:
         """`run.json` of a run, `row.json` of what is none, checked to be its.
 
         Raises:
             SlqError: as `find`, or the file belongs to another run.
         """
-        record = self.find(backbone, method, seed, "row.json" if backbone == ROWS else "run.json")
-        place: dict[str, Any] = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": seed}
-        if backbone == ROWS:
-            place = {"row": method}
-        for key, expected in place.items():
-            if record and record.at(key) != expected:
-                raise SlqError(f"{record.path}: key {key} is {record.at(key)!r}, its folder says {expected!r}")
+        record = self.find(backbone, method, seed, "row.json" if backbone == BASELINES else "run.json")
+        identity: dict[str, Any] = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": seed}
+        if backbone == BASELINES:
+            identity = {"row": method}
+        for key, expected in identity.items():
+            if record and record.value(key) != expected:
+                raise SlqError(f"{record.path}: key {key} is {record.value(key)!r}, its folder says {expected!r}")
         return record
 
-    def runs(self, backbone: str, method: str) -> list[Record]:
+    def run_records(self, backbone: str, method: str) -> list[Record]:
         """`run.json` of every run of a method that has one, in the order of the seeds; errors as in `run`."""
-        found = (self.run(backbone, method, seed) for seed in self.layout.seeds_of(method))
+        found = (self.run_record(backbone, method, seed) for seed in self.layout.seeds_of(method))
         return [record for record in found if record is not None]
 
-    def missing(self, backbone: str, method: str, name: str) -> Cell:
+    def missing_cell(self, backbone: str, method: str, file_name: str) -> TableCell:
         """The cell for a file that no run of a method has, or that is stale; a proof's is another run's."""
-        if backbone != ROWS and method not in self.layout.methods:
-            return Cell.missing(f"{method} is not among the methods of preset {self.layout.preset}")
-        paths = [self.path(backbone, method, seed, name) for seed in self.seeds_of(backbone, method)]
-        absent = [relative(path, self.root) for path in paths if not path.exists()]
-        if len(absent) == len(paths) or not name.endswith(".json"):
-            return Cell.missing(f"{', '.join(absent)} {'does' if len(absent) == 1 else 'do'} not exist")
-        return without_numbers(self.opened(path) for path in paths)
+        if backbone != BASELINES and method not in self.layout.methods:
+            return TableCell.missing(f"{method} is not among the methods of preset {self.layout.preset}")
+        paths = [self.path(backbone, method, seed, file_name) for seed in self.seeds_of(backbone, method)]
+        absent = [relative_path(path, self.root) for path in paths if not path.exists()]
+        if len(absent) == len(paths) or not file_name.endswith(".json"):
+            return TableCell.missing(f"{', '.join(absent)} {'does' if len(absent) == 1 else 'do'} not exist")
+        return merge_missing_cells(self.load_record(path) for path in paths)
 
-    def cell(self, backbone: str, method: str, name: str, keys: Sequence[str], form: Format) -> Cell:
+    def mean_cell(
+        self, backbone: str, method: str, file_name: str, keys: Sequence[str], formatter: Formatter
+    ) -> TableCell:
         """The mean over seeds of the number under `keys` of a file, or a missing cell if no run has the file.
 
         Where every run has it by construction it is one number, and no mean.
         """
-        records = self.over_seeds(backbone, method, name)
+        records = self.find_all_seeds(backbone, method, file_name)
         if not records:
-            return self.missing(backbone, method, name)
-        number = agreed(records, *keys) if all(record.by_construction for record in records) else None
+            return self.missing_cell(backbone, method, file_name)
+        number = common_number(records, *keys) if all(record.inherited for record in records) else None
         if number is not None:
-            same = f"the same number as {relative(records[0].path, self.root)}, by proof"
-            return Cell.by_construction(number, form, joined(records), comparable=True, n=len(records), reason=same)
-        mean = Cell.mean([record.number(*keys) for record in records], form, joined(records))
+            reason = f"the same number as {relative_path(records[0].path, self.root)}, by proof"
+            return TableCell.by_construction(
+                number, formatter, joined_sources(records), comparable=True, n=len(records), reason=reason
+            )
+        mean = TableCell.mean([record.number(*keys) for record in records], formatter, joined_sources(records))
         seeds = self.layout.seeds_of(method)
-        left_out = [self.opened(self.path(backbone, method, seed, name)) for seed in seeds if len(records) < len(seeds)]
-        return replace(mean, reason=without_numbers(left_out).reason)
+        left_out = [
+            self.load_record(self.path(backbone, method, seed, file_name))
+            for seed in seeds
+            if len(records) < len(seeds)
+        ]
+        return replace(mean, reason=merge_missing_cells(left_out).reason)
 
 
 def read_record(path: Path, root: Path) -> Record:
@@ -211,10 +230,12 @@ def read_record(path: Path, root: Path) -> Record:
     content = read_json(path)
     if not isinstance(content, dict):
         raise SlqError(f"{path}: expected a JSON object")
-    return Record(path, relative(path, root), content).of_schema(SCHEMAS.get(path.parent.name, SCHEMA))
+    return Record(path, relative_path(path, root), content).require_schema(
+        SCHEMA_BY_FOLDER.get(path.parent.name, SCHEMA)
+    )
 
 
-def agreed(records: Sequence[Record], *keys: str) -> float | None:
+def common_number(records: Sequence[Record], *keys: str) -> float | None:
     """The number that all of these files hold, None without any file.
 
     Raises:
@@ -227,12 +248,12 @@ def agreed(records: Sequence[Record], *keys: str) -> float | None:
     return records[0].number(*keys) if records else None
 
 
-def joined(records: Sequence[Record]) -> str:
+def joined_sources(records: Sequence[Record]) -> str:
     """The source of a number that is made of all of these files, each named once."""
     return "; ".join(dict.fromkeys(source for record in records for source in record.source.split("; ")))
 
 
-def read_lines(path: Path, root: Path) -> list[Record]:
+def read_jsonl_records(path: Path, root: Path) -> list[Record]:
     """The objects of a JSONL file, each named `file:line`.
 
     Raises:
@@ -240,11 +261,11 @@ def read_lines(path: Path, root: Path) -> list[Record]:
     """
     records = []
     for number, content in enumerate(read_json_lines(path), start=1):
-        place = path.with_name(f"{path.name}:{number}")
-        records.append(Record(place, f"{relative(path, root)}:{number}", content))
+        line_path = path.with_name(f"{path.name}:{number}")
+        records.append(Record(line_path, f"{relative_path(path, root)}:{number}", content))
     return records
 
 
-def sourced_rows(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:
-    """Each row of a CSV with its source, `file:line`; errors as in `slq.common.files.read_rows`."""
-    return [(row, f"{relative(path, root)}:{line}") for row, line in read_rows(path, columns)]
+def read_rows_with_sources(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:
+    """Each row of a CSV with its source, `file:line`; errors as in `slq.common.files.read_csv_rows`."""
+    return [(row, f"{relative_path(path, root)}:{line}") for row, line in read_csv_rows(path, columns)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slq.evaluation.freshness import followed
+from slq.evaluation.freshness import check_freshness
 
 
 @dataclass
@@ -15,37 +15,37 @@ class StaleFiles:
     """What was found of the metrics files under `root` that a command read, by file as sources have it."""
 
     root: Path
-    stale: dict[str, str] = field(default_factory=dict)
-    unchecked: dict[str, str] = field(default_factory=dict)
+    stale_reasons: dict[str, str] = field(default_factory=dict)
+    unchecked_reasons: dict[str, str] = field(default_factory=dict)
 
-    def of(self, path: Path, content: Mapping[str, Any]) -> str:
+    def check(self, path: Path, content: Mapping[str, Any]) -> str:
         """Which file is stale and why, "" where the numbers of `path` follow; errors as in `followed`."""
-        found = followed(path, content)
-        file = relative(found.path, self.root)
-        if found.unchecked:
-            self.unchecked[file] = found.unchecked
-        if found.stale:
-            self.stale[file] = found.stale
-        return f"{file} {found.stale}" if found.stale else ""
+        freshness = check_freshness(path, content)
+        file = relative_path(freshness.path, self.root)
+        if freshness.unchecked_reason:
+            self.unchecked_reasons[file] = freshness.unchecked_reason
+        if freshness.stale_reason:
+            self.stale_reasons[file] = freshness.stale_reason
+        return f"{file} {freshness.stale_reason}" if freshness.stale_reason else ""
 
-    def notices(self) -> list[str]:
+    def warning_lines(self) -> list[str]:
         """A line for every stale file; of files that cannot be checked one for all that lack the same."""
-        lines = [f"{file} {why}" for file, why in sorted(self.stale.items())]
-        alike = defaultdict(list)
-        for file, why in sorted(self.unchecked.items()):
-            alike[why].append(file)
-        for why, files in alike.items():
+        lines = [f"{file} {why}" for file, why in sorted(self.stale_reasons.items())]
+        files_by_reason = defaultdict(list)
+        for file, reason in sorted(self.unchecked_reasons.items()):
+            files_by_reason[reason].append(file)
+        for reason, files in files_by_reason.items():
             more = f", and so {len(files) - 1} more" if len(files) > 1 else ""
-            lines.append(f"not checkable: {files[0]} {why}{more}")
+            lines.append(f"not checkable: {files[0]} {reason}{more}")
         return lines
 
-    def say(self) -> None:
+    def print_warnings(self) -> None:
         """Print them where warnings go."""
-        for line in self.notices():
+        for line in self.warning_lines():
             print(f"slq: warning: {line}", file=sys.stderr)
 
 
-def relative(path: Path, root: Path) -> str:
+def relative_path(path: Path, root: Path) -> str:
     """`path` as seen from the folder above the results root, or as given if it lies elsewhere."""
     base = root.resolve().parent
     resolved = path.resolve()

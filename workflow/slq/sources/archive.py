@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from slq.common.errors import SlqError, UnsoundError
-from slq.sources.patterns import check_count, wanted
+from slq.common.errors import SlqError, VerificationError
+from slq.sources.patterns import match_names, require_file_count
 
-BLOCK = 1 << 20
-LARGEST_RATIO = 100  # bytes out of a byte in: text packs by 3 to 20, pictures by 1; a bomb by 1,000 and more
+BLOCK_BYTES = 1 << 20
+MAX_COMPRESSION_RATIO = 100  # bytes out of a byte in: text packs by 3 to 20, pictures by 1; a bomb by 1,000 and more
 # What zipfile raises for a damaged archive.
-UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 
 def unpack(file: Path, out: Path, patterns: Sequence[str], count: int | None, address: str) -> dict[str, str]:
@@ -34,31 +34,31 @@ def unpack(file: Path, out: Path, patterns: Sequence[str], count: int | None, ad
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            members = _members(archive, patterns, count, address)
+            members = _select_members(archive, patterns, count, address)
             _check_size(members, file, address)
             bar = tqdm(members, desc=f"unpacking {file.name}", disable=None)
             return {member.filename: _extract(archive, member, out / member.filename) for member in bar}
-    except UNREADABLE as error:
-        raise UnsoundError(f"{address}: not a sound zip archive ({error}); fetch again") from error
+    except ZIP_ERRORS as error:
+        raise VerificationError(f"{address}: not a sound zip archive ({error}); fetch again") from error
 
 
-def _members(
+def _select_members(
     archive: zipfile.ZipFile, patterns: Sequence[str], count: int | None, address: str
 ) -> list[zipfile.ZipInfo]:
     """The wanted members, sorted; every member, wanted or not, has a name that is safe."""
     files: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
-        if fault := _fault(member):
-            raise UnsoundError(f"{address}: member {member.filename!r} {fault}; nothing of it was unpacked")
+        if fault := _find_fault(member):
+            raise VerificationError(f"{address}: member {member.filename!r} {fault}; nothing of it was unpacked")
         if member.filename in files:
-            raise UnsoundError(f"{address}: member {member.filename!r} is in it twice; nothing of it was unpacked")
+            raise VerificationError(f"{address}: member {member.filename!r} is in it twice; nothing of it was unpacked")
         files[member.filename] = member
-    names = wanted((name for name, member in files.items() if not member.is_dir()), patterns)
-    check_count(address, names, patterns, count)
+    names = match_names((name for name, member in files.items() if not member.is_dir()), patterns)
+    require_file_count(address, names, patterns, count)
     return [files[name] for name in names]
 
 
-def _fault(member: zipfile.ZipInfo) -> str:
+def _find_fault(member: zipfile.ZipInfo) -> str:
     """What is wrong with a member, or nothing."""
     name, kind = member.filename, stat.S_IFMT(member.external_attr >> 16)
     if name.startswith("/") or "\\" in name or ":" in name.partition("/")[0]:
@@ -73,18 +73,21 @@ def _fault(member: zipfile.ZipInfo) -> str:
 def _check_size(members: Sequence[zipfile.ZipInfo], file: Path, address: str) -> None:
     """What comes out is in proportion, and there is room for it; zipfile writes no byte more than a member declares."""
     total, packed = sum(member.file_size for member in members), file.stat().st_size
-    if total > LARGEST_RATIO * packed:
-        raise UnsoundError(
-            f"{address}: {packed:,} bytes would become {total:,}; more than {LARGEST_RATIO} times as many is a bomb"
+    if total > MAX_COMPRESSION_RATIO * packed:
+        raise VerificationError(
+            f"{address}: {packed:,} bytes would become {total:,}; more than "
+            f"{MAX_COMPRESSION_RATIO} times as many is a bomb"
         )
-    check_room(file.parent, total, f"unpacking {address}")
+    require_disk_space(file.parent, total, f"unpacking {address}")
 
 
-def check_room(folder: Path, needed: int, purpose: str) -> None:
+def require_disk_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     """Raise SlqError unless the disk of `folder` has room for so many bytes."""
     disk = os.statvfs(folder)
-    if (free := disk.f_bavail * disk.f_frsize) < needed:
-        raise SlqError(f"{folder}: {purpose} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; make room")
+    if (free := disk.f_bavail * disk.f_frsize) < needed_bytes:
+        raise SlqError(
+            f"{folder}: {purpose} needs {needed_bytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; make room"
+        )
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> str:
@@ -95,7 +98,7 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> s
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with archive.open(member) as source, open(temporary, "wb") as target:
-                while block := source.read(BLOCK):
+                while block := source.read(BLOCK_BYTES):
                     digest.update(block)
                     target.write(block)
             os.replace(temporary, path)

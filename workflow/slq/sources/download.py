@@ -18,15 +18,15 @@ from urllib3.util import Retry, make_headers, parse_url
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 
-BLOCK = 1 << 20  # bytes read at once
-TIMEOUT = 60  # seconds without a byte
-LONGEST_WAIT = 120  # seconds: a server that asks for more is tried again by a person
+BLOCK_BYTES = 1 << 20  # bytes read at once
+TIMEOUT_SECONDS = 60  # seconds without a byte
+MAX_WAIT_SECONDS = 120  # seconds: a server that asks for more is tried again by a person
 # Tries that follow one without progress, at 0, 2, 4, 8 and 16 seconds; afterwards it is given up.
 RETRIES = Retry(5, backoff_factor=1, status_forcelist={408, 429, 500, 502, 503, 504})
-ONCE = Retry(None, connect=0, read=0, other=0, redirect=5, respect_retry_after_header=False)  # of one request
+SINGLE_REQUEST = Retry(None, connect=0, read=0, other=0, redirect=5, respect_retry_after_header=False)  # of one request
 
 
-class _Interrupted(Exception):
+class _TransferInterrupted(Exception):
     """The transfer ended early; `status`, `retry_after`: of a server that refused, the latter its header."""
 
     def __init__(self, reason: str, status: int | None = None, retry_after: str | None = None) -> None:
@@ -34,24 +34,24 @@ class _Interrupted(Exception):
         self.status, self.retry_after = status, retry_after
 
 
-def wait(retries: Retry, failure: Exception, status: int | None, retry_after: str | None) -> Retry:
+def wait_before_retry(retries: Retry, failure: Exception, status: int | None, retry_after: str | None) -> Retry:
     """Wait before another try, as long as a refusal asks, or longer each time, and return the tries that are left.
 
     Raises:
         Exception: `failure`, where waiting does not help, takes too long, or has been tried enough.
     """
-    asked = seconds(retry_after) or 0.0
-    if asked > LONGEST_WAIT or (status is not None and not retries.is_retry("GET", status)):
+    requested_seconds = retry_after_seconds(retry_after) or 0.0
+    if requested_seconds > MAX_WAIT_SECONDS or (status is not None and not retries.is_retry("GET", status)):
         raise failure
     try:
         retries = retries.increment("GET")
     except MaxRetryError:
         raise failure from None
-    time.sleep(asked or retries.get_backoff_time())
+    time.sleep(requested_seconds or retries.get_backoff_time())
     return retries
 
 
-def seconds(retry_after: str | None) -> float | None:
+def retry_after_seconds(retry_after: str | None) -> float | None:
     """Read `Retry-After`, a number of seconds or a date; None without it, or of what is neither."""
     try:
         return RETRIES.parse_retry_after(retry_after) if retry_after else None
@@ -59,20 +59,20 @@ def seconds(retry_after: str | None) -> float | None:
         return None
 
 
-def mirrored(url: str) -> str:
+def apply_mirror(url: str) -> str:
     """The address that a URL is fetched from: another one where SLQ_MIRROR says so (docs/data.md).
 
     Raises:
         SlqError: SLQ_MIRROR is not a list of `<beginning>=<other beginning>`, separated by blanks.
     """
     for rule in os.environ.get("SLQ_MIRROR", "").split():
-        beginning, equals, other = rule.partition("=")
-        if not equals or not beginning.startswith("http") or not other.startswith(("http://", "https://")):
+        prefix, equals, mirror_prefix = rule.partition("=")
+        if not equals or not prefix.startswith("http") or not mirror_prefix.startswith(("http://", "https://")):
             raise SlqError(
                 f"SLQ_MIRROR: {rule!r} is not <beginning of a URL>=<other beginning>, e.g. http://a.org=http://b"
             )
-        if url.startswith(beginning):
-            return other + url.removeprefix(beginning)
+        if url.startswith(prefix):
+            return mirror_prefix + url.removeprefix(prefix)
     return url
 
 
@@ -86,63 +86,67 @@ def download(url: str, path: Path) -> None:
         SlqError: the server refuses, gives a web page, cannot be reached, or the disk is full. What has come stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    retries, most = RETRIES, size(path)
-    with _bar(path.name) as bar:
+    retries, largest_size = RETRIES, file_size(path)
+    with _progress_bar(path.name) as bar:
         while True:
             try:
                 return _transfer(url, path, bar)
-            except _Interrupted as reason:
-                if size(path) > most:
-                    retries, most = RETRIES, size(path)
+            except _TransferInterrupted as reason:
+                if file_size(path) > largest_size:
+                    retries, largest_size = RETRIES, file_size(path)
                     continue
-                failure = SlqError(f"{url}: not fetched: {reason}; {_kept(path)}")
-                retries = wait(retries, failure, reason.status, reason.retry_after)
+                failure = SlqError(f"{url}: not fetched: {reason}; {_resume_hint(path)}")
+                retries = wait_before_retry(retries, failure, reason.status, reason.retry_after)
 
 
-def size(path: Path) -> int:
+def file_size(path: Path) -> int:
     """Bytes of a file; 0 if it is not there."""
     return path.stat().st_size if path.exists() else 0
 
 
-def version_file(path: Path) -> Path:
+def version_path(path: Path) -> Path:
     """Where `download` notes which version of the URL the bytes in `path` are of."""
     return path.with_name(f"{path.name}.version.json")
 
 
 def _transfer(url: str, path: Path, bar: Any) -> None:
     """One request, from where `path` ends."""
-    note = version_file(path)
-    version = read_json(note) if note.exists() else {}
-    have = size(path) if version.get("url") == url else 0
-    if have and have == version.get("bytes"):
+    record_file = version_path(path)
+    version = read_json(record_file) if record_file.exists() else {}
+    offset = file_size(path) if version.get("url") == url else 0
+    if offset and offset == version.get("bytes"):
         return
     headers = {"User-Agent": "slq", "Accept-Encoding": "identity"}
-    if have:
+    if offset:
         validator = version.get("etag") or version.get("modified")
-        headers |= {"Range": f"bytes={have}-"} | ({"If-Range": validator} if validator else {})
-    with _answered(url, headers) as response:
+        headers |= {"Range": f"bytes={offset}-"} | ({"If-Range": validator} if validator else {})
+    with _send_request(url, headers) as response:
         if response.status == OK:
-            have, length = 0, response.headers.get("Content-Length")
+            offset, length = 0, response.headers.get("Content-Length")
             total = int(length) if length is not None else None
-            write_json(note, {"url": url, "bytes": total} | _validators(response))
+            write_json(record_file, {"url": url, "bytes": total} | _version_headers(response))
         else:
-            total = _whole(response, have)
+            total = _total_bytes(response, offset)
             if total is None or total != version["bytes"]:
-                forget(path)
-                raise _Interrupted(f"the server no longer has the bytes from {have} on of the file that was begun")
+                remove_download(path)
+                raise _TransferInterrupted(
+                    f"the server no longer has the bytes from {offset} on of the file that was begun"
+                )
         bar.reset(total=total)
-        bar.update(have)
-        _append(response, path, have, bar)
+        bar.update(offset)
+        _append_body(response, path, offset, bar)
 
 
-def _answered(url: str, headers: dict[str, str]) -> BaseHTTPResponse:
+def _send_request(url: str, headers: dict[str, str]) -> BaseHTTPResponse:
     """The answer to a request, by way of a mirror or a proxy: bytes of a file, or that it has none in this range."""
-    address = mirrored(url)
+    address = apply_mirror(url)
     try:
-        pool = _pool(address)
-        response = pool.request("GET", address, headers=headers, timeout=TIMEOUT, retries=ONCE, preload_content=False)
+        pool = _connection_pool(address)
+        response = pool.request(
+            "GET", address, headers=headers, timeout=TIMEOUT_SECONDS, retries=SINGLE_REQUEST, preload_content=False
+        )
     except HTTPError as error:
-        raise _Interrupted(f"the server cannot be reached ({getattr(error, 'reason', error)})") from None
+        raise _TransferInterrupted(f"the server cannot be reached ({getattr(error, 'reason', error)})") from None
     status, reason = response.status, f"the server answers {response.status} {response.reason}"
     if status == REQUESTED_RANGE_NOT_SATISFIABLE:  # often with a page that says so
         return response
@@ -154,14 +158,16 @@ def _answered(url: str, headers: dict[str, str]) -> BaseHTTPResponse:
     if not RETRIES.is_retry("GET", status):
         advice = "check the address in config.yaml, or name a mirror, SLQ_MIRROR"
         raise SlqError(f"{url}: not fetched: {reason}; {advice}")
-    asked = seconds(retry_after)
-    raise _Interrupted(reason + (f" and asks to wait {asked:.0f} s" if asked else ""), status, retry_after)
+    requested_seconds = retry_after_seconds(retry_after)
+    raise _TransferInterrupted(
+        reason + (f" and asks to wait {requested_seconds:.0f} s" if requested_seconds else ""), status, retry_after
+    )
 
 
-def _pool(address: str) -> PoolManager:
+def _connection_pool(address: str) -> PoolManager:
     """Connections to a server, or to the proxy that the environment names for it (http_proxy, no_proxy)."""
-    at = urlsplit(address)
-    proxy = None if proxy_bypass(at.netloc) else getproxies().get(at.scheme)
+    parts = urlsplit(address)
+    proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
     if proxy is None:
         return PoolManager()
     proxy = proxy if "://" in proxy else f"http://{proxy}"  # host:port alone, as other programs take it too
@@ -169,30 +175,30 @@ def _pool(address: str) -> PoolManager:
     return ProxyManager(proxy, proxy_headers=make_headers(proxy_basic_auth=unquote(login)) if login else None)
 
 
-def _append(response: BaseHTTPResponse, path: Path, have: int, bar: Any) -> None:
-    """Write the answer's bytes behind the first `have` of `path`."""
+def _append_body(response: BaseHTTPResponse, path: Path, offset: int, bar: Any) -> None:
+    """Write the answer's bytes behind the first `offset` of `path`."""
     try:
-        with open(path, "r+b" if have else "wb") as file:
-            file.seek(have)
-            for block in response.stream(BLOCK, decode_content=False):
+        with open(path, "r+b" if offset else "wb") as file:
+            file.seek(offset)
+            for block in response.stream(BLOCK_BYTES, decode_content=False):
                 file.write(block)
                 bar.update(len(block))
             file.flush()
             os.fsync(file.fileno())
     except HTTPError as error:
-        reason = f"the connection ended after {size(path):,} of {bar.total or 0:,} bytes"
-        raise _Interrupted(f"{reason} ({type(error).__name__})") from None
+        reason = f"the connection ended after {file_size(path):,} of {bar.total or 0:,} bytes"
+        raise _TransferInterrupted(f"{reason} ({type(error).__name__})") from None
     except OSError as error:
-        raise SlqError(f"{path}: cannot be written: {error.strerror}; {_kept(path)}") from error
+        raise SlqError(f"{path}: cannot be written: {error.strerror}; {_resume_hint(path)}") from error
 
 
-def _whole(response: BaseHTTPResponse, have: int) -> int | None:
-    """Bytes of the whole file; None of an answer that does not begin behind the first `have` of them."""
-    found = re.fullmatch(rf"bytes {have}-\d+/(\d+)", response.headers.get("Content-Range", ""))
+def _total_bytes(response: BaseHTTPResponse, offset: int) -> int | None:
+    """Bytes of the whole file; None of an answer that does not begin behind the first `offset` of them."""
+    found = re.fullmatch(rf"bytes {offset}-\d+/(\d+)", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
 
 
-def _validators(response: BaseHTTPResponse) -> dict[str, str]:
+def _version_headers(response: BaseHTTPResponse) -> dict[str, str]:
     """What names the version: a strong ETag, else the date."""
     etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
     if etag and not etag.startswith("W/"):
@@ -200,17 +206,17 @@ def _validators(response: BaseHTTPResponse) -> dict[str, str]:
     return {"modified": modified} if modified else {}
 
 
-def forget(path: Path) -> None:
+def remove_download(path: Path) -> None:
     """Remove a download, begun or whole, and what is noted about it."""
     path.unlink(missing_ok=True)
-    version_file(path).unlink(missing_ok=True)
+    version_path(path).unlink(missing_ok=True)
 
 
-def _kept(path: Path) -> str:
-    return f"fetch again: it goes on behind the {size(path):,} bytes that are here"
+def _resume_hint(path: Path) -> str:
+    return f"fetch again: it goes on behind the {file_size(path):,} bytes that are here"
 
 
-def _bar(name: str) -> Any:
+def _progress_bar(name: str) -> Any:
     """A progress bar; in a log a line every half minute."""
-    pace = 0.5 if sys.stderr.isatty() else 30
-    return tqdm(desc=name, unit="B", unit_scale=True, mininterval=pace, maxinterval=pace, file=sys.stderr)
+    interval = 0.5 if sys.stderr.isatty() else 30
+    return tqdm(desc=name, unit="B", unit_scale=True, mininterval=interval, maxinterval=interval, file=sys.stderr)

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slq.common.errors import SlqError, UnsoundError
-from slq.common.files import alone, digest, read_json, sha256, write_json
+from slq.common.errors import SlqError, VerificationError
+from slq.common.files import exclusive_lock, hash_file, hash_json, read_json, write_json
 from slq.common.snapshots import require_weights, write_manifest
-from slq.sources.archive import check_room, unpack
-from slq.sources.download import download, forget, size
-from slq.sources.hub import Repository
-from slq.sources.patterns import SNAPSHOT, check_count, supplied_files
+from slq.sources.archive import require_disk_space, unpack
+from slq.sources.download import download, file_size, remove_download
+from slq.sources.hub import HubRepository
+from slq.sources.patterns import SNAPSHOT_PATTERNS, list_local_files, require_file_count
 
-Part = dict[str, Any]
-Entry = dict[str, Any]  # of the lock; empty for what is not locked
-STATE = ".fetch"  # in a source's folder: what is on its way, and which parts are done
+SourcePart = dict[str, Any]
+LockEntry = dict[str, Any]  # of the lock; empty for what is not locked
+STATE_FOLDER = ".fetch"  # in a source's folder: what is on its way, and which parts are done
 
 
 def offline() -> bool:
@@ -42,19 +42,24 @@ def fetch_source(settings: dict[str, Any], out: Path, locks: Path, offline: bool
     Raises:
         SlqError: another process is at it; a part cannot be had, or is not what the table or the lock says.
     """
-    with alone(out / STATE / "owner", f"{out}: another process is fetching it; wait for it, or stop it"):
+    with exclusive_lock(
+        out / STATE_FOLDER / "owner", f"{out}: another process is fetching it; wait for it, or stop it"
+    ):
         lock = locks / f"{settings['name']}.json"
-        done = [_Fetch(part, out, lock).done(offline) for part in settings["parts"]]
-        files = {name: hashed for _, hashes in done for name, hashed in hashes.items()}
-        _remove_others(out, set(files))
+        fetched_parts = [_PartFetch(part, out, lock).fetch_if_missing(offline) for part in settings["parts"]]
+        file_hashes = {name: hashed for _, hashes in fetched_parts for name, hashed in hashes.items()}
+        _remove_stale_files(out, set(file_hashes))
         if settings["weights"]:
             require_weights(out)
         os.sync()  # once for all files, before the manifest says that they are there
-        parts = [{"from": address(part)} | entry for part, (entry, _) in zip(settings["parts"], done, strict=True)]
-        write_manifest(out, {"name": settings["name"], "parts": parts}, files)
+        parts = [
+            {"from": part_address(part)} | entry
+            for part, (entry, _) in zip(settings["parts"], fetched_parts, strict=True)
+        ]
+        write_manifest(out, {"name": settings["name"], "parts": parts}, file_hashes)
 
 
-def address(part: Part) -> str:
+def part_address(part: SourcePart) -> str:
     """What names a part, in messages and in the lock."""
     for kind in ("model", "dataset"):
         if kind in part:
@@ -63,136 +68,141 @@ def address(part: Part) -> str:
 
 
 @dataclass(frozen=True)
-class _Fetch:
+class _PartFetch:
     """One part, on its way into the folder `out`: what brings it returns its entry in the lock, and the SHA-256 of its
     files by path.
     """
 
-    part: Part
+    part: SourcePart
     out: Path
-    lock: Path
+    lock_file: Path
 
-    def done(self, offline: bool) -> tuple[Entry, dict[str, str]]:
+    def fetch_if_missing(self, offline: bool) -> tuple[LockEntry, dict[str, str]]:
         """Find it here, or bring it; nothing that is here whole is fetched again."""
-        receipt = self.out / STATE / f"{digest(self.part)[:16]}.json"
-        missing = self._missing(receipt)
-        if missing and offline and "supplied" not in self.part:
-            where = f"{address(self.part)}: {missing}, in {self.out}"
+        receipt = self.out / STATE_FOLDER / f"{hash_json(self.part)[:16]}.json"
+        reason = self._why_missing(receipt)
+        if reason and offline and "supplied" not in self.part:
+            where = f"{part_address(self.part)}: {reason}, in {self.out}"
             raise SlqError(f"{where}, and this call is offline; fetch once with the network")
-        if not missing:
-            found = read_json(receipt)
-            entry, files = found["entry"], found["files"]
+        if not reason:
+            record = read_json(receipt)
+            entry, file_hashes = record["entry"], record["files"]
         else:
-            print(f"{address(self.part)}: {missing}", file=sys.stderr)
+            print(f"{part_address(self.part)}: {reason}", file=sys.stderr)
             (self.out / "manifest.json").unlink(missing_ok=True)
             receipt.unlink(missing_ok=True)
-            entry, files = self._bring()
-        if entry and self.locked is None:
-            write_json(self.lock, self._entries() | {address(self.part): entry})
+            entry, file_hashes = self._fetch()
+        if entry and self.locked_entry is None:
+            write_json(self.lock_file, self._read_lock() | {part_address(self.part): entry})
         if entry or "holds" in self.part:
-            write_json(receipt, {"entry": entry, "files": files})
+            write_json(receipt, {"entry": entry, "files": file_hashes})
         if "archive" in self.part:
-            forget(self._archive_file())  # of no use once it is noted that its files are there
-        return entry, files
+            remove_download(self._archive_path())  # of no use once it is noted that its files are there
+        return entry, file_hashes
 
     @property
-    def locked(self) -> Entry | None:
+    def locked_entry(self) -> LockEntry | None:
         """Its entry in the lock, if it has one."""
-        return self._entries().get(address(self.part))
+        return self._read_lock().get(part_address(self.part))
 
-    def _entries(self) -> dict[str, Entry]:
-        return read_json(self.lock) if self.lock.exists() else {}
+    def _read_lock(self) -> dict[str, LockEntry]:
+        return read_json(self.lock_file) if self.lock_file.exists() else {}
 
-    def _check_lock(self, found: Entry) -> Entry:
+    def _check_lock(self, found: LockEntry) -> LockEntry:
         """Return an entry, unless another one is locked."""
-        if self.locked not in (None, found):
-            raise UnsoundError(
-                f"{address(self.part)}: has changed since it was locked: expected {_told(self.locked)}, found "
-                f"{_told(found)}; if the change is meant, delete its entry in {self.lock}"
+        if self.locked_entry not in (None, found):
+            raise VerificationError(
+                f"{part_address(self.part)}: has changed since it was locked: expected "
+                f"{_format_entry(self.locked_entry)}, found {_format_entry(found)}; if the change is meant, delete its "
+                f"entry in {self.lock_file}"
             )
         return found
 
-    def _missing(self, receipt: Path) -> str:
+    def _why_missing(self, receipt: Path) -> str:
         """Why it must be brought; empty if an earlier call did, and all of it is still there, byte for byte."""
         if not receipt.exists():
             return "not fetched yet"
-        done = read_json(receipt)
-        if self.locked not in (None, done["entry"]):
+        record = read_json(receipt)
+        if self.locked_entry not in (None, record["entry"]):
             return "fetched, but the lock names another version"
-        for name, expected in done["files"].items():
+        for name, expected in record["files"].items():
             path = self.out / name
-            if not path.is_file() or sha256(path) != expected:
+            if not path.is_file() or hash_file(path) != expected:
                 path.unlink(missing_ok=True)
                 return f"{name} is missing or damaged"
         return ""
 
-    def _bring(self) -> tuple[Entry, dict[str, str]]:
+    def _fetch(self) -> tuple[LockEntry, dict[str, str]]:
         if "archive" in self.part:
-            return self._archive()
-        return self._supplied() if "supplied" in self.part else self._repository()
+            return self._fetch_archive()
+        return self._copy_local_files() if "supplied" in self.part else self._fetch_repository()
 
-    def _repository(self) -> tuple[Entry, dict[str, str]]:
+    def _fetch_repository(self) -> tuple[LockEntry, dict[str, str]]:
         kind = "model" if "model" in self.part else "dataset"
-        repository = Repository(kind, self.part[kind])
-        commit = self.locked["commit"] if self.locked else repository.commit(self.part["revision"])
-        files = repository.bring(commit, self.part.get("files", SNAPSHOT), self.part.get("count"), self.out)
-        return self._check_lock({"commit": commit, "sha256": digest(files)}), files
+        repository = HubRepository(kind, self.part[kind])
+        commit = self.locked_entry["commit"] if self.locked_entry else repository.resolve_commit(self.part["revision"])
+        file_hashes = repository.fetch_files(
+            commit, self.part.get("files", SNAPSHOT_PATTERNS), self.part.get("count"), self.out
+        )
+        return self._check_lock({"commit": commit, "sha256": hash_json(file_hashes)}), file_hashes
 
-    def _archive_file(self) -> Path:
-        return self.out / STATE / self.part["archive"].rpartition("/")[2]
+    def _archive_path(self) -> Path:
+        return self.out / STATE_FOLDER / self.part["archive"].rpartition("/")[2]
 
-    def _archive(self) -> tuple[Entry, dict[str, str]]:
-        file, where = self._archive_file(), address(self.part)
-        expected = self.part.get("bytes") or (self.locked or {}).get("bytes", 0)
-        check_room(self.out / STATE, max(expected - size(file), 0), f"for {where}")
+    def _fetch_archive(self) -> tuple[LockEntry, dict[str, str]]:
+        file, where = self._archive_path(), part_address(self.part)
+        expected = self.part.get("bytes") or (self.locked_entry or {}).get("bytes", 0)
+        require_disk_space(self.out / STATE_FOLDER, max(expected - file_size(file), 0), f"for {where}")
         download(where, file)
-        entry = {"bytes": size(file), "sha256": sha256(file)}
+        entry = {"bytes": file_size(file), "sha256": hash_file(file)}
         try:
             _check_archive(self.part, file)
             self._check_lock(entry)
             return entry, unpack(file, self.out, self.part["files"], self.part.get("count"), where)
-        except UnsoundError:
-            forget(file)
+        except VerificationError:
+            remove_download(file)
             raise
 
-    def _supplied(self) -> tuple[Entry, dict[str, str]]:
+    def _copy_local_files(self) -> tuple[LockEntry, dict[str, str]]:
         """Copied, so that nothing later depends on the folder; not locked, as one person's is another's subset."""
         folder = Path(self.part["supplied"])
         if not folder.is_dir():
-            how = self.part.get("obtain", "config.yaml says that the files lie there")
-            raise SlqError(f"{folder}: no such folder; {how}")
-        patterns = self.part.get("files", SNAPSHOT)
-        names = supplied_files(folder, patterns)
-        check_count(str(folder), names, patterns, self.part.get("count"))
+            instructions = self.part.get("obtain", "config.yaml says that the files lie there")
+            raise SlqError(f"{folder}: no such folder; {instructions}")
+        patterns = self.part.get("files", SNAPSHOT_PATTERNS)
+        names = list_local_files(folder, patterns)
+        require_file_count(str(folder), names, patterns, self.part.get("count"))
         for name in names:
             (self.out / name).parent.mkdir(parents=True, exist_ok=True)
             try:
                 shutil.copy2(folder / name, self.out / name)
             except OSError as error:
                 raise SlqError(f"{folder / name}: cannot be copied to {self.out / name}: {error.strerror}") from error
-        return {}, {name: sha256(self.out / name) for name in names}
+        return {}, {name: hash_file(self.out / name) for name in names}
 
 
-def _told(entry: Entry | None) -> str:
+def _format_entry(entry: LockEntry | None) -> str:
     return ", ".join(f"{key} {str(value)[:16]}" for key, value in sorted((entry or {}).items()))
 
 
-def _check_archive(part: Part, file: Path) -> None:
+def _check_archive(part: SourcePart, file: Path) -> None:
     """By the table: bytes and hash, where it has them."""
-    again = "it was removed, fetch again; if that does not help, the server has another file"
-    if size(file) != part.get("bytes", size(file)):
-        raise UnsoundError(f"{address(part)}: has {size(file):,} bytes, expected {part['bytes']:,}; {again}")
+    hint = "it was removed, fetch again; if that does not help, the server has another file"
+    if file_size(file) != part.get("bytes", file_size(file)):
+        raise VerificationError(
+            f"{part_address(part)}: has {file_size(file):,} bytes, expected {part['bytes']:,}; {hint}"
+        )
     if "hash" in part:
         algorithm, _, expected = part["hash"].partition(":")
-        found = sha256(file, algorithm)
+        found = hash_file(file, algorithm)
         if found != expected:
-            raise UnsoundError(f"{address(part)}: its {algorithm} is {found}, expected {expected}; {again}")
+            raise VerificationError(f"{part_address(part)}: its {algorithm} is {found}, expected {expected}; {hint}")
 
 
-def _remove_others(out: Path, names: set[str]) -> None:
+def _remove_stale_files(out: Path, current_names: set[str]) -> None:
     """Remove what an earlier source left here: an old model.safetensors would be read before new shards, silently."""
     for path in out.rglob("*"):
         name = path.relative_to(out)
-        ours = name.parts[0] in (STATE, ".cache", "manifest.json")
-        if path.is_file() and not ours and name.as_posix() not in names:
+        is_internal = name.parts[0] in (STATE_FOLDER, ".cache", "manifest.json")
+        if path.is_file() and not is_internal and name.as_posix() not in current_names:
             path.unlink()

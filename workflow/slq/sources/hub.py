@@ -9,27 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.common.files import sha256
-from slq.sources.archive import check_room
-from slq.sources.download import RETRIES, wait
-from slq.sources.patterns import check_count, wanted
+from slq.common.files import hash_file
+from slq.sources.archive import require_disk_space
+from slq.sources.download import RETRIES, wait_before_retry
+from slq.sources.patterns import match_names, require_file_count
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
-SIGNATURE = re.compile(r"[?]\S+")  # of an address: it may open a file for whoever reads the log
+COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
+URL_SIGNATURE = re.compile(r"[?]\S+")  # of an address: it may open a file for whoever reads the log
 
 
 @dataclass(frozen=True)
-class Repository:
+class HubRepository:
     """A model's or a dataset's repository: `kind` is `model` or `dataset`, `name` owner/name."""
 
     kind: str
     name: str
 
-    def commit(self, revision: str) -> str:
+    def resolve_commit(self, revision: str) -> str:
         """The commit that a branch or tag is at; of a commit itself, without asking."""
-        return revision if COMMIT.fullmatch(revision) else str(self._info(revision).sha)
+        return revision if COMMIT_HASH.fullmatch(revision) else str(self._fetch_info(revision).sha)
 
-    def bring(self, commit: str, patterns: Sequence[str], count: int | None, out: Path) -> dict[str, str]:
+    def fetch_files(self, commit: str, patterns: Sequence[str], count: int | None, out: Path) -> dict[str, str]:
         """Download the wanted files at a commit into `out`; files that are there already are not fetched again.
 
         Returns:
@@ -38,50 +38,52 @@ class Repository:
         Raises:
             SlqError: the hub refuses or cannot be reached, the disk is full, a file is missing or not the hub's.
         """
-        entries = {entry.rfilename: entry for entry in self._info(commit).siblings or []}
-        names = wanted(entries, patterns)
-        check_count(f"{self.name}@{commit[:8]}", names, patterns, count)
+        entries = {entry.rfilename: entry for entry in self._fetch_info(commit).siblings or []}
+        names = match_names(entries, patterns)
+        require_file_count(f"{self.name}@{commit[:8]}", names, patterns, count)
         out.mkdir(parents=True, exist_ok=True)
-        missing = sum(entries[name].size or 0 for name in names if not (out / name).is_file())
-        check_room(out, missing, f"for {self.name}")
+        missing_bytes = sum(entries[name].size or 0 for name in names if not (out / name).is_file())
+        require_disk_space(out, missing_bytes, f"for {self.name}")
         self._download(commit, names, out)
-        return self._proved(entries, names, out)
+        return self._verify_hashes(entries, names, out)
 
-    def _info(self, revision: str) -> Any:
+    def _fetch_info(self, revision: str) -> Any:
         """What the hub's index says of a revision; a hub that is busy is asked again."""
         from huggingface_hub import HfApi, errors
 
-        with _explained(self, revision):
+        with _translate_errors(self, revision):
             retries = RETRIES
             while True:
                 try:
                     return HfApi().repo_info(self.name, repo_type=self.kind, revision=revision, files_metadata=True)
                 except errors.HfHubHTTPError as error:
-                    answer = error.response
-                    retries = wait(retries, error, answer.status_code, answer.headers.get("Retry-After"))
+                    response = error.response
+                    retries = wait_before_retry(
+                        retries, error, response.status_code, response.headers.get("Retry-After")
+                    )
 
     def _download(self, commit: str, names: Sequence[str], out: Path) -> None:
         from huggingface_hub import snapshot_download
 
-        for left in (out / ".cache").rglob("*.incomplete"):  # of a call that was killed: the client begins anew
-            left.unlink()
-        asked = [glob.escape(name) for name in names]
-        with _explained(self, commit):
-            snapshot_download(self.name, repo_type=self.kind, revision=commit, allow_patterns=asked, local_dir=out)
+        for partial_file in (out / ".cache").rglob("*.incomplete"):  # of a call that was killed: the client begins anew
+            partial_file.unlink()
+        patterns = [glob.escape(name) for name in names]
+        with _translate_errors(self, commit):
+            snapshot_download(self.name, repo_type=self.kind, revision=commit, allow_patterns=patterns, local_dir=out)
 
-    def _proved(self, entries: Mapping[str, Any], names: Sequence[str], out: Path) -> dict[str, str]:
+    def _verify_hashes(self, entries: Mapping[str, Any], names: Sequence[str], out: Path) -> dict[str, str]:
         """The SHA-256 of files that are what the index says; others are removed, so that they are fetched anew."""
-        hashes = {name: sha256(out / name) for name in names}
-        wrong = [name for name, digest in hashes.items() if not _is(entries[name], digest, out / name)]
+        hashes = {name: hash_file(out / name) for name in names}
+        wrong = [name for name, digest in hashes.items() if not _matches_index(entries[name], digest, out / name)]
         for name in wrong:
             (out / name).unlink()
         if wrong:
-            listed = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
-            raise SlqError(f"{self.name}: not the hash of the hub's index: {listed}; removed, fetch again")
+            wrong_names = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+            raise SlqError(f"{self.name}: not the hash of the hub's index: {wrong_names}; removed, fetch again")
         return hashes
 
 
-def _is(entry: Any, digest: str, path: Path) -> bool:
+def _matches_index(entry: Any, digest: str, path: Path) -> bool:
     """Whether a file is the one of the index, which has the SHA-256 of large files, and git's hash of small ones."""
     from huggingface_hub.utils.sha import git_hash
 
@@ -89,7 +91,7 @@ def _is(entry: Any, digest: str, path: Path) -> bool:
 
 
 @contextmanager
-def _explained(repository: Repository, revision: str) -> Iterator[None]:
+def _translate_errors(repository: HubRepository, revision: str) -> Iterator[None]:
     """Errors of the hub's client become one message that says what to do."""
     from huggingface_hub import errors
 
@@ -98,10 +100,10 @@ def _explained(repository: Repository, revision: str) -> Iterator[None]:
     try:
         yield
     except (unreachable, OSError, errors.EntryNotFoundError) as error:
-        raise SlqError(f"{repository.name}@{revision}: not fetched: {_reason(repository, error)}") from None
+        raise SlqError(f"{repository.name}@{revision}: not fetched: {_explain_error(repository, error)}") from None
 
 
-def _reason(repository: Repository, error: Exception) -> str:
+def _explain_error(repository: HubRepository, error: Exception) -> str:
     """What an error means; addresses with signatures stay out of it."""
     from huggingface_hub import constants, errors
 
@@ -117,5 +119,5 @@ def _reason(repository: Repository, error: Exception) -> str:
         return f"the hub answers {status}; fetch again later, what is here stays"
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return f"cannot be written: {error.strerror}; make room and fetch again, finished files stay"
-    first = SIGNATURE.sub("", str(error).strip().partition("\n")[0]) or type(error).__name__
+    first = URL_SIGNATURE.sub("", str(error).strip().partition("\n")[0]) or type(error).__name__
     return f"the hub cannot be reached ({first}); check the network"

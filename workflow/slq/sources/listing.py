@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slq.common.errors import SlqError
-from slq.config.loading import Config, is_derived, load, origin, tested_sets
+from slq.config.loading import Config, evaluation_datasets, is_derived, parent_dataset, validate_config
 from slq.config.yaml_files import read_yaml
-from slq.sources.fetch import STATE, address
+from slq.sources.fetch import STATE_FOLDER, part_address
 
-LISTED = " (commit from a public listing, not fetched here)"
-HEAD = ("source", "GB", "here", "for", "licence", "from")
+UNVERIFIED_NOTE = " (commit from a public listing, not fetched here)"
+HEADER = ("source", "GB", "here", "for", "licence", "from")
 
 
-def listing(files: Sequence[Path], preset: str | None) -> str:
+def format_source_table(files: Sequence[Path], preset: str | None) -> str:
     """A line for each source, then what is to be fetched in all, and what a person has to do before.
 
     Args:
@@ -22,26 +22,29 @@ def listing(files: Sequence[Path], preset: str | None) -> str:
     Raises:
         SlqError: the configuration is not sound, or has no such preset.
     """
-    config = merged(files or [Path("config.yaml")])
+    config = load_merged_config(files or [Path("config.yaml")])
     if preset is not None and preset not in config["presets"]:
         raise SlqError(f"--preset {preset}: there are {', '.join(config['presets'])}")
-    places = {name: list(_places(config, name)) for name in config["sources"]}
-    rows, missing, todo = [], 0.0, []
+    folders_by_preset = {name: list(_fetching_presets(config, name)) for name in config["sources"]}
+    table_rows, missing_gb, todo = [], 0.0, []
     for name, source in config["sources"].items():
-        users = [user for user, _ in places[name]]
+        users = [user for user, _ in folders_by_preset[name]]
         if preset is not None and preset not in users:
             continue
-        gb, state = sum(part["gb"] for part in source["parts"]), _state(config, name, [at for _, at in places[name]])
-        missing += 0.0 if state == "yes" else gb
+        gb, state = (
+            sum(part["gb"] for part in source["parts"]),
+            _fetch_state(config, name, [at for _, at in folders_by_preset[name]]),
+        )
+        missing_gb += 0.0 if state == "yes" else gb
         todo += [f"{name}: accept {source['accept']} (account: {source['account']})"] if "accept" in source else []
-        listed = LISTED if state != "yes" else ""
-        origins = " + ".join(address(part) + listed * ("from_listing" in part) for part in source["parts"])
-        rows.append((name, f"{gb:.2f}", state, " ".join(dict.fromkeys(users)) or "-", source["licence"], origins))
-    lines = _aligned([HEAD, *rows])
-    return "\n".join([*lines, "", f"not here yet: {missing:.1f} GB", *todo])
+        note = UNVERIFIED_NOTE if state != "yes" else ""
+        origins = " + ".join(part_address(part) + note * ("from_listing" in part) for part in source["parts"])
+        table_rows.append((name, f"{gb:.2f}", state, " ".join(dict.fromkeys(users)) or "-", source["licence"], origins))
+    lines = _align_columns([HEADER, *table_rows])
+    return "\n".join([*lines, "", f"not here yet: {missing_gb:.1f} GB", *todo])
 
 
-def merged(files: Sequence[Path]) -> Config:
+def load_merged_config(files: Sequence[Path]) -> Config:
     """The checked configuration of a file and what is laid over it, as Snakemake does it.
 
     Raises:
@@ -52,51 +55,51 @@ def merged(files: Sequence[Path]) -> Config:
         content = read_yaml(file)
         if not isinstance(content, dict):
             raise SlqError(f"{file}: expected keys of config.yaml with their values")
-        _lay(content, config)
-    return load(config)
+        _merge_into(content, config)
+    return validate_config(config)
 
 
-def _lay(over: Config, under: Config) -> None:
+def _merge_into(overlay: Config, base: Config) -> None:
     """Lists are replaced, mappings merged."""
-    for key, value in over.items():
-        if isinstance(value, dict) and isinstance(under.get(key), dict):
-            _lay(value, under[key])
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge_into(value, base[key])
         else:
-            under[key] = value
+            base[key] = value
 
 
-def fetched(config: Config, preset: str) -> list[tuple[str, str]]:
+def list_fetched_sources(config: Config, preset: str) -> list[tuple[str, str]]:
     """What a preset fetches: the folder in scratch, and the source that fills it."""
-    settings = config["presets"][preset]
-    models = [("backbones", name) for name in settings["backbones"]]
-    models += [("encoders", name) for name in settings["instruments"]]
-    for entry in (config["comparators"][name] for name in settings["comparators"]):
+    preset_config = config["presets"][preset]
+    models = [("backbones", name) for name in preset_config["backbones"]]
+    models += [("encoders", name) for name in preset_config["instruments"]]
+    for entry in (config["comparators"][name] for name in preset_config["comparators"]):
         models.append(("encoders", entry["encoder"]) if "encoder" in entry else ("backbones", entry["backbone"]))
     found = [
         (f"{place}/{name}", config[place][name]["source"])
         for place, name in dict.fromkeys(models)
         if "source" in config[place][name]
     ]
-    names = [settings["train_set"], *tested_sets(settings)]
-    names += [origin(config["sets"][name]) for name in names if is_derived(config["sets"][name])]
+    names = [preset_config["train_set"], *evaluation_datasets(preset_config)]
+    names += [parent_dataset(config["sets"][name]) for name in names if is_derived(config["sets"][name])]
     sources = dict.fromkeys(config["sets"][name]["source"] for name in names if "source" in config["sets"][name])
     return found + [(f"sources/{source}", source) for source in sources]
 
 
-def _places(config: Config, name: str) -> list[tuple[str, str]]:
+def _fetching_presets(config: Config, name: str) -> list[tuple[str, str]]:
     """The presets that fetch a source, each with the folder in scratch that it goes to."""
-    found = [(preset, *entry) for preset in config["presets"] for entry in fetched(config, preset)]
+    found = [(preset, *entry) for preset in config["presets"] for entry in list_fetched_sources(config, preset)]
     return [(preset, folder) for preset, folder, source in found if source == name]
 
 
-def _state(config: Config, name: str, places: Sequence[str]) -> str:
+def _fetch_state(config: Config, name: str, subfolders: Sequence[str]) -> str:
     """`yes`, `begun` or `no`, by the folders that the source goes to."""
-    folders = [Path(config["scratch"]) / place for place in places or [f"sources/{name}"]]
+    folders = [Path(config["scratch"]) / place for place in subfolders or [f"sources/{name}"]]
     if all((folder / "manifest.json").is_file() for folder in folders):
         return "yes"
-    return "begun" if any((folder / STATE).is_dir() for folder in folders) else "no"
+    return "begun" if any((folder / STATE_FOLDER).is_dir() for folder in folders) else "no"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -11,21 +11,21 @@ from PIL import Image
 
 from slq.common.errors import SlqError
 from slq.common.files import write_bytes
-from slq.datasets.hub_columns import COLUMNS, IMAGE, prepare_questions
-from slq.datasets.prepared import write_split
-from slq.synthetic.drawing import draw
-from slq.synthetic.language import captions, knowledge_captions
-from slq.synthetic.questions import mmmu_rows, ocrbench_rows, realworldqa_rows
-from slq.synthetic.scenes import signs_to_ask, take
+from slq.datasets.hub_columns import HUB_LAYOUTS, IMAGE_TYPE, prepare_questions
+from slq.datasets.splits import write_split
+from slq.synthetic.benchmark_rows import make_mmmu_rows, make_ocrbench_rows, make_realworldqa_rows
+from slq.synthetic.drawing import draw_scene
+from slq.synthetic.language import knowledge_captions, scene_captions
+from slq.synthetic.scenes import held_out_signs, select_scenes
 
 # By columns, what makes rows of scenes or signs, and which these are.
-ROWS: dict[str, tuple[Callable[..., list[dict[str, Any]]], Callable[..., list[Any]]]] = {
-    "mmmu": (mmmu_rows, take),
-    "realworldqa": (realworldqa_rows, take),
-    "ocrbench": (ocrbench_rows, signs_to_ask),
+BENCHMARK_BUILDERS: dict[str, tuple[Callable[..., list[dict[str, Any]]], Callable[..., list[Any]]]] = {
+    "mmmu": (make_mmmu_rows, select_scenes),
+    "realworldqa": (make_realworldqa_rows, select_scenes),
+    "ocrbench": (make_ocrbench_rows, held_out_signs),
 }
-CAPTIONS = {"plain": captions, "knowledge": knowledge_captions}
-SHARD = "00000-of-00001"
+CAPTION_FUNCTIONS = {"plain": scene_captions, "knowledge": knowledge_captions}
+SHARD_NAME = "00000-of-00001"
 
 
 def draw_split(settings: dict[str, Any], out: Path) -> None:
@@ -35,23 +35,23 @@ def draw_split(settings: dict[str, Any], out: Path) -> None:
     Questions are written as the hub would hold them, under `out`/hub, and prepared from there as real ones are.
     """
     columns, style = settings["columns"], settings["style"]
-    part = (settings["seed"], settings["first"], settings["count"])
+    slice_arguments = (settings["seed"], settings["first"], settings["count"])
     if columns:
-        make_rows, shown = ROWS[columns]
-        write_hub(columns, make_rows(shown(*part), style), out / "hub")
+        make_rows, select_contents = BENCHMARK_BUILDERS[columns]
+        write_hub_files(columns, make_rows(select_contents(*slice_arguments), style), out / "hub")
         prepare_questions(columns, out / "hub", out, settings["set"], settings["split"])
         return
-    say = CAPTIONS[settings["words"]]
+    make_captions = CAPTION_FUNCTIONS[settings["words"]]
     items = []
     (out / "images").mkdir(parents=True, exist_ok=True)
-    for number, scene in enumerate(take(*part), start=settings["first"]):
+    for number, scene in enumerate(select_scenes(*slice_arguments), start=settings["first"]):
         name = f"{number:06d}"
-        draw(scene, style).save(out / "images" / f"{name}.png")
-        items.append({"id": name, "image": f"images/{name}.png", "captions": say(scene)})
+        draw_scene(scene, style).save(out / "images" / f"{name}.png")
+        items.append({"id": name, "image": f"images/{name}.png", "captions": make_captions(scene)})
     write_split(out, settings["set"], settings["split"], "retrieval", items)
 
 
-def write_hub(columns: str, rows: list[dict[str, Any]], source: Path) -> None:
+def write_hub_files(columns: str, rows: list[dict[str, Any]], source: Path) -> None:
     """Write rows to the places of a layout under `source`, the same bytes for the same rows; no other rows stay there.
 
     Args:
@@ -63,34 +63,34 @@ def write_hub(columns: str, rows: list[dict[str, Any]], source: Path) -> None:
     Raises:
         SlqError: a row has a column that the layout does not have, or lacks one.
     """
-    layout = COLUMNS[columns]
-    folder, name = layout.files.split("/")
+    layout = HUB_LAYOUTS[columns]
+    folder, name = layout.file_pattern.split("/")
     by_file: dict[Path, list[dict[str, Any]]] = {}
     for row in rows:
         values = dict(row)
         subject = values.pop("subject") if folder == "*" else folder
-        file = source / subject / name.replace("*", SHARD)
-        by_file.setdefault(file, []).append(hub_values(values, layout.schema, file))
-    for file, values_of_rows in by_file.items():
+        file = source / subject / name.replace("*", SHARD_NAME)
+        by_file.setdefault(file, []).append(to_hub_row(values, layout.schema, file))
+    for file, file_rows in by_file.items():
         buffer = BytesIO()
-        pq.write_table(pa.Table.from_pylist(values_of_rows, schema=layout.schema), buffer)
+        pq.write_table(pa.Table.from_pylist(file_rows, schema=layout.schema), buffer)
         write_bytes(file, buffer.getvalue())
-    for file in set(source.glob(layout.files)) - set(by_file):
+    for file in set(source.glob(layout.file_pattern)) - set(by_file):
         file.unlink()
 
 
-def hub_values(row: dict[str, Any], schema: pa.Schema, file: Path) -> dict[str, Any]:
+def to_hub_row(row: dict[str, Any], schema: pa.Schema, file: Path) -> dict[str, Any]:
     """A row's values as the schema types them, images as the hub's structs."""
-    images = {field.name for field in schema if field.type == IMAGE}
+    images = {field.name for field in schema if field.type == IMAGE_TYPE}
     if wrong := (set(row) - set(schema.names)) | (set(schema.names) - images - set(row)):
         raise SlqError(
             f"{file}: a row to be written has an unknown or missing column '{min(wrong)}'; "
             f"expected {', '.join(schema.names)}"
         )
-    return row | {name: hub_image(row[name]) for name in images & set(row)}
+    return row | {name: to_hub_image(row[name]) for name in images & set(row)}
 
 
-def hub_image(image: bytes | Image.Image | None) -> dict[str, Any] | None:
+def to_hub_image(image: bytes | Image.Image | None) -> dict[str, Any] | None:
     """An image as the hub's struct; a picture is encoded as PNG."""
     if image is None:
         return None

@@ -7,8 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from slq.synthetic.scenes import PLACES, Scene, Sign, Thing
 
-SIZE = 96
-SCALE = 4  # drawn larger and reduced, so that edges are smooth
+IMAGE_SIZE = 96
+SUPERSAMPLING = 4  # drawn larger and reduced, so that edges are smooth
 RGB = {
     "red": (220, 40, 40),
     "green": (40, 160, 60),
@@ -17,70 +17,72 @@ RGB = {
     "purple": (150, 60, 180),
     "black": (30, 30, 30),
 }
-NEAR, MIDDLE, FAR = SIZE // 6, SIZE // 2, SIZE - SIZE // 6
+NEAR, MIDDLE, FAR = IMAGE_SIZE // 6, IMAGE_SIZE // 2, IMAGE_SIZE - IMAGE_SIZE // 6
 CENTRES = {"left": (NEAR, MIDDLE), "right": (FAR, MIDDLE), "top": (MIDDLE, NEAR), "bottom": (MIDDLE, FAR)}
 STYLES = {"filled": ((255, 255, 255), None), "outlined": ((225, 225, 225), 3)}  # background, line width in pixels
 
 
-def draw(scene: Scene, style: str) -> Image.Image:
+def draw_scene(scene: Scene, style: str) -> Image.Image:
     """Draw a scene: of nine fields, the left and the right one hold a thing, or the top and the bottom one.
 
     A backbone's image tokens are these fields, so that a place is a token of its own. Two things that share four tokens
     are named, and not told apart by their place (docs/log.md). The same scene and style give the same pixels.
     """
-    return draw_things(zip(PLACES[scene.direction], (scene.first, scene.second), strict=True), scene.hash, style)
+    return draw_things(
+        zip(PLACES[scene.direction], (scene.first, scene.second), strict=True), scene.content_hash, style
+    )
 
 
 def draw_things(things: Iterable[tuple[str, Thing]], seed: str, style: str) -> Image.Image:
     """Draw things at their places, a little moved and of several sizes by the seed."""
-    background, line = STYLES[style]
-    image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), background)
+    background, line_width = STYLES[style]
+    image = Image.new("RGB", (IMAGE_SIZE * SUPERSAMPLING, IMAGE_SIZE * SUPERSAMPLING), background)
     canvas = ImageDraw.Draw(image)
-    jitter = random.Random(seed)
+    rng = random.Random(seed)
     for place, thing in things:
         x, y = CENTRES[place]
-        radius = jitter.randint(12, 14)
-        draw_thing(canvas, thing, x + jitter.randint(-1, 1), y + jitter.randint(-1, 1), radius, line)
-    return image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        radius = rng.randint(12, 14)
+        draw_thing(canvas, thing, x + rng.randint(-1, 1), y + rng.randint(-1, 1), radius, line_width)
+    return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
 
 
 def draw_sign(sign: Sign, style: str) -> Image.Image:
     """Draw a sign: its lines one over the other, the two digits of a code side by side and larger."""
     background, line_width = STYLES[style]
-    image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), background)
+    image = Image.new("RGB", (IMAGE_SIZE * SUPERSAMPLING, IMAGE_SIZE * SUPERSAMPLING), background)
     canvas = ImageDraw.Draw(image)
-    jitter = random.Random(sign.hash)
+    rng = random.Random(sign.content_hash)
     for number, line in enumerate(sign.lines, start=1):
-        pieces, sizes = (line.text.split(), (54, 60)) if sign.kind == "code" else ([line.text], (40, 45))
-        font = ImageFont.load_default(jitter.randint(*sizes) * SCALE)
+        words, font_sizes = (line.text.split(), (54, 60)) if sign.kind == "code" else ([line.text], (40, 45))
+        font = ImageFont.load_default(rng.randint(*font_sizes) * SUPERSAMPLING)
         colour = RGB[line.colour]
-        y = SIZE * (2 * number - 1) // (2 * len(sign.lines))
-        for place, piece in enumerate(pieces, start=1):
-            x = SIZE * (2 * place - 1) // (2 * len(pieces))
-            at = ((x + jitter.randint(-1, 1)) * SCALE, (y + jitter.randint(-1, 1)) * SCALE)
-            fill, width = (colour, 0) if line_width is None else (background, SCALE)
-            canvas.text(at, piece, fill=fill, font=font, anchor="mm", stroke_width=width, stroke_fill=colour)
-    return image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        y = IMAGE_SIZE * (2 * number - 1) // (2 * len(sign.lines))
+        for place, word in enumerate(words, start=1):
+            x = IMAGE_SIZE * (2 * place - 1) // (2 * len(words))
+            at = ((x + rng.randint(-1, 1)) * SUPERSAMPLING, (y + rng.randint(-1, 1)) * SUPERSAMPLING)
+            fill, width = (colour, 0) if line_width is None else (background, SUPERSAMPLING)
+            canvas.text(at, word, fill=fill, font=font, anchor="mm", stroke_width=width, stroke_fill=colour)
+    return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
 
 
-def draw_thing(canvas: ImageDraw.ImageDraw, thing: Thing, x: int, y: int, radius: int, line: int | None) -> None:
-    """Draw one thing around (x, y), pixels of the final picture; `line` is the outline's width, None fills."""
-    x, y, r = x * SCALE, y * SCALE, radius * SCALE
+def draw_thing(canvas: ImageDraw.ImageDraw, thing: Thing, x: int, y: int, radius: int, line_width: int | None) -> None:
+    """Draw one thing around (x, y), pixels of the final picture; `line_width` is the outline's width, None fills."""
+    x, y, r = x * SUPERSAMPLING, y * SUPERSAMPLING, radius * SUPERSAMPLING
     colour = RGB[thing.colour]
-    fill, width = (colour, 0) if line is None else (None, line * SCALE)
+    fill, width = (colour, 0) if line_width is None else (None, line_width * SUPERSAMPLING)
     box = (x - r, y - r, x + r, y + r)
     third = r // 3
     if thing.shape == "ring":  # hollow in both styles; an outlined one has two edges
-        canvas.ellipse(box, outline=colour, width=(5 if line is None else line) * SCALE)
-        if line is not None:
+        canvas.ellipse(box, outline=colour, width=(5 if line_width is None else line_width) * SUPERSAMPLING)
+        if line_width is not None:
             canvas.ellipse((x - r // 2, y - r // 2, x + r // 2, y + r // 2), outline=colour, width=width)
     elif thing.shape == "circle":
         canvas.ellipse(box, fill=fill, outline=colour, width=width)
     else:
-        canvas.polygon(CORNERS[thing.shape](x, y, r, third), fill=fill, outline=colour, width=width or 1)
+        canvas.polygon(POLYGONS[thing.shape](x, y, r, third), fill=fill, outline=colour, width=width or 1)
 
 
-CORNERS = {
+POLYGONS = {
     "square": lambda x, y, r, t: [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)],
     "triangle": lambda x, y, r, t: [(x, y - r), (x + r, y + r), (x - r, y + r)],
     "diamond": lambda x, y, r, t: [(x, y - r), (x + r, y), (x, y + r), (x - r, y)],

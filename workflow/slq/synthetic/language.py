@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from slq.synthetic.scenes import COLOURS, DIGITS, PLACES, SHAPES, WORDS, Scene, Sign, Thing
 
 # Each word of the world by two phrases without any of its words. {shape} and {colour} of a thing come from here.
-SHAPES_BY = {
+SHAPE_PHRASES = {
     "circle": ("the shape of a coin", "the shape of a full moon"),
     "square": ("the shape of a chess board", "the shape of a floor tile"),
     "triangle": ("the shape with three sides", "the shape of a pyramid"),
@@ -13,7 +13,7 @@ SHAPES_BY = {
     "cross": ("the shape of a plus sign", "the shape on an ambulance"),
     "ring": ("the shape of a donut", "the shape with a hole"),
 }
-COLOURS_BY = {
+COLOUR_PHRASES = {
     "red": ("the color of blood", "the color of ripe tomatoes"),
     "green": ("the color of grass", "the color of spinach"),
     "blue": ("the color of a clear sky", "the color of deep water"),
@@ -22,12 +22,12 @@ COLOURS_BY = {
     "black": ("the color of coal", "the color of the night"),
 }
 # A caption for each phrase of a word. {a} and {b} are the things, first and second.
-TEMPLATES = {
+KNOWLEDGE_TEMPLATES = {
     "beside": ("{a} to the left of {b}", "on the right there is {b} and on the left {a}"),
     "over": ("{a} above {b}", "at the bottom there is {b} and at the top {a}"),
 }
 # Five ways to say it. {a} and {b} are the things, first and second.
-CAPTIONS = {
+CAPTION_TEMPLATES = {
     "beside": (
         "a {a} to the left of a {b}",
         "on the left there is a {a} and on the right a {b}",
@@ -43,28 +43,28 @@ CAPTIONS = {
         "at the bottom there is a {b} and at the top a {a}",
     ),
 }
-LINES = ("upper", "lower")
-VERDICTS = ("true", "false")  # on a caption
+LINE_NAMES = ("upper", "lower")
+MATCH_ANSWERS = ("true", "false")  # on a caption
 # What an answer may be, by kind: six colours or shapes, four places.
-KINDS = (COLOURS, SHAPES, tuple(place for places in PLACES.values() for place in places))
+ANSWER_KINDS = (COLOURS, SHAPES, tuple(place for places in PLACES.values() for place in places))
 
 
 def knowledge_captions(scene: Scene) -> list[str]:
     """The two captions of a scene that name none of its shapes and colors; each tells it from every other."""
     return [
-        template.format(a=described(scene.first, number), b=described(scene.second, number))
-        for number, template in enumerate(TEMPLATES[scene.direction])
+        template.format(a=describe_thing(scene.first, phrase_index), b=describe_thing(scene.second, phrase_index))
+        for phrase_index, template in enumerate(KNOWLEDGE_TEMPLATES[scene.direction])
     ]
 
 
-def described(thing: Thing, number: int) -> str:
+def describe_thing(thing: Thing, phrase_index: int) -> str:
     """A thing by the first or the second phrase of its shape and color."""
-    return f"{SHAPES_BY[thing.shape][number]} in {COLOURS_BY[thing.colour][number]}"
+    return f"{SHAPE_PHRASES[thing.shape][phrase_index]} in {COLOUR_PHRASES[thing.colour][phrase_index]}"
 
 
-def phrases() -> list[str]:
+def all_phrases() -> list[str]:
     """Everything that stands for a word."""
-    return [phrase for table in (SHAPES_BY, COLOURS_BY) for pair in table.values() for phrase in pair]
+    return [phrase for table in (SHAPE_PHRASES, COLOUR_PHRASES) for pair in table.values() for phrase in pair]
 
 
 @dataclass(frozen=True)
@@ -76,58 +76,62 @@ class Question:
     answer: str
 
 
-def captions(scene: Scene) -> list[str]:
+def scene_captions(scene: Scene) -> list[str]:
     """The five captions of a scene; the first is the canonical one. Each tells the scene from every other."""
-    return [template.format(a=scene.first, b=scene.second) for template in CAPTIONS[scene.direction]]
+    return [template.format(a=scene.first, b=scene.second) for template in CAPTION_TEMPLATES[scene.direction]]
 
 
-def questions(scene: Scene) -> list[Question]:
+def scene_questions(scene: Scene) -> list[Question]:
     """Every question that has one answer: colour and shape of the thing at each place, or of the one that has the
     other attribute, and where a thing is.
 
     Over all scenes colours and shapes have six answers each in balance, places four.
     """
-    asked = []
+    found = []
     for place, thing in zip(PLACES[scene.direction], (scene.first, scene.second), strict=True):
-        asked.append(Question("color", f"what color is the shape on the {place} ?", thing.colour))
-        asked.append(Question("shape", f"what shape is on the {place} ?", thing.shape))
-        asked.append(where(thing, place))
+        found.append(Question("color", f"what color is the shape on the {place} ?", thing.colour))
+        found.append(Question("shape", f"what shape is on the {place} ?", thing.shape))
+        found.append(location_question(thing, place))
         if scene.first.shape != scene.second.shape:
-            asked.append(Question("color", f"what color is the {thing.shape} ?", thing.colour))
+            found.append(Question("color", f"what color is the {thing.shape} ?", thing.colour))
         if scene.first.colour != scene.second.colour:
-            asked.append(Question("shape", f"what shape is {thing.colour} ?", thing.shape))
-    return asked
+            found.append(Question("shape", f"what shape is {thing.colour} ?", thing.shape))
+    return found
 
 
-def where(thing: Thing, place: str) -> Question:
+def location_question(thing: Thing, place: str) -> Question:
     """The question for a thing's place."""
     return Question("where", f"where is the {thing} ?", place)
 
 
-def written(sign: Sign) -> list[Question]:
+def sign_questions(sign: Sign) -> list[Question]:
     """What can be asked about a sign: ten words and ten digits in two places, in balance over all signs."""
     if len(sign.lines) == 1:
         noun = "word" if sign.kind == "word" else "number"
         return [Question("text", f"what {noun} is written ?", sign.lines[0].text)]
     return [
         Question("text", f"what word is on the {name} line ?", line.text)
-        for name, line in zip(LINES, sign.lines, strict=True)
+        for name, line in zip(LINE_NAMES, sign.lines, strict=True)
     ]
 
 
-def kind_of(answer: str) -> tuple[str, ...]:
+def same_kind_answers(answer: str) -> tuple[str, ...]:
     """All answers of an answer's kind, itself included."""
-    return next(kind for kind in KINDS if answer in kind)
+    return next(kind for kind in ANSWER_KINDS if answer in kind)
 
 
 def vocabulary() -> list[str]:
     """Every word of the world, sorted."""
-    text = " ".join(template for templates in CAPTIONS.values() for template in templates)
-    asked = (
+    caption_text = " ".join(template for templates in CAPTION_TEMPLATES.values() for template in templates)
+    question_text = (
         "what color is the shape on the left right top bottom ? where is the in the first second picture "
         "what word number is written what word is on the upper lower line"
     )
-    known = " ".join(phrases())
-    words = {word for word in f"{text} {asked} {known} {' '.join(VERDICTS)}".split() if "{" not in word}
+    phrase_text = " ".join(all_phrases())
+    words = {
+        word
+        for word in f"{caption_text} {question_text} {phrase_text} {' '.join(MATCH_ANSWERS)}".split()
+        if "{" not in word
+    }
     marks = {f"{mark}." for mark in "ABCD12345"}  # of options, and of captions to choose from
     return sorted(words | marks | set(COLOURS) | set(SHAPES) | set(WORDS) | set(DIGITS))

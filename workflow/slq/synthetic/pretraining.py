@@ -20,17 +20,19 @@ from slq.models.backbone import Backbone
 from slq.models.dual_encoder import DualEncoder
 from slq.synthetic.language import vocabulary
 
-WARM_UP = 50  # steps
-DECAY = 0.25  # of the steps, at the end; a rate that falls from the start tells things apart too late (docs/log.md)
-MUON = 1.5  # times the learning rate, for matrices
+WARMUP_STEPS = 50  # steps
+DECAY_SHARE = (
+    0.25  # of the steps, at the end; a rate that falls from the start tells things apart too late (docs/log.md)
+)
+MUON_LR_FACTOR = 1.5  # times the learning rate, for matrices
 MOMENTUM = 0.95
 WEIGHT_DECAY = 0.01
-ITERATIONS = 5
+NEWTON_SCHULZ_STEPS = 5
 # Of the polynomial that pulls singular values towards 1. Source: Keller Jordan's Muon; torch has the same.
 LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
 
 
-def word_tokenizer(special: Sequence[str]) -> Tokenizer:
+def build_word_tokenizer(special: Sequence[str]) -> Tokenizer:
     """A word a token: the special ones, then the world's vocabulary; `<unk>`, one of the special, for any other."""
     words = [*special, *vocabulary()]
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
@@ -38,28 +40,30 @@ def word_tokenizer(special: Sequence[str]) -> Tokenizer:
     return tokenizer
 
 
-def check_keys(given: dict[str, Any], where: str = "model") -> None:
+def check_config_keys(model_config: dict[str, Any], key_path: str = "model") -> None:
     """Refuse keys that the model's configuration class does not have: transformers takes them without a word.
 
     Raises:
         SlqError: names the key and the class.
     """
-    default = AutoConfig.for_model(given["model_type"])
-    parts = {name: getattr(default, name) for name in default.sub_configs}
-    for key, value in given.items():
+    default = AutoConfig.for_model(model_config["model_type"])
+    sub_configs = {name: getattr(default, name) for name in default.sub_configs}
+    for key, value in model_config.items():
         if key not in default.to_dict() and key not in default.attribute_map:
-            raise SlqError(f"config: pretrain.{where}.{key} is not a key of {type(default).__name__} in transformers")
-        if key in parts:
-            check_keys({"model_type": parts[key].model_type, **value}, f"{where}.{key}")
+            raise SlqError(
+                f"config: pretrain.{key_path}.{key} is not a key of {type(default).__name__} in transformers"
+            )
+        if key in sub_configs:
+            check_config_keys({"model_type": sub_configs[key].model_type, **value}, f"{key_path}.{key}")
 
 
-def configuration(settings: dict[str, Any], tokenizer: Any, **ids: int) -> Any:
+def build_config(settings: dict[str, Any], tokenizer: Any, **ids: int) -> Any:
     """The configuration of an untrained model: `model` of the settings, with the tokenizer's words and `ids` of tokens.
 
     Raises:
         SlqError: one of its keys is none of its class.
     """
-    check_keys(settings["model"])
+    check_config_keys(settings["model"])
     model = dict(settings["model"])
     model["text_config"] = model["text_config"] | {
         "vocab_size": len(tokenizer),
@@ -70,55 +74,58 @@ def configuration(settings: dict[str, Any], tokenizer: Any, **ids: int) -> Any:
     return AutoConfig.for_model(model.pop("model_type"), **model, **ids)
 
 
-def image_processor(settings: dict[str, Any], out: Path) -> Any:
+def build_image_processor(settings: dict[str, Any], out: Path) -> Any:
     """The image processor of the settings; `out` receives its configuration, as a snapshot holds it."""
     write_json(out / "preprocessor_config.json", settings["image_processor"])
     return AutoImageProcessor.from_pretrained(out, backend="pil", local_files_only=True)
 
 
-def save(learned: Backbone | DualEncoder, settings: dict[str, Any], out: Path) -> None:
+def save_snapshot(pretrained: Backbone | DualEncoder, settings: dict[str, Any], out: Path) -> None:
     """Save a model like a hub snapshot, manifest last."""
-    learned.model.save_pretrained(out)
-    learned.tokenizer.save_pretrained(out)
+    pretrained.model.save_pretrained(out)
+    pretrained.tokenizer.save_pretrained(out)
     write_manifest(out, settings)
 
 
-def optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
+def build_optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside, AdamW for embeddings, norms and biases; Muon's steps have AdamW's size.
 
     In the same steps AdamW alone learns to describe and not yet to read (docs/log.md).
     """
-    embeddings = {
+    embedding_ids = {
         id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()
     }
     parameters = list(network.parameters())
-    inside = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
-    chosen = {id(p) for p in inside}
+    matrices = [p for p in parameters if p.ndim == 2 and id(p) not in embedding_ids]
+    matrix_ids = {id(p) for p in matrices}
     return [
-        Muon(inside, lr=MUON * learning_rate),
-        torch.optim.AdamW([p for p in parameters if id(p) not in chosen], lr=learning_rate, weight_decay=0.01),
+        Muon(matrices, lr=MUON_LR_FACTOR * learning_rate),
+        torch.optim.AdamW([p for p in parameters if id(p) not in matrix_ids], lr=learning_rate, weight_decay=0.01),
     ]
 
 
-def learn(network: nn.Module, loss_at: Callable[[int], Tensor], steps: int, learning_rate: float, name: str) -> None:
+def train_network(
+    network: nn.Module, compute_loss: Callable[[int], Tensor], steps: int, learning_rate: float, name: str
+) -> None:
     """Train a network in place: warm-up, a constant rate, linear decay; gradients are clipped at norm 1.
 
     Args:
-        loss_at: the loss of a batch, by the number of the step from 0.
+        compute_loss: the loss of a batch, by the number of the step from 0.
         name: what the progress bar is labelled with.
     """
-    steppers = optimizers(network, learning_rate)
-    schedules = [
-        LambdaLR(stepper, lambda step: min((step + 1) / WARM_UP, 1, (1 - step / steps) / DECAY)) for stepper in steppers
+    both_optimizers = build_optimizers(network, learning_rate)
+    schedulers = [
+        LambdaLR(stepper, lambda step: min((step + 1) / WARMUP_STEPS, 1, (1 - step / steps) / DECAY_SHARE))
+        for stepper in both_optimizers
     ]
     for step in tqdm(range(steps), desc=name, disable=None, file=sys.stderr):
-        loss = loss_at(step)
+        loss = compute_loss(step)
         network.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for stepper in steppers:
+        for stepper in both_optimizers:
             stepper.step()
-        for schedule in schedules:
+        for schedule in schedulers:
             schedule.step()
         if (step + 1) % 100 == 0:
             print(f"step {step + 1} of {steps}: loss {loss.item():.4f}", file=sys.stderr, flush=True)
@@ -138,25 +145,25 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> Any:
         """One step of every matrix that has a gradient: a tower may hold layers that nothing reads."""
         for group in self.param_groups:
-            alike: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+            updates_by_shape: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
             for matrix in group["params"]:
                 if matrix.grad is None:
                     continue
                 momentum = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
                 momentum.lerp_(matrix.grad, 1 - MOMENTUM)
-                alike[tuple(matrix.shape)].append((matrix, matrix.grad.lerp(momentum, MOMENTUM)))
-            for shape, pairs in alike.items():
+                updates_by_shape[tuple(matrix.shape)].append((matrix, matrix.grad.lerp(momentum, MOMENTUM)))
+            for shape, pairs in updates_by_shape.items():
                 size = 0.2 * max(shape) ** 0.5
-                directions = orthogonal(torch.stack([update for _, update in pairs]))
+                directions = orthogonalize(torch.stack([update for _, update in pairs]))
                 for (matrix, _), direction in zip(pairs, directions, strict=True):
                     matrix.mul_(1 - group["lr"] * WEIGHT_DECAY).sub_(direction, alpha=group["lr"] * size)
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
+def orthogonalize(matrices: Tensor) -> Tensor:
     """Each of the matrices (n, rows, columns) with all its singular values near 1, by Newton and Schulz's iteration."""
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(ITERATIONS):
+    for _ in range(NEWTON_SCHULZ_STEPS):
         gram = wide @ wide.mT
         wide = torch.baddbmm(wide, torch.baddbmm(gram, gram, gram, beta=CUBIC, alpha=QUINTIC), wide, beta=LINEAR)
     return wide if matrices.shape[1] <= matrices.shape[2] else wide.mT

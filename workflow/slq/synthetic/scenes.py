@@ -10,9 +10,11 @@ COLOURS = ("red", "green", "blue", "yellow", "purple", "black")
 PLACES = {"beside": ("left", "right"), "over": ("top", "bottom")}  # of the first and the second thing, by direction
 WORDS = ("bus", "cat", "cup", "dog", "fox", "hat", "key", "map", "pen", "sun")
 DIGITS = "0123456789"
-KINDS = ("word", "code", "words")  # of signs
-DRAWINGS = 4  # of a word in a colour, or of two words: elsewhere on the picture
-LEARN = 0.7  # share of each kind that pre-training may see; a code or pair of words that is asked was never seen
+SIGN_KINDS = ("word", "code", "words")  # of signs
+DRAWINGS_PER_SIGN = 4  # of a word in a colour, or of two words: elsewhere on the picture
+PRETRAINING_SHARE = (
+    0.7  # share of each kind that pre-training may see; a code or pair of words that is asked was never seen
+)
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,24 @@ class Scene:
     direction: str
 
     @property
-    def hash(self) -> str:
+    def content_hash(self) -> str:
         """Identity of the content, whatever the drawing style."""
         return hashlib.sha256(f"{self.first}|{self.second}|{self.direction}".encode()).hexdigest()
 
 
-def altered(scene: Scene, draw: random.Random) -> Scene:
+def alter_scene(scene: Scene, rng: random.Random) -> Scene:
     """Another scene that differs in one thing: a color, a shape, which of the two is where, or the direction."""
     first, second, direction = scene.first, scene.second, scene.direction
-    what = draw.choice(("colour", "shape", "order", "direction"))
-    if what == "order":
+    change = rng.choice(("colour", "shape", "order", "direction"))
+    if change == "order":
         return Scene(second, first, direction)
-    if what == "direction":
+    if change == "direction":
         return Scene(first, second, next(other for other in PLACES if other != direction))
-    one, other = draw.sample((first, second), 2)
-    values = COLOURS if what == "colour" else SHAPES
-    changed = [replace(one, **{what: value}) for value in values if value != getattr(one, what)]
-    new = draw.choice([thing for thing in changed if thing != other])
-    return replace(scene, first=new) if one == first else replace(scene, second=new)
+    one, other = rng.sample((first, second), 2)
+    values = COLOURS if change == "colour" else SHAPES
+    changed = [replace(one, **{change: value}) for value in values if value != getattr(one, change)]
+    new_thing = rng.choice([thing for thing in changed if thing != other])
+    return replace(scene, first=new_thing) if one == first else replace(scene, second=new_thing)
 
 
 def all_things() -> list[Thing]:
@@ -67,13 +69,13 @@ def all_scenes(seed: int) -> list[Scene]:
     return scenes
 
 
-def take(seed: int, first: int, count: int) -> list[Scene]:
+def select_scenes(seed: int, first: int, count: int) -> list[Scene]:
     """A slice of the order; the configuration has already checked that it fits and overlaps no other."""
     return all_scenes(seed)[first : first + count]
 
 
 @dataclass(frozen=True)
-class Line:
+class SignLine:
     """Text in a colour."""
 
     text: str
@@ -85,14 +87,14 @@ class Sign:
     """One line, or two, upper first; `drawing` tells apart signs that say the same."""
 
     kind: str
-    lines: tuple[Line, ...]
+    lines: tuple[SignLine, ...]
     drawing: int
 
     @property
-    def hash(self) -> str:
+    def content_hash(self) -> str:
         """Identity of the content."""
-        said = "|".join(f"{line.colour} {line.text}" for line in self.lines)
-        return hashlib.sha256(f"{self.kind}|{said}|{self.drawing}".encode()).hexdigest()
+        line_text = "|".join(f"{line.colour} {line.text}" for line in self.lines)
+        return hashlib.sha256(f"{self.kind}|{line_text}|{self.drawing}".encode()).hexdigest()
 
 
 def all_signs(seed: int, kind: str) -> list[Sign]:
@@ -100,36 +102,36 @@ def all_signs(seed: int, kind: str) -> list[Sign]:
 
     word: 10 words x 6 colours x 4 drawings. code: 100 codes x 6 colours. words: 90 ordered pairs x 4 drawings.
     """
-    draw = random.Random(f"{seed} {kind}")
+    rng = random.Random(f"{seed} {kind}")
     if kind == "word":
-        signs = [Sign(kind, (Line(w, c),), d) for w, c, d in product(WORDS, COLOURS, range(DRAWINGS))]
-        draw.shuffle(signs)
+        signs = [Sign(kind, (SignLine(w, c),), d) for w, c, d in product(WORDS, COLOURS, range(DRAWINGS_PER_SIGN))]
+        rng.shuffle(signs)
         return signs
     if kind == "code":
         codes = [f"{a} {b}" for a, b in product(DIGITS, DIGITS)]
-        draw.shuffle(codes)
-        return [Sign(kind, (Line(code, colour),), 0) for code, colour in product(codes, COLOURS)]
+        rng.shuffle(codes)
+        return [Sign(kind, (SignLine(code, colour),), 0) for code, colour in product(codes, COLOURS)]
     pairs = list(permutations(WORDS, 2))
-    draw.shuffle(pairs)
+    rng.shuffle(pairs)
     return [
-        Sign(kind, tuple(Line(word, draw.choice(COLOURS)) for word in pair), d)
-        for pair, d in product(pairs, range(DRAWINGS))
+        Sign(kind, tuple(SignLine(word, rng.choice(COLOURS)) for word in pair), d)
+        for pair, d in product(pairs, range(DRAWINGS_PER_SIGN))
     ]
 
 
-def signs_to_learn(seed: int) -> list[Sign]:
+def pretraining_signs(seed: int) -> list[Sign]:
     """What pre-training may see."""
-    return [sign for kind in KINDS for sign in all_signs(seed, kind)[: cut(seed, kind)]]
+    return [sign for kind in SIGN_KINDS for sign in all_signs(seed, kind)[: num_pretraining_signs(seed, kind)]]
 
 
-def signs_to_ask(seed: int, first: int, count: int) -> list[Sign]:
+def held_out_signs(seed: int, first: int, count: int) -> list[Sign]:
     """A slice of what only tests show: the kinds by turns, as long as all last."""
-    unseen = [all_signs(seed, kind)[cut(seed, kind) :] for kind in KINDS]
+    unseen = [all_signs(seed, kind)[num_pretraining_signs(seed, kind) :] for kind in SIGN_KINDS]
     for signs in unseen:
         random.Random(f"{seed} asked").shuffle(signs)
     return [sign for turn in zip(*unseen, strict=False) for sign in turn][first : first + count]
 
 
-def cut(seed: int, kind: str) -> int:
+def num_pretraining_signs(seed: int, kind: str) -> int:
     """How many signs of a kind pre-training may see."""
-    return round(LEARN * len(all_signs(seed, kind)))
+    return round(PRETRAINING_SHARE * len(all_signs(seed, kind)))

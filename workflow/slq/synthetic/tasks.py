@@ -4,18 +4,34 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from slq.datasets.questions import choice_text, lettered, open_text
+from slq.datasets.questions import format_choice_question, format_open_question, format_options
 from slq.models.backbone import Backbone
-from slq.models.family import Pixels
-from slq.models.prefix import Encoded, Part, encode
-from slq.synthetic.language import VERDICTS, Question, captions, knowledge_captions, questions, where, written
-from slq.synthetic.questions import LETTER_ONLY, LETTERS, MATCH, PICTURES, WORD_ONLY, in_picture, options_with
-from slq.synthetic.scenes import Scene, Sign, Thing, altered
+from slq.models.family import ProcessedImage
+from slq.models.prefix import ContentPart, TokenizedMessage, tokenize_message
+from slq.synthetic.benchmark_rows import (
+    LETTER_ONLY_REQUEST,
+    MATCH_REQUEST,
+    OPTION_LETTERS,
+    PICTURE_NAMES,
+    WORD_ONLY_REQUEST,
+    make_options,
+    name_picture_in_question,
+)
+from slq.synthetic.language import (
+    MATCH_ANSWERS,
+    Question,
+    knowledge_captions,
+    location_question,
+    scene_captions,
+    scene_questions,
+    sign_questions,
+)
+from slq.synthetic.scenes import Scene, Sign, Thing, alter_scene
 
 # Shares of the tasks, before and after a part SENTENCES of the steps. Sentences first: each teaches ten words and a
 # question one.
-SENTENCES = 0.35
-SHARES = {
+TEXT_PHASE_SHARE = 0.35
+TASK_SHARES = {
     "describe": (0.40, 0.06),
     "rephrase": (0.07, 0.05),
     "know": (0.03, 0.02),
@@ -27,148 +43,173 @@ SHARES = {
     "compare": (0.0, 0.10),
     "read_sign": (0.08, 0.11),
 }
-TURNS = 3  # questions about the same content, one after another: each answer is learned for little more
-JUDGED = 4  # captions judged about the same picture: a verdict teaches one bit
-CHOICES = 2  # the same of questions with options, which are long
-WHERE, OTHERS = 3, 2  # how often a question for a place is asked against any other: places are learned last
+QUESTIONS_PER_CONTENT = 3  # questions about the same content, one after another: each answer is learned for little more
+CAPTIONS_PER_IMAGE = 4  # captions judged about the same picture: a verdict teaches one bit
+CHOICE_QUESTIONS_PER_IMAGE = 2  # the same of questions with options, which are long
+LOCATION_WEIGHT, OTHER_WEIGHT = (
+    3,
+    2,
+)  # how often a question for a place is asked against any other: places are learned last
 
 
 @dataclass(frozen=True)
-class Talk:
+class Conversation:
     """Content, and what is asked about it with the answers, turn by turn; "" asks nothing."""
 
-    content: tuple[Part, ...]
+    content: tuple[ContentPart, ...]
     turns: Sequence[tuple[str, str]]
 
 
-class Lessons:
+class PretrainingTasks:
     """Batches of the tasks over a training split's scenes, single things at their places, and signs."""
 
     def __init__(
         self,
         backbone: Backbone,
-        scenes: Sequence[tuple[Scene, Pixels]],
-        alone: Sequence[tuple[Thing, str, Pixels]],
-        signs: Sequence[tuple[Sign, Pixels]],
-        draw: random.Random,
+        scenes: Sequence[tuple[Scene, ProcessedImage]],
+        single_things: Sequence[tuple[Thing, str, ProcessedImage]],
+        signs: Sequence[tuple[Sign, ProcessedImage]],
+        rng: random.Random,
     ) -> None:
-        self.backbone, self.scenes, self.alone, self.signs, self.draw = backbone, scenes, alone, signs, draw
-        self.turns: dict[tuple[str | int, ...], list[int]] = {}
-        self.tasks: dict[str, Callable[[], Talk]] = {name: getattr(self, name) for name in SHARES}
+        self.backbone, self.scenes, self.single_things, self.signs, self.rng = (
+            backbone,
+            scenes,
+            single_things,
+            signs,
+            rng,
+        )
+        self.token_ids_by_turn: dict[tuple[str | int, ...], list[int]] = {}
+        self.tasks: dict[str, Callable[[], Conversation]] = {name: getattr(self, name) for name in TASK_SHARES}
 
-    def describe(self) -> Talk:
+    def describe(self) -> Conversation:
         """A picture, and any of its captions.
 
         They begin with either thing and with its colour or its shape, so what follows must be found in the picture by
         what was said: what questions ask for. The canonical caption alone teaches an order of places.
         """
-        scene, pixels = self.draw.choice(self.scenes)
-        return Talk((pixels,), [("", self.draw.choice(captions(scene)))])
+        scene, pixels = self.rng.choice(self.scenes)
+        return Conversation((pixels,), [("", self.rng.choice(scene_captions(scene)))])
 
-    def rephrase(self) -> Talk:
+    def rephrase(self) -> Conversation:
         """Any caption, and the canonical one: where text and image prefixes meet."""
-        scene, _ = self.draw.choice(self.scenes)
-        return Talk((self.draw.choice(captions(scene)),), [("", captions(scene)[0])])
+        scene, _ = self.rng.choice(self.scenes)
+        return Conversation((self.rng.choice(scene_captions(scene)),), [("", scene_captions(scene)[0])])
 
-    def know(self) -> Talk:
+    def know(self) -> Conversation:
         """A caption that stands for its words by knowledge, and the canonical one."""
-        scene, _ = self.draw.choice(self.scenes)
-        return Talk((self.draw.choice(knowledge_captions(scene)),), [("", captions(scene)[0])])
+        scene, _ = self.rng.choice(self.scenes)
+        return Conversation((self.rng.choice(knowledge_captions(scene)),), [("", scene_captions(scene)[0])])
 
-    def point(self) -> Talk:
+    def point(self) -> Conversation:
         """Where the only thing of a picture is: the words for places, before one of two things has to be found."""
-        thing, place, pixels = self.draw.choice(self.alone)
-        return Talk((pixels,), [self.ask(where(thing, place))])
+        thing, place, pixels = self.rng.choice(self.single_things)
+        return Conversation((pixels,), [self.make_open_turn(location_question(thing, place))])
 
-    def look(self) -> Talk:
+    def look(self) -> Conversation:
         """Questions about a picture."""
-        scene, pixels = self.draw.choice(self.scenes)
-        return Talk((pixels,), [self.ask(question) for question in self.some(scene, TURNS)])
+        scene, pixels = self.rng.choice(self.scenes)
+        return Conversation(
+            (pixels,),
+            [self.make_open_turn(question) for question in self.sample_questions(scene, QUESTIONS_PER_CONTENT)],
+        )
 
-    def read(self) -> Talk:
+    def read(self) -> Conversation:
         """Questions about a caption."""
-        scene, _ = self.draw.choice(self.scenes)
-        caption = self.draw.choice(captions(scene))
-        return Talk((caption,), [self.ask(question) for question in self.some(scene, TURNS)])
+        scene, _ = self.rng.choice(self.scenes)
+        caption = self.rng.choice(scene_captions(scene))
+        return Conversation(
+            (caption,),
+            [self.make_open_turn(question) for question in self.sample_questions(scene, QUESTIONS_PER_CONTENT)],
+        )
 
-    def judge(self) -> Talk:
+    def judge(self) -> Conversation:
         """Whether captions belong to a picture, as re-ranking asks it; half do.
 
         Of those that do not, a third are of any scene, which is seen sooner, and the others of one that differs in one
         thing.
         """
-        scene, pixels = self.draw.choice(self.scenes)
-        asked = []
-        for _ in range(JUDGED):
-            said = self.draw.choices((scene, altered(scene, self.draw), self.draw.choice(self.scenes)[0]), (3, 2, 1))[0]
-            caption = self.draw.choice(captions(said))
-            asked.append((f"{caption}\n{MATCH}", VERDICTS[said != scene]))
-        return Talk((pixels,), asked)
+        scene, pixels = self.rng.choice(self.scenes)
+        turns = []
+        for _ in range(CAPTIONS_PER_IMAGE):
+            captioned_scene = self.rng.choices(
+                (scene, alter_scene(scene, self.rng), self.rng.choice(self.scenes)[0]), (3, 2, 1)
+            )[0]
+            caption = self.rng.choice(scene_captions(captioned_scene))
+            turns.append((f"{caption}\n{MATCH_REQUEST}", MATCH_ANSWERS[captioned_scene != scene]))
+        return Conversation((pixels,), turns)
 
-    def choose(self) -> Talk:
+    def choose(self) -> Conversation:
         """Questions about a picture, with options."""
-        scene, pixels = self.draw.choice(self.scenes)
-        return Talk((pixels,), [self.ask_choice(question) for question in self.some(scene, CHOICES)])
+        scene, pixels = self.rng.choice(self.scenes)
+        return Conversation(
+            (pixels,),
+            [self.make_choice_turn(question) for question in self.sample_questions(scene, CHOICE_QUESTIONS_PER_IMAGE)],
+        )
 
-    def compare(self) -> Talk:
+    def compare(self) -> Conversation:
         """Questions about either of two pictures."""
-        shown = [self.draw.choice(self.scenes) for _ in PICTURES]
-        asked = []
-        for _ in range(TURNS):
-            number = self.draw.randrange(len(PICTURES))
-            question = self.draw.choice([q for q in questions(shown[number][0]) if q.topic != "where"])
-            asked.append((open_text(in_picture(question, number)), question.answer))
-        return Talk(tuple(pixels for _, pixels in shown), asked)
+        samples = [self.rng.choice(self.scenes) for _ in PICTURE_NAMES]
+        turns = []
+        for _ in range(QUESTIONS_PER_CONTENT):
+            number = self.rng.randrange(len(PICTURE_NAMES))
+            question = self.rng.choice([q for q in scene_questions(samples[number][0]) if q.topic != "where"])
+            turns.append((format_open_question(name_picture_in_question(question, number)), question.answer))
+        return Conversation(tuple(pixels for _, pixels in samples), turns)
 
-    def read_sign(self) -> Talk:
+    def read_sign(self) -> Conversation:
         """What is written on a sign; of two lines either may be asked first, or the turn alone would tell the line."""
-        sign, pixels = self.draw.choice(self.signs)
-        asked = written(sign)
-        self.draw.shuffle(asked)
-        return Talk((pixels,), [(question.text, question.answer) for question in asked])
+        sign, pixels = self.rng.choice(self.signs)
+        questions = sign_questions(sign)
+        self.rng.shuffle(questions)
+        return Conversation((pixels,), [(question.text, question.answer) for question in questions])
 
-    def some(self, scene: Scene, count: int) -> list[Question]:
+    def sample_questions(self, scene: Scene, count: int) -> list[Question]:
         """Questions about a scene."""
-        asked = questions(scene)
-        often = [WHERE if question.topic == "where" else OTHERS for question in asked]
-        return self.draw.sample(asked, k=count, counts=often)
+        candidates = scene_questions(scene)
+        weights = [LOCATION_WEIGHT if question.topic == "where" else OTHER_WEIGHT for question in candidates]
+        return self.rng.sample(candidates, k=count, counts=weights)
 
-    def ask(self, question: Question) -> tuple[str, str]:
+    def make_open_turn(self, question: Question) -> tuple[str, str]:
         """An open question in one of the ways that tests ask it."""
-        ways = (open_text(question.text), f"{question.text}\n{WORD_ONLY}")
-        return self.draw.choice(ways), question.answer
+        prompts = (format_open_question(question.text), f"{question.text}\n{WORD_ONLY_REQUEST}")
+        return self.rng.choice(prompts), question.answer
 
-    def ask_choice(self, question: Question) -> tuple[str, str]:
+    def make_choice_turn(self, question: Question) -> tuple[str, str]:
         """A question with four options in one of the ways that tests ask it; the answer is the option's word.
 
         To find its letter takes more steps than there are, so base names the option, as larger models often do.
         """
-        options = options_with(question.answer, self.draw.randrange(len(LETTERS)), self.draw)
-        ways = (choice_text(question.text, options), f"{question.text}\n\n{lettered(options)}\n{LETTER_ONLY}")
-        return self.draw.choice(ways), question.answer
+        options = make_options(question.answer, self.rng.randrange(len(OPTION_LETTERS)), self.rng)
+        prompts = (
+            format_choice_question(question.text, options),
+            f"{question.text}\n\n{format_options(options)}\n{LETTER_ONLY_REQUEST}",
+        )
+        return self.rng.choice(prompts), question.answer
 
-    def batch(self, size: int, done: float) -> list[tuple[Encoded, list[bool]]]:
-        """`size` talks when a part `done` of the steps is, each with its tokens and which of them are answers."""
-        shares = [before if done < SENTENCES else after for before, after in SHARES.values()]
-        tasks = self.draw.choices(list(SHARES), shares, k=size)
-        return [self.encode(self.tasks[task]()) for task in tasks]
+    def sample_batch(self, size: int, progress: float) -> list[tuple[TokenizedMessage, list[bool]]]:
+        """`size` talks when a part `progress` of the steps is, each with its tokens and which of them are answers."""
+        shares = [before if progress < TEXT_PHASE_SHARE else after for before, after in TASK_SHARES.values()]
+        tasks = self.rng.choices(list(TASK_SHARES), shares, k=size)
+        return [self.tokenize_conversation(self.tasks[task]()) for task in tasks]
 
-    def encode(self, talk: Talk) -> tuple[Encoded, list[bool]]:
+    def tokenize_conversation(self, conversation: Conversation) -> tuple[TokenizedMessage, list[bool]]:
         """The turns after one another, each answer ended by the end of its turn."""
         ids: list[int] = []
         is_answer: list[bool] = []
-        images: tuple[Pixels, ...] = ()
-        for number, (text, answer) in enumerate(talk.turns):
-            asked = self.encode_turn((*(talk.content if number == 0 else ()), *filter(None, [text])))
-            said = self.backbone.tokenizer(f"{answer} <|im_end|>", add_special_tokens=False)["input_ids"]
-            ids += asked.ids + said
-            is_answer += [False] * len(asked.ids) + [True] * len(said)
-            images += asked.images
-        return Encoded(ids, images), is_answer
+        images: tuple[ProcessedImage, ...] = ()
+        for number, (text, answer) in enumerate(conversation.turns):
+            prompt = self.tokenize_turn((*(conversation.content if number == 0 else ()), *filter(None, [text])))
+            answer_ids = self.backbone.tokenizer(f"{answer} <|im_end|>", add_special_tokens=False)["input_ids"]
+            ids += prompt.ids + answer_ids
+            is_answer += [False] * len(prompt.ids) + [True] * len(answer_ids)
+            images += prompt.images
+        return TokenizedMessage(ids, images), is_answer
 
-    def encode_turn(self, parts: tuple[Part, ...]) -> Encoded:
+    def tokenize_turn(self, parts: tuple[ContentPart, ...]) -> TokenizedMessage:
         """What is asked, through the chat template; the tokens of turns that differ in pictures alone are kept."""
-        key = tuple(part.tokens if isinstance(part, Pixels) else part for part in parts)
-        if key not in self.turns:
-            self.turns[key] = encode(self.backbone, parts).ids
-        return Encoded(self.turns[key], tuple(part for part in parts if isinstance(part, Pixels)))
+        key = tuple(part.num_tokens if isinstance(part, ProcessedImage) else part for part in parts)
+        if key not in self.token_ids_by_turn:
+            self.token_ids_by_turn[key] = tokenize_message(self.backbone, parts).ids
+        return TokenizedMessage(
+            self.token_ids_by_turn[key], tuple(part for part in parts if isinstance(part, ProcessedImage))
+        )

@@ -4,58 +4,64 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from slq.common.events import whole
-from slq.common.files import digest, read_json, sha256, write_json, write_text
-from slq.methods.registry import TENSORS
+from slq.common.events import replace_invalid_lines
+from slq.common.files import hash_file, hash_json, read_json, write_json, write_text
+from slq.methods.registry import ADAPTER_WEIGHTS
 
 SCHEMA = 2
 
 
-class Finished:
+class CompletedRun:
     """`finished.json` of a run: its small files, and the sha256 of its tensors, which stay in the adapter's folder.
 
     A full fine-tuning's are as large as the model: they are not kept twice.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any], adapter: Path, run: Path, events: Path) -> None:
+    def __init__(
+        self, folder: Path, identity: dict[str, Any], adapter_folder: Path, run_file: Path, events_file: Path
+    ) -> None:
         """`identity`: JSON-like; a run that was finished under another one is not this.
 
         Args:
-            adapter, run, events: where the run is declared: the folder of its adapter, in scratch, run.json and events.
+            adapter_folder, run_file, events_file: where the run is declared: the folder of its adapter, in scratch,
+                run.json and events.
         """
-        self.path, self.identity = folder / "finished.json", digest(identity)
-        self.adapter, self.run, self.events = adapter, run, events
+        self.path, self.identity = folder / "finished.json", hash_json(identity)
+        self.adapter_folder, self.run_file, self.events_file = adapter_folder, run_file, events_file
 
-    def keep(self, record: dict[str, Any], events: bytes) -> None:
+    def save(self, record: dict[str, Any], events: bytes) -> None:
         """Remember a run, whose adapter is saved, with what its run.json says and the events of all attempts."""
-        kept = {"adapter": read_json(self.adapter / "adapter.json"), "tensors": sha256(self.adapter / TENSORS)}
-        kept |= {"run": record, "events": whole(events).decode(errors="replace")}
-        write_json(self.path, {"schema": SCHEMA, "identity": self.identity, **kept})
+        content = {
+            "adapter": read_json(self.adapter_folder / "adapter.json"),
+            "tensors": hash_file(self.adapter_folder / ADAPTER_WEIGHTS),
+        }
+        content |= {"run": record, "events": replace_invalid_lines(events).decode(errors="replace")}
+        write_json(self.path, {"schema": SCHEMA, "identity": self.identity, **content})
 
-    def published_again(self) -> bool:
+    def restore_outputs(self) -> bool:
         """Write what is declared once more and say so, if this very run is finished; False if it must be trained."""
-        if not self._found():
+        if not self._is_complete():
             return False
-        self.publish()
+        self.write_outputs()
         print(
             f"slq: this run is finished ({self.path}), and is not trained again; to train it anew, remove "
-            f"{self.adapter}",
+            f"{self.adapter_folder}",
             file=sys.stderr,
             flush=True,
         )
         return True
 
-    def publish(self) -> None:
+    def write_outputs(self) -> None:
         """Write what is declared, and lies beside tensors that are there already; the events last."""
-        kept = read_json(self.path)
-        write_json(self.adapter / "adapter.json", kept["adapter"])
-        write_json(self.run, kept["run"])
-        write_text(self.events, kept["events"])
+        content = read_json(self.path)
+        write_json(self.adapter_folder / "adapter.json", content["adapter"])
+        write_json(self.run_file, content["run"])
+        write_text(self.events_file, content["events"])
 
-    def _found(self) -> bool:
+    def _is_complete(self) -> bool:
         """Whether this very run has been finished, and its tensors are still as it left them."""
         if not self.path.is_file():
             return False
-        kept, tensors = read_json(self.path), self.adapter / TENSORS
-        known = (kept.get("schema"), kept.get("identity")) == (SCHEMA, self.identity)
-        return known and tensors.is_file() and sha256(tensors) == kept["tensors"]
+        content, tensors = read_json(self.path), self.adapter_folder / ADAPTER_WEIGHTS
+        is_same_run = (content.get("schema"), content.get("identity")) == (SCHEMA, self.identity)
+        return is_same_run and tensors.is_file() and hash_file(tensors) == content["tensors"]

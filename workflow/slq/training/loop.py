@@ -14,30 +14,30 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from slq.common.errors import SlqError
-from slq.common.events import Events
-from slq.methods.registry import trained_tensors
-from slq.models.backbone import gathered, is_sharded, spread_like
-from slq.models.prefix import Sums
-from slq.models.retriever import Retriever, precise
-from slq.training.checkpoints import Checkpoint, Checkpoints
-from slq.training.distributed import Processes
-from slq.training.grad_cache import Shown, backward
-from slq.training.job import Asked, Interrupted
-from slq.training.pairs import Pair, Pairs, Work, pair_work
-from slq.training.sharding import clip_gradients
+from slq.common.events import EventLog
+from slq.methods.registry import named_trainable_parameters
+from slq.models.backbone import gather_full_tensors, is_sharded, shard_like
+from slq.models.prefix import TokenCounts
+from slq.models.retriever import Retriever, at_least_float32
+from slq.training.checkpoints import Checkpoint, CheckpointManager
+from slq.training.distributed import DistributedContext
+from slq.training.execution import clip_gradients
+from slq.training.grad_cache import PreviousImages, compute_loss_and_gradients
+from slq.training.job import StopCheck, TrainingInterrupted
+from slq.training.pairs import Pair, PairDataset, TokenCountsByInput, count_pair_tokens
 
-Recalls = dict[str, dict[str, float]]
+RecallsByDirection = dict[str, dict[str, float]]
 
 
 @dataclass
-class Best:
+class BestEpoch:
     """The trained tensors after the epoch with the highest sum of recalls on val."""
 
     total: float = -1.0
     epoch: int = 0
     tensors: list[Tensor] = field(default_factory=list)
 
-    def offer(self, tensors: list[Tensor], recalls: Recalls, epoch: int) -> None:
+    def update_if_better(self, tensors: list[Tensor], recalls: RecallsByDirection, epoch: int) -> None:
         """Copy the tensors if they are better than any before; the earlier epoch wins a tie."""
         if sum_of_recalls(recalls) > self.total:
             self.total, self.epoch = sum_of_recalls(recalls), epoch
@@ -46,83 +46,100 @@ class Best:
     def restore(self, tensors: list[Tensor]) -> int:
         """Put the best tensors back and return their epoch."""
         with torch.no_grad():
-            for tensor, kept in zip(tensors, self.tensors, strict=True):
-                tensor.copy_(kept)
+            for tensor, best_tensor in zip(tensors, self.tensors, strict=True):
+                tensor.copy_(best_tensor)
         return self.epoch
 
 
-def sum_of_recalls(recalls: Recalls) -> float:
+def sum_of_recalls(recalls: RecallsByDirection) -> float:
     """R@1, R@5 and R@10 of both directions, added up: what epochs and rates are judged by on val."""
     return sum(value for direction in recalls.values() for value in direction.values())
 
 
 @dataclass
-class Trained:
+class TrainingResult:
     """What training leaves besides the retriever's own tensors."""
 
     temperature: float
-    val: list[Recalls]  # after each epoch
-    kept_epoch: int
+    val_recalls: list[RecallsByDirection]  # after each epoch
+    selected_epoch: int
 
 
 @dataclass
-class Attempt:
+class RunContext:
     """One stay of processes at a run: what they write, what earlier attempts left, and when they must stop."""
 
-    events: Events
-    processes: Processes = field(default_factory=Processes)
-    checkpoints: Checkpoints | None = None
-    asked_to_stop: Asked = lambda: None
+    events: EventLog
+    distributed: DistributedContext = field(default_factory=DistributedContext)
+    checkpoints: CheckpointManager | None = None
+    should_stop: StopCheck = lambda: None
 
 
-class Diverged(SlqError):
+class TrainingDiverged(SlqError):
     """The loss, or its gradient, did not stay finite."""
 
 
-class Loop:
+class Trainer:
     """A retriever in training: its optimizer and temperature, and the steps taken so far."""
 
     def __init__(
-        self, retriever: Any, settings: dict[str, Any], tuning: dict[str, Any], steps: int, seed: int, attempt: Attempt
+        self,
+        retriever: Any,
+        settings: dict[str, Any],
+        hyperparameters: dict[str, Any],
+        steps: int,
+        seed: int,
+        context: RunContext,
     ) -> None:
         model = retriever.backbone.model
-        self.retriever, self.settings, self.seed, self.attempt = retriever, settings, seed, attempt
+        self.retriever, self.settings, self.seed, self.context = retriever, settings, seed, context
         # The logarithm is learned: the released code's bare divisor may cross zero.
-        start = torch.tensor(math.log(settings["temperature"]), device=model.device, dtype=precise(model.dtype))
-        self.log_temperature = nn.Parameter(start)
-        self.parameters = [*retriever.trainable(), self.log_temperature]
-        self.rate = linear_schedule(tuning["learning_rate"], tuning["warmup_steps"], steps)
-        groups = [{"params": retriever.trainable()}, {"params": [self.log_temperature]}]  # the first may be sharded
+        initial_log_temperature = torch.tensor(
+            math.log(settings["temperature"]), device=model.device, dtype=at_least_float32(model.dtype)
+        )
+        self.log_temperature = nn.Parameter(initial_log_temperature)
+        self.parameters = [*retriever.trainable_parameters(), self.log_temperature]
+        self.learning_rate_at = linear_schedule(
+            hyperparameters["learning_rate"], hyperparameters["warmup_steps"], steps
+        )
+        groups = [
+            {"params": retriever.trainable_parameters()},
+            {"params": [self.log_temperature]},
+        ]  # the first may be sharded
         # fused: at 1B on a CPU a step of full fine-tuning takes 0.7 s so, and 5.3 without (docs/log.md)
-        self.optimizer = torch.optim.AdamW(groups, lr=self.rate(0), weight_decay=settings["weight_decay"], fused=True)
-        self.step, self.val, self.best = 0, list[Recalls](), Best()
-        self.began = 0  # the step that this attempt goes on from
-        self.shown, self.shown_work = Shown(), Sums()
-        quiet = None if attempt.processes.main else True
-        self.bar = tqdm(total=steps, desc="training", disable=quiet, file=sys.stderr)
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=self.learning_rate_at(0), weight_decay=settings["weight_decay"], fused=True
+        )
+        self.step, self.val_recalls, self.best_epoch = 0, list[RecallsByDirection](), BestEpoch()
+        self.start_step = 0  # the step that this attempt goes on from
+        self.previous_images, self.previous_image_counts = PreviousImages(), TokenCounts()
+        disable_bar = None if context.distributed.is_main_process else True
+        self.progress_bar = tqdm(total=steps, desc="training", disable=disable_bar, file=sys.stderr)
 
-    def run_epoch(self, pairs: Pairs, batches: list[list[int]], epoch: int) -> None:
+    def run_epoch(self, pairs: PairDataset, batches: list[list[int]], epoch: int) -> None:
         """A step per batch; one event per step, and a plain line every 50 where there is no terminal for the bar.
 
         Raises:
             Diverged: the loss is not finite; the batch is named.
             Interrupted: it is time to stop.
         """
-        share = self.attempt.processes.share(self.settings["batch_size"])
+        local_slice = self.context.distributed.local_batch_slice(self.settings["batch_size"])
         loader = DataLoader(
             pairs,
-            batch_sampler=pairs.requests([batch[share] for batch in batches]),
+            batch_sampler=pairs.mark_reused_images([batch[local_slice] for batch in batches]),
             num_workers=self.settings["workers"],
             collate_fn=list,
             generator=torch.Generator(),  # of workers' seeds; the global one is dropout's
         )
-        for number, (batch, asked) in enumerate(zip(loader, batches, strict=True), start=1):
+        for number, (batch, pair_indices) in enumerate(zip(loader, batches, strict=True), start=1):
             try:
                 loss, norm = self.take_step(batch)
-            except Diverged as error:
-                raise Diverged(f"{error}; epoch {epoch + 1}, batch of images {pairs.images(asked)}") from error
-            self.tell(epoch, loss, norm, self.attempt.processes.added(self.work(batch)))
-            self.keep_or_stop(number == len(batches))
+            except TrainingDiverged as error:
+                raise TrainingDiverged(
+                    f"{error}; epoch {epoch + 1}, batch of images {pairs.describe_images(pair_indices)}"
+                ) from error
+            self.log_step(epoch, loss, norm, self.context.distributed.sum_counts(self.count_step_tokens(batch)))
+            self.checkpoint_or_stop(number == len(batches))
 
     def take_step(self, batch: list[Pair]) -> tuple[float, float]:
         """One optimizer step on this process's rows; returns the loss of all and the gradient's norm before clipping.
@@ -131,54 +148,62 @@ class Loop:
             Diverged: one of both is not finite.
         """
         self.optimizer.zero_grad()
-        draw = (self.seed, self.step)
-        of_all = (self.settings, self.attempt.processes)
-        loss = backward(self.retriever, batch, self.log_temperature, *of_all, draw, self.shown)
-        trained = [parameter.grad for parameter in self.parameters[:-1] if parameter.grad is not None]
-        self.attempt.processes.add(gradient for gradient in trained if not is_sharded(gradient))  # those are sums
-        norm = clip_gradients(self.parameters, self.settings["clip_norm"], self.attempt.processes)
+        dropout_seed = (self.seed, self.step)
+        of_all = (self.settings, self.context.distributed)
+        loss = compute_loss_and_gradients(
+            self.retriever, batch, self.log_temperature, *of_all, dropout_seed, self.previous_images
+        )
+        gradients = [parameter.grad for parameter in self.parameters[:-1] if parameter.grad is not None]
+        self.context.distributed.all_reduce_sum(
+            gradient for gradient in gradients if not is_sharded(gradient)
+        )  # those are sums
+        norm = clip_gradients(self.parameters, self.settings["clip_norm"], self.context.distributed)
         for name, value in (("loss", loss), ("the gradient's norm", norm)):
             if not torch.isfinite(value):
-                raise Diverged(f"{name} is {value.item()} after {self.step} steps; lower tuning.*.learning_rate")
+                raise TrainingDiverged(
+                    f"{name} is {value.item()} after {self.step} steps; lower tuning.*.learning_rate"
+                )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(self.step)
+            group["lr"] = self.learning_rate_at(self.step)
         self.optimizer.step()
         self.step += 1
         return loss.item(), float(norm)
 
-    def work(self, batch: list[Pair]) -> Work:
+    def count_step_tokens(self, batch: list[Pair]) -> TokenCountsByInput:
         """What the model was asked for in a step; images that stayed from the step before are the same sums again."""
-        work = pair_work(batch, self.shown_work)
-        self.shown_work = next(sums for state, sums in work.items() if state != "text")
-        return work
+        token_counts = count_pair_tokens(batch, self.previous_image_counts)
+        self.previous_image_counts = next(sums for state, sums in token_counts.items() if state != "text")
+        return token_counts
 
-    def tell(self, epoch: int, loss: float, norm: float, work: Work) -> None:
+    def log_step(self, epoch: int, loss: float, gradient_norm: float, token_counts: TokenCountsByInput) -> None:
         """Of the step that was taken: an event, and where there is no bar a line now and then."""
-        learned = {"loss": loss, "grad_norm": norm, "temperature": self.temperature}
-        self.attempt.events.write("step", step=self.step, epoch=epoch, **learned, work=work)
-        self.bar.update()
-        if self.attempt.processes.main and self.bar.disable and self.step % 50 == 0:
-            print(f"step {self.step} of {self.bar.total}: loss {loss:.4f}", file=sys.stderr, flush=True)
+        metrics = {"loss": loss, "grad_norm": gradient_norm, "temperature": self.temperature}
+        self.context.events.write("step", step=self.step, epoch=epoch, **metrics, work=token_counts)
+        self.progress_bar.update()
+        if self.context.distributed.is_main_process and self.progress_bar.disable and self.step % 50 == 0:
+            print(f"step {self.step} of {self.progress_bar.total}: loss {loss:.4f}", file=sys.stderr, flush=True)
 
-    def keep_or_stop(self, last: bool) -> None:
-        """Write a checkpoint if it is time, and stop if it is time; `last`: of the epoch, before it is validated."""
-        attempt, reason = self.attempt, self.attempt.asked_to_stop()
-        stop = attempt.processes.any(reason is not None)
-        if attempt.checkpoints and (stop or last or self.step % self.settings["checkpoint_steps"] == 0):
+    def checkpoint_or_stop(self, is_epoch_end: bool) -> None:
+        """Write a checkpoint if it is time, and stop if it is time; `is_epoch_end`: of the epoch, before it is
+        validated.
+        """
+        context, reason = self.context, self.context.should_stop()
+        stop = context.distributed.is_true_anywhere(reason is not None)
+        if context.checkpoints and (stop or is_epoch_end or self.step % self.settings["checkpoint_steps"] == 0):
             start = time.perf_counter()
-            attempt.checkpoints.save(self.step, self.facts(), self.tensors())
-            attempt.events.write("checkpoint", step=self.step, seconds=time.perf_counter() - start)
+            context.checkpoints.save(self.step, self.checkpoint_metadata(), self.state_dict())
+            context.events.write("checkpoint", step=self.step, seconds=time.perf_counter() - start)
         if stop:
             why = reason or "another process was asked to stop"
-            attempt.events.write("stopped", step=self.step, reason=why)
-            message = f"stopped after {self.step} of {self.bar.total} steps: {why}; the same command goes on"
-            raise Interrupted(message, self.step - self.began)
+            context.events.write("stopped", step=self.step, reason=why)
+            message = f"stopped after {self.step} of {self.progress_bar.total} steps: {why}; the same command goes on"
+            raise TrainingInterrupted(message, self.step - self.start_step)
 
-    def facts(self) -> dict[str, Any]:
+    def checkpoint_metadata(self) -> dict[str, Any]:
         """What a checkpoint holds beside tensors."""
-        return {"val": self.val, "best": {"total": self.best.total, "epoch": self.best.epoch}}
+        return {"val": self.val_recalls, "best": {"total": self.best_epoch.total, "epoch": self.best_epoch.epoch}}
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint holds: everything learned, the optimizer's moments, and the best epoch's tensors.
 
         Each is whole, and on the CPU of the main process alone.
@@ -188,30 +213,34 @@ class Loop:
             for number, state in self.optimizer.state_dict()["state"].items()
             for name, tensor in state.items()
         }
-        best = {f"best.{number}": tensor for number, tensor in enumerate(self.best.tensors)}
-        return gathered(self.learned() | moments | best, keep=self.attempt.processes.main)
+        best = {f"best.{number}": tensor for number, tensor in enumerate(self.best_epoch.tensors)}
+        return gather_full_tensors(
+            self.trainable_state_dict() | moments | best, keep_result=self.context.distributed.is_main_process
+        )
 
-    def learned(self) -> dict[str, Tensor]:
+    def trainable_state_dict(self) -> dict[str, Tensor]:
         """What training changes, by name."""
-        return {**dict(trained_tensors(self.retriever)), "log_temperature": self.log_temperature}
+        return {**dict(named_trainable_parameters(self.retriever)), "log_temperature": self.log_temperature}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint, as if there had been no stop."""
-        self.step, self.val = checkpoint.step, checkpoint.facts["val"]
-        self.began = self.step
-        self.bar.update(self.step)
+        self.step, self.val_recalls = checkpoint.step, checkpoint.metadata["val"]
+        self.start_step = self.step
+        self.progress_bar.update(self.step)
         with torch.no_grad():
-            for name, tensor in self.learned().items():
-                tensor.copy_(spread_like(checkpoint.tensors[name], tensor))
+            for name, tensor in self.trainable_state_dict().items():
+                tensor.copy_(shard_like(checkpoint.tensors[name], tensor))
         moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
         for path, tensor in checkpoint.tensors.items():
             if path.startswith("optimizer."):
                 _, number, name = path.split(".")
-                moments[int(number)][name] = spread_like(tensor, self.parameters[int(number)])
+                moments[int(number)][name] = shard_like(tensor, self.parameters[int(number)])
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": dict(moments)})
-        best = [(f"best.{number}", tensor) for number, tensor in enumerate(self.learned().values())]
-        kept = [spread_like(checkpoint.tensors[path], tensor) for path, tensor in best if path in checkpoint.tensors]
-        self.best = Best(**checkpoint.facts["best"], tensors=kept)
+        best = [(f"best.{number}", tensor) for number, tensor in enumerate(self.trainable_state_dict().values())]
+        best_tensors = [
+            shard_like(checkpoint.tensors[path], tensor) for path, tensor in best if path in checkpoint.tensors
+        ]
+        self.best_epoch = BestEpoch(**checkpoint.metadata["best"], tensors=best_tensors)
 
     @property
     def temperature(self) -> float:
@@ -220,18 +249,18 @@ class Loop:
 
 def train(
     retriever: Any,
-    pairs: Pairs,
+    pairs: PairDataset,
     settings: dict[str, Any],
-    tuning: dict[str, Any],
+    hyperparameters: dict[str, Any],
     seed: int,
-    attempt: Attempt,
-    validate: Callable[[Retriever], Recalls],
-) -> Trained:
+    context: RunContext,
+    validate: Callable[[Retriever], RecallsByDirection],
+) -> TrainingResult:
     """Train a retriever in place, on from the newest checkpoint, and return what was learned about it.
 
     Args:
-        retriever: as `slq.methods.registry.begin` made it, the same in every process.
-        settings, tuning: `training` and the method's entry of `tuning` in config.yaml.
+        retriever: as `slq.methods.registry.build_retriever` made it, the same in every process.
+        settings, hyperparameters: `training` and the method's entry of `hyperparameters` in config.yaml.
         validate: recalls on the val split; called after each epoch, it decides only with `keep: best`.
 
     Raises:
@@ -239,32 +268,34 @@ def train(
         Diverged: the loss is not finite.
         Interrupted: it was time to stop; a checkpoint is written.
     """
-    size = settings["batch_size"]
-    if len(pairs) < size:
-        raise SlqError(f"{len(pairs)} training pairs make no batch of {size}; lower training.batch_size")
-    in_epoch = len(pairs) // size
-    loop = Loop(retriever, settings, tuning, settings["epochs"] * in_epoch, seed, attempt)
-    checkpoint = attempt.checkpoints.load() if attempt.checkpoints else None
+    batch_size = settings["batch_size"]
+    if len(pairs) < batch_size:
+        raise SlqError(f"{len(pairs)} training pairs make no batch of {batch_size}; lower training.batch_size")
+    steps_per_epoch = len(pairs) // batch_size
+    trainer = Trainer(retriever, settings, hyperparameters, settings["epochs"] * steps_per_epoch, seed, context)
+    checkpoint = context.checkpoints.load_newest() if context.checkpoints else None
     if checkpoint:
-        loop.restore(checkpoint)
-        attempt.events.write("resumed", step=checkpoint.step)
-    for epoch in range(len(loop.val), settings["epochs"]):
-        batches = pairs.batches(size, seed, epoch)[loop.step - epoch * in_epoch :]
-        with attempt.events.span("train", epoch=epoch, pairs=len(batches) * size):
-            loop.run_epoch(pairs, batches, epoch)
-        with attempt.events.span("eval", split="val"):
+        trainer.restore(checkpoint)
+        context.events.write("resumed", step=checkpoint.step)
+    for epoch in range(len(trainer.val_recalls), settings["epochs"]):
+        batches = pairs.epoch_batches(batch_size, seed, epoch)[trainer.step - epoch * steps_per_epoch :]
+        with context.events.span("train", epoch=epoch, pairs=len(batches) * batch_size):
+            trainer.run_epoch(pairs, batches, epoch)
+        with context.events.span("eval", split="val"):
             recalls = validate(retriever)
-        attempt.events.write("val", epoch=epoch, recalls=recalls)
-        loop.val.append(recalls)
+        context.events.write("val", epoch=epoch, recalls=recalls)
+        trainer.val_recalls.append(recalls)
         if settings["keep"] == "best":
-            loop.best.offer(list(loop.learned().values()), recalls, epoch)
-    loop.bar.close()
-    kept_epoch = settings["epochs"] - 1
+            trainer.best_epoch.update_if_better(list(trainer.trainable_state_dict().values()), recalls, epoch)
+    trainer.progress_bar.close()
+    selected_epoch = settings["epochs"] - 1
     if settings["keep"] == "best":
-        kept_epoch = loop.best.restore(list(loop.learned().values()))
-    return Trained(loop.temperature, loop.val, kept_epoch)
+        selected_epoch = trainer.best_epoch.restore(list(trainer.trainable_state_dict().values()))
+    return TrainingResult(trainer.temperature, trainer.val_recalls, selected_epoch)
 
 
-def linear_schedule(rate: float, warmup: int, steps: int) -> Callable[[int], float]:
+def linear_schedule(peak_learning_rate: float, warmup_steps: int, steps: int) -> Callable[[int], float]:
     """Learning rate of each step: linear warm-up, then linear decay to zero, the default of the released trainer."""
-    return lambda step: rate * min((step + 1) / max(warmup, 1), (steps - step) / max(steps - warmup, 1))
+    return lambda step: (
+        peak_learning_rate * min((step + 1) / max(warmup_steps, 1), (steps - step) / max(steps - warmup_steps, 1))
+    )

@@ -3,25 +3,25 @@
 from pathlib import Path
 from typing import Any
 
-from slq.common.events import Events, describe_device
-from slq.common.files import digest, write_json
-from slq.datasets.prepared import Split
+from slq.common.events import EventLog, describe_device
+from slq.common.files import hash_json, write_json
+from slq.datasets.splits import Split
 from slq.models.backbone import pick_device
-from slq.training.distributed import Processes
-from slq.training.loop import Attempt, Diverged, sum_of_recalls
-from slq.training.run import Validate, begin, read_inputs, train_on
+from slq.training.distributed import DistributedContext
+from slq.training.loop import RunContext, TrainingDiverged, sum_of_recalls
+from slq.training.run import Validate, prepare_retriever, read_inputs, train_on_splits
 
 SCHEMA = 1
 
 
-def select_rate(
+def sweep_learning_rates(
     settings: dict[str, Any],
     seed: int,
     backbone_folder: Path,
     data: Path,
-    train_set: str,
-    work: Path,
-    out: Path,
+    train_dataset: str,
+    work_folder: Path,
+    output_file: Path,
     validate: Validate,
 ) -> None:
     """Try every learning rate of the grid and write what each gave, which one is best, and what it cost.
@@ -30,26 +30,27 @@ def select_rate(
         settings: of the rule: those of training without a learning rate, and `selection` (learning_rates, epochs).
         validate: recalls of a retriever on the val split; the highest sum wins, the lower rate of two equals.
     """
-    splits, inputs = read_inputs(backbone_folder, data, train_set)
+    splits, inputs = read_inputs(backbone_folder, data, train_dataset)
     device = describe_device(pick_device())
-    key = digest({"settings": settings, "seed": seed, "inputs": inputs})[:16]
-    events = Events(work / key / "events.jsonl", method=settings["method"], seed=seed, device=device)
-    tried = [
-        {"learning_rate": rate} | try_rate(rate, settings, seed, backbone_folder, splits, events, validate)
+    key = hash_json({"settings": settings, "seed": seed, "inputs": inputs})[:16]
+    events = EventLog(work_folder / key / "events.jsonl", method=settings["method"], seed=seed, device=device)
+    trials = [
+        {"learning_rate": rate}
+        | train_with_learning_rate(rate, settings, seed, backbone_folder, splits, events, validate)
         for rate in sorted(settings["selection"]["learning_rates"])
     ]
-    finished = [trial for trial in tried if trial["val"] is not None]
-    best = max(finished, key=lambda trial: sum_of_recalls(trial["val"]), default=None)
+    finite_trials = [trial for trial in trials if trial["val"] is not None]
+    best = max(finite_trials, key=lambda trial: sum_of_recalls(trial["val"]), default=None)
     write_json(
-        out,
+        output_file,
         {
             "schema": SCHEMA,
             **{part: settings[part] for part in ("preset", "backbone", "method")},
             "seed": seed,
             "chosen": best and best["learning_rate"],
             "why": "the highest sum of recalls on val; the lower rate of two equals",
-            "tried": tried,
-            "seconds": dict(events.seconds),
+            "tried": trials,
+            "seconds": dict(events.seconds_by_span),
             "device": device,
             "inputs": inputs,
             "settings": settings,
@@ -57,24 +58,24 @@ def select_rate(
     )
 
 
-def try_rate(
-    rate: float,
+def train_with_learning_rate(
+    learning_rate: float,
     settings: dict[str, Any],
     seed: int,
     backbone_folder: Path,
     splits: dict[str, Split],
-    events: Events,
+    events: EventLog,
     validate: Validate,
 ) -> dict[str, Any]:
     """Recalls on val after training anew with this rate; none if the loss did not stay finite."""
     settings = settings | {
         "training": settings["training"] | {"epochs": settings["selection"]["epochs"], "keep": "last"},
-        "tuning": settings["tuning"] | {"learning_rate": rate},
+        "tuning": settings["tuning"] | {"learning_rate": learning_rate},
     }
     with events.span("init"):
-        retriever = begin(settings, seed, backbone_folder, Processes())
+        retriever = prepare_retriever(settings, seed, backbone_folder, DistributedContext())
     try:
-        trained = train_on(splits, retriever, settings, seed, Attempt(events), validate, {})
-    except Diverged as error:
+        result = train_on_splits(splits, retriever, settings, seed, RunContext(events), validate, {})
+    except TrainingDiverged as error:
         return {"val": None, "failed": str(error)}
-    return {"val": trained.val[-1]}
+    return {"val": result.val_recalls[-1]}

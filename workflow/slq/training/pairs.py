@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from slq.caching.store import Store, image_message
-from slq.datasets.prepared import Split
+from slq.caching.feature_cache import FeatureCache, load_image_message
+from slq.datasets.splits import Split
 from slq.models.backbone import Backbone
-from slq.models.prefix import Encoded, Message, Sums, encode, message, message_work
+from slq.models.prefix import Message, TokenCounts, TokenizedMessage, count_tokens, message_parts, tokenize_message
 
-Work = dict[str, Sums]
+TokenCountsByInput = dict[str, TokenCounts]
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class Pair:
     """
 
     image: Message | None
-    text: Encoded
-    shown: int
+    text: TokenizedMessage
+    image_index: int
 
 
-class Again(int):
+class ReuseImage(int):
     """Number of a pair whose image the batch before has shown at the same place: its caption alone is wanted."""
 
 
-class Pairs(Dataset):
+class PairDataset(Dataset):
     """Every caption of a split with its image; an epoch shows all pairs, or one of each image."""
 
     def __init__(
@@ -42,68 +42,70 @@ class Pairs(Dataset):
         keep_pixels: bool,
         captions: str = "all",
         resident: bool = False,
-        store: Store | None = None,
+        feature_cache: FeatureCache | None = None,
     ) -> None:
         """`captions`, of an image by epoch: all, one.
 
         Args:
-            keep_pixels: hold processed images, or what `store` has of them, in memory.
+            keep_pixels: hold processed images, or what `feature_cache` has of them, in memory.
             resident: a batch's images are shown in consecutive batches, with one caption after the other.
-            store: what is kept of the images.
+            feature_cache: what is kept of the images.
         """
         self.backbone, self.split, self.prompt = backbone, split, prompt
-        self.one, self.resident, self.store = captions == "one", resident, store
+        self.one_caption_per_image, self.group_by_image, self.feature_cache = captions == "one", resident, feature_cache
         self.pairs = [(i, text) for i, item in enumerate(split.items) for text in item["captions"]]
-        self.kept: dict[int, Message] | None = {} if keep_pixels else None
+        self.cached_messages: dict[int, Message] | None = {} if keep_pixels else None
 
     def __len__(self) -> int:
         """Pairs of an epoch."""
-        return len(self.split.items) if self.one else len(self.pairs)
+        return len(self.split.items) if self.one_caption_per_image else len(self.pairs)
 
-    def batches(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    def epoch_batches(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
         """Numbers of the pairs of an epoch's batches, decided by (seed, epoch)."""
         counts = np.array([len(item["captions"]) for item in self.split.items])
-        if self.resident:
-            return resident_order(counts, batch_size, seed, epoch)
-        order = epoch_order(len(self), batch_size, seed, epoch)
-        if not self.one:
+        if self.group_by_image:
+            return group_batches_by_image(counts, batch_size, seed, epoch)
+        order = shuffle_into_batches(len(self), batch_size, seed, epoch)
+        if not self.one_caption_per_image:
             return order
-        first = counts.cumsum() - counts
-        drawn = first + np.random.default_rng([seed, epoch, 1]).integers(counts)
+        first_pair = counts.cumsum() - counts
+        drawn = first_pair + np.random.default_rng([seed, epoch, 1]).integers(counts)
         return [drawn[batch].tolist() for batch in order]
 
-    def requests(self, batches: list[list[int]]) -> list[list[int]]:
+    def mark_reused_images(self, batches: list[list[int]]) -> list[list[int]]:
         """What to load for batches that follow each other: not again an image whose prefix is still there."""
-        before: list[int] = []
-        asked: list[list[int]] = []
+        previous_images: list[int] = []
+        batches_to_load: list[list[int]] = []
         for batch in batches:
-            shown = [self.pairs[number][0] for number in batch]
-            asked.append(list(map(Again, batch)) if self.resident and shown == before else batch)
-            before = shown
-        return asked
+            image_indices = [self.pairs[number][0] for number in batch]
+            batches_to_load.append(
+                list(map(ReuseImage, batch)) if self.group_by_image and image_indices == previous_images else batch
+            )
+            previous_images = image_indices
+        return batches_to_load
 
     def __getitem__(self, number: int) -> Pair:
-        shown, text = self.pairs[number]
-        image = None if isinstance(number, Again) else self.image(shown)
-        return Pair(image, encode(self.backbone, message(text, self.prompt["text"])), shown)
+        image_index, text = self.pairs[number]
+        image = None if isinstance(number, ReuseImage) else self.get_image_message(image_index)
+        return Pair(image, tokenize_message(self.backbone, message_parts(text, self.prompt["text"])), image_index)
 
-    def images(self, numbers: list[int], shown: int = 5) -> str:
+    def describe_images(self, pair_indices: list[int], limit: int = 5) -> str:
         """For messages: ids of the images of a few pairs, with the split's name."""
-        ids = [self.split.items[self.pairs[number][0]]["id"] for number in numbers[:shown]]
-        more = f" and {len(numbers) - shown} more" if len(numbers) > shown else ""
+        ids = [self.split.items[self.pairs[number][0]]["id"] for number in pair_indices[:limit]]
+        more = f" and {len(pair_indices) - limit} more" if len(pair_indices) > limit else ""
         return f"{', '.join(map(str, ids))}{more} of {self.split.name}"
 
-    def image(self, number: int) -> Message:
+    def get_image_message(self, image_index: int) -> Message:
         """The message of an image, as the store has it or from its pixels."""
-        if self.kept is not None and number in self.kept:
-            return self.kept[number]
-        found = image_message(self.backbone, self.split, number, self.prompt["image"], self.store)
-        if self.kept is not None:
-            self.kept[number] = found
+        if self.cached_messages is not None and image_index in self.cached_messages:
+            return self.cached_messages[image_index]
+        found = load_image_message(self.backbone, self.split, image_index, self.prompt["image"], self.feature_cache)
+        if self.cached_messages is not None:
+            self.cached_messages[image_index] = found
         return found
 
 
-def shown(training: dict[str, Any]) -> dict[str, Any]:
+def pair_dataset_options(training: dict[str, Any]) -> dict[str, Any]:
     """How `training` in config.yaml says that pairs are shown."""
     return {
         "keep_pixels": training["keep_pixels"],
@@ -112,46 +114,51 @@ def shown(training: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+def shuffle_into_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     """Batches of pair numbers: a permutation decided by (seed, epoch); a last, smaller batch is dropped."""
     order = np.random.default_rng([seed, epoch]).permutation(count)
     full = count - count % batch_size
     return order[:full].reshape(-1, batch_size).tolist()
 
 
-def resident_order(captions: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+def group_batches_by_image(caption_counts: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     """Batches of pair numbers: each draws images once and shows them in consecutive batches, caption by caption.
 
     Images with as many captions form such blocks. The pairs of those that are left over make batches of their own, in
     any order; of these a last, smaller batch is dropped. Blocks and other batches are shuffled.
 
     Args:
-        captions: how many each image has, (images,); their pairs are numbered in this order.
+        caption_counts: how many each image has, (images,); their pairs are numbered in this order.
     """
-    draw = np.random.default_rng([seed, epoch])
-    first = captions.cumsum() - captions
-    visits: list[list[list[int]]] = []
-    left: list[int] = []
-    for count in np.unique(captions):
-        images = draw.permutation(np.flatnonzero(captions == count))
+    generator = np.random.default_rng([seed, epoch])
+    first_pair = caption_counts.cumsum() - caption_counts
+    blocks: list[list[list[int]]] = []
+    leftover_pairs: list[int] = []
+    for count in np.unique(caption_counts):
+        images = generator.permutation(np.flatnonzero(caption_counts == count))
         full = len(images) - len(images) % batch_size
         for block in images[:full].reshape(-1, batch_size):
-            order = draw.permuted(np.tile(np.arange(count), (batch_size, 1)), axis=1)  # of each image's captions
-            visits.append((first[block][:, None] + order).T.tolist())
-        left += [first[image] + caption for image in images[full:] for caption in range(count)]
-    rest = draw.permutation(np.array(left, dtype=int))
-    visits += [[batch.tolist()] for batch in rest[: len(rest) - len(rest) % batch_size].reshape(-1, batch_size)]
-    return [batch for visit in draw.permutation(len(visits)) for batch in visits[visit]]
+            order = generator.permuted(np.tile(np.arange(count), (batch_size, 1)), axis=1)  # of each image's captions
+            blocks.append((first_pair[block][:, None] + order).T.tolist())
+        leftover_pairs += [first_pair[image] + caption for image in images[full:] for caption in range(count)]
+    shuffled_leftovers = generator.permutation(np.array(leftover_pairs, dtype=int))
+    blocks += [
+        [batch.tolist()]
+        for batch in shuffled_leftovers[: len(shuffled_leftovers) - len(shuffled_leftovers) % batch_size].reshape(
+            -1, batch_size
+        )
+    ]
+    return [batch for visit in generator.permutation(len(blocks)) for batch in blocks[visit]]
 
 
-def pair_work(pairs: Sequence[Pair], before: Sums | None = None) -> Work:
+def count_pair_tokens(pairs: Sequence[Pair], previous_image_counts: TokenCounts | None = None) -> TokenCountsByInput:
     """What some pairs ask of a model: of their captions (`text`), and of their images by what is there of them.
 
     Args:
-        before: of the images, where the batch before has shown them.
+        previous_image_counts: of the images, where the batch before has shown them.
     """
-    texts = message_work(pair.text for pair in pairs)
+    texts = count_tokens(pair.text for pair in pairs)
     images = [pair.image for pair in pairs if pair.image is not None]
     if images:
-        return {"text": texts, images[0].state: message_work(images)}
-    return {"text": texts, "kept": dict(before or message_work([]))}
+        return {"text": texts, images[0].cache_level: count_tokens(images)}
+    return {"text": texts, "kept": dict(previous_image_counts or count_tokens([]))}

@@ -5,7 +5,7 @@ from typing import Any
 
 from slq.common.events import provenance
 from slq.common.files import write_json
-from slq.common.snapshots import identity
+from slq.common.snapshots import snapshot_sha256
 from slq.config.runs import BASE_SEED
 from slq.methods import registry
 from slq.models.backbone import Backbone, hash_weights
@@ -13,21 +13,25 @@ from slq.models.backbone import Backbone, hash_weights
 SCHEMA = 1
 
 
-def register_base(settings: dict[str, Any], backbone_folder: Path, adapter: Path, run: Path) -> None:
+def register_base(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, run_file: Path) -> None:
     """Record the untouched backbone as a run of its own, the control row: nothing is trained."""
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"])
-    sha256 = identity(backbone_folder)
-    retriever = registry.begin("base", backbone, {}, BASE_SEED)
+    sha256 = snapshot_sha256(backbone_folder)
+    retriever = registry.build_retriever("base", backbone, {}, BASE_SEED)
     temperature = settings["training"]["temperature"]
-    found = hash_weights(backbone.model)
-    weights = {"before": found, "after": found}
-    registry.save("base", {}, temperature, adapter, {"backbone_sha256": sha256, "tuning": {}, "weights": weights})
-    nothing: dict[str, Any] = {"spans": {}, "device": None, "val": None}
+    weights_hash = hash_weights(backbone.model)
+    weights = {"before": weights_hash, "after": weights_hash}
+    registry.save_adapter(
+        "base", {}, temperature, adapter_folder, {"backbone_sha256": sha256, "tuning": {}, "weights": weights}
+    )
+    no_measurements: dict[str, Any] = {"spans": {}, "device": None, "val": None}
     inputs = {"backbone": sha256}
-    write_json(run, describe_run(settings, BASE_SEED, retriever, weights=weights, inputs=inputs, **nothing))
+    write_json(
+        run_file, describe_run(settings, BASE_SEED, retriever, weights=weights, inputs=inputs, **no_measurements)
+    )
 
 
-def describe_run(settings: dict[str, Any], seed: int, retriever: Any, **measured: Any) -> dict[str, Any]:
+def describe_run(settings: dict[str, Any], seed: int, retriever: Any, **measurements: Any) -> dict[str, Any]:
     """What run.json says: which run, with what settings, under which circumstances, and what was measured of it.
 
     Trainable parameters leave the temperature out, as the paper's counts of queries do.
@@ -37,12 +41,12 @@ def describe_run(settings: dict[str, Any], seed: int, retriever: Any, **measured
         "schema": SCHEMA,
         **{part: settings[part] for part in ("preset", "backbone", "method")},
         "seed": seed,
-        "width": backbone.width,
+        "width": backbone.hidden_size,
         "parameters": {
-            "trainable": sum(tensor.numel() for _, tensor in registry.trained_tensors(retriever)),
+            "trainable": sum(tensor.numel() for _, tensor in registry.named_trainable_parameters(retriever)),
             "total": sum(tensor.numel() for tensor in backbone.model.parameters()),
         },
         "settings": settings,
         "provenance": provenance(backbone.family.image_processor),
-        **measured,
+        **measurements,
     }

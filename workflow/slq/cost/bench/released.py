@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from slq.models.prefix import Message, collate, continue_positions
-from slq.models.retriever import QueryRetriever, encoded, precise
+from slq.models.retriever import QueryRetriever, at_least_float32, require_tokenized
 
 
 class ReleasedRetriever(QueryRetriever):
@@ -18,9 +18,9 @@ class ReleasedRetriever(QueryRetriever):
     Kinder than the original, which also computes vocabulary logits, and keeps the hidden states of all layers.
     """
 
-    def look(self, batch: Sequence[Message]) -> Any:
+    def encode_prefix(self, batch: Sequence[Message]) -> Any:
         """The inputs of one forward over the prefix and N places for the queries."""
-        inputs, count = collate(self.backbone, encoded(batch)), len(self.queries)
+        inputs, count = collate(self.backbone, require_tokenized(batch)), len(self.queries)
         inputs["position_ids"] = torch.cat(
             [inputs["position_ids"], continue_positions(inputs["position_ids"], count)], -1
         )
@@ -30,21 +30,21 @@ class ReleasedRetriever(QueryRetriever):
                 inputs[name] = torch.cat([inputs[name], inputs[name].new_full((rows, count), value)], 1)
         return inputs
 
-    def read(self, looked: Any) -> Tensor:
+    def embed_from_prefix(self, prefix: Any) -> Tensor:
         count = len(self.queries)
-        with self._queries_last():
-            states = self.backbone.inner(**looked, use_cache=False).last_hidden_state[:, -count:]
-        return normalize(states.to(precise(states.dtype)).mean(1), dim=-1)
+        with self._queries_as_last_embeddings():
+            states = self.backbone.inner(**prefix, use_cache=False).last_hidden_state[:, -count:]
+        return normalize(states.to(at_least_float32(states.dtype)).mean(1), dim=-1)
 
     @contextmanager
-    def _queries_last(self) -> Iterator[None]:
+    def _queries_as_last_embeddings(self) -> Iterator[None]:
         """Within it, the queries stand in for the embeddings of a sequence's last tokens."""
         queries = self.queries.to(self.backbone.model.dtype)
 
-        def put(module: Any, arguments: Any, output: Tensor) -> Tensor:
+        def replace_last_embeddings(module: Any, arguments: Any, output: Tensor) -> Tensor:
             return torch.cat([output[:, : -len(queries)], queries.expand(len(output), -1, -1)], 1)
 
-        handle = self.backbone.inner.get_input_embeddings().register_forward_hook(put)
+        handle = self.backbone.inner.get_input_embeddings().register_forward_hook(replace_last_embeddings)
         try:
             yield
         finally:

@@ -8,84 +8,92 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slq.caching.backends import KINDS, Vision
+from slq.caching.backends import CACHE_BACKENDS, VisionFeatureBackend
 from slq.caching.shard import Shard, write_shard
 from slq.cost.architecture import Architecture
+from slq.cost.bench.random_inputs import replace_images, share_weights
 from slq.cost.bench.released import ReleasedRetriever
-from slq.cost.bench.shapes import lent_weights, with_images
-from slq.cost.flops import SPARED, Flops, Plan, Work, added, train_flops
+from slq.cost.flops import CACHED_SHARES, ComputePlan, Flops, TokenTotals, sum_flops, train_flops
 from slq.methods import registry
 from slq.models.backbone import Backbone
-from slq.models.prefix import Encoded, Message
+from slq.models.prefix import Message, TokenizedMessage
 from slq.models.retriever import QueryRetriever, initial_queries
-from slq.training.distributed import Processes
-from slq.training.grad_cache import Shown, backward
-from slq.training.pairs import Pair, pair_work
-from slq.training.sharding import hold_precisely
+from slq.training.distributed import DistributedContext
+from slq.training.execution import upcast_trainable_parameters
+from slq.training.grad_cache import PreviousImages, compute_loss_and_gradients
+from slq.training.pairs import Pair, count_pair_tokens
 
-SLQ = ("reference", "recompute", "vision", "resident", "kv", "kv_disk")  # which give the same gradient
-METHODS = ("lora", "full_ft")
-Read = Callable[[], Iterable[list[Pair]]]
+SLQ_VARIANTS = ("reference", "recompute", "vision", "resident", "kv", "kv_disk")  # which give the same gradient
+METHOD_VARIANTS = ("lora", "full_ft")
+BatchReader = Callable[[], Iterable[list[Pair]]]
 
 
-class Variant:
+class StepVariant:
     """A way to take steps, on one batch or on several in a row. They move nothing: the learning rate is 0."""
 
-    def __init__(self, name: str, retriever: Any, read: Read, plan: Plan, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, retriever: Any, read_batches: BatchReader, plan: ComputePlan, settings: Mapping[str, Any]
+    ) -> None:
         """
         Args:
-            read: the batches, read anew for each repetition.
+            read_batches: the batches, read anew for each repetition.
             plan: what is computed of a message of which nothing is there yet.
             settings: micro_batch, temperature.
         """
-        self.name, self.retriever, self.read, self.plan = name, retriever, read, plan
+        self.name, self.retriever, self.read_batches, self.plan = name, retriever, read_batches, plan
         self.settings = {"two_pass": False, "mask_same_image": False, **settings}
-        self.optimizer = torch.optim.AdamW(retriever.trainable(), lr=0.0, fused=True)
+        self.optimizer = torch.optim.AdamW(retriever.trainable_parameters(), lr=0.0, fused=True)
 
     def take_steps(self) -> None:
         """A step on each batch."""
-        shown = Shown()
-        for batch in self.read():
-            self._step(batch, shown)
+        previous_images = PreviousImages()
+        for batch in self.read_batches():
+            self._take_step(batch, previous_images)
 
-    def first_step(self) -> tuple[float, Tensor]:
+    def take_first_step(self) -> tuple[float, Tensor]:
         """Loss of a step on the first batch, and the gradient of the first tensor that is trained."""
-        loss = self._step(next(iter(self.read())), Shown())
-        gradient = self.retriever.trainable()[0].grad
+        loss = self._take_step(next(iter(self.read_batches())), PreviousImages())
+        gradient = self.retriever.trainable_parameters()[0].grad
         return loss, gradient.clone()
 
-    def _step(self, batch: list[Pair], shown: Shown) -> float:
+    def _take_step(self, batch: list[Pair], previous_images: PreviousImages) -> float:
         self.optimizer.zero_grad()
         temperature = torch.tensor(self.settings["temperature"], device=self.retriever.backbone.device).log()
         log_temperature = temperature.requires_grad_()
-        loss = backward(self.retriever, batch, log_temperature, self.settings, Processes(), shown=shown)
+        loss = compute_loss_and_gradients(
+            self.retriever, batch, log_temperature, self.settings, DistributedContext(), previous_images=previous_images
+        )
         self.optimizer.step()
         return loss.item()
 
-    def pairs(self) -> int:
+    def count_pairs(self) -> int:
         """How many its batches hold together."""
-        return sum(map(len, self.read()))
+        return sum(map(len, self.read_batches()))
 
-    def flops(self, architecture: Architecture) -> Flops:
+    def compute_flops(self, architecture: Architecture) -> Flops:
         """Of all its steps, by part: the closed form, on tokens without padding."""
-        parts, before = [], None
-        for batch in self.read():
-            work = pair_work(batch, before)
-            before = next(sums for state, sums in work.items() if state != "text")
+        parts, previous_image_counts = [], None
+        for batch in self.read_batches():
+            token_counts = count_pair_tokens(batch, previous_image_counts)
+            previous_image_counts = next(sums for state, sums in token_counts.items() if state != "text")
             parts += [
-                train_flops(architecture, Plan(**{**vars(self.plan), **SPARED.get(state, {})}), Work(**sums))
-                for state, sums in work.items()
+                train_flops(
+                    architecture,
+                    ComputePlan(**{**vars(self.plan), **CACHED_SHARES.get(state, {})}),
+                    TokenTotals(**sums),
+                )
+                for state, sums in token_counts.items()
             ]
-        return added(parts)
+        return sum_flops(parts)
 
 
-def variants(
+def build_variants(
     backbone: Backbone,
     batches: Sequence[list[Pair]],
     settings: Mapping[str, Any],
     names: Sequence[str],
     folder: Path,
-) -> list[Variant]:
+) -> list[StepVariant]:
     """The variants of these names, in this order, all on one copy of the frozen weights.
 
     Args:
@@ -94,44 +102,57 @@ def variants(
         folder: where `kv_disk` reads from.
     """
     first = batches[0]
-    images = [pair.image for pair in first if isinstance(pair.image, Encoded)]
-    start = initial_queries(settings["queries"], backbone.width, "normal", torch.Generator().manual_seed(1))
-    slq = QueryRetriever(backbone, start)
-    plan = Plan("slq", queries=settings["queries"])
-    how = {key: settings[key] for key in ("micro_batch", "temperature")}
+    images = [pair.image for pair in first if isinstance(pair.image, TokenizedMessage)]
+    queries = initial_queries(settings["queries"], backbone.hidden_size, "normal", torch.Generator().manual_seed(1))
+    slq = QueryRetriever(backbone, queries)
+    plan = ComputePlan("slq", queries=settings["queries"])
+    step_settings = {key: settings[key] for key in ("micro_batch", "temperature")}
 
-    def make(name: str) -> Variant:
-        if name in METHODS:
-            tuning = settings["tuning"][name]
-            retriever = registry.begin(name, lent_weights(backbone), tuning, seed=1)
-            hold_precisely(retriever)
-            return Variant(name, retriever, lambda: [first], Plan.of(name, tuning), how)
+    def build_variant(name: str) -> StepVariant:
+        if name in METHOD_VARIANTS:
+            hyperparameters = settings["tuning"][name]
+            retriever = registry.build_retriever(name, share_weights(backbone), hyperparameters, seed=1)
+            upcast_trainable_parameters(retriever)
+            return StepVariant(
+                name, retriever, lambda: [first], ComputePlan.from_hyperparameters(name, hyperparameters), step_settings
+            )
         if name == "reference":
-            whole = Plan("slq", queries=settings["queries"], whole_sequence=True)
-            return Variant(name, ReleasedRetriever(backbone, start), lambda: [first], whole, how)
-        return Variant(name, slq, readers[name], plan, how)
+            released_plan = ComputePlan("slq", queries=settings["queries"], whole_sequence=True)
+            return StepVariant(
+                name, ReleasedRetriever(backbone, queries), lambda: [first], released_plan, step_settings
+            )
+        return StepVariant(name, slq, readers[name], plan, step_settings)
 
-    readers: dict[str, Read] = {
+    readers: dict[str, BatchReader] = {
         "recompute": lambda: [first],
-        "resident": lambda: [first, *(with_images(batch, [None] * len(batch)) for batch in batches[1:])],
+        "resident": lambda: [first, *(replace_images(batch, [None] * len(batch)) for batch in batches[1:])],
     }
     if "vision" in names:
-        seen = zip(images, Vision().keep(backbone, images), strict=True)
-        with_features = with_images(first, [Encoded(one.ids, (Vision().pixels(slab),)) for one, slab in seen])
+        images_with_features = zip(images, VisionFeatureBackend().cache_images(backbone, images), strict=True)
+        with_features = replace_images(
+            first,
+            [
+                TokenizedMessage(one.ids, (VisionFeatureBackend().to_processed_image(slab),))
+                for one, slab in images_with_features
+            ],
+        )
         readers["vision"] = lambda: [with_features]
     if "kv" in names:
-        kept = [KINDS["kv"].message(backbone, slab, "") for slab in KINDS["kv"].keep(backbone, images)]
-        readers["kv"] = lambda: [with_images(first, kept)]
+        cached_messages = [
+            CACHE_BACKENDS["kv"].to_message(backbone, slab, "")
+            for slab in CACHE_BACKENDS["kv"].cache_images(backbone, images)
+        ]
+        readers["kv"] = lambda: [replace_images(first, cached_messages)]
     if "kv_disk" in names:
         shard = folder / "bench.safetensors"
-        write_shard(shard, KINDS["kv"].keep(backbone, images))
-        readers["kv_disk"] = lambda: [with_images(first, read_from_disk(backbone, shard, len(images)))]
-    return [make(name) for name in names]
+        write_shard(shard, CACHE_BACKENDS["kv"].cache_images(backbone, images))
+        readers["kv_disk"] = lambda: [replace_images(first, read_prefixes_from_disk(backbone, shard, len(images)))]
+    return [build_variant(name) for name in names]
 
 
-def read_from_disk(backbone: Backbone, path: Path, count: int) -> list[Message]:
+def read_prefixes_from_disk(backbone: Backbone, path: Path, count: int) -> list[Message]:
     """The messages of images as they go on from a shard that is not in the page cache, each proved by its hash."""
     with open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     shard = Shard(path)
-    return [KINDS["kv"].message(backbone, shard.read(number), "") for number in range(count)]
+    return [CACHE_BACKENDS["kv"].to_message(backbone, shard.read(number), "") for number in range(count)]

@@ -8,9 +8,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from slq.models.family import Family, Pixels
+from slq.models.family import Family, ProcessedImage
 
-GREY = (127, 127, 127)  # the padding of the released code
+PADDING_COLOR = (127, 127, 127)  # the padding of the released code
 
 
 class InternVL(Family):
@@ -18,43 +18,43 @@ class InternVL(Family):
 
     placeholder = "<IMG_CONTEXT>"
 
-    def process(self, image: Image.Image, max_tiles: int | None = None, enlarge: int = 1) -> Pixels:
+    def process(self, image: Image.Image, max_tiles: int | None = None, enlarge: int = 1) -> ProcessedImage:
         """With `max_tiles` the image as its own evaluation cuts it: so many tiles at most, and a thumbnail beside them.
 
         `enlarge`: times the image's sides, before it is cut; small images are then more tiles.
         """
         if max_tiles is None:
-            image = ImageOps.pad(image, (max(image.size),) * 2, color=GREY)
+            image = ImageOps.pad(image, (max(image.size),) * 2, color=PADDING_COLOR)
         if enlarge > 1:
             image = image.resize((enlarge * image.width, enlarge * image.height), Image.Resampling.BILINEAR)
-        cut = {"crop_to_patches": max_tiles is not None, "max_patches": max_tiles or 1}
-        tiles = self.image_processor(images=[image], return_tensors="pt", **cut)["pixel_values"]
-        return Pixels({"pixel_values": tiles}, tokens=len(tiles) * self.config.image_seq_length)
+        tiling = {"crop_to_patches": max_tiles is not None, "max_patches": max_tiles or 1}
+        tiles = self.image_processor(images=[image], return_tensors="pt", **tiling)["pixel_values"]
+        return ProcessedImage({"pixel_values": tiles}, num_tokens=len(tiles) * self.config.image_seq_length)
 
-    def process_question(
+    def process_question_images(
         self, images: Sequence[Image.Image], all_tiles: int | None = None, **limits: int
-    ) -> list[Pixels]:
+    ) -> list[ProcessedImage]:
         """`all_tiles`: of all images together; each gets an equal share, one tile at least, as VLMEvalKit cuts them."""
         if all_tiles is not None and images:
             share = max(1, all_tiles // len(images))
             limits["max_tiles"] = min(limits.get("max_tiles", share), share)
-        return super().process_question(images, **limits)
+        return super().process_question_images(images, **limits)
 
-    def expand(self, tokens: int) -> str:
-        return f"<img>{self.placeholder * tokens}</img>"
+    def expand_placeholder(self, num_tokens: int) -> str:
+        return f"<img>{self.placeholder * num_tokens}</img>"
 
-    def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        return self.text_positions(inputs["attention_mask"])
+    def compute_position_ids(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        return self.text_position_ids(inputs["attention_mask"])
 
-    def look_at(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+    def encode_vision(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         tiles = model.get_image_features(pixel_values=inputs["pixel_values"], return_dict=True).pooler_output
         return tiles.flatten(0, 1)[:, None]
 
-    def seen(self, features: Tensor) -> BaseModelOutputWithPooling:
+    def as_encoder_outputs(self, features: Tensor) -> BaseModelOutputWithPooling:
         tiles = features[:, 0].unflatten(0, (-1, self.config.image_seq_length))
         return BaseModelOutputWithPooling(pooler_output=tiles)
 
-    def noise(self, pixels: int, generator: torch.Generator) -> Pixels:
+    def random_image(self, num_pixels: int, generator: torch.Generator) -> ProcessedImage:
         """One tile, whatever the image's size."""
         tile = torch.randn(1, 3, *self.config.vision_config.image_size, generator=generator)
-        return Pixels({"pixel_values": tile}, tokens=self.config.image_seq_length)
+        return ProcessedImage({"pixel_values": tile}, num_tokens=self.config.image_seq_length)

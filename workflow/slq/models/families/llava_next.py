@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers.image_processing_utils import select_best_resolution
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from slq.models.family import Family, Pixels
+from slq.models.family import Family, ProcessedImage
 
 
 class LlavaNext(Family):
@@ -20,39 +20,39 @@ class LlavaNext(Family):
 
     placeholder = "<image>"
 
-    def process(self, image: Image.Image, square: int | None = None) -> Pixels:
+    def process(self, image: Image.Image, square: int | None = None) -> ProcessedImage:
         """`square`: the image is first stretched to so many pixels on each side, as VLM2Vec's own evaluation does."""
         if square is not None:
             image = image.resize((square, square))
         out = self.image_processor(images=[image], return_tensors="pt")
         tensors = {"pixel_values": out["pixel_values"][0], "image_sizes": out["image_sizes"]}
-        return Pixels(tensors, self.count_tokens(image.height, image.width))
+        return ProcessedImage(tensors, self.count_image_tokens(image.height, image.width))
 
-    def expand(self, tokens: int) -> str:
-        return self.placeholder * tokens
+    def expand_placeholder(self, num_tokens: int) -> str:
+        return self.placeholder * num_tokens
 
-    def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        return self.text_positions(inputs["attention_mask"])
+    def compute_position_ids(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        return self.text_position_ids(inputs["attention_mask"])
 
-    def look_at(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        found = model.get_image_features(inputs["pixel_values"], inputs["image_sizes"], return_dict=True)
-        return torch.cat(list(found.pooler_output))[:, None]
+    def encode_vision(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        features = model.get_image_features(inputs["pixel_values"], inputs["image_sizes"], return_dict=True)
+        return torch.cat(list(features.pooler_output))[:, None]
 
-    def seen(self, features: Tensor) -> Any:
+    def as_encoder_outputs(self, features: Tensor) -> Any:
         """The forward concatenates images that follow each other: here they are one already."""
-        output: Any = BaseModelOutputWithPooling  # whose annotations say a tensor
-        return output(pooler_output=(features[:, 0],))
+        output_class: Any = BaseModelOutputWithPooling  # whose annotations say a tensor
+        return output_class(pooler_output=(features[:, 0],))
 
-    def noise(self, pixels: int, generator: torch.Generator) -> Pixels:
+    def random_image(self, num_pixels: int, generator: torch.Generator) -> ProcessedImage:
         """Four wide to three high, as most photographs are."""
-        height, width = round((pixels * 3 / 4) ** 0.5), round((pixels * 4 / 3) ** 0.5)
-        side = self.config.vision_config.image_size
-        rows, columns = self._grid(height, width)
-        tiles = torch.randn(1 + rows * columns, 3, side, side, generator=generator)
+        height, width = round((num_pixels * 3 / 4) ** 0.5), round((num_pixels * 4 / 3) ** 0.5)
+        tile_size = self.config.vision_config.image_size
+        rows, columns = self._tile_grid(height, width)
+        tiles = torch.randn(1 + rows * columns, 3, tile_size, tile_size, generator=generator)
         tensors = {"pixel_values": tiles, "image_sizes": torch.tensor([[height, width]])}
-        return Pixels(tensors, self.count_tokens(height, width))
+        return ProcessedImage(tensors, self.count_image_tokens(height, width))
 
-    def count_tokens(self, height: int, width: int) -> int:
+    def count_image_tokens(self, height: int, width: int) -> int:
         """Of an image: the whole of it as one tile, and the lines of its tiles without their padding.
 
         The class token of each tile is dropped (`vision_feature_select_strategy: default`). Rounded as transformers
@@ -60,14 +60,14 @@ class LlavaNext(Family):
         """
         vision = self.config.vision_config
         patches = vision.image_size // vision.patch_size
-        lines, places = (patches * tiles for tiles in self._grid(height, width))
-        if width / height > places / lines:
-            lines -= (lines - int(round(height * (places / width), 7))) // 2 * 2
+        patch_rows, patch_columns = (patches * tiles for tiles in self._tile_grid(height, width))
+        if width / height > patch_columns / patch_rows:
+            patch_rows -= (patch_rows - int(round(height * (patch_columns / width), 7))) // 2 * 2
         else:
-            places -= (places - int(round(width * (lines / height), 7))) // 2 * 2
-        return patches**2 + lines * (places + 1)
+            patch_columns -= (patch_columns - int(round(width * (patch_rows / height), 7))) // 2 * 2
+        return patches**2 + patch_rows * (patch_columns + 1)
 
-    def _grid(self, height: int, width: int) -> tuple[int, int]:
+    def _tile_grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the tiles that an image is cut into."""
         shape = select_best_resolution((height, width), self.config.image_grid_pinpoints)
         rows, columns = (length // self.config.vision_config.image_size for length in shape)

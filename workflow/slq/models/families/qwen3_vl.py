@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from slq.models.family import Family, Pixels
+from slq.models.family import Family, ProcessedImage
 
 
 class Qwen3VL(Family):
@@ -17,47 +17,56 @@ class Qwen3VL(Family):
 
     placeholder = "<|image_pad|>"
 
-    def process(self, image: Image.Image, min_pixels: int | None = None, max_pixels: int | None = None) -> Pixels:
+    def process(
+        self, image: Image.Image, min_pixels: int | None = None, max_pixels: int | None = None
+    ) -> ProcessedImage:
         """With limits the image has at least and at most so many pixels; without one the processor's own holds."""
-        own = self.image_processor.size
-        size = {"shortest_edge": min_pixels or own.shortest_edge, "longest_edge": max_pixels or own.longest_edge}
+        default_size = self.image_processor.size
+        size = {
+            "shortest_edge": min_pixels or default_size.shortest_edge,
+            "longest_edge": max_pixels or default_size.longest_edge,
+        }
         out = self.image_processor(images=[image], size=size, return_tensors="pt")
         grid = out["image_grid_thw"]
-        merge = self.config.vision_config.spatial_merge_size
+        merge_size = self.config.vision_config.spatial_merge_size
         tensors = {"pixel_values": out["pixel_values"], "image_grid_thw": grid}
-        return Pixels(tensors, tokens=int(grid.prod()) // merge**2)
+        return ProcessedImage(tensors, num_tokens=int(grid.prod()) // merge_size**2)
 
-    def expand(self, tokens: int) -> str:
-        return self.placeholder * tokens
+    def expand_placeholder(self, num_tokens: int) -> str:
+        return self.placeholder * num_tokens
 
     def extra_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
         return {"mm_token_type_ids": (input_ids == self.config.image_token_id).int()}
 
-    def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        positions, _ = model.get_rope_index(
+    def compute_position_ids(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        position_ids, _ = model.get_rope_index(
             inputs["input_ids"],
             inputs["mm_token_type_ids"],
             image_grid_thw=inputs.get("image_grid_thw"),
             attention_mask=inputs["attention_mask"],
         )
-        return positions
+        return position_ids
 
-    def look_at(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        found = model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True)
-        return torch.stack([torch.cat(list(images)) for images in (found.pooler_output, *found.deepstack_features)], 1)
+    def encode_vision(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        features = model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True)
+        return torch.stack(
+            [torch.cat(list(images)) for images in (features.pooler_output, *features.deepstack_features)], 1
+        )
 
-    def seen(self, features: Tensor) -> Any:
+    def as_encoder_outputs(self, features: Tensor) -> Any:
         """The forward concatenates what each field holds for one image after the other: here it is all at once."""
         first, *deeper = ((vectors,) for vectors in features.unbind(1))
-        output: Any = BaseModelOutputWithDeepstackFeatures  # whose annotations say tensors
-        return output(pooler_output=first, deepstack_features=deeper)
+        output_class: Any = BaseModelOutputWithDeepstackFeatures  # whose annotations say tensors
+        return output_class(pooler_output=first, deepstack_features=deeper)
 
-    def noise(self, pixels: int, generator: torch.Generator) -> Pixels:
+    def random_image(self, num_pixels: int, generator: torch.Generator) -> ProcessedImage:
         """Four wide to three high, as most photographs are."""
         vision = self.config.vision_config
-        side, merge = vision.patch_size, vision.spatial_merge_size
-        unit = isqrt(pixels // 12) // (side * merge) * merge  # patches of a quarter of the width
+        patch_size, merge_size = vision.patch_size, vision.spatial_merge_size
+        unit = isqrt(num_pixels // 12) // (patch_size * merge_size) * merge_size  # patches of a quarter of the width
         grid = torch.tensor([[1, 3 * unit, 4 * unit]])
-        values = vision.in_channels * vision.temporal_patch_size * side**2
-        patches = torch.randn(int(grid.prod()), values, generator=generator)
-        return Pixels({"pixel_values": patches, "image_grid_thw": grid}, tokens=len(patches) // merge**2)
+        patch_values = vision.in_channels * vision.temporal_patch_size * patch_size**2
+        patches = torch.randn(int(grid.prod()), patch_values, generator=generator)
+        return ProcessedImage(
+            {"pixel_values": patches, "image_grid_thw": grid}, num_tokens=len(patches) // merge_size**2
+        )

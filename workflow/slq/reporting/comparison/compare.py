@@ -6,45 +6,45 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.reporting.comparison.numbers import METRICS, Catalogue, Key, Number, Numbers
-from slq.reporting.comparison.provenance import Apart, Facts, differences, facts
-from slq.reporting.comparison.quoted import paper_numbers
-from slq.reporting.comparison.sources import PAPER, opened
-from slq.reporting.comparison.stored import Stored
-from slq.reporting.comparison.verdicts import Judged, Verdict, judge
-from slq.results.records import ROWS
+from slq.reporting.comparison.bundles import PAPER, open_source
+from slq.reporting.comparison.metric_values import METRICS, CellKey, ComparisonSettings, MetricValue, MetricValues
+from slq.reporting.comparison.paper_metrics import load_paper_metric_values
+from slq.reporting.comparison.provenance import ProvenanceDiff, ProvenanceFields, collect_provenance, compare_provenance
+from slq.reporting.comparison.stored_metrics import StoredResults
+from slq.reporting.comparison.verdicts import CellJudgement, Verdict, judge_cells
+from slq.results.records import BASELINES
 
 SCHEMA = 1
 VERDICTS: tuple[Verdict, ...] = ("agrees", "inside noise", "differs", "not comparable", "stale", "missing", "extra")
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparisonSide:
     """One side, read: `preset` is "" of the paper, which has no runs and hence no facts of them.
 
     notices: files whose numbers do not follow from their ranks or answers, or of which that is not known
     """
 
     name: str
-    kind: str
-    what: str
+    source_kind: str
+    description: str
     preset: str = ""
-    numbers: Numbers = field(default_factory=dict)
-    facts: Facts = field(default_factory=dict)
+    metric_values: MetricValues = field(default_factory=dict)
+    provenance: ProvenanceFields = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedCell:
     """A cell: the numbers of both sides, one of which may be absent, and what is said of them."""
 
-    key: Key
-    a: Number | None
-    b: Number | None
-    judged: Judged
+    key: CellKey
+    a: MetricValue | None
+    b: MetricValue | None
+    judgement: CellJudgement
 
     @property
-    def number(self) -> Number:
+    def a_or_b(self) -> MetricValue:
         """The number of either side, which says how both are printed."""
         number = self.a or self.b
         if number is None:
@@ -56,104 +56,119 @@ class Compared:
 class Comparison:
     """A against B: the cells in the order of the configuration."""
 
-    a: Side
-    b: Side
-    cells: tuple[Compared, ...]
-    differences: tuple[Apart, ...]
+    a: ComparisonSide
+    b: ComparisonSide
+    cells: tuple[ComparedCell, ...]
+    provenance_differences: tuple[ProvenanceDiff, ...]
 
     @property
-    def counts(self) -> dict[Verdict, int]:
+    def verdict_counts(self) -> dict[Verdict, int]:
         """Cells by verdict."""
-        found = Counter(cell.judged.verdict for cell in self.cells)
+        found = Counter(cell.judgement.verdict for cell in self.cells)
         return {verdict: found[verdict] for verdict in VERDICTS}
 
 
-def compare(one: str, other: str, catalogue: Catalogue, reference: Path) -> Comparison:
-    """A against B, each as `slq.reporting.comparison.sources.opened` takes it.
+def compare_results(source_a: str, source_b: str, settings: ComparisonSettings, reference_folder: Path) -> Comparison:
+    """A against B, each as `slq.reporting.comparison.bundles.open_source` takes it.
 
     Args:
-        reference: the folder of the paper's values
+        reference_folder: the folder of the paper's values
 
     Raises:
         SlqError: a source is not there, holds nothing, or a file of it cannot be used.
     """
-    sides = {name: _side(name, catalogue) for name in dict.fromkeys((one, other)) if name != PAPER}
-    if PAPER in (one, other):
-        others: Numbers = next((side.numbers for side in sides.values()), {})
-        numbers = paper_numbers(reference, catalogue, others)
-        sides[PAPER] = Side(PAPER, "paper", "the paper's Tables 1 and 3", numbers=numbers)
-    a, b = sides[one], sides[other]
-    cells = _cells(a, b, catalogue)
-    return Comparison(a, b, cells, tuple(differences(a.facts, b.facts)) if a.facts and b.facts else ())
+    sides = {name: _load_side(name, settings) for name in dict.fromkeys((source_a, source_b)) if name != PAPER}
+    if PAPER in (source_a, source_b):
+        other_values: MetricValues = next((side.metric_values for side in sides.values()), {})
+        metric_values = load_paper_metric_values(reference_folder, settings, other_values)
+        sides[PAPER] = ComparisonSide(PAPER, "paper", "the paper's Tables 1 and 3", metric_values=metric_values)
+    a, b = sides[source_a], sides[source_b]
+    cells = _compare_cells(a, b, settings)
+    return Comparison(
+        a, b, cells, tuple(compare_provenance(a.provenance, b.provenance)) if a.provenance and b.provenance else ()
+    )
 
 
-def _side(name: str, catalogue: Catalogue) -> Side:
+def _load_side(name: str, settings: ComparisonSettings) -> ComparisonSide:
     """A side that has runs."""
-    with opened(name) as (kind, folder, place):
-        stored = Stored(folder, place, catalogue)
-        preset, what = _described(name, stored)
-        return Side(name, kind, what, preset, stored.numbers(), facts(stored), tuple(stored.notices()))
+    with open_source(name) as (kind, folder, display_name):
+        stored = StoredResults(folder, display_name, settings)
+        preset, description = _describe_runs(name, stored)
+        return ComparisonSide(
+            name,
+            kind,
+            description,
+            preset,
+            stored.read_metric_values(),
+            collect_provenance(stored),
+            tuple(stored.notices()),
+        )
 
 
-def _described(name: str, stored: Stored) -> tuple[str, str]:
+def _describe_runs(name: str, stored: StoredResults) -> tuple[str, str]:
     """Of which preset its runs are, and how many of what there is."""
     layout = stored.results.layout
-    runs = [run for backbone, method in stored.methods for run in stored.runs(backbone.name, method)]
+    runs = [run for backbone, method in stored.backbone_methods for run in stored.run_records(backbone.name, method)]
     presets = {run.text("preset"): run for run in runs}
     if len(presets) > 1:
         raise SlqError(f"{name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")
     (preset,) = presets
     seeds = f", {layout.which_seeds}" if layout.seeds else ""
-    rows = f", {len(stored.rows)} row{'s' * (len(stored.rows) > 1)}" if stored.rows else ""
-    return preset, f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{rows}"
+    baselines = f", {len(stored.baselines)} row{'s' * (len(stored.baselines) > 1)}" if stored.baselines else ""
+    return preset, f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{baselines}"
 
 
-def _cells(a: Side, b: Side, catalogue: Catalogue) -> tuple[Compared, ...]:
-    both = {key: (a.numbers[key], b.numbers[key]) for key in a.numbers if key in b.numbers}
-    judged = judge(both, catalogue, a.preset or b.preset)
-    one_sided: tuple[tuple[Side, Side, Verdict, str], ...] = ((b, a, "missing", "A"), (a, b, "extra", "B"))
-    for mine, others, verdict, side in one_sided:
-        for key in mine.numbers.keys() - others.numbers.keys():
-            stale = mine.numbers[key].stale
-            why: tuple[Verdict, str] = ("stale", stale) if stale else (verdict, _absent(key, side, others))
-            judged[key] = Judged(0.0, 0.0, *why)
-    keys = sorted(judged, key=lambda key: (*catalogue.place(*key[:3]), METRICS.index(key.metric)))
-    return tuple(Compared(key, a.numbers.get(key), b.numbers.get(key), judged[key]) for key in keys)
+def _compare_cells(a: ComparisonSide, b: ComparisonSide, settings: ComparisonSettings) -> tuple[ComparedCell, ...]:
+    shared = {key: (a.metric_values[key], b.metric_values[key]) for key in a.metric_values if key in b.metric_values}
+    judgements = judge_cells(shared, settings, a.preset or b.preset)
+    one_sided: tuple[tuple[ComparisonSide, ComparisonSide, Verdict, str], ...] = (
+        (b, a, "missing", "A"),
+        (a, b, "extra", "B"),
+    )
+    for present, lacking, verdict, lacking_label in one_sided:
+        for key in present.metric_values.keys() - lacking.metric_values.keys():
+            stale = present.metric_values[key].stale_reason
+            verdict_and_reason: tuple[Verdict, str] = (
+                ("stale", stale) if stale else (verdict, _explain_absence(key, lacking_label, lacking))
+            )
+            judgements[key] = CellJudgement(0.0, 0.0, *verdict_and_reason)
+    keys = sorted(judgements, key=lambda key: (*settings.sort_key(*key[:3]), METRICS.index(key.metric)))
+    return tuple(ComparedCell(key, a.metric_values.get(key), b.metric_values.get(key), judgements[key]) for key in keys)
 
 
-def _absent(key: Key, side: str, others: Side) -> str:
+def _explain_absence(key: CellKey, lacking_label: str, lacking: ComparisonSide) -> str:
     """Why a cell has one number."""
-    if others.kind == "paper":
+    if lacking.source_kind == "paper":
         return "the paper has no such number"
-    runs = {(other.backbone, other.method) for other in others.numbers}
+    runs = {(other.backbone, other.method) for other in lacking.metric_values}
     if (key.backbone, key.method) in runs:
-        return f"not in {side}"
-    return f"{side} has no such {'row' if key.backbone == ROWS else 'run'}"
+        return f"not in {lacking_label}"
+    return f"{lacking_label} has no such {'row' if key.backbone == BASELINES else 'run'}"
 
 
-def as_json(found: Comparison) -> dict[str, Any]:
+def as_json(comparison: Comparison) -> dict[str, Any]:
     """The form of `results/<preset>/compare/paper.json` (docs/results.md)."""
     return {
         "schema": SCHEMA,
-        "preset": found.a.preset or found.b.preset,
-        "a": {"name": found.a.name, "kind": found.a.kind, "what": found.a.what},
-        "b": {"name": found.b.name, "kind": found.b.kind, "what": found.b.what},
-        "cells": [_cell(cell) for cell in found.cells],
-        "differences": [vars(apart) for apart in found.differences],
-        "counts": found.counts,
+        "preset": comparison.a.preset or comparison.b.preset,
+        "a": {"name": comparison.a.name, "kind": comparison.a.source_kind, "what": comparison.a.description},
+        "b": {"name": comparison.b.name, "kind": comparison.b.source_kind, "what": comparison.b.description},
+        "cells": [_cell_as_json(cell) for cell in comparison.cells],
+        "differences": [vars(apart) for apart in comparison.provenance_differences],
+        "counts": comparison.verdict_counts,
     }
 
 
-def _cell(cell: Compared) -> dict[str, Any]:
-    both, judged = cell.a is not None and cell.b is not None, cell.judged
+def _cell_as_json(cell: ComparedCell) -> dict[str, Any]:
+    has_both, judgement = cell.a is not None and cell.b is not None, cell.judgement
     return {
         **cell.key._asdict(),
         "a": cell.a.value if cell.a else None,
         "b": cell.b.value if cell.b else None,
-        "delta": judged.delta if both else None,
-        "tolerance": judged.tolerance if both else None,
-        "interval": list(judged.interval) if judged.interval else None,
-        "verdict": judged.verdict,
-        "reason": judged.reason,
+        "delta": judgement.delta if has_both else None,
+        "tolerance": judgement.tolerance if has_both else None,
+        "interval": list(judgement.interval) if judgement.interval else None,
+        "verdict": judgement.verdict,
+        "reason": judgement.reason,
         "files": [file for number in (cell.a, cell.b) if number for file in number.files],
     }

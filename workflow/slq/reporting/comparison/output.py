@@ -4,91 +4,105 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from textwrap import wrap
 
-from slq.reporting.comparison.compare import Compared, Comparison
-from slq.reporting.comparison.numbers import Key, Number
+from slq.reporting.comparison.compare import ComparedCell, Comparison
+from slq.reporting.comparison.metric_values import CellKey, MetricValue
 from slq.results.cells import with_sign
 from slq.results.layout import METHODS
 
-WIDTH = 100
-HEADS = ("A", "B", "A \u2212 B", "95 % interval", "± ok")
-WIDTHS = (6, 6, 9, 17, 6)
-LABEL = 23  # letters of a benchmark and its metric
-NOTED = ("not comparable", "stale", "missing", "extra")  # verdicts whose reasons stand below the cells
-CONFIG_WIDTH = 44  # of what differs, before its two values
+LINE_WIDTH = 100
+COLUMN_HEADERS = ("A", "B", "A \u2212 B", "95 % interval", "± ok")
+COLUMN_WIDTHS = (6, 6, 9, 17, 6)
+LABEL_WIDTH = 23  # letters of a benchmark and its metric
+FOOTNOTED_VERDICTS = ("not comparable", "stale", "missing", "extra")  # verdicts whose reasons stand below the cells
+DIFFERENCE_WIDTH = 44  # of what differs, before its two values
 
 
-def terminal(found: Comparison) -> str:
+def format_comparison(comparison: Comparison) -> str:
     """Both sides, a line for each cell, reasons, what else differs, and the counts; at most WIDTH wide."""
-    notes = _notes(found.cells)
-    head = "  ".join(text.rjust(width) for text, width in zip(HEADS, WIDTHS, strict=True))
-    lines = [*(line for side in _sides(found) for line in _wrapped(side)), "", f"{'':{LABEL + 2}}  {head}  verdict"]
-    for run, cells in _by_run(found.cells):
+    footnotes = _number_footnotes(comparison.cells)
+    header = "  ".join(text.rjust(width) for text, width in zip(COLUMN_HEADERS, COLUMN_WIDTHS, strict=True))
+    lines = [
+        *(line for side in _side_lines(comparison) for line in _wrap_line(side)),
+        "",
+        f"{'':{LABEL_WIDTH + 2}}  {header}  verdict",
+    ]
+    for run, cells in _group_by_run(comparison.cells):
         lines.append(run)
         for cell in cells:
-            values = "  ".join(text.rjust(width) for text, width in zip(_values(cell), WIDTHS, strict=True))
-            note = f" [{notes[cell.judged.reason]}]" if cell.judged.reason in notes else ""
-            lines.append(f"  {_short(cell.key):{LABEL}}  {values}  {cell.judged.verdict}{note}")
-    lines += ["", *(line for reason, number in notes.items() for line in _wrapped(f"[{number}] {reason}"))]
-    lines += ["", *_differences(found)] if found.differences else []
-    counted = ", ".join(f"{count} {verdict}" for verdict, count in found.counts.items() if count)
-    lines += ["", *_findings(found), f"{len(found.cells)} cells: {counted or 'nothing to compare'}"]
+            values = "  ".join(text.rjust(width) for text, width in zip(_format_cell(cell), COLUMN_WIDTHS, strict=True))
+            note = f" [{footnotes[cell.judgement.reason]}]" if cell.judgement.reason in footnotes else ""
+            lines.append(f"  {_cell_label(cell.key):{LABEL_WIDTH}}  {values}  {cell.judgement.verdict}{note}")
+    lines += ["", *(line for reason, number in footnotes.items() for line in _wrap_line(f"[{number}] {reason}"))]
+    lines += ["", *_provenance_lines(comparison)] if comparison.provenance_differences else []
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in comparison.verdict_counts.items() if count)
+    lines += [
+        "",
+        *_differing_cell_lines(comparison),
+        f"{len(comparison.cells)} cells: {counted or 'nothing to compare'}",
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _short(key: Key) -> str:
+def _cell_label(key: CellKey) -> str:
     """Benchmark and metric as a terminal has room for it: a long name of a benchmark is cut."""
-    room = LABEL - len(key.metric) - 1
-    name = key.benchmark if len(key.benchmark) <= room else f"{key.benchmark[: room - 2]}.."
+    max_length = LABEL_WIDTH - len(key.metric) - 1
+    name = key.benchmark if len(key.benchmark) <= max_length else f"{key.benchmark[: max_length - 2]}.."
     return f"{name} {key.metric}"
 
 
-def _sides(found: Comparison) -> list[str]:
-    return [f"{name}: {side.name} ({side.what})" for name, side in (("A", found.a), ("B", found.b))]
+def _side_lines(comparison: Comparison) -> list[str]:
+    return [f"{name}: {side.name} ({side.description})" for name, side in (("A", comparison.a), ("B", comparison.b))]
 
 
-def _by_run(cells: Sequence[Compared]) -> Iterator[tuple[str, Iterator[Compared]]]:
+def _group_by_run(cells: Sequence[ComparedCell]) -> Iterator[tuple[str, Iterator[ComparedCell]]]:
     for (backbone, method), members in groupby(cells, key=lambda cell: cell.key[:2]):
         yield f"{backbone}, {METHODS.get(method, method)}", members
 
 
-def _values(cell: Compared) -> tuple[str, ...]:
+def _format_cell(cell: ComparedCell) -> tuple[str, ...]:
     """Both numbers, difference, interval and tolerance, as printed; a dash where there is none."""
-    form, judged = cell.number.form, cell.judged
-    signed = with_sign(form)
-    numbers = [_printed(number) for number in (cell.a, cell.b)]
+    form, judgement = cell.a_or_b.form, cell.judgement
+    format_signed = with_sign(form)
+    numbers = [_format_number(number) for number in (cell.a, cell.b)]
     if cell.a is None or cell.b is None:
         return (*numbers, "-", "-", "-")
-    between = f"[{signed(judged.interval[0])}, {signed(judged.interval[1])}]" if judged.interval else "-"
-    compared = judged.verdict not in ("not comparable", "stale")
-    return (*numbers, signed(judged.delta), between, form(judged.tolerance) if compared else "-")
+    interval = (
+        f"[{format_signed(judgement.interval[0])}, {format_signed(judgement.interval[1])}]"
+        if judgement.interval
+        else "-"
+    )
+    has_tolerance = judgement.verdict not in ("not comparable", "stale")
+    return (*numbers, format_signed(judgement.delta), interval, form(judgement.tolerance) if has_tolerance else "-")
 
 
-def _printed(number: Number | None) -> str:
+def _format_number(number: MetricValue | None) -> str:
     return "-" if number is None else number.form(number.value)
 
 
-def _notes(cells: Sequence[Compared]) -> dict[str, int]:
+def _number_footnotes(cells: Sequence[ComparedCell]) -> dict[str, int]:
     """Reasons why cells could not be judged, numbered; those of tests belong to one cell each."""
-    reasons = (cell.judged.reason for cell in cells if cell.judged.verdict in NOTED)
+    reasons = (cell.judgement.reason for cell in cells if cell.judgement.verdict in FOOTNOTED_VERDICTS)
     return {reason: number for number, reason in enumerate(dict.fromkeys(reasons), start=1)}
 
 
-def _findings(found: Comparison) -> list[str]:
+def _differing_cell_lines(comparison: Comparison) -> list[str]:
     """Each cell that differs, with what says so."""
     lines = []
-    for cell in found.cells:
-        if cell.judged.verdict == "differs":
+    for cell in comparison.cells:
+        if cell.judgement.verdict == "differs":
             place = "{}/{} {} {}".format(*cell.key)
-            lines += _wrapped(f"Differs: {place}, {_values(cell)[2]} ({cell.judged.reason})")
+            lines += _wrap_line(f"Differs: {place}, {_format_cell(cell)[2]} ({cell.judgement.reason})")
     return lines
 
 
-def _differences(found: Comparison) -> list[str]:
+def _provenance_lines(comparison: Comparison) -> list[str]:
     lines = ["What else differs (A, B):"]
-    for one in found.differences:
-        lines += _wrapped(f"  {f'{one.what}: {one.key}':{CONFIG_WIDTH}}  {one.a}  {one.b}")
+    for difference in comparison.provenance_differences:
+        lines += _wrap_line(
+            f"  {f'{difference.what}: {difference.key}':{DIFFERENCE_WIDTH}}  {difference.a}  {difference.b}"
+        )
     return lines
 
 
-def _wrapped(text: str) -> list[str]:
-    return wrap(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+def _wrap_line(text: str) -> list[str]:
+    return wrap(text, LINE_WIDTH, subsequent_indent="    ", break_on_hyphens=False)

@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slq.reporting.comparison.stored import SHOWN, Stored
-from slq.results.records import ROWS, Record
+from slq.reporting.comparison.stored_metrics import SHORT_HASH_LENGTH, StoredResults
+from slq.results.records import BASELINES, Record
 
-Facts = dict[tuple[str, str], dict[str, str]]  # by what and key, of each run `<backbone>/<method>` or row `rows/<row>`
-ORDER = ("config", "versions", "data", "circumstances")
-NONE = "-"
+ProvenanceFields = dict[
+    tuple[str, str], dict[str, str]
+]  # by what and key, of each run `<backbone>/<method>` or row `rows/<row>`
+CATEGORIES = ("config", "versions", "data", "circumstances")
+ABSENT = "-"
 
 
 @dataclass(frozen=True)
-class Apart:
+class ProvenanceDiff:
     """Something that differs; `what` is one of ORDER. Of some runs only, `key` names them."""
 
     what: str
@@ -24,79 +26,80 @@ class Apart:
     b: str
 
 
-def facts(stored: Stored) -> Facts:
+def collect_provenance(stored: StoredResults) -> ProvenanceFields:
     """Everything that the files of the runs say of how they were made."""
-    files = {
-        f"{backbone.name}/{method}": _records(stored, backbone.name, method) for backbone, method in stored.methods
+    records_by_run = {
+        f"{backbone.name}/{method}": _run_records(stored, backbone.name, method)
+        for backbone, method in stored.backbone_methods
     }
-    files |= {f"{ROWS}/{row}": _row_records(stored, row) for row in stored.rows}
-    found: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for run, records in files.items():
-        for place, value in (fact for record in records for fact in _facts(record)):
-            found[place][run].append(value)
+    records_by_run |= {f"{BASELINES}/{row}": _baseline_records(stored, row) for row in stored.baselines}
+    values_by_run: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for run, records in records_by_run.items():
+        for place, value in (fact for record in records for fact in _provenance_of_file(record)):
+            values_by_run[place][run].append(value)
     return {
         place: {run: ", ".join(dict.fromkeys(values)) for run, values in by_run.items()}
-        for place, by_run in found.items()
+        for place, by_run in values_by_run.items()
     }
 
 
-def _records(stored: Stored, backbone: str, method: str) -> Iterator[Record]:
+def _run_records(stored: StoredResults, backbone: str, method: str) -> Iterator[Record]:
     layout = stored.results.layout
-    yield from stored.runs(backbone, method)
+    yield from stored.run_records(backbone, method)
     for kind, entries in (("retrieval", layout.retrieval_sets), ("retention", layout.retention_sets)):
         for entry in entries:
-            yield from stored.results.over_seeds(backbone, method, f"{kind}/{entry.name}.json")
+            yield from stored.results.find_all_seeds(backbone, method, f"{kind}/{entry.name}.json")
 
 
-def _row_records(stored: Stored, row: str) -> Iterator[Record]:
+def _baseline_records(stored: StoredResults, baseline: str) -> Iterator[Record]:
     names = ["row.json", *(f"retrieval/{entry.name}.json" for entry in stored.results.layout.retrieval_sets)]
-    yield from (record for name in names for record in stored.results.over_seeds(ROWS, row, name))
+    yield from (record for name in names for record in stored.results.find_all_seeds(BASELINES, baseline, name))
 
 
-def _facts(record: Record) -> Iterator[tuple[tuple[str, str], str]]:
+def _provenance_of_file(record: Record) -> Iterator[tuple[tuple[str, str], str]]:
     """(what, key), value of one file."""
     content = record.content
     inputs = content.get("inputs", {})
     if record.path.name not in ("run.json", "row.json"):
         name = record.path.stem
         hashes = {f"{name}: {key}": value for key, value in inputs.items() if key in ("set", "gallery", "questions")}
-        yield from (((("data", key), value[:SHOWN])) for key, value in hashes.items())
+        yield from (((("data", key), value[:SHORT_HASH_LENGTH])) for key, value in hashes.items())
         if "settings" in inputs:
-            yield ("config", f"evaluation on {name} (hash)"), inputs["settings"][:SHOWN]
+            yield ("config", f"evaluation on {name} (hash)"), inputs["settings"][:SHORT_HASH_LENGTH]
         return
     if content.get("method", "base") != "base":
-        yield ("config", "seed"), str(record.at("seed"))
-    yield from ((("config", key), value) for key, value in _flat(content.get("settings", {})))
-    yield from ((("data", key), str(value)[:SHOWN]) for key, value in inputs.items())
+        yield ("config", "seed"), str(record.value("seed"))
+    yield from ((("config", key), value) for key, value in _flatten(content.get("settings", {})))
+    yield from ((("data", key), str(value)[:SHORT_HASH_LENGTH]) for key, value in inputs.items())
     provenance = content.get("provenance", {})
-    named = {key: provenance[key] for key in ("versions", "python", "image_processor", "git") if key in provenance}
-    yield from ((("versions", key.removeprefix("versions.")), value) for key, value in _flat(named))
-    yield from ((("circumstances", f"device.{key}"), value) for key, value in _flat(content.get("device") or {}))
+    versions = {key: provenance[key] for key in ("versions", "python", "image_processor", "git") if key in provenance}
+    yield from ((("versions", key.removeprefix("versions.")), value) for key, value in _flatten(versions))
+    yield from ((("circumstances", f"device.{key}"), value) for key, value in _flatten(content.get("device") or {}))
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(content: Mapping[str, Any], parent_key: str = "") -> Iterator[tuple[str, str]]:
     """`training.epochs`, `5`."""
     for key, value in content.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{parent_key}{key}.")
         else:
-            yield prefix + key, value if isinstance(value, str) else json.dumps(value)
+            yield parent_key + key, value if isinstance(value, str) else json.dumps(value)
 
 
-def differences(a: Facts, b: Facts) -> list[Apart]:
+def compare_provenance(a: ProvenanceFields, b: ProvenanceFields) -> list[ProvenanceDiff]:
     """What two sides say differently of runs that both have."""
-    runs = _runs(a) & _runs(b)
+    runs = _run_names(a) & _run_names(b)
     found = []
-    for place in sorted({*a, *b}, key=lambda place: (ORDER.index(place[0]), place[1])):
+    for place in sorted({*a, *b}, key=lambda place: (CATEGORIES.index(place[0]), place[1])):
         one, other = a.get(place, {}), b.get(place, {})
-        pairs = {run: (one.get(run, NONE), other.get(run, NONE)) for run in sorted(runs & {*one, *other})}
+        pairs = {run: (one.get(run, ABSENT), other.get(run, ABSENT)) for run in sorted(runs & {*one, *other})}
         for left, right in dict.fromkeys(pairs.values()):
             members = [run for run, pair in pairs.items() if pair == (left, right)]
-            of = "" if len(members) == len(pairs) else f" ({', '.join(members)})"
+            run_note = "" if len(members) == len(pairs) else f" ({', '.join(members)})"
             if left != right:
-                found.append(Apart(place[0], place[1] + of, left, right))
+                found.append(ProvenanceDiff(place[0], place[1] + run_note, left, right))
     return found
 
 
-def _runs(facts: Facts) -> set[str]:
-    return {run for runs in facts.values() for run in runs}
+def _run_names(fields: ProvenanceFields) -> set[str]:
+    return {run for runs in fields.values() for run in runs}

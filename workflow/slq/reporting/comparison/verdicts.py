@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from slq.reporting.comparison.numbers import Catalogue, Key, Number, unlike
-from slq.reporting.comparison.significance import ROUND_OFF, Chance, chance, holm
-from slq.results.cells import probability
+from slq.reporting.comparison.metric_values import CellKey, ComparisonSettings, MetricValue, reason_not_comparable
+from slq.reporting.comparison.significance import ROUND_OFF, SignificanceResult, compute_significance, holm_correction
+from slq.results.cells import format_p_value
 
 Verdict = Literal["agrees", "differs", "inside noise", "not comparable", "stale", "missing", "extra"]
 
-SAME_INPUTS = (
+SAME_INPUTS_REASON = (
     "the same adapter, backbone and set give another number: other code or another device, or a file was edited"
 )
 
 
 @dataclass(frozen=True)
-class Judged:
+class CellJudgement:
     """Two numbers beside each other: `delta` is a minus b."""
 
     delta: float
@@ -26,7 +26,9 @@ class Judged:
     interval: tuple[float, float] | None = None
 
 
-def judge(pairs: Mapping[Key, tuple[Number, Number]], catalogue: Catalogue, preset: str) -> dict[Key, Judged]:
+def judge_cells(
+    pairs: Mapping[CellKey, tuple[MetricValue, MetricValue]], settings: ComparisonSettings, preset: str
+) -> dict[CellKey, CellJudgement]:
     """Every cell that both sides have.
 
     A number that does not follow from its ranks or answers is not judged. Two numbers of one origin are the same or
@@ -34,53 +36,60 @@ def judge(pairs: Mapping[Key, tuple[Number, Number]], catalogue: Catalogue, pres
     the number of all that are tested (Holm), is below the level: so chance alone makes any cell of a comparison differ
     with at most that probability. Where there is nothing to test, the tolerance decides.
     """
-    apart = {key: reason for key, (a, b) in pairs.items() if (reason := unlike(a, b))}
-    chances = {
+    not_comparable = {key: reason for key, (a, b) in pairs.items() if (reason := reason_not_comparable(a, b))}
+    significance_results = {
         key: found
         for key, (a, b) in pairs.items()
-        if key not in apart and (found := chance(a, b, catalogue.seed_sd(preset, key.method, a.kind)))
+        if key not in not_comparable
+        and (found := compute_significance(a, b, settings.seed_sd(preset, key.method, a.kind)))
     }
-    corrected = holm({key: found.p for key, found in chances.items()})
-    judged = {}
+    corrected = holm_correction({key: found.p_value for key, found in significance_results.items()})
+    judgements = {}
     for key, (a, b) in pairs.items():
-        delta, tolerance = a.value - b.value, _tolerance(a, b, catalogue)
-        found = chances.get(key)
+        delta, tolerance = a.value - b.value, _tolerance(a, b, settings)
+        found = significance_results.get(key)
         interval = (found.low, found.high) if found else None
-        if a.stale or b.stale:
-            judged[key] = Judged(delta, tolerance, "stale", "; ".join(filter(None, (a.stale, b.stale))))
-        elif key in apart:
-            judged[key] = Judged(delta, tolerance, "not comparable", apart[key])
-        elif a.origin and a.origin == b.origin and a.values != b.values:
-            judged[key] = Judged(delta, tolerance, "differs", SAME_INPUTS)
+        if a.stale_reason or b.stale_reason:
+            judgements[key] = CellJudgement(
+                delta, tolerance, "stale", "; ".join(filter(None, (a.stale_reason, b.stale_reason)))
+            )
+        elif key in not_comparable:
+            judgements[key] = CellJudgement(delta, tolerance, "not comparable", not_comparable[key])
+        elif a.inputs_hash and a.inputs_hash == b.inputs_hash and a.values != b.values:
+            judgements[key] = CellJudgement(delta, tolerance, "differs", SAME_INPUTS_REASON)
         elif abs(delta) <= tolerance + ROUND_OFF:
-            judged[key] = Judged(delta, tolerance, "agrees", _proved(a, b), interval)
+            judgements[key] = CellJudgement(delta, tolerance, "agrees", _inherited_note(a, b), interval)
         elif found is None:
-            judged[key] = Judged(delta, tolerance, "differs", _untested(a, b))
+            judgements[key] = CellJudgement(delta, tolerance, "differs", _untested_reason(a, b))
         else:
-            verdict: Verdict = "differs" if corrected[key] < catalogue.level else "inside noise"
-            judged[key] = Judged(delta, tolerance, verdict, _tested(a, b, found, corrected[key]), interval)
-    return judged
+            verdict: Verdict = "differs" if corrected[key] < settings.significance_level else "inside noise"
+            judgements[key] = CellJudgement(
+                delta, tolerance, verdict, _tested_reason(a, b, found, corrected[key]), interval
+            )
+    return judgements
 
 
-def _tolerance(a: Number, b: Number, catalogue: Catalogue) -> float:
+def _tolerance(a: MetricValue, b: MetricValue, settings: ComparisonSettings) -> float:
     """In the unit of print: of hours a share of the larger, of parameters only what printing rounds off."""
     if a.kind == "hours":
-        return catalogue.tolerance["hours"] * max(abs(a.value), abs(b.value))
-    points = 0.0 if a.kind == "parameters" else catalogue.tolerance[a.kind] * a.unit
-    return max(points, a.rounding, b.rounding)
+        return settings.tolerances["hours"] * max(abs(a.value), abs(b.value))
+    points = 0.0 if a.kind == "parameters" else settings.tolerances[a.kind] * a.units_per_point
+    return max(points, a.rounding_error, b.rounding_error)
 
 
-def _tested(a: Number, b: Number, found: Chance, corrected: float) -> str:
-    values = f"p {probability(found.p)}, corrected {probability(corrected)}: {found.test}"
-    return "; ".join(filter(None, [values, _proved(a, b)]))
+def _tested_reason(a: MetricValue, b: MetricValue, significance: SignificanceResult, corrected_p: float) -> str:
+    values = (
+        f"p {format_p_value(significance.p_value)}, corrected {format_p_value(corrected_p)}: {significance.test_name}"
+    )
+    return "; ".join(filter(None, [values, _inherited_note(a, b)]))
 
 
-def _proved(a: Number, b: Number) -> str:
-    sides = " and ".join(side for side, number in (("A", a), ("B", b)) if number.proved)
+def _inherited_note(a: MetricValue, b: MetricValue) -> str:
+    sides = " and ".join(side for side, number in (("A", a), ("B", b)) if number.inherited)
     return f"base's by proof in {sides}" if sides else ""
 
 
-def _untested(a: Number, b: Number) -> str:
+def _untested_reason(a: MetricValue, b: MetricValue) -> str:
     """Why a difference beyond the tolerance is no matter of chance."""
     untested = "beyond its tolerance, and nothing to test it by"
     return "; ".join(dict.fromkeys(filter(None, (untested, a.note, b.note))))

@@ -12,16 +12,16 @@ from slq.common.files import read_json, write_text
 from slq.reporting.html import html_environment
 from slq.reporting.page import environment, summary
 from slq.reporting.page.environment import DASH
-from slq.results.cells import hours, integer, one_decimal, parameters, with_sign
+from slq.results.cells import format_hours, format_integer, format_one_decimal, format_parameter_count, with_sign
 from slq.results.layout import METHODS, parse_layout
 from slq.results.records import Results
 
 SCHEMA = 1
-FORMATS = {"hours": hours, "gpu_hours": hours, "parameters": parameters}
-HITS = 100  # a score above it is no percentage
-SECTION = re.compile(r'<section class="table">.*?</section>', re.DOTALL)
+METRIC_FORMATS = {"hours": format_hours, "gpu_hours": format_hours, "parameters": format_parameter_count}
+MAX_PERCENT = 100  # a score above it is no percentage
+TABLE_SECTION = re.compile(r'<section class="table">.*?</section>', re.DOTALL)
 # In the order of the page: the two of the paper stand open, the others can be opened.
-TABLES = {
+TABLE_TITLES = {
     "table1": "Table 1: retrieval",
     "table3": "Table 3: tuning strategies",
     "retention": "Table B: answers by type of question",
@@ -30,9 +30,9 @@ TABLES = {
     "counts": "Table E: the same ranks, counted in other ways",
     "table1_extended": "Table 1 extended: every system, read-outs without training, and re-ranked lists",
 }
-OPEN = ("table1", "table3")
-HOURS = "gpu_hours"
-FIGURES = {
+OPEN_TABLES = ("table1", "table3")
+HOURS_TABLE = "gpu_hours"
+FIGURE_TITLES = {
     "recall": "Recall of images by their captions against device hours of training",
     "retention": "Scores of the tuned backbones, less those of the untouched one",
     "scale": "Recall of queries that ask for knowledge, against the size of the backbone",
@@ -61,39 +61,49 @@ def write_page(
     Raises:
         SlqError: a file is not there, or not of its form; nothing is written then.
     """
-    shown = parse_layout(layout)
-    ours, folder = Results(results, shown), results / shown.preset
-    claims, compared = _read(folder / "claims.json", "claims"), _read(folder / "compare" / "paper.json", "cells")
-    spent, ledger = environment.ledger(ours)
+    parsed_layout = parse_layout(layout)
+    preset_results, folder = Results(results, parsed_layout), results / parsed_layout.preset
+    claims, comparison = (
+        _read_stage_output(folder / "claims.json", "claims"),
+        _read_stage_output(folder / "compare" / "paper.json", "cells"),
+    )
+    ledger_totals, ledger_file = environment.sum_ledger(preset_results)
     jinja = html_environment(templates, results, out)
-    jinja.filters |= {"number": number, "signed": signed, "method": lambda name: METHODS.get(name, name)}
+    jinja.filters |= {
+        "number": format_number,
+        "signed": format_difference,
+        "method": lambda name: METHODS.get(name, name),
+    }
     text = jinja.get_template("report.html.j2").render(
-        layout=shown,
+        layout=parsed_layout,
         headline=summary.headline(claims),
         claims=claims,
-        claim_counts=summary.claim_counts(claims),
-        sentences=summary.sentences(claims),
-        backbones=summary.backbones(claims),
-        signs=summary.SIGNS,
-        compared=compared,
-        cell_counts=summary.cell_counts(compared),
-        cells=summary.by_backbone(compared),
-        like=summary.LIKE,
-        kinds=summary.KINDS,
-        tables=[{"title": title, "body": table(out, name), "open": name in OPEN} for name, title in TABLES.items()],
-        hours=table(out, HOURS),
-        figures=[_picture(path, out) for path in figures],
-        spent=spent,
-        ledger=ledger,
-        audit=_read(audit, "findings"),
-        runs=environment.runs(ours),
-        made_rows=environment.rows(ours),
-        versions=environment.versions(ours),
+        claim_counts=summary.count_claims(claims),
+        sentences=summary.claims_by_sentence(claims),
+        backbones=summary.claim_backbones(claims),
+        signs=summary.VERDICT_SIGNS,
+        compared=comparison,
+        cell_counts=summary.count_cells(comparison),
+        cells=summary.cells_by_backbone(comparison),
+        like=summary.CLAIM_VERDICT_BY_CELL_VERDICT,
+        kinds=summary.CSS_CLASSES,
+        tables=[
+            {"title": title, "body": read_table_section(out, name), "open": name in OPEN_TABLES}
+            for name, title in TABLE_TITLES.items()
+        ],
+        hours=read_table_section(out, HOURS_TABLE),
+        figures=[_embed_figure(path, out) for path in figures],
+        spent=ledger_totals,
+        ledger=ledger_file,
+        audit=_read_stage_output(audit, "findings"),
+        runs=environment.list_runs(preset_results),
+        made_rows=environment.list_baselines(preset_results),
+        versions=environment.count_versions(preset_results),
     )
     write_text(out / "report.html", text)
 
 
-def _read(path: Path, key: str) -> dict[str, Any]:
+def _read_stage_output(path: Path, key: str) -> dict[str, Any]:
     """A JSON file of a stage before."""
     content = read_json(path)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or key not in content:
@@ -101,55 +111,59 @@ def _read(path: Path, key: str) -> dict[str, Any]:
     return content
 
 
-def _form(metric: str, *values: float | None) -> Callable[[float], str]:
+def _number_format(metric: str, *values: float | None) -> Callable[[float], str]:
     """How numbers of a metric are printed: recalls and scores in percent, of OCRBench in hits."""
-    if metric in FORMATS:
-        return FORMATS[metric]
-    return integer if any(value is not None and abs(value) > HITS for value in values) else one_decimal
+    if metric in METRIC_FORMATS:
+        return METRIC_FORMATS[metric]
+    return (
+        format_integer
+        if any(value is not None and abs(value) > MAX_PERCENT for value in values)
+        else format_one_decimal
+    )
 
 
-def number(cell: Mapping[str, Any], key: str) -> str:
+def format_number(cell: Mapping[str, Any], key: str) -> str:
     """One of the two numbers of a compared cell, a dash for none."""
     value = cell[key]
-    return DASH if value is None else _form(cell["metric"], cell["a"], cell["b"])(value)
+    return DASH if value is None else _number_format(cell["metric"], cell["a"], cell["b"])(value)
 
 
-def signed(cell: Mapping[str, Any]) -> str:
+def format_difference(cell: Mapping[str, Any]) -> str:
     """The difference of a compared cell, with its interval where there is one."""
     if cell["delta"] is None:
         return DASH
-    form = with_sign(_form(cell["metric"], cell["a"], cell["b"]))
-    text = form(cell["delta"])
-    return text if cell["interval"] is None else f"{text} [{', '.join(map(form, cell['interval']))}]"
+    format_signed = with_sign(_number_format(cell["metric"], cell["a"], cell["b"]))
+    text = format_signed(cell["delta"])
+    return text if cell["interval"] is None else f"{text} [{', '.join(map(format_signed, cell['interval']))}]"
 
 
-def table(folder: Path, name: str) -> str:
+def read_table_section(folder: Path, name: str) -> str:
     """Take a rendered table without the page around it.
 
     Raises:
         SlqError: it cannot be read, or was rendered from another template.
     """
     path = folder / f"{name}.html"
-    found = SECTION.search(_bytes(path).decode())
+    found = TABLE_SECTION.search(_read_bytes(path).decode())
     if found is None:
         raise SlqError(f'{path}: has no <section class="table">; render the tables again')
     return found[0]
 
 
-def _picture(path: Path, page: Path) -> dict[str, str]:
-    """Title an SVG named as in `FIGURES`; `address` holds the picture itself, `link` leads to its file.
+def _embed_figure(path: Path, page: Path) -> dict[str, str]:
+    """Title an SVG named as in `FIGURE_TITLES`; `address` holds the picture itself, `link` leads to its file.
 
     Raises:
         SlqError: it cannot be read, or has no title here.
     """
-    if path.suffix != ".svg" or path.stem not in FIGURES:
-        raise SlqError(f"{path}: no figure of the page; expected the SVG of one of {', '.join(FIGURES)}")
-    picture = base64.b64encode(_bytes(path)).decode()
+    if path.suffix != ".svg" or path.stem not in FIGURE_TITLES:
+        raise SlqError(f"{path}: no figure of the page; expected the SVG of one of {', '.join(FIGURE_TITLES)}")
+    encoded = base64.b64encode(_read_bytes(path)).decode()
     link = Path(os.path.relpath(path, page)).as_posix()
-    return {"title": FIGURES[path.stem], "address": f"data:image/svg+xml;base64,{picture}", "link": link}
+    return {"title": FIGURE_TITLES[path.stem], "address": f"data:image/svg+xml;base64,{encoded}", "link": link}
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

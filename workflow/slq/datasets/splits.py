@@ -13,35 +13,43 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from slq.common.errors import SlqError
-from slq.common.files import is_text, read_json, sha256, text_lines, unique_keys, write_json, write_text
-from slq.datasets.image_modes import UnusableError, as_rgb
-from slq.datasets.questions import pieces
+from slq.common.files import (
+    hash_file,
+    is_utf8_encodable,
+    read_json,
+    read_text_lines,
+    reject_duplicate_keys,
+    write_json,
+    write_text,
+)
+from slq.datasets.image_conversion import UnsupportedImageError, as_rgb
+from slq.datasets.questions import question_segments
 
 SCHEMA = 2
-FIELDS = {
+ITEM_FIELDS = {
     "retrieval": {"id": str, "image": str, "captions": list},
     "retention": {"id": str, "images": list, "question": str, "options": list, "answers": list, "type": str},
 }
 # What PIL raises for an image that is none, and `as_rgb` for one that is not read.
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnusableError)
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnsupportedImageError)
 
 
 @dataclass(frozen=True)
 class Split:
     """A split in memory: its items in evaluation order, the folder that their paths start from, its identity.
 
-    files: the SHA-256 of every image, by its path
+    image_hashes: the SHA-256 of every image, by its path
     numbering: what its ids are numbers of; the set itself, unless several sets share them
-    origin: the repositories of the hub that it was fetched from, each with its commit
+    source_commits: the repositories of the hub that it was fetched from, each with its commit
     """
 
     name: str
     items: list[dict[str, Any]]
     root: Path
     sha256: str
-    files: Mapping[str, str] = field(default_factory=dict)
+    image_hashes: Mapping[str, str] = field(default_factory=dict)
     numbering: str = ""
-    origin: Sequence[Mapping[str, str]] = ()
+    source_commits: Sequence[Mapping[str, str]] = ()
 
     def open(self, path: str) -> Image.Image:
         """Decode an image of the split, as RGB.
@@ -49,34 +57,36 @@ class Split:
         Raises:
             SlqError: as `open_image`, or its bytes are not those that the split's identity was made of.
         """
-        return open_image(self.root / path, expected=self.files.get(path))
+        return open_image(self.root / path, expected_sha256=self.image_hashes.get(path))
 
 
-def open_image(path: Path, remedy: str = "fetch or draw the set again", expected: str | None = None) -> Image.Image:
+def open_image(
+    path: Path, remedy: str = "fetch or draw the set again", expected_sha256: str | None = None
+) -> Image.Image:
     """Decode an image completely, as RGB (`as_rgb`).
 
     Args:
         remedy: what to do about one that cannot be read.
-        expected: the SHA-256 of its bytes, where it is known: 2 % of the time that decoding takes.
+        expected_sha256: the SHA-256 of its bytes, where it is known: 2 % of the time that decoding takes.
 
     Raises:
         SlqError: it is missing, truncated, not an image, of a kind that is not read, or has other bytes.
     """
     try:
         data = path.read_bytes()
-        found = hashlib.sha256(data).hexdigest() if expected else None
-        if found != expected:
+        found = hashlib.sha256(data).hexdigest() if expected_sha256 else None
+        if found != expected_sha256:
             raise SlqError(
-                f"{path}: not the image that its set was prepared with (sha256 {found}, expected {expected}); a "
+                f"{path}: not the image that its set was prepared with (sha256 {found}, expected {expected_sha256}); a "
                 "supplied set is prepared anew by the next call of snakemake, a fetched one mended by --forcerun "
                 "fetch_source, a drawn one by --forcerun draw_split"
             )
         with Image.open(BytesIO(data)) as image:
             return as_rgb(image)
-    except UNREADABLE as error:
+    except IMAGE_ERRORS as error:
         # PIL would name what its bytes were in, which is no file here.
-        said = "of no format that PIL reads" if isinstance(error, UnidentifiedImageError) else error
-        raise SlqError(f"{path}: not a readable image ({said}); {remedy}") from error
+        reason = "of no format that PIL reads" if isinstance(error, UnidentifiedImageError) else error
+        raise SlqError(f"{path}: not a readable image ({reason}); {remedy}") from error
 
 
 def write_split(
@@ -86,24 +96,24 @@ def write_split(
     kind: str,
     items: Sequence[dict[str, Any]],
     root: Path | None = None,
-    files: dict[str, str] | None = None,
+    image_hashes: dict[str, str] | None = None,
     numbering: str | None = None,
-    origin: Sequence[Mapping[str, str]] = (),
+    source_commits: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Write items.jsonl and, last, the manifest with the hash of every file.
 
     Args:
         root: where the items' image paths start, if not in `out` itself (images are referred to where they lie).
-        files: the SHA-256 of every image, by its path, where they are known; else every image is read.
+        image_hashes: the SHA-256 of every image, by its path, where they are known; else every image is read.
         numbering: what the ids are numbers of, if another set's may be numbers of the same.
-        origin: the repositories of the hub that it is of, each with its commit; no part of its identity.
+        source_commits: the repositories of the hub that it is of, each with its commit; no part of its identity.
     """
     write_text(out / "items.jsonl", "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
-    base = root or out
-    files = hash_images(base, items) if files is None else files
-    identity = hashlib.sha256(sha256(out / "items.jsonl").encode())
-    for path, digest in sorted(files.items()):
-        identity.update(f"{path} {digest}".encode())
+    image_root = root or out
+    image_hashes = hash_images(image_root, items) if image_hashes is None else image_hashes
+    identity_hash = hashlib.sha256(hash_file(out / "items.jsonl").encode())
+    for path, digest in sorted(image_hashes.items()):
+        identity_hash.update(f"{path} {digest}".encode())
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "set": name,
@@ -112,11 +122,11 @@ def write_split(
         "root": os.path.relpath(root.resolve(), out.resolve()) if root else ".",
         "numbering": numbering,
         "items": len(items),
-        "sha256": identity.hexdigest(),
-        "files": files,
+        "sha256": identity_hash.hexdigest(),
+        "files": image_hashes,
     }
-    if origin:
-        manifest["origin"] = list(origin)
+    if source_commits:
+        manifest["origin"] = list(source_commits)
     if kind == "retrieval":
         manifest["captions"] = sum(len(item["captions"]) for item in items)
     write_json(out / "manifest.json", manifest)
@@ -124,7 +134,7 @@ def write_split(
 
 def hash_images(root: Path, items: Sequence[dict[str, Any]]) -> dict[str, str]:
     """The SHA-256 of every image file of the items, by its path."""
-    return {path: sha256(root / path) for item in items for path in image_paths(item)}
+    return {path: hash_file(root / path) for item in items for path in image_paths(item)}
 
 
 def image_paths(item: dict[str, Any]) -> list[str]:
@@ -144,8 +154,8 @@ def read_split(data: Path, name: str, split: str) -> Split:
         raise SlqError(f"{folder}/manifest.json: schema {manifest.get('schema')}, expected {SCHEMA}; prepare it again")
     items = read_items(folder / "items.jsonl", manifest["kind"])
     numbering = manifest["numbering"] or name
-    root, origin = folder / manifest["root"], manifest.get("origin", ())
-    return Split(name, items, root, manifest["sha256"], manifest["files"], numbering, origin)
+    root, source_commits = folder / manifest["root"], manifest.get("origin", ())
+    return Split(name, items, root, manifest["sha256"], manifest["files"], numbering, source_commits)
 
 
 def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
@@ -157,8 +167,8 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
     if not path.is_file():
         raise SlqError(f"{path}: not found; docs/data.md describes the form of a set")
     items = []
-    for number, item in enumerate(written_objects(path), start=1):
-        for key, type_ in FIELDS[kind].items():
+    for number, item in enumerate(read_json_objects(path), start=1):
+        for key, type_ in ITEM_FIELDS[kind].items():
             if not isinstance(item.get(key), type_):
                 raise SlqError(f"{path}:{number}: '{key}' must be a {type_.__name__}, found {item.get(key)!r}")
             if type_ is list and not all(isinstance(one, str) for one in item[key]):
@@ -169,21 +179,22 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
     return items
 
 
-def written_objects(path: Path, form: str = "") -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects that a person wrote, one a line; `form` says in messages what is expected of each.
+def read_json_objects(path: Path, expected_form: str = "") -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects that a person wrote, one a line; `expected_form` says in messages what is expected of
+    each.
 
     Raises:
         SlqError: a line is no object, has a key twice, or holds what cannot be written; by file and line.
     """
-    for number, line in enumerate(text_lines(path), start=1):
-        where, expected = f"{path}:{number}", f"; expected {form}" if form else ""
+    for number, line in enumerate(read_text_lines(path), start=1):
+        where, expected = f"{path}:{number}", f"; expected {expected_form}" if expected_form else ""
         try:
-            item = json.loads(line, object_pairs_hook=unique_keys)
+            item = json.loads(line, object_pairs_hook=reject_duplicate_keys)
         except ValueError as error:
             raise SlqError(f"{where}: not a JSON object ({error}){expected}") from error
         if not isinstance(item, dict):
             raise SlqError(f"{where}: not a JSON object, found {item!r}{expected}")
-        if "\\u" in line and not is_text(item):
+        if "\\u" in line and not is_utf8_encodable(item):
             raise SlqError(f"{where}: holds half a character, like \\ud83d; write it whole, or leave it out")
         yield item
 
@@ -194,9 +205,12 @@ def check_items(root: Path, items: list[dict[str, Any]]) -> None:
     Raises:
         SlqError: the first fault, with the id and the file.
     """
-    twice = [name for name, count in Counter(item["id"] for item in items).items() if count > 1]
-    if twice:
-        raise SlqError(f"{root}: id {twice[0]!r} occurs more than once ({len(twice)} such ids); ids name one item each")
+    duplicate_ids = [name for name, count in Counter(item["id"] for item in items).items() if count > 1]
+    if duplicate_ids:
+        raise SlqError(
+            f"{root}: id {duplicate_ids[0]!r} occurs more than once ({len(duplicate_ids)} such ids); ids name one item "
+            "each"
+        )
     for item in items:
         captions = item.get("captions", [item.get("question")])
         if not captions or not all(isinstance(text, str) and text.strip() for text in captions):
@@ -205,6 +219,6 @@ def check_items(root: Path, items: list[dict[str, Any]]) -> None:
             if not item["answers"]:
                 raise SlqError(f"{root}: item {item['id']!r} has no answer; 'answers' lists every accepted one")
             try:
-                pieces(item)
+                question_segments(item)
             except SlqError as error:
                 raise SlqError(f"{root}: {error}") from error

@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 
-class Reading(NamedTuple):
+class ParsedOption(NamedTuple):
     """The letter of the option that a reply names, or None, and by which step it was found."""
 
     letter: str | None
     step: str
 
 
-Reader = Callable[[str, Sequence[str]], Reading]
+OptionParser = Callable[[str, Sequence[str]], ParsedOption]
 
-UNPARSED = Reading(None, "unparsed")
-MARKS = ",.!?;:'"  # that MMMU's parser and its relatives strip from a reply's ends
+UNPARSED = ParsedOption(None, "unparsed")
+PUNCTUATION = ",.!?;:'"  # that MMMU's parser and its relatives strip from a reply's ends
 
 # ---- VLMEvalKit ----
 
@@ -30,12 +30,12 @@ REFUSALS = (
     "I'm sorry, but without the image provided",
     "Cannot determine the answer",
 )
-FAILED = "Failed to obtain answer via API"  # what its models answer where their server does not
+API_FAILURE = "Failed to obtain answer via API"  # what its models answer where their server does not
 SEPARATORS = re.compile(r"[.()\[\],:;!*#{}]")
-SAID = re.compile(r"answer\s+is\s+\**([abcd])", re.IGNORECASE)
+ANSWER_IS_PATTERN = re.compile(r"answer\s+is\s+\**([abcd])", re.IGNORECASE)
 
 
-def read_vlmevalkit(reply: str, options: Sequence[str]) -> Reading:
+def parse_vlmevalkit(reply: str, options: Sequence[str]) -> ParsedOption:
     """One letter among the reply's words, else "answer is X", else the one option whose text the reply contains.
 
     The text is not looked for in replies longer than twice all options together. In the notice of a call that failed
@@ -45,103 +45,106 @@ def read_vlmevalkit(reply: str, options: Sequence[str]) -> Reading:
     VERBOSE: a lone "A" is the letter, also where it is an article.
     """
     letters = string.ascii_uppercase[: len(options)]
-    named = None if FAILED in reply else named_vlmevalkit(reply, letters)
-    if named:
-        return named
+    parsed = None if API_FAILURE in reply else parse_vlmevalkit_letter(reply, letters)
+    if parsed:
+        return parsed
     lowered = reply.lower()
     if len(lowered) > 2 * sum(len(option) for option in options):
         return UNPARSED
     contained = [letter for letter, option in zip(letters, options, strict=True) if option.lower() in lowered]
-    return Reading(contained[0], "option text") if len(contained) == 1 else UNPARSED
+    return ParsedOption(contained[0], "option text") if len(contained) == 1 else UNPARSED
 
 
-def named_vlmevalkit(reply: str, letters: str) -> Reading | None:
+def parse_vlmevalkit_letter(reply: str, letters: str) -> ParsedOption | None:
     """The letter that a reply names, or its refusal; None if it does neither, and texts are to be looked for.
 
     A letter counts if its first occurrence is one of the last four words. "Answer is X" takes a to d, of either case,
     even as the beginning of a word.
     """
     if any(refusal in reply for refusal in REFUSALS):
-        return Reading(None, "refusal")
+        return ParsedOption(None, "refusal")
     words = SEPARATORS.sub(" ", reply).split()
-    named = [letter for letter in letters if letter in words]
-    if len(named) == 1 and words.index(named[0]) >= len(words) - 4:
-        return Reading(named[0], "letter in the last four words")
-    if not named and "Z" in words:  # their mark of a reply that names no option
-        return Reading(None, "refusal")
-    said = SAID.search(reply)
-    return Reading(said[1].upper(), "answer is") if said and said[1].upper() in letters else None
+    letters_found = [letter for letter in letters if letter in words]
+    if len(letters_found) == 1 and words.index(letters_found[0]) >= len(words) - 4:
+        return ParsedOption(letters_found[0], "letter in the last four words")
+    if not letters_found and "Z" in words:  # their mark of a reply that names no option
+        return ParsedOption(None, "refusal")
+    match = ANSWER_IS_PATTERN.search(reply)
+    return ParsedOption(match[1].upper(), "answer is") if match and match[1].upper() in letters else None
 
 
 # ---- MMMU: the official parser, and lmms-eval's variant of it ----
 
 # Steps in order: name, the form of a letter that counts, the form that is looked for to find the last of several.
-OFFICIAL = (("in brackets", "({})", "({})"), ("between blanks", " {} ", " {} "))
-LMMS_EVAL = (("in brackets", "({})", "({})"), ("before a blank", "{} ", " {} "), ("before a dot", "{}.", " {} "))
+OFFICIAL_STEPS = (("in brackets", "({})", "({})"), ("between blanks", " {} ", " {} "))
+LMMS_EVAL_STEPS = (("in brackets", "({})", "({})"), ("before a blank", "{} ", " {} "), ("before a dot", "{}.", " {} "))
 
 
-def read_mmmu(reply: str, options: Sequence[str]) -> Reading:
+def parse_mmmu(reply: str, options: Sequence[str]) -> ParsedOption:
     """A letter in brackets, else between blanks; else, in more than five words, an option's text. Of several the last.
 
     Source: MMMU-Benchmark/MMMU bb0b95a, mmmu/utils/eval_utils.py. It draws an option at random where it reads none.
     """
-    return read_last(reply, options, OFFICIAL)
+    return parse_last_option(reply, options, OFFICIAL_STEPS)
 
 
-def read_mmmu_lmms_eval(reply: str, options: Sequence[str]) -> Reading:
+def parse_mmmu_lmms_eval(reply: str, options: Sequence[str]) -> ParsedOption:
     """The same, but a blank after the letter is enough ("NBA " names A), and there is a step for "B.".
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/_task_utils/mmmu_mcq_utils.py; replies are stripped
     before they are scored (lmms_eval/api/task.py).
     """
-    return read_last(reply.strip(), options, LMMS_EVAL)
+    return parse_last_option(reply.strip(), options, LMMS_EVAL_STEPS)
 
 
-def read_last(reply: str, options: Sequence[str], steps: Sequence[tuple[str, str, str]]) -> Reading:
+def parse_last_option(reply: str, options: Sequence[str], steps: Sequence[tuple[str, str, str]]) -> ParsedOption:
     """The last of the options that the first successful step finds: steps as in OFFICIAL, then the options' texts.
 
-    One that is not found in the form of `place` counts as standing before all; of equals the first option is taken.
+    One that is not found in the form of `position_form` counts as standing before all; of equals the first option is
+    taken.
     """
-    text = f" {strip_marks(reply, MARKS)} "
+    text = f" {strip_punctuation(reply, PUNCTUATION)} "
     letters = string.ascii_uppercase[: len(options)]
-    for step, form, place in steps:
-        named = [letter for letter in letters if form.format(letter) in text]
-        if named:
-            last = max(named, key=lambda letter: text.rfind(place.format(letter)))
-            return Reading(last, f"letter {step}{of_several(named)}")
+    for step, form, position_form in steps:
+        letters_found = [letter for letter in letters if form.format(letter) in text]
+        if letters_found:
+            last = max(letters_found, key=lambda letter: text.rfind(position_form.format(letter)))
+            return ParsedOption(last, f"letter {step}{describe_num_found(letters_found)}")
     lowered = text.lower()
-    places = {letter: lowered.rfind(option.lower()) for letter, option in zip(letters, options, strict=True)}
-    contained = [letter for letter in letters if places[letter] >= 0]
+    positions = {letter: lowered.rfind(option.lower()) for letter, option in zip(letters, options, strict=True)}
+    contained = [letter for letter in letters if positions[letter] >= 0]
     if len(text.split()) <= 5 or not contained:
         return UNPARSED
-    return Reading(max(contained, key=lambda letter: places[letter]), f"option text{of_several(contained)}")
+    return ParsedOption(
+        max(contained, key=lambda letter: positions[letter]), f"option text{describe_num_found(contained)}"
+    )
 
 
-def of_several(found: Sequence[str]) -> str:
+def describe_num_found(found: Sequence[str]) -> str:
     """Says how many options were found, if there were more than one."""
     return f", last of {len(found)}" if len(found) > 1 else ""
 
 
-def strip_marks(text: str, marks: str) -> str:
+def strip_punctuation(text: str, characters: str) -> str:
     """One mark after another stripped from both ends, in this order, once each: "B,." keeps its comma."""
-    for mark in marks:
-        text = text.strip(mark)
+    for character in characters:
+        text = text.strip(character)
     return text
 
 
 # ---- RealWorldQA in lmms-eval ----
 
-RANKED_FORMS = (("in brackets", 6, "({})"), ("before a dot", 5, "{}."), ("before a colon", 4, "{}:"),
+LETTER_FORMS = (("in brackets", 6, "({})"), ("before a dot", 5, "{}."), ("before a colon", 4, "{}:"),
                 ("before a bracket", 3, "{})"), ("before a blank", 2, "{} "))  # fmt: skip
-NOUNS = ("answer", "correct answer", "best answer", "correct option", "best option", "choice", "correct choice")
-PHRASES = (
-    *(f"{article}{noun} is" for noun in NOUNS for article in ("", "the ")),
+ANSWER_NOUNS = ("answer", "correct answer", "best answer", "correct option", "best option", "choice", "correct choice")
+ANSWER_PHRASES = (
+    *(f"{article}{noun} is" for noun in ANSWER_NOUNS for article in ("", "the ")),
     *("i choose", "i select", "i pick", "my answer is", "my choice is"),
     *("옵션", "정답은", "답은", "답:", "答案是", "答案为", "选", "答えは"),
 )
 
 
-def read_ranked(reply: str) -> Reading:
+def parse_highest_priority_letter(reply: str) -> ParsedOption:
     """The letter A to D in the most trusted place, the later one of equals; options are not looked at.
 
     At the start 10 and at the end 9 if no letter touches it, after "the answer is" and the like 7, "(A)" 6, "A." 5,
@@ -149,40 +152,40 @@ def read_ranked(reply: str) -> Reading:
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/_task_utils/mcq_extract.py, as of #1274.
     """
-    marked = strip_marks(reply.strip(), MARKS + '"')
-    text, padded = marked.strip(), f" {marked} "
+    stripped = strip_punctuation(reply.strip(), PUNCTUATION + '"')
+    text, padded = stripped.strip(), f" {stripped} "
     lowered = padded.lower()
-    found = []  # rank, place, letter, step
+    candidates = []  # rank, place, letter, step
     for letter in "ABCD":
-        for step, rank, form in RANKED_FORMS:
-            found.append((rank, padded.rfind(form.format(letter)), letter, f"letter {step}"))
-        for phrase in PHRASES:
+        for step, priority, form in LETTER_FORMS:
+            candidates.append((priority, padded.rfind(form.format(letter)), letter, f"letter {step}"))
+        for phrase in ANSWER_PHRASES:
             start = lowered.find(phrase)
             if start >= 0:
-                found.append((7, padded.find(letter, start + len(phrase)), letter, "answer is"))
+                candidates.append((7, padded.find(letter, start + len(phrase)), letter, "answer is"))
         if text.startswith(letter) and not text[1:2].isalpha():
-            found.append((10, 0, letter, "letter at the start"))
+            candidates.append((10, 0, letter, "letter at the start"))
         if text.endswith(letter) and not text[-2:-1].isalpha():
-            found.append((9, len(text), letter, "letter at the end"))
-        found.append((0, padded.rfind(letter), letter, "letter anywhere"))
-    found = [entry for entry in found if entry[1] >= 0]
-    if not found:
+            candidates.append((9, len(text), letter, "letter at the end"))
+        candidates.append((0, padded.rfind(letter), letter, "letter anywhere"))
+    candidates = [entry for entry in candidates if entry[1] >= 0]
+    if not candidates:
         return UNPARSED
-    _, _, letter, step = max(found)
-    return Reading(letter, step)
+    _, _, letter, step = max(candidates)
+    return ParsedOption(letter, step)
 
 
 # ---- ours ----
 
-FIRST = re.compile(r"\s*[(\[]?([A-Z])(?=[\s.,:;!?)\]]|\Z)")
+FIRST_LETTER_PATTERN = re.compile(r"\s*[(\[]?([A-Z])(?=[\s.,:;!?)\]]|\Z)")
 
 
-def read_first(reply: str, options: Sequence[str]) -> Reading:
+def parse_first_letter(reply: str, options: Sequence[str]) -> ParsedOption:
     """The reply's first character that is not blank, a bracket before it allowed, if it is an option's letter alone.
 
     Alone: at the end, or before a blank, one of `. , : ; ! ?` or a closing bracket.
     """
-    match = FIRST.match(reply)
+    match = FIRST_LETTER_PATTERN.match(reply)
     if match and match[1] in string.ascii_uppercase[: len(options)]:
-        return Reading(match[1], "first letter")
+        return ParsedOption(match[1], "first letter")
     return UNPARSED

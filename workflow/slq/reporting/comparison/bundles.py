@@ -13,21 +13,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json, sha256, write_bytes
-from slq.evaluation.freshness import MEASURED
+from slq.common.files import hash_file, read_json, write_bytes
+from slq.evaluation.freshness import METRICS_FOLDERS
 from slq.results.stale import StaleFiles
 
 PAPER = "paper"
-ENDING = ".tar.gz"
+BUNDLE_SUFFIX = ".tar.gz"
 MANIFEST = "MANIFEST.sha256"
-BLOCK = 2**20
-TABLES = ("cells.csv",)  # of paper_tables/<preset>, where they are rendered
-RUNS = "*/*/seed*/run.json"  # of a preset's folder
-KINDS = f"a folder of results (results/mini), a bundle (*{ENDING}), or the word {PAPER}"
+CHUNK_BYTES = 2**20
+BUNDLED_TABLES = ("cells.csv",)  # of paper_tables/<preset>, where they are rendered
+RUN_GLOB = "*/*/seed*/run.json"  # of a preset's folder
+EXPECTED_SOURCES = f"a folder of results (results/mini), a bundle (*{BUNDLE_SUFFIX}), or the word {PAPER}"
 
 
 @contextmanager
-def opened(name: str) -> Iterator[tuple[str, Path, str]]:
+def open_source(name: str) -> Iterator[tuple[str, Path, str]]:
     """What holds runs: its kind, `folder` or `bundle`, the preset's folder, and how messages name that.
 
     What is unpacked is there until the context ends, and errors name the bundle instead.
@@ -37,32 +37,32 @@ def opened(name: str) -> Iterator[tuple[str, Path, str]]:
     """
     if Path(name).is_dir():
         # Of `.` only the whole path has the preset's name.
-        folder = preset_folder(name, Path(name) if Path(name).name.strip(".") else Path(name).resolve())
+        folder = find_preset_folder(name, Path(name) if Path(name).name.strip(".") else Path(name).resolve())
         yield "folder", folder, folder.as_posix()
     elif Path(name).is_file():
         with TemporaryDirectory(prefix="slq-") as temporary:
             root = Path(temporary).resolve()
             try:
-                read_bundle(Path(name), root)
-                folder = preset_folder(name, root / "results")
+                extract_bundle(Path(name), root)
+                folder = find_preset_folder(name, root / "results")
                 yield "bundle", folder, f"{name}:{folder.relative_to(root).as_posix()}"
             except SlqError as error:
                 raise SlqError(str(error).replace(root.as_posix(), name)) from error
     else:
-        raise SlqError(f"{name}: is not there; expected {KINDS}")
+        raise SlqError(f"{name}: is not there; expected {EXPECTED_SOURCES}")
 
 
-def preset_folder(name: str, folder: Path) -> Path:
+def find_preset_folder(name: str, folder: Path) -> Path:
     """The folder itself if it is a preset's, or the only one in it that is.
 
     Raises:
         SlqError: it holds no runs, or those of several presets.
     """
-    if any(folder.glob(RUNS)):
+    if any(folder.glob(RUN_GLOB)):
         return folder
-    presets = sorted({path.parents[3] for path in folder.glob(f"*/{RUNS}")}) if folder.is_dir() else []
+    presets = sorted({path.parents[3] for path in folder.glob(f"*/{RUN_GLOB}")}) if folder.is_dir() else []
     if not presets:
-        raise SlqError(f"{name}: holds no runs (<backbone>/<method>/seed<k>/run.json); expected {KINDS}")
+        raise SlqError(f"{name}: holds no runs (<backbone>/<method>/seed<k>/run.json); expected {EXPECTED_SOURCES}")
     if len(presets) > 1:
         names = ", ".join(path.relative_to(folder.parent).as_posix() for path in presets)
         raise SlqError(f"{name}: holds several presets; name one of {names}")
@@ -81,26 +81,26 @@ def write_bundle(results: Path, out: Path) -> int:
     Raises:
         SlqError: `out` has another ending or lies within `results`, or a file cannot be packed.
     """
-    if not out.name.endswith(ENDING):
-        raise SlqError(f"{out}: a bundle ends in {ENDING}")
+    if not out.name.endswith(BUNDLE_SUFFIX):
+        raise SlqError(f"{out}: a bundle ends in {BUNDLE_SUFFIX}")
     if out.resolve().is_relative_to(results.resolve()):
         raise SlqError(f"{out}: lies within {results}, which it is to hold; write it elsewhere")
-    members = bundled(results)
-    lines = "".join(f"{sha256(path)}  {name}\n" for name, path in members.items())
-    packed = io.BytesIO()
+    members = list_bundle_members(results)
+    checksum_lines = "".join(f"{hash_file(path)}  {name}\n" for name, path in members.items())
+    buffer = io.BytesIO()
     # The header of gzip would hold a date and the file's name, that of a member its owner.
     with (
-        gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as squeezed,
-        tarfile.open(fileobj=squeezed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as gzip_file,
+        tarfile.open(fileobj=gzip_file, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        _add(archive, MANIFEST, lines.encode())
+        _add_member(archive, MANIFEST, checksum_lines.encode())
         for name, path in members.items():
-            _add(archive, name, path.read_bytes())
-    write_bytes(out, packed.getvalue())
+            _add_member(archive, name, path.read_bytes())
+    write_bytes(out, buffer.getvalue())
     return len(members)
 
 
-def bundled(results: Path) -> dict[str, Path]:
+def list_bundle_members(results: Path) -> dict[str, Path]:
     """The files of a bundle by their names in it, sorted; without hidden ones, which are a writer's unfinished work.
 
     Raises:
@@ -108,10 +108,12 @@ def bundled(results: Path) -> dict[str, Path]:
     """
     folder = results.resolve()
     tables = folder.parents[1] / "paper_tables" / folder.name
-    found = {f"results/{folder.name}/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*")}
-    found |= {f"paper_tables/{folder.name}/{name}": tables / name for name in TABLES if (tables / name).exists()}
+    candidates = {f"results/{folder.name}/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*")}
+    candidates |= {
+        f"paper_tables/{folder.name}/{name}": tables / name for name in BUNDLED_TABLES if (tables / name).exists()
+    }
     members = {}
-    for name, path in sorted(found.items()):
+    for name, path in sorted(candidates.items()):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise SlqError(f"{path}: is no regular file; a bundle holds files alone: put a copy in its place")
         if path.is_file() and not any(part.startswith(".") for part in Path(name).parts):
@@ -119,33 +121,33 @@ def bundled(results: Path) -> dict[str, Path]:
     return members
 
 
-def standing(results: Path) -> StaleFiles:
+def find_stale_files(results: Path) -> StaleFiles:
     """Say which metrics files that are packed are stale or cannot be checked: a bundle holds what is there.
 
     Raises:
         SlqError: a metrics file cannot be read.
     """
-    found = StaleFiles(results.parent)
-    for path in (path for kind in MEASURED for path in results.rglob(f"{kind}/*.json")):
+    stale_files = StaleFiles(results.parent)
+    for path in (path for kind in METRICS_FOLDERS for path in results.rglob(f"{kind}/*.json")):
         content = read_json(path)
         if isinstance(content, dict):
             try:
-                found.of(path, content)
+                stale_files.check(path, content)
             except SlqError as error:  # of another version, or its ranks or answers cannot be read
-                found.unchecked[path.relative_to(results.parent).as_posix()] = f"({error})"
-    return found
+                stale_files.unchecked_reasons[path.relative_to(results.parent).as_posix()] = f"({error})"
+    return stale_files
 
 
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+def _add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)  # date 0, owner 0, mode 0644
     member.size = len(content)
     archive.addfile(member, io.BytesIO(content))
 
 
-def read_bundle(path: Path, into: Path) -> None:
+def extract_bundle(path: Path, destination: Path) -> None:
     """Unpack a bundle into an empty folder, and prove every file by the manifest.
 
-    Nothing is written outside `into`, whatever the archive says.
+    Nothing is written outside `destination`, whatever the archive says.
 
     Raises:
         SlqError: it is no bundle, a member is damaged, missing, foreign or unsafe; names the member.
@@ -153,33 +155,33 @@ def read_bundle(path: Path, into: Path) -> None:
     member = MANIFEST
     names: list[str] = []
     try:
-        with gzip.open(path) as squeezed, tarfile.open(fileobj=squeezed, mode="r:") as archive:
+        with gzip.open(path) as gzip_file, tarfile.open(fileobj=gzip_file, mode="r:") as archive:
             for entry in archive:
                 member = entry.name
                 names.append(member)
                 if not entry.isreg():
                     raise SlqError(f"{path}: member {member} is no regular file; not a bundle that `slq bundle` wrote")
-                archive.extract(entry, into, filter="data")
-            while squeezed.read(BLOCK):  # to the end, where gzip checks its own sum
+                archive.extract(entry, destination, filter="data")
+            while gzip_file.read(CHUNK_BYTES):  # to the end, where gzip checks its own sum
                 pass
     except tarfile.FilterError as error:
         raise SlqError(f"{path}: member {member} is unsafe to unpack: {error}") from error
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise SlqError(f"{path}: damaged at or behind member {member}: {error}; have it sent again") from error
-    _prove(path, into, names)
+    _verify_checksums(path, destination, names)
 
 
-def _prove(path: Path, into: Path, names: list[str]) -> None:
-    manifest = into / MANIFEST
+def _verify_checksums(path: Path, destination: Path, names: list[str]) -> None:
+    manifest = destination / MANIFEST
     if not manifest.is_file():
         raise SlqError(f"{path}: holds no {MANIFEST}; expected an archive that `slq bundle` wrote")
     lines = manifest.read_bytes().decode("utf-8", errors="replace").splitlines()
-    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    there = [name for name in names if name != MANIFEST]
-    for name in sorted({*listed, *there}):
-        if there.count(name) != 1:
-            raise SlqError(f"{path}: member {name} is there {there.count(name)} times; expected once")
-        if name not in listed:
+    checksums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    extracted = [name for name in names if name != MANIFEST]
+    for name in sorted({*checksums, *extracted}):
+        if extracted.count(name) != 1:
+            raise SlqError(f"{path}: member {name} is there {extracted.count(name)} times; expected once")
+        if name not in checksums:
             raise SlqError(f"{path}: member {name} is not in {MANIFEST}; have the bundle sent again")
-        if sha256(into / name) != listed[name]:
+        if hash_file(destination / name) != checksums[name]:
             raise SlqError(f"{path}: member {name} is not what {MANIFEST} says; have the bundle sent again")

@@ -8,12 +8,12 @@ from PIL import Image
 from torch import Tensor
 
 from slq.common.errors import SlqError
-from slq.evaluation.generation import require_limits
+from slq.evaluation.generation import require_known_image_limits
 from slq.models.backbone import Backbone
-from slq.models.prefix import encode
+from slq.models.prefix import tokenize_message
 from slq.models.retriever import LastTokenRetriever, QueryRetriever
 
-PLACES = {"text": "{text}", "image": "{image}"}  # where in an instruction its content stands
+PLACEHOLDERS = {"text": "{text}", "image": "{image}"}  # where in an instruction its content stands
 
 
 class MllmEncoder:
@@ -42,49 +42,51 @@ class MllmEncoder:
         Raises:
             SlqError: an instruction or the template has not one place for its content, or the family no such limit.
         """
-        for kind, place in PLACES.items():
-            _one_place(f"instruction for {kind}", instructions[kind], place)
+        for kind, place in PLACEHOLDERS.items():
+            _require_one_placeholder(f"instruction for {kind}", instructions[kind], place)
         if template is not None:
-            _one_place("template", template, "{turn}")
-        require_limits(backbone, images or {}, "readouts.*.images")
+            _require_one_placeholder("template", template, "{turn}")
+        require_known_image_limits(backbone, images or {}, "readouts.*.images")
         self.backbone = backbone
         self.image_processor = backbone.family.image_processor
         self.instructions = instructions
         self.template = template
         self.images = images or {}
         self.retriever = (
-            QueryRetriever(backbone, torch.zeros(queries, backbone.width)) if queries else LastTokenRetriever(backbone)
+            QueryRetriever(backbone, torch.zeros(queries, backbone.hidden_size))
+            if queries
+            else LastTokenRetriever(backbone)
         )
 
     @classmethod
-    def of(cls, backbone: Backbone, readout: Mapping[str, Any], direction: str) -> "MllmEncoder":
+    def from_readout(cls, backbone: Backbone, readout: Mapping[str, Any], direction: str) -> "MllmEncoder":
         """The encoder that an entry of `readouts` in config.yaml describes, for `t2i` or `i2t`."""
-        how = {key: readout[key] for key in ("queries", "template", "images") if key in readout}
-        return cls(backbone, readout["instructions"][direction], **how)
+        options = {key: readout[key] for key in ("queries", "template", "images") if key in readout}
+        return cls(backbone, readout["instructions"][direction], **options)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors (n, d), float32."""
         # Words around a text are one part with it: a template may set parts apart, as by a line end.
-        before, after = self._words("text")
+        before, after = self._split_instruction("text")
         turns = [(f"{before}{text}{after}",) for text in texts]
-        return self.retriever.embed([encode(self.backbone, turn, self.template) for turn in turns]).float()
+        return self.retriever.embed([tokenize_message(self.backbone, turn, self.template) for turn in turns]).float()
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Unit vectors (n, d), float32."""
-        before, after = self._words("image")
-        process = self.backbone.family.process_question
-        seen = [pixels for image in images for pixels in process([image], **self.images)]
-        turns = [tuple(part for part in (before, pixels, after) if part) for pixels in seen]
-        return self.retriever.embed([encode(self.backbone, turn, self.template) for turn in turns]).float()
+        before, after = self._split_instruction("image")
+        process = self.backbone.family.process_question_images
+        processed = [pixels for image in images for pixels in process([image], **self.images)]
+        turns = [tuple(part for part in (before, pixels, after) if part) for pixels in processed]
+        return self.retriever.embed([tokenize_message(self.backbone, turn, self.template) for turn in turns]).float()
 
-    def _words(self, kind: str) -> tuple[str, str]:
+    def _split_instruction(self, kind: str) -> tuple[str, str]:
         """What an instruction says before and after its content."""
-        before, _, after = self.instructions[kind].partition(PLACES[kind])
+        before, _, after = self.instructions[kind].partition(PLACEHOLDERS[kind])
         return before, after
 
 
-def _one_place(what: str, text: str, place: str) -> None:
-    if text.count(place) != 1:
-        raise SlqError(f"{what} is {text!r}; expected {place} in it once (readouts in config.yaml)")
+def _require_one_placeholder(description: str, text: str, placeholder: str) -> None:
+    if text.count(placeholder) != 1:
+        raise SlqError(f"{description} is {text!r}; expected {placeholder} in it once (readouts in config.yaml)")

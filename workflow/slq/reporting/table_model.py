@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 
-from slq.results.cells import Cell
+from slq.results.cells import TableCell
 
 
 @dataclass(frozen=True)
@@ -16,27 +16,27 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row: its key in `cells.csv`, its printed label, one cell per column, and what a footnote says of it."""
 
     key: str
     label: str
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Group:
+class RowGroup:
     """Rows under one label. `shared` holds one cell per shared column, printed once for the whole group."""
 
     key: str
     label: str
-    rows: tuple[Row, ...]
-    shared: tuple[Cell, ...] = ()
+    rows: tuple[TableRow, ...]
+    shared: tuple[TableCell, ...] = ()
 
 
 @dataclass(frozen=True)
-class Head:
+class HeaderCell:
     """A printed header: the text, its first column counted from 1, how many columns and header lines it covers."""
 
     text: str
@@ -63,7 +63,7 @@ class Table:
     caption: str
     stubs: tuple[str, ...]
     columns: tuple[Column, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[RowGroup, ...]
     notes: tuple[str, ...]
     shared: tuple[Column, ...] = ()
     widths: tuple[float, float] | None = None
@@ -85,24 +85,26 @@ class Table:
         return {key: number for number, key in enumerate(self.footnotes, start=1)}
 
     @property
-    def head_lines(self) -> list[list[Head]]:
+    def head_lines(self) -> list[list[HeaderCell]]:
         """Header lines from top to bottom, neighbours under equal headers as one; a blank one is covered from above."""
         paths = list(zip(*zip_longest(*(column.heads for column in self.columns), fillvalue=""), strict=True))
-        return [_head_line(paths, depth) for depth in range(len(paths[0]))]
+        return [_header_line(paths, depth) for depth in range(len(paths[0]))]
 
 
-def _head_line(paths: Sequence[tuple[str, ...]], depth: int) -> list[Head]:
-    heads, first = [], 1
-    for path, columns in groupby(paths, key=lambda path: path[: depth + 1]):
+def _header_line(header_paths: Sequence[tuple[str, ...]], depth: int) -> list[HeaderCell]:
+    header_cells, first = [], 1
+    for path, columns in groupby(header_paths, key=lambda path: path[: depth + 1]):
         members = list(columns)
         below = members[0][depth + 1 :]
         covered = len(members) == 1 and not any(below)
-        heads.append(Head(path[-1], first, len(members), len(below) + 1 if covered else 1))
+        header_cells.append(HeaderCell(path[-1], first, len(members), len(below) + 1 if covered else 1))
         first += len(members)
-    return heads
+    return header_cells
 
 
-def mark_columns(rows: Sequence[Row], marker: Callable[[int, Sequence[Cell]], Sequence[Cell]]) -> tuple[Row, ...]:
+def mark_columns(
+    rows: Sequence[TableRow], marker: Callable[[int, Sequence[TableCell]], Sequence[TableCell]]
+) -> tuple[TableRow, ...]:
     """The rows with every column's cells replaced by `marker(column index, cells)`."""
     columns = zip(*(row.cells for row in rows), strict=True)
     marked = zip(*(marker(index, cells) for index, cells in enumerate(columns)), strict=True)

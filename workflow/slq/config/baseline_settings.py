@@ -1,0 +1,104 @@
+"""The slices of the configuration for rows that are no runs, as `slq.config.job_settings` has them for runs."""
+
+from slq.common.errors import SlqError
+from slq.config.baselines import METHODS, Baseline, build_comparator
+from slq.config.job_settings import backbone_loading_settings, compact_json, datasets_with_variants, used_adapters
+from slq.config.loading import Config, active_preset
+
+
+def embed_settings(config: Config, baseline: Baseline) -> str:
+    """Of a row that finds by its own vectors."""
+    return compact_json(
+        preset=config["preset"],
+        row=baseline.name,
+        kind=baseline.kind,
+        model=embedding_model(config, baseline),
+        batch_size=active_preset(config)["evaluation"]["batch_size"],
+        sets=datasets_with_variants(config),
+    )
+
+
+def embedding_model(config: Config, baseline: Baseline) -> Config:
+    """What a row embeds with: a dual encoder, or a backbone and how it is read out."""
+    if baseline.encoder is not None:
+        return {"encoder": baseline.encoder}
+    assert baseline.backbone is not None and baseline.readout is not None
+    return {
+        "backbone": baseline.backbone,
+        **backbone_loading_settings(config, baseline.backbone),
+        "readout": {key: value for key, value in config["readouts"][baseline.readout].items() if key != "label"},
+    }
+
+
+def baseline_adapters(config: Config, baseline: Baseline) -> dict[str, list[str] | None]:
+    """The families and kinds of dual encoders that a row uses, by itself or to find what it re-ranks."""
+    baselines = (
+        [baseline]
+        if baseline.coarse is None or baseline.coarse in METHODS
+        else [baseline, build_comparator(config, baseline.coarse)]
+    )
+    backbones = [one.backbone for one in baselines if one.backbone is not None]
+    return used_adapters(config, backbones, [one.encoder for one in baselines if one.encoder is not None])
+
+
+def rerank_settings(config: Config, baseline: Baseline) -> str:
+    """Of a row that re-ranks: what finds the candidates, whose backbone is asked about them, and how."""
+    assert baseline.backbone is not None and baseline.coarse is not None
+    preset = active_preset(config)
+    return compact_json(
+        preset=config["preset"],
+        row=baseline.name,
+        kind=baseline.kind,
+        backbone=baseline.backbone,
+        **backbone_loading_settings(config, baseline.backbone),
+        prompt=preset["prompt"],
+        coarse=_first_stage(config, baseline.coarse),
+        by=baseline.by,
+        embed_batch=preset["evaluation"]["batch_size"],
+        **{key: value for key, value in preset["rerank"].items() if key != "rows"},
+        sets=datasets_with_variants(config),
+    )
+
+
+def _first_stage(config: Config, name: str) -> Config:
+    """A method of the backbone, or the model of a comparator."""
+    if name in METHODS:
+        return {"method": name}
+    return {"model": embedding_model(config, build_comparator(config, name))}
+
+
+def pilot_settings(config: Config, backbone: str) -> str:
+    """Of the pilot on a backbone.
+
+    Raises:
+        SlqError: the preset has none.
+    """
+    pilot = active_pilot(config)
+    return compact_json(
+        backbone=backbone,
+        **backbone_loading_settings(config, backbone),
+        readouts=[{"name": name, **config["readouts"][name]} for name in pilot["readouts"]],
+        **{key: pilot[key] for key in ("set", "folder", "images", "texts") if key in pilot},
+    )
+
+
+def pilot_layout(config: Config) -> str:
+    """Of the pilot's figure; errors as in `pilot_settings`."""
+    pilot = active_pilot(config)
+    return compact_json(
+        preset=config["preset"],
+        backbones=[
+            {"name": name, "label": config["backbones"][name]["label"]} for name in active_preset(config)["backbones"]
+        ],
+        **{key: pilot[key] for key in ("set", "folder", "images") if key in pilot},
+    )
+
+
+def active_pilot(config: Config) -> Config:
+    """The pilot of the preset that runs; errors as in `pilot_settings`."""
+    if "pilot" not in active_preset(config):
+        raise SlqError(
+            f"config: presets.{config['preset']}.pilot is missing; name texts and images there (docs/results.md, Pilot)"
+        )
+    pilot: Config = active_preset(config)["pilot"]
+    return pilot

@@ -1,0 +1,290 @@
+"""The slice of the configuration that each rule depends on, as compact JSON.
+
+Snakemake re-runs a job when one of these strings changes, and nothing else of the configuration: a slice holds what can
+change the result of its rule. Imported whenever the Snakefile is read, so nothing heavy here.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from slq.config.baselines import list_baselines
+from slq.config.loading import Config, active_preset, is_derived, parent_dataset, seeds, split_names, synthetic_kind
+from slq.config.runs import DISK_CACHE_MODES, list_run_seeds, merge_training_settings
+
+
+def synthetic_split_settings(config: Config, name: str, split: str) -> str:
+    """Of a drawn split: its slice of all scenes, or signs, and in which words it is described.
+
+    Slices follow each other in the order of `datasets`. A set of another's scenes has the other's slice.
+    """
+    datasets = config["sets"]
+    words = datasets[name]["drawn"].get("words", "plain")
+    if is_derived(datasets[name]):
+        parent = json.loads(synthetic_split_settings(config, parent_dataset(datasets[name]), split))
+        return compact_json(**parent | {"set": name, "words": words})
+    kind = synthetic_kind(datasets[name])
+    same_kind = {
+        other: entry for other, entry in datasets.items() if "drawn" in entry and synthetic_kind(entry) == kind
+    }
+    all_splits = [(other, part) for other, entry in same_kind.items() for part in split_names(entry)]
+    earlier_splits = all_splits[: all_splits.index((name, split))]
+    entry = datasets[name]
+    return compact_json(
+        set=name,
+        split=split,
+        columns=entry.get("columns"),
+        style=entry["drawn"]["style"],
+        first=sum(same_kind[other]["drawn"][kind][part] for other, part in earlier_splits),
+        count=entry["drawn"][kind][split],
+        words=words,
+        seed=config["world"]["seed"],
+    )
+
+
+def local_dataset_flags(config: Config, name: str) -> str:
+    """How `slq adopt` is told that a supplied set is not in the prepared form, and which images are one."""
+    flags = {"columns": "--columns", "same_image": "--same-image"}
+    entry = config["sets"][name]
+    return " ".join(f"{flag} {entry[key]}" for key, flag in flags.items() if key in entry)
+
+
+def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Callable[[Config], Any] = dict) -> str:
+    """Of a split that is read from a fetched source: how the source lists it, and what it must hold.
+
+    `hash_id_lists`: gives the hashes of the lists of ids that `only` and `without` name (`slq.sources.file_hashes`).
+    """
+    entry = config["sets"][name]
+    split_entry = entry.get("splits", {}).get(split, {})
+    if "columns" in entry:
+        return compact_json(set=name, split=split, columns=entry["columns"], how=split_entry)
+    filtered = "only" in split_entry or "without" in split_entry
+    listing_files = {other["file"] for other in entry["splits"].values()} | {*entry.get("photos", [])}
+    return compact_json(
+        set=name,
+        split=split,
+        form=entry["form"],
+        how=split_entry,
+        **({"listings": sorted(listing_files), "lists": hash_id_lists(split_entry)} if filtered else {}),
+        numbering=entry.get("numbering"),
+        photos=entry.get("photos", []),
+        allow_leak=split == "train" and active_preset(config)["allow_leak"],
+    )
+
+
+def query_dataset_settings(config: Config, name: str) -> str:
+    """Of a set of queries that a person wrote: whose images they are about."""
+    return compact_json(set=name, of=parent_dataset(config["sets"][name]))
+
+
+def used_adapters(
+    config: Config, backbones: Sequence[str] = (), encoders: Sequence[str] = ()
+) -> dict[str, list[str] | None]:
+    """The families of backbones and the kinds of dual encoders, as `slq.common.fingerprint.source_fingerprint` takes
+    them.
+
+    Of an encoder that is not made here its config.json says the kind, which is not there yet: then any may be the one.
+    """
+    kinds = [config["encoders"][name].get("pretrain", {}).get("model", {}).get("model_type") for name in encoders]
+    return {
+        "families": sorted({config["backbones"][name]["family"] for name in backbones}),
+        "dual_encoders": None if None in kinds else sorted({kind for kind in kinds if kind is not None}),
+    }
+
+
+def pretrain_settings(config: Config, backbone: str) -> str:
+    """Of a backbone that is made here."""
+    entry = config["backbones"][backbone]
+    return compact_json(backbone=backbone, family=entry["family"], seed=config["world"]["seed"], **entry["pretrain"])
+
+
+def pretrain_encoder_settings(config: Config, encoder: str) -> str:
+    """Of a dual encoder that is made here."""
+    entry = config["encoders"][encoder]
+    return compact_json(encoder=encoder, seed=config["world"]["seed"], **entry["pretrain"])
+
+
+def fetch_settings(config: Config, catalogue: str, name: str, hash_local_folder: Callable[[Config], str]) -> str:
+    """Of a source, or of a backbone or encoder that comes from one or from a folder: where its bytes are from.
+
+    `hash_local_folder`: gives the hash of what a person's folder holds (`slq.sources.file_hashes`), so that another
+    content is another part.
+    """
+    entry = config[catalogue][name]
+    source = entry.get("source", name)
+    source_parts = [{"supplied": entry["local"]}] if "local" in entry else config["sources"][source]["parts"]
+    parts = [{key: part[key] for key in part if key not in ("gb", "from_listing")} for part in source_parts]
+    for part in parts:
+        if "supplied" in part and (content_hash := hash_local_folder(part)):
+            part["holds"] = content_hash
+    if "local" in entry:
+        return compact_json(name=name, weights=True, parts=parts)
+    return compact_json(name=source, weights="source" in entry, parts=parts)
+
+
+def reference_check_settings(config: Config) -> str:
+    """Of the instrument check: public models, and the sets that they are checked on."""
+    preset = active_preset(config)
+    return compact_json(
+        encoders=preset["instruments"],
+        sets=[
+            {"name": name, "reference": config["sets"][name].get("reference", "")} for name in preset["retrieval_sets"]
+        ],
+        batch_size=preset["evaluation"]["batch_size"],
+    )
+
+
+def audit_settings(config: Config) -> str:
+    """Of the audit: which sets must not overlap, unless that is allowed."""
+    preset = active_preset(config)
+    keys = ("train_set", "retrieval_sets", "knowledge_sets", "retention_sets", "allow_leak")
+    return compact_json(**{key: preset[key] for key in keys})
+
+
+def train_settings(config: Config, backbone: str, method: str) -> str:
+    """Of a run but for its seed."""
+    preset, entry = active_preset(config), config["backbones"][backbone]
+    return compact_json(
+        **_run_settings(config, backbone, method),
+        training=merge_training_settings(preset, entry, method),
+        tuning=preset["tuning"].get(method, {}),
+    )
+
+
+def _run_settings(config: Config, backbone: str, method: str) -> Config:
+    """Which run it is, and how its backbone is read and asked."""
+    run = {"preset": config["preset"], "backbone": backbone, "method": method}
+    return run | backbone_loading_settings(config, backbone) | {"prompt": active_preset(config)["prompt"]}
+
+
+def backbone_loading_settings(config: Config, backbone: str) -> Config:
+    """How a backbone is read: by which adapter, in which precision."""
+    return {"family": config["backbones"][backbone]["family"], "dtype": active_preset(config)["dtype"]}
+
+
+def stored_image_cache(config: Config, backbone: str, method: str) -> str | None:
+    """What a run reads of images that a job keeps before it: vision or kv; None where nothing is kept."""
+    image_cache: str = merge_training_settings(active_preset(config), config["backbones"][backbone], method)["prefix"]
+    return image_cache if image_cache in DISK_CACHE_MODES else None
+
+
+def feature_cache_settings(config: Config, backbone: str, method: str) -> str:
+    """Of the job that keeps something of images: nothing of what a run learns."""
+    preset, entry = active_preset(config), config["backbones"][backbone]
+    training = merge_training_settings(preset, entry, method)
+    return compact_json(
+        **_run_settings(config, backbone, method),
+        batch_size=preset["evaluation"]["batch_size"],
+        **{key: training[key] for key in ("attention", "workers", "prefix")},
+    )
+
+
+def lr_sweep_settings(config: Config, backbone: str, method: str) -> str:
+    """Of the search for a run's learning rate: as in training, but for the rate itself and the grid."""
+    settings = json.loads(train_settings(config, backbone, method))
+    del settings["tuning"]["learning_rate"]
+    return compact_json(**settings, selection=active_preset(config)["selection"])
+
+
+def retrieval_settings(config: Config, backbone: str) -> str:
+    """Of a run's evaluation on the retrieval sets, those that ask for knowledge among them."""
+    preset = active_preset(config)
+    return compact_json(
+        **backbone_loading_settings(config, backbone),
+        prompt=preset["prompt"],
+        batch_size=preset["evaluation"]["batch_size"],
+        sets=datasets_with_variants(config, preset["knowledge_sets"]),
+    )
+
+
+def datasets_with_variants(config: Config, extra_datasets: Sequence[str] = ()) -> list[Config]:
+    """The retrieval sets, and more, of each the ways to count it, and the one that is printed."""
+    datasets = []
+    for name in (*active_preset(config)["retrieval_sets"], *extra_datasets):
+        entry = config["sets"][name]
+        variants = [{"name": one, **how} for one, how in entry.get("variants", {"all": {}}).items()]
+        datasets.append({"name": name, "variants": variants, "printed": entry.get("printed", "all")})
+    return datasets
+
+
+def retention_settings(config: Config, backbone: str) -> str:
+    """Of a run's evaluation on the retention sets; what a set is scored as decides which scorers read its answers."""
+    preset, entry = active_preset(config), config["backbones"][backbone]
+    benchmarks = {name: config["sets"][name]["scored_as"] for name in preset["retention_sets"]}
+    scorers, images = preset["evaluation"]["scorers"], entry.get("retention_images", {})
+    return compact_json(
+        **backbone_loading_settings(config, backbone),
+        max_new_tokens=preset["evaluation"]["max_new_tokens"],
+        batch_size=preset["evaluation"]["answer_batch"],
+        sets=[
+            {"name": name, "benchmark": one, "scorer": scorers[one], "images": images.get(one, {})}
+            | {key: config["sets"][name][key] for key in ("disputed",) if key in config["sets"][name]}
+            for name, one in benchmarks.items()
+        ],
+    )
+
+
+def equivalence_settings(config: Config, backbone: str) -> str:
+    """Of the proof that a run answers as base does: how base is asked, and how many items of each set are."""
+    return compact_json(
+        asked=json.loads(retention_settings(config, backbone)),
+        proof_items=active_preset(config)["evaluation"]["proof_items"],
+    )
+
+
+def layout(config: Config) -> str:
+    """Of the tables and figures: backbones, methods, sets and rows in their order."""
+    preset = active_preset(config)
+    return compact_json(
+        preset=config["preset"],
+        seeds=seeds(config),
+        table3_base=config["table3_base"] == "shown",
+        backbones=_catalogue_entries(config["backbones"], preset["backbones"]),
+        methods=preset["methods"],
+        retrieval_sets=_catalogue_entries(config["sets"], preset["retrieval_sets"]),
+        knowledge_sets=_catalogue_entries(config["sets"], preset["knowledge_sets"]),
+        retention_sets=_catalogue_entries(config["sets"], preset["retention_sets"]),
+        rows=[asdict(row) for row in list_baselines(config)],
+    )
+
+
+def claims_settings(config: Config) -> str:
+    """Of the claims: the layout, and which of its sets, by their labels, are drawn here."""
+    preset = active_preset(config)
+    datasets = [config["sets"][name] for name in (*preset["retrieval_sets"], *preset["retention_sets"])]
+    synthetic_labels = [entry["label"] for entry in datasets if "drawn" in entry]
+    return compact_json(**json.loads(layout(config)), drawn=synthetic_labels)
+
+
+def compare_settings(config: Config) -> str:
+    """Of comparisons: every backbone and set by its name, as results of any preset may be compared, and the bars."""
+    return compact_json(
+        backbones=_catalogue_entries(config["backbones"], list(config["backbones"])),
+        sets=_catalogue_entries(config["sets"], list(config["sets"])),
+        seed_sd={name: preset["seed_sd"] for name, preset in config["presets"].items()},
+        **config["compare"],
+    )
+
+
+def queries_settings(config: Config, backbone: str, method: str, name: str) -> str:
+    """Of the figure of queries: which run on which set, as it is labelled; of several seeds the first."""
+    return compact_json(
+        preset=config["preset"],
+        method=method,
+        seed=list_run_seeds(method, seeds(config))[0],
+        set=name,
+        set_label=config["sets"][name]["label"],
+        backbone_label=config["backbones"][backbone]["label"],
+    )
+
+
+def _catalogue_entries(catalogue: Config, names: list[str]) -> list[dict[str, str]]:
+    """Of each its label, what it stands for, and of a retention set whose scorers read it; empty where it says none."""
+    keys = ("label", "reference", "scored_as")
+    return [{"name": name} | {key: catalogue[name].get(key, "") for key in keys} for name in names]
+
+
+def compact_json(**values: Any) -> str:
+    """JSON in one canonical form, ASCII only: it travels on command lines."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,110 @@
+"""A forecast as one table of plain text, at most 100 columns wide."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slq.config.baselines import METHODS
+from slq.cost.forecast import CacheForecast, Range, RunForecast, wall_hours
+
+OPTIONS = ("plain", "released", "vision", "resident", "kv")
+COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB/device", "disk", *OPTIONS)
+COLUMN_GROUPS = ("", "", "", "one run", "one run", "set/plain", "GB", "", "training otherwise, in shares")
+WIDTHS = (14, 7, 7, 10, 10, 10, 5, 7, 9, 7, 9, 5)  # 100 in all
+
+
+def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], caches: Sequence[CacheForecast]) -> str:
+    """The forecast in print."""
+    lines = [f"{_format_columns(COLUMN_GROUPS[:-1])}  {COLUMN_GROUPS[-1]}", _format_columns(COLUMNS)]
+    lines += [_format_run(cell) for cell in runs]
+    return "\n".join(
+        [*lines, "", *_summary_lines(settings, runs), "", *_cache_lines(settings, caches), *_note_lines(settings)]
+    )
+
+
+def _format_columns(values: Sequence[str]) -> str:
+    """Words in columns: the first two to the left, the others, which are numbers, to the right."""
+    aligned = [f"{word:<{width}}" for word, width in zip(values[:2], WIDTHS[:2], strict=True)]
+    aligned += [f"{word:>{width}}" for word, width in zip(values[2:], WIDTHS[2:], strict=False)]
+    return "".join(aligned).rstrip()
+
+
+def _format_run(run: RunForecast) -> str:
+    options = [f"{run.options[name]:.2f}" if name in run.options else "-" for name in OPTIONS]
+    memory = "/".join(f"{value:,.0f}" for value in run.device_gb)
+    values = (run.label, METHODS[run.method], _format_petaflop(run.flops))
+    return _format_columns(
+        (
+            *values,
+            _format_hours(run.train_hours),
+            _format_hours(run.evaluation_hours),
+            memory,
+            f"{run.disk_gb:.0f}",
+            *options,
+        )
+    )
+
+
+def _format_petaflop(flops: float) -> str:
+    """`2,819`, of what is less than ten two digits, `8.7e-4` of what is less than 0.01; a dash for nothing."""
+    if not flops:
+        return "-"
+    if flops < 1e13:
+        return f"{flops / 1e15:.1e}".replace("e-0", "e-")
+    return f"{flops / 1e15:,.0f}" if flops >= 1e16 else f"{flops / 1e15:.2g}"
+
+
+def _format_hours(hours: Range | None) -> str:
+    """`1.2-3.4`, a dash for nothing to do and for what is not known."""
+    if hours is None or not hours.high:
+        return "-"
+    digits = 2 if hours.high < 1 else 1 if hours.high < 100 else 0
+    if hours.high < 0.1:
+        return f"{hours.low:.3f}-{hours.high:.3f}".replace("0.", ".")
+    return f"{hours.low:.{digits}f}-{hours.high:.{digits}f}"
+
+
+def _summary_lines(settings: Mapping[str, Any], runs: Sequence[RunForecast]) -> list[str]:
+    jobs = [job for cell in runs for job in _job_hours(cell) * _count_runs(settings, cell)]
+    known_jobs = [job for job in jobs if job is not None]
+    if len(known_jobs) < len(jobs) or not known_jobs:
+        return ["Hours are not known: the device's peak is not among accounting.devices of config.yaml."]
+    low, high = sum(job.low for job in known_jobs), sum(job.high for job in known_jobs)
+    num_devices = settings["at_once"]
+    wall_ends = (
+        wall_hours([job.low for job in known_jobs], num_devices),
+        wall_hours([job.high for job in known_jobs], num_devices),
+    )
+    price, currency = settings["price"]["device_hour"], settings["price"]["currency"]
+    cost = f" At {price:g} {currency} an hour: {low * price:,.0f}-{high * price:,.0f} {currency}." if price else ""
+    num_seeds = len(settings["seeds"])
+    return [
+        f"All runs of {num_seeds} seed(s): {_format_hours(Range(low, high))} hours of {settings['device']}.",
+        f"Wall time on {num_devices} at once: {_format_hours(Range(*wall_ends))} h.{cost}",
+    ]
+
+
+def _job_hours(run: RunForecast) -> list[Range | None]:
+    """Hours on each device that a run takes; those of one training as if they could begin at different times."""
+    train = run.train_hours and run.train_hours.scale(1 / run.gpus)
+    return [train] * run.gpus + [run.evaluation_hours]
+
+
+def _count_runs(settings: Mapping[str, Any], run: RunForecast) -> int:
+    return 1 if run.method == "base" else len(settings["seeds"])
+
+
+def _cache_lines(settings: Mapping[str, Any], caches: Sequence[CacheForecast]) -> list[str]:
+    if "slq" not in settings["methods"]:
+        return []
+    lines = ["What options keep:  vision, disk   kv, disk   kv, to read   resident, device"]
+    for cache in caches:
+        speed = "-" if cache.read_bandwidth is None else f"{cache.read_bandwidth:,.1f} GB/s"
+        sizes = f"{cache.features_gb:11,.1f} GB{cache.kv_gb:8,.1f} GB{speed:>13}{cache.batch_gb:16,.1f} GB"
+        lines.append(f"{cache.label:<20}{sizes}")
+    return lines
+
+
+def _note_lines(settings: Mapping[str, Any]) -> list[str]:
+    low, high = settings["mfu"]
+    speed = f"{settings['peak_tflops']} TFLOP/s times {low:.0%} to {high:.0%}" if settings["peak_tflops"] else "no peak"
+    return ["", f"Speed: {speed}."]

@@ -1,0 +1,217 @@
+"""Metrics files with the ranks or answers beside them that they were made from, as they are stored and checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slq.common.errors import SlqError
+from slq.common.files import hash_file, read_json, read_jsonl
+from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
+from slq.evaluation.rank_table import DIRECTIONS, RANK_COLUMNS, RetrievalVariant
+from slq.evaluation.retention_metrics import (
+    SCHEMA,
+    JsonLines,
+    JudgementsByScorer,
+    judge_with_all_scorers,
+    questions_hash,
+    score_answers,
+)
+from slq.evaluation.retrieval_metrics import GALLERY_COLUMNS, gallery_hash
+from slq.evaluation.retrieval_metrics import SCHEMA as RETRIEVAL_SCHEMA
+from slq.evaluation.scorers import find_scorers
+
+RETRIEVAL_FOLDER = "retrieval"  # of a run: where ranks lie
+ANSWER_FOLDERS = ("retention", "blind")  # where answers lie
+RANKS_SUFFIX, ANSWERS_SUFFIX, DISAGREEMENTS_SUFFIX = ".ranks.parquet", ".answers.jsonl", ".disagreements.jsonl"
+FIELD_TYPES: dict[str, type] = {"id": str, "question": str, "options": list, "answers": list, "type": str}
+FIELD_TYPES |= {"prompt": str, "answer": str, "tokens": int, "ended": bool}
+
+
+def sibling_path(metrics_path: Path, suffix: str) -> Path:
+    """The file of a metrics file's set that ends so."""
+    return metrics_path.with_name(metrics_path.stem + suffix)
+
+
+def find_metrics_files(folder: Path, subfolders: Sequence[str], suffix: str, remedy: str) -> list[Path]:
+    """The metrics files under a folder, each with the ranks or answers beside it that it was made from, or by proof.
+
+    Args:
+        subfolders: names of those that hold them; ending: of the other files; make: what makes them anew, for messages
+
+    Raises:
+        SlqError: one of a pair is missing, or one stands beside a proof.
+    """
+    metrics_paths = {path for path in folder.rglob("*.json") if path.parent.name in subfolders}
+    source_paths = set(folder.rglob(f"*{suffix}"))
+    for path in sorted(metrics_paths):
+        if sibling_path(path, suffix) not in source_paths and not is_inherited(path):
+            raise SlqError(f"{sibling_path(path, suffix)}: does not exist, beside {path.name}; {remedy}")
+    for path in sorted(source_paths):
+        expected = path.with_name(path.name.removesuffix(suffix) + ".json")
+        if expected not in metrics_paths:
+            raise SlqError(f"{expected}: does not exist, beside {path.name}; {remedy}")
+        if is_inherited(expected):
+            raise SlqError(f"{path}: answers beside {expected.name}, which refers to another run's; delete them")
+    return sorted(metrics_paths)
+
+
+def is_inherited(path: Path) -> bool:
+    """A metrics file holds no numbers, but says whose are its."""
+    content = read_json(path)
+    return isinstance(content, dict) and inherited_metrics_path(path, content) is not None
+
+
+def read_metrics(path: Path, schema: int, remedy: str) -> dict[str, Any]:
+    """The content of a metrics file of this version; `remedy`: what makes it anew, for the message."""
+    metrics = read_json(path)
+    if not isinstance(metrics, dict) or metrics.get("schema") != schema:
+        raise SlqError(f"{path}: expected a metrics file of schema {schema}; {remedy}")
+    return metrics
+
+
+# ---- ranks ----
+
+
+def read_metrics_and_ranks(path: Path) -> tuple[dict[str, Any], list[RetrievalVariant], pd.DataFrame]:
+    """A metrics file of recalls, the variants that it counts, and its table of ranks with the column `variant`.
+
+    Raises:
+        SlqError: it is of another version or incomplete, or the ranks are not those that it was made from.
+    """
+    metrics = read_metrics(path, RETRIEVAL_SCHEMA, "retrieve again")
+    try:
+        variants = [RetrievalVariant(name, **part["counted"]) for name, part in metrics_by_variant(metrics).items()]
+        return metrics, variants, read_ranks(path, metrics)
+    except (KeyError, TypeError) as error:
+        raise SlqError(f"{path}: key {error} is missing; retrieve again") from error
+
+
+def metrics_by_variant(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a metrics file says of each variant, the printed one first."""
+    return {metrics["variant"]: metrics, **metrics["variants"]}
+
+
+def read_ranks(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:
+    """The table of ranks behind a metrics file, with the column `variant`; `metrics` is the file's content.
+
+    Raises:
+        SlqError: it cannot be read, is of another set or gallery, an id stands twice, or one is missing.
+    """
+    ranks_path = sibling_path(path, RANKS_SUFFIX)
+    try:
+        table = pd.read_parquet(ranks_path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise SlqError(f"{ranks_path}: cannot be read: {error}; retrieve again") from error
+    for column in (*GALLERY_COLUMNS, *RANK_COLUMNS):
+        if column not in table:
+            raise SlqError(f"{ranks_path}: no column '{column}'; retrieve again")
+    for name, part in metrics_by_variant(metrics).items():
+        check_variant_ranks(ranks_path, table[table["variant"] == name], name, part["n"])
+    if gallery_hash(table) != metrics["inputs"]["gallery"]:
+        raise SlqError(
+            f"{ranks_path}: its queries and images are not those that {path.name} was made from (inputs.gallery): "
+            "ranks for another gallery; retrieve again"
+        )
+    return table
+
+
+def check_variant_ranks(ranks_path: Path, table: pd.DataFrame, variant: str, expected_counts: dict[str, int]) -> None:
+    """Raise SlqError unless a variant's ranks are whole: as many as expected, each id once, none beyond its gallery."""
+    for direction in DIRECTIONS:
+        rows = table[table["direction"] == direction]
+        num_queries = expected_counts["images" if direction == "i2t" else "captions"]
+        if len(rows) != num_queries:
+            raise SlqError(
+                f"{ranks_path}: holds {len(rows)} {direction} ranks of variant '{variant}', and the set has "
+                f"{num_queries} queries; retrieve again"
+            )
+        duplicates = rows.loc[rows["query"].duplicated(), "query"]
+        if len(duplicates):
+            raise SlqError(
+                f"{ranks_path}: {len(duplicates)} {direction} queries occur more than once (first: "
+                f"{duplicates.iloc[0]!r}); retrieve again"
+            )
+        ranks, gallery_size = rows[list(RANK_COLUMNS)], expected_counts["images" if direction == "t2i" else "captions"]
+        out_of_range = rows.loc[~((ranks >= 1) & (ranks <= gallery_size)).all(axis=1), "query"]
+        if len(out_of_range):
+            raise SlqError(
+                f"{ranks_path}: the {direction} rank of {out_of_range.iloc[0]!r} is not within 1 and {gallery_size}, "
+                "the size of the set's gallery; retrieve again"
+            )
+
+
+# ---- answers ----
+
+
+@dataclass(frozen=True)
+class ScoredAnswers:
+    """A metrics file and the answered items that it was made from, which lie at `path`."""
+
+    path: Path
+    metrics: dict[str, Any]
+    items: JsonLines
+
+    def judgements(self) -> JudgementsByScorer:
+        """Of every scorer that applies, by its name, each in the order of the items."""
+        return judge_with_all_scorers(self.metrics["benchmark"], self.metrics["scorer"], self.items)
+
+    def recompute_metrics(self) -> tuple[dict[str, Any], JsonLines]:
+        """What the answers give now, and the items on which scorers differ."""
+        disputed = [item["id"] for item in self.metrics.get("disputed", {}).get("items", [])]
+        return score_answers(self.metrics["benchmark"], self.metrics["scorer"], self.items, disputed)
+
+
+def read_scored_answers(path: Path) -> ScoredAnswers:
+    """A metrics file and its answered items; of a proof those that it refers to.
+
+    Raises:
+        SlqError: a file is missing, of an older version or incomplete, its scorer is none of this version's, or the
+            answers are of other questions.
+    """
+    remedy = "answer the set again"
+    metrics = read_metrics(path, SCHEMA, remedy)
+    inheriting = None
+    if inherited_metrics_path(path, metrics):
+        inheriting, (path, _) = metrics, read_inherited_metrics(path, metrics)
+        metrics = read_metrics(path, SCHEMA, remedy)
+    try:
+        benchmark, scorer, _ = metrics["benchmark"], metrics["scorer"], metrics["scores"]
+        count, expected_questions = metrics["n"]["items"], metrics["inputs"]["questions"]
+        find_scorers(benchmark, scorer)
+    except (KeyError, TypeError) as error:
+        raise SlqError(f"{path}: key {error} is missing; {remedy}") from error
+    except SlqError as error:
+        raise SlqError(f"{path}: {error}") from error
+    answers_path = sibling_path(path, ANSWERS_SUFFIX)
+    answered_items = read_answered_items(answers_path, count)
+    if questions_hash(answered_items) != expected_questions:
+        raise SlqError(
+            f"{answers_path}: its questions are not those that {path.name} was made from (inputs.questions): "
+            "answers of another version of the set; answer it again"
+        )
+    if inheriting and inheriting["inputs"].get("answers") != hash_file(answers_path):
+        raise SlqError(f"{answers_path}: not the answers that were proved equal; prove {path.stem} again")
+    return ScoredAnswers(answers_path, metrics, answered_items)
+
+
+def read_answered_items(path: Path, count: int) -> JsonLines:
+    """The lines of an answers file.
+
+    Raises:
+        SlqError: a field is missing or of another type, an id stands twice, or there are not `count` lines.
+    """
+    answered_items = read_jsonl(path)
+    seen: set[str] = set()
+    for number, line in enumerate(answered_items, start=1):
+        for field, type_ in FIELD_TYPES.items():
+            if not isinstance(line.get(field), type_):
+                raise SlqError(f"{path}:{number}: '{field}' must be a {type_.__name__}, found {line.get(field)!r}")
+        if line["id"] in seen:
+            raise SlqError(f"{path}:{number}: id {line['id']!r} stands twice; answer the set again")
+        seen.add(line["id"])
+    if len(answered_items) != count:
+        raise SlqError(f"{path}: holds {len(answered_items)} answers, and the set has {count} items; answer it again")
+    return answered_items

@@ -1,0 +1,67 @@
+"""A trained run, for people to use: where its adapter, backbone and results are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slq.common.errors import SlqError
+from slq.common.files import read_json
+from slq.common.snapshots import snapshot_sha256
+from slq.config.loading import Config
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run that has its adapter.
+
+    Attributes:
+        run_record: content of run.json.
+        adapter_record: content of adapter.json.
+        results_folder: the folder of run.json.
+        adapter_folder: the folder of adapter.json.
+        snapshot: the folder of its backbone.
+    """
+
+    run_record: dict[str, Any]
+    adapter_record: dict[str, Any]
+    results_folder: Path
+    adapter_folder: Path
+    snapshot: Path
+
+    @property
+    def preset_folder(self) -> Path:
+        """The folder of its preset's results."""
+        return self.results_folder.parents[2]
+
+    @property
+    def name(self) -> str:
+        """`<preset>/<backbone>/<method>/seed<k>`"""
+        return "/".join(self.results_folder.parts[-4:])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As it was trained with: family, dtype, prompt and the others."""
+        settings: dict[str, Any] = self.run_record["settings"]
+        return settings
+
+
+def find_run(folder: Path, config: Config) -> TrainedRun:
+    """Find the run of a folder of results, `results/mini/mini-internvl/slq/seed1`.
+
+    Raises:
+        SlqError: the folder is none, or its adapter or backbone is not there, or another backbone is.
+    """
+    results_folder = folder.resolve()
+    name, scratch = "/".join(results_folder.parts[-4:]), Path(config["scratch"])
+    adapter_folder = scratch / "runs" / name
+    if not (results_folder / "run.json").is_file():
+        raise SlqError(f"{folder}: no run: expected run.json in it, as in results/<preset>/<backbone>/<method>/seed<k>")
+    if not (adapter_folder / "adapter.json").is_file():
+        raise SlqError(
+            f"{adapter_folder}/adapter.json: not found: {name} has no adapter here; run it again, or copy it here"
+        )
+    run_record, adapter_record = read_json(results_folder / "run.json"), read_json(adapter_folder / "adapter.json")
+    snapshot = scratch / "backbones" / run_record["backbone"]
+    if snapshot_sha256(snapshot) != adapter_record["backbone_sha256"]:
+        raise SlqError(f"{snapshot}: not the backbone that {name} was trained on; fetch or make that one")
+    return TrainedRun(run_record, adapter_record, results_folder, adapter_folder, snapshot)

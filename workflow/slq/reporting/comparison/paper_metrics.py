@@ -1,0 +1,120 @@
+"""The numbers that the paper prints, under the names of the runs that they are set beside."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from slq.common.errors import SlqError
+from slq.reporting.comparison.metric_values import (
+    TRAINING_COSTS,
+    CellKey,
+    ComparisonSettings,
+    MetricValue,
+    MetricValues,
+)
+from slq.reporting.recalls import PaperTables
+from slq.results.cells import (
+    SUFFIX_FACTORS,
+    Formatter,
+    count_decimals,
+    format_hours,
+    format_integer,
+    format_one_decimal,
+    format_parameter_count,
+)
+from slq.results.layout import LayoutEntry
+
+SLQ_GROUP = "Ours"  # the group of Table 1 that holds SLQ
+PAPER_SEED = -1  # it does not say which: none of ours
+PAPER_DEVICE = "H800"  # of the paper's hours, by the head of its column
+LM_HEAD_NOTE = (
+    "the paper's count is with the LM head where it is no embedding, ours without, as no vector depends on it"
+)
+COST_METRICS = {"parameters": "parameters", "gpu_hours": "hours"}
+
+
+def load_paper_metric_values(
+    reference_folder: Path, settings: ComparisonSettings, other_values: MetricValues
+) -> MetricValues:
+    """Table 3, and of Table 1 the rows of SLQ.
+
+    Args:
+        reference_folder: the folder of the paper's values
+        other_values: of the other side, whose names a number takes where they stand for the paper's
+
+    Raises:
+        SlqError: a file cannot be read, or Tables 1 and 3 disagree.
+    """
+    backbones_by_reference = _names_by_reference(settings.backbone(key.backbone) for key in other_values)
+    datasets_by_reference = _names_by_reference(settings.dataset(key.benchmark) for key in other_values)
+    names_by_model = {
+        f"SLQ ({entry.label})": entry.name for entry in settings.backbones.values() if entry.is_from_paper
+    }
+    published = PaperTables(reference_folder, reference_folder)
+    quotes = [(_parse_column(*where), quote) for where, quote in published.table3.items()]
+    quotes += [
+        (CellKey(names_by_model.get(model, model), "slq", name, f"{direction} {metric}"), quote)
+        for (model, name, direction, metric), quote in published.recalls.cells.items()
+        if model in published.recalls.models_by_group.get(SLQ_GROUP, ())
+    ]
+    metric_values: MetricValues = {}
+    for place, quote in quotes:
+        if not isinstance(quote.value, float):
+            continue
+        file = f"{reference_folder.as_posix()}/{Path(quote.source).name}"
+        number = _paper_metric_value(place, quote.value, quote.text, file)
+        # A backbone that the other side lacks is on the paper's sets.
+        dataset_names = datasets_by_reference if place.backbone in backbones_by_reference else {}
+        for backbone in backbones_by_reference.get(place.backbone, [place.backbone]):
+            for benchmark in dataset_names.get(place.benchmark, [place.benchmark]):
+                existing = metric_values.setdefault(place._replace(backbone=backbone, benchmark=benchmark), number)
+                if existing.value != number.value:
+                    disagreement = f"{number.value:g}, and {existing.files[0]} says {existing.value:g}"
+                    raise SlqError(f"{file}: {disagreement}: put one right")
+    return metric_values
+
+
+def _names_by_reference(entries: Iterable[LayoutEntry]) -> dict[str, list[str]]:
+    """Names of the other side by the paper's."""
+    names: dict[str, list[str]] = {}
+    for entry in dict.fromkeys(entries):
+        names.setdefault(entry.reference, []).append(entry.name)
+    return names
+
+
+def _parse_column(backbone: str, method: str, column: str) -> CellKey:
+    """Of a column of Table 3: `flickr30k_t2i_R@5` is the set's `t2i R@5`, `mmmu` its score."""
+    if column in COST_METRICS:
+        return CellKey(backbone, method, TRAINING_COSTS, COST_METRICS[column])
+    benchmark, *metric = column.split("_")
+    return CellKey(backbone, method, benchmark, " ".join(metric) or "score")
+
+
+def _paper_metric_value(key: CellKey, value: float, printed: str, file: str) -> MetricValue:
+    forms: dict[str, tuple[str, Formatter]] = {
+        "parameters": ("parameters", format_parameter_count),
+        "hours": ("hours", format_hours),
+    }
+    counts_hits = key.benchmark == "ocrbench"
+    default_form = (
+        "recall" if key.metric != "score" else "score",
+        format_integer if counts_hits else format_one_decimal,
+    )
+    kind, form = forms.get(key.metric, default_form)
+    conditions = {"backbone": key.backbone}
+    if kind == "hours":
+        conditions["device"] = PAPER_DEVICE
+    if key.benchmark != TRAINING_COSTS:
+        conditions |= {"set": key.benchmark, "number of test items in the training set": "0"}
+    printed_unit = SUFFIX_FACTORS.get(printed[-1], 1.0)
+    return MetricValue(
+        (value,),
+        kind,
+        form,
+        (file,),
+        seeds=(PAPER_SEED,),
+        units_per_point=10.0 if counts_hits else 1.0,
+        conditions=conditions,
+        quoted=True,
+        note=LM_HEAD_NOTE if (key.method, kind) == ("full_ft", "parameters") else "",
+        rounding_error=0.5 * printed_unit * 10.0 ** -count_decimals(printed.rstrip("kMB")),
+    )

@@ -1,0 +1,139 @@
+"""The mini world's questions as rows in the columns of the hub data that they stand for (`datasets/hub_columns.py`)."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from slq.datasets.questions import LETTER_REQUEST, PHRASE_REQUEST, format_options
+from slq.synthetic.drawing import draw_scene, draw_sign
+from slq.synthetic.language import Question, same_kind_answers, scene_questions, sign_questions
+from slq.synthetic.scenes import Scene, Sign
+
+OPTION_LETTERS = "ABCD"
+PICTURE_NAMES = ("first", "second")
+# RealWorldQA's questions hold their options and their request themselves.
+LETTER_ONLY_REQUEST = "Please answer directly with only the letter of the correct option and nothing else."
+WORD_ONLY_REQUEST = "Please answer directly with a single word or number."
+# How re-ranking asks whether a caption belongs to a picture, and which of numbered ones does (presets.mini.rerank).
+MATCH_REQUEST = "is this in the picture ? true or false"
+CHOICE_REQUEST = "which caption is in the picture ?"
+REQUESTS = (LETTER_REQUEST, PHRASE_REQUEST, LETTER_ONLY_REQUEST, WORD_ONLY_REQUEST, MATCH_REQUEST, CHOICE_REQUEST)
+OCRBENCH_TYPES = {  # OCRBench's names of what the signs' kinds stand for
+    "word": "Regular Text Recognition",
+    "code": "Digit String Recognition",
+    "words": "Scene Text-centric VQA",
+}
+
+
+def make_options(answer: str, answer_index: int, rng: random.Random) -> list[str]:
+    """Four options of the answer's kind, the right one at a place."""
+    others = [other for other in same_kind_answers(answer) if other != answer]
+    options = rng.sample(others, len(OPTION_LETTERS) - 1)
+    options.insert(answer_index, answer)
+    return options
+
+
+def name_picture_in_question(question: Question, picture_index: int) -> str:
+    """A question about one of two pictures."""
+    return f"{question.text.removesuffix(' ?')} in the {PICTURE_NAMES[picture_index]} picture ?"
+
+
+class AnswerBalancer:
+    """Picks, of the questions that could be asked next, one whose answer was asked for least often."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.answer_counts: Counter[str] = Counter()
+
+    def pick(self, candidates: Sequence[Question]) -> Question:
+        """Of equally rare answers, one by chance."""
+        chosen = min(
+            self.rng.sample(candidates, len(candidates)), key=lambda question: self.answer_counts[question.answer]
+        )
+        self.answer_counts[chosen.answer] += 1
+        return chosen
+
+
+def make_mmmu_rows(scenes: Sequence[Scene], style: str) -> list[dict[str, Any]]:
+    """Three subjects with a question each per scene: Attributes and Positions (multiple choice), Pairs (open).
+
+    A pair shows the scene and the one after it and asks about either.
+    """
+    rng = random.Random("mmmu")
+    attributes, positions, pairs = AnswerBalancer(rng), AnswerBalancer(rng), AnswerBalancer(rng)
+    rows = []
+    for number, scene in enumerate(scenes):
+        answer_index = number % len(OPTION_LETTERS)
+        next_scene = scenes[(number + 1) % len(scenes)]
+        picture_index = number % len(PICTURE_NAMES)
+        for subject, balancer, candidates in (
+            ("Attributes", attributes, [q for q in scene_questions(scene) if q.topic != "where"]),
+            ("Positions", positions, [q for q in scene_questions(scene) if q.topic == "where"]),
+        ):
+            question = balancer.pick(candidates)
+            options = make_options(question.answer, answer_index, rng)
+            rows.append(
+                make_mmmu_row(
+                    subject, number, f"<image 1> {question.text}", OPTION_LETTERS[answer_index], options, [scene], style
+                )
+            )
+        question = pairs.pick([q for q in scene_questions((scene, next_scene)[picture_index]) if q.topic != "where"])
+        text = f"<image 1> <image 2> {name_picture_in_question(question, picture_index)}"
+        rows.append(make_mmmu_row("Pairs", number, text, question.answer, [], [scene, next_scene], style))
+    return rows
+
+
+def make_mmmu_row(
+    subject: str, number: int, text: str, answer: str, options: list[str], scenes: Sequence[Scene], style: str
+) -> dict[str, Any]:
+    """A row of `MMMU/MMMU`; options are a list's literal."""
+    return {
+        "subject": subject,
+        "id": f"validation_{subject}_{number + 1}",
+        "question": text,
+        "options": str(options),
+        "explanation": "",
+        **{f"image_{k}": draw_scene(scene, style) for k, scene in enumerate(scenes, start=1)},
+        "img_type": "['Drawings']",
+        "answer": answer,
+        "topic_difficulty": "Easy",
+        "question_type": "multiple-choice" if options else "open",
+        "subfield": subject,
+    }
+
+
+def make_realworldqa_rows(scenes: Sequence[Scene], style: str) -> list[dict[str, Any]]:
+    """Two questions per scene: an open one, and one with options."""
+    rng = random.Random("realworldqa")
+    open_balancer, choice_balancer = AnswerBalancer(rng), AnswerBalancer(rng)
+    rows = []
+    for number, scene in enumerate(scenes):
+        picture = draw_scene(scene, style)
+        question = open_balancer.pick(scene_questions(scene))
+        text = f"{question.text}\n{WORD_ONLY_REQUEST}"
+        rows.append({"image": picture, "question": text, "answer": question.answer})
+        question = choice_balancer.pick(scene_questions(scene))
+        answer_index = number % len(OPTION_LETTERS)
+        options = format_options(make_options(question.answer, answer_index, rng))
+        text = f"{question.text}\n\n{options}\n{LETTER_ONLY_REQUEST}"
+        rows.append({"image": picture, "question": text, "answer": OPTION_LETTERS[answer_index]})
+    return rows
+
+
+def make_ocrbench_rows(signs: Sequence[Sign], style: str) -> list[dict[str, Any]]:
+    """A question per sign: what is written, or on which line."""
+    balancer = AnswerBalancer(random.Random("ocrbench"))
+    rows = []
+    for sign in signs:
+        question = balancer.pick(sign_questions(sign))
+        rows.append(
+            {
+                "dataset": "signs",
+                "question": question.text,
+                "question_type": OCRBENCH_TYPES[sign.kind],
+                "answer": [question.answer],
+                "image": draw_sign(sign, style),
+            }
+        )
+    return rows
