@@ -20,9 +20,9 @@ pathvars:
 wildcard_constraints:
     preset=wildcard_pattern([config["preset"]]),
     backbone=wildcard_pattern(config["backbones"]),
-    set=wildcard_pattern(config["sets"]),
+    dataset=wildcard_pattern(config["datasets"]),
     split=wildcard_pattern(SPLITS),
-    row=wildcard_pattern(BASELINES),
+    baseline=wildcard_pattern(BASELINES),
     seed=wildcard_pattern(map(str, [BASE_SEED, *SEEDS])),
 
 

@@ -36,4 +36,4 @@ def plain_entropy(probabilities):
 
 
 def read_truth(backbone):
-    return answer_readout(first_token_id(backbone, ANSWER, "rerank.answer"))
+    return answer_readout(first_token_id(backbone, ANSWER, "rerank.positive_answer"))

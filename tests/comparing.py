@@ -17,8 +17,10 @@ IMAGES, CAPTIONS, QUESTIONS = 100, 5, 200
 
 def settings(**tolerance: float) -> str:
     """What the rule passes, of a configuration that has both layouts."""
-    sets = [one for layout in (MINI, PAPER) for one in (*layout["retrieval_sets"], *layout["retention_sets"])]
-    catalogue = {"backbones": MINI["backbones"] + PAPER["backbones"], "sets": sets, "level": 0.05}
+    datasets = [
+        one for layout in (MINI, PAPER) for one in (*layout["retrieval_datasets"], *layout["retention_datasets"])
+    ]
+    catalogue = {"backbones": MINI["backbones"] + PAPER["backbones"], "datasets": datasets, "level": 0.05}
     spreads = {"mini": {"slq": {"recall": SEED_SD, "score": SEED_SD}}, "paper": {"slq": {"recall": 0.5, "score": 0}}}
     return json.dumps({**catalogue, "seed_sd": spreads, "tolerance": TOLERANCE | tolerance})
 
@@ -54,7 +56,7 @@ def draw(random: np.random.Generator, level: float, shift: float = 0.0) -> tuple
 
 
 def draw_run(root: Path, random: np.random.Generator, seed: int = 1, shift: float = 0.0) -> Path:
-    """A run of SLQ on mini-a with that luck: ranks on two sets, answers on one; the preset's folder."""
+    """A run of SLQ on mini-a with that luck: ranks on two datasets, answers on one; the preset's folder."""
     runs = Runs(root / "results", "mini", seed)
     runs.run("mini-a", "slq", 1_025)
     folder = runs.folder("mini-a", "slq")

@@ -92,7 +92,7 @@ def tiny_backbone(fresh_backbone):
 
 @pytest.fixture(scope="session")
 def slice_(tmp_path_factory):
-    """The slice's backbone, sets and a run of every method; tests add folders to it and change none."""
+    """The slice's backbone, datasets and a run of every method; tests add folders to it and change none."""
     from sliced import make_slice, slice_at
 
     return slice_at(made_once(tmp_path_factory, "trained", make_slice))

@@ -37,8 +37,22 @@ class Told:
         self.write("begin", name="train", start=start)
         for step in range(first, last + 1):
             self.clock += each
-            work = {"image": {"messages": 4, "tokens": 40, "squares": 400, "visual": 36, "visual_squares": 324}}
-            work["text"] = {"messages": 4, "tokens": 40, "squares": 400, "visual": 0, "visual_squares": 0}
-            self.write("step", step=step, work=work)
+            counts = {
+                "image": {
+                    "num_messages": 4,
+                    "tokens": 40,
+                    "squared_tokens": 400,
+                    "image_tokens": 36,
+                    "squared_image_tokens": 324,
+                }
+            }
+            counts["text"] = {
+                "num_messages": 4,
+                "tokens": 40,
+                "squared_tokens": 400,
+                "image_tokens": 0,
+                "squared_image_tokens": 0,
+            }
+            self.write("step", step=step, token_counts=counts)
         if not killed:
             self.write("span", name="train", start=start, seconds=self.clock - start)

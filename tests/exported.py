@@ -91,14 +91,14 @@ class Lab:
             backbone.tokenizer.save_pretrained(folder)
             write_manifest(folder, self.source or {"backbone": name})
         asked = json.loads(job_settings.train_settings(CONFIG, name, method))
-        tuning = asked.get("tuning") or {}
-        retriever = registry.build_retriever(method, backbone, tuning, seed=3)
+        hyperparameters = asked.get("hyperparameters") or {}
+        retriever = registry.build_retriever(method, backbone, hyperparameters, seed=3)
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
             for _, tensor in registry.named_trainable_parameters(retriever):
                 tensor += 0.02 * torch.randn(tensor.shape, generator=generator)
         inputs = {"backbone": snapshot_sha256(folder)} | ({} if method == "base" else {"train": "f" * 64})
         weights = self.root / "scratch/runs" / results.relative_to(self.root / "results")
-        origin = {"backbone_sha256": inputs["backbone"], "tuning": tuning, "weights": {}}
+        origin = {"backbone_sha256": inputs["backbone"], "hyperparameters": hyperparameters, "weights": {}}
         registry.save_adapter(method, registry.trainable_state_dict(retriever), 0.07, weights, origin)
         write_json(results / "run.json", describe_run(asked, 1, retriever, inputs=inputs))

@@ -1,4 +1,4 @@
-"""Rows in the columns of the hub's retention sets, for tests to write, to spoil and to adopt."""
+"""Rows in the columns of the hub's retention datasets, for tests to write, to spoil and to adopt."""
 
 import io
 

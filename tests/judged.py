@@ -31,17 +31,17 @@ def write_world(root: Path, name: str) -> Path:
     for method, (rank, right, hours, trained) in WORLDS[name].items():
         made = root / "made" / method
         write_ranks(made / "found.json", np.full(5 * IMAGES, rank), np.full(IMAGES, rank))
-        for entry in PAPER["retention_sets"]:
+        for entry in PAPER["retention_datasets"]:
             write_answers(made / f"{entry['name']}.json", entry["name"], SCORERS[entry["name"]], answers(right))
         for backbone in PAPER["backbones"]:
             spans = {"train": 3600.0 * hours / H200["count"]}
             made_with = {"spans": spans if hours else {}, "provenance": PROVENANCE}
             runs.run(backbone["name"], method, trained, H200 if hours else None, **made_with)
             folder = runs.folder(backbone["name"], method)
-            for entry in PAPER["retrieval_sets"]:
+            for entry in PAPER["retrieval_datasets"]:
                 for kind in ("json", "ranks.parquet"):
                     place(made / f"found.{kind}", folder / "retrieval" / f"{entry['name']}.{kind}")
-            for entry in PAPER["retention_sets"]:
+            for entry in PAPER["retention_datasets"]:
                 for kind in ("json", "answers.jsonl"):
                     place(made / f"{entry['name']}.{kind}", folder / "retention" / f"{entry['name']}.{kind}")
     shutil.rmtree(root / "made")

@@ -18,7 +18,7 @@ from slq.common.errors import SlqError
 from slq.common.files import read_jsonl
 
 # Enough steps and checkpoints to be killed at; the best epoch is kept, so that it must survive too.
-MANY_STEPS = {"epochs": 2, "checkpoint_steps": 3, "keep": "best"}
+MANY_STEPS = {"epochs": 2, "checkpoint_steps": 3, "checkpoint_selection": "best"}
 STEPS = 30
 
 

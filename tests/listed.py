@@ -84,7 +84,14 @@ def source(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def prepare(source: Path, data: Path, name: str = "coco", split: str = "test", **settings: Any) -> int:
-    """`slq prepare`: its exit status. `how` and the like as settings."""
-    known = {"form": "karpathy", "numbering": None, "photos": [], "allow_leak": False, "set": name, "split": split}
+    """`slq prepare`: its exit status. `listing` and the like as settings."""
+    known = {
+        "annotation_format": "karpathy",
+        "id_namespace": None,
+        "flickr_id_files": [],
+        "allow_leak": False,
+        "dataset": name,
+        "split": split,
+    }
     arguments = ["--settings", json.dumps(known | settings), "--from", str(source), "--out", str(data / name / split)]
     return main(["prepare", *arguments])

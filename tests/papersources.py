@@ -83,7 +83,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 def karpathy(name: str, splits: dict[str, int]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Karpathy's file for a set, and the pictures in it by path; COCO's are in two folders, and have their ids."""
+    """Karpathy's file for a dataset, and the pictures in it by path; COCO's are in two folders, and have their ids."""
     images, pictures = [], {}
     for split in splits:
         for _ in range(splits[split]):
@@ -131,7 +131,7 @@ def archives_of(config: dict[str, Any]) -> tuple[Files, dict[str, bytes]]:
 
 
 def in_archive(name: str, wanted: str) -> bool:
-    """Archives hold one folder each, Karpathy's the lists of all sets."""
+    """Archives hold one folder each, Karpathy's the lists of all datasets."""
     return name.startswith("dataset_") if wanted.startswith("dataset_") else name.split("/")[0] == wanted.split("/")[0]
 
 
@@ -144,25 +144,25 @@ def in_small(config: dict[str, Any]) -> dict[str, Any]:
     one = {"cpus": 1, "mem_gb": 3}
     preset = {
         "backbones": ["InternVL3-1B", "Qwen3-VL-2B"],
-        "training": {"epochs": 1, "batch_size": 20, "micro_batch": 10, "workers": 0},
-        "rerank": {"answer": "true"},  # a word of the small tokenizers
-        "evaluation": {"batch_size": 8, "answer_batch": 4, "max_new_tokens": 4},
+        "training": {"epochs": 1, "batch_size": 20, "micro_batch_size": 10, "num_workers": 0},
+        "rerank": {"positive_answer": "true"},  # a word of the small tokenizers
+        "evaluation": {"batch_size": 8, "generation_batch_size": 4, "max_new_tokens": 4},
         "resources": dict.fromkeys(("prepare", "train", "evaluate"), one),
     }
     coco, flickr = counts(karpathy("coco", SPLITS)[0]), counts(karpathy("flickr30k", FLICKR)[0])
     del coco["train"]["ids_sha256"]  # config.yaml has none either
-    sets: dict[str, Any] = {"coco": {"variants": {"1k": {"fold": 4}}, "splits": coco}}
-    sets["flickr30k"] = {"splits": {split: {"items": how["items"]} for split, how in flickr.items()}}
-    sets["flickr30k"]["splits"]["test"]["captions"] = flickr["test"]["captions"]
+    datasets: dict[str, Any] = {"coco": {"variants": {"1k": {"fold": 4}}, "splits": coco}}
+    datasets["flickr30k"] = {"splits": {split: {"items": how["items"]} for split, how in flickr.items()}}
+    datasets["flickr30k"]["splits"]["test"]["captions"] = flickr["test"]["captions"]
     questions = {"mmmu": {"items": 2, "options": 2, "types": 2}, "realworldqa": {"items": 2}}
     questions["ocrbench"] = {"items": 2, "types": 1}
-    sets |= {name: {"splits": {"test": how}} for name, how in questions.items()}
-    sets["mmmu"]["disputed"] = ["validation_Music_2"]
-    return {"presets": {"paper": preset}, "sets": sets, "sources": {"coco": {"parts": parts}}}
+    datasets |= {name: {"splits": {"test": how}} for name, how in questions.items()}
+    datasets["mmmu"]["disputed"] = ["validation_Music_2"]
+    return {"presets": {"paper": preset}, "datasets": datasets, "sources": {"coco": {"parts": parts}}}
 
 
 def counts(listed: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What each split of the small set holds, as config.yaml says it of the real one."""
+    """What each split of the small dataset holds, as config.yaml says it of the real one."""
     found: dict[str, dict[str, Any]] = {}
     for split, names in {"train": ("train", "restval"), "val": ("val",), "test": ("test",)}.items():
         images = [image for image in listed["images"] if image["split"] in names]

@@ -1,4 +1,4 @@
-"""The slice (tests/slice.yaml) without the workflow: its backbone, sets and runs, called as its rules call them."""
+"""The slice (tests/slice.yaml) without the workflow: its backbone, datasets and runs, called as its rules call them."""
 
 import json
 from copy import deepcopy
@@ -63,13 +63,13 @@ class Slice:
         return json.loads(job_settings.train_settings(self.config, BACKBONE, method))
 
     def train(
-        self, method: str, name: str | None = None, training: dict | None = None, prefixes: Path | None = None
+        self, method: str, name: str | None = None, training: dict | None = None, feature_cache: Path | None = None
     ) -> None:
         """A run under `name`, as the rules `register_base` and `train` start it.
 
         Args:
             training: other settings of it.
-            prefixes: manifest of what is kept of images; without one nothing is.
+            feature_cache: manifest of what is cached of images; without one nothing is.
         """
         folder = self.root / (name or method)
         adapter, run = folder / "adapter", folder / "run.json"
@@ -77,10 +77,15 @@ class Slice:
             register_base(self.settings(method), self.snapshot, adapter, run)
             return
         settings = self.settings(method)
-        settings["training"] |= {"prefix": "recompute"} | (training or {})
+        settings["training"] |= {"image_cache": "none"} | (training or {})
         paths = (self.snapshot, self.data, "mini-coco", self.root / "work" / folder.name, adapter, run)
         run_training(
-            settings, SEED, *paths, folder / "events.jsonl", build_recall_validator(settings), cache_manifest=prefixes
+            settings,
+            SEED,
+            *paths,
+            folder / "events.jsonl",
+            build_recall_validator(settings),
+            cache_manifest=feature_cache,
         )
 
     def load(self, method: str):

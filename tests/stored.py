@@ -18,6 +18,7 @@ from slq.reporting.paper_tables import build_tables
 from slq.reporting.table_model import Table, TableRow
 from slq.results.cells import TableCell
 from slq.results.layout import parse_layout
+from slq.results.records import SCHEMA as RUN_SCHEMA
 from slq.results.records import Results
 
 ROOT = Path(__file__).parents[1]
@@ -29,12 +30,12 @@ SPANS = {"init": 10.0, "train": 90.0, "eval": 20.0}
 
 
 def entries(*items: tuple[str, str, str]) -> list[dict[str, str]]:
-    return [dict(zip(("name", "label", "reference"), item, strict=True)) for item in items]
+    return [dict(zip(("name", "label", "paper_name"), item, strict=True)) for item in items]
 
 
 def asked(*items: tuple[str, str, str]) -> list[dict[str, str]]:
-    """Retention sets, which are scored as what they stand for."""
-    return [entry | {"scored_as": entry["reference"]} for entry in entries(*items)]
+    """Retention datasets, which are scored as what they stand for."""
+    return [entry | {"scored_as": entry["paper_name"]} for entry in entries(*items)]
 
 
 MINI: dict[str, Any] = {
@@ -43,9 +44,9 @@ MINI: dict[str, Any] = {
     "table3_base": True,
     "backbones": entries(("mini-a", "A-mini", "InternVL3-1B"), ("mini-b", "B-mini", "Qwen3-VL-2B")),
     "methods": ["base", "full_ft", "slq"],
-    "retrieval_sets": entries(("mini-f", "mini-F", "flickr30k"), ("mini-c", "mini-C", "coco")),
-    "knowledge_sets": [],
-    "retention_sets": asked(("mini-r", "mini-R", "realworldqa")),
+    "retrieval_datasets": entries(("mini-f", "mini-F", "flickr30k"), ("mini-c", "mini-C", "coco")),
+    "knowledge_datasets": [],
+    "retention_datasets": asked(("mini-r", "mini-R", "realworldqa")),
 }
 PAPER: dict[str, Any] = {
     "preset": "paper",
@@ -58,9 +59,9 @@ PAPER: dict[str, Any] = {
         ("InternVL3-8B", "InternVL3-8B", "InternVL3-8B"),
     ),
     "methods": ["base", "full_ft", "lora", "slq"],
-    "retrieval_sets": entries(("flickr30k", "Flickr30K", "flickr30k"), ("coco", "COCO", "coco")),
-    "knowledge_sets": [],
-    "retention_sets": asked(
+    "retrieval_datasets": entries(("flickr30k", "Flickr30K", "flickr30k"), ("coco", "COCO", "coco")),
+    "knowledge_datasets": [],
+    "retention_datasets": asked(
         ("mmmu", "MMMU", "mmmu"), ("realworldqa", "RealWorldQA", "realworldqa"), ("ocrbench", "OCRBench", "ocrbench")
     ),
 }
@@ -79,7 +80,13 @@ class Runs:
         return self.root / self.preset / backbone / method / f"seed{self.seed_of(method)}"
 
     def run(self, backbone: str, method: str, trained: int = 1025, device: Any = None, **changes: Any) -> None:
-        content = {"schema": 1, "preset": self.preset, "backbone": backbone, "method": method, "width": 128}
+        content = {
+            "schema": RUN_SCHEMA,
+            "preset": self.preset,
+            "backbone": backbone,
+            "method": method,
+            "hidden_size": 128,
+        }
         content |= {"seed": self.seed_of(method), "spans": SPANS if device else {}, "device": device}
         content |= {"parameters": {"trainable": trained, "total": 10**6}, **changes}
         write_json(self.folder(backbone, method) / "run.json", content)
@@ -88,7 +95,7 @@ class Runs:
         """Any recalls, with intervals of two points and without ties; the ranks behind them are `write_ranks`."""
         metrics = {"i2t_strict": recalls["i2t"], **recalls}
         ends = {way: {key: [value - 1, value + 1] for key, value in found.items()} for way, found in metrics.items()}
-        content = {"schema": RETRIEVAL_SCHEMA, "variant": "all", "counted": {"captions": None, "fold": None}}
+        content = {"schema": RETRIEVAL_SCHEMA, "variant": "all", "variant_settings": {"captions": None, "fold": None}}
         content |= {"metrics": metrics, "pessimistic": metrics, "ties": dict.fromkeys(metrics, 0), "ci95": ends}
         content |= {"variants": {}, "n": {"images": images, "captions": 5 * images}, "inputs": {}}
         write_json(self.folder(backbone, method) / "retrieval" / f"{name}.json", content)
@@ -101,13 +108,13 @@ class Runs:
         content |= {"types": types, "chance": 24.0, "n": {"items": 200}, "inputs": {}}
         write_json(self.folder(backbone, method) / kind / f"{name}.json", content)
 
-    def proved(self, backbone: str, method: str, name: str) -> None:
+    def inherited(self, backbone: str, method: str, name: str) -> None:
         """As base's, which must be there."""
         base = self.folder(backbone, "base") / "retention" / f"{name}.json"
         equal, inputs = base.relative_to(self.root / self.preset).as_posix(), {"adapter": "of this run"}
         answers = base.with_name(f"{name}.answers.jsonl")
         inputs |= {"answers": hash_file(answers)} if answers.exists() else {}
-        content = {"schema": SCHEMA, "equals": equal, "proof": {"items": 32}, "inputs": inputs}
+        content = {"schema": SCHEMA, "inherits_from": equal, "equivalence_check": {"items": 32}, "inputs": inputs}
         write_json(self.folder(backbone, method) / "retention" / f"{name}.json", content)
 
     def events(self, backbone: str, method: str, losses: Sequence[float], after: Sequence[float]) -> None:
@@ -126,7 +133,7 @@ def write_answers(path: Path, benchmark: str, printed: str, answered: list[dict[
     content, differing = score_answers(benchmark, printed, answered)
     answers = path.with_name(f"{path.stem}.answers.jsonl")
     write_jsonl(answers, answered)
-    inputs = {"set": "of the set", "questions": questions_hash(answered), "answers": hash_file(answers)}
+    inputs = {"dataset": "of the dataset", "questions": questions_hash(answered), "answers": hash_file(answers)}
     write_jsonl(path.with_name(f"{path.stem}.disagreements.jsonl"), differing)
     write_json(path, {"schema": SCHEMA, **content, "inputs": inputs})
 
@@ -198,7 +205,7 @@ def stored_like_the_paper(root: Path) -> None:
     metrics: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
     for row in reference_rows("table1"):
         if row["group"] == "Ours":
-            found = metrics.setdefault((backbones[row["model"]], row["set"]), {"i2t": {}, "t2i": {}})
+            found = metrics.setdefault((backbones[row["model"]], row["dataset"]), {"i2t": {}, "t2i": {}})
             found[row["direction"]][row["metric"]] = float(row["value"])
     for (backbone, name), values in metrics.items():
         runs.retrieval(backbone, "slq", name, values, images=1000 if name == "flickr30k" else 5000)

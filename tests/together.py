@@ -34,11 +34,17 @@ from slq.training.pairs import PairDataset, shuffle_into_batches
 
 SEED = 1
 SETTINGS = {
-    **{"batch_size": 64, "micro_batch": 64, "two_pass": False, "mask_same_image": False, "temperature": 0.07},
-    **{"weight_decay": 0.0, "clip_norm": 1.0, "keep": "last", "keep_pixels": True, "workers": 0},
-    **{"checkpoint_steps": 1000, "stop_minutes": 0, "epochs": 1, "sharding": False},
+    **{"batch_size": 64, "micro_batch_size": 64, "grad_cache": False, "mask_same_image": False, "temperature": 0.07},
+    **{
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "checkpoint_selection": "last",
+        "cache_images_in_memory": True,
+        "num_workers": 0,
+    },
+    **{"checkpoint_steps": 1000, "time_limit_margin_minutes": 0, "epochs": 1, "sharding": False},
 }
-TUNING = {
+HYPERPARAMETERS = {
     "slq": {"queries": 4, "init": "normal", "learning_rate": 0.03, "warmup_steps": 2},
     "full_ft": {"learning_rate": 0.001, "warmup_steps": 2},
     "lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "learning_rate": 0.01, "warmup_steps": 2},
@@ -70,7 +76,7 @@ def tiny(folder, dtype):
 
 def drawn(folder):
     """Sixteen pictures, 80 pairs."""
-    settings = {"set": "drawn", "split": "train", "columns": None, "style": "filled", "words": "plain"}
+    settings = {"dataset": "drawn", "split": "train", "hub_layout": None, "style": "filled", "words": "plain"}
     draw_split(settings | {"first": 0, "count": 16, "seed": 7}, folder / "drawn" / "train")
     return read_split(folder, "drawn", "train")
 
@@ -86,16 +92,18 @@ def learn(case, folder, checkpoints=None):
     settings = SETTINGS | case
     backbone = tiny(folder, dtype)
     processes = DistributedContext()
-    retriever = registry.build_retriever(method, backbone, TUNING[method], SEED)
+    retriever = registry.build_retriever(method, backbone, HYPERPARAMETERS[method], SEED)
     if settings["sharding"]:
         shard_language_model(backbone, processes)
         language = list(backbone.inner.language_model.parameters())
         assert sum(local_shard(part).numel() for part in language) < 0.6 * sum(part.numel() for part in language)
-    loop = Trainer(retriever, settings, TUNING[method], steps, SEED, RunContext(EventLog(Path(os.devnull)), processes))
+    loop = Trainer(
+        retriever, settings, HYPERPARAMETERS[method], steps, SEED, RunContext(EventLog(Path(os.devnull)), processes)
+    )
     kept = CheckpointManager(checkpoints, "key", processes) if checkpoints else None
     if kept and (checkpoint := kept.load_newest()):
         loop.restore(checkpoint)
-    pairs = PairDataset(backbone, drawn(folder), {"text": "", "image": ""}, keep_pixels=True)
+    pairs = PairDataset(backbone, drawn(folder), {"text": "", "image": ""}, cache_images_in_memory=True)
     shown = [pairs[number] for number in range(len(pairs))]  # tokenizing them anew would be a third of a step
     share, found = processes.local_batch_slice(settings["batch_size"]), {}
     epochs = (batch for epoch in range(steps) for batch in shuffle_into_batches(len(pairs), 64, SEED, epoch))

@@ -64,17 +64,17 @@ def test_the_backbones_own_weights_are_untouched(backbone, folder):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_slq_trains_its_queries_alone(backbone):
     run = read(backbone, "slq", "seed1", "run.json")
-    assert run["parameters"]["trainable"] == 8 * run["width"]
+    assert run["parameters"]["trainable"] == 8 * run["hidden_size"]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_answers_with_the_adapter_loaded_are_bases_answers(backbone):
     weights = read(backbone, "slq", "seed1", "run.json")["weights"]
     for name in SETS:
-        proved = read(backbone, "slq", "seed1", "retention", f"{name}.json")
-        assert proved["equals"] == f"{backbone}/base/seed0/retention/{name}.json"
-        assert proved["proof"]["weights"] == weights["before"] == weights["after"]
-        assert proved["proof"]["items"] >= 32 and proved["proof"]["tokens"] >= 32
+        inheriting = read(backbone, "slq", "seed1", "retention", f"{name}.json")
+        assert inheriting["inherits_from"] == f"{backbone}/base/seed0/retention/{name}.json"
+        assert inheriting["equivalence_check"]["weights"] == weights["before"] == weights["after"]
+        assert inheriting["equivalence_check"]["items"] >= 32 and inheriting["equivalence_check"]["tokens"] >= 32
         assert not (RESULTS / backbone / "slq/seed1/retention" / f"{name}.answers.jsonl").exists()
 
 
@@ -84,7 +84,7 @@ def test_a_proved_score_is_bases_and_takes_part_in_the_marks(backbone):
         cells = {(cell["row"], cell["column"]): cell for cell in csv.DictReader(file) if cell["table"] == "table3"}
     for name in SETS:
         base, slq = (cells[f"{backbone}/{method}", name] for method in ("base", "slq"))
-        assert (base["state"], slq["state"], slq["value"]) == ("measured", "by_construction", base["value"])
+        assert (base["state"], slq["state"], slq["value"]) == ("measured", "inherited", base["value"])
         assert slq["source"].split("; ") == [base["source"], base["source"].replace("base/seed0", "slq/seed1")]
 
 
@@ -126,7 +126,7 @@ def test_no_test_item_was_trained_on():
 def test_every_number_in_the_tables_has_a_source():
     with open(TABLES / "cells.csv", newline="") as file:
         cells = list(csv.DictReader(file))
-    assert {cell["state"] for cell in cells} == {"measured", "quoted", "by_construction", "missing"}
+    assert {cell["state"] for cell in cells} == {"measured", "quoted", "inherited", "missing"}
     for cell in cells:
         assert bool(cell["value"]) == (cell["state"] != "missing"), cell
         if cell["state"] == "measured":

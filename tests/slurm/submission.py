@@ -19,7 +19,7 @@ ADAPTER = "scratch/runs/mini/mini-internvl/slq/seed1/adapter.*"
 # Long enough for a fault.
 MANY = MANY_STEPS | {"epochs": 6}
 # Longer than the minute that is left of an allocation of 30 minutes.
-MINUTES_ON_END = {"epochs": 60, "stop_minutes": 29}
+MINUTES_ON_END = {"epochs": 60, "time_limit_margin_minutes": 29}
 
 
 def job_ids(lines):

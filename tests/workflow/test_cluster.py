@@ -38,12 +38,17 @@ def most_at_once(jobs):
     return max(sum(other.gpus for other in jobs if other.start <= job.start < other.end) for job in jobs)
 
 
+# Of a stage, by its events' file, the rule.
+RULES = {"retrieval": "evaluate_retrieval", "retention": "evaluate_retention", "equivalence": "check_equivalence"}
+RULES |= {"blind": "evaluate_blind"}
+
+
 def check_jobs(jobs, folder):
     """Each completed, named in the events of its stage, with its log where docs/cluster.md says; two GPUs at most."""
     rules = {job.id: re.match(r"rule_(.+?)_wildcards", job.comment)[1] for job in jobs}
     for path, lines in events(folder).items():
         (job,) = job_ids(lines)
-        rule = path.stem
+        rule = RULES.get(path.stem, path.stem)
         assert rules[job] == rule
         assert len(list((folder / f"logs/slurm/rule_{rule}").glob(f"*/{job}.log"))) == 1
         name = ".".join(path.relative_to(folder / "results/mini").parts[:3])
@@ -51,12 +56,12 @@ def check_jobs(jobs, folder):
         assert (folder / f"benchmarks/mini/{rule}/{name}.jsonl").stat().st_size
     assert {job.state for job in jobs} == {"COMPLETED"}
     assert {rules[job.id] for job in jobs if job.gpus} == {
-        "store_prefixes",
+        "cache_features",
         "train",
-        "retrieve",
-        "retain",
-        "prove",
-        "blind",
+        "evaluate_retrieval",
+        "evaluate_retention",
+        "check_equivalence",
+        "evaluate_blind",
     }
     assert 0 < most_at_once(jobs) <= 2
 

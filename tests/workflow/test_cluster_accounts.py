@@ -62,7 +62,7 @@ def test_the_ledger_has_the_hours_that_slurm_booked_for_every_attempt_of_every_s
     assert answer.returncode == 0, answer.stdout
     with open(checkout / "results/mini/gpu_hours.csv", newline="") as file:
         ledger = list(csv.DictReader(file))
-    assert {line["stage"] for line in ledger} == {"train", "retrieve", "retain", "prove", "blind"}
+    assert {line["stage"] for line in ledger} == {"train", "retrieval", "retention", "equivalence", "blind"}
     for line in ledger:
         states, hours = check_attempts(slurm, checkout / line["source"])
         again = len(states) - 1

@@ -25,16 +25,16 @@ PAPER = {
     "fetch_source": 12,
     "prepare_split": 7,
     "audit": 1,
-    "check_instrument": 1,
+    "check_reference_recalls": 1,
     "register_base": 4,
     "train": 12,
-    "retrieve": 16,
-    "retain": 12,
-    "prove": 4,
-    "blind": 4,
-    "embed_row": 11,
-    "rerank_row": 8,
-    "account": 1,
+    "evaluate_retrieval": 16,
+    "evaluate_retention": 12,
+    "check_equivalence": 4,
+    "evaluate_blind": 4,
+    "evaluate_encoder_baseline": 11,
+    "evaluate_reranking": 8,
+    "count_gpu_hours": 1,
     "render_tables": 1,
     "compile_pdf": 1,
     "draw_figures": 1,
@@ -42,28 +42,28 @@ PAPER = {
     "all": 1,
 }
 MINI = {
-    "draw_split": 8,
-    "store_prefixes": 2,
+    "make_synthetic_split": 8,
+    "cache_features": 2,
     "pretrain_backbone": 2,
     "pretrain_encoder": 2,
     "audit": 1,
     "register_base": 2,
     "train": 6,
-    "retrieve": 8,
-    "retain": 6,
-    "prove": 2,
-    "blind": 2,
-    "embed_row": 8,
-    "rerank_row": 4,
-    "account": 1,
+    "evaluate_retrieval": 8,
+    "evaluate_retention": 6,
+    "check_equivalence": 2,
+    "evaluate_blind": 2,
+    "evaluate_encoder_baseline": 8,
+    "evaluate_reranking": 4,
+    "count_gpu_hours": 1,
     "render_tables": 1,
     "compile_pdf": 1,
     "draw_figures": 1,
     "draw_queries": 1,
     "all": 1,
 }
-THREE_SEEDS = {"train": 36, "retrieve": 40, "retain": 28, "prove": 12}
-RENDERING = {"account": 1, "render_tables": 1, "compile_pdf": 1, "draw_figures": 1}
+THREE_SEEDS = {"train": 36, "evaluate_retrieval": 40, "evaluate_retention": 28, "check_equivalence": 12}
+RENDERING = {"count_gpu_hours": 1, "render_tables": 1, "compile_pdf": 1, "draw_figures": 1}
 SHOW = ("tables", "figures")
 
 
@@ -76,7 +76,10 @@ SHOW = ("tables", "figures")
         (["--cores", "all", "--profile", "slurm", "--config", "seed=2"], PAPER),
         (["--cores", "all", "--profile", "slurm", "--config", "preset=mini"], MINI),
         # One base whatever the seeds are.
-        (["--cores", "2", "--config", "seeds=[1,2]"], MINI | {"train": 12, "retrieve": 14, "retain": 10, "prove": 4}),
+        (
+            ["--cores", "2", "--config", "seeds=[1,2]"],
+            MINI | {"train": 12, "evaluate_retrieval": 14, "evaluate_retention": 10, "check_equivalence": 4},
+        ),
         (["--cores", "all", "--profile", "slurm", "--config", "seeds=[0,4,2]"], PAPER | THREE_SEEDS),
     ],
     ids=["mini", "paper", "profile", "profile, another seed", "profile, mini", "two seeds", "profile, three seeds"],
@@ -88,10 +91,15 @@ def test_the_whole_grid_is_planned(pristine, arguments, plan):
 
 
 def test_a_preset_without_retention_sets_plans_none(pristine, tmp_path):
-    (tmp_path / "mine.yaml").write_text("presets: {mini: {retention_sets: []}}")
+    (tmp_path / "mine.yaml").write_text("presets: {mini: {retention_datasets: []}}")
     plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
     assert plan == for_this_machine(
-        {rule: count for rule, count in MINI.items() if rule not in ("retain", "prove", "blind")} | {"draw_split": 5}
+        {
+            rule: count
+            for rule, count in MINI.items()
+            if rule not in ("evaluate_retention", "check_equivalence", "evaluate_blind")
+        }
+        | {"make_synthetic_split": 5}
     )
 
 
@@ -99,20 +107,20 @@ def test_fetching_asks_for_data_and_backbones_only(pristine):
     plan = planned(pristine, "--cores", "2", "fetch", "--config", "preset=paper")
     assert plan == {"fetch_source": 12, "prepare_split": 7, "fetch": 1}
     (fetch,) = (job for job in listed_jobs(pristine, "mini", "fetch") if job["rule"] == "fetch")
-    assert "scratch/data/mini-karr/test/manifest.json" in fetch["input"], "what only a knowledge set needs"
+    assert "scratch/data/mini-karr/test/manifest.json" in fetch["input"], "what only a knowledge dataset needs"
 
 
 def test_one_method_less_is_one_run_less_per_backbone(pristine, tmp_path):
     (tmp_path / "mine.yaml").write_text("presets: {mini: {methods: [base, lora, slq]}}")
     plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
-    assert plan == for_this_machine(MINI | {"train": 4, "retrieve": 6, "retain": 4})
+    assert plan == for_this_machine(MINI | {"train": 4, "evaluate_retrieval": 6, "evaluate_retention": 4})
 
 
 def test_a_proof_needs_base_even_where_no_row_shows_it(pristine, tmp_path):
     (tmp_path / "mine.yaml").write_text("presets: {mini: {methods: [slq]}}")
     plan = planned(pristine, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))
-    shown = {"train": 2, "retrieve": 2, "retain": 2, "prove": 2, "register_base": 2}
-    assert plan == for_this_machine({rule: count for rule, count in MINI.items() if rule != "blind"} | shown)
+    shown = {"train": 2, "evaluate_retrieval": 2, "evaluate_retention": 2, "check_equivalence": 2, "register_base": 2}
+    assert plan == for_this_machine({rule: count for rule, count in MINI.items() if rule != "evaluate_blind"} | shown)
 
 
 def ingredients(jobs, rule):
@@ -130,7 +138,7 @@ def ingredients(jobs, rule):
 @pytest.mark.parametrize(("preset", "runs"), [("mini", 6), ("paper", 12)])
 def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(pristine, raw_config, preset, runs):
     """By Snakemake's own graph; the ingredients of a training are those of its backbone's pre-training too."""
-    jobs = listed_jobs(pristine, preset, "all", "select")
+    jobs = listed_jobs(pristine, preset, "all", "lr_sweep")
 
     def splits(rule):
         return {Path(file).parent.name for file in ingredients(jobs, rule) if file.startswith("scratch/data/")}
@@ -138,12 +146,12 @@ def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(
     def results(rule):
         return {Path(file).parent.name for file in ingredients(jobs, rule) if file.startswith("results/")}
 
-    for rule in ("train", "select_rate"):
+    for rule in ("train", "sweep_learning_rates"):
         assert sum(job["rule"] == rule for job in jobs) == runs
         assert splits(rule) == {"train", "val"} and results(rule) == set()
     assert splits("register_base") <= {"train"} and results("register_base") == set()
     # The same walk finds both where they belong.
-    assert splits("retrieve") == {"train", "val", "test"}
+    assert splits("evaluate_retrieval") == {"train", "val", "test"}
     assert results("render_tables") == {
         "seed0",
         "seed1",
@@ -167,7 +175,7 @@ def test_a_run_that_the_seeds_do_not_name_cannot_be_made(pristine, file):
 
 
 def test_rates_are_selected_with_the_first_seed(pristine):
-    answer = snakemake(pristine, "-n", "--cores", "1", "select", "--config", "seeds=[3,1]")
+    answer = snakemake(pristine, "-n", "--cores", "1", "lr_sweep", "--config", "seeds=[3,1]")
     selected = re.findall(r"^Job \d+: Selecting .* for (\w+) on (\S+), seed (\d+)$", answer.stdout, re.MULTILINE)
     names = [(method, name, "3") for method in ("full_ft", "lora", "slq") for name in ("mini-internvl", "mini-qwen3vl")]
     assert sorted(selected) == sorted(names)
@@ -176,7 +184,7 @@ def test_rates_are_selected_with_the_first_seed(pristine):
 def test_an_interrupted_run_keeps_what_is_done(checkout):
     place(checkout, *(f"scratch/data/mini-coco/{split}/manifest.json" for split in ("train", "val", "test")))
     plan = planned(checkout, "--cores", "2")
-    assert plan == for_this_machine(MINI | {"draw_split": 5})
+    assert plan == for_this_machine(MINI | {"make_synthetic_split": 5})
 
 
 # ---- tables from results alone ---------------------------------------------------------------------------------------
@@ -196,28 +204,31 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
             tuned = method != "base"
             runs.run(backbone["name"], method, 1025 if tuned else 0, CPU if tuned else None)
             run = f"results/mini/{backbone['name']}/{method}/seed{seed}"
-            for entry in [*plan["retrieval_sets"], *plan["knowledge_sets"]]:
+            for entry in [*plan["retrieval_datasets"], *plan["knowledge_datasets"]]:
                 write_ranks(folder / run / "retrieval" / f"{entry['name']}.json", [1, 2] * 5, [1, 2])
                 place(folder, f"{run}/retrieval/{entry['name']}.top.jsonl")
             asked = ["retention"] if tuned else ["retention", "blind"]
-            for entry, kind in itertools.product(plan["retention_sets"], asked):
+            for entry, kind in itertools.product(plan["retention_datasets"], asked):
                 if method in INHERITING_METHODS:
-                    runs.proved(backbone["name"], method, entry["name"])
+                    runs.inherited(backbone["name"], method, entry["name"])
                     continue
                 scorer = active_preset(raw_config)["evaluation"]["scorers"][entry["scored_as"]]
                 write_answers(folder / run / kind / f"{entry['name']}.json", entry["scored_as"], scorer, ANSWERED)
-            place(folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieve", "retain", "prove", "blind")))
+            place(
+                folder, *(f"{run}/events/{stage}.jsonl" for stage in ("retrieval", "retention", "equivalence", "blind"))
+            )
             if tuned:
                 runs.events(backbone["name"], method, [2.0, 1.0], [50.0, 60.0])
-    for row in plan["rows"]:
-        home = folder / "results" / plan["preset"] / "rows" / row["name"]
-        write_json(home / "row.json", {"schema": 1, "row": row["name"], "kind": row["kind"]})
-        for entry in plan["retrieval_sets"]:
+    for row in plan["baselines"]:
+        home = folder / "results" / plan["preset"] / "baselines" / row["name"]
+        write_json(home / "baseline.json", {"schema": 2, "baseline": row["name"], "kind": row["kind"]})
+        for entry in plan["retrieval_datasets"]:
             write_ranks(home / "retrieval" / f"{entry['name']}.json", [1, 2] * 5, [1, 2])
     tests = [
-        f"{entry['name']}/test" for entry in [*plan["retrieval_sets"], *plan["knowledge_sets"], *plan["retention_sets"]]
+        f"{entry['name']}/test"
+        for entry in [*plan["retrieval_datasets"], *plan["knowledge_datasets"], *plan["retention_datasets"]]
     ]
-    write_json(folder / "results/mini/audit.json", {"schema": 3, "splits": {name: {"leaked": []} for name in tests}})
+    write_json(folder / "results/mini/audit.json", {"schema": 4, "splits": {name: {"leaked": []} for name in tests}})
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -274,7 +285,15 @@ def test_with_present_cells_a_missing_run_starts_no_other(clone):
 
 
 SHOWN = {"tables", "figures", "claims", "report", "compare", "paper_audit"}
-RENDERS = {"account", "render_tables", "compile_pdf", "draw_figures", "judge_claims", "compare_paper", "write_page"}
+RENDERS = {
+    "count_gpu_hours",
+    "render_tables",
+    "compile_pdf",
+    "draw_figures",
+    "judge_claims",
+    "compare_paper",
+    "write_page",
+}
 
 
 @pytest.mark.parametrize("age", ["newer", "older"])
@@ -290,7 +309,7 @@ def test_with_present_cells_nothing_is_made_again_whatever_is_in_scratch(clone, 
     assert set(plan) <= RENDERS | SHOWN and {"render_tables", "judge_claims", "compare_paper"} <= set(plan)
 
 
-@pytest.mark.parametrize("asked", ["results/mini/mini-qwen3vl/slq/seed1/run.json", "fetch", "select"])
+@pytest.mark.parametrize("asked", ["results/mini/mini-qwen3vl/slq/seed1/run.json", "fetch", "lr_sweep"])
 def test_with_present_cells_what_only_a_run_could_make_is_refused(clone, asked):
     shutil.rmtree(clone / "results/mini/mini-qwen3vl/slq")
     answer = snakemake(clone, "--cores", "1", asked, "--config", "cells=present")
@@ -304,9 +323,9 @@ def test_with_present_cells_a_ledger_loses_no_line(clone):
     ledger, present = clone / "results/mini/gpu_hours.csv", ["--config", "cells=present"]
     ledger.write_text("source\nresults/mini/mini-internvl/slq/seed1/events/train.jsonl\n")
     os.utime(ledger, (1_500_000_000,) * 2)
-    assert planned(clone, "--cores", "1", "tables", *present)["account"] == 1
+    assert planned(clone, "--cores", "1", "tables", *present)["count_gpu_hours"] == 1
     (clone / "results/mini/mini-internvl/slq/seed1/events/train.jsonl").unlink()
-    assert "account" not in planned(clone, "--cores", "1", "tables", *present)
+    assert "count_gpu_hours" not in planned(clone, "--cores", "1", "tables", *present)
 
 
 def test_a_seed_removed_or_added_only_renders_where_its_runs_exist(clone, raw_config):

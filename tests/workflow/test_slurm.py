@@ -87,8 +87,8 @@ def test_paper_runs_ask_for_what_config_and_the_closed_form_say_and_once_more_fo
     assert {rule: [flags(call) for call in calls] for rule, calls in submitted.items()} == {
         "train": twice(cpus=12, memory=202_000, minutes=1440, gpus=4),
         "register_base": twice(cpus=4, memory=32_000, minutes=240, gpus=0),
-        "retrieve": twice(cpus=12, memory=14_000, minutes=20, gpus=1),
-        "prove": twice(cpus=12, memory=14_000, minutes=20, gpus=1),
+        "evaluate_retrieval": twice(cpus=12, memory=14_000, minutes=20, gpus=1),
+        "check_equivalence": twice(cpus=12, memory=14_000, minutes=20, gpus=1),
     }
     call = submitted["train"][0]
     assert call[call.index("--comment") + 1] == "rule_train_wildcards_paper_InternVL3-8B_full_ft_1"
@@ -99,7 +99,7 @@ def test_paper_runs_ask_for_what_config_and_the_closed_form_say_and_once_more_fo
 
 def test_what_the_mini_preset_makes_itself_goes_to_the_cluster_too(checkout):
     # What this smaller preset leaves out can be made beside its audit, in one call.
-    (checkout / "mine.yaml").write_text("presets: {mini: {backbones: [mini-internvl], retention_sets: []}}")
+    (checkout / "mine.yaml").write_text("presets: {mini: {backbones: [mini-internvl], retention_datasets: []}}")
     place(checkout, *(f"scratch/data/mini-coco/{split}/manifest.json" for split in ("train", "val", "test")))
     place(checkout, *(f"scratch/data/{name}/test/manifest.json" for name in ("mini-flickr30k", "mini-karr")))
     place(checkout, "scratch/backbones/mini-internvl/manifest.json")
@@ -111,7 +111,7 @@ def test_what_the_mini_preset_makes_itself_goes_to_the_cluster_too(checkout):
         *["--retries", "0", "--configfile", "mine.yaml"],
     )
     assert {rule: [flags(call) for call in calls] for rule, calls in submitted.items()} == {
-        "draw_split": [asks(cpus=1, memory=3_000, minutes=60, gpus=0)],
+        "make_synthetic_split": [asks(cpus=1, memory=3_000, minutes=60, gpus=0)],
         "pretrain_backbone": [asks(cpus=1, memory=3_000, minutes=60, gpus=0)],
         "audit": [asks(cpus=1, memory=3_000, minutes=60, gpus=0)],
     }

@@ -41,7 +41,7 @@ def test_it_leaves_what_the_design_promises(finished):
     for method, seed in (("base", 0), ("slq", 1)):
         run = finished / RUNS / method / f"seed{seed}"
         record = json.loads((run / "run.json").read_text())
-        assert (record["backbone"], record["method"], record["seed"], record["width"]) == (
+        assert (record["backbone"], record["method"], record["seed"], record["hidden_size"]) == (
             "mini-internvl",
             method,
             seed,
@@ -59,11 +59,14 @@ def test_it_leaves_what_the_design_promises(finished):
     fields = {"id", "question", "options", "answers", "type", "prompt", "answer", "tokens", "ended"}
     assert set(json.loads(answers[0])) == fields
     proof = json.loads((run / "retention" / "mini-realworldqa.json").read_text())
-    assert proof["equals"] == "mini-internvl/base/seed0/retention/mini-realworldqa.json"
-    assert proof["proof"]["items"] == 16 and proof["proof"]["weights"] == record["weights"]["after"]
+    assert proof["inherits_from"] == "mini-internvl/base/seed0/retention/mini-realworldqa.json"
+    assert (
+        proof["equivalence_check"]["items"] == 16
+        and proof["equivalence_check"]["weights"] == record["weights"]["after"]
+    )
     assert {path.suffix for path in (finished / "scratch/work/answers").iterdir()} == {".owner"}, "empty files of locks"
     assert record["parameters"]["trainable"] == 2 * 128
-    assert {"init", "staging", "train", "eval", "save", "prefixes"} == set(record["spans"])
+    assert {"init", "staging", "train", "eval", "save", "feature_cache"} == set(record["spans"])
 
 
 def test_the_pdf_is_made(latex, finished):
@@ -174,7 +177,7 @@ def test_from_scratch_again_gives_the_same_bytes(finished, checkout):
     """Same seed, same machine, another folder: every metric, rank, answer, adapter, table and figure; hours apart."""
     assert snakemake(checkout, *SLICE).returncode == 0
     metrics = contents(finished, *METRICS)
-    # Two runs on two sets; base sighted and blind on three; three proofs; the audit.
+    # Two runs on two datasets; base sighted and blind on three; three proofs; the audit.
     assert len(metrics) == 2 * 2 * 3 + 2 * 3 * 3 + 3 + 1
     assert contents(checkout, *METRICS) == metrics
     assert contents(checkout, *TABLES) == contents(finished, *TABLES)
@@ -198,8 +201,8 @@ def test_a_seed_added_gives_other_numbers_and_leaves_what_was_there(edited):
     one, two = ((edited / RUNS / f"slq/seed{seed}/retrieval/mini-coco.ranks.parquet").read_bytes() for seed in (1, 2))
     assert one != two
     assert planned(edited, *SLICE, "--config", "seeds=[1,2]") == {}
-    assert planned(edited, *SLICE) == for_this_machine(RENDERED | {"account": 1}), "a seed removed"
-    assert planned(edited, *SLICE, "--config", "seed=2") == for_this_machine(FOUND | {"account": 1}), (
+    assert planned(edited, *SLICE) == for_this_machine(RENDERED | {"count_gpu_hours": 1}), "a seed removed"
+    assert planned(edited, *SLICE, "--config", "seed=2") == for_this_machine(FOUND | {"count_gpu_hours": 1}), (
         "one seed, in place of the list"
     )
 
@@ -208,9 +211,9 @@ DRAWN = ("recall.*", "retention.*", "training.*", "figures.csv")
 TYPESET = {"render_tables": 1, "compile_pdf": 1, "all": 1}
 RENDERED = {"draw_figures": 1, **TYPESET}
 FOUND = {"draw_queries": 1, **RENDERED}  # what a run finds may have changed
-ASKED = {"retain": 1, "prove": 1, "blind": 1, "account": 1}
-EVALUATED = {"retrieve": 2, **ASKED, **FOUND}
-RETRAINED = {"train": 1, "retrieve": 1, "prove": 1, "account": 1, **FOUND}
+ASKED = {"evaluate_retention": 1, "check_equivalence": 1, "evaluate_blind": 1, "count_gpu_hours": 1}
+EVALUATED = {"evaluate_retrieval": 2, **ASKED, **FOUND}
+RETRAINED = {"train": 1, "evaluate_retrieval": 1, "check_equivalence": 1, "count_gpu_hours": 1, **FOUND}
 
 
 def append(path, text):
@@ -229,28 +232,37 @@ def mini(**settings):
 
 
 CONFIG_EDITS = {
-    "a learning rate": (mini(tuning={"slq": {"learning_rate": 0.02}}), RETRAINED),
-    "another method's learning rate": (mini(tuning={"lora": {"learning_rate": 0.02}}), {}),
+    "a learning rate": (mini(hyperparameters={"slq": {"learning_rate": 0.02}}), RETRAINED),
+    "another method's learning rate": (mini(hyperparameters={"lora": {"learning_rate": 0.02}}), {}),
     "negatives of the same image": (
         mini(training={"mask_same_image": True}),
-        RETRAINED | {"register_base": 1, "retrieve": 2, **ASKED},
+        RETRAINED | {"register_base": 1, "evaluate_retrieval": 2, **ASKED},
     ),
     "a question's length": (mini(evaluation={"max_new_tokens": 4}), {**ASKED, **RENDERED}),
     "how images of questions are cut": (
         {"backbones": {"mini-internvl": {"retention_images": {"mmmu": {"max_tiles": 2}}}}},
         {**ASKED, **RENDERED},
     ),
-    "a longer proof": (mini(evaluation={"proof_items": 64}), {"prove": 1, "account": 1, **RENDERED}),
+    "a longer proof": (
+        mini(evaluation={"equivalence_items": 64}),
+        {"check_equivalence": 1, "count_gpu_hours": 1, **RENDERED},
+    ),
     "a printed scorer": (
         mini(evaluation={"scorers": {"realworldqa": "first-letter-1"}}),
         {**ASKED, **RENDERED},
     ),
-    "a retrieval set less": (mini(retrieval_sets=["mini-coco"]), {"audit": 1, "retrieve": 2, "account": 1, **FOUND}),
-    "a retention set less, and a rate": (
-        mini(retention_sets=[], tuning={"slq": {"learning_rate": 0.02}}),
-        {"audit": 1, "train": 1, "retrieve": 1, "account": 1, **FOUND},
+    "a retrieval dataset less": (
+        mini(retrieval_datasets=["mini-coco"]),
+        {"audit": 1, "evaluate_retrieval": 2, "count_gpu_hours": 1, **FOUND},
     ),
-    "a seed more": ({"seeds": [1, 2]}, {"train": 1, "retrieve": 1, "prove": 1, "account": 1, **RENDERED}),
+    "a retention dataset less, and a rate": (
+        mini(retention_datasets=[], hyperparameters={"slq": {"learning_rate": 0.02}}),
+        {"audit": 1, "train": 1, "evaluate_retrieval": 1, "count_gpu_hours": 1, **FOUND},
+    ),
+    "a seed more": (
+        {"seeds": [1, 2]},
+        {"train": 1, "evaluate_retrieval": 1, "check_equivalence": 1, "count_gpu_hours": 1, **RENDERED},
+    ),
     "a label": ({"backbones": {"mini-internvl": {"label": "InternVL"}}}, FOUND),
 }
 
@@ -276,7 +288,7 @@ CODE_EDITS = {
     "how an image becomes a message": (
         "workflow/slq/caching/feature_cache.py",
         "\nMORE = 1\n",
-        {"store_prefixes": 1, "train": 1, **EVALUATED},
+        {"cache_features": 1, "train": 1, **EVALUATED},
     ),
     "the name of a method": ("workflow/slq/config/baselines.py", "\nMORE = 1\n", FOUND),
     "a scorer's comment": ("workflow/slq/evaluation/scorers.py", "\n# A remark.\n", {}),
@@ -293,17 +305,17 @@ def test_an_edit_of_the_code_re_runs_its_stage(edited, edit):
 def test_select_names_the_best_rate_on_val_and_changes_no_run(edited):
     """Every rate of the grid is tried; one at which the loss leaves the finite is recorded as failed, not hidden."""
     rates = [1.0e30, 0.003, 0.03]
-    override = change(edited, mini(selection={"learning_rates": rates}))
-    answer = snakemake(edited, *override, "--", "select")
+    override = change(edited, mini(lr_sweep={"learning_rates": rates}))
+    answer = snakemake(edited, *override, "--", "lr_sweep")
     assert answer.returncode == 0, answer.stdout
-    selection = json.loads((edited / RUNS / "slq/seed1/selection.json").read_text())
-    tried = {trial["learning_rate"]: trial["val"] for trial in selection["tried"]}
+    sweep = json.loads((edited / RUNS / "slq/seed1/lr_sweep.json").read_text())
+    tried = {trial["learning_rate"]: trial["val"] for trial in sweep["trials"]}
     assert list(tried) == sorted(rates)
     assert tried[1.0e30] is None
-    assert re.match(r"(loss|the gradient's norm) is (nan|inf)", selection["tried"][-1]["failed"])
+    assert re.match(r"(loss|the gradient's norm) is (nan|inf)", sweep["trials"][-1]["error"])
     sums = {rate: sum(sum(way.values()) for way in val.values()) for rate, val in tried.items() if val}
-    assert selection["chosen"] == max(sorted(sums), key=sums.__getitem__)
-    assert selection["seconds"]["train"] > 0
+    assert sweep["best_learning_rate"] == max(sorted(sums), key=sums.__getitem__)
+    assert sweep["seconds"]["train"] > 0
     assert planned(edited, *override) == {}
 
 
@@ -319,7 +331,9 @@ def test_tables_from_a_clone_of_the_results(finished, tmp_path):
     assert answer.returncode == 0, answer.stdout
     assert processor_seconds() - before < 40
     rules = set(re.findall(r"^(?:local)?rule (\w+):", answer.stdout, re.MULTILINE))
-    assert rules <= {"account", "render_tables", "compile_pdf", "tables", "draw_figures", "figures"}, answer.stdout
+    assert rules <= {"count_gpu_hours", "render_tables", "compile_pdf", "tables", "draw_figures", "figures"}, (
+        answer.stdout
+    )
     made = ("paper_tables/mini/*.tex", *(f"paper_tables/mini/figures/{name}" for name in DRAWN))
     assert contents(tmp_path / "clone", *made) == contents(finished, *made)
 
@@ -344,8 +358,11 @@ def test_a_backbone_without_weights_stops_before_any_job(edited):
     snapshot = edited / "snapshot"
     shutil.copytree(edited / "scratch/backbones/mini-internvl", snapshot)
     (snapshot / "model.safetensors").unlink()
-    backbones = {"mine": {"label": "mine", "reference": "InternVL3-1B", "family": "internvl", "local": "snapshot"}}
-    override = {"backbones": backbones, **mini(backbones=["mini-internvl", "mine"], tuning={"slq": {"queries": 3}})}
+    backbones = {"mine": {"label": "mine", "paper_row": "InternVL3-1B", "family": "internvl", "local_dir": "snapshot"}}
+    override = {
+        "backbones": backbones,
+        **mini(backbones=["mini-internvl", "mine"], hyperparameters={"slq": {"queries": 3}}),
+    }
     answer = snakemake(edited, *change(edited, override))
     assert answer.returncode == 1
     assert "backbones.mine.local is 'snapshot', a folder without weights; expected *.safetensors" in answer.stdout
@@ -355,7 +372,7 @@ def test_a_backbone_without_weights_stops_before_any_job(edited):
 def test_a_local_backbone_runs_like_a_pre_trained_one(edited):
     """A folder like a hub snapshot, adopted by name, gives the numbers of the backbone that it is a copy of."""
     shutil.copytree(edited / "scratch/backbones/mini-internvl", edited / "snapshot")
-    backbones = {"mine": {"label": "mine", "reference": "InternVL3-1B", "family": "internvl", "local": "snapshot"}}
+    backbones = {"mine": {"label": "mine", "paper_row": "InternVL3-1B", "family": "internvl", "local_dir": "snapshot"}}
     targets = [f"results/mini/mine/slq/seed1/retrieval/mini-{name}.json" for name in ("coco", "flickr30k")]
     overrides = change(edited, {"backbones": backbones, **mini(backbones=["mine"])})
     answer = snakemake(edited, *overrides, "--", *targets)
@@ -368,15 +385,15 @@ def test_a_local_backbone_runs_like_a_pre_trained_one(edited):
 
 
 def test_a_leak_stops_before_any_training(edited):
-    """A supplied training split that holds a test id, adopted by the workflow: one message, nothing trained."""
+    """A local training split that holds a test id, adopted by the workflow: one message, nothing trained."""
     data = edited / "data" / "mine"
     for split in ("train", "val", "test"):
         shutil.copytree(edited / "scratch/data/mini-coco" / split, data / split)
     leaked = (data / "test/items.jsonl").read_text().splitlines()[0]
     shutil.copytree(data / "test/images", data / "train/images", dirs_exist_ok=True)
     append(data / "train/items.jsonl", leaked + "\n")
-    mine = {"label": "mine", "reference": "coco", "kind": "retrieval", "supplied": "data/mine"}
-    override = {"sets": {"mine": mine}, **mini(train_set="mine", retrieval_sets=["mine"])}
+    mine = {"label": "mine", "paper_column": "coco", "kind": "retrieval", "local_dir": "data/mine"}
+    override = {"datasets": {"mine": mine}, **mini(train_dataset="mine", retrieval_datasets=["mine"])}
     answer = snakemake(edited, *change(edited, override))
     assert answer.returncode == 1
     assert "slq: error: mine/test: 1 of 16 ids are in the training split mine/train" in answer.stdout

@@ -2,15 +2,15 @@
 # In: sizes in config.yaml, events of the runs. Out: results/<preset>/gpu_hours.csv.
 
 
-rule account:
+rule count_gpu_hours:
     input:
         events=ledger_events,
     output:
         ledger="results/{preset}/gpu_hours.csv",
     log:
-        "logs/{preset}/account.log",
+        "logs/{preset}/count_gpu_hours.log",
     benchmark:
-        "benchmarks/{preset}/account.jsonl"
+        "benchmarks/{preset}/count_gpu_hours.jsonl"
     wildcard_constraints:
         preset=wildcard_pattern(countable_presets()),
     localrule: True

@@ -4,7 +4,7 @@
 
 rule pretrain_backbone:
     input:
-        train=lambda wildcards: manifest(config["backbones"][wildcards.backbone]["pretrain"]["set"], "train"),
+        train=lambda wildcards: manifest(config["backbones"][wildcards.backbone]["pretrain"]["dataset"], "train"),
     output:
         manifest="<scratch>/backbones/{backbone}/manifest.json",
     log:
@@ -32,7 +32,7 @@ rule pretrain_backbone:
 
 rule pretrain_encoder:
     input:
-        train=lambda wildcards: manifest(config["encoders"][wildcards.encoder]["pretrain"]["set"], "train"),
+        train=lambda wildcards: manifest(config["encoders"][wildcards.encoder]["pretrain"]["dataset"], "train"),
     output:
         manifest="<scratch>/encoders/{encoder}/manifest.json",
     log:

@@ -61,21 +61,21 @@ RUN_FOLDER = "results/{preset}/{backbone}/{method}/seed{seed}"
 BASELINES = {baseline.name: baseline for baseline in list_baselines(config)}
 EMBEDDING_BASELINES = [name for name, baseline in BASELINES.items() if baseline.is_embedding_based]
 RERANKING_BASELINES = [name for name, baseline in BASELINES.items() if not baseline.is_embedding_based]
-BASELINE_FOLDER = "results/{preset}/rows/{row}"
+BASELINE_FOLDER = "results/{preset}/baselines/{baseline}"
 
-REFERENCE_RECALLS = Path("paper_tables/reference/instrument.csv")
-REFERENCE_CHECK = f"results/{config['preset']}/instrument.json"
+REFERENCE_RECALLS = Path("paper_tables/reference/reference_recalls.csv")
+REFERENCE_CHECK = f"results/{config['preset']}/reference_check.json"
 CLAIMS = "results/{preset}/claims.json"
 LEDGER = f"results/{config['preset']}/gpu_hours.csv"
 AUDIT = f"results/{config['preset']}/audit.json"
-# In a preset that has instruments, nothing that takes long runs before or beside their check and the audit: such jobs take
-# one each of a resource that the checks, and what they wait for, take whole; these have priority. No edge of the graph, so
-# that nothing learned rests on a test split (docs/log.md). Where a failed check does not end the call (keep-going),
+# In a preset that has reference encoders, nothing that takes long runs before or beside their check and the audit: such
+# jobs take one each of a resource that the checks, and what they wait for, take whole; these have priority. No edge of
+# the graph, so that nothing learned rests on a test split (docs/log.md). Where a failed check does not end the call,
 # `slq store`, `slq select` and `slq train` look for the files of both.
 GATE_TOKENS = 1000
 workflow.register_resource("gate", GATE_TOKENS)
-CHECK_GATE_TOKENS = GATE_TOKENS if PRESET["instruments"] else 0
-if PRESET["instruments"]:
+CHECK_GATE_TOKENS = GATE_TOKENS if PRESET["reference_encoders"] else 0
+if PRESET["reference_encoders"]:
     os.environ.update(SLQ_CHECKS=os.pathsep.join([REFERENCE_CHECK, AUDIT]))
 
 
@@ -85,7 +85,7 @@ def wildcard_pattern(names) -> str:
 
 
 def names_with_key(catalogue: str, *sources: str) -> list[str]:
-    """Names of the sets, backbones or encoders whose bytes come from one of these sources."""
+    """Names of the datasets, backbones or encoders whose bytes come from one of these sources."""
     return [name for name, entry in config[catalogue].items() if any(source in entry for source in sources)]
 
 
@@ -100,71 +100,71 @@ def manifest(name: str, split: str) -> str:
 
 
 def test_split_manifests(kind: str) -> list[str]:
-    """The test splits of the preset's retrieval, knowledge or retention sets."""
-    return [manifest(name, "test") for name in PRESET[f"{kind}_sets"]]
+    """The test splits of the preset's retrieval, knowledge or retention datasets."""
+    return [manifest(name, "test") for name in PRESET[f"{kind}_datasets"]]
 
 
 def training_manifests() -> list[str]:
     """The splits that training may see."""
-    return [manifest(PRESET["train_set"], split) for split in ("train", "val")]
+    return [manifest(PRESET["train_dataset"], split) for split in ("train", "val")]
 
 
 def image_cache_files(wildcards) -> list[str]:
-    """What a job before a run keeps of its images, if `training.prefix` says so."""
+    """What a job before a run caches of its images, if `training.image_cache` says so."""
     if job_settings.stored_image_cache(config, wildcards.backbone, wildcards.method) is None:
         return []
-    return [f"<scratch>/prefixes/{config['preset']}/{wildcards.backbone}/{wildcards.method}.json"]
+    return [f"<scratch>/feature_cache/{config['preset']}/{wildcards.backbone}/{wildcards.method}.json"]
 
 
 def reference_check_files() -> list[str]:
-    """The instrument check, if the preset has one; like the audit, not of a copy of some results."""
-    return [REFERENCE_CHECK] if PRESET["instruments"] and config["cells"] == "complete" else []
+    """The reference check, if the preset has one; like the audit, not of a copy of some results."""
+    return [REFERENCE_CHECK] if PRESET["reference_encoders"] and config["cells"] == "complete" else []
 
 
 def encoder_manifests() -> list[str]:
-    """The public models of the instrument check."""
-    return [f"<scratch>/encoders/{name}/manifest.json" for name in PRESET["instruments"]]
+    """The public models of the reference check."""
+    return [f"<scratch>/encoders/{name}/manifest.json" for name in PRESET["reference_encoders"]]
 
 
 def fetched_folders() -> list[str]:
     """Names of the folders that fetching fills: of backbones and encoders that are not made here, and of sources."""
     return [
-        *names_with_key("backbones", "source", "local"),
-        *names_with_key("encoders", "source", "local"),
+        *names_with_key("backbones", "source", "local_dir"),
+        *names_with_key("encoders", "source", "local_dir"),
         *config["sources"],
     ]
 
 
 def audited_datasets() -> list[str]:
-    """Every set of the preset, which the audit looks at, and those whose images they have."""
-    names = [PRESET["train_set"], *evaluation_datasets(PRESET)]
-    return names + [parent_dataset(config["sets"][name]) for name in names if is_derived(config["sets"][name])]
+    """Every dataset of the preset, which the audit looks at, and those whose images they have."""
+    names = [PRESET["train_dataset"], *evaluation_datasets(PRESET)]
+    return names + [parent_dataset(config["datasets"][name]) for name in names if is_derived(config["datasets"][name])]
 
 
 def source_gate_tokens(wildcards) -> int:
     """What a fetch takes of the gate: all of it, if a check waits for it."""
-    awaited = [config["sets"][name].get("source") for name in audited_datasets()]
+    awaited = [config["datasets"][name].get("source") for name in audited_datasets()]
     return CHECK_GATE_TOKENS if wildcards.catalogue == "encoders" or wildcards.source in awaited else 0
 
 
 def source_manifest(wildcards) -> str:
-    """The source that a set is prepared from."""
-    return f"<scratch>/sources/{config['sets'][wildcards.set]['source']}/manifest.json"
+    """The source that a dataset is prepared from."""
+    return f"<scratch>/sources/{config['datasets'][wildcards.dataset]['source']}/manifest.json"
 
 
 def query_images_manifest(wildcards) -> str:
-    """The split whose images a set of queries is about."""
-    return manifest(parent_dataset(config["sets"][wildcards.set]), "test")
+    """The split whose images a dataset of queries is about."""
+    return manifest(parent_dataset(config["datasets"][wildcards.dataset]), "test")
 
 
 def local_dataset_hash(wildcards) -> str:
-    """What the files of a supplied split hold."""
-    return FILE_HASHES.hash_local_split(config["sets"][wildcards.set], wildcards.split)
+    """What the files of a local split hold."""
+    return FILE_HASHES.hash_local_split(config["datasets"][wildcards.dataset], wildcards.split)
 
 
 def queries_hash(wildcards) -> str:
     """What a file of queries says."""
-    return FILE_HASHES.hash_files([config["sets"][wildcards.set]["queries"]])
+    return FILE_HASHES.hash_files([config["datasets"][wildcards.dataset]["queries"]])
 
 
 def pilot_images_hash(wildcards) -> str:
@@ -174,11 +174,11 @@ def pilot_images_hash(wildcards) -> str:
 
 def split_gate_tokens(wildcards) -> int:
     """What the job that makes a split takes of the gate: all of it, if a check waits for the split."""
-    return CHECK_GATE_TOKENS if wildcards.set in audited_datasets() else 0
+    return CHECK_GATE_TOKENS if wildcards.dataset in audited_datasets() else 0
 
 
 def audit_files() -> list[str]:
-    """The audit of the preset's sets; not of a copy of some results, where the sets need not be."""
+    """The audit of the preset's datasets; not of a copy of some results, where the datasets need not be."""
     return [AUDIT] if config["cells"] == "complete" else []
 
 
@@ -195,17 +195,17 @@ def rule_fingerprint(*entries: str):
 def training_fingerprint(wildcards) -> str:
     """The same of training: where the best epoch is kept, with what finds it on the val split."""
     training = merge_training_settings(PRESET, config["backbones"][wildcards.backbone], wildcards.method)
-    validation = ["slq.evaluation.retrieval"] if training["keep"] == "best" else []
+    validation = ["slq.evaluation.retrieval"] if training["checkpoint_selection"] == "best" else []
     return source_fingerprint("slq.training.run", *validation, **used_adapters(wildcards))
 
 
 def used_adapters(wildcards) -> dict:
-    """The families and dual encoders that a job uses: of its backbone, its encoder, its row, or the instrument check."""
-    if "row" in wildcards.keys():
-        return baseline_settings.baseline_adapters(config, BASELINES[wildcards.row])
+    """The families and dual encoders that a job uses: of its backbone, encoder or baseline, or the reference check."""
+    if "baseline" in wildcards.keys():
+        return baseline_settings.baseline_adapters(config, BASELINES[wildcards.baseline])
     if "backbone" in wildcards.keys():
         return job_settings.used_adapters(config, backbones=[wildcards.backbone])
-    encoders = [wildcards.encoder] if "encoder" in wildcards.keys() else PRESET["instruments"]
+    encoders = [wildcards.encoder] if "encoder" in wildcards.keys() else PRESET["reference_encoders"]
     return job_settings.used_adapters(config, encoders=encoders)
 
 
@@ -249,17 +249,17 @@ def stage_cpus(stage: str):
 def result_files() -> list[str]:
     """What the tables are made of, for every run that the configuration asks for."""
     names = ["run.json"]
-    names += [f"retrieval/{name}.json" for name in PRESET["retrieval_sets"]]
-    names += [f"retention/{name}.json" for name in PRESET["retention_sets"]]
+    names += [f"retrieval/{name}.json" for name in PRESET["retrieval_datasets"]]
+    names += [f"retention/{name}.json" for name in PRESET["retention_datasets"]]
     base = [method for method in PRESET["methods"] if method not in TRAINED_METHODS]
-    blind = [f"{run}/blind/{name}.json" for run in run_folders(base) for name in PRESET["retention_sets"]]
+    blind = [f"{run}/blind/{name}.json" for run in run_folders(base) for name in PRESET["retention_datasets"]]
     return [f"{run}/{name}" for run in run_folders(PRESET["methods"]) for name in names] + blind
 
 
 def knowledge_files() -> list[str]:
     """What the figure by scale is made of, for every run; no table shows it."""
     runs = run_folders(PRESET["methods"])
-    return expand("{run}/retrieval/{name}.json", run=runs, name=PRESET["knowledge_sets"])
+    return expand("{run}/retrieval/{name}.json", run=runs, name=PRESET["knowledge_datasets"])
 
 
 def run_folders(methods: list[str]) -> list[str]:
@@ -272,9 +272,9 @@ def run_folders(methods: list[str]) -> list[str]:
 
 
 def baseline_files() -> list[str]:
-    """Metrics of the rows that are no runs."""
-    files = ["row.json", *(f"retrieval/{name}.json" for name in PRESET["retrieval_sets"])]
-    return expand(f"{BASELINE_FOLDER}/{{file}}", preset=config["preset"], row=BASELINES, file=files)
+    """Metrics of the baselines."""
+    files = ["baseline.json", *(f"retrieval/{name}.json" for name in PRESET["retrieval_datasets"])]
+    return expand(f"{BASELINE_FOLDER}/{{file}}", preset=config["preset"], baseline=BASELINES, file=files)
 
 
 def comparator_manifests() -> list[str]:
@@ -294,19 +294,21 @@ def model_folder(baseline) -> str:
 
 def reranker_folder(baseline) -> str:
     """The run whose backbone a baseline asks, in scratch."""
-    return method_folder(baseline.backbone, baseline.by)
+    return method_folder(baseline.backbone, baseline.reranker)
 
 
 def first_stage_folder(baseline) -> str:
     """What finds a baseline's candidates, in scratch: a run on its backbone, or a comparator's model."""
-    if baseline.coarse in METHODS:
-        return method_folder(baseline.backbone, baseline.coarse)
-    return model_folder(build_comparator(config, baseline.coarse))
+    if baseline.first_stage in METHODS:
+        return method_folder(baseline.backbone, baseline.first_stage)
+    return model_folder(build_comparator(config, baseline.first_stage))
 
 
 def first_stage_manifest(baseline) -> str:
     """The file whose presence means that it is ready."""
-    return f"<scratch>/{first_stage_folder(baseline)}/{'adapter' if baseline.coarse in METHODS else 'manifest'}.json"
+    return (
+        f"<scratch>/{first_stage_folder(baseline)}/{'adapter' if baseline.first_stage in METHODS else 'manifest'}.json"
+    )
 
 
 def method_folder(backbone: str, method: str) -> str:
@@ -320,8 +322,8 @@ def pilot_images(wildcards) -> list[str]:
         pilot = baseline_settings.active_pilot(config)
     except SlqError as error:
         raise WorkflowError(str(error)) from None
-    if "set" in pilot:
-        return [manifest(pilot["set"], "val")]
+    if "dataset" in pilot:
+        return [manifest(pilot["dataset"], "val")]
     return [file for file in (f"{pilot['folder']}/{name}" for name in pilot["images"]) if Path(file).exists()]
 
 
@@ -331,7 +333,7 @@ def existing_if_partial(files: list[str]) -> list[str]:
 
 
 def missing_results() -> list[str]:
-    """Results of the preset's runs and rows that are not here, which a person may ask for by name."""
+    """Results of the preset's runs and baselines that are not here, which a person may ask for by name."""
     files = [
         *result_files(),
         *knowledge_files(),
@@ -364,7 +366,7 @@ def knowledge_results(wildcards) -> list[str]:
 
 
 def baseline_results(wildcards) -> list[str]:
-    """The results of rows that are no runs, which the extended Table 1 and comparisons ask for."""
+    """The results of baselines, which the extended Table 1 and comparisons ask for."""
     return existing_if_partial([*baseline_files(), *baseline_ranks()])
 
 
@@ -377,18 +379,18 @@ def ranks_and_answers() -> list[str]:
     """Of every run, what its metrics follow from."""
     measured_methods = [method for method in PRESET["methods"] if method not in INHERITING_METHODS]
     files = expand(
-        "{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=PRESET["retrieval_sets"]
+        "{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=PRESET["retrieval_datasets"]
     )
     files += expand(
-        "{run}/retention/{name}.answers.jsonl", run=run_folders(measured_methods), name=PRESET["retention_sets"]
+        "{run}/retention/{name}.answers.jsonl", run=run_folders(measured_methods), name=PRESET["retention_datasets"]
     )
     base = run_folders([method for method in PRESET["methods"] if method not in TRAINED_METHODS])
-    return files + expand("{run}/blind/{name}.answers.jsonl", run=base, name=PRESET["retention_sets"])
+    return files + expand("{run}/blind/{name}.answers.jsonl", run=base, name=PRESET["retention_datasets"])
 
 
 def baseline_ranks() -> list[str]:
-    """The same of rows that are no runs."""
-    at = {"preset": config["preset"], "row": BASELINES, "name": PRESET["retrieval_sets"]}
+    """The same of baselines."""
+    at = {"preset": config["preset"], "baseline": BASELINES, "name": PRESET["retrieval_datasets"]}
     return expand(f"{BASELINE_FOLDER}/retrieval/{{name}}.ranks.parquet", **at)
 
 
@@ -400,17 +402,18 @@ def figure_evidence_files(wildcards) -> list[str]:
 
 
 def ledger_events(wildcards) -> list[str]:
-    """What the ledger counts: the events of every stage of every run, and of every row that is none.
+    """What the ledger counts: the events of every stage of every run, and of every baseline.
 
     A copy of results may lack the events of a stage whose result it has: they are not counted, and nothing is run anew.
     """
     base = [method for method in PRESET["methods"] if method not in TRAINED_METHODS]
-    proved = [method for method in PRESET["methods"] if method in INHERITING_METHODS]
+    inheriting_methods = [method for method in PRESET["methods"] if method in INHERITING_METHODS]
     measured_methods = [method for method in PRESET["methods"] if method not in INHERITING_METHODS]
     stages = [("train", TRAINED_METHODS, "run.json")]
-    stages += [("retrieve", PRESET["methods"], f"retrieval/{name}.json") for name in PRESET["retrieval_sets"][:1]]
-    for name in PRESET["retention_sets"][:1]:
-        stages += [("retain", measured_methods, f"retention/{name}.json"), ("prove", proved, f"retention/{name}.json")]
+    stages += [("retrieval", PRESET["methods"], f"retrieval/{name}.json") for name in PRESET["retrieval_datasets"][:1]]
+    for name in PRESET["retention_datasets"][:1]:
+        stages += [("retention", measured_methods, f"retention/{name}.json")]
+        stages += [("equivalence", inheriting_methods, f"retention/{name}.json")]
         stages += [("blind", base, f"blind/{name}.json")]
     files = [
         f"{run}/events/{stage}.jsonl"
@@ -422,17 +425,17 @@ def ledger_events(wildcards) -> list[str]:
 
 
 def baseline_events() -> list[str]:
-    """The events of the rows that are no runs; as above."""
-    folders = expand(BASELINE_FOLDER, preset=config["preset"], row=BASELINES)
+    """The events of the baselines; as above."""
+    folders = expand(BASELINE_FOLDER, preset=config["preset"], baseline=BASELINES)
     return [
-        f"{folder}/events/retrieve.jsonl"
+        f"{folder}/events/retrieval.jsonl"
         for folder in folders
-        if Path(f"{folder}/events/retrieve.jsonl").exists() or not Path(f"{folder}/row.json").exists()
+        if Path(f"{folder}/events/retrieval.jsonl").exists() or not Path(f"{folder}/baseline.json").exists()
     ]
 
 
 def feature_cache_events() -> list[str]:
-    """The events of what is kept of images for runs; as above."""
+    """The events of what is cached of images for runs; as above."""
     files = []
     for backbone in PRESET["backbones"]:
         for method in TRAINED_METHODS:
@@ -440,7 +443,7 @@ def feature_cache_events() -> list[str]:
             runs = [f"{folder}/seed{seed}/run.json" for seed in SEEDS]
             if job_settings.stored_image_cache(config, backbone, method) is not None:
                 wanted = not all(Path(run).exists() for run in runs)
-                files += [f"{folder}/prefixes.jsonl"] * (wanted or Path(f"{folder}/prefixes.jsonl").exists())
+                files += [f"{folder}/feature_cache.jsonl"] * (wanted or Path(f"{folder}/feature_cache.jsonl").exists())
     return files
 
 
@@ -477,8 +480,8 @@ def table_files() -> list[str]:
     return [f"{folder}/{name}" for name in names]
 
 
-# The figure that only a set that asks for knowledge fills.
-SCALE_FIGURES = ["scale"] if PRESET["knowledge_sets"] else []
+# The figure that only a dataset that asks for knowledge fills.
+SCALE_FIGURES = ["scale"] if PRESET["knowledge_datasets"] else []
 
 
 def figure_files() -> list[str]:
@@ -490,11 +493,11 @@ def figure_files() -> list[str]:
 
 
 # Whose answers to a few queries are shown: the first backbone's, with the last method and the first seed, on the last
-# retrieval set.
+# retrieval dataset.
 EXAMPLE_RUN = {
     "backbone": PRESET["backbones"][0],
     "method": PRESET["methods"][-1],
-    "name": PRESET["retrieval_sets"][-1],
+    "name": PRESET["retrieval_datasets"][-1],
 }
 
 
@@ -507,9 +510,9 @@ def example_top_file() -> str:
 
 
 def query_figure_files() -> list[str]:
-    """The figure of queries, where the set's pictures are, or come with the run that it shows.
+    """The figure of queries, where the dataset's pictures are, or come with the run that it shows.
 
-    Not of a copy of some results, nor of all of them without the sets: drawing a set anew would start every run again.
+    Not of a copy of some results, nor of all of them without the datasets: drawing a dataset anew would start every run again.
     """
     pictures = Path(manifest(EXAMPLE_RUN["name"], "test").replace("<scratch>", SCRATCH)).exists()
     if config["cells"] != "complete" or (Path(example_top_file()).exists() and not pictures):

@@ -5,7 +5,7 @@
 rule compare_paper:
     input:
         results=table_results,
-        rows=baseline_results,
+        baselines=baseline_results,
         evidence=evidence_files,
         reference=expand("paper_tables/reference/{table}.csv", table=["table1", "table3"]),
     output:

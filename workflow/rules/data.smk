@@ -1,31 +1,32 @@
-# Sets in the prepared form (docs/data.md): drawn here, prepared from a source, adopted from a folder, or of queries that
-# a person wrote, audited together.
-# In: nothing, a fetched source, a folder named by `supplied`, or another set and a file named by `queries`. Out: <scratch>/data/<set>/<split>, results/<preset>/audit.json.
+# Datasets in the prepared form (docs/data.md): synthetic ones made here, prepared from a source, imported from a folder,
+# or of queries that a person wrote, audited together.
+# In: nothing, a fetched source, a folder named by `local_dir`, or another dataset and a file named by `queries`.
+# Out: <scratch>/data/<dataset>/<split>, results/<preset>/audit.json.
 
 
-rule draw_split:
+rule make_synthetic_split:
     output:
-        manifest="<scratch>/data/{set}/{split}/manifest.json",
+        manifest="<scratch>/data/{dataset}/{split}/manifest.json",
     log:
-        "logs/data/draw_split/{set}.{split}.log",
+        "logs/data/make_synthetic_split/{dataset}.{split}.log",
     benchmark:
-        "benchmarks/data/draw_split/{set}.{split}.jsonl"
+        "benchmarks/data/make_synthetic_split/{dataset}.{split}.jsonl"
     wildcard_constraints:
-        set=wildcard_pattern(names_with_key("sets", "drawn")),
-    priority: 10  # first of all what the instrument check may wait for
+        dataset=wildcard_pattern(names_with_key("datasets", "synthetic")),
+    priority: 10  # first of all what the reference check may wait for
     conda:
         "../../envs/slq.yaml"
     threads: stage_cpus("prepare")
     resources:
         **cluster_resources("prepare", gate=split_gate_tokens),
     params:
-        settings=lambda wildcards: job_settings.synthetic_split_settings(config, wildcards.set, wildcards.split),
+        settings=lambda wildcards: job_settings.synthetic_split_settings(config, wildcards.dataset, wildcards.split),
         code=rule_fingerprint("slq.synthetic.datasets"),
         scratch=scratch_folder,
     message:
-        "Drawing {wildcards.set}, {wildcards.split} split"
+        "Drawing {wildcards.dataset}, {wildcards.split} split"
     shell:
-        "slq draw --settings {params.settings:q} --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
+        "slq draw --settings {params.settings:q} --out {params.scratch}/data/{wildcards.dataset}/{wildcards.split}"
         " 2>&1 | tee {log} >&2"
 
 
@@ -34,14 +35,14 @@ rule prepare_split:
     input:
         source=source_manifest,
     output:
-        manifest="<scratch>/data/{set}/{split}/manifest.json",
+        manifest="<scratch>/data/{dataset}/{split}/manifest.json",
     log:
-        "logs/data/prepare_split/{set}.{split}.log",
+        "logs/data/prepare_split/{dataset}.{split}.log",
     benchmark:
-        "benchmarks/data/prepare_split/{set}.{split}.jsonl"
+        "benchmarks/data/prepare_split/{dataset}.{split}.jsonl"
     wildcard_constraints:
-        set=wildcard_pattern(names_with_key("sets", "source")),
-    priority: 10  # a fault in a set is found before hours are spent on another
+        dataset=wildcard_pattern(names_with_key("datasets", "source")),
+    priority: 10  # a fault in a dataset is found before hours are spent on another
     conda:
         "../../envs/slq.yaml"
     threads: stage_cpus("prepare")
@@ -49,83 +50,83 @@ rule prepare_split:
         **cluster_resources("prepare", gate=split_gate_tokens),
     params:
         settings=lambda wildcards: job_settings.prepare_settings(
-            config, wildcards.set, wildcards.split, FILE_HASHES.hash_id_lists
+            config, wildcards.dataset, wildcards.split, FILE_HASHES.hash_id_lists
         ),
-        source=lambda wildcards: config["sets"][wildcards.set]["source"],
+        source=lambda wildcards: config["datasets"][wildcards.dataset]["source"],
         code=rule_fingerprint("slq.datasets.prepare"),
         scratch=scratch_folder,
     message:
-        "Preparing {wildcards.set}, {wildcards.split} split"
+        "Preparing {wildcards.dataset}, {wildcards.split} split"
     shell:
         "slq prepare --settings {params.settings:q} --from {params.scratch}/sources/{params.source}"
-        " --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
+        " --out {params.scratch}/data/{wildcards.dataset}/{wildcards.split}"
         " 2>&1 | tee {log} >&2"
 
 
 # The folder is a parameter and no input: a clone with results but without data must still render its tables. What its
 # files hold is a parameter too, so that an edited caption and a replaced image are read.
-rule adopt_split:
+rule import_local_split:
     output:
-        manifest="<scratch>/data/{set}/{split}/manifest.json",
+        manifest="<scratch>/data/{dataset}/{split}/manifest.json",
     log:
-        "logs/data/adopt_split/{set}.{split}.log",
+        "logs/data/import_local_split/{dataset}.{split}.log",
     benchmark:
-        "benchmarks/data/adopt_split/{set}.{split}.jsonl"
+        "benchmarks/data/import_local_split/{dataset}.{split}.jsonl"
     wildcard_constraints:
-        set=wildcard_pattern(names_with_key("sets", "supplied")),
-    priority: 10  # a fault in a set is found before hours are spent on another
+        dataset=wildcard_pattern(names_with_key("datasets", "local_dir")),
+    priority: 10  # a fault in a dataset is found before hours are spent on another
     localrule: True
     conda:
         "../../envs/slq.yaml"
     resources:
         gate=split_gate_tokens,
     params:
-        kind=lambda wildcards: config["sets"][wildcards.set]["kind"],
-        flags=lambda wildcards: job_settings.local_dataset_flags(config, wildcards.set),
-        source=lambda wildcards: config["sets"][wildcards.set]["supplied"],
+        kind=lambda wildcards: config["datasets"][wildcards.dataset]["kind"],
+        flags=lambda wildcards: job_settings.local_dataset_flags(config, wildcards.dataset),
+        source=lambda wildcards: config["datasets"][wildcards.dataset]["local_dir"],
         code=rule_fingerprint("slq.datasets.local"),
         content_hash=local_dataset_hash,
         scratch=scratch_folder,
     message:
-        "Adopting {wildcards.set}, {wildcards.split} split, from {params.source}"
+        "Importing {wildcards.dataset}, {wildcards.split} split, from {params.source}"
     shell:
-        "slq adopt --set {wildcards.set} --split {wildcards.split} --kind {params.kind}"
+        "slq adopt --set {wildcards.dataset} --split {wildcards.split} --kind {params.kind}"
         " {params.flags} --from {params.source:q}"
-        " --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
+        " --out {params.scratch}/data/{wildcards.dataset}/{wildcards.split}"
         " 2>&1 | tee {log} >&2"
 
 
-# Queries that a person wrote, for the images of another set's test split, which stay where they lie. As above the file
+# Queries that a person wrote, for the images of another dataset's test split, which stay where they lie. As above the file
 # is no input; what it says is a parameter, so that a changed one is read.
-rule gather_queries:
+rule import_queries:
     input:
         images=query_images_manifest,
     output:
-        manifest="<scratch>/data/{set}/{split}/manifest.json",
+        manifest="<scratch>/data/{dataset}/{split}/manifest.json",
     log:
-        "logs/data/gather_queries/{set}.{split}.log",
+        "logs/data/import_queries/{dataset}.{split}.log",
     benchmark:
-        "benchmarks/data/gather_queries/{set}.{split}.jsonl"
+        "benchmarks/data/import_queries/{dataset}.{split}.jsonl"
     wildcard_constraints:
-        set=wildcard_pattern(names_with_key("sets", "queries")),
+        dataset=wildcard_pattern(names_with_key("datasets", "queries")),
         split="test",
-    priority: 10  # a fault in a set is found before hours are spent on another
+    priority: 10  # a fault in a dataset is found before hours are spent on another
     localrule: True
     conda:
         "../../envs/slq.yaml"
     resources:
         gate=split_gate_tokens,
     params:
-        settings=lambda wildcards: job_settings.query_dataset_settings(config, wildcards.set),
-        queries=lambda wildcards: config["sets"][wildcards.set]["queries"],
+        settings=lambda wildcards: job_settings.query_dataset_settings(config, wildcards.dataset),
+        queries=lambda wildcards: config["datasets"][wildcards.dataset]["queries"],
         content_hash=queries_hash,
         code=rule_fingerprint("slq.datasets.queries"),
         scratch=scratch_folder,
     message:
-        "Gathering the queries of {wildcards.set} from {params.queries}"
+        "Importing the queries of {wildcards.dataset} from {params.queries}"
     shell:
         "slq gather --settings {params.settings:q} --queries {params.queries:q} --data {params.scratch}/data"
-        " --out {params.scratch}/data/{wildcards.set}/{wildcards.split}"
+        " --out {params.scratch}/data/{wildcards.dataset}/{wildcards.split}"
         " 2>&1 | tee {log} >&2"
 
 
@@ -152,7 +153,7 @@ rule audit:
         code=rule_fingerprint("slq.datasets.leak_audit"),
         scratch=scratch_folder,
     message:
-        "Auditing the sets of {wildcards.preset}"
+        "Auditing the datasets of {wildcards.preset}"
     shell:
         "slq audit --settings {params.settings:q} --data {params.scratch}/data --work {params.scratch}/work"
         " --out {output.audit} --threads {resources.cpus_per_task}"
@@ -161,16 +162,16 @@ rule audit:
 
 # Data and scorer tried on public models whose recalls are known, before anything that takes long (`GATE`, common.smk). The
 # published values are a parameter: in a clone, the times of files say nothing.
-rule check_instrument:
+rule check_reference_recalls:
     input:
         encoders=encoder_manifests(),
         data=test_split_manifests("retrieval"),
     output:
-        check="results/{preset}/instrument.json",
+        check="results/{preset}/reference_check.json",
     log:
-        "logs/{preset}/check_instrument.log",
+        "logs/{preset}/check_reference_recalls.log",
     benchmark:
-        "benchmarks/{preset}/check_instrument.jsonl"
+        "benchmarks/{preset}/check_reference_recalls.jsonl"
     priority: 20
     conda:
         "../../envs/slq.yaml"
@@ -179,17 +180,17 @@ rule check_instrument:
         **cluster_resources("evaluate", gate=GATE_TOKENS),
     params:
         settings=job_settings.reference_check_settings(config),
-        golden=hash_file(REFERENCE_RECALLS),
+        reference_recalls=hash_file(REFERENCE_RECALLS),
         code=rule_fingerprint("slq.evaluation.reference_check"),
         scratch=scratch_folder,
     message:
         "Checking data and scorer of {wildcards.preset} by public models"
     shell:
         "slq instrument --settings {params.settings:q} --encoders {params.scratch}/encoders --data {params.scratch}/data"
-        " --golden paper_tables/reference/instrument.csv --out {output.check} --threads {resources.cpus_per_task}"
+        " --golden paper_tables/reference/reference_recalls.csv --out {output.check} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"
 
 
-rule instrument:
+rule reference_check:
     input:
         reference_check_files(),

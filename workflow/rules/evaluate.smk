@@ -1,26 +1,26 @@
 # A run's metrics on the test splits: retrieval for Tables 1 and 3, retention for Table 3 and the table of answers by
-# type. One job per run and kind: loading a backbone costs more than evaluating one more set.
+# type. One job per run and kind: loading a backbone costs more than evaluating one more dataset.
 # In: a run's weights, its backbone, test splits. Out: metrics, and the ranks, best images or answers behind them, in
 # results/.
 
-# The sets that a run retrieves on: those of the tables, and those that ask for knowledge.
-RETRIEVED = [*PRESET["retrieval_sets"], *PRESET["knowledge_sets"]]
+# The datasets that a run retrieves on: those of the tables, and those that ask for knowledge.
+RETRIEVED = [*PRESET["retrieval_datasets"], *PRESET["knowledge_datasets"]]
 
 
-rule retrieve:
+rule evaluate_retrieval:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=[*test_split_manifests("retrieval"), *test_split_manifests("knowledge")],
     output:
-        metrics=expand(f"{RUN_FOLDER}/retrieval/{{set}}.json", set=RETRIEVED, allow_missing=True),
-        ranks=expand(f"{RUN_FOLDER}/retrieval/{{set}}.ranks.parquet", set=RETRIEVED, allow_missing=True),
-        top=expand(f"{RUN_FOLDER}/retrieval/{{set}}.top.jsonl", set=RETRIEVED, allow_missing=True),
-        events="results/{preset}/{backbone}/{method}/seed{seed}/events/retrieve.jsonl",
+        metrics=expand(f"{RUN_FOLDER}/retrieval/{{dataset}}.json", dataset=RETRIEVED, allow_missing=True),
+        ranks=expand(f"{RUN_FOLDER}/retrieval/{{dataset}}.ranks.parquet", dataset=RETRIEVED, allow_missing=True),
+        top=expand(f"{RUN_FOLDER}/retrieval/{{dataset}}.top.jsonl", dataset=RETRIEVED, allow_missing=True),
+        events="results/{preset}/{backbone}/{method}/seed{seed}/events/retrieval.jsonl",
     log:
-        "logs/{preset}/retrieve/{backbone}.{method}.seed{seed}.log",
+        "logs/{preset}/evaluate_retrieval/{backbone}.{method}.seed{seed}.log",
     benchmark:
-        "benchmarks/{preset}/retrieve/{backbone}.{method}.seed{seed}.jsonl"
+        "benchmarks/{preset}/evaluate_retrieval/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
         method=wildcard_pattern(PRESET["methods"]),
     conda:
@@ -44,25 +44,31 @@ rule retrieve:
         " 2>&1 | tee {log} >&2"
 
 
-rule retain:
+rule evaluate_retention:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=test_split_manifests("retention"),
     output:
-        metrics=expand(f"{RUN_FOLDER}/retention/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
+        metrics=expand(
+            f"{RUN_FOLDER}/retention/{{dataset}}.json", dataset=PRESET["retention_datasets"], allow_missing=True
+        ),
         answers=expand(
-            f"{RUN_FOLDER}/retention/{{set}}.answers.jsonl", set=PRESET["retention_sets"], allow_missing=True
+            f"{RUN_FOLDER}/retention/{{dataset}}.answers.jsonl",
+            dataset=PRESET["retention_datasets"],
+            allow_missing=True,
         ),
         differing=expand(
-            f"{RUN_FOLDER}/retention/{{set}}.disagreements.jsonl", set=PRESET["retention_sets"], allow_missing=True
+            f"{RUN_FOLDER}/retention/{{dataset}}.disagreements.jsonl",
+            dataset=PRESET["retention_datasets"],
+            allow_missing=True,
         ),
         retained="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/retained.json",
-        events="results/{preset}/{backbone}/{method}/seed{seed}/events/retain.jsonl",
+        events="results/{preset}/{backbone}/{method}/seed{seed}/events/retention.jsonl",
     log:
-        "logs/{preset}/retain/{backbone}.{method}.seed{seed}.log",
+        "logs/{preset}/evaluate_retention/{backbone}.{method}.seed{seed}.log",
     benchmark:
-        "benchmarks/{preset}/retain/{backbone}.{method}.seed{seed}.jsonl"
+        "benchmarks/{preset}/evaluate_retention/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
         method=wildcard_pattern({"base", *PRESET["methods"]} - {*INHERITING_METHODS}),
     conda:
@@ -89,21 +95,23 @@ rule retain:
         " 2>&1 | tee {log} >&2"
 
 
-# Of a method that leaves the backbone as it is: no answers of its own but a proof that they are base's. What it reads in
+# Of a method that leaves the backbone as it is: no answers of its own but a check that they are base's. What it reads in
 # results/ is named by base's retained.json, in scratch: an edge between results would start runs in a copy of them.
-rule prove:
+rule check_equivalence:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=test_split_manifests("retention"),
         retained=f"<scratch>/runs/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retained.json",
     output:
-        metrics=expand(f"{RUN_FOLDER}/retention/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
-        events="results/{preset}/{backbone}/{method}/seed{seed}/events/prove.jsonl",
+        metrics=expand(
+            f"{RUN_FOLDER}/retention/{{dataset}}.json", dataset=PRESET["retention_datasets"], allow_missing=True
+        ),
+        events="results/{preset}/{backbone}/{method}/seed{seed}/events/equivalence.jsonl",
     log:
-        "logs/{preset}/prove/{backbone}.{method}.seed{seed}.log",
+        "logs/{preset}/check_equivalence/{backbone}.{method}.seed{seed}.log",
     benchmark:
-        "benchmarks/{preset}/prove/{backbone}.{method}.seed{seed}.jsonl"
+        "benchmarks/{preset}/check_equivalence/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
         method=wildcard_pattern({*PRESET["methods"]} & {*INHERITING_METHODS}),
     conda:
@@ -130,22 +138,26 @@ rule prove:
 
 
 # What base answers without seeing: what a score owes to the wording of the questions.
-rule blind:
+rule evaluate_blind:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=test_split_manifests("retention"),
     output:
-        metrics=expand(f"{RUN_FOLDER}/blind/{{set}}.json", set=PRESET["retention_sets"], allow_missing=True),
-        answers=expand(f"{RUN_FOLDER}/blind/{{set}}.answers.jsonl", set=PRESET["retention_sets"], allow_missing=True),
+        metrics=expand(f"{RUN_FOLDER}/blind/{{dataset}}.json", dataset=PRESET["retention_datasets"], allow_missing=True),
+        answers=expand(
+            f"{RUN_FOLDER}/blind/{{dataset}}.answers.jsonl", dataset=PRESET["retention_datasets"], allow_missing=True
+        ),
         differing=expand(
-            f"{RUN_FOLDER}/blind/{{set}}.disagreements.jsonl", set=PRESET["retention_sets"], allow_missing=True
+            f"{RUN_FOLDER}/blind/{{dataset}}.disagreements.jsonl",
+            dataset=PRESET["retention_datasets"],
+            allow_missing=True,
         ),
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/blind.jsonl",
     log:
-        "logs/{preset}/blind/{backbone}.{method}.seed{seed}.log",
+        "logs/{preset}/evaluate_blind/{backbone}.{method}.seed{seed}.log",
     benchmark:
-        "benchmarks/{preset}/blind/{backbone}.{method}.seed{seed}.jsonl"
+        "benchmarks/{preset}/evaluate_blind/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
         method="base",
         seed=str(BASE_SEED),

@@ -2,7 +2,7 @@
 # nothing makes, whatever is newer than they are. What only a run could make is refused.
 
 
-for target in ("fetch", "instrument", "rows", "select", "pilot"):
+for target in ("fetch", "reference_check", "baselines", "lr_sweep", "pilot"):
 
     rule:
         name:

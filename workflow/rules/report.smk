@@ -5,7 +5,7 @@
 rule write_page:
     input:
         results=table_results,
-        rows=baseline_results,
+        baselines=baseline_results,
         ledger=lambda wildcards: ledger_files(),
         claims=CLAIMS,
         compared="results/{preset}/compare/paper.json",

@@ -1,4 +1,4 @@
-# What is not made here, fetched and proved (docs/data.md): sets as <scratch>/sources/<source>, backbones and encoders as
+# What is not made here, fetched and proved (docs/data.md): datasets as <scratch>/sources/<source>, backbones and encoders as
 # snapshots. In: the network, or folders that a person fills. Out: a folder, complete when its manifest.json is there.
 
 

@@ -6,7 +6,7 @@
 rule render_tables:
     input:
         results=table_results,
-        rows=baseline_results,
+        baselines=baseline_results,
         evidence=evidence_files,
         reference=sorted(Path("paper_tables/reference").glob("*.csv")),
         templates=sorted(Path("paper_tables/templates").glob("*.j2")),

@@ -31,19 +31,19 @@ rule register_base:
         " 2>&1 | tee {log} >&2"
 
 
-# What of images is computed once, where `training.prefix` says so: read by the runs of all seeds. The shards are in a
+# What of images is computed once, where `training.image_cache` says so: read by the runs of all seeds. The shards are in a
 # folder keyed by what they hold, so that runs of other queries, rates and epochs share them, and a kill loses one shard.
-rule store_prefixes:
+rule cache_features:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=training_manifests(),
     output:
-        prefixes="<scratch>/prefixes/{preset}/{backbone}/{method}.json",
-        events="results/{preset}/{backbone}/{method}/prefixes.jsonl",
+        feature_cache="<scratch>/feature_cache/{preset}/{backbone}/{method}.json",
+        events="results/{preset}/{backbone}/{method}/feature_cache.jsonl",
     log:
-        "logs/{preset}/store_prefixes/{backbone}.{method}.log",
+        "logs/{preset}/cache_features/{backbone}.{method}.log",
     benchmark:
-        "benchmarks/{preset}/store_prefixes/{backbone}.{method}.jsonl"
+        "benchmarks/{preset}/cache_features/{backbone}.{method}.jsonl"
     wildcard_constraints:
         method=wildcard_pattern(TRAINED_METHODS),
     conda:
@@ -53,15 +53,15 @@ rule store_prefixes:
         **cluster_resources("train"),
     params:
         settings=lambda wildcards: job_settings.feature_cache_settings(config, wildcards.backbone, wildcards.method),
-        train_set=PRESET["train_set"],
+        train_dataset=PRESET["train_dataset"],
         code=rule_fingerprint("slq.caching.build"),
         scratch=scratch_folder,
     message:
-        "Storing prefixes of {wildcards.backbone} for {wildcards.method}"
+        "Caching image features of {wildcards.backbone} for {wildcards.method}"
     shell:
         "slq store --settings {params.settings:q}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-set {params.train_set}"
-        " --work {params.scratch}/prefixes/shards --out {output.prefixes} --events {output.events} --code {params.code}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-dataset {params.train_dataset}"
+        " --work {params.scratch}/feature_cache/shards --out {output.feature_cache} --events {output.events} --code {params.code}"
         " --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"
 
@@ -70,7 +70,7 @@ rule train:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=training_manifests(),
-        prefixes=image_cache_files,
+        feature_cache=image_cache_files,
     output:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         run="results/{preset}/{backbone}/{method}/seed{seed}/run.json",
@@ -89,33 +89,33 @@ rule train:
         **cluster_resources("train"),
     params:
         settings=lambda wildcards: job_settings.train_settings(config, wildcards.backbone, wildcards.method),
-        train_set=PRESET["train_set"],
+        train_dataset=PRESET["train_dataset"],
         code=training_fingerprint,
         scratch=scratch_folder,
     message:
         "Training {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
     shell:
         "slq train --settings {params.settings:q} --seed {wildcards.seed}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-set {params.train_set}"
-        " --work {params.scratch}/work --prefixes {input.prefixes}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-dataset {params.train_dataset}"
+        " --work {params.scratch}/work --prefixes {input.feature_cache}"
         " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
         " --run {output.run} --events {output.events} --code {params.code}"
         " --threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}"
         " 2>&1 | tee {log} >&2"
 
 
-# On request, `snakemake --cores all select`: the chosen rates are copied into config.yaml by a person, so that a run depends
+# On request, `snakemake --cores all lr_sweep`: the chosen rates are copied into config.yaml by a person, so that a run depends
 # on what is written there. The first seed decides for all. Never a test split here either.
-rule select_rate:
+rule sweep_learning_rates:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=training_manifests(),
     output:
-        selection="results/{preset}/{backbone}/{method}/seed{seed}/selection.json",
+        lr_sweep="results/{preset}/{backbone}/{method}/seed{seed}/lr_sweep.json",
     log:
-        "logs/{preset}/select_rate/{backbone}.{method}.seed{seed}.log",
+        "logs/{preset}/sweep_learning_rates/{backbone}.{method}.seed{seed}.log",
     benchmark:
-        "benchmarks/{preset}/select_rate/{backbone}.{method}.seed{seed}.jsonl"
+        "benchmarks/{preset}/sweep_learning_rates/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
         method=wildcard_pattern(TRAINED_METHODS),
         seed=wildcard_pattern(map(str, SEEDS)),
@@ -126,22 +126,22 @@ rule select_rate:
         **cluster_resources("train"),
     params:
         settings=lambda wildcards: job_settings.lr_sweep_settings(config, wildcards.backbone, wildcards.method),
-        train_set=PRESET["train_set"],
+        train_dataset=PRESET["train_dataset"],
         code=rule_fingerprint("slq.training.lr_sweep", "slq.evaluation.retrieval"),
         scratch=scratch_folder,
     message:
-        "Selecting a learning rate for {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
+        "Sweeping learning rates of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
     shell:
         "slq select --settings {params.settings:q} --seed {wildcards.seed}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-set {params.train_set}"
-        " --work {params.scratch}/work --out {output.selection} --threads {resources.cpus_per_task}"
+        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-dataset {params.train_dataset}"
+        " --work {params.scratch}/work --out {output.lr_sweep} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"
 
 
-rule select:
+rule lr_sweep:
     input:
         expand(
-            f"{RUN_FOLDER}/selection.json",
+            f"{RUN_FOLDER}/lr_sweep.json",
             preset=config["preset"],
             backbone=PRESET["backbones"],
             method=TRAINED_METHODS,

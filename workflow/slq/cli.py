@@ -39,7 +39,7 @@ def select(args: argparse.Namespace) -> None:
     from slq.evaluation.retrieval import build_recall_validator
     from slq.training.lr_sweep import sweep_learning_rates
 
-    paths = (args.backbone, args.data, args.train_set, args.work, args.out)
+    paths = (args.backbone, args.data, args.train_dataset, args.work, args.out)
     sweep_learning_rates(args.settings, args.seed, *paths, build_recall_validator(args.settings))
 
 
@@ -48,7 +48,7 @@ def train(args: argparse.Namespace) -> None:
     from slq.training.distributed import launch_distributed
     from slq.training.run import run_training
 
-    paths = (args.backbone, args.data, args.train_set, args.work, args.adapter, args.run, args.events)
+    paths = (args.backbone, args.data, args.train_dataset, args.work, args.adapter, args.run, args.events)
     if not launch_distributed(args.processes, sys.argv[1:]):
         validate = build_recall_validator(args.settings)
         run_training(args.settings, args.seed, *paths, validate, args.code, args.minutes, args.prefixes)
@@ -65,7 +65,7 @@ def queries(args: argparse.Namespace) -> None:
     from slq.datasets.splits import read_split
     from slq.reporting.queries import draw_queries
 
-    split = read_split(args.data, args.settings["set"], "test")
+    split = read_split(args.data, args.settings["dataset"], "test")
     image_files = {item["id"]: item["image"] for item in split.items}
     draw_queries(args.settings, args.top, args.results, lambda image: split.open(image_files[image]), args.out)
 
@@ -82,7 +82,7 @@ COMMANDS: Commands = {
     "draw": declare_command("slq.synthetic.datasets:draw_split", "draw a split of the mini world", "settings out"),
     "adopt": declare_command(
         "slq.datasets.local:import_local_split",
-        "check a supplied split and write its prepared form",
+        "check a local split and write its prepared form",
         "set split kind columns same-image from out",
     ),
     "prepare": declare_command(
@@ -92,7 +92,7 @@ COMMANDS: Commands = {
     ),
     "gather": declare_command(
         "slq.datasets.queries:import_queries",
-        "write the prepared form of queries that a person wrote for images of another set",
+        "write the prepared form of queries that a person wrote for images of another dataset",
         "settings queries data out",
     ),
     "fetch": (
@@ -134,8 +134,8 @@ COMMANDS: Commands = {
     ),
     "store": declare_command(
         "slq.caching.build:build_feature_cache",
-        "keep what does not change of the images that training reads",
-        "settings backbone data train-set work out events code",
+        "cache what does not change of the images that training reads",
+        "settings backbone data train-dataset work out events code",
         "threads",
     ),
     "base": declare_command(
@@ -148,7 +148,9 @@ COMMANDS: Commands = {
         train,
         "train a run",
         {
-            **flag_options("settings", "backbone", "adapter", "run", "threads", "seed", "data", "train-set", "work"),
+            **flag_options(
+                "settings", "backbone", "adapter", "run", "threads", "seed", "data", "train-dataset", "work"
+            ),
             **flag_options("events", "code", "processes", "minutes"),
             "--prefixes": {"type": Path, "nargs": "?"},
         },
@@ -156,40 +158,40 @@ COMMANDS: Commands = {
     "select": (
         select,
         "try learning rates on the val split",
-        flag_options("settings", "seed", "backbone", "data", "train-set", "work", "out", "threads"),
+        flag_options("settings", "seed", "backbone", "data", "train-dataset", "work", "out", "threads"),
     ),
     "retrieve": declare_command(
         "slq.evaluation.retrieval:evaluate_retrieval",
-        "evaluate a run on the retrieval sets",
+        "evaluate a run on the retrieval datasets",
         "settings backbone adapter data out events",
         "threads",
     ),
     "retain": declare_command(
         "slq.evaluation.retention:evaluate_retention",
-        "evaluate a run on the retention sets",
+        "evaluate a run on the retention datasets",
         "settings code backbone adapter data work out events retained",
         "threads",
     ),
     "blind": (
         blind,
-        "ask a run the questions of the retention sets without their images",
+        "ask a run the questions of the retention datasets without their images",
         flag_options("settings", "code", "backbone", "adapter", "data", "work", "out", "events", "threads"),
     ),
     "prove": declare_command(
         "slq.evaluation.equivalence:check_equivalence",
-        "prove that a run answers the retention sets as base does",
+        "prove that a run answers the retention datasets as base does",
         "settings backbone adapter data base retained out events",
         "threads",
     ),
     "embed": declare_command(
         "slq.baselines.encode:evaluate_encoder_baseline",
-        "measure a comparator, or an untrained read-out, on the retrieval sets",
+        "measure a comparator, or an untrained read-out, on the retrieval datasets",
         "settings model data work out",
         "threads",
     ),
     "rerank": declare_command(
         "slq.baselines.rerank:evaluate_reranking",
-        "let a backbone look again at the first candidates of a coarse list",
+        "let a backbone look again at the first candidates of a first stage's list",
         "settings backbone coarse by data work out",
         "threads",
     ),

@@ -1,4 +1,4 @@
-"""Rows of the extended Table 1 that are no runs: which there are, and what the job that embeds one writes."""
+"""The baselines: which there are, and what the job that embeds one writes."""
 
 import json
 
@@ -35,11 +35,14 @@ def rowed(raw_config):
         "instructions": {"t2i": dict(WORDY), "i2t": BARE},
     }
     raw_config["comparators"]["stand-in"] = {
-        **{"label": "Stand-in", "reference": "E5-V-7B", "backbone": BACKBONE, "readout": "wordy"},
-        "trained_on": "drawn scenes",
+        **{"label": "Stand-in", "paper_row": "E5-V-7B", "backbone": BACKBONE, "readout": "wordy"},
+        "trained_on": "synthetic scenes",
     }
     preset["comparators"], preset["zero_shot"] = ["stand-in"], ["zero_queries", "wordy"]
-    preset["rerank"]["rows"] = [{"coarse": "slq", "by": "base"}, {"coarse": "stand-in", "by": "base"}]
+    preset["rerank"]["baselines"] = [
+        {"first_stage": "slq", "reranker": "base"},
+        {"first_stage": "stand-in", "reranker": "base"},
+    ]
     return raw_config
 
 
@@ -52,7 +55,7 @@ def test_rows_stand_in_the_tables_order(rowed):
     ]
     found = {row.name: row for row in list_baselines(rowed)}
     assert found["stand-in"].is_embedding_based and not found["mini-internvl.slq.by.base"].is_embedding_based
-    assert found["stand-in"].reference == "E5-V-7B"
+    assert found["stand-in"].paper_row == "E5-V-7B"
     assert found["mini-internvl.stand-in.by.base"].label == "Stand-in, re-ranked by Base (InternVL-mini)"
 
 
@@ -62,17 +65,25 @@ def test_rows_stand_in_the_tables_order(rowed):
         (("presets", "mini", "comparators"), ["clip"], r"presets.mini.comparators\[0\] is 'clip', which is not under"),
         (("presets", "mini", "zero_shot"), ["first"], r"presets.mini.zero_shot\[0\] is 'first', which is not"),
         (
-            ("presets", "mini", "rerank", "rows"),
-            [{"coarse": "clip", "by": "base"}],
-            r"rows\[0\].coarse is 'clip'",
+            ("presets", "mini", "rerank", "baselines"),
+            [{"first_stage": "clip", "reranker": "base"}],
+            r"baselines\[0\].first_stage is 'clip'",
         ),
         (
             ("presets", "mini", "methods"),
             ["base", "lora"],
-            r"rows\[0\].coarse is 'slq', which presets.mini.meth",
+            r"baselines\[0\].first_stage is 'slq', which presets.mini.meth",
         ),
-        (("presets", "mini", "rerank", "match"), "is it ?", r"presets.mini.rerank.match must hold \{text\}"),
-        (("presets", "mini", "rerank", "choose"), "which ?", r"presets.mini.rerank.choose must hold \{options\}"),
+        (
+            ("presets", "mini", "rerank", "match_prompt"),
+            "is it ?",
+            r"presets.mini.rerank.match_prompt must hold \{text\}",
+        ),
+        (
+            ("presets", "mini", "rerank", "choice_prompt"),
+            "which ?",
+            r"presets.mini.rerank.choice_prompt must hold \{options\}",
+        ),
         (
             ("comparators", "stand-in", "encoder"),
             "CLIP-ViT-B-32",
@@ -121,7 +132,7 @@ def retrieved(slice_, tmp_path, row):
 
 @pytest.fixture(scope="module")
 def tested(slice_):
-    """The slice, with a retrieval set's test split."""
+    """The slice, with a retrieval dataset's test split."""
     from slq.config import job_settings
     from slq.synthetic.datasets import draw_split
 
@@ -147,10 +158,16 @@ def test_a_row_is_measured_as_a_run_is(tested, tmp_path):
         found = pd.read_parquet(out / "retrieval" / f"{entry['name']}.ranks.parquet")
         pd.testing.assert_frame_equal(found, expected.reset_index(drop=True))
         metrics = read_json(out / "retrieval" / f"{entry['name']}.json")
-        assert metrics["schema"] == 2 and metrics["inputs"].keys() == {"model", "set", "settings", "gallery", "ranks"}
-    row = read_json(out / "row.json")
-    assert (row["row"], row["kind"], row["settings"]["model"]["readout"]["queries"]) == ("x", "zero_shot", 1)
-    spans = [line["name"] for line in read_jsonl(out / "events" / "retrieve.jsonl") if line["event"] == "span"]
+        assert metrics["schema"] == 3 and metrics["inputs"].keys() == {
+            "model",
+            "dataset",
+            "settings",
+            "gallery",
+            "ranks",
+        }
+    row = read_json(out / "baseline.json")
+    assert (row["baseline"], row["kind"], row["settings"]["model"]["readout"]["queries"]) == ("x", "zero_shot", 1)
+    spans = [line["name"] for line in read_jsonl(out / "events" / "retrieval.jsonl") if line["event"] == "span"]
     assert spans == ["init", *["eval"] * len(datasets_with_variants(tested.config))]
 
 

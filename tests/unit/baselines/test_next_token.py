@@ -71,8 +71,8 @@ def test_braces_in_a_caption_are_a_captions(tiny_backbone):
 
 
 def test_an_answer_without_a_token_is_refused(tiny_backbone):
-    with pytest.raises(SlqError, match=r"rerank\.answer.*'verily'"):
-        first_token_id(tiny_backbone, "verily", "rerank.answer")
+    with pytest.raises(SlqError, match=r"rerank\.positive_answer.*'verily'"):
+        first_token_id(tiny_backbone, "verily", "rerank.positive_answer")
 
 
 def test_reuse_is_twice_as_fast_with_five_candidates(raw_config, tmp_path):
@@ -102,7 +102,7 @@ def test_the_order_of_options_is_drawn_for_each_image_and_the_same_every_time():
     assert orders == [option_order(str(image), 5) for image in range(400)]
     assert all(sorted(order) == list(range(5)) for order in orders)
     first = np.bincount([order.index(0) for order in orders], minlength=5)
-    assert first.min() > 50  # the coarse list's first stands at every place, about as often
+    assert first.min() > 50  # the first stage's list's first stands at every place, about as often
 
 
 def test_a_choice_is_undone_by_place_so_equal_captions_stay_two():

@@ -92,7 +92,7 @@ def test_images_may_be_those_of_a_sets_val_split(snapshot, pictures, tmp_path):
     items = [{"id": name.split(".")[0], "image": name, "captions": ["a ring"]} for name in SIZES]
     write_split(tmp_path / "drawn/val", "drawn", "val", "retrieval", items, root=pictures)
     named = {key: value for key, value in settings(pictures).items() if key != "folder"}
-    named |= {"set": "drawn", "images": ["tall", "red"]}
+    named |= {"dataset": "drawn", "images": ["tall", "red"]}
     measure_pilot(named, snapshot, tmp_path, tmp_path / "set.json")
     measure_pilot(settings(pictures, images=["tall.png", "red.png"]), snapshot, tmp_path, tmp_path / "folder.json")
     one, other = (json.loads((tmp_path / name).read_text()) for name in ("set.json", "folder.json"))
@@ -187,8 +187,11 @@ def test_results_of_different_pilots_are_not_shown_together(results, pictures, t
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"folder": "data/pilot"}, "presets.mini.pilot must have exactly one of set, folder"),
-        ({"set": "mini-mmmu"}, "presets.mini.pilot.set is 'mini-mmmu', a retention set; expected a retrieval set"),
+        ({"folder": "data/pilot"}, "presets.mini.pilot must have exactly one of dataset, folder"),
+        (
+            {"dataset": "mini-mmmu"},
+            "presets.mini.pilot.dataset is 'mini-mmmu', a retention dataset; expected a retrieval dataset",
+        ),
         ({"readouts": ["last_tokn"]}, "presets.mini.pilot.readouts[0] is 'last_tokn', which is not under readouts"),
         ({"image": ["a.png"]}, "presets.mini.pilot.image is not a key here; did you mean 'images'?"),
     ],
@@ -204,12 +207,12 @@ def test_the_settings_hold_whole_readouts(raw_config):
     found = json.loads(baseline_settings.pilot_settings(raw_config, "mini-qwen3vl"))
     pilot = raw_config["presets"]["mini"]["pilot"]
     assert found["readouts"] == [{"name": name, **raw_config["readouts"][name]} for name in pilot["readouts"]]
-    assert (found["family"], found["set"], found["images"]) == ("qwen3_vl", "mini-coco", pilot["images"])
+    assert (found["family"], found["dataset"], found["images"]) == ("qwen3_vl", "mini-coco", pilot["images"])
 
 
 def test_the_rule_measures_every_backbone_and_asks_for_no_run(pristine):
     plan = planned(pristine, "--cores", "1", "pilot")
-    made = {"pretrain_backbone": 2, "draw_split": 2, "measure_pilot": 2, "render_pilot": 1, "pilot": 1}
+    made = {"pretrain_backbone": 2, "make_synthetic_split": 2, "measure_pilot": 2, "render_pilot": 1, "pilot": 1}
     assert plan == made
 
 

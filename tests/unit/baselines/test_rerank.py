@@ -50,7 +50,7 @@ def test_a_positive_outside_the_candidates_keeps_its_rank_but_stands_behind_them
     coarse = Ranks(np.array([1, 2, 7, 3], np.int32), np.array([1, 2, 9, 9], np.int32))
     positive = np.array([[False, False, True], [True, False, False], [False] * 3, [False] * 3])
     new = update_ranks(coarse, positive)
-    assert new.optimistic.tolist() == [3, 1, 7, 4]  # the last is a tie that was cut off by its place in the set
+    assert new.optimistic.tolist() == [3, 1, 7, 4]  # the last is a tie that was cut off by its place in the dataset
     assert new.pessimistic.tolist() == [3, 1, 9, 9]
     assert new.optimistic.dtype == np.int32
 
@@ -101,11 +101,17 @@ def test_candidates_are_the_first_of_a_sorted_list_within_the_variants_gallery()
 
 def test_rows_are_planned_on_what_finds_and_on_whom_is_asked(pristine, tmp_path):
     """A comparator's list needs its model; a run's list the run, of several seeds the first."""
-    rows = [{"coarse": "slq", "by": "base"}, {"coarse": "CLIP-ViT-B-32", "by": "base"}]
-    mini = {"backbones": ["mini-internvl"], "comparators": [], "zero_shot": [], "rerank": {"rows": rows}}
+    rows = [{"first_stage": "slq", "reranker": "base"}, {"first_stage": "CLIP-ViT-B-32", "reranker": "base"}]
+    mini = {"backbones": ["mini-internvl"], "comparators": [], "zero_shot": [], "rerank": {"baselines": rows}}
     (tmp_path / "mine.yaml").write_text(json.dumps({"presets": {"mini": mini}, "seeds": [1, 2]}))
-    plan = planned(pristine, "--cores", "1", "rows", "--configfile", str(tmp_path / "mine.yaml"))
-    expected = {"rerank_row": 2, "register_base": 1, "train": 1, "fetch_source": 1, "embed_row": 0}
+    plan = planned(pristine, "--cores", "1", "baselines", "--configfile", str(tmp_path / "mine.yaml"))
+    expected = {
+        "evaluate_reranking": 2,
+        "register_base": 1,
+        "train": 1,
+        "fetch_source": 1,
+        "evaluate_encoder_baseline": 0,
+    }
     assert {rule: plan.get(rule, 0) for rule in expected} == expected
 
 
@@ -117,8 +123,8 @@ class Command:
         raw = slice_.config
         preset = raw["presets"]["mini"]
         preset["rerank"] |= {
-            **{"rows": [{"coarse": "slq", "by": "base"}], "answer": ANSWER, "match": PROMPT, "batch_size": 5},
-            **{"choose": "{options}\nwhat shape is red ?"},
+            **{"baselines": [{"first_stage": "slq", "reranker": "base"}], "positive_answer": ANSWER, "batch_size": 5},
+            **{"match_prompt": PROMPT, "choice_prompt": "{options}\nwhat shape is red ?"},
         }
         self.raw = raw
         (row,) = [row for row in list_baselines(validate_config(raw)) if row.kind == "rerank"]
@@ -134,12 +140,12 @@ class Command:
         return cli.main(["rerank", "--settings", json.dumps(self.settings | changes), *arguments, "--threads", "1"])
 
     def retrieve(self, out):
-        """The coarse list's own metrics."""
+        """The first stage's list's own metrics."""
         adapter = self.slice_.root / "slq" / "adapter"
         told = job_settings.retrieval_settings(self.raw, "mini-internvl")
         paths = {"backbone": self.slice_.snapshot, "adapter": adapter, "data": self.data, "out": out}
         arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
-        events = ["--events", str(out / "retrieve.jsonl"), "--threads", "1"]
+        events = ["--events", str(out / "retrieval.jsonl"), "--threads", "1"]
         assert cli.main(["retrieve", "--settings", told, *arguments, *events]) == 0
 
 
@@ -154,11 +160,11 @@ def reranked(slice_, tmp_path_factory):
 
 def test_the_command_writes_what_the_contract_of_rows_says(reranked):
     command, root = reranked
-    row = read_json(root / "row" / "row.json")
-    assert (row["schema"], row["row"], row["kind"]) == (1, "mini-internvl.slq.by.base", "rerank")
+    row = read_json(root / "row" / "baseline.json")
+    assert (row["schema"], row["baseline"], row["kind"]) == (2, "mini-internvl.slq.by.base", "rerank")
     assert row["settings"] == command.settings and row["provenance"]["versions"] and row["device"]["kind"]
-    spans = [line for line in read_jsonl(root / "row" / "events" / "retrieve.jsonl") if line["event"] == "span"]
-    assert {(span["name"], span.get("set")) for span in spans} == {
+    spans = [line for line in read_jsonl(root / "row" / "events" / "retrieval.jsonl") if line["event"] == "span"]
+    assert {(span["name"], span.get("dataset")) for span in spans} == {
         ("init", None),
         ("eval", "mini-coco"),
         ("eval", "mini-flickr30k"),
@@ -166,7 +172,15 @@ def test_the_command_writes_what_the_contract_of_rows_says(reranked):
     for name in ("mini-coco", "mini-flickr30k"):
         path = root / "row" / "retrieval" / f"{name}.json"
         assert recheck_ranks(path).changed_keys == []
-        assert read_json(path)["inputs"].keys() == {"backbone", "coarse", "by", "set", "settings", "gallery", "ranks"}
+        assert read_json(path)["inputs"].keys() == {
+            "backbone",
+            "first_stage",
+            "reranker",
+            "dataset",
+            "settings",
+            "gallery",
+            "ranks",
+        }
     assert not list(root.rglob("*.tmp"))
 
 
@@ -232,18 +246,18 @@ def test_a_comparators_list_is_re_ranked_too(reranked, slice_, tmp_path):
     turns = {"text": "{text}", "image": "{image}"}
     readout = {"queries": 1, "instructions": {"t2i": turns, "i2t": turns | {"image": "{image} what shape ?"}}}
     model = {"backbone": "mini-internvl", "family": "internvl", "dtype": "float32", "readout": readout}
-    sets = [one for one in command.settings["sets"] if one["name"] == "mini-flickr30k"]
-    assert command(tmp_path / "row", slice_.snapshot, coarse={"model": model}, sets=sets) == 0
+    datasets = [one for one in command.settings["datasets"] if one["name"] == "mini-flickr30k"]
+    assert command(tmp_path / "row", slice_.snapshot, first_stage={"model": model}, datasets=datasets) == 0
     assert recheck_ranks(tmp_path / "row" / "retrieval" / "mini-flickr30k.json").changed_keys == []
 
 
 def test_injection_changes_scores_and_batches_do_not(reranked, slice_, tmp_path):
     command, root = reranked
-    sets = [one for one in command.settings["sets"] if one["name"] == "mini-flickr30k"]
+    datasets = [one for one in command.settings["datasets"] if one["name"] == "mini-flickr30k"]
     adapter = slice_.root / "slq" / "adapter"
-    inject = {"ratio": 0.3, "layers": [5, 16], "entropy": 0.0}
-    assert command(tmp_path / "injected", adapter, inject=inject, sets=sets) == 0
-    assert command(tmp_path / "batched", adapter, batch_size=3, sets=sets) == 0
+    injection = {"ratio": 0.3, "layers": [5, 16], "entropy": 0.0}
+    assert command(tmp_path / "injected", adapter, injection=injection, datasets=datasets) == 0
+    assert command(tmp_path / "batched", adapter, batch_size=3, datasets=datasets) == 0
     scores = [
         np.array([line["score"] for line in read_jsonl(Path(folder) / "retrieval" / "mini-flickr30k.reranked.jsonl")])
         for folder in (root / "row", tmp_path / "injected", tmp_path / "batched")
@@ -254,6 +268,6 @@ def test_injection_changes_scores_and_batches_do_not(reranked, slice_, tmp_path)
 
 def test_an_answer_that_the_backbone_cannot_give_stops_it_and_nothing_is_written(reranked, slice_, tmp_path, capsys):
     command, _ = reranked
-    assert command(tmp_path / "row", slice_.root / "slq" / "adapter", answer="verily") == 1
-    assert "rerank.answer" in capsys.readouterr().err
-    assert not (tmp_path / "row" / "row.json").exists() and not (tmp_path / "row" / "retrieval").exists()
+    assert command(tmp_path / "row", slice_.root / "slq" / "adapter", positive_answer="verily") == 1
+    assert "rerank.positive_answer" in capsys.readouterr().err
+    assert not (tmp_path / "row" / "baseline.json").exists() and not (tmp_path / "row" / "retrieval").exists()

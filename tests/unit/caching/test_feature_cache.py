@@ -25,23 +25,23 @@ from slq.training.pairs import PairDataset
 from slq.training.run import run_key
 
 PROMPT = {"text": "", "image": ""}
-KEPT = ["vision", "kv"]
+CACHED = ["features", "kv"]
 
 
 # ---- a store ---------------------------------------------------------------------------------------------------------
 
 
 class Filling:
-    """`slq store` on the slice's backbone and sets."""
+    """`slq store` on the slice's backbone and datasets."""
 
-    def __init__(self, slice_, root, prefix="kv", **changes):
+    def __init__(self, slice_, root, image_cache="kv", **changes):
         self.slice_, self.root = slice_, root
         raw = slice_.config
-        raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"prefix": prefix}}}
+        raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"image_cache": image_cache}}}
         self.settings = (
             json.loads(job_settings.feature_cache_settings(validate_config(raw), "mini-internvl", "slq")) | changes
         )
-        self.manifest, self.events = root / "prefixes.json", root / "prefixes.jsonl"
+        self.manifest, self.events = root / "feature_cache.json", root / "feature_cache.jsonl"
 
     def __call__(self):
         paths = (self.slice_.snapshot, self.slice_.data, "mini-coco", self.root / "shards", self.manifest, self.events)
@@ -52,7 +52,7 @@ class Filling:
         return {str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("shard-*")}
 
 
-@pytest.fixture(scope="module", params=KEPT)
+@pytest.fixture(scope="module", params=CACHED)
 def filled(request, slice_, tmp_path_factory):
     filling = Filling(slice_, tmp_path_factory.mktemp(request.param), request.param)
     return filling, filling()
@@ -69,16 +69,18 @@ def test_a_store_holds_the_images_that_training_reads_and_no_test_image(filled, 
 def test_training_from_a_store_is_the_same_training(filled, slice_):
     """Losses to rounding, step by step; and what it trains."""
     filling, _ = filled
-    prefix = filling.settings["prefix"]
-    slice_.train("slq", f"before_{prefix}")
-    slice_.train("slq", f"from_{prefix}", {"prefix": prefix}, filling.manifest)
-    anew, stored = (read_jsonl(slice_.root / name / "events.jsonl") for name in (f"before_{prefix}", f"from_{prefix}"))
+    image_cache = filling.settings["image_cache"]
+    slice_.train("slq", f"before_{image_cache}")
+    slice_.train("slq", f"from_{image_cache}", {"image_cache": image_cache}, filling.manifest)
+    anew, stored = (
+        read_jsonl(slice_.root / name / "events.jsonl") for name in (f"before_{image_cache}", f"from_{image_cache}")
+    )
     losses = [[line["loss"] for line in lines if line["event"] == "step"] for lines in (anew, stored)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    states = {state for line in stored if line["event"] == "step" for state in line["work"]}
-    assert states == {"text", {"vision": "seen", "kv": "kept"}[prefix]}
-    run = read_json(slice_.root / f"from_{prefix}" / "run.json")
-    assert run["spans"]["prefixes"] > 0
+    states = {state for line in stored if line["event"] == "step" for state in line["token_counts"]}
+    assert states == {"text", {"features": "features", "kv": "kv"}[image_cache]}
+    run = read_json(slice_.root / f"from_{image_cache}" / "run.json")
+    assert run["spans"]["feature_cache"] > 0
 
 
 def test_validation_reads_the_store_too(filled, slice_, monkeypatch):
@@ -96,7 +98,7 @@ def test_a_message_from_a_store_is_what_it_says(filled, slice_):
     filling, stores = filled
     backbone, _ = slice_.load("slq")
     found = stores["train"].load_message(backbone, 5, "")
-    if filling.settings["prefix"] == "kv":
+    if filling.settings["image_cache"] == "kv":
         assert isinstance(found, CachedPrefix) and found.num_image_tokens == 9
     else:
         assert isinstance(found, TokenizedMessage) and found.images[0].tensors.keys() == {FEATURES}
@@ -104,9 +106,9 @@ def test_a_message_from_a_store_is_what_it_says(filled, slice_):
 
 def test_another_number_of_queries_rate_or_epochs_reads_the_same_store(slice_):
     raw = slice_.config
-    raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"prefix": "kv"}}}
+    raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"image_cache": "kv"}}}
     before = job_settings.feature_cache_settings(validate_config(raw), "mini-internvl", "slq")
-    raw["presets"]["mini"]["tuning"]["slq"] |= {"queries": 3, "learning_rate": 0.5}
+    raw["presets"]["mini"]["hyperparameters"]["slq"] |= {"queries": 3, "learning_rate": 0.5}
     raw["presets"]["mini"]["training"]["epochs"] = 9
     assert job_settings.feature_cache_settings(validate_config(raw), "mini-internvl", "slq") == before
     raw["presets"]["mini"]["dtype"] = "bfloat16"
@@ -168,15 +170,15 @@ def test_two_jobs_fill_it_one_after_the_other(slice_, tmp_path):
 def test_a_store_that_does_not_fit_stops_before_anything_is_written(slice_, tmp_path, monkeypatch):
     filling = Filling(slice_, tmp_path)
     monkeypatch.setattr(build.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
-    with pytest.raises(SlqError, match=r"training\.prefix kv needs 0\.0 GB more.*set `scratch` to a larger disk"):
+    with pytest.raises(SlqError, match=r"training\.image_cache kv needs 0\.0 GB more.*set `scratch` to a larger disk"):
         filling()
     assert not filling.shards() and not filling.manifest.exists()
     build.require_disk_space(tmp_path, "kv", 900)
 
 
 def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
-    with pytest.raises(SlqError, match=r"training\.prefix is kv: `slq store` .* --prefixes names its manifest"):
-        slice_.train("slq", "nowhere", {"prefix": "kv"})
+    with pytest.raises(SlqError, match=r"training\.image_cache is kv: `slq store` .* --prefixes names its manifest"):
+        slice_.train("slq", "nowhere", {"image_cache": "kv"})
 
 
 # ---- what is whose ---------------------------------------------------------------------------------------------------
@@ -184,27 +186,30 @@ def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
 
 def test_only_another_order_is_another_run():
     keys = {
-        prefix: run_key({"training": {"prefix": prefix}}, 1, {}, "code")
-        for prefix in ("recompute", "vision", "kv", "resident")
+        image_cache: run_key({"training": {"image_cache": image_cache}}, 1, {}, "code")
+        for image_cache in ("none", "features", "kv", "batch")
     }
-    assert len({keys[prefix] for prefix in ("recompute", "vision", "kv")}) == 1
-    assert keys["resident"] != keys["kv"]
+    assert len({keys[image_cache] for image_cache in ("none", "features", "kv")}) == 1
+    assert keys["batch"] != keys["kv"]
 
 
 @pytest.mark.parametrize(
     ("runs", "expected"),
     [
         (
-            {"lora": {"training": {"prefix": "kv"}}},
+            {"lora": {"training": {"image_cache": "kv"}}},
             r"'kv' for lora on mini-internvl, which trains what is in it",
         ),
-        ({"full_ft": {"training": {"prefix": "resident"}}}, r"'resident' for full_ft .*backbones\.mini-internvl\.runs"),
+        ({"full_ft": {"training": {"image_cache": "batch"}}}, r"'batch' for full_ft .*backbones\.mini-internvl\.runs"),
         (
-            {"slq": {"training": {"prefix": "resident", "captions_per_image_per_epoch": "one"}}},
-            r"with captions_per_image_per_epoch one, an epoch shows no image again",
+            {"slq": {"training": {"image_cache": "batch", "caption_sampling": "random_one"}}},
+            r"with caption_sampling random_one, an epoch shows no image again",
         ),
-        ({"slq": {"training": {"prefix": "kvs"}}}, r"did you mean 'kv'\?"),
-        ({"slq": {"training": {"prefix": "auto"}}}, r"prefix is 'auto'; expected: recompute, vision, resident, kv$"),
+        ({"slq": {"training": {"image_cache": "kvs"}}}, r"did you mean 'kv'\?"),
+        (
+            {"slq": {"training": {"image_cache": "auto"}}},
+            r"image_cache is 'auto'; expected: none, features, batch, kv$",
+        ),
     ],
 )
 def test_what_cannot_be_kept_is_refused(raw_config, runs, expected):
@@ -215,13 +220,13 @@ def test_what_cannot_be_kept_is_refused(raw_config, runs, expected):
 
 @pytest.mark.parametrize("method", ["lora", "full_ft"])
 def test_features_serve_the_other_methods_too(slice_, tmp_path, method):
-    filling = Filling(slice_, tmp_path, "vision", method=method)
+    filling = Filling(slice_, tmp_path, "features", method=method)
     stores = filling()
     backbone, _ = slice_.load("base")
     retriever = registry.build_retriever(method, backbone, {"rank": 2, "alpha": 4, "dropout": 0.0}, 1)
     split = read_split(slice_.data, "mini-coco", "train")
     anew, kept = (
-        PairDataset(backbone, split, PROMPT, keep_pixels=False, feature_cache=store)
+        PairDataset(backbone, split, PROMPT, cache_images_in_memory=False, feature_cache=store)
         for store in (None, stores["train"])
     )
     with torch.no_grad():
@@ -256,9 +261,8 @@ def test_a_hundred_times_as_many_prefixes_take_no_longer_and_no_more_memory(slic
         while len(shards) * each < count:
             path = shard_path(tmp_path, "train", len(shards))
             values = torch.randn(each, *shape).unbind()
-            facts = {"visual": torch.tensor(9)}
-            write_shard(path, [CachedImage({"values": one, "positions": torch.arange(16).int()[:, None]}, facts)
-                               for one in values])  # fmt: skip
+            per_image, places = {"num_image_tokens": torch.tensor(9)}, torch.arange(16).int()[:, None]
+            write_shard(path, [CachedImage({"key_values": one, "position_ids": places}, per_image) for one in values])
             shards.append(Shard(path))
         store = FeatureCache("kv", shards, each)
         seconds = []

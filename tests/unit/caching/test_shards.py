@@ -15,8 +15,8 @@ def slabs(count, rows=3, seed=0):
     return [
         CachedImage(
             {
-                "values": torch.randn(rows + number % 3, 2, 4, generator=draw).to(torch.bfloat16),
-                "positions": torch.arange(rows + number % 3).int()[:, None],
+                "key_values": torch.randn(rows + number % 3, 2, 4, generator=draw).to(torch.bfloat16),
+                "position_ids": torch.arange(rows + number % 3).int()[:, None],
             },
             {"grid": torch.tensor([[1, number, 4]])},
         )
@@ -48,13 +48,13 @@ def test_the_same_images_give_the_same_bytes(tmp_path):
 
 
 def test_every_byte_that_flips_is_found(tmp_path):
-    """Of rows, facts, lengths, hashes, and of the header."""
+    """Of values per token and per image, lengths, hashes, and of the header."""
     path = tmp_path / "shard"
     write_shard(path, slabs(3))
     good = path.read_bytes()
     for place in range(8, len(good)):
         path.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
-        with pytest.raises(CorruptShard, match=r"shard: .*forcerun store_prefixes"):
+        with pytest.raises(CorruptShard, match=r"shard: .*forcerun cache_features"):
             Shard(path).verify()
     path.write_bytes(good)
     Shard(path).verify()
@@ -76,7 +76,7 @@ def test_an_image_is_proved_when_it_is_read_for_the_first_time(tmp_path):
     shard = Shard(path)
     shard.read(0)
     data = bytearray(path.read_bytes())
-    values = written[2].per_token["values"].view(torch.uint8).numpy().tobytes()
+    values = written[2].per_token["key_values"].view(torch.uint8).numpy().tobytes()
     data[data.index(values)] ^= 1
     path.write_bytes(data)
     assert same(shard.read(0), written[0]) and same(shard.read(1), written[1])

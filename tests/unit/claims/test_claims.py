@@ -18,7 +18,7 @@ from slq.evaluation.statistics import Difference
 from slq.results.paper import Paper
 from stored import MINI, PAPER, REFERENCE, Runs, recalls
 
-SETTINGS = PAPER | {"drawn": []}
+SETTINGS = PAPER | {"synthetic": []}
 ONE = SETTINGS | {"backbones": PAPER["backbones"][:1]}  # InternVL3-1B alone
 CLAIMS = yaml.safe_load((REFERENCE / "claims.yaml").read_text())["claims"]
 TESTED = [entry["id"] for entry in CLAIMS if entry["test"]["test"] != "none"]
@@ -30,7 +30,7 @@ def judged(results, settings=SETTINGS, reference=REFERENCE):
     out = results / settings["preset"] / "claims.json"
     judge_claims(settings, results, reference, out)
     content = read_json(out)
-    assert (content["schema"], content["preset"]) == (1, settings["preset"])
+    assert (content["schema"], content["preset"]) == (2, settings["preset"])
     return {claim["id"]: claim for claim in content["claims"]}
 
 
@@ -111,12 +111,12 @@ def test_the_evidence_is_the_number_and_its_files(worlds):
 
 
 def test_a_proof_decides_what_is_kept(tmp_path):
-    """Without answers of its own: those of base, by construction."""
+    """Without answers of its own: those of base, inherited."""
     results = write_world(tmp_path, "fails")
-    for entry in PAPER["retention_sets"]:
+    for entry in PAPER["retention_datasets"]:
         folder = results / "paper/InternVL3-1B/slq/seed1/retention"
         (folder / f"{entry['name']}.answers.jsonl").unlink()
-        Runs(results, "paper").proved("InternVL3-1B", "slq", entry["name"])
+        Runs(results, "paper").inherited("InternVL3-1B", "slq", entry["name"])
     found = judged(results, ONE)
     assert found["slq-keeps-answers/InternVL3-1B"]["verdict"] == "supported"
     assert "base/seed0/retention/mmmu.answers.jsonl" in found["slq-keeps-answers/InternVL3-1B"]["evidence"][0]["file"]
@@ -157,16 +157,16 @@ def test_hours_of_different_devices_are_not_divided(tmp_path):
 
 def test_on_drawn_data_the_file_says_so_and_quotes_are_no_comparison(tmp_path, raw_config):
     settings = json.loads(claims_settings(validate_config(raw_config)))
-    assert settings["drawn"] == ["mini-Flickr30K", "mini-COCO", "mini-MMMU", "mini-RealWorldQA", "mini-OCRBench"]
+    assert settings["synthetic"] == ["mini-Flickr30K", "mini-COCO", "mini-MMMU", "mini-RealWorldQA", "mini-OCRBench"]
     runs = Runs(tmp_path / "results", "mini")
     runs.retrieval("mini-a", "slq", "mini-f", recalls(99.0))
     runs.run("mini-a", "slq", 10, {"kind": "cpu", "name": "x", "count": 1}, spans={"train": 1.0})
     runs.run("mini-a", "lora", 10, {"kind": "cpu", "name": "x", "count": 1}, spans={"train": 4.0})
-    found = judged(tmp_path / "results", MINI | {"drawn": ["mini-F", "mini-C"], "methods": ["base", "lora", "slq"]})
+    found = judged(tmp_path / "results", MINI | {"synthetic": ["mini-F", "mini-C"], "methods": ["base", "lora", "slq"]})
     assert "say nothing" in read_json(tmp_path / "results/mini/claims.json")["about"]
     assert found["slq-over-clip-b/InternVL3-1B"]["verdict"] == "not tested"
-    assert "mini-F is another set than the paper's" in found["slq-over-clip-b/InternVL3-1B"]["reason"]
-    assert found["slq-hours-of-lora/InternVL3-1B"]["reason"].startswith("On drawn data. ")
+    assert "mini-F is another dataset than the paper's" in found["slq-over-clip-b/InternVL3-1B"]["reason"]
+    assert found["slq-hours-of-lora/InternVL3-1B"]["reason"].startswith("On synthetic data. ")
     assert found["slq-hours-of-lora/InternVL3-1B"]["verdict"] == "supported"
 
 
@@ -180,12 +180,21 @@ def test_on_drawn_data_the_file_says_so_and_quotes_are_no_comparison(tmp_path, r
         ({"where": None}, "claims[0].where is missing"),
         ({"test": {"test": "higer"}}, "claims[0].test.test is 'higer'; did you mean 'higher'?"),
         ({"test": {"than": "lore"}}, "claims[0].test.than is 'lore', which is not under methods; did you mean 'lora'?"),
-        ({"test": {"set": ["coco"]}}, "claims[0].test.set is not a key here; did you mean 'sets'?"),
+        ({"test": {"dataset": ["coco"]}}, "claims[0].test.dataset is not a key here; did you mean 'datasets'?"),
         ({"test": {"backbones": ["BLIP"]}}, "backbones[0] is 'BLIP', which is not under rows; there are: InternVL3-1B"),
         ({"test": {"backbones": "every"}}, "claims[0].test.backbones is 'every'; expected: each, all"),
-        ({"test": {"sets": ["coko"]}}, "test.sets[0] is 'coko', which is not under sets; did you mean 'coco'?"),
-        ({"test": {"sets": ["mmmu"]}}, "test.sets[0] is 'mmmu', a retention set, and test.metrics are recalls"),
-        ({"test": {"metrics": None}}, "claims[0].test.metrics is missing; a set of the test is a retrieval set"),
+        (
+            {"test": {"datasets": ["coko"]}},
+            "test.datasets[0] is 'coko', which is not under datasets; did you mean 'coco'?",
+        ),
+        (
+            {"test": {"datasets": ["mmmu"]}},
+            "test.datasets[0] is 'mmmu', a retention dataset, and test.metrics are recalls",
+        ),
+        (
+            {"test": {"metrics": None}},
+            "claims[0].test.metrics is missing; a dataset of the test is a retrieval dataset",
+        ),
         ({"test": {"test": "above", "models": ["TIGER"], "than": None}}, "models[0] is 'TIGER', which is not under"),
         ({"id": "slq-over-lora-i2t"}, "id stands twice"),
         ({"test": {"test": "above", "models": ["TiGeR"], "than": None, "metrics": ["i2t R@1"]}}, "no number of TiGeR"),
@@ -213,7 +222,7 @@ def test_an_entry_more_is_a_claim_more(tmp_path):
         "test": "higher",
         "of": "lora",
         "than": "base",
-        "sets": ["coco"],
+        "datasets": ["coco"],
         "metrics": ["t2i R@1"],
         "backbones": "all",
     }

@@ -42,7 +42,7 @@ def audited(reference, raw_config):
     def audit():
         audit_paper(settings, reference, reference.parent / "audit.json")
         content = read_json(reference.parent / "audit.json")
-        assert content["schema"] == 1
+        assert content["schema"] == 2
         return {one["id"]: one for one in content["findings"]}, {one["id"]: one for one in content["checks"]}
 
     return audit
@@ -75,7 +75,7 @@ def table3():
 
 def test_it_finds_this_and_nothing_else(audited):
     findings, checks = audited()
-    assert {name: (one["found"], one["asked"]) for name, one in checks.items()} == {
+    assert {name: (one["num_contradicted"], one["num_tested"]) for name, one in checks.items()} == {
         "marks-table1": (6, 126),
         "marks-table3": (0, 108),
         "parameters": (4, 4),
@@ -85,7 +85,7 @@ def test_it_finds_this_and_nothing_else(audited):
         "hours": (8, 8),
         "overlap": (4407, 5000),
     }
-    assert set(findings) == {name for name, one in checks.items() if one["found"]}
+    assert set(findings) == {name for name, one in checks.items() if one["num_contradicted"]}
     for finding in findings.values():
         assert finding["statement"] and finding["arithmetic"] and finding["title"]
         for cell in finding["cells"]:
@@ -108,12 +108,12 @@ def test_six_marks_of_table1_are_not_what_the_numbers_give(audited):
 def test_a_corrected_table_has_no_finding_and_a_planted_mark_is_found(audited, reference):
     rows = reference_rows("table1")
     for row in rows:
-        if (row["model"], f"{row['set']} {row['direction']} {row['metric']}") in MARKED_WRONG:
+        if (row["model"], f"{row['dataset']} {row['direction']} {row['metric']}") in MARKED_WRONG:
             row["mark"] = "" if row["mark"] else "underline"
     write(reference, "table1", rows)
     findings, checks = audited()
-    assert "marks-table1" not in findings and checks["marks-table1"]["found"] == 0
-    planted = next(row for row in rows if row["model"] == "FLAME" and row["set"] == "coco")
+    assert "marks-table1" not in findings and checks["marks-table1"]["num_contradicted"] == 0
+    planted = next(row for row in rows if row["model"] == "FLAME" and row["dataset"] == "coco")
     planted["mark"] = "bold"
     write(reference, "table1", rows)
     assert places(audited()[0]["marks-table1"]) == {("FLAME", "coco i2t R@1")}
@@ -157,7 +157,7 @@ def test_counts_that_one_number_gives_are_no_finding(audited, reference):
         change(reference, "table3", place, printed=printed)
     findings, checks = audited()
     assert "parameters" not in findings and checks["parameters"] == {
-        **{"id": "parameters", "title": checks["parameters"]["title"], "asked": 4, "found": 0}
+        **{"id": "parameters", "title": checks["parameters"]["title"], "num_tested": 4, "num_contradicted": 0}
     }
 
 

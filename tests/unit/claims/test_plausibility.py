@@ -32,10 +32,10 @@ def possible(text, counts):
 
 def quoted_by_hand():
     """Every share of the reference: file, printed value, how many may have been counted."""
-    for name in ("table1", "instrument"):
+    for name in ("table1", "reference_recalls"):
         for row in reference_rows(name):
             if row["value"]:
-                yield name, row["value"], COUNTED[row["direction"]][row["set"]]
+                yield name, row["value"], COUNTED[row["direction"]][row["dataset"]]
     for row in reference_rows("table3"):
         place = row["column"].split("_")
         if len(place) == 3:

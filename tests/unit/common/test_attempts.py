@@ -26,7 +26,7 @@ def test_what_a_later_attempt_did_again_is_lost(told):
     told.train(1, 10, 60, killed=True)
     told.begin_attempt()
     told.train(1, 60, 60)
-    assert read_attempts(told.path).seconds_by_span() == {"train": 3600, "lost": 600}
+    assert read_attempts(told.path).seconds_by_span() == {"train": 3600, "repeated": 600}
 
 
 def test_a_run_resumed_twice_adds_what_each_attempt_added(told):
@@ -39,7 +39,7 @@ def test_a_run_resumed_twice_adds_what_each_attempt_added(told):
     told.begin_attempt(resumed=70)
     told.train(71, 100, 60)
     told.span("save", 2)
-    assert read_attempts(told.path).seconds_by_span() == {"init": 5, "train": 100 * 60, "lost": 7 * 60, "save": 2}
+    assert read_attempts(told.path).seconds_by_span() == {"init": 5, "train": 100 * 60, "repeated": 7 * 60, "save": 2}
     assert [len(attempt.retained_steps()) for attempt in read_attempts(told.path).attempts] == [30, 40, 30]
 
 
@@ -50,7 +50,7 @@ def test_an_attempt_behind_an_older_checkpoint_loses_more(told):
     told.train(21, 40, 1, killed=True)
     told.begin_attempt(resumed=10)
     told.train(11, 50, 1)
-    assert read_attempts(told.path).seconds_by_span() == {"train": 50, "lost": 10 + 20}
+    assert read_attempts(told.path).seconds_by_span() == {"train": 50, "repeated": 10 + 20}
 
 
 def test_a_clock_that_steps_back_between_attempts_is_named(told):
@@ -59,7 +59,7 @@ def test_a_clock_that_steps_back_between_attempts_is_named(told):
     told.begin_attempt(pause=-120)
     told.train(1, 3, 60)
     assert read_attempts(told.path).anomalies == ["line 7: the clock steps back by 120.0 seconds"]
-    assert read_attempts(told.path).seconds_by_span() == {"train": 180, "lost": 180}
+    assert read_attempts(told.path).seconds_by_span() == {"train": 180, "repeated": 180}
 
 
 def test_a_number_that_is_missing_is_named_and_stops_nothing(told):
@@ -71,7 +71,7 @@ def test_a_number_that_is_missing_is_named_and_stops_nothing(told):
     for seconds in (float("nan"), float("inf"), "7", True, -7):
         told.write("span", name="init", start=told.clock, seconds=seconds)
     told.write("step", step="first")
-    told.write("step", step=1, work={"image": {"tokens": None}})
+    told.write("step", step=1, token_counts={"image": {"tokens": None}})
     told.write("resumed")
     told.write("span", name="init", start=None, seconds=1.0, time="now")
     told.write("step", step=1)
@@ -138,7 +138,7 @@ def test_a_reboot_between_attempts_mixes_no_clocks(machine):
     machine.up = 3.0
     machine.train(range(3, 7), 20, resumed=2)
     found = read_attempts(machine.path)
-    assert (found.seconds_by_span(), found.anomalies) == ({"init": 10, "train": 20 + 80, "lost": 20}, [])
+    assert (found.seconds_by_span(), found.anomalies) == ({"init": 10, "train": 20 + 80, "repeated": 20}, [])
 
 
 def test_a_process_that_was_killed_counts_until_its_last_event_though_the_clock_was_set(machine):
@@ -286,5 +286,5 @@ def test_real_events_of_two_attempts_are_counted_together(tmp_path):
     assert [line.get("failed") for line in lines if line["event"] == "span"] == [None, True, None]
     assert all(line["memory_gb"] > 0 for line in lines if line["event"] == "span")
     found = read_attempts(path).seconds_by_span()
-    assert set(found) == {"init", "train", "lost"}
+    assert set(found) == {"init", "train", "repeated"}
     assert found["train"] == pytest.approx(second.seconds_by_span["train"])

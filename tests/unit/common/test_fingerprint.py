@@ -48,8 +48,17 @@ NAMED = {
 ENTRIES = {rule: tuple(re.findall(r'"(.*?)"', found[1])) for rule, found in NAMED.items() if found}
 ENTRIES |= {"train": ("slq.training.run",), "generation": ("slq.evaluation.generation", "slq.methods.registry")}
 RULES = sorted(set(ENTRIES) - {"generation"})
-TRAINS = {"store_prefixes", "train", "select_rate"}
-EVALUATES = {"retrieve", "retain", "prove", "blind", "embed_row", "rerank_row", "measure_pilot", "generation"}
+TRAINS = {"cache_features", "train", "sweep_learning_rates"}
+EVALUATES = {
+    "evaluate_retrieval",
+    "evaluate_retention",
+    "check_equivalence",
+    "evaluate_blind",
+    "evaluate_encoder_baseline",
+    "evaluate_reranking",
+    "measure_pilot",
+    "generation",
+}
 RENDERS = {"render_tables", "draw_figures", "judge_claims", "compare_paper", "write_page", "draw_queries"}
 
 
@@ -124,39 +133,43 @@ def test_how_an_image_becomes_a_message_is_code_of_all_that_read_images(tmp_path
         "tokenize_message(backbone, message_parts(image, instruction))",
         "tokenize_message(backbone, message_parts(image, instruction + ' '))",
     )
-    due = changed(package(tmp_path, **{"caching/store": edit}))
-    assert TRAINS | {"retrieve", "retain", "prove", "blind", "rerank_row"} <= due
-    assert due.isdisjoint({"draw_split", "audit", "account", *RENDERS})
+    due = changed(package(tmp_path, **{"caching/feature_cache": edit}))
+    assert (
+        TRAINS
+        | {"evaluate_retrieval", "evaluate_retention", "check_equivalence", "evaluate_blind", "evaluate_reranking"}
+        <= due
+    )
+    assert due.isdisjoint({"make_synthetic_split", "audit", "count_gpu_hours", *RENDERS})
 
 
 def test_what_is_behind_a_transparent_image_is_code_of_stored_prefixes_too(tmp_path):
     due = changed(
         package(
             tmp_path,
-            **{"datasets/image_modes": ("BACKGROUND = (255, 255, 255, 255)", "BACKGROUND = (254, 255, 255, 255)")},
+            **{"datasets/image_conversion": ("BACKGROUND = (255, 255, 255, 255)", "BACKGROUND = (254, 255, 255, 255)")},
         )
     )
-    assert TRAINS | EVALUATES | {"pretrain_backbone", "pretrain_encoder", "audit", "check_instrument"} <= due
-    assert due.isdisjoint({"account", *RENDERS} - {"draw_queries"})
+    assert TRAINS | EVALUATES | {"pretrain_backbone", "pretrain_encoder", "audit", "check_reference_recalls"} <= due
+    assert due.isdisjoint({"count_gpu_hours", *RENDERS} - {"draw_queries"})
 
 
 def test_a_label_of_rows_is_code_of_what_prints_it_alone(tmp_path):
     due = changed(package(tmp_path, **{"config/baselines": ('"full_ft": "Full FT"', '"full_ft": "Fine-tuned"')}))
     assert due >= RENDERS
-    assert due.isdisjoint(TRAINS | EVALUATES | {"account"})
+    assert due.isdisjoint(TRAINS | EVALUATES | {"count_gpu_hours"})
 
 
 def test_the_loss_is_code_of_trainings_and_of_no_evaluation(tmp_path):
     due = changed(package(tmp_path, **{"training/loss": ("def info_nce", "MORE = 1\n\n\ndef info_nce")}))
-    assert due == {"train", "select_rate", "pretrain_encoder"}
+    assert due == {"train", "sweep_learning_rates", "pretrain_encoder"}
 
 
 def test_a_scorer_generates_no_answer(tmp_path):
     due = changed(
-        package(tmp_path, **{"evaluation/text_scorers": ("def normalise_text", "MORE = 1\n\n\ndef normalise_text")})
+        package(tmp_path, **{"evaluation/answer_matching": ("def normalise_text", "MORE = 1\n\n\ndef normalise_text")})
     )
-    assert {"retain", "prove", "blind", "render_tables"} <= due
-    assert due.isdisjoint({"generation", "retrieve", "embed_row", "train"})
+    assert {"evaluate_retention", "check_equivalence", "evaluate_blind", "render_tables"} <= due
+    assert due.isdisjoint({"generation", "evaluate_retrieval", "evaluate_encoder_baseline", "train"})
 
 
 @pytest.mark.parametrize(
@@ -164,13 +177,13 @@ def test_a_scorer_generates_no_answer(tmp_path):
 )
 def test_how_a_source_is_read_is_code_of_its_preparation(tmp_path, module, kind):
     due = changed(package(tmp_path, **{f"datasets/{module}": (kind, f"MORE = 1\n\n\n{kind}")}))
-    assert "prepare_split" in due and due.isdisjoint({"train", "retrieve", "render_tables"})
+    assert "prepare_split" in due and due.isdisjoint({"train", "evaluate_retrieval", "render_tables"})
 
 
 def test_a_list_that_a_module_reads_is_code(tmp_path):
     copy = package(tmp_path)
     (copy / "datasets/lists/coco_val2017.txt").write_text("000000000139\n")
-    assert changed(copy) == {"prepare_split", "adopt_split", "draw_split", "paper_audit"}
+    assert changed(copy) == {"prepare_split", "import_local_split", "make_synthetic_split", "paper_audit"}
 
 
 def test_adapters_of_others_make_nothing_due(tmp_path):
@@ -189,7 +202,7 @@ def test_a_family_more_makes_no_row_due(preset, raw_config, tmp_path):
     copy = package(tmp_path)
     shutil.copy(ROOT / "tests/third_family/llava.py", copy / "models/families")
     (copy / "models/dual_encoders/more.py").write_text("MORE = 1\n")
-    rules = {True: "embed_row", False: "rerank_row"}
+    rules = {True: "evaluate_encoder_baseline", False: "evaluate_reranking"}
     seen = set()
     for row in list_baselines(config):
         used = baseline_settings.baseline_adapters(config, row)
@@ -266,8 +279,8 @@ def test_rules_name_the_modules_that_their_commands_call():
 
 def test_what_generates_an_answer_is_named_by_the_two_rules_that_keep_answers():
     expected = f"        generation=rule_fingerprint({', '.join(json.dumps(name) for name in ENTRIES['generation'])}),"
-    assert {rule for rule, body in BODIES.items() if "generation=" in body} == {"retain", "blind"}
-    assert all(expected in BODIES[rule] for rule in ("retain", "blind"))
+    assert {rule for rule, body in BODIES.items() if "generation=" in body} == {"evaluate_retention", "evaluate_blind"}
+    assert all(expected in BODIES[rule] for rule in ("evaluate_retention", "evaluate_blind"))
 
 
 def test_modules_are_found_by_name_in_the_two_rooms_alone():
@@ -285,9 +298,9 @@ def test_few_modules_are_exempt_each_with_its_reason():
     assert len(EXEMPT_MODULES) <= 8 and all(EXEMPT_MODULES.values())
     for name in EXEMPT_MODULES:
         assert import_closure(name) != []
-    assert "slq.common.attempts" in import_closure(*ENTRIES["account"]) and "slq.common.attempts" not in import_closure(
-        *ENTRIES["train"]
-    )
+    assert "slq.common.attempts" in import_closure(
+        *ENTRIES["count_gpu_hours"]
+    ) and "slq.common.attempts" not in import_closure(*ENTRIES["train"])
 
 
 def test_all_fingerprints_take_less_than_a_second():

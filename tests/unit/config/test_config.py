@@ -36,25 +36,37 @@ def changed(raw, key, value):
     return raw
 
 
-QUERIES = {"label": "mine", "reference": "mine", "kind": "retrieval", "queries": "mine.jsonl"}
+QUERIES = {"label": "mine", "paper_column": "mine", "kind": "retrieval", "queries": "mine.jsonl"}
 BAD = [
     # misspelt keys, at every depth
     ("presset", "mini", "presset is not a key here; did you mean 'preset'?"),
     ("presets.mini.training.epoch", 5, "presets.mini.training.epoch is not a key here; did you mean 'epochs'?"),
-    ("presets.mini.tuning.slq.warmup", 5, "presets.mini.tuning.slq.warmup is not a key here; did you mean 'warmup_"),
+    (
+        "presets.mini.hyperparameters.slq.warmup",
+        5,
+        "presets.mini.hyperparameters.slq.warmup is not a key here; did you mean 'warmup_",
+    ),
     ("backbones.mini-internvl.pretrain.step", 5, "pretrain.step is not a key here; did you mean 'steps'?"),
-    ("sets.mini-coco.drawn.scenes.dev", 5, "sets.mini-coco.drawn.scenes.dev is not a key here; keys: train, val, test"),
+    (
+        "datasets.mini-coco.synthetic.scenes.dev",
+        5,
+        "datasets.mini-coco.synthetic.scenes.dev is not a key here; keys: train, val, test",
+    ),
     (
         "encoders.mini-clip.pretrain.stesp",
         5,
         "encoders.mini-clip.pretrain.stesp is not a key here; did you mean 'steps",
     ),
-    ("world.sed", 7, "world.sed is not a key here; did you mean 'seed'?"),
+    ("synthetic.sed", 7, "synthetic.sed is not a key here; did you mean 'seed'?"),
     # missing keys
-    ("world", REMOVE, "world is missing"),
+    ("synthetic", REMOVE, "synthetic is missing"),
     ("encoders.mini-blip.pretrain.model", REMOVE, "encoders.mini-blip.pretrain.model is missing"),
     ("presets.paper.training.epochs", REMOVE, "presets.paper.training.epochs is missing"),
-    ("presets.mini.tuning.slq", REMOVE, "presets.mini.tuning.slq is missing; presets.mini.methods asks for slq"),
+    (
+        "presets.mini.hyperparameters.slq",
+        REMOVE,
+        "presets.mini.hyperparameters.slq is missing; presets.mini.methods asks for slq",
+    ),
     # wrong types and values
     ("seeds", 2, "seeds is 2; expected a list"),
     ("seeds", [], "seeds is too short; expected at least 1"),
@@ -73,56 +85,89 @@ BAD = [
     ),
     ("presets.mini.training", None, "presets.mini.training is empty; expected a mapping"),
     ("presets.mini.backbones", "mini-internvl", "presets.mini.backbones is 'mini-internvl'; expected a list"),
-    ("presets.mini.tuning.slq.learning_rate", "1e-5", "expected a number (YAML reads 1e-5 as text; write 1e-05 with"),
-    ("presets.mini.tuning.lora.dropout", 1.0, "presets.mini.tuning.lora.dropout is 1.0; expected less than 1"),
+    (
+        "presets.mini.hyperparameters.slq.learning_rate",
+        "1e-5",
+        "expected a number (YAML reads 1e-5 as text; write 1e-05 with",
+    ),
+    (
+        "presets.mini.hyperparameters.lora.dropout",
+        1.0,
+        "presets.mini.hyperparameters.lora.dropout is 1.0; expected less than 1",
+    ),
     ("presets.mini.training.temperature", 0, "presets.mini.training.temperature is 0; expected more than 0"),
-    ("presets.mini.retrieval_sets", [], "presets.mini.retrieval_sets is too short; expected at least 1"),
+    ("presets.mini.retrieval_datasets", [], "presets.mini.retrieval_datasets is too short; expected at least 1"),
     ("presets.mini.methods[0]", "slq", "presets.mini.methods names something twice"),
     ("cells", "presnt", "cells is 'presnt'; did you mean 'present'?"),
     ("encoders.mini-clip.pretrain.batch_size", 1, "encoders.mini-clip.pretrain.batch_size is 1; expected at least 2"),
-    ("sets.a/b", {}, "sets is 'a/b'; expected something like"),
+    ("datasets.a/b", {}, "datasets is 'a/b'; expected something like"),
     # unknown names
     ("preset", "papre", "preset is 'papre', which is not under presets; did you mean 'paper'?"),
     ("presets.mini.backbones[0]", "mini-intern", "presets.mini.backbones[0] is 'mini-intern', which is not under back"),
     ("presets.mini.backbones[0]", "mini-intern", "did you mean 'mini-internvl'?"),
     ("presets.paper.methods[1]", "fulft", "presets.paper.methods[1] is 'fulft'; did you mean 'full_ft'?"),
-    ("presets.mini.train_set", "mini-cocoa", "presets.mini.train_set is 'mini-cocoa', which is not under sets; did yo"),
+    (
+        "presets.mini.train_dataset",
+        "mini-cocoa",
+        "presets.mini.train_dataset is 'mini-cocoa', which is not under datasets; did yo",
+    ),
     ("backbones.mini-internvl.family", "intervl", "which is not under workflow/slq/models/families; did you mean 'in"),
-    ("backbones.mini-internvl.pretrain.set", "nothing", "backbones.mini-internvl.pretrain.set is 'nothing', which is"),
-    ("encoders.mini-clip.pretrain.set", "mini-cocoa", "encoders.mini-clip.pretrain.set is 'mini-cocoa', which is not"),
+    (
+        "backbones.mini-internvl.pretrain.dataset",
+        "nothing",
+        "backbones.mini-internvl.pretrain.dataset is 'nothing', which is",
+    ),
+    (
+        "encoders.mini-clip.pretrain.dataset",
+        "mini-cocoa",
+        "encoders.mini-clip.pretrain.dataset is 'mini-cocoa', which is not",
+    ),
     (
         "encoders.mini-clip.pretrain.model.model_type",
         "cilp",
         "encoders.mini-clip.pretrain.model.model_type is 'cilp', which is not under workflow/slq/models/dual_encoders",
     ),
     # names of the wrong kind
-    ("presets.mini.train_set", "mini-flickr30k", "which has no split 'train' (sets.mini-flickr30k)"),
-    ("presets.mini.retrieval_sets[0]", "mini-realworldqa", "a retention set; expected a retrieval set"),
-    ("presets.mini.retention_sets[0]", "mini-coco", "a retrieval set; expected a retention set"),
-    ("backbones.mini-internvl.pretrain.set", "coco", "expected a drawn set"),
-    ("encoders.mini-blip.pretrain.set", "coco", "encoders.mini-blip.pretrain.set is 'coco'; expected a drawn set"),
-    # scorers of the retention sets
+    ("presets.mini.train_dataset", "mini-flickr30k", "which has no split 'train' (datasets.mini-flickr30k)"),
+    ("presets.mini.retrieval_datasets[0]", "mini-realworldqa", "a retention dataset; expected a retrieval dataset"),
+    ("presets.mini.retention_datasets[0]", "mini-coco", "a retrieval dataset; expected a retention dataset"),
+    ("backbones.mini-internvl.pretrain.dataset", "coco", "expected a synthetic dataset"),
+    (
+        "encoders.mini-blip.pretrain.dataset",
+        "coco",
+        "encoders.mini-blip.pretrain.dataset is 'coco'; expected a synthetic dataset",
+    ),
+    # scorers of the retention datasets
     ("presets.mini.evaluation.scorers.mmmu", "first-lettr-1", "scorers.mmmu is 'first-lettr-1'; did you mean 'first-l"),
     ("presets.mini.evaluation.scorers.ocrbench", "mmmu-official-1", "expected: ocrbench-vlmevalkit-1, ocrbench-lmms"),
     ("presets.mini.evaluation.scorers.mmu", "first-letter-1", "scorers.mmu is not a key here; did you mean 'mmmu'?"),
     (
         "presets.mini.evaluation.scorers.realworldqa",
         REMOVE,
-        "presets.mini.evaluation.scorers.realworldqa is missing; presets.mini.retention_sets[1] is 'mini-realworldqa'",
+        "presets.mini.evaluation.scorers.realworldqa is missing; presets.mini.retention_datasets[1] is "
+        "'mini-realworldqa'",
     ),
     # one source of bytes
     (
         "backbones.InternVL3-1B.source",
         REMOVE,
-        "backbones.InternVL3-1B must have exactly one of pretrain, source, local",
+        "backbones.InternVL3-1B must have exactly one of pretrain, source, local_dir",
     ),
-    ("backbones.InternVL3-1B.local", "folder", "exactly one of pretrain, source, local; found source and local"),
+    (
+        "backbones.InternVL3-1B.local_dir",
+        "folder",
+        "exactly one of pretrain, source, local_dir; found source and local_dir",
+    ),
     ("backbones.InternVL3-1B.source", "InternVL3-1b", "is not under sources; did you mean 'InternVL3-1B'?"),
-    ("encoders.CLIP-ViT-B-32.local", "folder", "exactly one of pretrain, source, local; found source and local"),
+    (
+        "encoders.CLIP-ViT-B-32.local_dir",
+        "folder",
+        "exactly one of pretrain, source, local_dir; found source and local_dir",
+    ),
     (
         "encoders.mini-clip.pretrain",
         REMOVE,
-        "encoders.mini-clip must have exactly one of pretrain, source, local; found",
+        "encoders.mini-clip must have exactly one of pretrain, source, local_dir; found",
     ),
     ("encoders.CLIP-ViT-B-32.source", "CLIP", "encoders.CLIP-ViT-B-32.source is 'CLIP', which is not under sources"),
     # the table of sources
@@ -133,98 +178,150 @@ BAD = [
     ("sources.coco.parts[0].hash", "0da8c0bd", "sources.coco.parts[0].hash is '0da8c0bd'; expected something like"),
     ("sources.coco.parts[0].files[0]", "/etc/*", "sources.coco.parts[0].files[0] is '/etc/*'; expected something like"),
     ("sources.coco.parts[0].archive", "file:///a.zip", "parts[0].archive is 'file:///a.zip'; expected something like"),
-    ("sources.flickr30k.parts[0].obtain", REMOVE, "sources.flickr30k.parts[0].obtain is missing"),
-    ("sets.mmmu.columns", REMOVE, "sets.mmmu.columns is missing; what is fetched is read by it"),
-    ("sets.coco.form", REMOVE, "sets.coco.form is missing; what is fetched is read by it"),
-    ("sets.coco.splits", REMOVE, "sets.coco.splits is missing; what is fetched is read by it"),
-    ("sets.coco.splits.val", REMOVE, "presets.paper.train_set is 'coco', which has no split 'val' (sets.coco)"),
-    ("sets.coco.splits.test.of", REMOVE, "sets.coco.splits.test.of is missing; form karpathy needs it"),
+    ("sources.flickr30k.parts[0].instructions", REMOVE, "sources.flickr30k.parts[0].instructions is missing"),
+    ("datasets.mmmu.hub_layout", REMOVE, "datasets.mmmu.hub_layout is missing; what is fetched is read by it"),
     (
-        "sets.coco2017_train.splits.train.images",
+        "datasets.coco.annotation_format",
         REMOVE,
-        "sets.coco2017_train.splits.train.images is missing; form coco",
+        "datasets.coco.annotation_format is missing; what is fetched is read by it",
     ),
-    ("sets.coco.splits.test.types", 3, "sets.coco.splits.test.types says nothing about a retrieval set; take it out"),
-    ("sets.mmmu.splits.test.captions", 3, "sets.mmmu.splits.test.captions says nothing about a retention set"),
-    ("sets.coco.splits.test.ids_sha256", "0f89", "sets.coco.splits.test.ids_sha256 is '0f89'; expected something like"),
+    ("datasets.coco.splits", REMOVE, "datasets.coco.splits is missing; what is fetched is read by it"),
     (
-        "sets.mini-coco.numbering",
+        "datasets.coco.splits.val",
+        REMOVE,
+        "presets.paper.train_dataset is 'coco', which has no split 'val' (datasets.coco)",
+    ),
+    (
+        "datasets.coco.splits.test.source_splits",
+        REMOVE,
+        "datasets.coco.splits.test.source_splits is missing; annotation_format karpathy needs it",
+    ),
+    (
+        "datasets.coco2017_train.splits.train.images",
+        REMOVE,
+        "datasets.coco2017_train.splits.train.images is missing; annotation_format coco",
+    ),
+    (
+        "datasets.coco.splits.test.types",
+        3,
+        "datasets.coco.splits.test.types says nothing about a retrieval dataset; take it out",
+    ),
+    (
+        "datasets.mmmu.splits.test.captions",
+        3,
+        "datasets.mmmu.splits.test.captions says nothing about a retention dataset",
+    ),
+    (
+        "datasets.coco.splits.test.ids_sha256",
+        "0f89",
+        "datasets.coco.splits.test.ids_sha256 is '0f89'; expected something like",
+    ),
+    (
+        "datasets.mini-coco.id_namespace",
         "coco",
-        "sets.mini-coco.numbering says how a source is read, and sets.mini-coco has no",
+        "datasets.mini-coco.id_namespace says how a source is read, and datasets.mini-coco has no",
     ),
     ("presets.mini.allow_leak", REMOVE, "presets.mini.allow_leak is missing"),
-    ("presets.mini.training.captions_per_image_per_epoch", "two", "per_epoch is 'two'; expected: all, one"),
+    ("presets.mini.training.caption_sampling", "two", "sampling is 'two'; expected: all, random_one"),
     (
-        "presets.mini.training.stop_minutes",
+        "presets.mini.training.time_limit_margin_minutes",
         60,
-        "hours is 1, 60 minutes, for full_ft on mini-internvl, and training.stop_minutes, 60",
+        "hours is 1, 60 minutes, for full_ft on mini-internvl, and training.time_limit_margin_minutes, 60",
     ),
     (
         "backbones.mini-qwen3vl.runs.lora",
         {"resources": {"hours": 1 / 30}},
         "is 0.0333, 2 minutes, for lora on mini-",
     ),
-    ("sets.mmmu.source", "mmu", "sets.mmmu.source is 'mmu', which is not under sources; did you mean 'mmmu'?"),
+    ("datasets.mmmu.source", "mmu", "datasets.mmmu.source is 'mmu', which is not under sources; did you mean 'mmmu'?"),
     ("sources.coco.licence", REMOVE, "sources.coco.licence is missing"),
     (
-        "sets.coco.drawn",
+        "datasets.coco.synthetic",
         {"style": "filled", "scenes": {"test": 1}},
-        "one of drawn, source, supplied, queries; found drawn a",
+        "one of synthetic, source, local_dir, queries; found synthetic a",
     ),
-    # ways to count a retrieval set
+    # ways to count a retrieval dataset
     ("table3_base", "hide", "table3_base is 'hide'; did you mean 'hidden'?"),
-    ("sets.coco.same_image", "byte", "sets.coco.same_image is 'byte'; did you mean 'bytes'?"),
-    ("sets.coco.variants.five.caption", 5, "variants.five.caption is not a key here; did you mean 'captions'?"),
+    ("datasets.coco.same_image", "byte", "datasets.coco.same_image is 'byte'; did you mean 'bytes'?"),
+    ("datasets.coco.variants.five.caption", 5, "variants.five.caption is not a key here; did you mean 'captions'?"),
     (
-        "sets.coco.printed",
+        "datasets.coco.table_variant",
         "fiv",
-        "sets.coco.printed is 'fiv', which is not under sets.coco.variants; did you mean 'five'?",
+        "datasets.coco.table_variant is 'fiv', which is not under datasets.coco.variants; did you mean 'five'?",
     ),
-    ("sets.coco.printed", REMOVE, "sets.coco.printed is missing"),
-    ("sets.flickr30k.printed", "all", "sets.flickr30k.variants is missing"),
-    ("sets.mmmu.same_image", "row", "sets.mmmu.same_image says nothing about a retention set; take it out"),
-    ("sets.mini-coco.variants.folds.fold", 30, "variants.folds.fold is 30, which does not divide the 200 images"),
-    # columns of the hub's questions
-    ("sets.mmmu.columns", "mmu", "sets.mmmu.columns is 'mmu'; did you mean 'mmmu'?"),
-    ("sets.coco.columns", "mmmu", "sets.coco.columns says nothing about a retrieval set; take it out"),
+    ("datasets.coco.table_variant", REMOVE, "datasets.coco.table_variant is missing"),
+    ("datasets.flickr30k.table_variant", "all", "datasets.flickr30k.variants is missing"),
+    ("datasets.mmmu.same_image", "row", "datasets.mmmu.same_image says nothing about a retention dataset; take it out"),
+    ("datasets.mini-coco.variants.folds.fold", 30, "variants.folds.fold is 30, which does not divide the 200 images"),
+    # layout of the hub's questions
+    ("datasets.mmmu.hub_layout", "mmu", "datasets.mmmu.hub_layout is 'mmu'; did you mean 'mmmu'?"),
     (
-        "sets.mini-ocrbench.drawn.signs.test",
+        "datasets.coco.hub_layout",
+        "mmmu",
+        "datasets.coco.hub_layout says nothing about a retrieval dataset; take it out",
+    ),
+    (
+        "datasets.mini-ocrbench.synthetic.signs.test",
         217,
-        "the drawn sets ask for 217 signs (sets.*.drawn.signs); there are 216",
+        "the synthetic datasets ask for 217 signs (datasets.*.synthetic.signs); there are 216",
     ),
-    ("sets.mini-ocrbench.drawn.scenes", {"test": 1}, "one of scenes, signs, scenes_of; found scenes and signs"),
-    # sets over the images of another
+    ("datasets.mini-ocrbench.synthetic.scenes", {"test": 1}, "one of scenes, signs, scenes_of; found scenes and signs"),
+    # datasets over the images of another
     (
-        "sets.mini-karr.drawn.scenes_of",
+        "datasets.mini-karr.synthetic.scenes_of",
         "mini-coc",
-        "scenes_of is 'mini-coc'; expected a retrieval set with images of its",
+        "scenes_of is 'mini-coc'; expected a retrieval dataset with images of its",
     ),
-    ("sets.mini-karr.drawn.scenes_of", "mini-ocrbench", "expected a retrieval set with images of its own"),
-    ("sets.mini-karr.drawn.scenes_of", "coco", "scenes_of is 'coco'; expected a drawn set with a test split"),
-    ("sets.mini-karr.drawn.style", "filled", "sets.mini-karr.drawn.style says nothing about pictures of another set;"),
-    ("sets.mini-coco.drawn.style", REMOVE, "sets.mini-coco.drawn.style is missing; what is drawn anew has a style"),
-    ("sets.mini-karr.drawn.words", "knowlege", "drawn.words is 'knowlege'; did you mean 'knowledge'?"),
+    ("datasets.mini-karr.synthetic.scenes_of", "mini-ocrbench", "expected a retrieval dataset with images of its own"),
     (
-        "sets.mini-mmmu.drawn.words",
+        "datasets.mini-karr.synthetic.scenes_of",
+        "coco",
+        "scenes_of is 'coco'; expected a synthetic dataset with a test split",
+    ),
+    (
+        "datasets.mini-karr.synthetic.style",
+        "filled",
+        "datasets.mini-karr.synthetic.style says nothing about pictures of another dataset;",
+    ),
+    (
+        "datasets.mini-coco.synthetic.style",
+        REMOVE,
+        "datasets.mini-coco.synthetic.style is missing; what is drawn anew has a style",
+    ),
+    ("datasets.mini-karr.synthetic.words", "knowlege", "synthetic.words is 'knowlege'; did you mean 'knowledge'?"),
+    (
+        "datasets.mini-mmmu.synthetic.words",
         "knowledge",
-        "sets.mini-mmmu.drawn.words says nothing about a retention set; take it out",
+        "datasets.mini-mmmu.synthetic.words says nothing about a retention dataset; take it out",
     ),
-    ("sets.mine", QUERIES, "sets.mine.of is missing; queries are about the images of a set"),
-    ("sets.mine", QUERIES | {"of": "mmmu"}, "sets.mine.of is 'mmmu'; expected a retrieval set with images of its own"),
-    ("sets.mine", QUERIES | {"of": "mini-karr"}, "sets.mine.of is 'mini-karr'; expected a retrieval set with images"),
-    ("presets.mini.knowledge_sets[0]", "mini-mmmu", "a retention set; expected a retrieval set"),
+    ("datasets.mine", QUERIES, "datasets.mine.images_of is missing; queries are about the images of a dataset"),
     (
-        "presets.mini.knowledge_sets[0]",
+        "datasets.mine",
+        QUERIES | {"images_of": "mmmu"},
+        "datasets.mine.images_of is 'mmmu'; expected a retrieval dataset with images of its own",
+    ),
+    (
+        "datasets.mine",
+        QUERIES | {"images_of": "mini-karr"},
+        "datasets.mine.images_of is 'mini-karr'; expected a retrieval dataset with images",
+    ),
+    ("presets.mini.knowledge_datasets[0]", "mini-mmmu", "a retention dataset; expected a retrieval dataset"),
+    (
+        "presets.mini.knowledge_datasets[0]",
         "mini-coco",
-        "knowledge_sets and presets.mini.retrieval_sets both name 'mini-co",
+        "knowledge_datasets and presets.mini.retrieval_datasets both name 'mini-co",
     ),
     (
         "sources.InternVL3-1B.parts[0].revision",
         "main",
         "sources.InternVL3-1B.parts[0].from_listing is of a commit, and revision 'main'; take it out",
     ),
-    ("presets.mini.train_set", "mini-karr", "which has no split 'train' (sets.mini-karr)"),
-    ("sets.mini-coco.drawn.scenes.train", 1721, "the drawn sets ask for 2521 scenes (sets.*.drawn.scenes); there are"),
+    ("presets.mini.train_dataset", "mini-karr", "which has no split 'train' (datasets.mini-karr)"),
+    (
+        "datasets.mini-coco.synthetic.scenes.train",
+        1721,
+        "the synthetic datasets ask for 2521 scenes (datasets.*.synthetic.scenes); there are",
+    ),
     ("presets.mini.training.epochs", "many", "presets.mini.training.epochs is 'many'; expected a"),
     ("presets.mini.methods", ["sql"], "presets.mini.methods[0] is 'sql'; did you mean 'slq'?"),
 ]
@@ -318,7 +415,7 @@ def test_conditions_of_the_schema_speak_of_keys_that_there_are():
     """A misspelt one would never hold, and nothing would tell."""
     schema = yaml.safe_load(SCHEMA.read_text())
     declared, spoken = ({name for name, inside in keys(schema) if inside is where} for where in (False, True))
-    assert spoken <= declared and {"queries", "printed", "ids_sha256", "from_listing", "readout"} <= spoken
+    assert spoken <= declared and {"queries", "table_variant", "ids_sha256", "from_listing", "readout"} <= spoken
     catalogues = re.findall(r"keyOf: ([^,} \n]+)", SCHEMA.read_text())
     assert len(catalogues) > 20
     for catalogue in set(catalogues):
@@ -330,16 +427,16 @@ def test_settings_of_a_run_prefer_the_backbones_own(raw_config):
     eight, one = (json.loads(job_settings.train_settings(config, f"InternVL3-{size}", "slq")) for size in ("8B", "1B"))
     assert eight["training"] == {**one["training"], "batch_size": 512}
     assert one["training"]["batch_size"] == 1024
-    assert one["tuning"]["queries"] == 20
-    assert json.loads(job_settings.train_settings(config, "InternVL3-1B", "base"))["tuning"] == {}
+    assert one["hyperparameters"]["queries"] == 20
+    assert json.loads(job_settings.train_settings(config, "InternVL3-1B", "base"))["hyperparameters"] == {}
 
 
 @pytest.mark.parametrize("what", ["scenes", "signs"])
 def test_drawn_splits_do_not_overlap_and_use_every_scene_at_most_once(raw_config, what):
     config = validate_config(raw_config)
     taken = []
-    for name, entry in config["sets"].items():
-        for split, count in entry.get("drawn", {}).get(what, {}).items():
+    for name, entry in config["datasets"].items():
+        for split, count in entry.get("synthetic", {}).get(what, {}).items():
             slice_ = json.loads(job_settings.synthetic_split_settings(config, name, split))
             assert slice_["count"] == count
             taken += range(slice_["first"], slice_["first"] + slice_["count"])

@@ -15,18 +15,18 @@ from slq.preflight.preflight import _forecast_cost, check_gpu_hours
 
 CATALOGUES = {
     **{"backbones": "backbone", "encoders": "encoder", "readouts": "readout", "comparators": "comparator"},
-    **{"sources": "source", "sets": "set"},
+    **{"sources": "source", "datasets": "dataset"},
 }
 
 
 def optional_keys(raw, catalogue):
-    """Paths of all keys of a catalogue's entries that the schema does not require; of a set's size its splits too."""
+    """Paths of all keys of a catalogue's entries that the schema does not require; of a dataset's size the splits."""
     known = yaml.safe_load(SCHEMA.read_text())["$defs"]
     for name, entry in raw[catalogue].items():
         yield from (
             (catalogue, name, key) for key in entry.keys() - set(known[CATALOGUES[catalogue]].get("required", []))
         )
-        size = entry.get("size", {}) if catalogue == "sets" else {}
+        size = entry.get("size", {}) if catalogue == "datasets" else {}
         for key in sorted(size.keys() - set(known["size"]["required"])):
             yield catalogue, name, "size", key
             yield from (
@@ -73,7 +73,7 @@ def test_every_optional_key_may_be_left_out_or_is_named(raw_config, catalogue):
 @pytest.mark.parametrize(("name", "key"), [("coco", None), ("flickr30k", "texts")])
 def test_a_set_without_a_size_or_without_its_counts_is_planned_and_not_forecast(raw_config, name, key):
     paper = raw_config | {"preset": "paper"}
-    entry = paper["sets"][name]
+    entry = paper["datasets"][name]
     assert None not in plan(validate_config(paper))
     del (entry["size"] if key else entry)[key or "size"]
     assert set(plan(validate_config(paper))) == {None}
@@ -81,8 +81,8 @@ def test_a_set_without_a_size_or_without_its_counts_is_planned_and_not_forecast(
 
 def test_the_doctor_says_why_nothing_is_forecast(raw_config):
     paper = raw_config | {"preset": "paper"}
-    del paper["sets"]["coco"]["size"]
+    del paper["datasets"]["coco"]["size"]
     found = check_gpu_hours(SimpleNamespace(submitted=[]), _forecast_cost(validate_config(paper), None), "any")
     assert found.message.startswith(
-        "no hours, and no disk of adapters and checkpoints (config: sets.coco.size is missing"
+        "no hours, and no disk of adapters and checkpoints (config: datasets.coco.size is missing"
     )

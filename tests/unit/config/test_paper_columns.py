@@ -1,4 +1,4 @@
-"""What stands for what of the paper, and what is our own: two keys, `reference` and `scored_as`."""
+"""What stands for what of the paper, and what is our own: two keys, `paper_row` or `paper_column`, and `scored_as`."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ from slq.config.loading import validate_config
 from slq.results.layout import parse_layout
 from stored import MINI, REFERENCE, cell, entries, heads, mini_results, tables, write_answers
 
-QUIZ = {"label": "My quiz", "scored_as": "realworldqa", "kind": "retention", "supplied": "data/quiz"}
+QUIZ = {"label": "My quiz", "scored_as": "realworldqa", "kind": "retention", "local_dir": "data/quiz"}
 RETENTION = {"mmmu": "mmmu", "my-quiz": "", "ocrbench": "ocrbench"}
 
 
@@ -42,8 +42,8 @@ def changed(raw, **overlay):
 @pytest.fixture
 def own_quiz(raw_config):
     """The paper preset with a quiz of one's own in the place of RealWorldQA, scored as that is."""
-    paper = {"retention_sets": list(RETENTION)}
-    return validate_config(changed(raw_config, preset="paper", sets={"my-quiz": QUIZ}, presets={"paper": paper}))
+    paper = {"retention_datasets": list(RETENTION)}
+    return validate_config(changed(raw_config, preset="paper", datasets={"my-quiz": QUIZ}, presets={"paper": paper}))
 
 
 @pytest.fixture
@@ -76,12 +76,12 @@ def test_a_quiz_of_ones_own_is_a_column_of_its_own_in_table_3(own_quiz, own_resu
 
 
 def test_its_scorers_and_its_images_are_those_of_what_it_is_scored_as(own_quiz):
-    sets = {one["name"]: one for one in json.loads(retention_settings(own_quiz, "InternVL3-1B"))["sets"]}
-    assert sets["my-quiz"] == {
+    datasets = {one["name"]: one for one in json.loads(retention_settings(own_quiz, "InternVL3-1B"))["datasets"]}
+    assert datasets["my-quiz"] == {
         **{"name": "my-quiz", "benchmark": "realworldqa", "scorer": "vlmevalkit-exact-2"},
         "images": {"max_tiles": 6},
     }
-    limits = json.loads(forecast_settings(changed(own_quiz, sets={"my-quiz": {"size": {
+    limits = json.loads(forecast_settings(changed(own_quiz, datasets={"my-quiz": {"size": {
         "images": {"test": 9}, "texts": {"test": 9}, "pixels": 9, "text_tokens": 9}}})))  # fmt: skip
     assert [one["tiles"] for one in limits["backbones"][0]["retention_limits"]] == [13, 7, 25]
 
@@ -89,22 +89,22 @@ def test_its_scorers_and_its_images_are_those_of_what_it_is_scored_as(own_quiz):
 def test_hits_are_counted_of_what_is_scored_as_ocrbench_whatever_it_stands_for():
     mine, theirs = parse_layout(
         MINI
-        | {"retention_sets": [{"name": "signs", "label": "Signs", "reference": "", "scored_as": "ocrbench"},
-                              {"name": "quiz", "label": "Q", "reference": "ocrbench", "scored_as": "mmmu"}]}
-    ).retention_sets  # fmt: skip
+        | {"retention_datasets": [{"name": "signs", "label": "Signs", "paper_name": "", "scored_as": "ocrbench"},
+                              {"name": "quiz", "label": "Q", "paper_name": "ocrbench", "scored_as": "mmmu"}]}
+    ).retention_datasets  # fmt: skip
     assert mine.is_scored_in_hits and not theirs.is_scored_in_hits
 
 
-@pytest.mark.parametrize("reference", ["", "Qwen2.5-VL-3B"])
-def test_no_hours_of_the_paper_are_told_of_a_backbone_that_it_does_not_have(tmp_path, reference):
+@pytest.mark.parametrize("paper_name", ["", "Qwen2.5-VL-3B"])
+def test_no_hours_of_the_paper_are_told_of_a_backbone_that_it_does_not_have(tmp_path, paper_name):
     results = mini_results(tmp_path / "results")
-    own = MINI | {"backbones": [*entries(("mini-a", "A-mini", reference)), MINI["backbones"][1]]}
+    own = MINI | {"backbones": [*entries(("mini-a", "A-mini", paper_name)), MINI["backbones"][1]]}
     table = tables(own, results)["gpu_hours"]
     (note,) = (note for note in table.notes if note.startswith("The paper's hours are those of"))
     assert note.startswith("The paper's hours are those of Qwen3-VL-2B for B-mini:")
     missing = cell(table, "mini-a/slq", "paper")
     assert missing.state == "missing"
-    assert missing.source == f"the paper has no row {reference or 'that A-mini stands for'}"
+    assert missing.source == f"the paper has no row {paper_name or 'that A-mini stands for'}"
     alone = tables(MINI | {"backbones": own["backbones"][:1]}, results)["gpu_hours"]
     assert not any(note.startswith("The paper's hours are those of") for note in alone.notes)
 
@@ -117,7 +117,7 @@ def test_claims_count_no_run_of_a_backbone_that_stands_for_none(tmp_path):
         path.write_text(path.read_text().replace("InternVL3-1B", "mine"))
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
     mine = raw["backbones"]["InternVL3-1B"] | {"label": "Mine"}
-    del mine["reference"]
+    del mine["paper_row"]
     preset = {"backbones": ["mine", "InternVL3-8B"]}
     config = validate_config(changed(raw, preset="paper", backbones={"mine": mine}, presets={"paper": preset}))
     judge_claims(json.loads(claims_settings(config)), results, REFERENCE, results / "claims.json")
@@ -133,19 +133,19 @@ def test_drawn_results_of_a_backbone_that_stands_for_none_say_so():
     assert ", and no backbone stands for the paper's backbones." in describe_scope(own, ["mini-C"])
 
 
-def test_reference_is_for_the_papers_alone(raw_config):
-    """Without it a backbone, a comparator, a set of images are whole; nothing of the paper is said."""
+def test_paper_names_are_for_the_papers_alone(raw_config):
+    """Without it a backbone, a comparator, a dataset of images are whole; nothing of the paper is said."""
     overlay = {
-        "backbones": {"mini-internvl": {"reference": None}},
-        "comparators": {"mini-clip": {"reference": None}},
-        "sets": {"mini-coco": {"reference": None}},
+        "backbones": {"mini-internvl": {"paper_row": None}},
+        "comparators": {"mini-clip": {"paper_row": None}},
+        "datasets": {"mini-coco": {"paper_column": None}},
     }
     config = validate_config(changed(raw_config, **overlay))
     shown = parse_layout(json.loads(layout(config)))
-    assert [entry.reference for entry in shown.backbones] == ["", "Qwen3-VL-2B"]
-    assert [entry.reference for entry in shown.retrieval_sets] == ["flickr30k", ""]
-    assert build_comparator(config, "mini-clip").reference == ""
-    assert {one["name"]: one["reference"] for one in json.loads(reference_check_settings(config))["sets"]} == {
+    assert [entry.paper_name for entry in shown.backbones] == ["", "Qwen3-VL-2B"]
+    assert [entry.paper_name for entry in shown.retrieval_datasets] == ["flickr30k", ""]
+    assert build_comparator(config, "mini-clip").paper_row == ""
+    assert {one["name"]: one["paper_column"] for one in json.loads(reference_check_settings(config))["datasets"]} == {
         "mini-flickr30k": "flickr30k",
         "mini-coco": "",
     }
@@ -153,37 +153,38 @@ def test_reference_is_for_the_papers_alone(raw_config):
 
 FAULTS = {
     "no scorers": (
-        {"sets": {"mini-realworldqa": {"scored_as": None}}},
-        r"sets.mini-realworldqa.scored_as is missing; .* mmmu, realworldqa or ocrbench. "
-        r"sets.mini-realworldqa.reference does not",
+        {"datasets": {"mini-realworldqa": {"scored_as": None}}},
+        r"datasets.mini-realworldqa.scored_as is missing; .* mmmu, realworldqa or ocrbench. "
+        r"datasets.mini-realworldqa.paper_column does not",
     ),
     "scorers that do not exist": (
-        {"sets": {"mini-realworldqa": {"scored_as": "realwordqa"}}},
-        r"sets.mini-realworldqa.scored_as is 'realwordqa'; did you mean 'realworldqa'",
+        {"datasets": {"mini-realworldqa": {"scored_as": "realwordqa"}}},
+        r"datasets.mini-realworldqa.scored_as is 'realwordqa'; did you mean 'realworldqa'",
     ),
     "scorers without questions": (
-        {"sets": {"mini-coco": {"scored_as": "mmmu"}}},
-        r"sets.mini-coco.scored_as says nothing about a retrieval set; take it out",
+        {"datasets": {"mini-coco": {"scored_as": "mmmu"}}},
+        r"datasets.mini-coco.scored_as says nothing about a retrieval dataset; take it out",
     ),
     "a column, and another's scorers": (
-        {"sets": {"mini-realworldqa": {"scored_as": "mmmu"}}},
-        r"sets.mini-realworldqa.scored_as is 'mmmu', and its reference 'realworldqa': .*take reference out",
+        {"datasets": {"mini-realworldqa": {"scored_as": "mmmu"}}},
+        r"datasets.mini-realworldqa.scored_as is 'mmmu', and its paper_column 'realworldqa': .*take paper_column out",
     ),
-    "two sets for a column": (
+    "two datasets for a column": (
         {
-            "sets": {"my-quiz": QUIZ | {"reference": "realworldqa"}},
-            "presets": {"mini": {"retention_sets": ["mini-realworldqa", "my-quiz"]}},
+            "datasets": {"my-quiz": QUIZ | {"paper_column": "realworldqa"}},
+            "presets": {"mini": {"retention_datasets": ["mini-realworldqa", "my-quiz"]}},
         },
-        r"presets.mini has two sets with the reference 'realworldqa', mini-realworldqa and my-quiz; take "
-        r"sets.my-quiz.reference out",
+        r"presets.mini has two datasets with the paper_column 'realworldqa', mini-realworldqa and my-quiz; take "
+        r"datasets.my-quiz.paper_column out",
     ),
-    "two sets of images for a column": (
-        {"sets": {"mini-karr": {"reference": "coco"}}},
-        r"presets.mini has two sets with the reference 'coco', mini-coco and mini-karr; take sets.mini-karr.reference",
+    "two datasets of images for a column": (
+        {"datasets": {"mini-karr": {"paper_column": "coco"}}},
+        r"presets.mini has two datasets with the paper_column 'coco', mini-coco and mini-karr; take "
+        r"datasets.mini-karr.paper_column",
     ),
     "two backbones for a row": (
-        {"backbones": {"mini-qwen3vl": {"reference": "InternVL3-1B"}}},
-        r"presets.mini has two backbones with the reference 'InternVL3-1B', mini-internvl and mini-qwen3vl; take",
+        {"backbones": {"mini-qwen3vl": {"paper_row": "InternVL3-1B"}}},
+        r"presets.mini has two backbones with the paper_row 'InternVL3-1B', mini-internvl and mini-qwen3vl; take",
     ),
 }
 
@@ -196,7 +197,7 @@ def test_what_stands_for_what_is_refused_in_one_message(raw_config, fault):
 
 
 def test_two_of_ones_own_stand_beside_each_other(raw_config):
-    sets = {"my-quiz": QUIZ, "her-quiz": QUIZ}
-    preset = {"retention_sets": ["mini-realworldqa", "my-quiz", "her-quiz"]}
-    config = validate_config(changed(raw_config, sets=sets, presets={"mini": preset}))
-    assert re.findall(r'"name":"(\w+-quiz)","reference":""', layout(config)) == ["my-quiz", "her-quiz"]
+    datasets = {"my-quiz": QUIZ, "her-quiz": QUIZ}
+    preset = {"retention_datasets": ["mini-realworldqa", "my-quiz", "her-quiz"]}
+    config = validate_config(changed(raw_config, datasets=datasets, presets={"mini": preset}))
+    assert re.findall(r'"name":"(\w+-quiz)","paper_name":""', layout(config)) == ["my-quiz", "her-quiz"]

@@ -15,8 +15,8 @@ CONFIG = (ROOT / "config.yaml").read_text()
 
 
 def twice_in_config(text):
-    """config.yaml with a second `world` at its end."""
-    return f"{text}world: {{seed: 8}}\n"
+    """config.yaml with a second `synthetic` at its end."""
+    return f"{text}synthetic: {{seed: 8}}\n"
 
 
 OVERLAYS = {
@@ -32,10 +32,10 @@ def test_a_key_that_stands_twice_in_config_yaml_stops_before_anything_is_planned
     shutil.copytree(pristine, folder)
     (folder / "config.yaml").write_text(twice_in_config(CONFIG))
     lines = twice_in_config(CONFIG).splitlines()
-    first, second = (number for number, line in enumerate(lines, start=1) if line.startswith("world:"))
+    first, second = (number for number, line in enumerate(lines, start=1) if line.startswith("synthetic:"))
     answer = snakemake(folder, "-n", "--cores", "1")
     assert answer.returncode == 1 and "Traceback" not in answer.stdout
-    assert f"config.yaml:{second}: world stands twice, first in line {first}; " in answer.stdout
+    assert f"config.yaml:{second}: synthetic stands twice, first in line {first}; " in answer.stdout
 
 
 @pytest.mark.parametrize("kind", OVERLAYS)
@@ -57,8 +57,8 @@ def test_a_key_that_stands_twice_in_a_file_laid_over_stops_before_anything_is_pl
 def test_a_key_that_stands_twice_on_the_command_line_stops_before_anything_is_planned(pristine):
     answer = snakemake(pristine, "-n", "--cores", "1", "--config", "seed=1", "seed=2")
     assert answer.returncode == 1 and "--config: seed stands twice" in answer.stdout
-    with pytest.raises(SlqError, match=r"--config sets:1: a\.label stands twice"):
-        reject_duplicate_config_keys(["seed=1", "sets={a: {label: one, label: two}}"])
+    with pytest.raises(SlqError, match=r"--config datasets:1: a\.label stands twice"):
+        reject_duplicate_config_keys(["seed=1", "datasets={a: {label: one, label: two}}"])
     reject_duplicate_config_keys(["scratch={turn", "preset=mini"])
 
 

@@ -27,7 +27,7 @@ def shaped(request, raw_config, tmp_path):
     """Variants by name on one family's mini shape, whose attention is sharp; batches of six, padded."""
     settings = train_step_settings(validate_config(raw_config), request.param, 6, "float32")
     backbone = sharpen(build_random_backbone(settings, "cpu", seed=1))
-    batches = make_coco_like_batches(backbone, 6, 3, settings["pixels"], settings["turn_tokens"], seed=1)
+    batches = make_coco_like_batches(backbone, 6, 3, settings["pixels"], settings["prompt_overhead_tokens"], seed=1)
 
     def make(names, **changes):
         found = build_variants(backbone, batches, settings | changes, names, tmp_path)
@@ -39,9 +39,11 @@ def shaped(request, raw_config, tmp_path):
 
 
 @pytest.mark.parametrize("queries", [1, 8, 20, 40])
-@pytest.mark.parametrize("micro_batch", [6, 4])
-def test_every_way_to_keep_prefixes_learns_what_the_released_algorithm_does(shaped, queries, micro_batch):
-    found = check_agreement(list(shaped(SLQ_VARIANTS, queries=queries, micro_batch=micro_batch).values()), "float32")
+@pytest.mark.parametrize("micro_batch_size", [6, 4])
+def test_every_way_to_keep_prefixes_learns_what_the_released_algorithm_does(shaped, queries, micro_batch_size):
+    found = check_agreement(
+        list(shaped(SLQ_VARIANTS, queries=queries, micro_batch_size=micro_batch_size).values()), "float32"
+    )
     assert found.keys() == set(SLQ_VARIANTS)
     assert max(apart for one in found.values() for apart in one.values()) < 1e-5
 
@@ -52,17 +54,17 @@ def test_captions_differ_in_length(shaped):
 
 def test_residents_go_on_to_the_next_captions(shaped):
     """The second and third steps are those of the same captions with the images anew."""
-    made = shaped(["recompute", "resident"])
-    _, *others = made["resident"].read_batches()
+    made = shaped(["none", "batch"])
+    _, *others = made["batch"].read_batches()
     assert all(pair.image is None for batch in others for pair in batch) and len(others) == 2
     assert [pair.text for pair in others[1]] == [pair.text for pair in shaped.batches[2]]
 
 
 def test_another_gradient_is_refused(shaped):
-    made = shaped(["reference", "recompute"])
+    made = shaped(["reference", "none"])
     with torch.no_grad():
-        made["recompute"].retriever.queries.data = made["recompute"].retriever.queries + 0.01  # in a memory of its own
-    with pytest.raises(SlqError, match="recompute and reference differ, relative, by"):
+        made["none"].retriever.queries.data = made["none"].retriever.queries + 0.01  # in a memory of its own
+    with pytest.raises(SlqError, match="none and reference differ, relative, by"):
         check_agreement(list(made.values()), "float32")
 
 
@@ -87,12 +89,12 @@ def test_the_flops_of_each_are_what_torch_counts(shaped, name):
 def test_ratios_are_to_the_released_way_and_hours_of_all_pairs():
     """Half the seconds are twice as fast; 7,200 pairs at one a second are two hours."""
     rows = [
-        {"variant": "reference", "seconds": 4.0, "pairs_per_second": 1.0, "held_bytes": 8},
-        {"variant": "kv", "seconds": 2.0, "pairs_per_second": 2.0, "held_bytes": 2},
+        {"variant": "reference", "seconds": 4.0, "pairs_per_second": 1.0, "saved_bytes": 8},
+        {"variant": "kv", "seconds": 2.0, "pairs_per_second": 2.0, "saved_bytes": 2},
     ]
     reference, kv = add_ratios(rows, 7200)
-    assert (reference["times_faster"], reference["share_held"], reference["hours"]) == (1.0, 1.0, 2.0)
-    assert (kv["times_faster"], kv["share_held"], kv["hours"]) == (2.0, 0.25, 1.0)
+    assert (reference["speedup"], reference["saved_ratio"], reference["hours"]) == (1.0, 1.0, 2.0)
+    assert (kv["speedup"], kv["saved_ratio"], kv["hours"]) == (2.0, 0.25, 1.0)
 
 
 @pytest.mark.parametrize("name", MINI)
@@ -102,10 +104,10 @@ def test_the_command_prints_rows_and_keeps_them(name, tmp_path, capsys):
     found = json.loads((tmp_path / "steps.json").read_text())
     rows = {row["variant"]: row for row in found["rows"]}
     assert list(rows) == [*SLQ_VARIANTS, *METHOD_VARIANTS]
-    assert all(row["seconds"] > 0 and row["held_bytes"] > 0 and row["flops"] > 0 for row in rows.values())
-    assert rows["kv"]["flops"] < rows["resident"]["flops"] < rows["recompute"]["flops"] < rows["reference"]["flops"]
-    assert rows["kv"]["held_bytes"] < rows["reference"]["held_bytes"] / 2
-    assert rows["reference"]["times_faster"] == 1 and rows["kv"]["mfu"] is None
+    assert all(row["seconds"] > 0 and row["saved_bytes"] > 0 and row["flops"] > 0 for row in rows.values())
+    assert rows["kv"]["flops"] < rows["batch"]["flops"] < rows["none"]["flops"] < rows["reference"]["flops"]
+    assert rows["kv"]["saved_bytes"] < rows["reference"]["saved_bytes"] / 2
+    assert rows["reference"]["speedup"] == 1 and rows["kv"]["mfu"] is None
     printed = capsys.readouterr().out
     assert all(variant in printed for variant in rows) and max(map(len, printed.splitlines())) <= 130
     assert not list(tmp_path.glob("tmp*"))

@@ -25,7 +25,7 @@ from slq.training.execution import enable_gradient_checkpointing
 
 BACKBONES = yaml.safe_load(CONFIG)["backbones"]
 LAYERS, TEXTS, TEXT, AROUND = 2, 2, 30, 10  # tokens of a text, and of a turn around its image
-TUNING = {
+HYPERPARAMETERS = {
     "slq": {"queries": 20, "init": "normal"},
     "lora": {"rank": 8, "alpha": 16, "dropout": 0.0},
     "full_ft": {},
@@ -108,19 +108,19 @@ def counted(embed: Any, batches: list[list[TokenizedMessage]]) -> tuple[float, f
     return counter.get_total_flops(), sum(n for operator, n in by_operator.items() if "bmm" in str(operator))
 
 
-@pytest.mark.parametrize("method", TUNING)
+@pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_the_closed_form_is_what_torch_counts(case, method):
-    retriever = registry.build_retriever(method, case.backbone(), TUNING[method], seed=0)
+    retriever = registry.build_retriever(method, case.backbone(), HYPERPARAMETERS[method], seed=0)
     seen, attention = counted(retriever.embed, case.batches)
     assert attention > 0
-    assert case.closed(train_flops, ComputePlan.from_hyperparameters(method, TUNING[method])) == pytest.approx(
+    assert case.closed(train_flops, ComputePlan.from_hyperparameters(method, HYPERPARAMETERS[method])) == pytest.approx(
         seen, rel=0.001
     )
 
 
-@pytest.mark.parametrize("method", TUNING)
+@pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_two_passes_too(case, method):
-    retriever = registry.build_retriever(method, case.backbone(), TUNING[method], seed=0)
+    retriever = registry.build_retriever(method, case.backbone(), HYPERPARAMETERS[method], seed=0)
     trained = retriever.trainable_parameters()
 
     def twice(batch):
@@ -133,33 +133,33 @@ def test_two_passes_too(case, method):
 
     seen, _ = counted(twice, case.batches)
     assert case.closed(
-        train_flops, ComputePlan.from_hyperparameters(method, TUNING[method], passes=2)
+        train_flops, ComputePlan.from_hyperparameters(method, HYPERPARAMETERS[method], num_forward_passes=2)
     ) == pytest.approx(seen, rel=0.001)
 
 
 @pytest.mark.parametrize("method", ["lora", "full_ft"])
 def test_layers_that_run_again_too(case, method):
     """The tower runs once, and nothing goes back through it; of LoRA's own maps what runs again is left out."""
-    retriever = registry.build_retriever(method, case.backbone(), TUNING[method], seed=0)
+    retriever = registry.build_retriever(method, case.backbone(), HYPERPARAMETERS[method], seed=0)
     enable_gradient_checkpointing(retriever)
     seen, _ = counted(retriever.embed, case.batches)
     assert case.closed(
-        train_flops, ComputePlan.from_hyperparameters(method, TUNING[method], checkpointing=True)
+        train_flops, ComputePlan.from_hyperparameters(method, HYPERPARAMETERS[method], checkpointing=True)
     ) == pytest.approx(seen, rel=0.003)
 
 
 def test_the_released_algorithm_too(case):
-    retriever = registry.build_retriever("slq", case.backbone(), TUNING["slq"], seed=0)
+    retriever = registry.build_retriever("slq", case.backbone(), HYPERPARAMETERS["slq"], seed=0)
     seen, _ = counted(lambda batch: whole_sequence(retriever, batch), case.batches)
-    plan = ComputePlan.from_hyperparameters("slq", TUNING["slq"], whole_sequence=True)
+    plan = ComputePlan.from_hyperparameters("slq", HYPERPARAMETERS["slq"], whole_sequence=True)
     assert case.closed(train_flops, plan) == pytest.approx(seen, rel=0.001)
 
 
 def test_embedding_is_the_forward_part(case):
-    retriever = registry.build_retriever("slq", case.backbone(), TUNING["slq"], seed=0)
+    retriever = registry.build_retriever("slq", case.backbone(), HYPERPARAMETERS["slq"], seed=0)
     retriever.queries.requires_grad_(False)
     seen, _ = counted(retriever.embed, case.batches)
-    assert case.closed(embed_flops, ComputePlan.from_hyperparameters("slq", TUNING["slq"])) == pytest.approx(
+    assert case.closed(embed_flops, ComputePlan.from_hyperparameters("slq", HYPERPARAMETERS["slq"])) == pytest.approx(
         seen, rel=0.001
     )
 
@@ -185,17 +185,19 @@ def test_what_each_part_depends_on():
     work = TokenTotals.of_equal_length(3, 266, 256) + TokenTotals.of_equal_length(3, 20)
 
     def flops(method: str, **changes: Any) -> dict[str, float]:
-        return train_flops(architecture, ComputePlan.from_hyperparameters(method, TUNING[method], **changes), work)
+        return train_flops(
+            architecture, ComputePlan.from_hyperparameters(method, HYPERPARAMETERS[method], **changes), work
+        )
 
-    once, stored = flops("slq"), flops("slq", prefix=0.2)
+    once, stored = flops("slq"), flops("slq", prefix_share=0.2)
     assert {part: stored[part] / once[part] for part in ("vision", "projector", "prefix")} == pytest.approx(
         {"vision": 0.2, "projector": 0.2, "prefix": 0.2}
     )
     assert (stored["queries"], stored["backward"]) == (once["queries"], once["backward"])
-    assert flops("lora", prefix=0.2) == flops("lora")
-    assert flops("lora", vision=0.5)["vision"] == flops("lora")["vision"] / 2
+    assert flops("lora", prefix_share=0.2) == flops("lora")
+    assert flops("lora", vision_share=0.5)["vision"] == flops("lora")["vision"] / 2
     for method in ("slq", "lora", "full_ft"):
-        assert flops(method)["recompute"] == 0 < flops(method, passes=2)["recompute"]
+        assert flops(method)["recompute"] == 0 < flops(method, num_forward_passes=2)["recompute"]
     assert flops("base")["backward"] == 0
     assert train_flops(architecture, ComputePlan("full_ft"), work + work) == pytest.approx(
         {part: 2 * value for part, value in flops("full_ft").items()}

@@ -24,7 +24,7 @@ def plain(paper) -> dict:
     """The same with every batch in one pass and no layer run again."""
     for backbone in paper["backbones"]:
         for training in backbone["training"].values():
-            training |= {"two_pass": False, "gradient_checkpointing": False}
+            training |= {"grad_cache": False, "gradient_checkpointing": False}
     return paper
 
 
@@ -65,15 +65,18 @@ def test_hours_are_flops_over_peak_and_share(paper):
 def test_options_do_less_for_what_is_stored_and_more_for_what_is_released(plain):
     for (_, method), cell in cells_of(plain).items():
         if method == "slq":
-            assert cell.options["kv"] < cell.options["resident"] < 1 < cell.options["released"]
+            assert cell.options["kv"] < cell.options["batch"] < 1 < cell.options["released"]
         elif method != "base":
-            assert set(cell.options) == {"plain", "vision"} and cell.options["vision"] < 1 == cell.options["plain"]
+            assert (
+                set(cell.options) == {"no_memory_saving", "features"}
+                and cell.options["features"] < 1 == cell.options["no_memory_saving"]
+            )
 
 
 def test_to_save_memory_costs_flops(paper):
     for (_, method), cell in cells_of(paper).items():
         if method != "base":
-            assert cell.options["plain"] < 1 and cell.device_gb[0] < cell.device_gb[1]
+            assert cell.options["no_memory_saving"] < 1 and cell.device_gb[0] < cell.device_gb[1]
 
 
 def test_memory_is_that_of_weights_moments_and_what_waits_for_its_gradient(paper):
@@ -111,10 +114,10 @@ def test_wall_time_is_that_of_the_fullest_device():
 
 def test_a_size_that_is_missing_is_named(raw_config):
     raw = raw_config | {"preset": "paper"}
-    size = raw["sets"]["flickr30k"].pop("size")
-    with pytest.raises(SlqError, match=r"config: sets\.flickr30k\.size is missing"):
+    size = raw["datasets"]["flickr30k"].pop("size")
+    with pytest.raises(SlqError, match=r"config: datasets\.flickr30k\.size is missing"):
         forecast(json.loads(cost_settings.forecast_settings(validate_config(raw))))
-    raw["sets"]["flickr30k"]["size"] = size
+    raw["datasets"]["flickr30k"]["size"] = size
     del raw["backbones"]["Qwen3-VL-2B"]["architecture"]
     with pytest.raises(SlqError, match=r"config: backbones\.Qwen3-VL-2B\.architecture is missing"):
         forecast(json.loads(cost_settings.forecast_settings(validate_config(raw))))

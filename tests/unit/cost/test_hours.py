@@ -49,7 +49,7 @@ def test_gpu_hours_set_the_papers_beside_ours_without_mixing_them(results: Path)
     assert [one.state for one in rows(table)["mini-a/slq"].cells] == [
         *["quoted", *["measured"] * 4, *["missing"] * 3, "quoted", "measured"]
     ]
-    assert [one.state for one in rows(table)["mini-a/full_ft"].cells[-2:]] == ["by_construction"] * 2
+    assert [one.state for one in rows(table)["mini-a/full_ft"].cells[-2:]] == ["inherited"] * 2
     lora = rows(table)["mini-a/lora"].cells
     assert [one.state for one in lora] == ["quoted", *["missing"] * 7, "quoted", "missing"]
     assert cell(table, "mini-b/slq", "ours_ratio").state == "missing"

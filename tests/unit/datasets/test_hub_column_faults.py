@@ -1,4 +1,4 @@
-"""Retention sets in the hub's columns: what a faulty row or file says."""
+"""Retention datasets in the hub's columns: what a faulty row or file says."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""Retention sets in the hub's columns: what a row becomes."""
+"""Retention datasets in the hub's columns: what a row becomes."""
 
 import io
 import json
@@ -206,18 +206,24 @@ def test_markers_of_a_supplied_set_in_the_prepared_form_are_checked_too(tmp_path
 
 
 def test_the_schema_knows_the_layouts():
-    known = yaml.safe_load(SCHEMA.read_text())["$defs"]["set"]["properties"]["columns"]["enum"]
+    known = yaml.safe_load(SCHEMA.read_text())["$defs"]["dataset"]["properties"]["hub_layout"]["enum"]
     assert known == list(HUB_LAYOUTS)
 
 
 def test_other_columns_are_another_split(checkout):
     write_hub_files("ocrbench", [ocrbench(["left"])], checkout / "mine")
-    entry = {"label": "mine", "scored_as": "ocrbench", "kind": "retention", "supplied": "mine", "columns": "ocrbench"}
+    entry = {
+        "label": "mine",
+        "scored_as": "ocrbench",
+        "kind": "retention",
+        "local_dir": "mine",
+        "hub_layout": "ocrbench",
+    }
     target = ("--cores", "1", "--configfile", "mine.yaml", "--", "scratch/data/qa/test/manifest.json")
-    (checkout / "mine.yaml").write_text(yaml.safe_dump({"sets": {"qa": entry}}))
+    (checkout / "mine.yaml").write_text(yaml.safe_dump({"datasets": {"qa": entry}}))
     answer = snakemake(checkout, *target)
     assert answer.returncode == 0, answer.stdout
     assert read_split(checkout / "scratch" / "data", "qa", "test").items[0]["answers"] == ["left"]
     assert planned(checkout, *target) == {}
-    (checkout / "mine.yaml").write_text(yaml.safe_dump({"sets": {"qa": entry | {"columns": "realworldqa"}}}))
-    assert planned(checkout, *target) == {"adopt_split": 1}
+    (checkout / "mine.yaml").write_text(yaml.safe_dump({"datasets": {"qa": entry | {"hub_layout": "realworldqa"}}}))
+    assert planned(checkout, *target) == {"import_local_split": 1}

@@ -20,11 +20,11 @@ def filtered(raw_config, tmp_path, capsys):
     """Prepares a split of a small source as config.yaml says, with lists; its ids, or the message that stops it."""
 
     def prepare(name="coco", split="train", source=coco, **how):
-        entry = raw_config["sets"][name]
+        entry = raw_config["datasets"][name]
         for one in entry["splits"].values():
             for key in COUNTS & one.keys():
                 del one[key]
-        for key in ("only", "without"):
+        for key in ("include_ids", "exclude_ids"):
             entry["splits"][split].pop(key, None)
         entry["splits"][split] |= how
         given = job_settings.prepare_settings(validate_config(raw_config), name, split)
@@ -54,12 +54,12 @@ def mine(tmp_path):
 @pytest.mark.parametrize("content", ["1\n", "\ufeff1\n", "\ufeff1\r\n\r\n", "  1", "1\n139\n42\n"])
 def test_a_list_leaves_out_its_ids_whatever_wrote_it(filtered, mine, content):
     """With a byte-order mark, with Windows line ends, with ids of the source's other splits."""
-    assert filtered(without=[mine(content)]) == ["2"]
+    assert filtered(exclude_ids=[mine(content)]) == ["2"]
 
 
 @pytest.mark.parametrize("content", ["1\n", "\ufeff1\r\n", "1\n139\n"])
 def test_a_list_keeps_its_ids_alone_whatever_wrote_it(filtered, mine, content):
-    assert filtered(only=[mine(content)]) == ["1"]
+    assert filtered(include_ids=[mine(content)]) == ["1"]
 
 
 WRONG = {
@@ -79,7 +79,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("key", ["without", "only"])
+@pytest.mark.parametrize("key", ["exclude_ids", "include_ids"])
 @pytest.mark.parametrize("kind", WRONG)
 def test_an_id_that_no_image_has_stops_the_split_by_list_and_line(filtered, mine, kind, key):
     content, words = WRONG[kind]
@@ -91,47 +91,47 @@ def test_an_id_that_no_image_has_stops_the_split_by_list_and_line(filtered, mine
 def test_a_list_that_filters_nothing_stops_the_split(filtered, mine):
     """It has none of the split's images, or all of them."""
     other = mine("42\n139\n")
-    for key, does in {"without": "filters", "only": "leaves"}.items():
+    for key, does in {"exclude_ids": "filters", "include_ids": "leaves"}.items():
         words = f"the list {other} has none of the 2 images, and so {does} nothing"
-        assert filtered(**{key: [other]}).startswith(f"config: sets.coco.splits.train.{key}: {words}")
+        assert filtered(**{key: [other]}).startswith(f"config: datasets.coco.splits.train.{key}: {words}")
     every = mine("1\n2\n")
-    for key, does in {"without": "leaves", "only": "filters"}.items():
+    for key, does in {"exclude_ids": "leaves", "include_ids": "filters"}.items():
         words = f"the list {every} has all of the 2 images, and so {does} nothing"
-        assert filtered(**{key: [every]}).startswith(f"config: sets.coco.splits.train.{key}: {words}")
+        assert filtered(**{key: [every]}).startswith(f"config: datasets.coco.splits.train.{key}: {words}")
 
 
 def test_lists_that_leave_nothing_together_stop_the_split(filtered, tmp_path):
     (tmp_path / "one.txt").write_text("1\n")
     (tmp_path / "two.txt").write_text("2\n")
     lists = [str(tmp_path / name) for name in ("one.txt", "two.txt")]
-    assert "no image is left by its lists together" in filtered(without=lists)
+    assert "no image is left by its lists together" in filtered(exclude_ids=lists)
 
 
 def test_a_public_list_may_have_ids_that_the_source_lacks(filtered):
     """593 of the 5,000 test images are in val2017, so that train2017 has not all of them."""
-    assert filtered("coco2017_train", "train", coco2017, without=["coco_karpathy_test"]) == ["1"]
+    assert filtered("coco2017_train", "train", coco2017, exclude_ids=["coco_karpathy_test"]) == ["1"]
 
 
 def test_a_public_list_that_filters_nothing_stops_the_split_too(filtered):
-    message = filtered("coco2017_train", "train", coco2017, without=["coco_val2017"])
+    message = filtered("coco2017_train", "train", coco2017, exclude_ids=["coco_val2017"])
     assert "the list coco_val2017 has none of the 2 images" in message
 
 
 def test_a_persons_list_may_have_ids_of_the_sources_other_lists(filtered, mine):
     """Of train2017's the ids of val2017 too: the whole source is what a list is held against."""
-    assert filtered("coco2017_train", "train", coco2017, without=[mine("42\n139\n5\n")]) == ["1"]
+    assert filtered("coco2017_train", "train", coco2017, exclude_ids=[mine("42\n139\n5\n")]) == ["1"]
 
 
 def test_a_split_of_karpathys_that_no_image_has_stops_the_split(filtered):
     """A misspelt `restval` would leave 30,504 images out."""
-    message = filtered(of=["train", "restvall"])
+    message = filtered(source_splits=["train", "restvall"])
     assert "no image is of the split 'restvall'" in message and "restval, test, train, val" in message
 
 
 def test_ids_that_are_no_numbers_of_coco_stop_the_split(filtered, raw_config):
     """Zero-padded or with a file's name they would pass the guard against test images, and the audit's."""
-    raw_config["sets"]["flickr30k"] |= {"numbering": "coco"}
-    del raw_config["sets"]["flickr30k"]["splits"]["train"]["images"]
+    raw_config["datasets"]["flickr30k"] |= {"id_namespace": "coco"}
+    del raw_config["datasets"]["flickr30k"]["splits"]["train"]["images"]
 
     def named(folder):
         source = flickr30k(folder)
@@ -143,11 +143,11 @@ def test_ids_that_are_no_numbers_of_coco_stop_the_split(filtered, raw_config):
         return source
 
     message = filtered("flickr30k", "train", named)
-    assert "the id 'COCO_val2014_1000092795' is no number of coco, and sets.flickr30k.numbering" in message
+    assert "the id 'COCO_val2014_1000092795' is no number of coco, and datasets.flickr30k.id_namespace" in message
 
 
 def test_photos_that_are_told_of_no_image_stop_the_split(filtered, raw_config):
-    raw_config["sets"]["coco"]["photos"] = ["annotations/captions_train2014.json"]
+    raw_config["datasets"]["coco"]["flickr_id_files"] = ["annotations/captions_train2014.json"]
     assert "captions_train2014.json tell the photo of none of the 1 images" in filtered(split="test")
 
 

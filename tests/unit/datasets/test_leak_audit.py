@@ -44,7 +44,7 @@ def data(sets, tmp_path):
     return shutil.copytree(sets, tmp_path / "data")
 
 
-def put(data, name, split, images, numbering=None, photos=None, captions=None):
+def put(data, name, split, images, id_namespace=None, photos=None, captions=None):
     """A split in the prepared form."""
     folder = data / name / split
     shutil.rmtree(folder, ignore_errors=True)
@@ -56,7 +56,7 @@ def put(data, name, split, images, numbering=None, photos=None, captions=None):
         items.append(
             {"id": one, "image": f"images/{one}", "captions": [(captions or {}).get(one, f"{name} {one}")]} | photo
         )
-    write_split(folder, name, split, "retrieval", items, numbering=numbering)
+    write_split(folder, name, split, "retrieval", items, id_namespace=id_namespace)
 
 
 def images_of(data, name, split):
@@ -67,10 +67,10 @@ def images_of(data, name, split):
 def audit(data, allow_leak=False):
     """Exit status and, where it passed, what it found by split."""
     settings = {
-        "train_set": "coco",
-        "retrieval_sets": ["flickr30k", "coco"],
-        "knowledge_sets": [],
-        "retention_sets": [],
+        "train_dataset": "coco",
+        "retrieval_datasets": ["flickr30k", "coco"],
+        "knowledge_datasets": [],
+        "retention_datasets": [],
     }
     out = data.parent / "audit.json"
     out.unlink(missing_ok=True)
@@ -85,7 +85,7 @@ NONE = {"ids": 0, "photos": 0, "bytes": 0, "alike": 0, "captions": 0}
 
 def test_sets_that_are_apart_pass(data):
     status, found = audit(data)
-    assert status == 0 and (found["schema"], found["allow_leak"]) == (3, False)
+    assert status == 0 and (found["schema"], found["allow_leak"]) == (4, False)
     assert found["splits"]["coco/train"]["items"] == 6
     for name in ("coco/val", "coco/test", "flickr30k/test"):
         assert found["splits"][name]["in_train"] == NONE and found["splits"][name]["leaked"] == []
@@ -94,9 +94,9 @@ def test_sets_that_are_apart_pass(data):
 
 def same_number(data):
     images = images_of(data, "flickr30k", "test")
-    put(data, "flickr30k", "test", {"3": images.pop("20"), **images}, numbering="coco")
-    put(data, "coco", "train", images_of(data, "coco", "train"), numbering="coco")
-    put(data, "coco", "val", images_of(data, "coco", "val"), numbering="coco")
+    put(data, "flickr30k", "test", {"3": images.pop("20"), **images}, id_namespace="coco")
+    put(data, "coco", "train", images_of(data, "coco", "train"), id_namespace="coco")
+    put(data, "coco", "val", images_of(data, "coco", "val"), id_namespace="coco")
 
 
 def same_photo(data):

@@ -19,16 +19,16 @@ from slq.datasets.id_lists import hash_ids, read_id_list, sort_ids
 from slq.datasets.splits import read_split
 from slq.synthetic.datasets import write_hub_files
 
-SETS = yaml.safe_load((ROOT / "config.yaml").read_text())["sets"]
+SETS = yaml.safe_load((ROOT / "config.yaml").read_text())["datasets"]
 COUNTS = {"items", "captions", "ids_sha256", "options", "types"}
 
 
 def how(name, split, **changes):
-    """Of config.yaml, without what only the real set holds."""
+    """Of config.yaml, without what only the real dataset holds."""
     entry = SETS[name]
     listed_so = {key: value for key, value in entry["splits"][split].items() if key not in COUNTS} | changes
-    keys = {key: entry[key] for key in ("form", "numbering", "photos") if key in entry}
-    return {"name": name, "split": split, "how": listed_so, **keys}
+    keys = {key: entry[key] for key in ("annotation_format", "id_namespace", "flickr_id_files") if key in entry}
+    return {"name": name, "split": split, "listing": listed_so, **keys}
 
 
 # ---- what is prepared ------------------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def test_cocos_splits_are_karpathys_with_restval_in_train(tmp_path):
             "photo": "7042",
         }
     ]
-    assert found["train"].numbering == "coco"
+    assert found["train"].id_namespace == "coco"
     assert found["train"].open("train2014/COCO_train2014_000000000001.jpg").size == (16, 12)
 
 
@@ -80,7 +80,7 @@ def test_flickr30ks_ids_are_its_photos_numbers(tmp_path):
 
 def test_train2017_is_read_from_cocos_own_list_and_watched_on_images_outside(tmp_path):
     source = coco2017(tmp_path / "coco2017")
-    without = how("coco2017_train", "train", without=["coco_karpathy_test"])
+    without = how("coco2017_train", "train", exclude_ids=["coco_karpathy_test"])
     assert prepare(source, tmp_path / "data", **without) == 0
     (item,) = read_split(tmp_path / "data", "coco2017_train", "train").items
     assert item == {
@@ -99,24 +99,27 @@ def test_questions_of_a_source_hold_what_config_says(tmp_path, capsys, columns):
     write_hub_files(columns, [ROWS[columns]], source)
     write_manifest(source, {"name": "source"})
     counts = SETS[columns]["splits"]["test"]
-    assert prepare(source, tmp_path / "data", "qa", columns=columns, how=counts) == 1
+    assert prepare(source, tmp_path / "data", "qa", hub_layout=columns, listing=counts) == 1
     assert f"qa/test: images or questions: 1, expected {counts['items']}" in capsys.readouterr().err
     assert not list((tmp_path / "data/qa/test").glob("*"))
     one = {"items": 1, "types": 1, "options": columns != "ocrbench"}
-    assert prepare(source, tmp_path / "data", "qa", columns=columns, how=one) == 0
+    assert prepare(source, tmp_path / "data", "qa", hub_layout=columns, listing=one) == 0
     assert len(read_split(tmp_path / "data", "qa", "test").items) == 1
 
 
 def test_mmmus_open_questions_count_as_such(tmp_path, capsys):
     rows = [mmmu(1), mmmu(2, question_type="open", options="[]", answer="3")]
     write_hub_files("mmmu", rows, tmp_path / "source")
-    assert prepare(tmp_path / "source", tmp_path / "data", "qa", columns="mmmu", how={"items": 2, "options": 2}) == 1
-    assert "qa/test: questions with options: 1, expected 2 (sets.qa.splits.test.options" in capsys.readouterr().err
+    assert (
+        prepare(tmp_path / "source", tmp_path / "data", "qa", hub_layout="mmmu", listing={"items": 2, "options": 2})
+        == 1
+    )
+    assert "qa/test: questions with options: 1, expected 2 (datasets.qa.splits.test.options" in capsys.readouterr().err
 
 
 def test_questions_of_one_type_are_one_type(tmp_path):
     write_hub_files("mmmu", [mmmu(1), mmmu(2)], tmp_path / "source")
-    asked = {"columns": "mmmu", "how": {"items": 2, "types": 1}}
+    asked = {"hub_layout": "mmmu", "listing": {"items": 2, "types": 1}}
     assert prepare(tmp_path / "source", tmp_path / "data", "qa", **asked) == 0
 
 
@@ -180,16 +183,22 @@ def refused(capsys, data, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"items": 2}, ["coco/test: images or questions: 1, expected 2 (sets.coco.splits.test.items in config.yaml)"]),
+        (
+            {"items": 2},
+            ["coco/test: images or questions: 1, expected 2 (datasets.coco.splits.test.items in config.yaml)"],
+        ),
         ({"captions": 5}, ["coco/test: captions: 6, expected 5"]),
         ({"ids_sha256": "0" * 64}, ["coco/test: the SHA-256 of its ids in order:", f"expected {'0' * 64}"]),
         (
-            {"of": ["tset"], "items": 1},
+            {"source_splits": ["tset"], "items": 1},
             ["dataset_coco.json: no image is of the split 'tset'", "there are restval, test,"],
         ),
         ({"file": "dataset_cocoa.json"}, ["dataset_cocoa.json: cannot be read", "fetch its source again"]),
         ({"images": "val2017"}, ["1 of 1 images", "not in it (first: val2017/COCO_val2014_000000000042.jpg)"]),
-        ({"only": ["karpathy_test"]}, ["karpathy_test: neither a list of ids of the project (coco_karpathy_test, "]),
+        (
+            {"include_ids": ["karpathy_test"]},
+            ["karpathy_test: neither a list of ids of the project (coco_karpathy_test, "],
+        ),
     ],
 )
 def test_another_version_or_a_wrong_name_stops_with_one_message(tmp_path, capsys, changes, words):
@@ -215,7 +224,7 @@ LISTS = {
 def test_a_list_of_another_form_stops_with_one_message(tmp_path, capsys, fault):
     body, words = LISTS[fault]
     source = listed.source(tmp_path / "coco", {"dataset_coco.json": body})
-    assert prepare(source, tmp_path / "data", **how("coco", "test") | {"photos": []}) == 1
+    assert prepare(source, tmp_path / "data", **how("coco", "test") | {"flickr_id_files": []}) == 1
     refused(capsys, tmp_path / "data", [words])
 
 
@@ -228,7 +237,7 @@ def test_a_training_split_with_published_test_images_stops_unless_config_says_so
         "coco2017_train/train: holds 1 of the 5,000 test images of coco_karpathy_test (first: 42)",
         "allow_leak: true",
     ]
-    refused(capsys, tmp_path / "data", [*words, "without: [coco_karpathy_test]"])
+    refused(capsys, tmp_path / "data", [*words, "exclude_ids: [coco_karpathy_test]"])
     assert prepare(source, tmp_path / "data", **asked, allow_leak=True) == 0
     assert len(read_split(tmp_path / "data", "coco2017_train", "train").items) == 2
 
@@ -266,9 +275,14 @@ def test_cocos_training_split_is_prepared_in_a_minute_and_two_gigabytes(tmp_path
     hashes = {f"train2014/{image['filename']}": f"{image['imgid']:064x}" for image in images}
     (source / "dataset_coco.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
     write_manifest(source, {"name": "coco"}, hashes)
-    how_much = {"file": "dataset_coco.json", "of": ["train", "restval"], "items": 113_287, "captions": 566_435}
-    asked = {"set": "coco", "split": "train", "form": "karpathy", "how": how_much}
-    asked |= {"numbering": "coco", "photos": [], "allow_leak": False}
+    how_much = {
+        "file": "dataset_coco.json",
+        "source_splits": ["train", "restval"],
+        "items": 113_287,
+        "captions": 566_435,
+    }
+    asked = {"dataset": "coco", "split": "train", "annotation_format": "karpathy", "listing": how_much}
+    asked |= {"id_namespace": "coco", "flickr_id_files": [], "allow_leak": False}
     arguments = ["--settings", json.dumps(asked), "--from", str(source), "--out", str(tmp_path / "data/coco/train")]
     # Asked of the process itself: the peak that a parent reads in wait4 includes the parent's own memory at the fork.
     peak = "next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'))"

@@ -1,4 +1,4 @@
-"""Prepared sets, snapshots and the audit: what is checked, and what a fault says."""
+"""Prepared datasets, snapshots and the audit: what is checked, and what a fault says."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ def item(name, captions=("a red circle",)):
 
 
 def write_source(folder, split, items, kind="retrieval"):
-    """A supplied split, as a person would lay it out."""
+    """A local split, as a person would lay it out."""
     (folder / split / "images").mkdir(parents=True)
     for number, entry in enumerate(items):
         Image.new("RGB", (8, 8), (255, number, 0)).save(folder / split / "images" / f"{entry['id']}.png")
@@ -79,7 +79,7 @@ def test_lines_that_show_one_picture_are_one_image_where_config_says_so(tmp_path
 def test_what_one_picture_in_two_lines_means_must_be_said(tmp_path, capsys):
     assert adopt(one_caption_a_line(tmp_path / "mine"), tmp_path / "data", split="test") == 1
     message = capsys.readouterr().err
-    assert "items '0' and '2' show the same picture" in message and "sets.coco.same_image: bytes" in message
+    assert "items '0' and '2' show the same picture" in message and "datasets.coco.same_image: bytes" in message
     assert not (tmp_path / "data" / "coco" / "test" / "manifest.json").exists()
 
 
@@ -213,6 +213,6 @@ def test_a_training_split_that_holds_test_ids_is_not_adopted(tmp_path, capsys, s
 def test_another_schema_is_refused(tmp_path):
     prepare(tmp_path, train=["1"])
     manifest = tmp_path / "coco" / "train" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"schema": 2', '"schema": 0'))
-    with pytest.raises(SlqError, match="schema 0, expected 2"):
+    manifest.write_text(manifest.read_text().replace('"schema": 3', '"schema": 2'))
+    with pytest.raises(SlqError, match=r"schema 2, not 3: written by a version before 0\.2\.0"):
         read_split(tmp_path, "coco", "train")

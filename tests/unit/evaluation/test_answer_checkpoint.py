@@ -94,7 +94,7 @@ def results(folder):
 
 
 def done(folder):
-    """Bytes of the answers so far, of all sets."""
+    """Bytes of the answers so far, of all datasets."""
     return sum(path.stat().st_size for path in (folder / "work").rglob("*.jsonl"))
 
 
@@ -130,7 +130,7 @@ def test_killed_ten_times_and_continued_the_answers_are_the_same_bytes(slice_, t
 
 def test_only_answers_of_the_same_kind_are_continued(slice_):
     how = json.loads(job_settings.retention_settings(slice_.config, BACKBONE))
-    inputs = {"adapter": "a", "backbone": "b", "set": "s", "settings": "t"}
+    inputs = {"adapter": "a", "backbone": "b", "dataset": "s", "settings": "t"}
     keys = [answers_cache_key(how, "code", inputs, True), answers_cache_key(how, "code", inputs, False)]
     keys += [
         answers_cache_key(how, "other", inputs, True),
@@ -138,6 +138,6 @@ def test_only_answers_of_the_same_kind_are_continued(slice_):
     ]
     keys += [answers_cache_key(how, "code", inputs | {name: "other"}, True) for name in inputs]
     assert len(set(keys)) == len(keys)
-    assert answers_cache_key(how | {"sets": []}, "code", inputs, True) == keys[0], (
-        "another scorer, or set, changes no answer"
+    assert answers_cache_key(how | {"datasets": []}, "code", inputs, True) == keys[0], (
+        "another scorer, or dataset, changes no answer"
     )

@@ -32,7 +32,11 @@ PINNED = {
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 ASKED = {"name": "mmmu", "benchmark": "mmmu", "scorer": "vlmevalkit-exact-2"}
 ORIGIN = {"from": "dataset:MMMU/MMMU@main", "commit": COMMIT}
-BOUNDS = {"missed": 43.11, "hit": 43.33, "items": [{"id": "validation_Art_Theory_4"}, {"id": "validation_Design_15"}]}
+BOUNDS = {
+    "score_if_wrong": 43.11,
+    "score_if_correct": 43.33,
+    "items": [{"id": "validation_Art_Theory_4"}, {"id": "validation_Design_15"}],
+}
 
 
 # ---- commits ---------------------------------------------------------------------------------------------------------
@@ -62,7 +66,7 @@ def test_a_pinned_commit_is_fetched_whatever_main_has_become_and_is_locked(tmp_p
 def test_a_split_says_at_which_commit_it_was_fetched(tmp_path):
     write_hub_files("mmmu", [mmmu(1)], tmp_path / "source")
     write_manifest(tmp_path / "source", {"name": "mmmu", "parts": [ORIGIN | {"sha256": "0" * 64}]})
-    assert prepare(tmp_path / "source", tmp_path / "data", "mmmu", columns="mmmu", how={}) == 0
+    assert prepare(tmp_path / "source", tmp_path / "data", "mmmu", hub_layout="mmmu", listing={}) == 0
     assert list(read_split(tmp_path / "data", "mmmu", "test").source_commits) == [ORIGIN]
 
 
@@ -78,10 +82,10 @@ def ten(tmp_path):
     path = tmp_path / "results/one/retention/mmmu.json"
     write_hub_files("mmmu", [mmmu(1)], tmp_path / "source")
     write_manifest(tmp_path / "source", {"name": "mmmu", "parts": [ORIGIN]})
-    prepare(tmp_path / "source", tmp_path / "data", "mmmu", columns="mmmu", how={})
+    prepare(tmp_path / "source", tmp_path / "data", "mmmu", hub_layout="mmmu", listing={})
     split = read_split(tmp_path / "data", "mmmu", "test")
     write_retention_results(
-        path.parent, ASKED | {"disputed": ["q3", "q7"]}, answered, {"set": "of the set"}, split.source_commits
+        path.parent, ASKED | {"disputed": ["q3", "q7"]}, answered, {"dataset": "of the dataset"}, split.source_commits
     )
     return path, answered, split
 
@@ -90,10 +94,10 @@ def test_disputed_items_are_scored_apart_with_the_score_for_either_answer(ten):
     path, _, _ = ten
     content = read_json(path)
     assert content["metrics"]["score"] == 40.0 and content["origin"] == [ORIGIN]
-    assert (content["disputed"]["missed"], content["disputed"]["hit"]) == (30.0, 50.0)
+    assert (content["disputed"]["score_if_wrong"], content["disputed"]["score_if_correct"]) == (30.0, 50.0)
     assert content["disputed"]["items"] == [
-        {"id": "q3", "reply": "A", "answers": ["A"], "hit": True},
-        {"id": "q7", "reply": "B", "answers": ["A"], "hit": False},
+        {"id": "q3", "reply": "A", "answers": ["A"], "is_correct": True},
+        {"id": "q7", "reply": "B", "answers": ["A"], "is_correct": False},
     ]
 
 
@@ -107,44 +111,49 @@ def test_disputed_items_are_scored_again_from_stored_answers(ten, tmp_path, caps
     assert "disputed" in capsys.readouterr().out
     assert main(["score", str(tmp_path / "results"), "--write"]) == 0
     found = read_json(path)["disputed"]
-    assert (found["missed"], found["hit"], found["items"][0]["hit"]) == (40.0, 60.0, False)
+    assert (found["score_if_wrong"], found["score_if_correct"], found["items"][0]["is_correct"]) == (40.0, 60.0, False)
 
 
 def test_without_disputed_items_a_metrics_file_is_what_it_was(ten, tmp_path):
     _, answered, split = ten
     write_answers(tmp_path / "mine.json", "mmmu", "vlmevalkit-exact-2", answered)
     before = read_json(tmp_path / "mine.json")
-    write_retention_results(tmp_path, ASKED, answered, {"set": "of the set"}, split.source_commits)
+    write_retention_results(tmp_path, ASKED, answered, {"dataset": "of the dataset"}, split.source_commits)
     assert read_json(tmp_path / "mmmu.json") == before | {"origin": [ORIGIN]}
 
 
 def test_a_disputed_item_that_the_set_does_not_have_stops_before_anything_is_asked(ten):
     _, _, split = ten
     require_disputed_items({"name": "mmmu", "disputed": ["validation_Art_1"]}, split.items)
-    with pytest.raises(SlqError, match=r"sets\.mmmu\.disputed has 'validation_Art_4', and the set's test split has no"):
+    with pytest.raises(
+        SlqError, match=r"datasets\.mmmu\.disputed has 'validation_Art_4', and the dataset's test split has no"
+    ):
         require_disputed_items({"name": "mmmu", "disputed": ["validation_Art_4"]}, split.items)
 
 
 def test_the_runs_of_a_set_are_scored_anew_where_its_disputed_items_change(raw_config):
     config = validate_config(raw_config | {"preset": "paper"})
     before = json.loads(job_settings.retention_settings(config, "InternVL3-1B"))
-    assert [one.get("disputed") for one in before["sets"]] == [[one["id"] for one in BOUNDS["items"]], None, None]
-    config["sets"]["mmmu"]["disputed"] = []
+    assert [one.get("disputed") for one in before["datasets"]] == [[one["id"] for one in BOUNDS["items"]], None, None]
+    config["datasets"]["mmmu"]["disputed"] = []
     assert json.loads(job_settings.retention_settings(config, "InternVL3-1B")) != before
-    config["sets"]["coco"]["disputed"] = ["1"]
-    with pytest.raises(SlqError, match=r"sets\.coco\.disputed says nothing about a retrieval set; take it out"):
+    config["datasets"]["coco"]["disputed"] = ["1"]
+    with pytest.raises(SlqError, match=r"datasets\.coco\.disputed says nothing about a retrieval dataset; take it out"):
         validate_config(config)
 
 
 def test_tables_name_the_commit_and_the_scores_for_either_answer(tmp_path):
     results = mini_results(tmp_path)
     for number, path in enumerate(sorted(results.glob("mini/mini-a/*/*/retention/mini-r.json"))):
-        more = {"missed": BOUNDS["missed"] + number, "hit": BOUNDS["hit"] + number}
+        more = {
+            "score_if_wrong": BOUNDS["score_if_wrong"] + number,
+            "score_if_correct": BOUNDS["score_if_correct"] + number,
+        }
         write_json(path, read_json(path) | {"origin": [ORIGIN], "disputed": BOUNDS | more})
     found = tables(MINI, results)
     for name in ("retention", "table3"):
         notes = " ".join(found[name].notes)
-        assert re.search(r"Sets as fetched: \S+, MMMU/MMMU at 0123456789ab\.", notes)
+        assert re.search(r"Datasets as fetched: \S+, MMMU/MMMU at 0123456789ab\.", notes)
         assert "answers to validation_Art_Theory_4 and validation_Design_15 were corrected" in notes
         assert "Base (A-mini) 43.11 to 43.33; Full FT (A-mini) 44.11 to 44.33; SLQ (A-mini) 45.11 to 45.33." in notes
 

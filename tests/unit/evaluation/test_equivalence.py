@@ -1,4 +1,4 @@
-"""SLQ's retention by proof: it passes for SLQ, and fails for everything that changes one answer or one weight."""
+"""SLQ's inherited retention: the check passes for SLQ, and fails for everything that changes an answer or a weight."""
 
 import json
 import shutil
@@ -37,14 +37,14 @@ def preset(asked, tmp_path):
 
 
 def run_prove(slice_, preset, method="slq", **changes):
-    """The rule `prove`; a proof of every set, by its name."""
+    """The rule `check_equivalence`; its record of every dataset, by its name."""
     how = json.loads(job_settings.equivalence_settings(slice_.config, BACKBONE)) | changes
     run = slice_.root / method
     out = preset / BACKBONE / method / "seed1/retention"
     base = preset / BACKBONE / "base/seed0/retention"
     paths = (slice_.snapshot, run / "adapter", slice_.tests, base, preset / "retained.json", out)
     try:
-        check_equivalence(how, *paths, out.parent / "events/prove.jsonl")
+        check_equivalence(how, *paths, out.parent / "events/equivalence.jsonl")
     except SlqError:
         assert not out.exists(), "nothing is written where anything differs"
         raise
@@ -56,33 +56,35 @@ def test_the_proof_passes_for_slq_and_refers_to_base(slice_, preset):
     assert proofs.keys() == set(SETS)
     backbone, _ = slice_.load("base")
     for name, found in proofs.items():
-        assert found["equals"] == f"{BACKBONE}/base/seed0/retention/{name}.json"
-        base = read_scored_answers(preset / found["equals"])
+        assert found["inherits_from"] == f"{BACKBONE}/base/seed0/retention/{name}.json"
+        base = read_scored_answers(preset / found["inherits_from"])
         count = min(32, len(base.items))
-        assert found["proof"]["items"] == count
-        assert found["proof"]["tokens"] == sum(line["tokens"] for line in base.items[:count])
-        assert found["proof"]["weights"] == hash_weights(backbone.model) == slice_.weights("slq")["after"]
-        assert found["proof"]["embedded"] > count, "texts and images"
-        for key in ("backbone", "set", "settings", "questions"):
+        assert found["equivalence_check"]["items"] == count
+        assert found["equivalence_check"]["tokens"] == sum(line["tokens"] for line in base.items[:count])
+        assert found["equivalence_check"]["weights"] == hash_weights(backbone.model) == slice_.weights("slq")["after"]
+        assert found["equivalence_check"]["embedded"] > count, "texts and images"
+        for key in ("backbone", "dataset", "settings", "questions"):
             assert found["inputs"][key] == base.metrics["inputs"][key]
-    lines = read_jsonl(preset / BACKBONE / "slq/seed1/events/prove.jsonl")
+    lines = read_jsonl(preset / BACKBONE / "slq/seed1/events/equivalence.jsonl")
     spans = [line for line in lines if line["event"] == "span"]
-    assert {span["name"] for span in spans} == {"init", "eval"} and {span.get("set") for span in spans} >= set(SETS)
+    assert {span["name"] for span in spans} == {"init", "eval"} and {span.get("dataset") for span in spans} >= set(SETS)
 
 
 def test_stored_answers_are_read_through_the_proof(slice_, preset, capsys):
     run_prove(slice_, preset)
-    proved, base = (
+    inheriting, base = (
         read_scored_answers(preset / BACKBONE / run / "retention/mini-mmmu.json") for run in ("slq/seed1", "base/seed0")
     )
-    assert proved == base and proved.judgements() == base.judgements()
+    assert inheriting == base and inheriting.judgements() == base.judgements()
     rescore_folder(preset, write=False)
-    shown = [line for line in capsys.readouterr().out.splitlines() if "by proof" in line]
+    shown = [line for line in capsys.readouterr().out.splitlines() if "inherited from" in line]
     assert len(shown) == len(SETS) and all("slq/seed1" in line and "base/seed0" in line for line in shown)
 
 
 def test_whole_batches_are_asked_in_the_order_of_the_set(slice_, preset):
-    assert {found["proof"]["items"] for found in run_prove(slice_, preset, proof_items=1).values()} == {24, 16, 12}
+    assert {
+        found["equivalence_check"]["items"] for found in run_prove(slice_, preset, equivalence_items=1).values()
+    } == {24, 16, 12}
     how = GenerationParams(8, 5)
     assert [len(batch) for batch in how.iter_batches(list(range(13)))] == [5, 5, 3]
 
@@ -142,7 +144,7 @@ def test_what_embedding_leaves_in_the_model_would_be_seen(slice_, preset, monkey
 
 
 def edit_answers(preset, change):
-    """Change base's answers to a set; its job's record of them too."""
+    """Change base's answers to a dataset; its job's record of them too."""
     path = preset / BACKBONE / "base/seed0/retention/mini-mmmu.answers.jsonl"
     lines = read_jsonl(path)
     change(lines)
@@ -160,9 +162,15 @@ def test_a_stored_reply_of_base_that_differs_is_named_with_both(slice_, preset):
 
 
 FAULTS = {
-    "another set": (lambda content: content["inputs"].update(set="x"), "made from another set than this run's"),
+    "another dataset": (
+        lambda content: content["inputs"].update(dataset="x"),
+        "made from another dataset than this run's",
+    ),
     "other settings": (lambda content: content["inputs"].update(settings="x"), "made from another settings"),
-    "an older version": (lambda content: content.update(schema=2), "expected a metrics file of schema 3"),
+    "an older version": (
+        lambda content: content.update(schema=3),
+        "schema 3, not 4: written by a version before 0.2.0",
+    ),
 }
 
 
@@ -183,7 +191,9 @@ def test_answers_that_changed_since_are_an_error(slice_, preset):
     lines = read_jsonl(path)
     lines[0]["answer"] += "!"
     write_jsonl(path, lines)
-    with pytest.raises(SlqError, match=r"mini-mmmu\.answers\.jsonl: not the answers that were proved equal"):
+    with pytest.raises(
+        SlqError, match=r"mini-mmmu\.answers\.jsonl: not the answers that the equivalence check compared"
+    ):
         read_scored_answers(preset / BACKBONE / "slq/seed1/retention/mini-mmmu.json")
     shutil.rmtree(preset / BACKBONE / "slq")
     with pytest.raises(SlqError, match=r"mini-mmmu\.answers\.jsonl: not as base's job left it"):

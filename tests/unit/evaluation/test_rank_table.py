@@ -91,7 +91,7 @@ def test_cutting_captions_changes_their_gallery_and_no_image_search(vectors):
 
 
 def own_set(vectors, images, captions):
-    """The part of a set with these images and captions, as a set of its own."""
+    """The part of a dataset with these images and captions, as a dataset of its own."""
     own = np.array([images.index(image) for image in vectors[2][captions]])
     return vectors[0][images], vectors[1][captions], own
 
@@ -112,7 +112,7 @@ def test_folds_are_sets_of_their_own(vectors):
 @pytest.mark.parametrize("captions", [None, 1, 5])
 @pytest.mark.parametrize("fold", [None, 3])
 def test_a_variant_names_what_it_counts(vectors, names, captions, fold):
-    """Against sets cut out by hand: the captions kept, the folds, each with its ids."""
+    """Against datasets cut out by hand: the captions kept, the folds, each with its ids."""
     table = build_variant_table(names, *vectors, RetrievalVariant("mine", captions, fold))
     assert set(table["variant"]) == {"mine"}
     for start in range(0, len(COUNTS), fold or len(COUNTS)):
@@ -159,5 +159,5 @@ def test_without_a_leak_all_is_clean(table):
 
 
 def test_a_leak_of_another_set_is_refused(table):
-    with pytest.raises(SlqError, match=r"1 leaked images are not in the set \(first: 'COCO_7'\)"):
+    with pytest.raises(SlqError, match=r"1 leaked images are not in the dataset \(first: 'COCO_7'\)"):
         compute_recalls_by_leakage(table, ["3", "COCO_7"])

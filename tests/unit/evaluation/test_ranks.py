@@ -98,7 +98,7 @@ def trec_eval(queries, gallery, query_image, gallery_image, pessimistic):
 )
 @pytest.mark.parametrize("seed", range(200))
 def test_recalls_equal_trec_eval(seed):
-    """Any positive is its success, each positive its recall; K is often larger than the set."""
+    """Any positive is its success, each positive its recall; K is often larger than the dataset."""
     images, texts, text_image = small_set(1000 + seed)
     numbers = np.arange(len(images))
     names = RetrievalIds([f"i{n}" for n in numbers], [f"c{n}" for n in range(len(texts))], text_image)

@@ -45,7 +45,7 @@ def bytes_of(folder):
 
 
 def test_a_metrics_file_holds_every_count(results):
-    """Recalls by a plain loop over the stored rows; intervals around them; as many queries as the set has."""
+    """Recalls by a plain loop over the stored rows; intervals around them; as many queries as the dataset has."""
     content, table = read_json(results / METRICS), pd.read_parquet(results / RANKS)
     assert content["variant"] == "five" and set(content["variants"]) == {"all", "folds"}
     assert content["bootstrap"] == {"unit": "image", "resamples": 10_000, "seed": 0, "level": 0.95}
@@ -122,10 +122,10 @@ FAULTS = {
         r"set\.ranks\.parquet: its queries and images are not those that set\.json was made from",
     ),
     "an id twice": (edited(twice), r"1 t2i queries occur more than once \(first: '0#0'\)"),
-    "an item less": (edited(lambda table: table[1:]), "t2i ranks of variant 'five', and the set has"),
+    "an item less": (edited(lambda table: table[1:]), "t2i ranks of variant 'five', and the dataset has"),
     "a variant less": (
         edited(lambda table: table[table["variant"] != "folds"]),
-        "holds 0 t2i ranks of variant 'folds', and the set has",
+        "holds 0 t2i ranks of variant 'folds', and the dataset has",
     ),
     "a rank beyond the gallery": (
         edited(lambda table: table.assign(rank=table["rank"].where(table.index != 0, 21))),
@@ -137,7 +137,7 @@ FAULTS = {
     ),
     "another direction": (
         edited(lambda table: table.assign(direction=table["direction"].replace("i2t", "tr"))),
-        "holds 0 i2t ranks of variant 'five', and the set has 20 queries",
+        "holds 0 i2t ranks of variant 'five', and the dataset has 20 queries",
     ),
     "another caption": (
         edited(lambda table: table.assign(query=table["query"].where(table.index != 0, "99#0"))),
@@ -151,8 +151,8 @@ FAULTS = {
     "no ranks at all": (lambda results: (results / RANKS).unlink(), r"set\.ranks\.parquet: does not exist, beside set"),
     "no metrics": (lambda results: (results / METRICS).unlink(), r"set\.json: does not exist, beside set\.ranks"),
     "an older schema": (
-        lambda results: write_json(results / METRICS, read_json(results / METRICS) | {"schema": 1}),
-        "expected a metrics file of schema 2",
+        lambda results: write_json(results / METRICS, read_json(results / METRICS) | {"schema": 2}),
+        "schema 2, not 3: written by a version before 0.2.0",
     ),
     "no hash": (
         lambda results: write_json(results / METRICS, read_json(results / METRICS) | {"inputs": {}}),

@@ -1,4 +1,4 @@
-"""The instrument check: a CLIP of the real class against its own features and a naive loop."""
+"""The reference check: a CLIP of the real class against its own features and a naive loop."""
 
 import json
 import os
@@ -36,9 +36,9 @@ def snapshot(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """The test split of a drawn set, the one that the slice draws: scenes 112 to 127."""
+    """The test split of a synthetic dataset, the one that the slice draws: scenes 112 to 127."""
     folder = tmp_path_factory.mktemp("data")
-    settings = {"set": "mini-coco", "split": "test", "columns": None, "style": "filled", "words": "plain"}
+    settings = {"dataset": "mini-coco", "split": "test", "hub_layout": None, "style": "filled", "words": "plain"}
     draw_split({**settings, "first": 112, "count": 16, "seed": 7}, folder / "mini-coco" / "test")
     return folder
 
@@ -46,7 +46,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def encoders(tmp_path_factory, snapshot):
     folder = tmp_path_factory.mktemp("encoders")
-    settings = {"name": "tiny", "weights": True, "parts": [{"supplied": str(snapshot)}]}
+    settings = {"name": "tiny", "weights": True, "parts": [{"local_dir": str(snapshot)}]}
     fetch_source(settings, folder / "tiny", folder / "sources.lock", offline=True)
     return folder
 
@@ -79,7 +79,7 @@ def naive_recall(queries, gallery, own, k):
 
 @pytest.fixture(scope="session")
 def published(snapshot, data):
-    """R@5 of both directions on the drawn set, of which five captions in turn belong to an image."""
+    """R@5 of both directions on the synthetic dataset, of which five captions in turn belong to an image."""
     images, texts = features(snapshot, read_split(data, "mini-coco", "test"))
     return {
         "t2i": naive_recall(texts, images, lambda text, image: text // 5 == image, 5),
@@ -94,24 +94,24 @@ def golden_file(path, values, model="tiny", name="coco"):
     return path
 
 
-def settings(*sets):
-    names = sets or ("mini-coco",)
+def settings(*datasets):
+    names = datasets or ("mini-coco",)
     return {
         "encoders": ["tiny"],
-        "sets": [{"name": name, "reference": name.removeprefix("mini-")} for name in names],
+        "datasets": [{"name": name, "paper_column": name.removeprefix("mini-")} for name in names],
         "batch_size": 7,
     }
 
 
-def check(encoders, data, golden, *sets):
-    out = golden.with_name("instrument.json")
-    check_reference_recalls(settings(*sets), encoders, data, golden, out)
+def check(encoders, data, golden, *datasets):
+    out = golden.with_name("reference_check.json")
+    check_reference_recalls(settings(*datasets), encoders, data, golden, out)
     return read_json(out)
 
 
 def test_recalls_are_those_of_the_models_own_features_and_a_naive_loop(encoders, data, published, tmp_path):
     found = check(encoders, data, golden_file(tmp_path / "golden.csv", published))
-    assert [(one["direction"], one["found"]) for one in found["checks"]] == list(published.items())
+    assert [(one["direction"], one["measured"]) for one in found["checks"]] == list(published.items())
     assert len({*published.values()} - {0.0, 100.0}) == 2, "values that say something"
     assert found["checks"][0]["n"] == {"images": 16, "captions": 80}
     assert found["unchecked"] == []
@@ -157,7 +157,7 @@ def test_a_wrong_value_names_set_direction_both_numbers_and_where_to_look(
         f"tiny on mini-coco (16 images, 80 captions), {direction} R@5: expected {wrong[direction]:g} ± 0.01" in message
     )
     assert f"found {published[direction]:.2f}. Data or scorer are not what they should be: look at" in message
-    assert not (tmp_path / "instrument.json").exists()
+    assert not (tmp_path / "reference_check.json").exists()
 
 
 def test_a_caption_under_the_wrong_image_is_seen(encoders, data, published, tmp_path):
@@ -174,7 +174,7 @@ def test_a_caption_under_the_wrong_image_is_seen(encoders, data, published, tmp_
         if path.name != "items.jsonl":
             (folder / path.name).symlink_to(path)
     (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in moved))
-    with pytest.raises(SlqError, match="instrument check: tiny on mini-coco"):
+    with pytest.raises(SlqError, match="reference check: tiny on mini-coco"):
         check(encoders, tmp_path / "data", golden_file(tmp_path / "golden.csv", published))
 
 
@@ -182,7 +182,7 @@ def test_a_set_without_a_published_value_is_named_and_nothing_at_all_is_an_error
     golden = golden_file(tmp_path / "golden.csv", published)
     found = check(encoders, data, golden, "mini-coco", "mini-flickr30k")
     assert found["unchecked"] == ["tiny on mini-flickr30k: no published value on flickr30k"]
-    with pytest.raises(SlqError, match=r"golden\.csv: no value on any of the preset's sets"):
+    with pytest.raises(SlqError, match=r"golden\.csv: no value on any of the preset's datasets"):
         check(encoders, data, golden, "mini-flickr30k")
     with pytest.raises(SlqError, match=r"golden\.csv: has no value of tiny.*there are CLIP-ViT-B-32"):
         check(encoders, data, golden_file(golden, published, model="CLIP-ViT-B-32"))
@@ -196,50 +196,55 @@ def test_a_set_without_a_published_value_is_named_and_nothing_at_all_is_an_error
 
 
 @pytest.fixture
-def instrumented(checkout):
-    """A checkout whose mini preset has the hub's model as instrument; further options of a call."""
+def with_reference_encoder(checkout):
+    """A checkout whose mini preset has the hub's model as reference encoder; further options of a call."""
     part = {"model": "org/name", "revision": "main", "gb": 0}
     sources = {"small": {"parts": [part], "licence": "none", "account": "none"}}
-    preset = {"instruments": ["tiny"], "retrieval_sets": ["mini-coco"], "retention_sets": []}
+    preset = {"reference_encoders": ["tiny"], "retrieval_datasets": ["mini-coco"], "retention_datasets": []}
     override = {"sources": sources, "encoders": {"tiny": {"source": "small"}}, "presets": {"mini": preset}}
     (checkout / "mine.yaml").write_text(yaml.safe_dump(override))
     return checkout
 
 
-def test_the_workflow_fetches_the_model_and_checks_it(instrumented, snapshot, published, tmp_path):
+def test_the_workflow_fetches_the_model_and_checks_it(with_reference_encoder, snapshot, published, tmp_path):
     """By the real client from a hub on loopback; a wrong value ends the call with one message."""
     files = {path.name: path.read_bytes() for path in snapshot.iterdir()}
-    golden, file = instrumented / "paper_tables/reference/instrument.csv", instrumented / "results/mini/instrument.json"
-    options = ["--cores", "1", "--configfile", "tests/slice.yaml", "mine.yaml", "--", "instrument"]
+    golden, file = (
+        with_reference_encoder / "paper_tables/reference/reference_recalls.csv",
+        with_reference_encoder / "results/mini/reference_check.json",
+    )
+    options = ["--cores", "1", "--configfile", "tests/slice.yaml", "mine.yaml", "--", "reference_check"]
     golden_file(golden, published | {"t2i": published["t2i"] + 1})
     with serve(Hub(repositories={"models/org/name": [files]})) as site:
         hub = {"HF_ENDPOINT": site.address, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
-        answer = snakemake(instrumented, *options, **hub)
+        answer = snakemake(with_reference_encoder, *options, **hub)
     assert answer.returncode == 1 and not file.exists(), answer.stdout
-    assert answer.stdout.count("slq: error: instrument check: tiny on mini-coco (16 images, 80 captions)") == 1
-    manifest = read_json(instrumented / "scratch/encoders/tiny/manifest.json")
+    assert answer.stdout.count("slq: error: reference check: tiny on mini-coco (16 images, 80 captions)") == 1
+    manifest = read_json(with_reference_encoder / "scratch/encoders/tiny/manifest.json")
     (part,) = manifest["source"]["parts"]
     assert part["from"] == "model:org/name@main" and part["commit"] == commit_of(files)
-    assert read_json(instrumented / "sources.lock/small.json")["model:org/name@main"]["commit"] == commit_of(files)
+    assert read_json(with_reference_encoder / "sources.lock/small.json")["model:org/name@main"]["commit"] == commit_of(
+        files
+    )
     golden_file(golden, published)
-    answer = snakemake(instrumented, *options)
+    answer = snakemake(with_reference_encoder, *options)
     assert answer.returncode == 0, answer.stdout
-    assert {one["direction"]: one["found"] for one in read_json(file)["checks"]} == published
+    assert {one["direction"]: one["measured"] for one in read_json(file)["checks"]} == published
 
 
 # ---- before anything that takes long: Snakemake's own scheduler, with a stand-in for `slq` ---------------------------
 
-STAND_IN = ROOT / "tests" / "instrument"
+STAND_IN = ROOT / "tests" / "reference_check"
 LEARNING = ["mini-coco/train", "mini-coco/val"]
 METHODS = ("full_ft", "lora", "slq")
-CHECKS = ("instrument", "audit")
-TARGETS = [f"results/mini/{check}.json" for check in CHECKS]
+CHECKS = {"instrument": "reference_check", "audit": "audit"}  # of a command its file
+TARGETS = [f"results/mini/{name}.json" for name in CHECKS.values()]
 TARGETS += [f"results/mini/mini-internvl/{method}/seed1/run.json" for method in METHODS]
 
 
 def calls(folder, *arguments, ready=True, **environment):
     """A call of the workflow and what the stand-in did, in order: (begin or end, command, output)."""
-    if ready:  # trainings could start at once, while the check waits for a model and a set
+    if ready:  # trainings could start at once, while the check waits for a model and a dataset
         place(folder, *(f"scratch/data/{name}/manifest.json" for name in LEARNING))
         place(folder, "scratch/backbones/mini-internvl/manifest.json")
     path = os.pathsep.join([str(STAND_IN), str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -254,8 +259,8 @@ def calls(folder, *arguments, ready=True, **environment):
     [("1", True, "ilp"), ("4", True, "ilp"), ("4", False, "greedy")],
     ids=["one core", "four cores", "nothing there yet"],
 )
-def test_no_training_begins_before_the_checks_have_passed(instrumented, cores, ready, scheduler):
-    answer, done = calls(instrumented, "--cores", cores, "--scheduler", scheduler, ready=ready)
+def test_no_training_begins_before_the_checks_have_passed(with_reference_encoder, cores, ready, scheduler):
+    answer, done = calls(with_reference_encoder, "--cores", cores, "--scheduler", scheduler, ready=ready)
     assert answer.returncode == 0, answer.stdout
     order = [(what, command) for what, command, _ in done]
     passed = max(order.index(("end", check)) for check in CHECKS)
@@ -266,22 +271,22 @@ def test_no_training_begins_before_the_checks_have_passed(instrumented, cores, r
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_failed_check_leaves_no_training_begun(instrumented, check):
-    answer, done = calls(instrumented, "--cores", "4", STAND_IN_FAILS=check)
+def test_a_failed_check_leaves_no_training_begun(with_reference_encoder, check):
+    answer, done = calls(with_reference_encoder, "--cores", "4", STAND_IN_FAILS=check)
     assert answer.returncode == 1 and f"slq: error: {check}: it is wrong" in answer.stdout
     assert done[-1][:2] == ["end", check] and not [call for call in done if call[1] == "train"]
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_nor_where_one_failure_does_not_end_the_call(instrumented, check):
+def test_nor_where_one_failure_does_not_end_the_call(with_reference_encoder, check):
     """With --keep-going, as the cluster's profile has it, Snakemake starts them: they refuse, each with one message.
 
     Of SLQ it is what keeps prefixes for it.
     """
-    answer, done = calls(instrumented, "--cores", "4", "--keep-going", STAND_IN_FAILS=check)
+    answer, done = calls(with_reference_encoder, "--cores", "4", "--keep-going", STAND_IN_FAILS=check)
     assert answer.returncode == 1
     assert not [call for call in done if call[1] == "train"]
-    message = f"slq: error: results/mini/{check}.json: not there: this check has not passed"
+    message = f"slq: error: results/mini/{CHECKS[check]}.json: not there: this check has not passed"
     assert answer.stdout.count(message) == len(METHODS)
 
 

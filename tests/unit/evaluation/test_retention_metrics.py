@@ -72,8 +72,12 @@ def test_every_scorer_reads_the_same_answers_and_one_is_printed(ten):
     assert (content["scorer"], content["metrics"]) == ("vlmevalkit-exact-2", {"score": 50.0, "accuracy": 50.0})
     assert [line["id"] for line in differing] == ["b", "h", "i"] and content["disagreements"] == 3
     assert differing[0]["reply"] == "It is A or B"
-    assert differing[0]["verdicts"]["vlmevalkit-exact-2"] == {"hit": False, "reason": "unparsed", "parsed": None}
-    assert differing[0]["verdicts"]["mmmu-official-1"]["parsed"] == "B"
+    assert differing[0]["judgements"]["vlmevalkit-exact-2"] == {
+        "is_correct": False,
+        "reason": "unparsed",
+        "parsed": None,
+    }
+    assert differing[0]["judgements"]["mmmu-official-1"]["parsed"] == "B"
     other, _ = score_answers("mmmu", "mmmu-official-1", ten)
     assert other["metrics"]["score"] == 70.0
     assert {key for key in content if content[key] != other[key]} == {"scorer", "metrics", "types"}
@@ -147,7 +151,7 @@ def test_a_changed_scorer_is_noticed_and_written_on_request_alone(results, monke
     assert main(["score", str(results), "--write"]) == 0
     assert main(["score", str(results)]) == 0
     stored = read_json(results / "two/retention/mmmu.json")
-    assert stored["scores"]["first-letter-1"] == 0 and stored["inputs"]["set"] == "of the set"
+    assert stored["scores"]["first-letter-1"] == 0 and stored["inputs"]["dataset"] == "of the dataset"
 
 
 def test_a_verdict_that_moves_between_two_items_is_noticed(results, monkeypatch):
@@ -156,7 +160,9 @@ def test_a_verdict_that_moves_between_two_items_is_noticed(results, monkeypatch)
     swap = {"a": False, "b": True}
     moved = replace(
         scorers.SCORERS["first-letter-1"],
-        rule=lambda item, reply: replace(rule(item, reply), hit=swap.get(item["id"], rule(item, reply).hit)),
+        rule=lambda item, reply: replace(
+            rule(item, reply), is_correct=swap.get(item["id"], rule(item, reply).is_correct)
+        ),
     )
     monkeypatch.setitem(scorers.SCORERS, "first-letter-1", moved)
     with pytest.raises(SlqError, match="3 of 3 metrics files"):
@@ -178,25 +184,29 @@ def edit_json(path, change):
 ANSWERS = "one/retention/mmmu.answers.jsonl"
 METRICS = "one/retention/mmmu.json"
 FAULTS = {
-    "an item is missing": (ANSWERS, lambda lines: lines.pop(), "holds 9 answers, and the set has 10 items"),
+    "an item is missing": (ANSWERS, lambda lines: lines.pop(), "holds 9 answers, and the dataset has 10 items"),
     "an id stands twice": (
         ANSWERS,
         lambda lines: lines[4].update(id="b"),
         r"mmmu\.answers\.jsonl:5: id 'b' stands twice",
     ),
-    "another version of the set": (
+    "another version of the dataset": (
         ANSWERS,
         lambda lines: lines[4].update(answers=["scarlet"]),
         r"its questions are not those that mmmu\.json was made from \(inputs\.questions\): answers of another version",
     ),
-    "another order": (ANSWERS, lambda lines: lines.reverse(), "answers of another version of the set"),
+    "another order": (ANSWERS, lambda lines: lines.reverse(), "answers of another version of the dataset"),
     "no gold": (ANSWERS, lambda lines: lines[2].pop("answers"), r"jsonl:3: 'answers' must be a list, found None"),
     "an unknown scorer": (
         METRICS,
         lambda content: content.update(scorer="first-letter-0"),
         r"mmmu\.json: scorer 'first-letter-0' is none of those that apply to 'mmmu': vlmevalkit-exact-2, ",
     ),
-    "an older schema": (METRICS, lambda content: content.update(schema=2), r"mmmu\.json: expected .* schema 3"),
+    "an older schema": (
+        METRICS,
+        lambda content: content.update(schema=3),
+        r"mmmu\.json: schema 3, not 4: written by a version before",
+    ),
     "no hash": (METRICS, lambda content: content["inputs"].clear(), r"mmmu\.json: key 'questions' is missing"),
 }
 
@@ -222,7 +232,7 @@ def test_a_missing_file_is_named(results, name):
 
 def test_a_folder_without_answers_is_no_success(results, tmp_path):
     shutil.rmtree(results)
-    with pytest.raises(SlqError, match=r"holds no retention/<set>\.answers\.jsonl"):
+    with pytest.raises(SlqError, match=r"holds no retention/<dataset>\.answers\.jsonl"):
         rescore_folder(tmp_path, write=False)
 
 
@@ -233,4 +243,4 @@ def test_the_hash_of_what_was_asked_knows_every_field_and_no_answer(ten):
         other = json.loads(json.dumps(ten))
         other[3][field] = ["changed"] if isinstance(other[3][field], list) else "changed"
         assert questions_hash(other) != whole, field
-    assert SCHEMA == 3
+    assert SCHEMA == 4

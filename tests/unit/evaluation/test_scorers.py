@@ -61,7 +61,7 @@ def test_what_each_scorer_makes_of_a_reply(case):
     verdicts = {name: SCORERS[name](case.item, case.reply) for name in case.hits}
     if case.letters:
         assert {name: verdict.parsed for name, verdict in verdicts.items()} == case.letters
-    assert {name: verdict.hit for name, verdict in verdicts.items()} == case.hits
+    assert {name: verdict.is_correct for name, verdict in verdicts.items()} == case.hits
 
 
 def test_there_are_enough_replies_and_peers_issues():
@@ -90,10 +90,10 @@ THOUGHT = [
 @pytest.mark.parametrize(("reply", "gold", "type_", "expected"), THOUGHT)
 def test_lmms_eval_scores_what_is_said_behind_the_thinking(reply, gold, type_, expected):
     entry = item([gold], (), type_)
-    assert {name: SCORERS[name](entry, reply).hit for name in expected} == expected
+    assert {name: SCORERS[name](entry, reply).is_correct for name in expected} == expected
     for name in expected:
         other = SCORERS["ocrbench-vlmevalkit-1" if "ocr" in name else "mmmu-official-1"](entry, reply)
-        assert other.hit == (gold in reply.replace(" ", "")), "the others read the thinking too"
+        assert other.is_correct == (gold in reply.replace(" ", "")), "the others read the thinking too"
 
 
 @pytest.mark.parametrize("reply", ["A A A </think> B", "<think>A</think> B", "<think>(C)</think>A A</think>B"])
@@ -127,9 +127,9 @@ def test_what_lmms_eval_leaves_of_a_reply(reply, left):
 def test_vlmevalkit_reads_no_letter_in_the_notice_of_a_failed_call():
     for reply in ("Failed to obtain answer via API. B", "Failed to obtain answer via API. The answer is B"):
         verdict = SCORERS["vlmevalkit-exact-2"](item(["B"], FRUIT), reply)
-        assert (verdict.hit, verdict.parsed, verdict.reason) == (False, None, "unparsed")
+        assert (verdict.is_correct, verdict.parsed, verdict.reason) == (False, None, "unparsed")
     shorter = SCORERS["vlmevalkit-exact-2"](item(["B"], FRUIT), "Failed to obtain answer. B")
-    assert shorter.hit, "another notice is a reply like any"
+    assert shorter.is_correct, "another notice is a reply like any"
 
 
 def transcript(order_seed):
@@ -184,12 +184,12 @@ def test_any_reply_gets_a_verdict(name):
         reply = random_reply(generator)
         for entry in items:
             verdict = SCORERS[name](entry, reply)
-            assert verdict.reason and isinstance(verdict.hit, bool), ascii(reply)
-            assert verdict.hit <= (verdict.parsed is not None), ascii(reply)
-            hits += verdict.hit
+            assert verdict.reason and isinstance(verdict.is_correct, bool), ascii(reply)
+            assert verdict.is_correct <= (verdict.parsed is not None), ascii(reply)
+            hits += verdict.is_correct
             if entry["options"] and "ocrbench" not in name:
                 assert verdict.parsed in (*"ABCD", None), ascii(reply)
-                assert verdict.hit == (verdict.parsed == "B"), ascii(reply)
+                assert verdict.is_correct == (verdict.parsed == "B"), ascii(reply)
     assert 0 < hits < 4000
 
 

@@ -298,7 +298,7 @@ def copied(lab, root, backbone="mini-internvl", method="slq"):
 def test_a_method_that_export_does_not_know_is_refused_by_name(lab, tmp_path, capsys):
     own, run = copied(lab, tmp_path / "lab")
     adapter = own.root / "scratch/runs/mini/mini-internvl/slq/seed1/adapter.json"
-    adapter.write_text(json.dumps(read_json(adapter) | {"method": "prompts", "tuning": {}}))
+    adapter.write_text(json.dumps(read_json(adapter) | {"method": "prompts", "hyperparameters": {}}))
     told = refused(capsys, run, tmp_path / "out", *own.config)
     assert "its method is 'prompts', for which slq export has no form; expected base, full_ft, lora or slq" in told
     assert [path.name for path in tmp_path.iterdir()] == ["lab"]

@@ -293,7 +293,9 @@ def test_vectors_of_another_prompt_precision_or_adapter_are_kept_apart(tmp_path)
 
     def key(weights=b"one", **changes):
         (tmp_path / "adapter.safetensors").write_bytes(weights)
-        run = SimpleNamespace(adapter_folder=tmp_path, settings=settings | changes, adapter={"backbone_sha256": "b"})
+        run = SimpleNamespace(
+            adapter_folder=tmp_path, settings=settings | changes, adapter_record={"backbone_sha256": "b"}
+        )
         return export_key(run)
 
     assert key() == key(preset="paper")

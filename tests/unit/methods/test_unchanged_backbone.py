@@ -45,7 +45,7 @@ def test_with_slqs_adapter_loaded_the_answers_are_bases_token_for_token(slice_):
 def test_the_adapter_is_really_loaded(slice_):
     """Not zero, not what it began as, and retrieval sees it: vectors are neither base's nor those of the beginning."""
     backbone, retriever = slice_.load("slq")
-    start = registry.build_retriever("slq", slice_.load("base")[0], slice_.settings("slq")["tuning"], SEED)
+    start = registry.build_retriever("slq", slice_.load("base")[0], slice_.settings("slq")["hyperparameters"], SEED)
     assert retriever.backbone is backbone
     assert torch.all(retriever.queries.norm(dim=1) > 0)
     assert torch.all((retriever.queries - start.queries).norm(dim=1) > 0.1 * start.queries.norm(dim=1))

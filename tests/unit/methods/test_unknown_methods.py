@@ -34,7 +34,7 @@ def test_its_flops_are_not_those_of_a_forward_pass(architecture):
 def test_the_ledger_does_not_print_them_as_computed(raw_config):
     backbone = {"architecture": raw_config["backbones"]["InternVL3-1B"]["architecture"]}
     attempt = SimpleNamespace(
-        retained_steps=lambda: [SimpleNamespace(token_counts={"text": {"messages": 1, "tokens": 30}})]
+        retained_steps=lambda: [SimpleNamespace(token_counts={"text": {"num_messages": 1, "tokens": 30}})]
     )
     with pytest.raises(UnknownMethodError, match="'mine'"):
         spent_flops(backbone, {"mine": {}}, "mine", "train", [attempt])
@@ -56,7 +56,7 @@ def test_how_much_it_trains_is_not_nothing(architecture):
 
 @pytest.mark.parametrize(("method", "size"), [("slq", "queries"), ("lora", "rank")])
 def test_a_known_method_without_its_size_is_not_one_of_size_zero(method, size):
-    with pytest.raises(SlqError, match=rf"config: tuning\.{method}\.{size} is missing"):
+    with pytest.raises(SlqError, match=rf"config: hyperparameters\.{method}\.{size} is missing"):
         ComputePlan.from_hyperparameters(method, {"learning_rate": 0.1})
 
 
@@ -66,7 +66,7 @@ def test_the_configuration_refuses_it_by_its_key(raw_config, monkeypatch):
     with pytest.raises(SlqError, match=r"presets\.mini\.methods\[4\] is 'mine'"):
         validate_config(raw_config)
     monkeypatch.setattr(configuration, "check_schema", lambda *arguments: None)  # a schema that knows it
-    preset["tuning"]["mine"] = {"learning_rate": 0.1, "warmup_steps": 0}
+    preset["hyperparameters"]["mine"] = {"learning_rate": 0.1, "warmup_steps": 0}
     with pytest.raises(UnknownMethodError, match=r"'mine' in slq/config/baselines\.py.*presets\.mini\.methods"):
         validate_config(raw_config)
 

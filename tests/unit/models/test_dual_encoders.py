@@ -130,7 +130,7 @@ def test_weights_that_do_not_fit_are_refused(blip, tmp_path):
 def data(tmp_path_factory):
     """A few drawn scenes to learn from, and others to be tried on."""
     folder = tmp_path_factory.mktemp("data")
-    shared = {"set": "mini-coco", "columns": None, "style": "filled", "words": "plain", "seed": 7}
+    shared = {"dataset": "mini-coco", "hub_layout": None, "style": "filled", "words": "plain", "seed": 7}
     draw_split(shared | {"split": "train", "first": 0, "count": 96}, folder / "mini-coco" / "train")
     draw_split(shared | {"split": "val", "first": 96, "count": 40}, folder / "mini-coco" / "val")
     return folder

@@ -118,13 +118,13 @@ def test_the_methods_that_fit_it_train_its_language_model(tmp_path, name):
             "full_ft": r"SmolVLMFor\w+ has no model\.model\.language_model, which full_ft trains; full_ft does not fit",
         },
     }
-    for method, tuning in (("lora", LORA), ("full_ft", {})):
+    for method, hyperparameters in (("lora", LORA), ("full_ft", {})):
         backbone = made(name, tmp_path)
         if message := lacks.get(name, {}).get(method):
             with pytest.raises(SlqError, match=message):
-                registry.build_retriever(method, backbone, tuning, seed=0)
+                registry.build_retriever(method, backbone, hyperparameters, seed=0)
             continue
-        retriever = registry.build_retriever(method, backbone, tuning, seed=0)
+        retriever = registry.build_retriever(method, backbone, hyperparameters, seed=0)
         retriever.embed([tokenize_message(backbone, parts) for parts in messages(backbone, "mixed")]).sum().backward()
         assert all(parameter.grad is not None for parameter in retriever.trainable_parameters())
 
@@ -138,7 +138,7 @@ def test_layers_of_unequal_shapes_are_not_stored(tmp_path):
     prefix = run_prefix(backbone, collate(backbone, [tokenize_message(backbone, messages(backbone, "one text")[0])]))
     layer = prefix.kv_cache.layers[1]
     layer.keys, layer.values = layer.keys[..., :8], layer.values[..., :8]
-    with pytest.raises(SlqError, match=r"training\.prefix is kv, .* of \(2, 8, 8\) and \(2, 8, 16\) .*use recompute"):
+    with pytest.raises(SlqError, match=r"training\.image_cache is kv, .* of \(2, 8, 8\) and \(2, 8, 16\) .*use none"):
         split_prefix(prefix, [0])
 
 

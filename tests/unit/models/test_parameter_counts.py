@@ -119,12 +119,12 @@ def method(request):
 
 
 @pytest.fixture
-def tuning(raw_config, method):
+def hyperparameters(raw_config, method):
     """The method's settings in the paper preset."""
-    return raw_config["presets"]["paper"]["tuning"].get(method, {})
+    return raw_config["presets"]["paper"]["hyperparameters"].get(method, {})
 
 
-def test_a_method_trains_as_many_parameters_as_it_should(name, backbone, method, tuning):
+def test_a_method_trains_as_many_parameters_as_it_should(name, backbone, method, hyperparameters):
     """SLQ 20 vectors, LoRA at rank 8 what the paper prints rounded, full fine-tuning the language model without head.
 
     The input embeddings belong to the language model. Qwen3-VL's head is that same tensor: it counts once, and is tuned
@@ -132,15 +132,15 @@ def test_a_method_trains_as_many_parameters_as_it_should(name, backbone, method,
     """
     shape = SHAPES[name]
     expected = {"base": 0, "slq": 20 * shape.width, "lora": shape.lora, "full_ft": shape.language_model}[method]
-    retriever = registry.build_retriever(method, backbone, tuning, seed=0)
+    retriever = registry.build_retriever(method, backbone, hyperparameters, seed=0)
     assert count(tensor for _, tensor in registry.named_trainable_parameters(retriever)) == expected
     assert count(retriever.trainable_parameters()) == expected
 
 
-def test_nothing_but_the_language_model_is_tuned(name, backbone, method, tuning):
+def test_nothing_but_the_language_model_is_tuned(name, backbone, method, hyperparameters):
     """Vision tower, projector or merger, and a head of its own are frozen for every method."""
     head = backbone.model.lm_head.weight
-    registry.build_retriever(method, backbone, tuning, seed=0)
+    registry.build_retriever(method, backbone, hyperparameters, seed=0)
     tuned = [key for key, parameter in backbone.model.named_parameters() if parameter.requires_grad]
     assert all(key.startswith("model.language_model.") for key in tuned)
     assert bool(tuned) == (method in ("lora", "full_ft"))

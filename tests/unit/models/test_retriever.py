@@ -76,7 +76,7 @@ def test_earlier_calls_leave_no_trace(retriever):
         assert torch.equal(before, retriever.embed(texts))
 
 
-TUNING = {
+HYPERPARAMETERS = {
     "base": {},
     "slq": {"queries": 4, "init": "normal"},
     "lora": {"rank": 2, "alpha": 4, "dropout": 0.0},
@@ -84,9 +84,9 @@ TUNING = {
 }
 
 
-@pytest.mark.parametrize("method", TUNING)
+@pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_save_load_equal(fresh_backbone, tmp_path, method):
-    trained = registry.build_retriever(method, fresh_backbone(), TUNING[method], seed=3)
+    trained = registry.build_retriever(method, fresh_backbone(), HYPERPARAMETERS[method], seed=3)
     with torch.no_grad():
         for _, tensor in registry.named_trainable_parameters(trained):
             tensor += 0.01 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(5))
@@ -95,7 +95,7 @@ def test_save_load_equal(fresh_backbone, tmp_path, method):
         registry.trainable_state_dict(trained),
         0.07,
         tmp_path,
-        {"backbone_sha256": "b", "tuning": TUNING[method]},
+        {"backbone_sha256": "b", "hyperparameters": HYPERPARAMETERS[method]},
     )
     loaded = registry.load_retriever(fresh_backbone(), tmp_path, "b")
     batch = [tokenize_message(trained.backbone, parts) for parts in messages(trained.backbone, "mixed")]
@@ -104,8 +104,8 @@ def test_save_load_equal(fresh_backbone, tmp_path, method):
 
 
 def test_an_adapter_of_another_backbone_is_refused(fresh_backbone, tmp_path):
-    trained = registry.build_retriever("slq", fresh_backbone(), TUNING["slq"], seed=3)
-    of_run = {"backbone_sha256": "b", "tuning": TUNING["slq"]}
+    trained = registry.build_retriever("slq", fresh_backbone(), HYPERPARAMETERS["slq"], seed=3)
+    of_run = {"backbone_sha256": "b", "hyperparameters": HYPERPARAMETERS["slq"]}
     registry.save_adapter("slq", registry.trainable_state_dict(trained), 0.07, tmp_path, of_run)
     with pytest.raises(SlqError, match=r"trained on another backbone \(b\); train it again"):
         registry.load_retriever(fresh_backbone(), tmp_path, "another")
@@ -115,7 +115,7 @@ def test_an_adapter_of_another_backbone_is_refused(fresh_backbone, tmp_path):
 def test_only_the_methods_own_tensors_train(fresh_backbone, method, parts):
     backbone = fresh_backbone()
     before = hash_weights(backbone.model)
-    retriever = registry.build_retriever(method, backbone, TUNING[method], seed=0)
+    retriever = registry.build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
     tuned = {name.split(".")[1] for name, tensor in backbone.model.named_parameters() if tensor.requires_grad}
     assert tuned == set(parts)
     if method == "slq":
@@ -134,6 +134,6 @@ def test_weight_hash_sees_one_nudged_number(fresh_backbone):
 def test_queries_stay_in_float32_over_a_bfloat16_backbone(fresh_backbone):
     backbone = fresh_backbone()
     backbone.model.to(torch.bfloat16)
-    retriever = registry.build_retriever("slq", backbone, TUNING["slq"], seed=0)
+    retriever = registry.build_retriever("slq", backbone, HYPERPARAMETERS["slq"], seed=0)
     vectors = retriever.embed([tokenize_message(backbone, (SHORT,))])
     assert retriever.queries.dtype == vectors.dtype == torch.float32

@@ -61,19 +61,19 @@ def test_it_takes_one_adapter_file_and_one_entry(finished):
 def test_it_runs_through_every_stage(finished):
     folder, _, _ = finished
     preset = yaml.safe_load((folder / "config.yaml").read_text())["presets"]["mini"]
-    assert preset["retrieval_sets"] and preset["retention_sets"]
+    assert preset["retrieval_datasets"] and preset["retention_datasets"]
     for method, seed in (("base", 0), ("slq", 1)):
         run = folder / "results/mini" / NAME / method / f"seed{seed}"
         record = json.loads((run / "run.json").read_text())
-        assert (record["backbone"], record["method"], record["width"]) == (NAME, method, 64)
-        assert record["parameters"]["trainable"] == record["settings"]["tuning"].get("queries", 0) * 64
+        assert (record["backbone"], record["method"], record["hidden_size"]) == (NAME, method, 64)
+        assert record["parameters"]["trainable"] == record["settings"]["hyperparameters"].get("queries", 0) * 64
         assert record["weights"]["before"] == record["weights"]["after"]
         assert record["provenance"]["image_processor"] == "CLIPImageProcessorPil"
         for kind, keys in (("retrieval", {"t2i", "i2t"}), ("retention", {"score", "accuracy"})):
-            for name in preset[f"{kind}_sets"]:
+            for name in preset[f"{kind}_datasets"]:
                 content = json.loads((run / kind / f"{name}.json").read_text())
-                if (kind, method) == ("retention", "slq"):  # by proof
-                    content = json.loads((folder / "results/mini" / content["equals"]).read_text())
+                if (kind, method) == ("retention", "slq"):  # inherited
+                    content = json.loads((folder / "results/mini" / content["inherits_from"]).read_text())
                 assert set(content["metrics"]) >= keys
     config = json.loads((folder / "scratch/backbones" / NAME / "config.json").read_text())
     assert config["architectures"] == ["LlavaForConditionalGeneration"]
@@ -105,7 +105,7 @@ def test_only_its_own_adapter_makes_its_runs_out_of_date(finished):
     more.unlink()
     for path, text in texts.items():
         path.write_text(text)
-    assert {"pretrain_backbone", "train", "retrieve", "retain"} <= rerun.keys()
+    assert {"pretrain_backbone", "train", "evaluate_retrieval", "evaluate_retention"} <= rerun.keys()
 
 
 @pytest.fixture
@@ -134,13 +134,15 @@ def test_its_positions_are_the_stock_forwards(backbone):
     assert (ours - stock).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize(("method", "tuning"), [("full_ft", {}), ("lora", {"rank": 2, "alpha": 4, "dropout": 0.0})])
-def test_the_other_methods_tune_its_language_model(backbone, method, tuning):
+@pytest.mark.parametrize(
+    ("method", "hyperparameters"), [("full_ft", {}), ("lora", {"rank": 2, "alpha": 4, "dropout": 0.0})]
+)
+def test_the_other_methods_tune_its_language_model(backbone, method, hyperparameters):
     """What the methods name in a model is there in a new family too: the language model, seven linear maps a layer."""
     language_model = {f"model.language_model.{name}" for name, _ in backbone.inner.language_model.named_parameters()}
     linear = {name.removesuffix(".weight") for name in language_model if name.endswith("_proj.weight")}
     assert len(linear) == 3 * 7
-    retriever = registry.build_retriever(method, backbone, tuning, seed=0)
+    retriever = registry.build_retriever(method, backbone, hyperparameters, seed=0)
     retriever.embed([tokenize_message(backbone, parts) for parts in messages(backbone, "mixed")]).sum().backward()
     reached = {name for name, parameter in backbone.model.named_parameters() if parameter.grad is not None}
     updates = {f"{name}.lora_{part}.default.weight" for name in linear for part in "AB"}
@@ -152,4 +154,4 @@ def test_the_default_preset_is_planned_with_it(checkout):
     shutil.copy(ADAPTER, checkout / FAMILIES)
     shutil.copy(ENTRY, checkout)
     plan = planned(checkout, "tables", "--cores", "1", "--configfile", ENTRY.name)
-    assert plan["train"] == 1 and plan["rerank_row"] == 2 and plan["embed_row"] == 6
+    assert plan["train"] == 1 and plan["evaluate_reranking"] == 2 and plan["evaluate_encoder_baseline"] == 6

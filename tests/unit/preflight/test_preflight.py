@@ -82,7 +82,8 @@ def test_the_plan_is_snakemakes_own(plan, pristine):
     counted = Counter(job.rule for job in plan.jobs)
     assert counted == Counter(copies.planned(pristine, *PAPER)) - Counter(["all"])
     assert {job.rule for job in plan.jobs if job.local} >= {"fetch_source", "render_tables"}
-    assert not {job.rule for job in plan.submitted} & {"fetch_source", "render_tables", "draw_figures", "account"}
+    local = {"fetch_source", "render_tables", "draw_figures", "count_gpu_hours"}
+    assert not {job.rule for job in plan.submitted} & local
     (job,) = (
         job for job in plan.jobs if (job.backbone, job.method) == ("InternVL3-8B", "full_ft") and job.rule == "train"
     )
@@ -190,7 +191,7 @@ def test_what_a_proof_asks_of_base_is_counted_where_no_row_shows_base(pristine, 
     (tmp_path / "mine.yaml").write_text("presets: {paper: {methods: [slq]}}")
     with contextlib.chdir(pristine):
         found = plan_workflow([*PAPER, "--configfile", str(tmp_path / "mine.yaml")])
-    assert {job.method for job in found.submitted if job.rule == "retain"} == {"base"}
+    assert {job.method for job in found.submitted if job.rule == "evaluate_retention"} == {"base"}
     assert _forecast_cost(found.config, found).gpu_hours.high > 0
 
 
@@ -269,7 +270,7 @@ def test_the_page_of_the_paper_preset(cluster, plan, pristine, monkeypatch, caps
     assert max(map(len, said.out.splitlines())) <= 100
     assert "[!!] data" in said.out and "the lines marked [!!]" in said.err
     page = " ".join(said.out.split())
-    assert "GPU hours of NVIDIA H100 80GB HBM3: " in page and "19 jobs of rows that are no runs are not in them" in page
+    assert "GPU hours of NVIDIA H100 80GB HBM3: " in page and "19 jobs of baselines are not in them" in page
     assert said.out.splitlines()[-1] == "snakemake --cores all --profile slurm --config preset=paper"
 
 

@@ -13,11 +13,11 @@ from slq.common.files import read_json, write_json
 from stored import TEMPLATES, Runs, write_answers, write_ranks
 
 COLUMNS = {
-    "table1": "group,model,set,direction,metric,value,mark,source",
+    "table1": "group,model,dataset,direction,metric,value,mark,source",
     "table3": "backbone,dim,method,column,value,printed,mark,source",
     "benchmarks": "benchmark,direction,n,gallery,positives,unit,note,source",
     "base_scores": "backbone,benchmark,value,evidence,source",
-    "instrument": "model,set,direction,metric,value,tolerance,source",
+    "reference_recalls": "model,dataset,direction,metric,value,tolerance,source",
 }
 ROWS = {
     "table1": [
@@ -34,28 +34,28 @@ ROWS = {
         "quiz,,100,,,percent,all questions,invented",
     ],
     "base_scores": ["Tiny-1B,quiz,90.0,paper,invented"],
-    "instrument": [],
+    "reference_recalls": [],
 }
 CLAIMS = [
     {
         **{"id": "finds-more", "sentence": "SLQ finds more pages than Older.", "where": "Table 1"},
-        "test": {"test": "above", "of": "slq", "models": ["Older"], "sets": ["books"], "metrics": ["t2i R@5"]}
+        "test": {"test": "above", "of": "slq", "models": ["Older"], "datasets": ["books"], "metrics": ["t2i R@5"]}
         | {"backbones": "all"},
     },
     {
         **{"id": "knows-more", "sentence": "SLQ answers more of the quiz than LoRA.", "where": "Table 3"},
-        "test": {"test": "higher", "of": "slq", "than": "lora", "sets": ["quiz"], "backbones": "each"},
+        "test": {"test": "higher", "of": "slq", "than": "lora", "datasets": ["quiz"], "backbones": "each"},
     },
 ]
 LAYOUT = {
     "preset": "invented",
     "seeds": [1],
     "table3_base": False,
-    "backbones": [{"name": "Tiny-1B", "label": "Tiny", "reference": "Tiny-1B"}],
+    "backbones": [{"name": "Tiny-1B", "label": "Tiny", "paper_name": "Tiny-1B"}],
     "methods": ["lora", "slq"],
-    "retrieval_sets": [{"name": "books", "label": "Books", "reference": "books"}],
-    "knowledge_sets": [],
-    "retention_sets": [{"name": "quiz", "label": "Quiz", "reference": "quiz"}],
+    "retrieval_datasets": [{"name": "books", "label": "Books", "paper_name": "books"}],
+    "knowledge_datasets": [],
+    "retention_datasets": [{"name": "quiz", "label": "Quiz", "paper_name": "quiz"}],
 }
 
 
@@ -85,7 +85,7 @@ def slq(paper, command, **options):
 
 def test_four_files_of_another_paper_are_enough(paper):
     layout, out = json.dumps(LAYOUT), paper / "paper_tables/invented"
-    settings = json.dumps(LAYOUT | {"drawn": []})
+    settings = json.dumps(LAYOUT | {"synthetic": []})
     verdicts = paper / "results/invented/claims.json"
     slq(paper, "claims", settings=settings, results="", reference="", out=verdicts)
     found = {claim["id"]: claim["verdict"] for claim in read_json(verdicts)["claims"]}
@@ -93,7 +93,11 @@ def test_four_files_of_another_paper_are_enough(paper):
 
     slq(paper, "paper-audit", settings="{}", reference="", out=paper / "paper_tables/audit.json")
     audit = read_json(paper / "paper_tables/audit.json")
-    counts = {check["id"]: (check["found"], check["asked"]) for check in audit["checks"] if check["asked"]}
+    counts = {
+        check["id"]: (check["num_contradicted"], check["num_tested"])
+        for check in audit["checks"]
+        if check["num_tested"]
+    }
     # Old is bold though Older is better; 33.5 is no share of a hundred; SLQ's score is base's.
     assert counts == {
         **{"marks-table1": (2, 2), "marks-table3": (0, 2), "shares": (1, 5), "base": (1, 2), "noise": (0, 1)},
@@ -117,4 +121,4 @@ def test_four_files_of_another_paper_are_enough(paper):
 
 def compared():
     nothing = {"name": "paper", "kind": "paper", "what": "invented"}
-    return {"schema": 1, "preset": "invented", "a": nothing, "b": nothing, "cells": [], "differences": [], "counts": {}}
+    return {"schema": 2, "preset": "invented", "a": nothing, "b": nothing, "cells": [], "differences": [], "counts": {}}

@@ -48,10 +48,10 @@ def test_a_run_against_itself_agrees_in_every_cell(pair, tmp_path):
 
 def test_rows_equal_base_by_proof_are_said_to_be(tmp_path):
     results = mini_results(tmp_path)
-    Runs(results, "mini").proved("mini-a", "slq", "mini-r")
+    Runs(results, "mini").inherited("mini-a", "slq", "mini-r")
     found = compared(tmp_path / "out.json", results / "mini", results / "mini")
     reasons = {(cell["method"], cell["reason"]) for cell in found["cells"] if cell["metric"] == "score"}
-    assert ("slq", "base's by proof in A and B") in reasons and ("base", "") in reasons
+    assert ("slq", "inherited from base in A and B") in reasons and ("base", "") in reasons
     assert found["counts"]["agrees"] == len(found["cells"])
 
 
@@ -86,7 +86,7 @@ def test_the_same_adapter_that_gives_another_number_differs(tmp_path):
         runs = Runs(tmp_path / side / "results", "mini")
         runs.run("mini-a", "slq")
         runs.retrieval("mini-a", "slq", "mini-f", recalls(value))
-        change(tmp_path / side / "results/mini" / F, inputs={"adapter": "one", "set": "f"})
+        change(tmp_path / side / "results/mini" / F, inputs={"adapter": "one", "dataset": "f"})
     found = compared(tmp_path / "out.json", tmp_path / "one/results/mini", tmp_path / "other/results/mini")
     assert found["counts"]["differs"] == 6 and found["cells"][0]["reason"].startswith("the same adapter")
 
@@ -144,11 +144,11 @@ def test_numbers_of_something_else_are_not_comparable(tmp_path):
         runs.run("mini-a", "slq", device=device)
         runs.retrieval("mini-a", "slq", "mini-f", recalls(70.0))
         runs.retrieval("mini-a", "slq", "mini-c", recalls(70.0))
-        change(results / "mini" / F.replace("mini-f", "mini-c"), inputs={"set": side})
+        change(results / "mini" / F.replace("mini-f", "mini-c"), inputs={"dataset": side})
         runs.retention("mini-a", "slq", "mini-r", 50.0)
         change(results / "mini/mini-a/slq/seed1/retention/mini-r.json", scorer=scorer)
         splits = {"mini-f/test": {"leaked": audit}}
-        write_json(results / "mini/audit.json", {"schema": 3, "allow_leak": True, "splits": splits})
+        write_json(results / "mini/audit.json", {"schema": 4, "allow_leak": True, "splits": splits})
         found[side] = results / "mini"
     made = compared(tmp_path / "out.json", *found.values())
     reasons = {cell["benchmark"]: cell["reason"] for cell in made["cells"] if cell["verdict"] == "not comparable"}
@@ -278,7 +278,7 @@ def test_two_versions_of_the_schema_are_a_clear_error(pair, tmp_path, capsys, so
         named = f"{other}/results/mini/{F}"
         capsys.readouterr()
     assert main(["compare", str(mine), str(other), "--settings", settings()]) == 1
-    assert capsys.readouterr().err.startswith(f"slq: error: {named}: key schema is 1; expected 2")
+    assert capsys.readouterr().err.startswith(f"slq: error: {named}: schema 1, not 3: written by a version before")
 
 
 def test_a_copy_under_any_name_is_a_side(drawn, tmp_path, monkeypatch):

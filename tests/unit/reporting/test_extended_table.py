@@ -29,15 +29,24 @@ def system(name: str, kind: str, label: str, **more: Any) -> dict[str, Any]:
 LAYOUT: dict[str, Any] = MINI | {
     "backbones": entries(("a", "A", "InternVL3-1B")),
     "methods": ["base", "lora", "slq"],
-    "retrieval_sets": entries(("mini-f", "mini-F", "flickr30k"), ("mini-c", "mini-C", "coco")),
-    "retention_sets": [],
-    "rows": [
-        system("clip", "comparator", "CLIP-mini", reference="CLIP ViT-B", encoder="clip", trained_on="pairs of ours"),
-        system("vlm", "comparator", "VLM-mini", reference="VLM2VEC-7B", backbone="a", trained_on="nothing more"),
-        system("odd", "comparator", "Odd", reference="Nobody", encoder="odd"),
+    "retrieval_datasets": entries(("mini-f", "mini-F", "flickr30k"), ("mini-c", "mini-C", "coco")),
+    "retention_datasets": [],
+    "baselines": [
+        system("clip", "comparator", "CLIP-mini", paper_row="CLIP ViT-B", encoder="clip", trained_on="pairs of ours"),
+        system("vlm", "comparator", "VLM-mini", paper_row="VLM2VEC-7B", backbone="a", trained_on="nothing more"),
+        system("odd", "comparator", "Odd", paper_row="Nobody", encoder="odd"),
         system("a.zero", "zero_shot", "A, one zero query", backbone="a", readout="zero"),
-        system("a.slq.by.base", "rerank", "SLQ, re-ranked by Base (A)", backbone="a", coarse="slq", by="base"),
-        system("a.clip.by.lora", "rerank", "CLIP-mini, re-ranked by LoRA (A)", backbone="a", coarse="clip", by="lora"),
+        system(
+            "a.slq.by.base", "rerank", "SLQ, re-ranked by Base (A)", backbone="a", first_stage="slq", reranker="base"
+        ),
+        system(
+            "a.clip.by.lora",
+            "rerank",
+            "CLIP-mini, re-ranked by LoRA (A)",
+            backbone="a",
+            first_stage="clip",
+            reranker="lora",
+        ),
     ],
 }
 # At which rank everything is found; of VLM-mini there is nothing.
@@ -46,18 +55,18 @@ RANKS = {"clip": 6, "odd": 20, "a.zero": 3, "a.slq.by.base": 1, "a.clip.by.lora"
 
 def write_row(results: Path, name: str, rank: int) -> None:
     """Of half of the images everything at this rank, of the others at 12."""
-    folder = results / "mini" / "rows" / name
+    folder = results / "mini" / "baselines" / name
     for set_ in ("mini-f", "mini-c"):
         best = [rank if image % 2 else 12 for image in range(IMAGES)]
         write_ranks(folder / "retrieval" / f"{set_}.json", list(np.repeat(best, 5)), best)
-    about = {"schema": 1, "preset": "mini", "row": name, "settings": {"batch_size": 8}, "device": None}
-    write_json(folder / "row.json", about | {"provenance": {"git": None, "python": "3.11.7", "versions": {}}})
+    about = {"schema": 2, "preset": "mini", "baseline": name, "settings": {"batch_size": 8}, "device": None}
+    write_json(folder / "baseline.json", about | {"provenance": {"git": None, "python": "3.11.7", "versions": {}}})
 
 
 def write_audit(results: Path, leaked: list[str]) -> None:
     splits: dict[str, Any] = {"mini-c/train": {"sha256": TRAIN}}
     splits |= {"mini-f/test": {"leaked": []}, "mini-c/test": {"leaked": leaked}}
-    write_json(results / "mini" / "audit.json", {"schema": 3, "splits": splits})
+    write_json(results / "mini" / "audit.json", {"schema": 4, "splits": splits})
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +113,7 @@ def test_every_row_of_the_paper_stands_with_ours_below_it(table: Table) -> None:
 
 
 def test_without_rows_no_group_is_empty(kept: Path) -> None:
-    found = tables(LAYOUT | {"rows": []}, kept)["table1_extended"]
+    found = tables(LAYOUT | {"baselines": []}, kept)["table1_extended"]
     assert [group.label for group in found.groups] == [
         "Dual-Encoder",
         "MLLM-based",
@@ -116,13 +125,13 @@ def test_without_rows_no_group_is_empty(kept: Path) -> None:
 
 
 def test_a_measured_cell_has_its_value_and_the_interval_of_its_file(kept: Path, table: Table) -> None:
-    stored = read_json(kept / "mini/rows/clip/retrieval/mini-f.json")
+    stored = read_json(kept / "mini/baselines/clip/retrieval/mini-f.json")
     for way in ("i2t", "t2i"):
-        found = cell(table, "rows/clip", f"mini-f {way} R@10")
+        found = cell(table, "baselines/clip", f"mini-f {way} R@10")
         assert (found.state, found.value, found.text, found.n) == ("measured", 50.0, "50.0", 1)
         assert [found.low, found.high] == stored["ci95"][way]["R@10"] and found.low < 50 < found.high
         assert found.interval == "{:.1f}, {:.1f}".format(*stored["ci95"][way]["R@10"])
-        assert found.source == "results/mini/rows/clip/retrieval/mini-f.json"
+        assert found.source == "results/mini/baselines/clip/retrieval/mini-f.json"
     assert cell(table, "a/slq", "mini-f i2t R@1").source == "results/mini/a/slq/seed1/retrieval/mini-f.json"
 
 
@@ -140,22 +149,24 @@ def test_quoted_cells_are_the_papers_and_retllms(table: Table) -> None:
 
 
 def test_what_was_not_run_is_missing_and_its_footnote_says_what(table: Table) -> None:
-    assert {one.state for one in rows(table)["rows/vlm"].cells} == {"missing"}
-    files = "; ".join(f"results/mini/rows/vlm/retrieval/{name}.json does not exist" for name in ("mini-f", "mini-c"))
-    assert table.footnotes["rows/vlm"].startswith(f"Not run: {files}. ")
+    assert {one.state for one in rows(table)["baselines/vlm"].cells} == {"missing"}
+    files = "; ".join(
+        f"results/mini/baselines/vlm/retrieval/{name}.json does not exist" for name in ("mini-f", "mini-c")
+    )
+    assert table.footnotes["baselines/vlm"].startswith(f"Not run: {files}. ")
     assert table.footnotes["a/full_ft"].startswith("Not run: full_ft is not among the methods of preset mini. ")
 
 
 def test_marks_are_given_over_all_groups_among_measured_cells(table: Table) -> None:
     column = {row.key: cell(table, row.key, "mini-f t2i R@1") for group in table.groups for row in group.rows}
-    assert {key for key, one in column.items() if one.mark == "best"} == {"rows/a.slq.by.base"}
+    assert {key for key, one in column.items() if one.mark == "best"} == {"baselines/a.slq.by.base"}
     assert column["CLIP ViT-B"].mark == "" and any("take no part in the marks" in note for note in table.notes)
 
 
 def test_on_the_papers_own_sets_quoted_numbers_rank_beside_ours(tmp_path: Path) -> None:
-    own = [system("CLIP-ViT-B-32", "comparator", "CLIP ViT-B/32", reference="CLIP ViT-B", trained_on="the web")]
+    own = [system("CLIP-ViT-B-32", "comparator", "CLIP ViT-B/32", paper_row="CLIP ViT-B", trained_on="the web")]
     Runs(tmp_path, "paper").retrieval("InternVL3-1B", "slq", "coco", recalls(97.0), images=5000)
-    found = tables(PAPER | {"rows": own}, tmp_path)["table1_extended"]
+    found = tables(PAPER | {"baselines": own}, tmp_path)["table1_extended"]
     assert cell(found, "InternVL3-1B/slq", "coco i2t R@1").mark == "best"
     assert cell(found, "RetLLM", "coco i2t R@1").mark == "second"
     assert cell(found, "RetLLM", "flickr30k t2i R@1").mark == "best"
@@ -178,19 +189,19 @@ def test_footnotes_say_what_is_known_of_training_and_test_images(table: Table) -
     assert notes["a/slq"] == f"Measured: results/mini/a/slq/seed1. Trained on: mini-c/train. {seen}"
     untrained = "Nothing is trained. Test images seen: not stated of the backbone."
     assert notes["a/base"] == f"Measured: results/mini/a/base/seed0. {untrained}"
-    assert notes["rows/a.zero"] == f"Measured: results/mini/rows/a.zero. {untrained}"
+    assert notes["baselines/a.zero"] == f"Measured: results/mini/baselines/a.zero. {untrained}"
     clip = "Trained on: pairs of ours. Test images seen: not stated beyond that."
-    assert notes["rows/clip"] == f"Measured: results/mini/rows/clip. {clip}"
-    assert "Trained on: not stated. " in notes["rows/odd"]
-    measured = "Measured: results/mini/rows/a.slq.by.base. Candidates: results/mini/a/slq/seed1."
-    assert notes["rows/a.slq.by.base"] == f"{measured} Trained on: mini-c/train. {seen}"
-    both = f"Candidates: results/mini/rows/clip. {clip} Trained on: mini-c/train. {seen}"
-    assert notes["rows/a.clip.by.lora"].endswith(both), "the one who re-ranks has learned too"
+    assert notes["baselines/clip"] == f"Measured: results/mini/baselines/clip. {clip}"
+    assert "Trained on: not stated. " in notes["baselines/odd"]
+    measured = "Measured: results/mini/baselines/a.slq.by.base. Candidates: results/mini/a/slq/seed1."
+    assert notes["baselines/a.slq.by.base"] == f"{measured} Trained on: mini-c/train. {seen}"
+    both = f"Candidates: results/mini/baselines/clip. {clip} Trained on: mini-c/train. {seen}"
+    assert notes["baselines/a.clip.by.lora"].endswith(both), "the one who re-ranks has learned too"
 
 
 def test_a_list_of_a_comparator_that_has_no_row_is_named(kept: Path) -> None:
-    own = [system("a.far.by.base", "rerank", "Far, re-ranked", backbone="a", coarse="far", by="base")]
-    note = tables(LAYOUT | {"rows": own}, kept)["table1_extended"].footnotes["rows/a.far.by.base"]
+    own = [system("a.far.by.base", "rerank", "Far, re-ranked", backbone="a", first_stage="far", reranker="base")]
+    note = tables(LAYOUT | {"baselines": own}, kept)["table1_extended"].footnotes["baselines/a.far.by.base"]
     assert "Candidates: far. Trained on: not stated. " in note
 
 
@@ -209,7 +220,7 @@ def test_test_images_that_training_saw_are_counted(results: Path) -> None:
     assert note.endswith("Trained on: mini-c/train. Test images seen: 2 of mini-C (results/mini/audit.json).")
 
 
-@pytest.mark.parametrize("change", ["no audit", "another set"])
+@pytest.mark.parametrize("change", ["no audit", "another dataset"])
 def test_without_an_audit_of_its_set_nothing_is_said_to_be_unseen(results: Path, change: str) -> None:
     if change == "no audit":
         (results / "mini/audit.json").unlink()
@@ -236,16 +247,20 @@ def test_of_several_seeds_the_first_is_shown_and_that_is_said(results: Path) -> 
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("row.json", {"row": "other"}, r"rows/clip/row\.json: key row is 'other', its folder says 'clip'"),
-        ("row.json", {"schema": 7}, r"rows/clip/row\.json: key schema is 7; expected 1"),
-        ("retrieval/mini-f.json", {"ci95": {}}, r"rows/clip/retrieval/mini-f\.json: key ci95\.i2t is missing"),
+        (
+            "baseline.json",
+            {"baseline": "other"},
+            r"baselines/clip/baseline\.json: key baseline is 'other', its folder says 'clip'",
+        ),
+        ("baseline.json", {"schema": 7}, r"baselines/clip/baseline\.json: key schema is 7; expected 2"),
+        ("retrieval/mini-f.json", {"ci95": {}}, r"baselines/clip/retrieval/mini-f\.json: key ci95\.i2t is missing"),
         ("retrieval/mini-f.json", {"n": {"images": 3}}, r"n\.images differs between .*mini-f\.json"),
     ],
 )
 def test_a_broken_row_is_an_error_that_names_file_and_key(
     results: Path, file: str, change: dict[str, Any], message: str
 ) -> None:
-    path = results / "mini/rows/clip" / file
+    path = results / "mini/baselines/clip" / file
     write_json(path, read_json(path) | change)
     path.with_name("mini-f.ranks.parquet").unlink(missing_ok=True)  # or it would be stale
     with pytest.raises(SlqError, match=message):
@@ -254,7 +269,7 @@ def test_a_broken_row_is_an_error_that_names_file_and_key(
 
 def test_a_row_of_another_form_is_an_error(kept: Path) -> None:
     with pytest.raises(SlqError, match="layout of the tables"):
-        tables(LAYOUT | {"rows": [{"name": "clip", "colour": "red"}]}, kept)
+        tables(LAYOUT | {"baselines": [{"name": "clip", "colour": "red"}]}, kept)
 
 
 # ---- how it looks ----------------------------------------------------------------------------------------------------
@@ -275,21 +290,21 @@ def test_latex_puts_intervals_below_and_numbers_the_footnotes(rendered: Path) ->
     assert lines[at + 1].count("{\\tiny[") == 12
     assert r"RetLLM\textsuperscript" in text and r"\textcolor[gray]{0.45}{\textit{82.0}}" in text
     assert r"VLM-mini, here\textsuperscript{9} & --" in text
-    assert r"\par\textsuperscript{2}\,Measured: results/mini/rows/clip. " in text
+    assert r"\par\textsuperscript{2}\,Measured: results/mini/baselines/clip. " in text
 
 
 def test_html_links_numbers_to_files_and_labels_to_footnotes(rendered: Path) -> None:
     page = (rendered / "table1_extended.html").read_text(encoding="utf-8")
-    assert '<a href="../../results/mini/rows/clip/retrieval/mini-f.json"><span' in page
+    assert '<a href="../../results/mini/baselines/clip/retrieval/mini-f.json"><span' in page
     assert 'CLIP-mini, here<sup><a href="#table1_extended-2">2</a></sup>' in page
-    assert '<li id="table1_extended-2">Measured: results/mini/rows/clip.' in page
+    assert '<li id="table1_extended-2">Measured: results/mini/baselines/clip.' in page
     assert '<a href="../reference/retllm.csv"><span>82.0</span>' in page
 
 
 def test_latex_compiles_with_rows_and_without_results(latex: None, rendered: Path, tmp_path: Path) -> None:
     compile_pdf(rendered / "tables.tex", tmp_path / "rows.pdf")
-    own = [system(f"r{n}", "comparator", f"System {n}", reference="FLAME", trained_on="50% & more") for n in range(40)]
-    render(PAPER | {"rows": own}, tmp_path / "results", REFERENCE, TEMPLATES, tmp_path / "out")
+    own = [system(f"r{n}", "comparator", f"System {n}", paper_row="FLAME", trained_on="50% & more") for n in range(40)]
+    render(PAPER | {"baselines": own}, tmp_path / "results", REFERENCE, TEMPLATES, tmp_path / "out")
     compile_pdf(tmp_path / "out" / "tables.tex", tmp_path / "many.pdf")
     assert (tmp_path / "rows.pdf").read_bytes().startswith(b"%PDF")
 
@@ -309,42 +324,42 @@ def test_rows_against_themselves_agree_and_scores_are_as_stored(results: Path, t
     other = shutil.copytree(folder, tmp_path / "copy" / "mini")
     found = compared(tmp_path / "out.json", folder, other)
     assert found["counts"]["agrees"] == len(found["cells"]) and found["a"]["what"].endswith(", 5 rows")
-    ours = [one for one in found["cells"] if one["backbone"] == "rows"]
+    ours = [one for one in found["cells"] if one["backbone"] == "baselines"]
     assert len(ours) == len(RANKS) * 2 * 6 and {one["method"] for one in ours} == set(RANKS)
     assert all(Path(file).exists() for one in ours for file in one["files"])
     assert main(["score", str(folder)]) == 0
-    assert "rows/clip/retrieval/mini-f.json" in capsys.readouterr().out
+    assert "baselines/clip/retrieval/mini-f.json" in capsys.readouterr().out
 
 
 def test_a_planted_difference_in_a_row_is_named(results: Path, tmp_path: Path, capsys: Any) -> None:
     other = shutil.copytree(results, tmp_path / "copy")
-    write_ranks(other / "mini/rows/clip/retrieval/mini-c.json", [1] * (5 * IMAGES), [12] * IMAGES)
+    write_ranks(other / "mini/baselines/clip/retrieval/mini-c.json", [1] * (5 * IMAGES), [12] * IMAGES)
     found = compared(tmp_path / "out.json", results / "mini", other / "mini")
     differs = cells(found, "differs")
-    assert "rows/clip mini-c t2i R@1" in differs and {one.split()[0] for one in differs} == {"rows/clip"}
-    assert "rows/clip" in capsys.readouterr().out
+    assert "baselines/clip mini-c t2i R@1" in differs and {one.split()[0] for one in differs} == {"baselines/clip"}
+    assert "baselines/clip" in capsys.readouterr().out
 
 
 def test_a_row_that_its_own_ranks_do_not_give_is_found(results: Path, tmp_path: Path) -> None:
     other = shutil.copytree(results, tmp_path / "copy")
-    path = other / "mini/rows/odd/retrieval/mini-f.json"
+    path = other / "mini/baselines/odd/retrieval/mini-f.json"
     content = read_json(path)
     content["metrics"]["i2t"]["R@10"] += 5
     write_json(path, content)
     found = compared(tmp_path / "out.json", results / "mini", other / "mini")
-    assert len(cells(found, "stale")) == 6 and "rows/odd mini-f i2t R@10" in cells(found, "stale")
+    assert len(cells(found, "stale")) == 6 and "baselines/odd mini-f i2t R@10" in cells(found, "stale")
 
 
 def test_missing_rows_settings_and_bundles(results: Path, tmp_path: Path) -> None:
     other = shutil.copytree(results, tmp_path / "copy")
-    shutil.rmtree(other / "mini/rows/odd")
-    row = other / "mini/rows/clip/row.json"
+    shutil.rmtree(other / "mini/baselines/odd")
+    row = other / "mini/baselines/clip/baseline.json"
     write_json(row, read_json(row) | {"settings": {"batch_size": 16}})
     assert main(["bundle", str(other / "mini"), str(tmp_path / "mini.tar.gz")]) == 0
     found = compared(tmp_path / "out.json", results / "mini", tmp_path / "mini.tar.gz")
     extra = {(one["method"], one["reason"]) for one in found["cells"] if one["verdict"] == "extra"}
     assert extra == {("odd", "B has no such row")}
-    assert {"what": "config", "key": "batch_size (rows/clip)", "a": "8", "b": "16"} in found["differences"]
+    assert {"what": "config", "key": "batch_size (baselines/clip)", "a": "8", "b": "16"} in found["differences"]
 
 
 def test_rows_that_re_rank_runs_of_other_seeds_are_not_told_apart(results: Path, tmp_path: Path) -> None:
@@ -355,9 +370,11 @@ def test_rows_that_re_rank_runs_of_other_seeds_are_not_told_apart(results: Path,
         adapter = f"of seed {seed}"
         run = folder / f"mini/a/slq/seed{seed}/retrieval/mini-c.json"
         write_json(run, read_json(run) | {"inputs": read_json(run)["inputs"] | {"adapter": adapter}})
-        row = folder / "mini/rows/a.slq.by.base/retrieval/mini-c.json"
+        row = folder / "mini/baselines/a.slq.by.base/retrieval/mini-c.json"
         write_ranks(row, [rank] * (5 * IMAGES), [rank] * IMAGES)
-        write_json(row, read_json(row) | {"inputs": read_json(row)["inputs"] | {"coarse": adapter, "by": "base"}})
+        write_json(
+            row, read_json(row) | {"inputs": read_json(row)["inputs"] | {"first_stage": adapter, "reranker": "base"}}
+        )
     found = compared(tmp_path / "out.json", results / "mini", other / "mini")
-    noise = [one for one in cells(found, "inside noise") if one.startswith("rows/")]
-    assert cells(found, "differs") == [] and "rows/a.slq.by.base mini-c t2i R@1" in noise
+    noise = [one for one in cells(found, "inside noise") if one.startswith("baselines/")]
+    assert cells(found, "differs") == [] and "baselines/a.slq.by.base mini-c t2i R@1" in noise

@@ -25,7 +25,7 @@ from stored import MINI, PAPER, Runs, mini_results
 
 DRAWN = [f"{name}.{kind}" for name in ("recall", "retention", "training") for kind in ("png", "svg")]
 DRAW = (draw_recall, draw_retention, draw_training)
-SHOWN = {"preset": "mini", "method": "slq", "backbone_label": "A-mini", "set": "mini-c", "set_label": "mini-C"}
+SHOWN = {"preset": "mini", "method": "slq", "backbone_label": "A-mini", "dataset": "mini-c", "dataset_label": "mini-C"}
 SHOWN |= {"seed": 3}
 
 
@@ -121,10 +121,10 @@ def test_figures_without_any_run_say_so(tmp_path: Path) -> None:
 
 
 def test_a_preset_without_retention_sets_has_a_figure_that_says_so(results: Path) -> None:
-    layout = MINI | {"retention_sets": []}
+    layout = MINI | {"retention_datasets": []}
     _, retention, _ = charts(results, layout)
     with figure_style():
-        assert "the preset has no retention set" in words(draw_retention(retention, parse_layout(layout)))
+        assert "the preset has no retention dataset" in words(draw_retention(retention, parse_layout(layout)))
 
 
 def test_a_repeated_step_is_shown_as_its_last_attempt_made_it(results: Path) -> None:
@@ -188,7 +188,7 @@ def unit_vectors(rows: int, seed: int) -> np.ndarray:
 
 def test_the_best_images_are_those_of_a_naive_sort() -> None:
     queries, images = unit_vectors(7, 1), unit_vectors(50, 2)
-    images[[13, 31, 40]] = images[13]  # ties: the image that stands first in the set comes first
+    images[[13, 31, 40]] = images[13]  # ties: the image that stands first in the dataset comes first
     queries[0] = images[13]
     order, scores = find_top_images(queries, images)
     similarities = queries @ images.T

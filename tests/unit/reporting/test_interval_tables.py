@@ -20,9 +20,9 @@ IMAGES, QUESTIONS = 40, 100
 LAYOUT: dict[str, Any] = MINI | {
     "backbones": entries(("a", "A", "InternVL3-1B")),
     "methods": ["base", "full_ft", "lora", "slq"],
-    "retrieval_sets": entries(("c", "C", "coco")),
-    "knowledge_sets": [],
-    "retention_sets": asked(("r", "R", "realworldqa"), ("o", "O", "ocrbench")),
+    "retrieval_datasets": entries(("c", "C", "coco")),
+    "knowledge_datasets": [],
+    "retention_datasets": asked(("r", "R", "realworldqa"), ("o", "O", "ocrbench")),
 }
 RIGHT = {"base": 80, "full_ft": 40, "lora": 78, "slq": 80}  # the first so many questions
 PRINTED = {"r": "vlmevalkit-exact-2", "o": "ocrbench-vlmevalkit-1"}
@@ -34,7 +34,7 @@ def run(results: Path, method: str, seed: int = 1) -> Path:
 
 def write_audit(results: Path, **leaked: list[str]) -> None:
     splits = {f"{name}/test": {"leaked": leaked.get(name, [])} for name in ("c", "r", "o")}
-    write_json(results / "mini" / "audit.json", {"schema": 3, "splits": splits})
+    write_json(results / "mini" / "audit.json", {"schema": 4, "splits": splits})
 
 
 def write_run(results: Path, method: str, seed: int = 1) -> None:
@@ -129,7 +129,7 @@ def test_clean_and_leaked_images_where_the_audit_names_some(results: Path) -> No
         assert cell(table, "a/c/leaked", f"full_ft {way}").value == 25.0
         assert cell(table, "a/c/clean", f"full_ft {way}").value == pytest.approx(100 * 19 / 36)
     assert "The audit found 4 images of C in the training set" in table.notes[-1]
-    note = "Trained on a set that holds test items: 4 of C, 1 of R (allow_leak; Table E has the others apart)."
+    note = "Trained on a dataset that holds test items: 4 of C, 1 of R (allow_leak; Table E has the others apart)."
     for name in ("table1", "table3"):
         assert set(leaked[name].notes) - set(clean[name].notes) == {note}
     (results / "mini" / "audit.json").unlink()
@@ -138,7 +138,7 @@ def test_clean_and_leaked_images_where_the_audit_names_some(results: Path) -> No
 
 def test_an_audit_of_another_set_is_refused(results: Path) -> None:
     write_audit(results, c=["elsewhere"])
-    with pytest.raises(SlqError, match="leaked images are not in the set"):
+    with pytest.raises(SlqError, match="leaked images are not in the dataset"):
         tables(LAYOUT, results)
 
 

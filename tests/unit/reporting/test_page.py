@@ -50,7 +50,7 @@ def compared():
     names = ("results/paper", "preset paper, 16 runs"), ("paper", "the paper's Tables 1 and 3")
     a, b = ({"name": name, "kind": "folder", "what": what} for name, what in names)
     differences = [{"what": "config", "key": "training.batch_size", "a": "512", "b": "1024"}]
-    content = {"schema": 1, "preset": "paper", "a": a, "b": b, "cells": cells, "counts": counts}
+    content = {"schema": 2, "preset": "paper", "a": a, "b": b, "cells": cells, "counts": counts}
     return content | {"differences": differences}
 
 
@@ -62,8 +62,8 @@ def prepare(root):
     with open(results / "paper" / "gpu_hours.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
-        writer.writerow(LINE | {"train_hours": 3.25, "lost_hours": 0.5, "total_hours": 4, "pflop": 2900})
-        writer.writerow(LINE | {"stage": "retrieve", "train_hours": 0, "lost_hours": 0, "total_hours": 0.25})
+        writer.writerow(LINE | {"train_hours": 3.25, "repeated_hours": 0.5, "total_hours": 4, "pflop": 2900})
+        writer.writerow(LINE | {"stage": "retrieval", "train_hours": 0, "repeated_hours": 0, "total_hours": 0.25})
     audit_paper(
         json.loads(paper_audit_settings(validate_config(yaml.safe_load((ROOT / "config.yaml").read_text())))),
         reference,
@@ -76,7 +76,7 @@ def prepare(root):
 def finish(root, layout):
     """Judge, render and draw what the results are now, and write the page."""
     reference, results, out = root / "paper_tables/reference", root / "results", root / "paper_tables/paper"
-    judge_claims(layout | {"drawn": []}, results, reference, results / "paper" / "claims.json")
+    judge_claims(layout | {"synthetic": []}, results, reference, results / "paper" / "claims.json")
     render(layout, results, reference, TEMPLATES, out)
     draw_figures(layout, results, out / "figures")
     write(root, layout)
@@ -166,16 +166,16 @@ def test_compared_cells_are_printed_as_their_metric_is(page):
 
 
 def test_all_four_states_are_seen(root):
-    """Of a preset with a proof, a run that is missing, numbers of ours and the paper's."""
-    for entry in PAPER["retention_sets"]:
-        Runs(root / "results", "paper").proved("InternVL3-1B", "slq", entry["name"])
+    """Of a preset with an inherited score, a run that is missing, numbers of ours and the paper's."""
+    for entry in PAPER["retention_datasets"]:
+        Runs(root / "results", "paper").inherited("InternVL3-1B", "slq", entry["name"])
     shutil.rmtree(root / "results/paper/InternVL3-8B/lora")
     out = root / "paper_tables/paper"
     render(PAPER, root / "results", root / "paper_tables/reference", TEMPLATES, out)
     write(root)
     cells = Page(out / "report.html").all("td")
     states = Counter(word for cell in cells for word in (cell.get("class") or "").split())
-    assert all(states[state] > 0 for state in ("measured", "quoted", "by_construction", "missing"))
+    assert all(states[state] > 0 for state in ("measured", "quoted", "inherited", "missing"))
 
 
 def test_it_says_what_it_cost_and_under_which_circumstances(page):
@@ -205,7 +205,7 @@ def test_a_backbone_more_is_rows_more(root):
     shutil.copytree(results / "InternVL3-1B", results / "Another")
     for path in (results / "Another").glob("*/*/run.json"):
         write_json(path, read_json(path) | {"backbone": "Another"})
-    more = {"name": "Another", "label": "Another-3B", "reference": "InternVL3-1B"}
+    more = {"name": "Another", "label": "Another-3B", "paper_name": "InternVL3-1B"}
     layout = PAPER | {"backbones": [*PAPER["backbones"], more]}
     before = len(Page(root / "paper_tables/paper/report.html").all("tr"))
     finish(root, layout)
@@ -251,8 +251,8 @@ def test_what_is_not_there_is_named_and_nothing_is_written(root, file, message):
 
 def test_another_form_is_refused(root):
     path = root / "results/paper/claims.json"
-    write_json(path, read_json(path) | {"schema": 2})
-    with pytest.raises(SlqError, match=r"claims.json: expected schema 1 with the key claims"):
+    write_json(path, read_json(path) | {"schema": 3})
+    with pytest.raises(SlqError, match=r"claims.json: key schema is 3; expected 2"):
         write(root)
 
 
@@ -342,7 +342,7 @@ def test_the_page_asks_for_what_it_is_made_of_and_all_does_not(checkout):
     place(checkout, "results/mini/compare/paper.json")
     plan = planned(checkout, "report", "--config", "cells=present")
     assert {rule: plan[rule] for rule in ("judge_claims", "paper_audit", "render_tables", "draw_figures", "write_page")}
-    assert not {"train", "retrieve", "draw_split"} & set(plan)
+    assert not {"train", "evaluate_retrieval", "make_synthetic_split"} & set(plan)
     assert not {"judge_claims", "paper_audit", "write_page"} & set(planned(checkout))
 
 
@@ -351,5 +351,7 @@ def test_a_template_of_the_page_renders_alone(checkout):
     jobs = listed_jobs(checkout, "mini", "report")
     (page,) = (job for job in jobs if job["rule"] == "write_page")
     assert "paper_tables/templates/report.css.j2" in page["input"]
-    trained = [job for job in jobs if job["rule"] in ("train", "retrieve", "retain", "judge_claims")]
+    trained = [
+        job for job in jobs if job["rule"] in ("train", "evaluate_retrieval", "evaluate_retention", "judge_claims")
+    ]
     assert trained and not any("paper_tables/templates/report.html.j2" in job["input"] for job in trained)

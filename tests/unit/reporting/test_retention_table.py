@@ -1,4 +1,4 @@
-"""The table of right answers by set and type: what each cell is, and where it came from."""
+"""The table of right answers by dataset and type: what each cell is, and where it came from."""
 
 from pathlib import Path
 
@@ -49,14 +49,14 @@ def test_what_was_not_run_is_missing(results: Path) -> None:
 
 def test_chance_is_known_where_base_was_asked_blind_alone(results: Path) -> None:
     Runs(results, "mini").retention("mini-b", "base", "mini-x", 30.0, kind="blind")
-    layout = MINI | {"retention_sets": asked(("mini-x", "mini-X", "mmmu"))}
+    layout = MINI | {"retention_datasets": asked(("mini-x", "mini-X", "mmmu"))}
     table = tables(layout, results)["retention"]
     assert cell(table, "mini-b/mini-x", "chance").source == "results/mini/mini-b/base/seed0/blind/mini-x.json"
     assert cell(table, "mini-a/mini-x", "chance").state == "missing"
 
 
 def test_a_preset_without_retention_sets_has_an_empty_table(results: Path) -> None:
-    assert not rows(tables(MINI | {"retention_sets": []}, results)["retention"])
+    assert not rows(tables(MINI | {"retention_datasets": []}, results)["retention"])
 
 
 def test_notes_name_the_scorer_and_what_chance_and_blind_are(results: Path) -> None:
@@ -70,7 +70,7 @@ def test_notes_name_the_scorer_and_what_chance_and_blind_are(results: Path) -> N
     [
         ("scorer", "first-letter-1", r"scorer differs between .*mini-r\.json and .*slq/seed1/retention/mini-r\.json"),
         ("chance", 50.0, r"chance differs between .*mini-r\.json and .*slq/seed1/retention/mini-r\.json"),
-        ("schema", 1, r"key schema is 1; expected 3: make the file again"),
+        ("schema", 3, r"schema 3, not 4: written by a version before 0\.2\.0.*; make the file again"),
         ("types", {}, r"slq/seed1/retention/mini-r\.json: key types\.choice is missing"),
     ],
 )

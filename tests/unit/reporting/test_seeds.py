@@ -35,10 +35,10 @@ def store(root: Path, layout: dict[str, Any], seeds: list[int]) -> Path:
             runs = Runs(root / "results", layout["preset"], seed)
             tuned = {"device": CPU, "spans": {"train": draw.uniform(300, 400), "eval": draw.uniform(10, 20)}}
             runs.run(backbone, method, TRAINED.get(method, 0), **(tuned if method in TRAINED else {}))
-            for entry in layout["retrieval_sets"]:
+            for entry in layout["retrieval_datasets"]:
                 found = {way: {f"R@{k}": draw.uniform(90, 99.9) for k in (1, 5, 10)} for way in ("i2t", "t2i")}
                 runs.retrieval(backbone, method, entry["name"], found)
-            for entry in layout["retention_sets"]:
+            for entry in layout["retention_datasets"]:
                 runs.retention(backbone, method, entry["name"], draw.uniform(50, 80))
             if method in TRAINED:
                 runs.events(backbone, method, [draw.uniform(1, 3) for _ in range(2)], [50.0, 60.0])
@@ -140,7 +140,7 @@ def test_marks_compare_the_means_as_they_are_printed(results: Path) -> None:
     assert (one.mark, other.mark) == ("best", "best")
 
 
-@pytest.mark.parametrize(("key", "value"), [("width", 64), ("parameters", {"trainable": 7, "total": 8})])
+@pytest.mark.parametrize(("key", "value"), [("hidden_size", 64), ("parameters", {"trainable": 7, "total": 8})])
 def test_what_seeds_cannot_change_must_agree(results: Path, key: str, value: Any) -> None:
     Runs(results, "mini", 5).run("mini-a", "slq", TRAINED["slq"], CPU, **{key: value})
     with pytest.raises(SlqError, match=r"differs between .*/seed\d/run\.json and .*/slq/seed5/run\.json"):
@@ -253,7 +253,8 @@ def test_every_run_has_its_own_points(results: Path, tmp_path: Path) -> None:
     with open(tmp_path / "out" / "figures.csv", encoding="utf-8", newline="") as file:
         points = list(csv.DictReader(file))
     counts = {name: sum(point["figure"] == name for point in points) for name in ("recall", "retention", "training")}
-    # Two backbones, two trained methods, three seeds: on two sets, and one base; on one set; two epochs of three lines.
+    # Two backbones, two trained methods, three seeds: on two datasets, and one base; on one dataset; two epochs of
+    # three lines.
     assert counts == {"recall": 2 * 2 * (2 * 3 + 1), "retention": 2 * 2 * 3, "training": 2 * 2 * 3 * 2 * 3}
     for point in points:
         run = point["series"].split(" ")[0]

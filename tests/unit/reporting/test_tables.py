@@ -37,7 +37,7 @@ def test_the_papers_table1_has_the_papers_marks_but_for_six_cells(tmp_path: Path
     names = {f"SLQ ({entry['label']})": f"{entry['name']}/slq" for entry in PAPER["backbones"]}
     ours, printed = {}, {}
     for row in reference_rows("table1"):
-        column = f"{row['set']} {row['direction']} {row['metric']}"
+        column = f"{row['dataset']} {row['direction']} {row['metric']}"
         found = cell(table, names.get(row["model"], row["model"]), column)
         assert found.value == (float(row["value"]) if row["value"] else None)
         ours[(row["model"], column)] = found.mark
@@ -90,7 +90,7 @@ def test_headers_name_the_sets_that_were_measured(results: Path, tmp_path: Path)
 
 
 def test_a_column_without_a_set_keeps_the_papers_header(results: Path) -> None:
-    layout = MINI | {"retrieval_sets": MINI["retrieval_sets"][:1]}
+    layout = MINI | {"retrieval_datasets": MINI["retrieval_datasets"][:1]}
     found = tables(layout, results)
     assert heads(found["table1"])[0] == ["mini-F (200 test images)", "COCO (5K test set)"]
     assert cell(found["table1"], "mini-a/slq", "coco i2t R@1").state == "missing"
@@ -102,7 +102,7 @@ def test_a_column_without_a_set_keeps_the_papers_header(results: Path) -> None:
 
 def test_a_set_that_stands_for_no_column_gets_its_own(results: Path) -> None:
     Runs(results, "mini").retrieval("mini-a", "slq", "extra", recalls(12.0), images=50)
-    layout = MINI | {"retrieval_sets": [*MINI["retrieval_sets"], *entries(("extra", "Extra", "none"))]}
+    layout = MINI | {"retrieval_datasets": [*MINI["retrieval_datasets"], *entries(("extra", "Extra", "none"))]}
     table = tables(layout, results)["table1"]
     assert heads(table)[0][-1] == "Extra (50 test images)"
     assert cell(table, "mini-a/slq", "extra i2t R@1").text == "12.0"
@@ -122,11 +122,11 @@ def test_table3_always_has_four_rows_and_marks_the_tuned_ones(results: Path) -> 
     assert [group.shared[0].text for group in table.groups] == ["128", "128"]
 
 
-def test_base_costs_nothing_by_construction_only_where_it_was_run(results: Path) -> None:
+def test_base_costs_nothing_as_inherited_only_where_it_was_run(results: Path) -> None:
     table = tables(MINI, results)["table3"]
     for column in ("parameters", "hours"):
         zero = cell(table, "mini-a/base", column)
-        assert (zero.state, zero.text) == ("by_construction", "0")
+        assert (zero.state, zero.text) == ("inherited", "0")
         assert cell(table, "mini-b/base", column).state == "missing"
     Runs(results, "mini").run("mini-a", "base", trained=5)
     with pytest.raises(SlqError, match=r"base/seed0/run\.json: key parameters\.trainable is 5"):
@@ -154,9 +154,9 @@ def test_numbers_print_like_the_papers(results: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "keys", "value", "message"),
     [
-        ("run.json", ("schema",), 2, r"run\.json: key schema is 2"),
+        ("run.json", ("schema",), 3, r"run\.json: key schema is 3"),
         ("run.json", ("seed",), 7, r"run\.json: key seed is 7, its folder says 1"),
-        ("run.json", ("width",), None, r"run\.json: key width is missing"),
+        ("run.json", ("hidden_size",), None, r"run\.json: key hidden_size is missing"),
         ("run.json", ("parameters", "trainable"), "many", r"run\.json: key parameters\.trainable is 'many'"),
         ("run.json", ("spans", "train"), None, r"run\.json: .*spans\.train"),
         ("run.json", ("device", "count"), 0, r"run\.json: .*device\.count is 0"),
@@ -185,7 +185,7 @@ def test_a_broken_result_is_an_error_that_names_file_and_key(
     assert not (tmp_path / "out").exists(), "nothing half-written"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1, "metrics": {"score": NaN}}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 4, "metrics": {"score": NaN}}'])
 def test_a_truncated_or_foreign_file_is_an_error(results: Path, text: str) -> None:
     path = results / "mini" / "mini-a" / "slq" / "seed1" / "retention" / "mini-r.json"
     path.write_text(text, encoding="utf-8")

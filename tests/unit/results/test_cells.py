@@ -90,8 +90,8 @@ def test_the_states_are_what_they_say() -> None:
         TableCell.measured_text("H200", "a"),
         TableCell.quoted(1, "1", "b"),
     ]
-    cells += [TableCell.by_construction(0, format_integer, "c"), TableCell.missing("d")]
-    assert [cell.state for cell in cells] == ["measured", "measured", "quoted", "by_construction", "missing"]
+    cells += [TableCell.inherited(0, format_integer, "c"), TableCell.missing("d")]
+    assert [cell.state for cell in cells] == ["measured", "measured", "quoted", "inherited", "missing"]
     assert [cell.value is None for cell in cells] == [False, False, False, False, True]
 
 

@@ -1,4 +1,4 @@
-"""A score that a proof gives: its cell's state, number, sources and mark, in tables and figures."""
+"""A score that is inherited: its cell's state, number, sources and mark, in tables and figures."""
 
 import csv
 from pathlib import Path
@@ -19,18 +19,18 @@ BASE, PROOF = (f"results/mini/mini-a/{run}/retention/mini-r.json" for run in ("b
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """A has base and full FT, measured, and SLQ, proved."""
+    """A has base and full FT, measured, and SLQ, inherited."""
     folder = mini_results(tmp_path)
-    Runs(folder, "mini").proved("mini-a", "slq", "mini-r")
+    Runs(folder, "mini").inherited("mini-a", "slq", "mini-r")
     return folder
 
 
 def test_the_number_is_bases_and_both_files_are_named(results: Path) -> None:
     found = cell(tables(MINI, results)["table3"], "mini-a/slq", "mini-r")
-    assert (found.value, found.state, found.n, found.sd) == (97.5, "by_construction", 1, None)
+    assert (found.value, found.state, found.n, found.sd) == (97.5, "inherited", 1, None)
     assert found.source == f"{BASE}; {PROOF}"
     of_type = cell(tables(MINI, results)["retention"], "mini-a/mini-r/open", "slq")
-    assert (of_type.value, of_type.state, of_type.source) == (100.0, "by_construction", f"{BASE}; {PROOF}")
+    assert (of_type.value, of_type.state, of_type.source) == (100.0, "inherited", f"{BASE}; {PROOF}")
 
 
 def test_it_takes_part_in_the_marks(results: Path) -> None:
@@ -46,20 +46,20 @@ def test_it_looks_like_what_it_is(results: Path, tmp_path: Path) -> None:
     render(MINI, results, REFERENCE, TEMPLATES, tmp_path / "out")
     assert r"\textbf{97.5\rlap{\textsuperscript{=}}}" in (tmp_path / "out/table3.tex").read_text()
     page = (tmp_path / "out/table3.html").read_text()
-    assert '<span class="best">97.5</span><sup title="by construction">=</sup>' in page
+    assert '<span class="best">97.5</span><sup title="inherited">=</sup>' in page
 
 
 def test_several_seeds_are_one_number_without_a_deviation(results: Path) -> None:
     for seed in (2, 5):
-        Runs(results, "mini", seed).proved("mini-a", "slq", "mini-r")
+        Runs(results, "mini", seed).inherited("mini-a", "slq", "mini-r")
     found = cell(tables(MINI | {"seeds": [1, 2, 5]}, results)["table3"], "mini-a/slq", "mini-r")
-    assert (found.value, found.state, found.n, found.sd, found.spread) == (97.5, "by_construction", 3, None, "")
+    assert (found.value, found.state, found.n, found.sd, found.spread) == (97.5, "inherited", 3, None, "")
     assert found.source.split("; ") == [BASE, *(PROOF.replace("seed1", f"seed{seed}") for seed in (1, 2, 5))]
 
 
 def test_the_figure_shows_no_difference_and_says_why(results: Path, tmp_path: Path) -> None:
     chart = retention_chart(Results(results, parse_layout(MINI)))
-    assert "The 0 of SLQ is known by construction." in chart.note
+    assert "The 0 of SLQ is inherited from base." in chart.note
     draw_figures(MINI, results, tmp_path / "out")
     with open(tmp_path / "out/figures.csv", newline="") as file:
         points = [row for row in csv.DictReader(file) if row["figure"] == "retention"]
@@ -69,7 +69,7 @@ def test_the_figure_shows_no_difference_and_says_why(results: Path, tmp_path: Pa
 
 def test_base_need_not_be_a_row_of_the_table(results: Path) -> None:
     found = cell(tables(MINI | {"methods": ["full_ft", "slq"]}, results)["table3"], "mini-a/slq", "mini-r")
-    assert (found.value, found.state) == (97.5, "by_construction")
+    assert (found.value, found.state) == (97.5, "inherited")
 
 
 def test_a_proof_whose_base_is_not_there_has_no_number_and_names_it(results: Path) -> None:
@@ -81,6 +81,8 @@ def test_a_proof_whose_base_is_not_there_has_no_number_and_names_it(results: Pat
 def test_a_proof_for_an_earlier_base_is_an_error(results: Path) -> None:
     for run, name in ((BASE, "new"), (PROOF, "old")):
         content = read_json(results.parent / run)
-        write_json(results.parent / run, content | {"inputs": {"set": name}})
-    with pytest.raises(SlqError, match=r"proved for another .*base/seed0.*\(inputs\.set differs\); prove it again"):
+        write_json(results.parent / run, content | {"inputs": {"dataset": name}})
+    with pytest.raises(
+        SlqError, match=r"checked against another .*base/seed0.*\(inputs\.dataset differs\); check it again"
+    ):
         tables(MINI, results)

@@ -16,19 +16,19 @@ from stored import CPU, MINI, Runs, entries, tables, write_answers, write_ranks
 
 IMAGES, QUESTIONS = 12, 10
 METHODS = {"base": 0, "lora": 90, "slq": 9}  # and how much each trains; full fine-tuning leaves what LoRA does
-ASKED = ("base", "lora")  # SLQ answers as base does, by proof
+ASKED = ("base", "lora")  # SLQ answers as base does
 LAYOUT: dict[str, Any] = MINI | {
     "backbones": entries(("a", "A", "InternVL3-1B")),
     "methods": list(METHODS),
-    "retrieval_sets": entries(("c", "C", "coco"), ("f", "F", "flickr30k")),
-    "knowledge_sets": entries(("k", "K", "karr")),
-    "retention_sets": entries(("r", "R", "realworldqa"), ("o", "O", "ocrbench")),
-    "rows": [
-        {"name": "clip", "kind": "comparator", "label": "CLIP", "reference": "CLIP ViT-B", "encoder": "clip"},
+    "retrieval_datasets": entries(("c", "C", "coco"), ("f", "F", "flickr30k")),
+    "knowledge_datasets": entries(("k", "K", "karr")),
+    "retention_datasets": entries(("r", "R", "realworldqa"), ("o", "O", "ocrbench")),
+    "baselines": [
+        {"name": "clip", "kind": "comparator", "label": "CLIP", "paper_row": "CLIP ViT-B", "encoder": "clip"},
         {"name": "a.zero", "kind": "zero_shot", "label": "A, one zero query", "backbone": "a", "readout": "zero"},
     ],
 }
-ROWS = [row["name"] for row in LAYOUT["rows"]]
+ROWS = [row["name"] for row in LAYOUT["baselines"]]
 PRINTED = {"r": ("realworldqa", "vlmevalkit-exact-2"), "o": ("ocrbench", "ocrbench-vlmevalkit-1")}
 RESULTS = "results/mini"
 AUDIT = f"{RESULTS}/audit.json"
@@ -57,27 +57,27 @@ SHOWN = [
     ),
     *(f"{run('slq')}/retention/{name}.json" for name in PRINTED),
     *(f"{run('base')}/blind/{name}.json" for name in PRINTED),
-    *(f"{RESULTS}/rows/{row}/retrieval/{name}.json" for row in ROWS for name in "cf"),
+    *(f"{RESULTS}/baselines/{row}/retrieval/{name}.json" for row in ROWS for name in "cf"),
 ]
 # Files that no cell is made of: what needs them.
 UNSHOWN = {
     AUDIT: "the rows `clean` and `leaked` of Table E, and notes on what training has seen",
-    f"{RESULTS}/instrument.json": "no training begins without it",
+    f"{RESULTS}/reference_check.json": "no training begins without it",
     f"{RESULTS}/claims.json": "the page",
     f"{RESULTS}/compare/paper.json": "the page",
     f"{RESULTS}/compare/paper.txt": "is what `snakemake compare` prints",
     f"{RESULTS}/a/pilot.json": "a figure of its own, `snakemake pilot`",
-    f"{RESULTS}/a/slq/prefixes.jsonl": "gpu_hours.csv is counted from it",
+    f"{RESULTS}/a/slq/feature_cache.jsonl": "gpu_hours.csv is counted from it",
     **{
         f"{run(method)}/events/train.jsonl": "gpu_hours.csv; the figure of training"
         for method in METHODS
         if method != "base"
     },
-    **{f"{run(method)}/events/retrieve.jsonl": "gpu_hours.csv is counted from it" for method in METHODS},
-    **{f"{run(method)}/events/retain.jsonl": "gpu_hours.csv is counted from it" for method in ASKED},
-    f"{run('slq')}/events/prove.jsonl": "gpu_hours.csv is counted from it",
+    **{f"{run(method)}/events/retrieval.jsonl": "gpu_hours.csv is counted from it" for method in METHODS},
+    **{f"{run(method)}/events/retention.jsonl": "gpu_hours.csv is counted from it" for method in ASKED},
+    f"{run('slq')}/events/equivalence.jsonl": "gpu_hours.csv is counted from it",
     f"{run('base')}/events/blind.jsonl": "gpu_hours.csv is counted from it",
-    **{f"{run(method)}/selection.json": "what a rate was chosen by" for method in METHODS if method != "base"},
+    **{f"{run(method)}/lr_sweep.json": "what a rate was chosen by" for method in METHODS if method != "base"},
     **{f"{run(method)}/retrieval/{name}.top.jsonl": "the figure of queries" for method in METHODS for name in "cfk"},
     **{f"{run(method)}/retrieval/k.json": "the figure by scale" for method in METHODS},
     f"{run('base')}/retrieval/f.ranks.parquet": "the check of f.json; Table E, were an image of it leaked",
@@ -85,9 +85,9 @@ UNSHOWN = {
     **{f"{run(method)}/retention/{name}.disagreements.jsonl": "`slq score`" for method in ASKED for name in PRINTED},
     **{f"{run('base')}/blind/{name}.answers.jsonl": "the check of the metrics file" for name in PRINTED},
     **{f"{run('base')}/blind/{name}.disagreements.jsonl": "`slq score`" for name in PRINTED},
-    **{f"{RESULTS}/rows/{row}/row.json": "the page's circumstances" for row in ROWS},
-    **{f"{RESULTS}/rows/{row}/events/retrieve.jsonl": "gpu_hours.csv is counted from it" for row in ROWS},
-    **{f"{RESULTS}/rows/{row}/retrieval/{name}.ranks.parquet": "comparisons" for row in ROWS for name in "cf"},
+    **{f"{RESULTS}/baselines/{row}/baseline.json": "the page's circumstances" for row in ROWS},
+    **{f"{RESULTS}/baselines/{row}/events/retrieval.jsonl": "gpu_hours.csv is counted from it" for row in ROWS},
+    **{f"{RESULTS}/baselines/{row}/retrieval/{name}.ranks.parquet": "comparisons" for row in ROWS for name in "cf"},
 }
 
 
@@ -118,21 +118,28 @@ def write_run(root: Path, method: str, place: int) -> None:
         write_jsonl(folder / "retrieval" / f"{name}.top.jsonl", [])
     for name in PRINTED if method in ASKED else ():
         write_retention(folder / "retention" / f"{name}.json", name, 4 + place)
-    for stage in ("retrieve", "retain" if method in ASKED else "prove"):
+    for stage in ("retrieval", "retention" if method in ASKED else "equivalence"):
         write_jsonl(folder / "events" / f"{stage}.jsonl", [])
     if method != "base":
         runs.events("a", method, [1.0, 0.5], [10.0, 20.0])
-        write_json(folder / "selection.json", {"schema": 1})
+        write_json(folder / "lr_sweep.json", {"schema": 2})
 
 
 def write_ledger(path: Path) -> None:
     """A line of training for each run, and one for each row."""
     spent: dict[str, Any] = {one.name: None for one in fields(LedgerRow)} | {"device": "a", "devices": 1, "attempts": 1}
-    spent |= {"train_hours": 1, "lost_hours": 0, "total_hours": 2, "reused": "", "slurm_jobs": "", "source": "events"}
-    flops = {"pflop": 1.0, "pflop_two_pass": 2.0, "pflop_released": 3.0, "mfu": 0.25}
+    spent |= {
+        "train_hours": 1,
+        "repeated_hours": 0,
+        "total_hours": 2,
+        "reused": "",
+        "slurm_jobs": "",
+        "source": "events",
+    }
+    flops = {"pflop": 1.0, "pflop_grad_cache": 2.0, "pflop_released": 3.0, "mfu": 0.25}
     trained = [("a", method, 1, "train") for method in METHODS if method != "base"]
     lines = [dict(zip(("backbone", "method", "seed", "stage"), one, strict=True)) | flops for one in trained]
-    lines += [{"backbone": one, "method": "row", "seed": 0, "stage": "rows"} for one in ("", "a")]
+    lines += [{"backbone": one, "method": "row", "seed": 0, "stage": "baselines"} for one in ("", "a")]
     write_text(path, format_ledger_csv([LedgerRow(**(spent | line)) for line in lines]))
 
 
@@ -143,20 +150,20 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for place, method in enumerate(METHODS):
         write_run(root, method, place)
     for name in PRINTED:
-        Runs(root / "results", "mini").proved("a", "slq", name)
+        Runs(root / "results", "mini").inherited("a", "slq", name)
         write_retention(root / run("base") / "blind" / f"{name}.json", name, 1)
     for row in ROWS:
-        folder = root / RESULTS / "rows" / row
+        folder = root / RESULTS / "baselines" / row
         for name in "cf":
             write_ranks(folder / "retrieval" / f"{name}.json", [2] * (5 * IMAGES), [3] * IMAGES)
-        write_json(folder / "row.json", {"schema": 1, "preset": "mini", "row": row, "device": None})
-        write_jsonl(folder / "events" / "retrieve.jsonl", [])
+        write_json(folder / "baseline.json", {"schema": 2, "preset": "mini", "baseline": row, "device": None})
+        write_jsonl(folder / "events" / "retrieval.jsonl", [])
     write_jsonl(root / run("base") / "events" / "blind.jsonl", [])
-    write_jsonl(root / RESULTS / "a/slq/prefixes.jsonl", [])
+    write_jsonl(root / RESULTS / "a/slq/feature_cache.jsonl", [])
     splits = {f"{name}/test": {"leaked": ["3"] if name == "c" else []} for name in "cfkro"}
-    write_json(root / RESULTS / "audit.json", {"schema": 3, "splits": splits})
-    for name in ("instrument.json", "claims.json", "compare/paper.json", "a/pilot.json"):
-        write_json(root / RESULTS / name, {"schema": 1})
+    write_json(root / RESULTS / "audit.json", {"schema": 4, "splits": splits})
+    for name in ("reference_check.json", "claims.json", "compare/paper.json", "a/pilot.json"):
+        write_json(root / RESULTS / name, {"schema": 2})
     write_text(root / RESULTS / "compare/paper.txt", "")
     write_ledger(root / RESULTS / "gpu_hours.csv")
     return root
@@ -232,12 +239,12 @@ def test_files_that_no_cell_is_made_of_change_none(whole: Cells, finished_run: P
     assert rows == {("counts", "a/c/clean"), ("counts", "a/c/leaked")}
 
 
-def test_a_cell_by_construction_says_whose_number_it_is(whole: Cells) -> None:
+def test_an_inherited_cell_says_whose_number_it_is(whole: Cells) -> None:
     base = f"{run('base')}/retention/r.json"
-    assert whole["table3", "a/slq", "r"].reason == f"the same number as {base}, by proof"
+    assert whole["table3", "a/slq", "r"].reason == f"inherited from {base}"
     assert whole["table3", "a/base", "parameters"].reason == f"nothing is trained: {run('base')}/run.json"
     assert {cell.reason for cell in whole.values() if cell.state in ("measured", "quoted")} == {""}
-    assert all(cell.reason for cell in whole.values() if cell.state in ("missing", "by_construction"))
+    assert all(cell.reason for cell in whole.values() if cell.state in ("missing", "inherited"))
 
 
 def test_a_mean_over_fewer_seeds_says_which_is_left_out_and_why(finished_run: Path, tmp_path: Path) -> None:

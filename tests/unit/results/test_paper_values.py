@@ -62,7 +62,10 @@ def stored(name: str) -> list[dict[str, str]]:
 
 def test_table1_is_the_posters_cell_for_cell() -> None:
     ours = {
-        tuple(row[key] for key in ("group", "model", "set", "direction", "metric")): (row["value"] or "-", row["mark"])
+        tuple(row[key] for key in ("group", "model", "dataset", "direction", "metric")): (
+            row["value"] or "-",
+            row["mark"],
+        )
         for row in stored("table1")
     }
     assert ours == poster_table1()

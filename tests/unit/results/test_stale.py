@@ -103,12 +103,14 @@ def edited(request: pytest.FixtureRequest, lab: Path) -> tuple[Path, str, str]:
 
 def test_a_metrics_file_names_the_bytes_that_it_was_made_from(lab: Path, tmp_path: Path) -> None:
     table = pd.read_parquet(lab / FILES["ranks"].replace(".json", ".ranks.parquet"))
-    write_measured(tmp_path, {"name": "c", "printed": "all"}, table, [RetrievalVariant("all")], {"set": "of the set"})
+    write_measured(
+        tmp_path, {"name": "c", "table_variant": "all"}, table, [RetrievalVariant("all")], {"dataset": "of the dataset"}
+    )
     inputs = read_json(tmp_path / "c.json")["inputs"]
-    assert inputs["ranks"] == hash_file(tmp_path / "c.ranks.parquet") and inputs["set"] == "of the set"
+    assert inputs["ranks"] == hash_file(tmp_path / "c.ranks.parquet") and inputs["dataset"] == "of the dataset"
     answers = (lab / FILES["answers"].replace(".json", ".answers.jsonl")).read_text().splitlines()
-    asked = dict.fromkeys(("reference", "benchmark"), "realworldqa") | {"name": "r", "scorer": "vlmevalkit-exact-2"}
-    write_retention_results(tmp_path, asked, [json.loads(line) for line in answers], {"set": "of the set"})
+    asked = dict.fromkeys(("paper_name", "benchmark"), "realworldqa") | {"name": "r", "scorer": "vlmevalkit-exact-2"}
+    write_retention_results(tmp_path, asked, [json.loads(line) for line in answers], {"dataset": "of the dataset"})
     assert read_json(tmp_path / "r.json")["inputs"]["answers"] == hash_file(tmp_path / "r.answers.jsonl")
 
 
@@ -169,7 +171,7 @@ def test_an_edit_is_told_by_a_bundle_and_left_out_of_a_card(edited: Any, tmp_pat
     assert f"slq: warning: {why}" in capsys.readouterr().err
     found = read_scores(TrainedRun({}, {}, lab / RUN, lab, lab), {})
     assert len(found["stale"]) == 1 and found["stale"][0].startswith(why)
-    shown = [row["set"] for row in (*found["retrieval"], *found["retention"])]
+    shown = [row["dataset"] for row in (*found["retrieval"], *found["retention"])]
     assert sorted(shown) == sorted(["mini-c"] * 2 + (["mini-r"] if kind == "ranks" else ["mini-f"] * 2))
 
 
@@ -180,15 +182,17 @@ def test_a_proof_of_earlier_answers_of_base_is_stale(lab: Path) -> None:
     base.parent.mkdir(parents=True)
     for path in sorted((run / "retention").iterdir()):
         path.rename(base.with_name(path.name))
-    Runs(results, "mini").proved("mini-a", "slq", "mini-r")
+    Runs(results, "mini").inherited("mini-a", "slq", "mini-r")
     found = cell(tables(MINI, results)["table3"], "mini-a/slq", "mini-r")
-    assert found.state == "by_construction" and found.reason == f"the same number as {BASE}, by proof"
+    assert found.state == "inherited" and found.reason == f"inherited from {BASE}"
     change_answer(base, "A", "B")
     assert main(["score", str(base.parents[1]), "--write"]) == 0
     table = tables(MINI, results)["table3"]
     assert cell(table, "mini-a/base", "mini-r").state == "measured"
     found = cell(table, "mini-a/slq", "mini-r")
-    assert found.state == "stale" and found.reason.startswith(f"{FILES['answers']} was proved for other answers than ")
+    assert found.state == "stale" and found.reason.startswith(
+        f"{FILES['answers']} was checked against other answers than "
+    )
 
 
 def test_a_file_without_the_hash_is_stale_until_it_is_written_anew(lab: Path, capsys: Any) -> None:
@@ -207,10 +211,10 @@ def test_two_numbers_of_one_adapter_are_the_same_number_or_differ(tmp_path: Path
         runs = Runs(tmp_path / side / "results", "mini")
         runs.run("mini-a", "slq")
         runs.retrieval("mini-a", "slq", "mini-f", recalls(value))
-        change(tmp_path / side / FILES["ranks"], inputs={"adapter": "one", "set": "f", "ranks": side})
+        change(tmp_path / side / FILES["ranks"], inputs={"adapter": "one", "dataset": "f", "ranks": side})
     found = compared(tmp_path / "out.json", *(tmp_path / side / "results/mini" for side in ("one", "other")))
     assert len(cells(found, "differs")) == 6 and found["counts"]["agrees"] == 1
-    assert found["cells"][0]["reason"].startswith("the same adapter, backbone and set give another number")
+    assert found["cells"][0]["reason"].startswith("the same adapter, backbone and dataset give another number")
 
 
 def test_a_stale_cell_has_no_number_and_takes_part_in_no_ranking() -> None:
@@ -240,7 +244,7 @@ def test_a_file_of_another_run_with_its_ranks_is_no_number_of_this_one(lab: Path
 def test_what_stands_for_two_variants_or_for_no_hashes_is_said(lab: Path) -> None:
     path = lab / FILES["ranks"]
     content = read_json(path)
-    both = content | {"variants": {content["variant"]: {k: content[k] for k in ("counted", "metrics", "n")}}}
+    both = content | {"variants": {content["variant"]: {k: content[k] for k in ("variant_settings", "metrics", "n")}}}
     write_json(path, both)
     add_to_metric(path, 0.3)
     assert "stands under variants too" in check_freshness(path, read_json(path)).stale_reason
@@ -252,12 +256,12 @@ def test_what_stands_for_two_variants_or_for_no_hashes_is_said(lab: Path) -> Non
 def test_a_proof_by_a_proof_has_no_number(lab: Path) -> None:
     path = lab / FILES["answers"]
     itself = path.relative_to(lab / "results/mini").as_posix()
-    write_json(path, {"schema": 3, "equals": itself, "inputs": {}})
-    assert f"those of {itself}, which has none (equals)" in check_freshness(path, read_json(path)).stale_reason
+    write_json(path, {"schema": 4, "inherits_from": itself, "inputs": {}})
+    assert f"those of {itself}, which has none (inherits_from)" in check_freshness(path, read_json(path)).stale_reason
 
 
 def test_a_bundle_of_what_cannot_be_read_is_not_written(lab: Path, tmp_path: Path, capsys: Any) -> None:
-    (lab / FILES["ranks"]).write_text('{"schema": 2, "vari')
+    (lab / FILES["ranks"]).write_text('{"schema": 3, "vari')
     assert main(["bundle", str(lab / "results/mini"), str(tmp_path / "torn.tar.gz")]) == 1
     assert "mini-f.json: not valid JSON" in capsys.readouterr().err and not (tmp_path / "torn.tar.gz").exists()
 

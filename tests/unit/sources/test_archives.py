@@ -329,7 +329,7 @@ def test_a_supplied_folder_joins_an_archive(server, tmp_path):
     for name, body in bodies.items():
         (tmp_path / "mine" / name).write_bytes(body)
     (photos / "notes.txt").write_text("not asked for")
-    supplied = {"supplied": str(tmp_path / "mine"), "files": ["photos/*.jpg"], "obtain": "ask the authors"}
+    supplied = {"local_dir": str(tmp_path / "mine"), "files": ["photos/*.jpg"], "instructions": "ask the authors"}
     answer = fetch(tmp_path, [supplied, PART], **mirror(server))
     assert answer.returncode == 0, answer.stderr
     check_whole(tmp_path, bodies | PICTURES)
@@ -340,6 +340,6 @@ def test_a_supplied_folder_joins_an_archive(server, tmp_path):
 
 
 def test_a_missing_supplied_folder_says_what_to_do(tmp_path):
-    supplied = {"supplied": str(tmp_path / "mine"), "files": ["photos/*.jpg"], "obtain": "ask the authors"}
+    supplied = {"local_dir": str(tmp_path / "mine"), "files": ["photos/*.jpg"], "instructions": "ask the authors"}
     refused(fetch(tmp_path, [supplied]), f"{tmp_path / 'mine'}: no such folder; ask the authors")
     check_absent(tmp_path)

@@ -42,7 +42,7 @@ def paint(path, colour):
 
 @pytest.fixture
 def supplied(tmp_path):
-    """A folder with a supplied test split of two pictures."""
+    """A folder with a local test split of two pictures."""
     folder = tmp_path / "checkout/data/mine"
     for name, colour in (("1", "red"), ("2", "blue")):
         paint(folder / f"test/images/{name}.png", colour)
@@ -52,8 +52,8 @@ def supplied(tmp_path):
 
 def test_an_edited_caption_and_a_replaced_image_of_a_supplied_set_make_another_set(checkout, supplied):
     """The image of the same size and with the same time; what changes no byte makes nothing due."""
-    mine = {"label": "Mine", "reference": "mine", "kind": "retrieval", "supplied": "data/mine"}
-    (checkout / "mine.yaml").write_text(yaml.safe_dump({"sets": {"mine": mine}}))
+    mine = {"label": "Mine", "paper_column": "mine", "kind": "retrieval", "local_dir": "data/mine"}
+    (checkout / "mine.yaml").write_text(yaml.safe_dump({"datasets": {"mine": mine}}))
     call = ["--cores", "1", "--configfile", "mine.yaml", "--", f"{SPLIT}/manifest.json"]
 
     def adopted():
@@ -77,7 +77,7 @@ def test_an_image_that_was_replaced_since_is_not_read_under_the_identity_of_its_
     import_local_split("mine", "test", "retrieval", "", "", supplied, tmp_path / "data/mine/test")
     split = read_split(tmp_path / "data", "mine", "test")
     paint(supplied / "test/images/1.png", "green")
-    with pytest.raises(SlqError, match=r"1\.png: not the image that its set was prepared with"):
+    with pytest.raises(SlqError, match=r"1\.png: not the image that its dataset was prepared with"):
         split.open("images/1.png")
     assert split.open("images/2.png").size == (8, 8)
 
@@ -86,7 +86,7 @@ def test_what_changes_no_byte_of_a_supplied_set_is_the_same(supplied, tmp_path):
     """Touched, copied, a file that no line names; and the folder taken away, as stored results need it no more."""
 
     def said():
-        return FileHashCache(tmp_path / "kept").hash_local_split({"supplied": str(supplied)}, "test")
+        return FileHashCache(tmp_path / "kept").hash_local_split({"local_dir": str(supplied)}, "test")
 
     before = said()
     os.utime(supplied / "test/images/1.png")
@@ -112,11 +112,11 @@ def test_a_folder_that_is_a_link_is_read_like_any_other(tmp_path, monkeypatch):
     Path("disk/Art/back").symlink_to("..")  # a circle, which ends
     Path("disk/Art/itself").symlink_to("itself")
     Path("disk/Art/gone").symlink_to("nowhere")
-    part = {"supplied": "flickr", "files": ["images/*.parquet"]}
+    part = {"local_dir": "flickr", "files": ["images/*.parquet"]}
 
     def said():
         contents = FileHashCache(tmp_path / "kept")
-        return contents.hash_local_split({"supplied": "hub", "columns": "mmmu"}, "test"), contents.hash_source_part(
+        return contents.hash_local_split({"local_dir": "hub", "hub_layout": "mmmu"}, "test"), contents.hash_source_part(
             part
         )
 
@@ -125,7 +125,7 @@ def test_a_folder_that_is_a_link_is_read_like_any_other(tmp_path, monkeypatch):
         Path("disk/Art/validation-0.parquet").write_bytes(rows)
         found += said()
     assert len(set(found)) == 4
-    answer = fetch(tmp_path, [{**part, "obtain": "put them there", "count": 1}])
+    answer = fetch(tmp_path, [{**part, "instructions": "put them there", "count": 1}])
     assert answer.returncode == 0, answer.stderr
     assert (tmp_path / "out/images/validation-0.parquet").read_bytes() == b"two"
 
@@ -134,13 +134,13 @@ def test_a_folder_that_is_a_link_is_read_like_any_other(tmp_path, monkeypatch):
 def test_a_line_that_is_no_item_is_left_to_its_rule(supplied, tmp_path, line):
     """Which says what is wrong with it, while the Snakefile is read without a traceback."""
     (supplied / "test/items.jsonl").write_text(json.dumps(line) + "\n")
-    assert FileHashCache(tmp_path / "kept").hash_local_split({"supplied": str(supplied)}, "test")
+    assert FileHashCache(tmp_path / "kept").hash_local_split({"local_dir": str(supplied)}, "test")
 
 
 def test_an_edited_list_of_ids_is_read(checkout):
     coco(checkout / "scratch/sources/coco")
-    split = {"items": 1, "captions": 5, "without": ["left_out.txt"]}
-    (checkout / "mine.yaml").write_text(yaml.safe_dump({"sets": {"coco": {"splits": {"train": split}}}}))
+    split = {"items": 1, "captions": 5, "exclude_ids": ["left_out.txt"]}
+    (checkout / "mine.yaml").write_text(yaml.safe_dump({"datasets": {"coco": {"splits": {"train": split}}}}))
     call = ["--cores", "1", "--configfile", "mine.yaml", "--", "scratch/data/coco/train/manifest.json"]
     for one, kept in (("1", "2"), ("2", "1")):
         (checkout / "left_out.txt").write_text(f"{one}\n")
@@ -150,13 +150,13 @@ def test_an_edited_list_of_ids_is_read(checkout):
 
 
 def test_a_replaced_file_of_a_folder_that_a_source_is_copied_from_is_copied_again(raw_config, tmp_path):
-    """Of a source's supplied part and of a local backbone alike; without the folder, the copy stays."""
+    """Of a source's local part and of a local backbone alike; without the folder, the copy stays."""
     folder = tmp_path / "local"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"one")
     del raw_config["backbones"]["InternVL3-1B"]["source"]
-    raw_config["backbones"]["InternVL3-1B"]["local"] = str(folder)
+    raw_config["backbones"]["InternVL3-1B"]["local_dir"] = str(folder)
 
     def bring():
         holds = FileHashCache(tmp_path / "kept").hash_source_part
@@ -170,7 +170,7 @@ def test_a_replaced_file_of_a_folder_that_a_source_is_copied_from_is_copied_agai
     first, body = bring()
     (folder / "model.safetensors").write_bytes(b"two")
     second, replaced = bring()
-    assert body == b"one" and replaced == b"two" and first["holds"] != second["holds"]
+    assert body == b"one" and replaced == b"two" and first["content_hash"] != second["content_hash"]
     shutil.rmtree(folder)
     assert bring() == (second, b"two")
 
@@ -185,8 +185,12 @@ def test_every_key_that_names_files_is_an_input_by_content(raw_config, tmp_path,
 
     def said():
         contents = FileHashCache(kept)
-        columns = contents.hash_local_split({"supplied": "hub", "columns": "mmmu"}, "test")
-        return columns, contents.hash_files(["queries.jsonl"]), contents.hash_id_lists({"only": ["coco_karpathy_val"]})
+        columns = contents.hash_local_split({"local_dir": "hub", "hub_layout": "mmmu"}, "test")
+        return (
+            columns,
+            contents.hash_files(["queries.jsonl"]),
+            contents.hash_id_lists({"include_ids": ["coco_karpathy_val"]}),
+        )
 
     before = said()
     assert all(before) and said() == before
@@ -202,7 +206,7 @@ def test_bytes_are_read_once(supplied, monkeypatch, tmp_path):
     from slq.sources import file_hashes
 
     monkeypatch.setattr(file_hashes, "hash_file", lambda path: read.append(path.name) or path.read_bytes().hex())
-    entry = {"supplied": str(folder)}
+    entry = {"local_dir": str(folder)}
     while time.time_ns() - max(path.stat().st_ctime_ns for path in folder.rglob("*.*")) < file_hashes.SETTLE_TIME_NS:
         time.sleep(0.1)
     first = FileHashCache(tmp_path / "kept").hash_local_split(entry, "test")
@@ -216,11 +220,17 @@ def test_bytes_are_read_once(supplied, monkeypatch, tmp_path):
 
 def test_nothing_of_a_folder_is_read_by_a_job_of_another_rule(checkout, supplied):
     """A job on a cluster reads the Snakefile too: with the folder's rule out of its reach, its files stay unread."""
-    mine = {"label": "Mine", "reference": "mine", "kind": "retrieval", "supplied": "data/mine"}
-    more = {"sets": {"mine": mine}, "presets": {"mini": {"knowledge_sets": ["mine"]}}}
+    mine = {"label": "Mine", "paper_column": "mine", "kind": "retrieval", "local_dir": "data/mine"}
+    more = {"datasets": {"mine": mine}, "presets": {"mini": {"knowledge_datasets": ["mine"]}}}
     (checkout / "mine.yaml").write_text(yaml.safe_dump(more))
     target = "scratch/data/mini-coco/val/manifest.json"
-    job = ["--allowed-rules", "draw_split", "--target-jobs", "draw_split:set=mini-coco,split=val", "--nolock"]
+    job = [
+        "--allowed-rules",
+        "make_synthetic_split",
+        "--target-jobs",
+        "make_synthetic_split:dataset=mini-coco,split=val",
+        "--nolock",
+    ]
     answer = snakemake(checkout, "--cores", "1", "--configfile", "mine.yaml", *job, "--mode", "remote", "--", target)
     assert answer.returncode == 0, answer.stdout
     assert (checkout / target).exists() and not (checkout / "scratch/work").exists()

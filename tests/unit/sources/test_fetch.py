@@ -146,7 +146,7 @@ def test_a_local_snapshot_is_copied_without_code_or_pickles(tmp_path):
         (folder / name).write_bytes(body)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/old.safetensors").write_bytes(b"old")
-    answer = fetch(tmp_path, [{"supplied": str(folder)}], weights=True)
+    answer = fetch(tmp_path, [{"local_dir": str(folder)}], weights=True)
     assert answer.returncode == 0, answer.stderr
     check_whole(tmp_path, SNAPSHOT)
 

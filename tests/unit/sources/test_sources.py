@@ -59,10 +59,10 @@ def test_a_preset_lists_what_it_fetches(table, raw_config):
     rows, _ = table("--preset", "paper")
     assert rows.keys() == {
         *paper["backbones"],
-        *paper["instruments"],
+        *paper["reference_encoders"],
         *(entry.get("encoder") or entry["backbone"] for entry in compared),
-        *paper["retrieval_sets"],
-        *paper["retention_sets"],
+        *paper["retrieval_datasets"],
+        *paper["retention_datasets"],
     }
     assert table("--preset", "mini") == ({}, "not here yet: 0.0 GB\n")
 

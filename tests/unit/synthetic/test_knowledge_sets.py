@@ -1,4 +1,4 @@
-"""Sets that ask for knowledge: drawn ones, a person's own queries, and the figure of recall by scale."""
+"""Datasets that ask for knowledge: drawn ones, a person's own queries, and the figure of recall by scale."""
 
 import csv
 import json
@@ -49,7 +49,7 @@ def run(command, **flags):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """The test split of mini-coco, and the set over its pictures, as their rule draws them; their scenes."""
+    """The test split of mini-coco, and the dataset over its pictures, as their rule draws them; their scenes."""
     data = tmp_path_factory.mktemp("data")
     config = validate_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
     for name in ("mini-coco", "mini-karr"):
@@ -92,9 +92,12 @@ def test_the_set_shows_the_pictures_of_another_and_says_other_things(drawn):
 
 
 def test_a_set_over_anothers_pictures_takes_no_scene_from_a_drawn_set(raw_config):
-    """Slices of the other sets are what they are without it: their bytes do not change."""
+    """Slices of the other datasets are what they are without it: their bytes do not change."""
     with_it = validate_config(raw_config)
-    without = {**raw_config, "sets": {name: entry for name, entry in raw_config["sets"].items() if name != "mini-karr"}}
+    without = {
+        **raw_config,
+        "datasets": {name: entry for name, entry in raw_config["datasets"].items() if name != "mini-karr"},
+    }
     for name in ("mini-coco", "mini-flickr30k", "mini-mmmu", "mini-realworldqa", "mini-ocrbench"):
         assert job_settings.synthetic_split_settings(with_it, name, "test") == job_settings.synthetic_split_settings(
             without, name, "test"
@@ -158,7 +161,7 @@ def gather(drawn, tmp_path):
     def call(*lines):
         text = "".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines)
         (tmp_path / "queries.jsonl").write_text(text)
-        given = {"set": "mine", "of": "mini-coco"}
+        given = {"dataset": "mine", "images_of": "mini-coco"}
         out = tmp_path / "mine" / "test"
         return run("gather", settings=given, queries=tmp_path / "queries.jsonl", data=data, out=out)
 
@@ -214,15 +217,21 @@ def test_a_fault_in_a_file_of_queries_names_its_line(gather, drawn, tmp_path, ca
 def test_a_file_of_queries_that_is_empty_or_absent_says_what_is_expected(gather, drawn, tmp_path, capsys):
     assert gather() == 1
     assert "queries.jsonl: no query; expected one a line" in capsys.readouterr().err
-    given = {"set": "mine", "of": "mini-coco"}
+    given = {"dataset": "mine", "images_of": "mini-coco"}
     assert run("gather", settings=given, queries=tmp_path / "absent", data=drawn[0], out=tmp_path / "mine/test") == 1
     assert "absent: not found; expected a file with a query a line" in capsys.readouterr().err
 
 
 def test_the_workflow_gathers_a_file_and_reads_it_again_when_it_changes(checkout):
     """Through the rules: the split is made of the drawn one, and a file that says something else makes it anew."""
-    mine = {"label": "mine", "reference": "mine", "kind": "retrieval", "queries": "mine.jsonl", "of": "mini-coco"}
-    (checkout / "mine.yaml").write_text(yaml.safe_dump({"sets": {"mine": mine}}))
+    mine = {
+        "label": "mine",
+        "paper_column": "mine",
+        "kind": "retrieval",
+        "queries": "mine.jsonl",
+        "images_of": "mini-coco",
+    }
+    (checkout / "mine.yaml").write_text(yaml.safe_dump({"datasets": {"mine": mine}}))
     target = "scratch/data/mine/test/manifest.json"
     arguments = [*SLICE, "mine.yaml", "--rerun-triggers", "mtime", "params", "input", "--", target]
     for query in ("a coin", "a kite"):
@@ -235,7 +244,7 @@ def test_the_workflow_gathers_a_file_and_reads_it_again_when_it_changes(checkout
 # ---- recall by scale -------------------------------------------------------------------------------------------------
 
 
-LAYOUT = MINI | {"knowledge_sets": entries(("mini-k", "mini-K", "karr"))}
+LAYOUT = MINI | {"knowledge_datasets": entries(("mini-k", "mini-K", "karr"))}
 
 
 @pytest.fixture

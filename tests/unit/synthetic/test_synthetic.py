@@ -23,11 +23,11 @@ from slq.synthetic.scenes import COLOURS, PLACES, SHAPES, all_scenes, held_out_s
 
 
 def slices(config):
-    """(set, split) -> scenes, as the rules draw them."""
+    """(dataset, split) -> scenes, as the rules draw them."""
     resolved = validate_config(config)
     drawn = {}
-    for name, entry in config["sets"].items():
-        for split in entry.get("drawn", {}).get("scenes", {}):
+    for name, entry in config["datasets"].items():
+        for split in entry.get("synthetic", {}).get("scenes", {}):
             settings = json.loads(synthetic_split_settings(resolved, name, split))
             drawn[name, split] = select_scenes(settings["seed"], settings["first"], settings["count"])
     return drawn
@@ -106,12 +106,12 @@ def test_signs_that_are_asked_were_never_learned():
 
 @pytest.fixture(scope="module")
 def retention(tmp_path_factory):
-    """The mini preset's retention sets as their rule draws them: name -> items."""
+    """The mini preset's retention datasets as their rule draws them: name -> items."""
     data = tmp_path_factory.mktemp("data")
     config = validate_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
-    for name in config["presets"]["mini"]["retention_sets"]:
+    for name in config["presets"]["mini"]["retention_datasets"]:
         draw_split(json.loads(synthetic_split_settings(config, name, "test")), data / name / "test")
-    return {name: read_split(data, name, "test") for name in config["presets"]["mini"]["retention_sets"]}
+    return {name: read_split(data, name, "test") for name in config["presets"]["mini"]["retention_datasets"]}
 
 
 def by_type(split):

@@ -94,8 +94,8 @@ def test_a_run_goes_on_though_the_events_of_its_first_attempt_are_no_text(slice_
 @pytest.mark.parametrize("stage", ["retrieval", "retention"])
 def test_an_evaluation_whose_clock_and_events_are_at_fault_publishes_its_numbers(slice_, tmp_path, monkeypatch, stage):
     how = json.loads(getattr(job_settings, f"{stage}_settings")(slice_.config, "mini-internvl"))
-    how["sets"] = how["sets"][:1] if stage == "retention" else [
-        entry | {"name": "mini-coco"} for entry in how["sets"] if entry["name"] == "mini-coco"
+    how["datasets"] = how["datasets"][:1] if stage == "retention" else [
+        entry | {"name": "mini-coco"} for entry in how["datasets"] if entry["name"] == "mini-coco"
     ]  # fmt: skip
     adapter = shutil.copytree(slice_.root / "slq/adapter", tmp_path / "adapter")
     (adapter / "events").mkdir(exist_ok=True)  # another test's evaluation of the same run may have left it

@@ -22,9 +22,15 @@ from slq.training.job import TrainingInterrupted, allocation_end_time, listen_fo
 from slq.training.loop import RunContext, train
 from slq.training.pairs import PairDataset
 from slq.training.run import EXECUTION_KEYS, explain_out_of_memory, run_key
-from together import SEED, SETTINGS, TUNING, drawn, tiny
+from together import HYPERPARAMETERS, SEED, SETTINGS, drawn, tiny
 
-SHORT = SETTINGS | {"epochs": 2, "batch_size": 12, "micro_batch": 12, "checkpoint_steps": 2, "keep": "best"}
+SHORT = SETTINGS | {
+    "epochs": 2,
+    "batch_size": 12,
+    "micro_batch_size": 12,
+    "checkpoint_steps": 2,
+    "checkpoint_selection": "best",
+}
 STEPS = 12  # of 80 pairs, twice
 
 
@@ -38,15 +44,15 @@ def learn(split, tmp_path):
     """Trains a method, on from checkpoints if a folder has some; what was learned, with what is known of it."""
 
     def call(method="slq", folder=None, stop=lambda: None, dropout=0.0, **changes):
-        tuning = TUNING[method] | ({"dropout": dropout} if method == "lora" else {})
+        hyperparameters = HYPERPARAMETERS[method] | ({"dropout": dropout} if method == "lora" else {})
         backbone = tiny(tmp_path / "backbone", "float32")
-        retriever = registry.build_retriever(method, backbone, tuning, SEED)
-        pairs = PairDataset(backbone, split, {"text": "", "image": ""}, keep_pixels=True)
+        retriever = registry.build_retriever(method, backbone, hyperparameters, SEED)
+        pairs = PairDataset(backbone, split, {"text": "", "image": ""}, cache_images_in_memory=True)
         places = CheckpointManager(folder, "this run", DistributedContext()) if folder else None
         attempt = RunContext(EventLog(tmp_path / "events.jsonl"), DistributedContext(), places, stop)
         first = retriever.trainable_parameters()[0]
         validate = lambda _: {"t2i": {"R@1": first.abs().sum().item() % 7}}  # noqa: E731
-        trained = train(retriever, pairs, SHORT | changes, tuning, SEED, attempt, validate)
+        trained = train(retriever, pairs, SHORT | changes, hyperparameters, SEED, attempt, validate)
         return {
             name: tensor.detach().clone() for name, tensor in registry.named_trainable_parameters(retriever)
         }, trained
@@ -143,7 +149,7 @@ def test_a_full_disk_stops_and_leaves_what_was_there(learn, kept, monkeypatch):
 
 
 def test_the_key_is_of_what_is_learned_and_not_of_how():
-    training = SHORT | {"prefix": "recompute"}
+    training = SHORT | {"image_cache": "none"}
     settings = {"method": "slq", "training": training}
     key = run_key(settings, 1, {"backbone": "b"}, "code")
     for name, value in training.items():
@@ -151,7 +157,7 @@ def test_the_key_is_of_what_is_learned_and_not_of_how():
         assert (run_key(changed, 1, {"backbone": "b"}, "code") == key) == (name in EXECUTION_KEYS), name
     others = [(settings, 2, {"backbone": "b"}, "code"), (settings, 1, {"backbone": "c"}, "code")]
     others += [(settings | {"method": "lora"}, 1, {"backbone": "b"}, "code"), (settings, 1, {"backbone": "b"}, "new")]
-    others += [(settings | {"training": training | {"prefix": "resident"}}, 1, {"backbone": "b"}, "code")]
+    others += [(settings | {"training": training | {"image_cache": "batch"}}, 1, {"backbone": "b"}, "code")]
     assert key not in {run_key(*other) for other in others}
 
 
@@ -226,11 +232,11 @@ def test_a_finished_run_whose_tensors_are_not_its_own_is_trained_again(slice_, f
 def test_a_run_that_is_computed_in_another_manner_or_by_other_packages_is_trained_again(slice_, finished, monkeypatch):
     """It learns the same, to rounding, but run.json would tell of settings and versions that were not asked for."""
     folder = finished("manner")
-    slice_.train("slq", "manner", {"micro_batch": 16})
+    slice_.train("slq", "manner", {"micro_batch_size": 16})
     assert attempts(slice_, "manner") == 2
-    assert json.loads((folder / "run.json").read_text())["settings"]["training"]["micro_batch"] == 16
+    assert json.loads((folder / "run.json").read_text())["settings"]["training"]["micro_batch_size"] == 16
     monkeypatch.setattr("slq.training.run.package_versions", lambda: {"torch": "another"})
-    slice_.train("slq", "manner", {"micro_batch": 16})
+    slice_.train("slq", "manner", {"micro_batch_size": 16})
     assert attempts(slice_, "manner") == 3
 
 
@@ -346,7 +352,7 @@ def test_before_its_allocation_ends_it_stops_with_a_status_of_its_own_and_goes_o
     """The whole way: message and status on the command line, events of both attempts, the bytes of one attempt."""
     name, work = "allocated", slice_.root / "work" / "allocated"
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert allocated(name, 3, each=40) == 75  # and stop_minutes is 2
+    assert allocated(name, 3, each=40) == 75  # and time_limit_margin_minutes is 2
     assert "slq: error: stopped after 2 of 15 steps: the allocation ends in 2 minutes" in capsys.readouterr().err
     assert not (slice_.root / name / "adapter").exists()
     assert allocated(name, 60, each=1) == 0
@@ -361,7 +367,7 @@ def test_before_its_allocation_ends_it_stops_with_a_status_of_its_own_and_goes_o
     assert {path.name for path in work.glob("*/*")} == {"events.jsonl", "finished.json", "owner"}
 
 
-TOO_SHORT = "training.stop_minutes, 2, stay free at its end: that leaves no time for a step"
+TOO_SHORT = "training.time_limit_margin_minutes, 2, stay free at its end: that leaves no time for a step"
 
 
 def test_an_allocation_no_longer_than_stop_minutes_trains_nothing_and_is_not_requeued(
@@ -400,6 +406,6 @@ def test_a_line_that_a_kill_tore_is_cut_off(tmp_path):
 
 
 def test_out_of_memory_says_which_setting_to_lower():
-    expected = r"lower training\.micro_batch, now 12, with training\.two_pass on, now off"
+    expected = r"lower training\.micro_batch_size, now 12, with training\.grad_cache on, now off"
     with pytest.raises(SlqError, match=expected), explain_out_of_memory(SHORT):
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -10,15 +10,15 @@ from safetensors.torch import load_file
 
 from slq.common.errors import SlqError
 from slq.training.distributed import DistributedContext, require_devices
-from together import SEED, TUNING, by_processes, learn
+from together import HYPERPARAMETERS, SEED, by_processes, learn
 
-LONG = [{"method": method, "dtype": "float64", "steps": 50} for method in TUNING]
-FIRST = [{"method": method, "dtype": "float32", "steps": 1} for method in TUNING]
+LONG = [{"method": method, "dtype": "float64", "steps": 50} for method in HYPERPARAMETERS]
+FIRST = [{"method": method, "dtype": "float32", "steps": 1} for method in HYPERPARAMETERS]
 # By two processes with 32 rows each, 16 at a time, with the whole model each and with a part of it; of the latter a
 # checkpoint is kept after twenty steps. In single precision in two passes, eight at a time.
 TWO = [
-    *(case | {"micro_batch": 16} for case in LONG),
-    *(case | {"micro_batch": 8, "two_pass": True} for case in FIRST),
+    *(case | {"micro_batch_size": 16} for case in LONG),
+    *(case | {"micro_batch_size": 8, "grad_cache": True} for case in FIRST),
 ]
 SHARDED = [case | {"sharding": True} | ({"kept_after": 20} if case["steps"] > 20 else {}) for case in TWO]
 
@@ -71,19 +71,19 @@ def apart(one, other):
     return max((one[name] - other[name]).abs().max().item() for name in one if not name.startswith("gradient."))
 
 
-@pytest.mark.parametrize("method", TUNING)
+@pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_two_processes_learn_what_one_does(one, two, method):
     assert apart(one[method, 50], two[method, 50]) < 1e-6
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", TUNING)
+@pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_two_processes_with_half_the_model_each_learn_what_one_does(one, sharded, method):
     assert apart(one[method, 50], sharded[method, 50]) < 1e-6
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", TUNING)
+@pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_one_process_goes_on_from_the_checkpoint_of_two_with_half_the_model_each(
     one, sharded, checkpoints, tmp_path, method
 ):
@@ -92,16 +92,18 @@ def test_one_process_goes_on_from_the_checkpoint_of_two_with_half_the_model_each
     assert apart(one[method, 50], gone_on) < 1e-6
 
 
-@pytest.mark.parametrize("method", TUNING)
+@pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_eight_at_once_in_two_passes_learn_what_the_whole_does(one, tmp_path, method):
-    found = learn({"method": method, "dtype": "float64", "steps": 50, "micro_batch": 8, "two_pass": True}, tmp_path)
+    found = learn(
+        {"method": method, "dtype": "float64", "steps": 50, "micro_batch_size": 8, "grad_cache": True}, tmp_path
+    )
     assert apart(one[method, 50], found) < 1e-6
     start = learn({"method": method, "dtype": "float64", "steps": 1}, tmp_path)
     assert apart(start, found) > 1e-3, "fifty steps lead somewhere"
 
 
 @pytest.mark.parametrize("shares", ["two", pytest.param("sharded", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("method", TUNING)
+@pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_the_first_gradients_are_the_same_in_single_precision(one, shares, method, request):
     """Against two processes that embed eight rows at a time, twice; with the whole model each, or with half of it.
 
@@ -121,9 +123,9 @@ def gradients(found):
 def test_a_run_of_two_processes_with_half_the_model_each_is_saved_whole(slice_, tmp_path):
     """As the rule starts it, through the launcher; in single precision, where each sum is rounded in its own order."""
     settings = slice_.settings("full_ft")
-    settings["training"] |= {"sharding": True, "micro_batch": 8}
+    settings["training"] |= {"sharding": True, "micro_batch_size": 8}
     arguments = {"settings": json.dumps(settings), "seed": SEED, "backbone": slice_.snapshot, "data": slice_.data}
-    arguments |= {"train-set": "mini-coco", "work": tmp_path / "work", "adapter": tmp_path / "adapter"}
+    arguments |= {"train-dataset": "mini-coco", "work": tmp_path / "work", "adapter": tmp_path / "adapter"}
     arguments |= {"run": tmp_path / "run.json", "events": tmp_path / "train.jsonl", "code": "code"}
     arguments |= {"threads": 1, "processes": 2, "minutes": 10}
     subprocess.run(["slq", "train", *(f"--{key}={value}" for key, value in arguments.items())], check=True)

@@ -17,9 +17,9 @@ from slq.models.prefix import collate
 from slq.training.loop import RunContext, Trainer
 from slq.training.pairs import PairDataset
 
-SETTINGS = {"micro_batch": 3, "temperature": 0.07, "weight_decay": 0.0, "clip_norm": 1e9}  # nothing is clipped
-SETTINGS |= {"mask_same_image": False, "two_pass": False}
-TUNING = {
+SETTINGS = {"micro_batch_size": 3, "temperature": 0.07, "weight_decay": 0.0, "max_grad_norm": 1e9}  # nothing is clipped
+SETTINGS |= {"mask_same_image": False, "grad_cache": False}
+HYPERPARAMETERS = {
     "slq": {"queries": 4, "init": "normal", "learning_rate": 0.01, "warmup_steps": 2},
     "full_ft": {"learning_rate": 0.001, "warmup_steps": 2},
     "lora": {"rank": 4, "alpha": 12, "dropout": 0.0, "learning_rate": 0.001, "warmup_steps": 2},
@@ -38,7 +38,7 @@ SHAPES = [(64, 64), (64, 128), (96, 48), (80, 80), (96, 64)]
 IMAGES = [Image.fromarray(NOISE.integers(0, 256, (*shape, 3), dtype=np.uint8)) for shape in SHAPES]
 
 
-@pytest.fixture(params=TUNING)
+@pytest.fixture(params=HYPERPARAMETERS)
 def method(request):
     return request.param
 
@@ -49,11 +49,11 @@ class Run:
     def __init__(self, method, backbone, folder):
         items = [{"image": number, "captions": [caption]} for number, caption in enumerate(CAPTIONS)]
         split = SimpleNamespace(items=items, open=IMAGES.__getitem__)
-        pairs = PairDataset(backbone, split, PROMPT, keep_pixels=True)
+        pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
         self.batch = [pairs[number] for number in range(len(pairs))]
-        self.retriever = registry.build_retriever(method, backbone, TUNING[method], seed=0)
+        self.retriever = registry.build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
         attempt = RunContext(EventLog(folder / "events.jsonl"))
-        self.loop = Trainer(self.retriever, SETTINGS, TUNING[method], steps=10, seed=0, context=attempt)
+        self.loop = Trainer(self.retriever, SETTINGS, HYPERPARAMETERS[method], steps=10, seed=0, context=attempt)
 
     def values(self):
         """What is trained, as it is now."""
@@ -128,7 +128,7 @@ def plain_gradients(method, backbone, values):
     weights = dict(model.named_parameters())
     log_temperature = values["log_temperature"].requires_grad_()
     queries = values["queries"].requires_grad_() if method == "slq" else None
-    scale = TUNING["lora"]["alpha"] / TUNING["lora"]["rank"]
+    scale = HYPERPARAMETERS["lora"]["alpha"] / HYPERPARAMETERS["lora"]["rank"]
     updates = {}
     with torch.no_grad():
         for name, value in values.items():

@@ -34,7 +34,7 @@ def test_an_epoch_of_residents_visits_every_pair_once(epoch):
 def test_an_image_that_stays_is_loaded_once_and_counted_as_kept(slice_):
     split = read_split(slice_.data, "mini-coco", "train")
     backbone, _ = slice_.load("slq")
-    pairs = PairDataset(backbone, split, PROMPT, keep_pixels=False, resident=True)
+    pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=False, group_by_image=True)
     batches = pairs.epoch_batches(16, 1, 0)[:10]
     asked = pairs.mark_reused_images(batches)
     again = [[isinstance(number, ReuseImage) for number in batch] for batch in asked]
@@ -50,17 +50,17 @@ def test_an_image_that_stays_is_loaded_once_and_counted_as_kept(slice_):
     work = count_pair_tokens(first)
     assert count_pair_tokens(second, work["image"]) == {
         "text": count_pair_tokens(second)["text"],
-        "kept": work["image"],
+        "kv": work["image"],
     }
 
 
 def test_residents_learn_what_the_same_order_learns_with_each_image_anew(slice_, monkeypatch):
-    slice_.train("slq", "resident", {"prefix": "resident"})
+    slice_.train("slq", "grouped", {"image_cache": "batch"})
     monkeypatch.setattr(PairDataset, "mark_reused_images", lambda self, batches: batches)
-    slice_.train("slq", "anew_in_order", {"prefix": "resident"})
-    names = ("resident", "anew_in_order")
+    slice_.train("slq", "anew_in_order", {"image_cache": "batch"})
+    names = ("grouped", "anew_in_order")
     tensors = [(slice_.root / name / "adapter/adapter.safetensors").read_bytes() for name in names]
     assert tensors[0] == tensors[1]
     works = [{state for line in read_jsonl(slice_.root / name / "events.jsonl") if line["event"] == "step"
-              for state in line["work"]} for name in names]  # fmt: skip
-    assert works == [{"text", "image", "kept"}, {"text", "image"}]
+              for state in line["token_counts"]} for name in names]  # fmt: skip
+    assert works == [{"text", "image", "kv"}, {"text", "image"}]

@@ -120,11 +120,11 @@ def pairs():
     """Makes pairs of images with one to six captions; nothing is embedded."""
     items = [{"image": str(n), "captions": [f"{n}.{k}" for k in range(count)]} for n, count in enumerate(CAPTIONS)]
     split = Split("s", items, Path(), "")
-    return lambda captions: PairDataset(None, split, {}, keep_pixels=False, captions=captions)
+    return lambda sampling: PairDataset(None, split, {}, cache_images_in_memory=False, caption_sampling=sampling)
 
 
 def test_an_epoch_of_one_caption_shows_each_image_once_with_a_caption_of_its_own(pairs):
-    one = pairs("one")
+    one = pairs("random_one")
     assert (len(one), len(pairs("all"))) == (8, sum(CAPTIONS))
     seen = set()
     for epoch in range(60):

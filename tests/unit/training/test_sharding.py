@@ -12,7 +12,7 @@ from slq.training.execution import enable_gradient_checkpointing, upcast_trainab
 from slq.training.grad_cache import compute_loss_and_gradients
 from slq.training.loop import RunContext, Trainer
 from slq.training.pairs import PairDataset
-from together import SEED, SETTINGS, TUNING, drawn, tiny
+from together import HYPERPARAMETERS, SEED, SETTINGS, drawn, tiny
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,9 @@ def begun(split, tmp_path):
     """A retriever and a batch of eight pairs, whose backbone was changed as asked."""
 
     def call(method, dtype="float32", change=lambda retriever: None):
-        retriever = registry.build_retriever(method, tiny(tmp_path / "backbone", dtype), TUNING[method], SEED)
+        retriever = registry.build_retriever(method, tiny(tmp_path / "backbone", dtype), HYPERPARAMETERS[method], SEED)
         change(retriever)
-        pairs = PairDataset(retriever.backbone, split, {"text": "", "image": ""}, keep_pixels=True)
+        pairs = PairDataset(retriever.backbone, split, {"text": "", "image": ""}, cache_images_in_memory=True)
         return retriever, [pairs[number] for number in range(0, 80, 10)]
 
     return call
@@ -35,7 +35,11 @@ def begun(split, tmp_path):
 
 def gradient(retriever, batch):
     compute_loss_and_gradients(
-        retriever, batch, torch.tensor(0.07).log().requires_grad_(), SETTINGS | {"micro_batch": 4}, DistributedContext()
+        retriever,
+        batch,
+        torch.tensor(0.07).log().requires_grad_(),
+        SETTINGS | {"micro_batch_size": 4},
+        DistributedContext(),
     )
     return torch.cat([tensor.grad.flatten() for _, tensor in registry.named_trainable_parameters(retriever)])
 
@@ -57,7 +61,7 @@ def test_layers_cannot_run_again_for_slq(begun):
         begun("slq", change=enable_gradient_checkpointing)
 
 
-@pytest.mark.parametrize("method", TUNING)
+@pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_a_bfloat16_backbone_learns_in_single_precision(begun, tmp_path, method):
     """Parameters, vectors, temperature, loss and moments; what is frozen stays in bfloat16; steps of 1e-5 arrive."""
     retriever, batch = begun(method, "bfloat16", upcast_trainable_parameters)
@@ -65,8 +69,9 @@ def test_a_bfloat16_backbone_learns_in_single_precision(begun, tmp_path, method)
     own = [tensor for tensor in retriever.backbone.model.parameters() if not tensor.requires_grad]
     assert {tensor.dtype for tensor in own} == {torch.bfloat16}
     assert retriever.embed([batch[0].image]).dtype == torch.float32
-    loop = Trainer(retriever, SETTINGS, TUNING[method] | {"learning_rate": 1e-5, "warmup_steps": 0}, 10**6, SEED,
-                RunContext(EventLog(tmp_path / "events.jsonl")))  # fmt: skip
+    hyperparameters = HYPERPARAMETERS[method] | {"learning_rate": 1e-5, "warmup_steps": 0}
+    context = RunContext(EventLog(tmp_path / "events.jsonl"))
+    loop = Trainer(retriever, SETTINGS, hyperparameters, 10**6, SEED, context)
     before = [tensor.detach().clone() for tensor in retriever.trainable_parameters()]
     loop.take_step(batch)
     assert {tensor.dtype for tensor in loop.state_dict().values()} == {torch.float32}

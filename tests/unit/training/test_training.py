@@ -25,19 +25,19 @@ from slq.training.run import read_inputs
 SETTINGS = {
     "epochs": 2,
     "batch_size": 20,
-    "micro_batch": 20,
-    "two_pass": False,
-    "prefix": "recompute",
+    "micro_batch_size": 20,
+    "grad_cache": False,
+    "image_cache": "none",
     "checkpoint_steps": 100,
     "mask_same_image": False,
     "temperature": 0.07,
     "weight_decay": 0.0,
-    "clip_norm": 1.0,
-    "keep": "last",
-    "keep_pixels": True,
-    "workers": 0,
+    "max_grad_norm": 1.0,
+    "checkpoint_selection": "last",
+    "cache_images_in_memory": True,
+    "num_workers": 0,
 }
-TUNING = {
+HYPERPARAMETERS = {
     "slq": {"queries": 4, "init": "normal", "learning_rate": 0.03, "warmup_steps": 2},
     "full_ft": {"learning_rate": 0.001, "warmup_steps": 2},
     "lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "learning_rate": 0.01, "warmup_steps": 2},
@@ -52,13 +52,13 @@ def log_temperature():
 @pytest.fixture(scope="module")
 def split(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
-    settings = {"set": "drawn", "split": "train", "columns": None, "style": "filled", "words": "plain"}
+    settings = {"dataset": "drawn", "split": "train", "hub_layout": None, "style": "filled", "words": "plain"}
     draw_split(settings | {"first": 0, "count": 12, "seed": 7}, data / "drawn" / "train")
     return read_split(data, "drawn", "train")
 
 
 def test_training_reads_train_and_val_and_no_test_split(tmp_path):
-    """Of a set that has all three."""
+    """Of a dataset that has all three."""
     for part in ("train", "val", "test"):
         folder = tmp_path / "data" / "s" / part
         folder.mkdir(parents=True)
@@ -98,23 +98,23 @@ def test_of_equally_good_rates_the_lower_is_chosen(tmp_path, monkeypatch):
     recalls = {0.1: 5.0, 0.01: 5.0, 0.001: 1.0}
     monkeypatch.setattr(lr_sweep, "read_inputs", lambda *_: ({}, {}))
     monkeypatch.setattr(lr_sweep, "train_with_learning_rate", lambda rate, *_: {"val": {"t2i": {"R@1": recalls[rate]}}})
-    settings = {"preset": "p", "backbone": "b", "method": "slq", "selection": {"learning_rates": [0.1, 0.001, 0.01]}}
-    paths = (tmp_path / "backbone", tmp_path / "data", "s", tmp_path / "work", tmp_path / "selection.json")
+    settings = {"preset": "p", "backbone": "b", "method": "slq", "lr_sweep": {"learning_rates": [0.1, 0.001, 0.01]}}
+    paths = (tmp_path / "backbone", tmp_path / "data", "s", tmp_path / "work", tmp_path / "lr_sweep.json")
     lr_sweep.sweep_learning_rates(settings, 1, *paths, validate=None)
-    assert read_json(tmp_path / "selection.json")["chosen"] == 0.01
+    assert read_json(tmp_path / "lr_sweep.json")["best_learning_rate"] == 0.01
 
 
 def run(backbone, split, folder, method="slq", seed=1, validate=lambda retriever: {"t2i": {"R@1": 0.0}}, **changes):
     """Train a method for a few steps; returns retriever, outcome and events."""
-    retriever = registry.build_retriever(method, backbone, TUNING[method], seed)
+    retriever = registry.build_retriever(method, backbone, HYPERPARAMETERS[method], seed)
     attempt = RunContext(EventLog(folder / "events.jsonl", run="test"))
-    pairs = PairDataset(backbone, split, PROMPT, keep_pixels=True)
-    outcome = train(retriever, pairs, SETTINGS | changes, TUNING[method], seed, attempt, validate)
+    pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
+    outcome = train(retriever, pairs, SETTINGS | changes, HYPERPARAMETERS[method], seed, attempt, validate)
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     return retriever, outcome, lines
 
 
-@pytest.mark.parametrize("method", TUNING)
+@pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_training_lowers_the_loss_and_repeats_exactly(fresh_backbone, split, tmp_path, method):
     outcomes = []
     for attempt in ("a", "b"):
@@ -143,15 +143,15 @@ def test_the_frozen_stay_frozen(fresh_backbone, split, tmp_path, method, changes
 
 
 @pytest.mark.parametrize("mask", [False, True], ids=["off", "mask"])
-@pytest.mark.parametrize("method", TUNING)
+@pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, method, mask):
     """Every second of the first four images' captions: two or three of each, in different chunks."""
     gradients = []
-    for micro_batch, two_pass in ((10, False), (3, False), (3, True)):
+    for micro_batch_size, grad_cache in ((10, False), (3, False), (3, True)):
         backbone = fresh_backbone()
-        retriever = registry.build_retriever(method, backbone, TUNING[method], seed=0)
-        pairs = PairDataset(backbone, split, PROMPT, keep_pixels=True)
-        settings = SETTINGS | {"micro_batch": micro_batch, "two_pass": two_pass, "mask_same_image": mask}
+        retriever = registry.build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
+        pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
+        settings = SETTINGS | {"micro_batch_size": micro_batch_size, "grad_cache": grad_cache, "mask_same_image": mask}
         compute_loss_and_gradients(
             retriever, [pairs[i] for i in range(0, 20, 2)], log_temperature(), settings, DistributedContext()
         )
@@ -165,8 +165,8 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, 
 def test_the_loss_knows_which_image_a_pair_shows(fresh_backbone, split):
     """With the setting on, it is the loss of the messages' vectors without the other captions of each pair's image."""
     backbone = fresh_backbone()
-    retriever = registry.build_retriever("slq", backbone, TUNING["slq"], seed=0)
-    pairs = PairDataset(backbone, split, PROMPT, keep_pixels=True)
+    retriever = registry.build_retriever("slq", backbone, HYPERPARAMETERS["slq"], seed=0)
+    pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
     numbers = [0, 7, 3, 31, 5, 1, 58]  # of captions, five of each image in turn: two images twice or thrice
     batch = [pairs[number] for number in numbers]
     images, texts = (retriever.embed([getattr(pair, part) for pair in batch]) for part in ("image", "text"))
@@ -180,7 +180,7 @@ def test_the_loss_knows_which_image_a_pair_shows(fresh_backbone, split):
             retriever,
             batch,
             log_temperature(),
-            SETTINGS | {"micro_batch": 3, "mask_same_image": mask},
+            SETTINGS | {"micro_batch_size": 3, "mask_same_image": mask},
             DistributedContext(),
         ).item()
         for mask in (True, False)
@@ -202,7 +202,9 @@ def test_keep_best_restores_the_best_epoch_on_val(fresh_backbone, split, tmp_pat
         seen.append(retriever.queries.detach().clone())
         return {"t2i": {"R@1": next(scores)}}
 
-    retriever, outcome, _ = run(fresh_backbone(), split, tmp_path, validate=validate, epochs=3, keep="best")
+    retriever, outcome, _ = run(
+        fresh_backbone(), split, tmp_path, validate=validate, epochs=3, checkpoint_selection="best"
+    )
     assert outcome.selected_epoch == 1
     assert torch.equal(retriever.queries, seen[1])
 

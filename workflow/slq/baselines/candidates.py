@@ -1,4 +1,4 @@
-"""The first k of each query's coarse list, within the gallery of a variant."""
+"""The first k of each query's list from the first stage, within the gallery of a variant."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from slq.evaluation.ranks import QUERIES_PER_BLOCK, Ranks
 
 @dataclass(frozen=True)
 class Candidates:
-    """Numbers in the whole set, most similar first, of equally similar ones the one that comes first.
+    """Numbers in the whole dataset, most similar first, of equally similar ones the one that comes first.
 
     captions (Q,): the captions that the variant keeps.
     images (Q, k): of each of these captions, its candidates.
@@ -67,18 +67,19 @@ def top_k_indices(queries: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarra
 
 
 def order_by_match(probability: np.ndarray, entropy: np.ndarray, decimals: int) -> np.ndarray:
-    """New order (Q, k) of candidates: the higher floored probability, then the smaller entropy, then the coarse place.
+    """New order (Q, k) of candidates: the higher floored probability, then the smaller entropy, then the first
+    stage's place.
 
     Args:
-        probability, entropy (Q, k): of the candidates in coarse order, float32.
+        probability, entropy (Q, k): of the candidates in the first stage's order, float32.
         decimals: to which probabilities are floored.
     """
     floored = np.floor(probability.astype(np.float64) * 10**decimals)
-    return np.lexsort((entropy, -floored))  # stable: what is equal in both keeps its coarse place
+    return np.lexsort((entropy, -floored))  # stable: what is equal in both keeps its place
 
 
 def order_by_choice(probability: np.ndarray) -> np.ndarray:
-    """New order (Q, k): the candidate of the highest probability, the others behind it in coarse order."""
+    """New order (Q, k): the candidate of the highest probability, the others behind it in the first stage's order."""
     chosen = probability.argmax(1)
     is_rest = np.arange(probability.shape[1])[None] != chosen[:, None]
     return np.argsort(is_rest, axis=1, kind="stable")
@@ -88,10 +89,10 @@ def update_ranks(ranks: Ranks, is_positive: np.ndarray) -> Ranks:
     """Ranks (Q,) after the first k of each query's list were put into a new order.
 
     A positive among the candidates gets the first place that one has. The others stand behind all k, where they were;
-    one as similar as the last candidate, and cut off because it comes later in the set, has rank k + 1 at best.
+    one as similar as the last candidate, and cut off because it comes later in the dataset, has rank k + 1 at best.
 
     Args:
-        ranks: of the coarse list.
+        ranks: of the first stage's list.
         positive (Q, k): which candidates, in their new order, are positives.
     """
     k = is_positive.shape[1]

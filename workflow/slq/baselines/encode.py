@@ -1,4 +1,6 @@
-"""The job of a row that finds by its own vectors: the retrieval sets, embedded, ranked and counted as runs are."""
+"""The job of a baseline that finds by its own vectors: the retrieval datasets, embedded, ranked and counted as runs
+are.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from slq.models.backbone import Backbone, pick_device
 from slq.models.dual_encoder import DualEncoder
 
 DIRECTIONS = ("t2i", "i2t")
-SCHEMA = 1  # of row.json
+SCHEMA = 2  # of baseline.json
 Embeddings = tuple[np.ndarray, np.ndarray]  # images (I, d), texts (T, d)
 Encoder = DualEncoder | MllmEncoder
 
@@ -46,37 +48,37 @@ def load_encoders(model_settings: dict[str, Any], folder: Path) -> dict[str, Enc
 
 
 def evaluate_encoder_baseline(settings: dict[str, Any], model_folder: Path, data: Path, work: Path, out: Path) -> None:
-    """Metrics and ranks of a row on the test split of every retrieval set, and what it is.
+    """Metrics and ranks of a baseline on the test split of every retrieval dataset, and what it is.
 
     Args:
-        settings: of the rule: preset, row, kind, model, batch_size, sets.
+        settings: of the rule: preset, baseline, kind, model, batch_size, datasets.
         model_folder: the folder of its snapshot.
         work: scratch folder where the events of all attempts gather.
     """
     device = describe_device(pick_device())
-    event_labels = {key: settings[key] for key in ("preset", "row")}
-    events = EventLog.for_next_attempt(work / "retrieve.jsonl", **event_labels, device=device)
+    event_labels = {key: settings[key] for key in ("preset", "baseline")}
+    events = EventLog.for_next_attempt(work / "retrieval.jsonl", **event_labels, device=device)
     with events.span("init"):
         encoders = load_encoders(settings["model"], model_folder)
-    datasets = [(entry, *read_split_and_variants(data, entry)) for entry in settings["sets"]]
+    datasets = [(entry, *read_split_and_variants(data, entry)) for entry in settings["datasets"]]
     for entry, split, variants in datasets:
-        with events.span("eval", set=entry["name"]):
+        with events.span("eval", dataset=entry["name"]):
             embeddings = embed_both_directions(encoders, split, settings["batch_size"])
             table = pd.concat(
                 [compute_rank_table(split, embeddings, variant) for variant in variants], ignore_index=True
             )
         settings_hash = hash_json({key: settings[key] for key in ("model", "batch_size")})
-        inputs = {"model": snapshot_sha256(model_folder), "set": split.sha256, "settings": settings_hash}
+        inputs = {"model": snapshot_sha256(model_folder), "dataset": split.sha256, "settings": settings_hash}
         write_retrieval_results(out / "retrieval", entry, table, variants, inputs)
     write_baseline_record(out, settings, next(iter(encoders.values())).image_processor, device)
-    events.publish(out / "events" / "retrieve.jsonl")
+    events.publish(out / "events" / "retrieval.jsonl")
 
 
 def write_baseline_record(out: Path, settings: dict[str, Any], image_processor: Any, device: dict[str, Any]) -> None:
-    """What a row is, and under which circumstances it was measured."""
-    description = {key: settings[key] for key in ("preset", "row", "kind")} | {"settings": settings}
+    """What a baseline is, and under which circumstances it was measured."""
+    description = {key: settings[key] for key in ("preset", "baseline", "kind")} | {"settings": settings}
     environment = {"provenance": provenance(image_processor), "device": device}
-    write_json(out / "row.json", {"schema": SCHEMA, **description, **environment})
+    write_json(out / "baseline.json", {"schema": SCHEMA, **description, **environment})
 
 
 def embed_both_directions(encoders: dict[str, Encoder], split: Split, batch_size: int) -> dict[str, Embeddings]:

@@ -1,4 +1,4 @@
-"""The job of a re-ranked row: candidates by a coarse list, what a backbone says of them, and the ranks that follow."""
+"""The job of a re-ranking baseline: candidates by a first stage, a backbone's word on them, the ranks that follow."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -28,13 +28,15 @@ from slq.evaluation.ranks import Ranks
 from slq.evaluation.retrieval import adapter_hash, load_run, read_split_and_variants, write_retrieval_results
 from slq.models.backbone import pick_device
 
-NON_RANK_SETTINGS = ("preset", "row", "kind", "sets")  # settings that decide no rank of a set
+NON_RANK_SETTINGS = ("preset", "baseline", "kind", "datasets")  # settings that decide no rank of a dataset
 SplitEmbedder = Callable[[Split], dict[str, Embeddings]]
 
 
 @dataclass(frozen=True)
 class EmbeddedDataset:
-    """A retrieval set: its entry of the settings, its test split, its variants, and the vectors of the coarse list."""
+    """A retrieval dataset: its entry of the settings, its test split, its variants, and the vectors of the first
+    stage's list.
+    """
 
     entry: dict[str, Any]
     split: Split
@@ -51,7 +53,7 @@ def evaluate_reranking(
     work: Path,
     out: Path,
 ) -> None:
-    """Metrics, ranks and new orders of a row on the test split of every retrieval set, and what it is.
+    """Metrics, ranks and new orders of a baseline on the test split of every retrieval dataset, and what it is.
 
     The model that finds is gone when the one that judges is loaded.
 
@@ -65,22 +67,24 @@ def evaluate_reranking(
         SlqError: the backbone cannot answer as it is asked to.
     """
     device = describe_device(pick_device())
-    event_labels = {key: settings[key] for key in ("preset", "row")}
-    events = EventLog.for_next_attempt(work / "retrieve.jsonl", **event_labels, device=device)
+    event_labels = {key: settings[key] for key in ("preset", "baseline")}
+    events = EventLog.for_next_attempt(work / "retrieval.jsonl", **event_labels, device=device)
     datasets = embed_first_stage(settings, backbone_folder, first_stage, data, events)
     with events.span("init"):
         backbone, _ = load_run(settings, backbone_folder, reranker)
         scorer = CandidateScorer(backbone, settings)
-    first_stage_hash = adapter_hash(first_stage) if "method" in settings["coarse"] else snapshot_sha256(first_stage)
+    first_stage_hash = (
+        adapter_hash(first_stage) if "method" in settings["first_stage"] else snapshot_sha256(first_stage)
+    )
     model_hashes = {
         "backbone": snapshot_sha256(backbone_folder),
-        "coarse": first_stage_hash,
-        "by": adapter_hash(reranker),
+        "first_stage": first_stage_hash,
+        "reranker": adapter_hash(reranker),
     }
     settings_hash = hash_json({key: value for key, value in settings.items() if key not in NON_RANK_SETTINGS})
     for dataset in datasets:
         benchmark = dataset.entry["name"]
-        with events.span("eval", set=benchmark):
+        with events.span("eval", dataset=benchmark):
             caption_to_image = map_captions_to_images(dataset.split)
             direction_embeddings = (dataset.embeddings["t2i"], dataset.embeddings["i2t"])
             candidates_by_variant = [
@@ -94,22 +98,22 @@ def evaluate_reranking(
             ]
             table = pd.concat([table for table, _ in reranked], ignore_index=True)
         write_jsonl(out / "retrieval" / f"{benchmark}.reranked.jsonl", merge_variants(lines for _, lines in reranked))
-        inputs = model_hashes | {"set": dataset.split.sha256, "settings": settings_hash}
+        inputs = model_hashes | {"dataset": dataset.split.sha256, "settings": settings_hash}
         write_retrieval_results(out / "retrieval", dataset.entry, table, dataset.variants, inputs)
     write_baseline_record(out, settings, backbone.family.image_processor, device)
-    events.publish(out / "events" / "retrieve.jsonl")
+    events.publish(out / "events" / "retrieval.jsonl")
 
 
 def embed_first_stage(
     settings: dict[str, Any], backbone_folder: Path, first_stage: Path, data: Path, events: EventLog
 ) -> list[EmbeddedDataset]:
-    """The sets, embedded by the coarse model."""
+    """The datasets, embedded by the first stage's model."""
     with events.span("init"):
         embed = load_first_stage(settings, backbone_folder, first_stage)
     datasets = []
-    for entry in settings["sets"]:
+    for entry in settings["datasets"]:
         split, variants = read_split_and_variants(data, entry)
-        with events.span("eval", set=entry["name"]):
+        with events.span("eval", dataset=entry["name"]):
             datasets.append(EmbeddedDataset(entry, split, variants, embed(split)))
     return datasets
 
@@ -168,7 +172,7 @@ def merge_variants(lines_by_variant: Iterable[list[dict[str, Any]]]) -> list[dic
 def match_lines(
     split: Split, variant_candidates: Candidates, match_values: np.ndarray, image_order: np.ndarray
 ) -> Iterator[dict[str, Any]]:
-    """Of each caption its candidates in coarse order, what was said of each, and the new order of them."""
+    """Of each caption its candidates in the first stage's order, what was said of each, and the new order of them."""
     image_ids, query_ids = [item["id"] for item in split.items], caption_ids(split)
     for caption, images, answers, order in zip(
         variant_candidates.query_captions, variant_candidates.image_candidates, match_values, image_order, strict=True
@@ -186,7 +190,7 @@ def match_lines(
 def choice_lines(
     split: Split, variant_candidates: Candidates, choice_values: np.ndarray, caption_order: np.ndarray
 ) -> Iterator[dict[str, Any]]:
-    """The same of each image; a caption's score is the probability of its number, `shown` the order in the prompt."""
+    """The same of each image; a caption's score is the probability of its number, `option_order` that in the prompt."""
     query_ids = caption_ids(split)
     for item, texts, score, order in zip(
         split.items, variant_candidates.caption_candidates, choice_values, caption_order, strict=True
@@ -196,7 +200,7 @@ def choice_lines(
             "query": item["id"],
             "candidates": [query_ids[text] for text in texts],
             "score": shortest_floats(score),
-            "shown": option_order(item["id"], len(texts)),
+            "option_order": option_order(item["id"], len(texts)),
             "order": order.tolist(),
         }
 
@@ -213,7 +217,7 @@ def load_first_stage(settings: dict[str, Any], backbone_folder: Path, first_stag
         settings: of the rule; its `first_stage` names a `method` of the backbone, or the `model` of a comparator.
         first_stage: the method's adapter, or the comparator's snapshot.
     """
-    first_stage_settings, batch_size = settings["coarse"], settings["embed_batch"]
+    first_stage_settings, batch_size = settings["first_stage"], settings["embed_batch"]
     if "method" in first_stage_settings:
         backbone, retriever = load_run(settings, backbone_folder, first_stage)
         return lambda split: dict.fromkeys(

@@ -41,21 +41,21 @@ class CandidateScorer:
     """Asks one backbone in the preset's words."""
 
     def __init__(self, backbone: Backbone, settings: Mapping[str, Any]) -> None:
-        """`settings`: of the rule: k, answer, match, choose, inject, batch_size.
+        """`settings`: of the rule: k, positive_answer, match_prompt, choice_prompt, injection, batch_size.
 
         Raises:
             SlqError: the backbone has no token for the answer, or for the number of an option.
         """
         self.backbone, self.settings = backbone, settings
-        inject = settings["inject"]
-        injection = InjectionConfig(inject["ratio"], tuple(inject["layers"]), inject["entropy"])
+        ratio, layers, entropy = (settings["injection"][key] for key in ("ratio", "layers", "entropy"))
+        injection = InjectionConfig(ratio, tuple(layers), entropy)
         self.pair_batch_size = settings["batch_size"] * settings["k"]
         self.match_config = InferenceConfig(self.pair_batch_size, injection)
         self.choice_config = InferenceConfig(
             settings["batch_size"], injection, reuse_prefix=False
         )  # a list is asked about once an image
         self.match_readout: LogitsReadout = answer_readout(
-            first_token_id(backbone, settings["answer"], "rerank.answer")
+            first_token_id(backbone, settings["positive_answer"], "rerank.positive_answer")
         )
         self.choice_readout: LogitsReadout = options_readout(option_token_ids(backbone, settings["k"]))
 
@@ -86,7 +86,10 @@ class CandidateScorer:
         """Whether each image matches the captions that it is a candidate of."""
         messages_by_image = {
             image: build_match_messages(
-                self.backbone, pixels, self.settings["match"], [captions[text] for text in captions_by_image[image]]
+                self.backbone,
+                pixels,
+                self.settings["match_prompt"],
+                [captions[text] for text in captions_by_image[image]],
             )
             for image, pixels in images.items()
             if image in captions_by_image
@@ -112,7 +115,7 @@ class CandidateScorer:
         messages = [
             [
                 build_choice_message(
-                    self.backbone, images[image], self.settings["choose"], [captions[some[at]] for at in order]
+                    self.backbone, images[image], self.settings["choice_prompt"], [captions[some[at]] for at in order]
                 )
             ]
             for (image, some), order in zip(keys, orders, strict=True)
@@ -146,7 +149,7 @@ def group_by_image(
 def option_order(image_id: str, num_options: int) -> list[int]:
     """Which candidate is shown at each place: an order of its own for each image, the same every time.
 
-    A model may prefer a place: in the order of the coarse list, that preference would pass for knowledge.
+    A model may prefer a place: in the order of the first stage's list, that preference would pass for knowledge.
     """
     order = list(range(num_options))
     random.Random(f"{OPTION_ORDER_SEED} {image_id}").shuffle(order)

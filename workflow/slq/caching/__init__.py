@@ -1,1 +1,1 @@
-"""On-disk cache of frozen image features and prefix KV caches (`training.prefix`)."""
+"""On-disk cache of frozen image features and prefix KV caches (`training.image_cache`)."""

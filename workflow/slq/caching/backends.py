@@ -1,7 +1,8 @@
-"""What can be kept of an image: its features, for every method, or for SLQ the keys and values of its whole prefix.
+"""What can be cached of an image: its features, for every method, or for SLQ the keys and values of its whole prefix.
 
-Each of the KINDS has `leaves`, what is spared later, as `state` of a message says it; `keep`, what is kept of the
-images of a batch, one image in each message; and `message`, an image's message as it goes on from there.
+Each of the CACHE_BACKENDS has `cache_level`, what need not be computed later, as `cache_level` of a message says it;
+`cache_images`, what is cached of the images of a batch, one image in each message; and `to_message`, an image's message
+as it goes on from there.
 """
 
 import inspect
@@ -27,19 +28,19 @@ PIXEL_VALUES = "pixel_values"
 
 
 class VisionFeatureBackend:
-    """`vision`: features behind the projector, DeepStack's too. The language model still runs over all tokens."""
+    """`features`: features behind the projector, DeepStack's too. The language model still runs over all tokens."""
 
-    cache_level = "seen"
+    cache_level = "features"
 
     @torch.no_grad()
     def cache_images(self, backbone: Backbone, batch: list[TokenizedMessage]) -> list[CachedImage]:
         if "mm_encoder_outputs" not in inspect.signature(backbone.inner.forward).parameters:
-            raise SlqError("training.prefix is vision, which needs transformers 5.19 or newer; use recompute or kv")
+            raise SlqError("training.image_cache is features, which needs transformers 5.19 or newer; use none or kv")
         images = [image for one in batch for image in one.images]
         try:
             features = backbone.family.encode_vision(backbone.inner, collate(backbone, batch)).cpu()
         except NotImplementedError as error:
-            raise SlqError(f"training.prefix is vision: {error}") from error
+            raise SlqError(f"training.image_cache is features: {error}") from error
         per_image = [
             {name: values for name, values in image.tensors.items() if name != PIXEL_VALUES} for image in images
         ]
@@ -57,26 +58,28 @@ class VisionFeatureBackend:
 class KVCacheBackend:
     """`kv`: keys, values and positions of every token before the queries. Only the queries are left to run."""
 
-    cache_level = "kept"
+    cache_level = "kv"
 
     def cache_images(self, backbone: Backbone, batch: list[TokenizedMessage]) -> list[CachedImage]:
         image_token_counts = [sum(image.num_tokens for image in one.images) for one in batch]
         cached_prefixes = split_prefix(run_prefix(backbone, collate(backbone, batch)), image_token_counts)
         return [
             CachedImage(
-                {"values": one.key_values, "positions": one.position_ids},
-                {"visual": torch.tensor(one.num_image_tokens)},
+                {"key_values": one.key_values, "position_ids": one.position_ids},
+                {"num_image_tokens": torch.tensor(one.num_image_tokens)},
             )
             for one in cached_prefixes
         ]
 
     def to_message(self, backbone: Backbone, cached_image: CachedImage, instruction: str) -> Message:
         return CachedPrefix(
-            cached_image.per_token["values"], cached_image.per_token["positions"], int(cached_image.per_image["visual"])
+            cached_image.per_token["key_values"],
+            cached_image.per_token["position_ids"],
+            int(cached_image.per_image["num_image_tokens"]),
         )
 
 
 CACHE_BACKENDS: dict[str, VisionFeatureBackend | KVCacheBackend] = {
-    "vision": VisionFeatureBackend(),
+    "features": VisionFeatureBackend(),
     "kv": KVCacheBackend(),
 }

@@ -1,4 +1,4 @@
-"""Fills a store: shard after shard, from where an earlier attempt was stopped."""
+"""Fills a feature cache: shard after shard, from where an earlier attempt was stopped."""
 
 import shutil
 import sys
@@ -20,7 +20,7 @@ from slq.datasets.splits import Split, read_split
 from slq.models.backbone import Backbone, pick_device, set_attention_implementation
 from slq.models.prefix import TokenizedMessage, count_tokens
 
-BUILD_TIME_FILE = "filled.json"
+BUILD_TIME_FILE = "build_time.json"
 GB = 1e9
 MAX_DISK_SHARE = 0.95  # of what is free may be filled; a full disk stops others too
 CACHED_SPLITS = ("train", "val")  # those that training reads again and again; never a test split
@@ -46,26 +46,26 @@ def build_feature_cache(
     settings: dict[str, Any],
     backbone_folder: Path,
     data: Path,
-    train_set: str,
+    train_dataset: str,
     work: Path,
     out: Path,
     events_file: Path,
     code: str = "",
 ) -> None:
-    """Keep what `training.prefix` says of the images that training reads, and write the manifest last.
+    """Cache what `training.image_cache` says of the images that training reads, and write the manifest last.
 
     Args:
-        settings: of the rule: preset, backbone, method, family, dtype, prompt, prefix, attention, batch_size (images of
-            a shard, which run together), workers.
+        settings: of the rule: preset, backbone, method, family, dtype, prompt, image_cache, attention, batch_size
+            (images of a shard, which run together), num_workers.
         work: scratch folder where shards gather, in a folder keyed by what they hold.
         code: identity of what makes them.
 
     Raises:
-        SlqError: the disk cannot hold the store, or is full; what is there stays, and the same call goes on.
+        SlqError: the disk cannot hold the cache, or is full; what is there stays, and the same call goes on.
     """
-    splits = {part: read_split(data, train_set, part) for part in CACHED_SPLITS}
+    splits = {part: read_split(data, train_dataset, part) for part in CACHED_SPLITS}
     inputs = {"backbone": snapshot_sha256(backbone_folder)} | {part: split.sha256 for part, split in splits.items()}
-    image_cache, folder = settings["prefix"], work / feature_cache_key(settings, inputs, code)[:16]
+    image_cache, folder = settings["image_cache"], work / feature_cache_key(settings, inputs, code)[:16]
     with exclusive_lock(folder / "owner"):
         run_labels = {part: settings[part] for part in ("preset", "backbone", "method")}
         events = EventLog.for_next_attempt(
@@ -76,12 +76,12 @@ def build_feature_cache(
             set_attention_implementation(backbone, settings["attention"])
         images = ImageMessageDataset(backbone, splits, settings["prompt"]["image"])
         shards_by_split = {part: plan_shards(splits, part, folder, settings["batch_size"]) for part in CACHED_SPLITS}
-        with events.span("prefixes", prefix=image_cache):
+        with events.span("feature_cache", image_cache=image_cache):
             write_missing_shards(
                 [shard for part in CACHED_SPLITS for shard in shards_by_split[part]],
                 images,
                 image_cache,
-                settings["workers"],
+                settings["num_workers"],
                 events,
             )
         shard_counts = {part: len(of_split) for part, of_split in shards_by_split.items()}
@@ -116,14 +116,14 @@ def write_missing_shards(
         folder, image_cache, sum(map(len, batches)) * mean_image_bytes(image_cache, images, len(shards[0][1]))
     )
     loader = DataLoader(images, batch_sampler=batches, num_workers=num_workers, collate_fn=list)
-    for number, batch in zip(missing, tqdm(loader, desc="prefixes", disable=None, file=sys.stderr), strict=True):
+    for number, batch in zip(missing, tqdm(loader, desc="feature cache", disable=None, file=sys.stderr), strict=True):
         write_shard(shards[number][0], backend.cache_images(images.backbone, batch))
-        events.write("step", step=number + 1, work={backend.cache_level: count_tokens(batch)})
+        events.write("step", step=number + 1, token_counts={backend.cache_level: count_tokens(batch)})
         write_json(folder / BUILD_TIME_FILE, {"seconds": earlier_seconds + time.perf_counter() - started})
 
 
 def mean_image_bytes(image_cache: str, images: ImageMessageDataset, sample_size: int) -> float:
-    """Bytes kept of one image, on average over `sample_size` images that are spread evenly over all."""
+    """Bytes cached of one image, on average over `sample_size` images that are spread evenly over all."""
     sampled = [images[number] for number in range(0, len(images), max(len(images) // sample_size, 1))][:sample_size]
     cached_images = CACHE_BACKENDS[image_cache].cache_images(images.backbone, sampled)
     tensors = (
@@ -136,13 +136,13 @@ def mean_image_bytes(image_cache: str, images: ImageMessageDataset, sample_size:
 
 
 def require_disk_space(folder: Path, image_cache: str, needed_bytes: float) -> None:
-    """Raise SlqError, before anything is written, if a store's `needed_bytes` bytes do not fit on its disk."""
+    """Raise SlqError, before anything is written, if a cache's `needed_bytes` bytes do not fit on its disk."""
     free = shutil.disk_usage(folder).free
     if needed_bytes > MAX_DISK_SHARE * free:
         raise SlqError(
-            f"{folder}: training.prefix {image_cache} needs {needed_bytes / GB:,.1f} GB more, and {free / GB:,.1f} GB "
-            f"are free, of which at most {MAX_DISK_SHARE:.0%} are taken; set `scratch` to a larger disk, or "
-            "training.prefix to recompute"
+            f"{folder}: training.image_cache {image_cache} needs {needed_bytes / GB:,.1f} GB more, and "
+            f"{free / GB:,.1f} GB are free, of which at most {MAX_DISK_SHARE:.0%} are taken; set `scratch` to a larger "
+            "disk, or training.image_cache to none"
         )
 
 

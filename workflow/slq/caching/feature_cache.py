@@ -1,4 +1,4 @@
-"""A store: the shards of a split's images, and the manifest that says where they are."""
+"""A feature cache: the shards of a split's images, and the manifest that says where they are."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,18 @@ from typing import Any
 
 from slq.caching.backends import CACHE_BACKENDS
 from slq.caching.shard import Shard
-from slq.common.errors import SlqError
 from slq.common.files import hash_json, read_json, write_json
+from slq.common.schema import require_schema
 from slq.datasets.splits import Split
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenizedMessage, message_parts, tokenize_message
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """What is kept of a split's images, by their number in it.
+    """What is cached of a split's images, by their number in it.
 
     shard_size: images of a shard, but perhaps fewer of the last
     """
@@ -29,7 +29,7 @@ class FeatureCache:
     shard_size: int
 
     def load_message(self, backbone: Backbone, image_index: int, instruction: str) -> Message:
-        """An image's message, as it goes on from what is kept.
+        """An image's message, as it goes on from what is cached.
 
         Raises:
             CorruptShard: that is not what was written.
@@ -41,7 +41,7 @@ class FeatureCache:
 def load_image_message(
     backbone: Backbone, split: Split, image_index: int, instruction: str, feature_cache: FeatureCache | None
 ) -> Message:
-    """An image of a split as a message: as a store has it, else from its file."""
+    """An image of a split as a message: as a feature cache has it, else from its file."""
     if feature_cache:
         return feature_cache.load_message(backbone, image_index, instruction)
     return read_image_message(backbone, split, image_index, instruction)
@@ -59,24 +59,31 @@ def shard_path(folder: Path, split: str, shard_index: int) -> Path:
 
 
 def feature_cache_key(settings: dict[str, Any], inputs: dict[str, str], code: str) -> str:
-    """Identity of a store: backbone, data, preprocessing, prompt, dtype, and what is kept; nothing of a run's learning.
+    """Identity of a cache: backbone, data, preprocessing, prompt, dtype, and what is cached; nothing that a run learns.
 
     Args:
         inputs: identity of the backbone and of each split.
         code: of the family's adapter and of the prefix.
     """
-    image_cache = settings["prefix"]
+    image_cache = settings["image_cache"]
     prompt = settings["prompt"]["image"] if image_cache == "kv" else ""
     used_settings = {key: settings[key] for key in ("family", "dtype", "attention", "batch_size")}
     return hash_json(
-        {"schema": SCHEMA, "prefix": image_cache, "prompt": prompt, "inputs": inputs, "code": code, **used_settings}
+        {
+            "schema": SCHEMA,
+            "image_cache": image_cache,
+            "prompt": prompt,
+            "inputs": inputs,
+            "code": code,
+            **used_settings,
+        }
     )
 
 
 def write_cache_manifest(
     path: Path, folder: Path, image_cache: str, shard_counts: Mapping[str, int], shard_size: int, seconds: float
 ) -> None:
-    """Write the manifest of a store whose shards lie in `folder`.
+    """Write the manifest of a feature cache whose shards lie in `folder`.
 
     Args:
         shard_counts: how many of each split.
@@ -87,9 +94,9 @@ def write_cache_manifest(
         path,
         {
             "schema": SCHEMA,
-            "prefix": image_cache,
+            "image_cache": image_cache,
             "folder": os.path.relpath(folder.resolve(), path.resolve().parent),
-            "each": shard_size,
+            "shard_size": shard_size,
             "shards": shard_counts,
             "seconds": seconds,
         },
@@ -103,13 +110,12 @@ def read_cache_manifest(path: Path) -> dict[str, Any]:
         SlqError: it is missing, or of another schema.
     """
     content: dict[str, Any] = read_json(path)
-    if content.get("schema") != SCHEMA:
-        raise SlqError(f"{path}: schema is {content.get('schema')!r}; expected {SCHEMA}: delete it and make it again")
+    require_schema(path, content, SCHEMA, "delete it and make it again")
     return content
 
 
 def open_feature_caches(path: Path | None) -> dict[str, FeatureCache]:
-    """The stores of a manifest by split; none without a manifest.
+    """The feature caches of a manifest by split; none without a manifest.
 
     Raises:
         SlqError: the manifest is missing, or of another schema.
@@ -121,9 +127,9 @@ def open_feature_caches(path: Path | None) -> dict[str, FeatureCache]:
     folder = path.parent / content["folder"]
     return {
         split: FeatureCache(
-            content["prefix"],
+            content["image_cache"],
             [Shard(shard_path(folder, split, number)) for number in range(count)],
-            content["each"],
+            content["shard_size"],
         )
         for split, count in content["shards"].items()
     }

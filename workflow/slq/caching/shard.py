@@ -1,7 +1,7 @@
-"""A shard: what is kept of some images, in one safetensors file from which any one of them is read by itself.
+"""A shard: what is cached of some images, in one safetensors file from which any one of them is read by itself.
 
-What an image has per token stands in `rows.<name>`, one image's rows behind the other's; what it has once in
-`facts.<name>`, a row for each image; `lengths` says how many rows are an image's, and `sha256` proves them.
+What an image has per token stands in `per_token.<name>`, one image's rows behind the other's; what it has once in
+`per_image.<name>`, a row for each image; `lengths` says how many rows are an image's, and `sha256` proves them.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from torch import Tensor
 from slq.common.errors import SlqError
 from slq.common.files import fsync_path
 
-PER_TOKEN, PER_IMAGE = "rows.", "facts."  # before the names of tensors
-REBUILD_HINT = "snakemake --cores all --forcerun store_prefixes: whole shards are kept, this one is made again"
+PER_TOKEN, PER_IMAGE = "per_token.", "per_image."  # before the names of tensors
+REBUILD_HINT = "snakemake --cores all --forcerun cache_features: whole shards are kept, this one is made again"
 
 
 @dataclass(frozen=True)
 class CachedImage:
-    """What is kept of one image: `per_token` by name (its tokens, …), `per_image` by name (…)."""
+    """What is cached of one image: `per_token` by name (its tokens, …), `per_image` by name (…)."""
 
     per_token: Mapping[str, Tensor]
     per_image: Mapping[str, Tensor]
@@ -106,7 +106,7 @@ class Shard:
 
 
 def hash_cached_image(cached_image: CachedImage) -> bytes:
-    """SHA-256 of a slab's rows and facts, their names, types and shapes, in order of name."""
+    """SHA-256 of an image's tensors, per token and per image: their names, types and shapes, in order of name."""
     digest = hashlib.sha256()
     for name, values in [*sorted(cached_image.per_token.items()), *sorted(cached_image.per_image.items())]:
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
@@ -149,6 +149,6 @@ def write_shard(path: Path, cached_images: Sequence[CachedImage]) -> None:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise SlqError(
-            f"{path}: cannot be written: {error}; stored prefixes lie under `scratch`, and the shards before this one "
+            f"{path}: cannot be written: {error}; cached features lie under `scratch`, and the shards before this one "
             "are whole: make room, and the same command goes on"
         ) from error

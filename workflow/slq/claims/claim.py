@@ -47,7 +47,7 @@ def read_claims(path: Path, paper: Paper) -> list[Claim]:
         place, test = f"{path}: claims[{number}] ({entry['id']})", entry["test"]
         if any(entry["id"] == other.id.partition("/")[0] for other in claims):
             raise SlqError(f"{place}: id stands twice; expected one entry a claim")
-        for model, name, metric in product(test.get("models", ()), test.get("sets", ()), test.get("metrics", ())):
+        for model, name, metric in product(test.get("models", ()), test.get("datasets", ()), test.get("metrics", ())):
             if paper.find_recall(model, name, metric) is None:
                 raise SlqError(f"{place}: Table 1 has no number of {model} on {name}, {metric}; take it out")
         claim = Claim(entry["id"], entry["sentence"], entry["where"], test, ())
@@ -64,7 +64,7 @@ def _read_entries(path: Path, paper: Paper) -> list[dict[str, Any]]:
     content = read_yaml(path)
     known = {
         "methods": METHODS,
-        "sets": dict.fromkeys(name for name, _ in paper.benchmark_rows),
+        "datasets": dict.fromkeys(name for name, _ in paper.benchmark_rows),
         "retrieval": dict.fromkeys(name for name, direction in paper.benchmark_rows if direction),
         "models": dict.fromkeys(number.row for number in paper.table1),
         "rows": dict.fromkeys(number.backbone for number in paper.table3),

@@ -19,7 +19,7 @@ def model_sizes(paper: Paper, backbone: str) -> BackboneCostModel | None:
     if (
         not entries
         or not is_known_architecture(entries[0]["architecture"])
-        or find_missing_size(paper.settings["train_set"], "train")
+        or find_missing_size(paper.settings["train_dataset"], "train")
     ):
         return None
     return BackboneCostModel(paper.settings, entries[0])
@@ -113,7 +113,7 @@ def check_training_hours(paper: Paper) -> CheckResult:
 
 def _pair_flops(paper: Paper, backbone_sizes: BackboneCostModel, method: str, **options: bool) -> float:
     """Of training on one pair, an image and a caption of the training set's mean size."""
-    plan = ComputePlan.from_hyperparameters(method, paper.settings["tuning"].get(method, {}), **options)
+    plan = ComputePlan.from_hyperparameters(method, paper.settings["hyperparameters"].get(method, {}), **options)
     return sum(
         total_flops(train_flops(backbone_sizes.architecture, plan, message))
         for message in (backbone_sizes.image, backbone_sizes.text)

@@ -29,7 +29,7 @@ from slq.results.layout import METHODS, LayoutEntry, ReportLayout, parse_layout
 from slq.results.paper import Paper
 from slq.results.records import Results, common_number, joined_sources
 
-SCHEMA = 1
+SCHEMA = 2
 DecisionRule = Callable[[Difference], Verdict]
 
 
@@ -37,13 +37,13 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
     """Judge every claim of `reference`/claims.yaml on a preset's results; write the verdicts, and print them.
 
     Args:
-        settings: what `parse_layout` reads; and, as `synthetic_labels`, the labels of the sets that are drawn here
+        settings: what `parse_layout` reads; and, as `synthetic_labels`, the labels of the datasets that are synthetic
         results: the folder that holds one folder per preset
 
     Raises:
         SlqError: a claim is not of its form, or a result file that exists cannot be used; nothing is written then.
     """
-    layout, paper, synthetic_labels = parse_layout(settings), Paper(reference, results), settings["drawn"]
+    layout, paper, synthetic_labels = parse_layout(settings), Paper(reference, results), settings["synthetic"]
     paper_claims = read_claims(reference / "claims.yaml", paper)
     judge = ClaimJudge(Results(results, layout), paper, synthetic_labels)
     answers = [(one, judge.judge_claim(one)) for one in paper_claims]
@@ -62,7 +62,7 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
         "schema": SCHEMA,
         "preset": layout.preset,
         "about": describe_scope(layout, synthetic_labels),
-        "drawn": list(synthetic_labels),
+        "synthetic": list(synthetic_labels),
     }
     write_json(out, content | {"claims": claims})
     print(f"{describe_scope(layout, synthetic_labels)}\n\n{format_verdict_table(answers)}")
@@ -70,17 +70,17 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
 
 
 def describe_scope(layout: ReportLayout, synthetic_labels: Sequence[str]) -> str:
-    """What the verdicts are about: the paper's claims, or how the same tests read the same sentences on drawn data."""
+    """What the verdicts are about: the paper's claims, or how the same tests read the sentences on synthetic data."""
     preset_text = f"Preset {layout.preset}, {layout.which_seeds}"
     if not synthetic_labels:
         return (
             f"{preset_text}. Recalls and scores are compared on runs of the first seed, on the same images and "
             "questions."
         )
-    names = [f"{entry.label} for {entry.reference}" for entry in layout.backbones if entry.reference]
+    names = [f"{entry.label} for {entry.paper_name}" for entry in layout.backbones if entry.paper_name]
     stand_in_text = f"{', '.join(names)} stand{'s' * (len(names) == 1)}" if names else "no backbone stands"
     return (
-        f"{preset_text}: {', '.join(synthetic_labels)} are drawn here, and {stand_in_text} for the paper's backbones. "
+        f"{preset_text}: {', '.join(synthetic_labels)} are synthetic, and {stand_in_text} for the paper's backbones. "
         "The verdicts say that the machinery decides; about the paper's claims they say nothing."
     )
 
@@ -134,7 +134,7 @@ def summarize(result: CheckResult) -> str:
 class ClaimJudge:
     """Decides statements on the results of one preset; a difference that several need is counted once.
 
-    synthetic_labels: the labels of the sets that are drawn here, and say nothing about the paper
+    synthetic_labels: the labels of the datasets that are synthetic, and say nothing about the paper
     """
 
     def __init__(self, results: Results, paper: Paper, synthetic_labels: Sequence[str]) -> None:
@@ -147,7 +147,7 @@ class ClaimJudge:
         if claim.kind == "none":
             return CheckResult(f"It needs {claim.test['needs']}.")
         found = CheckResult("", tuple(self.collect_evidence(claim)))
-        prefix = "On drawn data. " if self.synthetic_labels and found.verdict != "not tested" else ""
+        prefix = "On synthetic data. " if self.synthetic_labels and found.verdict != "not tested" else ""
         return CheckResult(prefix + summarize(found), found.evidence)
 
     def collect_evidence(self, claim: Claim) -> list[Evidence]:
@@ -172,10 +172,12 @@ class ClaimJudge:
         """Measure what stands for each backbone and column of a test, by every name; or say what the preset lacks."""
         layout = self.results.layout
         for paper_backbone in claim.backbones:
-            backbones = [one for one in layout.backbones if one.reference == paper_backbone]
-            for paper_dataset in claim.test["sets"]:
+            backbones = [one for one in layout.backbones if one.paper_name == paper_backbone]
+            for paper_dataset in claim.test["datasets"]:
                 datasets = [
-                    one for one in (*layout.retrieval_sets, *layout.retention_sets) if one.reference == paper_dataset
+                    one
+                    for one in (*layout.retrieval_datasets, *layout.retention_datasets)
+                    if one.paper_name == paper_dataset
                 ]
                 for backbone, dataset, (name, key) in product(backbones, datasets, measures.items()):
                     yield measure(f"{backbone.label}, {dataset.label}{name}", backbone, dataset, key)
@@ -193,7 +195,7 @@ class ClaimJudge:
     def _compare_methods(self, claim: Claim) -> Iterator[Evidence]:
         test = claim.test
         first_method, other_method, metrics = test["of"], test.get("than") or test["as"], test.get("metrics", [""])
-        count = len(claim.backbones) * len(test["sets"]) * len(metrics)
+        count = len(claim.backbones) * len(test["datasets"]) * len(metrics)
         decide = (
             partial(decide_same, within=test["within"], parts=count)
             if "within" in test
@@ -249,17 +251,17 @@ class ClaimJudge:
     def _measure_against_published(
         self, method: str, subject: str, backbone: LayoutEntry, dataset: LayoutEntry, quoted: tuple[str, str]
     ) -> Evidence:
-        """A recall beside a quoted one, by model and metric, which must be of the same set."""
+        """A recall beside a quoted one, by model and metric, which must be of the same dataset."""
         if not dataset.is_from_paper:
             return Evidence(
-                subject, f"{dataset.label} is another set than the paper's {dataset.reference}", "not tested"
+                subject, f"{dataset.label} is another dataset than the paper's {dataset.paper_name}", "not tested"
             )
         model, metric = quoted
         file_name, (direction, recall) = f"retrieval/{dataset.name}.json", metric.split(" ")
         record = self.results.find(backbone.name, method, self.results.layout.compared_seed(method), file_name)
         if record is None:
             return Evidence(subject, self.results.missing_cell(backbone.name, method, file_name).source, "not tested")
-        quote = self.paper.find_recall(model, dataset.reference, metric)
+        quote = self.paper.find_recall(model, dataset.paper_name, metric)
         assert quote is not None  # read_statements has seen to it
         value, (low, high) = record.number("metrics", direction, recall), interval_bounds(record, direction, recall)
         text = f"{value:.1f} [{low:.1f}, {high:.1f}] against {quote.value}"
@@ -268,7 +270,7 @@ class ClaimJudge:
     # ---- what a method costs -----------------------------------------------------------------------------------------
 
     def _compare_costs(self, paper_backbone: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
-        backbones = [entry for entry in self.results.layout.backbones if entry.reference == paper_backbone]
+        backbones = [entry for entry in self.results.layout.backbones if entry.paper_name == paper_backbone]
         first_method, other_method = test["of"], test["than"]
         measure = self._hours_ratio if test["what"] == "hours" else self._parameters_ratio
         for backbone in backbones:
@@ -321,7 +323,7 @@ class ClaimJudge:
 
 
 def metric_suffix(metric: str) -> str:
-    """` T2I R@5` for `t2i R@5`, behind the name of a set; nothing for a score."""
+    """` T2I R@5` for `t2i R@5`, behind the name of a dataset; nothing for a score."""
     direction, _, recall = metric.partition(" ")
     return f" {DIRECTION_LABELS[direction]} {recall}" if metric else ""
 

@@ -10,7 +10,7 @@ from slq.common.files import write_json
 from slq.results.checks import CheckResult, count_contradicted, count_tested
 from slq.results.paper import Paper
 
-SCHEMA = 1
+SCHEMA = 2
 TABLE_LABELS = {"table1": "Table 1", "table3": "Table 3"}  # others by the names of their files
 
 
@@ -57,13 +57,13 @@ def audit_paper(settings: Mapping[str, Any], reference: Path, out: Path) -> None
     checks = [
         {
             **{"id": check.name, "title": check.title},
-            **{"found": count_contradicted(result.evidence), "asked": count_tested(result.evidence)},
+            **{"num_contradicted": count_contradicted(result.evidence), "num_tested": count_tested(result.evidence)},
         }
         for check, result in results
     ]
     write_json(out, {"schema": SCHEMA, "findings": findings, "checks": checks})
     for line in checks:
-        print(f"{line['found']:6,} of {line['asked']:5,}  {line['title']}")
+        print(f"{line['num_contradicted']:6,} of {line['num_tested']:5,}  {line['title']}")
 
 
 def _finding_record(check: PaperCheck, result: CheckResult) -> dict[str, Any]:

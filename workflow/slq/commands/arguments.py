@@ -21,7 +21,7 @@ TEXT = {"required": True}
 FLAGS: Options = {
     **dict.fromkeys(("settings", "layout"), JSON),
     **dict.fromkeys(("seed", "threads", "processes", "minutes"), INTEGER),
-    **dict.fromkeys(("set", "split", "kind", "code", "train-set"), TEXT),
+    **dict.fromkeys(("set", "split", "kind", "code", "train-dataset"), TEXT),
     "columns": {"default": ""},
     "same-image": {"default": ""},
 }

@@ -51,7 +51,7 @@ def train_step(args: argparse.Namespace) -> None:
         write_json(args.json, timings)
 
 
-VARIANTS = ("reference", "recompute", "vision", "resident", "kv", "kv_disk", "lora", "full_ft")
+VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk", "lora", "full_ft")
 TRAIN_STEP_OPTIONS: dict[str, dict[str, Any]] = {
     "config": {"type": Path, "nargs": "*", "help": "config.yaml, and files laid over it"},
     "--preset": {"default": "paper", "help": "whose training set and number of queries it is; paper"},
@@ -60,7 +60,11 @@ TRAIN_STEP_OPTIONS: dict[str, dict[str, Any]] = {
     "--repeats": {"type": int, "default": 5, "help": "of which the median is taken; 5"},
     "--dtype": {"default": "float32", "choices": ["float32", "bfloat16", "float64"], "help": "of the weights; float32"},
     "--threads": {"type": int, "help": "of the processor"},
-    "--folder": {"type": Path, "default": Path("scratch"), "help": "on the disk that prefixes are read from; scratch"},
+    "--folder": {
+        "type": Path,
+        "default": Path("scratch"),
+        "help": "on the disk that the feature cache is read from; scratch",
+    },
     "--variants": {"nargs": "+", "default": VARIANTS, "choices": VARIANTS, "help": "which; all"},
     "--json": {"type": Path, "metavar": "FILE", "help": "all that was measured"},
 }
@@ -77,7 +81,7 @@ COMMANDS: Commands = {
     ),
     "bench train-step": (
         train_step,
-        "time a training step as released, and with each way to keep prefixes, on a real shape",
+        "time a training step as released, and with each way to cache images, on a real shape",
         TRAIN_STEP_OPTIONS,
     ),
     "doctor": (

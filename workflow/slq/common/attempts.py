@@ -1,4 +1,4 @@
-"""What a stage's attempts spent, read from their events: the time that counts, and what was lost.
+"""What a stage's attempts spent, read from their events: the time that counts, and what was repeated.
 
 Seconds are differences of one process's monotonic clock. What a clock, a torn line or a number that is none makes
 doubtful stops nothing, as no result depends on it: it is returned beside the hours, and the ledger says it.
@@ -52,7 +52,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Step:
-    """An optimizer step: its number, when it was done, and the sums of work in it, if they are recorded."""
+    """An optimizer step: its number, when it was done, and the sums of tokens in it, if they are recorded."""
 
     number: int
     clock: float
@@ -78,13 +78,13 @@ class JobAttempt:
     last_retained_step: float = float("inf")
 
     def seconds_by_span(self) -> dict[str, float]:
-        """By kind of span; `lost` is training whose steps a later attempt did again."""
+        """By kind of span; `repeated` is training whose steps a later attempt did again."""
         sums: dict[str, float] = defaultdict(float)
         for span in self.spans:
             retained = self._retained_seconds(span) if span.name == "train" else span.seconds
             sums[span.name] += retained
             if retained < span.seconds:
-                sums["lost"] += span.seconds - retained
+                sums["repeated"] += span.seconds - retained
         return dict(sums)
 
     def retained_steps(self) -> list[Step]:
@@ -106,7 +106,7 @@ class StageAttempts:
     anomalies: list[str]
 
     def seconds_by_span(self) -> dict[str, float]:
-        """Seconds by kind of span over all attempts, with what was `lost` if anything was."""
+        """Seconds by kind of span over all attempts, with what was `repeated` if anything was."""
         sums: dict[str, float] = defaultdict(float)
         for attempt in self.attempts:
             for name, seconds in attempt.seconds_by_span().items():
@@ -126,7 +126,7 @@ def parse_attempts(data: bytes) -> StageAttempts:
     """The attempts that events tell of, in order.
 
     An attempt after another goes on from the step that its `resumed` event names, or from the beginning; what the
-    earlier one did behind that step is lost.
+    earlier one did behind that step is repeated.
     """
     anomalies: list[str] = []
     events = list(_parse_events(data, anomalies))
@@ -161,8 +161,8 @@ def _parse_events(data: bytes, anomalies: list[str]) -> Iterator[Event]:
     for number, content in parse_event_lines(data):
         if content is None:
             anomalies.append(f"line {number}: cut off, or no event; left out")
-        elif content.get("event") == "odd":
-            anomalies.append(str(content.get("what")))
+        elif content.get("event") == "anomaly":
+            anomalies.append(str(content.get("message")))
         elif invalid_key := _find_invalid_key(content):
             anomalies.append(
                 f"line {number}: {invalid_key} is {content.get(invalid_key)!r}; expected numbers from 0; left out"
@@ -182,10 +182,12 @@ def _find_invalid_key(content: Mapping[str, Any]) -> str | None:
             return key
     if "clock" not in content and "time" not in content:
         return "time"
-    sums = content.get("work") or {}
+    sums = content.get("token_counts") or {}
     is_valid = isinstance(sums, Mapping) and all(isinstance(one, Mapping) for one in sums.values())
     return (
-        None if is_valid and all(is_finite_number(value) for one in sums.values() for value in one.values()) else "work"
+        None
+        if is_valid and all(is_finite_number(value) for one in sums.values() for value in one.values())
+        else "token_counts"
     )
 
 
@@ -207,7 +209,7 @@ def _build_attempt(events: Sequence[Event]) -> JobAttempt:
                     Span(_span_name(event), begin.clock if begin else event.clock - seconds, seconds, content)
                 )
             case "step":
-                attempt.steps.append(Step(int(content["step"]), event.clock, content.get("work")))
+                attempt.steps.append(Step(int(content["step"]), event.clock, content.get("token_counts")))
             case "resumed":
                 attempt.start_step = int(content["step"])
     for begin in open_spans:

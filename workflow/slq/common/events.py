@@ -63,7 +63,7 @@ class EventLog:
 
     @contextmanager
     def span(self, name: str, **fields: Any) -> Iterator[None]:
-        """Measure a stretch of work: init, staging, prefixes, train, eval or save.
+        """Measure a stretch of work: init, staging, feature_cache, train, eval or save.
 
         Its beginning is written too: of a process that is killed, the time until its last event is known. A span that
         raises is written as `failed`.
@@ -98,7 +98,7 @@ class EventLog:
 
 
 def read_earlier_events(path: Path) -> bytes:
-    """Read the events of earlier attempts; where they are and cannot be read, a line tells that as odd."""
+    """Read the events of earlier attempts; where they are and cannot be read, a line tells that as an anomaly."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -110,11 +110,11 @@ def read_earlier_events(path: Path) -> bytes:
 
 def anomaly_line(message: str) -> bytes:
     """A line that says what is odd about the events beside it."""
-    return json.dumps({"event": "odd", "what": message}).encode()
+    return json.dumps({"event": "anomaly", "message": message}).encode()
 
 
 def replace_invalid_lines(data: bytes) -> bytes:
-    """Events as they are published: a line that is none, e.g. one that was torn, is told as odd in its place."""
+    """Events as they are published: a line that is none, e.g. one that was torn, is told as an anomaly in its place."""
     lines = [
         anomaly_line(f"line {number}: cut off, or no event; left out") if content is None else line
         for line, (number, content) in zip(data.split(b"\n"), parse_event_lines(data), strict=False)

@@ -1,4 +1,4 @@
-"""The slices of the configuration for rows that are no runs, as `slq.config.job_settings` has them for runs."""
+"""The slices of the configuration for baselines, as `slq.config.job_settings` has them for runs."""
 
 from slq.common.errors import SlqError
 from slq.config.baselines import METHODS, Baseline, build_comparator
@@ -7,19 +7,19 @@ from slq.config.loading import Config, active_preset
 
 
 def embed_settings(config: Config, baseline: Baseline) -> str:
-    """Of a row that finds by its own vectors."""
+    """Of a baseline that finds by its own vectors."""
     return compact_json(
         preset=config["preset"],
-        row=baseline.name,
+        baseline=baseline.name,
         kind=baseline.kind,
         model=embedding_model(config, baseline),
         batch_size=active_preset(config)["evaluation"]["batch_size"],
-        sets=datasets_with_variants(config),
+        datasets=datasets_with_variants(config),
     )
 
 
 def embedding_model(config: Config, baseline: Baseline) -> Config:
-    """What a row embeds with: a dual encoder, or a backbone and how it is read out."""
+    """What a baseline embeds with: a dual encoder, or a backbone and how it is read out."""
     if baseline.encoder is not None:
         return {"encoder": baseline.encoder}
     assert baseline.backbone is not None and baseline.readout is not None
@@ -31,32 +31,32 @@ def embedding_model(config: Config, baseline: Baseline) -> Config:
 
 
 def baseline_adapters(config: Config, baseline: Baseline) -> dict[str, list[str] | None]:
-    """The families and kinds of dual encoders that a row uses, by itself or to find what it re-ranks."""
+    """The families and kinds of dual encoders that a baseline uses, by itself or to find what it re-ranks."""
     baselines = (
         [baseline]
-        if baseline.coarse is None or baseline.coarse in METHODS
-        else [baseline, build_comparator(config, baseline.coarse)]
+        if baseline.first_stage is None or baseline.first_stage in METHODS
+        else [baseline, build_comparator(config, baseline.first_stage)]
     )
     backbones = [one.backbone for one in baselines if one.backbone is not None]
     return used_adapters(config, backbones, [one.encoder for one in baselines if one.encoder is not None])
 
 
 def rerank_settings(config: Config, baseline: Baseline) -> str:
-    """Of a row that re-ranks: what finds the candidates, whose backbone is asked about them, and how."""
-    assert baseline.backbone is not None and baseline.coarse is not None
+    """Of a baseline that re-ranks: what finds the candidates, whose backbone is asked about them, and how."""
+    assert baseline.backbone is not None and baseline.first_stage is not None
     preset = active_preset(config)
     return compact_json(
         preset=config["preset"],
-        row=baseline.name,
+        baseline=baseline.name,
         kind=baseline.kind,
         backbone=baseline.backbone,
         **backbone_loading_settings(config, baseline.backbone),
         prompt=preset["prompt"],
-        coarse=_first_stage(config, baseline.coarse),
-        by=baseline.by,
+        first_stage=_first_stage(config, baseline.first_stage),
+        reranker=baseline.reranker,
         embed_batch=preset["evaluation"]["batch_size"],
-        **{key: value for key, value in preset["rerank"].items() if key != "rows"},
-        sets=datasets_with_variants(config),
+        **{key: value for key, value in preset["rerank"].items() if key != "baselines"},
+        datasets=datasets_with_variants(config),
     )
 
 
@@ -78,7 +78,7 @@ def pilot_settings(config: Config, backbone: str) -> str:
         backbone=backbone,
         **backbone_loading_settings(config, backbone),
         readouts=[{"name": name, **config["readouts"][name]} for name in pilot["readouts"]],
-        **{key: pilot[key] for key in ("set", "folder", "images", "texts") if key in pilot},
+        **{key: pilot[key] for key in ("dataset", "folder", "images", "texts") if key in pilot},
     )
 
 
@@ -90,7 +90,7 @@ def pilot_layout(config: Config) -> str:
         backbones=[
             {"name": name, "label": config["backbones"][name]["label"]} for name in active_preset(config)["backbones"]
         ],
-        **{key: pilot[key] for key in ("set", "folder", "images") if key in pilot},
+        **{key: pilot[key] for key in ("dataset", "folder", "images") if key in pilot},
     )
 
 

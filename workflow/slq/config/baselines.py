@@ -1,6 +1,6 @@
-"""The rows of the extended Table 1 that are no runs: comparators, untrained read-outs, re-ranked lists.
+"""The baselines, rows of the extended Table 1 that are no runs: comparators, untrained read-outs, re-ranked lists.
 
-A row has no seed. Imported whenever the Snakefile is read, so nothing heavy here.
+A baseline has no seed. Imported whenever the Snakefile is read, so nothing heavy here.
 """
 
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ class Baseline:
     """One system.
 
     Attributes:
-        name: of its folder, `results/<preset>/rows/<name>`.
-        reference: the paper's row that it stands for; empty where the paper has none.
+        name: of its folder, `results/<preset>/baselines/<name>`.
+        paper_row: the paper's row that it stands for; empty where the paper has none.
         encoder: the dual encoder that it embeds with, a key of `encoders`, or None.
         backbone: the backbone that it embeds with or that re-ranks, a key of `backbones`, or None.
-        readout: a key of `readouts`, of a row that embeds with a backbone.
-        coarse: what finds the candidates that are re-ranked: a method on the same backbone, or a comparator.
-        by: the method whose backbone re-ranks.
+        readout: a key of `readouts`, of a baseline that embeds with a backbone.
+        first_stage: what finds the candidates that are re-ranked: a method on the same backbone, or a comparator.
+        reranker: the method whose backbone re-ranks.
         trained_on: in words, what a comparator has learned from; empty where it is the backbone's matter.
     """
 
     name: str
     kind: BaselineKind
     label: str
-    reference: str = ""
+    paper_row: str = ""
     encoder: str | None = None
     backbone: str | None = None
     readout: str | None = None
-    coarse: str | None = None
-    by: str | None = None
+    first_stage: str | None = None
+    reranker: str | None = None
     trained_on: str = ""
 
     @property
@@ -45,7 +45,7 @@ class Baseline:
 
 
 def list_baselines(config: Config) -> list[Baseline]:
-    """The rows of the preset that runs, in the table's order."""
+    """The baselines of the preset that runs, in the table's order."""
     preset, backbones = config["presets"][config["preset"]], config["backbones"]
     baselines = [build_comparator(config, name) for name in preset["comparators"]]
     for name in preset["backbones"]:
@@ -62,8 +62,8 @@ def list_baselines(config: Config) -> list[Baseline]:
         ]
     for name in preset["backbones"]:
         label = backbones[name]["label"]
-        for entry in preset["rerank"]["rows"]:
-            first_stage, reranker = entry["coarse"], entry["by"]
+        for entry in preset["rerank"]["baselines"]:
+            first_stage, reranker = entry["first_stage"], entry["reranker"]
             first_stage_label = METHODS.get(first_stage) or config["comparators"][first_stage]["label"]
             baselines.append(
                 Baseline(
@@ -71,17 +71,17 @@ def list_baselines(config: Config) -> list[Baseline]:
                     "rerank",
                     f"{first_stage_label}, re-ranked by {METHODS[reranker]} ({label})",
                     backbone=name,
-                    coarse=first_stage,
-                    by=reranker,
+                    first_stage=first_stage,
+                    reranker=reranker,
                 )
             )
     return baselines
 
 
 def build_comparator(config: Config, name: str) -> Baseline:
-    """A comparator's row."""
+    """The baseline that a comparator is."""
     entry = config["comparators"][name]
     model_keys = {key: entry.get(key) for key in ("encoder", "backbone", "readout")}
     return Baseline(
-        name, "comparator", entry["label"], entry.get("reference", ""), **model_keys, trained_on=entry["trained_on"]
+        name, "comparator", entry["label"], entry.get("paper_row", ""), **model_keys, trained_on=entry["trained_on"]
     )

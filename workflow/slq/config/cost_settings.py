@@ -11,25 +11,25 @@ NO_PIXEL_LIMIT = 1e12  # pixels
 
 
 def forecast_settings(config: Config) -> str:
-    """Of the forecast: sizes of the preset's backbones and sets, and the device that it is made for."""
+    """Of the forecast: sizes of the preset's backbones and datasets, and the device that it is made for."""
     preset, accounting = active_preset(config), config["accounting"]
     device = accounting["devices"].get(preset["forecast"]["device"], {})
     evaluation = preset["evaluation"]
     return compact_json(
         preset=config["preset"],
         seeds=seeds(config),
-        **{key: preset[key] for key in ("methods", "dtype", "tuning")},
-        **{key: evaluation[key] for key in ("proof_items", "answer_batch", "max_new_tokens")},
-        **{key: accounting[key] for key in ("mfu", "price", "turn_tokens", "token_seconds")},
+        **{key: preset[key] for key in ("methods", "dtype", "hyperparameters")},
+        **{key: evaluation[key] for key in ("equivalence_items", "generation_batch_size", "max_new_tokens")},
+        **{key: accounting[key] for key in ("mfu", "price", "prompt_overhead_tokens", "seconds_per_generated_token")},
         device=preset["forecast"]["device"],
-        at_once=preset["forecast"]["at_once"],
+        num_devices=preset["forecast"]["num_devices"],
         peak_tflops=device.get("peak_tflops"),
-        proved=sorted(INHERITING_METHODS),
+        inheriting_methods=sorted(INHERITING_METHODS),
         backbones=[_backbone_sizes(config, name) for name in preset["backbones"]],
-        train_set=_dataset_sizes(config, preset["train_set"]),
-        retrieval_sets=[_dataset_sizes(config, name) for name in preset["retrieval_sets"]],
-        knowledge_sets=[_dataset_sizes(config, name) for name in preset["knowledge_sets"]],
-        retention_sets=[_dataset_sizes(config, name) for name in preset["retention_sets"]],
+        train_dataset=_dataset_sizes(config, preset["train_dataset"]),
+        retrieval_datasets=[_dataset_sizes(config, name) for name in preset["retrieval_datasets"]],
+        knowledge_datasets=[_dataset_sizes(config, name) for name in preset["knowledge_datasets"]],
+        retention_datasets=[_dataset_sizes(config, name) for name in preset["retention_datasets"]],
     )
 
 
@@ -39,17 +39,19 @@ def ledger_settings(config: Config) -> str:
     return compact_json(
         preset=config["preset"],
         methods=preset["methods"],
-        tuning={
+        hyperparameters={
             method: {
-                key: value for key, value in preset["tuning"].get(method, {}).items() if key in ("queries", "rank")
+                key: value
+                for key, value in preset["hyperparameters"].get(method, {}).items()
+                if key in ("queries", "rank")
             }
             for method in preset["methods"]
         },
         seeds={method: list_run_seeds(method, seeds(config)) for method in preset["methods"]},
         backbones=[{"name": name, "architecture": architecture(config, name)} for name in preset["backbones"]],
-        rows=[
-            {"name": row.name, "backbone": "" if row.kind == "comparator" else row.backbone}
-            for row in list_baselines(config)
+        baselines=[
+            {"name": one.name, "backbone": "" if one.kind == "comparator" else one.backbone}
+            for one in list_baselines(config)
         ],
         **{key: accounting[key] for key in ("devices", "price")},
     )
@@ -62,10 +64,10 @@ def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -
         SlqError: config.yaml does not say how much the training set holds.
     """
     preset, entry, accounting = active_preset(config), config["backbones"][backbone], config["accounting"]
-    size = _dataset_sizes(config, preset["train_set"])["size"]
+    size = _dataset_sizes(config, preset["train_dataset"])["size"]
     missing = [key for key in ("images", "texts") if "train" not in size.get(key, {})]
     if missing:
-        key = f"sets.{preset['train_set']}.size.{missing[0]}.train"
+        key = f"datasets.{preset['train_dataset']}.size.{missing[0]}.train"
         raise SlqError(f"config: {key} is missing; a bench fills its batches as the training set does")
     images, texts = size["images"]["train"], size["texts"]["train"]
     return {
@@ -74,14 +76,14 @@ def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -
         "architecture": architecture(config, backbone),
         "dtype": dtype,
         "batch": batch,
-        "micro_batch": batch,
+        "micro_batch_size": batch,
         "captions": round(texts / images),
         "pairs": texts * preset["training"]["epochs"],
         "pixels": size["pixels"],
-        "queries": preset["tuning"]["slq"]["queries"],
-        "tuning": preset["tuning"],
+        "queries": preset["hyperparameters"]["slq"]["queries"],
+        "hyperparameters": preset["hyperparameters"],
         "temperature": preset["training"]["temperature"],
-        "turn_tokens": accounting["turn_tokens"],
+        "prompt_overhead_tokens": accounting["prompt_overhead_tokens"],
         "devices": {name: device.get("peak_tflops") for name, device in accounting["devices"].items()},
     }
 
@@ -96,12 +98,12 @@ def architecture(config: Config, backbone: str) -> Config:
 def _backbone_sizes(config: Config, name: str) -> Config:
     """Its architecture, how each method trains on it, and into what its images are cut or scaled."""
     preset, entry = active_preset(config), config["backbones"][name]
-    methods = {"base", *preset["methods"]}  # base too where no row shows it: a proof asks it
+    methods = {"base", *preset["methods"]}  # base too where no row shows it: an equivalence check asks it
     processor_size = entry.get("pretrain", {}).get("image_processor", {}).get("size", {})
     pixels = [processor_size.get("shortest_edge", 0), processor_size.get("longest_edge", NO_PIXEL_LIMIT)]
     limits = []
-    for dataset in preset["retention_sets"]:
-        image_limits = entry.get("retention_images", {}).get(config["sets"][dataset]["scored_as"], {})
+    for dataset in preset["retention_datasets"]:
+        image_limits = entry.get("retention_images", {}).get(config["datasets"][dataset]["scored_as"], {})
         tiles = image_limits.get("max_tiles", 1)
         pixel_range = [image_limits.get("min_pixels", pixels[0]), image_limits.get("max_pixels", pixels[1])]
         limits.append({"tiles": tiles + 1 if tiles > 1 else 1, "pixels": pixel_range})
@@ -121,19 +123,19 @@ def paper_audit_settings(config: Config) -> str:
     paper_presets = [
         name
         for name, preset in config["presets"].items()
-        if all(config["backbones"][one].get("reference") == one for one in preset["backbones"])
+        if all(config["backbones"][one].get("paper_row") == one for one in preset["backbones"])
     ]
     return forecast_settings(config | {"preset": paper_presets[0]}) if paper_presets else "{}"
 
 
 def _dataset_sizes(config: Config, name: str) -> Config:
-    """How much a set holds, of a drawn one as it will be drawn."""
-    entry = config["sets"][name]
+    """How much a dataset holds, of a synthetic one as it will be drawn."""
+    entry = config["datasets"][name]
     size = dict(entry.get("size", {}))
-    if "drawn" in entry and "texts_per_image" in size:
-        image_entry = config["sets"][parent_dataset(entry)] if is_derived(entry) else entry
+    if "synthetic" in entry and "texts_per_image" in size:
+        image_entry = config["datasets"][parent_dataset(entry)] if is_derived(entry) else entry
         size["images"] = {
-            split: image_entry["drawn"][synthetic_kind(image_entry)][split] for split in split_names(entry)
+            split: image_entry["synthetic"][synthetic_kind(image_entry)][split] for split in split_names(entry)
         }
         size["texts"] = {split: size["texts_per_image"] * count for split, count in size["images"].items()}
     return {"name": name, "size": size}

@@ -15,67 +15,67 @@ from slq.config.runs import DISK_CACHE_MODES, list_run_seeds, merge_training_set
 
 
 def synthetic_split_settings(config: Config, name: str, split: str) -> str:
-    """Of a drawn split: its slice of all scenes, or signs, and in which words it is described.
+    """Of a synthetic split: its slice of all scenes, or signs, and in which words it is described.
 
-    Slices follow each other in the order of `datasets`. A set of another's scenes has the other's slice.
+    Slices follow each other in the order of `datasets`. A dataset of another's scenes has the other's slice.
     """
-    datasets = config["sets"]
-    words = datasets[name]["drawn"].get("words", "plain")
+    datasets = config["datasets"]
+    words = datasets[name]["synthetic"].get("words", "plain")
     if is_derived(datasets[name]):
         parent = json.loads(synthetic_split_settings(config, parent_dataset(datasets[name]), split))
-        return compact_json(**parent | {"set": name, "words": words})
+        return compact_json(**parent | {"dataset": name, "words": words})
     kind = synthetic_kind(datasets[name])
     same_kind = {
-        other: entry for other, entry in datasets.items() if "drawn" in entry and synthetic_kind(entry) == kind
+        other: entry for other, entry in datasets.items() if "synthetic" in entry and synthetic_kind(entry) == kind
     }
     all_splits = [(other, part) for other, entry in same_kind.items() for part in split_names(entry)]
     earlier_splits = all_splits[: all_splits.index((name, split))]
     entry = datasets[name]
     return compact_json(
-        set=name,
+        dataset=name,
         split=split,
-        columns=entry.get("columns"),
-        style=entry["drawn"]["style"],
-        first=sum(same_kind[other]["drawn"][kind][part] for other, part in earlier_splits),
-        count=entry["drawn"][kind][split],
+        hub_layout=entry.get("hub_layout"),
+        style=entry["synthetic"]["style"],
+        first=sum(same_kind[other]["synthetic"][kind][part] for other, part in earlier_splits),
+        count=entry["synthetic"][kind][split],
         words=words,
-        seed=config["world"]["seed"],
+        seed=config["synthetic"]["seed"],
     )
 
 
 def local_dataset_flags(config: Config, name: str) -> str:
-    """How `slq adopt` is told that a supplied set is not in the prepared form, and which images are one."""
-    flags = {"columns": "--columns", "same_image": "--same-image"}
-    entry = config["sets"][name]
+    """How `slq adopt` is told that a local dataset is not in the prepared form, and which images are one."""
+    flags = {"hub_layout": "--columns", "same_image": "--same-image"}
+    entry = config["datasets"][name]
     return " ".join(f"{flag} {entry[key]}" for key, flag in flags.items() if key in entry)
 
 
 def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Callable[[Config], Any] = dict) -> str:
     """Of a split that is read from a fetched source: how the source lists it, and what it must hold.
 
-    `hash_id_lists`: gives the hashes of the lists of ids that `only` and `without` name (`slq.sources.file_hashes`).
+    `hash_id_lists`: gives the hashes of what `include_ids` and `exclude_ids` name (`slq.sources.file_hashes`).
     """
-    entry = config["sets"][name]
+    entry = config["datasets"][name]
     split_entry = entry.get("splits", {}).get(split, {})
-    if "columns" in entry:
-        return compact_json(set=name, split=split, columns=entry["columns"], how=split_entry)
-    filtered = "only" in split_entry or "without" in split_entry
-    listing_files = {other["file"] for other in entry["splits"].values()} | {*entry.get("photos", [])}
+    if "hub_layout" in entry:
+        return compact_json(dataset=name, split=split, hub_layout=entry["hub_layout"], listing=split_entry)
+    filtered = "include_ids" in split_entry or "exclude_ids" in split_entry
+    listing_files = {other["file"] for other in entry["splits"].values()} | {*entry.get("flickr_id_files", [])}
     return compact_json(
-        set=name,
+        dataset=name,
         split=split,
-        form=entry["form"],
-        how=split_entry,
-        **({"listings": sorted(listing_files), "lists": hash_id_lists(split_entry)} if filtered else {}),
-        numbering=entry.get("numbering"),
-        photos=entry.get("photos", []),
+        annotation_format=entry["annotation_format"],
+        listing=split_entry,
+        **({"listing_files": sorted(listing_files), "id_list_hashes": hash_id_lists(split_entry)} if filtered else {}),
+        id_namespace=entry.get("id_namespace"),
+        flickr_id_files=entry.get("flickr_id_files", []),
         allow_leak=split == "train" and active_preset(config)["allow_leak"],
     )
 
 
 def query_dataset_settings(config: Config, name: str) -> str:
-    """Of a set of queries that a person wrote: whose images they are about."""
-    return compact_json(set=name, of=parent_dataset(config["sets"][name]))
+    """Of a dataset of queries that a person wrote: whose images they are about."""
+    return compact_json(dataset=name, images_of=parent_dataset(config["datasets"][name]))
 
 
 def used_adapters(
@@ -96,13 +96,15 @@ def used_adapters(
 def pretrain_settings(config: Config, backbone: str) -> str:
     """Of a backbone that is made here."""
     entry = config["backbones"][backbone]
-    return compact_json(backbone=backbone, family=entry["family"], seed=config["world"]["seed"], **entry["pretrain"])
+    return compact_json(
+        backbone=backbone, family=entry["family"], seed=config["synthetic"]["seed"], **entry["pretrain"]
+    )
 
 
 def pretrain_encoder_settings(config: Config, encoder: str) -> str:
     """Of a dual encoder that is made here."""
     entry = config["encoders"][encoder]
-    return compact_json(encoder=encoder, seed=config["world"]["seed"], **entry["pretrain"])
+    return compact_json(encoder=encoder, seed=config["synthetic"]["seed"], **entry["pretrain"])
 
 
 def fetch_settings(config: Config, catalogue: str, name: str, hash_local_folder: Callable[[Config], str]) -> str:
@@ -113,32 +115,33 @@ def fetch_settings(config: Config, catalogue: str, name: str, hash_local_folder:
     """
     entry = config[catalogue][name]
     source = entry.get("source", name)
-    source_parts = [{"supplied": entry["local"]}] if "local" in entry else config["sources"][source]["parts"]
+    source_parts = [{"local_dir": entry["local_dir"]}] if "local_dir" in entry else config["sources"][source]["parts"]
     parts = [{key: part[key] for key in part if key not in ("gb", "from_listing")} for part in source_parts]
     for part in parts:
-        if "supplied" in part and (content_hash := hash_local_folder(part)):
-            part["holds"] = content_hash
-    if "local" in entry:
+        if "local_dir" in part and (content_hash := hash_local_folder(part)):
+            part["content_hash"] = content_hash
+    if "local_dir" in entry:
         return compact_json(name=name, weights=True, parts=parts)
     return compact_json(name=source, weights="source" in entry, parts=parts)
 
 
 def reference_check_settings(config: Config) -> str:
-    """Of the instrument check: public models, and the sets that they are checked on."""
+    """Of the reference check: public models, and the datasets that they are checked on."""
     preset = active_preset(config)
     return compact_json(
-        encoders=preset["instruments"],
-        sets=[
-            {"name": name, "reference": config["sets"][name].get("reference", "")} for name in preset["retrieval_sets"]
+        encoders=preset["reference_encoders"],
+        datasets=[
+            {"name": name, "paper_column": config["datasets"][name].get("paper_column", "")}
+            for name in preset["retrieval_datasets"]
         ],
         batch_size=preset["evaluation"]["batch_size"],
     )
 
 
 def audit_settings(config: Config) -> str:
-    """Of the audit: which sets must not overlap, unless that is allowed."""
+    """Of the audit: which datasets must not overlap, unless that is allowed."""
     preset = active_preset(config)
-    keys = ("train_set", "retrieval_sets", "knowledge_sets", "retention_sets", "allow_leak")
+    keys = ("train_dataset", "retrieval_datasets", "knowledge_datasets", "retention_datasets", "allow_leak")
     return compact_json(**{key: preset[key] for key in keys})
 
 
@@ -148,7 +151,7 @@ def train_settings(config: Config, backbone: str, method: str) -> str:
     return compact_json(
         **_run_settings(config, backbone, method),
         training=merge_training_settings(preset, entry, method),
-        tuning=preset["tuning"].get(method, {}),
+        hyperparameters=preset["hyperparameters"].get(method, {}),
     )
 
 
@@ -164,77 +167,78 @@ def backbone_loading_settings(config: Config, backbone: str) -> Config:
 
 
 def stored_image_cache(config: Config, backbone: str, method: str) -> str | None:
-    """What a run reads of images that a job keeps before it: vision or kv; None where nothing is kept."""
-    image_cache: str = merge_training_settings(active_preset(config), config["backbones"][backbone], method)["prefix"]
+    """What a run reads of images that a job caches before it: features or kv; None where nothing is cached."""
+    training = merge_training_settings(active_preset(config), config["backbones"][backbone], method)
+    image_cache: str = training["image_cache"]
     return image_cache if image_cache in DISK_CACHE_MODES else None
 
 
 def feature_cache_settings(config: Config, backbone: str, method: str) -> str:
-    """Of the job that keeps something of images: nothing of what a run learns."""
+    """Of the job that caches something of images: nothing of what a run learns."""
     preset, entry = active_preset(config), config["backbones"][backbone]
     training = merge_training_settings(preset, entry, method)
     return compact_json(
         **_run_settings(config, backbone, method),
         batch_size=preset["evaluation"]["batch_size"],
-        **{key: training[key] for key in ("attention", "workers", "prefix")},
+        **{key: training[key] for key in ("attention", "num_workers", "image_cache")},
     )
 
 
 def lr_sweep_settings(config: Config, backbone: str, method: str) -> str:
     """Of the search for a run's learning rate: as in training, but for the rate itself and the grid."""
     settings = json.loads(train_settings(config, backbone, method))
-    del settings["tuning"]["learning_rate"]
-    return compact_json(**settings, selection=active_preset(config)["selection"])
+    del settings["hyperparameters"]["learning_rate"]
+    return compact_json(**settings, lr_sweep=active_preset(config)["lr_sweep"])
 
 
 def retrieval_settings(config: Config, backbone: str) -> str:
-    """Of a run's evaluation on the retrieval sets, those that ask for knowledge among them."""
+    """Of a run's evaluation on the retrieval datasets, those that ask for knowledge among them."""
     preset = active_preset(config)
     return compact_json(
         **backbone_loading_settings(config, backbone),
         prompt=preset["prompt"],
         batch_size=preset["evaluation"]["batch_size"],
-        sets=datasets_with_variants(config, preset["knowledge_sets"]),
+        datasets=datasets_with_variants(config, preset["knowledge_datasets"]),
     )
 
 
 def datasets_with_variants(config: Config, extra_datasets: Sequence[str] = ()) -> list[Config]:
-    """The retrieval sets, and more, of each the ways to count it, and the one that is printed."""
+    """The retrieval datasets, and more, of each the ways to count it, and the one that is printed."""
     datasets = []
-    for name in (*active_preset(config)["retrieval_sets"], *extra_datasets):
-        entry = config["sets"][name]
+    for name in (*active_preset(config)["retrieval_datasets"], *extra_datasets):
+        entry = config["datasets"][name]
         variants = [{"name": one, **how} for one, how in entry.get("variants", {"all": {}}).items()]
-        datasets.append({"name": name, "variants": variants, "printed": entry.get("printed", "all")})
+        datasets.append({"name": name, "variants": variants, "table_variant": entry.get("table_variant", "all")})
     return datasets
 
 
 def retention_settings(config: Config, backbone: str) -> str:
-    """Of a run's evaluation on the retention sets; what a set is scored as decides which scorers read its answers."""
+    """Of a run's evaluation on the retention datasets; what each is scored as decides its scorers."""
     preset, entry = active_preset(config), config["backbones"][backbone]
-    benchmarks = {name: config["sets"][name]["scored_as"] for name in preset["retention_sets"]}
+    benchmarks = {name: config["datasets"][name]["scored_as"] for name in preset["retention_datasets"]}
     scorers, images = preset["evaluation"]["scorers"], entry.get("retention_images", {})
     return compact_json(
         **backbone_loading_settings(config, backbone),
         max_new_tokens=preset["evaluation"]["max_new_tokens"],
-        batch_size=preset["evaluation"]["answer_batch"],
-        sets=[
+        batch_size=preset["evaluation"]["generation_batch_size"],
+        datasets=[
             {"name": name, "benchmark": one, "scorer": scorers[one], "images": images.get(one, {})}
-            | {key: config["sets"][name][key] for key in ("disputed",) if key in config["sets"][name]}
+            | {key: config["datasets"][name][key] for key in ("disputed",) if key in config["datasets"][name]}
             for name, one in benchmarks.items()
         ],
     )
 
 
 def equivalence_settings(config: Config, backbone: str) -> str:
-    """Of the proof that a run answers as base does: how base is asked, and how many items of each set are."""
+    """Of the check that a run answers as base does: how base is asked, and how many items of each dataset are."""
     return compact_json(
-        asked=json.loads(retention_settings(config, backbone)),
-        proof_items=active_preset(config)["evaluation"]["proof_items"],
+        retention=json.loads(retention_settings(config, backbone)),
+        equivalence_items=active_preset(config)["evaluation"]["equivalence_items"],
     )
 
 
 def layout(config: Config) -> str:
-    """Of the tables and figures: backbones, methods, sets and rows in their order."""
+    """Of the tables and figures: backbones, methods, datasets and rows in their order."""
     preset = active_preset(config)
     return compact_json(
         preset=config["preset"],
@@ -242,47 +246,53 @@ def layout(config: Config) -> str:
         table3_base=config["table3_base"] == "shown",
         backbones=_catalogue_entries(config["backbones"], preset["backbones"]),
         methods=preset["methods"],
-        retrieval_sets=_catalogue_entries(config["sets"], preset["retrieval_sets"]),
-        knowledge_sets=_catalogue_entries(config["sets"], preset["knowledge_sets"]),
-        retention_sets=_catalogue_entries(config["sets"], preset["retention_sets"]),
-        rows=[asdict(row) for row in list_baselines(config)],
+        retrieval_datasets=_catalogue_entries(config["datasets"], preset["retrieval_datasets"]),
+        knowledge_datasets=_catalogue_entries(config["datasets"], preset["knowledge_datasets"]),
+        retention_datasets=_catalogue_entries(config["datasets"], preset["retention_datasets"]),
+        baselines=[asdict(baseline) for baseline in list_baselines(config)],
     )
 
 
 def claims_settings(config: Config) -> str:
-    """Of the claims: the layout, and which of its sets, by their labels, are drawn here."""
+    """Of the claims: the layout, and which of its datasets, by their labels, are synthetic."""
     preset = active_preset(config)
-    datasets = [config["sets"][name] for name in (*preset["retrieval_sets"], *preset["retention_sets"])]
-    synthetic_labels = [entry["label"] for entry in datasets if "drawn" in entry]
-    return compact_json(**json.loads(layout(config)), drawn=synthetic_labels)
+    datasets = [config["datasets"][name] for name in (*preset["retrieval_datasets"], *preset["retention_datasets"])]
+    synthetic_labels = [entry["label"] for entry in datasets if "synthetic" in entry]
+    return compact_json(**json.loads(layout(config)), synthetic=synthetic_labels)
 
 
 def compare_settings(config: Config) -> str:
-    """Of comparisons: every backbone and set by its name, as results of any preset may be compared, and the bars."""
+    """Of comparisons: every backbone and dataset by name, as results of any preset may be compared, and the bars."""
     return compact_json(
         backbones=_catalogue_entries(config["backbones"], list(config["backbones"])),
-        sets=_catalogue_entries(config["sets"], list(config["sets"])),
+        datasets=_catalogue_entries(config["datasets"], list(config["datasets"])),
         seed_sd={name: preset["seed_sd"] for name, preset in config["presets"].items()},
         **config["compare"],
     )
 
 
 def queries_settings(config: Config, backbone: str, method: str, name: str) -> str:
-    """Of the figure of queries: which run on which set, as it is labelled; of several seeds the first."""
+    """Of the figure of queries: which run on which dataset, as it is labelled; of several seeds the first."""
     return compact_json(
         preset=config["preset"],
         method=method,
         seed=list_run_seeds(method, seeds(config))[0],
-        set=name,
-        set_label=config["sets"][name]["label"],
+        dataset=name,
+        dataset_label=config["datasets"][name]["label"],
         backbone_label=config["backbones"][backbone]["label"],
     )
 
 
 def _catalogue_entries(catalogue: Config, names: list[str]) -> list[dict[str, str]]:
-    """Of each its label, what it stands for, and of a retention set whose scorers read it; empty where it says none."""
-    keys = ("label", "reference", "scored_as")
-    return [{"name": name} | {key: catalogue[name].get(key, "") for key in keys} for name in names]
+    """Of each its label, what it stands for, and of a retention dataset whose scorers read it; empty where it says
+    none.
+    """
+    entries = []
+    for name in names:
+        entry: Config = {"label": "", "scored_as": "", **catalogue[name]}
+        paper_name = entry.get("paper_row", entry.get("paper_column", ""))
+        entries.append({"name": name, "paper_name": paper_name, **{key: entry[key] for key in ("label", "scored_as")}})
+    return entries
 
 
 def compact_json(**values: Any) -> str:

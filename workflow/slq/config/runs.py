@@ -6,7 +6,7 @@ from typing import Any
 Config = dict[str, Any]
 
 BASE_SEED = 0  # where the untouched base is stored: nothing in it is random, so it has no seed of its own
-DISK_CACHE_MODES = ("vision", "kv")  # of `training.prefix`: what a job before the run keeps
+DISK_CACHE_MODES = ("features", "kv")  # of `training.image_cache`: what a job before the run caches
 
 
 def list_run_seeds(method: str, seeds: Sequence[int]) -> tuple[int, ...]:

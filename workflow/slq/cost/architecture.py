@@ -92,14 +92,14 @@ class VisionArchitecture:
             + self.projector_parameters
         )
 
-    def count_positions(self, tokens: float, squares: float) -> tuple[float, float]:
+    def count_positions(self, tokens: float, squared_tokens: float) -> tuple[float, float]:
         """Positions of the tower, and the sum of their squares over what attends to each other.
 
         Args:
-            tokens, squares: sums of image tokens, and of their squares, over images.
+            tokens, squared_tokens: sums of image tokens, and of their squares, over images.
         """
         if self.tokens_per_tile is None:
-            return self.patches_per_token * tokens, self.patches_per_token**2 * squares
+            return self.patches_per_token * tokens, self.patches_per_token**2 * squared_tokens
         tiles, positions_per_tile = tokens / self.tokens_per_tile, self.patches_per_token * self.tokens_per_tile + 1
         return tiles * positions_per_tile, tiles * positions_per_tile**2
 

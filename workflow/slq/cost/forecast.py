@@ -14,7 +14,7 @@ Settings = Mapping[str, Any]
 STARTUP_HOURS = 0.25  # hours of a job: Python, weights, reading what is there
 SAFETY_FACTOR = 1.5  # of a job's hours, times the high end of the forecast, in which no loading and no padding is
 CHECKPOINTS_ON_DISK = 3  # on the disk at once: the newest two, and one that is being written
-NO_MEMORY_SAVING = {"two_pass": False, "gradient_checkpointing": False, "sharding": False}
+NO_MEMORY_SAVING = {"grad_cache": False, "gradient_checkpointing": False, "sharding": False}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class RunForecast:
     """What one run of a method on a backbone will cost.
 
     Attributes:
-        flops: of training, and of what is kept of images for it.
+        flops: of training, and of what is cached of images for it.
         options: FLOPs of training done otherwise, as shares of `flops`, by the option's name.
         train_hours, evaluation_hours: hours of one device; None of a device whose peak is not known.
         gpus: that train together, each for its share of these hours.
@@ -70,8 +70,9 @@ class JobResources:
 
 @dataclass(frozen=True)
 class CacheForecast:
-    """What prefix options would keep of a backbone: bytes of an image's features and of its keys and values, in GB for
-    all training images, on the device for a batch, and GB/s to read so that the faster estimate is not slowed.
+    """What options of `image_cache` would store of a backbone: bytes of an image's features and of its keys and values,
+    in GB for all training images, on the device for a batch, and GB/s to read so that the faster estimate is not
+    slowed.
     """
 
     label: str
@@ -145,7 +146,7 @@ class BackboneCostModel:
             raise UnknownCostError(f"config: {key} is missing; a forecast needs the sizes of the model")
         self.settings, self.backbone = settings, backbone
         self.architecture: Architecture = read_architecture(backbone["architecture"])
-        self.train_dataset_size = require_dataset_size(settings["train_set"], "train")
+        self.train_dataset_size = require_dataset_size(settings["train_dataset"], "train")
         self.captions_per_image = float(
             self.train_dataset_size["texts"]["train"] / self.train_dataset_size["images"]["train"]
         )
@@ -161,7 +162,7 @@ class BackboneCostModel:
             return pairs * self._pair_flops(option)
 
         options = dict(self._alternative_plans(plan, epochs))
-        chosen_plan = options.get(training["prefix"], plan)
+        chosen_plan = options.get(training["image_cache"], plan)
         train = speed and _hours_at_speed(flops(chosen_plan), speed)
         evaluation = speed and _hours_at_speed(self._evaluation_flops(plan), speed) + self._generation_hours(method)
         memory = self._memory_estimate(method, plan)
@@ -181,10 +182,10 @@ class BackboneCostModel:
         )
 
     def forecast_cache(self, run: RunForecast) -> CacheForecast:
-        """`run`: of the method whose prefixes are stored, the last."""
+        """`run`: of the method whose prefixes are cached, the last."""
         text, vision = self.architecture.text, self.architecture.vision
         dtype_bytes = DTYPE_BYTES[self.settings["dtype"]]
-        features = self.image.visual * vision.features_per_token * text.hidden_size * dtype_bytes
+        features = self.image.image_tokens * vision.features_per_token * text.hidden_size * dtype_bytes
         kv = self.image.tokens * 2 * text.layers * text.kv_heads * text.head_dim * dtype_bytes
         training = self.backbone["training"][run.method]
         images, size = self.train_dataset_size["images"]["train"], training["batch_size"]
@@ -197,20 +198,23 @@ class BackboneCostModel:
     def _compute_plan(self, method: str) -> ComputePlan:
         training = self.backbone["training"][method]
         checkpointing = training["gradient_checkpointing"] and method != "base"
-        passes = 2 if training["two_pass"] else 1
+        hyperparameters, num_passes = (
+            self.settings["hyperparameters"].get(method, {}),
+            2 if training["grad_cache"] else 1,
+        )
         return ComputePlan.from_hyperparameters(
-            method, self.settings["tuning"].get(method, {}), passes=passes, checkpointing=checkpointing
+            method, hyperparameters, num_forward_passes=num_passes, checkpointing=checkpointing
         )
 
     def _pair_flops(self, plan: ComputePlan) -> float:
         """Of training on one pair; what is stored or stays is the image's, never the caption's."""
-        caption_plan = replace(plan, vision=1.0, prefix=1.0)
+        caption_plan = replace(plan, vision_share=1.0, prefix_share=1.0)
         each = (plan, self.image), (caption_plan, self.text)
         return sum(total_flops(train_flops(self.architecture, how, work)) for how, work in each)
 
     def token_totals(self, size: Settings, images: float, texts: float) -> tuple[TokenTotals, TokenTotals]:
-        """So many images and texts of a set's size, each in its turn."""
-        overhead_tokens = self.settings["turn_tokens"]
+        """So many images and texts of a dataset's size, each in its turn."""
+        overhead_tokens = self.settings["prompt_overhead_tokens"]
         image_tokens = self.architecture.count_image_tokens(size["pixels"], self.backbone["pixels"])
         return (
             TokenTotals.of_equal_length(images, image_tokens + overhead_tokens["image"], image_tokens),
@@ -218,15 +222,19 @@ class BackboneCostModel:
         )
 
     def _alternative_plans(self, plan: ComputePlan, epochs: int) -> list[tuple[str, ComputePlan]]:
-        """What could be done otherwise: for every method plainly and stored features, for SLQ stored prefixes."""
+        """Other ways to train: of every method without memory saving, or with cached features, of SLQ with prefixes."""
         once_per_image = 1 / (epochs * self.captions_per_image)
-        plain = replace(plan, passes=1, checkpointing=False)
-        options = [("plain", plain), ("vision", replace(plan, vision=once_per_image))]
-        if plan.queries:
+        once_per_epoch = 1 / self.captions_per_image
+        no_memory_saving = replace(plan, num_forward_passes=1, checkpointing=False)
+        options = [
+            ("no_memory_saving", no_memory_saving),
+            ("features", replace(plan, vision_share=once_per_image)),
+        ]
+        if plan.num_queries:
             options += [
-                ("released", replace(plain, whole_sequence=True)),
-                ("resident", replace(plan, vision=1 / self.captions_per_image, prefix=1 / self.captions_per_image)),
-                ("kv", replace(plan, vision=once_per_image, prefix=once_per_image)),
+                ("released", replace(no_memory_saving, whole_sequence=True)),
+                ("batch", replace(plan, vision_share=once_per_epoch, prefix_share=once_per_epoch)),
+                ("kv", replace(plan, vision_share=once_per_image, prefix_share=once_per_image)),
             ]
         return options
 
@@ -237,14 +245,14 @@ class BackboneCostModel:
         return Range(low * peak * 1e12, high * peak * 1e12) if peak else None
 
     def _evaluation_flops(self, plan: ComputePlan) -> float:
-        """FLOPs of embedding every retrieval set and of reading every question with its images."""
+        """FLOPs of embedding every retrieval dataset and of reading every question with its images."""
         totals = TokenTotals()
-        for entry in [*self.settings["retrieval_sets"], *self.settings["knowledge_sets"]]:
+        for entry in [*self.settings["retrieval_datasets"], *self.settings["knowledge_datasets"]]:
             size = require_dataset_size(entry, "test")
             image, text = self.token_totals(size, size["images"]["test"], size["texts"]["test"])
             totals += image + text
         flops = total_flops(embed_flops(self.architecture, plan, totals))
-        for entry, limits in zip(self.settings["retention_sets"], self.backbone["retention_limits"], strict=True):
+        for entry, limits in zip(self.settings["retention_datasets"], self.backbone["retention_limits"], strict=True):
             size = require_dataset_size(entry, "test", ("texts",))
             image_tokens = (
                 self.architecture.count_image_tokens(size["pixels"], tuple(limits["pixels"])) * limits["tiles"]
@@ -257,25 +265,25 @@ class BackboneCostModel:
         return flops
 
     def _count_answered_questions(self, method: str, questions: float) -> float:
-        """Questions that a run answers: base's twice, once blind; where a proof stands in, its few and base's again."""
-        if method in self.settings["proved"]:
-            return min(2 * self.settings["proof_items"], questions)
+        """Questions that a run answers: base's twice, once blind; of inherited ones the check's few, and base's."""
+        if method in self.settings["inheriting_methods"]:
+            return min(2 * self.settings["equivalence_items"], questions)
         return 2 * questions if method == "base" else questions
 
     def _generation_hours(self, method: str) -> Range:
         """Hours of generating answers, token by token, which takes a batch the same time whatever the peak."""
         batches = sum(
             self._count_answered_questions(method, require_dataset_size(entry, "test", ("texts",))["texts"]["test"])
-            / self.settings["answer_batch"]
-            for entry in self.settings["retention_sets"]
+            / self.settings["generation_batch_size"]
+            for entry in self.settings["retention_datasets"]
         )
-        low, high = self.settings["token_seconds"]
+        low, high = self.settings["seconds_per_generated_token"]
         tokens = Range(min(8, self.settings["max_new_tokens"]), self.settings["max_new_tokens"])
         return Range(batches * tokens.low * low / 3600, batches * tokens.high * high / 3600)
 
     def _memory_estimate(self, method: str, plan: ComputePlan) -> MemoryEstimate:
         num_trainable = count_trainable_parameters(
-            self.architecture.text, method, self.settings["tuning"].get(method, {})
+            self.architecture.text, method, self.settings["hyperparameters"].get(method, {})
         )
         gpus = max(self.backbone["gpus"][method], 1)
         return MemoryEstimate(

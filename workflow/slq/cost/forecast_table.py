@@ -6,10 +6,10 @@ from typing import Any
 from slq.config.baselines import METHODS
 from slq.cost.forecast import CacheForecast, Range, RunForecast, wall_hours
 
-OPTIONS = ("plain", "released", "vision", "resident", "kv")
-COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB/device", "disk", *OPTIONS)
-COLUMN_GROUPS = ("", "", "", "one run", "one run", "set/plain", "GB", "", "training otherwise, in shares")
-WIDTHS = (14, 7, 7, 10, 10, 10, 5, 7, 9, 7, 9, 5)  # 100 in all
+OPTION_TITLES = {"no_memory_saving": "max mem", **{name: name for name in ("released", "features", "batch", "kv")}}
+COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB/device", "disk", *OPTION_TITLES.values())
+COLUMN_GROUPS = ("", "", "", "one run", "one run", "set/max", "GB", "", "training otherwise, in shares")
+WIDTHS = (14, 7, 7, 10, 10, 10, 5, 8, 9, 9, 6, 5)  # 100 in all
 
 
 def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], caches: Sequence[CacheForecast]) -> str:
@@ -29,7 +29,7 @@ def _format_columns(values: Sequence[str]) -> str:
 
 
 def _format_run(run: RunForecast) -> str:
-    options = [f"{run.options[name]:.2f}" if name in run.options else "-" for name in OPTIONS]
+    options = [f"{run.options[name]:.2f}" if name in run.options else "-" for name in OPTION_TITLES]
     memory = "/".join(f"{value:,.0f}" for value in run.device_gb)
     values = (run.label, METHODS[run.method], _format_petaflop(run.flops))
     return _format_columns(
@@ -69,7 +69,7 @@ def _summary_lines(settings: Mapping[str, Any], runs: Sequence[RunForecast]) -> 
     if len(known_jobs) < len(jobs) or not known_jobs:
         return ["Hours are not known: the device's peak is not among accounting.devices of config.yaml."]
     low, high = sum(job.low for job in known_jobs), sum(job.high for job in known_jobs)
-    num_devices = settings["at_once"]
+    num_devices = settings["num_devices"]
     wall_ends = (
         wall_hours([job.low for job in known_jobs], num_devices),
         wall_hours([job.high for job in known_jobs], num_devices),
@@ -96,7 +96,7 @@ def _count_runs(settings: Mapping[str, Any], run: RunForecast) -> int:
 def _cache_lines(settings: Mapping[str, Any], caches: Sequence[CacheForecast]) -> list[str]:
     if "slq" not in settings["methods"]:
         return []
-    lines = ["What options keep:  vision, disk   kv, disk   kv, to read   resident, device"]
+    lines = [f"{'What is cached:':<20}{'features, disk':>14}{'kv, disk':>11}{'kv, to read':>13}{'batch, device':>19}"]
     for cache in caches:
         speed = "-" if cache.read_bandwidth is None else f"{cache.read_bandwidth:,.1f} GB/s"
         sizes = f"{cache.features_gb:11,.1f} GB{cache.kv_gb:8,.1f} GB{speed:>13}{cache.batch_gb:16,.1f} GB"

@@ -9,7 +9,7 @@ from slq.common.errors import SlqError
 def device_hours(run: Mapping[str, Any]) -> float:
     """Hours of the training spans times the number of devices: the headline, set beside the paper's GPU hours.
 
-    Convention: only synchronised training time counts, and what was kept of images for it, in full for each run that
+    Convention: only synchronised training time counts, and what was cached of images for it, in full for each run that
     reads it. Initialisation, staging, evaluation on the val split and saving
     are left out here and stand in `total_hours`. A device is one GPU or, without GPUs, one CPU thread; hours of
     different devices are different units. The paper does not say what its hours include.
@@ -17,7 +17,7 @@ def device_hours(run: Mapping[str, Any]) -> float:
     Raises:
         SlqError: the run lacks its training span or its device.
     """
-    cache_seconds = _span_seconds(run, "prefixes") if "prefixes" in run.get("spans", {}) else 0.0
+    cache_seconds = _span_seconds(run, "feature_cache") if "feature_cache" in run.get("spans", {}) else 0.0
     return (_span_seconds(run, "train") + cache_seconds) * _device_count(run) / 3600
 
 

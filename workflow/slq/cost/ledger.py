@@ -18,12 +18,12 @@ from slq.config.runs import BASE_SEED
 from slq.cost.architecture import is_known_architecture, read_architecture
 from slq.cost.flops import CACHED_SHARES, ComputePlan, TokenTotals, cache_build_flops, total_flops, train_flops
 
-STAGES = ("train", "retrieve", "retain", "prove", "blind")
-CACHE_STAGE = "prefixes"  # the stage that keeps what the runs of all seeds read
+STAGES = ("train", "retrieval", "retention", "equivalence", "blind")
+CACHE_STAGE = "feature_cache"  # the stage that caches what the runs of all seeds read
 MAX_FLAGS = 3  # of what is odd about the events of a stage
 # -X: jobs and not their steps, which would count twice; -D: what was requeued too.
 SACCT_COMMAND = ("sacct", "-X", "-D", "-P", "-n", "--format=JobIDRaw,State,ElapsedRaw,AllocTRES")
-BASELINE_STAGE = "rows"  # of the systems of Table 1 that are no runs: all that each does is one stage
+BASELINE_STAGE = "baselines"  # of the systems of Table 1 that are no runs: all that each does is one stage
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class LedgerRow:
     devices: float
     attempts: int
     train_hours: float | None
-    lost_hours: float | None
+    repeated_hours: float | None
     total_hours: float | None
     pflop: float | None
-    pflop_two_pass: float | None
+    pflop_grad_cache: float | None
     pflop_released: float | None
     mfu: float | None
     kwh: float | None
@@ -59,7 +59,7 @@ COLUMNS = tuple(field.name for field in fields(LedgerRow))
 
 
 def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
-    """The lines of every run of the preset that left events, runs in the order of Table 3, and of every row after them.
+    """The lines of every run of the preset that left events, in the order of Table 3, and then of every baseline.
 
     Args:
         settings: of `cost_settings.account_settings`.
@@ -82,8 +82,8 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
                 for stage in STAGES:
                     add_stage(backbone, (backbone["name"], method, seed), stage, events / f"{stage}.jsonl")
             ledger_rows += read_shared_stages(settings, backbone, method, results)
-    for baseline in settings["rows"]:  # nothing of which is training: `method` is the row; a comparator has no backbone
-        path = folder / "rows" / baseline["name"] / "events" / "retrieve.jsonl"
+    for baseline in settings["baselines"]:  # none of which trains: `method` is its name; a comparator has no backbone
+        path = folder / "baselines" / baseline["name"] / "events" / "retrieval.jsonl"
         add_stage({"architecture": {}}, (baseline["backbone"], baseline["name"], BASE_SEED), BASELINE_STAGE, path)
     return ledger_rows
 
@@ -105,8 +105,8 @@ def read_stage(
     if not devices:
         anomalies.append("no event names a device: hours are not known")
     device_name = devices[0]["name"] if devices else ""
-    hours = spent_hours(attempts, devices[0]["count"]) if devices else dict.fromkeys(("train", "lost", "total"))
-    flops, two_pass, released = spent_flops(backbone, settings["tuning"], run_id[1], stage, attempts)
+    hours = spent_hours(attempts, devices[0]["count"]) if devices else dict.fromkeys(("train", "repeated", "total"))
+    flops, grad_cache, released = spent_flops(backbone, settings["hyperparameters"], run_id[1], stage, attempts)
     spans = [span.fields for attempt in attempts for span in attempt.spans]
     joules = [span["joules"] for span in spans if is_finite_number(span.get("joules"))]
     reused = sum(span["reused"] for span in spans if is_finite_number(span.get("reused")))
@@ -119,10 +119,10 @@ def read_stage(
         max((one["count"] for one in devices), default=0),
         len(attempts),
         hours["train"],
-        hours["lost"],
+        hours["repeated"],
         hours["total"],
         flops and flops / 1e15,
-        two_pass and two_pass / 1e15,
+        grad_cache and grad_cache / 1e15,
         released and released / 1e15,
         model_flops_utilisation(flops, hours["train"], settings["devices"].get(device_name, {}).get("peak_tflops")),
         sum(joules) / 3.6e6 if joules else None,
@@ -138,13 +138,13 @@ def read_stage(
 
 
 def spent_hours(attempts: Iterable[JobAttempt], devices: float) -> dict[str, float | None]:
-    """Hours of training, lost ones and all, times devices: `devices`, where an attempt does not say how many."""
-    hours = dict.fromkeys(("train", "lost", "total"), 0.0)
+    """Hours of training, repeated ones and all, times devices: `devices`, where an attempt does not say how many."""
+    hours = dict.fromkeys(("train", "repeated", "total"), 0.0)
     for attempt in attempts:
         seconds = attempt.seconds_by_span()
         count = (attempt.device["count"] if attempt.device else devices) / 3600
         hours["train"] += seconds.get("train", 0.0) * count
-        hours["lost"] += seconds.get("lost", 0.0) * count
+        hours["repeated"] += seconds.get("repeated", 0.0) * count
         hours["total"] += sum(seconds.values()) * count
     return dict(hours)
 
@@ -169,7 +169,7 @@ def format_flags(anomalies: Sequence[str]) -> str:
 def read_shared_stages(
     settings: Mapping[str, Any], backbone: Mapping[str, Any], method: str, results: Path
 ) -> list[LedgerRow]:
-    """What all runs of a method use and one made: the search for its rate, and what is kept of images.
+    """What all runs of a method use and one made: the sweep of its learning rates, and what is cached of images.
 
     Their hours are counted here, once. To a run that reuses them, they cost nothing; the line says how many share it.
     """
@@ -182,13 +182,13 @@ def read_shared_stages(
         ledger_row = read_stage(settings, backbone, (backbone["name"], method, seeds[0]), CACHE_STAGE, cache_events)
         ledger_rows.append(replace(ledger_row, reused=reused))
     for seed in seeds:
-        path = folder / f"seed{seed}" / "selection.json"
+        path = folder / f"seed{seed}" / "lr_sweep.json"
         if path.exists():
             sweep = read_json(path)
             device = sweep["device"]
             hours = sum(sweep["seconds"].values()) * device["count"] / 3600
             cost = compute_cost(hours, settings)
-            row_start = (backbone["name"], method, seed, "select", device["name"], device["count"], 1)
+            row_start = (backbone["name"], method, seed, "lr_sweep", device["name"], device["count"], 1)
             unknown = (None, None, None, None, None, None)
             ledger_rows.append(
                 LedgerRow(*row_start, 0.0, 0.0, hours, *unknown, cost, reused, "", None, None, path.as_posix(), "")
@@ -205,8 +205,8 @@ def spent_flops(
 ) -> tuple[float | None, ...]:
     """FLOPs of the steps that the finished stage is made of; None where steps, or the closed form, say nothing.
 
-    Beside them what the same steps take in two passes, which save memory alone, and with SLQ as released, which keeps
-    nothing of images.
+    Beside them what the same steps take with GradCache, whose two passes save memory alone, and with SLQ as released,
+    which caches nothing of images.
     """
     totals_by_input = sum_token_totals(step for attempt in attempts for step in attempt.retained_steps())
     if not totals_by_input or not is_known_architecture(backbone["architecture"]):
@@ -230,7 +230,7 @@ def spent_flops(
             total_flops(train_flops(architecture, plans[state], work)) for state, work in totals_by_input.items()
         )
 
-    return flops(), flops(passes=2), flops({}, whole_sequence=True) if method == "slq" else None
+    return flops(), flops(num_forward_passes=2), flops({}, whole_sequence=True) if method == "slq" else None
 
 
 def sum_token_totals(steps: Iterable[Step]) -> dict[str, TokenTotals]:

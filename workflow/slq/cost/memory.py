@@ -15,7 +15,7 @@ CHECKPOINT_COPIES = 3  # numbers of them in a checkpoint, which holds no gradien
 PROCESS_GB = 4.0  # of one process: Python, torch, the driver's context, a batch of images
 WORKER_GB = 0.5  # of one process that loads images
 PREFETCH_FACTOR = 2  # batches that each of them has ready, torch's default
-EVALUATION_GB = 8.0  # of an evaluation: vectors and similarities of a set, pictures of a batch of questions
+EVALUATION_GB = 8.0  # of an evaluation: vectors and similarities of a dataset, pictures of a batch of questions
 
 
 @dataclass(frozen=True)
@@ -66,31 +66,31 @@ class MemoryEstimate:
         )
         image, caption = self.image.tokens, self.text.tokens
         pairs, tokens_per_pair = local_batch_size, image + caption
-        if training["two_pass"]:  # which goes back through images and captions one after the other
-            pairs, tokens_per_pair = min(training["micro_batch"], local_batch_size), max(image, caption)
-        tokens = pairs * (2 * self.plan.queries or tokens_per_pair)
+        if training["grad_cache"]:  # which goes back through images and captions one after the other
+            pairs, tokens_per_pair = min(training["micro_batch_size"], local_batch_size), max(image, caption)
+        tokens = pairs * (2 * self.plan.num_queries or tokens_per_pair)
         saved_bytes = tokens * text.layers * layer_bytes_per_token
         if training["gradient_checkpointing"]:
-            micro_batch_tokens = min(training["micro_batch"], local_batch_size) * max(image, caption)
+            micro_batch_tokens = min(training["micro_batch_size"], local_batch_size) * max(image, caption)
             saved_bytes = (
                 tokens * text.layers * text.hidden_size * self.dtype_bytes + micro_batch_tokens * layer_bytes_per_token
             )
-        if self.plan.queries:  # all prefixes stay
+        if self.plan.num_queries:  # all prefixes stay
             saved_bytes += local_batch_size * (image + caption) * 2 * text.layers * kv_width * self.dtype_bytes
         return saved_bytes
 
     def host_gb(self, training: Mapping[str, Any]) -> float:
         """Of all processes of a training: each reads the weights, and the main one gathers a checkpoint."""
-        vision, workers = self.architecture.vision, training["workers"]
+        vision, num_workers = self.architecture.vision, training["num_workers"]
         batch = (
             training["batch_size"]
-            * self.image.visual
+            * self.image.image_tokens
             * vision.patches_per_token
             * vision.values_per_patch
             * DTYPE_BYTES["float32"]
         )
-        process_gb = PROCESS_GB + WORKER_GB * workers + self.architecture.num_parameters * self.dtype_bytes / GB
-        return self.gpus * process_gb + (1 + PREFETCH_FACTOR * workers) * batch / GB + self.checkpoint_gb
+        process_gb = PROCESS_GB + WORKER_GB * num_workers + self.architecture.num_parameters * self.dtype_bytes / GB
+        return self.gpus * process_gb + (1 + PREFETCH_FACTOR * num_workers) * batch / GB + self.checkpoint_gb
 
     @property
     def evaluation_host_gb(self) -> float:

@@ -19,20 +19,21 @@ FLICKR_PHOTO_ID = re.compile(r"/(\d+)_[^/]*$")  # the number of a photo in the a
 
 
 def read_karpathy_items(source: Path, split_config: Mapping[str, Any]) -> Iterator[Item]:
-    """Of a `dataset_*.json` of Karpathy's the images whose split is one of `how["of"]`, in the file's order.
+    """Of a `dataset_*.json` of Karpathy's the images whose split is one of `split_config["source_splits"]`, in the
+    file's order.
 
-    An image is named by its COCO id where it has one, else by its file's name; it lies in `how["images"]` or where
-    the list says.
+    An image is named by its COCO id where it has one, else by its file's name; it lies in `split_config["images"]` or
+    where the list says.
 
     Raises:
-        SlqError: the file is not of this form, or a name in `how["of"]` is of no image.
+        SlqError: the file is not in this format, or a name in `split_config["source_splits"]` is of no image.
     """
     file = source / split_config["file"]
     found_splits: set[str] = set()
     for number, entry in enumerate(_read_entries(file, "images")):
         where = f"{file}: images[{number}]"
         found_splits.add(_require_text(entry, "split", where))
-        if entry["split"] not in split_config["of"]:
+        if entry["split"] not in split_config["source_splits"]:
             continue
         name = _require_text(entry, "filename", where)
         folder = split_config.get("images") or _require_text(entry, "filepath", where)
@@ -43,9 +44,9 @@ def read_karpathy_items(source: Path, split_config: Mapping[str, Any]) -> Iterat
                 _require_text(sentence, "raw", where).strip() for sentence in _require_list(entry, "sentences", where)
             ],
         }
-    if absent := [name for name in split_config["of"] if name not in found_splits]:
+    if absent := [name for name in split_config["source_splits"] if name not in found_splits]:
         raise SlqError(
-            f"{file}: no image is of the split '{absent[0]}', which `of` in config.yaml names; there are "
+            f"{file}: no image is of the split '{absent[0]}', which `source_splits` in config.yaml names; there are "
             f"{', '.join(sorted(found_splits)) or 'none'}"
         )
 
@@ -55,7 +56,7 @@ def _karpathy_id(entry: Any, where: str) -> str:
 
 
 def read_image_ids(annotation_format: str, files: Iterable[Path]) -> set[str]:
-    """The ids of all images in lists of a form, of whichever split; `captions_*.json` of COCO's may be among them."""
+    """The ids of all images in lists of a format, of whichever split; `captions_*.json` of COCO's may be among them."""
     found = set()
     for file in files:
         for number, entry in enumerate(_read_entries(file, "images")):
@@ -65,7 +66,7 @@ def read_image_ids(annotation_format: str, files: Iterable[Path]) -> set[str]:
 
 
 def read_coco_items(source: Path, split_config: Mapping[str, Any]) -> Iterator[Item]:
-    """Of a `captions_*.json` of COCO's all images, in the file's order, which lie in `how["images"]`."""
+    """Of a `captions_*.json` of COCO's all images, in the file's order, which lie in `split_config["images"]`."""
     file = source / split_config["file"]
     captions: dict[int, list[str]] = defaultdict(list)
     for number, annotation in enumerate(_read_entries(file, "annotations")):

@@ -1,4 +1,4 @@
-"""Retention sets in the columns of the hub data that they stand for: parquet in, the prepared form out."""
+"""Retention datasets in the columns of the hub data that they stand for: parquet in, the prepared form out."""
 
 import ast
 import re
@@ -217,7 +217,7 @@ HUB_LAYOUTS = {
 
 
 def prepare_questions(
-    columns: str,
+    hub_layout: str,
     source: Path,
     out: Path,
     name: str,
@@ -228,8 +228,8 @@ def prepare_questions(
     """Read the parquet files under `source` and write the prepared form into `out`, images' bytes unchanged.
 
     Args:
-        columns: a key of COLUMNS.
-        name: of the set; `split`: what it is to us, whatever the hub calls it.
+        hub_layout: a key of HUB_LAYOUTS.
+        name: of the dataset; `split`: what it is to us, whatever the hub calls it.
         expected: what it must hold (`require_expected`).
         source_commits: the repositories that the files are of, each with its commit.
 
@@ -241,8 +241,8 @@ def prepare_questions(
     staged.mkdir(parents=True)
     try:
         items = []
-        for row in read_rows(columns, source):
-            fields, images = HUB_LAYOUTS[columns].parse_row(row)
+        for row in read_rows(hub_layout, source):
+            fields, images = HUB_LAYOUTS[hub_layout].parse_row(row)
             file_names = [f"{row.id}_{place}.{suffix}" for place, (_, suffix) in enumerate(images, start=1)]
             for file, (data, _) in zip(file_names, images, strict=True):
                 write_bytes(staged / file, data)
@@ -257,13 +257,14 @@ def prepare_questions(
     write_split(out, name, split, "retention", items, source_commits=source_commits)
 
 
-def read_rows(columns: str, source: Path) -> Iterator[ParquetRow]:
-    """The rows of all files in order, each with the id of its item: its own, or the set's name and the row's number.
+def read_rows(hub_layout: str, source: Path) -> Iterator[ParquetRow]:
+    """The rows of all files in order, each with the id of its item: its own, or the dataset's name and the row's
+    number.
 
     Raises:
         SlqError: no file, no row, no parquet, a column that is missing, an id that occurs twice.
     """
-    layout = HUB_LAYOUTS[columns]
+    layout = HUB_LAYOUTS[hub_layout]
     files = sorted(source.glob(layout.file_pattern))
     if not files:
         raise SlqError(
@@ -274,7 +275,7 @@ def read_rows(columns: str, source: Path) -> Iterator[ParquetRow]:
     for file in files:
         for values in read_row_values(file, layout):
             row = ParquetRow(
-                layout.repository, file, str(values.get("id") or f"{columns}_{len(file_of_id):04d}"), values
+                layout.repository, file, str(values.get("id") or f"{hub_layout}_{len(file_of_id):04d}"), values
             )
             if "id" in layout.required_columns and not SAFE_ID.fullmatch(row.text("id")):
                 raise row.column_error("id", "letters, digits, dots, dashes and underscores")

@@ -74,16 +74,16 @@ def hash_ids(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sort_ids(ids)).encode()).hexdigest()
 
 
-def refuse_test_images(name: str, numbering: str | None, items: list[dict[str, Any]]) -> None:
+def refuse_test_images(name: str, id_namespace: str | None, items: list[dict[str, Any]]) -> None:
     """Stop a training split that holds images of a published test split, whichever test sets a preset has.
 
     Args:
-        numbering: what the ids are numbers of, `sets.<set>.numbering` in config.yaml.
+        id_namespace: what the ids are numbers of, `datasets.<dataset>.id_namespace` in config.yaml.
 
     Raises:
         SlqError: with how many they are, and what can be done.
     """
-    list_name = TEST_ID_LISTS.get(numbering or "")
+    list_name = TEST_ID_LISTS.get(id_namespace or "")
     if list_name is None:
         return
     test_ids = set(read_id_list(list_name))
@@ -92,8 +92,8 @@ def refuse_test_images(name: str, numbering: str | None, items: list[dict[str, A
         raise SlqError(
             f"{name}/train: holds {len(shared):,} of the {len(test_ids):,} test images of {list_name} (first: "
             f"{shared[0]}): a test of trained images measures nothing; leave them out "
-            f"(sets.{name}.splits.train.without: [{list_name}] in config.yaml), take another train_set, or say "
-            "allow_leak: true in the preset, which the tables then state"
+            f"(datasets.{name}.splits.train.exclude_ids: [{list_name}] in config.yaml), take another train_dataset, or "
+            "say allow_leak: true in the preset, which the tables then state"
         )
 
 
@@ -103,13 +103,14 @@ def filter_items(
     split_config: Mapping[str, Any],
     load_all_ids: Callable[[], set[str]],
 ) -> list[dict[str, Any]]:
-    """Choose the items with an id in every list of `only` and in none of `without`, each read against all of them.
+    """Choose the items with an id in every list of `include_ids` and in none of `exclude_ids`, each read against all of
+    them.
 
     The guard against leaks stands on these lists, so one that has an id of no image, or filters nothing, is a mistake.
 
     Args:
         config_key: the key of the split in config.yaml.
-        split_config: of the split, with `only` and `without`.
+        split_config: of the split, with `include_ids` and `exclude_ids`.
         load_all_ids: gives the ids of all images that the source lists, of whichever split.
 
     Raises:
@@ -119,13 +120,17 @@ def filter_items(
     found = list(items)
     ids = {item["id"] for item in found}
     kept_ids = set(ids)
-    for key, names in (("only", split_config.get("only", [])), ("without", split_config.get("without", []))):
+    for key, names in (
+        ("include_ids", split_config.get("include_ids", [])),
+        ("exclude_ids", split_config.get("exclude_ids", [])),
+    ):
         for name in names:
             selected = _select_ids(name, f"{config_key}.{key}", ids, load_all_ids)
-            kept_ids &= selected if key == "only" else ids - selected
+            kept_ids &= selected if key == "include_ids" else ids - selected
     if found and not kept_ids:
         raise SlqError(
-            f"config: {config_key}: no image is left by its lists together; look at {config_key}.only and without"
+            f"config: {config_key}: no image is left by its lists together; look at {config_key}.include_ids and "
+            "exclude_ids"
         )
     return [item for item in found if item["id"] in kept_ids]
 
@@ -145,7 +150,7 @@ def _select_ids(name: str, config_key: str, ids: set[str], load_all_ids: Callabl
             )
     selected = ids & list_ids.keys()
     if ids and len(selected) in (0, len(ids)):
-        filters_nothing = bool(selected) == config_key.endswith(".only")
+        filters_nothing = bool(selected) == config_key.endswith(".include_ids")
         raise SlqError(
             f"config: {config_key}: the list {name} has {'all' if selected else 'none'} of the {len(ids):,} images, "
             f"and so {'filters nothing' if filters_nothing else 'leaves nothing'}; take it out, or name the list that "
@@ -163,8 +168,8 @@ def _suggest_id(unknown: str, all_ids: set[str]) -> str:
 
 
 def require_expected_counts(name: str, split: str, items: list[Item], expected: Mapping[str, Any]) -> None:
-    """Compare a split with those of the keys of `SPLIT_CHECKS` that `expected` has, `sets.<set>.splits.<split>` in
-    config.yaml.
+    """Compare a split with those of the keys of `SPLIT_CHECKS` that `expected` has, `datasets.<dataset>.splits.<split>`
+    in config.yaml.
 
     Raises:
         SlqError: the first that differs, with both values.
@@ -172,7 +177,7 @@ def require_expected_counts(name: str, split: str, items: list[Item], expected: 
     for key, (description, count) in SPLIT_CHECKS.items():
         if key in expected and (found := count(items)) != expected[key]:
             raise SlqError(
-                f"{name}/{split}: {description}: {found}, expected {expected[key]} (sets.{name}.splits.{split}.{key} "
-                "in config.yaml); the source holds another version of the set: find out which, and say there what it "
-                "holds if you mean it"
+                f"{name}/{split}: {description}: {found}, expected {expected[key]} "
+                f"(datasets.{name}.splits.{split}.{key} in config.yaml); the source holds another version of the "
+                "dataset: find out which, and say there what it holds if you mean it"
             )

@@ -12,7 +12,7 @@ from slq.common.files import write_json, write_text
 from slq.datasets.image_fingerprints import compute_split_fingerprints, find_near_duplicates
 from slq.datasets.splits import Split, check_items, image_paths, read_split
 
-SCHEMA = 3  # of an audit
+SCHEMA = 4  # of an audit
 ItemPairs = set[tuple[int, int]]  # numbers of items: in the training split, in the other
 LEAK_KINDS = ("ids", "photos", "bytes", "alike")
 
@@ -21,18 +21,18 @@ def audit(settings: dict[str, Any], data: Path, work: Path, threads: int, out: P
     """Check every split that a preset uses and write what was found.
 
     Args:
-        settings: of the rule: train_set, retrieval_sets, knowledge_sets, retention_sets, allow_leak.
+        settings: of the rule: train_dataset, retrieval_datasets, knowledge_datasets, retention_datasets, allow_leak.
         work: scratch folder, for prints of images and the list of what to leave out.
 
     Raises:
         SlqError: a fault in a split, or a training split that holds images of the others, unless `allow_leak`.
     """
-    name = settings["train_set"]
+    name = settings["train_dataset"]
     train, train_fingerprints, summary = _load_checked_split(data, name, "train", work, threads)
     splits = {f"{name}/train": summary}
     leaks: dict[str, dict[str, ItemPairs]] = {}
     captions = {caption for item in train.items for caption in item["captions"]}
-    test_datasets = [*settings["retrieval_sets"], *settings["knowledge_sets"], *settings["retention_sets"]]
+    test_datasets = [*settings["retrieval_datasets"], *settings["knowledge_datasets"], *settings["retention_datasets"]]
     for other_name, split_name in [(name, "val"), *((test_dataset, "test") for test_dataset in test_datasets)]:
         other, fingerprints, summary = _load_checked_split(data, other_name, split_name, work, threads)
         shared = find_overlaps(train, train_fingerprints, other, fingerprints)
@@ -87,7 +87,8 @@ def refuse_leaks(
     raise SlqError(
         f"{train.name}/train holds what is tested: {'; '.join(messages)}; its {len(train_indices):,} images are in "
         f"{id_list_file}, by id: leave them out (of a source: keep a copy of the list and name it in "
-        f"sets.{train.name}.splits.train.without), or say allow_leak: true in the preset, which the tables then state"
+        f"datasets.{train.name}.splits.train.exclude_ids), or say allow_leak: true in the preset, "
+        "which the tables then state"
     )
 
 
@@ -96,15 +97,15 @@ def find_overlaps(
 ) -> dict[str, ItemPairs]:
     """By kind, the pairs of items that show one image.
 
-    `ids`: an id in both, where the ids of both sets are numbers of the same. `photos`: a number at Flickr in both.
+    `ids`: an id in both, where the ids of both datasets are numbers of the same. `photos`: a number at Flickr in both.
     `bytes`: a file in both. `alike`: prints within a distance (`slq.datasets.image_fingerprints`).
 
     Args:
         train_fingerprints, other_fingerprints: of the files of each split, in order.
     """
-    same_numbering = train.numbering == other.numbering
+    same_id_namespace = train.id_namespace == other.id_namespace
     return {
-        "ids": _pairs_with_shared_key(train, other, lambda _, item: [item["id"]]) if same_numbering else set(),
+        "ids": _pairs_with_shared_key(train, other, lambda _, item: [item["id"]]) if same_id_namespace else set(),
         "photos": _pairs_with_shared_key(train, other, lambda _, item: [item["photo"]] if "photo" in item else []),
         "bytes": _pairs_with_shared_key(
             train, other, lambda split, item: [split.image_hashes[path] for path in image_paths(item)]

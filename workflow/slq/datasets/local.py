@@ -1,4 +1,4 @@
-"""A set that a person supplies: checked, hashed, and referred to where it lies."""
+"""A dataset that a person supplies: checked, hashed, and referred to where it lies."""
 
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,20 @@ from slq.datasets.splits import check_items, hash_images, image_paths, open_imag
 
 
 def import_local_split(
-    name: str, split: str, kind: str, columns: str, same_image: str, source: Path, out: Path
+    name: str, split: str, kind: str, hub_layout: str, same_image: str, source: Path, out: Path
 ) -> None:
-    """Write the prepared form of a supplied split into `out`.
+    """Write the prepared form of a local split into `out`.
 
-    With `columns`, `source` is a hub's dataset repository as it is downloaded. Without (an empty text),
+    With `hub_layout`, `source` is a hub's dataset repository as it is downloaded. Without (an empty text),
     `<source>/<split>/items.jsonl` is in the prepared form already: every item and image is checked, and a training
     split is compared with the val and test splits beside it, which stops a leak before anything is trained.
-    `same_image` says which lines of a retrieval set are one image (docs/data.md): `row`, `bytes`, or an empty text.
+    `same_image` says which lines of a retrieval dataset are one image (docs/data.md): `row`, `bytes`, or an empty text.
 
     Raises:
         SlqError: the first fault found, by file and line or id.
     """
-    if columns:
-        prepare_questions(columns, source, out, name, split)
+    if hub_layout:
+        prepare_questions(hub_layout, source, out, name, split)
         return
     folder = source / split
     items = read_items(folder / "items.jsonl", kind)
@@ -44,7 +44,7 @@ def import_local_split(
 def refuse_shared_ids(
     train_name: str, train: list[dict[str, Any]], other_name: str, other: list[dict[str, Any]]
 ) -> None:
-    """Raise SlqError if items of a val or test split are in the training split of the same set."""
+    """Raise SlqError if items of a val or test split are in the training split of the same dataset."""
     ids = {item["id"] for item in train}
     shared = [item["id"] for item in other if item["id"] in ids]
     if shared:
@@ -71,7 +71,7 @@ def deduplicate_images(name: str, folder: Path, items: list[dict[str, Any]], mer
         else:
             raise SlqError(
                 f"{folder}: items {item_by_hash[digest]['id']!r} and {item['id']!r} show the same picture; say in "
-                f"config.yaml what that means, sets.{name}.same_image: bytes (one image, the captions of both) or row "
-                "(two images)"
+                f"config.yaml what that means, datasets.{name}.same_image: bytes (one image, the captions of both) or "
+                "row (two images)"
             )
     return list(item_by_hash.values())

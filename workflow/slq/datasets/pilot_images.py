@@ -1,4 +1,4 @@
-"""A few images that a person names in config.yaml: files of a folder, or images of a set's val split."""
+"""A few images that a person names in config.yaml: files of a folder, or images of a dataset's val split."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,19 +14,19 @@ def find_pilot_images(settings: Mapping[str, Any], data: Path) -> dict[str, Path
     """The file of each image, by the name that config.yaml has for it, in that order.
 
     Args:
-        settings: `images`, and where they are: a `folder`, or a `set` whose ids they are
-        data: the folder of the prepared sets
+        settings: `images`, and where they are: a `folder`, or a `dataset` whose ids they are
+        data: the folder of the prepared datasets
 
     Raises:
-        SlqError: the set has no such image.
+        SlqError: the dataset has no such image.
     """
     if "folder" in settings:
         return {name: Path(settings["folder"], name) for name in settings["images"]}
-    split = read_split(data, settings["set"], "val")
+    split = read_split(data, settings["dataset"], "val")
     files = {item["id"]: split.root / item["image"] for item in split.items}
     for name in settings["images"]:
         if name not in files:
-            raise SlqError(f"{settings['set']}/val: no image '{name}', which images in config.yaml names")
+            raise SlqError(f"{settings['dataset']}/val: no image '{name}', which images in config.yaml names")
     return {name: files[name] for name in settings["images"]}
 
 

@@ -16,38 +16,40 @@ def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
     """Write the prepared form of a split of a source into `out`; the source's manifest proves the images.
 
     Args:
-        settings: `set`, `split`, `split_config` (of `sets.<set>.splits`), and either `columns`, or `form`, `numbering`,
-            `photos`, `allow_leak` and, where there are lists of ids, `listings`, all that list the source's images.
+        settings: `dataset`, `split`, `listing` (of `datasets.<dataset>.splits`), and either `hub_layout`, or
+            `annotation_format`, `id_namespace`, `flickr_id_files`, `allow_leak` and, where there are lists of ids,
+            `listing_files`, all that list the source's images.
 
     Raises:
         SlqError: the source does not hold what config.yaml says, a list of ids filters nothing, or a training split
             holds published test images.
     """
-    name, split, split_config = settings["set"], settings["split"], settings["how"]
-    if settings.get("columns"):
-        prepare_questions(settings["columns"], source, out, name, split, split_config, read_source_commits(source))
+    name, split, split_config = settings["dataset"], settings["split"], settings["listing"]
+    if settings.get("hub_layout"):
+        prepare_questions(settings["hub_layout"], source, out, name, split, split_config, read_source_commits(source))
         return
-    form = settings["form"]
-    listings = [source / file for file in settings.get("listings", [])]
+    annotation_format = settings["annotation_format"]
+    listing_files = [source / file for file in settings.get("listing_files", [])]
     items = filter_items(
-        f"sets.{name}.splits.{split}",
-        ANNOTATION_READERS[form](source, split_config),
+        f"datasets.{name}.splits.{split}",
+        ANNOTATION_READERS[annotation_format](source, split_config),
         split_config,
-        lambda: read_image_ids(form, listings),
+        lambda: read_image_ids(annotation_format, listing_files),
     )
     add_flickr_photo_ids(items, settings, source)
     check_items(source / split_config["file"], items)
-    require_numeric_ids(name, settings["numbering"], items)
+    require_numeric_ids(name, settings["id_namespace"], items)
     require_expected_counts(name, split, items, split_config)
     if not items:
         raise SlqError(
-            f"{name}/{split}: no image is in {source / split_config['file']} of this split (sets.{name}.splits.{split})"
+            f"{name}/{split}: no image is in {source / split_config['file']} of this split "
+            f"(datasets.{name}.splits.{split})"
         )
     if split == "train" and not settings["allow_leak"]:
-        refuse_test_images(name, settings["numbering"], items)
+        refuse_test_images(name, settings["id_namespace"], items)
     image_hashes = read_image_hashes(items, source)
     out.mkdir(parents=True, exist_ok=True)
-    write_split(out, name, split, "retrieval", items, source, image_hashes, settings["numbering"])
+    write_split(out, name, split, "retrieval", items, source, image_hashes, settings["id_namespace"])
 
 
 def read_source_commits(source: Path) -> list[dict[str, str]]:
@@ -57,17 +59,17 @@ def read_source_commits(source: Path) -> list[dict[str, str]]:
     return [{"from": part["from"], "commit": part["commit"]} for part in parts if "commit" in part]
 
 
-def require_numeric_ids(name: str, numbering: str | None, items: list[Item]) -> None:
+def require_numeric_ids(name: str, id_namespace: str | None, items: list[Item]) -> None:
     """Ids that are numbers of COCO or Flickr are written as numbers: others would pass every guard that compares them.
 
     Raises:
         SlqError: the first that is not.
     """
-    for item in items if numbering else []:
+    for item in items if id_namespace else []:
         if not item["id"].isdecimal() or item["id"] != str(int(item["id"])):
             raise SlqError(
-                f"{name}: the id {item['id']!r} is no number of {numbering}, and sets.{name}.numbering in config.yaml "
-                "says that ids are: read the set from a list that has them, or take numbering out"
+                f"{name}: the id {item['id']!r} is no number of {id_namespace}, and datasets.{name}.id_namespace in "
+                "config.yaml says that ids are: read the dataset from a list that has them, or take id_namespace out"
             )
 
 
@@ -77,14 +79,14 @@ def add_flickr_photo_ids(items: list[Item], settings: Mapping[str, Any], source:
     Raises:
         SlqError: the files that are to tell it tell none.
     """
-    if settings["numbering"] == "flickr":
+    if settings["id_namespace"] == "flickr":
         photo_ids = {item["id"]: item["id"] for item in items}
     else:
-        photo_ids = read_flickr_photo_ids(source / file for file in settings["photos"])
-        if settings["photos"] and items and not any(item["id"] in photo_ids for item in items):
+        photo_ids = read_flickr_photo_ids(source / file for file in settings["flickr_id_files"])
+        if settings["flickr_id_files"] and items and not any(item["id"] in photo_ids for item in items):
             raise SlqError(
-                f"{source}: {', '.join(settings['photos'])} tell the photo of none of the {len(items):,} images; name "
-                f"the files that list them (sets.{settings['set']}.photos in config.yaml)"
+                f"{source}: {', '.join(settings['flickr_id_files'])} tell the photo of none of the {len(items):,} "
+                f"images; name the files that list them (datasets.{settings['dataset']}.flickr_id_files in config.yaml)"
             )
     for item in items:
         if item["id"] in photo_ids:
@@ -103,6 +105,6 @@ def read_image_hashes(items: list[Item], source: Path) -> dict[str, str]:
     if missing:
         raise SlqError(
             f"{source}: {len(missing):,} of {len(paths):,} images that its list names are not in it (first: "
-            f"{missing[0]}); fetch it whole, or name the right folder (sets.*.splits.*.images in config.yaml)"
+            f"{missing[0]}); fetch it whole, or name the right folder (datasets.*.splits.*.images in config.yaml)"
         )
     return {path: hashes[path] for path in paths}

@@ -1,4 +1,4 @@
-"""Queries that a person writes for images of another set's test split: its form, and the split that comes of it."""
+"""Queries that a person writes for images of another dataset's test split: its form, and the split that comes of it."""
 
 from pathlib import Path
 from typing import Any
@@ -11,29 +11,29 @@ Query = tuple[str, str]  # id of its image, text
 
 
 def import_queries(settings: dict[str, Any], queries: Path, data: Path, out: Path) -> None:
-    """Write a test split of the images that a file of queries names, in their set's order, each with its queries.
+    """Write a test split of the images that a file of queries names, in their dataset's order, each with its queries.
 
     Args:
-        settings: `set`, the new set's name, and `of`, the set whose images they are.
+        settings: `dataset`, the new dataset's name, and `images_of`, the dataset whose images they are.
         queries: a JSON object per line (docs/data.md).
-        data: prepared sets.
+        data: prepared datasets.
 
     Raises:
         SlqError: a line is no query, or names an image that the split does not hold; by file and line.
     """
-    split = read_split(data, settings["of"], "test")
-    found = read_queries(queries, settings["of"], {item["id"] for item in split.items})
+    split = read_split(data, settings["images_of"], "test")
+    found = read_queries(queries, settings["images_of"], {item["id"] for item in split.items})
     texts: dict[str, list[str]] = {}
     for image, query in found:
         texts.setdefault(image, []).append(query)
     items = [item | {"captions": texts[item["id"]]} for item in split.items if item["id"] in texts]
     image_hashes = {path: split.image_hashes[path] for item in items for path in image_paths(item)}
     out.mkdir(parents=True, exist_ok=True)
-    write_split(out, settings["set"], "test", "retrieval", items, split.root, image_hashes, split.numbering)
+    write_split(out, settings["dataset"], "test", "retrieval", items, split.root, image_hashes, split.id_namespace)
 
 
 def read_queries(path: Path, dataset: str, image_ids: set[str]) -> list[Query]:
-    """The queries of a file in its order, each for an image of these ids of the set `dataset`.
+    """The queries of a file in its order, each for an image of these ids of the dataset `dataset`.
 
     Raises:
         SlqError: names the file, the line, and what was expected.

@@ -22,10 +22,11 @@ from slq.common.files import (
     write_json,
     write_text,
 )
+from slq.common.schema import require_schema
 from slq.datasets.image_conversion import UnsupportedImageError, as_rgb
 from slq.datasets.questions import question_segments
 
-SCHEMA = 2
+SCHEMA = 3
 ITEM_FIELDS = {
     "retrieval": {"id": str, "image": str, "captions": list},
     "retention": {"id": str, "images": list, "question": str, "options": list, "answers": list, "type": str},
@@ -39,7 +40,7 @@ class Split:
     """A split in memory: its items in evaluation order, the folder that their paths start from, its identity.
 
     image_hashes: the SHA-256 of every image, by its path
-    numbering: what its ids are numbers of; the set itself, unless several sets share them
+    id_namespace: what its ids are numbers of; the dataset itself, unless several datasets share them
     source_commits: the repositories of the hub that it was fetched from, each with its commit
     """
 
@@ -48,7 +49,7 @@ class Split:
     root: Path
     sha256: str
     image_hashes: Mapping[str, str] = field(default_factory=dict)
-    numbering: str = ""
+    id_namespace: str = ""
     source_commits: Sequence[Mapping[str, str]] = ()
 
     def open(self, path: str) -> Image.Image:
@@ -61,7 +62,7 @@ class Split:
 
 
 def open_image(
-    path: Path, remedy: str = "fetch or draw the set again", expected_sha256: str | None = None
+    path: Path, remedy: str = "fetch or draw the dataset again", expected_sha256: str | None = None
 ) -> Image.Image:
     """Decode an image completely, as RGB (`as_rgb`).
 
@@ -77,9 +78,9 @@ def open_image(
         found = hashlib.sha256(data).hexdigest() if expected_sha256 else None
         if found != expected_sha256:
             raise SlqError(
-                f"{path}: not the image that its set was prepared with (sha256 {found}, expected {expected_sha256}); a "
-                "supplied set is prepared anew by the next call of snakemake, a fetched one mended by --forcerun "
-                "fetch_source, a drawn one by --forcerun draw_split"
+                f"{path}: not the image that its dataset was prepared with (sha256 {found}, expected "
+                f"{expected_sha256}); a local dataset is prepared anew by the next call of snakemake, a fetched one "
+                "mended by --forcerun fetch_source, a synthetic one by --forcerun make_synthetic_split"
             )
         with Image.open(BytesIO(data)) as image:
             return as_rgb(image)
@@ -97,7 +98,7 @@ def write_split(
     items: Sequence[dict[str, Any]],
     root: Path | None = None,
     image_hashes: dict[str, str] | None = None,
-    numbering: str | None = None,
+    id_namespace: str | None = None,
     source_commits: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Write items.jsonl and, last, the manifest with the hash of every file.
@@ -105,7 +106,7 @@ def write_split(
     Args:
         root: where the items' image paths start, if not in `out` itself (images are referred to where they lie).
         image_hashes: the SHA-256 of every image, by its path, where they are known; else every image is read.
-        numbering: what the ids are numbers of, if another set's may be numbers of the same.
+        id_namespace: what the ids are numbers of, if another dataset's may be numbers of the same.
         source_commits: the repositories of the hub that it is of, each with its commit; no part of its identity.
     """
     write_text(out / "items.jsonl", "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
@@ -116,11 +117,11 @@ def write_split(
         identity_hash.update(f"{path} {digest}".encode())
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
-        "set": name,
+        "dataset": name,
         "split": split,
         "kind": kind,
         "root": os.path.relpath(root.resolve(), out.resolve()) if root else ".",
-        "numbering": numbering,
+        "id_namespace": id_namespace,
         "items": len(items),
         "sha256": identity_hash.hexdigest(),
         "files": image_hashes,
@@ -150,12 +151,11 @@ def read_split(data: Path, name: str, split: str) -> Split:
     """
     folder = data / name / split
     manifest = read_json(folder / "manifest.json")
-    if manifest.get("schema") != SCHEMA:
-        raise SlqError(f"{folder}/manifest.json: schema {manifest.get('schema')}, expected {SCHEMA}; prepare it again")
+    require_schema(folder / "manifest.json", manifest, SCHEMA, "prepare it again")
     items = read_items(folder / "items.jsonl", manifest["kind"])
-    numbering = manifest["numbering"] or name
+    id_namespace = manifest["id_namespace"] or name
     root, source_commits = folder / manifest["root"], manifest.get("origin", ())
-    return Split(name, items, root, manifest["sha256"], manifest["files"], numbering, source_commits)
+    return Split(name, items, root, manifest["sha256"], manifest["files"], id_namespace, source_commits)
 
 
 def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
@@ -165,7 +165,7 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
         SlqError: names the file, the line, the field, and what was expected.
     """
     if not path.is_file():
-        raise SlqError(f"{path}: not found; docs/data.md describes the form of a set")
+        raise SlqError(f"{path}: not found; docs/data.md describes the form of a dataset")
     items = []
     for number, item in enumerate(read_json_objects(path), start=1):
         for key, type_ in ITEM_FIELDS[kind].items():

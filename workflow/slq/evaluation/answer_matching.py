@@ -14,7 +14,7 @@ from decimal import Decimal
 class Judgement:
     """Whether a reply is right, why in a few words, and what was read in it: None if nothing was."""
 
-    hit: bool
+    is_correct: bool
     reason: str
     parsed: str | None
 
@@ -60,9 +60,9 @@ def match_lowercase(answers: Sequence[str], reply: str) -> Judgement:
     return judge_whole_reply(parsed in {answer.strip().lower() for answer in answers}, parsed)
 
 
-def judge_whole_reply(hit: bool, parsed: str) -> Judgement:
+def judge_whole_reply(is_correct: bool, parsed: str) -> Judgement:
     """The verdict of a rule that compares whole replies."""
-    return Judgement(hit, "is the answer" if hit else "is not the answer", parsed or None)
+    return Judgement(is_correct, "is the answer" if is_correct else "is not the answer", parsed or None)
 
 
 # ---- MMMU's open questions ----

@@ -1,9 +1,9 @@
 """Proof that a run answers as its untouched backbone does: base's answers are its own and need not be made again.
 
 The backbone's weights have one hash: when training began and ended, now, and with the trained adapter loaded. The first
-items of every set are answered by the untouched backbone and, token for token alike, by the same one with the adapter
-loaded, after it has embedded texts and images with its queries: what that leaves in the model changes nothing. And
-these are the replies that are stored as base's.
+items of every dataset are answered by the untouched backbone and, token for token alike, by the same one with the
+adapter loaded, after it has embedded texts and images with its queries: what that leaves in the model changes nothing.
+And these are the replies that are stored as base's.
 """
 
 import sys
@@ -36,7 +36,7 @@ from slq.models.prefix import tokenize_message
 
 @dataclass(frozen=True)
 class EquivalenceSample:
-    """The first batches of a set, how they are asked, and base's answers to the set."""
+    """The first batches of a dataset, how they are asked, and base's answers to the dataset."""
 
     name: str
     split: Split
@@ -48,7 +48,10 @@ class EquivalenceSample:
     def generate_replies(self, backbone: Backbone) -> tuple[list[str], list[list[int]]]:
         """Prompts and token ids of the replies, in the batches in which base was asked."""
         batches = tqdm(
-            list(self.params.iter_batches(self.items)), desc=f"{self.name} proof", disable=None, file=sys.stderr
+            list(self.params.iter_batches(self.items)),
+            desc=f"{self.name} equivalence check",
+            disable=None,
+            file=sys.stderr,
         )
         found = [generate_reply_ids(backbone, self.split, batch, self.params) for batch in batches]
         return [prompt for prompts, _ in found for prompt in prompts], [ids for _, replies in found for ids in replies]
@@ -64,7 +67,7 @@ def check_equivalence(
     out: Path,
     events_file: Path,
 ) -> None:
-    """Write for every retention set that its numbers are base's; nothing at all if anything differs.
+    """Write for every retention dataset that its numbers are base's; nothing at all if anything differs.
 
     Args:
         base: the folder of base's answers and metrics; `retained`: the hashes of the answers, by the job that made them
@@ -73,26 +76,28 @@ def check_equivalence(
         SlqError: a weight, a token or a stored reply differs, or base's answers were made from other inputs.
     """
     events = EventLog.for_next_attempt(adapter / "events" / events_file.name, device=describe_device(pick_device()))
-    retention_settings, num_items = settings["asked"], settings["proof_items"]
+    retention_settings, num_items = settings["retention"], settings["equivalence_items"]
     with events.span("init"):
         backbone = Backbone.load(
             backbone_folder, retention_settings["family"], retention_settings["dtype"], pick_device()
         )
         paths = (backbone_folder, adapter, data, base, retained)
-        samples = [build_sample(retention_settings, entry, num_items, *paths) for entry in retention_settings["sets"]]
+        samples = [
+            build_sample(retention_settings, entry, num_items, *paths) for entry in retention_settings["datasets"]
+        ]
         weights_hash = read_recorded_weights_hash(adapter / "adapter.json")
         require_weights_hash(backbone, weights_hash, f"{backbone_folder}: the backbone")
     base_replies = {}
     for sample in samples:
         require_known_image_limits(backbone, sample.params.image_limits)
-        with events.span("eval", set=sample.name, adapter=False):
+        with events.span("eval", dataset=sample.name, adapter=False):
             base_replies[sample.name] = sample.generate_replies(backbone)
     with events.span("init"):
         retriever = registry.load_retriever(backbone, adapter, snapshot_sha256(backbone_folder))
         require_weights_hash(backbone, weights_hash, f"{adapter}: the backbone with this adapter loaded")
     check_records = {}
     for sample in samples:
-        with events.span("eval", set=sample.name, adapter=True):
+        with events.span("eval", dataset=sample.name, adapter=True):
             num_embedded = embed_sample(retriever, backbone, sample)
             prompts, replies = sample.generate_replies(backbone)
         require_same_replies(backbone, sample, base_replies[sample.name][1], replies)
@@ -120,8 +125,8 @@ def build_sample(
     base: Path,
     retained: Path,
 ) -> EquivalenceSample:
-    """The first `num_items` items of a set, or the few more that fill their last batch, and what base answers to the
-    set.
+    """The first `num_items` items of a dataset, or the few more that fill their last batch, and what base answers to
+    the dataset.
 
     Raises:
         SlqError: base's files are not those that its job left, or were made from other inputs.
@@ -131,12 +136,14 @@ def build_sample(
     items = split.items[: -(-num_items // params.batch_size) * params.batch_size]
     answers = read_scored_answers(base / f"{name}.json")
     inputs = retention_input_hashes(retention_settings, entry, backbone_folder, adapter, split)
-    for key in ("backbone", "set", "settings"):
+    for key in ("backbone", "dataset", "settings"):
         if answers.metrics["inputs"].get(key) != inputs[key]:
-            raise SlqError(f"{answers.path}: made from another {key} than this run's; answer the set with base again")
+            raise SlqError(
+                f"{answers.path}: made from another {key} than this run's; answer the dataset with base again"
+            )
     answers_hash = hash_file(answers.path)
     if read_json(retained)["answers"].get(name) != answers_hash:
-        raise SlqError(f"{answers.path}: not as base's job left it ({retained}); answer the set with base again")
+        raise SlqError(f"{answers.path}: not as base's job left it ({retained}); answer the dataset with base again")
     inputs |= {"questions": answers.metrics["inputs"]["questions"], "answers": answers_hash}
     return EquivalenceSample(name, split, items, params, answers, inputs)
 
@@ -151,7 +158,7 @@ def read_recorded_weights_hash(adapter_file: Path) -> str:
     if weights["before"] != weights["after"]:
         raise SlqError(
             f"{adapter_file}: training changed the backbone's weights (sha256 {weights['before'][:12]} before, "
-            f"{weights['after'][:12]} after): its answers are its own, and are not proved"
+            f"{weights['after'][:12]} after): its answers are its own, and are not inherited"
         )
     before: str = weights["before"]
     return before
@@ -184,7 +191,7 @@ def require_same_replies(
             decoded = [backbone.tokenizer.decode(ids) for ids in (after, before)]
             raise SlqError(
                 f"{sample.name}: item {item['id']!r}: the reply with the adapter loaded is {decoded[0]!r}, and that of "
-                f"the untouched backbone {decoded[1]!r}: nothing is proved"
+                f"the untouched backbone {decoded[1]!r}: not equivalent"
             )
 
 
@@ -194,16 +201,16 @@ def require_stored_replies(sample: EquivalenceSample, answered_items: Items) -> 
         if item != stored:
             raise SlqError(
                 f"{sample.name}: item {item['id']!r}: the reply is {item['answer']!r}, and base's in "
-                f"{sample.base_answers.path} {stored['answer']!r} (item {stored['id']!r}): nothing is proved"
+                f"{sample.base_answers.path} {stored['answer']!r} (item {stored['id']!r}): not equivalent"
             )
 
 
 def write_check_record(out: Path, sample: EquivalenceSample, base: Path, check_record: dict[str, Any]) -> None:
-    """The file that stands for a set's metrics; answers of its own, of an earlier version, would contradict it."""
+    """The file that stands for a dataset's metrics; answers of its own, of an earlier version, would contradict it."""
     for ending in ("answers", "disagreements"):
         (out / f"{sample.name}.{ending}.jsonl").unlink(missing_ok=True)
     inherited_path = (base / f"{sample.name}.json").resolve().relative_to(out.resolve().parents[3]).as_posix()
     write_json(
         out / f"{sample.name}.json",
-        {"schema": SCHEMA, "equals": inherited_path, "proof": check_record, "inputs": sample.inputs},
+        {"schema": SCHEMA, "inherits_from": inherited_path, "equivalence_check": check_record, "inputs": sample.inputs},
     )

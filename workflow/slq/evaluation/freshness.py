@@ -1,7 +1,7 @@
 """Whether a metrics file still follows from the ranks or answers beside it: asked by everything that reads one.
 
 It names the hash of what it was made from; where that is the same, its numbers are counted again. Intervals are not
-drawn again, which would take seconds for a large set: `slq score` does.
+drawn again, which would take seconds for a large dataset: `slq score` does.
 """
 
 from collections import Counter
@@ -46,7 +46,7 @@ FileStamp = tuple[int, ...]
 class Freshness:
     """What is known of a metrics file; either text goes behind the file's name.
 
-    path: the file, of a proof perhaps that which it refers to
+    path: the file, of an inheriting one perhaps that which it refers to
     stale_reason: why its numbers are not what its ranks or answers give, "" where they are
     unchecked_reason: why nothing is known of that, "" where it is
     """
@@ -59,7 +59,8 @@ class Freshness:
 def check_freshness(path: Path, content: Mapping[str, Any]) -> Freshness:
     """Whether the metrics file at `path` follows from what lies beside it; other files are not asked.
 
-    Of a proof, whether the answers that it was proved for are still base's, and base's numbers follow from them.
+    Of an inheriting file, whether the answers that it was checked against are still base's, and base's numbers follow
+    from them.
 
     Raises:
         SlqError: the file has no hashes, or is incomplete.
@@ -79,7 +80,8 @@ def check_freshness(path: Path, content: Mapping[str, Any]) -> Freshness:
     answers, verified_hash = sibling_path(inherited_path, ANSWERS_SUFFIX), content.get("inputs", {}).get("answers")
     if verified_hash and answers.is_file() and hash_file(answers) != verified_hash:
         return Freshness(
-            path, f"was proved for other answers than those in {_relative_to_preset(path, answers)} (inputs.answers)"
+            path,
+            f"was checked against other answers than those in {_relative_to_preset(path, answers)} (inputs.answers)",
         )
     if not inherited_path.is_file():
         return Freshness(path)
@@ -87,7 +89,8 @@ def check_freshness(path: Path, content: Mapping[str, Any]) -> Freshness:
     if inherited_metrics_path(inherited_path, inherited_content) is not None:
         return Freshness(
             path,
-            f"says that its numbers are those of {_relative_to_preset(path, inherited_path)}, which has none (equals)",
+            f"says that its numbers are those of {_relative_to_preset(path, inherited_path)}, which has none "
+            "(inherits_from)",
         )
     return check_freshness(inherited_path, inherited_content)
 

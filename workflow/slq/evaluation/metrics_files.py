@@ -10,6 +10,7 @@ import pandas as pd
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_json, read_jsonl
 from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
+from slq.common.schema import require_schema
 from slq.evaluation.rank_table import DIRECTIONS, RANK_COLUMNS, RetrievalVariant
 from slq.evaluation.retention_metrics import (
     SCHEMA,
@@ -31,18 +32,18 @@ FIELD_TYPES |= {"prompt": str, "answer": str, "tokens": int, "ended": bool}
 
 
 def sibling_path(metrics_path: Path, suffix: str) -> Path:
-    """The file of a metrics file's set that ends so."""
+    """The file of a metrics file's dataset that ends so."""
     return metrics_path.with_name(metrics_path.stem + suffix)
 
 
 def find_metrics_files(folder: Path, subfolders: Sequence[str], suffix: str, remedy: str) -> list[Path]:
-    """The metrics files under a folder, each with the ranks or answers beside it that it was made from, or by proof.
+    """The metrics files under a folder, each with the ranks or answers beside it that it was made from, or inheriting.
 
     Args:
         subfolders: names of those that hold them; ending: of the other files; make: what makes them anew, for messages
 
     Raises:
-        SlqError: one of a pair is missing, or one stands beside a proof.
+        SlqError: one of a pair is missing, or one stands beside an inheriting file.
     """
     metrics_paths = {path for path in folder.rglob("*.json") if path.parent.name in subfolders}
     source_paths = set(folder.rglob(f"*{suffix}"))
@@ -66,9 +67,8 @@ def is_inherited(path: Path) -> bool:
 
 def read_metrics(path: Path, schema: int, remedy: str) -> dict[str, Any]:
     """The content of a metrics file of this version; `remedy`: what makes it anew, for the message."""
-    metrics = read_json(path)
-    if not isinstance(metrics, dict) or metrics.get("schema") != schema:
-        raise SlqError(f"{path}: expected a metrics file of schema {schema}; {remedy}")
+    metrics: dict[str, Any] = read_json(path)
+    require_schema(path, metrics, schema, remedy)
     return metrics
 
 
@@ -83,7 +83,9 @@ def read_metrics_and_ranks(path: Path) -> tuple[dict[str, Any], list[RetrievalVa
     """
     metrics = read_metrics(path, RETRIEVAL_SCHEMA, "retrieve again")
     try:
-        variants = [RetrievalVariant(name, **part["counted"]) for name, part in metrics_by_variant(metrics).items()]
+        variants = [
+            RetrievalVariant(name, **part["variant_settings"]) for name, part in metrics_by_variant(metrics).items()
+        ]
         return metrics, variants, read_ranks(path, metrics)
     except (KeyError, TypeError) as error:
         raise SlqError(f"{path}: key {error} is missing; retrieve again") from error
@@ -98,7 +100,7 @@ def read_ranks(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:
     """The table of ranks behind a metrics file, with the column `variant`; `metrics` is the file's content.
 
     Raises:
-        SlqError: it cannot be read, is of another set or gallery, an id stands twice, or one is missing.
+        SlqError: it cannot be read, is of another dataset or gallery, an id stands twice, or one is missing.
     """
     ranks_path = sibling_path(path, RANKS_SUFFIX)
     try:
@@ -125,7 +127,7 @@ def check_variant_ranks(ranks_path: Path, table: pd.DataFrame, variant: str, exp
         num_queries = expected_counts["images" if direction == "i2t" else "captions"]
         if len(rows) != num_queries:
             raise SlqError(
-                f"{ranks_path}: holds {len(rows)} {direction} ranks of variant '{variant}', and the set has "
+                f"{ranks_path}: holds {len(rows)} {direction} ranks of variant '{variant}', and the dataset has "
                 f"{num_queries} queries; retrieve again"
             )
         duplicates = rows.loc[rows["query"].duplicated(), "query"]
@@ -139,7 +141,7 @@ def check_variant_ranks(ranks_path: Path, table: pd.DataFrame, variant: str, exp
         if len(out_of_range):
             raise SlqError(
                 f"{ranks_path}: the {direction} rank of {out_of_range.iloc[0]!r} is not within 1 and {gallery_size}, "
-                "the size of the set's gallery; retrieve again"
+                "the size of the dataset's gallery; retrieve again"
             )
 
 
@@ -165,13 +167,13 @@ class ScoredAnswers:
 
 
 def read_scored_answers(path: Path) -> ScoredAnswers:
-    """A metrics file and its answered items; of a proof those that it refers to.
+    """A metrics file and its answered items; of an inheriting one those that it refers to.
 
     Raises:
         SlqError: a file is missing, of an older version or incomplete, its scorer is none of this version's, or the
             answers are of other questions.
     """
-    remedy = "answer the set again"
+    remedy = "answer the dataset again"
     metrics = read_metrics(path, SCHEMA, remedy)
     inheriting = None
     if inherited_metrics_path(path, metrics):
@@ -190,10 +192,10 @@ def read_scored_answers(path: Path) -> ScoredAnswers:
     if questions_hash(answered_items) != expected_questions:
         raise SlqError(
             f"{answers_path}: its questions are not those that {path.name} was made from (inputs.questions): "
-            "answers of another version of the set; answer it again"
+            "answers of another version of the dataset; answer it again"
         )
     if inheriting and inheriting["inputs"].get("answers") != hash_file(answers_path):
-        raise SlqError(f"{answers_path}: not the answers that were proved equal; prove {path.stem} again")
+        raise SlqError(f"{answers_path}: not the answers that the equivalence check compared; check {path.stem} again")
     return ScoredAnswers(answers_path, metrics, answered_items)
 
 
@@ -210,8 +212,10 @@ def read_answered_items(path: Path, count: int) -> JsonLines:
             if not isinstance(line.get(field), type_):
                 raise SlqError(f"{path}:{number}: '{field}' must be a {type_.__name__}, found {line.get(field)!r}")
         if line["id"] in seen:
-            raise SlqError(f"{path}:{number}: id {line['id']!r} stands twice; answer the set again")
+            raise SlqError(f"{path}:{number}: id {line['id']!r} stands twice; answer the dataset again")
         seen.add(line["id"])
     if len(answered_items) != count:
-        raise SlqError(f"{path}: holds {len(answered_items)} answers, and the set has {count} items; answer it again")
+        raise SlqError(
+            f"{path}: holds {len(answered_items)} answers, and the dataset has {count} items; answer it again"
+        )
     return answered_items

@@ -1,4 +1,4 @@
-"""Ranks of a set as a table, one row per query, in every variant: fewer captions, folds of a thousand images.
+"""Ranks of a dataset as a table, one row per query, in every variant: fewer captions, folds of a thousand images.
 
 It is what every recall, interval and test is computed from.
 """
@@ -20,7 +20,7 @@ RANK_COLUMNS = ("rank", "rank_pessimistic")
 
 @dataclass(frozen=True)
 class RetrievalIds:
-    """Who is who in a retrieval set.
+    """Who is who in a retrieval dataset.
 
     images (I,), captions (T,): ids, those of captions from `caption_ids`; text_image (T,): each caption's image number.
     """
@@ -43,7 +43,7 @@ def build_rank_table(ids: RetrievalIds, ranks: dict[str, Ranks]) -> pd.DataFrame
     """Columns `direction`, `query`, `image`, `rank` (optimistic) and `rank_pessimistic` (int32).
 
     Args:
-        ranks: of each direction, as `every_rank` found them for the set of these names.
+        ranks: of each direction, as `every_rank` found them for the dataset of these names.
     """
     parts = []
     for direction in DIRECTIONS:
@@ -57,7 +57,7 @@ def build_rank_table(ids: RetrievalIds, ranks: dict[str, Ranks]) -> pd.DataFrame
 
 @dataclass(frozen=True)
 class RetrievalVariant:
-    """A way to count a set: with the first `captions` of each image, in galleries of `fold` images; None: with all."""
+    """A way to count a dataset: with the first `captions` of each image, in galleries of `fold` images; None: all."""
 
     name: str
     captions: int | None = None
@@ -134,22 +134,22 @@ def rank_within_folds(
 def compute_recalls_by_leakage(table: pd.DataFrame, leaked_ids: Collection[str]) -> dict[str, dict[str, Any]]:
     """Recalls over the queries of images that training has not seen (`clean`) and that it has (`leaked_ids`).
 
-    The gallery stays whole: ranks are those of the full set.
+    The gallery stays whole: ranks are those of the full dataset.
 
     Args:
-        table: ranks with the column `image`; leaked: ids of images of the set that are in the training data.
+        table: ranks with the column `image`; leaked: ids of images of the dataset that are in the training data.
 
     Returns:
         For each part `images`, how many, and `metrics`, recalls by direction, or None for a part without images.
 
     Raises:
-        SlqError: an id is not of the set.
+        SlqError: an id is not of the dataset.
     """
     unknown_ids = sorted(set(leaked_ids) - set(table["image"]))
     if unknown_ids:
         raise SlqError(
-            f"{len(unknown_ids)} leaked images are not in the set (first: {unknown_ids[0]!r}); the audit "
-            "is of another set"
+            f"{len(unknown_ids)} leaked images are not in the dataset (first: {unknown_ids[0]!r}); the audit "
+            "is of another dataset"
         )
     is_leaked = table["image"].isin(set(leaked_ids))
     return {

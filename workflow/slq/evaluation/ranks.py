@@ -107,7 +107,7 @@ def check_embeddings(what: str, vectors: np.ndarray) -> None:
     NaN is neither more nor less similar than anything, and would rank first.
     """
     if not len(vectors):
-        raise SlqError(f"no {what} to rank; a retrieval set needs images and captions")
+        raise SlqError(f"no {what} to rank; a retrieval dataset needs images and captions")
     if vectors.dtype not in (np.float32, np.float64):
         raise SlqError(f"embeddings are {vectors.dtype}, expected float32 or float64: half precision makes ties")
     finite = np.isfinite(vectors).all(1)
@@ -161,7 +161,7 @@ def rank_all_directions(images: np.ndarray, texts: np.ndarray, caption_to_image:
 
     Args:
         images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption. Each image stands
-            once in the set: `slq adopt` sees to it.
+            once in the dataset: `slq adopt` sees to it.
     """
     image_indices = np.arange(len(images))
     captions_by_image = rank_positives(images, texts, image_indices, caption_to_image)

@@ -1,4 +1,4 @@
-"""Instrument check: a public model of known recalls, on our data, ranked as everything is ranked here."""
+"""Reference check: a public model of known recalls, on our data, ranked as everything is ranked here."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,17 +14,17 @@ from slq.evaluation.reference_recalls import read_reference_recalls
 from slq.models.backbone import pick_device
 from slq.models.dual_encoder import DualEncoder
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def check_reference_recalls(settings: dict[str, Any], encoders: Path, data: Path, golden: Path, out: Path) -> None:
-    """Recalls of public models on the test splits of the retrieval sets, beside their published values.
+    """Recalls of public models on the test splits of the retrieval datasets, beside their published values.
 
     Args:
-        settings: names of `encoders`, the `sets` (name, and as `reference` the paper's column that it stands for, or
-            none) and a `batch_size`
+        settings: names of `encoders`, the `datasets` (name, and as `paper_column` the paper's column that it stands
+            for, or none) and a `batch_size`
         encoders: the folder of the encoders' snapshots
-        golden: the published values; sets of which a model has none are named in the result, not encoded
+        golden: the published values; datasets of which a model has none are named in the result, not encoded
 
     Raises:
         SlqError: a recall is further from its value than it may be, or nothing can be compared; nothing is written.
@@ -34,10 +34,10 @@ def check_reference_recalls(settings: dict[str, Any], encoders: Path, data: Path
         references = read_reference_recalls(golden, name)
         encoder = DualEncoder.load(encoders / name, pick_device())
         inputs[name] = snapshot_sha256(encoders / name)
-        for entry in settings["sets"]:
-            dataset_references = [value for value in references if value["set"] == entry["reference"]]
+        for entry in settings["datasets"]:
+            dataset_references = [value for value in references if value["dataset"] == entry["paper_column"]]
             if not dataset_references:
-                which = entry["reference"] or "it, as it stands for no set of the paper"
+                which = entry["paper_column"] or "it, as it stands for no dataset of the paper"
                 unchecked.append(f"{name} on {entry['name']}: no published value on {which}")
                 continue
             split = read_split(data, entry["name"], "test")
@@ -48,7 +48,7 @@ def check_reference_recalls(settings: dict[str, Any], encoders: Path, data: Path
                 for value in dataset_references
             ]
     if not checks:
-        raise SlqError(f"{golden}: no value on any of the preset's sets; an instrument check needs one")
+        raise SlqError(f"{golden}: no value on any of the preset's datasets; a reference check needs one")
     require_within_tolerance(checks)
     write_json(out, {"schema": SCHEMA, "checks": checks, "unchecked": unchecked, "inputs": inputs})
 
@@ -63,21 +63,25 @@ def compute_split_recalls(encoder: DualEncoder, split: Split, batch_size: int) -
 def build_check_record(reference: dict[str, Any], recall: float, split: Split) -> dict[str, Any]:
     """A published value, what was found, and on how many images and captions."""
     num_captions = sum(len(item["captions"]) for item in split.items)
-    return reference | {"found": recall, "on": split.name, "n": {"images": len(split.items), "captions": num_captions}}
+    return reference | {
+        "measured": recall,
+        "measured_on": split.name,
+        "n": {"images": len(split.items), "captions": num_captions},
+    }
 
 
 def require_within_tolerance(checks: Sequence[dict[str, Any]]) -> None:
     """Raise SlqError if a recall is further from its published value than it may be; names every such one."""
-    deviations = [check for check in checks if abs(check["found"] - check["value"]) > check["tolerance"]]
+    deviations = [check for check in checks if abs(check["measured"] - check["value"]) > check["tolerance"]]
     if deviations:
         listed = "; ".join(
-            f"{check['model']} on {check['on']} ({check['n']['images']} images, {check['n']['captions']} captions), "
-            f"{check['direction']} {check['metric']}: expected {check['value']:g} ± {check['tolerance']:g} "
-            f"({check['source']}), found {check['found']:.2f}"
+            f"{check['model']} on {check['measured_on']} ({check['n']['images']} images, {check['n']['captions']} "
+            f"captions), {check['direction']} {check['metric']}: expected {check['value']:g} ± {check['tolerance']:g} "
+            f"({check['source']}), found {check['measured']:.2f}"
             for check in deviations
         )
         raise SlqError(
-            f"instrument check: {listed}. Data or scorer are not what they should be: look at the set's counts, at "
+            f"reference check: {listed}. Data or scorer are not what they should be: look at the dataset's counts, at "
             "which captions belong to which image, at the pictures, and at slq/evaluation/ranks.py; nothing is trained "
             "before it is right"
         )

@@ -1,4 +1,4 @@
-"""Published recalls of public models, which ours must reach: `paper_tables/reference/instrument.csv`."""
+"""Published recalls of public models, which ours must reach: `paper_tables/reference/reference_recalls.csv`."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from slq.common.files import read_csv_rows
 from slq.evaluation.ranks import RECALL_KS
 
 RECALL_METRICS = tuple(f"R@{k}" for k in RECALL_KS)
-REFERENCE_COLUMNS = ["model", "set", "direction", "metric", "value", "tolerance", "source"]
+REFERENCE_COLUMNS = ["model", "dataset", "direction", "metric", "value", "tolerance", "source"]
 
 
 def read_reference_recalls(path: Path, model: str) -> list[dict[str, Any]]:
-    """The rows of one model, an encoder of config.yaml, each on a set of the paper; value and tolerance in percent.
+    """The rows of one model, an encoder of config.yaml, each on a dataset of the paper; value and tolerance in percent.
 
     Raises:
         SlqError: the file cannot be read, a value is no number, a metric unknown, or there is no value of the model.

@@ -1,4 +1,4 @@
-"""Stored answers scored again, and ranks counted again, without set, model or GPU, beside what is stored with them."""
+"""Stored answers scored again, and ranks counted again, without dataset, model or GPU, beside what is stored."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +104,12 @@ def format_scores_by_name(content: dict[str, Any], recomputed: dict[str, Any]) -
 def rescore_folder(folder: Path, write: bool) -> None:
     """Print, for every metrics file of ranks or answers under a folder, the numbers stored and the numbers now.
 
-    Of a file that says by proof that its numbers are another's, which.
+    Of a file that inherits its numbers from another, which.
 
     Raises:
         SlqError: they differ, and `write` does not ask for the new ones to be written; or a file cannot be used.
     """
-    metrics_paths = find_metrics_files(folder, ANSWER_FOLDERS, ANSWERS_SUFFIX, "answer the set again")
+    metrics_paths = find_metrics_files(folder, ANSWER_FOLDERS, ANSWERS_SUFFIX, "answer the dataset again")
     inherited = {path: read_scored_answers(path).path for path in metrics_paths if is_inherited(path)}
     rechecks = [
         recheck_ranks(path) for path in find_metrics_files(folder, (RETRIEVAL_FOLDER,), RANKS_SUFFIX, "retrieve again")
@@ -117,15 +117,15 @@ def rescore_folder(folder: Path, write: bool) -> None:
     rechecks += [recheck_scores(path) for path in metrics_paths if path not in inherited]
     if not rechecks and not inherited:
         raise SlqError(
-            f"{folder}: holds no {ANSWER_FOLDERS[0]}/<set>{ANSWERS_SUFFIX} and no "
-            f"{RETRIEVAL_FOLDER}/<set>{RANKS_SUFFIX}; expected a folder of results/, e.g. results/mini"
+            f"{folder}: holds no {ANSWER_FOLDERS[0]}/<dataset>{ANSWERS_SUFFIX} and no "
+            f"{RETRIEVAL_FOLDER}/<dataset>{RANKS_SUFFIX}; expected a folder of results/, e.g. results/mini"
         )
     rows = [HEADER, *(line for one in rechecks for line in one.report_rows())]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for file, name, stored, recomputed in rows:
         print(f"{file:{widths[0]}}  {name:{widths[1]}}  {stored:>{widths[2]}}  {recomputed:>{widths[3]}}".rstrip())
     for path, answers in inherited.items():
-        print(f"{path}  = by proof those of {answers}")
+        print(f"{path}  = inherited from {answers}")
     changed = [one for one in rechecks if one.changed_keys]
     for one in changed:
         status = "written anew" if write else f"not what its {one.source_kind} give now"

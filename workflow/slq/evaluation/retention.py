@@ -1,4 +1,4 @@
-"""Answers of one run to all its retention sets, from adapter to metrics files; what is answered outlasts a kill."""
+"""Answers of one run to all its retention datasets, from adapter to metrics files; what is answered outlasts a kill."""
 
 import json
 import os
@@ -24,7 +24,7 @@ LIBRARIES = ("torch", "transformers")  # whose version may change an answer
 
 
 class AnswerCheckpoint:
-    """The finished batches of a set's answers, appended to a JSONL file that one process owns while it is entered.
+    """The finished batches of a dataset's answers, appended to a JSONL file that one process owns while it is entered.
 
     Batches are fixed by the order of the items. A batch that is not there as a whole, or a line that was torn, is cut
     off and made again, so that what is answered in the end never depends on where a job was killed.
@@ -104,19 +104,19 @@ def evaluate_retention(
     retained: Path | None = None,
     with_images: bool = True,
 ) -> None:
-    """Answers and scores of the test split of every retention set; without images the run is asked blind.
+    """Answers and scores of the test split of every retention dataset; without images the run is asked blind.
 
     Args:
         code: identity of the code that generates, of which finished answers are kept
         work: scratch folder where finished answers outlast a kill, keyed by all that defines them
-        retained: written last, the hashes of the answers files: what a proof needs to know of them
+        retained: written last, the hashes of the answers files: what an equivalence check needs to know of them
     """
     events = EventLog.for_next_attempt(adapter / "events" / events_file.name, device=describe_device(pick_device()))
     with events.span("init"):
         backbone, _ = load_run(settings, backbone_folder, adapter)
     with ExitStack() as exit_stack:
         checkpoints, hashes = [], {}
-        for entry in settings["sets"]:
+        for entry in settings["datasets"]:
             name, params = entry["name"], build_generation_params(settings, entry)
             require_known_image_limits(backbone, params.image_limits)
             split = read_split(data, name, "test")
@@ -126,21 +126,21 @@ def evaluate_retention(
             checkpoint = exit_stack.enter_context(
                 AnswerCheckpoint(path, [item["id"] for item in split.items], params.batch_size)
             )
-            with events.span("eval", set=name, reused=len(checkpoint.answered_items)):
+            with events.span("eval", dataset=name, reused=len(checkpoint.answered_items)):
                 generate_remaining_answers(backbone, split if with_images else remove_images(split), params, checkpoint)
             write_retention_results(out, entry, checkpoint.answered_items, inputs, split.source_commits)
             checkpoints.append(checkpoint)
             hashes[name] = hash_file(out / f"{name}.answers.jsonl")
         if retained:
             write_json(retained, {"schema": SCHEMA, "answers": hashes})
-        # Not before all sets are written: Snakemake deletes the outputs of a job that was killed.
+        # Not before all datasets are written: Snakemake deletes the outputs of a job that was killed.
         for checkpoint in checkpoints:
             checkpoint.delete()
     events.publish(events_file)
 
 
 def build_generation_params(settings: dict[str, Any], entry: dict[str, Any]) -> GenerationParams:
-    """How the questions of a set are asked."""
+    """How the questions of a dataset are asked."""
     return GenerationParams(settings["max_new_tokens"], settings["batch_size"], entry["images"])
 
 
@@ -173,10 +173,10 @@ def write_retention_results(
     inputs: dict[str, str],
     origin: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """A set's answers, the items on which scorers differ, and its metrics.
+    """A dataset's answers, the items on which scorers differ, and its metrics.
 
     Args:
-        origin: where the set was fetched from, if it was
+        origin: where the dataset was fetched from, if it was
     """
     metrics, disagreements = score_answers(
         entry["benchmark"], entry["scorer"], answered_items, entry.get("disputed", ())
@@ -192,5 +192,5 @@ def write_retention_results(
 def retention_input_hashes(
     settings: dict[str, Any], entry: dict[str, Any], backbone_folder: Path, adapter: Path, split: Split
 ) -> dict[str, str]:
-    """What the answers to a set were computed from; of the settings of sets only how this one's images are cut."""
+    """What the answers to a dataset were computed from; of the datasets' settings only how its images are cut."""
     return input_hashes(settings | {"images": entry["images"]}, backbone_folder, adapter, split)

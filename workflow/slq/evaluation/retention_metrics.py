@@ -1,7 +1,7 @@
-"""What answers are worth: the content of a retention set's metrics file, from its answers alone.
+"""What answers are worth: the content of a retention dataset's metrics file, from its answers alone.
 
 An answered item is a line of an answers file (docs/results.md): what was asked, what is accepted, and the raw answer.
-Nothing here needs the set, a model or torch.
+Nothing here needs the dataset, a model or torch.
 """
 
 from collections import Counter, defaultdict
@@ -15,7 +15,7 @@ from slq.evaluation.answer_matching import Judgement, normalise_text
 from slq.evaluation.reply import ITEM_FIELDS
 from slq.evaluation.scorers import Item, find_scorers, guess_probability
 
-SCHEMA = 3  # of a retention metrics file
+SCHEMA = 4  # of a retention metrics file
 HIT_COUNT_BENCHMARKS = ("ocrbench",)  # benchmarks whose score is a number of hits
 GUESSING_SCORER = "mmmu-official-1"  # its original draws an option where it reads none, and so do published scores
 JudgementsByScorer = dict[str, list[Judgement]]
@@ -43,7 +43,7 @@ def score_answers(
     """Every number of a metrics file that answers decide, and the items on which scorers differ.
 
     Args:
-        benchmark: what the set is scored as; every scorer that applies to it reads the answers.
+        benchmark: what the dataset is scored as; every scorer that applies to it reads the answers.
         primary_scorer: the scorer whose score the tables print.
         disputed_ids: ids of items whose accepted answers were disputed: the score is also given for either answer.
 
@@ -51,7 +51,7 @@ def score_answers(
         SlqError: no scorer applies to the benchmark, or the printed one does not.
     """
     judgements = judge_with_all_scorers(benchmark, primary_scorer, answered_items)
-    hits = {name: [verdict.hit for verdict in given] for name, given in judgements.items()}
+    hits = {name: [verdict.is_correct for verdict in given] for name, given in judgements.items()}
     chances = compute_chance_levels(answered_items)
     scores = {
         name: float(sum(found)) if benchmark in HIT_COUNT_BENCHMARKS else percent_correct(found)
@@ -89,24 +89,24 @@ def score_disputed_items(
     disputed_items = [(item, hit) for item, hit in zip(answered_items, hits, strict=True) if item["id"] in disputed_ids]
     undisputed_hits = sum(hits) - sum(hit for _, hit in disputed_items)
     items = [
-        {"id": item["id"], "reply": item["answer"], "answers": item["answers"], "hit": hit}
+        {"id": item["id"], "reply": item["answer"], "answers": item["answers"], "is_correct": hit}
         for item, hit in disputed_items
     ]
     return {
         "items": items,
-        "missed": hit_value * undisputed_hits,
-        "hit": hit_value * (undisputed_hits + len(disputed_items)),
+        "score_if_wrong": hit_value * undisputed_hits,
+        "score_if_correct": hit_value * (undisputed_hits + len(disputed_items)),
     }
 
 
 def require_disputed_items(entry: Mapping[str, Any], items: Sequence[Item]) -> None:
-    """Raise SlqError if a set has no item of an id that config.yaml calls disputed; before anything is asked."""
+    """Raise SlqError if a dataset has no item of an id that config.yaml calls disputed; before anything is asked."""
     ids = {item["id"] for item in items}
     for disputed_id in entry.get("disputed", []):
         if disputed_id not in ids:
             raise SlqError(
-                f"config: sets.{entry['name']}.disputed has '{disputed_id}', and the set's test split has no such "
-                f"item; its ids are like '{items[0]['id']}'"
+                f"config: datasets.{entry['name']}.disputed has '{disputed_id}', and the dataset's test split has no "
+                f"such item; its ids are like '{items[0]['id']}'"
             )
 
 
@@ -158,7 +158,7 @@ def find_disagreements(answered_items: Sequence[Item], judgements: JudgementsByS
     found = []
     for place, item in enumerate(answered_items):
         by_scorer = {name: of_all[place] for name, of_all in judgements.items()}
-        if len({verdict.hit for verdict in by_scorer.values()}) > 1:
+        if len({verdict.is_correct for verdict in by_scorer.values()}) > 1:
             written = {name: asdict(verdict) for name, verdict in by_scorer.items()}
-            found.append({"id": item["id"], "reply": item["answer"], "verdicts": written})
+            found.append({"id": item["id"], "reply": item["answer"], "judgements": written})
     return found

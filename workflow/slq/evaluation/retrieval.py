@@ -1,4 +1,4 @@
-"""Evaluation of one run on all its retrieval sets, from adapter to metrics files."""
+"""Evaluation of one run on all its retrieval datasets, from adapter to metrics files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from slq.evaluation.retrieval_metrics import compute_retrieval_metrics, gallery_
 from slq.methods import registry
 from slq.models.backbone import Backbone, pick_device
 
-NUM_EXAMPLE_QUERIES = 6  # captions of a set whose best images are kept, for a person to look at
+NUM_EXAMPLE_QUERIES = 6  # captions of a dataset whose best images are kept, for a person to look at
 NUM_TOP_IMAGES = 5  # images of each
 
 
@@ -34,14 +34,14 @@ def load_run(settings: dict[str, Any], backbone_folder: Path, adapter: Path) -> 
 def evaluate_retrieval(
     settings: dict[str, Any], backbone_folder: Path, adapter: Path, data: Path, out: Path, events_file: Path
 ) -> None:
-    """Metrics, ranks and a few best images of the test split of every retrieval set."""
+    """Metrics, ranks and a few best images of the test split of every retrieval dataset."""
     events = EventLog.for_next_attempt(adapter / "events" / events_file.name, device=describe_device(pick_device()))
     with events.span("init"):
         backbone, retriever = load_run(settings, backbone_folder, adapter)
-    datasets = [(entry, *read_split_and_variants(data, entry)) for entry in settings["sets"]]
+    datasets = [(entry, *read_split_and_variants(data, entry)) for entry in settings["datasets"]]
     for entry, split, variants in datasets:
         name = entry["name"]
-        with events.span("eval", set=name):
+        with events.span("eval", dataset=name):
             images, texts, caption_to_image = embed_split(
                 retriever, backbone, split, settings["prompt"], settings["batch_size"]
             )
@@ -62,12 +62,13 @@ def evaluate_retrieval(
 def write_retrieval_results(
     out: Path, entry: dict[str, Any], table: pd.DataFrame, variants: Sequence[RetrievalVariant], inputs: dict[str, str]
 ) -> None:
-    """Ranks of a set in all its variants, and the metrics that follow from them.
+    """Ranks of a dataset in all its variants, and the metrics that follow from them.
 
     Args:
-        entry: the set's name, and the variant that tables print; inputs: hashes of what the ranks were computed from.
+        entry: the dataset's name, and the variant that tables print; inputs: hashes of what the ranks were computed
+            from.
     """
-    metrics = compute_retrieval_metrics(table, variants, entry["printed"])
+    metrics = compute_retrieval_metrics(table, variants, entry["table_variant"])
     ranks_path = out / f"{entry['name']}.ranks.parquet"
     write_bytes(ranks_path, table.to_parquet(index=False))
     hashes = inputs | {"gallery": gallery_hash(table), "ranks": hash_file(ranks_path)}
@@ -75,7 +76,7 @@ def write_retrieval_results(
 
 
 def read_split_and_variants(data: Path, entry: dict[str, Any]) -> tuple[Split, list[RetrievalVariant]]:
-    """The test split of a retrieval set, and the variants that it is counted in.
+    """The test split of a retrieval dataset, and the variants that it is counted in.
 
     Raises:
         SlqError: the split's images do not divide into the folds of a variant.
@@ -86,7 +87,7 @@ def read_split_and_variants(data: Path, entry: dict[str, Any]) -> tuple[Split, l
         if variant.fold is not None and len(split.items) % variant.fold:
             raise SlqError(
                 f"{entry['name']}/test: {len(split.items)} images do not divide into folds of {variant.fold}; change "
-                f"sets.{entry['name']}.variants.{variant.name}.fold in config.yaml"
+                f"datasets.{entry['name']}.variants.{variant.name}.fold in config.yaml"
             )
     return split, variants
 
@@ -99,7 +100,7 @@ def build_recall_validator(
     def validate(
         retriever: Any, backbone: Backbone, split: Split, feature_cache: FeatureCache | None
     ) -> dict[str, dict[str, float]]:
-        batch_size = settings["training"]["micro_batch"]
+        batch_size = settings["training"]["micro_batch_size"]
         return compute_bidirectional_recalls(
             *embed_split(retriever, backbone, split, settings["prompt"], batch_size, feature_cache)
         )
@@ -110,13 +111,13 @@ def build_recall_validator(
 def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter: Path, split: Split) -> dict[str, str]:
     """What the numbers were computed from: the same hashes must give the same numbers.
 
-    The settings are those that can change a number: which other sets the job evaluates is left out.
+    The settings are those that can change a number: which other datasets the job evaluates is left out.
     """
     return {
         "adapter": adapter_hash(adapter),
         "backbone": snapshot_sha256(backbone_folder),
-        "set": split.sha256,
-        "settings": hash_json({key: value for key, value in settings.items() if key != "sets"}),
+        "dataset": split.sha256,
+        "settings": hash_json({key: value for key, value in settings.items() if key != "datasets"}),
     }
 
 
@@ -130,7 +131,7 @@ def adapter_hash(adapter: Path) -> str:
 
 
 def evenly_spaced_indices(count: int) -> np.ndarray:
-    """Numbers of six of `count` captions (of all, if there are fewer): k * count // 6, evenly over the set's order."""
+    """Numbers of six of `count` captions (all, if there are fewer): k * count // 6, evenly over the dataset's order."""
     num_indices = min(count, NUM_EXAMPLE_QUERIES)
     return np.arange(num_indices) * count // num_indices
 
@@ -143,7 +144,7 @@ def find_top_images(queries: np.ndarray, images: np.ndarray) -> tuple[np.ndarray
 
     Returns:
         int64 and float32, both (Q, 5), or (Q, I) of fewer images. Equal similarities: the image that stands first in
-        the set comes first.
+        the dataset comes first.
     """
     scores = queries @ images.T
     order = np.argsort(-scores, axis=1, kind="stable")[:, :NUM_TOP_IMAGES]

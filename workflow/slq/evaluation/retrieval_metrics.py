@@ -1,6 +1,6 @@
-"""What ranks are worth: the content of a retrieval set's metrics file, from its table of ranks alone.
+"""What ranks are worth: the content of a retrieval dataset's metrics file, from its table of ranks alone.
 
-Nothing here needs the set, a model or torch.
+Nothing here needs the dataset, a model or torch.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,14 @@ from slq.evaluation.statistics import (
     recalls_by_direction,
 )
 
-SCHEMA = 2  # of a retrieval metrics file
+SCHEMA = 3  # of a retrieval metrics file
 BOOTSTRAP_SETTINGS = {"unit": "image", "resamples": RESAMPLES, "seed": BOOTSTRAP_SEED, "level": CONFIDENCE_LEVEL}
-GALLERY_COLUMNS = ["variant", "direction", "query", "image"]  # columns that say which set and gallery the ranks are of
+GALLERY_COLUMNS = [
+    "variant",
+    "direction",
+    "query",
+    "image",
+]  # columns that say which dataset and gallery the ranks are of
 
 
 def compute_retrieval_metrics(
@@ -59,7 +64,7 @@ def compute_variant_metrics(table: pd.DataFrame, variant: RetrievalVariant) -> d
     """Count recalls with ties in the query's favour and against it, and how many there are of what."""
     num_queries = table["direction"].value_counts()
     return {
-        "counted": {"captions": variant.captions, "fold": variant.fold},
+        "variant_settings": {"captions": variant.captions, "fold": variant.fold},
         "metrics": recalls_by_direction(table),
         "pessimistic": recalls_by_direction(table, "rank_pessimistic"),
         "ties": count_ties(table),

@@ -1,7 +1,8 @@
-"""Scorers of the retention sets: pure functions of an item and a reply, each with a name that ends in its version.
+"""Scorers of the retention datasets: pure functions of an item and a reply, each with a name that ends in its version.
 
 A change that can move a verdict is a new version. No scorer guesses, and none asks a judge: what it cannot read is
-wrong. An item is a line of a retention set (docs/data.md): with `options` a multiple-choice question, else an open one.
+wrong. An item is a line of a retention dataset (docs/data.md): with `options` a multiple-choice question, else an open
+one.
 """
 
 from collections.abc import Callable, Sequence
@@ -138,7 +139,7 @@ def find_scorers(benchmark: str, primary_scorer: str | None = None) -> list[Scor
     found = [scorer for scorer in SCORERS.values() if benchmark in scorer.benchmarks]
     if not found:
         known = sorted({name for scorer in SCORERS.values() for name in scorer.benchmarks})
-        raise SlqError(f"no scorer applies to '{benchmark}': a retention set is `scored_as` one of {known}")
+        raise SlqError(f"no scorer applies to '{benchmark}': a retention dataset is `scored_as` one of {known}")
     names = [scorer.name for scorer in found]
     if primary_scorer is not None and primary_scorer not in names:
         raise SlqError(f"scorer '{primary_scorer}' is none of those that apply to '{benchmark}': {', '.join(names)}")

@@ -173,7 +173,7 @@ def recall_intervals(clustered_hits: ClusteredHits, seed: int, resamples: int = 
 def recall_differences(
     first: ClusteredHits, second: ClusteredHits, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Difference]:
-    """Recalls of one method minus another's on the same set, paired by image.
+    """Recalls of one method minus another's on the same dataset, paired by image.
 
     The p-value is twice the share of resamples in which the difference has the other sign or is none, at most 1.
 
@@ -181,7 +181,9 @@ def recall_differences(
         SlqError: the two are not of the same images and queries.
     """
     if not first.has_same_clusters(second):
-        raise SlqError("the two methods' ranks are not of the same images and captions; retrieve both on the same set")
+        raise SlqError(
+            "the two methods' ranks are not of the same images and captions; retrieve both on the same dataset"
+        )
     gains = first.hits - second.hits
     percentages = bootstrap_percentages(gains, first.num_queries, seed, resamples)
     low, high = percentile_interval(percentages)
@@ -239,7 +241,7 @@ def mcnemar_test(first: Mapping[str, bool], second: Mapping[str, bool]) -> McNem
     if not first or first.keys() != second.keys():
         unpaired = sorted(first.keys() ^ second.keys())
         found = f"{len(unpaired)} are in one only (first: {unpaired[0]!r})" if unpaired else "there are none"
-        raise SlqError(f"two methods are compared on the same items, but {found}; evaluate both on the same set")
+        raise SlqError(f"two methods are compared on the same items, but {found}; evaluate both on the same dataset")
     only_first = sum(first[name] and not second[name] for name in first)
     only_second = sum(second[name] and not first[name] for name in first)
     return McNemarResult(only_first, only_second, exact_binomial_p(only_first, only_second))

@@ -36,7 +36,7 @@ def render_template(template: str, **values: Any) -> str:
 def write_model_card(run: TrainedRun, base: BaseModelInfo, config: Config, folder: Path) -> None:
     """Write README.md of an export, after everything else that it tells the size of."""
     entry = config["backbones"].get(run.run_record["backbone"], {})
-    labels = {name: one["label"] for name, one in config["sets"].items()}
+    labels = {name: one["label"] for name, one in config["datasets"].items()}
     licence = "MIT" if "pretrain" in entry else "not stated"
     if "source" in entry:
         licence = str(config["sources"][entry["source"]]["licence"])
@@ -55,10 +55,10 @@ def write_model_card(run: TrainedRun, base: BaseModelInfo, config: Config, folde
         licence=licence,
         licence_id=licence.lower() if licence.lower() in HUB_LICENCES else "other",
         **read_scores(run, labels),
-        train_set=describe_train_split(run, splits),
+        train_dataset=describe_train_split(run, splits),
         audit={labels.get(name, name): len(split["leaked"]) for name, split in tests.items()} if splits else None,
         kilobytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e3,
-        drawn="pretrain" in entry,
+        synthetic="pretrain" in entry,
     )
     write_text(folder / "README.md", text)
 
@@ -67,7 +67,8 @@ def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[An
     """Read a run's scores, each with its 95 % interval, in percent.
 
     Returns:
-        `retrieval`: a row per set and direction; `retention`: a row per set, `proved` where the answers are base's by
+        `retrieval`: a row per dataset and direction; `retention`: a row per dataset, `inherited` where the answers are
+            base's by
         construction; `stale`: why files are left out, whose numbers are not what their ranks or answers give.
     """
     scores: dict[str, list[Any]] = {"retrieval": [], "retention": [], "stale": []}
@@ -89,19 +90,19 @@ def build_recall_rows(path: Path, content: Mapping[str, Any], label: str) -> lis
     for direction, name in DIRECTIONS.items():
         values = [(content["metrics"][direction][key], *content["ci95"][direction][key]) for key in RECALLS]
         cells = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in values]
-        rows.append({"set": label, "way": name, "cells": cells, "n": content["n"]})
+        rows.append({"dataset": label, "way": name, "cells": cells, "n": content["n"]})
     return rows
 
 
 def build_accuracy_rows(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
     """The row of one file of answers' scores."""
-    inherited = "equals" in content
+    inherited = "inherits_from" in content
     if inherited:
         _, content = read_inherited_metrics(path, content)
     count, accuracy = content["n"]["items"], content["metrics"]["accuracy"]
     interval = accuracy_interval(round(accuracy * count / 100), count)
     cell = f"{accuracy:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
-    return [{"set": label, "cell": cell, "n": count, "proved": inherited}]
+    return [{"dataset": label, "cell": cell, "n": count, "inherited": inherited}]
 
 
 def describe_train_split(run: TrainedRun, splits: Mapping[str, Any]) -> dict[str, Any] | None:

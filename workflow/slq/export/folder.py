@@ -109,7 +109,11 @@ def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder
     Raises:
         SlqError: the run's method is none that an export has a form for.
     """
-    method, hyperparameters, dtype = run.adapter_record["method"], run.adapter_record["tuning"], run.settings["dtype"]
+    method, hyperparameters, dtype = (
+        run.adapter_record["method"],
+        run.adapter_record["hyperparameters"],
+        run.settings["dtype"],
+    )
     pooled_tokens, rows_needed, weights_sha256 = 1, base.embedding_rows, base.weights_sha256
     base_location: dict[str, Any] = (
         {"model": base.model, "revision": base.revision} if base.model else {"folder": BASE_FOLDER}

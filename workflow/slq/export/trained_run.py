@@ -6,8 +6,11 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json
+from slq.common.schema import require_schema
 from slq.common.snapshots import snapshot_sha256
 from slq.config.loading import Config
+from slq.methods.registry import SCHEMA as ADAPTER_SCHEMA
+from slq.results.records import SCHEMA as RUN_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ def find_run(folder: Path, config: Config) -> TrainedRun:
             f"{adapter_folder}/adapter.json: not found: {name} has no adapter here; run it again, or copy it here"
         )
     run_record, adapter_record = read_json(results_folder / "run.json"), read_json(adapter_folder / "adapter.json")
+    require_schema(results_folder / "run.json", run_record, RUN_SCHEMA, "run it again")
+    require_schema(adapter_folder / "adapter.json", adapter_record, ADAPTER_SCHEMA, "run it again")
     snapshot = scratch / "backbones" / run_record["backbone"]
     if snapshot_sha256(snapshot) != adapter_record["backbone_sha256"]:
         raise SlqError(f"{snapshot}: not the backbone that {name} was trained on; fetch or make that one")

@@ -11,10 +11,11 @@ from torch import nn
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
+from slq.common.schema import require_schema
 from slq.models.backbone import Backbone, gather_full_tensors
 from slq.models.retriever import LastTokenRetriever, QueryRetriever, initial_queries
 
-SCHEMA = 1
+SCHEMA = 2  # of adapter.json
 ADAPTER_WEIGHTS = "adapter.safetensors"  # beside adapter.json, of a method that trains any
 # q, k, v, o, gate, up, down of every layer of the language model and of nothing else: with rank 8 this gives the counts
 # of the paper's Table 3 (4.4M, 8.7M, 16.5M, 20.2M) on its four backbones.
@@ -76,8 +77,8 @@ def save_adapter(
 
     Args:
         tensors: `trainable_state_dict` of its retriever.
-        identity: is stored beside it: of the backbone and the tuning settings, which are checked when it is loaded, and
-            of the backbone's weights before and after training, which a proof checks.
+        identity: is stored beside it: of the backbone and the hyperparameters, which are checked when it is loaded, and
+            of the backbone's weights before and after training, which an equivalence check compares.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if tensors:
@@ -105,9 +106,10 @@ def load_retriever(backbone: Backbone, folder: Path, backbone_sha256: str) -> Qu
         SlqError: the adapter was trained on another backbone, or its tensors do not match the method's.
     """
     adapter = read_json(folder / "adapter.json")
+    require_schema(folder / "adapter.json", adapter, SCHEMA, "train it again")
     if adapter["backbone_sha256"] != backbone_sha256:
         raise SlqError(f"{folder}: trained on another backbone ({adapter['backbone_sha256'][:12]}); train it again")
-    retriever = build_retriever(adapter["method"], backbone, adapter["tuning"], seed=0)
+    retriever = build_retriever(adapter["method"], backbone, adapter["hyperparameters"], seed=0)
     expected = dict(named_trainable_parameters(retriever))
     if expected:
         tensors = load_file(folder / ADAPTER_WEIGHTS)

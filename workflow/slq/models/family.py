@@ -99,7 +99,7 @@ class Family(ABC):
         raise self._not_implemented("random_image")
 
     def _not_implemented(self, member: str) -> NotImplementedError:
-        """A family need not be able to keep image features (`training.prefix: vision`), nor to be benched."""
+        """A family need not be able to cache image features (`training.image_cache: features`), nor to be benched."""
         return NotImplementedError(f"slq/models/families: {type(self).__name__} has no {member}(): docs/backbones.md")
 
     @staticmethod

@@ -35,8 +35,8 @@ class TokenizedMessage:
 
     @property
     def cache_level(self) -> str:
-        """What of its images is there already: nothing (`image`), or their features (`seen`)."""
-        return "seen" if any(FEATURES in image.tensors for image in self.images) else "image"
+        """What of its images is there already: nothing (`image`), or their features (`features`)."""
+        return "features" if any(FEATURES in image.tensors for image in self.images) else "image"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class CachedPrefix:
     key_values: Tensor
     position_ids: Tensor
     num_image_tokens: int
-    cache_level = "kept"  # all of it is there already
+    cache_level = "kv"  # all of it is there already
 
     @property
     def length(self) -> int:
@@ -76,13 +76,13 @@ def count_tokens(messages: Iterable[Message]) -> TokenCounts:
     Returns:
         messages, their tokens and squares of tokens, and of their images tokens and squares of tokens.
     """
-    counts = dict.fromkeys(("messages", "tokens", "squares", "visual", "visual_squares"), 0)
+    counts = dict.fromkeys(("num_messages", "tokens", "squared_tokens", "image_tokens", "squared_image_tokens"), 0)
     for message in messages:
-        counts["messages"] += 1
+        counts["num_messages"] += 1
         counts["tokens"] += message.length
-        counts["squares"] += message.length**2
-        counts["visual"] += sum(message.image_token_counts)
-        counts["visual_squares"] += sum(tokens**2 for tokens in message.image_token_counts)
+        counts["squared_tokens"] += message.length**2
+        counts["image_tokens"] += sum(message.image_token_counts)
+        counts["squared_image_tokens"] += sum(tokens**2 for tokens in message.image_token_counts)
     return counts
 
 
@@ -254,8 +254,8 @@ def split_prefix(prefix: Prefix, image_token_counts: Sequence[int]) -> list[Cach
     if len(shapes := {layer.shape for layer in layers}) > 1:
         found = " and ".join(str(tuple(shape[2:])) for shape in sorted(shapes))
         raise SlqError(
-            f"training.prefix is kv, which keeps layers of one shape; this backbone has keys and values of {found} "
-            "(heads, tokens, head_dim); use recompute, vision or resident"
+            f"training.image_cache is kv, which keeps layers of one shape; this backbone has keys and values of "
+            f"{found} (heads, tokens, head_dim); use none, features or batch"
         )
     key_values = torch.stack(layers).permute(2, 4, 0, 1, 3, 5)  # rows, tokens, layers, 2, heads, head_dim
     position_ids = prefix.position_ids[None] if prefix.position_ids.dim() == 2 else prefix.position_ids

@@ -63,7 +63,7 @@ class QueryRetriever(nn.Module):
         return self.embed_from_prefix(self.encode_prefix(batch))
 
     def encode_prefix(self, batch: Sequence[Message]) -> Prefix:
-        """The prefixes of messages, run now; or, of a batch that comes from a store, as they ran before.
+        """The prefixes of messages, run now; or, of a batch that comes from a feature cache, as they ran before.
 
         Raises:
             SlqError: a message and the queries take more positions than the backbone has.
@@ -119,7 +119,7 @@ def require_tokenized(batch: Sequence[Message]) -> list[TokenizedMessage]:
     """A batch of tokens; one that holds prefixes that ran before is an error of the caller."""
     tokenized = [one for one in batch if isinstance(one, TokenizedMessage)]
     if len(tokenized) != len(batch):
-        raise TypeError("a batch is tokens or stored prefixes, not both; only SLQ reads stored ones")
+        raise TypeError("a batch is tokens or cached prefixes, not both; only SLQ reads cached ones")
     return tokenized
 
 

@@ -174,13 +174,13 @@ def compute_sources_gb(config: Config, missing: Sequence[str]) -> float:
 def check_local_data(config: Config, preset: str, missing: Sequence[str]) -> Iterator[Finding]:
     """Folders that a person has to fill and files of queries that are not there, with what is to be done about each."""
     settings = config["presets"][preset]
-    datasets = [config["sets"][name] for name in (settings["train_set"], *evaluation_datasets(settings))]
+    datasets = [config["datasets"][name] for name in (settings["train_dataset"], *evaluation_datasets(settings))]
     models = [config["backbones"][name] for name in settings["backbones"]]
-    models += [config["encoders"][name] for name in settings["instruments"]]
-    local_folders = [*(entry.get("supplied") for entry in datasets), *(entry.get("local") for entry in models)]
+    models += [config["encoders"][name] for name in settings["reference_encoders"]]
+    local_folders = [*(entry.get("local_dir") for entry in datasets), *(entry.get("local_dir") for entry in models)]
     folders = dict.fromkeys(filter(None, local_folders), "fill it, or name another")
     parts = [part for name in missing for part in config["sources"][name]["parts"]]
-    folders |= {part["supplied"]: part["obtain"] for part in parts if "supplied" in part}
+    folders |= {part["local_dir"]: part["instructions"] for part in parts if "local_dir" in part}
     missing_paths = {f"{folder}: no such folder": how for folder, how in folders.items() if not Path(folder).is_dir()}
     files = [entry["queries"] for entry in datasets if entry.get("queries")]
     missing_paths |= {f"{file}: no such file": QUERIES_ADVICE for file in files if not Path(file).is_file()}

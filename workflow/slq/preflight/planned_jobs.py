@@ -20,7 +20,7 @@ from slq.config.loading import Config
 class PlannedJob:
     """A job that is due. Without a partition it takes the site's default.
 
-    `backbone`, `method`, `seed`: of the run that it works on, `row`: of Table 1 that is no run; empty where it works on
+    `backbone`, `method`, `seed`: of the run that it works on, `baseline`: that it evaluates; empty where it works on
     none. `minutes_again`: that its last attempt asks for, if those before failed.
     """
 
@@ -28,7 +28,7 @@ class PlannedJob:
     backbone: str
     method: str
     seed: str
-    row: str
+    baseline: str
     local: bool
     gpus: int
     cpus: int
@@ -107,7 +107,7 @@ def _job_record(job: Any, local: bool, max_attempts: int) -> dict[str, Any]:
     wildcards, job_resources = job.wildcards_dict, job.resources
     entry = {
         "rule": job.rule.name,
-        **{key: wildcards.get(key, "") for key in ("backbone", "method", "seed", "row")},
+        **{key: wildcards.get(key, "") for key in ("backbone", "method", "seed", "baseline")},
         "local": local,
         "gpus": job_resources.get("gpu", 0),
         "cpus": job_resources.get("cpus_per_task", 1),

@@ -30,7 +30,7 @@ from slq.sources.fetch import offline
 from slq.sources.listing import load_merged_config
 
 WIDTH, INDENT = 100, 17  # columns of the page, and of marks and subjects
-EVALUATION_RULES = ("retrieve", "retain", "blind", "prove")
+EVALUATION_RULES = ("evaluate_retrieval", "evaluate_retention", "evaluate_blind", "check_equivalence")
 OUTPUT_FOLDERS = ("results", "paper_tables", "logs")  # folders of the clone, beside scratch
 
 
@@ -100,7 +100,7 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
 
 def _forecast_cost(config: Config, plan: WorkflowPlan | None) -> CostEstimate:
     settings = json.loads(forecast_settings(config))
-    settings["methods"] = sorted({"base", *settings["methods"]})  # a proof asks base, shown or not
+    settings["methods"] = sorted({"base", *settings["methods"]})  # an equivalence check asks base, shown or not
     try:
         cells, _ = forecast(settings)
     except UnknownCostError as error:
@@ -138,8 +138,8 @@ def check_gpu_hours(plan: WorkflowPlan, cost: CostEstimate, device: str) -> Find
         return Finding(NOTE, "forecast", f"{text}; the jobs reserve {reserved_hours:,.0f} at first")
     low, high = cost.gpu_hours.low, cost.gpu_hours.high
     text = f"GPU hours of {device}: {low:,.1f}-{high:,.1f}; the jobs reserve {reserved_hours:,.0f}"
-    num_baseline_jobs = sum(bool(job.row) for job in plan.submitted)
-    baseline_note = f"; {num_baseline_jobs} jobs of rows that are no runs are not in them" if num_baseline_jobs else ""
+    num_baseline_jobs = sum(bool(job.baseline) for job in plan.submitted)
+    baseline_note = f"; {num_baseline_jobs} jobs of baselines are not in them" if num_baseline_jobs else ""
     return Finding(OK, "forecast", f"{text} at first{baseline_note}")
 
 

@@ -45,7 +45,7 @@ class Chart:
 
 
 def recall_chart(results: Results) -> Chart:
-    """Collect T2I R@5 against training hours, a panel per retrieval set, a point per run.
+    """Collect T2I R@5 against training hours, a panel per retrieval dataset, a point per run.
 
     Raises:
         SlqError: a training took no time, which has no place on a logarithmic axis.
@@ -71,11 +71,11 @@ def recall_chart(results: Results) -> Chart:
             results, (dataset.name, dataset.label, label, "T2I R@5 (%)"), f"retrieval/{dataset.name}.json", run_points
         )
 
-    return Chart("recall", tuple(map(panel, results.layout.retrieval_sets)))
+    return Chart("recall", tuple(map(panel, results.layout.retrieval_datasets)))
 
 
 def retention_chart(results: Results) -> Chart:
-    """Collect each tuned run's score minus the base's of its backbone, a panel per retention set."""
+    """Collect each tuned run's score minus the base's of its backbone, a panel per retention dataset."""
 
     def panel(dataset: LayoutEntry) -> Panel:
         name = f"retention/{dataset.name}.json"
@@ -93,21 +93,21 @@ def retention_chart(results: Results) -> Chart:
             results, (dataset.name, dataset.label, "", f"score \N{MINUS SIGN} base\n({unit})"), name, run_points
         )
 
-    panels = tuple(map(panel, results.layout.retention_sets))
+    panels = tuple(map(panel, results.layout.retention_datasets))
     has_missing_base = any(method == "base" for one in panels for _, method, _ in (*one.missing_runs, *one.stale_runs))
     notes = ["A backbone whose base was not run has no differences."] if has_missing_base else []
     inherited = dict.fromkeys(
         METHODS[method]
         for backbone, method, _ in list_runs(results)
-        for dataset in results.layout.retention_sets
+        for dataset in results.layout.retention_datasets
         if any(one.inherited for one in results.find_all_seeds(backbone.name, method, f"retention/{dataset.name}.json"))
     )
-    notes += [f"The 0 of {', '.join(inherited)} is known by construction."] if inherited else []
+    notes += [f"The 0 of {', '.join(inherited)} is inherited from base."] if inherited else []
     return Chart("retention", panels, note=" ".join(notes))
 
 
 def scale_chart(results: Results) -> Chart:
-    """Collect recall against the backbone's size: of each set that asks for knowledge R@1 and R@5, both directions."""
+    """Collect recall against the backbone's size: R@1 and R@5 of each dataset that asks for knowledge, both ways."""
     size_records = {backbone: _backbone_size_record(results, backbone) for backbone in results.layout.backbones}
 
     def panel(dataset: LayoutEntry, metric: str) -> Panel:
@@ -128,7 +128,8 @@ def scale_chart(results: Results) -> Chart:
         return _build_panel(results, labels, f"retrieval/{dataset.name}.json", run_points)
 
     return Chart(
-        "scale", tuple(panel(dataset, metric) for dataset in results.layout.knowledge_sets for metric in SCALE_METRICS)
+        "scale",
+        tuple(panel(dataset, metric) for dataset in results.layout.knowledge_datasets for metric in SCALE_METRICS),
     )
 
 
@@ -218,7 +219,7 @@ def _points_to_dataframe(points_by_run: Iterable[tuple[RunKey, Sequence[Point]]]
 
 
 def describe_missing_runs(chart: Chart, layout: ReportLayout) -> str:
-    """Say which runs a figure does not show, and on which sets if not on all; empty if it shows every run."""
+    """Say which runs a figure does not show, and on which datasets if not on all; empty if it shows every run."""
     missing = _describe_run_list("Not run", [(panel.title, panel.missing_runs) for panel in chart.panels], layout)
     stale = _describe_run_list(
         "Stale, so not shown", [(panel.title, panel.stale_runs) for panel in chart.panels], layout

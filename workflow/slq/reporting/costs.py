@@ -23,17 +23,17 @@ from slq.results.records import Record, Results, joined_sources
 HOURS_HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
 CONVENTION_NOTE = (
     "Hours are device hours: seconds times devices / 3600; a device is a GPU or, without GPUs, a CPU thread. Training "
-    "counts the training spans that the run is made of, and what was kept of images for it; Total adds "
+    "counts the training spans that the run is made of, and what was cached of images for it; Total adds "
     "initialisation, staging, evaluation on the val "
-    "split, saving, and what attempts lost."
+    "split, saving, and steps that a later attempt repeated."
 )
 PAPER_NOTE = "The paper: “GPU hours on COCO for 5 epochs using H800 GPUs”; its poster does not say what they include."
 RATIOS_NOTE = "Each ratio stays within one column of hours; hours of different devices are never divided."
 FLOPS_NOTE = (
-    "PFLOP: the closed form on the tokens of the steps that count, without padding; what was kept of images has a line "
-    "of its own in gpu_hours.csv. In two passes, as memory may "
-    "demand, the same result takes more. MFU: PFLOP over training hours and the device's peak. SLQ, released: the "
-    "gradient runs through the whole sequence; ours computes the same one without."
+    "PFLOP: the closed form on the tokens of the steps that count, without padding; what was cached of images has a "
+    "line of its own in gpu_hours.csv. With GradCache, as memory may demand, the same result takes more. MFU: "
+    "PFLOP over training hours and the device's peak. SLQ, released: the gradient runs through the whole "
+    "sequence; ours computes the same one without."
 )
 SEEDS_NOTE = "Training is that of one run, Total that of the runs of all seeds together; our ratios are of means."
 
@@ -90,7 +90,7 @@ def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCel
     if not runs:
         return results.missing_cell(backbone.name, method, "run.json")
     if method == "base":
-        return TableCell.by_construction(0, format_integer, f"nothing is trained: {joined_sources(runs)}")
+        return TableCell.inherited(0, format_integer, f"nothing is trained: {joined_sources(runs)}")
     costs = costs_by_method(results, backbone)
     one_device = len(_distinct_devices(cost for found in costs.values() for cost in found)) == 1
     return _training_hours_cell(costs[method], comparable=one_device)
@@ -171,7 +171,7 @@ def _columns(layout: ReportLayout) -> tuple[Column, ...]:
         Column("device", ("Ours", "Device")),
         Column("count", ("Ours", "Count")),
         Column("pflop", ("Computed", "PFLOP")),
-        Column("pflop_two_pass", ("Computed", "in two passes")),
+        Column("pflop_grad_cache", ("Computed", "with GradCache")),
         Column("mfu", ("Computed", "MFU %")),
         Column("paper_ratio", ("Relative to Full FT", "Paper")),
         Column("ours_ratio", ("Relative to Full FT", "Ours")),
@@ -218,13 +218,13 @@ def _released_row(results: Results, papers: PaperTables, backbone: LayoutEntry) 
 
 def _paper_hours_cell(paper: PaperTables, backbone: LayoutEntry, method: str) -> TableCell:
     return paper.table3.get(
-        (backbone.reference, method, "gpu_hours"), TableCell.missing(_no_paper_row_reason(backbone))
+        (backbone.paper_name, method, "gpu_hours"), TableCell.missing(_no_paper_row_reason(backbone))
     )
 
 
 def _no_paper_row_reason(backbone: LayoutEntry) -> str:
     """Why nothing of the paper stands beside a backbone."""
-    return f"the paper has no row {backbone.reference or f'that {backbone.label} stands for'}"
+    return f"the paper has no row {backbone.paper_name or f'that {backbone.label} stands for'}"
 
 
 def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) -> tuple[TableCell, ...]:
@@ -252,8 +252,8 @@ def _total_hours_cell(costs: Sequence[RunCost]) -> TableCell:
 
 def _paper_ratio_cell(paper: PaperTables, backbone: LayoutEntry, method: str) -> TableCell:
     """The paper's hours over its full fine-tuning's, of the printed values."""
-    method_hours = paper.table3.get((backbone.reference, method, "gpu_hours"))
-    full_ft_hours = paper.table3.get((backbone.reference, "full_ft", "gpu_hours"))
+    method_hours = paper.table3.get((backbone.paper_name, method, "gpu_hours"))
+    full_ft_hours = paper.table3.get((backbone.paper_name, "full_ft", "gpu_hours"))
     if not (
         method_hours
         and full_ft_hours
@@ -261,11 +261,12 @@ def _paper_ratio_cell(paper: PaperTables, backbone: LayoutEntry, method: str) ->
         and isinstance(full_ft_hours.value, float)
         and full_ft_hours.value
     ):
+        paper_name = backbone.paper_name
         return TableCell.missing(
-            f"the paper has no hours of {backbone.reference}" if backbone.reference else _no_paper_row_reason(backbone)
+            f"the paper has no hours of {paper_name}" if paper_name else _no_paper_row_reason(backbone)
         )
     if method == "full_ft":
-        return TableCell.by_construction(1, format_integer, f"divided by itself: {full_ft_hours.source}")
+        return TableCell.inherited(1, format_integer, f"divided by itself: {full_ft_hours.source}")
     ratio = method_hours.value / full_ft_hours.value
     return TableCell.quoted(ratio, format_hours(ratio), f"{method_hours.source}; {full_ft_hours.source}")
 
@@ -277,7 +278,7 @@ def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -
     if not method_costs or not full_ft_costs:
         return results.missing_cell(backbone.name, "full_ft" if method_costs else method, "run.json")
     if method == "full_ft":
-        return TableCell.by_construction(1, format_integer, f"divided by itself: {_run_sources(full_ft_costs)}")
+        return TableCell.inherited(1, format_integer, f"divided by itself: {_run_sources(full_ft_costs)}")
     full_ft_hours = mean(cost.training_hours for cost in full_ft_costs)
     if not full_ft_hours:
         return TableCell.missing(f"no hours to divide by: {_run_sources(full_ft_costs)}")
@@ -291,9 +292,9 @@ def _stand_in_note(backbones: Sequence[LayoutEntry], paper: PaperTables) -> tupl
     """Says whose hours stand beside a backbone that is not the paper's; nothing of one beside which none stand."""
     paper_backbones = {name for name, _, column in paper.table3 if column == "gpu_hours"}
     stand_ins = [
-        f"{entry.reference} for {entry.label}"
+        f"{entry.paper_name} for {entry.label}"
         for entry in backbones
-        if not entry.is_from_paper and entry.reference in paper_backbones
+        if not entry.is_from_paper and entry.paper_name in paper_backbones
     ]
     note = f"The paper's hours are those of {', '.join(stand_ins)}: other models and other data than ours."
     return (note,) if stand_ins else ()

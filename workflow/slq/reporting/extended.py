@@ -105,9 +105,9 @@ def extended_table(results: Results, paper: PaperTables, published: PublishedSys
         stubs=("Model",),
         columns=columns.table_columns(
             record
-            for row in results.layout.rows
+            for baseline in results.layout.baselines
             for name in file_names
-            for record in results.find_all_seeds(BASELINES, row.name, name)
+            for record in results.find_all_seeds(BASELINES, baseline.name, name)
         ),
         groups=groups,
         notes=(
@@ -136,7 +136,7 @@ def _published_groups(
     for label, models in paper.recalls.models_by_group.items():
         rows: list[TableRow] = []
         for model in models if label != "Ours" else ():
-            matching = [row for row in remaining if row.reference == model]
+            matching = [row for row in remaining if row.paper_row == model]
             remaining = [row for row in remaining if row not in matching]
             rows.append(_quoted_row(paper.recalls, published, model, columns))
             rows += _system_rows(columns, [_comparator_system(results, row, ", here") for row in matching])
@@ -193,12 +193,12 @@ def _reranked_rows(results: Results, published: PublishedSystems, columns: Recal
 
 def _reranked_training_note(results: Results, baseline: Baseline) -> str:
     """Whose list it is, and what that and the one who re-ranks have learned from."""
-    backbone, first_stage, reranker = baseline.backbone or "", baseline.coarse or "", baseline.by or ""
+    backbone, first_stage, reranker = baseline.backbone or "", baseline.first_stage or "", baseline.reranker or ""
     if first_stage in METHODS:
         candidates = _results_folder(results, backbone, first_stage)
         training_notes = [describe_training_data(results, backbone, first_stage)]
     else:  # a comparator, which need not be a row of the preset
-        baselines = [one for one in results.layout.rows if one.name == first_stage]
+        baselines = [one for one in results.layout.baselines if one.name == first_stage]
         candidates = _results_folder(results, BASELINES, first_stage) if baselines else first_stage
         training_notes = [
             _comparator_training_note(baselines[0] if baselines else Baseline(first_stage, "comparator", first_stage))

@@ -20,12 +20,13 @@ FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, ReportLayout],
     (retention_chart, draw_retention),
     (training_chart, draw_training),
 )
-SCALE_FIGURE = (scale_chart, draw_scale)  # only where the layout has a set that asks for knowledge
+SCALE_FIGURE = (scale_chart, draw_scale)  # only where the layout has a dataset that asks for knowledge
 POINT_COLUMNS = ["figure", "panel", "series", "x", "y", "source"]
 
 
 def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder: Path) -> None:
-    """Write recall, retention, training and, of sets that ask for knowledge, scale as .svg and .png, and `figures.csv`.
+    """Write recall, retention, training and, of datasets that ask for knowledge, scale as .svg and .png, and
+    `figures.csv`.
 
     Args:
         layout: what `parse_layout` reads
@@ -38,7 +39,7 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
     ours = Results(results_folder, parse_layout(layout))
     if uncoloured := sorted({*ours.layout.methods} - METHOD_COLOURS.keys()):
         raise UnknownMethodError(uncoloured[0], "reporting/style.py", "the colour that it has in figures")
-    figures = (*FIGURES, SCALE_FIGURE) if ours.layout.knowledge_sets else FIGURES
+    figures = (*FIGURES, SCALE_FIGURE) if ours.layout.knowledge_datasets else FIGURES
     charts = [collect(ours) for collect, _ in figures]
     with figure_style():
         for chart, (_, draw) in zip(charts, figures, strict=True):

@@ -55,11 +55,11 @@ def build_backbone_groups(
     recall_cells: Callable[[LayoutEntry, LayoutEntry, str, str], Iterable[TableCell]],
     score_cells: Callable[[LayoutEntry, LayoutEntry], Iterable[TableCell]],
 ) -> tuple[RowGroup, ...]:
-    """A group per backbone: a row for each recall of each retrieval set, and one for each retention set.
+    """A group per backbone: a row for each recall of each retrieval dataset, and one for each retention dataset.
 
     Args:
-        recall_cells: of a backbone and a set, a direction and a recall
-        score_cells: of a backbone and a set
+        recall_cells: of a backbone and a dataset, a direction and a recall
+        score_cells: of a backbone and a dataset
     """
     groups = []
     for backbone in results.layout.backbones:
@@ -69,11 +69,11 @@ def build_backbone_groups(
                 f"{one.label}, {DIRECTION_LABELS[direction]} {r}",
                 tuple(recall_cells(backbone, one, direction, r)),
             )
-            for one in results.layout.retrieval_sets
+            for one in results.layout.retrieval_datasets
             for direction in DIRECTION_LABELS
             for r in RECALL_METRICS
         ]
-        for one in results.layout.retention_sets:
+        for one in results.layout.retention_datasets:
             rows.append(TableRow(f"{backbone.name}/{one.name}", one.label, tuple(score_cells(backbone, one))))
         groups.append(RowGroup(backbone.name, backbone.label, tuple(rows)))
     return tuple(groups)
@@ -110,6 +110,6 @@ def _score_cell(results: Results, backbone: LayoutEntry, method: str, dataset: L
         (len(answers.is_correct) / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
     )
     interval = accuracy_interval(sum(answers.is_correct.values()), len(answers.is_correct))
-    make_cell = TableCell.by_construction if answers.inherited else TableCell.measured
+    make_cell = TableCell.inherited if answers.inherited else TableCell.measured
     cell = make_cell(scale * interval.value, formatter, answers.source, n=1)
     return cell.with_interval(scale * interval.low, scale * interval.high, formatter)

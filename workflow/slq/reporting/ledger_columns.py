@@ -1,4 +1,4 @@
-"""What Table A takes from the ledger (docs/hours.md): FLOPs and MFU of training, hours of rows that are no runs."""
+"""What Table A takes from the ledger (docs/hours.md): FLOPs and MFU of training, hours of the baselines."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,11 +21,11 @@ LEDGER_FILE = "gpu_hours.csv"
 FLAGS_NOTE = "Odd in the events, whose hours are of a monotonic clock all the same (column flags of gpu_hours.csv):"
 
 COMPARATORS_LABEL = "Comparators"  # which embed with no backbone of the preset's
-BASELINES_NOTE = "Rows of Table 1 that are no runs train nothing; their hours are in no other row of this table."
+BASELINES_NOTE = "Baselines train nothing; their hours are in no other row of this table."
 
 
 def flops_and_mfu_cells(results: Results, backbone: str, method: str) -> tuple[TableCell, ...]:
-    """PFLOP of training, PFLOP of the same in two passes, and MFU in percent; of several seeds the means."""
+    """PFLOP of training, PFLOP of the same with GradCache, and MFU in percent; of several seeds the means."""
     if not results.run_records(backbone, method):
         return (results.missing_cell(backbone, method, "run.json"),) * 3
     ledger_rows = _training_rows(results, backbone, method)
@@ -33,7 +33,7 @@ def flops_and_mfu_cells(results: Results, backbone: str, method: str) -> tuple[T
         _mean_cell(results, [row[column] for row in ledger_rows], formatter, scale)
         for column, formatter, scale in (
             ("pflop", format_significant_digits, 1),
-            ("pflop_two_pass", format_significant_digits, 1),
+            ("pflop_grad_cache", format_significant_digits, 1),
             ("mfu", format_one_decimal, 100),
         )
     )
@@ -45,7 +45,7 @@ def released_pflop_cell(results: Results, backbone: str) -> TableCell:
     pflops = [float(value) for value in values if value]
     if not pflops:
         return _missing_from_ledger(results)
-    return TableCell.by_construction(
+    return TableCell.inherited(
         mean(pflops), format_significant_digits, f"the closed form on the steps of {ledger_source(results)}"
     )
 
@@ -58,7 +58,7 @@ def baseline_hours_groups(results: Results) -> tuple[RowGroup, ...]:
     lines = [line for line in read_ledger_rows(results) if line["stage"] == BASELINE_STAGE]
     backbone_names = [line["backbone"] for line in lines]
     if not _ledger_path(results).exists():
-        backbone_names = [row.backbone or "" for row in results.layout.rows]
+        backbone_names = [baseline.backbone or "" for baseline in results.layout.baselines]
     labels = {backbone.name: backbone.label for backbone in results.layout.backbones} | {"": COMPARATORS_LABEL}
     rows = []
     for name, label in labels.items():
@@ -66,10 +66,10 @@ def baseline_hours_groups(results: Results) -> tuple[RowGroup, ...]:
             backbone_lines = [line for line in lines if line["backbone"] == name]
             rows.append(
                 TableRow(
-                    f"rows/{name or 'comparators'}", f"{label} ({count})", _baseline_cells(results, backbone_lines)
+                    f"baselines/{name or 'comparators'}", f"{label} ({count})", _baseline_cells(results, backbone_lines)
                 )
             )
-    return (RowGroup("rows", "Rows, no runs", tuple(rows)),) if rows else ()
+    return (RowGroup("baselines", "Baselines (no training)", tuple(rows)),) if rows else ()
 
 
 def _baseline_cells(results: Results, lines: list[dict[str, str]]) -> tuple[TableCell, ...]:
@@ -96,7 +96,7 @@ def _baseline_cells(results: Results, lines: list[dict[str, str]]) -> tuple[Tabl
     device_counts = sorted({float(line["devices"]) for line in lines})
     return (
         no_paper_hours,
-        TableCell.by_construction(0, format_integer, f"nothing is trained: {source}"),
+        TableCell.inherited(0, format_integer, f"nothing is trained: {source}"),
         total_cell,
         TableCell.measured_text(", ".join(devices), source),
         TableCell.measured_text(", ".join(map(format_integer, device_counts)), source),

@@ -38,9 +38,9 @@ def comparisons_table(results: Results) -> Table:
     """Differences, intervals, p-values and verdicts, of SLQ against LoRA and full fine-tuning.
 
     Raises:
-        SlqError: two runs are not of the same set, or a file that exists cannot be used.
+        SlqError: two runs are not of the same dataset, or a file that exists cannot be used.
     """
-    cached_comparison = cache(partial(compare_recalls, results))  # is of all recalls of a set, and takes a while
+    cached_comparison = cache(partial(compare_recalls, results))  # is of all recalls of a dataset, and takes a while
 
     def recall_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
         comparisons = (cached_comparison(backbone, "slq", other, dataset) for other in OTHER_METHODS)
@@ -68,7 +68,7 @@ def comparisons_table(results: Results) -> Table:
 
 
 def _score_cells(results: Results, backbone: LayoutEntry, other: str, dataset: LayoutEntry) -> list[TableCell]:
-    """The three cells of a retention set."""
+    """The three cells of a retention dataset."""
     comparison = compare_scores(results, backbone, "slq", other, dataset)
     if isinstance(comparison, TableCell):
         return _difference_cells(comparison, 1.0, format_one_decimal)

@@ -8,14 +8,15 @@ from slq.results.cells import TableCell
 from slq.results.layout import METHODS, LayoutEntry, ReportLayout
 from slq.results.records import Record, Results, relative_path
 
-AUDIT_SCHEMA = 3
+AUDIT_SCHEMA = 4
 LEAK_EXPLANATION = (
     "Clean, leaked: queries of images that the training set does not hold, or holds, in the whole gallery."
 )
 MATCHED_BY = "by number, photo, bytes or look"
 UNTRAINED_NOTE = "Nothing is trained. Test images seen: not stated of the backbone."
 DISPUTED_BOUNDS = (
-    "{set}: the published answers to {ids} were corrected, and count as they were fetched. If {each} is missed, or hit"
+    "{dataset}: the published answers to {ids} were corrected, and count as they were fetched. "
+    "If {each} is missed, or hit"
 )
 
 # ---- seeds -----------------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def missing_seeds_note(layout: ReportLayout, cells: Mapping[str, Sequence[TableC
 
 
 def find_audit(results: Results) -> Record | None:
-    """Read the audit of the preset's sets, or None if it does not exist.
+    """Read the audit of the preset's datasets, or None if it does not exist.
 
     Raises:
         SlqError: it is not JSON, or of another schema.
@@ -79,22 +80,22 @@ def find_audit(results: Results) -> Record | None:
 
 
 def leaked_ids(audit: Record | None, dataset: LayoutEntry) -> list[str]:
-    """List the ids of a set's test items that show an image of the training set."""
+    """List the ids of a dataset's test items that show an image of the training set."""
     return [] if audit is None else list(audit.value("splits", f"{dataset.name}/test", "leaked"))
 
 
 def _leak_counts(audit: Record | None, datasets: Iterable[LayoutEntry], template: str) -> list[str]:
-    """How many test items training has seen, of each set that has such."""
+    """How many test items training has seen, of each dataset that has such."""
     return [template.format(len(ids), dataset.label) for dataset in datasets if (ids := leaked_ids(audit, dataset))]
 
 
 def leak_note(results: Results, audit: Record | None) -> tuple[str, ...]:
-    """Note under Table E what the audit found in the retrieval sets."""
+    """Note under Table E what the audit found in the retrieval datasets."""
     if audit is None:
         return (
             f"Whether training has seen test images is not known: {results.layout.preset}/audit.json does not exist.",
         )
-    found = _leak_counts(audit, results.layout.retrieval_sets, "{} images of {}")
+    found = _leak_counts(audit, results.layout.retrieval_datasets, "{} images of {}")
     if not found:
         return (f"The audit found no test image, {MATCHED_BY}, in the training set.",)
     return (f"{LEAK_EXPLANATION} The audit found {' and '.join(found)} in the training set, {MATCHED_BY}.",)
@@ -103,11 +104,13 @@ def leak_note(results: Results, audit: Record | None) -> tuple[str, ...]:
 def trained_on_test_note(results: Results) -> tuple[str, ...]:
     """Note under every table of scores that training was allowed to see what is tested; nothing where it has not."""
     found = _leak_counts(
-        find_audit(results), (*results.layout.retrieval_sets, *results.layout.retention_sets), "{:,} of {}"
+        find_audit(results), (*results.layout.retrieval_datasets, *results.layout.retention_datasets), "{:,} of {}"
     )
     if not found:
         return ()
-    return (f"Trained on a set that holds test items: {', '.join(found)} (allow_leak; Table E has the others apart).",)
+    return (
+        f"Trained on a dataset that holds test items: {', '.join(found)} (allow_leak; Table E has the others apart).",
+    )
 
 
 def describe_training_data(results: Results, backbone: str, method: str) -> str:
@@ -128,21 +131,21 @@ def describe_training_data(results: Results, backbone: str, method: str) -> str:
     )
     if split is None:
         return "Trained on: not known. Test images seen: not known."
-    found = _leak_counts(audit, results.layout.retrieval_sets, "{:,} of {}")
+    found = _leak_counts(audit, results.layout.retrieval_datasets, "{:,} of {}")
     return f"Trained on: {split}. Test images seen: {', '.join(found) or 'none'} ({audit.source})."
 
 
-# ---- fetched retention sets ------------------------------------------------------------------------------------------
+# ---- fetched retention datasets --------------------------------------------------------------------------------------
 
 
 def origin_note(results: Results) -> tuple[str, ...]:
-    """Note which commits of the hub the sets are; nothing of sets that were not fetched from it."""
+    """Note which commits of the hub the datasets are; nothing of datasets that were not fetched from it."""
     origins = []
-    for dataset in results.layout.retention_sets:
+    for dataset in results.layout.retention_datasets:
         records = results.find_all_runs(f"retention/{dataset.name}.json")
         parts = dict.fromkeys(_origin_label(part) for record in records for part in record.content.get("origin", []))
         origins += [f"{dataset.label}, {' and '.join(parts)}"] if parts else []
-    return (f"Sets as fetched: {'; '.join(origins)}.",) if origins else ()
+    return (f"Datasets as fetched: {'; '.join(origins)}.",) if origins else ()
 
 
 def _origin_label(part: dict[str, str]) -> str:
@@ -151,8 +154,8 @@ def _origin_label(part: dict[str, str]) -> str:
 
 
 def disputed_notes(results: Results) -> tuple[str, ...]:
-    """Note of each set with disputed items between which two scores every run is."""
-    return tuple(note for dataset in results.layout.retention_sets if (note := _disputed_note(results, dataset)))
+    """Note of each dataset with disputed items between which two scores every run is."""
+    return tuple(note for dataset in results.layout.retention_datasets if (note := _disputed_note(results, dataset)))
 
 
 def _disputed_note(results: Results, dataset: LayoutEntry) -> str:
@@ -165,10 +168,13 @@ def _disputed_note(results: Results, dataset: LayoutEntry) -> str:
             if found:
                 ids |= {item["id"]: None for record in found for item in record.value("disputed", "items")}
                 low, high = (
-                    sum(record.number("disputed", key) for record in found) / len(found) for key in ("missed", "hit")
+                    sum(record.number("disputed", key) for record in found) / len(found)
+                    for key in ("score_if_wrong", "score_if_correct")
                 )
                 bounds.append(f"{label} ({backbone.label}) {low:.2f} to {high:.2f}")
     if not ids:
         return ""
-    sentence = DISPUTED_BOUNDS.format(set=dataset.label, ids=" and ".join(ids), each="each" if len(ids) > 1 else "it")
+    sentence = DISPUTED_BOUNDS.format(
+        dataset=dataset.label, ids=" and ".join(ids), each="each" if len(ids) > 1 else "it"
+    )
     return f"{sentence}: {'; '.join(bounds)}."

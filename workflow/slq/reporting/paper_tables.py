@@ -106,8 +106,8 @@ def _recall_cell(results: Results, backbone: str, file_name: str, direction: str
 
 def table3(results: Results, paper: PaperTables) -> Table:
     """Tuning strategies within each backbone: cost, recall, and what the tuned backbone still answers."""
-    retrieval_columns = match_paper_columns(results.layout.retrieval_sets, paper.table3_retrieval_datasets())
-    retention_columns = match_paper_columns(results.layout.retention_sets, paper.table3_retention_datasets())
+    retrieval_columns = match_paper_columns(results.layout.retrieval_datasets, paper.table3_retrieval_datasets())
+    retention_columns = match_paper_columns(results.layout.retention_datasets, paper.table3_retention_datasets())
     costs = all_costs(results)
     lm_head_note = (LM_HEAD_NOTE,) if "full_ft" in results.layout.methods else ()
     one_run_note = (ONE_RUN_NOTE,) if results.layout.has_several_seeds else ()
@@ -209,7 +209,7 @@ def _metric_cell(
     keys: Sequence[str],
     formatter: Formatter,
 ) -> TableCell:
-    """A metric of a method on one set."""
+    """A metric of a method on one dataset."""
     if column.dataset is None:
         return missing_dataset_cell(results, column)
     return results.mean_cell(backbone.name, method, f"{kind}/{column.dataset.name}.json", ("metrics", *keys), formatter)
@@ -225,13 +225,13 @@ def _trained_parameters_cell(results: Results, backbone: LayoutEntry, method: st
         return TableCell.measured(trained, format_parameter_count, joined_sources(runs), n=len(runs))
     if trained != 0:
         raise SlqError(f"{runs[0].path}: key parameters.trainable is {trained:g}; expected 0, as base trains nothing")
-    return TableCell.by_construction(0, format_parameter_count, f"nothing is trained: {joined_sources(runs)}")
+    return TableCell.inherited(0, format_parameter_count, f"nothing is trained: {joined_sources(runs)}")
 
 
 def _width_cell(results: Results, backbone: LayoutEntry) -> TableCell:
     """The paper's "Dim.", on which all runs of the backbone agree."""
     runs = [run for method in METHODS for run in results.run_records(backbone.name, method)]
-    width = common_number(runs, "width")
+    width = common_number(runs, "hidden_size")
     if width is None:
         return TableCell.missing(f"no run of {backbone.name} exists")
     return TableCell.measured(width, format_integer, joined_sources(runs), comparable=False)

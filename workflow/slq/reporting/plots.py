@@ -116,7 +116,7 @@ def _draw_point(axes: Axes, point: Any, layout: ReportLayout, crowded: bool = Fa
 
 
 def draw_retention(chart: Chart, layout: ReportLayout) -> Figure:
-    """A row per retention set; each tuned method hangs from, or stands on, the line that is its own base."""
+    """A row per retention dataset; each tuned method hangs from, or stands on, the line that is its own base."""
     extra_note = "The line at 0 is each backbone's own base."
     per_seed_text = "mean ± standard deviation"
     figure = _draw_panels(
@@ -130,7 +130,7 @@ def draw_retention(chart: Chart, layout: ReportLayout) -> Figure:
         extra_note=extra_note,
     )
     if not chart.panels:
-        draw_empty(figure.add_subplot(), "the preset has no retention set")
+        draw_empty(figure.add_subplot(), "the preset has no retention dataset")
     return figure
 
 
@@ -171,7 +171,7 @@ def format_difference(difference: float) -> str:
 
 
 def draw_scale(chart: Chart, layout: ReportLayout) -> Figure:
-    """A row per set, R@1 left and R@5 right; a line joins a method's backbones, through means over its seeds."""
+    """A row per dataset, R@1 left and R@5 right; a line joins a method's backbones, through means over its seeds."""
     return _draw_panels(
         chart, layout, _draw_scale_panel, columns=2, height=1.5, per_seed_text="a marker each", show_directions=True
     )

@@ -32,10 +32,11 @@ def draw_queries(
     """Write the grid as .svg and .png, and `queries.csv` with the similarity of every image in it.
 
     Args:
-        settings: preset, and which run on which set: labels of the backbone and the set, name of the method, seed
+        settings: preset, and which run on which dataset: labels of the backbone and the dataset, name of the method,
+            seed
         top: the run's lists of best images (docs/results.md)
         results: the folder that holds one folder per preset
-        open_image: the picture of an image of the set
+        open_image: the picture of an image of the dataset
 
     Raises:
         SlqError: the lists or a picture cannot be read.
@@ -49,7 +50,9 @@ def draw_queries(
 def _csv_rows(settings: Mapping[str, Any], query: Record) -> list[Sequence[Any]]:
     ranked_images = enumerate(query.value("top"), start=1)
     name = query.text("query")
-    return [(FIGURE_NAME, settings["set"], name, rank, hit["similarity"], query.source) for rank, hit in ranked_images]
+    return [
+        (FIGURE_NAME, settings["dataset"], name, rank, hit["similarity"], query.source) for rank, hit in ranked_images
+    ]
 
 
 def draw_query_grid(
@@ -68,7 +71,7 @@ def draw_query_grid(
             is_correct = hit["image"] == query.text("image")
             _draw_retrieved_image(axes, open_image(hit["image"]), f"{rank}: {hit['similarity']:.2f}", is_correct)
     run = f"{METHODS[settings['method']]} on {settings['backbone_label']}, seed {settings['seed']}"
-    which = f"{run}, {settings['set_label']}, preset {settings['preset']}"
+    which = f"{run}, {settings['dataset_label']}, preset {settings['preset']}"
     add_note(
         figure, f"{which}: captions, and the images most similar to them with their cosine; framed: the right one."
     )

@@ -21,12 +21,12 @@ TABLE_NOTE = (
 
 
 def recall_variants_table(results: Results) -> Table:
-    """R@5 of every method under each way to count a set.
+    """R@5 of every method under each way to count a dataset.
 
     Raises:
         SlqError: a file that exists cannot be used.
     """
-    audit, datasets = find_audit(results), results.layout.retrieval_sets
+    audit, datasets = find_audit(results), results.layout.retrieval_datasets
     return Table(
         name="counts",
         number="E",
@@ -53,10 +53,10 @@ def recall_variants_table(results: Results) -> Table:
 def _dataset_rows(
     results: Results, backbone: LayoutEntry, dataset: LayoutEntry, audit: Record | None
 ) -> list[TableRow]:
-    """One way to count after the other, of one set."""
+    """One way to count after the other, of one dataset."""
     file_name = f"retrieval/{dataset.name}.json"
     records = results.find_all_runs(file_name, backbone)
-    printed_suffix = f" ({describe_variant(records[0].value('counted'))})" if records else ""
+    printed_suffix = f" ({describe_variant(records[0].value('variant_settings'))})" if records else ""
 
     def make_row(key: str, label: str, make_cell: Callable[[str, str], TableCell]) -> TableRow:
         cells = tuple(make_cell(method, direction) for method in METHODS for direction in DIRECTION_LABELS)
@@ -88,7 +88,7 @@ def _dataset_rows(
         make_row("strict", "own captions", own_captions_cell),
     ]
     for variant in records[0].value("variants") if records else ():
-        label = describe_variant(records[0].value("variants", variant, "counted"))
+        label = describe_variant(records[0].value("variants", variant, "variant_settings"))
         rows.append(make_row(variant, label, recall_cell("variants", variant, "metrics")))
     if audit is not None and leaked_ids(audit, dataset):
         leak_cells = {method: _leak_cells(results, backbone, method, dataset, audit) for method in METHODS}

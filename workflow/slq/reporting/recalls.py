@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 3, and the columns of Table 1: recalls per set and direction, the paper's beside ours."""
+"""The paper's Tables 1 and 3, and the columns of Table 1: recalls by dataset and direction, its beside ours."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ class PublishedRecalls:
     """Published recalls.
 
     models_by_group: models under their headings, in order
-    cells: by model, set, direction and metric
+    cells: by model, dataset, direction and metric
     sources: of each model the file that its numbers stand in, and where that has them from
     """
 
@@ -44,7 +44,7 @@ class PublishedRecalls:
         found = cls({}, {}, {})
         for row, source in read_rows_with_sources(path, TABLE1_COLUMNS, root):
             model = row["model"]
-            key = (model, row["set"], row["direction"], row["metric"])
+            key = (model, row["dataset"], row["direction"], row["metric"])
             found.cells[key] = _quoted_cell(row["value"], row["value"], source)
             models = found.models_by_group.setdefault(row["group"], [])
             if model not in models:
@@ -64,15 +64,15 @@ class PaperTables:
         }
 
     def table1_retrieval_datasets(self) -> list[str]:
-        """Table 1's retrieval sets, in its order."""
+        """Table 1's retrieval datasets, in its order."""
         return list(dict.fromkeys(name for _, name, _, _ in self.recalls.cells))
 
     def table3_retrieval_datasets(self) -> list[str]:
-        """Table 3's retrieval sets, in its order; their columns are `<set>_<direction>_<metric>`."""
+        """Table 3's retrieval datasets, in its order; their columns are `<dataset>_<direction>_<metric>`."""
         return list(dict.fromkeys(name.split("_")[0] for _, _, name in self.table3 if name.count("_") == 2))
 
     def table3_retention_datasets(self) -> list[str]:
-        """Table 3's retention sets, in its order."""
+        """Table 3's retention datasets, in its order."""
         columns = dict.fromkeys(name for _, _, name in self.table3)
         return [name for name in columns if name.count("_") != 2 and name not in COST_COLUMNS]
 
@@ -85,12 +85,12 @@ def _quoted_cell(value: str, printed: str, source: str) -> TableCell:
 
 
 class RecallColumns:
-    """The paper's retrieval sets in its order, each with those of ours that stand for it; then the others of ours."""
+    """The paper's retrieval datasets in its order, each with those of ours that stand for it; then our others."""
 
     def __init__(self, results: Results, paper: PaperTables) -> None:
         self.results = results
         self.paper = paper
-        self.dataset_columns = match_paper_columns(results.layout.retrieval_sets, paper.table1_retrieval_datasets())
+        self.dataset_columns = match_paper_columns(results.layout.retrieval_datasets, paper.table1_retrieval_datasets())
         self.column_keys = [
             (column, direction, recall)
             for column in self.dataset_columns
@@ -100,13 +100,13 @@ class RecallColumns:
         self.dataset_labels = join_dataset_labels(self.dataset_columns)
 
     def table_columns(self, records: Iterable[Record] = ()) -> tuple[Column, ...]:
-        """Head the columns with the names of the sets, and how many images they have if results say it.
+        """Head the columns with the names of the datasets, and how many images they have if results say it.
 
         Args:
             records: metrics files that are not runs' and of which the table has rows
 
         Raises:
-            SlqError: two files of a set disagree on the number of its images.
+            SlqError: two files of a dataset disagree on the number of its images.
         """
         names = {f"retrieval/{column.dataset.name}.json" for column in self.dataset_columns if column.dataset}
         by_dataset: dict[str, list[Record]] = {}
@@ -125,7 +125,7 @@ class RecallColumns:
         )
 
     def result_cells(self, cell_of: Callable[[str, str, str], TableCell]) -> tuple[TableCell, ...]:
-        """Fill a row of ours with what a metrics file has of a direction and recall; without a set it is missing."""
+        """Fill a row of ours with what a metrics file has of a direction and recall; missing without a dataset."""
         return tuple(
             cell_of(f"retrieval/{column.dataset.name}.json", direction, recall)
             if column.dataset
@@ -134,7 +134,7 @@ class RecallColumns:
         )
 
     def quoted_cells(self, published: PublishedRecalls, model: str) -> tuple[TableCell, ...]:
-        """Fill a published row; its cells rank with ours only where ours come from the same set."""
+        """Fill a published row; its cells rank with ours only where ours come from the same dataset."""
         cells = []
         for column, direction, recall in self.column_keys:
             quote = published.cells.get((model, column.paper_column, direction, recall))
@@ -161,7 +161,7 @@ class RecallColumns:
 
 
 def _header_with_image_count(column: DatasetColumn, records: list[Record]) -> str:
-    """The header of a set, with the number of images if results say it."""
+    """The header of a dataset, with the number of images if results say it."""
     images = common_number(records, "n", "images")
     if column.dataset is None or images is None:
         return column.header(DATASET_HEADERS)
@@ -170,10 +170,10 @@ def _header_with_image_count(column: DatasetColumn, records: list[Record]) -> st
 
 
 def missing_dataset_cell(results: Results, column: DatasetColumn) -> TableCell:
-    """Give the missing cell of a column of the paper that the layout has no set for."""
-    return TableCell.missing(f"preset {results.layout.preset} has no set that stands for {column.paper_column}")
+    """Give the missing cell of a column of the paper that the layout has no dataset for."""
+    return TableCell.missing(f"preset {results.layout.preset} has no dataset that stands for {column.paper_column}")
 
 
 def join_dataset_labels(columns: Iterable[DatasetColumn]) -> str:
-    """List the sets in a sentence."""
+    """List the datasets in a sentence."""
     return " and ".join(column.header(DATASET_LABELS) for column in columns)

@@ -1,4 +1,4 @@
-"""What a tuned backbone still answers, by set and type of question, beside chance and the base that sees no image."""
+"""What a tuned backbone still answers, by dataset and type of question, beside chance and the blind base."""
 
 from collections.abc import Sequence
 
@@ -26,17 +26,17 @@ BLIND_NOTE = "Base, blind: the same questions without their images."
 
 
 def retention_table(results: Results) -> Table:
-    """The share of right answers by method, of base without images, and by chance, per backbone, set and type.
+    """The share of right answers by method, of base without images, and by chance, per backbone, dataset and type.
 
     Raises:
-        SlqError: runs of one set were scored by different scorers, or disagree about its items or chance.
+        SlqError: runs of one dataset were scored by different scorers, or disagree about its items or chance.
     """
     layout = results.layout
     groups = tuple(_backbone_group(results, backbone) for backbone in layout.backbones)
     return Table(
         name="retention",
         number="B",
-        caption=f"Right answers in percent, by retention set and type of question. {describe_runs(layout)}",
+        caption=f"Right answers in percent, by retention dataset and type of question. {describe_runs(layout)}",
         stubs=("Questions",),
         columns=COLUMNS,
         groups=groups,
@@ -63,9 +63,9 @@ def _cells_by_method(groups: tuple[RowGroup, ...]) -> dict[str, list[TableCell]]
 
 
 def _backbone_group(results: Results, backbone: LayoutEntry) -> RowGroup:
-    """A backbone's rows: each set as a whole, then by type."""
+    """A backbone's rows: each dataset as a whole, then by type."""
     rows = []
-    for dataset in results.layout.retention_sets:
+    for dataset in results.layout.retention_datasets:
         types = sorted(
             {
                 question_type
@@ -78,7 +78,7 @@ def _backbone_group(results: Results, backbone: LayoutEntry) -> RowGroup:
 
 
 def _dataset_row(results: Results, backbone: LayoutEntry, dataset: LayoutEntry, question_type: str = "") -> TableRow:
-    """The row of a set, or of its items of one type."""
+    """The row of a dataset, or of its items of one type."""
     items, chance, accuracy = [("types", question_type, key) for key in TYPE_KEYS] if question_type else ALL_ITEMS_KEYS
     retention_file, blind_file = f"retention/{dataset.name}.json", f"blind/{dataset.name}.json"
     cells = (
@@ -96,7 +96,7 @@ def _dataset_row(results: Results, backbone: LayoutEntry, dataset: LayoutEntry, 
 
 
 def _records(results: Results, backbone: LayoutEntry, dataset: LayoutEntry) -> list[Record]:
-    """The files in which the answers of a backbone's runs to a set are scored."""
+    """The files in which the answers of a backbone's runs to a dataset are scored."""
     blind = results.find_all_seeds(backbone.name, "base", f"blind/{dataset.name}.json")
     return [*results.find_all_runs(f"retention/{dataset.name}.json", backbone), *blind]
 
@@ -104,7 +104,7 @@ def _records(results: Results, backbone: LayoutEntry, dataset: LayoutEntry) -> l
 def _dataset_cell(
     results: Results, backbone: LayoutEntry, dataset: LayoutEntry, keys: tuple[str, ...], formatter: Formatter
 ) -> TableCell:
-    """A number that belongs to the set, whoever answers."""
+    """A number that belongs to the dataset, whoever answers."""
     records = _records(results, backbone, dataset)
     number = common_number(records, *keys)
     if number is None:
@@ -113,9 +113,9 @@ def _dataset_cell(
 
 
 def _scorer_note(results: Results) -> tuple[str, ...]:
-    """Whose verdicts the numbers count, by set; no note without numbers."""
+    """Whose verdicts the numbers count, by dataset; no note without numbers."""
     labels = []
-    for dataset in results.layout.retention_sets:
+    for dataset in results.layout.retention_datasets:
         records = [record for backbone in results.layout.backbones for record in _records(results, backbone, dataset)]
         for record in records:
             if record.text("scorer") != records[0].text("scorer"):

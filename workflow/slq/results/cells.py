@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-CellState = Literal["measured", "quoted", "by_construction", "missing", "stale"]
+CellState = Literal["measured", "quoted", "inherited", "missing", "stale"]
 EMPTY_STATES = ("missing", "stale")  # states of a cell that shows no number
 RankMark = Literal["", "best", "second"]
 Formatter = Callable[[float], str]
@@ -21,13 +21,13 @@ class TableCell:
     value: the full number, or a word (the name of a device); None if and only if the cell is missing or stale
     text: the value as printed
     source: paths of the files that hold the number, relative to the folder above the results, joined by `; `; the
-        reference CSV and its line; a proof; or, of a missing or stale cell, why there is none
+        reference CSV and its line; an inheriting file; or, of a missing or stale cell, why there is none
     reason: of a missing cell which file is not there, or what else is lacking; of a stale one what does not follow from
-        what; of one by construction why, and whose number it is; of a mean over fewer seeds which are left out, and why
+        what; of an inherited one why, and whose number it is; of a mean over fewer seeds which are left out, and why
     comparable: may stand in one ranking with the comparable cells of its column
     sd: the sample standard deviation that belongs to a mean of two or more runs
     spread: the sd as printed, with as many decimals as `text`; empty without one
-    n: how many runs of one method, which differ in their seed alone, a number is made of, or proved for
+    n: how many runs of one method, which differ in their seed alone, a number is made of, or inherited by
     low, high: the ends of the number's 95 % interval; `interval`: both as printed, with as many decimals as `text`
     """
 
@@ -76,7 +76,7 @@ class TableCell:
         return cls(value, printed, "quoted", source, comparable)
 
     @classmethod
-    def by_construction(
+    def inherited(
         cls,
         value: float,
         formatter: Formatter,
@@ -86,7 +86,7 @@ class TableCell:
         reason: str = "",
     ) -> "TableCell":
         """A number that no measurement is needed for; `source` says why, and of `n` runs that each has it."""
-        return cls(value, formatter(value), "by_construction", source, comparable, n=n, reason=reason or source)
+        return cls(value, formatter(value), "inherited", source, comparable, n=n, reason=reason or source)
 
     @classmethod
     def missing(cls, reason: str) -> "TableCell":

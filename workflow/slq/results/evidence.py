@@ -13,7 +13,7 @@ from slq.results.records import Record, Results, relative_path
 
 @dataclass(frozen=True)
 class RunRanks:
-    """The ranks of a run on a set, of the variant that tables print, and the file that they lie in."""
+    """The ranks of a run on a dataset, of the variant that tables print, and the file that they lie in."""
 
     table: pd.DataFrame
     source: str
@@ -21,7 +21,7 @@ class RunRanks:
 
 @dataclass(frozen=True)
 class RunAnswers:
-    """Whether each question of a set is answered, by its id, as the printed scorer says; and the answers' file.
+    """Whether each question of a dataset is answered, by its id, as the printed scorer says; and the answers' file.
 
     By construction the answers are another run's.
     """
@@ -34,13 +34,13 @@ class RunAnswers:
 def load_run_ranks(
     results: Results, backbone: str, method: str, dataset: str, seed: int | None = None
 ) -> RunRanks | TableCell:
-    """A run's ranks on a retrieval set, or the missing cell that says why there are none.
+    """A run's ranks on a retrieval dataset, or the missing cell that says why there are none.
 
     Args:
         seed: without one the run that stands for the method
 
     Raises:
-        SlqError: the ranks are not those that the set's metrics file was made from.
+        SlqError: the ranks are not those that the dataset's metrics file was made from.
     """
     seed = results.layout.compared_seed(method) if seed is None else seed
     record = results.find(backbone, method, seed, f"retrieval/{dataset}.json")
@@ -58,7 +58,7 @@ def load_run_ranks(
 def load_run_answers(
     results: Results, backbone: str, method: str, dataset: str, seed: int | None = None
 ) -> RunAnswers | TableCell:
-    """The verdicts on a run's answers to a retention set, or the missing cell that says why there are none.
+    """The verdicts on a run's answers to a retention dataset, or the missing cell that says why there are none.
 
     Args:
         seed: as of `load_run_ranks`
@@ -84,11 +84,13 @@ def score_run_answers(metrics_path: Path, record: Record) -> tuple[dict[str, boo
     file.
 
     Args:
-        record: what the file says, or of a proof the file that it refers to
+        record: what the file says, or of an inheriting file the one that it refers to
 
     Raises:
         SlqError: the answers are incomplete, or of other questions.
     """
     answers = read_scored_answers(metrics_path)
     judgements = answers.judgements()[record.text("scorer")]
-    return {item["id"]: verdict.hit for item, verdict in zip(answers.items, judgements, strict=True)}, answers.path
+    return {
+        item["id"]: verdict.is_correct for item, verdict in zip(answers.items, judgements, strict=True)
+    }, answers.path

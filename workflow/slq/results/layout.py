@@ -1,4 +1,4 @@
-"""What the tables of one preset show: backbones, methods and sets, as the command line passes them."""
+"""What the tables of one preset show: backbones, methods and datasets, as the command line passes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from slq.evaluation.retention_metrics import HIT_COUNT_BENCHMARKS
 
 @dataclass(frozen=True)
 class LayoutEntry:
-    """A backbone or a set.
+    """A backbone or a dataset.
 
     name: in the results; label: in print
-    reference: the paper's row or column that it stands for; empty: none
-    scored_as: of a retention set the benchmark whose scorers read its answers
+    paper_name: the paper's row or column that it stands for; empty: none
+    scored_as: of a retention dataset the benchmark whose scorers read its answers
     """
 
     name: str
     label: str
-    reference: str
+    paper_name: str
     scored_as: str = ""
 
     @property
     def is_from_paper(self) -> bool:
         """The paper's own, as opposed to one that stands in for it: decided by the name in the config."""
-        return self.name == self.reference
+        return self.name == self.paper_name
 
     @property
     def is_scored_in_hits(self) -> bool:
@@ -40,24 +40,24 @@ class LayoutEntry:
 class ReportLayout:
     """The rows and columns that the config asks for.
 
-    knowledge_sets: retrieval sets whose queries need knowledge; only a figure shows them
+    knowledge_datasets: retrieval datasets whose queries need knowledge; only a figure shows them
     table3_base: whether Table 3 has a row for the untouched base
-    rows: systems that are no runs, in the order of the extended Table 1
+    baselines: systems that are no runs, in the order of the extended Table 1
     """
 
     preset: str
     seeds: tuple[int, ...]
     backbones: tuple[LayoutEntry, ...]
     methods: tuple[str, ...]
-    retrieval_sets: tuple[LayoutEntry, ...]
-    knowledge_sets: tuple[LayoutEntry, ...]
-    retention_sets: tuple[LayoutEntry, ...]
+    retrieval_datasets: tuple[LayoutEntry, ...]
+    knowledge_datasets: tuple[LayoutEntry, ...]
+    retention_datasets: tuple[LayoutEntry, ...]
     table3_base: bool
-    rows: tuple[Baseline, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
 
     def baselines_of_kind(self, kind: str) -> tuple[Baseline, ...]:
-        """The rows of a kind: `comparator`, `zero_shot` or `rerank`."""
-        return tuple(row for row in self.rows if row.kind == kind)
+        """The baselines of a kind: `comparator`, `zero_shot` or `rerank`."""
+        return tuple(one for one in self.baselines if one.kind == kind)
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
         """The seeds of a method's runs; none if the layout leaves the method out."""
@@ -80,31 +80,31 @@ class ReportLayout:
 
 @dataclass(frozen=True)
 class DatasetColumn:
-    """A set's place in a table: `dataset` is None where the layout has nothing for the paper's column."""
+    """A dataset's place in a table: `dataset` is None where the layout has nothing for the paper's column."""
 
     paper_column: str
     dataset: LayoutEntry | None
 
     @property
     def key(self) -> str:
-        """The set's name in `cells.csv`."""
+        """The dataset's name in `cells.csv`."""
         return self.dataset.name if self.dataset else self.paper_column
 
     def header(self, paper_headers: Mapping[str, str]) -> str:
-        """The paper's header over the paper's set and over an empty column, else the label of our entry."""
+        """The paper's header over the paper's dataset and over an empty column, else the label of our entry."""
         if self.dataset is None or self.dataset.is_from_paper:
             return paper_headers.get(self.paper_column, self.dataset.label if self.dataset else self.paper_column)
         return self.dataset.label
 
 
 def match_paper_columns(datasets: Sequence[LayoutEntry], paper_columns: Sequence[str]) -> list[DatasetColumn]:
-    """The paper's columns in the paper's order, then sets of the layout that stand for none of them."""
+    """The paper's columns in the paper's order, then datasets of the layout that stand for none of them."""
     columns = []
-    for reference in paper_columns:
-        matching = [entry for entry in datasets if entry.reference == reference]
-        columns += [DatasetColumn(reference, entry) for entry in matching] or [DatasetColumn(reference, None)]
+    for paper_column in paper_columns:
+        matching = [entry for entry in datasets if entry.paper_name == paper_column]
+        columns += [DatasetColumn(paper_column, entry) for entry in matching] or [DatasetColumn(paper_column, None)]
     return columns + [
-        DatasetColumn(entry.reference, entry) for entry in datasets if entry.reference not in paper_columns
+        DatasetColumn(entry.paper_name, entry) for entry in datasets if entry.paper_name not in paper_columns
     ]
 
 
@@ -116,9 +116,9 @@ def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
     """
     try:
         fields: dict[str, Any] = {key: layout[key] for key in ("preset", "table3_base")}
-        for key in ("backbones", "retrieval_sets", "knowledge_sets", "retention_sets"):
+        for key in ("backbones", "retrieval_datasets", "knowledge_datasets", "retention_datasets"):
             fields[key] = tuple(LayoutEntry(**one) for one in layout[key])
-        fields["rows"] = tuple(Baseline(**row) for row in layout.get("rows", ()))
+        fields["baselines"] = tuple(Baseline(**one) for one in layout.get("baselines", ()))
         parsed = ReportLayout(seeds=tuple(map(int, layout["seeds"])), methods=tuple(layout["methods"]), **fields)
     except (KeyError, TypeError, ValueError) as error:
         raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/results/layout.py") from error

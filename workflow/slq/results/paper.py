@@ -14,7 +14,7 @@ BASE_SCORE_COLUMNS = ["backbone", "benchmark", "value", "evidence", "source"]
 # Tables that print numbers, with their columns; base's scores first, which the others are set beside.
 COLUMNS_BY_FILE = {
     "base_scores.csv": BASE_SCORE_COLUMNS,
-    "instrument.csv": REFERENCE_COLUMNS,
+    "reference_recalls.csv": REFERENCE_COLUMNS,
     "table1.csv": TABLE1_COLUMNS,
     "table3.csv": TABLE3_COLUMNS,
 }
@@ -84,7 +84,7 @@ class Paper:
             column = row.get("column") or row["benchmark"]
             column_parts = column.split("_") if column.count("_") == 2 else [column]
         else:
-            column_parts = [row["set"], row["direction"], row["metric"]]
+            column_parts = [row["dataset"], row["direction"], row["metric"]]
         benchmark, direction = (*column_parts, "")[:2]
         matching_rows = self.benchmark_rows.get((benchmark, direction), [])
         return PaperNumber(
@@ -103,7 +103,7 @@ class Paper:
         )
 
     def find_recall(self, model: str, name: str, metric: str) -> PaperNumber | None:
-        """Table 1's number of a model on a set, `t2i R@5`; None of a dash or without one."""
+        """Table 1's number of a model on a dataset, `t2i R@5`; None of a dash or without one."""
         return next((one for one in self.table1 if (one.row, one.column) == (model, f"{name} {metric}")), None)
 
     def method_cells(self, method: str, column: str = "") -> list[PaperNumber]:

@@ -10,20 +10,22 @@ from slq.common.errors import SlqError
 from slq.common.files import read_csv_rows, read_json
 from slq.common.files import read_jsonl as read_json_lines
 from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
+from slq.common.schema import earlier_version_error, require_schema
 from slq.config.runs import BASE_SEED
 from slq.results.cells import Formatter, TableCell, merge_missing_cells
 from slq.results.layout import METHODS, LayoutEntry, ReportLayout
 from slq.results.stale import StaleFiles
 from slq.results.stale import relative_path as relative_path
 
-BASELINES = "rows"  # in a preset's folder: where systems that are no runs keep their results
-SCHEMA = 1
+BASELINES = "baselines"  # in a preset's folder: where systems that are no runs keep their results
+SCHEMA = 2
+RENAMED_FILES = ("rows", "instrument.json")  # of a preset's folder: names that version 0.2.0 has replaced
 SCHEMA_BY_FOLDER = {
-    "retrieval": 2,
-    "retention": 3,
-    "blind": 3,
+    "retrieval": 3,
+    "retention": 4,
+    "blind": 4,
 }  # of the files in a folder of a run, where it is another
-TABLE1_COLUMNS = ["group", "model", "set", "direction", "metric", "value", "mark", "source"]
+TABLE1_COLUMNS = ["group", "model", "dataset", "direction", "metric", "value", "mark", "source"]
 TABLE3_COLUMNS = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
 COST_COLUMNS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
 
@@ -32,7 +34,7 @@ COST_COLUMNS = ("parameters", "gpu_hours")  # columns of Table 3 where less is b
 class Record:
     """A result file: where it lies, how tables name it, what it says.
 
-    By construction it is another run's file, which holds the numbers; `source` then names the proof as well.
+    Inherited, it is another run's file, which holds the numbers; `source` then names the inheriting one as well.
     `stale_reason`: why the numbers do not follow from what they were made from, "" where they do.
     """
 
@@ -61,10 +63,8 @@ class Record:
         Raises:
             SlqError: its file is of another schema.
         """
-        if self.value("schema") != schema:
-            raise SlqError(
-                f"{self.path}: key schema is {self.value('schema')!r}; expected {schema}: make the file again"
-            )
+        self.value("schema")
+        require_schema(self.path, self.content, schema, "make the file again")
         return self
 
     def number(self, *keys: str) -> float:
@@ -90,12 +90,13 @@ class Results:
     """The result files of a layout's preset and seeds under `root`, the folder that holds one folder per preset.
 
     A system that is no run (a comparator, an untrained read-out, a re-ranked list) is asked for as the method of its
-    name on the backbone ROWS, whatever the seed.
+    name on the backbone BASELINES, whatever the seed.
     A file of which the numbers no longer follow counts as one that is not there, unless stale ones are asked for;
     `stale_files` knows of it.
     """
 
     def __init__(self, root: Path, layout: ReportLayout, include_stale: bool = False) -> None:
+        refuse_earlier_layout(root / layout.preset)
         self.root = root
         self.layout = layout
         self.include_stale = include_stale
@@ -124,10 +125,10 @@ class Results:
     def load_record(self, path: Path) -> Record | TableCell:
         """A result file, or the cell that says why it gives no numbers: it is not there, or stale.
 
-        Of a proof it is the file whose numbers are the run's by construction.
+        Of an inheriting file it is the one whose numbers it inherits.
 
         Raises:
-            SlqError: the file is not JSON, not an object, or of another schema; a proof is of other inputs.
+            SlqError: the file is not JSON, not an object, or of another schema; an inheriting file is of other inputs.
         """
         if not path.exists():
             return TableCell.missing(f"{relative_path(path, self.root)} does not exist")
@@ -166,15 +167,15 @@ class Results:
         return [record for place in backbone_methods for record in self.find_all_seeds(*place, file_name)]
 
     def run_record(self, backbone: str, method: str, seed: int) -> Record | None:
-        """`run.json` of a run, `row.json` of what is none, checked to be its.
+        """`run.json` of a run, `baseline.json` of what is none, checked to be its.
 
         Raises:
             SlqError: as `find`, or the file belongs to another run.
         """
-        record = self.find(backbone, method, seed, "row.json" if backbone == BASELINES else "run.json")
+        record = self.find(backbone, method, seed, "baseline.json" if backbone == BASELINES else "run.json")
         identity: dict[str, Any] = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": seed}
         if backbone == BASELINES:
-            identity = {"row": method}
+            identity = {"baseline": method}
         for key, expected in identity.items():
             if record and record.value(key) != expected:
                 raise SlqError(f"{record.path}: key {key} is {record.value(key)!r}, its folder says {expected!r}")
@@ -186,7 +187,7 @@ class Results:
         return [record for record in found if record is not None]
 
     def missing_cell(self, backbone: str, method: str, file_name: str) -> TableCell:
-        """The cell for a file that no run of a method has, or that is stale; a proof's is another run's."""
+        """The cell for a file that no run of a method has, or that is stale; an inherited one is another run's."""
         if backbone != BASELINES and method not in self.layout.methods:
             return TableCell.missing(f"{method} is not among the methods of preset {self.layout.preset}")
         paths = [self.path(backbone, method, seed, file_name) for seed in self.seeds_of(backbone, method)]
@@ -200,15 +201,15 @@ class Results:
     ) -> TableCell:
         """The mean over seeds of the number under `keys` of a file, or a missing cell if no run has the file.
 
-        Where every run has it by construction it is one number, and no mean.
+        Where every run inherits the number, it is one, and no mean.
         """
         records = self.find_all_seeds(backbone, method, file_name)
         if not records:
             return self.missing_cell(backbone, method, file_name)
         number = common_number(records, *keys) if all(record.inherited for record in records) else None
         if number is not None:
-            reason = f"the same number as {relative_path(records[0].path, self.root)}, by proof"
-            return TableCell.by_construction(
+            reason = f"inherited from {relative_path(records[0].path, self.root)}"
+            return TableCell.inherited(
                 number, formatter, joined_sources(records), comparable=True, n=len(records), reason=reason
             )
         mean = TableCell.mean([record.number(*keys) for record in records], formatter, joined_sources(records))
@@ -219,6 +220,13 @@ class Results:
             if len(records) < len(seeds)
         ]
         return replace(mean, reason=merge_missing_cells(left_out).reason)
+
+
+def refuse_earlier_layout(folder: Path) -> None:
+    """Raise SlqError if a preset's folder of results has what earlier versions called otherwise."""
+    if found := [name for name in RENAMED_FILES if (folder / name).exists()]:
+        remedy = "move the folder away, and make the results again"
+        raise earlier_version_error(f"{folder}: has {' and '.join(found)}", remedy)
 
 
 def read_record(path: Path, root: Path) -> Record:

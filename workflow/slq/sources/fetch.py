@@ -34,8 +34,9 @@ def fetch_source(settings: dict[str, Any], out: Path, locks: Path, offline: bool
     """Bring a source into `out`, whole and proved, or say what is wrong; its manifest.json is written last.
 
     Args:
-        settings: `name`; `parts`, each with one of `model`, `dataset`, `archive`, `supplied` (docs/data.md), the last
-            with what the folder `holds`; `weights`: whether it must be a snapshot that a model can be loaded from.
+        settings: `name`; `parts`, each with one of `model`, `dataset`, `archive`, `local_dir` (docs/data.md), the last
+            with the `content_hash` of the folder; `weights`: whether it must be a snapshot that a model can be loaded
+            from.
         locks: folder of the locks, a file for each source; a part without an entry there gets one.
         offline: ask no server: a part that is not here is an error.
 
@@ -64,7 +65,7 @@ def part_address(part: SourcePart) -> str:
     for kind in ("model", "dataset"):
         if kind in part:
             return f"{kind}:{part[kind]}@{part['revision']}"
-    return str(part.get("archive") or part["supplied"])
+    return str(part.get("archive") or part["local_dir"])
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class _PartFetch:
         """Find it here, or bring it; nothing that is here whole is fetched again."""
         receipt = self.out / STATE_FOLDER / f"{hash_json(self.part)[:16]}.json"
         reason = self._why_missing(receipt)
-        if reason and offline and "supplied" not in self.part:
+        if reason and offline and "local_dir" not in self.part:
             where = f"{part_address(self.part)}: {reason}, in {self.out}"
             raise SlqError(f"{where}, and this call is offline; fetch once with the network")
         if not reason:
@@ -94,7 +95,7 @@ class _PartFetch:
             entry, file_hashes = self._fetch()
         if entry and self.locked_entry is None:
             write_json(self.lock_file, self._read_lock() | {part_address(self.part): entry})
-        if entry or "holds" in self.part:
+        if entry or "content_hash" in self.part:
             write_json(receipt, {"entry": entry, "files": file_hashes})
         if "archive" in self.part:
             remove_download(self._archive_path())  # of no use once it is noted that its files are there
@@ -135,7 +136,7 @@ class _PartFetch:
     def _fetch(self) -> tuple[LockEntry, dict[str, str]]:
         if "archive" in self.part:
             return self._fetch_archive()
-        return self._copy_local_files() if "supplied" in self.part else self._fetch_repository()
+        return self._copy_local_files() if "local_dir" in self.part else self._fetch_repository()
 
     def _fetch_repository(self) -> tuple[LockEntry, dict[str, str]]:
         kind = "model" if "model" in self.part else "dataset"
@@ -165,9 +166,9 @@ class _PartFetch:
 
     def _copy_local_files(self) -> tuple[LockEntry, dict[str, str]]:
         """Copied, so that nothing later depends on the folder; not locked, as one person's is another's subset."""
-        folder = Path(self.part["supplied"])
+        folder = Path(self.part["local_dir"])
         if not folder.is_dir():
-            instructions = self.part.get("obtain", "config.yaml says that the files lie there")
+            instructions = self.part.get("instructions", "config.yaml says that the files lie there")
             raise SlqError(f"{folder}: no such folder; {instructions}")
         patterns = self.part.get("files", SNAPSHOT_PATTERNS)
         names = list_local_files(folder, patterns)

@@ -40,16 +40,16 @@ class FileHashCache:
         self.hashes: dict[str, str] = {}  # in this call
 
     def hash_local_split(self, entry: Config, split: str) -> str:
-        """Hash a split that a person supplies: the items and the images that they name; with `columns` the folder."""
-        folder = Path(entry["supplied"])
-        if "columns" in entry:
+        """Hash a local split: the items and the images that they name; with `hub_layout` the folder."""
+        folder = Path(entry["local_dir"])
+        if "hub_layout" in entry:
             return self.hash_folder(folder, None)
         root = folder / split
         return self._hash_named_files(f"{root}:items", root, ["items.jsonl", *_read_image_names(root / "items.jsonl")])
 
     def hash_source_part(self, part: Config) -> str:
         """Hash the files of a part of a source that are copied from a person's folder."""
-        return self.hash_folder(Path(part["supplied"]), part.get("files", SNAPSHOT_PATTERNS))
+        return self.hash_folder(Path(part["local_dir"]), part.get("files", SNAPSHOT_PATTERNS))
 
     def hash_folder(self, folder: Path, patterns: list[str] | None) -> str:
         """Hash the files of a folder that match; without patterns all, but for hidden ones."""
@@ -63,7 +63,7 @@ class FileHashCache:
 
     def hash_id_lists(self, split_config: Config) -> dict[str, str]:
         """Hash the lists of ids that keep or leave out images of a split, by their names in config.yaml."""
-        names = [name for key in ("only", "without") for name in split_config.get(key, [])]
+        names = [name for key in ("include_ids", "exclude_ids") for name in split_config.get(key, [])]
         return {
             name: hash_file(id_list_path(name)) if is_bundled_list(name) else self.hash_files([name]) for name in names
         }
@@ -123,7 +123,7 @@ def _hash_file(path: str) -> str:
 
 
 def _read_image_names(items: Path) -> list[str]:
-    """The images that the lines of a supplied split name; of what is no item none, which its rule reports."""
+    """The images that the lines of a local split name; of what is no item none, which its rule reports."""
     found: dict[str, None] = {}
     try:
         lines = items.read_bytes().split(b"\n")

@@ -72,7 +72,7 @@ def list_fetched_sources(config: Config, preset: str) -> list[tuple[str, str]]:
     """What a preset fetches: the folder in scratch, and the source that fills it."""
     preset_config = config["presets"][preset]
     models = [("backbones", name) for name in preset_config["backbones"]]
-    models += [("encoders", name) for name in preset_config["instruments"]]
+    models += [("encoders", name) for name in preset_config["reference_encoders"]]
     for entry in (config["comparators"][name] for name in preset_config["comparators"]):
         models.append(("encoders", entry["encoder"]) if "encoder" in entry else ("backbones", entry["backbone"]))
     found = [
@@ -80,9 +80,11 @@ def list_fetched_sources(config: Config, preset: str) -> list[tuple[str, str]]:
         for place, name in dict.fromkeys(models)
         if "source" in config[place][name]
     ]
-    names = [preset_config["train_set"], *evaluation_datasets(preset_config)]
-    names += [parent_dataset(config["sets"][name]) for name in names if is_derived(config["sets"][name])]
-    sources = dict.fromkeys(config["sets"][name]["source"] for name in names if "source" in config["sets"][name])
+    names = [preset_config["train_dataset"], *evaluation_datasets(preset_config)]
+    names += [parent_dataset(config["datasets"][name]) for name in names if is_derived(config["datasets"][name])]
+    sources = dict.fromkeys(
+        config["datasets"][name]["source"] for name in names if "source" in config["datasets"][name]
+    )
     return found + [(f"sources/{source}", source) for source in sources]
 
 

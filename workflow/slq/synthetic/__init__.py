@@ -1,1 +1,1 @@
-"""The mini preset's bytes: drawn scenes, captions and questions; tiny backbones and dual encoders trained on them."""
+"""The mini preset's bytes: synthetic scenes, captions, questions; tiny backbones and dual encoders of them."""

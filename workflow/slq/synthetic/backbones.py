@@ -1,4 +1,4 @@
-"""Tiny backbones of the real classes, pre-trained from scratch on drawn scenes and saved like a hub snapshot."""
+"""Tiny backbones of the real classes, pre-trained from scratch on synthetic scenes and saved like a hub snapshot."""
 
 import random
 from itertools import pairwise, product
@@ -102,10 +102,10 @@ def build_pretraining_tasks(backbone: Backbone, split: Split, settings: dict[str
 
 
 def pretrain_backbone(settings: dict[str, Any], data: Path, out: Path) -> None:
-    """Train a backbone from scratch on its set's training split and save it as a snapshot, manifest last."""
+    """Train a backbone from scratch on its dataset's training split and save it as a snapshot, manifest last."""
     out.mkdir(parents=True, exist_ok=True)
     backbone = build_backbone(settings, out)
-    tasks = build_pretraining_tasks(backbone, read_split(data, settings["set"], "train"), settings)
+    tasks = build_pretraining_tasks(backbone, read_split(data, settings["dataset"], "train"), settings)
     steps = settings["steps"]
 
     def compute_loss(step: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Drawn sets on disk: images with captions in the prepared form (docs/data.md), questions by way of the hub's."""
+"""Synthetic datasets on disk: images with captions in the prepared form (docs/data.md), questions in the hub's."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -18,7 +18,7 @@ from slq.synthetic.drawing import draw_scene
 from slq.synthetic.language import knowledge_captions, scene_captions
 from slq.synthetic.scenes import held_out_signs, select_scenes
 
-# By columns, what makes rows of scenes or signs, and which these are.
+# By layout, what makes rows of scenes or signs, and which these are.
 BENCHMARK_BUILDERS: dict[str, tuple[Callable[..., list[dict[str, Any]]], Callable[..., list[Any]]]] = {
     "mmmu": (make_mmmu_rows, select_scenes),
     "realworldqa": (make_realworldqa_rows, select_scenes),
@@ -29,17 +29,17 @@ SHARD_NAME = "00000-of-00001"
 
 
 def draw_split(settings: dict[str, Any], out: Path) -> None:
-    """Draw one split: `settings` holds set, split, `columns` (of questions), style, the
+    """Draw one split: `settings` holds dataset, split, `hub_layout` (of questions), style, the
     slice of scenes or signs (`first`, `count`), the seed, and `words`, in which captions are.
 
     Questions are written as the hub would hold them, under `out`/hub, and prepared from there as real ones are.
     """
-    columns, style = settings["columns"], settings["style"]
+    hub_layout, style = settings["hub_layout"], settings["style"]
     slice_arguments = (settings["seed"], settings["first"], settings["count"])
-    if columns:
-        make_rows, select_contents = BENCHMARK_BUILDERS[columns]
-        write_hub_files(columns, make_rows(select_contents(*slice_arguments), style), out / "hub")
-        prepare_questions(columns, out / "hub", out, settings["set"], settings["split"])
+    if hub_layout:
+        make_rows, select_contents = BENCHMARK_BUILDERS[hub_layout]
+        write_hub_files(hub_layout, make_rows(select_contents(*slice_arguments), style), out / "hub")
+        prepare_questions(hub_layout, out / "hub", out, settings["dataset"], settings["split"])
         return
     make_captions = CAPTION_FUNCTIONS[settings["words"]]
     items = []
@@ -48,14 +48,14 @@ def draw_split(settings: dict[str, Any], out: Path) -> None:
         name = f"{number:06d}"
         draw_scene(scene, style).save(out / "images" / f"{name}.png")
         items.append({"id": name, "image": f"images/{name}.png", "captions": make_captions(scene)})
-    write_split(out, settings["set"], settings["split"], "retrieval", items)
+    write_split(out, settings["dataset"], settings["split"], "retrieval", items)
 
 
-def write_hub_files(columns: str, rows: list[dict[str, Any]], source: Path) -> None:
+def write_hub_files(hub_layout: str, rows: list[dict[str, Any]], source: Path) -> None:
     """Write rows to the places of a layout under `source`, the same bytes for the same rows; no other rows stay there.
 
     Args:
-        columns: a key of COLUMNS.
+        hub_layout: a key of HUB_LAYOUTS.
         rows: values by column, every column of the layout; only an image may be left out, which is null then. An image
             is the bytes of its file, or a picture, which becomes a PNG. Where the layout has a folder per subject, a
             row has its `subject` besides, which is no column.
@@ -63,7 +63,7 @@ def write_hub_files(columns: str, rows: list[dict[str, Any]], source: Path) -> N
     Raises:
         SlqError: a row has a column that the layout does not have, or lacks one.
     """
-    layout = HUB_LAYOUTS[columns]
+    layout = HUB_LAYOUTS[hub_layout]
     folder, name = layout.file_pattern.split("/")
     by_file: dict[Path, list[dict[str, Any]]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Small dual encoders of the real classes, trained from scratch on drawn pairs and saved like a hub snapshot."""
+"""Small dual encoders of the real classes, trained from scratch on synthetic pairs and saved like a hub snapshot."""
 
 import random
 from collections.abc import Callable
@@ -85,10 +85,10 @@ def build_contrastive_loss(
 
 
 def pretrain_dual_encoder(settings: dict[str, Any], data: Path, out: Path) -> None:
-    """Train an encoder from scratch on its set's training split and save it as a snapshot, manifest last."""
+    """Train an encoder from scratch on its dataset's training split and save it as a snapshot, manifest last."""
     out.mkdir(parents=True, exist_ok=True)
     encoder = build_encoder(settings, out)
-    split = read_split(data, settings["set"], "train")
+    split = read_split(data, settings["dataset"], "train")
     compute_loss = build_contrastive_loss(encoder, split, settings["batch_size"], random.Random(settings["seed"]))
     train_network(encoder.model, compute_loss, settings["steps"], settings["learning_rate"], settings["encoder"])
     save_snapshot(encoder, settings, out)

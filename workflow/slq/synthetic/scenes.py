@@ -63,7 +63,7 @@ def all_things() -> list[Thing]:
 
 
 def all_scenes(seed: int) -> list[Scene]:
-    """All 36 * 35 * 2 = 2,520 scenes in the seed's order; sets and splits are disjoint slices of it."""
+    """All 36 * 35 * 2 = 2,520 scenes in the seed's order; datasets and splits are disjoint slices of it."""
     scenes = [Scene(a, b, direction) for a, b in permutations(all_things(), 2) for direction in PLACES]
     random.Random(seed).shuffle(scenes)
     return scenes

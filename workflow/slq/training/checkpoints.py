@@ -12,9 +12,10 @@ from torch import Tensor
 
 from slq.common.errors import SlqError
 from slq.common.files import fsync_path, read_json, write_json
+from slq.common.schema import require_schema
 from slq.training.distributed import DistributedContext
 
-SCHEMA = 1
+SCHEMA = 2
 MAX_CHECKPOINTS = 2  # the newest, and one to fall back to
 METADATA_FILE = "checkpoint.json"
 TENSORS_FILE = "tensors.safetensors"
@@ -54,7 +55,7 @@ class CheckpointManager:
             temporary.mkdir(parents=True)
             write_tensors(temporary / TENSORS_FILE, tensors)
             size = (temporary / TENSORS_FILE).stat().st_size
-            content = {"schema": SCHEMA, "key": self.key, "step": step, "facts": metadata, "bytes": size}
+            content = {"schema": SCHEMA, "key": self.key, "step": step, "metadata": metadata, "bytes": size}
             write_json(temporary / METADATA_FILE, content)
             fsync_path(temporary)
             shutil.rmtree(final, ignore_errors=True)  # one that could not be read
@@ -84,12 +85,13 @@ class CheckpointManager:
 
     def _read(self, folder: Path) -> Checkpoint:
         content = read_json(folder / METADATA_FILE)
-        if content.get("schema") != SCHEMA or content["key"] != self.key:
-            raise SlqError(f"{folder}: of another configuration ({content.get('key', 'unnamed')[:16]})")
+        require_schema(folder / METADATA_FILE, content, SCHEMA, "the run begins anew")
+        if content["key"] != self.key:
+            raise SlqError(f"{folder}: of another configuration ({content['key'][:16]})")
         actual_size = (folder / TENSORS_FILE).stat().st_size
         if actual_size != content["bytes"]:
             raise SlqError(f"{folder / TENSORS_FILE}: truncated, {actual_size} of {content['bytes']} bytes")
-        return Checkpoint(content["step"], content["facts"], load_file(folder / TENSORS_FILE))
+        return Checkpoint(content["step"], content["metadata"], load_file(folder / TENSORS_FILE))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -8,7 +8,7 @@ from slq.common.events import replace_invalid_lines
 from slq.common.files import hash_file, hash_json, read_json, write_json, write_text
 from slq.methods.registry import ADAPTER_WEIGHTS
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class CompletedRun:

@@ -87,10 +87,10 @@ def compute_loss_and_gradients(
 ) -> Tensor:
     """InfoNCE over the rows of all processes; adds its gradient to what the parameters have, and returns it.
 
-    With `two_pass` the vectors are computed without gradient first, and again `micro_batch` at a time with the gradient
-    that the loss gave them: memory for one micro-batch, for a second forward. SLQ keeps its prefixes in between, and
-    only its queries run twice. Without it, everything that `batch` needs for its gradient is held at once;
-    `micro_batch` then bounds only what is held while a part is embedded.
+    With `grad_cache` the vectors are computed without gradient first, and again `micro_batch_size` at a time with the
+    gradient that the loss gave them: memory for one micro-batch, for a second forward. SLQ keeps its prefixes in
+    between, and only its queries run twice. Without it, everything that `batch` needs for its gradient is held at once;
+    `micro_batch_size` then bounds only what is held while a part is embedded.
 
     Args:
         batch: this process's rows, equally many in each process.
@@ -100,13 +100,13 @@ def compute_loss_and_gradients(
         previous_images: the images of the batch before, where this one may show them again.
     """
     first_row = distributed.rank * len(batch)
-    micro_batch_size = settings["micro_batch"]
+    micro_batch_size = settings["micro_batch_size"]
     modalities = (
         (previous_images or PreviousImages()).encode_or_reuse(retriever, batch, micro_batch_size),
         MicroBatches(retriever, [pair.text for pair in batch], micro_batch_size),
     )
     dropout_seeds = [(*dropout_seed, first_row, number) for number in range(len(modalities))]
-    with torch.set_grad_enabled(not settings["two_pass"]):
+    with torch.set_grad_enabled(not settings["grad_cache"]):
         local_embeddings = [side.compute_embeddings(one) for side, one in zip(modalities, dropout_seeds, strict=True)]
     all_images, all_texts = (distributed.all_gather(rows).requires_grad_() for rows in local_embeddings)
     image_indices = distributed.all_gather(
@@ -117,7 +117,7 @@ def compute_loss_and_gradients(
     )
     *global_gradients, log_temperature.grad = torch.autograd.grad(loss, [all_images, all_texts, log_temperature])
     local_gradients = [gradient[first_row : first_row + len(batch)] for gradient in global_gradients]
-    if settings["two_pass"]:
+    if settings["grad_cache"]:
         for side, gradient, one in zip(modalities, local_gradients, dropout_seeds, strict=True):
             side.backward(gradient, one)
     else:

@@ -91,8 +91,9 @@ def require_time_for_step(time_limit_minutes: float, margin: float) -> None:
 def time_limit_message(left: float, margin: float) -> str:
     """Says that an allocation is too short, and what to do."""
     return (
-        f"the allocation has {left:.3g} minutes, and training.stop_minutes, {margin:g}, stay free at its end: that "
-        "leaves no time for a step; ask for a longer one (`resources.train.hours`), or lower training.stop_minutes"
+        f"the allocation has {left:.3g} minutes, and training.time_limit_margin_minutes, {margin:g}, stay free at "
+        "its end: that leaves no time for a step; ask for a longer one (`resources.train.hours`), or lower "
+        "training.time_limit_margin_minutes"
     )
 
 

@@ -127,7 +127,7 @@ class Trainer:
         loader = DataLoader(
             pairs,
             batch_sampler=pairs.mark_reused_images([batch[local_slice] for batch in batches]),
-            num_workers=self.settings["workers"],
+            num_workers=self.settings["num_workers"],
             collate_fn=list,
             generator=torch.Generator(),  # of workers' seeds; the global one is dropout's
         )
@@ -157,11 +157,11 @@ class Trainer:
         self.context.distributed.all_reduce_sum(
             gradient for gradient in gradients if not is_sharded(gradient)
         )  # those are sums
-        norm = clip_gradients(self.parameters, self.settings["clip_norm"], self.context.distributed)
+        norm = clip_gradients(self.parameters, self.settings["max_grad_norm"], self.context.distributed)
         for name, value in (("loss", loss), ("the gradient's norm", norm)):
             if not torch.isfinite(value):
                 raise TrainingDiverged(
-                    f"{name} is {value.item()} after {self.step} steps; lower tuning.*.learning_rate"
+                    f"{name} is {value.item()} after {self.step} steps; lower hyperparameters.*.learning_rate"
                 )
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate_at(self.step)
@@ -178,7 +178,7 @@ class Trainer:
     def log_step(self, epoch: int, loss: float, gradient_norm: float, token_counts: TokenCountsByInput) -> None:
         """Of the step that was taken: an event, and where there is no bar a line now and then."""
         metrics = {"loss": loss, "grad_norm": gradient_norm, "temperature": self.temperature}
-        self.context.events.write("step", step=self.step, epoch=epoch, **metrics, work=token_counts)
+        self.context.events.write("step", step=self.step, epoch=epoch, **metrics, token_counts=token_counts)
         self.progress_bar.update()
         if self.context.distributed.is_main_process and self.progress_bar.disable and self.step % 50 == 0:
             print(f"step {self.step} of {self.progress_bar.total}: loss {loss:.4f}", file=sys.stderr, flush=True)
@@ -261,7 +261,7 @@ def train(
     Args:
         retriever: as `slq.methods.registry.build_retriever` made it, the same in every process.
         settings, hyperparameters: `training` and the method's entry of `hyperparameters` in config.yaml.
-        validate: recalls on the val split; called after each epoch, it decides only with `keep: best`.
+        validate: recalls on the val split; called after each epoch, it decides only with `checkpoint_selection: best`.
 
     Raises:
         SlqError: the split is smaller than a batch, or the processes do not divide a batch.
@@ -285,11 +285,11 @@ def train(
             recalls = validate(retriever)
         context.events.write("val", epoch=epoch, recalls=recalls)
         trainer.val_recalls.append(recalls)
-        if settings["keep"] == "best":
+        if settings["checkpoint_selection"] == "best":
             trainer.best_epoch.update_if_better(list(trainer.trainable_state_dict().values()), recalls, epoch)
     trainer.progress_bar.close()
     selected_epoch = settings["epochs"] - 1
-    if settings["keep"] == "best":
+    if settings["checkpoint_selection"] == "best":
         selected_epoch = trainer.best_epoch.restore(list(trainer.trainable_state_dict().values()))
     return TrainingResult(trainer.temperature, trainer.val_recalls, selected_epoch)
 

@@ -11,7 +11,7 @@ from slq.training.distributed import DistributedContext
 from slq.training.loop import RunContext, TrainingDiverged, sum_of_recalls
 from slq.training.run import Validate, prepare_retriever, read_inputs, train_on_splits
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def sweep_learning_rates(
@@ -27,7 +27,7 @@ def sweep_learning_rates(
     """Try every learning rate of the grid and write what each gave, which one is best, and what it cost.
 
     Args:
-        settings: of the rule: those of training without a learning rate, and `selection` (learning_rates, epochs).
+        settings: of the rule: those of training without a learning rate, and `lr_sweep` (learning_rates, epochs).
         validate: recalls of a retriever on the val split; the highest sum wins, the lower rate of two equals.
     """
     splits, inputs = read_inputs(backbone_folder, data, train_dataset)
@@ -37,7 +37,7 @@ def sweep_learning_rates(
     trials = [
         {"learning_rate": rate}
         | train_with_learning_rate(rate, settings, seed, backbone_folder, splits, events, validate)
-        for rate in sorted(settings["selection"]["learning_rates"])
+        for rate in sorted(settings["lr_sweep"]["learning_rates"])
     ]
     finite_trials = [trial for trial in trials if trial["val"] is not None]
     best = max(finite_trials, key=lambda trial: sum_of_recalls(trial["val"]), default=None)
@@ -47,9 +47,9 @@ def sweep_learning_rates(
             "schema": SCHEMA,
             **{part: settings[part] for part in ("preset", "backbone", "method")},
             "seed": seed,
-            "chosen": best and best["learning_rate"],
-            "why": "the highest sum of recalls on val; the lower rate of two equals",
-            "tried": trials,
+            "best_learning_rate": best and best["learning_rate"],
+            "criterion": "the highest sum of recalls on val; the lower rate of two equals",
+            "trials": trials,
             "seconds": dict(events.seconds_by_span),
             "device": device,
             "inputs": inputs,
@@ -69,13 +69,13 @@ def train_with_learning_rate(
 ) -> dict[str, Any]:
     """Recalls on val after training anew with this rate; none if the loss did not stay finite."""
     settings = settings | {
-        "training": settings["training"] | {"epochs": settings["selection"]["epochs"], "keep": "last"},
-        "tuning": settings["tuning"] | {"learning_rate": learning_rate},
+        "training": settings["training"] | {"epochs": settings["lr_sweep"]["epochs"], "checkpoint_selection": "last"},
+        "hyperparameters": settings["hyperparameters"] | {"learning_rate": learning_rate},
     }
     with events.span("init"):
         retriever = prepare_retriever(settings, seed, backbone_folder, DistributedContext())
     try:
         result = train_on_splits(splits, retriever, settings, seed, RunContext(events), validate, {})
     except TrainingDiverged as error:
-        return {"val": None, "failed": str(error)}
+        return {"val": None, "error": str(error)}
     return {"val": result.val_recalls[-1]}

@@ -39,22 +39,23 @@ class PairDataset(Dataset):
         backbone: Backbone,
         split: Split,
         prompt: dict[str, str],
-        keep_pixels: bool,
-        captions: str = "all",
-        resident: bool = False,
+        cache_images_in_memory: bool,
+        caption_sampling: str = "all",
+        group_by_image: bool = False,
         feature_cache: FeatureCache | None = None,
     ) -> None:
-        """`captions`, of an image by epoch: all, one.
+        """`caption_sampling`, of an image by epoch: all, random_one.
 
         Args:
-            keep_pixels: hold processed images, or what `feature_cache` has of them, in memory.
-            resident: a batch's images are shown in consecutive batches, with one caption after the other.
-            feature_cache: what is kept of the images.
+            cache_images_in_memory: hold processed images, or what `feature_cache` has of them, in memory.
+            group_by_image: a batch's images are shown in consecutive batches, with one caption after the other.
+            feature_cache: what is cached of the images.
         """
         self.backbone, self.split, self.prompt = backbone, split, prompt
-        self.one_caption_per_image, self.group_by_image, self.feature_cache = captions == "one", resident, feature_cache
+        self.one_caption_per_image = caption_sampling == "random_one"
+        self.group_by_image, self.feature_cache = group_by_image, feature_cache
         self.pairs = [(i, text) for i, item in enumerate(split.items) for text in item["captions"]]
-        self.cached_messages: dict[int, Message] | None = {} if keep_pixels else None
+        self.cached_messages: dict[int, Message] | None = {} if cache_images_in_memory else None
 
     def __len__(self) -> int:
         """Pairs of an epoch."""
@@ -108,9 +109,9 @@ class PairDataset(Dataset):
 def pair_dataset_options(training: dict[str, Any]) -> dict[str, Any]:
     """How `training` in config.yaml says that pairs are shown."""
     return {
-        "keep_pixels": training["keep_pixels"],
-        "captions": training["captions_per_image_per_epoch"],
-        "resident": training["prefix"] == "resident",
+        "cache_images_in_memory": training["cache_images_in_memory"],
+        "caption_sampling": training["caption_sampling"],
+        "group_by_image": training["image_cache"] == "batch",
     }
 
 
@@ -152,7 +153,7 @@ def group_batches_by_image(caption_counts: np.ndarray, batch_size: int, seed: in
 
 
 def count_pair_tokens(pairs: Sequence[Pair], previous_image_counts: TokenCounts | None = None) -> TokenCountsByInput:
-    """What some pairs ask of a model: of their captions (`text`), and of their images by what is there of them.
+    """Token counts of some pairs: of their captions (`text`), and of their images by cache level (models/prefix.py).
 
     Args:
         previous_image_counts: of the images, where the batch before has shown them.
@@ -161,4 +162,4 @@ def count_pair_tokens(pairs: Sequence[Pair], previous_image_counts: TokenCounts 
     images = [pair.image for pair in pairs if pair.image is not None]
     if images:
         return {"text": texts, images[0].cache_level: count_tokens(images)}
-    return {"text": texts, "kept": dict(previous_image_counts or count_tokens([]))}
+    return {"text": texts, "kv": dict(previous_image_counts or count_tokens([]))}

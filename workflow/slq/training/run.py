@@ -45,15 +45,15 @@ from slq.training.run_record import describe_run
 
 # Of `training`: how a run is computed, not what it learns. A run may go on with other values of these.
 EXECUTION_KEYS = {
-    "micro_batch",
-    "two_pass",
+    "micro_batch_size",
+    "grad_cache",
     "gradient_checkpointing",
     "attention",
     "deterministic",
-    "keep_pixels",
-    "workers",
+    "cache_images_in_memory",
+    "num_workers",
 }
-EXECUTION_KEYS |= {"sharding", "checkpoint_steps", "stop_minutes", "prefix"}
+EXECUTION_KEYS |= {"sharding", "checkpoint_steps", "time_limit_margin_minutes", "image_cache"}
 Validate = Callable[[Any, Backbone, Split, FeatureCache | None], RecallsByDirection]
 
 
@@ -77,24 +77,24 @@ def run_training(
     Every process of the run calls it; the main one writes.
 
     Args:
-        settings: of the rule: preset, backbone, method, family, dtype, prompt, training, tuning.
+        settings: of the rule: preset, backbone, method, family, dtype, prompt, training, hyperparameters.
         work_folder: scratch folder where checkpoints and the events of all attempts gather, keyed by what defines the
             run.
         validate: recalls of a retriever on the val split.
         code_fingerprint: identity of the code of training.
         time_limit_minutes: how long the job may take, where it runs in an allocation.
-        cache_manifest: manifest of what is kept of the images, where `training.prefix` asks for it.
+        cache_manifest: manifest of what is cached of the images, where `training.image_cache` asks for it.
 
     Raises:
-        SlqError: the store that `training.prefix` asks for is not named, weights that the method leaves alone changed,
-            or there is no time for a step; nothing is saved.
+        SlqError: the feature cache that `training.image_cache` asks for is not named, weights that the method leaves
+            alone changed, or there is no time for a step; nothing is saved.
         Interrupted: it was time to stop; the same call goes on.
     """
     distributed = DistributedContext()
-    image_cache = settings["training"]["prefix"]
+    image_cache = settings["training"]["image_cache"]
     if image_cache in DISK_CACHE_MODES and cache_manifest is None:
         raise SlqError(
-            f"training.prefix is {image_cache}: `slq store` keeps that of images; --prefixes names its manifest"
+            f"training.image_cache is {image_cache}: `slq store` caches that of images; --prefixes names its manifest"
         )
     splits, inputs = read_inputs(backbone_folder, data, train_dataset)
     key = run_key(settings, seed, inputs, code_fingerprint)
@@ -105,7 +105,7 @@ def run_training(
     with job_guards(folder, settings["training"], time_limit_minutes, distributed) as should_stop:
         if distributed.is_true_anywhere(distributed.is_main_process and completed_run.restore_outputs()):
             return
-        require_time_for_step(time_limit_minutes, settings["training"]["stop_minutes"])
+        require_time_for_step(time_limit_minutes, settings["training"]["time_limit_margin_minutes"])
         events = open_events(folder / "events.jsonl", settings, seed, distributed)
         checkpoints = CheckpointManager(folder / "checkpoints", key, distributed)
         context = RunContext(events, distributed, checkpoints, should_stop)
@@ -115,7 +115,8 @@ def run_training(
         retriever, result, weights = training_outcome
         tensors = registry.trainable_state_dict(retriever, keep_result=distributed.is_main_process)
         if distributed.is_main_process:
-            origin = {"backbone_sha256": inputs["backbone"], "tuning": settings["tuning"], "weights": weights}
+            origin = {"backbone_sha256": inputs["backbone"], "weights": weights}
+            origin["hyperparameters"] = settings["hyperparameters"]
             with events.span("save"):
                 registry.save_adapter(settings["method"], tensors, result.temperature, adapter_folder, origin)
             measurements = collect_measurements(events, weights, inputs, result, cache_manifest)
@@ -129,7 +130,7 @@ def job_guards(
     folder: Path, training: dict[str, Any], time_limit_minutes: float, distributed: DistributedContext
 ) -> Iterator[StopCheck]:
     """Own a run's folder, know when to stop and go back into the queue then, and say what helps a lack of memory."""
-    margin = training["stop_minutes"]
+    margin = training["time_limit_margin_minutes"]
     with (
         run_lock(folder) if distributed.is_main_process else nullcontext(),
         listen_for_stop(time_limit_minutes, margin) as should_stop,
@@ -151,15 +152,15 @@ def collect_measurements(
     """What run.json says of a training; what is odd about its hours stops nothing, and is told.
 
     Args:
-        cache_manifest: manifest of what was kept of images: keeping it is one more span of the runs that read it.
+        cache_manifest: manifest of what was cached of images: filling it is one more span of the runs that read it.
     """
     stage_attempts = parse_attempts(events.content())
     for anomaly in stage_attempts.anomalies:
         print(f"slq: hours: {events.path}: {anomaly}", file=sys.stderr, flush=True)
     spans = stage_attempts.seconds_by_span() | (
-        {"prefixes": read_cache_manifest(cache_manifest)["seconds"]} if cache_manifest else {}
+        {"feature_cache": read_cache_manifest(cache_manifest)["seconds"]} if cache_manifest else {}
     )
-    val = {"recalls": result.val_recalls, "kept_epoch": result.selected_epoch}
+    val = {"recalls": result.val_recalls, "selected_epoch": result.selected_epoch}
     return {"spans": spans, "device": events.common_fields["device"], "weights": weights, "inputs": inputs, "val": val}
 
 
@@ -185,7 +186,8 @@ def load_and_train(
     with events.span("staging"):
         for split in splits.values():
             captions = (text for item in split.items for text in item["captions"])
-            require_texts_fit(backbone, captions, settings["prompt"]["text"], settings["tuning"].get("queries", 0))
+            num_queries = settings["hyperparameters"].get("queries", 0)
+            require_texts_fit(backbone, captions, settings["prompt"]["text"], num_queries)
     result = train_on_splits(splits, retriever, settings, seed, context, validate, feature_caches)
     with events.span("save"):
         weights = {"before": hash_before, "after": hash_weights(backbone.model)}
@@ -203,7 +205,7 @@ def train_on_splits(
     feature_caches: dict[str, FeatureCache],
 ) -> TrainingResult:
     """Train what `prepare_retriever` gave on the split `train`, judged on the split `val`; `feature_caches`: what is
-    kept of their images.
+    cached of their images.
 
     Raises:
         SlqError: as `train`.
@@ -220,7 +222,7 @@ def train_on_splits(
     def validate_on_val(retriever: Any) -> RecallsByDirection:
         return validate(retriever, backbone, splits["val"], feature_caches.get("val"))
 
-    return train(retriever, pairs, training, settings["tuning"], seed, context, validate_on_val)
+    return train(retriever, pairs, training, settings["hyperparameters"], seed, context, validate_on_val)
 
 
 def prepare_retriever(
@@ -232,7 +234,7 @@ def prepare_retriever(
         enable_determinism()
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
     set_attention_implementation(backbone, training["attention"])
-    retriever = registry.build_retriever(settings["method"], backbone, settings["tuning"], seed)
+    retriever = registry.build_retriever(settings["method"], backbone, settings["hyperparameters"], seed)
     upcast_trainable_parameters(retriever)
     if training["gradient_checkpointing"]:
         enable_gradient_checkpointing(retriever)
@@ -244,10 +246,10 @@ def prepare_retriever(
 def run_key(settings: dict[str, Any], seed: int, inputs: dict[str, str], code_fingerprint: str) -> str:
     """Identity of a run: all that decides what it learns, and nothing of how it is computed.
 
-    What is kept of prefixes decides nothing, but for `resident`, which shows the pairs in another order.
+    The image cache decides nothing, but for `batch`, which shows the pairs in another order.
     """
     training = {name: value for name, value in settings["training"].items() if name not in EXECUTION_KEYS}
-    training |= {"order": "resident"} if settings["training"]["prefix"] == "resident" else {}
+    training |= {"pair_order": "grouped_by_image"} if settings["training"]["image_cache"] == "batch" else {}
     return hash_json(
         {"settings": settings | {"training": training}, "seed": seed, "inputs": inputs, "code": code_fingerprint}
     )
@@ -289,7 +291,8 @@ def explain_out_of_memory(training: dict[str, Any]) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise SlqError(
-            f"out of GPU memory ({error}); lower training.micro_batch, now {training['micro_batch']}, with "
-            f"training.two_pass on, now {'on' if training['two_pass'] else 'off'}, or spread it over several GPUs with "
-            f"training.sharding, now {'on' if training['sharding'] else 'off'}; the run goes on from its checkpoint"
+            f"out of GPU memory ({error}); lower training.micro_batch_size, now {training['micro_batch_size']}, with "
+            f"training.grad_cache on, now {'on' if training['grad_cache'] else 'off'}, or spread it over several GPUs "
+            f"with training.sharding, now {'on' if training['sharding'] else 'off'}; the run goes on "
+            "from its checkpoint"
         ) from error

@@ -10,7 +10,7 @@ from slq.config.runs import BASE_SEED
 from slq.methods import registry
 from slq.models.backbone import Backbone, hash_weights
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def register_base(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, run_file: Path) -> None:
@@ -22,7 +22,7 @@ def register_base(settings: dict[str, Any], backbone_folder: Path, adapter_folde
     weights_hash = hash_weights(backbone.model)
     weights = {"before": weights_hash, "after": weights_hash}
     registry.save_adapter(
-        "base", {}, temperature, adapter_folder, {"backbone_sha256": sha256, "tuning": {}, "weights": weights}
+        "base", {}, temperature, adapter_folder, {"backbone_sha256": sha256, "hyperparameters": {}, "weights": weights}
     )
     no_measurements: dict[str, Any] = {"spans": {}, "device": None, "val": None}
     inputs = {"backbone": sha256}
@@ -41,7 +41,7 @@ def describe_run(settings: dict[str, Any], seed: int, retriever: Any, **measurem
         "schema": SCHEMA,
         **{part: settings[part] for part in ("preset", "backbone", "method")},
         "seed": seed,
-        "width": backbone.hidden_size,
+        "hidden_size": backbone.hidden_size,
         "parameters": {
             "trainable": sum(tensor.numel() for _, tensor in registry.named_trainable_parameters(retriever)),
             "total": sum(tensor.numel() for tensor in backbone.model.parameters()),

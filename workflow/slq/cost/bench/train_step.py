@@ -19,10 +19,10 @@ from slq.cost.bench.variants import SLQ_VARIANTS, StepVariant, build_variants
 from slq.cost.flops import total_flops
 from slq.models.backbone import pick_device
 
-SCHEMA = 1
+SCHEMA = 2
 COLUMN_TITLES = {  # what is printed of each way to train
-    **{"seconds": "s/step", "times_faster": "times faster", "pairs_per_second": "pairs/s", "flops": "TFLOP"},
-    **{"mfu": "MFU", "held_bytes": "held GB", "share_held": "share held", "hours": "hours"},
+    **{"seconds": "s/step", "speedup": "speedup", "pairs_per_second": "pairs/s", "flops": "TFLOP"},
+    **{"mfu": "MFU", "saved_bytes": "saved GB", "saved_ratio": "saved ratio", "hours": "hours"},
 }
 # What losses and gradients may differ by where the same is computed in another way, relative: rounding.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2}
@@ -34,14 +34,19 @@ def bench_train_step(settings: Mapping[str, Any], names: Sequence[str], repeats:
     Args:
         settings: of `cost_settings.step_settings`.
         repeats: timed ones, after one that is not.
-        folder: on the disk that prefixes would be stored on.
+        folder: on the disk that a feature cache would be stored on.
 
     Raises:
         SlqError: a variant of SLQ learns something else than the reference.
     """
     backbone = build_random_backbone(settings, pick_device(), seed=1)
     batches = make_coco_like_batches(
-        backbone, settings["batch"], settings["captions"], settings["pixels"], settings["turn_tokens"], seed=1
+        backbone,
+        settings["batch"],
+        settings["captions"],
+        settings["pixels"],
+        settings["prompt_overhead_tokens"],
+        seed=1,
     )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -63,7 +68,7 @@ def bench_train_step(settings: Mapping[str, Any], names: Sequence[str], repeats:
         "repeats": repeats,
         "device": device,
         "torch": torch.__version__,
-        "agreement": relative_errors,
+        "relative_errors": relative_errors,
         "rows": add_ratios(rows, settings["pairs"]),
     }
 
@@ -130,7 +135,7 @@ def measure_variant(
         "seconds": step_seconds,
         "all_seconds": [time / steps for time in times],
         "pairs_per_second": pairs / steps / step_seconds,
-        "held_bytes": measure_saved_bytes(variant.take_first_step, weights),
+        "saved_bytes": measure_saved_bytes(variant.take_first_step, weights),
         "flops": total_flops(flops_by_part),
         "flops_by_part": flops_by_part,
         "mfu": total_flops(flops_by_part) / step_seconds / (peak_tflops * 1e12) if peak_tflops else None,
@@ -142,8 +147,8 @@ def add_ratios(rows: list[dict[str, Any]], num_pairs: float) -> list[dict[str, A
     reference = next((row for row in rows if row["variant"] == "reference"), None)
     for row in rows:
         row["hours"] = num_pairs / row["pairs_per_second"] / 3600
-        row["times_faster"] = reference["seconds"] / row["seconds"] if reference else None
-        row["share_held"] = row["held_bytes"] / reference["held_bytes"] if reference else None
+        row["speedup"] = reference["seconds"] / row["seconds"] if reference else None
+        row["saved_ratio"] = row["saved_bytes"] / reference["saved_bytes"] if reference else None
     return rows
 
 
@@ -156,14 +161,16 @@ def format_step_table(measurements: Mapping[str, Any]) -> str:
         f"{device['name']}; N = {measurements['queries']}."
     )
     rows = pd.DataFrame(measurements["rows"], dtype=object).set_index("variant")[list(COLUMN_TITLES)].astype(float)
-    rows = rows.assign(flops=rows["flops"] / 1e12, held_bytes=rows["held_bytes"] / 1e9)
-    error_texts = (f"{name} {one['loss']:.0e}/{one['gradient']:.0e}" for name, one in measurements["agreement"].items())
+    rows = rows.assign(flops=rows["flops"] / 1e12, saved_bytes=rows["saved_bytes"] / 1e9)
+    error_texts = (
+        f"{name} {one['loss']:.0e}/{one['gradient']:.0e}" for name, one in measurements["relative_errors"].items()
+    )
     return f"""{head}
-Resident is the mean over the captions of an image, in steps that follow each other.
+Batch is the mean over the captions of an image, in steps that follow each other.
 
 {rows.rename(columns=COLUMN_TITLES).rename_axis(None).to_string(float_format="{:.4g}".format, na_rep="-")}
 
-Faster, share held: against the released algorithm (reference). Hours: of one such device, for all epochs of the
-preset's training set.
+Speedup, saved ratio: against the released algorithm (reference); saved: for the backward pass. Hours: of one such
+device, for all epochs of the preset's training set.
 Loss and gradient of the queries, relative to the reference's:
 {", ".join(error_texts)}."""

@@ -1,4 +1,4 @@
-"""The ways to take a training step: the released one, ours with each way to keep prefixes, and the other methods."""
+"""The ways to take a training step: the released one, ours with each way to cache images, and the other methods."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ from slq.training.execution import upcast_trainable_parameters
 from slq.training.grad_cache import PreviousImages, compute_loss_and_gradients
 from slq.training.pairs import Pair, count_pair_tokens
 
-SLQ_VARIANTS = ("reference", "recompute", "vision", "resident", "kv", "kv_disk")  # which give the same gradient
+SLQ_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk")  # which give the same gradient
 METHOD_VARIANTS = ("lora", "full_ft")
 BatchReader = Callable[[], Iterable[list[Pair]]]
 
@@ -38,10 +38,10 @@ class StepVariant:
         Args:
             read_batches: the batches, read anew for each repetition.
             plan: what is computed of a message of which nothing is there yet.
-            settings: micro_batch, temperature.
+            settings: micro_batch_size, temperature.
         """
         self.name, self.retriever, self.read_batches, self.plan = name, retriever, read_batches, plan
-        self.settings = {"two_pass": False, "mask_same_image": False, **settings}
+        self.settings = {"grad_cache": False, "mask_same_image": False, **settings}
         self.optimizer = torch.optim.AdamW(retriever.trainable_parameters(), lr=0.0, fused=True)
 
     def take_steps(self) -> None:
@@ -97,37 +97,37 @@ def build_variants(
     """The variants of these names, in this order, all on one copy of the frozen weights.
 
     Args:
-        batches: as many as an image has captions; `resident` takes them all in a row, the others the first.
-        settings: queries, tuning (by method), micro_batch, temperature.
+        batches: as many as an image has captions; `batch` takes them all in a row, the others the first.
+        settings: queries, hyperparameters (by method), micro_batch_size, temperature.
         folder: where `kv_disk` reads from.
     """
     first = batches[0]
     images = [pair.image for pair in first if isinstance(pair.image, TokenizedMessage)]
     queries = initial_queries(settings["queries"], backbone.hidden_size, "normal", torch.Generator().manual_seed(1))
     slq = QueryRetriever(backbone, queries)
-    plan = ComputePlan("slq", queries=settings["queries"])
-    step_settings = {key: settings[key] for key in ("micro_batch", "temperature")}
+    plan = ComputePlan("slq", num_queries=settings["queries"])
+    step_settings = {key: settings[key] for key in ("micro_batch_size", "temperature")}
 
     def build_variant(name: str) -> StepVariant:
         if name in METHOD_VARIANTS:
-            hyperparameters = settings["tuning"][name]
+            hyperparameters = settings["hyperparameters"][name]
             retriever = registry.build_retriever(name, share_weights(backbone), hyperparameters, seed=1)
             upcast_trainable_parameters(retriever)
             return StepVariant(
                 name, retriever, lambda: [first], ComputePlan.from_hyperparameters(name, hyperparameters), step_settings
             )
         if name == "reference":
-            released_plan = ComputePlan("slq", queries=settings["queries"], whole_sequence=True)
+            released_plan = ComputePlan("slq", num_queries=settings["queries"], whole_sequence=True)
             return StepVariant(
                 name, ReleasedRetriever(backbone, queries), lambda: [first], released_plan, step_settings
             )
         return StepVariant(name, slq, readers[name], plan, step_settings)
 
     readers: dict[str, BatchReader] = {
-        "recompute": lambda: [first],
-        "resident": lambda: [first, *(replace_images(batch, [None] * len(batch)) for batch in batches[1:])],
+        "none": lambda: [first],
+        "batch": lambda: [first, *(replace_images(batch, [None] * len(batch)) for batch in batches[1:])],
     }
-    if "vision" in names:
+    if "features" in names:
         images_with_features = zip(images, VisionFeatureBackend().cache_images(backbone, images), strict=True)
         with_features = replace_images(
             first,
@@ -136,7 +136,7 @@ def build_variants(
                 for one, slab in images_with_features
             ],
         )
-        readers["vision"] = lambda: [with_features]
+        readers["features"] = lambda: [with_features]
     if "kv" in names:
         cached_messages = [
             CACHE_BACKENDS["kv"].to_message(backbone, slab, "")

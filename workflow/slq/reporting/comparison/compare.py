@@ -14,7 +14,7 @@ from slq.reporting.comparison.stored_metrics import StoredResults
 from slq.reporting.comparison.verdicts import CellJudgement, Verdict, judge_cells
 from slq.results.records import BASELINES
 
-SCHEMA = 1
+SCHEMA = 2
 VERDICTS: tuple[Verdict, ...] = ("agrees", "inside noise", "differs", "not comparable", "stale", "missing", "extra")
 
 

@@ -12,7 +12,7 @@ from slq.results.cells import Formatter
 from slq.results.layout import METHODS, LayoutEntry
 
 TRAINING_COSTS = "training"  # in the place of a benchmark: what a run's training took
-STAND_IN_CONDITIONS = ("backbone", "set")  # traits that only the paper's numbers have otherwise than by their cell
+STAND_IN_CONDITIONS = ("backbone", "dataset")  # traits that only the paper's numbers have otherwise than by their cell
 METRICS = [
     *(f"{way} {recall}" for way in DIRECTION_LABELS for recall in RECALL_METRICS),
     "score",
@@ -52,9 +52,9 @@ class MetricValue:
     files: where it comes from
     conditions: what must be alike for two numbers to be comparable, by what it is; those that both sides know are
         compared
-    inputs_hash: identity of what gave it (hashes of adapter, backbone, set), "" if that is not known; two numbers of
-        one origin are the same number
-    inherited: it is base's, by proof
+    inputs_hash: identity of what gave it (hashes of adapter, backbone, dataset), "" if that is not known; two numbers
+        of one origin are the same number
+    inherited: it is base's, by an equivalence check
     sample: the items that the first seed's is counted on; None if it is not known, or counted on none
     quoted: the paper's, known as it is printed; `rounding_error`: then half a unit of its last digit
     item_hits, hits_column: hits by item behind a single run's number, and its place among their recalls; of a recall an
@@ -103,7 +103,7 @@ def reason_not_comparable(a: MetricValue, b: MetricValue) -> str:
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """Backbones and sets by name, in the order of the configuration, and the bars of a comparison.
+    """Backbones and datasets by name, in the order of the configuration, and the bars of a comparison.
 
     significance_level: the probability that any cell is called different where chance alone makes the differences
     tolerances: by kind of number; `recall` and `score` in points of percent, `hours` a share of the larger number
@@ -126,7 +126,7 @@ class ComparisonSettings:
         return self.backbones.get(name, LayoutEntry(name, name, ""))
 
     def dataset(self, name: str) -> LayoutEntry:
-        """The set of this name, likewise."""
+        """The dataset of this name, likewise."""
         return self.datasets.get(name, LayoutEntry(name, name, ""))
 
     def sort_key(self, backbone: str, method: str, benchmark: str) -> tuple[tuple[int, str], ...]:
@@ -147,7 +147,7 @@ def parse_comparison_settings(settings: Mapping[str, Any]) -> ComparisonSettings
     try:
         return ComparisonSettings(
             backbones={one["name"]: LayoutEntry(**one) for one in settings["backbones"]},
-            datasets={one["name"]: LayoutEntry(**one) for one in settings["sets"]},
+            datasets={one["name"]: LayoutEntry(**one) for one in settings["datasets"]},
             significance_level=float(settings["level"]),
             tolerances={kind: float(settings["tolerance"][kind]) for kind in TOLERANCE_KINDS},
             seed_sds=settings["seed_sd"],

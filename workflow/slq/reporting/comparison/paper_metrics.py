@@ -44,8 +44,8 @@ def load_paper_metric_values(
     Raises:
         SlqError: a file cannot be read, or Tables 1 and 3 disagree.
     """
-    backbones_by_reference = _names_by_reference(settings.backbone(key.backbone) for key in other_values)
-    datasets_by_reference = _names_by_reference(settings.dataset(key.benchmark) for key in other_values)
+    backbones_by_paper_name = _names_by_paper_name(settings.backbone(key.backbone) for key in other_values)
+    datasets_by_paper_name = _names_by_paper_name(settings.dataset(key.benchmark) for key in other_values)
     names_by_model = {
         f"SLQ ({entry.label})": entry.name for entry in settings.backbones.values() if entry.is_from_paper
     }
@@ -62,9 +62,9 @@ def load_paper_metric_values(
             continue
         file = f"{reference_folder.as_posix()}/{Path(quote.source).name}"
         number = _paper_metric_value(place, quote.value, quote.text, file)
-        # A backbone that the other side lacks is on the paper's sets.
-        dataset_names = datasets_by_reference if place.backbone in backbones_by_reference else {}
-        for backbone in backbones_by_reference.get(place.backbone, [place.backbone]):
+        # A backbone that the other side lacks is on the paper's datasets.
+        dataset_names = datasets_by_paper_name if place.backbone in backbones_by_paper_name else {}
+        for backbone in backbones_by_paper_name.get(place.backbone, [place.backbone]):
             for benchmark in dataset_names.get(place.benchmark, [place.benchmark]):
                 existing = metric_values.setdefault(place._replace(backbone=backbone, benchmark=benchmark), number)
                 if existing.value != number.value:
@@ -73,16 +73,16 @@ def load_paper_metric_values(
     return metric_values
 
 
-def _names_by_reference(entries: Iterable[LayoutEntry]) -> dict[str, list[str]]:
+def _names_by_paper_name(entries: Iterable[LayoutEntry]) -> dict[str, list[str]]:
     """Names of the other side by the paper's."""
     names: dict[str, list[str]] = {}
     for entry in dict.fromkeys(entries):
-        names.setdefault(entry.reference, []).append(entry.name)
+        names.setdefault(entry.paper_name, []).append(entry.name)
     return names
 
 
 def _parse_column(backbone: str, method: str, column: str) -> CellKey:
-    """Of a column of Table 3: `flickr30k_t2i_R@5` is the set's `t2i R@5`, `mmmu` its score."""
+    """Of a column of Table 3: `flickr30k_t2i_R@5` is the dataset's `t2i R@5`, `mmmu` its score."""
     if column in COST_METRICS:
         return CellKey(backbone, method, TRAINING_COSTS, COST_METRICS[column])
     benchmark, *metric = column.split("_")
@@ -104,7 +104,7 @@ def _paper_metric_value(key: CellKey, value: float, printed: str, file: str) -> 
     if kind == "hours":
         conditions["device"] = PAPER_DEVICE
     if key.benchmark != TRAINING_COSTS:
-        conditions |= {"set": key.benchmark, "number of test items in the training set": "0"}
+        conditions |= {"dataset": key.benchmark, "number of test items in the training set": "0"}
     printed_unit = SUFFIX_FACTORS.get(printed[-1], 1.0)
     return MetricValue(
         (value,),

@@ -11,7 +11,7 @@ from slq.results.records import BASELINES, Record
 
 ProvenanceFields = dict[
     tuple[str, str], dict[str, str]
-]  # by what and key, of each run `<backbone>/<method>` or row `rows/<row>`
+]  # by what and key, of each run `<backbone>/<method>` or baseline `baselines/<name>`
 CATEGORIES = ("config", "versions", "data", "circumstances")
 ABSENT = "-"
 
@@ -32,7 +32,7 @@ def collect_provenance(stored: StoredResults) -> ProvenanceFields:
         f"{backbone.name}/{method}": _run_records(stored, backbone.name, method)
         for backbone, method in stored.backbone_methods
     }
-    records_by_run |= {f"{BASELINES}/{row}": _baseline_records(stored, row) for row in stored.baselines}
+    records_by_run |= {f"{BASELINES}/{name}": _baseline_records(stored, name) for name in stored.baselines}
     values_by_run: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for run, records in records_by_run.items():
         for place, value in (fact for record in records for fact in _provenance_of_file(record)):
@@ -46,13 +46,13 @@ def collect_provenance(stored: StoredResults) -> ProvenanceFields:
 def _run_records(stored: StoredResults, backbone: str, method: str) -> Iterator[Record]:
     layout = stored.results.layout
     yield from stored.run_records(backbone, method)
-    for kind, entries in (("retrieval", layout.retrieval_sets), ("retention", layout.retention_sets)):
+    for kind, entries in (("retrieval", layout.retrieval_datasets), ("retention", layout.retention_datasets)):
         for entry in entries:
             yield from stored.results.find_all_seeds(backbone, method, f"{kind}/{entry.name}.json")
 
 
 def _baseline_records(stored: StoredResults, baseline: str) -> Iterator[Record]:
-    names = ["row.json", *(f"retrieval/{entry.name}.json" for entry in stored.results.layout.retrieval_sets)]
+    names = ["baseline.json", *(f"retrieval/{entry.name}.json" for entry in stored.results.layout.retrieval_datasets)]
     yield from (record for name in names for record in stored.results.find_all_seeds(BASELINES, baseline, name))
 
 
@@ -60,9 +60,11 @@ def _provenance_of_file(record: Record) -> Iterator[tuple[tuple[str, str], str]]
     """(what, key), value of one file."""
     content = record.content
     inputs = content.get("inputs", {})
-    if record.path.name not in ("run.json", "row.json"):
+    if record.path.name not in ("run.json", "baseline.json"):
         name = record.path.stem
-        hashes = {f"{name}: {key}": value for key, value in inputs.items() if key in ("set", "gallery", "questions")}
+        hashes = {
+            f"{name}: {key}": value for key, value in inputs.items() if key in ("dataset", "gallery", "questions")
+        }
         yield from (((("data", key), value[:SHORT_HASH_LENGTH])) for key, value in hashes.items())
         if "settings" in inputs:
             yield ("config", f"evaluation on {name} (hash)"), inputs["settings"][:SHORT_HASH_LENGTH]

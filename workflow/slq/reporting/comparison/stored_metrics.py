@@ -86,12 +86,12 @@ class StoredResults:
         metric_values: MetricValues = {}
         for backbone, method in self.backbone_methods:
             metric_values |= self._cost_metrics(backbone, method)
-            for entry in layout.retrieval_sets:
+            for entry in layout.retrieval_datasets:
                 metric_values |= self._recall_metrics(backbone, method, entry)
-            for entry in layout.retention_sets:
+            for entry in layout.retention_datasets:
                 metric_values |= self._score_metric(backbone, method, entry)
         for baseline in self.baselines:
-            for entry in layout.retrieval_sets:
+            for entry in layout.retrieval_datasets:
                 metric_values |= self._baseline_recall_metrics(baseline, entry)
         return metric_values
 
@@ -135,8 +135,8 @@ class StoredResults:
         )
 
     def _baseline_seeds(self, record: Record) -> tuple[int, ...]:
-        """The seeds of the tuned runs that a row stands on, whose adapters it names; none of what no seed moves."""
-        adapters = {record.value("inputs").get(key) for key in ("coarse", "by")}
+        """The seeds of the tuned runs that a baseline stands on, by their adapters; none of what no seed moves."""
+        adapters = {record.value("inputs").get(key) for key in ("first_stage", "reranker")}
         file, tuned = f"retrieval/{record.path.name}", [place for place in self.backbone_methods if place[1] != "base"]
         runs = [run for backbone, method in tuned for run in self._records_by_seed(backbone.name, method, file).items()]
         return tuple(sorted({seed for seed, run in runs if run.value("inputs").get("adapter", "") in adapters}))
@@ -149,7 +149,7 @@ class StoredResults:
         seeds: tuple[int, ...],
         stand_in_conditions: dict[str, str],
     ) -> MetricValues:
-        """Recalls of both directions on a set.
+        """Recalls of both directions on a dataset.
 
         Args:
             records: a metrics file for each seed, if there are any
@@ -159,7 +159,7 @@ class StoredResults:
             return {}
         first, metric_values = records[0], {}
         table = _read_printed_ranks(first) if len(records) == 1 else None
-        counting = f"{first.text('variant')} {first.value('counted')}"
+        counting = f"{first.text('variant')} {first.value('variant_settings')}"
         conditions = stand_in_conditions | self._dataset_conditions(entry, first, "gallery") | {"counting": counting}
         images, captions = (int(first.number("n", key)) for key in ("images", "captions"))
         for direction in DIRECTION_LABELS:
@@ -230,8 +230,8 @@ class StoredResults:
     def _dataset_conditions(self, entry: LayoutEntry, record: Record, queries_key: str) -> dict[str, str]:
         """Of a benchmark: its bytes, what was asked of it, and how much of it training has seen."""
         inputs = record.value("inputs")
-        conditions = {"set": entry.name}
-        labels = {"set": "data", queries_key: "queries"}
+        conditions = {"dataset": entry.name}
+        labels = {"dataset": "data", queries_key: "queries"}
         conditions |= {label: inputs[key][:SHORT_HASH_LENGTH] for key, label in labels.items() if key in inputs}
         audit = find_audit(self.results)
         if audit is not None and f"{entry.name}/test" in audit.value("splits"):
@@ -253,15 +253,15 @@ def _infer_layout(folder: Path, settings: ComparisonSettings) -> ReportLayout:
         seeds=tuple(sorted(seeds)),
         backbones=tuple(map(settings.backbone, backbones)),
         methods=tuple(sorted({run.parent.name for run in runs})),
-        retrieval_sets=tuple(map(settings.dataset, datasets["retrieval"])),
-        knowledge_sets=(),  # compared as any other retrieval set
-        retention_sets=tuple(map(settings.dataset, datasets["retention"])),
+        retrieval_datasets=tuple(map(settings.dataset, datasets["retrieval"])),
+        knowledge_datasets=(),  # compared as any other retrieval dataset
+        retention_datasets=tuple(map(settings.dataset, datasets["retention"])),
         table3_base=True,
     )
 
 
 def _baseline_names(folder: Path) -> list[str]:
-    return sorted(path.parent.name for path in folder.glob(f"{BASELINES}/*/row.json"))
+    return sorted(path.parent.name for path in folder.glob(f"{BASELINES}/*/baseline.json"))
 
 
 def _parse_seed(run_folder: Path) -> int:

@@ -11,7 +11,7 @@ from slq.results.cells import format_p_value
 Verdict = Literal["agrees", "differs", "inside noise", "not comparable", "stale", "missing", "extra"]
 
 SAME_INPUTS_REASON = (
-    "the same adapter, backbone and set give another number: other code or another device, or a file was edited"
+    "the same adapter, backbone and dataset give another number: other code or another device, or a file was edited"
 )
 
 
@@ -86,7 +86,7 @@ def _tested_reason(a: MetricValue, b: MetricValue, significance: SignificanceRes
 
 def _inherited_note(a: MetricValue, b: MetricValue) -> str:
     sides = " and ".join(side for side, number in (("A", a), ("B", b)) if number.inherited)
-    return f"base's by proof in {sides}" if sides else ""
+    return f"inherited from base in {sides}" if sides else ""
 
 
 def _untested_reason(a: MetricValue, b: MetricValue) -> str:

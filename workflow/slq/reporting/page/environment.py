@@ -31,8 +31,9 @@ def list_runs(results: Results) -> list[dict[str, Any]]:
 
 
 def list_baselines(results: Results) -> list[dict[str, Any]]:
-    """Describe each row that exists and is no run; errors as in `list_runs`."""
-    found = ((row.label, results.run_record(BASELINES, row.name, BASE_SEED)) for row in results.layout.rows)
+    """Describe each baseline that exists; errors as in `list_runs`."""
+    baselines = results.layout.baselines
+    found = ((one.label, results.run_record(BASELINES, one.name, BASE_SEED)) for one in baselines)
     return [{"label": label, **_provenance(record)} for label, record in found if record is not None]
 
 
@@ -69,7 +70,7 @@ def _provenance(record: Record) -> dict[str, str]:
 def sum_ledger(results: Results) -> tuple[list[dict[str, str]], str]:
     """Add up what the ledger counts over stages and seeds, and give its path as sources have it; nothing without one.
 
-    Behind the runs, the rows of Table 1 that are none: of each backbone together, and of the others.
+    Behind the runs, the baselines: of each backbone together, and of the others.
     """
     lines, totals = read_ledger_rows(results), []
     labels = {one.name: one.label for one in results.layout.backbones}
@@ -79,11 +80,7 @@ def sum_ledger(results: Results) -> tuple[list[dict[str, str]], str]:
             totals += [_ledger_total(label, name, matching_lines)] if matching_lines else []
     for backbone, label in {**labels, "": DASH}.items():
         matching_lines = [line for line in lines if (line["stage"], line["backbone"]) == (BASELINES, backbone)]
-        totals += (
-            [_ledger_total(label, f"{len(matching_lines)} rows of Table 1 that are no runs", matching_lines)]
-            if matching_lines
-            else []
-        )
+        totals += [_ledger_total(label, f"{len(matching_lines)} baselines", matching_lines)] if matching_lines else []
     return totals, ledger_source(results) if lines else ""
 
 
@@ -102,7 +99,7 @@ def _ledger_total(backbone: str, method: str, lines: Sequence[dict[str, str]]) -
         "method": method,
         "devices": "; ".join(dict.fromkeys(line["device"] for line in lines)),
         "training": format_column("train_hours"),
-        "lost": format_column("lost_hours"),
+        "repeated": format_column("repeated_hours"),
         "total": format_column("total_hours"),
         "pflop": format_significant_digits(column_sum("pflop")) if column_sum("pflop") else DASH,
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_text
+from slq.common.schema import require_schema
 from slq.reporting.html import html_environment
 from slq.reporting.page import environment, summary
 from slq.reporting.page.environment import DASH
@@ -16,7 +17,7 @@ from slq.results.cells import format_hours, format_integer, format_one_decimal, 
 from slq.results.layout import METHODS, parse_layout
 from slq.results.records import Results
 
-SCHEMA = 1
+SCHEMA = 2
 METRIC_FORMATS = {"hours": format_hours, "gpu_hours": format_hours, "parameters": format_parameter_count}
 MAX_PERCENT = 100  # a score above it is no percentage
 TABLE_SECTION = re.compile(r'<section class="table">.*?</section>', re.DOTALL)
@@ -97,7 +98,7 @@ def write_page(
         ledger=ledger_file,
         audit=_read_stage_output(audit, "findings"),
         runs=environment.list_runs(preset_results),
-        made_rows=environment.list_baselines(preset_results),
+        baselines=environment.list_baselines(preset_results),
         versions=environment.count_versions(preset_results),
     )
     write_text(out / "report.html", text)
@@ -105,9 +106,10 @@ def write_page(
 
 def _read_stage_output(path: Path, key: str) -> dict[str, Any]:
     """A JSON file of a stage before."""
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA or key not in content:
-        raise SlqError(f"{path}: expected schema {SCHEMA} with the key {key}; make the file again")
+    content: dict[str, Any] = read_json(path)
+    require_schema(path, content, SCHEMA, "make the file again")
+    if key not in content:
+        raise SlqError(f"{path}: expected the key {key}; make the file again")
     return content
 
 

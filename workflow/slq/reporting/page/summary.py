@@ -21,8 +21,8 @@ def headline(claims: Json) -> str:
     if not tested:
         return f"Not run yet: none of {total} claims is tested."
     verdicts_text = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS[:3])
-    if claims["drawn"]:
-        return f"On drawn data, which says nothing about the paper: of {tested} tested claims {verdicts_text}."
+    if claims["synthetic"]:
+        return f"On synthetic data, which says nothing about the paper: of {tested} tested claims {verdicts_text}."
     return f"Of {tested} tested claims {verdicts_text}; {counts['not tested']} not tested."
 
 

@@ -1,0 +1,102 @@
+# Baselines, the rows of the extended Table 1 that are no runs: comparators, backbones that are read out without
+# training, and lists that a backbone re-ranks.
+# In: a public or pre-trained model, or runs, the test splits. Out: metrics and ranks in
+# results/<preset>/baselines/<name>.
+
+
+rule evaluate_encoder_baseline:
+    input:
+        model=lambda wildcards: model_manifest(BASELINES[wildcards.baseline]),
+        data=test_split_manifests("retrieval"),
+    output:
+        metrics=expand(
+            f"{BASELINE_FOLDER}/retrieval/{{dataset}}.json", dataset=PRESET["retrieval_datasets"], allow_missing=True
+        ),
+        ranks=expand(
+            f"{BASELINE_FOLDER}/retrieval/{{dataset}}.ranks.parquet",
+            dataset=PRESET["retrieval_datasets"],
+            allow_missing=True,
+        ),
+        baseline="results/{preset}/baselines/{baseline}/baseline.json",
+        events="results/{preset}/baselines/{baseline}/events/retrieval.jsonl",
+    log:
+        "logs/{preset}/evaluate_encoder_baseline/{baseline}.log",
+    benchmark:
+        "benchmarks/{preset}/evaluate_encoder_baseline/{baseline}.jsonl"
+    wildcard_constraints:
+        baseline=wildcard_pattern(EMBEDDING_BASELINES),
+    conda:
+        "../../envs/slq.yaml"
+    threads: stage_cpus("evaluate")
+    resources:
+        **cluster_resources("evaluate"),
+    params:
+        settings=lambda wildcards: baseline_settings.embed_settings(config, BASELINES[wildcards.baseline]),
+        model=lambda wildcards: model_folder(BASELINES[wildcards.baseline]),
+        code=rule_fingerprint("slq.baselines.encode"),
+        scratch=scratch_folder,
+    message:
+        "Retrieving with {wildcards.baseline}"
+    shell:
+        "slq embed --settings {params.settings:q} --model {params.scratch}/{params.model} --data {params.scratch}/data"
+        " --work {params.scratch}/baselines/{wildcards.preset}/{wildcards.baseline}"
+        " --out results/{wildcards.preset}/baselines/{wildcards.baseline} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+# A backbone re-ranks the first candidates of a first stage, which is a run on it or a comparator's model
+# (docs/rerank.md).
+rule evaluate_reranking:
+    input:
+        first_stage=lambda wildcards: first_stage_manifest(BASELINES[wildcards.baseline]),
+        reranker=lambda wildcards: f"<scratch>/{reranker_folder(BASELINES[wildcards.baseline])}/adapter.json",
+        backbone=lambda wildcards: f"<scratch>/backbones/{BASELINES[wildcards.baseline].backbone}/manifest.json",
+        data=test_split_manifests("retrieval"),
+    output:
+        metrics=expand(
+            f"{BASELINE_FOLDER}/retrieval/{{dataset}}.json", dataset=PRESET["retrieval_datasets"], allow_missing=True
+        ),
+        ranks=expand(
+            f"{BASELINE_FOLDER}/retrieval/{{dataset}}.ranks.parquet",
+            dataset=PRESET["retrieval_datasets"],
+            allow_missing=True,
+        ),
+        orders=expand(
+            f"{BASELINE_FOLDER}/retrieval/{{dataset}}.reranked.jsonl",
+            dataset=PRESET["retrieval_datasets"],
+            allow_missing=True,
+        ),
+        baseline="results/{preset}/baselines/{baseline}/baseline.json",
+        events="results/{preset}/baselines/{baseline}/events/retrieval.jsonl",
+    log:
+        "logs/{preset}/evaluate_reranking/{baseline}.log",
+    benchmark:
+        "benchmarks/{preset}/evaluate_reranking/{baseline}.jsonl"
+    wildcard_constraints:
+        baseline=wildcard_pattern(RERANKING_BASELINES),
+    conda:
+        "../../envs/slq.yaml"
+    threads: stage_cpus("evaluate")
+    resources:
+        **cluster_resources("evaluate"),
+    params:
+        settings=lambda wildcards: baseline_settings.rerank_settings(config, BASELINES[wildcards.baseline]),
+        backbone=lambda wildcards: f"backbones/{BASELINES[wildcards.baseline].backbone}",
+        first_stage=lambda wildcards: first_stage_folder(BASELINES[wildcards.baseline]),
+        reranker=lambda wildcards: reranker_folder(BASELINES[wildcards.baseline]),
+        code=rule_fingerprint("slq.baselines.rerank"),
+        scratch=scratch_folder,
+    message:
+        "Re-ranking: {wildcards.baseline}"
+    shell:
+        "slq rerank --settings {params.settings:q} --backbone {params.scratch}/{params.backbone}"
+        " --coarse {params.scratch}/{params.first_stage} --by {params.scratch}/{params.reranker} --data {params.scratch}/data"
+        " --work {params.scratch}/baselines/{wildcards.preset}/{wildcards.baseline}"
+        " --out results/{wildcards.preset}/baselines/{wildcards.baseline} --threads {resources.cpus_per_task}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule baselines:
+    input:
+        baseline_files(),
+    localrule: True
