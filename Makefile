@@ -31,7 +31,7 @@ $(STAMP): envs/requirements.txt pyproject.toml
 test: $(STAMP)
 	$(BIN)/pytest -q -n auto tests $(ARGS)
 
-# The same and what takes minutes or gigabytes: every kill, the paper preset in small, sets as large as the paper's.
+# The same and what takes minutes or gigabytes: every kill, the paper preset in small, datasets as large as the paper's.
 test-all: $(STAMP)
 	$(BIN)/pytest -q -n auto -m "not slurm" tests $(ARGS)
 

@@ -5,7 +5,7 @@ import math
 import torch
 
 from oracles import LONG, RED, SHORT, TALL, WIDE
-from slq.baselines.next_token import answer_readout, build_match_messages, first_token_id
+from slq.baselines.next_token import answer_score_function, build_pointwise_messages, first_token_id
 from slq.models.prefix import collate
 
 PROMPT = "{text}\nwhat color is the shape ?"
@@ -15,7 +15,7 @@ ANSWER = "red"
 
 def asked(backbone, images=(RED, WIDE, TALL), texts=TEXTS):
     """Of each image a turn per text; the images' prefixes differ in length where the family's do."""
-    return [build_match_messages(backbone, backbone.family.process(image), PROMPT, texts) for image in images]
+    return [build_pointwise_messages(backbone, backbone.family.process(image), PROMPT, texts) for image in images]
 
 
 def next_logits(backbone, turn):
@@ -36,4 +36,4 @@ def plain_entropy(probabilities):
 
 
 def read_truth(backbone):
-    return answer_readout(first_token_id(backbone, ANSWER, "rerank.positive_answer"))
+    return answer_score_function(first_token_id(backbone, ANSWER, "rerank.positive_answer"))

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from slq.common.attempts import EVENT_SCHEMA
+
 DEVICE = {"kind": "cuda", "name": "NVIDIA H200", "count": 2}
 
 
@@ -21,7 +23,7 @@ class Told:
     def begin_attempt(self, resumed: int | None = None, pause: float = 60.0) -> None:
         self.clock += pause
         self.attempt += 1
-        self.write("attempt", schema=1, gpus=[], slurm_job=str(40 + self.attempt))
+        self.write("attempt", schema=EVENT_SCHEMA, gpus=[], slurm_job=str(40 + self.attempt))
         if resumed is not None:
             self.write("resumed", step=resumed)
 

@@ -17,7 +17,7 @@ from slq.config import job_settings
 from slq.evaluation.retrieval import load_run
 from slq.methods import registry
 from slq.models.prefix import tokenize_message
-from slq.training.run import describe_run
+from slq.training.run import build_run_record
 from tinyllava import ENTRY
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -101,4 +101,4 @@ class Lab:
         weights = self.root / "scratch/runs" / results.relative_to(self.root / "results")
         origin = {"backbone_sha256": inputs["backbone"], "hyperparameters": hyperparameters, "weights": {}}
         registry.save_adapter(method, registry.trainable_state_dict(retriever), 0.07, weights, origin)
-        write_json(results / "run.json", describe_run(asked, 1, retriever, inputs=inputs))
+        write_json(results / "run.json", build_run_record(asked, 1, retriever, inputs=inputs))

@@ -176,7 +176,9 @@ def test_a_run_that_the_seeds_do_not_name_cannot_be_made(pristine, file):
 
 def test_rates_are_selected_with_the_first_seed(pristine):
     answer = snakemake(pristine, "-n", "--cores", "1", "lr_sweep", "--config", "seeds=[3,1]")
-    selected = re.findall(r"^Job \d+: Selecting .* for (\w+) on (\S+), seed (\d+)$", answer.stdout, re.MULTILINE)
+    selected = re.findall(
+        r"^Job \d+: Sweeping learning rates of (\w+) on (\S+), seed (\d+)$", answer.stdout, re.MULTILINE
+    )
     names = [(method, name, "3") for method in ("full_ft", "lora", "slq") for name in ("mini-internvl", "mini-qwen3vl")]
     assert sorted(selected) == sorted(names)
 

@@ -365,7 +365,7 @@ def test_a_backbone_without_weights_stops_before_any_job(edited):
     }
     answer = snakemake(edited, *change(edited, override))
     assert answer.returncode == 1
-    assert "backbones.mine.local is 'snapshot', a folder without weights; expected *.safetensors" in answer.stdout
+    assert "backbones.mine.local_dir is 'snapshot', a folder without weights; expected *.safetensors" in answer.stdout
     assert not re.search(r"^Job \d+", answer.stdout, re.MULTILINE)
 
 

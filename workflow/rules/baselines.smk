@@ -1,4 +1,4 @@
-# Baselines, the rows of the extended Table 1 that are no runs: comparators, backbones that are read out without
+# Baselines, which the extended Table 1 shows beside the runs: comparators, backbones that are read out without
 # training, and lists that a backbone re-ranks.
 # In: a public or pre-trained model, or runs, the test splits. Out: metrics and ranks in
 # results/<preset>/baselines/<name>.
@@ -9,14 +9,8 @@ rule evaluate_encoder_baseline:
         model=lambda wildcards: model_manifest(BASELINES[wildcards.baseline]),
         data=test_split_manifests("retrieval"),
     output:
-        metrics=expand(
-            f"{BASELINE_FOLDER}/retrieval/{{dataset}}.json", dataset=PRESET["retrieval_datasets"], allow_missing=True
-        ),
-        ranks=expand(
-            f"{BASELINE_FOLDER}/retrieval/{{dataset}}.ranks.parquet",
-            dataset=PRESET["retrieval_datasets"],
-            allow_missing=True,
-        ),
+        metrics=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval/{{dataset}}.json"),
+        ranks=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval/{{dataset}}.ranks.parquet"),
         baseline="results/{preset}/baselines/{baseline}/baseline.json",
         events="results/{preset}/baselines/{baseline}/events/retrieval.jsonl",
     log:
@@ -53,19 +47,9 @@ rule evaluate_reranking:
         backbone=lambda wildcards: f"<scratch>/backbones/{BASELINES[wildcards.baseline].backbone}/manifest.json",
         data=test_split_manifests("retrieval"),
     output:
-        metrics=expand(
-            f"{BASELINE_FOLDER}/retrieval/{{dataset}}.json", dataset=PRESET["retrieval_datasets"], allow_missing=True
-        ),
-        ranks=expand(
-            f"{BASELINE_FOLDER}/retrieval/{{dataset}}.ranks.parquet",
-            dataset=PRESET["retrieval_datasets"],
-            allow_missing=True,
-        ),
-        orders=expand(
-            f"{BASELINE_FOLDER}/retrieval/{{dataset}}.reranked.jsonl",
-            dataset=PRESET["retrieval_datasets"],
-            allow_missing=True,
-        ),
+        metrics=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval/{{dataset}}.json"),
+        ranks=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval/{{dataset}}.ranks.parquet"),
+        orders=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval/{{dataset}}.reranked.jsonl"),
         baseline="results/{preset}/baselines/{baseline}/baseline.json",
         events="results/{preset}/baselines/{baseline}/events/retrieval.jsonl",
     log:

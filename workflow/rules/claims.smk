@@ -49,7 +49,7 @@ rule paper_audit:
         settings=cost_settings.paper_audit_settings(config),
         code=rule_fingerprint("slq.claims.paper_audit"),
     message:
-        "Asking the paper's tables of each other"
+        "Checking the paper's tables against each other"
     shell:
         "slq paper-audit --settings {params.settings:q} --reference paper_tables/reference --out {output.audit}"
         " 2>&1 | tee {log} >&2"

@@ -26,15 +26,8 @@ from slq.common.fingerprint import source_fingerprint
 from slq.common.inherited import INHERITING_METHODS
 from slq.config import baseline_settings, cost_settings, job_settings
 from slq.config.baselines import METHODS, build_comparator, list_baselines
-from slq.config.loading import (
-    SPLITS,
-    active_preset,
-    is_derived,
-    validate_config,
-    parent_dataset,
-    seeds,
-    evaluation_datasets,
-)
+from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
+from slq.config.loading import parent_dataset, seeds, validate_config
 from slq.config.runs import BASE_SEED, merge_training_resources, list_run_seeds, merge_training_settings
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options, read_yaml
 from slq.cost.forecast import job_resources
@@ -128,11 +121,8 @@ def encoder_manifests() -> list[str]:
 
 def fetched_folders() -> list[str]:
     """Names of the folders that fetching fills: of backbones and encoders that are not made here, and of sources."""
-    return [
-        *names_with_key("backbones", "source", "local_dir"),
-        *names_with_key("encoders", "source", "local_dir"),
-        *config["sources"],
-    ]
+    models = [name for kind in ("backbones", "encoders") for name in names_with_key(kind, "source", "local_dir")]
+    return [*models, *config["sources"]]
 
 
 def audited_datasets() -> list[str]:
@@ -213,7 +203,7 @@ def cluster_resources(stage: str, gate=1) -> dict:
     """What a job of a stage asks a cluster for; a retry asks for more memory and time, in case that was the reason.
 
     `cpus_per_task` stands beside `threads` because Snakemake caps threads at the CPUs of the host that submits. `gate`:
-    a part of GATE, none for a job that takes no time worth waiting for.
+    a part of GATE_TOKENS, none for a job that takes no time worth waiting for.
     """
     return {
         "cpus_per_task": lambda wildcards: stage_resources(stage, wildcards)["cpus"],
@@ -254,6 +244,12 @@ def result_files() -> list[str]:
     base = [method for method in PRESET["methods"] if method not in TRAINED_METHODS]
     blind = [f"{run}/blind/{name}.json" for run in run_folders(base) for name in PRESET["retention_datasets"]]
     return [f"{run}/{name}" for run in run_folders(PRESET["methods"]) for name in names] + blind
+
+
+def per_dataset(kind: str, pattern: str) -> list[str]:
+    """A file for each dataset of a kind; `retrieved`: for those of the tables, and those that ask for knowledge."""
+    kinds = ("retrieval", "knowledge") if kind == "retrieved" else (kind,)
+    return expand(pattern, dataset=[name for one in kinds for name in PRESET[f"{one}_datasets"]], allow_missing=True)
 
 
 def knowledge_files() -> list[str]:
@@ -306,9 +302,8 @@ def first_stage_folder(baseline) -> str:
 
 def first_stage_manifest(baseline) -> str:
     """The file whose presence means that it is ready."""
-    return (
-        f"<scratch>/{first_stage_folder(baseline)}/{'adapter' if baseline.first_stage in METHODS else 'manifest'}.json"
-    )
+    name = "adapter" if baseline.first_stage in METHODS else "manifest"
+    return f"<scratch>/{first_stage_folder(baseline)}/{name}.json"
 
 
 def method_folder(backbone: str, method: str) -> str:
@@ -334,15 +329,8 @@ def existing_if_partial(files: list[str]) -> list[str]:
 
 def missing_results() -> list[str]:
     """Results of the preset's runs and baselines that are not here, which a person may ask for by name."""
-    files = [
-        *result_files(),
-        *knowledge_files(),
-        *ranks_and_answers(),
-        *baseline_files(),
-        *baseline_ranks(),
-        AUDIT,
-        REFERENCE_CHECK,
-    ]
+    of_runs = [*result_files(), *knowledge_files(), *ranks_and_answers()]
+    files = [*of_runs, *baseline_files(), *baseline_ranks(), AUDIT, REFERENCE_CHECK]
     return [file for file in files if not Path(file).exists()]
 
 
@@ -378,14 +366,11 @@ def evidence_files(wildcards) -> list[str]:
 def ranks_and_answers() -> list[str]:
     """Of every run, what its metrics follow from."""
     measured_methods = [method for method in PRESET["methods"] if method not in INHERITING_METHODS]
-    files = expand(
-        "{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=PRESET["retrieval_datasets"]
-    )
-    files += expand(
-        "{run}/retention/{name}.answers.jsonl", run=run_folders(measured_methods), name=PRESET["retention_datasets"]
-    )
+    retrieval, retention = PRESET["retrieval_datasets"], PRESET["retention_datasets"]
+    files = expand("{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=retrieval)
+    files += expand("{run}/retention/{name}.answers.jsonl", run=run_folders(measured_methods), name=retention)
     base = run_folders([method for method in PRESET["methods"] if method not in TRAINED_METHODS])
-    return files + expand("{run}/blind/{name}.answers.jsonl", run=base, name=PRESET["retention_datasets"])
+    return files + expand("{run}/blind/{name}.answers.jsonl", run=base, name=retention)
 
 
 def baseline_ranks() -> list[str]:
@@ -494,18 +479,14 @@ def figure_files() -> list[str]:
 
 # Whose answers to a few queries are shown: the first backbone's, with the last method and the first seed, on the last
 # retrieval dataset.
-EXAMPLE_RUN = {
-    "backbone": PRESET["backbones"][0],
-    "method": PRESET["methods"][-1],
-    "name": PRESET["retrieval_datasets"][-1],
-}
+EXAMPLE_RUN = {"backbone": PRESET["backbones"][0], "method": PRESET["methods"][-1]}
+EXAMPLE_RUN |= {"name": PRESET["retrieval_datasets"][-1]}
 
 
 def example_top_file() -> str:
     """What the shown run found."""
-    run = RUN_FOLDER.format(
-        preset=config["preset"], seed=list_run_seeds(EXAMPLE_RUN["method"], SEEDS)[0], **EXAMPLE_RUN
-    )
+    seed = list_run_seeds(EXAMPLE_RUN["method"], SEEDS)[0]
+    run = RUN_FOLDER.format(preset=config["preset"], seed=seed, **EXAMPLE_RUN)
     return f"{run}/retrieval/{EXAMPLE_RUN['name']}.top.jsonl"
 
 

@@ -160,8 +160,8 @@ rule audit:
         " 2>&1 | tee {log} >&2"
 
 
-# Data and scorer tried on public models whose recalls are known, before anything that takes long (`GATE`, common.smk). The
-# published values are a parameter: in a clone, the times of files say nothing.
+# Data and scorer tried on public models whose recalls are known, before anything that takes long (`GATE_TOKENS`,
+# common.smk). The published values are a parameter: in a clone, the times of files say nothing.
 rule check_reference_recalls:
     input:
         encoders=encoder_manifests(),

@@ -3,9 +3,6 @@
 # In: a run's weights, its backbone, test splits. Out: metrics, and the ranks, best images or answers behind them, in
 # results/.
 
-# The datasets that a run retrieves on: those of the tables, and those that ask for knowledge.
-RETRIEVED = [*PRESET["retrieval_datasets"], *PRESET["knowledge_datasets"]]
-
 
 rule evaluate_retrieval:
     input:
@@ -13,9 +10,9 @@ rule evaluate_retrieval:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=[*test_split_manifests("retrieval"), *test_split_manifests("knowledge")],
     output:
-        metrics=expand(f"{RUN_FOLDER}/retrieval/{{dataset}}.json", dataset=RETRIEVED, allow_missing=True),
-        ranks=expand(f"{RUN_FOLDER}/retrieval/{{dataset}}.ranks.parquet", dataset=RETRIEVED, allow_missing=True),
-        top=expand(f"{RUN_FOLDER}/retrieval/{{dataset}}.top.jsonl", dataset=RETRIEVED, allow_missing=True),
+        metrics=per_dataset("retrieved", f"{RUN_FOLDER}/retrieval/{{dataset}}.json"),
+        ranks=per_dataset("retrieved", f"{RUN_FOLDER}/retrieval/{{dataset}}.ranks.parquet"),
+        top=per_dataset("retrieved", f"{RUN_FOLDER}/retrieval/{{dataset}}.top.jsonl"),
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/retrieval.jsonl",
     log:
         "logs/{preset}/evaluate_retrieval/{backbone}.{method}.seed{seed}.log",
@@ -50,19 +47,9 @@ rule evaluate_retention:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=test_split_manifests("retention"),
     output:
-        metrics=expand(
-            f"{RUN_FOLDER}/retention/{{dataset}}.json", dataset=PRESET["retention_datasets"], allow_missing=True
-        ),
-        answers=expand(
-            f"{RUN_FOLDER}/retention/{{dataset}}.answers.jsonl",
-            dataset=PRESET["retention_datasets"],
-            allow_missing=True,
-        ),
-        differing=expand(
-            f"{RUN_FOLDER}/retention/{{dataset}}.disagreements.jsonl",
-            dataset=PRESET["retention_datasets"],
-            allow_missing=True,
-        ),
+        metrics=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.json"),
+        answers=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.answers.jsonl"),
+        differing=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.disagreements.jsonl"),
         retained="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/retained.json",
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/retention.jsonl",
     log:
@@ -82,7 +69,7 @@ rule evaluate_retention:
         generation=rule_fingerprint("slq.evaluation.generation", "slq.methods.registry"),
         scratch=scratch_folder,
     message:
-        "Asking {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
+        "Evaluating retention of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
     shell:
         "slq retain --settings {params.settings:q}"
         " --backbone {params.scratch}/backbones/{wildcards.backbone}"
@@ -104,9 +91,7 @@ rule check_equivalence:
         data=test_split_manifests("retention"),
         retained=f"<scratch>/runs/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retained.json",
     output:
-        metrics=expand(
-            f"{RUN_FOLDER}/retention/{{dataset}}.json", dataset=PRESET["retention_datasets"], allow_missing=True
-        ),
+        metrics=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.json"),
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/equivalence.jsonl",
     log:
         "logs/{preset}/check_equivalence/{backbone}.{method}.seed{seed}.log",
@@ -125,7 +110,7 @@ rule check_equivalence:
         scratch=scratch_folder,
         base=f"base/seed{BASE_SEED}",
     message:
-        "Proving what {wildcards.method} on {wildcards.backbone} answers, seed {wildcards.seed}"
+        "Checking that {wildcards.method} on {wildcards.backbone} answers as base, seed {wildcards.seed}"
     shell:
         "slq prove --settings {params.settings:q}"
         " --backbone {params.scratch}/backbones/{wildcards.backbone}"
@@ -144,15 +129,9 @@ rule evaluate_blind:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=test_split_manifests("retention"),
     output:
-        metrics=expand(f"{RUN_FOLDER}/blind/{{dataset}}.json", dataset=PRESET["retention_datasets"], allow_missing=True),
-        answers=expand(
-            f"{RUN_FOLDER}/blind/{{dataset}}.answers.jsonl", dataset=PRESET["retention_datasets"], allow_missing=True
-        ),
-        differing=expand(
-            f"{RUN_FOLDER}/blind/{{dataset}}.disagreements.jsonl",
-            dataset=PRESET["retention_datasets"],
-            allow_missing=True,
-        ),
+        metrics=per_dataset("retention", f"{RUN_FOLDER}/blind/{{dataset}}.json"),
+        answers=per_dataset("retention", f"{RUN_FOLDER}/blind/{{dataset}}.answers.jsonl"),
+        differing=per_dataset("retention", f"{RUN_FOLDER}/blind/{{dataset}}.disagreements.jsonl"),
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/blind.jsonl",
     log:
         "logs/{preset}/evaluate_blind/{backbone}.{method}.seed{seed}.log",
@@ -172,7 +151,7 @@ rule evaluate_blind:
         generation=rule_fingerprint("slq.evaluation.generation", "slq.methods.registry"),
         scratch=scratch_folder,
     message:
-        "Asking {wildcards.method} on {wildcards.backbone} without images"
+        "Evaluating {wildcards.method} on {wildcards.backbone} without images"
     shell:
         "slq blind --settings {params.settings:q}"
         " --backbone {params.scratch}/backbones/{wildcards.backbone}"

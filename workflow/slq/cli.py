@@ -24,9 +24,9 @@ from slq.common.errors import SlqError
 
 
 def fetch(args: argparse.Namespace) -> None:
-    from slq.sources.fetch import fetch_source, offline
+    from slq.sources.fetch import fetch_source, is_offline
 
-    fetch_source(args.settings, args.out, args.locks, args.offline or offline())
+    fetch_source(args.settings, args.out, args.locks, args.offline or is_offline())
 
 
 def sources(args: argparse.Namespace) -> None:
@@ -79,7 +79,7 @@ def render_pilot(args: argparse.Namespace) -> None:
 
 
 COMMANDS: Commands = {
-    "draw": declare_command("slq.synthetic.datasets:draw_split", "draw a split of the mini world", "settings out"),
+    "draw": declare_command("slq.synthetic.datasets:draw_split", "make a split of a synthetic dataset", "settings out"),
     "adopt": declare_command(
         "slq.datasets.local:import_local_split",
         "check a local split and write its prepared form",
@@ -179,7 +179,7 @@ COMMANDS: Commands = {
     ),
     "prove": declare_command(
         "slq.evaluation.equivalence:check_equivalence",
-        "prove that a run answers the retention datasets as base does",
+        "check that a run answers the retention datasets as base does",
         "settings backbone adapter data base retained out events",
         "threads",
     ),

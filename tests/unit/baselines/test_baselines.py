@@ -19,7 +19,7 @@ from slq.config.loading import validate_config
 from slq.datasets.splits import read_split
 from slq.evaluation.encode import caption_ids, embed_split, map_captions_to_images
 from slq.evaluation.rank_table import RetrievalIds, RetrievalVariant, build_variant_table
-from slq.models.retriever import LastTokenRetriever, QueryRetriever
+from slq.models.retriever import LastTokenRetriever, LatentQueryRetriever
 
 BARE = {"text": "{text}", "image": "{image}"}
 WORDY = {"text": "where is the {text}", "image": "{image}\nwhat shape is red ?"}
@@ -147,7 +147,7 @@ def test_a_row_is_measured_as_a_run_is(tested, tmp_path):
     """Ranks are those of the untrained read-out, embedded as runs are; nothing is left of a work folder but events."""
     out = retrieved(tested, tmp_path, Baseline("x", "zero_shot", "X", backbone=BACKBONE, readout="zero_queries"))
     backbone, _ = tested.load("base")
-    retriever = QueryRetriever(backbone, torch.zeros(1, backbone.hidden_size))
+    retriever = LatentQueryRetriever(backbone, torch.zeros(1, backbone.hidden_size))
     for entry in datasets_with_variants(tested.config):
         split = read_split(tested.tests, entry["name"], "test")
         images, texts, numbers = embed_split(retriever, backbone, split, {"text": "", "image": ""}, 16)

@@ -11,17 +11,17 @@ from asking import ANSWER, PROMPT, TEXTS, asked, next_logits, plain_entropy, pla
 from oracles import LONG, RED, SHORT, TALL, WIDE, untrained
 from slq.baselines.next_token import (
     InferenceConfig,
-    build_match_messages,
+    build_pointwise_messages,
     cut_after_image,
     first_token_id,
     score_next_tokens,
     tokens_after_image,
 )
 from slq.baselines.rerank_scores import (
-    build_choice_message,
+    build_listwise_message,
     option_order,
+    option_score_function,
     option_token_ids,
-    options_readout,
     restore_candidate_order,
 )
 from slq.common.errors import SlqError
@@ -66,7 +66,7 @@ def test_a_turn_is_cut_among_its_tokens_at_the_end_of_its_image(tiny_backbone):
 
 
 def test_braces_in_a_caption_are_a_captions(tiny_backbone):
-    (turn,) = build_match_messages(tiny_backbone, tiny_backbone.family.process(RED), PROMPT, ["a {text} {0} ring"])
+    (turn,) = build_pointwise_messages(tiny_backbone, tiny_backbone.family.process(RED), PROMPT, ["a {text} {0} ring"])
     assert PROMPT.split("\n")[1].split()[0] in tiny_backbone.tokenizer.decode(turn.ids)
 
 
@@ -116,10 +116,10 @@ def test_a_choice_is_undone_by_place_so_equal_captions_stay_two():
 
 def test_the_choice_is_what_one_forward_says_of_the_numbers(tiny_backbone):
     pixels = tiny_backbone.family.process(WIDE)
-    turn = build_choice_message(tiny_backbone, pixels, "{options}\nwhat shape is red ?", [SHORT, SHORT, LONG])
+    turn = build_listwise_message(tiny_backbone, pixels, "{options}\nwhat shape is red ?", [SHORT, SHORT, LONG])
     tokens = option_token_ids(tiny_backbone, 3)
     (found,) = score_next_tokens(
-        tiny_backbone, [[turn]], options_readout(tokens), InferenceConfig(1, reuse_prefix=False)
+        tiny_backbone, [[turn]], option_score_function(tokens), InferenceConfig(1, reuse_prefix=False)
     )
     spread = plain_softmax(next_logits(tiny_backbone, turn))
     assert found.tolist() == pytest.approx([spread[token] for token in tokens], abs=1e-5)

@@ -11,7 +11,13 @@ import pytest
 from asking import ANSWER, PROMPT
 from checkout import planned
 from slq import cli
-from slq.baselines.candidates import order_by_choice, order_by_match, select_candidates, top_k_indices, update_ranks
+from slq.baselines.candidates import (
+    order_by_listwise_choice,
+    order_by_pointwise_score,
+    select_candidates,
+    top_k_indices,
+    update_ranks,
+)
 from slq.common.files import read_json, read_jsonl
 from slq.config import baseline_settings, job_settings
 from slq.config.baselines import list_baselines
@@ -25,7 +31,7 @@ from slq.synthetic.datasets import draw_split
 
 def test_the_chosen_one_comes_first_and_the_others_in_coarse_order():
     chances = np.array([[0.1, 0.2, 0.6], [0.3, 0.3, 0.1], [0.0, 0.5, 0.5]])
-    assert order_by_choice(chances).tolist() == [[2, 0, 1], [0, 1, 2], [1, 0, 2]]
+    assert order_by_listwise_choice(chances).tolist() == [[2, 0, 1], [0, 1, 2], [1, 0, 2]]
 
 
 # ---- order and ranks
@@ -38,12 +44,14 @@ def test_the_order_is_that_of_a_plain_sort():
     entropy = draw.random((200, 5)).astype(np.float32).round(1)
     for row, (ps, hs) in enumerate(zip(probability.tolist(), entropy.tolist(), strict=True)):
         expected = sorted(range(5), key=lambda n: (-math.floor(ps[n] * 100), hs[n], n))
-        assert order_by_match(probability, entropy, 2)[row].tolist() == expected
+        assert order_by_pointwise_score(probability, entropy, 2)[row].tolist() == expected
 
 
 def test_a_tie_is_broken_by_entropy_and_then_by_the_coarse_place():
     probability = np.array([[0.911, 0.919, 0.92, 0.912]], np.float32)
-    assert order_by_match(probability, np.array([[0.5, 0.4, 0.9, 0.4]], np.float32), 2).tolist() == [[2, 1, 3, 0]]
+    assert order_by_pointwise_score(probability, np.array([[0.5, 0.4, 0.9, 0.4]], np.float32), 2).tolist() == [
+        [2, 1, 3, 0]
+    ]
 
 
 def test_a_positive_outside_the_candidates_keeps_its_rank_but_stands_behind_them():

@@ -8,7 +8,8 @@ import yaml
 
 from judged import write_world
 from slq.claims.claim import read_claims
-from slq.claims.judge import decide_above, decide_higher, decide_same, judge_claims
+from slq.claims.claim_judge import decide_above, decide_higher, decide_same
+from slq.claims.judge import judge_claims
 from slq.cli import main
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json

@@ -288,3 +288,16 @@ def test_real_events_of_two_attempts_are_counted_together(tmp_path):
     found = read_attempts(path).seconds_by_span()
     assert set(found) == {"init", "train", "repeated"}
     assert found["train"] == pytest.approx(second.seconds_by_span["train"])
+
+
+def test_events_of_an_earlier_version_are_counted_but_for_their_tokens_and_named(told):
+    told.begin_attempt()
+    told.train(1, 2, each=1.0)
+    text = told.path.read_text().replace('"schema": 2', '"schema": 1').replace("token_counts", "work")
+    told.path.write_text(text)
+    found = read_attempts(told.path)
+    assert found.seconds_by_span() == {"train": 2.0}
+    assert [step.token_counts for step in found.attempts[0].steps] == [None, None]
+    assert found.anomalies == [
+        "line 1: schema 1, not 2: written by a version before 0.2.0; tokens of its steps are not counted"
+    ]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from slq.common.events import EventLog, visible_gpus
+from slq.common.events import EventLog, probe_gpu
 from slq.common.files import read_jsonl
 
 
@@ -67,16 +67,16 @@ def test_the_gpu_is_matched_by_its_uuid_and_its_energy_counted(gpu, tmp_path):
 
 def test_a_gpu_without_a_counter_has_no_energy(gpu):
     gpu("first")
-    (found,), joules = visible_gpus()
+    (found,), joules = probe_gpu()
     assert found["power_limit_w"] == 300.0 and joules() is None
 
 
 def test_a_gpu_that_the_driver_does_not_know_is_named_all_the_same(gpu):
     gpu("part-of-one")
-    (found,), joules = visible_gpus()
+    (found,), joules = probe_gpu()
     assert (found["uuid"], found["power_limit_w"], joules()) == ("GPU-part-of-one", None, None)
 
 
 def test_without_a_gpu_there_is_none():
-    gpus, joules = visible_gpus()
+    gpus, joules = probe_gpu()
     assert gpus == [] and joules() is None

@@ -12,7 +12,7 @@ import yaml
 from checkout import ROOT, snakemake
 from slq.common.errors import SlqError
 from slq.config import job_settings
-from slq.config.loading import SCHEMA, active_preset, seeds, validate_config
+from slq.config.loading import SCHEMA_FILE, active_preset, seeds, validate_config
 from slq.evaluation.scorers import SCORERS, find_scorers
 
 REMOVE = type("Removed", (), {"__repr__": lambda self: "removed"})()  # ids of tests are the same in every process
@@ -405,7 +405,7 @@ def open_objects(schema, path="config"):
 
 
 def test_the_schema_is_closed_and_explains_every_key():
-    schema = yaml.safe_load(SCHEMA.read_text())
+    schema = yaml.safe_load(SCHEMA_FILE.read_text())
     assert list(described(schema)) == []
     # transformers' own configurations, whose keys differ by family
     assert list(open_objects(schema)) == ["config.$defs.model", "config.$defs.image_processor"]
@@ -413,10 +413,10 @@ def test_the_schema_is_closed_and_explains_every_key():
 
 def test_conditions_of_the_schema_speak_of_keys_that_there_are():
     """A misspelt one would never hold, and nothing would tell."""
-    schema = yaml.safe_load(SCHEMA.read_text())
+    schema = yaml.safe_load(SCHEMA_FILE.read_text())
     declared, spoken = ({name for name, inside in keys(schema) if inside is where} for where in (False, True))
     assert spoken <= declared and {"queries", "table_variant", "ids_sha256", "from_listing", "readout"} <= spoken
-    catalogues = re.findall(r"keyOf: ([^,} \n]+)", SCHEMA.read_text())
+    catalogues = re.findall(r"keyOf: ([^,} \n]+)", SCHEMA_FILE.read_text())
     assert len(catalogues) > 20
     for catalogue in set(catalogues):
         assert catalogue in schema["properties"] or (ROOT / catalogue).is_dir(), catalogue
@@ -465,7 +465,7 @@ def test_reading_the_configuration_loads_nothing_heavy():
 
 @pytest.mark.parametrize("benchmark", ["mmmu", "realworldqa", "ocrbench"])
 def test_the_schema_knows_the_scorers_that_apply(benchmark):
-    schema = yaml.safe_load(SCHEMA.read_text())
+    schema = yaml.safe_load(SCHEMA_FILE.read_text())
     named = schema["$defs"]["preset"]["properties"]["evaluation"]["properties"]["scorers"]["properties"]
     assert named[benchmark]["enum"] == [scorer.name for scorer in find_scorers(benchmark)]
     assert named.keys() == {name for scorer in SCORERS.values() for name in scorer.benchmarks}

@@ -9,7 +9,7 @@ import yaml
 
 from slq.common.errors import SlqError
 from slq.config import cost_settings, job_settings
-from slq.config.loading import SCHEMA, validate_config
+from slq.config.loading import SCHEMA_FILE, validate_config
 from slq.cost.forecast import job_resources
 from slq.preflight.preflight import _forecast_cost, check_gpu_hours
 
@@ -21,7 +21,7 @@ CATALOGUES = {
 
 def optional_keys(raw, catalogue):
     """Paths of all keys of a catalogue's entries that the schema does not require; of a dataset's size the splits."""
-    known = yaml.safe_load(SCHEMA.read_text())["$defs"]
+    known = yaml.safe_load(SCHEMA_FILE.read_text())["$defs"]
     for name, entry in raw[catalogue].items():
         yield from (
             (catalogue, name, key) for key in entry.keys() - set(known[CATALOGUES[catalogue]].get("required", []))

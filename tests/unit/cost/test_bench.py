@@ -19,7 +19,7 @@ from slq.cost.bench.released import ReleasedRetriever
 from slq.cost.bench.train_step import add_ratios, check_agreement
 from slq.cost.bench.variants import METHOD_VARIANTS, SLQ_VARIANTS, build_variants
 from slq.cost.flops import total_flops
-from slq.models.retriever import QueryRetriever
+from slq.models.retriever import LatentQueryRetriever
 
 
 @pytest.fixture(params=MINI)
@@ -73,7 +73,7 @@ def test_the_released_retriever_is_ours_in_one_sequence(shaped):
     queries = torch.randn(5, shaped.backbone.hidden_size, generator=torch.Generator().manual_seed(0))
     batch = [pair.image for pair in shaped.batches[0]] + [pair.text for pair in shaped.batches[0]]
     shaped.backbone.tokenizer.unk_token = "<pad>"
-    for kind in (ReleasedRetriever, QueryRetriever):
+    for kind in (ReleasedRetriever, LatentQueryRetriever):
         compare_with_the_whole_sequence(kind(shaped.backbone, queries), batch)
 
 

@@ -10,7 +10,7 @@ from checkout import processor_seconds, snakemake
 from slq.common.errors import SlqError
 from slq.config import cost_settings
 from slq.config.loading import validate_config
-from slq.cost.forecast import Range, forecast, job_resources, wall_hours
+from slq.cost.forecast import Range, forecast_preset, job_resources, wall_hours
 from slq.cost.forecast_table import format_forecast
 
 
@@ -29,7 +29,7 @@ def plain(paper) -> dict:
 
 
 def cells_of(asked: dict) -> dict:
-    return {(cell.backbone, cell.method): cell for cell in forecast(asked)[0]}
+    return {(cell.backbone, cell.method): cell for cell in forecast_preset(asked)[0]}
 
 
 def test_the_papers_flops_and_stores(plain):
@@ -45,7 +45,7 @@ def test_the_papers_flops_and_stores(plain):
         for name, value in zip(names, values, strict=True):
             cell = cells[name, method]
             assert cell.flops / 1e18 == pytest.approx(value, rel=0.15)
-    stores = {store.label: store for store in forecast(plain)[1]}
+    stores = {store.label: store for store in forecast_preset(plain)[1]}
     assert [round(stores[name].features_gb) for name in ("InternVL3-1B", "InternVL3-8B")] == [52, 208]
     assert stores["Qwen3VL-4B"].kv_gb == pytest.approx(5200, rel=0.02)
 
@@ -58,25 +58,25 @@ def test_hours_are_flops_over_peak_and_share(paper):
     )
     unknown = cells_of(paper | {"peak_tflops": None})["InternVL3-1B", "slq"]
     assert unknown.train_hours is None and "Hours are not known" in format_forecast(
-        paper, *forecast(paper | {"peak_tflops": None})
+        paper, *forecast_preset(paper | {"peak_tflops": None})
     )
 
 
 def test_options_do_less_for_what_is_stored_and_more_for_what_is_released(plain):
     for (_, method), cell in cells_of(plain).items():
         if method == "slq":
-            assert cell.options["kv"] < cell.options["batch"] < 1 < cell.options["released"]
+            assert cell.relative_flops["kv"] < cell.relative_flops["batch"] < 1 < cell.relative_flops["released"]
         elif method != "base":
             assert (
-                set(cell.options) == {"no_memory_saving", "features"}
-                and cell.options["features"] < 1 == cell.options["no_memory_saving"]
+                set(cell.relative_flops) == {"no_memory_saving", "features"}
+                and cell.relative_flops["features"] < 1 == cell.relative_flops["no_memory_saving"]
             )
 
 
 def test_to_save_memory_costs_flops(paper):
     for (_, method), cell in cells_of(paper).items():
         if method != "base":
-            assert cell.options["no_memory_saving"] < 1 and cell.device_gb[0] < cell.device_gb[1]
+            assert cell.relative_flops["no_memory_saving"] < 1 and cell.device_gb[0] < cell.device_gb[1]
 
 
 def test_memory_is_that_of_weights_moments_and_what_waits_for_its_gradient(paper):
@@ -116,11 +116,11 @@ def test_a_size_that_is_missing_is_named(raw_config):
     raw = raw_config | {"preset": "paper"}
     size = raw["datasets"]["flickr30k"].pop("size")
     with pytest.raises(SlqError, match=r"config: datasets\.flickr30k\.size is missing"):
-        forecast(json.loads(cost_settings.forecast_settings(validate_config(raw))))
+        forecast_preset(json.loads(cost_settings.forecast_settings(validate_config(raw))))
     raw["datasets"]["flickr30k"]["size"] = size
     del raw["backbones"]["Qwen3-VL-2B"]["architecture"]
     with pytest.raises(SlqError, match=r"config: backbones\.Qwen3-VL-2B\.architecture is missing"):
-        forecast(json.loads(cost_settings.forecast_settings(validate_config(raw))))
+        forecast_preset(json.loads(cost_settings.forecast_settings(validate_config(raw))))
 
 
 def test_the_papers_forecast_is_printed_without_anything_there(checkout):

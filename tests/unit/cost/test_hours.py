@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from slq.common.errors import SlqError
-from slq.cost.hours import device_hours, total_hours
+from slq.cost.hours import total_device_hours, training_device_hours
 from stored import CPU, H200, MINI, SPANS, Runs, cell, heads, mini_results, rows, tables
 
 
@@ -32,13 +32,13 @@ def test_the_hour_column_names_its_device(results: Path, devices: Any, header: s
 
 def test_hours_follow_the_convention() -> None:
     run = {"spans": SPANS, "device": H200}
-    assert device_hours(run) == pytest.approx(90 * 8 / 3600)
-    assert total_hours(run) == pytest.approx(120 * 8 / 3600)
+    assert training_device_hours(run) == pytest.approx(90 * 8 / 3600)
+    assert total_device_hours(run) == pytest.approx(120 * 8 / 3600)
     for broken in ({"device": H200}, {"spans": {}, "device": H200}, {"spans": SPANS, "device": None}):
         with pytest.raises(SlqError, match=r"run\.json: (spans\.train|device\.count)"):
-            device_hours(broken)
+            training_device_hours(broken)
     with pytest.raises(SlqError, match="spans is missing"):
-        total_hours({"device": H200})
+        total_device_hours({"device": H200})
 
 
 def test_gpu_hours_set_the_papers_beside_ours_without_mixing_them(results: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from checkout import planned, snakemake
 from hubrows import BLUE, GREEN, ROWS, mmmu, ocrbench, prepared, realworldqa, refused
 from slq.common.errors import SlqError
-from slq.config.loading import SCHEMA
+from slq.config.loading import SCHEMA_FILE
 from slq.datasets.hub_columns import HUB_LAYOUTS, prepare_questions
 from slq.datasets.questions import format_choice_question, format_open_question, parse_options, question_segments
 from slq.datasets.splits import read_split
@@ -206,7 +206,7 @@ def test_markers_of_a_supplied_set_in_the_prepared_form_are_checked_too(tmp_path
 
 
 def test_the_schema_knows_the_layouts():
-    known = yaml.safe_load(SCHEMA.read_text())["$defs"]["dataset"]["properties"]["hub_layout"]["enum"]
+    known = yaml.safe_load(SCHEMA_FILE.read_text())["$defs"]["dataset"]["properties"]["hub_layout"]["enum"]
     assert known == list(HUB_LAYOUTS)
 
 

@@ -153,19 +153,26 @@ def test_any_caption_of_an_image_is_a_hit():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": np.zeros((0, 2), np.float32), "caption_to_image": np.zeros(0, int)}, "no query to rank"),
+        ({"image_embeddings": np.zeros((0, 2), np.float32), "caption_to_image": np.zeros(0, int)}, "no query to rank"),
         (
-            {"texts": np.zeros((0, 2), np.float32), "caption_to_image": np.zeros(0, int)},
+            {"text_embeddings": np.zeros((0, 2), np.float32), "caption_to_image": np.zeros(0, int)},
             "no item of the gallery to rank",
         ),
         ({"caption_to_image": np.array([0, 0, 0])}, r"query 1 has no positive in the gallery \(1 such queries\)"),
-        ({"texts": np.array([[1, 0], [np.nan, 0], [0, 1]], np.float32)}, "item of the gallery 1 is not finite"),
-        ({"images": np.ones((2, 2), np.float16)}, "float16, expected float32 or float64"),
+        (
+            {"text_embeddings": np.array([[1, 0], [np.nan, 0], [0, 1]], np.float32)},
+            "item of the gallery 1 is not finite",
+        ),
+        ({"image_embeddings": np.ones((2, 2), np.float16)}, "float16, expected float32 or float64"),
     ],
     ids=["no images", "no captions", "an image without captions", "not a number", "half precision"],
 )
 def test_what_cannot_be_ranked_is_said(change, message):
-    whole = {"images": np.eye(2, dtype=np.float32), "texts": np.ones((3, 2), np.float32), "caption_to_image": [0, 0, 1]}
+    whole = {
+        "image_embeddings": np.eye(2, dtype=np.float32),
+        "text_embeddings": np.ones((3, 2), np.float32),
+        "caption_to_image": [0, 0, 1],
+    }
     with pytest.raises(SlqError, match=message):
         rank_all_directions(**(whole | change))
 

@@ -22,7 +22,7 @@ from slq.common.fingerprint import import_closure
 from slq.evaluation.encode import embed_messages
 from slq.export import folder as exporting
 from slq.export.folder import export_key
-from slq.export.search import Index, embed_folder, find_nearest
+from slq.export.search import Index, embed_folder, top_k_items
 from slq.models.prefix import tokenize_message
 
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "white", "grey"]
@@ -315,7 +315,7 @@ def test_nearest_is_exact_and_ties_keep_their_order():
         scores = vectors @ query
         order = sorted(range(2000), key=lambda item: (-scores[rows[item]], item))
         for count in (1, 7, 1999, 2000, 3000):
-            assert [item for item, _ in find_nearest(query, vectors, rows, count)] == order[:count]
+            assert [item for item, _ in top_k_items(query, vectors, rows, count)] == order[:count]
 
 
 def test_ten_thousand_images_are_searched_in_a_fifth_of_a_second(tmp_path):
@@ -328,7 +328,7 @@ def test_ten_thousand_images_are_searched_in_a_fifth_of_a_second(tmp_path):
     for _ in range(3):
         start = time.process_time()
         index = Index.read(tmp_path / "index")
-        best = find_nearest(vectors[4711], index.vectors, list(index.vectors), 10)
+        best = top_k_items(vectors[4711], index.vectors, list(index.vectors), 10)
         seconds.append(time.process_time() - start)
     print(f"{count} x {width}: {', '.join(f'{one:.2f} s' for one in seconds)}")
     assert best[0] == (4711, pytest.approx(1, abs=1e-5))

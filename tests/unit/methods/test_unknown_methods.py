@@ -11,7 +11,7 @@ from slq.config import loading as configuration
 from slq.config.loading import validate_config
 from slq.cost.architecture import read_architecture
 from slq.cost.flops import ComputePlan, TokenTotals, embed_flops, train_flops
-from slq.cost.forecast import forecast
+from slq.cost.forecast import forecast_preset
 from slq.cost.ledger import spent_flops
 from slq.cost.memory import count_trainable_parameters
 from slq.reporting.figures import draw_figures
@@ -46,7 +46,7 @@ def test_its_forecast_is_not_of_nothing(raw_config):
     for backbone in asked["backbones"]:
         backbone["training"]["mine"], backbone["gpus"]["mine"] = backbone["training"]["lora"], 1
     with pytest.raises(UnknownMethodError, match="'mine'"):
-        forecast(asked)
+        forecast_preset(asked)
 
 
 def test_how_much_it_trains_is_not_nothing(architecture):

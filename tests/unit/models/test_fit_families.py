@@ -15,8 +15,8 @@ from slq.baselines.next_token import InferenceConfig, score_next_tokens
 from slq.common.errors import SlqError
 from slq.methods import registry
 from slq.models.backbone import Backbone
-from slq.models.prefix import collate, collate_cached_prefixes, run_prefix, split_prefix, tokenize_message
-from slq.models.retriever import QueryRetriever, initial_queries
+from slq.models.prefix import collate, collate_cached_prefixes, prefill, split_prefix, tokenize_message
+from slq.models.retriever import LatentQueryRetriever, initial_queries
 from slq.synthetic.backbones import build_tokenizer
 from slq.training.grad_cache import MicroBatches
 
@@ -44,7 +44,7 @@ def backbone(request, tmp_path):
 
 
 def slq_on(backbone, count=4):
-    return QueryRetriever(
+    return LatentQueryRetriever(
         backbone, initial_queries(count, backbone.hidden_size, "normal", torch.Generator().manual_seed(0))
     )
 
@@ -92,7 +92,7 @@ def test_a_stored_prefix_is_read_as_the_one_that_ran(backbone):
     batch = [tokenize_message(backbone, parts) for parts in messages(backbone, "mixed")]
     with torch.no_grad():
         oracle = torch.cat([whole_sequence(retriever, [one]) for one in batch])
-        kept = split_prefix(run_prefix(backbone, collate(backbone, batch)), [0] * len(batch))
+        kept = split_prefix(prefill(backbone, collate(backbone, batch)), [0] * len(batch))
         for some in ([0, 1, 2, 3, 4], [3, 0], [2], [4, 1, 0]):
             looked = retriever.encode_prefix([kept[row] for row in some])
             for _ in range(2):
@@ -135,7 +135,7 @@ def test_the_methods_that_fit_it_train_its_language_model(tmp_path, name):
 def test_layers_of_unequal_shapes_are_not_stored(tmp_path):
     """Told by name, and not by a shape error of torch."""
     backbone = made("tiny-gemma3", tmp_path)
-    prefix = run_prefix(backbone, collate(backbone, [tokenize_message(backbone, messages(backbone, "one text")[0])]))
+    prefix = prefill(backbone, collate(backbone, [tokenize_message(backbone, messages(backbone, "one text")[0])]))
     layer = prefix.kv_cache.layers[1]
     layer.keys, layer.values = layer.keys[..., :8], layer.values[..., :8]
     with pytest.raises(SlqError, match=r"training\.image_cache is kv, .* of \(2, 8, 8\) and \(2, 8, 16\) .*use none"):
@@ -191,9 +191,9 @@ def test_what_is_longer_than_the_positions_is_refused_wherever_it_is_embedded(ti
             base.embed([tokenize_message(tiny_backbone, messages(tiny_backbone, "one text")[0]), long])
         with pytest.raises(SlqError, match=rf"needs {limit + 4} positions"):
             slq.embed([fits])
-        (kept,) = split_prefix(run_prefix(tiny_backbone, collate(tiny_backbone, [fits])), [0])
+        (kept,) = split_prefix(prefill(tiny_backbone, collate(tiny_backbone, [fits])), [0])
         assert collate_cached_prefixes(tiny_backbone, [kept]).attention_mask.all()
-        with pytest.raises(SlqError, match=rf"a stored image, and 4 tokens behind it, need {limit + 4} positions"):
+        with pytest.raises(SlqError, match=rf"a cached image, and 4 tokens behind it, need {limit + 4} positions"):
             slq.embed([kept])
     turns = asked(tiny_backbone)
     turns[0][1] = type(turns[0][1])([*turns[0][1].ids[:-1], *[turns[0][1].ids[-2]] * limit, turns[0][1].ids[-1]],

@@ -16,7 +16,7 @@ from slq.baselines.mllm_encoder import MllmEncoder
 from slq.common.errors import SlqError
 from slq.models.family import FEATURES, ProcessedImage
 from slq.models.prefix import TokenizedMessage, collate, tokenize_message
-from slq.models.retriever import QueryRetriever, initial_queries
+from slq.models.retriever import LatentQueryRetriever, initial_queries
 from tinyllava import ENTRY
 
 CONFIG = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
@@ -123,7 +123,7 @@ def test_limits_that_the_family_does_not_take_are_refused(backbone):
 def test_two_calls_equal_the_whole_sequence(backbone, case):
     queries = initial_queries(4, backbone.hidden_size, "normal", torch.Generator().manual_seed(0))
     batch = [tokenize_message(backbone, parts) for parts in messages(backbone, case)]
-    compare_with_the_whole_sequence(QueryRetriever(backbone, queries), batch)
+    compare_with_the_whole_sequence(LatentQueryRetriever(backbone, queries), batch)
 
 
 def test_kept_features_of_several_images_give_the_same_states(backbone):

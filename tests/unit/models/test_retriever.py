@@ -8,13 +8,13 @@ from slq.common.errors import SlqError
 from slq.methods import registry
 from slq.models.backbone import hash_weights
 from slq.models.prefix import collate, continue_positions, tokenize_message
-from slq.models.retriever import QueryRetriever, initial_queries
+from slq.models.retriever import LatentQueryRetriever, initial_queries
 
 
 @pytest.fixture
 def retriever(tiny_backbone):
     queries = initial_queries(4, tiny_backbone.hidden_size, "normal", torch.Generator().manual_seed(0))
-    return QueryRetriever(tiny_backbone, queries)
+    return LatentQueryRetriever(tiny_backbone, queries)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -14,7 +14,7 @@ from checkout import ROOT, copy_repository, planned, snakemake
 from oracles import CASES, compare_with_the_whole_sequence, messages, sharpen, untrained
 from slq.methods import registry
 from slq.models.prefix import collate, tokenize_message
-from slq.models.retriever import QueryRetriever, initial_queries
+from slq.models.retriever import LatentQueryRetriever, initial_queries
 
 ADDED = ROOT / "tests" / "third_family"
 ADAPTER, ENTRY = ADDED / "llava.py", ADDED / "llava.yaml"
@@ -120,7 +120,7 @@ def backbone(tmp_path, monkeypatch):
 def test_two_calls_equal_the_whole_sequence(backbone, case):
     queries = initial_queries(4, backbone.hidden_size, "normal", torch.Generator().manual_seed(0))
     batch = [tokenize_message(backbone, parts) for parts in messages(backbone, case)]
-    compare_with_the_whole_sequence(QueryRetriever(backbone, queries), batch)
+    compare_with_the_whole_sequence(LatentQueryRetriever(backbone, queries), batch)
 
 
 def test_its_positions_are_the_stock_forwards(backbone):

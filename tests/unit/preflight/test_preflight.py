@@ -17,7 +17,7 @@ import checkout as copies
 from slq.cli import main
 from slq.common.errors import SlqError
 from slq.config.cost_settings import forecast_settings
-from slq.cost.forecast import forecast
+from slq.cost.forecast import forecast_preset
 from slq.preflight import checks, preflight
 from slq.preflight.checks import UNLIMITED, parse_gpus, parse_minutes, parse_sinfo_line, read_cluster
 from slq.preflight.planned_jobs import plan_workflow
@@ -197,7 +197,7 @@ def test_what_a_proof_asks_of_base_is_counted_where_no_row_shows_base(pristine, 
 
 def test_costs_are_the_forecasts_of_what_is_due(plan, raw_config):
     """All runs: the forecast's own sums; without one training, less by that."""
-    cells, _ = forecast(json.loads(forecast_settings(raw_config | {"preset": "paper"})))
+    cells, _ = forecast_preset(json.loads(forecast_settings(raw_config | {"preset": "paper"})))
     whole = sum_costs(cells, plan.submitted)
     ends = [cell.train_hours.high for cell in cells if cell.train_hours] + [
         cell.evaluation_hours.high for cell in cells

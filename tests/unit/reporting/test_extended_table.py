@@ -323,7 +323,7 @@ def test_rows_against_themselves_agree_and_scores_are_as_stored(results: Path, t
     folder = results / "mini"
     other = shutil.copytree(folder, tmp_path / "copy" / "mini")
     found = compared(tmp_path / "out.json", folder, other)
-    assert found["counts"]["agrees"] == len(found["cells"]) and found["a"]["what"].endswith(", 5 rows")
+    assert found["counts"]["agrees"] == len(found["cells"]) and found["a"]["what"].endswith(", 5 baselines")
     ours = [one for one in found["cells"] if one["backbone"] == "baselines"]
     assert len(ours) == len(RANKS) * 2 * 6 and {one["method"] for one in ours} == set(RANKS)
     assert all(Path(file).exists() for one in ours for file in one["files"])
@@ -358,7 +358,7 @@ def test_missing_rows_settings_and_bundles(results: Path, tmp_path: Path) -> Non
     assert main(["bundle", str(other / "mini"), str(tmp_path / "mini.tar.gz")]) == 0
     found = compared(tmp_path / "out.json", results / "mini", tmp_path / "mini.tar.gz")
     extra = {(one["method"], one["reason"]) for one in found["cells"] if one["verdict"] == "extra"}
-    assert extra == {("odd", "B has no such row")}
+    assert extra == {("odd", "B has no such baseline")}
     assert {"what": "config", "key": "batch_size (baselines/clip)", "a": "8", "b": "16"} in found["differences"]
 
 

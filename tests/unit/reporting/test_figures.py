@@ -13,10 +13,10 @@ from PIL import Image
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json
-from slq.evaluation.retrieval import build_retrieval_examples, evenly_spaced_indices, find_top_images
+from slq.evaluation.retrieval import build_retrieval_examples, evenly_spaced_indices, top_k_images
 from slq.reporting.charts import describe_missing_runs, recall_chart, retention_chart, training_chart
 from slq.reporting.figures import draw_figures
-from slq.reporting.plots import draw_recall, draw_retention, draw_training, format_difference, set_hours_scale
+from slq.reporting.plots import draw_recall, draw_retention, draw_training, format_signed_difference, set_hours_scale
 from slq.reporting.queries import draw_queries, draw_query_grid
 from slq.reporting.style import CORRECT_COLOUR, figure_style
 from slq.results.layout import parse_layout
@@ -175,7 +175,7 @@ def test_a_scale_of_hours_has_ticks_that_can_be_read(hours: list[float]) -> None
 
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (-0.04, "0"), (1.5, "+1.5"), (-80.0, "\N{MINUS SIGN}80")])
 def test_a_difference_is_printed_with_its_sign(value: float, text: str) -> None:
-    assert format_difference(value) == text
+    assert format_signed_difference(value) == text
 
 
 # ---- queries and the images that they find ---------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_the_best_images_are_those_of_a_naive_sort() -> None:
     queries, images = unit_vectors(7, 1), unit_vectors(50, 2)
     images[[13, 31, 40]] = images[13]  # ties: the image that stands first in the dataset comes first
     queries[0] = images[13]
-    order, scores = find_top_images(queries, images)
+    order, scores = top_k_images(queries, images)
     similarities = queries @ images.T
     for query in range(7):
         naive = sorted(range(50), key=lambda image: (-similarities[query, image], image))[:5]

@@ -15,7 +15,7 @@ from slq.common.files import read_json
 from slq.reporting.charts import describe_missing_runs, recall_chart, retention_chart, training_chart
 from slq.reporting.figures import draw_figures
 from slq.reporting.plots import draw_recall, draw_retention, draw_training
-from slq.reporting.plots import format_difference as printed_difference
+from slq.reporting.plots import format_signed_difference as printed_difference
 from slq.reporting.style import figure_style
 from slq.reporting.tables import render
 from slq.results.layout import parse_layout

@@ -9,6 +9,7 @@ import yaml
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 from slq.common.schema import VERSION, require_schema
+from slq.evaluation.rescoring import rescore_folder
 from slq.reporting.tables import render
 from stored import CPU, MINI, REFERENCE, ROOT, TEMPLATES, Runs
 
@@ -35,6 +36,14 @@ def test_a_file_of_an_earlier_schema_is_refused_by_the_tables(tmp_path: Path) ->
     message = rf"run\.json: schema 1, not 2: written by a version before 0\.2\.0, and this is slq {VERSION}; make the"
     with pytest.raises(SlqError, match=message):
         render(MINI, tmp_path / "results", REFERENCE, TEMPLATES, tmp_path / "out")
+
+
+def test_scoring_says_so_of_a_file_that_inherited_its_numbers(tmp_path: Path) -> None:
+    """Under a key that is read no more: its answers are not missing."""
+    path = tmp_path / "slq/seed1/retention/mini-r.json"
+    write_json(path, {"schema": 3, "equals": "mini/a/base/seed0/retention/mini-r.json"})
+    with pytest.raises(SlqError, match=r"mini-r\.json: schema 3, not 4: written by a version before 0\.2\.0"):
+        rescore_folder(tmp_path, write=False)
 
 
 @pytest.mark.parametrize("content", [{}, {"schema": None}, {"schema": 3}, [], None])

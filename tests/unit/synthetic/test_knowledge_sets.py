@@ -113,7 +113,7 @@ def test_an_altered_scene_differs_in_one_thing_and_so_does_its_picture():
         other = alter_scene(scene, draws)
         assert other in set(all_scenes(7)) - {scene}
         kept = [
-            scene.direction == other.direction,
+            scene.relation == other.relation,
             {scene.first, scene.second} == {other.first, other.second},
             (scene.first == other.first) or (scene.second == other.second),
         ]
@@ -126,20 +126,21 @@ def test_a_verdict_says_whether_a_caption_belongs_to_the_picture():
     """By an oracle that has read every caption of the world with its scene; about half of them do."""
     scene_of = {text: scene for scene in all_scenes(7) for text in scene_captions(scene)}
     scenes = all_scenes(7)[:50]
-    lessons = PretrainingTasks(None, [(scene, scene) for scene in scenes], [], [], random.Random(1))
+    tasks = PretrainingTasks(None, [(scene, scene) for scene in scenes], [], [], random.Random(1))
     verdicts = []
     for _ in range(300):
-        talk = lessons.judge()
-        for asked, verdict in talk.turns:
+        conversation = tasks.judge_caption_match()
+        for asked, verdict in conversation.turns:
             text, request = asked.split("\n")
-            assert request == MATCH_REQUEST and (verdict == "true") == (scene_of[text] == talk.content[0])
+            assert request == MATCH_REQUEST and (verdict == "true") == (scene_of[text] == conversation.content[0])
             verdicts.append(verdict)
     assert 0.45 < verdicts.count("true") / len(verdicts) < 0.6
 
 
 def test_knowledge_is_told_as_the_canonical_caption():
-    lessons = PretrainingTasks(None, [(scene, None) for scene in all_scenes(7)[:50]], [], [], random.Random(1))
-    told = {talk.content[0]: talk.turns for talk in (lessons.know() for _ in range(100))}
+    tasks = PretrainingTasks(None, [(scene, None) for scene in all_scenes(7)[:50]], [], [], random.Random(1))
+    conversations = [tasks.decode_knowledge_caption() for _ in range(100)]
+    told = {conversation.content[0]: conversation.turns for conversation in conversations}
     plain = {text: scene_captions(scene)[0] for scene in all_scenes(7)[:50] for text in knowledge_captions(scene)}
     assert len(told) > 50 and told == {text: [("", plain[text])] for text in told}
 

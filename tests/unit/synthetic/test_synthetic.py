@@ -70,7 +70,7 @@ def test_questions_have_one_answer_and_it_is_true():
                 matching = {t.shape for t in (scene.first, scene.second) if t.colour == words[3]}
                 assert matching == {question.answer}
             if words[0] == "where":
-                thing = (scene.first, scene.second)[PLACES[scene.direction].index(question.answer)]
+                thing = (scene.first, scene.second)[PLACES[scene.relation].index(question.answer)]
                 assert question.text == f"where is the {thing} ?"
 
 

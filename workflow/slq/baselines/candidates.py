@@ -12,9 +12,9 @@ from slq.evaluation.ranks import QUERIES_PER_BLOCK, Ranks
 class Candidates:
     """Numbers in the whole dataset, most similar first, of equally similar ones the one that comes first.
 
-    captions (Q,): the captions that the variant keeps.
-    images (Q, k): of each of these captions, its candidates.
-    texts (I, k): of each image, its candidates among these captions.
+    query_captions (Q,): the captions that the variant counts.
+    image_candidates (Q, k): of each of these captions, its candidates.
+    caption_candidates (I, k): of each image, its candidates among these captions.
     """
 
     query_captions: np.ndarray
@@ -33,7 +33,7 @@ def select_candidates(
 
     Args:
         t2i, i2t: images (I, d) and texts (T, d), unit vectors, by which either direction finds.
-        text_image (T,): the image number of each caption.
+        caption_to_image (T,): the image number of each caption.
     """
     query_captions = select_caption_indices(caption_to_image, variant)
     count = len(t2i[0])
@@ -66,7 +66,7 @@ def top_k_indices(queries: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarra
     return np.concatenate(top_indices)
 
 
-def order_by_match(probability: np.ndarray, entropy: np.ndarray, decimals: int) -> np.ndarray:
+def order_by_pointwise_score(probability: np.ndarray, entropy: np.ndarray, decimals: int) -> np.ndarray:
     """New order (Q, k) of candidates: the higher floored probability, then the smaller entropy, then the first
     stage's place.
 
@@ -78,7 +78,7 @@ def order_by_match(probability: np.ndarray, entropy: np.ndarray, decimals: int) 
     return np.lexsort((entropy, -floored))  # stable: what is equal in both keeps its place
 
 
-def order_by_choice(probability: np.ndarray) -> np.ndarray:
+def order_by_listwise_choice(probability: np.ndarray) -> np.ndarray:
     """New order (Q, k): the candidate of the highest probability, the others behind it in the first stage's order."""
     chosen = probability.argmax(1)
     is_rest = np.arange(probability.shape[1])[None] != chosen[:, None]
@@ -93,7 +93,7 @@ def update_ranks(ranks: Ranks, is_positive: np.ndarray) -> Ranks:
 
     Args:
         ranks: of the first stage's list.
-        positive (Q, k): which candidates, in their new order, are positives.
+        is_positive (Q, k): which candidates, in their new order, are positives.
     """
     k = is_positive.shape[1]
     has_positive, new_rank = is_positive.any(1), (1 + is_positive.argmax(1)).astype(np.int32)

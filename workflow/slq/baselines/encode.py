@@ -19,7 +19,7 @@ from slq.evaluation.retrieval import read_split_and_variants, write_retrieval_re
 from slq.models.backbone import Backbone, pick_device
 from slq.models.dual_encoder import DualEncoder
 
-DIRECTIONS = ("t2i", "i2t")
+EMBEDDING_DIRECTIONS = ("t2i", "i2t")
 SCHEMA = 2  # of baseline.json
 Embeddings = tuple[np.ndarray, np.ndarray]  # images (I, d), texts (T, d)
 Encoder = DualEncoder | MllmEncoder
@@ -36,7 +36,7 @@ def load_encoders(model_settings: dict[str, Any], folder: Path) -> dict[str, Enc
         SlqError: the snapshot cannot be used.
     """
     if "encoder" in model_settings:
-        return dict.fromkeys(DIRECTIONS, DualEncoder.load(folder, pick_device()))
+        return dict.fromkeys(EMBEDDING_DIRECTIONS, DualEncoder.load(folder, pick_device()))
     backbone = Backbone.load(folder, model_settings["family"], model_settings["dtype"], pick_device())
     readout, instructions = model_settings["readout"], model_settings["readout"]["instructions"]
     t2i_encoder = MllmEncoder.from_readout(backbone, readout, "t2i")
@@ -96,7 +96,7 @@ def compute_rank_table(split: Split, embeddings: dict[str, Embeddings], variant:
         return build_variant_table(retrieval_ids, *embeddings["t2i"], retrieval_ids.caption_to_image, variant)
     tables = {
         direction: build_variant_table(retrieval_ids, *embeddings[direction], retrieval_ids.caption_to_image, variant)
-        for direction in DIRECTIONS
+        for direction in EMBEDDING_DIRECTIONS
     }
     is_t2i = tables["t2i"]["direction"] == "t2i"
     return pd.concat([tables["t2i"][is_t2i], tables["i2t"][~is_t2i]], ignore_index=True)

@@ -11,7 +11,7 @@ from slq.common.errors import SlqError
 from slq.evaluation.generation import require_known_image_limits
 from slq.models.backbone import Backbone
 from slq.models.prefix import tokenize_message
-from slq.models.retriever import LastTokenRetriever, QueryRetriever
+from slq.models.retriever import LastTokenRetriever, LatentQueryRetriever
 
 PLACEHOLDERS = {"text": "{text}", "image": "{image}"}  # where in an instruction its content stands
 
@@ -53,7 +53,7 @@ class MllmEncoder:
         self.template = template
         self.images = images or {}
         self.retriever = (
-            QueryRetriever(backbone, torch.zeros(queries, backbone.hidden_size))
+            LatentQueryRetriever(backbone, torch.zeros(queries, backbone.hidden_size))
             if queries
             else LastTokenRetriever(backbone)
         )

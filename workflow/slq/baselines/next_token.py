@@ -16,10 +16,10 @@ from slq.baselines.injection import (
 from slq.common.errors import SlqError
 from slq.models.backbone import Backbone, copy_cache_rows
 from slq.models.family import ProcessedImage
-from slq.models.prefix import Prefix, TokenizedMessage, collate, continue_positions, run_prefix, tokenize_message
+from slq.models.prefix import Prefix, TokenizedMessage, collate, continue_positions, prefill, tokenize_message
 
 TEXT_PLACEHOLDER = "{text}"  # in a prompt, where a candidate's text stands
-LogitsReadout = Callable[[Tensor], Tensor]
+ScoreFunction = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class InferenceConfig:
     reuse_prefix: bool = True
 
 
-def build_match_messages(
+def build_pointwise_messages(
     backbone: Backbone, image: ProcessedImage, prompt: str, texts: Sequence[str]
 ) -> list[TokenizedMessage]:
     """A turn for each text: the image, and whether it matches the text."""
     return [tokenize_message(backbone, (image, prompt.replace(TEXT_PLACEHOLDER, text))) for text in texts]
 
 
-def answer_readout(token_id: int) -> LogitsReadout:
+def answer_score_function(token_id: int) -> ScoreFunction:
     """What is read of logits (n, vocabulary): the probability of a token, and the entropy of all, in nats: (n, 2)."""
 
     def readout(logits: Tensor) -> Tensor:
@@ -69,10 +69,10 @@ def first_token_id(backbone: Backbone, word: str, config_key: str) -> int:
 def score_next_tokens(
     backbone: Backbone,
     messages_by_image: Sequence[Sequence[TokenizedMessage]],
-    readout: LogitsReadout,
+    score_function: ScoreFunction,
     config: InferenceConfig,
 ) -> Tensor:
-    """`readout` of what comes next after each turn: (turns, …) on the CPU, in the order of images, then of turns.
+    """Apply `score_function` to what comes next after each turn: (turns, …) on the CPU, ordered by image, then by turn.
 
     Args:
         messages_by_image: of each image its turns, which are the same tokens up to the last of the image.
@@ -84,7 +84,7 @@ def score_next_tokens(
         max_suffix_lengths = [
             max(len(tokens_after_image(backbone, message)) for message in messages) for messages in messages_by_image
         ]
-        shared_prefixes = run_shared_prefixes(
+        shared_prefixes = prefill_shared_prefixes(
             backbone,
             [cut_after_image(backbone, messages[0]) for messages in messages_by_image],
             max_suffix_lengths,
@@ -102,7 +102,7 @@ def score_next_tokens(
             )
         else:
             states = run_without_reuse(backbone, [messages[number] for number in chunk], config)
-        scores.append(readout(backbone.model.get_output_embeddings()(states).float()).cpu())
+        scores.append(score_function(backbone.model.get_output_embeddings()(states).float()).cpu())
     return torch.cat(scores)[torch.tensor(order).argsort()]
 
 
@@ -123,7 +123,7 @@ class SharedPrefixes:
         )
 
 
-def run_shared_prefixes(
+def prefill_shared_prefixes(
     backbone: Backbone,
     image_prefixes: Sequence[TokenizedMessage],
     max_suffix_lengths: Sequence[int],
@@ -137,7 +137,7 @@ def run_shared_prefixes(
             backbone, image_token_mask(backbone, inputs["input_ids"]), config.injection
         ) as visual_tokens,
     ):
-        return SharedPrefixes(run_prefix(backbone, inputs), visual_tokens, config.injection)
+        return SharedPrefixes(prefill(backbone, inputs), visual_tokens, config.injection)
 
 
 def run_suffixes(

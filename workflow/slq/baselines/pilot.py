@@ -17,7 +17,7 @@ def measure_pilot(settings: dict[str, Any], backbone_folder: Path, data: Path, o
     """Write the cosine of every text with every image, by read-out.
 
     Args:
-        settings: the `backbone`, its family and dtype, `text_vectors` and `images`, and whole entries of `readouts`
+        settings: the `backbone`, its family and dtype, `texts` and `images`, and whole entries of `readouts`
 
     Raises:
         SlqError: an image is missing or cannot be read; nothing is written.

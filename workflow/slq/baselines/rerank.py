@@ -8,16 +8,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slq.baselines.candidates import Candidates, order_by_choice, order_by_match, select_candidates, update_ranks
+from slq.baselines.candidates import (
+    Candidates,
+    order_by_listwise_choice,
+    order_by_pointwise_score,
+    select_candidates,
+    update_ranks,
+)
 from slq.baselines.encode import (
-    DIRECTIONS,
+    EMBEDDING_DIRECTIONS,
     Embeddings,
     compute_rank_table,
     embed_both_directions,
     load_encoders,
     write_baseline_record,
 )
-from slq.baselines.rerank_scores import CandidateScorer, ChoiceScores, MatchScores, option_order
+from slq.baselines.rerank_scores import CandidateScorer, ListwiseScores, PointwiseScores, option_order
 from slq.common.events import EventLog, describe_device
 from slq.common.files import hash_json, write_jsonl
 from slq.common.snapshots import snapshot_sha256
@@ -83,8 +89,8 @@ def evaluate_reranking(
     }
     settings_hash = hash_json({key: value for key, value in settings.items() if key not in NON_RANK_SETTINGS})
     for dataset in datasets:
-        benchmark = dataset.entry["name"]
-        with events.span("eval", dataset=benchmark):
+        dataset_name = dataset.entry["name"]
+        with events.span("eval", dataset=dataset_name):
             caption_to_image = map_captions_to_images(dataset.split)
             direction_embeddings = (dataset.embeddings["t2i"], dataset.embeddings["i2t"])
             candidates_by_variant = [
@@ -97,7 +103,9 @@ def evaluate_reranking(
                 for pair in zip(dataset.variants, candidates_by_variant, strict=True)
             ]
             table = pd.concat([table for table, _ in reranked], ignore_index=True)
-        write_jsonl(out / "retrieval" / f"{benchmark}.reranked.jsonl", merge_variants(lines for _, lines in reranked))
+        write_jsonl(
+            out / "retrieval" / f"{dataset_name}.reranked.jsonl", merge_variants(lines for _, lines in reranked)
+        )
         inputs = model_hashes | {"dataset": dataset.split.sha256, "settings": settings_hash}
         write_retrieval_results(out / "retrieval", dataset.entry, table, dataset.variants, inputs)
     write_baseline_record(out, settings, backbone.family.image_processor, device)
@@ -122,7 +130,7 @@ def rerank_variant(
     dataset: EmbeddedDataset,
     variant: RetrievalVariant,
     variant_candidates: Candidates,
-    scores: tuple[MatchScores, ChoiceScores],
+    scores: tuple[PointwiseScores, ListwiseScores],
     decimals: int,
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """A variant's table of ranks after its candidates were put into a new order, and a line for each query."""
@@ -136,8 +144,8 @@ def rerank_variant(
         ]
     )
     image_order, caption_order = (
-        order_by_match(match_values[..., 0], match_values[..., 1], decimals),
-        order_by_choice(choice_values),
+        order_by_pointwise_score(match_values[..., 0], match_values[..., 1], decimals),
+        order_by_listwise_choice(choice_values),
     )
     reranked_images = np.take_along_axis(variant_candidates.image_candidates, image_order, 1)
     reranked_captions = np.take_along_axis(variant_candidates.caption_candidates, caption_order, 1)
@@ -153,8 +161,8 @@ def rerank_variant(
         ranks = update_ranks(Ranks(*(table.loc[rows, name].to_numpy() for name in ("rank", "rank_pessimistic"))), hits)
         table.loc[rows, "rank"], table.loc[rows, "rank_pessimistic"] = ranks.optimistic, ranks.pessimistic
     lines = [
-        *match_lines(dataset.split, variant_candidates, match_values, image_order),
-        *choice_lines(dataset.split, variant_candidates, choice_values, caption_order),
+        *pointwise_lines(dataset.split, variant_candidates, match_values, image_order),
+        *listwise_lines(dataset.split, variant_candidates, choice_values, caption_order),
     ]
     return table, [{"variants": [variant.name], **line} for line in lines]
 
@@ -169,7 +177,7 @@ def merge_variants(lines_by_variant: Iterable[list[dict[str, Any]]]) -> list[dic
     return list(lines.values())
 
 
-def match_lines(
+def pointwise_lines(
     split: Split, variant_candidates: Candidates, match_values: np.ndarray, image_order: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     """Of each caption its candidates in the first stage's order, what was said of each, and the new order of them."""
@@ -187,7 +195,7 @@ def match_lines(
         }
 
 
-def choice_lines(
+def listwise_lines(
     split: Split, variant_candidates: Candidates, choice_values: np.ndarray, caption_order: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     """The same of each image; a caption's score is the probability of its number, `option_order` that in the prompt."""
@@ -221,7 +229,7 @@ def load_first_stage(settings: dict[str, Any], backbone_folder: Path, first_stag
     if "method" in first_stage_settings:
         backbone, retriever = load_run(settings, backbone_folder, first_stage)
         return lambda split: dict.fromkeys(
-            DIRECTIONS, embed_split(retriever, backbone, split, settings["prompt"], batch_size)[:2]
+            EMBEDDING_DIRECTIONS, embed_split(retriever, backbone, split, settings["prompt"], batch_size)[:2]
         )
     encoders = load_encoders(first_stage_settings["model"], first_stage)
     return lambda split: embed_both_directions(encoders, split, batch_size)

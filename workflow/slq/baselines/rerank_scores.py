@@ -15,9 +15,9 @@ from slq.baselines.candidates import Candidates
 from slq.baselines.injection import InjectionConfig
 from slq.baselines.next_token import (
     InferenceConfig,
-    LogitsReadout,
-    answer_readout,
-    build_match_messages,
+    ScoreFunction,
+    answer_score_function,
+    build_pointwise_messages,
     first_token_id,
     score_next_tokens,
 )
@@ -32,9 +32,9 @@ OPTION_ORDER_SEED = 0  # of the order in which options are shown
 
 
 # Of an image and a caption, by their numbers: the probability of the answer and the entropy (2,).
-MatchScores = dict[tuple[int, int], np.ndarray]
+PointwiseScores = dict[tuple[int, int], np.ndarray]
 # Of an image and the captions shown with it, by their numbers: the probability of each one's number (k,).
-ChoiceScores = dict[tuple[int, tuple[int, ...]], np.ndarray]
+ListwiseScores = dict[tuple[int, tuple[int, ...]], np.ndarray]
 
 
 class CandidateScorer:
@@ -50,21 +50,23 @@ class CandidateScorer:
         ratio, layers, entropy = (settings["injection"][key] for key in ("ratio", "layers", "entropy"))
         injection = InjectionConfig(ratio, tuple(layers), entropy)
         self.pair_batch_size = settings["batch_size"] * settings["k"]
-        self.match_config = InferenceConfig(self.pair_batch_size, injection)
-        self.choice_config = InferenceConfig(
+        self.pointwise_config = InferenceConfig(self.pair_batch_size, injection)
+        self.listwise_config = InferenceConfig(
             settings["batch_size"], injection, reuse_prefix=False
         )  # a list is asked about once an image
-        self.match_readout: LogitsReadout = answer_readout(
+        self.pointwise_score_function: ScoreFunction = answer_score_function(
             first_token_id(backbone, settings["positive_answer"], "rerank.positive_answer")
         )
-        self.choice_readout: LogitsReadout = options_readout(option_token_ids(backbone, settings["k"]))
+        self.listwise_score_function: ScoreFunction = option_score_function(option_token_ids(backbone, settings["k"]))
 
-    def score(self, split: Split, candidates_by_variant: Sequence[Candidates]) -> tuple[MatchScores, ChoiceScores]:
+    def score(
+        self, split: Split, candidates_by_variant: Sequence[Candidates]
+    ) -> tuple[PointwiseScores, ListwiseScores]:
         """Everything that the candidates of all variants ask, a batch of images at a time."""
         captions = [text for item in split.items for text in item["captions"]]
         captions_by_image, lists_by_image = group_by_image(candidates_by_variant)
-        match_scores: MatchScores = {}
-        choice_scores: ChoiceScores = {}
+        match_scores: PointwiseScores = {}
+        choice_scores: ListwiseScores = {}
         with tqdm(total=len(split.items), desc=f"{split.name} re-ranking", disable=None, file=sys.stderr) as bar:
             for start in range(0, len(split.items), self.settings["batch_size"]):
                 items = split.items[start : start + self.settings["batch_size"]]
@@ -72,55 +74,57 @@ class CandidateScorer:
                     number: self.backbone.family.process(split.open(item["image"]))
                     for number, item in enumerate(items, start=start)
                 }
-                match_scores |= self.score_matches(images, captions, captions_by_image)
-                choice_scores |= self.score_choices(split, images, captions, lists_by_image)
+                match_scores |= self.score_pointwise(images, captions, captions_by_image)
+                choice_scores |= self.score_listwise(split, images, captions, lists_by_image)
                 bar.update(len(images))
         return match_scores, choice_scores
 
-    def score_matches(
+    def score_pointwise(
         self,
         images: Mapping[int, ProcessedImage],
         captions: Sequence[str],
         captions_by_image: Mapping[int, Sequence[int]],
-    ) -> MatchScores:
+    ) -> PointwiseScores:
         """Whether each image matches the captions that it is a candidate of."""
         messages_by_image = {
-            image: build_match_messages(
+            image: build_pointwise_messages(
                 self.backbone,
-                pixels,
+                processed_image,
                 self.settings["match_prompt"],
                 [captions[text] for text in captions_by_image[image]],
             )
-            for image, pixels in images.items()
+            for image, processed_image in images.items()
             if image in captions_by_image
         }
         keys = [(image, caption) for image in messages_by_image for caption in captions_by_image[image]]
         scores = (
-            score_next_tokens(self.backbone, list(messages_by_image.values()), self.match_readout, self.match_config)
+            score_next_tokens(
+                self.backbone, list(messages_by_image.values()), self.pointwise_score_function, self.pointwise_config
+            )
             if messages_by_image
             else torch.empty(0)
         )
         return dict(zip(keys, scores.numpy(), strict=True))
 
-    def score_choices(
+    def score_listwise(
         self,
         split: Split,
         images: Mapping[int, ProcessedImage],
         captions: Sequence[str],
         lists_by_image: Mapping[int, Sequence[tuple[int, ...]]],
-    ) -> ChoiceScores:
+    ) -> ListwiseScores:
         """Which of each image's candidates matches it best."""
         keys = [(image, some) for image in images for some in lists_by_image[image]]
         orders = [option_order(split.items[image]["id"], len(some)) for image, some in keys]
         messages = [
             [
-                build_choice_message(
+                build_listwise_message(
                     self.backbone, images[image], self.settings["choice_prompt"], [captions[some[at]] for at in order]
                 )
             ]
             for (image, some), order in zip(keys, orders, strict=True)
         ]
-        scores = score_next_tokens(self.backbone, messages, self.choice_readout, self.choice_config)
+        scores = score_next_tokens(self.backbone, messages, self.listwise_score_function, self.listwise_config)
         answers = zip(orders, scores, strict=True)
         return dict(
             zip(
@@ -156,7 +160,7 @@ def option_order(image_id: str, num_options: int) -> list[int]:
     return order
 
 
-def build_choice_message(
+def build_listwise_message(
     backbone: Backbone, image: ProcessedImage, prompt: str, captions: Sequence[str]
 ) -> TokenizedMessage:
     """The turn: the image, and which of these captions, in this order, matches it best."""
@@ -179,7 +183,7 @@ def option_token_ids(backbone: Backbone, num_options: int) -> list[int]:
     return token_ids
 
 
-def options_readout(token_ids: Sequence[int]) -> LogitsReadout:
+def option_score_function(token_ids: Sequence[int]) -> ScoreFunction:
     """What is read of logits (n, vocabulary): the probability of each option's number, (n, options)."""
     return lambda logits: logits.softmax(-1)[:, token_ids]
 

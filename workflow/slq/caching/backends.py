@@ -19,7 +19,7 @@ from slq.models.prefix import (
     TokenizedMessage,
     collate,
     message_parts,
-    run_prefix,
+    prefill,
     split_prefix,
     tokenize_message,
 )
@@ -51,7 +51,7 @@ class VisionFeatureBackend:
         return tokenize_message(backbone, message_parts(self.to_processed_image(cached_image), instruction))
 
     def to_processed_image(self, cached_image: CachedImage) -> ProcessedImage:
-        """An image that was looked at."""
+        """A ProcessedImage that holds cached features."""
         return ProcessedImage({**cached_image.per_token, **cached_image.per_image}, cached_image.length)
 
 
@@ -62,7 +62,7 @@ class KVCacheBackend:
 
     def cache_images(self, backbone: Backbone, batch: list[TokenizedMessage]) -> list[CachedImage]:
         image_token_counts = [sum(image.num_tokens for image in one.images) for one in batch]
-        cached_prefixes = split_prefix(run_prefix(backbone, collate(backbone, batch)), image_token_counts)
+        cached_prefixes = split_prefix(prefill(backbone, collate(backbone, batch)), image_token_counts)
         return [
             CachedImage(
                 {"key_values": one.key_values, "position_ids": one.position_ids},

@@ -50,7 +50,7 @@ def build_feature_cache(
     work: Path,
     out: Path,
     events_file: Path,
-    code: str = "",
+    code_fingerprint: str = "",
 ) -> None:
     """Cache what `training.image_cache` says of the images that training reads, and write the manifest last.
 
@@ -58,14 +58,14 @@ def build_feature_cache(
         settings: of the rule: preset, backbone, method, family, dtype, prompt, image_cache, attention, batch_size
             (images of a shard, which run together), num_workers.
         work: scratch folder where shards gather, in a folder keyed by what they hold.
-        code: identity of what makes them.
+        code_fingerprint: identity of what makes them.
 
     Raises:
         SlqError: the disk cannot hold the cache, or is full; what is there stays, and the same call goes on.
     """
     splits = {part: read_split(data, train_dataset, part) for part in CACHED_SPLITS}
     inputs = {"backbone": snapshot_sha256(backbone_folder)} | {part: split.sha256 for part, split in splits.items()}
-    image_cache, folder = settings["image_cache"], work / feature_cache_key(settings, inputs, code)[:16]
+    image_cache, folder = settings["image_cache"], work / feature_cache_key(settings, inputs, code_fingerprint)[:16]
     with exclusive_lock(folder / "owner"):
         run_labels = {part: settings[part] for part in ("preset", "backbone", "method")}
         events = EventLog.for_next_attempt(

@@ -53,17 +53,17 @@ def read_image_message(backbone: Backbone, split: Split, image_index: int, instr
     return tokenize_message(backbone, message_parts(image, instruction))
 
 
-def shard_path(folder: Path, split: str, shard_index: int) -> Path:
+def shard_path(folder: Path, split_name: str, shard_index: int) -> Path:
     """Where a shard of a split lies."""
-    return folder / split / f"shard-{shard_index:05d}.safetensors"
+    return folder / split_name / f"shard-{shard_index:05d}.safetensors"
 
 
-def feature_cache_key(settings: dict[str, Any], inputs: dict[str, str], code: str) -> str:
+def feature_cache_key(settings: dict[str, Any], inputs: dict[str, str], code_fingerprint: str) -> str:
     """Identity of a cache: backbone, data, preprocessing, prompt, dtype, and what is cached; nothing that a run learns.
 
     Args:
         inputs: identity of the backbone and of each split.
-        code: of the family's adapter and of the prefix.
+        code_fingerprint: of the family's adapter and of the prefix.
     """
     image_cache = settings["image_cache"]
     prompt = settings["prompt"]["image"] if image_cache == "kv" else ""
@@ -74,7 +74,7 @@ def feature_cache_key(settings: dict[str, Any], inputs: dict[str, str], code: st
             "image_cache": image_cache,
             "prompt": prompt,
             "inputs": inputs,
-            "code": code,
+            "code": code_fingerprint,
             **used_settings,
         }
     )

@@ -66,7 +66,7 @@ class Shard:
         return len(self.lengths)
 
     def read(self, index: int) -> CachedImage:
-        """An image's slab, proved by its hash when it is read for the first time.
+        """A cached image, proved by its hash when it is read for the first time.
 
         Raises:
             CorruptShard: the bytes are not those that were written.
@@ -115,7 +115,8 @@ def hash_cached_image(cached_image: CachedImage) -> bytes:
 
 
 def write_shard(path: Path, cached_images: Sequence[CachedImage]) -> None:
-    """Write a shard whole: under another name, flushed to the disk, renamed. The same slabs give the same bytes.
+    """Write a shard whole: under another name, flushed to the disk, renamed. The same cached images give
+    the same bytes.
 
     Raises:
         SlqError: it cannot be written, e.g. because the disk is full; what was there before is untouched.

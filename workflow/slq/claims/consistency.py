@@ -59,7 +59,9 @@ def _describe_wrong_mark(
     """What is printed, what the numbers give, and whose the two marks are."""
     holders = {
         word: ", ".join(
-            f"{one.value} of {one.row}" for one, its in zip(cells, expected_marks, strict=True) if its == key
+            f"{one.value} of {one.row}"
+            for one, expected_mark in zip(cells, expected_marks, strict=True)
+            if expected_mark == key
         )
         for key, word in (("bold", "best"), ("underline", "second"))
     }

@@ -13,7 +13,7 @@ from slq.results.layout import METHODS
 from slq.results.paper import Paper, PaperNumber
 
 
-def model_sizes(paper: Paper, backbone: str) -> BackboneCostModel | None:
+def build_cost_model(paper: Paper, backbone: str) -> BackboneCostModel | None:
     """The sizes of one of the paper's models and of its training set, if config.yaml has them."""
     entries = [one for one in paper.settings.get("backbones", ()) if one["name"] == backbone]
     if (
@@ -81,16 +81,16 @@ def check_training_hours(paper: Paper) -> CheckResult:
     """
     evidence = []
     for cell in paper.method_cells("slq", "gpu_hours"):
-        backbone_sizes = model_sizes(paper, cell.backbone)
-        if backbone_sizes is None:
+        cost_model = build_cost_model(paper, cell.backbone)
+        if cost_model is None:
             continue
         full_gradient_flops, query_gradient_flops = (
-            _pair_flops(paper, backbone_sizes, "slq", whole_sequence=whole) for whole in (True, False)
+            _pair_flops(paper, cost_model, "slq", whole_sequence=whole) for whole in (True, False)
         )
         for other in paper.other_method_cells(cell):
             ratio = float(other.value) / float(cell.value)
             plain_flops, recompute_flops = (
-                _pair_flops(paper, backbone_sizes, other.method, checkpointing=option) for option in (False, True)
+                _pair_flops(paper, cost_model, other.method, checkpointing=option) for option in (False, True)
             )
             line = (
                 f"{cell.backbone}: {METHODS[other.method]} {other.value} h / SLQ {cell.value} h = {ratio:.2f}; FLOPs "
@@ -111,10 +111,10 @@ def check_training_hours(paper: Paper) -> CheckResult:
     return CheckResult(statement, tuple(evidence))
 
 
-def _pair_flops(paper: Paper, backbone_sizes: BackboneCostModel, method: str, **options: bool) -> float:
+def _pair_flops(paper: Paper, cost_model: BackboneCostModel, method: str, **options: bool) -> float:
     """Of training on one pair, an image and a caption of the training set's mean size."""
     plan = ComputePlan.from_hyperparameters(method, paper.settings["hyperparameters"].get(method, {}), **options)
     return sum(
-        total_flops(train_flops(backbone_sizes.architecture, plan, message))
-        for message in (backbone_sizes.image, backbone_sizes.text)
+        total_flops(train_flops(cost_model.architecture, plan, message))
+        for message in (cost_model.image_totals, cost_model.text_totals)
     )

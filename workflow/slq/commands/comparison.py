@@ -12,11 +12,10 @@ from slq.common.errors import SlqError
 def compare(args: argparse.Namespace) -> None:
     from slq.common.files import write_json, write_text
     from slq.reporting.comparison import output
-    from slq.reporting.comparison.compare import as_json
-    from slq.reporting.comparison.compare import compare_results as beside
+    from slq.reporting.comparison.compare import as_json, compare_results
     from slq.reporting.comparison.metric_values import parse_comparison_settings
 
-    comparison = beside(
+    comparison = compare_results(
         args.a, args.b, parse_comparison_settings(args.settings or load_compare_settings(args.config)), args.reference
     )
     text = output.format_comparison(comparison)

@@ -9,10 +9,10 @@ from slq.common.errors import SlqError
 
 
 def forecast(args: argparse.Namespace) -> None:
-    from slq.cost.forecast import forecast as cells_of
+    from slq.cost.forecast import forecast_preset
     from slq.cost.forecast_table import format_forecast
 
-    print(format_forecast(args.settings, *cells_of(args.settings)))
+    print(format_forecast(args.settings, *forecast_preset(args.settings)))
 
 
 def account(args: argparse.Namespace) -> None:

@@ -16,18 +16,18 @@ CONFIG_OPTION = {
 
 
 def export(args: argparse.Namespace) -> None:
-    from slq.export.folder import export_run as write
+    from slq.export.folder import export_run
     from slq.export.trained_run import find_run
     from slq.sources.listing import load_merged_config
 
     config = load_merged_config(args.config)
-    write(find_run(args.run, config), config, args.folder)
+    export_run(find_run(args.run, config), config, args.folder)
     print(args.folder)
 
 
 def search(args: argparse.Namespace) -> None:
     from slq.export.folder import export_once
-    from slq.export.search import search_images as find
+    from slq.export.search import search_images
     from slq.export.trained_run import find_run
     from slq.sources.listing import load_merged_config
 
@@ -38,7 +38,7 @@ def search(args: argparse.Namespace) -> None:
     folder = args.model if is_export else export_once(find_run(args.model, config), config)
     query = args.image if args.text is None else args.text
     options = (args.top, args.batch, args.sheet)
-    print(find(folder, Path(config["scratch"]), args.images, query, *options))
+    print(search_images(folder, Path(config["scratch"]), args.images, query, *options))
 
 
 COMMANDS: Commands = {

@@ -13,6 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from slq.common.schema import EARLIER_VERSION
+
+EVENT_SCHEMA = 2  # of the lines: their keys
 CLOCK_TOLERANCE_SECONDS = 1.0  # seconds that a clock may be corrected by while it runs
 CLOCK_DRIFT = 1e-3  # and this share of the time since: twice what a clock is slewed by at most
 
@@ -42,7 +45,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of work, from `start` (as `Event.at`)."""
+    """A stretch of work, from `start` (as `Event.clock`)."""
 
     name: str
     start: float
@@ -115,7 +118,7 @@ class StageAttempts:
 
 
 def read_attempts(path: Path) -> StageAttempts:
-    """The account of a file of events; of one that cannot be read, no attempts and why."""
+    """The attempts in a file of events; of one that cannot be read, none and why."""
     try:
         return parse_attempts(path.read_bytes())
     except OSError as error:
@@ -168,6 +171,9 @@ def _parse_events(data: bytes, anomalies: list[str]) -> Iterator[Event]:
                 f"line {number}: {invalid_key} is {content.get(invalid_key)!r}; expected numbers from 0; left out"
             )
         else:
+            if content.get("event") == "attempt" and content.get("schema") != EVENT_SCHEMA:
+                found = f"line {number}: schema {content.get('schema')}, not {EVENT_SCHEMA}"
+                anomalies.append(f"{found}: {EARLIER_VERSION}; tokens of its steps are not counted")
             time = content.get("time", math.nan)
             process = str(content.get("process"))
             yield Event(number, content, content.get("clock", time), time, content.get("attempt", 1), process)

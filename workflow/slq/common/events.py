@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 
-from slq.common.attempts import parse_event_lines
+from slq.common.attempts import EVENT_SCHEMA, parse_event_lines
 from slq.common.errors import SlqError
 from slq.common.files import write_bytes
 
-SCHEMA_VERSION = 1
 RECORDED_PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "snakemake")
 
 
@@ -40,8 +39,8 @@ class EventLog:
         ends_torn = self.earlier_bytes and not self.earlier_bytes.endswith(b"\n")
         self.own_bytes, self.num_bytes_written, self.has_warned = bytearray(b"\n" if ends_torn else b""), 0, False
         self.seconds_by_span: dict[str, float] = defaultdict(float)
-        gpus, self.read_joules = visible_gpus()
-        self.write("attempt", schema=SCHEMA_VERSION, gpus=gpus, slurm_job=os.environ.get("SLURM_JOB_ID"))
+        gpus, self.read_joules = probe_gpu()
+        self.write("attempt", schema=EVENT_SCHEMA, gpus=gpus, slurm_job=os.environ.get("SLURM_JOB_ID"))
 
     @classmethod
     def for_next_attempt(cls, path: Path, **common_fields: Any) -> "EventLog":
@@ -165,7 +164,7 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def visible_gpus() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
+def probe_gpu() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
     """Who the GPU of this process is (no one without one), with its power limit; and what reads its energy in joules.
 
     The driver is asked by UUID: it ignores CUDA_VISIBLE_DEVICES. Energy is counted since it was loaded, of all who use

@@ -1,4 +1,4 @@
-"""The baselines, rows of the extended Table 1 that are no runs: comparators, untrained read-outs, re-ranked lists.
+"""The baselines, which the extended Table 1 shows beside the runs: comparators, read-outs, re-ranked lists.
 
 A baseline has no seed. Imported whenever the Snakefile is read, so nothing heavy here.
 """

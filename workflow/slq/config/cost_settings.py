@@ -1,4 +1,4 @@
-"""What of the configuration cost is counted with, before a run and after it; as settings.py, nothing heavy."""
+"""What of the configuration cost is counted with, before a run and after it; as job_settings.py, nothing heavy."""
 
 from slq.common.errors import SlqError
 from slq.common.inherited import INHERITING_METHODS

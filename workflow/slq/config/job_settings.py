@@ -185,7 +185,7 @@ def feature_cache_settings(config: Config, backbone: str, method: str) -> str:
 
 
 def lr_sweep_settings(config: Config, backbone: str, method: str) -> str:
-    """Of the search for a run's learning rate: as in training, but for the rate itself and the grid."""
+    """Of the sweep of a run's learning rate: as in training, but for the rate itself and the grid."""
     settings = json.loads(train_settings(config, backbone, method))
     del settings["hyperparameters"]["learning_rate"]
     return compact_json(**settings, lr_sweep=active_preset(config)["lr_sweep"])
@@ -207,7 +207,9 @@ def datasets_with_variants(config: Config, extra_datasets: Sequence[str] = ()) -
     datasets = []
     for name in (*active_preset(config)["retrieval_datasets"], *extra_datasets):
         entry = config["datasets"][name]
-        variants = [{"name": one, **how} for one, how in entry.get("variants", {"all": {}}).items()]
+        variants = [
+            {"name": one, **variant_settings} for one, variant_settings in entry.get("variants", {"all": {}}).items()
+        ]
         datasets.append({"name": name, "variants": variants, "table_variant": entry.get("table_variant", "all")})
     return datasets
 
@@ -238,7 +240,7 @@ def equivalence_settings(config: Config, backbone: str) -> str:
 
 
 def layout(config: Config) -> str:
-    """Of the tables and figures: backbones, methods, datasets and rows in their order."""
+    """Of the tables and figures: backbones, methods, datasets and baselines in their order."""
     preset = active_preset(config)
     return compact_json(
         preset=config["preset"],

@@ -16,11 +16,11 @@ from slq.config.yaml_files import SCHEMA_FOLDER, check_schema, read_yaml, sugges
 
 Config = dict[str, Any]
 
-SCHEMA = SCHEMA_FOLDER / "config.schema.yaml"
+SCHEMA_FILE = SCHEMA_FOLDER / "config.schema.yaml"
 SPLITS = ("train", "val", "test")
 DERIVED_SPLITS = ("test",)  # the only one of a dataset over another's images: nothing is trained on it
-# How much the synthetic world holds: ordered pairs of its 36 different things, in two directions; 72 signs of each of
-# the three kinds that pre-training does not see.
+# How much the synthetic datasets can hold: ordered pairs of 36 different things, in two directions; 72 signs of each
+# of the three kinds that pre-training does not see.
 SYNTHETIC_CAPACITY = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
 
 
@@ -34,7 +34,7 @@ def validate_config(raw: Config) -> Config:
     """
     if isinstance(raw.get("seeds"), list):
         raw["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in raw["seeds"]]
-    check_schema(raw, read_yaml(SCHEMA), "config")
+    check_schema(raw, read_yaml(SCHEMA_FILE), "config")
     for catalogue in ("backbones", "encoders"):
         for name, entry in raw[catalogue].items():
             _check_weights(f"{catalogue}.{name}", entry, raw["datasets"])

@@ -85,7 +85,7 @@ class VisionArchitecture:
 
     @property
     def num_parameters(self) -> int:
-        """Of the tower and the projector; as `Text.weights`."""
+        """Of the tower and the projector; as `TextArchitecture.num_parameters`."""
         return (
             self.layers * self.parameters_per_layer
             + self.values_per_patch * self.hidden_size
@@ -128,7 +128,7 @@ def read_architecture(config: ModelConfig) -> Architecture:
     """The sizes of a transformers configuration: `pretrain.model` or `architecture` of a backbone in config.yaml.
 
     Raises:
-        NotForecast: no closed form is known for its model_type, or a size is missing.
+        UnknownCostError: no closed form is known for its model_type, or a size is missing.
     """
     model = config.get("model_type")
     if model not in VISION_READERS:

@@ -13,7 +13,7 @@ def require_dataset_size(entry: Settings, split: str, count_keys: Sequence[str] 
     """The size of a dataset that has the counts of a split.
 
     Raises:
-        NotForecast: config.yaml leaves it out, or one of them.
+        UnknownCostError: config.yaml leaves it out, or one of them.
     """
     if missing := find_missing_size(entry, split, count_keys):
         raise UnknownCostError(f"config: {missing} is missing; a forecast needs it before the dataset is there")

@@ -15,7 +15,7 @@ from slq.cost.architecture import Architecture
 PARTS = ("vision", "projector", "prefix", "queries", "attention", "backward", "recompute")
 Flops = dict[str, float]
 # By method, the key of its hyperparameters that its cost depends on.
-SIZE_KEYS = {"base": None, "full_ft": None, "lora": "rank", "slq": "queries"}
+COST_HYPERPARAMETERS = {"base": None, "full_ft": None, "lora": "rank", "slq": "queries"}
 # What is not computed for an image's message of which something is there (models/prefix.py): shares of ComputePlan.
 CACHED_SHARES = {"features": {"vision_share": 0.0}, "kv": {"prefix_share": 0.0}}
 
@@ -65,7 +65,7 @@ class ComputePlan:
         vision_share, prefix_share: shares of the messages whose image features, or prefix, are computed, not cached.
 
     Raises:
-        UnknownMethod: there is no closed form of the method.
+        UnknownMethodError: there is no closed form of the method.
     """
 
     method: str
@@ -78,7 +78,7 @@ class ComputePlan:
     prefix_share: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.method not in SIZE_KEYS:
+        if self.method not in COST_HYPERPARAMETERS:
             raise UnknownMethodError(self.method, "cost/flops.py", "which gradients its training computes")
 
     @classmethod
@@ -88,7 +88,7 @@ class ComputePlan:
         Raises:
             SlqError: there is no closed form of the method, or its entry lacks the size that it depends on.
         """
-        size = SIZE_KEYS.get(method)
+        size = COST_HYPERPARAMETERS.get(method)
         if size is not None and size not in hyperparameters:
             raise SlqError(f"config: hyperparameters.{method}.{size} is missing; the cost of {method} depends on it")
         return cls(

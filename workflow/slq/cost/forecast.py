@@ -37,7 +37,7 @@ class RunForecast:
 
     Attributes:
         flops: of training, and of what is cached of images for it.
-        options: FLOPs of training done otherwise, as shares of `flops`, by the option's name.
+        relative_flops: FLOPs of training done otherwise, as shares of `flops`, by the option's name.
         train_hours, evaluation_hours: hours of one device; None of a device whose peak is not known.
         gpus: that train together, each for its share of these hours.
         device_gb: GB on each device while it trains, as config.yaml says and plainly: in one pass, no layer run again,
@@ -50,7 +50,7 @@ class RunForecast:
     label: str
     method: str
     flops: float
-    options: Mapping[str, float]
+    relative_flops: Mapping[str, float]
     train_hours: Range | None
     evaluation_hours: Range | None
     gpus: int
@@ -82,14 +82,14 @@ class CacheForecast:
     read_bandwidth: float | None
 
 
-def forecast(settings: Settings) -> tuple[list[RunForecast], list[CacheForecast]]:
+def forecast_preset(settings: Settings) -> tuple[list[RunForecast], list[CacheForecast]]:
     """A cell per backbone and method, in the order of Table 3, and what each backbone's prefixes would occupy.
 
     Args:
         settings: of `cost_settings.forecast_settings`.
 
     Raises:
-        NotForecast: a size is missing, by its key in config.yaml; or a backbone has no closed form.
+        UnknownCostError: a size is missing, by its key in config.yaml; or a backbone has no closed form.
     """
     runs, caches = [], []
     for backbone in settings["backbones"]:
@@ -135,11 +135,11 @@ class BackboneCostModel:
     def __init__(self, settings: Settings, backbone: Settings) -> None:
         """
         Attributes:
-            captions: of a training image, on average.
-            image, text: of one pair.
+            captions_per_image: of a training image, on average.
+            image_totals, text_totals: of one pair.
 
         Raises:
-            NotForecast: as `forecast`.
+            UnknownCostError: as `forecast_preset`.
         """
         if not backbone["architecture"]:
             key = f"backbones.{backbone['name']}.architecture"
@@ -150,7 +150,7 @@ class BackboneCostModel:
         self.captions_per_image = float(
             self.train_dataset_size["texts"]["train"] / self.train_dataset_size["images"]["train"]
         )
-        self.image, self.text = self.token_totals(self.train_dataset_size, 1, 1)
+        self.image_totals, self.text_totals = self.token_totals(self.train_dataset_size, 1, 1)
 
     def forecast_run(self, method: str) -> RunForecast:
         """The cost of a method."""
@@ -185,13 +185,13 @@ class BackboneCostModel:
         """`run`: of the method whose prefixes are cached, the last."""
         text, vision = self.architecture.text, self.architecture.vision
         dtype_bytes = DTYPE_BYTES[self.settings["dtype"]]
-        features = self.image.image_tokens * vision.features_per_token * text.hidden_size * dtype_bytes
-        kv = self.image.tokens * 2 * text.layers * text.kv_heads * text.head_dim * dtype_bytes
+        features = self.image_totals.image_tokens * vision.features_per_token * text.hidden_size * dtype_bytes
+        kv = self.image_totals.tokens * 2 * text.layers * text.kv_heads * text.head_dim * dtype_bytes
         training = self.backbone["training"][run.method]
         images, size = self.train_dataset_size["images"]["train"], training["batch_size"]
         bandwidth = None
-        if run.train_hours and "kv" in run.options:
-            seconds = run.train_hours.low * run.options["kv"] * 3600
+        if run.train_hours and "kv" in run.relative_flops:
+            seconds = run.train_hours.low * run.relative_flops["kv"] * 3600
             bandwidth = kv * images * self.captions_per_image * training["epochs"] / seconds / GB
         return CacheForecast(run.label, features * images / GB, kv * images / GB, kv * size / GB, bandwidth)
 
@@ -209,7 +209,7 @@ class BackboneCostModel:
     def _pair_flops(self, plan: ComputePlan) -> float:
         """Of training on one pair; what is stored or stays is the image's, never the caption's."""
         caption_plan = replace(plan, vision_share=1.0, prefix_share=1.0)
-        each = (plan, self.image), (caption_plan, self.text)
+        each = (plan, self.image_totals), (caption_plan, self.text_totals)
         return sum(total_flops(train_flops(self.architecture, how, work)) for how, work in each)
 
     def token_totals(self, size: Settings, images: float, texts: float) -> tuple[TokenTotals, TokenTotals]:
@@ -287,7 +287,7 @@ class BackboneCostModel:
         )
         gpus = max(self.backbone["gpus"][method], 1)
         return MemoryEstimate(
-            self.architecture, plan, num_trainable, self.image, self.text, self.settings["dtype"], gpus
+            self.architecture, plan, num_trainable, self.image_totals, self.text_totals, self.settings["dtype"], gpus
         )
 
 

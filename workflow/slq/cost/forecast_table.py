@@ -29,7 +29,7 @@ def _format_columns(values: Sequence[str]) -> str:
 
 
 def _format_run(run: RunForecast) -> str:
-    options = [f"{run.options[name]:.2f}" if name in run.options else "-" for name in OPTION_TITLES]
+    options = [f"{run.relative_flops[name]:.2f}" if name in run.relative_flops else "-" for name in OPTION_TITLES]
     memory = "/".join(f"{value:,.0f}" for value in run.device_gb)
     values = (run.label, METHODS[run.method], _format_petaflop(run.flops))
     return _format_columns(

@@ -6,12 +6,12 @@ from typing import Any
 from slq.common.errors import SlqError
 
 
-def device_hours(run: Mapping[str, Any]) -> float:
+def training_device_hours(run: Mapping[str, Any]) -> float:
     """Hours of the training spans times the number of devices: the headline, set beside the paper's GPU hours.
 
     Convention: only synchronised training time counts, and what was cached of images for it, in full for each run that
     reads it. Initialisation, staging, evaluation on the val split and saving
-    are left out here and stand in `total_hours`. A device is one GPU or, without GPUs, one CPU thread; hours of
+    are left out here and stand in `total_device_hours`. A device is one GPU or, without GPUs, one CPU thread; hours of
     different devices are different units. The paper does not say what its hours include.
 
     Raises:
@@ -21,8 +21,8 @@ def device_hours(run: Mapping[str, Any]) -> float:
     return (_span_seconds(run, "train") + cache_seconds) * _device_count(run) / 3600
 
 
-def total_hours(run: Mapping[str, Any]) -> float:
-    """Hours of all spans (init, staging, train, eval, save) times the number of devices; see `device_hours`."""
+def total_device_hours(run: Mapping[str, Any]) -> float:
+    """Hours of all spans (init, staging, train, eval, save) times devices; see `training_device_hours`."""
     spans = run.get("spans")
     if not isinstance(spans, Mapping):
         raise SlqError("run.json: spans is missing; expected seconds by kind")

@@ -62,7 +62,7 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
     """The lines of every run of the preset that left events, in the order of Table 3, and then of every baseline.
 
     Args:
-        settings: of `cost_settings.account_settings`.
+        settings: of `cost_settings.ledger_settings`.
         results: the folder that holds one folder per preset.
 
     Raises:
@@ -237,8 +237,8 @@ def sum_token_totals(steps: Iterable[Step]) -> dict[str, TokenTotals]:
     """What steps asked of a model: of captions (`text`), and of images by what was there of them (models/prefix.py)."""
     sums: dict[str, TokenTotals] = {}
     for step in steps:
-        for state, token_counts in (step.token_counts or {}).items():
-            sums[state] = sums.get(state, TokenTotals()) + TokenTotals(**token_counts)
+        for cache_level, token_counts in (step.token_counts or {}).items():
+            sums[cache_level] = sums.get(cache_level, TokenTotals()) + TokenTotals(**token_counts)
     return sums
 
 

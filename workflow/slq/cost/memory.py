@@ -24,7 +24,7 @@ class MemoryEstimate:
 
     Attributes:
         num_trainable: numbers that the method trains.
-        image, text: tokens of an image's message and of a caption's.
+        image_totals, text_totals: tokens of an image's message and of a caption's.
         dtype_bytes: bytes of a weight that is not trained; trained ones are held in four at least.
         gpus: devices that share a batch; with `sharding` the language model too.
     """
@@ -32,8 +32,8 @@ class MemoryEstimate:
     architecture: Architecture
     plan: ComputePlan
     num_trainable: float
-    image: TokenTotals
-    text: TokenTotals
+    image_totals: TokenTotals
+    text_totals: TokenTotals
     dtype: str
     gpus: int
 
@@ -64,7 +64,7 @@ class MemoryEstimate:
         layer_bytes_per_token = self.dtype_bytes * (
             10 * text.hidden_size + 2 * query_width + 4 * text.intermediate_size
         )
-        image, caption = self.image.tokens, self.text.tokens
+        image, caption = self.image_totals.tokens, self.text_totals.tokens
         pairs, tokens_per_pair = local_batch_size, image + caption
         if training["grad_cache"]:  # which goes back through images and captions one after the other
             pairs, tokens_per_pair = min(training["micro_batch_size"], local_batch_size), max(image, caption)
@@ -84,7 +84,7 @@ class MemoryEstimate:
         vision, num_workers = self.architecture.vision, training["num_workers"]
         batch = (
             training["batch_size"]
-            * self.image.image_tokens
+            * self.image_totals.image_tokens
             * vision.patches_per_token
             * vision.values_per_patch
             * DTYPE_BYTES["float32"]
@@ -113,7 +113,7 @@ def count_trainable_parameters(text: TextArchitecture, method: str, hyperparamet
         hyperparameters: its entry in config.yaml.
 
     Raises:
-        UnknownMethod: how many those are is not known of it.
+        UnknownMethodError: how many those are is not known of it.
     """
     match method:
         case "base":

@@ -221,7 +221,7 @@ def prepare_questions(
     source: Path,
     out: Path,
     name: str,
-    split: str,
+    split_name: str,
     expected: Mapping[str, Any] | None = None,
     source_commits: Sequence[Mapping[str, str]] = (),
 ) -> None:
@@ -229,8 +229,8 @@ def prepare_questions(
 
     Args:
         hub_layout: a key of HUB_LAYOUTS.
-        name: of the dataset; `split`: what it is to us, whatever the hub calls it.
-        expected: what it must hold (`require_expected`).
+        name: of the dataset; `split_name`: what it is to us, whatever the hub calls it.
+        expected: what it must hold (`require_expected_counts`).
         source_commits: the repositories that the files are of, each with its commit.
 
     Raises:
@@ -243,18 +243,20 @@ def prepare_questions(
         items = []
         for row in read_rows(hub_layout, source):
             fields, images = HUB_LAYOUTS[hub_layout].parse_row(row)
-            file_names = [f"{row.id}_{place}.{suffix}" for place, (_, suffix) in enumerate(images, start=1)]
+            file_names = [
+                f"{row.id}_{image_number}.{suffix}" for image_number, (_, suffix) in enumerate(images, start=1)
+            ]
             for file, (data, _) in zip(file_names, images, strict=True):
                 write_bytes(staged / file, data)
             item = {"id": row.id, "images": [f"images/{file}" for file in file_names], **fields}
             items.append(item)
-        require_expected_counts(name, split, items, expected or {})
+        require_expected_counts(name, split_name, items, expected or {})
         (out / "manifest.json").unlink(missing_ok=True)  # of other images
         shutil.rmtree(out / "images", ignore_errors=True)
         staged.rename(out / "images")
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    write_split(out, name, split, "retention", items, source_commits=source_commits)
+    write_split(out, name, split_name, "retention", items, source_commits=source_commits)
 
 
 def read_rows(hub_layout: str, source: Path) -> Iterator[ParquetRow]:

@@ -167,7 +167,7 @@ def _suggest_id(unknown: str, all_ids: set[str]) -> str:
     return f"; ids there are like {min(all_ids)!r}" if all_ids else ""
 
 
-def require_expected_counts(name: str, split: str, items: list[Item], expected: Mapping[str, Any]) -> None:
+def require_expected_counts(name: str, split_name: str, items: list[Item], expected: Mapping[str, Any]) -> None:
     """Compare a split with those of the keys of `SPLIT_CHECKS` that `expected` has, `datasets.<dataset>.splits.<split>`
     in config.yaml.
 
@@ -177,7 +177,7 @@ def require_expected_counts(name: str, split: str, items: list[Item], expected: 
     for key, (description, count) in SPLIT_CHECKS.items():
         if key in expected and (found := count(items)) != expected[key]:
             raise SlqError(
-                f"{name}/{split}: {description}: {found}, expected {expected[key]} "
-                f"(datasets.{name}.splits.{split}.{key} in config.yaml); the source holds another version of the "
+                f"{name}/{split_name}: {description}: {found}, expected {expected[key]} "
+                f"(datasets.{name}.splits.{split_name}.{key} in config.yaml); the source holds another version of the "
                 "dataset: find out which, and say there what it holds if you mean it"
             )

@@ -15,7 +15,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     """An opened image as a person sees it: upright, over white, in three channels of 8 bits.
 
     Raises:
-        UnusableError: more than 16 bits a channel, or sides too unlike.
+        UnsupportedImageError: more than 16 bits a channel, or sides too unlike.
     """
     if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
         raise UnsupportedImageError(

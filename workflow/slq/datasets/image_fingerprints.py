@@ -24,14 +24,15 @@ PAIRS_PER_BLOCK = 10_000  # compared in full at once
 
 
 def compute_image_fingerprint(image: Image.Image) -> np.ndarray:
-    """The print (SIDE, SIDE, 3) of an RGB image, in bytes: mean colours of its parts, whatever its size and shape."""
+    """The print (FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3) of an RGB image, in bytes: mean colours of its parts."""
     return np.asarray(image.resize((FINGERPRINT_SIZE, FINGERPRINT_SIZE), Image.Resampling.BILINEAR))
 
 
 def compute_split_fingerprints(split: Split, work: Path, threads: int) -> np.ndarray:
-    """Prints (n, SIDE, SIDE, 3) of the images of a split in the order of its `files`: every image is decoded once.
+    """Prints (n, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3) of a split's images, in the order of its `image_hashes`.
 
-    They are kept under `work` by what they are made of.
+
+    Every image is decoded once. They are kept under `work` by what they are made of.
 
     Raises:
         SlqError: images cannot be read: how many, and the first.
@@ -62,11 +63,11 @@ def _fingerprint_or_error(split: Split, path: str) -> np.ndarray | SlqError:
 
 
 def find_near_duplicates(fingerprints: np.ndarray, other_fingerprints: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Every pair (number among `fingerprints`, number among `other_fingerprints`) whose prints are within ALIKE of each
-    other.
+    """Every pair (number among `fingerprints`, number among `other_fingerprints`) whose prints are within
+    MAX_DISTANCE of each other.
 
     Args:
-        ones (n, SIDE, SIDE, 3), others (m, SIDE, SIDE, 3): prints.
+        fingerprints (n, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3), other_fingerprints (m, likewise): prints.
     """
     other_coarse = _downsample(other_fingerprints)
     for start in range(0, len(fingerprints), ROWS_PER_BLOCK):
@@ -80,7 +81,7 @@ def find_near_duplicates(fingerprints: np.ndarray, other_fingerprints: np.ndarra
 
 
 def _downsample(fingerprints: np.ndarray) -> np.ndarray:
-    """Means over squares of a print (n, COARSE * COARSE * 3), around zero so that products lose little."""
+    """Means over squares of a print (n, COARSE_SIZE * COARSE_SIZE * 3), around zero so that products lose little."""
     step = FINGERPRINT_SIZE // COARSE_SIZE
     parts = fingerprints.reshape(len(fingerprints), COARSE_SIZE, step, COARSE_SIZE, step, 3)
     return parts.mean((2, 4), dtype=np.float32).reshape(len(fingerprints), -1) - 128

@@ -1,4 +1,4 @@
-"""What must hold before anything is trained: sets as they should be, and no test item in the training set."""
+"""What must hold before anything is trained: datasets as they should be, and no test item in the training set."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -134,10 +134,10 @@ def _pairs_with_shared_key(
         for key in keys_of(train, item):
             train_indices[key].append(number)
     return {
-        (place, number)
+        (train_index, number)
         for number, item in enumerate(other.items)
         for key in keys_of(other, item)
-        for place in train_indices.get(key, ())
+        for train_index in train_indices.get(key, ())
     }
 
 
@@ -147,7 +147,9 @@ def _near_duplicate_pairs(
     """Items with files whose prints are alike."""
     train_items, other_items = _item_indices_by_file(train), _item_indices_by_file(other)
     file_pairs = find_near_duplicates(train_fingerprints, other_fingerprints)
-    return {(one, two) for file, their in file_pairs for one in train_items[file] for two in other_items[their]}
+    return {
+        (one, two) for file, other_file in file_pairs for one in train_items[file] for two in other_items[other_file]
+    }
 
 
 def _item_indices_by_file(split: Split) -> list[list[int]]:

@@ -9,7 +9,7 @@ from slq.datasets.splits import check_items, hash_images, image_paths, open_imag
 
 
 def import_local_split(
-    name: str, split: str, kind: str, hub_layout: str, same_image: str, source: Path, out: Path
+    name: str, split_name: str, kind: str, hub_layout: str, same_image: str, source: Path, out: Path
 ) -> None:
     """Write the prepared form of a local split into `out`.
 
@@ -22,12 +22,12 @@ def import_local_split(
         SlqError: the first fault found, by file and line or id.
     """
     if hub_layout:
-        prepare_questions(hub_layout, source, out, name, split)
+        prepare_questions(hub_layout, source, out, name, split_name)
         return
-    folder = source / split
+    folder = source / split_name
     items = read_items(folder / "items.jsonl", kind)
     check_items(folder, items)
-    if split == "train":
+    if split_name == "train":
         for sibling in ("val", "test"):
             other = source / sibling / "items.jsonl"
             if other.is_file():
@@ -38,7 +38,7 @@ def import_local_split(
     if kind == "retrieval" and same_image != "row":
         items = deduplicate_images(name, folder, items, merge=same_image == "bytes")
     out.mkdir(parents=True, exist_ok=True)
-    write_split(out, name, split, kind, items, root=folder)
+    write_split(out, name, split_name, kind, items, root=folder)
 
 
 def refuse_shared_ids(

@@ -24,14 +24,16 @@ def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
         SlqError: the source does not hold what config.yaml says, a list of ids filters nothing, or a training split
             holds published test images.
     """
-    name, split, split_config = settings["dataset"], settings["split"], settings["listing"]
+    name, split_name, split_config = settings["dataset"], settings["split"], settings["listing"]
     if settings.get("hub_layout"):
-        prepare_questions(settings["hub_layout"], source, out, name, split, split_config, read_source_commits(source))
+        prepare_questions(
+            settings["hub_layout"], source, out, name, split_name, split_config, read_source_commits(source)
+        )
         return
     annotation_format = settings["annotation_format"]
     listing_files = [source / file for file in settings.get("listing_files", [])]
     items = filter_items(
-        f"datasets.{name}.splits.{split}",
+        f"datasets.{name}.splits.{split_name}",
         ANNOTATION_READERS[annotation_format](source, split_config),
         split_config,
         lambda: read_image_ids(annotation_format, listing_files),
@@ -39,17 +41,17 @@ def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
     add_flickr_photo_ids(items, settings, source)
     check_items(source / split_config["file"], items)
     require_numeric_ids(name, settings["id_namespace"], items)
-    require_expected_counts(name, split, items, split_config)
+    require_expected_counts(name, split_name, items, split_config)
     if not items:
         raise SlqError(
-            f"{name}/{split}: no image is in {source / split_config['file']} of this split "
-            f"(datasets.{name}.splits.{split})"
+            f"{name}/{split_name}: no image is in {source / split_config['file']} of this split "
+            f"(datasets.{name}.splits.{split_name})"
         )
-    if split == "train" and not settings["allow_leak"]:
+    if split_name == "train" and not settings["allow_leak"]:
         refuse_test_images(name, settings["id_namespace"], items)
     image_hashes = read_image_hashes(items, source)
     out.mkdir(parents=True, exist_ok=True)
-    write_split(out, name, split, "retrieval", items, source, image_hashes, settings["id_namespace"])
+    write_split(out, name, split_name, "retrieval", items, source, image_hashes, settings["id_namespace"])
 
 
 def read_source_commits(source: Path) -> list[dict[str, str]]:

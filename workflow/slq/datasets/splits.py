@@ -93,7 +93,7 @@ def open_image(
 def write_split(
     out: Path,
     name: str,
-    split: str,
+    split_name: str,
     kind: str,
     items: Sequence[dict[str, Any]],
     root: Path | None = None,
@@ -118,7 +118,7 @@ def write_split(
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "dataset": name,
-        "split": split,
+        "split": split_name,
         "kind": kind,
         "root": os.path.relpath(root.resolve(), out.resolve()) if root else ".",
         "id_namespace": id_namespace,
@@ -143,13 +143,13 @@ def image_paths(item: dict[str, Any]) -> list[str]:
     return item["images"] if "images" in item else [item["image"]]
 
 
-def read_split(data: Path, name: str, split: str) -> Split:
+def read_split(data: Path, name: str, split_name: str) -> Split:
     """Read a split that has its manifest.
 
     Raises:
         SlqError: there is no manifest, or it is of another schema.
     """
-    folder = data / name / split
+    folder = data / name / split_name
     manifest = read_json(folder / "manifest.json")
     require_schema(folder / "manifest.json", manifest, SCHEMA, "prepare it again")
     items = read_items(folder / "items.jsonl", manifest["kind"])

@@ -21,7 +21,7 @@ from slq.models.retriever import Retriever
 @torch.inference_mode()
 def embed_messages(retriever: Retriever, messages: Iterable[Message], batch_size: int) -> np.ndarray:
     """Unit vectors (n, d) in float32, in the messages' order; batches follow that order too."""
-    return encode_in_batches(retriever.embed, messages, batch_size)
+    return embed_in_batches(retriever.embed, messages, batch_size)
 
 
 def embed_split(
@@ -44,17 +44,17 @@ def embed_split(
     ]
     # Texts first: they take less, and one may be too long. Those of about one length together save most padding.
     order = sorted(range(len(texts)), key=lambda number: texts[number].length)
-    text_vectors = embed_messages(retriever, (texts[number] for number in order), batch_size)[np.argsort(order)]
+    text_embeddings = embed_messages(retriever, (texts[number] for number in order), batch_size)[np.argsort(order)]
     bar = tqdm(range(len(split.items)), desc=f"{split.name} images", disable=None, file=sys.stderr)
     images = (load_image_message(backbone, split, number, prompt["image"], feature_cache) for number in bar)
-    return embed_messages(retriever, images, batch_size), text_vectors, map_captions_to_images(split)
+    return embed_messages(retriever, images, batch_size), text_embeddings, map_captions_to_images(split)
 
 
-def encode_in_batches(encode_batch: Callable[[list[Any]], Tensor], items: Iterable[Any], batch_size: int) -> np.ndarray:
+def embed_in_batches(embed_batch: Callable[[list[Any]], Tensor], items: Iterable[Any], batch_size: int) -> np.ndarray:
     """Vectors (n, d) of items, encoded so many at once, in their order."""
     remaining = iter(items)
     batches = iter(lambda: list(islice(remaining, batch_size)), [])
-    return np.concatenate([encode_batch(batch).cpu().numpy() for batch in batches])
+    return np.concatenate([embed_batch(batch).cpu().numpy() for batch in batches])
 
 
 def embed_split_with_encoder(encoder: Any, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +62,7 @@ def embed_split_with_encoder(encoder: Any, split: Split, batch_size: int) -> tup
     bar = tqdm(split.items, desc=f"{split.name} images", disable=None, file=sys.stderr)
     images = (split.open(item["image"]) for item in bar)
     texts = [text for item in split.items for text in item["captions"]]
-    return encode_in_batches(encoder.encode_images, images, batch_size), encode_in_batches(
+    return embed_in_batches(encoder.encode_images, images, batch_size), embed_in_batches(
         encoder.encode_texts, texts, batch_size
     )
 

@@ -1,4 +1,4 @@
-"""Proof that a run answers as its untouched backbone does: base's answers are its own and need not be made again.
+"""Equivalence check: a run answers as its untouched backbone does, so that it inherits base's answers.
 
 The backbone's weights have one hash: when training began and ended, now, and with the trained adapter loaded. The first
 items of every dataset are answered by the untouched backbone and, token for token alike, by the same one with the
@@ -60,32 +60,35 @@ class EquivalenceSample:
 def check_equivalence(
     settings: dict[str, Any],
     backbone_folder: Path,
-    adapter: Path,
+    adapter_folder: Path,
     data: Path,
-    base: Path,
-    retained: Path,
+    base_folder: Path,
+    answer_hashes_file: Path,
     out: Path,
     events_file: Path,
 ) -> None:
     """Write for every retention dataset that its numbers are base's; nothing at all if anything differs.
 
     Args:
-        base: the folder of base's answers and metrics; `retained`: the hashes of the answers, by the job that made them
+        base_folder: the folder of base's answers and metrics; `answer_hashes_file`: the hashes of the answers, by the
+            job that made them
 
     Raises:
         SlqError: a weight, a token or a stored reply differs, or base's answers were made from other inputs.
     """
-    events = EventLog.for_next_attempt(adapter / "events" / events_file.name, device=describe_device(pick_device()))
+    events = EventLog.for_next_attempt(
+        adapter_folder / "events" / events_file.name, device=describe_device(pick_device())
+    )
     retention_settings, num_items = settings["retention"], settings["equivalence_items"]
     with events.span("init"):
         backbone = Backbone.load(
             backbone_folder, retention_settings["family"], retention_settings["dtype"], pick_device()
         )
-        paths = (backbone_folder, adapter, data, base, retained)
+        paths = (backbone_folder, adapter_folder, data, base_folder, answer_hashes_file)
         samples = [
             build_sample(retention_settings, entry, num_items, *paths) for entry in retention_settings["datasets"]
         ]
-        weights_hash = read_recorded_weights_hash(adapter / "adapter.json")
+        weights_hash = read_recorded_weights_hash(adapter_folder / "adapter.json")
         require_weights_hash(backbone, weights_hash, f"{backbone_folder}: the backbone")
     base_replies = {}
     for sample in samples:
@@ -93,8 +96,8 @@ def check_equivalence(
         with events.span("eval", dataset=sample.name, adapter=False):
             base_replies[sample.name] = sample.generate_replies(backbone)
     with events.span("init"):
-        retriever = registry.load_retriever(backbone, adapter, snapshot_sha256(backbone_folder))
-        require_weights_hash(backbone, weights_hash, f"{adapter}: the backbone with this adapter loaded")
+        retriever = registry.load_retriever(backbone, adapter_folder, snapshot_sha256(backbone_folder))
+        require_weights_hash(backbone, weights_hash, f"{adapter_folder}: the backbone with this adapter loaded")
     check_records = {}
     for sample in samples:
         with events.span("eval", dataset=sample.name, adapter=True):
@@ -109,9 +112,9 @@ def check_equivalence(
             "tokens": tokens,
             "embedded": num_embedded,
         }
-    require_weights_hash(backbone, weights_hash, f"{adapter}: the backbone after embedding and answering")
+    require_weights_hash(backbone, weights_hash, f"{adapter_folder}: the backbone after embedding and answering")
     for sample in samples:
-        write_check_record(out, sample, base, check_records[sample.name])
+        write_check_record(out, sample, base_folder, check_records[sample.name])
     events.publish(events_file)
 
 
@@ -120,10 +123,10 @@ def build_sample(
     entry: dict[str, Any],
     num_items: int,
     backbone_folder: Path,
-    adapter: Path,
+    adapter_folder: Path,
     data: Path,
-    base: Path,
-    retained: Path,
+    base_folder: Path,
+    answer_hashes_file: Path,
 ) -> EquivalenceSample:
     """The first `num_items` items of a dataset, or the few more that fill their last batch, and what base answers to
     the dataset.
@@ -134,16 +137,18 @@ def build_sample(
     name, params = entry["name"], build_generation_params(retention_settings, entry)
     split = read_split(data, name, "test")
     items = split.items[: -(-num_items // params.batch_size) * params.batch_size]
-    answers = read_scored_answers(base / f"{name}.json")
-    inputs = retention_input_hashes(retention_settings, entry, backbone_folder, adapter, split)
+    answers = read_scored_answers(base_folder / f"{name}.json")
+    inputs = retention_input_hashes(retention_settings, entry, backbone_folder, adapter_folder, split)
     for key in ("backbone", "dataset", "settings"):
         if answers.metrics["inputs"].get(key) != inputs[key]:
             raise SlqError(
                 f"{answers.path}: made from another {key} than this run's; answer the dataset with base again"
             )
     answers_hash = hash_file(answers.path)
-    if read_json(retained)["answers"].get(name) != answers_hash:
-        raise SlqError(f"{answers.path}: not as base's job left it ({retained}); answer the dataset with base again")
+    if read_json(answer_hashes_file)["answers"].get(name) != answers_hash:
+        raise SlqError(
+            f"{answers.path}: not as base's job left it ({answer_hashes_file}); answer the dataset with base again"
+        )
     inputs |= {"questions": answers.metrics["inputs"]["questions"], "answers": answers_hash}
     return EquivalenceSample(name, split, items, params, answers, inputs)
 
@@ -205,11 +210,11 @@ def require_stored_replies(sample: EquivalenceSample, answered_items: Items) -> 
             )
 
 
-def write_check_record(out: Path, sample: EquivalenceSample, base: Path, check_record: dict[str, Any]) -> None:
+def write_check_record(out: Path, sample: EquivalenceSample, base_folder: Path, check_record: dict[str, Any]) -> None:
     """The file that stands for a dataset's metrics; answers of its own, of an earlier version, would contradict it."""
     for ending in ("answers", "disagreements"):
         (out / f"{sample.name}.{ending}.jsonl").unlink(missing_ok=True)
-    inherited_path = (base / f"{sample.name}.json").resolve().relative_to(out.resolve().parents[3]).as_posix()
+    inherited_path = (base_folder / f"{sample.name}.json").resolve().relative_to(out.resolve().parents[3]).as_posix()
     write_json(
         out / f"{sample.name}.json",
         {"schema": SCHEMA, "inherits_from": inherited_path, "equivalence_check": check_record, "inputs": sample.inputs},

@@ -1,4 +1,4 @@
-"""Retention: questions answered by the tuned backbone itself, greedily; seeing their images, or blind."""
+"""Retention: questions answered by the trained backbone itself, greedily; seeing their images, or blind."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ class GenerationParams:
 
     max_new_tokens: of a reply, its end token included
     batch_size: questions answered at once; batches follow the items' order, so that they never depend on what is done
-    image_limits: how images are cut or scaled, for the family's `process_question` (`retention_images` in config.yaml)
+    image_limits: how images are cut or scaled, for the family's `process_question_images` (`retention_images`)
     """
 
     max_new_tokens: int
@@ -105,7 +105,7 @@ def generate_reply_ids(
     output = backbone.model.generate(**inputs, max_new_tokens=params.max_new_tokens, do_sample=False)
     end_ids, replies = end_token_ids(backbone), []
     for ids in output[:, inputs["input_ids"].shape[1] :].tolist():
-        length = next((place for place, token in enumerate(ids, start=1) if token in end_ids), len(ids))
+        length = next((position for position, token in enumerate(ids, start=1) if token in end_ids), len(ids))
         replies.append(ids[:length])
     return [render_chat_template(backbone, parts) for parts in questions], replies
 

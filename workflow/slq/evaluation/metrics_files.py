@@ -11,7 +11,7 @@ from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_json, read_jsonl
 from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
 from slq.common.schema import require_schema
-from slq.evaluation.rank_table import DIRECTIONS, RANK_COLUMNS, RetrievalVariant
+from slq.evaluation.rank_table import RANK_COLUMNS, RANK_DIRECTIONS, RetrievalVariant
 from slq.evaluation.retention_metrics import (
     SCHEMA,
     JsonLines,
@@ -40,15 +40,19 @@ def find_metrics_files(folder: Path, subfolders: Sequence[str], suffix: str, rem
     """The metrics files under a folder, each with the ranks or answers beside it that it was made from, or inheriting.
 
     Args:
-        subfolders: names of those that hold them; ending: of the other files; make: what makes them anew, for messages
+        subfolders: names of those that hold them.
+        suffix: of the other files.
+        remedy: what makes them anew, for messages.
 
     Raises:
-        SlqError: one of a pair is missing, or one stands beside an inheriting file.
+        SlqError: one of a pair is missing, an earlier version wrote it, or one stands beside an inheriting file.
     """
     metrics_paths = {path for path in folder.rglob("*.json") if path.parent.name in subfolders}
     source_paths = set(folder.rglob(f"*{suffix}"))
     for path in sorted(metrics_paths):
         if sibling_path(path, suffix) not in source_paths and not is_inherited(path):
+            schema = RETRIEVAL_SCHEMA if path.parent.name == RETRIEVAL_FOLDER else SCHEMA
+            require_schema(path, read_json(path), schema, remedy)  # before 0.2.0 an inheriting file looked otherwise
             raise SlqError(f"{sibling_path(path, suffix)}: does not exist, beside {path.name}; {remedy}")
     for path in sorted(source_paths):
         expected = path.with_name(path.name.removesuffix(suffix) + ".json")
@@ -122,7 +126,7 @@ def read_ranks(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:
 
 def check_variant_ranks(ranks_path: Path, table: pd.DataFrame, variant: str, expected_counts: dict[str, int]) -> None:
     """Raise SlqError unless a variant's ranks are whole: as many as expected, each id once, none beyond its gallery."""
-    for direction in DIRECTIONS:
+    for direction in RANK_DIRECTIONS:
         rows = table[table["direction"] == direction]
         num_queries = expected_counts["images" if direction == "i2t" else "captions"]
         if len(rows) != num_queries:

@@ -98,7 +98,7 @@ def parse_mmmu_lmms_eval(reply: str, options: Sequence[str]) -> ParsedOption:
 
 
 def parse_last_option(reply: str, options: Sequence[str], steps: Sequence[tuple[str, str, str]]) -> ParsedOption:
-    """The last of the options that the first successful step finds: steps as in OFFICIAL, then the options' texts.
+    """The last of the options that the first successful step finds: `steps`, as OFFICIAL_STEPS, then options' texts.
 
     One that is not found in the form of `position_form` counts as standing before all; of equals the first option is
     taken.

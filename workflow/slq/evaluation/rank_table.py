@@ -14,7 +14,7 @@ from slq.common.errors import SlqError
 from slq.evaluation.ranks import Ranks, rank_all_directions
 from slq.evaluation.statistics import recalls_by_direction
 
-DIRECTIONS = ("t2i", "i2t", "i2t_strict")
+RANK_DIRECTIONS = ("t2i", "i2t", "i2t_strict")
 RANK_COLUMNS = ("rank", "rank_pessimistic")
 
 
@@ -22,7 +22,8 @@ RANK_COLUMNS = ("rank", "rank_pessimistic")
 class RetrievalIds:
     """Who is who in a retrieval dataset.
 
-    images (I,), captions (T,): ids, those of captions from `caption_ids`; text_image (T,): each caption's image number.
+    image_ids (I,), caption_ids (T,): ids, those of captions from `encode.caption_ids`.
+    caption_to_image (T,): the image number of each caption.
     """
 
     image_ids: Sequence[str]
@@ -43,10 +44,10 @@ def build_rank_table(ids: RetrievalIds, ranks: dict[str, Ranks]) -> pd.DataFrame
     """Columns `direction`, `query`, `image`, `rank` (optimistic) and `rank_pessimistic` (int32).
 
     Args:
-        ranks: of each direction, as `every_rank` found them for the dataset of these names.
+        ranks: of each direction, as `rank_all_directions` found them for the dataset of these names.
     """
     parts = []
-    for direction in DIRECTIONS:
+    for direction in RANK_DIRECTIONS:
         part = ids.build_query_table(direction)
         part.insert(0, "direction", direction)
         part["rank"] = ranks[direction].optimistic
@@ -65,12 +66,17 @@ class RetrievalVariant:
 
 
 def build_variant_table(
-    ids: RetrievalIds, images: np.ndarray, texts: np.ndarray, caption_to_image: np.ndarray, variant: RetrievalVariant
+    ids: RetrievalIds,
+    image_embeddings: np.ndarray,
+    text_embeddings: np.ndarray,
+    caption_to_image: np.ndarray,
+    variant: RetrievalVariant,
 ) -> pd.DataFrame:
     """The table of ranks of one variant, whose name is in the column `variant`.
 
     Args:
-        images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption.
+        image_embeddings (I, d), text_embeddings (T, d): unit vectors.
+        caption_to_image (T,): the image number of each caption.
 
     Raises:
         SlqError: the images do not divide into folds.
@@ -81,14 +87,19 @@ def build_variant_table(
         [ids.caption_ids[caption] for caption in caption_indices.tolist()],
         caption_to_image[caption_indices],
     )
-    ranks = rank_within_folds(images, texts[caption_indices], variant_ids.caption_to_image, variant.fold or len(images))
+    ranks = rank_within_folds(
+        image_embeddings,
+        text_embeddings[caption_indices],
+        variant_ids.caption_to_image,
+        variant.fold or len(image_embeddings),
+    )
     table = build_rank_table(variant_ids, ranks)
     table.insert(0, "variant", variant.name)
     return table
 
 
 def select_caption_indices(caption_to_image: np.ndarray, variant: RetrievalVariant) -> np.ndarray:
-    """Numbers of the captions that a variant counts; text_image (T,): the image number of each caption."""
+    """Numbers of the captions that a variant counts; caption_to_image (T,): the image number of each caption."""
     return np.flatnonzero(first_captions_mask(caption_to_image, variant.captions or len(caption_to_image)))
 
 
@@ -96,34 +107,37 @@ def first_captions_mask(caption_to_image: np.ndarray, count: int = 5) -> np.ndar
     """Which captions (T,) are among the first `count` of their image: 25,000 of COCO's 25,010, as E5-V and SLQ cut it.
 
     Args:
-        text_image (T,): the image number of each caption.
+        caption_to_image (T,): the image number of each caption.
     """
     return (pd.Series(caption_to_image).groupby(caption_to_image).cumcount() < count).to_numpy()
 
 
 def rank_within_folds(
-    images: np.ndarray, texts: np.ndarray, caption_to_image: np.ndarray, fold_size: int = 1000
+    image_embeddings: np.ndarray, text_embeddings: np.ndarray, caption_to_image: np.ndarray, fold_size: int = 1000
 ) -> dict[str, Ranks]:
-    """Ranks as `every_rank` gives them, within disjoint folds of `fold_size` images in their order: COCO's 1K protocol.
+    """Ranks as of `rank_all_directions`, in disjoint folds of `fold_size` images in their order: COCO's 1K protocol.
 
     Each fold has a gallery of its own, with the captions of its images. A recall over all these ranks is the mean of
     the folds' recalls where the folds have equally many captions.
 
     Args:
-        images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption.
+        image_embeddings (I, d), text_embeddings (T, d): unit vectors.
+        caption_to_image (T,): the image number of each caption.
 
     Raises:
         SlqError: the images do not divide into folds.
     """
-    if not len(images) or len(images) % fold_size:
-        raise SlqError(f"{len(images)} images do not divide into folds of {fold_size}; the 1K protocol needs 5,000")
-    caption_fold, image_fold = caption_to_image // fold_size, np.arange(len(images)) // fold_size
+    if not len(image_embeddings) or len(image_embeddings) % fold_size:
+        raise SlqError(
+            f"{len(image_embeddings)} images do not divide into folds of {fold_size}; the 1K protocol needs 5,000"
+        )
+    caption_fold, image_fold = caption_to_image // fold_size, np.arange(len(image_embeddings)) // fold_size
     folds_by_direction = {"t2i": caption_fold, "i2t": image_fold, "i2t_strict": caption_fold}
     found = {way: Ranks(*np.empty((2, len(folds)), dtype=np.int32)) for way, folds in folds_by_direction.items()}
-    for fold in range(len(images) // fold_size):
+    for fold in range(len(image_embeddings) // fold_size):
         in_fold = caption_fold == fold
         ranks = rank_all_directions(
-            images[image_fold == fold], texts[in_fold], caption_to_image[in_fold] - fold * fold_size
+            image_embeddings[image_fold == fold], text_embeddings[in_fold], caption_to_image[in_fold] - fold * fold_size
         )
         for way, direction_ranks in ranks.items():
             found[way].optimistic[folds_by_direction[way] == fold] = direction_ranks.optimistic
@@ -137,7 +151,7 @@ def compute_recalls_by_leakage(table: pd.DataFrame, leaked_ids: Collection[str])
     The gallery stays whole: ranks are those of the full dataset.
 
     Args:
-        table: ranks with the column `image`; leaked: ids of images of the dataset that are in the training data.
+        table: ranks with the column `image`; leaked_ids: ids of images of the dataset that are in the training data.
 
     Returns:
         For each part `images`, how many, and `metrics`, recalls by direction, or None for a part without images.

@@ -26,7 +26,7 @@ class Ranks:
 class PositiveRanks:
     """Where each positive of each query stands in the query's list of the whole gallery.
 
-    query, item (N,): the numbers of every query and of each of its positives, in the order of queries, then of items.
+    query_index, item_index (N,): the numbers of every query and of each of its positives, by query, then by item.
     ranks (N,): every other item counts, further positives too; of equally similar positives the first comes first.
     """
 
@@ -47,7 +47,7 @@ def rank_positives(
 
     Args:
         queries (Q, d), gallery (G, d): unit vectors, float32 or float64.
-        query_image (Q,), gallery_image (G,): image numbers; an item is positive where they are equal.
+        query_image_index (Q,), gallery_image_index (G,): image numbers; an item is positive where they are equal.
 
     Raises:
         SlqError: nothing to rank, embeddings in half precision or not finite, or a query without a positive.
@@ -101,16 +101,16 @@ def rank_block(scores: np.ndarray, positives: np.ndarray, present: np.ndarray) -
     return Ranks(optimistic, pessimistic)
 
 
-def check_embeddings(what: str, vectors: np.ndarray) -> None:
+def check_embeddings(what: str, embeddings: np.ndarray) -> None:
     """Raise SlqError if there are none, if they are in half precision, or if one is not finite.
 
     NaN is neither more nor less similar than anything, and would rank first.
     """
-    if not len(vectors):
+    if not len(embeddings):
         raise SlqError(f"no {what} to rank; a retrieval dataset needs images and captions")
-    if vectors.dtype not in (np.float32, np.float64):
-        raise SlqError(f"embeddings are {vectors.dtype}, expected float32 or float64: half precision makes ties")
-    finite = np.isfinite(vectors).all(1)
+    if embeddings.dtype not in (np.float32, np.float64):
+        raise SlqError(f"embeddings are {embeddings.dtype}, expected float32 or float64: half precision makes ties")
+    finite = np.isfinite(embeddings).all(1)
     if not finite.all():
         raise SlqError(
             f"the embedding of {what} {np.flatnonzero(~finite)[0]} is not finite ({int((~finite).sum())} such); "
@@ -136,38 +136,44 @@ def compute_recalls(ranks: np.ndarray) -> dict[str, float]:
     return {f"R@{k}": 100.0 * int((ranks <= k).sum()) / len(ranks) for k in RECALL_KS}
 
 
-def optimistic_ranks(images: np.ndarray, texts: np.ndarray, caption_to_image: np.ndarray) -> dict[str, np.ndarray]:
+def optimistic_ranks(
+    image_embeddings: np.ndarray, text_embeddings: np.ndarray, caption_to_image: np.ndarray
+) -> dict[str, np.ndarray]:
     """Optimistic ranks of `t2i` (a caption finds its image) and `i2t` (an image finds any of its captions).
 
     Args:
-        images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption.
+        image_embeddings (I, d), text_embeddings (T, d): unit vectors.
+        caption_to_image (T,): the image number of each caption.
     """
-    ranks = rank_all_directions(images, texts, caption_to_image)
+    ranks = rank_all_directions(image_embeddings, text_embeddings, caption_to_image)
     return {direction: ranks[direction].optimistic for direction in ("t2i", "i2t")}
 
 
 def compute_bidirectional_recalls(
-    images: np.ndarray, texts: np.ndarray, caption_to_image: np.ndarray
+    image_embeddings: np.ndarray, text_embeddings: np.ndarray, caption_to_image: np.ndarray
 ) -> dict[str, dict[str, float]]:
     """Recalls of both directions; arguments as of `optimistic_ranks`."""
     return {
         direction: compute_recalls(ranks)
-        for direction, ranks in optimistic_ranks(images, texts, caption_to_image).items()
+        for direction, ranks in optimistic_ranks(image_embeddings, text_embeddings, caption_to_image).items()
     }
 
 
-def rank_all_directions(images: np.ndarray, texts: np.ndarray, caption_to_image: np.ndarray) -> dict[str, Ranks]:
+def rank_all_directions(
+    image_embeddings: np.ndarray, text_embeddings: np.ndarray, caption_to_image: np.ndarray
+) -> dict[str, Ranks]:
     """Ranks of `t2i` (T,), of `i2t` (I,), and of `i2t_strict` (T,): the place of each caption in its image's list.
 
     Args:
-        images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption. Each image stands
-            once in the dataset: `slq adopt` sees to it.
+        image_embeddings (I, d), text_embeddings (T, d): unit vectors.
+        caption_to_image (T,): the image number of each caption. Each image stands once in the dataset:
+            `slq adopt` sees to it.
     """
-    image_indices = np.arange(len(images))
-    captions_by_image = rank_positives(images, texts, image_indices, caption_to_image)
+    image_indices = np.arange(len(image_embeddings))
+    captions_by_image = rank_positives(image_embeddings, text_embeddings, image_indices, caption_to_image)
     caption_order = np.argsort(captions_by_image.item_index)  # every caption is the positive of one image
     return {
-        "t2i": rank_positives(texts, images, caption_to_image, image_indices).best_per_query(),
+        "t2i": rank_positives(text_embeddings, image_embeddings, caption_to_image, image_indices).best_per_query(),
         "i2t": captions_by_image.best_per_query(),
         "i2t_strict": Ranks(
             captions_by_image.ranks.optimistic[caption_order], captions_by_image.ranks.pessimistic[caption_order]

@@ -17,23 +17,25 @@ from slq.models.dual_encoder import DualEncoder
 SCHEMA = 2
 
 
-def check_reference_recalls(settings: dict[str, Any], encoders: Path, data: Path, golden: Path, out: Path) -> None:
+def check_reference_recalls(
+    settings: dict[str, Any], encoders_folder: Path, data: Path, reference_file: Path, out: Path
+) -> None:
     """Recalls of public models on the test splits of the retrieval datasets, beside their published values.
 
     Args:
-        settings: names of `encoders`, the `datasets` (name, and as `paper_column` the paper's column that it stands
-            for, or none) and a `batch_size`
-        encoders: the folder of the encoders' snapshots
-        golden: the published values; datasets of which a model has none are named in the result, not encoded
+        settings: names of `encoders`, the `datasets` (name, and as `paper_column` the paper's column that it
+            stands for, or none) and a `batch_size`
+        encoders_folder: the folder of the encoders' snapshots
+        reference_file: the published values; datasets of which a model has none are named in the result, not encoded
 
     Raises:
         SlqError: a recall is further from its value than it may be, or nothing can be compared; nothing is written.
     """
     checks, unchecked, inputs = [], [], {}
     for name in settings["encoders"]:
-        references = read_reference_recalls(golden, name)
-        encoder = DualEncoder.load(encoders / name, pick_device())
-        inputs[name] = snapshot_sha256(encoders / name)
+        references = read_reference_recalls(reference_file, name)
+        encoder = DualEncoder.load(encoders_folder / name, pick_device())
+        inputs[name] = snapshot_sha256(encoders_folder / name)
         for entry in settings["datasets"]:
             dataset_references = [value for value in references if value["dataset"] == entry["paper_column"]]
             if not dataset_references:
@@ -48,7 +50,7 @@ def check_reference_recalls(settings: dict[str, Any], encoders: Path, data: Path
                 for value in dataset_references
             ]
     if not checks:
-        raise SlqError(f"{golden}: no value on any of the preset's datasets; a reference check needs one")
+        raise SlqError(f"{reference_file}: no value on any of the preset's datasets; a reference check needs one")
     require_within_tolerance(checks)
     write_json(out, {"schema": SCHEMA, "checks": checks, "unchecked": unchecked, "inputs": inputs})
 

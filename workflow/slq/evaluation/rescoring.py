@@ -19,7 +19,7 @@ from slq.evaluation.metrics_files import (
     read_scored_answers,
     sibling_path,
 )
-from slq.evaluation.rank_table import DIRECTIONS
+from slq.evaluation.rank_table import RANK_DIRECTIONS
 from slq.evaluation.ranks import RECALL_KS
 from slq.evaluation.retention_metrics import JsonLines
 from slq.evaluation.retrieval_metrics import compute_retrieval_metrics
@@ -31,7 +31,7 @@ HEADER = ("file", "variant or scorer (* printed)", "stored", "now")
 class MetricsRecheck:
     """A metrics file: what it says, and what its ranks or answers give now.
 
-    source_kind: `ranks` or `answers`; sha256: of their file
+    source_kind: `ranks` or `answers`; source_hash: SHA-256 of their file
     disagreements: the items on which scorers differ, then and now; ranks have none
     """
 
@@ -87,7 +87,7 @@ def format_recalls_by_name(content: dict[str, Any], recomputed: dict[str, Any]) 
     found = {}
     for name, part in metrics_by_variant(content).items():
         star = "*" if name == recomputed["variant"] else ""
-        for direction in DIRECTIONS:
+        for direction in RANK_DIRECTIONS:
             if recalls := part["metrics"].get(direction):
                 formatted = " ".join(f"{recalls[f'R@{k}']:.2f}" for k in RECALL_KS)
                 found[f"{name}{star} {direction} R@1 R@5 R@10"] = formatted

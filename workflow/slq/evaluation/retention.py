@@ -94,26 +94,29 @@ class AnswerCheckpoint:
 
 def evaluate_retention(
     settings: dict[str, Any],
-    code: str,
+    code_fingerprint: str,
     backbone_folder: Path,
-    adapter: Path,
+    adapter_folder: Path,
     data: Path,
     work: Path,
     out: Path,
     events_file: Path,
-    retained: Path | None = None,
+    answer_hashes_file: Path | None = None,
     with_images: bool = True,
 ) -> None:
     """Answers and scores of the test split of every retention dataset; without images the run is asked blind.
 
     Args:
-        code: identity of the code that generates, of which finished answers are kept
+        code_fingerprint: identity of the code that generates, of which finished answers are kept
         work: scratch folder where finished answers outlast a kill, keyed by all that defines them
-        retained: written last, the hashes of the answers files: what an equivalence check needs to know of them
+        answer_hashes_file: written last, the hashes of the answers files: what an equivalence check needs to know of
+            them
     """
-    events = EventLog.for_next_attempt(adapter / "events" / events_file.name, device=describe_device(pick_device()))
+    events = EventLog.for_next_attempt(
+        adapter_folder / "events" / events_file.name, device=describe_device(pick_device())
+    )
     with events.span("init"):
-        backbone, _ = load_run(settings, backbone_folder, adapter)
+        backbone, _ = load_run(settings, backbone_folder, adapter_folder)
     with ExitStack() as exit_stack:
         checkpoints, hashes = [], {}
         for entry in settings["datasets"]:
@@ -121,8 +124,10 @@ def evaluate_retention(
             require_known_image_limits(backbone, params.image_limits)
             split = read_split(data, name, "test")
             require_disputed_items(entry, split.items)
-            inputs = retention_input_hashes(settings, entry, backbone_folder, adapter, split)
-            path = work / "answers" / f"{name}.{answers_cache_key(settings, code, inputs, with_images)}.jsonl"
+            inputs = retention_input_hashes(settings, entry, backbone_folder, adapter_folder, split)
+            path = (
+                work / "answers" / f"{name}.{answers_cache_key(settings, code_fingerprint, inputs, with_images)}.jsonl"
+            )
             checkpoint = exit_stack.enter_context(
                 AnswerCheckpoint(path, [item["id"] for item in split.items], params.batch_size)
             )
@@ -131,8 +136,8 @@ def evaluate_retention(
             write_retention_results(out, entry, checkpoint.answered_items, inputs, split.source_commits)
             checkpoints.append(checkpoint)
             hashes[name] = hash_file(out / f"{name}.answers.jsonl")
-        if retained:
-            write_json(retained, {"schema": SCHEMA, "answers": hashes})
+        if answer_hashes_file:
+            write_json(answer_hashes_file, {"schema": SCHEMA, "answers": hashes})
         # Not before all datasets are written: Snakemake deletes the outputs of a job that was killed.
         for checkpoint in checkpoints:
             checkpoint.delete()
@@ -144,14 +149,21 @@ def build_generation_params(settings: dict[str, Any], entry: dict[str, Any]) -> 
     return GenerationParams(settings["max_new_tokens"], settings["batch_size"], entry["images"])
 
 
-def answers_cache_key(settings: dict[str, Any], code: str, inputs: dict[str, str], with_images: bool) -> str:
+def answers_cache_key(
+    settings: dict[str, Any], code_fingerprint: str, inputs: dict[str, str], with_images: bool
+) -> str:
     """What answers depend on: the run, the questions, how they are asked, the code, the libraries and the device.
 
     Not the number of devices. Not the scorer either: `inputs` has none.
     """
     device = describe_device(pick_device())
     environment = {"device": [device["kind"], device["name"]], "versions": {name: version(name) for name in LIBRARIES}}
-    run_identity = {"inputs": inputs, "family": settings["family"], "code": code, "with_images": with_images}
+    run_identity = {
+        "inputs": inputs,
+        "family": settings["family"],
+        "code": code_fingerprint,
+        "with_images": with_images,
+    }
     return hash_json(run_identity | environment)[:16]
 
 
@@ -190,7 +202,7 @@ def write_retention_results(
 
 
 def retention_input_hashes(
-    settings: dict[str, Any], entry: dict[str, Any], backbone_folder: Path, adapter: Path, split: Split
+    settings: dict[str, Any], entry: dict[str, Any], backbone_folder: Path, adapter_folder: Path, split: Split
 ) -> dict[str, str]:
     """What the answers to a dataset were computed from; of the datasets' settings only how its images are cut."""
-    return input_hashes(settings | {"images": entry["images"]}, backbone_folder, adapter, split)
+    return input_hashes(settings | {"images": entry["images"]}, backbone_folder, adapter_folder, split)

@@ -1,4 +1,4 @@
-"""What answers are worth: the content of a retention dataset's metrics file, from its answers alone.
+"""Compute the metrics record of a retention dataset from its stored answers alone.
 
 An answered item is a line of an answers file (docs/results.md): what was asked, what is accepted, and the raw answer.
 Nothing here needs the dataset, a model or torch.
@@ -156,8 +156,8 @@ def random_guess_gain(items: Sequence[Item], judgements: Sequence[Judgement]) ->
 def find_disagreements(answered_items: Sequence[Item], judgements: JudgementsByScorer) -> JsonLines:
     """The items on which scorers differ about the hit: id, reply, and each scorer's verdict by its name."""
     found = []
-    for place, item in enumerate(answered_items):
-        by_scorer = {name: of_all[place] for name, of_all in judgements.items()}
+    for index, item in enumerate(answered_items):
+        by_scorer = {name: of_all[index] for name, of_all in judgements.items()}
         if len({verdict.is_correct for verdict in by_scorer.values()}) > 1:
             written = {name: asdict(verdict) for name, verdict in by_scorer.items()}
             found.append({"id": item["id"], "reply": item["answer"], "judgements": written})

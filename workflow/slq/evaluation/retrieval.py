@@ -25,37 +25,44 @@ NUM_EXAMPLE_QUERIES = 6  # captions of a dataset whose best images are kept, for
 NUM_TOP_IMAGES = 5  # images of each
 
 
-def load_run(settings: dict[str, Any], backbone_folder: Path, adapter: Path) -> tuple[Backbone, Any]:
+def load_run(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path) -> tuple[Backbone, Any]:
     """A run's backbone and retriever, as training left them."""
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
-    return backbone, registry.load_retriever(backbone, adapter, snapshot_sha256(backbone_folder))
+    return backbone, registry.load_retriever(backbone, adapter_folder, snapshot_sha256(backbone_folder))
 
 
 def evaluate_retrieval(
-    settings: dict[str, Any], backbone_folder: Path, adapter: Path, data: Path, out: Path, events_file: Path
+    settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, data: Path, out: Path, events_file: Path
 ) -> None:
     """Metrics, ranks and a few best images of the test split of every retrieval dataset."""
-    events = EventLog.for_next_attempt(adapter / "events" / events_file.name, device=describe_device(pick_device()))
+    events = EventLog.for_next_attempt(
+        adapter_folder / "events" / events_file.name, device=describe_device(pick_device())
+    )
     with events.span("init"):
-        backbone, retriever = load_run(settings, backbone_folder, adapter)
+        backbone, retriever = load_run(settings, backbone_folder, adapter_folder)
     datasets = [(entry, *read_split_and_variants(data, entry)) for entry in settings["datasets"]]
     for entry, split, variants in datasets:
         name = entry["name"]
         with events.span("eval", dataset=name):
-            images, texts, caption_to_image = embed_split(
+            image_embeddings, text_embeddings, caption_to_image = embed_split(
                 retriever, backbone, split, settings["prompt"], settings["batch_size"]
             )
             retrieval_ids = build_retrieval_ids(split)
             tables = [
-                build_variant_table(retrieval_ids, images, texts, caption_to_image, variant) for variant in variants
+                build_variant_table(retrieval_ids, image_embeddings, text_embeddings, caption_to_image, variant)
+                for variant in variants
             ]
             table = pd.concat(tables, ignore_index=True)
-            ranks = best_positive_ranks(texts, images, caption_to_image, np.arange(len(images)))
+            ranks = best_positive_ranks(
+                text_embeddings, image_embeddings, caption_to_image, np.arange(len(image_embeddings))
+            )
         examples = build_retrieval_examples(
-            split.items, retrieval_ids.caption_ids, images, texts, caption_to_image, ranks
+            split.items, retrieval_ids.caption_ids, image_embeddings, text_embeddings, caption_to_image, ranks
         )
         write_jsonl(out / f"{name}.top.jsonl", examples)
-        write_retrieval_results(out, entry, table, variants, input_hashes(settings, backbone_folder, adapter, split))
+        write_retrieval_results(
+            out, entry, table, variants, input_hashes(settings, backbone_folder, adapter_folder, split)
+        )
     events.publish(events_file)
 
 
@@ -108,23 +115,23 @@ def build_recall_validator(
     return validate
 
 
-def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter: Path, split: Split) -> dict[str, str]:
+def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, split: Split) -> dict[str, str]:
     """What the numbers were computed from: the same hashes must give the same numbers.
 
     The settings are those that can change a number: which other datasets the job evaluates is left out.
     """
     return {
-        "adapter": adapter_hash(adapter),
+        "adapter": adapter_hash(adapter_folder),
         "backbone": snapshot_sha256(backbone_folder),
         "dataset": split.sha256,
         "settings": hash_json({key: value for key, value in settings.items() if key != "datasets"}),
     }
 
 
-def adapter_hash(adapter: Path) -> str:
+def adapter_hash(adapter_folder: Path) -> str:
     """Identity of what a run trained; of one that trained nothing, of what it says of itself."""
-    weights = adapter / registry.ADAPTER_WEIGHTS
-    return hash_file(weights if weights.is_file() else adapter / "adapter.json")
+    weights = adapter_folder / registry.ADAPTER_WEIGHTS
+    return hash_file(weights if weights.is_file() else adapter_folder / "adapter.json")
 
 
 # ---- the best images of a few captions ----
@@ -136,17 +143,17 @@ def evenly_spaced_indices(count: int) -> np.ndarray:
     return np.arange(num_indices) * count // num_indices
 
 
-def find_top_images(queries: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def top_k_images(queries: np.ndarray, image_embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers and similarities of the five most similar images of each query, best first.
 
     Args:
-        queries (Q, d), images (I, d): unit vectors, float32.
+        queries (Q, d), image_embeddings (I, d): unit vectors, float32.
 
     Returns:
         int64 and float32, both (Q, 5), or (Q, I) of fewer images. Equal similarities: the image that stands first in
         the dataset comes first.
     """
-    scores = queries @ images.T
+    scores = queries @ image_embeddings.T
     order = np.argsort(-scores, axis=1, kind="stable")[:, :NUM_TOP_IMAGES]
     return order, np.take_along_axis(scores, order, axis=1)
 
@@ -154,22 +161,25 @@ def find_top_images(queries: np.ndarray, images: np.ndarray) -> tuple[np.ndarray
 def build_retrieval_examples(
     items: Sequence[dict[str, Any]],
     caption_ids: Sequence[str],
-    images: np.ndarray,
-    texts: np.ndarray,
+    image_embeddings: np.ndarray,
+    text_embeddings: np.ndarray,
     caption_to_image: np.ndarray,
     ranks: np.ndarray,
 ) -> list[dict[str, Any]]:
     """What the chosen captions find, one object per caption (docs/results.md).
 
     Args:
-        items: of the split, in the order of the images; captions: the id of each caption
-        images (I, d), texts (T, d): unit vectors; text_image (T,): the image number of each caption
+        items: of the split, in the order of the images; caption_ids: the id of each caption
+        image_embeddings (I, d), text_embeddings (T, d): unit vectors.
+        caption_to_image (T,): the image number of each caption
         ranks (T,): of each caption's own image
     """
-    query_indices = evenly_spaced_indices(len(texts))
+    query_indices = evenly_spaced_indices(len(text_embeddings))
     caption_texts = [text for item in items for text in item["captions"]]
     examples = []
-    for query_index, order, scores in zip(query_indices, *find_top_images(texts[query_indices], images), strict=True):
+    for query_index, order, scores in zip(
+        query_indices, *top_k_images(text_embeddings[query_indices], image_embeddings), strict=True
+    ):
         top_images = zip(order, scores, strict=True)
         examples.append(
             {

@@ -1,4 +1,4 @@
-"""What ranks are worth: the content of a retrieval dataset's metrics file, from its table of ranks alone.
+"""Compute the metrics record of a retrieval dataset from its stored ranks alone.
 
 Nothing here needs the dataset, a model or torch.
 """
@@ -52,7 +52,8 @@ def compute_retrieval_metrics(
 def compute_metrics_with_intervals(table: pd.DataFrame, variant: RetrievalVariant) -> dict[str, Any]:
     """Tally a variant, and draw both ends of its recalls' intervals in percent, which takes a hundred times as long."""
     intervals = {
-        way: recall_intervals(compute_hits_per_image(table, way), BOOTSTRAP_SEED) for way in table["direction"].unique()
+        direction: recall_intervals(compute_hits_per_image(table, direction), BOOTSTRAP_SEED)
+        for direction in table["direction"].unique()
     }
     interval_bounds = {
         way: {key: [one.low, one.high] for key, one in found.items()} for way, found in intervals.items()

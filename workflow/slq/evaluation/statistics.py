@@ -26,7 +26,8 @@ IMAGES_PER_BATCH = 2**20  # images drawn at once: 8 MB
 class ClusteredHits:
     """What each image contributes to a recall: the captions of an image are no independent evidence.
 
-    images (I,): ids, sorted; queries (I,): how many it has; hits (I, K): how many of them rank within each of `KS`.
+    cluster_ids (I,): of the images, sorted; num_queries (I,): how many each has; hits (I, K): how many of them rank
+    within each of RECALL_KS.
     """
 
     cluster_ids: np.ndarray
@@ -128,7 +129,7 @@ def bootstrap_percentages(
     The draws depend on the number of images, the seed and `resamples` alone: two methods get the same images.
 
     Args:
-        hits (I, K), queries (I,): of each image.
+        hits (I, K), num_queries (I,): of each image.
     """
     count = len(num_queries)
     hits_and_queries = np.column_stack([hits, num_queries])

@@ -17,8 +17,8 @@ from slq.results.layout import METHODS
 from slq.results.stale import StaleFiles
 
 HUB_LICENCES = ("apache-2.0", "mit")  # licences under the names that the hub gives them
-DIRECTIONS = {"t2i": "text to image", "i2t": "image to text"}
-RECALLS = ("R@1", "R@5", "R@10")
+DIRECTION_NAMES = {"t2i": "text to image", "i2t": "image to text"}
+RECALL_METRICS = ("R@1", "R@5", "R@10")
 
 
 def render_template(template: str, **values: Any) -> str:
@@ -67,9 +67,8 @@ def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[An
     """Read a run's scores, each with its 95 % interval, in percent.
 
     Returns:
-        `retrieval`: a row per dataset and direction; `retention`: a row per dataset, `inherited` where the answers are
-            base's by
-        construction; `stale`: why files are left out, whose numbers are not what their ranks or answers give.
+        `retrieval`: a row per dataset and direction; `retention`: a row per dataset, `inherited` where by construction
+        the answers are base's; `stale`: why files are left out, whose numbers are not what their ranks or answers give.
     """
     scores: dict[str, list[Any]] = {"retrieval": [], "retention": [], "stale": []}
     row_builders = {"retrieval": build_recall_rows, "retention": build_accuracy_rows}
@@ -87,8 +86,8 @@ def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[An
 def build_recall_rows(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
     """Rows of one metrics file of retrieval."""
     rows = []
-    for direction, name in DIRECTIONS.items():
-        values = [(content["metrics"][direction][key], *content["ci95"][direction][key]) for key in RECALLS]
+    for direction, name in DIRECTION_NAMES.items():
+        values = [(content["metrics"][direction][key], *content["ci95"][direction][key]) for key in RECALL_METRICS]
         cells = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in values]
         rows.append({"dataset": label, "way": name, "cells": cells, "n": content["n"]})
     return rows

@@ -109,11 +109,8 @@ def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder
     Raises:
         SlqError: the run's method is none that an export has a form for.
     """
-    method, hyperparameters, dtype = (
-        run.adapter_record["method"],
-        run.adapter_record["hyperparameters"],
-        run.settings["dtype"],
-    )
+    method, hyperparameters = run.adapter_record["method"], run.adapter_record["hyperparameters"]
+    dtype = run.settings["dtype"]
     pooled_tokens, rows_needed, weights_sha256 = 1, base.embedding_rows, base.weights_sha256
     base_location: dict[str, Any] = (
         {"model": base.model, "revision": base.revision} if base.model else {"folder": BASE_FOLDER}
@@ -129,10 +126,8 @@ def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder
         backbone = Backbone.load(run.snapshot, run.settings["family"], dtype)
         registry.load_retriever(backbone, run.adapter_folder, run.adapter_record["backbone_sha256"])
         backbone.model.save_pretrained(folder)
-        base_location, weights_sha256 = (
-            {"folder": "."},
-            {path.name: hash_file(path) for path in folder.glob("*.safetensors")},
-        )
+        weights_sha256 = {path.name: hash_file(path) for path in folder.glob("*.safetensors")}
+        base_location = {"folder": "."}
     elif method != "base":
         raise SlqError(
             f"{run.name}: its method is '{method}', for which slq export has no form; expected base, full_ft, lora or "
@@ -238,7 +233,7 @@ def draw_check_images() -> list[Image.Image]:
 
 
 def embed_with_run(run: TrainedRun) -> np.ndarray:
-    """Unit vectors (4, d) of TEXTS and the drawn images, as evaluation makes them."""
+    """Unit vectors (4, d) of CHECK_TEXTS and the drawn images, as evaluation makes them."""
     backbone, retriever = load_run(run.settings, run.snapshot, run.adapter_folder)
     prompt = run.settings["prompt"]
     messages = [message_parts(text, prompt["text"]) for text in CHECK_TEXTS]

@@ -52,7 +52,7 @@ def search_images(
             positions that the backbone has.
     """
     check_arguments(query, top_k, batch_size)
-    query_input = query if isinstance(query, str) else open_image(query)
+    query_input = query if isinstance(query, str) else open_query_image(query)
     manifest = read_json(export_folder / "manifest.json")
     model = load_local_export(export_folder, scratch)
     try:
@@ -68,7 +68,7 @@ def search_images(
     gallery = embed_folder(image_folder, index, lambda batch: model.encode(batch, batch_size=batch_size), batch_size)
     hits = [
         {"path": gallery.paths[item].relative_to(image_folder).as_posix(), "cosine": cosine}
-        for item, cosine in find_nearest(query_embedding, index.vectors, gallery.content_hashes, top_k)
+        for item, cosine in top_k_items(query_embedding, index.vectors, gallery.content_hashes, top_k)
     ]
     out = sheet_path or folder / "sheet.html"
     write_contact_sheet(query_input, hits, image_folder, manifest["source"]["run"], len(gallery.paths), out)
@@ -101,7 +101,7 @@ def load_local_export(export: Path, scratch: Path) -> Any:
         raise SlqError(f"{export}: cannot be loaded: {' '.join(str(error).split())}") from error
 
 
-def find_nearest(
+def top_k_items(
     query: np.ndarray, vectors: Mapping[Any, np.ndarray] | np.ndarray, contents: Sequence[Any], top_k: int
 ) -> list[tuple[int, float]]:
     """Find the `top_k` items most similar to a query, or all of fewer: number of the item and cosine, best first.
@@ -121,7 +121,7 @@ def find_nearest(
     return sorted(hits, key=lambda hit: -hit[1])[:top_k]
 
 
-def open_image(path: Path) -> Image.Image:
+def open_query_image(path: Path) -> Image.Image:
     """Read an image as RGB.
 
     Raises:
@@ -147,7 +147,9 @@ def write_contact_sheet(
 ) -> None:
     """Write one page of HTML that needs nothing else: the query, then the hits from the most similar on."""
     text, picture = (query, None) if isinstance(query, str) else (None, thumbnail_data_url(query))
-    hits_with_pictures = [hit | {"picture": thumbnail_data_url(open_image(image_folder / hit["path"]))} for hit in hits]
+    hits_with_pictures = [
+        hit | {"picture": thumbnail_data_url(open_query_image(image_folder / hit["path"]))} for hit in hits
+    ]
     page = render_template(
         "sheet.html.j2", text=text, picture=picture, hits=hits_with_pictures, run=run, searched=num_searched
     )

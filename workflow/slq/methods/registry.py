@@ -13,7 +13,7 @@ from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 from slq.common.schema import require_schema
 from slq.models.backbone import Backbone, gather_full_tensors
-from slq.models.retriever import LastTokenRetriever, QueryRetriever, initial_queries
+from slq.models.retriever import LastTokenRetriever, LatentQueryRetriever, initial_queries
 
 SCHEMA = 2  # of adapter.json
 ADAPTER_WEIGHTS = "adapter.safetensors"  # beside adapter.json, of a method that trains any
@@ -25,7 +25,7 @@ LORA_TARGETS = rf".*language_model\.layers\.\d+\..*\.({'|'.join(LORA_PROJECTIONS
 
 def build_retriever(
     method: str, backbone: Backbone, hyperparameters: dict[str, Any], seed: int
-) -> QueryRetriever | LastTokenRetriever:
+) -> LatentQueryRetriever | LastTokenRetriever:
     """A retriever ready to train: only the method's parameters require gradients.
 
     `hyperparameters` is the method's entry in config.yaml. The vision tower, projector and LM head are frozen for every
@@ -37,7 +37,7 @@ def build_retriever(
     backbone.model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     if method == "slq":
-        return QueryRetriever(
+        return LatentQueryRetriever(
             backbone,
             initial_queries(hyperparameters["queries"], backbone.hidden_size, hyperparameters["init"], generator),
         )
@@ -71,35 +71,35 @@ def _unsupported_method_error(method: str, backbone: Backbone, reason: str) -> S
 
 
 def save_adapter(
-    method: str, tensors: dict[str, torch.Tensor], temperature: float, folder: Path, identity: dict[str, Any]
+    method: str, tensors: dict[str, torch.Tensor], temperature: float, folder: Path, metadata: dict[str, Any]
 ) -> None:
     """Save what the method trained into `folder`; adapter.json is written last and says what it is.
 
     Args:
         tensors: `trainable_state_dict` of its retriever.
-        identity: is stored beside it: of the backbone and the hyperparameters, which are checked when it is loaded, and
+        metadata: is stored beside it: of the backbone and the hyperparameters, which are checked when it is loaded, and
             of the backbone's weights before and after training, which an equivalence check compares.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if tensors:
         save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **identity})
+    write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **metadata})
 
 
-def named_trainable_parameters(retriever: QueryRetriever | LastTokenRetriever) -> list[tuple[str, torch.Tensor]]:
+def named_trainable_parameters(retriever: LatentQueryRetriever | LastTokenRetriever) -> list[tuple[str, torch.Tensor]]:
     """Names and values of everything that receives gradients."""
     module: nn.Module = retriever.backbone.model if isinstance(retriever, LastTokenRetriever) else retriever
     return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
 
 
 def trainable_state_dict(
-    retriever: QueryRetriever | LastTokenRetriever, keep_result: bool = True
+    retriever: LatentQueryRetriever | LastTokenRetriever, keep_result: bool = True
 ) -> dict[str, torch.Tensor]:
     """The same by name, whole and on the CPU, where they are kept; of a sharded model all processes call it."""
     return gather_full_tensors(dict(named_trainable_parameters(retriever)), keep_result)
 
 
-def load_retriever(backbone: Backbone, folder: Path, backbone_sha256: str) -> QueryRetriever | LastTokenRetriever:
+def load_retriever(backbone: Backbone, folder: Path, backbone_sha256: str) -> LatentQueryRetriever | LastTokenRetriever:
     """A retriever as `save_adapter` left it, on a freshly loaded backbone.
 
     Raises:

@@ -16,9 +16,9 @@ from slq.common.errors import SlqError
 from slq.common.files import read_json
 from slq.common.snapshots import require_weights
 from slq.models.backbone import load_pretrained
-from slq.models.family import find_adapter_class
+from slq.models.family import find_subclass
 
-ADAPTER_FOLDER = Path(__file__).parent / "dual_encoders"
+ENCODER_FOLDER = Path(__file__).parent / "dual_encoders"
 
 
 class DualEncoder(ABC):
@@ -49,12 +49,12 @@ class DualEncoder(ABC):
                 is for.
         """
         require_weights(folder)
-        adapter = find_encoder_class(read_json(folder / "config.json").get("model_type"), folder)
-        model = load_pretrained(adapter.model_class, folder, torch.float32)
+        encoder_class = find_encoder_class(read_json(folder / "config.json").get("model_type"), folder)
+        model = load_pretrained(encoder_class.model_class, folder, torch.float32)
         # The PIL backend is pinned, as it is for backbones.
         processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        return adapter(model.to(device), tokenizer, processor)
+        return encoder_class(model.to(device), tokenizer, processor)
 
     @property
     @abstractmethod
@@ -79,7 +79,7 @@ class DualEncoder(ABC):
         return pixel_values.to(self.model.device)
 
     def tokenize_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """`input_ids` and `attention_mask` (n, L) of texts, cut at `length`, on the model's device."""
+        """`input_ids` and `attention_mask` (n, L) of texts, cut at `max_text_tokens`, on the model's device."""
         inputs = self.tokenizer(
             [self.preprocess_text(text) for text in texts],
             padding=True,
@@ -106,12 +106,12 @@ def find_encoder_class(model_type: str | None, requested_by: object) -> type[Dua
     Raises:
         SlqError: there is none; `requested_by` is named, and the model types that have one.
     """
-    known = sorted(path.stem for path in ADAPTER_FOLDER.glob("[!_]*.py"))
+    known = sorted(path.stem for path in ENCODER_FOLDER.glob("[!_]*.py"))
     if model_type not in known:
         raise SlqError(
             f"{requested_by}: its model_type is {model_type!r}, for which there is no dual encoder in "
             f"slq/models/dual_encoders; there are {', '.join(known)} (docs/backbones.md says how to add one)"
         )
     module = importlib.import_module(f"slq.models.dual_encoders.{model_type}")
-    encoder_class: type[DualEncoder] = find_adapter_class(module, DualEncoder)
+    encoder_class: type[DualEncoder] = find_subclass(module, DualEncoder)
     return encoder_class

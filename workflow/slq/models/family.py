@@ -115,15 +115,15 @@ def load_family(name: str, config: Any, image_processor: Any) -> Family:
 
 def find_family_class(name: str) -> type[Family]:
     """The one subclass of Family that a family's module defines."""
-    family_class: type[Family] = find_adapter_class(importlib.import_module(f"slq.models.families.{name}"), Family)
+    family_class: type[Family] = find_subclass(importlib.import_module(f"slq.models.families.{name}"), Family)
     return family_class
 
 
-def find_adapter_class(module: ModuleType, base: Any) -> Any:
+def find_subclass(module: ModuleType, base: Any) -> Any:
     """The one subclass of `base` that a module defines."""
-    (adapter,) = [
+    (subclass,) = [
         item
         for item in vars(module).values()
         if isinstance(item, type) and issubclass(item, base) and item.__module__ == module.__name__
     ]
-    return adapter
+    return subclass

@@ -1,4 +1,4 @@
-"""The prefix: prompt and content tokens of a batch, left-padded, with explicit positions; run, or read from a store."""
+"""The prefix: prompt and content tokens of a batch, left-padded, with explicit positions; run, or read from a cache."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def count_tokens(messages: Iterable[Message]) -> TokenCounts:
     """Sum up what messages ask of a model, padding apart: FLOPs follow from it (cost/flops.py).
 
     Returns:
-        messages, their tokens and squares of tokens, and of their images tokens and squares of tokens.
+        num_messages; tokens and squared_tokens of them; image_tokens and squared_image_tokens of their images.
     """
     counts = dict.fromkeys(("num_messages", "tokens", "squared_tokens", "image_tokens", "squared_image_tokens"), 0)
     for message in messages:
@@ -206,7 +206,7 @@ class Prefix:
 
 
 @torch.no_grad()
-def run_prefix(backbone: Backbone, inputs: dict[str, Any]) -> Prefix:
+def prefill(backbone: Backbone, inputs: dict[str, Any]) -> Prefix:
     """A batch of prefixes. Nothing in one depends on the queries, so no gradient is needed."""
     kv_cache = backbone.inner(**inputs, use_cache=True).past_key_values
     return Prefix(kv_cache, inputs["attention_mask"], inputs["position_ids"])
@@ -222,7 +222,7 @@ def collate_cached_prefixes(backbone: Backbone, batch: Sequence[CachedPrefix], n
         needed_positions := max(int(one.position_ids.max()) for one in batch) + 1 + num_following
     ) > backbone.family.max_positions:
         raise SlqError(
-            f"a stored image, and {num_following} tokens behind it, need {needed_positions} positions, and the "
+            f"a cached image, and {num_following} tokens behind it, need {needed_positions} positions, and the "
             f"language model has {backbone.family.max_positions} (max_position_embeddings): take smaller images, or "
             "fewer queries"
         )

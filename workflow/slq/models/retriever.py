@@ -18,7 +18,7 @@ from slq.models.prefix import (
     collate,
     collate_cached_prefixes,
     continue_positions,
-    run_prefix,
+    prefill,
 )
 
 
@@ -26,7 +26,9 @@ class Retriever(Protocol):
     """Anything that embeds messages; `trainable_parameters` are its parameters that receive gradients."""
 
     def embed(self, batch: Sequence[Message]) -> Tensor:
-        """Unit vectors (B, d) in float32, of a float64 backbone in float64: `look`, then `read`."""
+        """Unit vectors (B, d) in float32, of a float64 backbone in float64:
+        `encode_prefix`, then `embed_from_prefix`.
+        """
         ...
 
     def encode_prefix(self, batch: Sequence[Message]) -> Any:
@@ -34,13 +36,13 @@ class Retriever(Protocol):
         ...
 
     def embed_from_prefix(self, prefix: Any) -> Tensor:
-        """Unit vectors of what `look` gave."""
+        """Unit vectors of what `encode_prefix` gave."""
         ...
 
     def trainable_parameters(self) -> list[nn.Parameter]: ...
 
 
-class QueryRetriever(nn.Module):
+class LatentQueryRetriever(nn.Module):
     """Shared latent queries after the prefix (SLQ): z = normalize(mean of the last N hidden states of LM([x; Q])).
 
     The queries come last and attention is causal, so the prefix runs once without gradient, and only N positions run
@@ -71,17 +73,19 @@ class QueryRetriever(nn.Module):
         cached = [one for one in batch if isinstance(one, CachedPrefix)]
         if len(cached) == len(batch):
             return collate_cached_prefixes(self.backbone, cached, len(self.queries))
-        return run_prefix(self.backbone, collate(self.backbone, require_tokenized(batch), len(self.queries)))
+        return prefill(self.backbone, collate(self.backbone, require_tokenized(batch), len(self.queries)))
 
     def embed_from_prefix(self, prefix: Prefix) -> Tensor:
         """Unit vectors (B, d) of queries that continue a prefix."""
-        rows, num_queries = len(prefix.attention_mask), len(self.queries)
+        rows, num_query_tokens = len(prefix.attention_mask), len(self.queries)
         with borrow_kv_cache(prefix.kv_cache) as kv_cache:
             output = self.backbone.inner(
                 inputs_embeds=self.queries.to(self.backbone.model.dtype).expand(rows, -1, -1),
                 past_key_values=kv_cache,
-                attention_mask=torch.cat([prefix.attention_mask, prefix.attention_mask.new_ones(rows, num_queries)], 1),
-                position_ids=continue_positions(prefix.position_ids, num_queries),
+                attention_mask=torch.cat(
+                    [prefix.attention_mask, prefix.attention_mask.new_ones(rows, num_query_tokens)], 1
+                ),
+                position_ids=continue_positions(prefix.position_ids, num_query_tokens),
                 use_cache=True,
             )
         states = output.last_hidden_state
@@ -128,8 +132,11 @@ def at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def initial_queries(num_queries: int, hidden_size: int, init: str, generator: torch.Generator) -> Tensor:
-    """Initial queries (count, width): `normal` with deviation 1/sqrt(width), or `zeros`; the released code has both."""
+def initial_queries(num_query_tokens: int, hidden_size: int, init: str, generator: torch.Generator) -> Tensor:
+    """Initial queries (num_query_tokens, hidden_size): `normal`, with deviation 1/sqrt(hidden_size), or `zeros`.
+
+    The released code has both.
+    """
     if init == "zeros":
-        return torch.zeros(num_queries, hidden_size)
-    return torch.randn(num_queries, hidden_size, generator=generator) / math.sqrt(hidden_size)
+        return torch.zeros(num_query_tokens, hidden_size)
+    return torch.randn(num_query_tokens, hidden_size, generator=generator) / math.sqrt(hidden_size)

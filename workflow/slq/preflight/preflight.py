@@ -11,7 +11,7 @@ from slq.common.errors import SlqError
 from slq.config.cost_settings import forecast_settings
 from slq.config.loading import Config
 from slq.cost.architecture import UnknownCostError
-from slq.cost.forecast import Range, RunForecast, forecast
+from slq.cost.forecast import Range, RunForecast, forecast_preset
 from slq.preflight.checks import (
     ERROR,
     NOTE,
@@ -26,7 +26,7 @@ from slq.preflight.checks import (
     missing_sources,
 )
 from slq.preflight.planned_jobs import PlannedJob, WorkflowPlan, plan_workflow
-from slq.sources.fetch import offline
+from slq.sources.fetch import is_offline
 from slq.sources.listing import load_merged_config
 
 WIDTH, INDENT = 100, 17  # columns of the page, and of marks and subjects
@@ -89,7 +89,7 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
     )
     findings.append(check_writable([*map(Path, OUTPUT_FOLDERS), scratch]))
     findings += check_local_data(config, preset, missing)
-    findings.append(check_sources(config, preset, missing, offline()))
+    findings.append(check_sources(config, preset, missing, is_offline()))
     if plan is not None:
         findings.append(check_gpu_hours(plan, cost_estimate, config["presets"][preset]["forecast"]["device"]))
     page = [line for finding in findings for line in _format_finding(finding)]
@@ -102,18 +102,18 @@ def _forecast_cost(config: Config, plan: WorkflowPlan | None) -> CostEstimate:
     settings = json.loads(forecast_settings(config))
     settings["methods"] = sorted({"base", *settings["methods"]})  # an equivalence check asks base, shown or not
     try:
-        cells, _ = forecast(settings)
+        run_forecasts, _ = forecast_preset(settings)
     except UnknownCostError as error:
         return CostEstimate(None, 0.0, 0.0, 0.0, unknown_reason=str(error))
-    return sum_costs(cells, plan.submitted if plan else ())
+    return sum_costs(run_forecasts, plan.submitted if plan else ())
 
 
-def sum_costs(cells: Sequence[RunForecast], jobs: Sequence[PlannedJob]) -> CostEstimate:
+def sum_costs(run_forecasts: Sequence[RunForecast], jobs: Sequence[PlannedJob]) -> CostEstimate:
     """Of the jobs that are due; an evaluation that is due in part counts whole."""
-    cell_by_run = {(cell.backbone, cell.method): cell for cell in cells}
-    training = [cell_by_run[job.backbone, job.method] for job in jobs if job.rule == "train"]
+    forecast_by_run = {(cell.backbone, cell.method): cell for cell in run_forecasts}
+    training = [forecast_by_run[job.backbone, job.method] for job in jobs if job.rule == "train"]
     runs = {(job.backbone, job.method, job.seed) for job in jobs if job.rule in EVALUATION_RULES}
-    evaluating = [cell_by_run[backbone, method] for backbone, method, _ in sorted(runs)]
+    evaluating = [forecast_by_run[backbone, method] for backbone, method, _ in sorted(runs)]
     hour_ranges = [*(cell.train_hours for cell in training), *(cell.evaluation_hours for cell in evaluating)]
     known_ranges = [one for one in hour_ranges if one is not None]
     return CostEstimate(

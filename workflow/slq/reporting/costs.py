@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from slq.common.errors import SlqError
-from slq.cost.hours import device_hours, total_hours
+from slq.cost.hours import total_device_hours, training_device_hours
 from slq.reporting.ledger_columns import (
     BASELINES_NOTE,
     baseline_hours_groups,
@@ -61,7 +61,7 @@ def compute_run_cost(run: Record) -> RunCost:
         raise SlqError(f"{run.path}: key device.kind is {kind!r}; expected one of {list(HOURS_HEADERS)}")
     count = run.number("device", "count")
     try:
-        training, total = device_hours(run.content), total_hours(run.content)
+        training, total = training_device_hours(run.content), total_device_hours(run.content)
     except SlqError as error:
         raise SlqError(f"{run.path}: {error}") from error
     return RunCost(run, kind, run.text("device", "name"), count, training, total)
@@ -178,13 +178,13 @@ def _columns(layout: ReportLayout) -> tuple[Column, ...]:
     )
 
 
-def _backbone_group(results: Results, papers: PaperTables, backbone: LayoutEntry) -> RowGroup:
+def _backbone_group(results: Results, paper: PaperTables, backbone: LayoutEntry) -> RowGroup:
     rows = []
     for method in METHODS:
         if method != "base":
             paper_hours, paper_ratio = (
-                _paper_hours_cell(papers, backbone, method),
-                _paper_ratio_cell(papers, backbone, method),
+                _paper_hours_cell(paper, backbone, method),
+                _paper_ratio_cell(paper, backbone, method),
             )
             ledger_cells = flops_and_mfu_cells(results, backbone.name, method)
             cells = (
@@ -196,14 +196,14 @@ def _backbone_group(results: Results, papers: PaperTables, backbone: LayoutEntry
             )
             rows.append(TableRow(f"{backbone.name}/{method}", METHODS[method], cells))
     if "slq" in results.layout.methods:
-        rows.append(_released_row(results, papers, backbone))
+        rows.append(_released_row(results, paper, backbone))
     return RowGroup(backbone.name, backbone.label, tuple(rows))
 
 
-def _released_row(results: Results, papers: PaperTables, backbone: LayoutEntry) -> TableRow:
+def _released_row(results: Results, paper: PaperTables, backbone: LayoutEntry) -> TableRow:
     """SLQ as released, which the paper's hours are of: no run of ours computes it so."""
     not_run = TableCell.missing("the released algorithm is not run here: ours has the same gradient")
-    paper_hours, paper_ratio = _paper_hours_cell(papers, backbone, "slq"), _paper_ratio_cell(papers, backbone, "slq")
+    paper_hours, paper_ratio = _paper_hours_cell(paper, backbone, "slq"), _paper_ratio_cell(paper, backbone, "slq")
     cells = (
         paper_hours,
         *(not_run,) * 4,

@@ -87,7 +87,7 @@ def extended_table(results: Results, paper: PaperTables, published: PublishedSys
         SlqError: a file that exists cannot be used.
     """
     columns = RecallColumns(results, paper)
-    file_names = [f"retrieval/{place.dataset.name}.json" for place in columns.dataset_columns if place.dataset]
+    file_names = [f"retrieval/{column.dataset.name}.json" for column in columns.dataset_columns if column.dataset]
     groups = _mark_groups(
         [
             *_published_groups(results, paper, published, columns),
@@ -150,7 +150,7 @@ def _quoted_row(recalls: PublishedRecalls, published: PublishedSystems, model: s
 
 
 def _comparator_system(results: Results, baseline: Baseline, label_suffix: str = "") -> MeasuredSystem:
-    """`label_suffix` its name: of ours below the paper's, which may have the same."""
+    """`label_suffix`: what its label ends with, for ours stand below the paper's, which may have the same label."""
     return replace(
         _system_from_baseline(results, baseline, _comparator_training_note(baseline)),
         label=baseline.label + label_suffix,

@@ -36,14 +36,14 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
     Raises:
         SlqError: a result file that exists cannot be used, or a method has no colour.
     """
-    ours = Results(results_folder, parse_layout(layout))
-    if uncoloured := sorted({*ours.layout.methods} - METHOD_COLOURS.keys()):
+    results = Results(results_folder, parse_layout(layout))
+    if uncoloured := sorted({*results.layout.methods} - METHOD_COLOURS.keys()):
         raise UnknownMethodError(uncoloured[0], "reporting/style.py", "the colour that it has in figures")
-    figures = (*FIGURES, SCALE_FIGURE) if ours.layout.knowledge_datasets else FIGURES
-    charts = [collect(ours) for collect, _ in figures]
+    figures = (*FIGURES, SCALE_FIGURE) if results.layout.knowledge_datasets else FIGURES
+    charts = [collect(results) for collect, _ in figures]
     with figure_style():
         for chart, (_, draw) in zip(charts, figures, strict=True):
-            save_figure(draw(chart, ours.layout), output_folder, chart.name)
+            save_figure(draw(chart, results.layout), output_folder, chart.name)
     rows = [
         (chart.name, panel.key, _series_name(point), point.x, point.y, point.source)
         for chart in charts
@@ -51,7 +51,7 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
         for point in panel.points.itertuples()
     ]
     write_points(output_folder / "figures.csv", rows)
-    ours.stale_files.print_warnings()
+    results.stale_files.print_warnings()
 
 
 def _series_name(point: Any) -> str:

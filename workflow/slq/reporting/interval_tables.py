@@ -107,9 +107,9 @@ def _score_cell(results: Results, backbone: LayoutEntry, method: str, dataset: L
     if isinstance(answers, TableCell):
         return answers
     scale, formatter = (
-        (len(answers.is_correct) / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
+        (len(answers.correct_by_id) / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
     )
-    interval = accuracy_interval(sum(answers.is_correct.values()), len(answers.is_correct))
+    interval = accuracy_interval(sum(answers.correct_by_id.values()), len(answers.correct_by_id))
     make_cell = TableCell.inherited if answers.inherited else TableCell.measured
     cell = make_cell(scale * interval.value, formatter, answers.source, n=1)
     return cell.with_interval(scale * interval.low, scale * interval.high, formatter)

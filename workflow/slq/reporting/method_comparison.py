@@ -148,6 +148,8 @@ def compare_scores(
         return second
     source = f"{first.source}; {second.source}"
     try:
-        return (accuracy_difference(first.is_correct, second.is_correct, BOOTSTRAP_SEED), source), len(first.is_correct)
+        return (accuracy_difference(first.correct_by_id, second.correct_by_id, BOOTSTRAP_SEED), source), len(
+            first.correct_by_id
+        )
     except SlqError as error:
         raise SlqError(f"{source}: {error}") from error

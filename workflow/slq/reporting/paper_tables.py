@@ -54,18 +54,18 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
     Raises:
         SlqError: a file that exists is malformed, incomplete or another run's.
     """
-    papers = PaperTables(reference_folder, results.root)
+    paper = PaperTables(reference_folder, results.root)
     main_tables = [
-        table1(results, papers),
-        table3(results, papers),
-        gpu_hours_table(results, papers),
+        table1(results, paper),
+        table3(results, paper),
+        gpu_hours_table(results, paper),
         retention_table(results),
     ]
     evidence_tables = [intervals_table(results), comparisons_table(results), recall_variants_table(results)]
     return [
         *main_tables,
         *evidence_tables,
-        extended_table(results, papers, PublishedSystems.read(reference_folder, results.root)),
+        extended_table(results, paper, PublishedSystems.read(reference_folder, results.root)),
     ]
 
 

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from slq.common.errors import SlqError
 from slq.common.files import read_json
 from slq.reporting.figures import write_points
-from slq.reporting.style import CORRECT_COLOUR, add_note, draw_picture, figure_style, new_figure, save_figure
+from slq.reporting.style import CORRECT_COLOUR, add_note, draw_image, figure_style, new_figure, save_figure
 from slq.results.records import Record, relative_path
 
 FIGURE_NAME = "pilot"
@@ -83,7 +83,7 @@ def draw_pilot(settings: Mapping[str, Any], records: Sequence[Record], pictures:
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.0, panel * len(records)])[:, 0]
     image_axes = above.subplots(1, len(pictures), squeeze=False)[0]
     for number, (axes, (name, picture)) in enumerate(zip(image_axes, pictures.items(), strict=True), start=1):
-        draw_picture(axes, picture, f"{number}: {textwrap.shorten(name, 16, placeholder='…')}")
+        draw_image(axes, picture, f"{number}: {textwrap.shorten(name, 16, placeholder='…')}")
     grid = below.subplots(len(records), len(titles), squeeze=False)
     for row, record, backbone in zip(grid, records, settings["backbones"], strict=True):
         row[0].set_ylabel(backbone["label"])

@@ -42,8 +42,10 @@ def _draw_panels(
     """Panels in rows, a legend above them and small print below; those with the same label share its scale.
 
     Args:
-        height: of a row in inches; several: what of the figure is one of several seeds
-        excluded_methods: methods that the figure cannot show; ways: whether the legend tells directions apart
+        height: of a row in inches
+        per_seed_text: what of the figure is one of several seeds
+        excluded_methods: methods that the figure cannot show
+        show_directions: whether the legend tells directions apart
         extra_note: what stands between the preset and the runs that are not there
     """
     rows = max(1, math.ceil(len(chart.panels) / columns))
@@ -150,7 +152,7 @@ def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> Non
             axes.errorbar(x, mean, sd, color="black", elinewidth=0.6, capsize=2, capthick=0.6, zorder=4)
         direction = 1 if mean >= 0 else -1
         axes.annotate(
-            format_difference(mean),
+            format_signed_difference(mean),
             (x, mean + direction * sd),
             (0, 5 * direction),
             textcoords="offset points",
@@ -165,7 +167,7 @@ def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> Non
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
 
-def format_difference(difference: float) -> str:
+def format_signed_difference(difference: float) -> str:
     """Print a difference with its sign, one of whole points without decimals."""
     return with_sign(format_one_decimal)(difference).removesuffix(".0")
 

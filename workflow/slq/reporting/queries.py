@@ -14,7 +14,7 @@ from slq.reporting.style import (
     CORRECT_COLOUR,
     FAINT_COLOUR,
     add_note,
-    draw_picture,
+    draw_image,
     figure_style,
     new_figure,
     save_figure,
@@ -88,5 +88,5 @@ def query_title(query: Record) -> str:
 def _draw_retrieved_image(axes: Axes, image: Image, label: str, is_correct: bool) -> None:
     """An image in a frame that tells the right one by colour, width and a tick."""
     colour = CORRECT_COLOUR if is_correct else FAINT_COLOUR
-    draw_picture(axes, image, f"{label} \N{CHECK MARK}" if is_correct else label, colour, 2.2 if is_correct else 0.4)
+    draw_image(axes, image, f"{label} \N{CHECK MARK}" if is_correct else label, colour, 2.2 if is_correct else 0.4)
     axes.xaxis.label.set(color=colour, weight="bold" if is_correct else "normal")

@@ -22,7 +22,7 @@ COLUMN_WIDTH = 3.4  # inches: one column of the paper's two
 METHOD_COLOURS = {"base": "#6e6e6e", "full_ft": "#d55e00", "lora": "#009e73", "slq": "#0072b2"}
 # A backbone is a marker, by its place in the layout; from the ninth on, its number.
 BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-MAX_PICTURE_SIDE = 224  # the longest side of a drawn picture: sharp at its size, and an SVG of photographs stays small
+MAX_IMAGE_SIDE = 224  # the longest side of a drawn picture: sharp at its size, and an SVG of photographs stays small
 MAX_NOTE_CHARS = 78  # of small print in a line of that width
 CORRECT_COLOUR = "#009e73"
 FAINT_COLOUR = "#8a8a8a"
@@ -93,12 +93,12 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
         write_bytes(folder / f"{name}.{file_format}", data.getvalue())
 
 
-def draw_picture(
-    axes: Axes, picture: Image, label: str, frame_colour: str = FAINT_COLOUR, frame_width: float = 0.4
+def draw_image(
+    axes: Axes, image: Image, label: str, frame_colour: str = FAINT_COLOUR, frame_width: float = 0.4
 ) -> None:
     """A picture in a frame, and a label below it."""
-    thumbnail = picture.copy()
-    thumbnail.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))
+    thumbnail = image.copy()
+    thumbnail.thumbnail((MAX_IMAGE_SIDE, MAX_IMAGE_SIDE))
     # Unclipped: the name of a clip in an SVG carries the layout's last digits, which differ from one run to the next.
     axes.imshow(thumbnail).set_clip_on(False)
     axes.set(xticks=[], yticks=[])

@@ -23,10 +23,10 @@ class RunRanks:
 class RunAnswers:
     """Whether each question of a dataset is answered, by its id, as the printed scorer says; and the answers' file.
 
-    By construction the answers are another run's.
+    inherited: by construction the answers are another run's
     """
 
-    is_correct: Mapping[str, bool]
+    correct_by_id: Mapping[str, bool]
     source: str
     inherited: bool
 
@@ -43,7 +43,7 @@ def load_run_ranks(
         SlqError: the ranks are not those that the dataset's metrics file was made from.
     """
     seed = results.layout.compared_seed(method) if seed is None else seed
-    record = results.find(backbone, method, seed, f"retrieval/{dataset}.json")
+    record = results.find_record(backbone, method, seed, f"retrieval/{dataset}.json")
     path = results.path(backbone, method, seed, f"retrieval/{dataset}.ranks.parquet")
     if record is None or not path.exists():
         return results.missing_cell(
@@ -67,7 +67,7 @@ def load_run_answers(
         SlqError: the answers are incomplete, or of other questions.
     """
     seed = results.layout.compared_seed(method) if seed is None else seed
-    record = results.find(backbone, method, seed, f"retention/{dataset}.json")
+    record = results.find_record(backbone, method, seed, f"retention/{dataset}.json")
     if record is None:
         return results.missing_cell(backbone, method, f"retention/{dataset}.json")
     expected_path = sibling_path(record.path, ANSWERS_SUFFIX)

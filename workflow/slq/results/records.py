@@ -89,8 +89,8 @@ class Record:
 class Results:
     """The result files of a layout's preset and seeds under `root`, the folder that holds one folder per preset.
 
-    A system that is no run (a comparator, an untrained read-out, a re-ranked list) is asked for as the method of its
-    name on the backbone BASELINES, whatever the seed.
+    A baseline (a comparator, an untrained read-out, a re-ranked list) is asked for as the method of its name on the
+    backbone BASELINES, whatever the seed.
     A file of which the numbers no longer follow counts as one that is not there, unless stale ones are asked for;
     `stale_files` knows of it.
     """
@@ -108,14 +108,14 @@ class Results:
         return self.root / self.layout.preset / run_folder / file_name
 
     def seeds_of(self, backbone: str, method: str) -> tuple[int, ...]:
-        """The seeds of a method's runs; a system that is no run is there once."""
+        """The seeds of a method's runs; a baseline is there once."""
         return (BASE_SEED,) if backbone == BASELINES else self.layout.seeds_of(method)
 
-    def find(self, backbone: str, method: str, seed: int, file_name: str) -> Record | None:
+    def find_record(self, backbone: str, method: str, seed: int, file_name: str) -> Record | None:
         """A result file of a run, or None if the layout leaves the run out or the file gives no numbers.
 
         Raises:
-            SlqError: as `opened`.
+            SlqError: as `load_record`.
         """
         if backbone != BASELINES and seed not in self.layout.seeds_of(method):
             return None
@@ -152,17 +152,19 @@ class Results:
         )
 
     def find_all_seeds(self, backbone: str, method: str, file_name: str) -> list[Record]:
-        """The file of every run of a method that has it, in the order of the seeds; errors as in `find`."""
-        found = (self.find(backbone, method, seed, file_name) for seed in self.seeds_of(backbone, method))
+        """The file of every run of a method that has it, in the order of the seeds; errors as in `find_record`."""
+        found = (self.find_record(backbone, method, seed, file_name) for seed in self.seeds_of(backbone, method))
         return [record for record in found if record is not None]
 
     def first_seed_record(self, backbone: str, method: str, file_name: str) -> Record | TableCell:
         """The file of the run that stands for a method where one run is looked at, or the cell of none."""
-        found = self.find(backbone, method, self.layout.compared_seed(method), file_name)
+        found = self.find_record(backbone, method, self.layout.compared_seed(method), file_name)
         return found or self.missing_cell(backbone, method, file_name)
 
     def find_all_runs(self, file_name: str, *backbones: LayoutEntry) -> list[Record]:
-        """The file of every run, of these backbones or of all, in the order of the tables; errors as in `find`."""
+        """The file of every run, of these backbones or of all, in the order of the tables; errors as in
+        `find_record`.
+        """
         backbone_methods = [(one.name, method) for one in backbones or self.layout.backbones for method in METHODS]
         return [record for place in backbone_methods for record in self.find_all_seeds(*place, file_name)]
 
@@ -170,9 +172,9 @@ class Results:
         """`run.json` of a run, `baseline.json` of what is none, checked to be its.
 
         Raises:
-            SlqError: as `find`, or the file belongs to another run.
+            SlqError: as `find_record`, or the file belongs to another run.
         """
-        record = self.find(backbone, method, seed, "baseline.json" if backbone == BASELINES else "run.json")
+        record = self.find_record(backbone, method, seed, "baseline.json" if backbone == BASELINES else "run.json")
         identity: dict[str, Any] = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": seed}
         if backbone == BASELINES:
             identity = {"baseline": method}
@@ -182,7 +184,7 @@ class Results:
         return record
 
     def run_records(self, backbone: str, method: str) -> list[Record]:
-        """`run.json` of every run of a method that has one, in the order of the seeds; errors as in `run`."""
+        """`run.json` of every run of a method that has one, in the order of the seeds; errors as in `run_record`."""
         found = (self.run_record(backbone, method, seed) for seed in self.layout.seeds_of(method))
         return [record for record in found if record is not None]
 

@@ -19,7 +19,7 @@ class StaleFiles:
     unchecked_reasons: dict[str, str] = field(default_factory=dict)
 
     def check(self, path: Path, content: Mapping[str, Any]) -> str:
-        """Which file is stale and why, "" where the numbers of `path` follow; errors as in `followed`."""
+        """Which file is stale and why, "" where the numbers of `path` follow; errors as in `check_freshness`."""
         freshness = check_freshness(path, content)
         file = relative_path(freshness.path, self.root)
         if freshness.unchecked_reason:

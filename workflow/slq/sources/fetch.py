@@ -25,7 +25,7 @@ LockEntry = dict[str, Any]  # of the lock; empty for what is not locked
 STATE_FOLDER = ".fetch"  # in a source's folder: what is on its way, and which parts are done
 
 
-def offline() -> bool:
+def is_offline() -> bool:
     """Whether the environment says that no server is to be asked."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 

@@ -28,7 +28,7 @@ def list_local_files(folder: Path, patterns: Sequence[str] | None) -> list[str]:
 
 
 def require_file_count(where: str, names: Sequence[str], patterns: Sequence[str], count: int | None) -> None:
-    """Raise UnsoundError unless there are files, as many as expected: `count`, or any number without it."""
+    """Raise VerificationError unless there are files, as many as expected: `count`, or any number without it."""
     pattern_list = ", ".join(patterns)
     if not names:
         raise VerificationError(

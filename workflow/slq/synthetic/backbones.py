@@ -37,7 +37,7 @@ LENGTH_BUCKETS = 4  # of a batch, by length: padding adds 12 to 15 % of tokens t
 
 
 def build_tokenizer(markup: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer of the world's vocabulary with ChatML markers, image tokens and the requests."""
+    """A word-level tokenizer of the synthetic vocabulary with ChatML markers, image tokens and the requests."""
     special = ["<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *markup["tokens"], *markup["ids"].values()]
     fast = PreTrainedTokenizerFast(
         tokenizer_object=build_word_tokenizer([*special, "user", "assistant"]),
@@ -72,9 +72,9 @@ def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
 def answer_loss(backbone: Backbone, batch: list[tuple[TokenizedMessage, list[bool]]]) -> torch.Tensor:
     """Cross-entropy of the answers' tokens only; each is predicted from the position before it.
 
-    Talks of about one length run together, which saves most of the padding.
+    Conversations of about one length run together, which saves most of the padding.
     """
-    batch = sorted(batch, key=lambda talk: len(talk[1]))
+    batch = sorted(batch, key=lambda conversation: len(conversation[1]))
     bucket_bounds = [len(batch) * part // LENGTH_BUCKETS for part in range(LENGTH_BUCKETS + 1)]
     losses = []
     for bucket in (batch[start:end] for start, end in pairwise(bucket_bounds) if start < end):
@@ -88,7 +88,7 @@ def answer_loss(backbone: Backbone, batch: list[tuple[TokenizedMessage, list[boo
 
 
 def build_pretraining_tasks(backbone: Backbone, split: Split, settings: dict[str, Any]) -> PretrainingTasks:
-    """The lessons on a training split's pictures, whose scenes its captions name, and on single things and signs."""
+    """The tasks on a training split's pictures, whose scenes its captions name, and on single things and signs."""
     by_caption = {scene_captions(scene)[0]: scene for scene in all_scenes(settings["seed"])}
     scenes = [
         (by_caption[item["captions"][0]], backbone.family.process(split.open(item["image"]))) for item in split.items

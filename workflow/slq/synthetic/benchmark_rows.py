@@ -1,4 +1,4 @@
-"""The mini world's questions as rows in the columns of the hub data that they stand for (`datasets/hub_columns.py`)."""
+"""The synthetic questions as rows in the columns of the hub data that they stand for (`datasets/hub_columns.py`)."""
 
 import random
 from collections import Counter
@@ -11,7 +11,7 @@ from slq.synthetic.language import Question, same_kind_answers, scene_questions,
 from slq.synthetic.scenes import Scene, Sign
 
 OPTION_LETTERS = "ABCD"
-PICTURE_NAMES = ("first", "second")
+IMAGE_NAMES = ("first", "second")
 # RealWorldQA's questions hold their options and their request themselves.
 LETTER_ONLY_REQUEST = "Please answer directly with only the letter of the correct option and nothing else."
 WORD_ONLY_REQUEST = "Please answer directly with a single word or number."
@@ -34,9 +34,9 @@ def make_options(answer: str, answer_index: int, rng: random.Random) -> list[str
     return options
 
 
-def name_picture_in_question(question: Question, picture_index: int) -> str:
+def name_image_in_question(question: Question, image_index: int) -> str:
     """A question about one of two pictures."""
-    return f"{question.text.removesuffix(' ?')} in the {PICTURE_NAMES[picture_index]} picture ?"
+    return f"{question.text.removesuffix(' ?')} in the {IMAGE_NAMES[image_index]} picture ?"
 
 
 class AnswerBalancer:
@@ -66,7 +66,7 @@ def make_mmmu_rows(scenes: Sequence[Scene], style: str) -> list[dict[str, Any]]:
     for number, scene in enumerate(scenes):
         answer_index = number % len(OPTION_LETTERS)
         next_scene = scenes[(number + 1) % len(scenes)]
-        picture_index = number % len(PICTURE_NAMES)
+        picture_index = number % len(IMAGE_NAMES)
         for subject, balancer, candidates in (
             ("Attributes", attributes, [q for q in scene_questions(scene) if q.topic != "where"]),
             ("Positions", positions, [q for q in scene_questions(scene) if q.topic == "where"]),
@@ -79,7 +79,7 @@ def make_mmmu_rows(scenes: Sequence[Scene], style: str) -> list[dict[str, Any]]:
                 )
             )
         question = pairs.pick([q for q in scene_questions((scene, next_scene)[picture_index]) if q.topic != "where"])
-        text = f"<image 1> <image 2> {name_picture_in_question(question, picture_index)}"
+        text = f"<image 1> <image 2> {name_image_in_question(question, picture_index)}"
         rows.append(make_mmmu_row("Pairs", number, text, question.answer, [], [scene, next_scene], style))
     return rows
 

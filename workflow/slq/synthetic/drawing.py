@@ -28,9 +28,7 @@ def draw_scene(scene: Scene, style: str) -> Image.Image:
     A backbone's image tokens are these fields, so that a place is a token of its own. Two things that share four tokens
     are named, and not told apart by their place (docs/log.md). The same scene and style give the same pixels.
     """
-    return draw_things(
-        zip(PLACES[scene.direction], (scene.first, scene.second), strict=True), scene.content_hash, style
-    )
+    return draw_things(zip(PLACES[scene.relation], (scene.first, scene.second), strict=True), scene.content_hash, style)
 
 
 def draw_things(things: Iterable[tuple[str, Thing]], seed: str, style: str) -> Image.Image:

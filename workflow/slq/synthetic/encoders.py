@@ -29,7 +29,7 @@ TEMPERATURE = 0.07  # fixed: what CLIP's own logit_scale starts from; transforme
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A word-level tokenizer of the world's vocabulary that opens and closes every text, for either class."""
+    """A word-level tokenizer of the synthetic vocabulary that opens and closes every text, for either class."""
     tokenizer = build_word_tokenizer(SPECIAL_TOKENS)
     ends = [(token, tokenizer.token_to_id(token)) for token in ("<start>", "<end>")]
     tokenizer.post_processor = processors.TemplateProcessing(single="<start> $A <end>", special_tokens=ends)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from slq.synthetic.scenes import COLOURS, DIGITS, PLACES, SHAPES, WORDS, Scene, Sign, Thing
 
-# Each word of the world by two phrases without any of its words. {shape} and {colour} of a thing come from here.
+# Each word of the vocabulary by two phrases without any of its words. {shape} and {colour} of a thing come from here.
 SHAPE_PHRASES = {
     "circle": ("the shape of a coin", "the shape of a full moon"),
     "square": ("the shape of a chess board", "the shape of a floor tile"),
@@ -53,7 +53,7 @@ def knowledge_captions(scene: Scene) -> list[str]:
     """The two captions of a scene that name none of its shapes and colors; each tells it from every other."""
     return [
         template.format(a=describe_thing(scene.first, phrase_index), b=describe_thing(scene.second, phrase_index))
-        for phrase_index, template in enumerate(KNOWLEDGE_TEMPLATES[scene.direction])
+        for phrase_index, template in enumerate(KNOWLEDGE_TEMPLATES[scene.relation])
     ]
 
 
@@ -78,7 +78,7 @@ class Question:
 
 def scene_captions(scene: Scene) -> list[str]:
     """The five captions of a scene; the first is the canonical one. Each tells the scene from every other."""
-    return [template.format(a=scene.first, b=scene.second) for template in CAPTION_TEMPLATES[scene.direction]]
+    return [template.format(a=scene.first, b=scene.second) for template in CAPTION_TEMPLATES[scene.relation]]
 
 
 def scene_questions(scene: Scene) -> list[Question]:
@@ -88,7 +88,7 @@ def scene_questions(scene: Scene) -> list[Question]:
     Over all scenes colours and shapes have six answers each in balance, places four.
     """
     found = []
-    for place, thing in zip(PLACES[scene.direction], (scene.first, scene.second), strict=True):
+    for place, thing in zip(PLACES[scene.relation], (scene.first, scene.second), strict=True):
         found.append(Question("color", f"what color is the shape on the {place} ?", thing.colour))
         found.append(Question("shape", f"what shape is on the {place} ?", thing.shape))
         found.append(location_question(thing, place))
@@ -121,7 +121,7 @@ def same_kind_answers(answer: str) -> tuple[str, ...]:
 
 
 def vocabulary() -> list[str]:
-    """Every word of the world, sorted."""
+    """Every word of the synthetic language, sorted."""
     caption_text = " ".join(template for templates in CAPTION_TEMPLATES.values() for template in templates)
     question_text = (
         "what color is the shape on the left right top bottom ? where is the in the first second picture "

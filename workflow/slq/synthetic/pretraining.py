@@ -1,4 +1,4 @@
-"""What all models that are made here share: the world's words as a tokenizer, checked keys, optimizers, the loop."""
+"""What all models that are made here share: the vocabulary as a tokenizer, checked keys, optimizers, the loop."""
 
 import sys
 from collections import defaultdict
@@ -33,7 +33,7 @@ LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
 
 
 def build_word_tokenizer(special: Sequence[str]) -> Tokenizer:
-    """A word a token: the special ones, then the world's vocabulary; `<unk>`, one of the special, for any other."""
+    """A word a token: the special ones, then the vocabulary; `<unk>`, one of the special, for any other."""
     words = [*special, *vocabulary()]
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

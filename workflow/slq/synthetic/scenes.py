@@ -34,17 +34,17 @@ class Scene:
 
     first: Thing
     second: Thing
-    direction: str
+    relation: str
 
     @property
     def content_hash(self) -> str:
         """Identity of the content, whatever the drawing style."""
-        return hashlib.sha256(f"{self.first}|{self.second}|{self.direction}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.first}|{self.second}|{self.relation}".encode()).hexdigest()
 
 
 def alter_scene(scene: Scene, rng: random.Random) -> Scene:
     """Another scene that differs in one thing: a color, a shape, which of the two is where, or the direction."""
-    first, second, direction = scene.first, scene.second, scene.direction
+    first, second, direction = scene.first, scene.second, scene.relation
     change = rng.choice(("colour", "shape", "order", "direction"))
     if change == "order":
         return Scene(second, first, direction)

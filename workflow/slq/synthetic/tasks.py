@@ -9,13 +9,13 @@ from slq.models.backbone import Backbone
 from slq.models.family import ProcessedImage
 from slq.models.prefix import ContentPart, TokenizedMessage, tokenize_message
 from slq.synthetic.benchmark_rows import (
+    IMAGE_NAMES,
     LETTER_ONLY_REQUEST,
     MATCH_REQUEST,
     OPTION_LETTERS,
-    PICTURE_NAMES,
     WORD_ONLY_REQUEST,
     make_options,
-    name_picture_in_question,
+    name_image_in_question,
 )
 from slq.synthetic.language import (
     MATCH_ANSWERS,
@@ -28,19 +28,19 @@ from slq.synthetic.language import (
 )
 from slq.synthetic.scenes import Scene, Sign, Thing, alter_scene
 
-# Shares of the tasks, before and after a part SENTENCES of the steps. Sentences first: each teaches ten words and a
-# question one.
+# Shares of the tasks, before and after a part TEXT_PHASE_SHARE of the steps. Sentences first: each teaches ten words
+# and a question one.
 TEXT_PHASE_SHARE = 0.35
 TASK_SHARES = {
-    "describe": (0.40, 0.06),
-    "rephrase": (0.07, 0.05),
-    "know": (0.03, 0.02),
-    "point": (0.08, 0.05),
-    "look": (0.27, 0.32),
-    "read": (0.05, 0.05),
-    "judge": (0.02, 0.13),
-    "choose": (0.0, 0.11),
-    "compare": (0.0, 0.10),
+    "describe_image": (0.40, 0.06),
+    "paraphrase_caption": (0.07, 0.05),
+    "decode_knowledge_caption": (0.03, 0.02),
+    "locate_object": (0.08, 0.05),
+    "answer_about_image": (0.27, 0.32),
+    "answer_about_caption": (0.05, 0.05),
+    "judge_caption_match": (0.02, 0.13),
+    "answer_multiple_choice": (0.0, 0.11),
+    "compare_images": (0.0, 0.10),
     "read_sign": (0.08, 0.11),
 }
 QUESTIONS_PER_CONTENT = 3  # questions about the same content, one after another: each answer is learned for little more
@@ -81,39 +81,39 @@ class PretrainingTasks:
         self.token_ids_by_turn: dict[tuple[str | int, ...], list[int]] = {}
         self.tasks: dict[str, Callable[[], Conversation]] = {name: getattr(self, name) for name in TASK_SHARES}
 
-    def describe(self) -> Conversation:
+    def describe_image(self) -> Conversation:
         """A picture, and any of its captions.
 
         They begin with either thing and with its colour or its shape, so what follows must be found in the picture by
         what was said: what questions ask for. The canonical caption alone teaches an order of places.
         """
-        scene, pixels = self.rng.choice(self.scenes)
-        return Conversation((pixels,), [("", self.rng.choice(scene_captions(scene)))])
+        scene, image = self.rng.choice(self.scenes)
+        return Conversation((image,), [("", self.rng.choice(scene_captions(scene)))])
 
-    def rephrase(self) -> Conversation:
+    def paraphrase_caption(self) -> Conversation:
         """Any caption, and the canonical one: where text and image prefixes meet."""
         scene, _ = self.rng.choice(self.scenes)
         return Conversation((self.rng.choice(scene_captions(scene)),), [("", scene_captions(scene)[0])])
 
-    def know(self) -> Conversation:
+    def decode_knowledge_caption(self) -> Conversation:
         """A caption that stands for its words by knowledge, and the canonical one."""
         scene, _ = self.rng.choice(self.scenes)
         return Conversation((self.rng.choice(knowledge_captions(scene)),), [("", scene_captions(scene)[0])])
 
-    def point(self) -> Conversation:
+    def locate_object(self) -> Conversation:
         """Where the only thing of a picture is: the words for places, before one of two things has to be found."""
-        thing, place, pixels = self.rng.choice(self.single_things)
-        return Conversation((pixels,), [self.make_open_turn(location_question(thing, place))])
+        thing, place, image = self.rng.choice(self.single_things)
+        return Conversation((image,), [self.make_open_turn(location_question(thing, place))])
 
-    def look(self) -> Conversation:
+    def answer_about_image(self) -> Conversation:
         """Questions about a picture."""
-        scene, pixels = self.rng.choice(self.scenes)
+        scene, image = self.rng.choice(self.scenes)
         return Conversation(
-            (pixels,),
+            (image,),
             [self.make_open_turn(question) for question in self.sample_questions(scene, QUESTIONS_PER_CONTENT)],
         )
 
-    def read(self) -> Conversation:
+    def answer_about_caption(self) -> Conversation:
         """Questions about a caption."""
         scene, _ = self.rng.choice(self.scenes)
         caption = self.rng.choice(scene_captions(scene))
@@ -122,13 +122,13 @@ class PretrainingTasks:
             [self.make_open_turn(question) for question in self.sample_questions(scene, QUESTIONS_PER_CONTENT)],
         )
 
-    def judge(self) -> Conversation:
+    def judge_caption_match(self) -> Conversation:
         """Whether captions belong to a picture, as re-ranking asks it; half do.
 
         Of those that do not, a third are of any scene, which is seen sooner, and the others of one that differs in one
         thing.
         """
-        scene, pixels = self.rng.choice(self.scenes)
+        scene, image = self.rng.choice(self.scenes)
         turns = []
         for _ in range(CAPTIONS_PER_IMAGE):
             captioned_scene = self.rng.choices(
@@ -136,32 +136,32 @@ class PretrainingTasks:
             )[0]
             caption = self.rng.choice(scene_captions(captioned_scene))
             turns.append((f"{caption}\n{MATCH_REQUEST}", MATCH_ANSWERS[captioned_scene != scene]))
-        return Conversation((pixels,), turns)
+        return Conversation((image,), turns)
 
-    def choose(self) -> Conversation:
+    def answer_multiple_choice(self) -> Conversation:
         """Questions about a picture, with options."""
-        scene, pixels = self.rng.choice(self.scenes)
+        scene, image = self.rng.choice(self.scenes)
         return Conversation(
-            (pixels,),
+            (image,),
             [self.make_choice_turn(question) for question in self.sample_questions(scene, CHOICE_QUESTIONS_PER_IMAGE)],
         )
 
-    def compare(self) -> Conversation:
+    def compare_images(self) -> Conversation:
         """Questions about either of two pictures."""
-        samples = [self.rng.choice(self.scenes) for _ in PICTURE_NAMES]
+        samples = [self.rng.choice(self.scenes) for _ in IMAGE_NAMES]
         turns = []
         for _ in range(QUESTIONS_PER_CONTENT):
-            number = self.rng.randrange(len(PICTURE_NAMES))
+            number = self.rng.randrange(len(IMAGE_NAMES))
             question = self.rng.choice([q for q in scene_questions(samples[number][0]) if q.topic != "where"])
-            turns.append((format_open_question(name_picture_in_question(question, number)), question.answer))
-        return Conversation(tuple(pixels for _, pixels in samples), turns)
+            turns.append((format_open_question(name_image_in_question(question, number)), question.answer))
+        return Conversation(tuple(image for _, image in samples), turns)
 
     def read_sign(self) -> Conversation:
         """What is written on a sign; of two lines either may be asked first, or the turn alone would tell the line."""
-        sign, pixels = self.rng.choice(self.signs)
+        sign, image = self.rng.choice(self.signs)
         questions = sign_questions(sign)
         self.rng.shuffle(questions)
-        return Conversation((pixels,), [(question.text, question.answer) for question in questions])
+        return Conversation((image,), [(question.text, question.answer) for question in questions])
 
     def sample_questions(self, scene: Scene, count: int) -> list[Question]:
         """Questions about a scene."""
@@ -187,7 +187,7 @@ class PretrainingTasks:
         return self.rng.choice(prompts), question.answer
 
     def sample_batch(self, size: int, progress: float) -> list[tuple[TokenizedMessage, list[bool]]]:
-        """`size` talks when a part `progress` of the steps is, each with its tokens and which of them are answers."""
+        """`size` conversations when a part `progress` of the steps is, each with its tokens and which are answers."""
         shares = [before if progress < TEXT_PHASE_SHARE else after for before, after in TASK_SHARES.values()]
         tasks = self.rng.choices(list(TASK_SHARES), shares, k=size)
         return [self.tokenize_conversation(self.tasks[task]()) for task in tasks]

@@ -54,7 +54,7 @@ class DistributedContext:
         return slice(self.rank * local_size, (self.rank + 1) * local_size)
 
     def all_gather(self, local_tensor: Tensor) -> Tensor:
-        """The rows (b, …) of all processes, in order of rank, (count · b, …); without gradient."""
+        """The rows (b, …) of all processes, in order of rank, (world_size · b, …); without gradient."""
         gathered: Tensor = gather(local_tensor.detach())
         return gathered
 

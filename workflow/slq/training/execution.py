@@ -1,7 +1,8 @@
-"""A language model spread over the processes of a run (FSDP2): each holds a part of every weight, gradient and moment.
+"""How training is executed: FSDP2, clipped gradients, trained parameters upcast, checkpointed layers, determinism.
 
-A layer is put together when it runs and taken apart again; its gradient is summed over the processes as it is taken
-apart. What leaves a run, a hash, a checkpoint or an adapter, is whole, and so fits any number of processes.
+With FSDP2 each process of a run holds a part of every weight, gradient and moment of the language model. A layer is put
+together when it runs and taken apart again; its gradient is summed over the processes as it is taken apart. What leaves
+a run, a hash, a checkpoint or an adapter, is whole, and so fits any number of processes.
 """
 
 import os

@@ -108,14 +108,21 @@ def compute_loss_and_gradients(
     dropout_seeds = [(*dropout_seed, first_row, number) for number in range(len(modalities))]
     with torch.set_grad_enabled(not settings["grad_cache"]):
         local_embeddings = [side.compute_embeddings(one) for side, one in zip(modalities, dropout_seeds, strict=True)]
-    all_images, all_texts = (distributed.all_gather(rows).requires_grad_() for rows in local_embeddings)
+    all_image_embeddings, all_text_embeddings = (
+        distributed.all_gather(rows).requires_grad_() for rows in local_embeddings
+    )
     image_indices = distributed.all_gather(
         torch.tensor([pair.image_index for pair in batch], device=local_embeddings[0].device)
     )
     loss = info_nce(
-        all_images, all_texts, log_temperature.exp(), image_indices if settings["mask_same_image"] else None
+        all_image_embeddings,
+        all_text_embeddings,
+        log_temperature.exp(),
+        image_indices if settings["mask_same_image"] else None,
     )
-    *global_gradients, log_temperature.grad = torch.autograd.grad(loss, [all_images, all_texts, log_temperature])
+    *global_gradients, log_temperature.grad = torch.autograd.grad(
+        loss, [all_image_embeddings, all_text_embeddings, log_temperature]
+    )
     local_gradients = [gradient[first_row : first_row + len(batch)] for gradient in global_gradients]
     if settings["grad_cache"]:
         for side, gradient, one in zip(modalities, local_gradients, dropout_seeds, strict=True):

@@ -67,7 +67,7 @@ class TrainingResult:
 
 @dataclass
 class RunContext:
-    """One stay of processes at a run: what they write, what earlier attempts left, and when they must stop."""
+    """What an attempt at a run works with: its events, its processes, their checkpoints, and when they must stop."""
 
     events: EventLog
     distributed: DistributedContext = field(default_factory=DistributedContext)
@@ -120,8 +120,8 @@ class Trainer:
         """A step per batch; one event per step, and a plain line every 50 where there is no terminal for the bar.
 
         Raises:
-            Diverged: the loss is not finite; the batch is named.
-            Interrupted: it is time to stop.
+            TrainingDiverged: the loss is not finite; the batch is named.
+            TrainingInterrupted: it is time to stop.
         """
         local_slice = self.context.distributed.local_batch_slice(self.settings["batch_size"])
         loader = DataLoader(
@@ -145,13 +145,13 @@ class Trainer:
         """One optimizer step on this process's rows; returns the loss of all and the gradient's norm before clipping.
 
         Raises:
-            Diverged: one of both is not finite.
+            TrainingDiverged: one of both is not finite.
         """
         self.optimizer.zero_grad()
         dropout_seed = (self.seed, self.step)
-        of_all = (self.settings, self.context.distributed)
+        loss_arguments = (self.settings, self.context.distributed)
         loss = compute_loss_and_gradients(
-            self.retriever, batch, self.log_temperature, *of_all, dropout_seed, self.previous_images
+            self.retriever, batch, self.log_temperature, *loss_arguments, dropout_seed, self.previous_images
         )
         gradients = [parameter.grad for parameter in self.parameters[:-1] if parameter.grad is not None]
         self.context.distributed.all_reduce_sum(
@@ -172,7 +172,9 @@ class Trainer:
     def count_step_tokens(self, batch: list[Pair]) -> TokenCountsByInput:
         """What the model was asked for in a step; images that stayed from the step before are the same sums again."""
         token_counts = count_pair_tokens(batch, self.previous_image_counts)
-        self.previous_image_counts = next(sums for state, sums in token_counts.items() if state != "text")
+        self.previous_image_counts = next(
+            counts for cache_level, counts in token_counts.items() if cache_level != "text"
+        )
         return token_counts
 
     def log_step(self, epoch: int, loss: float, gradient_norm: float, token_counts: TokenCountsByInput) -> None:
@@ -265,8 +267,8 @@ def train(
 
     Raises:
         SlqError: the split is smaller than a batch, or the processes do not divide a batch.
-        Diverged: the loss is not finite.
-        Interrupted: it was time to stop; a checkpoint is written.
+        TrainingDiverged: the loss is not finite.
+        TrainingInterrupted: it was time to stop; a checkpoint is written.
     """
     batch_size = settings["batch_size"]
     if len(pairs) < batch_size:

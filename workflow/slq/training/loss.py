@@ -5,16 +5,18 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 
-def info_nce(images: Tensor, texts: Tensor, temperature: Tensor, image_indices: Tensor | None = None) -> Tensor:
+def info_nce(
+    image_embeddings: Tensor, text_embeddings: Tensor, temperature: Tensor, image_indices: Tensor | None = None
+) -> Tensor:
     """Mean of both directions' cross-entropies against the diagonal (paper; released code).
 
     Args:
-        images, texts: unit vectors (B, d) in float32; row i of both is a pair.
+        image_embeddings, text_embeddings: unit vectors (B, d) in float32; row i of both is a pair.
         temperature: a scalar that divides the similarities.
         image_indices: number of the image (B,) that each pair shows; where it is given, the other pairs of the same
             image are no negatives: their logits are left out. Without it they are negatives (paper; released code).
     """
-    logits = images @ texts.T / temperature
+    logits = image_embeddings @ text_embeddings.T / temperature
     if image_indices is not None:
         logits = logits + same_image_mask(image_indices)
     target = torch.arange(len(logits), device=logits.device)

@@ -97,7 +97,7 @@ class PairDataset(Dataset):
         return f"{', '.join(map(str, ids))}{more} of {self.split.name}"
 
     def get_image_message(self, image_index: int) -> Message:
-        """The message of an image, as the store has it or from its pixels."""
+        """The message of an image, as the feature cache has it or from its pixels."""
         if self.cached_messages is not None and image_index in self.cached_messages:
             return self.cached_messages[image_index]
         found = load_image_message(self.backbone, self.split, image_index, self.prompt["image"], self.feature_cache)

@@ -41,7 +41,7 @@ from slq.training.job import (
 )
 from slq.training.loop import RecallsByDirection, RunContext, TrainingResult, train
 from slq.training.pairs import PairDataset, pair_dataset_options
-from slq.training.run_record import describe_run
+from slq.training.run_record import build_run_record
 
 # Of `training`: how a run is computed, not what it learns. A run may go on with other values of these.
 EXECUTION_KEYS = {
@@ -88,7 +88,7 @@ def run_training(
     Raises:
         SlqError: the feature cache that `training.image_cache` asks for is not named, weights that the method leaves
             alone changed, or there is no time for a step; nothing is saved.
-        Interrupted: it was time to stop; the same call goes on.
+        TrainingInterrupted: it was time to stop; the same call goes on.
     """
     distributed = DistributedContext()
     image_cache = settings["training"]["image_cache"]
@@ -120,7 +120,7 @@ def run_training(
             with events.span("save"):
                 registry.save_adapter(settings["method"], tensors, result.temperature, adapter_folder, origin)
             measurements = collect_measurements(events, weights, inputs, result, cache_manifest)
-            completed_run.save(describe_run(settings, seed, retriever, **measurements), events.content())
+            completed_run.save(build_run_record(settings, seed, retriever, **measurements), events.content())
             completed_run.write_outputs()
             checkpoints.remove_all()
 
@@ -186,8 +186,8 @@ def load_and_train(
     with events.span("staging"):
         for split in splits.values():
             captions = (text for item in split.items for text in item["captions"])
-            num_queries = settings["hyperparameters"].get("queries", 0)
-            require_texts_fit(backbone, captions, settings["prompt"]["text"], num_queries)
+            num_query_tokens = settings["hyperparameters"].get("queries", 0)
+            require_texts_fit(backbone, captions, settings["prompt"]["text"], num_query_tokens)
     result = train_on_splits(splits, retriever, settings, seed, context, validate, feature_caches)
     with events.span("save"):
         weights = {"before": hash_before, "after": hash_weights(backbone.model)}

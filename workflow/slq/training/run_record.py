@@ -27,11 +27,11 @@ def register_base(settings: dict[str, Any], backbone_folder: Path, adapter_folde
     no_measurements: dict[str, Any] = {"spans": {}, "device": None, "val": None}
     inputs = {"backbone": sha256}
     write_json(
-        run_file, describe_run(settings, BASE_SEED, retriever, weights=weights, inputs=inputs, **no_measurements)
+        run_file, build_run_record(settings, BASE_SEED, retriever, weights=weights, inputs=inputs, **no_measurements)
     )
 
 
-def describe_run(settings: dict[str, Any], seed: int, retriever: Any, **measurements: Any) -> dict[str, Any]:
+def build_run_record(settings: dict[str, Any], seed: int, retriever: Any, **measurements: Any) -> dict[str, Any]:
     """What run.json says: which run, with what settings, under which circumstances, and what was measured of it.
 
     Trainable parameters leave the temperature out, as the paper's counts of queries do.

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from slq.models.prefix import Message, collate, continue_positions
-from slq.models.retriever import QueryRetriever, at_least_float32, require_tokenized
+from slq.models.retriever import LatentQueryRetriever, at_least_float32, require_tokenized
 
 
-class ReleasedRetriever(QueryRetriever):
+class ReleasedRetriever(LatentQueryRetriever):
     """SLQ as published (train/train_internvl_slq.py, train_qwen_slq.py): queries are the embeddings of the last tokens.
 
     Kinder than the original, which also computes vocabulary logits, and keeps the hidden states of all layers.

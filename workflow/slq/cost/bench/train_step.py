@@ -32,7 +32,7 @@ def bench_train_step(settings: Mapping[str, Any], names: Sequence[str], repeats:
     """Rows of what each variant takes, and the circumstances.
 
     Args:
-        settings: of `cost_settings.step_settings`.
+        settings: of `cost_settings.train_step_settings`.
         repeats: timed ones, after one that is not.
         folder: on the disk that a feature cache would be stored on.
 

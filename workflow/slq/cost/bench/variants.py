@@ -17,7 +17,7 @@ from slq.cost.flops import CACHED_SHARES, ComputePlan, Flops, TokenTotals, sum_f
 from slq.methods import registry
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenizedMessage
-from slq.models.retriever import QueryRetriever, initial_queries
+from slq.models.retriever import LatentQueryRetriever, initial_queries
 from slq.training.distributed import DistributedContext
 from slq.training.execution import upcast_trainable_parameters
 from slq.training.grad_cache import PreviousImages, compute_loss_and_gradients
@@ -102,9 +102,9 @@ def build_variants(
         folder: where `kv_disk` reads from.
     """
     first = batches[0]
-    images = [pair.image for pair in first if isinstance(pair.image, TokenizedMessage)]
+    readers = build_batch_readers(backbone, batches, names, folder)
     queries = initial_queries(settings["queries"], backbone.hidden_size, "normal", torch.Generator().manual_seed(1))
-    slq = QueryRetriever(backbone, queries)
+    slq = LatentQueryRetriever(backbone, queries)
     plan = ComputePlan("slq", num_queries=settings["queries"])
     step_settings = {key: settings[key] for key in ("micro_batch_size", "temperature")}
 
@@ -123,31 +123,38 @@ def build_variants(
             )
         return StepVariant(name, slq, readers[name], plan, step_settings)
 
+    return [build_variant(name) for name in names]
+
+
+def build_batch_readers(
+    backbone: Backbone, batches: Sequence[list[Pair]], names: Sequence[str], folder: Path
+) -> dict[str, BatchReader]:
+    """Make what reads the batches of each image cache among `names`; arguments as `build_variants`."""
+    first = batches[0]
+    images = [pair.image for pair in first if isinstance(pair.image, TokenizedMessage)]
     readers: dict[str, BatchReader] = {
         "none": lambda: [first],
         "batch": lambda: [first, *(replace_images(batch, [None] * len(batch)) for batch in batches[1:])],
     }
     if "features" in names:
         images_with_features = zip(images, VisionFeatureBackend().cache_images(backbone, images), strict=True)
-        with_features = replace_images(
-            first,
-            [
-                TokenizedMessage(one.ids, (VisionFeatureBackend().to_processed_image(slab),))
-                for one, slab in images_with_features
-            ],
-        )
+        messages = [
+            TokenizedMessage(one.ids, (VisionFeatureBackend().to_processed_image(cached_image),))
+            for one, cached_image in images_with_features
+        ]
+        with_features = replace_images(first, messages)
         readers["features"] = lambda: [with_features]
     if "kv" in names:
         cached_messages = [
-            CACHE_BACKENDS["kv"].to_message(backbone, slab, "")
-            for slab in CACHE_BACKENDS["kv"].cache_images(backbone, images)
+            CACHE_BACKENDS["kv"].to_message(backbone, cached_image, "")
+            for cached_image in CACHE_BACKENDS["kv"].cache_images(backbone, images)
         ]
         readers["kv"] = lambda: [replace_images(first, cached_messages)]
     if "kv_disk" in names:
         shard = folder / "bench.safetensors"
         write_shard(shard, CACHE_BACKENDS["kv"].cache_images(backbone, images))
         readers["kv_disk"] = lambda: [replace_images(first, read_prefixes_from_disk(backbone, shard, len(images)))]
-    return [build_variant(name) for name in names]
+    return readers
 
 
 def read_prefixes_from_disk(backbone: Backbone, path: Path, count: int) -> list[Message]:

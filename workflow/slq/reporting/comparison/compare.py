@@ -11,11 +11,19 @@ from slq.reporting.comparison.metric_values import METRICS, CellKey, ComparisonS
 from slq.reporting.comparison.paper_metrics import load_paper_metric_values
 from slq.reporting.comparison.provenance import ProvenanceDiff, ProvenanceFields, collect_provenance, compare_provenance
 from slq.reporting.comparison.stored_metrics import StoredResults
-from slq.reporting.comparison.verdicts import CellJudgement, Verdict, judge_cells
+from slq.reporting.comparison.verdicts import CellJudgement, CellVerdict, judge_cells
 from slq.results.records import BASELINES
 
 SCHEMA = 2
-VERDICTS: tuple[Verdict, ...] = ("agrees", "inside noise", "differs", "not comparable", "stale", "missing", "extra")
+CELL_VERDICTS: tuple[CellVerdict, ...] = (
+    "agrees",
+    "inside noise",
+    "differs",
+    "not comparable",
+    "stale",
+    "missing",
+    "extra",
+)
 
 
 @dataclass(frozen=True)
@@ -62,10 +70,10 @@ class Comparison:
     provenance_differences: tuple[ProvenanceDiff, ...]
 
     @property
-    def verdict_counts(self) -> dict[Verdict, int]:
+    def verdict_counts(self) -> dict[CellVerdict, int]:
         """Cells by verdict."""
         found = Counter(cell.judgement.verdict for cell in self.cells)
-        return {verdict: found[verdict] for verdict in VERDICTS}
+        return {verdict: found[verdict] for verdict in CELL_VERDICTS}
 
 
 def compare_results(source_a: str, source_b: str, settings: ComparisonSettings, reference_folder: Path) -> Comparison:
@@ -114,21 +122,21 @@ def _describe_runs(name: str, stored: StoredResults) -> tuple[str, str]:
         raise SlqError(f"{name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")
     (preset,) = presets
     seeds = f", {layout.which_seeds}" if layout.seeds else ""
-    baselines = f", {len(stored.baselines)} row{'s' * (len(stored.baselines) > 1)}" if stored.baselines else ""
+    baselines = f", {len(stored.baselines)} baseline{'s' * (len(stored.baselines) > 1)}" if stored.baselines else ""
     return preset, f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{baselines}"
 
 
 def _compare_cells(a: ComparisonSide, b: ComparisonSide, settings: ComparisonSettings) -> tuple[ComparedCell, ...]:
     shared = {key: (a.metric_values[key], b.metric_values[key]) for key in a.metric_values if key in b.metric_values}
     judgements = judge_cells(shared, settings, a.preset or b.preset)
-    one_sided: tuple[tuple[ComparisonSide, ComparisonSide, Verdict, str], ...] = (
+    one_sided: tuple[tuple[ComparisonSide, ComparisonSide, CellVerdict, str], ...] = (
         (b, a, "missing", "A"),
         (a, b, "extra", "B"),
     )
     for present, lacking, verdict, lacking_label in one_sided:
         for key in present.metric_values.keys() - lacking.metric_values.keys():
             stale = present.metric_values[key].stale_reason
-            verdict_and_reason: tuple[Verdict, str] = (
+            verdict_and_reason: tuple[CellVerdict, str] = (
                 ("stale", stale) if stale else (verdict, _explain_absence(key, lacking_label, lacking))
             )
             judgements[key] = CellJudgement(0.0, 0.0, *verdict_and_reason)
@@ -143,7 +151,7 @@ def _explain_absence(key: CellKey, lacking_label: str, lacking: ComparisonSide) 
     runs = {(other.backbone, other.method) for other in lacking.metric_values}
     if (key.backbone, key.method) in runs:
         return f"not in {lacking_label}"
-    return f"{lacking_label} has no such {'row' if key.backbone == BASELINES else 'run'}"
+    return f"{lacking_label} has no such {'baseline' if key.backbone == BASELINES else 'run'}"
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
@@ -154,7 +162,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "a": {"name": comparison.a.name, "kind": comparison.a.source_kind, "what": comparison.a.description},
         "b": {"name": comparison.b.name, "kind": comparison.b.source_kind, "what": comparison.b.description},
         "cells": [_cell_as_json(cell) for cell in comparison.cells],
-        "differences": [vars(apart) for apart in comparison.provenance_differences],
+        "differences": [vars(difference) for difference in comparison.provenance_differences],
         "counts": comparison.verdict_counts,
     }
 

@@ -14,7 +14,7 @@ from slq.results.layout import METHODS, LayoutEntry
 TRAINING_COSTS = "training"  # in the place of a benchmark: what a run's training took
 STAND_IN_CONDITIONS = ("backbone", "dataset")  # traits that only the paper's numbers have otherwise than by their cell
 METRICS = [
-    *(f"{way} {recall}" for way in DIRECTION_LABELS for recall in RECALL_METRICS),
+    *(f"{direction} {recall}" for direction in DIRECTION_LABELS for recall in RECALL_METRICS),
     "score",
     "parameters",
     "hours",
@@ -23,7 +23,7 @@ TOLERANCE_KINDS = ("recall", "score", "hours")  # what has a tolerance
 
 
 class CellKey(NamedTuple):
-    """A cell: `metric` is `t2i R@5`, `score`, or of TRAINING `parameters` or `hours`."""
+    """A cell: `metric` is `t2i R@5`, `score`, or of `training` `parameters` or `hours`."""
 
     backbone: str
     method: str
@@ -65,7 +65,7 @@ class MetricValue:
 
     values: tuple[float, ...]
     kind: str
-    form: Formatter
+    formatter: Formatter
     files: tuple[str, ...]
     seeds: tuple[int, ...] = ()
     units_per_point: float = 1.0

@@ -18,7 +18,7 @@ DIFFERENCE_WIDTH = 44  # of what differs, before its two values
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Both sides, a line for each cell, reasons, what else differs, and the counts; at most WIDTH wide."""
+    """Both sides, a line for each cell, reasons, what else differs, and the counts; at most LINE_WIDTH wide."""
     footnotes = _number_footnotes(comparison.cells)
     header = "  ".join(text.rjust(width) for text, width in zip(COLUMN_HEADERS, COLUMN_WIDTHS, strict=True))
     lines = [
@@ -61,7 +61,7 @@ def _group_by_run(cells: Sequence[ComparedCell]) -> Iterator[tuple[str, Iterator
 
 def _format_cell(cell: ComparedCell) -> tuple[str, ...]:
     """Both numbers, difference, interval and tolerance, as printed; a dash where there is none."""
-    form, judgement = cell.a_or_b.form, cell.judgement
+    form, judgement = cell.a_or_b.formatter, cell.judgement
     format_signed = with_sign(form)
     numbers = [_format_number(number) for number in (cell.a, cell.b)]
     if cell.a is None or cell.b is None:
@@ -76,7 +76,7 @@ def _format_cell(cell: ComparedCell) -> tuple[str, ...]:
 
 
 def _format_number(number: MetricValue | None) -> str:
-    return "-" if number is None else number.form(number.value)
+    return "-" if number is None else number.formatter(number.value)
 
 
 def _number_footnotes(cells: Sequence[ComparedCell]) -> dict[str, int]:

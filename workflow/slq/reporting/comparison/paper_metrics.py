@@ -57,16 +57,16 @@ def load_paper_metric_values(
         if model in published.recalls.models_by_group.get(SLQ_GROUP, ())
     ]
     metric_values: MetricValues = {}
-    for place, quote in quotes:
+    for key, quote in quotes:
         if not isinstance(quote.value, float):
             continue
         file = f"{reference_folder.as_posix()}/{Path(quote.source).name}"
-        number = _paper_metric_value(place, quote.value, quote.text, file)
+        number = _paper_metric_value(key, quote.value, quote.text, file)
         # A backbone that the other side lacks is on the paper's datasets.
-        dataset_names = datasets_by_paper_name if place.backbone in backbones_by_paper_name else {}
-        for backbone in backbones_by_paper_name.get(place.backbone, [place.backbone]):
-            for benchmark in dataset_names.get(place.benchmark, [place.benchmark]):
-                existing = metric_values.setdefault(place._replace(backbone=backbone, benchmark=benchmark), number)
+        dataset_names = datasets_by_paper_name if key.backbone in backbones_by_paper_name else {}
+        for backbone in backbones_by_paper_name.get(key.backbone, [key.backbone]):
+            for benchmark in dataset_names.get(key.benchmark, [key.benchmark]):
+                existing = metric_values.setdefault(key._replace(backbone=backbone, benchmark=benchmark), number)
                 if existing.value != number.value:
                     disagreement = f"{number.value:g}, and {existing.files[0]} says {existing.value:g}"
                     raise SlqError(f"{file}: {disagreement}: put one right")

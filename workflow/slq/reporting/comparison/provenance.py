@@ -18,7 +18,7 @@ ABSENT = "-"
 
 @dataclass(frozen=True)
 class ProvenanceDiff:
-    """Something that differs; `what` is one of ORDER. Of some runs only, `key` names them."""
+    """Something that differs; `what` is one of CATEGORIES. Of some runs only, `key` names them."""
 
     what: str
     key: str

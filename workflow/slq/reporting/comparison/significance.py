@@ -184,7 +184,7 @@ def sign_flip_p(hit_differences: np.ndarray) -> float:
     McNemar's exact test; an image with five captions counts as one item with a gain of -5 to 5.
 
     Args:
-        gains (I,): hits of one run minus those of the other, whole numbers.
+        hit_differences (I,): hits of one run minus those of the other, whole numbers.
     """
     sizes, counts = np.unique(np.abs(hit_differences).astype(int), return_counts=True)
     probabilities = np.ones(1)  # probability of each number of half-gains that fall to the first run

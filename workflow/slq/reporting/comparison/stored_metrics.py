@@ -7,7 +7,7 @@ import pandas as pd
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_json
-from slq.cost.hours import device_hours
+from slq.cost.hours import training_device_hours
 from slq.evaluation.metrics_files import RANKS_SUFFIX, read_ranks, sibling_path
 from slq.evaluation.retention_metrics import HIT_COUNT_BENCHMARKS
 from slq.evaluation.statistics import (
@@ -108,14 +108,17 @@ class StoredResults:
         }
         if all(run.value("device") for run in runs):
             devices = sorted({f"{run.text('device', 'name')} x {run.number('device', 'count'):g}" for run in runs})
-            training_hours = tuple(device_hours(run.content) for run in runs)
+            training_hours = tuple(training_device_hours(run.content) for run in runs)
             hours_conditions = conditions | {"device": ", ".join(devices)}
             found["hours"] = MetricValue(training_hours, "hours", format_hours, files, conditions=hours_conditions)
         return {CellKey(backbone.name, method, TRAINING_COSTS, metric): number for metric, number in found.items()}
 
     def _records_by_seed(self, backbone: str, method: str, name: str) -> dict[int, Record]:
         """By seed."""
-        found = {seed: self.results.find(backbone, method, seed, name) for seed in self.results.layout.seeds_of(method)}
+        found = {
+            seed: self.results.find_record(backbone, method, seed, name)
+            for seed in self.results.layout.seeds_of(method)
+        }
         return {seed: record for seed, record in found.items() if record is not None}
 
     def _recall_metrics(self, backbone: LayoutEntry, method: str, entry: LayoutEntry) -> MetricValues:
@@ -126,7 +129,7 @@ class StoredResults:
         )
 
     def _baseline_recall_metrics(self, baseline: str, entry: LayoutEntry) -> MetricValues:
-        """Of a system that is no run."""
+        """Of a baseline."""
         record = next(iter(self.results.find_all_seeds(BASELINES, baseline, f"retrieval/{entry.name}.json")), None)
         return (
             {}
@@ -135,7 +138,7 @@ class StoredResults:
         )
 
     def _baseline_seeds(self, record: Record) -> tuple[int, ...]:
-        """The seeds of the tuned runs that a baseline stands on, by their adapters; none of what no seed moves."""
+        """The seeds of the trained runs that a baseline stands on, by their adapters; none of what no seed moves."""
         adapters = {record.value("inputs").get(key) for key in ("first_stage", "reranker")}
         file, tuned = f"retrieval/{record.path.name}", [place for place in self.backbone_methods if place[1] != "base"]
         runs = [run for backbone, method in tuned for run in self._records_by_seed(backbone.name, method, file).items()]
@@ -225,7 +228,7 @@ class StoredResults:
             if others or record.stale_reason
             else load_run_answers(self.results, backbone, method, entry.name, seed)
         )
-        return compute_hits_per_question(found.is_correct) if isinstance(found, RunAnswers) else None
+        return compute_hits_per_question(found.correct_by_id) if isinstance(found, RunAnswers) else None
 
     def _dataset_conditions(self, entry: LayoutEntry, record: Record, queries_key: str) -> dict[str, str]:
         """Of a benchmark: its bytes, what was asked of it, and how much of it training has seen."""
@@ -243,7 +246,7 @@ def _infer_layout(folder: Path, settings: ComparisonSettings) -> ReportLayout:
     runs = [path.parent for path in sorted(folder.glob(RUN_GLOB))]
     backbones = sorted({run.parents[1].name for run in runs})
     seeds = {_parse_seed(run) for run in runs if run.parent.name != "base"}
-    folders = [*runs, *(folder / BASELINES / row for row in _baseline_names(folder))]
+    folders = [*runs, *(folder / BASELINES / baseline for baseline in _baseline_names(folder))]
     datasets = {
         kind: sorted({path.stem for one in folders for path in (one / kind).glob("*.json")})
         for kind in ("retrieval", "retention")

@@ -8,7 +8,7 @@ from slq.reporting.comparison.metric_values import CellKey, ComparisonSettings, 
 from slq.reporting.comparison.significance import ROUND_OFF, SignificanceResult, compute_significance, holm_correction
 from slq.results.cells import format_p_value
 
-Verdict = Literal["agrees", "differs", "inside noise", "not comparable", "stale", "missing", "extra"]
+CellVerdict = Literal["agrees", "differs", "inside noise", "not comparable", "stale", "missing", "extra"]
 
 SAME_INPUTS_REASON = (
     "the same adapter, backbone and dataset give another number: other code or another device, or a file was edited"
@@ -21,7 +21,7 @@ class CellJudgement:
 
     delta: float
     tolerance: float
-    verdict: Verdict
+    verdict: CellVerdict
     reason: str
     interval: tuple[float, float] | None = None
 
@@ -62,7 +62,7 @@ def judge_cells(
         elif found is None:
             judgements[key] = CellJudgement(delta, tolerance, "differs", _untested_reason(a, b))
         else:
-            verdict: Verdict = "differs" if corrected[key] < settings.significance_level else "inside noise"
+            verdict: CellVerdict = "differs" if corrected[key] < settings.significance_level else "inside noise"
             judgements[key] = CellJudgement(
                 delta, tolerance, verdict, _tested_reason(a, b, found, corrected[key]), interval
             )

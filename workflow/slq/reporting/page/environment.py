@@ -13,7 +13,7 @@ from slq.results.records import BASELINES, Record, Results
 DASH = "\u2013"  # where there is no number
 
 
-def list_runs(results: Results) -> list[dict[str, Any]]:
+def build_run_rows(results: Results) -> list[dict[str, Any]]:
     """Describe each run on a line: backbone, method, seed, and how it was made.
 
     Raises:
@@ -30,8 +30,8 @@ def list_runs(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def list_baselines(results: Results) -> list[dict[str, Any]]:
-    """Describe each baseline that exists; errors as in `list_runs`."""
+def build_baseline_rows(results: Results) -> list[dict[str, Any]]:
+    """Describe each baseline that exists; errors as in `build_run_rows`."""
     baselines = results.layout.baselines
     found = ((one.label, results.run_record(BASELINES, one.name, BASE_SEED)) for one in baselines)
     return [{"label": label, **_provenance(record)} for label, record in found if record is not None]

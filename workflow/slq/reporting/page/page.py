@@ -71,8 +71,8 @@ def write_page(
     ledger_totals, ledger_file = environment.sum_ledger(preset_results)
     jinja = html_environment(templates, results, out)
     jinja.filters |= {
-        "number": format_number,
-        "signed": format_difference,
+        "number": format_cell_value,
+        "signed": format_cell_difference,
         "method": lambda name: METHODS.get(name, name),
     }
     text = jinja.get_template("report.html.j2").render(
@@ -97,8 +97,8 @@ def write_page(
         spent=ledger_totals,
         ledger=ledger_file,
         audit=_read_stage_output(audit, "findings"),
-        runs=environment.list_runs(preset_results),
-        baselines=environment.list_baselines(preset_results),
+        runs=environment.build_run_rows(preset_results),
+        baselines=environment.build_baseline_rows(preset_results),
         versions=environment.count_versions(preset_results),
     )
     write_text(out / "report.html", text)
@@ -124,13 +124,13 @@ def _number_format(metric: str, *values: float | None) -> Callable[[float], str]
     )
 
 
-def format_number(cell: Mapping[str, Any], key: str) -> str:
+def format_cell_value(cell: Mapping[str, Any], key: str) -> str:
     """One of the two numbers of a compared cell, a dash for none."""
     value = cell[key]
     return DASH if value is None else _number_format(cell["metric"], cell["a"], cell["b"])(value)
 
 
-def format_difference(cell: Mapping[str, Any]) -> str:
+def format_cell_difference(cell: Mapping[str, Any]) -> str:
     """The difference of a compared cell, with its interval where there is one."""
     if cell["delta"] is None:
         return DASH

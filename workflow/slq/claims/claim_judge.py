@@ -1,0 +1,282 @@
+"""Decides the claims on the results of one preset: a line of evidence for every number that a test names."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from itertools import product
+from statistics import mean
+from typing import Any
+
+from slq.claims.claim import Claim
+from slq.evaluation.statistics import Difference
+from slq.reporting.costs import costs_by_method
+from slq.reporting.interval_tables import DIRECTION_LABELS, interval_bounds
+from slq.reporting.method_comparison import SIGNIFICANCE_LEVEL, SourcedDifference, compare_recalls, compare_scores
+from slq.results.cells import (
+    TableCell,
+    format_hours,
+    format_integer,
+    format_one_decimal,
+    format_p_value,
+    format_parameter_count,
+    format_significant_digits,
+    with_sign,
+)
+from slq.results.checks import VERDICTS, CheckResult, Evidence, Verdict
+from slq.results.layout import METHODS, LayoutEntry
+from slq.results.paper import Paper
+from slq.results.records import Results, common_number, joined_sources
+
+DecisionRule = Callable[[Difference], Verdict]
+
+
+def decide_higher(difference: Difference, parts: int) -> Verdict:
+    """Whether one is above the other. One of several parts may fail a claim by chance: they share the level."""
+    if difference.value > 0 and difference.p < SIGNIFICANCE_LEVEL:
+        return "supported"
+    return "contradicted" if difference.value < 0 and difference.p < SIGNIFICANCE_LEVEL / parts else "undecided"
+
+
+def decide_same(difference: Difference, within: float, parts: int) -> Verdict:
+    """Whether two are within so many points of percent of each other, wherever in its interval the difference is."""
+    if -within <= difference.low and difference.high <= within:
+        return "supported"
+    return "contradicted" if difference.p < SIGNIFICANCE_LEVEL / parts else "undecided"
+
+
+def decide_above(low: float, high: float, number: float) -> Verdict:
+    """Whether an interval lies above a published number."""
+    if low > number:
+        return "supported"
+    return "contradicted" if high < number else "undecided"
+
+
+def summarize(result: CheckResult) -> str:
+    """How many numbers decide it as they do, and the first of them; where none is there, why the first is not."""
+    evidence, verdict = result.evidence, result.verdict
+    if verdict == "not tested":
+        return f"Not run: {evidence[0].value}."
+    counts = Counter(part.verdict for part in evidence)
+    shown_verdict = verdict if counts[verdict] else next(one for one in VERDICTS if counts[one])
+    first = next(part for part in evidence if part.verdict == shown_verdict)
+    counts_text = ", ".join(f"{counts[one]} {one}" for one in VERDICTS if counts[one])
+    first_text = f"{first.subject}: {first.value}."
+    return first_text if len(evidence) == 1 else f"Numbers: {counts_text}. {first_text}"
+
+
+class ClaimJudge:
+    """Decides statements on the results of one preset; a difference that several need is counted once.
+
+    synthetic_labels: the labels of the datasets that are synthetic, and say nothing about the paper
+    """
+
+    def __init__(self, results: Results, paper: Paper, synthetic_labels: Sequence[str]) -> None:
+        self.results, self.paper, self.synthetic_labels = results, paper, synthetic_labels
+        self.recall_differences = cache(lambda *place: compare_recalls(results, *place))
+        self.score_difference = cache(lambda *place: compare_scores(results, *place))
+
+    def judge_claim(self, claim: Claim) -> CheckResult:
+        """Why a statement holds or not; errors as in `collect_evidence`."""
+        if claim.kind == "none":
+            return CheckResult(f"It needs {claim.test['needs']}.")
+        found = CheckResult("", tuple(self.collect_evidence(claim)))
+        prefix = "On synthetic data. " if self.synthetic_labels and found.verdict != "not tested" else ""
+        return CheckResult(prefix + summarize(found), found.evidence)
+
+    def collect_evidence(self, claim: Claim) -> list[Evidence]:
+        """A line for every number that the test names, there or not.
+
+        Raises:
+            SlqError: a file that exists cannot be used.
+        """
+        match claim.kind:
+            case "higher" | "same":
+                return list(self._compare_methods(claim))
+            case "above":
+                return list(self._compare_with_published(claim))
+        return [one for paper_backbone in claim.backbones for one in self._compare_costs(paper_backbone, claim.test)]
+
+    def _measure_each(
+        self,
+        claim: Claim,
+        measures: Mapping[str, Any],
+        measure: Callable[[str, LayoutEntry, LayoutEntry, Any], Evidence],
+    ) -> Iterator[Evidence]:
+        """Measure what stands for each backbone and column of a test, by every name; or say what the preset lacks."""
+        layout = self.results.layout
+        for paper_backbone in claim.backbones:
+            backbones = [one for one in layout.backbones if one.paper_name == paper_backbone]
+            for paper_dataset in claim.test["datasets"]:
+                datasets = [
+                    one
+                    for one in (*layout.retrieval_datasets, *layout.retention_datasets)
+                    if one.paper_name == paper_dataset
+                ]
+                for backbone, dataset, (name, key) in product(backbones, datasets, measures.items()):
+                    yield measure(f"{backbone.label}, {dataset.label}{name}", backbone, dataset, key)
+                if not backbones or not datasets:
+                    reason = self._nothing_stands_for(paper_dataset if backbones else paper_backbone)
+                    yield from (
+                        Evidence(f"{paper_backbone}, {paper_dataset}{name}", reason, "not tested") for name in measures
+                    )
+
+    def _nothing_stands_for(self, paper_name: str) -> str:
+        return f"preset {self.results.layout.preset} has nothing that stands for {paper_name}"
+
+    # ---- a method against another ------------------------------------------------------------------------------------
+
+    def _compare_methods(self, claim: Claim) -> Iterator[Evidence]:
+        test = claim.test
+        first_method, other_method, metrics = test["of"], test.get("than") or test["as"], test.get("metrics", [""])
+        count = len(claim.backbones) * len(test["datasets"]) * len(metrics)
+        decide = (
+            partial(decide_same, within=test["within"], parts=count)
+            if "within" in test
+            else partial(decide_higher, parts=count)
+        )
+        measures = {
+            f"{metric_suffix(metric)}, {METHODS[first_method]} minus {METHODS[other_method]}": metric
+            for metric in metrics
+        }
+        return self._measure_each(
+            claim, measures, partial(self._measure_difference, first_method, other_method, decide)
+        )
+
+    def _measure_difference(
+        self,
+        first_method: str,
+        other_method: str,
+        decide: DecisionRule,
+        subject: str,
+        backbone: LayoutEntry,
+        dataset: LayoutEntry,
+        metric: str,
+    ) -> Evidence:
+        if metric:
+            recalls = self.recall_differences(backbone, first_method, other_method, dataset)
+            if isinstance(recalls, TableCell):
+                return Evidence(subject, recalls.source, "not tested")
+            direction, recall = metric.split(" ")
+            return _difference_evidence(subject, recalls[direction, recall], 1.0, False, decide)
+        scored = self.score_difference(backbone, first_method, other_method, dataset)
+        if isinstance(scored, TableCell):
+            return Evidence(subject, scored.source, "not tested")
+        sourced_difference, count = scored
+        return _difference_evidence(
+            subject,
+            sourced_difference,
+            count / 100 if dataset.is_scored_in_hits else 1.0,
+            dataset.is_scored_in_hits,
+            decide,
+        )
+
+    # ---- a method against the published number of another model ------------------------------------------------------
+
+    def _compare_with_published(self, claim: Claim) -> Iterator[Evidence]:
+        test = claim.test
+        measures = {
+            f"{metric_suffix(metric)}, {METHODS[test['of']]} beside {model}": (model, metric)
+            for model in test["models"]
+            for metric in test["metrics"]
+        }
+        return self._measure_each(claim, measures, partial(self._measure_against_published, test["of"]))
+
+    def _measure_against_published(
+        self, method: str, subject: str, backbone: LayoutEntry, dataset: LayoutEntry, quoted: tuple[str, str]
+    ) -> Evidence:
+        """A recall beside a quoted one, by model and metric, which must be of the same dataset."""
+        if not dataset.is_from_paper:
+            return Evidence(
+                subject, f"{dataset.label} is another dataset than the paper's {dataset.paper_name}", "not tested"
+            )
+        model, metric = quoted
+        file_name, (direction, recall) = f"retrieval/{dataset.name}.json", metric.split(" ")
+        record = self.results.find_record(backbone.name, method, self.results.layout.compared_seed(method), file_name)
+        if record is None:
+            return Evidence(subject, self.results.missing_cell(backbone.name, method, file_name).source, "not tested")
+        quote = self.paper.find_recall(model, dataset.paper_name, metric)
+        assert quote is not None  # read_claims has seen to it
+        value, (low, high) = record.number("metrics", direction, recall), interval_bounds(record, direction, recall)
+        text = f"{value:.1f} [{low:.1f}, {high:.1f}] against {quote.value}"
+        return Evidence(subject, text, decide_above(low, high, float(quote.value)), f"{record.source}; {quote.source}")
+
+    # ---- what a method costs -----------------------------------------------------------------------------------------
+
+    def _compare_costs(self, paper_backbone: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
+        backbones = [entry for entry in self.results.layout.backbones if entry.paper_name == paper_backbone]
+        first_method, other_method = test["of"], test["than"]
+        measure = self._hours_ratio if test["what"] == "hours" else self._parameters_ratio
+        for backbone in backbones:
+            subject = (
+                f"{backbone.label}, {test['what']} of {METHODS[first_method]} over those of {METHODS[other_method]}"
+            )
+            yield measure(subject, backbone, first_method, other_method, test["at_most"])
+        if not backbones:
+            yield Evidence(paper_backbone, self._nothing_stands_for(paper_backbone), "not tested")
+
+    def _hours_ratio(
+        self, subject: str, backbone: LayoutEntry, first_method: str, other_method: str, at_most: float
+    ) -> Evidence:
+        """Means over the seeds, of hours of one device alone."""
+        costs = costs_by_method(self.results, backbone)
+        for method in (first_method, other_method):
+            if not costs.get(method):
+                return Evidence(
+                    subject, self.results.missing_cell(backbone.name, method, "run.json").source, "not tested"
+                )
+        all_costs = [*costs[first_method], *costs[other_method]]
+        files = joined_sources([cost.run for cost in all_costs])
+        if len({cost.device_name for cost in all_costs}) > 1:
+            return Evidence(subject, "not hours of one device", "not tested", files)
+        first_hours, other_hours = (
+            mean(cost.training_hours for cost in costs[method]) for method in (first_method, other_method)
+        )
+        return _ratio_evidence(subject, first_hours, other_hours, at_most, format_hours, files)
+
+    def _parameters_ratio(
+        self, subject: str, backbone: LayoutEntry, first_method: str, other_method: str, at_most: float
+    ) -> Evidence:
+        runs = {method: self.results.run_records(backbone.name, method) for method in (first_method, other_method)}
+        first_count, other_count = (
+            common_number(runs[method], "parameters", "trainable") for method in (first_method, other_method)
+        )
+        if first_count is None or other_count is None:
+            missing_method = first_method if first_count is None else other_method
+            return Evidence(
+                subject, self.results.missing_cell(backbone.name, missing_method, "run.json").source, "not tested"
+            )
+        return _ratio_evidence(
+            subject,
+            first_count,
+            other_count,
+            at_most,
+            format_parameter_count,
+            joined_sources([*runs[first_method], *runs[other_method]]),
+        )
+
+
+def metric_suffix(metric: str) -> str:
+    """` T2I R@5` for `t2i R@5`, behind the name of a dataset; nothing for a score."""
+    direction, _, recall = metric.partition(" ")
+    return f" {DIRECTION_LABELS[direction]} {recall}" if metric else ""
+
+
+def _difference_evidence(
+    subject: str, sourced_difference: SourcedDifference, scale: float, in_hits: bool, decide: DecisionRule
+) -> Evidence:
+    """A paired difference, in points of percent or in hits."""
+    difference, files = sourced_difference
+    format_signed = with_sign(format_integer if in_hits else format_one_decimal)
+    value, low, high = (format_signed(scale * number) for number in (difference.value, difference.low, difference.high))
+    return Evidence(subject, f"{value} [{low}, {high}], p {format_p_value(difference.p)}", decide(difference), files)
+
+
+def _ratio_evidence(
+    subject: str, one: float, other: float, at_most: float, formatter: Callable[[float], str], files: str
+) -> Evidence:
+    if not other:
+        return Evidence(subject, "nothing to divide by", "not tested", files)
+    text = (
+        f"{formatter(one)} / {formatter(other)} = {format_significant_digits(one / other)}, asked at most {at_most:g}"
+    )
+    return Evidence(subject, text, "supported" if one / other <= at_most else "contradicted", files)
