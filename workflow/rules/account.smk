@@ -1,4 +1,4 @@
-# What runs will cost, and what they did cost (docs/hours.md).
+# The forecast cost of runs, and their actual cost (docs/hours.md).
 # In: sizes in config.yaml, events of the runs. Out: results/<preset>/gpu_hours.csv.
 
 
@@ -25,8 +25,8 @@ rule count_gpu_hours:
         "slq account --settings {params.settings:q} --results results --out {output.ledger} 2>&1 | tee {log} >&2"
 
 
-# On request, `snakemake --cores 1 forecast`: printed each time, so no output is declared. No GPU, no weights, no data. Settings are a
-# function, as prompts hold braces.
+# On request, `snakemake --cores 1 forecast`: printed each time, so no output is declared. No GPU, no weights,
+# no data. Settings are a function, as prompts hold braces.
 rule forecast:
     log:
         f"logs/{config['preset']}/forecast.log",

@@ -1,5 +1,5 @@
-# Backbones and dual encoders that are made here; others are fetched (sources.smk).
-# Out: <scratch>/backbones/<backbone>, <scratch>/encoders/<encoder>, complete when its manifest.json is there.
+# Backbones and dual encoders that are pre-trained here; others are fetched (sources.smk).
+# Out: <scratch>/backbones/<backbone>, <scratch>/encoders/<encoder>, complete when its manifest.json exists.
 
 
 rule pretrain_backbone:

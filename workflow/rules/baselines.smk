@@ -1,5 +1,5 @@
-# Baselines, which the extended Table 1 shows beside the runs: comparators, backbones that are read out without
-# training, and lists that a backbone re-ranks.
+# The baselines that the extended Table 1 shows beside the runs: comparators, zero-shot read-outs of backbones, and
+# lists that a backbone re-ranks.
 # In: a public or pre-trained model, or runs, the test splits. Out: metrics and ranks in
 # results/<preset>/baselines/<name>.
 

@@ -1,4 +1,4 @@
-# What the results say of the paper's claims, and what arithmetic and the paper's own tables say of its numbers.
+# The paper's claims judged on our results, and its numbers checked by arithmetic and against its own tables.
 # In: results/<preset>, the paper's values. Out: results/<preset>/claims.json, paper_tables/audit.json.
 
 

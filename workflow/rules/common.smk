@@ -1,5 +1,5 @@
-# What the rules share: the checked configuration, names, paths, resources. No rules, nothing heavy: every cluster job
-# reads this file.
+# Shared by all rules: the checked configuration, names, paths, resources. No rules and no heavy imports, as every
+# cluster job reads this file.
 import atexit
 import csv
 import functools
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# Of a job that Slurm starts again, the log goes on, instead of being begun anew.
+# A job that Slurm restarts appends to its log instead of overwriting it.
 os.environ.setdefault("SBATCH_OPEN_MODE", "append")
-# The package beside this Snakefile is the one that is hashed and run, whichever checkout an environment has installed.
+# Hash and run the package beside this Snakefile, whichever checkout is installed in the environment.
 PACKAGE_FOLDER = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGE_FOLDER)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE_FOLDER, *filter(None, [os.environ.get("PYTHONPATH")])]))
@@ -34,7 +34,7 @@ from slq.cost.forecast import job_resources
 from slq.sources.file_hashes import FileHashCache
 
 try:
-    # Snakemake has read these files, and keeps the last of a key that stands twice.
+    # Snakemake has already read these files, and keeps the last value of a key that occurs twice.
     for file in workflow.configfiles:
         read_yaml(Path(file))
     reject_duplicate_options(sys.argv)
@@ -49,7 +49,7 @@ FILE_HASHES = FileHashCache(Path(SCRATCH) / "work" / "contents")
 SEEDS = seeds(config)
 TRAINED_METHODS = [method for method in PRESET["methods"] if method != "base"]
 FORECAST_SETTINGS = json.loads(cost_settings.forecast_settings(config))
-DEFAULT_MEM_GB = 32  # of a job that the closed form of memory does not know, where config.yaml has no mem_gb
+DEFAULT_MEM_GB = 32  # GB, if neither the memory forecast nor config.yaml gives a job's memory
 RUN_FOLDER = "results/{preset}/{backbone}/{method}/seed{seed}"
 BASELINES = {baseline.name: baseline for baseline in list_baselines(config)}
 EMBEDDING_BASELINES = [name for name, baseline in BASELINES.items() if baseline.is_embedding_based]
@@ -61,10 +61,10 @@ REFERENCE_CHECK = f"results/{config['preset']}/reference_check.json"
 CLAIMS = "results/{preset}/claims.json"
 LEDGER = f"results/{config['preset']}/gpu_hours.csv"
 AUDIT = f"results/{config['preset']}/audit.json"
-# In a preset that has reference encoders, nothing that takes long runs before or beside their check and the audit: such
-# jobs take one each of a resource that the checks, and what they wait for, take whole; these have priority. No edge of
-# the graph, so that nothing learned rests on a test split (docs/log.md). Where a failed check does not end the call,
-# `slq store`, `slq select` and `slq train` look for the files of both.
+# In a preset with reference encoders, no long job runs before or beside the reference check and the leak audit: a long
+# job takes one token of the resource `gate`; the checks and the jobs that they wait for take all tokens, and have
+# priority. There is no edge in the graph, so that no training depends on a test split (docs/log.md). In case a failed
+# check does not end the call, `slq store`, `slq select` and `slq train` require the files of both checks.
 GATE_TOKENS = 1000
 workflow.register_resource("gate", GATE_TOKENS)
 CHECK_GATE_TOKENS = GATE_TOKENS if PRESET["reference_encoders"] else 0
@@ -73,124 +73,139 @@ if PRESET["reference_encoders"]:
 
 
 def wildcard_pattern(names) -> str:
-    """The pattern of a wildcard that takes one of these names; without any, one that nothing matches."""
+    """Return the regular expression of a wildcard that matches these names; without names, it matches nothing."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
 def names_with_key(catalogue: str, *sources: str) -> list[str]:
-    """Names of the datasets, backbones or encoders whose bytes come from one of these sources."""
+    """List the entries of a catalogue that have one of these keys, which say where their files come from.
+
+    Args:
+        catalogue: `datasets`, `backbones` or `encoders`.
+        sources: the keys, e.g. `source` or `local_dir`.
+    """
     return [name for name, entry in config[catalogue].items() if any(source in entry for source in sources)]
 
 
 def scratch_folder(wildcards) -> str:
-    """For commands; inputs and outputs write <scratch>. A function, as parameters that repeat a path are none of lint's."""
+    """Return the scratch folder, for shell commands; inputs and outputs write `<scratch>`.
+
+    It is a function, as `snakemake --lint` reports constant parameters that repeat the beginning of a path.
+    """
     return SCRATCH
 
 
 def manifest(name: str, split: str) -> str:
-    """The file whose presence means that a split is ready."""
+    """Return the manifest of a split, whose presence means that the split is complete."""
     return f"<scratch>/data/{name}/{split}/manifest.json"
 
 
 def test_split_manifests(kind: str) -> list[str]:
-    """The test splits of the preset's retrieval, knowledge or retention datasets."""
+    """List the test splits of the preset's retrieval, knowledge or retention datasets."""
     return [manifest(name, "test") for name in PRESET[f"{kind}_datasets"]]
 
 
 def training_manifests() -> list[str]:
-    """The splits that training may see."""
+    """List the splits that training may read."""
     return [manifest(PRESET["train_dataset"], split) for split in ("train", "val")]
 
 
 def image_cache_files(wildcards) -> list[str]:
-    """What a job before a run caches of its images, if `training.image_cache` says so."""
+    """List the image cache of a run, empty unless `training.image_cache` needs a job before the run."""
     if job_settings.stored_image_cache(config, wildcards.backbone, wildcards.method) is None:
         return []
     return [f"<scratch>/feature_cache/{config['preset']}/{wildcards.backbone}/{wildcards.method}.json"]
 
 
 def reference_check_files() -> list[str]:
-    """The reference check, if the preset has one; like the audit, not of a copy of some results."""
+    """List the reference check, if the preset has one; empty with `cells: present`, as for the audit."""
     return [REFERENCE_CHECK] if PRESET["reference_encoders"] and config["cells"] == "complete" else []
 
 
 def encoder_manifests() -> list[str]:
-    """The public models of the reference check."""
+    """List the public models of the reference check."""
     return [f"<scratch>/encoders/{name}/manifest.json" for name in PRESET["reference_encoders"]]
 
 
 def fetched_folders() -> list[str]:
-    """Names of the folders that fetching fills: of backbones and encoders that are not made here, and of sources."""
+    """List the names of the folders that are fetched: backbones and encoders that are not made here, and sources."""
     models = [name for kind in ("backbones", "encoders") for name in names_with_key(kind, "source", "local_dir")]
     return [*models, *config["sources"]]
 
 
 def audited_datasets() -> list[str]:
-    """Every dataset of the preset, which the audit looks at, and those whose images they have."""
+    """List the datasets of the preset that the leak audit compares, and the parents of derived datasets."""
     names = [PRESET["train_dataset"], *evaluation_datasets(PRESET)]
     return names + [parent_dataset(config["datasets"][name]) for name in names if is_derived(config["datasets"][name])]
 
 
 def source_gate_tokens(wildcards) -> int:
-    """What a fetch takes of the gate: all of it, if a check waits for it."""
+    """Return the gate tokens of a fetch: all if a check waits for it, else none."""
     awaited = [config["datasets"][name].get("source") for name in audited_datasets()]
     return CHECK_GATE_TOKENS if wildcards.catalogue == "encoders" or wildcards.source in awaited else 0
 
 
 def source_manifest(wildcards) -> str:
-    """The source that a dataset is prepared from."""
+    """Return the manifest of the source from which a dataset is prepared."""
     return f"<scratch>/sources/{config['datasets'][wildcards.dataset]['source']}/manifest.json"
 
 
 def query_images_manifest(wildcards) -> str:
-    """The split whose images a dataset of queries is about."""
+    """Return the manifest of the test split whose images a dataset of user-written queries describes."""
     return manifest(parent_dataset(config["datasets"][wildcards.dataset]), "test")
 
 
 def local_dataset_hash(wildcards) -> str:
-    """What the files of a local split hold."""
+    """Hash the files of a local split."""
     return FILE_HASHES.hash_local_split(config["datasets"][wildcards.dataset], wildcards.split)
 
 
 def queries_hash(wildcards) -> str:
-    """What a file of queries says."""
+    """Hash the file of user-written queries."""
     return FILE_HASHES.hash_files([config["datasets"][wildcards.dataset]["queries"]])
 
 
 def pilot_images_hash(wildcards) -> str:
-    """What the pilot's images are, if they are files of a folder."""
+    """Hash the pilot's images if they are files of a folder, else return an empty text."""
     return FILE_HASHES.hash_files(pilot_images(wildcards)) if "folder" in baseline_settings.active_pilot(config) else ""
 
 
 def split_gate_tokens(wildcards) -> int:
-    """What the job that makes a split takes of the gate: all of it, if a check waits for the split."""
+    """Return the gate tokens of the job that makes a split: all if a check waits for the split, else none."""
     return CHECK_GATE_TOKENS if wildcards.dataset in audited_datasets() else 0
 
 
 def audit_files() -> list[str]:
-    """The audit of the preset's datasets; not of a copy of some results, where the datasets need not be."""
+    """List the leak audit; empty with `cells: present`, as a copy of results may lack the datasets."""
     return [AUDIT] if config["cells"] == "complete" else []
 
 
 def backbone_manifests() -> list[str]:
-    """The preset's backbones."""
+    """List the preset's backbones."""
     return [f"<scratch>/backbones/{name}/manifest.json" for name in PRESET["backbones"]]
 
 
 def rule_fingerprint(*entries: str):
-    """Parameter of a rule: the identity of its code, from the modules whose functions its command calls (slq/cli.py)."""
+    """Return a rule parameter that computes the fingerprint of the rule's code.
+
+    Args:
+        entries: the modules whose functions the rule's command calls (slq/cli.py).
+    """
     return lambda wildcards: source_fingerprint(*entries, **used_adapters(wildcards))
 
 
 def training_fingerprint(wildcards) -> str:
-    """The same of training: where the best epoch is kept, with what finds it on the val split."""
+    """Compute the fingerprint of the training code, including retrieval evaluation if it selects the best epoch."""
     training = merge_training_settings(PRESET, config["backbones"][wildcards.backbone], wildcards.method)
     validation = ["slq.evaluation.retrieval"] if training["checkpoint_selection"] == "best" else []
     return source_fingerprint("slq.training.run", *validation, **used_adapters(wildcards))
 
 
 def used_adapters(wildcards) -> dict:
-    """The families and dual encoders that a job uses: of its backbone, encoder or baseline, or the reference check."""
+    """Return the model families and dual-encoder types that a job uses: those of its backbone, encoder or baseline.
+
+    A job with none of them uses those of the reference check.
+    """
     if "baseline" in wildcards.keys():
         return baseline_settings.baseline_adapters(config, BASELINES[wildcards.baseline])
     if "backbone" in wildcards.keys():
@@ -200,10 +215,14 @@ def used_adapters(wildcards) -> dict:
 
 
 def cluster_resources(stage: str, gate=1) -> dict:
-    """What a job of a stage asks a cluster for; a retry asks for more memory and time, in case that was the reason.
+    """Return the cluster resources of a stage's jobs; a retry requests more memory and time, in case it ran out.
 
-    `cpus_per_task` stands beside `threads` because Snakemake caps threads at the CPUs of the host that submits. `gate`:
-    a part of GATE_TOKENS, none for a job that takes no time worth waiting for.
+    `cpus_per_task` is set in addition to `threads`, as Snakemake caps threads at the CPUs of the submitting host.
+
+    Args:
+        stage: a key of the preset's `resources`.
+        gate: gate tokens, of GATE_TOKENS in all, or a function of the wildcards that returns them; 0 for a short job
+            that need not wait for the checks.
     """
     return {
         "cpus_per_task": lambda wildcards: stage_resources(stage, wildcards)["cpus"],
@@ -215,7 +234,10 @@ def cluster_resources(stage: str, gate=1) -> dict:
 
 
 def stage_resources(stage: str, wildcards) -> dict:
-    """The resources of a stage; of a run, its own, and of its hours and memory what the closed form says (docs/hours.md)."""
+    """Return the resources of a stage's job; for a run its own settings, with hours and memory from the forecast.
+
+    Hours of config.yaml are an upper bound, and its memory overrides the forecast's (docs/hours.md).
+    """
     configured, backbone = PRESET["resources"][stage], wildcards.get("backbone")
     if stage not in ("train", "evaluate") or backbone not in PRESET["backbones"]:
         return {"mem_gb": DEFAULT_MEM_GB} | configured
@@ -232,12 +254,12 @@ forecast_job_resources = functools.cache(functools.partial(job_resources, FORECA
 
 
 def stage_cpus(stage: str):
-    """Cores of a job, for scheduling on this machine."""
+    """Return a function that gives the CPU cores of a stage's job, for scheduling on this machine."""
     return lambda wildcards: stage_resources(stage, wildcards)["cpus"]
 
 
 def result_files() -> list[str]:
-    """What the tables are made of, for every run that the configuration asks for."""
+    """List the results in the tables, for all runs of the preset."""
     names = ["run.json"]
     names += [f"retrieval/{name}.json" for name in PRESET["retrieval_datasets"]]
     names += [f"retention/{name}.json" for name in PRESET["retention_datasets"]]
@@ -247,19 +269,19 @@ def result_files() -> list[str]:
 
 
 def per_dataset(kind: str, pattern: str) -> list[str]:
-    """A file for each dataset of a kind; `retrieved`: for those of the tables, and those that ask for knowledge."""
+    """List a file for each dataset of a kind; `retrieved` means retrieval and knowledge datasets."""
     kinds = ("retrieval", "knowledge") if kind == "retrieved" else (kind,)
     return expand(pattern, dataset=[name for one in kinds for name in PRESET[f"{one}_datasets"]], allow_missing=True)
 
 
 def knowledge_files() -> list[str]:
-    """What the figure by scale is made of, for every run; no table shows it."""
+    """List the results in the figure by scale, for all runs of the preset; no table shows them."""
     runs = run_folders(PRESET["methods"])
     return expand("{run}/retrieval/{name}.json", run=runs, name=PRESET["knowledge_datasets"])
 
 
 def run_folders(methods: list[str]) -> list[str]:
-    """Where the runs of these methods keep their results."""
+    """List the result folders of all runs of these methods."""
     folders = []
     for method in methods:
         at = {"method": method, "seed": list_run_seeds(method, SEEDS)}
@@ -268,51 +290,54 @@ def run_folders(methods: list[str]) -> list[str]:
 
 
 def baseline_files() -> list[str]:
-    """Metrics of the baselines."""
+    """List the metrics of the baselines."""
     files = ["baseline.json", *(f"retrieval/{name}.json" for name in PRESET["retrieval_datasets"])]
     return expand(f"{BASELINE_FOLDER}/{{file}}", preset=config["preset"], baseline=BASELINES, file=files)
 
 
 def comparator_manifests() -> list[str]:
-    """The models of the preset's comparators."""
+    """List the models of the preset's comparators."""
     return [model_manifest(baseline) for baseline in BASELINES.values() if baseline.kind == "comparator"]
 
 
 def model_manifest(baseline) -> str:
-    """The model that a baseline embeds with."""
+    """Return the manifest of the model that embeds for a baseline."""
     return f"<scratch>/{model_folder(baseline)}/manifest.json"
 
 
 def model_folder(baseline) -> str:
-    """Its folder in scratch."""
+    """Return the folder in scratch of the model that embeds for a baseline."""
     return f"encoders/{baseline.encoder}" if baseline.encoder else f"backbones/{baseline.backbone}"
 
 
 def reranker_folder(baseline) -> str:
-    """The run whose backbone a baseline asks, in scratch."""
+    """Return the folder in scratch of the run that re-ranks for a baseline."""
     return method_folder(baseline.backbone, baseline.reranker)
 
 
 def first_stage_folder(baseline) -> str:
-    """What finds a baseline's candidates, in scratch: a run on its backbone, or a comparator's model."""
+    """Return the folder in scratch of a baseline's first stage: a run on its backbone, or a comparator's model."""
     if baseline.first_stage in METHODS:
         return method_folder(baseline.backbone, baseline.first_stage)
     return model_folder(build_comparator(config, baseline.first_stage))
 
 
 def first_stage_manifest(baseline) -> str:
-    """The file whose presence means that it is ready."""
+    """Return the file whose presence means that a baseline's first stage is ready."""
     name = "adapter" if baseline.first_stage in METHODS else "manifest"
     return f"<scratch>/{first_stage_folder(baseline)}/{name}.json"
 
 
 def method_folder(backbone: str, method: str) -> str:
-    """A run that a baseline stands on, in scratch: of several seeds the first."""
+    """Return the folder in scratch of the run that a baseline uses: the one of the first seed."""
     return f"runs/{config['preset']}/{backbone}/{method}/seed{list_run_seeds(method, SEEDS)[0]}"
 
 
 def pilot_images(wildcards) -> list[str]:
-    """What holds the pilot's images: a split, or those files that exist; `slq pilot measure` names one that does not."""
+    """List the inputs with the pilot's images: the manifest of a split, or the image files that exist.
+
+    `slq pilot measure` reports an image file that is missing.
+    """
     try:
         pilot = baseline_settings.active_pilot(config)
     except SlqError as error:
@@ -323,19 +348,19 @@ def pilot_images(wildcards) -> list[str]:
 
 
 def existing_if_partial(files: list[str]) -> list[str]:
-    """What tables and figures ask for: all, or the files that exist, so that a missing run starts no other."""
+    """Return all files, or with `cells: present` only those that exist, so that a missing result starts no run."""
     return files if config["cells"] == "complete" else [file for file in files if Path(file).exists()]
 
 
 def missing_results() -> list[str]:
-    """Results of the preset's runs and baselines that are not here, which a person may ask for by name."""
+    """List results of the preset's runs and baselines that do not exist, which a user may request by name."""
     of_runs = [*result_files(), *knowledge_files(), *ranks_and_answers()]
     files = [*of_runs, *baseline_files(), *baseline_ranks(), AUDIT, REFERENCE_CHECK]
     return [file for file in files if not Path(file).exists()]
 
 
 def refuse_to_run(wildcards):
-    """Raise WorkflowError: what is asked for would have to be run."""
+    """Raise WorkflowError, as the requested result could only be made by a run."""
     missing_note = f": {wildcards.missing} is not here" if "missing" in wildcards.keys() else ""
     raise WorkflowError(
         f"config: cells is 'present', with which nothing is run and no result is made{missing_note}; "
@@ -344,27 +369,30 @@ def refuse_to_run(wildcards):
 
 
 def table_results(wildcards) -> list[str]:
-    """The results that tables ask for."""
+    """List the results that tables need."""
     return existing_if_partial(result_files())
 
 
 def knowledge_results(wildcards) -> list[str]:
-    """The results that the figures ask for beyond the tables'."""
+    """List the results that figures need in addition to those of the tables."""
     return existing_if_partial(knowledge_files())
 
 
 def baseline_results(wildcards) -> list[str]:
-    """The results of baselines, which the extended Table 1 and comparisons ask for."""
+    """List the results of baselines that the extended Table 1 and comparisons need."""
     return existing_if_partial([*baseline_files(), *baseline_ranks()])
 
 
 def evidence_files(wildcards) -> list[str]:
-    """What intervals and comparisons read beyond the results: ranks, answers, and which test images training has seen."""
+    """List what intervals and comparisons need besides results: ranks, answers, leak audit and ledger.
+
+    The audit lists the test images that training has seen.
+    """
     return existing_if_partial([*ranks_and_answers(), AUDIT]) + ledger_files()
 
 
 def ranks_and_answers() -> list[str]:
-    """Of every run, what its metrics follow from."""
+    """List the ranks and answers of every run, from which its metrics are computed."""
     measured_methods = [method for method in PRESET["methods"] if method not in INHERITING_METHODS]
     retrieval, retention = PRESET["retrieval_datasets"], PRESET["retention_datasets"]
     files = expand("{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=retrieval)
@@ -374,22 +402,23 @@ def ranks_and_answers() -> list[str]:
 
 
 def baseline_ranks() -> list[str]:
-    """The same of baselines."""
+    """List the ranks of every baseline, from which its metrics are computed."""
     at = {"preset": config["preset"], "baseline": BASELINES, "name": PRESET["retrieval_datasets"]}
     return expand(f"{BASELINE_FOLDER}/retrieval/{{name}}.ranks.parquet", **at)
 
 
 def figure_evidence_files(wildcards) -> list[str]:
-    """The ranks and answers that the points of figures must follow from."""
+    """List the ranks and answers from which the values in figures are computed."""
     ranks = [file.removesuffix(".json") + ".ranks.parquet" for file in knowledge_files()]
     kinds = (".ranks.parquet", ".answers.jsonl")
     return [file for file in evidence_files(wildcards) if file.endswith(kinds)] + existing_if_partial(ranks)
 
 
 def ledger_events(wildcards) -> list[str]:
-    """What the ledger counts: the events of every stage of every run, and of every baseline.
+    """List the events that the ledger counts: of every stage of every run, and of every baseline.
 
-    A copy of results may lack the events of a stage whose result it has: they are not counted, and nothing is run anew.
+    A copy of results may lack the events of a stage whose result it has: these are not counted, and nothing is run
+    again.
     """
     base = [method for method in PRESET["methods"] if method not in TRAINED_METHODS]
     inheriting_methods = [method for method in PRESET["methods"] if method in INHERITING_METHODS]
@@ -410,7 +439,10 @@ def ledger_events(wildcards) -> list[str]:
 
 
 def baseline_events() -> list[str]:
-    """The events of the baselines; as above."""
+    """List the events of the baselines.
+
+    As in `ledger_events`, events that a copy of results lacks are left out.
+    """
     folders = expand(BASELINE_FOLDER, preset=config["preset"], baseline=BASELINES)
     return [
         f"{folder}/events/retrieval.jsonl"
@@ -420,7 +452,10 @@ def baseline_events() -> list[str]:
 
 
 def feature_cache_events() -> list[str]:
-    """The events of what is cached of images for runs; as above."""
+    """List the events of caching images for runs.
+
+    As in `ledger_events`, events that a copy of results lacks are left out.
+    """
     files = []
     for backbone in PRESET["backbones"]:
         for method in TRAINED_METHODS:
@@ -433,13 +468,15 @@ def feature_cache_events() -> list[str]:
 
 
 def ledger_files() -> list[str]:
-    """The ledger, where there are events to count; a copy of results without them keeps the ledger that it has."""
+    """List the ledger if there are events to count; a copy of results without events keeps its ledger."""
     return [LEDGER] if ledger_events(None) else []
 
 
 def countable_presets() -> list[str]:
-    """List the preset if its ledger may be counted: with `cells: present` not where that would lose what it holds, as
-    events that it was counted from are not here.
+    """List the preset if its ledger may be counted again, else nothing.
+
+    With `cells: present` an existing ledger is not, if events from which it was counted are missing: its hours would be
+    lost.
     """
     if config["cells"] == "complete" or not Path(LEDGER).exists():
         return [config["preset"]]
@@ -449,7 +486,7 @@ def countable_presets() -> list[str]:
 
 
 def training_curve_events(wildcards) -> list[str]:
-    """The training curves that figures ask for beyond the tables' results."""
+    """List the training events that figures need for their curves, in addition to the tables' results."""
     return existing_if_partial([f"{run}/events/train.jsonl" for run in run_folders(TRAINED_METHODS)])
 
 
@@ -457,7 +494,7 @@ TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparison
 
 
 def table_files() -> list[str]:
-    """The rendered tables, and one PDF of them if this machine can make one: an output cannot be optional."""
+    """List the rendered tables, with their PDF only if pdflatex is installed, as an output cannot be optional."""
     folder = f"paper_tables/{config['preset']}"
     names = ["tables.tex", "cells.csv"]
     names += [f"{table}.{kind}" for table in TABLES for kind in ("tex", "html")]
@@ -465,35 +502,35 @@ def table_files() -> list[str]:
     return [f"{folder}/{name}" for name in names]
 
 
-# The figure that only a dataset that asks for knowledge fills.
+# The figure by scale, which needs a knowledge dataset.
 SCALE_FIGURES = ["scale"] if PRESET["knowledge_datasets"] else []
 
 
 def figure_files() -> list[str]:
-    """The figures that results alone can make, and the points in them."""
+    """List the figures that are drawn from results alone, and the CSV file of their points."""
     folder = f"paper_tables/{config['preset']}/figures"
     figures = ["recall", "retention", "training", *SCALE_FIGURES]
     pictures = expand("{figure}.{kind}", figure=figures, kind=["svg", "png"])
     return [f"{folder}/{name}" for name in [*pictures, "figures.csv"]]
 
 
-# Whose answers to a few queries are shown: the first backbone's, with the last method and the first seed, on the last
-# retrieval dataset.
+# The run in the query figure: the first backbone, last method and first seed, on the last retrieval dataset.
 EXAMPLE_RUN = {"backbone": PRESET["backbones"][0], "method": PRESET["methods"][-1]}
 EXAMPLE_RUN |= {"name": PRESET["retrieval_datasets"][-1]}
 
 
 def example_top_file() -> str:
-    """What the shown run found."""
+    """Return the file with the images retrieved by the run in the query figure."""
     seed = list_run_seeds(EXAMPLE_RUN["method"], SEEDS)[0]
     run = RUN_FOLDER.format(preset=config["preset"], seed=seed, **EXAMPLE_RUN)
     return f"{run}/retrieval/{EXAMPLE_RUN['name']}.top.jsonl"
 
 
 def query_figure_files() -> list[str]:
-    """The figure of queries, where the dataset's pictures are, or come with the run that it shows.
+    """List the files of the query figure, if the dataset's images exist or are made together with the shown run.
 
-    Not of a copy of some results, nor of all of them without the datasets: drawing a dataset anew would start every run again.
+    Empty with `cells: present`, and if all results exist without the datasets: making a dataset again would start every
+    run again.
     """
     pictures = Path(manifest(EXAMPLE_RUN["name"], "test").replace("<scratch>", SCRATCH)).exists()
     if config["cells"] != "complete" or (Path(example_top_file()).exists() and not pictures):
@@ -502,7 +539,7 @@ def query_figure_files() -> list[str]:
 
 
 def announce_tables() -> None:
-    """Say where the tables are, and why there is no PDF; at exit, after Snakemake's own closing lines."""
+    """Print at exit, after Snakemake's last lines, where the tables are, and why there is no PDF."""
     folder = f"paper_tables/{config['preset']}"
     message = f"Tables: {folder} (tables.pdf, *.tex, *.html)"
     if not shutil.which("pdflatex"):

@@ -1,4 +1,4 @@
-# Ours against the paper, cell by cell, from results/ alone. Not part of `all`: `snakemake --cores 1 compare`.
+# Our results against the paper's, cell by cell, from results/ alone. Not part of `all`: `snakemake --cores 1 compare`.
 # In: results/<preset>, the paper's values. Out: results/<preset>/compare.
 
 
@@ -29,7 +29,7 @@ rule compare_paper:
         " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
 
-# Printed each time, so no output is declared.
+# The comparison is printed each time, so no output is declared.
 rule compare:
     input:
         text=f"results/{config['preset']}/compare/paper.txt",

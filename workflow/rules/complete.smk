@@ -1,4 +1,4 @@
-# All that makes results, with `cells: complete`, in the order of its stages.
+# All rules that make results, with `cells: complete`, in the order of the stages.
 
 
 include: "sources.smk"

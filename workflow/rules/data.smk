@@ -1,5 +1,5 @@
-# Datasets in the prepared form (docs/data.md): synthetic ones made here, prepared from a source, imported from a folder,
-# or of queries that a person wrote, audited together.
+# Datasets in the prepared form (docs/data.md): synthetic, prepared from a source, imported from a folder, or of
+# user-written queries; and the leak audit of all of them.
 # In: nothing, a fetched source, a folder named by `local_dir`, or another dataset and a file named by `queries`.
 # Out: <scratch>/data/<dataset>/<split>, results/<preset>/audit.json.
 
@@ -13,7 +13,7 @@ rule make_synthetic_split:
         "benchmarks/data/make_synthetic_split/{dataset}.{split}.jsonl"
     wildcard_constraints:
         dataset=wildcard_pattern(names_with_key("datasets", "synthetic")),
-    priority: 10  # first of all what the reference check may wait for
+    priority: 10  # datasets that the reference check may need come first
     conda:
         "../../envs/slq.yaml"
     threads: stage_cpus("prepare")
@@ -30,7 +30,7 @@ rule make_synthetic_split:
         " 2>&1 | tee {log} >&2"
 
 
-# Of a fetched source: images stay where they lie, questions are unpacked.
+# Datasets of a fetched source: images stay in its folder, questions are unpacked.
 rule prepare_split:
     input:
         source=source_manifest,
@@ -42,7 +42,7 @@ rule prepare_split:
         "benchmarks/data/prepare_split/{dataset}.{split}.jsonl"
     wildcard_constraints:
         dataset=wildcard_pattern(names_with_key("datasets", "source")),
-    priority: 10  # a fault in a dataset is found before hours are spent on another
+    priority: 10  # find an error in a dataset before hours are spent on another
     conda:
         "../../envs/slq.yaml"
     threads: stage_cpus("prepare")
@@ -63,8 +63,8 @@ rule prepare_split:
         " 2>&1 | tee {log} >&2"
 
 
-# The folder is a parameter and no input: a clone with results but without data must still render its tables. What its
-# files hold is a parameter too, so that an edited caption and a replaced image are read.
+# The folder is a parameter and not an input: a clone with results but without data must still render its tables. The
+# hash of its files is a parameter too, so that an edited caption or a replaced image re-runs the job.
 rule import_local_split:
     output:
         manifest="<scratch>/data/{dataset}/{split}/manifest.json",
@@ -74,7 +74,7 @@ rule import_local_split:
         "benchmarks/data/import_local_split/{dataset}.{split}.jsonl"
     wildcard_constraints:
         dataset=wildcard_pattern(names_with_key("datasets", "local_dir")),
-    priority: 10  # a fault in a dataset is found before hours are spent on another
+    priority: 10  # find an error in a dataset before hours are spent on another
     localrule: True
     conda:
         "../../envs/slq.yaml"
@@ -96,8 +96,8 @@ rule import_local_split:
         " 2>&1 | tee {log} >&2"
 
 
-# Queries that a person wrote, for the images of another dataset's test split, which stay where they lie. As above the file
-# is no input; what it says is a parameter, so that a changed one is read.
+# User-written queries for the images of another dataset's test split, which stay in its folder. As above, the file is
+# not an input; its hash is a parameter, so that a changed file re-runs the job.
 rule import_queries:
     input:
         images=query_images_manifest,
@@ -110,7 +110,7 @@ rule import_queries:
     wildcard_constraints:
         dataset=wildcard_pattern(names_with_key("datasets", "queries")),
         split="test",
-    priority: 10  # a fault in a dataset is found before hours are spent on another
+    priority: 10  # find an error in a dataset before hours are spent on another
     localrule: True
     conda:
         "../../envs/slq.yaml"
@@ -130,7 +130,7 @@ rule import_queries:
         " 2>&1 | tee {log} >&2"
 
 
-# A leaf: as an `ancient` input of training it would hide the re-runs that are due below it (docs/log.md).
+# A leaf of the graph: as an `ancient` input of training it would hide re-runs of the jobs below it (docs/log.md).
 rule audit:
     input:
         learning=training_manifests(),
@@ -142,7 +142,7 @@ rule audit:
         "logs/{preset}/audit.log",
     benchmark:
         "benchmarks/{preset}/audit.jsonl"
-    priority: 20  # a leak is found before hours are spent on training
+    priority: 20  # find a leak before hours are spent on training
     conda:
         "../../envs/slq.yaml"
     threads: stage_cpus("prepare")
@@ -160,8 +160,8 @@ rule audit:
         " 2>&1 | tee {log} >&2"
 
 
-# Data and scorer tried on public models whose recalls are known, before anything that takes long (`GATE_TOKENS`,
-# common.smk). The published values are a parameter: in a clone, the times of files say nothing.
+# Data and scorer checked on public models whose recalls are published, before any long job (`GATE_TOKENS`, common.smk).
+# The published values are a parameter, as the modification times of files in a clone mean nothing.
 rule check_reference_recalls:
     input:
         encoders=encoder_manifests(),

@@ -82,8 +82,9 @@ rule evaluate_retention:
         " 2>&1 | tee {log} >&2"
 
 
-# Of a method that leaves the backbone as it is: no answers of its own but a check that they are base's. What it reads in
-# results/ is named by base's retained.json, in scratch: an edge between results would start runs in a copy of them.
+# For a method that does not change the backbone: a check that its answers are base's, in place of answers of its own.
+# Its input in results/ is named by base's retained.json, in scratch: an edge between results would start runs in a
+# copy of results.
 rule check_equivalence:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
@@ -122,7 +123,7 @@ rule check_equivalence:
         " 2>&1 | tee {log} >&2"
 
 
-# What base answers without seeing: what a score owes to the wording of the questions.
+# Base's answers without the images: the part of a score that the wording of the questions explains.
 rule evaluate_blind:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",

@@ -1,5 +1,5 @@
-# Figures: three from results/ alone, and a fourth where datasets ask for knowledge, so that a clone that holds results draws
-# them and trains nothing; one of queries and the images that they find, which needs the pictures of a dataset.
+# Figures: three from results/ alone, and a fourth if there are knowledge datasets, so that a clone with results draws
+# them and trains nothing; one of queries and the images retrieved for them, which needs the images of a dataset.
 # In: results/<preset>, for the queries a test split. Out: paper_tables/<preset>/figures, with every point as CSV.
 
 

@@ -1,4 +1,4 @@
-# The diagnostic pilot (Figure 2 of the poster) on texts and images that `pilot` of a preset names; on request.
+# The diagnostic pilot (Figure 2 of the poster) on the texts and images in `pilot` of a preset; on request.
 # In: backbones, pictures. Out: results/<preset>/<backbone>/pilot.json, paper_tables/<preset>/figures/pilot.
 
 

@@ -1,5 +1,5 @@
-# In place of all rules that make results, with `cells: present`: results that are here are files like any other, which
-# nothing makes, whatever is newer than they are. What only a run could make is refused.
+# With `cells: present`, this file replaces all rules that make results: existing results are plain files, which no rule
+# makes again even if newer files exist. A result that only a run could make is an error.
 
 
 for target in ("fetch", "reference_check", "baselines", "lr_sweep", "pilot"):

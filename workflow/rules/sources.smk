@@ -1,5 +1,5 @@
-# What is not made here, fetched and proved (docs/data.md): datasets as <scratch>/sources/<source>, backbones and encoders as
-# snapshots. In: the network, or folders that a person fills. Out: a folder, complete when its manifest.json is there.
+# Fetched and verified data and models (docs/data.md): datasets as <scratch>/sources/<source>, backbones and encoders as
+# snapshots. In: the network, or folders that a user fills. Out: a folder, complete when its manifest.json exists.
 
 
 # Local, because compute nodes often lack internet; without a code hash, because no edit is worth a second download.
@@ -13,7 +13,7 @@ rule fetch_source:
     wildcard_constraints:
         catalogue="backbones|encoders|sources",
         source=wildcard_pattern(fetched_folders()),
-    priority: 10  # what is missing is found before hours are spent on another
+    priority: 10  # find a missing source before hours are spent on another
     localrule: True
     conda:
         "../../envs/slq.yaml"
@@ -32,7 +32,7 @@ rule fetch_source:
         " 2>&1 | tee {log} >&2"
 
 
-# All that needs the network or a person's folders, on the host that has them.
+# Everything that needs the network or a user's folders, on the host that has them.
 rule fetch:
     input:
         training_manifests(),

@@ -1,5 +1,5 @@
-# Tables 1 and 3, the GPU hours, the answers by type, intervals, comparisons, other counts and the extended Table 1, from
-# results/ alone: a clone that holds results renders them and trains nothing.
+# Tables 1 and 3, GPU hours, answers by type, intervals, comparisons, other counts and the extended Table 1, from
+# results/ alone: a clone with results renders them and trains nothing.
 # In: results/<preset>, the paper's values, the templates. Out: paper_tables/<preset>.
 
 

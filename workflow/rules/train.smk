@@ -1,4 +1,4 @@
-# One run: a backbone, a method, a seed. `base` trains nothing, so it has no seed: one run of it is registered, as seed0.
+# One run: a backbone, a method, a seed. `base` trains nothing, so it has no seed: one run is registered, as seed0.
 # In: a backbone, the train and val splits; never a test split. Out: <scratch>/runs/... (weights), results/.../run.json.
 
 
@@ -31,8 +31,9 @@ rule register_base:
         " 2>&1 | tee {log} >&2"
 
 
-# What of images is computed once, where `training.image_cache` says so: read by the runs of all seeds. The shards are in a
-# folder keyed by what they hold, so that runs of other queries, rates and epochs share them, and a kill loses one shard.
+# Image features, or keys and values, cached once if `training.image_cache` says so, for the runs of all seeds. The
+# folder of the shards is keyed by their content, so that runs with other numbers of queries, learning rates and epochs
+# share them; a kill loses one shard.
 rule cache_features:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
@@ -104,8 +105,8 @@ rule train:
         " 2>&1 | tee {log} >&2"
 
 
-# On request, `snakemake --cores all lr_sweep`: the chosen rates are copied into config.yaml by a person, so that a run depends
-# on what is written there. The first seed decides for all. Never a test split here either.
+# On request, `snakemake --cores all lr_sweep`: the user copies the chosen rates into config.yaml, so that a run depends
+# only on the values there. The first seed decides for all. No test split is read here either.
 rule sweep_learning_rates:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",

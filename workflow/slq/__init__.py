@@ -1,1 +1,1 @@
-"""SLQ: retrieval with frozen multimodal language models through shared latent queries, reproduced and accounted for."""
+"""SLQ, image-text retrieval with frozen multimodal language models by shared latent queries: a reproduction."""

@@ -1,4 +1,7 @@
-"""`slq`: one subcommand per rule of the workflow, and what people type. Paths and settings of a rule come from it."""
+"""`slq`: one subcommand for each rule of the workflow, and those that people type themselves.
+
+Paths and settings of a rule come from the workflow.
+"""
 
 import argparse
 import gc
@@ -20,22 +23,25 @@ from slq.commands.cost import doctor
 from slq.commands.export import COMMANDS as USE
 from slq.common.errors import SlqError
 
-# Imports of torch and transformers stay inside the subcommands: `slq --help` and rendering answer at once.
+# Subcommands import torch and transformers themselves, so that `slq --help` and rendering start at once.
 
 
 def fetch(args: argparse.Namespace) -> None:
+    """Fetch a source (`slq fetch`)."""
     from slq.sources.fetch import fetch_source, is_offline
 
     fetch_source(args.settings, args.out, args.locks, args.offline or is_offline())
 
 
 def sources(args: argparse.Namespace) -> None:
+    """Print the table of sources (`slq sources`)."""
     from slq.sources.listing import format_source_table
 
     print(format_source_table(args.config, args.preset))
 
 
 def select(args: argparse.Namespace) -> None:
+    """Sweep the learning rates of a run on the validation split (`slq select`)."""
     from slq.evaluation.retrieval import build_recall_validator
     from slq.training.lr_sweep import sweep_learning_rates
 
@@ -44,6 +50,7 @@ def select(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
+    """Train a run in one process, or start several processes that train it together (`slq train`)."""
     from slq.evaluation.retrieval import build_recall_validator
     from slq.training.distributed import launch_distributed
     from slq.training.run import run_training
@@ -55,6 +62,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def blind(args: argparse.Namespace) -> None:
+    """Evaluate a run on the retention datasets without their images (`slq blind`)."""
     from slq.evaluation.retention import evaluate_retention
 
     paths = (args.backbone, args.adapter, args.data, args.work, args.out, args.events)
@@ -62,6 +70,7 @@ def blind(args: argparse.Namespace) -> None:
 
 
 def queries(args: argparse.Namespace) -> None:
+    """Draw the figure of a few test captions and the images retrieved for them (`slq queries`)."""
     from slq.datasets.splits import read_split
     from slq.reporting.queries import draw_queries
 
@@ -71,6 +80,7 @@ def queries(args: argparse.Namespace) -> None:
 
 
 def render_pilot(args: argparse.Namespace) -> None:
+    """Draw the figure of the pilot (`slq pilot render`)."""
     from slq.datasets.pilot_images import find_pilot_images, open_pilot_image
     from slq.reporting.pilot import render_pilot as render
 
@@ -248,10 +258,10 @@ TRAINING_COMMANDS = ("store", "select", "train")  # commands that wait for the c
 
 
 def require_checks_passed() -> None:
-    """Go on, or stop before any work.
+    """Check that every file that the workflow names in SLQ_CHECKS exists, before any work begins.
 
     Raises:
-        SlqError: a file that the workflow names in SLQ_CHECKS is not there: its check has not passed.
+        SlqError: a file named in SLQ_CHECKS does not exist, so its check has not passed.
     """
     for check_file in filter(None, os.environ.get("SLQ_CHECKS", "").split(os.pathsep)):
         if not Path(check_file).is_file():
@@ -262,8 +272,8 @@ def require_checks_passed() -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point: 0, or the error's own status after one message on standard error."""
-    gc.set_threshold(200_000)  # of the objects that torch and transformers make and keep, the collector takes 1.5 s
+    """Run one subcommand; return 0, or the exit status of the error after printing its message on standard error."""
+    gc.set_threshold(200_000)  # collecting the many permanent objects of torch and transformers takes 1.5 s
     args = parse_arguments(COMMANDS, __doc__, argv)
     allow_network = args.function in (fetch, doctor)
     configure_libraries(getattr(args, "threads", None), getattr(args, "processes", 1), allow_network)

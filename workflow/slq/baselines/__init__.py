@@ -1,1 +1,1 @@
-"""Systems that are evaluated and not trained here: encoders, zero-shot read-outs, re-ranked lists, and the pilot."""
+"""Baselines that are evaluated but not trained here: encoders, zero-shot read-outs, re-ranking, and the pilot."""

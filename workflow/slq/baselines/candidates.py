@@ -1,4 +1,4 @@
-"""The first k of each query's list from the first stage, within the gallery of a variant."""
+"""Re-ranking candidates: the top k of each query's first-stage list, within the gallery of a variant."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,12 @@ from slq.evaluation.ranks import QUERIES_PER_BLOCK, Ranks
 
 @dataclass(frozen=True)
 class Candidates:
-    """Numbers in the whole dataset, most similar first, of equally similar ones the one that comes first.
+    """Candidates of every query, as indices in the whole dataset, most similar first; ties in dataset order.
 
-    query_captions (Q,): the captions that the variant counts.
-    image_candidates (Q, k): of each of these captions, its candidates.
-    caption_candidates (I, k): of each image, its candidates among these captions.
+    Attributes:
+        query_captions: the captions that the variant evaluates (Q,).
+        image_candidates: the candidate images of each of these captions (Q, k).
+        caption_candidates: the candidate captions of each image (I, k), which are among these captions.
     """
 
     query_captions: np.ndarray
@@ -29,11 +30,15 @@ def select_candidates(
     variant: RetrievalVariant,
     k: int,
 ) -> Candidates:
-    """Candidates of both directions; of a fold's queries among the fold's images and captions, all of fewer than k.
+    """Select the top-k candidates of both directions, or all items if there are fewer than k.
+
+    The candidates of a fold's queries are the fold's own images and captions. If a fold has fewer than k captions, the
+    images of all folds get as many caption candidates as the smallest fold has captions.
 
     Args:
-        t2i, i2t: images (I, d) and texts (T, d), unit vectors, by which either direction finds.
-        caption_to_image (T,): the image number of each caption.
+        t2i: image embeddings (I, d) and text embeddings (T, d) that captions retrieve images by; unit vectors.
+        i2t: the same for images that retrieve captions.
+        caption_to_image: the image index of each caption (T,).
     """
     query_captions = select_caption_indices(caption_to_image, variant)
     count = len(t2i[0])
@@ -53,10 +58,13 @@ def select_candidates(
 
 
 def top_k_indices(queries: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarray:
-    """Numbers (Q, min(k, G)) of the most similar items, best first; similarities are rounded as ranks see them.
+    """Return the indices (Q, min(k, G)) of the most similar items, best first.
+
+    Similarities are rounded to float32, as for ranks.
 
     Args:
-        queries (Q, d), gallery (G, d): unit vectors.
+        queries: unit vectors (Q, d).
+        gallery: unit vectors (G, d).
     """
     gallery_float64 = gallery.astype(np.float64)
     top_indices = []
@@ -67,33 +75,37 @@ def top_k_indices(queries: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarra
 
 
 def order_by_pointwise_score(probability: np.ndarray, entropy: np.ndarray, decimals: int) -> np.ndarray:
-    """New order (Q, k) of candidates: the higher floored probability, then the smaller entropy, then the first
-    stage's place.
+    """Sort candidates by floored probability (descending), then entropy (ascending), then first-stage position.
 
     Args:
-        probability, entropy (Q, k): of the candidates in the first stage's order, float32.
-        decimals: to which probabilities are floored.
+        probability: of each candidate, in first-stage order (Q, k), float32.
+        entropy: the same shape and order, float32.
+        decimals: the number of decimals that probabilities are floored to.
+
+    Returns:
+        The new order (Q, k), as positions in the first-stage order.
     """
     floored = np.floor(probability.astype(np.float64) * 10**decimals)
-    return np.lexsort((entropy, -floored))  # stable: what is equal in both keeps its place
+    return np.lexsort((entropy, -floored))  # stable: candidates equal in both stay in order
 
 
 def order_by_listwise_choice(probability: np.ndarray) -> np.ndarray:
-    """New order (Q, k): the candidate of the highest probability, the others behind it in the first stage's order."""
+    """Return the order (Q, k) with the most probable candidate first and the others in first-stage order."""
     chosen = probability.argmax(1)
     is_rest = np.arange(probability.shape[1])[None] != chosen[:, None]
     return np.argsort(is_rest, axis=1, kind="stable")
 
 
 def update_ranks(ranks: Ranks, is_positive: np.ndarray) -> Ranks:
-    """Ranks (Q,) after the first k of each query's list were put into a new order.
+    """Compute ranks (Q,) after the first k items of each query's list are put into a new order.
 
-    A positive among the candidates gets the first place that one has. The others stand behind all k, where they were;
-    one as similar as the last candidate, and cut off because it comes later in the dataset, has rank k + 1 at best.
+    If a query has positives among its candidates, its rank is the first position of one. Otherwise its positive remains
+    behind the k candidates, at its former rank; a positive that is as similar as the last candidate, but was cut off
+    because it comes later in the dataset, has rank k + 1 at best.
 
     Args:
-        ranks: of the first stage's list.
-        is_positive (Q, k): which candidates, in their new order, are positives.
+        ranks: ranks in the first stage's list.
+        is_positive: which candidates, in their new order, are positives (Q, k).
     """
     k = is_positive.shape[1]
     has_positive, new_rank = is_positive.any(1), (1 + is_positive.argmax(1)).astype(np.int32)

@@ -1,6 +1,4 @@
-"""The job of a baseline that finds by its own vectors: the retrieval datasets, embedded, ranked and counted as runs
-are.
-"""
+"""Evaluation of encoder baselines: retrieval datasets are embedded, ranked and scored as for trained runs."""
 
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,12 @@ Encoder = DualEncoder | MllmEncoder
 
 
 def load_encoders(model_settings: dict[str, Any], folder: Path) -> dict[str, Encoder]:
-    """The encoder of each direction; one and the same, where both directions are told the same.
+    """Load the encoder of each direction.
+
+    Both directions share one object for a dual encoder, and for an MLLM with the same instructions in both.
 
     Args:
-        model_settings: of the rule's settings: `encoder`, or `backbone` with family, dtype and readout.
+        model_settings: the model part of the rule's settings: `encoder`, or `backbone` with family, dtype and readout.
         folder: the model's snapshot.
 
     Raises:
@@ -48,12 +48,12 @@ def load_encoders(model_settings: dict[str, Any], folder: Path) -> dict[str, Enc
 
 
 def evaluate_encoder_baseline(settings: dict[str, Any], model_folder: Path, data: Path, work: Path, out: Path) -> None:
-    """Metrics and ranks of a baseline on the test split of every retrieval dataset, and what it is.
+    """Write a baseline's metrics and ranks on the test split of every retrieval dataset, and its description.
 
     Args:
-        settings: of the rule: preset, baseline, kind, model, batch_size, datasets.
-        model_folder: the folder of its snapshot.
-        work: scratch folder where the events of all attempts gather.
+        settings: the rule's settings: preset, baseline, kind, model, batch_size, datasets.
+        model_folder: the folder of the model's snapshot.
+        work: scratch folder that collects the events of all attempts.
     """
     device = describe_device(pick_device())
     event_labels = {key: settings[key] for key in ("preset", "baseline")}
@@ -75,14 +75,14 @@ def evaluate_encoder_baseline(settings: dict[str, Any], model_folder: Path, data
 
 
 def write_baseline_record(out: Path, settings: dict[str, Any], image_processor: Any, device: dict[str, Any]) -> None:
-    """What a baseline is, and under which circumstances it was measured."""
+    """Write a baseline's description and the software and hardware that it was measured with."""
     description = {key: settings[key] for key in ("preset", "baseline", "kind")} | {"settings": settings}
     environment = {"provenance": provenance(image_processor), "device": device}
     write_json(out / "baseline.json", {"schema": SCHEMA, **description, **environment})
 
 
 def embed_both_directions(encoders: dict[str, Encoder], split: Split, batch_size: int) -> dict[str, Embeddings]:
-    """Of each direction the vectors of a split's images and captions; computed once where one encoder has both."""
+    """Embed a split's images and captions for each direction, only once if one encoder serves both."""
     embeddings = {
         encoder: embed_split_with_encoder(encoder, split, batch_size) for encoder in dict.fromkeys(encoders.values())
     }
@@ -90,7 +90,7 @@ def embed_both_directions(encoders: dict[str, Encoder], split: Split, batch_size
 
 
 def compute_rank_table(split: Split, embeddings: dict[str, Embeddings], variant: RetrievalVariant) -> pd.DataFrame:
-    """The table of ranks of one variant, each direction by its own vectors."""
+    """Compute the rank table of one variant, each direction from its own embeddings."""
     retrieval_ids = build_retrieval_ids(split)
     if embeddings["t2i"] is embeddings["i2t"]:
         return build_variant_table(retrieval_ids, *embeddings["t2i"], retrieval_ids.caption_to_image, variant)

@@ -1,8 +1,8 @@
-"""Visual re-injection (RetLLM's enhancement, after MemVR, arXiv 2410.03577): what was seen, once more inside one MLP.
+"""Visual re-injection (RetLLM's enhancement, after MemVR, arXiv 2410.03577): image tokens fed again into one MLP layer.
 
-Where the language model is unsure of its next token after layer l, the MLP of layer l + 1 reads the image's own tokens
-as keys and values: FFN'(x) = (1 - ratio) FFN(x) + ratio Delta(x | Z), Delta(x | Z) = sum_j SiLU(<x, z_j>) z_j. Forward
-hooks do it and are taken off again; nothing of the model is changed.
+If the language model is uncertain about its next token after layer l, the MLP of layer l + 1 takes the image's own
+tokens as keys and values: FFN'(x) = (1 - ratio) FFN(x) + ratio Delta(x | Z), Delta(x | Z) = sum_j SiLU(<x, z_j>) z_j.
+This is done by forward hooks, which are removed afterwards; the model itself is not changed.
 """
 
 import math
@@ -18,16 +18,18 @@ from torch.nn.utils.rnn import pad_sequence
 
 from slq.models.backbone import Backbone
 
-TOP_TOKENS = 10  # tokens of the lens whose entropy is looked at
+TOP_TOKENS = 10  # likeliest next tokens whose entropy is computed
 
 
 @dataclass(frozen=True)
 class InjectionConfig:
-    """How visual tokens are injected again.
+    """Settings of visual re-injection.
 
-    ratio: of Delta in the MLP's output; 0 registers no hook at all.
-    layer_bounds: the first of the layers l between these two, both excluded, after which the model is unsure, counts.
-    entropy_threshold: unsure is who has more than that, of at most 1.
+    Attributes:
+        ratio: the weight of Delta in the MLP's output; with 0 no hook is registered.
+        layer_bounds: exclusive bounds of the layers l that are monitored; the first of them after which the model is
+            uncertain triggers the injection.
+        entropy_threshold: the model counts as uncertain if its normalised entropy, at most 1, exceeds this.
     """
 
     ratio: float = 0.0
@@ -35,10 +37,10 @@ class InjectionConfig:
     entropy_threshold: float = 0.75
 
     def monitored_layers(self, num_layers: int) -> range:
-        """The layers l of a model of `num_layers` layers that are looked at; l + 1 is a layer too.
+        """Return the layers l that are monitored in a model of `num_layers` layers, such that l + 1 is a layer too.
 
-        The bounds are those of a model of 28 layers. Of one so shallow that it has nothing between them, the last layer
-        but one is looked at.
+        The bounds are meant for a model of 28 layers. In a model too shallow to have a layer between them, the last
+        layer but one is monitored.
         """
         low, high = self.layer_bounds
         return range(max(min(low + 1, num_layers - 2), 0), min(high, num_layers - 1))
@@ -46,25 +48,33 @@ class InjectionConfig:
 
 @dataclass
 class VisualTokens:
-    """The visual tokens Z of a batch: the input embeddings at each row's image tokens, (B, V, d), and how many (B,).
+    """Visual tokens Z of a batch.
 
-    Rows with fewer are filled up with zero vectors, which give nothing to Delta.
+    Attributes:
+        embeddings: the input embeddings at each row's image tokens (B, V, d). Rows with fewer tokens are padded with
+            zero vectors, which contribute nothing to Delta.
+        counts: the number of image tokens of each row (B,).
     """
 
     embeddings: Tensor = field(default_factory=lambda: torch.empty(0))
     counts: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def select_rows(self, rows: Tensor) -> "VisualTokens":
-        """Those of some rows, perhaps of one several times."""
+        """Select the visual tokens of the given rows, which may repeat."""
         return VisualTokens(self.embeddings[rows], self.counts[rows])
 
 
 @contextmanager
 def capture_visual_tokens(backbone: Backbone, image_mask: Tensor, injection: InjectionConfig) -> Iterator[VisualTokens]:
-    """Within it a forward leaves its visual tokens; `image_mask` (B, L) says where they are in its input."""
+    """Yield an object that a forward pass within the context fills with its visual tokens; it stays empty at ratio 0.
+
+    Args:
+        image_mask: the positions of image tokens in the forward pass's input (B, L).
+    """
     visual_tokens = VisualTokens()
 
     def capture(module: Any, arguments: Any, keyword_arguments: dict[str, Any]) -> None:
+        """Store the visual tokens of the language model's input embeddings."""
         embedded = keyword_arguments["inputs_embeds"]
         visual_tokens.embeddings = pad_sequence(
             [row[image] for row, image in zip(embedded, image_mask, strict=True)], True
@@ -85,25 +95,31 @@ def capture_visual_tokens(backbone: Backbone, image_mask: Tensor, injection: Inj
 def inject_visual_tokens(
     backbone: Backbone, visual_tokens: VisualTokens, token_mask: Tensor, injection: InjectionConfig
 ) -> Iterator[None]:
-    """Within it one forward of the language model injects `visual_tokens` at the positions `token_mask` (B, L) of its
-    rows.
+    """Inject visual tokens into the one forward pass of the language model within the context.
 
-    Each row by itself: the first layer after which its last token is unsure, once.
+    Each row is treated by itself: injection happens once, after the first monitored layer at which the entropy of its
+    last token's prediction exceeds the threshold.
+
+    Args:
+        visual_tokens: the tokens to inject.
+        token_mask: the positions at which they are injected (B, L).
     """
     if not injection.ratio:
         yield
         return
     layers = backbone.inner.language_model.layers
-    inject_next = token_mask.new_zeros(len(token_mask))  # rows that the next layer injects
+    inject_next = token_mask.new_zeros(len(token_mask))  # rows into which the next layer injects
     injected = inject_next.clone()
     handles = []
 
     def after_layer(module: Any, arguments: Any, output: Tensor) -> None:
+        """Mark the rows into which the next layer's MLP injects: uncertain ones without an injection so far."""
         nonlocal inject_next, injected
         inject_next = (normalized_entropy(backbone, output[:, -1]) > injection.entropy_threshold) & ~injected
         injected = injected | inject_next
 
     def after_mlp(module: Any, arguments: Any, output: Tensor) -> Tensor:
+        """Mix Delta into the MLP's output at the marked rows' positions."""
         inject_mask = token_mask & inject_next[:, None]
         if not inject_mask.any():
             return output
@@ -123,25 +139,31 @@ def inject_visual_tokens(
 
 
 def normalized_entropy(backbone: Backbone, states: Tensor) -> Tensor:
-    """Entropy (B,) of the ten likeliest next tokens among themselves, divided by ln 10: 0 sure, 1 not at all.
+    """Compute the entropy (B,) of the ten likeliest next tokens among themselves, divided by ln 10.
 
-    The LM head reads the states (B, d) of a layer as they are, without the final norm, as in the released code.
+    It is 0 if the model is certain, and 1 if all ten are equally likely. The LM head is applied to the states (B, d) of
+    a layer as they are, without the final norm, as in the released code.
     """
     top_logits = backbone.model.get_output_embeddings()(states).float().topk(TOP_TOKENS).values
     return softmax_entropy(top_logits) / math.log(TOP_TOKENS)
 
 
 def softmax_entropy(logits: Tensor) -> Tensor:
-    """Of the softmax of logits (B, n), in nats (B,)."""
+    """Compute the entropy (B,) of the softmax of logits (B, n), in nats."""
     log_probabilities = logits.log_softmax(-1)
     return -(log_probabilities.exp() * log_probabilities).sum(-1)
 
 
 def compute_delta(x: Tensor, output: Tensor, visual_tokens: VisualTokens, mlp: Any, token_mask: Tensor) -> Tensor:
-    """Delta(x | Z) (B, L, d), as large as the MLP's output (B, L, d): the same mean magnitude over a row's positions.
+    """Compute Delta(x | Z) (B, L, d), scaled to the same mean magnitude over a row's positions as the MLP's output.
 
-    As released, keys are Z times mean|gate| / mean|Z|. Its values are scaled by mean|down| / mean|Z|, which the last
-    step undoes: left out.
+    As in the released code, keys are Z times mean|gate| / mean|Z|. That code also scales values by mean|down| /
+    mean|Z|; this is left out, because the final scaling cancels it.
+
+    Args:
+        x: the MLP's input (B, L, d).
+        output: the MLP's output (B, L, d).
+        token_mask: the positions over which mean magnitudes are taken (B, L).
     """
     z = visual_tokens.embeddings
     token_magnitude = z.abs().sum((1, 2)) / (visual_tokens.counts * z.shape[-1])
@@ -151,5 +173,5 @@ def compute_delta(x: Tensor, output: Tensor, visual_tokens: VisualTokens, mlp: A
 
 
 def mean_magnitude(values: Tensor, token_mask: Tensor) -> Tensor:
-    """Mean absolute value (B,) of each row of (B, L, d), over its positions `token_mask` (B, L)."""
+    """Compute the mean absolute value (B,) of each row of values (B, L, d) over the positions in a mask (B, L)."""
     return (values.abs().mean(-1) * token_mask).sum(1) / token_mask.sum(1)

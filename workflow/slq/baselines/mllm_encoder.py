@@ -1,4 +1,4 @@
-"""A backbone that nothing is trained of, as an embedding model: instructions and a read-out, all of it data."""
+"""Untrained backbones as embedding models, defined by instructions and a read-out that are configuration data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,14 +13,14 @@ from slq.models.backbone import Backbone
 from slq.models.prefix import tokenize_message
 from slq.models.retriever import LastTokenRetriever, LatentQueryRetriever
 
-PLACEHOLDERS = {"text": "{text}", "image": "{image}"}  # where in an instruction its content stands
+PLACEHOLDERS = {"text": "{text}", "image": "{image}"}  # where the content goes in an instruction
 
 
 class MllmEncoder:
-    """Embeds by the last token's state, or by the mean state of queries that are zero.
+    """Encoder that embeds by the last token's hidden state, or by the mean hidden state of zero-valued queries.
 
-    E5-V, VLM2Vec and the zero-shot rows are this one with other instructions; `{text}` and `{image}` alone, read at the
-    last token, are the run `base`.
+    E5-V, VLM2Vec and the zero-shot baselines are instances with their own instructions. With the instructions `{text}`
+    and `{image}` alone, and the last-token read-out, this is the run `base`.
     """
 
     def __init__(
@@ -31,16 +31,18 @@ class MllmEncoder:
         template: str | None = None,
         images: Mapping[str, int] | None = None,
     ) -> None:
-        """An encoder of one direction.
+        """Initialise the encoder of one direction.
 
         Args:
-            instructions: user turns of one direction, by the kind of content: `text` holds {text}, `image` {image}
-            queries: how many; with 0 the last token is read
-            template: the whole turn with {turn} in it, in place of the backbone's chat template
-            images: how they are cut or scaled, limits of the family's
+            instructions: the user turns of one direction by kind of content: `text` contains {text}, `image` contains
+                {image}.
+            queries: the number of queries; with 0 the last token is read.
+            template: the whole turn, containing {turn}, in place of the backbone's chat template.
+            images: limits of the family on how images are tiled or scaled.
 
         Raises:
-            SlqError: an instruction or the template has not one place for its content, or the family no such limit.
+            SlqError: an instruction or the template does not contain its placeholder exactly once, or the family has no
+                such limit.
         """
         for kind, place in PLACEHOLDERS.items():
             _require_one_placeholder(f"instruction for {kind}", instructions[kind], place)
@@ -60,21 +62,21 @@ class MllmEncoder:
 
     @classmethod
     def from_readout(cls, backbone: Backbone, readout: Mapping[str, Any], direction: str) -> "MllmEncoder":
-        """The encoder that an entry of `readouts` in config.yaml describes, for `t2i` or `i2t`."""
+        """Build the encoder that an entry of `readouts` in config.yaml describes, for `t2i` or `i2t`."""
         options = {key: readout[key] for key in ("queries", "template", "images") if key in readout}
         return cls(backbone, readout["instructions"][direction], **options)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors (n, d), float32."""
-        # Words around a text are one part with it: a template may set parts apart, as by a line end.
+        """Encode texts as unit vectors (n, d), float32."""
+        # The instruction and the text form one part: a template may separate parts, e.g. by a line break.
         before, after = self._split_instruction("text")
         turns = [(f"{before}{text}{after}",) for text in texts]
         return self.retriever.embed([tokenize_message(self.backbone, turn, self.template) for turn in turns]).float()
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Unit vectors (n, d), float32."""
+        """Encode images as unit vectors (n, d), float32."""
         before, after = self._split_instruction("image")
         process = self.backbone.family.process_question_images
         processed = [pixels for image in images for pixels in process([image], **self.images)]
@@ -82,11 +84,12 @@ class MllmEncoder:
         return self.retriever.embed([tokenize_message(self.backbone, turn, self.template) for turn in turns]).float()
 
     def _split_instruction(self, kind: str) -> tuple[str, str]:
-        """What an instruction says before and after its content."""
+        """Return the text of an instruction before and after its placeholder."""
         before, _, after = self.instructions[kind].partition(PLACEHOLDERS[kind])
         return before, after
 
 
 def _require_one_placeholder(description: str, text: str, placeholder: str) -> None:
+    """Raise SlqError unless a text contains its placeholder exactly once."""
     if text.count(placeholder) != 1:
         raise SlqError(f"{description} is {text!r}; expected {placeholder} in it once (readouts in config.yaml)")

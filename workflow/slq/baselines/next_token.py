@@ -1,4 +1,4 @@
-"""What a backbone says next of an image and a text: the image's prefix runs once, and each text goes on from it."""
+"""Next-token scores of image-text prompts: the image's prefix runs once, and each text continues from its KV cache."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,16 +18,19 @@ from slq.models.backbone import Backbone, copy_cache_rows
 from slq.models.family import ProcessedImage
 from slq.models.prefix import Prefix, TokenizedMessage, collate, continue_positions, prefill, tokenize_message
 
-TEXT_PLACEHOLDER = "{text}"  # in a prompt, where a candidate's text stands
+TEXT_PLACEHOLDER = "{text}"  # where a candidate's text goes in a prompt
 ScoreFunction = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """How is asked, whatever is asked.
+    """Settings of inference, whatever the prompt.
 
-    batch_size: texts that run at once.
-    reuse_prefix: an image's prefix runs once for all of its texts; without, once for each: the same answers, later.
+    Attributes:
+        batch_size: the number of texts that run at once.
+        injection: settings of visual re-injection.
+        reuse_prefix: whether an image's prefix runs once for all its texts, rather than once for each; the scores are
+            the same, and without reuse it is slower.
     """
 
     batch_size: int
@@ -38,12 +41,15 @@ class InferenceConfig:
 def build_pointwise_messages(
     backbone: Backbone, image: ProcessedImage, prompt: str, texts: Sequence[str]
 ) -> list[TokenizedMessage]:
-    """A turn for each text: the image, and whether it matches the text."""
+    """Build one message for each text, which asks whether the image matches the text."""
     return [tokenize_message(backbone, (image, prompt.replace(TEXT_PLACEHOLDER, text))) for text in texts]
 
 
 def answer_score_function(token_id: int) -> ScoreFunction:
-    """What is read of logits (n, vocabulary): the probability of a token, and the entropy of all, in nats: (n, 2)."""
+    """Build the score function of one answer token, for logits (n, vocabulary).
+
+    It returns the token's probability and the entropy of the whole distribution in nats: (n, 2).
+    """
 
     def readout(logits: Tensor) -> Tensor:
         return torch.stack([logits.softmax(-1)[:, token_id], softmax_entropy(logits)], 1)
@@ -52,10 +58,13 @@ def answer_score_function(token_id: int) -> ScoreFunction:
 
 
 def first_token_id(backbone: Backbone, word: str, config_key: str) -> int:
-    """The token that an answer begins with.
+    """Return the first token of an answer word.
+
+    Args:
+        config_key: the key of config.yaml that holds the word, for the message.
 
     Raises:
-        SlqError: the backbone's tokenizer has none; `config_key` is where config.yaml says the word.
+        SlqError: the backbone's tokenizer has no token for it.
     """
     tokens: list[int] = backbone.tokenizer(word, add_special_tokens=False)["input_ids"]
     if not tokens or tokens[0] == backbone.tokenizer.unk_token_id:
@@ -72,10 +81,13 @@ def score_next_tokens(
     score_function: ScoreFunction,
     config: InferenceConfig,
 ) -> Tensor:
-    """Apply `score_function` to what comes next after each turn: (turns, …) on the CPU, ordered by image, then by turn.
+    """Apply `score_function` to the next-token logits of each message.
 
     Args:
-        messages_by_image: of each image its turns, which are the same tokens up to the last of the image.
+        messages_by_image: the messages of each image, which have the same tokens up to the last one of the image.
+
+    Returns:
+        The scores (messages, …) on the CPU, ordered by image, then by message.
     """
     suffixes = [tokens_after_image(backbone, message) for messages in messages_by_image for message in messages]
     image_indices = [number for number, messages in enumerate(messages_by_image) for _ in messages]
@@ -108,14 +120,14 @@ def score_next_tokens(
 
 @dataclass(frozen=True)
 class SharedPrefixes:
-    """Prefixes up to the end of an image, each to go on from more than once, and what is seen in them."""
+    """Prefixes up to the end of an image, each continued more than once, with their visual tokens."""
 
     prefix: Prefix
     visual_tokens: VisualTokens
     injection: InjectionConfig
 
     def select_rows(self, rows: Tensor) -> "SharedPrefixes":
-        """Those of some rows, copied, so that what goes on from them leaves them as they are."""
+        """Copy the prefixes of the given rows, so that continuing them leaves the originals unchanged."""
         kv_cache = copy_cache_rows(self.prefix.kv_cache, rows)
         prefix = Prefix(kv_cache, self.prefix.attention_mask[rows], self.prefix.position_ids[..., rows, :])
         return SharedPrefixes(
@@ -129,7 +141,11 @@ def prefill_shared_prefixes(
     max_suffix_lengths: Sequence[int],
     config: InferenceConfig,
 ) -> SharedPrefixes:
-    """Run the turns' heads, which end with their images; `max_suffix_lengths`: tokens of the longest tail of each."""
+    """Run the beginnings of messages, which end with their images.
+
+    Args:
+        max_suffix_lengths: for each prefix, the number of tokens of its longest suffix.
+    """
     inputs = collate(backbone, image_prefixes, torch.tensor(max_suffix_lengths))
     with (
         backbone.autocast(),
@@ -143,9 +159,10 @@ def prefill_shared_prefixes(
 def run_suffixes(
     backbone: Backbone, shared_prefixes: SharedPrefixes, suffixes: Sequence[list[int]], config: InferenceConfig
 ) -> Tensor:
-    """States (n, d) of the last tokens of tails that each go on from a row of prefixes.
+    """Compute the hidden states (n, d) of the last tokens of suffixes, each of which continues one row of prefixes.
 
-    They are padded on the left, between prefix and tail: the padding is masked, and positions count a row's own tokens.
+    Suffixes are padded on the left, between prefix and suffix: the padding is masked, and positions count only a row's
+    own tokens.
     """
     prefix, max_length = shared_prefixes.prefix, max(map(len, suffixes))
     pad_token_id = backbone.tokenizer.pad_token_id
@@ -168,7 +185,10 @@ def run_suffixes(
 
 
 def run_without_reuse(backbone: Backbone, messages: Sequence[TokenizedMessage], config: InferenceConfig) -> Tensor:
-    """The same states of whole turns, without anything shared; what is injected is injected behind the image."""
+    """Compute the same hidden states as `run_suffixes` from whole messages, without shared prefixes.
+
+    Visual tokens are injected only at positions after the image.
+    """
     inputs = collate(backbone, messages)
     image_mask = image_token_mask(backbone, inputs["input_ids"])
     after_image = image_mask.flip(1).cumsum(1).flip(1) == 0
@@ -182,20 +202,23 @@ def run_without_reuse(backbone: Backbone, messages: Sequence[TokenizedMessage], 
 
 
 def image_token_mask(backbone: Backbone, input_ids: Tensor) -> Tensor:
-    """Which tokens are an image's."""
+    """Return which tokens belong to an image."""
     return input_ids == backbone.model.config.image_token_id
 
 
 def image_end(backbone: Backbone, message: TokenizedMessage) -> int:
-    """How many tokens of a turn there are up to the last of its image."""
+    """Return the number of tokens of a message up to and including the last one of its image."""
     return len(message.ids) - message.ids[::-1].index(backbone.model.config.image_token_id)
 
 
 def cut_after_image(backbone: Backbone, message: TokenizedMessage) -> TokenizedMessage:
-    """A turn up to the last token of its image: cut among its tokens, so that they are those of the whole turn."""
+    """Cut a message after the last token of its image.
+
+    Its token ids are cut, not its text, so that they equal those of the whole message.
+    """
     return TokenizedMessage(message.ids[: image_end(backbone, message)], message.images)
 
 
 def tokens_after_image(backbone: Backbone, message: TokenizedMessage) -> list[int]:
-    """The tokens behind it."""
+    """Return the tokens of a message after its image."""
     return message.ids[image_end(backbone, message) :]

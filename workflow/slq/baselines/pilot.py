@@ -1,4 +1,4 @@
-"""The diagnostic pilot (Figure 2 of the paper's poster): which of a few images a text is most similar to, untrained."""
+"""Diagnostic pilot (Figure 2 of the paper's poster): the similarities of texts and a few images, without training."""
 
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,14 @@ from slq.datasets.pilot_images import find_pilot_images, open_pilot_image
 from slq.models.backbone import Backbone, pick_device
 
 SCHEMA = 1
-COSINE_DECIMALS = 6  # of a cosine; further ones are rounding of the arithmetic
+COSINE_DECIMALS = 6  # of a cosine; further ones are rounding errors
 
 
 def measure_pilot(settings: dict[str, Any], backbone_folder: Path, data: Path, out: Path) -> None:
     """Write the cosine of every text with every image, by read-out.
 
     Args:
-        settings: the `backbone`, its family and dtype, `texts` and `images`, and whole entries of `readouts`
+        settings: the `backbone` with its family and dtype, `texts` and `images`, and whole entries of `readouts`.
 
     Raises:
         SlqError: an image is missing or cannot be read; nothing is written.
@@ -28,7 +28,7 @@ def measure_pilot(settings: dict[str, Any], backbone_folder: Path, data: Path, o
     readouts = []
     for readout in settings["readouts"]:
         encoder = MllmEncoder.from_readout(backbone, readout, "t2i")  # a text is the query
-        # One at a time: a cosine then depends on its own pair alone, and images of several sizes need no padding.
+        # One at a time: a cosine then depends only on its own pair, and images of different sizes need no padding.
         text_vectors = [encoder.encode_texts([text])[0] for text in settings["texts"]]
         image_vectors = [encoder.encode_images([image])[0] for image in images]
         cosines = [

@@ -1,4 +1,4 @@
-"""The job of a re-ranking baseline: candidates by a first stage, a backbone's word on them, the ranks that follow."""
+"""Evaluation of re-ranking baselines: first-stage candidates, a backbone's scores of them, and the resulting ranks."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -34,14 +34,19 @@ from slq.evaluation.ranks import Ranks
 from slq.evaluation.retrieval import adapter_hash, load_run, read_split_and_variants, write_retrieval_results
 from slq.models.backbone import pick_device
 
-NON_RANK_SETTINGS = ("preset", "baseline", "kind", "datasets")  # settings that decide no rank of a dataset
+NON_RANK_SETTINGS = ("preset", "baseline", "kind", "datasets")  # settings that cannot change a dataset's ranks
 SplitEmbedder = Callable[[Split], dict[str, Embeddings]]
 
 
 @dataclass(frozen=True)
 class EmbeddedDataset:
-    """A retrieval dataset: its entry of the settings, its test split, its variants, and the vectors of the first
-    stage's list.
+    """Retrieval dataset with its first-stage embeddings.
+
+    Attributes:
+        entry: the dataset's entry in the settings.
+        split: its test split.
+        variants: the variants that it is evaluated in.
+        embeddings: the first stage's image and text embeddings, by direction.
     """
 
     entry: dict[str, Any]
@@ -59,18 +64,19 @@ def evaluate_reranking(
     work: Path,
     out: Path,
 ) -> None:
-    """Metrics, ranks and new orders of a baseline on the test split of every retrieval dataset, and what it is.
+    """Write a baseline's metrics, ranks and new orders on the test split of every retrieval dataset.
 
-    The model that finds is gone when the one that judges is loaded.
+    Its description is written too (`write_baseline_record`). The first-stage model is released before the re-ranking
+    model is loaded.
 
     Args:
-        settings: of the rule (`slq.config.baseline_settings.rerank_settings`).
+        settings: the rule's settings (`slq.config.baseline_settings.rerank_settings`).
         first_stage: the adapter of the run whose list is re-ranked, or the snapshot of a comparator.
-        reranker: the adapter of the run whose backbone is asked.
-        work: scratch folder where the events of all attempts gather.
+        reranker: the adapter of the run whose backbone scores the candidates.
+        work: scratch folder that collects the events of all attempts.
 
     Raises:
-        SlqError: the backbone cannot answer as it is asked to.
+        SlqError: the backbone's tokenizer lacks a token for an answer that the prompts expect.
     """
     device = describe_device(pick_device())
     event_labels = {key: settings[key] for key in ("preset", "baseline")}
@@ -115,7 +121,7 @@ def evaluate_reranking(
 def embed_first_stage(
     settings: dict[str, Any], backbone_folder: Path, first_stage: Path, data: Path, events: EventLog
 ) -> list[EmbeddedDataset]:
-    """The datasets, embedded by the first stage's model."""
+    """Embed all datasets with the first-stage model."""
     with events.span("init"):
         embed = load_first_stage(settings, backbone_folder, first_stage)
     datasets = []
@@ -133,7 +139,7 @@ def rerank_variant(
     scores: tuple[PointwiseScores, ListwiseScores],
     decimals: int,
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """A variant's table of ranks after its candidates were put into a new order, and a line for each query."""
+    """Compute a variant's rank table after re-ranking its candidates, and a record of each query."""
     (match_scores, choice_scores), caption_to_image = scores, map_captions_to_images(dataset.split)
     pairs = zip(variant_candidates.query_captions.tolist(), variant_candidates.image_candidates.tolist(), strict=True)
     match_values = np.array([[match_scores[image, caption] for image in images] for caption, images in pairs])
@@ -168,7 +174,10 @@ def rerank_variant(
 
 
 def merge_variants(lines_by_variant: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Lines of all variants: a query that has the same candidates in several of them is one line, which names these."""
+    """Merge the records of all variants.
+
+    A query that has the same candidates in several variants gets one record, which names these variants.
+    """
     lines: dict[tuple[str, ...], dict[str, Any]] = {}
     for line in (line for one in lines_by_variant for line in one):
         known = lines.setdefault((line["direction"], line["query"], *line["candidates"]), line)
@@ -180,7 +189,7 @@ def merge_variants(lines_by_variant: Iterable[list[dict[str, Any]]]) -> list[dic
 def pointwise_lines(
     split: Split, variant_candidates: Candidates, match_values: np.ndarray, image_order: np.ndarray
 ) -> Iterator[dict[str, Any]]:
-    """Of each caption its candidates in the first stage's order, what was said of each, and the new order of them."""
+    """Yield a record of each caption: its candidates in first-stage order, scores, entropies and new order."""
     image_ids, query_ids = [item["id"] for item in split.items], caption_ids(split)
     for caption, images, answers, order in zip(
         variant_candidates.query_captions, variant_candidates.image_candidates, match_values, image_order, strict=True
@@ -198,7 +207,11 @@ def pointwise_lines(
 def listwise_lines(
     split: Split, variant_candidates: Candidates, choice_values: np.ndarray, caption_order: np.ndarray
 ) -> Iterator[dict[str, Any]]:
-    """The same of each image; a caption's score is the probability of its number, `option_order` that in the prompt."""
+    """Yield a record of each image, as `pointwise_lines` does of each caption.
+
+    A caption's score is the probability of its option number; `option_order` is the order of the captions in the
+    prompt.
+    """
     query_ids = caption_ids(split)
     for item, texts, score, order in zip(
         split.items, variant_candidates.caption_candidates, choice_values, caption_order, strict=True
@@ -214,15 +227,15 @@ def listwise_lines(
 
 
 def shortest_floats(values: np.ndarray) -> list[float]:
-    """float32 in as few digits as give the same float32 again."""
+    """Convert float32 values to floats with the fewest digits that give the same float32 again."""
     return [float(str(value)) for value in values]
 
 
 def load_first_stage(settings: dict[str, Any], backbone_folder: Path, first_stage: Path) -> SplitEmbedder:
-    """How a split is embedded, of either direction its images and captions.
+    """Load the first-stage model and return a function that embeds a split's images and captions for each direction.
 
     Args:
-        settings: of the rule; its `first_stage` names a `method` of the backbone, or the `model` of a comparator.
+        settings: the rule's settings; `first_stage` names a `method` of the backbone, or the `model` of a comparator.
         first_stage: the method's adapter, or the comparator's snapshot.
     """
     first_stage_settings, batch_size = settings["first_stage"], settings["embed_batch"]

@@ -1,4 +1,4 @@
-"""What a backbone says of all candidates of a split: each pair and each list is asked about once, for all variants."""
+"""Backbone scores of all candidates of a split: each image-text pair and each list is scored once for all variants."""
 
 import random
 import sys
@@ -27,21 +27,24 @@ from slq.models.backbone import Backbone
 from slq.models.family import ProcessedImage
 from slq.models.prefix import TokenizedMessage, tokenize_message
 
-OPTIONS_PLACEHOLDER = "{options}"  # in the prompt, where the captions stand
-OPTION_ORDER_SEED = 0  # of the order in which options are shown
+OPTIONS_PLACEHOLDER = "{options}"  # where the captions go in the prompt
+OPTION_ORDER_SEED = 0  # seed of the order in which options are shown
 
 
-# Of an image and a caption, by their numbers: the probability of the answer and the entropy (2,).
+# By image index and caption index: the probability of the answer, and the entropy (2,).
 PointwiseScores = dict[tuple[int, int], np.ndarray]
-# Of an image and the captions shown with it, by their numbers: the probability of each one's number (k,).
+# By image index and the indices of the captions shown with it: the probability of each caption's number (k,).
 ListwiseScores = dict[tuple[int, tuple[int, ...]], np.ndarray]
 
 
 class CandidateScorer:
-    """Asks one backbone in the preset's words."""
+    """Scorer of candidates by one backbone, with the preset's prompts."""
 
     def __init__(self, backbone: Backbone, settings: Mapping[str, Any]) -> None:
-        """`settings`: of the rule: k, positive_answer, match_prompt, choice_prompt, injection, batch_size.
+        """Prepare the score functions and inference settings.
+
+        Args:
+            settings: the rule's settings: k, positive_answer, match_prompt, choice_prompt, injection, batch_size.
 
         Raises:
             SlqError: the backbone has no token for the answer, or for the number of an option.
@@ -53,7 +56,7 @@ class CandidateScorer:
         self.pointwise_config = InferenceConfig(self.pair_batch_size, injection)
         self.listwise_config = InferenceConfig(
             settings["batch_size"], injection, reuse_prefix=False
-        )  # a list is asked about once an image
+        )  # each image has one prompt per list, so there is no prefix to share
         self.pointwise_score_function: ScoreFunction = answer_score_function(
             first_token_id(backbone, settings["positive_answer"], "rerank.positive_answer")
         )
@@ -62,7 +65,7 @@ class CandidateScorer:
     def score(
         self, split: Split, candidates_by_variant: Sequence[Candidates]
     ) -> tuple[PointwiseScores, ListwiseScores]:
-        """Everything that the candidates of all variants ask, a batch of images at a time."""
+        """Score all pairs and lists that occur in the candidates of any variant, one batch of images at a time."""
         captions = [text for item in split.items for text in item["captions"]]
         captions_by_image, lists_by_image = group_by_image(candidates_by_variant)
         match_scores: PointwiseScores = {}
@@ -85,7 +88,7 @@ class CandidateScorer:
         captions: Sequence[str],
         captions_by_image: Mapping[int, Sequence[int]],
     ) -> PointwiseScores:
-        """Whether each image matches the captions that it is a candidate of."""
+        """Score whether each image matches the captions that it is a candidate of."""
         messages_by_image = {
             image: build_pointwise_messages(
                 self.backbone,
@@ -113,7 +116,7 @@ class CandidateScorer:
         captions: Sequence[str],
         lists_by_image: Mapping[int, Sequence[tuple[int, ...]]],
     ) -> ListwiseScores:
-        """Which of each image's candidates matches it best."""
+        """Score which of each image's candidate captions matches it best."""
         keys = [(image, some) for image in images for some in lists_by_image[image]]
         orders = [option_order(split.items[image]["id"], len(some)) for image, some in keys]
         messages = [
@@ -136,7 +139,7 @@ class CandidateScorer:
 def group_by_image(
     candidates_by_variant: Sequence[Candidates],
 ) -> tuple[dict[int, list[int]], dict[int, list[tuple[int, ...]]]]:
-    """Of each image the captions that it is a candidate of, and the different lists of its own candidates."""
+    """Group by image the captions that it is a candidate of, and the distinct lists of its own candidates."""
     captions_by_image: dict[int, set[int]] = defaultdict(set)
     lists_by_image: dict[int, set[tuple[int, ...]]] = defaultdict(set)
     for one in candidates_by_variant:
@@ -151,9 +154,9 @@ def group_by_image(
 
 
 def option_order(image_id: str, num_options: int) -> list[int]:
-    """Which candidate is shown at each place: an order of its own for each image, the same every time.
+    """Return the index of the candidate shown at each position: a fixed random order that depends on the image.
 
-    A model may prefer a place: in the order of the first stage's list, that preference would pass for knowledge.
+    A model may prefer some positions; with options in first-stage order, that preference would look like knowledge.
     """
     order = list(range(num_options))
     random.Random(f"{OPTION_ORDER_SEED} {image_id}").shuffle(order)
@@ -163,16 +166,16 @@ def option_order(image_id: str, num_options: int) -> list[int]:
 def build_listwise_message(
     backbone: Backbone, image: ProcessedImage, prompt: str, captions: Sequence[str]
 ) -> TokenizedMessage:
-    """The turn: the image, and which of these captions, in this order, matches it best."""
+    """Build the message that asks which of these captions, shown in this order, matches the image best."""
     lines = [f"{number}. {caption}" for number, caption in enumerate(captions, start=1)]
     return tokenize_message(backbone, (image, prompt.replace(OPTIONS_PLACEHOLDER, "\n".join(lines))))
 
 
 def option_token_ids(backbone: Backbone, num_options: int) -> list[int]:
-    """The first token of each option's number.
+    """Return the first token of each option's number.
 
     Raises:
-        SlqError: the tokenizer has none for one of them, or begins two numbers alike.
+        SlqError: the tokenizer has no token for one of them, or begins two numbers with the same token.
     """
     token_ids = [first_token_id(backbone, str(number), "rerank.k") for number in range(1, num_options + 1)]
     if len(set(token_ids)) < num_options:
@@ -184,10 +187,10 @@ def option_token_ids(backbone: Backbone, num_options: int) -> list[int]:
 
 
 def option_score_function(token_ids: Sequence[int]) -> ScoreFunction:
-    """What is read of logits (n, vocabulary): the probability of each option's number, (n, options)."""
+    """Build the score function of options: from logits (n, vocabulary), the probability of each number (n, options)."""
     return lambda logits: logits.softmax(-1)[:, token_ids]
 
 
 def restore_candidate_order(order: Sequence[int], probabilities: Tensor) -> Tensor:
-    """Probabilities (options,) by place, put back into the order of the candidates: equal captions stay two."""
+    """Reorder probabilities (options,) from prompt positions to candidates; equal captions remain separate."""
     return probabilities[torch.tensor(order).argsort()]

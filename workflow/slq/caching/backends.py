@@ -1,8 +1,8 @@
-"""What can be cached of an image: its features, for every method, or for SLQ the keys and values of its whole prefix.
+"""Cache backends: an image's features, for every method, or the KV cache of its whole prefix, for SLQ alone.
 
-Each of the CACHE_BACKENDS has `cache_level`, what need not be computed later, as `cache_level` of a message says it;
-`cache_images`, what is cached of the images of a batch, one image in each message; and `to_message`, an image's message
-as it goes on from there.
+Each of the CACHE_BACKENDS has `cache_level`, the level that a message from this cache reports; `cache_images`, which
+computes what is cached for a batch of messages with one image each; and `to_message`, which turns a cached image into a
+message that training continues from.
 """
 
 import inspect
@@ -28,12 +28,17 @@ PIXEL_VALUES = "pixel_values"
 
 
 class VisionFeatureBackend:
-    """`features`: features behind the projector, DeepStack's too. The language model still runs over all tokens."""
+    """`features`: features after the projector, with DeepStack's. The language model still runs over all tokens."""
 
     cache_level = "features"
 
     @torch.no_grad()
     def cache_images(self, backbone: Backbone, batch: list[TokenizedMessage]) -> list[CachedImage]:
+        """Compute the features of a batch's images, on the CPU, with their other tensors except the pixels.
+
+        Raises:
+            SlqError: transformers is older than 5.19, or the backbone's family cannot encode images by themselves.
+        """
         if "mm_encoder_outputs" not in inspect.signature(backbone.inner.forward).parameters:
             raise SlqError("training.image_cache is features, which needs transformers 5.19 or newer; use none or kv")
         images = [image for one in batch for image in one.images]
@@ -48,10 +53,11 @@ class VisionFeatureBackend:
         return [CachedImage({FEATURES: rows}, fact) for rows, fact in zip(features_by_image, per_image, strict=True)]
 
     def to_message(self, backbone: Backbone, cached_image: CachedImage, instruction: str) -> Message:
+        """Tokenize a message whose image holds cached features."""
         return tokenize_message(backbone, message_parts(self.to_processed_image(cached_image), instruction))
 
     def to_processed_image(self, cached_image: CachedImage) -> ProcessedImage:
-        """A ProcessedImage that holds cached features."""
+        """Return a ProcessedImage that holds cached features."""
         return ProcessedImage({**cached_image.per_token, **cached_image.per_image}, cached_image.length)
 
 
@@ -61,6 +67,11 @@ class KVCacheBackend:
     cache_level = "kv"
 
     def cache_images(self, backbone: Backbone, batch: list[TokenizedMessage]) -> list[CachedImage]:
+        """Run a batch of prefixes and return the KV cache and positions of each, on the CPU.
+
+        Raises:
+            SlqError: as `split_prefix`.
+        """
         image_token_counts = [sum(image.num_tokens for image in one.images) for one in batch]
         cached_prefixes = split_prefix(prefill(backbone, collate(backbone, batch)), image_token_counts)
         return [
@@ -72,6 +83,7 @@ class KVCacheBackend:
         ]
 
     def to_message(self, backbone: Backbone, cached_image: CachedImage, instruction: str) -> Message:
+        """Return a cached image as a prefix; `instruction` is already part of it."""
         return CachedPrefix(
             cached_image.per_token["key_values"],
             cached_image.per_token["position_ids"],

@@ -1,4 +1,4 @@
-"""Fills a feature cache: shard after shard, from where an earlier attempt was stopped."""
+"""Building of a feature cache: one shard after another, continuing where an earlier attempt stopped."""
 
 import shutil
 import sys
@@ -22,22 +22,25 @@ from slq.models.prefix import TokenizedMessage, count_tokens
 
 BUILD_TIME_FILE = "build_time.json"
 GB = 1e9
-MAX_DISK_SHARE = 0.95  # of what is free may be filled; a full disk stops others too
+MAX_DISK_SHARE = 0.95  # of the free space may be filled; a full disk stops other jobs too
 CACHED_SPLITS = ("train", "val")  # those that training reads again and again; never a test split
-ShardSpec = tuple[Path, range]  # a shard that is to be there: its file, and the numbers of its images
+ShardSpec = tuple[Path, range]  # a shard to be written: its file, and the indices of its images
 
 
 class ImageMessageDataset(Dataset):
-    """The images of the splits as messages, those of one split behind the other's."""
+    """The images of several splits as messages, one split after another."""
 
     def __init__(self, backbone: Backbone, splits: dict[str, Split], instruction: str) -> None:
+        """List the images of all splits."""
         self.backbone, self.instruction = backbone, instruction
         self.items = [(split, number) for split in splits.values() for number in range(len(split.items))]
 
     def __len__(self) -> int:
+        """Return the number of images of all splits."""
         return len(self.items)
 
     def __getitem__(self, index: int) -> TokenizedMessage:
+        """Read the message of one image."""
         split, image_index = self.items[index]
         return read_image_message(self.backbone, split, image_index, self.instruction)
 
@@ -52,16 +55,18 @@ def build_feature_cache(
     events_file: Path,
     code_fingerprint: str = "",
 ) -> None:
-    """Cache what `training.image_cache` says of the images that training reads, and write the manifest last.
+    """Build the cache of training images that `training.image_cache` asks for, and write its manifest last.
 
     Args:
-        settings: of the rule: preset, backbone, method, family, dtype, prompt, image_cache, attention, batch_size
-            (images of a shard, which run together), num_workers.
-        work: scratch folder where shards gather, in a folder keyed by what they hold.
-        code_fingerprint: identity of what makes them.
+        settings: settings of the rule: preset, backbone, method, family, dtype, prompt, image_cache, attention,
+            batch_size (images of a shard, which run together), num_workers.
+        work: scratch folder where shards are collected, in a subfolder keyed by their content.
+        out: file of the manifest.
+        code_fingerprint: identity of the code that computes the shards.
 
     Raises:
-        SlqError: the disk cannot hold the cache, or is full; what is there stays, and the same call goes on.
+        SlqError: the disk is full or cannot hold the cache; the shards written so far stay, and the same call
+            continues.
     """
     splits = {part: read_split(data, train_dataset, part) for part in CACHED_SPLITS}
     inputs = {"backbone": snapshot_sha256(backbone_folder)} | {part: split.sha256 for part, split in splits.items()}
@@ -90,7 +95,7 @@ def build_feature_cache(
 
 
 def plan_shards(splits: dict[str, Split], split_name: str, folder: Path, shard_size: int) -> list[ShardSpec]:
-    """The shards of a split."""
+    """List the shards of a split: the file of each, and the indices of its images in an ImageMessageDataset."""
     first = sum(len(split.items) for split in list(splits.values())[: CACHED_SPLITS.index(split_name)])
     end = first + len(splits[split_name].items)
     starts = range(first, end, shard_size)
@@ -103,7 +108,11 @@ def plan_shards(splits: dict[str, Split], split_name: str, folder: Path, shard_s
 def write_missing_shards(
     shards: list[ShardSpec], images: ImageMessageDataset, image_cache: str, num_workers: int, events: EventLog
 ) -> None:
-    """Write the shards that are not there, or not whole, in order."""
+    """Write the shards that are missing or corrupt, in order.
+
+    Raises:
+        SlqError: as `require_disk_space` and `write_shard`.
+    """
     missing = [number for number, (path, _) in enumerate(shards) if not is_intact(path)]
     if not missing:
         return
@@ -123,7 +132,7 @@ def write_missing_shards(
 
 
 def mean_image_bytes(image_cache: str, images: ImageMessageDataset, sample_size: int) -> float:
-    """Bytes cached of one image, on average over `sample_size` images that are spread evenly over all."""
+    """Return the mean number of cached bytes per image, of `sample_size` images that are spread evenly over all."""
     sampled = [images[number] for number in range(0, len(images), max(len(images) // sample_size, 1))][:sample_size]
     cached_images = CACHE_BACKENDS[image_cache].cache_images(images.backbone, sampled)
     tensors = (
@@ -136,7 +145,11 @@ def mean_image_bytes(image_cache: str, images: ImageMessageDataset, sample_size:
 
 
 def require_disk_space(folder: Path, image_cache: str, needed_bytes: float) -> None:
-    """Raise SlqError, before anything is written, if a cache's `needed_bytes` bytes do not fit on its disk."""
+    """Check that `needed_bytes` more bytes of a cache fit on its disk, before anything is written.
+
+    Raises:
+        SlqError: they need more than MAX_DISK_SHARE of the free space.
+    """
     free = shutil.disk_usage(folder).free
     if needed_bytes > MAX_DISK_SHARE * free:
         raise SlqError(
@@ -147,7 +160,10 @@ def require_disk_space(folder: Path, image_cache: str, needed_bytes: float) -> N
 
 
 def read_build_seconds(folder: Path) -> float:
-    """What filling a folder of shards took so far, whichever job did it; what cannot be read is said, and counts 0."""
+    """Read how many seconds the building of a folder's shards has taken so far, over all jobs.
+
+    A file that cannot be read is reported on stderr, and counts as 0.
+    """
     if not (folder / BUILD_TIME_FILE).exists():
         return 0.0
     try:
@@ -162,7 +178,7 @@ def read_build_seconds(folder: Path) -> float:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a shard is there and holds what was written; one that does not is named on stderr."""
+    """Return whether a shard exists and holds what was written; a corrupt one is named on stderr."""
     if not path.exists():
         return False
     try:

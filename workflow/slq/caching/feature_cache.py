@@ -1,4 +1,4 @@
-"""A feature cache: the shards of a split's images, and the manifest that says where they are."""
+"""A feature cache: the shards of a split's images, and the manifest that locates them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,12 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """What is cached of a split's images, by their number in it.
+    """The cached data of a split's images, by image index.
 
-    shard_size: images of a shard, but perhaps fewer of the last
+    Attributes:
+        image_cache: what is cached: a key of CACHE_BACKENDS.
+        shards: the shards, in the order of the images.
+        shard_size: number of images of a shard; the last one may have fewer.
     """
 
     image_cache: str
@@ -29,10 +32,10 @@ class FeatureCache:
     shard_size: int
 
     def load_message(self, backbone: Backbone, image_index: int, instruction: str) -> Message:
-        """An image's message, as it goes on from what is cached.
+        """Load an image's message from the cache.
 
         Raises:
-            CorruptShard: that is not what was written.
+            CorruptShard: the cached bytes are not those that were written.
         """
         cached_image = self.shards[image_index // self.shard_size].read(image_index % self.shard_size)
         return CACHE_BACKENDS[self.image_cache].to_message(backbone, cached_image, instruction)
@@ -41,29 +44,31 @@ class FeatureCache:
 def load_image_message(
     backbone: Backbone, split: Split, image_index: int, instruction: str, feature_cache: FeatureCache | None
 ) -> Message:
-    """An image of a split as a message: as a feature cache has it, else from its file."""
+    """Load an image of a split as a message: from a feature cache if there is one, else from its file."""
     if feature_cache:
         return feature_cache.load_message(backbone, image_index, instruction)
     return read_image_message(backbone, split, image_index, instruction)
 
 
 def read_image_message(backbone: Backbone, split: Split, image_index: int, instruction: str) -> TokenizedMessage:
-    """An image of a split as a message, from its file."""
+    """Read an image of a split from its file, as a message."""
     image = backbone.family.process(split.open(split.items[image_index]["image"]))
     return tokenize_message(backbone, message_parts(image, instruction))
 
 
 def shard_path(folder: Path, split_name: str, shard_index: int) -> Path:
-    """Where a shard of a split lies."""
+    """Return the path of a shard of a split."""
     return folder / split_name / f"shard-{shard_index:05d}.safetensors"
 
 
 def feature_cache_key(settings: dict[str, Any], inputs: dict[str, str], code_fingerprint: str) -> str:
-    """Identity of a cache: backbone, data, preprocessing, prompt, dtype, and what is cached; nothing that a run learns.
+    """Compute the identity of a cache: backbone, data, preprocessing, prompt, dtype, and what is cached.
+
+    Nothing that a run learns is part of it.
 
     Args:
         inputs: identity of the backbone and of each split.
-        code_fingerprint: of the family's adapter and of the prefix.
+        code_fingerprint: identity of the code of the family's adapter and of the prefix.
     """
     image_cache = settings["image_cache"]
     prompt = settings["prompt"]["image"] if image_cache == "kv" else ""
@@ -83,12 +88,12 @@ def feature_cache_key(settings: dict[str, Any], inputs: dict[str, str], code_fin
 def write_cache_manifest(
     path: Path, folder: Path, image_cache: str, shard_counts: Mapping[str, int], shard_size: int, seconds: float
 ) -> None:
-    """Write the manifest of a feature cache whose shards lie in `folder`.
+    """Write the manifest of a feature cache whose shards are in `folder`.
 
     Args:
-        shard_counts: how many of each split.
-        shard_size: images of a shard.
-        seconds: that filling it took.
+        shard_counts: number of shards of each split.
+        shard_size: number of images of a shard.
+        seconds: time that building it took.
     """
     write_json(
         path,
@@ -104,7 +109,7 @@ def write_cache_manifest(
 
 
 def read_cache_manifest(path: Path) -> dict[str, Any]:
-    """A manifest.
+    """Read the manifest of a feature cache.
 
     Raises:
         SlqError: it is missing, or of another schema.
@@ -115,7 +120,7 @@ def read_cache_manifest(path: Path) -> dict[str, Any]:
 
 
 def open_feature_caches(path: Path | None) -> dict[str, FeatureCache]:
-    """The feature caches of a manifest by split; none without a manifest.
+    """Open the feature caches of a manifest, by split; without a manifest there are none.
 
     Raises:
         SlqError: the manifest is missing, or of another schema.

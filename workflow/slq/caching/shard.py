@@ -1,7 +1,7 @@
-"""A shard: what is cached of some images, in one safetensors file from which any one of them is read by itself.
+"""A shard: the cached data of some images, in one safetensors file from which each image can be read by itself.
 
-What an image has per token stands in `per_token.<name>`, one image's rows behind the other's; what it has once in
-`per_image.<name>`, a row for each image; `lengths` says how many rows are an image's, and `sha256` proves them.
+Data per token is in `per_token.<name>`, with the rows of all images concatenated; data per image is in
+`per_image.<name>`, one row for each image; `lengths` gives each image's number of rows, and `sha256` its hash.
 """
 
 import hashlib
@@ -20,34 +20,45 @@ from torch import Tensor
 from slq.common.errors import SlqError
 from slq.common.files import fsync_path
 
-PER_TOKEN, PER_IMAGE = "per_token.", "per_image."  # before the names of tensors
+PER_TOKEN, PER_IMAGE = "per_token.", "per_image."  # prefixes of the names of tensors
 REBUILD_HINT = "snakemake --cores all --forcerun cache_features: whole shards are kept, this one is made again"
 
 
 @dataclass(frozen=True)
 class CachedImage:
-    """What is cached of one image: `per_token` by name (its tokens, …), `per_image` by name (…)."""
+    """Cached data of one image.
+
+    Attributes:
+        per_token: tensors (tokens, …) by name, with one row per cached token.
+        per_image: tensors (…) by name that the image has once.
+        length: number of rows of each tensor in `per_token`.
+    """
 
     per_token: Mapping[str, Tensor]
     per_image: Mapping[str, Tensor]
 
     @property
     def length(self) -> int:
+        """Number of rows of each tensor in `per_token`."""
         return len(next(iter(self.per_token.values())))
 
 
 class CorruptShard(SlqError):
-    """A shard does not hold what was written."""
+    """Error that a shard does not hold what was written."""
 
 
 class Shard:
-    """A shard on the disk; opened for each read, so that it can be handed to other processes.
+    """A shard on disk, opened for each read, so that it can be passed to other processes.
 
     The index, a few bytes for each image, stays in memory; images do not.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises CorruptShard if its index cannot be read."""
+        """Read the index of a shard.
+
+        Raises:
+            CorruptShard: the index cannot be read.
+        """
         self.path = path
         self.verified: set[int] = set()
         with self._open_file() as file:
@@ -63,17 +74,18 @@ class Shard:
                 raise ValueError("images have more or fewer rows together than there are")
 
     def __len__(self) -> int:
+        """Return the number of images."""
         return len(self.lengths)
 
     def read(self, index: int) -> CachedImage:
-        """A cached image, proved by its hash when it is read for the first time.
+        """Read the cached data of one image, and check its hash when it is read for the first time.
 
         Raises:
             CorruptShard: the bytes are not those that were written.
         """
         token_range = slice(self._offsets[index], self._offsets[index + 1])
         with self._open_file() as file:
-            # A slice is a view of the whole file, which would go along to another process.
+            # A slice is a view of the whole file, all of which would be sent to another process with it.
             per_token = {
                 name.removeprefix(PER_TOKEN): file.get_slice(name)[token_range].clone()
                 for name in self._per_token_names
@@ -86,7 +98,7 @@ class Shard:
         return cached_image
 
     def verify(self) -> None:
-        """Read every image, whether it was read before or not.
+        """Read every image and check its hash, even if it was read before.
 
         Raises:
             CorruptShard: one of them is not what was written.
@@ -97,7 +109,11 @@ class Shard:
 
     @contextmanager
     def _open_file(self) -> Iterator[Any]:
-        """The file as safetensors reads it, which compares its length with its header's."""
+        """Yield the file opened by safetensors, which compares the file's length with that in its header.
+
+        Raises:
+            CorruptShard: the file, or what is read while it is open, is not readable.
+        """
         try:
             with safe_open(self.path, "pt") as file:
                 yield file
@@ -106,7 +122,10 @@ class Shard:
 
 
 def hash_cached_image(cached_image: CachedImage) -> bytes:
-    """SHA-256 of an image's tensors, per token and per image: their names, types and shapes, in order of name."""
+    """Compute the SHA-256 of an image's tensors: names, dtypes, shapes and bytes.
+
+    Tensors per token come first, then those per image, each in order of name.
+    """
     digest = hashlib.sha256()
     for name, values in [*sorted(cached_image.per_token.items()), *sorted(cached_image.per_image.items())]:
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
@@ -115,11 +134,12 @@ def hash_cached_image(cached_image: CachedImage) -> bytes:
 
 
 def write_shard(path: Path, cached_images: Sequence[CachedImage]) -> None:
-    """Write a shard whole: under another name, flushed to the disk, renamed. The same cached images give
-    the same bytes.
+    """Write a shard atomically: under a temporary name, flushed to disk, then renamed.
+
+    The same cached images give the same bytes.
 
     Raises:
-        SlqError: it cannot be written, e.g. because the disk is full; what was there before is untouched.
+        SlqError: it cannot be written, e.g. because the disk is full; an earlier file of this name is untouched.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     tensors = {

@@ -1,1 +1,1 @@
-"""What the paper says, checked: its sentences by our results, its numbers by arithmetic, its tables by each other."""
+"""Checks of the paper: its sentences against our results, its numbers by arithmetic, its tables against each other."""

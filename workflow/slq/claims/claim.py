@@ -1,4 +1,4 @@
-"""The paper's sentences as `paper_tables/reference/claims.yaml` has them, each with the test that decides it."""
+"""The paper's sentences from `paper_tables/reference/claims.yaml`, each with the test that decides it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,9 +18,13 @@ SCHEMA_FILE = SCHEMA_FOLDER / "claims.schema.yaml"
 class Claim:
     """A sentence of the paper, in our words.
 
-    location: in the paper
-    test: a kind of `claims.schema.yaml` and its keys
-    backbones: rows of Table 3 that one verdict is over; of an entry for each, one of them; none where nothing decides
+    Attributes:
+        id: the entry's id, with `/<backbone>` where an entry makes one claim per backbone
+        sentence: the claim
+        location: where the paper makes it
+        test: a kind of test in `claims.schema.yaml`, and its keys
+        backbones: rows of Table 3 that the verdict covers; one, where an entry makes a claim per backbone; none, where
+            no test can decide
     """
 
     id: str
@@ -31,15 +35,16 @@ class Claim:
 
     @property
     def kind(self) -> str:
+        """The kind of the test."""
         return str(self.test["test"])
 
 
 def read_claims(path: Path, paper: Paper) -> list[Claim]:
-    """Every statement to be judged, in the order of the file; an entry for each backbone becomes as many.
+    """Read every claim to be judged, in the order of the file; `backbones: each` makes one claim per backbone.
 
     Raises:
-        SlqError: the file cannot be read or is not of its form, or an entry names what the reference does not have;
-            names file, entry and key.
+        SlqError: the file cannot be read or is not of its form, or an entry names something that the reference tables
+            do not have; names file, entry and key
     """
     claims: list[Claim] = []
     backbones = list(dict.fromkeys(number.backbone for number in paper.table3))
@@ -60,7 +65,7 @@ def read_claims(path: Path, paper: Paper) -> list[Claim]:
 
 
 def _read_entries(path: Path, paper: Paper) -> list[dict[str, Any]]:
-    """The entries of the file, checked; what they name is in the paper's tables."""
+    """Read the entries of the file; check their form, and that the paper's tables have what they name."""
     content = read_yaml(path)
     known = {
         "methods": METHODS,

@@ -1,4 +1,4 @@
-"""Decides the claims on the results of one preset: a line of evidence for every number that a test names."""
+"""The judge of claims on one preset's results: a line of evidence for every number that a test names."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,28 +31,38 @@ DecisionRule = Callable[[Difference], Verdict]
 
 
 def decide_higher(difference: Difference, parts: int) -> Verdict:
-    """Whether one is above the other. One of several parts may fail a claim by chance: they share the level."""
+    """Decide whether one method is above the other.
+
+    A claim of several parts may fail in one of them by chance, so the significance level of a contradiction is divided
+    by `parts`.
+    """
     if difference.value > 0 and difference.p < SIGNIFICANCE_LEVEL:
         return "supported"
     return "contradicted" if difference.value < 0 and difference.p < SIGNIFICANCE_LEVEL / parts else "undecided"
 
 
 def decide_same(difference: Difference, within: float, parts: int) -> Verdict:
-    """Whether two are within so many points of percent of each other, wherever in its interval the difference is."""
+    """Decide whether two methods differ by at most `within` points of percent, over the whole 95 % interval.
+
+    The significance level of a contradiction is divided by `parts`, as in `decide_higher`.
+    """
     if -within <= difference.low and difference.high <= within:
         return "supported"
     return "contradicted" if difference.p < SIGNIFICANCE_LEVEL / parts else "undecided"
 
 
 def decide_above(low: float, high: float, number: float) -> Verdict:
-    """Whether an interval lies above a published number."""
+    """Decide whether an interval lies above a published number."""
     if low > number:
         return "supported"
     return "contradicted" if high < number else "undecided"
 
 
 def summarize(result: CheckResult) -> str:
-    """How many numbers decide it as they do, and the first of them; where none is there, why the first is not."""
+    """Summarise how many numbers have each verdict, and show the first that decides.
+
+    If no number could be tested, say why the first could not.
+    """
     evidence, verdict = result.evidence, result.verdict
     if verdict == "not tested":
         return f"Not run: {evidence[0].value}."
@@ -65,18 +75,23 @@ def summarize(result: CheckResult) -> str:
 
 
 class ClaimJudge:
-    """Decides statements on the results of one preset; a difference that several need is counted once.
+    """The judge of claims on the results of one preset; a difference that several claims need is computed once.
 
-    synthetic_labels: the labels of the datasets that are synthetic, and say nothing about the paper
+    Attributes:
+        results: the result files of the preset
+        paper: the paper's numbers
+        synthetic_labels: labels of the synthetic datasets, whose results say nothing about the paper
+        recall_differences, score_difference: cached comparisons of two methods on a backbone and a dataset
     """
 
     def __init__(self, results: Results, paper: Paper, synthetic_labels: Sequence[str]) -> None:
+        """Set up the judge, with a cache for each kind of comparison."""
         self.results, self.paper, self.synthetic_labels = results, paper, synthetic_labels
         self.recall_differences = cache(lambda *place: compare_recalls(results, *place))
         self.score_difference = cache(lambda *place: compare_scores(results, *place))
 
     def judge_claim(self, claim: Claim) -> CheckResult:
-        """Why a statement holds or not; errors as in `collect_evidence`."""
+        """Judge whether a claim holds, with the reason; errors as in `collect_evidence`."""
         if claim.kind == "none":
             return CheckResult(f"It needs {claim.test['needs']}.")
         found = CheckResult("", tuple(self.collect_evidence(claim)))
@@ -84,10 +99,10 @@ class ClaimJudge:
         return CheckResult(prefix + summarize(found), found.evidence)
 
     def collect_evidence(self, claim: Claim) -> list[Evidence]:
-        """A line for every number that the test names, there or not.
+        """Collect a line for every number that the test names, whether it exists or not.
 
         Raises:
-            SlqError: a file that exists cannot be used.
+            SlqError: a file that exists cannot be used
         """
         match claim.kind:
             case "higher" | "same":
@@ -102,7 +117,12 @@ class ClaimJudge:
         measures: Mapping[str, Any],
         measure: Callable[[str, LayoutEntry, LayoutEntry, Any], Evidence],
     ) -> Iterator[Evidence]:
-        """Measure what stands for each backbone and column of a test, by every name; or say what the preset lacks."""
+        """Yield a line for every measure, backbone and dataset of a test, or a line that says what the preset lacks.
+
+        Args:
+            measures: the last argument of `measure`, keyed by the text that is added to the subject of the line
+            measure: builds a line from its subject, a backbone and a dataset of the preset, and one of `measures`
+        """
         layout = self.results.layout
         for paper_backbone in claim.backbones:
             backbones = [one for one in layout.backbones if one.paper_name == paper_backbone]
@@ -121,11 +141,13 @@ class ClaimJudge:
                     )
 
     def _nothing_stands_for(self, paper_name: str) -> str:
+        """Return the reason that the preset has no entry for a backbone or dataset of the paper."""
         return f"preset {self.results.layout.preset} has nothing that stands for {paper_name}"
 
     # ---- a method against another ------------------------------------------------------------------------------------
 
     def _compare_methods(self, claim: Claim) -> Iterator[Evidence]:
+        """Yield the lines of a test of one method against another (`higher` or `same`)."""
         test = claim.test
         first_method, other_method, metrics = test["of"], test.get("than") or test["as"], test.get("metrics", [""])
         count = len(claim.backbones) * len(test["datasets"]) * len(metrics)
@@ -152,6 +174,7 @@ class ClaimJudge:
         dataset: LayoutEntry,
         metric: str,
     ) -> Evidence:
+        """Build the line of the paired difference of two methods in a recall, or in a score if `metric` is empty."""
         if metric:
             recalls = self.recall_differences(backbone, first_method, other_method, dataset)
             if isinstance(recalls, TableCell):
@@ -173,6 +196,7 @@ class ClaimJudge:
     # ---- a method against the published number of another model ------------------------------------------------------
 
     def _compare_with_published(self, claim: Claim) -> Iterator[Evidence]:
+        """Yield the lines of a test of a method against published recalls of other models (`above`)."""
         test = claim.test
         measures = {
             f"{metric_suffix(metric)}, {METHODS[test['of']]} beside {model}": (model, metric)
@@ -184,7 +208,11 @@ class ClaimJudge:
     def _measure_against_published(
         self, method: str, subject: str, backbone: LayoutEntry, dataset: LayoutEntry, quoted: tuple[str, str]
     ) -> Evidence:
-        """A recall beside a quoted one, by model and metric, which must be of the same dataset."""
+        """Build the line of a recall against a quoted one, which must be of the same dataset.
+
+        Args:
+            quoted: model and metric of the quoted recall
+        """
         if not dataset.is_from_paper:
             return Evidence(
                 subject, f"{dataset.label} is another dataset than the paper's {dataset.paper_name}", "not tested"
@@ -195,7 +223,7 @@ class ClaimJudge:
         if record is None:
             return Evidence(subject, self.results.missing_cell(backbone.name, method, file_name).source, "not tested")
         quote = self.paper.find_recall(model, dataset.paper_name, metric)
-        assert quote is not None  # read_claims has seen to it
+        assert quote is not None  # read_claims has checked it
         value, (low, high) = record.number("metrics", direction, recall), interval_bounds(record, direction, recall)
         text = f"{value:.1f} [{low:.1f}, {high:.1f}] against {quote.value}"
         return Evidence(subject, text, decide_above(low, high, float(quote.value)), f"{record.source}; {quote.source}")
@@ -203,6 +231,7 @@ class ClaimJudge:
     # ---- what a method costs -----------------------------------------------------------------------------------------
 
     def _compare_costs(self, paper_backbone: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
+        """Yield the lines of a test of what one method costs against another."""
         backbones = [entry for entry in self.results.layout.backbones if entry.paper_name == paper_backbone]
         first_method, other_method = test["of"], test["than"]
         measure = self._hours_ratio if test["what"] == "hours" else self._parameters_ratio
@@ -217,7 +246,7 @@ class ClaimJudge:
     def _hours_ratio(
         self, subject: str, backbone: LayoutEntry, first_method: str, other_method: str, at_most: float
     ) -> Evidence:
-        """Means over the seeds, of hours of one device alone."""
+        """Build the line of the ratio of training hours, means over the seeds, all on one kind of device."""
         costs = costs_by_method(self.results, backbone)
         for method in (first_method, other_method):
             if not costs.get(method):
@@ -236,6 +265,7 @@ class ClaimJudge:
     def _parameters_ratio(
         self, subject: str, backbone: LayoutEntry, first_method: str, other_method: str, at_most: float
     ) -> Evidence:
+        """Build the line of the ratio of trainable parameters."""
         runs = {method: self.results.run_records(backbone.name, method) for method in (first_method, other_method)}
         first_count, other_count = (
             common_number(runs[method], "parameters", "trainable") for method in (first_method, other_method)
@@ -256,7 +286,7 @@ class ClaimJudge:
 
 
 def metric_suffix(metric: str) -> str:
-    """` T2I R@5` for `t2i R@5`, behind the name of a dataset; nothing for a score."""
+    """Return ` T2I R@5` for `t2i R@5`, which follows the name of a dataset; empty for a score."""
     direction, _, recall = metric.partition(" ")
     return f" {DIRECTION_LABELS[direction]} {recall}" if metric else ""
 
@@ -264,7 +294,11 @@ def metric_suffix(metric: str) -> str:
 def _difference_evidence(
     subject: str, sourced_difference: SourcedDifference, scale: float, in_hits: bool, decide: DecisionRule
 ) -> Evidence:
-    """A paired difference, in points of percent or in hits."""
+    """Build the line of a paired difference, in points of percent or in hits.
+
+    Args:
+        scale: what the difference is multiplied by for print
+    """
     difference, files = sourced_difference
     format_signed = with_sign(format_integer if in_hits else format_one_decimal)
     value, low, high = (format_signed(scale * number) for number in (difference.value, difference.low, difference.high))
@@ -274,6 +308,7 @@ def _difference_evidence(
 def _ratio_evidence(
     subject: str, one: float, other: float, at_most: float, formatter: Callable[[float], str], files: str
 ) -> Evidence:
+    """Build the line of a ratio, which is supported if it is at most `at_most`."""
     if not other:
         return Evidence(subject, "nothing to divide by", "not tested", files)
     text = (

@@ -1,4 +1,4 @@
-"""The paper's tables asked of each other, of published scores and of the samples that their numbers are."""
+"""Checks of the paper's tables against each other, against published scores and against their sample sizes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from slq.results.records import COST_COLUMNS
 MARK_STYLES = {"": "", "best": "bold", "second": "underline"}
 STYLE_WORDS = {"": "unmarked", "bold": "bold", "underline": "underlined"}
 DATASET = "coco"
-HELD_OUT_LIST = "coco_val2017"  # train2017 is every image of 2014's lists that is not in it
+HELD_OUT_LIST = "coco_val2017"  # train2017 is every image of the 2014 lists that is not in it
 
 
 def check_marks(cells: Sequence[PaperNumber], table: str) -> CheckResult:
-    """Cells whose mark is not what the numbers of their column, in Table 3 of their backbone, give.
+    """Check that each cell has the mark that the numbers of its column give; in Table 3 a column of one backbone.
 
     Of costs less is better; a table that never underlines has no second best.
     """
@@ -48,7 +48,7 @@ def check_marks(cells: Sequence[PaperNumber], table: str) -> CheckResult:
 
 
 def _compute_marks(cells: Sequence[PaperNumber]) -> list[str]:
-    """The marks that the numbers of a column give, in the paper's words."""
+    """Compute the marks that the numbers of a column give: `bold`, `underline` or none."""
     numbers = [TableCell.quoted(parse_printed_number(cell.value), cell.value, "", comparable=True) for cell in cells]
     return [MARK_STYLES[cell.mark] for cell in mark_best(numbers, higher_is_better=cells[0].column not in COST_COLUMNS)]
 
@@ -56,7 +56,7 @@ def _compute_marks(cells: Sequence[PaperNumber]) -> list[str]:
 def _describe_wrong_mark(
     name: str, cell: PaperNumber, expected: str, cells: Sequence[PaperNumber], expected_marks: Sequence[str]
 ) -> str:
-    """What is printed, what the numbers give, and whose the two marks are."""
+    """Describe the printed mark, the mark by the numbers, and the cells that deserve the two marks."""
     holders = {
         word: ", ".join(
             f"{one.value} of {one.row}"
@@ -71,7 +71,7 @@ def _describe_wrong_mark(
 
 
 def check_base_scores(paper: Paper) -> CheckResult:
-    """Scores of tuned models that are the published scores of the untouched ones."""
+    """Check which scores of trained models equal the published scores of the untouched backbones."""
     cells_by_method: Counter[str] = Counter()
     equal_by_method: Counter[str] = Counter()
     evidence = []
@@ -97,7 +97,7 @@ def check_base_scores(paper: Paper) -> CheckResult:
 
 
 def check_shares(paper: Paper) -> CheckResult:
-    """Printed numbers that are no share of so many queries or questions."""
+    """Check which printed numbers are no share of their number of queries or questions."""
     checked = [(number, check_share(number)) for number in paper.shares]
     evidence = tuple(
         replace(line, value=f"{line.subject}: {line.value}" if line.verdict == "contradicted" else "")
@@ -114,7 +114,10 @@ def check_shares(paper: Paper) -> CheckResult:
 
 
 def check_sampling_noise(paper: Paper) -> CheckResult:
-    """Other methods' numbers that lie within the 95 % interval of the paper's own method's, as one sample of n."""
+    """Check which numbers of other methods lie within the interval of the paper's own method.
+
+    It is Wilson's 95 % interval of a share of n queries or questions.
+    """
     evidence = []
     for cell in paper.method_cells(paper.own_method):
         if not cell.sample_sizes:
@@ -137,7 +140,7 @@ def check_sampling_noise(paper: Paper) -> CheckResult:
 
 
 def check_test_overlap(paper: Paper) -> CheckResult:
-    """Count test images of COCO that train2017 holds, the training list that the released code names."""
+    """Count the test images of COCO that are in train2017, the training list that the released code names."""
     if not any(name == DATASET for name, _ in paper.benchmark_rows) or not paper.table1:
         return CheckResult("The paper does not test on COCO.")
     tested, held_out = set(read_id_list(TEST_ID_LISTS[DATASET])), set(read_id_list(HELD_OUT_LIST))

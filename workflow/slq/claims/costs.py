@@ -1,4 +1,4 @@
-"""What Table 3 says that training costs, against the sizes of the models: parameters and GPU hours."""
+"""Checks of the training costs in Table 3, parameters and GPU hours, against the sizes of the models."""
 
 from collections.abc import Sequence
 from math import ceil, floor
@@ -14,7 +14,7 @@ from slq.results.paper import Paper, PaperNumber
 
 
 def build_cost_model(paper: Paper, backbone: str) -> BackboneCostModel | None:
-    """The sizes of one of the paper's models and of its training set, if config.yaml has them."""
+    """Build the cost model of one of the paper's backbones; None if config.yaml lacks a size that it needs."""
     entries = [one for one in paper.settings.get("backbones", ()) if one["name"] == backbone]
     if (
         not entries
@@ -29,7 +29,7 @@ def build_cost_model(paper: Paper, backbone: str) -> BackboneCostModel | None:
 
 
 def check_parameter_counts(paper: Paper) -> CheckResult:
-    """Whether one number of queries gives every printed count of the parameters that SLQ trains."""
+    """Check whether one number of queries gives every printed count of the parameters that SLQ trains."""
     query_counts = [(cell, _possible_query_counts(cell)) for cell in paper.method_cells("slq", "parameters")]
     common_counts = sorted(set.intersection(*(set(fit) for _, fit in query_counts))) if query_counts else []
     evidence = [
@@ -45,13 +45,14 @@ def check_parameter_counts(paper: Paper) -> CheckResult:
 
 
 def _possible_query_counts(cell: PaperNumber) -> list[int]:
-    """Every N whose N x width prints as the cell, halves either way."""
+    """List every N whose N x width prints as the cell, with halves rounded either way."""
     half = _last_digit_size(cell.value) / 2
     value = parse_printed_number(cell.value)
     return list(range(ceil((value - half) / cell.hidden_size), floor((value + half) / cell.hidden_size) + 1))
 
 
 def _query_count_text(cell: PaperNumber, counts: Sequence[int]) -> str:
+    """Show the division of a printed count by the width, and which N fit it."""
     exact_count = parse_printed_number(cell.value) / cell.hidden_size
     text = f"{cell.row}: {cell.value} / {cell.hidden_size} = {exact_count:.2f}; "
     if counts:
@@ -61,12 +62,13 @@ def _query_count_text(cell: PaperNumber, counts: Sequence[int]) -> str:
 
 
 def _last_digit_size(printed: str) -> float:
-    """The size of a printed number's last digit: a thousand of `36k`, a hundred thousand of `4.4M`."""
+    """Return the size of a printed number's last digit: a thousand for `36k`, a hundred thousand for `4.4M`."""
     digits = printed.rstrip("".join(SUFFIX_FACTORS))
     return SUFFIX_FACTORS[printed[len(digits) :]] / 10 ** count_decimals(digits)
 
 
 def _join_numbers(numbers: Sequence[int]) -> str:
+    """Join numbers by `or`; `none` if there are none."""
     return " or ".join(map(str, numbers)) or "none"
 
 
@@ -74,10 +76,10 @@ def _join_numbers(numbers: Sequence[int]) -> str:
 
 
 def check_training_hours(paper: Paper) -> CheckResult:
-    """Which hours of other methods are further from the own one's than FLOPs are.
+    """Check which ratios of other methods' hours to SLQ's exceed the ratios of their FLOPs.
 
-    Of SLQ it is the released algorithm, whose gradient runs through the whole sequence; the tuned methods may compute
-    their activations again, which is what they compute at most.
+    SLQ is counted as released, with the gradient running through the whole sequence; the other methods are counted
+    without and with all activations recomputed; the latter is the most that they compute.
     """
     evidence = []
     for cell in paper.method_cells("slq", "gpu_hours"):
@@ -112,7 +114,11 @@ def check_training_hours(paper: Paper) -> CheckResult:
 
 
 def _pair_flops(paper: Paper, cost_model: BackboneCostModel, method: str, **options: bool) -> float:
-    """Of training on one pair, an image and a caption of the training set's mean size."""
+    """Compute the FLOPs of training on one pair, an image and a caption of the training set's mean size.
+
+    Args:
+        options: further fields of the `ComputePlan`
+    """
     plan = ComputePlan.from_hyperparameters(method, paper.settings["hyperparameters"].get(method, {}), **options)
     return sum(
         total_flops(train_flops(cost_model.architecture, plan, message))

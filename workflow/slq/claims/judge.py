@@ -1,4 +1,4 @@
-"""The paper's sentences, judged on the results of one preset by the tests of claims.yaml."""
+"""Verdicts on the paper's sentences, from the results of one preset by the tests of claims.yaml."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,11 +19,13 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
     """Judge every claim of `reference`/claims.yaml on a preset's results; write the verdicts, and print them.
 
     Args:
-        settings: what `parse_layout` reads; and, as `synthetic`, the labels of the datasets that are synthetic
+        settings: the keys that `parse_layout` reads, and `synthetic`, the labels of the synthetic datasets
         results: the folder that holds one folder per preset
+        reference: the folder of the paper's values
+        out: the JSON file of verdicts
 
     Raises:
-        SlqError: a claim is not of its form, or a result file that exists cannot be used; nothing is written then.
+        SlqError: a claim is not of its form, or a result file that exists cannot be used; nothing is written then
     """
     layout, paper, synthetic_labels = parse_layout(settings), Paper(reference, results), settings["synthetic"]
     paper_claims = read_claims(reference / "claims.yaml", paper)
@@ -52,7 +54,10 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
 
 
 def describe_scope(layout: ReportLayout, synthetic_labels: Sequence[str]) -> str:
-    """What the verdicts are about: the paper's claims, or how the same tests read the sentences on synthetic data."""
+    """Describe what the verdicts are about.
+
+    They are about the paper's claims or, on synthetic data, only about how the same tests decide there.
+    """
     preset_text = f"Preset {layout.preset}, {layout.which_seeds}"
     if not synthetic_labels:
         return (
@@ -68,7 +73,7 @@ def describe_scope(layout: ReportLayout, synthetic_labels: Sequence[str]) -> str
 
 
 def format_verdict_table(answers: Sequence[tuple[Claim, CheckResult]]) -> str:
-    """A line a sentence, aligned, and the number of each verdict."""
+    """Format the verdicts as one aligned line per claim, and the number of each verdict."""
     verdicts = [result.verdict for _, result in answers]
     verdict_width, id_width = max(map(len, verdicts)), max(len(one.id) for one, _ in answers)
     lines = [f"{result.verdict:<{verdict_width}}  {one.id:<{id_width}}  {result.reason}" for one, result in answers]

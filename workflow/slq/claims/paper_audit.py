@@ -1,4 +1,4 @@
-"""Everything that is asked of the paper alone: its numbers of arithmetic, its tables of each other."""
+"""Audit of the paper alone: its numbers by arithmetic, its tables against each other."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,19 +11,25 @@ from slq.results.checks import CheckResult, count_contradicted, count_tested
 from slq.results.paper import Paper
 
 SCHEMA = 2
-TABLE_LABELS = {"table1": "Table 1", "table3": "Table 3"}  # others by the names of their files
+TABLE_LABELS = {"table1": "Table 1", "table3": "Table 3"}  # other tables are named by their files
 
 
 @dataclass(frozen=True)
 class PaperCheck:
-    """A question to the paper: its name in files, its title, and what answers it."""
+    """A check of the paper.
+
+    Attributes:
+        name: in files
+        title: in print
+        run: the function that performs it
+    """
 
     name: str
     title: str
     run: Callable[[Paper], CheckResult]
 
 
-# A question more is a line more; those to our results are claims.yaml's.
+# Add a check by adding an entry; checks against our results are in claims.yaml.
 CHECKS = (
     PaperCheck(
         "marks-table1",
@@ -41,15 +47,15 @@ CHECKS = (
 
 
 def audit_paper(settings: Mapping[str, Any], reference: Path, out: Path) -> None:
-    """Ask everything of the paper; write what was found, and how often all was asked, and print the counts.
+    """Run every check of the paper; write the findings and the counts, and print the counts.
 
     Args:
-        settings: of `cost_settings.paper_audit_settings`
+        settings: from `cost_settings.paper_audit_settings`
         reference: the folder of the paper's values
         out: `audit.json`
 
     Raises:
-        SlqError: a table cannot be read; nothing is written then.
+        SlqError: a table cannot be read; nothing is written then
     """
     paper = Paper(reference, reference.parents[1] / "results", settings)
     results = [(check, check.run(paper)) for check in CHECKS]
@@ -67,7 +73,7 @@ def audit_paper(settings: Mapping[str, Any], reference: Path, out: Path) -> None
 
 
 def _finding_record(check: PaperCheck, result: CheckResult) -> dict[str, Any]:
-    """What a reader should look at, the arithmetic, and the cells that it is about."""
+    """Build the JSON record of a contradicted check: its statement, the arithmetic, and the cells concerned."""
     cells = [line.number for line in result.evidence if line.verdict == "contradicted" and line.number is not None]
     return {
         **{"id": check.name, "title": check.title, "statement": result.reason},

@@ -1,4 +1,4 @@
-"""Whether a printed number can be k of n, and the interval of what another sample of n would give."""
+"""Tests of whether a printed number can be k of n, and the sampling interval of a score of n."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -9,17 +9,17 @@ from slq.results.cells import count_decimals
 from slq.results.checks import Evidence, number_evidence
 from slq.results.paper import PaperNumber
 
-Rounding = Callable[[Fraction], int]  # to whole units of the last digit
+Rounding = Callable[[Fraction], int]  # rounds to whole units of the last digit
 HALF = Fraction(1, 2)
 
 
 def round_half_up(value: Fraction) -> int:
-    """Round, halves up."""
+    """Round to a whole number, halves up."""
     return floor(value + HALF)
 
 
 def round_twice(value: Fraction) -> int:
-    """Round to one digit more first, halves up both times."""
+    """Round to one more digit first, then to a whole number, halves up both times."""
     return round_half_up(Fraction(round_half_up(10 * value), 10))
 
 
@@ -27,18 +27,24 @@ ROUNDINGS: dict[str, Rounding] = {"halves up": round_half_up, "halves to even": 
 OTHER_ROUNDINGS: dict[str, Rounding] = {
     "cut off": floor,
     "rounded twice": round_twice,
-}  # what may explain a number that is none
+}  # these may explain a number that is no rounded share
 
 
 def possible_counts(units: int, digits: int, n: int, rounding: Rounding) -> list[int]:
-    """Every k whose share of n, in percent with so many digits, prints as so many units of the last one."""
+    """List every k whose share of n prints as the number.
+
+    Args:
+        units: the printed percentage, as whole units of its last digit
+        digits: decimals of the printed percentage
+        rounding: how the share is rounded to units
+    """
     scale = 100 * 10**digits
     low, high = floor(Fraction((units - 1) * n, scale)), ceil(Fraction((units + 1) * n, scale))
     return [k for k in range(max(low, 0), min(high, n) + 1) if rounding(Fraction(scale * k, n)) == units]
 
 
 def check_share(number: PaperNumber) -> Evidence:
-    """Whether some k of n prints as the number."""
+    """Check whether some k of n prints as the number, for one of the sample sizes known for it."""
     if not number.sample_sizes:
         return number_evidence(number, "how many are counted is not known", "not tested")
     check = _check_hits if number.unit == "hits" else _check_percent
@@ -48,13 +54,17 @@ def check_share(number: PaperNumber) -> Evidence:
 
 
 def _check_hits(printed: str, n: int) -> tuple[bool, str]:
+    """Check that printed hits are a whole number from 0 to n; return the answer and the arithmetic."""
     value = Fraction(printed)
     is_possible = value.denominator == 1 and 0 <= value <= n
     return is_possible, f"{printed} hits of {n}" if is_possible else f"{printed} is no whole number from 0 to {n}"
 
 
 def _check_percent(printed: str, n: int) -> tuple[bool, str]:
-    """Of a rounded number; halves may have been rounded up or to even."""
+    """Check whether a printed percentage is a rounded share of n; return the answer and the arithmetic.
+
+    Halves may have been rounded up or to even.
+    """
     digits = count_decimals(printed)
     scale = 10**digits
     units = int(Fraction(printed) * scale)
@@ -71,19 +81,19 @@ def _check_percent(printed: str, n: int) -> tuple[bool, str]:
     exact_count = Fraction(printed) * n / 100
     nearest_counts = [k for k in (floor(exact_count), ceil(exact_count)) if 0 <= k <= n]
     shares = [f"{k}/{n} = {_format_share(k, n, digits + 1)} → {_format_share(k, n, digits)}" for k in nearest_counts]
-    # Of all numbers between 0 and 100 with so many digits, those that some k of n prints as.
+    # The fraction of all numbers from 0 to 100 with so many digits that are a share of n.
     reachable = (min(n, 100 * scale) + 1) / (100 * scale + 1)
     nearest = f"no k of {n} rounds to {printed}; nearest {', '.join(shares)}"
     return False, "; ".join([nearest, *explanations, f"{100 * reachable:.1f} % of such numbers are shares of {n}"])
 
 
 def _format_share(k: int, n: int, digits: int) -> str:
-    """k of n in percent, as it prints."""
+    """Format k of n in percent with so many digits."""
     return f"{round_half_up(Fraction(100 * k * 10**digits, n)) / 10**digits:.{digits}f}"
 
 
 def sampling_interval(value: str, n: int, unit: str) -> tuple[float, float]:
-    """The ends of the 95 % interval (Wilson's) of the hits of n that a score stands for, in the score's own unit."""
+    """Compute Wilson's 95 % interval of a score as hits out of n, in the unit of the score."""
     scale = Fraction(n, 100) if unit == "hits" else Fraction(1)
     interval = accuracy_interval(round(Fraction(value) / scale * n / 100), n)
     return float(interval.low * scale), float(interval.high * scale)

@@ -1,1 +1,1 @@
-"""Subcommands of `slq` that people type, by subject, and how a table of them becomes a command line."""
+"""Subcommands of `slq` that people type, grouped by subject, and the argument parser of all subcommands."""

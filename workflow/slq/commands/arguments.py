@@ -1,4 +1,4 @@
-"""How a table of subcommands becomes a command line, and what libraries are told before they are imported."""
+"""The argument parser of `slq`, built from a table of subcommands, and library settings made before imports."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ PATH = {"type": Path, "required": True}
 JSON = {"type": json.loads, "required": True}
 INTEGER = {"type": int, "required": True}
 TEXT = {"required": True}
-# Flags that rules pass, by name, where they are no paths; the same in every command.
+# Flags that rules pass and that are not paths, by name; the same in every command.
 FLAGS: Options = {
     **dict.fromkeys(("settings", "layout"), JSON),
     **dict.fromkeys(("seed", "threads", "processes", "minutes"), INTEGER),
@@ -29,36 +29,37 @@ FLAGS: Options = {
 
 @dataclass(frozen=True)
 class LazyCall:
-    """A call of `target`, `package.module:function`, which is imported only then, with the arguments of these names."""
+    """A call of `target` (`package.module:function`), imported when it is called, with the named arguments."""
 
     target: str
     names: tuple[str, ...]
 
     def __call__(self, args: argparse.Namespace) -> None:
+        """Import the function and call it with its arguments from the command line."""
         values = vars(args)
         pkgutil.resolve_name(self.target)(*(values[name.replace("-", "_")] for name in self.names))
 
 
 def declare_command(target: str, help_text: str, argument_names: str, *extra_flags: str) -> Command:
-    """Declare a command that one function does.
+    """Declare a subcommand that calls one function.
 
     Args:
         target: the function, `package.module:function`.
         help_text: what it does, for `--help`.
-        argument_names: the function's arguments, in its order: the command's flags, with blanks between.
-        extra_flags: flags that are not the function's: `threads`, of which libraries are told before they are imported.
+        argument_names: names of the function's arguments in order, separated by blanks; each is a flag of the command.
+        extra_flags: flags that are not passed to the function, such as `threads`, which is set before imports.
     """
     flag_names = tuple(argument_names.split())
     return LazyCall(target, flag_names), help_text, flag_options(*flag_names, *extra_flags)
 
 
 def flag_options(*names: str) -> Options:
-    """Options of these names, each as `FLAGS` has it, or the path of a file or folder."""
+    """Return the options with these names, each as in `FLAGS`, or else a required path."""
     return {f"--{name}": FLAGS.get(name, PATH) for name in names}
 
 
 def parse_arguments(commands: Commands, description: str | None, argv: list[str] | None) -> argparse.Namespace:
-    """Arguments of one subcommand; `bench train-step` is `train-step` of the group `bench`."""
+    """Parse the arguments of one subcommand; `bench train-step` is `train-step` in the group `bench`."""
     parser = argparse.ArgumentParser(prog="slq", description=description)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     groups: dict[str, Any] = {}
@@ -75,10 +76,12 @@ def parse_arguments(commands: Commands, description: str | None, argv: list[str]
 
 
 def configure_libraries(num_threads: int | None, num_processes: int, allow_network: bool) -> None:
-    """Say how many threads torch may use before it is imported, and keep libraries off the log.
+    """Set environment variables of libraries before they are imported: threads of torch, log level, network access.
 
-    The threads are those of all processes together. They are kept off the network too, unless `allow_network`, or
-    looking at what a fetch will find.
+    Args:
+        num_threads: CPU threads of all processes together; None leaves the default.
+        num_processes: number of processes.
+        allow_network: whether libraries may use the network, for commands that fetch or check what fetching will find.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

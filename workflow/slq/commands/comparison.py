@@ -1,4 +1,4 @@
-"""The subcommands that set results beside others, and pack them for others to do so."""
+"""Subcommands that compare results, and that pack results so that others can compare them."""
 
 import argparse
 import json
@@ -10,6 +10,11 @@ from slq.common.errors import SlqError
 
 
 def compare(args: argparse.Namespace) -> None:
+    """Compare two sets of results cell by cell and print the verdicts (`slq compare`).
+
+    Raises:
+        SlqError: a cell has a verdict of `--fail-on`.
+    """
     from slq.common.files import write_json, write_text
     from slq.reporting.comparison import output
     from slq.reporting.comparison.compare import as_json, compare_results
@@ -34,7 +39,7 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def load_compare_settings(files: list[Path]) -> dict[str, object]:
-    """What a comparison takes from the configuration, where no rule passes it."""
+    """Load the settings of a comparison from the configuration, for a call in which no rule passes them."""
     from slq.config.job_settings import compare_settings
     from slq.sources.listing import load_merged_config
 
@@ -43,6 +48,7 @@ def load_compare_settings(files: list[Path]) -> dict[str, object]:
 
 
 def bundle(args: argparse.Namespace) -> None:
+    """Pack the results of a preset into an archive (`slq bundle`)."""
     from slq.reporting.comparison.bundles import find_preset_folder, find_stale_files, write_bundle
 
     folder = find_preset_folder(str(args.results), args.results)

@@ -1,4 +1,4 @@
-"""The subcommands about cost: whether runs can start and what they will take, what they took, and steps timed."""
+"""Subcommands about cost: preflight checks, the forecast, GPU hours spent, and timed training steps."""
 
 import argparse
 from pathlib import Path
@@ -9,6 +9,7 @@ from slq.common.errors import SlqError
 
 
 def forecast(args: argparse.Namespace) -> None:
+    """Print the cost forecast of a preset (`slq forecast`)."""
     from slq.cost.forecast import forecast_preset
     from slq.cost.forecast_table import format_forecast
 
@@ -16,6 +17,7 @@ def forecast(args: argparse.Namespace) -> None:
 
 
 def account(args: argparse.Namespace) -> None:
+    """Write the ledger of the hours that a preset's runs took (`slq account`)."""
     from slq.common.files import write_text
     from slq.cost.ledger import format_ledger_csv, read_ledger
 
@@ -23,6 +25,11 @@ def account(args: argparse.Namespace) -> None:
 
 
 def doctor(args: argparse.Namespace) -> None:
+    """Print the preflight report of a run on a cluster (`slq doctor`).
+
+    Raises:
+        SlqError: something has to be fixed before the run can start.
+    """
     from slq.preflight.checks import ERROR
     from slq.preflight.preflight import run_preflight
 
@@ -35,6 +42,11 @@ def doctor(args: argparse.Namespace) -> None:
 
 
 def train_step(args: argparse.Namespace) -> None:
+    """Time a training step with each way to cache images, and print a table (`slq bench train-step`).
+
+    Raises:
+        SlqError: the configuration has no such backbone.
+    """
     from slq.common.files import write_json
     from slq.config.cost_settings import train_step_settings
     from slq.config.loading import validate_config

@@ -1,4 +1,4 @@
-"""The subcommands for those who use a trained retriever."""
+"""Subcommands that export a trained retriever and search with it."""
 
 import argparse
 from pathlib import Path
@@ -16,6 +16,7 @@ CONFIG_OPTION = {
 
 
 def export(args: argparse.Namespace) -> None:
+    """Export a trained run as a folder that sentence-transformers and PEFT load (`slq export`)."""
     from slq.export.folder import export_run
     from slq.export.trained_run import find_run
     from slq.sources.listing import load_merged_config
@@ -26,6 +27,11 @@ def export(args: argparse.Namespace) -> None:
 
 
 def search(args: argparse.Namespace) -> None:
+    """Print the images of a folder that are most similar to a text or an image (`slq search`).
+
+    Raises:
+        SlqError: not exactly one of `--text` and `--image` is given.
+    """
     from slq.export.folder import export_once
     from slq.export.search import search_images
     from slq.export.trained_run import find_run

@@ -1,1 +1,1 @@
-"""Used by every room: errors, small files, events, job attempts, snapshots, code fingerprints, inherited results."""
+"""Shared by all subpackages: errors, small files, events, job attempts, snapshots, fingerprints, shared results."""

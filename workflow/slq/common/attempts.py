@@ -1,7 +1,8 @@
-"""What a stage's attempts spent, read from their events: the time that counts, and what was repeated.
+"""Job attempts of a stage, read from their events: the time that counts, and the time of work that was repeated.
 
-Seconds are differences of one process's monotonic clock. What a clock, a torn line or a number that is none makes
-doubtful stops nothing, as no result depends on it: it is returned beside the hours, and the ledger says it.
+Seconds are differences of one process's monotonic clock. Doubtful input (a clock that jumps, a torn line, a value that
+is no number) raises no error, as no result depends on it: it is returned beside the hours as an anomaly, which the
+ledger reports.
 """
 
 import json
@@ -15,20 +16,22 @@ from typing import Any, TypeGuard
 
 from slq.common.schema import EARLIER_VERSION
 
-EVENT_SCHEMA = 2  # of the lines: their keys
-CLOCK_TOLERANCE_SECONDS = 1.0  # seconds that a clock may be corrected by while it runs
-CLOCK_DRIFT = 1e-3  # and this share of the time since: twice what a clock is slewed by at most
+EVENT_SCHEMA = 2  # version of the keys of a line
+CLOCK_TOLERANCE_SECONDS = 1.0  # seconds by which a running clock may be corrected
+CLOCK_DRIFT = 1e-3  # or this share of the elapsed time: twice the largest slew rate of a clock
 
 
 @dataclass(frozen=True)
 class Event:
-    """A line of events that can be counted.
+    """A line of an event file that can be counted.
 
     Attributes:
-        line_number: its number in the file.
-        clock: seconds of its process's monotonic clock; of an older file, which has none, seconds since 1970.
+        line_number: the line's number in the file, from 1.
+        content: the JSON object of the line.
+        clock: seconds of the process's monotonic clock; in an older file, which has none, seconds since 1970.
         wall_time: seconds since 1970.
-        process: who wrote it; `None` in an older file.
+        attempt: the number of the attempt, from 1.
+        process: identifier of the process that wrote the line; the text "None" in an older file.
     """
 
     line_number: int
@@ -40,12 +43,13 @@ class Event:
 
     @property
     def has_monotonic_clock(self) -> bool:
+        """Whether the line holds a time of the process's monotonic clock."""
         return is_finite_number(self.content.get("clock"))
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of work, from `start` (as `Event.clock`)."""
+    """A stretch of work, from `start` (in the clock of `Event.clock`)."""
 
     name: str
     start: float
@@ -55,7 +59,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Step:
-    """An optimizer step: its number, when it was done, and the sums of tokens in it, if they are recorded."""
+    """An optimizer step: its number, when it ended (as `Event.clock`), and its token counts, if they are recorded."""
 
     number: int
     clock: float
@@ -64,12 +68,15 @@ class Step:
 
 @dataclass
 class JobAttempt:
-    """One process's stay at a stage.
+    """The work of one process on a stage.
 
     Attributes:
-        start_step: where training went on; 0 if from the beginning.
-        last_retained_step: the last step that the finished run is made of; None before that is known, and of other
-            stages.
+        number: the number of the attempt, from 1.
+        device: kind, name and count of the device, or None if no event records them.
+        slurm_job: the id of the Slurm job, or None outside Slurm.
+        start_step: the step from which training resumed; 0 if it started from the beginning.
+        last_retained_step: the last step of this attempt that is part of the finished run; infinity for the last
+            attempt.
     """
 
     number: int
@@ -81,7 +88,7 @@ class JobAttempt:
     last_retained_step: float = float("inf")
 
     def seconds_by_span(self) -> dict[str, float]:
-        """By kind of span; `repeated` is training whose steps a later attempt did again."""
+        """Sum the seconds by kind of span; `repeated` is training time whose steps a later attempt did again."""
         sums: dict[str, float] = defaultdict(float)
         for span in self.spans:
             retained = self._retained_seconds(span) if span.name == "train" else span.seconds
@@ -91,10 +98,11 @@ class JobAttempt:
         return dict(sums)
 
     def retained_steps(self) -> list[Step]:
+        """List the steps that are part of the finished run."""
         return [step for step in self.steps if step.number <= self.last_retained_step]
 
     def _retained_seconds(self, span: Span) -> float:
-        """Seconds until the last step that the finished run is made of."""
+        """Return the seconds of a span until the last step that is part of the finished run."""
         if self.last_retained_step == float("inf"):
             return span.seconds
         last_clock = max((step.clock for step in self.retained_steps()), default=span.start)
@@ -103,13 +111,13 @@ class JobAttempt:
 
 @dataclass(frozen=True)
 class StageAttempts:
-    """The attempts at a stage, in order, and in words what is odd about their events, by number of the line."""
+    """The attempts of a stage in order, and a sentence for each anomaly of their events, by line number if known."""
 
     attempts: list[JobAttempt]
     anomalies: list[str]
 
     def seconds_by_span(self) -> dict[str, float]:
-        """Seconds by kind of span over all attempts, with what was `repeated` if anything was."""
+        """Sum the seconds by kind of span over all attempts; `repeated` is a key only if training was repeated."""
         sums: dict[str, float] = defaultdict(float)
         for attempt in self.attempts:
             for name, seconds in attempt.seconds_by_span().items():
@@ -118,7 +126,7 @@ class StageAttempts:
 
 
 def read_attempts(path: Path) -> StageAttempts:
-    """The attempts in a file of events; of one that cannot be read, none and why."""
+    """Read the attempts in an event file; return no attempts, and the reason as an anomaly, if it cannot be read."""
     try:
         return parse_attempts(path.read_bytes())
     except OSError as error:
@@ -126,10 +134,10 @@ def read_attempts(path: Path) -> StageAttempts:
 
 
 def parse_attempts(data: bytes) -> StageAttempts:
-    """The attempts that events tell of, in order.
+    """Parse the lines of an event file into attempts, in order.
 
-    An attempt after another goes on from the step that its `resumed` event names, or from the beginning; what the
-    earlier one did behind that step is repeated.
+    A later attempt resumes from the step that its `resumed` event names, or else starts from the beginning; the steps
+    of the earlier attempt after that step count as repeated.
     """
     anomalies: list[str] = []
     events = list(_parse_events(data, anomalies))
@@ -142,7 +150,7 @@ def parse_attempts(data: bytes) -> StageAttempts:
     anomalies += _find_attempt_anomalies(ordered_processes)
     for earlier, later in pairwise(attempts):
         earlier.last_retained_step = later.start_step
-    for index in range(len(attempts) - 2, -1, -1):  # a later attempt may fall behind where an earlier one went on from
+    for index in range(len(attempts) - 2, -1, -1):  # a later attempt may resume before an earlier one
         attempts[index].last_retained_step = min(
             attempts[index].last_retained_step, attempts[index + 1].last_retained_step
         )
@@ -150,7 +158,7 @@ def parse_attempts(data: bytes) -> StageAttempts:
 
 
 def parse_event_lines(data: bytes) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """The lines of a file of events by number: JSON objects; None for one that is none, e.g. cut off or torn."""
+    """Yield the number and JSON object of each line of an event file; None for a line that is none, e.g. a torn one."""
     for number, line in enumerate(data.removesuffix(b"\n").split(b"\n") if data else [], start=1):
         try:
             content = json.loads(line.decode("utf-8"))
@@ -160,7 +168,7 @@ def parse_event_lines(data: bytes) -> Iterator[tuple[int, dict[str, Any] | None]
 
 
 def _parse_events(data: bytes, anomalies: list[str]) -> Iterator[Event]:
-    """Those that can be counted."""
+    """Yield the events that can be counted, and append a sentence to `anomalies` for each line that cannot."""
     for number, content in parse_event_lines(data):
         if content is None:
             anomalies.append(f"line {number}: cut off, or no event; left out")
@@ -180,7 +188,7 @@ def _parse_events(data: bytes, anomalies: list[str]) -> Iterator[Event]:
 
 
 def _find_invalid_key(content: Mapping[str, Any]) -> str | None:
-    """Name the first key of an event whose value cannot be counted."""
+    """Return the first key of an event whose value cannot be counted, or None if there is none."""
     required = {"span": ["seconds"], "step": ["step"], "resumed": ["step"]}.get(str(content.get("event")), [])
     for key in ("clock", "time", "attempt", *required):
         value = content.get(key)
@@ -198,7 +206,7 @@ def _find_invalid_key(content: Mapping[str, Any]) -> str | None:
 
 
 def _build_attempt(events: Sequence[Event]) -> JobAttempt:
-    """What one process did. A span that was begun and never ended lasts until the process's last event."""
+    """Build the attempt of one process from its events; a span that never ended lasts until its last event."""
     attempt, open_spans = JobAttempt(events[0].attempt), list[Event]()
     for event in events:
         content = event.content
@@ -225,7 +233,7 @@ def _build_attempt(events: Sequence[Event]) -> JobAttempt:
 
 
 def _pop_begin_event(event: Event, open_spans: list[Event]) -> Event | None:
-    """The event that began a span, taken from those that are open; None where it was not written."""
+    """Remove the event that began a span from the open spans and return it; None if no such event was written."""
     for index in range(len(open_spans) - 1, -1, -1):
         if _span_name(open_spans[index]) == _span_name(event):
             return open_spans.pop(index)
@@ -233,7 +241,11 @@ def _pop_begin_event(event: Event, open_spans: list[Event]) -> Event | None:
 
 
 def _find_clock_jumps(events: Sequence[Event]) -> Iterator[str]:
-    """Where the time of day goes on in another way than the monotonic clock, or between processes steps back."""
+    """Yield a sentence for each event at which the wall clock jumps.
+
+    Within one process it jumps if it differs from the monotonic clock by more than the tolerance; between processes, if
+    it steps back by more than the tolerance.
+    """
     latest: Event | None = None
     last_by_process: dict[tuple[int, str], Event] = {}
     for event in (event for event in events if math.isfinite(event.wall_time)):
@@ -254,7 +266,7 @@ def _find_clock_jumps(events: Sequence[Event]) -> Iterator[str]:
 
 
 def _find_attempt_anomalies(ordered_processes: Sequence[Sequence[Event]]) -> Iterator[str]:
-    """Processes that worked at the same time, each of whose time is counted, and attempts that nothing tells of."""
+    """Yield a sentence for processes that overlap in time, which are all counted, and for attempts without events."""
     for number, (earlier, later) in enumerate(pairwise(ordered_processes), start=1):
         if later[0].line_number < earlier[-1].line_number:
             line = later[0].line_number
@@ -266,16 +278,17 @@ def _find_attempt_anomalies(ordered_processes: Sequence[Sequence[Event]]) -> Ite
 
 
 def is_finite_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a number that can be added: no NaN, no infinity, no truth value."""
+    """Return whether a value is a number that can be added: neither NaN, infinity nor a boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _span_name(event: Event) -> str:
+    """Return the name of the span that an event begins or ends."""
     return str(event.content.get("name"))
 
 
 def _complete_device(device: Any) -> Mapping[str, Any] | None:
-    """A device of which kind, name and count are known."""
+    """Return a device if its kind, name and count are known, else None."""
     is_complete = (
         isinstance(device, Mapping) and {"kind", "name"} <= device.keys() and is_finite_number(device.get("count"))
     )

@@ -1,4 +1,7 @@
-"""What happened when, and where: one JSON object per line (docs/hours.md), the ledger's only source."""
+"""Events of jobs, the only input of the ledger of hours: one JSON object per line (docs/hours.md).
+
+They record when each stage of a job ran, on which device, and how long it took.
+"""
 
 import json
 import os
@@ -25,17 +28,22 @@ RECORDED_PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pi
 
 
 class EventLog:
-    """Appends events to a file. Spans end only when the device has finished its work.
+    """An event file to which one process appends. A span ends only when the device has finished its work.
 
-    No fault of the file stops the work that the events tell of: what cannot be written is kept, said once, and tried
-    again with the next event.
+    An I/O error of the file does not stop the work that the events describe: events that cannot be written stay in
+    memory, a warning is printed once, and writing them is tried again with the next event.
     """
 
     def __init__(self, path: Path, **common_fields: Any) -> None:
-        """`common_fields` is repeated in every line: which run, which device, which attempt."""
+        """Read the events of earlier attempts and write the `attempt` event of this one.
+
+        Args:
+            path: the event file.
+            common_fields: fields that every line repeats: which run, which device, which attempt.
+        """
         self.path, self.common_fields = path, {**common_fields, "process": uuid.uuid4().hex[:8]}
         self.earlier_bytes = read_earlier_events(path)
-        # A line that was torn, and could not be cut off, does not take the next one with it.
+        # Keep the next line apart from a torn one that could not be removed.
         ends_torn = self.earlier_bytes and not self.earlier_bytes.endswith(b"\n")
         self.own_bytes, self.num_bytes_written, self.has_warned = bytearray(b"\n" if ends_torn else b""), 0, False
         self.seconds_by_span: dict[str, float] = defaultdict(float)
@@ -44,10 +52,11 @@ class EventLog:
 
     @classmethod
     def for_next_attempt(cls, path: Path, **common_fields: Any) -> "EventLog":
-        """Events of one more attempt, behind those of the attempts that the file has."""
+        """Open the event file for one more attempt, whose events follow those of the attempts that it holds."""
         return cls(path, **common_fields, attempt=next_attempt_number(path))
 
     def write(self, event: str, **fields: Any) -> None:
+        """Append an event with its wall time, monotonic clock and the common fields."""
         line = {"event": event, "time": time.time(), "clock": time.perf_counter(), **self.common_fields, **fields}
         self.own_bytes += json.dumps(line, sort_keys=True).encode() + b"\n"
         try:
@@ -64,8 +73,8 @@ class EventLog:
     def span(self, name: str, **fields: Any) -> Iterator[None]:
         """Measure a stretch of work: init, staging, feature_cache, train, eval or save.
 
-        Its beginning is written too: of a process that is killed, the time until its last event is known. A span that
-        raises is written as `failed`.
+        Its beginning is written too, so that the time of a process that is killed is known up to its last event. A span
+        whose body raises is written with `failed`.
         """
         start, start_clock, joules_before = time.time(), time.perf_counter(), self.read_joules()
         self.write("begin", name=name, start=start, **fields)
@@ -88,16 +97,16 @@ class EventLog:
                 self.seconds_by_span[name] += seconds
 
     def content(self) -> bytes:
-        """The events of all attempts, whatever has become of the file."""
+        """Return the events of all attempts as bytes, even if the file itself could not be written or is lost."""
         return self.earlier_bytes + bytes(self.own_bytes)
 
     def publish(self, path: Path) -> None:
-        """Copy the events of all attempts to where they are declared."""
+        """Copy the events of all attempts to `path`, the output that the rule declares."""
         write_bytes(path, replace_invalid_lines(self.content()))
 
 
 def read_earlier_events(path: Path) -> bytes:
-    """Read the events of earlier attempts; where they are and cannot be read, a line tells that as an anomaly."""
+    """Read the events of earlier attempts; if the file exists but cannot be read, return a line with an anomaly."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -108,12 +117,12 @@ def read_earlier_events(path: Path) -> bytes:
 
 
 def anomaly_line(message: str) -> bytes:
-    """A line that says what is odd about the events beside it."""
+    """Format an anomaly of the events beside it as a line of JSON, without a line end."""
     return json.dumps({"event": "anomaly", "message": message}).encode()
 
 
 def replace_invalid_lines(data: bytes) -> bytes:
-    """Events as they are published: a line that is none, e.g. one that was torn, is told as an anomaly in its place."""
+    """Replace each line that is not a JSON object, e.g. one that was torn, with an anomaly, for publication."""
     lines = [
         anomaly_line(f"line {number}: cut off, or no event; left out") if content is None else line
         for line, (number, content) in zip(data.split(b"\n"), parse_event_lines(data), strict=False)
@@ -122,40 +131,43 @@ def replace_invalid_lines(data: bytes) -> bytes:
 
 
 def next_attempt_number(path: Path) -> int:
-    """Number of this attempt, from the events that earlier ones left; a line that a kill tore is cut off."""
+    """Return the number of this attempt, one more than the highest in the event file.
+
+    A last line that a kill left incomplete is removed from the file.
+    """
     try:
         data = path.read_bytes()
         complete_lines, _, torn_line = data.rpartition(b"\n")
         if torn_line:
             write_bytes(path, complete_lines + b"\n" if complete_lines else b"")
-    except (OSError, SlqError):  # nothing to go on from: `EventLog` says what cannot be written
+    except (OSError, SlqError):  # no earlier events; `EventLog` reports write errors
         return 1
     numbers = [line.get("attempt", 1) for _, line in parse_event_lines(complete_lines) if line is not None]
     return 1 + max((number for number in numbers if isinstance(number, int)), default=0)
 
 
 def synchronize() -> None:
-    """Wait until the device has finished its work; a clock that is read before it has measures nothing."""
+    """Wait until the device has finished its work; a clock that is read before then does not measure that work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def peak_memory_gb() -> float:
-    """GB that were in use at most since the process began: on the GPU, or, without one, of the process."""
+    """Return the peak memory since the process began, in GB: reserved on the GPU, or without one, resident memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved() / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def describe_device(device: str) -> dict[str, Any]:
-    """Kind, name and count (GPUs, or CPU threads) of what the work runs on."""
+    """Return kind, name and count (GPUs, or CPU threads) of the device that the work runs on."""
     if device == "cuda":
         return {"kind": "cuda", "name": torch.cuda.get_device_name(), "count": 1}
     return {"kind": "cpu", "name": cpu_name(), "count": torch.get_num_threads()}
 
 
 def cpu_name() -> str:
-    """The processor's model name, from Linux or else from the platform."""
+    """Return the processor's model name, from Linux or else from the platform."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():
@@ -165,10 +177,11 @@ def cpu_name() -> str:
 
 
 def probe_gpu() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
-    """Who the GPU of this process is (no one without one), with its power limit; and what reads its energy in joules.
+    """Return this process's GPU with its power limit (an empty list without a GPU), and a function that reads joules.
 
-    The driver is asked by UUID: it ignores CUDA_VISIBLE_DEVICES. Energy is counted since it was loaded, of all who use
-    the GPU: of a shared one it says nothing about a job. None of it where the driver, or this GPU, does not answer.
+    NVML is queried by UUID, as it ignores CUDA_VISIBLE_DEVICES. The energy counter starts when the driver is loaded and
+    counts all users of the GPU, so on a shared GPU it does not measure one job. Power limit and joules are None where
+    the driver, or this GPU, does not answer.
     """
     if not torch.cuda.is_available():
         return [], lambda: None
@@ -184,7 +197,7 @@ def probe_gpu() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
         return [gpu], lambda: None
 
     def query_driver(query: Callable[[Any], int]) -> float | None:
-        """In thousandths."""
+        """Query the driver for a value in thousandths (milliwatts, millijoules) and convert it to watts or joules."""
         try:
             return query(handle) / 1000
         except pynvml.NVMLError:
@@ -195,7 +208,7 @@ def probe_gpu() -> tuple[list[dict[str, Any]], Callable[[], float | None]]:
 
 
 def provenance(image_processor: Any) -> dict[str, Any]:
-    """Code, versions, image backend and machine behind a result."""
+    """Return the provenance of a result: commit, versions of Python and packages, image processor and Slurm job."""
     return {
         "git": git_state(),
         "python": platform.python_version(),
@@ -206,12 +219,12 @@ def provenance(image_processor: Any) -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Of the packages that a result rests on."""
+    """Return the installed versions of the packages that results depend on."""
     return {name: version(name) for name in RECORDED_PACKAGES}
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit and dirty flag of the working folder, or None outside a repository, or where git does not answer."""
+    """Return commit and dirty flag of the working folder; None outside a repository or if git fails."""
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout

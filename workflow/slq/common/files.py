@@ -1,4 +1,4 @@
-"""Small files: written completely or not at all, read with errors that name the file."""
+"""Small files: written completely or not at all, and read with errors that name the file."""
 
 import csv
 import fcntl
@@ -15,7 +15,7 @@ from slq.common.errors import SlqError
 
 @contextmanager
 def wrap_read_errors(path: Path) -> Iterator[None]:
-    """Raise SlqError, which names the file, where it cannot be read, or is in another encoding than UTF-8."""
+    """Raise an SlqError that names the file if it cannot be read or is not encoded in UTF-8."""
     try:
         yield
     except OSError as error:
@@ -25,10 +25,11 @@ def wrap_read_errors(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write under a temporary name beside `path`, flush to the disk, rename.
+    """Write a file atomically: under a temporary name beside `path`, flushed to the disk, then renamed.
 
     Raises:
-        SlqError: the file cannot be written, e.g. because the disk is full; an earlier `path` is then untouched.
+        SlqError: the file cannot be written, e.g. because the disk is full; an existing file at `path` is then
+            unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -46,7 +47,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8 text, line ends as given."""
+    """Write a text as UTF-8 with `write_bytes`, with its line ends unchanged."""
     write_bytes(path, text.encode("utf-8"))
 
 
@@ -54,7 +55,7 @@ def write_json(path: Path, obj: Any) -> None:
     """Write JSON that a person can diff: sorted keys, two-space indent, a newline at the end.
 
     Raises:
-        SlqError: `obj` holds NaN or an infinity, which JSON cannot say, or the file cannot be written.
+        SlqError: `obj` holds NaN or an infinity, which JSON cannot represent, or the file cannot be written.
     """
     try:
         text = json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -64,7 +65,7 @@ def write_json(path: Path, obj: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Read the content of a JSON file.
 
     Raises:
         SlqError: the file is missing, unreadable, or not JSON.
@@ -78,12 +79,12 @@ def read_json(path: Path) -> Any:
 
 
 def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object per line, keys sorted."""
+    """Write one JSON object per line, keys sorted."""
     write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file.
+    """Read the objects of a JSONL file.
 
     Raises:
         SlqError: the file cannot be read, or a line is no JSON object.
@@ -101,7 +102,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def read_text_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 file. They end at line feeds alone: a text may hold what else separates lines, U+2028.
+    """Read the lines of a UTF-8 file, split at line feeds only: a text may hold other line separators, such as U+2028.
 
     Raises:
         SlqError: the file cannot be read, or is in another encoding.
@@ -112,7 +113,11 @@ def read_text_lines(path: Path) -> list[str]:
 
 
 def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a JSON object of its pairs, for `json.loads`; raise ValueError if a key stands twice, which JSON allows."""
+    """Build a JSON object from its pairs, as `object_pairs_hook` of `json.loads`.
+
+    Raises:
+        ValueError: a key occurs twice, which JSON allows.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -121,7 +126,7 @@ def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def is_utf8_encodable(content: Any) -> bool:
-    """Tell whether a JSON-like value can be written in UTF-8: half of a surrogate pair, which JSON can say, cannot."""
+    """Return whether a JSON-like value can be encoded in UTF-8; a lone surrogate, which JSON can represent, cannot."""
     try:
         json.dumps(content, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
@@ -130,10 +135,10 @@ def is_utf8_encodable(content: Any) -> bool:
 
 
 def read_csv_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]]:
-    """The rows of a CSV with exactly these columns, each with the number of its line.
+    """Read the rows of a CSV file with exactly these columns, each with its line number.
 
     Raises:
-        SlqError: the file cannot be read, has other columns, or a row of more or fewer fields.
+        SlqError: the file cannot be read, has other columns, or a row has more or fewer fields.
     """
     with wrap_read_errors(path), open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
@@ -147,7 +152,9 @@ def read_csv_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], 
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal; of published hashes of another kind, that `algorithm` of hashlib.
+    """Compute the SHA-256 of a file's bytes, in hexadecimal, or another hash that hashlib offers (`algorithm`).
+
+    Published hashes may be of another kind than SHA-256.
 
     Raises:
         SlqError: the file is missing or unreadable.
@@ -157,12 +164,15 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
 
 
 def hash_json(content: Any) -> str:
-    """sha256 of a JSON-like value, whatever the order of its keys."""
+    """Compute the SHA-256 of a JSON-like value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def try_lock(file: IO[Any]) -> bool:
-    """Take the lock of an open file, if no other process has it; the kernel ends it with its holder, killed or not."""
+    """Lock an open file and return True, or return False if another process holds the lock.
+
+    The kernel releases the lock when its process ends, even if it is killed.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -171,7 +181,7 @@ def try_lock(file: IO[Any]) -> bool:
 
 
 def fsync_path(path: Path) -> None:
-    """See a file, or the names in a folder, on the disk."""
+    """Flush a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -181,10 +191,12 @@ def fsync_path(path: Path) -> None:
 
 @contextmanager
 def exclusive_lock(path: Path, refusal_message: str = "") -> Iterator[None]:
-    """Hold a file that one process holds at a time, as soon as it is free; the kernel ends it with its holder.
+    """Hold a lock file that only one process can hold at a time, and wait for it unless `refusal_message` is given.
+
+    The kernel releases the lock when its process ends.
 
     Raises:
-        SlqError: there is a `refusal_message`, and another process holds it.
+        SlqError: a `refusal_message` is given, and another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:

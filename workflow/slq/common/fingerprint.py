@@ -1,8 +1,8 @@
-"""The identity of the package's code, by rule: an edit re-runs what depends on it (comments re-run nothing).
+"""Fingerprints of the package's code, one per rule: an edit re-runs the jobs that depend on it, a comment none.
 
-A rule names the modules whose functions its command calls (slq/cli.py); all that these import follows. Fetching names
-none: no edit is worth a second download. A fingerprint is computed from files: nothing is imported, as every cluster
-job asks for one.
+A rule names the modules whose functions its command calls (slq/cli.py); all modules that these import are included. The
+rules that fetch name none, as no edit is worth a second download. A fingerprint is computed from source files without
+importing them, as every cluster job computes one.
 """
 
 import ast
@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-# Modules that change no result of a job, with the reason. What only reads results counts them all, as it reports what
-# some of them wrote, and is done in seconds.
+# Modules that cannot change the result of a job, with the reason. Code that only reads results includes them all in its
+# fingerprint, as it reports what some of them wrote, and takes only seconds.
 EXEMPT_MODULES = {
     "slq.common.errors": "words of messages",
     "slq.common.events": "notes beside a job: times, devices, energy, versions and the commit",
@@ -27,13 +27,14 @@ REPORTING_PACKAGES = {"cost", "reporting", "claims"}
 
 @dataclass(frozen=True)
 class SourceModule:
-    """What a file says of itself.
+    """The facts about a source file that its fingerprint needs.
 
     Attributes:
-        syntax_sha256: of its syntax tree, without docstrings and positions.
-        imports: names that it imports of the package, anywhere in it: `slq.a.b`, or `slq.a.b.c` of what b may hold.
+        syntax_sha256: SHA-256 of its syntax tree, without docstrings and positions.
+        imports: names that it imports from the package, anywhere in it: `slq.a.b`, or `slq.a.b.c`, where c may be a
+            name in the module b.
         adapter_packages: packages whose modules it imports by file name: `import_module(f"slq.a.{name}")`.
-        data_files: places beside it that it reads: `Path(__file__).parent / "name"`.
+        data_files: files or folders beside it that it reads: `Path(__file__).parent / "name"`.
     """
 
     syntax_sha256: str
@@ -43,12 +44,13 @@ class SourceModule:
 
 
 def source_fingerprint(*entries: str, package: Path = PACKAGE, **used_adapters: Collection[str] | None) -> str:
-    """Hash what modules of the package do, with all that they import of it.
+    """Hash the code of modules of the package and of all modules that they import from it.
 
     Args:
-        entries: modules, `slq.a.b`.
-        used_adapters: `families` and `dual_encoders`, adapters that are used; without them whichever there are. Others
-            do not count: one more makes no run out of date.
+        entries: module names, `slq.a.b`.
+        package: the folder of the package.
+        used_adapters: `families` and `dual_encoders`, the adapters that are used; by default all that exist. Other
+            adapters are not hashed, so that adding one makes no run out of date.
     """
     digest = hashlib.sha256()
     for name in import_closure(*entries, package=package, **used_adapters):
@@ -62,7 +64,13 @@ def source_fingerprint(*entries: str, package: Path = PACKAGE, **used_adapters: 
 
 
 def import_closure(*entries: str, package: Path = PACKAGE, **used_adapters: Collection[str] | None) -> list[str]:
-    """Names of the entries and of all modules that they import, directly or not, in order; arguments as above."""
+    """List the names of the entries and of all modules that they import, directly or not, sorted.
+
+    The arguments are those of `source_fingerprint`.
+
+    Raises:
+        ValueError: a name is no module of the package, nor held by one.
+    """
     exempt: Mapping[str, str] = (
         {} if all(entry.split(".")[1] in REPORTING_PACKAGES for entry in entries) else EXEMPT_MODULES
     )
@@ -71,7 +79,7 @@ def import_closure(*entries: str, package: Path = PACKAGE, **used_adapters: Coll
     while pending:
         name = pending.pop()
         path = _module_path(name, package)
-        if path is None:  # a name that a module holds
+        if path is None:  # a name in a module
             name = name.rpartition(".")[0]
             path = _module_path(name, package)
         if path is None:
@@ -92,18 +100,19 @@ def import_closure(*entries: str, package: Path = PACKAGE, **used_adapters: Coll
 
 @cache
 def _module_path(name: str, package: Path) -> Path | None:
-    """The file of a module, or of a package's own."""
+    """Return the file of a module, or the __init__.py of a package; None if there is neither."""
     base = package.joinpath(*name.split(".")[1:])
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
 def _package_modules(package_name: str, package: Path) -> list[str]:
+    """List the names of a package's modules, except those that begin with an underscore."""
     return sorted(path.stem for path in package.joinpath(*package_name.split(".")[1:]).glob("[!_]*.py"))
 
 
 @cache
 def _hash_data_files(path: Path) -> str:
-    """Hash of a file, or of the files under a folder that are no modules."""
+    """Hash a file, or all files under a folder except Python modules."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     data_files = [file for file in files if file.is_file() and file.suffix not in (".py", ".pyc")]
     lines = [f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in data_files]
@@ -112,6 +121,7 @@ def _hash_data_files(path: Path) -> str:
 
 @cache
 def _parse_module(path: Path) -> SourceModule:
+    """Parse a source file and collect what its fingerprint needs."""
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     imports: dict[str, None] = {}
     adapter_packages: dict[str, None] = {}
@@ -138,7 +148,7 @@ def _parse_module(path: Path) -> SourceModule:
 
 
 def _syntax_tokens(node: object) -> Iterator[str]:
-    """A syntax tree in words; fields without a value are left out, as versions of Python differ in which there are."""
+    """Yield the tokens of a syntax tree, without empty fields, as versions of Python differ in which fields exist."""
     if isinstance(node, ast.AST):
         yield type(node).__name__
         for field in node._fields:

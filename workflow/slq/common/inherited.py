@@ -1,6 +1,7 @@
-"""Results that are inherited from base: of which methods, and how a file refers to the one whose numbers it shares.
+"""Results inherited from the untouched base: which methods inherit them, and how a file refers to the one it shares.
 
-Nothing heavy here: the rules ask which methods inherit, whenever the Snakefile is read.
+A method that trains nothing that text generation uses has base's retention metrics. No heavy imports here: the rules
+look up the inheriting methods whenever the Snakefile is read.
 """
 
 from collections.abc import Mapping
@@ -10,21 +11,24 @@ from typing import Any
 from slq.common.errors import SlqError
 from slq.common.files import read_json
 
-# Methods that train nothing which generation passes through: they answer as base does, and `slq prove` checks it.
+# Methods that train no parameter that text generation uses: they answer as base does, and `slq prove` checks it.
 INHERITING_METHODS = ("slq",)
-OWN_INPUTS = ("adapter", "answers")  # inputs that an inheriting file does not share with the one that it refers to
+OWN_INPUTS = ("adapter", "answers")  # inputs that an inheriting file may have of its own
 
 
 def inherited_metrics_path(path: Path, content: Mapping[str, Any]) -> Path | None:
-    """The file whose numbers a result `<preset>/<backbone>/<method>/seed<k>/<kind>/<dataset>.json` inherits, if any."""
+    """Return the file from which a result inherits its metrics, or None if it inherits none.
+
+    `path` is `<preset>/<backbone>/<method>/seed<k>/<kind>/<dataset>.json`.
+    """
     return path.parents[4] / content["inherits_from"] if "inherits_from" in content else None
 
 
 def read_inherited_metrics(path: Path, content: Mapping[str, Any]) -> tuple[Path, Any]:
-    """The file that an inheriting one refers to, and its content.
+    """Read the file from which a result inherits its metrics; return its path and content.
 
     Raises:
-        SlqError: it does not exist, or was made from other inputs than the inheriting one.
+        SlqError: that file does not exist, or was made from other inputs than the inheriting one.
     """
     inherited_path = inherited_metrics_path(path, content)
     if inherited_path is None or not inherited_path.is_file():

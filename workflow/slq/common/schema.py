@@ -1,4 +1,4 @@
-"""The number of a stored file's form: a file of an earlier version is refused by name, never half understood."""
+"""Schema versions of stored files: a file of an earlier version is rejected with a message, never partly read."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,16 @@ EARLIER_VERSION = "written by a version before 0.2.0"  # which renamed keys, fil
 
 
 def require_schema(path: Path, content: Any, schema: int, remedy: str) -> None:
-    """Check that the content of a JSON file has the form that this version reads.
+    """Check that the content of a JSON file has the schema that this version reads.
 
     Args:
-        remedy: what makes the file anew, for the message.
+        path: the file, for the message.
+        content: its content.
+        schema: the version that is expected.
+        remedy: how to make the file again, for the message.
 
     Raises:
-        SlqError: it is of another schema, or not an object with one.
+        SlqError: the content has another schema, or is not an object with one.
     """
     found = content.get("schema") if isinstance(content, dict) else None
     if found == schema:
@@ -27,5 +30,5 @@ def require_schema(path: Path, content: Any, schema: int, remedy: str) -> None:
 
 
 def earlier_version_error(finding: str, remedy: str) -> SlqError:
-    """Make the error for what an earlier version wrote; `finding` names the file, and what about it shows that."""
+    """Build the error for a file of an earlier version; `finding` names the file and what shows its version."""
     return SlqError(f"{finding}: {EARLIER_VERSION}, and this is slq {VERSION}; {remedy}")

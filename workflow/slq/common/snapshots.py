@@ -1,4 +1,4 @@
-"""Backbone snapshots and other sources: complete when their manifest is there, identified by it."""
+"""Snapshots of backbones and other sources: complete if manifest.json exists, and identified by its hash."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,9 +12,12 @@ SCHEMA = 1
 
 
 def write_manifest(folder: Path, source: dict[str, Any], files: Mapping[str, str] | None = None) -> None:
-    """Write manifest.json with the SHA-256 of every file: its presence means that the folder is complete.
+    """Write manifest.json with the SHA-256 of every file; its presence means that the folder is complete.
 
-    `files`: the hashes, by path, where they are known; else every file of the folder is read.
+    Args:
+        folder: the folder of the snapshot.
+        source: where the files come from.
+        files: the hashes by path, if they are known; else every file of the folder is hashed.
     """
     if files is None:
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json"]
@@ -27,12 +30,16 @@ def write_manifest(folder: Path, source: dict[str, Any], files: Mapping[str, str
 
 
 def snapshot_sha256(folder: Path) -> str:
-    """sha256 of a snapshot, from its manifest."""
+    """Read the SHA-256 of a snapshot from its manifest."""
     return read_json(folder / "manifest.json")["sha256"]
 
 
 def require_weights(folder: Path) -> None:
-    """Raise SlqError unless the folder looks like a snapshot with safetensors weights."""
+    """Check that a folder is a snapshot with safetensors weights.
+
+    Raises:
+        SlqError: it has no config.json or no *.safetensors.
+    """
     if not (folder / "config.json").is_file():
         raise SlqError(f"{folder}: expected a model snapshot, found no config.json; fetch the backbone again")
     if not any(folder.glob("*.safetensors")):

@@ -1,1 +1,1 @@
-"""The configuration: read, checked against its schema, and cut into the settings of each job."""
+"""The configuration: reading it, checking it against its schema, and selecting the settings of each job."""

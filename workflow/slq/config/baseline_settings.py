@@ -1,4 +1,4 @@
-"""The slices of the configuration for baselines, as `slq.config.job_settings` has them for runs."""
+"""The settings of baseline jobs, cut from the configuration as `slq.config.job_settings` does for runs."""
 
 from slq.common.errors import SlqError
 from slq.config.baselines import METHODS, Baseline, build_comparator
@@ -7,7 +7,7 @@ from slq.config.loading import Config, active_preset
 
 
 def embed_settings(config: Config, baseline: Baseline) -> str:
-    """Of a baseline that finds by its own vectors."""
+    """Build the settings of a baseline that retrieves with its own embeddings."""
     return compact_json(
         preset=config["preset"],
         baseline=baseline.name,
@@ -19,7 +19,7 @@ def embed_settings(config: Config, baseline: Baseline) -> str:
 
 
 def embedding_model(config: Config, baseline: Baseline) -> Config:
-    """What a baseline embeds with: a dual encoder, or a backbone and how it is read out."""
+    """Return the embedding model of a baseline: a dual encoder, or a backbone and its read-out."""
     if baseline.encoder is not None:
         return {"encoder": baseline.encoder}
     assert baseline.backbone is not None and baseline.readout is not None
@@ -31,7 +31,7 @@ def embedding_model(config: Config, baseline: Baseline) -> Config:
 
 
 def baseline_adapters(config: Config, baseline: Baseline) -> dict[str, list[str] | None]:
-    """The families and kinds of dual encoders that a baseline uses, by itself or to find what it re-ranks."""
+    """Return the model families and dual-encoder types that a baseline uses, including those of its first stage."""
     baselines = (
         [baseline]
         if baseline.first_stage is None or baseline.first_stage in METHODS
@@ -42,7 +42,7 @@ def baseline_adapters(config: Config, baseline: Baseline) -> dict[str, list[str]
 
 
 def rerank_settings(config: Config, baseline: Baseline) -> str:
-    """Of a baseline that re-ranks: what finds the candidates, whose backbone is asked about them, and how."""
+    """Build the settings of a re-ranking baseline: its first stage, its backbone, and how the backbone is prompted."""
     assert baseline.backbone is not None and baseline.first_stage is not None
     preset = active_preset(config)
     return compact_json(
@@ -61,17 +61,17 @@ def rerank_settings(config: Config, baseline: Baseline) -> str:
 
 
 def _first_stage(config: Config, name: str) -> Config:
-    """A method of the backbone, or the model of a comparator."""
+    """Return the first stage of a re-ranking baseline: a method on the same backbone, or the model of a comparator."""
     if name in METHODS:
         return {"method": name}
     return {"model": embedding_model(config, build_comparator(config, name))}
 
 
 def pilot_settings(config: Config, backbone: str) -> str:
-    """Of the pilot on a backbone.
+    """Build the settings of the pilot on a backbone.
 
     Raises:
-        SlqError: the preset has none.
+        SlqError: the preset has no pilot.
     """
     pilot = active_pilot(config)
     return compact_json(
@@ -83,7 +83,11 @@ def pilot_settings(config: Config, backbone: str) -> str:
 
 
 def pilot_layout(config: Config) -> str:
-    """Of the pilot's figure; errors as in `pilot_settings`."""
+    """Build the settings of the pilot's figure.
+
+    Raises:
+        SlqError: the preset has no pilot.
+    """
     pilot = active_pilot(config)
     return compact_json(
         preset=config["preset"],
@@ -95,7 +99,11 @@ def pilot_layout(config: Config) -> str:
 
 
 def active_pilot(config: Config) -> Config:
-    """The pilot of the preset that runs; errors as in `pilot_settings`."""
+    """Return the pilot of the active preset.
+
+    Raises:
+        SlqError: the preset has no pilot.
+    """
     if "pilot" not in active_preset(config):
         raise SlqError(
             f"config: presets.{config['preset']}.pilot is missing; name texts and images there (docs/results.md, Pilot)"

@@ -1,6 +1,6 @@
-"""The baselines, which the extended Table 1 shows beside the runs: comparators, read-outs, re-ranked lists.
+"""The baselines that the extended Table 1 shows beside the runs: comparators, zero-shot read-outs, re-ranked lists.
 
-A baseline has no seed. Imported whenever the Snakefile is read, so nothing heavy here.
+A baseline has no seed. Imported whenever the Snakefile is read, so no heavy imports here.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,20 @@ METHODS = {"base": "Base", "full_ft": "Full FT", "lora": "LoRA", "slq": "SLQ"}  
 
 @dataclass(frozen=True)
 class Baseline:
-    """One system.
+    """A retrieval system to which the runs are compared.
 
     Attributes:
-        name: of its folder, `results/<preset>/baselines/<name>`.
-        paper_row: the paper's row that it stands for; empty where the paper has none.
-        encoder: the dual encoder that it embeds with, a key of `encoders`, or None.
-        backbone: the backbone that it embeds with or that re-ranks, a key of `backbones`, or None.
-        readout: a key of `readouts`, of a baseline that embeds with a backbone.
-        first_stage: what finds the candidates that are re-ranked: a method on the same backbone, or a comparator.
+        name: the name of its folder, `results/<preset>/baselines/<name>`.
+        kind: comparator, zero_shot (a read-out without training) or rerank.
+        label: its label in tables.
+        paper_row: the row of the paper's table that it reproduces or replaces; empty if there is none.
+        encoder: the dual encoder that embeds for it, a key of `encoders`, or None.
+        backbone: the backbone that embeds for it or re-ranks, a key of `backbones`, or None.
+        readout: for a baseline that embeds with a backbone, a key of `readouts`.
+        first_stage: the system that retrieves the candidates to re-rank: a method on the same backbone, or a
+            comparator.
         reranker: the method whose backbone re-ranks.
-        trained_on: in words, what a comparator has learned from; empty where it is the backbone's matter.
+        trained_on: in words, the training data of a comparator; empty for other baselines.
     """
 
     name: str
@@ -40,12 +43,12 @@ class Baseline:
 
     @property
     def is_embedding_based(self) -> bool:
-        """Finds by its own vectors, and re-ranks nothing."""
+        """Whether it retrieves with its own embeddings, without re-ranking."""
         return self.kind != "rerank"
 
 
 def list_baselines(config: Config) -> list[Baseline]:
-    """The baselines of the preset that runs, in the table's order."""
+    """List the baselines of the active preset, in the order of the table."""
     preset, backbones = config["presets"][config["preset"]], config["backbones"]
     baselines = [build_comparator(config, name) for name in preset["comparators"]]
     for name in preset["backbones"]:
@@ -79,7 +82,7 @@ def list_baselines(config: Config) -> list[Baseline]:
 
 
 def build_comparator(config: Config, name: str) -> Baseline:
-    """The baseline that a comparator is."""
+    """Build the baseline of a comparator."""
     entry = config["comparators"][name]
     model_keys = {key: entry.get(key) for key in ("encoder", "backbone", "readout")}
     return Baseline(

@@ -1,4 +1,7 @@
-"""What of the configuration cost is counted with, before a run and after it; as job_settings.py, nothing heavy."""
+"""The settings from which cost is computed, before a run and after it.
+
+Imported whenever the Snakefile is read, like job_settings.py, so no heavy imports here.
+"""
 
 from slq.common.errors import SlqError
 from slq.common.inherited import INHERITING_METHODS
@@ -11,7 +14,7 @@ NO_PIXEL_LIMIT = 1e12  # pixels
 
 
 def forecast_settings(config: Config) -> str:
-    """Of the forecast: sizes of the preset's backbones and datasets, and the device that it is made for."""
+    """Build the settings of the cost forecast: sizes of the preset's backbones and datasets, and the target device."""
     preset, accounting = active_preset(config), config["accounting"]
     device = accounting["devices"].get(preset["forecast"]["device"], {})
     evaluation = preset["evaluation"]
@@ -34,7 +37,7 @@ def forecast_settings(config: Config) -> str:
 
 
 def ledger_settings(config: Config) -> str:
-    """Of the ledger: the preset's runs, and what their hours are counted with."""
+    """Build the settings of the ledger: the preset's runs, and the settings with which their hours are counted."""
     preset, accounting = active_preset(config), config["accounting"]
     return compact_json(
         preset=config["preset"],
@@ -58,10 +61,12 @@ def ledger_settings(config: Config) -> str:
 
 
 def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -> Config:
-    """Of `slq bench train-step`: a backbone's sizes, and batches as its preset's training set fills them.
+    """Return the settings of `slq bench train-step`: a backbone's sizes, and batches like those of the training set.
+
+    The batches have as many captions per image as the training set of the preset.
 
     Raises:
-        SlqError: config.yaml does not say how much the training set holds.
+        SlqError: config.yaml does not give the number of images or texts of the training set.
     """
     preset, entry, accounting = active_preset(config), config["backbones"][backbone], config["accounting"]
     size = _dataset_sizes(config, preset["train_dataset"])["size"]
@@ -89,16 +94,16 @@ def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -
 
 
 def architecture(config: Config, backbone: str) -> Config:
-    """Sizes of a backbone as its config.json says them; empty if config.yaml does not."""
+    """Return the sizes of a backbone as in its config.json; empty if config.yaml does not give them."""
     entry = config["backbones"][backbone]
     sizes: Config = entry["pretrain"]["model"] if "pretrain" in entry else entry.get("architecture", {})
     return sizes
 
 
 def _backbone_sizes(config: Config, name: str) -> Config:
-    """Its architecture, how each method trains on it, and into what its images are cut or scaled."""
+    """Return a backbone's architecture, how each method trains on it, and how its images are tiled or resized."""
     preset, entry = active_preset(config), config["backbones"][name]
-    methods = {"base", *preset["methods"]}  # base too where no row shows it: an equivalence check asks it
+    methods = {"base", *preset["methods"]}  # equivalence checks run base even if no row shows it
     processor_size = entry.get("pretrain", {}).get("image_processor", {}).get("size", {})
     pixels = [processor_size.get("shortest_edge", 0), processor_size.get("longest_edge", NO_PIXEL_LIMIT)]
     limits = []
@@ -119,7 +124,10 @@ def _backbone_sizes(config: Config, name: str) -> Config:
 
 
 def paper_audit_settings(config: Config) -> str:
-    """Of the audit of the paper's tables: sizes of its models, by the preset that has no other."""
+    """Build the settings of the audit of the paper's tables: the sizes of its models.
+
+    They come from the first preset that has only the paper's backbones; `{}` if there is none.
+    """
     paper_presets = [
         name
         for name, preset in config["presets"].items()
@@ -129,7 +137,7 @@ def paper_audit_settings(config: Config) -> str:
 
 
 def _dataset_sizes(config: Config, name: str) -> Config:
-    """How much a dataset holds, of a synthetic one as it will be drawn."""
+    """Return the number of images and texts of a dataset; for a synthetic one, those that will be generated."""
     entry = config["datasets"][name]
     size = dict(entry.get("size", {}))
     if "synthetic" in entry and "texts_per_image" in size:

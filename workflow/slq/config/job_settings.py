@@ -1,7 +1,7 @@
-"""The slice of the configuration that each rule depends on, as compact JSON.
+"""The settings of each rule's jobs, cut from the configuration as compact JSON.
 
-Snakemake re-runs a job when one of these strings changes, and nothing else of the configuration: a slice holds what can
-change the result of its rule. Imported whenever the Snakefile is read, so nothing heavy here.
+Snakemake re-runs a job when its settings change, and ignores the rest of the configuration: they hold everything that
+can change the result of the rule. Imported whenever the Snakefile is read, so no heavy imports here.
 """
 
 import json
@@ -15,9 +15,9 @@ from slq.config.runs import DISK_CACHE_MODES, list_run_seeds, merge_training_set
 
 
 def synthetic_split_settings(config: Config, name: str, split: str) -> str:
-    """Of a synthetic split: its slice of all scenes, or signs, and in which words it is described.
+    """Build the settings of a synthetic split: its slice of all scenes (or signs), and the wording of its captions.
 
-    Slices follow each other in the order of `datasets`. A dataset of another's scenes has the other's slice.
+    Slices are consecutive, in the order of `datasets`. A dataset that describes another's scenes has the same slice.
     """
     datasets = config["datasets"]
     words = datasets[name]["synthetic"].get("words", "plain")
@@ -44,16 +44,24 @@ def synthetic_split_settings(config: Config, name: str, split: str) -> str:
 
 
 def local_dataset_flags(config: Config, name: str) -> str:
-    """How `slq adopt` is told that a local dataset is not in the prepared form, and which images are one."""
+    """Build the flags of `slq adopt` for a local dataset.
+
+    `--columns` if it is not in the prepared form; `--same-image`, which says which lines are one image.
+    """
     flags = {"hub_layout": "--columns", "same_image": "--same-image"}
     entry = config["datasets"][name]
     return " ".join(f"{flag} {entry[key]}" for key, flag in flags.items() if key in entry)
 
 
 def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Callable[[Config], Any] = dict) -> str:
-    """Of a split that is read from a fetched source: how the source lists it, and what it must hold.
+    """Build the settings of preparing a split from a fetched source: how the source lists it, and what it must hold.
 
-    `hash_id_lists`: gives the hashes of what `include_ids` and `exclude_ids` name (`slq.sources.file_hashes`).
+    Args:
+        config: the checked configuration.
+        name: the dataset.
+        split: the split.
+        hash_id_lists: returns the hashes of the files that `include_ids` and `exclude_ids` name
+            (`slq.sources.file_hashes`).
     """
     entry = config["datasets"][name]
     split_entry = entry.get("splits", {}).get(split, {})
@@ -74,17 +82,17 @@ def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Calla
 
 
 def query_dataset_settings(config: Config, name: str) -> str:
-    """Of a dataset of queries that a person wrote: whose images they are about."""
+    """Build the settings of a dataset of user-written queries: the dataset whose images they describe."""
     return compact_json(dataset=name, images_of=parent_dataset(config["datasets"][name]))
 
 
 def used_adapters(
     config: Config, backbones: Sequence[str] = (), encoders: Sequence[str] = ()
 ) -> dict[str, list[str] | None]:
-    """The families of backbones and the kinds of dual encoders, as `slq.common.fingerprint.source_fingerprint` takes
-    them.
+    """Return the model families and dual-encoder types in use, the keyword arguments of `source_fingerprint`.
 
-    Of an encoder that is not made here its config.json says the kind, which is not there yet: then any may be the one.
+    The type of an encoder that is not pre-trained here is in its config.json, which may not be fetched yet:
+    `dual_encoders` is then None, which means all types. See `slq.common.fingerprint`.
     """
     kinds = [config["encoders"][name].get("pretrain", {}).get("model", {}).get("model_type") for name in encoders]
     return {
@@ -94,7 +102,7 @@ def used_adapters(
 
 
 def pretrain_settings(config: Config, backbone: str) -> str:
-    """Of a backbone that is made here."""
+    """Build the settings of pre-training a backbone."""
     entry = config["backbones"][backbone]
     return compact_json(
         backbone=backbone, family=entry["family"], seed=config["synthetic"]["seed"], **entry["pretrain"]
@@ -102,16 +110,20 @@ def pretrain_settings(config: Config, backbone: str) -> str:
 
 
 def pretrain_encoder_settings(config: Config, encoder: str) -> str:
-    """Of a dual encoder that is made here."""
+    """Build the settings of pre-training a dual encoder."""
     entry = config["encoders"][encoder]
     return compact_json(encoder=encoder, seed=config["synthetic"]["seed"], **entry["pretrain"])
 
 
 def fetch_settings(config: Config, catalogue: str, name: str, hash_local_folder: Callable[[Config], str]) -> str:
-    """Of a source, or of a backbone or encoder that comes from one or from a folder: where its bytes are from.
+    """Build the settings of fetching a source, or a backbone or encoder from a source or a local folder.
 
-    `hash_local_folder`: gives the hash of what a person's folder holds (`slq.sources.file_hashes`), so that another
-    content is another part.
+    Args:
+        config: the checked configuration.
+        catalogue: `sources`, `backbones` or `encoders`.
+        name: the entry of the catalogue.
+        hash_local_folder: returns the hash of the files in a user's folder (`slq.sources.file_hashes`), so that changed
+            files change the settings.
     """
     entry = config[catalogue][name]
     source = entry.get("source", name)
@@ -126,7 +138,7 @@ def fetch_settings(config: Config, catalogue: str, name: str, hash_local_folder:
 
 
 def reference_check_settings(config: Config) -> str:
-    """Of the reference check: public models, and the datasets that they are checked on."""
+    """Build the settings of the reference check: public models, and the datasets that they are checked on."""
     preset = active_preset(config)
     return compact_json(
         encoders=preset["reference_encoders"],
@@ -139,14 +151,14 @@ def reference_check_settings(config: Config) -> str:
 
 
 def audit_settings(config: Config) -> str:
-    """Of the audit: which datasets must not overlap, unless that is allowed."""
+    """Build the settings of the leak audit: the datasets that must not overlap, and whether overlap is allowed."""
     preset = active_preset(config)
     keys = ("train_dataset", "retrieval_datasets", "knowledge_datasets", "retention_datasets", "allow_leak")
     return compact_json(**{key: preset[key] for key in keys})
 
 
 def train_settings(config: Config, backbone: str, method: str) -> str:
-    """Of a run but for its seed."""
+    """Build the settings of training a run, without its seed."""
     preset, entry = active_preset(config), config["backbones"][backbone]
     return compact_json(
         **_run_settings(config, backbone, method),
@@ -156,25 +168,25 @@ def train_settings(config: Config, backbone: str, method: str) -> str:
 
 
 def _run_settings(config: Config, backbone: str, method: str) -> Config:
-    """Which run it is, and how its backbone is read and asked."""
+    """Return preset, backbone and method of a run, and how its backbone is loaded and prompted."""
     run = {"preset": config["preset"], "backbone": backbone, "method": method}
     return run | backbone_loading_settings(config, backbone) | {"prompt": active_preset(config)["prompt"]}
 
 
 def backbone_loading_settings(config: Config, backbone: str) -> Config:
-    """How a backbone is read: by which adapter, in which precision."""
+    """Return how a backbone is loaded: the adapter of its model family, and the dtype."""
     return {"family": config["backbones"][backbone]["family"], "dtype": active_preset(config)["dtype"]}
 
 
 def stored_image_cache(config: Config, backbone: str, method: str) -> str | None:
-    """What a run reads of images that a job caches before it: features or kv; None where nothing is cached."""
+    """Return what a job before training caches of a run's images: features or kv; None if nothing is cached."""
     training = merge_training_settings(active_preset(config), config["backbones"][backbone], method)
     image_cache: str = training["image_cache"]
     return image_cache if image_cache in DISK_CACHE_MODES else None
 
 
 def feature_cache_settings(config: Config, backbone: str, method: str) -> str:
-    """Of the job that caches something of images: nothing of what a run learns."""
+    """Build the settings of the job that caches image features, or keys and values; no hyperparameter is among them."""
     preset, entry = active_preset(config), config["backbones"][backbone]
     training = merge_training_settings(preset, entry, method)
     return compact_json(
@@ -185,14 +197,14 @@ def feature_cache_settings(config: Config, backbone: str, method: str) -> str:
 
 
 def lr_sweep_settings(config: Config, backbone: str, method: str) -> str:
-    """Of the sweep of a run's learning rate: as in training, but for the rate itself and the grid."""
+    """Build the settings of a run's learning-rate sweep: those of training without the rate, and the grid."""
     settings = json.loads(train_settings(config, backbone, method))
     del settings["hyperparameters"]["learning_rate"]
     return compact_json(**settings, lr_sweep=active_preset(config)["lr_sweep"])
 
 
 def retrieval_settings(config: Config, backbone: str) -> str:
-    """Of a run's evaluation on the retrieval datasets, those that ask for knowledge among them."""
+    """Build the settings of evaluating a run on the retrieval datasets, including the knowledge datasets."""
     preset = active_preset(config)
     return compact_json(
         **backbone_loading_settings(config, backbone),
@@ -203,7 +215,7 @@ def retrieval_settings(config: Config, backbone: str) -> str:
 
 
 def datasets_with_variants(config: Config, extra_datasets: Sequence[str] = ()) -> list[Config]:
-    """The retrieval datasets, and more, of each the ways to count it, and the one that is printed."""
+    """List the retrieval datasets and `extra_datasets`, each with its evaluation variants and the one in tables."""
     datasets = []
     for name in (*active_preset(config)["retrieval_datasets"], *extra_datasets):
         entry = config["datasets"][name]
@@ -215,7 +227,7 @@ def datasets_with_variants(config: Config, extra_datasets: Sequence[str] = ()) -
 
 
 def retention_settings(config: Config, backbone: str) -> str:
-    """Of a run's evaluation on the retention datasets; what each is scored as decides its scorers."""
+    """Build the settings of evaluating a run on the retention datasets; `scored_as` of each selects its scorers."""
     preset, entry = active_preset(config), config["backbones"][backbone]
     benchmarks = {name: config["datasets"][name]["scored_as"] for name in preset["retention_datasets"]}
     scorers, images = preset["evaluation"]["scorers"], entry.get("retention_images", {})
@@ -232,7 +244,10 @@ def retention_settings(config: Config, backbone: str) -> str:
 
 
 def equivalence_settings(config: Config, backbone: str) -> str:
-    """Of the check that a run answers as base does: how base is asked, and how many items of each dataset are."""
+    """Build the settings of checking that a run answers as base does.
+
+    They hold how base is prompted, and how many items of each dataset are compared.
+    """
     return compact_json(
         retention=json.loads(retention_settings(config, backbone)),
         equivalence_items=active_preset(config)["evaluation"]["equivalence_items"],
@@ -240,7 +255,7 @@ def equivalence_settings(config: Config, backbone: str) -> str:
 
 
 def layout(config: Config) -> str:
-    """Of the tables and figures: backbones, methods, datasets and baselines in their order."""
+    """Build the layout of tables and figures: backbones, methods, datasets and baselines in their order."""
     preset = active_preset(config)
     return compact_json(
         preset=config["preset"],
@@ -256,7 +271,7 @@ def layout(config: Config) -> str:
 
 
 def claims_settings(config: Config) -> str:
-    """Of the claims: the layout, and which of its datasets, by their labels, are synthetic."""
+    """Build the settings of judging the claims: the layout, and the labels of its synthetic datasets."""
     preset = active_preset(config)
     datasets = [config["datasets"][name] for name in (*preset["retrieval_datasets"], *preset["retention_datasets"])]
     synthetic_labels = [entry["label"] for entry in datasets if "synthetic" in entry]
@@ -264,7 +279,10 @@ def claims_settings(config: Config) -> str:
 
 
 def compare_settings(config: Config) -> str:
-    """Of comparisons: every backbone and dataset by name, as results of any preset may be compared, and the bars."""
+    """Build the settings of comparisons: all backbones and datasets, the standard deviations by seed, and tolerances.
+
+    Every backbone and dataset is listed, as results of any preset may be compared.
+    """
     return compact_json(
         backbones=_catalogue_entries(config["backbones"], list(config["backbones"])),
         datasets=_catalogue_entries(config["datasets"], list(config["datasets"])),
@@ -274,7 +292,7 @@ def compare_settings(config: Config) -> str:
 
 
 def queries_settings(config: Config, backbone: str, method: str, name: str) -> str:
-    """Of the figure of queries: which run on which dataset, as it is labelled; of several seeds the first."""
+    """Build the settings of the query figure: the run, the dataset and their labels; of several seeds the first."""
     return compact_json(
         preset=config["preset"],
         method=method,
@@ -286,8 +304,9 @@ def queries_settings(config: Config, backbone: str, method: str, name: str) -> s
 
 
 def _catalogue_entries(catalogue: Config, names: list[str]) -> list[dict[str, str]]:
-    """Of each its label, what it stands for, and of a retention dataset whose scorers read it; empty where it says
-    none.
+    """List entries of a catalogue with label, paper name (row or column of the paper) and `scored_as`.
+
+    `scored_as` names the benchmark whose scorers read a retention dataset. A value that the entry lacks is empty.
     """
     entries = []
     for name in names:
@@ -298,5 +317,5 @@ def _catalogue_entries(catalogue: Config, names: list[str]) -> list[dict[str, st
 
 
 def compact_json(**values: Any) -> str:
-    """JSON in one canonical form, ASCII only: it travels on command lines."""
+    """Format values as JSON in one canonical form, ASCII only, as it is passed on command lines."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"))

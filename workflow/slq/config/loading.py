@@ -1,8 +1,8 @@
-"""The configuration: checked once, before anything runs, with one message for the first fault.
+"""Checks of the configuration: done once, before anything runs, with one message for the first error.
 
-The schema says what it can (workflow/schemas/config.schema.yaml); here is what needs two entries, the disk or
-arithmetic.
-Snakemake imports this module whenever it reads the Snakefile, in every cluster job too: nothing heavy may enter here.
+The schema (workflow/schemas/config.schema.yaml) checks single values; the checks here need two entries, the disk or
+arithmetic. Snakemake imports this module whenever it reads the Snakefile, in every cluster job too, so no heavy imports
+here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,20 @@ Config = dict[str, Any]
 
 SCHEMA_FILE = SCHEMA_FOLDER / "config.schema.yaml"
 SPLITS = ("train", "val", "test")
-DERIVED_SPLITS = ("test",)  # the only one of a dataset over another's images: nothing is trained on it
-# How much the synthetic datasets can hold: ordered pairs of 36 different things, in two directions; 72 signs of each
-# of the three kinds that pre-training does not see.
+DERIVED_SPLITS = ("test",)  # a derived dataset has no other: nothing is trained on it
+# Numbers of different synthetic images: scenes are ordered pairs of 36 different things, in two directions; signs are
+# 72 of each of the three kinds that pre-training does not use.
 SYNTHETIC_CAPACITY = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
 
 
 def validate_config(raw: Config) -> Config:
-    """Check the configuration and return it, all presets and the whole catalogue, not only what the preset uses.
+    """Check the whole configuration, with all presets and catalogues and not only those in use, and return it.
 
-    Its `seeds` are then numbers: Snakemake reads the items of a list on the command line, `seeds=[1,2]`, as text.
+    Converts `seeds` to integers in place: Snakemake reads the items of a list on the command line, `seeds=[1,2]`, as
+    text.
 
     Raises:
-        SlqError: the first fault, by its full key, with what was expected and what was found.
+        SlqError: the first error, by its full key, with what was expected and what was found.
     """
     if isinstance(raw.get("seeds"), list):
         raw["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in raw["seeds"]]
@@ -47,13 +48,13 @@ def validate_config(raw: Config) -> Config:
 
 
 def active_preset(config: Config) -> Config:
-    """Return the settings of the preset that runs."""
+    """Return the settings of the active preset."""
     preset: Config = config["presets"][config["preset"]]
     return preset
 
 
 def seeds(config: Config) -> list[int]:
-    """List the seeds of the trained methods' runs; one `seed` stands in place of the list."""
+    """List the seeds of the trained methods' runs; `seed`, if it is set, replaces the list `seeds`."""
     return [int(seed) for seed in ([config["seed"]] if "seed" in config else config["seeds"])]
 
 
@@ -62,13 +63,11 @@ def evaluation_datasets(preset: Mapping[str, Any]) -> list[str]:
     return [*preset["retrieval_datasets"], *preset["knowledge_datasets"], *preset["retention_datasets"]]
 
 
-# ---- what a dataset shows --------------------------------------------------------------------------------------------
+# ---- properties of a dataset -----------------------------------------------------------------------------------------
 
 
 def split_names(entry: Config) -> tuple[str, ...]:
-    """Name the splits that a dataset may have; one that does not say is taken to have all of them until it is looked
-    at.
-    """
+    """List the splits that a dataset may have: all of them if its entry names none."""
     if is_derived(entry):
         return DERIVED_SPLITS
     available = entry["synthetic"][synthetic_kind(entry)] if "synthetic" in entry else entry.get("splits", SPLITS)
@@ -76,26 +75,26 @@ def split_names(entry: Config) -> tuple[str, ...]:
 
 
 def is_derived(entry: Config) -> bool:
-    """Tell whether a dataset's images are another's, of which it says something else."""
+    """Return whether a dataset uses the images of another dataset, with other captions or queries."""
     return "queries" in entry or "scenes_of" in entry.get("synthetic", {})
 
 
 def parent_dataset(entry: Config) -> str:
-    """Name the dataset whose images a derived dataset has."""
+    """Return the name of the dataset whose images a derived dataset uses."""
     name: str = entry["images_of"] if "queries" in entry else entry["synthetic"]["scenes_of"]
     return name
 
 
 def synthetic_kind(entry: Config) -> str:
-    """Name what a synthetic dataset shows: scenes, signs, or another dataset's scenes (`scenes_of`)."""
+    """Return what a synthetic dataset shows: scenes, signs, or another dataset's scenes (`scenes_of`)."""
     return next(kind for kind in (*SYNTHETIC_CAPACITY, "scenes_of") if kind in entry["synthetic"])
 
 
-# ---- what one entry demands of another -------------------------------------------------------------------------------
+# ---- consistency between entries -------------------------------------------------------------------------------------
 
 
 def _check_weights(key: str, entry: Config, datasets: Config) -> None:
-    """Check that a folder of weights holds some if it is here, and that what is made here learns from scenes."""
+    """Check that a local folder of weights, if it exists, holds some, and that pre-training uses synthetic scenes."""
     folder = Path(entry.get("local_dir", ""))
     if "local_dir" in entry and folder.is_dir() and not any(folder.glob("*.safetensors")):
         raise SlqError(f"config: {key}.local_dir is '{folder}', a folder without weights; expected *.safetensors in it")
@@ -109,8 +108,10 @@ def _check_weights(key: str, entry: Config, datasets: Config) -> None:
 
 
 def _check_dataset_entry(key: str, entry: Config, datasets: Config) -> None:
-    """Check that the tables' variant exists, that synthetic folds come out even, and that a derived dataset has a
-    fitting origin.
+    """Check a dataset's table variant, the size of synthetic folds, and the parent of a derived dataset.
+
+    The variant that tables print must exist, folds must divide the number of synthetic images, and the parent must be a
+    retrieval dataset with images of its own.
     """
     variants = entry.get("variants", {})
     if variants and entry["table_variant"] not in variants:
@@ -134,7 +135,7 @@ def _check_dataset_entry(key: str, entry: Config, datasets: Config) -> None:
 
 
 def _check_synthetic_capacity(datasets: Config) -> None:
-    """Check that synthetic splits, disjoint slices of all scenes or signs, together hold no more than there are."""
+    """Check that the synthetic splits, which are disjoint slices of all scenes or signs, fit into their number."""
     for kind, capacity in SYNTHETIC_CAPACITY.items():
         requested = sum(sum(entry.get("synthetic", {}).get(kind, {}).values()) for entry in datasets.values())
         if requested > capacity:
@@ -145,7 +146,7 @@ def _check_synthetic_capacity(datasets: Config) -> None:
 
 
 def _check_named_dataset(key: str, name: str, datasets: Config, kind: str, required_splits: Sequence[str]) -> None:
-    """Check that a dataset that is named is of the right kind and has the splits that will be read."""
+    """Check that a named dataset is of the right kind and has the required splits."""
     entry = datasets[name]
     if entry["kind"] != kind:
         raise SlqError(f"config: {key} is '{name}', a {entry['kind']} dataset; expected a {kind} dataset")
@@ -155,7 +156,7 @@ def _check_named_dataset(key: str, name: str, datasets: Config, kind: str, requi
 
 
 def _check_preset(key: str, preset: Config, config: Config) -> None:
-    """Check that everything that a preset names goes together."""
+    """Check that everything that a preset names is consistent."""
     for method in preset["methods"]:
         if method != "base" and method not in preset["hyperparameters"]:
             raise SlqError(f"config: {key}.hyperparameters.{method} is missing; {key}.methods asks for {method}")
@@ -165,14 +166,14 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
             _check_run(key, preset, config["backbones"][name], name, method)
     for index, entry in enumerate(preset["rerank"]["baselines"]):
         for part in ("first_stage", "reranker"):
-            # Base needs no training, and is registered wherever it is asked for.
+            # Base needs no training, and is registered wherever it is needed.
             if entry[part] in METHODS and entry[part] not in ("base", *preset["methods"]):
                 raise SlqError(
                     f"config: {key}.rerank.baselines[{index}].{part} is '{entry[part]}', which {key}.methods leaves "
                     f"out; add it there, or take the baseline out of {key}.rerank.baselines"
                 )
     if duplicates := [name for name in preset["knowledge_datasets"] if name in preset["retrieval_datasets"]]:
-        # It is in the tables or in the figure by scale: its files are made once.
+        # A dataset is either in the tables or in the figure by scale: its files are made once.
         raise SlqError(
             f"config: {key}.knowledge_datasets and {key}.retrieval_datasets both name '{duplicates[0]}'; take one out"
         )
@@ -190,9 +191,10 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
 
 
 def _check_run(key: str, preset: Config, backbone: Config, name: str, method: str) -> None:
-    """Check that what is cached of images does not change in a run, and that its allocation outlasts the final margin.
+    """Check that a run's image cache stays valid during training, and that its job outlasts the time-limit margin.
 
-    What is cached of a whole prefix is constant only where nothing in front of the queries is trained.
+    A cache of the whole prefix (`batch`, `kv`) is constant only if no parameter before the queries is trained; `batch`
+    is useless if an epoch shows each image only once.
     """
     training, hours = (
         merge_training_settings(preset, backbone, method),
@@ -215,7 +217,7 @@ def _check_run(key: str, preset: Config, backbone: Config, name: str, method: st
 
 
 def _check_scorer(key: str, dataset_key: str, name: str, preset: Config, entry: Config) -> None:
-    """Check that what a retention dataset is scored as has a scorer, and is what it stands for if it is the paper's."""
+    """Check that a retention dataset has a scorer, and that a benchmark of the paper is scored as that benchmark."""
     scorers, benchmark, paper_column = preset["evaluation"]["scorers"], entry["scored_as"], entry.get("paper_column")
     if benchmark not in scorers:
         raise SlqError(f"config: {key}.{benchmark} is missing; {dataset_key} is '{name}', which is scored as it")
@@ -227,7 +229,7 @@ def _check_scorer(key: str, dataset_key: str, name: str, preset: Config, entry: 
 
 
 def _check_unique_paper_names(key: str, names: Sequence[str], catalogue: Config, kind: str, entry_key: str) -> None:
-    """Check that no two of a preset stand for the same row or column of the paper, their `entry_key`."""
+    """Check that no two entries of a preset have the same row or column of the paper (`entry_key`)."""
     name_by_paper_name: dict[str, str] = {}
     for name in names:
         paper_name = catalogue[name].get(entry_key)

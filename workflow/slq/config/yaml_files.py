@@ -1,13 +1,13 @@
-"""YAML that people write: read by one loader, and held against a closed schema, with one message for the first fault.
+"""Reading of YAML files that people write, and their check against a closed schema with a message for the first error.
 
-The loader refuses a key that stands twice, of which YAML itself keeps the last. Of a schema two keywords are our own:
+The loader rejects a key that occurs twice, of which YAML itself keeps the last. Two schema keywords are our own:
 
-- `keyOf` names what the value must be a key of: a mapping at the top of the file (for claims.yaml, what the
-  paper's tables have), or a folder of modules here.
-- `errorMessage` says what is wrong where the keywords beside it do not hold; in it stand {key} (the key at fault),
-  {value}, {parent} (the mapping that holds the key) and {entry} (the entry of a catalogue that it is of).
+- `keyOf` names the collection in which the value must be a key: a mapping at the top of the file (for claims.yaml, of
+  the paper's tables), or a folder of modules here.
+- `errorMessage` is the message if the keywords beside it do not hold; its placeholders are {key} (the key at fault),
+  {value}, {parent} (the mapping that holds the key) and {entry} (the catalogue entry that holds it).
 
-Snakemake imports this module whenever it reads the Snakefile, in every cluster job too: nothing heavy may enter here.
+Snakemake imports this module whenever it reads the Snakefile, in every cluster job too, so no heavy imports here.
 """
 
 import difflib
@@ -35,14 +35,15 @@ TYPE_NAMES = {
     "string": "text",
 }
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
-MERGE_TAG = "tag:yaml.org,2002:merge"  # of `<<`, which becomes no key
+MERGE_TAG = "tag:yaml.org,2002:merge"  # tag of `<<`, which is not a key of the result
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file, or a JSON one as Snakemake does, in which no mapping has a key twice.
+    """Read a YAML file, or a JSON file as Snakemake does, in which no mapping has a key twice.
 
     Raises:
-        SlqError: the file cannot be read, is neither, or a key stands twice; names the file, the key and both lines.
+        SlqError: the file cannot be read, is neither YAML nor JSON, or a key occurs twice (the message names the file,
+            the key and both lines).
     """
     with wrap_read_errors(path):
         text = path.read_text(encoding="utf-8")
@@ -50,16 +51,16 @@ def read_yaml(path: Path) -> Any:
         return json.loads(text, object_pairs_hook=reject_duplicate_keys)
     except json.JSONDecodeError:
         pass
-    except ValueError:  # JSON with a key twice, of which YAML tells the lines; its tabs stand between tokens alone
+    except ValueError:  # JSON with a duplicate key, whose lines YAML reports; tabs occur only between tokens
         text = text.replace("\t", " ")
     try:
         return _parse_yaml(text, str(path))
-    except (yaml.YAMLError, ValueError) as error:  # the second of what has the form of a date and is none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: text in the form of a date that does not exist
         raise SlqError(f"{path}: cannot be read: not valid YAML ({' '.join(str(error).split())})") from error
 
 
 def reject_duplicate_options(arguments: Sequence[str]) -> None:
-    """Refuse an option of Snakemake's that stands twice on a command line and of which only the last would count.
+    """Reject a command line on which an option of Snakemake occurs twice, if Snakemake would use only the last.
 
     Raises:
         SlqError: names the option.
@@ -74,7 +75,7 @@ def reject_duplicate_options(arguments: Sequence[str]) -> None:
 
 
 def reject_duplicate_config_keys(entries: Sequence[str]) -> None:
-    """Refuse a key that stands twice in what `--config` was given, `KEY=VALUE` each.
+    """Reject `KEY=VALUE` arguments of `--config` in which a key occurs twice.
 
     Raises:
         SlqError: names the key.
@@ -84,12 +85,16 @@ def reject_duplicate_config_keys(entries: Sequence[str]) -> None:
         if name in names:
             raise SlqError(f"--config: {name} stands twice; the last of them would count: take one out")
         names.add(name)
-        with suppress(yaml.YAMLError, ValueError):  # text, for the schema to judge
+        with suppress(yaml.YAMLError, ValueError):  # not YAML, so text, which the schema checks
             _parse_yaml(value, f"--config {name}")
 
 
 def _parse_yaml(text: str, location: str) -> Any:
-    """The content of a YAML document; `location` names it in the message of a key that stands twice."""
+    """Parse a YAML document; `location` names it in the error for a key that occurs twice.
+
+    Raises:
+        SlqError: a key occurs twice.
+    """
     loader = Loader(text)
     try:
         root = loader.get_single_node()
@@ -108,9 +113,10 @@ def _parse_yaml(text: str, location: str) -> Any:
 def _find_duplicate_keys(
     loader: Any, node: yaml.Node, parent_path: str, visited: set[int]
 ) -> Iterator[tuple[int, int, str]]:
-    """Yield the second line, the first and the name of each key that stands twice in a mapping at or below a node.
+    """Yield second line, first line and name of each key that occurs twice in a mapping at or below a node.
 
-    Keys are compared as they are read, `1` with `0x1`. What an anchor names is looked at once: `visited` has the nodes.
+    Keys are compared by their parsed values, `1` with `0x1`. Anchored nodes are searched once: `visited` holds their
+    ids.
     """
     if id(node) in visited:
         return
@@ -123,7 +129,7 @@ def _find_duplicate_keys(
     lines: dict[Any, int] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            continue  # a list or a mapping as a key, which the loader refuses
+            continue  # a list or a mapping as a key, which the loader rejects
         name = key.value if key.tag == MERGE_TAG else loader.construct_object(key)
         key_path, line = f"{parent_path}.{key.value}".removeprefix("."), key.start_mark.line + 1
         if name in lines:
@@ -132,14 +138,20 @@ def _find_duplicate_keys(
         yield from _find_duplicate_keys(loader, value, key_path, visited)
 
 
-# ---- what a schema says ----------------------------------------------------------------------------------------------
+# ---- check against a schema ------------------------------------------------------------------------------------------
 
 
 def check_schema(raw: Any, schema: dict[str, Any], file_name: str, catalogues: Any = None) -> None:
-    """Compare what a YAML file says with a closed schema; what `keyOf` names is in `catalogues`, or else in the file.
+    """Check the content of a YAML file against a closed schema.
+
+    Args:
+        raw: the content of the file.
+        schema: the JSON schema.
+        file_name: names the file in the message.
+        catalogues: the mapping in which `keyOf` looks names up; by default `raw`.
 
     Raises:
-        SlqError: the first fault, by its key; `file_name` names the file.
+        SlqError: the first error, by its key.
     """
     validator: Any = extend(Draft202012Validator, {"keyOf": _make_key_of_check(catalogues or raw)})
     if errors := sorted(validator(schema).iter_errors(raw), key=_error_priority):
@@ -147,18 +159,19 @@ def check_schema(raw: Any, schema: dict[str, Any], file_name: str, catalogues: A
 
 
 def _error_priority(error: ValidationError) -> int:
-    """Order faults by how much their messages help.
+    """Return the rank of a schema error, lowest first, by how helpful its message is.
 
-    A misspelt key also leaves the right one missing, and a wrong value breaks what a condition demands of other keys.
+    A misspelt key also leaves the right one missing, and a wrong value breaks conditions on other keys.
     """
     conditional = error.validator in ("oneOf", "dependentRequired", "keyOf") or "errorMessage" in error.schema
     return 0 if error.validator == "additionalProperties" else 2 if conditional else 1
 
 
 def _make_key_of_check(raw: Any) -> Callable[[Any, str, Any, Any], Iterator[ValidationError]]:
-    """Make the check of `keyOf` for the content of a file."""
+    """Build the check of the keyword `keyOf` against the content of a file."""
 
     def check(validator: Any, catalogue: str, name: Any, schema: Any) -> Iterator[ValidationError]:
+        """Yield an error if a name is not a key of the catalogue, or not a module of the folder."""
         entries = raw.get(catalogue)
         known = list(entries) if isinstance(entries, dict) else []
         if "/" in catalogue:
@@ -170,7 +183,7 @@ def _make_key_of_check(raw: Any) -> Callable[[Any, str, Any, Any], Iterator[Vali
 
 
 def _describe_error(error: ValidationError) -> str:
-    """One sentence for a violation of the schema."""
+    """Describe a schema error in one sentence."""
     path, limit = list(error.absolute_path), error.validator_value
     found = _format_value(error.instance)
     reason = ""
@@ -208,7 +221,7 @@ def _describe_error(error: ValidationError) -> str:
 
 
 def _describe_expected(error: ValidationError) -> str:
-    """Say what a value should be, by the keyword that it violates, else by the description beside it."""
+    """Describe what a value should be, by the keyword that it violates, or else by the schema's description."""
     limit = error.validator_value
     known = {
         "type": f"{TYPE_NAMES.get(str(limit))}{_exponent_hint(error.instance, limit)}",
@@ -221,13 +234,13 @@ def _describe_expected(error: ValidationError) -> str:
 
 
 def _format_key_path(path: Collection[str | int]) -> str:
-    """`presets.mini.methods[1]`, or `the file` for the whole of it."""
+    """Format a key path as `presets.mini.methods[1]`, or as `the file` if it is empty."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return "".join(parts).removeprefix(".") or "the file"
 
 
 def _format_value(value: Any) -> str:
-    """A value as a person wrote it; containers by their kind."""
+    """Format a value as in YAML; for a list or mapping, only its type."""
     if value is None:
         return "empty"
     if isinstance(value, dict | list):
@@ -236,7 +249,7 @@ def _format_value(value: Any) -> str:
 
 
 def _exponent_hint(value: Any, expected: Any) -> str:
-    """YAML 1.1 wants a dot in a number with an exponent."""
+    """Return a hint for a number with an exponent but no dot, which YAML 1.1 reads as text; empty for other values."""
     if expected not in ("number", "integer") or not isinstance(value, str):
         return ""
     try:
@@ -246,7 +259,7 @@ def _exponent_hint(value: Any, expected: Any) -> str:
 
 
 def suggest_name(name: Any, known: Collection[Any], title: str) -> str:
-    """Name the nearest known name, else all of them."""
+    """Suggest the closest known name, or else list all known names."""
     close_matches = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
     return (
         f"did you mean '{close_matches[0]}'?"

@@ -1,1 +1,1 @@
-"""What a run costs: FLOPs, memory, forecast, ledger and hours; a training step measured."""
+"""Costs of a run: FLOPs, memory, forecast, ledger and hours, and the measurement of a training step."""

@@ -1,4 +1,4 @@
-"""What of a backbone's architecture decides its cost: sizes, read from the keys of its transformers configuration."""
+"""Sizes of a backbone's architecture that decide its cost, read from the keys of its transformers configuration."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ ModelConfig = Mapping[str, Any]
 
 
 class UnknownCostError(SlqError):
-    """A cost that no closed form gives: the architecture is unknown, or config.yaml leaves out a size that it needs."""
+    """A cost without a closed form: the architecture is unknown, or config.yaml lacks a size that it needs."""
 
 
 @dataclass(frozen=True)
@@ -48,26 +48,26 @@ class TextArchitecture:
 
     @property
     def lora_parameters_per_rank(self) -> int:
-        """Inputs and outputs of a layer's linear maps: what one rank of LoRA adds to each of them, together."""
+        """Weights that one rank of LoRA (Hu et al. 2021) adds to a layer: inputs plus outputs of its linear maps."""
         return sum(inputs + outputs for inputs, outputs in self.linear_shapes)
 
     @property
     def num_parameters(self) -> int:
-        """Of all layers and the embedding; biases and norms, under 0.1 %, are left out."""
+        """Weights of all layers and the embedding; biases and norms, under 0.1 %, are left out."""
         return self.layers * self.parameters_per_layer + self.vocab_size * self.hidden_size
 
 
 @dataclass(frozen=True)
 class VisionArchitecture:
-    """The vision tower and what brings its features to the language model.
+    """The vision tower and the projector that brings its features to the language model.
 
     Attributes:
         values_per_patch: numbers in one patch.
-        patches_per_token: of one image token.
-        tokens_per_tile: image tokens that attend to each other, with one class token beside; None: all of an image,
-            without.
-        projector_parameters: that one image token passes, DeepStack's included.
-        features_per_token: vectors of the language model's width that one image token leaves.
+        patches_per_token: patches that one image token is made of.
+        tokens_per_tile: image tokens that attend to each other in the tower, together with one class token; None if all
+            tokens of an image do, without a class token.
+        projector_parameters: projector weights that one image token passes, DeepStack's included.
+        features_per_token: vectors of the language model's width that one image token yields.
     """
 
     hidden_size: int
@@ -81,11 +81,12 @@ class VisionArchitecture:
 
     @property
     def parameters_per_layer(self) -> int:
+        """Weights of a layer's linear maps."""
         return 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
 
     @property
     def num_parameters(self) -> int:
-        """Of the tower and the projector; as `TextArchitecture.num_parameters`."""
+        """Weights of the tower and the projector; left out is what `TextArchitecture.num_parameters` leaves out."""
         return (
             self.layers * self.parameters_per_layer
             + self.values_per_patch * self.hidden_size
@@ -93,7 +94,7 @@ class VisionArchitecture:
         )
 
     def count_positions(self, tokens: float, squared_tokens: float) -> tuple[float, float]:
-        """Positions of the tower, and the sum of their squares over what attends to each other.
+        """Count the tower's positions, and sum the squares of the numbers of positions that attend to each other.
 
         Args:
             tokens, squared_tokens: sums of image tokens, and of their squares, over images.
@@ -106,26 +107,37 @@ class VisionArchitecture:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A backbone: `head_parameters` is the weights of a head of its own, 0 where it is tied to the embedding."""
+    """A backbone.
+
+    Attributes:
+        head_parameters: weights of a head of its own; 0 where the head is tied to the embedding.
+        pixels_per_token: pixels of the image per image token; None where every image has the same number of tokens.
+    """
 
     text: TextArchitecture
     vision: VisionArchitecture
     head_parameters: int
-    pixels_per_token: int | None  # of the image, where its tokens follow its size
+    pixels_per_token: int | None  # None where the number of tokens does not depend on the image's size
 
     @property
     def num_parameters(self) -> int:
+        """Weights of the language model, the vision tower, the projector and the head."""
         return self.text.num_parameters + self.vision.num_parameters + self.head_parameters
 
     def count_image_tokens(self, pixels: float, limits: tuple[float, float] = (0, float("inf"))) -> float:
-        """Tokens of one image of so many pixels, which are scaled to lie within limits; of one tile, all the same."""
+        """Count the tokens of one image.
+
+        Args:
+            pixels: pixels of the image; without effect where every image has the same number of tokens.
+            limits: least and most pixels, between which the image is scaled.
+        """
         if self.pixels_per_token is None:
             return float(self.vision.tokens_per_tile or 0)
         return min(max(pixels, limits[0]), limits[1]) / self.pixels_per_token
 
 
 def read_architecture(config: ModelConfig) -> Architecture:
-    """The sizes of a transformers configuration: `pretrain.model` or `architecture` of a backbone in config.yaml.
+    """Read the sizes of a transformers configuration: `pretrain.model` or a backbone's `architecture` in config.yaml.
 
     Raises:
         UnknownCostError: no closed form is known for its model_type, or a size is missing.
@@ -146,7 +158,7 @@ def read_architecture(config: ModelConfig) -> Architecture:
 
 
 def is_known_architecture(config: ModelConfig) -> bool:
-    """Tell whether there is a closed form for an architecture, and every size that it needs."""
+    """Return whether an architecture has a closed form and every size that it needs."""
     try:
         read_architecture(config)
     except UnknownCostError:
@@ -155,6 +167,7 @@ def is_known_architecture(config: ModelConfig) -> bool:
 
 
 def _read_text(config: ModelConfig) -> TextArchitecture:
+    """Read the sizes of the language model."""
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     return TextArchitecture(
         hidden,
@@ -168,7 +181,7 @@ def _read_text(config: ModelConfig) -> TextArchitecture:
 
 
 def _read_internvl(config: ModelConfig, text: TextArchitecture) -> tuple[VisionArchitecture, None]:
-    """InternViT and two linear maps behind a pixel shuffle; a tile is always as many tokens."""
+    """Read the sizes of InternViT and of the two linear maps after its pixel shuffle; all tiles have as many tokens."""
     vision = config["vision_config"]
     height, width = vision["patch_size"]
     patches = round(1 / config["downsample_ratio"] ** 2)
@@ -186,7 +199,10 @@ def _read_internvl(config: ModelConfig, text: TextArchitecture) -> tuple[VisionA
 
 
 def _read_qwen3_vl(config: ModelConfig, text: TextArchitecture) -> tuple[VisionArchitecture, int]:
-    """A tower at the image's own size; a merger at its end, and one more for each layer that DeepStack takes from."""
+    """Read the sizes of a tower that keeps the image's own size.
+
+    It has one merger at its end, and one for each layer that DeepStack takes features from.
+    """
     vision = config["vision_config"]
     patches, side = vision["spatial_merge_size"] ** 2, vision["patch_size"]
     merged, mergers = patches * vision["hidden_size"], 1 + len(vision["deepstack_visual_indexes"])

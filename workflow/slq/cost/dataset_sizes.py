@@ -1,4 +1,4 @@
-"""What a forecast is read from: the size of each dataset in config.yaml."""
+"""Sizes of the datasets in config.yaml, which a forecast is computed from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from slq.cost.architecture import UnknownCostError
 
 Settings = Mapping[str, Any]
-COUNT_KEYS = ("images", "texts")  # of a dataset's size, by split
+COUNT_KEYS = ("images", "texts")  # keys of a dataset's size, each with a count by split
 
 
 def require_dataset_size(entry: Settings, split: str, count_keys: Sequence[str] = COUNT_KEYS) -> Settings:
-    """The size of a dataset that has the counts of a split.
+    """Return the size of a dataset, after checking that it has the counts of a split.
 
     Raises:
-        UnknownCostError: config.yaml leaves it out, or one of them.
+        UnknownCostError: config.yaml leaves out the size or one of the counts.
     """
     if missing := find_missing_size(entry, split, count_keys):
         raise UnknownCostError(f"config: {missing} is missing; a forecast needs it before the dataset is there")
@@ -22,7 +22,7 @@ def require_dataset_size(entry: Settings, split: str, count_keys: Sequence[str] 
 
 
 def find_missing_size(entry: Settings, split: str, count_keys: Sequence[str] = COUNT_KEYS) -> str:
-    """The first key of a dataset's size that config.yaml leaves out and a forecast needs; empty if it has all."""
+    """Find the first key of a dataset's size that a forecast needs and config.yaml lacks; empty if none is."""
     size, key = entry["size"], f"datasets.{entry['name']}.size"
     if not size:
         return key

@@ -1,7 +1,7 @@
-"""The closed form of FLOPs: what a method computes for so many messages of so many tokens, by part.
+"""Closed form of FLOPs: what a method computes for messages of given numbers of tokens, by part.
 
-A multiplication and an addition are two. Attention counts whole squares, as torch's FlopCounterMode does; a kernel that
-skips what is masked does half of them. Norms, activations, rotations and the loss, under 1 %, are left out.
+A multiplication and an addition count as two. Attention counts whole squares, as torch's FlopCounterMode does; a kernel
+that skips masked positions computes half of them. Norms, activations, rotations and the loss, under 1 %, are left out.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,17 +14,18 @@ from slq.cost.architecture import Architecture
 
 PARTS = ("vision", "projector", "prefix", "queries", "attention", "backward", "recompute")
 Flops = dict[str, float]
-# By method, the key of its hyperparameters that its cost depends on.
+# The hyperparameter that a method's cost depends on.
 COST_HYPERPARAMETERS = {"base": None, "full_ft": None, "lora": "rank", "slq": "queries"}
-# What is not computed for an image's message of which something is there (models/prefix.py): shares of ComputePlan.
+# Fields of ComputePlan by what is cached of an image's message (models/prefix.py).
 CACHED_SHARES = {"features": {"vision_share": 0.0}, "kv": {"prefix_share": 0.0}}
 
 
 @dataclass(frozen=True)
 class TokenTotals:
-    """Messages to embed, as sums over them: a closed form needs no more.
+    """Sums over messages to embed; the closed form needs nothing else.
 
     Attributes:
+        num_messages: how many messages there are.
         tokens, squared_tokens: tokens of the messages, images included, and their squares.
         image_tokens, squared_image_tokens: image tokens, and their squares, over images.
     """
@@ -36,11 +37,12 @@ class TokenTotals:
     squared_image_tokens: float = 0
 
     def __add__(self, other: "TokenTotals") -> "TokenTotals":
+        """Return the totals of both sets of messages."""
         return TokenTotals(*map(add, astuple(self), astuple(other)))
 
     @classmethod
     def of_equal_length(cls, num_messages: float, tokens: float, image_tokens: float = 0) -> "TokenTotals":
-        """So many messages of equal length."""
+        """Build the totals of messages of equal length."""
         return cls(
             num_messages,
             num_messages * tokens,
@@ -52,17 +54,17 @@ class TokenTotals:
 
 @dataclass(frozen=True)
 class ComputePlan:
-    """How a method trains.
+    """How a method trains, as far as its FLOPs depend on it.
 
     Attributes:
         method: `base` computes no gradient.
         num_queries: N of SLQ, else 0.
         rank: of LoRA, else 0.
-        whole_sequence: SLQ as released: the gradient runs through the prefix too, which no gradient needs.
-        checkpointing: activations of the language model are computed again for the gradient.
-        num_forward_passes: 2 where a batch is embedded once without gradient and once, in chunks, with it, to save
-            memory; of SLQ the queries alone run twice, over prefixes that are kept.
-        vision_share, prefix_share: shares of the messages whose image features, or prefix, are computed, not cached.
+        whole_sequence: True for SLQ as released, whose gradient also runs through the prefix, which no gradient needs.
+        checkpointing: whether activations of the language model are recomputed for the gradient.
+        num_forward_passes: 2 with GradCache (Gao et al. 2021), where to save memory a batch is embedded once without
+            gradient and once, in chunks, with it; of SLQ only the queries run twice, over cached prefixes.
+        vision_share, prefix_share: shares of the messages whose image features, or prefix, are computed and not cached.
 
     Raises:
         UnknownMethodError: there is no closed form of the method.
@@ -78,12 +80,16 @@ class ComputePlan:
     prefix_share: float = 1.0
 
     def __post_init__(self) -> None:
+        """Check that the method has a closed form."""
         if self.method not in COST_HYPERPARAMETERS:
             raise UnknownMethodError(self.method, "cost/flops.py", "which gradients its training computes")
 
     @classmethod
     def from_hyperparameters(cls, method: str, hyperparameters: Mapping[str, Any], **changes: Any) -> "ComputePlan":
-        """From a method's entry of `hyperparameters` in config.yaml.
+        """Build the plan from a method's entry of `hyperparameters` in config.yaml.
+
+        Args:
+            changes: further fields of the plan.
 
         Raises:
             SlqError: there is no closed form of the method, or its entry lacks the size that it depends on.
@@ -97,21 +103,21 @@ class ComputePlan:
 
 
 def embed_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> Flops:
-    """Of embedding messages without any gradient, by part: forward alone."""
+    """Compute the FLOPs of embedding messages without any gradient, by part: the forward pass alone."""
     return _forward_flops(architecture, plan, totals)[0]
 
 
 def train_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> Flops:
-    """Of training on messages once, by part: forward, backward and what is computed again."""
+    """Compute the FLOPs of training on messages once, by part: forward, backward and recomputation."""
     parts, linear_flops, attention_flops = _forward_flops(architecture, plan, totals)
-    keeps_prefix = plan.num_queries and not plan.whole_sequence  # the prefix is, between the two passes of GradCache
+    keeps_prefix = plan.num_queries and not plan.whole_sequence  # GradCache keeps the prefix between its two passes
     second_pass = linear_flops + attention_flops if keeps_prefix else sum(parts.values())
     of_inputs, of_attention = linear_flops, 2 * attention_flops
     recomputed = linear_flops + attention_flops
     if plan.method == "full_ft":
         backward = 2 * linear_flops + of_attention
         inputs, outputs = architecture.text.linear_shapes[-1]
-        recomputed -= 2 * totals.tokens * architecture.text.layers * inputs * outputs  # no gradient asks for its output
+        recomputed -= 2 * totals.tokens * architecture.text.layers * inputs * outputs  # no gradient needs its output
     elif plan.method == "lora":
         text = architecture.text
         # The maps of the first layer that read the embeddings need no gradient of their frozen input.
@@ -130,17 +136,22 @@ def train_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTota
 
 
 def cache_build_flops(architecture: Architecture, totals: TokenTotals, cache_level: str) -> Flops:
-    """Of computing once what is then spared: the features of images (`features`), or their whole prefixes (`kv`)."""
+    """Compute the FLOPs of building a cache once, by part.
+
+    Args:
+        cache_level: `features` for the features of images, `kv` for their whole prefixes.
+    """
     parts = embed_flops(architecture, ComputePlan("base"), totals)
     return {part: value for part, value in parts.items() if cache_level == "kv" or part in ("vision", "projector")}
 
 
 def total_flops(parts: Mapping[str, float]) -> float:
+    """Sum the FLOPs of all parts."""
     return sum(parts.values())
 
 
 def sum_flops(parts_list: Iterable[Mapping[str, float]]) -> Flops:
-    """The sums of all parts."""
+    """Sum several computations part by part."""
     sums = dict.fromkeys(PARTS, 0.0)
     for parts in parts_list:
         for part, value in parts.items():
@@ -149,14 +160,18 @@ def sum_flops(parts_list: Iterable[Mapping[str, float]]) -> Flops:
 
 
 def _forward_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> tuple[Flops, float, float]:
-    """Parts of a forward pass; beside them, of what a gradient runs through, the linear maps and the attention."""
+    """Compute the FLOPs of a forward pass.
+
+    Returns:
+        all of them by part; those of the linear maps and those of the attention that a gradient runs through.
+    """
     text, num_queries = architecture.text, plan.num_queries
     per_token = 2 * text.layers * text.parameters_per_layer
     per_square = 4 * text.layers * text.heads * text.head_dim
     computed_share = plan.prefix_share if num_queries else 1.0
     prefix, queries = computed_share * per_token * totals.tokens, per_token * num_queries * totals.num_messages
     prefix_attention = computed_share * per_square * totals.squared_tokens
-    # Queries attend to the prefix and to each other; in one sequence with them the prefix attends to them too.
+    # Queries attend to the prefix and to each other; in one sequence, the prefix attends to them too.
     query_attention = per_square * (num_queries * totals.tokens + num_queries**2 * totals.num_messages)
     if plan.whole_sequence:
         query_attention += per_square * num_queries * totals.tokens
@@ -169,7 +184,11 @@ def _forward_flops(architecture: Architecture, plan: ComputePlan, totals: TokenT
 
 
 def _vision_flops(architecture: Architecture, totals: TokenTotals, share: float) -> Flops:
-    """The vision tower, its attention included, and the projector; frozen for every method."""
+    """Compute the FLOPs of the vision tower, its attention included, and of the projector; frozen for every method.
+
+    Args:
+        share: share of the images whose features are computed and not cached.
+    """
     vision = architecture.vision
     positions, squared_positions = vision.count_positions(totals.image_tokens, totals.squared_image_tokens)
     tower = 2 * vision.patches_per_token * totals.image_tokens * vision.values_per_patch * vision.hidden_size
@@ -178,5 +197,5 @@ def _vision_flops(architecture: Architecture, totals: TokenTotals, share: float)
 
 
 def _lora_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> float:
-    """The two narrow maps beside each linear map of the language model, forward."""
+    """Compute the forward FLOPs of LoRA's two narrow maps for each linear map of the language model."""
     return 2 * totals.tokens * architecture.text.layers * plan.rank * architecture.text.lora_parameters_per_rank

@@ -1,4 +1,4 @@
-"""What a preset will cost, before any of it is there: from sizes alone."""
+"""Forecast of what a preset will cost, from sizes alone, before models or datasets are downloaded."""
 
 import heapq
 from collections.abc import Iterable, Mapping
@@ -11,9 +11,9 @@ from slq.cost.flops import ComputePlan, TokenTotals, embed_flops, total_flops, t
 from slq.cost.memory import DTYPE_BYTES, GB, MemoryEstimate, count_trainable_parameters
 
 Settings = Mapping[str, Any]
-STARTUP_HOURS = 0.25  # hours of a job: Python, weights, reading what is there
-SAFETY_FACTOR = 1.5  # of a job's hours, times the high end of the forecast, in which no loading and no padding is
-CHECKPOINTS_ON_DISK = 3  # on the disk at once: the newest two, and one that is being written
+STARTUP_HOURS = 0.25  # hours that a job needs to start: Python, weights, existing files
+SAFETY_FACTOR = 1.5  # times the high end of the forecast, which leaves out loading and padding, in a job's hours
+CHECKPOINTS_ON_DISK = 3  # at the same time: the newest two, and one that is being written
 NO_MEMORY_SAVING = {"grad_cache": False, "gradient_checkpointing": False, "sharding": False}
 
 
@@ -25,25 +25,27 @@ class Range:
     high: float
 
     def __add__(self, other: "Range") -> "Range":
+        """Return the sums of the low and of the high estimates."""
         return Range(self.low + other.low, self.high + other.high)
 
     def scale(self, factor: float) -> "Range":
+        """Multiply both estimates by a factor."""
         return Range(self.low * factor, self.high * factor)
 
 
 @dataclass(frozen=True)
 class RunForecast:
-    """What one run of a method on a backbone will cost.
+    """The forecast cost of one run of a method on a backbone.
 
     Attributes:
-        flops: of training, and of what is cached of images for it.
-        relative_flops: FLOPs of training done otherwise, as shares of `flops`, by the option's name.
-        train_hours, evaluation_hours: hours of one device; None of a device whose peak is not known.
-        gpus: that train together, each for its share of these hours.
-        device_gb: GB on each device while it trains, as config.yaml says and plainly: in one pass, no layer run again,
-            nothing spread.
+        flops: FLOPs of training, including the build of its image cache.
+        relative_flops: FLOPs of other ways to train, as shares of `flops`, by the option's name.
+        train_hours, evaluation_hours: hours of one device; None for a device whose peak is not known.
+        gpus: devices that train together, each for its share of these hours.
+        device_gb: GB on each device while it trains: first with the settings of config.yaml, then without memory saving
+            (one pass, no gradient checkpointing, no sharding).
         host_gb, evaluation_host_gb: GB of all processes of a training together, and of an evaluation.
-        disk_gb: GB of the adapter, and of checkpoints beside it.
+        disk_gb: GB of the adapter and of its checkpoints.
     """
 
     backbone: str
@@ -62,7 +64,7 @@ class RunForecast:
 
 @dataclass(frozen=True)
 class JobResources:
-    """What a job asks a cluster for."""
+    """The resources that a job requests from a cluster."""
 
     hours: float
     mem_gb: float
@@ -70,9 +72,13 @@ class JobResources:
 
 @dataclass(frozen=True)
 class CacheForecast:
-    """What options of `image_cache` would store of a backbone: bytes of an image's features and of its keys and values,
-    in GB for all training images, on the device for a batch, and GB/s to read so that the faster estimate is not
-    slowed.
+    """The space that the options of `image_cache` need for a backbone.
+
+    Attributes:
+        features_gb, kv_gb: GB of the image features, or of the keys and values, of all training images.
+        batch_gb: GB of the keys and values of one batch, on the device.
+        read_bandwidth: GB/s at which keys and values must be read so that the faster estimate is not slowed; None if
+            unknown or not applicable.
     """
 
     label: str
@@ -83,13 +89,14 @@ class CacheForecast:
 
 
 def forecast_preset(settings: Settings) -> tuple[list[RunForecast], list[CacheForecast]]:
-    """A cell per backbone and method, in the order of Table 3, and what each backbone's prefixes would occupy.
+    """Forecast every run, by backbone and method in the order of Table 3, and the space of each backbone's image cache.
 
     Args:
-        settings: of `cost_settings.forecast_settings`.
+        settings: from `cost_settings.forecast_settings`.
 
     Raises:
-        UnknownCostError: a size is missing, by its key in config.yaml; or a backbone has no closed form.
+        UnknownCostError: a size is missing (the message names its key in config.yaml), or a backbone has no closed
+            form.
     """
     runs, caches = [], []
     for backbone in settings["backbones"]:
@@ -101,10 +108,12 @@ def forecast_preset(settings: Settings) -> tuple[list[RunForecast], list[CacheFo
 
 
 def job_resources(settings: Settings, backbone: str, method: str, stage: str) -> JobResources | None:
-    """Say what a job of a run asks for; None of a device without a peak, an unknown architecture, a size left out.
+    """Estimate the resources of a job of a run.
+
+    None for a device without a known peak, an unknown architecture or a missing size.
 
     Args:
-        settings: of `cost_settings.forecast_settings`.
+        settings: from `cost_settings.forecast_settings`.
         stage: `train` or `evaluate`.
     """
     (entry,) = (entry for entry in settings["backbones"] if entry["name"] == backbone)
@@ -122,7 +131,7 @@ def job_resources(settings: Settings, backbone: str, method: str, stage: str) ->
 
 
 def wall_hours(hours: Iterable[float], devices: int) -> float:
-    """Until the last of these jobs has ended, each on one device, the longest first."""
+    """Compute the hours until the last job has ended, each on one device, the longest started first."""
     busy_until = [0.0] * devices
     for job in sorted(hours, reverse=True):
         heapq.heapreplace(busy_until, busy_until[0] + job)
@@ -130,13 +139,19 @@ def wall_hours(hours: Iterable[float], devices: int) -> float:
 
 
 class BackboneCostModel:
-    """The sizes of one backbone's runs, each of a method: what all estimates follow from."""
+    """The sizes of one backbone's runs, one per method, from which all estimates follow.
+
+    Attributes:
+        settings: from `cost_settings.forecast_settings` or `cost_settings.paper_audit_settings`.
+        backbone: its entry in them.
+        architecture: the sizes of its model.
+        train_dataset_size: the size of the training set.
+        captions_per_image: mean number of captions of a training image.
+        image_totals, text_totals: tokens of the image and of the caption of one pair.
+    """
 
     def __init__(self, settings: Settings, backbone: Settings) -> None:
-        """
-        Attributes:
-            captions_per_image: of a training image, on average.
-            image_totals, text_totals: of one pair.
+        """Read the sizes of the backbone and of the training set.
 
         Raises:
             UnknownCostError: as `forecast_preset`.
@@ -153,12 +168,13 @@ class BackboneCostModel:
         self.image_totals, self.text_totals = self.token_totals(self.train_dataset_size, 1, 1)
 
     def forecast_run(self, method: str) -> RunForecast:
-        """The cost of a method."""
+        """Forecast the cost of a run of a method."""
         training, plan, speed = self.backbone["training"][method], self._compute_plan(method), self._speed()
         epochs, size = training["epochs"], training["batch_size"]
         pairs = self.train_dataset_size["texts"]["train"] // size * size * epochs if method != "base" else 0
 
         def flops(option: ComputePlan) -> float:
+            """Compute the FLOPs of the whole training by another plan."""
             return pairs * self._pair_flops(option)
 
         options = dict(self._alternative_plans(plan, epochs))
@@ -182,7 +198,11 @@ class BackboneCostModel:
         )
 
     def forecast_cache(self, run: RunForecast) -> CacheForecast:
-        """`run`: of the method whose prefixes are cached, the last."""
+        """Forecast the space of the backbone's image cache.
+
+        Args:
+            run: the forecast of the method whose prefixes are cached, which is the preset's last.
+        """
         text, vision = self.architecture.text, self.architecture.vision
         dtype_bytes = DTYPE_BYTES[self.settings["dtype"]]
         features = self.image_totals.image_tokens * vision.features_per_token * text.hidden_size * dtype_bytes
@@ -196,6 +216,7 @@ class BackboneCostModel:
         return CacheForecast(run.label, features * images / GB, kv * images / GB, kv * size / GB, bandwidth)
 
     def _compute_plan(self, method: str) -> ComputePlan:
+        """Build the compute plan of a method from its training settings."""
         training = self.backbone["training"][method]
         checkpointing = training["gradient_checkpointing"] and method != "base"
         hyperparameters, num_passes = (
@@ -207,13 +228,16 @@ class BackboneCostModel:
         )
 
     def _pair_flops(self, plan: ComputePlan) -> float:
-        """Of training on one pair; what is stored or stays is the image's, never the caption's."""
+        """Compute the FLOPs of training on one pair; caches hold images only, never captions."""
         caption_plan = replace(plan, vision_share=1.0, prefix_share=1.0)
         each = (plan, self.image_totals), (caption_plan, self.text_totals)
         return sum(total_flops(train_flops(self.architecture, how, work)) for how, work in each)
 
     def token_totals(self, size: Settings, images: float, texts: float) -> tuple[TokenTotals, TokenTotals]:
-        """So many images and texts of a dataset's size, each in its turn."""
+        """Compute the token totals of so many images and so many texts, each in its chat turn.
+
+        Their lengths are the dataset's mean, from its `size` in config.yaml.
+        """
         overhead_tokens = self.settings["prompt_overhead_tokens"]
         image_tokens = self.architecture.count_image_tokens(size["pixels"], self.backbone["pixels"])
         return (
@@ -222,7 +246,7 @@ class BackboneCostModel:
         )
 
     def _alternative_plans(self, plan: ComputePlan, epochs: int) -> list[tuple[str, ComputePlan]]:
-        """Other ways to train: of every method without memory saving, or with cached features, of SLQ with prefixes."""
+        """List other ways to train: without memory saving, with cached features, for SLQ also with cached prefixes."""
         once_per_image = 1 / (epochs * self.captions_per_image)
         once_per_epoch = 1 / self.captions_per_image
         no_memory_saving = replace(plan, num_forward_passes=1, checkpointing=False)
@@ -239,13 +263,13 @@ class BackboneCostModel:
         return options
 
     def _speed(self) -> Range | None:
-        """FLOP/s of the device, low and high: a share of its peak."""
+        """Return the device's FLOP/s, low and high, as shares (MFU) of its peak; None if the peak is unknown."""
         peak = self.settings["peak_tflops"]
         low, high = self.settings["mfu"]
         return Range(low * peak * 1e12, high * peak * 1e12) if peak else None
 
     def _evaluation_flops(self, plan: ComputePlan) -> float:
-        """FLOPs of embedding every retrieval dataset and of reading every question with its images."""
+        """Compute the FLOPs of embedding every retrieval dataset and of reading every question with its images."""
         totals = TokenTotals()
         for entry in [*self.settings["retrieval_datasets"], *self.settings["knowledge_datasets"]]:
             size = require_dataset_size(entry, "test")
@@ -265,13 +289,20 @@ class BackboneCostModel:
         return flops
 
     def _count_answered_questions(self, method: str, questions: float) -> float:
-        """Questions that a run answers: base's twice, once blind; of inherited ones the check's few, and base's."""
+        """Count the questions of a dataset that a run answers.
+
+        The base model answers each twice, once without its image. Of a method that inherits its answers, the few
+        questions of the equivalence check are answered, by itself and by the base model.
+        """
         if method in self.settings["inheriting_methods"]:
             return min(2 * self.settings["equivalence_items"], questions)
         return 2 * questions if method == "base" else questions
 
     def _generation_hours(self, method: str) -> Range:
-        """Hours of generating answers, token by token, which takes a batch the same time whatever the peak."""
+        """Estimate the hours of generating answers token by token.
+
+        A token takes a batch the same time whatever the device's peak.
+        """
         batches = sum(
             self._count_answered_questions(method, require_dataset_size(entry, "test", ("texts",))["texts"]["test"])
             / self.settings["generation_batch_size"]
@@ -282,6 +313,7 @@ class BackboneCostModel:
         return Range(batches * tokens.low * low / 3600, batches * tokens.high * high / 3600)
 
     def _memory_estimate(self, method: str, plan: ComputePlan) -> MemoryEstimate:
+        """Build the memory estimate of a method's run."""
         num_trainable = count_trainable_parameters(
             self.architecture.text, method, self.settings["hyperparameters"].get(method, {})
         )
@@ -292,5 +324,5 @@ class BackboneCostModel:
 
 
 def _hours_at_speed(flops: float, speed: Range) -> Range:
-    """Hours of so many FLOPs."""
+    """Compute the hours of so many FLOPs, low and high."""
     return Range(flops / speed.high / 3600, flops / speed.low / 3600)

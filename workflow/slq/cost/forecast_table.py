@@ -1,4 +1,4 @@
-"""A forecast as one table of plain text, at most 100 columns wide."""
+"""Plain-text table of a forecast, at most 100 columns wide."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,11 +9,11 @@ from slq.cost.forecast import CacheForecast, Range, RunForecast, wall_hours
 OPTION_TITLES = {"no_memory_saving": "max mem", **{name: name for name in ("released", "features", "batch", "kv")}}
 COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB/device", "disk", *OPTION_TITLES.values())
 COLUMN_GROUPS = ("", "", "", "one run", "one run", "set/max", "GB", "", "training otherwise, in shares")
-WIDTHS = (14, 7, 7, 10, 10, 10, 5, 8, 9, 9, 6, 5)  # 100 in all
+WIDTHS = (14, 7, 7, 10, 10, 10, 5, 8, 9, 9, 6, 5)  # sum 100
 
 
 def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], caches: Sequence[CacheForecast]) -> str:
-    """The forecast in print."""
+    """Format the forecast for print."""
     lines = [f"{_format_columns(COLUMN_GROUPS[:-1])}  {COLUMN_GROUPS[-1]}", _format_columns(COLUMNS)]
     lines += [_format_run(cell) for cell in runs]
     return "\n".join(
@@ -22,13 +22,14 @@ def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], ca
 
 
 def _format_columns(values: Sequence[str]) -> str:
-    """Words in columns: the first two to the left, the others, which are numbers, to the right."""
+    """Align words in columns: the first two to the left, the others, which are numbers, to the right."""
     aligned = [f"{word:<{width}}" for word, width in zip(values[:2], WIDTHS[:2], strict=True)]
     aligned += [f"{word:>{width}}" for word, width in zip(values[2:], WIDTHS[2:], strict=False)]
     return "".join(aligned).rstrip()
 
 
 def _format_run(run: RunForecast) -> str:
+    """Format the row of one run."""
     options = [f"{run.relative_flops[name]:.2f}" if name in run.relative_flops else "-" for name in OPTION_TITLES]
     memory = "/".join(f"{value:,.0f}" for value in run.device_gb)
     values = (run.label, METHODS[run.method], _format_petaflop(run.flops))
@@ -45,7 +46,7 @@ def _format_run(run: RunForecast) -> str:
 
 
 def _format_petaflop(flops: float) -> str:
-    """`2,819`, of what is less than ten two digits, `8.7e-4` of what is less than 0.01; a dash for nothing."""
+    """Format PFLOP: `2,819`; two digits below ten; `8.7e-4` below 0.01; a dash for zero."""
     if not flops:
         return "-"
     if flops < 1e13:
@@ -54,7 +55,7 @@ def _format_petaflop(flops: float) -> str:
 
 
 def _format_hours(hours: Range | None) -> str:
-    """`1.2-3.4`, a dash for nothing to do and for what is not known."""
+    """Format a range of hours as `1.2-3.4`; a dash for zero and for unknown."""
     if hours is None or not hours.high:
         return "-"
     digits = 2 if hours.high < 1 else 1 if hours.high < 100 else 0
@@ -64,6 +65,7 @@ def _format_hours(hours: Range | None) -> str:
 
 
 def _summary_lines(settings: Mapping[str, Any], runs: Sequence[RunForecast]) -> list[str]:
+    """Format the sums over all runs: hours, wall time and price."""
     jobs = [job for cell in runs for job in _job_hours(cell) * _count_runs(settings, cell)]
     known_jobs = [job for job in jobs if job is not None]
     if len(known_jobs) < len(jobs) or not known_jobs:
@@ -84,16 +86,18 @@ def _summary_lines(settings: Mapping[str, Any], runs: Sequence[RunForecast]) -> 
 
 
 def _job_hours(run: RunForecast) -> list[Range | None]:
-    """Hours on each device that a run takes; those of one training as if they could begin at different times."""
+    """List a run's hours on each device, as if the devices of one training could start at different times."""
     train = run.train_hours and run.train_hours.scale(1 / run.gpus)
     return [train] * run.gpus + [run.evaluation_hours]
 
 
 def _count_runs(settings: Mapping[str, Any], run: RunForecast) -> int:
+    """Count the runs of a method: one per seed, but only one of the base model."""
     return 1 if run.method == "base" else len(settings["seeds"])
 
 
 def _cache_lines(settings: Mapping[str, Any], caches: Sequence[CacheForecast]) -> list[str]:
+    """Format the space that each backbone's image cache needs, if the preset trains SLQ."""
     if "slq" not in settings["methods"]:
         return []
     lines = [f"{'What is cached:':<20}{'features, disk':>14}{'kv, disk':>11}{'kv, to read':>13}{'batch, device':>19}"]
@@ -105,6 +109,7 @@ def _cache_lines(settings: Mapping[str, Any], caches: Sequence[CacheForecast]) -
 
 
 def _note_lines(settings: Mapping[str, Any]) -> list[str]:
+    """Format the speed that the forecast assumes."""
     low, high = settings["mfu"]
     speed = f"{settings['peak_tflops']} TFLOP/s times {low:.0%} to {high:.0%}" if settings["peak_tflops"] else "no peak"
     return ["", f"Speed: {speed}."]

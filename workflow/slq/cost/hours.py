@@ -1,4 +1,4 @@
-"""Device hours of one run, counted from its `run.json` (docs/results.md)."""
+"""Device hours of one run, computed from its `run.json` (docs/results.md)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,12 +7,12 @@ from slq.common.errors import SlqError
 
 
 def training_device_hours(run: Mapping[str, Any]) -> float:
-    """Hours of the training spans times the number of devices: the headline, set beside the paper's GPU hours.
+    """Compute a run's hours of training times its devices: the headline, compared with the paper's GPU hours.
 
-    Convention: only synchronised training time counts, and what was cached of images for it, in full for each run that
-    reads it. Initialisation, staging, evaluation on the val split and saving
-    are left out here and stand in `total_device_hours`. A device is one GPU or, without GPUs, one CPU thread; hours of
-    different devices are different units. The paper does not say what its hours include.
+    Convention: only synchronised training time counts, and the time to cache image features or prefixes for it, in full
+    for each run that reads the cache. Initialisation, staging, evaluation on the val split and saving are left out here
+    and included in `total_device_hours`. A device is one GPU or, without GPUs, one CPU thread; hours of different
+    devices are different units. The paper does not say what its hours include.
 
     Raises:
         SlqError: the run lacks its training span or its device.
@@ -22,7 +22,11 @@ def training_device_hours(run: Mapping[str, Any]) -> float:
 
 
 def total_device_hours(run: Mapping[str, Any]) -> float:
-    """Hours of all spans (init, staging, train, eval, save) times devices; see `training_device_hours`."""
+    """Compute the hours of all spans (init, staging, train, eval, save) times devices; see `training_device_hours`.
+
+    Raises:
+        SlqError: the run lacks its spans or its device.
+    """
     spans = run.get("spans")
     if not isinstance(spans, Mapping):
         raise SlqError("run.json: spans is missing; expected seconds by kind")
@@ -30,14 +34,21 @@ def total_device_hours(run: Mapping[str, Any]) -> float:
 
 
 def _span_seconds(run: Mapping[str, Any], kind: str) -> float:
+    """Read the seconds of one kind of span."""
     return _read_number(run, "spans", kind, 0, "seconds")
 
 
 def _device_count(run: Mapping[str, Any]) -> float:
+    """Read the number of devices."""
     return _read_number(run, "device", "count", 1, "the number of GPUs or CPU threads")
 
 
 def _read_number(run: Mapping[str, Any], part: str, key: str, minimum: float, expected: str) -> float:
+    """Read `part`.`key` of a run as a number.
+
+    Raises:
+        SlqError: it is missing, no number, or below `minimum`.
+    """
     section = run.get(part)
     value = section.get(key) if isinstance(section, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:

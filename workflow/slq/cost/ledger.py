@@ -1,4 +1,4 @@
-"""What a preset's runs spent, over all attempts: a line per run and stage, and one for what runs share."""
+"""Ledger of what a preset's runs spent over all attempts: a row per run and stage, and a row for what runs share."""
 
 import re
 import shutil
@@ -19,16 +19,16 @@ from slq.cost.architecture import is_known_architecture, read_architecture
 from slq.cost.flops import CACHED_SHARES, ComputePlan, TokenTotals, cache_build_flops, total_flops, train_flops
 
 STAGES = ("train", "retrieval", "retention", "equivalence", "blind")
-CACHE_STAGE = "feature_cache"  # the stage that caches what the runs of all seeds read
-MAX_FLAGS = 3  # of what is odd about the events of a stage
-# -X: jobs and not their steps, which would count twice; -D: what was requeued too.
+CACHE_STAGE = "feature_cache"  # builds the image cache that the runs of all seeds read
+MAX_FLAGS = 3  # anomalies that a row lists in full
+# -X: jobs without their steps, which would count twice; -D: requeued jobs too.
 SACCT_COMMAND = ("sacct", "-X", "-D", "-P", "-n", "--format=JobIDRaw,State,ElapsedRaw,AllocTRES")
-BASELINE_STAGE = "baselines"  # of the systems of Table 1 that are no runs: all that each does is one stage
+BASELINE_STAGE = "baselines"  # the one stage of each system of Table 1 that is not a run
 
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """What one stage of a run spent; docs/hours.md says what each column means and in which unit."""
+    """The cost of one stage of a run; docs/hours.md explains each column and its unit."""
 
     backbone: str
     method: str
@@ -59,10 +59,10 @@ COLUMNS = tuple(field.name for field in fields(LedgerRow))
 
 
 def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
-    """The lines of every run of the preset that left events, in the order of Table 3, and then of every baseline.
+    """Read the rows of every run of the preset that left events, in the order of Table 3, then of every baseline.
 
     Args:
-        settings: of `cost_settings.ledger_settings`.
+        settings: from `cost_settings.ledger_settings`.
         results: the folder that holds one folder per preset.
 
     Raises:
@@ -72,7 +72,8 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
     folder = results / settings["preset"]
 
     def add_stage(backbone: Mapping[str, Any], run_id: tuple[str, str, int], stage: str, path: Path) -> None:
-        if path.exists() and path.stat().st_size:  # an empty file tells of nothing that was spent
+        """Append the row of a stage, if its file of events is there and not empty."""
+        if path.exists() and path.stat().st_size:  # an empty file records no cost
             ledger_rows.append(read_stage(settings, backbone, run_id, stage, path))
 
     for backbone in settings["backbones"]:
@@ -82,7 +83,7 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
                 for stage in STAGES:
                     add_stage(backbone, (backbone["name"], method, seed), stage, events / f"{stage}.jsonl")
             ledger_rows += read_shared_stages(settings, backbone, method, results)
-    for baseline in settings["baselines"]:  # none of which trains: `method` is its name; a comparator has no backbone
+    for baseline in settings["baselines"]:  # they do not train: `method` is the name; comparators have no backbone
         path = folder / "baselines" / baseline["name"] / "events" / "retrieval.jsonl"
         add_stage({"architecture": {}}, (baseline["backbone"], baseline["name"], BASE_SEED), BASELINE_STAGE, path)
     return ledger_rows
@@ -91,10 +92,14 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
 def read_stage(
     settings: Mapping[str, Any], backbone: Mapping[str, Any], run_id: tuple[str, str, int], stage: str, path: Path
 ) -> LedgerRow:
-    """What the attempts at one stage of a run spent together; what is odd about their events is a flag of the line.
+    """Sum up what the attempts at one stage of a run spent; anomalies of their events become flags of the row.
+
+    Args:
+        run_id: backbone, method and seed.
+        path: the stage's file of events.
 
     Raises:
-        SlqError: attempts on several devices, whose hours are different units.
+        SlqError: attempts ran on several kinds of device, whose hours are different units.
     """
     stage_attempts = read_attempts(path)
     attempts, anomalies = stage_attempts.attempts, list(stage_attempts.anomalies)
@@ -138,7 +143,11 @@ def read_stage(
 
 
 def spent_hours(attempts: Iterable[JobAttempt], devices: float) -> dict[str, float | None]:
-    """Hours of training, repeated ones and all, times devices: `devices`, where an attempt does not say how many."""
+    """Sum up the device hours of attempts: `train`, `repeated` training, and `total`.
+
+    Args:
+        devices: how many devices an attempt is counted with if its events do not say.
+    """
     hours = dict.fromkeys(("train", "repeated", "total"), 0.0)
     for attempt in attempts:
         seconds = attempt.seconds_by_span()
@@ -150,18 +159,18 @@ def spent_hours(attempts: Iterable[JobAttempt], devices: float) -> dict[str, flo
 
 
 def model_flops_utilisation(flops: float | None, hours: float | None, peak_tflops: float | None) -> float | None:
-    """FLOPs over what the device could have computed in these hours; None where one of them is not known."""
+    """Divide FLOPs by what the device could have computed in these hours; None where one of them is not known."""
     return flops / (hours * 3600 * peak_tflops * 1e12) if flops and hours and peak_tflops else None
 
 
 def compute_cost(hours: float | None, settings: Mapping[str, Any]) -> float | None:
-    """Hours at the price of one, if there is one."""
+    """Compute the price of hours; None without hours or without a price."""
     price = settings["price"]["device_hour"]
     return hours * price if price and hours is not None else None
 
 
 def format_flags(anomalies: Sequence[str]) -> str:
-    """What is odd, the first few of it, and how much more."""
+    """Join the first few anomalies, and the number of the others."""
     more = [f"and {len(anomalies) - MAX_FLAGS} more"] if len(anomalies) > MAX_FLAGS else []
     return "; ".join([*anomalies[:MAX_FLAGS], *more])
 
@@ -169,9 +178,9 @@ def format_flags(anomalies: Sequence[str]) -> str:
 def read_shared_stages(
     settings: Mapping[str, Any], backbone: Mapping[str, Any], method: str, results: Path
 ) -> list[LedgerRow]:
-    """What all runs of a method use and one made: the sweep of its learning rates, and what is cached of images.
+    """Read what all runs of a method share: the learning-rate sweep, and the cached features or prefixes of images.
 
-    Their hours are counted here, once. To a run that reuses them, they cost nothing; the line says how many share it.
+    Their hours are counted once, here. Runs that reuse them spend nothing on them; the row says how many runs share it.
     """
     ledger_rows = []
     folder, seeds = results / settings["preset"] / backbone["name"] / method, settings["seeds"][method]
@@ -203,10 +212,13 @@ def spent_flops(
     stage: str,
     attempts: Iterable[JobAttempt],
 ) -> tuple[float | None, ...]:
-    """FLOPs of the steps that the finished stage is made of; None where steps, or the closed form, say nothing.
+    """Compute the FLOPs of the steps that the finished stage consists of.
 
-    Beside them what the same steps take with GradCache, whose two passes save memory alone, and with SLQ as released,
-    which caches nothing of images.
+    Returns:
+        FLOPs as spent; FLOPs of the same steps with GradCache (Gao et al. 2021), whose two passes only save memory;
+            FLOPs of the same steps with SLQ as released, which caches nothing of images, None for other methods. All
+            are None where the events have no steps, or there is no closed form; when the cache is built, only the first
+            is known.
     """
     totals_by_input = sum_token_totals(step for attempt in attempts for step in attempt.retained_steps())
     if not totals_by_input or not is_known_architecture(backbone["architecture"]):
@@ -220,6 +232,7 @@ def spent_flops(
         )
 
     def flops(cached_shares: Mapping[str, Mapping[str, float]] = CACHED_SHARES, **changes: Any) -> float:
+        """Compute the FLOPs of the same steps by a changed plan."""
         plans = {
             state: ComputePlan.from_hyperparameters(
                 method, hyperparameters.get(method, {}), **changes, **cached_shares.get(state, {})
@@ -234,7 +247,7 @@ def spent_flops(
 
 
 def sum_token_totals(steps: Iterable[Step]) -> dict[str, TokenTotals]:
-    """What steps asked of a model: of captions (`text`), and of images by what was there of them (models/prefix.py)."""
+    """Sum the tokens of steps: of captions (`text`), and of images by what was cached of them (models/prefix.py)."""
     sums: dict[str, TokenTotals] = {}
     for step in steps:
         for cache_level, token_counts in (step.token_counts or {}).items():
@@ -243,7 +256,10 @@ def sum_token_totals(steps: Iterable[Step]) -> dict[str, TokenTotals]:
 
 
 def read_sacct_hours(jobs: Sequence[str]) -> float | None:
-    """Add up the hours that Slurm booked for jobs, all their attempts; None without accounting, as one line says."""
+    """Add up the device hours that Slurm recorded for all attempts of jobs.
+
+    None without Slurm's accounting; if sacct fails, a line on standard error gives the reason.
+    """
     if not jobs or shutil.which(SACCT_COMMAND[0]) is None:
         return None
     answer = subprocess.run([*SACCT_COMMAND, "-j", ",".join(jobs)], capture_output=True, text=True)
@@ -258,13 +274,13 @@ def read_sacct_hours(jobs: Sequence[str]) -> float | None:
 
 
 def _parse_device_seconds(line: str) -> float:
-    """Seconds times GPUs or, of a job without, CPUs."""
+    """Parse a line of sacct; return its seconds times its GPUs or, without GPUs, its CPUs."""
     _, _, seconds, allocated = line.split("|")
     counts: dict[str, str] = dict(re.findall(r"(?:^|,)(gres/gpu|cpu)=(\d+)", allocated))
     return int(seconds) * int(counts.get("gres/gpu") or counts.get("cpu") or 0)
 
 
 def format_ledger_csv(ledger_rows: Iterable[LedgerRow]) -> str:
-    """The ledger as it is stored; numbers with six significant digits, what is not known empty."""
+    """Format the ledger as CSV: numbers with six significant digits, unknown values empty."""
     table = pd.DataFrame([asdict(line) for line in ledger_rows], columns=list(COLUMNS))
     return table.to_csv(index=False, lineterminator="\n", float_format="%.6g")

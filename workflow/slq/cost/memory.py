@@ -1,4 +1,4 @@
-"""The closed form of memory: what a training holds on each device, and on the host. An estimate, from sizes alone."""
+"""Closed form of memory on each device and on the host during training: an estimate, from sizes alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from slq.cost.flops import ComputePlan, TokenTotals
 
 GB = 1e9
 DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-ADAMW_COPIES = 4  # numbers for each that is trained: itself, its gradient, two moments
-CHECKPOINT_COPIES = 3  # numbers of them in a checkpoint, which holds no gradient
+ADAMW_COPIES = 4  # numbers per trained one: itself, its gradient, two moments
+CHECKPOINT_COPIES = 3  # the same in a checkpoint, which holds no gradient
 PROCESS_GB = 4.0  # of one process: Python, torch, the driver's context, a batch of images
 WORKER_GB = 0.5  # of one process that loads images
-PREFETCH_FACTOR = 2  # batches that each of them has ready, torch's default
-EVALUATION_GB = 8.0  # of an evaluation: vectors and similarities of a dataset, pictures of a batch of questions
+PREFETCH_FACTOR = 2  # batches that each worker has ready, torch's default
+EVALUATION_GB = 8.0  # of an evaluation: embeddings and similarities of a dataset, images of a batch of questions
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Numbers of one run.
+    """The memory of one run.
 
     Attributes:
         num_trainable: numbers that the method trains.
         image_totals, text_totals: tokens of an image's message and of a caption's.
-        dtype_bytes: bytes of a weight that is not trained; trained ones are held in four at least.
+        dtype: of weights that are not trained.
         gpus: devices that share a batch; with `sharding` the language model too.
     """
 
@@ -39,14 +39,20 @@ class MemoryEstimate:
 
     @property
     def dtype_bytes(self) -> int:
+        """Bytes of a weight that is not trained."""
         return DTYPE_BYTES[self.dtype]
 
     @property
     def trainable_dtype_bytes(self) -> int:
+        """Bytes of a trained weight, which are at least four."""
         return max(self.dtype_bytes, 4)
 
     def device_gb(self, training: Mapping[str, Any]) -> float:
-        """On each device, while it trains as `training` in config.yaml says."""
+        """Estimate the GB on each device during training.
+
+        Args:
+            training: the training settings, as in config.yaml.
+        """
         language = self.architecture.text.num_parameters
         frozen = language * self.dtype_bytes * (self.plan.method != "full_ft")
         shardable_bytes = (frozen + ADAMW_COPIES * self.num_trainable * self.trainable_dtype_bytes) / (
@@ -56,7 +62,7 @@ class MemoryEstimate:
         return (replicated_bytes + shardable_bytes + self._activation_bytes(training)) / GB
 
     def _activation_bytes(self, training: Mapping[str, Any]) -> float:
-        """Bytes kept for the gradient of the pairs that are in memory together."""
+        """Estimate the bytes of activations saved for the gradient of the pairs that are in memory together."""
         if self.plan.method == "base":
             return 0.0
         text, local_batch_size = self.architecture.text, training["batch_size"] / self.gpus
@@ -66,7 +72,7 @@ class MemoryEstimate:
         )
         image, caption = self.image_totals.tokens, self.text_totals.tokens
         pairs, tokens_per_pair = local_batch_size, image + caption
-        if training["grad_cache"]:  # which goes back through images and captions one after the other
+        if training["grad_cache"]:  # its backward passes take images and captions one after the other
             pairs, tokens_per_pair = min(training["micro_batch_size"], local_batch_size), max(image, caption)
         tokens = pairs * (2 * self.plan.num_queries or tokens_per_pair)
         saved_bytes = tokens * text.layers * layer_bytes_per_token
@@ -75,12 +81,15 @@ class MemoryEstimate:
             saved_bytes = (
                 tokens * text.layers * text.hidden_size * self.dtype_bytes + micro_batch_tokens * layer_bytes_per_token
             )
-        if self.plan.num_queries:  # all prefixes stay
+        if self.plan.num_queries:  # all prefixes stay in memory
             saved_bytes += local_batch_size * (image + caption) * 2 * text.layers * kv_width * self.dtype_bytes
         return saved_bytes
 
     def host_gb(self, training: Mapping[str, Any]) -> float:
-        """Of all processes of a training: each reads the weights, and the main one gathers a checkpoint."""
+        """Estimate the GB of all processes of a training together.
+
+        Each process reads the weights, and the main one gathers a checkpoint.
+        """
         vision, num_workers = self.architecture.vision, training["num_workers"]
         batch = (
             training["batch_size"]
@@ -94,15 +103,17 @@ class MemoryEstimate:
 
     @property
     def evaluation_host_gb(self) -> float:
-        """On the host, of an evaluation."""
+        """GB on the host during an evaluation."""
         return PROCESS_GB + EVALUATION_GB + self.architecture.num_parameters * self.dtype_bytes / GB
 
     @property
     def checkpoint_gb(self) -> float:
+        """GB of a checkpoint."""
         return CHECKPOINT_COPIES * self.num_trainable * self.trainable_dtype_bytes / GB
 
     @property
     def adapter_gb(self) -> float:
+        """GB of the trained weights."""
         return self.num_trainable * self.trainable_dtype_bytes / GB
 
 
@@ -110,10 +121,10 @@ def count_trainable_parameters(text: TextArchitecture, method: str, hyperparamet
     """Count the numbers that a method trains.
 
     Args:
-        hyperparameters: its entry in config.yaml.
+        hyperparameters: the method's entry in config.yaml.
 
     Raises:
-        UnknownMethodError: how many those are is not known of it.
+        UnknownMethodError: the number is not known for the method.
     """
     match method:
         case "base":

@@ -1,6 +1,6 @@
-"""Lists of images with captions as their makers publish them, read into items of the prepared form.
+"""Readers of published lists of images with captions (Karpathy's and COCO's) that yield items of the prepared form.
 
-Images stay where they lie: an item's path starts from the folder of the source.
+Image files stay where they are: an item's path is relative to the folder of the source.
 """
 
 import json
@@ -14,19 +14,18 @@ from typing import Any
 from slq.common.errors import SlqError
 from slq.datasets.id_lists import Item
 
-UNUSED_KEYS = {"tokens", "license", "coco_url", "date_captured"}  # dropped as they are read: a list of COCO's is 150 MB
-FLICKR_PHOTO_ID = re.compile(r"/(\d+)_[^/]*$")  # the number of a photo in the address of its file at Flickr
+UNUSED_KEYS = {"tokens", "license", "coco_url", "date_captured"}  # dropped while parsing: a list of COCO's is 150 MB
+FLICKR_PHOTO_ID = re.compile(r"/(\d+)_[^/]*$")  # the photo number in the URL of a file at Flickr
 
 
 def read_karpathy_items(source: Path, split_config: Mapping[str, Any]) -> Iterator[Item]:
-    """Of a `dataset_*.json` of Karpathy's the images whose split is one of `split_config["source_splits"]`, in the
-    file's order.
+    """Yield the images of a `dataset_*.json` of Karpathy's that are of the chosen splits, in the file's order.
 
-    An image is named by its COCO id where it has one, else by its file's name; it lies in `split_config["images"]` or
-    where the list says.
+    The splits are those of `split_config["source_splits"]`. An image is named by its COCO id where it has one, else by
+    the stem of its file name; its file is in the folder `split_config["images"]`, or else where the list says.
 
     Raises:
-        SlqError: the file is not in this format, or a name in `split_config["source_splits"]` is of no image.
+        SlqError: the file is not in this format, or a split of `split_config["source_splits"]` has no image.
     """
     file = source / split_config["file"]
     found_splits: set[str] = set()
@@ -52,11 +51,15 @@ def read_karpathy_items(source: Path, split_config: Mapping[str, Any]) -> Iterat
 
 
 def _karpathy_id(entry: Any, where: str) -> str:
+    """Return an image's COCO id where it has one, else the stem of its file name."""
     return str(entry["cocoid"] if "cocoid" in entry else PurePosixPath(_require_text(entry, "filename", where)).stem)
 
 
 def read_image_ids(annotation_format: str, files: Iterable[Path]) -> set[str]:
-    """The ids of all images in lists of a format, of whichever split; `captions_*.json` of COCO's may be among them."""
+    """Return the ids of all images in lists of one format, whatever their split.
+
+    `captions_*.json` files of COCO's may be among lists of another format.
+    """
     found = set()
     for file in files:
         for number, entry in enumerate(_read_entries(file, "images")):
@@ -66,7 +69,10 @@ def read_image_ids(annotation_format: str, files: Iterable[Path]) -> set[str]:
 
 
 def read_coco_items(source: Path, split_config: Mapping[str, Any]) -> Iterator[Item]:
-    """Of a `captions_*.json` of COCO's all images, in the file's order, which lie in `split_config["images"]`."""
+    """Yield all images of a `captions_*.json` of COCO's, in the file's order.
+
+    Their files are in the folder `split_config["images"]`.
+    """
     file = source / split_config["file"]
     captions: dict[int, list[str]] = defaultdict(list)
     for number, annotation in enumerate(_read_entries(file, "annotations")):
@@ -85,7 +91,7 @@ ANNOTATION_READERS: dict[str, Callable[[Path, Mapping[str, Any]], Iterable[Item]
 
 
 def read_flickr_photo_ids(files: Iterable[Path]) -> dict[str, str]:
-    """By COCO id, the number of the photo at Flickr that the image is, from `captions_*.json` files of COCO's."""
+    """Read from `captions_*.json` files of COCO's the Flickr photo number of each image, by COCO id."""
     photo_ids = {}
     for file in files:
         for number, entry in enumerate(_read_entries(file, "images")):
@@ -96,7 +102,7 @@ def read_flickr_photo_ids(files: Iterable[Path]) -> dict[str, str]:
 
 
 def _read_entries(file: Path, key: str) -> list[dict[str, Any]]:
-    """The list under a key of a JSON file.
+    """Read the list under a key of a JSON file.
 
     Raises:
         SlqError: the file cannot be read, is not JSON, or has no such list.
@@ -111,18 +117,26 @@ def _read_entries(file: Path, key: str) -> list[dict[str, Any]]:
 
 
 def _drop_unused_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a dictionary of the pairs without UNUSED_KEYS."""
     return {key: value for key, value in pairs if key not in UNUSED_KEYS}
 
 
 def _require_text(entry: Any, key: str, where: str) -> str:
+    """Return the text under a key of an entry."""
     return _require_type(entry, key, where, str, "text")
 
 
 def _require_list(entry: Any, key: str, where: str) -> list[Any]:
+    """Return the list under a key of an entry."""
     return _require_type(entry, key, where, list, "list")
 
 
 def _require_type(entry: Any, key: str, where: str, required_type: type, expected: str) -> Any:
+    """Return the value under a key of an entry.
+
+    Raises:
+        SlqError: the entry is no dictionary, or its value is not of `required_type`.
+    """
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, required_type):
         found = reprlib.repr(value)

@@ -1,4 +1,4 @@
-"""Retention datasets in the columns of the hub data that they stand for: parquet in, the prepared form out."""
+"""Readers of retention datasets: parquet files in the columns of the Hugging Face Hub in, the prepared form out."""
 
 import ast
 import re
@@ -28,9 +28,9 @@ from slq.datasets.questions import (
 )
 from slq.datasets.splits import IMAGE_ERRORS, write_split
 
-ROWS_PER_BATCH = 64  # read at once: images are large
+ROWS_PER_BATCH = 64  # rows read at once: images are large
 IMAGE_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-SAFE_ID = re.compile(r"[\w.-]+")  # it becomes the name of a file
+SAFE_ID = re.compile(r"[\w.-]+")  # becomes part of a file name
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ParquetRow:
     values: dict[str, Any]
 
     def column_error(self, column: str, expected: str) -> SlqError:
-        """What is wrong with a value, for the caller to raise."""
+        """Return an error that says what is wrong with a value, for the caller to raise."""
         found = reprlib.repr(self.values.get(column))
         return SlqError(
             f"{self.file}: item {self.id!r}: '{column}' must be {expected}, found {found}; "
@@ -51,21 +51,21 @@ class ParquetRow:
         )
 
     def text(self, column: str) -> str:
-        """A value with words in it."""
+        """Return the value of a column, which must be a text with words."""
         value = self.values[column]
         if not isinstance(value, str) or not value.strip():
             raise self.column_error(column, "a text with words")
         return value
 
     def texts(self, column: str) -> list[str]:
-        """A list of at least one text, each with words."""
+        """Return the value of a column, which must be a list of at least one text, each with words."""
         value = self.values[column]
         if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
             raise self.column_error(column, "a list of texts with words, at least one")
         return value
 
     def options(self, column: str) -> list[str]:
-        """A Python list in a string, as MMMU has it; `None` in it is a word like any other."""
+        """Parse a column with a Python list written as text, as in MMMU; `None` in it is a word like any other."""
         try:
             value = ast.literal_eval(self.text(column).strip())
         except (SyntaxError, ValueError) as error:
@@ -75,7 +75,10 @@ class ParquetRow:
         return [str(option) for option in value]
 
     def image(self, column: str, reason: str = "") -> tuple[bytes, str]:
-        """The bytes of an image that opens, and the suffix of its format; `reason` says why there must be one."""
+        """Return the bytes of a column's image, which must be readable, and the file suffix of its format.
+
+        `reason` says in the error message why there must be an image.
+        """
         value = self.values.get(column)
         data = value.get("bytes") if isinstance(value, dict) else None
         if not data:
@@ -88,26 +91,27 @@ class ParquetRow:
             raise self.column_error(column, f"a readable image ({error})") from error
 
 
-QuestionFields = dict[str, Any]  # question, options, answers, type
-ParsedQuestion = tuple[QuestionFields, list[tuple[bytes, str]]]  # an item's fields, its images
+QuestionFields = dict[str, Any]  # keys: question, options, answers, type
+ParsedQuestion = tuple[QuestionFields, list[tuple[bytes, str]]]  # an item's fields; its images (bytes, suffix)
 
 
 @dataclass(frozen=True)
 class HubLayout:
-    """How a hub repository holds its questions."""
+    """The way in which a hub repository stores its questions."""
 
     repository: str
-    file_pattern: str  # pattern under its folder; files are read in the order of their paths, folder by folder
+    file_pattern: str  # glob under the repository's folder; files are read in the order of their paths
     schema: pa.Schema  # of every file
     required_columns: tuple[str, ...]  # columns without which an item cannot be made
     parse_row: Callable[[ParquetRow], ParsedQuestion]
 
 
 def parse_mmmu_row(row: ParquetRow) -> ParsedQuestion:
-    """The images that markers in question and options name, in the order of their numbers; the type is the subject.
+    """Parse a row of MMMU; the question's type is its subject.
 
-    An image that the explanation alone names is part of the answer's reasons and is not sent (MMMU-Benchmark/MMMU#56).
-    An open answer that is written as a Python list holds several accepted answers.
+    The images are those that markers in the question and its options name, in the order of their numbers. An image that
+    only the explanation names is part of the reasons for the answer and is left out (MMMU-Benchmark/MMMU#56). An open
+    answer that is written as a Python list holds several accepted answers.
     """
     kind, question, answer = row.text("question_type"), row.text("question"), row.text("answer")
     options: list[str] = []
@@ -140,7 +144,10 @@ def parse_mmmu_row(row: ParquetRow) -> ParsedQuestion:
 
 
 def parse_answers(row: ParquetRow, answer: str) -> list[str]:
-    """The members of an answer that is a list's literal; else the answer itself, which may be an interval `[0, 1)`."""
+    """Return the members of an answer that is a list literal; else the answer itself.
+
+    The answer itself may be an interval such as `[0, 1)`.
+    """
     try:
         value = ast.literal_eval(answer.strip())
     except (SyntaxError, ValueError):
@@ -154,7 +161,7 @@ def parse_answers(row: ParquetRow, answer: str) -> list[str]:
 
 
 def read_single_image_question(row: ParquetRow) -> str:
-    """A question about one image, which holds its options and its request itself."""
+    """Return the question of a row with one image; its text already contains the options and the request."""
     question = row.text("question")
     if set(marker_numbers(question)) - {1}:
         raise row.column_error("question", "a text without markers of images that the row does not have")
@@ -162,7 +169,7 @@ def read_single_image_question(row: ParquetRow) -> str:
 
 
 def parse_realworldqa_row(row: ParquetRow) -> ParsedQuestion:
-    """Multiple choice where the question has options and the answer is the letter of one."""
+    """Parse a row of RealWorldQA: multiple choice if the question has options and the answer is the letter of one."""
     question, answer = read_single_image_question(row), row.text("answer")
     options = parse_options(question)
     if answer not in [*option_letters(options)]:
@@ -172,7 +179,7 @@ def parse_realworldqa_row(row: ParquetRow) -> ParsedQuestion:
 
 
 def parse_ocrbench_row(row: ParquetRow) -> ParsedQuestion:
-    """The type decides how an answer is compared."""
+    """Parse a row of OCRBench; the question's type decides how an answer is compared."""
     fields = {
         "question": read_single_image_question(row),
         "options": [],
@@ -225,19 +232,20 @@ def prepare_questions(
     expected: Mapping[str, Any] | None = None,
     source_commits: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """Read the parquet files under `source` and write the prepared form into `out`, images' bytes unchanged.
+    """Read the parquet files under `source` and write the prepared form into `out`, with the images' bytes unchanged.
 
     Args:
         hub_layout: a key of HUB_LAYOUTS.
-        name: of the dataset; `split_name`: what it is to us, whatever the hub calls it.
-        expected: what it must hold (`require_expected_counts`).
-        source_commits: the repositories that the files are of, each with its commit.
+        name: the dataset's name.
+        split_name: the split's name in this project, whatever the hub calls it.
+        expected: the expected counts of the split (`require_expected_counts`).
+        source_commits: the repositories that the files come from, each with its commit.
 
     Raises:
-        SlqError: the first fault found, by file, item, column and what was expected; `out` is then as it was.
+        SlqError: the first fault found, with file, item, column and what was expected; `out` is then unchanged.
     """
     staged = out / "images.tmp"
-    shutil.rmtree(staged, ignore_errors=True)  # of an attempt that was killed
+    shutil.rmtree(staged, ignore_errors=True)  # left by an attempt that was killed
     staged.mkdir(parents=True)
     try:
         items = []
@@ -251,7 +259,7 @@ def prepare_questions(
             item = {"id": row.id, "images": [f"images/{file}" for file in file_names], **fields}
             items.append(item)
         require_expected_counts(name, split_name, items, expected or {})
-        (out / "manifest.json").unlink(missing_ok=True)  # of other images
+        (out / "manifest.json").unlink(missing_ok=True)  # it describes the previous images
         shutil.rmtree(out / "images", ignore_errors=True)
         staged.rename(out / "images")
     finally:
@@ -260,11 +268,12 @@ def prepare_questions(
 
 
 def read_rows(hub_layout: str, source: Path) -> Iterator[ParquetRow]:
-    """The rows of all files in order, each with the id of its item: its own, or the dataset's name and the row's
-    number.
+    """Yield the rows of all files in order, each with the id of its item.
+
+    The id is the row's own, or else the dataset's name and the row's number.
 
     Raises:
-        SlqError: no file, no row, no parquet, a column that is missing, an id that occurs twice.
+        SlqError: there is no file or no row, a file is no parquet or lacks a column, or an id occurs twice.
     """
     layout = HUB_LAYOUTS[hub_layout]
     files = sorted(source.glob(layout.file_pattern))
@@ -290,7 +299,7 @@ def read_rows(hub_layout: str, source: Path) -> Iterator[ParquetRow]:
 
 
 def read_row_values(file: Path, layout: HubLayout) -> Iterator[dict[str, Any]]:
-    """The needed values of each row of a parquet file; what is null there is None."""
+    """Yield the required values of each row of a parquet file; a null becomes None."""
     try:
         with pq.ParquetFile(file) as parquet:
             missing = [column for column in layout.required_columns if column not in parquet.schema_arrow.names]

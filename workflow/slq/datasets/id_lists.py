@@ -1,4 +1,4 @@
-"""Lists of ids, the project's and a person's: what identifies one, and the images that it chooses of a split."""
+"""Id lists, bundled or a user's: which ids they hold, and which items of a split they select."""
 
 import hashlib
 import re
@@ -10,9 +10,9 @@ from slq.common.errors import SlqError
 
 Item = dict[str, Any]
 ID_LISTS = Path(__file__).parent / "lists"  # one id a line; provenance in docs/data.md
-# By what ids are numbers of: the list of the test images that a training set may not hold.
+# By id namespace (what ids are numbers of), the list of the test images that a training set may not hold.
 TEST_ID_LISTS = {"coco": "coco_karpathy_test"}
-NUMERIC_ID = re.compile(r"0*(\d+)(\.\w+)?$")  # at the end of a file's name, or padded with zeros
+NUMERIC_ID = re.compile(r"0*(\d+)(\.\w+)?$")  # a number with leading zeros, or at the end of a file name
 SPLIT_CHECKS: dict[str, tuple[str, Callable[[list[Item]], int | str]]] = {
     "items": ("images or questions", len),
     "captions": ("captions", lambda items: sum(len(item["captions"]) for item in items)),
@@ -23,20 +23,22 @@ SPLIT_CHECKS: dict[str, tuple[str, Callable[[list[Item]], int | str]]] = {
 
 
 def is_bundled_list(name: str) -> bool:
-    """Whether a list of ids is one of the project's, by its name."""
+    """Return whether a name is that of an id list bundled with the project."""
     return (ID_LISTS / f"{name}.txt").is_file()
 
 
 def id_list_path(name: str) -> Path:
-    """The file of a list of ids: the project's, or a person's."""
+    """Return the file of an id list, bundled or a user's."""
     return ID_LISTS / f"{name}.txt" if is_bundled_list(name) else Path(name)
 
 
 def read_id_lines(name: str) -> dict[str, int]:
-    """The line of each id in a list of the project, by its name, or in a file in UTF-8 with one a line or none.
+    """Return each id of a list with the number of its first line.
+
+    The list is a bundled one, by its name, or a UTF-8 file with at most one id a line.
 
     Raises:
-        SlqError: there is neither, or it is not of this form, by its line.
+        SlqError: there is neither, or a line is not of this form; the message names the line.
     """
     path = id_list_path(name)
     try:
@@ -60,28 +62,28 @@ def read_id_lines(name: str) -> dict[str, int]:
 
 
 def read_id_list(name: str) -> list[str]:
-    """The ids of a list, each once; errors as in `read_id_lines`."""
+    """Return the ids of a list, each once; errors are those of `read_id_lines`."""
     return list(read_id_lines(name))
 
 
 def sort_ids(ids: Iterable[str]) -> list[str]:
-    """Ids by length and then by letters, which puts whole numbers in their order."""
+    """Sort ids by length and then alphabetically, which puts whole numbers in numeric order."""
     return sorted(ids, key=lambda one: (len(one), one))
 
 
 def hash_ids(ids: Iterable[str]) -> str:
-    """SHA-256 of the ids in order, joined by line ends: how lists of them are compared with published ones."""
+    """Compute the SHA-256 of the sorted ids, joined by line ends, for comparison with published lists."""
     return hashlib.sha256("\n".join(sort_ids(ids)).encode()).hexdigest()
 
 
 def refuse_test_images(name: str, id_namespace: str | None, items: list[dict[str, Any]]) -> None:
-    """Stop a training split that holds images of a published test split, whichever test sets a preset has.
+    """Refuse a training split that holds images of a published test split, whatever test datasets a preset has.
 
     Args:
         id_namespace: what the ids are numbers of, `datasets.<dataset>.id_namespace` in config.yaml.
 
     Raises:
-        SlqError: with how many they are, and what can be done.
+        SlqError: the split holds such images; the message says how many, and what can be done.
     """
     list_name = TEST_ID_LISTS.get(id_namespace or "")
     if list_name is None:
@@ -103,19 +105,19 @@ def filter_items(
     split_config: Mapping[str, Any],
     load_all_ids: Callable[[], set[str]],
 ) -> list[dict[str, Any]]:
-    """Choose the items with an id in every list of `include_ids` and in none of `exclude_ids`, each read against all of
-    them.
+    """Return the items whose id is in every list of `include_ids` and in no list of `exclude_ids`.
 
-    The guard against leaks stands on these lists, so one that has an id of no image, or filters nothing, is a mistake.
+    Each list is compared with all items. The guard against leaks relies on these lists, so a list that has an id of no
+    image, or that filters nothing, is a mistake.
 
     Args:
         config_key: the key of the split in config.yaml.
-        split_config: of the split, with `include_ids` and `exclude_ids`.
-        load_all_ids: gives the ids of all images that the source lists, of whichever split.
+        split_config: the split's configuration, with `include_ids` and `exclude_ids`.
+        load_all_ids: returns the ids of all images that the source lists, whatever their split.
 
     Raises:
-        SlqError: a person's list has an id of no image, by file and line; a list has all or none of the items; or
-            nothing is left.
+        SlqError: a user's list has an id of no image (the message names file and line); a list has all or none of the
+            items; or no item is left.
     """
     found = list(items)
     ids = {item["id"] for item in found}
@@ -136,7 +138,7 @@ def filter_items(
 
 
 def _select_ids(name: str, config_key: str, ids: set[str], load_all_ids: Callable[[], set[str]]) -> set[str]:
-    """The ids of a list that are in a split: some of them, and not all."""
+    """Return the ids of a list that are in a split, which must be some of the split's ids but not all."""
     list_ids = read_id_lines(name)
     if not is_bundled_list(name):
         unknown = [one for one in list_ids if one not in ids]
@@ -160,7 +162,7 @@ def _select_ids(name: str, config_key: str, ids: set[str], load_all_ids: Callabl
 
 
 def _suggest_id(unknown: str, all_ids: set[str]) -> str:
-    """What an id is called there, if it is a number with zeros before it or in a file's name."""
+    """Suggest the known id for one written with leading zeros or as a file name; else show an example of an id."""
     number = NUMERIC_ID.search(unknown)
     if number and number[1] in all_ids:
         return f"; it is called {number[1]!r} there"
@@ -168,11 +170,14 @@ def _suggest_id(unknown: str, all_ids: set[str]) -> str:
 
 
 def require_expected_counts(name: str, split_name: str, items: list[Item], expected: Mapping[str, Any]) -> None:
-    """Compare a split with those of the keys of `SPLIT_CHECKS` that `expected` has, `datasets.<dataset>.splits.<split>`
-    in config.yaml.
+    """Check a split against the expected counts, and the hash of its ids, in its configuration.
+
+    Args:
+        expected: `datasets.<dataset>.splits.<split>` in config.yaml; those keys of SPLIT_CHECKS that it has are
+            compared.
 
     Raises:
-        SlqError: the first that differs, with both values.
+        SlqError: the first value that differs, with both values.
     """
     for key, (description, count) in SPLIT_CHECKS.items():
         if key in expected and (found := count(items)) != expected[key]:

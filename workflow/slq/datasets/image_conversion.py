@@ -1,21 +1,21 @@
-"""What becomes of an image that is not plain RGB: the same on every machine, and stated in docs/data.md."""
+"""Conversion of images to plain RGB, the same on every machine and documented in docs/data.md."""
 
 from PIL import Image, ImageOps
 
-MAX_ASPECT_RATIO = 200  # of the sides: beyond it Qwen3-VL's processor takes none
-BACKGROUND = (255, 255, 255, 255)  # behind what is transparent: figures are drawn for paper
-LEVELS_16_TO_8_BITS = 257  # levels of 16 bits for one of 8
+MAX_ASPECT_RATIO = 200  # Qwen3-VL's processor refuses images beyond it
+BACKGROUND = (255, 255, 255, 255)  # behind transparent pixels: figures are drawn for white paper
+LEVELS_16_TO_8_BITS = 257  # 16-bit levels per 8-bit level
 
 
 class UnsupportedImageError(ValueError):
-    """An image that can be decoded and is not read all the same."""
+    """An image that can be decoded but is refused."""
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An opened image as a person sees it: upright, over white, in three channels of 8 bits.
+    """Convert an opened image to RGB as a viewer shows it: upright, over white, in three channels of 8 bits.
 
     Raises:
-        UnsupportedImageError: more than 16 bits a channel, or sides too unlike.
+        UnsupportedImageError: more than 16 bits a channel, or an aspect ratio above MAX_ASPECT_RATIO.
     """
     if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
         raise UnsupportedImageError(

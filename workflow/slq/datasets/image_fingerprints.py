@@ -1,4 +1,4 @@
-"""Small prints of images, by which a picture is found again that was encoded or scaled anew."""
+"""Image fingerprints: thumbnails by which an image is recognised after it was encoded again or scaled."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,34 +14,38 @@ from slq.common.files import hash_json, write_bytes
 from slq.common.fingerprint import source_fingerprint
 from slq.datasets.splits import Split
 
-FINGERPRINT_SIZE = 24  # pixels along a print
-# Largest distance of prints of one picture: the root mean square of their differences, in levels of 0 to 255. Copies of
-# JPEG quality 30, or with half the sides, are nearer; the two nearest drawn scenes are at 5.9 (docs/log.md).
+FINGERPRINT_SIZE = 24  # pixels per side
+# Largest distance between fingerprints of the same picture: the root mean square of their differences, in levels of 0
+# to 255. Copies at JPEG quality 30 or with half the sides are nearer; the two nearest drawn scenes are at 5.9
+# (docs/log.md).
 MAX_DISTANCE = 5.0
-COARSE_SIZE = 4  # pixels along a coarser print, whose distances are never larger: it rules nearly all pairs out
-ROWS_PER_BLOCK = 2048  # of the training set compared at once
-PAIRS_PER_BLOCK = 10_000  # compared in full at once
+COARSE_SIZE = 4  # pixels per side of a coarser fingerprint: its distances are never larger, which rules out most pairs
+ROWS_PER_BLOCK = 2048  # fingerprints of the training set compared at once
+PAIRS_PER_BLOCK = 10_000  # candidate pairs compared at full size at once
 
 
 def compute_image_fingerprint(image: Image.Image) -> np.ndarray:
-    """The print (FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3) of an RGB image, in bytes: mean colours of its parts."""
+    """Compute the fingerprint of an RGB image: the mean colours of its parts.
+
+    Its shape is (FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3), its values are bytes.
+    """
     return np.asarray(image.resize((FINGERPRINT_SIZE, FINGERPRINT_SIZE), Image.Resampling.BILINEAR))
 
 
 def compute_split_fingerprints(split: Split, work: Path, threads: int) -> np.ndarray:
-    """Prints (n, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3) of a split's images, in the order of its `image_hashes`.
+    """Compute the fingerprints of a split's images, in the order of its `image_hashes`.
 
-
-    Every image is decoded once. They are kept under `work` by what they are made of.
+    Their shape is (n, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3). Every image is decoded once: the result is cached under
+    `work`, under a key of the split's hash and the code's.
 
     Raises:
-        SlqError: images cannot be read: how many, and the first.
+        SlqError: images cannot be read; the message says how many, and names the first.
     """
     cache_file = work / "prints" / f"{hash_json([split.sha256, source_fingerprint(__name__)])[:16]}.npy"
     if cache_file.exists():
         fingerprints: np.ndarray = np.load(cache_file)
         return fingerprints
-    with ThreadPoolExecutor(threads) as pool:  # decoding and scaling let other threads run
+    with ThreadPoolExecutor(threads) as pool:  # decoding and scaling release the GIL
         results = list(pool.map(partial(_fingerprint_or_error, split), split.image_hashes, chunksize=64))
     errors = [one for one in results if isinstance(one, SlqError)]
     if errors:
@@ -56,6 +60,7 @@ def compute_split_fingerprints(split: Split, work: Path, threads: int) -> np.nda
 
 
 def _fingerprint_or_error(split: Split, path: str) -> np.ndarray | SlqError:
+    """Return an image's fingerprint, or the error of one that cannot be read."""
     try:
         return compute_image_fingerprint(split.open(path))
     except SlqError as error:
@@ -63,11 +68,13 @@ def _fingerprint_or_error(split: Split, path: str) -> np.ndarray | SlqError:
 
 
 def find_near_duplicates(fingerprints: np.ndarray, other_fingerprints: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Every pair (number among `fingerprints`, number among `other_fingerprints`) whose prints are within
-    MAX_DISTANCE of each other.
+    """Yield the index pairs of fingerprints that are within MAX_DISTANCE of each other.
+
+    The first index of a pair is one of `fingerprints`, the second one of `other_fingerprints`.
 
     Args:
-        fingerprints (n, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3), other_fingerprints (m, likewise): prints.
+        fingerprints: (n, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3).
+        other_fingerprints: (m, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3).
     """
     other_coarse = _downsample(other_fingerprints)
     for start in range(0, len(fingerprints), ROWS_PER_BLOCK):
@@ -81,14 +88,17 @@ def find_near_duplicates(fingerprints: np.ndarray, other_fingerprints: np.ndarra
 
 
 def _downsample(fingerprints: np.ndarray) -> np.ndarray:
-    """Means over squares of a print (n, COARSE_SIZE * COARSE_SIZE * 3), around zero so that products lose little."""
+    """Average fingerprints over squares to (n, COARSE_SIZE * COARSE_SIZE * 3).
+
+    The values are centred around zero, so that products lose little precision.
+    """
     step = FINGERPRINT_SIZE // COARSE_SIZE
     parts = fingerprints.reshape(len(fingerprints), COARSE_SIZE, step, COARSE_SIZE, step, 3)
     return parts.mean((2, 4), dtype=np.float32).reshape(len(fingerprints), -1) - 128
 
 
 def _mean_squared_distances(vectors: np.ndarray, other_vectors: np.ndarray) -> np.ndarray:
-    """Mean squared differences (n, m) of rows, less what float32 may round up."""
+    """Compute the mean squared differences (n, m) between rows, less what float32 may round up."""
     width = vectors.shape[1]
     squared_norms = (vectors**2).sum(1)[:, None] + (other_vectors**2).sum(1)
     distances: np.ndarray = (squared_norms - 2 * vectors @ other_vectors.T) / width - 0.1

@@ -1,4 +1,4 @@
-"""What must hold before anything is trained: datasets as they should be, and no test item in the training set."""
+"""Audit before training: every split is sound, and no test item is in the training split."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -12,20 +12,21 @@ from slq.common.files import write_json, write_text
 from slq.datasets.image_fingerprints import compute_split_fingerprints, find_near_duplicates
 from slq.datasets.splits import Split, check_items, image_paths, read_split
 
-SCHEMA = 4  # of an audit
-ItemPairs = set[tuple[int, int]]  # numbers of items: in the training split, in the other
+SCHEMA = 4  # of an audit file
+ItemPairs = set[tuple[int, int]]  # (index of an item in the training split, index of an item in the other)
 LEAK_KINDS = ("ids", "photos", "bytes", "alike")
 
 
 def audit(settings: dict[str, Any], data: Path, work: Path, threads: int, out: Path) -> None:
-    """Check every split that a preset uses and write what was found.
+    """Check every split that a preset uses and write the findings to `out`.
 
     Args:
-        settings: of the rule: train_dataset, retrieval_datasets, knowledge_datasets, retention_datasets, allow_leak.
-        work: scratch folder, for prints of images and the list of what to leave out.
+        settings: the rule's settings: train_dataset, retrieval_datasets, knowledge_datasets, retention_datasets,
+            allow_leak.
+        work: scratch folder, for image fingerprints and the list of ids to leave out.
 
     Raises:
-        SlqError: a fault in a split, or a training split that holds images of the others, unless `allow_leak`.
+        SlqError: a split has a fault, or the training split holds images of the others and `allow_leak` is not set.
     """
     name = settings["train_dataset"]
     train, train_fingerprints, summary = _load_checked_split(data, name, "train", work, threads)
@@ -45,7 +46,7 @@ def audit(settings: dict[str, Any], data: Path, work: Path, threads: int, out: P
             "in_train": in_train,
             "leaked": [other.items[number]["id"] for number in sorted(leaked_indices)],
         }
-        # Val chooses rates and epochs: the same numbers are a mistake, and what looks alike is only reported.
+        # Val selects learning rates and epochs: shared ids are a mistake, other kinds of overlap are only reported.
         blocking_kinds = LEAK_KINDS if split_name == "test" else ("ids",)
         leaks[f"{other_name}/{split_name}"] = {kind: shared[kind] for kind in blocking_kinds if shared[kind]}
     if not settings["allow_leak"]:
@@ -56,7 +57,7 @@ def audit(settings: dict[str, Any], data: Path, work: Path, threads: int, out: P
 def _load_checked_split(
     data: Path, name: str, split_name: str, work: Path, threads: int
 ) -> tuple[Split, np.ndarray, dict[str, Any]]:
-    """A split whose items and images are sound, the prints of its images, and what there is to say of it alone."""
+    """Load a split, check its items and images, and return it with its image fingerprints and its summary."""
     split = read_split(data, name, split_name)
     check_items(split.root, split.items)
     fingerprints = compute_split_fingerprints(split, work, threads)
@@ -66,13 +67,13 @@ def _load_checked_split(
 def refuse_leaks(
     train: Split, leaks: dict[str, dict[str, ItemPairs]], splits: dict[str, dict[str, Any]], work: Path
 ) -> None:
-    """Stop with the numbers of a training split's overlap with others; the ids to leave out are written under `work`.
+    """Refuse a training split that overlaps with others, and write the ids to leave out under `work`.
 
     Args:
-        leaks: pairs by kind, by the other split.
+        leaks: for each other split, the pairs of overlapping items by kind.
 
     Raises:
-        SlqError: there are some.
+        SlqError: there are overlaps; the message gives their numbers.
     """
     messages = []
     for other, shared in leaks.items():
@@ -95,13 +96,15 @@ def refuse_leaks(
 def find_overlaps(
     train: Split, train_fingerprints: np.ndarray, other: Split, other_fingerprints: np.ndarray
 ) -> dict[str, ItemPairs]:
-    """By kind, the pairs of items that show one image.
+    """Find the pairs of items that show the same image, by kind of evidence.
 
-    `ids`: an id in both, where the ids of both datasets are numbers of the same. `photos`: a number at Flickr in both.
-    `bytes`: a file in both. `alike`: prints within a distance (`slq.datasets.image_fingerprints`).
+    `ids`: both have the same id, if the ids of both datasets are numbers of the same thing. `photos`: both have the
+    same Flickr photo number. `bytes`: both have an identical file. `alike`: their fingerprints are within a distance
+    (`slq.datasets.image_fingerprints`).
 
     Args:
-        train_fingerprints, other_fingerprints: of the files of each split, in order.
+        train_fingerprints: of the files of `train`, in order.
+        other_fingerprints: of the files of `other`, in order.
     """
     same_id_namespace = train.id_namespace == other.id_namespace
     return {
@@ -115,7 +118,7 @@ def find_overlaps(
 
 
 def count_duplicates(split: Split, fingerprints: np.ndarray | None = None) -> dict[str, int]:
-    """How many items show an image that an earlier one shows: by bytes, and, with their prints, by look."""
+    """Count the items that show an image of an earlier item: by bytes and, if given, by fingerprints."""
     same_bytes = _pairs_with_shared_key(
         split, split, lambda one, item: [one.image_hashes[path] for path in image_paths(item)]
     )
@@ -128,7 +131,7 @@ def count_duplicates(split: Split, fingerprints: np.ndarray | None = None) -> di
 def _pairs_with_shared_key(
     train: Split, other: Split, keys_of: Callable[[Split, dict[str, Any]], Iterable[str]]
 ) -> ItemPairs:
-    """Items with a key in common."""
+    """Return the pairs of items with a key in common."""
     train_indices: dict[str, list[int]] = defaultdict(list)
     for number, item in enumerate(train.items):
         for key in keys_of(train, item):
@@ -144,7 +147,7 @@ def _pairs_with_shared_key(
 def _near_duplicate_pairs(
     train: Split, train_fingerprints: np.ndarray, other: Split, other_fingerprints: np.ndarray
 ) -> ItemPairs:
-    """Items with files whose prints are alike."""
+    """Return the pairs of items that have files with near-duplicate fingerprints."""
     train_items, other_items = _item_indices_by_file(train), _item_indices_by_file(other)
     file_pairs = find_near_duplicates(train_fingerprints, other_fingerprints)
     return {
@@ -153,7 +156,7 @@ def _near_duplicate_pairs(
 
 
 def _item_indices_by_file(split: Split) -> list[list[int]]:
-    """Of each file of a split, in order, the numbers of the items that show it."""
+    """Return for each file of a split, in order, the indices of the items that show it."""
     indices: dict[str, list[int]] = {path: [] for path in split.image_hashes}
     for number, item in enumerate(split.items):
         for path in image_paths(item):

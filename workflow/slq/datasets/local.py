@@ -1,4 +1,4 @@
-"""A dataset that a person supplies: checked, hashed, and referred to where it lies."""
+"""Import of a dataset that a user supplies: it is checked and hashed, and its images stay where they are."""
 
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,15 @@ def import_local_split(
 ) -> None:
     """Write the prepared form of a local split into `out`.
 
-    With `hub_layout`, `source` is a hub's dataset repository as it is downloaded. Without (an empty text),
-    `<source>/<split>/items.jsonl` is in the prepared form already: every item and image is checked, and a training
-    split is compared with the val and test splits beside it, which stops a leak before anything is trained.
-    `same_image` says which lines of a retrieval dataset are one image (docs/data.md): `row`, `bytes`, or an empty text.
+    Args:
+        hub_layout: a key of HUB_LAYOUTS: `source` is then a dataset repository of the hub as it is downloaded. If
+            empty, `<source>/<split>/items.jsonl` is already in the prepared form: every item and image is checked, and
+            a training split is compared with the val and test splits beside it, so that a leak is found before anything
+            is trained.
+        same_image: which lines of a retrieval dataset are one image (docs/data.md): `row`, `bytes`, or an empty text.
 
     Raises:
-        SlqError: the first fault found, by file and line or id.
+        SlqError: the first fault found, with file and line or id.
     """
     if hub_layout:
         prepare_questions(hub_layout, source, out, name, split_name)
@@ -44,7 +46,7 @@ def import_local_split(
 def refuse_shared_ids(
     train_name: str, train: list[dict[str, Any]], other_name: str, other: list[dict[str, Any]]
 ) -> None:
-    """Raise SlqError if items of a val or test split are in the training split of the same dataset."""
+    """Raise SlqError if ids of a val or test split are also in the training split of the same dataset."""
     ids = {item["id"] for item in train}
     shared = [item["id"] for item in other if item["id"] in ids]
     if shared:
@@ -55,10 +57,10 @@ def refuse_shared_ids(
 
 
 def deduplicate_images(name: str, folder: Path, items: list[dict[str, Any]], merge: bool) -> list[dict[str, Any]]:
-    """The items, each picture once, under its first id, with the captions of all lines whose files hold its bytes.
+    """Return the items with each image once, under its first id, with the captions of all lines that have its bytes.
 
     Raises:
-        SlqError: two lines hold the same bytes, and `merge` does not say that they are one image.
+        SlqError: two lines have the same bytes, and `merge` does not say that they are one image.
     """
     hashes = hash_images(folder, items)
     item_by_hash: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""A few images that a person names in config.yaml: files of a folder, or images of a dataset's val split."""
+"""A few images that a user names in config.yaml: files of a folder, or images of a dataset's val split."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +11,11 @@ from slq.datasets.splits import open_image, read_split
 
 
 def find_pilot_images(settings: Mapping[str, Any], data: Path) -> dict[str, Path]:
-    """The file of each image, by the name that config.yaml has for it, in that order.
+    """Return the file of each image, by its name in config.yaml and in that order.
 
     Args:
-        settings: `images`, and where they are: a `folder`, or a `dataset` whose ids they are
-        data: the folder of the prepared datasets
+        settings: `images`, the names, and either `folder`, which holds these files, or `dataset`, whose ids they are.
+        data: the folder of the prepared datasets.
 
     Raises:
         SlqError: the dataset has no such image.
@@ -31,7 +31,7 @@ def find_pilot_images(settings: Mapping[str, Any], data: Path) -> dict[str, Path
 
 
 def open_pilot_image(path: Path) -> Image.Image:
-    """One of them, as RGB.
+    """Open one of these images as RGB.
 
     Raises:
         SlqError: it is missing or cannot be read.

@@ -1,4 +1,4 @@
-"""A split of a fetched source in the prepared form: its own ids, its images where they lie, its counts as expected."""
+"""Preparation of a split of a fetched source: ids from the source, images left in place, counts checked."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,16 +13,16 @@ from slq.datasets.splits import check_items, image_paths, write_split
 
 
 def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
-    """Write the prepared form of a split of a source into `out`; the source's manifest proves the images.
+    """Write the prepared form of a split of a source into `out`, with the image hashes of the source's manifest.
 
     Args:
         settings: `dataset`, `split`, `listing` (of `datasets.<dataset>.splits`), and either `hub_layout`, or
-            `annotation_format`, `id_namespace`, `flickr_id_files`, `allow_leak` and, where there are lists of ids,
-            `listing_files`, all that list the source's images.
+            `annotation_format`, `id_namespace`, `flickr_id_files`, `allow_leak` and, if the split has id lists,
+            `listing_files`, all files that list the source's images.
 
     Raises:
-        SlqError: the source does not hold what config.yaml says, a list of ids filters nothing, or a training split
-            holds published test images.
+        SlqError: the source does not hold what config.yaml says, an id list filters nothing, or a training split holds
+            published test images.
     """
     name, split_name, split_config = settings["dataset"], settings["split"], settings["listing"]
     if settings.get("hub_layout"):
@@ -55,17 +55,19 @@ def prepare_split(settings: dict[str, Any], source: Path, out: Path) -> None:
 
 
 def read_source_commits(source: Path) -> list[dict[str, str]]:
-    """The repositories of the hub that a source was fetched from, each with its commit."""
-    manifest = source / "manifest.json"  # questions were read without one, from any folder of the hub's files
+    """Return the repositories of the hub that a source was fetched from, each with its commit."""
+    manifest = source / "manifest.json"  # absent when questions come from any folder of the hub's files
     parts = read_json(manifest)["source"].get("parts", []) if manifest.is_file() else []
     return [{"from": part["from"], "commit": part["commit"]} for part in parts if "commit" in part]
 
 
 def require_numeric_ids(name: str, id_namespace: str | None, items: list[Item]) -> None:
-    """Ids that are numbers of COCO or Flickr are written as numbers: others would pass every guard that compares them.
+    """Check that ids in a numeric namespace (COCO's or Flickr's) are written as plain whole numbers.
+
+    Ids in another form would pass every guard that compares them.
 
     Raises:
-        SlqError: the first that is not.
+        SlqError: an id is not; the message names the first.
     """
     for item in items if id_namespace else []:
         if not item["id"].isdecimal() or item["id"] != str(int(item["id"])):
@@ -76,10 +78,10 @@ def require_numeric_ids(name: str, id_namespace: str | None, items: list[Item]) 
 
 
 def add_flickr_photo_ids(items: list[Item], settings: Mapping[str, Any], source: Path) -> None:
-    """Give each item its `photo`, the number at Flickr, where it is known: Flickr30K's ids are these numbers.
+    """Add to each item its Flickr photo number, as `photo`, where it is known: Flickr30K's ids are these numbers.
 
     Raises:
-        SlqError: the files that are to tell it tell none.
+        SlqError: the files that should list the numbers have none for these images.
     """
     if settings["id_namespace"] == "flickr":
         photo_ids = {item["id"]: item["id"] for item in items}
@@ -96,10 +98,10 @@ def add_flickr_photo_ids(items: list[Item], settings: Mapping[str, Any], source:
 
 
 def read_image_hashes(items: list[Item], source: Path) -> dict[str, str]:
-    """The SHA-256 of every image, as the fetch proved it.
+    """Read the SHA-256 of every image from the source's manifest, which lists the hashes that the fetch verified.
 
     Raises:
-        SlqError: the source holds no such file.
+        SlqError: the source lacks an image.
     """
     hashes = read_json(source / "manifest.json")["files"]
     paths = [path for item in items for path in image_paths(item)]

@@ -1,4 +1,4 @@
-"""Queries that a person writes for images of another dataset's test split: its form, and the split that comes of it."""
+"""Queries that a user writes for images of another dataset's test split: their format, and the split made of them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,17 @@ Query = tuple[str, str]  # id of its image, text
 
 
 def import_queries(settings: dict[str, Any], queries: Path, data: Path, out: Path) -> None:
-    """Write a test split of the images that a file of queries names, in their dataset's order, each with its queries.
+    """Write a test split of the images that a file of queries names, each with its queries as captions.
+
+    The images are in the order of their dataset.
 
     Args:
-        settings: `dataset`, the new dataset's name, and `images_of`, the dataset whose images they are.
-        queries: a JSON object per line (docs/data.md).
-        data: prepared datasets.
+        settings: `dataset`, the new dataset's name, and `images_of`, the dataset that the images are from.
+        queries: a file with a JSON object per line (docs/data.md).
+        data: the folder of the prepared datasets.
 
     Raises:
-        SlqError: a line is no query, or names an image that the split does not hold; by file and line.
+        SlqError: a line is no query, or names an image that the split does not have; the message names file and line.
     """
     split = read_split(data, settings["images_of"], "test")
     found = read_queries(queries, settings["images_of"], {item["id"] for item in split.items})
@@ -33,10 +35,10 @@ def import_queries(settings: dict[str, Any], queries: Path, data: Path, out: Pat
 
 
 def read_queries(path: Path, dataset: str, image_ids: set[str]) -> list[Query]:
-    """The queries of a file in its order, each for an image of these ids of the dataset `dataset`.
+    """Read the queries of a file, in its order; each must be for one of `image_ids`, the images of `dataset`.
 
     Raises:
-        SlqError: names the file, the line, and what was expected.
+        SlqError: a line is at fault; the message names the file, the line and what was expected.
     """
     if not path.is_file():
         raise SlqError(f"{path}: not found; expected a file with a query a line, {LINE_FORMAT} (docs/data.md)")
@@ -56,7 +58,7 @@ def read_queries(path: Path, dataset: str, image_ids: set[str]) -> list[Query]:
 
 
 def _parse_query(query: dict[str, Any], where: str) -> Query:
-    """A line's image and query, without blanks around it."""
+    """Return a line's image and its query, stripped of blanks at its ends."""
     if set(query) != {"image", "query"}:
         raise SlqError(f"{where}: the keys {', '.join(query) or 'none'}; expected {LINE_FORMAT}")
     if not all(isinstance(value, str) for value in query.values()):

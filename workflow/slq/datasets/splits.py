@@ -31,17 +31,21 @@ ITEM_FIELDS = {
     "retrieval": {"id": str, "image": str, "captions": list},
     "retention": {"id": str, "images": list, "question": str, "options": list, "answers": list, "type": str},
 }
-# What PIL raises for an image that is none, and `as_rgb` for one that is not read.
+# What PIL raises for a file that is no image, and `as_rgb` for an unsupported image.
 IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnsupportedImageError)
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split in memory: its items in evaluation order, the folder that their paths start from, its identity.
+    """A split in memory.
 
-    image_hashes: the SHA-256 of every image, by its path
-    id_namespace: what its ids are numbers of; the dataset itself, unless several datasets share them
-    source_commits: the repositories of the hub that it was fetched from, each with its commit
+    Attributes:
+        items: in evaluation order.
+        root: the folder that the items' image paths are relative to.
+        sha256: the split's identity.
+        image_hashes: the SHA-256 of every image, by its path.
+        id_namespace: what its ids are numbers of; the dataset itself, unless several datasets share them.
+        source_commits: the repositories of the hub that it was fetched from, each with its commit.
     """
 
     name: str
@@ -56,7 +60,8 @@ class Split:
         """Decode an image of the split, as RGB.
 
         Raises:
-            SlqError: as `open_image`, or its bytes are not those that the split's identity was made of.
+            SlqError: as in `open_image`, or the image's bytes are not those that the split's identity was computed
+                from.
         """
         return open_image(self.root / path, expected_sha256=self.image_hashes.get(path))
 
@@ -67,11 +72,11 @@ def open_image(
     """Decode an image completely, as RGB (`as_rgb`).
 
     Args:
-        remedy: what to do about one that cannot be read.
-        expected_sha256: the SHA-256 of its bytes, where it is known: 2 % of the time that decoding takes.
+        remedy: what to do about an image that cannot be read, for the message.
+        expected_sha256: the SHA-256 of its bytes, if known; the check takes 2 % of the decoding time.
 
     Raises:
-        SlqError: it is missing, truncated, not an image, of a kind that is not read, or has other bytes.
+        SlqError: the image is missing, truncated, not an image, of an unsupported kind, or has other bytes.
     """
     try:
         data = path.read_bytes()
@@ -85,7 +90,7 @@ def open_image(
         with Image.open(BytesIO(data)) as image:
             return as_rgb(image)
     except IMAGE_ERRORS as error:
-        # PIL would name what its bytes were in, which is no file here.
+        # PIL's message would name the buffer of the bytes, which is no file.
         reason = "of no format that PIL reads" if isinstance(error, UnidentifiedImageError) else error
         raise SlqError(f"{path}: not a readable image ({reason}); {remedy}") from error
 
@@ -104,10 +109,10 @@ def write_split(
     """Write items.jsonl and, last, the manifest with the hash of every file.
 
     Args:
-        root: where the items' image paths start, if not in `out` itself (images are referred to where they lie).
-        image_hashes: the SHA-256 of every image, by its path, where they are known; else every image is read.
-        id_namespace: what the ids are numbers of, if another dataset's may be numbers of the same.
-        source_commits: the repositories of the hub that it is of, each with its commit; no part of its identity.
+        root: the folder that the items' image paths are relative to, if not `out` itself (images are not copied).
+        image_hashes: the SHA-256 of every image, by its path, if known; else every image is read.
+        id_namespace: what the ids are numbers of, if another dataset's ids may be numbers of the same thing.
+        source_commits: the repositories of the hub that it is from, each with its commit; not part of its identity.
     """
     write_text(out / "items.jsonl", "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
     image_root = root or out
@@ -134,12 +139,12 @@ def write_split(
 
 
 def hash_images(root: Path, items: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """The SHA-256 of every image file of the items, by its path."""
+    """Compute the SHA-256 of every image file of the items, by its path."""
     return {path: hash_file(root / path) for item in items for path in image_paths(item)}
 
 
 def image_paths(item: dict[str, Any]) -> list[str]:
-    """The images of an item of either kind."""
+    """Return the image paths of a retrieval or retention item."""
     return item["images"] if "images" in item else [item["image"]]
 
 
@@ -159,10 +164,10 @@ def read_split(data: Path, name: str, split_name: str) -> Split:
 
 
 def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
-    """Parse a JSONL of items and check the fields of its kind.
+    """Read the items of a JSONL file and check the fields that their kind must have.
 
     Raises:
-        SlqError: names the file, the line, the field, and what was expected.
+        SlqError: an item is at fault; the message names the file, the line, the field and what was expected.
     """
     if not path.is_file():
         raise SlqError(f"{path}: not found; docs/data.md describes the form of a dataset")
@@ -180,11 +185,14 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def read_json_objects(path: Path, expected_form: str = "") -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects that a person wrote, one a line; `expected_form` says in messages what is expected of
-    each.
+    """Yield the JSON objects of a file that a user wrote, one a line.
+
+    Args:
+        expected_form: what each object should look like, for messages.
 
     Raises:
-        SlqError: a line is no object, has a key twice, or holds what cannot be written; by file and line.
+        SlqError: a line is no object, has a key twice, or has text that cannot be encoded; the message names file and
+            line.
     """
     for number, line in enumerate(read_text_lines(path), start=1):
         where, expected = f"{path}:{number}", f"; expected {expected_form}" if expected_form else ""
@@ -200,7 +208,7 @@ def read_json_objects(path: Path, expected_form: str = "") -> Iterator[dict[str,
 
 
 def check_items(root: Path, items: list[dict[str, Any]]) -> None:
-    """Unique ids, captions and questions with words, questions with an answer, markers that name images.
+    """Check that ids are unique, captions and questions have words, questions have answers, and markers name images.
 
     Raises:
         SlqError: the first fault, with the id and the file.

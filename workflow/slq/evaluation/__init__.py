@@ -1,1 +1,1 @@
-"""What a run is worth: retrieval by ranks, retention by answers."""
+"""Evaluation of runs: retrieval by ranks, retention by the correctness of answers."""

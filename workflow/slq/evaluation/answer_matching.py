@@ -1,7 +1,7 @@
-"""Verdicts on replies that are text: to open questions, and of text read in pictures, by the rule of each protocol.
+"""Matching rules that judge free-text replies: to open questions and to requests to read the text in an image.
 
-A rule takes the accepted answers and the reply. Like those of slq.evaluation.option_parsing the rules are the
-originals', oddities included.
+A rule takes the accepted answers and the reply. As in slq.evaluation.option_parsing, each rule reproduces the protocol
+that it comes from, oddities included.
 """
 
 import re
@@ -12,7 +12,13 @@ from decimal import Decimal
 
 @dataclass(frozen=True)
 class Judgement:
-    """Whether a reply is right, why in a few words, and what was read in it: None if nothing was."""
+    """Judgement of one reply.
+
+    Attributes:
+        is_correct: whether the reply is correct.
+        reason: why, in a few words.
+        parsed: the answer that was read in the reply, or None if none was.
+    """
 
     is_correct: bool
     reason: str
@@ -21,13 +27,13 @@ class Judgement:
 
 AnswerMatcher = Callable[[Sequence[str], str], Judgement]
 
-# ---- the whole reply is an answer ----
+# ---- rules that compare the whole reply ----
 
 NUMBER_PATTERN = re.compile(r"[-+]?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)(?:e[-+]?[0-9]{1,3})?")
 
 
 def match_normalised(answers: Sequence[str], reply: str) -> Judgement:
-    """Our own exact rule: without case and a final dot the reply is an answer, as text or as a number."""
+    """Judge a reply by our own exact rule: after `normalise_text` it equals an answer, as text or as a number."""
     parsed = normalise_text(reply)
     return judge_whole_reply(
         parse_number_or_text(parsed) in {parse_number_or_text(normalise_text(answer)) for answer in answers}, parsed
@@ -35,33 +41,34 @@ def match_normalised(answers: Sequence[str], reply: str) -> Judgement:
 
 
 def normalise_text(text: str) -> str:
-    """In lower case, without blanks around it and without a final dot."""
+    """Return a text in lower case, without surrounding whitespace and without a final dot."""
     return text.strip().lower().removesuffix(".").strip()
 
 
 def parse_number_or_text(text: str) -> Decimal | str:
-    """A plain text's number, commas between thousands allowed, or the text itself."""
+    """Parse a normalised text as a number, thousands separators allowed; return the text itself if it is none."""
     return Decimal(text.replace(",", "")) if NUMBER_PATTERN.fullmatch(text) else text
 
 
 def match_verbatim(answers: Sequence[str], reply: str) -> Judgement:
-    """Our own strict rule: without blanks around it the reply is an answer, letter by letter."""
+    """Judge a reply by our own strict rule: it equals an answer letter by letter, surrounding whitespace aside."""
     parsed = reply.strip()
     return judge_whole_reply(parsed in {answer.strip() for answer in answers}, parsed)
 
 
 def match_lowercase(answers: Sequence[str], reply: str) -> Judgement:
-    """In lower case and without final dots the reply is an answer in lower case.
+    """Judge a reply by whether, in lower case and without final dots, it equals an answer in lower case.
 
-    Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/realworldqa/utils.py, as of #1274. The answer keeps its
-    final dot.
+    The answer's own final dot is not removed.
+
+    Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/realworldqa/utils.py, as of #1274.
     """
     parsed = reply.lower().strip().rstrip(".")
     return judge_whole_reply(parsed in {answer.strip().lower() for answer in answers}, parsed)
 
 
 def judge_whole_reply(is_correct: bool, parsed: str) -> Judgement:
-    """The verdict of a rule that compares whole replies."""
+    """Build the judgement of a rule that compares the whole reply with the answers."""
     return Judgement(is_correct, "is the answer" if is_correct else "is not the answer", parsed or None)
 
 
@@ -76,7 +83,7 @@ MMMU_NUMBER_PATTERNS = (
 
 
 def match_mmmu(answers: Sequence[str], reply: str) -> Judgement:
-    """An answer stands in a key piece of the reply, or is, to two decimals, a number in one.
+    """Judge a reply by whether a key phrase of it contains an answer, or a number in one equals it to two decimals.
 
     Source: MMMU-Benchmark/MMMU bb0b95a, mmmu/utils/eval_utils.py; lmms-eval does the same since its #1471.
     """
@@ -95,10 +102,11 @@ def match_mmmu(answers: Sequence[str], reply: str) -> Judgement:
 
 
 def extract_key_pieces(reply: str) -> list[str]:
-    """Of each line the shortest text after the last of an indicator; the whole reply if no line has one.
+    """Extract the key phrase of each line of a reply: the shortest text after the last occurrence of an indicator.
 
-    "=" is an indicator in the last line. The original means to split at sentences as well, but looks for their capitals
-    in a reply that it has put in lower case.
+    Lines without an indicator give none; if no line has one, the whole reply is the only phrase. In the last line "="
+    is an indicator too. The original is meant to split at sentences as well, but it looks for their capital letters in
+    a reply that it has already put in lower case.
     """
     cleaned = reply.strip().strip(".").lower()
     lines = cleaned.split("\n")
@@ -115,7 +123,10 @@ def extract_key_pieces(reply: str) -> list[str]:
 
 
 def normalise_mmmu(text: str) -> list[float | str]:
-    """A number, to two decimals; else the text in lower case, a single character with a blank before or after it."""
+    """Normalise a text as MMMU does: a number rounded to two decimals, or the text in lower case.
+
+    A single character gives two texts, with a blank before it and with a blank after it.
+    """
     text = text.strip()
     try:
         return [round(float(text.replace(",", "")), 2)]
@@ -131,7 +142,7 @@ FULLWIDTH_TO_HALFWIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 
 
 def match_substring(answers: Sequence[str], reply: str) -> Judgement:
-    """An answer stands in the reply, both in one line of lower case.
+    """Judge a reply by whether it contains an answer, both in lower case and on one line.
 
     Source: open-compass/VLMEvalKit e8e78f05, vlmeval/dataset/image_vqa.py, class OCRBench.
     """
@@ -139,7 +150,7 @@ def match_substring(answers: Sequence[str], reply: str) -> Judgement:
 
 
 def match_substring_halfwidth(answers: Sequence[str], reply: str) -> Judgement:
-    """The same, full-width characters taken as their narrow ones.
+    """Judge a reply as `match_substring` does, with full-width characters replaced by their half-width forms.
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/ocrbench/utils.py, as of #1415.
     """
@@ -147,22 +158,24 @@ def match_substring_halfwidth(answers: Sequence[str], reply: str) -> Judgement:
 
 
 def match_formula(answers: Sequence[str], reply: str) -> Judgement:
-    """An answer stands in the reply, both with their case and without blanks and newlines; tabs stay.
+    """Judge a reply by whether it contains an answer, both without blanks and newlines.
 
-    Source: both of the above; lmms-eval keeps the reply's case since #1278.
+    Upper and lower case matter, and tabs remain.
+
+    Source: both of the above; lmms-eval preserves the reply's case since #1278.
     """
     return judge_substring(answers, reply, lambda text: text.strip().replace("\n", "").replace(" ", ""))
 
 
 def lowercase_single_line(text: str) -> str:
-    """In lower case, newlines as blanks."""
+    """Return a text in lower case, without surrounding whitespace and with newlines replaced by blanks."""
     return text.lower().strip().replace("\n", " ")
 
 
 def judge_substring(answers: Sequence[str], reply: str, normalise: Callable[[str], str]) -> Judgement:
-    """Whether a normalised answer is a substring of the normalised reply, and which.
+    """Judge a reply by whether it contains an answer after both are normalised; the first one found is `parsed`.
 
-    The reason tells the reply's length: long replies, and such as repeat the question, hit more easily.
+    The reason states the reply's length, since long replies, and those that repeat the question, match more easily.
     """
     text = normalise(reply)
     for answer in answers:

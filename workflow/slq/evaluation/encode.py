@@ -1,4 +1,4 @@
-"""Embeddings of a retrieval split."""
+"""Embeddings of the images and captions of a retrieval split."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ from slq.models.retriever import Retriever
 
 @torch.inference_mode()
 def embed_messages(retriever: Retriever, messages: Iterable[Message], batch_size: int) -> np.ndarray:
-    """Unit vectors (n, d) in float32, in the messages' order; batches follow that order too."""
+    """Embed messages as unit vectors (n, d) in float32, in the order of the messages; batches follow that order too."""
     return embed_in_batches(retriever.embed, messages, batch_size)
 
 
@@ -32,17 +32,20 @@ def embed_split(
     batch_size: int,
     feature_cache: FeatureCache | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images (I, d), captions (T, d) and each caption's image number (T,) of a split.
+    """Embed the images and captions of a split as unit vectors.
 
     Args:
-        feature_cache: what is kept of its images; without it they are read, one batch at a time.
+        feature_cache: the stored features of the split's images; without it the images are read, one batch at a time.
+
+    Returns:
+        Image embeddings (I, d), caption embeddings (T, d), and the image index of each caption (T,).
     """
     texts = [
         tokenize_message(backbone, message_parts(text, prompt["text"]))
         for item in split.items
         for text in item["captions"]
     ]
-    # Texts first: they take less, and one may be too long. Those of about one length together save most padding.
+    # Texts first: they are cheaper, and one may be too long. Sorting them by length saves most of the padding.
     order = sorted(range(len(texts)), key=lambda number: texts[number].length)
     text_embeddings = embed_messages(retriever, (texts[number] for number in order), batch_size)[np.argsort(order)]
     bar = tqdm(range(len(split.items)), desc=f"{split.name} images", disable=None, file=sys.stderr)
@@ -51,14 +54,18 @@ def embed_split(
 
 
 def embed_in_batches(embed_batch: Callable[[list[Any]], Tensor], items: Iterable[Any], batch_size: int) -> np.ndarray:
-    """Vectors (n, d) of items, encoded so many at once, in their order."""
+    """Encode items in batches of `batch_size` and return their vectors (n, d) in the order of the items."""
     remaining = iter(items)
     batches = iter(lambda: list(islice(remaining, batch_size)), [])
     return np.concatenate([embed_batch(batch).cpu().numpy() for batch in batches])
 
 
 def embed_split_with_encoder(encoder: Any, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (I, d) and captions (T, d) of a split, by what has `encode_images` and `encode_texts`."""
+    """Embed the images (I, d) and captions (T, d) of a split.
+
+    Args:
+        encoder: an object with the methods `encode_images` and `encode_texts`.
+    """
     bar = tqdm(split.items, desc=f"{split.name} images", disable=None, file=sys.stderr)
     images = (split.open(item["image"]) for item in bar)
     texts = [text for item in split.items for text in item["captions"]]
@@ -68,15 +75,15 @@ def embed_split_with_encoder(encoder: Any, split: Split, batch_size: int) -> tup
 
 
 def map_captions_to_images(split: Split) -> np.ndarray:
-    """The image number of each caption (T,) of a split."""
+    """Return the image index of each caption (T,) of a split."""
     return np.repeat(np.arange(len(split.items)), [len(item["captions"]) for item in split.items])
 
 
 def build_retrieval_ids(split: Split) -> RetrievalIds:
-    """Who is who in a split, in the order of `embed_split`."""
+    """Build the ids of a split's images and captions, in the order of `embed_split`."""
     return RetrievalIds([item["id"] for item in split.items], caption_ids(split), map_captions_to_images(split))
 
 
 def caption_ids(split: Split) -> list[str]:
-    """The id of each caption, in the order of `embed_split`: `<image>#<n>` for the n-th caption of an image."""
+    """Return the id of each caption, in the order of `embed_split`: `<image>#<n>` for the n-th caption of an image."""
     return [f"{item['id']}#{n}" for item in split.items for n in range(len(item["captions"]))]

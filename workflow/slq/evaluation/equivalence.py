@@ -1,9 +1,9 @@
-"""Equivalence check: a run answers as its untouched backbone does, so that it inherits base's answers.
+"""Equivalence check: a run answers exactly as its untouched backbone does, so that it may inherit base's answers.
 
-The backbone's weights have one hash: when training began and ended, now, and with the trained adapter loaded. The first
-items of every dataset are answered by the untouched backbone and, token for token alike, by the same one with the
-adapter loaded, after it has embedded texts and images with its queries: what that leaves in the model changes nothing.
-And these are the replies that are stored as base's.
+The backbone's weights must have the same hash before and after training, now, and with the trained adapter loaded. The
+first items of every dataset are answered by the untouched backbone and by the same backbone with the adapter loaded;
+the replies must agree token by token, and must be the replies stored for base. Before the second set of replies, the
+adapter embeds texts and images with its queries, so that any state which embedding leaves in the model would show.
 """
 
 import sys
@@ -36,7 +36,16 @@ from slq.models.prefix import tokenize_message
 
 @dataclass(frozen=True)
 class EquivalenceSample:
-    """The first batches of a dataset, how they are asked, and base's answers to the dataset."""
+    """First batches of a dataset, their generation parameters, and base's answers to the dataset.
+
+    Attributes:
+        name: the dataset's name.
+        split: its test split.
+        items: the items that are answered again, in whole batches.
+        params: the parameters that the items are answered with.
+        base_answers: base's answers to the whole dataset.
+        inputs: hashes by name, for the check record.
+    """
 
     name: str
     split: Split
@@ -46,7 +55,7 @@ class EquivalenceSample:
     inputs: dict[str, str]
 
     def generate_replies(self, backbone: Backbone) -> tuple[list[str], list[list[int]]]:
-        """Prompts and token ids of the replies, in the batches in which base was asked."""
+        """Generate replies in the batches that base was run in, and return the prompts and the replies' token ids."""
         batches = tqdm(
             list(self.params.iter_batches(self.items)),
             desc=f"{self.name} equivalence check",
@@ -67,11 +76,13 @@ def check_equivalence(
     out: Path,
     events_file: Path,
 ) -> None:
-    """Write for every retention dataset that its numbers are base's; nothing at all if anything differs.
+    """Check that a run answers as base does, and record for every retention dataset that it inherits base's numbers.
+
+    Nothing is written if anything differs.
 
     Args:
-        base_folder: the folder of base's answers and metrics; `answer_hashes_file`: the hashes of the answers, by the
-            job that made them
+        base_folder: the folder of base's answers and metrics.
+        answer_hashes_file: the hashes of these answers, as recorded by the job that generated them.
 
     Raises:
         SlqError: a weight, a token or a stored reply differs, or base's answers were made from other inputs.
@@ -128,11 +139,12 @@ def build_sample(
     base_folder: Path,
     answer_hashes_file: Path,
 ) -> EquivalenceSample:
-    """The first `num_items` items of a dataset, or the few more that fill their last batch, and what base answers to
-    the dataset.
+    """Build the sample of a dataset: its first `num_items` items, and base's answers to the dataset.
+
+    The number of items is rounded up to whole batches.
 
     Raises:
-        SlqError: base's files are not those that its job left, or were made from other inputs.
+        SlqError: base's files are not those that its job wrote, or were made from other inputs.
     """
     name, params = entry["name"], build_generation_params(retention_settings, entry)
     split = read_split(data, name, "test")
@@ -154,10 +166,10 @@ def build_sample(
 
 
 def read_recorded_weights_hash(adapter_file: Path) -> str:
-    """The hash of the backbone's weights that training recorded, before and after it alike.
+    """Read the hash of the backbone's weights that training recorded, which must be the same before and after training.
 
     Raises:
-        SlqError: training changed them.
+        SlqError: training changed the weights.
     """
     weights = read_json(adapter_file)["weights"]
     if weights["before"] != weights["after"]:
@@ -180,7 +192,7 @@ def require_weights_hash(backbone: Backbone, expected_hash: str, description: st
 
 
 def embed_sample(retriever: Any, backbone: Backbone, sample: EquivalenceSample) -> int:
-    """Embed the sample's questions and images as retrieval does, images last; the number of vectors."""
+    """Embed the sample's questions and then its images, as retrieval does, and return the number of vectors."""
     texts = [item["question"] for item in sample.items]
     images = [backbone.family.process(sample.split.open(path)) for item in sample.items for path in item["images"]]
     messages = [tokenize_message(backbone, (part,)) for part in [*texts, *images]]
@@ -190,7 +202,7 @@ def embed_sample(retriever: Any, backbone: Backbone, sample: EquivalenceSample) 
 def require_same_replies(
     backbone: Backbone, sample: EquivalenceSample, base_replies: list[list[int]], replies: list[list[int]]
 ) -> None:
-    """Raise SlqError at the first item whose reply has another token with the adapter loaded."""
+    """Raise SlqError at the first item whose reply has a different token with the adapter loaded."""
     for item, before, after in zip(sample.items, base_replies, replies, strict=True):
         if before != after:
             decoded = [backbone.tokenizer.decode(ids) for ids in (after, before)]
@@ -201,7 +213,7 @@ def require_same_replies(
 
 
 def require_stored_replies(sample: EquivalenceSample, answered_items: Items) -> None:
-    """Raise SlqError at the first item whose reply is not the stored one of base."""
+    """Raise SlqError at the first item whose reply differs from the one stored for base."""
     for item, stored in zip(answered_items, sample.base_answers.items, strict=False):
         if item != stored:
             raise SlqError(
@@ -211,7 +223,10 @@ def require_stored_replies(sample: EquivalenceSample, answered_items: Items) -> 
 
 
 def write_check_record(out: Path, sample: EquivalenceSample, base_folder: Path, check_record: dict[str, Any]) -> None:
-    """The file that stands for a dataset's metrics; answers of its own, of an earlier version, would contradict it."""
+    """Write the file that takes the place of a dataset's metrics and refers to base's.
+
+    Answers and disagreements of the run's own, left by an earlier version, would contradict it and are deleted.
+    """
     for ending in ("answers", "disagreements"):
         (out / f"{sample.name}.{ending}.jsonl").unlink(missing_ok=True)
     inherited_path = (base_folder / f"{sample.name}.json").resolve().relative_to(out.resolve().parents[3]).as_posix()

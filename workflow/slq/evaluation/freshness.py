@@ -1,7 +1,8 @@
-"""Whether a metrics file still follows from the ranks or answers beside it: asked by everything that reads one.
+"""Freshness of metrics files: whether one still follows from the ranks or answers beside it.
 
-It names the hash of what it was made from; where that is the same, its numbers are counted again. Intervals are not
-drawn again, which would take seconds for a large dataset: `slq score` does.
+Everything that reads a metrics file checks this. The file names the hash of the ranks or answers that it was made from;
+where that hash matches, the numbers are computed again. Confidence intervals are not drawn again, as that takes seconds
+for a large dataset; `slq score` does so.
 """
 
 from collections import Counter
@@ -35,20 +36,21 @@ REPORTED_KEYS = (
     "types",
     "n",
     "disputed",
-)  # what is printed of a file of answers
-ROUND_OFF_TOLERANCE = 1e-7  # points: numbers that are equal but for the order of their sums
-CACHE_SIZE = 4096  # files whose answer is remembered, while neither they nor what lies beside them change
+)  # keys of a retention metrics file that tables report
+ROUND_OFF_TOLERANCE = 1e-7  # percentage points: the order of summation alone changes less
+CACHE_SIZE = 4096  # files whose result is cached while they and the files beside them do not change
 
 FileStamp = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """What is known of a metrics file; either text goes behind the file's name.
+    """Result of the freshness check of one metrics file; each reason is text to append to the file's name.
 
-    path: the file, of an inheriting one perhaps that which it refers to
-    stale_reason: why its numbers are not what its ranks or answers give, "" where they are
-    unchecked_reason: why nothing is known of that, "" where it is
+    Attributes:
+        path: the file; if it inherits its numbers, possibly the file that it refers to.
+        stale_reason: why its numbers do not follow from its ranks or answers, or "" if they do.
+        unchecked_reason: why it could not be checked, or "" if it could.
     """
 
     path: Path
@@ -57,10 +59,10 @@ class Freshness:
 
 
 def check_freshness(path: Path, content: Mapping[str, Any]) -> Freshness:
-    """Whether the metrics file at `path` follows from what lies beside it; other files are not asked.
+    """Check whether the metrics file at `path` follows from the ranks or answers beside it.
 
-    Of an inheriting file, whether the answers that it was checked against are still base's, and base's numbers follow
-    from them.
+    JSON files in other folders than those of metrics are not checked. For an inheriting file the check is whether the
+    answers that its equivalence check used are still base's, and whether base's numbers follow from them.
 
     Raises:
         SlqError: the file has no hashes, or is incomplete.
@@ -96,9 +98,9 @@ def check_freshness(path: Path, content: Mapping[str, Any]) -> Freshness:
 
 
 def _find_conflicting_adapters(path: Path, content: Mapping[str, Any]) -> str:
-    """Files of the same run that another adapter is named by, where they are no fewer than those that name this one's.
+    """Find the files of the same run that name another adapter, if they are no fewer than those that name this file's.
 
-    So a metrics file that was copied from another run with its ranks or answers is told from the run's own.
+    This detects a metrics file that was copied from another run together with its ranks or answers.
     """
     files = (other for kind in METRICS_FOLDERS for other in sorted(path.parents[1].glob(f"{kind}/*.json")))
     adapter_by_file = {other: adapter for other in files if (adapter := _read_adapter_hash(other, _file_stamp(other)))}
@@ -117,7 +119,7 @@ def _find_conflicting_adapters(path: Path, content: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=CACHE_SIZE)
 def _read_adapter_hash(path: Path, _metrics_stamp: FileStamp) -> str | None:
-    """The hash of the adapter that a metrics file names, if it names one."""
+    """Read the adapter hash that a metrics file names, or None; the stamp only invalidates the cached result."""
     content = read_json(path)
     inputs = content.get("inputs") if isinstance(content, dict) else None
     adapter = inputs.get("adapter") if isinstance(inputs, dict) else None
@@ -125,7 +127,7 @@ def _read_adapter_hash(path: Path, _metrics_stamp: FileStamp) -> str | None:
 
 
 def _file_stamp(path: Path) -> FileStamp:
-    """What changes when a file is written anew."""
+    """Return the time, size and inode of a file, which change when it is rewritten; empty if it does not exist."""
     if not path.is_file():
         return ()
     stat = path.stat()
@@ -133,7 +135,7 @@ def _file_stamp(path: Path) -> FileStamp:
 
 
 def _relative_to_preset(path: Path, other: Path) -> str:
-    """`other` from the folder of the preset on, whose results `path` is among."""
+    """Return `other` relative to the folder of the preset whose results `path` belongs to."""
     return other.relative_to(path.parents[4]).as_posix()
 
 
@@ -141,6 +143,7 @@ def _relative_to_preset(path: Path, other: Path) -> str:
 def _check_against_source(
     path: Path, source_path: Path, _metrics_stamp: FileStamp, source_stamp: FileStamp
 ) -> Freshness:
+    """Check a metrics file against its ranks or answers; the stamps invalidate the cached result."""
     source_kind = "ranks" if path.parent.name == RETRIEVAL_FOLDER else "answers"
     if not source_stamp:
         return Freshness(path, unchecked_reason=f"has no {source_kind} beside it")
@@ -154,7 +157,7 @@ def _check_against_source(
 
 
 def _first_recall_difference(path: Path) -> str:
-    """The first number of a retrieval metrics file that its ranks do not give."""
+    """Describe the first number of a retrieval metrics file that its ranks do not give, or return ""."""
     metrics, variants, table = read_metrics_and_ranks(path)
     if metrics["variant"] in metrics["variants"]:
         return f"variant is {metrics['variant']}, which stands under variants too"
@@ -169,7 +172,7 @@ def _first_recall_difference(path: Path) -> str:
 
 
 def _first_score_difference(path: Path) -> str:
-    """The first printed number of a file of scores that its answers do not give."""
+    """Describe the first reported number of a retention metrics file that its answers do not give, or return ""."""
     answers = read_scored_answers(path)
     return _first_difference(
         answers.metrics, answers.recompute_metrics()[0], [key for key in REPORTED_KEYS if key in answers.metrics]
@@ -177,7 +180,7 @@ def _first_score_difference(path: Path) -> str:
 
 
 def _first_difference(stored: Any, recomputed: Any, keys: Any, key_prefix: str = "") -> str:
-    """The first of the keys under which two values differ, with both."""
+    """Describe the first key whose stored and recomputed values differ, with both values, or return ""."""
     for key in keys:
         stored_value, recomputed_value = stored.get(key), recomputed.get(key)
         if isinstance(stored_value, dict) and isinstance(recomputed_value, dict):
@@ -198,4 +201,5 @@ def _first_difference(stored: Any, recomputed: Any, keys: Any, key_prefix: str =
 
 
 def _is_number(value: Any) -> bool:
+    """Return whether a value is an integer or a float."""
     return isinstance(value, int | float)

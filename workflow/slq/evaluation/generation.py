@@ -1,4 +1,4 @@
-"""Retention: questions answered by the trained backbone itself, greedily; seeing their images, or blind."""
+"""Greedy generation of answers to retention questions by the trained backbone itself, with images or blind."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -19,11 +19,14 @@ Items = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class GenerationParams:
-    """How questions are asked.
+    """Parameters of answer generation.
 
-    max_new_tokens: of a reply, its end token included
-    batch_size: questions answered at once; batches follow the items' order, so that they never depend on what is done
-    image_limits: how images are cut or scaled, for the family's `process_question_images` (`retention_images`)
+    Attributes:
+        max_new_tokens: limit on the tokens of a reply, its end token included.
+        batch_size: questions per batch; batches follow the order of the items, so they do not depend on earlier
+            progress.
+        image_limits: how images are tiled or scaled: keyword arguments of the family's `process_question_images`, from
+            the configuration's `retention_images`.
     """
 
     max_new_tokens: int
@@ -31,16 +34,17 @@ class GenerationParams:
     image_limits: Mapping[str, int] = field(default_factory=dict)
 
     def iter_batches(self, items: Items, num_done: int = 0) -> Iterator[Items]:
-        """The batches of the items behind the first `num_done`, which are whole batches."""
+        """Iterate over the batches of the items after the first `num_done`, which must be whole batches."""
         return (items[start : start + self.batch_size] for start in range(num_done, len(items), self.batch_size))
 
 
 def require_known_image_limits(
     backbone: Backbone, image_limits: Mapping[str, int], config_key: str = "retention_images"
 ) -> None:
-    """Raise SlqError if the family takes none of that name, for an image or for all of a question.
+    """Raise SlqError if the family has no limit of one of the names, neither per image nor per question.
 
-    `config_key` says which key of config.yaml holds them.
+    Args:
+        config_key: the key of config.yaml that holds the limits, for the message.
     """
     processors = (backbone.family.process, backbone.family.process_question_images)
     parameters = [parameter for taker in processors for parameter in inspect.signature(taker).parameters.values()]
@@ -54,7 +58,7 @@ def require_known_image_limits(
 
 
 def remove_images(split: Split) -> Split:
-    """The same questions without their images: no markers, and all the text."""
+    """Return a split with the same questions but no images: markers are removed, all text remains."""
     items = [item | {"images": [], "question": strip_markers(item["question"])} for item in split.items]
     return replace(split, items=items)
 
@@ -62,7 +66,7 @@ def remove_images(split: Split) -> Split:
 def build_question_parts(
     backbone: Backbone, split: Split, item: dict[str, Any], image_limits: Mapping[str, int] | None = None
 ) -> tuple[ContentPart, ...]:
-    """The question as its text says: images where their markers stand, those without a marker first.
+    """Build the parts of a question: texts, and images in place of their markers; images without a marker come first.
 
     Raises:
         SlqError: a marker names an image that the item does not have.
@@ -74,13 +78,13 @@ def build_question_parts(
 
 
 def generate_answers(backbone: Backbone, split: Split, items: Items, params: GenerationParams) -> Items:
-    """Lines of an answers file for some items of a split, asked at once."""
+    """Generate the lines of an answers file for one batch of items of a split."""
     prompts, reply_ids = generate_reply_ids(backbone, split, items, params)
     return decode_answers(backbone, items, prompts, reply_ids)
 
 
 def decode_answers(backbone: Backbone, items: Items, prompts: list[str], reply_ids: list[list[int]]) -> Items:
-    """What was asked, what is accepted, and what was said, item by item."""
+    """Decode replies and return, for each item, its question, its accepted answers and its reply."""
     end_ids = end_token_ids(backbone)
     texts = backbone.tokenizer.batch_decode(reply_ids, skip_special_tokens=True)
     replies = [
@@ -94,13 +98,14 @@ def decode_answers(backbone: Backbone, items: Items, prompts: list[str], reply_i
 def generate_reply_ids(
     backbone: Backbone, split: Split, items: Items, params: GenerationParams
 ) -> tuple[list[str], list[list[int]]]:
-    """Of each item the prompt as the chat template renders it, and the token ids of the greedy reply.
+    """Generate greedy replies to items and return their prompts and token ids.
 
-    A reply includes its end token and leaves out what pads it behind that.
+    A prompt is the question as the chat template renders it. A reply includes its end token and excludes the padding
+    that follows it.
     """
     questions = [build_question_parts(backbone, split, item, params.image_limits) for item in items]
     inputs = collate(backbone, [tokenize_message(backbone, parts) for parts in questions])
-    # generate() continues positions by its own rules, which need the prefix's to be its own too.
+    # generate() continues positions by its own rule, which requires that it computes the prefix's positions too.
     del inputs["position_ids"]
     output = backbone.model.generate(**inputs, max_new_tokens=params.max_new_tokens, do_sample=False)
     end_ids, replies = end_token_ids(backbone), []
@@ -111,6 +116,6 @@ def generate_reply_ids(
 
 
 def end_token_ids(backbone: Backbone) -> list[int]:
-    """The tokens that end a reply."""
+    """Return the tokens that end a reply."""
     end = backbone.model.generation_config.eos_token_id
     return end if isinstance(end, list) else [end]

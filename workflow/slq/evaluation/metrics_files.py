@@ -1,4 +1,4 @@
-"""Metrics files with the ranks or answers beside them that they were made from, as they are stored and checked."""
+"""Reading and checking of stored metrics files together with the ranks or answers that they were made from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,35 +24,35 @@ from slq.evaluation.retrieval_metrics import GALLERY_COLUMNS, gallery_hash
 from slq.evaluation.retrieval_metrics import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.scorers import find_scorers
 
-RETRIEVAL_FOLDER = "retrieval"  # of a run: where ranks lie
-ANSWER_FOLDERS = ("retention", "blind")  # where answers lie
+RETRIEVAL_FOLDER = "retrieval"  # folder of a run that holds ranks
+ANSWER_FOLDERS = ("retention", "blind")  # folders of a run that hold answers
 RANKS_SUFFIX, ANSWERS_SUFFIX, DISAGREEMENTS_SUFFIX = ".ranks.parquet", ".answers.jsonl", ".disagreements.jsonl"
 FIELD_TYPES: dict[str, type] = {"id": str, "question": str, "options": list, "answers": list, "type": str}
 FIELD_TYPES |= {"prompt": str, "answer": str, "tokens": int, "ended": bool}
 
 
 def sibling_path(metrics_path: Path, suffix: str) -> Path:
-    """The file of a metrics file's dataset that ends so."""
+    """Return the path beside a metrics file that has the same dataset name and the given suffix."""
     return metrics_path.with_name(metrics_path.stem + suffix)
 
 
 def find_metrics_files(folder: Path, subfolders: Sequence[str], suffix: str, remedy: str) -> list[Path]:
-    """The metrics files under a folder, each with the ranks or answers beside it that it was made from, or inheriting.
+    """Find the metrics files under a folder, and check that each has its ranks or answers beside it or is inheriting.
 
     Args:
-        subfolders: names of those that hold them.
-        suffix: of the other files.
-        remedy: what makes them anew, for messages.
+        subfolders: names of the folders that hold metrics files.
+        suffix: suffix of the files of ranks or answers.
+        remedy: what to do to make the files again, for messages.
 
     Raises:
-        SlqError: one of a pair is missing, an earlier version wrote it, or one stands beside an inheriting file.
+        SlqError: one of a pair is missing, an earlier version wrote it, or an inheriting file has answers beside it.
     """
     metrics_paths = {path for path in folder.rglob("*.json") if path.parent.name in subfolders}
     source_paths = set(folder.rglob(f"*{suffix}"))
     for path in sorted(metrics_paths):
         if sibling_path(path, suffix) not in source_paths and not is_inherited(path):
             schema = RETRIEVAL_SCHEMA if path.parent.name == RETRIEVAL_FOLDER else SCHEMA
-            require_schema(path, read_json(path), schema, remedy)  # before 0.2.0 an inheriting file looked otherwise
+            require_schema(path, read_json(path), schema, remedy)  # before 0.2.0 inheriting files had another format
             raise SlqError(f"{sibling_path(path, suffix)}: does not exist, beside {path.name}; {remedy}")
     for path in sorted(source_paths):
         expected = path.with_name(path.name.removesuffix(suffix) + ".json")
@@ -64,13 +64,21 @@ def find_metrics_files(folder: Path, subfolders: Sequence[str], suffix: str, rem
 
 
 def is_inherited(path: Path) -> bool:
-    """A metrics file holds no numbers, but says whose are its."""
+    """Return whether a metrics file holds no numbers of its own but refers to the file that it inherits them from."""
     content = read_json(path)
     return isinstance(content, dict) and inherited_metrics_path(path, content) is not None
 
 
 def read_metrics(path: Path, schema: int, remedy: str) -> dict[str, Any]:
-    """The content of a metrics file of this version; `remedy`: what makes it anew, for the message."""
+    """Read a metrics file and check its schema version.
+
+    Args:
+        schema: the expected version.
+        remedy: what to do to make the file again, for the message.
+
+    Raises:
+        SlqError: the file has another version.
+    """
     metrics: dict[str, Any] = read_json(path)
     require_schema(path, metrics, schema, remedy)
     return metrics
@@ -80,10 +88,10 @@ def read_metrics(path: Path, schema: int, remedy: str) -> dict[str, Any]:
 
 
 def read_metrics_and_ranks(path: Path) -> tuple[dict[str, Any], list[RetrievalVariant], pd.DataFrame]:
-    """A metrics file of recalls, the variants that it counts, and its table of ranks with the column `variant`.
+    """Read a retrieval metrics file, its variants, and its rank table with the column `variant`.
 
     Raises:
-        SlqError: it is of another version or incomplete, or the ranks are not those that it was made from.
+        SlqError: the file has another version or is incomplete, or the ranks are not those that it was made from.
     """
     metrics = read_metrics(path, RETRIEVAL_SCHEMA, "retrieve again")
     try:
@@ -96,15 +104,19 @@ def read_metrics_and_ranks(path: Path) -> tuple[dict[str, Any], list[RetrievalVa
 
 
 def metrics_by_variant(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a metrics file says of each variant, the printed one first."""
+    """Return the part of a retrieval metrics file on each variant, by name, starting with the one that tables print."""
     return {metrics["variant"]: metrics, **metrics["variants"]}
 
 
 def read_ranks(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:
-    """The table of ranks behind a metrics file, with the column `variant`; `metrics` is the file's content.
+    """Read the rank table behind a metrics file, with the column `variant`.
+
+    Args:
+        path: the metrics file.
+        metrics: its content.
 
     Raises:
-        SlqError: it cannot be read, is of another dataset or gallery, an id stands twice, or one is missing.
+        SlqError: the table cannot be read or belongs to another dataset or gallery, or an id is repeated or missing.
     """
     ranks_path = sibling_path(path, RANKS_SUFFIX)
     try:
@@ -125,7 +137,7 @@ def read_ranks(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:
 
 
 def check_variant_ranks(ranks_path: Path, table: pd.DataFrame, variant: str, expected_counts: dict[str, int]) -> None:
-    """Raise SlqError unless a variant's ranks are whole: as many as expected, each id once, none beyond its gallery."""
+    """Raise SlqError unless a variant's ranks are valid: none missing, each query once, all within the gallery."""
     for direction in RANK_DIRECTIONS:
         rows = table[table["direction"] == direction]
         num_queries = expected_counts["images" if direction == "i2t" else "captions"]
@@ -154,28 +166,34 @@ def check_variant_ranks(ranks_path: Path, table: pd.DataFrame, variant: str, exp
 
 @dataclass(frozen=True)
 class ScoredAnswers:
-    """A metrics file and the answered items that it was made from, which lie at `path`."""
+    """Metrics file of a retention dataset, and the answered items that it was made from.
+
+    Attributes:
+        path: the answers file.
+        metrics: the content of the metrics file.
+        items: the answered items.
+    """
 
     path: Path
     metrics: dict[str, Any]
     items: JsonLines
 
     def judgements(self) -> JudgementsByScorer:
-        """Of every scorer that applies, by its name, each in the order of the items."""
+        """Judge the items with every scorer that applies, by the scorer's name, each in the order of the items."""
         return judge_with_all_scorers(self.metrics["benchmark"], self.metrics["scorer"], self.items)
 
     def recompute_metrics(self) -> tuple[dict[str, Any], JsonLines]:
-        """What the answers give now, and the items on which scorers differ."""
+        """Compute the metrics that the answers give now, and the items on which scorers disagree."""
         disputed = [item["id"] for item in self.metrics.get("disputed", {}).get("items", [])]
         return score_answers(self.metrics["benchmark"], self.metrics["scorer"], self.items, disputed)
 
 
 def read_scored_answers(path: Path) -> ScoredAnswers:
-    """A metrics file and its answered items; of an inheriting one those that it refers to.
+    """Read a retention metrics file and its answered items; for an inheriting file, those that it refers to.
 
     Raises:
-        SlqError: a file is missing, of an older version or incomplete, its scorer is none of this version's, or the
-            answers are of other questions.
+        SlqError: a file is missing, has an older version or is incomplete, its scorer is unknown to this version, or
+            the answers belong to other questions.
     """
     remedy = "answer the dataset again"
     metrics = read_metrics(path, SCHEMA, remedy)
@@ -204,10 +222,10 @@ def read_scored_answers(path: Path) -> ScoredAnswers:
 
 
 def read_answered_items(path: Path, count: int) -> JsonLines:
-    """The lines of an answers file.
+    """Read the lines of an answers file and check their fields.
 
     Raises:
-        SlqError: a field is missing or of another type, an id stands twice, or there are not `count` lines.
+        SlqError: a field is missing or has another type, an id is repeated, or there are not `count` lines.
     """
     answered_items = read_jsonl(path)
     seen: set[str] = set()

@@ -1,7 +1,8 @@
-"""Which option a reply names, as each protocol reads it. Where an original guesses at random, nothing is read here.
+"""Parsers of the option that a reply to a multiple-choice question names, one per evaluation protocol.
 
-The rules are the originals', oddities included, or their scores could not be compared with anybody's; each docstring
-names its original and the commit that was read. tests/data/replies.yaml shows them side by side.
+Where an original protocol guesses at random, these parsers return no option. Otherwise they reproduce the originals,
+oddities included, so that scores can be compared with published ones; each docstring names its original and the commit
+that was read. tests/data/replies.yaml shows them side by side.
 """
 
 import re
@@ -11,7 +12,12 @@ from typing import NamedTuple
 
 
 class ParsedOption(NamedTuple):
-    """The letter of the option that a reply names, or None, and by which step it was found."""
+    """Result of parsing a reply.
+
+    Attributes:
+        letter: the letter of the option that the reply names, or None.
+        step: the parsing step that decided.
+    """
 
     letter: str | None
     step: str
@@ -20,7 +26,7 @@ class ParsedOption(NamedTuple):
 OptionParser = Callable[[str, Sequence[str]], ParsedOption]
 
 UNPARSED = ParsedOption(None, "unparsed")
-PUNCTUATION = ",.!?;:'"  # that MMMU's parser and its relatives strip from a reply's ends
+PUNCTUATION = ",.!?;:'"  # stripped from both ends of a reply by MMMU's parser and its variants
 
 # ---- VLMEvalKit ----
 
@@ -30,16 +36,17 @@ REFUSALS = (
     "I'm sorry, but without the image provided",
     "Cannot determine the answer",
 )
-API_FAILURE = "Failed to obtain answer via API"  # what its models answer where their server does not
+API_FAILURE = "Failed to obtain answer via API"  # what VLMEvalKit's models reply if the API call fails
 SEPARATORS = re.compile(r"[.()\[\],:;!*#{}]")
 ANSWER_IS_PATTERN = re.compile(r"answer\s+is\s+\**([abcd])", re.IGNORECASE)
 
 
 def parse_vlmevalkit(reply: str, options: Sequence[str]) -> ParsedOption:
-    """One letter among the reply's words, else "answer is X", else the one option whose text the reply contains.
+    """Parse a reply as VLMEvalKit's exact matching does.
 
-    The text is not looked for in replies longer than twice all options together. In the notice of a call that failed
-    no letter is looked for.
+    The steps are: a single option letter among the reply's words, else "answer is X", else the only option whose text
+    the reply contains. Option texts are not searched for in replies longer than twice the length of all options
+    together. Letters are not searched for in the notice of a failed API call.
 
     Source: open-compass/VLMEvalKit e8e78f05, vlmeval/utils/matching_util.py, with `--judge exact_matching` and without
     VERBOSE: a lone "A" is the letter, also where it is an article.
@@ -56,10 +63,10 @@ def parse_vlmevalkit(reply: str, options: Sequence[str]) -> ParsedOption:
 
 
 def parse_vlmevalkit_letter(reply: str, letters: str) -> ParsedOption | None:
-    """The letter that a reply names, or its refusal; None if it does neither, and texts are to be looked for.
+    """Parse the letter that a reply names, or its refusal; return None if there is neither and option texts come next.
 
-    A letter counts if its first occurrence is one of the last four words. "Answer is X" takes a to d, of either case,
-    even as the beginning of a word.
+    A letter counts if its first occurrence is one of the last four words. "Answer is X" accepts a to d in either case,
+    even at the beginning of a longer word.
     """
     if any(refusal in reply for refusal in REFUSALS):
         return ParsedOption(None, "refusal")
@@ -67,7 +74,7 @@ def parse_vlmevalkit_letter(reply: str, letters: str) -> ParsedOption | None:
     letters_found = [letter for letter in letters if letter in words]
     if len(letters_found) == 1 and words.index(letters_found[0]) >= len(words) - 4:
         return ParsedOption(letters_found[0], "letter in the last four words")
-    if not letters_found and "Z" in words:  # their mark of a reply that names no option
+    if not letters_found and "Z" in words:  # VLMEvalKit's mark for a reply that names no option
         return ParsedOption(None, "refusal")
     match = ANSWER_IS_PATTERN.search(reply)
     return ParsedOption(match[1].upper(), "answer is") if match and match[1].upper() in letters else None
@@ -75,21 +82,28 @@ def parse_vlmevalkit_letter(reply: str, letters: str) -> ParsedOption | None:
 
 # ---- MMMU: the official parser, and lmms-eval's variant of it ----
 
-# Steps in order: name, the form of a letter that counts, the form that is looked for to find the last of several.
+# Steps in order: name, the form in which a letter counts, the form whose last position decides among several letters.
 OFFICIAL_STEPS = (("in brackets", "({})", "({})"), ("between blanks", " {} ", " {} "))
 LMMS_EVAL_STEPS = (("in brackets", "({})", "({})"), ("before a blank", "{} ", " {} "), ("before a dot", "{}.", " {} "))
 
 
 def parse_mmmu(reply: str, options: Sequence[str]) -> ParsedOption:
-    """A letter in brackets, else between blanks; else, in more than five words, an option's text. Of several the last.
+    """Parse a reply as MMMU's official parser does; among several matches the last one counts.
 
-    Source: MMMU-Benchmark/MMMU bb0b95a, mmmu/utils/eval_utils.py. It draws an option at random where it reads none.
+    The steps are: a letter in brackets, else a letter between blanks, else, in replies of more than five words, an
+    option's text.
+
+    Source: MMMU-Benchmark/MMMU bb0b95a, mmmu/utils/eval_utils.py. The original draws an option at random where it finds
+    none.
     """
     return parse_last_option(reply, options, OFFICIAL_STEPS)
 
 
 def parse_mmmu_lmms_eval(reply: str, options: Sequence[str]) -> ParsedOption:
-    """The same, but a blank after the letter is enough ("NBA " names A), and there is a step for "B.".
+    """Parse a reply as lmms-eval's variant of MMMU's parser does.
+
+    It differs from `parse_mmmu` in two points: a blank after the letter is enough ("NBA " names A), and there is a step
+    for "B.".
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/_task_utils/mmmu_mcq_utils.py; replies are stripped
     before they are scored (lmms_eval/api/task.py).
@@ -98,10 +112,13 @@ def parse_mmmu_lmms_eval(reply: str, options: Sequence[str]) -> ParsedOption:
 
 
 def parse_last_option(reply: str, options: Sequence[str], steps: Sequence[tuple[str, str, str]]) -> ParsedOption:
-    """The last of the options that the first successful step finds: `steps`, as OFFICIAL_STEPS, then options' texts.
+    """Parse the last of the options that the first successful step finds.
 
-    One that is not found in the form of `position_form` counts as standing before all; of equals the first option is
-    taken.
+    An option that the step finds, but not in the form by which positions are compared, counts as the earliest; among
+    equal positions the first option is taken.
+
+    Args:
+        steps: steps for letters, in the format of OFFICIAL_STEPS; the options' texts are the final step.
     """
     text = f" {strip_punctuation(reply, PUNCTUATION)} "
     letters = string.ascii_uppercase[: len(options)]
@@ -121,12 +138,12 @@ def parse_last_option(reply: str, options: Sequence[str], steps: Sequence[tuple[
 
 
 def describe_num_found(found: Sequence[str]) -> str:
-    """Says how many options were found, if there were more than one."""
+    """Describe how many options were found, or return "" for one."""
     return f", last of {len(found)}" if len(found) > 1 else ""
 
 
 def strip_punctuation(text: str, characters: str) -> str:
-    """One mark after another stripped from both ends, in this order, once each: "B,." keeps its comma."""
+    """Strip each mark from both ends of a text, in the given order and once each, so that "B,." loses only its dot."""
     for character in characters:
         text = text.strip(character)
     return text
@@ -145,17 +162,17 @@ ANSWER_PHRASES = (
 
 
 def parse_highest_priority_letter(reply: str) -> ParsedOption:
-    """The letter A to D in the most trusted place, the later one of equals; options are not looked at.
+    """Parse the letter A to D with the highest priority in a reply, the later one of equals, whatever the options.
 
-    At the start 10 and at the end 9 if no letter touches it, after "the answer is" and the like 7, "(A)" 6, "A." 5,
-    "A:" 4, "A)" 3, "A " 2, and only where none of these is found, anywhere.
+    The priorities are: 10 at the start and 9 at the end if no other letter touches it, 7 after "the answer is" and the
+    like, 6 for "(A)", 5 for "A.", 4 for "A:", 3 for "A)", 2 for "A ", and 0 for a letter anywhere.
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/_task_utils/mcq_extract.py, as of #1274.
     """
     stripped = strip_punctuation(reply.strip(), PUNCTUATION + '"')
     text, padded = stripped.strip(), f" {stripped} "
     lowered = padded.lower()
-    candidates = []  # rank, place, letter, step
+    candidates = []  # priority, position, letter, step
     for letter in "ABCD":
         for step, priority, form in LETTER_FORMS:
             candidates.append((priority, padded.rfind(form.format(letter)), letter, f"letter {step}"))
@@ -181,9 +198,9 @@ FIRST_LETTER_PATTERN = re.compile(r"\s*[(\[]?([A-Z])(?=[\s.,:;!?)\]]|\Z)")
 
 
 def parse_first_letter(reply: str, options: Sequence[str]) -> ParsedOption:
-    """The reply's first character that is not blank, a bracket before it allowed, if it is an option's letter alone.
+    """Parse a reply's first non-blank character, after an optional bracket, if it is a free-standing option letter.
 
-    Alone: at the end, or before a blank, one of `. , : ; ! ?` or a closing bracket.
+    Free-standing means at the end, or before a blank, one of `. , : ; ! ?` or a closing bracket.
     """
     match = FIRST_LETTER_PATTERN.match(reply)
     if match and match[1] in string.ascii_uppercase[: len(options)]:

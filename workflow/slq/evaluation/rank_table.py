@@ -1,6 +1,6 @@
-"""Ranks of a dataset as a table, one row per query, in every variant: fewer captions, folds of a thousand images.
+"""Rank tables of retrieval datasets: one row per query, in every variant (fewer captions, folds of a thousand images).
 
-It is what every recall, interval and test is computed from.
+Every recall, interval and test is computed from these tables.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,10 +20,12 @@ RANK_COLUMNS = ("rank", "rank_pessimistic")
 
 @dataclass(frozen=True)
 class RetrievalIds:
-    """Who is who in a retrieval dataset.
+    """Ids of the images and captions of a retrieval dataset.
 
-    image_ids (I,), caption_ids (T,): ids, those of captions from `encode.caption_ids`.
-    caption_to_image (T,): the image number of each caption.
+    Attributes:
+        image_ids: the id of each image (I,).
+        caption_ids: the id of each caption (T,), from `encode.caption_ids`.
+        caption_to_image: the image index of each caption (T,).
     """
 
     image_ids: Sequence[str]
@@ -31,7 +33,10 @@ class RetrievalIds:
     caption_to_image: np.ndarray
 
     def build_query_table(self, direction: str) -> pd.DataFrame:
-        """The `query` ids of a direction and the `image` that each belongs to; of `i2t_strict` a query is a caption."""
+        """Build a table with the id of each `query` of a direction and of the `image` that it belongs to.
+
+        In direction `i2t_strict` the queries are captions.
+        """
         images = np.asarray(self.image_ids, dtype=object)
         if direction == "i2t":
             return pd.DataFrame({"query": images, "image": images})
@@ -41,10 +46,13 @@ class RetrievalIds:
 
 
 def build_rank_table(ids: RetrievalIds, ranks: dict[str, Ranks]) -> pd.DataFrame:
-    """Columns `direction`, `query`, `image`, `rank` (optimistic) and `rank_pessimistic` (int32).
+    """Build a table of the columns `direction`, `query`, `image`, `rank` and `rank_pessimistic`.
+
+    Both ranks are int32; `rank` is the optimistic one.
 
     Args:
-        ranks: of each direction, as `rank_all_directions` found them for the dataset of these names.
+        ids: the ids of the dataset.
+        ranks: the ranks of each direction, as `rank_all_directions` computes them for this dataset.
     """
     parts = []
     for direction in RANK_DIRECTIONS:
@@ -58,7 +66,13 @@ def build_rank_table(ids: RetrievalIds, ranks: dict[str, Ranks]) -> pd.DataFrame
 
 @dataclass(frozen=True)
 class RetrievalVariant:
-    """A way to count a dataset: with the first `captions` of each image, in galleries of `fold` images; None: all."""
+    """Variant of the evaluation of a retrieval dataset.
+
+    Attributes:
+        name: its name.
+        captions: how many captions of each image are evaluated; None for all.
+        fold: how many images a gallery holds; None for all.
+    """
 
     name: str
     captions: int | None = None
@@ -72,11 +86,12 @@ def build_variant_table(
     caption_to_image: np.ndarray,
     variant: RetrievalVariant,
 ) -> pd.DataFrame:
-    """The table of ranks of one variant, whose name is in the column `variant`.
+    """Build the rank table of one variant, with the variant's name in the column `variant`.
 
     Args:
-        image_embeddings (I, d), text_embeddings (T, d): unit vectors.
-        caption_to_image (T,): the image number of each caption.
+        image_embeddings: unit vectors of the images (I, d).
+        text_embeddings: unit vectors of the captions (T, d).
+        caption_to_image: the image index of each caption (T,).
 
     Raises:
         SlqError: the images do not divide into folds.
@@ -99,15 +114,21 @@ def build_variant_table(
 
 
 def select_caption_indices(caption_to_image: np.ndarray, variant: RetrievalVariant) -> np.ndarray:
-    """Numbers of the captions that a variant counts; caption_to_image (T,): the image number of each caption."""
+    """Return the indices of the captions that a variant evaluates.
+
+    Args:
+        caption_to_image: the image index of each caption (T,).
+    """
     return np.flatnonzero(first_captions_mask(caption_to_image, variant.captions or len(caption_to_image)))
 
 
 def first_captions_mask(caption_to_image: np.ndarray, count: int = 5) -> np.ndarray:
-    """Which captions (T,) are among the first `count` of their image: 25,000 of COCO's 25,010, as E5-V and SLQ cut it.
+    """Return which captions (T,) are among the first `count` of their image.
+
+    With the default of five this gives 25,000 of COCO's 25,010 captions, the selection that E5-V and SLQ use.
 
     Args:
-        caption_to_image (T,): the image number of each caption.
+        caption_to_image: the image index of each caption (T,).
     """
     return (pd.Series(caption_to_image).groupby(caption_to_image).cumcount() < count).to_numpy()
 
@@ -115,14 +136,15 @@ def first_captions_mask(caption_to_image: np.ndarray, count: int = 5) -> np.ndar
 def rank_within_folds(
     image_embeddings: np.ndarray, text_embeddings: np.ndarray, caption_to_image: np.ndarray, fold_size: int = 1000
 ) -> dict[str, Ranks]:
-    """Ranks as of `rank_all_directions`, in disjoint folds of `fold_size` images in their order: COCO's 1K protocol.
+    """Compute ranks as `rank_all_directions` does, within disjoint folds of consecutive images: COCO's 1K protocol.
 
-    Each fold has a gallery of its own, with the captions of its images. A recall over all these ranks is the mean of
-    the folds' recalls where the folds have equally many captions.
+    Each fold of `fold_size` images is a gallery of its own, with the captions of its images. A recall over all these
+    ranks equals the mean of the folds' recalls if all folds have the same number of captions.
 
     Args:
-        image_embeddings (I, d), text_embeddings (T, d): unit vectors.
-        caption_to_image (T,): the image number of each caption.
+        image_embeddings: unit vectors of the images (I, d).
+        text_embeddings: unit vectors of the captions (T, d).
+        caption_to_image: the image index of each caption (T,).
 
     Raises:
         SlqError: the images do not divide into folds.
@@ -146,18 +168,20 @@ def rank_within_folds(
 
 
 def compute_recalls_by_leakage(table: pd.DataFrame, leaked_ids: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Recalls over the queries of images that training has not seen (`clean`) and that it has (`leaked_ids`).
+    """Compute recalls separately for queries of images outside the training data (`clean`) and in it (`leaked`).
 
-    The gallery stays whole: ranks are those of the full dataset.
+    The gallery is not reduced: ranks are those of the full dataset.
 
     Args:
-        table: ranks with the column `image`; leaked_ids: ids of images of the dataset that are in the training data.
+        table: ranks with the column `image`.
+        leaked_ids: ids of the dataset's images that are in the training data.
 
     Returns:
-        For each part `images`, how many, and `metrics`, recalls by direction, or None for a part without images.
+        For each part, `images`, the number of its images, and `metrics`, the recalls by direction, or None for a part
+        without images.
 
     Raises:
-        SlqError: an id is not of the dataset.
+        SlqError: an id does not belong to the dataset.
     """
     unknown_ids = sorted(set(leaked_ids) - set(table["image"]))
     if unknown_ids:

@@ -1,7 +1,7 @@
-"""Ranks of positives, and recalls from them: the any-positive convention of CLIP_benchmark and the paper.
+"""Ranks of positives, and recalls computed from them by the any-positive convention of CLIP_benchmark and the paper.
 
-Ties are real: two captions may be the same words, two pictures the same bytes. Every rank is therefore kept twice, with
-equal similarities counted in the query's favour (optimistic) and against it (pessimistic).
+Ties do occur: two captions may have the same words, two images the same bytes. Every rank is therefore computed twice,
+with equal similarities counted in the query's favour (optimistic) and against it (pessimistic).
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,17 @@ import numpy as np
 from slq.common.errors import SlqError
 
 RECALL_KS = (1, 5, 10)
-QUERIES_PER_BLOCK = 256  # queries at once: 256 x 25,010 float32 is 26 MB
+QUERIES_PER_BLOCK = 256  # queries per block: 256 x 25,010 float32 is 26 MB
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """int32 (n,) twice, 1 is best: the others that are exactly as similar stand behind the positive, or before it."""
+    """Ranks of n positives, int32 (n,), where 1 is the best.
+
+    Attributes:
+        optimistic: ranks with equally similar other items counted after the positive.
+        pessimistic: ranks with equally similar other items counted before the positive.
+    """
 
     optimistic: np.ndarray
     pessimistic: np.ndarray
@@ -24,10 +29,13 @@ class Ranks:
 
 @dataclass(frozen=True)
 class PositiveRanks:
-    """Where each positive of each query stands in the query's list of the whole gallery.
+    """Ranks of all N positives of all queries in the whole gallery, ordered by query, then by item.
 
-    query_index, item_index (N,): the numbers of every query and of each of its positives, by query, then by item.
-    ranks (N,): every other item counts, further positives too; of equally similar positives the first comes first.
+    Attributes:
+        query_index: the query's index, for each positive (N,).
+        item_index: the positive's index in the gallery (N,).
+        ranks: the positive's ranks (N,) among all items, the query's other positives included; of equally similar
+            positives the one with the lower index comes first.
     """
 
     query_index: np.ndarray
@@ -35,7 +43,7 @@ class PositiveRanks:
     ranks: Ranks
 
     def best_per_query(self) -> Ranks:
-        """Of the best positive of each query (Q,): 1 + the non-positives that are more similar than it."""
+        """Return the ranks of each query's best positive (Q,): 1 + the number of more similar non-positives."""
         starts = np.flatnonzero(np.diff(self.query_index, prepend=-1))
         return Ranks(*(np.minimum.reduceat(ranks, starts) for ranks in (self.ranks.optimistic, self.ranks.pessimistic)))
 
@@ -43,14 +51,17 @@ class PositiveRanks:
 def rank_positives(
     queries: np.ndarray, gallery: np.ndarray, query_image_index: np.ndarray, gallery_image_index: np.ndarray
 ) -> PositiveRanks:
-    """The places of all positives.
+    """Rank all positives of all queries.
 
     Args:
-        queries (Q, d), gallery (G, d): unit vectors, float32 or float64.
-        query_image_index (Q,), gallery_image_index (G,): image numbers; an item is positive where they are equal.
+        queries: unit vectors (Q, d), float32 or float64.
+        gallery: unit vectors (G, d), float32 or float64.
+        query_image_index: the image index of each query (Q,).
+        gallery_image_index: the image index of each item (G,); an item is a positive of the queries with the same
+            index.
 
     Raises:
-        SlqError: nothing to rank, embeddings in half precision or not finite, or a query without a positive.
+        SlqError: there is nothing to rank, embeddings are in half precision or not finite, or a query has no positive.
     """
     check_embeddings("query", queries)
     check_embeddings("item of the gallery", gallery)
@@ -64,8 +75,8 @@ def rank_positives(
             "rank queries of the gallery's own images only"
         )
     items, optimistic, pessimistic = [], [], []
-    # BLAS may round the products of equal vectors apart, by their place in the matrix: in float32 that shows, and in
-    # float64 it is lost when the similarity is rounded to float32.
+    # BLAS may round the products of equal vectors differently, by their position in the matrix. In float32 this breaks
+    # ties; in float64 the difference disappears when the similarity is rounded to float32.
     gallery_float64 = gallery.astype(np.float64)
     for rows in np.array_split(np.arange(len(queries)), -(-len(queries) // QUERIES_PER_BLOCK)):
         column = np.arange(num_positives[rows].max())
@@ -85,10 +96,12 @@ def rank_positives(
 
 
 def rank_block(scores: np.ndarray, positives: np.ndarray, present: np.ndarray) -> Ranks:
-    """Ranks (B, P) of the positives of a block of queries, without meaning where `present` (B, P) is false.
+    """Rank the positives (B, P) of a block of queries; ranks where `present` is false have no meaning.
 
     Args:
-        scores (B, G): similarities; positives (B, P): item numbers.
+        scores: similarities (B, G).
+        positives: item indices (B, P), padded to the largest number of positives in the block.
+        present: which entries of `positives` are not padding (B, P).
     """
     positive_scores = np.where(present, np.take_along_axis(scores, positives, axis=1), -np.inf)
     optimistic, pessimistic = np.empty((2, *positive_scores.shape), dtype=np.int32)
@@ -102,9 +115,12 @@ def rank_block(scores: np.ndarray, positives: np.ndarray, present: np.ndarray) -
 
 
 def check_embeddings(what: str, embeddings: np.ndarray) -> None:
-    """Raise SlqError if there are none, if they are in half precision, or if one is not finite.
+    """Raise SlqError if there are no embeddings, if they are in half precision, or if one is not finite.
 
-    NaN is neither more nor less similar than anything, and would rank first.
+    NaN compares neither above nor below any similarity, and would rank first.
+
+    Args:
+        what: what the embeddings are of, for messages.
     """
     if not len(embeddings):
         raise SlqError(f"no {what} to rank; a retrieval dataset needs images and captions")
@@ -121,12 +137,15 @@ def check_embeddings(what: str, embeddings: np.ndarray) -> None:
 def best_positive_ranks(
     queries: np.ndarray, gallery: np.ndarray, query_image_index: np.ndarray, gallery_image_index: np.ndarray
 ) -> np.ndarray:
-    """Optimistic rank of the best positive of each query (Q,), int32; arguments and errors: see `rank_positives`."""
+    """Compute the optimistic rank of each query's best positive (Q,), int32.
+
+    For arguments and errors see `rank_positives`.
+    """
     return rank_positives(queries, gallery, query_image_index, gallery_image_index).best_per_query().optimistic
 
 
 def compute_recalls(ranks: np.ndarray) -> dict[str, float]:
-    """R@1, R@5 and R@10 in percent: the share of queries whose best positive ranks within K.
+    """Compute R@1, R@5 and R@10 in percent: the share of queries whose best positive ranks within K.
 
     Raises:
         SlqError: there are no ranks.
@@ -139,11 +158,14 @@ def compute_recalls(ranks: np.ndarray) -> dict[str, float]:
 def optimistic_ranks(
     image_embeddings: np.ndarray, text_embeddings: np.ndarray, caption_to_image: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Optimistic ranks of `t2i` (a caption finds its image) and `i2t` (an image finds any of its captions).
+    """Compute the optimistic ranks of both directions.
+
+    In `t2i` a caption retrieves its image, in `i2t` an image retrieves any of its captions.
 
     Args:
-        image_embeddings (I, d), text_embeddings (T, d): unit vectors.
-        caption_to_image (T,): the image number of each caption.
+        image_embeddings: unit vectors of the images (I, d).
+        text_embeddings: unit vectors of the captions (T, d).
+        caption_to_image: the image index of each caption (T,).
     """
     ranks = rank_all_directions(image_embeddings, text_embeddings, caption_to_image)
     return {direction: ranks[direction].optimistic for direction in ("t2i", "i2t")}
@@ -152,7 +174,7 @@ def optimistic_ranks(
 def compute_bidirectional_recalls(
     image_embeddings: np.ndarray, text_embeddings: np.ndarray, caption_to_image: np.ndarray
 ) -> dict[str, dict[str, float]]:
-    """Recalls of both directions; arguments as of `optimistic_ranks`."""
+    """Compute the recalls of both directions; for the arguments see `optimistic_ranks`."""
     return {
         direction: compute_recalls(ranks)
         for direction, ranks in optimistic_ranks(image_embeddings, text_embeddings, caption_to_image).items()
@@ -162,12 +184,13 @@ def compute_bidirectional_recalls(
 def rank_all_directions(
     image_embeddings: np.ndarray, text_embeddings: np.ndarray, caption_to_image: np.ndarray
 ) -> dict[str, Ranks]:
-    """Ranks of `t2i` (T,), of `i2t` (I,), and of `i2t_strict` (T,): the place of each caption in its image's list.
+    """Compute ranks of `t2i` (T,), of `i2t` (I,), and of `i2t_strict` (T,): each caption's rank in its image's list.
 
     Args:
-        image_embeddings (I, d), text_embeddings (T, d): unit vectors.
-        caption_to_image (T,): the image number of each caption. Each image stands once in the dataset:
-            `slq adopt` sees to it.
+        image_embeddings: unit vectors of the images (I, d).
+        text_embeddings: unit vectors of the captions (T, d).
+        caption_to_image: the image index of each caption (T,). Each image must occur only once in the
+            dataset; `slq adopt` ensures this.
     """
     image_indices = np.arange(len(image_embeddings))
     captions_by_image = rank_positives(image_embeddings, text_embeddings, image_indices, caption_to_image)

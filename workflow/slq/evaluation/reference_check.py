@@ -1,4 +1,4 @@
-"""Reference check: a public model of known recalls, on our data, ranked as everything is ranked here."""
+"""Reference check: recalls of public models, measured with our data and ranking, against their published values."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,16 +20,18 @@ SCHEMA = 2
 def check_reference_recalls(
     settings: dict[str, Any], encoders_folder: Path, data: Path, reference_file: Path, out: Path
 ) -> None:
-    """Recalls of public models on the test splits of the retrieval datasets, beside their published values.
+    """Measure public models' recalls on the test splits of the retrieval datasets and compare them with published ones.
 
     Args:
-        settings: names of `encoders`, the `datasets` (name, and as `paper_column` the paper's column that it
-            stands for, or none) and a `batch_size`
-        encoders_folder: the folder of the encoders' snapshots
-        reference_file: the published values; datasets of which a model has none are named in the result, not encoded
+        settings: `encoders`, the names of the models; `datasets`, each with its name and, as `paper_column`, the column
+            of the paper that it corresponds to, or none; and `batch_size`.
+        encoders_folder: the folder of the encoders' snapshots.
+        reference_file: the published values. A dataset on which a model has no value is not encoded but listed in the
+            result as unchecked.
 
     Raises:
-        SlqError: a recall is further from its value than it may be, or nothing can be compared; nothing is written.
+        SlqError: a recall deviates from its published value by more than its tolerance, or nothing can be compared;
+            nothing is written.
     """
     checks, unchecked, inputs = [], [], {}
     for name in settings["encoders"]:
@@ -56,14 +58,14 @@ def check_reference_recalls(
 
 
 def compute_split_recalls(encoder: DualEncoder, split: Split, batch_size: int) -> dict[str, dict[str, float]]:
-    """Recalls of both directions, in percent."""
+    """Compute the recalls of both directions on a split, in percent."""
     return compute_bidirectional_recalls(
         *embed_split_with_encoder(encoder, split, batch_size), map_captions_to_images(split)
     )
 
 
 def build_check_record(reference: dict[str, Any], recall: float, split: Split) -> dict[str, Any]:
-    """A published value, what was found, and on how many images and captions."""
+    """Build the record of one check: the published value, the measured one, and the numbers of images and captions."""
     num_captions = sum(len(item["captions"]) for item in split.items)
     return reference | {
         "measured": recall,
@@ -73,7 +75,7 @@ def build_check_record(reference: dict[str, Any], recall: float, split: Split) -
 
 
 def require_within_tolerance(checks: Sequence[dict[str, Any]]) -> None:
-    """Raise SlqError if a recall is further from its published value than it may be; names every such one."""
+    """Raise SlqError, listing all cases, if a recall deviates from its published value by more than the tolerance."""
     deviations = [check for check in checks if abs(check["measured"] - check["value"]) > check["tolerance"]]
     if deviations:
         listed = "; ".join(

@@ -1,4 +1,4 @@
-"""Published recalls of public models, which ours must reach: `paper_tables/reference/reference_recalls.csv`."""
+"""Published recalls of public models that ours must reproduce: `paper_tables/reference/reference_recalls.csv`."""
 
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,15 @@ REFERENCE_COLUMNS = ["model", "dataset", "direction", "metric", "value", "tolera
 
 
 def read_reference_recalls(path: Path, model: str) -> list[dict[str, Any]]:
-    """The rows of one model, an encoder of config.yaml, each on a dataset of the paper; value and tolerance in percent.
+    """Read the published recalls of one model, with values and tolerances in percent.
+
+    Args:
+        path: the table; each row is a recall on a dataset of the paper.
+        model: an encoder of config.yaml.
 
     Raises:
-        SlqError: the file cannot be read, a value is no number, a metric unknown, or there is no value of the model.
+        SlqError: the file cannot be read, a value is no number, a direction or metric is unknown, or the model has no
+            value.
     """
     references: list[dict[str, Any]] = []
     for row, line in read_csv_rows(path, REFERENCE_COLUMNS):

@@ -1,21 +1,22 @@
-"""What was said to a question: a line of an answers file, before any scorer reads it."""
+"""Replies to questions, as the lines of an answers file before any scorer reads them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-ITEM_FIELDS = ("id", "question", "options", "answers", "type")  # of an item: what an answers file repeats
+ITEM_FIELDS = ("id", "question", "options", "answers", "type")  # fields of an item that an answers file repeats
 Item = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What was said to a prompt.
+    """Reply of a model to one prompt.
 
-    prompt: as the chat template renders it, a placeholder for each image
-    answer: the raw text
-    tokens: how many were generated, the end token included
-    ended: by itself, and not because it ran into the limit
+    Attributes:
+        prompt: the prompt as the chat template renders it, with a placeholder for each image.
+        answer: the raw text of the reply.
+        tokens: how many tokens were generated, the end token included.
+        ended: whether the reply ended by itself rather than at the limit.
     """
 
     prompt: str
@@ -25,7 +26,7 @@ class Reply:
 
 
 def build_answered_items(items: Sequence[Item], replies: Sequence[Reply]) -> list[Item]:
-    """The items as they were asked, each with what was said to it."""
+    """Build the lines of an answers file: each item's fields with the reply to it."""
     return [
         {**{field: item[field] for field in ITEM_FIELDS}, **asdict(reply)}
         for item, reply in zip(items, replies, strict=True)

@@ -1,4 +1,7 @@
-"""Stored answers scored again, and ranks counted again, without dataset, model or GPU, beside what is stored."""
+"""Recomputation of stored metrics from stored answers and ranks, and comparison of both.
+
+No dataset, model or GPU is needed.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +32,15 @@ HEADER = ("file", "variant or scorer (* printed)", "stored", "now")
 
 @dataclass(frozen=True)
 class MetricsRecheck:
-    """A metrics file: what it says, and what its ranks or answers give now.
+    """Stored content of a metrics file, and what its ranks or answers give now.
 
-    source_kind: `ranks` or `answers`; source_hash: SHA-256 of their file
-    disagreements: the items on which scorers differ, then and now; ranks have none
+    Attributes:
+        source_kind: `ranks` or `answers`.
+        path: the metrics file.
+        stored: its content.
+        recomputed: the part of its content that ranks or answers determine, computed now.
+        source_hash: SHA-256 of the file of ranks or answers.
+        disagreements: the items on which scorers disagree, as stored and as computed now; None for ranks.
     """
 
     source_kind: str
@@ -44,7 +52,10 @@ class MetricsRecheck:
 
     @property
     def changed_keys(self) -> list[str]:
-        """The keys that are not given now, the hash of ranks or answers among them, and the file of disagreements."""
+        """Keys whose stored values differ from the recomputed ones.
+
+        They include the hash of the ranks or answers (`inputs.…`) and, by description, the file of disagreements.
+        """
         keys = [key for key in sorted(self.recomputed) if self.stored.get(key) != self.recomputed[key]]
         keys += [f"inputs.{self.source_kind}"] * (self.stored["inputs"].get(self.source_kind) != self.source_hash)
         return keys + ["the disagreements file"] * bool(
@@ -52,10 +63,12 @@ class MetricsRecheck:
         )
 
     def report_rows(self) -> list[tuple[str, str, str, str]]:
-        """File, name (the printed one's with a star), number stored and now: of each variant's direction, or scorer.
+        """Build a row for each variant and direction, or scorer: file, name, stored numbers, and numbers now.
+
+        The name of the variant or scorer that tables print ends in a star.
 
         Raises:
-            SlqError: what is stored are no numbers by name.
+            SlqError: the stored content is not numbers by name.
         """
         format_numbers = format_recalls_by_name if self.source_kind == "ranks" else format_scores_by_name
         try:
@@ -73,7 +86,7 @@ class MetricsRecheck:
         ]
 
     def write(self) -> None:
-        """Put what is given now in place of what is stored."""
+        """Replace the stored metrics, and the file of disagreements if there is one, with the recomputed ones."""
         if self.disagreements:
             write_jsonl(sibling_path(self.path, DISAGREEMENTS_SUFFIX), self.disagreements[1])
         inputs = self.stored["inputs"] | {self.source_kind: self.source_hash}
@@ -81,8 +94,11 @@ class MetricsRecheck:
 
 
 def format_recalls_by_name(content: dict[str, Any], recomputed: dict[str, Any]) -> dict[str, str]:
-    """R@1, R@5 and R@10 of every variant and direction of a metrics file;
-    `recomputed` says which variant is printed.
+    """Format R@1, R@5 and R@10 of every variant and direction of a metrics file.
+
+    Args:
+        content: the content of the metrics file.
+        recomputed: the recomputed content, which says which variant tables print.
     """
     found = {}
     for name, part in metrics_by_variant(content).items():
@@ -95,19 +111,22 @@ def format_recalls_by_name(content: dict[str, Any], recomputed: dict[str, Any]) 
 
 
 def format_scores_by_name(content: dict[str, Any], recomputed: dict[str, Any]) -> dict[str, str]:
-    """The score of every scorer of a metrics file; `recomputed` says which is printed."""
+    """Format the score of every scorer of a metrics file; `recomputed` says which scorer tables print."""
     return {
         name + "*" * (name == recomputed["scorer"]): f"{score:.2f}" for name, score in sorted(content["scores"].items())
     }
 
 
 def rescore_folder(folder: Path, write: bool) -> None:
-    """Print, for every metrics file of ranks or answers under a folder, the numbers stored and the numbers now.
+    """Print the stored and the recomputed numbers of every metrics file of ranks or answers under a folder.
 
-    Of a file that inherits its numbers from another, which.
+    For a file that inherits its numbers, print the answers file that they come from instead.
+
+    Args:
+        write: whether to write recomputed numbers where they differ.
 
     Raises:
-        SlqError: they differ, and `write` does not ask for the new ones to be written; or a file cannot be used.
+        SlqError: numbers differ and `write` is false, or a file cannot be used.
     """
     metrics_paths = find_metrics_files(folder, ANSWER_FOLDERS, ANSWERS_SUFFIX, "answer the dataset again")
     inherited = {path: read_scored_answers(path).path for path in metrics_paths if is_inherited(path)}
@@ -140,10 +159,10 @@ def rescore_folder(folder: Path, write: bool) -> None:
 
 
 def recheck_ranks(path: Path) -> MetricsRecheck:
-    """A metrics file of recalls beside what its ranks give now.
+    """Recompute a retrieval metrics file from its ranks.
 
     Raises:
-        SlqError: the ranks are not those that it was made from.
+        SlqError: the ranks are not those that the file was made from.
     """
     stored, variants, table = read_metrics_and_ranks(path)
     recomputed = compute_retrieval_metrics(table, variants, stored["variant"])
@@ -151,10 +170,10 @@ def recheck_ranks(path: Path) -> MetricsRecheck:
 
 
 def recheck_scores(path: Path) -> MetricsRecheck:
-    """A metrics file of scores beside what its answers give now.
+    """Recompute a retention metrics file from its answers.
 
     Raises:
-        SlqError: the answers are not those that it was made from, or its scorer is none of this version's.
+        SlqError: the answers are not those that the file was made from, or its scorer is unknown to this version.
     """
     answers = read_scored_answers(path)
     recomputed, disagreements = answers.recompute_metrics()

@@ -1,4 +1,7 @@
-"""Answers of one run to all its retention datasets, from adapter to metrics files; what is answered outlasts a kill."""
+"""Evaluation of one run on all its retention datasets, from adapter to metrics files.
+
+Finished answers survive when the job is killed.
+"""
 
 import json
 import os
@@ -20,26 +23,32 @@ from slq.evaluation.retention_metrics import SCHEMA, questions_hash, require_dis
 from slq.evaluation.retrieval import input_hashes, load_run
 from slq.models.backbone import Backbone, pick_device
 
-LIBRARIES = ("torch", "transformers")  # whose version may change an answer
+LIBRARIES = ("torch", "transformers")  # libraries whose version may change an answer
 
 
 class AnswerCheckpoint:
-    """The finished batches of a dataset's answers, appended to a JSONL file that one process owns while it is entered.
+    """JSONL file of a dataset's finished answers, appended batch by batch and locked by one process while entered.
 
-    Batches are fixed by the order of the items. A batch that is not there as a whole, or a line that was torn, is cut
-    off and made again, so that what is answered in the end never depends on where a job was killed.
+    Batches are fixed by the order of the items. An incomplete batch, or a line that was written in part, is truncated
+    and generated again, so that the final answers never depend on where a job was killed.
     """
 
     def __init__(self, path: Path, item_ids: Sequence[str], batch_size: int) -> None:
-        """`item_ids`: of all items, in order."""
+        """Set up a checkpoint that is not yet open.
+
+        Args:
+            path: the JSONL file.
+            item_ids: the ids of all items, in order.
+            batch_size: items per batch.
+        """
         self.path, self.item_ids, self.batch_size = path, item_ids, batch_size
         self.answered_items: list[dict[str, Any]] = []
 
     def __enter__(self) -> "AnswerCheckpoint":
-        """Own the file and read what is done.
+        """Lock the file and read the finished answers.
 
         Raises:
-            SlqError: another process owns it, or it holds something else than answers to the first items.
+            SlqError: another process holds the lock, or the file holds something other than answers to the first items.
         """
         refusal = f"{self.path}: another process is adding answers to this file; wait for it, or stop it"
         with ExitStack() as exit_stack:
@@ -50,10 +59,11 @@ class AnswerCheckpoint:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close the file and release the lock."""
         self.exit_stack.close()
 
     def append_batch(self, batch: Sequence[dict[str, Any]]) -> None:
-        """Append a batch and see it on the disk.
+        """Append a batch and flush it to the disk.
 
         Raises:
             SlqError: it cannot be written, e.g. because the disk is full.
@@ -67,10 +77,15 @@ class AnswerCheckpoint:
         self.answered_items += batch
 
     def delete(self) -> None:
-        """Remove the file, once the answers are where they are declared."""
+        """Delete the file, once the answers are at their declared output path."""
         self.path.unlink(missing_ok=True)
 
     def _truncate_to_complete_batches(self) -> None:
+        """Truncate the file to its complete batches and read them.
+
+        Raises:
+            SlqError: there are more answers than items, or an answer is not to the item at its position.
+        """
         self.file.seek(0)
         data = self.file.read()
         complete_lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
@@ -104,13 +119,12 @@ def evaluate_retention(
     answer_hashes_file: Path | None = None,
     with_images: bool = True,
 ) -> None:
-    """Answers and scores of the test split of every retention dataset; without images the run is asked blind.
+    """Generate and score answers to the test split of every retention dataset; without images the evaluation is blind.
 
     Args:
-        code_fingerprint: identity of the code that generates, of which finished answers are kept
-        work: scratch folder where finished answers outlast a kill, keyed by all that defines them
-        answer_hashes_file: written last, the hashes of the answers files: what an equivalence check needs to know of
-            them
+        code_fingerprint: identity of the generating code; finished answers are reused only if it is the same.
+        work: scratch folder where finished answers survive a kill, keyed by everything that defines them.
+        answer_hashes_file: the file of the answers files' hashes, written last, which an equivalence check needs.
     """
     events = EventLog.for_next_attempt(
         adapter_folder / "events" / events_file.name, device=describe_device(pick_device())
@@ -145,16 +159,17 @@ def evaluate_retention(
 
 
 def build_generation_params(settings: dict[str, Any], entry: dict[str, Any]) -> GenerationParams:
-    """How the questions of a dataset are asked."""
+    """Build the generation parameters of a dataset from the settings and the dataset's entry in them."""
     return GenerationParams(settings["max_new_tokens"], settings["batch_size"], entry["images"])
 
 
 def answers_cache_key(
     settings: dict[str, Any], code_fingerprint: str, inputs: dict[str, str], with_images: bool
 ) -> str:
-    """What answers depend on: the run, the questions, how they are asked, the code, the libraries and the device.
+    """Compute the key of finished answers from all that they depend on.
 
-    Not the number of devices. Not the scorer either: `inputs` has none.
+    That is the run, the questions, the generation settings, the code, the libraries' versions and the device. The
+    number of devices is not part of it, nor is the scorer, which `inputs` does not contain.
     """
     device = describe_device(pick_device())
     environment = {"device": [device["kind"], device["name"]], "versions": {name: version(name) for name in LIBRARIES}}
@@ -170,7 +185,7 @@ def answers_cache_key(
 def generate_remaining_answers(
     backbone: Backbone, split: Split, params: GenerationParams, checkpoint: AnswerCheckpoint
 ) -> None:
-    """Answer the batches that are not there yet."""
+    """Generate the batches that a checkpoint does not hold yet."""
     num_done, items = len(checkpoint.answered_items), split.items
     with tqdm(total=len(items), initial=num_done, desc=f"{split.name} questions", disable=None, file=sys.stderr) as bar:
         for batch in params.iter_batches(items, num_done):
@@ -185,10 +200,10 @@ def write_retention_results(
     inputs: dict[str, str],
     origin: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """A dataset's answers, the items on which scorers differ, and its metrics.
+    """Write a dataset's answers, the items on which scorers disagree, and its metrics.
 
     Args:
-        origin: where the dataset was fetched from, if it was
+        origin: the sources that the dataset was fetched from, if any.
     """
     metrics, disagreements = score_answers(
         entry["benchmark"], entry["scorer"], answered_items, entry.get("disputed", ())
@@ -204,5 +219,5 @@ def write_retention_results(
 def retention_input_hashes(
     settings: dict[str, Any], entry: dict[str, Any], backbone_folder: Path, adapter_folder: Path, split: Split
 ) -> dict[str, str]:
-    """What the answers to a dataset were computed from; of the datasets' settings only how its images are cut."""
+    """Compute the hashes of what the answers to a dataset depend on; of its settings only its image limits matter."""
     return input_hashes(settings | {"images": entry["images"]}, backbone_folder, adapter_folder, split)

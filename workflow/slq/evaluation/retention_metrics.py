@@ -1,6 +1,6 @@
-"""Compute the metrics record of a retention dataset from its stored answers alone.
+"""Metrics of a retention dataset, computed from its stored answers alone.
 
-An answered item is a line of an answers file (docs/results.md): what was asked, what is accepted, and the raw answer.
+An answered item is a line of an answers file (docs/results.md): the question, the accepted answers, and the raw reply.
 Nothing here needs the dataset, a model or torch.
 """
 
@@ -17,21 +17,23 @@ from slq.evaluation.scorers import Item, find_scorers, guess_probability
 
 SCHEMA = 4  # of a retention metrics file
 HIT_COUNT_BENCHMARKS = ("ocrbench",)  # benchmarks whose score is a number of hits
-GUESSING_SCORER = "mmmu-official-1"  # its original draws an option where it reads none, and so do published scores
+GUESSING_SCORER = "mmmu-official-1"  # the original, used for published scores, guesses if it parses no option
 JudgementsByScorer = dict[str, list[Judgement]]
 JsonLines = list[dict[str, Any]]
 
 
 def questions_hash(answered_items: Sequence[Item]) -> str:
-    """Identity of what was asked and what is accepted, in order."""
+    """Hash the questions and accepted answers of items, in order."""
     return hash_json([[item[field] for field in ITEM_FIELDS] for item in answered_items])
 
 
 def judge_with_all_scorers(benchmark: str, primary_scorer: str, answered_items: Sequence[Item]) -> JudgementsByScorer:
-    """The verdicts of every scorer that applies to a benchmark, by its name, each in the order of the items.
+    """Judge answers with every scorer that applies to a benchmark.
+
+    The judgements of each scorer, by its name, are in the order of the items.
 
     Raises:
-        SlqError: no scorer applies to the benchmark, or the printed one does not.
+        SlqError: no scorer applies to the benchmark, or the primary scorer does not.
     """
     scorers = find_scorers(benchmark, primary_scorer)
     return {scorer.name: [scorer(item, item["answer"]) for item in answered_items] for scorer in scorers}
@@ -40,15 +42,15 @@ def judge_with_all_scorers(benchmark: str, primary_scorer: str, answered_items: 
 def score_answers(
     benchmark: str, primary_scorer: str, answered_items: Sequence[Item], disputed_ids: Collection[str] = ()
 ) -> tuple[dict[str, Any], JsonLines]:
-    """Every number of a metrics file that answers decide, and the items on which scorers differ.
+    """Compute every number of a metrics file that answers determine, and the items on which scorers disagree.
 
     Args:
-        benchmark: what the dataset is scored as; every scorer that applies to it reads the answers.
+        benchmark: the benchmark that the dataset is scored as; every scorer that applies to it judges the answers.
         primary_scorer: the scorer whose score the tables print.
-        disputed_ids: ids of items whose accepted answers were disputed: the score is also given for either answer.
+        disputed_ids: ids of items whose accepted answers are disputed; the score is also given for either outcome.
 
     Raises:
-        SlqError: no scorer applies to the benchmark, or the printed one does not.
+        SlqError: no scorer applies to the benchmark, or the primary scorer does not.
     """
     judgements = judge_with_all_scorers(benchmark, primary_scorer, answered_items)
     hits = {name: [verdict.is_correct for verdict in given] for name, given in judgements.items()}
@@ -81,7 +83,7 @@ def score_answers(
 def score_disputed_items(
     answered_items: Sequence[Item], hits: Sequence[bool], disputed_ids: Collection[str], hit_value: float
 ) -> dict[str, Any]:
-    """Each disputed item as it is scored, and the score if all of them were missed, and if all were hit.
+    """List the disputed items as scored, and compute the score if all of them were wrong and if all were correct.
 
     Args:
         hit_value: what a hit adds to the score.
@@ -100,7 +102,7 @@ def score_disputed_items(
 
 
 def require_disputed_items(entry: Mapping[str, Any], items: Sequence[Item]) -> None:
-    """Raise SlqError if a dataset has no item of an id that config.yaml calls disputed; before anything is asked."""
+    """Raise SlqError, before any generation, if a dataset has no item of an id that config.yaml lists as disputed."""
     ids = {item["id"] for item in items}
     for disputed_id in entry.get("disputed", []):
         if disputed_id not in ids:
@@ -111,14 +113,14 @@ def require_disputed_items(entry: Mapping[str, Any], items: Sequence[Item]) -> N
 
 
 def percent_correct(hits: Sequence[bool]) -> float:
-    """The share of hits."""
+    """Compute the share of hits in percent."""
     return 100.0 * sum(hits) / len(hits)
 
 
 def scores_by_type(
     items: Sequence[Item], hits: Sequence[bool], chances: Sequence[float]
 ) -> dict[str, dict[str, float]]:
-    """Of each type: the number of items, the share of hits and the chance, both in percent."""
+    """Compute the number of items of each type, with their share of hits and chance level, both in percent."""
     indices_by_type = defaultdict(list)
     for index, item in enumerate(items):
         indices_by_type[item["type"]].append(index)
@@ -133,9 +135,10 @@ def scores_by_type(
 
 
 def compute_chance_levels(items: Sequence[Item]) -> list[float]:
-    """Of each item the best guess that sees neither picture nor question, in percent.
+    """Compute the chance level of each item in percent: the best guess without image and question.
 
-    Multiple choice: any option. Open: the answer that most open items of its type accept, by their share.
+    For multiple choice this is any option. For an open question it is the answer that the most open items of the same
+    type accept, and the level is their share.
     """
     accepted: dict[str, Counter[str]] = defaultdict(Counter)
     num_open: Counter[str] = Counter()
@@ -148,13 +151,13 @@ def compute_chance_levels(items: Sequence[Item]) -> list[float]:
 
 
 def random_guess_gain(items: Sequence[Item], judgements: Sequence[Judgement]) -> float:
-    """What a random option for every unparsed reply would add on average, in points of percent."""
+    """Compute what a random option for every unparsed reply would add on average, in percentage points."""
     unparsed = [item for item, verdict in zip(items, judgements, strict=True) if verdict.parsed is None]
     return 100.0 * sum(guess_probability(item) for item in unparsed) / len(items)
 
 
 def find_disagreements(answered_items: Sequence[Item], judgements: JudgementsByScorer) -> JsonLines:
-    """The items on which scorers differ about the hit: id, reply, and each scorer's verdict by its name."""
+    """Find the items whose hit scorers disagree on: id, reply, and each scorer's judgement by its name."""
     found = []
     for index, item in enumerate(answered_items):
         by_scorer = {name: of_all[index] for name, of_all in judgements.items()}

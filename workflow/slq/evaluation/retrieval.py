@@ -21,12 +21,12 @@ from slq.evaluation.retrieval_metrics import compute_retrieval_metrics, gallery_
 from slq.methods import registry
 from slq.models.backbone import Backbone, pick_device
 
-NUM_EXAMPLE_QUERIES = 6  # captions of a dataset whose best images are kept, for a person to look at
-NUM_TOP_IMAGES = 5  # images of each
+NUM_EXAMPLE_QUERIES = 6  # captions of a dataset whose best images are stored, for inspection
+NUM_TOP_IMAGES = 5  # images stored per caption
 
 
 def load_run(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path) -> tuple[Backbone, Any]:
-    """A run's backbone and retriever, as training left them."""
+    """Load a run's backbone and its retriever as training left them."""
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
     return backbone, registry.load_retriever(backbone, adapter_folder, snapshot_sha256(backbone_folder))
 
@@ -34,7 +34,7 @@ def load_run(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Pa
 def evaluate_retrieval(
     settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, data: Path, out: Path, events_file: Path
 ) -> None:
-    """Metrics, ranks and a few best images of the test split of every retrieval dataset."""
+    """Write metrics, ranks and a few retrieval examples of the test split of every retrieval dataset."""
     events = EventLog.for_next_attempt(
         adapter_folder / "events" / events_file.name, device=describe_device(pick_device())
     )
@@ -69,11 +69,11 @@ def evaluate_retrieval(
 def write_retrieval_results(
     out: Path, entry: dict[str, Any], table: pd.DataFrame, variants: Sequence[RetrievalVariant], inputs: dict[str, str]
 ) -> None:
-    """Ranks of a dataset in all its variants, and the metrics that follow from them.
+    """Write the ranks of a dataset in all its variants, and the metrics computed from them.
 
     Args:
-        entry: the dataset's name, and the variant that tables print; inputs: hashes of what the ranks were computed
-            from.
+        entry: the dataset's name, and the variant that tables print.
+        inputs: hashes of what the ranks were computed from.
     """
     metrics = compute_retrieval_metrics(table, variants, entry["table_variant"])
     ranks_path = out / f"{entry['name']}.ranks.parquet"
@@ -83,7 +83,7 @@ def write_retrieval_results(
 
 
 def read_split_and_variants(data: Path, entry: dict[str, Any]) -> tuple[Split, list[RetrievalVariant]]:
-    """The test split of a retrieval dataset, and the variants that it is counted in.
+    """Read the test split of a retrieval dataset and the variants that it is evaluated in.
 
     Raises:
         SlqError: the split's images do not divide into the folds of a variant.
@@ -102,7 +102,10 @@ def read_split_and_variants(data: Path, entry: dict[str, Any]) -> tuple[Split, l
 def build_recall_validator(
     settings: dict[str, Any],
 ) -> Callable[[Any, Backbone, Split, FeatureCache | None], dict[str, dict[str, float]]]:
-    """Recalls of a retriever on a split, for training to watch: it may not import evaluation, which knows how."""
+    """Build the function that training calls to compute a retriever's recalls on a split.
+
+    It is passed in because training may not import evaluation.
+    """
 
     def validate(
         retriever: Any, backbone: Backbone, split: Split, feature_cache: FeatureCache | None
@@ -116,9 +119,9 @@ def build_recall_validator(
 
 
 def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, split: Split) -> dict[str, str]:
-    """What the numbers were computed from: the same hashes must give the same numbers.
+    """Compute the hashes of what the numbers depend on: equal hashes must give equal numbers.
 
-    The settings are those that can change a number: which other datasets the job evaluates is left out.
+    Only settings that can change a number are included: which other datasets the job evaluates is left out.
     """
     return {
         "adapter": adapter_hash(adapter_folder),
@@ -129,29 +132,30 @@ def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter_folder
 
 
 def adapter_hash(adapter_folder: Path) -> str:
-    """Identity of what a run trained; of one that trained nothing, of what it says of itself."""
+    """Hash the weights that a run trained, or adapter.json for a run that trained none."""
     weights = adapter_folder / registry.ADAPTER_WEIGHTS
     return hash_file(weights if weights.is_file() else adapter_folder / "adapter.json")
 
 
-# ---- the best images of a few captions ----
+# ---- retrieval examples ----
 
 
 def evenly_spaced_indices(count: int) -> np.ndarray:
-    """Numbers of six of `count` captions (all, if there are fewer): k * count // 6, evenly over the dataset's order."""
+    """Return the indices of six of `count` captions (all, if fewer), evenly spaced over the dataset: k * count // 6."""
     num_indices = min(count, NUM_EXAMPLE_QUERIES)
     return np.arange(num_indices) * count // num_indices
 
 
 def top_k_images(queries: np.ndarray, image_embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and similarities of the five most similar images of each query, best first.
+    """Find the indices and similarities of the five most similar images of each query, best first.
 
     Args:
-        queries (Q, d), image_embeddings (I, d): unit vectors, float32.
+        queries: unit vectors (Q, d), float32.
+        image_embeddings: unit vectors (I, d), float32.
 
     Returns:
-        int64 and float32, both (Q, 5), or (Q, I) of fewer images. Equal similarities: the image that stands first in
-        the dataset comes first.
+        int64 and float32, both (Q, 5), or (Q, I) if there are fewer images. Of equally similar images the one that is
+        earlier in the dataset comes first.
     """
     scores = queries @ image_embeddings.T
     order = np.argsort(-scores, axis=1, kind="stable")[:, :NUM_TOP_IMAGES]
@@ -166,13 +170,15 @@ def build_retrieval_examples(
     caption_to_image: np.ndarray,
     ranks: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """What the chosen captions find, one object per caption (docs/results.md).
+    """Build one retrieval example for each selected caption, with the images that it retrieves (docs/results.md).
 
     Args:
-        items: of the split, in the order of the images; caption_ids: the id of each caption
-        image_embeddings (I, d), text_embeddings (T, d): unit vectors.
-        caption_to_image (T,): the image number of each caption
-        ranks (T,): of each caption's own image
+        items: the split's items, in the order of the images.
+        caption_ids: the id of each caption.
+        image_embeddings: unit vectors of the images (I, d).
+        text_embeddings: unit vectors of the captions (T, d).
+        caption_to_image: the image index of each caption (T,).
+        ranks: the rank of each caption's own image (T,).
     """
     query_indices = evenly_spaced_indices(len(text_embeddings))
     caption_texts = [text for item in items for text in item["captions"]]
@@ -187,7 +193,7 @@ def build_retrieval_examples(
                 "text": caption_texts[query_index],
                 "image": items[caption_to_image[query_index]]["id"],
                 "rank": int(ranks[query_index]),
-                # Six decimals: what float32 holds of a cosine.
+                # Six decimals: the precision of a cosine in float32.
                 "top": [
                     {"image": items[image]["id"], "similarity": round(float(score), 6)} for image, score in top_images
                 ],

@@ -1,4 +1,4 @@
-"""Compute the metrics record of a retrieval dataset from its stored ranks alone.
+"""Metrics of a retrieval dataset, computed from its stored ranks alone.
 
 Nothing here needs the dataset, a model or torch.
 """
@@ -27,16 +27,17 @@ GALLERY_COLUMNS = [
     "direction",
     "query",
     "image",
-]  # columns that say which dataset and gallery the ranks are of
+]  # columns that identify the dataset and gallery of the ranks
 
 
 def compute_retrieval_metrics(
     table: pd.DataFrame, variants: Sequence[RetrievalVariant], primary_variant: str
 ) -> dict[str, Any]:
-    """Every number of a metrics file that ranks decide: those of the printed variant, and of the others by name.
+    """Compute every number of a metrics file that ranks determine: the primary variant's, and the others' by name.
 
     Args:
         table: ranks of all variants, with the column `variant`.
+        primary_variant: the variant that tables print.
     """
     metrics_by_variant = {
         one.name: compute_metrics_with_intervals(table[table["variant"] == one.name], one) for one in variants
@@ -50,7 +51,10 @@ def compute_retrieval_metrics(
 
 
 def compute_metrics_with_intervals(table: pd.DataFrame, variant: RetrievalVariant) -> dict[str, Any]:
-    """Tally a variant, and draw both ends of its recalls' intervals in percent, which takes a hundred times as long."""
+    """Compute a variant's metrics with both bounds of its recalls' bootstrap intervals in percent.
+
+    Drawing the intervals takes a hundred times as long as `compute_variant_metrics`.
+    """
     intervals = {
         direction: recall_intervals(compute_hits_per_image(table, direction), BOOTSTRAP_SEED)
         for direction in table["direction"].unique()
@@ -62,7 +66,7 @@ def compute_metrics_with_intervals(table: pd.DataFrame, variant: RetrievalVarian
 
 
 def compute_variant_metrics(table: pd.DataFrame, variant: RetrievalVariant) -> dict[str, Any]:
-    """Count recalls with ties in the query's favour and against it, and how many there are of what."""
+    """Compute a variant's recalls, optimistic and pessimistic, with its numbers of ties, images and captions."""
     num_queries = table["direction"].value_counts()
     return {
         "variant_settings": {"captions": variant.captions, "fold": variant.fold},
@@ -74,5 +78,5 @@ def compute_variant_metrics(table: pd.DataFrame, variant: RetrievalVariant) -> d
 
 
 def gallery_hash(table: pd.DataFrame) -> str:
-    """Identity of the queries and images that are ranked, in order, whatever their ranks."""
+    """Hash the ranked queries and images, in order, independently of their ranks."""
     return hash_json([table[column].tolist() for column in GALLERY_COLUMNS])

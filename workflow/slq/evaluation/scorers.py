@@ -1,8 +1,8 @@
-"""Scorers of the retention datasets: pure functions of an item and a reply, each with a name that ends in its version.
+"""Scorers of the retention datasets: pure functions of an item and a reply, with a version at the end of each name.
 
-A change that can move a verdict is a new version. No scorer guesses, and none asks a judge: what it cannot read is
-wrong. An item is a line of a retention dataset (docs/data.md): with `options` a multiple-choice question, else an open
-one.
+A change that can alter a judgement makes a new version. No scorer guesses, and none calls a judge model: a reply that
+it cannot parse is wrong. An item is a line of a retention dataset (docs/data.md): with `options` it is a
+multiple-choice question, else an open one.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,26 +33,26 @@ from slq.evaluation.option_parsing import (
 Item = dict[str, Any]
 ScoringRule = Callable[[Item, str], Judgement]
 
-# What lmms-eval takes out of every reply: the default of its --reasoning_tags, in this order.
+# What lmms-eval removes from every reply: the default of its --reasoning_tags, in this order.
 REASONING_TAGS = (("<think>", "</think>"), ("<analysis>", "</analysis>"))
 FORMULA_TYPE = "Handwritten Mathematical Expression Recognition"  # the type of OCRBench's items that are formulas
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A rule with a name, and the benchmarks that it applies to."""
+    """Named scoring rule, with the benchmarks that it applies to."""
 
     name: str
     benchmarks: tuple[str, ...]
     rule: ScoringRule
 
     def __call__(self, item: Item, reply: str) -> Judgement:
-        """The verdict on a reply to an item."""
+        """Judge a reply to an item."""
         return self.rule(item, reply)
 
 
 def build_choice_rule(parse_option: OptionParser, match: AnswerMatcher) -> ScoringRule:
-    """A rule that reads a letter where the item has options, and matches the reply where it has none."""
+    """Build a rule that parses an option letter if the item has options, else matches the reply with the answers."""
 
     def rule(item: Item, reply: str) -> Judgement:
         if not item["options"]:
@@ -63,12 +63,14 @@ def build_choice_rule(parse_option: OptionParser, match: AnswerMatcher) -> Scori
 
 
 def judge_letter(answers: Sequence[str], letter: str | None, step: str) -> Judgement:
-    """The verdict on what a reader of options has read."""
+    """Build the judgement of a parsed option letter; `step` is the parsing step, reported as the reason."""
     return Judgement(letter in answers, step, letter)
 
 
 def judge_realworldqa_lmms_eval(item: Item, reply: str) -> Judgement:
-    """A letter where the answer is one of A to D, whatever the options; else the whole reply.
+    """Judge the letter that a reply names if an accepted answer is one of A to D, else the whole reply.
+
+    The item's options are ignored.
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/tasks/realworldqa/utils.py, as of #1274.
     """
@@ -81,16 +83,17 @@ def judge_realworldqa_lmms_eval(item: Item, reply: str) -> Judgement:
 
 
 def build_ocrbench_rule(match: AnswerMatcher) -> ScoringRule:
-    """A rule of OCRBench: formulas have one of their own."""
+    """Build a rule of OCRBench, which judges formulas by `match_formula` and all other items by `match`."""
     return lambda item, reply: (match_formula if item["type"] == FORMULA_TYPE else match)(item["answers"], reply)
 
 
 def strip_reasoning(reply: str) -> str:
-    """The reply without its tagged reasoning, and without blanks around what is left.
+    """Remove tagged reasoning from a reply, and whitespace around the remaining text.
 
-    Of each pair of tags in turn: the first opening tag goes with all up to the next closing one, as often as there is
-    such a pair. A closing tag that is then left without any opening one drops all before the last of them: a template
-    may have written the opening one into the prompt. An opening tag that nothing closes stays, and what follows it.
+    The pairs of tags are processed in order. The first opening tag is removed with everything up to the next closing
+    tag, and this is repeated as long as there is such a pair. If no opening tag remains but a closing one does,
+    everything up to the last closing tag is removed, since a template may have written the opening tag into the prompt.
+    An opening tag that is never closed remains, with the text after it.
 
     Source: EvolvingLMMs-Lab/lmms-eval 75571cfe, lmms_eval/api/reasoning.py, called in lmms_eval/evaluator.py.
     """
@@ -105,22 +108,22 @@ def strip_reasoning(reply: str) -> str:
 
 
 def ignore_reasoning(rule: ScoringRule) -> ScoringRule:
-    """A rule of lmms-eval's, which are given replies without their reasoning."""
+    """Wrap a rule so that it judges replies without their reasoning, as lmms-eval's rules do."""
     return lambda item, reply: rule(item, strip_reasoning(reply))
 
 
 SCORERS = {
     scorer.name: scorer
     for scorer in (
-        # VLMEvalKit's exact matching; open answers by our exact rule, as its own makes options of them (#110).
+        # VLMEvalKit's exact matching; open questions by our exact rule, because its own turns them into options (#110).
         Scorer("vlmevalkit-exact-2", ("mmmu", "realworldqa"), build_choice_rule(parse_vlmevalkit, match_normalised)),
-        # MMMU's own parser; where it draws an option at random, the reply is unparsed and wrong.
+        # MMMU's own parser; where it draws an option at random, the reply counts as unparsed and wrong.
         Scorer("mmmu-official-1", ("mmmu",), build_choice_rule(parse_mmmu, match_mmmu)),
         # lmms-eval's variant of MMMU's parser, as of its #1471; unparsed and wrong where it draws at random.
         Scorer("mmmu-lmms-eval-2", ("mmmu",), ignore_reasoning(build_choice_rule(parse_mmmu_lmms_eval, match_mmmu))),
-        # ours, strict: the reply begins with the option's letter; an open reply is the answer, letter by letter.
+        # Ours, strict: the reply begins with the option's letter; an open reply is the answer, letter by letter.
         Scorer("first-letter-1", ("mmmu", "realworldqa"), build_choice_rule(parse_first_letter, match_verbatim)),
-        # lmms-eval's ranking of the places where a letter stands, as of its #1274.
+        # lmms-eval's priorities of a letter's positions, as of its #1274.
         Scorer("lmms-eval-realworldqa-2", ("realworldqa",), ignore_reasoning(judge_realworldqa_lmms_eval)),
         # VLMEvalKit: an answer is a substring of the reply.
         Scorer("ocrbench-vlmevalkit-1", ("ocrbench",), build_ocrbench_rule(match_substring)),
@@ -131,10 +134,10 @@ SCORERS = {
 
 
 def find_scorers(benchmark: str, primary_scorer: str | None = None) -> list[Scorer]:
-    """The scorers that apply to a benchmark, in the registry's order.
+    """Find the scorers that apply to a benchmark, in the order of SCORERS.
 
     Raises:
-        SlqError: none applies to it, or `primary_scorer` is not the name of one that does.
+        SlqError: none applies, or `primary_scorer` is not the name of one that does.
     """
     found = [scorer for scorer in SCORERS.values() if benchmark in scorer.benchmarks]
     if not found:
@@ -147,8 +150,8 @@ def find_scorers(benchmark: str, primary_scorer: str | None = None) -> list[Scor
 
 
 def guess_probability(item: Item) -> float:
-    """The chance of a hit that a random option has: what a guessing original gains, on average, from an unparsed reply.
+    """Compute the probability that a random option is correct, or 0 for an open question, where nobody guesses.
 
-    0 for an open question, where nobody guesses.
+    It is what a protocol that guesses at random gains on average from an unparsed reply.
     """
     return 1 / len(item["options"]) if item["options"] else 0.0

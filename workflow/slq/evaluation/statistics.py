@@ -1,7 +1,7 @@
-"""How far a number may be from what another sample of images or questions would give, and whether two methods differ.
+"""Confidence intervals of metrics, and tests of whether two methods differ.
 
-Recalls: bootstrap over images, each with all its captions; resampling captions instead gives intervals that are too
-narrow. Retention: Wilson's interval, and McNemar's exact test on questions that two methods answer.
+Recalls: bootstrap over images, each with all its captions; resampling single captions gives intervals that are too
+narrow. Retention: Wilson's score interval, and McNemar's exact test on questions that two methods answer.
 """
 
 from collections.abc import Mapping
@@ -16,18 +16,20 @@ from scipy.stats import bootstrap
 from slq.common.errors import SlqError
 from slq.evaluation.ranks import RECALL_KS
 
-BOOTSTRAP_SEED = 0  # of the draws; results say which
+BOOTSTRAP_SEED = 0  # recorded in the results
 RESAMPLES = 10_000
 CONFIDENCE_LEVEL = 0.95
-IMAGES_PER_BATCH = 2**20  # images drawn at once: 8 MB
+IMAGES_PER_BATCH = 2**20  # images drawn per batch: 8 MB
 
 
 @dataclass(frozen=True, eq=False)
 class ClusteredHits:
-    """What each image contributes to a recall: the captions of an image are no independent evidence.
+    """Hits of each image's queries, clustered by image because the captions of an image are not independent.
 
-    cluster_ids (I,): of the images, sorted; num_queries (I,): how many each has; hits (I, K): how many of them rank
-    within each of RECALL_KS.
+    Attributes:
+        cluster_ids: the ids of the images (I,), sorted.
+        hits: how many of each image's queries rank within each of RECALL_KS (I, K).
+        num_queries: how many queries each image has (I,).
     """
 
     cluster_ids: np.ndarray
@@ -35,28 +37,29 @@ class ClusteredHits:
     num_queries: np.ndarray
 
     def has_same_clusters(self, other: "ClusteredHits") -> bool:
-        """Whether both are of the same images and queries."""
+        """Return whether both have the same images with the same numbers of queries."""
         return np.array_equal(self.cluster_ids, other.cluster_ids) and np.array_equal(
             self.num_queries, other.num_queries
         )
 
     def recalls(self) -> dict[str, float]:
-        """R@1, R@5 and R@10 in percent: hits among queries."""
+        """Compute R@1, R@5 and R@10 in percent: hits divided by queries."""
         share = 100.0 * self.hits.sum(0) / self.num_queries.sum()
         return {f"R@{k}": float(value) for k, value in zip(RECALL_KS, share, strict=True)}
 
 
 def compute_hits_per_image(table: pd.DataFrame, direction: str, rank_column: str = "rank") -> ClusteredHits:
-    """Hits by image of one direction of a table of ranks.
+    """Compute the hits of each image in one direction of a rank table.
 
     `t2i` and `i2t` count queries. `i2t_strict` is the mean over images of the share of their captions that rank within
-    K (trec_eval's recall, at most 20 % at K = 1 with five captions): each image counts as one, however many captions.
+    K (trec_eval's recall, at most 20 % at K = 1 with five captions): every image has the same weight, however many
+    captions it has.
 
     Args:
-        rank_column: `rank`, ties in the query's favour, or `rank_pessimistic`.
+        rank_column: `rank`, with ties in the query's favour, or `rank_pessimistic`.
 
     Raises:
-        SlqError: the table has no such column, or no rows of the direction.
+        SlqError: the table lacks the column `image` or `rank_column`, or has no rows of the direction.
     """
     for name in ("image", rank_column):
         if name not in table:
@@ -74,13 +77,13 @@ def compute_hits_per_image(table: pd.DataFrame, direction: str, rank_column: str
 
 
 def compute_hits_per_question(hits: Mapping[str, bool]) -> ClusteredHits:
-    """Whether each question is answered, in the order of their ids: an item of its own."""
+    """Compute the hits of questions in the order of their ids, each question as a cluster of its own."""
     names = sorted(hits)
     return ClusteredHits(np.array(names), np.array([[float(hits[name])] for name in names]), np.ones(len(names)))
 
 
 def recalls_by_direction(table: pd.DataFrame, rank_column: str = "rank") -> dict[str, dict[str, float]]:
-    """Recalls of each direction that a table of ranks holds."""
+    """Compute the recalls of each direction in a rank table."""
     return {
         direction: compute_hits_per_image(table, direction, rank_column).recalls()
         for direction in table["direction"].unique()
@@ -88,14 +91,14 @@ def recalls_by_direction(table: pd.DataFrame, rank_column: str = "rank") -> dict
 
 
 def count_ties(table: pd.DataFrame) -> dict[str, int]:
-    """Of each direction, how many ranks depend on how equal similarities are counted."""
+    """Count the ranks of each direction that depend on how equal similarities are counted."""
     differ = table["rank"] != table["rank_pessimistic"]
     return {direction: int(rows.sum()) for direction, rows in differ.groupby(table["direction"], sort=False)}
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its 95 % interval, in percent."""
+    """Estimate with its 95 % confidence interval, in percent."""
 
     value: float
     low: float
@@ -104,7 +107,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """One method minus another in points of percent, its 95 % interval, and the two-sided p-value of no difference."""
+    """Difference between two methods in percentage points, with its 95 % interval and two-sided p-value.
+
+    The null hypothesis of the p-value is that there is no difference.
+    """
 
     value: float
     low: float
@@ -114,7 +120,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class McNemarResult:
-    """Questions that only the one or only the other method answers, and the exact two-sided p-value of even odds."""
+    """Result of McNemar's exact test.
+
+    Attributes:
+        only_first: the number of questions that only the first method answers correctly.
+        only_second: the number of questions that only the second method answers correctly.
+        p: the exact two-sided p-value under even odds.
+    """
 
     only_first: int
     only_second: int
@@ -124,19 +136,25 @@ class McNemarResult:
 def bootstrap_percentages(
     hits: np.ndarray, num_queries: np.ndarray, seed: int, resamples: int = RESAMPLES
 ) -> np.ndarray:
-    """Hits among queries in percent, (resamples, K), each from as many images as there are, drawn with replacement.
+    """Draw bootstrap resamples of the images, with replacement, and compute hits among queries of each in percent.
 
-    The draws depend on the number of images, the seed and `resamples` alone: two methods get the same images.
+    A resample has as many images as the dataset. The draws depend only on the number of images, the seed and
+    `resamples`: two methods get the same images.
 
     Args:
-        hits (I, K), num_queries (I,): of each image.
+        hits: the hits of each image (I, K).
+        num_queries: the number of queries of each image (I,).
+
+    Returns:
+        The percentages (resamples, K).
     """
     count = len(num_queries)
     hits_and_queries = np.column_stack([hits, num_queries])
-    if count == 1:  # of which scipy draws none
+    if count == 1:  # scipy does not resample a single image
         return np.repeat(100.0 * hits_and_queries[:, :-1] / hits_and_queries[:, -1:], resamples, axis=0)
 
     def compute_percentages(drawn: np.ndarray, axis: int) -> np.ndarray:
+        """Compute the percentages of a batch of resamples, given as image indices."""
         flat_indices = drawn + count * np.arange(len(drawn))[:, None]
         weights = np.bincount(flat_indices.ravel(), minlength=drawn.size).reshape(drawn.shape)
         sums = weights.astype(float) @ hits_and_queries
@@ -155,13 +173,13 @@ def bootstrap_percentages(
 
 
 def percentile_interval(percentages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lower and upper end (K,) of the central 95 % of resamples (resamples, K)."""
+    """Compute the lower and upper bounds (K,) of the central 95 % of resampled percentages (resamples, K)."""
     low, high = np.quantile(percentages, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2], axis=0)
     return low, high
 
 
 def recall_intervals(clustered_hits: ClusteredHits, seed: int, resamples: int = RESAMPLES) -> dict[str, Interval]:
-    """R@1, R@5 and R@10 with their intervals. A recall of 0 or 100 has an interval without width."""
+    """Compute R@1, R@5 and R@10 with their bootstrap intervals; a recall of 0 or 100 has an interval of zero width."""
     low, high = percentile_interval(
         bootstrap_percentages(clustered_hits.hits, clustered_hits.num_queries, seed, resamples)
     )
@@ -174,12 +192,13 @@ def recall_intervals(clustered_hits: ClusteredHits, seed: int, resamples: int = 
 def recall_differences(
     first: ClusteredHits, second: ClusteredHits, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Difference]:
-    """Recalls of one method minus another's on the same dataset, paired by image.
+    """Compute the differences between two methods' recalls on the same dataset, paired by image.
 
-    The p-value is twice the share of resamples in which the difference has the other sign or is none, at most 1.
+    The p-value is twice the share of resamples in which the difference has the opposite sign or is zero, at most 1; one
+    is added to the number of these resamples and to the number of all.
 
     Raises:
-        SlqError: the two are not of the same images and queries.
+        SlqError: the two methods' hits are not on the same images and queries.
     """
     if not first.has_same_clusters(second):
         raise SlqError(
@@ -198,7 +217,7 @@ def recall_differences(
 
 
 def accuracy_interval(hits: int, count: int) -> Interval:
-    """Accuracy on `count` questions in percent, with Wilson's score interval.
+    """Compute the accuracy on `count` questions in percent, with Wilson's score interval.
 
     Raises:
         SlqError: there are no questions.
@@ -209,14 +228,16 @@ def accuracy_interval(hits: int, count: int) -> Interval:
     share = hits / count
     midpoint = (share + z * z / (2 * count)) / (1 + z * z / count)
     half_width = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    # All or none right: the bound is 100 or 0, but for rounding.
+    # If all or none are correct, the bound is exactly 100 or 0, which rounding would miss.
     low = midpoint - half_width if hits else 0.0
     high = midpoint + half_width if hits < count else 1.0
     return Interval(100 * share, 100 * low, 100 * high)
 
 
 def accuracy_difference(first: Mapping[str, bool], second: Mapping[str, bool], seed: int) -> Difference:
-    """Accuracy of one method minus another's on the same questions, with a bootstrap interval, and McNemar's p-value.
+    """Compute the difference of two methods' accuracies on the same questions.
+
+    Its interval is a bootstrap interval, its p-value McNemar's.
 
     Raises:
         SlqError: as `mcnemar_test`.
@@ -228,16 +249,17 @@ def accuracy_difference(first: Mapping[str, bool], second: Mapping[str, bool], s
 
 
 def mcnemar_test(first: Mapping[str, bool], second: Mapping[str, bool]) -> McNemarResult:
-    """Whether two methods answer equally often, from the questions that only one of them answers.
+    """Test whether two methods are correct equally often, from the items that only one gets right (McNemar's test).
 
-    For questions, or images that find a caption: items that are independent. Captions of the same image are not; use
-    `recall_differences`.
+    The items must be independent: questions, or images that retrieve a caption. Captions of the same image are not; use
+    `recall_differences` for them.
 
     Args:
-        first, second: whether the item of each id is a hit.
+        first: whether the first method's answer is a hit, by item id.
+        second: the same of the second method.
 
     Raises:
-        SlqError: there are no items, or they are not the same.
+        SlqError: there are no items, or the two methods' items differ.
     """
     if not first or first.keys() != second.keys():
         unpaired = sorted(first.keys() ^ second.keys())
@@ -249,9 +271,9 @@ def mcnemar_test(first: Mapping[str, bool], second: Mapping[str, bool]) -> McNem
 
 
 def exact_binomial_p(first: int, second: int) -> float:
-    """Two-sided exact binomial p-value of so uneven a split, or a more uneven one, under even odds."""
+    """Compute the two-sided exact binomial p-value of two counts: a split at least this uneven under even odds."""
     count = first + second
-    coefficient = tail = 1  # in whole numbers: of choosing 0, 1, 2, ... of all, and their sum
+    coefficient = tail = 1  # exact integers: C(count, 0), C(count, 1), ... and their sum
     for number in range(min(first, second)):
         coefficient = coefficient * (count - number) // (number + 1)
         tail += coefficient

@@ -1,1 +1,1 @@
-"""A trained run as a folder for other libraries, sentence-transformers and PEFT, and images searched by it."""
+"""Export of a trained run as a folder for sentence-transformers and PEFT, and image search with it."""

@@ -1,4 +1,4 @@
-"""A run's base, and what it has learned, in PEFT's form: `PeftModel.from_pretrained` on the model without LM head."""
+"""A run's base model and trained weights in PEFT's form: `PeftModel.from_pretrained` on the model without LM head."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +14,20 @@ from slq.common.errors import SlqError
 from slq.common.files import read_json
 from slq.methods.registry import ADAPTER_WEIGHTS, LORA_TARGETS
 
-BASE_FOLDER = "base"  # of a base that is on no hub, in the export
-PEFT_KEY_PREFIX = "base_model.model."  # of every name in PEFT's files
+BASE_FOLDER = "base"  # the folder, in an export, of a base model that is on no hub
+PEFT_KEY_PREFIX = "base_model.model."  # begins every tensor name in PEFT's files
 
 
 @dataclass(frozen=True)
 class BaseModelInfo:
-    """A backbone as an export names it, so that whoever loads it has the bytes that were trained on.
+    """A backbone as an export describes it, so that a user loads exactly the weights that the run was trained on.
 
     Attributes:
-        model, revision: on the hub, and the commit; None of one that is on none.
-        weights_sha256: sha256 of its safetensors, by file.
+        model, revision: name and commit on the hub; None for a backbone that is on no hub.
+        weights_sha256: SHA-256 of its safetensors files, by file name.
         embedding_name: name of the token embedding in the model without LM head.
-        embedding_rows, embedding_dim: of its matrix.
-        embedding_scale: what it multiplies a row by, as Gemma's does.
+        embedding_rows, embedding_dim: shape of its matrix.
+        embedding_scale: the factor that the model multiplies each embedding by, as Gemma does.
     """
 
     model: str | None
@@ -59,14 +59,14 @@ def read_base_info(snapshot: Path) -> tuple[BaseModelInfo, Any]:
         skeleton = AutoModel.from_config(config)
     embedding = skeleton.get_input_embeddings()
     name = next(name for name, module in skeleton.named_modules() if module is embedding)
-    # Its buffer has no value on this device; beside it stands the number.
+    # The buffer of the scale has no value on the meta device; this attribute has the number.
     scale = float(getattr(embedding, "scalar_embed_scale", 1.0))
     rows, width = embedding.weight.shape
     return BaseModelInfo(*_hub_name_and_commit(manifest["source"]), weights, name, rows, width, scale), tokenizer
 
 
 def _hub_name_and_commit(source: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Name and commit on the hub of what a snapshot was fetched from, if it was (slq.sources.fetch)."""
+    """Return name and commit on the hub of a snapshot's model; None if it is from no hub (slq.sources.fetch)."""
     for part in source.get("parts", []):
         kind, _, location = part["from"].partition(":")
         if kind == "model":
@@ -75,12 +75,15 @@ def _hub_name_and_commit(source: dict[str, Any]) -> tuple[str | None, str | None
 
 
 def add_query_tokens(tokenizer: Any, count: int) -> list[int]:
-    """Add `count` query tokens to a tokenizer, and to the end of its chat template; return their ids, ascending.
+    """Add query tokens to a tokenizer and to the end of its chat template; return their ids, ascending.
 
-    Every ordinary processor then writes them.
+    With them every ordinary processor writes the query tokens.
+
+    Args:
+        count: how many tokens are added.
 
     Raises:
-        SlqError: the tokenizer has such tokens, or no one chat template.
+        SlqError: the tokenizer already has such tokens, or does not have exactly one chat template.
     """
     names = [f"<|query_{number}|>" for number in range(count)]
     tokenizer_path = tokenizer.name_or_path
@@ -99,10 +102,10 @@ def add_query_tokens(tokenizer: Any, count: int) -> list[int]:
 def write_queries(
     adapter_folder: Path, base: BaseModelInfo, token_ids: list[int], out: Path, dtype: str = "float32"
 ) -> None:
-    """Write SLQ's queries (N, d) as the embeddings of the tokens `token_ids`: PEFT's TRAINABLE_TOKENS, in float32.
+    """Write SLQ's queries (N, d) as embeddings of the tokens `token_ids`: PEFT's TRAINABLE_TOKENS, in float32.
 
-    They follow a prefix as they are, while an embedding that scales its rows will multiply them: they are divided by
-    its scale, in the precision `dtype` that it multiplies in.
+    SLQ appends its queries to a prefix unscaled, while the model multiplies embeddings by its scale: the queries are
+    divided by that scale, rounded to the precision `dtype` that the model multiplies in.
 
     Raises:
         SlqError: the run's tensors are not queries of that number and width.
@@ -120,7 +123,7 @@ def write_queries(
 
 
 def write_lora(adapter_folder: Path, hyperparameters: dict[str, float], base: BaseModelInfo, out: Path) -> None:
-    """Write the matrices of LoRA, renamed: ours are named in the model with LM head, PEFT's without."""
+    """Write LoRA's matrices under the names of the model without LM head; a run has those of the model with it."""
     config = LoraConfig(
         r=int(hyperparameters["rank"]),
         lora_alpha=int(hyperparameters["alpha"]),
@@ -133,6 +136,7 @@ def write_lora(adapter_folder: Path, hyperparameters: dict[str, float], base: Ba
 
 
 def _write_peft_adapter(config: PeftConfig, tensors: dict[str, Tensor], base: BaseModelInfo, out: Path) -> None:
+    """Write PEFT's configuration and weights."""
     config.base_model_name_or_path, config.revision = base.model or BASE_FOLDER, base.revision
     config.inference_mode = True
     config.save_pretrained(str(out))

@@ -1,4 +1,4 @@
-"""The model card: what a run measured, from its results, and how to use the folder."""
+"""Model card of an export: the run's scores, read from its results, and how to use the folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +16,13 @@ from slq.export.trained_run import TrainedRun
 from slq.results.layout import METHODS
 from slq.results.stale import StaleFiles
 
-HUB_LICENCES = ("apache-2.0", "mit")  # licences under the names that the hub gives them
+HUB_LICENCES = ("apache-2.0", "mit")  # licences by the hub's names
 DIRECTION_NAMES = {"t2i": "text to image", "i2t": "image to text"}
 RECALL_METRICS = ("R@1", "R@5", "R@10")
 
 
 def render_template(template: str, **values: Any) -> str:
-    """Fill in a template of this folder; one of HTML escapes what it is given."""
+    """Render a template of this folder; HTML templates escape their values."""
     environment = Environment(
         loader=PackageLoader("slq.export", "."),
         undefined=StrictUndefined,
@@ -34,7 +34,7 @@ def render_template(template: str, **values: Any) -> str:
 
 
 def write_model_card(run: TrainedRun, base: BaseModelInfo, config: Config, folder: Path) -> None:
-    """Write README.md of an export, after everything else that it tells the size of."""
+    """Write README.md of an export; call it last, as the card states the size of the other files."""
     entry = config["backbones"].get(run.run_record["backbone"], {})
     labels = {name: one["label"] for name, one in config["datasets"].items()}
     licence = "MIT" if "pretrain" in entry else "not stated"
@@ -67,8 +67,9 @@ def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[An
     """Read a run's scores, each with its 95 % interval, in percent.
 
     Returns:
-        `retrieval`: a row per dataset and direction; `retention`: a row per dataset, `inherited` where by construction
-        the answers are base's; `stale`: why files are left out, whose numbers are not what their ranks or answers give.
+        `retrieval`: a row per dataset and direction; `retention`: a row per dataset, `inherited` where the answers are
+            the base model's by construction; `stale`: for each file that is left out, because its numbers no longer
+            follow from its ranks or answers, the reason.
     """
     scores: dict[str, list[Any]] = {"retrieval": [], "retention": [], "stale": []}
     row_builders = {"retrieval": build_recall_rows, "retention": build_accuracy_rows}
@@ -84,7 +85,7 @@ def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[An
 
 
 def build_recall_rows(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
-    """Rows of one metrics file of retrieval."""
+    """Build the rows of one metrics file of retrieval."""
     rows = []
     for direction, name in DIRECTION_NAMES.items():
         values = [(content["metrics"][direction][key], *content["ci95"][direction][key]) for key in RECALL_METRICS]
@@ -94,7 +95,7 @@ def build_recall_rows(path: Path, content: Mapping[str, Any], label: str) -> lis
 
 
 def build_accuracy_rows(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
-    """The row of one file of answers' scores."""
+    """Build the row of one metrics file of retention."""
     inherited = "inherits_from" in content
     if inherited:
         _, content = read_inherited_metrics(path, content)
@@ -105,7 +106,10 @@ def build_accuracy_rows(path: Path, content: Mapping[str, Any], label: str) -> l
 
 
 def describe_train_split(run: TrainedRun, splits: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Name and number of images of the audited split that has the hash in run.json; None of a run without training."""
+    """Return name, number of images and SHA-256 of the training split; None for a run without training.
+
+    The split is the audited one with the hash that run.json records.
+    """
     sha256 = run.run_record["inputs"].get("train")
     if sha256 is None:
         return None

@@ -1,4 +1,4 @@
-"""The exported folder: whole under its name, or not there."""
+"""Export folder: written as a whole, or not at all."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ from slq.models.family import find_family_class
 from slq.models.prefix import message_parts, tokenize_message
 
 SCHEMA = 1
-# What loading needs; sentence-transformers looks before it reads weights.
+# Packages that loading needs; sentence-transformers checks them before it reads weights.
 REQUIREMENTS = {"transformers": ">=5.23", "peft": ">=0.18", "pillow": ">=11"}
 SENTENCE_TRANSFORMERS_MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "slq_retriever.ExportedRetriever"},
@@ -42,10 +42,10 @@ CODE_FILES = {
     "slq_pictures": "slq.datasets.image_conversion",
 }
 CHECK_TEXTS = ("a red circle", "on the left a red circle and on the right a blue square")
-# Of the largest difference in any number of a unit vector, by the precision that the run was evaluated in.
+# Largest allowed difference in any component of a unit vector, by the precision that the run was evaluated in.
 MAX_DIFFERENCE = {"float64": 1e-4, "float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-# Modules that decide which vectors an export makes: this one writes what they are read by, and imports the others.
+# Modules that decide which embeddings an export computes; this one writes the loading code and imports the others.
 EMBEDDING_MODULES = ("slq.export.folder", "slq.export.slq_retriever")
 
 
@@ -53,7 +53,7 @@ def export_run(run: TrainedRun, config: Config, out: Path) -> None:
     """Write a run as a folder that sentence-transformers and PEFT load.
 
     Raises:
-        SlqError: `out` is there already, the run's files do not fit each other, or what was written makes other vectors
+        SlqError: `out` already exists, the run's files do not fit each other, or the export computes other embeddings
             than the run.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -71,7 +71,7 @@ def export_run(run: TrainedRun, config: Config, out: Path) -> None:
             folder / "config_sentence_transformers.json",
             {"model_type": "SentenceTransformer", "requirements": REQUIREMENTS, "similarity_fn_name": "cosine"},
         )
-        # Read by mteb alone, to know what a model of the hub takes.
+        # Only mteb reads it, to learn which modalities a model of the hub accepts.
         write_json(folder / "sentence_bert_config.json", {"modality_config": {"image": {}, "text": {}}})
         write_model_card(run, base, config, folder)
         write_manifest(folder, {"run": run.name, "backbone_sha256": run.adapter_record["backbone_sha256"]})
@@ -79,7 +79,7 @@ def export_run(run: TrainedRun, config: Config, out: Path) -> None:
 
 
 def export_once(run: TrainedRun, config: Config) -> Path:
-    """The run's export in scratch, `exports/<key>`, which is written when it is not there.
+    """Return the run's export in scratch, `exports/<key>`, after writing it if it does not exist.
 
     Raises:
         SlqError: as `export_run`.
@@ -89,13 +89,13 @@ def export_once(run: TrainedRun, config: Config) -> Path:
         try:
             export_run(run, config, folder)
         except SlqError:
-            if not folder.exists():  # else of two that began together the other was first
+            if not folder.exists():  # otherwise another process has written it meanwhile
                 raise
     return folder
 
 
 def export_key(run: TrainedRun) -> str:
-    """Identity of a retriever: another adapter, backbone, prompt, precision or code is another."""
+    """Compute the key of a retriever: it changes with the adapter, backbone, prompt, precision or code."""
     tensors_path = run.adapter_folder / registry.ADAPTER_WEIGHTS
     settings = {key: run.settings[key] for key in ("family", "dtype", "prompt")}
     adapter = {"tensors": hash_file(tensors_path) if tensors_path.exists() else None, **run.adapter_record}
@@ -104,10 +104,10 @@ def export_key(run: TrainedRun) -> str:
 
 
 def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder: Path) -> None:
-    """Write what was trained, the tokenizer, and retriever.json that says how they are read.
+    """Write the trained weights, the tokenizer, and retriever.json, which says how to load them.
 
     Raises:
-        SlqError: the run's method is none that an export has a form for.
+        SlqError: exports do not support the run's method.
     """
     method, hyperparameters = run.adapter_record["method"], run.adapter_record["hyperparameters"]
     dtype = run.settings["dtype"]
@@ -159,7 +159,7 @@ def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder
 
 
 def write_code(family: str, folder: Path) -> None:
-    """Write the files of the package that loading runs, with imports of each other in place of the package's.
+    """Write the modules that loading runs, with the package's imports of the family module made relative.
 
     Raises:
         SlqError: the family's adapter imports more of the package than its base class.
@@ -179,17 +179,17 @@ def write_code(family: str, folder: Path) -> None:
 
 @contextmanager
 def stage_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its name when all is written, and is removed when something fails.
+    """Yield a new folder next to `out`, which is renamed to `out` when all is written and removed on failure.
 
     Raises:
-        SlqError: it cannot be written, or a file of the run or the backbone cannot be read.
+        SlqError: the folder cannot be written, or a file of the run or the backbone cannot be read.
     """
-    target = out.resolve()  # of a link what it names, and of `.` its name
+    target = out.resolve()  # follows a link, and gives `.` its name
     temporary_prefix = f".{target.name}."
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=temporary_prefix, dir=target.parent) as temporary:
-            folder = Path(temporary, "new")  # with the permissions of a folder that a person makes
+            folder = Path(temporary, "new")  # with ordinary permissions, which the temporary folder lacks
             folder.mkdir()
             yield folder
             folder.rename(target)
@@ -204,14 +204,14 @@ def stage_folder(out: Path) -> Iterator[Path]:
         raise SlqError(f"{out}: not exported: a file of the run or its backbone cannot be read: {reason}") from error
 
 
-# ---- loaded as whoever uses it will, and compared with the run itself ------------------------------------------------
+# ---- loading an export as its users do, and comparing it with the run ------------------------------------------------
 
 
 def load_export(folder: Path, snapshots: Iterable[Path]) -> Any:
-    """Load an export by sentence-transformers, which runs the code in it.
+    """Load an export with sentence-transformers, which runs the code in it.
 
     Args:
-        snapshots: backbones that are here: the first with the export's weights stands in for a base on the hub.
+        snapshots: local backbones: the first with the export's weights replaces a base model on the hub.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -226,14 +226,14 @@ def load_export(folder: Path, snapshots: Iterable[Path]) -> Any:
 
 
 def draw_check_images() -> list[Image.Image]:
-    """Draw two images, one wide and one tall, that are nowhere the same."""
+    """Draw two images, one wide and one tall, whose content differs everywhere."""
     wide, tall = Image.linear_gradient("L").resize((160, 96)), Image.radial_gradient("L").resize((72, 120))
     flipped = Image.Transpose.FLIP_LEFT_RIGHT
     return [Image.merge("RGB", (one, one.rotate(180), one.transpose(flipped))) for one in (wide.rotate(9), tall)]
 
 
 def embed_with_run(run: TrainedRun) -> np.ndarray:
-    """Unit vectors (4, d) of CHECK_TEXTS and the drawn images, as evaluation makes them."""
+    """Compute unit vectors (4, d) of CHECK_TEXTS and the drawn images, as evaluation computes them."""
     backbone, retriever = load_run(run.settings, run.snapshot, run.adapter_folder)
     prompt = run.settings["prompt"]
     messages = [message_parts(text, prompt["text"]) for text in CHECK_TEXTS]
@@ -244,16 +244,16 @@ def embed_with_run(run: TrainedRun) -> np.ndarray:
 
 
 def require_same_embeddings(run: TrainedRun, folder: Path) -> None:
-    """Compare what an export makes of two texts and two images with what the run makes of them.
+    """Check that an export embeds two texts and two images as the run does.
 
     Raises:
-        SlqError: they differ, or the export cannot be loaded.
+        SlqError: the embeddings differ, or the export cannot be loaded.
     """
     run_embeddings = embed_with_run(run)
     try:
         model = load_export(folder, [run.snapshot])
         export_embeddings = np.concatenate([model.encode([item]) for item in [*CHECK_TEXTS, *draw_check_images()]])
-    except Exception as error:  # of whatever library: what was written cannot be used
+    except Exception as error:  # any library may raise any error: the export is unusable
         raise SlqError(
             f"{run.name}: not exported: what was written cannot be loaded: {type(error).__name__}: {error}"
         ) from error

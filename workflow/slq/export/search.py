@@ -1,6 +1,6 @@
-"""A folder of images searched by an export: its new images are embedded, the query is, and all are compared.
+"""Image search in a folder with an export: new images and the query are embedded, and all are compared.
 
-Images are embedded a batch at a time; their vectors are kept in one file, the index.
+Images are embedded batch by batch; their embeddings are stored in one file, the index.
 """
 
 import base64
@@ -30,7 +30,8 @@ from slq.export.folder import load_export
 
 EmbedImages = Callable[[list[Image.Image]], np.ndarray]
 THUMBNAIL_PIXELS = 320  # the longest side of a thumbnail
-REWRITE_DIVISOR = 10  # the index is written anew when this part of its vectors is new: ten times their bytes in all
+# The index is rewritten when a tenth as many vectors are new as it holds: ten times its bytes are written in all.
+REWRITE_DIVISOR = 10
 
 
 def search_images(
@@ -42,26 +43,29 @@ def search_images(
     batch_size: int,
     sheet_path: Path | None,
 ) -> str:
-    """The lines that a person reads, best first; a sheet of thumbnails is written beside the index, or to `sheet_path`.
+    """Search a folder of images, write a sheet of thumbnails, and return the result lines, best first.
 
     Args:
-        export_folder: its folder, from which code is run; query: a text, or the path of an image.
+        export_folder: the folder of the export, whose code is run.
+        scratch: where the index is stored, and backbones are looked for.
+        image_folder: the images.
+        query: a text, or the path of an image.
+        sheet_path: where the sheet is written; None for the folder of the index.
 
     Raises:
         SlqError: the export, the folder or the query cannot be read, or the query has no words or is longer than the
-            positions that the backbone has.
+            backbone's positions.
     """
     check_arguments(query, top_k, batch_size)
     query_input = query if isinstance(query, str) else open_query_image(query)
     manifest = read_json(export_folder / "manifest.json")
     model = load_local_export(export_folder, scratch)
     try:
-        query_embedding = model.encode([query_input])[
-            0
-        ]  # before a folder of images is: one that is too long is told at once
+        # The query comes before the images, so that one that is too long is refused at once.
+        query_embedding = model.encode([query_input])[0]
     except ValueError as error:
         raise SlqError(str(error)) from error
-    # The card tells of the vectors and does not change them.
+    # The card does not change the embeddings.
     embedding_files = {name: sha256 for name, sha256 in manifest["files"].items() if name != "README.md"}
     folder = scratch / "search" / hash_json(embedding_files)[:16]
     index = Index.read(folder / "index.safetensors")
@@ -81,7 +85,11 @@ def search_images(
 
 
 def check_arguments(query: str | Path, top_k: int, batch_size: int) -> None:
-    """Raise SlqError for a number below one, or a text without words, before a backbone is loaded."""
+    """Check the arguments before a backbone is loaded.
+
+    Raises:
+        SlqError: a number is below one, or a text query has no words.
+    """
     for option, number in (("--top", top_k), ("--batch", batch_size)):
         if number < 1:
             raise SlqError(f"{option} {number}: expected 1 or more")
@@ -90,7 +98,7 @@ def check_arguments(query: str | Path, top_k: int, batch_size: int) -> None:
 
 
 def load_local_export(export: Path, scratch: Path) -> Any:
-    """Load an export; a base on the hub is taken from the backbones in scratch, if it is there.
+    """Load an export; a base model on the hub is taken from the backbones in scratch, if it is there.
 
     Raises:
         SlqError: it cannot be loaded.
@@ -104,12 +112,14 @@ def load_local_export(export: Path, scratch: Path) -> Any:
 def top_k_items(
     query: np.ndarray, vectors: Mapping[Any, np.ndarray] | np.ndarray, contents: Sequence[Any], top_k: int
 ) -> list[tuple[int, float]]:
-    """Find the `top_k` items most similar to a query, or all of fewer: number of the item and cosine, best first.
+    """Find the `top_k` items most similar to a query, or all of fewer; return their indices and cosines, best first.
 
-    Every vector is compared. Of items with one content, and of other equals in the list, the first comes first.
+    Every vector is compared. Of items with the same content, or the same cosine, the first in the list comes first.
 
     Args:
-        query: unit vector (d,), as those of `vectors`, by content; contents: of each item.
+        query: unit vector (d,).
+        vectors: unit vectors (d,) by content.
+        contents: the content of each item.
     """
     from sentence_transformers.util import dot_score, semantic_search
 
@@ -135,7 +145,7 @@ def open_query_image(path: Path) -> Image.Image:
 
 
 def thumbnail_data_url(image: Image.Image) -> str:
-    """A small JPEG of an RGB image, as a data URL."""
+    """Encode a small JPEG of an RGB image as a data URL."""
     small, buffer = image.copy(), io.BytesIO()
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     small.save(buffer, "JPEG", quality=85)
@@ -145,7 +155,7 @@ def thumbnail_data_url(image: Image.Image) -> str:
 def write_contact_sheet(
     query: str | Image.Image, hits: list[dict[str, Any]], image_folder: Path, run: str, num_searched: int, out: Path
 ) -> None:
-    """Write one page of HTML that needs nothing else: the query, then the hits from the most similar on."""
+    """Write one self-contained HTML page: the query, then the hits, the most similar first."""
     text, picture = (query, None) if isinstance(query, str) else (None, thumbnail_data_url(query))
     hits_with_pictures = [
         hit | {"picture": thumbnail_data_url(open_query_image(image_folder / hit["path"]))} for hit in hits
@@ -161,12 +171,13 @@ def write_contact_sheet(
 
 @dataclass
 class Index:
-    """Unit vectors of images by what is in them, made by one export, of which the folder of the file has the name.
+    """Embeddings of images by content, computed by one export, whose key names the file's folder.
 
     Attributes:
-        path: of the safetensors file: `vectors` (n, d) in float32, everything else in its metadata.
-        vectors: by the SHA-256 of the image file.
-        file_stats: size, mtime in nanoseconds and SHA-256 of files by path: one that has both still is not read again.
+        path: the safetensors file: `vectors` (n, d) in float32, everything else in its metadata.
+        vectors: unit vectors by the SHA-256 of the image file.
+        file_stats: size, mtime in nanoseconds and SHA-256 of files by path; a file with the same size and mtime is not
+            read again.
     """
 
     path: Path
@@ -175,7 +186,7 @@ class Index:
 
     @classmethod
     def read(cls, path: Path) -> "Index":
-        """Read what an earlier search has kept, if there is any.
+        """Read the index of earlier searches; an empty one if there is none.
 
         Raises:
             SlqError: the file is damaged.
@@ -192,7 +203,7 @@ class Index:
         return cls(path, dict(zip(index_json["contents"], vectors, strict=True)), file_stats)
 
     def write(self) -> None:
-        """Write the file whole, in place of the one before.
+        """Write the whole index, replacing the file.
 
         Raises:
             SlqError: it cannot be written.
@@ -203,9 +214,14 @@ class Index:
 
 @dataclass
 class Gallery:
-    """A folder's images in order of their paths, and the SHA-256 of each.
+    """The images of a folder in the order of their paths.
 
-    `unreadable`: a line for each file left out; `num_other_files`: how many files are no images by their names.
+    Attributes:
+        paths: readable images.
+        content_hashes: SHA-256 of each image file.
+        num_embedded: how many images this search has embedded.
+        unreadable: a line for each image file that is left out.
+        num_other_files: how many files are no images by their names.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -218,7 +234,7 @@ class Gallery:
 def list_images(folder: Path) -> tuple[list[Path], int]:
     """List the files below a folder that are images by their names, in the order of their paths, and count the others.
 
-    A link that leads nowhere is a file: it is named among those that are left out.
+    A broken link counts as a file: if it is named as an image, it is reported as unreadable.
     """
     files = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
     suffixes = Image.registered_extensions()
@@ -227,12 +243,12 @@ def list_images(folder: Path) -> tuple[list[Path], int]:
 
 
 def embed_folder(folder: Path, index: Index, embed_images: EmbedImages, batch_size: int) -> Gallery:
-    """Embed those images of a folder that are not in the index yet; images of equal bytes once.
+    """Embed those images of a folder that are not in the index yet; images with equal bytes are embedded once.
 
-    No more than a batch of images is held. After a kill the same call goes on behind what was written last.
+    At most one batch of images is in memory. After a kill, the same call continues from the last written index.
 
     Args:
-        embed_images: unit vectors (n, d) of so many RGB images.
+        embed_images: computes unit vectors (n, d) of n RGB images.
 
     Raises:
         SlqError: there is no image that can be read.
@@ -243,6 +259,7 @@ def embed_folder(folder: Path, index: Index, embed_images: EmbedImages, batch_si
     pending: dict[str, Image.Image] = {}
 
     def embed_pending() -> None:
+        """Embed the pending images; write the index if enough of its vectors are new."""
         nonlocal num_written
         if pending:
             index.vectors |= zip(pending, embed_images(list(pending.values())), strict=True)
@@ -276,7 +293,11 @@ def embed_folder(folder: Path, index: Index, embed_images: EmbedImages, batch_si
 
 
 def read_if_new(path: Path, index: Index) -> tuple[str, Image.Image | None]:
-    """Hash a file, unless its size and time are known; its SHA-256, and its image in RGB if that is to be embedded."""
+    """Hash a file, unless its size and mtime are known.
+
+    Returns:
+        the SHA-256 of the file; its image in RGB, or None if the index already has its embedding.
+    """
     stat, name = path.stat(), str(path.resolve())
     size, time, content = index.file_stats.get(name, (0, 0, ""))
     if (size, time) == (stat.st_size, stat.st_mtime_ns) and content in index.vectors:

@@ -1,7 +1,7 @@
-"""The retriever as a module of sentence-transformers. It travels with an export and needs only the files beside it:
+"""Retriever of an export as a module of sentence-transformers, which needs only the files of its folder.
 
-the backbone family's adapter (slq_family, slq_adapter), and how images are read (slq_pictures). The package reads it as
-text and never imports it.
+These are the adapter of the backbone's family (slq_family, slq_adapter) and the conversion of images (slq_pictures).
+The package copies this file as text into exports and never imports it.
 """
 
 import hashlib
@@ -33,15 +33,19 @@ ADAPTER_FILE = "adapter_model.safetensors"
 
 
 class ExportedRetriever(InputModule):
-    """Texts and images to the mean of the last states of a multimodal language model, before it is normalised.
+    """Encoder of texts and images as the mean of last hidden states of a multimodal language model, not normalised.
 
-    Every input is a user turn in the backbone's chat template, which in an export of SLQ ends with the N query tokens:
-    the mean is of their states. Of another method it is the last token's state.
+    Every input is a user turn in the backbone's chat template. In an export of SLQ the template ends with the N query
+    tokens, and the mean is over their states. Of other methods the embedding is the last token's state.
     """
 
     def __init__(self, folder: Path, retriever_config: dict[str, Any], model: Any) -> None:
-        """`retriever_config`: what retriever.json says; `model`: the backbone without LM head, what was trained in its
-        place.
+        """Load the tokenizer and the image processor for a loaded model.
+
+        Args:
+            folder: the export.
+            retriever_config: content of retriever.json.
+            model: the backbone without LM head, with the trained weights in place.
         """
         super().__init__()
         self.folder = folder
@@ -64,10 +68,13 @@ class ExportedRetriever(InputModule):
         model_kwargs: dict[str, Any] | None = None,
         **_: Any,
     ) -> "ExportedRetriever":
-        """As SentenceTransformer calls it. `model_kwargs={"base": FOLDER}`: a copy of the base that is here already.
+        """Load an export, as SentenceTransformer calls it.
+
+        Args:
+            model_kwargs: options of transformers; `{"base": FOLDER}` names a local copy of the base model.
 
         Raises:
-            ValueError: the base is not the one that was trained on, or the adapter does not fit it.
+            ValueError: the base is not the one that the run was trained on, or the adapter does not fit it.
         """
         hub_options: dict[str, Any] = {
             "token": token,
@@ -88,13 +95,15 @@ class ExportedRetriever(InputModule):
 
     @property
     def modalities(self) -> list[Any]:
+        """Kinds of input that can be embedded."""
         return ["text", "image", ("image", "text"), "message"]
 
     def get_embedding_dimension(self) -> int:
+        """Return the width of an embedding."""
         return self.retriever_config["dimension"]
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
-        """Left-padded inputs of texts, images and messages, in any mixture; `prompt` goes before texts."""
+        """Build left-padded inputs of texts, images and messages, in any mixture; `prompt` goes before texts."""
         turns = [self._message_parts(item, prompt or "") for item in inputs]
         rows = [self._turn_token_ids(parts) for parts in turns]
         length = max(map(len, rows))
@@ -106,14 +115,14 @@ class ExportedRetriever(InputModule):
         return features | {name: torch.cat([image[name] for image in images]) for name in (images or [{}])[0]}
 
     def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
-        """Adds `sentence_embedding` (B, d), float32, not normalised.
+        """Add `sentence_embedding` (B, d), float32, not normalised, to the features.
 
         Raises:
             ValueError: an input is longer than the positions that the base has.
         """
         dtype = self.model.dtype
         inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in features.items()}
-        # Explicit: which positions a padded row gets otherwise differs between models.
+        # Explicit, because models differ in the positions that they give a padded row by default.
         inputs["position_ids"] = self.family.compute_position_ids(self.model, inputs)
         if overflow := self.family.describe_overflow(inputs, self.tokenizer):
             raise ValueError(overflow)
@@ -121,22 +130,33 @@ class ExportedRetriever(InputModule):
         return features | {"sentence_embedding": states[:, -self.retriever_config["read_out"] :].float().mean(1)}
 
     def save(self, output_path: str, *_: Any, **__: Any) -> None:
-        """A copy of the export: nothing of it changes in use."""
+        """Copy the export, which does not change in use."""
         shutil.copytree(self.folder, output_path, dirs_exist_ok=True)
 
     def _message_parts(self, item: Any, prompt: str) -> list[Any]:
-        """One input as texts and processed images, the instruction of training after them; `prompt`: before texts."""
+        """Build the parts of one input: texts and processed images, then the instruction used in training.
+
+        Args:
+            prompt: goes before each text.
+        """
         modality_inputs = split_by_modality(item, self.modalities)
         parts = [self._process_image(one) if kind == "image" else prompt + one for kind, one in modality_inputs]
         instruction = self.retriever_config["instruction"]["image" if "image" in dict(modality_inputs) else "text"]
         return [*parts, instruction] if instruction else parts
 
     def _process_image(self, image: Any) -> Any:
+        """Open an image, if it is a path or an address, and process it."""
         opened = image if isinstance(image, Image.Image) else load_image(image)
         return self.family.process(as_rgb(opened))
 
     def _turn_token_ids(self, parts: list[Any]) -> list[int]:
-        """Token ids of a turn up to where the answer would begin, placeholders expanded, and the queries after it."""
+        """Tokenize a turn up to where the answer would begin, and the query tokens after it.
+
+        The placeholders of images are expanded to as many tokens as each image has.
+
+        Raises:
+            ValueError: a text contains the placeholder of an image.
+        """
         content = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in parts]
         turn = [{"role": "user", "content": content}]
         text = self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
@@ -154,10 +174,10 @@ class ExportedRetriever(InputModule):
 
 
 def split_by_modality(item: Any, modalities: list[Any]) -> list[tuple[Any, Any]]:
-    """What an input holds, by kind.
+    """Split an input into its contents, each with its modality.
 
     Args:
-        item: a text, an image (its path or address too), `{"image": …, "text": …}`, or one message of a user.
+        item: a text, an image (also by path or address), `{"image": …, "text": …}`, or one message of a user.
     """
     if isinstance(item, list):  # a conversation
         (item,) = item
@@ -176,10 +196,10 @@ def find_base(
     cache_folder: str | None,
     local_files_only: bool,
 ) -> str | Path:
-    """The base that travels with the export, or the hub's at the commit that was trained on.
+    """Find the base model: the one in the export, or the hub's at the commit that the run was trained on.
 
     Raises:
-        ValueError: it is not here, and the hub cannot be asked.
+        ValueError: it is not on this machine, and the hub cannot be reached.
     """
     if "folder" in base_config:
         return folder / base_config["folder"]
@@ -197,7 +217,11 @@ def find_base(
 
 
 def check_weights(folder: Path, base_config: dict[str, Any]) -> None:
-    """Raise ValueError unless a folder holds the weights that were trained on, byte for byte."""
+    """Check that a folder holds the weights that the run was trained on, byte for byte.
+
+    Raises:
+        ValueError: a file is missing or differs.
+    """
     for name, expected in base_config["weights"].items():
         path = folder / name
         found = ""
@@ -215,10 +239,10 @@ def check_weights(folder: Path, base_config: dict[str, Any]) -> None:
 
 
 def load_backbone(folder: Path, base_folder: Path, base_config: dict[str, Any], options: dict[str, Any]) -> Any:
-    """The backbone without LM head, and what was trained of it.
+    """Load the backbone without LM head, with the trained weights.
 
     Raises:
-        ValueError: it lacks weights, or the adapter does not fit.
+        ValueError: the backbone lacks weights, or the adapter does not fit it.
     """
     model, info = AutoModel.from_pretrained(
         base_folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
@@ -235,6 +259,6 @@ def load_backbone(folder: Path, base_folder: Path, base_config: dict[str, Any], 
             get_peft_model_state_dict(peft_model, save_embedding_layers=False)
         ):
             raise ValueError(f"{folder / ADAPTER_FILE}: missing or unexpected tensors {sorted(unexpected_tensors)[:3]}")
-    # Queries become rows of the embedding matrix: unmerged, it would be copied whole at every call.
+    # Merged, queries are rows of the embedding matrix; unmerged, the whole matrix would be copied at every call.
     merge = peft_model.peft_config["default"].peft_type == "TRAINABLE_TOKENS"
     return peft_model.merge_and_unload() if merge else peft_model.get_base_model()

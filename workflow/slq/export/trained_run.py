@@ -1,4 +1,4 @@
-"""A trained run, for people to use: where its adapter, backbone and results are."""
+"""A trained run for use: the paths of its adapter, backbone and results."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from slq.results.records import SCHEMA as RUN_SCHEMA
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run that has its adapter.
+    """A run whose adapter exists.
 
     Attributes:
         run_record: content of run.json.
@@ -38,21 +38,21 @@ class TrainedRun:
 
     @property
     def name(self) -> str:
-        """`<preset>/<backbone>/<method>/seed<k>`"""
+        """Its name, `<preset>/<backbone>/<method>/seed<k>`."""
         return "/".join(self.results_folder.parts[-4:])
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As it was trained with: family, dtype, prompt and the others."""
+        """Its settings in training: family, dtype, prompt and the others."""
         settings: dict[str, Any] = self.run_record["settings"]
         return settings
 
 
 def find_run(folder: Path, config: Config) -> TrainedRun:
-    """Find the run of a folder of results, `results/mini/mini-internvl/slq/seed1`.
+    """Find the run of a results folder such as `results/mini/mini-internvl/slq/seed1`.
 
     Raises:
-        SlqError: the folder is none, or its adapter or backbone is not there, or another backbone is.
+        SlqError: the folder is no run's, its adapter or backbone does not exist, or the backbone is another one.
     """
     results_folder = folder.resolve()
     name, scratch = "/".join(results_folder.parts[-4:]), Path(config["scratch"])

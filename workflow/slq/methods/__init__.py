@@ -1,1 +1,1 @@
-"""Training methods: what of a backbone is trained, how it is read out, what is saved and loaded again."""
+"""Training methods: what of a backbone each trains, how it is read out, and what is saved and loaded."""

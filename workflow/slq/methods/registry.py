@@ -1,4 +1,4 @@
-"""The four methods: what of a backbone is trained, how it is read out, what is saved and loaded again."""
+"""The four methods (base, full fine-tuning, LoRA, SLQ): what each trains, its read-out, saving and loading."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ from slq.models.backbone import Backbone, gather_full_tensors
 from slq.models.retriever import LastTokenRetriever, LatentQueryRetriever, initial_queries
 
 SCHEMA = 2  # of adapter.json
-ADAPTER_WEIGHTS = "adapter.safetensors"  # beside adapter.json, of a method that trains any
+ADAPTER_WEIGHTS = "adapter.safetensors"  # beside adapter.json, where a method trains weights
 # q, k, v, o, gate, up, down of every layer of the language model and of nothing else: with rank 8 this gives the counts
 # of the paper's Table 3 (4.4M, 8.7M, 16.5M, 20.2M) on its four backbones.
 LORA_PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
@@ -26,13 +26,17 @@ LORA_TARGETS = rf".*language_model\.layers\.\d+\..*\.({'|'.join(LORA_PROJECTIONS
 def build_retriever(
     method: str, backbone: Backbone, hyperparameters: dict[str, Any], seed: int
 ) -> LatentQueryRetriever | LastTokenRetriever:
-    """A retriever ready to train: only the method's parameters require gradients.
+    """Build a retriever in which only the method's parameters require gradients.
 
-    `hyperparameters` is the method's entry in config.yaml. The vision tower, projector and LM head are frozen for every
-    method.
+    The vision tower, projector and LM head are frozen for every method. LoRA is that of Hu et al. 2021, in the
+    implementation of peft.
+
+    Args:
+        hyperparameters: the method's entry of `hyperparameters` in config.yaml.
+        seed: seed of the initial values of SLQ's queries and of LoRA's weights.
 
     Raises:
-        SlqError: there is no such method, or the backbone does not have what it trains.
+        SlqError: there is no such method, or the backbone lacks the modules that the method trains.
     """
     backbone.model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
@@ -67,18 +71,21 @@ def build_retriever(
 
 
 def _unsupported_method_error(method: str, backbone: Backbone, reason: str) -> SlqError:
+    """Build the error that a method does not fit a backbone's class."""
     return SlqError(f"{type(backbone.model).__name__} has {reason}; {method} does not fit it (docs/backbones.md)")
 
 
 def save_adapter(
     method: str, tensors: dict[str, torch.Tensor], temperature: float, folder: Path, metadata: dict[str, Any]
 ) -> None:
-    """Save what the method trained into `folder`; adapter.json is written last and says what it is.
+    """Save a method's trained tensors into `folder`, and adapter.json, which describes them, last.
 
     Args:
-        tensors: `trainable_state_dict` of its retriever.
-        metadata: is stored beside it: of the backbone and the hyperparameters, which are checked when it is loaded, and
-            of the backbone's weights before and after training, which an equivalence check compares.
+        tensors: `trainable_state_dict` of the method's retriever.
+        temperature: the learned temperature.
+        metadata: further entries of adapter.json: the backbone's sha256, which is checked on loading; the
+            hyperparameters, from which loading builds the retriever; and the hashes of the backbone's weights before
+            and after training, which an equivalence check compares.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if tensors:
@@ -87,7 +94,7 @@ def save_adapter(
 
 
 def named_trainable_parameters(retriever: LatentQueryRetriever | LastTokenRetriever) -> list[tuple[str, torch.Tensor]]:
-    """Names and values of everything that receives gradients."""
+    """Return the names and values of all parameters that receive gradients."""
     module: nn.Module = retriever.backbone.model if isinstance(retriever, LastTokenRetriever) else retriever
     return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
 
@@ -95,15 +102,19 @@ def named_trainable_parameters(retriever: LatentQueryRetriever | LastTokenRetrie
 def trainable_state_dict(
     retriever: LatentQueryRetriever | LastTokenRetriever, keep_result: bool = True
 ) -> dict[str, torch.Tensor]:
-    """The same by name, whole and on the CPU, where they are kept; of a sharded model all processes call it."""
+    """Return the trainable parameters by name, whole and on the CPU, in processes with `keep_result`.
+
+    If the model is sharded, all processes must call it.
+    """
     return gather_full_tensors(dict(named_trainable_parameters(retriever)), keep_result)
 
 
 def load_retriever(backbone: Backbone, folder: Path, backbone_sha256: str) -> LatentQueryRetriever | LastTokenRetriever:
-    """A retriever as `save_adapter` left it, on a freshly loaded backbone.
+    """Load a retriever that `save_adapter` saved, on a freshly loaded backbone.
 
     Raises:
-        SlqError: the adapter was trained on another backbone, or its tensors do not match the method's.
+        SlqError: adapter.json is of another schema, the adapter was trained on another backbone, or its tensors do not
+            match the method's.
     """
     adapter = read_json(folder / "adapter.json")
     require_schema(folder / "adapter.json", adapter, SCHEMA, "train it again")

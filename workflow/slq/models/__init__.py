@@ -1,1 +1,1 @@
-"""The retriever: a backbone, the prefix it reads, and the queries that read it out."""
+"""The retriever: a backbone, the prefix that it encodes, and the read-out from hidden states to an embedding."""

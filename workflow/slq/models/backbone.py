@@ -1,4 +1,4 @@
-"""A backbone on disk and in memory: a hub snapshot's folder, loaded the same way wherever it came from."""
+"""Backbones: loading a hub snapshot's folder, weights (hashed, whole or sharded), and KV caches to continue from."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -18,8 +18,8 @@ from slq.common.errors import SlqError
 from slq.common.snapshots import require_weights
 from slq.models.family import Family, load_family
 
-# Layers of a KV cache whose attributes are all of their state, each replaced by an update and never written into: what
-# was read of before is put back by putting back the attributes.
+# Classes of KV-cache layers whose attributes are all of their state, and whose updates replace these attributes and
+# never write into them. The state before a forward is therefore restored by restoring the attributes.
 RESTORABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 logging.disable_progress_bar()  # a bar per loaded file drowns the run's own lines in a log
 
@@ -29,12 +29,15 @@ class Backbone:
 
     Attributes:
         model: the `…ForConditionalGeneration` model.
-        inner: the same without the LM head, which costs 8 to 38 % more FLOPs and is never needed for an embedding.
+        inner: the same model without the LM head, which costs 8 to 38 % more FLOPs and is never needed for an
+            embedding.
         hidden_size: hidden size of the language model, d.
-        mixed_precision: whether trained weights are held in more precision than the others, in which it computes.
+        mixed_precision: whether the trained weights have a higher precision than the frozen ones; the model then
+            computes in the dtype of the frozen ones.
     """
 
     def __init__(self, model: Any, tokenizer: Any, family: Family) -> None:
+        """Put the model in eval mode and let the tokenizer pad on the left."""
         self.model = model
         self.tokenizer = tokenizer
         self.family = family
@@ -44,27 +47,32 @@ class Backbone:
 
     @property
     def inner(self) -> Any:
+        """Model without the LM head."""
         return self.model.model
 
     @property
     def hidden_size(self) -> int:
+        """Hidden size of the language model, d."""
         return self.model.config.get_text_config().hidden_size
 
     def autocast(self) -> torch.autocast:
-        """A context for the model's forward: in the dtype of the weights that are not trained."""
+        """Return a context in which the model's forward computes in the dtype of the weights that are not trained."""
         return torch.autocast(self.device.type, self.model.dtype, enabled=self.mixed_precision)
 
     @property
     def device(self) -> torch.device:
+        """Device of the model."""
         return self.model.device
 
     @classmethod
     def load(cls, folder: Path, family: str, dtype: str = "float32", device: str = "cpu") -> "Backbone":
-        """Load a snapshot's folder; never touches the network, never runs code that came with the weights.
+        """Load a snapshot's folder.
+
+        The network is never accessed, and code that came with the weights is never run.
 
         Raises:
-            SlqError: the folder holds no weights, or weights that do not fit its configuration, or a model of a class
-                that is laid out in another way.
+            SlqError: the folder holds no weights, or weights that do not fit its configuration, or the model's class
+                has no `model.model` without an LM head.
         """
         model = load_pretrained(AutoModelForImageTextToText, folder, getattr(torch, dtype))
         if not hasattr(model, "model"):
@@ -76,7 +84,9 @@ class Backbone:
 
 
 def load_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """A model of transformers from a snapshot's safetensors, every weight of it; offline, without code of the snapshot.
+    """Load a transformers model with all its weights from a snapshot's safetensors.
+
+    The network is never accessed, and code that came with the weights is never run.
 
     Raises:
         SlqError: the folder holds no weights, or weights that do not fit its configuration.
@@ -88,7 +98,7 @@ def load_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
         local_files_only=True,
         use_safetensors=True,
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # told below, with the others
+        ignore_mismatched_sizes=True,  # reported below, with the others
     )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if loading_info[kind]:
@@ -99,10 +109,10 @@ def load_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
 
 
 def set_attention_implementation(backbone: Backbone, attention: str) -> None:
-    """Choose the implementation of attention.
+    """Set the implementation of attention.
 
     Raises:
-        SlqError: its package is not installed, or the model has none.
+        SlqError: the package of this implementation is not installed, or the model does not support it.
     """
     try:
         backbone.model.set_attn_implementation(attention)
@@ -111,15 +121,15 @@ def set_attention_implementation(backbone: Backbone, attention: str) -> None:
 
 
 def backbone_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """A backbone's own parameters under their own names; LoRA's are left out."""
+    """Return a backbone's own parameters under their own names, without those of LoRA."""
     named_parameters = model.named_parameters()
     return {name.replace(".base_layer.", "."): tensor for name, tensor in named_parameters if "lora_" not in name}
 
 
 def hash_weights(model: torch.nn.Module) -> str:
-    """sha256 over the names, dtypes and bytes of a backbone's own weights, in order of name.
+    """Compute the sha256 of the names, dtypes, shapes and bytes of a backbone's own weights, in order of name.
 
-    Of a sharded one all processes call it.
+    If the model is sharded, all processes must call it.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(backbone_weights(model).items()):
@@ -129,35 +139,40 @@ def hash_weights(model: torch.nn.Module) -> str:
 
 
 def pick_device() -> str:
-    """`cuda` where there is one, else `cpu`."""
+    """Return `cuda` if a GPU is available, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def is_sharded(tensor: Tensor) -> bool:
+    """Return whether a tensor is sharded over processes."""
     return isinstance(tensor, DTensor)
 
 
 def local_shard(tensor: Tensor) -> Tensor:
-    """The part that this process holds; a tensor that is not sharded as it is."""
+    """Return the part of a tensor that this process holds; a tensor that is not sharded is returned unchanged."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def full_tensor_on_cpu(tensor: Tensor) -> Tensor:
-    """All of a tensor, without gradient, on the CPU; of a sharded one all processes call it at the same place."""
+    """Return a whole tensor, without gradient, on the CPU; if it is sharded, all processes must call it together."""
     tensor = tensor.detach()
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
 
 
 def gather_full_tensors(tensors: Mapping[str, Tensor], keep_result: bool) -> dict[str, Tensor]:
-    """Each of them whole, in a process that wants to `keep_result` them;
-    the others take part, and hold one at a time.
+    """Gather each tensor whole, on the CPU, in the processes with `keep_result`.
+
+    The other processes take part, hold one whole tensor at a time, and get an empty dict.
     """
     full_tensors = ((name, full_tensor_on_cpu(tensor).contiguous()) for name, tensor in tensors.items())
     return {name: tensor for name, tensor in full_tensors if keep_result}
 
 
 def shard_like(tensor: Tensor, reference: Tensor) -> Tensor:
-    """A whole tensor, which every process has, in parts as the example of its shape is."""
+    """Shard a whole tensor, which every process has, in the way of a reference tensor.
+
+    The tensor is returned unchanged if the reference is not sharded or has another shape.
+    """
     if not isinstance(reference, DTensor) or tensor.shape != reference.shape:
         return tensor
     return distribute_tensor(
@@ -166,7 +181,11 @@ def shard_like(tensor: Tensor, reference: Tensor) -> Tensor:
 
 
 def require_restorable_cache(kv_cache: Any) -> None:
-    """Raise SlqError, by name, if a layer of a cache keeps what could not be put back after it was read of."""
+    """Check that a KV cache can be restored after a forward has continued from it.
+
+    Raises:
+        SlqError: a layer is of a class whose state cannot be restored; the class is named.
+    """
     for layer in kv_cache.layers:
         if type(layer) not in RESTORABLE_LAYERS:
             expected = " or ".join(one.__name__ for one in RESTORABLE_LAYERS)
@@ -177,7 +196,11 @@ def require_restorable_cache(kv_cache: Any) -> None:
 
 
 def copy_cache_rows(kv_cache: Any, rows: Tensor) -> Any:
-    """A cache of some rows of another, copied, so that what goes on from it leaves the other as it is."""
+    """Copy some rows of a KV cache, so that continuing from the copy leaves the original unchanged.
+
+    Raises:
+        SlqError: as `require_restorable_cache`.
+    """
     require_restorable_cache(kv_cache)
     copied = copy(kv_cache)
     copied.layers = [copy(layer) for layer in kv_cache.layers]
@@ -188,7 +211,11 @@ def copy_cache_rows(kv_cache: Any, rows: Tensor) -> Any:
 
 @contextmanager
 def borrow_kv_cache(kv_cache: Any) -> Iterator[Any]:
-    """A cache to go on from: what is added meanwhile is forgotten afterwards, by all of a layer's state."""
+    """Yield a KV cache to continue from, and restore the whole state of its layers afterwards.
+
+    Raises:
+        SlqError: as `require_restorable_cache`.
+    """
     require_restorable_cache(kv_cache)
     saved_states = [dict(vars(layer)) for layer in kv_cache.layers]
     try:

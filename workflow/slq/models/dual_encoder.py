@@ -1,4 +1,4 @@
-"""Dual encoders: two towers that map images and texts into one space, ready to retrieve, such as CLIP."""
+"""Dual encoders: two towers that map images and texts into one space, pretrained for retrieval, such as CLIP."""
 
 import importlib
 from abc import ABC, abstractmethod
@@ -24,17 +24,19 @@ ENCODER_FOLDER = Path(__file__).parent / "dual_encoders"
 class DualEncoder(ABC):
     """A model of two towers with its tokenizer and image processor, in eval mode; computes in the dtype of its weights.
 
-    An adapter in `slq/models/dual_encoders/` says what differs between classes: the class, how a text is cut, and where
-    both towers' vectors are.
+    An adapter in `slq/models/dual_encoders/` defines what differs between models: the class, how a text is truncated,
+    and where the embeddings of both towers are found.
 
     Attributes:
         model_class: the class in transformers.
-        max_text_tokens: tokens of the longest text, with those that open and close it; a longer one is cut, and closed.
+        max_text_tokens: maximum length of a text in tokens, with those that open and close it; a longer text is
+            truncated, and still closed.
     """
 
     model_class: Any
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
+        """Put the model in eval mode and let the tokenizer pad on the right."""
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.tokenizer.padding_side = "right"  # positions count from a row's first token
@@ -42,11 +44,13 @@ class DualEncoder(ABC):
 
     @staticmethod
     def load(folder: Path, device: str = "cpu") -> "DualEncoder":
-        """Load a snapshot's folder in float32; never touches the network, never runs code that came with the weights.
+        """Load a snapshot's folder in float32.
+
+        The network is never accessed, and code that came with the weights is never run.
 
         Raises:
-            SlqError: the folder holds no weights, weights that do not fit its configuration, or a model that no adapter
-                is for.
+            SlqError: the folder holds no weights, or weights that do not fit its configuration, or there is no adapter
+                for its model type.
         """
         require_weights(folder)
         encoder_class = find_encoder_class(read_json(folder / "config.json").get("model_type"), folder)
@@ -59,27 +63,27 @@ class DualEncoder(ABC):
     @property
     @abstractmethod
     def max_text_tokens(self) -> int:
-        """Tokens of the longest text that the original reads."""
+        """Maximum length of a text in tokens in the original model."""
 
     @abstractmethod
     def image_features(self, pixel_values: Tensor) -> Tensor:
-        """Vectors (n, d) of processed images (n, 3, height, width), not yet of unit length."""
+        """Compute embeddings (n, d) of processed images (n, 3, height, width), not yet of unit length."""
 
     @abstractmethod
     def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Vectors (n, d) of texts (n, L) padded on the right, not yet of unit length."""
+        """Compute embeddings (n, d) of texts (n, L) padded on the right, not yet of unit length."""
 
     def preprocess_text(self, text: str) -> str:
-        """A text as the original's evaluation hands it to the tokenizer."""
+        """Return a text as the original model's evaluation passes it to the tokenizer: unchanged by default."""
         return text
 
     def preprocess_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Processed RGB images (n, 3, height, width), on the model's device."""
+        """Process RGB images to a tensor (n, 3, height, width) on the model's device."""
         pixel_values: Tensor = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
         return pixel_values.to(self.model.device)
 
     def tokenize_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """`input_ids` and `attention_mask` (n, L) of texts, cut at `max_text_tokens`, on the model's device."""
+        """Tokenize texts, truncated at `max_text_tokens`, to `input_ids` and `attention_mask` (n, L) on the device."""
         inputs = self.tokenizer(
             [self.preprocess_text(text) for text in texts],
             padding=True,
@@ -91,20 +95,20 @@ class DualEncoder(ABC):
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Unit vectors (n, d), float32."""
+        """Encode images to unit vectors (n, d) in float32."""
         return normalize(self.image_features(self.preprocess_images(images)), dim=-1)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors (n, d), float32."""
+        """Encode texts to unit vectors (n, d) in float32."""
         return normalize(self.text_features(**self.tokenize_texts(texts)), dim=-1)
 
 
 def find_encoder_class(model_type: str | None, requested_by: object) -> type[DualEncoder]:
-    """The adapter in `slq/models/dual_encoders/<model_type>.py`.
+    """Return the adapter class in `slq/models/dual_encoders/<model_type>.py`.
 
     Raises:
-        SlqError: there is none; `requested_by` is named, and the model types that have one.
+        SlqError: there is none; the message names `requested_by` and the model types that have one.
     """
     known = sorted(path.stem for path in ENCODER_FOLDER.glob("[!_]*.py"))
     if model_type not in known:

@@ -1,4 +1,4 @@
-"""What a backbone family must say about itself; everything else is shared."""
+"""The interface of a backbone family: what an adapter defines for its models; everything else is shared."""
 
 import importlib
 import math
@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-FEATURES = "features"  # in place of an image's pixels: what the vision tower made of them
+FEATURES = "features"  # key of an image's features from the vision tower, which take the place of its pixels
 
 
 @dataclass(frozen=True)
 class ProcessedImage:
-    """One processed image: the tensors that the family's forward takes, and the image tokens it occupies.
+    """One processed image: the tensors that the family's forward takes, and how many image tokens it occupies.
 
-    In place of its pixels it may hold FEATURES (image tokens, vectors, d), as `Family.encode_vision` gave them.
+    Instead of pixels it may hold FEATURES (image tokens, vectors, d), as returned by `Family.encode_vision`.
     """
 
     tensors: dict[str, Tensor]
@@ -27,52 +27,56 @@ class ProcessedImage:
 
 
 class Family(ABC):
-    """Adapter of a backbone family: image processing, image-token expansion, positions."""
+    """Adapter of a backbone family: image processing, image-token expansion, position ids."""
 
     placeholder: str  # what the chat template writes for an image
 
     def __init__(self, config: Any, image_processor: Any) -> None:
+        """Create an adapter for a model's configuration and its image processor."""
         self.config = config
         self.image_processor = image_processor
 
     @abstractmethod
     def process(self, image: Image.Image) -> ProcessedImage:
-        """Tensors of one RGB image; each is concatenated along its first axis in a batch.
+        """Process one RGB image to tensors, each of which is concatenated along its first axis in a batch.
 
         A family may take limits as further arguments with defaults: `retention_images` in config.yaml sets them.
         """
 
     def process_question_images(self, images: Sequence[Image.Image], **limits: int) -> list[ProcessedImage]:
-        """Tensors of the images of one question; a family may take limits that they share, and hands on the others."""
+        """Process the images of one question.
+
+        A family may take limits that the images share; it passes the other limits on to `process`.
+        """
         process: Any = self.process
         return [process(image, **limits) for image in images]
 
     @abstractmethod
     def expand_placeholder(self, num_tokens: int) -> str:
-        """Text that replaces the placeholder of an image of so many tokens."""
+        """Return the text that replaces the placeholder of an image of `num_tokens` image tokens."""
 
     @abstractmethod
     def compute_position_ids(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """Position ids of a left-padded batch, (B, L) or (axes, B, L), as the family's own full forward has them."""
+        """Compute position ids of a left-padded batch, (B, L) or (axes, B, L), as the family's full forward does."""
 
     def extra_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
-        """What else the family's forward and generation want to know about the tokens."""
+        """Return further inputs about the tokens that the family's forward and generation need; none by default."""
         return {}
 
     @property
     def max_positions(self) -> float:
-        """How many positions the language model has; infinite where its configuration names no number."""
+        """Number of positions of the language model; infinite where its configuration gives none."""
         return getattr(self.config.get_text_config(), "max_position_embeddings", None) or math.inf
 
     def describe_overflow(
         self, inputs: Mapping[str, Tensor], tokenizer: Any, num_following: int | Tensor = 0
     ) -> str | None:
-        """What is wrong if the longest row of a batch, and `num_following` tokens more, needs more positions than there
-        are.
+        """Describe the longest row of a batch if it needs more positions than the model has, else return None.
 
         Args:
             inputs: input_ids, attention_mask and position_ids of a left-padded batch.
-            num_following: of every row, or of each (B,).
+            tokenizer: decodes the beginning of the row for the description.
+            num_following: number of tokens that will follow: one number for all rows, or one for each (B,).
         """
         rows = len(inputs["input_ids"])
         needed_positions = inputs["position_ids"].amax(-1).view(-1, rows).amax(0) + 1 + num_following
@@ -87,40 +91,50 @@ class Family(ABC):
         )
 
     def encode_vision(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What the vision tower makes of a batch's images: (image tokens, vectors, d), DeepStack's vectors behind."""
+        """Encode a batch's images with the vision tower to features (image tokens, vectors, d).
+
+        The first vector of each image token is the projected one; DeepStack's vectors, if there are any, follow it.
+        """
         raise self._not_implemented("encode_vision")
 
     def as_encoder_outputs(self, features: Tensor) -> Any:
-        """The same as the family's forward takes it, `mm_encoder_outputs["image"]`."""
+        """Convert the features of `encode_vision` to what the forward takes as `mm_encoder_outputs["image"]`."""
         raise self._not_implemented("as_encoder_outputs")
 
     def random_image(self, num_pixels: int, generator: torch.Generator) -> ProcessedImage:
-        """An image of about so many random pixels, without an image processor: for a model without a snapshot."""
+        """Create an image of about `num_pixels` random pixels.
+
+        No image processor is used, so that a model without a snapshot can be run.
+        """
         raise self._not_implemented("random_image")
 
     def _not_implemented(self, member: str) -> NotImplementedError:
-        """A family need not be able to cache image features (`training.image_cache: features`), nor to be benched."""
+        """Build the error of an optional method that a family lacks.
+
+        A family need not support the caching of image features (`training.image_cache: features`) or the benchmark of
+        speed.
+        """
         return NotImplementedError(f"slq/models/families: {type(self).__name__} has no {member}(): docs/backbones.md")
 
     @staticmethod
     def text_position_ids(attention_mask: Tensor) -> Tensor:
-        """Plain positions (B, L) that count a row's own tokens; padding gets 0 and is never attended to."""
+        """Compute position ids (B, L) that count a row's own tokens; padding gets 0 and is never attended to."""
         return (attention_mask.cumsum(-1) - 1).clamp(min=0)
 
 
 def load_family(name: str, config: Any, image_processor: Any) -> Family:
-    """The adapter in `slq/models/families/<name>.py`."""
+    """Create the adapter that `slq/models/families/<name>.py` defines."""
     return find_family_class(name)(config, image_processor)
 
 
 def find_family_class(name: str) -> type[Family]:
-    """The one subclass of Family that a family's module defines."""
+    """Return the one subclass of Family that the module of a family defines."""
     family_class: type[Family] = find_subclass(importlib.import_module(f"slq.models.families.{name}"), Family)
     return family_class
 
 
 def find_subclass(module: ModuleType, base: Any) -> Any:
-    """The one subclass of `base` that a module defines."""
+    """Return the one subclass of `base` that a module defines."""
     (subclass,) = [
         item
         for item in vars(module).values()

@@ -1,4 +1,4 @@
-"""The prefix: prompt and content tokens of a batch, left-padded, with explicit positions; run, or read from a cache."""
+"""The prefix: prompt and content tokens, left-padded in a batch, run through the backbone or read from a cache."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,51 +18,52 @@ ContentPart = str | ProcessedImage
 
 @dataclass(frozen=True)
 class TokenizedMessage:
-    """One message as token ids, with the images that its image tokens stand for."""
+    """One message as token ids, with the images whose image tokens are among them."""
 
     ids: list[int]
     images: tuple[ProcessedImage, ...]
 
     @property
     def length(self) -> int:
-        """Tokens of the prefix."""
+        """Number of tokens of the prefix."""
         return len(self.ids)
 
     @property
     def image_token_counts(self) -> list[int]:
-        """Of each image."""
+        """Number of image tokens of each image."""
         return [image.num_tokens for image in self.images]
 
     @property
     def cache_level(self) -> str:
-        """What of its images is there already: nothing (`image`), or their features (`features`)."""
+        """Level at which its images are cached: `features`, or `image` if nothing of them is."""
         return "features" if any(FEATURES in image.tensors for image in self.images) else "image"
 
 
 @dataclass(frozen=True)
 class CachedPrefix:
-    """A message's prefix that ran before.
+    """The prefix of a message that was run earlier.
 
     Attributes:
-        key_values: keys and values, (tokens, layers, 2, heads, head_dim); zeros where a sliding window has left a
+        key_values: keys and values, (tokens, layers, 2, heads, head_dim); zeros where a sliding window has dropped a
             token.
-        position_ids: (tokens, axes).
-        num_image_tokens: how many of the tokens are an image's.
+        position_ids: position ids, (tokens, axes).
+        num_image_tokens: number of image tokens among the tokens.
+        cache_level: always `kv`: the whole prefix is cached.
     """
 
     key_values: Tensor
     position_ids: Tensor
     num_image_tokens: int
-    cache_level = "kv"  # all of it is there already
+    cache_level = "kv"  # the whole prefix is cached
 
     @property
     def length(self) -> int:
-        """Tokens of the prefix."""
+        """Number of tokens of the prefix."""
         return len(self.key_values)
 
     @property
     def image_token_counts(self) -> list[int]:
-        """Of its one image."""
+        """Number of image tokens of its one image."""
         return [self.num_image_tokens]
 
 
@@ -71,10 +72,11 @@ TokenCounts = dict[str, int]
 
 
 def count_tokens(messages: Iterable[Message]) -> TokenCounts:
-    """Sum up what messages ask of a model, padding apart: FLOPs follow from it (cost/flops.py).
+    """Count the tokens of messages, without padding; FLOPs are computed from these counts (cost/flops.py).
 
     Returns:
-        num_messages; tokens and squared_tokens of them; image_tokens and squared_image_tokens of their images.
+        num_messages; the sums of tokens and squared_tokens over messages, and of image_tokens and squared_image_tokens
+        over their images.
     """
     counts = dict.fromkeys(("num_messages", "tokens", "squared_tokens", "image_tokens", "squared_image_tokens"), 0)
     for message in messages:
@@ -87,17 +89,17 @@ def count_tokens(messages: Iterable[Message]) -> TokenCounts:
 
 
 def message_parts(content: ContentPart, instruction: str) -> tuple[ContentPart, ...]:
-    """Content of a user turn, with the instruction after it if there is one (`prompt` in config.yaml)."""
+    """Return the parts of a user turn: content, then the instruction if there is one (`prompt` in config.yaml)."""
     return (content, instruction) if instruction else (content,)
 
 
 def render_chat_template(backbone: Backbone, parts: tuple[ContentPart, ...], template: str | None = None) -> str:
-    """A user turn of texts and images in the backbone's chat template, up to where the answer would begin.
+    """Render a user turn of texts and images in the backbone's chat template, up to where the answer would begin.
 
-    An image is its placeholder, once.
+    Each image is rendered as a single placeholder.
 
     Args:
-        template: in place of the chat template, text in which {turn} stands for the parts, one behind the other.
+        template: a text to use instead of the chat template, in which {turn} is replaced by the concatenated parts.
     """
     if template is not None:
         turn = "".join(part if isinstance(part, str) else backbone.family.placeholder for part in parts)
@@ -112,13 +114,13 @@ def render_chat_template(backbone: Backbone, parts: tuple[ContentPart, ...], tem
 def tokenize_message(
     backbone: Backbone, parts: tuple[ContentPart, ...], template: str | None = None
 ) -> TokenizedMessage:
-    """The rendered turn as token ids, each placeholder expanded to the tokens of its image.
+    """Tokenize a rendered user turn, with each placeholder expanded to the tokens of its image.
 
-    A chat template writes every token itself. To another `template` the tokenizer adds what it adds to any text, such
-    as a first token: so do the processors of the models that come with one.
+    A chat template contains all special tokens itself. With another `template` the tokenizer adds its usual special
+    tokens, such as a first token, as the processors of the models that come with such a template do.
 
     Raises:
-        SlqError: a text holds what stands for an image.
+        SlqError: a text contains the placeholder of an image.
     """
     images = tuple(part for part in parts if isinstance(part, ProcessedImage))
     pieces = render_chat_template(backbone, parts, template).split(backbone.family.placeholder)
@@ -137,16 +139,16 @@ def tokenize_message(
 
 
 def collate(backbone: Backbone, batch: Sequence[TokenizedMessage], num_following: int | Tensor = 0) -> dict[str, Any]:
-    """Left-padded inputs of the inner model: ids, mask and positions (B, L) and the images' tensors, or features.
+    """Build left-padded inputs of the inner model: ids, mask and positions (B, L), and the images' tensors or features.
 
-    Positions are given explicitly because the rule that a padded prefix follows by default differs between models and
-    contents, and a wrong continuation is silent.
+    Positions are given explicitly because the default rule for the positions after a padded prefix differs between
+    models and contents, and wrong positions raise no error.
 
     Args:
-        num_following: how many tokens are to follow every row, or each (B,).
+        num_following: number of tokens that will follow: one number for all rows, or one for each (B,).
 
     Raises:
-        SlqError: a message is longer than the positions that the backbone has.
+        SlqError: a message needs more positions than the backbone has.
     """
     max_length = max(len(item.ids) for item in batch)
     pad_token_id = backbone.tokenizer.pad_token_id
@@ -171,12 +173,12 @@ def collate(backbone: Backbone, batch: Sequence[TokenizedMessage], num_following
 
 
 def require_texts_fit(backbone: Backbone, texts: Iterable[str], instruction: str, num_following: int) -> None:
-    """Look, before anything is embedded, whether every text fits the positions that the backbone has.
+    """Check that every text fits the positions that the backbone has, before anything is embedded.
 
-    A token is of a byte at least: texts with fewer bytes than there is room are not tokenized.
+    A token is at least one byte long, so a text with fewer bytes than there are positions left is not tokenized.
 
     Raises:
-        SlqError: one, with the instruction and `num_following` tokens, does not.
+        SlqError: a text, with the instruction and `num_following` tokens, does not fit.
     """
     max_text_tokens = (
         backbone.family.max_positions
@@ -189,16 +191,20 @@ def require_texts_fit(backbone: Backbone, texts: Iterable[str], instruction: str
 
 
 def continue_positions(position_ids: Tensor, num_tokens: int) -> Tensor:
-    """Positions of `num_tokens` tokens after the prefix: (B, count) or (axes, B, count), the same along every axis."""
+    """Compute positions of `num_tokens` tokens after a prefix.
+
+    Returns:
+        positions (B, num_tokens) or (axes, B, num_tokens), the same along every axis.
+    """
     last = position_ids.amax(-1)
-    if last.dim() == 2:  # rotary axes run apart over an image; what follows it continues from the furthest
+    if last.dim() == 2:  # rotary axes differ within an image; the tokens after it continue from the largest position
         last = last.amax(0, keepdim=True).expand_as(last)
     return last[..., None] + 1 + torch.arange(num_tokens, device=position_ids.device)
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """Left-padded prefixes that ran through a backbone: their keys and values, mask and positions."""
+    """Left-padded prefixes that were run through a backbone: their KV cache, attention mask and position ids."""
 
     kv_cache: Any
     attention_mask: Tensor
@@ -207,16 +213,19 @@ class Prefix:
 
 @torch.no_grad()
 def prefill(backbone: Backbone, inputs: dict[str, Any]) -> Prefix:
-    """A batch of prefixes. Nothing in one depends on the queries, so no gradient is needed."""
+    """Run a batch of prefixes through the backbone.
+
+    No gradient is needed: nothing in a prefix depends on the queries.
+    """
     kv_cache = backbone.inner(**inputs, use_cache=True).past_key_values
     return Prefix(kv_cache, inputs["attention_mask"], inputs["position_ids"])
 
 
 def collate_cached_prefixes(backbone: Backbone, batch: Sequence[CachedPrefix], num_following: int = 0) -> Prefix:
-    """The same of a batch of prefixes that ran before, each without padding.
+    """Build a left-padded Prefix from cached prefixes, each of which is without padding.
 
     Raises:
-        SlqError: with `num_following` tokens more, one needs more positions than the backbone has.
+        SlqError: with `num_following` more tokens, a prefix needs more positions than the backbone has.
     """
     if (
         needed_positions := max(int(one.position_ids.max()) for one in batch) + 1 + num_following
@@ -244,10 +253,12 @@ def collate_cached_prefixes(backbone: Backbone, batch: Sequence[CachedPrefix], n
 
 
 def split_prefix(prefix: Prefix, image_token_counts: Sequence[int]) -> list[CachedPrefix]:
-    """Each message's prefix by itself, without padding, on the CPU; the opposite of `collate_cached_prefixes`.
+    """Split a batch into the prefix of each message, without padding, on the CPU.
+
+    This is the inverse of `collate_cached_prefixes`.
 
     Raises:
-        SlqError: the layers keep what is not of one shape, or more than keys and values.
+        SlqError: the keys and values of the layers differ in shape, or a layer has more state than keys and values.
     """
     require_restorable_cache(prefix.kv_cache)
     layers = [_pad_key_values(layer, prefix.attention_mask.shape[1]) for layer in prefix.kv_cache.layers]
@@ -268,7 +279,10 @@ def split_prefix(prefix: Prefix, image_token_counts: Sequence[int]) -> list[Cach
 
 
 def _pad_key_values(layer: Any, length: int) -> Tensor:
-    """Keys and values of a layer, (2, rows, heads, length, head_dim); zeros in front where its window has left."""
+    """Stack a layer's keys and values, (2, rows, heads, length, head_dim).
+
+    The front is zero where a sliding window has dropped tokens.
+    """
     key_values = torch.stack([layer.keys, layer.values])
     num_dropped = length - key_values.shape[-2]
     return pad(key_values, (0, 0, num_dropped, 0)) if num_dropped else key_values

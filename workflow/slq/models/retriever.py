@@ -1,4 +1,4 @@
-"""From a batch of messages to unit vectors: the read-outs of the paper and of its opponents."""
+"""Retrievers, from a batch of messages to unit vectors: the read-outs of the paper and of the compared methods."""
 
 import math
 from collections.abc import Sequence
@@ -23,37 +23,43 @@ from slq.models.prefix import (
 
 
 class Retriever(Protocol):
-    """Anything that embeds messages; `trainable_parameters` are its parameters that receive gradients."""
+    """Interface of a model that embeds messages."""
 
     def embed(self, batch: Sequence[Message]) -> Tensor:
-        """Unit vectors (B, d) in float32, of a float64 backbone in float64:
-        `encode_prefix`, then `embed_from_prefix`.
+        """Embed messages as unit vectors (B, d): `encode_prefix`, then `embed_from_prefix`.
+
+        The dtype is float32, or float64 for a float64 backbone.
         """
         ...
 
     def encode_prefix(self, batch: Sequence[Message]) -> Any:
-        """What of a batch depends on nothing that is trained, to be read more than once."""
+        """Compute the part of a batch that depends on nothing trained and can be used more than once."""
         ...
 
     def embed_from_prefix(self, prefix: Any) -> Tensor:
-        """Unit vectors of what `encode_prefix` gave."""
+        """Compute unit vectors (B, d) from the result of `encode_prefix`."""
         ...
 
-    def trainable_parameters(self) -> list[nn.Parameter]: ...
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that receive gradients."""
+        ...
 
 
 class LatentQueryRetriever(nn.Module):
     """Shared latent queries after the prefix (SLQ): z = normalize(mean of the last N hidden states of LM([x; Q])).
 
     The queries come last and attention is causal, so the prefix runs once without gradient, and only N positions run
-    with gradient, as a second call of the stock forward on the prefix's keys and values.
+    with gradient, in a second call of the unmodified forward on the KV cache of the prefix.
     """
 
     def __init__(self, backbone: Backbone, queries: Tensor) -> None:
-        """`queries`: initial values (N, d), kept in float32 at least, whatever the backbone's dtype.
+        """Freeze the backbone and create the trainable queries.
+
+        Args:
+            queries: initial values (N, d), stored in float32 at least, whatever the backbone's dtype.
 
         Raises:
-            SlqError: a layer of the backbone keeps what could not be put back after its prefix was read.
+            SlqError: a layer of the backbone's KV cache cannot be restored after the prefix was used.
         """
         super().__init__()
         require_restorable_cache(DynamicCache(config=backbone.model.config))
@@ -62,13 +68,14 @@ class LatentQueryRetriever(nn.Module):
         self.queries = nn.Parameter(queries.to(backbone.device, at_least_float32(backbone.model.dtype)))
 
     def embed(self, batch: Sequence[Message]) -> Tensor:
+        """Embed messages as unit vectors (B, d)."""
         return self.embed_from_prefix(self.encode_prefix(batch))
 
     def encode_prefix(self, batch: Sequence[Message]) -> Prefix:
-        """The prefixes of messages, run now; or, of a batch that comes from a feature cache, as they ran before.
+        """Run the prefixes of messages, or collate them if they come from a feature cache as KV caches.
 
         Raises:
-            SlqError: a message and the queries take more positions than the backbone has.
+            SlqError: a message and the queries need more positions than the backbone has.
         """
         cached = [one for one in batch if isinstance(one, CachedPrefix)]
         if len(cached) == len(batch):
@@ -76,7 +83,7 @@ class LatentQueryRetriever(nn.Module):
         return prefill(self.backbone, collate(self.backbone, require_tokenized(batch), len(self.queries)))
 
     def embed_from_prefix(self, prefix: Prefix) -> Tensor:
-        """Unit vectors (B, d) of queries that continue a prefix."""
+        """Run the queries after a prefix and return unit vectors (B, d)."""
         rows, num_query_tokens = len(prefix.attention_mask), len(self.queries)
         with borrow_kv_cache(prefix.kv_cache) as kv_cache:
             output = self.backbone.inner(
@@ -92,35 +99,47 @@ class LatentQueryRetriever(nn.Module):
         return normalize(states.to(at_least_float32(states.dtype)).mean(1), dim=-1)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
+        """Return the queries."""
         return [self.queries]
 
 
 class LastTokenRetriever(nn.Module):
-    """The last token's state (`pooling: last_token`): base, full fine-tuning and LoRA. The poster's own baseline."""
+    """The last token's hidden state (`pooling: last_token`): base, full fine-tuning and LoRA.
+
+    It is the poster's own baseline.
+    """
 
     def __init__(self, backbone: Backbone) -> None:
+        """Create a retriever that reads a backbone out at its last token."""
         super().__init__()
         self.backbone = backbone
 
     def embed(self, batch: Sequence[Message]) -> Tensor:
+        """Embed messages as unit vectors (B, d)."""
         return self.embed_from_prefix(self.encode_prefix(batch))
 
     def encode_prefix(self, batch: Sequence[Message]) -> list[TokenizedMessage]:
-        """Nothing: what is trained runs from the first token."""
+        """Return the messages unchanged: the trained weights take part from the first token on."""
         return require_tokenized(batch)
 
     def embed_from_prefix(self, prefix: list[TokenizedMessage]) -> Tensor:
+        """Run whole messages and return unit vectors (B, d) of their last tokens."""
         inputs = collate(self.backbone, prefix)
         with self.backbone.autocast():
             states = self.backbone.inner(**inputs, use_cache=False).last_hidden_state
         return normalize(states[:, -1].to(at_least_float32(states.dtype)), dim=-1)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
+        """Return the backbone's parameters that require gradients."""
         return [parameter for parameter in self.backbone.model.parameters() if parameter.requires_grad]
 
 
 def require_tokenized(batch: Sequence[Message]) -> list[TokenizedMessage]:
-    """A batch of tokens; one that holds prefixes that ran before is an error of the caller."""
+    """Return a batch whose messages are all tokenized.
+
+    Raises:
+        TypeError: the batch holds cached prefixes, which is an error of the caller.
+    """
     tokenized = [one for one in batch if isinstance(one, TokenizedMessage)]
     if len(tokenized) != len(batch):
         raise TypeError("a batch is tokens or cached prefixes, not both; only SLQ reads cached ones")
@@ -128,12 +147,12 @@ def require_tokenized(batch: Sequence[Message]) -> list[TokenizedMessage]:
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    """What is learned, and a loss, is computed in: float32 at least."""
+    """Return the dtype in which parameters are learned and the loss is computed: float32 at least."""
     return torch.promote_types(dtype, torch.float32)
 
 
 def initial_queries(num_query_tokens: int, hidden_size: int, init: str, generator: torch.Generator) -> Tensor:
-    """Initial queries (num_query_tokens, hidden_size): `normal`, with deviation 1/sqrt(hidden_size), or `zeros`.
+    """Initialize queries (num_query_tokens, hidden_size): `normal`, with deviation 1/sqrt(hidden_size), or `zeros`.
 
     The released code has both.
     """

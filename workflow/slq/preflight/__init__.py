@@ -1,1 +1,1 @@
-"""Preflight of a cluster run: can it start, and what would it submit?"""
+"""Preflight checks of a cluster run: whether it can start, and which jobs it would submit."""

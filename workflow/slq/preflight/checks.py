@@ -1,4 +1,4 @@
-"""What is looked at before a run: the cluster, what has to be fetched or brought, room, the forecast."""
+"""The checks before a run: cluster, missing sources and local data, disk space, write access."""
 
 import math
 import os
@@ -15,11 +15,11 @@ from slq.config.loading import Config, evaluation_datasets
 from slq.preflight.planned_jobs import PlannedJob, WorkflowPlan
 from slq.sources.listing import list_fetched_sources
 
-OK, NOTE, ERROR = "ok", "--", "!!"  # well; good to know; to be done first
+OK, NOTE, ERROR = "ok", "--", "!!"  # no problem; worth knowing; must be fixed before a run
 PARTITION_ADVICE = "--default-resources slurm_partition=NAME, or a second --profile (docs/cluster.md)"
 GPU_ADVICE = "another partition (slurm_partition), or less under presets.<preset>.resources"
 SLURM_COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol")
-COMMAND_TIMEOUT_SECONDS = 60  # that a command may take: a busy controller answers late
+COMMAND_TIMEOUT_SECONDS = 60  # time limit of a command: a busy controller answers late
 UNLIMITED = float("inf")
 SINFO_COMMAND = ("sinfo", "-h", "-o", "%P|%a|%l|%D|%G")
 QUERIES_ADVICE = "write the queries, one a line (docs/data.md), or name another file"
@@ -27,7 +27,14 @@ QUERIES_ADVICE = "write the queries, one a line (docs/data.md), or name another 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: its mark says whether a run can start as it is, `advice` what to do where it is not well."""
+    """The result of a check.
+
+    Attributes:
+        severity: OK, NOTE, or ERROR if the run cannot start as it is.
+        subject: what was checked.
+        message: what was found.
+        advice: what to do about it; empty if nothing.
+    """
 
     severity: str
     subject: str
@@ -37,10 +44,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class NodeGroup:
-    """Nodes of one kind in a partition: how many, and of each its GPUs by type, '' without one.
+    """Nodes of one kind in a partition.
 
-    Of the partition: `is_default`: of jobs that name none; `is_up`: takes jobs; `time_limit_minutes`: that a job may
-        run.
+    Attributes:
+        partition: the name of the partition.
+        is_default: whether jobs that name no partition go there.
+        is_up: whether the partition accepts jobs.
+        time_limit_minutes: the longest run time of a job there.
+        num_nodes: number of nodes of this kind.
+        gpus_by_model: number of GPUs in each node by type; the type is '' where Slurm names none.
     """
 
     partition: str
@@ -55,10 +67,11 @@ class NodeGroup:
 
 
 def check_slurm(plan: WorkflowPlan | None, memory_gb: float) -> Iterator[Finding]:
-    """What Slurm offers, held against what jobs ask for; without a plan, only whether it answers.
+    """Check that the cluster offers what the planned jobs request; without a plan, only that Slurm answers.
 
     Args:
-        memory_gb: that a job holds on each GPU, at most.
+        plan: the planned jobs, or None if Snakemake cannot plan.
+        memory_gb: largest memory of a job on one GPU, in GB.
     """
     try:
         cluster = read_cluster()
@@ -80,7 +93,10 @@ def check_slurm(plan: WorkflowPlan | None, memory_gb: float) -> Iterator[Finding
 def _check_partition(
     cluster: Sequence[NodeGroup], partition_names: str, jobs: Sequence[PlannedJob], memory_gb: float
 ) -> Iterator[Finding]:
-    """Of the jobs for one partition, or for the best of several with commas between them."""
+    """Check the jobs of one partition, or of several separated by commas, of which the best counts.
+
+    An empty name is the site's default partition.
+    """
     wanted = (
         set(partition_names.split(",")) if partition_names else {kind.partition for kind in cluster if kind.is_default}
     )
@@ -106,11 +122,12 @@ def _check_partition(
 
 
 def _join_partition_names(nodes: Sequence[NodeGroup]) -> str:
+    """Join the names of the nodes' partitions with commas, each once."""
     return ", ".join(dict.fromkeys(kind.partition for kind in nodes))
 
 
 def _check_gpus(nodes: Sequence[NodeGroup], jobs: Sequence[PlannedJob], memory_gb: float) -> Finding:
-    """Whether one node has each job's GPUs, of the type that it asks for."""
+    """Check that for each job some node has all of its GPUs, of the requested type."""
     offered: Counter[str] = Counter()
     for kind in nodes:
         offered.update({model: kind.num_nodes * count for model, count in kind.gpus_by_model.items()})
@@ -128,7 +145,7 @@ def _check_gpus(nodes: Sequence[NodeGroup], jobs: Sequence[PlannedJob], memory_g
 
 
 def _check_time_limit(limit_minutes: float, jobs: Sequence[PlannedJob]) -> Finding:
-    """Whether every job may run as long as it asks for, of at most so many minutes."""
+    """Check that no job requests more minutes than the limit, neither in its first nor in its last attempt."""
     longest_job, retry_minutes = max(jobs, key=lambda job: job.minutes), max(job.minutes_again for job in jobs)
     limit = "no limit" if limit_minutes == UNLIMITED else f"at most {limit_minutes / 60:,.1f} h"
     text = f"{limit}; jobs ask for up to {longest_job.minutes / 60:,.1f} h ({longest_job})"
@@ -143,7 +160,7 @@ def _check_time_limit(limit_minutes: float, jobs: Sequence[PlannedJob]) -> Findi
 
 
 def _nodes_with_gpus(nodes: Sequence[NodeGroup], job: PlannedJob) -> list[NodeGroup]:
-    """Nodes that have a job's GPUs; of its type, if it asks for one."""
+    """List the nodes that have enough GPUs for a job, of its type if it requests one."""
     model = job.gpu_model
     return [
         kind
@@ -156,7 +173,7 @@ def _nodes_with_gpus(nodes: Sequence[NodeGroup], job: PlannedJob) -> list[NodeGr
 
 
 def missing_sources(config: Config, preset: str) -> list[str]:
-    """Names of the sources of a preset that are not whole here."""
+    """List the sources of a preset that are not completely fetched."""
     scratch = Path(config["scratch"])
     return [
         name
@@ -166,13 +183,13 @@ def missing_sources(config: Config, preset: str) -> list[str]:
 
 
 def compute_sources_gb(config: Config, missing: Sequence[str]) -> float:
-    """Disk that sources take, unpacked, the largest archive beside its files for a while."""
+    """Compute the disk space that fetching sources needs, in GB: all files, and the largest archive while unpacking."""
     parts = [part for name in missing for part in config["sources"][name]["parts"]]
     return sum(part["gb"] for part in parts) + max((part["gb"] for part in parts if "archive" in part), default=0.0)
 
 
 def check_local_data(config: Config, preset: str, missing: Sequence[str]) -> Iterator[Finding]:
-    """Folders that a person has to fill and files of queries that are not there, with what is to be done about each."""
+    """Check that local folders and query files exist; report each missing one with what to do about it."""
     settings = config["presets"][preset]
     datasets = [config["datasets"][name] for name in (settings["train_dataset"], *evaluation_datasets(settings))]
     models = [config["backbones"][name] for name in settings["backbones"]]
@@ -188,7 +205,7 @@ def check_local_data(config: Config, preset: str, missing: Sequence[str]) -> Ite
 
 
 def check_sources(config: Config, preset: str, missing: Sequence[str], offline: bool) -> Finding:
-    """What is to be fetched, and by whom."""
+    """Report which sources have to be fetched, and on which host."""
     num_sources = len(list_fetched_sources(config, preset))
     progress = f"{num_sources - len(missing)} of {num_sources} here"
     if not missing:
@@ -204,12 +221,13 @@ def check_sources(config: Config, preset: str, missing: Sequence[str], offline: 
 
 
 def check_disk(scratch: Path, sources_gb: float, largest_training_gb: float, all_trainings_gb: float) -> Finding:
-    """Whether what a run keeps finds room.
+    """Check that scratch has space for sources, checkpoints and adapters.
 
     Args:
-        sources_gb: still to be fetched, unpacked.
-        largest_training_gb: the largest training that is due, with its checkpoints.
-        all_trainings_gb: all of them, as if they trained at once.
+        scratch: the folder of large files.
+        sources_gb: size of the sources that have to be fetched, unpacked, in GB.
+        largest_training_gb: size of the largest planned training with its checkpoints, in GB.
+        all_trainings_gb: size of all planned trainings, as if they ran at once, in GB.
     """
     free = shutil.disk_usage(_existing_parent(scratch)).free / 1e9
     where = f"{scratch}: {free:,.0f} GB free"
@@ -224,7 +242,7 @@ def check_disk(scratch: Path, sources_gb: float, largest_training_gb: float, all
 
 
 def check_writable(folders: Sequence[Path]) -> Finding:
-    """Whether results, and what they are made of, can be written."""
+    """Check that the folders of results, outputs and scratch can be written."""
     unwritable = [str(there) for folder in folders if not os.access(there := _existing_parent(folder), os.W_OK)]
     if unwritable:
         text, advice = f"{', '.join(unwritable)}: cannot be written", "change who may, or clone to a folder of your own"
@@ -233,19 +251,19 @@ def check_writable(folders: Sequence[Path]) -> Finding:
 
 
 def _existing_parent(folder: Path) -> Path:
-    """A folder, or the one that exists and would hold it."""
+    """Return a folder, or its nearest parent that exists."""
     resolved = folder.resolve()
     return next(parent for parent in (resolved, *resolved.parents) if parent.exists())
 
 
-# ---- what Slurm says of itself ---------------------------------------------------------------------------------------
+# ---- output of Slurm's commands --------------------------------------------------------------------------------------
 
 
 def read_cluster() -> list[NodeGroup] | None:
-    """Every kind of nodes of each partition; None on a machine without Slurm's commands.
+    """Read the kinds of nodes of each partition from sinfo; None on a machine without Slurm's commands.
 
     Raises:
-        SlqError: a command is missing, or does not answer.
+        SlqError: some but not all of Slurm's commands are missing, or sinfo fails or does not answer in time.
     """
     missing = [command for command in SLURM_COMMANDS if shutil.which(command) is None]
     if len(missing) == len(SLURM_COMMANDS):
@@ -263,14 +281,14 @@ def read_cluster() -> list[NodeGroup] | None:
 
 
 def parse_sinfo_line(line: str) -> NodeGroup:
-    """Of a line of sinfo."""
+    """Parse a line of sinfo: partition, state, time limit, number of nodes and GPUs."""
     name, state, limit, count, gres = line.split("|")
     key = name.removesuffix("*")
     return NodeGroup(key, name != key, state == "up", parse_minutes(limit), int(count), parse_gpus(gres))
 
 
 def parse_gpus(gres: str) -> dict[str, int]:
-    """Of `gpu:h100:4(S:0-1),gpu:2`: {'h100': 4, '': 2}."""
+    """Parse GPUs as sinfo prints them: `gpu:h100:4(S:0-1),gpu:2` is {'h100': 4, '': 2}."""
     gpus_by_model: dict[str, int] = {}
     for model, count in re.findall(r"(?:^|,)gpu:(?:([^:,()]+):)?(\d+)", gres):
         gpus_by_model[model] = gpus_by_model.get(model, 0) + int(count)
@@ -278,7 +296,7 @@ def parse_gpus(gres: str) -> dict[str, int]:
 
 
 def parse_minutes(limit: str) -> float:
-    """Of `1-12:00:00`, `2:00:00` or `30:00`; what is no time, like `infinite`, is no limit."""
+    """Parse a time limit such as `1-12:00:00`, `2:00:00` or `30:00` into minutes; infinity for other text."""
     time = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", limit)
     if not time:
         return UNLIMITED

@@ -1,7 +1,7 @@
-"""What a call would submit: its jobs as Snakemake itself plans them, and what each asks a cluster for.
+"""The jobs that a call of Snakemake would submit, as Snakemake itself plans them, with their cluster resources.
 
-Run as `python -m slq.preflight.planned_jobs`, with that call's options, it prints them as JSON: a process of its own,
-as reading a Snakefile changes the environment and the path of the process that does it.
+`python -m slq.preflight.planned_jobs`, with the options of that call, prints them as JSON. It is a separate process, as
+reading a Snakefile changes the environment and import path of the process that does it.
 """
 
 import contextlib
@@ -18,10 +18,21 @@ from slq.config.loading import Config
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A job that is due. Without a partition it takes the site's default.
+    """A job that Snakemake would run, with the resources that it requests.
 
-    `backbone`, `method`, `seed`: of the run that it works on, `baseline`: that it evaluates; empty where it works on
-    none. `minutes_again`: that its last attempt asks for, if those before failed.
+    Attributes:
+        rule: the name of its rule.
+        backbone: the backbone of its run; empty if the job belongs to none.
+        method: the method of its run; empty if the job belongs to none.
+        seed: the seed of its run, as text; empty if the job belongs to none.
+        baseline: the baseline that it evaluates; empty if the job belongs to none.
+        local: whether it runs on the submitting host.
+        gpus: number of GPUs.
+        cpus: number of CPU cores.
+        minutes: run time that the first attempt requests.
+        minutes_again: run time that the last attempt requests, if all before it failed.
+        gpu_model: type of its GPUs; empty if any will do.
+        partition: Slurm partition; if empty, the site's default.
     """
 
     rule: str
@@ -38,26 +49,33 @@ class PlannedJob:
     partition: str
 
     def __str__(self) -> str:
+        """Return rule, backbone and method, without those that are empty."""
         return " ".join(filter(None, (self.rule, self.backbone, self.method)))
 
 
 @dataclass(frozen=True)
 class WorkflowPlan:
-    """`config`: the configuration, with what profiles lay over it."""
+    """The jobs that a call of Snakemake would run.
+
+    Attributes:
+        config: the configuration, including the overrides of profiles.
+        jobs: all jobs, in the order of the rules.
+    """
 
     config: Config
     jobs: tuple[PlannedJob, ...]
 
     @property
     def submitted(self) -> list[PlannedJob]:
+        """The jobs that are submitted to the cluster."""
         return [job for job in self.jobs if not job.local]
 
 
 def plan_workflow(options: Sequence[str]) -> WorkflowPlan:
-    """The plan of `snakemake` with these options.
+    """Plan a call of `snakemake` with these options, in a separate process.
 
     Raises:
-        SlqError: Snakemake cannot plan: its own message.
+        SlqError: Snakemake cannot plan; the last line of its own message.
     """
     answer = subprocess.run(
         [sys.executable, "-m", "slq.preflight.planned_jobs", *options], capture_output=True, text=True
@@ -70,7 +88,7 @@ def plan_workflow(options: Sequence[str]) -> WorkflowPlan:
 
 
 def compute_plan_record(options: list[str]) -> dict[str, Any]:
-    """The fields of a plan, in this process."""
+    """Plan a call of `snakemake` in this process; return the fields of a `WorkflowPlan`."""
     from snakemake.api import SnakemakeApi
     from snakemake.cli import parse_args, parse_config
     from snakemake.settings.types import ConfigSettings, DAGSettings, ResourceSettings
@@ -93,7 +111,7 @@ def compute_plan_record(options: list[str]) -> dict[str, Any]:
             DAGSettings(rerun_triggers=args.rerun_triggers)
         ).printd3dag()  # builds it; what it prints is not used
         workflow = workflow_api._workflow
-        rule_order = {rule.name: place for place, rule in enumerate(workflow.rules)}  # of the stages
+        rule_order = {rule.name: place for place, rule in enumerate(workflow.rules)}  # as in the Snakefile
         jobs = [
             _job_record(job, job.rule.name in workflow._localrules, args.retries + 1)
             for job in sorted(workflow.dag.needrun_jobs(), key=lambda job: (rule_order[job.rule.name], *job.wildcards))
@@ -103,7 +121,7 @@ def compute_plan_record(options: list[str]) -> dict[str, Any]:
 
 
 def _job_record(job: Any, local: bool, max_attempts: int) -> dict[str, Any]:
-    """The fields of a job."""
+    """Return the fields of a `PlannedJob`. Sets the job's attempt to the last one, whose resources differ."""
     wildcards, job_resources = job.wildcards_dict, job.resources
     entry = {
         "rule": job.rule.name,
@@ -115,7 +133,7 @@ def _job_record(job: Any, local: bool, max_attempts: int) -> dict[str, Any]:
         "gpu_model": job_resources.get("gpu_model", ""),
         "partition": job_resources.get("slurm_partition", ""),
     }
-    job.attempt = max_attempts  # whose resources are another's
+    job.attempt = max_attempts  # resources depend on the attempt
     return entry | {"minutes_again": job.resources.get("runtime", 0)}
 
 

@@ -1,4 +1,4 @@
-"""`slq doctor`: whether a run can start, what it would cost, and the command to type."""
+"""`slq doctor`: a report on whether a run can start, what it would cost, and the command that starts it."""
 
 import json
 import shlex
@@ -29,18 +29,21 @@ from slq.preflight.planned_jobs import PlannedJob, WorkflowPlan, plan_workflow
 from slq.sources.fetch import is_offline
 from slq.sources.listing import load_merged_config
 
-WIDTH, INDENT = 100, 17  # columns of the page, and of marks and subjects
+WIDTH, INDENT = 100, 17  # columns of the report, and of severity and subject
 EVALUATION_RULES = ("evaluate_retrieval", "evaluate_retention", "evaluate_blind", "check_equivalence")
-OUTPUT_FOLDERS = ("results", "paper_tables", "logs")  # folders of the clone, beside scratch
+OUTPUT_FOLDERS = ("results", "paper_tables", "logs")  # folders of the clone, in addition to scratch
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What the jobs that are due will take, by the forecast.
+    """The forecast cost of the planned jobs.
 
-    `gpu_hours`: of a GPU, None where the forecast does not know them; `memory_gb`: of a GPU, at most;
-    `largest_training_gb`, `all_trainings_gb`: disk of the largest training that is due, and of all; `unknown_reason`:
-    why none is forecast.
+    Attributes:
+        gpu_hours: GPU hours, low to high; None if the forecast does not know them.
+        memory_gb: largest memory of a job on one GPU, in GB.
+        largest_training_gb: disk space of the largest planned training, in GB.
+        all_trainings_gb: disk space of all planned trainings, in GB.
+        unknown_reason: why there is no forecast; empty if there is one.
     """
 
     gpu_hours: Range | None
@@ -51,14 +54,15 @@ class CostEstimate:
 
 
 def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) -> tuple[str, int]:
-    """The page, whose last line is the command to type, and how many things have to be done before a run can start.
+    """Run all checks; return the report, whose last line is the command that starts the run, and the number of errors.
 
     Args:
-        files: the configuration and what is laid over it; none: config.yaml.
-        options: further ones of the call of snakemake: its profiles and default resources.
+        files: the configuration file and its overrides; if empty, config.yaml.
+        preset: the preset to run.
+        options: further options of the call of snakemake: its profiles and default resources.
 
     Raises:
-        SlqError: the configuration is not sound, or has no such preset.
+        SlqError: the configuration is invalid, or has no such preset.
     """
     config = load_merged_config(files or [Path("config.yaml")])
     if preset not in config["presets"]:
@@ -99,8 +103,9 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
 
 
 def _forecast_cost(config: Config, plan: WorkflowPlan | None) -> CostEstimate:
+    """Forecast the cost of the planned jobs; the estimate holds the reason if an architecture or size is not known."""
     settings = json.loads(forecast_settings(config))
-    settings["methods"] = sorted({"base", *settings["methods"]})  # an equivalence check asks base, shown or not
+    settings["methods"] = sorted({"base", *settings["methods"]})  # equivalence checks run base even if no row shows it
     try:
         run_forecasts, _ = forecast_preset(settings)
     except UnknownCostError as error:
@@ -109,7 +114,7 @@ def _forecast_cost(config: Config, plan: WorkflowPlan | None) -> CostEstimate:
 
 
 def sum_costs(run_forecasts: Sequence[RunForecast], jobs: Sequence[PlannedJob]) -> CostEstimate:
-    """Of the jobs that are due; an evaluation that is due in part counts whole."""
+    """Sum the forecasts of the planned jobs; an evaluation of which only a part is left counts whole."""
     forecast_by_run = {(cell.backbone, cell.method): cell for cell in run_forecasts}
     training = [forecast_by_run[job.backbone, job.method] for job in jobs if job.rule == "train"]
     runs = {(job.backbone, job.method, job.seed) for job in jobs if job.rule in EVALUATION_RULES}
@@ -125,7 +130,10 @@ def sum_costs(run_forecasts: Sequence[RunForecast], jobs: Sequence[PlannedJob]) 
 
 
 def check_gpu_hours(plan: WorkflowPlan, cost: CostEstimate, device: str) -> Finding:
-    """GPU hours low to high, of jobs on processors core hours, and what first attempts reserve of them."""
+    """Report the forecast GPU hours, low to high, and the hours that the first attempts reserve.
+
+    For jobs without GPUs these are core hours.
+    """
     reserved_hours = sum(job.gpus * job.minutes for job in plan.submitted) / 60
     if cost.unknown_reason:
         text = f"no hours, and no disk of adapters and checkpoints ({cost.unknown_reason})"
@@ -144,7 +152,7 @@ def check_gpu_hours(plan: WorkflowPlan, cost: CostEstimate, device: str) -> Find
 
 
 def _format_finding(finding: Finding) -> Iterator[str]:
-    """A finding's lines: beside its subject what was found, and what to do on lines of its own."""
+    """Yield the lines of a finding: severity, subject and message, and the advice on lines of its own."""
     head, rest = f"[{finding.severity}] {finding.subject}".ljust(INDENT), " " * INDENT
     wrapper = TextWrapper(WIDTH, head, rest, break_long_words=False, break_on_hyphens=False)
     yield from wrapper.wrap(finding.message)

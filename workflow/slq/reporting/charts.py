@@ -1,4 +1,4 @@
-"""What the figures show: points of runs in panels, each with the file it came from, and the runs that are not there."""
+"""Data of the figures: points of runs in panels, each with its source file, and the missing and stale runs."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,19 @@ from slq.results.layout import METHODS, LayoutEntry, ReportLayout
 from slq.results.records import Record, Results, joined_sources, read_jsonl_records
 
 RunKey = tuple[LayoutEntry, str, int]  # backbone, method, seed
-Point = tuple[str, float | str, float, str]  # which of several lines of a run, x (a word without a scale), y, source
-SCALE_METRICS = ("R@1", "R@5")  # of the figure by scale
+Point = tuple[str, float | str, float, str]  # name of a line of the run, x (a word if x has no scale), y, source
+SCALE_METRICS = ("R@1", "R@5")  # metrics of the scale figure
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: its key in `figures.csv`, its title, what it shows, and the runs that it would show.
+    """One pair of axes and its points.
 
-    points: a row each, with columns backbone (its name), method, seed, part, x, y and source
-    stale_runs: runs that are there, with a file whose numbers do not follow from its ranks or answers
+    Attributes:
+        key: its key in `figures.csv`
+        points: a row per point, with columns backbone (its name), method, seed, part, x, y and source
+        missing_runs: runs of the layout without results for the panel
+        stale_runs: runs with a metrics file whose numbers do not match its ranks or answers
     """
 
     key: str
@@ -37,7 +40,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure: its name, its panels from left to right and top to bottom, what more stands below them."""
+    """A figure: its name, its panels from left to right and top to bottom, and a further note below them."""
 
     name: str
     panels: tuple[Panel, ...]
@@ -75,7 +78,7 @@ def recall_chart(results: Results) -> Chart:
 
 
 def retention_chart(results: Results) -> Chart:
-    """Collect each tuned run's score minus the base's of its backbone, a panel per retention dataset."""
+    """Collect the score of each tuned run minus that of its backbone's base, a panel per retention dataset."""
 
     def panel(dataset: LayoutEntry) -> Panel:
         name = f"retention/{dataset.name}.json"
@@ -107,7 +110,7 @@ def retention_chart(results: Results) -> Chart:
 
 
 def scale_chart(results: Results) -> Chart:
-    """Collect recall against the backbone's size: R@1 and R@5 of each dataset that asks for knowledge, both ways."""
+    """Collect R@1 and R@5 of both directions against the backbone's size, for datasets whose queries need knowledge."""
     size_records = {backbone: _backbone_size_record(results, backbone) for backbone in results.layout.backbones}
 
     def panel(dataset: LayoutEntry, metric: str) -> Panel:
@@ -134,13 +137,13 @@ def scale_chart(results: Results) -> Chart:
 
 
 def _backbone_size_record(results: Results, backbone: LayoutEntry) -> Record | None:
-    """The `run.json` whose total is the backbone's own: the least of its runs', as an adapter only adds to it."""
+    """Find the `run.json` whose total is the size of the backbone: the smallest, as an adapter only adds parameters."""
     records = [record for method in results.layout.methods for record in results.run_records(backbone.name, method)]
     return min(records, key=lambda record: record.number("parameters", "total"), default=None)
 
 
 def training_chart(results: Results) -> Chart:
-    """Collect of each backbone two panels: loss over steps, and both recalls at 5 on the val split after each epoch."""
+    """Collect two panels per backbone: loss over steps, and R@5 of both directions on the val split over epochs."""
     curves = {run: _training_curves(results, run) for run in list_runs(results) if run[1] != "base"}
     missing_runs = tuple(run for run, curve in curves.items() if not curve)
     panels = []
@@ -155,9 +158,9 @@ def training_chart(results: Results) -> Chart:
 
 
 def _training_curves(results: Results, run: RunKey) -> list[Point]:
-    """A run's loss and its two recalls, from its events; no point without any step.
+    """Read the loss and the two recalls of a run from its events; without any step there are no points.
 
-    A step or an epoch that several attempts made is shown as the last of them made it: the weights are its.
+    If several attempts made a step or an epoch, the last one counts, as the final weights come from it.
     """
     curves: dict[str, dict[float, Point]] = {part: {} for part in ("", *DIRECTION_LABELS.values())}
     path = results.path(run[0].name, *run[1:], "events/train.jsonl")
@@ -189,12 +192,12 @@ def _build_panel(
     file_name: str,
     extract_points: Callable[[RunKey, Record], list[Point] | None],
 ) -> Panel:
-    """A panel of what runs have in a metrics file.
+    """Build a panel from what the runs have in a metrics file.
 
     Args:
-        labels: key, title and labels of the axes
+        labels: key, title, x label and y label
         file_name: the file in a run's folder
-        extract_points: the points of a run that has the file, or None if something else is lacking
+        extract_points: returns the points of a run that has the file, or None if something else is lacking
     """
     points_by_run: dict[RunKey, list[Point]] = {}
     missing_runs, stale_runs = [], []
@@ -211,7 +214,7 @@ def _build_panel(
 
 
 def _points_to_dataframe(points_by_run: Iterable[tuple[RunKey, Sequence[Point]]]) -> pd.DataFrame:
-    """Points of runs as rows; numbers are kept as the files have them, whole ones too."""
+    """Convert the points of runs to rows; numbers keep their type from the files, integers too."""
     rows: list[tuple[Any, ...]] = [
         (backbone.name, method, seed, *point) for (backbone, method, seed), points in points_by_run for point in points
     ]
@@ -219,7 +222,7 @@ def _points_to_dataframe(points_by_run: Iterable[tuple[RunKey, Sequence[Point]]]
 
 
 def describe_missing_runs(chart: Chart, layout: ReportLayout) -> str:
-    """Say which runs a figure does not show, and on which datasets if not on all; empty if it shows every run."""
+    """Describe which runs a figure does not show, and on which datasets if not on all; empty if it shows every run."""
     missing = _describe_run_list("Not run", [(panel.title, panel.missing_runs) for panel in chart.panels], layout)
     stale = _describe_run_list(
         "Stale, so not shown", [(panel.title, panel.stale_runs) for panel in chart.panels], layout
@@ -235,7 +238,7 @@ def _describe_run_list(reason: str, panels: Sequence[tuple[str, Sequence[RunKey]
 
 
 def _format_runs(missing_runs: Sequence[RunKey], layout: ReportLayout) -> str:
-    """`Full FT, LoRA on A, B; SLQ (seed 2) on B`: backbones that lack the same runs in one breath."""
+    """Format runs as `Full FT, LoRA on A, B; SLQ (seed 2) on B`, joining backbones that lack the same runs."""
     backbones_by_names: dict[str, list[str]] = {}
     for backbone in dict.fromkeys(backbone for backbone, _, _ in missing_runs):
         seeds_by_method = {
@@ -249,7 +252,7 @@ def _format_runs(missing_runs: Sequence[RunKey], layout: ReportLayout) -> str:
 
 
 def _format_method_seeds(method: str, seeds: tuple[int, ...], layout: ReportLayout) -> str:
-    """A method, and which seeds of it if not all."""
+    """Name a method, and its seeds if they are not all of the layout's."""
     if seeds == layout.seeds_of(method):
         return METHODS[method]
     return f"{METHODS[method]} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"

@@ -1,4 +1,4 @@
-"""What training cost: the hour cells of Table 3, and the table that sets our hours beside the paper's."""
+"""Cost of training: the hours column of Table 3, and Table A, which compares our device hours with the paper's."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ SEEDS_NOTE = "Training is that of one run, Total that of the runs of all seeds t
 
 @dataclass(frozen=True)
 class RunCost:
-    """Hours of a tuned run and the device they were spent on."""
+    """Device hours of a tuned run, and the devices that it used."""
 
     run: Record
     device_kind: str
@@ -51,10 +51,10 @@ class RunCost:
 
 
 def compute_run_cost(run: Record) -> RunCost:
-    """What a tuned run spent.
+    """Compute the device hours of a tuned run.
 
     Raises:
-        SlqError: its spans or its device are missing or malformed; names file and key.
+        SlqError: the spans or the device of the run are missing or malformed; the message names file and key.
     """
     kind = run.text("device", "kind")
     if kind not in HOURS_HEADERS:
@@ -68,7 +68,7 @@ def compute_run_cost(run: Record) -> RunCost:
 
 
 def costs_by_method(results: Results, backbone: LayoutEntry) -> dict[str, list[RunCost]]:
-    """What the existing runs of a backbone spent, by method; the untouched base has nothing to count."""
+    """Compute the cost of each existing run of a backbone, by method; base is left out, as it is not trained."""
     return {
         method: [compute_run_cost(run) for run in results.run_records(backbone.name, method)]
         for method in METHODS
@@ -77,7 +77,7 @@ def costs_by_method(results: Results, backbone: LayoutEntry) -> dict[str, list[R
 
 
 def all_costs(results: Results) -> list[RunCost]:
-    """What every existing run of the layout spent."""
+    """Compute the cost of every existing run of the layout."""
     costs_per_method = [
         costs for backbone in results.layout.backbones for costs in costs_by_method(results, backbone).values()
     ]
@@ -85,7 +85,10 @@ def all_costs(results: Results) -> list[RunCost]:
 
 
 def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
-    """Training hours of one run of a method; they rank within their backbone only if its runs used one device."""
+    """Build the cell with the mean training hours of one run of a method.
+
+    Hours are ranked within a backbone only if all of its runs used the same device (kind and name).
+    """
     runs = results.run_records(backbone.name, method)
     if not runs:
         return results.missing_cell(backbone.name, method, "run.json")
@@ -97,7 +100,7 @@ def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCel
 
 
 def _training_hours_cell(costs: Sequence[RunCost], comparable: bool) -> TableCell:
-    """Mean training hours over the seeds of a method."""
+    """Build the cell with the mean training hours over the seeds of a method."""
     if len(_distinct_devices(costs)) > 1:
         return _mixed_devices_cell(costs)
     return TableCell.mean([cost.training_hours for cost in costs], format_hours, _run_sources(costs), comparable)
@@ -112,7 +115,10 @@ def _run_sources(costs: Sequence[RunCost]) -> str:
 
 
 def hours_header(costs: Iterable[RunCost]) -> str:
-    """`GPU Hour` or `CPU Hour` if all hours were spent on one device; the paper's header if there are none."""
+    """Return the header of the hours: `GPU Hour` or `CPU Hour` if one device gave all of them, else `Device Hour`.
+
+    Without any hours it is the paper's header.
+    """
     devices = _distinct_devices(costs)
     if len(devices) > 1:
         return "Device Hour"
@@ -120,7 +126,7 @@ def hours_header(costs: Iterable[RunCost]) -> str:
 
 
 def hours_note(costs: Sequence[RunCost]) -> tuple[str, ...]:
-    """What the hours are and where they were spent; no note without hours."""
+    """Write the note that says what the hours count and on which devices they were spent; empty without hours."""
     if not costs:
         return ()
     names = [name for _, name in _distinct_devices(costs)]
@@ -129,12 +135,12 @@ def hours_note(costs: Sequence[RunCost]) -> tuple[str, ...]:
 
 
 def _distinct_devices(costs: Iterable[RunCost]) -> list[tuple[str, str]]:
-    """The distinct devices, as (kind, name)."""
+    """List the distinct devices, sorted, as (kind, name)."""
     return sorted({(cost.device_kind, cost.device_name) for cost in costs})
 
 
 def gpu_hours_table(results: Results, paper: PaperTables) -> Table:
-    """The paper's hours and ours per backbone and tuned method."""
+    """Build Table A: the paper's hours and ours, by backbone and tuned method."""
     layout = results.layout
     groups, baseline_groups = (
         tuple(_backbone_group(results, paper, backbone) for backbone in layout.backbones),
@@ -162,7 +168,7 @@ def gpu_hours_table(results: Results, paper: PaperTables) -> Table:
 
 
 def _columns(layout: ReportLayout) -> tuple[Column, ...]:
-    """With several seeds the hours say of how many runs they are."""
+    """Build the columns; with several seeds, the headers say whether the hours are of one run or of all seeds."""
     one_run, all_seeds = (", one run", ", all seeds") if layout.has_several_seeds else ("", "")
     return (
         Column("paper", ("Paper (H800)", "GPU Hour")),
@@ -201,7 +207,10 @@ def _backbone_group(results: Results, paper: PaperTables, backbone: LayoutEntry)
 
 
 def _released_row(results: Results, paper: PaperTables, backbone: LayoutEntry) -> TableRow:
-    """SLQ as released, which the paper's hours are of: no run of ours computes it so."""
+    """Build the row of SLQ as released.
+
+    The paper's hours are of this algorithm; no run here uses it, so only its FLOPs are computed.
+    """
     not_run = TableCell.missing("the released algorithm is not run here: ours has the same gradient")
     paper_hours, paper_ratio = _paper_hours_cell(paper, backbone, "slq"), _paper_ratio_cell(paper, backbone, "slq")
     cells = (
@@ -223,12 +232,12 @@ def _paper_hours_cell(paper: PaperTables, backbone: LayoutEntry, method: str) ->
 
 
 def _no_paper_row_reason(backbone: LayoutEntry) -> str:
-    """Why nothing of the paper stands beside a backbone."""
+    """Explain why the paper has no numbers for a backbone."""
     return f"the paper has no row {backbone.paper_name or f'that {backbone.label} stands for'}"
 
 
 def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) -> tuple[TableCell, ...]:
-    """Training of one run, total of all seeds, and the devices and counts of devices that there were."""
+    """Build four cells: training hours of one run, total hours of all seeds, names and numbers of devices."""
     costs = costs_by_method(results, backbone)[method]
     if not costs:
         return (results.missing_cell(backbone.name, method, "run.json"),) * 4
@@ -243,7 +252,7 @@ def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) 
 
 
 def _total_hours_cell(costs: Sequence[RunCost]) -> TableCell:
-    """Total hours of all seeds of a method together."""
+    """Build the cell with the total hours of all seeds of a method together."""
     if len(_distinct_devices(costs)) > 1:
         return _mixed_devices_cell(costs)
     total = sum(cost.total_hours for cost in costs)
@@ -251,7 +260,7 @@ def _total_hours_cell(costs: Sequence[RunCost]) -> TableCell:
 
 
 def _paper_ratio_cell(paper: PaperTables, backbone: LayoutEntry, method: str) -> TableCell:
-    """The paper's hours over its full fine-tuning's, of the printed values."""
+    """Compute the paper's hours of a method divided by its hours of full fine-tuning, both as printed."""
     method_hours = paper.table3.get((backbone.paper_name, method, "gpu_hours"))
     full_ft_hours = paper.table3.get((backbone.paper_name, "full_ft", "gpu_hours"))
     if not (
@@ -272,7 +281,10 @@ def _paper_ratio_cell(paper: PaperTables, backbone: LayoutEntry, method: str) ->
 
 
 def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
-    """Our hours over our full fine-tuning's, on the same device only; of several seeds, mean over mean."""
+    """Compute our training hours of a method divided by those of full fine-tuning.
+
+    Both must come from the same device; with several seeds, the mean is divided by the mean.
+    """
     costs = costs_by_method(results, backbone)
     method_costs, full_ft_costs = costs[method], costs["full_ft"]
     if not method_costs or not full_ft_costs:
@@ -289,7 +301,10 @@ def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -
 
 
 def _stand_in_note(backbones: Sequence[LayoutEntry], paper: PaperTables) -> tuple[str, ...]:
-    """Says whose hours stand beside a backbone that is not the paper's; nothing of one beside which none stand."""
+    """Write the note on backbones that are not the paper's, beside which the hours of one of the paper's are printed.
+
+    The note is empty if there is no such backbone.
+    """
     paper_backbones = {name for name, _, column in paper.table3 if column == "gpu_hours"}
     stand_ins = [
         f"{entry.paper_name} for {entry.label}"

@@ -1,4 +1,4 @@
-"""Table 1 with all that can be measured: ours beside the paper's, untrained, trained and re-ranked, with intervals."""
+"""Table 1 extended: the paper's systems and ours, zero-shot, trained and re-ranked, with 95 % intervals."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -33,9 +33,13 @@ OTHER_COMPARATORS_LABEL = "Other comparators"
 
 @dataclass(frozen=True)
 class PublishedSystems:
-    """Rows of other papers that stand beside the paper's, and what is known of quoted systems, by model.
+    """Published results of other papers, and facts about the quoted systems, by model.
 
-    A reference without such files has none of either.
+    Both are empty if the reference folder has no such files.
+
+    Attributes:
+        other_papers: recalls that other papers than the reproduced one report
+        facts_by_model: the row of `systems.csv` of each model
     """
 
     other_papers: PublishedRecalls
@@ -43,7 +47,7 @@ class PublishedSystems:
 
     @classmethod
     def read(cls, reference_folder: Path, root: Path) -> "PublishedSystems":
-        """Those of a folder of reference files; errors as in `slq.common.files.read_csv_rows`."""
+        """Read both files of a reference folder; errors as in `slq.common.files.read_csv_rows`."""
         other_papers = (
             PublishedRecalls.read_csv(reference_folder / OTHER_PAPERS_FILE, root)
             if (reference_folder / OTHER_PAPERS_FILE).exists()
@@ -57,7 +61,10 @@ class PublishedSystems:
         return cls(other_papers, {row["model"]: row for row, _ in rows})
 
     def footnote(self, recalls: PublishedRecalls, model: str) -> str:
-        """The footnote of a quoted row; evidence and source are of all that is known of the system."""
+        """Write the footnote of a quoted row: its source, its training data, and whether it saw test images.
+
+        The evidence and source in parentheses belong to these facts about the system, not to its recalls.
+        """
         facts = dict.fromkeys(SYSTEMS_COLUMNS, "") | self.facts_by_model.get(model, {})
         source = f" ({facts['source']}; evidence: {facts['evidence']})" if facts["evidence"] else ""
         training = (
@@ -68,11 +75,12 @@ class PublishedSystems:
 
 @dataclass(frozen=True)
 class MeasuredSystem:
-    """A system that is measured here.
+    """A system measured in this reproduction.
 
-    results_key: its backbone and method, as `Results` has them
-    label: of its row
-    training_note: what it has learned from, in sentences
+    Attributes:
+        results_key: its backbone and method, as `Results` names them
+        label: the label of its row
+        training_note: sentences on its training data
     """
 
     results_key: tuple[str, str]
@@ -81,7 +89,7 @@ class MeasuredSystem:
 
 
 def extended_table(results: Results, paper: PaperTables, published: PublishedSystems) -> Table:
-    """Every row of Table 1, and those that the paper does not have.
+    """Build Table 1 extended: every row of Table 1, and the systems that the paper does not have.
 
     Raises:
         SlqError: a file that exists cannot be used.
@@ -123,7 +131,7 @@ def extended_table(results: Results, paper: PaperTables, published: PublishedSys
 
 
 def _mark_groups(groups: Sequence[RowGroup]) -> tuple[RowGroup, ...]:
-    """Best and second-best over the rows of all groups; groups without rows left out."""
+    """Mark the best and second-best values over the rows of all groups, and drop groups without rows."""
     rows = iter(mark_columns([row for group in groups for row in group.rows], lambda _, cells: mark_best(cells)))
     return tuple(replace(group, rows=tuple(islice(rows, len(group.rows)))) for group in groups if group.rows)
 
@@ -131,7 +139,10 @@ def _mark_groups(groups: Sequence[RowGroup]) -> tuple[RowGroup, ...]:
 def _published_groups(
     results: Results, paper: PaperTables, published: PublishedSystems, columns: RecallColumns
 ) -> list[RowGroup]:
-    """The paper's groups but for its own, each quoted row followed by ours for it; then other comparators."""
+    """Build the paper's groups, our measurement below each quoted row, then a group of other comparators.
+
+    The paper's own group of SLQ is left without rows.
+    """
     groups, remaining = [], list(results.layout.baselines_of_kind("comparator"))
     for label, models in paper.recalls.models_by_group.items():
         rows: list[TableRow] = []
@@ -150,7 +161,11 @@ def _quoted_row(recalls: PublishedRecalls, published: PublishedSystems, model: s
 
 
 def _comparator_system(results: Results, baseline: Baseline, label_suffix: str = "") -> MeasuredSystem:
-    """`label_suffix`: what its label ends with, for ours stand below the paper's, which may have the same label."""
+    """Describe a comparator that is measured here.
+
+    Args:
+        label_suffix: end of the label, which tells our row from the paper's row with the same label above it
+    """
     return replace(
         _system_from_baseline(results, baseline, _comparator_training_note(baseline)),
         label=baseline.label + label_suffix,
@@ -162,7 +177,7 @@ def _comparator_training_note(baseline: Baseline) -> str:
 
 
 def _untrained_systems(results: Results) -> list[MeasuredSystem]:
-    """Of each backbone the last token, which is base, and its other read-outs."""
+    """List for each backbone its last-token embedding, which is base, and its other zero-shot read-outs."""
     found = []
     for backbone in results.layout.backbones:
         found.append(_system_from_run(results, backbone, "base", f"{backbone.label}, last token"))
@@ -172,6 +187,7 @@ def _untrained_systems(results: Results) -> list[MeasuredSystem]:
 
 
 def _trained_systems(results: Results) -> list[MeasuredSystem]:
+    """List each backbone with each tuned method."""
     return [
         _system_from_run(results, backbone, method, f"{METHODS[method]} ({backbone.label})")
         for backbone in results.layout.backbones
@@ -181,7 +197,7 @@ def _trained_systems(results: Results) -> list[MeasuredSystem]:
 
 
 def _reranked_rows(results: Results, published: PublishedSystems, columns: RecallColumns) -> tuple[TableRow, ...]:
-    """Other papers' rows, then ours."""
+    """Build the re-ranked rows: first those of other papers, then ours."""
     other_models = [model for models in published.other_papers.models_by_group.values() for model in models]
     quoted = [_quoted_row(published.other_papers, published, model, columns) for model in other_models]
     systems = [
@@ -192,7 +208,7 @@ def _reranked_rows(results: Results, published: PublishedSystems, columns: Recal
 
 
 def _reranked_training_note(results: Results, baseline: Baseline) -> str:
-    """Whose list it is, and what that and the one who re-ranks have learned from."""
+    """Say which system supplies the candidates, and on what that system and the re-ranker were trained."""
     backbone, first_stage, reranker = baseline.backbone or "", baseline.first_stage or "", baseline.reranker or ""
     if first_stage in METHODS:
         candidates = _results_folder(results, backbone, first_stage)
@@ -203,7 +219,7 @@ def _reranked_training_note(results: Results, baseline: Baseline) -> str:
         training_notes = [
             _comparator_training_note(baselines[0] if baselines else Baseline(first_stage, "comparator", first_stage))
         ]
-    if reranker not in ("base", *INHERITING_METHODS, first_stage):  # whose backbone is no longer base's
+    if reranker not in ("base", *INHERITING_METHODS, first_stage):  # its backbone differs from base's
         training_notes.append(describe_training_data(results, backbone, reranker))
     return " ".join([f"Candidates: {candidates}.", *training_notes])
 
@@ -213,12 +229,17 @@ def _system_from_run(results: Results, backbone: LayoutEntry, method: str, label
 
 
 def _system_from_baseline(results: Results, baseline: Baseline, training_note: str) -> MeasuredSystem:
-    results.run_record(BASELINES, baseline.name, BASE_SEED)  # is refused if it is another row's
+    """Describe a baseline that is measured here.
+
+    Raises:
+        SlqError: its result file belongs to another baseline.
+    """
+    results.run_record(BASELINES, baseline.name, BASE_SEED)  # raises if the file belongs to another baseline
     return MeasuredSystem((BASELINES, baseline.name), baseline.label, training_note)
 
 
 def _results_folder(results: Results, backbone: str, method: str) -> str:
-    """Where the results of a system lie, as sources have it."""
+    """Return the folder of a system's results, as sources print it."""
     return relative_path(results.path(backbone, method, results.layout.compared_seed(method), ""), results.root)
 
 
@@ -227,7 +248,7 @@ def _system_rows(columns: RecallColumns, systems: Iterable[MeasuredSystem]) -> t
 
 
 def _system_row(columns: RecallColumns, system: MeasuredSystem) -> TableRow:
-    """The recalls of a system with their intervals; its footnote says where they are from, or what is missing."""
+    """Build the row of a system: recalls with intervals, and a footnote with their source or with what is missing."""
     reasons_by_state: dict[str, list[str]] = {state: [] for state in EMPTY_STATES}
 
     def make_cell(file_name: str, direction: str, metric: str) -> TableCell:

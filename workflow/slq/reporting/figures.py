@@ -1,4 +1,4 @@
-"""The figures that stored results alone can make, and the CSV of every point in them."""
+"""The figures that need stored results alone, and the CSV with every point in them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,18 +20,19 @@ FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, ReportLayout],
     (retention_chart, draw_retention),
     (training_chart, draw_training),
 )
-SCALE_FIGURE = (scale_chart, draw_scale)  # only where the layout has a dataset that asks for knowledge
+SCALE_FIGURE = (scale_chart, draw_scale)  # only if the layout has a dataset whose queries need knowledge
 POINT_COLUMNS = ["figure", "panel", "series", "x", "y", "source"]
 
 
 def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder: Path) -> None:
-    """Write recall, retention, training and, of datasets that ask for knowledge, scale as .svg and .png, and
-    `figures.csv`.
+    """Write the figures as .svg and .png, and `figures.csv`.
+
+    The figures are recall, retention, training and, if the layout has datasets whose queries need knowledge, scale.
 
     Args:
-        layout: what `parse_layout` reads
+        layout: the input of `parse_layout`
         results_folder: the folder that holds one folder per preset
-        output_folder: the folder that receives them
+        output_folder: the folder that receives the files
 
     Raises:
         SlqError: a result file that exists cannot be used, or a method has no colour.
@@ -55,11 +56,11 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
 
 
 def _series_name(point: Any) -> str:
-    """The line of a run that a point lies on."""
+    """Return the name of the line that a point belongs to: its run, and which of the run's lines."""
     return f"{point.backbone}/{point.method}/seed{point.seed} {point.part}".strip()
 
 
 def write_points(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write every point of some figures with its full value and where it came from."""
-    points = pd.DataFrame(list(rows), columns=POINT_COLUMNS, dtype=object)  # numbers as they are, whole ones too
+    """Write the points of figures as CSV, each with its full value and its source."""
+    points = pd.DataFrame(list(rows), columns=POINT_COLUMNS, dtype=object)  # keeps integers as integers
     write_text(path, points.to_csv(index=False, lineterminator="\n"))

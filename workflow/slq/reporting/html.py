@@ -1,4 +1,4 @@
-"""The one way to HTML: Jinja that escapes everything, and links from a number to the files that it came from."""
+"""Jinja environments for HTML, which escape everything and link each number to its source files."""
 
 import os
 import re
@@ -8,12 +8,17 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-# A path at the end of a part of a source; a line number may follow.
+# A file path at the end of one part of a source, with an optional line number.
 FILE_PATTERN = re.compile(r"(\S+\.(?:json|jsonl|csv|parquet|yaml))(?::\d+)?$")
 
 
 def template_environment(templates_folder: Path, **options: Any) -> Environment:
-    """Jinja that refuses an unknown name, and keeps the lines of a template as they are; `options` is jinja2's own."""
+    """Build a Jinja environment that rejects undefined names and keeps the lines of a template.
+
+    Args:
+        templates_folder: the folder of the templates
+        options: further arguments of `jinja2.Environment`
+    """
     return Environment(
         loader=FileSystemLoader(templates_folder),
         undefined=StrictUndefined,
@@ -25,8 +30,12 @@ def template_environment(templates_folder: Path, **options: Any) -> Environment:
 
 
 def html_environment(templates_folder: Path, results_folder: Path, page_folder: Path) -> Environment:
-    """Jinja for pages of the folder `page_folder`; its filter `links` leads from a source to files beside
-    `results_folder`.
+    """Build the Jinja environment for HTML pages, whose filter `links` turns a source into links to its files.
+
+    Args:
+        templates_folder: the folder of the templates
+        results_folder: the results; the paths of sources start at the folder that contains it
+        page_folder: the folder that the pages are written to, from which links are relative
     """
     environment = template_environment(templates_folder, autoescape=True)
     environment.filters["links"] = _make_links_filter(results_folder, page_folder)
@@ -34,9 +43,9 @@ def html_environment(templates_folder: Path, results_folder: Path, page_folder: 
 
 
 def _make_links_filter(results_folder: Path, page_folder: Path) -> Callable[[str], list[str]]:
-    """Links to the files of a source, each once: `divided by itself: a.json; b.csv:3` has two.
+    """Make the filter that links to the files of a source, each once: `divided by itself: a.json; b.csv:3` has two.
 
-    Paths start above the folder `results_folder`; a file that is not there has no link.
+    Paths start at the folder that contains `results_folder`; a file that does not exist gets no link.
     """
     root = results_folder.resolve().parent
 

@@ -1,4 +1,4 @@
-"""Every number of Tables 1 and 3 that is counted on a sample, with the interval that other samples would fall in."""
+"""Table C: every sampled number of Tables 1 and 3 with its 95 % interval."""
 
 from collections.abc import Callable, Iterable
 
@@ -22,7 +22,7 @@ SEEDS_NOTE = "an interval says what other images or questions would give; other 
 
 
 def intervals_table(results: Results) -> Table:
-    """Recalls and scores with their 95 % intervals, per backbone and method.
+    """Build Table C: recalls and scores with their 95 % intervals, per backbone and method.
 
     Raises:
         SlqError: a file that exists cannot be used.
@@ -55,11 +55,11 @@ def build_backbone_groups(
     recall_cells: Callable[[LayoutEntry, LayoutEntry, str, str], Iterable[TableCell]],
     score_cells: Callable[[LayoutEntry, LayoutEntry], Iterable[TableCell]],
 ) -> tuple[RowGroup, ...]:
-    """A group per backbone: a row for each recall of each retrieval dataset, and one for each retention dataset.
+    """Build a group per backbone: a row for each recall of each retrieval dataset, and one for each retention dataset.
 
     Args:
-        recall_cells: of a backbone and a dataset, a direction and a recall
-        score_cells: of a backbone and a dataset
+        recall_cells: makes the cells of a row from a backbone, a dataset, a direction and a recall
+        score_cells: makes the cells of a row from a backbone and a retention dataset
     """
     groups = []
     for backbone in results.layout.backbones:
@@ -80,7 +80,7 @@ def build_backbone_groups(
 
 
 def recall_cell(record: Record | TableCell, direction: str, metric: str) -> TableCell:
-    """A recall of one metrics file with its interval; without the file its cell."""
+    """Build the cell of a recall with its interval; a missing or stale file's cell is returned as it is."""
     if isinstance(record, TableCell):
         return record
     value = record.number("metrics", direction, metric)
@@ -90,10 +90,10 @@ def recall_cell(record: Record | TableCell, direction: str, metric: str) -> Tabl
 
 
 def interval_bounds(record: Record, *keys: str) -> tuple[float, float]:
-    """The ends of a recall's 95 % interval, as its metrics file has them.
+    """Return the ends of a metric's 95 % interval, as stored in its metrics file.
 
     Raises:
-        SlqError: it has none.
+        SlqError: the file has no such interval.
     """
     match record.value("ci95", *keys):
         case [int() | float() as low, int() | float() as high]:
@@ -102,7 +102,7 @@ def interval_bounds(record: Record, *keys: str) -> tuple[float, float]:
 
 
 def _score_cell(results: Results, backbone: LayoutEntry, method: str, dataset: LayoutEntry) -> TableCell:
-    """In percent, of OCRBench in hits."""
+    """Build the cell of an accuracy with its interval: in percent or, for OCRBench, in hits."""
     answers = load_run_answers(results, backbone.name, method, dataset.name)
     if isinstance(answers, TableCell):
         return answers

@@ -1,4 +1,4 @@
-"""What Table A takes from the ledger (docs/hours.md): FLOPs and MFU of training, hours of the baselines."""
+"""Columns of Table A that come from the ledger (docs/hours.md): training FLOPs, MFU, and hours of the baselines."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +20,12 @@ from slq.results.records import Results, relative_path
 LEDGER_FILE = "gpu_hours.csv"
 FLAGS_NOTE = "Odd in the events, whose hours are of a monotonic clock all the same (column flags of gpu_hours.csv):"
 
-COMPARATORS_LABEL = "Comparators"  # which embed with no backbone of the preset's
+COMPARATORS_LABEL = "Comparators"  # they use no backbone of the preset
 BASELINES_NOTE = "Baselines train nothing; their hours are in no other row of this table."
 
 
 def flops_and_mfu_cells(results: Results, backbone: str, method: str) -> tuple[TableCell, ...]:
-    """PFLOP of training, PFLOP of the same with GradCache, and MFU in percent; of several seeds the means."""
+    """Build cells of training PFLOP, PFLOP with GradCache (Gao et al. 2021), and MFU in percent; means over seeds."""
     if not results.run_records(backbone, method):
         return (results.missing_cell(backbone, method, "run.json"),) * 3
     ledger_rows = _training_rows(results, backbone, method)
@@ -40,7 +40,7 @@ def flops_and_mfu_cells(results: Results, backbone: str, method: str) -> tuple[T
 
 
 def released_pflop_cell(results: Results, backbone: str) -> TableCell:
-    """PFLOP that the runs of SLQ would have computed with the released algorithm."""
+    """Build the cell with the PFLOP that our SLQ runs would have needed with the released algorithm."""
     values = [row["pflop_released"] for row in _training_rows(results, backbone, "slq")]
     pflops = [float(value) for value in values if value]
     if not pflops:
@@ -51,9 +51,10 @@ def released_pflop_cell(results: Results, backbone: str) -> TableCell:
 
 
 def baseline_hours_groups(results: Results) -> tuple[RowGroup, ...]:
-    """A group with a row per backbone that they read out or ask, and one of the others; none where none was counted.
+    """Build the group of baselines: a row per backbone that baselines use, and one for comparators without a backbone.
 
-    Without a ledger a row for those that the layout has.
+    Rows without baselines are left out, and so is a group without rows. Without a ledger, the rows are those of the
+    baselines in the layout.
     """
     lines = [line for line in read_ledger_rows(results) if line["stage"] == BASELINE_STAGE]
     backbone_names = [line["backbone"] for line in lines]
@@ -73,9 +74,12 @@ def baseline_hours_groups(results: Results) -> tuple[RowGroup, ...]:
 
 
 def _baseline_cells(results: Results, lines: list[dict[str, str]]) -> tuple[TableCell, ...]:
-    """In the columns of Table A; hours of different devices are different units, and are not added.
+    """Build a row of Table A for some baselines.
 
-    No lines: there is no ledger.
+    Hours of different devices are different units, and are not added up.
+
+    Args:
+        lines: the ledger's lines of these baselines; empty if there is no ledger
     """
     source = ledger_source(results)
     devices = sorted({line["device"] for line in lines})
@@ -106,7 +110,7 @@ def _baseline_cells(results: Results, lines: list[dict[str, str]]) -> tuple[Tabl
 
 
 def read_ledger_rows(results: Results) -> list[dict[str, str]]:
-    """The lines of the preset's ledger; none without one."""
+    """Read the rows of the preset's ledger; return an empty list if it has none."""
     path = _ledger_path(results)
     if not path.exists():
         return []
@@ -114,7 +118,7 @@ def read_ledger_rows(results: Results) -> list[dict[str, str]]:
 
 
 def flagged_hours_note(results: Results) -> tuple[str, ...]:
-    """A note that names the lines of the ledger with a flag, and what it says; none where none has one."""
+    """Write the note that quotes the flagged rows of the ledger; empty if no row has a flag."""
     flagged = [
         f"{row['backbone']} {row['method']} (seed {row['seed']}, {row['stage']}): {row['flags']}".strip()
         for row in read_ledger_rows(results)
@@ -124,7 +128,7 @@ def flagged_hours_note(results: Results) -> tuple[str, ...]:
 
 
 def ledger_source(results: Results) -> str:
-    """The ledger's path as sources have it."""
+    """Return the path of the ledger, as sources print it."""
     return relative_path(_ledger_path(results), results.root)
 
 
@@ -148,7 +152,7 @@ def _mean_cell(results: Results, values: Sequence[str], formatter: Formatter, sc
 def _missing_from_ledger(
     results: Results, detail: str = "no such line, no closed form, or no peak of the device"
 ) -> TableCell:
-    """The cell for a number that the ledger does not have, or of a ledger that does not exist."""
+    """Return the cell of a number that the ledger lacks, or of a ledger that does not exist."""
     problem = f"does not say: {detail}" if _ledger_path(results).exists() else "does not exist"
     return TableCell.missing(f"{ledger_source(results)} {problem}")
 

@@ -1,4 +1,7 @@
-"""SLQ against the other tuned methods, benchmark by benchmark, on the same images and questions; the claims ask too."""
+"""Table D: paired comparison of SLQ with LoRA and full fine-tuning on the same images and questions.
+
+The claims use the same comparisons.
+"""
 
 from functools import cache, partial
 
@@ -18,9 +21,9 @@ from slq.results.evidence import load_run_answers, load_run_ranks
 from slq.results.layout import METHODS, LayoutEntry
 from slq.results.records import Results
 
-SourcedDifference = tuple[Difference, str]  # and the files that it was counted from
+SourcedDifference = tuple[Difference, str]  # the difference and its source files
 OTHER_METHODS = ("lora", "full_ft")
-SIGNIFICANCE_LEVEL = 0.05  # below it a difference has a word
+SIGNIFICANCE_LEVEL = 0.05  # a p-value below it gives a verdict
 HEADERS = {"difference": "Difference", "p": "p", "verdict": "Verdict"}
 TABLE_NOTE = (
     "Difference: SLQ minus the other, in points of percent, of OCRBench in hits, with its 95 % interval. Recalls: "
@@ -35,12 +38,12 @@ SEEDS_NOTE = (
 
 
 def comparisons_table(results: Results) -> Table:
-    """Differences, intervals, p-values and verdicts, of SLQ against LoRA and full fine-tuning.
+    """Build Table D: differences, intervals, p-values and verdicts of SLQ against LoRA and full fine-tuning.
 
     Raises:
         SlqError: two runs are not of the same dataset, or a file that exists cannot be used.
     """
-    cached_comparison = cache(partial(compare_recalls, results))  # is of all recalls of a dataset, and takes a while
+    cached_comparison = cache(partial(compare_recalls, results))  # slow, and gives all recalls of a dataset at once
 
     def recall_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
         comparisons = (cached_comparison(backbone, "slq", other, dataset) for other in OTHER_METHODS)
@@ -68,7 +71,7 @@ def comparisons_table(results: Results) -> Table:
 
 
 def _score_cells(results: Results, backbone: LayoutEntry, other: str, dataset: LayoutEntry) -> list[TableCell]:
-    """The three cells of a retention dataset."""
+    """Build the three cells of a retention dataset."""
     comparison = compare_scores(results, backbone, "slq", other, dataset)
     if isinstance(comparison, TableCell):
         return _difference_cells(comparison, 1.0, format_one_decimal)
@@ -79,7 +82,7 @@ def _score_cells(results: Results, backbone: LayoutEntry, other: str, dataset: L
 
 
 def _difference_cells(comparison: SourcedDifference | TableCell, scale: float, formatter: Formatter) -> list[TableCell]:
-    """Difference with interval, p, and what both say in a word; or why there is none."""
+    """Build the cells of a difference: value with interval, p-value and verdict; or the reason why there is none."""
     if isinstance(comparison, TableCell):
         return [comparison] * len(HEADERS)
     (difference, source), signed_formatter = comparison, with_sign(formatter)
@@ -94,7 +97,7 @@ def _difference_cells(comparison: SourcedDifference | TableCell, scale: float, f
 
 
 def describe_difference(difference: Difference) -> str:
-    """What may be said of SLQ."""
+    """Return the verdict on SLQ: higher, lower or not told apart."""
     if difference.p >= SIGNIFICANCE_LEVEL:
         return "not told apart"
     return "SLQ higher" if difference.value > 0 else "SLQ lower"
@@ -103,9 +106,9 @@ def describe_difference(difference: Difference) -> str:
 def compare_recalls(
     results: Results, backbone: LayoutEntry, first_method: str, second_method: str, dataset: LayoutEntry
 ) -> dict[tuple[str, str], SourcedDifference] | TableCell:
-    """Recalls of one method minus another's by direction and R@K, or the missing cell of the first without ranks.
+    """Compute the recalls of one method minus another's, by direction and R@K.
 
-    Of several seeds the first is compared.
+    With several seeds, the runs of the first seed are compared. If a method has no ranks, its missing cell is returned.
 
     Raises:
         SlqError: the two are not of the same images and captions, or a file that exists cannot be used.
@@ -135,9 +138,9 @@ def compare_recalls(
 def compare_scores(
     results: Results, backbone: LayoutEntry, first_method: str, second_method: str, dataset: LayoutEntry
 ) -> tuple[SourcedDifference, int] | TableCell:
-    """Accuracy of one method minus another's in percent, and the number of questions, or a missing cell.
+    """Compute the accuracy of one method minus another's in percent, and the number of questions.
 
-    Errors as in `compare_recalls`.
+    If a method has no answers, its missing cell is returned. Errors as in `compare_recalls`.
     """
     first, second = (
         load_run_answers(results, backbone.name, method, dataset.name) for method in (first_method, second_method)

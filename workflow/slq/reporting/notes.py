@@ -1,4 +1,4 @@
-"""What captions and notes say of the runs behind a table: their seeds, what they were trained on, what was tested."""
+"""Captions and notes on the runs behind a table: their seeds, training data, leaked test items and dataset versions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,9 +23,10 @@ DISPUTED_BOUNDS = (
 
 
 def describe_runs(layout: ReportLayout, cells_are_means: bool = True) -> str:
-    """End a table's caption with the preset, its seeds and, of several, what a cell holds.
+    """Return the end of a table's caption: the preset, its seeds and, if there are several, what a cell shows.
 
-    cells_are_means: else a cell is of the first seed's run
+    Args:
+        cells_are_means: whether a cell is the mean over the seeds; otherwise it is of the first seed's run
     """
     if layout.has_several_seeds and not cells_are_means:
         return f"Preset {layout.preset}, seed {layout.seeds[0]}."
@@ -34,7 +35,7 @@ def describe_runs(layout: ReportLayout, cells_are_means: bool = True) -> str:
 
 
 def first_seed_note(results: Results, reason: str) -> tuple[str, ...]:
-    """Note whose runs stand for the methods, and why; nothing if each method has only one."""
+    """Write the note that only the first seed's runs are used, and why; empty if the layout has one seed."""
     return (
         (f"Of several seeds the first, {results.layout.seeds[0]}: {reason}",)
         if results.layout.has_several_seeds
@@ -43,15 +44,15 @@ def first_seed_note(results: Results, reason: str) -> tuple[str, ...]:
 
 
 def cells_by_row(groups: Iterable[RowGroup]) -> dict[str, Sequence[TableCell]]:
-    """List the cells of a table whose rows are methods of a backbone, by `<backbone>/<method>`."""
+    """Return the cells of a table by row key; if rows are methods of a backbone, the key is `<backbone>/<method>`."""
     return {row.key: row.cells for group in groups for row in group.rows}
 
 
 def missing_seeds_note(layout: ReportLayout, cells: Mapping[str, Sequence[TableCell]]) -> tuple[str, ...]:
-    """Note the methods with a number that is not over every seed of the layout; nothing if there is none.
+    """Write the note on methods whose numbers do not cover every seed of the layout; empty if there are none.
 
     Args:
-        cells: of a table, by `<backbone>/<method>`; those of others are left alone
+        cells: cells of a table by `<backbone>/<method>`; other keys are ignored
     """
     incomplete = []
     for backbone in layout.backbones:
@@ -64,14 +65,14 @@ def missing_seeds_note(layout: ReportLayout, cells: Mapping[str, Sequence[TableC
     return (f"Not all runs exist: {'; '.join(incomplete)}.",) if incomplete else ()
 
 
-# ---- what training has seen ------------------------------------------------------------------------------------------
+# ---- training data and leakage ---------------------------------------------------------------------------------------
 
 
 def find_audit(results: Results) -> Record | None:
-    """Read the audit of the preset's datasets, or None if it does not exist.
+    """Read the audit of the preset's datasets, or return None if it does not exist.
 
     Raises:
-        SlqError: it is not JSON, or of another schema.
+        SlqError: it is not JSON, or has another schema version.
     """
     path = results.root / results.layout.preset / "audit.json"
     if not path.exists():
@@ -80,17 +81,17 @@ def find_audit(results: Results) -> Record | None:
 
 
 def leaked_ids(audit: Record | None, dataset: LayoutEntry) -> list[str]:
-    """List the ids of a dataset's test items that show an image of the training set."""
+    """List the ids of a dataset's test items whose image is also in the training set."""
     return [] if audit is None else list(audit.value("splits", f"{dataset.name}/test", "leaked"))
 
 
 def _leak_counts(audit: Record | None, datasets: Iterable[LayoutEntry], template: str) -> list[str]:
-    """How many test items training has seen, of each dataset that has such."""
+    """Describe the number of leaked test items of each dataset that has any."""
     return [template.format(len(ids), dataset.label) for dataset in datasets if (ids := leaked_ids(audit, dataset))]
 
 
 def leak_note(results: Results, audit: Record | None) -> tuple[str, ...]:
-    """Note under Table E what the audit found in the retrieval datasets."""
+    """Write the note under Table E on what the audit found in the retrieval datasets."""
     if audit is None:
         return (
             f"Whether training has seen test images is not known: {results.layout.preset}/audit.json does not exist.",
@@ -102,7 +103,7 @@ def leak_note(results: Results, audit: Record | None) -> tuple[str, ...]:
 
 
 def trained_on_test_note(results: Results) -> tuple[str, ...]:
-    """Note under every table of scores that training was allowed to see what is tested; nothing where it has not."""
+    """Write the note, under every table of scores, that training used test items (allow_leak); empty if it did not."""
     found = _leak_counts(
         find_audit(results), (*results.layout.retrieval_datasets, *results.layout.retention_datasets), "{:,} of {}"
     )
@@ -114,7 +115,7 @@ def trained_on_test_note(results: Results) -> tuple[str, ...]:
 
 
 def describe_training_data(results: Results, backbone: str, method: str) -> str:
-    """Say what a run has learned from, and whether that holds test images; of several seeds the first.
+    """Describe the training data of a run and its leaked test images; of several seeds, the first is described.
 
     Raises:
         SlqError: its run.json or the audit cannot be used.
@@ -139,7 +140,7 @@ def describe_training_data(results: Results, backbone: str, method: str) -> str:
 
 
 def origin_note(results: Results) -> tuple[str, ...]:
-    """Note which commits of the hub the datasets are; nothing of datasets that were not fetched from it."""
+    """Write the note with the Hub commits of the retention datasets; datasets not fetched from the Hub are left out."""
     origins = []
     for dataset in results.layout.retention_datasets:
         records = results.find_all_runs(f"retention/{dataset.name}.json")
@@ -149,16 +150,17 @@ def origin_note(results: Results) -> tuple[str, ...]:
 
 
 def _origin_label(part: dict[str, str]) -> str:
-    """`MMMU/MMMU at 0123456789ab`, of `dataset:MMMU/MMMU@main` and its commit."""
+    """Format an origin, `dataset:MMMU/MMMU@main` with its commit, as `MMMU/MMMU at 0123456789ab`."""
     return f"{part['from'].partition(':')[2].partition('@')[0]} at {part['commit'][:12]}"
 
 
 def disputed_notes(results: Results) -> tuple[str, ...]:
-    """Note of each dataset with disputed items between which two scores every run is."""
+    """Write for each dataset with disputed items a note with the lowest and highest possible score of every run."""
     return tuple(note for dataset in results.layout.retention_datasets if (note := _disputed_note(results, dataset)))
 
 
 def _disputed_note(results: Results, dataset: LayoutEntry) -> str:
+    """Write the note on one dataset; "" if it has no disputed items."""
     ids: dict[str, None] = {}
     bounds = []
     for backbone in results.layout.backbones:

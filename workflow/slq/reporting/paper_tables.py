@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 3, filled from stored results; each other table has its room."""
+"""Tables 1 and 3 of the paper, filled from stored results, and the list of all tables."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,13 +46,13 @@ ONE_RUN_NOTE = "Costs are those of one run. Base has no seed: it is one run."
 
 
 def build_tables(results: Results, reference_folder: Path) -> list[Table]:
-    """Tables 1 and 3 of a layout, and those that extend them.
+    """Build Tables 1 and 3 of a layout, and the tables that extend them.
 
     Args:
         reference_folder: the folder of the paper's values
 
     Raises:
-        SlqError: a file that exists is malformed, incomplete or another run's.
+        SlqError: a file that exists is malformed, incomplete or belongs to another run.
     """
     paper = PaperTables(reference_folder, results.root)
     main_tables = [
@@ -70,7 +70,7 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
 
 
 def table1(results: Results, paper: PaperTables) -> Table:
-    """Retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
+    """Build Table 1: retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
     columns = RecallColumns(results, paper)
     paper_groups = {group: models for group, models in paper.recalls.models_by_group.items() if group != "Ours"}
     rows = [
@@ -105,7 +105,7 @@ def _recall_cell(results: Results, backbone: str, file_name: str, direction: str
 
 
 def table3(results: Results, paper: PaperTables) -> Table:
-    """Tuning strategies within each backbone: cost, recall, and what the tuned backbone still answers."""
+    """Build Table 3: cost, recall and retention scores of the tuning methods, within each backbone."""
     retrieval_columns = match_paper_columns(results.layout.retrieval_datasets, paper.table3_retrieval_datasets())
     retention_columns = match_paper_columns(results.layout.retention_datasets, paper.table3_retention_datasets())
     costs = all_costs(results)
@@ -156,14 +156,14 @@ def _backbone_group(
     retrieval_columns: Sequence[DatasetColumn],
     retention_columns: Sequence[DatasetColumn],
 ) -> RowGroup:
-    """A backbone's rows, marked."""
+    """Build the rows of a backbone, with the best values marked."""
     methods = [method for method in METHODS if results.layout.table3_base or method != "base"]
     rows = [_method_row(results, backbone, method, retrieval_columns, retention_columns) for method in methods]
     return RowGroup(backbone.name, backbone.label, mark_columns(rows, _mark_column), (_width_cell(results, backbone),))
 
 
 def _mark_column(column_index: int, cells: Sequence[TableCell]) -> Sequence[TableCell]:
-    """Marks of one column of one backbone; the first two columns are costs, where less is better."""
+    """Mark the best cells of a column of one backbone; in the first two columns, the costs, lower is better."""
     ranked_cells = [cell for cell in cells if cell.comparable and cell.state not in EMPTY_STATES]
     return mark_best(cells, higher_is_better=column_index > 1) if len(ranked_cells) > 1 else cells
 
@@ -175,6 +175,7 @@ def _method_row(
     retrieval_columns: Sequence[DatasetColumn],
     retention_columns: Sequence[DatasetColumn],
 ) -> TableRow:
+    """Build the row of a method: parameters, hours, recalls, scores."""
     recalls = [
         _metric_cell(results, backbone, method, "retrieval", column, (direction, "R@5"), format_one_decimal)
         for column in retrieval_columns
@@ -209,14 +210,14 @@ def _metric_cell(
     keys: Sequence[str],
     formatter: Formatter,
 ) -> TableCell:
-    """A metric of a method on one dataset."""
+    """Build the cell of a method's metric on one dataset."""
     if column.dataset is None:
         return missing_dataset_cell(results, column)
     return results.mean_cell(backbone.name, method, f"{kind}/{column.dataset.name}.json", ("metrics", *keys), formatter)
 
 
 def _trained_parameters_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
-    """Parameters that a method trains, of which no seed has more than another."""
+    """Build the cell with the number of parameters that a method trains, which must be the same for all seeds."""
     runs = results.run_records(backbone.name, method)
     trained = common_number(runs, "parameters", "trainable")
     if trained is None:
@@ -229,7 +230,7 @@ def _trained_parameters_cell(results: Results, backbone: LayoutEntry, method: st
 
 
 def _width_cell(results: Results, backbone: LayoutEntry) -> TableCell:
-    """The paper's "Dim.", on which all runs of the backbone agree."""
+    """Build the cell for the paper's "Dim.", the hidden size, which must be the same for all runs of the backbone."""
     runs = [run for method in METHODS for run in results.run_records(backbone.name, method)]
     width = common_number(runs, "hidden_size")
     if width is None:

@@ -1,4 +1,4 @@
-"""A PDF from LaTeX: the same bytes each time, and an error that shows LaTeX's own first line of complaint."""
+"""PDF from LaTeX: the same bytes each time; an error shows the first error line of LaTeX's log."""
 
 import os
 import shutil
@@ -13,10 +13,11 @@ TIMEOUT_S = 120
 
 
 def compile_pdf(tex: Path, pdf: Path) -> None:
-    """Compile `tex`, which may \\input files beside it, in a temporary folder, and put the result at `pdf`.
+    r"""Compile `tex`, which may \input files beside it, in a temporary folder, and write the result to `pdf`.
 
     Raises:
-        SlqError: pdflatex is not installed or stops at an error; its log then lies beside `pdf` as .log.
+        SlqError: pdflatex is not installed, `tex` does not exist, or pdflatex stops at an error or does not end in
+            time; the log of a failed compilation lies beside `pdf` as .log.
     """
     program = shutil.which("pdflatex")
     if program is None:
@@ -36,7 +37,13 @@ def compile_pdf(tex: Path, pdf: Path) -> None:
 
 
 def _run_pdflatex(program: str, tex: Path, folder: Path) -> subprocess.CompletedProcess[bytes]:
-    """One pass, at a fixed date: pdfTeX then derives neither dates nor the identity of the PDF from time and place."""
+    """Run pdflatex once, at a fixed date.
+
+    The dates and the identity of the PDF then depend on neither time nor place.
+
+    Raises:
+        SlqError: it does not end within TIMEOUT_S.
+    """
     environment = {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "max_print_line": "1000"}
     options = ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "-jobname=output"]
     command = [program, *options, tex.name]

@@ -1,4 +1,4 @@
-"""The pilot's figure: a text's cosine with each image, by backbone and read-out."""
+"""Figure of the pilot study: the cosine of each text with each image, by backbone and read-out."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +16,9 @@ from slq.reporting.style import CORRECT_COLOUR, add_note, draw_image, figure_sty
 from slq.results.records import Record, relative_path
 
 FIGURE_NAME = "pilot"
-SCHEMA = 1  # of pilot.json
-MAX_TEXT_CHARS = 24  # of a text in a line beside a panel
-MAX_TITLE_CHARS = 14  # of a read-out's name in a line above one
+SCHEMA = 1  # schema version of pilot.json
+MAX_TEXT_CHARS = 24  # longest line of a text beside a panel
+MAX_TITLE_CHARS = 14  # longest line of a read-out's name above a panel
 NOTES = (
     "Cosine of a text with an image, of an untouched backbone; bold: the highest of a text under one read-out.",
     "Nothing is trained; a query is a zero vector behind the turn.",
@@ -32,7 +32,8 @@ def render_pilot(settings: Mapping[str, Any], results: Path, open_image: Callabl
     Args:
         settings: `preset`, and its `backbones` (name, label)
         results: the folder that holds one folder per preset
-        open_image: the picture of an image by its name
+        open_image: loads a picture by its name
+        output: the folder that receives the files
 
     Raises:
         SlqError: a result or a picture cannot be read; nothing is written then.
@@ -52,10 +53,10 @@ def render_pilot(settings: Mapping[str, Any], results: Path, open_image: Callabl
 
 
 def read_pilot_records(settings: Mapping[str, Any], results: Path) -> list[Record]:
-    """The pilot's file of each backbone; settings as above.
+    """Read the pilot's file of each backbone; settings as in `render_pilot`.
 
     Raises:
-        SlqError: a file cannot be read, or is of other texts, images or read-outs than the first.
+        SlqError: a file cannot be read, or has other texts, images or read-outs than the first.
     """
     paths = [results / settings["preset"] / one["name"] / "pilot.json" for one in settings["backbones"]]
     records = [Record(path, relative_path(path, results), read_json(path)).require_schema(SCHEMA) for path in paths]
@@ -67,13 +68,13 @@ def read_pilot_records(settings: Mapping[str, Any], results: Path) -> list[Recor
 
 
 def _compared_inputs(record: Record) -> dict[str, list[str]]:
-    """What was compared, and how."""
+    """Return the texts, images and read-out labels of a pilot file."""
     labels = [readout["label"] for readout in record.value("readouts")]
     return {"texts": record.value("texts"), "images": record.value("images"), "readouts": labels}
 
 
 def draw_pilot(settings: Mapping[str, Any], records: Sequence[Record], pictures: Mapping[str, Image]) -> Figure:
-    """The images with a number each, and below them a row of panels per backbone: texts by images, by read-out."""
+    """Draw the numbered images, and below them for each backbone a row of text-by-image panels, one per read-out."""
     inputs = _compared_inputs(records[0])
     texts = [textwrap.fill(text, MAX_TEXT_CHARS) for text in inputs["texts"]]
     titles = [textwrap.fill(label, MAX_TITLE_CHARS) for label in inputs["readouts"]]
@@ -96,15 +97,15 @@ def draw_pilot(settings: Mapping[str, Any], records: Sequence[Record], pictures:
 
 
 def _draw_cosines(axes: Axes, cosines: Sequence[Sequence[float]]) -> None:
-    """Numbers on shades; those in bold and of another colour are the highest of their row, as printed."""
+    """Draw the cosines as numbers on grey shades; the highest of each row, as printed, is bold and coloured."""
     low, high = (edge(value for row in cosines for value in row) for edge in (min, max))
-    dark = high + 2 * (high - low)  # so that a third of the greys is used, on which black is read
+    dark = high + 2 * (high - low)  # uses the lightest third of the greys, on which black is legible
     axes.imshow(cosines, cmap="Greys", vmin=low, vmax=dark, aspect="auto").set_clip_on(False)
     axes.grid(False)
     axes.set_xticks(range(len(cosines[0])), [str(number) for number in range(1, len(cosines[0]) + 1)])
     axes.tick_params(length=0)
     for row_index, row in enumerate(cosines):
-        printed = [f"{round(value, 2) + 0.0:.2f}" for value in row]  # as the poster does; no minus before a zero
+        printed = [f"{round(value, 2) + 0.0:.2f}" for value in row]  # as on the poster; no minus before a zero
         highest = max(printed, key=float)
         for column_index, text in enumerate(printed):
             text_style: dict[str, Any] = (

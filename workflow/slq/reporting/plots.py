@@ -1,4 +1,4 @@
-"""Charts drawn: recall against hours, retention against the base, recall by scale, training curves."""
+"""Charts drawn with matplotlib: recall against hours, retention relative to base, recall by scale, training curves."""
 
 import math
 import textwrap
@@ -39,14 +39,16 @@ def _draw_panels(
     show_directions: bool = False,
     extra_note: str = "",
 ) -> Figure:
-    """Panels in rows, a legend above them and small print below; those with the same label share its scale.
+    """Draw panels in rows, with a legend above and a note below; panels with the same axis label share its scale.
 
     Args:
-        height: of a row in inches
-        per_seed_text: what of the figure is one of several seeds
-        excluded_methods: methods that the figure cannot show
-        show_directions: whether the legend tells directions apart
-        extra_note: what stands between the preset and the runs that are not there
+        draw_panel: draws the points of one panel
+        columns: number of panels in a row
+        height: height of a row in inches
+        per_seed_text: how the figure shows one of several seeds, e.g. `a marker each`
+        excluded_methods: methods that the figure does not show
+        show_directions: whether the legend explains the line styles of T2I and I2T
+        extra_note: text between the preset and the list of missing runs
     """
     rows = max(1, math.ceil(len(chart.panels) / columns))
     figure = new_figure(1.0 + height * rows)
@@ -78,9 +80,10 @@ def _draw_panels(
 
 
 def draw_recall(chart: Chart, layout: ReportLayout) -> Figure:
-    """Two panels in a row, on one scale of hours and one of recall; the base, the control, stands at 0 hours.
+    """Draw recall against training hours, two panels in a row, all on the same two scales.
 
-    Every run is a marker, so that of several seeds each is seen, and no deviation leaves the logarithmic scale.
+    Base, the control, is drawn at 0 hours. Every run is a marker: each seed is visible, and no error bar has to be
+    drawn on a logarithmic scale.
     """
     hours = [x for panel in chart.panels for x in panel.points["x"]]
 
@@ -96,7 +99,7 @@ def draw_recall(chart: Chart, layout: ReportLayout) -> Figure:
 
 
 def set_hours_scale(axes: Axes, hours: Iterable[float]) -> None:
-    """Set a scale that is logarithmic between the powers of ten around all hours, with a place for 0 left of them."""
+    """Set a logarithmic scale between the powers of ten around all hours, with a place for 0 on the left."""
     positive = [value for value in hours if value > 0]
     low = math.floor(math.log10(min(positive, default=1)))
     high = max(low + 1, math.ceil(math.log10(max(positive, default=1))))
@@ -108,7 +111,7 @@ def set_hours_scale(axes: Axes, hours: Iterable[float]) -> None:
 
 
 def _draw_point(axes: Axes, point: Any, layout: ReportLayout, crowded: bool = False, hollow: bool = False) -> None:
-    """A point of a method, with a thin white rim where it covers another; smaller where many stand together."""
+    """Draw a point of a method, with a thin white rim so that overlapping points stay visible; smaller if crowded."""
     colour = METHOD_COLOURS[point.method]
     style: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3, "clip_on": False}
     if hollow:
@@ -118,7 +121,7 @@ def _draw_point(axes: Axes, point: Any, layout: ReportLayout, crowded: bool = Fa
 
 
 def draw_retention(chart: Chart, layout: ReportLayout) -> Figure:
-    """A row per retention dataset; each tuned method hangs from, or stands on, the line that is its own base."""
+    """Draw one row per retention dataset: the difference of each tuned method from the base of its own backbone."""
     extra_note = "The line at 0 is each backbone's own base."
     per_seed_text = "mean ± standard deviation"
     figure = _draw_panels(
@@ -137,12 +140,12 @@ def draw_retention(chart: Chart, layout: ReportLayout) -> Figure:
 
 
 def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
-    """Places by backbone and, within it, by method; missing runs leave their place empty."""
+    """Draw the differences side by side, by backbone and then by method; the place of a missing run stays empty."""
     methods = [method for method in METHODS if method in layout.methods and method != "base"]
     backbones = [entry.name for entry in layout.backbones]
     step = 0.8 / len(methods)
     axes.axhline(0, color=METHOD_COLOURS["base"], linewidth=0.8)
-    axes.update_datalim([(0, -1), (0, 1)])  # a difference below one is seen to be small
+    axes.update_datalim([(0, -1), (0, 1)])  # so that a difference below one looks small
     statistics = panel.points.astype({"y": float}).groupby(["backbone", "method"])["y"].agg(["mean", "std"]).fillna(0)
     for backbone, method, mean, sd in statistics.reset_index().itertuples(index=False):
         x = backbones.index(backbone) - 0.4 + step * (methods.index(method) + 0.5)
@@ -160,7 +163,7 @@ def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> Non
             va="bottom" if direction > 0 else "top",
             fontsize=6,
         )
-    axes.margins(y=0.4)  # room for the number at a point's far end
+    axes.margins(y=0.4)  # room for the number beside a point
     axes.set_xlim(-0.5, len(backbones) - 0.5)
     axes.set_xticks(range(len(backbones)), [entry.label for entry in layout.backbones])
     axes.tick_params(axis="x", length=0)
@@ -168,18 +171,22 @@ def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> Non
 
 
 def format_signed_difference(difference: float) -> str:
-    """Print a difference with its sign, one of whole points without decimals."""
+    """Format a difference with its sign, without decimals if it is a whole number of points."""
     return with_sign(format_one_decimal)(difference).removesuffix(".0")
 
 
 def draw_scale(chart: Chart, layout: ReportLayout) -> Figure:
-    """A row per dataset, R@1 left and R@5 right; a line joins a method's backbones, through means over its seeds."""
+    """Draw one row per dataset, R@1 left and R@5 right.
+
+    A line joins the backbones of a method, through the means over its seeds.
+    """
     return _draw_panels(
         chart, layout, _draw_scale_panel, columns=2, height=1.5, per_seed_text="a marker each", show_directions=True
     )
 
 
 def _draw_scale_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
+    """Draw recall against the number of parameters: a point per run, and a line through the means of each method."""
     axes.set_xscale("log")
     axes.set_ylim(0, 100)
     axes.margins(x=0.1)
@@ -196,7 +203,7 @@ def _draw_scale_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
 
 
 def draw_training(chart: Chart, layout: ReportLayout) -> Figure:
-    """A row per backbone: loss on the left, recalls on val on the right, on the same scales in every row."""
+    """Draw one row per backbone, with the same scales in every row: loss on the left, R@5 on val on the right."""
     return _draw_panels(
         chart,
         layout,
@@ -210,7 +217,10 @@ def draw_training(chart: Chart, layout: ReportLayout) -> Figure:
 
 
 def _draw_training_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
-    """A loss as a thin line, as it came; a recall with a marker at each epoch, filled for T2I; finer for many seeds."""
+    """Draw losses as thin lines, unsmoothed, and recalls with a marker per epoch.
+
+    Markers are filled for T2I and hollow for I2T; with several seeds lines and markers are finer.
+    """
     for key, series in panel.points.groupby(["backbone", "method", "seed", "part"]):
         backbone, method, _, part = map(str, key)
         style: dict[str, Any] = {"linewidth": 0.5 if layout.has_several_seeds else 0.7}
@@ -224,10 +234,10 @@ def _draw_training_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None
         axes.plot(series["x"].astype(float), series["y"].astype(float), color=METHOD_COLOURS[method], **style)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     if axes.get_ylim()[1] > 101 and "%" in panel.y_label:
-        axes.set_ylim(top=101)  # no recall is above 100; a marker there is seen whole
+        axes.set_ylim(top=101)  # no recall is above 100; the margin keeps a marker at 100 whole
 
 
 def _direction_style(part: str, colour: str) -> dict[str, Any]:
-    """T2I: solid and filled; I2T: dashed and hollow."""
+    """Return the line style of a direction: solid and filled for T2I, dashed and hollow for I2T."""
     solid = part == DIRECTION_LABELS["t2i"]
     return {"linestyle": "-" if solid else "--", "markerfacecolor": colour if solid else "white", "markersize": 3.5}

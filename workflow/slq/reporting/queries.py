@@ -1,4 +1,4 @@
-"""A few test captions and the images that a run finds for them, the right one framed."""
+"""Figure of example queries: test captions and the images that a run retrieves for them, the correct image framed."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -23,20 +23,21 @@ from slq.results.layout import METHODS
 from slq.results.records import Record, read_jsonl_records
 
 FIGURE_NAME = "queries"
-MAX_CAPTION_CHARS = 66  # of a caption in a line
+MAX_CAPTION_CHARS = 66  # longest line of a caption
 
 
 def draw_queries(
     settings: Mapping[str, Any], top: Path, results: Path, open_image: Callable[[str], Image], output: Path
 ) -> None:
-    """Write the grid as .svg and .png, and `queries.csv` with the similarity of every image in it.
+    """Write the figure as .svg and .png, and `queries.csv` with the similarity of every image in it.
 
     Args:
-        settings: preset, and which run on which dataset: labels of the backbone and the dataset, name of the method,
-            seed
-        top: the run's lists of best images (docs/results.md)
+        settings: the preset, the labels of backbone and dataset, the name of the dataset, the name of the method, and
+            the seed
+        top: the run's file with the most similar images of each query (docs/results.md)
         results: the folder that holds one folder per preset
-        open_image: the picture of an image of the dataset
+        open_image: loads the picture of an image of the dataset
+        output: the folder that receives the files
 
     Raises:
         SlqError: the lists or a picture cannot be read.
@@ -58,7 +59,7 @@ def _csv_rows(settings: Mapping[str, Any], query: Record) -> list[Sequence[Any]]
 def draw_query_grid(
     settings: Mapping[str, Any], queries: Sequence[Record], open_image: Callable[[str], Image]
 ) -> Figure:
-    """A row per caption: its text, and below it the images from the most similar on."""
+    """Draw one row per caption: its text, and below it the retrieved images, the most similar first."""
     columns = max(len(query.value("top")) for query in queries)
     titles = [query_title(query) for query in queries]
     heights = [0.92 + 0.1 * title.count("\n") for title in titles]  # inches
@@ -79,14 +80,14 @@ def draw_query_grid(
 
 
 def query_title(query: Record) -> str:
-    """A query's text, and the rank of its image where that is not among those shown."""
+    """Return the text of a query; if its correct image is not among those shown, add the rank of that image."""
     shown = any(hit["image"] == query.text("image") for hit in query.value("top"))
     text = query.text("text") if shown else f"{query.text('text')} [right image: rank {query.number('rank'):.0f}]"
     return textwrap.fill(text, MAX_CAPTION_CHARS, max_lines=2, placeholder=" …")
 
 
 def _draw_retrieved_image(axes: Axes, image: Image, label: str, is_correct: bool) -> None:
-    """An image in a frame that tells the right one by colour, width and a tick."""
+    """Draw an image in a frame; colour, width and a tick mark the correct one."""
     colour = CORRECT_COLOUR if is_correct else FAINT_COLOUR
     draw_image(axes, image, f"{label} \N{CHECK MARK}" if is_correct else label, colour, 2.2 if is_correct else 0.4)
     axes.xaxis.label.set(color=colour, weight="bold" if is_correct else "normal")

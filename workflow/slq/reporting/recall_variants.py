@@ -1,4 +1,4 @@
-"""The same ranks counted in other ways: ties, single captions, other galleries, images that training has seen."""
+"""Table E: recall counted in other ways: ties, own captions only, other galleries, with and without leaked images."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ TABLE_NOTE = (
 
 
 def recall_variants_table(results: Results) -> Table:
-    """R@5 of every method under each way to count a dataset.
+    """Build Table E: R@5 of every method under each way of counting, by dataset.
 
     Raises:
         SlqError: a file that exists cannot be used.
@@ -53,7 +53,7 @@ def recall_variants_table(results: Results) -> Table:
 def _dataset_rows(
     results: Results, backbone: LayoutEntry, dataset: LayoutEntry, audit: Record | None
 ) -> list[TableRow]:
-    """One way to count after the other, of one dataset."""
+    """Build the rows of one dataset, one for each way of counting."""
     file_name = f"retrieval/{dataset.name}.json"
     records = results.find_all_runs(file_name, backbone)
     printed_suffix = f" ({describe_variant(records[0].value('variant_settings'))})" if records else ""
@@ -97,7 +97,7 @@ def _dataset_rows(
 
 
 def describe_variant(counting_rule: dict[str, int | None]) -> str:
-    """A variant in words."""
+    """Describe the settings of a variant in words: captions per image, and size of the folds."""
     captions = "all captions" if counting_rule["captions"] is None else f"{counting_rule['captions']} captions an image"
     return captions if counting_rule["fold"] is None else f"{captions}, folds of {counting_rule['fold']} images"
 
@@ -105,7 +105,10 @@ def describe_variant(counting_rule: dict[str, int | None]) -> str:
 def _leak_cells(
     results: Results, backbone: LayoutEntry, method: str, dataset: LayoutEntry, audit: Record
 ) -> dict[tuple[str, str], TableCell]:
-    """By part and direction, the mean over the seeds whose ranks exist."""
+    """Compute R@5 on clean and on leaked images, averaged over the seeds whose ranks exist.
+
+    The result is keyed by part (`clean`, `leaked`) and direction.
+    """
     ranks_or_cells = [
         load_run_ranks(results, backbone.name, method, dataset.name, seed) for seed in results.layout.seeds_of(method)
     ]

@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 3, and the columns of Table 1: recalls by dataset and direction, its beside ours."""
+"""Tables 1 and 3 as the paper prints them, and the columns of Table 1: recalls by dataset and direction."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -29,9 +29,10 @@ MARKS_NOTE = "Bold: best; underlined: second-best; values that print alike share
 class PublishedRecalls:
     """Published recalls.
 
-    models_by_group: models under their headings, in order
-    cells: by model, dataset, direction and metric
-    sources: of each model the file that its numbers stand in, and where that has them from
+    Attributes:
+        models_by_group: models under their headings, in order
+        cells: cells by model, dataset, direction and metric
+        sources: for each model the file with its numbers, and the source that the file names
     """
 
     models_by_group: dict[str, list[str]]
@@ -40,7 +41,7 @@ class PublishedRecalls:
 
     @classmethod
     def read_csv(cls, path: Path, root: Path) -> "PublishedRecalls":
-        """Those of a CSV in the form of `table1.csv`; errors as in `slq.common.files.read_csv_rows`."""
+        """Read a CSV in the format of `table1.csv`; errors as in `slq.common.files.read_csv_rows`."""
         found = cls({}, {}, {})
         for row, source in read_rows_with_sources(path, TABLE1_COLUMNS, root):
             model = row["model"]
@@ -54,9 +55,15 @@ class PublishedRecalls:
 
 
 class PaperTables:
-    """The paper's Tables 1 and 3 from the folder of `table1.csv` and `table3.csv`."""
+    """The paper's Tables 1 and 3, read from a folder with `table1.csv` and `table3.csv`."""
 
     def __init__(self, folder: Path, root: Path) -> None:
+        """Read both tables; errors as in `slq.common.files.read_csv_rows`.
+
+        Args:
+            folder: the folder of the two files
+            root: the folder that sources are relative to
+        """
         self.recalls = PublishedRecalls.read_csv(folder / "table1.csv", root)
         self.table3 = {
             (row["backbone"], row["method"], row["column"]): _quoted_cell(row["value"], row["printed"], source)
@@ -64,30 +71,34 @@ class PaperTables:
         }
 
     def table1_retrieval_datasets(self) -> list[str]:
-        """Table 1's retrieval datasets, in its order."""
+        """List Table 1's retrieval datasets, in its order."""
         return list(dict.fromkeys(name for _, name, _, _ in self.recalls.cells))
 
     def table3_retrieval_datasets(self) -> list[str]:
-        """Table 3's retrieval datasets, in its order; their columns are `<dataset>_<direction>_<metric>`."""
+        """List Table 3's retrieval datasets, in its order; their columns are named `<dataset>_<direction>_<metric>`."""
         return list(dict.fromkeys(name.split("_")[0] for _, _, name in self.table3 if name.count("_") == 2))
 
     def table3_retention_datasets(self) -> list[str]:
-        """Table 3's retention datasets, in its order."""
+        """List Table 3's retention datasets, in its order."""
         columns = dict.fromkeys(name for _, _, name in self.table3)
         return [name for name in columns if name.count("_") != 2 and name not in COST_COLUMNS]
 
 
 def _quoted_cell(value: str, printed: str, source: str) -> TableCell:
-    """A number as the paper prints it; the cell of none for a dash."""
+    """Build the cell of a number as the paper prints it, or a missing cell where the paper prints a dash."""
     if not value:
         return TableCell.missing(f"{source}: the paper prints a dash")
     return TableCell.quoted(float(value), printed, source)
 
 
 class RecallColumns:
-    """The paper's retrieval datasets in its order, each with those of ours that stand for it; then our others."""
+    """Recall columns of Table 1: the paper's retrieval datasets in its order, then those only we have.
+
+    A dataset of ours that stands for one of the paper's takes that dataset's place.
+    """
 
     def __init__(self, results: Results, paper: PaperTables) -> None:
+        """Match our retrieval datasets with the columns of the paper's Table 1."""
         self.results = results
         self.paper = paper
         self.dataset_columns = match_paper_columns(results.layout.retrieval_datasets, paper.table1_retrieval_datasets())
@@ -100,10 +111,10 @@ class RecallColumns:
         self.dataset_labels = join_dataset_labels(self.dataset_columns)
 
     def table_columns(self, records: Iterable[Record] = ()) -> tuple[Column, ...]:
-        """Head the columns with the names of the datasets, and how many images they have if results say it.
+        """Build the columns, headed by the datasets and, where results give it, their number of images.
 
         Args:
-            records: metrics files that are not runs' and of which the table has rows
+            records: metrics files of rows that are no runs, such as baselines
 
         Raises:
             SlqError: two files of a dataset disagree on the number of its images.
@@ -125,7 +136,11 @@ class RecallColumns:
         )
 
     def result_cells(self, cell_of: Callable[[str, str, str], TableCell]) -> tuple[TableCell, ...]:
-        """Fill a row of ours with what a metrics file has of a direction and recall; missing without a dataset."""
+        """Build the cells of one of our rows; a column without a dataset gets a missing cell.
+
+        Args:
+            cell_of: makes a cell from the name of a metrics file, a direction and a recall
+        """
         return tuple(
             cell_of(f"retrieval/{column.dataset.name}.json", direction, recall)
             if column.dataset
@@ -134,7 +149,7 @@ class RecallColumns:
         )
 
     def quoted_cells(self, published: PublishedRecalls, model: str) -> tuple[TableCell, ...]:
-        """Fill a published row; its cells rank with ours only where ours come from the same dataset."""
+        """Build the cells of a published row; they are ranked with ours only where both use the same dataset."""
         cells = []
         for column, direction, recall in self.column_keys:
             quote = published.cells.get((model, column.paper_column, direction, recall))
@@ -144,7 +159,7 @@ class RecallColumns:
         return tuple(cells)
 
     def notes(self) -> tuple[str, ...]:
-        """Say what marks mean, and where quoted numbers take no part in them."""
+        """Write the notes that explain the marks, and which quoted numbers are left out of the ranking."""
         known = self.paper.table1_retrieval_datasets()
         stand_ins = [
             one
@@ -161,7 +176,7 @@ class RecallColumns:
 
 
 def _header_with_image_count(column: DatasetColumn, records: list[Record]) -> str:
-    """The header of a dataset, with the number of images if results say it."""
+    """Return the header of a dataset, with its number of images if results give it."""
     images = common_number(records, "n", "images")
     if column.dataset is None or images is None:
         return column.header(DATASET_HEADERS)
@@ -170,10 +185,10 @@ def _header_with_image_count(column: DatasetColumn, records: list[Record]) -> st
 
 
 def missing_dataset_cell(results: Results, column: DatasetColumn) -> TableCell:
-    """Give the missing cell of a column of the paper that the layout has no dataset for."""
+    """Return the missing cell of a paper's column for which the layout has no dataset."""
     return TableCell.missing(f"preset {results.layout.preset} has no dataset that stands for {column.paper_column}")
 
 
 def join_dataset_labels(columns: Iterable[DatasetColumn]) -> str:
-    """List the datasets in a sentence."""
+    """Join the names of the datasets with `and`."""
     return " and ".join(column.header(DATASET_LABELS) for column in columns)

@@ -1,4 +1,4 @@
-"""What a tuned backbone still answers, by dataset and type of question, beside chance and the blind base."""
+"""Table B: accuracy of the tuned backbones by dataset and type of question, beside chance and the blind base."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ COLUMNS = (
     Column("blind", ("Base, blind",)),
     *(Column(method, (label,)) for method, label in METHODS.items()),
 )
-# Where a metrics file has the number of items, chance and accuracy: of all items, and under each type.
+# Keys of the number of items, chance and accuracy in a metrics file: for all items, and for each question type.
 ALL_ITEMS_KEYS: Sequence[tuple[str, ...]] = (("n", "items"), ("chance",), ("metrics", "accuracy"))
 TYPE_KEYS = ("n", "chance", "score")
 CHANCE_NOTE = (
@@ -26,7 +26,9 @@ BLIND_NOTE = "Base, blind: the same questions without their images."
 
 
 def retention_table(results: Results) -> Table:
-    """The share of right answers by method, of base without images, and by chance, per backbone, dataset and type.
+    """Build Table B: accuracy by method, of the blind base, and of chance, per backbone, dataset and question type.
+
+    The blind base is base given the questions without their images.
 
     Raises:
         SlqError: runs of one dataset were scored by different scorers, or disagree about its items or chance.
@@ -53,7 +55,7 @@ def retention_table(results: Results) -> Table:
 
 
 def _cells_by_method(groups: tuple[RowGroup, ...]) -> dict[str, list[TableCell]]:
-    """The cells of each method's column, by `<backbone>/<method>`."""
+    """Return the cells of each method's column, by `<backbone>/<method>`."""
     columns = [column.key for column in COLUMNS]
     return {
         f"{group.key}/{method}": [row.cells[columns.index(method)] for row in group.rows]
@@ -63,7 +65,7 @@ def _cells_by_method(groups: tuple[RowGroup, ...]) -> dict[str, list[TableCell]]
 
 
 def _backbone_group(results: Results, backbone: LayoutEntry) -> RowGroup:
-    """A backbone's rows: each dataset as a whole, then by type."""
+    """Build the rows of a backbone: each dataset as a whole, then by question type."""
     rows = []
     for dataset in results.layout.retention_datasets:
         types = sorted(
@@ -78,7 +80,7 @@ def _backbone_group(results: Results, backbone: LayoutEntry) -> RowGroup:
 
 
 def _dataset_row(results: Results, backbone: LayoutEntry, dataset: LayoutEntry, question_type: str = "") -> TableRow:
-    """The row of a dataset, or of its items of one type."""
+    """Build the row of a dataset, or of its items of one question type."""
     items, chance, accuracy = [("types", question_type, key) for key in TYPE_KEYS] if question_type else ALL_ITEMS_KEYS
     retention_file, blind_file = f"retention/{dataset.name}.json", f"blind/{dataset.name}.json"
     cells = (
@@ -96,7 +98,7 @@ def _dataset_row(results: Results, backbone: LayoutEntry, dataset: LayoutEntry, 
 
 
 def _records(results: Results, backbone: LayoutEntry, dataset: LayoutEntry) -> list[Record]:
-    """The files in which the answers of a backbone's runs to a dataset are scored."""
+    """List the metrics files of a backbone's runs on a dataset, those of the blind base included."""
     blind = results.find_all_seeds(backbone.name, "base", f"blind/{dataset.name}.json")
     return [*results.find_all_runs(f"retention/{dataset.name}.json", backbone), *blind]
 
@@ -104,7 +106,7 @@ def _records(results: Results, backbone: LayoutEntry, dataset: LayoutEntry) -> l
 def _dataset_cell(
     results: Results, backbone: LayoutEntry, dataset: LayoutEntry, keys: tuple[str, ...], formatter: Formatter
 ) -> TableCell:
-    """A number that belongs to the dataset, whoever answers."""
+    """Build the cell of a number that belongs to the dataset and is the same for all runs."""
     records = _records(results, backbone, dataset)
     number = common_number(records, *keys)
     if number is None:
@@ -113,7 +115,11 @@ def _dataset_cell(
 
 
 def _scorer_note(results: Results) -> tuple[str, ...]:
-    """Whose verdicts the numbers count, by dataset; no note without numbers."""
+    """Write the note that names the scorer of each dataset; empty without numbers.
+
+    Raises:
+        SlqError: two files of a dataset name different scorers.
+    """
     labels = []
     for dataset in results.layout.retention_datasets:
         records = [record for backbone in results.layout.backbones for record in _records(results, backbone, dataset)]

@@ -1,4 +1,4 @@
-"""How figures look, and how they are written: for a column of 3.4 inches, the same bytes for the same points."""
+"""Style and output of figures: one column of 3.4 inches; the same points give the same bytes."""
 
 import io
 import textwrap
@@ -18,12 +18,12 @@ from slq.common.files import write_bytes
 from slq.results.layout import METHODS, ReportLayout
 
 COLUMN_WIDTH = 3.4  # inches: one column of the paper's two
-# Okabe and Ito's palette, told apart by colour-blind readers too: a method is a colour.
+# One colour per method, from Okabe and Ito's palette, which colour-blind readers can distinguish.
 METHOD_COLOURS = {"base": "#6e6e6e", "full_ft": "#d55e00", "lora": "#009e73", "slq": "#0072b2"}
-# A backbone is a marker, by its place in the layout; from the ninth on, its number.
+# One marker per backbone, by its place in the layout; from the ninth on, its number is the marker.
 BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-MAX_IMAGE_SIDE = 224  # the longest side of a drawn picture: sharp at its size, and an SVG of photographs stays small
-MAX_NOTE_CHARS = 78  # of small print in a line of that width
+MAX_IMAGE_SIDE = 224  # longest side of a drawn picture in pixels: sharp at its size, and SVGs stay small
+MAX_NOTE_CHARS = 78  # longest line of small print in a column
 CORRECT_COLOUR = "#009e73"
 FAINT_COLOUR = "#8a8a8a"
 RC_PARAMS: Any = {  # matplotlib types each key by its name
@@ -53,9 +53,9 @@ RC_PARAMS: Any = {  # matplotlib types each key by its name
     "ytick.major.size": 2.5,
     "lines.linewidth": 1.0,
     "lines.markersize": 5,
-    "svg.hashsalt": "slq",  # else the ids of an SVG are new each time
+    "svg.hashsalt": "slq",  # otherwise the ids in an SVG are random
 }
-# Per kind: dots per inch (of an SVG's pictures), and metadata without time or version.
+# By format: dots per inch (in an SVG, of its pictures), and metadata without time or version.
 FILE_FORMATS: dict[str, tuple[int, dict[str, str | None]]] = {
     "svg": (300, {"Date": None}),
     "png": (150, {"Software": None}),
@@ -64,7 +64,7 @@ FILE_FORMATS: dict[str, tuple[int, dict[str, str | None]]] = {
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Figures made and saved inside look alike, whatever a person's own matplotlibrc says."""
+    """Apply the package's figure style inside the context, whatever the user's own matplotlibrc sets."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC_PARAMS)
@@ -72,15 +72,19 @@ def figure_style() -> Iterator[None]:
 
 
 def new_figure(height: float) -> Figure:
-    """An empty figure of a column's width, `height` in inches, that finds room for its labels itself."""
+    """Create an empty figure of one column's width that makes room for its labels itself.
+
+    Args:
+        height: height in inches
+    """
     return Figure(figsize=(COLUMN_WIDTH, height), layout="constrained")
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write `name`.svg and `name`.png, the same bytes for the same figure.
 
-    The solver of the layout leaves other last digits each time, and an SVG names its clips by them: axes are placed
-    once, on a grid of ten-thousandths of the figure.
+    The layout solver leaves different last digits on each run, and an SVG derives the ids of its clip paths from them.
+    So axes are placed once, rounded to ten-thousandths of the figure.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -96,10 +100,10 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
 def draw_image(
     axes: Axes, image: Image, label: str, frame_colour: str = FAINT_COLOUR, frame_width: float = 0.4
 ) -> None:
-    """A picture in a frame, and a label below it."""
+    """Draw a picture in a frame, with a label below it."""
     thumbnail = image.copy()
     thumbnail.thumbnail((MAX_IMAGE_SIDE, MAX_IMAGE_SIDE))
-    # Unclipped: the name of a clip in an SVG carries the layout's last digits, which differ from one run to the next.
+    # Not clipped: the id of a clip path in an SVG depends on the layout's last digits, which differ between runs.
     axes.imshow(thumbnail).set_clip_on(False)
     axes.set(xticks=[], yticks=[])
     axes.set_xlabel(label, fontsize=6, labelpad=2)
@@ -108,13 +112,13 @@ def draw_image(
 
 
 def backbone_marker(layout: ReportLayout, backbone: str) -> str:
-    """Give the marker of a backbone, by its name."""
+    """Return the marker of a backbone, given its name."""
     index = [entry.name for entry in layout.backbones].index(backbone)
     return BACKBONE_MARKERS[index] if index < len(BACKBONE_MARKERS) else f"${index + 1}$"
 
 
 def add_legend(figure: Figure, layout: ReportLayout, methods: Sequence[str], *extra_handles: Line2D) -> None:
-    """Explain above the panels the colour of each method, the marker of each backbone, and what the panels add."""
+    """Add a legend above the panels: the colour of each method, the marker of each backbone, and the extra handles."""
     colours = [Line2D([], [], color=METHOD_COLOURS[method], linewidth=3, label=METHODS[method]) for method in methods]
     markers = [
         Line2D([], [], linestyle="", marker=backbone_marker(layout, entry.name), color="black", label=entry.label)
@@ -124,7 +128,10 @@ def add_legend(figure: Figure, layout: ReportLayout, methods: Sequence[str], *ex
 
 
 def add_note(figure: Figure, *sentences: str) -> None:
-    """Small print below everything else, wrapped: the layout leaves its lines free, a twelfth of an inch each."""
+    """Add a wrapped note in small print below everything else.
+
+    The layout reserves its height, a twelfth of an inch per line.
+    """
     lines = textwrap.wrap(" ".join(filter(None, sentences)), MAX_NOTE_CHARS)
     engine = figure.get_layout_engine()
     height = (len(lines) / 12 + 0.06) / figure.get_figheight()
@@ -134,6 +141,6 @@ def add_note(figure: Figure, *sentences: str) -> None:
 
 
 def draw_empty(axes: Axes, reason: str) -> None:
-    """Axes without a point: they say why, and their scales, which would mean nothing, are off."""
+    """Draw axes without points: they show the reason, and no ticks, which would have no meaning."""
     axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=FAINT_COLOUR, style="italic")
     axes.set(xticks=[], yticks=[])

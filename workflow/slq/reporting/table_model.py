@@ -1,4 +1,4 @@
-"""The shape of a table that LaTeX, HTML and CSV share: columns under grouped headers, rows in groups."""
+"""Data model of a table, from which LaTeX, HTML and CSV are rendered: columns under grouped headers, rows in groups."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row: its key in `cells.csv`, its printed label, one cell per column, and what a footnote says of it."""
+    """A row: its key in `cells.csv`, its printed label, one cell per column, and the text of its footnote, if any."""
 
     key: str
     label: str
@@ -27,7 +27,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows under one label. `shared` holds one cell per shared column, printed once for the whole group."""
+    """Rows under one label; `shared` holds one cell per shared column, printed once for the whole group."""
 
     key: str
     label: str
@@ -37,7 +37,14 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class HeaderCell:
-    """A printed header: the text, its first column counted from 1, how many columns and header lines it covers."""
+    """A printed header cell.
+
+    Attributes:
+        text: the printed text
+        first: its first column, counted from 1
+        columns: how many columns it covers
+        lines: how many header lines it covers
+    """
 
     text: str
     first: int
@@ -46,16 +53,21 @@ class HeaderCell:
 
     @property
     def last(self) -> int:
-        """The last column that the header covers."""
+        """Return the last column that the header covers."""
         return self.first + self.columns - 1
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper, filled. `number` and `caption` head it, `notes` stand below it, all plain text.
+    """A filled table, independent of the output format; all texts are plain text.
 
-    widths: of a table of several pages, its first column's width in cm and that of each other
-    stacked: intervals stand below their numbers, on a line of their own
+    Attributes:
+        number: the table's number in the heading, followed by `caption`
+        notes: sentences printed below the table
+        stubs: headers of the columns that hold labels
+        shared: columns whose cells are printed once per group
+        widths: only for a table that spans several pages: the width of its first column and of each other column, in cm
+        stacked: whether intervals are printed on a line of their own, below their numbers
     """
 
     name: str
@@ -71,27 +83,34 @@ class Table:
 
     @property
     def lead_heads(self) -> list[str]:
-        """Headers of the columns before the numbered ones: those of the stubs, behind the first the shared ones."""
+        """Return the headers before the data columns: the first stub, then the shared columns, then the other stubs."""
         return [self.stubs[0], *(column.heads[0] for column in self.shared), *self.stubs[1:]]
 
     @property
     def footnotes(self) -> dict[str, str]:
-        """What stands in numbered notes below the table, by the key of its row, in order."""
+        """Return the texts of the numbered notes below the table, by row key, in order."""
         return {row.key: row.note for group in self.groups for row in group.rows if row.note}
 
     @property
     def numbers(self) -> dict[str, int]:
-        """The number of each footnote, by the key of its row."""
+        """Return the number of each footnote, by row key."""
         return {key: number for number, key in enumerate(self.footnotes, start=1)}
 
     @property
     def head_lines(self) -> list[list[HeaderCell]]:
-        """Header lines from top to bottom, neighbours under equal headers as one; a blank one is covered from above."""
+        """Return the header lines from top to bottom.
+
+        Neighbouring equal headers are merged; a blank header is covered by the one above it.
+        """
         paths = list(zip(*zip_longest(*(column.heads for column in self.columns), fillvalue=""), strict=True))
         return [_header_line(paths, depth) for depth in range(len(paths[0]))]
 
 
 def _header_line(header_paths: Sequence[tuple[str, ...]], depth: int) -> list[HeaderCell]:
+    """Build the header line at `depth`, counted from the top.
+
+    Adjacent columns share a cell if their headers are the same from the top down to it.
+    """
     header_cells, first = [], 1
     for path, columns in groupby(header_paths, key=lambda path: path[: depth + 1]):
         members = list(columns)
@@ -105,7 +124,7 @@ def _header_line(header_paths: Sequence[tuple[str, ...]], depth: int) -> list[He
 def mark_columns(
     rows: Sequence[TableRow], marker: Callable[[int, Sequence[TableCell]], Sequence[TableCell]]
 ) -> tuple[TableRow, ...]:
-    """The rows with every column's cells replaced by `marker(column index, cells)`."""
+    """Return the rows with the cells of each column replaced by `marker(column index, cells)`."""
     columns = zip(*(row.cells for row in rows), strict=True)
     marked = zip(*(marker(index, cells) for index, cells in enumerate(columns)), strict=True)
     return tuple(replace(row, cells=tuple(cells)) for row, cells in zip(rows, marked, strict=True))

@@ -1,4 +1,4 @@
-"""The tables as LaTeX fragments, HTML pages and one CSV of cells: the same bytes for the same results."""
+"""Tables rendered as LaTeX fragments, HTML pages and one CSV of cells; the same results give the same bytes."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ from slq.results.cells import TableCell
 from slq.results.layout import parse_layout
 from slq.results.records import Results
 
-CELL_FIELDS = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # what cells.csv has of a cell
+CELL_FIELDS = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # fields of a cell in cells.csv
 LATEX_ESCAPES = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -43,13 +43,14 @@ LATEX_ESCAPES = str.maketrans(
 
 
 def render(layout: Mapping[str, Any], results: Path, reference: Path, templates: Path, output: Path) -> None:
-    """Write the tables as .tex and .html, `tables.tex` that holds them all, and `cells.csv` into `output`.
+    """Write each table as .tex and .html, `tables.tex` with all of them, and `cells.csv` into `output`.
 
     Args:
-        layout: what `parse_layout` reads
+        layout: the input of `parse_layout`
         results: the folder that holds one folder per preset
         reference: the folder of the paper's values
         templates: the folder of the Jinja templates
+        output: the folder that receives the files
 
     Raises:
         SlqError: a result file that exists cannot be used; nothing is written then.
@@ -71,7 +72,10 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
 
 
 def latex_environment(templates: Path) -> Environment:
-    r"""Jinja with delimiters that LaTeX does not use: \\VAR{...}, \\BLOCK{...}, \\COMMENT{...}; `tex` escapes text."""
+    r"""Build a Jinja environment for LaTeX, whose filter `tex` escapes text.
+
+    Its delimiters, \VAR{...}, \BLOCK{...} and \COMMENT{...}, do not clash with LaTeX.
+    """
     environment = template_environment(
         templates,
         variable_start_string=r"\VAR{",
@@ -86,14 +90,14 @@ def latex_environment(templates: Path) -> Environment:
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX prints as it stands, on one line."""
+    """Escape a text for LaTeX, and put it on one line."""
     return " ".join(text.split()).translate(LATEX_ESCAPES)
 
 
 def cells_csv(tables: list[Table]) -> str:
-    """Write every cell with its full value, state, sources and reason (docs/results.md); values are not rounded.
+    """Return a CSV of all cells with full value, state, sources and reason (docs/results.md); values are not rounded.
 
-    A field is empty where there is no number, no deviation, no interval, or not a number of runs.
+    A field is empty if the cell has no number, no deviation, no interval, or no number of runs.
     """
     rows = [
         (table.name, *place, *(getattr(cell, name) for name in CELL_FIELDS))
@@ -105,13 +109,13 @@ def cells_csv(tables: list[Table]) -> str:
 
 
 def add_stale_note(table: Table) -> Table:
-    """The table with a note on the numbers that it does not show because they follow from nothing, if there are any."""
+    """Return the table with a note on its stale cells, whose numbers are not shown; unchanged if it has none."""
     reasons = dict.fromkeys(cell.reason for _, _, cell in _keyed_cells(table) if cell.state == "stale")
     return replace(table, notes=(*table.notes, f"†: stale. {'; '.join(reasons)}.")) if reasons else table
 
 
 def _keyed_cells(table: Table) -> list[tuple[str, str, TableCell]]:
-    """(row key, column key, cell) in printed order."""
+    """List (row key, column key, cell) in printed order."""
     found = []
     for group in table.groups:
         found += [(group.key, column.key, cell) for column, cell in zip(table.shared, group.shared, strict=True)]

@@ -1,1 +1,1 @@
-"""Results as files: their layout, the records that tables are made of, and the paper's own values."""
+"""Result files: their layout, the records that tables are built from, and the paper's own values."""

@@ -1,4 +1,4 @@
-"""One number of a table: its value, how it is printed, what kind of number it is, and where it came from."""
+"""Cells of a table: a number, its printed form, how it was obtained, and the file that it comes from."""
 
 import re
 import statistics
@@ -16,19 +16,25 @@ SUFFIX_FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9}
 
 @dataclass(frozen=True)
 class TableCell:
-    """A cell of a table; make one with a constructor per state, mark several with `mark_best`.
+    """A cell of a table, built by one classmethod per state; `mark_best` marks the best of several.
 
-    value: the full number, or a word (the name of a device); None if and only if the cell is missing or stale
-    text: the value as printed
-    source: paths of the files that hold the number, relative to the folder above the results, joined by `; `; the
-        reference CSV and its line; an inheriting file; or, of a missing or stale cell, why there is none
-    reason: of a missing cell which file is not there, or what else is lacking; of a stale one what does not follow from
-        what; of an inherited one why, and whose number it is; of a mean over fewer seeds which are left out, and why
-    comparable: may stand in one ranking with the comparable cells of its column
-    sd: the sample standard deviation that belongs to a mean of two or more runs
-    spread: the sd as printed, with as many decimals as `text`; empty without one
-    n: how many runs of one method, which differ in their seed alone, a number is made of, or inherited by
-    low, high: the ends of the number's 95 % interval; `interval`: both as printed, with as many decimals as `text`
+    Attributes:
+        value: the full number, or a word (the name of a device); None if and only if the cell is missing or stale
+        text: the value as printed
+        state: how the number was obtained, or that there is none
+        source: paths of the files that hold the number, relative to the folder above the results folder, joined by
+            semicolons; for a quoted number the reference CSV and its line; for an inherited one the inheriting file;
+            for a missing or stale cell, why it has no number
+        comparable: whether the cell may be ranked together with the other comparable cells of its column
+        mark: the rank that the table highlights
+        sd: the sample standard deviation that belongs to a mean of two or more runs
+        spread: the sd as printed, with as many decimals as `text`; empty without one
+        n: how many runs of one method, which differ only in their seed, the number is computed from or inherited by
+        low, high: the ends of the number's 95 % interval
+        interval: both ends as printed, with as many decimals as `text`
+        reason: for a missing cell, which file does not exist or what else is lacking; for a stale one, which file no
+            longer follows from which; for an inherited one, why it is inherited and from which run; for a mean over
+            fewer seeds, which seeds are left out and why
     """
 
     value: float | str | None
@@ -46,19 +52,22 @@ class TableCell:
     reason: str = ""
 
     def with_interval(self, low: float, high: float, formatter: Formatter) -> "TableCell":
-        """The same number with its 95 % interval."""
+        """Return the same cell with its 95 % interval."""
         return replace(self, low=low, high=high, interval=f"{formatter(low)}, {formatter(high)}")
 
     @classmethod
     def measured(
         cls, value: float, formatter: Formatter, source: str, comparable: bool = True, n: int | None = None
     ) -> "TableCell":
-        """A number that runs of ours produced."""
+        """Build the cell of a number that our own runs produced."""
         return cls(value, formatter(value), "measured", source, comparable, n=n)
 
     @classmethod
     def mean(cls, values: Sequence[float], formatter: Formatter, source: str, comparable: bool = True) -> "TableCell":
-        """The mean over runs that differ in their seed alone, and the sample sd (n - 1) if there are two or more."""
+        """Build the cell of a mean over runs that differ only in their seed.
+
+        Its sd is the sample standard deviation (n - 1), given if there are two or more runs.
+        """
         cell = cls.measured(statistics.mean(values), formatter, source, comparable, n=len(values))
         if len(values) < 2:
             return cell
@@ -67,12 +76,12 @@ class TableCell:
 
     @classmethod
     def measured_text(cls, value: str, source: str) -> "TableCell":
-        """A measured circumstance that is no number, such as the name of a device."""
+        """Build the cell of a measured property that is no number, such as the name of a device."""
         return cls(value, value, "measured", source)
 
     @classmethod
     def quoted(cls, value: float, printed: str, source: str, comparable: bool = False) -> "TableCell":
-        """A number of the paper, printed as the paper prints it."""
+        """Build the cell of a number of the paper, printed as the paper prints it."""
         return cls(value, printed, "quoted", source, comparable)
 
     @classmethod
@@ -85,32 +94,41 @@ class TableCell:
         n: int | None = None,
         reason: str = "",
     ) -> "TableCell":
-        """A number that no measurement is needed for; `source` says why, and of `n` runs that each has it."""
+        """Build the cell of a number that follows from another run and needs no measurement.
+
+        Args:
+            source: the files that the number is inherited through
+            n: how many runs inherit it
+            reason: why it is inherited; without one, `source`
+        """
         return cls(value, formatter(value), "inherited", source, comparable, n=n, reason=reason or source)
 
     @classmethod
     def missing(cls, reason: str) -> "TableCell":
-        """No number: never a zero, never a value of something else."""
+        """Build a cell without a number: never a zero, and never the value of something else."""
         return cls(None, "", "missing", reason, reason=reason)
 
     @classmethod
     def stale(cls, reason: str) -> "TableCell":
-        """No number either: that of the file does not follow from what it was made from."""
+        """Build a cell without a number because the file's number no longer follows from its inputs."""
         return cls(None, "", "stale", reason, reason=reason)
 
 
 def merge_missing_cells(records_or_cells: Iterable[object]) -> TableCell:
-    """The cell that says of several files why those that gave a cell gave no number."""
+    """Merge the cells among `records_or_cells` into one empty cell that lists all their reasons.
+
+    It is stale if one of them is stale, else missing. Records are skipped.
+    """
     cells = [one for one in records_or_cells if isinstance(one, TableCell)]
     make = TableCell.stale if any(cell.state == "stale" for cell in cells) else TableCell.missing
     return make("; ".join(cell.reason for cell in cells))
 
 
 def mark_best(cells: Sequence[TableCell], higher_is_better: bool = True) -> list[TableCell]:
-    """The same cells with the best and the second-best marked.
+    """Return the same cells with the best and the second-best marked.
 
-    Compared are the values, of several runs the means, as printed, so that two cells that look equal share their mark;
-    the second-best is the next distinct value. Missing and incomparable cells take no part and stay unmarked.
+    Values (means, where there are several runs) are compared as printed, so that two cells that look equal share their
+    mark; the second-best is the next distinct value. Empty and incomparable cells are not ranked and stay unmarked.
     """
     printed_values = [parse_printed_number(cell.text) if _is_ranked(cell) else None for cell in cells]
     distinct_values = sorted({value for value in printed_values if value is not None}, reverse=higher_is_better)
@@ -119,11 +137,16 @@ def mark_best(cells: Sequence[TableCell], higher_is_better: bool = True) -> list
 
 
 def _is_ranked(cell: TableCell) -> bool:
+    """Return whether a cell is comparable and has a number."""
     return cell.comparable and cell.state not in EMPTY_STATES
 
 
 def parse_printed_number(text: str) -> float:
-    """The number that a reader sees: `4.4M` is 4,400,000."""
+    """Parse a printed number: `4.4M` is 4,400,000.
+
+    Raises:
+        ValueError: the text is no printed number
+    """
     match = re.fullmatch(r"(-?[\d,]+(?:\.\d+)?)([kMB]?)", text)
     if match is None:
         raise ValueError(f"no printed number: {text!r}")
@@ -131,24 +154,25 @@ def parse_printed_number(text: str) -> float:
 
 
 def count_decimals(text: str) -> int:
-    """How many digits a printed number has after its point."""
+    """Count the digits after the decimal point of a printed number."""
     return len(text.partition(".")[2])
 
 
 def format_one_decimal(value: float) -> str:
-    """Recalls and accuracies in percent, as the paper prints them."""
+    """Format a recall or an accuracy in percent with one decimal, as the paper prints them."""
     return f"{value:.1f}"
 
 
 def format_integer(value: float) -> str:
-    """Widths, hits of OCRBench, numbers of devices."""
+    """Format a whole number: a width, hits of OCRBench, a number of devices."""
     return f"{value:.0f}"
 
 
 def with_sign(formatter: Formatter) -> Formatter:
-    """The same format for differences: with a sign, but for what prints as zero."""
+    """Return a formatter of differences: as `formatter`, with a sign unless the value prints as zero."""
 
     def format_signed(value: float) -> str:
+        """Format a difference with its sign."""
         text = formatter(abs(value))
         sign = "\u2212" if value < 0 else "+"
         return sign + text if parse_printed_number(text) else text
@@ -157,24 +181,30 @@ def with_sign(formatter: Formatter) -> Formatter:
 
 
 def format_p_value(value: float) -> str:
-    """A p-value: three decimals, and no zero."""
+    """Format a p-value with three decimals, or as `<0.001`, never as zero."""
     return "<0.001" if value < 0.0005 else f"{value:.3f}"
 
 
 def format_hours(value: float) -> str:
-    """One decimal as in the paper; below 1 two significant digits, so that seconds do not print as 0.0."""
+    """Format hours with one decimal as in the paper.
+
+    Below 1 they have two significant digits, so that seconds do not print as 0.0.
+    """
     exponent = int(f"{value:.1e}".split("e")[1])
     return f"{value:.{max(1 - exponent, 1)}f}"
 
 
 def format_significant_digits(value: float) -> str:
-    """Of any size: three significant digits, or all digits before the point."""
+    """Format a number of any size with three significant digits, or with all digits before the point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def format_parameter_count(value: float) -> str:
-    """Numbers of parameters in the paper's way: 0.6B, 4.4M, 36k; 1.0k below ten thousand, plain below a thousand."""
-    # Each bound is where the unit below would round up into this one: 999,600 is 1.0M and not 1000k.
+    """Format a number of parameters as the paper does: 0.6B, 4.4M, 36k.
+
+    Below ten thousand it has one decimal, 1.0k; below a thousand it is printed in full.
+    """
+    # At each bound the next smaller unit would round up to this one: 999,600 is 1.0M and not 1000k.
     for bound, unit, decimals in ((99.95e6, "B", 1), (999.5e3, "M", 1), (9.95e3, "k", 0), (999.5, "k", 1)):
         if value >= bound:
             return f"{value / SUFFIX_FACTORS[unit]:.{decimals}f}{unit}"

@@ -1,4 +1,4 @@
-"""What a check answers: the one form for sentences of the paper, its numbers and its tables."""
+"""Results of checks in one form, for the paper's sentences, its numbers and its tables."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,11 +14,14 @@ VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not 
 class Evidence:
     """One line that a verdict rests on.
 
-    value: the number or the arithmetic as a reader sees it; of a number that is not there, why; "" if there is no need
-    verdict: of a printed number or table, `contradicted` where a reader should look
-    files: those that it was counted from, joined by `; `
-    number: the paper's, if it is about one
-    count: how many numbers the line stands for
+    Attributes:
+        subject: the number or comparison that the line is about
+        value: the number or the arithmetic as a reader sees it; where there is no number, why; empty where nothing
+            needs to be shown
+        verdict: of a printed number or table, `contradicted` where a reader should look at it
+        files: the files that the value was computed from, joined by `; `
+        number: the paper's number, if the line is about one
+        count: how many numbers the line covers
     """
 
     subject: str
@@ -30,12 +33,16 @@ class Evidence:
 
 
 def number_evidence(number: PaperNumber, value: str, verdict: Verdict) -> Evidence:
-    """The line about a printed number."""
+    """Build the line about a number that the paper prints."""
     return Evidence(f"{number.row} {number.column}", value, verdict, number.source, number)
 
 
 def combine_verdicts(verdicts: Iterable[Verdict]) -> Verdict:
-    """It holds where every part does, fails where one does, and is open where one is, or is not there."""
+    """Combine the verdicts on the parts of a claim.
+
+    The result is `contradicted` if one part is; `not tested` if all parts are, or there is none; `supported` if all
+    parts are; else `undecided`.
+    """
     distinct = set(verdicts)
     if "contradicted" in distinct:
         return "contradicted"
@@ -46,22 +53,27 @@ def combine_verdicts(verdicts: Iterable[Verdict]) -> Verdict:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found: why its verdict is as it is, and all numbers that it rests on."""
+    """The result of a check: why its verdict is as it is, and all numbers that it rests on.
+
+    Attributes:
+        reason: a sentence for the reader
+        evidence: one line for each number
+    """
 
     reason: str
     evidence: tuple[Evidence, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
-        """What the evidence comes to."""
+        """The combined verdict of the evidence."""
         return combine_verdicts(line.verdict for line in self.evidence)
 
 
 def count_tested(evidence: Iterable[Evidence]) -> int:
-    """Of how many numbers it could be asked."""
+    """Count the numbers that could be tested."""
     return sum(line.count for line in evidence if line.verdict != "not tested")
 
 
 def count_contradicted(evidence: Iterable[Evidence]) -> int:
-    """How many of them a reader should look at."""
+    """Count the contradicted numbers, which a reader should look at."""
     return sum(line.count for line in evidence if line.verdict == "contradicted")

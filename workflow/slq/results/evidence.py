@@ -1,4 +1,4 @@
-"""What intervals and tests are made of: the stored ranks of a run, and the verdicts on its stored answers."""
+"""Inputs of intervals and tests: the stored ranks of a run, and the scores of its stored answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,12 @@ from slq.results.records import Record, Results, relative_path
 
 @dataclass(frozen=True)
 class RunRanks:
-    """The ranks of a run on a dataset, of the variant that tables print, and the file that they lie in."""
+    """The ranks of a run on a dataset.
+
+    Attributes:
+        table: the ranks of the variant that tables print
+        source: the file that they are read from
+    """
 
     table: pd.DataFrame
     source: str
@@ -21,9 +26,12 @@ class RunRanks:
 
 @dataclass(frozen=True)
 class RunAnswers:
-    """Whether each question of a dataset is answered, by its id, as the printed scorer says; and the answers' file.
+    """The scored answers of a run to a dataset.
 
-    inherited: by construction the answers are another run's
+    Attributes:
+        correct_by_id: whether each question is answered correctly, by its id, according to the scorer that tables print
+        source: the file of the answers
+        inherited: whether the answers are another run's, because the method leaves them unchanged by construction
     """
 
     correct_by_id: Mapping[str, bool]
@@ -34,13 +42,13 @@ class RunAnswers:
 def load_run_ranks(
     results: Results, backbone: str, method: str, dataset: str, seed: int | None = None
 ) -> RunRanks | TableCell:
-    """A run's ranks on a retrieval dataset, or the missing cell that says why there are none.
+    """Load a run's ranks on a retrieval dataset, or return the missing cell that says why there are none.
 
     Args:
-        seed: without one the run that stands for the method
+        seed: None for the first seed, whose run represents the method
 
     Raises:
-        SlqError: the ranks are not those that the dataset's metrics file was made from.
+        SlqError: the ranks are not those that the dataset's metrics file was computed from
     """
     seed = results.layout.compared_seed(method) if seed is None else seed
     record = results.find_record(backbone, method, seed, f"retrieval/{dataset}.json")
@@ -58,13 +66,13 @@ def load_run_ranks(
 def load_run_answers(
     results: Results, backbone: str, method: str, dataset: str, seed: int | None = None
 ) -> RunAnswers | TableCell:
-    """The verdicts on a run's answers to a retention dataset, or the missing cell that says why there are none.
+    """Load the scored answers of a run to a retention dataset, or return the missing cell that says why there are none.
 
     Args:
-        seed: as of `load_run_ranks`
+        seed: as for `load_run_ranks`
 
     Raises:
-        SlqError: the answers are incomplete, or of other questions.
+        SlqError: the answers are incomplete, or belong to other questions
     """
     seed = results.layout.compared_seed(method) if seed is None else seed
     record = results.find_record(backbone, method, seed, f"retention/{dataset}.json")
@@ -80,14 +88,14 @@ def load_run_answers(
 
 
 def score_run_answers(metrics_path: Path, record: Record) -> tuple[dict[str, bool], Path]:
-    """The printed scorer's verdicts on the answers behind a metrics file `metrics_path`, by question, and the answers'
-    file.
+    """Score the answers behind a metrics file; return whether each is correct, by question id, and the answers' file.
 
     Args:
-        record: what the file says, or of an inheriting file the one that it refers to
+        metrics_path: the metrics file of the run, which may be an inheriting one
+        record: the content of that file, or of the file that it inherits from; names the scorer that tables print
 
     Raises:
-        SlqError: the answers are incomplete, or of other questions.
+        SlqError: the answers are incomplete, or belong to other questions
     """
     answers = read_scored_answers(metrics_path)
     judgements = answers.judgements()[record.text("scorer")]

@@ -1,4 +1,4 @@
-"""What the tables of one preset show: backbones, methods and datasets, as the command line passes them."""
+"""The rows and columns of one preset's tables: backbones, methods and datasets, as the command line passes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,11 @@ from slq.evaluation.retention_metrics import HIT_COUNT_BENCHMARKS
 class LayoutEntry:
     """A backbone or a dataset.
 
-    name: in the results; label: in print
-    paper_name: the paper's row or column that it stands for; empty: none
-    scored_as: of a retention dataset the benchmark whose scorers read its answers
+    Attributes:
+        name: in the results
+        label: in print
+        paper_name: the paper's row or column that it represents; empty if none
+        scored_as: of a retention dataset, the benchmark whose scorers judge its answers
     """
 
     name: str
@@ -27,22 +29,23 @@ class LayoutEntry:
 
     @property
     def is_from_paper(self) -> bool:
-        """The paper's own, as opposed to one that stands in for it: decided by the name in the config."""
+        """Whether it is the paper's own and no stand-in for it: decided by the name in the config."""
         return self.name == self.paper_name
 
     @property
     def is_scored_in_hits(self) -> bool:
-        """The score of what is scored as OCRBench is a number of hits; the others' are percent."""
+        """Whether its score is a number of hits, as OCRBench's is; all other scores are percent."""
         return self.scored_as in HIT_COUNT_BENCHMARKS
 
 
 @dataclass(frozen=True)
 class ReportLayout:
-    """The rows and columns that the config asks for.
+    """The rows and columns that the config selects.
 
-    knowledge_datasets: retrieval datasets whose queries need knowledge; only a figure shows them
-    table3_base: whether Table 3 has a row for the untouched base
-    baselines: systems that are no runs, in the order of the extended Table 1
+    Attributes:
+        knowledge_datasets: retrieval datasets whose queries need knowledge; only a figure shows them
+        table3_base: whether Table 3 has a row for the untouched backbone
+        baselines: systems that are not runs, in the order of the extended Table 1
     """
 
     preset: str
@@ -56,31 +59,36 @@ class ReportLayout:
     baselines: tuple[Baseline, ...] = ()
 
     def baselines_of_kind(self, kind: str) -> tuple[Baseline, ...]:
-        """The baselines of a kind: `comparator`, `zero_shot` or `rerank`."""
+        """Return the baselines of a kind: `comparator`, `zero_shot` or `rerank`."""
         return tuple(one for one in self.baselines if one.kind == kind)
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds of a method's runs; none if the layout leaves the method out."""
+        """Return the seeds of a method's runs; none if the layout leaves the method out."""
         return list_run_seeds(method, self.seeds) if method in self.methods else ()
 
     def compared_seed(self, method: str) -> int:
-        """Whose run stands for a method where one run is looked at: the first seed's."""
+        """Return the first seed of a method, whose run represents it where one run is compared."""
         return list_run_seeds(method, self.seeds)[0]
 
     @property
     def has_several_seeds(self) -> bool:
-        """A trained method has more than one run."""
+        """Whether a trained method has more than one run."""
         return len(self.seeds) > 1
 
     @property
     def which_seeds(self) -> str:
-        """As captions say it: `seed 1`, or `seeds 1, 2`."""
+        """The seeds as captions name them: `seed 1`, or `seeds 1, 2`."""
         return f"seed{'s' * self.has_several_seeds} {', '.join(map(str, self.seeds))}"
 
 
 @dataclass(frozen=True)
 class DatasetColumn:
-    """A dataset's place in a table: `dataset` is None where the layout has nothing for the paper's column."""
+    """A dataset's column in a table.
+
+    Attributes:
+        paper_column: the name of the paper's column
+        dataset: the dataset of the layout; None where it has none for the paper's column
+    """
 
     paper_column: str
     dataset: LayoutEntry | None
@@ -91,14 +99,14 @@ class DatasetColumn:
         return self.dataset.name if self.dataset else self.paper_column
 
     def header(self, paper_headers: Mapping[str, str]) -> str:
-        """The paper's header over the paper's dataset and over an empty column, else the label of our entry."""
+        """Return the paper's header for the paper's dataset or an empty column, else the label of our dataset."""
         if self.dataset is None or self.dataset.is_from_paper:
             return paper_headers.get(self.paper_column, self.dataset.label if self.dataset else self.paper_column)
         return self.dataset.label
 
 
 def match_paper_columns(datasets: Sequence[LayoutEntry], paper_columns: Sequence[str]) -> list[DatasetColumn]:
-    """The paper's columns in the paper's order, then datasets of the layout that stand for none of them."""
+    """Return the paper's columns in the paper's order, then the datasets that match none of them."""
     columns = []
     for paper_column in paper_columns:
         matching = [entry for entry in datasets if entry.paper_name == paper_column]
@@ -109,10 +117,10 @@ def match_paper_columns(datasets: Sequence[LayoutEntry], paper_columns: Sequence
 
 
 def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
-    """The layout of the command line's JSON.
+    """Parse the layout that the command line passes as JSON.
 
     Raises:
-        SlqError: a key is missing or a method is unknown.
+        SlqError: a key is missing or a method is unknown
     """
     try:
         fields: dict[str, Any] = {key: layout[key] for key in ("preset", "table3_base")}

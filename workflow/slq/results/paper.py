@@ -1,4 +1,4 @@
-"""The paper's tables as `paper_tables/reference` has them: printed numbers, and what they are shares of."""
+"""The paper's tables as `paper_tables/reference` has them: printed numbers, with the sample sizes behind them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from slq.results.records import TABLE1_COLUMNS, TABLE3_COLUMNS, read_rows_with_s
 
 BENCHMARK_COLUMNS = ["benchmark", "direction", "n", "gallery", "positives", "unit", "note", "source"]
 BASE_SCORE_COLUMNS = ["backbone", "benchmark", "value", "evidence", "source"]
-# Tables that print numbers, with their columns; base's scores first, which the others are set beside.
+# Tables that print numbers, with their columns; base scores come first, because the others refer to them.
 COLUMNS_BY_FILE = {
     "base_scores.csv": BASE_SCORE_COLUMNS,
     "reference_recalls.csv": REFERENCE_COLUMNS,
@@ -22,13 +22,19 @@ COLUMNS_BY_FILE = {
 
 @dataclass(frozen=True)
 class PaperNumber:
-    """A number as it is printed.
+    """A number as the paper prints it.
 
-    source: `file:line`; of a score of base its evidence too
-    unit: `percent` or `hits`; "" of what is no share, as hours are none
-    sample_sizes: n, how many queries or questions it is a share of; several where protocols differ, none if unknown
-    base_number: of a retention score that is not base's own, the published score of the untouched backbone, if known
-    table: the file's name; of Table 3 also `backbone`, `method` and `hidden_size`, d of the backbone
+    Attributes:
+        source: `file:line`; of a score of the untouched backbone, its evidence too
+        row, column: its place in the table, in words
+        value: the printed text
+        unit: `percent` or `hits`; empty for a number that is no share, such as hours
+        sample_sizes: n, how many queries or questions it is a share of; several where protocols differ, empty if
+            unknown
+        base_number: of a retention score of a trained method, the published score of the untouched backbone, if known
+        mark: `bold`, `underline` or empty
+        table: the file's name without its suffix
+        backbone, method, hidden_size: of Table 3; the last is d of the backbone
     """
 
     source: str
@@ -46,20 +52,27 @@ class PaperNumber:
 
 
 class Paper:
-    """Every number that the reference prints, dashes aside, and what it knows of their columns.
+    """Every number that the reference tables print, except dashes, with the facts about their columns.
 
-    shares: those of all tables that are shares of queries or questions; table1, table3: all of these two
+    Attributes:
+        settings: as passed
+        benchmark_rows: rows of `benchmarks.csv` by benchmark and direction
+        base_numbers: published scores of the untouched backbones, by backbone and benchmark
+        table1, table3: all numbers of these two tables
+        shares: the numbers of all tables that are shares of queries or questions
+        own_method: the paper's own method, the last row of Table 3
 
     Args:
         reference: the folder of `benchmarks.csv` and of the tables of `COLUMNS_BY_FILE`
-        results: the folder that holds one folder per preset; sources are named from the folder above it
-        settings: of `cost_settings.paper_audit_settings`; empty if config.yaml has no preset of the paper's backbones
+        results: the folder that holds one folder per preset; sources are named relative to the folder above it
+        settings: from `cost_settings.paper_audit_settings`; empty if config.yaml has no preset of the paper's backbones
 
     Raises:
-        SlqError: a table cannot be read, or is not of its form.
+        SlqError: a table cannot be read, or does not have the expected form
     """
 
     def __init__(self, reference: Path, results: Path, settings: Mapping[str, Any] | None = None) -> None:
+        """Read all tables; arguments and errors are those of the class."""
         self.settings = settings or {}
         self.benchmark_rows: dict[tuple[str, str], list[dict[str, str]]] = {}
         for row, source in read_rows_with_sources(reference / "benchmarks.csv", BENCHMARK_COLUMNS, results):
@@ -78,7 +91,7 @@ class Paper:
         self.own_method = self.table3[-1].method if self.table3 else ""  # the paper's own method, its last row
 
     def _parse_number(self, table: str, row: Mapping[str, str], source: str) -> PaperNumber:
-        """What a line of a table prints."""
+        """Build the number of one row of a table."""
         backbone, method = row.get("backbone", ""), row.get("method", "base")
         if backbone:
             column = row.get("column") or row["benchmark"]
@@ -103,15 +116,19 @@ class Paper:
         )
 
     def find_recall(self, model: str, name: str, metric: str) -> PaperNumber | None:
-        """Table 1's number of a model on a dataset, `t2i R@5`; None of a dash or without one."""
+        """Find Table 1's number of a model on a dataset; None for a dash or where there is none.
+
+        Args:
+            metric: direction and recall, such as `t2i R@5`
+        """
         return next((one for one in self.table1 if (one.row, one.column) == (model, f"{name} {metric}")), None)
 
     def method_cells(self, method: str, column: str = "") -> list[PaperNumber]:
-        """Table 3's cells of a method, of one column or all."""
+        """Return the cells of a method in Table 3, of one column or of all."""
         return [cell for cell in self.table3 if cell.method == method and column in ("", cell.column)]
 
     def other_method_cells(self, cell: PaperNumber) -> list[PaperNumber]:
-        """The same backbone's cells of the same column in the rows of other methods."""
+        """Return the cells of the other methods in Table 3 with the same backbone and column."""
         return [
             other
             for other in self.table3

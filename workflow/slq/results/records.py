@@ -1,4 +1,4 @@
-"""The files that tables are made of: the results of one preset's runs, and rows of published values."""
+"""The files that tables are built from: results of one preset's runs, and rows of published values."""
 
 import math
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from slq.results.layout import METHODS, LayoutEntry, ReportLayout
 from slq.results.stale import StaleFiles
 from slq.results.stale import relative_path as relative_path
 
-BASELINES = "baselines"  # in a preset's folder: where systems that are no runs keep their results
+BASELINES = "baselines"  # the folder, in a preset's folder, for results of systems that are not runs
 SCHEMA = 2
-RENAMED_FILES = ("rows", "instrument.json")  # of a preset's folder: names that version 0.2.0 has replaced
+RENAMED_FILES = ("rows", "instrument.json")  # in a preset's folder: names that version 0.2.0 replaced
 SCHEMA_BY_FOLDER = {
     "retrieval": 3,
     "retention": 4,
     "blind": 4,
-}  # of the files in a folder of a run, where it is another
+}  # schemas of the files in these folders of a run, which differ from SCHEMA
 TABLE1_COLUMNS = ["group", "model", "dataset", "direction", "metric", "value", "mark", "source"]
 TABLE3_COLUMNS = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
 COST_COLUMNS = ("parameters", "gpu_hours")  # columns of Table 3 where less is better
@@ -32,10 +32,14 @@ COST_COLUMNS = ("parameters", "gpu_hours")  # columns of Table 3 where less is b
 
 @dataclass(frozen=True)
 class Record:
-    """A result file: where it lies, how tables name it, what it says.
+    """A result file.
 
-    Inherited, it is another run's file, which holds the numbers; `source` then names the inheriting one as well.
-    `stale_reason`: why the numbers do not follow from what they were made from, "" where they do.
+    Attributes:
+        path: the file that holds the numbers; of an inherited record, another run's file
+        source: the name of the file in tables; of an inherited record, it names the inheriting file as well
+        content: the JSON object
+        inherited: whether the numbers are another run's
+        stale_reason: why the numbers do not follow from their inputs; empty where they do
     """
 
     path: Path
@@ -45,10 +49,10 @@ class Record:
     stale_reason: str = ""
 
     def value(self, *keys: str) -> Any:
-        """The value under nested keys.
+        """Return the value under nested keys.
 
         Raises:
-            SlqError: a key is missing; names file and key.
+            SlqError: a key is missing; names file and key
         """
         value: Any = self.content
         for depth, key in enumerate(keys, start=1):
@@ -58,20 +62,20 @@ class Record:
         return value
 
     def require_schema(self, schema: int) -> "Record":
-        """The record itself.
+        """Check that the file has the given schema, and return the record itself.
 
         Raises:
-            SlqError: its file is of another schema.
+            SlqError: the file has another schema
         """
         self.value("schema")
         require_schema(self.path, self.content, schema, "make the file again")
         return self
 
     def number(self, *keys: str) -> float:
-        """A finite number under nested keys.
+        """Return the finite number under nested keys.
 
         Raises:
-            SlqError: the key is missing or holds something else.
+            SlqError: the key is missing or holds something else
         """
         value = self.value(*keys)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -79,7 +83,7 @@ class Record:
         return value
 
     def text(self, *keys: str) -> str:
-        """A string under nested keys; errors as in `number`."""
+        """Return the string under nested keys; errors as in `number`."""
         value = self.value(*keys)
         if not isinstance(value, str):
             raise SlqError(f"{self.path}: key {'.'.join(keys)} is {value!r}; expected text")
@@ -87,15 +91,25 @@ class Record:
 
 
 class Results:
-    """The result files of a layout's preset and seeds under `root`, the folder that holds one folder per preset.
+    """The result files of a layout's preset and seeds.
 
-    A baseline (a comparator, an untrained read-out, a re-ranked list) is asked for as the method of its name on the
-    backbone BASELINES, whatever the seed.
-    A file of which the numbers no longer follow counts as one that is not there, unless stale ones are asked for;
-    `stale_files` knows of it.
+    A baseline (a comparator, an untrained read-out, a re-ranked list) is addressed as a method with the baseline's name
+    on the backbone BASELINES, whatever the seed. A file whose numbers no longer follow from their inputs counts as
+    missing, unless `include_stale` is set; `stale_files` lists it.
+
+    Attributes:
+        root: the folder that holds one folder per preset
+        layout: the preset, its seeds, backbones and methods
+        include_stale: whether stale files give their numbers
+        stale_files: the stale and unchecked files that were read
     """
 
     def __init__(self, root: Path, layout: ReportLayout, include_stale: bool = False) -> None:
+        """Check that the preset's folder has the present layout.
+
+        Raises:
+            SlqError: it has files of an earlier version
+        """
         refuse_earlier_layout(root / layout.preset)
         self.root = root
         self.layout = layout
@@ -103,19 +117,19 @@ class Results:
         self.stale_files = StaleFiles(root)
 
     def path(self, backbone: str, method: str, seed: int, file_name: str) -> Path:
-        """Where a run keeps a file, e.g. `retrieval/coco.json`."""
+        """Return the path of a run's file, e.g. `retrieval/coco.json`."""
         run_folder = Path(BASELINES, method) if backbone == BASELINES else Path(backbone, method, f"seed{seed}")
         return self.root / self.layout.preset / run_folder / file_name
 
     def seeds_of(self, backbone: str, method: str) -> tuple[int, ...]:
-        """The seeds of a method's runs; a baseline is there once."""
+        """Return the seeds of a method's runs; a baseline has one."""
         return (BASE_SEED,) if backbone == BASELINES else self.layout.seeds_of(method)
 
     def find_record(self, backbone: str, method: str, seed: int, file_name: str) -> Record | None:
-        """A result file of a run, or None if the layout leaves the run out or the file gives no numbers.
+        """Find a result file of a run; None if the layout leaves the run out or the file gives no numbers.
 
         Raises:
-            SlqError: as `load_record`.
+            SlqError: as `load_record`
         """
         if backbone != BASELINES and seed not in self.layout.seeds_of(method):
             return None
@@ -123,12 +137,13 @@ class Results:
         return found if isinstance(found, Record) else None
 
     def load_record(self, path: Path) -> Record | TableCell:
-        """A result file, or the cell that says why it gives no numbers: it is not there, or stale.
+        """Load a result file, or return the cell that says why it gives no numbers: it is missing or stale.
 
-        Of an inheriting file it is the one whose numbers it inherits.
+        For an inheriting file, the record is that of the file whose numbers it inherits.
 
         Raises:
-            SlqError: the file is not JSON, not an object, or of another schema; an inheriting file is of other inputs.
+            SlqError: the file is not JSON, not an object, or of another schema; an inheriting file was made from other
+                inputs
         """
         if not path.exists():
             return TableCell.missing(f"{relative_path(path, self.root)} does not exist")
@@ -152,27 +167,28 @@ class Results:
         )
 
     def find_all_seeds(self, backbone: str, method: str, file_name: str) -> list[Record]:
-        """The file of every run of a method that has it, in the order of the seeds; errors as in `find_record`."""
+        """Find the file in every run of a method, in the order of the seeds; errors as in `find_record`."""
         found = (self.find_record(backbone, method, seed, file_name) for seed in self.seeds_of(backbone, method))
         return [record for record in found if record is not None]
 
     def first_seed_record(self, backbone: str, method: str, file_name: str) -> Record | TableCell:
-        """The file of the run that stands for a method where one run is looked at, or the cell of none."""
+        """Load the file of a method's first seed, or return the cell that says why there is none."""
         found = self.find_record(backbone, method, self.layout.compared_seed(method), file_name)
         return found or self.missing_cell(backbone, method, file_name)
 
     def find_all_runs(self, file_name: str, *backbones: LayoutEntry) -> list[Record]:
-        """The file of every run, of these backbones or of all, in the order of the tables; errors as in
-        `find_record`.
+        """Find the file in every run, in the order of the tables.
+
+        The runs are those of the given backbones, or of all; errors as in `find_record`.
         """
         backbone_methods = [(one.name, method) for one in backbones or self.layout.backbones for method in METHODS]
         return [record for place in backbone_methods for record in self.find_all_seeds(*place, file_name)]
 
     def run_record(self, backbone: str, method: str, seed: int) -> Record | None:
-        """`run.json` of a run, `baseline.json` of what is none, checked to be its.
+        """Load `run.json` of a run, or `baseline.json` of a baseline; None if there is none.
 
         Raises:
-            SlqError: as `find_record`, or the file belongs to another run.
+            SlqError: as `find_record`, or the file belongs to another run than its folder
         """
         record = self.find_record(backbone, method, seed, "baseline.json" if backbone == BASELINES else "run.json")
         identity: dict[str, Any] = {"preset": self.layout.preset, "backbone": backbone, "method": method, "seed": seed}
@@ -184,12 +200,18 @@ class Results:
         return record
 
     def run_records(self, backbone: str, method: str) -> list[Record]:
-        """`run.json` of every run of a method that has one, in the order of the seeds; errors as in `run_record`."""
+        """Load `run.json` of every run of a method that has one, in the order of the seeds.
+
+        Errors are those of `run_record`.
+        """
         found = (self.run_record(backbone, method, seed) for seed in self.layout.seeds_of(method))
         return [record for record in found if record is not None]
 
     def missing_cell(self, backbone: str, method: str, file_name: str) -> TableCell:
-        """The cell for a file that no run of a method has, or that is stale; an inherited one is another run's."""
+        """Build the cell for a file that no run of a method has, or that is stale.
+
+        Where a run inherits its file, the missing or stale file may be another run's.
+        """
         if backbone != BASELINES and method not in self.layout.methods:
             return TableCell.missing(f"{method} is not among the methods of preset {self.layout.preset}")
         paths = [self.path(backbone, method, seed, file_name) for seed in self.seeds_of(backbone, method)]
@@ -201,9 +223,9 @@ class Results:
     def mean_cell(
         self, backbone: str, method: str, file_name: str, keys: Sequence[str], formatter: Formatter
     ) -> TableCell:
-        """The mean over seeds of the number under `keys` of a file, or a missing cell if no run has the file.
+        """Build the cell of the mean over seeds of the number under `keys`, or an empty cell if no run has the file.
 
-        Where every run inherits the number, it is one, and no mean.
+        Where every run inherits the same number, the cell is inherited and no mean is taken.
         """
         records = self.find_all_seeds(backbone, method, file_name)
         if not records:
@@ -225,17 +247,21 @@ class Results:
 
 
 def refuse_earlier_layout(folder: Path) -> None:
-    """Raise SlqError if a preset's folder of results has what earlier versions called otherwise."""
+    """Check that a preset's folder has no file under a name of an earlier version.
+
+    Raises:
+        SlqError: it has one
+    """
     if found := [name for name in RENAMED_FILES if (folder / name).exists()]:
         remedy = "move the folder away, and make the results again"
         raise earlier_version_error(f"{folder}: has {' and '.join(found)}", remedy)
 
 
 def read_record(path: Path, root: Path) -> Record:
-    """A result file.
+    """Read a result file.
 
     Raises:
-        SlqError: it is not JSON, not an object, or of another schema.
+        SlqError: it is not JSON, not an object, or of another schema
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -246,10 +272,10 @@ def read_record(path: Path, root: Path) -> Record:
 
 
 def common_number(records: Sequence[Record], *keys: str) -> float | None:
-    """The number that all of these files hold, None without any file.
+    """Return the number that all records share; None without any record.
 
     Raises:
-        SlqError: two files disagree, so their results do not belong in one table.
+        SlqError: two files disagree, so their results do not belong in one table
     """
     for record in records[1:]:
         if record.number(*keys) != records[0].number(*keys):
@@ -259,15 +285,15 @@ def common_number(records: Sequence[Record], *keys: str) -> float | None:
 
 
 def joined_sources(records: Sequence[Record]) -> str:
-    """The source of a number that is made of all of these files, each named once."""
+    """Join the sources of several records, each named once."""
     return "; ".join(dict.fromkeys(source for record in records for source in record.source.split("; ")))
 
 
 def read_jsonl_records(path: Path, root: Path) -> list[Record]:
-    """The objects of a JSONL file, each named `file:line`.
+    """Read the objects of a JSONL file as records, each named `file:line`.
 
     Raises:
-        SlqError: the file cannot be read, or a line is no JSON object; names file and line.
+        SlqError: the file cannot be read, or a line is no JSON object; names file and line
     """
     records = []
     for number, content in enumerate(read_json_lines(path), start=1):
@@ -277,5 +303,5 @@ def read_jsonl_records(path: Path, root: Path) -> list[Record]:
 
 
 def read_rows_with_sources(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:
-    """Each row of a CSV with its source, `file:line`; errors as in `slq.common.files.read_csv_rows`."""
+    """Read each row of a CSV with its source, `file:line`; errors as in `slq.common.files.read_csv_rows`."""
     return [(row, f"{relative_path(path, root)}:{line}") for row, line in read_csv_rows(path, columns)]

@@ -1,4 +1,4 @@
-"""Metrics files that no longer follow from their ranks or answers, or of which that is not known: who reads says so."""
+"""Warnings about metrics files that no longer follow from their ranks or answers, or that cannot be checked."""
 
 import sys
 from collections import defaultdict
@@ -12,14 +12,24 @@ from slq.evaluation.freshness import check_freshness
 
 @dataclass
 class StaleFiles:
-    """What was found of the metrics files under `root` that a command read, by file as sources have it."""
+    """The stale and unchecked metrics files under `root` that a command has read.
+
+    Attributes:
+        root: the folder that holds one folder per preset
+        stale_reasons: why each file is stale, by its path as sources name it
+        unchecked_reasons: why each file cannot be checked, likewise
+    """
 
     root: Path
     stale_reasons: dict[str, str] = field(default_factory=dict)
     unchecked_reasons: dict[str, str] = field(default_factory=dict)
 
     def check(self, path: Path, content: Mapping[str, Any]) -> str:
-        """Which file is stale and why, "" where the numbers of `path` follow; errors as in `check_freshness`."""
+        """Check that the numbers of a metrics file follow from its ranks or answers; errors as in `check_freshness`.
+
+        Returns:
+            the stale file and the reason; an empty string if the numbers follow
+        """
         freshness = check_freshness(path, content)
         file = relative_path(freshness.path, self.root)
         if freshness.unchecked_reason:
@@ -29,7 +39,7 @@ class StaleFiles:
         return f"{file} {freshness.stale_reason}" if freshness.stale_reason else ""
 
     def warning_lines(self) -> list[str]:
-        """A line for every stale file; of files that cannot be checked one for all that lack the same."""
+        """Return one line per stale file, and one per reason why files cannot be checked."""
         lines = [f"{file} {why}" for file, why in sorted(self.stale_reasons.items())]
         files_by_reason = defaultdict(list)
         for file, reason in sorted(self.unchecked_reasons.items()):
@@ -40,13 +50,13 @@ class StaleFiles:
         return lines
 
     def print_warnings(self) -> None:
-        """Print them where warnings go."""
+        """Print the warnings to standard error."""
         for line in self.warning_lines():
             print(f"slq: warning: {line}", file=sys.stderr)
 
 
 def relative_path(path: Path, root: Path) -> str:
-    """`path` as seen from the folder above the results root, or as given if it lies elsewhere."""
+    """Return `path` relative to the folder above the results folder `root`, or as given if it lies elsewhere."""
     base = root.resolve().parent
     resolved = path.resolve()
     return resolved.relative_to(base).as_posix() if resolved.is_relative_to(base) else path.as_posix()

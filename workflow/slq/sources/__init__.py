@@ -1,1 +1,1 @@
-"""What is not made here: fetched or taken from a folder, proved, locked, and from then on read offline."""
+"""Sources: data and models fetched or copied from a folder, verified, locked, and from then on read offline."""

@@ -1,4 +1,4 @@
-"""A zip archive, unpacked only if every name in it stays inside the folder and what comes out is bounded."""
+"""Safe unpacking of zip archives: only if every name stays inside the folder and the unpacked size is bounded."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from slq.common.errors import SlqError, VerificationError
 from slq.sources.patterns import match_names, require_file_count
 
 BLOCK_BYTES = 1 << 20
-MAX_COMPRESSION_RATIO = 100  # bytes out of a byte in: text packs by 3 to 20, pictures by 1; a bomb by 1,000 and more
+MAX_COMPRESSION_RATIO = 100  # unpacked bytes per packed byte: text 3 to 20, pictures 1; a zip bomb 1,000 and more
 # What zipfile raises for a damaged archive.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
@@ -23,14 +23,14 @@ def unpack(file: Path, out: Path, patterns: Sequence[str], count: int | None, ad
     """Write the wanted members of an archive under `out`, each under a temporary name first.
 
     Args:
-        count: how many members the patterns must match together; None for any number but none.
+        count: how many members the patterns must match together; None for any number above 0.
         address: where the archive came from, for messages.
 
     Returns:
         the SHA-256 of every file, by its path.
 
     Raises:
-        SlqError: it is no zip, is damaged, lacks a member, or has a name or a size that it should not have.
+        SlqError: the file is no zip, is damaged, lacks a member, or has a member with an unsafe name or size.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -45,7 +45,7 @@ def unpack(file: Path, out: Path, patterns: Sequence[str], count: int | None, ad
 def _select_members(
     archive: zipfile.ZipFile, patterns: Sequence[str], count: int | None, address: str
 ) -> list[zipfile.ZipInfo]:
-    """The wanted members, sorted; every member, wanted or not, has a name that is safe."""
+    """Return the wanted members, sorted by name, after checking that every member, wanted or not, has a safe name."""
     files: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         if fault := _find_fault(member):
@@ -59,7 +59,7 @@ def _select_members(
 
 
 def _find_fault(member: zipfile.ZipInfo) -> str:
-    """What is wrong with a member, or nothing."""
+    """Return what is wrong with a member, or an empty text."""
     name, kind = member.filename, stat.S_IFMT(member.external_attr >> 16)
     if name.startswith("/") or "\\" in name or ":" in name.partition("/")[0]:
         return "has an absolute path"
@@ -71,7 +71,10 @@ def _find_fault(member: zipfile.ZipInfo) -> str:
 
 
 def _check_size(members: Sequence[zipfile.ZipInfo], file: Path, address: str) -> None:
-    """What comes out is in proportion, and there is room for it; zipfile writes no byte more than a member declares."""
+    """Check that the unpacked size is in proportion to the archive, and that there is room for it.
+
+    zipfile writes no byte more than a member declares.
+    """
     total, packed = sum(member.file_size for member in members), file.stat().st_size
     if total > MAX_COMPRESSION_RATIO * packed:
         raise VerificationError(
@@ -82,7 +85,7 @@ def _check_size(members: Sequence[zipfile.ZipInfo], file: Path, address: str) ->
 
 
 def require_disk_space(folder: Path, needed_bytes: int, purpose: str) -> None:
-    """Raise SlqError unless the disk of `folder` has room for so many bytes."""
+    """Raise SlqError unless the disk of `folder` has `needed_bytes` free."""
     disk = os.statvfs(folder)
     if (free := disk.f_bavail * disk.f_frsize) < needed_bytes:
         raise SlqError(

@@ -1,4 +1,4 @@
-"""A file by its URL: continued behind what an earlier call left, tried again (urllib3's Retry) where waiting helps."""
+"""Downloads by URL: resumed where an earlier call stopped, retried (urllib3's Retry) where waiting helps."""
 
 import os
 import re
@@ -19,15 +19,20 @@ from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 
 BLOCK_BYTES = 1 << 20  # bytes read at once
-TIMEOUT_SECONDS = 60  # seconds without a byte
-MAX_WAIT_SECONDS = 120  # seconds: a server that asks for more is tried again by a person
-# Tries that follow one without progress, at 0, 2, 4, 8 and 16 seconds; afterwards it is given up.
+TIMEOUT_SECONDS = 60  # longest time without a byte
+MAX_WAIT_SECONDS = 120  # if a server demands a longer wait, the user must retry
+# Retries after an attempt without progress, after 0, 2, 4, 8 and 16 seconds; then the download fails.
 RETRIES = Retry(5, backoff_factor=1, status_forcelist={408, 429, 500, 502, 503, 504})
-SINGLE_REQUEST = Retry(None, connect=0, read=0, other=0, redirect=5, respect_retry_after_header=False)  # of one request
+SINGLE_REQUEST = Retry(None, connect=0, read=0, other=0, redirect=5, respect_retry_after_header=False)  # per request
 
 
 class _TransferInterrupted(Exception):
-    """The transfer ended early; `status`, `retry_after`: of a server that refused, the latter its header."""
+    """A transfer that ended early.
+
+    Attributes:
+        status: the HTTP status of a server that refused.
+        retry_after: the `Retry-After` header of its answer.
+    """
 
     def __init__(self, reason: str, status: int | None = None, retry_after: str | None = None) -> None:
         super().__init__(reason)
@@ -35,10 +40,12 @@ class _TransferInterrupted(Exception):
 
 
 def wait_before_retry(retries: Retry, failure: Exception, status: int | None, retry_after: str | None) -> Retry:
-    """Wait before another try, as long as a refusal asks, or longer each time, and return the tries that are left.
+    """Wait before another attempt and return the retries that are left.
+
+    The wait is as long as the server's refusal demands, or else longer each time.
 
     Raises:
-        Exception: `failure`, where waiting does not help, takes too long, or has been tried enough.
+        Exception: `failure` itself, if waiting does not help, takes too long, or the retries are used up.
     """
     requested_seconds = retry_after_seconds(retry_after) or 0.0
     if requested_seconds > MAX_WAIT_SECONDS or (status is not None and not retries.is_retry("GET", status)):
@@ -52,7 +59,7 @@ def wait_before_retry(retries: Retry, failure: Exception, status: int | None, re
 
 
 def retry_after_seconds(retry_after: str | None) -> float | None:
-    """Read `Retry-After`, a number of seconds or a date; None without it, or of what is neither."""
+    """Parse `Retry-After`, a number of seconds or a date; return None if it is absent or neither of these."""
     try:
         return RETRIES.parse_retry_after(retry_after) if retry_after else None
     except InvalidHeader:
@@ -60,7 +67,7 @@ def retry_after_seconds(retry_after: str | None) -> float | None:
 
 
 def apply_mirror(url: str) -> str:
-    """The address that a URL is fetched from: another one where SLQ_MIRROR says so (docs/data.md).
+    """Return the address that a URL is fetched from: a mirror's where SLQ_MIRROR names one (docs/data.md).
 
     Raises:
         SlqError: SLQ_MIRROR is not a list of `<beginning>=<other beginning>`, separated by blanks.
@@ -77,13 +84,14 @@ def apply_mirror(url: str) -> str:
 
 
 def download(url: str, path: Path) -> None:
-    """Bring the whole of `url` into `path`; what is there already is continued, if it is of the same version.
+    """Download the whole of `url` into `path`, resuming from the bytes already there if they are of the same version.
 
-    Beside `path` stands `<path>.version.json` with what the server said about the version (ETag, date, bytes). Whether
-    the bytes are the right ones is the caller's to check.
+    The file `<path>.version.json` beside it records what the server said about the version (ETag, date, bytes). The
+    caller must check whether the bytes are the right ones.
 
     Raises:
-        SlqError: the server refuses, gives a web page, cannot be reached, or the disk is full. What has come stays.
+        SlqError: the server refuses, gives a web page or cannot be reached, or the disk is full. Bytes already
+            downloaded stay.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     retries, largest_size = RETRIES, file_size(path)
@@ -100,17 +108,17 @@ def download(url: str, path: Path) -> None:
 
 
 def file_size(path: Path) -> int:
-    """Bytes of a file; 0 if it is not there."""
+    """Return the bytes of a file; 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def version_path(path: Path) -> Path:
-    """Where `download` notes which version of the URL the bytes in `path` are of."""
+    """Return the file in which `download` records the version of the URL that the bytes in `path` are from."""
     return path.with_name(f"{path.name}.version.json")
 
 
 def _transfer(url: str, path: Path, bar: Any) -> None:
-    """One request, from where `path` ends."""
+    """Send one request for the bytes from where `path` ends, and write its answer there."""
     record_file = version_path(path)
     version = read_json(record_file) if record_file.exists() else {}
     offset = file_size(path) if version.get("url") == url else 0
@@ -138,7 +146,14 @@ def _transfer(url: str, path: Path, bar: Any) -> None:
 
 
 def _send_request(url: str, headers: dict[str, str]) -> BaseHTTPResponse:
-    """The answer to a request, by way of a mirror or a proxy: bytes of a file, or that it has none in this range."""
+    """Send a request, through a mirror or a proxy if one is set, and return its answer.
+
+    The answer has bytes of the file, or says that the file has none in the requested range.
+
+    Raises:
+        _TransferInterrupted: the server cannot be reached, or refuses for a reason that waiting may help.
+        SlqError: the server gives a web page, or refuses for good.
+    """
     address = apply_mirror(url)
     try:
         pool = _connection_pool(address)
@@ -165,18 +180,18 @@ def _send_request(url: str, headers: dict[str, str]) -> BaseHTTPResponse:
 
 
 def _connection_pool(address: str) -> PoolManager:
-    """Connections to a server, or to the proxy that the environment names for it (http_proxy, no_proxy)."""
+    """Open a pool of connections to a server, or to the proxy that the environment names (http_proxy, no_proxy)."""
     parts = urlsplit(address)
     proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
     if proxy is None:
         return PoolManager()
-    proxy = proxy if "://" in proxy else f"http://{proxy}"  # host:port alone, as other programs take it too
+    proxy = proxy if "://" in proxy else f"http://{proxy}"  # host:port alone is accepted, as by other programs
     login = parse_url(proxy).auth
     return ProxyManager(proxy, proxy_headers=make_headers(proxy_basic_auth=unquote(login)) if login else None)
 
 
 def _append_body(response: BaseHTTPResponse, path: Path, offset: int, bar: Any) -> None:
-    """Write the answer's bytes behind the first `offset` of `path`."""
+    """Write the answer's bytes behind the first `offset` bytes of `path`."""
     try:
         with open(path, "r+b" if offset else "wb") as file:
             file.seek(offset)
@@ -193,13 +208,13 @@ def _append_body(response: BaseHTTPResponse, path: Path, offset: int, bar: Any) 
 
 
 def _total_bytes(response: BaseHTTPResponse, offset: int) -> int | None:
-    """Bytes of the whole file; None of an answer that does not begin behind the first `offset` of them."""
+    """Return the bytes of the whole file; None if the answer does not begin right behind the first `offset` of them."""
     found = re.fullmatch(rf"bytes {offset}-\d+/(\d+)", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
 
 
 def _version_headers(response: BaseHTTPResponse) -> dict[str, str]:
-    """What names the version: a strong ETag, else the date."""
+    """Return the header that identifies the version: a strong ETag, else the date."""
     etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
     if etag and not etag.startswith("W/"):
         return {"etag": etag}
@@ -207,16 +222,17 @@ def _version_headers(response: BaseHTTPResponse) -> dict[str, str]:
 
 
 def remove_download(path: Path) -> None:
-    """Remove a download, begun or whole, and what is noted about it."""
+    """Remove a download, partial or complete, and its version record."""
     path.unlink(missing_ok=True)
     version_path(path).unlink(missing_ok=True)
 
 
 def _resume_hint(path: Path) -> str:
+    """Return the advice to fetch again, with the bytes that are here already."""
     return f"fetch again: it goes on behind the {file_size(path):,} bytes that are here"
 
 
 def _progress_bar(name: str) -> Any:
-    """A progress bar; in a log a line every half minute."""
+    """Create a progress bar, which in a log prints a line every half minute."""
     interval = 0.5 if sys.stderr.isatty() else 30
     return tqdm(desc=name, unit="B", unit_scale=True, mininterval=interval, maxinterval=interval, file=sys.stderr)

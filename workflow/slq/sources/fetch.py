@@ -1,8 +1,8 @@
-"""A source fetched: its parts brought, proved by the table and the lock, and listed in a manifest, written last.
+"""Fetching of a source: its parts are fetched, verified by config.yaml and the lock, and listed in a final manifest.
 
-A part is a repository of the hub, an archive by URL, or a person's folder. What it was when it was first fetched stands
-in the source's lock, a JSON file that a person commits, with an entry for each address: a repository's `commit` and the
-`sha256` of its files' hashes, an archive's `bytes` and `sha256`.
+A part is a repository of the hub, an archive by URL, or a user's folder. The source's lock records what each part was
+when it was first fetched. It is a JSON file that a user commits, with an entry for each address: a repository's
+`commit` and the `sha256` of its files' hashes, an archive's `bytes` and `sha256`.
 """
 
 import os
@@ -21,27 +21,27 @@ from slq.sources.hub import HubRepository
 from slq.sources.patterns import SNAPSHOT_PATTERNS, list_local_files, require_file_count
 
 SourcePart = dict[str, Any]
-LockEntry = dict[str, Any]  # of the lock; empty for what is not locked
-STATE_FOLDER = ".fetch"  # in a source's folder: what is on its way, and which parts are done
+LockEntry = dict[str, Any]  # a part's entry in the lock; empty for a part that is not locked
+STATE_FOLDER = ".fetch"  # in a source's folder: partial downloads, and receipts of finished parts
 
 
 def is_offline() -> bool:
-    """Whether the environment says that no server is to be asked."""
+    """Return whether the environment variable HF_HUB_OFFLINE forbids requests to servers."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def fetch_source(settings: dict[str, Any], out: Path, locks: Path, offline: bool) -> None:
-    """Bring a source into `out`, whole and proved, or say what is wrong; its manifest.json is written last.
+    """Fetch a source into `out`, complete and verified, and write its manifest.json last.
 
     Args:
         settings: `name`; `parts`, each with one of `model`, `dataset`, `archive`, `local_dir` (docs/data.md), the last
             with the `content_hash` of the folder; `weights`: whether it must be a snapshot that a model can be loaded
             from.
-        locks: folder of the locks, a file for each source; a part without an entry there gets one.
-        offline: ask no server: a part that is not here is an error.
+        locks: the folder of the locks, with a file for each source; a part without an entry there gets one.
+        offline: whether requests to servers are forbidden: a part that is not in `out` is then an error.
 
     Raises:
-        SlqError: another process is at it; a part cannot be had, or is not what the table or the lock says.
+        SlqError: another process is fetching it; a part cannot be fetched, or is not what config.yaml or the lock says.
     """
     with exclusive_lock(
         out / STATE_FOLDER / "owner", f"{out}: another process is fetching it; wait for it, or stop it"
@@ -61,7 +61,7 @@ def fetch_source(settings: dict[str, Any], out: Path, locks: Path, offline: bool
 
 
 def part_address(part: SourcePart) -> str:
-    """What names a part, in messages and in the lock."""
+    """Return the address that identifies a part in messages and in the lock."""
     for kind in ("model", "dataset"):
         if kind in part:
             return f"{kind}:{part[kind]}@{part['revision']}"
@@ -70,8 +70,9 @@ def part_address(part: SourcePart) -> str:
 
 @dataclass(frozen=True)
 class _PartFetch:
-    """One part, on its way into the folder `out`: what brings it returns its entry in the lock, and the SHA-256 of its
-    files by path.
+    """The fetch of one part into the folder `out`.
+
+    Its methods that fetch return the part's entry in the lock and the SHA-256 of its files by path.
     """
 
     part: SourcePart
@@ -79,7 +80,7 @@ class _PartFetch:
     lock_file: Path
 
     def fetch_if_missing(self, offline: bool) -> tuple[LockEntry, dict[str, str]]:
-        """Find it here, or bring it; nothing that is here whole is fetched again."""
+        """Fetch the part unless it is complete in `out`, and return its lock entry and file hashes."""
         receipt = self.out / STATE_FOLDER / f"{hash_json(self.part)[:16]}.json"
         reason = self._why_missing(receipt)
         if reason and offline and "local_dir" not in self.part:
@@ -98,19 +99,24 @@ class _PartFetch:
         if entry or "content_hash" in self.part:
             write_json(receipt, {"entry": entry, "files": file_hashes})
         if "archive" in self.part:
-            remove_download(self._archive_path())  # of no use once it is noted that its files are there
+            remove_download(self._archive_path())  # not needed once the receipt lists its files
         return entry, file_hashes
 
     @property
     def locked_entry(self) -> LockEntry | None:
-        """Its entry in the lock, if it has one."""
+        """The part's entry in the lock, if it has one."""
         return self._read_lock().get(part_address(self.part))
 
     def _read_lock(self) -> dict[str, LockEntry]:
+        """Read the source's lock; empty if there is none."""
         return read_json(self.lock_file) if self.lock_file.exists() else {}
 
     def _check_lock(self, found: LockEntry) -> LockEntry:
-        """Return an entry, unless another one is locked."""
+        """Return an entry, unless the lock has a different one.
+
+        Raises:
+            VerificationError: the lock has a different entry.
+        """
         if self.locked_entry not in (None, found):
             raise VerificationError(
                 f"{part_address(self.part)}: has changed since it was locked: expected "
@@ -120,7 +126,10 @@ class _PartFetch:
         return found
 
     def _why_missing(self, receipt: Path) -> str:
-        """Why it must be brought; empty if an earlier call did, and all of it is still there, byte for byte."""
+        """Return why the part must be fetched.
+
+        The reason is empty if an earlier call fetched the part and every file is still there, byte for byte.
+        """
         if not receipt.exists():
             return "not fetched yet"
         record = read_json(receipt)
@@ -134,11 +143,13 @@ class _PartFetch:
         return ""
 
     def _fetch(self) -> tuple[LockEntry, dict[str, str]]:
+        """Fetch the part, whatever its kind."""
         if "archive" in self.part:
             return self._fetch_archive()
         return self._copy_local_files() if "local_dir" in self.part else self._fetch_repository()
 
     def _fetch_repository(self) -> tuple[LockEntry, dict[str, str]]:
+        """Fetch a repository of the hub at its locked commit, or else at the commit of its revision."""
         kind = "model" if "model" in self.part else "dataset"
         repository = HubRepository(kind, self.part[kind])
         commit = self.locked_entry["commit"] if self.locked_entry else repository.resolve_commit(self.part["revision"])
@@ -148,9 +159,11 @@ class _PartFetch:
         return self._check_lock({"commit": commit, "sha256": hash_json(file_hashes)}), file_hashes
 
     def _archive_path(self) -> Path:
+        """Return the file into which the archive is downloaded."""
         return self.out / STATE_FOLDER / self.part["archive"].rpartition("/")[2]
 
     def _fetch_archive(self) -> tuple[LockEntry, dict[str, str]]:
+        """Download an archive, verify it and unpack it; remove it if the verification fails."""
         file, where = self._archive_path(), part_address(self.part)
         expected = self.part.get("bytes") or (self.locked_entry or {}).get("bytes", 0)
         require_disk_space(self.out / STATE_FOLDER, max(expected - file_size(file), 0), f"for {where}")
@@ -165,7 +178,10 @@ class _PartFetch:
             raise
 
     def _copy_local_files(self) -> tuple[LockEntry, dict[str, str]]:
-        """Copied, so that nothing later depends on the folder; not locked, as one person's is another's subset."""
+        """Copy the files of a user's folder, so that nothing later depends on it.
+
+        They are not locked, as one user's folder may be a subset of another's.
+        """
         folder = Path(self.part["local_dir"])
         if not folder.is_dir():
             instructions = self.part.get("instructions", "config.yaml says that the files lie there")
@@ -183,11 +199,12 @@ class _PartFetch:
 
 
 def _format_entry(entry: LockEntry | None) -> str:
+    """Format a lock entry for messages, with its values shortened."""
     return ", ".join(f"{key} {str(value)[:16]}" for key, value in sorted((entry or {}).items()))
 
 
 def _check_archive(part: SourcePart, file: Path) -> None:
-    """By the table: bytes and hash, where it has them."""
+    """Check an archive's bytes and hash against config.yaml, where it has them."""
     hint = "it was removed, fetch again; if that does not help, the server has another file"
     if file_size(file) != part.get("bytes", file_size(file)):
         raise VerificationError(
@@ -201,7 +218,10 @@ def _check_archive(part: SourcePart, file: Path) -> None:
 
 
 def _remove_stale_files(out: Path, current_names: set[str]) -> None:
-    """Remove what an earlier source left here: an old model.safetensors would be read before new shards, silently."""
+    """Remove files that an earlier source left here.
+
+    An old model.safetensors, for example, would silently be read in place of new shards.
+    """
     for path in out.rglob("*"):
         name = path.relative_to(out)
         is_internal = name.parts[0] in (STATE_FOLDER, ".cache", "manifest.json")

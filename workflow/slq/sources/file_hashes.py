@@ -1,11 +1,12 @@
-"""What the files that config.yaml names hold: by content, as parameters of the rules that read them.
+"""Content hashes of the files that config.yaml names, as parameters of the rules that read them.
 
-They are no inputs, as a clone with results but without them must still render its tables. Bytes are read once: a file
-of the size and times that it had is taken to be what it was, so that a call of Snakemake looks 100,000 images up in
-seconds; a touched or copied one is read again, and makes nothing due if it holds what it held. Nothing is read before a
-rule's jobs are looked at, and the rules of large folders are local: a job on a cluster pays nothing.
+They are no inputs of the rules, as a clone with results but without these files must still render its tables. Bytes are
+read once: a file with the same size and times as before counts as unchanged, so that a call of Snakemake looks up
+100,000 images in seconds. A touched or copied file is read again, and re-runs no rule if its content is the same.
+Nothing is read before a rule's jobs are examined, and the rules of large folders are local, so a job on a cluster pays
+nothing.
 
-Imported whenever the Snakefile is read, so nothing heavy here.
+This module is imported whenever the Snakefile is read, so it must import nothing heavy.
 """
 
 import json
@@ -23,24 +24,23 @@ from slq.datasets.id_lists import id_list_path, is_bundled_list
 from slq.sources.patterns import SNAPSHOT_PATTERNS, list_local_files
 
 Config = dict[str, Any]
-FileRecord = list[Any]  # of a file: size, times of content and of inode in ns, SHA-256; None thrice of one just changed
-SETTLE_TIME_NS = (
-    2 * 10**9
-)  # ns: a file that was changed less long ago may be changed once more within one tick of its times
-HASH_THREADS = 8  # files on a network's file system are waited for
-FILES_PER_TASK = 256  # files of one task
-MIN_REPORTED_BYTES = 10**9  # bytes
+FileRecord = list[Any]  # [size, mtime in ns, ctime in ns, SHA-256]; the first three are None if just changed
+# ns: a file that changed more recently may change once more within one tick of its times.
+SETTLE_TIME_NS = 2 * 10**9
+HASH_THREADS = 8  # many, as reads on a network file system mostly wait
+FILES_PER_TASK = 256  # files per task of the thread pool
+MIN_REPORTED_BYTES = 10**9  # reading more is reported
 
 
 class FileHashCache:
-    """Hashes of files, remembered in a folder of scratch."""
+    """A cache of file hashes, stored in a folder of scratch."""
 
     def __init__(self, cache_folder: Path) -> None:
         self.cache_folder = cache_folder
-        self.hashes: dict[str, str] = {}  # in this call
+        self.hashes: dict[str, str] = {}  # hashes computed in this call, by key
 
     def hash_local_split(self, entry: Config, split: str) -> str:
-        """Hash a local split: the items and the images that they name; with `hub_layout` the folder."""
+        """Hash a local split: its items and the images that they name; with `hub_layout`, its whole folder."""
         folder = Path(entry["local_dir"])
         if "hub_layout" in entry:
             return self.hash_folder(folder, None)
@@ -48,31 +48,31 @@ class FileHashCache:
         return self._hash_named_files(f"{root}:items", root, ["items.jsonl", *_read_image_names(root / "items.jsonl")])
 
     def hash_source_part(self, part: Config) -> str:
-        """Hash the files of a part of a source that are copied from a person's folder."""
+        """Hash the files of a part of a source that are copied from a user's folder."""
         return self.hash_folder(Path(part["local_dir"]), part.get("files", SNAPSHOT_PATTERNS))
 
     def hash_folder(self, folder: Path, patterns: list[str] | None) -> str:
-        """Hash the files of a folder that match; without patterns all, but for hidden ones."""
+        """Hash the files of a folder that match the patterns; without patterns, all files except hidden ones."""
         names = list_local_files(folder, patterns) if folder.is_dir() else []
         return self._hash_named_files(f"{folder}:{patterns}", folder, names)
 
     def hash_files(self, names: Iterable[str | Path]) -> str:
-        """Hash some files."""
+        """Hash the files of `names` that exist."""
         paths = [str(name) for name in names if Path(name).is_file()]
         return self._hash_named_files(f"files:{sorted(map(str, names))}", Path(), paths)
 
     def hash_id_lists(self, split_config: Config) -> dict[str, str]:
-        """Hash the lists of ids that keep or leave out images of a split, by their names in config.yaml."""
+        """Hash the lists of ids that include or exclude images of a split, by their names in config.yaml."""
         names = [name for key in ("include_ids", "exclude_ids") for name in split_config.get(key, [])]
         return {
             name: hash_file(id_list_path(name)) if is_bundled_list(name) else self.hash_files([name]) for name in names
         }
 
     def _hash_named_files(self, key: str, root: Path, names: list[str]) -> str:
-        """Hash names and bytes of files below a folder.
+        """Hash the names and bytes of files below a folder.
 
-        Files of which none is there any more are taken to hold what they held when they were read last; the empty text
-        where they never were. Whatever reads them says that they are missing.
+        If none of the files exists any more, they are assumed to have the content that was last read; if they were
+        never read, the hash is the empty text. The rule that reads them reports that they are missing.
         """
         if key not in self.hashes:
             cache_file = self.cache_folder / f"{hash_json([str(Path.cwd()), key])[:24]}.json"
@@ -86,7 +86,7 @@ class FileHashCache:
 
 
 def _update_records(root: Path, names: list[str], previous: Mapping[str, FileRecord]) -> dict[str, FileRecord]:
-    """The entries of those files that are there; bytes are read of a file that has changed, or may have."""
+    """Return the records of those files that exist, reading the bytes of files that have, or may have, changed."""
     with ThreadPool(HASH_THREADS) as pool:
         stats = pool.map(_stat_file, [os.path.join(root, name) for name in names], FILES_PER_TASK)
         current = {name: entry for name, entry in zip(names, stats, strict=True) if entry}
@@ -106,7 +106,7 @@ def _update_records(root: Path, names: list[str], previous: Mapping[str, FileRec
 
 
 def _stat_file(path: str) -> FileRecord | None:
-    """Size and times of a file; None where there is none, or no file can have the name."""
+    """Return the size and times of a file; None if it does not exist or no file can have the name."""
     try:
         stat = os.stat(path)
     except (OSError, ValueError):
@@ -115,7 +115,7 @@ def _stat_file(path: str) -> FileRecord | None:
 
 
 def _hash_file(path: str) -> str:
-    """The SHA-256 of a file; the empty text of one that cannot be read, which its rule reports."""
+    """Return the SHA-256 of a file; the empty text if it cannot be read, which its rule reports."""
     try:
         return hash_file(Path(path))
     except SlqError:
@@ -123,7 +123,10 @@ def _hash_file(path: str) -> str:
 
 
 def _read_image_names(items: Path) -> list[str]:
-    """The images that the lines of a local split name; of what is no item none, which its rule reports."""
+    """Return the images that the lines of a local split name.
+
+    Lines that are no item are skipped: the split's rule reports them.
+    """
     found: dict[str, None] = {}
     try:
         lines = items.read_bytes().split(b"\n")
@@ -143,7 +146,7 @@ def _read_image_names(items: Path) -> list[str]:
 
 
 def _read_records(cache_file: Path) -> dict[str, FileRecord]:
-    """The entries of an earlier call; none where there was none, or where a disk was full."""
+    """Read the records of an earlier call; none if there was none, or if its file is broken, as after a full disk."""
     try:
         content = json.loads(cache_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -152,7 +155,7 @@ def _read_records(cache_file: Path) -> dict[str, FileRecord]:
 
 
 def _write_records(cache_file: Path, records: Mapping[str, FileRecord]) -> None:
-    """Note entries for the next call, which reads the files again where that cannot be."""
+    """Store records for the next call, which reads the files again if they cannot be stored."""
     try:
         write_text(cache_file, json.dumps(records, separators=(",", ":")))
     except SlqError as error:

@@ -1,4 +1,4 @@
-"""A repository of the hub at one commit: the wanted files, each proved to be what the hub's own index says."""
+"""A repository of the Hugging Face Hub at one commit: the wanted files, each verified by the hub's own index."""
 
 import glob
 import re
@@ -15,28 +15,37 @@ from slq.sources.download import RETRIES, wait_before_retry
 from slq.sources.patterns import match_names, require_file_count
 
 COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
-URL_SIGNATURE = re.compile(r"[?]\S+")  # of an address: it may open a file for whoever reads the log
+URL_SIGNATURE = re.compile(r"[?]\S+")  # in a URL: it may open a file for whoever reads the log
 
 
 @dataclass(frozen=True)
 class HubRepository:
-    """A model's or a dataset's repository: `kind` is `model` or `dataset`, `name` owner/name."""
+    """A repository of the hub.
+
+    Attributes:
+        kind: `model` or `dataset`.
+        name: owner/name.
+    """
 
     kind: str
     name: str
 
     def resolve_commit(self, revision: str) -> str:
-        """The commit that a branch or tag is at; of a commit itself, without asking."""
+        """Return the commit of a branch or tag; a commit is returned as it is, without a request."""
         return revision if COMMIT_HASH.fullmatch(revision) else str(self._fetch_info(revision).sha)
 
     def fetch_files(self, commit: str, patterns: Sequence[str], count: int | None, out: Path) -> dict[str, str]:
-        """Download the wanted files at a commit into `out`; files that are there already are not fetched again.
+        """Download the wanted files at a commit into `out`, except those that are there already.
+
+        Args:
+            count: how many files the patterns must match together; None for any number above 0.
 
         Returns:
             the SHA-256 of every file, by its path.
 
         Raises:
-            SlqError: the hub refuses or cannot be reached, the disk is full, a file is missing or not the hub's.
+            SlqError: the hub refuses or cannot be reached, the disk is full, or a file is missing or differs from the
+                hub's.
         """
         entries = {entry.rfilename: entry for entry in self._fetch_info(commit).siblings or []}
         names = match_names(entries, patterns)
@@ -48,7 +57,7 @@ class HubRepository:
         return self._verify_hashes(entries, names, out)
 
     def _fetch_info(self, revision: str) -> Any:
-        """What the hub's index says of a revision; a hub that is busy is asked again."""
+        """Fetch the hub's index of a revision, with retries while the hub is busy."""
         from huggingface_hub import HfApi, errors
 
         with _translate_errors(self, revision):
@@ -63,16 +72,23 @@ class HubRepository:
                     )
 
     def _download(self, commit: str, names: Sequence[str], out: Path) -> None:
+        """Download files at a commit into `out`."""
         from huggingface_hub import snapshot_download
 
-        for partial_file in (out / ".cache").rglob("*.incomplete"):  # of a call that was killed: the client begins anew
+        for partial_file in (out / ".cache").rglob("*.incomplete"):  # from a killed call: the client starts afresh
             partial_file.unlink()
         patterns = [glob.escape(name) for name in names]
         with _translate_errors(self, commit):
             snapshot_download(self.name, repo_type=self.kind, revision=commit, allow_patterns=patterns, local_dir=out)
 
     def _verify_hashes(self, entries: Mapping[str, Any], names: Sequence[str], out: Path) -> dict[str, str]:
-        """The SHA-256 of files that are what the index says; others are removed, so that they are fetched anew."""
+        """Return the SHA-256 of the files, which must all match the index.
+
+        Those that do not match are removed, so that they are fetched again.
+
+        Raises:
+            SlqError: a file does not match the index.
+        """
         hashes = {name: hash_file(out / name) for name in names}
         wrong = [name for name, digest in hashes.items() if not _matches_index(entries[name], digest, out / name)]
         for name in wrong:
@@ -84,7 +100,7 @@ class HubRepository:
 
 
 def _matches_index(entry: Any, digest: str, path: Path) -> bool:
-    """Whether a file is the one of the index, which has the SHA-256 of large files, and git's hash of small ones."""
+    """Return whether a file matches the index, which has the SHA-256 of large files and git's hash of small ones."""
     from huggingface_hub.utils.sha import git_hash
 
     return digest == entry.lfs.sha256 if entry.lfs else git_hash(path.read_bytes()) == entry.blob_id
@@ -92,10 +108,14 @@ def _matches_index(entry: Any, digest: str, path: Path) -> bool:
 
 @contextmanager
 def _translate_errors(repository: HubRepository, revision: str) -> Iterator[None]:
-    """Errors of the hub's client become one message that says what to do."""
+    """Translate errors of the hub's client into one message that says what to do.
+
+    Raises:
+        SlqError: the client raised an error.
+    """
     from huggingface_hub import errors
 
-    # A refused connection is an error of the HTTP library below, httpx or httpx2 by the client's version.
+    # A refused connection is an error of the HTTP library below: httpx or httpx2, depending on the client's version.
     unreachable: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
     try:
         yield
@@ -104,7 +124,7 @@ def _translate_errors(repository: HubRepository, revision: str) -> Iterator[None
 
 
 def _explain_error(repository: HubRepository, error: Exception) -> str:
-    """What an error means; addresses with signatures stay out of it."""
+    """Explain what an error means, without addresses that carry signatures."""
     from huggingface_hub import constants, errors
 
     page = f"{constants.ENDPOINT}/{'datasets/' if repository.kind == 'dataset' else ''}{repository.name}"

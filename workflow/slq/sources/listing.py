@@ -1,4 +1,4 @@
-"""The table of sources as a person reads it: what is there, what it costs, which terms are to be accepted."""
+"""The table of sources for users: which are here, their sizes, and the terms to accept."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ HEADER = ("source", "GB", "here", "for", "licence", "from")
 
 
 def format_source_table(files: Sequence[Path], preset: str | None) -> str:
-    """A line for each source, then what is to be fetched in all, and what a person has to do before.
+    """Format a line for each source, then the total still to be fetched and the terms that a user must accept first.
 
     Args:
-        files: the configuration and what is laid over it; none: config.yaml.
-        preset: list only what this preset fetches; None for the whole table.
+        files: the configuration and its overlays; if empty, config.yaml.
+        preset: list only the sources that this preset fetches; None for all.
 
     Raises:
-        SlqError: the configuration is not sound, or has no such preset.
+        SlqError: the configuration is not valid, or has no such preset.
     """
     config = load_merged_config(files or [Path("config.yaml")])
     if preset is not None and preset not in config["presets"]:
@@ -45,10 +45,10 @@ def format_source_table(files: Sequence[Path], preset: str | None) -> str:
 
 
 def load_merged_config(files: Sequence[Path]) -> Config:
-    """The checked configuration of a file and what is laid over it, as Snakemake does it.
+    """Load and validate a configuration and its overlays, merged as Snakemake merges them.
 
     Raises:
-        SlqError: a file cannot be read, is no YAML or has a key twice, or the configuration is not sound.
+        SlqError: a file cannot be read, is no YAML or has a key twice, or the configuration is not valid.
     """
     config: Config = {}
     for file in files:
@@ -60,7 +60,7 @@ def load_merged_config(files: Sequence[Path]) -> Config:
 
 
 def _merge_into(overlay: Config, base: Config) -> None:
-    """Lists are replaced, mappings merged."""
+    """Merge `overlay` into `base`: mappings are merged, lists replaced."""
     for key, value in overlay.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
             _merge_into(value, base[key])
@@ -69,7 +69,7 @@ def _merge_into(overlay: Config, base: Config) -> None:
 
 
 def list_fetched_sources(config: Config, preset: str) -> list[tuple[str, str]]:
-    """What a preset fetches: the folder in scratch, and the source that fills it."""
+    """List what a preset fetches: the folder in scratch, and the source that fills it."""
     preset_config = config["presets"][preset]
     models = [("backbones", name) for name in preset_config["backbones"]]
     models += [("encoders", name) for name in preset_config["reference_encoders"]]
@@ -89,13 +89,13 @@ def list_fetched_sources(config: Config, preset: str) -> list[tuple[str, str]]:
 
 
 def _fetching_presets(config: Config, name: str) -> list[tuple[str, str]]:
-    """The presets that fetch a source, each with the folder in scratch that it goes to."""
+    """Return the presets that fetch a source, each with the folder in scratch that the source fills."""
     found = [(preset, *entry) for preset in config["presets"] for entry in list_fetched_sources(config, preset)]
     return [(preset, folder) for preset, folder, source in found if source == name]
 
 
 def _fetch_state(config: Config, name: str, subfolders: Sequence[str]) -> str:
-    """`yes`, `begun` or `no`, by the folders that the source goes to."""
+    """Return `yes`, `begun` or `no`, from the folders that the source fills."""
     folders = [Path(config["scratch"]) / place for place in subfolders or [f"sources/{name}"]]
     if all((folder / "manifest.json").is_file() for folder in folders):
         return "yes"
@@ -103,5 +103,6 @@ def _fetch_state(config: Config, name: str, subfolders: Sequence[str]) -> str:
 
 
 def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Format rows as lines with aligned columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

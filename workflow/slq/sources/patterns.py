@@ -1,4 +1,4 @@
-"""Which files of a source are wanted: patterns over their paths, as in `sources.*.parts[].files` of config.yaml."""
+"""Patterns over paths that select the wanted files of a source (`sources.*.parts[].files` of config.yaml)."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,18 +8,22 @@ from pathlib import Path, PurePosixPath
 
 from slq.common.errors import VerificationError
 
-SNAPSHOT_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]  # of a model: never pickles, never code
+SNAPSHOT_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]  # a model snapshot: no pickles, no code
 
 
 def match_names(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    """The paths that match a pattern, sorted; `*` stays within a folder: `*.json` is not `sub/x.json`."""
+    """Return the paths that match a pattern, sorted.
+
+    `*` stays within a folder: `*.json` does not match `sub/x.json`.
+    """
     return sorted({name for name in names if any(_matches(name, pattern) for pattern in patterns)})
 
 
 def list_local_files(folder: Path, patterns: Sequence[str] | None) -> list[str]:
-    """The files of a person's folder that match, sorted, but for a manifest; without patterns all but hidden ones.
+    """List the files of a user's folder that match the patterns, sorted, except a manifest.
 
-    Links to folders are followed: images often lie on another disk.
+    Without patterns all files are listed, except hidden ones. Links to folders are followed, as images are often on
+    another disk.
     """
     paths = (path.relative_to(folder) for path in _walk_files(folder))
     if patterns is None:
@@ -28,7 +32,7 @@ def list_local_files(folder: Path, patterns: Sequence[str] | None) -> list[str]:
 
 
 def require_file_count(where: str, names: Sequence[str], patterns: Sequence[str], count: int | None) -> None:
-    """Raise VerificationError unless there are files, as many as expected: `count`, or any number without it."""
+    """Raise VerificationError unless there are `count` files, or at least one if `count` is None."""
     pattern_list = ", ".join(patterns)
     if not names:
         raise VerificationError(
@@ -41,8 +45,9 @@ def require_file_count(where: str, names: Sequence[str], patterns: Sequence[str]
 
 
 def _walk_files(folder: Path, ancestors: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield the files of a folder and of those in it;
-    a link to one of the folders `ancestors` is not followed again.
+    """Yield the files of a folder and of its subfolders.
+
+    A link to one of the folders `ancestors` is not followed again.
     """
     resolved = folder.resolve()
     if resolved in ancestors:
@@ -50,7 +55,7 @@ def _walk_files(folder: Path, ancestors: tuple[Path, ...] = ()) -> Iterator[Path
     with suppress(PermissionError), os.scandir(folder) as entries:
         for entry in entries:
             path = folder / entry.name
-            found = path if entry.is_symlink() else entry  # an entry fails at a link that names itself
+            found = path if entry.is_symlink() else entry  # an entry fails at a link to itself
             if found.is_dir():
                 yield from _walk_files(path, (*ancestors, resolved))
             elif found.is_file():
@@ -58,6 +63,7 @@ def _walk_files(folder: Path, ancestors: tuple[Path, ...] = ()) -> Iterator[Path
 
 
 def _matches(name: str, pattern: str) -> bool:
+    """Return whether a path matches a pattern, part by part."""
     parts, pattern_parts = PurePosixPath(name).parts, PurePosixPath(pattern).parts
     return len(parts) == len(pattern_parts) and all(
         fnmatchcase(part, one) for part, one in zip(parts, pattern_parts, strict=True)

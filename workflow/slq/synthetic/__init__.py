@@ -1,1 +1,1 @@
-"""The mini preset's bytes: synthetic scenes, captions, questions; tiny backbones and dual encoders of them."""
+"""Synthetic data and models of the mini preset: scenes, captions, questions, tiny backbones and dual encoders."""

@@ -26,18 +26,18 @@ from slq.synthetic.pretraining import (
 from slq.synthetic.scenes import all_scenes, all_things, pretraining_signs
 from slq.synthetic.tasks import PretrainingTasks
 
-# A part is a line, so blanks at its ends, which stand beside an image's marker in a question, say nothing.
+# Each part is a line, so the blanks at its ends, which surround an image's marker in a question, are dropped.
 CHAT_TEMPLATE = """{% for message in messages %}<|im_start|> {{ message['role'] }}
 {% for part in message['content'] %}{% if part['type'] == 'image' %}IMAGE
 {% elif part['text'].strip(' ') %}{{ part['text'].strip(' ') }}
 {% endif %}{% endfor %}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|> assistant
 {% endif %}"""
-LENGTH_BUCKETS = 4  # of a batch, by length: padding adds 12 to 15 % of tokens then, and 19 to 38 with two parts
+LENGTH_BUCKETS = 4  # of a batch, by length: padding adds 12 to 15 % of tokens, and 19 to 38 % with two buckets
 
 
 def build_tokenizer(markup: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer of the synthetic vocabulary with ChatML markers, image tokens and the requests."""
+    """Build a word-level tokenizer of the synthetic vocabulary with ChatML markers, image tokens and the requests."""
     special = ["<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *markup["tokens"], *markup["ids"].values()]
     fast = PreTrainedTokenizerFast(
         tokenizer_object=build_word_tokenizer([*special, "user", "assistant"]),
@@ -47,15 +47,15 @@ def build_tokenizer(markup: dict[str, Any]) -> PreTrainedTokenizerFast:
         additional_special_tokens=["<|im_start|>", *markup["tokens"], *markup["ids"].values()],
         padding_side="left",
     )
-    fast.add_tokens(list(REQUESTS))  # a token each, as they say nothing that tells questions apart
+    fast.add_tokens(list(REQUESTS))  # one token each, as they do not distinguish questions
     fast.chat_template = CHAT_TEMPLATE.replace("IMAGE", markup["image"])
     return fast
 
 
 def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
-    """An untrained backbone: the architecture is the configuration's `model`, everything else follows from it.
+    """Build an untrained backbone from the architecture in the settings' `model`; everything else follows from it.
 
-    `out` receives the image processor's configuration, as a snapshot holds it.
+    `out` receives the image processor's configuration, as in a snapshot.
     """
     tokenizer = build_tokenizer(settings["markup"])
     ids: dict[str, Any] = {
@@ -70,9 +70,9 @@ def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
 
 
 def answer_loss(backbone: Backbone, batch: list[tuple[TokenizedMessage, list[bool]]]) -> torch.Tensor:
-    """Cross-entropy of the answers' tokens only; each is predicted from the position before it.
+    """Compute the cross-entropy of the answers' tokens only, each predicted from the position before it.
 
-    Conversations of about one length run together, which saves most of the padding.
+    Conversations of similar length share a forward pass, which saves most of the padding.
     """
     batch = sorted(batch, key=lambda conversation: len(conversation[1]))
     bucket_bounds = [len(batch) * part // LENGTH_BUCKETS for part in range(LENGTH_BUCKETS + 1)]
@@ -88,7 +88,10 @@ def answer_loss(backbone: Backbone, batch: list[tuple[TokenizedMessage, list[boo
 
 
 def build_pretraining_tasks(backbone: Backbone, split: Split, settings: dict[str, Any]) -> PretrainingTasks:
-    """The tasks on a training split's pictures, whose scenes its captions name, and on single things and signs."""
+    """Build the tasks on a training split's pictures, on pictures of single objects, and on signs.
+
+    The first caption of a picture identifies its scene.
+    """
     by_caption = {scene_captions(scene)[0]: scene for scene in all_scenes(settings["seed"])}
     scenes = [
         (by_caption[item["captions"][0]], backbone.family.process(split.open(item["image"]))) for item in split.items

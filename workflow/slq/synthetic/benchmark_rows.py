@@ -1,4 +1,4 @@
-"""The synthetic questions as rows in the columns of the hub data that they stand for (`datasets/hub_columns.py`)."""
+"""Synthetic questions as rows in the columns of the benchmarks that they replace (`datasets/hub_columns.py`)."""
 
 import random
 from collections import Counter
@@ -12,14 +12,15 @@ from slq.synthetic.scenes import Scene, Sign
 
 OPTION_LETTERS = "ABCD"
 IMAGE_NAMES = ("first", "second")
-# RealWorldQA's questions hold their options and their request themselves.
+# The texts of RealWorldQA's questions contain their options and their request.
 LETTER_ONLY_REQUEST = "Please answer directly with only the letter of the correct option and nothing else."
 WORD_ONLY_REQUEST = "Please answer directly with a single word or number."
-# How re-ranking asks whether a caption belongs to a picture, and which of numbered ones does (presets.mini.rerank).
+# The prompts of re-ranking: whether a caption belongs to a picture, and which of numbered captions does
+# (presets.mini.rerank).
 MATCH_REQUEST = "is this in the picture ? true or false"
 CHOICE_REQUEST = "which caption is in the picture ?"
 REQUESTS = (LETTER_REQUEST, PHRASE_REQUEST, LETTER_ONLY_REQUEST, WORD_ONLY_REQUEST, MATCH_REQUEST, CHOICE_REQUEST)
-OCRBENCH_TYPES = {  # OCRBench's names of what the signs' kinds stand for
+OCRBENCH_TYPES = {  # OCRBench's question type for each kind of sign
     "word": "Regular Text Recognition",
     "code": "Digit String Recognition",
     "words": "Scene Text-centric VQA",
@@ -27,7 +28,7 @@ OCRBENCH_TYPES = {  # OCRBench's names of what the signs' kinds stand for
 
 
 def make_options(answer: str, answer_index: int, rng: random.Random) -> list[str]:
-    """Four options of the answer's kind, the right one at a place."""
+    """Sample four options of the answer's kind, with the answer itself at `answer_index`."""
     others = [other for other in same_kind_answers(answer) if other != answer]
     options = rng.sample(others, len(OPTION_LETTERS) - 1)
     options.insert(answer_index, answer)
@@ -35,19 +36,19 @@ def make_options(answer: str, answer_index: int, rng: random.Random) -> list[str
 
 
 def name_image_in_question(question: Question, image_index: int) -> str:
-    """A question about one of two pictures."""
+    """Format a question about one of two pictures, which the text then names."""
     return f"{question.text.removesuffix(' ?')} in the {IMAGE_NAMES[image_index]} picture ?"
 
 
 class AnswerBalancer:
-    """Picks, of the questions that could be asked next, one whose answer was asked for least often."""
+    """A sampler of questions that keeps their answers balanced."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.answer_counts: Counter[str] = Counter()
 
     def pick(self, candidates: Sequence[Question]) -> Question:
-        """Of equally rare answers, one by chance."""
+        """Pick the candidate whose answer was picked least often so far; ties are broken at random."""
         chosen = min(
             self.rng.sample(candidates, len(candidates)), key=lambda question: self.answer_counts[question.answer]
         )
@@ -56,9 +57,10 @@ class AnswerBalancer:
 
 
 def make_mmmu_rows(scenes: Sequence[Scene], style: str) -> list[dict[str, Any]]:
-    """Three subjects with a question each per scene: Attributes and Positions (multiple choice), Pairs (open).
+    """Make rows of MMMU in three subjects, with one question each per scene.
 
-    A pair shows the scene and the one after it and asks about either.
+    The subjects are Attributes and Positions (multiple choice) and Pairs (open). A pair shows the scene and the next
+    one, and its question is about either.
     """
     rng = random.Random("mmmu")
     attributes, positions, pairs = AnswerBalancer(rng), AnswerBalancer(rng), AnswerBalancer(rng)
@@ -87,7 +89,7 @@ def make_mmmu_rows(scenes: Sequence[Scene], style: str) -> list[dict[str, Any]]:
 def make_mmmu_row(
     subject: str, number: int, text: str, answer: str, options: list[str], scenes: Sequence[Scene], style: str
 ) -> dict[str, Any]:
-    """A row of `MMMU/MMMU`; options are a list's literal."""
+    """Make a row of `MMMU/MMMU`; its options are written as a list literal."""
     return {
         "subject": subject,
         "id": f"validation_{subject}_{number + 1}",
@@ -104,7 +106,7 @@ def make_mmmu_row(
 
 
 def make_realworldqa_rows(scenes: Sequence[Scene], style: str) -> list[dict[str, Any]]:
-    """Two questions per scene: an open one, and one with options."""
+    """Make two rows of RealWorldQA per scene: an open question, and one with options."""
     rng = random.Random("realworldqa")
     open_balancer, choice_balancer = AnswerBalancer(rng), AnswerBalancer(rng)
     rows = []
@@ -122,7 +124,7 @@ def make_realworldqa_rows(scenes: Sequence[Scene], style: str) -> list[dict[str,
 
 
 def make_ocrbench_rows(signs: Sequence[Sign], style: str) -> list[dict[str, Any]]:
-    """A question per sign: what is written, or on which line."""
+    """Make a row of OCRBench per sign, whose question is what is written on it, or on one of its lines."""
     balancer = AnswerBalancer(random.Random("ocrbench"))
     rows = []
     for sign in signs:

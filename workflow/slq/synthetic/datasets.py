@@ -1,4 +1,4 @@
-"""Synthetic datasets on disk: images with captions in the prepared form (docs/data.md), questions in the hub's."""
+"""Synthetic datasets on disk: images and captions in the prepared form (docs/data.md), questions in the hub's."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -18,7 +18,7 @@ from slq.synthetic.drawing import draw_scene
 from slq.synthetic.language import knowledge_captions, scene_captions
 from slq.synthetic.scenes import held_out_signs, select_scenes
 
-# By layout, what makes rows of scenes or signs, and which these are.
+# By layout, the function that makes rows, and the one that selects their scenes or signs.
 BENCHMARK_BUILDERS: dict[str, tuple[Callable[..., list[dict[str, Any]]], Callable[..., list[Any]]]] = {
     "mmmu": (make_mmmu_rows, select_scenes),
     "realworldqa": (make_realworldqa_rows, select_scenes),
@@ -29,10 +29,13 @@ SHARD_NAME = "00000-of-00001"
 
 
 def draw_split(settings: dict[str, Any], out: Path) -> None:
-    """Draw one split: `settings` holds dataset, split, `hub_layout` (of questions), style, the
-    slice of scenes or signs (`first`, `count`), the seed, and `words`, in which captions are.
+    """Draw one split and write its prepared form into `out`.
 
-    Questions are written as the hub would hold them, under `out`/hub, and prepared from there as real ones are.
+    Questions are first written as the hub would store them, under `out`/hub, and prepared from there like real ones.
+
+    Args:
+        settings: `dataset`, `split`, `hub_layout` (of questions), `style`, the slice of scenes or signs (`first`,
+            `count`), `seed`, and `words`, the wording of the captions (a key of CAPTION_FUNCTIONS).
     """
     hub_layout, style = settings["hub_layout"], settings["style"]
     slice_arguments = (settings["seed"], settings["first"], settings["count"])
@@ -52,13 +55,15 @@ def draw_split(settings: dict[str, Any], out: Path) -> None:
 
 
 def write_hub_files(hub_layout: str, rows: list[dict[str, Any]], source: Path) -> None:
-    """Write rows to the places of a layout under `source`, the same bytes for the same rows; no other rows stay there.
+    """Write rows to the files of a layout under `source` and remove its other files.
+
+    The same rows give the same bytes.
 
     Args:
         hub_layout: a key of HUB_LAYOUTS.
-        rows: values by column, every column of the layout; only an image may be left out, which is null then. An image
+        rows: values by column, for every column of the layout; only an image may be left out and is then null. An image
             is the bytes of its file, or a picture, which becomes a PNG. Where the layout has a folder per subject, a
-            row has its `subject` besides, which is no column.
+            row also has its `subject`, which is no column.
 
     Raises:
         SlqError: a row has a column that the layout does not have, or lacks one.
@@ -80,7 +85,11 @@ def write_hub_files(hub_layout: str, rows: list[dict[str, Any]], source: Path) -
 
 
 def to_hub_row(row: dict[str, Any], schema: pa.Schema, file: Path) -> dict[str, Any]:
-    """A row's values as the schema types them, images as the hub's structs."""
+    """Convert a row's values to the columns of the schema, with images as the hub's structs.
+
+    Raises:
+        SlqError: the row has an unknown column or lacks one; the message names `file`.
+    """
     images = {field.name for field in schema if field.type == IMAGE_TYPE}
     if wrong := (set(row) - set(schema.names)) | (set(schema.names) - images - set(row)):
         raise SlqError(
@@ -91,7 +100,7 @@ def to_hub_row(row: dict[str, Any], schema: pa.Schema, file: Path) -> dict[str, 
 
 
 def to_hub_image(image: bytes | Image.Image | None) -> dict[str, Any] | None:
-    """An image as the hub's struct; a picture is encoded as PNG."""
+    """Convert an image to the hub's struct, encoding a picture as PNG."""
     if image is None:
         return None
     if isinstance(image, Image.Image):

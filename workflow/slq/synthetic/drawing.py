@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from slq.synthetic.scenes import PLACES, Scene, Sign, Thing
 
 IMAGE_SIZE = 96
-SUPERSAMPLING = 4  # drawn larger and reduced, so that edges are smooth
+SUPERSAMPLING = 4  # pictures are drawn larger and reduced, so that edges are smooth
 RGB = {
     "red": (220, 40, 40),
     "green": (40, 160, 60),
@@ -23,16 +23,17 @@ STYLES = {"filled": ((255, 255, 255), None), "outlined": ((225, 225, 225), 3)}  
 
 
 def draw_scene(scene: Scene, style: str) -> Image.Image:
-    """Draw a scene: of nine fields, the left and the right one hold a thing, or the top and the bottom one.
+    """Draw a scene on a grid of nine fields: its objects are in the left and right field, or in the top and bottom one.
 
-    A backbone's image tokens are these fields, so that a place is a token of its own. Two things that share four tokens
-    are named, and not told apart by their place (docs/log.md). The same scene and style give the same pixels.
+    These fields are the image tokens of a backbone, so that each place is a token of its own. When two objects shared
+    four tokens, backbones named them but did not distinguish their places (docs/log.md). The same scene and style give
+    the same pixels.
     """
     return draw_things(zip(PLACES[scene.relation], (scene.first, scene.second), strict=True), scene.content_hash, style)
 
 
 def draw_things(things: Iterable[tuple[str, Thing]], seed: str, style: str) -> Image.Image:
-    """Draw things at their places, a little moved and of several sizes by the seed."""
+    """Draw objects at their places, with small shifts and size changes that the seed decides."""
     background, line_width = STYLES[style]
     image = Image.new("RGB", (IMAGE_SIZE * SUPERSAMPLING, IMAGE_SIZE * SUPERSAMPLING), background)
     canvas = ImageDraw.Draw(image)
@@ -45,7 +46,7 @@ def draw_things(things: Iterable[tuple[str, Thing]], seed: str, style: str) -> I
 
 
 def draw_sign(sign: Sign, style: str) -> Image.Image:
-    """Draw a sign: its lines one over the other, the two digits of a code side by side and larger."""
+    """Draw a sign: its lines one above the other, the two digits of a code side by side and larger."""
     background, line_width = STYLES[style]
     image = Image.new("RGB", (IMAGE_SIZE * SUPERSAMPLING, IMAGE_SIZE * SUPERSAMPLING), background)
     canvas = ImageDraw.Draw(image)
@@ -64,7 +65,10 @@ def draw_sign(sign: Sign, style: str) -> Image.Image:
 
 
 def draw_thing(canvas: ImageDraw.ImageDraw, thing: Thing, x: int, y: int, radius: int, line_width: int | None) -> None:
-    """Draw one thing around (x, y), pixels of the final picture; `line_width` is the outline's width, None fills."""
+    """Draw one object around (x, y), in pixels of the final picture.
+
+    `line_width` is the outline's width; None fills the object.
+    """
     x, y, r = x * SUPERSAMPLING, y * SUPERSAMPLING, radius * SUPERSAMPLING
     colour = RGB[thing.colour]
     fill, width = (colour, 0) if line_width is None else (None, line_width * SUPERSAMPLING)

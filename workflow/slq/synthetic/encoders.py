@@ -23,13 +23,13 @@ from slq.synthetic.pretraining import (
 )
 from slq.training.loss import info_nce
 
-# <end> is not token 2, which CLIP's class takes for the sign of an old configuration.
+# <end> must not be token 2, by which CLIP's class recognises an old configuration.
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<start>", "<end>")
 TEMPERATURE = 0.07  # fixed: what CLIP's own logit_scale starts from; transformers' BLIP has none
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A word-level tokenizer of the synthetic vocabulary that opens and closes every text, for either class."""
+    """Build a word-level tokenizer of the synthetic vocabulary that adds start and end tokens, for either class."""
     tokenizer = build_word_tokenizer(SPECIAL_TOKENS)
     ends = [(token, tokenizer.token_to_id(token)) for token in ("<start>", "<end>")]
     tokenizer.post_processor = processors.TemplateProcessing(single="<start> $A <end>", special_tokens=ends)
@@ -40,12 +40,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_encoder(settings: dict[str, Any], out: Path) -> DualEncoder:
-    """An untrained encoder: the architecture is the configuration's `model`, everything else follows from it.
+    """Build an untrained encoder from the architecture in the settings' `model`; everything else follows from it.
 
-    `out` receives the image processor's configuration, as a snapshot holds it.
+    `out` receives the image processor's configuration, as in a snapshot.
 
     Raises:
-        SlqError: the model's type has no adapter, or one of its keys is none of its class.
+        SlqError: the model's type has no adapter, or one of its keys is unknown to its configuration class.
     """
     encoder_class = find_encoder_class(
         settings["model"]["model_type"], f"config: encoders.{settings['encoder']}.pretrain"
@@ -59,10 +59,12 @@ def build_encoder(settings: dict[str, Any], out: Path) -> DualEncoder:
 def build_contrastive_loss(
     encoder: DualEncoder, split: Split, batch_size: int, rng: random.Random
 ) -> Callable[[int], Tensor]:
-    """InfoNCE of a batch of different images, each with one of its captions, drawn anew at every call.
+    """Build the InfoNCE loss over batches of different images, each with one of its captions.
+
+    Every call of the returned function samples a new batch.
 
     Raises:
-        SlqError: the split has fewer images than a batch shows.
+        SlqError: the split has fewer images than a batch.
     """
     if len(split.items) < batch_size:
         raise SlqError(

@@ -1,10 +1,10 @@
-"""What can be said and asked about a scene, in a vocabulary of whole words."""
+"""Captions of scenes and questions about scenes and signs, in a vocabulary of whole words."""
 
 from dataclasses import dataclass
 
 from slq.synthetic.scenes import COLOURS, DIGITS, PLACES, SHAPES, WORDS, Scene, Sign, Thing
 
-# Each word of the vocabulary by two phrases without any of its words. {shape} and {colour} of a thing come from here.
+# Two phrases for each shape and colour, which use no name of a shape or colour.
 SHAPE_PHRASES = {
     "circle": ("the shape of a coin", "the shape of a full moon"),
     "square": ("the shape of a chess board", "the shape of a floor tile"),
@@ -21,12 +21,12 @@ COLOUR_PHRASES = {
     "purple": ("the color of plums", "the color of lavender"),
     "black": ("the color of coal", "the color of the night"),
 }
-# A caption for each phrase of a word. {a} and {b} are the things, first and second.
+# Two templates, one for each phrase of a shape or colour. {a} and {b} are the first and the second object.
 KNOWLEDGE_TEMPLATES = {
     "beside": ("{a} to the left of {b}", "on the right there is {b} and on the left {a}"),
     "over": ("{a} above {b}", "at the bottom there is {b} and at the top {a}"),
 }
-# Five ways to say it. {a} and {b} are the things, first and second.
+# Five templates for each direction. {a} and {b} are the first and the second object.
 CAPTION_TEMPLATES = {
     "beside": (
         "a {a} to the left of a {b}",
@@ -44,13 +44,13 @@ CAPTION_TEMPLATES = {
     ),
 }
 LINE_NAMES = ("upper", "lower")
-MATCH_ANSWERS = ("true", "false")  # on a caption
-# What an answer may be, by kind: six colours or shapes, four places.
+MATCH_ANSWERS = ("true", "false")  # to whether a caption matches
+# The possible answers of each kind: six colours, six shapes, four places.
 ANSWER_KINDS = (COLOURS, SHAPES, tuple(place for places in PLACES.values() for place in places))
 
 
 def knowledge_captions(scene: Scene) -> list[str]:
-    """The two captions of a scene that name none of its shapes and colors; each tells it from every other."""
+    """Return the two captions of a scene that name none of its shapes and colours; each fits no other scene."""
     return [
         template.format(a=describe_thing(scene.first, phrase_index), b=describe_thing(scene.second, phrase_index))
         for phrase_index, template in enumerate(KNOWLEDGE_TEMPLATES[scene.relation])
@@ -58,12 +58,12 @@ def knowledge_captions(scene: Scene) -> list[str]:
 
 
 def describe_thing(thing: Thing, phrase_index: int) -> str:
-    """A thing by the first or the second phrase of its shape and color."""
+    """Describe an object by the first or the second phrase for its shape and colour."""
     return f"{SHAPE_PHRASES[thing.shape][phrase_index]} in {COLOUR_PHRASES[thing.colour][phrase_index]}"
 
 
 def all_phrases() -> list[str]:
-    """Everything that stands for a word."""
+    """Return all phrases that paraphrase a shape or a colour."""
     return [phrase for table in (SHAPE_PHRASES, COLOUR_PHRASES) for pair in table.values() for phrase in pair]
 
 
@@ -77,15 +77,15 @@ class Question:
 
 
 def scene_captions(scene: Scene) -> list[str]:
-    """The five captions of a scene; the first is the canonical one. Each tells the scene from every other."""
+    """Return the five captions of a scene, the canonical one first; each fits no other scene."""
     return [template.format(a=scene.first, b=scene.second) for template in CAPTION_TEMPLATES[scene.relation]]
 
 
 def scene_questions(scene: Scene) -> list[Question]:
-    """Every question that has one answer: colour and shape of the thing at each place, or of the one that has the
-    other attribute, and where a thing is.
+    """Return every question about a scene that has exactly one answer.
 
-    Over all scenes colours and shapes have six answers each in balance, places four.
+    They ask for the colour and the shape of the object at each place, or of the object that has the other attribute,
+    and for the place of an object. Over all scenes the answers are balanced: six colours, six shapes, four places.
     """
     found = []
     for place, thing in zip(PLACES[scene.relation], (scene.first, scene.second), strict=True):
@@ -100,12 +100,15 @@ def scene_questions(scene: Scene) -> list[Question]:
 
 
 def location_question(thing: Thing, place: str) -> Question:
-    """The question for a thing's place."""
+    """Return the question for an object's place."""
     return Question("where", f"where is the {thing} ?", place)
 
 
 def sign_questions(sign: Sign) -> list[Question]:
-    """What can be asked about a sign: ten words and ten digits in two places, in balance over all signs."""
+    """Return all questions about a sign.
+
+    Over all signs the answers are balanced: ten words, and ten digits in each of two places.
+    """
     if len(sign.lines) == 1:
         noun = "word" if sign.kind == "word" else "number"
         return [Question("text", f"what {noun} is written ?", sign.lines[0].text)]
@@ -116,12 +119,12 @@ def sign_questions(sign: Sign) -> list[Question]:
 
 
 def same_kind_answers(answer: str) -> tuple[str, ...]:
-    """All answers of an answer's kind, itself included."""
+    """Return all answers of an answer's kind, itself included."""
     return next(kind for kind in ANSWER_KINDS if answer in kind)
 
 
 def vocabulary() -> list[str]:
-    """Every word of the synthetic language, sorted."""
+    """Return every word of the synthetic language, sorted."""
     caption_text = " ".join(template for templates in CAPTION_TEMPLATES.values() for template in templates)
     question_text = (
         "what color is the shape on the left right top bottom ? where is the in the first second picture "

@@ -1,4 +1,4 @@
-"""What all models that are made here share: the vocabulary as a tokenizer, checked keys, optimizers, the loop."""
+"""Shared parts of pre-training: the word tokenizer, checks of configuration keys, optimizers and the training loop."""
 
 import sys
 from collections import defaultdict
@@ -20,20 +20,23 @@ from slq.models.backbone import Backbone
 from slq.models.dual_encoder import DualEncoder
 from slq.synthetic.language import vocabulary
 
-WARMUP_STEPS = 50  # steps
-DECAY_SHARE = (
-    0.25  # of the steps, at the end; a rate that falls from the start tells things apart too late (docs/log.md)
-)
-MUON_LR_FACTOR = 1.5  # times the learning rate, for matrices
+WARMUP_STEPS = 50
+# Share of the steps, at the end. With a rate that decays from the start, models learn too late to distinguish objects
+# (docs/log.md).
+DECAY_SHARE = 0.25
+MUON_LR_FACTOR = 1.5  # Muon's rate for matrices, as a multiple of the learning rate
 MOMENTUM = 0.95
 WEIGHT_DECAY = 0.01
 NEWTON_SCHULZ_STEPS = 5
-# Of the polynomial that pulls singular values towards 1. Source: Keller Jordan's Muon; torch has the same.
+# Coefficients of the polynomial that pulls singular values towards 1, from Keller Jordan's Muon; torch has the same.
 LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
 
 
 def build_word_tokenizer(special: Sequence[str]) -> Tokenizer:
-    """A word a token: the special ones, then the vocabulary; `<unk>`, one of the special, for any other."""
+    """Build a tokenizer with one token per word: the special ones first, then the vocabulary.
+
+    Any other word becomes `<unk>`, which must be one of the special ones.
+    """
     words = [*special, *vocabulary()]
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -41,10 +44,10 @@ def build_word_tokenizer(special: Sequence[str]) -> Tokenizer:
 
 
 def check_config_keys(model_config: dict[str, Any], key_path: str = "model") -> None:
-    """Refuse keys that the model's configuration class does not have: transformers takes them without a word.
+    """Refuse keys that the model's configuration class does not have, as transformers accepts them silently.
 
     Raises:
-        SlqError: names the key and the class.
+        SlqError: a key is unknown; the message names the key and the class.
     """
     default = AutoConfig.for_model(model_config["model_type"])
     sub_configs = {name: getattr(default, name) for name in default.sub_configs}
@@ -58,10 +61,13 @@ def check_config_keys(model_config: dict[str, Any], key_path: str = "model") -> 
 
 
 def build_config(settings: dict[str, Any], tokenizer: Any, **ids: int) -> Any:
-    """The configuration of an untrained model: `model` of the settings, with the tokenizer's words and `ids` of tokens.
+    """Build the configuration of an untrained model from `model` of the settings and the tokenizer's vocabulary.
+
+    Args:
+        ids: token ids that the configuration names besides, such as those of image tokens.
 
     Raises:
-        SlqError: one of its keys is none of its class.
+        SlqError: one of the keys of `model` is unknown to its configuration class.
     """
     check_config_keys(settings["model"])
     model = dict(settings["model"])
@@ -75,7 +81,7 @@ def build_config(settings: dict[str, Any], tokenizer: Any, **ids: int) -> Any:
 
 
 def build_image_processor(settings: dict[str, Any], out: Path) -> Any:
-    """The image processor of the settings; `out` receives its configuration, as a snapshot holds it."""
+    """Build the image processor of the settings; `out` receives its configuration, as in a snapshot."""
     write_json(out / "preprocessor_config.json", settings["image_processor"])
     return AutoImageProcessor.from_pretrained(out, backend="pil", local_files_only=True)
 
@@ -88,9 +94,10 @@ def save_snapshot(pretrained: Backbone | DualEncoder, settings: dict[str, Any], 
 
 
 def build_optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside, AdamW for embeddings, norms and biases; Muon's steps have AdamW's size.
+    """Build Muon for the inner weight matrices and AdamW for embeddings, norms and biases.
 
-    In the same steps AdamW alone learns to describe and not yet to read (docs/log.md).
+    Muon's steps have the size of AdamW's. In the same number of steps, AdamW alone learns to describe pictures but not
+    yet to read signs (docs/log.md).
     """
     embedding_ids = {
         id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()
@@ -110,8 +117,8 @@ def train_network(
     """Train a network in place: warm-up, a constant rate, linear decay; gradients are clipped at norm 1.
 
     Args:
-        compute_loss: the loss of a batch, by the number of the step from 0.
-        name: what the progress bar is labelled with.
+        compute_loss: returns the loss of a batch, given the number of the step from 0.
+        name: the label of the progress bar.
     """
     both_optimizers = build_optimizers(network, learning_rate)
     schedulers = [
@@ -132,10 +139,11 @@ def train_network(
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal and scaled to the size that AdamW's steps have (0.2 root mean square).
+    """The Muon optimizer: Nesterov momentum, orthogonalized and scaled to AdamW's step size (0.2 root mean square).
 
-    `torch.optim.Muon` does it in bfloat16 whatever the dtype: other weights, and on a processor without instructions
-    for that format three quarters of a pre-training step; in float32, matrices of one shape together, it is a tenth.
+    `torch.optim.Muon` computes in bfloat16 whatever the dtype. That gives other weights and, on a processor without
+    instructions for bfloat16, takes three quarters of a pre-training step. Here matrices of the same shape are
+    orthogonalized together in float32, which takes a tenth of a step.
     """
 
     def __init__(self, matrices: Iterable[nn.Parameter], lr: float) -> None:
@@ -143,7 +151,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One step of every matrix that has a gradient: a tower may hold layers that nothing reads."""
+        """Update every matrix that has a gradient; matrices of layers that the loss does not use have none."""
         for group in self.param_groups:
             updates_by_shape: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
             for matrix in group["params"]:
@@ -160,7 +168,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Each of the matrices (n, rows, columns) with all its singular values near 1, by Newton and Schulz's iteration."""
+    """Set the singular values of each matrix in (n, rows, columns) to nearly 1, by the Newton-Schulz iteration."""
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):

@@ -1,4 +1,4 @@
-"""Scenes of two objects, and signs to read: all that there are, in shuffled orders that a seed decides."""
+"""Scenes of two objects, and signs to read: all that exist, in an order that is shuffled by a seed."""
 
 import hashlib
 import random
@@ -7,19 +7,18 @@ from itertools import permutations, product
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "black")
-PLACES = {"beside": ("left", "right"), "over": ("top", "bottom")}  # of the first and the second thing, by direction
+PLACES = {"beside": ("left", "right"), "over": ("top", "bottom")}  # of the first and second object, by direction
 WORDS = ("bus", "cat", "cup", "dog", "fox", "hat", "key", "map", "pen", "sun")
 DIGITS = "0123456789"
-SIGN_KINDS = ("word", "code", "words")  # of signs
-DRAWINGS_PER_SIGN = 4  # of a word in a colour, or of two words: elsewhere on the picture
-PRETRAINING_SHARE = (
-    0.7  # share of each kind that pre-training may see; a code or pair of words that is asked was never seen
-)
+SIGN_KINDS = ("word", "code", "words")
+DRAWINGS_PER_SIGN = 4  # of one word in a colour, or of one pair of words: positions on the picture differ
+# Share of the signs of each kind that pre-training may use; tests use only codes and pairs of words that it did not.
+PRETRAINING_SHARE = 0.7
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A coloured shape."""
+    """An object: a coloured shape."""
 
     colour: str
     shape: str
@@ -30,7 +29,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Two different things; `first` is left of `second` (beside) or above it (over)."""
+    """Two different objects; `first` is left of `second` (`relation` is `beside`) or above it (`over`)."""
 
     first: Thing
     second: Thing
@@ -38,12 +37,12 @@ class Scene:
 
     @property
     def content_hash(self) -> str:
-        """Identity of the content, whatever the drawing style."""
+        """The identity of the content, whatever the drawing style."""
         return hashlib.sha256(f"{self.first}|{self.second}|{self.relation}".encode()).hexdigest()
 
 
 def alter_scene(scene: Scene, rng: random.Random) -> Scene:
-    """Another scene that differs in one thing: a color, a shape, which of the two is where, or the direction."""
+    """Return another scene that differs in one way: a colour, a shape, the order of its objects, or the direction."""
     first, second, direction = scene.first, scene.second, scene.relation
     change = rng.choice(("colour", "shape", "order", "direction"))
     if change == "order":
@@ -58,25 +57,28 @@ def alter_scene(scene: Scene, rng: random.Random) -> Scene:
 
 
 def all_things() -> list[Thing]:
-    """All 36 things."""
+    """Return all 36 objects."""
     return [Thing(colour, shape) for colour, shape in product(COLOURS, SHAPES)]
 
 
 def all_scenes(seed: int) -> list[Scene]:
-    """All 36 * 35 * 2 = 2,520 scenes in the seed's order; datasets and splits are disjoint slices of it."""
+    """Return all 36 * 35 * 2 = 2,520 scenes in the seed's order; datasets and splits are disjoint slices of it."""
     scenes = [Scene(a, b, direction) for a, b in permutations(all_things(), 2) for direction in PLACES]
     random.Random(seed).shuffle(scenes)
     return scenes
 
 
 def select_scenes(seed: int, first: int, count: int) -> list[Scene]:
-    """A slice of the order; the configuration has already checked that it fits and overlaps no other."""
+    """Return a slice of the seed's order.
+
+    The configuration was checked before: the slice fits and overlaps no other.
+    """
     return all_scenes(seed)[first : first + count]
 
 
 @dataclass(frozen=True)
 class SignLine:
-    """Text in a colour."""
+    """A line of a sign: text in a colour."""
 
     text: str
     colour: str
@@ -84,7 +86,7 @@ class SignLine:
 
 @dataclass(frozen=True)
 class Sign:
-    """One line, or two, upper first; `drawing` tells apart signs that say the same."""
+    """A sign with one line, or two with the upper first; `drawing` distinguishes signs that say the same."""
 
     kind: str
     lines: tuple[SignLine, ...]
@@ -92,15 +94,16 @@ class Sign:
 
     @property
     def content_hash(self) -> str:
-        """Identity of the content."""
+        """The identity of the content."""
         line_text = "|".join(f"{line.colour} {line.text}" for line in self.lines)
         return hashlib.sha256(f"{self.kind}|{line_text}|{self.drawing}".encode()).hexdigest()
 
 
 def all_signs(seed: int, kind: str) -> list[Sign]:
-    """All signs of a kind in the seed's order, those that say the same next to each other but for words.
+    """Return all signs of a kind in the seed's order.
 
-    word: 10 words x 6 colours x 4 drawings. code: 100 codes x 6 colours. words: 90 ordered pairs x 4 drawings.
+    Signs with the same text are next to each other, except those of the kind `word`. word: 10 words x 6 colours x 4
+    drawings. code: 100 codes x 6 colours. words: 90 ordered pairs x 4 drawings.
     """
     rng = random.Random(f"{seed} {kind}")
     if kind == "word":
@@ -120,12 +123,12 @@ def all_signs(seed: int, kind: str) -> list[Sign]:
 
 
 def pretraining_signs(seed: int) -> list[Sign]:
-    """What pre-training may see."""
+    """Return all signs that pre-training may use."""
     return [sign for kind in SIGN_KINDS for sign in all_signs(seed, kind)[: num_pretraining_signs(seed, kind)]]
 
 
 def held_out_signs(seed: int, first: int, count: int) -> list[Sign]:
-    """A slice of what only tests show: the kinds by turns, as long as all last."""
+    """Return a slice of the signs that only tests use; the kinds alternate until one of them runs out."""
     unseen = [all_signs(seed, kind)[num_pretraining_signs(seed, kind) :] for kind in SIGN_KINDS]
     for signs in unseen:
         random.Random(f"{seed} asked").shuffle(signs)
@@ -133,5 +136,5 @@ def held_out_signs(seed: int, first: int, count: int) -> list[Sign]:
 
 
 def num_pretraining_signs(seed: int, kind: str) -> int:
-    """How many signs of a kind pre-training may see."""
+    """Return how many signs of a kind pre-training may use."""
     return round(PRETRAINING_SHARE * len(all_signs(seed, kind)))

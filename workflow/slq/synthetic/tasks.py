@@ -1,4 +1,4 @@
-"""What a mini backbone learns before it is frozen: sentences, and answers about pictures, texts and signs."""
+"""Pre-training tasks of a mini backbone before it is frozen: captions, and answers about pictures, texts and signs."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -28,8 +28,8 @@ from slq.synthetic.language import (
 )
 from slq.synthetic.scenes import Scene, Sign, Thing, alter_scene
 
-# Shares of the tasks, before and after a part TEXT_PHASE_SHARE of the steps. Sentences first: each teaches ten words
-# and a question one.
+# Share of each task, before and after the first TEXT_PHASE_SHARE of the steps. Captions dominate first: a caption
+# teaches ten words and a question one.
 TEXT_PHASE_SHARE = 0.35
 TASK_SHARES = {
     "describe_image": (0.40, 0.06),
@@ -43,25 +43,28 @@ TASK_SHARES = {
     "compare_images": (0.0, 0.10),
     "read_sign": (0.08, 0.11),
 }
-QUESTIONS_PER_CONTENT = 3  # questions about the same content, one after another: each answer is learned for little more
-CAPTIONS_PER_IMAGE = 4  # captions judged about the same picture: a verdict teaches one bit
-CHOICE_QUESTIONS_PER_IMAGE = 2  # the same of questions with options, which are long
-LOCATION_WEIGHT, OTHER_WEIGHT = (
-    3,
-    2,
-)  # how often a question for a place is asked against any other: places are learned last
+QUESTIONS_PER_CONTENT = 3  # questions per conversation: each further answer adds little computation
+CAPTIONS_PER_IMAGE = 4  # captions judged per picture: a true or false answer teaches one bit
+CHOICE_QUESTIONS_PER_IMAGE = 2  # questions with options per picture: these are long
+# Sampling weights of a question for a place and of any other question: places are learned last.
+LOCATION_WEIGHT, OTHER_WEIGHT = 3, 2
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Content, and what is asked about it with the answers, turn by turn; "" asks nothing."""
+    """Some content and a conversation about it.
+
+    Attributes:
+        content: pictures or text that the first turn begins with.
+        turns: pairs of a request and its answer; an empty request adds no text to the prompt.
+    """
 
     content: tuple[ContentPart, ...]
     turns: Sequence[tuple[str, str]]
 
 
 class PretrainingTasks:
-    """Batches of the tasks over a training split's scenes, single things at their places, and signs."""
+    """Batches of the tasks over a training split's scenes, pictures of single objects at their places, and signs."""
 
     def __init__(
         self,
@@ -82,31 +85,38 @@ class PretrainingTasks:
         self.tasks: dict[str, Callable[[], Conversation]] = {name: getattr(self, name) for name in TASK_SHARES}
 
     def describe_image(self) -> Conversation:
-        """A picture, and any of its captions.
+        """Build a conversation from a picture and any of its captions as the answer.
 
-        They begin with either thing and with its colour or its shape, so what follows must be found in the picture by
-        what was said: what questions ask for. The canonical caption alone teaches an order of places.
+        Captions begin with either object, and with its colour or its shape. What follows must therefore be found in the
+        picture by what the caption has named so far, which is the skill that questions need. The canonical caption
+        alone would only teach an order of places.
         """
         scene, image = self.rng.choice(self.scenes)
         return Conversation((image,), [("", self.rng.choice(scene_captions(scene)))])
 
     def paraphrase_caption(self) -> Conversation:
-        """Any caption, and the canonical one: where text and image prefixes meet."""
+        """Build a conversation from any caption, with the canonical one as the answer.
+
+        It brings the prefixes of texts and images together.
+        """
         scene, _ = self.rng.choice(self.scenes)
         return Conversation((self.rng.choice(scene_captions(scene)),), [("", scene_captions(scene)[0])])
 
     def decode_knowledge_caption(self) -> Conversation:
-        """A caption that stands for its words by knowledge, and the canonical one."""
+        """Build a conversation from a caption that paraphrases shapes and colours; the canonical one is the answer."""
         scene, _ = self.rng.choice(self.scenes)
         return Conversation((self.rng.choice(knowledge_captions(scene)),), [("", scene_captions(scene)[0])])
 
     def locate_object(self) -> Conversation:
-        """Where the only thing of a picture is: the words for places, before one of two things has to be found."""
+        """Build a conversation that asks for the place of a picture's only object.
+
+        It teaches the words for places before one of two objects has to be found.
+        """
         thing, place, image = self.rng.choice(self.single_things)
         return Conversation((image,), [self.make_open_turn(location_question(thing, place))])
 
     def answer_about_image(self) -> Conversation:
-        """Questions about a picture."""
+        """Build a conversation of questions about a picture."""
         scene, image = self.rng.choice(self.scenes)
         return Conversation(
             (image,),
@@ -114,7 +124,7 @@ class PretrainingTasks:
         )
 
     def answer_about_caption(self) -> Conversation:
-        """Questions about a caption."""
+        """Build a conversation of questions about a caption."""
         scene, _ = self.rng.choice(self.scenes)
         caption = self.rng.choice(scene_captions(scene))
         return Conversation(
@@ -123,10 +133,10 @@ class PretrainingTasks:
         )
 
     def judge_caption_match(self) -> Conversation:
-        """Whether captions belong to a picture, as re-ranking asks it; half do.
+        """Build a conversation that asks, in re-ranking's words, whether captions belong to a picture; half of them do.
 
-        Of those that do not, a third are of any scene, which is seen sooner, and the others of one that differs in one
-        thing.
+        Of the captions that do not, one third describe any scene, which is easier to tell, and two thirds describe a
+        scene that differs in one way.
         """
         scene, image = self.rng.choice(self.scenes)
         turns = []
@@ -139,7 +149,7 @@ class PretrainingTasks:
         return Conversation((image,), turns)
 
     def answer_multiple_choice(self) -> Conversation:
-        """Questions about a picture, with options."""
+        """Build a conversation of questions with options about a picture."""
         scene, image = self.rng.choice(self.scenes)
         return Conversation(
             (image,),
@@ -147,7 +157,7 @@ class PretrainingTasks:
         )
 
     def compare_images(self) -> Conversation:
-        """Questions about either of two pictures."""
+        """Build a conversation of questions about either of two pictures."""
         samples = [self.rng.choice(self.scenes) for _ in IMAGE_NAMES]
         turns = []
         for _ in range(QUESTIONS_PER_CONTENT):
@@ -157,27 +167,31 @@ class PretrainingTasks:
         return Conversation(tuple(image for _, image in samples), turns)
 
     def read_sign(self) -> Conversation:
-        """What is written on a sign; of two lines either may be asked first, or the turn alone would tell the line."""
+        """Build a conversation of questions about what is written on a sign.
+
+        The questions about two lines come in random order: otherwise the turn alone would tell the line.
+        """
         sign, image = self.rng.choice(self.signs)
         questions = sign_questions(sign)
         self.rng.shuffle(questions)
         return Conversation((image,), [(question.text, question.answer) for question in questions])
 
     def sample_questions(self, scene: Scene, count: int) -> list[Question]:
-        """Questions about a scene."""
+        """Sample questions about a scene; those for places are more likely."""
         candidates = scene_questions(scene)
         weights = [LOCATION_WEIGHT if question.topic == "where" else OTHER_WEIGHT for question in candidates]
         return self.rng.sample(candidates, k=count, counts=weights)
 
     def make_open_turn(self, question: Question) -> tuple[str, str]:
-        """An open question in one of the ways that tests ask it."""
+        """Make a turn of an open question, in one of the wordings that tests use."""
         prompts = (format_open_question(question.text), f"{question.text}\n{WORD_ONLY_REQUEST}")
         return self.rng.choice(prompts), question.answer
 
     def make_choice_turn(self, question: Question) -> tuple[str, str]:
-        """A question with four options in one of the ways that tests ask it; the answer is the option's word.
+        """Make a turn of a question with four options, in one of the wordings that tests use.
 
-        To find its letter takes more steps than there are, so base names the option, as larger models often do.
+        The answer is the option's word. Learning to find its letter takes more steps than there are, so mini
+        backbones name the option, as larger models often do.
         """
         options = make_options(question.answer, self.rng.randrange(len(OPTION_LETTERS)), self.rng)
         prompts = (
@@ -187,13 +201,16 @@ class PretrainingTasks:
         return self.rng.choice(prompts), question.answer
 
     def sample_batch(self, size: int, progress: float) -> list[tuple[TokenizedMessage, list[bool]]]:
-        """`size` conversations when a part `progress` of the steps is, each with its tokens and which are answers."""
+        """Sample `size` conversations, each with its tokens and a mask of the tokens that belong to answers.
+
+        `progress` is the fraction of the steps done, by which the shares of the tasks change.
+        """
         shares = [before if progress < TEXT_PHASE_SHARE else after for before, after in TASK_SHARES.values()]
         tasks = self.rng.choices(list(TASK_SHARES), shares, k=size)
         return [self.tokenize_conversation(self.tasks[task]()) for task in tasks]
 
     def tokenize_conversation(self, conversation: Conversation) -> tuple[TokenizedMessage, list[bool]]:
-        """The turns after one another, each answer ended by the end of its turn."""
+        """Tokenize a conversation: its turns one after another, each answer followed by the end-of-turn token."""
         ids: list[int] = []
         is_answer: list[bool] = []
         images: tuple[ProcessedImage, ...] = ()
@@ -206,7 +223,10 @@ class PretrainingTasks:
         return TokenizedMessage(ids, images), is_answer
 
     def tokenize_turn(self, parts: tuple[ContentPart, ...]) -> TokenizedMessage:
-        """What is asked, through the chat template; the tokens of turns that differ in pictures alone are kept."""
+        """Tokenize the request of a turn through the chat template.
+
+        The tokens are cached for turns that differ in pictures alone.
+        """
         key = tuple(part.num_tokens if isinstance(part, ProcessedImage) else part for part in parts)
         if key not in self.token_ids_by_turn:
             self.token_ids_by_turn[key] = tokenize_message(self.backbone, parts).ids

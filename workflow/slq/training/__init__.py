@@ -1,1 +1,1 @@
-"""One loop for every method: data in an order that the seed decides, InfoNCE, events, an adapter at the end."""
+"""One training loop for every method: data in an order set by the seed, InfoNCE, events, an adapter at the end."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: whole or not there, the newest two, each with the run that it belongs to."""
+"""Checkpoints of a run: complete or absent, at most the newest two, each with the identity of its run."""
 
 import shutil
 import sys
@@ -16,14 +16,14 @@ from slq.common.schema import require_schema
 from slq.training.distributed import DistributedContext
 
 SCHEMA = 2
-MAX_CHECKPOINTS = 2  # the newest, and one to fall back to
+MAX_CHECKPOINTS = 2  # the newest, and one to fall back on
 METADATA_FILE = "checkpoint.json"
 TENSORS_FILE = "tensors.safetensors"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run after so many steps: JSON-like facts and named tensors, on the CPU."""
+    """A run after `step` steps: JSON-like metadata, and named tensors on the CPU."""
 
     step: int
     metadata: dict[str, Any]
@@ -33,16 +33,23 @@ class Checkpoint:
 class CheckpointManager:
     """Checkpoints in a folder of the run's own, written by its main process and read by all.
 
-    One is a folder `step-<n>` of a safetensors file and checkpoint.json, which says of which run it is and how large
-    the other must be. It is written under another name, flushed to the disk, and renamed.
+    A checkpoint is a folder `step-<n>` of a safetensors file and checkpoint.json, which holds the identity of the run
+    and the size of the safetensors file. It is written under a temporary name, flushed to disk, and renamed.
     """
 
     def __init__(self, folder: Path, key: str, distributed: DistributedContext) -> None:
-        """`key`: identity of the run; a checkpoint with another one is of another run."""
+        """Set where checkpoints are stored, and whose they are.
+
+        Args:
+            key: identity of the run; a checkpoint with another key belongs to another run.
+        """
         self.folder, self.key, self.distributed = folder, key, distributed
 
     def save(self, step: int, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Write a checkpoint and remove all but the newest; `metadata` are JSON-like.
+        """Write a checkpoint, and remove all but the newest MAX_CHECKPOINTS; only the main process does so.
+
+        Args:
+            metadata: JSON-like values.
 
         Raises:
             SlqError: it cannot be written, e.g. because the disk is full; the earlier ones are then untouched.
@@ -58,7 +65,7 @@ class CheckpointManager:
             content = {"schema": SCHEMA, "key": self.key, "step": step, "metadata": metadata, "bytes": size}
             write_json(temporary / METADATA_FILE, content)
             fsync_path(temporary)
-            shutil.rmtree(final, ignore_errors=True)  # one that could not be read
+            shutil.rmtree(final, ignore_errors=True)  # a checkpoint of this step that could not be read
             temporary.rename(final)
             fsync_path(self.folder)
             for folder in self._newest_first()[MAX_CHECKPOINTS:]:
@@ -67,7 +74,10 @@ class CheckpointManager:
             raise SlqError(f"{temporary}: cannot be written: {error}; checkpoints lie under `scratch`") from error
 
     def load_newest(self) -> Checkpoint | None:
-        """The newest checkpoint of this run that is whole, or None; one that is passed over is named on stderr."""
+        """Load the newest checkpoint of this run that is intact, or return None if there is none.
+
+        Every checkpoint that is skipped is named on stderr.
+        """
         for folder in self._newest_first():
             try:
                 return self._read(folder)
@@ -77,13 +87,19 @@ class CheckpointManager:
         return None
 
     def remove_all(self) -> None:
-        """Remove all of them, once the run is where it is declared."""
+        """Remove all checkpoints, once the outputs of the run are written where the workflow declares them."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _newest_first(self) -> list[Path]:
+        """List the folders of checkpoints, newest first."""
         return sorted(self.folder.glob("step-*"), reverse=True)
 
     def _read(self, folder: Path) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises:
+            SlqError: it is of another schema or of another run, or its tensors are truncated.
+        """
         content = read_json(folder / METADATA_FILE)
         require_schema(folder / METADATA_FILE, content, SCHEMA, "the run begins anew")
         if content["key"] != self.key:
@@ -95,6 +111,6 @@ class CheckpointManager:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """A safetensors file, flushed to the disk."""
+    """Write a safetensors file and flush it to disk."""
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
     fsync_path(path)

@@ -1,4 +1,4 @@
-"""A finished run, remembered in its folder of scratch: Snakemake removes declared outputs before a job's rerun."""
+"""Record of a finished run in its scratch folder, since Snakemake removes declared outputs before it reruns a job."""
 
 import sys
 from pathlib import Path
@@ -14,23 +14,30 @@ SCHEMA = 3
 class CompletedRun:
     """`finished.json` of a run: its small files, and the sha256 of its tensors, which stay in the adapter's folder.
 
-    A full fine-tuning's are as large as the model: they are not kept twice.
+    The tensors are not stored twice: those of full fine-tuning are as large as the model.
     """
 
     def __init__(
         self, folder: Path, identity: dict[str, Any], adapter_folder: Path, run_file: Path, events_file: Path
     ) -> None:
-        """`identity`: JSON-like; a run that was finished under another one is not this.
+        """Set the identity of a run, and the paths of its outputs.
 
         Args:
-            adapter_folder, run_file, events_file: where the run is declared: the folder of its adapter, in scratch,
+            folder: scratch folder of the run, which holds finished.json.
+            identity: JSON-like; a run that was finished under another identity is another run.
+            adapter_folder, run_file, events_file: declared outputs of the run: the folder of its adapter, in scratch,
                 run.json and events.
         """
         self.path, self.identity = folder / "finished.json", hash_json(identity)
         self.adapter_folder, self.run_file, self.events_file = adapter_folder, run_file, events_file
 
     def save(self, record: dict[str, Any], events: bytes) -> None:
-        """Remember a run, whose adapter is saved, with what its run.json says and the events of all attempts."""
+        """Record a run whose adapter is saved.
+
+        Args:
+            record: content of its run.json.
+            events: the events of all attempts, as lines of JSON.
+        """
         content = {
             "adapter": read_json(self.adapter_folder / "adapter.json"),
             "tensors": hash_file(self.adapter_folder / ADAPTER_WEIGHTS),
@@ -39,7 +46,11 @@ class CompletedRun:
         write_json(self.path, {"schema": SCHEMA, "identity": self.identity, **content})
 
     def restore_outputs(self) -> bool:
-        """Write what is declared once more and say so, if this very run is finished; False if it must be trained."""
+        """Write the declared outputs again if this very run is finished, and report it on stderr.
+
+        Returns:
+            whether it is finished; if not, it must be trained.
+        """
         if not self._is_complete():
             return False
         self.write_outputs()
@@ -52,14 +63,14 @@ class CompletedRun:
         return True
 
     def write_outputs(self) -> None:
-        """Write what is declared, and lies beside tensors that are there already; the events last."""
+        """Write the declared outputs beside the tensors, which are already there; the events are written last."""
         content = read_json(self.path)
         write_json(self.adapter_folder / "adapter.json", content["adapter"])
         write_json(self.run_file, content["run"])
         write_text(self.events_file, content["events"])
 
     def _is_complete(self) -> bool:
-        """Whether this very run has been finished, and its tensors are still as it left them."""
+        """Return whether this very run was finished, and its tensors are unchanged since then."""
         if not self.path.is_file():
             return False
         content, tensors = read_json(self.path), self.adapter_folder / ADAPTER_WEIGHTS

@@ -1,4 +1,4 @@
-"""The processes that train a run together: one, unless a launcher started more."""
+"""The processes that train a run together: one, unless a launcher started several."""
 
 import os
 import sys
@@ -12,26 +12,29 @@ from torch import Tensor
 
 from slq.common.errors import SlqError
 
-# Of the launcher; port 0 is a free one.
+# Flags of accelerate's launcher; port 0 means any free port.
 LAUNCHER_FLAGS = {"num_machines": "1", "mixed_precision": "no", "dynamo_backend": "no", "main_process_port": "0"}
 
 
 class DistributedContext:
-    """How many processes there are, which of them this one is, and what they tell each other.
+    """The number of processes, the rank of this one, and collective operations.
 
-    GPUs talk through NCCL, CPUs through gloo; each process has the device that `cuda` or `cpu` then means to it. Every
-    method is called by all processes at the same place.
+    GPUs communicate through NCCL, CPUs through gloo; in each process `cuda` or `cpu` refers to the device of that
+    process. Every method must be called by all processes at the same place.
     """
 
     def __init__(self) -> None:
+        """Join the process group of the launcher, if there is one."""
         self.state = PartialState(cpu=not torch.cuda.is_available())
 
     @property
     def world_size(self) -> int:
+        """Number of processes."""
         return int(self.state.num_processes)
 
     @property
     def rank(self) -> int:
+        """Rank of this process, from 0."""
         return int(self.state.process_index)
 
     @property
@@ -40,10 +43,10 @@ class DistributedContext:
         return self.rank == 0
 
     def local_batch_slice(self, batch_size: int) -> slice:
-        """The rows of a global batch that this process embeds: equally many in each, in order of rank.
+        """Return the rows of a global batch that this process embeds: equally many in each process, in order of rank.
 
         Raises:
-            SlqError: the batch does not divide into the processes.
+            SlqError: the batch size is not divisible by the number of processes.
         """
         if batch_size % self.world_size:
             raise SlqError(
@@ -54,7 +57,7 @@ class DistributedContext:
         return slice(self.rank * local_size, (self.rank + 1) * local_size)
 
     def all_gather(self, local_tensor: Tensor) -> Tensor:
-        """The rows (b, …) of all processes, in order of rank, (world_size · b, …); without gradient."""
+        """Gather the rows (b, …) of all processes, in order of rank, to (world_size · b, …), without gradient."""
         gathered: Tensor = gather(local_tensor.detach())
         return gathered
 
@@ -65,23 +68,29 @@ class DistributedContext:
                 torch.distributed.all_reduce(tensor)
 
     def sum_counts(self, counts: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-        """Each number, added up over all processes."""
+        """Add up each number over all processes."""
         numbers = torch.tensor([[number for part in counts.values() for number in part.values()]])
         totals = iter(self.all_gather(numbers.to(self.state.device)).sum(0).tolist())
         return {name: {key: next(totals) for key in part} for name, part in counts.items()}
 
     def is_true_anywhere(self, local_value: bool) -> bool:
-        """Whether it is so in any process."""
+        """Return whether the value is true in any process."""
         return bool(self.all_gather(torch.tensor([local_value], device=self.state.device)).any())
 
 
 def launch_distributed(num_processes: int, arguments: list[str]) -> bool:
-    """Run `slq` with these arguments in so many processes, if they are several and this is none of them.
+    """Run `slq` in several processes, unless `num_processes` is below 2 or this process is already one of them.
 
-    Returns whether it did; its status becomes this process's, if it is not 0.
+    If a process fails, this one exits with the status of the first that failed, or with 1 if a signal ended it.
+
+    Args:
+        arguments: command-line arguments of `slq`.
+
+    Returns:
+        whether the processes were launched.
 
     Raises:
-        SlqError: there are GPUs, but not one for each.
+        SlqError: there are GPUs, but fewer than processes.
     """
     if num_processes < 2 or "LOCAL_RANK" in os.environ:
         return False
@@ -95,12 +104,16 @@ def launch_distributed(num_processes: int, arguments: list[str]) -> bool:
     try:
         launch_command(launch_command_parser().parse_args([*launch_arguments, *arguments]))
     except ChildFailedError as error:
-        sys.exit(max(error.get_first_failure()[1].exitcode, 1))  # of the one that ended first; 1 if a signal ended it
+        sys.exit(max(error.get_first_failure()[1].exitcode, 1))  # of the first that failed; 1 if a signal ended it
     return True
 
 
 def require_devices(num_processes: int, num_gpus: int) -> None:
-    """Raise SlqError if there are GPUs, but not one for each process; without any, processes share the CPU."""
+    """Check that each process has a GPU, if there are GPUs; without any, processes share the CPU.
+
+    Raises:
+        SlqError: there are GPUs, but fewer than processes.
+    """
     if 0 < num_gpus < num_processes:
         raise SlqError(
             f"this training wants {num_processes} GPUs, and this machine shows {num_gpus}; change the run's "

@@ -1,8 +1,8 @@
-"""How training is executed: FSDP2, clipped gradients, trained parameters upcast, checkpointed layers, determinism.
+"""Execution of training: FSDP2, gradient clipping and checkpointing, float32 trained parameters, determinism.
 
-With FSDP2 each process of a run holds a part of every weight, gradient and moment of the language model. A layer is put
-together when it runs and taken apart again; its gradient is summed over the processes as it is taken apart. What leaves
-a run, a hash, a checkpoint or an adapter, is whole, and so fits any number of processes.
+With FSDP2 each process of a run holds a part of every weight, gradient and optimizer moment of the language model. A
+layer is gathered when it runs and resharded afterwards; its gradient is summed over the processes as it is resharded.
+What is written by a run (a hash, a checkpoint or an adapter) is whole, and so fits any number of processes.
 """
 
 import os
@@ -20,27 +20,30 @@ from slq.training.distributed import DistributedContext
 
 
 def shard_language_model(backbone: Backbone, distributed: DistributedContext) -> None:
-    """Spread the language model, layer by layer; the vision tower and the LM head stay whole in each process.
+    """Shard the language model layer by layer; the vision tower and the LM head stay whole in each process.
 
-    All processes call it, with the same weights. Gradients are summed, not averaged: each process carries back the
-    gradient of its own rows in a loss of all.
+    All processes must call it, with the same weights. Gradients are summed, not averaged: each process back-propagates
+    the gradient of its own rows in the loss of all rows.
     """
     inner = backbone.inner
     mesh = init_device_mesh(backbone.device.type, (distributed.world_size,))
     sharded_ids = {id(parameter) for parameter in inner.language_model.parameters()}
     unsharded_parameters = {parameter for parameter in inner.parameters() if id(parameter) not in sharded_ids}
     for module in (*inner.language_model.layers, inner.language_model.embed_tokens, inner):
-        # Also what runs last is taken apart again: an optimizer's step between two forwards would go unseen else.
+        # The last module is resharded too; otherwise a forward after an optimizer step would use the old weights.
         fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=unsharded_parameters)
         module.set_gradient_divide_factor(1.0)
-        module.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sums
-    backbone.model.tie_weights()  # an LM head that is the embeddings still holds the old ones
+        module.set_force_sum_reduction_for_comms(True)  # gloo supports no scaled sums
+    backbone.model.tie_weights()  # an LM head tied to the embeddings still holds the unsharded ones
 
 
 def clip_gradients(parameters: list[nn.Parameter], max_norm: float, distributed: DistributedContext) -> Tensor:
-    """Scale all gradients so that their norm is at most `max_norm`; returns the norm before.
+    """Scale all gradients so that their joint norm is at most `max_norm`.
 
-    Torch's clip_grad_norm_ does not take sharded gradients and others together.
+    Torch's clip_grad_norm_ does not accept sharded and unsharded gradients together.
+
+    Returns:
+        the norm before scaling.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     sharded_gradients = [local_shard(gradient) for gradient in gradients if is_sharded(gradient)]
@@ -58,7 +61,10 @@ def clip_gradients(parameters: list[nn.Parameter], max_norm: float, distributed:
 
 
 def upcast_trainable_parameters(retriever: Any) -> None:
-    """Hold what is trained in float32 at least: steps of 1e-5 are lost in bfloat16. The backbone computes as before."""
+    """Convert the trained parameters to float32 at least, because steps of 1e-5 are lost in bfloat16.
+
+    The backbone still computes in its own dtype.
+    """
     for parameter in retriever.trainable_parameters():
         if parameter.dtype != at_least_float32(parameter.dtype):
             parameter.data = parameter.data.to(at_least_float32(parameter.dtype))
@@ -66,10 +72,10 @@ def upcast_trainable_parameters(retriever: Any) -> None:
 
 
 def enable_gradient_checkpointing(retriever: Any) -> None:
-    """Hold only the inputs of the language model's layers, and run each again for its gradient.
+    """Store only the inputs of the language model's layers, and run each layer again in the backward.
 
     Raises:
-        SlqError: the method reads the prefix from a cache, which a layer that runs again would write twice.
+        SlqError: the method is SLQ, which uses the KV cache of the prefix: a layer that ran again would write it twice.
     """
     if not isinstance(retriever, LastTokenRetriever):
         raise SlqError(
@@ -78,13 +84,16 @@ def enable_gradient_checkpointing(retriever: Any) -> None:
         )
     language_model = retriever.backbone.inner.language_model
     language_model.activation_checkpointing_enable({"use_reentrant": False})
-    # Of embeddings, which is for reentrant checkpoints, and costs a backward.
+    # Gradients of the embeddings are for reentrant checkpoints, and cost a backward.
     language_model.disable_input_require_grads()
     for layer in language_model.layers:
-        layer.training = True  # what transformers asks for; what is in the layer stays in eval mode, without dropout
+        layer.training = True  # required by transformers; the modules in the layer stay in eval mode, without dropout
 
 
 def enable_determinism() -> None:
-    """The same bytes from the same run on a GPU too, where there are slower kernels for it; else an error names one."""
+    """Make a run on a GPU give the same bytes each time too, with slower, deterministic kernels.
+
+    An operation without such a kernel raises an error that names it.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)

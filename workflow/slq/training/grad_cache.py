@@ -1,7 +1,8 @@
-"""Loss and gradient of a global batch, the same for any number of processes and any micro-batch.
+"""Loss and gradient of a global batch, with or without GradCache (Gao et al. 2021).
 
-Each process embeds its own rows and gathers all others'; the loss of the whole batch is then computed by every process,
-and each carries the gradient of its own rows back into its backbone. What the parameters get is summed over processes.
+They are the same for any number of processes and any micro-batch size. Each process embeds its own rows and gathers
+those of all others; every process then computes the loss of the whole batch, and back-propagates the gradient of its
+own rows into its backbone. The gradients of the parameters are summed over processes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,12 +21,13 @@ from slq.training.pairs import Pair
 
 
 class MicroBatches:
-    """The images, or the texts, of a batch in parts of a micro-batch; what needs no gradient is computed once.
+    """The images, or the texts, of a batch in micro-batches; what needs no gradient is computed once.
 
-    Messages of about one length run together, which saves most of the padding (docs/log.md).
+    Messages of similar length run together, which saves most of the padding (docs/log.md).
     """
 
     def __init__(self, retriever: Retriever, messages: Sequence[Message], micro_batch_size: int) -> None:
+        """Split messages into micro-batches, sorted by length if there are several, and encode their prefixes."""
         self.retriever, self.micro_batch_size = retriever, micro_batch_size
         self.order = list(range(len(messages)))
         if len(messages) > micro_batch_size:
@@ -37,23 +39,27 @@ class MicroBatches:
         ]
 
     def compute_embeddings(self, dropout_seed: tuple[int, ...]) -> Tensor:
-        """Unit vectors (rows, d), in the order of the messages."""
+        """Compute unit vectors (rows, d), in the order of the messages.
+
+        Args:
+            dropout_seed: numbers that determine dropout, together with the micro-batch.
+        """
         inverse_order = torch.tensor(self.order).argsort()
         embeddings = torch.cat(list(self._embed_micro_batches(dropout_seed)))
         return embeddings[inverse_order.to(embeddings.device)]
 
     def backward(self, gradient: Tensor, dropout_seed: tuple[int, ...]) -> None:
-        """Carry the gradient (rows, d) of all vectors into the parameters, part by part."""
+        """Back-propagate the gradient (rows, d) of all embeddings into the parameters, one micro-batch at a time."""
         for embeddings, part_gradient in zip(
             self._embed_micro_batches(dropout_seed), gradient[self.order].split(self.micro_batch_size), strict=True
         ):
             embeddings.backward(part_gradient)
 
     def _embed_micro_batches(self, dropout_seed: tuple[int, ...]) -> Iterator[Tensor]:
-        """Unit vectors of one part after another.
+        """Yield the unit vectors of one micro-batch after another.
 
-        Dropout is drawn anew for each part from what the part is, so that it is the same in both passes, and in a run
-        that was stopped and continued.
+        Dropout is seeded anew for each micro-batch from `dropout_seed` and its number, so that it is the same in both
+        passes, and in a run that was stopped and continued.
         """
         for number, prefix in enumerate(self.prefixes):
             torch.manual_seed(int(np.random.SeedSequence([*dropout_seed, number]).generate_state(1)[0]))
@@ -62,14 +68,19 @@ class MicroBatches:
 
 @dataclass
 class PreviousImages:
-    """The images of the batch before, for a batch that comes without its own because they are the same."""
+    """The images of the previous batch, for a batch that comes without images because they are the same."""
 
     images: MicroBatches | None = None
 
     def encode_or_reuse(self, retriever: Retriever, batch: Sequence[Pair], micro_batch_size: int) -> MicroBatches:
+        """Encode the images of a batch, or return those of the previous batch if it has none.
+
+        Raises:
+            ValueError: the batch has no images, and there is no previous batch.
+        """
         new_images = [pair.image for pair in batch if pair.image is not None]
         if new_images:
-            self.images = None  # before others take its place in memory
+            self.images = None  # frees its memory before the new images take it
             self.images = MicroBatches(retriever, new_images, micro_batch_size)
         if self.images is None:
             raise ValueError("a batch without images, and none before it")
@@ -85,19 +96,23 @@ def compute_loss_and_gradients(
     dropout_seed: tuple[int, ...] = (0,),
     previous_images: PreviousImages | None = None,
 ) -> Tensor:
-    """InfoNCE over the rows of all processes; adds its gradient to what the parameters have, and returns it.
+    """Compute InfoNCE over the rows of all processes, and add its gradient to that of the parameters.
 
-    With `grad_cache` the vectors are computed without gradient first, and again `micro_batch_size` at a time with the
-    gradient that the loss gave them: memory for one micro-batch, for a second forward. SLQ keeps its prefixes in
-    between, and only its queries run twice. Without it, everything that `batch` needs for its gradient is held at once;
-    `micro_batch_size` then bounds only what is held while a part is embedded.
+    With `grad_cache` a first forward computes the embeddings without gradient, and a second one repeats it with
+    gradient, `micro_batch_size` rows at a time, to back-propagate the gradient of the loss: this takes memory for one
+    micro-batch only, at the price of the second forward. SLQ keeps its prefixes between both passes, and only its
+    queries run twice. Without `grad_cache` all activations that `batch` needs for its gradient are in memory at once;
+    `micro_batch_size` then only limits the memory of embedding a micro-batch.
 
     Args:
         batch: this process's rows, equally many in each process.
-        log_temperature: a leaf, the same in every process, and so is the gradient it gets.
+        log_temperature: a leaf tensor, the same in every process; the gradient that it gets is the same too.
         settings: `training` in config.yaml.
-        dropout_seed: what dropout depends on, beside the rows: seed and step.
-        previous_images: the images of the batch before, where this one may show them again.
+        dropout_seed: what dropout depends on, besides the rows: seed and step.
+        previous_images: the images of the previous batch, if this one may show them again.
+
+    Returns:
+        the loss, without gradient.
     """
     first_row = distributed.rank * len(batch)
     micro_batch_size = settings["micro_batch_size"]

@@ -1,4 +1,4 @@
-"""When a process trains: alone at its run, until time is up or a signal comes, then queued again."""
+"""Job control: one job at a time trains a run, until time is up or a signal arrives; it is then requeued."""
 
 import os
 import platform
@@ -14,19 +14,19 @@ from slq.common.errors import SlqError
 from slq.common.files import try_lock
 
 LOCK_TIMEOUT = (
-    300  # seconds: what a killed workflow has left behind often ends by then; below the limits of collectives
+    300  # seconds: processes that a killed workflow left often end by then; below the timeouts of collectives
 )
-# A scheduler's warnings: SIGTERM comes before SIGKILL at the end of an allocation, and SIGUSR1 where it is asked for.
+# A scheduler's warnings: SIGTERM before SIGKILL at the end of an allocation, and SIGUSR1 where a job requests it.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 StopCheck = Callable[[], str | None]
 
 
 @contextmanager
 def run_lock(folder: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
-    """Own a run's folder in scratch, as soon as no other process does.
+    """Hold the lock of a run's scratch folder, as soon as no other process holds it.
 
     Raises:
-        SlqError: the folder cannot be written, or another process owned it longer than `timeout` (s).
+        SlqError: the folder cannot be written, or another process held the lock longer than `timeout` seconds.
     """
     path = folder / "owner"
     try:
@@ -53,21 +53,25 @@ def run_lock(folder: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
 
 
 class TrainingInterrupted(SlqError):
-    """Training stopped early, with a checkpoint: the same command goes on with it."""
+    """Training stopped early, with a checkpoint: the same command continues from it."""
 
     status = 75  # EX_TEMPFAIL: to a scheduler, try again
 
     def __init__(self, message: str, steps: int = 0) -> None:
-        """`steps`: that were taken since it began, or went on."""
+        """Create the error.
+
+        Args:
+            steps: number of steps taken by this attempt.
+        """
         super().__init__(message)
         self.steps = steps
 
 
 def allocation_end_time(environment: Mapping[str, str], started: float, time_limit_minutes: float) -> float | None:
-    """When the allocation ends, in seconds since 1970; None where there is no allocation.
+    """Return when the allocation ends, in seconds since 1970, or None where there is no allocation.
 
-    Slurm says when; an older one does not, and then a job has asked for so many `time_limit_minutes`, and `started`
-    about now.
+    Slurm gives the time in its environment. An older Slurm does not; the end is then `time_limit_minutes`, which the
+    job requested, after `started`, which is about now.
     """
     if "SLURM_JOB_END_TIME" in environment:
         return float(environment["SLURM_JOB_END_TIME"])
@@ -75,21 +79,32 @@ def allocation_end_time(environment: Mapping[str, str], started: float, time_lim
 
 
 def minutes_left(time_limit_minutes: float) -> float | None:
-    """Of this process's allocation, as `allocation_end_time`, from now on."""
+    """Return how many minutes of this process's allocation are left, or None where there is none.
+
+    Args:
+        time_limit_minutes: as of `allocation_end_time`, counted from now.
+    """
     now = time.time()
     end = allocation_end_time(os.environ, now, time_limit_minutes)
     return None if end is None else (end - now) / 60
 
 
 def require_time_for_step(time_limit_minutes: float, margin: float) -> None:
-    """Raise SlqError if the allocation ends before a first step could; arguments as of `listen_for_stop`."""
+    """Check that the allocation does not end before a first step could.
+
+    Args:
+        time_limit_minutes, margin: as of `listen_for_stop`.
+
+    Raises:
+        SlqError: at most `margin` minutes are left.
+    """
     left = minutes_left(time_limit_minutes)
     if left is not None and left <= margin:
         raise SlqError(time_limit_message(left, margin))
 
 
 def time_limit_message(left: float, margin: float) -> str:
-    """Says that an allocation is too short, and what to do."""
+    """Return the message that an allocation is too short, and what to do."""
     return (
         f"the allocation has {left:.3g} minutes, and training.time_limit_margin_minutes, {margin:g}, stay free at "
         "its end: that leaves no time for a step; ask for a longer one (`resources.train.hours`), or lower "
@@ -99,14 +114,14 @@ def time_limit_message(left: float, margin: float) -> str:
 
 @contextmanager
 def listen_for_stop(time_limit_minutes: float, margin: float) -> Iterator[StopCheck]:
-    """A function that says why training has to stop now, if it has to.
+    """Yield a function that returns the reason why training must stop now, or None.
 
     Args:
-        time_limit_minutes: that the job has asked for, counted from now.
-        margin: so many minutes before the end of the allocation it is time.
+        time_limit_minutes: minutes that the job requested, counted from now.
+        margin: minutes before the end of the allocation at which training must stop.
     """
     remaining = minutes_left(time_limit_minutes)
-    # The monotonic clock goes on where the time of day is set while a run trains.
+    # The monotonic clock is not changed when the time of day is set while a run trains.
     deadline = None if remaining is None else time.monotonic() + 60 * (remaining - margin)
     received: list[int] = []
     previous_handlers = {
@@ -114,6 +129,7 @@ def listen_for_stop(time_limit_minutes: float, margin: float) -> Iterator[StopCh
     }
 
     def should_stop() -> str | None:
+        """Return the name of the first signal received, or that the allocation ends soon, or None."""
         if received:
             return signal.Signals(received[0]).name
         return f"the allocation ends in {margin:g} minutes" if deadline and time.monotonic() > deadline else None
@@ -129,16 +145,18 @@ def listen_for_stop(time_limit_minutes: float, margin: float) -> Iterator[StopCh
 def requeue_if_interrupted(
     should_stop: StopCheck, is_main_process: bool, too_short_message: str = ""
 ) -> Iterator[None]:
-    """Where training was interrupted inside a Slurm job, ask for the same job again; the main process does.
+    """Requeue the Slurm job, from the main process, if training was interrupted inside one.
 
-    Not after SIGTERM: then the job is being ended, by a person or by Slurm, which requeues what it takes back itself.
+    It is not requeued after SIGTERM: the job is then being ended by a person, or by Slurm, which itself requeues what
+    it preempts.
 
     Args:
-        should_stop: of `listen_for_stop`, which is still listening.
-        too_short_message: what is wrong with an allocation whose time is up when its first step is done.
+        should_stop: the function of `listen_for_stop`, which must still be active.
+        too_short_message: what to say of an allocation whose time is up when its first step is done.
 
     Raises:
-        SlqError: that is so: the next allocation would come no further. The step is kept in a checkpoint.
+        SlqError: the time was up after a single step: the next allocation would come no further. The step is saved in a
+            checkpoint.
     """
     try:
         yield
@@ -154,7 +172,7 @@ def requeue_if_interrupted(
 
 
 def requeue_job(job_id: str) -> str:
-    """Put this job back into the queue, and say what came of it. Slurm then ends what still runs of it."""
+    """Requeue a Slurm job, and return a message with the outcome; Slurm then ends what still runs of the job."""
     try:
         answer = subprocess.run(["scontrol", "requeue", job_id], capture_output=True, text=True)
     except FileNotFoundError:

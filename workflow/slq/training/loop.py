@@ -38,13 +38,13 @@ class BestEpoch:
     tensors: list[Tensor] = field(default_factory=list)
 
     def update_if_better(self, tensors: list[Tensor], recalls: RecallsByDirection, epoch: int) -> None:
-        """Copy the tensors if they are better than any before; the earlier epoch wins a tie."""
+        """Copy the tensors if their recalls are better than any before; the earlier epoch wins a tie."""
         if sum_of_recalls(recalls) > self.total:
             self.total, self.epoch = sum_of_recalls(recalls), epoch
             self.tensors = [tensor.detach().clone() for tensor in tensors]
 
     def restore(self, tensors: list[Tensor]) -> int:
-        """Put the best tensors back and return their epoch."""
+        """Restore the best tensors and return their epoch."""
         with torch.no_grad():
             for tensor, best_tensor in zip(tensors, self.tensors, strict=True):
                 tensor.copy_(best_tensor)
@@ -52,13 +52,13 @@ class BestEpoch:
 
 
 def sum_of_recalls(recalls: RecallsByDirection) -> float:
-    """R@1, R@5 and R@10 of both directions, added up: what epochs and rates are judged by on val."""
+    """Add up R@1, R@5 and R@10 of both directions: the criterion on val for epochs and learning rates."""
     return sum(value for direction in recalls.values() for value in direction.values())
 
 
 @dataclass
 class TrainingResult:
-    """What training leaves besides the retriever's own tensors."""
+    """The outcome of training besides the retriever's own tensors."""
 
     temperature: float
     val_recalls: list[RecallsByDirection]  # after each epoch
@@ -67,7 +67,7 @@ class TrainingResult:
 
 @dataclass
 class RunContext:
-    """What an attempt at a run works with: its events, its processes, their checkpoints, and when they must stop."""
+    """The context of one attempt at a run: its events, processes and checkpoints, and when it must stop."""
 
     events: EventLog
     distributed: DistributedContext = field(default_factory=DistributedContext)
@@ -76,11 +76,11 @@ class RunContext:
 
 
 class TrainingDiverged(SlqError):
-    """The loss, or its gradient, did not stay finite."""
+    """Error that the loss, or the gradient's norm, is not finite."""
 
 
 class Trainer:
-    """A retriever in training: its optimizer and temperature, and the steps taken so far."""
+    """A retriever in training: its optimizer and temperature, and the number of steps taken so far."""
 
     def __init__(
         self,
@@ -91,9 +91,15 @@ class Trainer:
         seed: int,
         context: RunContext,
     ) -> None:
+        """Create the optimizer, learning-rate schedule and temperature of a run of `steps` steps.
+
+        Args:
+            settings, hyperparameters: as of `train`.
+            seed: seed of dropout.
+        """
         model = retriever.backbone.model
         self.retriever, self.settings, self.seed, self.context = retriever, settings, seed, context
-        # The logarithm is learned: the released code's bare divisor may cross zero.
+        # The logarithm is learned: the released code learns the divisor itself, which may cross zero.
         initial_log_temperature = torch.tensor(
             math.log(settings["temperature"]), device=model.device, dtype=at_least_float32(model.dtype)
         )
@@ -105,22 +111,24 @@ class Trainer:
         groups = [
             {"params": retriever.trainable_parameters()},
             {"params": [self.log_temperature]},
-        ]  # the first may be sharded
-        # fused: at 1B on a CPU a step of full fine-tuning takes 0.7 s so, and 5.3 without (docs/log.md)
+        ]  # the first group may be sharded
+        # fused: at 1B on a CPU a step of full fine-tuning takes 0.7 s, and 5.3 s without (docs/log.md)
         self.optimizer = torch.optim.AdamW(
             groups, lr=self.learning_rate_at(0), weight_decay=settings["weight_decay"], fused=True
         )
         self.step, self.val_recalls, self.best_epoch = 0, list[RecallsByDirection](), BestEpoch()
-        self.start_step = 0  # the step that this attempt goes on from
+        self.start_step = 0  # the step from which this attempt continues
         self.previous_images, self.previous_image_counts = PreviousImages(), TokenCounts()
         disable_bar = None if context.distributed.is_main_process else True
         self.progress_bar = tqdm(total=steps, desc="training", disable=disable_bar, file=sys.stderr)
 
     def run_epoch(self, pairs: PairDataset, batches: list[list[int]], epoch: int) -> None:
-        """A step per batch; one event per step, and a plain line every 50 where there is no terminal for the bar.
+        """Take one step per batch.
+
+        Each step writes an event; where there is no terminal for the progress bar, every 50th prints a line.
 
         Raises:
-            TrainingDiverged: the loss is not finite; the batch is named.
+            TrainingDiverged: the loss or the gradient's norm is not finite; the batch is named.
             TrainingInterrupted: it is time to stop.
         """
         local_slice = self.context.distributed.local_batch_slice(self.settings["batch_size"])
@@ -129,7 +137,7 @@ class Trainer:
             batch_sampler=pairs.mark_reused_images([batch[local_slice] for batch in batches]),
             num_workers=self.settings["num_workers"],
             collate_fn=list,
-            generator=torch.Generator(),  # of workers' seeds; the global one is dropout's
+            generator=torch.Generator(),  # for the workers' seeds; the global generator is for dropout
         )
         for number, (batch, pair_indices) in enumerate(zip(loader, batches, strict=True), start=1):
             try:
@@ -142,10 +150,13 @@ class Trainer:
             self.checkpoint_or_stop(number == len(batches))
 
     def take_step(self, batch: list[Pair]) -> tuple[float, float]:
-        """One optimizer step on this process's rows; returns the loss of all and the gradient's norm before clipping.
+        """Take one optimizer step on this process's rows.
+
+        Returns:
+            the loss over the rows of all processes, and the gradient's norm before clipping.
 
         Raises:
-            TrainingDiverged: one of both is not finite.
+            TrainingDiverged: the loss or the norm is not finite.
         """
         self.optimizer.zero_grad()
         dropout_seed = (self.seed, self.step)
@@ -156,7 +167,7 @@ class Trainer:
         gradients = [parameter.grad for parameter in self.parameters[:-1] if parameter.grad is not None]
         self.context.distributed.all_reduce_sum(
             gradient for gradient in gradients if not is_sharded(gradient)
-        )  # those are sums
+        )  # sharded gradients are already summed
         norm = clip_gradients(self.parameters, self.settings["max_grad_norm"], self.context.distributed)
         for name, value in (("loss", loss), ("the gradient's norm", norm)):
             if not torch.isfinite(value):
@@ -170,7 +181,7 @@ class Trainer:
         return loss.item(), float(norm)
 
     def count_step_tokens(self, batch: list[Pair]) -> TokenCountsByInput:
-        """What the model was asked for in a step; images that stayed from the step before are the same sums again."""
+        """Count the tokens that the model processed in a step; reused images count as in the previous step."""
         token_counts = count_pair_tokens(batch, self.previous_image_counts)
         self.previous_image_counts = next(
             counts for cache_level, counts in token_counts.items() if cache_level != "text"
@@ -178,7 +189,7 @@ class Trainer:
         return token_counts
 
     def log_step(self, epoch: int, loss: float, gradient_norm: float, token_counts: TokenCountsByInput) -> None:
-        """Of the step that was taken: an event, and where there is no bar a line now and then."""
+        """Write an event for the step just taken and, where there is no progress bar, print a line every 50 steps."""
         metrics = {"loss": loss, "grad_norm": gradient_norm, "temperature": self.temperature}
         self.context.events.write("step", step=self.step, epoch=epoch, **metrics, token_counts=token_counts)
         self.progress_bar.update()
@@ -186,8 +197,13 @@ class Trainer:
             print(f"step {self.step} of {self.progress_bar.total}: loss {loss:.4f}", file=sys.stderr, flush=True)
 
     def checkpoint_or_stop(self, is_epoch_end: bool) -> None:
-        """Write a checkpoint if it is time, and stop if it is time; `is_epoch_end`: of the epoch, before it is
-        validated.
+        """Write a checkpoint if it is due, and stop if it is time to.
+
+        Args:
+            is_epoch_end: whether the step was the last one of its epoch, which is not yet validated.
+
+        Raises:
+            TrainingInterrupted: it is time to stop; a checkpoint is written first.
         """
         context, reason = self.context, self.context.should_stop()
         stop = context.distributed.is_true_anywhere(reason is not None)
@@ -202,11 +218,11 @@ class Trainer:
             raise TrainingInterrupted(message, self.step - self.start_step)
 
     def checkpoint_metadata(self) -> dict[str, Any]:
-        """What a checkpoint holds beside tensors."""
+        """Return the metadata of a checkpoint: recalls on val so far, and the best epoch."""
         return {"val": self.val_recalls, "best": {"total": self.best_epoch.total, "epoch": self.best_epoch.epoch}}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: everything learned, the optimizer's moments, and the best epoch's tensors.
+        """Return the tensors of a checkpoint: trained values, the optimizer's moments, and the best epoch's tensors.
 
         Each is whole, and on the CPU of the main process alone.
         """
@@ -221,11 +237,11 @@ class Trainer:
         )
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
-        """What training changes, by name."""
+        """Return all tensors that training changes, by name."""
         return {**dict(named_trainable_parameters(self.retriever)), "log_temperature": self.log_temperature}
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint, as if there had been no stop."""
+        """Restore a checkpoint, so that training continues as if it had not stopped."""
         self.step, self.val_recalls = checkpoint.step, checkpoint.metadata["val"]
         self.start_step = self.step
         self.progress_bar.update(self.step)
@@ -246,6 +262,7 @@ class Trainer:
 
     @property
     def temperature(self) -> float:
+        """Temperature of the loss."""
         return self.log_temperature.exp().item()
 
 
@@ -258,16 +275,17 @@ def train(
     context: RunContext,
     validate: Callable[[Retriever], RecallsByDirection],
 ) -> TrainingResult:
-    """Train a retriever in place, on from the newest checkpoint, and return what was learned about it.
+    """Train a retriever in place, continuing from the newest checkpoint, and return the outcome.
 
     Args:
-        retriever: as `slq.methods.registry.build_retriever` made it, the same in every process.
+        retriever: result of `slq.methods.registry.build_retriever`, the same in every process.
         settings, hyperparameters: `training` and the method's entry of `hyperparameters` in config.yaml.
-        validate: recalls on the val split; called after each epoch, it decides only with `checkpoint_selection: best`.
+        validate: function that computes recalls on the val split; called after each epoch, its recalls select an epoch
+            only with `checkpoint_selection: best`.
 
     Raises:
-        SlqError: the split is smaller than a batch, or the processes do not divide a batch.
-        TrainingDiverged: the loss is not finite.
+        SlqError: the split is smaller than a batch, or the batch size is not divisible by the number of processes.
+        TrainingDiverged: the loss or the gradient's norm is not finite.
         TrainingInterrupted: it was time to stop; a checkpoint is written.
     """
     batch_size = settings["batch_size"]
@@ -297,7 +315,10 @@ def train(
 
 
 def linear_schedule(peak_learning_rate: float, warmup_steps: int, steps: int) -> Callable[[int], float]:
-    """Learning rate of each step: linear warm-up, then linear decay to zero, the default of the released trainer."""
+    """Return a function from step to learning rate: linear warm-up, then linear decay to zero.
+
+    This is the default of the released trainer.
+    """
     return lambda step: (
         peak_learning_rate * min((step + 1) / max(warmup_steps, 1), (steps - step) / max(steps - warmup_steps, 1))
     )

@@ -1,4 +1,4 @@
-"""Learning rates, which the paper does not give: the same grid and budget for every method, judged on val."""
+"""Learning-rate sweep, as the paper gives no rates: the same grid and budget for every method, selected on val."""
 
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ def sweep_learning_rates(
     output_file: Path,
     validate: Validate,
 ) -> None:
-    """Try every learning rate of the grid and write what each gave, which one is best, and what it cost.
+    """Train with every learning rate of the grid, and write the recalls of each, the best one, and the cost.
 
     Args:
-        settings: of the rule: those of training without a learning rate, and `lr_sweep` (learning_rates, epochs).
-        validate: recalls of a retriever on the val split; the highest sum wins, the lower rate of two equals.
+        settings: settings of the rule: those of training without a learning rate, and `lr_sweep` (learning_rates,
+            epochs).
+        validate: function that computes a retriever's recalls on the val split; the rate with the highest sum wins, and
+            of two equal sums the lower rate.
     """
     splits, inputs = read_inputs(backbone_folder, data, train_dataset)
     device = describe_device(pick_device())
@@ -67,7 +69,10 @@ def train_with_learning_rate(
     events: EventLog,
     validate: Validate,
 ) -> dict[str, Any]:
-    """Recalls on val after training anew with this rate; none if the loss did not stay finite."""
+    """Train from scratch with one learning rate and return `val`, the recalls on the val split.
+
+    If the loss did not stay finite, `val` is None, and `error` says why.
+    """
     settings = settings | {
         "training": settings["training"] | {"epochs": settings["lr_sweep"]["epochs"], "checkpoint_selection": "last"},
         "hyperparameters": settings["hyperparameters"] | {"learning_rate": learning_rate},

@@ -1,4 +1,4 @@
-"""Image-caption pairs of a training split, in an order that seed and epoch decide."""
+"""Image-caption pairs of a training split, in an order determined by seed and epoch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,12 @@ TokenCountsByInput = dict[str, TokenCounts]
 
 @dataclass(frozen=True)
 class Pair:
-    """A caption and its image as messages, and the image's number in the split: several pairs show one image.
+    """A caption and its image as messages; several pairs may have the same image.
 
-    image: None where the batch before has shown the same images, and their prefixes are still there
+    Attributes:
+        image: None if the previous batch had the same images, whose prefixes are still in memory.
+        text: the caption.
+        image_index: index of the image in the split.
     """
 
     image: Message | None
@@ -28,11 +31,11 @@ class Pair:
 
 
 class ReuseImage(int):
-    """Number of a pair whose image the batch before has shown at the same place: its caption alone is wanted."""
+    """Index of a pair whose image was at the same place in the previous batch: only its caption is loaded."""
 
 
 class PairDataset(Dataset):
-    """Every caption of a split with its image; an epoch shows all pairs, or one of each image."""
+    """Every caption of a split with its image; an epoch shows all pairs, or one pair of each image."""
 
     def __init__(
         self,
@@ -44,12 +47,14 @@ class PairDataset(Dataset):
         group_by_image: bool = False,
         feature_cache: FeatureCache | None = None,
     ) -> None:
-        """`caption_sampling`, of an image by epoch: all, random_one.
+        """List the pairs of a split.
 
         Args:
-            cache_images_in_memory: hold processed images, or what `feature_cache` has of them, in memory.
-            group_by_image: a batch's images are shown in consecutive batches, with one caption after the other.
-            feature_cache: what is cached of the images.
+            cache_images_in_memory: whether to hold processed images, or what `feature_cache` has of them, in memory.
+            caption_sampling: captions of an image in an epoch: all, random_one.
+            group_by_image: whether the images of a batch are shown in consecutive batches, each time with another
+                caption.
+            feature_cache: cached data of the images.
         """
         self.backbone, self.split, self.prompt = backbone, split, prompt
         self.one_caption_per_image = caption_sampling == "random_one"
@@ -58,11 +63,11 @@ class PairDataset(Dataset):
         self.cached_messages: dict[int, Message] | None = {} if cache_images_in_memory else None
 
     def __len__(self) -> int:
-        """Pairs of an epoch."""
+        """Return the number of pairs of an epoch."""
         return len(self.split.items) if self.one_caption_per_image else len(self.pairs)
 
     def epoch_batches(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-        """Numbers of the pairs of an epoch's batches, decided by (seed, epoch)."""
+        """Return the pair indices of an epoch's batches, determined by (seed, epoch)."""
         counts = np.array([len(item["captions"]) for item in self.split.items])
         if self.group_by_image:
             return group_batches_by_image(counts, batch_size, seed, epoch)
@@ -74,7 +79,7 @@ class PairDataset(Dataset):
         return [drawn[batch].tolist() for batch in order]
 
     def mark_reused_images(self, batches: list[list[int]]) -> list[list[int]]:
-        """What to load for batches that follow each other: not again an image whose prefix is still there."""
+        """Mark pairs of consecutive batches whose image is not loaded again: its prefix is still in memory."""
         previous_images: list[int] = []
         batches_to_load: list[list[int]] = []
         for batch in batches:
@@ -86,18 +91,19 @@ class PairDataset(Dataset):
         return batches_to_load
 
     def __getitem__(self, number: int) -> Pair:
+        """Load one pair, without its image if the index is a ReuseImage."""
         image_index, text = self.pairs[number]
         image = None if isinstance(number, ReuseImage) else self.get_image_message(image_index)
         return Pair(image, tokenize_message(self.backbone, message_parts(text, self.prompt["text"])), image_index)
 
     def describe_images(self, pair_indices: list[int], limit: int = 5) -> str:
-        """For messages: ids of the images of a few pairs, with the split's name."""
+        """Describe the images of some pairs in a message: the ids of the first `limit`, and the split's name."""
         ids = [self.split.items[self.pairs[number][0]]["id"] for number in pair_indices[:limit]]
         more = f" and {len(pair_indices) - limit} more" if len(pair_indices) > limit else ""
         return f"{', '.join(map(str, ids))}{more} of {self.split.name}"
 
     def get_image_message(self, image_index: int) -> Message:
-        """The message of an image, as the feature cache has it or from its pixels."""
+        """Return the message of an image: from memory, from the feature cache, or from its file."""
         if self.cached_messages is not None and image_index in self.cached_messages:
             return self.cached_messages[image_index]
         found = load_image_message(self.backbone, self.split, image_index, self.prompt["image"], self.feature_cache)
@@ -107,7 +113,7 @@ class PairDataset(Dataset):
 
 
 def pair_dataset_options(training: dict[str, Any]) -> dict[str, Any]:
-    """How `training` in config.yaml says that pairs are shown."""
+    """Return the options of PairDataset that `training` in config.yaml sets."""
     return {
         "cache_images_in_memory": training["cache_images_in_memory"],
         "caption_sampling": training["caption_sampling"],
@@ -116,20 +122,21 @@ def pair_dataset_options(training: dict[str, Any]) -> dict[str, Any]:
 
 
 def shuffle_into_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Batches of pair numbers: a permutation decided by (seed, epoch); a last, smaller batch is dropped."""
+    """Shuffle pair indices into batches, determined by (seed, epoch); a last, smaller batch is dropped."""
     order = np.random.default_rng([seed, epoch]).permutation(count)
     full = count - count % batch_size
     return order[:full].reshape(-1, batch_size).tolist()
 
 
 def group_batches_by_image(caption_counts: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Batches of pair numbers: each draws images once and shows them in consecutive batches, caption by caption.
+    """Shuffle pair indices into batches, such that consecutive batches show the same images with other captions.
 
-    Images with as many captions form such blocks. The pairs of those that are left over make batches of their own, in
-    any order; of these a last, smaller batch is dropped. Blocks and other batches are shuffled.
+    A block shows `batch_size` images with equally many captions, in one batch per caption. The pairs of the remaining
+    images form batches of their own, in any order; of these a last, smaller batch is dropped. Blocks and other batches
+    are shuffled.
 
     Args:
-        caption_counts: how many each image has, (images,); their pairs are numbered in this order.
+        caption_counts: number of captions of each image, (images,); their pairs are numbered in this order.
     """
     generator = np.random.default_rng([seed, epoch])
     first_pair = caption_counts.cumsum() - caption_counts
@@ -153,10 +160,10 @@ def group_batches_by_image(caption_counts: np.ndarray, batch_size: int, seed: in
 
 
 def count_pair_tokens(pairs: Sequence[Pair], previous_image_counts: TokenCounts | None = None) -> TokenCountsByInput:
-    """Token counts of some pairs: of their captions (`text`), and of their images by cache level (models/prefix.py).
+    """Count the tokens of pairs: of their captions (`text`), and of their images by cache level (models/prefix.py).
 
     Args:
-        previous_image_counts: of the images, where the batch before has shown them.
+        previous_image_counts: counts of the images, if the previous batch had the same ones.
     """
     texts = count_tokens(pair.text for pair in pairs)
     images = [pair.image for pair in pairs if pair.image is not None]

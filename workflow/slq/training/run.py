@@ -43,7 +43,7 @@ from slq.training.loop import RecallsByDirection, RunContext, TrainingResult, tr
 from slq.training.pairs import PairDataset, pair_dataset_options
 from slq.training.run_record import build_run_record
 
-# Of `training`: how a run is computed, not what it learns. A run may go on with other values of these.
+# Keys of `training` for how a run is computed, not what it learns. A run may continue with other values of these.
 EXECUTION_KEYS = {
     "micro_batch_size",
     "grad_cache",
@@ -72,23 +72,23 @@ def run_training(
     time_limit_minutes: float = math.inf,
     cache_manifest: Path | None = None,
 ) -> None:
-    """Train a run, on from where an earlier attempt stopped, and write adapter (in scratch), run.json and events.
+    """Train a run, continuing an earlier attempt, and write its adapter (in scratch), run.json and events.
 
     Every process of the run calls it; the main one writes.
 
     Args:
-        settings: of the rule: preset, backbone, method, family, dtype, prompt, training, hyperparameters.
-        work_folder: scratch folder where checkpoints and the events of all attempts gather, keyed by what defines the
-            run.
-        validate: recalls of a retriever on the val split.
+        settings: settings of the rule: preset, backbone, method, family, dtype, prompt, training, hyperparameters.
+        work_folder: scratch folder where checkpoints and the events of all attempts are collected, in a subfolder keyed
+            by what defines the run.
+        validate: function that computes a retriever's recalls on the val split.
         code_fingerprint: identity of the code of training.
-        time_limit_minutes: how long the job may take, where it runs in an allocation.
-        cache_manifest: manifest of what is cached of the images, where `training.image_cache` asks for it.
+        time_limit_minutes: time limit of the job, if it runs in an allocation.
+        cache_manifest: manifest of the feature cache, if `training.image_cache` requires one.
 
     Raises:
-        SlqError: the feature cache that `training.image_cache` asks for is not named, weights that the method leaves
-            alone changed, or there is no time for a step; nothing is saved.
-        TrainingInterrupted: it was time to stop; the same call goes on.
+        SlqError: the manifest that `training.image_cache` requires is not given, weights that the method does not train
+            changed, or there is no time for a step; nothing is saved.
+        TrainingInterrupted: it was time to stop; the same call continues.
     """
     distributed = DistributedContext()
     image_cache = settings["training"]["image_cache"]
@@ -99,7 +99,7 @@ def run_training(
     splits, inputs = read_inputs(backbone_folder, data, train_dataset)
     key = run_key(settings, seed, inputs, code_fingerprint)
     folder = work_folder / key[:16]
-    # With how it is computed: run.json says that too, and it would be another run's.
+    # Includes how the run is computed: run.json states that too, and would otherwise be another run's.
     run_identity = {"key": key, "settings": settings, "versions": package_versions()}
     completed_run = CompletedRun(folder, run_identity, adapter_folder, run_file, events_file)
     with job_guards(folder, settings["training"], time_limit_minutes, distributed) as should_stop:
@@ -129,7 +129,11 @@ def run_training(
 def job_guards(
     folder: Path, training: dict[str, Any], time_limit_minutes: float, distributed: DistributedContext
 ) -> Iterator[StopCheck]:
-    """Own a run's folder, know when to stop and go back into the queue then, and say what helps a lack of memory."""
+    """Yield the StopCheck of a run, with the safeguards of its job.
+
+    The main process holds the run's lock; the job is requeued if training is interrupted; a lack of GPU memory raises
+    an error that says what to change.
+    """
     margin = training["time_limit_margin_minutes"]
     with (
         run_lock(folder) if distributed.is_main_process else nullcontext(),
@@ -149,10 +153,10 @@ def collect_measurements(
     result: TrainingResult,
     cache_manifest: Path | None,
 ) -> dict[str, Any]:
-    """What run.json says of a training; what is odd about its hours stops nothing, and is told.
+    """Collect the measurements of a training for run.json; anomalies of its hours are only reported on stderr.
 
     Args:
-        cache_manifest: manifest of what was cached of images: filling it is one more span of the runs that read it.
+        cache_manifest: manifest of the feature cache, whose building is one more span of each run that reads it.
     """
     stage_attempts = parse_attempts(events.content())
     for anomaly in stage_attempts.anomalies:
@@ -173,10 +177,13 @@ def load_and_train(
     validate: Validate,
     feature_caches: dict[str, FeatureCache],
 ) -> tuple[Any, TrainingResult, dict[str, str]]:
-    """A trained retriever, what was learned about it, and the hashes of its backbone's weights before and after.
+    """Load a backbone, train a retriever on it, and check that frozen weights are unchanged.
+
+    Returns:
+        the trained retriever, the outcome of training, and the hashes of the backbone's weights before and after.
 
     Raises:
-        SlqError: a caption is longer than the positions that the backbone has.
+        SlqError: a caption needs more positions than the backbone has, or frozen weights changed.
     """
     events = context.events
     with events.span("init"):
@@ -204,8 +211,10 @@ def train_on_splits(
     validate: Validate,
     feature_caches: dict[str, FeatureCache],
 ) -> TrainingResult:
-    """Train what `prepare_retriever` gave on the split `train`, judged on the split `val`; `feature_caches`: what is
-    cached of their images.
+    """Train a retriever of `prepare_retriever` on the split `train`, validated on the split `val`.
+
+    Args:
+        feature_caches: cached data of the images, by split.
 
     Raises:
         SlqError: as `train`.
@@ -220,6 +229,7 @@ def train_on_splits(
     )
 
     def validate_on_val(retriever: Any) -> RecallsByDirection:
+        """Compute a retriever's recalls on the val split."""
         return validate(retriever, backbone, splits["val"], feature_caches.get("val"))
 
     return train(retriever, pairs, training, settings["hyperparameters"], seed, context, validate_on_val)
@@ -228,7 +238,7 @@ def train_on_splits(
 def prepare_retriever(
     settings: dict[str, Any], seed: int, backbone_folder: Path, distributed: DistributedContext
 ) -> Any:
-    """A retriever ready to train, on a freshly loaded backbone that computes as `training` says, in all processes."""
+    """Build a retriever ready to train, on a freshly loaded backbone configured by `training`, in all processes."""
     training = settings["training"]
     if training["deterministic"]:
         enable_determinism()
@@ -244,9 +254,9 @@ def prepare_retriever(
 
 
 def run_key(settings: dict[str, Any], seed: int, inputs: dict[str, str], code_fingerprint: str) -> str:
-    """Identity of a run: all that decides what it learns, and nothing of how it is computed.
+    """Compute the identity of a run: all that determines what it learns, and nothing of how it is computed.
 
-    The image cache decides nothing, but for `batch`, which shows the pairs in another order.
+    The image cache has no effect on the identity, except for `batch`, which shows the pairs in another order.
     """
     training = {name: value for name, value in settings["training"].items() if name not in EXECUTION_KEYS}
     training |= {"pair_order": "grouped_by_image"} if settings["training"]["image_cache"] == "batch" else {}
@@ -256,7 +266,7 @@ def run_key(settings: dict[str, Any], seed: int, inputs: dict[str, str], code_fi
 
 
 def read_inputs(backbone_folder: Path, data: Path, train_dataset: str) -> tuple[dict[str, Split], dict[str, str]]:
-    """The splits that training may see, `train` and `val`, and the sha256 of each and of the backbone."""
+    """Read the splits that training may use, `train` and `val`, and the sha256 of each and of the backbone."""
     splits = {part: read_split(data, train_dataset, part) for part in ("train", "val")}
     return splits, {
         "backbone": snapshot_sha256(backbone_folder),
@@ -265,7 +275,11 @@ def read_inputs(backbone_folder: Path, data: Path, train_dataset: str) -> tuple[
 
 
 def require_frozen_weights_unchanged(run_name: str, backbone: Backbone, weights: dict[str, str]) -> None:
-    """Raise SlqError if a backbone's own weights changed in a training that trains none of them."""
+    """Check that a backbone's own weights did not change in a training that trains none of them.
+
+    Raises:
+        SlqError: they changed.
+    """
     trains_backbone = any(weight.requires_grad for weight in backbone_weights(backbone.model).values())
     if weights["before"] != weights["after"] and not trains_backbone:
         raise SlqError(
@@ -275,7 +289,7 @@ def require_frozen_weights_unchanged(run_name: str, backbone: Backbone, weights:
 
 
 def open_events(path: Path, settings: dict[str, Any], seed: int, distributed: DistributedContext) -> EventLog:
-    """The events of a run, appended to those of earlier attempts; of several processes only the main one's count."""
+    """Open the event log of a run, appended to that of earlier attempts; only the main process writes to it."""
     run_fields = {part: settings[part] for part in ("preset", "backbone", "method")}
     device = describe_device(pick_device())
     device["count"] *= distributed.world_size
@@ -286,7 +300,11 @@ def open_events(path: Path, settings: dict[str, Any], seed: int, distributed: Di
 
 @contextmanager
 def explain_out_of_memory(training: dict[str, Any]) -> Iterator[None]:
-    """Say what to change where a GPU's memory does not suffice."""
+    """Turn an out-of-memory error of a GPU into one that says what to change.
+
+    Raises:
+        SlqError: a GPU's memory does not suffice.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -1,4 +1,4 @@
-"""run.json: what a run is, and the run of the untouched backbone, which no training makes."""
+"""run.json: the record of a run, and that of the untouched backbone, which no training writes."""
 
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,9 @@ def register_base(settings: dict[str, Any], backbone_folder: Path, adapter_folde
 
 
 def build_run_record(settings: dict[str, Any], seed: int, retriever: Any, **measurements: Any) -> dict[str, Any]:
-    """What run.json says: which run, with what settings, under which circumstances, and what was measured of it.
+    """Build the content of run.json: which run, its settings and provenance, and its measurements.
 
-    Trainable parameters leave the temperature out, as the paper's counts of queries do.
+    Trainable parameters do not include the temperature, as in the paper's counts of queries.
     """
     backbone = retriever.backbone
     return {

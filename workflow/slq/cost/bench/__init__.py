@@ -1,1 +1,1 @@
-"""A training step measured against the released algorithm, on real shapes."""
+"""Benchmark of a training step against the released algorithm, on real shapes."""

@@ -1,4 +1,4 @@
-"""A backbone of a real shape with random weights, and batches of images and captions as long as COCO's."""
+"""A backbone of real shape with random weights, and random batches of images and captions as long as COCO's."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -15,19 +15,19 @@ from slq.models.family import load_family
 from slq.models.prefix import Message, TokenizedMessage
 from slq.training.pairs import Pair
 
-# Of COCO's captions in tokens, without the turn around them: mean, deviation, and what nearly all lie within. Ours:
-# 10.5 words with a deviation of 2.4, and 1.15 tokens a word.
+# Length of COCO's captions in tokens, without the chat template: mean, standard deviation, and bounds of nearly all.
+# Our estimate: 10.5 words with a deviation of 2.4, and 1.15 tokens per word.
 CAPTION_LENGTH = (12.0, 2.8, 8, 40)
 
 
 def build_random_backbone(settings: Mapping[str, Any], device: str, seed: int) -> Backbone:
-    """A backbone as its `architecture` says, with random weights and no tokenizer to speak of.
+    """Build a backbone of the given `architecture`, with random weights and a tokenizer that only knows padding.
 
     Args:
         settings: backbone, family, architecture, dtype.
 
     Raises:
-        SlqError: config.yaml does not say its architecture.
+        SlqError: config.yaml does not give its architecture.
     """
     if not settings["architecture"]:
         raise SlqError(f"config: backbones.{settings['backbone']}.architecture is missing; a bench needs its sizes")
@@ -40,7 +40,7 @@ def build_random_backbone(settings: Mapping[str, Any], device: str, seed: int) -
 
 
 def share_weights(backbone: Backbone) -> Backbone:
-    """Another backbone on the same memory, of which other parameters may be trained, or wrapped."""
+    """Build another backbone on the same weights in memory, whose parameters can be trained or wrapped separately."""
     shared_parameters = {
         id(weight): nn.Parameter(weight.data, requires_grad=False) for weight in backbone.model.parameters()
     }
@@ -55,10 +55,10 @@ def make_coco_like_batches(
     overhead_tokens: Mapping[str, int],
     seed: int,
 ) -> list[list[Pair]]:
-    """So many batches as an image has captions, each of all images with one caption; tokens and pixels are random.
+    """Make as many batches as an image has captions, each of all images with one caption; tokens and pixels are random.
 
     Args:
-        num_pixels: of an image.
+        num_pixels: pixels of an image.
         overhead_tokens: tokens of the chat template around a caption and around an image.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -77,7 +77,11 @@ def make_coco_like_batches(
 def make_image_message(
     backbone: Backbone, num_pixels: int, overhead_tokens: int, generator: torch.Generator
 ) -> TokenizedMessage:
-    """An image between the tokens of a turn."""
+    """Make the message of a random image within the tokens of a chat turn.
+
+    Raises:
+        SlqError: the backbone's family cannot make random images.
+    """
     try:
         image = backbone.family.random_image(num_pixels, generator)
     except NotImplementedError as error:
@@ -88,14 +92,14 @@ def make_image_message(
 
 
 def make_caption_message(backbone: Backbone, overhead_tokens: int, generator: torch.Generator) -> TokenizedMessage:
-    """A caption of some length in a turn."""
+    """Make the message of a random caption within a chat turn, of a random length like COCO's."""
     mean, deviation, least, most = CAPTION_LENGTH
     length = round(mean + deviation * torch.randn((), generator=generator).item())
     return TokenizedMessage(random_token_ids(backbone, overhead_tokens + min(max(length, least), most), generator), ())
 
 
 def random_token_ids(backbone: Backbone, count: int, generator: torch.Generator) -> list[int]:
-    """Random tokens that mean nothing to the model, and no image."""
+    """Draw random token ids that are not the image token."""
     config = backbone.model.config
     top = min(config.get_text_config().vocab_size, config.image_token_id)
     token_ids: list[int] = torch.randint(1, top, (count,), generator=generator).tolist()
@@ -103,5 +107,5 @@ def random_token_ids(backbone: Backbone, count: int, generator: torch.Generator)
 
 
 def replace_images(pairs: Sequence[Pair], images: Sequence[Message | None]) -> list[Pair]:
-    """The same pairs with other messages in place of their images'."""
+    """Return the same pairs with other messages in place of their images'."""
     return [Pair(image, pair.text, pair.image_index) for pair, image in zip(pairs, images, strict=True)]

@@ -1,4 +1,4 @@
-"""`slq bench train-step`: a step of every way to train, in alternation, after they were found to learn the same."""
+"""Benchmark `slq bench train-step`: times steps of all variants in alternation, after checking that they agree."""
 
 import tempfile
 import time
@@ -20,24 +20,25 @@ from slq.cost.flops import total_flops
 from slq.models.backbone import pick_device
 
 SCHEMA = 2
-COLUMN_TITLES = {  # what is printed of each way to train
+COLUMN_TITLES = {  # titles of the printed columns
     **{"seconds": "s/step", "speedup": "speedup", "pairs_per_second": "pairs/s", "flops": "TFLOP"},
     **{"mfu": "MFU", "saved_bytes": "saved GB", "saved_ratio": "saved ratio", "hours": "hours"},
 }
-# What losses and gradients may differ by where the same is computed in another way, relative: rounding.
+# Largest relative differences of losses and gradients that rounding explains between two ways to compute them.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2}
 
 
 def bench_train_step(settings: Mapping[str, Any], names: Sequence[str], repeats: int, folder: Path) -> dict[str, Any]:
-    """Rows of what each variant takes, and the circumstances.
+    """Measure a training step of each variant; return the rows and the circumstances.
 
     Args:
-        settings: of `cost_settings.train_step_settings`.
-        repeats: timed ones, after one that is not.
-        folder: on the disk that a feature cache would be stored on.
+        settings: from `cost_settings.train_step_settings`.
+        names: of the variants.
+        repeats: timed repetitions, after one that is not timed.
+        folder: a folder on the disk that a feature cache would be stored on.
 
     Raises:
-        SlqError: a variant of SLQ learns something else than the reference.
+        SlqError: a variant of SLQ has another loss or gradient than the first.
     """
     backbone = build_random_backbone(settings, pick_device(), seed=1)
     batches = make_coco_like_batches(
@@ -74,10 +75,10 @@ def bench_train_step(settings: Mapping[str, Any], names: Sequence[str], repeats:
 
 
 def check_agreement(step_variants: Sequence[StepVariant], dtype: str) -> dict[str, dict[str, float]]:
-    """How far loss and gradient of each variant of SLQ lie from the first's, relative to them.
+    """Check that loss and gradient of each variant of SLQ agree with the first's; return the relative errors.
 
     Raises:
-        SlqError: farther than rounding explains.
+        SlqError: an error is larger than rounding explains.
     """
     errors_by_variant = {}
     slq = [variant for variant in step_variants if variant.name in SLQ_VARIANTS]
@@ -98,7 +99,7 @@ def check_agreement(step_variants: Sequence[StepVariant], dtype: str) -> dict[st
 
 
 def time_call(call: Callable[[], Any]) -> float:
-    """Time one call, until the device has finished it."""
+    """Measure the seconds of one call, until the device has finished it."""
     synchronize()
     start = time.perf_counter()
     call()
@@ -107,11 +108,16 @@ def time_call(call: Callable[[], Any]) -> float:
 
 
 def measure_saved_bytes(call: Callable[[], Any], excluded: list[Tensor]) -> int:
-    """Bytes that a call holds for the gradient at once, without those of `excluded` tensors, the weights."""
+    """Measure the bytes that a call saves for the backward pass.
+
+    Args:
+        excluded: tensors that are not counted, the weights.
+    """
     excluded_pointers = {tensor.untyped_storage().data_ptr() for tensor in excluded}
     saved_bytes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
+        """Record the storage of a tensor that is saved for the backward pass."""
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in excluded_pointers:
             saved_bytes[storage.data_ptr()] = storage.nbytes()
@@ -125,7 +131,12 @@ def measure_saved_bytes(call: Callable[[], Any], excluded: list[Tensor]) -> int:
 def measure_variant(
     variant: StepVariant, times: list[float], architecture: Architecture, peak_tflops: float | None
 ) -> dict[str, Any]:
-    """What one step of a variant takes: of several in a row, the mean."""
+    """Measure one step of a variant, as the mean over its steps in a row.
+
+    Args:
+        times: seconds of each repetition of all its steps.
+        peak_tflops: peak of the device, without which there is no MFU.
+    """
     steps, pairs = len(list(variant.read_batches())), variant.count_pairs()
     flops_by_part = {part: value / steps for part, value in variant.compute_flops(architecture).items()}
     step_seconds = median(times) / steps
@@ -143,7 +154,11 @@ def measure_variant(
 
 
 def add_ratios(rows: list[dict[str, Any]], num_pairs: float) -> list[dict[str, Any]]:
-    """Rows with what each is to the reference, and hours of one device for so many `num_pairs`."""
+    """Add to each row its ratios to the reference, and the hours of one device for a training.
+
+    Args:
+        num_pairs: pairs of the training.
+    """
     reference = next((row for row in rows if row["variant"] == "reference"), None)
     for row in rows:
         row["hours"] = num_pairs / row["pairs_per_second"] / 3600
@@ -153,7 +168,7 @@ def add_ratios(rows: list[dict[str, Any]], num_pairs: float) -> list[dict[str, A
 
 
 def format_step_table(measurements: Mapping[str, Any]) -> str:
-    """Print a line for each way to train."""
+    """Format the measurements, with a line for each variant."""
     device = measurements["device"]
     head = (
         f"A training step of {measurements['backbone']}, random weights in {measurements['dtype']}, "

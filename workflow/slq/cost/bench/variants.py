@@ -1,4 +1,4 @@
-"""The ways to take a training step: the released one, ours with each way to cache images, and the other methods."""
+"""Variants of a training step: the released one, ours with each image cache, and the other methods."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,21 +23,25 @@ from slq.training.execution import upcast_trainable_parameters
 from slq.training.grad_cache import PreviousImages, compute_loss_and_gradients
 from slq.training.pairs import Pair, count_pair_tokens
 
-SLQ_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk")  # which give the same gradient
+SLQ_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk")  # they give the same gradient
 METHOD_VARIANTS = ("lora", "full_ft")
 BatchReader = Callable[[], Iterable[list[Pair]]]
 
 
 class StepVariant:
-    """A way to take steps, on one batch or on several in a row. They move nothing: the learning rate is 0."""
+    """A way to take training steps, on one batch or on several in a row.
+
+    The learning rate is 0, so that steps leave the weights unchanged.
+    """
 
     def __init__(
         self, name: str, retriever: Any, read_batches: BatchReader, plan: ComputePlan, settings: Mapping[str, Any]
     ) -> None:
-        """
+        """Set up the variant and its optimizer.
+
         Args:
-            read_batches: the batches, read anew for each repetition.
-            plan: what is computed of a message of which nothing is there yet.
+            read_batches: reads the batches, called again for each repetition.
+            plan: the compute plan of a message of which nothing is cached yet.
             settings: micro_batch_size, temperature.
         """
         self.name, self.retriever, self.read_batches, self.plan = name, retriever, read_batches, plan
@@ -45,18 +49,19 @@ class StepVariant:
         self.optimizer = torch.optim.AdamW(retriever.trainable_parameters(), lr=0.0, fused=True)
 
     def take_steps(self) -> None:
-        """A step on each batch."""
+        """Take a step on each batch."""
         previous_images = PreviousImages()
         for batch in self.read_batches():
             self._take_step(batch, previous_images)
 
     def take_first_step(self) -> tuple[float, Tensor]:
-        """Loss of a step on the first batch, and the gradient of the first tensor that is trained."""
+        """Take a step on the first batch; return its loss and the gradient of the first trained tensor."""
         loss = self._take_step(next(iter(self.read_batches())), PreviousImages())
         gradient = self.retriever.trainable_parameters()[0].grad
         return loss, gradient.clone()
 
     def _take_step(self, batch: list[Pair], previous_images: PreviousImages) -> float:
+        """Take a step on a batch, and return its loss."""
         self.optimizer.zero_grad()
         temperature = torch.tensor(self.settings["temperature"], device=self.retriever.backbone.device).log()
         log_temperature = temperature.requires_grad_()
@@ -67,11 +72,11 @@ class StepVariant:
         return loss.item()
 
     def count_pairs(self) -> int:
-        """How many its batches hold together."""
+        """Count the pairs of all batches."""
         return sum(map(len, self.read_batches()))
 
     def compute_flops(self, architecture: Architecture) -> Flops:
-        """Of all its steps, by part: the closed form, on tokens without padding."""
+        """Compute the FLOPs of all its steps by part, by the closed form, on tokens without padding."""
         parts, previous_image_counts = [], None
         for batch in self.read_batches():
             token_counts = count_pair_tokens(batch, previous_image_counts)
@@ -94,12 +99,12 @@ def build_variants(
     names: Sequence[str],
     folder: Path,
 ) -> list[StepVariant]:
-    """The variants of these names, in this order, all on one copy of the frozen weights.
+    """Build the named variants, in this order, all on one copy of the frozen weights.
 
     Args:
-        batches: as many as an image has captions; `batch` takes them all in a row, the others the first.
+        batches: as many as an image has captions; `batch` takes them all in a row, the other variants only the first.
         settings: queries, hyperparameters (by method), micro_batch_size, temperature.
-        folder: where `kv_disk` reads from.
+        folder: the folder that `kv_disk` reads from.
     """
     first = batches[0]
     readers = build_batch_readers(backbone, batches, names, folder)
@@ -109,6 +114,7 @@ def build_variants(
     step_settings = {key: settings[key] for key in ("micro_batch_size", "temperature")}
 
     def build_variant(name: str) -> StepVariant:
+        """Build the variant of one name."""
         if name in METHOD_VARIANTS:
             hyperparameters = settings["hyperparameters"][name]
             retriever = registry.build_retriever(name, share_weights(backbone), hyperparameters, seed=1)
@@ -129,7 +135,7 @@ def build_variants(
 def build_batch_readers(
     backbone: Backbone, batches: Sequence[list[Pair]], names: Sequence[str], folder: Path
 ) -> dict[str, BatchReader]:
-    """Make what reads the batches of each image cache among `names`; arguments as `build_variants`."""
+    """Build the function that reads the batches of each image cache in `names`; arguments as in `build_variants`."""
     first = batches[0]
     images = [pair.image for pair in first if isinstance(pair.image, TokenizedMessage)]
     readers: dict[str, BatchReader] = {
@@ -158,7 +164,7 @@ def build_batch_readers(
 
 
 def read_prefixes_from_disk(backbone: Backbone, path: Path, count: int) -> list[Message]:
-    """The messages of images as they go on from a shard that is not in the page cache, each proved by its hash."""
+    """Read the messages of cached images from a shard that is not in the page cache, each checked by its hash."""
     with open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     shard = Shard(path)

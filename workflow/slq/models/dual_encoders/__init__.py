@@ -1,2 +1,4 @@
-"""One adapter per class of dual encoders; the snapshot's `model_type` names the module. docs/backbones.md says how to
-add one."""
+"""One adapter per class of dual encoder; the snapshot's `model_type` names the module.
+
+docs/backbones.md says how to add one.
+"""

@@ -1,4 +1,4 @@
-"""LLaVA-NeXT (`LlavaNextForConditionalGeneration`): tiles of the best of a few shapes, and the whole image."""
+"""LLaVA-NeXT (`LlavaNextForConditionalGeneration`): the whole image, and tiles in the best of a few grid shapes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from slq.models.family import Family, ProcessedImage
 
 
 class LlavaNext(Family):
-    """What of the tiles only pads the image to their shape has no tokens; each of their lines ends with one more.
+    """LLaVA-NeXT: patches that only pad the image have no tokens, and each row of patches ends with an extra token.
 
     E5-V and VLM2Vec-LLaVa-Next are such models.
     """
@@ -21,7 +21,11 @@ class LlavaNext(Family):
     placeholder = "<image>"
 
     def process(self, image: Image.Image, square: int | None = None) -> ProcessedImage:
-        """`square`: the image is first stretched to so many pixels on each side, as VLM2Vec's own evaluation does."""
+        """Process one RGB image.
+
+        Args:
+            square: side in pixels to which the image is first stretched, both ways, as VLM2Vec's own evaluation does.
+        """
         if square is not None:
             image = image.resize((square, square))
         out = self.image_processor(images=[image], return_tensors="pt")
@@ -29,22 +33,28 @@ class LlavaNext(Family):
         return ProcessedImage(tensors, self.count_image_tokens(image.height, image.width))
 
     def expand_placeholder(self, num_tokens: int) -> str:
+        """Return the text of an image: its image tokens."""
         return self.placeholder * num_tokens
 
     def compute_position_ids(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        """Compute position ids (B, L) that count a row's own tokens."""
         return self.text_position_ids(inputs["attention_mask"])
 
     def encode_vision(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Encode a batch's images to features (image tokens, 1, d)."""
         features = model.get_image_features(inputs["pixel_values"], inputs["image_sizes"], return_dict=True)
         return torch.cat(list(features.pooler_output))[:, None]
 
     def as_encoder_outputs(self, features: Tensor) -> Any:
-        """The forward concatenates images that follow each other: here they are one already."""
+        """Convert features to the vision tower's output.
+
+        The forward concatenates the features of consecutive images; here they already are one tensor.
+        """
         output_class: Any = BaseModelOutputWithPooling  # whose annotations say a tensor
         return output_class(pooler_output=(features[:, 0],))
 
     def random_image(self, num_pixels: int, generator: torch.Generator) -> ProcessedImage:
-        """Four wide to three high, as most photographs are."""
+        """Create an image of random pixels with the aspect ratio 4:3 (width to height), as most photographs have."""
         height, width = round((num_pixels * 3 / 4) ** 0.5), round((num_pixels * 4 / 3) ** 0.5)
         tile_size = self.config.vision_config.image_size
         rows, columns = self._tile_grid(height, width)
@@ -53,10 +63,10 @@ class LlavaNext(Family):
         return ProcessedImage(tensors, self.count_image_tokens(height, width))
 
     def count_image_tokens(self, height: int, width: int) -> int:
-        """Of an image: the whole of it as one tile, and the lines of its tiles without their padding.
+        """Count the tokens of an image: the whole image as one tile, and the rows of its tiles without padding.
 
-        The class token of each tile is dropped (`vision_feature_select_strategy: default`). Rounded as transformers
-        rounds when it takes the padding away, or the tokens would be too many or too few.
+        The class token of each tile is dropped (`vision_feature_select_strategy: default`). The count is rounded as
+        transformers rounds when it removes the padding; otherwise there would be too many or too few image tokens.
         """
         vision = self.config.vision_config
         patches = vision.image_size // vision.patch_size
@@ -68,7 +78,7 @@ class LlavaNext(Family):
         return patches**2 + patch_rows * (patch_columns + 1)
 
     def _tile_grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the tiles that an image is cut into."""
+        """Return the numbers of rows and columns of the tiles that an image is cut into."""
         shape = select_best_resolution((height, width), self.config.image_grid_pinpoints)
         rows, columns = (length // self.config.vision_config.image_size for length in shape)
         return rows, columns

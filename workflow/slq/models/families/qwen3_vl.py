@@ -20,7 +20,12 @@ class Qwen3VL(Family):
     def process(
         self, image: Image.Image, min_pixels: int | None = None, max_pixels: int | None = None
     ) -> ProcessedImage:
-        """With limits the image has at least and at most so many pixels; without one the processor's own holds."""
+        """Process one RGB image, resized so that its number of pixels is within limits.
+
+        Args:
+            min_pixels, max_pixels: minimum and maximum number of pixels; without one the image processor's own limit
+                holds.
+        """
         default_size = self.image_processor.size
         size = {
             "shortest_edge": min_pixels or default_size.shortest_edge,
@@ -33,12 +38,15 @@ class Qwen3VL(Family):
         return ProcessedImage(tensors, num_tokens=int(grid.prod()) // merge_size**2)
 
     def expand_placeholder(self, num_tokens: int) -> str:
+        """Return the text of an image: its image tokens."""
         return self.placeholder * num_tokens
 
     def extra_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
+        """Return `mm_token_type_ids`, 1 for each image token and 0 for every other token."""
         return {"mm_token_type_ids": (input_ids == self.config.image_token_id).int()}
 
     def compute_position_ids(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        """Compute position ids of a left-padded batch, one row per rotary axis, with the model's own function."""
         position_ids, _ = model.get_rope_index(
             inputs["input_ids"],
             inputs["mm_token_type_ids"],
@@ -48,19 +56,24 @@ class Qwen3VL(Family):
         return position_ids
 
     def encode_vision(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Encode a batch's images to features (image tokens, 1 + DeepStack layers, d)."""
         features = model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True)
         return torch.stack(
             [torch.cat(list(images)) for images in (features.pooler_output, *features.deepstack_features)], 1
         )
 
     def as_encoder_outputs(self, features: Tensor) -> Any:
-        """The forward concatenates what each field holds for one image after the other: here it is all at once."""
+        """Convert features to the vision tower's output.
+
+        The forward concatenates the features of consecutive images in each field; here each field holds one tensor for
+        all.
+        """
         first, *deeper = ((vectors,) for vectors in features.unbind(1))
         output_class: Any = BaseModelOutputWithDeepstackFeatures  # whose annotations say tensors
         return output_class(pooler_output=first, deepstack_features=deeper)
 
     def random_image(self, num_pixels: int, generator: torch.Generator) -> ProcessedImage:
-        """Four wide to three high, as most photographs are."""
+        """Create an image of random pixels with the aspect ratio 4:3 (width to height), as most photographs have."""
         vision = self.config.vision_config
         patch_size, merge_size = vision.patch_size, vision.spatial_merge_size
         unit = isqrt(num_pixels // 12) // (patch_size * merge_size) * merge_size  # patches of a quarter of the width

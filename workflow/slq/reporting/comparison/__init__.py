@@ -1,1 +1,1 @@
-"""Two results beside each other, cell by cell: a run and the paper, this week and last, one seed and another."""
+"""Cell-by-cell comparison of two results: a run and the paper, an earlier and a later run, or two seeds."""

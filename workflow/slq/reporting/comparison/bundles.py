@@ -1,6 +1,6 @@
-"""What can be compared: a folder of results, a bundle, or the paper; a bundle is one preset's results in one archive.
+"""Sources of a comparison: a folder of results, a bundle, or the paper; a bundle archives one preset's results.
 
-The same files are the same bytes of a bundle, and every byte is proved when it is read.
+Bundling the same files gives the same bytes, and every file is verified by its checksum when a bundle is read.
 """
 
 import gzip
@@ -21,22 +21,22 @@ PAPER = "paper"
 BUNDLE_SUFFIX = ".tar.gz"
 MANIFEST = "MANIFEST.sha256"
 CHUNK_BYTES = 2**20
-BUNDLED_TABLES = ("cells.csv",)  # of paper_tables/<preset>, where they are rendered
-RUN_GLOB = "*/*/seed*/run.json"  # of a preset's folder
+BUNDLED_TABLES = ("cells.csv",)  # in paper_tables/<preset>, if rendered
+RUN_GLOB = "*/*/seed*/run.json"  # relative to a preset's folder
 EXPECTED_SOURCES = f"a folder of results (results/mini), a bundle (*{BUNDLE_SUFFIX}), or the word {PAPER}"
 
 
 @contextmanager
 def open_source(name: str) -> Iterator[tuple[str, Path, str]]:
-    """What holds runs: its kind, `folder` or `bundle`, the preset's folder, and how messages name that.
+    """Yield what holds runs: its kind (`folder` or `bundle`), the preset's folder, and that folder's name in messages.
 
-    What is unpacked is there until the context ends, and errors name the bundle instead.
+    A bundle is unpacked until the context ends, and errors name the bundle instead of the temporary folder.
 
     Raises:
-        SlqError: there is no such thing, it holds no runs, or those of several presets.
+        SlqError: the source does not exist, holds no runs, or holds those of several presets.
     """
     if Path(name).is_dir():
-        # Of `.` only the whole path has the preset's name.
+        # The name of `.` is empty: only the resolved path ends in the preset's name.
         folder = find_preset_folder(name, Path(name) if Path(name).name.strip(".") else Path(name).resolve())
         yield "folder", folder, folder.as_posix()
     elif Path(name).is_file():
@@ -53,7 +53,11 @@ def open_source(name: str) -> Iterator[tuple[str, Path, str]]:
 
 
 def find_preset_folder(name: str, folder: Path) -> Path:
-    """The folder itself if it is a preset's, or the only one in it that is.
+    """Return the folder itself if it is a preset's, or else the only preset's folder in it.
+
+    Args:
+        name: the source as the user gave it, for messages
+        folder: the folder to search
 
     Raises:
         SlqError: it holds no runs, or those of several presets.
@@ -73,10 +77,10 @@ def find_preset_folder(name: str, folder: Path) -> Path:
 
 
 def write_bundle(results: Path, out: Path) -> int:
-    """Pack `results`, a preset's folder, with the cells rendered from it; the number of files packed.
+    """Pack `results`, a preset's folder, and the cells rendered from it; return the number of packed files.
 
-    Members are `results/<preset>/…` and `paper_tables/<preset>/…` in the order of their names, after the manifest, with
-    no owner, date or mode of their own.
+    The manifest comes first, then `paper_tables/<preset>/…` and `results/<preset>/…` in the order of their names,
+    without owner, date or mode of their own.
 
     Raises:
         SlqError: `out` has another ending or lies within `results`, or a file cannot be packed.
@@ -88,7 +92,7 @@ def write_bundle(results: Path, out: Path) -> int:
     members = list_bundle_members(results)
     checksum_lines = "".join(f"{hash_file(path)}  {name}\n" for name, path in members.items())
     buffer = io.BytesIO()
-    # The header of gzip would hold a date and the file's name, that of a member its owner.
+    # By default, a gzip header holds a date and a file name, and a member's header its owner.
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as gzip_file,
         tarfile.open(fileobj=gzip_file, mode="w", format=tarfile.PAX_FORMAT) as archive,
@@ -101,7 +105,9 @@ def write_bundle(results: Path, out: Path) -> int:
 
 
 def list_bundle_members(results: Path) -> dict[str, Path]:
-    """The files of a bundle by their names in it, sorted; without hidden ones, which are a writer's unfinished work.
+    """Return the files of a bundle by their names in it, sorted.
+
+    Hidden files, which are unfinished writes, are left out.
 
     Raises:
         SlqError: one is a link or no regular file.
@@ -122,7 +128,7 @@ def list_bundle_members(results: Path) -> dict[str, Path]:
 
 
 def find_stale_files(results: Path) -> StaleFiles:
-    """Say which metrics files that are packed are stale or cannot be checked: a bundle holds what is there.
+    """Find the packed metrics files that are stale or cannot be checked; they are packed all the same.
 
     Raises:
         SlqError: a metrics file cannot be read.
@@ -133,7 +139,7 @@ def find_stale_files(results: Path) -> StaleFiles:
         if isinstance(content, dict):
             try:
                 stale_files.check(path, content)
-            except SlqError as error:  # of another version, or its ranks or answers cannot be read
+            except SlqError as error:  # another schema version, or unreadable ranks or answers
                 stale_files.unchecked_reasons[path.relative_to(results.parent).as_posix()] = f"({error})"
     return stale_files
 
@@ -145,12 +151,13 @@ def _add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def extract_bundle(path: Path, destination: Path) -> None:
-    """Unpack a bundle into an empty folder, and prove every file by the manifest.
+    """Unpack a bundle into an empty folder, and verify every file by the manifest.
 
     Nothing is written outside `destination`, whatever the archive says.
 
     Raises:
-        SlqError: it is no bundle, a member is damaged, missing, foreign or unsafe; names the member.
+        SlqError: it is no bundle, or a member is damaged, missing, unknown to the manifest or unsafe; the message names
+            the member.
     """
     member = MANIFEST
     names: list[str] = []
@@ -162,7 +169,7 @@ def extract_bundle(path: Path, destination: Path) -> None:
                 if not entry.isreg():
                     raise SlqError(f"{path}: member {member} is no regular file; not a bundle that `slq bundle` wrote")
                 archive.extract(entry, destination, filter="data")
-            while gzip_file.read(CHUNK_BYTES):  # to the end, where gzip checks its own sum
+            while gzip_file.read(CHUNK_BYTES):  # to the end, where gzip verifies its own checksum
                 pass
     except tarfile.FilterError as error:
         raise SlqError(f"{path}: member {member} is unsafe to unpack: {error}") from error
@@ -172,6 +179,11 @@ def extract_bundle(path: Path, destination: Path) -> None:
 
 
 def _verify_checksums(path: Path, destination: Path, names: list[str]) -> None:
+    """Check that the unpacked files are those of the manifest, each once and with the same checksum.
+
+    Raises:
+        SlqError: the manifest is missing, or a member is not as it says; the message names the member.
+    """
     manifest = destination / MANIFEST
     if not manifest.is_file():
         raise SlqError(f"{path}: holds no {MANIFEST}; expected an archive that `slq bundle` wrote")

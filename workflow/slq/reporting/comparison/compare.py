@@ -1,4 +1,4 @@
-"""Two sources beside each other: every cell of either with a verdict, and what may explain the differences."""
+"""Comparison of two sources: a verdict on every cell of either, and differences in provenance that may explain them."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -28,9 +28,11 @@ CELL_VERDICTS: tuple[CellVerdict, ...] = (
 
 @dataclass(frozen=True)
 class ComparisonSide:
-    """One side, read: `preset` is "" of the paper, which has no runs and hence no facts of them.
+    """One side of a comparison, as loaded.
 
-    notices: files whose numbers do not follow from their ranks or answers, or of which that is not known
+    Attributes:
+        preset: the preset of its runs; "" for the paper, which has no runs and hence no provenance
+        notices: warnings on files whose numbers do not match their ranks or answers, or could not be checked
     """
 
     name: str
@@ -44,7 +46,7 @@ class ComparisonSide:
 
 @dataclass(frozen=True)
 class ComparedCell:
-    """A cell: the numbers of both sides, one of which may be absent, and what is said of them."""
+    """A cell with the numbers of both sides, one of which may be absent, and the judgement on them."""
 
     key: CellKey
     a: MetricValue | None
@@ -53,7 +55,7 @@ class ComparedCell:
 
     @property
     def a_or_b(self) -> MetricValue:
-        """The number of either side, which says how both are printed."""
+        """Return the number of A, or of B if A has none; it determines how both are printed."""
         number = self.a or self.b
         if number is None:
             raise ValueError(f"{self.key}: a cell has at least one number")
@@ -62,7 +64,7 @@ class ComparedCell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A against B: the cells in the order of the configuration."""
+    """A comparison of A with B; the cells are in the order of the configuration."""
 
     a: ComparisonSide
     b: ComparisonSide
@@ -71,19 +73,19 @@ class Comparison:
 
     @property
     def verdict_counts(self) -> dict[CellVerdict, int]:
-        """Cells by verdict."""
+        """Count the cells by verdict."""
         found = Counter(cell.judgement.verdict for cell in self.cells)
         return {verdict: found[verdict] for verdict in CELL_VERDICTS}
 
 
 def compare_results(source_a: str, source_b: str, settings: ComparisonSettings, reference_folder: Path) -> Comparison:
-    """A against B, each as `slq.reporting.comparison.bundles.open_source` takes it.
+    """Compare two sources, each given as in `slq.reporting.comparison.bundles.open_source`, or `paper`.
 
     Args:
         reference_folder: the folder of the paper's values
 
     Raises:
-        SlqError: a source is not there, holds nothing, or a file of it cannot be used.
+        SlqError: a source does not exist, holds nothing, or a file of it cannot be used.
     """
     sides = {name: _load_side(name, settings) for name in dict.fromkeys((source_a, source_b)) if name != PAPER}
     if PAPER in (source_a, source_b):
@@ -98,7 +100,7 @@ def compare_results(source_a: str, source_b: str, settings: ComparisonSettings, 
 
 
 def _load_side(name: str, settings: ComparisonSettings) -> ComparisonSide:
-    """A side that has runs."""
+    """Load a side that has runs."""
     with open_source(name) as (kind, folder, display_name):
         stored = StoredResults(folder, display_name, settings)
         preset, description = _describe_runs(name, stored)
@@ -114,7 +116,11 @@ def _load_side(name: str, settings: ComparisonSettings) -> ComparisonSide:
 
 
 def _describe_runs(name: str, stored: StoredResults) -> tuple[str, str]:
-    """Of which preset its runs are, and how many of what there is."""
+    """Return the preset of the runs, and a description with the numbers of runs and baselines.
+
+    Raises:
+        SlqError: the runs are of several presets.
+    """
     layout = stored.results.layout
     runs = [run for backbone, method in stored.backbone_methods for run in stored.run_records(backbone.name, method)]
     presets = {run.text("preset"): run for run in runs}
@@ -127,6 +133,7 @@ def _describe_runs(name: str, stored: StoredResults) -> tuple[str, str]:
 
 
 def _compare_cells(a: ComparisonSide, b: ComparisonSide, settings: ComparisonSettings) -> tuple[ComparedCell, ...]:
+    """Judge the cells that both sides have, and mark the others as missing, extra or stale; sort all of them."""
     shared = {key: (a.metric_values[key], b.metric_values[key]) for key in a.metric_values if key in b.metric_values}
     judgements = judge_cells(shared, settings, a.preset or b.preset)
     one_sided: tuple[tuple[ComparisonSide, ComparisonSide, CellVerdict, str], ...] = (
@@ -145,7 +152,7 @@ def _compare_cells(a: ComparisonSide, b: ComparisonSide, settings: ComparisonSet
 
 
 def _explain_absence(key: CellKey, lacking_label: str, lacking: ComparisonSide) -> str:
-    """Why a cell has one number."""
+    """Explain why one side has no number for a cell."""
     if lacking.source_kind == "paper":
         return "the paper has no such number"
     runs = {(other.backbone, other.method) for other in lacking.metric_values}
@@ -155,7 +162,7 @@ def _explain_absence(key: CellKey, lacking_label: str, lacking: ComparisonSide) 
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The form of `results/<preset>/compare/paper.json` (docs/results.md)."""
+    """Convert a comparison to the format of `results/<preset>/compare/paper.json` (docs/results.md)."""
     return {
         "schema": SCHEMA,
         "preset": comparison.a.preset or comparison.b.preset,

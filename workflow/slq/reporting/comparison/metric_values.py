@@ -1,4 +1,4 @@
-"""A number of one side of a comparison, what is needed to judge it beside the other's, and how much is too much."""
+"""Numbers of one side of a comparison, what is needed to compare them, and the tolerances of the comparison."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,19 +11,19 @@ from slq.reporting.interval_tables import DIRECTION_LABELS, RECALL_METRICS
 from slq.results.cells import Formatter
 from slq.results.layout import METHODS, LayoutEntry
 
-TRAINING_COSTS = "training"  # in the place of a benchmark: what a run's training took
-STAND_IN_CONDITIONS = ("backbone", "dataset")  # traits that only the paper's numbers have otherwise than by their cell
+TRAINING_COSTS = "training"  # the benchmark of cells that hold the cost of training
+STAND_IN_CONDITIONS = ("backbone", "dataset")  # conditions in which only the paper's numbers may differ
 METRICS = [
     *(f"{direction} {recall}" for direction in DIRECTION_LABELS for recall in RECALL_METRICS),
     "score",
     "parameters",
     "hours",
-]  # in order
-TOLERANCE_KINDS = ("recall", "score", "hours")  # what has a tolerance
+]  # in the order of output
+TOLERANCE_KINDS = ("recall", "score", "hours")  # kinds of numbers with a tolerance
 
 
 class CellKey(NamedTuple):
-    """A cell: `metric` is `t2i R@5`, `score`, or of `training` `parameters` or `hours`."""
+    """Key of a cell; `metric` is e.g. `t2i R@5` or `score`; for the benchmark `training`, `parameters` or `hours`."""
 
     backbone: str
     method: str
@@ -33,7 +33,14 @@ class CellKey(NamedTuple):
 
 @dataclass(frozen=True)
 class SampleStatistics:
-    """What a number is counted on: its 95 % interval, how many independent items, and how many queries of them."""
+    """Statistics of the sample behind a number.
+
+    Attributes:
+        low: lower end of its 95 % interval
+        high: upper end of its 95 % interval
+        items: number of independent items
+        queries: number of queries of these items
+    """
 
     low: float
     high: float
@@ -43,24 +50,27 @@ class SampleStatistics:
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A cell's number, in the unit of print.
+    """The number of a cell, in the unit in which it is printed.
 
-    values: one for each seed; `value` is their mean
-    seeds: which they are; none of what no seed moves
-    kind: `recall`, `score`, `hours` or `parameters`; decides which tolerance holds
-    units_per_point: how much one point of percent is in print: 1, of hits n / 100
-    files: where it comes from
-    conditions: what must be alike for two numbers to be comparable, by what it is; those that both sides know are
-        compared
-    inputs_hash: identity of what gave it (hashes of adapter, backbone, dataset), "" if that is not known; two numbers
-        of one origin are the same number
-    inherited: it is base's, by an equivalence check
-    sample: the items that the first seed's is counted on; None if it is not known, or counted on none
-    quoted: the paper's, known as it is printed; `rounding_error`: then half a unit of its last digit
-    item_hits, hits_column: hits by item behind a single run's number, and its place among their recalls; of a recall an
-        item is an image with all its queries
-    stale_reason: which of its files are not what their ranks or answers give, and why; "" where all are
-    note: of a quoted number, in what it may be counted otherwise than ours
+    Attributes:
+        values: one for each seed; `value` is their mean
+        kind: `recall`, `score`, `hours` or `parameters`; decides which tolerance applies
+        files: the files that it comes from
+        seeds: the seeds of `values`; empty if the number does not depend on a seed
+        units_per_point: the size of one point of percent in the printed unit: 1, for hits n / 100
+        conditions: values that must be equal for two numbers to be comparable, by name; only names that both sides have
+            are compared
+        inputs_hash: hash of what produced it (hashes of adapter, backbone, dataset), "" if not known; two numbers with
+            the same hash should be equal
+        inherited: whether it is base's number, inherited by an equivalence check
+        sample: statistics of the items behind the first seed's number; None if not known, or if there are no items
+        quoted: whether it is the paper's number, known only as printed
+        rounding_error: of a quoted number, half a unit of its last digit
+        item_hits: hits by item behind the number of a single run; for a recall, an item is an image with all its
+            queries
+        hits_column: the column of `item_hits` that belongs to this number
+        stale_reason: which of its files do not match their ranks or answers, and why; "" if all match
+        note: of a quoted number, how its definition may differ from ours
     """
 
     values: tuple[float, ...]
@@ -82,7 +92,7 @@ class MetricValue:
 
     @property
     def value(self) -> float:
-        """The mean over the seeds."""
+        """Return the mean over the seeds."""
         return mean(self.values)
 
 
@@ -90,7 +100,7 @@ MetricValues = dict[CellKey, MetricValue]
 
 
 def reason_not_comparable(a: MetricValue, b: MetricValue) -> str:
-    """Why two numbers are not comparable, "" if they are."""
+    """Explain why two numbers are not comparable; return "" if they are."""
     result, paper = (b, a) if a.quoted else (a, b)
     differing = [trait for trait in a.conditions if b.conditions.get(trait, a.conditions[trait]) != a.conditions[trait]]
     return "; ".join(
@@ -103,12 +113,14 @@ def reason_not_comparable(a: MetricValue, b: MetricValue) -> str:
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """Backbones and datasets by name, in the order of the configuration, and the bars of a comparison.
+    """Backbones and datasets by name, in the order of the configuration, and the thresholds of a comparison.
 
-    significance_level: the probability that any cell is called different where chance alone makes the differences
-    tolerances: by kind of number; `recall` and `score` in points of percent, `hours` a share of the larger number
-    seed_sds: by preset, method and kind the standard deviation between runs that differ in their seed alone, in points,
-        of a number near 50 %
+    Attributes:
+        significance_level: the probability that any cell is called different although only chance makes the differences
+        tolerances: by kind of number; `recall` and `score` in points of percent, `hours` as a share of the larger
+            number
+        seed_sds: by preset, method and kind the standard deviation between runs that differ only in their seed, in
+            points, for a number near 50 %
     """
 
     backbones: Mapping[str, LayoutEntry]
@@ -118,19 +130,19 @@ class ComparisonSettings:
     seed_sds: Mapping[str, Mapping[str, Mapping[str, float]]]
 
     def seed_sd(self, preset: str, method: str, kind: str) -> float | None:
-        """What another seed does to a number of a method, in points; None if the configuration does not say."""
+        """Return the standard deviation between seeds for a method's numbers, in points; None if not configured."""
         return self.seed_sds.get(preset, {}).get(method, {}).get(kind)
 
     def backbone(self, name: str) -> LayoutEntry:
-        """The backbone of this name; one that the configuration does not have stands for none."""
+        """Return the backbone of this name; one that is not configured stands for none of the paper's."""
         return self.backbones.get(name, LayoutEntry(name, name, ""))
 
     def dataset(self, name: str) -> LayoutEntry:
-        """The dataset of this name, likewise."""
+        """Return the dataset of this name; one that is not configured stands for none of the paper's."""
         return self.datasets.get(name, LayoutEntry(name, name, ""))
 
     def sort_key(self, backbone: str, method: str, benchmark: str) -> tuple[tuple[int, str], ...]:
-        """Sorts cells in the order of the configuration, names that it does not have behind it."""
+        """Return a key that sorts cells in the order of the configuration, names that it does not have last."""
         orders = (list(self.backbones), list(METHODS), list(self.datasets))
         return tuple(
             (order.index(name) if name in order else len(order), name)
@@ -139,10 +151,10 @@ class ComparisonSettings:
 
 
 def parse_comparison_settings(settings: Mapping[str, Any]) -> ComparisonSettings:
-    """The catalogue of the command line's JSON (`slq.config.job_settings.compare_settings`).
+    """Parse the settings that the command line receives as JSON (`slq.config.job_settings.compare_settings`).
 
     Raises:
-        SlqError: a key is missing.
+        SlqError: a key is missing or a value is malformed.
     """
     try:
         return ComparisonSettings(

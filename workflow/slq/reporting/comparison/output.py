@@ -1,4 +1,4 @@
-"""A comparison to read."""
+"""Text output of a comparison for the terminal."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -12,13 +12,13 @@ from slq.results.layout import METHODS
 LINE_WIDTH = 100
 COLUMN_HEADERS = ("A", "B", "A \u2212 B", "95 % interval", "± ok")
 COLUMN_WIDTHS = (6, 6, 9, 17, 6)
-LABEL_WIDTH = 23  # letters of a benchmark and its metric
-FOOTNOTED_VERDICTS = ("not comparable", "stale", "missing", "extra")  # verdicts whose reasons stand below the cells
-DIFFERENCE_WIDTH = 44  # of what differs, before its two values
+LABEL_WIDTH = 23  # characters of a benchmark and its metric
+FOOTNOTED_VERDICTS = ("not comparable", "stale", "missing", "extra")  # their reasons are printed below the cells
+DIFFERENCE_WIDTH = 44  # characters of the name of what differs, before its two values
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Both sides, a line for each cell, reasons, what else differs, and the counts; at most LINE_WIDTH wide."""
+    """Format both sides, a line per cell, the reasons, other differences, and the counts; at most LINE_WIDTH wide."""
     footnotes = _number_footnotes(comparison.cells)
     header = "  ".join(text.rjust(width) for text, width in zip(COLUMN_HEADERS, COLUMN_WIDTHS, strict=True))
     lines = [
@@ -44,7 +44,7 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def _cell_label(key: CellKey) -> str:
-    """Benchmark and metric as a terminal has room for it: a long name of a benchmark is cut."""
+    """Return benchmark and metric, with a long benchmark name cut to the width of the column."""
     max_length = LABEL_WIDTH - len(key.metric) - 1
     name = key.benchmark if len(key.benchmark) <= max_length else f"{key.benchmark[: max_length - 2]}.."
     return f"{name} {key.metric}"
@@ -60,7 +60,7 @@ def _group_by_run(cells: Sequence[ComparedCell]) -> Iterator[tuple[str, Iterator
 
 
 def _format_cell(cell: ComparedCell) -> tuple[str, ...]:
-    """Both numbers, difference, interval and tolerance, as printed; a dash where there is none."""
+    """Format both numbers, difference, interval and tolerance; a dash stands for a missing value."""
     form, judgement = cell.a_or_b.formatter, cell.judgement
     format_signed = with_sign(form)
     numbers = [_format_number(number) for number in (cell.a, cell.b)]
@@ -80,13 +80,16 @@ def _format_number(number: MetricValue | None) -> str:
 
 
 def _number_footnotes(cells: Sequence[ComparedCell]) -> dict[str, int]:
-    """Reasons why cells could not be judged, numbered; those of tests belong to one cell each."""
+    """Return the number of each footnote by its text, the reason why a cell could not be judged.
+
+    Reasons of tests are no footnotes, as each belongs to one cell.
+    """
     reasons = (cell.judgement.reason for cell in cells if cell.judgement.verdict in FOOTNOTED_VERDICTS)
     return {reason: number for number, reason in enumerate(dict.fromkeys(reasons), start=1)}
 
 
 def _differing_cell_lines(comparison: Comparison) -> list[str]:
-    """Each cell that differs, with what says so."""
+    """List each cell that differs, with the reason."""
     lines = []
     for cell in comparison.cells:
         if cell.judgement.verdict == "differs":

@@ -1,4 +1,4 @@
-"""The numbers that the paper prints, under the names of the runs that they are set beside."""
+"""Numbers of the paper's Tables 1 and 3, keyed by the names of the runs that they are compared with."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,8 +24,8 @@ from slq.results.cells import (
 from slq.results.layout import LayoutEntry
 
 SLQ_GROUP = "Ours"  # the group of Table 1 that holds SLQ
-PAPER_SEED = -1  # it does not say which: none of ours
-PAPER_DEVICE = "H800"  # of the paper's hours, by the head of its column
+PAPER_SEED = -1  # the paper does not state its seed; -1 is none of ours
+PAPER_DEVICE = "H800"  # device of the paper's hours, by the header of their column
 LM_HEAD_NOTE = (
     "the paper's count is with the LM head where it is no embedding, ours without, as no vector depends on it"
 )
@@ -35,11 +35,12 @@ COST_METRICS = {"parameters": "parameters", "gpu_hours": "hours"}
 def load_paper_metric_values(
     reference_folder: Path, settings: ComparisonSettings, other_values: MetricValues
 ) -> MetricValues:
-    """Table 3, and of Table 1 the rows of SLQ.
+    """Load Table 3, and the rows of SLQ in Table 1.
 
     Args:
         reference_folder: the folder of the paper's values
-        other_values: of the other side, whose names a number takes where they stand for the paper's
+        other_values: the numbers of the other side; a number of the paper takes the names of the other side's backbones
+            and datasets that stand for its own
 
     Raises:
         SlqError: a file cannot be read, or Tables 1 and 3 disagree.
@@ -62,7 +63,7 @@ def load_paper_metric_values(
             continue
         file = f"{reference_folder.as_posix()}/{Path(quote.source).name}"
         number = _paper_metric_value(key, quote.value, quote.text, file)
-        # A backbone that the other side lacks is on the paper's datasets.
+        # The numbers of a backbone that the other side lacks keep the paper's dataset names.
         dataset_names = datasets_by_paper_name if key.backbone in backbones_by_paper_name else {}
         for backbone in backbones_by_paper_name.get(key.backbone, [key.backbone]):
             for benchmark in dataset_names.get(key.benchmark, [key.benchmark]):
@@ -74,7 +75,7 @@ def load_paper_metric_values(
 
 
 def _names_by_paper_name(entries: Iterable[LayoutEntry]) -> dict[str, list[str]]:
-    """Names of the other side by the paper's."""
+    """Group the other side's names by the paper's name that they stand for."""
     names: dict[str, list[str]] = {}
     for entry in dict.fromkeys(entries):
         names.setdefault(entry.paper_name, []).append(entry.name)
@@ -82,7 +83,7 @@ def _names_by_paper_name(entries: Iterable[LayoutEntry]) -> dict[str, list[str]]
 
 
 def _parse_column(backbone: str, method: str, column: str) -> CellKey:
-    """Of a column of Table 3: `flickr30k_t2i_R@5` is the dataset's `t2i R@5`, `mmmu` its score."""
+    """Parse a column of Table 3: `flickr30k_t2i_R@5` is the dataset's `t2i R@5`, `mmmu` its score."""
     if column in COST_METRICS:
         return CellKey(backbone, method, TRAINING_COSTS, COST_METRICS[column])
     benchmark, *metric = column.split("_")
@@ -90,6 +91,7 @@ def _parse_column(backbone: str, method: str, column: str) -> CellKey:
 
 
 def _paper_metric_value(key: CellKey, value: float, printed: str, file: str) -> MetricValue:
+    """Build the metric value of a number that the paper prints."""
     forms: dict[str, tuple[str, Formatter]] = {
         "parameters": ("parameters", format_parameter_count),
         "hours": ("hours", format_hours),

@@ -1,4 +1,4 @@
-"""What else is not the same in two results, and may explain their numbers: settings, versions, data, circumstances."""
+"""Differences in provenance that may explain different numbers: settings, versions, data and circumstances."""
 
 import json
 from collections import defaultdict
@@ -11,14 +11,19 @@ from slq.results.records import BASELINES, Record
 
 ProvenanceFields = dict[
     tuple[str, str], dict[str, str]
-]  # by what and key, of each run `<backbone>/<method>` or baseline `baselines/<name>`
+]  # by (what, key), the value of each run `<backbone>/<method>` or baseline `baselines/<name>`
 CATEGORIES = ("config", "versions", "data", "circumstances")
 ABSENT = "-"
 
 
 @dataclass(frozen=True)
 class ProvenanceDiff:
-    """Something that differs; `what` is one of CATEGORIES. Of some runs only, `key` names them."""
+    """A difference in provenance.
+
+    Attributes:
+        what: one of CATEGORIES
+        key: the name of what differs; if it differs for some runs only, followed by their names
+    """
 
     what: str
     key: str
@@ -27,7 +32,7 @@ class ProvenanceDiff:
 
 
 def collect_provenance(stored: StoredResults) -> ProvenanceFields:
-    """Everything that the files of the runs say of how they were made."""
+    """Collect all that the files of the runs and baselines record about how they were made."""
     records_by_run = {
         f"{backbone.name}/{method}": _run_records(stored, backbone.name, method)
         for backbone, method in stored.backbone_methods
@@ -57,7 +62,7 @@ def _baseline_records(stored: StoredResults, baseline: str) -> Iterator[Record]:
 
 
 def _provenance_of_file(record: Record) -> Iterator[tuple[tuple[str, str], str]]:
-    """(what, key), value of one file."""
+    """Yield ((what, key), value) for each entry of one file."""
     content = record.content
     inputs = content.get("inputs", {})
     if record.path.name not in ("run.json", "baseline.json"):
@@ -80,7 +85,7 @@ def _provenance_of_file(record: Record) -> Iterator[tuple[tuple[str, str], str]]
 
 
 def _flatten(content: Mapping[str, Any], parent_key: str = "") -> Iterator[tuple[str, str]]:
-    """`training.epochs`, `5`."""
+    """Yield nested entries under dotted keys, such as `training.epochs`, `5`."""
     for key, value in content.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{parent_key}{key}.")
@@ -89,7 +94,7 @@ def _flatten(content: Mapping[str, Any], parent_key: str = "") -> Iterator[tuple
 
 
 def compare_provenance(a: ProvenanceFields, b: ProvenanceFields) -> list[ProvenanceDiff]:
-    """What two sides say differently of runs that both have."""
+    """List the differences in provenance between two sides, over the runs that both have."""
     runs = _run_names(a) & _run_names(b)
     found = []
     for place in sorted({*a, *b}, key=lambda place: (CATEGORIES.index(place[0]), place[1])):

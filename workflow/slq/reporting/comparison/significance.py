@@ -1,6 +1,6 @@
-"""Whether chance alone puts two numbers of one cell so far apart: by seeds, by items, or by their intervals.
+"""Significance of the difference between two numbers of a cell: by seeds, by paired items, or by their intervals.
 
-The tests are exact, with tails that are fine enough for many cells: a bootstrap of 10,000 has no p-value below 0.0002,
+The tests are exact, with tails fine enough for many cells: a bootstrap of 10,000 draws has no p-value below 0.0002,
 which is not small among the 240 cells of the paper's tables.
 """
 
@@ -26,7 +26,7 @@ from slq.reporting.comparison.metric_values import MetricValue, SampleStatistics
 Key = TypeVar("Key")
 Z_95 = NormalDist().inv_cdf(
     0.975
-)  # half the width of a 95 % interval, in standard deviations; scipy's is one digit off
+)  # half the width of a 95 % interval, in standard deviations; scipy's value differs in the last digit
 ROUND_OFF = 1e-9
 PAIRED_TEST = "exact sign-flip test on the same items"
 SEEDS_T_TEST = "Student's t over {a} and {b} seeds"
@@ -39,7 +39,14 @@ UNKNOWN_SEED_SD = (
 
 @dataclass(frozen=True)
 class SignificanceResult:
-    """The 95 % interval of a difference, in the unit of print, the two-sided p-value of none, and by what test."""
+    """The result of a test.
+
+    Attributes:
+        low: lower end of the 95 % interval of the difference, in the printed unit
+        high: upper end of the 95 % interval of the difference, in the printed unit
+        p_value: two-sided p-value of no difference
+        test_name: the test used
+    """
 
     low: float
     high: float
@@ -49,9 +56,12 @@ class SignificanceResult:
 
 @dataclass(frozen=True)
 class PairedDifferences:
-    """Hits of one run minus those of the other, by item and recall (I, K), and the 95 % interval of each recall's sum.
+    """Differences between two runs on the same items.
 
-    low, high (K,): in points of percent.
+    Attributes:
+        hit_differences: hits of one run minus those of the other, by item and recall (I, K)
+        low: lower end of the 95 % interval of each recall's sum (K,), in points of percent
+        high: upper end of the 95 % interval of each recall's sum (K,), in points of percent
     """
 
     hit_differences: np.ndarray
@@ -60,16 +70,17 @@ class PairedDifferences:
 
 
 def compute_significance(a: MetricValue, b: MetricValue, seed_sd: float | None) -> SignificanceResult | None:
-    """What chance may make of a difference; None if there is nothing to test, or chance has no part in it.
+    """Test whether chance alone may explain a difference; return None if nothing can be tested or chance plays no part.
 
-    Where a side has several seeds, the spread of runs that differ in their seed alone: it holds all that chance does on
-    one test set. Of one run each, the items that either run alone finds. They do not say how far another seed moves a
-    run as a whole, on all items alike: of runs of different seeds, and beside the paper's, `seed_sd` is added. Of
-    numbers without such evidence, their intervals.
+    If a side has several seeds, Student's t test uses the spread between runs that differ only in their seed: it
+    contains all chance on one test set. With one run on each side, an exact test uses the items that only one of the
+    runs finds. Items do not show how far another seed moves a run as a whole, on all items alike: between runs of
+    different seeds, and against the paper, `seed_sd` is added. Numbers without such evidence are tested by their
+    intervals.
 
     Args:
-        seed_sd: standard deviation between runs that differ in their seed alone, in points, of a number near 50 %; None
-            if it is not known
+        seed_sd: standard deviation between runs that differ only in their seed, in points, for a number near 50 %; None
+            if not known
     """
     same_source = a.inputs_hash and a.inputs_hash == b.inputs_hash
     sample = a.sample or b.sample
@@ -102,15 +113,17 @@ def compute_significance(a: MetricValue, b: MetricValue, seed_sd: float | None) 
 
 
 def _seed_sd_at_value(a: MetricValue, b: MetricValue, seed_sd: float) -> float:
-    """What a seed does to numbers of this size, in the unit of print: all of `seed_sd` at 50 %, nothing at 0 and 100.
+    """Scale the deviation between seeds to numbers of this size, in the printed unit.
 
-    A seed makes a model a little better or worse on all items; of those that are far from decided it moves most.
+    It is all of `seed_sd` at 50 %, and none at 0 and 100. A seed makes a model a little better or worse on all items,
+    and moves most the items that are far from decided.
     """
     share = (a.value + b.value) / (2 * a.units_per_point)
     return a.units_per_point * seed_sd * 2 * sqrt(max(share * (100 - share), 0.0)) / 100
 
 
 def _t_test_over_seeds(a: MetricValue, b: MetricValue, sd: float, degrees_of_freedom: int) -> SignificanceResult:
+    """Test a difference of means over seeds by Student's t."""
     delta, standard_error = a.value - b.value, sd * sqrt(1 / len(a.values) + 1 / len(b.values))
     half_width = t_critical(degrees_of_freedom) * standard_error
     p_value = (
@@ -126,10 +139,10 @@ def _t_test_over_seeds(a: MetricValue, b: MetricValue, sd: float, degrees_of_fre
 def _interval_margins(
     a: MetricValue, b: MetricValue, sample: SampleStatistics, paired: PairedDifferences | None
 ) -> tuple[float, float]:
-    """How far the 95 % interval of the difference that items give reaches below and above it.
+    """Compute how far the 95 % interval that the items give the difference reaches below and above it.
 
-    Source, of numbers that are not of the same items: Newcombe, Interval estimation for the difference between
-    independent proportions, 1998, method 10.
+    Paired items give a bootstrap interval. Numbers on different items use method 10 of Newcombe, Interval estimation
+    for the difference between independent proportions, 1998.
     """
     if paired:
         low, high = (a.units_per_point * ends[a.hits_column] for ends in (paired.low, paired.high))
@@ -140,7 +153,10 @@ def _interval_margins(
 
 @lru_cache(maxsize=4)
 def _paired_differences(a: ClusteredHits | None, b: ClusteredHits | None) -> PairedDifferences | None:
-    """Two runs on the same items; runs that hit the same ones need no draws."""
+    """Compare two runs item by item; None if they are not of the same items.
+
+    The intervals are bootstrapped; runs with the same hits need no draws.
+    """
     if a is None or b is None or not a.has_same_clusters(b):
         return None
     hit_differences = a.hits - b.hits
@@ -156,7 +172,10 @@ def _paired_differences(a: ClusteredHits | None, b: ClusteredHits | None) -> Pai
 
 
 def _value_interval(number: MetricValue, sample: SampleStatistics, sampled: MetricValue) -> tuple[float, float]:
-    """A number's interval; else Wilson's, on as many items as the sample of the `sampled` one is worth."""
+    """Return a number's own 95 % interval, or else Wilson's.
+
+    Wilson's assumes as many items as the sample behind the number `sampled` is worth.
+    """
     if number.sample is not None:
         return number.sample.low, number.sample.high
     count, share = _effective_sample_size(sample, sampled), number.value / number.units_per_point
@@ -169,7 +188,10 @@ def _value_interval(number: MetricValue, sample: SampleStatistics, sampled: Metr
 
 
 def _effective_sample_size(sample: SampleStatistics, number: MetricValue) -> int:
-    """Independent items that would give an interval so wide: five captions of an image are worth one to five."""
+    """Compute how many independent items would give an interval this wide.
+
+    Five captions of an image are worth between one and five independent items.
+    """
     share = number.value / number.units_per_point
     standard_error = (sample.high - sample.low) / (2 * Z_95 * number.units_per_point)
     if standard_error < ROUND_OFF:
@@ -178,13 +200,13 @@ def _effective_sample_size(sample: SampleStatistics, number: MetricValue) -> int
 
 
 def sign_flip_p(hit_differences: np.ndarray) -> float:
-    """Two-sided p-value of a sum so far from 0, if the sign of every item's gain is a coin's.
+    """Compute the two-sided exact p-value of a sum of gains, if the sign of each item's gain is random.
 
-    That is so if two runs differ by chance alone: they are then exchangeable on every item. Of gains of one it is
-    McNemar's exact test; an image with five captions counts as one item with a gain of -5 to 5.
+    The signs are random if two runs differ by chance alone, as they are then exchangeable on every item. For gains of
+    one this is McNemar's exact test; an image with five captions counts as one item with a gain of -5 to 5.
 
     Args:
-        hit_differences (I,): hits of one run minus those of the other, whole numbers.
+        hit_differences: hits of one run minus those of the other (I,), whole numbers
     """
     sizes, counts = np.unique(np.abs(hit_differences).astype(int), return_counts=True)
     probabilities = np.ones(1)  # probability of each number of half-gains that fall to the first run
@@ -198,20 +220,21 @@ def sign_flip_p(hit_differences: np.ndarray) -> float:
 
 
 def t_test_p(t_statistic: float, degrees_of_freedom: int) -> float:
-    """Two-sided p-value of Student's t."""
+    """Compute the two-sided p-value of Student's t."""
     return float(2 * t.sf(abs(t_statistic), degrees_of_freedom))
 
 
 def t_critical(degrees_of_freedom: int, alpha: float = 0.05) -> float:
-    """The t that chance exceeds in either direction with probability `alpha`."""
+    """Return the t that chance exceeds in absolute value with probability `alpha`."""
     return float(t.isf(alpha / 2, degrees_of_freedom))
 
 
 def holm_correction(p_values: Mapping[Key, float]) -> dict[Key, float]:
-    """p-values corrected for their number: of all that are below a level, one is so by chance with no more probability.
+    """Correct p-values for the number of tests (Holm).
 
-    Source: Holm, A simple sequentially rejective multiple test procedure, 1979. It holds however the cells depend on
-    each other, as R@1, R@5 and R@10 of one run do.
+    The probability that chance alone brings any corrected p-value below a level is at most that level. Source: Holm, A
+    simple sequentially rejective multiple test procedure, 1979. It holds however the cells depend on each other, as
+    R@1, R@5 and R@10 of one run do.
     """
     corrected, highest = {}, 0.0
     for rank, key in enumerate(sorted(p_values, key=lambda key: p_values[key])):
@@ -221,7 +244,10 @@ def holm_correction(p_values: Mapping[Key, float]) -> dict[Key, float]:
 
 
 def pooled_sd(samples: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """The standard deviation within samples of equal spread, and its degrees of freedom; one value has none."""
+    """Compute the pooled standard deviation within samples of equal spread, and its degrees of freedom.
+
+    A sample of one value adds no degree of freedom; without any, the deviation is 0.
+    """
     sum_of_squares, degrees_of_freedom = 0.0, 0
     for values in samples:
         mean = sum(values) / len(values)

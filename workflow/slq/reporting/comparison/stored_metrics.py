@@ -1,4 +1,4 @@
-"""The numbers of a preset's folder of results."""
+"""Numbers of a preset's folder of results, for a comparison."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,38 +32,44 @@ from slq.results.evidence import RunAnswers, load_run_answers
 from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.records import BASELINES, Record, Results, relative_path
 
-SHORT_HASH_LENGTH = 12  # letters of a hash
-OUTPUT_HASHES = ("ranks", "answers")  # hashes in a metrics file that are of what came out, and not of what went in
+SHORT_HASH_LENGTH = 12  # characters of a hash
+OUTPUT_HASHES = ("ranks", "answers")  # hashes of outputs in a metrics file; the others are of inputs
 
 
 class StoredResults:
-    """Results under a preset's folder, as far as they are there and whatever the configuration asks for."""
+    """Results in a preset's folder: those that exist, whether the configuration asks for them or not."""
 
     def __init__(self, folder: Path, display_name: str, settings: ComparisonSettings) -> None:
-        """`display_name` names the folder in messages."""
+        """Open a preset's folder.
+
+        Args:
+            folder: the preset's folder
+            display_name: the name of the folder in messages
+            settings: the configured backbones and datasets
+        """
         self.folder, self.display_name = folder, display_name
-        self.baselines = _baseline_names(folder)  # systems that are no runs, by name
+        self.baselines = _baseline_names(folder)  # names of the baselines
         self.results = Results(folder.parent, _infer_layout(folder, settings), include_stale=True)
 
     @property
     def backbone_methods(self) -> list[tuple[LayoutEntry, str]]:
-        """Every backbone with every method."""
+        """Return every pair of a backbone and a method."""
         layout = self.results.layout
         return [(backbone, method) for backbone in layout.backbones for method in layout.methods]
 
     def source_files(self, records: Iterable[Record]) -> tuple[str, ...]:
-        """The files behind records, each once, named as the source was."""
+        """List the files behind records, each once, named as the user named the source."""
         sources = [source for record in records for source in record.source.split("; ")]
         return tuple(dict.fromkeys(map(self._display_source, sources)))
 
     def stale_reasons(self, records: Iterable[Record]) -> str:
-        """Which of them are not what their ranks or answers give, and why."""
+        """Explain which of the records do not match their ranks or answers, and why; "" if all match."""
         return "; ".join(
             dict.fromkeys(self._display_source(record.stale_reason) for record in records if record.stale_reason)
         )
 
     def notices(self) -> list[str]:
-        """What is to be said of the files that were read, each named as the source was."""
+        """List the warnings on stale and unchecked files, each named as the user named the source."""
         inside = relative_path(self.folder, self.results.root)
         return [
             line.replace(f"{inside}/", f"{self.display_name}/") for line in self.results.stale_files.warning_lines()
@@ -73,14 +79,14 @@ class StoredResults:
         return self.display_name + source.removeprefix(relative_path(self.folder, self.results.root))
 
     def run_records(self, backbone: str, method: str) -> list[Record]:
-        """`run.json` of every seed; without a look at the folder's name, which a copy may have changed."""
+        """Read `run.json` of every seed, unchecked against the folder's name, which a copy may have changed."""
         return self.results.find_all_seeds(backbone, method, "run.json")
 
     def read_metric_values(self) -> MetricValues:
-        """Every recall, score, number of parameters and training hours.
+        """Read every recall, score, number of trained parameters, and training hours.
 
         Raises:
-            SlqError: a file that exists cannot be used, or is of another schema.
+            SlqError: a file that exists cannot be used, or has another schema version.
         """
         layout = self.results.layout
         metric_values: MetricValues = {}
@@ -96,6 +102,7 @@ class StoredResults:
         return metric_values
 
     def _cost_metrics(self, backbone: LayoutEntry, method: str) -> MetricValues:
+        """Return the trained parameters and the training hours of a method; empty for base or without runs."""
         runs = self.run_records(backbone.name, method)
         if not runs or method == "base":
             return {}
@@ -114,7 +121,7 @@ class StoredResults:
         return {CellKey(backbone.name, method, TRAINING_COSTS, metric): number for metric, number in found.items()}
 
     def _records_by_seed(self, backbone: str, method: str, name: str) -> dict[int, Record]:
-        """By seed."""
+        """Read the file `name` of each run of a method that has it, by seed."""
         found = {
             seed: self.results.find_record(backbone, method, seed, name)
             for seed in self.results.layout.seeds_of(method)
@@ -122,6 +129,7 @@ class StoredResults:
         return {seed: record for seed, record in found.items() if record is not None}
 
     def _recall_metrics(self, backbone: LayoutEntry, method: str, entry: LayoutEntry) -> MetricValues:
+        """Return the recalls of a method on a dataset; empty if it has none."""
         records = self._records_by_seed(backbone.name, method, f"retrieval/{entry.name}.json")
         run_key, conditions = (backbone.name, method), {"backbone": backbone.name}
         return self._recalls_on_dataset(
@@ -129,7 +137,7 @@ class StoredResults:
         )
 
     def _baseline_recall_metrics(self, baseline: str, entry: LayoutEntry) -> MetricValues:
-        """Of a baseline."""
+        """Return the recalls of a baseline on a dataset; empty if it has none."""
         record = next(iter(self.results.find_all_seeds(BASELINES, baseline, f"retrieval/{entry.name}.json")), None)
         return (
             {}
@@ -138,7 +146,7 @@ class StoredResults:
         )
 
     def _baseline_seeds(self, record: Record) -> tuple[int, ...]:
-        """The seeds of the trained runs that a baseline stands on, by their adapters; none of what no seed moves."""
+        """Return the seeds of the trained runs whose adapters a baseline uses; empty if it depends on no seed."""
         adapters = {record.value("inputs").get(key) for key in ("first_stage", "reranker")}
         file, tuned = f"retrieval/{record.path.name}", [place for place in self.backbone_methods if place[1] != "base"]
         runs = [run for backbone, method in tuned for run in self._records_by_seed(backbone.name, method, file).items()]
@@ -152,11 +160,14 @@ class StoredResults:
         seeds: tuple[int, ...],
         stand_in_conditions: dict[str, str],
     ) -> MetricValues:
-        """Recalls of both directions on a dataset.
+        """Return the recalls of both directions on a dataset.
 
         Args:
-            records: a metrics file for each seed, if there are any
-            stand_in_conditions: what stands for something of the paper's
+            run_key: backbone and method, or `baselines` and the baseline's name
+            entry: the dataset
+            records: a metrics file for each seed; may be empty
+            seeds: the seeds that the numbers depend on
+            stand_in_conditions: conditions whose values may stand for something of the paper's
         """
         if not records:
             return {}
@@ -187,11 +198,12 @@ class StoredResults:
         return metric_values
 
     def _score_metric(self, backbone: LayoutEntry, method: str, entry: LayoutEntry) -> MetricValues:
+        """Return the score of a method on a retention dataset; empty if it has none."""
         records = self._records_by_seed(backbone.name, method, f"retention/{entry.name}.json")
         if not records:
             return {}
         first, inherited = next(iter(records.values())), all(one.inherited for one in records.values())
-        if inherited:  # one run's numbers, whatever the seeds are
+        if inherited:  # base's single run, the same for every seed
             records = dict([next(iter(records.items()))])
         conditions = (
             {"backbone": backbone.name}
@@ -221,7 +233,7 @@ class StoredResults:
     def _answer_hits(
         self, backbone: str, method: str, entry: LayoutEntry, records: dict[int, Record]
     ) -> ClusteredHits | None:
-        """Of a single run whose answers are there, whether each question is answered."""
+        """Return whether each question is answered right, for a single run with stored answers; otherwise None."""
         ((seed, record), *others) = records.items()
         found = (
             None
@@ -231,7 +243,7 @@ class StoredResults:
         return compute_hits_per_question(found.correct_by_id) if isinstance(found, RunAnswers) else None
 
     def _dataset_conditions(self, entry: LayoutEntry, record: Record, queries_key: str) -> dict[str, str]:
-        """Of a benchmark: its bytes, what was asked of it, and how much of it training has seen."""
+        """Return the conditions of a benchmark: hashes of its data and queries, and its number of leaked test items."""
         inputs = record.value("inputs")
         conditions = {"dataset": entry.name}
         labels = {"dataset": "data", queries_key: "queries"}
@@ -243,6 +255,7 @@ class StoredResults:
 
 
 def _infer_layout(folder: Path, settings: ComparisonSettings) -> ReportLayout:
+    """Derive the layout from the folders and files that exist."""
     runs = [path.parent for path in sorted(folder.glob(RUN_GLOB))]
     backbones = sorted({run.parents[1].name for run in runs})
     seeds = {_parse_seed(run) for run in runs if run.parent.name != "base"}
@@ -268,6 +281,11 @@ def _baseline_names(folder: Path) -> list[str]:
 
 
 def _parse_seed(run_folder: Path) -> int:
+    """Parse the seed from the name of a run's folder.
+
+    Raises:
+        SlqError: the name is not `seed<k>`.
+    """
     number = run_folder.name.removeprefix("seed")
     if not number.isdecimal():
         raise SlqError(f"{run_folder}: is no folder of a run; expected seed<k>")
@@ -275,7 +293,7 @@ def _parse_seed(run_folder: Path) -> int:
 
 
 def _read_printed_ranks(record: Record) -> pd.DataFrame | None:
-    """The ranks behind a metrics file, of the variant that tables print, if they are there and are its own."""
+    """Read the ranks behind a metrics file, of the variant that tables print; None if missing or stale."""
     if record.stale_reason or not sibling_path(record.path, RANKS_SUFFIX).exists():
         return None
     table = read_ranks(record.path, record.content)
@@ -283,12 +301,15 @@ def _read_printed_ranks(record: Record) -> pd.DataFrame | None:
 
 
 def _effective_seeds(records: dict[int, Record], method: str) -> tuple[int, ...]:
-    """The seeds of some runs; of the base none, which has nothing random."""
+    """Return the seeds of some runs; empty for base, which has nothing random."""
     return () if method == "base" else tuple(records)
 
 
 def _hash_inputs(records: Iterable[Record], method: str, *keys: str) -> str:
-    """Identity of what gave a number: the hashes in its files, if they name the adapter; never a name of folders."""
+    """Hash what produced a number: the hashes in its files, the method and the keys; no folder name is used.
+
+    The result is "" unless every file names its adapter.
+    """
     inputs = [
         {key: value for key, value in record.value("inputs").items() if key not in OUTPUT_HASHES} for record in records
     ]

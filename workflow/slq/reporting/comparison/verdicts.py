@@ -1,4 +1,4 @@
-"""What is said of two numbers of one cell: that they agree, differ, or cannot be told apart."""
+"""Verdicts on the two numbers of a cell: they agree, differ, or cannot be told apart."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SAME_INPUTS_REASON = (
 
 @dataclass(frozen=True)
 class CellJudgement:
-    """Two numbers beside each other: `delta` is a minus b."""
+    """The judgement on two numbers; `delta` is A minus B."""
 
     delta: float
     tolerance: float
@@ -29,12 +29,13 @@ class CellJudgement:
 def judge_cells(
     pairs: Mapping[CellKey, tuple[MetricValue, MetricValue]], settings: ComparisonSettings, preset: str
 ) -> dict[CellKey, CellJudgement]:
-    """Every cell that both sides have.
+    """Judge every cell that both sides have.
 
-    A number that does not follow from its ranks or answers is not judged. Two numbers of one origin are the same or
-    differ. Otherwise a difference within the tolerance is none. Beyond it, a cell differs if its p-value, corrected for
-    the number of all that are tested (Holm), is below the level: so chance alone makes any cell of a comparison differ
-    with at most that probability. Where there is nothing to test, the tolerance decides.
+    A stale number, which does not match its ranks or answers, is not judged, nor are two numbers that are not
+    comparable. Two numbers from the same inputs differ if they are not equal. Otherwise a difference within the
+    tolerance counts as none. Beyond it, a cell differs if its p-value, corrected for the number of tested cells (Holm),
+    is below the significance level: chance alone then makes any cell of a comparison differ with at most that
+    probability. Where nothing can be tested, the tolerance decides.
     """
     not_comparable = {key: reason for key, (a, b) in pairs.items() if (reason := reason_not_comparable(a, b))}
     significance_results = {
@@ -70,7 +71,10 @@ def judge_cells(
 
 
 def _tolerance(a: MetricValue, b: MetricValue, settings: ComparisonSettings) -> float:
-    """In the unit of print: of hours a share of the larger, of parameters only what printing rounds off."""
+    """Return the tolerance in the printed unit.
+
+    For hours it is a share of the larger number, for parameters only the rounding error of a printed number.
+    """
     if a.kind == "hours":
         return settings.tolerances["hours"] * max(abs(a.value), abs(b.value))
     points = 0.0 if a.kind == "parameters" else settings.tolerances[a.kind] * a.units_per_point
@@ -90,6 +94,6 @@ def _inherited_note(a: MetricValue, b: MetricValue) -> str:
 
 
 def _untested_reason(a: MetricValue, b: MetricValue) -> str:
-    """Why a difference beyond the tolerance is no matter of chance."""
+    """Explain why a difference beyond the tolerance is not tested."""
     untested = "beyond its tolerance, and nothing to test it by"
     return "; ".join(dict.fromkeys(filter(None, (untested, a.note, b.note))))

@@ -1,1 +1,1 @@
-"""One page per preset: does it reproduce? Every number on it with the file that it came from."""
+"""The HTML report of a preset: whether the paper reproduces, every number with its source file."""

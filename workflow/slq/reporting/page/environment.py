@@ -1,4 +1,7 @@
-"""Under which circumstances the results were made, and what they cost: from `run.json` and the ledger."""
+"""Provenance and cost of the results on the page: devices, commits, versions and hours.
+
+They come from `run.json`, `baseline.json` and the ledger.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,10 +17,10 @@ DASH = "\u2013"  # where there is no number
 
 
 def build_run_rows(results: Results) -> list[dict[str, Any]]:
-    """Describe each run on a line: backbone, method, seed, and how it was made.
+    """Build a row per run: backbone, method, seed, device, commit and source file.
 
     Raises:
-        SlqError: a run lacks a circumstance; names file and key.
+        SlqError: a run lacks one of these; the message names file and key.
     """
     return [
         {
@@ -31,14 +34,14 @@ def build_run_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def build_baseline_rows(results: Results) -> list[dict[str, Any]]:
-    """Describe each baseline that exists; errors as in `build_run_rows`."""
+    """Build a row per existing baseline; errors as in `build_run_rows`."""
     baselines = results.layout.baselines
     found = ((one.label, results.run_record(BASELINES, one.name, BASE_SEED)) for one in baselines)
     return [{"label": label, **_provenance(record)} for label, record in found if record is not None]
 
 
 def count_versions(results: Results) -> list[tuple[str, list[tuple[str, int]]]]:
-    """Count the runs that had each version of Python and of each library."""
+    """Count the runs by version of Python and of each library."""
     runs_by_version: dict[str, Counter[str]] = defaultdict(Counter)
     for _, _, record in _run_records(results):
         run_versions = {"python": record.text("provenance", "python"), **record.value("provenance", "versions")}
@@ -48,7 +51,7 @@ def count_versions(results: Results) -> list[tuple[str, list[tuple[str, int]]]]:
 
 
 def _run_records(results: Results) -> list[tuple[LayoutEntry, str, Record]]:
-    """Every run that exists, in the order of Table 3, with its backbone and method."""
+    """List every existing run with its backbone and method, in the order of Table 3."""
     return [
         (backbone, method, record)
         for backbone in results.layout.backbones
@@ -58,7 +61,7 @@ def _run_records(results: Results) -> list[tuple[LayoutEntry, str, Record]]:
 
 
 def _provenance(record: Record) -> dict[str, str]:
-    """On which device, of which base has none, and from which commit; `source` is the file that says so."""
+    """Return the device of a record (empty for base, which has none), its commit, and its source file."""
     device = record.value("device") and f"{record.number('device', 'count'):.0f} x {record.text('device', 'name')}"
     commit = "not in git"
     if record.value("provenance", "git") is not None:
@@ -68,9 +71,10 @@ def _provenance(record: Record) -> dict[str, str]:
 
 
 def sum_ledger(results: Results) -> tuple[list[dict[str, str]], str]:
-    """Add up what the ledger counts over stages and seeds, and give its path as sources have it; nothing without one.
+    """Sum the ledger over stages and seeds; return the rows, and the ledger's path as sources print it.
 
-    Behind the runs, the baselines: of each backbone together, and of the others.
+    Both are empty without a ledger. The rows of the runs come first, then the baselines: those of each backbone, and
+    those without a backbone.
     """
     lines, totals = read_ledger_rows(results), []
     labels = {one.name: one.label for one in results.layout.backbones}
@@ -85,7 +89,7 @@ def sum_ledger(results: Results) -> tuple[list[dict[str, str]], str]:
 
 
 def _ledger_total(backbone: str, method: str, lines: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Hours of devices and PFLOP, as printed; a dash for what is not known of every line."""
+    """Sum and format device hours and PFLOP; hours print as a dash if a line lacks them, PFLOP if no line has any."""
 
     def column_sum(column: str) -> float:
         return sum(float(line[column] or 0) for line in lines)

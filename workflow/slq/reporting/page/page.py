@@ -1,4 +1,4 @@
-"""The page `report.html`: the same bytes for the same files, complete in itself, without a script."""
+"""The page `report.html`: self-contained, without scripts; the same files give the same bytes."""
 
 import base64
 import os
@@ -19,9 +19,9 @@ from slq.results.records import Results
 
 SCHEMA = 2
 METRIC_FORMATS = {"hours": format_hours, "gpu_hours": format_hours, "parameters": format_parameter_count}
-MAX_PERCENT = 100  # a score above it is no percentage
+MAX_PERCENT = 100  # a score above it is a number of hits
 TABLE_SECTION = re.compile(r'<section class="table">.*?</section>', re.DOTALL)
-# In the order of the page: the two of the paper stand open, the others can be opened.
+# In the order of the page; OPEN_TABLES are shown expanded, the others collapsed.
 TABLE_TITLES = {
     "table1": "Table 1: retrieval",
     "table3": "Table 3: tuning strategies",
@@ -53,14 +53,16 @@ def write_page(
     """Write `report.html` into `out`, the folder of the preset's rendered tables.
 
     Args:
-        layout: what `parse_layout` reads
-        results: the folder of one folder per preset; of the preset's, `claims.json` and `compare/paper.json` are read
+        layout: the input of `parse_layout`
+        results: the folder that holds one folder per preset; `claims.json` and `compare/paper.json` of the preset are
+            read
         audit: the audit of the paper's own tables
         figures: SVG files
         templates: the folder of the Jinja templates
+        out: the folder that holds the rendered tables and receives the page
 
     Raises:
-        SlqError: a file is not there, or not of its form; nothing is written then.
+        SlqError: a file does not exist, or does not have the expected form; nothing is written then.
     """
     parsed_layout = parse_layout(layout)
     preset_results, folder = Results(results, parsed_layout), results / parsed_layout.preset
@@ -105,7 +107,11 @@ def write_page(
 
 
 def _read_stage_output(path: Path, key: str) -> dict[str, Any]:
-    """A JSON file of a stage before."""
+    """Read the JSON file that an earlier stage wrote.
+
+    Raises:
+        SlqError: it has another schema version, or lacks `key`.
+    """
     content: dict[str, Any] = read_json(path)
     require_schema(path, content, SCHEMA, "make the file again")
     if key not in content:
@@ -114,7 +120,10 @@ def _read_stage_output(path: Path, key: str) -> dict[str, Any]:
 
 
 def _number_format(metric: str, *values: float | None) -> Callable[[float], str]:
-    """How numbers of a metric are printed: recalls and scores in percent, of OCRBench in hits."""
+    """Return the format of a metric's numbers.
+
+    Recalls and scores in percent have one decimal; values above 100, which are hits of OCRBench, have none.
+    """
     if metric in METRIC_FORMATS:
         return METRIC_FORMATS[metric]
     return (
@@ -125,13 +134,13 @@ def _number_format(metric: str, *values: float | None) -> Callable[[float], str]
 
 
 def format_cell_value(cell: Mapping[str, Any], key: str) -> str:
-    """One of the two numbers of a compared cell, a dash for none."""
+    """Format one of the two numbers of a compared cell; a dash if there is none."""
     value = cell[key]
     return DASH if value is None else _number_format(cell["metric"], cell["a"], cell["b"])(value)
 
 
 def format_cell_difference(cell: Mapping[str, Any]) -> str:
-    """The difference of a compared cell, with its interval where there is one."""
+    """Format the difference of a compared cell, with its interval if there is one."""
     if cell["delta"] is None:
         return DASH
     format_signed = with_sign(_number_format(cell["metric"], cell["a"], cell["b"]))
@@ -140,7 +149,7 @@ def format_cell_difference(cell: Mapping[str, Any]) -> str:
 
 
 def read_table_section(folder: Path, name: str) -> str:
-    """Take a rendered table without the page around it.
+    """Read the section of a rendered table, without the page around it.
 
     Raises:
         SlqError: it cannot be read, or was rendered from another template.
@@ -153,7 +162,9 @@ def read_table_section(folder: Path, name: str) -> str:
 
 
 def _embed_figure(path: Path, page: Path) -> dict[str, str]:
-    """Title an SVG named as in `FIGURE_TITLES`; `address` holds the picture itself, `link` leads to its file.
+    """Embed an SVG named as in `FIGURE_TITLES`.
+
+    The result has its `title`, the picture itself as a data URL (`address`), and a `link` to its file.
 
     Raises:
         SlqError: it cannot be read, or has no title here.
@@ -166,6 +177,11 @@ def _embed_figure(path: Path, page: Path) -> dict[str, str]:
 
 
 def _read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        SlqError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

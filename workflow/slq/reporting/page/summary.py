@@ -1,4 +1,4 @@
-"""The top of the page: what the claims came to, on which backbones, and how many cells agree with the paper's."""
+"""Summary at the top of the page: verdicts on the claims, their backbones, and how many cells agree with the paper."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -8,13 +8,13 @@ from slq.results.checks import VERDICTS
 
 Json = Mapping[str, Any]
 VERDICT_SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not tested": "\u2013"}
-# Of a comparison's cells, the verdicts that the claims' colours suit; the others are grey.
+# Verdicts on compared cells that are coloured like a verdict on claims; the others are grey.
 CLAIM_VERDICT_BY_CELL_VERDICT = {"agrees": "supported", "differs": "contradicted", "inside noise": "undecided"}
 CSS_CLASSES = {verdict: verdict for verdict in VERDICTS} | CLAIM_VERDICT_BY_CELL_VERDICT
 
 
 def headline(claims: Json) -> str:
-    """Say the answer in a sentence."""
+    """Summarise the verdicts on the claims in one sentence."""
     counts = count_claims(claims)
     total = sum(counts.values())
     tested = total - counts["not tested"]
@@ -33,7 +33,7 @@ def count_claims(claims: Json) -> dict[str, int]:
 
 
 def count_cells(comparison: Json) -> dict[str, int]:
-    """Count the cells of the comparison by verdict, those that tell something first."""
+    """Count the cells of the comparison by verdict, informative verdicts first."""
     counts: dict[str, int] = comparison["counts"]
     return {
         verdict: counts[verdict]
@@ -43,12 +43,15 @@ def count_cells(comparison: Json) -> dict[str, int]:
 
 
 def cells_by_backbone(comparison: Json) -> dict[str, list[Json]]:
-    """Group the cells of the comparison, in its own order."""
+    """Group the cells of the comparison by backbone, in their order."""
     return _group_by(comparison["cells"], lambda cell: cell["backbone"])
 
 
 def claims_by_sentence(claims: Json) -> list[list[Json]]:
-    """Group the claims by sentence of the paper: one for all of its backbones, or one each, `<sentence>/<backbone>`."""
+    """Group the claims by sentence of the paper.
+
+    A sentence has one claim for all of its backbones, or one for each, `<sentence>/<backbone>`.
+    """
     return list(_group_by(claims["claims"], lambda claim: claim["id"].partition("/")[0]).values())
 
 
