@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import textwrap
 from collections import Counter
 from pathlib import Path
@@ -85,6 +86,47 @@ def test_modules_and_functions_are_small(path):
         if isinstance(node, ast.FunctionDef):
             lines, _ = size_of(textwrap.dedent(ast.get_source_segment(source, node, padded=True)))
             assert lines <= 50, f"{node.name}: {lines} lines"
+
+
+# Private words of earlier versions; each has a term of the field in its place: embed, cache, settings, inherited.
+PRIVATE_WORDS = {"look", "lent", "kept", "shown", "asked", "told", "said", "seen", "leaves", "anew", "apart", "alike"}
+PRIVATE_WORDS |= {
+    "prove",
+    "proof",
+    "proved",
+    "beside",
+    "instrument",
+    "golden",
+    "coarse",
+    "tuning",
+    "way",
+    "ours",
+    "mine",
+}
+
+
+def names(tree):
+    """Names that a module gives: to functions, classes, parameters, fields and variables."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_names_are_words_of_the_field(path):
+    own = [path.stem, *names(ast.parse(path.read_text()))]
+    assert [name for name in own if PRIVATE_WORDS & {*re.findall("[a-z]+", name.lower())}] == []
+
+
+def test_keys_of_the_configuration_are_words_of_the_field(raw_config):
+    def keys(content):
+        for key, value in content.items() if isinstance(content, dict) else ():
+            yield from (str(key), *keys(value))
+
+    assert [key for key in keys(raw_config) if PRIVATE_WORDS & {*re.findall("[a-z]+", key.lower())}] == []
 
 
 def test_a_class_name_stands_once():

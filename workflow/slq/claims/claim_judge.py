@@ -67,8 +67,8 @@ def summarize(result: CheckResult) -> str:
     if verdict == "not tested":
         return f"Not run: {evidence[0].value}."
     counts = Counter(part.verdict for part in evidence)
-    shown_verdict = verdict if counts[verdict] else next(one for one in VERDICTS if counts[one])
-    first = next(part for part in evidence if part.verdict == shown_verdict)
+    example_verdict = verdict if counts[verdict] else next(one for one in VERDICTS if counts[one])
+    first = next(part for part in evidence if part.verdict == example_verdict)
     counts_text = ", ".join(f"{counts[one]} {one}" for one in VERDICTS if counts[one])
     first_text = f"{first.subject}: {first.value}."
     return first_text if len(evidence) == 1 else f"Numbers: {counts_text}. {first_text}"
@@ -135,12 +135,12 @@ class ClaimJudge:
                 for backbone, dataset, (name, key) in product(backbones, datasets, measures.items()):
                     yield measure(f"{backbone.label}, {dataset.label}{name}", backbone, dataset, key)
                 if not backbones or not datasets:
-                    reason = self._nothing_stands_for(paper_dataset if backbones else paper_backbone)
+                    reason = self._missing_stand_in_reason(paper_dataset if backbones else paper_backbone)
                     yield from (
                         Evidence(f"{paper_backbone}, {paper_dataset}{name}", reason, "not tested") for name in measures
                     )
 
-    def _nothing_stands_for(self, paper_name: str) -> str:
+    def _missing_stand_in_reason(self, paper_name: str) -> str:
         """Return the reason that the preset has no entry for a backbone or dataset of the paper."""
         return f"preset {self.results.layout.preset} has nothing that stands for {paper_name}"
 
@@ -241,7 +241,7 @@ class ClaimJudge:
             )
             yield measure(subject, backbone, first_method, other_method, test["at_most"])
         if not backbones:
-            yield Evidence(paper_backbone, self._nothing_stands_for(paper_backbone), "not tested")
+            yield Evidence(paper_backbone, self._missing_stand_in_reason(paper_backbone), "not tested")
 
     def _hours_ratio(
         self, subject: str, backbone: LayoutEntry, first_method: str, other_method: str, at_most: float

@@ -121,20 +121,20 @@ def filter_items(
     """
     found = list(items)
     ids = {item["id"] for item in found}
-    kept_ids = set(ids)
+    included_ids = set(ids)
     for key, names in (
         ("include_ids", split_config.get("include_ids", [])),
         ("exclude_ids", split_config.get("exclude_ids", [])),
     ):
         for name in names:
             selected = _select_ids(name, f"{config_key}.{key}", ids, load_all_ids)
-            kept_ids &= selected if key == "include_ids" else ids - selected
-    if found and not kept_ids:
+            included_ids &= selected if key == "include_ids" else ids - selected
+    if found and not included_ids:
         raise SlqError(
             f"config: {config_key}: no image is left by its lists together; look at {config_key}.include_ids and "
             "exclude_ids"
         )
-    return [item for item in found if item["id"] in kept_ids]
+    return [item for item in found if item["id"] in included_ids]
 
 
 def _select_ids(name: str, config_key: str, ids: set[str], load_all_ids: Callable[[], set[str]]) -> set[str]:

@@ -19,7 +19,8 @@ FINGERPRINT_SIZE = 24  # pixels per side
 # to 255. Copies at JPEG quality 30 or with half the sides are nearer; the two nearest drawn scenes are at 5.9
 # (docs/log.md).
 MAX_DISTANCE = 5.0
-COARSE_SIZE = 4  # pixels per side of a coarser fingerprint: its distances are never larger, which rules out most pairs
+# Pixels per side of a downsampled fingerprint: its distances are never larger, which rules out most pairs.
+DOWNSAMPLED_SIZE = 4
 ROWS_PER_BLOCK = 2048  # fingerprints of the training set compared at once
 PAIRS_PER_BLOCK = 10_000  # candidate pairs compared at full size at once
 
@@ -76,10 +77,10 @@ def find_near_duplicates(fingerprints: np.ndarray, other_fingerprints: np.ndarra
         fingerprints: (n, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3).
         other_fingerprints: (m, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3).
     """
-    other_coarse = _downsample(other_fingerprints)
+    other_downsampled = _downsample(other_fingerprints)
     for start in range(0, len(fingerprints), ROWS_PER_BLOCK):
         block = fingerprints[start : start + ROWS_PER_BLOCK]
-        candidates = np.argwhere(_mean_squared_distances(_downsample(block), other_coarse) <= MAX_DISTANCE**2)
+        candidates = np.argwhere(_mean_squared_distances(_downsample(block), other_downsampled) <= MAX_DISTANCE**2)
         for first in range(0, len(candidates), PAIRS_PER_BLOCK):
             rows, columns = candidates[first : first + PAIRS_PER_BLOCK].T
             difference = (block[rows].astype(np.float32) - other_fingerprints[columns]).reshape(len(rows), -1)
@@ -88,12 +89,12 @@ def find_near_duplicates(fingerprints: np.ndarray, other_fingerprints: np.ndarra
 
 
 def _downsample(fingerprints: np.ndarray) -> np.ndarray:
-    """Average fingerprints over squares to (n, COARSE_SIZE * COARSE_SIZE * 3).
+    """Average fingerprints over squares to (n, DOWNSAMPLED_SIZE * DOWNSAMPLED_SIZE * 3).
 
     The values are centred around zero, so that products lose little precision.
     """
-    step = FINGERPRINT_SIZE // COARSE_SIZE
-    parts = fingerprints.reshape(len(fingerprints), COARSE_SIZE, step, COARSE_SIZE, step, 3)
+    step = FINGERPRINT_SIZE // DOWNSAMPLED_SIZE
+    parts = fingerprints.reshape(len(fingerprints), DOWNSAMPLED_SIZE, step, DOWNSAMPLED_SIZE, step, 3)
     return parts.mean((2, 4), dtype=np.float32).reshape(len(fingerprints), -1) - 128
 
 

@@ -228,14 +228,14 @@ def read_answered_items(path: Path, count: int) -> JsonLines:
         SlqError: a field is missing or has another type, an id is repeated, or there are not `count` lines.
     """
     answered_items = read_jsonl(path)
-    seen: set[str] = set()
+    known_ids: set[str] = set()
     for number, line in enumerate(answered_items, start=1):
         for field, type_ in FIELD_TYPES.items():
             if not isinstance(line.get(field), type_):
                 raise SlqError(f"{path}:{number}: '{field}' must be a {type_.__name__}, found {line.get(field)!r}")
-        if line["id"] in seen:
+        if line["id"] in known_ids:
             raise SlqError(f"{path}:{number}: id {line['id']!r} stands twice; answer the dataset again")
-        seen.add(line["id"])
+        known_ids.add(line["id"])
     if len(answered_items) != count:
         raise SlqError(
             f"{path}: holds {len(answered_items)} answers, and the dataset has {count} items; answer it again"

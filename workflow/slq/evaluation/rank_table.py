@@ -155,15 +155,17 @@ def rank_within_folds(
         )
     caption_fold, image_fold = caption_to_image // fold_size, np.arange(len(image_embeddings)) // fold_size
     folds_by_direction = {"t2i": caption_fold, "i2t": image_fold, "i2t_strict": caption_fold}
-    found = {way: Ranks(*np.empty((2, len(folds)), dtype=np.int32)) for way, folds in folds_by_direction.items()}
+    found = {
+        direction: Ranks(*np.empty((2, len(folds)), dtype=np.int32)) for direction, folds in folds_by_direction.items()
+    }
     for fold in range(len(image_embeddings) // fold_size):
         in_fold = caption_fold == fold
         ranks = rank_all_directions(
             image_embeddings[image_fold == fold], text_embeddings[in_fold], caption_to_image[in_fold] - fold * fold_size
         )
-        for way, direction_ranks in ranks.items():
-            found[way].optimistic[folds_by_direction[way] == fold] = direction_ranks.optimistic
-            found[way].pessimistic[folds_by_direction[way] == fold] = direction_ranks.pessimistic
+        for direction, direction_ranks in ranks.items():
+            found[direction].optimistic[folds_by_direction[direction] == fold] = direction_ranks.optimistic
+            found[direction].pessimistic[folds_by_direction[direction] == fold] = direction_ranks.pessimistic
     return found
 
 

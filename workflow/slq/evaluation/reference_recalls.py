@@ -32,8 +32,8 @@ def read_reference_recalls(path: Path, model: str) -> list[dict[str, Any]]:
             references.append({**row, "value": float(row["value"]), "tolerance": float(row["tolerance"])})
         except ValueError as error:
             raise SlqError(f"{path}:{line}: value and tolerance must be numbers ({error})") from error
-    model_references = [golden for golden in references if golden["model"] == model]
+    model_references = [row for row in references if row["model"] == model]
     if not model_references:
-        known = ", ".join(sorted({golden["model"] for golden in references}))
+        known = ", ".join(sorted({row["model"] for row in references}))
         raise SlqError(f"{path}: has no value of {model}, so nothing can be checked with it; there are {known}")
     return model_references

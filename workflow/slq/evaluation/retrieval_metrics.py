@@ -60,7 +60,7 @@ def compute_metrics_with_intervals(table: pd.DataFrame, variant: RetrievalVarian
         for direction in table["direction"].unique()
     }
     interval_bounds = {
-        way: {key: [one.low, one.high] for key, one in found.items()} for way, found in intervals.items()
+        direction: {key: [one.low, one.high] for key, one in found.items()} for direction, found in intervals.items()
     }
     return {**compute_variant_metrics(table, variant), "ci95": interval_bounds}
 

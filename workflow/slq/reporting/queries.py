@@ -81,8 +81,10 @@ def draw_query_grid(
 
 def query_title(query: Record) -> str:
     """Return the text of a query; if its correct image is not among those shown, add the rank of that image."""
-    shown = any(hit["image"] == query.text("image") for hit in query.value("top"))
-    text = query.text("text") if shown else f"{query.text('text')} [right image: rank {query.number('rank'):.0f}]"
+    is_among_top = any(hit["image"] == query.text("image") for hit in query.value("top"))
+    text = (
+        query.text("text") if is_among_top else f"{query.text('text')} [right image: rank {query.number('rank'):.0f}]"
+    )
     return textwrap.fill(text, MAX_CAPTION_CHARS, max_lines=2, placeholder=" …")
 
 

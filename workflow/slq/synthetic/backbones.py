@@ -14,7 +14,7 @@ from slq.models.backbone import Backbone
 from slq.models.family import load_family
 from slq.models.prefix import TokenizedMessage, collate
 from slq.synthetic.benchmark_rows import REQUESTS
-from slq.synthetic.drawing import CENTRES, draw_sign, draw_things
+from slq.synthetic.drawing import CENTRES, draw_objects, draw_sign
 from slq.synthetic.language import scene_captions
 from slq.synthetic.pretraining import (
     build_config,
@@ -23,7 +23,7 @@ from slq.synthetic.pretraining import (
     save_snapshot,
     train_network,
 )
-from slq.synthetic.scenes import all_scenes, all_things, pretraining_signs
+from slq.synthetic.scenes import all_objects, all_scenes, pretraining_signs
 from slq.synthetic.tasks import PretrainingTasks
 
 # Each part is a line, so the blanks at its ends, which surround an image's marker in a question, are dropped.
@@ -96,12 +96,16 @@ def build_pretraining_tasks(backbone: Backbone, split: Split, settings: dict[str
     scenes = [
         (by_caption[item["captions"][0]], backbone.family.process(split.open(item["image"]))) for item in split.items
     ]
-    single_things = [
-        (thing, place, backbone.family.process(draw_things([(place, thing)], f"{thing}|{place}", "filled")))
-        for thing, place in product(all_things(), CENTRES)
+    single_objects = [
+        (
+            scene_object,
+            place,
+            backbone.family.process(draw_objects([(place, scene_object)], f"{scene_object}|{place}", "filled")),
+        )
+        for scene_object, place in product(all_objects(), CENTRES)
     ]
     signs = [(sign, backbone.family.process(draw_sign(sign, "filled"))) for sign in pretraining_signs(settings["seed"])]
-    return PretrainingTasks(backbone, scenes, single_things, signs, random.Random(settings["seed"]))
+    return PretrainingTasks(backbone, scenes, single_objects, signs, random.Random(settings["seed"]))
 
 
 def pretrain_backbone(settings: dict[str, Any], data: Path, out: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from PIL import Image, ImageDraw, ImageFont
 
-from slq.synthetic.scenes import PLACES, Scene, Sign, Thing
+from slq.synthetic.scenes import PLACES, Scene, SceneObject, Sign
 
 IMAGE_SIZE = 96
 SUPERSAMPLING = 4  # pictures are drawn larger and reduced, so that edges are smooth
@@ -29,19 +29,21 @@ def draw_scene(scene: Scene, style: str) -> Image.Image:
     four tokens, backbones named them but did not distinguish their places (docs/log.md). The same scene and style give
     the same pixels.
     """
-    return draw_things(zip(PLACES[scene.relation], (scene.first, scene.second), strict=True), scene.content_hash, style)
+    return draw_objects(
+        zip(PLACES[scene.relation], (scene.first, scene.second), strict=True), scene.content_hash, style
+    )
 
 
-def draw_things(things: Iterable[tuple[str, Thing]], seed: str, style: str) -> Image.Image:
+def draw_objects(objects: Iterable[tuple[str, SceneObject]], seed: str, style: str) -> Image.Image:
     """Draw objects at their places, with small shifts and size changes that the seed decides."""
     background, line_width = STYLES[style]
     image = Image.new("RGB", (IMAGE_SIZE * SUPERSAMPLING, IMAGE_SIZE * SUPERSAMPLING), background)
     canvas = ImageDraw.Draw(image)
     rng = random.Random(seed)
-    for place, thing in things:
+    for place, scene_object in objects:
         x, y = CENTRES[place]
         radius = rng.randint(12, 14)
-        draw_thing(canvas, thing, x + rng.randint(-1, 1), y + rng.randint(-1, 1), radius, line_width)
+        draw_object(canvas, scene_object, x + rng.randint(-1, 1), y + rng.randint(-1, 1), radius, line_width)
     return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
 
 
@@ -64,24 +66,26 @@ def draw_sign(sign: Sign, style: str) -> Image.Image:
     return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
 
 
-def draw_thing(canvas: ImageDraw.ImageDraw, thing: Thing, x: int, y: int, radius: int, line_width: int | None) -> None:
+def draw_object(
+    canvas: ImageDraw.ImageDraw, scene_object: SceneObject, x: int, y: int, radius: int, line_width: int | None
+) -> None:
     """Draw one object around (x, y), in pixels of the final picture.
 
     `line_width` is the outline's width; None fills the object.
     """
     x, y, r = x * SUPERSAMPLING, y * SUPERSAMPLING, radius * SUPERSAMPLING
-    colour = RGB[thing.colour]
+    colour = RGB[scene_object.colour]
     fill, width = (colour, 0) if line_width is None else (None, line_width * SUPERSAMPLING)
     box = (x - r, y - r, x + r, y + r)
     third = r // 3
-    if thing.shape == "ring":  # hollow in both styles; an outlined one has two edges
+    if scene_object.shape == "ring":  # hollow in both styles; an outlined one has two edges
         canvas.ellipse(box, outline=colour, width=(5 if line_width is None else line_width) * SUPERSAMPLING)
         if line_width is not None:
             canvas.ellipse((x - r // 2, y - r // 2, x + r // 2, y + r // 2), outline=colour, width=width)
-    elif thing.shape == "circle":
+    elif scene_object.shape == "circle":
         canvas.ellipse(box, fill=fill, outline=colour, width=width)
     else:
-        canvas.polygon(POLYGONS[thing.shape](x, y, r, third), fill=fill, outline=colour, width=width or 1)
+        canvas.polygon(POLYGONS[scene_object.shape](x, y, r, third), fill=fill, outline=colour, width=width or 1)
 
 
 POLYGONS = {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from slq.synthetic.scenes import COLOURS, DIGITS, PLACES, SHAPES, WORDS, Scene, Sign, Thing
+from slq.synthetic.scenes import COLOURS, DIGITS, PLACES, SHAPES, WORDS, Scene, SceneObject, Sign
 
 # Two phrases for each shape and colour, which use no name of a shape or colour.
 SHAPE_PHRASES = {
@@ -52,14 +52,14 @@ ANSWER_KINDS = (COLOURS, SHAPES, tuple(place for places in PLACES.values() for p
 def knowledge_captions(scene: Scene) -> list[str]:
     """Return the two captions of a scene that name none of its shapes and colours; each fits no other scene."""
     return [
-        template.format(a=describe_thing(scene.first, phrase_index), b=describe_thing(scene.second, phrase_index))
+        template.format(a=describe_object(scene.first, phrase_index), b=describe_object(scene.second, phrase_index))
         for phrase_index, template in enumerate(KNOWLEDGE_TEMPLATES[scene.relation])
     ]
 
 
-def describe_thing(thing: Thing, phrase_index: int) -> str:
+def describe_object(scene_object: SceneObject, phrase_index: int) -> str:
     """Describe an object by the first or the second phrase for its shape and colour."""
-    return f"{SHAPE_PHRASES[thing.shape][phrase_index]} in {COLOUR_PHRASES[thing.colour][phrase_index]}"
+    return f"{SHAPE_PHRASES[scene_object.shape][phrase_index]} in {COLOUR_PHRASES[scene_object.colour][phrase_index]}"
 
 
 def all_phrases() -> list[str]:
@@ -88,20 +88,20 @@ def scene_questions(scene: Scene) -> list[Question]:
     and for the place of an object. Over all scenes the answers are balanced: six colours, six shapes, four places.
     """
     found = []
-    for place, thing in zip(PLACES[scene.relation], (scene.first, scene.second), strict=True):
-        found.append(Question("color", f"what color is the shape on the {place} ?", thing.colour))
-        found.append(Question("shape", f"what shape is on the {place} ?", thing.shape))
-        found.append(location_question(thing, place))
+    for place, scene_object in zip(PLACES[scene.relation], (scene.first, scene.second), strict=True):
+        found.append(Question("color", f"what color is the shape on the {place} ?", scene_object.colour))
+        found.append(Question("shape", f"what shape is on the {place} ?", scene_object.shape))
+        found.append(location_question(scene_object, place))
         if scene.first.shape != scene.second.shape:
-            found.append(Question("color", f"what color is the {thing.shape} ?", thing.colour))
+            found.append(Question("color", f"what color is the {scene_object.shape} ?", scene_object.colour))
         if scene.first.colour != scene.second.colour:
-            found.append(Question("shape", f"what shape is {thing.colour} ?", thing.shape))
+            found.append(Question("shape", f"what shape is {scene_object.colour} ?", scene_object.shape))
     return found
 
 
-def location_question(thing: Thing, place: str) -> Question:
+def location_question(scene_object: SceneObject, place: str) -> Question:
     """Return the question for an object's place."""
-    return Question("where", f"where is the {thing} ?", place)
+    return Question("where", f"where is the {scene_object} ?", place)
 
 
 def sign_questions(sign: Sign) -> list[Question]:

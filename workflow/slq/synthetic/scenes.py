@@ -17,7 +17,7 @@ PRETRAINING_SHARE = 0.7
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """An object: a coloured shape."""
 
     colour: str
@@ -31,8 +31,8 @@ class Thing:
 class Scene:
     """Two different objects; `first` is left of `second` (`relation` is `beside`) or above it (`over`)."""
 
-    first: Thing
-    second: Thing
+    first: SceneObject
+    second: SceneObject
     relation: str
 
     @property
@@ -52,18 +52,18 @@ def alter_scene(scene: Scene, rng: random.Random) -> Scene:
     one, other = rng.sample((first, second), 2)
     values = COLOURS if change == "colour" else SHAPES
     changed = [replace(one, **{change: value}) for value in values if value != getattr(one, change)]
-    new_thing = rng.choice([thing for thing in changed if thing != other])
-    return replace(scene, first=new_thing) if one == first else replace(scene, second=new_thing)
+    new_object = rng.choice([scene_object for scene_object in changed if scene_object != other])
+    return replace(scene, first=new_object) if one == first else replace(scene, second=new_object)
 
 
-def all_things() -> list[Thing]:
+def all_objects() -> list[SceneObject]:
     """Return all 36 objects."""
-    return [Thing(colour, shape) for colour, shape in product(COLOURS, SHAPES)]
+    return [SceneObject(colour, shape) for colour, shape in product(COLOURS, SHAPES)]
 
 
 def all_scenes(seed: int) -> list[Scene]:
     """Return all 36 * 35 * 2 = 2,520 scenes in the seed's order; datasets and splits are disjoint slices of it."""
-    scenes = [Scene(a, b, direction) for a, b in permutations(all_things(), 2) for direction in PLACES]
+    scenes = [Scene(a, b, direction) for a, b in permutations(all_objects(), 2) for direction in PLACES]
     random.Random(seed).shuffle(scenes)
     return scenes
 

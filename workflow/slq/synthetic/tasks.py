@@ -26,7 +26,7 @@ from slq.synthetic.language import (
     scene_questions,
     sign_questions,
 )
-from slq.synthetic.scenes import Scene, Sign, Thing, alter_scene
+from slq.synthetic.scenes import Scene, SceneObject, Sign, alter_scene
 
 # Share of each task, before and after the first TEXT_PHASE_SHARE of the steps. Captions dominate first: a caption
 # teaches ten words and a question one.
@@ -70,14 +70,14 @@ class PretrainingTasks:
         self,
         backbone: Backbone,
         scenes: Sequence[tuple[Scene, ProcessedImage]],
-        single_things: Sequence[tuple[Thing, str, ProcessedImage]],
+        single_objects: Sequence[tuple[SceneObject, str, ProcessedImage]],
         signs: Sequence[tuple[Sign, ProcessedImage]],
         rng: random.Random,
     ) -> None:
-        self.backbone, self.scenes, self.single_things, self.signs, self.rng = (
+        self.backbone, self.scenes, self.single_objects, self.signs, self.rng = (
             backbone,
             scenes,
-            single_things,
+            single_objects,
             signs,
             rng,
         )
@@ -112,8 +112,8 @@ class PretrainingTasks:
 
         It teaches the words for places before one of two objects has to be found.
         """
-        thing, place, image = self.rng.choice(self.single_things)
-        return Conversation((image,), [self.make_open_turn(location_question(thing, place))])
+        scene_object, place, image = self.rng.choice(self.single_objects)
+        return Conversation((image,), [self.make_open_turn(location_question(scene_object, place))])
 
     def answer_about_image(self) -> Conversation:
         """Build a conversation of questions about a picture."""
