@@ -129,6 +129,11 @@ def test_keys_of_the_configuration_are_words_of_the_field(raw_config):
     assert [key for key in keys(raw_config) if PRIVATE_WORDS & {*re.findall("[a-z]+", key.lower())}] == []
 
 
+def test_the_glossary_names_modules_that_are_there():
+    modules = re.findall(r"`([a-z_/]+\.py)`", (PACKAGE.parents[1] / "docs/glossary.md").read_text())
+    assert len(modules) > 20 and [name for name in modules if not (PACKAGE / name).is_file()] == []
+
+
 def test_a_class_name_stands_once():
     """`Adapter` stands in each family and dual encoder: a registry finds it by that name."""
     counts = Counter(
