@@ -40,6 +40,11 @@ QUERIES = {"label": "mine", "paper_column": "mine", "kind": "retrieval", "querie
 BAD = [
     # misspelt keys, at every depth
     ("presset", "mini", "presset is not a key here; did you mean 'preset'?"),
+    # names of an earlier version
+    ("sets", {}, "sets is not a key here; since version 0.2.0 it is 'datasets'"),
+    ("presets.mini.training.two_pass", True, "two_pass is not a key here; since version 0.2.0 it is 'grad_cache'"),
+    ("datasets.coco.reference", "coco", "reference is not a key here; since version 0.2.0 it is 'paper_column'"),
+    ("backbones.mini-internvl.reference", "x", "reference is not a key here; since version 0.2.0 it is 'paper_row'"),
     ("presets.mini.training.epoch", 5, "presets.mini.training.epoch is not a key here; did you mean 'epochs'?"),
     (
         "presets.mini.hyperparameters.slq.warmup",
@@ -469,3 +474,12 @@ def test_the_schema_knows_the_scorers_that_apply(benchmark):
     named = schema["$defs"]["preset"]["properties"]["evaluation"]["properties"]["scorers"]["properties"]
     assert named[benchmark]["enum"] == [scorer.name for scorer in find_scorers(benchmark)]
     assert named.keys() == {name for scorer in SCORERS.values() for name in scorer.benchmarks}
+
+
+def test_each_renamed_key_is_a_key_that_there_is(raw_config):
+    """In the schema, and no key of today is taken for one of before."""
+    folder = ROOT / "workflow/schemas"
+    renamed = yaml.safe_load((folder / "renamed_keys.yaml").read_text())
+    keys = {*re.findall(r"(?:^|[{,]) *(\w+):", (folder / "config.schema.yaml").read_text(), re.MULTILINE)}
+    news = [new for one in renamed.values() for new in ([one] if isinstance(one, str) else one)]
+    assert [new for new in news if new not in keys] == []
