@@ -6,7 +6,7 @@ rule count_gpu_hours:
     input:
         events=ledger_events,
     output:
-        ledger="results/{preset}/gpu_hours.csv",
+        out="results/{preset}/gpu_hours.csv",
     log:
         "logs/{preset}/count_gpu_hours.log",
     benchmark:
@@ -17,12 +17,15 @@ rule count_gpu_hours:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=cost_settings.ledger_settings(config),
-        code=rule_fingerprint("slq.cost.ledger"),
+        file=job_file(
+            "count_gpu_hours",
+            settings=lambda wildcards: cost_settings.ledger_settings(config),
+            results="results",
+        ),
     message:
         "Counting what the runs of {wildcards.preset} spent"
     shell:
-        "slq account --settings {params.settings:q} --results results --out {output.ledger} 2>&1 | tee {log} >&2"
+        LOCAL_JOB
 
 
 # On request, `snakemake --cores 1 forecast`: printed each time, so no output is declared. No GPU, no weights,
@@ -34,8 +37,11 @@ rule forecast:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=lambda wildcards: cost_settings.forecast_settings(config),
+        file=job_file(
+            "forecast",
+            settings=lambda wildcards: cost_settings.forecast_settings(config),
+        ),
     message:
         "Forecasting the cost of the preset"
     shell:
-        "slq forecast --settings {params.settings:q} 2>&1 | tee {log}"
+        JOB + " 2>&1 | tee {log}"

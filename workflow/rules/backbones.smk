@@ -19,15 +19,16 @@ rule pretrain_backbone:
     resources:
         **cluster_resources("pretrain"),
     params:
-        settings=lambda wildcards: job_settings.pretrain_settings(config, wildcards.backbone),
-        code=rule_fingerprint("slq.synthetic.backbones"),
-        scratch=scratch_folder,
+        file=job_file(
+            "pretrain_backbone",
+            settings=lambda wildcards: job_settings.pretrain_settings(config, wildcards.backbone),
+            data="<scratch>/data",
+            out="<scratch>/backbones/{backbone}",
+        ),
     message:
         "Pre-training {wildcards.backbone}"
     shell:
-        "slq pretrain --settings {params.settings:q} --data {params.scratch}/data"
-        " --out {params.scratch}/backbones/{wildcards.backbone} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 rule pretrain_encoder:
@@ -47,12 +48,13 @@ rule pretrain_encoder:
     resources:
         **cluster_resources("pretrain"),
     params:
-        settings=lambda wildcards: job_settings.pretrain_encoder_settings(config, wildcards.encoder),
-        code=rule_fingerprint("slq.synthetic.encoders"),
-        scratch=scratch_folder,
+        file=job_file(
+            "pretrain_encoder",
+            settings=lambda wildcards: job_settings.pretrain_encoder_settings(config, wildcards.encoder),
+            data="<scratch>/data",
+            out="<scratch>/encoders/{encoder}",
+        ),
     message:
         "Pre-training {wildcards.encoder}"
     shell:
-        "slq pretrain-encoder --settings {params.settings:q} --data {params.scratch}/data"
-        " --out {params.scratch}/encoders/{wildcards.encoder} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB

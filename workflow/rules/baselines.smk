@@ -25,17 +25,18 @@ rule evaluate_encoder_baseline:
     resources:
         **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: baseline_settings.embed_settings(config, BASELINES[wildcards.baseline]),
-        model=lambda wildcards: model_folder(BASELINES[wildcards.baseline]),
-        code=rule_fingerprint("slq.baselines.encode"),
-        scratch=scratch_folder,
+        file=job_file(
+            "evaluate_encoder_baseline",
+            settings=lambda wildcards: baseline_settings.embed_settings(config, BASELINES[wildcards.baseline]),
+            model_folder=lambda wildcards: f"<scratch>/{model_folder(BASELINES[wildcards.baseline])}",
+            data="<scratch>/data",
+            work="<scratch>/baselines/{preset}/{baseline}",
+            out=BASELINE_FOLDER,
+        ),
     message:
         "Retrieving with {wildcards.baseline}"
     shell:
-        "slq embed --settings {params.settings:q} --model {params.scratch}/{params.model} --data {params.scratch}/data"
-        " --work {params.scratch}/baselines/{wildcards.preset}/{wildcards.baseline}"
-        " --out results/{wildcards.preset}/baselines/{wildcards.baseline} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 # A backbone re-ranks the first candidates of a first stage, which is a run on it or a comparator's model
@@ -64,20 +65,20 @@ rule evaluate_reranking:
     resources:
         **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: baseline_settings.rerank_settings(config, BASELINES[wildcards.baseline]),
-        backbone=lambda wildcards: f"backbones/{BASELINES[wildcards.baseline].backbone}",
-        first_stage=lambda wildcards: first_stage_folder(BASELINES[wildcards.baseline]),
-        reranker=lambda wildcards: reranker_folder(BASELINES[wildcards.baseline]),
-        code=rule_fingerprint("slq.baselines.rerank"),
-        scratch=scratch_folder,
+        file=job_file(
+            "evaluate_reranking",
+            settings=lambda wildcards: baseline_settings.rerank_settings(config, BASELINES[wildcards.baseline]),
+            backbone_folder=lambda wildcards: f"<scratch>/backbones/{BASELINES[wildcards.baseline].backbone}",
+            first_stage=lambda wildcards: f"<scratch>/{first_stage_folder(BASELINES[wildcards.baseline])}",
+            reranker=lambda wildcards: f"<scratch>/{reranker_folder(BASELINES[wildcards.baseline])}",
+            data="<scratch>/data",
+            work="<scratch>/baselines/{preset}/{baseline}",
+            out=BASELINE_FOLDER,
+        ),
     message:
         "Re-ranking: {wildcards.baseline}"
     shell:
-        "slq rerank --settings {params.settings:q} --backbone {params.scratch}/{params.backbone}"
-        " --coarse {params.scratch}/{params.first_stage} --by {params.scratch}/{params.reranker} --data {params.scratch}/data"
-        " --work {params.scratch}/baselines/{wildcards.preset}/{wildcards.baseline}"
-        " --out results/{wildcards.preset}/baselines/{wildcards.baseline} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 rule baselines:

@@ -9,7 +9,7 @@ rule judge_claims:
         reference=sorted(Path("paper_tables/reference").glob("*.csv")),
         claims="paper_tables/reference/claims.yaml",
     output:
-        claims=CLAIMS,
+        out=CLAIMS,
     log:
         "logs/{preset}/judge_claims.log",
     benchmark:
@@ -18,13 +18,15 @@ rule judge_claims:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=job_settings.claims_settings(config),
-        code=rule_fingerprint("slq.claims.judge"),
+        file=job_file(
+            "judge_claims",
+            settings=lambda wildcards: job_settings.claims_settings(config),
+            **REPORT_PATHS,
+        ),
     message:
         "Judging the paper's claims on the results of {wildcards.preset}"
     shell:
-        "slq claims --settings {params.settings:q} --results results --reference paper_tables/reference"
-        " --out {output.claims} 2>&1 | tee {log} >&2"
+        LOCAL_JOB
 
 
 rule claims:
@@ -37,7 +39,7 @@ rule paper_audit:
     input:
         reference=sorted(Path("paper_tables/reference").glob("*.csv")),
     output:
-        audit="paper_tables/audit.json",
+        out="paper_tables/audit.json",
     log:
         "logs/paper_audit.log",
     benchmark:
@@ -46,10 +48,12 @@ rule paper_audit:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=cost_settings.paper_audit_settings(config),
-        code=rule_fingerprint("slq.claims.paper_audit"),
+        file=job_file(
+            "paper_audit",
+            settings=lambda wildcards: cost_settings.paper_audit_settings(config),
+            reference="paper_tables/reference",
+        ),
     message:
         "Checking the paper's tables against each other"
     shell:
-        "slq paper-audit --settings {params.settings:q} --reference paper_tables/reference --out {output.audit}"
-        " 2>&1 | tee {log} >&2"
+        LOCAL_JOB

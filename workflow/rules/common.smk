@@ -3,7 +3,6 @@
 import atexit
 import csv
 import functools
-import json
 import math
 import os
 import re
@@ -19,11 +18,14 @@ os.environ.setdefault("SBATCH_OPEN_MODE", "append")
 PACKAGE_FOLDER = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGE_FOLDER)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE_FOLDER, *filter(None, [os.environ.get("PYTHONPATH")])]))
+# `python` of a job is this Python, unless conda brings another.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_file
-from slq.common.fingerprint import source_fingerprint
+from slq.common.fingerprint import fingerprint
 from slq.common.inherited import INHERITING_METHODS
+from slq.common.parameters import write_parameters
 from slq.config import baseline_settings, cost_settings, job_settings
 from slq.config.baselines import METHODS, build_comparator, list_baselines
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
@@ -31,6 +33,7 @@ from slq.config.loading import parent_dataset, seeds, validate_config
 from slq.config.runs import BASE_SEED, merge_training_resources, list_run_seeds, merge_training_settings
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options, read_yaml
 from slq.cost.forecast import job_resources
+from slq.jobs import JOBS
 from slq.sources.file_hashes import FileHashCache
 
 try:
@@ -48,13 +51,14 @@ SCRATCH = config["scratch"]
 FILE_HASHES = FileHashCache(Path(SCRATCH) / "work" / "contents")
 SEEDS = seeds(config)
 TRAINED_METHODS = [method for method in PRESET["methods"] if method != "base"]
-FORECAST_SETTINGS = json.loads(cost_settings.forecast_settings(config))
+FORECAST_SETTINGS = cost_settings.forecast_settings(config)
 DEFAULT_MEM_GB = 32  # GB, if neither the memory forecast nor config.yaml gives a job's memory
 RUN_FOLDER = "results/{preset}/{backbone}/{method}/seed{seed}"
 BASELINES = {baseline.name: baseline for baseline in list_baselines(config)}
 EMBEDDING_BASELINES = [name for name, baseline in BASELINES.items() if baseline.is_embedding_based]
 RERANKING_BASELINES = [name for name, baseline in BASELINES.items() if not baseline.is_embedding_based]
 BASELINE_FOLDER = "results/{preset}/baselines/{baseline}"
+RETAINED_ANSWERS = f"<scratch>/runs/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retained.json"
 
 REFERENCE_RECALLS = Path("paper_tables/reference/reference_recalls.csv")
 REFERENCE_CHECK = f"results/{config['preset']}/reference_check.json"
@@ -64,12 +68,25 @@ AUDIT = f"results/{config['preset']}/audit.json"
 # In a preset with reference encoders, no long job runs before or beside the reference check and the leak audit: a long
 # job takes one token of the resource `gate`; the checks and the jobs that they wait for take all tokens, and have
 # priority. There is no edge in the graph, so that no training depends on a test split (docs/log.md). In case a failed
-# check does not end the call, `slq store`, `slq select` and `slq train` require the files of both checks.
+# check does not end the call, the jobs that train require the files of both checks.
 GATE_TOKENS = 1000
 workflow.register_resource("gate", GATE_TOKENS)
 CHECK_GATE_TOKENS = GATE_TOKENS if PRESET["reference_encoders"] else 0
-if PRESET["reference_encoders"]:
-    os.environ.update(SLQ_CHECKS=os.pathsep.join([REFERENCE_CHECK, AUDIT]))
+REQUIRED_CHECKS = [REFERENCE_CHECK, AUDIT] if PRESET["reference_encoders"] else []
+
+# How a rule runs its job: the function of `slq.jobs.JOBS` with the rule's name, with the parameters that `job_file` wrote.
+JOB = "python -m slq.jobs {rule} {params.file}"
+LOG = " 2>&1 | tee {log} >&2"
+LOCAL_JOB = JOB + LOG
+CLUSTER_JOB = JOB + " --threads {resources.cpus_per_task}" + LOG
+TRAINING_JOB = (
+    JOB + " --threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}" + LOG
+)
+# Paths of a run's job, as functions name them. Data are paths in `scratch`, which inputs and outputs write `<scratch>`.
+BACKBONE_PATHS = {"backbone_folder": "<scratch>/backbones/{backbone}", "data": "<scratch>/data"}
+RUN_PATHS = BACKBONE_PATHS | {"adapter_folder": "<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}"}
+SPLIT_FOLDER = "<scratch>/data/{dataset}/{split}"
+REPORT_PATHS = {"results": "results", "reference": "paper_tables/reference"}
 
 
 def wildcard_pattern(names) -> str:
@@ -87,12 +104,42 @@ def names_with_key(catalogue: str, *sources: str) -> list[str]:
     return [name for name, entry in config[catalogue].items() if any(source in entry for source in sources)]
 
 
-def scratch_folder(wildcards) -> str:
-    """Return the scratch folder, for shell commands; inputs and outputs write `<scratch>`.
+def job_file(job: str, settings=None, values=None, content=None, required=(), **paths):
+    """Return the rule parameter `file`: the path of the job's parameters, which is written when the job is planned.
 
-    It is a function, as `snakemake --lint` reports constant parameters that repeat the beginning of a path.
+    The path is a hash of all of them (slq/common/parameters.py): the job is due again when one of them changes. Every
+    named output `out` or `..._file` of the rule is one of the paths.
+
+    Args:
+        job: the rule's name, a key of `slq.jobs.JOBS`.
+        settings, values, content: functions of the wildcards: the slice of the configuration, other arguments, and the
+            hash of the files that the configuration names.
+        required: files of checks that must have passed before the job begins.
+        paths: by the parameter of the job's function, a path (or a list of paths) with wildcards, or a function of
+            them.
     """
-    return SCRATCH
+
+    def write(wildcards, output) -> str:
+        outputs = {name: str(path) for name, path in output.items() if name == "out" or name.endswith("_file")}
+        named = {name: path(wildcards) if callable(path) else path for name, path in paths.items()}
+        resolved = {name: resolve_path(path, wildcards) for name, path in named.items()}
+        parameters = {"job": job, "code": job_code(job, wildcards), "paths": resolved | outputs}
+        slices = {"settings": settings, "values": values, "content": content}
+        try:
+            parameters |= {name: part(wildcards) for name, part in slices.items() if part is not None}
+            parameters |= {"required": list(required)} if required else {}
+            return str(write_parameters(Path(SCRATCH) / "params", parameters))
+        except SlqError as error:
+            raise WorkflowError(str(error)) from None
+
+    return write
+
+
+def resolve_path(path, wildcards):
+    """Fill wildcards and `<scratch>` into a path, or each of a list of paths; None stays None."""
+    if path is None or isinstance(path, list):
+        return path and [resolve_path(one, wildcards) for one in path]
+    return path.format(**wildcards).replace("<scratch>", SCRATCH)
 
 
 def manifest(name: str, split: str) -> str:
@@ -185,20 +232,20 @@ def backbone_manifests() -> list[str]:
     return [f"<scratch>/backbones/{name}/manifest.json" for name in PRESET["backbones"]]
 
 
-def rule_fingerprint(*entries: str):
-    """Return a rule parameter that computes the fingerprint of the rule's code.
-
-    Args:
-        entries: the modules whose functions the rule's command calls (slq/cli.py).
-    """
-    return lambda wildcards: source_fingerprint(*entries, **used_adapters(wildcards))
+def job_code(job: str, wildcards) -> str:
+    """Compute the fingerprint of a job's code; empty for fetching, as no edit is worth a second download."""
+    return "" if job == "fetch_source" else fingerprint(JOBS[job], **used_adapters(wildcards))
 
 
-def training_fingerprint(wildcards) -> str:
-    """Compute the fingerprint of the training code, including retrieval evaluation if it selects the best epoch."""
-    training = merge_training_settings(PRESET, config["backbones"][wildcards.backbone], wildcards.method)
-    validation = ["slq.evaluation.retrieval"] if training["checkpoint_selection"] == "best" else []
-    return source_fingerprint("slq.training.run", *validation, **used_adapters(wildcards))
+def training_values(job: str, wildcards) -> dict:
+    """Return the arguments of a job that trains, or caches features for training, beside settings and paths."""
+    seed = {"seed": int(wildcards.seed)} if "seed" in wildcards.keys() else {}
+    return {**seed, "train_dataset": PRESET["train_dataset"], "code_fingerprint": job_code(job, wildcards)}
+
+
+def generation_code(wildcards) -> str:
+    """Compute the fingerprint of the code that generates answers: finished answers of other code are not continued."""
+    return fingerprint("slq.evaluation.generation", "slq.methods.registry", **used_adapters(wildcards))
 
 
 def used_adapters(wildcards) -> dict:
@@ -536,6 +583,11 @@ def query_figure_files() -> list[str]:
     if config["cells"] != "complete" or (Path(example_top_file()).exists() and not pictures):
         return []
     return [f"paper_tables/{config['preset']}/figures/queries.{kind}" for kind in ("svg", "png", "csv")]
+
+
+def page_figures() -> list[str]:
+    """List the figures on the page of the preset."""
+    return [path for path in figure_files() + query_figure_files() if path.endswith(".svg")]
 
 
 def announce_tables() -> None:

@@ -9,8 +9,8 @@ rule compare_paper:
         evidence=evidence_files,
         reference=expand("paper_tables/reference/{table}.csv", table=["table1", "table3"]),
     output:
-        comparison="results/{preset}/compare/paper.json",
-        text="results/{preset}/compare/paper.txt",
+        json_file="results/{preset}/compare/paper.json",
+        text_file="results/{preset}/compare/paper.txt",
     log:
         "logs/{preset}/compare_paper.log",
     benchmark:
@@ -19,14 +19,16 @@ rule compare_paper:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=job_settings.compare_settings(config),
-        code=rule_fingerprint("slq.reporting.comparison.compare", "slq.reporting.comparison.output"),
+        file=job_file(
+            "compare_paper",
+            settings=lambda wildcards: job_settings.compare_settings(config),
+            values=lambda wildcards: {"a": f"results/{wildcards.preset}", "b": "paper"},
+            reference="paper_tables/reference",
+        ),
     message:
         "Comparing the results of {wildcards.preset} with the paper's"
     shell:
-        "slq compare results/{wildcards.preset} paper --settings {params.settings:q}"
-        " --reference paper_tables/reference --json {output.comparison} --text {output.text}"
-        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        LOCAL_JOB
 
 
 # The comparison is printed each time, so no output is declared.

@@ -20,14 +20,17 @@ rule make_synthetic_split:
     resources:
         **cluster_resources("prepare", gate=split_gate_tokens),
     params:
-        settings=lambda wildcards: job_settings.synthetic_split_settings(config, wildcards.dataset, wildcards.split),
-        code=rule_fingerprint("slq.synthetic.datasets"),
-        scratch=scratch_folder,
+        file=job_file(
+            "make_synthetic_split",
+            settings=lambda wildcards: job_settings.synthetic_split_settings(
+                config, wildcards.dataset, wildcards.split
+            ),
+            out=SPLIT_FOLDER,
+        ),
     message:
         "Drawing {wildcards.dataset}, {wildcards.split} split"
     shell:
-        "slq draw --settings {params.settings:q} --out {params.scratch}/data/{wildcards.dataset}/{wildcards.split}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 # Datasets of a fetched source: images stay in its folder, questions are unpacked.
@@ -49,18 +52,18 @@ rule prepare_split:
     resources:
         **cluster_resources("prepare", gate=split_gate_tokens),
     params:
-        settings=lambda wildcards: job_settings.prepare_settings(
-            config, wildcards.dataset, wildcards.split, FILE_HASHES.hash_id_lists
+        file=job_file(
+            "prepare_split",
+            settings=lambda wildcards: job_settings.prepare_settings(
+                config, wildcards.dataset, wildcards.split, FILE_HASHES.hash_id_lists
+            ),
+            source=lambda wildcards: f"<scratch>/sources/{config['datasets'][wildcards.dataset]['source']}",
+            out=SPLIT_FOLDER,
         ),
-        source=lambda wildcards: config["datasets"][wildcards.dataset]["source"],
-        code=rule_fingerprint("slq.datasets.prepare"),
-        scratch=scratch_folder,
     message:
         "Preparing {wildcards.dataset}, {wildcards.split} split"
     shell:
-        "slq prepare --settings {params.settings:q} --from {params.scratch}/sources/{params.source}"
-        " --out {params.scratch}/data/{wildcards.dataset}/{wildcards.split}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 # The folder is a parameter and not an input: a clone with results but without data must still render its tables. The
@@ -81,19 +84,17 @@ rule import_local_split:
     resources:
         gate=split_gate_tokens,
     params:
-        kind=lambda wildcards: config["datasets"][wildcards.dataset]["kind"],
-        flags=lambda wildcards: job_settings.local_dataset_flags(config, wildcards.dataset),
-        source=lambda wildcards: config["datasets"][wildcards.dataset]["local_dir"],
-        code=rule_fingerprint("slq.datasets.local"),
-        content_hash=local_dataset_hash,
-        scratch=scratch_folder,
+        file=job_file(
+            "import_local_split",
+            values=lambda wildcards: job_settings.local_split_arguments(config, wildcards.dataset, wildcards.split),
+            content=local_dataset_hash,
+            source=lambda wildcards: config["datasets"][wildcards.dataset]["local_dir"],
+            out=SPLIT_FOLDER,
+        ),
     message:
-        "Importing {wildcards.dataset}, {wildcards.split} split, from {params.source}"
+        "Importing {wildcards.dataset}, {wildcards.split} split, from its folder"
     shell:
-        "slq adopt --set {wildcards.dataset} --split {wildcards.split} --kind {params.kind}"
-        " {params.flags} --from {params.source:q}"
-        " --out {params.scratch}/data/{wildcards.dataset}/{wildcards.split}"
-        " 2>&1 | tee {log} >&2"
+        LOCAL_JOB
 
 
 # User-written queries for the images of another dataset's test split, which stay in its folder. As above, the file is
@@ -117,17 +118,18 @@ rule import_queries:
     resources:
         gate=split_gate_tokens,
     params:
-        settings=lambda wildcards: job_settings.query_dataset_settings(config, wildcards.dataset),
-        queries=lambda wildcards: config["datasets"][wildcards.dataset]["queries"],
-        content_hash=queries_hash,
-        code=rule_fingerprint("slq.datasets.queries"),
-        scratch=scratch_folder,
+        file=job_file(
+            "import_queries",
+            settings=lambda wildcards: job_settings.query_dataset_settings(config, wildcards.dataset),
+            content=queries_hash,
+            queries=lambda wildcards: config["datasets"][wildcards.dataset]["queries"],
+            data="<scratch>/data",
+            out=SPLIT_FOLDER,
+        ),
     message:
-        "Importing the queries of {wildcards.dataset} from {params.queries}"
+        "Importing the queries of {wildcards.dataset}"
     shell:
-        "slq gather --settings {params.settings:q} --queries {params.queries:q} --data {params.scratch}/data"
-        " --out {params.scratch}/data/{wildcards.dataset}/{wildcards.split}"
-        " 2>&1 | tee {log} >&2"
+        LOCAL_JOB
 
 
 # A leaf of the graph: as an `ancient` input of training it would hide re-runs of the jobs below it (docs/log.md).
@@ -137,7 +139,7 @@ rule audit:
         retrieval=[*test_split_manifests("retrieval"), *test_split_manifests("knowledge")],
         retention=test_split_manifests("retention"),
     output:
-        audit="results/{preset}/audit.json",
+        out="results/{preset}/audit.json",
     log:
         "logs/{preset}/audit.log",
     benchmark:
@@ -149,15 +151,16 @@ rule audit:
     resources:
         **cluster_resources("prepare", gate=CHECK_GATE_TOKENS),
     params:
-        settings=job_settings.audit_settings(config),
-        code=rule_fingerprint("slq.datasets.leak_audit"),
-        scratch=scratch_folder,
+        file=job_file(
+            "audit",
+            settings=lambda wildcards: job_settings.audit_settings(config),
+            data="<scratch>/data",
+            work="<scratch>/work",
+        ),
     message:
         "Auditing the datasets of {wildcards.preset}"
     shell:
-        "slq audit --settings {params.settings:q} --data {params.scratch}/data --work {params.scratch}/work"
-        " --out {output.audit} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 # Data and scorer checked on public models whose recalls are published, before any long job (`GATE_TOKENS`, common.smk).
@@ -167,7 +170,7 @@ rule check_reference_recalls:
         encoders=encoder_manifests(),
         data=test_split_manifests("retrieval"),
     output:
-        check="results/{preset}/reference_check.json",
+        out="results/{preset}/reference_check.json",
     log:
         "logs/{preset}/check_reference_recalls.log",
     benchmark:
@@ -179,16 +182,18 @@ rule check_reference_recalls:
     resources:
         **cluster_resources("evaluate", gate=GATE_TOKENS),
     params:
-        settings=job_settings.reference_check_settings(config),
-        reference_recalls=hash_file(REFERENCE_RECALLS),
-        code=rule_fingerprint("slq.evaluation.reference_check"),
-        scratch=scratch_folder,
+        file=job_file(
+            "check_reference_recalls",
+            settings=lambda wildcards: job_settings.reference_check_settings(config),
+            content=lambda wildcards: hash_file(REFERENCE_RECALLS),
+            encoders_folder="<scratch>/encoders",
+            data="<scratch>/data",
+            reference_file=str(REFERENCE_RECALLS),
+        ),
     message:
         "Checking data and scorer of {wildcards.preset} by public models"
     shell:
-        "slq instrument --settings {params.settings:q} --encoders {params.scratch}/encoders --data {params.scratch}/data"
-        " --golden paper_tables/reference/reference_recalls.csv --out {output.check} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 rule reference_check:

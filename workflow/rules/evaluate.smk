@@ -13,7 +13,7 @@ rule evaluate_retrieval:
         metrics=per_dataset("retrieved", f"{RUN_FOLDER}/retrieval/{{dataset}}.json"),
         ranks=per_dataset("retrieved", f"{RUN_FOLDER}/retrieval/{{dataset}}.ranks.parquet"),
         top=per_dataset("retrieved", f"{RUN_FOLDER}/retrieval/{{dataset}}.top.jsonl"),
-        events="results/{preset}/{backbone}/{method}/seed{seed}/events/retrieval.jsonl",
+        events_file="results/{preset}/{backbone}/{method}/seed{seed}/events/retrieval.jsonl",
     log:
         "logs/{preset}/evaluate_retrieval/{backbone}.{method}.seed{seed}.log",
     benchmark:
@@ -26,19 +26,16 @@ rule evaluate_retrieval:
     resources:
         **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: job_settings.retrieval_settings(config, wildcards.backbone),
-        code=rule_fingerprint("slq.evaluation.retrieval"),
-        scratch=scratch_folder,
+        file=job_file(
+            "evaluate_retrieval",
+            settings=lambda wildcards: job_settings.retrieval_settings(config, wildcards.backbone),
+            out=f"{RUN_FOLDER}/retrieval",
+            **RUN_PATHS,
+        ),
     message:
         "Retrieving with {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
     shell:
-        "slq retrieve --settings {params.settings:q}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone}"
-        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
-        " --data {params.scratch}/data"
-        " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/retrieval"
-        " --events {output.events} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 rule evaluate_retention:
@@ -50,8 +47,8 @@ rule evaluate_retention:
         metrics=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.json"),
         answers=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.answers.jsonl"),
         differing=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.disagreements.jsonl"),
-        retained="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/retained.json",
-        events="results/{preset}/{backbone}/{method}/seed{seed}/events/retention.jsonl",
+        answer_hashes_file="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/retained.json",
+        events_file="results/{preset}/{backbone}/{method}/seed{seed}/events/retention.jsonl",
     log:
         "logs/{preset}/evaluate_retention/{backbone}.{method}.seed{seed}.log",
     benchmark:
@@ -64,22 +61,18 @@ rule evaluate_retention:
     resources:
         **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: job_settings.retention_settings(config, wildcards.backbone),
-        code=rule_fingerprint("slq.evaluation.retention"),
-        generation=rule_fingerprint("slq.evaluation.generation", "slq.methods.registry"),
-        scratch=scratch_folder,
+        file=job_file(
+            "evaluate_retention",
+            settings=lambda wildcards: job_settings.retention_settings(config, wildcards.backbone),
+            values=lambda wildcards: {"code_fingerprint": generation_code(wildcards)},
+            work="<scratch>/work",
+            out=f"{RUN_FOLDER}/retention",
+            **RUN_PATHS,
+        ),
     message:
         "Evaluating retention of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
     shell:
-        "slq retain --settings {params.settings:q}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone}"
-        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
-        " --data {params.scratch}/data"
-        " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/retention"
-        " --work {params.scratch}/work --code {params.generation}"
-        " --retained {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/retained.json"
-        " --events {output.events} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 # For a method that does not change the backbone: a check that its answers are base's, in place of answers of its own.
@@ -90,10 +83,10 @@ rule check_equivalence:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=test_split_manifests("retention"),
-        retained=f"<scratch>/runs/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retained.json",
+        retained=RETAINED_ANSWERS,
     output:
         metrics=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.json"),
-        events="results/{preset}/{backbone}/{method}/seed{seed}/events/equivalence.jsonl",
+        events_file="results/{preset}/{backbone}/{method}/seed{seed}/events/equivalence.jsonl",
     log:
         "logs/{preset}/check_equivalence/{backbone}.{method}.seed{seed}.log",
     benchmark:
@@ -106,21 +99,18 @@ rule check_equivalence:
     resources:
         **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: job_settings.equivalence_settings(config, wildcards.backbone),
-        code=rule_fingerprint("slq.evaluation.equivalence"),
-        scratch=scratch_folder,
-        base=f"base/seed{BASE_SEED}",
+        file=job_file(
+            "check_equivalence",
+            settings=lambda wildcards: job_settings.equivalence_settings(config, wildcards.backbone),
+            base_folder=f"results/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retention",
+            answer_hashes_file=RETAINED_ANSWERS,
+            out=f"{RUN_FOLDER}/retention",
+            **RUN_PATHS,
+        ),
     message:
         "Checking that {wildcards.method} on {wildcards.backbone} answers as base, seed {wildcards.seed}"
     shell:
-        "slq prove --settings {params.settings:q}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone}"
-        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
-        " --data {params.scratch}/data"
-        " --base results/{wildcards.preset}/{wildcards.backbone}/{params.base}/retention --retained {input.retained}"
-        " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/retention"
-        " --events {output.events} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 # Base's answers without the images: the part of a score that the wording of the questions explains.
@@ -133,7 +123,7 @@ rule evaluate_blind:
         metrics=per_dataset("retention", f"{RUN_FOLDER}/blind/{{dataset}}.json"),
         answers=per_dataset("retention", f"{RUN_FOLDER}/blind/{{dataset}}.answers.jsonl"),
         differing=per_dataset("retention", f"{RUN_FOLDER}/blind/{{dataset}}.disagreements.jsonl"),
-        events="results/{preset}/{backbone}/{method}/seed{seed}/events/blind.jsonl",
+        events_file="results/{preset}/{backbone}/{method}/seed{seed}/events/blind.jsonl",
     log:
         "logs/{preset}/evaluate_blind/{backbone}.{method}.seed{seed}.log",
     benchmark:
@@ -147,18 +137,15 @@ rule evaluate_blind:
     resources:
         **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: job_settings.retention_settings(config, wildcards.backbone),
-        code=rule_fingerprint("slq.evaluation.retention"),
-        generation=rule_fingerprint("slq.evaluation.generation", "slq.methods.registry"),
-        scratch=scratch_folder,
+        file=job_file(
+            "evaluate_blind",
+            settings=lambda wildcards: job_settings.retention_settings(config, wildcards.backbone),
+            values=lambda wildcards: {"code_fingerprint": generation_code(wildcards), "with_images": False},
+            work="<scratch>/work",
+            out=f"{RUN_FOLDER}/blind",
+            **RUN_PATHS,
+        ),
     message:
         "Evaluating {wildcards.method} on {wildcards.backbone} without images"
     shell:
-        "slq blind --settings {params.settings:q}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone}"
-        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
-        " --data {params.scratch}/data"
-        " --out results/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}/blind"
-        " --work {params.scratch}/work --code {params.generation}"
-        " --events {output.events} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB

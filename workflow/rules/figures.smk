@@ -23,13 +23,16 @@ rule draw_figures:
     conda:
         "../../envs/slq.yaml"
     params:
-        layout=job_settings.layout(config),
-        code=rule_fingerprint("slq.reporting.figures"),
+        file=job_file(
+            "draw_figures",
+            values=lambda wildcards: {"layout": job_settings.layout(config)},
+            results_folder="results",
+            output_folder="paper_tables/{preset}/figures",
+        ),
     message:
         "Drawing the figures of {wildcards.preset}"
     shell:
-        "slq figures --layout {params.layout:q} --results results --out paper_tables/{wildcards.preset}/figures"
-        " 2>&1 | tee {log} >&2"
+        LOCAL_JOB
 
 
 rule draw_queries:
@@ -47,15 +50,18 @@ rule draw_queries:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=job_settings.queries_settings(config, **EXAMPLE_RUN),
-        code=rule_fingerprint("slq.reporting.queries", "slq.datasets.splits"),
-        scratch=scratch_folder,
+        file=job_file(
+            "draw_queries",
+            settings=lambda wildcards: job_settings.queries_settings(config, **EXAMPLE_RUN),
+            top=example_top_file(),
+            results="results",
+            data="<scratch>/data",
+            out="paper_tables/{preset}/figures",
+        ),
     message:
         "Drawing what queries of {wildcards.preset} find"
     shell:
-        "slq queries --settings {params.settings:q} --top {input.top} --results results"
-        " --data {params.scratch}/data --out paper_tables/{wildcards.preset}/figures"
-        " 2>&1 | tee {log} >&2"
+        LOCAL_JOB
 
 
 rule figures:

@@ -7,7 +7,7 @@ rule measure_pilot:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         pictures=pilot_images,
     output:
-        pilot="results/{preset}/{backbone}/pilot.json",
+        out="results/{preset}/{backbone}/pilot.json",
     log:
         "logs/{preset}/measure_pilot/{backbone}.log",
     benchmark:
@@ -18,17 +18,16 @@ rule measure_pilot:
     resources:
         **cluster_resources("evaluate"),
     params:
-        settings=lambda wildcards: baseline_settings.pilot_settings(config, wildcards.backbone),
-        code=rule_fingerprint("slq.baselines.pilot"),
-        content_hash=pilot_images_hash,
-        scratch=scratch_folder,
+        file=job_file(
+            "measure_pilot",
+            settings=lambda wildcards: baseline_settings.pilot_settings(config, wildcards.backbone),
+            content=pilot_images_hash,
+            **BACKBONE_PATHS,
+        ),
     message:
         "The pilot on {wildcards.backbone}"
     shell:
-        "slq pilot measure --settings {params.settings:q}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data"
-        " --out {output.pilot} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 rule render_pilot:
@@ -45,16 +44,18 @@ rule render_pilot:
     conda:
         "../../envs/slq.yaml"
     params:
-        settings=lambda wildcards: baseline_settings.pilot_layout(config),
-        code=rule_fingerprint("slq.reporting.pilot", "slq.datasets.pilot_images"),
-        content_hash=pilot_images_hash,
-        scratch=scratch_folder,
+        file=job_file(
+            "render_pilot",
+            settings=lambda wildcards: baseline_settings.pilot_layout(config),
+            content=pilot_images_hash,
+            results="results",
+            data="<scratch>/data",
+            out="paper_tables/{preset}/figures",
+        ),
     message:
         "Drawing the pilot of {wildcards.preset}"
     shell:
-        "slq pilot render --settings {params.settings:q} --results results --data {params.scratch}/data"
-        " --out paper_tables/{wildcards.preset}/figures"
-        " 2>&1 | tee {log} >&2"
+        LOCAL_JOB
 
 
 rule pilot:

@@ -12,7 +12,7 @@ rule write_page:
         audit="paper_tables/audit.json",
         tables=expand("paper_tables/{{preset}}/{table}.html", table=TABLES),
         cells="paper_tables/{preset}/cells.csv",
-        figures=[path for path in figure_files() + query_figure_files() if path.endswith(".svg")],
+        figures=page_figures(),
         templates=expand(
             "paper_tables/templates/{name}.j2", name=["base.html", "report.html", "report.css", "table.css"]
         ),
@@ -26,14 +26,19 @@ rule write_page:
     conda:
         "../../envs/slq.yaml"
     params:
-        layout=job_settings.layout(config),
-        code=rule_fingerprint("slq.reporting.page.page"),
+        file=job_file(
+            "write_page",
+            values=lambda wildcards: {"layout": job_settings.layout(config)},
+            results="results",
+            audit="paper_tables/audit.json",
+            figures=page_figures(),
+            templates="paper_tables/templates",
+            out="paper_tables/{preset}",
+        ),
     message:
         "Writing {output.page}"
     shell:
-        "slq report --layout {params.layout:q} --results results --audit {input.audit}"
-        " --templates paper_tables/templates --out paper_tables/{wildcards.preset} --figures {input.figures}"
-        " 2>&1 | tee {log} >&2"
+        LOCAL_JOB
 
 
 rule report:

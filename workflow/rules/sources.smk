@@ -20,16 +20,18 @@ rule fetch_source:
     resources:
         gate=source_gate_tokens,
     params:
-        settings=lambda wildcards: job_settings.fetch_settings(
-            config, wildcards.catalogue, wildcards.source, FILE_HASHES.hash_source_part
+        file=job_file(
+            "fetch_source",
+            settings=lambda wildcards: job_settings.fetch_settings(
+                config, wildcards.catalogue, wildcards.source, FILE_HASHES.hash_source_part
+            ),
+            out="<scratch>/{catalogue}/{source}",
+            locks="sources.lock",
         ),
-        scratch=scratch_folder,
     message:
         "Fetching {wildcards.source}"
     shell:
-        "slq fetch --settings {params.settings:q} --out {params.scratch}/{wildcards.catalogue}/{wildcards.source}"
-        " --locks sources.lock"
-        " 2>&1 | tee {log} >&2"
+        LOCAL_JOB
 
 
 # Everything that needs the network or a user's folders, on the host that has them.

@@ -29,14 +29,17 @@ rule render_tables:
     conda:
         "../../envs/slq.yaml"
     params:
-        layout=job_settings.layout(config),
-        code=rule_fingerprint("slq.reporting.tables"),
+        file=job_file(
+            "render_tables",
+            values=lambda wildcards: {"layout": job_settings.layout(config)},
+            **REPORT_PATHS,
+            templates="paper_tables/templates",
+            output="paper_tables/{preset}",
+        ),
     message:
         "Rendering the tables of {wildcards.preset}"
     shell:
-        "slq tables --layout {params.layout:q} --results results --reference paper_tables/reference"
-        " --templates paper_tables/templates --out paper_tables/{wildcards.preset}"
-        " 2>&1 | tee {log} >&2"
+        LOCAL_JOB
 
 
 rule compile_pdf:
@@ -53,11 +56,15 @@ rule compile_pdf:
     conda:
         "../../envs/slq.yaml"
     params:
-        code=rule_fingerprint("slq.reporting.pdf"),
+        file=job_file(
+            "compile_pdf",
+            tex="paper_tables/{preset}/tables.tex",
+            pdf="paper_tables/{preset}/tables.pdf",
+        ),
     message:
         "Compiling {output.pdf}"
     shell:
-        "slq pdf --tex {input.document} --pdf {output.pdf} 2>&1 | tee {log} >&2"
+        LOCAL_JOB
 
 
 rule tables:

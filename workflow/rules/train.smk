@@ -7,7 +7,7 @@ rule register_base:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
     output:
         adapter="<scratch>/runs/{preset}/{backbone}/base/seed0/adapter.json",
-        run="results/{preset}/{backbone}/base/seed0/run.json",
+        run_file="results/{preset}/{backbone}/base/seed0/run.json",
     log:
         "logs/{preset}/register_base/{backbone}.log",
     benchmark:
@@ -18,17 +18,16 @@ rule register_base:
     resources:
         **cluster_resources("prepare", gate=0),
     params:
-        settings=lambda wildcards: job_settings.train_settings(config, wildcards.backbone, "base"),
-        code=rule_fingerprint("slq.training.run_record"),
-        scratch=scratch_folder,
+        file=job_file(
+            "register_base",
+            settings=lambda wildcards: job_settings.train_settings(config, wildcards.backbone, "base"),
+            backbone_folder="<scratch>/backbones/{backbone}",
+            adapter_folder="<scratch>/runs/{preset}/{backbone}/base/seed0",
+        ),
     message:
         "Registering {wildcards.backbone} as it is"
     shell:
-        "slq base --settings {params.settings:q}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone}"
-        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/base/seed0"
-        " --run {output.run} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 # Image features, or keys and values, cached once if `training.image_cache` says so, for the runs of all seeds. The
@@ -39,8 +38,8 @@ rule cache_features:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=training_manifests(),
     output:
-        feature_cache="<scratch>/feature_cache/{preset}/{backbone}/{method}.json",
-        events="results/{preset}/{backbone}/{method}/feature_cache.jsonl",
+        out="<scratch>/feature_cache/{preset}/{backbone}/{method}.json",
+        events_file="results/{preset}/{backbone}/{method}/feature_cache.jsonl",
     log:
         "logs/{preset}/cache_features/{backbone}.{method}.log",
     benchmark:
@@ -53,18 +52,20 @@ rule cache_features:
     resources:
         **cluster_resources("train"),
     params:
-        settings=lambda wildcards: job_settings.feature_cache_settings(config, wildcards.backbone, wildcards.method),
-        train_dataset=PRESET["train_dataset"],
-        code=rule_fingerprint("slq.caching.build"),
-        scratch=scratch_folder,
+        file=job_file(
+            "cache_features",
+            settings=lambda wildcards: job_settings.feature_cache_settings(
+                config, wildcards.backbone, wildcards.method
+            ),
+            values=lambda wildcards: training_values("cache_features", wildcards),
+            required=REQUIRED_CHECKS,
+            work="<scratch>/feature_cache/shards",
+            **BACKBONE_PATHS,
+        ),
     message:
         "Caching image features of {wildcards.backbone} for {wildcards.method}"
     shell:
-        "slq store --settings {params.settings:q}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-dataset {params.train_dataset}"
-        " --work {params.scratch}/feature_cache/shards --out {output.feature_cache} --events {output.events} --code {params.code}"
-        " --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 rule train:
@@ -74,8 +75,8 @@ rule train:
         feature_cache=image_cache_files,
     output:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
-        run="results/{preset}/{backbone}/{method}/seed{seed}/run.json",
-        events="results/{preset}/{backbone}/{method}/seed{seed}/events/train.jsonl",
+        run_file="results/{preset}/{backbone}/{method}/seed{seed}/run.json",
+        events_file="results/{preset}/{backbone}/{method}/seed{seed}/events/train.jsonl",
     log:
         "logs/{preset}/train/{backbone}.{method}.seed{seed}.log",
     benchmark:
@@ -89,20 +90,19 @@ rule train:
     resources:
         **cluster_resources("train"),
     params:
-        settings=lambda wildcards: job_settings.train_settings(config, wildcards.backbone, wildcards.method),
-        train_dataset=PRESET["train_dataset"],
-        code=training_fingerprint,
-        scratch=scratch_folder,
+        file=job_file(
+            "train",
+            settings=lambda wildcards: job_settings.train_settings(config, wildcards.backbone, wildcards.method),
+            values=lambda wildcards: training_values("train", wildcards),
+            required=REQUIRED_CHECKS,
+            work_folder="<scratch>/work",
+            cache_manifest=lambda wildcards: next(iter(image_cache_files(wildcards)), None),
+            **RUN_PATHS,
+        ),
     message:
         "Training {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
     shell:
-        "slq train --settings {params.settings:q} --seed {wildcards.seed}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-dataset {params.train_dataset}"
-        " --work {params.scratch}/work --prefixes {input.feature_cache}"
-        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{wildcards.method}/seed{wildcards.seed}"
-        " --run {output.run} --events {output.events} --code {params.code}"
-        " --threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}"
-        " 2>&1 | tee {log} >&2"
+        TRAINING_JOB
 
 
 # On request, `snakemake --cores all lr_sweep`: the user copies the chosen rates into config.yaml, so that a run depends
@@ -112,7 +112,7 @@ rule sweep_learning_rates:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=training_manifests(),
     output:
-        lr_sweep="results/{preset}/{backbone}/{method}/seed{seed}/lr_sweep.json",
+        output_file="results/{preset}/{backbone}/{method}/seed{seed}/lr_sweep.json",
     log:
         "logs/{preset}/sweep_learning_rates/{backbone}.{method}.seed{seed}.log",
     benchmark:
@@ -126,17 +126,18 @@ rule sweep_learning_rates:
     resources:
         **cluster_resources("train"),
     params:
-        settings=lambda wildcards: job_settings.lr_sweep_settings(config, wildcards.backbone, wildcards.method),
-        train_dataset=PRESET["train_dataset"],
-        code=rule_fingerprint("slq.training.lr_sweep", "slq.evaluation.retrieval"),
-        scratch=scratch_folder,
+        file=job_file(
+            "sweep_learning_rates",
+            settings=lambda wildcards: job_settings.lr_sweep_settings(config, wildcards.backbone, wildcards.method),
+            values=lambda wildcards: {"seed": int(wildcards.seed), "train_dataset": PRESET["train_dataset"]},
+            required=REQUIRED_CHECKS,
+            work_folder="<scratch>/work",
+            **BACKBONE_PATHS,
+        ),
     message:
         "Sweeping learning rates of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
     shell:
-        "slq select --settings {params.settings:q} --seed {wildcards.seed}"
-        " --backbone {params.scratch}/backbones/{wildcards.backbone} --data {params.scratch}/data --train-dataset {params.train_dataset}"
-        " --work {params.scratch}/work --out {output.lr_sweep} --threads {resources.cpus_per_task}"
-        " 2>&1 | tee {log} >&2"
+        CLUSTER_JOB
 
 
 rule lr_sweep:

@@ -1,285 +1,273 @@
-"""`slq`: one subcommand for each rule of the workflow, and those that people type themselves.
-
-Paths and settings of a rule come from the workflow.
-"""
+"""`slq`: what people type. The jobs of the workflow are in slq/jobs.py, and are called by rules."""
 
 import argparse
 import gc
-import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from slq.commands.arguments import (
-    Commands,
-    LazyCall,
-    configure_libraries,
-    declare_command,
-    flag_options,
-    parse_arguments,
-)
-from slq.commands.comparison import COMMANDS as COMPARE
-from slq.commands.cost import COMMANDS as ACCOUNT
-from slq.commands.cost import doctor
-from slq.commands.export import COMMANDS as USE
 from slq.common.errors import SlqError
+from slq.common.libraries import configure_libraries
+from slq.config.loading import Config, load_merged_config
 
-# Subcommands import torch and transformers themselves, so that `slq --help` and rendering start at once.
+# Commands import torch and transformers themselves, so that `slq --help` starts at once.
+VERDICTS = ["differs", "inside noise", "not comparable", "stale", "missing", "extra"]  # that `compare` may fail on
+STEP_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk", "lora", "full_ft")
 
 
-def fetch(args: argparse.Namespace) -> None:
-    """Fetch a source (`slq fetch`)."""
-    from slq.sources.fetch import fetch_source, is_offline
+def doctor(args: argparse.Namespace) -> None:
+    """Check whether a run on a cluster can start, and say what it would cost.
 
-    fetch_source(args.settings, args.out, args.locks, args.offline or is_offline())
+    Raises:
+        SlqError: something has to be fixed before the run can start.
+    """
+    from slq.preflight.checks import ERROR
+    from slq.preflight.preflight import run_preflight
+
+    options = [part for profile in args.profile or ["slurm"] for part in ("--profile", profile)]
+    options += ["--default-resources", *args.default_resources] if args.default_resources else []
+    page, num_errors = run_preflight(args.config, args.preset, options)
+    print(page, flush=True)
+    if num_errors:
+        raise SlqError(f"{num_errors} to be done before a run can start: the lines marked [{ERROR}]")
+
+
+def forecast(args: argparse.Namespace) -> None:
+    """Print what a preset will cost, from sizes alone."""
+    from slq.config.cost_settings import forecast_settings
+    from slq.cost.forecast_table import print_forecast
+
+    print_forecast(forecast_settings(_load_config(args)))
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Time a training step as released, and with each image cache, on a backbone's real shape.
+
+    Raises:
+        SlqError: the configuration has no such backbone.
+    """
+    from slq.common.files import write_json
+    from slq.config.cost_settings import train_step_settings
+    from slq.cost.bench.train_step import bench_train_step, format_step_table
+
+    config = _load_config(args)
+    if args.backbone not in config["backbones"]:
+        raise SlqError(f"--backbone {args.backbone}: not under `backbones`; there are {', '.join(config['backbones'])}")
+    settings = train_step_settings(config, args.backbone, args.batch, args.dtype)
+    timings = bench_train_step(settings, args.variants, args.repeats, args.folder)
+    print(format_step_table(timings))
+    if args.json:
+        write_json(args.json, timings)
 
 
 def sources(args: argparse.Namespace) -> None:
-    """Print the table of sources (`slq sources`)."""
+    """Print the table of sources: which are here, what they cost, which terms a person has to accept."""
     from slq.sources.listing import format_source_table
 
     print(format_source_table(args.config, args.preset))
 
 
-def select(args: argparse.Namespace) -> None:
-    """Sweep the learning rates of a run on the validation split (`slq select`)."""
-    from slq.evaluation.retrieval import build_recall_validator
-    from slq.training.lr_sweep import sweep_learning_rates
+def score(args: argparse.Namespace) -> None:
+    """Score stored answers and count stored ranks again, and compare with what is stored."""
+    from slq.evaluation.rescoring import rescore_folder
 
-    paths = (args.backbone, args.data, args.train_dataset, args.work, args.out)
-    sweep_learning_rates(args.settings, args.seed, *paths, build_recall_validator(args.settings))
+    rescore_folder(args.results, args.write)
 
 
-def train(args: argparse.Namespace) -> None:
-    """Train a run in one process, or start several processes that train it together (`slq train`)."""
-    from slq.evaluation.retrieval import build_recall_validator
-    from slq.training.distributed import launch_distributed
-    from slq.training.run import run_training
-
-    paths = (args.backbone, args.data, args.train_dataset, args.work, args.adapter, args.run, args.events)
-    if not launch_distributed(args.processes, sys.argv[1:]):
-        validate = build_recall_validator(args.settings)
-        run_training(args.settings, args.seed, *paths, validate, args.code, args.minutes, args.prefixes)
-
-
-def blind(args: argparse.Namespace) -> None:
-    """Evaluate a run on the retention datasets without their images (`slq blind`)."""
-    from slq.evaluation.retention import evaluate_retention
-
-    paths = (args.backbone, args.adapter, args.data, args.work, args.out, args.events)
-    evaluate_retention(args.settings, args.code, *paths, with_images=False)
-
-
-def queries(args: argparse.Namespace) -> None:
-    """Draw the figure of a few test captions and the images retrieved for them (`slq queries`)."""
-    from slq.datasets.splits import read_split
-    from slq.reporting.queries import draw_queries
-
-    split = read_split(args.data, args.settings["dataset"], "test")
-    image_files = {item["id"]: item["image"] for item in split.items}
-    draw_queries(args.settings, args.top, args.results, lambda image: split.open(image_files[image]), args.out)
-
-
-def render_pilot(args: argparse.Namespace) -> None:
-    """Draw the figure of the pilot (`slq pilot render`)."""
-    from slq.datasets.pilot_images import find_pilot_images, open_pilot_image
-    from slq.reporting.pilot import render_pilot as render
-
-    image_files = find_pilot_images(args.settings, args.data)
-    render(args.settings, args.results, lambda name: open_pilot_image(image_files[name]), args.out)
-
-
-COMMANDS: Commands = {
-    "draw": declare_command("slq.synthetic.datasets:draw_split", "make a split of a synthetic dataset", "settings out"),
-    "adopt": declare_command(
-        "slq.datasets.local:import_local_split",
-        "check a local split and write its prepared form",
-        "set split kind columns same-image from out",
-    ),
-    "prepare": declare_command(
-        "slq.datasets.prepare:prepare_split",
-        "write the prepared form of a split of a fetched source",
-        "settings from out",
-    ),
-    "gather": declare_command(
-        "slq.datasets.queries:import_queries",
-        "write the prepared form of queries that a person wrote for images of another dataset",
-        "settings queries data out",
-    ),
-    "fetch": (
-        fetch,
-        "bring a source, whole and proved",
-        {
-            **flag_options("settings", "out", "locks"),
-            "--offline": {"action": "store_true", "help": "ask no server: what is not here is an error"},
-        },
-    ),
-    "sources": (
-        sources,
-        "print the table of sources: what is there, what it costs, which terms a person has to accept",
-        {
-            "config": {"type": Path, "nargs": "*", "help": "config.yaml, and files laid over it"},
-            "--preset": {"help": "only what this preset fetches"},
-        },
-    ),
-    "audit": declare_command(
-        "slq.datasets.leak_audit:audit", "check that training and test sets are apart", "settings data work threads out"
-    ),
-    "instrument": declare_command(
-        "slq.evaluation.reference_check:check_reference_recalls",
-        "check data and scorer by the published recalls of public models",
-        "settings encoders data golden out",
-        "threads",
-    ),
-    "pretrain": declare_command(
-        "slq.synthetic.backbones:pretrain_backbone",
-        "train a mini backbone from scratch",
-        "settings data out",
-        "threads",
-    ),
-    "pretrain-encoder": declare_command(
-        "slq.synthetic.encoders:pretrain_dual_encoder",
-        "train a mini dual encoder from scratch",
-        "settings data out",
-        "threads",
-    ),
-    "store": declare_command(
-        "slq.caching.build:build_feature_cache",
-        "cache what does not change of the images that training reads",
-        "settings backbone data train-dataset work out events code",
-        "threads",
-    ),
-    "base": declare_command(
-        "slq.training.run_record:register_base",
-        "record the untouched backbone as a run",
-        "settings backbone adapter run",
-        "threads",
-    ),
-    "train": (
-        train,
-        "train a run",
-        {
-            **flag_options(
-                "settings", "backbone", "adapter", "run", "threads", "seed", "data", "train-dataset", "work"
-            ),
-            **flag_options("events", "code", "processes", "minutes"),
-            "--prefixes": {"type": Path, "nargs": "?"},
-        },
-    ),
-    "select": (
-        select,
-        "try learning rates on the val split",
-        flag_options("settings", "seed", "backbone", "data", "train-dataset", "work", "out", "threads"),
-    ),
-    "retrieve": declare_command(
-        "slq.evaluation.retrieval:evaluate_retrieval",
-        "evaluate a run on the retrieval datasets",
-        "settings backbone adapter data out events",
-        "threads",
-    ),
-    "retain": declare_command(
-        "slq.evaluation.retention:evaluate_retention",
-        "evaluate a run on the retention datasets",
-        "settings code backbone adapter data work out events retained",
-        "threads",
-    ),
-    "blind": (
-        blind,
-        "ask a run the questions of the retention datasets without their images",
-        flag_options("settings", "code", "backbone", "adapter", "data", "work", "out", "events", "threads"),
-    ),
-    "prove": declare_command(
-        "slq.evaluation.equivalence:check_equivalence",
-        "check that a run answers the retention datasets as base does",
-        "settings backbone adapter data base retained out events",
-        "threads",
-    ),
-    "embed": declare_command(
-        "slq.baselines.encode:evaluate_encoder_baseline",
-        "measure a comparator, or an untrained read-out, on the retrieval datasets",
-        "settings model data work out",
-        "threads",
-    ),
-    "rerank": declare_command(
-        "slq.baselines.rerank:evaluate_reranking",
-        "let a backbone look again at the first candidates of a first stage's list",
-        "settings backbone coarse by data work out",
-        "threads",
-    ),
-    "pilot measure": declare_command(
-        "slq.baselines.pilot:measure_pilot",
-        "write how similar an untrained backbone finds texts and images, by read-out",
-        "settings backbone data out",
-        "threads",
-    ),
-    "pilot render": (render_pilot, "draw the pilot's figure", flag_options("settings", "results", "data", "out")),
-    "score": (
-        LazyCall("slq.evaluation.rescoring:rescore_folder", ("results", "write")),
-        "score stored answers and count stored ranks again, and compare with what is stored",
-        {
-            "results": {"type": Path, "help": "a folder of results, e.g. results/mini"},
-            "--write": {"action": "store_true", "help": "write what differs anew"},
-        },
-    ),
-    "tables": declare_command(
-        "slq.reporting.tables:render", "render the tables from results alone", "layout results reference templates out"
-    ),
-    "figures": declare_command(
-        "slq.reporting.figures:draw_figures", "draw the figures from results alone", "layout results out"
-    ),
-    "queries": (
-        queries,
-        "draw what a few test captions find",
-        flag_options("settings", "top", "results", "data", "out"),
-    ),
-    "claims": declare_command(
-        "slq.claims.judge:judge_claims",
-        "judge the claims of the paper on results alone",
-        "settings results reference out",
-    ),
-    "paper-audit": declare_command(
-        "slq.claims.paper_audit:audit_paper",
-        "ask the paper's own tables of each other and of arithmetic",
-        "settings reference out",
-    ),
-    "report": (
-        LazyCall("slq.reporting.page.page:write_page", ("layout", "results", "audit", "figures", "templates", "out")),
-        "write the page of a preset: does it reproduce?",
-        {
-            **flag_options("layout", "results", "audit", "templates", "out"),
-            "--figures": {"type": Path, "nargs": "*", "default": [], "metavar": "SVG"},
-        },
-    ),
-    **ACCOUNT,
-    **COMPARE,
-    **USE,
-    "pdf": declare_command("slq.reporting.pdf:compile_pdf", "compile the tables with pdflatex", "tex pdf"),
-}
-TRAINING_COMMANDS = ("store", "select", "train")  # commands that wait for the checks
-
-
-def require_checks_passed() -> None:
-    """Check that every file that the workflow names in SLQ_CHECKS exists, before any work begins.
+def compare(args: argparse.Namespace) -> None:
+    """Compare two results cell by cell, with a verdict each.
 
     Raises:
-        SlqError: a file named in SLQ_CHECKS does not exist, so its check has not passed.
+        SlqError: a cell has a verdict of `--fail-on`.
     """
-    for check_file in filter(None, os.environ.get("SLQ_CHECKS", "").split(os.pathsep)):
-        if not Path(check_file).is_file():
-            raise SlqError(
-                f"{check_file}: not there: this check has not passed, and nothing is trained before it has; "
-                f"run `snakemake {check_file}`, with the options of this call, and see its message"
-            )
+    from slq.config.job_settings import compare_settings
+    from slq.reporting.comparison.output import format_comparison, write_comparison
+
+    settings = compare_settings(_load_config(args))
+    comparison = write_comparison(args.a, args.b, settings, args.reference, args.json, args.text)
+    print(format_comparison(comparison), end="")
+    counts = {verdict: count for verdict, count in comparison.verdict_counts.items() if verdict in args.fail_on}
+    if any(counts.values()):
+        raise SlqError("compare: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand; return 0, or the exit status of the error after printing its message on standard error."""
+def bundle(args: argparse.Namespace) -> None:
+    """Pack a preset's results for a colleague: the same bytes for the same files."""
+    from slq.reporting.comparison.bundles import find_preset_folder, find_stale_files, write_bundle
+
+    folder = find_preset_folder(str(args.results), args.results)
+    freshness = find_stale_files(folder)
+    count = write_bundle(folder, args.out)
+    print(f"{args.out}: {count} files")
+    freshness.print_warnings()
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Evaluate a run on your own images and captions; no result of the workflow is touched."""
+    from slq.evaluation.own_data import evaluate_on_folder, format_recalls
+    from slq.export.trained_run import find_run
+
+    run = find_run(args.run, _load_config(args))
+    recalls = evaluate_on_folder(
+        run.settings, run.snapshot, run.adapter_folder, args.images, args.captions, args.batch, args.json
+    )
+    print(format_recalls(recalls))
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a run as a folder that sentence-transformers and PEFT load."""
+    from slq.export.folder import export_run
+    from slq.export.trained_run import find_run
+
+    config = _load_config(args)
+    export_run(find_run(args.run, config), config, args.folder)
+    print(args.folder)
+
+
+def search(args: argparse.Namespace) -> None:
+    """Find the images of a folder that a text or an image is most similar to.
+
+    Raises:
+        SlqError: not exactly one of `--text` and `--image` is given.
+    """
+    from slq.export.folder import export_once
+    from slq.export.search import search_images
+    from slq.export.trained_run import find_run
+
+    if (args.text is None) == (args.image is None):
+        raise SlqError("expected one query: --text TEXT or --image FILE")
+    config = _load_config(args)
+    is_export = (args.model / "retriever.json").is_file()
+    folder = args.model if is_export else export_once(find_run(args.model, config), config)
+    query = args.image if args.text is None else args.text
+    options = (args.top, args.batch, args.sheet)
+    print(search_images(folder, Path(config["scratch"]), args.images, query, *options))
+
+
+def _load_config(args: argparse.Namespace) -> Config:
+    """Load the configuration that a command was given, for the preset that it was given.
+
+    Raises:
+        SlqError: the configuration is not valid, or has no such preset.
+    """
+    return load_merged_config(args.config, getattr(args, "preset", None))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
+    parser = argparse.ArgumentParser(prog="slq", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add_command(function: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        """Add the command of a function; the first line of its docstring is the help."""
+        help_text = (function.__doc__ or "").splitlines()[0]
+        command = commands.add_parser(function.__name__, help=help_text, description=help_text)
+        command.set_defaults(function=function)
+        return command
+
+    def add_config(command: argparse.ArgumentParser) -> None:
+        """Add the option that names the configuration, the same for every command that reads one."""
+        help_text = "Configuration, and files laid over it in this order."
+        command.add_argument(
+            "--config", type=Path, nargs="+", default=[Path("config.yaml")], metavar="FILE", help=help_text
+        )
+
+    command = add_command(doctor)
+    add_config(command)
+    command.add_argument("--preset", required=True, help="Preset that is to run.")
+    command.add_argument("--profile", action="append", help="Profile of snakemake; may be repeated. Default: slurm.")
+    command.add_argument(
+        "--default-resources",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="Option of snakemake, for a partition or an account.",
+    )
+
+    command = add_command(forecast)
+    add_config(command)
+    command.add_argument("--preset", help="Preset to forecast. Default: that of the configuration.")
+
+    command = add_command(bench)
+    add_config(command)
+    command.add_argument("--preset", default="paper", help="Preset whose training set and queries it takes.")
+    command.add_argument("--backbone", required=True, help="Backbone whose sizes it takes; the weights are random.")
+    command.add_argument("--batch", type=int, default=4, help="Images at once. Default: 4.")
+    command.add_argument("--repeats", type=int, default=5, help="Steps of which the median is taken. Default: 5.")
+    dtypes = ["float32", "bfloat16", "float64"]
+    command.add_argument("--dtype", default="float32", choices=dtypes, help="Type of the weights. Default: float32.")
+    command.add_argument("--threads", type=int, help="CPU threads. Default: all.")
+    command.add_argument("--folder", type=Path, default=Path("scratch"), help="Folder for the feature cache.")
+    command.add_argument(
+        "--variants", nargs="+", default=STEP_VARIANTS, choices=STEP_VARIANTS, help="Steps to time. Default: all."
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="File for everything that was measured.")
+
+    command = add_command(sources)
+    add_config(command)
+    command.add_argument("--preset", help="Preset whose sources to list. Default: all.")
+
+    command = add_command(score)
+    command.add_argument("results", type=Path, help="Folder of results, such as results/mini.")
+    command.add_argument("--write", action="store_true", help="Write again what differs.")
+
+    command = add_command(compare)
+    add_config(command)
+    for side in ("a", "b"):
+        command.add_argument(side, metavar=side.upper(), help="Folder of results, bundle, or the word paper.")
+    command.add_argument("--json", type=Path, metavar="FILE", help="File for the comparison as JSON.")
+    command.add_argument("--text", type=Path, metavar="FILE", help="File for what is printed.")
+    command.add_argument(
+        "--fail-on",
+        action="append",
+        default=[],
+        choices=VERDICTS,
+        help="Verdict of a cell that makes the exit status 1; may be repeated.",
+    )
+    reference = Path("paper_tables/reference")
+    command.add_argument("--reference", type=Path, default=reference, help="Folder of the paper's values.")
+
+    command = add_command(bundle)
+    command.add_argument("results", type=Path, help="Folder of results, such as results/mini.")
+    command.add_argument("out", type=Path, metavar="OUT.tar.gz", help="File for the bundle.")
+
+    run_help = "Folder of a run, results/<preset>/<backbone>/<method>/seed<k>."
+    command = add_command(evaluate)
+    add_config(command)
+    command.add_argument("run", type=Path, metavar="RUN", help=run_help)
+    command.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="Folder of the images.")
+    command.add_argument(
+        "--captions",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="JSON lines, each with an image's file name and its captions: {image: NAME, captions: [TEXT, ...]}.",
+    )
+    command.add_argument("--batch", type=int, default=32, metavar="N", help="Images embedded at once. Default: 32.")
+    command.add_argument("--json", type=Path, metavar="FILE", help="File for the recalls and their intervals.")
+
+    command = add_command(export)
+    add_config(command)
+    command.add_argument("run", type=Path, metavar="RUN", help=run_help)
+    command.add_argument("folder", type=Path, metavar="DIR", help="Folder to write.")
+
+    command = add_command(search)
+    add_config(command)
+    command.add_argument("model", type=Path, metavar="EXPORT", help="Folder of an export, or a run to export first.")
+    command.add_argument("images", type=Path, metavar="FOLDER", help="Folder to search; an image is embedded once.")
+    command.add_argument("--text", help="Text to search with.")
+    command.add_argument("--image", type=Path, metavar="FILE", help="Image to search with.")
+    command.add_argument("--top", type=int, default=10, metavar="K", help="Images to show. Default: 10.")
+    command.add_argument("--batch", type=int, default=32, metavar="N", help="Images embedded at once. Default: 32.")
+    command.add_argument("--sheet", type=Path, metavar="HTML", help="File for the contact sheet.")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, or the exit status of the error after printing its message on standard error."""
     gc.set_threshold(200_000)  # collecting the many permanent objects of torch and transformers takes 1.5 s
-    args = parse_arguments(COMMANDS, __doc__, argv)
-    allow_network = args.function in (fetch, doctor)
-    configure_libraries(getattr(args, "threads", None), getattr(args, "processes", 1), allow_network)
+    args = build_parser().parse_args(argv)
+    configure_libraries(getattr(args, "threads", None), allow_network=args.function is doctor)
     try:
-        if args.command in TRAINING_COMMANDS:
-            require_checks_passed()
         args.function(args)
     except SlqError as error:
         print(f"slq: error: {error}", file=sys.stderr)

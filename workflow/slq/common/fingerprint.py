@@ -1,8 +1,8 @@
-"""Fingerprints of the package's code, one per rule: an edit re-runs the jobs that depend on it, a comment none.
+"""Fingerprints of the package's code, one per job: an edit re-runs the jobs that depend on it, a comment none.
 
-A rule names the modules whose functions its command calls (slq/cli.py); all modules that these import are included. The
-rules that fetch name none, as no edit is worth a second download. A fingerprint is computed from source files without
-importing them, as every cluster job computes one.
+A job's entry is its function (slq/jobs.py); all modules that this function's module imports, directly or not, are
+included. A registry imports its members by name: of these, only the ones that the job uses are included. A fingerprint
+is computed from source files without importing them, as every cluster job computes one.
 """
 
 import ast
@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
+JOBS_PREFIX = "slq.jobs:"
 # Modules that cannot change the result of a job, with the reason. Code that only reads results includes them all in its
 # fingerprint, as it reports what some of them wrote, and takes only seconds.
 EXEMPT_MODULES = {
@@ -23,6 +24,9 @@ EXEMPT_MODULES = {
     "slq.common.fingerprint": "names code, and is part of no result",
 }
 REPORTING_PACKAGES = {"cost", "reporting", "claims"}
+# Members of a method's class that change no result of a run: how it looks, what it costs, how it is exported.
+METHODS_PACKAGE = "slq.methods"
+PRESENTATION_MEMBERS = ("label", "color", "plan", "export", "card")  # and names that begin with one and an underscore
 
 
 @dataclass(frozen=True)
@@ -33,75 +37,79 @@ class SourceModule:
         syntax_sha256: SHA-256 of its syntax tree, without docstrings and positions.
         imports: names that it imports from the package, anywhere in it: `slq.a.b`, or `slq.a.b.c`, where c may be a
             name in the module b.
-        adapter_packages: packages whose modules it imports by file name: `import_module(f"slq.a.{name}")`.
+        registries: packages whose modules it imports by file name: `import_module(f"slq.a.{name}")`.
         data_files: files or folders beside it that it reads: `Path(__file__).parent / "name"`.
     """
 
     syntax_sha256: str
     imports: tuple[str, ...]
-    adapter_packages: tuple[str, ...]
+    registries: tuple[str, ...]
     data_files: tuple[str, ...]
 
 
-def source_fingerprint(*entries: str, package: Path = PACKAGE, **used_adapters: Collection[str] | None) -> str:
-    """Hash the code of modules of the package and of all modules that they import from it.
+def fingerprint(*entries: str, package: Path = PACKAGE, **members: Collection[str] | None) -> str:
+    """Hash the code of a job: its functions' modules, and all modules that they import.
 
     Args:
-        entries: module names, `slq.a.b`.
+        entries: functions, `slq.a.b:function`, or modules, `slq.a.b`. Of an entry in `slq.jobs`, which lists all jobs,
+            only the function itself counts.
         package: the folder of the package.
-        used_adapters: `families` and `dual_encoders`, the adapters that are used; by default all that exist. Other
-            adapters are not hashed, so that adding one makes no run out of date.
+        members: of each registry, by the name of its folder (`families`, `dual_encoders`, `methods`), the members that
+            the job uses; by default all. Others are not hashed, so that adding one makes no run out of date.
     """
     digest = hashlib.sha256()
-    for name in import_closure(*entries, package=package, **used_adapters):
-        path = _module_path(name, package)
-        assert path is not None
-        module = _parse_module(path)
+    for name in import_closure(*entries, package=package, **members):
+        path, module = _read_module(name, package)
         digest.update(f"{name}\n{module.syntax_sha256}\n".encode())
         for data_file in module.data_files:
             digest.update(f"{data_file}\n{_hash_data_files(path.parent / data_file)}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def import_closure(*entries: str, package: Path = PACKAGE, **used_adapters: Collection[str] | None) -> list[str]:
-    """List the names of the entries and of all modules that they import, directly or not, sorted.
+def import_closure(*entries: str, package: Path = PACKAGE, **members: Collection[str] | None) -> list[str]:
+    """List the names of the entries' modules and of all modules that they import, directly or not, sorted.
 
-    The arguments are those of `source_fingerprint`.
+    A function of `slq.jobs` is listed as `slq.jobs:function`. The arguments are those of `fingerprint`.
 
     Raises:
         ValueError: a name is no module of the package, nor held by one.
     """
-    exempt: Mapping[str, str] = (
-        {} if all(entry.split(".")[1] in REPORTING_PACKAGES for entry in entries) else EXEMPT_MODULES
-    )
+    names = [entry if entry.startswith(JOBS_PREFIX) else entry.partition(":")[0] for entry in entries]
+    only_reports = all(name.split(".")[1].partition(":")[0] in REPORTING_PACKAGES for name in names)
+    exempt: Mapping[str, str] = {} if only_reports else EXEMPT_MODULES
     found: set[str] = set()
-    pending = list(entries)
+    pending = list(names)
     while pending:
         name = pending.pop()
-        path = _module_path(name, package)
-        if path is None:  # a name in a module
+        if _module_path(name, package) is None:  # a name in a module
             name = name.rpartition(".")[0]
-            path = _module_path(name, package)
-        if path is None:
-            raise ValueError(f"{name}: no such module under {package}")
-        if name in found or (name in exempt and name not in entries):
+        if name in found or (name in exempt and name not in names):
             continue
+        _, module = _read_module(name, package)
         found.add(name)
-        module = _parse_module(path)
-        pending += [name.rpartition(".")[0]] * (name != "slq") + list(module.imports)
-        for adapter_package in module.adapter_packages:
-            members = used_adapters.get(adapter_package.rpartition(".")[2])
-            pending += [
-                f"{adapter_package}.{one}"
-                for one in (_package_modules(adapter_package, package) if members is None else members)
-            ]
+        pending += [name.rpartition(".")[0]] * (name != "slq" and ":" not in name) + list(module.imports)
+        for registry in module.registries:
+            used = members.get(registry.rpartition(".")[2])
+            pending += [f"{registry}.{one}" for one in (_package_modules(registry, package) if used is None else used)]
     return sorted(found)
+
+
+def _read_module(name: str, package: Path) -> tuple[Path, SourceModule]:
+    """Return the file and the facts of a module, or of a function of `slq.jobs`.
+
+    Raises:
+        ValueError: the package has no such module.
+    """
+    path = _module_path(name, package)
+    if path is None:
+        raise ValueError(f"{name}: no such module under {package}")
+    return path, _parse_module(path, name.partition(":")[2], name.rpartition(".")[0] == METHODS_PACKAGE)
 
 
 @cache
 def _module_path(name: str, package: Path) -> Path | None:
     """Return the file of a module, or the __init__.py of a package; None if there is neither."""
-    base = package.joinpath(*name.split(".")[1:])
+    base = package.joinpath(*name.partition(":")[0].split(".")[1:])
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
@@ -120,11 +128,21 @@ def _hash_data_files(path: Path) -> str:
 
 
 @cache
-def _parse_module(path: Path) -> SourceModule:
-    """Parse a source file and collect what its fingerprint needs."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+def _parse_module(path: Path, function: str = "", is_method: bool = False) -> SourceModule:
+    """Parse a source file, or one function of it, and collect what its fingerprint needs.
+
+    Args:
+        path: the file.
+        function: the name of the function; empty for the whole file.
+        is_method: whether the file defines a method, of whose class only some members count.
+    """
+    tree: ast.AST = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    if function:
+        tree = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == function)
+    if is_method:
+        _drop_presentation(tree)
     imports: dict[str, None] = {}
-    adapter_packages: dict[str, None] = {}
+    registries: dict[str, None] = {}
     data_files: dict[str, None] = {}
     for node in ast.walk(tree):
         match node:
@@ -136,7 +154,7 @@ def _parse_module(path: Path) -> SourceModule:
                 func=ast.Attribute(attr="import_module"),
                 args=[ast.JoinedStr(values=[ast.Constant(value=str(start)), *_])],
             ):
-                adapter_packages[start.removesuffix(".")] = None
+                registries[start.removesuffix(".")] = None
             case ast.BinOp(left=left, op=ast.Div(), right=ast.Constant(value=str(place))):
                 if ast.unparse(left) == "Path(__file__).parent":
                     data_files[place] = None
@@ -144,7 +162,26 @@ def _parse_module(path: Path) -> SourceModule:
                 if ast.get_docstring(node, clean=False) is not None:
                     del node.body[0]
     digest = hashlib.sha256("\n".join(_syntax_tokens(tree)).encode()).hexdigest()
-    return SourceModule(digest, tuple(imports), tuple(adapter_packages), tuple(data_files))
+    return SourceModule(digest, tuple(imports), tuple(registries), tuple(data_files))
+
+
+def _drop_presentation(tree: ast.AST) -> None:
+    """Remove the members of a method's class that change no result of a run, with what they import."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            node.body = [part for part in node.body if not _is_presentation(part)] or [ast.Pass()]
+
+
+def _is_presentation(node: ast.stmt) -> bool:
+    """Return whether a statement of a method's class defines a member of PRESENTATION_MEMBERS."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+            names = [name]
+        case ast.Assign(targets=targets):
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+        case _:
+            names = []
+    return any(name.lstrip("_").partition("_")[0] in PRESENTATION_MEMBERS for name in names)
 
 
 def _syntax_tokens(node: object) -> Iterator[str]:

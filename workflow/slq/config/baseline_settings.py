@@ -2,20 +2,20 @@
 
 from slq.common.errors import SlqError
 from slq.config.baselines import METHODS, Baseline, build_comparator
-from slq.config.job_settings import backbone_loading_settings, compact_json, datasets_with_variants, used_adapters
+from slq.config.job_settings import backbone_loading_settings, datasets_with_variants, used_adapters
 from slq.config.loading import Config, active_preset
 
 
-def embed_settings(config: Config, baseline: Baseline) -> str:
+def embed_settings(config: Config, baseline: Baseline) -> Config:
     """Build the settings of a baseline that retrieves with its own embeddings."""
-    return compact_json(
-        preset=config["preset"],
-        baseline=baseline.name,
-        kind=baseline.kind,
-        model=embedding_model(config, baseline),
-        batch_size=active_preset(config)["evaluation"]["batch_size"],
-        datasets=datasets_with_variants(config),
-    )
+    return {
+        "preset": config["preset"],
+        "baseline": baseline.name,
+        "kind": baseline.kind,
+        "model": embedding_model(config, baseline),
+        "batch_size": active_preset(config)["evaluation"]["batch_size"],
+        "datasets": datasets_with_variants(config),
+    }
 
 
 def embedding_model(config: Config, baseline: Baseline) -> Config:
@@ -41,11 +41,11 @@ def baseline_adapters(config: Config, baseline: Baseline) -> dict[str, list[str]
     return used_adapters(config, backbones, [one.encoder for one in baselines if one.encoder is not None])
 
 
-def rerank_settings(config: Config, baseline: Baseline) -> str:
+def rerank_settings(config: Config, baseline: Baseline) -> Config:
     """Build the settings of a re-ranking baseline: its first stage, its backbone, and how the backbone is prompted."""
     assert baseline.backbone is not None and baseline.first_stage is not None
     preset = active_preset(config)
-    return compact_json(
+    return dict(
         preset=config["preset"],
         baseline=baseline.name,
         kind=baseline.kind,
@@ -67,14 +67,14 @@ def _first_stage(config: Config, name: str) -> Config:
     return {"model": embedding_model(config, build_comparator(config, name))}
 
 
-def pilot_settings(config: Config, backbone: str) -> str:
+def pilot_settings(config: Config, backbone: str) -> Config:
     """Build the settings of the pilot on a backbone.
 
     Raises:
         SlqError: the preset has no pilot.
     """
     pilot = active_pilot(config)
-    return compact_json(
+    return dict(
         backbone=backbone,
         **backbone_loading_settings(config, backbone),
         readouts=[{"name": name, **config["readouts"][name]} for name in pilot["readouts"]],
@@ -82,14 +82,14 @@ def pilot_settings(config: Config, backbone: str) -> str:
     )
 
 
-def pilot_layout(config: Config) -> str:
+def pilot_layout(config: Config) -> Config:
     """Build the settings of the pilot's figure.
 
     Raises:
         SlqError: the preset has no pilot.
     """
     pilot = active_pilot(config)
-    return compact_json(
+    return dict(
         preset=config["preset"],
         backbones=[
             {"name": name, "label": config["backbones"][name]["label"]} for name in active_preset(config)["backbones"]

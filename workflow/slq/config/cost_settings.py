@@ -6,19 +6,18 @@ Imported whenever the Snakefile is read, like job_settings.py, so no heavy impor
 from slq.common.errors import SlqError
 from slq.common.inherited import INHERITING_METHODS
 from slq.config.baselines import list_baselines
-from slq.config.job_settings import compact_json
 from slq.config.loading import Config, active_preset, is_derived, parent_dataset, seeds, split_names, synthetic_kind
 from slq.config.runs import list_run_seeds, merge_training_resources, merge_training_settings
 
 NO_PIXEL_LIMIT = 1e12  # pixels
 
 
-def forecast_settings(config: Config) -> str:
+def forecast_settings(config: Config) -> Config:
     """Build the settings of the cost forecast: sizes of the preset's backbones and datasets, and the target device."""
     preset, accounting = active_preset(config), config["accounting"]
     device = accounting["devices"].get(preset["forecast"]["device"], {})
     evaluation = preset["evaluation"]
-    return compact_json(
+    return dict(
         preset=config["preset"],
         seeds=seeds(config),
         **{key: preset[key] for key in ("methods", "dtype", "hyperparameters")},
@@ -36,10 +35,10 @@ def forecast_settings(config: Config) -> str:
     )
 
 
-def ledger_settings(config: Config) -> str:
+def ledger_settings(config: Config) -> Config:
     """Build the settings of the ledger: the preset's runs, and the settings with which their hours are counted."""
     preset, accounting = active_preset(config), config["accounting"]
-    return compact_json(
+    return dict(
         preset=config["preset"],
         methods=preset["methods"],
         hyperparameters={
@@ -123,7 +122,7 @@ def _backbone_sizes(config: Config, name: str) -> Config:
     }
 
 
-def paper_audit_settings(config: Config) -> str:
+def paper_audit_settings(config: Config) -> Config:
     """Build the settings of the audit of the paper's tables: the sizes of its models.
 
     They come from the first preset that has only the paper's backbones; `{}` if there is none.
@@ -133,7 +132,7 @@ def paper_audit_settings(config: Config) -> str:
         for name, preset in config["presets"].items()
         if all(config["backbones"][one].get("paper_row") == one for one in preset["backbones"])
     ]
-    return forecast_settings(config | {"preset": paper_presets[0]}) if paper_presets else "{}"
+    return forecast_settings(config | {"preset": paper_presets[0]}) if paper_presets else {}
 
 
 def _dataset_sizes(config: Config, name: str) -> Config:

@@ -1,10 +1,9 @@
-"""The settings of each rule's jobs, cut from the configuration as compact JSON.
+"""The settings of each rule's jobs, cut from the configuration.
 
 Snakemake re-runs a job when its settings change, and ignores the rest of the configuration: they hold everything that
 can change the result of the rule. Imported whenever the Snakefile is read, so no heavy imports here.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +13,7 @@ from slq.config.loading import Config, active_preset, is_derived, parent_dataset
 from slq.config.runs import DISK_CACHE_MODES, list_run_seeds, merge_training_settings
 
 
-def synthetic_split_settings(config: Config, name: str, split: str) -> str:
+def synthetic_split_settings(config: Config, name: str, split: str) -> Config:
     """Build the settings of a synthetic split: its slice of all scenes (or signs), and the wording of its captions.
 
     Slices are consecutive, in the order of `datasets`. A dataset that describes another's scenes has the same slice.
@@ -22,8 +21,8 @@ def synthetic_split_settings(config: Config, name: str, split: str) -> str:
     datasets = config["datasets"]
     words = datasets[name]["synthetic"].get("words", "plain")
     if is_derived(datasets[name]):
-        parent = json.loads(synthetic_split_settings(config, parent_dataset(datasets[name]), split))
-        return compact_json(**parent | {"dataset": name, "words": words})
+        parent = synthetic_split_settings(config, parent_dataset(datasets[name]), split)
+        return dict(**parent | {"dataset": name, "words": words})
     kind = synthetic_kind(datasets[name])
     same_kind = {
         other: entry for other, entry in datasets.items() if "synthetic" in entry and synthetic_kind(entry) == kind
@@ -31,29 +30,29 @@ def synthetic_split_settings(config: Config, name: str, split: str) -> str:
     all_splits = [(other, part) for other, entry in same_kind.items() for part in split_names(entry)]
     earlier_splits = all_splits[: all_splits.index((name, split))]
     entry = datasets[name]
-    return compact_json(
-        dataset=name,
-        split=split,
-        hub_layout=entry.get("hub_layout"),
-        style=entry["synthetic"]["style"],
-        first=sum(same_kind[other]["synthetic"][kind][part] for other, part in earlier_splits),
-        count=entry["synthetic"][kind][split],
-        words=words,
-        seed=config["synthetic"]["seed"],
-    )
+    return {
+        "dataset": name,
+        "split": split,
+        "hub_layout": entry.get("hub_layout"),
+        "style": entry["synthetic"]["style"],
+        "first": sum(same_kind[other]["synthetic"][kind][part] for other, part in earlier_splits),
+        "count": entry["synthetic"][kind][split],
+        "words": words,
+        "seed": config["synthetic"]["seed"],
+    }
 
 
-def local_dataset_flags(config: Config, name: str) -> str:
-    """Build the flags of `slq adopt` for a local dataset.
+def local_split_arguments(config: Config, name: str, split: str) -> Config:
+    """Build the arguments of importing a local split; a layout or a meaning of equal images that is not given is empty.
 
-    `--columns` if it is not in the prepared form; `--same-image`, which says which lines are one image.
+    `hub_layout` is given if the folder is not in the prepared form; `same_image` says which lines are one image.
     """
-    flags = {"hub_layout": "--columns", "same_image": "--same-image"}
     entry = config["datasets"][name]
-    return " ".join(f"{flag} {entry[key]}" for key, flag in flags.items() if key in entry)
+    optional = {key: entry.get(key, "") for key in ("hub_layout", "same_image")}
+    return {"name": name, "split_name": split, "kind": entry["kind"], **optional}
 
 
-def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Callable[[Config], Any] = dict) -> str:
+def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Callable[[Config], Any] = dict) -> Config:
     """Build the settings of preparing a split from a fetched source: how the source lists it, and what it must hold.
 
     Args:
@@ -66,10 +65,10 @@ def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Calla
     entry = config["datasets"][name]
     split_entry = entry.get("splits", {}).get(split, {})
     if "hub_layout" in entry:
-        return compact_json(dataset=name, split=split, hub_layout=entry["hub_layout"], listing=split_entry)
+        return {"dataset": name, "split": split, "hub_layout": entry["hub_layout"], "listing": split_entry}
     filtered = "include_ids" in split_entry or "exclude_ids" in split_entry
     listing_files = {other["file"] for other in entry["splits"].values()} | {*entry.get("flickr_id_files", [])}
-    return compact_json(
+    return dict(
         dataset=name,
         split=split,
         annotation_format=entry["annotation_format"],
@@ -81,9 +80,9 @@ def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Calla
     )
 
 
-def query_dataset_settings(config: Config, name: str) -> str:
+def query_dataset_settings(config: Config, name: str) -> Config:
     """Build the settings of a dataset of user-written queries: the dataset whose images they describe."""
-    return compact_json(dataset=name, images_of=parent_dataset(config["datasets"][name]))
+    return {"dataset": name, "images_of": parent_dataset(config["datasets"][name])}
 
 
 def used_adapters(
@@ -101,21 +100,19 @@ def used_adapters(
     }
 
 
-def pretrain_settings(config: Config, backbone: str) -> str:
+def pretrain_settings(config: Config, backbone: str) -> Config:
     """Build the settings of pre-training a backbone."""
     entry = config["backbones"][backbone]
-    return compact_json(
-        backbone=backbone, family=entry["family"], seed=config["synthetic"]["seed"], **entry["pretrain"]
-    )
+    return dict(backbone=backbone, family=entry["family"], seed=config["synthetic"]["seed"], **entry["pretrain"])
 
 
-def pretrain_encoder_settings(config: Config, encoder: str) -> str:
+def pretrain_encoder_settings(config: Config, encoder: str) -> Config:
     """Build the settings of pre-training a dual encoder."""
     entry = config["encoders"][encoder]
-    return compact_json(encoder=encoder, seed=config["synthetic"]["seed"], **entry["pretrain"])
+    return dict(encoder=encoder, seed=config["synthetic"]["seed"], **entry["pretrain"])
 
 
-def fetch_settings(config: Config, catalogue: str, name: str, hash_local_folder: Callable[[Config], str]) -> str:
+def fetch_settings(config: Config, catalogue: str, name: str, hash_local_folder: Callable[[Config], str]) -> Config:
     """Build the settings of fetching a source, or a backbone or encoder from a source or a local folder.
 
     Args:
@@ -133,34 +130,34 @@ def fetch_settings(config: Config, catalogue: str, name: str, hash_local_folder:
         if "local_dir" in part and (content_hash := hash_local_folder(part)):
             part["content_hash"] = content_hash
     if "local_dir" in entry:
-        return compact_json(name=name, weights=True, parts=parts)
-    return compact_json(name=source, weights="source" in entry, parts=parts)
+        return {"name": name, "weights": True, "parts": parts}
+    return {"name": source, "weights": "source" in entry, "parts": parts}
 
 
-def reference_check_settings(config: Config) -> str:
+def reference_check_settings(config: Config) -> Config:
     """Build the settings of the reference check: public models, and the datasets that they are checked on."""
     preset = active_preset(config)
-    return compact_json(
-        encoders=preset["reference_encoders"],
-        datasets=[
+    return {
+        "encoders": preset["reference_encoders"],
+        "datasets": [
             {"name": name, "paper_column": config["datasets"][name].get("paper_column", "")}
             for name in preset["retrieval_datasets"]
         ],
-        batch_size=preset["evaluation"]["batch_size"],
-    )
+        "batch_size": preset["evaluation"]["batch_size"],
+    }
 
 
-def audit_settings(config: Config) -> str:
+def audit_settings(config: Config) -> Config:
     """Build the settings of the leak audit: the datasets that must not overlap, and whether overlap is allowed."""
     preset = active_preset(config)
     keys = ("train_dataset", "retrieval_datasets", "knowledge_datasets", "retention_datasets", "allow_leak")
-    return compact_json(**{key: preset[key] for key in keys})
+    return dict(**{key: preset[key] for key in keys})
 
 
-def train_settings(config: Config, backbone: str, method: str) -> str:
+def train_settings(config: Config, backbone: str, method: str) -> Config:
     """Build the settings of training a run, without its seed."""
     preset, entry = active_preset(config), config["backbones"][backbone]
-    return compact_json(
+    return dict(
         **_run_settings(config, backbone, method),
         training=merge_training_settings(preset, entry, method),
         hyperparameters=preset["hyperparameters"].get(method, {}),
@@ -185,28 +182,28 @@ def stored_image_cache(config: Config, backbone: str, method: str) -> str | None
     return image_cache if image_cache in DISK_CACHE_MODES else None
 
 
-def feature_cache_settings(config: Config, backbone: str, method: str) -> str:
+def feature_cache_settings(config: Config, backbone: str, method: str) -> Config:
     """Build the settings of the job that caches image features, or keys and values; no hyperparameter is among them."""
     preset, entry = active_preset(config), config["backbones"][backbone]
     training = merge_training_settings(preset, entry, method)
-    return compact_json(
+    return dict(
         **_run_settings(config, backbone, method),
         batch_size=preset["evaluation"]["batch_size"],
         **{key: training[key] for key in ("attention", "num_workers", "image_cache")},
     )
 
 
-def lr_sweep_settings(config: Config, backbone: str, method: str) -> str:
+def lr_sweep_settings(config: Config, backbone: str, method: str) -> Config:
     """Build the settings of a run's learning-rate sweep: those of training without the rate, and the grid."""
-    settings = json.loads(train_settings(config, backbone, method))
-    del settings["hyperparameters"]["learning_rate"]
-    return compact_json(**settings, lr_sweep=active_preset(config)["lr_sweep"])
+    settings = train_settings(config, backbone, method)
+    hyperparameters = {key: value for key, value in settings["hyperparameters"].items() if key != "learning_rate"}
+    return {**settings, "hyperparameters": hyperparameters, "lr_sweep": active_preset(config)["lr_sweep"]}
 
 
-def retrieval_settings(config: Config, backbone: str) -> str:
+def retrieval_settings(config: Config, backbone: str) -> Config:
     """Build the settings of evaluating a run on the retrieval datasets, including the knowledge datasets."""
     preset = active_preset(config)
-    return compact_json(
+    return dict(
         **backbone_loading_settings(config, backbone),
         prompt=preset["prompt"],
         batch_size=preset["evaluation"]["batch_size"],
@@ -226,12 +223,12 @@ def datasets_with_variants(config: Config, extra_datasets: Sequence[str] = ()) -
     return datasets
 
 
-def retention_settings(config: Config, backbone: str) -> str:
+def retention_settings(config: Config, backbone: str) -> Config:
     """Build the settings of evaluating a run on the retention datasets; `scored_as` of each selects its scorers."""
     preset, entry = active_preset(config), config["backbones"][backbone]
     benchmarks = {name: config["datasets"][name]["scored_as"] for name in preset["retention_datasets"]}
     scorers, images = preset["evaluation"]["scorers"], entry.get("retention_images", {})
-    return compact_json(
+    return dict(
         **backbone_loading_settings(config, backbone),
         max_new_tokens=preset["evaluation"]["max_new_tokens"],
         batch_size=preset["evaluation"]["generation_batch_size"],
@@ -243,47 +240,47 @@ def retention_settings(config: Config, backbone: str) -> str:
     )
 
 
-def equivalence_settings(config: Config, backbone: str) -> str:
+def equivalence_settings(config: Config, backbone: str) -> Config:
     """Build the settings of checking that a run answers as base does.
 
     They hold how base is prompted, and how many items of each dataset are compared.
     """
-    return compact_json(
-        retention=json.loads(retention_settings(config, backbone)),
-        equivalence_items=active_preset(config)["evaluation"]["equivalence_items"],
-    )
+    return {
+        "retention": retention_settings(config, backbone),
+        "equivalence_items": active_preset(config)["evaluation"]["equivalence_items"],
+    }
 
 
-def layout(config: Config) -> str:
+def layout(config: Config) -> Config:
     """Build the layout of tables and figures: backbones, methods, datasets and baselines in their order."""
     preset = active_preset(config)
-    return compact_json(
-        preset=config["preset"],
-        seeds=seeds(config),
-        table3_base=config["table3_base"] == "shown",
-        backbones=_catalogue_entries(config["backbones"], preset["backbones"]),
-        methods=preset["methods"],
-        retrieval_datasets=_catalogue_entries(config["datasets"], preset["retrieval_datasets"]),
-        knowledge_datasets=_catalogue_entries(config["datasets"], preset["knowledge_datasets"]),
-        retention_datasets=_catalogue_entries(config["datasets"], preset["retention_datasets"]),
-        baselines=[asdict(baseline) for baseline in list_baselines(config)],
-    )
+    return {
+        "preset": config["preset"],
+        "seeds": seeds(config),
+        "table3_base": config["table3_base"] == "shown",
+        "backbones": _catalogue_entries(config["backbones"], preset["backbones"]),
+        "methods": preset["methods"],
+        "retrieval_datasets": _catalogue_entries(config["datasets"], preset["retrieval_datasets"]),
+        "knowledge_datasets": _catalogue_entries(config["datasets"], preset["knowledge_datasets"]),
+        "retention_datasets": _catalogue_entries(config["datasets"], preset["retention_datasets"]),
+        "baselines": [asdict(baseline) for baseline in list_baselines(config)],
+    }
 
 
-def claims_settings(config: Config) -> str:
+def claims_settings(config: Config) -> Config:
     """Build the settings of judging the claims: the layout, and the labels of its synthetic datasets."""
     preset = active_preset(config)
     datasets = [config["datasets"][name] for name in (*preset["retrieval_datasets"], *preset["retention_datasets"])]
     synthetic_labels = [entry["label"] for entry in datasets if "synthetic" in entry]
-    return compact_json(**json.loads(layout(config)), synthetic=synthetic_labels)
+    return dict(**layout(config), synthetic=synthetic_labels)
 
 
-def compare_settings(config: Config) -> str:
+def compare_settings(config: Config) -> Config:
     """Build the settings of comparisons: all backbones and datasets, the standard deviations by seed, and tolerances.
 
     Every backbone and dataset is listed, as results of any preset may be compared.
     """
-    return compact_json(
+    return dict(
         backbones=_catalogue_entries(config["backbones"], list(config["backbones"])),
         datasets=_catalogue_entries(config["datasets"], list(config["datasets"])),
         seed_sd={name: preset["seed_sd"] for name, preset in config["presets"].items()},
@@ -291,16 +288,16 @@ def compare_settings(config: Config) -> str:
     )
 
 
-def queries_settings(config: Config, backbone: str, method: str, name: str) -> str:
+def queries_settings(config: Config, backbone: str, method: str, name: str) -> Config:
     """Build the settings of the query figure: the run, the dataset and their labels; of several seeds the first."""
-    return compact_json(
-        preset=config["preset"],
-        method=method,
-        seed=list_run_seeds(method, seeds(config))[0],
-        dataset=name,
-        dataset_label=config["datasets"][name]["label"],
-        backbone_label=config["backbones"][backbone]["label"],
-    )
+    return {
+        "preset": config["preset"],
+        "method": method,
+        "seed": list_run_seeds(method, seeds(config))[0],
+        "dataset": name,
+        "dataset_label": config["datasets"][name]["label"],
+        "backbone_label": config["backbones"][backbone]["label"],
+    }
 
 
 def _catalogue_entries(catalogue: Config, names: list[str]) -> list[dict[str, str]]:
@@ -314,8 +311,3 @@ def _catalogue_entries(catalogue: Config, names: list[str]) -> list[dict[str, st
         paper_name = entry.get("paper_row", entry.get("paper_column", ""))
         entries.append({"name": name, "paper_name": paper_name, **{key: entry[key] for key in ("label", "scored_as")}})
     return entries
-
-
-def compact_json(**values: Any) -> str:
-    """Format values as JSON in one canonical form, ASCII only, as it is passed on command lines."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"))

@@ -47,6 +47,39 @@ def validate_config(raw: Config) -> Config:
     return raw
 
 
+def load_merged_config(files: Sequence[Path], preset: str | None = None) -> Config:
+    """Load and validate a configuration and its overlays, merged as Snakemake merges them.
+
+    Args:
+        files: the configuration, and the files laid over it in this order.
+        preset: the preset to activate; None leaves that of the configuration.
+
+    Raises:
+        SlqError: a file cannot be read, is no YAML or has a key twice, or the configuration is not valid or has no such
+            preset.
+    """
+    config: Config = {}
+    for file in files:
+        content = read_yaml(file)
+        if not isinstance(content, dict):
+            raise SlqError(f"{file}: expected keys of config.yaml with their values")
+        _merge_into(content, config)
+    if preset is None:
+        return validate_config(config)
+    if preset not in validate_config(config)["presets"]:
+        raise SlqError(f"--preset {preset}: there are {', '.join(config['presets'])}")
+    return config | {"preset": preset}
+
+
+def _merge_into(overlay: Config, base: Config) -> None:
+    """Merge `overlay` into `base`: mappings are merged, lists replaced."""
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge_into(value, base[key])
+        else:
+            base[key] = value
+
+
 def active_preset(config: Config) -> Config:
     """Return the settings of the active preset."""
     preset: Config = config["presets"][config["preset"]]

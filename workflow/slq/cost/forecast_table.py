@@ -4,12 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slq.config.baselines import METHODS
-from slq.cost.forecast import CacheForecast, Range, RunForecast, wall_hours
+from slq.cost.forecast import CacheForecast, Range, RunForecast, forecast_preset, wall_hours
 
 OPTION_TITLES = {"no_memory_saving": "max mem", **{name: name for name in ("released", "features", "batch", "kv")}}
 COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB/device", "disk", *OPTION_TITLES.values())
 COLUMN_GROUPS = ("", "", "", "one run", "one run", "set/max", "GB", "", "training otherwise, in shares")
 WIDTHS = (14, 7, 7, 10, 10, 10, 5, 8, 9, 9, 6, 5)  # sum 100
+
+
+def print_forecast(settings: Mapping[str, Any]) -> None:
+    """Print the cost forecast of a preset."""
+    print(format_forecast(settings, *forecast_preset(settings)))
 
 
 def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], caches: Sequence[CacheForecast]) -> str:

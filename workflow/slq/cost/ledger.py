@@ -13,7 +13,7 @@ import pandas as pd
 
 from slq.common.attempts import JobAttempt, Step, is_finite_number, read_attempts
 from slq.common.errors import SlqError
-from slq.common.files import read_json
+from slq.common.files import read_json, write_text
 from slq.config.runs import BASE_SEED
 from slq.cost.architecture import is_known_architecture, read_architecture
 from slq.cost.flops import CACHED_SHARES, ComputePlan, TokenTotals, cache_build_flops, total_flops, train_flops
@@ -56,6 +56,11 @@ class LedgerRow:
 
 
 COLUMNS = tuple(field.name for field in fields(LedgerRow))
+
+
+def write_ledger(settings: Mapping[str, Any], results: Path, out: Path) -> None:
+    """Write the ledger of the hours that a preset's runs took; the arguments and errors are those of `read_ledger`."""
+    write_text(out, format_ledger_csv(read_ledger(settings, results)))
 
 
 def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:

@@ -17,7 +17,7 @@ ItemPairs = set[tuple[int, int]]  # (index of an item in the training split, ind
 LEAK_KINDS = ("ids", "photos", "bytes", "alike")
 
 
-def audit(settings: dict[str, Any], data: Path, work: Path, threads: int, out: Path) -> None:
+def audit(settings: dict[str, Any], data: Path, work: Path, num_threads: int, out: Path) -> None:
     """Check every split that a preset uses and write the findings to `out`.
 
     Args:
@@ -29,13 +29,13 @@ def audit(settings: dict[str, Any], data: Path, work: Path, threads: int, out: P
         SlqError: a split has a fault, or the training split holds images of the others and `allow_leak` is not set.
     """
     name = settings["train_dataset"]
-    train, train_fingerprints, summary = _load_checked_split(data, name, "train", work, threads)
+    train, train_fingerprints, summary = _load_checked_split(data, name, "train", work, num_threads)
     splits = {f"{name}/train": summary}
     leaks: dict[str, dict[str, ItemPairs]] = {}
     captions = {caption for item in train.items for caption in item["captions"]}
     test_datasets = [*settings["retrieval_datasets"], *settings["knowledge_datasets"], *settings["retention_datasets"]]
     for other_name, split_name in [(name, "val"), *((test_dataset, "test") for test_dataset in test_datasets)]:
-        other, fingerprints, summary = _load_checked_split(data, other_name, split_name, work, threads)
+        other, fingerprints, summary = _load_checked_split(data, other_name, split_name, work, num_threads)
         shared = find_overlaps(train, train_fingerprints, other, fingerprints)
         leaked_indices = {number for kind in LEAK_KINDS for _, number in shared[kind]}
         in_train = {kind: len({number for _, number in shared[kind]}) for kind in LEAK_KINDS}

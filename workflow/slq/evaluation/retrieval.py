@@ -1,13 +1,12 @@
 """Evaluation of one run on all its retrieval datasets, from adapter to metrics files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from slq.caching.feature_cache import FeatureCache
 from slq.common.errors import SlqError
 from slq.common.events import EventLog, describe_device
 from slq.common.files import hash_file, hash_json, write_bytes, write_json, write_jsonl
@@ -15,7 +14,7 @@ from slq.common.snapshots import snapshot_sha256
 from slq.datasets.splits import Split, read_split
 from slq.evaluation.encode import build_retrieval_ids, embed_split
 from slq.evaluation.rank_table import RetrievalVariant, build_variant_table
-from slq.evaluation.ranks import best_positive_ranks, compute_bidirectional_recalls
+from slq.evaluation.ranks import best_positive_ranks
 from slq.evaluation.retrieval_metrics import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.retrieval_metrics import compute_retrieval_metrics, gallery_hash
 from slq.methods import registry
@@ -97,25 +96,6 @@ def read_split_and_variants(data: Path, entry: dict[str, Any]) -> tuple[Split, l
                 f"datasets.{entry['name']}.variants.{variant.name}.fold in config.yaml"
             )
     return split, variants
-
-
-def build_recall_validator(
-    settings: dict[str, Any],
-) -> Callable[[Any, Backbone, Split, FeatureCache | None], dict[str, dict[str, float]]]:
-    """Build the function that training calls to compute a retriever's recalls on a split.
-
-    It is passed in because training may not import evaluation.
-    """
-
-    def validate(
-        retriever: Any, backbone: Backbone, split: Split, feature_cache: FeatureCache | None
-    ) -> dict[str, dict[str, float]]:
-        batch_size = settings["training"]["micro_batch_size"]
-        return compute_bidirectional_recalls(
-            *embed_split(retriever, backbone, split, settings["prompt"], batch_size, feature_cache)
-        )
-
-    return validate
 
 
 def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, split: Split) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """`slq doctor`: a report on whether a run can start, what it would cost, and the command that starts it."""
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from textwrap import TextWrapper
 
 from slq.common.errors import SlqError
 from slq.config.cost_settings import forecast_settings
-from slq.config.loading import Config
+from slq.config.loading import Config, load_merged_config
 from slq.cost.architecture import UnknownCostError
 from slq.cost.forecast import Range, RunForecast, forecast_preset
 from slq.preflight.checks import (
@@ -27,7 +26,6 @@ from slq.preflight.checks import (
 )
 from slq.preflight.planned_jobs import PlannedJob, WorkflowPlan, plan_workflow
 from slq.sources.fetch import is_offline
-from slq.sources.listing import load_merged_config
 
 WIDTH, INDENT = 100, 17  # columns of the report, and of severity and subject
 EVALUATION_RULES = ("evaluate_retrieval", "evaluate_retention", "evaluate_blind", "check_equivalence")
@@ -57,17 +55,15 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
     """Run all checks; return the report, whose last line is the command that starts the run, and the number of errors.
 
     Args:
-        files: the configuration file and its overrides; if empty, config.yaml.
+        files: the configuration file and its overrides.
         preset: the preset to run.
         options: further options of the call of snakemake: its profiles and default resources.
 
     Raises:
         SlqError: the configuration is invalid, or has no such preset.
     """
-    config = load_merged_config(files or [Path("config.yaml")])
-    if preset not in config["presets"]:
-        raise SlqError(f"--preset {preset}: there are {', '.join(config['presets'])}")
-    configfile_options = ["--configfile", *map(str, files)] if files else []
+    config = load_merged_config(files, preset)
+    configfile_options = ["--configfile", *map(str, files)] if list(files) != [Path("config.yaml")] else []
     snakemake_options = ["--cores", "all", *options, "--config", f"preset={preset}", *configfile_options]
     findings: list[Finding] = []
     try:
@@ -76,7 +72,7 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
         plan = None
         advice = "snakemake -n, with the options of the run, says it in full"
         findings.append(Finding(ERROR, "plan", str(error), advice))
-    config = plan.config if plan else config | {"preset": preset}
+    config = plan.config if plan else config
     cost_estimate, missing, scratch = (
         _forecast_cost(config, plan),
         missing_sources(config, preset),
@@ -104,7 +100,7 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
 
 def _forecast_cost(config: Config, plan: WorkflowPlan | None) -> CostEstimate:
     """Forecast the cost of the planned jobs; the estimate holds the reason if an architecture or size is not known."""
-    settings = json.loads(forecast_settings(config))
+    settings = forecast_settings(config)
     settings["methods"] = sorted({"base", *settings["methods"]})  # equivalence checks run base even if no row shows it
     try:
         run_forecasts, _ = forecast_preset(settings)

@@ -30,15 +30,16 @@ def is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def fetch_source(settings: dict[str, Any], out: Path, locks: Path, offline: bool) -> None:
+def fetch_source(settings: dict[str, Any], out: Path, locks: Path) -> None:
     """Fetch a source into `out`, complete and verified, and write its manifest.json last.
+
+    With HF_HUB_OFFLINE set, a part that is not in `out` is an error.
 
     Args:
         settings: `name`; `parts`, each with one of `model`, `dataset`, `archive`, `local_dir` (docs/data.md), the last
             with the `content_hash` of the folder; `weights`: whether it must be a snapshot that a model can be loaded
             from.
         locks: the folder of the locks, with a file for each source; a part without an entry there gets one.
-        offline: whether requests to servers are forbidden: a part that is not in `out` is then an error.
 
     Raises:
         SlqError: another process is fetching it; a part cannot be fetched, or is not what config.yaml or the lock says.
@@ -47,7 +48,7 @@ def fetch_source(settings: dict[str, Any], out: Path, locks: Path, offline: bool
         out / STATE_FOLDER / "owner", f"{out}: another process is fetching it; wait for it, or stop it"
     ):
         lock = locks / f"{settings['name']}.json"
-        fetched_parts = [_PartFetch(part, out, lock).fetch_if_missing(offline) for part in settings["parts"]]
+        fetched_parts = [_PartFetch(part, out, lock).fetch_if_missing(is_offline()) for part in settings["parts"]]
         file_hashes = {name: hashed for _, hashes in fetched_parts for name, hashed in hashes.items()}
         _remove_stale_files(out, set(file_hashes))
         if settings["weights"]:

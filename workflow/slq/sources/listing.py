@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from slq.common.errors import SlqError
-from slq.config.loading import Config, evaluation_datasets, is_derived, parent_dataset, validate_config
-from slq.config.yaml_files import read_yaml
+from slq.config.loading import Config, evaluation_datasets, is_derived, load_merged_config, parent_dataset
 from slq.sources.fetch import STATE_FOLDER, part_address
 
 UNVERIFIED_NOTE = " (commit from a public listing, not fetched here)"
@@ -16,15 +14,13 @@ def format_source_table(files: Sequence[Path], preset: str | None) -> str:
     """Format a line for each source, then the total still to be fetched and the terms that a user must accept first.
 
     Args:
-        files: the configuration and its overlays; if empty, config.yaml.
+        files: the configuration and its overlays.
         preset: list only the sources that this preset fetches; None for all.
 
     Raises:
         SlqError: the configuration is not valid, or has no such preset.
     """
-    config = load_merged_config(files or [Path("config.yaml")])
-    if preset is not None and preset not in config["presets"]:
-        raise SlqError(f"--preset {preset}: there are {', '.join(config['presets'])}")
+    config = load_merged_config(files, preset)
     folders_by_preset = {name: list(_fetching_presets(config, name)) for name in config["sources"]}
     table_rows, missing_gb, todo = [], 0.0, []
     for name, source in config["sources"].items():
@@ -42,30 +38,6 @@ def format_source_table(files: Sequence[Path], preset: str | None) -> str:
         table_rows.append((name, f"{gb:.2f}", state, " ".join(dict.fromkeys(users)) or "-", source["licence"], origins))
     lines = _align_columns([HEADER, *table_rows])
     return "\n".join([*lines, "", f"not here yet: {missing_gb:.1f} GB", *todo])
-
-
-def load_merged_config(files: Sequence[Path]) -> Config:
-    """Load and validate a configuration and its overlays, merged as Snakemake merges them.
-
-    Raises:
-        SlqError: a file cannot be read, is no YAML or has a key twice, or the configuration is not valid.
-    """
-    config: Config = {}
-    for file in files:
-        content = read_yaml(file)
-        if not isinstance(content, dict):
-            raise SlqError(f"{file}: expected keys of config.yaml with their values")
-        _merge_into(content, config)
-    return validate_config(config)
-
-
-def _merge_into(overlay: Config, base: Config) -> None:
-    """Merge `overlay` into `base`: mappings are merged, lists replaced."""
-    for key, value in overlay.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            _merge_into(value, base[key])
-        else:
-            base[key] = value
 
 
 def list_fetched_sources(config: Config, preset: str) -> list[tuple[str, str]]:

@@ -79,12 +79,12 @@ class DistributedContext:
 
 
 def launch_distributed(num_processes: int, arguments: list[str]) -> bool:
-    """Run `slq` in several processes, unless `num_processes` is below 2 or this process is already one of them.
+    """Run a job in several processes, unless `num_processes` is below 2 or this process is already one of them.
 
     If a process fails, this one exits with the status of the first that failed, or with 1 if a signal ended it.
 
     Args:
-        arguments: command-line arguments of `slq`.
+        arguments: command-line arguments of `python -m slq.jobs`.
 
     Returns:
         whether the processes were launched.
@@ -100,7 +100,7 @@ def launch_distributed(num_processes: int, arguments: list[str]) -> bool:
 
     # `multi_gpu` is the launcher's word for processes of one machine; without GPUs they talk through gloo.
     flags = [part for name, value in LAUNCHER_FLAGS.items() for part in (f"--{name}", value)]
-    launch_arguments = ["--multi_gpu", "--num_processes", str(num_processes), *flags, "--module", "slq.cli"]
+    launch_arguments = ["--multi_gpu", "--num_processes", str(num_processes), *flags, "--module", "slq.jobs"]
     try:
         launch_command(launch_command_parser().parse_args([*launch_arguments, *arguments]))
     except ChildFailedError as error:

@@ -1,11 +1,15 @@
 """Text output of a comparison for the terminal."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
-from slq.reporting.comparison.compare import ComparedCell, Comparison
-from slq.reporting.comparison.metric_values import CellKey, MetricValue
+from slq.common.files import write_json, write_text
+from slq.reporting.comparison.compare import ComparedCell, Comparison, as_json, compare_results
+from slq.reporting.comparison.metric_values import CellKey, MetricValue, parse_comparison_settings
 from slq.results.cells import with_sign
 from slq.results.layout import METHODS
 
@@ -15,6 +19,28 @@ COLUMN_WIDTHS = (6, 6, 9, 17, 6)
 LABEL_WIDTH = 23  # characters of a benchmark and its metric
 FOOTNOTED_VERDICTS = ("not comparable", "stale", "missing", "extra")  # their reasons are printed below the cells
 DIFFERENCE_WIDTH = 44  # characters of the name of what differs, before its two values
+
+
+def write_comparison(
+    a: str,
+    b: str,
+    settings: Mapping[str, Any],
+    reference: Path,
+    json_file: Path | None = None,
+    text_file: Path | None = None,
+) -> Comparison:
+    """Compare two sources, write the comparison to the given files, and print warnings of either side.
+
+    The arguments and errors are those of `compare_results`.
+    """
+    comparison = compare_results(a, b, parse_comparison_settings(settings), reference)
+    for notice in (*comparison.a.notices, *comparison.b.notices):
+        print(f"slq: warning: {notice}", file=sys.stderr)
+    if json_file is not None:
+        write_json(json_file, as_json(comparison))
+    if text_file is not None:
+        write_text(text_file, format_comparison(comparison))
+    return comparison
 
 
 def format_comparison(comparison: Comparison) -> str:

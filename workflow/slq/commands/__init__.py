@@ -1,1 +1,0 @@
-"""Subcommands of `slq` that people type, grouped by subject, and the argument parser of all subcommands."""

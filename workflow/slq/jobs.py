@@ -1,0 +1,158 @@
+"""The jobs of the workflow: `python -m slq.jobs JOB FILE`, as the rules call them.
+
+JOB is the name of the rule, FILE its parameters (slq/common/parameters.py). What people type is `slq` (slq/cli.py).
+"""
+
+import argparse
+import gc
+import inspect
+import math
+import pkgutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slq.common.errors import SlqError
+from slq.common.libraries import configure_libraries
+from slq.common.parameters import read_parameters
+
+# By rule, the function that does the work. A job that needs functions of several rooms is a function of this module.
+JOBS = {
+    "make_synthetic_split": "slq.synthetic.datasets:draw_split",
+    "import_local_split": "slq.datasets.local:import_local_split",
+    "prepare_split": "slq.datasets.prepare:prepare_split",
+    "import_queries": "slq.datasets.queries:import_queries",
+    "fetch_source": "slq.sources.fetch:fetch_source",
+    "audit": "slq.datasets.leak_audit:audit",
+    "check_reference_recalls": "slq.evaluation.reference_check:check_reference_recalls",
+    "pretrain_backbone": "slq.synthetic.backbones:pretrain_backbone",
+    "pretrain_encoder": "slq.synthetic.encoders:pretrain_dual_encoder",
+    "cache_features": "slq.caching.build:build_feature_cache",
+    "register_base": "slq.training.run_record:register_base",
+    "train": "slq.jobs:train",
+    "sweep_learning_rates": "slq.jobs:sweep_learning_rates",
+    "evaluate_retrieval": "slq.evaluation.retrieval:evaluate_retrieval",
+    "evaluate_retention": "slq.evaluation.retention:evaluate_retention",
+    "evaluate_blind": "slq.evaluation.retention:evaluate_retention",
+    "check_equivalence": "slq.evaluation.equivalence:check_equivalence",
+    "evaluate_encoder_baseline": "slq.baselines.encode:evaluate_encoder_baseline",
+    "evaluate_reranking": "slq.baselines.rerank:evaluate_reranking",
+    "measure_pilot": "slq.baselines.pilot:measure_pilot",
+    "render_pilot": "slq.jobs:render_pilot",
+    "count_gpu_hours": "slq.cost.ledger:write_ledger",
+    "forecast": "slq.cost.forecast_table:print_forecast",
+    "render_tables": "slq.reporting.tables:render",
+    "compile_pdf": "slq.reporting.pdf:compile_pdf",
+    "draw_figures": "slq.reporting.figures:draw_figures",
+    "draw_queries": "slq.jobs:draw_queries",
+    "judge_claims": "slq.claims.judge:judge_claims",
+    "paper_audit": "slq.claims.paper_audit:audit_paper",
+    "compare_paper": "slq.reporting.comparison.output:write_comparison",
+    "write_page": "slq.reporting.page.page:write_page",
+}
+
+
+def train(settings: dict[str, Any], num_processes: int, time_limit_minutes: float, **arguments: Any) -> None:
+    """Train a run in this process, or start several processes that train it together and each call this."""
+    from slq.evaluation.validation import build_recall_validator
+    from slq.training.distributed import launch_distributed
+    from slq.training.run import run_training
+
+    if not launch_distributed(num_processes, sys.argv[1:]):
+        validate = build_recall_validator(settings)
+        run_training(settings, validate=validate, time_limit_minutes=time_limit_minutes, **arguments)
+
+
+def sweep_learning_rates(settings: dict[str, Any], **arguments: Any) -> None:
+    """Try learning rates of a run on the validation split."""
+    from slq.evaluation.validation import build_recall_validator
+    from slq.training.lr_sweep import sweep_learning_rates as sweep
+
+    sweep(settings, validate=build_recall_validator(settings), **arguments)
+
+
+def draw_queries(settings: dict[str, Any], top: Path, results: Path, data: Path, out: Path) -> None:
+    """Draw the figure of a few test captions and the images retrieved for them."""
+    from slq.datasets.splits import read_split
+    from slq.reporting.queries import draw_queries as draw
+
+    split = read_split(data, settings["dataset"], "test")
+    image_files = {item["id"]: item["image"] for item in split.items}
+    draw(settings, top, results, lambda image: split.open(image_files[image]), out)
+
+
+def render_pilot(settings: dict[str, Any], results: Path, data: Path, out: Path) -> None:
+    """Draw the figure of the pilot."""
+    from slq.datasets.pilot_images import find_pilot_images, open_pilot_image
+    from slq.reporting.pilot import render_pilot as render
+
+    image_files = find_pilot_images(settings, data)
+    render(settings, results, lambda name: open_pilot_image(image_files[name]), out)
+
+
+def run_job(job: str, parameters: dict[str, Any], **resources: Any) -> None:
+    """Call the function of a job with its parameters.
+
+    Args:
+        job: the name of the rule.
+        parameters: the content of its parameter file.
+        resources: what the machine gives: `num_threads`, `num_processes`, `time_limit_minutes`; passed to a function
+            that has such a parameter.
+
+    Raises:
+        SlqError: a check that must have passed before has not.
+    """
+    require_checks_passed(parameters.get("required", []))
+    function = pkgutil.resolve_name(JOBS[job])
+    names = inspect.signature(function).parameters
+    arguments = {name: _as_path(value) for name, value in parameters.get("paths", {}).items()}
+    arguments |= parameters.get("values", {}) | {key: value for key, value in resources.items() if key in names}
+    if "settings" in parameters:
+        arguments["settings"] = parameters["settings"]
+    function(**arguments)
+
+
+def _as_path(value: Any) -> Any:
+    """Convert a path from JSON, or each of a list of paths; None stays None."""
+    if isinstance(value, list):
+        return [Path(one) for one in value]
+    return None if value is None else Path(value)
+
+
+def require_checks_passed(files: Sequence[str]) -> None:
+    """Check that the file of each check exists, before any work begins.
+
+    Raises:
+        SlqError: a file does not exist, so its check has not passed.
+    """
+    for check_file in files:
+        if not Path(check_file).is_file():
+            raise SlqError(
+                f"{check_file}: not there: this check has not passed, and nothing is trained before it has; "
+                f"run `snakemake {check_file}`, with the options of this call, and see its message"
+            )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one job; return 0, or the exit status of the error after printing its message on standard error."""
+    gc.set_threshold(200_000)  # collecting the many permanent objects of torch and transformers takes 1.5 s
+    parser = argparse.ArgumentParser(prog="python -m slq.jobs", description=__doc__)
+    parser.add_argument("job", choices=JOBS, metavar="JOB", help="the name of a rule")
+    parser.add_argument("file", type=Path, metavar="FILE", help="its parameters, scratch/params/<sha256>.json")
+    parser.add_argument("--threads", type=int, help="CPU threads of all processes together")
+    parser.add_argument("--processes", type=int, default=1, help="processes that train together, one for each GPU")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="time limit of the job on a cluster")
+    args = parser.parse_args(argv)
+    configure_libraries(args.threads, args.processes, allow_network=args.job == "fetch_source")
+    resources = {"num_threads": args.threads, "num_processes": args.processes, "time_limit_minutes": args.minutes}
+    try:
+        run_job(args.job, read_parameters(args.file, args.job), **resources)
+    except SlqError as error:
+        print(f"slq: error: {error}", file=sys.stderr)
+        return error.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
