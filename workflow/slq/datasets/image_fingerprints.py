@@ -11,7 +11,7 @@ from PIL import Image
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_json, write_bytes
-from slq.common.fingerprint import source_fingerprint
+from slq.common.fingerprint import fingerprint
 from slq.datasets.splits import Split
 
 FINGERPRINT_SIZE = 24  # pixels per side
@@ -42,7 +42,7 @@ def compute_split_fingerprints(split: Split, work: Path, threads: int) -> np.nda
     Raises:
         SlqError: images cannot be read; the message says how many, and names the first.
     """
-    cache_file = work / "prints" / f"{hash_json([split.sha256, source_fingerprint(__name__)])[:16]}.npy"
+    cache_file = work / "prints" / f"{hash_json([split.sha256, fingerprint(__name__)])[:16]}.npy"
     if cache_file.exists():
         fingerprints: np.ndarray = np.load(cache_file)
         return fingerprints

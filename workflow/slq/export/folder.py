@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, hash_json, read_json, write_json, write_text
-from slq.common.fingerprint import source_fingerprint
+from slq.common.fingerprint import fingerprint
 from slq.common.snapshots import write_manifest
 from slq.config.loading import Config
 from slq.evaluation.retrieval import load_run
@@ -99,7 +99,7 @@ def export_key(run: TrainedRun) -> str:
     tensors_path = run.adapter_folder / registry.ADAPTER_WEIGHTS
     settings = {key: run.settings[key] for key in ("family", "dtype", "prompt")}
     adapter = {"tensors": hash_file(tensors_path) if tensors_path.exists() else None, **run.adapter_record}
-    code = source_fingerprint(*EMBEDDING_MODULES, families=[settings["family"]])
+    code = fingerprint(*EMBEDDING_MODULES, families=[settings["family"]])
     return hash_json({"adapter": adapter, "settings": settings, "code": code})[:16]
 
 
