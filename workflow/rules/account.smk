@@ -9,19 +9,13 @@ rule count_gpu_hours:
         out="results/{preset}/gpu_hours.csv",
     log:
         "logs/{preset}/count_gpu_hours.log",
-    benchmark:
-        "benchmarks/{preset}/count_gpu_hours.jsonl"
     wildcard_constraints:
         preset=wildcard_pattern(countable_presets()),
     localrule: True
     conda:
         "../../envs/slq.yaml"
     params:
-        file=job_file(
-            "count_gpu_hours",
-            settings=lambda wildcards: cost_settings.ledger_settings(config),
-            results="results",
-        ),
+        job=job_call("count_gpu_hours", slice_of(cost_settings.ledger_settings), results="results"),
     message:
         "Counting what the runs of {wildcards.preset} spent"
     shell:
@@ -37,10 +31,7 @@ rule forecast:
     conda:
         "../../envs/slq.yaml"
     params:
-        file=job_file(
-            "forecast",
-            settings=lambda wildcards: cost_settings.forecast_settings(config),
-        ),
+        job=job_call("forecast", slice_of(cost_settings.forecast_settings)),
     message:
         "Forecasting the cost of the preset"
     shell:

@@ -19,10 +19,10 @@ rule pretrain_backbone:
     resources:
         **cluster_resources("pretrain"),
     params:
-        file=job_file(
+        job=job_call(
             "pretrain_backbone",
-            settings=lambda wildcards: job_settings.pretrain_settings(config, wildcards.backbone),
-            data="<scratch>/data",
+            slice_of(job_settings.pretrain_settings, "backbone"),
+            data=DATA,
             out="<scratch>/backbones/{backbone}",
         ),
     message:
@@ -48,10 +48,10 @@ rule pretrain_encoder:
     resources:
         **cluster_resources("pretrain"),
     params:
-        file=job_file(
+        job=job_call(
             "pretrain_encoder",
-            settings=lambda wildcards: job_settings.pretrain_encoder_settings(config, wildcards.encoder),
-            data="<scratch>/data",
+            slice_of(job_settings.pretrain_encoder_settings, "encoder"),
+            data=DATA,
             out="<scratch>/encoders/{encoder}",
         ),
     message:

@@ -9,8 +9,7 @@ rule evaluate_encoder_baseline:
         model=lambda wildcards: model_manifest(BASELINES[wildcards.baseline]),
         data=test_split_manifests("retrieval"),
     output:
-        metrics=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval/{{dataset}}.json"),
-        ranks=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval/{{dataset}}.ranks.parquet"),
+        results=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval", ".json", ".ranks.parquet"),
         baseline="results/{preset}/baselines/{baseline}/baseline.json",
         events="results/{preset}/baselines/{baseline}/events/retrieval.jsonl",
     log:
@@ -25,13 +24,11 @@ rule evaluate_encoder_baseline:
     resources:
         **cluster_resources("evaluate"),
     params:
-        file=job_file(
+        job=job_call(
             "evaluate_encoder_baseline",
-            settings=lambda wildcards: baseline_settings.embed_settings(config, BASELINES[wildcards.baseline]),
-            model_folder=lambda wildcards: f"<scratch>/{model_folder(BASELINES[wildcards.baseline])}",
-            data="<scratch>/data",
-            work="<scratch>/baselines/{preset}/{baseline}",
-            out=BASELINE_FOLDER,
+            baseline_slice(baseline_settings.embed_settings),
+            model_folder=baseline_path(model_folder),
+            **BASELINE_PATHS,
         ),
     message:
         "Retrieving with {wildcards.baseline}"
@@ -41,16 +38,14 @@ rule evaluate_encoder_baseline:
 
 # A backbone re-ranks the first candidates of a first stage, which is a run on it or a comparator's model
 # (docs/rerank.md).
-rule evaluate_reranking:
+use rule evaluate_encoder_baseline as evaluate_reranking with:
     input:
         first_stage=lambda wildcards: first_stage_manifest(BASELINES[wildcards.baseline]),
         reranker=lambda wildcards: f"<scratch>/{reranker_folder(BASELINES[wildcards.baseline])}/adapter.json",
         backbone=lambda wildcards: f"<scratch>/backbones/{BASELINES[wildcards.baseline].backbone}/manifest.json",
         data=test_split_manifests("retrieval"),
     output:
-        metrics=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval/{{dataset}}.json"),
-        ranks=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval/{{dataset}}.ranks.parquet"),
-        orders=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval/{{dataset}}.reranked.jsonl"),
+        results=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval", ".json", ".ranks.parquet", ".reranked.jsonl"),
         baseline="results/{preset}/baselines/{baseline}/baseline.json",
         events="results/{preset}/baselines/{baseline}/events/retrieval.jsonl",
     log:
@@ -59,26 +54,17 @@ rule evaluate_reranking:
         "benchmarks/{preset}/evaluate_reranking/{baseline}.jsonl"
     wildcard_constraints:
         baseline=wildcard_pattern(RERANKING_BASELINES),
-    conda:
-        "../../envs/slq.yaml"
-    threads: stage_cpus("evaluate")
-    resources:
-        **cluster_resources("evaluate"),
     params:
-        file=job_file(
+        job=job_call(
             "evaluate_reranking",
-            settings=lambda wildcards: baseline_settings.rerank_settings(config, BASELINES[wildcards.baseline]),
-            backbone_folder=lambda wildcards: f"<scratch>/backbones/{BASELINES[wildcards.baseline].backbone}",
-            first_stage=lambda wildcards: f"<scratch>/{first_stage_folder(BASELINES[wildcards.baseline])}",
-            reranker=lambda wildcards: f"<scratch>/{reranker_folder(BASELINES[wildcards.baseline])}",
-            data="<scratch>/data",
-            work="<scratch>/baselines/{preset}/{baseline}",
-            out=BASELINE_FOLDER,
+            baseline_slice(baseline_settings.rerank_settings),
+            backbone_folder=baseline_path(backbone_folder),
+            first_stage=baseline_path(first_stage_folder),
+            reranker=baseline_path(reranker_folder),
+            **BASELINE_PATHS,
         ),
     message:
         "Re-ranking: {wildcards.baseline}"
-    shell:
-        CLUSTER_JOB
 
 
 rule baselines:

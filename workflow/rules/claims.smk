@@ -12,17 +12,11 @@ rule judge_claims:
         out=CLAIMS,
     log:
         "logs/{preset}/judge_claims.log",
-    benchmark:
-        "benchmarks/{preset}/judge_claims.jsonl"
     localrule: True
     conda:
         "../../envs/slq.yaml"
     params:
-        file=job_file(
-            "judge_claims",
-            settings=lambda wildcards: job_settings.claims_settings(config),
-            **REPORT_PATHS,
-        ),
+        job=job_call("judge_claims", slice_of(job_settings.claims_settings), **REPORT_PATHS),
     message:
         "Judging the paper's claims on the results of {wildcards.preset}"
     shell:
@@ -42,17 +36,11 @@ rule paper_audit:
         out="paper_tables/audit.json",
     log:
         "logs/paper_audit.log",
-    benchmark:
-        "benchmarks/paper_audit.jsonl"
     localrule: True
     conda:
         "../../envs/slq.yaml"
     params:
-        file=job_file(
-            "paper_audit",
-            settings=lambda wildcards: cost_settings.paper_audit_settings(config),
-            reference="paper_tables/reference",
-        ),
+        job=job_call("paper_audit", slice_of(cost_settings.paper_audit_settings), reference="paper_tables/reference"),
     message:
         "Checking the paper's tables against each other"
     shell:

@@ -58,7 +58,6 @@ BASELINES = {baseline.name: baseline for baseline in list_baselines(config)}
 EMBEDDING_BASELINES = [name for name, baseline in BASELINES.items() if baseline.is_embedding_based]
 RERANKING_BASELINES = [name for name, baseline in BASELINES.items() if not baseline.is_embedding_based]
 BASELINE_FOLDER = "results/{preset}/baselines/{baseline}"
-RETAINED_ANSWERS = f"<scratch>/runs/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retained.json"
 
 REFERENCE_RECALLS = Path("paper_tables/reference/reference_recalls.csv")
 REFERENCE_CHECK = f"results/{config['preset']}/reference_check.json"
@@ -74,24 +73,37 @@ workflow.register_resource("gate", GATE_TOKENS)
 CHECK_GATE_TOKENS = GATE_TOKENS if PRESET["reference_encoders"] else 0
 REQUIRED_CHECKS = [REFERENCE_CHECK, AUDIT] if PRESET["reference_encoders"] else []
 
-# How a rule runs its job: the function of `slq.jobs.JOBS` with the rule's name, with the parameters that `job_file` wrote.
-JOB = "python -m slq.jobs {rule} {params.file}"
+# How a rule runs its job: the function of `slq.jobs.JOBS` with the rule's name, with the parameters that `job_call` wrote.
+JOB = "python -m slq.jobs {params.job:q}"
 LOG = " 2>&1 | tee {log} >&2"
 LOCAL_JOB = JOB + LOG
-CLUSTER_JOB = JOB + " --threads {resources.cpus_per_task}" + LOG
-TRAINING_JOB = (
+CLUSTER_JOB = (
     JOB + " --threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}" + LOG
 )
-# Paths of a run's job, as functions name them. Data are paths in `scratch`, which inputs and outputs write `<scratch>`.
-BACKBONE_PATHS = {"backbone_folder": "<scratch>/backbones/{backbone}", "data": "<scratch>/data"}
-RUN_PATHS = BACKBONE_PATHS | {"adapter_folder": "<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}"}
+# Paths of jobs, by the parameters of their functions. <scratch> is the folder of that name in config.yaml.
+DATA = "<scratch>/data"
+WORK = "<scratch>/work"
 SPLIT_FOLDER = "<scratch>/data/{dataset}/{split}"
+BACKBONE_FOLDER = "<scratch>/backbones/{backbone}"
+ADAPTER_FOLDER = "<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}"
+BASE_FOLDER = f"<scratch>/runs/{{preset}}/{{backbone}}/base/seed{BASE_SEED}"
+BASE_ANSWERS = f"{BASE_FOLDER}/retained.json"
+BASE_RETENTION = f"results/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retention"
+BACKBONE_PATHS = {"backbone_folder": BACKBONE_FOLDER, "data": DATA}
+TRAINING_PATHS = BACKBONE_PATHS | {"required": REQUIRED_CHECKS, "work_folder": WORK}
+RUN_PATHS = BACKBONE_PATHS | {"adapter_folder": ADAPTER_FOLDER}
+BASELINE_PATHS = {"data": DATA, "work": "<scratch>/baselines/{preset}/{baseline}", "out": BASELINE_FOLDER}
 REPORT_PATHS = {"results": "results", "reference": "paper_tables/reference"}
 
 
 def wildcard_pattern(names) -> str:
     """Return the regular expression of a wildcard that matches these names; without names, it matches nothing."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def trained_runs() -> dict[str, str]:
+    """Return the wildcard constraints of the runs that are trained."""
+    return {"method": wildcard_pattern(TRAINED_METHODS), "seed": wildcard_pattern(map(str, SEEDS))}
 
 
 def names_with_key(catalogue: str, *sources: str) -> list[str]:
@@ -104,11 +116,11 @@ def names_with_key(catalogue: str, *sources: str) -> list[str]:
     return [name for name, entry in config[catalogue].items() if any(source in entry for source in sources)]
 
 
-def job_file(job: str, settings=None, values=None, content=None, required=(), **paths):
-    """Return the rule parameter `file`: the path of the job's parameters, which is written when the job is planned.
+def job_call(job: str, settings=None, values=None, content=None, required=(), **paths):
+    """Return the rule parameter `job`: the job's name, and the file of its parameters, written when the job is planned.
 
-    The path is a hash of all of them (slq/common/parameters.py): the job is due again when one of them changes. Every
-    named output `out` or `..._file` of the rule is one of the paths.
+    The file's name is a hash of all parameters (slq/common/parameters.py): the job is due again when one of them
+    changes. Every named output `out` or `..._file` of the rule is one of the paths.
 
     Args:
         job: the rule's name, a key of `slq.jobs.JOBS`.
@@ -119,7 +131,7 @@ def job_file(job: str, settings=None, values=None, content=None, required=(), **
             them.
     """
 
-    def write(wildcards, output) -> str:
+    def write(wildcards, output) -> list[str]:
         outputs = {name: str(path) for name, path in output.items() if name == "out" or name.endswith("_file")}
         named = {name: path(wildcards) if callable(path) else path for name, path in paths.items()}
         resolved = {name: resolve_path(path, wildcards) for name, path in named.items()}
@@ -128,7 +140,7 @@ def job_file(job: str, settings=None, values=None, content=None, required=(), **
         try:
             parameters |= {name: part(wildcards) for name, part in slices.items() if part is not None}
             parameters |= {"required": list(required)} if required else {}
-            return str(write_parameters(Path(SCRATCH) / "params", parameters))
+            return [job, str(write_parameters(Path(SCRATCH) / "params", parameters))]
         except SlqError as error:
             raise WorkflowError(str(error)) from None
 
@@ -237,15 +249,65 @@ def job_code(job: str, wildcards) -> str:
     return "" if job == "fetch_source" else fingerprint(JOBS[job], **used_adapters(wildcards))
 
 
-def training_values(job: str, wildcards) -> dict:
-    """Return the arguments of a job that trains, or caches features for training, beside settings and paths."""
-    seed = {"seed": int(wildcards.seed)} if "seed" in wildcards.keys() else {}
-    return {**seed, "train_dataset": PRESET["train_dataset"], "code_fingerprint": job_code(job, wildcards)}
+def slice_of(build_settings, *names: str):
+    """Return the function of the wildcards that cuts a job's slice from the configuration.
+
+    Args:
+        build_settings: a function of the configuration and of these wildcards.
+        names: names of wildcards.
+    """
+    return lambda wildcards: build_settings(config, *(wildcards[name] for name in names))
 
 
-def generation_code(wildcards) -> str:
-    """Compute the fingerprint of the code that generates answers: finished answers of other code are not continued."""
-    return fingerprint("slq.evaluation.generation", "slq.methods.registry", **used_adapters(wildcards))
+def baseline_slice(build_settings):
+    """Return the function of the wildcards that cuts a baseline's slice from the configuration."""
+    return lambda wildcards: build_settings(config, BASELINES[wildcards.baseline])
+
+
+def prepare_settings(wildcards) -> dict:
+    """Return the settings of preparing a split, with the hashes of its lists of ids."""
+    return job_settings.prepare_settings(config, wildcards.dataset, wildcards.split, FILE_HASHES.hash_id_lists)
+
+
+def fetch_settings(wildcards) -> dict:
+    """Return the settings of fetching a source, with the hashes of a user's folders."""
+    return job_settings.fetch_settings(config, wildcards.catalogue, wildcards.source, FILE_HASHES.hash_source_part)
+
+
+def base_settings(wildcards) -> dict:
+    """Return the settings of registering the untouched base."""
+    return job_settings.train_settings(config, wildcards.backbone, "base")
+
+
+def training_values(job: str):
+    """Return the function that gives a training job its seed, its dataset and the fingerprint of its code."""
+
+    def values(wildcards) -> dict:
+        seed = {"seed": int(wildcards.seed)} if "seed" in wildcards.keys() else {}
+        return {**seed, "train_dataset": PRESET["train_dataset"], "code_fingerprint": job_code(job, wildcards)}
+
+    return values
+
+
+def sweep_values(wildcards) -> dict:
+    """Return the seed and the dataset of a learning-rate sweep."""
+    return {"seed": int(wildcards.seed), "train_dataset": PRESET["train_dataset"]}
+
+
+def generation_values(wildcards) -> dict:
+    """Return the fingerprint of the code that generates answers: finished answers of other code are not continued."""
+    code = fingerprint("slq.evaluation.generation", "slq.methods.registry", **used_adapters(wildcards))
+    return {"code_fingerprint": code}
+
+
+def blind_values(wildcards) -> dict:
+    """Return the arguments of asking without images."""
+    return generation_values(wildcards) | {"with_images": False}
+
+
+def layout_values(wildcards) -> dict:
+    """Return the layout of tables, figures and the page."""
+    return {"layout": job_settings.layout(config)}
 
 
 def used_adapters(wildcards) -> dict:
@@ -315,10 +377,11 @@ def result_files() -> list[str]:
     return [f"{run}/{name}" for run in run_folders(PRESET["methods"]) for name in names] + blind
 
 
-def per_dataset(kind: str, pattern: str) -> list[str]:
-    """List a file for each dataset of a kind; `retrieved` means retrieval and knowledge datasets."""
+def per_dataset(kind: str, folder: str, *suffixes: str) -> list[str]:
+    """List files of each dataset of a kind, one for each suffix; `retrieved` means retrieval and knowledge datasets."""
     kinds = ("retrieval", "knowledge") if kind == "retrieved" else (kind,)
-    return expand(pattern, dataset=[name for one in kinds for name in PRESET[f"{one}_datasets"]], allow_missing=True)
+    names = [name for one in kinds for name in PRESET[f"{one}_datasets"]]
+    return [f"{folder}/{name}{suffix}" for suffix in suffixes for name in names]
 
 
 def knowledge_files() -> list[str]:
@@ -352,9 +415,19 @@ def model_manifest(baseline) -> str:
     return f"<scratch>/{model_folder(baseline)}/manifest.json"
 
 
+def baseline_path(folder_of):
+    """Return the function of the wildcards that gives a folder in scratch of a baseline."""
+    return lambda wildcards: f"<scratch>/{folder_of(BASELINES[wildcards.baseline])}"
+
+
 def model_folder(baseline) -> str:
     """Return the folder in scratch of the model that embeds for a baseline."""
     return f"encoders/{baseline.encoder}" if baseline.encoder else f"backbones/{baseline.backbone}"
+
+
+def backbone_folder(baseline) -> str:
+    """Return the folder in scratch of the backbone that re-ranks for a baseline."""
+    return f"backbones/{baseline.backbone}"
 
 
 def reranker_folder(baseline) -> str:

@@ -13,16 +13,14 @@ rule compare_paper:
         text_file="results/{preset}/compare/paper.txt",
     log:
         "logs/{preset}/compare_paper.log",
-    benchmark:
-        "benchmarks/{preset}/compare_paper.jsonl"
     localrule: True
     conda:
         "../../envs/slq.yaml"
     params:
-        file=job_file(
+        job=job_call(
             "compare_paper",
-            settings=lambda wildcards: job_settings.compare_settings(config),
-            values=lambda wildcards: {"a": f"results/{wildcards.preset}", "b": "paper"},
+            slice_of(job_settings.compare_settings),
+            lambda wildcards: {"a": f"results/{wildcards.preset}", "b": "paper"},
             reference="paper_tables/reference",
         ),
     message:

@@ -20,11 +20,9 @@ rule make_synthetic_split:
     resources:
         **cluster_resources("prepare", gate=split_gate_tokens),
     params:
-        file=job_file(
+        job=job_call(
             "make_synthetic_split",
-            settings=lambda wildcards: job_settings.synthetic_split_settings(
-                config, wildcards.dataset, wildcards.split
-            ),
+            slice_of(job_settings.synthetic_split_settings, "dataset", "split"),
             out=SPLIT_FOLDER,
         ),
     message:
@@ -52,12 +50,10 @@ rule prepare_split:
     resources:
         **cluster_resources("prepare", gate=split_gate_tokens),
     params:
-        file=job_file(
+        job=job_call(
             "prepare_split",
-            settings=lambda wildcards: job_settings.prepare_settings(
-                config, wildcards.dataset, wildcards.split, FILE_HASHES.hash_id_lists
-            ),
-            source=lambda wildcards: f"<scratch>/sources/{config['datasets'][wildcards.dataset]['source']}",
+            prepare_settings,
+            source=lambda wildcards: str(Path(source_manifest(wildcards)).parent),
             out=SPLIT_FOLDER,
         ),
     message:
@@ -73,8 +69,6 @@ rule import_local_split:
         manifest="<scratch>/data/{dataset}/{split}/manifest.json",
     log:
         "logs/data/import_local_split/{dataset}.{split}.log",
-    benchmark:
-        "benchmarks/data/import_local_split/{dataset}.{split}.jsonl"
     wildcard_constraints:
         dataset=wildcard_pattern(names_with_key("datasets", "local_dir")),
     priority: 10  # find an error in a dataset before hours are spent on another
@@ -84,9 +78,9 @@ rule import_local_split:
     resources:
         gate=split_gate_tokens,
     params:
-        file=job_file(
+        job=job_call(
             "import_local_split",
-            values=lambda wildcards: job_settings.local_split_arguments(config, wildcards.dataset, wildcards.split),
+            values=slice_of(job_settings.local_split_arguments, "dataset", "split"),
             content=local_dataset_hash,
             source=lambda wildcards: config["datasets"][wildcards.dataset]["local_dir"],
             out=SPLIT_FOLDER,
@@ -106,8 +100,6 @@ rule import_queries:
         manifest="<scratch>/data/{dataset}/{split}/manifest.json",
     log:
         "logs/data/import_queries/{dataset}.{split}.log",
-    benchmark:
-        "benchmarks/data/import_queries/{dataset}.{split}.jsonl"
     wildcard_constraints:
         dataset=wildcard_pattern(names_with_key("datasets", "queries")),
         split="test",
@@ -118,13 +110,13 @@ rule import_queries:
     resources:
         gate=split_gate_tokens,
     params:
-        file=job_file(
+        job=job_call(
             "import_queries",
-            settings=lambda wildcards: job_settings.query_dataset_settings(config, wildcards.dataset),
+            slice_of(job_settings.query_dataset_settings, "dataset"),
             content=queries_hash,
             queries=lambda wildcards: config["datasets"][wildcards.dataset]["queries"],
-            data="<scratch>/data",
             out=SPLIT_FOLDER,
+            data=DATA,
         ),
     message:
         "Importing the queries of {wildcards.dataset}"
@@ -151,12 +143,7 @@ rule audit:
     resources:
         **cluster_resources("prepare", gate=CHECK_GATE_TOKENS),
     params:
-        file=job_file(
-            "audit",
-            settings=lambda wildcards: job_settings.audit_settings(config),
-            data="<scratch>/data",
-            work="<scratch>/work",
-        ),
+        job=job_call("audit", slice_of(job_settings.audit_settings), data=DATA, work=WORK),
     message:
         "Auditing the datasets of {wildcards.preset}"
     shell:
@@ -182,12 +169,12 @@ rule check_reference_recalls:
     resources:
         **cluster_resources("evaluate", gate=GATE_TOKENS),
     params:
-        file=job_file(
+        job=job_call(
             "check_reference_recalls",
-            settings=lambda wildcards: job_settings.reference_check_settings(config),
+            slice_of(job_settings.reference_check_settings),
             content=lambda wildcards: hash_file(REFERENCE_RECALLS),
             encoders_folder="<scratch>/encoders",
-            data="<scratch>/data",
+            data=DATA,
             reference_file=str(REFERENCE_RECALLS),
         ),
     message:

@@ -10,9 +10,7 @@ rule evaluate_retrieval:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=[*test_split_manifests("retrieval"), *test_split_manifests("knowledge")],
     output:
-        metrics=per_dataset("retrieved", f"{RUN_FOLDER}/retrieval/{{dataset}}.json"),
-        ranks=per_dataset("retrieved", f"{RUN_FOLDER}/retrieval/{{dataset}}.ranks.parquet"),
-        top=per_dataset("retrieved", f"{RUN_FOLDER}/retrieval/{{dataset}}.top.jsonl"),
+        results=per_dataset("retrieved", f"{RUN_FOLDER}/retrieval", ".json", ".ranks.parquet", ".top.jsonl"),
         events_file="results/{preset}/{backbone}/{method}/seed{seed}/events/retrieval.jsonl",
     log:
         "logs/{preset}/evaluate_retrieval/{backbone}.{method}.seed{seed}.log",
@@ -26,9 +24,9 @@ rule evaluate_retrieval:
     resources:
         **cluster_resources("evaluate"),
     params:
-        file=job_file(
+        job=job_call(
             "evaluate_retrieval",
-            settings=lambda wildcards: job_settings.retrieval_settings(config, wildcards.backbone),
+            slice_of(job_settings.retrieval_settings, "backbone"),
             out=f"{RUN_FOLDER}/retrieval",
             **RUN_PATHS,
         ),
@@ -38,15 +36,13 @@ rule evaluate_retrieval:
         CLUSTER_JOB
 
 
-rule evaluate_retention:
+use rule evaluate_retrieval as evaluate_retention with:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=test_split_manifests("retention"),
     output:
-        metrics=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.json"),
-        answers=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.answers.jsonl"),
-        differing=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.disagreements.jsonl"),
+        results=per_dataset("retention", f"{RUN_FOLDER}/retention", ".json", ".answers.jsonl", ".disagreements.jsonl"),
         answer_hashes_file="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/retained.json",
         events_file="results/{preset}/{backbone}/{method}/seed{seed}/events/retention.jsonl",
     log:
@@ -55,37 +51,30 @@ rule evaluate_retention:
         "benchmarks/{preset}/evaluate_retention/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
         method=wildcard_pattern({"base", *PRESET["methods"]} - {*INHERITING_METHODS}),
-    conda:
-        "../../envs/slq.yaml"
-    threads: stage_cpus("evaluate")
-    resources:
-        **cluster_resources("evaluate"),
     params:
-        file=job_file(
+        job=job_call(
             "evaluate_retention",
-            settings=lambda wildcards: job_settings.retention_settings(config, wildcards.backbone),
-            values=lambda wildcards: {"code_fingerprint": generation_code(wildcards)},
-            work="<scratch>/work",
+            slice_of(job_settings.retention_settings, "backbone"),
+            generation_values,
             out=f"{RUN_FOLDER}/retention",
+            work=WORK,
             **RUN_PATHS,
         ),
     message:
         "Evaluating retention of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
-    shell:
-        CLUSTER_JOB
 
 
 # For a method that does not change the backbone: a check that its answers are base's, in place of answers of its own.
 # Its input in results/ is named by base's retained.json, in scratch: an edge between results would start runs in a
 # copy of results.
-rule check_equivalence:
+use rule evaluate_retrieval as check_equivalence with:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=test_split_manifests("retention"),
-        retained=RETAINED_ANSWERS,
+        retained=BASE_ANSWERS,
     output:
-        metrics=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.json"),
+        results=per_dataset("retention", f"{RUN_FOLDER}/retention", ".json"),
         events_file="results/{preset}/{backbone}/{method}/seed{seed}/events/equivalence.jsonl",
     log:
         "logs/{preset}/check_equivalence/{backbone}.{method}.seed{seed}.log",
@@ -93,36 +82,27 @@ rule check_equivalence:
         "benchmarks/{preset}/check_equivalence/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
         method=wildcard_pattern({*PRESET["methods"]} & {*INHERITING_METHODS}),
-    conda:
-        "../../envs/slq.yaml"
-    threads: stage_cpus("evaluate")
-    resources:
-        **cluster_resources("evaluate"),
     params:
-        file=job_file(
+        job=job_call(
             "check_equivalence",
-            settings=lambda wildcards: job_settings.equivalence_settings(config, wildcards.backbone),
-            base_folder=f"results/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retention",
-            answer_hashes_file=RETAINED_ANSWERS,
+            slice_of(job_settings.equivalence_settings, "backbone"),
             out=f"{RUN_FOLDER}/retention",
+            base_folder=BASE_RETENTION,
+            answer_hashes_file=BASE_ANSWERS,
             **RUN_PATHS,
         ),
     message:
         "Checking that {wildcards.method} on {wildcards.backbone} answers as base, seed {wildcards.seed}"
-    shell:
-        CLUSTER_JOB
 
 
 # Base's answers without the images: the part of a score that the wording of the questions explains.
-rule evaluate_blind:
+use rule evaluate_retrieval as evaluate_blind with:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=test_split_manifests("retention"),
     output:
-        metrics=per_dataset("retention", f"{RUN_FOLDER}/blind/{{dataset}}.json"),
-        answers=per_dataset("retention", f"{RUN_FOLDER}/blind/{{dataset}}.answers.jsonl"),
-        differing=per_dataset("retention", f"{RUN_FOLDER}/blind/{{dataset}}.disagreements.jsonl"),
+        results=per_dataset("retention", f"{RUN_FOLDER}/blind", ".json", ".answers.jsonl", ".disagreements.jsonl"),
         events_file="results/{preset}/{backbone}/{method}/seed{seed}/events/blind.jsonl",
     log:
         "logs/{preset}/evaluate_blind/{backbone}.{method}.seed{seed}.log",
@@ -131,21 +111,14 @@ rule evaluate_blind:
     wildcard_constraints:
         method="base",
         seed=str(BASE_SEED),
-    conda:
-        "../../envs/slq.yaml"
-    threads: stage_cpus("evaluate")
-    resources:
-        **cluster_resources("evaluate"),
     params:
-        file=job_file(
+        job=job_call(
             "evaluate_blind",
-            settings=lambda wildcards: job_settings.retention_settings(config, wildcards.backbone),
-            values=lambda wildcards: {"code_fingerprint": generation_code(wildcards), "with_images": False},
-            work="<scratch>/work",
+            slice_of(job_settings.retention_settings, "backbone"),
+            blind_values,
             out=f"{RUN_FOLDER}/blind",
+            work=WORK,
             **RUN_PATHS,
         ),
     message:
         "Evaluating {wildcards.method} on {wildcards.backbone} without images"
-    shell:
-        CLUSTER_JOB

@@ -17,15 +17,13 @@ rule draw_figures:
         points="paper_tables/{preset}/figures/figures.csv",
     log:
         "logs/{preset}/draw_figures.log",
-    benchmark:
-        "benchmarks/{preset}/draw_figures.jsonl"
     localrule: True
     conda:
         "../../envs/slq.yaml"
     params:
-        file=job_file(
+        job=job_call(
             "draw_figures",
-            values=lambda wildcards: {"layout": job_settings.layout(config)},
+            values=layout_values,
             results_folder="results",
             output_folder="paper_tables/{preset}/figures",
         ),
@@ -44,18 +42,16 @@ rule draw_queries:
         points="paper_tables/{preset}/figures/queries.csv",
     log:
         "logs/{preset}/draw_queries.log",
-    benchmark:
-        "benchmarks/{preset}/draw_queries.jsonl"
     localrule: True
     conda:
         "../../envs/slq.yaml"
     params:
-        file=job_file(
+        job=job_call(
             "draw_queries",
-            settings=lambda wildcards: job_settings.queries_settings(config, **EXAMPLE_RUN),
+            lambda wildcards: job_settings.queries_settings(config, **EXAMPLE_RUN),
             top=example_top_file(),
             results="results",
-            data="<scratch>/data",
+            data=DATA,
             out="paper_tables/{preset}/figures",
         ),
     message:

@@ -18,9 +18,9 @@ rule measure_pilot:
     resources:
         **cluster_resources("evaluate"),
     params:
-        file=job_file(
+        job=job_call(
             "measure_pilot",
-            settings=lambda wildcards: baseline_settings.pilot_settings(config, wildcards.backbone),
+            slice_of(baseline_settings.pilot_settings, "backbone"),
             content=pilot_images_hash,
             **BACKBONE_PATHS,
         ),
@@ -38,18 +38,16 @@ rule render_pilot:
         multiext("paper_tables/{preset}/figures/pilot", ".svg", ".png", ".csv"),
     log:
         "logs/{preset}/render_pilot.log",
-    benchmark:
-        "benchmarks/{preset}/render_pilot.jsonl"
     localrule: True
     conda:
         "../../envs/slq.yaml"
     params:
-        file=job_file(
+        job=job_call(
             "render_pilot",
-            settings=lambda wildcards: baseline_settings.pilot_layout(config),
+            slice_of(baseline_settings.pilot_layout),
             content=pilot_images_hash,
             results="results",
-            data="<scratch>/data",
+            data=DATA,
             out="paper_tables/{preset}/figures",
         ),
     message:

@@ -4,31 +4,23 @@
 
 rule write_page:
     input:
-        results=table_results,
-        baselines=baseline_results,
-        ledger=lambda wildcards: ledger_files(),
-        claims=CLAIMS,
-        compared="results/{preset}/compare/paper.json",
-        audit="paper_tables/audit.json",
+        results=lambda wildcards: [*table_results(wildcards), *baseline_results(wildcards), *ledger_files()],
+        verdicts=[CLAIMS, "results/{preset}/compare/paper.json", "paper_tables/audit.json"],
         tables=expand("paper_tables/{{preset}}/{table}.html", table=TABLES),
         cells="paper_tables/{preset}/cells.csv",
         figures=page_figures(),
-        templates=expand(
-            "paper_tables/templates/{name}.j2", name=["base.html", "report.html", "report.css", "table.css"]
-        ),
+        templates=sorted(Path("paper_tables/templates").glob("*.j2")),
     output:
         page="paper_tables/{preset}/report.html",
     log:
         "logs/{preset}/write_page.log",
-    benchmark:
-        "benchmarks/{preset}/write_page.jsonl"
     localrule: True
     conda:
         "../../envs/slq.yaml"
     params:
-        file=job_file(
+        job=job_call(
             "write_page",
-            values=lambda wildcards: {"layout": job_settings.layout(config)},
+            values=layout_values,
             results="results",
             audit="paper_tables/audit.json",
             figures=page_figures(),

@@ -8,8 +8,6 @@ rule fetch_source:
         manifest="<scratch>/{catalogue}/{source}/manifest.json",
     log:
         "logs/{catalogue}/fetch_source/{source}.log",
-    benchmark:
-        "benchmarks/{catalogue}/fetch_source/{source}.jsonl"
     wildcard_constraints:
         catalogue="backbones|encoders|sources",
         source=wildcard_pattern(fetched_folders()),
@@ -20,14 +18,7 @@ rule fetch_source:
     resources:
         gate=source_gate_tokens,
     params:
-        file=job_file(
-            "fetch_source",
-            settings=lambda wildcards: job_settings.fetch_settings(
-                config, wildcards.catalogue, wildcards.source, FILE_HASHES.hash_source_part
-            ),
-            out="<scratch>/{catalogue}/{source}",
-            locks="sources.lock",
-        ),
+        job=job_call("fetch_source", fetch_settings, out="<scratch>/{catalogue}/{source}", locks="sources.lock"),
     message:
         "Fetching {wildcards.source}"
     shell:

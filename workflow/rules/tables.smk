@@ -11,27 +11,18 @@ rule render_tables:
         reference=sorted(Path("paper_tables/reference").glob("*.csv")),
         templates=sorted(Path("paper_tables/templates").glob("*.j2")),
     output:
-        tables=multiext("paper_tables/{preset}/table1", ".tex", ".html"),
-        strategies=multiext("paper_tables/{preset}/table3", ".tex", ".html"),
-        hours=multiext("paper_tables/{preset}/gpu_hours", ".tex", ".html"),
-        retention=multiext("paper_tables/{preset}/retention", ".tex", ".html"),
-        intervals=multiext("paper_tables/{preset}/intervals", ".tex", ".html"),
-        comparisons=multiext("paper_tables/{preset}/comparisons", ".tex", ".html"),
-        counts=multiext("paper_tables/{preset}/counts", ".tex", ".html"),
-        extended=multiext("paper_tables/{preset}/table1_extended", ".tex", ".html"),
+        tables=expand("paper_tables/{{preset}}/{table}.{kind}", table=TABLES, kind=["tex", "html"]),
         document="paper_tables/{preset}/tables.tex",
         cells="paper_tables/{preset}/cells.csv",
     log:
         "logs/{preset}/render_tables.log",
-    benchmark:
-        "benchmarks/{preset}/render_tables.jsonl"
     localrule: True
     conda:
         "../../envs/slq.yaml"
     params:
-        file=job_file(
+        job=job_call(
             "render_tables",
-            values=lambda wildcards: {"layout": job_settings.layout(config)},
+            values=layout_values,
             **REPORT_PATHS,
             templates="paper_tables/templates",
             output="paper_tables/{preset}",
@@ -50,17 +41,11 @@ rule compile_pdf:
         pdf="paper_tables/{preset}/tables.pdf",
     log:
         "logs/{preset}/compile_pdf.log",
-    benchmark:
-        "benchmarks/{preset}/compile_pdf.jsonl"
     localrule: True
     conda:
         "../../envs/slq.yaml"
     params:
-        file=job_file(
-            "compile_pdf",
-            tex="paper_tables/{preset}/tables.tex",
-            pdf="paper_tables/{preset}/tables.pdf",
-        ),
+        job=job_call("compile_pdf", tex="paper_tables/{preset}/tables.tex", pdf="paper_tables/{preset}/tables.pdf"),
     message:
         "Compiling {output.pdf}"
     shell:

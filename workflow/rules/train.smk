@@ -18,12 +18,7 @@ rule register_base:
     resources:
         **cluster_resources("prepare", gate=0),
     params:
-        file=job_file(
-            "register_base",
-            settings=lambda wildcards: job_settings.train_settings(config, wildcards.backbone, "base"),
-            backbone_folder="<scratch>/backbones/{backbone}",
-            adapter_folder="<scratch>/runs/{preset}/{backbone}/base/seed0",
-        ),
+        job=job_call("register_base", base_settings, backbone_folder=BACKBONE_FOLDER, adapter_folder=BASE_FOLDER),
     message:
         "Registering {wildcards.backbone} as it is"
     shell:
@@ -33,7 +28,7 @@ rule register_base:
 # Image features, or keys and values, cached once if `training.image_cache` says so, for the runs of all seeds. The
 # folder of the shards is keyed by their content, so that runs with other numbers of queries, learning rates and epochs
 # share them; a kill loses one shard.
-rule cache_features:
+use rule register_base as cache_features with:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=training_manifests(),
@@ -46,29 +41,23 @@ rule cache_features:
         "benchmarks/{preset}/cache_features/{backbone}.{method}.jsonl"
     wildcard_constraints:
         method=wildcard_pattern(TRAINED_METHODS),
-    conda:
-        "../../envs/slq.yaml"
     threads: stage_cpus("train")
     resources:
         **cluster_resources("train"),
     params:
-        file=job_file(
+        job=job_call(
             "cache_features",
-            settings=lambda wildcards: job_settings.feature_cache_settings(
-                config, wildcards.backbone, wildcards.method
-            ),
-            values=lambda wildcards: training_values("cache_features", wildcards),
+            slice_of(job_settings.feature_cache_settings, "backbone", "method"),
+            training_values("cache_features"),
             required=REQUIRED_CHECKS,
             work="<scratch>/feature_cache/shards",
             **BACKBONE_PATHS,
         ),
     message:
         "Caching image features of {wildcards.backbone} for {wildcards.method}"
-    shell:
-        CLUSTER_JOB
 
 
-rule train:
+use rule register_base as train with:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=training_manifests(),
@@ -82,32 +71,26 @@ rule train:
     benchmark:
         "benchmarks/{preset}/train/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=wildcard_pattern(TRAINED_METHODS),
-        seed=wildcard_pattern(map(str, SEEDS)),
-    conda:
-        "../../envs/slq.yaml"
+        **trained_runs(),
     threads: stage_cpus("train")
     resources:
         **cluster_resources("train"),
     params:
-        file=job_file(
+        job=job_call(
             "train",
-            settings=lambda wildcards: job_settings.train_settings(config, wildcards.backbone, wildcards.method),
-            values=lambda wildcards: training_values("train", wildcards),
-            required=REQUIRED_CHECKS,
-            work_folder="<scratch>/work",
+            slice_of(job_settings.train_settings, "backbone", "method"),
+            training_values("train"),
             cache_manifest=lambda wildcards: next(iter(image_cache_files(wildcards)), None),
-            **RUN_PATHS,
+            adapter_folder=ADAPTER_FOLDER,
+            **TRAINING_PATHS,
         ),
     message:
         "Training {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
-    shell:
-        TRAINING_JOB
 
 
 # On request, `snakemake --cores all lr_sweep`: the user copies the chosen rates into config.yaml, so that a run depends
 # only on the values there. The first seed decides for all. No test split is read here either.
-rule sweep_learning_rates:
+use rule cache_features as sweep_learning_rates with:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=training_manifests(),
@@ -118,26 +101,16 @@ rule sweep_learning_rates:
     benchmark:
         "benchmarks/{preset}/sweep_learning_rates/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=wildcard_pattern(TRAINED_METHODS),
-        seed=wildcard_pattern(map(str, SEEDS)),
-    conda:
-        "../../envs/slq.yaml"
-    threads: stage_cpus("train")
-    resources:
-        **cluster_resources("train"),
+        **trained_runs(),
     params:
-        file=job_file(
+        job=job_call(
             "sweep_learning_rates",
-            settings=lambda wildcards: job_settings.lr_sweep_settings(config, wildcards.backbone, wildcards.method),
-            values=lambda wildcards: {"seed": int(wildcards.seed), "train_dataset": PRESET["train_dataset"]},
-            required=REQUIRED_CHECKS,
-            work_folder="<scratch>/work",
-            **BACKBONE_PATHS,
+            slice_of(job_settings.lr_sweep_settings, "backbone", "method"),
+            sweep_values,
+            **TRAINING_PATHS,
         ),
     message:
         "Sweeping learning rates of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
-    shell:
-        CLUSTER_JOB
 
 
 rule lr_sweep:

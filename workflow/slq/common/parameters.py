@@ -1,6 +1,6 @@
 """Parameter files of jobs: everything that defines a job, in one file whose name is the hash of its content.
 
-The Snakefile writes them and passes their paths (`job_file` in workflow/rules/common.smk), so that a job is due again
+The Snakefile writes them and passes their paths (`job_call` in workflow/rules/common.smk), so that a job is due again
 exactly when the path changes; a job reads its own (slq/jobs.py). A file holds:
 
     job       the name of the rule
