@@ -35,4 +35,4 @@ rule forecast:
     message:
         "Forecasting the cost of the preset"
     shell:
-        JOB + " 2>&1 | tee {log}"
+        "python -m slq.jobs {params.job:q} 2>&1 | tee {log}"

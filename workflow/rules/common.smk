@@ -19,7 +19,7 @@ PACKAGE_FOLDER = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGE_FOLDER)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE_FOLDER, *filter(None, [os.environ.get("PYTHONPATH")])]))
 # `python` of a job is this Python, unless conda brings another.
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_file
@@ -73,12 +73,12 @@ workflow.register_resource("gate", GATE_TOKENS)
 CHECK_GATE_TOKENS = GATE_TOKENS if PRESET["reference_encoders"] else 0
 REQUIRED_CHECKS = [REFERENCE_CHECK, AUDIT] if PRESET["reference_encoders"] else []
 
-# How a rule runs its job: the function of `slq.jobs.JOBS` with the rule's name, with the parameters that `job_call` wrote.
-JOB = "python -m slq.jobs {params.job:q}"
-LOG = " 2>&1 | tee {log} >&2"
-LOCAL_JOB = JOB + LOG
+# A rule runs its job, the function of `slq.jobs.JOBS` with the rule's name, with the parameters that `job_call` wrote.
+LOCAL_JOB = "python -m slq.jobs {params.job:q} 2>&1 | tee {log} >&2"
 CLUSTER_JOB = (
-    JOB + " --threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}" + LOG
+    "python -m slq.jobs {params.job:q}"
+    " --threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}"
+    " 2>&1 | tee {log} >&2"
 )
 # Paths of jobs, by the parameters of their functions. <scratch> is the folder of that name in config.yaml.
 DATA = "<scratch>/data"
@@ -117,7 +117,7 @@ def names_with_key(catalogue: str, *sources: str) -> list[str]:
 
 
 def job_call(job: str, settings=None, values=None, content=None, required=(), **paths):
-    """Return the rule parameter `job`: the job's name, and the file of its parameters, written when the job is planned.
+    """Return the parameter `job` of a rule, a function: the job's name, and its parameter file, which it writes.
 
     The file's name is a hash of all parameters (slq/common/parameters.py): the job is due again when one of them
     changes. Every named output `out` or `..._file` of the rule is one of the paths.
