@@ -116,7 +116,7 @@ def names_with_key(catalogue: str, *sources: str) -> list[str]:
     return [name for name, entry in config[catalogue].items() if any(source in entry for source in sources)]
 
 
-def job_call(job: str, settings=None, values=None, content=None, required=(), **paths):
+def job_call(job: str, settings=None, values=None, content=None, generation_code=None, required=(), **paths):
     """Return the parameter `job` of a rule, a function: the job's name, and its parameter file, which it writes.
 
     The file's name is a hash of all parameters (slq/common/parameters.py): the job is due again when one of them
@@ -124,8 +124,9 @@ def job_call(job: str, settings=None, values=None, content=None, required=(), **
 
     Args:
         job: the rule's name, a key of `slq.jobs.JOBS`.
-        settings, values, content: functions of the wildcards: the slice of the configuration, other arguments, and the
-            hash of the files that the configuration names.
+        settings, values, content, generation_code: functions of the wildcards: the slice of the configuration, other
+            arguments, the hash of the files that the configuration names, and the fingerprint of the code that
+            generates answers.
         required: files of checks that must have passed before the job begins.
         paths: by the parameter of the job's function, a path (or a list of paths) with wildcards, or a function of
             them.
@@ -136,9 +137,9 @@ def job_call(job: str, settings=None, values=None, content=None, required=(), **
         named = {name: path(wildcards) if callable(path) else path for name, path in paths.items()}
         resolved = {name: resolve_path(path, wildcards) for name, path in named.items()}
         parameters = {"job": job, "code": job_code(job, wildcards), "paths": resolved | outputs}
-        slices = {"settings": settings, "values": values, "content": content}
+        parts = {"settings": settings, "values": values, "content": content, "generation_code": generation_code}
         try:
-            parameters |= {name: part(wildcards) for name, part in slices.items() if part is not None}
+            parameters |= {name: part(wildcards) for name, part in parts.items() if part is not None}
             parameters |= {"required": list(required)} if required else {}
             return [job, str(write_parameters(Path(SCRATCH) / "params", parameters))]
         except SlqError as error:
@@ -279,30 +280,15 @@ def base_settings(wildcards) -> dict:
     return job_settings.train_settings(config, wildcards.backbone, "base")
 
 
-def training_values(job: str):
-    """Return the function that gives a training job its seed, its dataset and the fingerprint of its code."""
-
-    def values(wildcards) -> dict:
-        seed = {"seed": int(wildcards.seed)} if "seed" in wildcards.keys() else {}
-        return {**seed, "train_dataset": PRESET["train_dataset"], "code_fingerprint": job_code(job, wildcards)}
-
-    return values
+def training_values(wildcards) -> dict:
+    """Return the dataset of a training, or of the cache of its images, and the seed of a run."""
+    seed = {"seed": int(wildcards.seed)} if "seed" in wildcards.keys() else {}
+    return {"train_dataset": PRESET["train_dataset"]} | seed
 
 
-def sweep_values(wildcards) -> dict:
-    """Return the seed and the dataset of a learning-rate sweep."""
-    return {"seed": int(wildcards.seed), "train_dataset": PRESET["train_dataset"]}
-
-
-def generation_values(wildcards) -> dict:
-    """Return the fingerprint of the code that generates answers: finished answers of other code are not continued."""
-    code = fingerprint("slq.evaluation.generation", "slq.methods.registry", **used_adapters(wildcards))
-    return {"code_fingerprint": code}
-
-
-def blind_values(wildcards) -> dict:
-    """Return the arguments of asking without images."""
-    return generation_values(wildcards) | {"with_images": False}
+def generation_code(wildcards) -> str:
+    """Compute the fingerprint of the code that generates answers: finished answers of other code are not continued."""
+    return fingerprint("slq.evaluation.generation", "slq.methods.registry", **used_adapters(wildcards))
 
 
 def layout_values(wildcards) -> dict:

@@ -55,7 +55,7 @@ use rule evaluate_retrieval as evaluate_retention with:
         job=job_call(
             "evaluate_retention",
             slice_of(job_settings.retention_settings, "backbone"),
-            generation_values,
+            generation_code=generation_code,
             out=f"{RUN_FOLDER}/retention",
             work=WORK,
             **RUN_PATHS,
@@ -115,7 +115,8 @@ use rule evaluate_retrieval as evaluate_blind with:
         job=job_call(
             "evaluate_blind",
             slice_of(job_settings.retention_settings, "backbone"),
-            blind_values,
+            lambda wildcards: {"with_images": False},
+            generation_code=generation_code,
             out=f"{RUN_FOLDER}/blind",
             work=WORK,
             **RUN_PATHS,

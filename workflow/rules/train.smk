@@ -48,7 +48,7 @@ use rule register_base as cache_features with:
         job=job_call(
             "cache_features",
             slice_of(job_settings.feature_cache_settings, "backbone", "method"),
-            training_values("cache_features"),
+            training_values,
             required=REQUIRED_CHECKS,
             work="<scratch>/feature_cache/shards",
             **BACKBONE_PATHS,
@@ -79,7 +79,7 @@ use rule register_base as train with:
         job=job_call(
             "train",
             slice_of(job_settings.train_settings, "backbone", "method"),
-            training_values("train"),
+            training_values,
             cache_manifest=lambda wildcards: next(iter(image_cache_files(wildcards)), None),
             adapter_folder=ADAPTER_FOLDER,
             **TRAINING_PATHS,
@@ -106,7 +106,7 @@ use rule cache_features as sweep_learning_rates with:
         job=job_call(
             "sweep_learning_rates",
             slice_of(job_settings.lr_sweep_settings, "backbone", "method"),
-            sweep_values,
+            training_values,
             **TRAINING_PATHS,
         ),
     message:

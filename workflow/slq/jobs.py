@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
+from slq.common.files import write_text
 from slq.common.libraries import configure_libraries
 from slq.common.parameters import read_parameters
 
@@ -53,7 +54,9 @@ JOBS = {
 }
 
 
-def train(settings: dict[str, Any], num_processes: int, time_limit_minutes: float, **arguments: Any) -> None:
+def train(
+    settings: dict[str, Any], code_fingerprint: str, num_processes: int, time_limit_minutes: float, **arguments: Any
+) -> None:
     """Train a run in this process, or start several processes that train it together and each call this."""
     from slq.evaluation.validation import build_recall_validator
     from slq.training.distributed import launch_distributed
@@ -61,7 +64,8 @@ def train(settings: dict[str, Any], num_processes: int, time_limit_minutes: floa
 
     if not launch_distributed(num_processes, sys.argv[1:]):
         validate = build_recall_validator(settings)
-        run_training(settings, validate=validate, time_limit_minutes=time_limit_minutes, **arguments)
+        limits = {"code_fingerprint": code_fingerprint, "time_limit_minutes": time_limit_minutes}
+        run_training(settings, validate=validate, **limits, **arguments)
 
 
 def sweep_learning_rates(settings: dict[str, Any], **arguments: Any) -> None:
@@ -97,8 +101,8 @@ def run_job(job: str, parameters: dict[str, Any], **resources: Any) -> None:
     Args:
         job: the name of the rule.
         parameters: the content of its parameter file.
-        resources: what the machine gives: `num_threads`, `num_processes`, `time_limit_minutes`; passed to a function
-            that has such a parameter.
+        resources: what the machine gives: `num_threads`, `num_processes`, `time_limit_minutes`. Like the fingerprint of
+            the code, they are passed to a function that has such a parameter.
 
     Raises:
         SlqError: a check that must have passed before has not.
@@ -106,6 +110,7 @@ def run_job(job: str, parameters: dict[str, Any], **resources: Any) -> None:
     require_checks_passed(parameters.get("required", []))
     function = pkgutil.resolve_name(JOBS[job])
     names = inspect.signature(function).parameters
+    resources["code_fingerprint"] = parameters.get("generation_code", parameters.get("code", ""))
     arguments = {name: _as_path(value) for name, value in parameters.get("paths", {}).items()}
     arguments |= parameters.get("values", {}) | {key: value for key, value in resources.items() if key in names}
     if "settings" in parameters:
@@ -134,6 +139,11 @@ def require_checks_passed(files: Sequence[str]) -> None:
             )
 
 
+def write_loaded_modules(path: Path) -> None:
+    """Write which modules of the package the job has loaded, a name a line: its fingerprint must know them all."""
+    write_text(path, "".join(f"{name}\n" for name in sorted(sys.modules) if name.partition(".")[0] == "slq"))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one job; return 0, or the exit status of the error after printing its message on standard error."""
     gc.set_threshold(200_000)  # collecting the many permanent objects of torch and transformers takes 1.5 s
@@ -148,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     resources = {"num_threads": args.threads, "num_processes": args.processes, "time_limit_minutes": args.minutes}
     try:
         run_job(args.job, read_parameters(args.file, args.job), **resources)
+        write_loaded_modules(args.file.with_suffix(".modules"))
     except SlqError as error:
         print(f"slq: error: {error}", file=sys.stderr)
         return error.status

@@ -17,7 +17,7 @@ from slq.config.baselines import Baseline, list_baselines
 from slq.config.job_settings import datasets_with_variants
 from slq.config.loading import validate_config
 from slq.datasets.splits import read_split
-from slq.evaluation.encode import caption_ids, embed_split, map_captions_to_images
+from slq.evaluation.encode import embed_split
 from slq.evaluation.rank_table import RetrievalIds, RetrievalVariant, build_variant_table
 from slq.models.retriever import LastTokenRetriever, LatentQueryRetriever
 
@@ -151,7 +151,7 @@ def test_a_row_is_measured_as_a_run_is(tested, tmp_path):
     for entry in datasets_with_variants(tested.config):
         split = read_split(tested.tests, entry["name"], "test")
         images, texts, numbers = embed_split(retriever, backbone, split, {"text": "", "image": ""}, 16)
-        names = RetrievalIds([item["id"] for item in split.items], caption_ids(split), numbers)
+        names = RetrievalIds([item["id"] for item in split.items], split.caption_ids, numbers)
         expected = pd.concat(
             [build_variant_table(names, images, texts, numbers, RetrievalVariant(**one)) for one in entry["variants"]]
         )
@@ -199,7 +199,7 @@ def test_each_direction_goes_by_its_own_instruction(slice_):
     searching = table["direction"] == "t2i"
     pd.testing.assert_frame_equal(table[searching], alone[0][searching])
     pd.testing.assert_frame_equal(table[~searching], alone[1][~searching])
-    assert len(table) == len(map_captions_to_images(split)) * 2 + len(split.items)
+    assert len(table) == len(split.caption_to_image) * 2 + len(split.items)
 
 
 def unit(vectors):

@@ -10,7 +10,6 @@ from PIL import Image
 from slq.cli import main
 from slq.common.errors import SlqError
 from slq.datasets.splits import read_split, write_split
-from slq.evaluation.encode import caption_ids
 from slq.evaluation.rank_table import RetrievalIds, RetrievalVariant, build_variant_table
 
 
@@ -88,7 +87,7 @@ def test_one_caption_a_line_is_ranked_with_every_caption_of_the_picture(tmp_path
     adopt(one_caption_a_line(tmp_path / "mine"), tmp_path / "data", split="test", same_image="bytes")
     split = read_split(tmp_path / "data", "coco", "test")
     text_image = np.repeat(np.arange(3), [len(entry["captions"]) for entry in split.items])
-    names = RetrievalIds([entry["id"] for entry in split.items], caption_ids(split), text_image)
+    names = RetrievalIds([entry["id"] for entry in split.items], split.caption_ids, text_image)
     # Captions 0, 2 and 5 of picture 0; 1 and 4 of picture 1; 3 of picture 3.
     texts = np.array([[3, 1, 0], [2, 3, 1], [1, 0, 0], [2, 0, 1], [3, 1, 2], [0, 1, 3]], dtype=np.float32)
     table = build_variant_table(names, np.eye(3, dtype=np.float32), texts, text_image, RetrievalVariant("all"))

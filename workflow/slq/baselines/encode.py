@@ -11,9 +11,9 @@ from slq.common.events import EventLog, describe_device, provenance
 from slq.common.files import hash_json, write_json
 from slq.common.snapshots import snapshot_sha256
 from slq.datasets.splits import Split
-from slq.evaluation.encode import build_retrieval_ids, embed_split_with_encoder
+from slq.evaluation.encode import embed_split_with_encoder
 from slq.evaluation.rank_table import RetrievalVariant, build_variant_table
-from slq.evaluation.retrieval import read_split_and_variants, write_retrieval_results
+from slq.evaluation.retrieval import build_retrieval_ids, read_split_and_variants, write_retrieval_results
 from slq.models.backbone import Backbone, pick_device
 from slq.models.dual_encoder import DualEncoder
 

@@ -28,7 +28,7 @@ from slq.common.events import EventLog, describe_device
 from slq.common.files import hash_json, write_jsonl
 from slq.common.snapshots import snapshot_sha256
 from slq.datasets.splits import Split
-from slq.evaluation.encode import caption_ids, embed_split, map_captions_to_images
+from slq.evaluation.encode import embed_split
 from slq.evaluation.rank_table import RetrievalVariant
 from slq.evaluation.ranks import Ranks
 from slq.evaluation.retrieval import adapter_hash, load_run, read_split_and_variants, write_retrieval_results
@@ -97,7 +97,7 @@ def evaluate_reranking(
     for dataset in datasets:
         dataset_name = dataset.entry["name"]
         with events.span("eval", dataset=dataset_name):
-            caption_to_image = map_captions_to_images(dataset.split)
+            caption_to_image = dataset.split.caption_to_image
             direction_embeddings = (dataset.embeddings["t2i"], dataset.embeddings["i2t"])
             candidates_by_variant = [
                 select_candidates(*direction_embeddings, caption_to_image, variant, settings["k"])
@@ -140,7 +140,7 @@ def rerank_variant(
     decimals: int,
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Compute a variant's rank table after re-ranking its candidates, and a record of each query."""
-    (match_scores, choice_scores), caption_to_image = scores, map_captions_to_images(dataset.split)
+    (match_scores, choice_scores), caption_to_image = scores, dataset.split.caption_to_image
     pairs = zip(variant_candidates.query_captions.tolist(), variant_candidates.image_candidates.tolist(), strict=True)
     match_values = np.array([[match_scores[image, caption] for image in images] for caption, images in pairs])
     choice_values = np.array(
@@ -190,7 +190,7 @@ def pointwise_lines(
     split: Split, variant_candidates: Candidates, match_values: np.ndarray, image_order: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     """Yield a record of each caption: its candidates in first-stage order, scores, entropies and new order."""
-    image_ids, query_ids = [item["id"] for item in split.items], caption_ids(split)
+    image_ids, query_ids = [item["id"] for item in split.items], split.caption_ids
     for caption, images, answers, order in zip(
         variant_candidates.query_captions, variant_candidates.image_candidates, match_values, image_order, strict=True
     ):
@@ -212,7 +212,7 @@ def listwise_lines(
     A caption's score is the probability of its option number; `option_order` is the order of the captions in the
     prompt.
     """
-    query_ids = caption_ids(split)
+    query_ids = split.caption_ids
     for item, texts, score, order in zip(
         split.items, variant_candidates.caption_candidates, choice_values, caption_order, strict=True
     ):

@@ -22,6 +22,9 @@ EXEMPT_MODULES = {
     "slq.common.attempts": "reads these notes; hours are counted again from them by what reports",
     "slq.training.job": "when a process trains, and never what: a lock, a deadline, Slurm's queue",
     "slq.common.fingerprint": "names code, and is part of no result",
+    "slq.common.parameters": "carries the parameters, which are a trigger themselves",
+    "slq.common.libraries": "the environment of libraries: threads and messages",
+    "slq.jobs": "calls functions; of an entry in it, the function counts",
 }
 REPORTING_PACKAGES = {"cost", "reporting", "claims"}
 # Members of a method's class that change no result of a run: how it looks, what it costs, how it is exported.

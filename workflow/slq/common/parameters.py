@@ -4,7 +4,7 @@ The Snakefile writes them and passes their paths (`job_call` in workflow/rules/c
 exactly when the path changes; a job reads its own (slq/jobs.py). A file holds:
 
     job       the name of the rule
-    code      the fingerprint of the job's code
+    code      the fingerprint of the job's code, and as generation_code that of the code that generates answers
     settings  the slice of the configuration that the job depends on
     paths     the files and folders that the job reads and writes, by the name of the function's parameter
     values    other arguments of the function, such as a seed

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from slq.common.errors import SlqError
@@ -55,6 +56,16 @@ class Split:
     image_hashes: Mapping[str, str] = field(default_factory=dict)
     id_namespace: str = ""
     source_commits: Sequence[Mapping[str, str]] = ()
+
+    @property
+    def caption_ids(self) -> list[str]:
+        """The id of each caption (T,), in the order of the items: `<image>#<n>` for the n-th caption of an image."""
+        return [f"{item['id']}#{n}" for item in self.items for n in range(len(item["captions"]))]
+
+    @property
+    def caption_to_image(self) -> np.ndarray:
+        """The image index of each caption (T,)."""
+        return np.repeat(np.arange(len(self.items)), [len(item["captions"]) for item in self.items])
 
     def open(self, path: str) -> Image.Image:
         """Decode an image of the split, as RGB.

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from slq.caching.feature_cache import FeatureCache, load_image_message
 from slq.datasets.splits import Split
-from slq.evaluation.rank_table import RetrievalIds
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, message_parts, tokenize_message
 from slq.models.retriever import Retriever
@@ -50,7 +49,7 @@ def embed_split(
     text_embeddings = embed_messages(retriever, (texts[number] for number in order), batch_size)[np.argsort(order)]
     bar = tqdm(range(len(split.items)), desc=f"{split.name} images", disable=None, file=sys.stderr)
     images = (load_image_message(backbone, split, number, prompt["image"], feature_cache) for number in bar)
-    return embed_messages(retriever, images, batch_size), text_embeddings, map_captions_to_images(split)
+    return embed_messages(retriever, images, batch_size), text_embeddings, split.caption_to_image
 
 
 def embed_in_batches(embed_batch: Callable[[list[Any]], Tensor], items: Iterable[Any], batch_size: int) -> np.ndarray:
@@ -72,18 +71,3 @@ def embed_split_with_encoder(encoder: Any, split: Split, batch_size: int) -> tup
     return embed_in_batches(encoder.encode_images, images, batch_size), embed_in_batches(
         encoder.encode_texts, texts, batch_size
     )
-
-
-def map_captions_to_images(split: Split) -> np.ndarray:
-    """Return the image index of each caption (T,) of a split."""
-    return np.repeat(np.arange(len(split.items)), [len(item["captions"]) for item in split.items])
-
-
-def build_retrieval_ids(split: Split) -> RetrievalIds:
-    """Build the ids of a split's images and captions, in the order of `embed_split`."""
-    return RetrievalIds([item["id"] for item in split.items], caption_ids(split), map_captions_to_images(split))
-
-
-def caption_ids(split: Split) -> list[str]:
-    """Return the id of each caption, in the order of `embed_split`: `<image>#<n>` for the n-th caption of an image."""
-    return [f"{item['id']}#{n}" for item in split.items for n in range(len(item["captions"]))]

@@ -6,9 +6,9 @@ from typing import Any
 from slq.common.errors import SlqError
 from slq.common.files import write_json
 from slq.datasets.splits import Split, check_items, read_json_objects
-from slq.evaluation.encode import build_retrieval_ids, embed_split
+from slq.evaluation.encode import embed_split
 from slq.evaluation.rank_table import RetrievalVariant, build_variant_table
-from slq.evaluation.retrieval import load_run
+from slq.evaluation.retrieval import build_retrieval_ids, load_run
 from slq.evaluation.retrieval_metrics import compute_metrics_with_intervals
 
 CAPTIONS_FORM = '{"image": "a.jpg", "captions": ["a text", ...]}'

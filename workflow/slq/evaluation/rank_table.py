@@ -24,7 +24,7 @@ class RetrievalIds:
 
     Attributes:
         image_ids: the id of each image (I,).
-        caption_ids: the id of each caption (T,), from `encode.caption_ids`.
+        caption_ids: the id of each caption (T,), from `Split.caption_ids`.
         caption_to_image: the image index of each caption (T,).
     """
 

@@ -8,7 +8,7 @@ from slq.common.errors import SlqError
 from slq.common.files import write_json
 from slq.common.snapshots import snapshot_sha256
 from slq.datasets.splits import Split, read_split
-from slq.evaluation.encode import embed_split_with_encoder, map_captions_to_images
+from slq.evaluation.encode import embed_split_with_encoder
 from slq.evaluation.ranks import compute_bidirectional_recalls
 from slq.evaluation.reference_recalls import read_reference_recalls
 from slq.models.backbone import pick_device
@@ -59,9 +59,7 @@ def check_reference_recalls(
 
 def compute_split_recalls(encoder: DualEncoder, split: Split, batch_size: int) -> dict[str, dict[str, float]]:
     """Compute the recalls of both directions on a split, in percent."""
-    return compute_bidirectional_recalls(
-        *embed_split_with_encoder(encoder, split, batch_size), map_captions_to_images(split)
-    )
+    return compute_bidirectional_recalls(*embed_split_with_encoder(encoder, split, batch_size), split.caption_to_image)
 
 
 def build_check_record(reference: dict[str, Any], recall: float, split: Split) -> dict[str, Any]:

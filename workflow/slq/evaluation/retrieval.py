@@ -12,8 +12,8 @@ from slq.common.events import EventLog, describe_device
 from slq.common.files import hash_file, hash_json, write_bytes, write_json, write_jsonl
 from slq.common.snapshots import snapshot_sha256
 from slq.datasets.splits import Split, read_split
-from slq.evaluation.encode import build_retrieval_ids, embed_split
-from slq.evaluation.rank_table import RetrievalVariant, build_variant_table
+from slq.evaluation.encode import embed_split
+from slq.evaluation.rank_table import RetrievalIds, RetrievalVariant, build_variant_table
 from slq.evaluation.ranks import best_positive_ranks
 from slq.evaluation.retrieval_metrics import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.retrieval_metrics import compute_retrieval_metrics, gallery_hash
@@ -79,6 +79,11 @@ def write_retrieval_results(
     write_bytes(ranks_path, table.to_parquet(index=False))
     hashes = inputs | {"gallery": gallery_hash(table), "ranks": hash_file(ranks_path)}
     write_json(out / f"{entry['name']}.json", {"schema": RETRIEVAL_SCHEMA, **metrics, "inputs": hashes})
+
+
+def build_retrieval_ids(split: Split) -> RetrievalIds:
+    """Build the ids of a split's images and captions, in the order of `embed_split`."""
+    return RetrievalIds([item["id"] for item in split.items], split.caption_ids, split.caption_to_image)
 
 
 def read_split_and_variants(data: Path, entry: dict[str, Any]) -> tuple[Split, list[RetrievalVariant]]:
