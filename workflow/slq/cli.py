@@ -97,7 +97,7 @@ def bundle(args: argparse.Namespace) -> None:
 
     folder = find_preset_folder(str(args.results), args.results)
     freshness = find_stale_files(folder)
-    count = write_bundle(folder, args.out)
+    count = write_bundle(folder, args.out, args.config)
     print(f"{args.out}: {count} files")
     freshness.print_warnings()
 
@@ -227,6 +227,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--reference", type=Path, default=reference, help="Folder of the paper's values.")
 
     command = add_command(bundle)
+    add_config(command)
     command.add_argument("results", type=Path, help="Folder of results, such as results/mini.")
     command.add_argument("out", type=Path, metavar="OUT.tar.gz", help="File for the bundle.")
 

@@ -6,6 +6,7 @@ here.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,15 @@ SYNTHETIC_CAPACITY = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
 def validate_config(raw: Config) -> Config:
     """Check the whole configuration, with all presets and catalogues and not only those in use, and return it.
 
-    Converts `seeds` to integers in place: Snakemake reads the items of a list on the command line, `seeds=[1,2]`, as
-    text.
+    In place, presets that extend another get what they leave out, and `seeds` become integers: Snakemake reads the
+    items of a list on the command line, `seeds=[1,2]`, as text.
 
     Raises:
         SlqError: the first error, by its full key, with what was expected and what was found.
     """
     if isinstance(raw.get("seeds"), list):
         raw["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in raw["seeds"]]
+    extend_presets(raw)
     check_schema(raw, read_yaml(SCHEMA_FILE), "config")
     for catalogue in ("backbones", "encoders"):
         for name, entry in raw[catalogue].items():
@@ -78,6 +80,33 @@ def _merge_into(overlay: Config, base: Config) -> None:
             _merge_into(value, base[key])
         else:
             base[key] = value
+
+
+def extend_presets(raw: Config) -> None:
+    """Replace each preset with `extends: NAME` by that preset with its own settings laid over it, in place.
+
+    Raises:
+        SlqError: there is no such preset, or presets extend each other in a circle.
+    """
+    presets = raw.get("presets")
+    if isinstance(presets, dict):
+        for name in presets:
+            presets[name] = _extended_preset(presets, name, [])
+
+
+def _extended_preset(presets: Config, name: str, extending: list[str]) -> Any:
+    """Return a preset merged with the one that it extends, if any; `extending` lists the presets that extend it."""
+    preset = presets[name]
+    if not isinstance(preset, dict) or "extends" not in preset:
+        return preset
+    parent, where = preset["extends"], f"config: presets.{name}.extends is '{preset['extends']}'"
+    if parent not in presets:
+        raise SlqError(f"{where}; {suggest_name(parent, presets, 'there are')}")
+    if parent in [*extending, name]:
+        raise SlqError(f"{where}, which extends {name} itself; give one of them its settings")
+    merged = deepcopy(_extended_preset(presets, parent, [*extending, name]))
+    _merge_into({key: value for key, value in preset.items() if key != "extends"}, merged)
+    return merged
 
 
 def active_preset(config: Config) -> Config:

@@ -100,8 +100,8 @@ def run_training(
     key = run_key(settings, seed, inputs, code_fingerprint)
     folder = work_folder / key[:16]
     # Includes how the run is computed: run.json states that too, and would otherwise be another run's.
-    run_identity = {"key": key, "settings": settings, "versions": package_versions()}
-    completed_run = CompletedRun(folder, run_identity, adapter_folder, run_file, events_file)
+    run_identity = {"key": key, "settings": without_preset(settings), "versions": package_versions()}
+    completed_run = CompletedRun(folder, run_identity, settings["preset"], adapter_folder, run_file, events_file)
     with job_guards(folder, settings["training"], time_limit_minutes, distributed) as should_stop:
         if distributed.is_true_anywhere(distributed.is_main_process and completed_run.restore_outputs()):
             return
@@ -256,13 +256,18 @@ def prepare_retriever(
 def run_key(settings: dict[str, Any], seed: int, inputs: dict[str, str], code_fingerprint: str) -> str:
     """Compute the identity of a run: all that determines what it learns, and nothing of how it is computed.
 
-    The image cache has no effect on the identity, except for `batch`, which shows the pairs in another order.
+    The preset's name is left out, so that another preset that asks for the same run finds it. The image cache has no
+    effect on the identity, except for `batch`, which shows the pairs in another order.
     """
     training = {name: value for name, value in settings["training"].items() if name not in EXECUTION_KEYS}
     training |= {"pair_order": "grouped_by_image"} if settings["training"]["image_cache"] == "batch" else {}
-    return hash_json(
-        {"settings": settings | {"training": training}, "seed": seed, "inputs": inputs, "code": code_fingerprint}
-    )
+    identity = without_preset(settings) | {"training": training}
+    return hash_json({"settings": identity, "seed": seed, "inputs": inputs, "code": code_fingerprint})
+
+
+def without_preset(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run without the name of its preset, which defines nothing of it."""
+    return {name: value for name, value in settings.items() if name != "preset"}
 
 
 def read_inputs(backbone_folder: Path, data: Path, train_dataset: str) -> tuple[dict[str, Split], dict[str, str]]:

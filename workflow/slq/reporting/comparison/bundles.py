@@ -7,7 +7,7 @@ import gzip
 import io
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,20 +76,25 @@ def find_preset_folder(name: str, folder: Path) -> Path:
 # ---- bundles ----
 
 
-def write_bundle(results: Path, out: Path) -> int:
+def write_bundle(results: Path, out: Path, config_files: Sequence[Path] = ()) -> int:
     """Pack `results`, a preset's folder, and the cells rendered from it; return the number of packed files.
 
-    The manifest comes first, then `paper_tables/<preset>/…` and `results/<preset>/…` in the order of their names,
-    without owner, date or mode of their own.
+    The manifest comes first, then `config/…`, `paper_tables/<preset>/…` and `results/<preset>/…` in the order of their
+    names, without owner, date or mode of their own.
+
+    Args:
+        results: the folder.
+        out: the bundle.
+        config_files: the configuration of the results, and the files laid over it.
 
     Raises:
-        SlqError: `out` has another ending or lies within `results`, or a file cannot be packed.
+        SlqError: `out` has another ending or lies within `results`, or a file is missing or cannot be packed.
     """
     if not out.name.endswith(BUNDLE_SUFFIX):
         raise SlqError(f"{out}: a bundle ends in {BUNDLE_SUFFIX}")
     if out.resolve().is_relative_to(results.resolve()):
         raise SlqError(f"{out}: lies within {results}, which it is to hold; write it elsewhere")
-    members = list_bundle_members(results)
+    members = list_bundle_members(results, config_files)
     checksum_lines = "".join(f"{hash_file(path)}  {name}\n" for name, path in members.items())
     buffer = io.BytesIO()
     # By default, a gzip header holds a date and a file name, and a member's header its owner.
@@ -104,7 +109,7 @@ def write_bundle(results: Path, out: Path) -> int:
     return len(members)
 
 
-def list_bundle_members(results: Path) -> dict[str, Path]:
+def list_bundle_members(results: Path, config_files: Sequence[Path] = ()) -> dict[str, Path]:
     """Return the files of a bundle by their names in it, sorted.
 
     Hidden files, which are unfinished writes, are left out.
@@ -118,6 +123,10 @@ def list_bundle_members(results: Path) -> dict[str, Path]:
     candidates |= {
         f"paper_tables/{folder.name}/{name}": tables / name for name in BUNDLED_TABLES if (tables / name).exists()
     }
+    for number, path in enumerate(config_files):
+        if not path.is_file():
+            raise SlqError(f"{path}: not found; a bundle holds the configuration of its results: name it with --config")
+        candidates[f"config/{number}-{path.name}"] = path
     members = {}
     for name, path in sorted(candidates.items()):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
