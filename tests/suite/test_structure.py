@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slq.commands.arguments import LazyCall
 
 from size import size_of, sizes
 from slq import cli
-from slq.commands.arguments import LazyCall
 
 PACKAGE = Path(__file__).parents[2] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -1,7 +1,6 @@
 """What Snakemake plans: the paper's grid, and nothing but rendering where results exist."""
 
 import itertools
-import json
 import os
 import random
 import re
@@ -198,7 +197,7 @@ ANSWERED = build_answered_items([{"id": "q1", **ASKED}, {"id": "q2", **ASKED}], 
 
 def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
     """Everything that runs of the mini preset leave in results/, without the runs."""
-    plan = json.loads(job_settings.layout(validate_config(raw_config)))
+    plan = job_settings.layout(validate_config(raw_config))
     grid = [(method, seed) for method in plan["methods"] for seed in list_run_seeds(method, seeds)]
     for backbone in plan["backbones"]:
         for method, seed in grid:

@@ -1,7 +1,5 @@
 """The baselines: which there are, and what the job that embeds one writes."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,7 +137,7 @@ def tested(slice_):
     for entry in datasets_with_variants(slice_.config):
         folder = slice_.tests / entry["name"] / "test"
         if not folder.exists():
-            draw_split(json.loads(job_settings.synthetic_split_settings(slice_.config, entry["name"], "test")), folder)
+            draw_split(job_settings.synthetic_split_settings(slice_.config, entry["name"], "test"), folder)
     return slice_
 
 

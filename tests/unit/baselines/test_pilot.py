@@ -204,7 +204,7 @@ def test_faults_of_a_pilot_are_said_before_anything_runs(raw_config, changed, me
 
 
 def test_the_settings_hold_whole_readouts(raw_config):
-    found = json.loads(baseline_settings.pilot_settings(raw_config, "mini-qwen3vl"))
+    found = baseline_settings.pilot_settings(raw_config, "mini-qwen3vl")
     pilot = raw_config["presets"]["mini"]["pilot"]
     assert found["readouts"] == [{"name": name, **raw_config["readouts"][name]} for name in pilot["readouts"]]
     assert (found["family"], found["dataset"], found["images"]) == ("qwen3_vl", "mini-coco", pilot["images"])

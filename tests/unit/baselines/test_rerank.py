@@ -136,9 +136,9 @@ class Command:
         }
         self.raw = raw
         (row,) = [row for row in list_baselines(validate_config(raw)) if row.kind == "rerank"]
-        self.settings = json.loads(baseline_settings.rerank_settings(validate_config(raw), row)) | changes
+        self.settings = baseline_settings.rerank_settings(validate_config(raw), row) | changes
         for name in ("mini-coco", "mini-flickr30k"):
-            draw_split(json.loads(job_settings.synthetic_split_settings(raw, name, "test")), self.data / name / "test")
+            draw_split(job_settings.synthetic_split_settings(raw, name, "test"), self.data / name / "test")
 
     def __call__(self, out, finder, **changes):
         """`finder`: the adapter, or the snapshot, that finds the candidates."""

@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import json
 import os
 import time
 from pathlib import Path
@@ -40,9 +39,7 @@ class Filling:
         self.slice_, self.root = slice_, root
         raw = slice_.config
         raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"image_cache": image_cache}}}
-        self.settings = (
-            json.loads(job_settings.feature_cache_settings(validate_config(raw), "mini-internvl", "slq")) | changes
-        )
+        self.settings = job_settings.feature_cache_settings(validate_config(raw), "mini-internvl", "slq") | changes
         self.manifest, self.events = root / "feature_cache.json", root / "feature_cache.jsonl"
 
     def __call__(self):

@@ -157,7 +157,7 @@ def test_hours_of_different_devices_are_not_divided(tmp_path):
 
 
 def test_on_drawn_data_the_file_says_so_and_quotes_are_no_comparison(tmp_path, raw_config):
-    settings = json.loads(claims_settings(validate_config(raw_config)))
+    settings = claims_settings(validate_config(raw_config))
     assert settings["synthetic"] == ["mini-Flickr30K", "mini-COCO", "mini-MMMU", "mini-RealWorldQA", "mini-OCRBench"]
     runs = Runs(tmp_path / "results", "mini")
     runs.retrieval("mini-a", "slq", "mini-f", recalls(99.0))

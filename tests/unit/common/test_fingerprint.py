@@ -10,10 +10,10 @@ import sys
 import time
 
 import pytest
+from slq.commands.arguments import LazyCall
 
 from checkout import ROOT
 from slq import cli
-from slq.commands.arguments import LazyCall
 from slq.common.fingerprint import (
     EXEMPT_MODULES,
     PACKAGE,

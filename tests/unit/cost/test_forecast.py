@@ -16,7 +16,7 @@ from slq.cost.forecast_table import format_forecast
 
 @pytest.fixture
 def paper(raw_config) -> dict:
-    return json.loads(cost_settings.forecast_settings(validate_config(raw_config | {"preset": "paper"})))
+    return cost_settings.forecast_settings(validate_config(raw_config | {"preset": "paper"}))
 
 
 @pytest.fixture
@@ -116,11 +116,11 @@ def test_a_size_that_is_missing_is_named(raw_config):
     raw = raw_config | {"preset": "paper"}
     size = raw["datasets"]["flickr30k"].pop("size")
     with pytest.raises(SlqError, match=r"config: datasets\.flickr30k\.size is missing"):
-        forecast_preset(json.loads(cost_settings.forecast_settings(validate_config(raw))))
+        forecast_preset(cost_settings.forecast_settings(validate_config(raw)))
     raw["datasets"]["flickr30k"]["size"] = size
     del raw["backbones"]["Qwen3-VL-2B"]["architecture"]
     with pytest.raises(SlqError, match=r"config: backbones\.Qwen3-VL-2B\.architecture is missing"):
-        forecast_preset(json.loads(cost_settings.forecast_settings(validate_config(raw))))
+        forecast_preset(cost_settings.forecast_settings(validate_config(raw)))
 
 
 def test_the_papers_forecast_is_printed_without_anything_there(checkout):

@@ -246,8 +246,7 @@ def test_a_preset_allows_a_leak_to_its_training_split_alone(raw_config):
     for allowed in (False, True):
         raw_config["presets"]["mini"]["allow_leak"] = allowed
         found = [
-            json.loads(job_settings.prepare_settings(validate_config(raw_config), "coco", split))
-            for split in ("train", "test")
+            job_settings.prepare_settings(validate_config(raw_config), "coco", split) for split in ("train", "test")
         ]
         assert [one["allow_leak"] for one in found] == [allowed, False]
 

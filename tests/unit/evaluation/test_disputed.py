@@ -133,10 +133,10 @@ def test_a_disputed_item_that_the_set_does_not_have_stops_before_anything_is_ask
 
 def test_the_runs_of_a_set_are_scored_anew_where_its_disputed_items_change(raw_config):
     config = validate_config(raw_config | {"preset": "paper"})
-    before = json.loads(job_settings.retention_settings(config, "InternVL3-1B"))
+    before = job_settings.retention_settings(config, "InternVL3-1B")
     assert [one.get("disputed") for one in before["datasets"]] == [[one["id"] for one in BOUNDS["items"]], None, None]
     config["datasets"]["mmmu"]["disputed"] = []
-    assert json.loads(job_settings.retention_settings(config, "InternVL3-1B")) != before
+    assert job_settings.retention_settings(config, "InternVL3-1B") != before
     config["datasets"]["coco"]["disputed"] = ["1"]
     with pytest.raises(SlqError, match=r"datasets\.coco\.disputed says nothing about a retrieval dataset; take it out"):
         validate_config(config)

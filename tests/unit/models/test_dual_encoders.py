@@ -139,7 +139,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def entry(raw_config):
     """The settings of an encoder of config.yaml, as its rule hands them over, but for the number of steps."""
-    return lambda name, **changes: json.loads(job_settings.pretrain_encoder_settings(raw_config, name)) | changes
+    return lambda name, **changes: job_settings.pretrain_encoder_settings(raw_config, name) | changes
 
 
 @pytest.fixture(scope="module")

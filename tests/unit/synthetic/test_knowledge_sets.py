@@ -53,7 +53,7 @@ def drawn(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     config = validate_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
     for name in ("mini-coco", "mini-karr"):
-        given = json.loads(job_settings.synthetic_split_settings(config, name, "test"))
+        given = job_settings.synthetic_split_settings(config, name, "test")
         assert run("draw", settings=given, out=data / name / "test") == 0
     return data, select_scenes(given["seed"], given["first"], given["count"])
 
