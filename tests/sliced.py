@@ -12,7 +12,8 @@ from checkout import ROOT
 from slq.config import job_settings
 from slq.datasets.splits import Split, read_split
 from slq.evaluation.encode import embed_split
-from slq.evaluation.retrieval import build_recall_validator, load_run
+from slq.evaluation.retrieval import load_run
+from slq.evaluation.validation import build_recall_validator
 from slq.synthetic.backbones import pretrain_backbone
 from slq.synthetic.datasets import draw_split
 from slq.training.run import run_training

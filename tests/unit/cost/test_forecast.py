@@ -1,11 +1,11 @@
 """The forecast: known answers, the paper preset's table without weights or torch."""
 
-import json
 import subprocess
 import sys
 
 import pytest
 
+from asjob import parameter_file
 from checkout import processor_seconds, snakemake
 from slq.common.errors import SlqError
 from slq.config import cost_settings
@@ -138,10 +138,10 @@ def test_the_papers_forecast_is_printed_without_anything_there(checkout):
     assert not (checkout / "results/paper").exists()
 
 
-def test_no_torch_is_needed(paper):
+def test_no_torch_is_needed(paper, tmp_path):
     code = (
-        "import sys; from slq.cli import main; main(sys.argv[1:]);"
+        "import sys; from slq.jobs import main; main(sys.argv[1:]);"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
-    command = ["forecast", "--settings", json.dumps(paper)]
+    command = ["forecast", str(parameter_file(tmp_path, "forecast", settings=paper))]
     assert subprocess.run([sys.executable, "-c", code, *command], capture_output=True).returncode == 0
