@@ -1,6 +1,5 @@
 """Commits of what is fetched, and items whose answers were disputed, with the table."""
 
-import json
 import re
 
 import pytest
@@ -43,13 +42,13 @@ BOUNDS = {
 
 
 def test_models_of_the_paper_are_fetched_at_a_commit_that_is_said_not_to_be_fetched_yet(raw_config, capsys, pristine):
-    assert main(["sources", str(pristine / "config.yaml")]) == 0
+    assert main(["sources", "--config", str(pristine / "config.yaml")]) == 0
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     for name, commit in PINNED.items():
         assert f"@{commit} (commit from a public listing, not fetched here)" in rows[name]
     assert "from a public listing" not in rows["CLIP-ViT-B-32"]
     given = job_settings.fetch_settings(validate_config(raw_config), "backbones", "InternVL3-1B", dict)
-    assert json.loads(given)["parts"] == [{"model": "OpenGVLab/InternVL3-1B-hf", "revision": PINNED["InternVL3-1B"]}]
+    assert given["parts"] == [{"model": "OpenGVLab/InternVL3-1B-hf", "revision": PINNED["InternVL3-1B"]}]
 
 
 def test_a_pinned_commit_is_fetched_whatever_main_has_become_and_is_locked(tmp_path):
