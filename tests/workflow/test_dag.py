@@ -347,7 +347,7 @@ def test_a_seed_removed_or_added_only_renders_where_its_runs_exist(clone, raw_co
 def test_without_pdflatex_the_last_line_says_so(clone, tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("bash", "env", "tee", "rm", "mkdir", "which", "slq"):
+    for name in ("bash", "env", "tee", "rm", "mkdir", "which"):
         (tools / name).symlink_to(shutil.which(name))
     answer = snakemake(clone, "--cores", "1", "tables", PATH=str(tools))
     assert answer.returncode == 0, answer.stdout
