@@ -1,34 +1,51 @@
 """Results of imagined runs on one test set: what a seed does to them is known, because it is drawn here."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
-from slq.cli import main
+from checkout import ROOT
 from slq.common.files import read_json
-from stored import MINI, PAPER, Runs, write_answers, write_ranks
+from slq.reporting.comparison.output import format_comparison, write_comparison
+from stored import MINI, PAPER, REFERENCE, Runs, write_answers, write_ranks
 
 TOLERANCE = {"recall": 1.0, "score": 1.0, "hours": 0.5}
 SEED_SD = 5.0  # points that a seed moves all recalls of an imagined run by
 IMAGES, CAPTIONS, QUESTIONS = 100, 5, 200
+CONFIG = ["--config", str(ROOT / "config.yaml")]  # what `slq compare` is given where no cell is judged
 
 
-def settings(**tolerance: float) -> str:
+def settings(**tolerance: float) -> dict[str, Any]:
     """What the rule passes, of a configuration that has both layouts."""
     datasets = [
         one for layout in (MINI, PAPER) for one in (*layout["retrieval_datasets"], *layout["retention_datasets"])
     ]
     catalogue = {"backbones": MINI["backbones"] + PAPER["backbones"], "datasets": datasets, "level": 0.05}
     spreads = {"mini": {"slq": {"recall": SEED_SD, "score": SEED_SD}}, "paper": {"slq": {"recall": 0.5, "score": 0}}}
-    return json.dumps({**catalogue, "seed_sd": spreads, "tolerance": TOLERANCE | tolerance})
+    return {**catalogue, "seed_sd": spreads, "tolerance": TOLERANCE | tolerance}
 
 
-def compared(out: Path, one: Any, other: Any, *options: str, how: str = "") -> dict[str, Any]:
-    """The comparison that `slq compare` writes to `out`."""
-    assert main(["compare", str(one), str(other), "--settings", how or settings(), "--json", str(out), *options]) == 0
+def compared(
+    out: Path, one: Any, other: Any, how: dict[str, Any] | None = None, text: Path | None = None
+) -> dict[str, Any]:
+    """The comparison that `slq compare` writes to `out`, and prints."""
+    print(format_comparison(write_comparison(str(one), str(other), how or settings(), REFERENCE, out, text)), end="")
     return read_json(out)
+
+
+def overlay(folder: Path) -> list[str]:
+    """The options that give `slq compare` a configuration with the backbone and the datasets of `draw_run`."""
+    known = yaml.safe_load((ROOT / "config.yaml").read_text())
+    datasets = {"mini-f": "mini-flickr30k", "mini-c": "mini-coco", "mini-r": "mini-realworldqa"}
+    added = {
+        "backbones": {"mini-a": known["backbones"]["mini-internvl"] | {"label": "A-mini"}},
+        "datasets": {name: known["datasets"][like] | {"label": name} for name, like in datasets.items()},
+        "presets": {"mini": {"seed_sd": settings()["seed_sd"]["mini"]}},
+    }
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(added))
+    return [*CONFIG, str(folder / "overlay.yaml")]
 
 
 def cells(found: dict[str, Any], verdict: str) -> list[str]:

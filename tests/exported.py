@@ -90,7 +90,7 @@ class Lab:
             backbone.model.save_pretrained(folder)
             backbone.tokenizer.save_pretrained(folder)
             write_manifest(folder, self.source or {"backbone": name})
-        asked = json.loads(job_settings.train_settings(CONFIG, name, method))
+        asked = job_settings.train_settings(CONFIG, name, method)
         hyperparameters = asked.get("hyperparameters") or {}
         retriever = registry.build_retriever(method, backbone, hyperparameters, seed=3)
         generator = torch.Generator().manual_seed(5)

@@ -1,4 +1,4 @@
-"""`slq fetch` as its rule calls it, in a process of its own, and what it leaves."""
+"""A source is fetched as the rule `fetch_source` does it, in a process of its own, and what it leaves."""
 
 import hashlib
 import json
@@ -8,19 +8,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from asjob import parameter_file
+
 WORKFLOW = Path(__file__).parents[1] / "workflow"
 FAST = (
     "import slq.sources.download as d, sys; d.RETRIES = d.RETRIES.new(backoff_factor=0);"
-    " from slq.cli import main; sys.exit(main(sys.argv[1:]))"
+    " from slq.jobs import main; sys.exit(main(sys.argv[1:]))"
 )
 
 
-def command(
-    folder: Path, parts: list[dict[str, Any]], *flags: str, weights: bool = False, code: str = FAST
-) -> list[str]:
-    settings = json.dumps({"name": "mine", "parts": parts, "weights": weights})
-    paths = ["--out", str(folder / "out"), "--locks", str(folder / "sources.lock")]
-    return [sys.executable, "-c", code, "fetch", "--settings", settings, *paths, *flags]
+def command(folder: Path, parts: list[dict[str, Any]], weights: bool = False, code: str = FAST) -> list[str]:
+    settings = {"name": "mine", "parts": parts, "weights": weights}
+    paths = {"out": folder / "out", "locks": folder / "sources.lock"}
+    file = parameter_file(folder / "params", "fetch_source", settings=settings, **paths)
+    return [sys.executable, "-c", code, "fetch_source", str(file)]
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -29,10 +30,10 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return mine | {"HF_HOME": str(folder / "hub"), "PYTHONPATH": str(WORKFLOW), "HF_HUB_DISABLE_XET": "1"} | more
 
 
-def fetch(folder: Path, parts: list[dict[str, Any]], *flags: str, weights: bool = False, code: str = FAST, **more: str):
+def fetch(folder: Path, parts: list[dict[str, Any]], weights: bool = False, code: str = FAST, **more: str):
     """The finished process of one call; `more`: its environment."""
     return subprocess.run(
-        command(folder, parts, *flags, weights=weights, code=code),
+        command(folder, parts, weights, code),
         env=environment(folder, **more),
         capture_output=True,
         text=True,

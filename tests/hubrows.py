@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from slq.cli import main
+from asjob import run_job
 from slq.datasets.hub_columns import prepare_questions
 from slq.datasets.splits import read_split
 from slq.synthetic.datasets import write_hub_files
@@ -59,15 +59,8 @@ def prepared(tmp_path, columns, rows):
 
 
 def adopt(columns, source, out):
-    flags = {
-        "--set": "qa",
-        "--split": "test",
-        "--kind": "retention",
-        "--columns": columns,
-        "--from": source,
-        "--out": out,
-    }
-    return main(["adopt", *(str(word) for pair in flags.items() for word in pair)])
+    values = {"name": "qa", "split_name": "test", "kind": "retention", "hub_layout": columns, "same_image": ""}
+    return run_job("import_local_split", values=values, source=source, out=out)
 
 
 def refused(tmp_path, capsys, columns, words):

@@ -21,7 +21,7 @@ if __name__ == "__main__":
         )
         call.dag(DAGSettings(targets=set(targets))).printd3dag()  # builds the graph; what it prints names no files
         jobs = [
-            {"rule": job.rule.name, "input": list(job.input), "output": list(job.output)}
+            {"rule": job.rule.name, "input": [*job.input], "output": [*job.output], "call": job.params.get("job", [])}
             for job in call._workflow.dag.jobs
         ]
     print(json.dumps(jobs))

@@ -47,7 +47,7 @@ class Trail:
     """What a run leaves in its folder of scratch while it trains."""
 
     def __init__(self, work: Path) -> None:
-        """`work`: the folder of `slq train`, in which this run is the only one."""
+        """`work`: the `work_folder` of the job `train`, in which this run is the only one."""
         self.work = work
 
     def last(self) -> tuple[int, int]:

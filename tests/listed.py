@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from slq.cli import main
+from asjob import run_job
 from slq.common.snapshots import write_manifest
 
 # COCO id: split of Karpathy's, folder. None of them is a number of COCO's test images but 42.
@@ -75,7 +75,7 @@ def annotations(numbers: list[int]) -> bytes:
 
 
 def source(folder: Path, files: dict[str, bytes]) -> Path:
-    """A fetched source with these files, as `slq fetch` leaves it."""
+    """A fetched source with these files, as the rule `fetch_source` leaves it."""
     for name, body in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(body)
@@ -84,7 +84,7 @@ def source(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def prepare(source: Path, data: Path, name: str = "coco", split: str = "test", **settings: Any) -> int:
-    """`slq prepare`: its exit status. `listing` and the like as settings."""
+    """The exit status of the rule `prepare_split`. `listing` and the like as settings."""
     known = {
         "annotation_format": "karpathy",
         "id_namespace": None,
@@ -93,5 +93,4 @@ def prepare(source: Path, data: Path, name: str = "coco", split: str = "test", *
         "dataset": name,
         "split": split,
     }
-    arguments = ["--settings", json.dumps(known | settings), "--from", str(source), "--out", str(data / name / split)]
-    return main(["prepare", *arguments])
+    return run_job("prepare_split", settings=known | settings, source=source, out=data / name / split)

@@ -12,7 +12,8 @@ from checkout import ROOT
 from slq.config import job_settings
 from slq.datasets.splits import Split, read_split
 from slq.evaluation.encode import embed_split
-from slq.evaluation.retrieval import build_recall_validator, load_run
+from slq.evaluation.retrieval import load_run
+from slq.evaluation.validation import build_recall_validator
 from slq.synthetic.backbones import pretrain_backbone
 from slq.synthetic.datasets import draw_split
 from slq.training.run import run_training
@@ -60,7 +61,7 @@ class Slice:
         return read_split(self.tests, "mini-realworldqa", "test")
 
     def settings(self, method: str) -> dict:
-        return json.loads(job_settings.train_settings(self.config, BACKBONE, method))
+        return job_settings.train_settings(self.config, BACKBONE, method)
 
     def train(
         self, method: str, name: str | None = None, training: dict | None = None, feature_cache: Path | None = None
@@ -111,11 +112,9 @@ def make_slice(root: Path) -> None:
     slice_ = slice_at(root)
     places = [(slice_.data, "mini-coco", "train"), (slice_.data, "mini-coco", "val")]
     for folder, name, split in places + [(slice_.tests, name, "test") for name in SETS]:
-        draw_split(json.loads(job_settings.synthetic_split_settings(slice_.config, name, split)), folder / name / split)
+        draw_split(job_settings.synthetic_split_settings(slice_.config, name, split), folder / name / split)
     # After forty steps every answer is the end of the turn, after sixty there are several.
     steps = {"steps": 60}
-    pretrain_backbone(
-        json.loads(job_settings.pretrain_settings(slice_.config, BACKBONE)) | steps, slice_.data, slice_.snapshot
-    )
+    pretrain_backbone(job_settings.pretrain_settings(slice_.config, BACKBONE) | steps, slice_.data, slice_.snapshot)
     for method in METHODS:
         slice_.train(method)

@@ -1,21 +1,21 @@
 """Import layering, the sizes of modules and functions, and one class for one name."""
 
+import argparse
 import ast
-import json
 import re
 import textwrap
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-from slq.commands.arguments import LazyCall
 
 from size import size_of, sizes
 from slq import cli
+from slq.jobs import JOBS
 
 PACKAGE = Path(__file__).parents[2] / "workflow" / "slq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+RULES = sorted(PACKAGE.parent.glob("rules/*.smk"))
 # Which rooms a room may import; a room within a room may import that one too. Learning and evaluating need models; what
 # reads results needs none, but for the bench, which times a step.
 LEARNING = {"common", "config", "datasets", "models", "methods", "caching"}
@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "export": LEARNING | {"evaluation", "results"},
     "preflight": {"common", "config", "sources", "cost"},
 }
-ENTRY = {"cli", "commands"}  # what people and rules call: these import everything, and only they import each other
+ENTRY = {"cli", "jobs"}  # what people and rules call: these import everything, and no room imports them
 REGISTRIES = {"families", "dual_encoders"}  # folders whose modules are found by name
 
 
@@ -73,8 +73,8 @@ def test_imports_run_one_way(path):
 
 def test_rooms_are_those_of_the_law_and_three_modules_at_most_are_in_none():
     folders = {path.parent.relative_to(PACKAGE).parts[0] for path in PACKAGE.glob("*/__init__.py")}
-    assert folders == {name for name in {*MAY_IMPORT, *ENTRY} if "." not in name} - {"cli"}
-    assert len(list(PACKAGE.glob("*.py"))) <= 3
+    assert folders == {name for name in MAY_IMPORT if "." not in name}
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", *ENTRY}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -145,24 +145,51 @@ def test_a_class_name_stands_once():
     assert [name for name, count in counts.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("command", [name for name, one in cli.COMMANDS.items() if isinstance(one[0], LazyCall)])
-def test_a_command_passes_its_function_what_that_takes(command):
-    """As many arguments as it needs, paths where it takes paths, and no flag that nothing reads."""
-    call, _, options = cli.COMMANDS[command]
-    module, _, name = call.target.partition(":")
-    tree = ast.parse((PACKAGE.parent / f"{module.replace('.', '/')}.py").read_text())
-    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
-    taken = function.args.args
-    assert len(taken) - len(function.args.defaults) <= len(call.names) <= len(taken)
-    given = {flag.removeprefix("--"): how for flag, how in options.items()}
-    assert given.keys() - {"threads"} == set(call.names) - {"threads"}
-    for argument, name in zip(taken, call.names, strict=False):
-        kind = given[name].get("type", bool if "action" in given[name] else str)
-        kind = dict[str, Any] if kind is json.loads else kind
-        several = "Sequence" in ast.unparse(argument.annotation)
-        assert several == ("nargs" in given[name]), name
-        known = {Path: "Path", int: "int", str: "str", bool: "bool", dict[str, Any]: "str, Any]"}
-        assert known[kind] in ast.unparse(argument.annotation), name
+def commands_of(parser):
+    """The commands of a parser, by name."""
+    (group,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return group.choices
+
+
+def test_people_type_fourteen_commands_at_most_and_every_flag_has_a_sentence():
+    commands = commands_of(cli.build_parser())
+    assert len(commands) <= 14
+    for name, command in commands.items():
+        assert command.description.endswith(".") and command.description[0].isupper(), name
+        for action in command._actions:
+            if not isinstance(action, argparse._HelpAction):
+                sentence = action.help or ""
+                assert sentence[:1].isupper() and sentence.endswith("."), f"{name} {action.dest}: {sentence!r}"
+
+
+def test_a_configuration_is_given_in_one_way():
+    """To every command that reads one: `--config FILE...`, by default config.yaml."""
+    options = {
+        name: vars(command)["_option_string_actions"] for name, command in commands_of(cli.build_parser()).items()
+    }
+    reading = {name for name in options if "--config" in options[name]}
+    assert options.keys() - reading == {"score", "bundle"}, "these read results alone"
+    ways = {(str(options[name]["--config"].nargs), *options[name]["--config"].default) for name in reading}
+    assert ways == {("+", Path("config.yaml"))}
+
+
+def rules_of(path):
+    """The text of each rule of a file, by its name, without the comment above it."""
+    texts = re.findall(r"^((?:use )?rule .*\n(?:(?:[ \t].*)?\n)*)", path.read_text(), re.MULTILINE)
+    return {re.match(r".*?(\w+)(?: with)?:\n", text)[1]: text.rstrip() for text in texts}
+
+
+def test_every_job_is_that_of_the_rule_with_its_name():
+    found = {}
+    for path in RULES:
+        found |= {name: re.findall(r'job_call\(\s*"(\w+)"', text) for name, text in rules_of(path).items()}
+    assert {name for name, jobs in found.items() if jobs} == JOBS.keys()
+    assert all(jobs in ([], [name]) for name, jobs in found.items())
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
+def test_a_rule_has_thirty_lines_at_most(path):
+    assert {name: n for name, text in rules_of(path).items() if (n := len(text.splitlines())) > 30} == {}
 
 
 def test_the_package_is_small():

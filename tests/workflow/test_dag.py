@@ -1,7 +1,6 @@
 """What Snakemake plans: the paper's grid, and nothing but rendering where results exist."""
 
 import itertools
-import json
 import os
 import random
 import re
@@ -198,7 +197,7 @@ ANSWERED = build_answered_items([{"id": "q1", **ASKED}, {"id": "q2", **ASKED}], 
 
 def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
     """Everything that runs of the mini preset leave in results/, without the runs."""
-    plan = json.loads(job_settings.layout(validate_config(raw_config)))
+    plan = job_settings.layout(validate_config(raw_config))
     grid = [(method, seed) for method in plan["methods"] for seed in list_run_seeds(method, seeds)]
     for backbone in plan["backbones"]:
         for method, seed in grid:
@@ -348,7 +347,7 @@ def test_a_seed_removed_or_added_only_renders_where_its_runs_exist(clone, raw_co
 def test_without_pdflatex_the_last_line_says_so(clone, tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("bash", "env", "tee", "rm", "mkdir", "which", "slq"):
+    for name in ("bash", "env", "tee", "rm", "mkdir", "which"):
         (tools / name).symlink_to(shutil.which(name))
     answer = snakemake(clone, "--cores", "1", "tables", PATH=str(tools))
     assert answer.returncode == 0, answer.stdout

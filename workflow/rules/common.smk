@@ -132,7 +132,9 @@ def job_call(job: str, settings=None, values=None, content=None, generation_code
             them.
     """
 
-    def write(wildcards, output) -> list[str]:
+    def write(wildcards) -> list[str]:
+        # Asked of the rule, and not taken as an argument `output`: Snakemake would not see a change of this parameter.
+        output, _ = workflow.get_rule(job).expand_output(dict(wildcards.items()))
         outputs = {name: str(path) for name, path in output.items() if name == "out" or name.endswith("_file")}
         named = {name: path(wildcards) if callable(path) else path for name, path in paths.items()}
         resolved = {name: resolve_path(path, wildcards) for name, path in named.items()}

@@ -1,15 +1,13 @@
 """The baselines: which there are, and what the job that embeds one writes."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from asjob import run_job
 from sliced import BACKBONE
 from slq.baselines.encode import compute_rank_table, load_encoders
-from slq.cli import main
 from slq.common.errors import SlqError
 from slq.common.files import read_json, read_jsonl
 from slq.config.baseline_settings import embed_settings
@@ -121,12 +119,11 @@ def encoders(slice_, how):
 
 
 def retrieved(slice_, tmp_path, row):
-    """What `slq embed` writes for a row: its folder."""
+    """What the job `evaluate_encoder_baseline` writes for a row: its folder."""
     out = tmp_path / "row"
     settings = embed_settings(slice_.config, row)
-    paths = {"model": slice_.snapshot, "data": slice_.tests, "work": tmp_path / "work", "out": out}
-    arguments = ["embed", "--settings", settings, *(f"--{key}={path}" for key, path in paths.items()), "--threads=1"]
-    assert main(arguments) == 0
+    paths = {"model_folder": slice_.snapshot, "data": slice_.tests, "work": tmp_path / "work", "out": out}
+    assert run_job("evaluate_encoder_baseline", "--threads", "1", settings=settings, **paths) == 0
     return out
 
 
@@ -139,7 +136,7 @@ def tested(slice_):
     for entry in datasets_with_variants(slice_.config):
         folder = slice_.tests / entry["name"] / "test"
         if not folder.exists():
-            draw_split(json.loads(job_settings.synthetic_split_settings(slice_.config, entry["name"], "test")), folder)
+            draw_split(job_settings.synthetic_split_settings(slice_.config, entry["name"], "test"), folder)
     return slice_
 
 

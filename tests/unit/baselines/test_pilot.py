@@ -7,11 +7,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from asjob import run_job
 from checkout import ROOT, planned, snakemake
 from oracles import untrained, whole_sequence
 from slq.baselines.mllm_encoder import MllmEncoder
 from slq.baselines.pilot import measure_pilot
-from slq.cli import main
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, write_json
 from slq.common.snapshots import write_manifest
@@ -107,8 +107,8 @@ def test_an_image_that_cannot_be_read_is_named(snapshot, pictures, tmp_path, cap
     if fault == "no image":
         (tmp_path / "cat.png").write_text("a cat")
     asked = settings(tmp_path, images=["cat.png"])
-    arguments = ["--backbone", str(tmp_path / "none"), "--data", str(tmp_path), "--out", str(tmp_path / "pilot.json")]
-    assert main(["pilot", "measure", "--settings", json.dumps(asked), *arguments, "--threads", "1"]) != 0
+    paths = {"backbone_folder": tmp_path / "none", "data": tmp_path, "out": tmp_path / "pilot.json"}
+    assert run_job("measure_pilot", "--threads", "1", settings=asked, **paths) != 0
     message = capsys.readouterr().err
     assert f"{tmp_path}/cat.png: not a readable image" in message and "name another under images" in message
     assert not (tmp_path / "pilot.json").exists()
@@ -154,8 +154,7 @@ def test_the_figure_prints_every_cosine_and_the_highest_of_each_text_in_bold(res
 def test_the_same_results_give_the_same_bytes(results, pictures, tmp_path):
     asked = SHOWN | {"folder": str(pictures), "images": list(SIZES)}
     for name in ("a", "b"):
-        arguments = ["--results", str(results), "--data", str(tmp_path), "--out", str(tmp_path / name)]
-        assert main(["pilot", "render", "--settings", json.dumps(asked), *arguments]) == 0
+        assert run_job("render_pilot", settings=asked, results=results, data=tmp_path, out=tmp_path / name) == 0
     for name in ("pilot.svg", "pilot.png", "pilot.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     rows = list(csv.DictReader((tmp_path / "a/pilot.csv").open()))
@@ -204,7 +203,7 @@ def test_faults_of_a_pilot_are_said_before_anything_runs(raw_config, changed, me
 
 
 def test_the_settings_hold_whole_readouts(raw_config):
-    found = json.loads(baseline_settings.pilot_settings(raw_config, "mini-qwen3vl"))
+    found = baseline_settings.pilot_settings(raw_config, "mini-qwen3vl")
     pilot = raw_config["presets"]["mini"]["pilot"]
     assert found["readouts"] == [{"name": name, **raw_config["readouts"][name]} for name in pilot["readouts"]]
     assert (found["family"], found["dataset"], found["images"]) == ("qwen3_vl", "mini-coco", pilot["images"])

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from asjob import run_job
 from asking import ANSWER, PROMPT
 from checkout import planned
-from slq import cli
 from slq.baselines.candidates import (
     order_by_listwise_choice,
     order_by_pointwise_score,
@@ -124,7 +124,7 @@ def test_rows_are_planned_on_what_finds_and_on_whom_is_asked(pristine, tmp_path)
 
 
 class Command:
-    """`slq rerank` on the slice's runs, as its rule calls it, with words that its small vocabulary has."""
+    """Re-ranking of the slice's runs, as its rule calls it, with words that its small vocabulary has."""
 
     def __init__(self, slice_, root, **changes):
         self.slice_, self.data = slice_, root / "data"
@@ -136,25 +136,24 @@ class Command:
         }
         self.raw = raw
         (row,) = [row for row in list_baselines(validate_config(raw)) if row.kind == "rerank"]
-        self.settings = json.loads(baseline_settings.rerank_settings(validate_config(raw), row)) | changes
+        self.settings = baseline_settings.rerank_settings(validate_config(raw), row) | changes
         for name in ("mini-coco", "mini-flickr30k"):
-            draw_split(json.loads(job_settings.synthetic_split_settings(raw, name, "test")), self.data / name / "test")
+            draw_split(job_settings.synthetic_split_settings(raw, name, "test"), self.data / name / "test")
 
     def __call__(self, out, finder, **changes):
         """`finder`: the adapter, or the snapshot, that finds the candidates."""
-        paths = {"backbone": self.slice_.snapshot, "coarse": finder, "by": self.slice_.root / "base" / "adapter"}
+        reranker = self.slice_.root / "base" / "adapter"
+        paths = {"backbone_folder": self.slice_.snapshot, "first_stage": finder, "reranker": reranker}
         paths |= {"data": self.data, "work": out.with_name("work"), "out": out}
-        arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
-        return cli.main(["rerank", "--settings", json.dumps(self.settings | changes), *arguments, "--threads", "1"])
+        return run_job("evaluate_reranking", "--threads", "1", settings=self.settings | changes, **paths)
 
     def retrieve(self, out):
         """The first stage's list's own metrics."""
         adapter = self.slice_.root / "slq" / "adapter"
         told = job_settings.retrieval_settings(self.raw, "mini-internvl")
-        paths = {"backbone": self.slice_.snapshot, "adapter": adapter, "data": self.data, "out": out}
-        arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
-        events = ["--events", str(out / "retrieval.jsonl"), "--threads", "1"]
-        assert cli.main(["retrieve", "--settings", told, *arguments, *events]) == 0
+        paths = {"backbone_folder": self.slice_.snapshot, "adapter_folder": adapter, "data": self.data, "out": out}
+        events = {"events_file": out / "retrieval.jsonl"}
+        assert run_job("evaluate_retrieval", "--threads", "1", settings=told, **paths, **events) == 0
 
 
 @pytest.fixture(scope="module")

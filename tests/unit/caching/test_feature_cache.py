@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import json
 import os
 import time
 from pathlib import Path
@@ -34,15 +33,13 @@ CACHED = ["features", "kv"]
 
 
 class Filling:
-    """`slq store` on the slice's backbone and datasets."""
+    """The job `cache_features` on the slice's backbone and datasets."""
 
     def __init__(self, slice_, root, image_cache="kv", **changes):
         self.slice_, self.root = slice_, root
         raw = slice_.config
         raw["backbones"]["mini-internvl"]["runs"] = {"slq": {"training": {"image_cache": image_cache}}}
-        self.settings = (
-            json.loads(job_settings.feature_cache_settings(validate_config(raw), "mini-internvl", "slq")) | changes
-        )
+        self.settings = job_settings.feature_cache_settings(validate_config(raw), "mini-internvl", "slq") | changes
         self.manifest, self.events = root / "feature_cache.json", root / "feature_cache.jsonl"
 
     def __call__(self):
@@ -179,7 +176,10 @@ def test_a_store_that_does_not_fit_stops_before_anything_is_written(slice_, tmp_
 
 
 def test_a_run_that_is_to_read_a_store_must_be_told_where(slice_):
-    with pytest.raises(SlqError, match=r"training\.image_cache is kv: `slq store` .* --prefixes names its manifest"):
+    with pytest.raises(
+        SlqError,
+        match=r"training\.image_cache is kv: the rule `cache_features` .* names its manifest",
+    ):
         slice_.train("slq", "nowhere", {"image_cache": "kv"})
 
 

@@ -1,16 +1,15 @@
 """Claims of the paper against results that decide them one way, the other and not."""
 
-import json
 import shutil
 
 import pytest
 import yaml
 
+from asjob import run_job
 from judged import write_world
 from slq.claims.claim import read_claims
 from slq.claims.claim_judge import decide_above, decide_higher, decide_same
 from slq.claims.judge import judge_claims
-from slq.cli import main
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 from slq.config.job_settings import claims_settings
@@ -157,7 +156,7 @@ def test_hours_of_different_devices_are_not_divided(tmp_path):
 
 
 def test_on_drawn_data_the_file_says_so_and_quotes_are_no_comparison(tmp_path, raw_config):
-    settings = json.loads(claims_settings(validate_config(raw_config)))
+    settings = claims_settings(validate_config(raw_config))
     assert settings["synthetic"] == ["mini-Flickr30K", "mini-COCO", "mini-MMMU", "mini-RealWorldQA", "mini-OCRBench"]
     runs = Runs(tmp_path / "results", "mini")
     runs.retrieval("mini-a", "slq", "mini-f", recalls(99.0))
@@ -236,8 +235,8 @@ def test_an_entry_more_is_a_claim_more(tmp_path):
 
 def test_the_command_prints_a_line_a_claim(tmp_path, capsys):
     results = write_world(tmp_path, "holds")
-    options = ["--settings", json.dumps(ONE), "--results", str(results), "--reference", str(REFERENCE)]
-    assert main(["claims", *options, "--out", str(tmp_path / "claims.json")]) == 0
+    paths = {"results": results, "reference": REFERENCE, "out": tmp_path / "claims.json"}
+    assert run_job("judge_claims", settings=ONE, **paths) == 0
     claims = read_json(tmp_path / "claims.json")["claims"]
     _, _, *lines, _, counts = capsys.readouterr().out.rstrip().splitlines()
     assert [line.split("  ")[0] for line in lines] == [claim["verdict"] for claim in claims]

@@ -1,7 +1,6 @@
 """The audit of the paper's own tables: each finding by other arithmetic, and none where there is nothing to find."""
 
 import csv
-import json
 import re
 from collections import Counter
 from math import sqrt
@@ -37,7 +36,7 @@ def reference(tmp_path):
 @pytest.fixture
 def audited(reference, raw_config):
     """Audits what the copy holds now."""
-    settings = json.loads(paper_audit_settings(validate_config(raw_config)))
+    settings = paper_audit_settings(validate_config(raw_config))
 
     def audit():
         audit_paper(settings, reference, reference.parent / "audit.json")

@@ -1,7 +1,6 @@
 """The configuration: what is wrong with it is said once, clearly, before anything runs."""
 
 import copy
-import json
 import re
 import subprocess
 import sys
@@ -357,8 +356,8 @@ def test_one_seed_stands_in_place_of_the_list(raw_config):
     assert seeds(validate_config({**several, "seed": 2})) == [2]
     assert seeds(validate_config({**raw_config, "seeds": ["3", "0"]})) == [3, 0], "as the command line's lists are read"
     for config in (several, {**several, "seed": 2}):
-        assert json.loads(job_settings.layout(config))["seeds"] == seeds(config)
-    shown = [json.loads(job_settings.queries_settings(several, "mini-internvl", name, "mini-coco")) for name in METHODS]
+        assert job_settings.layout(config)["seeds"] == seeds(config)
+    shown = [job_settings.queries_settings(several, "mini-internvl", name, "mini-coco") for name in METHODS]
     assert [one["seed"] for one in shown] == [0, 3, 3, 3]
 
 
@@ -429,11 +428,11 @@ def test_conditions_of_the_schema_speak_of_keys_that_there_are():
 
 def test_settings_of_a_run_prefer_the_backbones_own(raw_config):
     config = validate_config({**raw_config, "preset": "paper"})
-    eight, one = (json.loads(job_settings.train_settings(config, f"InternVL3-{size}", "slq")) for size in ("8B", "1B"))
+    eight, one = (job_settings.train_settings(config, f"InternVL3-{size}", "slq") for size in ("8B", "1B"))
     assert eight["training"] == {**one["training"], "batch_size": 512}
     assert one["training"]["batch_size"] == 1024
     assert one["hyperparameters"]["queries"] == 20
-    assert json.loads(job_settings.train_settings(config, "InternVL3-1B", "base"))["hyperparameters"] == {}
+    assert job_settings.train_settings(config, "InternVL3-1B", "base")["hyperparameters"] == {}
 
 
 @pytest.mark.parametrize("what", ["scenes", "signs"])
@@ -442,7 +441,7 @@ def test_drawn_splits_do_not_overlap_and_use_every_scene_at_most_once(raw_config
     taken = []
     for name, entry in config["datasets"].items():
         for split, count in entry.get("synthetic", {}).get(what, {}).items():
-            slice_ = json.loads(job_settings.synthetic_split_settings(config, name, split))
+            slice_ = job_settings.synthetic_split_settings(config, name, split)
             assert slice_["count"] == count
             taken += range(slice_["first"], slice_["first"] + slice_["count"])
     assert taken

@@ -1,7 +1,6 @@
 """What the schema calls optional may be left out: a run is planned, or one message says what is missing."""
 
 import copy
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -46,7 +45,7 @@ def without(raw, path):
 
 def plan(config):
     """All that the Snakefile computes of a configuration whenever it is read, of sizes above all."""
-    asked = json.loads(cost_settings.forecast_settings(config))
+    asked = cost_settings.forecast_settings(config)
     found = [
         job_resources(asked, one["name"], method, "train") for one in asked["backbones"] for method in asked["methods"]
     ]

@@ -1,7 +1,5 @@
 """What baselines spent: in the ledger, and in Table A beside the runs."""
 
-import json
-
 import pytest
 
 from eventlog import DEVICE, Told
@@ -15,7 +13,7 @@ def account(raw: dict) -> dict:
     changed = raw["presets"]["paper"]
     changed["comparators"] = ["CLIP-ViT-B-32"]
     changed["rerank"] = changed["rerank"] | {"baselines": [{"first_stage": "slq", "reranker": "base"}]}
-    return json.loads(cost_settings.ledger_settings(validate_config(raw | {"preset": "paper"})))
+    return cost_settings.ledger_settings(validate_config(raw | {"preset": "paper"}))
 
 
 def told_row(root, name: str, *seconds: float, preset: str = "paper") -> None:

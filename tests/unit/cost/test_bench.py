@@ -100,7 +100,7 @@ def test_ratios_are_to_the_released_way_and_hours_of_all_pairs():
 @pytest.mark.parametrize("name", MINI)
 def test_the_command_prints_rows_and_keeps_them(name, tmp_path, capsys):
     asked = ["--preset", "mini", "--backbone", name, "--repeats", "1", "--folder", str(tmp_path)]
-    assert main(["bench", "train-step", *asked, "--json", str(tmp_path / "steps.json")]) == 0
+    assert main(["bench", *asked, "--json", str(tmp_path / "steps.json")]) == 0
     found = json.loads((tmp_path / "steps.json").read_text())
     rows = {row["variant"]: row for row in found["rows"]}
     assert list(rows) == [*SLQ_VARIANTS, *METHOD_VARIANTS]
@@ -114,7 +114,7 @@ def test_the_command_prints_rows_and_keeps_them(name, tmp_path, capsys):
 
 
 def test_a_backbone_that_is_not_there_is_named(capsys):
-    assert main(["bench", "train-step", "--backbone", "InternVL3-2B"]) == 1
+    assert main(["bench", "--backbone", "InternVL3-2B"]) == 1
     assert "--backbone InternVL3-2B: not under `backbones`; there are mini-internvl" in capsys.readouterr().err
 
 

@@ -1,11 +1,11 @@
 """The forecast: known answers, the paper preset's table without weights or torch."""
 
-import json
 import subprocess
 import sys
 
 import pytest
 
+from asjob import parameter_file
 from checkout import processor_seconds, snakemake
 from slq.common.errors import SlqError
 from slq.config import cost_settings
@@ -16,7 +16,7 @@ from slq.cost.forecast_table import format_forecast
 
 @pytest.fixture
 def paper(raw_config) -> dict:
-    return json.loads(cost_settings.forecast_settings(validate_config(raw_config | {"preset": "paper"})))
+    return cost_settings.forecast_settings(validate_config(raw_config | {"preset": "paper"}))
 
 
 @pytest.fixture
@@ -116,11 +116,11 @@ def test_a_size_that_is_missing_is_named(raw_config):
     raw = raw_config | {"preset": "paper"}
     size = raw["datasets"]["flickr30k"].pop("size")
     with pytest.raises(SlqError, match=r"config: datasets\.flickr30k\.size is missing"):
-        forecast_preset(json.loads(cost_settings.forecast_settings(validate_config(raw))))
+        forecast_preset(cost_settings.forecast_settings(validate_config(raw)))
     raw["datasets"]["flickr30k"]["size"] = size
     del raw["backbones"]["Qwen3-VL-2B"]["architecture"]
     with pytest.raises(SlqError, match=r"config: backbones\.Qwen3-VL-2B\.architecture is missing"):
-        forecast_preset(json.loads(cost_settings.forecast_settings(validate_config(raw))))
+        forecast_preset(cost_settings.forecast_settings(validate_config(raw)))
 
 
 def test_the_papers_forecast_is_printed_without_anything_there(checkout):
@@ -138,10 +138,10 @@ def test_the_papers_forecast_is_printed_without_anything_there(checkout):
     assert not (checkout / "results/paper").exists()
 
 
-def test_no_torch_is_needed(paper):
+def test_no_torch_is_needed(paper, tmp_path):
     code = (
-        "import sys; from slq.cli import main; main(sys.argv[1:]);"
+        "import sys; from slq.jobs import main; main(sys.argv[1:]);"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
-    command = ["forecast", "--settings", json.dumps(paper)]
+    command = ["forecast", str(parameter_file(tmp_path, "forecast", settings=paper))]
     assert subprocess.run([sys.executable, "-c", code, *command], capture_output=True).returncode == 0

@@ -1,7 +1,6 @@
 """The ledger: hours, FLOPs, cost and what is shared, of runs whose events say what happened when."""
 
 import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ RUN = "paper/InternVL3-1B/slq/seed{}"
 def asked(raw_config) -> dict:
     raw = raw_config | {"preset": "paper", "seeds": [1, 2, 3]}
     raw["accounting"]["price"] = {"device_hour": 2.0, "currency": "EUR"}
-    return json.loads(cost_settings.ledger_settings(validate_config(raw)))
+    return cost_settings.ledger_settings(validate_config(raw))
 
 
 def told(root: Path, seed: int = 1, stage: str = "train") -> Told:

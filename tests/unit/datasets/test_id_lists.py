@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from asjob import run_job
 from listed import COCO, coco, coco2017, flickr30k
-from slq.cli import main
 from slq.config import job_settings
 from slq.config.loading import validate_config
 from slq.datasets.id_lists import ID_LISTS, read_id_list
@@ -30,7 +30,7 @@ def filtered(raw_config, tmp_path, capsys):
         given = job_settings.prepare_settings(validate_config(raw_config), name, split)
         folder = source(tmp_path / "source")
         out = tmp_path / "data" / name / split
-        if main(["prepare", "--settings", given, "--from", str(folder), "--out", str(out)]) == 0:
+        if run_job("prepare_split", settings=given, source=folder, out=out) == 0:
             return [item["id"] for item in read_split(tmp_path / "data", name, split).items]
         message = capsys.readouterr().err
         assert message.startswith("slq: error: ") and message.count("\n") == 1 and not out.exists(), message

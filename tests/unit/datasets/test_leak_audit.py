@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from asjob import run_job
 from checkout import processor_seconds
 from planted import clouds, drawn, encoded, photographic, plant
-from slq.cli import main
 from slq.datasets import image_fingerprints
 from slq.datasets.image_fingerprints import (
     FINGERPRINT_SIZE,
@@ -74,8 +74,8 @@ def audit(data, allow_leak=False):
     }
     out = data.parent / "audit.json"
     out.unlink(missing_ok=True)
-    arguments = ["--settings", json.dumps(settings | {"allow_leak": allow_leak}), "--data", str(data), "--threads", "2"]
-    status = main(["audit", *arguments, "--work", str(data.parent / "work"), "--out", str(out)])
+    paths = {"data": data, "work": data.parent / "work", "out": out}
+    status = run_job("audit", "--threads", "2", settings=settings | {"allow_leak": allow_leak}, **paths)
     assert out.exists() == (status == 0)
     return status, json.loads(out.read_text()) if status == 0 else None
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import listed
+from asjob import parameter_file
 from checkout import ROOT
 from hubrows import ROWS, mmmu
 from listed import coco, coco2017, flickr30k, prepare
@@ -246,8 +247,7 @@ def test_a_preset_allows_a_leak_to_its_training_split_alone(raw_config):
     for allowed in (False, True):
         raw_config["presets"]["mini"]["allow_leak"] = allowed
         found = [
-            json.loads(job_settings.prepare_settings(validate_config(raw_config), "coco", split))
-            for split in ("train", "test")
+            job_settings.prepare_settings(validate_config(raw_config), "coco", split) for split in ("train", "test")
         ]
         assert [one["allow_leak"] for one in found] == [allowed, False]
 
@@ -283,13 +283,13 @@ def test_cocos_training_split_is_prepared_in_a_minute_and_two_gigabytes(tmp_path
     }
     asked = {"dataset": "coco", "split": "train", "annotation_format": "karpathy", "listing": how_much}
     asked |= {"id_namespace": "coco", "flickr_id_files": [], "allow_leak": False}
-    arguments = ["--settings", json.dumps(asked), "--from", str(source), "--out", str(tmp_path / "data/coco/train")]
+    file = parameter_file(tmp_path, "prepare_split", settings=asked, source=source, out=tmp_path / "data/coco/train")
     # Asked of the process itself: the peak that a parent reads in wait4 includes the parent's own memory at the fork.
     peak = "next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'))"
     code = (
-        f"import sys, time; from slq.cli import main; status = main(sys.argv[1:]); print(time.process_time(), {peak})"
+        f"import sys, time; from slq.jobs import main; status = main(sys.argv[1:]); print(time.process_time(), {peak})"
     )
-    called = [sys.executable, "-c", f"{code}; sys.exit(status)", "prepare", *arguments]
+    called = [sys.executable, "-c", f"{code}; sys.exit(status)", "prepare_split", str(file)]
     process = subprocess.run(called, stdout=subprocess.PIPE, text=True, check=True)
     seconds, kilobytes = map(float, process.stdout.split()[-2:])
     gigabytes = kilobytes / 2**20

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slq.cli import main
+from asjob import run_job
 from slq.common.errors import SlqError
 from slq.datasets.splits import read_split, write_split
 from slq.evaluation.rank_table import RetrievalIds, RetrievalVariant, build_variant_table
@@ -28,15 +28,8 @@ def write_source(folder, split, items, kind="retrieval"):
 
 
 def adopt(source, data, name="coco", split="train", kind="retrieval", **more):
-    flags = {
-        **{f"--{key.replace('_', '-')}": value for key, value in more.items()},
-        "--set": name,
-        "--split": split,
-        "--kind": kind,
-        "--from": source,
-        "--out": data / name / split,
-    }
-    return main(["adopt", *(str(word) for pair in flags.items() for word in pair)])
+    values = {"name": name, "split_name": split, "kind": kind, "hub_layout": "", "same_image": ""} | more
+    return run_job("import_local_split", values=values, source=source, out=data / name / split)
 
 
 def test_adopt_then_read_gives_the_same_items(tmp_path):

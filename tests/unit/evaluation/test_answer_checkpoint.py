@@ -84,7 +84,7 @@ def test_answers_to_other_items_are_an_error(tmp_path, lines, message):
 
 def ask(slice_, folder, with_images=True, code="code"):
     """The rule `retain`, or `blind`, of base: in batches of two, so that there are many."""
-    how = json.loads(job_settings.retention_settings(slice_.config, BACKBONE)) | {"batch_size": 2, "max_new_tokens": 4}
+    how = job_settings.retention_settings(slice_.config, BACKBONE) | {"batch_size": 2, "max_new_tokens": 4}
     paths = (slice_.snapshot, slice_.root / "base/adapter", slice_.tests, folder / "work", folder / "out")
     evaluate_retention(how, code, *paths, folder / "events.jsonl", folder / "retained.json", with_images)
 
@@ -129,7 +129,7 @@ def test_killed_ten_times_and_continued_the_answers_are_the_same_bytes(slice_, t
 
 
 def test_only_answers_of_the_same_kind_are_continued(slice_):
-    how = json.loads(job_settings.retention_settings(slice_.config, BACKBONE))
+    how = job_settings.retention_settings(slice_.config, BACKBONE)
     inputs = {"adapter": "a", "backbone": "b", "dataset": "s", "settings": "t"}
     keys = [answers_cache_key(how, "code", inputs, True), answers_cache_key(how, "code", inputs, False)]
     keys += [

@@ -1,6 +1,5 @@
 """Commits of what is fetched, and items whose answers were disputed, with the table."""
 
-import json
 import re
 
 import pytest
@@ -43,13 +42,13 @@ BOUNDS = {
 
 
 def test_models_of_the_paper_are_fetched_at_a_commit_that_is_said_not_to_be_fetched_yet(raw_config, capsys, pristine):
-    assert main(["sources", str(pristine / "config.yaml")]) == 0
+    assert main(["sources", "--config", str(pristine / "config.yaml")]) == 0
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     for name, commit in PINNED.items():
         assert f"@{commit} (commit from a public listing, not fetched here)" in rows[name]
     assert "from a public listing" not in rows["CLIP-ViT-B-32"]
     given = job_settings.fetch_settings(validate_config(raw_config), "backbones", "InternVL3-1B", dict)
-    assert json.loads(given)["parts"] == [{"model": "OpenGVLab/InternVL3-1B-hf", "revision": PINNED["InternVL3-1B"]}]
+    assert given["parts"] == [{"model": "OpenGVLab/InternVL3-1B-hf", "revision": PINNED["InternVL3-1B"]}]
 
 
 def test_a_pinned_commit_is_fetched_whatever_main_has_become_and_is_locked(tmp_path):
@@ -133,10 +132,10 @@ def test_a_disputed_item_that_the_set_does_not_have_stops_before_anything_is_ask
 
 def test_the_runs_of_a_set_are_scored_anew_where_its_disputed_items_change(raw_config):
     config = validate_config(raw_config | {"preset": "paper"})
-    before = json.loads(job_settings.retention_settings(config, "InternVL3-1B"))
+    before = job_settings.retention_settings(config, "InternVL3-1B")
     assert [one.get("disputed") for one in before["datasets"]] == [[one["id"] for one in BOUNDS["items"]], None, None]
     config["datasets"]["mmmu"]["disputed"] = []
-    assert json.loads(job_settings.retention_settings(config, "InternVL3-1B")) != before
+    assert job_settings.retention_settings(config, "InternVL3-1B") != before
     config["datasets"]["coco"]["disputed"] = ["1"]
     with pytest.raises(SlqError, match=r"datasets\.coco\.disputed says nothing about a retrieval dataset; take it out"):
         validate_config(config)

@@ -1,6 +1,5 @@
 """SLQ's inherited retention: the check passes for SLQ, and fails for everything that changes an answer or a weight."""
 
-import json
 import shutil
 
 import pytest
@@ -24,7 +23,7 @@ from slq.models.backbone import hash_weights
 def asked(slice_, tmp_path_factory):
     """Results in which base has answered; its retained.json lies beside its adapter."""
     preset = tmp_path_factory.mktemp("proof") / "results" / "mini"
-    how = json.loads(job_settings.retention_settings(slice_.config, BACKBONE))
+    how = job_settings.retention_settings(slice_.config, BACKBONE)
     base, folder = slice_.root / "base", preset / BACKBONE / "base/seed0"
     paths = (slice_.snapshot, base / "adapter", slice_.tests, preset / "work", folder / "retention")
     evaluate_retention(how, "code", *paths, folder / "events.jsonl", preset / "retained.json")
@@ -38,7 +37,7 @@ def preset(asked, tmp_path):
 
 def run_prove(slice_, preset, method="slq", **changes):
     """The rule `check_equivalence`; its record of every dataset, by its name."""
-    how = json.loads(job_settings.equivalence_settings(slice_.config, BACKBONE)) | changes
+    how = job_settings.equivalence_settings(slice_.config, BACKBONE) | changes
     run = slice_.root / method
     out = preset / BACKBONE / method / "seed1/retention"
     base = preset / BACKBONE / "base/seed0/retention"

@@ -1,11 +1,8 @@
 """The reference check: a CLIP of the real class against its own features and a naive loop."""
 
 import json
-import os
 import re
-import sys
-from argparse import Namespace
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
@@ -13,9 +10,9 @@ import torch
 import yaml
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
+from asjob import run_job
 from checkout import ROOT, place, snakemake
 from loopback import Hub, commit_of, serve
-from slq import cli
 from slq.common.errors import SlqError
 from slq.common.files import read_json
 from slq.datasets.splits import read_split
@@ -47,7 +44,7 @@ def data(tmp_path_factory):
 def encoders(tmp_path_factory, snapshot):
     folder = tmp_path_factory.mktemp("encoders")
     settings = {"name": "tiny", "weights": True, "parts": [{"local_dir": str(snapshot)}]}
-    fetch_source(settings, folder / "tiny", folder / "sources.lock", offline=True)
+    fetch_source(settings, folder / "tiny", folder / "sources.lock")
     return folder
 
 
@@ -232,26 +229,34 @@ def test_the_workflow_fetches_the_model_and_checks_it(with_reference_encoder, sn
     assert {one["direction"]: one["measured"] for one in read_json(file)["checks"]} == published
 
 
-# ---- before anything that takes long: Snakemake's own scheduler, with a stand-in for `slq` ---------------------------
+# ---- before anything that takes long: Snakemake's own scheduler, with a stand-in for all jobs ------------------------
 
-STAND_IN = ROOT / "tests" / "reference_check"
+STAND_IN = ROOT / "tests" / "reference_check" / "stand_in.py"
 LEARNING = ["mini-coco/train", "mini-coco/val"]
+LEARN = {"train", "sweep_learning_rates", "cache_features"}  # the jobs that do
 METHODS = ("full_ft", "lora", "slq")
-CHECKS = {"instrument": "reference_check", "audit": "audit"}  # of a command its file
+CHECKS = {"check_reference_recalls": "reference_check", "audit": "audit"}  # of a job its file
 TARGETS = [f"results/mini/{name}.json" for name in CHECKS.values()]
 TARGETS += [f"results/mini/mini-internvl/{method}/seed1/run.json" for method in METHODS]
 
 
+def put_stand_in(folder):
+    """Every job of a checkout becomes the stand-in; what the rules ask for, and how, stays."""
+    shutil.copy(STAND_IN, folder / "workflow/slq/stand_in.py")
+    path = folder / "workflow/slq/jobs.py"
+    head, begin, rest = path.read_text().partition("\n\n\ndef train(")
+    path.write_text(f'{head}\nJOBS = dict.fromkeys(JOBS, "slq.stand_in:run_stand_in"){begin}{rest}')
+
+
 def calls(folder, *arguments, ready=True, **environment):
-    """A call of the workflow and what the stand-in did, in order: (begin or end, command, output)."""
+    """A call of the workflow and what the stand-in did, in order: (begin or end, job)."""
+    put_stand_in(folder)
     if ready:  # trainings could start at once, while the check waits for a model and a dataset
         place(folder, *(f"scratch/data/{name}/manifest.json" for name in LEARNING))
         place(folder, "scratch/backbones/mini-internvl/manifest.json")
-    path = os.pathsep.join([str(STAND_IN), str(Path(sys.executable).parent), os.environ["PATH"]])
-    options = ["--configfile", "mine.yaml", *arguments, "--", *TARGETS]
-    answer = snakemake(folder, *options, PATH=path, **environment)
+    answer = snakemake(folder, "--configfile", "mine.yaml", *arguments, "--", *TARGETS, **environment)
     done = folder / "calls.txt"
-    return answer, [line.split() for line in done.read_text().splitlines()] if done.exists() else []
+    return answer, [tuple(line.split()) for line in done.read_text().splitlines()] if done.exists() else []
 
 
 @pytest.mark.parametrize(
@@ -262,11 +267,10 @@ def calls(folder, *arguments, ready=True, **environment):
 def test_no_training_begins_before_the_checks_have_passed(with_reference_encoder, cores, ready, scheduler):
     answer, done = calls(with_reference_encoder, "--cores", cores, "--scheduler", scheduler, ready=ready)
     assert answer.returncode == 0, answer.stdout
-    order = [(what, command) for what, command, _ in done]
-    passed = max(order.index(("end", check)) for check in CHECKS)
-    assert order[passed:].count(("begin", "train")) == len(METHODS)
-    assert {command for _, command in order[:passed]} == {"draw", "fetch", *CHECKS}
-    together = "".join(what[0] for what, command in order if command == "train")
+    passed = max(done.index(("end", check)) for check in CHECKS)
+    assert done[passed:].count(("begin", "train")) == len(METHODS)
+    assert {job for _, job in done[:passed]} == {"make_synthetic_split", "fetch_source", *CHECKS}
+    together = "".join(what[0] for what, job in done if job == "train")
     assert ("bb" in together) == (cores == "4"), "afterwards they do not wait for each other"
 
 
@@ -274,7 +278,7 @@ def test_no_training_begins_before_the_checks_have_passed(with_reference_encoder
 def test_a_failed_check_leaves_no_training_begun(with_reference_encoder, check):
     answer, done = calls(with_reference_encoder, "--cores", "4", STAND_IN_FAILS=check)
     assert answer.returncode == 1 and f"slq: error: {check}: it is wrong" in answer.stdout
-    assert done[-1][:2] == ["end", check] and not [call for call in done if call[1] == "train"]
+    assert done[-1] == ("end", check) and not [call for call in done if call[1] == "train"]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -290,15 +294,23 @@ def test_nor_where_one_failure_does_not_end_the_call(with_reference_encoder, che
     assert answer.stdout.count(message) == len(METHODS)
 
 
-@pytest.mark.parametrize("command", ["train", "select", "store"])
-def test_learning_asks_whether_every_check_has_passed(command, monkeypatch, tmp_path, capsys):
+def test_a_job_that_requires_checks_begins_after_the_last_of_them(monkeypatch, tmp_path, capsys):
     files = [tmp_path / f"{check}.json" for check in CHECKS]
-    monkeypatch.setenv("SLQ_CHECKS", os.pathsep.join(map(str, files)))
     begun = []
-    monkeypatch.setattr(cli, "parse_arguments", lambda *_: Namespace(function=begun.append, command=command))
+    monkeypatch.setattr("slq.training.run_record.register_base", lambda settings: begun.append(settings))
     for checked in files:
-        assert cli.main() == 1 and not begun
+        assert run_job("register_base", settings={"method": "base"}, required=files) == 1 and not begun
         assert re.search(f"{checked.name}: not there: .*; run `snakemake {checked}`", capsys.readouterr().err)
         checked.touch()
-    assert cli.main() == 0 and len(begun) == 1
-    assert command in cli.COMMANDS
+    assert run_job("register_base", settings={"method": "base"}, required=files) == 0 and len(begun) == 1
+
+
+def test_all_jobs_that_learn_require_every_check_and_no_other_does(with_reference_encoder):
+    options = ["-n", "--cores", "1", "--configfile", "mine.yaml", "--", "lr_sweep", *TARGETS]
+    answer = snakemake(with_reference_encoder, *options)
+    assert answer.returncode == 0, answer.stdout
+    planned = [read_json(path) for path in (with_reference_encoder / "scratch/params").iterdir()]
+    required = {job["job"]: job.get("required", []) for job in planned}
+    checks = [f"results/mini/{name}.json" for name in CHECKS.values()]
+    assert {job for job, files in required.items() if files == checks} == LEARN
+    assert {job for job, files in required.items() if files} == LEARN < required.keys()

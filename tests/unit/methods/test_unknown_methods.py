@@ -1,6 +1,5 @@
 """A method that a part of the package does not know is refused there by its name, and never taken for another."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -41,7 +40,7 @@ def test_the_ledger_does_not_print_them_as_computed(raw_config):
 
 
 def test_its_forecast_is_not_of_nothing(raw_config):
-    asked = json.loads(cost_settings.forecast_settings(validate_config(raw_config | {"preset": "paper"})))
+    asked = cost_settings.forecast_settings(validate_config(raw_config | {"preset": "paper"}))
     asked["methods"] = [*asked["methods"], "mine"]
     for backbone in asked["backbones"]:
         backbone["training"]["mine"], backbone["gpus"]["mine"] = backbone["training"]["lora"], 1
@@ -73,6 +72,6 @@ def test_the_configuration_refuses_it_by_its_key(raw_config, monkeypatch):
 
 def test_figures_have_no_colour_for_it(raw_config, monkeypatch, tmp_path):
     monkeypatch.setitem(LABELS, "mine", "Mine")
-    layout = json.loads(job_settings.layout(validate_config(raw_config)))
+    layout = job_settings.layout(validate_config(raw_config))
     with pytest.raises(UnknownMethodError, match=r"'mine' in slq/reporting/style\.py"):
         draw_figures(layout | {"methods": ["base", "mine"]}, tmp_path / "results", tmp_path)

@@ -1,6 +1,5 @@
 """Dual encoders: adapters against transformers' own features, and small ones made here."""
 
-import json
 import random
 
 import numpy as np
@@ -16,7 +15,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from slq.cli import main
+from asjob import run_job
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 from slq.common.snapshots import snapshot_sha256
@@ -139,7 +138,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def entry(raw_config):
     """The settings of an encoder of config.yaml, as its rule hands them over, but for the number of steps."""
-    return lambda name, **changes: json.loads(job_settings.pretrain_encoder_settings(raw_config, name)) | changes
+    return lambda name, **changes: job_settings.pretrain_encoder_settings(raw_config, name) | changes
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +193,8 @@ def test_a_caption_has_its_vector_of_a_batch(snapshot, data):
 def test_the_same_settings_make_the_same_bytes_and_another_seed_others(name, entry, data, tmp_path):
     few = {"steps": 4, "batch_size": 32}  # more than an epoch of 96 images
     pretrain_dual_encoder(entry(name, **few), data, tmp_path / "first")
-    arguments = ["--data", str(data), "--out", str(tmp_path / "again"), "--threads", "1"]
-    assert main(["pretrain-encoder", "--settings", json.dumps(entry(name, **few)), *arguments]) == 0
+    given = {"settings": entry(name, **few), "data": data, "out": tmp_path / "again"}
+    assert run_job("pretrain_encoder", "--threads", "1", **given) == 0
     assert snapshot_sha256(tmp_path / "again") == snapshot_sha256(tmp_path / "first")
     pretrain_dual_encoder(entry(name, **few, seed=8), data, tmp_path / "other")
     weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("first", "other")]

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
 import subprocess
@@ -197,7 +196,7 @@ def test_what_a_proof_asks_of_base_is_counted_where_no_row_shows_base(pristine, 
 
 def test_costs_are_the_forecasts_of_what_is_due(plan, raw_config):
     """All runs: the forecast's own sums; without one training, less by that."""
-    cells, _ = forecast_preset(json.loads(forecast_settings(raw_config | {"preset": "paper"})))
+    cells, _ = forecast_preset(forecast_settings(raw_config | {"preset": "paper"}))
     whole = sum_costs(cells, plan.submitted)
     ends = [cell.train_hours.high for cell in cells if cell.train_hours] + [
         cell.evaluation_hours.high for cell in cells
@@ -281,7 +280,7 @@ def test_on_a_cluster_without_gpus_a_preset_that_asks_for_none_can_start(cluster
     (checkout / "cpu.yaml").write_text(yaml.safe_dump({"presets": {"mini": {"resources": none}}}))
     script = "import sys; from slq.cli import main; sys.exit(main(sys.argv[1:]) or 'torch' in sys.modules)"
     answer = subprocess.run(
-        [sys.executable, "-c", script, "doctor", "config.yaml", "cpu.yaml", "--preset", "mini"],
+        [sys.executable, "-c", script, "doctor", "--config", "config.yaml", "cpu.yaml", "--preset", "mini"],
         cwd=checkout,
         capture_output=True,
         text=True,

@@ -1,14 +1,13 @@
 """An invented paper of four cells: claims, audit, tables and page want its reference files and a layout alone."""
 
 import csv
-import json
 import re
 
 import pytest
 import yaml
 
+from asjob import run_job
 from judged import PROVENANCE, answers
-from slq.cli import main
 from slq.common.files import read_json, write_json
 from stored import TEMPLATES, Runs, write_answers, write_ranks
 
@@ -76,22 +75,20 @@ def paper(tmp_path):
     return tmp_path
 
 
-def slq(paper, command, **options):
-    """One of our commands on the paper's files."""
-    known = {"results": paper / "results", "reference": paper / "paper_tables/reference", "templates": TEMPLATES}
-    given = [part for key, value in options.items() for part in (f"--{key}", str(known.get(key, value)))]
-    assert main([command, *given]) == 0
+def run_on(paper, job, *known, **more):
+    """One of our jobs on the paper's files; `known`: which of them it takes."""
+    files = {"results": paper / "results", "reference": paper / "paper_tables/reference", "templates": TEMPLATES}
+    assert run_job(job, **{name: files[name] for name in known}, **more) == 0
 
 
 def test_four_files_of_another_paper_are_enough(paper):
-    layout, out = json.dumps(LAYOUT), paper / "paper_tables/invented"
-    settings = json.dumps(LAYOUT | {"synthetic": []})
+    layout, out = {"layout": LAYOUT}, paper / "paper_tables/invented"
     verdicts = paper / "results/invented/claims.json"
-    slq(paper, "claims", settings=settings, results="", reference="", out=verdicts)
+    run_on(paper, "judge_claims", "results", "reference", settings=LAYOUT | {"synthetic": []}, out=verdicts)
     found = {claim["id"]: claim["verdict"] for claim in read_json(verdicts)["claims"]}
     assert found == {"finds-more": "supported", "knows-more/Tiny-1B": "supported"}
 
-    slq(paper, "paper-audit", settings="{}", reference="", out=paper / "paper_tables/audit.json")
+    run_on(paper, "paper_audit", "reference", settings={}, out=paper / "paper_tables/audit.json")
     audit = read_json(paper / "paper_tables/audit.json")
     counts = {
         check["id"]: (check["num_contradicted"], check["num_tested"])
@@ -104,7 +101,7 @@ def test_four_files_of_another_paper_are_enough(paper):
     }
     assert [finding["id"] for finding in audit["findings"]] == ["marks-table1", "shares", "base"]
 
-    slq(paper, "tables", layout=layout, results="", reference="", templates="", out=out)
+    run_on(paper, "render_tables", "results", "reference", "templates", values=layout, output=out)
     with open(out / "cells.csv", newline="") as file:
         cells = {(cell["table"], cell["row"], cell["column"]): cell for cell in csv.DictReader(file)}
     assert cells["table1", "Old", "books t2i R@5"]["value"] == "40.0"
@@ -113,7 +110,8 @@ def test_four_files_of_another_paper_are_enough(paper):
     assert columns == {"dim", "parameters", "hours", "quiz", "books t2i R@5", "books i2t R@5"}
 
     write_json(paper / "results/invented/compare/paper.json", compared())
-    slq(paper, "report", layout=layout, results="", audit=paper / "paper_tables/audit.json", templates="", out=out)
+    files = {"audit": paper / "paper_tables/audit.json", "figures": []}
+    run_on(paper, "write_page", "results", "templates", values=layout, out=out, **files)
     page = (out / "report.html").read_text()
     assert "Of 2 tested claims 2 supported" in page and "SLQ answers more of the quiz than LoRA." in page
     assert not re.search("COCO|Flickr|MMMU", page.partition("<main>")[2].replace("SLQ: Bridging", ""))

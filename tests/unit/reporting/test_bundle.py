@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 import pytest
 
-from comparing import compared, draw_run, settings
+from comparing import CONFIG, compared, draw_run
 from slq.cli import main
 from slq.reporting.comparison.bundles import MANIFEST
 
@@ -60,7 +60,7 @@ def pack(path, contents, **of_each):
 
 def refused(path, capsys):
     capsys.readouterr()
-    assert main(["compare", str(path), str(path), "--settings", settings()]) == 1
+    assert main(["compare", str(path), str(path), *CONFIG]) == 1
     answer = capsys.readouterr()
     assert answer.out == ""
     return answer.err

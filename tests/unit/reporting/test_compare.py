@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from checkout import snakemake
-from comparing import cells, compared, draw_run, settings, write_hits
+from comparing import CONFIG, cells, compared, draw_run, overlay, write_hits
 from slq.cli import main
 from slq.common.files import read_json, write_json
-from stored import CPU, H200, PAPER, REFERENCE, Runs, mini_results, recalls, stored_like_the_paper, write_ranks
+from stored import CPU, H200, PAPER, Runs, mini_results, recalls, stored_like_the_paper, write_ranks
 
 F = "mini-a/slq/seed1/retrieval/mini-f.json"
 
@@ -75,9 +75,10 @@ def test_an_error_of_two_points_in_one_cell_is_found_and_named(pair, tmp_path, c
     assert cells(found, "differs") == ["mini-a/slq mini-f t2i R@1"]
     assert found["counts"]["agrees"] == 13
     assert "Differs: mini-a/slq mini-f t2i R@1, +2.0 (p 0.002, corrected 0.025" in capsys.readouterr().out
-    assert main(["compare", *map(str, pair), "--settings", settings(), "--fail-on", "differs"]) == 1
+    arguments = ["compare", *map(str, pair), *overlay(tmp_path), "--fail-on"]
+    assert main([*arguments, "differs"]) == 1
     assert capsys.readouterr().err == "slq: error: compare: 1 differs\n"
-    assert main(["compare", *map(str, pair), "--settings", settings(), "--fail-on", "missing"]) == 0
+    assert main([*arguments, "missing"]) == 0
 
 
 def test_the_same_adapter_that_gives_another_number_differs(tmp_path):
@@ -182,7 +183,7 @@ def test_what_may_explain_a_difference_is_listed(pair, tmp_path, capsys):
 
 
 def test_stand_ins_are_not_comparable_with_the_paper(drawn, tmp_path):
-    found = compared(tmp_path / "out.json", drawn, "paper", "--reference", str(REFERENCE))
+    found = compared(tmp_path / "out.json", drawn, "paper")
     assert found["b"]["kind"] == "paper" and found["differences"] == []
     judged = [cell for cell in found["cells"] if cell["a"] is not None and cell["b"] is not None]
     assert {cell["verdict"] for cell in judged} == {"not comparable"} and len(judged) == 14
@@ -209,7 +210,7 @@ def test_numbers_on_the_papers_own_sets_are_judged(papers, tmp_path):
         value = content["metrics"]["i2t"][recall] = content["metrics"]["i2t"][recall] + move
         content["ci95"]["i2t"][recall] = [value - 1, value + 1]
     write_json(path, content)
-    found = compared(tmp_path / "out.json", papers, "paper", "--reference", str(REFERENCE))
+    found = compared(tmp_path / "out.json", papers, "paper")
     verdicts = {
         cell["metric"]: cell["verdict"]
         for cell in found["cells"]
@@ -226,7 +227,7 @@ def test_numbers_on_the_papers_own_sets_are_judged(papers, tmp_path):
 
 def test_a_count_without_the_lm_head_says_so_beside_the_papers(papers, tmp_path):
     Runs(tmp_path / "results", "paper").run("InternVL3-1B", "full_ft", 494_000_000)
-    found = compared(tmp_path / "out.json", papers, "paper", "--reference", str(REFERENCE))
+    found = compared(tmp_path / "out.json", papers, "paper")
     place = ("InternVL3-1B", "full_ft", "parameters")
     (cell,) = (one for one in found["cells"] if (one["backbone"], one["method"], one["metric"]) == place)
     assert (cell["verdict"], cell["a"], cell["b"]) == ("differs", 494e6, 600e6)
@@ -236,10 +237,10 @@ def test_a_count_without_the_lm_head_says_so_beside_the_papers(papers, tmp_path)
 
 
 def test_the_paper_agrees_with_itself_and_with_the_sides_changed(papers, tmp_path):
-    both = compared(tmp_path / "out.json", "paper", "paper", "--reference", str(REFERENCE))
+    both = compared(tmp_path / "out.json", "paper", "paper")
     assert both["counts"]["agrees"] == len(both["cells"]) == 4 * 27 + 4 * 8
-    one = compared(tmp_path / "out.json", papers, "paper", "--reference", str(REFERENCE))
-    other = compared(tmp_path / "out.json", "paper", papers, "--reference", str(REFERENCE))
+    one = compared(tmp_path / "out.json", papers, "paper")
+    other = compared(tmp_path / "out.json", "paper", papers)
     assert [cell["verdict"] for cell in one["cells"] if cell["a"] and cell["b"]] == [
         cell["verdict"] for cell in other["cells"] if cell["a"] and cell["b"]
     ]
@@ -262,7 +263,7 @@ def test_what_cannot_be_compared_is_named(drawn, tmp_path, monkeypatch, capsys, 
     Path("empty").mkdir()
     for preset in ("mini", "paper"):
         Runs(Path("two"), preset).run("mini-a", "slq")
-    assert main(["compare", str(drawn), name, "--settings", settings()]) == 1
+    assert main(["compare", str(drawn), name, *CONFIG]) == 1
     assert capsys.readouterr().err.startswith(f"slq: error: {message}")
 
 
@@ -277,7 +278,7 @@ def test_two_versions_of_the_schema_are_a_clear_error(pair, tmp_path, capsys, so
         assert main(["bundle", str(tmp_path / "results/mini"), str(other)]) == 0
         named = f"{other}/results/mini/{F}"
         capsys.readouterr()
-    assert main(["compare", str(mine), str(other), "--settings", settings()]) == 1
+    assert main(["compare", str(mine), str(other), *CONFIG]) == 1
     assert capsys.readouterr().err.startswith(f"slq: error: {named}: schema 1, not 3: written by a version before")
 
 
@@ -296,14 +297,14 @@ def test_the_table_fits_a_terminal(pair, papers, capsys, tmp_path):
     long = tmp_path / ("a-name-that-is-long-" * 6)
     shutil.copytree(pair[0], long)
     for one, other in (pair, (pair[0], "paper"), (long, pair[1])):
-        assert main(["compare", str(one), str(other), "--settings", settings(), "--reference", str(REFERENCE)]) == 0
-    assert main(["compare", str(papers), "paper", "--settings", settings(), "--reference", str(REFERENCE)]) == 0
+        compared(tmp_path / "out.json", one, other)
+    compared(tmp_path / "out.json", papers, "paper")
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100 and len(lines) > 200
 
 
 def test_the_text_is_what_is_printed_and_holds_every_cell(pair, tmp_path, capsys):
-    found = compared(tmp_path / "out.json", *pair, "--text", str(tmp_path / "out.txt"))
+    found = compared(tmp_path / "out.json", *pair, text=tmp_path / "out.txt")
     text = (tmp_path / "out.txt").read_text()
     assert text == capsys.readouterr().out and "\n14 cells: 14 agrees\n" in text
     for cell in found["cells"]:

@@ -1,7 +1,6 @@
 """The page: what it says is in its files, what it links to is there, and a browser asks nobody for anything."""
 
 import csv
-import json
 import re
 import shutil
 import subprocess
@@ -65,7 +64,7 @@ def prepare(root):
         writer.writerow(LINE | {"train_hours": 3.25, "repeated_hours": 0.5, "total_hours": 4, "pflop": 2900})
         writer.writerow(LINE | {"stage": "retrieval", "train_hours": 0, "repeated_hours": 0, "total_hours": 0.25})
     audit_paper(
-        json.loads(paper_audit_settings(validate_config(yaml.safe_load((ROOT / "config.yaml").read_text())))),
+        paper_audit_settings(validate_config(yaml.safe_load((ROOT / "config.yaml").read_text()))),
         reference,
         root / "paper_tables/audit.json",
     )

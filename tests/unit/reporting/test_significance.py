@@ -1,7 +1,6 @@
 """How often two results that differ by chance alone are said to differ: no more often than stated."""
 
 import itertools
-import json
 from functools import partial
 
 import numpy as np
@@ -99,7 +98,7 @@ def test_the_test_on_items_rejects_at_its_level_and_not_more():
 def test_several_seeds_differ_no_more_often_than_the_stated_rate():
     """Means over three and four seeds; a seed moves a run by a point and a half, on all items alike."""
     random = np.random.default_rng(5)
-    catalogue = parse_comparison_settings(json.loads(settings(recall=0)))
+    catalogue = parse_comparison_settings(settings(recall=0))
 
     def differing(shift, draws=1000):
         count = 0
@@ -120,7 +119,7 @@ def test_several_seeds_differ_no_more_often_than_the_stated_rate():
 def test_of_a_hundred_cells_none_differs_by_chance_at_the_stated_rate():
     """A hundred comparisons of a hundred cells each; tested one by one, nearly every comparison would have one."""
     random = np.random.default_rng(9)
-    catalogue = parse_comparison_settings(json.loads(settings(recall=0)))
+    catalogue = parse_comparison_settings(settings(recall=0))
     counted = SampleStatistics(65, 75, 200, 1000)
     wrong = 0
     for values in random.normal(70, 1.5, (100, 100, 2, 3)):

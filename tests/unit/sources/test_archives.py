@@ -52,7 +52,7 @@ def server():
 KILLED = """
 import itertools, os, signal, sys
 import slq.sources.download as download
-from slq.cli import main
+from slq.jobs import main
 
 steps, replace = itertools.count(), os.replace
 
@@ -81,7 +81,7 @@ def mirror(server):
 @pytest.fixture
 def bring(server, tmp_path):
     """Fetches a part from the server."""
-    return lambda part=PART, *flags: fetch(tmp_path, [part], *flags, **mirror(server))
+    return lambda part=PART, **more: fetch(tmp_path, [part], **mirror(server), **more)
 
 
 def ranges(server):
@@ -98,7 +98,7 @@ def test_the_files_that_are_asked_for_are_there_and_locked(server, bring, tmp_pa
     assert not list(tmp_path.rglob("train.zip*")), "the archive goes when its files are in their places"
     (tmp_path / "out/manifest.json").unlink()
     server.log.clear()
-    assert bring(part, "--offline").returncode == 0
+    assert bring(part, HF_HUB_OFFLINE="1").returncode == 0
     check_whole(tmp_path, PICTURES)
     assert server.log == []
 

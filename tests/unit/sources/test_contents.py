@@ -160,9 +160,7 @@ def test_a_replaced_file_of_a_folder_that_a_source_is_copied_from_is_copied_agai
 
     def bring():
         holds = FileHashCache(tmp_path / "kept").hash_source_part
-        (part,) = json.loads(
-            job_settings.fetch_settings(validate_config(raw_config), "backbones", "InternVL3-1B", holds)
-        )["parts"]
+        (part,) = job_settings.fetch_settings(validate_config(raw_config), "backbones", "InternVL3-1B", holds)["parts"]
         answer = fetch(tmp_path, [part], weights=True)
         assert answer.returncode == 0, answer.stderr
         return part, (tmp_path / "out/model.safetensors").read_bytes()

@@ -34,8 +34,8 @@ def hub():
 def bring(hub, tmp_path):
     """Fetches a part from the hub."""
 
-    def bring(part=PART, *flags, **more):
-        return fetch(tmp_path, [part], *flags, weights="model" in part, HF_ENDPOINT=hub.address, **more)
+    def bring(part=PART, **more):
+        return fetch(tmp_path, [part], weights="model" in part, HF_ENDPOINT=hub.address, **more)
 
     return bring
 
@@ -60,19 +60,19 @@ def test_what_is_there_is_not_fetched_again_and_needs_no_network(hub, bring, tmp
     assert bring().returncode == 0
     (tmp_path / "out/manifest.json").unlink()  # as Snakemake does before a job
     hub.log.clear()
-    for flags, more in ((["--offline"], {}), ([], {"HF_HUB_OFFLINE": "1"}), ([], {})):
-        answer = bring(PART, *flags, **more)
+    for more in ({"HF_HUB_OFFLINE": "1"}, {}):
+        answer = bring(**more)
         assert answer.returncode == 0, answer.stderr
         check_whole(tmp_path, SNAPSHOT)
     assert hub.log == []
 
 
 def test_offline_what_is_missing_is_an_error(hub, bring, tmp_path):
-    refused(bring(PART, "--offline"), "org/name@main: not fetched yet", "this call is offline")
+    refused(bring(HF_HUB_OFFLINE="1"), "org/name@main: not fetched yet", "this call is offline")
     assert bring().returncode == 0
     (tmp_path / "out/model.safetensors").write_bytes(b"cut")
     hub.log.clear()
-    refused(bring(PART, "--offline"), "model.safetensors is missing or damaged")
+    refused(bring(HF_HUB_OFFLINE="1"), "model.safetensors is missing or damaged")
     assert hub.log == []
 
 
@@ -204,7 +204,7 @@ def test_a_transfer_that_is_cut_goes_on(hub, bring, tmp_path):
 KILLED = """
 import os, signal, sys, threading
 import huggingface_hub.file_download as client
-from slq.cli import main
+from slq.jobs import main
 
 note = client.write_download_metadata
 one = threading.Lock()  # files come side by side, and no other note may be half-written

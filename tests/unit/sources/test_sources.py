@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from slq.commands.arguments import configure_libraries
 
 from slq.cli import main
+from slq.common.libraries import configure_libraries
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def table(pristine, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def table(*arguments):
-        status = main(["sources", str(pristine / "config.yaml"), *map(str, arguments)])
+        status = main(["sources", "--config", str(pristine / "config.yaml"), *map(str, arguments)])
         printed = capsys.readouterr()
         assert status == 0, printed.err
         head, _, tail = printed.out.partition("\n\n")
@@ -76,7 +76,7 @@ def test_a_file_laid_over_counts(table, tmp_path):
 
 def test_a_preset_or_file_that_is_not_there_is_one_message(pristine, tmp_path, capsys):
     for arguments, words in ((["--preset", "papr"], "--preset papr: there are mini, paper"), (["no.yaml"], "no.yaml")):
-        assert main(["sources", str(pristine / "config.yaml"), *arguments]) == 1
+        assert main(["sources", "--config", str(pristine / "config.yaml"), *arguments]) == 1
         message = capsys.readouterr().err
         assert message.startswith("slq: error: ") and words in message and message.count(os.linesep) == 1
 

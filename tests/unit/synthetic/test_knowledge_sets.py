@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
+from asjob import run_job
 from checkout import ROOT, SLICE, snakemake
-from slq.cli import main
 from slq.config import job_settings
 from slq.config.loading import validate_config
 from slq.datasets.splits import read_split
@@ -38,12 +38,6 @@ from stored import MINI, entries, mini_results
 NAMED = {*SHAPES, *COLOURS}
 
 
-def run(command, **flags):
-    """A subcommand of `slq` with these options, by its exit status."""
-    words = [(f"--{key}", json.dumps(value) if isinstance(value, dict) else str(value)) for key, value in flags.items()]
-    return main([command, *(word for pair in words for word in pair)])
-
-
 # ---- what is drawn ---------------------------------------------------------------------------------------------------
 
 
@@ -53,8 +47,8 @@ def drawn(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     config = validate_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
     for name in ("mini-coco", "mini-karr"):
-        given = json.loads(job_settings.synthetic_split_settings(config, name, "test"))
-        assert run("draw", settings=given, out=data / name / "test") == 0
+        given = job_settings.synthetic_split_settings(config, name, "test")
+        assert run_job("make_synthetic_split", settings=given, out=data / name / "test") == 0
     return data, select_scenes(given["seed"], given["first"], given["count"])
 
 
@@ -164,7 +158,7 @@ def gather(drawn, tmp_path):
         (tmp_path / "queries.jsonl").write_text(text)
         given = {"dataset": "mine", "images_of": "mini-coco"}
         out = tmp_path / "mine" / "test"
-        return run("gather", settings=given, queries=tmp_path / "queries.jsonl", data=data, out=out)
+        return run_job("import_queries", settings=given, queries=tmp_path / "queries.jsonl", data=data, out=out)
 
     return call
 
@@ -219,7 +213,12 @@ def test_a_file_of_queries_that_is_empty_or_absent_says_what_is_expected(gather,
     assert gather() == 1
     assert "queries.jsonl: no query; expected one a line" in capsys.readouterr().err
     given = {"dataset": "mine", "images_of": "mini-coco"}
-    assert run("gather", settings=given, queries=tmp_path / "absent", data=drawn[0], out=tmp_path / "mine/test") == 1
+    assert (
+        run_job(
+            "import_queries", settings=given, queries=tmp_path / "absent", data=drawn[0], out=tmp_path / "mine/test"
+        )
+        == 1
+    )
     assert "absent: not found; expected a file with a query a line" in capsys.readouterr().err
 
 

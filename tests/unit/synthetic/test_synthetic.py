@@ -1,6 +1,5 @@
 """The mini world: a function of its seed, and disjoint where it must be."""
 
-import json
 import re
 from collections import Counter
 from itertools import combinations
@@ -28,7 +27,7 @@ def slices(config):
     drawn = {}
     for name, entry in config["datasets"].items():
         for split in entry.get("synthetic", {}).get("scenes", {}):
-            settings = json.loads(synthetic_split_settings(resolved, name, split))
+            settings = synthetic_split_settings(resolved, name, split)
             drawn[name, split] = select_scenes(settings["seed"], settings["first"], settings["count"])
     return drawn
 
@@ -110,7 +109,7 @@ def retention(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     config = validate_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
     for name in config["presets"]["mini"]["retention_datasets"]:
-        draw_split(json.loads(synthetic_split_settings(config, name, "test")), data / name / "test")
+        draw_split(synthetic_split_settings(config, name, "test"), data / name / "test")
     return {name: read_split(data, name, "test") for name in config["presets"]["mini"]["retention_datasets"]}
 
 

@@ -10,6 +10,8 @@ from slq.common.attempts import read_attempts
 from slq.config import job_settings
 from slq.evaluation.retention import evaluate_retention
 from slq.evaluation.retrieval import evaluate_retrieval
+from slq.evaluation.validation import build_recall_validator
+from slq.training.run import run_training
 
 YEAR = 365 * 86400.0
 
@@ -76,6 +78,30 @@ def test_a_trained_run_is_published_again_though_its_events_are_lost(slice_, fau
     found = read_attempts(folder / "events.jsonl")
     assert found.seconds_by_span() == before[2] and found.anomalies == []
     assert found.attempts[0].device["kind"] in ("cpu", "cuda")
+
+
+def test_a_run_of_another_preset_is_taken_and_not_trained(slice_, capsys, monkeypatch):
+    """By what defines it: the name of the preset does not. An epoch more does, and how it is computed does not."""
+    work = slice_.root / "work" / "shared"
+    shutil.rmtree(work, ignore_errors=True)
+
+    def publish(preset, **training):
+        folder = slice_.root / f"shared-{preset}"
+        settings = slice_.settings("slq") | {"preset": preset}
+        settings["training"] = settings["training"] | {"image_cache": "none"} | training
+        paths = (slice_.snapshot, slice_.data, "mini-coco", work, folder / "adapter", folder / "run.json")
+        validate = build_recall_validator(settings)
+        run_training(settings, 1, *paths, folder / "events.jsonl", validate)
+        return published(folder), json.loads((folder / "run.json").read_text())
+
+    (first, record), (other, taken) = publish("mini"), publish("mine")
+    assert "is finished" in capsys.readouterr().err
+    assert other == first and (record["preset"], taken["preset"]) == ("mini", "mine")
+    assert taken == record | {"preset": "mine", "settings": record["settings"] | {"preset": "mine"}}
+    shutil.rmtree(slice_.root / "shared-mini")  # and it stays when the first is gone
+    assert publish("mine")[0] == first
+    publish("longer", epochs=2)
+    assert "is finished" in capsys.readouterr().err and len(list(work.iterdir())) == 2
 
 
 def test_a_run_goes_on_though_the_events_of_its_first_attempt_are_no_text(slice_, monkeypatch):

@@ -10,8 +10,9 @@ import time
 import pytest
 import torch
 
+from asjob import run_job
 from kills import trainer
-from slq import cli
+from slq import jobs
 from slq.common.errors import SlqError
 from slq.common.events import EventLog, next_attempt_number
 from slq.methods import registry
@@ -333,15 +334,14 @@ class Hours:
 
 @pytest.fixture
 def allocated(slice_, monkeypatch):
-    """`slq train` on the slice, inside an allocation of so many minutes, with so many seconds a step."""
+    """The job `train` on the slice, inside an allocation of so many minutes, with so many seconds a step."""
 
     def call(name, minutes, each):
-        train = lambda _: slice_.train("slq", name)  # noqa: E731
         with monkeypatch.context() as patch:
-            patch.setattr(cli, "parse_arguments", lambda *_: type("Args", (), {"function": train, "command": "train"}))
+            patch.setattr(jobs, "run_job", lambda *_, **__: slice_.train("slq", name))
             patch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60 * minutes))
             patch.setattr("slq.training.job.time", Hours(each))
-            return cli.main([])
+            return run_job("train")
 
     return call
 

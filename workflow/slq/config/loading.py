@@ -100,8 +100,8 @@ def _extended_preset(presets: Config, name: str, extending: list[str]) -> Any:
     if not isinstance(preset, dict) or "extends" not in preset:
         return preset
     parent, where = preset["extends"], f"config: presets.{name}.extends is '{preset['extends']}'"
-    if parent not in presets:
-        raise SlqError(f"{where}; {suggest_name(parent, presets, 'there are')}")
+    if not isinstance(parent, str) or parent not in presets:
+        raise SlqError(f"{where}; {suggest_name(str(parent), presets, 'there are')}")
     if parent in [*extending, name]:
         raise SlqError(f"{where}, which extends {name} itself; give one of them its settings")
     merged = deepcopy(_extended_preset(presets, parent, [*extending, name]))

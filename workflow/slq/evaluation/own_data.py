@@ -32,8 +32,10 @@ def evaluate_on_folder(
         json_file: where to write the result, if anywhere.
 
     Raises:
-        SlqError: a line or an image is at fault; the message names file and line, or image.
+        SlqError: a line or an image is at fault, or the batch is empty; the message names file and line, or image.
     """
+    if batch_size < 1:
+        raise SlqError(f"--batch {batch_size}: expected 1 or more")
     split = Split(captions.stem, read_captions(captions, images), images, sha256="")
     backbone, retriever = load_run(settings, backbone_folder, adapter_folder)
     embeddings = embed_split(retriever, backbone, split, settings["prompt"], batch_size)

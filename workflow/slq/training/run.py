@@ -94,7 +94,8 @@ def run_training(
     image_cache = settings["training"]["image_cache"]
     if image_cache in DISK_CACHE_MODES and cache_manifest is None:
         raise SlqError(
-            f"training.image_cache is {image_cache}: `slq store` caches that of images; --prefixes names its manifest"
+            f"training.image_cache is {image_cache}: the rule `cache_features` caches that of images; `cache_manifest` "
+            "names its manifest"
         )
     splits, inputs = read_inputs(backbone_folder, data, train_dataset)
     key = run_key(settings, seed, inputs, code_fingerprint)

@@ -1,0 +1,37 @@
+"""Stand-in for the functions of all jobs: writes down when a job begins and ends, and makes empty outputs.
+
+A test copies it into a copy of the package (`put_stand_in`); all else, from rule to exit status, is the package's own.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from slq.common.errors import SlqError
+
+
+def run_stand_in(**arguments: object) -> None:
+    """Make the outputs of a job, by what its paths are called; or fail, if STAND_IN_FAILS names it."""
+    job, paths = sys.argv[1], {name: value for name, value in arguments.items() if isinstance(value, Path)}
+    log(f"begin {job}")
+    time.sleep(0.5)
+    log(f"end {job}")
+    if job == os.environ.get("STAND_IN_FAILS"):
+        raise SlqError(f"{job}: it is wrong")
+    for path in outputs(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch()
+
+
+def log(what: str) -> None:
+    with open("calls.txt", "a") as file:
+        file.write(f"{what}\n")
+
+
+def outputs(paths: dict[str, Path]) -> list[Path]:
+    files = [path for name, path in paths.items() if name.endswith("_file")]
+    files += [path / "adapter.json" for name, path in paths.items() if name == "adapter_folder"]
+    files += [path if path.suffix else path / "manifest.json" for name, path in paths.items() if name == "out"]
+    return files
