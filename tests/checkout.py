@@ -90,7 +90,7 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
 
 
 def listed_jobs(folder: Path, preset: str, *targets: str) -> list[dict[str, Any]]:
-    """Every job of Snakemake's graph for these targets, due or not: its rule, its input and output files, and its call of slq.jobs."""
+    """Every job of Snakemake's graph for these targets, due or not: its rule, input and output files, and call."""
     script = [sys.executable, str(ROOT / "tests" / "jobs.py"), preset, *targets]
     answer = subprocess.run(script, cwd=folder, capture_output=True, text=True, timeout=600)
     assert answer.returncode == 0, answer.stderr
