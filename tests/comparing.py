@@ -38,7 +38,7 @@ def compared(
 def overlay(folder: Path) -> list[str]:
     """The options that give `slq compare` a configuration with the backbone and the datasets of `draw_run`."""
     known = yaml.safe_load((ROOT / "config.yaml").read_text())
-    datasets = {"mini-f": "mini-flickr30k", "mini-c": "mini-coco", "mini-r": "mini-realworldqa"}
+    datasets = {"mini-f": "flickr30k", "mini-c": "coco", "mini-r": "realworldqa"}
     added = {
         "backbones": {"mini-a": known["backbones"]["mini-internvl"] | {"label": "A-mini"}},
         "datasets": {name: known["datasets"][like] | {"label": name} for name, like in datasets.items()},

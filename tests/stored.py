@@ -129,7 +129,7 @@ class Runs:
 
 
 def write_answers(path: Path, benchmark: str, printed: str, answered: list[dict[str, Any]]) -> None:
-    """A metrics file of answered items, with its answers and its disagreements beside it, as `slq retain` writes it."""
+    """A metrics file of answered items, with its answers and its disagreements beside it, as a job writes it."""
     content, differing = score_answers(benchmark, printed, answered)
     answers = path.with_name(f"{path.stem}.answers.jsonl")
     write_jsonl(answers, answered)
@@ -139,7 +139,7 @@ def write_answers(path: Path, benchmark: str, printed: str, answered: list[dict[
 
 
 def write_ranks(path: Path, t2i: Sequence[int], i2t: Sequence[int], captions: int = 5) -> None:
-    """A metrics file of these ranks, the ranks beside it, as `slq retrieve` writes it; every place in a list is 1."""
+    """A metrics file of these ranks, the ranks beside it, as a job writes it; every place in a list is 1."""
     images = [str(number) for number in range(len(i2t))]
     ids = [f"{image}#{n}" for image in images for n in range(captions)]
     found = {"t2i": t2i, "i2t": i2t, "i2t_strict": [1] * len(ids)}

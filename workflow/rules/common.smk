@@ -444,7 +444,7 @@ def method_folder(backbone: str, method: str) -> str:
 def pilot_images(wildcards) -> list[str]:
     """List the inputs with the pilot's images: the manifest of a split, or the image files that exist.
 
-    `slq pilot measure` reports an image file that is missing.
+    `measure_pilot` reports an image file that is missing.
     """
     try:
         pilot = baseline_settings.active_pilot(config)

@@ -17,7 +17,7 @@ RANKS, METRICS = "run/retrieval/set.ranks.parquet", "run/retrieval/set.json"
 
 
 def store(folder, images=20):
-    """What `slq retrieve` writes for vectors of few values: images with 3 to 7 captions, and ties."""
+    """What `evaluate_retrieval` writes for vectors of few values: images with 3 to 7 captions, and ties."""
     random = np.random.default_rng(5)
     text_image = np.repeat(np.arange(images), 3 + np.arange(images) % 5)
     pictures = random.integers(-2, 3, (images, 3)).astype(np.float32)

@@ -11,7 +11,7 @@ from typing import Any
 from slq.common.errors import SlqError
 from slq.common.files import read_json
 
-# Methods that train no parameter that text generation uses: they answer as base does, and `slq prove` checks it.
+# Methods that train no parameter that text generation uses: they answer as base does; `check_equivalence` checks it.
 INHERITING_METHODS = ("slq",)
 OWN_INPUTS = ("adapter", "answers")  # inputs that an inheriting file may have of its own
 

@@ -60,7 +60,7 @@ def ledger_settings(config: Config) -> Config:
 
 
 def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -> Config:
-    """Return the settings of `slq bench train-step`: a backbone's sizes, and batches like those of the training set.
+    """Return the settings of `slq bench`: a backbone's sizes, and batches like those of the training set.
 
     The batches have as many captions per image as the training set of the preset.
 

@@ -190,7 +190,7 @@ def rank_all_directions(
         image_embeddings: unit vectors of the images (I, d).
         text_embeddings: unit vectors of the captions (T, d).
         caption_to_image: the image index of each caption (T,). Each image must occur only once in the
-            dataset; `slq adopt` ensures this.
+            dataset; `import_local_split` ensures this.
     """
     image_indices = np.arange(len(image_embeddings))
     captions_by_image = rank_positives(image_embeddings, text_embeddings, image_indices, caption_to_image)

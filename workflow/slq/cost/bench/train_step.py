@@ -1,4 +1,4 @@
-"""Benchmark `slq bench train-step`: times steps of all variants in alternation, after checking that they agree."""
+"""Benchmark `slq bench`: times steps of all variants in alternation, after checking that they agree."""
 
 import tempfile
 import time
