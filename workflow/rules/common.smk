@@ -23,14 +23,15 @@ os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE_FOLDER, *filter(None, [os.
 from slq.common.errors import SlqError
 from slq.common.files import hash_file
 from slq.common.fingerprint import source_fingerprint
-from slq.common.inherited import INHERITING_METHODS
 from slq.config import baseline_settings, cost_settings, job_settings
-from slq.config.baselines import METHODS, build_comparator, list_baselines
+from slq.config.baselines import build_comparator, list_baselines
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
 from slq.config.loading import parent_dataset, seeds, validate_config
-from slq.config.runs import BASE_SEED, merge_training_resources, list_run_seeds, merge_training_settings
+from slq.config.runs import BASE_SEED, is_method, list_run_seeds, merge_training_resources
+from slq.config.runs import merge_training_settings, method_entry
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options, read_yaml
 from slq.cost.forecast import job_resources
+from slq.methods.registry import BASE
 from slq.sources.file_hashes import FileHashCache
 
 try:
@@ -47,7 +48,9 @@ PRESET = active_preset(config)
 SCRATCH = config["scratch"]
 FILE_HASHES = FileHashCache(Path(SCRATCH) / "work" / "contents")
 SEEDS = seeds(config)
-TRAINED_METHODS = [method for method in PRESET["methods"] if method != "base"]
+TRAINED_METHODS = [method for method in PRESET["methods"] if method != BASE]
+# Methods whose answers are base's: these are checked, and not measured.
+INHERITING_METHODS = [name for name in TRAINED_METHODS if method_entry(PRESET, name).method.inherits_retention]
 FORECAST_SETTINGS = json.loads(cost_settings.forecast_settings(config))
 DEFAULT_MEM_GB = 32  # GB, if neither the memory forecast nor config.yaml gives a job's memory
 RUN_FOLDER = "results/{preset}/{backbone}/{method}/seed{seed}"
@@ -241,7 +244,7 @@ def stage_resources(stage: str, wildcards) -> dict:
     configured, backbone = PRESET["resources"][stage], wildcards.get("backbone")
     if stage not in ("train", "evaluate") or backbone not in PRESET["backbones"]:
         return {"mem_gb": DEFAULT_MEM_GB} | configured
-    method = wildcards.get("method", "base")
+    method = wildcards.get("method", BASE)
     if stage == "train":
         configured = merge_training_resources(PRESET, config["backbones"][backbone], method)
     estimate = forecast_job_resources(backbone, method, stage)
@@ -317,14 +320,14 @@ def reranker_folder(baseline) -> str:
 
 def first_stage_folder(baseline) -> str:
     """Return the folder in scratch of a baseline's first stage: a run on its backbone, or a comparator's model."""
-    if baseline.first_stage in METHODS:
+    if is_method(PRESET, baseline.first_stage):
         return method_folder(baseline.backbone, baseline.first_stage)
     return model_folder(build_comparator(config, baseline.first_stage))
 
 
 def first_stage_manifest(baseline) -> str:
     """Return the file whose presence means that a baseline's first stage is ready."""
-    name = "adapter" if baseline.first_stage in METHODS else "manifest"
+    name = "adapter" if is_method(PRESET, baseline.first_stage) else "manifest"
     return f"<scratch>/{first_stage_folder(baseline)}/{name}.json"
 
 

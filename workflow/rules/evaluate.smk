@@ -57,7 +57,7 @@ rule evaluate_retention:
     benchmark:
         "benchmarks/{preset}/evaluate_retention/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=wildcard_pattern({"base", *PRESET["methods"]} - {*INHERITING_METHODS}),
+        method=wildcard_pattern({BASE, *PRESET["methods"]} - {*INHERITING_METHODS}),
     conda:
         "../../envs/slq.yaml"
     threads: stage_cpus("evaluate")
@@ -66,7 +66,7 @@ rule evaluate_retention:
     params:
         settings=lambda wildcards: job_settings.retention_settings(config, wildcards.backbone),
         code=rule_fingerprint("slq.evaluation.retention"),
-        generation=rule_fingerprint("slq.evaluation.generation", "slq.methods.registry"),
+        generation=rule_fingerprint("slq.evaluation.generation", "slq.methods.adapter"),
         scratch=scratch_folder,
     message:
         "Evaluating retention of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
@@ -90,7 +90,7 @@ rule check_equivalence:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
         backbone="<scratch>/backbones/{backbone}/manifest.json",
         data=test_split_manifests("retention"),
-        retained=f"<scratch>/runs/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retained.json",
+        retained=f"<scratch>/runs/{{preset}}/{{backbone}}/{BASE}/seed{BASE_SEED}/retained.json",
     output:
         metrics=per_dataset("retention", f"{RUN_FOLDER}/retention/{{dataset}}.json"),
         events="results/{preset}/{backbone}/{method}/seed{seed}/events/equivalence.jsonl",
@@ -99,7 +99,7 @@ rule check_equivalence:
     benchmark:
         "benchmarks/{preset}/check_equivalence/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=wildcard_pattern({*PRESET["methods"]} & {*INHERITING_METHODS}),
+        method=wildcard_pattern(INHERITING_METHODS),
     conda:
         "../../envs/slq.yaml"
     threads: stage_cpus("evaluate")
@@ -109,7 +109,7 @@ rule check_equivalence:
         settings=lambda wildcards: job_settings.equivalence_settings(config, wildcards.backbone),
         code=rule_fingerprint("slq.evaluation.equivalence"),
         scratch=scratch_folder,
-        base=f"base/seed{BASE_SEED}",
+        base=f"{BASE}/seed{BASE_SEED}",
     message:
         "Checking that {wildcards.method} on {wildcards.backbone} answers as base, seed {wildcards.seed}"
     shell:
@@ -139,7 +139,7 @@ rule evaluate_blind:
     benchmark:
         "benchmarks/{preset}/evaluate_blind/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method="base",
+        method=BASE,
         seed=str(BASE_SEED),
     conda:
         "../../envs/slq.yaml"
@@ -149,7 +149,7 @@ rule evaluate_blind:
     params:
         settings=lambda wildcards: job_settings.retention_settings(config, wildcards.backbone),
         code=rule_fingerprint("slq.evaluation.retention"),
-        generation=rule_fingerprint("slq.evaluation.generation", "slq.methods.registry"),
+        generation=rule_fingerprint("slq.evaluation.generation", "slq.methods.adapter"),
         scratch=scratch_folder,
     message:
         "Evaluating {wildcards.method} on {wildcards.backbone} without images"

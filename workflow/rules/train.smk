@@ -6,8 +6,8 @@ rule register_base:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
     output:
-        adapter="<scratch>/runs/{preset}/{backbone}/base/seed0/adapter.json",
-        run="results/{preset}/{backbone}/base/seed0/run.json",
+        adapter=f"<scratch>/runs/{{preset}}/{{backbone}}/{BASE}/seed{BASE_SEED}/adapter.json",
+        run=f"results/{{preset}}/{{backbone}}/{BASE}/seed{BASE_SEED}/run.json",
     log:
         "logs/{preset}/register_base/{backbone}.log",
     benchmark:
@@ -18,15 +18,16 @@ rule register_base:
     resources:
         **cluster_resources("prepare", gate=0),
     params:
-        settings=lambda wildcards: job_settings.train_settings(config, wildcards.backbone, "base"),
+        settings=lambda wildcards: job_settings.train_settings(config, wildcards.backbone, BASE),
         code=rule_fingerprint("slq.training.run_record"),
         scratch=scratch_folder,
+        base=f"{BASE}/seed{BASE_SEED}",
     message:
         "Registering {wildcards.backbone} as it is"
     shell:
         "slq base --settings {params.settings:q}"
         " --backbone {params.scratch}/backbones/{wildcards.backbone}"
-        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/base/seed0"
+        " --adapter {params.scratch}/runs/{wildcards.preset}/{wildcards.backbone}/{params.base}"
         " --run {output.run} --threads {resources.cpus_per_task}"
         " 2>&1 | tee {log} >&2"
 

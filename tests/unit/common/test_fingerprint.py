@@ -46,7 +46,7 @@ NAMED = {
     rule: re.search(r"^        code=rule_fingerprint\((.*)\),", body, re.MULTILINE) for rule, body in BODIES.items()
 }
 ENTRIES = {rule: tuple(re.findall(r'"(.*?)"', found[1])) for rule, found in NAMED.items() if found}
-ENTRIES |= {"train": ("slq.training.run",), "generation": ("slq.evaluation.generation", "slq.methods.registry")}
+ENTRIES |= {"train": ("slq.training.run",), "generation": ("slq.evaluation.generation", "slq.methods.adapter")}
 RULES = sorted(set(ENTRIES) - {"generation"})
 TRAINS = {"cache_features", "train", "sweep_learning_rates"}
 EVALUATES = {

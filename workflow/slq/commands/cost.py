@@ -6,6 +6,7 @@ from typing import Any
 
 from slq.commands.arguments import JSON, PATH, Commands
 from slq.common.errors import SlqError
+from slq.methods.registry import find_method, list_methods
 
 
 def forecast(args: argparse.Namespace) -> None:
@@ -57,13 +58,15 @@ def train_step(args: argparse.Namespace) -> None:
     if args.backbone not in config["backbones"]:
         raise SlqError(f"--backbone {args.backbone}: not under `backbones`; there are {', '.join(config['backbones'])}")
     settings = train_step_settings(config, args.backbone, args.batch, args.dtype)
-    timings = bench_train_step(settings, args.variants, args.repeats, args.folder)
+    variants = args.variants or [one for one in VARIANTS if one in (*QUERY_VARIANTS, *settings["hyperparameters"])]
+    timings = bench_train_step(settings, variants, args.repeats, args.folder)
     print(format_step_table(timings))
     if args.json:
         write_json(args.json, timings)
 
 
-VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk", "lora", "full_ft")
+QUERY_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk")
+VARIANTS = (*QUERY_VARIANTS, *(name for name in list_methods() if find_method(name).changes_backbone))
 TRAIN_STEP_OPTIONS: dict[str, dict[str, Any]] = {
     "config": {"type": Path, "nargs": "*", "help": "config.yaml, and files laid over it"},
     "--preset": {"default": "paper", "help": "whose training set and number of queries it is; paper"},
@@ -77,7 +80,7 @@ TRAIN_STEP_OPTIONS: dict[str, dict[str, Any]] = {
         "default": Path("scratch"),
         "help": "on the disk that the feature cache is read from; scratch",
     },
-    "--variants": {"nargs": "+", "default": VARIANTS, "choices": VARIANTS, "help": "which; all"},
+    "--variants": {"nargs": "+", "choices": VARIANTS, "help": "which; all that the preset has"},
     "--json": {"type": Path, "metavar": "FILE", "help": "all that was measured"},
 }
 COMMANDS: Commands = {

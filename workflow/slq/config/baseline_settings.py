@@ -1,9 +1,10 @@
 """The settings of baseline jobs, cut from the configuration as `slq.config.job_settings` does for runs."""
 
 from slq.common.errors import SlqError
-from slq.config.baselines import METHODS, Baseline, build_comparator
+from slq.config.baselines import Baseline, build_comparator
 from slq.config.job_settings import backbone_loading_settings, compact_json, datasets_with_variants, used_adapters
 from slq.config.loading import Config, active_preset
+from slq.config.runs import is_method
 
 
 def embed_settings(config: Config, baseline: Baseline) -> str:
@@ -34,7 +35,7 @@ def baseline_adapters(config: Config, baseline: Baseline) -> dict[str, list[str]
     """Return the model families and dual-encoder types that a baseline uses, including those of its first stage."""
     baselines = (
         [baseline]
-        if baseline.first_stage is None or baseline.first_stage in METHODS
+        if baseline.first_stage is None or is_method(active_preset(config), baseline.first_stage)
         else [baseline, build_comparator(config, baseline.first_stage)]
     )
     backbones = [one.backbone for one in baselines if one.backbone is not None]
@@ -62,7 +63,7 @@ def rerank_settings(config: Config, baseline: Baseline) -> str:
 
 def _first_stage(config: Config, name: str) -> Config:
     """Return the first stage of a re-ranking baseline: a method on the same backbone, or the model of a comparator."""
-    if name in METHODS:
+    if is_method(active_preset(config), name):
         return {"method": name}
     return {"model": embedding_model(config, build_comparator(config, name))}
 
