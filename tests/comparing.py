@@ -9,7 +9,7 @@ import yaml
 from checkout import ROOT
 from slq.common.files import read_json
 from slq.reporting.comparison.output import format_comparison, write_comparison
-from stored import MINI, PAPER, REFERENCE, Runs, write_answers, write_ranks
+from stored import METHOD_KEYS, MINI, PAPER, REFERENCE, Runs, write_answers, write_ranks
 
 TOLERANCE = {"recall": 1.0, "score": 1.0, "hours": 0.5}
 SEED_SD = 5.0  # points that a seed moves all recalls of an imagined run by
@@ -23,6 +23,7 @@ def settings(**tolerance: float) -> dict[str, Any]:
         one for layout in (MINI, PAPER) for one in (*layout["retrieval_datasets"], *layout["retention_datasets"])
     ]
     catalogue = {"backbones": MINI["backbones"] + PAPER["backbones"], "datasets": datasets, "level": 0.05}
+    catalogue |= METHOD_KEYS | {"rows": [{key: row[key] for key in ("name", "label")} for row in METHOD_KEYS["rows"]]}
     spreads = {"mini": {"slq": {"recall": SEED_SD, "score": SEED_SD}}, "paper": {"slq": {"recall": 0.5, "score": 0}}}
     return {**catalogue, "seed_sd": spreads, "tolerance": TOLERANCE | tolerance}
 

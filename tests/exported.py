@@ -15,7 +15,7 @@ from slq.common.files import read_json, write_json
 from slq.common.snapshots import snapshot_sha256, write_manifest
 from slq.config import job_settings
 from slq.evaluation.retrieval import load_run
-from slq.methods import registry
+from slq.methods.adapter import build_retriever, save_adapter, trainable_state_dict
 from slq.models.prefix import tokenize_message
 from slq.training.run import build_run_record
 from tinyllava import ENTRY
@@ -92,13 +92,13 @@ class Lab:
             write_manifest(folder, self.source or {"backbone": name})
         asked = job_settings.train_settings(CONFIG, name, method)
         hyperparameters = asked.get("hyperparameters") or {}
-        retriever = registry.build_retriever(method, backbone, hyperparameters, seed=3)
+        retriever = build_retriever(method, backbone, hyperparameters, seed=3)
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
-            for _, tensor in registry.named_trainable_parameters(retriever):
+            for _, tensor in retriever.named_trainable_parameters():
                 tensor += 0.02 * torch.randn(tensor.shape, generator=generator)
         inputs = {"backbone": snapshot_sha256(folder)} | ({} if method == "base" else {"train": "f" * 64})
         weights = self.root / "scratch/runs" / results.relative_to(self.root / "results")
         origin = {"backbone_sha256": inputs["backbone"], "hyperparameters": hyperparameters, "weights": {}}
-        registry.save_adapter(method, registry.trainable_state_dict(retriever), 0.07, weights, origin)
+        save_adapter(method, trainable_state_dict(retriever), 0.07, weights, origin)
         write_json(results / "run.json", build_run_record(asked, 1, retriever, inputs=inputs))

@@ -38,7 +38,18 @@ def asked(*items: tuple[str, str, str]) -> list[dict[str, str]]:
     return [entry | {"scored_as": entry["paper_name"]} for entry in entries(*items)]
 
 
-MINI: dict[str, Any] = {
+# The paper's methods, as a layout has them.
+METHOD_KEYS: dict[str, Any] = {
+    "rows": [
+        {"name": "base", "label": "Base", "color": "#6e6e6e", "changes_backbone": False},
+        {"name": "full_ft", "label": "Full FT", "color": "#d55e00", "changes_backbone": True},
+        {"name": "lora", "label": "LoRA", "color": "#009e73", "changes_backbone": True},
+        {"name": "slq", "label": "SLQ", "color": "#0072b2", "changes_backbone": False},
+    ],
+    "proposed_method": "slq",
+    "cost_baseline": "full_ft",
+}
+MINI: dict[str, Any] = METHOD_KEYS | {
     "preset": "mini",
     "seeds": [1],
     "table3_base": True,
@@ -48,7 +59,7 @@ MINI: dict[str, Any] = {
     "knowledge_datasets": [],
     "retention_datasets": asked(("mini-r", "mini-R", "realworldqa")),
 }
-PAPER: dict[str, Any] = {
+PAPER: dict[str, Any] = METHOD_KEYS | {
     "preset": "paper",
     "seeds": [1],
     "table3_base": True,

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from slq.common.events import EventLog
 from slq.datasets.splits import read_split
-from slq.methods import registry
+from slq.methods.adapter import build_retriever, trainable_state_dict
 from slq.models.backbone import full_tensor_on_cpu, local_shard
 from slq.synthetic.backbones import build_backbone
 from slq.synthetic.datasets import draw_split
@@ -92,7 +92,7 @@ def learn(case, folder, checkpoints=None):
     settings = SETTINGS | case
     backbone = tiny(folder, dtype)
     processes = DistributedContext()
-    retriever = registry.build_retriever(method, backbone, HYPERPARAMETERS[method], SEED)
+    retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], SEED)
     if settings["sharding"]:
         shard_language_model(backbone, processes)
         language = list(backbone.inner.language_model.parameters())
@@ -122,7 +122,7 @@ def learn(case, folder, checkpoints=None):
 
 def learned(loop):
     """What a loop has learned so far, by name, whole."""
-    tensors = registry.trainable_state_dict(loop.retriever) | {"log_temperature": loop.log_temperature.detach()}
+    tensors = trainable_state_dict(loop.retriever) | {"log_temperature": loop.log_temperature.detach()}
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 

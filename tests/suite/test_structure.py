@@ -18,29 +18,32 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 RULES = sorted(PACKAGE.parent.glob("rules/*.smk"))
 # Which rooms a room may import; a room within a room may import that one too. Learning and evaluating need models; what
 # reads results needs none, but for the bench, which times a step.
-LEARNING = {"common", "config", "datasets", "models", "methods", "caching"}
-READING = {"common", "config", "evaluation", "results", "cost"}
+REGISTRY = {"methods.registry", "methods.plan"}  # methods by name, and what they compute: no torch, no model
+LEARNING = {"common", "config", "datasets", "models", "methods", "caching", *REGISTRY}
+READING = {"common", "config", "evaluation", "results", "cost", *REGISTRY}
 MAY_IMPORT = {
     "common": set(),
-    "config": {"common"},
+    "methods.plan": set(),
+    "methods.registry": {"common", "methods.plan"},
+    "config": {"common", *REGISTRY},
     "datasets": {"common", "config"},
     "sources": {"common", "config", "datasets"},
     "models": {"common", "config", "datasets"},
-    "methods": {"common", "config", "datasets", "models"},
+    "methods": {"common", "config", "datasets", "models", *REGISTRY},
     "caching": LEARNING - {"caching"},
     "training": LEARNING,
     "evaluation": LEARNING,
     "baselines": LEARNING | {"evaluation"},
     "synthetic": LEARNING | {"training"},
-    "results": {"common", "config", "evaluation"},
-    "cost": {"common", "config", "results"},
+    "results": {"common", "config", "evaluation", *REGISTRY},
+    "cost": {"common", "config", "results", *REGISTRY},
     "cost.bench": LEARNING | {"training", "cost"},
     "reporting": READING,
     "reporting.comparison": READING | {"reporting"},
     "reporting.page": READING | {"reporting"},
     "claims": READING | {"reporting", "datasets"},
     "export": LEARNING | {"evaluation", "results"},
-    "preflight": {"common", "config", "sources", "cost"},
+    "preflight": {"common", "config", "sources", "cost", *REGISTRY},
 }
 ENTRY = {"cli", "jobs"}  # what people and rules call: these import everything, and no room imports them
 REGISTRIES = {"families", "dual_encoders"}  # folders whose modules are found by name

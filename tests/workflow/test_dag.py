@@ -12,12 +12,12 @@ import pytest
 
 from checkout import for_this_machine, listed_jobs, place, planned, processor_seconds, snakemake
 from slq.common.files import write_json
-from slq.common.inherited import INHERITING_METHODS
 from slq.config import job_settings
 from slq.config.baselines import list_baselines
 from slq.config.loading import active_preset, validate_config
 from slq.config.runs import list_run_seeds
 from slq.evaluation.reply import Reply, build_answered_items
+from slq.methods.registry import find_method
 from stored import CPU, Runs, write_answers, write_ranks
 
 PAPER = {
@@ -210,7 +210,7 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
                 place(folder, f"{run}/retrieval/{entry['name']}.top.jsonl")
             asked = ["retention"] if tuned else ["retention", "blind"]
             for entry, kind in itertools.product(plan["retention_datasets"], asked):
-                if method in INHERITING_METHODS:
+                if find_method(method).inherits_retention:
                     runs.inherited(backbone["name"], method, entry["name"])
                     continue
                 scorer = active_preset(raw_config)["evaluation"]["scorers"][entry["scored_as"]]

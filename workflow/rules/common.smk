@@ -24,16 +24,17 @@ os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.ge
 from slq.common.errors import SlqError
 from slq.common.files import hash_file
 from slq.common.fingerprint import fingerprint
-from slq.common.inherited import INHERITING_METHODS
 from slq.common.parameters import write_parameters
 from slq.config import baseline_settings, cost_settings, job_settings
-from slq.config.baselines import METHODS, build_comparator, list_baselines
+from slq.config.baselines import build_comparator, list_baselines
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
 from slq.config.loading import parent_dataset, seeds, validate_config
-from slq.config.runs import BASE_SEED, merge_training_resources, list_run_seeds, merge_training_settings
+from slq.config.runs import BASE_SEED, is_method, list_run_seeds, merge_training_resources
+from slq.config.runs import merge_training_settings, method_entry
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options, read_yaml
 from slq.cost.forecast import job_resources
 from slq.jobs import JOBS
+from slq.methods.registry import BASE
 from slq.sources.file_hashes import FileHashCache
 
 try:
@@ -50,7 +51,9 @@ PRESET = active_preset(config)
 SCRATCH = config["scratch"]
 FILE_HASHES = FileHashCache(Path(SCRATCH) / "work" / "contents")
 SEEDS = seeds(config)
-TRAINED_METHODS = [method for method in PRESET["methods"] if method != "base"]
+TRAINED_METHODS = [method for method in PRESET["methods"] if method != BASE]
+# Methods whose answers are base's: these are checked, and not measured.
+INHERITING_METHODS = [name for name in TRAINED_METHODS if method_entry(PRESET, name).method.inherits_retention]
 FORECAST_SETTINGS = cost_settings.forecast_settings(config)
 DEFAULT_MEM_GB = 32  # GB, if neither the memory forecast nor config.yaml gives a job's memory
 RUN_FOLDER = "results/{preset}/{backbone}/{method}/seed{seed}"
@@ -86,9 +89,9 @@ WORK = "<scratch>/work"
 SPLIT_FOLDER = "<scratch>/data/{dataset}/{split}"
 BACKBONE_FOLDER = "<scratch>/backbones/{backbone}"
 ADAPTER_FOLDER = "<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}"
-BASE_FOLDER = f"<scratch>/runs/{{preset}}/{{backbone}}/base/seed{BASE_SEED}"
+BASE_FOLDER = f"<scratch>/runs/{{preset}}/{{backbone}}/{BASE}/seed{BASE_SEED}"
 BASE_ANSWERS = f"{BASE_FOLDER}/retained.json"
-BASE_RETENTION = f"results/{{preset}}/{{backbone}}/base/seed{BASE_SEED}/retention"
+BASE_RETENTION = f"results/{{preset}}/{{backbone}}/{BASE}/seed{BASE_SEED}/retention"
 BACKBONE_PATHS = {"backbone_folder": BACKBONE_FOLDER, "data": DATA}
 TRAINING_PATHS = BACKBONE_PATHS | {"required": REQUIRED_CHECKS, "work_folder": WORK}
 RUN_PATHS = BACKBONE_PATHS | {"adapter_folder": ADAPTER_FOLDER}
@@ -249,7 +252,7 @@ def backbone_manifests() -> list[str]:
 
 def job_code(job: str, wildcards) -> str:
     """Compute the fingerprint of a job's code; empty for fetching, as no edit is worth a second download."""
-    return "" if job == "fetch_source" else fingerprint(JOBS[job], **used_adapters(wildcards))
+    return "" if job == "fetch_source" else fingerprint(JOBS[job], **used_members(wildcards))
 
 
 def slice_of(build_settings, *names: str):
@@ -279,7 +282,7 @@ def fetch_settings(wildcards) -> dict:
 
 def base_settings(wildcards) -> dict:
     """Return the settings of registering the untouched base."""
-    return job_settings.train_settings(config, wildcards.backbone, "base")
+    return job_settings.train_settings(config, wildcards.backbone, BASE)
 
 
 def training_values(wildcards) -> dict:
@@ -290,7 +293,7 @@ def training_values(wildcards) -> dict:
 
 def generation_code(wildcards) -> str:
     """Compute the fingerprint of the code that generates answers: finished answers of other code are not continued."""
-    return fingerprint("slq.evaluation.generation", "slq.methods.registry", **used_adapters(wildcards))
+    return fingerprint("slq.evaluation.generation", "slq.methods.adapter", **used_members(wildcards))
 
 
 def layout_values(wildcards) -> dict:
@@ -298,17 +301,17 @@ def layout_values(wildcards) -> dict:
     return {"layout": job_settings.layout(config)}
 
 
-def used_adapters(wildcards) -> dict:
-    """Return the model families and dual-encoder types that a job uses: those of its backbone, encoder or baseline.
+def used_members(wildcards) -> dict:
+    """Return the families, dual-encoder types and methods that a job uses: those of its run, encoder or baseline.
 
-    A job with none of them uses those of the reference check.
+    A job with none of them uses the dual encoders of the reference check, and all methods.
     """
     if "baseline" in wildcards.keys():
-        return baseline_settings.baseline_adapters(config, BASELINES[wildcards.baseline])
+        return baseline_settings.baseline_members(config, BASELINES[wildcards.baseline])
     if "backbone" in wildcards.keys():
-        return job_settings.used_adapters(config, backbones=[wildcards.backbone])
+        return job_settings.used_members(config, [wildcards.backbone], methods=[wildcards.get("method", BASE)])
     encoders = [wildcards.encoder] if "encoder" in wildcards.keys() else PRESET["reference_encoders"]
-    return job_settings.used_adapters(config, encoders=encoders)
+    return job_settings.used_members(config, encoders=encoders) | {"methods": None}
 
 
 def cluster_resources(stage: str, gate=1) -> dict:
@@ -338,7 +341,7 @@ def stage_resources(stage: str, wildcards) -> dict:
     configured, backbone = PRESET["resources"][stage], wildcards.get("backbone")
     if stage not in ("train", "evaluate") or backbone not in PRESET["backbones"]:
         return {"mem_gb": DEFAULT_MEM_GB} | configured
-    method = wildcards.get("method", "base")
+    method = wildcards.get("method", BASE)
     if stage == "train":
         configured = merge_training_resources(PRESET, config["backbones"][backbone], method)
     estimate = forecast_job_resources(backbone, method, stage)
@@ -425,14 +428,14 @@ def reranker_folder(baseline) -> str:
 
 def first_stage_folder(baseline) -> str:
     """Return the folder in scratch of a baseline's first stage: a run on its backbone, or a comparator's model."""
-    if baseline.first_stage in METHODS:
+    if is_method(PRESET, baseline.first_stage):
         return method_folder(baseline.backbone, baseline.first_stage)
     return model_folder(build_comparator(config, baseline.first_stage))
 
 
 def first_stage_manifest(baseline) -> str:
     """Return the file whose presence means that a baseline's first stage is ready."""
-    name = "adapter" if baseline.first_stage in METHODS else "manifest"
+    name = "adapter" if is_method(PRESET, baseline.first_stage) else "manifest"
     return f"<scratch>/{first_stage_folder(baseline)}/{name}.json"
 
 

@@ -50,7 +50,7 @@ use rule evaluate_retrieval as evaluate_retention with:
     benchmark:
         "benchmarks/{preset}/evaluate_retention/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=wildcard_pattern({"base", *PRESET["methods"]} - {*INHERITING_METHODS}),
+        method=wildcard_pattern({BASE, *PRESET["methods"]} - {*INHERITING_METHODS}),
     params:
         job=job_call(
             "evaluate_retention",
@@ -81,7 +81,7 @@ use rule evaluate_retrieval as check_equivalence with:
     benchmark:
         "benchmarks/{preset}/check_equivalence/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=wildcard_pattern({*PRESET["methods"]} & {*INHERITING_METHODS}),
+        method=wildcard_pattern(INHERITING_METHODS),
     params:
         job=job_call(
             "check_equivalence",
@@ -109,7 +109,7 @@ use rule evaluate_retrieval as evaluate_blind with:
     benchmark:
         "benchmarks/{preset}/evaluate_blind/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method="base",
+        method=BASE,
         seed=str(BASE_SEED),
     params:
         job=job_call(

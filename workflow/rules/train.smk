@@ -6,8 +6,8 @@ rule register_base:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
     output:
-        adapter="<scratch>/runs/{preset}/{backbone}/base/seed0/adapter.json",
-        run_file="results/{preset}/{backbone}/base/seed0/run.json",
+        adapter=f"{BASE_FOLDER}/adapter.json",
+        run_file=f"results/{{preset}}/{{backbone}}/{BASE}/seed{BASE_SEED}/run.json",
     log:
         "logs/{preset}/register_base/{backbone}.log",
     benchmark:

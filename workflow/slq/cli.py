@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slq.common.errors import SlqError
-from slq.common.libraries import configure_libraries
 from slq.config.loading import Config, load_merged_config
+from slq.jobs import configure_libraries
+from slq.methods.registry import find_method, list_methods
 
 # Commands import torch and transformers themselves, so that `slq --help` starts at once.
 VERDICTS = ["differs", "inside noise", "not comparable", "stale", "missing", "extra"]  # that `compare` may fail on
-STEP_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk", "lora", "full_ft")
+QUERY_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk")
+STEP_VARIANTS = (*QUERY_VARIANTS, *(name for name in list_methods() if find_method(name).changes_backbone))
 
 
 def doctor(args: argparse.Namespace) -> None:
@@ -54,7 +56,8 @@ def bench(args: argparse.Namespace) -> None:
     if args.backbone not in config["backbones"]:
         raise SlqError(f"--backbone {args.backbone}: not under `backbones`; there are {', '.join(config['backbones'])}")
     settings = train_step_settings(config, args.backbone, args.batch, args.dtype)
-    timings = bench_train_step(settings, args.variants, args.repeats, args.folder)
+    variants = args.variants or [one for one in STEP_VARIANTS if one in (*QUERY_VARIANTS, *settings["hyperparameters"])]
+    timings = bench_train_step(settings, variants, args.repeats, args.folder)
     print(format_step_table(timings))
     if args.json:
         write_json(args.json, timings)
@@ -198,7 +201,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--threads", type=int, help="CPU threads. Default: all.")
     command.add_argument("--folder", type=Path, default=Path("scratch"), help="Folder for the feature cache.")
     command.add_argument(
-        "--variants", nargs="+", default=STEP_VARIANTS, choices=STEP_VARIANTS, help="Steps to time. Default: all."
+        "--variants", nargs="+", choices=STEP_VARIANTS, help="Steps to time. Default: all that the preset has."
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="File for everything that was measured.")
 

@@ -7,6 +7,7 @@ import argparse
 import gc
 import inspect
 import math
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import write_text
-from slq.common.libraries import configure_libraries
 from slq.common.parameters import read_parameters
 
 # By rule, the function that does the work. A job that needs functions of several rooms is a function of this module.
@@ -137,6 +137,24 @@ def require_checks_passed(files: Sequence[str]) -> None:
                 f"{check_file}: not there: this check has not passed, and nothing is trained before it has; "
                 f"run `snakemake {check_file}`, with the options of this call, and see its message"
             )
+
+
+def configure_libraries(num_threads: int | None = None, num_processes: int = 1, allow_network: bool = False) -> None:
+    """Set the environment variables that torch and transformers read when they are imported.
+
+    Args:
+        num_threads: CPU threads of all processes together; None leaves the default.
+        num_processes: number of processes.
+        allow_network: whether libraries may use the network, as fetching does, and what checks what fetching will find.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not allow_network:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if num_threads is not None:
+        threads_per_process = str(max(num_threads // max(num_processes, 1), 1))
+        os.environ.update(OMP_NUM_THREADS=threads_per_process, MKL_NUM_THREADS=threads_per_process)
 
 
 def write_loaded_modules(path: Path) -> None:

@@ -19,7 +19,7 @@ from slq.common.files import read_json, read_jsonl
 from slq.config import job_settings
 from slq.config.loading import validate_config
 from slq.datasets.splits import read_split
-from slq.methods import registry
+from slq.methods.adapter import build_retriever
 from slq.models.family import FEATURES
 from slq.models.prefix import CachedPrefix, TokenizedMessage, tokenize_message
 from slq.training.pairs import PairDataset
@@ -225,7 +225,7 @@ def test_features_serve_the_other_methods_too(slice_, tmp_path, method):
     filling = Filling(slice_, tmp_path, "features", method=method)
     stores = filling()
     backbone, _ = slice_.load("base")
-    retriever = registry.build_retriever(method, backbone, {"rank": 2, "alpha": 4, "dropout": 0.0}, 1)
+    retriever = build_retriever(method, backbone, {"rank": 2, "alpha": 4, "dropout": 0.0}, 1)
     split = read_split(slice_.data, "mini-coco", "train")
     anew, kept = (
         PairDataset(backbone, split, PROMPT, cache_images_in_memory=False, feature_cache=store)

@@ -17,7 +17,7 @@ from slq.cost.architecture import read_architecture
 from slq.cost.bench.random_inputs import build_random_backbone, make_coco_like_batches
 from slq.cost.bench.released import ReleasedRetriever
 from slq.cost.bench.train_step import add_ratios, check_agreement
-from slq.cost.bench.variants import METHOD_VARIANTS, SLQ_VARIANTS, build_variants
+from slq.cost.bench.variants import SLQ_VARIANTS, build_variants
 from slq.cost.flops import total_flops
 from slq.models.retriever import LatentQueryRetriever
 
@@ -77,7 +77,7 @@ def test_the_released_retriever_is_ours_in_one_sequence(shaped):
         compare_with_the_whole_sequence(kind(shaped.backbone, queries), batch)
 
 
-@pytest.mark.parametrize("name", [*SLQ_VARIANTS, *METHOD_VARIANTS])
+@pytest.mark.parametrize("name", [*SLQ_VARIANTS, *("full_ft", "lora")])
 def test_the_flops_of_each_are_what_torch_counts(shaped, name):
     """But for norms and the like, of which a model as small as this has more, and padding."""
     variant = shaped([name])[name]
@@ -103,7 +103,7 @@ def test_the_command_prints_rows_and_keeps_them(name, tmp_path, capsys):
     assert main(["bench", *asked, "--json", str(tmp_path / "steps.json")]) == 0
     found = json.loads((tmp_path / "steps.json").read_text())
     rows = {row["variant"]: row for row in found["rows"]}
-    assert list(rows) == [*SLQ_VARIANTS, *METHOD_VARIANTS]
+    assert list(rows) == [*SLQ_VARIANTS, *("full_ft", "lora")]
     assert all(row["seconds"] > 0 and row["saved_bytes"] > 0 and row["flops"] > 0 for row in rows.values())
     assert rows["kv"]["flops"] < rows["batch"]["flops"] < rows["none"]["flops"] < rows["reference"]["flops"]
     assert rows["kv"]["saved_bytes"] < rows["reference"]["saved_bytes"] / 2

@@ -12,8 +12,9 @@ from slq.common.files import write_json
 from slq.config import cost_settings
 from slq.config.loading import validate_config
 from slq.cost.architecture import read_architecture
-from slq.cost.flops import ComputePlan, TokenTotals, total_flops, train_flops
+from slq.cost.flops import TokenTotals, total_flops, train_flops
 from slq.cost.ledger import format_flags, format_ledger_csv, read_ledger
+from slq.methods.registry import find_method
 from stored import MINI, Runs, cell, tables
 
 RUN = "paper/InternVL3-1B/slq/seed{}"
@@ -45,7 +46,7 @@ def test_two_devices_for_an_hour_and_a_preempted_attempt(asked, tmp_path):
     work = TokenTotals.of_equal_length(60 * 4, 10, 9) + TokenTotals.of_equal_length(60 * 4, 10)
     architecture = read_architecture(asked["backbones"][0]["architecture"])
     flops = total_flops(
-        train_flops(architecture, ComputePlan.from_hyperparameters("slq", asked["hyperparameters"]["slq"]), work)
+        train_flops(architecture, find_method("slq").plan(asked["hyperparameters"]["slq"], architecture.text), work)
     )
     assert line.pflop == pytest.approx(flops / 1e15)
     assert line.mfu == pytest.approx(flops / (2 * 3600 * 989e12))

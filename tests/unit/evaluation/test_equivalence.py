@@ -15,7 +15,6 @@ from slq.evaluation.generation import GenerationParams
 from slq.evaluation.metrics_files import read_scored_answers
 from slq.evaluation.rescoring import rescore_folder
 from slq.evaluation.retention import evaluate_retention
-from slq.methods import registry
 from slq.models.backbone import hash_weights
 
 
@@ -116,7 +115,7 @@ def nudge(backbone):
 @pytest.mark.parametrize("moment", ["load_retriever", "embed_sample"])
 def test_one_nudged_weight_is_enough(slice_, preset, monkeypatch, moment):
     """While the adapter is loaded, or later while it embeds."""
-    place = registry if moment == "load_retriever" else equivalence
+    place = equivalence
     original = getattr(place, moment)
 
     def nudged(*arguments):

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from oracles import RED, SHORT
 from slq.cli import main
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_json
-from slq.export.adapters import BaseModelInfo, write_queries
+from slq.export.adapters import BaseModelInfo, ExportFolder
 from slq.export.folder import stage_folder, write_code
 from slq.models.prefix import collate, tokenize_message
 
@@ -241,7 +242,10 @@ def test_queries_of_the_papers_size_are_under_a_megabyte(tmp_path):
     queries = torch.randn(20, 896)
     save_file({"queries": queries}, weights / "adapter.safetensors")
     base = BaseModelInfo("lab/backbone", "c0de", {}, "language_model.embed_tokens", 151674, 896)
-    write_queries(weights, base, list(range(151674, 151694)), out)
+    tokenizer = SimpleNamespace(name_or_path="", chat_template="", get_vocab=dict, add_tokens=lambda *_, **__: None)
+    tokenizer.convert_tokens_to_ids = lambda names: list(range(151674, 151674 + len(names)))
+    run = SimpleNamespace(adapter_folder=weights, settings={"dtype": "float32"})
+    ExportFolder(run, base, tokenizer, out).write_query_tokens(20)
     sizes = {path.name: path.stat().st_size for path in out.iterdir()}
     print(sizes)
     assert {"adapter_config.json", "adapter_model.safetensors"} <= sizes.keys()
@@ -300,7 +304,7 @@ def test_a_method_that_export_does_not_know_is_refused_by_name(lab, tmp_path, ca
     adapter = own.root / "scratch/runs/mini/mini-internvl/slq/seed1/adapter.json"
     adapter.write_text(json.dumps(read_json(adapter) | {"method": "prompts", "hyperparameters": {}}))
     told = refused(capsys, run, tmp_path / "out", *own.config)
-    assert "its method is 'prompts', for which slq export has no form; expected base, full_ft, lora or slq" in told
+    assert "there is no method 'prompts'; expected one of base, full_ft, lora, slq" in told
     assert [path.name for path in tmp_path.iterdir()] == ["lab"]
 
 
@@ -308,12 +312,14 @@ def test_an_export_that_would_embed_otherwise_is_not_left_there(lab, tmp_path, c
     """Queries half as long: the message has all four differences."""
     run, out = lab.run("mini-internvl", "slq"), tmp_path / "out"
 
-    def write_halves(weights, base, ids, folder, *more):
-        write_queries(weights, base, ids, folder, *more)
-        path = folder / "adapter_model.safetensors"
+    write_whole = ExportFolder.write_query_tokens
+
+    def write_halves(exported, count):
+        write_whole(exported, count)
+        path = exported.folder / "adapter_model.safetensors"
         save_file({name: values / 2 for name, values in load_file(path).items()}, path)
 
-    monkeypatch.setattr("slq.export.folder.write_queries", write_halves)
+    monkeypatch.setattr(ExportFolder, "write_query_tokens", write_halves)
     told = refused(capsys, run, out, *lab.config)
     assert "mini/mini-internvl/slq/seed1: not exported: its vectors would not be the run's own" in told
     assert "at most 0.0001 (float32)" in told
@@ -323,7 +329,7 @@ def test_an_export_that_would_embed_otherwise_is_not_left_there(lab, tmp_path, c
 
 
 def test_what_cannot_be_loaded_again_is_not_left_there(lab, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("slq.export.folder.write_queries", lambda *_: None)
+    monkeypatch.setattr(ExportFolder, "write_query_tokens", lambda *_: None)
     told = refused(capsys, lab.run("mini-internvl", "slq"), tmp_path / "out", *lab.config)
     assert "not exported: what was written" in told and not list(tmp_path.iterdir())
 

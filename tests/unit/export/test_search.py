@@ -141,7 +141,7 @@ def test_of_two_first_searches_the_later_takes_the_export_of_the_earlier(monkeyp
 
 def test_a_kept_export_is_of_the_code_that_writes_it():
     """retriever.json says how vectors are read: an edit of what writes it makes another export."""
-    written_by = {"slq.export.folder", "slq.export.adapters", "slq.datasets.image_conversion", "slq.methods.registry"}
+    written_by = {"slq.export.folder", "slq.export.adapters", "slq.datasets.image_conversion", "slq.methods.adapter"}
     assert {*written_by, "slq.export.slq_retriever", "slq.models.families"} <= set(
         import_closure(*exporting.EMBEDDING_MODULES)
     )

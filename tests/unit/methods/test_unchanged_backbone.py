@@ -6,9 +6,9 @@ import torch
 from answering import answered_otherwise, reply_tokens
 from sliced import BACKBONE, METHODS, SEED
 from slq.common.errors import SlqError
-from slq.common.inherited import INHERITING_METHODS
 from slq.evaluation.generation import GenerationParams
-from slq.methods import registry
+from slq.methods.adapter import build_retriever
+from slq.methods.registry import find_method
 from slq.models.backbone import hash_weights
 from slq.training import run as training_run
 
@@ -45,7 +45,7 @@ def test_with_slqs_adapter_loaded_the_answers_are_bases_token_for_token(slice_):
 def test_the_adapter_is_really_loaded(slice_):
     """Not zero, not what it began as, and retrieval sees it: vectors are neither base's nor those of the beginning."""
     backbone, retriever = slice_.load("slq")
-    start = registry.build_retriever("slq", slice_.load("base")[0], slice_.settings("slq")["hyperparameters"], SEED)
+    start = build_retriever("slq", slice_.load("base")[0], slice_.settings("slq")["hyperparameters"], SEED)
     assert retriever.backbone is backbone
     assert torch.all(retriever.queries.norm(dim=1) > 0)
     assert torch.all((retriever.queries - start.queries).norm(dim=1) > 0.1 * start.queries.norm(dim=1))
@@ -57,11 +57,11 @@ def test_the_adapter_is_really_loaded(slice_):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_proved_methods_train_nothing_that_generation_passes_through(slice_, method):
-    """What the rules are told of a method (`PROVED`) is what the method does; base is what they are compared with."""
+    """What the rules read of a method is what the method does; base is what they are compared with."""
     backbone, retriever = slice_.load(method)
     inside = {id(parameter) for parameter in backbone.model.parameters()}
-    trained = [id(parameter) for _, parameter in registry.named_trainable_parameters(retriever)]
-    assert (trained != [] and inside.isdisjoint(trained)) == (method in INHERITING_METHODS)
+    trained = [id(parameter) for _, parameter in retriever.named_trainable_parameters()]
+    assert (trained != [] and inside.isdisjoint(trained)) == find_method(method).inherits_retention
 
 
 @pytest.mark.parametrize("method", ["full_ft", "lora"])

@@ -13,7 +13,7 @@ from exported import CONFIG, FIT, THIRD
 from oracles import CASES, compare_with_the_whole_sequence, messages, sharpen, untrained, whole_sequence
 from slq.baselines.next_token import InferenceConfig, score_next_tokens
 from slq.common.errors import SlqError
-from slq.methods import registry
+from slq.methods.adapter import build_retriever
 from slq.models.backbone import Backbone
 from slq.models.prefix import collate, collate_cached_prefixes, prefill, split_prefix, tokenize_message
 from slq.models.retriever import LatentQueryRetriever, initial_queries
@@ -122,9 +122,9 @@ def test_the_methods_that_fit_it_train_its_language_model(tmp_path, name):
         backbone = made(name, tmp_path)
         if message := lacks.get(name, {}).get(method):
             with pytest.raises(SlqError, match=message):
-                registry.build_retriever(method, backbone, hyperparameters, seed=0)
+                build_retriever(method, backbone, hyperparameters, seed=0)
             continue
-        retriever = registry.build_retriever(method, backbone, hyperparameters, seed=0)
+        retriever = build_retriever(method, backbone, hyperparameters, seed=0)
         retriever.embed([tokenize_message(backbone, parts) for parts in messages(backbone, "mixed")]).sum().backward()
         assert all(parameter.grad is not None for parameter in retriever.trainable_parameters())
 
@@ -152,7 +152,7 @@ def test_a_cache_whose_state_cannot_be_put_back_is_refused_by_name_before_anythi
     with pytest.raises(
         SlqError, match=r"layers of the class LinearAttentionLayer, .* expected DynamicLayer or Dynamic"
     ):
-        registry.build_retriever("slq", backbone, {"queries": 4, "init": "zeros"}, seed=0)
+        build_retriever("slq", backbone, {"queries": 4, "init": "zeros"}, seed=0)
 
 
 def test_a_model_without_an_inner_one_is_refused_when_it_is_loaded(tmp_path):
@@ -170,7 +170,7 @@ def test_a_model_without_an_inner_one_is_refused_when_it_is_loaded(tmp_path):
 
 def test_an_unknown_method_does_not_train_in_silence(tiny_backbone):
     with pytest.raises(SlqError, match=r"no method 'prompts'; expected base, full_ft, lora or slq"):
-        registry.build_retriever("prompts", tiny_backbone, {"queries": 4}, seed=0)
+        build_retriever("prompts", tiny_backbone, {"queries": 4}, seed=0)
 
 
 # ---- longer than the positions that the model has
@@ -182,7 +182,7 @@ def test_what_is_longer_than_the_positions_is_refused_wherever_it_is_embedded(ti
     words = limit - 5  # of the turn
     fits, long = (tokenize_message(tiny_backbone, (" ".join(["ring"] * count),)) for count in (words, words + 1))
     assert len(fits.ids) == limit
-    base, slq = registry.build_retriever("base", tiny_backbone, {}, 0), slq_on(tiny_backbone)
+    base, slq = build_retriever("base", tiny_backbone, {}, 0), slq_on(tiny_backbone)
     with torch.no_grad():
         base.embed([fits])
         with pytest.raises(

@@ -10,7 +10,7 @@ from oracles import sharpen, untrained
 from slq.datasets.splits import Split
 from slq.evaluation.encode import embed_split
 from slq.evaluation.generation import GenerationParams
-from slq.methods.registry import build_retriever
+from slq.methods.adapter import build_retriever
 from slq.models.prefix import collate, message_parts, render_chat_template, tokenize_message
 
 SIZES = [(56, 56), (200, 100), (100, 300), (640, 480), (30, 20), (448, 112)]

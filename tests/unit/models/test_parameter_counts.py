@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from slq.methods import registry
+from slq.methods.adapter import build_retriever
 from slq.models.backbone import Backbone
 
 
@@ -132,15 +132,15 @@ def test_a_method_trains_as_many_parameters_as_it_should(name, backbone, method,
     """
     shape = SHAPES[name]
     expected = {"base": 0, "slq": 20 * shape.width, "lora": shape.lora, "full_ft": shape.language_model}[method]
-    retriever = registry.build_retriever(method, backbone, hyperparameters, seed=0)
-    assert count(tensor for _, tensor in registry.named_trainable_parameters(retriever)) == expected
+    retriever = build_retriever(method, backbone, hyperparameters, seed=0)
+    assert count(tensor for _, tensor in retriever.named_trainable_parameters()) == expected
     assert count(retriever.trainable_parameters()) == expected
 
 
 def test_nothing_but_the_language_model_is_tuned(name, backbone, method, hyperparameters):
     """Vision tower, projector or merger, and a head of its own are frozen for every method."""
     head = backbone.model.lm_head.weight
-    registry.build_retriever(method, backbone, hyperparameters, seed=0)
+    build_retriever(method, backbone, hyperparameters, seed=0)
     tuned = [key for key, parameter in backbone.model.named_parameters() if parameter.requires_grad]
     assert all(key.startswith("model.language_model.") for key in tuned)
     assert bool(tuned) == (method in ("lora", "full_ft"))

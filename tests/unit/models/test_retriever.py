@@ -5,7 +5,7 @@ import torch
 
 from oracles import CASES, SHORT, compare_with_the_whole_sequence, messages
 from slq.common.errors import SlqError
-from slq.methods import registry
+from slq.methods.adapter import build_retriever, load_retriever, save_adapter, trainable_state_dict
 from slq.models.backbone import hash_weights
 from slq.models.prefix import collate, continue_positions, tokenize_message
 from slq.models.retriever import LatentQueryRetriever, initial_queries
@@ -56,7 +56,7 @@ def test_explicit_positions_are_the_familys_own(tiny_backbone):
 
 @pytest.mark.parametrize("method", ["base", "slq"])
 def test_padding_changes_nothing(tiny_backbone, method):
-    retriever = registry.build_retriever(method, tiny_backbone, {"queries": 4, "init": "normal"}, seed=0)
+    retriever = build_retriever(method, tiny_backbone, {"queries": 4, "init": "normal"}, seed=0)
     batch = [tokenize_message(tiny_backbone, parts) for parts in messages(tiny_backbone, "mixed")]
     with torch.no_grad():
         together = retriever.embed(batch)
@@ -86,40 +86,40 @@ HYPERPARAMETERS = {
 
 @pytest.mark.parametrize("method", HYPERPARAMETERS)
 def test_save_load_equal(fresh_backbone, tmp_path, method):
-    trained = registry.build_retriever(method, fresh_backbone(), HYPERPARAMETERS[method], seed=3)
+    trained = build_retriever(method, fresh_backbone(), HYPERPARAMETERS[method], seed=3)
     with torch.no_grad():
-        for _, tensor in registry.named_trainable_parameters(trained):
+        for _, tensor in trained.named_trainable_parameters():
             tensor += 0.01 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(5))
-    registry.save_adapter(
+    save_adapter(
         method,
-        registry.trainable_state_dict(trained),
+        trainable_state_dict(trained),
         0.07,
         tmp_path,
         {"backbone_sha256": "b", "hyperparameters": HYPERPARAMETERS[method]},
     )
-    loaded = registry.load_retriever(fresh_backbone(), tmp_path, "b")
+    loaded = load_retriever(fresh_backbone(), tmp_path, "b")
     batch = [tokenize_message(trained.backbone, parts) for parts in messages(trained.backbone, "mixed")]
     with torch.no_grad():
         assert torch.equal(trained.embed(batch), loaded.embed(batch))
 
 
 def test_an_adapter_of_another_backbone_is_refused(fresh_backbone, tmp_path):
-    trained = registry.build_retriever("slq", fresh_backbone(), HYPERPARAMETERS["slq"], seed=3)
+    trained = build_retriever("slq", fresh_backbone(), HYPERPARAMETERS["slq"], seed=3)
     of_run = {"backbone_sha256": "b", "hyperparameters": HYPERPARAMETERS["slq"]}
-    registry.save_adapter("slq", registry.trainable_state_dict(trained), 0.07, tmp_path, of_run)
+    save_adapter("slq", trainable_state_dict(trained), 0.07, tmp_path, of_run)
     with pytest.raises(SlqError, match=r"trained on another backbone \(b\); train it again"):
-        registry.load_retriever(fresh_backbone(), tmp_path, "another")
+        load_retriever(fresh_backbone(), tmp_path, "another")
 
 
 @pytest.mark.parametrize(("method", "parts"), [("slq", []), ("base", []), ("full_ft", ["language_model"])])
 def test_only_the_methods_own_tensors_train(fresh_backbone, method, parts):
     backbone = fresh_backbone()
     before = hash_weights(backbone.model)
-    retriever = registry.build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
+    retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
     tuned = {name.split(".")[1] for name, tensor in backbone.model.named_parameters() if tensor.requires_grad}
     assert tuned == set(parts)
     if method == "slq":
-        assert [name for name, _ in registry.named_trainable_parameters(retriever)] == ["queries"]
+        assert [name for name, _ in retriever.named_trainable_parameters()] == ["queries"]
     assert hash_weights(backbone.model) == before
 
 
@@ -134,6 +134,6 @@ def test_weight_hash_sees_one_nudged_number(fresh_backbone):
 def test_queries_stay_in_float32_over_a_bfloat16_backbone(fresh_backbone):
     backbone = fresh_backbone()
     backbone.model.to(torch.bfloat16)
-    retriever = registry.build_retriever("slq", backbone, HYPERPARAMETERS["slq"], seed=0)
+    retriever = build_retriever("slq", backbone, HYPERPARAMETERS["slq"], seed=0)
     vectors = retriever.embed([tokenize_message(backbone, (SHORT,))])
     assert retriever.queries.dtype == vectors.dtype == torch.float32

@@ -12,7 +12,7 @@ import yaml
 import slq.models.families
 from checkout import ROOT, copy_repository, planned, snakemake
 from oracles import CASES, compare_with_the_whole_sequence, messages, sharpen, untrained
-from slq.methods import registry
+from slq.methods.adapter import build_retriever
 from slq.models.prefix import collate, tokenize_message
 from slq.models.retriever import LatentQueryRetriever, initial_queries
 
@@ -142,7 +142,7 @@ def test_the_other_methods_tune_its_language_model(backbone, method, hyperparame
     language_model = {f"model.language_model.{name}" for name, _ in backbone.inner.language_model.named_parameters()}
     linear = {name.removesuffix(".weight") for name in language_model if name.endswith("_proj.weight")}
     assert len(linear) == 3 * 7
-    retriever = registry.build_retriever(method, backbone, hyperparameters, seed=0)
+    retriever = build_retriever(method, backbone, hyperparameters, seed=0)
     retriever.embed([tokenize_message(backbone, parts) for parts in messages(backbone, "mixed")]).sum().backward()
     reached = {name for name, parameter in backbone.model.named_parameters() if parameter.grad is not None}
     updates = {f"{name}.lora_{part}.default.weight" for name in linear for part in "AB"}

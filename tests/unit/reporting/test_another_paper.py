@@ -9,7 +9,7 @@ import yaml
 from asjob import run_job
 from judged import PROVENANCE, answers
 from slq.common.files import read_json, write_json
-from stored import TEMPLATES, Runs, write_answers, write_ranks
+from stored import METHOD_KEYS, TEMPLATES, Runs, write_answers, write_ranks
 
 COLUMNS = {
     "table1": "group,model,dataset,direction,metric,value,mark,source",
@@ -46,7 +46,7 @@ CLAIMS = [
         "test": {"test": "higher", "of": "slq", "than": "lora", "datasets": ["quiz"], "backbones": "each"},
     },
 ]
-LAYOUT = {
+LAYOUT = METHOD_KEYS | {
     "preset": "invented",
     "seeds": [1],
     "table3_base": False,

@@ -26,7 +26,7 @@ from stored import MINI, PAPER, Runs, mini_results
 DRAWN = [f"{name}.{kind}" for name in ("recall", "retention", "training") for kind in ("png", "svg")]
 DRAW = (draw_recall, draw_retention, draw_training)
 SHOWN = {"preset": "mini", "method": "slq", "backbone_label": "A-mini", "dataset": "mini-c", "dataset_label": "mini-C"}
-SHOWN |= {"seed": 3}
+SHOWN |= {"seed": 3, "method_label": "SLQ"}
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from kills import trainer
 from slq import jobs
 from slq.common.errors import SlqError
 from slq.common.events import EventLog, next_attempt_number
-from slq.methods import registry
+from slq.methods.adapter import build_retriever
 from slq.training import checkpoints as module
 from slq.training.checkpoints import CheckpointManager
 from slq.training.distributed import DistributedContext
@@ -47,16 +47,14 @@ def learn(split, tmp_path):
     def call(method="slq", folder=None, stop=lambda: None, dropout=0.0, **changes):
         hyperparameters = HYPERPARAMETERS[method] | ({"dropout": dropout} if method == "lora" else {})
         backbone = tiny(tmp_path / "backbone", "float32")
-        retriever = registry.build_retriever(method, backbone, hyperparameters, SEED)
+        retriever = build_retriever(method, backbone, hyperparameters, SEED)
         pairs = PairDataset(backbone, split, {"text": "", "image": ""}, cache_images_in_memory=True)
         places = CheckpointManager(folder, "this run", DistributedContext()) if folder else None
         attempt = RunContext(EventLog(tmp_path / "events.jsonl"), DistributedContext(), places, stop)
         first = retriever.trainable_parameters()[0]
         validate = lambda _: {"t2i": {"R@1": first.abs().sum().item() % 7}}  # noqa: E731
         trained = train(retriever, pairs, SHORT | changes, hyperparameters, SEED, attempt, validate)
-        return {
-            name: tensor.detach().clone() for name, tensor in registry.named_trainable_parameters(retriever)
-        }, trained
+        return {name: tensor.detach().clone() for name, tensor in retriever.named_trainable_parameters()}, trained
 
     return call
 

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from oracles import queries_last
 from slq.common.events import EventLog
-from slq.methods import registry
+from slq.methods.adapter import build_retriever
 from slq.models.prefix import collate
 from slq.training.loop import RunContext, Trainer
 from slq.training.pairs import PairDataset
@@ -51,13 +51,13 @@ class Run:
         split = SimpleNamespace(items=items, open=IMAGES.__getitem__)
         pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
         self.batch = [pairs[number] for number in range(len(pairs))]
-        self.retriever = registry.build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
+        self.retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
         attempt = RunContext(EventLog(folder / "events.jsonl"))
         self.loop = Trainer(self.retriever, SETTINGS, HYPERPARAMETERS[method], steps=10, seed=0, context=attempt)
 
     def values(self):
         """What is trained, as it is now."""
-        named = [*registry.named_trainable_parameters(self.retriever), ("log_temperature", self.loop.log_temperature)]
+        named = [*self.retriever.named_trainable_parameters(), ("log_temperature", self.loop.log_temperature)]
         return {name: tensor.detach().clone() for name, tensor in named}
 
     def gradients(self):

@@ -5,7 +5,7 @@ import torch
 
 from slq.common.errors import SlqError
 from slq.common.events import EventLog
-from slq.methods import registry
+from slq.methods.adapter import build_retriever
 from slq.models.backbone import set_attention_implementation
 from slq.training.distributed import DistributedContext
 from slq.training.execution import enable_gradient_checkpointing, upcast_trainable_parameters
@@ -25,7 +25,7 @@ def begun(split, tmp_path):
     """A retriever and a batch of eight pairs, whose backbone was changed as asked."""
 
     def call(method, dtype="float32", change=lambda retriever: None):
-        retriever = registry.build_retriever(method, tiny(tmp_path / "backbone", dtype), HYPERPARAMETERS[method], SEED)
+        retriever = build_retriever(method, tiny(tmp_path / "backbone", dtype), HYPERPARAMETERS[method], SEED)
         change(retriever)
         pairs = PairDataset(retriever.backbone, split, {"text": "", "image": ""}, cache_images_in_memory=True)
         return retriever, [pairs[number] for number in range(0, 80, 10)]
@@ -41,13 +41,13 @@ def gradient(retriever, batch):
         SETTINGS | {"micro_batch_size": 4},
         DistributedContext(),
     )
-    return torch.cat([tensor.grad.flatten() for _, tensor in registry.named_trainable_parameters(retriever)])
+    return torch.cat([tensor.grad.flatten() for _, tensor in retriever.named_trainable_parameters()])
 
 
 @pytest.mark.parametrize("method", ["lora", "full_ft"])
 def test_layers_that_run_again_give_the_same_gradient(begun, method):
     runs = []
-    retriever, batch = begun(method, change=enable_gradient_checkpointing)
+    retriever, batch = begun(method, change=lambda retriever: enable_gradient_checkpointing(retriever, method))
     for layer in retriever.backbone.inner.language_model.layers:
         layer.mlp.register_forward_pre_hook(lambda *_: runs.append(1))
     again = gradient(retriever, batch)
@@ -58,7 +58,7 @@ def test_layers_that_run_again_give_the_same_gradient(begun, method):
 
 def test_layers_cannot_run_again_for_slq(begun):
     with pytest.raises(SlqError, match=r"turn it off for slq: backbones\.<name>\.runs\.slq\.training"):
-        begun("slq", change=enable_gradient_checkpointing)
+        begun("slq", change=lambda retriever: enable_gradient_checkpointing(retriever, "slq"))
 
 
 @pytest.mark.parametrize("method", HYPERPARAMETERS)

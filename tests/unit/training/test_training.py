@@ -10,7 +10,7 @@ from slq.common.events import EventLog
 from slq.common.files import read_json
 from slq.common.snapshots import snapshot_sha256, write_manifest
 from slq.datasets.splits import read_split, write_split
-from slq.methods import registry
+from slq.methods.adapter import build_retriever
 from slq.models.backbone import hash_weights
 from slq.models.prefix import require_texts_fit
 from slq.synthetic.datasets import draw_split
@@ -106,7 +106,7 @@ def test_of_equally_good_rates_the_lower_is_chosen(tmp_path, monkeypatch):
 
 def run(backbone, split, folder, method="slq", seed=1, validate=lambda retriever: {"t2i": {"R@1": 0.0}}, **changes):
     """Train a method for a few steps; returns retriever, outcome and events."""
-    retriever = registry.build_retriever(method, backbone, HYPERPARAMETERS[method], seed)
+    retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], seed)
     attempt = RunContext(EventLog(folder / "events.jsonl", run="test"))
     pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
     outcome = train(retriever, pairs, SETTINGS | changes, HYPERPARAMETERS[method], seed, attempt, validate)
@@ -122,7 +122,7 @@ def test_training_lowers_the_loss_and_repeats_exactly(fresh_backbone, split, tmp
         losses = [line["loss"] for line in lines if line["event"] == "step"]
         assert len(losses) == 6 * (60 // 20)
         assert sum(losses[-3:]) < sum(losses[:3])
-        outcomes.append((dict(registry.named_trainable_parameters(retriever)), outcome.temperature))
+        outcomes.append((dict(retriever.named_trainable_parameters()), outcome.temperature))
     (first, one), (second, two) = outcomes
     assert one == two
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -149,13 +149,13 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, 
     gradients = []
     for micro_batch_size, grad_cache in ((10, False), (3, False), (3, True)):
         backbone = fresh_backbone()
-        retriever = registry.build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
+        retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
         pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
         settings = SETTINGS | {"micro_batch_size": micro_batch_size, "grad_cache": grad_cache, "mask_same_image": mask}
         compute_loss_and_gradients(
             retriever, [pairs[i] for i in range(0, 20, 2)], log_temperature(), settings, DistributedContext()
         )
-        trainable = registry.named_trainable_parameters(retriever)
+        trainable = retriever.named_trainable_parameters()
         gradients.append(torch.cat([tensor.grad.flatten() for _, tensor in trainable if tensor.grad is not None]))
     assert gradients[0].norm() > 0
     for other in gradients[1:]:
@@ -165,7 +165,7 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, 
 def test_the_loss_knows_which_image_a_pair_shows(fresh_backbone, split):
     """With the setting on, it is the loss of the messages' vectors without the other captions of each pair's image."""
     backbone = fresh_backbone()
-    retriever = registry.build_retriever("slq", backbone, HYPERPARAMETERS["slq"], seed=0)
+    retriever = build_retriever("slq", backbone, HYPERPARAMETERS["slq"], seed=0)
     pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
     numbers = [0, 7, 3, 31, 5, 1, 58]  # of captions, five of each image in turn: two images twice or thrice
     batch = [pairs[number] for number in numbers]

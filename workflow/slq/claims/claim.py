@@ -8,7 +8,7 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.config.yaml_files import SCHEMA_FOLDER, check_schema, read_yaml
-from slq.results.layout import METHODS
+from slq.methods.registry import list_methods
 from slq.results.paper import Paper
 
 SCHEMA_FILE = SCHEMA_FOLDER / "claims.schema.yaml"
@@ -68,7 +68,7 @@ def _read_entries(path: Path, paper: Paper) -> list[dict[str, Any]]:
     """Read the entries of the file; check their form, and that the paper's tables have what they name."""
     content = read_yaml(path)
     known = {
-        "methods": METHODS,
+        "methods": dict.fromkeys(list_methods()),
         "datasets": dict.fromkeys(name for name, _ in paper.benchmark_rows),
         "retrieval": dict.fromkeys(name for name, direction in paper.benchmark_rows if direction),
         "models": dict.fromkeys(number.row for number in paper.table1),

@@ -23,7 +23,7 @@ from slq.results.cells import (
     with_sign,
 )
 from slq.results.checks import VERDICTS, CheckResult, Evidence, Verdict
-from slq.results.layout import METHODS, LayoutEntry
+from slq.results.layout import LayoutEntry
 from slq.results.paper import Paper
 from slq.results.records import Results, common_number, joined_sources
 
@@ -156,8 +156,9 @@ class ClaimJudge:
             if "within" in test
             else partial(decide_higher, parts=count)
         )
+        labels = self.results.layout.labels
         measures = {
-            f"{metric_suffix(metric)}, {METHODS[first_method]} minus {METHODS[other_method]}": metric
+            f"{metric_suffix(metric)}, {labels[first_method]} minus {labels[other_method]}": metric
             for metric in metrics
         }
         return self._measure_each(
@@ -199,7 +200,7 @@ class ClaimJudge:
         """Yield the lines of a test of a method against published recalls of other models (`above`)."""
         test = claim.test
         measures = {
-            f"{metric_suffix(metric)}, {METHODS[test['of']]} beside {model}": (model, metric)
+            f"{metric_suffix(metric)}, {self.results.layout.labels[test['of']]} beside {model}": (model, metric)
             for model in test["models"]
             for metric in test["metrics"]
         }
@@ -233,12 +234,10 @@ class ClaimJudge:
     def _compare_costs(self, paper_backbone: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
         """Yield the lines of a test of what one method costs against another."""
         backbones = [entry for entry in self.results.layout.backbones if entry.paper_name == paper_backbone]
-        first_method, other_method = test["of"], test["than"]
+        first_method, other_method, labels = test["of"], test["than"], self.results.layout.labels
         measure = self._hours_ratio if test["what"] == "hours" else self._parameters_ratio
         for backbone in backbones:
-            subject = (
-                f"{backbone.label}, {test['what']} of {METHODS[first_method]} over those of {METHODS[other_method]}"
-            )
+            subject = f"{backbone.label}, {test['what']} of {labels[first_method]} over those of {labels[other_method]}"
             yield measure(subject, backbone, first_method, other_method, test["at_most"])
         if not backbones:
             yield Evidence(paper_backbone, self._missing_stand_in_reason(paper_backbone), "not tested")

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from slq.claims.shares import check_share, sampling_interval
 from slq.datasets.id_lists import TEST_ID_LISTS, read_id_list
+from slq.methods.registry import find_method, list_methods
 from slq.results.cells import TableCell, mark_best, parse_printed_number
 from slq.results.checks import CheckResult, Evidence, count_contradicted, count_tested, number_evidence
-from slq.results.layout import METHODS
 from slq.results.paper import Paper, PaperNumber
 from slq.results.records import COST_COLUMNS
 
@@ -85,8 +85,9 @@ def check_base_scores(paper: Paper) -> CheckResult:
             evidence.append(number_evidence(cell, line, "contradicted"))
         else:
             evidence.append(number_evidence(cell, "", "supported"))
+    labels = {name: find_method(name).label for name in list_methods()}
     counted = ", ".join(
-        f"{METHODS.get(one, one)} {equal_by_method[one]} of {count}" for one, count in cells_by_method.items()
+        f"{labels.get(one, one)} {equal_by_method[one]} of {count}" for one, count in cells_by_method.items()
     )
     statement = (
         f"{count_contradicted(evidence)} of {count_tested(evidence)} scores of tuned models are the published scores "

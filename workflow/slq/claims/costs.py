@@ -1,15 +1,16 @@
 """Checks of the training costs in Table 3, parameters and GPU hours, against the sizes of the models."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil, floor
 
 from slq.cost.architecture import is_known_architecture
 from slq.cost.dataset_sizes import find_missing_size
-from slq.cost.flops import ComputePlan, total_flops, train_flops
+from slq.cost.flops import method_plan, total_flops, train_flops
 from slq.cost.forecast import BackboneCostModel
+from slq.methods.registry import find_method
 from slq.results.cells import SUFFIX_FACTORS, count_decimals, parse_printed_number
 from slq.results.checks import CheckResult, count_contradicted, count_tested, number_evidence
-from slq.results.layout import METHODS
 from slq.results.paper import Paper, PaperNumber
 
 
@@ -30,7 +31,7 @@ def build_cost_model(paper: Paper, backbone: str) -> BackboneCostModel | None:
 
 def check_parameter_counts(paper: Paper) -> CheckResult:
     """Check whether one number of queries gives every printed count of the parameters that SLQ trains."""
-    query_counts = [(cell, _possible_query_counts(cell)) for cell in paper.method_cells("slq", "parameters")]
+    query_counts = [(cell, _possible_query_counts(cell)) for cell in paper.method_cells(paper.own_method, "parameters")]
     common_counts = sorted(set.intersection(*(set(fit) for _, fit in query_counts))) if query_counts else []
     evidence = [
         number_evidence(cell, _query_count_text(cell, fit), "supported" if common_counts else "contradicted")
@@ -82,20 +83,20 @@ def check_training_hours(paper: Paper) -> CheckResult:
     without and with all activations recomputed; the latter is the most that they compute.
     """
     evidence = []
-    for cell in paper.method_cells("slq", "gpu_hours"):
+    for cell in paper.method_cells(paper.own_method, "gpu_hours"):
         cost_model = build_cost_model(paper, cell.backbone)
         if cost_model is None:
             continue
         full_gradient_flops, query_gradient_flops = (
-            _pair_flops(paper, cost_model, "slq", whole_sequence=whole) for whole in (True, False)
+            _pair_flops(paper, cost_model, paper.own_method, whole_sequence=whole) for whole in (True, False)
         )
         for other in paper.other_method_cells(cell):
-            ratio = float(other.value) / float(cell.value)
+            ratio, label = float(other.value) / float(cell.value), find_method(other.method).label
             plain_flops, recompute_flops = (
                 _pair_flops(paper, cost_model, other.method, checkpointing=option) for option in (False, True)
             )
             line = (
-                f"{cell.backbone}: {METHODS[other.method]} {other.value} h / SLQ {cell.value} h = {ratio:.2f}; FLOPs "
+                f"{cell.backbone}: {label} {other.value} h / SLQ {cell.value} h = {ratio:.2f}; FLOPs "
                 f"{plain_flops / full_gradient_flops:.2f}, activations computed again "
                 f"{recompute_flops / full_gradient_flops:.2f}; if SLQ's gradient stops at the queries "
                 f"{plain_flops / query_gradient_flops:.2f} and {recompute_flops / query_gradient_flops:.2f}"
@@ -119,7 +120,7 @@ def _pair_flops(paper: Paper, cost_model: BackboneCostModel, method: str, **opti
     Args:
         options: further fields of the `ComputePlan`
     """
-    plan = ComputePlan.from_hyperparameters(method, paper.settings["hyperparameters"].get(method, {}), **options)
+    plan = replace(method_plan(paper.settings, method, cost_model.architecture), **options)
     return sum(
         total_flops(train_flops(cost_model.architecture, plan, message))
         for message in (cost_model.image_totals, cost_model.text_totals)

@@ -23,7 +23,7 @@ EXEMPT_MODULES = {
     "slq.training.job": "when a process trains, and never what: a lock, a deadline, Slurm's queue",
     "slq.common.fingerprint": "names code, and is part of no result",
     "slq.common.parameters": "carries the parameters, which are a trigger themselves",
-    "slq.common.libraries": "the environment of libraries: threads and messages",
+    "slq.methods.plan": "what a method costs, and never what it learns",
     "slq.jobs": "calls functions; of an entry in it, the function counts",
 }
 REPORTING_PACKAGES = {"cost", "reporting", "claims"}
@@ -62,7 +62,7 @@ def fingerprint(*entries: str, package: Path = PACKAGE, **members: Collection[st
     """
     digest = hashlib.sha256()
     for name in import_closure(*entries, package=package, **members):
-        path, module = _read_module(name, package)
+        path, module = _read_module(name, package, reads_results_only(*entries))
         digest.update(f"{name}\n{module.syntax_sha256}\n".encode())
         for data_file in module.data_files:
             digest.update(f"{data_file}\n{_hash_data_files(path.parent / data_file)}\n".encode())
@@ -78,7 +78,7 @@ def import_closure(*entries: str, package: Path = PACKAGE, **members: Collection
         ValueError: a name is no module of the package, nor held by one.
     """
     names = [entry if entry.startswith(JOBS_PREFIX) else entry.partition(":")[0] for entry in entries]
-    only_reports = all(name.split(".")[1].partition(":")[0] in REPORTING_PACKAGES for name in names)
+    only_reports = reads_results_only(*entries)
     exempt: Mapping[str, str] = {} if only_reports else EXEMPT_MODULES
     found: set[str] = set()
     pending = list(names)
@@ -88,7 +88,7 @@ def import_closure(*entries: str, package: Path = PACKAGE, **members: Collection
             name = name.rpartition(".")[0]
         if name in found or (name in exempt and name not in names):
             continue
-        _, module = _read_module(name, package)
+        _, module = _read_module(name, package, only_reports)
         found.add(name)
         pending += [name.rpartition(".")[0]] * (name != "slq" and ":" not in name) + list(module.imports)
         for registry in module.registries:
@@ -97,7 +97,12 @@ def import_closure(*entries: str, package: Path = PACKAGE, **members: Collection
     return sorted(found)
 
 
-def _read_module(name: str, package: Path) -> tuple[Path, SourceModule]:
+def reads_results_only(*entries: str) -> bool:
+    """Return whether a job only reads results: nothing is exempt of it, and of a method all members count."""
+    return all(entry.split(".")[1] in REPORTING_PACKAGES for entry in entries)
+
+
+def _read_module(name: str, package: Path, only_reports: bool) -> tuple[Path, SourceModule]:
     """Return the file and the facts of a module, or of a function of `slq.jobs`.
 
     Raises:
@@ -106,7 +111,9 @@ def _read_module(name: str, package: Path) -> tuple[Path, SourceModule]:
     path = _module_path(name, package)
     if path is None:
         raise ValueError(f"{name}: no such module under {package}")
-    return path, _parse_module(path, name.partition(":")[2], name.rpartition(".")[0] == METHODS_PACKAGE)
+    return path, _parse_module(
+        path, name.partition(":")[2], not only_reports and name.rpartition(".")[0] == METHODS_PACKAGE
+    )
 
 
 @cache
@@ -137,7 +144,7 @@ def _parse_module(path: Path, function: str = "", is_method: bool = False) -> So
     Args:
         path: the file.
         function: the name of the function; empty for the whole file.
-        is_method: whether the file defines a method, of whose class only some members count.
+        is_method: whether the file defines a method whose presentation does not count.
     """
     tree: ast.AST = ast.parse(path.read_text(encoding="utf-8"), str(path))
     if function:

@@ -1,7 +1,6 @@
-"""Results inherited from the untouched base: which methods inherit them, and how a file refers to the one it shares.
+"""Results inherited from the untouched base: how a file refers to the one whose numbers it shares.
 
-A method that trains nothing that text generation uses has base's retention metrics. No heavy imports here: the rules
-look up the inheriting methods whenever the Snakefile is read.
+A method that trains nothing that text generation uses has base's retention metrics.
 """
 
 from collections.abc import Mapping
@@ -11,8 +10,6 @@ from typing import Any
 from slq.common.errors import SlqError
 from slq.common.files import read_json
 
-# Methods that train no parameter that text generation uses: they answer as base does; `check_equivalence` checks it.
-INHERITING_METHODS = ("slq",)
 OWN_INPUTS = ("adapter", "answers")  # inputs that an inheriting file may have of its own
 
 

@@ -1,9 +1,11 @@
 """The settings of baseline jobs, cut from the configuration as `slq.config.job_settings` does for runs."""
 
 from slq.common.errors import SlqError
-from slq.config.baselines import METHODS, Baseline, build_comparator
-from slq.config.job_settings import backbone_loading_settings, datasets_with_variants, used_adapters
+from slq.config.baselines import Baseline, build_comparator
+from slq.config.job_settings import backbone_loading_settings, datasets_with_variants, used_members
 from slq.config.loading import Config, active_preset
+from slq.config.runs import is_method
+from slq.methods.registry import BASE
 
 
 def embed_settings(config: Config, baseline: Baseline) -> Config:
@@ -30,15 +32,14 @@ def embedding_model(config: Config, baseline: Baseline) -> Config:
     }
 
 
-def baseline_adapters(config: Config, baseline: Baseline) -> dict[str, list[str] | None]:
-    """Return the model families and dual-encoder types that a baseline uses, including those of its first stage."""
-    baselines = (
-        [baseline]
-        if baseline.first_stage is None or baseline.first_stage in METHODS
-        else [baseline, build_comparator(config, baseline.first_stage)]
-    )
+def baseline_members(config: Config, baseline: Baseline) -> dict[str, list[str] | None]:
+    """Return the families, dual-encoder types and methods that a baseline uses, including those of its first stage."""
+    stages = [name for name in (baseline.first_stage, baseline.reranker) if name is not None]
+    methods = [name for name in stages if is_method(active_preset(config), name)]
+    baselines = [baseline, *(build_comparator(config, name) for name in stages if name not in methods)]
     backbones = [one.backbone for one in baselines if one.backbone is not None]
-    return used_adapters(config, backbones, [one.encoder for one in baselines if one.encoder is not None])
+    encoders = [one.encoder for one in baselines if one.encoder is not None]
+    return used_members(config, backbones, encoders, methods or [BASE])
 
 
 def rerank_settings(config: Config, baseline: Baseline) -> Config:
@@ -62,7 +63,7 @@ def rerank_settings(config: Config, baseline: Baseline) -> Config:
 
 def _first_stage(config: Config, name: str) -> Config:
     """Return the first stage of a re-ranking baseline: a method on the same backbone, or the model of a comparator."""
-    if name in METHODS:
+    if is_method(active_preset(config), name):
         return {"method": name}
     return {"model": embedding_model(config, build_comparator(config, name))}
 

@@ -6,10 +6,10 @@ A baseline has no seed. Imported whenever the Snakefile is read, so no heavy imp
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from slq.config.runs import is_method, method_entry
+
 Config = dict[str, Any]
 BaselineKind = Literal["comparator", "zero_shot", "rerank"]
-
-METHODS = {"base": "Base", "full_ft": "Full FT", "lora": "LoRA", "slq": "SLQ"}  # as tables print them
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,15 @@ def list_baselines(config: Config) -> list[Baseline]:
         label = backbones[name]["label"]
         for entry in preset["rerank"]["baselines"]:
             first_stage, reranker = entry["first_stage"], entry["reranker"]
-            first_stage_label = METHODS.get(first_stage) or config["comparators"][first_stage]["label"]
+            if is_method(preset, first_stage):
+                first_stage_label = method_entry(preset, first_stage).label
+            else:
+                first_stage_label = config["comparators"][first_stage]["label"]
             baselines.append(
                 Baseline(
                     f"{name}.{first_stage}.by.{reranker}",
                     "rerank",
-                    f"{first_stage_label}, re-ranked by {METHODS[reranker]} ({label})",
+                    f"{first_stage_label}, re-ranked by {method_entry(preset, reranker).label} ({label})",
                     backbone=name,
                     first_stage=first_stage,
                     reranker=reranker,

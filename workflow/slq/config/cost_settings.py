@@ -4,10 +4,10 @@ Imported whenever the Snakefile is read, like job_settings.py, so no heavy impor
 """
 
 from slq.common.errors import SlqError
-from slq.common.inherited import INHERITING_METHODS
 from slq.config.baselines import list_baselines
 from slq.config.loading import Config, active_preset, is_derived, parent_dataset, seeds, split_names, synthetic_kind
-from slq.config.runs import list_run_seeds, merge_training_resources, merge_training_settings
+from slq.config.runs import list_run_seeds, merge_training_resources, merge_training_settings, method_entry, variants
+from slq.methods.registry import BASE
 
 NO_PIXEL_LIMIT = 1e12  # pixels
 
@@ -20,13 +20,16 @@ def forecast_settings(config: Config) -> Config:
     return dict(
         preset=config["preset"],
         seeds=seeds(config),
-        **{key: preset[key] for key in ("methods", "dtype", "hyperparameters")},
+        **{key: preset[key] for key in ("methods", "dtype")},
+        **_method_settings(preset),
         **{key: evaluation[key] for key in ("equivalence_items", "generation_batch_size", "max_new_tokens")},
         **{key: accounting[key] for key in ("mfu", "price", "prompt_overhead_tokens", "seconds_per_generated_token")},
         device=preset["forecast"]["device"],
         num_devices=preset["forecast"]["num_devices"],
         peak_tflops=device.get("peak_tflops"),
-        inheriting_methods=sorted(INHERITING_METHODS),
+        inheriting_methods=sorted(
+            name for name in preset["methods"] if method_entry(preset, name).method.inherits_retention
+        ),
         backbones=[_backbone_sizes(config, name) for name in preset["backbones"]],
         train_dataset=_dataset_sizes(config, preset["train_dataset"]),
         retrieval_datasets=[_dataset_sizes(config, name) for name in preset["retrieval_datasets"]],
@@ -41,14 +44,7 @@ def ledger_settings(config: Config) -> Config:
     return dict(
         preset=config["preset"],
         methods=preset["methods"],
-        hyperparameters={
-            method: {
-                key: value
-                for key, value in preset["hyperparameters"].get(method, {}).items()
-                if key in ("queries", "rank")
-            }
-            for method in preset["methods"]
-        },
+        **_method_settings(preset),
         seeds={method: list_run_seeds(method, seeds(config)) for method in preset["methods"]},
         backbones=[{"name": name, "architecture": architecture(config, name)} for name in preset["backbones"]],
         baselines=[
@@ -73,6 +69,11 @@ def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -
     if missing:
         key = f"datasets.{preset['train_dataset']}.size.{missing[0]}.train"
         raise SlqError(f"config: {key} is missing; a bench fills its batches as the training set does")
+    queries = method_entry(preset, config["proposed_method"]).hyperparameters.get("queries")
+    if queries is None:
+        raise SlqError(
+            f"config: proposed_method is {config['proposed_method']}, which has no queries; a bench times queries"
+        )
     images, texts = size["images"]["train"], size["texts"]["train"]
     return {
         "backbone": backbone,
@@ -84,12 +85,20 @@ def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -
         "captions": round(texts / images),
         "pairs": texts * preset["training"]["epochs"],
         "pixels": size["pixels"],
-        "queries": preset["hyperparameters"]["slq"]["queries"],
+        "queries": queries,
         "hyperparameters": preset["hyperparameters"],
         "temperature": preset["training"]["temperature"],
         "prompt_overhead_tokens": accounting["prompt_overhead_tokens"],
         "devices": {name: device.get("peak_tflops") for name, device in accounting["devices"].items()},
     }
+
+
+def _method_settings(preset: Config) -> Config:
+    """Return the hyperparameters by method; if there are variants, what each is of, and its label."""
+    entries = variants(preset)
+    merged = {name: one.hyperparameters for name, one in entries.items()}
+    described = {name: {"of": one.method.name, "label": one.label} for name, one in entries.items()}
+    return {"hyperparameters": preset["hyperparameters"] | merged} | ({"variants": described} if entries else {})
 
 
 def architecture(config: Config, backbone: str) -> Config:
@@ -102,7 +111,7 @@ def architecture(config: Config, backbone: str) -> Config:
 def _backbone_sizes(config: Config, name: str) -> Config:
     """Return a backbone's architecture, how each method trains on it, and how its images are tiled or resized."""
     preset, entry = active_preset(config), config["backbones"][name]
-    methods = {"base", *preset["methods"]}  # equivalence checks run base even if no row shows it
+    methods = {BASE, *preset["methods"]}  # equivalence checks run base even if no row shows it
     processor_size = entry.get("pretrain", {}).get("image_processor", {}).get("size", {})
     pixels = [processor_size.get("shortest_edge", 0), processor_size.get("longest_edge", NO_PIXEL_LIMIT)]
     limits = []

@@ -10,7 +10,15 @@ from typing import Any
 
 from slq.config.baselines import list_baselines
 from slq.config.loading import Config, active_preset, is_derived, parent_dataset, seeds, split_names, synthetic_kind
-from slq.config.runs import DISK_CACHE_MODES, list_run_seeds, merge_training_settings
+from slq.config.runs import (
+    DISK_CACHE_MODES,
+    list_run_seeds,
+    list_table_methods,
+    merge_training_settings,
+    method_entry,
+    of_method,
+    variants,
+)
 
 
 def synthetic_split_settings(config: Config, name: str, split: str) -> Config:
@@ -85,10 +93,10 @@ def query_dataset_settings(config: Config, name: str) -> Config:
     return {"dataset": name, "images_of": parent_dataset(config["datasets"][name])}
 
 
-def used_adapters(
-    config: Config, backbones: Sequence[str] = (), encoders: Sequence[str] = ()
+def used_members(
+    config: Config, backbones: Sequence[str] = (), encoders: Sequence[str] = (), methods: Sequence[str] = ()
 ) -> dict[str, list[str] | None]:
-    """Return the model families and dual-encoder types in use, the keyword arguments of `source_fingerprint`.
+    """Return the members of registries in use, the keyword arguments of `fingerprint`: of a variant, its method.
 
     The type of an encoder that is not pre-trained here is in its config.json, which may not be fetched yet:
     `dual_encoders` is then None, which means all types. See `slq.common.fingerprint`.
@@ -97,6 +105,7 @@ def used_adapters(
     return {
         "families": sorted({config["backbones"][name]["family"] for name in backbones}),
         "dual_encoders": None if None in kinds else sorted({kind for kind in kinds if kind is not None}),
+        "methods": sorted({method_entry(active_preset(config), name).method.name for name in methods}),
     }
 
 
@@ -160,13 +169,13 @@ def train_settings(config: Config, backbone: str, method: str) -> Config:
     return dict(
         **_run_settings(config, backbone, method),
         training=merge_training_settings(preset, entry, method),
-        hyperparameters=preset["hyperparameters"].get(method, {}),
+        hyperparameters=method_entry(preset, method).hyperparameters,
     )
 
 
 def _run_settings(config: Config, backbone: str, method: str) -> Config:
     """Return preset, backbone and method of a run, and how its backbone is loaded and prompted."""
-    run = {"preset": config["preset"], "backbone": backbone, "method": method}
+    run = {"preset": config["preset"], "backbone": backbone} | method_entry(active_preset(config), method).settings
     return run | backbone_loading_settings(config, backbone) | {"prompt": active_preset(config)["prompt"]}
 
 
@@ -260,6 +269,8 @@ def layout(config: Config) -> Config:
         "table3_base": config["table3_base"] == "shown",
         "backbones": _catalogue_entries(config["backbones"], preset["backbones"]),
         "methods": preset["methods"],
+        "rows": _method_rows(preset, list_table_methods(preset)),
+        **{key: config[key] for key in ("proposed_method", "cost_baseline")},
         "retrieval_datasets": _catalogue_entries(config["datasets"], preset["retrieval_datasets"]),
         "knowledge_datasets": _catalogue_entries(config["datasets"], preset["knowledge_datasets"]),
         "retention_datasets": _catalogue_entries(config["datasets"], preset["retention_datasets"]),
@@ -283,7 +294,12 @@ def compare_settings(config: Config) -> Config:
     return dict(
         backbones=_catalogue_entries(config["backbones"], list(config["backbones"])),
         datasets=_catalogue_entries(config["datasets"], list(config["datasets"])),
-        seed_sd={name: preset["seed_sd"] for name, preset in config["presets"].items()},
+        rows=[{key: row[key] for key in ("name", "label")} for row in _all_method_rows(config)],
+        **{key: config[key] for key in ("proposed_method", "cost_baseline")},
+        seed_sd={
+            name: preset["seed_sd"] | {one: of_method(preset, preset["seed_sd"], one, {}) for one in variants(preset)}
+            for name, preset in config["presets"].items()
+        },
         **config["compare"],
     )
 
@@ -293,11 +309,32 @@ def queries_settings(config: Config, backbone: str, method: str, name: str) -> C
     return {
         "preset": config["preset"],
         "method": method,
+        "method_label": method_entry(active_preset(config), method).label,
         "seed": list_run_seeds(method, seeds(config))[0],
         "dataset": name,
         "dataset_label": config["datasets"][name]["label"],
         "backbone_label": config["backbones"][backbone]["label"],
     }
+
+
+def _all_method_rows(config: Config) -> list[Config]:
+    """List the methods of all presets, each once."""
+    rows = [row for preset in config["presets"].values() for row in _method_rows(preset, list_table_methods(preset))]
+    return list({row["name"]: row for row in rows}.values())
+
+
+def _method_rows(preset: Config, names: Sequence[str]) -> list[Config]:
+    """List methods with label, colour and whether they change the backbone, as tables and figures show them."""
+    entries = [method_entry(preset, name) for name in names]
+    return [
+        {
+            "name": entry.name,
+            "label": entry.label,
+            "color": entry.color,
+            "changes_backbone": entry.method.changes_backbone,
+        }
+        for entry in entries
+    ]
 
 
 def _catalogue_entries(catalogue: Config, names: list[str]) -> list[dict[str, str]]:

@@ -10,10 +10,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from slq.common.errors import SlqError, UnknownMethodError
-from slq.config.baselines import METHODS
-from slq.config.runs import merge_training_resources, merge_training_settings
+from slq.common.errors import SlqError
+from slq.config.method_schema import fill_method_schema
+from slq.config.runs import is_method, merge_training_resources, merge_training_settings, method_entry
 from slq.config.yaml_files import SCHEMA_FOLDER, check_schema, read_yaml, suggest_name
+from slq.methods.registry import BASE, list_methods
 
 Config = dict[str, Any]
 
@@ -37,13 +38,17 @@ def validate_config(raw: Config) -> Config:
     if isinstance(raw.get("seeds"), list):
         raw["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in raw["seeds"]]
     extend_presets(raw)
-    check_schema(raw, read_yaml(SCHEMA_FILE), "config")
+    check_schema(raw, fill_method_schema(read_yaml(SCHEMA_FILE), raw), "config")
     for catalogue in ("backbones", "encoders"):
         for name, entry in raw[catalogue].items():
             _check_weights(f"{catalogue}.{name}", entry, raw["datasets"])
     for name, entry in raw["datasets"].items():
         _check_dataset_entry(f"datasets.{name}", entry, raw["datasets"])
     _check_synthetic_capacity(raw["datasets"])
+    trained = [name for name in list_methods() if name != BASE]
+    for key in ("proposed_method", "cost_baseline"):
+        if raw[key] not in trained:
+            raise SlqError(f"config: {key} is '{raw[key]}'; {suggest_name(raw[key], trained, 'trained methods')}")
     for name, preset in raw["presets"].items():
         _check_preset(f"presets.{name}", preset, raw)
     return raw
@@ -219,17 +224,18 @@ def _check_named_dataset(key: str, name: str, datasets: Config, kind: str, requi
 
 def _check_preset(key: str, preset: Config, config: Config) -> None:
     """Check that everything that a preset names is consistent."""
+    for method, entry in preset["hyperparameters"].items():
+        if "of" in entry and entry["of"] not in preset["hyperparameters"]:
+            raise SlqError(f"config: {key}.hyperparameters.{entry['of']} is missing; {method} is a variant of it")
     for method in preset["methods"]:
-        if method != "base" and method not in preset["hyperparameters"]:
+        if method != BASE and method not in preset["hyperparameters"]:
             raise SlqError(f"config: {key}.hyperparameters.{method} is missing; {key}.methods asks for {method}")
-        if method not in METHODS:
-            raise UnknownMethodError(method, "config/baselines.py", f"its name in tables ({key}.methods asks for it)")
-        for name in preset["backbones"] if method != "base" else ():
+        for name in preset["backbones"] if method != BASE else ():
             _check_run(key, preset, config["backbones"][name], name, method)
     for index, entry in enumerate(preset["rerank"]["baselines"]):
         for part in ("first_stage", "reranker"):
             # Base needs no training, and is registered wherever it is needed.
-            if entry[part] in METHODS and entry[part] not in ("base", *preset["methods"]):
+            if is_method(preset, entry[part]) and entry[part] not in (BASE, *preset["methods"]):
                 raise SlqError(
                     f"config: {key}.rerank.baselines[{index}].{part} is '{entry[part]}', which {key}.methods leaves "
                     f"out; add it there, or take the baseline out of {key}.rerank.baselines"
@@ -263,11 +269,12 @@ def _check_run(key: str, preset: Config, backbone: Config, name: str, method: st
         merge_training_resources(preset, backbone, method)["hours"],
     )
     where = f"config: {key}: training.image_cache is '{training['image_cache']}' for {method} on {name}"
-    if training["image_cache"] in ("batch", "kv") and method != "slq":
-        raise SlqError(
-            f"{where}, which trains what is in it; expected none or features "
-            f"(for slq alone: backbones.{name}.runs.slq.training.image_cache)"
-        )
+    possible = method_entry(preset, method).method.image_caches
+    if training["image_cache"] not in possible:
+        caches = {one: method_entry(preset, one).method.image_caches for one in preset["methods"]}
+        readers = [one for one in caches if training["image_cache"] in caches[one]]
+        advice = "".join(f" (for {one} alone: backbones.{name}.runs.{one}.training.image_cache)" for one in readers[:1])
+        raise SlqError(f"{where}, which trains what is in it; expected {' or '.join(possible)}{advice}")
     if training["image_cache"] == "batch" and training["caption_sampling"] == "random_one":
         raise SlqError(f"{where}; with caption_sampling random_one, an epoch shows no image again")
     if 60 * hours <= training["time_limit_margin_minutes"]:

@@ -1,17 +1,105 @@
-"""The runs of a preset (a backbone, a method and a seed each), and the training settings of a run."""
+"""The runs of a preset (a backbone, a method and a seed each), the rows of its tables, and the settings of a run.
 
-from collections.abc import Sequence
+A preset's method is one of `slq.methods`, or a variant of one: an entry of `hyperparameters` that names it (`of`) and
+holds what differs.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from slq.common.files import wrap_read_errors
+from slq.config.yaml_files import REPOSITORY_ROOT
+from slq.methods.registry import BASE, Method, find_method, list_methods
 
 Config = dict[str, Any]
 
 BASE_SEED = 0  # seed folder of the untouched base, in which nothing is random
 DISK_CACHE_MODES = ("features", "kv")  # values of `training.image_cache` that need a job before the run
+TABLE3 = REPOSITORY_ROOT / "paper_tables" / "reference" / "table3.csv"
+LIGHTER = 0.65  # a variant's colour is that of the variant before it, so much less dark
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A preset's method, as everything outside `slq.methods` asks for it.
+
+    Attributes:
+        name: of its folders and rows.
+        method: of a variant, the method that it is of.
+        hyperparameters: its own; of a variant, those of the method where it gives none.
+        label, color: in tables and figures.
+    """
+
+    name: str
+    method: Method
+    hyperparameters: Config
+    label: str
+    color: str
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether it is a variant of its method."""
+        return self.name != self.method.name
+
+    @property
+    def settings(self) -> Config:
+        """Return its name as a job's settings give it; of a variant, the method that it is of too."""
+        return {"method": self.name} | ({"variant_of": self.method.name} if self.is_variant else {})
+
+
+def method_entry(preset: Config, name: str) -> MethodEntry:
+    """Return a preset's method or variant.
+
+    Raises:
+        SlqError: there is no such method.
+    """
+    entries: Config = preset["hyperparameters"]
+    own = entries.get(name, {})
+    method = find_method(own.get("of", name))
+    if name == method.name:
+        return MethodEntry(name, method, own, method.label, method.color)
+    parent = entries.get(method.name, {})
+    own = {key: value for key, value in own.items() if key != "of"}
+    differing = [f"{key.replace('_', ' ')} {value}" for key, value in own.items() if parent.get(key) != value]
+    siblings = [one for one in entries if entries[one].get("of") == method.name]
+    label = f"{method.label} ({', '.join(differing) or name})"
+    return MethodEntry(name, method, parent | own, label, _lighter(method.color, 1 + siblings.index(name)))
+
+
+def _lighter(color: str, steps: int) -> str:
+    """Mix a colour `#rrggbb` with white, the more the more steps."""
+    parts = (int(color[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{round(255 - (255 - part) * LIGHTER**steps):02x}" for part in parts)
+
+
+def variants(preset: Config) -> dict[str, MethodEntry]:
+    """Return the variants that a preset defines, by name."""
+    return {name: method_entry(preset, name) for name, entry in preset["hyperparameters"].items() if "of" in entry}
+
+
+def is_method(preset: Config, name: str) -> bool:
+    """Return whether a name is a method's or a variant's of the preset."""
+    return name in list_methods() or "of" in preset["hyperparameters"].get(name, {})
+
+
+def list_table_methods(preset: Config) -> list[str]:
+    """List the rows of a preset's tables: the untouched base, the paper's methods in its order, the preset's others.
+
+    A row of the paper that the preset leaves out is there too, and shown as not run.
+
+    Raises:
+        SlqError: the paper's Table 3 cannot be read.
+    """
+    with wrap_read_errors(TABLE3), open(TABLE3, encoding="utf-8", newline="") as file:
+        paper_methods = [row["method"] for row in csv.DictReader(file) if row.get("method") in list_methods()]
+    return list(dict.fromkeys([BASE, *paper_methods, *preset["methods"]]))
 
 
 def list_run_seeds(method: str, seeds: Sequence[int]) -> tuple[int, ...]:
     """List the seeds of a method's runs: all for a trained method, one fixed seed for the untrained base."""
-    return (BASE_SEED,) if method == "base" else tuple(seeds)
+    return (BASE_SEED,) if method == BASE else tuple(seeds)
 
 
 def merge_training_settings(preset: Config, backbone: Config, method: str) -> Config:
@@ -19,15 +107,22 @@ def merge_training_settings(preset: Config, backbone: Config, method: str) -> Co
 
     The backbone's override the preset's, and those of the method on this backbone override both.
     """
-    return {**preset["training"], **backbone.get("training", {}), **_method_overrides(backbone, method, "training")}
+    own = _method_overrides(preset, backbone, method, "training")
+    return {**preset["training"], **backbone.get("training", {}), **own}
 
 
 def merge_training_resources(preset: Config, backbone: Config, method: str) -> Config:
     """Merge the cluster resources of training a run: the preset's, overridden by the method's on this backbone."""
-    return {**preset["resources"]["train"], **_method_overrides(backbone, method, "resources")}
+    return {**preset["resources"]["train"], **_method_overrides(preset, backbone, method, "resources")}
 
 
-def _method_overrides(backbone: Config, method: str, section: str) -> Config:
+def _method_overrides(preset: Config, backbone: Config, method: str, section: str) -> Config:
     """Return a section of the backbone's settings for one method, empty if it has none."""
-    overrides: Config = backbone.get("runs", {}).get(method, {}).get(section, {})
+    overrides: Config = of_method(preset, backbone.get("runs", {}), method, {}).get(section, {})
     return overrides
+
+
+def of_method(preset: Config, entries: Mapping[str, Any], method: str, default: Any) -> Any:
+    """Return the entry of a method in a mapping by method; of a variant its own, or else its method's."""
+    parent = preset["hyperparameters"].get(method, {}).get("of", method)
+    return entries.get(method, entries.get(parent, default))

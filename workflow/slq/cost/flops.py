@@ -9,15 +9,14 @@ from dataclasses import astuple, dataclass
 from operator import add
 from typing import Any
 
-from slq.common.errors import SlqError, UnknownMethodError
 from slq.cost.architecture import Architecture
+from slq.methods.plan import ComputePlan
+from slq.methods.registry import Method, find_method
 
 PARTS = ("vision", "projector", "prefix", "queries", "attention", "backward", "recompute")
 Flops = dict[str, float]
-# The hyperparameter that a method's cost depends on.
-COST_HYPERPARAMETERS = {"base": None, "full_ft": None, "lora": "rank", "slq": "queries"}
 # Fields of ComputePlan by what is cached of an image's message (models/prefix.py).
-CACHED_SHARES = {"features": {"vision_share": 0.0}, "kv": {"prefix_share": 0.0}}
+CACHED_SHARES: Mapping[str, Mapping[str, Any]] = {"features": {"vision_share": 0.0}, "kv": {"prefix_share": 0.0}}
 
 
 @dataclass(frozen=True)
@@ -52,54 +51,15 @@ class TokenTotals:
         )
 
 
-@dataclass(frozen=True)
-class ComputePlan:
-    """How a method trains, as far as its FLOPs depend on it.
+def find_settings_method(settings: Mapping[str, Any], name: str) -> Method:
+    """Return the method of a row of settings: of a variant (`variants`), the one that it is of."""
+    return find_method(settings.get("variants", {}).get(name, {}).get("of", name))
 
-    Attributes:
-        method: `base` computes no gradient.
-        num_queries: N of SLQ, else 0.
-        rank: of LoRA, else 0.
-        whole_sequence: True for SLQ as released, whose gradient also runs through the prefix, which no gradient needs.
-        checkpointing: whether activations of the language model are recomputed for the gradient.
-        num_forward_passes: 2 with GradCache (Gao et al. 2021), where to save memory a batch is embedded once without
-            gradient and once, in chunks, with it; of SLQ only the queries run twice, over cached prefixes.
-        vision_share, prefix_share: shares of the messages whose image features, or prefix, are computed and not cached.
 
-    Raises:
-        UnknownMethodError: there is no closed form of the method.
-    """
-
-    method: str
-    num_queries: int = 0
-    rank: int = 0
-    whole_sequence: bool = False
-    checkpointing: bool = False
-    num_forward_passes: int = 1
-    vision_share: float = 1.0
-    prefix_share: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check that the method has a closed form."""
-        if self.method not in COST_HYPERPARAMETERS:
-            raise UnknownMethodError(self.method, "cost/flops.py", "which gradients its training computes")
-
-    @classmethod
-    def from_hyperparameters(cls, method: str, hyperparameters: Mapping[str, Any], **changes: Any) -> "ComputePlan":
-        """Build the plan from a method's entry of `hyperparameters` in config.yaml.
-
-        Args:
-            changes: further fields of the plan.
-
-        Raises:
-            SlqError: there is no closed form of the method, or its entry lacks the size that it depends on.
-        """
-        size = COST_HYPERPARAMETERS.get(method)
-        if size is not None and size not in hyperparameters:
-            raise SlqError(f"config: hyperparameters.{method}.{size} is missing; the cost of {method} depends on it")
-        return cls(
-            method, num_queries=hyperparameters.get("queries", 0), rank=hyperparameters.get("rank", 0), **changes
-        )
+def method_plan(settings: Mapping[str, Any], name: str, architecture: Architecture) -> ComputePlan:
+    """Build the compute plan of a row of settings, with its `hyperparameters`."""
+    hyperparameters = settings["hyperparameters"].get(name, {})
+    return find_settings_method(settings, name).plan(hyperparameters, architecture.text)
 
 
 def embed_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> Flops:
@@ -112,23 +72,17 @@ def train_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTota
     parts, linear_flops, attention_flops = _forward_flops(architecture, plan, totals)
     keeps_prefix = plan.num_queries and not plan.whole_sequence  # GradCache keeps the prefix between its two passes
     second_pass = linear_flops + attention_flops if keeps_prefix else sum(parts.values())
-    of_inputs, of_attention = linear_flops, 2 * attention_flops
-    recomputed = linear_flops + attention_flops
-    if plan.method == "full_ft":
-        backward = 2 * linear_flops + of_attention
-        inputs, outputs = architecture.text.linear_shapes[-1]
-        recomputed -= 2 * totals.tokens * architecture.text.layers * inputs * outputs  # no gradient needs its output
-    elif plan.method == "lora":
-        text = architecture.text
+    text, backward, recomputed = architecture.text, 0.0, linear_flops + attention_flops
+    if plan.num_trainable:
+        backward = linear_flops + 2 * attention_flops  # gradients of the inputs
+    if plan.trains_language_model:
+        backward += linear_flops
+        inputs, outputs = text.linear_shapes[-1]
+        recomputed -= 2 * totals.tokens * text.layers * inputs * outputs  # no gradient needs its output
+    elif plan.num_trainable and not plan.num_queries:
         # The maps of the first layer that read the embeddings need no gradient of their frozen input.
-        frozen_input = 2 * totals.tokens * sum(inputs * outputs for inputs, outputs in text.linear_shapes[:3])
-        backward = of_inputs - frozen_input + of_attention + 2 * _lora_flops(architecture, plan, totals)
-    elif plan.method == "slq":
-        backward = of_inputs + of_attention
-    elif plan.method == "base":
-        backward = 0.0
-    else:
-        raise UnknownMethodError(plan.method, "cost/flops.py", "which gradients its training computes")
+        backward -= 2 * totals.tokens * sum(inputs * outputs for inputs, outputs in text.linear_shapes[:3])
+        backward += 2 * _adapter_flops(plan, totals)
     return parts | {
         "backward": backward,
         "recompute": plan.checkpointing * recomputed + (plan.num_forward_passes - 1) * second_pass,
@@ -141,7 +95,7 @@ def cache_build_flops(architecture: Architecture, totals: TokenTotals, cache_lev
     Args:
         cache_level: `features` for the features of images, `kv` for their whole prefixes.
     """
-    parts = embed_flops(architecture, ComputePlan("base"), totals)
+    parts = embed_flops(architecture, ComputePlan(), totals)
     return {part: value for part, value in parts.items() if cache_level == "kv" or part in ("vision", "projector")}
 
 
@@ -176,7 +130,7 @@ def _forward_flops(architecture: Architecture, plan: ComputePlan, totals: TokenT
     if plan.whole_sequence:
         query_attention += per_square * num_queries * totals.tokens
     parts = dict.fromkeys(PARTS, 0.0) | _vision_flops(architecture, totals, min(plan.vision_share, computed_share))
-    parts |= {"prefix": prefix + _lora_flops(architecture, plan, totals), "queries": queries}
+    parts |= {"prefix": prefix + _adapter_flops(plan, totals), "queries": queries}
     parts |= {"attention": prefix_attention + query_attention}
     if num_queries and not plan.whole_sequence:
         return parts, queries, query_attention
@@ -196,6 +150,6 @@ def _vision_flops(architecture: Architecture, totals: TokenTotals, share: float)
     return {"vision": share * tower, "projector": share * 2 * totals.image_tokens * vision.projector_parameters}
 
 
-def _lora_flops(architecture: Architecture, plan: ComputePlan, totals: TokenTotals) -> float:
-    """Compute the forward FLOPs of LoRA's two narrow maps for each linear map of the language model."""
-    return 2 * totals.tokens * architecture.text.layers * plan.rank * architecture.text.lora_parameters_per_rank
+def _adapter_flops(plan: ComputePlan, totals: TokenTotals) -> float:
+    """Compute the forward FLOPs of the linear maps that a method adds to the language model's."""
+    return 2 * totals.tokens * plan.adapter_parameters

@@ -7,8 +7,10 @@ from typing import Any
 
 from slq.cost.architecture import Architecture, UnknownCostError, read_architecture
 from slq.cost.dataset_sizes import require_dataset_size
-from slq.cost.flops import ComputePlan, TokenTotals, embed_flops, total_flops, train_flops
-from slq.cost.memory import DTYPE_BYTES, GB, MemoryEstimate, count_trainable_parameters
+from slq.cost.flops import TokenTotals, embed_flops, find_settings_method, method_plan, total_flops, train_flops
+from slq.cost.memory import DTYPE_BYTES, GB, MemoryEstimate
+from slq.methods.plan import ComputePlan
+from slq.methods.registry import BASE
 
 Settings = Mapping[str, Any]
 STARTUP_HOURS = 0.25  # hours that a job needs to start: Python, weights, existing files
@@ -103,7 +105,8 @@ def forecast_preset(settings: Settings) -> tuple[list[RunForecast], list[CacheFo
         cost_model = BackboneCostModel(settings, backbone)
         backbone_runs = [cost_model.forecast_run(method) for method in settings["methods"]]
         runs += backbone_runs
-        caches.append(cost_model.forecast_cache(backbone_runs[-1]))
+        readers = [run for run in backbone_runs if "kv" in find_settings_method(settings, run.method).image_caches]
+        caches += [cost_model.forecast_cache(readers[-1])] if readers else []
     return runs, caches
 
 
@@ -171,7 +174,7 @@ class BackboneCostModel:
         """Forecast the cost of a run of a method."""
         training, plan, speed = self.backbone["training"][method], self._compute_plan(method), self._speed()
         epochs, size = training["epochs"], training["batch_size"]
-        pairs = self.train_dataset_size["texts"]["train"] // size * size * epochs if method != "base" else 0
+        pairs = self.train_dataset_size["texts"]["train"] // size * size * epochs if plan.num_trainable else 0
 
         def flops(option: ComputePlan) -> float:
             """Compute the FLOPs of the whole training by another plan."""
@@ -180,7 +183,8 @@ class BackboneCostModel:
         options = dict(self._alternative_plans(plan, epochs))
         chosen_plan = options.get(training["image_cache"], plan)
         train = speed and _hours_at_speed(flops(chosen_plan), speed)
-        evaluation = speed and _hours_at_speed(self._evaluation_flops(plan), speed) + self._generation_hours(method)
+        evaluation_flops = self._evaluation_flops(method, plan)
+        evaluation = speed and _hours_at_speed(evaluation_flops, speed) + self._generation_hours(method)
         memory = self._memory_estimate(method, plan)
         return RunForecast(
             self.backbone["name"],
@@ -201,7 +205,7 @@ class BackboneCostModel:
         """Forecast the space of the backbone's image cache.
 
         Args:
-            run: the forecast of the method whose prefixes are cached, which is the preset's last.
+            run: the forecast of the method whose prefixes are cached, the preset's last that can read them.
         """
         text, vision = self.architecture.text, self.architecture.vision
         dtype_bytes = DTYPE_BYTES[self.settings["dtype"]]
@@ -218,14 +222,9 @@ class BackboneCostModel:
     def _compute_plan(self, method: str) -> ComputePlan:
         """Build the compute plan of a method from its training settings."""
         training = self.backbone["training"][method]
-        checkpointing = training["gradient_checkpointing"] and method != "base"
-        hyperparameters, num_passes = (
-            self.settings["hyperparameters"].get(method, {}),
-            2 if training["grad_cache"] else 1,
-        )
-        return ComputePlan.from_hyperparameters(
-            method, hyperparameters, num_forward_passes=num_passes, checkpointing=checkpointing
-        )
+        plan = method_plan(self.settings, method, self.architecture)
+        checkpointing = training["gradient_checkpointing"] and plan.num_trainable > 0
+        return replace(plan, num_forward_passes=2 if training["grad_cache"] else 1, checkpointing=checkpointing)
 
     def _pair_flops(self, plan: ComputePlan) -> float:
         """Compute the FLOPs of training on one pair; caches hold images only, never captions."""
@@ -268,7 +267,7 @@ class BackboneCostModel:
         low, high = self.settings["mfu"]
         return Range(low * peak * 1e12, high * peak * 1e12) if peak else None
 
-    def _evaluation_flops(self, plan: ComputePlan) -> float:
+    def _evaluation_flops(self, method: str, plan: ComputePlan) -> float:
         """Compute the FLOPs of embedding every retrieval dataset and of reading every question with its images."""
         totals = TokenTotals()
         for entry in [*self.settings["retrieval_datasets"], *self.settings["knowledge_datasets"]]:
@@ -281,11 +280,11 @@ class BackboneCostModel:
             image_tokens = (
                 self.architecture.count_image_tokens(size["pixels"], tuple(limits["pixels"])) * limits["tiles"]
             )
-            num_questions = self._count_answered_questions(plan.method, size["texts"]["test"])
+            num_questions = self._count_answered_questions(method, size["texts"]["test"])
             question_totals = TokenTotals.of_equal_length(
                 num_questions, size["text_tokens"] + image_tokens, image_tokens
             )
-            flops += total_flops(embed_flops(self.architecture, ComputePlan("base"), question_totals))
+            flops += total_flops(embed_flops(self.architecture, ComputePlan(), question_totals))
         return flops
 
     def _count_answered_questions(self, method: str, questions: float) -> float:
@@ -296,7 +295,7 @@ class BackboneCostModel:
         """
         if method in self.settings["inheriting_methods"]:
             return min(2 * self.settings["equivalence_items"], questions)
-        return 2 * questions if method == "base" else questions
+        return 2 * questions if method == BASE else questions
 
     def _generation_hours(self, method: str) -> Range:
         """Estimate the hours of generating answers token by token.
@@ -314,12 +313,9 @@ class BackboneCostModel:
 
     def _memory_estimate(self, method: str, plan: ComputePlan) -> MemoryEstimate:
         """Build the memory estimate of a method's run."""
-        num_trainable = count_trainable_parameters(
-            self.architecture.text, method, self.settings["hyperparameters"].get(method, {})
-        )
         gpus = max(self.backbone["gpus"][method], 1)
         return MemoryEstimate(
-            self.architecture, plan, num_trainable, self.image_totals, self.text_totals, self.settings["dtype"], gpus
+            self.architecture, plan, self.image_totals, self.text_totals, self.settings["dtype"], gpus
         )
 
 

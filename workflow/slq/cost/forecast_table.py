@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slq.config.baselines import METHODS
 from slq.cost.forecast import CacheForecast, Range, RunForecast, forecast_preset, wall_hours
+from slq.methods.registry import BASE, find_method
 
 OPTION_TITLES = {"no_memory_saving": "max mem", **{name: name for name in ("released", "features", "batch", "kv")}}
 COLUMNS = ("Backbone", "Method", "PFLOP", "train h", "eval h", "GB/device", "disk", *OPTION_TITLES.values())
@@ -20,10 +20,8 @@ def print_forecast(settings: Mapping[str, Any]) -> None:
 def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], caches: Sequence[CacheForecast]) -> str:
     """Format the forecast for print."""
     lines = [f"{_format_columns(COLUMN_GROUPS[:-1])}  {COLUMN_GROUPS[-1]}", _format_columns(COLUMNS)]
-    lines += [_format_run(cell) for cell in runs]
-    return "\n".join(
-        [*lines, "", *_summary_lines(settings, runs), "", *_cache_lines(settings, caches), *_note_lines(settings)]
-    )
+    lines += [_format_run(settings, cell) for cell in runs]
+    return "\n".join([*lines, "", *_summary_lines(settings, runs), "", *_cache_lines(caches), *_note_lines(settings)])
 
 
 def _format_columns(values: Sequence[str]) -> str:
@@ -33,11 +31,12 @@ def _format_columns(values: Sequence[str]) -> str:
     return "".join(aligned).rstrip()
 
 
-def _format_run(run: RunForecast) -> str:
+def _format_run(settings: Mapping[str, Any], run: RunForecast) -> str:
     """Format the row of one run."""
+    label = settings.get("variants", {}).get(run.method, {}).get("label") or find_method(run.method).label
     options = [f"{run.relative_flops[name]:.2f}" if name in run.relative_flops else "-" for name in OPTION_TITLES]
     memory = "/".join(f"{value:,.0f}" for value in run.device_gb)
-    values = (run.label, METHODS[run.method], _format_petaflop(run.flops))
+    values = (run.label, label, _format_petaflop(run.flops))
     return _format_columns(
         (
             *values,
@@ -98,12 +97,12 @@ def _job_hours(run: RunForecast) -> list[Range | None]:
 
 def _count_runs(settings: Mapping[str, Any], run: RunForecast) -> int:
     """Count the runs of a method: one per seed, but only one of the base model."""
-    return 1 if run.method == "base" else len(settings["seeds"])
+    return 1 if run.method == BASE else len(settings["seeds"])
 
 
-def _cache_lines(settings: Mapping[str, Any], caches: Sequence[CacheForecast]) -> list[str]:
-    """Format the space that each backbone's image cache needs, if the preset trains SLQ."""
-    if "slq" not in settings["methods"]:
+def _cache_lines(caches: Sequence[CacheForecast]) -> list[str]:
+    """Format the space that each backbone's image cache needs, if the preset has a method that can read prefixes."""
+    if not caches:
         return []
     lines = [f"{'What is cached:':<20}{'features, disk':>14}{'kv, disk':>11}{'kv, to read':>13}{'batch, device':>19}"]
     for cache in caches:

@@ -16,7 +16,7 @@ from slq.common.errors import SlqError
 from slq.common.files import read_json, write_text
 from slq.config.runs import BASE_SEED
 from slq.cost.architecture import is_known_architecture, read_architecture
-from slq.cost.flops import CACHED_SHARES, ComputePlan, TokenTotals, cache_build_flops, total_flops, train_flops
+from slq.cost.flops import CACHED_SHARES, TokenTotals, cache_build_flops, method_plan, total_flops, train_flops
 
 STAGES = ("train", "retrieval", "retention", "equivalence", "blind")
 CACHE_STAGE = "feature_cache"  # builds the image cache that the runs of all seeds read
@@ -116,7 +116,7 @@ def read_stage(
         anomalies.append("no event names a device: hours are not known")
     device_name = devices[0]["name"] if devices else ""
     hours = spent_hours(attempts, devices[0]["count"]) if devices else dict.fromkeys(("train", "repeated", "total"))
-    flops, grad_cache, released = spent_flops(backbone, settings["hyperparameters"], run_id[1], stage, attempts)
+    flops, grad_cache, released = spent_flops(settings, backbone, run_id[1], stage, attempts)
     spans = [span.fields for attempt in attempts for span in attempt.spans]
     joules = [span["joules"] for span in spans if is_finite_number(span.get("joules"))]
     reused = sum(span["reused"] for span in spans if is_finite_number(span.get("reused")))
@@ -211,8 +211,8 @@ def read_shared_stages(
 
 
 def spent_flops(
+    settings: Mapping[str, Any],
     backbone: Mapping[str, Any],
-    hyperparameters: Mapping[str, Any],
     method: str,
     stage: str,
     attempts: Iterable[JobAttempt],
@@ -221,7 +221,7 @@ def spent_flops(
 
     Returns:
         FLOPs as spent; FLOPs of the same steps with GradCache (Gao et al. 2021), whose two passes only save memory;
-            FLOPs of the same steps with SLQ as released, which caches nothing of images, None for other methods. All
+            FLOPs of the same steps with queries as released, which caches nothing of images, None without queries. All
             are None where the events have no steps, or there is no closed form; when the cache is built, only the first
             is known.
     """
@@ -236,19 +236,16 @@ def spent_flops(
             None,
         )
 
-    def flops(cached_shares: Mapping[str, Mapping[str, float]] = CACHED_SHARES, **changes: Any) -> float:
+    plan = method_plan(settings, method, architecture)
+
+    def flops(cached_shares: Mapping[str, Mapping[str, Any]] = CACHED_SHARES, **changes: Any) -> float:
         """Compute the FLOPs of the same steps by a changed plan."""
-        plans = {
-            state: ComputePlan.from_hyperparameters(
-                method, hyperparameters.get(method, {}), **changes, **cached_shares.get(state, {})
-            )
-            for state in totals_by_input
-        }
+        plans = {state: replace(plan, **changes, **cached_shares.get(state, {})) for state in totals_by_input}
         return sum(
             total_flops(train_flops(architecture, plans[state], work)) for state, work in totals_by_input.items()
         )
 
-    return flops(), flops(num_forward_passes=2), flops({}, whole_sequence=True) if method == "slq" else None
+    return flops(), flops(num_forward_passes=2), flops({}, whole_sequence=True) if plan.num_queries else None
 
 
 def sum_token_totals(steps: Iterable[Step]) -> dict[str, TokenTotals]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slq.common.errors import UnknownMethodError
-from slq.cost.architecture import Architecture, TextArchitecture
-from slq.cost.flops import ComputePlan, TokenTotals
+from slq.cost.architecture import Architecture
+from slq.cost.flops import TokenTotals
+from slq.methods.plan import ComputePlan
 
 GB = 1e9
 DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -23,7 +23,6 @@ class MemoryEstimate:
     """The memory of one run.
 
     Attributes:
-        num_trainable: numbers that the method trains.
         image_totals, text_totals: tokens of an image's message and of a caption's.
         dtype: of weights that are not trained.
         gpus: devices that share a batch; with `sharding` the language model too.
@@ -31,7 +30,6 @@ class MemoryEstimate:
 
     architecture: Architecture
     plan: ComputePlan
-    num_trainable: float
     image_totals: TokenTotals
     text_totals: TokenTotals
     dtype: str
@@ -54,8 +52,8 @@ class MemoryEstimate:
             training: the training settings, as in config.yaml.
         """
         language = self.architecture.text.num_parameters
-        frozen = language * self.dtype_bytes * (self.plan.method != "full_ft")
-        shardable_bytes = (frozen + ADAMW_COPIES * self.num_trainable * self.trainable_dtype_bytes) / (
+        frozen = language * self.dtype_bytes * (not self.plan.trains_language_model)
+        shardable_bytes = (frozen + ADAMW_COPIES * self.plan.num_trainable * self.trainable_dtype_bytes) / (
             self.gpus if training["sharding"] else 1
         )
         replicated_bytes = (self.architecture.num_parameters - language) * self.dtype_bytes
@@ -63,7 +61,7 @@ class MemoryEstimate:
 
     def _activation_bytes(self, training: Mapping[str, Any]) -> float:
         """Estimate the bytes of activations saved for the gradient of the pairs that are in memory together."""
-        if self.plan.method == "base":
+        if not self.plan.num_trainable:
             return 0.0
         text, local_batch_size = self.architecture.text, training["batch_size"] / self.gpus
         kv_width, query_width = text.kv_heads * text.head_dim, text.heads * text.head_dim
@@ -109,30 +107,9 @@ class MemoryEstimate:
     @property
     def checkpoint_gb(self) -> float:
         """GB of a checkpoint."""
-        return CHECKPOINT_COPIES * self.num_trainable * self.trainable_dtype_bytes / GB
+        return CHECKPOINT_COPIES * self.plan.num_trainable * self.trainable_dtype_bytes / GB
 
     @property
     def adapter_gb(self) -> float:
         """GB of the trained weights."""
-        return self.num_trainable * self.trainable_dtype_bytes / GB
-
-
-def count_trainable_parameters(text: TextArchitecture, method: str, hyperparameters: Mapping[str, Any]) -> float:
-    """Count the numbers that a method trains.
-
-    Args:
-        hyperparameters: the method's entry in config.yaml.
-
-    Raises:
-        UnknownMethodError: the number is not known for the method.
-    """
-    match method:
-        case "base":
-            return 0.0
-        case "full_ft":
-            return float(text.num_parameters)
-        case "lora":
-            return float(hyperparameters["rank"] * text.layers * text.lora_parameters_per_rank)
-        case "slq":
-            return float(hyperparameters["queries"] * text.hidden_size)
-    raise UnknownMethodError(method, "cost/memory.py", "how many numbers it trains")
+        return self.plan.num_trainable * self.trainable_dtype_bytes / GB

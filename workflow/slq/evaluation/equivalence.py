@@ -29,7 +29,7 @@ from slq.evaluation.generation import (
 from slq.evaluation.metrics_files import ScoredAnswers, read_scored_answers
 from slq.evaluation.retention import build_generation_params, retention_input_hashes
 from slq.evaluation.retention_metrics import SCHEMA
-from slq.methods import registry
+from slq.methods.adapter import load_retriever
 from slq.models.backbone import Backbone, hash_weights, pick_device
 from slq.models.prefix import tokenize_message
 
@@ -107,7 +107,7 @@ def check_equivalence(
         with events.span("eval", dataset=sample.name, adapter=False):
             base_replies[sample.name] = sample.generate_replies(backbone)
     with events.span("init"):
-        retriever = registry.load_retriever(backbone, adapter_folder, snapshot_sha256(backbone_folder))
+        retriever = load_retriever(backbone, adapter_folder, snapshot_sha256(backbone_folder))
         require_weights_hash(backbone, weights_hash, f"{adapter_folder}: the backbone with this adapter loaded")
     check_records = {}
     for sample in samples:

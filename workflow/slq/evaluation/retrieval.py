@@ -17,7 +17,7 @@ from slq.evaluation.rank_table import RetrievalIds, RetrievalVariant, build_vari
 from slq.evaluation.ranks import best_positive_ranks
 from slq.evaluation.retrieval_metrics import SCHEMA as RETRIEVAL_SCHEMA
 from slq.evaluation.retrieval_metrics import compute_retrieval_metrics, gallery_hash
-from slq.methods import registry
+from slq.methods.adapter import ADAPTER_WEIGHTS, load_retriever
 from slq.models.backbone import Backbone, pick_device
 
 NUM_EXAMPLE_QUERIES = 6  # captions of a dataset whose best images are stored, for inspection
@@ -27,7 +27,7 @@ NUM_TOP_IMAGES = 5  # images stored per caption
 def load_run(settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path) -> tuple[Backbone, Any]:
     """Load a run's backbone and its retriever as training left them."""
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
-    return backbone, registry.load_retriever(backbone, adapter_folder, snapshot_sha256(backbone_folder))
+    return backbone, load_retriever(backbone, adapter_folder, snapshot_sha256(backbone_folder))
 
 
 def evaluate_retrieval(
@@ -118,7 +118,7 @@ def input_hashes(settings: dict[str, Any], backbone_folder: Path, adapter_folder
 
 def adapter_hash(adapter_folder: Path) -> str:
     """Hash the weights that a run trained, or adapter.json for a run that trained none."""
-    weights = adapter_folder / registry.ADAPTER_WEIGHTS
+    weights = adapter_folder / ADAPTER_WEIGHTS
     return hash_file(weights if weights.is_file() else adapter_folder / "adapter.json")
 
 

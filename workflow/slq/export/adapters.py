@@ -1,18 +1,21 @@
 """A run's base model and trained weights in PEFT's form: `PeftModel.from_pretrained` on the model without LM head."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, TrainableTokensConfig
+from peft import PeftConfig, TrainableTokensConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json
-from slq.methods.registry import ADAPTER_WEIGHTS, LORA_TARGETS
+from slq.common.files import hash_file, read_json
+from slq.export.trained_run import TrainedRun
+from slq.methods.adapter import ADAPTER_WEIGHTS, load_retriever
+from slq.models.backbone import Backbone
 
 BASE_FOLDER = "base"  # the folder, in an export, of a base model that is on no hub
 PEFT_KEY_PREFIX = "base_model.model."  # begins every tensor name in PEFT's files
@@ -99,46 +102,69 @@ def add_query_tokens(tokenizer: Any, count: int) -> list[int]:
     return token_ids
 
 
-def write_queries(
-    adapter_folder: Path, base: BaseModelInfo, token_ids: list[int], out: Path, dtype: str = "float32"
-) -> None:
-    """Write SLQ's queries (N, d) as embeddings of the tokens `token_ids`: PEFT's TRAINABLE_TOKENS, in float32.
+class ExportFolder:
+    """What a method can write of a run into an export (`slq.methods.registry.ExportTarget`).
 
-    SLQ appends its queries to a prefix unscaled, while the model multiplies embeddings by its scale: the queries are
-    divided by that scale, rounded to the precision `dtype` that the model multiplies in.
-
-    Raises:
-        SlqError: the run's tensors are not queries of that number and width.
+    Attributes:
+        read_out: number of positions at the end of the prompt whose states are read out.
+        rows_needed: rows of the embedding matrix that the export needs.
+        weights_sha256: SHA-256 of the safetensors files that are loaded as the base, by file name.
+        base_location: where these are: on the hub, in BASE_FOLDER, or in the export itself.
     """
-    tensors = load_file(adapter_folder / ADAPTER_WEIGHTS)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if shapes != {"queries": (len(token_ids), base.embedding_dim)}:
-        raise SlqError(
-            f"{adapter_folder / ADAPTER_WEIGHTS}: holds {shapes}, "
-            f"expected queries {len(token_ids)} x {base.embedding_dim}"
+
+    def __init__(self, run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder: Path) -> None:
+        """Begin with a folder in which nothing is trained."""
+        self.run, self.base, self.tokenizer, self.folder = run, base, tokenizer, folder
+        self.read_out, self.rows_needed, self.weights_sha256 = 1, base.embedding_rows, base.weights_sha256
+        self.base_location: dict[str, Any] = {"folder": BASE_FOLDER}
+        if base.model:
+            self.base_location = {"model": base.model, "revision": base.revision}
+
+    def write_query_tokens(self, count: int) -> None:
+        """Write queries (count, d) as tokens at the end of the chat template: PEFT's TRAINABLE_TOKENS, in float32.
+
+        A retriever appends its queries to a prefix unscaled, while the model multiplies embeddings by its scale: the
+        queries are divided by that scale, rounded to the precision that the model multiplies in.
+
+        Raises:
+            SlqError: the run's tensors are not queries of that number and width.
+        """
+        token_ids = add_query_tokens(self.tokenizer, count)
+        path, tensors = self._read_tensors()
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if shapes != {"queries": (count, self.base.embedding_dim)}:
+            raise SlqError(f"{path}: holds {shapes}, expected queries {count} x {self.base.embedding_dim}")
+        precision = getattr(torch, self.run.settings["dtype"])
+        scale = torch.tensor(self.base.embedding_scale, dtype=precision).to(tensors["queries"].dtype)
+        peft_tensors = {f"{self.base.embedding_name}.trainable_tokens_delta": tensors["queries"] / scale}
+        self._write_peft_files(TrainableTokensConfig(token_indices=token_ids), peft_tensors)
+        self.read_out, self.rows_needed = count, max(self.base.embedding_rows, token_ids[-1] + 1)
+
+    def write_peft_adapter(self, config: PeftConfig) -> None:
+        """Write the tensors under the names of the model without LM head; a run has those of the model with it."""
+        _, tensors = self._read_tensors()
+        self._write_peft_files(
+            config,
+            {re.sub(r"\.default(?=\.|$)", "", name.removeprefix("model.")): one for name, one in tensors.items()},
         )
-    scale = torch.tensor(base.embedding_scale, dtype=getattr(torch, dtype)).to(tensors["queries"].dtype)
-    peft_tensors = {f"{base.embedding_name}.trainable_tokens_delta": tensors["queries"] / scale}
-    _write_peft_adapter(TrainableTokensConfig(token_indices=token_ids), peft_tensors, base, out)
 
+    def write_model(self) -> None:
+        """Write the whole model, with the run's weights in place of the base's."""
+        backbone = Backbone.load(self.run.snapshot, self.run.settings["family"], self.run.settings["dtype"])
+        load_retriever(backbone, self.run.adapter_folder, self.run.adapter_record["backbone_sha256"])
+        backbone.model.save_pretrained(self.folder)
+        self.weights_sha256 = {path.name: hash_file(path) for path in self.folder.glob("*.safetensors")}
+        self.base_location = {"folder": "."}
 
-def write_lora(adapter_folder: Path, hyperparameters: dict[str, float], base: BaseModelInfo, out: Path) -> None:
-    """Write LoRA's matrices under the names of the model without LM head; a run has those of the model with it."""
-    config = LoraConfig(
-        r=int(hyperparameters["rank"]),
-        lora_alpha=int(hyperparameters["alpha"]),
-        lora_dropout=hyperparameters["dropout"],
-        target_modules=LORA_TARGETS,
-    )
-    tensors = load_file(adapter_folder / ADAPTER_WEIGHTS)
-    peft_tensors = {name.removeprefix("model.").replace(".default.", "."): tensor for name, tensor in tensors.items()}
-    _write_peft_adapter(config, peft_tensors, base, out)
+    def _read_tensors(self) -> tuple[Path, dict[str, Tensor]]:
+        """Read the run's tensors; return their file too."""
+        path = self.run.adapter_folder / ADAPTER_WEIGHTS
+        return path, load_file(path)
 
-
-def _write_peft_adapter(config: PeftConfig, tensors: dict[str, Tensor], base: BaseModelInfo, out: Path) -> None:
-    """Write PEFT's configuration and weights."""
-    config.base_model_name_or_path, config.revision = base.model or BASE_FOLDER, base.revision
-    config.inference_mode = True
-    config.save_pretrained(str(out))
-    prefixed_tensors = {PEFT_KEY_PREFIX + name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(prefixed_tensors, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    def _write_peft_files(self, config: PeftConfig, tensors: dict[str, Tensor]) -> None:
+        """Write PEFT's configuration and weights."""
+        config.base_model_name_or_path, config.revision = self.base.model or BASE_FOLDER, self.base.revision
+        config.inference_mode = True
+        config.save_pretrained(str(self.folder))
+        prefixed_tensors = {PEFT_KEY_PREFIX + name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(prefixed_tensors, self.folder / "adapter_model.safetensors", metadata={"format": "pt"})

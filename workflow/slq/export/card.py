@@ -9,11 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from slq.common.files import read_json, write_text
 from slq.common.inherited import read_inherited_metrics
 from slq.config.loading import Config
+from slq.config.runs import is_method, method_entry
 from slq.evaluation.freshness import METRICS_FOLDERS
 from slq.evaluation.statistics import accuracy_interval
 from slq.export.adapters import BaseModelInfo
 from slq.export.trained_run import TrainedRun
-from slq.results.layout import METHODS
+from slq.methods.registry import find_method, method_name
 from slq.results.stale import StaleFiles
 
 HUB_LICENCES = ("apache-2.0", "mit")  # licences by the hub's names
@@ -43,15 +44,20 @@ def write_model_card(run: TrainedRun, base: BaseModelInfo, config: Config, folde
     audit = run.preset_folder / "audit.json"
     splits = read_json(audit)["splits"] if audit.exists() else {}
     tests = {name.removesuffix("/test"): split for name, split in splits.items() if name.endswith("/test")}
+    method, retriever = find_method(method_name(run.adapter_record)), read_json(folder / "retriever.json")
     text = render_template(
         "card.md.j2",
         run=run.run_record,
         name=run.name,
         label=entry.get("label", run.run_record["backbone"]),
-        method=METHODS[run.run_record["method"]],
+        method=method,
+        method_label=method_label(run, config),
+        description=method.card_description.format(
+            read_out=retriever["read_out"], trainable=run.run_record["parameters"]["trainable"]
+        ),
         base=base,
         peft=(folder / "adapter_config.json").exists(),
-        told=read_json(folder / "retriever.json"),
+        told=retriever,
         licence=licence,
         licence_id=licence.lower() if licence.lower() in HUB_LICENCES else "other",
         **read_scores(run, labels),
@@ -61,6 +67,15 @@ def write_model_card(run: TrainedRun, base: BaseModelInfo, config: Config, folde
         synthetic="pretrain" in entry,
     )
     write_text(folder / "README.md", text)
+
+
+def method_label(run: TrainedRun, config: Config) -> str:
+    """Return the label of a run's method; of a variant that the configuration does not have, with its name."""
+    name, parent = run.run_record["method"], find_method(method_name(run.adapter_record))
+    preset = config["presets"].get(run.run_record["preset"], {"hyperparameters": {}})
+    if name == parent.name or not is_method(preset, name):
+        return parent.label if name == parent.name else f"{parent.label} ({name})"
+    return method_entry(preset, name).label
 
 
 def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[Any]]:

@@ -20,11 +20,12 @@ from slq.common.fingerprint import fingerprint
 from slq.common.snapshots import write_manifest
 from slq.config.loading import Config
 from slq.evaluation.retrieval import load_run
-from slq.export.adapters import BASE_FOLDER, BaseModelInfo, add_query_tokens, read_base_info, write_lora, write_queries
+from slq.export.adapters import BASE_FOLDER, BaseModelInfo, ExportFolder, read_base_info
 from slq.export.card import write_model_card
 from slq.export.trained_run import TrainedRun
-from slq.methods import registry
-from slq.models.backbone import Backbone, pick_device
+from slq.methods.adapter import ADAPTER_WEIGHTS
+from slq.methods.registry import find_method, method_name
+from slq.models.backbone import pick_device
 from slq.models.family import find_family_class
 from slq.models.prefix import message_parts, tokenize_message
 
@@ -96,7 +97,7 @@ def export_once(run: TrainedRun, config: Config) -> Path:
 
 def export_key(run: TrainedRun) -> str:
     """Compute the key of a retriever: it changes with the adapter, backbone, prompt, precision or code."""
-    tensors_path = run.adapter_folder / registry.ADAPTER_WEIGHTS
+    tensors_path = run.adapter_folder / ADAPTER_WEIGHTS
     settings = {key: run.settings[key] for key in ("family", "dtype", "prompt")}
     adapter = {"tensors": hash_file(tensors_path) if tensors_path.exists() else None, **run.adapter_record}
     code = fingerprint(*EMBEDDING_MODULES, families=[settings["family"]])
@@ -104,36 +105,10 @@ def export_key(run: TrainedRun) -> str:
 
 
 def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder: Path) -> None:
-    """Write the trained weights, the tokenizer, and retriever.json, which says how to load them.
-
-    Raises:
-        SlqError: exports do not support the run's method.
-    """
-    method, hyperparameters = run.adapter_record["method"], run.adapter_record["hyperparameters"]
-    dtype = run.settings["dtype"]
-    pooled_tokens, rows_needed, weights_sha256 = 1, base.embedding_rows, base.weights_sha256
-    base_location: dict[str, Any] = (
-        {"model": base.model, "revision": base.revision} if base.model else {"folder": BASE_FOLDER}
-    )
-    if method == "slq":
-        pooled_tokens = hyperparameters["queries"]
-        token_ids = add_query_tokens(tokenizer, pooled_tokens)
-        write_queries(run.adapter_folder, base, token_ids, folder, dtype)
-        rows_needed = max(base.embedding_rows, token_ids[-1] + 1)
-    elif method == "lora":
-        write_lora(run.adapter_folder, hyperparameters, base, folder)
-    elif method == "full_ft":
-        backbone = Backbone.load(run.snapshot, run.settings["family"], dtype)
-        registry.load_retriever(backbone, run.adapter_folder, run.adapter_record["backbone_sha256"])
-        backbone.model.save_pretrained(folder)
-        weights_sha256 = {path.name: hash_file(path) for path in folder.glob("*.safetensors")}
-        base_location = {"folder": "."}
-    elif method != "base":
-        raise SlqError(
-            f"{run.name}: its method is '{method}', for which slq export has no form; expected base, full_ft, lora or "
-            "slq"
-        )
-    if base_location == {"folder": BASE_FOLDER}:
+    """Write the trained weights, the tokenizer, and retriever.json, which says how to load them."""
+    exported = ExportFolder(run, base, tokenizer, folder)
+    find_method(method_name(run.adapter_record)).export(exported, run.adapter_record["hyperparameters"])
+    if exported.base_location == {"folder": BASE_FOLDER}:
         for name in read_json(run.snapshot / "manifest.json")["files"]:
             (folder / BASE_FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.snapshot / name, folder / BASE_FOLDER / name)
@@ -142,17 +117,17 @@ def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder
         folder / "retriever.json",
         {
             "schema": SCHEMA,
-            "method": method,
-            "read_out": pooled_tokens,
+            "method": run.adapter_record["method"],
+            "read_out": exported.read_out,
             "dimension": base.embedding_dim,
-            "dtype": dtype,
+            "dtype": run.settings["dtype"],
             "instruction": run.settings["prompt"],
             "base": {
-                **base_location,
+                **exported.base_location,
                 "rows": base.embedding_rows,
-                "rows_needed": rows_needed,
+                "rows_needed": exported.rows_needed,
                 "width": base.embedding_dim,
-                "weights": weights_sha256,
+                "weights": exported.weights_sha256,
             },
         },
     )

@@ -9,7 +9,7 @@ from slq.common.files import read_json
 from slq.common.schema import require_schema
 from slq.common.snapshots import snapshot_sha256
 from slq.config.loading import Config
-from slq.methods.registry import SCHEMA as ADAPTER_SCHEMA
+from slq.methods.adapter import SCHEMA as ADAPTER_SCHEMA
 from slq.results.records import SCHEMA as RUN_SCHEMA
 
 

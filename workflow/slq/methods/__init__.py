@@ -1,1 +1,1 @@
-"""Training methods: what of a backbone each trains, how it is read out, and what is saved and loaded."""
+"""Training methods, one file each: what of a backbone it trains, how it is read out, and how tables show it."""

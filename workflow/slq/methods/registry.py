@@ -1,135 +1,152 @@
-"""The four methods (base, full fine-tuning, LoRA, SLQ): what each trains, its read-out, saving and loading."""
+"""The methods by name: `slq/methods/<name>.py` defines one, as a subclass of `Method`. None is imported until asked.
 
-import re
-from pathlib import Path
-from typing import Any
+A method's file is cheap to import, because the configuration, the cost and the Snakefile ask methods too: torch, PEFT
+and the models are imported inside `build` and `export`. docs/methods.md has a complete example.
+"""
 
-import torch
-from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file, save_file
-from torch import nn
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, ClassVar, Protocol
 
+import slq.methods
 from slq.common.errors import SlqError
-from slq.common.files import read_json, write_json
-from slq.common.schema import require_schema
-from slq.models.backbone import Backbone, gather_full_tensors
-from slq.models.retriever import LastTokenRetriever, LatentQueryRetriever, initial_queries
+from slq.methods.plan import ComputePlan
 
-SCHEMA = 2  # of adapter.json
-ADAPTER_WEIGHTS = "adapter.safetensors"  # beside adapter.json, where a method trains weights
-# q, k, v, o, gate, up, down of every layer of the language model and of nothing else: with rank 8 this gives the counts
-# of the paper's Table 3 (4.4M, 8.7M, 16.5M, 20.2M) on its four backbones.
-LORA_PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
-LORA_TARGETS = rf".*language_model\.layers\.\d+\..*\.({'|'.join(LORA_PROJECTIONS)})_proj"
+BASE = "base"  # the untouched backbone: the one method that trains nothing
+NO_METHODS = ("registry", "plan", "adapter")  # modules of this folder that define no method
+# Parts of a method that are values; its other parts are its abstract functions.
+VALUES = ("label", "color", "schema", "changes_backbone", "image_caches", "card_description", "card_prompt_end")
 
 
-def build_retriever(
-    method: str, backbone: Backbone, hyperparameters: dict[str, Any], seed: int
-) -> LatentQueryRetriever | LastTokenRetriever:
-    """Build a retriever in which only the method's parameters require gradients.
+class ExportTarget(Protocol):
+    """What an export can hold of a run; `slq.export.adapters` writes it."""
 
-    The vision tower, projector and LM head are frozen for every method. LoRA is that of Hu et al. 2021, in the
-    implementation of peft.
+    def write_peft_adapter(self, config: Any) -> None:
+        """Write the run's tensors as an adapter of PEFT, with its `PeftConfig`."""
+        ...
 
-    Args:
-        hyperparameters: the method's entry of `hyperparameters` in config.yaml.
-        seed: seed of the initial values of SLQ's queries and of LoRA's weights.
+    def write_query_tokens(self, count: int) -> None:
+        """Write the run's queries as the embeddings of tokens at the end of the chat template, and read these out."""
+        ...
+
+    def write_model(self) -> None:
+        """Write the whole model with the run's weights in place of the base's."""
+        ...
+
+
+class Method(ABC):
+    """What of a backbone is trained, and how it is read out; no part has a default.
+
+    Attributes:
+        name: the name of its file, and of its folders and entries.
+        label: its name in tables and figures.
+        color: its colour in figures, `#rrggbb`, to be told from the others by colour-blind readers too.
+        schema: JSON schema of its entry of `hyperparameters` in config.yaml, by `hyperparameters_schema`. It may refer
+            to the definitions of workflow/schemas/config.schema.yaml.
+        changes_backbone: whether generated answers may change. If not, they are base's, which a check confirms.
+        image_caches: the values of `training.image_cache` that it can be trained with; of `none`, `features`, `batch`
+            and `kv`. The last two keep a whole prefix, in which then nothing may be trained.
+        card_description: sentences about its vectors on the model card of an export. `{read_out}` stands for the number
+            of positions that are read out, `{trainable}` for the number of trained parameters.
+        card_prompt_end: what an export's chat template ends with, in words.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    color: ClassVar[str]
+    schema: ClassVar[Mapping[str, Any]]
+    changes_backbone: ClassVar[bool]
+    image_caches: ClassVar[tuple[str, ...]]
+    card_description: ClassVar[str]
+    card_prompt_end: ClassVar[str]
+
+    @abstractmethod
+    def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
+        """Build the retriever (`slq.models.retriever`) in which only what is trained requires gradients.
+
+        Args:
+            backbone: a `slq.models.backbone.Backbone`, of which no parameter requires a gradient yet.
+            hyperparameters: the method's entry in config.yaml.
+            seed: of the initial values.
+
+        Raises:
+            SlqError: the backbone lacks modules that the method trains.
+        """
+
+    @abstractmethod
+    def plan(self, hyperparameters: Mapping[str, Any], text: Any) -> ComputePlan:
+        """Return what it computes.
+
+        Args:
+            text: the sizes of the language model, a `slq.cost.architecture.TextArchitecture`.
+        """
+
+    @abstractmethod
+    def export(self, folder: ExportTarget, hyperparameters: Mapping[str, Any]) -> None:
+        """Write what it trained into an export."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains anything; what trains nothing, apart from the base, is a read-out (config.yaml)."""
+        return self.name != BASE
+
+    @property
+    def inherits_retention(self) -> bool:
+        """Whether its answers are base's, so that they are checked and not measured."""
+        return self.trains and not self.changes_backbone
+
+
+def hyperparameters_schema(description: str, **properties: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Build the schema of a method's entry: its own hyperparameters, all needed, and those that all methods have."""
+    properties |= {
+        "learning_rate": {"$ref": "#/$defs/rate", "description": "Peak rate of AdamW."},
+        "warmup_steps": {"type": "integer", "minimum": 0, "description": "Steps of linear warm-up."},
+    }
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(properties),
+        "description": description,
+        "properties": properties,
+    }
+
+
+def method_name(record: Mapping[str, Any]) -> str:
+    """Return the name of the method in a run's settings or adapter.json; of a variant, the method that it is of."""
+    name: str = record.get("variant_of", record["method"])
+    return name
+
+
+@cache
+def list_methods() -> list[str]:
+    """List the names of all methods."""
+    return sorted(module.name for module in iter_modules(slq.methods.__path__) if module.name not in NO_METHODS)
+
+
+@cache
+def find_method(name: str) -> Method:
+    """Return the method of a name.
 
     Raises:
-        SlqError: there is no such method, or the backbone lacks the modules that the method trains.
+        SlqError: there is no such method, its file does not define exactly one, or it lacks a part.
     """
-    backbone.model.requires_grad_(False)
-    generator = torch.Generator().manual_seed(seed)
-    if method == "slq":
-        return LatentQueryRetriever(
-            backbone,
-            initial_queries(hyperparameters["queries"], backbone.hidden_size, hyperparameters["init"], generator),
+    if name not in list_methods():
+        raise SlqError(f"there is no method '{name}'; expected one of {', '.join(list_methods())} (docs/methods.md)")
+    module = import_module(f"slq.methods.{name}")
+    file = f"slq/methods/{name}.py"
+    found = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__]
+    classes = [one for one in found if issubclass(one, Method)]
+    if len(classes) != 1:
+        raise SlqError(f"{file}: expected one subclass of Method, found {len(classes)} (docs/methods.md)")
+    (method_class,) = classes
+    missing = [part for part in VALUES if not hasattr(method_class, part)] + sorted(method_class.__abstractmethods__)
+    if missing:
+        raise SlqError(
+            f"{file}: the class {method_class.__name__} has no `{missing[0]}`; a method has no default for it: add it "
+            "(slq/methods/registry.py and docs/methods.md say what it is)"
         )
-    if method == "full_ft":
-        if not hasattr(backbone.inner, "language_model"):
-            raise _unsupported_method_error(method, backbone, "no model.model.language_model, which full_ft trains")
-        backbone.inner.language_model.requires_grad_(True)
-    elif method == "lora":
-        present = {
-            match[1] for name, _ in backbone.model.named_modules() if (match := re.fullmatch(LORA_TARGETS, name))
-        }
-        if missing := [name for name in LORA_PROJECTIONS if name not in present]:
-            raise _unsupported_method_error(
-                method, backbone, f"no {missing[0]}_proj in model.model.language_model.layers, which LoRA adapts"
-            )
-        torch.manual_seed(seed)
-        config = LoraConfig(
-            r=hyperparameters["rank"],
-            lora_alpha=hyperparameters["alpha"],
-            lora_dropout=hyperparameters["dropout"],
-            target_modules=LORA_TARGETS,
-        )
-        backbone.model = get_peft_model(backbone.model, config).base_model.model
-    elif method != "base":
-        raise SlqError(f"there is no method '{method}'; expected base, full_ft, lora or slq")
-    return LastTokenRetriever(backbone)
-
-
-def _unsupported_method_error(method: str, backbone: Backbone, reason: str) -> SlqError:
-    """Build the error that a method does not fit a backbone's class."""
-    return SlqError(f"{type(backbone.model).__name__} has {reason}; {method} does not fit it (docs/backbones.md)")
-
-
-def save_adapter(
-    method: str, tensors: dict[str, torch.Tensor], temperature: float, folder: Path, metadata: dict[str, Any]
-) -> None:
-    """Save a method's trained tensors into `folder`, and adapter.json, which describes them, last.
-
-    Args:
-        tensors: `trainable_state_dict` of the method's retriever.
-        temperature: the learned temperature.
-        metadata: further entries of adapter.json: the backbone's sha256, which is checked on loading; the
-            hyperparameters, from which loading builds the retriever; and the hashes of the backbone's weights before
-            and after training, which an equivalence check compares.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if tensors:
-        save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **metadata})
-
-
-def named_trainable_parameters(retriever: LatentQueryRetriever | LastTokenRetriever) -> list[tuple[str, torch.Tensor]]:
-    """Return the names and values of all parameters that receive gradients."""
-    module: nn.Module = retriever.backbone.model if isinstance(retriever, LastTokenRetriever) else retriever
-    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-
-
-def trainable_state_dict(
-    retriever: LatentQueryRetriever | LastTokenRetriever, keep_result: bool = True
-) -> dict[str, torch.Tensor]:
-    """Return the trainable parameters by name, whole and on the CPU, in processes with `keep_result`.
-
-    If the model is sharded, all processes must call it.
-    """
-    return gather_full_tensors(dict(named_trainable_parameters(retriever)), keep_result)
-
-
-def load_retriever(backbone: Backbone, folder: Path, backbone_sha256: str) -> LatentQueryRetriever | LastTokenRetriever:
-    """Load a retriever that `save_adapter` saved, on a freshly loaded backbone.
-
-    Raises:
-        SlqError: adapter.json is of another schema, the adapter was trained on another backbone, or its tensors do not
-            match the method's.
-    """
-    adapter = read_json(folder / "adapter.json")
-    require_schema(folder / "adapter.json", adapter, SCHEMA, "train it again")
-    if adapter["backbone_sha256"] != backbone_sha256:
-        raise SlqError(f"{folder}: trained on another backbone ({adapter['backbone_sha256'][:12]}); train it again")
-    retriever = build_retriever(adapter["method"], backbone, adapter["hyperparameters"], seed=0)
-    expected = dict(named_trainable_parameters(retriever))
-    if expected:
-        tensors = load_file(folder / ADAPTER_WEIGHTS)
-        if tensors.keys() != expected.keys():
-            mismatched = sorted(tensors.keys() ^ expected.keys())
-            raise SlqError(
-                f"{folder / ADAPTER_WEIGHTS}: missing or unexpected tensors {mismatched[:3]}; train it again"
-            )
-        with torch.no_grad():
-            for name, parameter in expected.items():
-                parameter.copy_(tensors[name])
-    return retriever
+    method_class.name = name
+    return method_class()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
@@ -121,9 +122,12 @@ def set_attention_implementation(backbone: Backbone, attention: str) -> None:
 
 
 def backbone_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """Return a backbone's own parameters under their own names, without those of LoRA."""
+    """Return a backbone's own parameters under their own names, without those that PEFT added."""
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    parts = [getattr(layer, name) for layer in layers for name in layer.adapter_layer_names]
+    added = {id(tensor) for part in parts for tensor in part.parameters()}
     named_parameters = model.named_parameters()
-    return {name.replace(".base_layer.", "."): tensor for name, tensor in named_parameters if "lora_" not in name}
+    return {name.replace(".base_layer.", "."): tensor for name, tensor in named_parameters if id(tensor) not in added}
 
 
 def hash_weights(model: torch.nn.Module) -> str:

@@ -11,6 +11,7 @@ from slq.config.cost_settings import forecast_settings
 from slq.config.loading import Config, load_merged_config
 from slq.cost.architecture import UnknownCostError
 from slq.cost.forecast import Range, RunForecast, forecast_preset
+from slq.methods.registry import BASE
 from slq.preflight.checks import (
     ERROR,
     NOTE,
@@ -101,7 +102,7 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
 def _forecast_cost(config: Config, plan: WorkflowPlan | None) -> CostEstimate:
     """Forecast the cost of the planned jobs; the estimate holds the reason if an architecture or size is not known."""
     settings = forecast_settings(config)
-    settings["methods"] = sorted({"base", *settings["methods"]})  # equivalence checks run base even if no row shows it
+    settings["methods"] = sorted({BASE, *settings["methods"]})  # equivalence checks run base even if no row shows it
     try:
         run_forecasts, _ = forecast_preset(settings)
     except UnknownCostError as error:

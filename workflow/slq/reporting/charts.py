@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 
 from slq.common.errors import SlqError
+from slq.methods.registry import BASE
 from slq.reporting.costs import all_costs, compute_run_cost, hours_header
 from slq.reporting.interval_tables import DIRECTION_LABELS
 from slq.results.cells import TableCell
-from slq.results.layout import METHODS, LayoutEntry, ReportLayout
+from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.records import Record, Results, joined_sources, read_jsonl_records
 
 RunKey = tuple[LayoutEntry, str, int]  # backbone, method, seed
@@ -63,8 +64,8 @@ def recall_chart(results: Results) -> Chart:
             record = results.run_record(run[0].name, *run[1:])
             if record is None:
                 return None
-            hours = 0.0 if run[1] == "base" else compute_run_cost(record).training_hours
-            if run[1] != "base" and hours <= 0:
+            hours = 0.0 if run[1] == BASE else compute_run_cost(record).training_hours
+            if run[1] != BASE and hours <= 0:
                 raise SlqError(f"{record.path}: key spans.train is 0; expected the seconds of a training")
             return [
                 ("", hours, metrics_record.number("metrics", "t2i", "R@5"), f"{metrics_record.source}; {record.source}")
@@ -85,8 +86,8 @@ def retention_chart(results: Results) -> Chart:
 
         def run_points(run: RunKey, metrics_record: Record) -> list[Point]:
             backbone, method, _ = run
-            base_records = results.find_all_seeds(backbone.name, "base", name)
-            if method == "base" or not base_records:
+            base_records = results.find_all_seeds(backbone.name, BASE, name)
+            if method == BASE or not base_records:
                 return []
             difference = metrics_record.number("metrics", "score") - base_records[0].number("metrics", "score")
             return [("", backbone.name, difference, joined_sources([metrics_record, *base_records]))]
@@ -97,10 +98,10 @@ def retention_chart(results: Results) -> Chart:
         )
 
     panels = tuple(map(panel, results.layout.retention_datasets))
-    has_missing_base = any(method == "base" for one in panels for _, method, _ in (*one.missing_runs, *one.stale_runs))
+    has_missing_base = any(method == BASE for one in panels for _, method, _ in (*one.missing_runs, *one.stale_runs))
     notes = ["A backbone whose base was not run has no differences."] if has_missing_base else []
     inherited = dict.fromkeys(
-        METHODS[method]
+        results.layout.labels[method]
         for backbone, method, _ in list_runs(results)
         for dataset in results.layout.retention_datasets
         if any(one.inherited for one in results.find_all_seeds(backbone.name, method, f"retention/{dataset.name}.json"))
@@ -144,7 +145,7 @@ def _backbone_size_record(results: Results, backbone: LayoutEntry) -> Record | N
 
 def training_chart(results: Results) -> Chart:
     """Collect two panels per backbone: loss over steps, and R@5 of both directions on the val split over epochs."""
-    curves = {run: _training_curves(results, run) for run in list_runs(results) if run[1] != "base"}
+    curves = {run: _training_curves(results, run) for run in list_runs(results) if run[1] != BASE}
     missing_runs = tuple(run for run, curve in curves.items() if not curve)
     panels = []
     for backbone in results.layout.backbones:
@@ -177,7 +178,7 @@ def _training_curves(results: Results, run: RunKey) -> list[Point]:
 
 def list_runs(results: Results) -> list[RunKey]:
     """List the runs that the layout asks for, methods in the tables' order."""
-    methods = [method for method in METHODS if method in results.layout.methods]
+    methods = [method for method in results.layout.labels if method in results.layout.methods]
     return [
         (backbone, m, seed)
         for backbone in results.layout.backbones
@@ -242,7 +243,7 @@ def _format_runs(missing_runs: Sequence[RunKey], layout: ReportLayout) -> str:
     backbones_by_names: dict[str, list[str]] = {}
     for backbone in dict.fromkeys(backbone for backbone, _, _ in missing_runs):
         seeds_by_method = {
-            method: tuple(s for b, m, s in missing_runs if (b, m) == (backbone, method)) for method in METHODS
+            method: tuple(s for b, m, s in missing_runs if (b, m) == (backbone, method)) for method in layout.labels
         }
         names = ", ".join(
             _format_method_seeds(method, some, layout) for method, some in seeds_by_method.items() if some
@@ -254,5 +255,5 @@ def _format_runs(missing_runs: Sequence[RunKey], layout: ReportLayout) -> str:
 def _format_method_seeds(method: str, seeds: tuple[int, ...], layout: ReportLayout) -> str:
     """Name a method, and its seeds if they are not all of the layout's."""
     if seeds == layout.seeds_of(method):
-        return METHODS[method]
-    return f"{METHODS[method]} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
+        return layout.labels[method]
+    return f"{layout.labels[method]} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"

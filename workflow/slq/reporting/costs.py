@@ -6,6 +6,7 @@ from statistics import mean
 
 from slq.common.errors import SlqError
 from slq.cost.hours import total_device_hours, training_device_hours
+from slq.methods.registry import BASE
 from slq.reporting.ledger_columns import (
     BASELINES_NOTE,
     baseline_hours_groups,
@@ -17,7 +18,7 @@ from slq.reporting.notes import cells_by_row, describe_runs, missing_seeds_note
 from slq.reporting.recalls import PaperTables
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
 from slq.results.cells import TableCell, format_hours, format_integer
-from slq.results.layout import METHODS, LayoutEntry, ReportLayout
+from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.records import Record, Results, joined_sources
 
 HOURS_HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
@@ -71,8 +72,7 @@ def costs_by_method(results: Results, backbone: LayoutEntry) -> dict[str, list[R
     """Compute the cost of each existing run of a backbone, by method; base is left out, as it is not trained."""
     return {
         method: [compute_run_cost(run) for run in results.run_records(backbone.name, method)]
-        for method in METHODS
-        if method != "base"
+        for method in results.layout.trained_methods
     }
 
 
@@ -92,7 +92,7 @@ def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCel
     runs = results.run_records(backbone.name, method)
     if not runs:
         return results.missing_cell(backbone.name, method, "run.json")
-    if method == "base":
+    if method == BASE:
         return TableCell.inherited(0, format_integer, f"nothing is trained: {joined_sources(runs)}")
     costs = costs_by_method(results, backbone)
     one_device = len(_distinct_devices(cost for found in costs.values() for cost in found)) == 1
@@ -186,22 +186,21 @@ def _columns(layout: ReportLayout) -> tuple[Column, ...]:
 
 def _backbone_group(results: Results, paper: PaperTables, backbone: LayoutEntry) -> RowGroup:
     rows = []
-    for method in METHODS:
-        if method != "base":
-            paper_hours, paper_ratio = (
-                _paper_hours_cell(paper, backbone, method),
-                _paper_ratio_cell(paper, backbone, method),
-            )
-            ledger_cells = flops_and_mfu_cells(results, backbone.name, method)
-            cells = (
-                paper_hours,
-                *_measured_hours_cells(results, backbone, method),
-                *ledger_cells,
-                paper_ratio,
-                _measured_ratio_cell(results, backbone, method),
-            )
-            rows.append(TableRow(f"{backbone.name}/{method}", METHODS[method], cells))
-    if "slq" in results.layout.methods:
+    for method in results.layout.trained_methods:
+        paper_hours, paper_ratio = (
+            _paper_hours_cell(paper, backbone, method),
+            _paper_ratio_cell(paper, backbone, method, results.layout.cost_baseline),
+        )
+        ledger_cells = flops_and_mfu_cells(results, backbone.name, method)
+        cells = (
+            paper_hours,
+            *_measured_hours_cells(results, backbone, method),
+            *ledger_cells,
+            paper_ratio,
+            _measured_ratio_cell(results, backbone, method),
+        )
+        rows.append(TableRow(f"{backbone.name}/{method}", results.layout.labels[method], cells))
+    if results.layout.proposed_method in results.layout.methods:
         rows.append(_released_row(results, paper, backbone))
     return RowGroup(backbone.name, backbone.label, tuple(rows))
 
@@ -212,7 +211,9 @@ def _released_row(results: Results, paper: PaperTables, backbone: LayoutEntry) -
     The paper's hours are of this algorithm; no run here uses it, so only its FLOPs are computed.
     """
     not_run = TableCell.missing("the released algorithm is not run here: ours has the same gradient")
-    paper_hours, paper_ratio = _paper_hours_cell(paper, backbone, "slq"), _paper_ratio_cell(paper, backbone, "slq")
+    method = results.layout.proposed_method
+    paper_hours = _paper_hours_cell(paper, backbone, method)
+    paper_ratio = _paper_ratio_cell(paper, backbone, method, results.layout.cost_baseline)
     cells = (
         paper_hours,
         *(not_run,) * 4,
@@ -222,7 +223,7 @@ def _released_row(results: Results, paper: PaperTables, backbone: LayoutEntry) -
         paper_ratio,
         not_run,
     )
-    return TableRow(f"{backbone.name}/slq_released", "SLQ, released", cells)
+    return TableRow(f"{backbone.name}/{method}_released", f"{results.layout.labels[method]}, released", cells)
 
 
 def _paper_hours_cell(paper: PaperTables, backbone: LayoutEntry, method: str) -> TableCell:
@@ -259,45 +260,45 @@ def _total_hours_cell(costs: Sequence[RunCost]) -> TableCell:
     return TableCell.measured(total, format_hours, _run_sources(costs), comparable=False, n=len(costs))
 
 
-def _paper_ratio_cell(paper: PaperTables, backbone: LayoutEntry, method: str) -> TableCell:
-    """Compute the paper's hours of a method divided by its hours of full fine-tuning, both as printed."""
+def _paper_ratio_cell(paper: PaperTables, backbone: LayoutEntry, method: str, cost_baseline: str) -> TableCell:
+    """Compute the paper's hours of a method divided by its hours of the cost baseline, both as printed."""
     method_hours = paper.table3.get((backbone.paper_name, method, "gpu_hours"))
-    full_ft_hours = paper.table3.get((backbone.paper_name, "full_ft", "gpu_hours"))
+    baseline_hours = paper.table3.get((backbone.paper_name, cost_baseline, "gpu_hours"))
     if not (
         method_hours
-        and full_ft_hours
+        and baseline_hours
         and isinstance(method_hours.value, float)
-        and isinstance(full_ft_hours.value, float)
-        and full_ft_hours.value
+        and isinstance(baseline_hours.value, float)
+        and baseline_hours.value
     ):
         paper_name = backbone.paper_name
         return TableCell.missing(
             f"the paper has no hours of {paper_name}" if paper_name else _no_paper_row_reason(backbone)
         )
-    if method == "full_ft":
-        return TableCell.inherited(1, format_integer, f"divided by itself: {full_ft_hours.source}")
-    ratio = method_hours.value / full_ft_hours.value
-    return TableCell.quoted(ratio, format_hours(ratio), f"{method_hours.source}; {full_ft_hours.source}")
+    if method == cost_baseline:
+        return TableCell.inherited(1, format_integer, f"divided by itself: {baseline_hours.source}")
+    ratio = method_hours.value / baseline_hours.value
+    return TableCell.quoted(ratio, format_hours(ratio), f"{method_hours.source}; {baseline_hours.source}")
 
 
 def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
-    """Compute our training hours of a method divided by those of full fine-tuning.
+    """Compute our training hours of a method divided by those of the cost baseline.
 
     Both must come from the same device; with several seeds, the mean is divided by the mean.
     """
-    costs = costs_by_method(results, backbone)
-    method_costs, full_ft_costs = costs[method], costs["full_ft"]
-    if not method_costs or not full_ft_costs:
-        return results.missing_cell(backbone.name, "full_ft" if method_costs else method, "run.json")
-    if method == "full_ft":
-        return TableCell.inherited(1, format_integer, f"divided by itself: {_run_sources(full_ft_costs)}")
-    full_ft_hours = mean(cost.training_hours for cost in full_ft_costs)
-    if not full_ft_hours:
-        return TableCell.missing(f"no hours to divide by: {_run_sources(full_ft_costs)}")
-    if len(_distinct_devices([*method_costs, *full_ft_costs])) > 1:
-        return _mixed_devices_cell([*method_costs, *full_ft_costs])
-    ratio = mean(cost.training_hours for cost in method_costs) / full_ft_hours
-    return TableCell.measured(ratio, format_hours, _run_sources([*method_costs, *full_ft_costs]), comparable=False)
+    costs, cost_baseline = costs_by_method(results, backbone), results.layout.cost_baseline
+    method_costs, baseline_costs = costs[method], costs[cost_baseline]
+    if not method_costs or not baseline_costs:
+        return results.missing_cell(backbone.name, cost_baseline if method_costs else method, "run.json")
+    if method == cost_baseline:
+        return TableCell.inherited(1, format_integer, f"divided by itself: {_run_sources(baseline_costs)}")
+    baseline_hours = mean(cost.training_hours for cost in baseline_costs)
+    if not baseline_hours:
+        return TableCell.missing(f"no hours to divide by: {_run_sources(baseline_costs)}")
+    if len(_distinct_devices([*method_costs, *baseline_costs])) > 1:
+        return _mixed_devices_cell([*method_costs, *baseline_costs])
+    ratio = mean(cost.training_hours for cost in method_costs) / baseline_hours
+    return TableCell.measured(ratio, format_hours, _run_sources([*method_costs, *baseline_costs]), comparable=False)
 
 
 def _stand_in_note(backbones: Sequence[LayoutEntry], paper: PaperTables) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from slq.common.inherited import INHERITING_METHODS
 from slq.config.baselines import Baseline as Baseline
 from slq.config.runs import BASE_SEED
+from slq.methods.registry import BASE
 from slq.reporting.interval_tables import SEEDS_NOTE, recall_cell
 from slq.reporting.notes import (
     UNTRAINED_NOTE,
@@ -19,7 +19,7 @@ from slq.reporting.notes import (
 from slq.reporting.recalls import PaperTables, PublishedRecalls, RecallColumns
 from slq.reporting.table_model import RowGroup, Table, TableRow, mark_columns
 from slq.results.cells import EMPTY_STATES, TableCell, mark_best
-from slq.results.layout import METHODS, LayoutEntry
+from slq.results.layout import LayoutEntry
 from slq.results.records import BASELINES, Results, read_rows_with_sources, relative_path
 
 OTHER_PAPERS_FILE = "retllm.csv"
@@ -180,7 +180,7 @@ def _untrained_systems(results: Results) -> list[MeasuredSystem]:
     """List for each backbone its last-token embedding, which is base, and its other zero-shot read-outs."""
     found = []
     for backbone in results.layout.backbones:
-        found.append(_system_from_run(results, backbone, "base", f"{backbone.label}, last token"))
+        found.append(_system_from_run(results, backbone, BASE, f"{backbone.label}, last token"))
         baselines = [row for row in results.layout.baselines_of_kind("zero_shot") if row.backbone == backbone.name]
         found += [_system_from_baseline(results, row, UNTRAINED_NOTE) for row in baselines]
     return found
@@ -189,10 +189,9 @@ def _untrained_systems(results: Results) -> list[MeasuredSystem]:
 def _trained_systems(results: Results) -> list[MeasuredSystem]:
     """List each backbone with each tuned method."""
     return [
-        _system_from_run(results, backbone, method, f"{METHODS[method]} ({backbone.label})")
+        _system_from_run(results, backbone, method, f"{results.layout.labels[method]} ({backbone.label})")
         for backbone in results.layout.backbones
-        for method in METHODS
-        if method != "base"
+        for method in results.layout.trained_methods
     ]
 
 
@@ -210,7 +209,7 @@ def _reranked_rows(results: Results, published: PublishedSystems, columns: Recal
 def _reranked_training_note(results: Results, baseline: Baseline) -> str:
     """Say which system supplies the candidates, and on what that system and the re-ranker were trained."""
     backbone, first_stage, reranker = baseline.backbone or "", baseline.first_stage or "", baseline.reranker or ""
-    if first_stage in METHODS:
+    if first_stage in results.layout.labels:
         candidates = _results_folder(results, backbone, first_stage)
         training_notes = [describe_training_data(results, backbone, first_stage)]
     else:  # a comparator, which need not be a row of the preset
@@ -219,7 +218,7 @@ def _reranked_training_note(results: Results, baseline: Baseline) -> str:
         training_notes = [
             _comparator_training_note(baselines[0] if baselines else Baseline(first_stage, "comparator", first_stage))
         ]
-    if reranker not in ("base", *INHERITING_METHODS, first_stage):  # its backbone differs from base's
+    if reranker not in (*results.layout.unchanged_methods, first_stage):  # its backbone differs from base's
         training_notes.append(describe_training_data(results, backbone, reranker))
     return " ".join([f"Candidates: {candidates}.", *training_notes])
 

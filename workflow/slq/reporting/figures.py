@@ -7,11 +7,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from slq.common.errors import UnknownMethodError
 from slq.common.files import write_text
 from slq.reporting.charts import Chart, recall_chart, retention_chart, scale_chart, training_chart
 from slq.reporting.plots import draw_recall, draw_retention, draw_scale, draw_training
-from slq.reporting.style import METHOD_COLOURS, figure_style, save_figure
+from slq.reporting.style import figure_style, save_figure
 from slq.results.layout import ReportLayout, parse_layout
 from slq.results.records import Results
 
@@ -35,11 +34,9 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
         output_folder: the folder that receives the files
 
     Raises:
-        SlqError: a result file that exists cannot be used, or a method has no colour.
+        SlqError: a result file that exists cannot be used.
     """
     results = Results(results_folder, parse_layout(layout))
-    if uncoloured := sorted({*results.layout.methods} - METHOD_COLOURS.keys()):
-        raise UnknownMethodError(uncoloured[0], "reporting/style.py", "the colour that it has in figures")
     figures = (*FIGURES, SCALE_FIGURE) if results.layout.knowledge_datasets else FIGURES
     charts = [collect(results) for collect, _ in figures]
     with figure_style():

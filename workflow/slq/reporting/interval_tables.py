@@ -8,7 +8,7 @@ from slq.reporting.notes import describe_runs, first_seed_note
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
 from slq.results.cells import TableCell, format_integer, format_one_decimal
 from slq.results.evidence import load_run_answers
-from slq.results.layout import METHODS, LayoutEntry
+from slq.results.layout import LayoutEntry
 from slq.results.records import Record, Results
 
 DIRECTION_LABELS = {"t2i": "T2I", "i2t": "I2T"}
@@ -30,12 +30,13 @@ def intervals_table(results: Results) -> Table:
 
     def recall_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
         records = (
-            results.first_seed_record(backbone.name, method, f"retrieval/{dataset.name}.json") for method in METHODS
+            results.first_seed_record(backbone.name, method, f"retrieval/{dataset.name}.json")
+            for method in results.layout.labels
         )
         return [recall_cell(one, direction, metric) for one in records]
 
     def score_cells(backbone: LayoutEntry, dataset: LayoutEntry) -> list[TableCell]:
-        return [_score_cell(results, backbone, method, dataset) for method in METHODS]
+        return [_score_cell(results, backbone, method, dataset) for method in results.layout.labels]
 
     return Table(
         name="intervals",
@@ -43,7 +44,7 @@ def intervals_table(results: Results) -> Table:
         caption="Recalls in percent and scores, with 95 % intervals. "
         f"{describe_runs(results.layout, cells_are_means=False)}",
         stubs=("Benchmark",),
-        columns=tuple(Column(method, (label,)) for method, label in METHODS.items()),
+        columns=tuple(Column(method, (label,)) for method, label in results.layout.labels.items()),
         groups=build_backbone_groups(results, recall_cells, score_cells),
         notes=(TABLE_NOTE, *first_seed_note(results, SEEDS_NOTE)),
         widths=(6, 3.8),

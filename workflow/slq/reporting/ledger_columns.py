@@ -40,8 +40,8 @@ def flops_and_mfu_cells(results: Results, backbone: str, method: str) -> tuple[T
 
 
 def released_pflop_cell(results: Results, backbone: str) -> TableCell:
-    """Build the cell with the PFLOP that our SLQ runs would have needed with the released algorithm."""
-    values = [row["pflop_released"] for row in _training_rows(results, backbone, "slq")]
+    """Build the cell with the PFLOP that our runs of the proposed method would need as released."""
+    values = [row["pflop_released"] for row in _training_rows(results, backbone, results.layout.proposed_method)]
     pflops = [float(value) for value in values if value]
     if not pflops:
         return _missing_from_ledger(results)

@@ -1,9 +1,10 @@
-"""Table D: paired comparison of SLQ with LoRA and full fine-tuning on the same images and questions.
+"""Table D: paired comparison of the proposed method with the others on the same images and questions.
 
 The claims use the same comparisons.
 """
 
 from functools import cache, partial
+from itertools import chain
 
 from slq.common.errors import SlqError
 from slq.evaluation.statistics import (
@@ -18,15 +19,14 @@ from slq.reporting.notes import describe_runs, first_seed_note
 from slq.reporting.table_model import Column, Table
 from slq.results.cells import Formatter, TableCell, format_integer, format_one_decimal, format_p_value, with_sign
 from slq.results.evidence import load_run_answers, load_run_ranks
-from slq.results.layout import METHODS, LayoutEntry
+from slq.results.layout import LayoutEntry
 from slq.results.records import Results
 
 SourcedDifference = tuple[Difference, str]  # the difference and its source files
-OTHER_METHODS = ("lora", "full_ft")
 SIGNIFICANCE_LEVEL = 0.05  # a p-value below it gives a verdict
 HEADERS = {"difference": "Difference", "p": "p", "verdict": "Verdict"}
 TABLE_NOTE = (
-    "Difference: SLQ minus the other, in points of percent, of OCRBench in hits, with its 95 % interval. Recalls: "
+    "Difference: {} minus the other, in points of percent, of OCRBench in hits, with its 95 % interval. Recalls: "
     "paired bootstrap over images; scores: McNemar's exact test on the questions that only one of the two answers, "
     f"interval by bootstrap over questions. A verdict needs p below {SIGNIFICANCE_LEVEL}. p is of each row alone: of "
     "twenty rows without a true difference, one gets a verdict on average."
@@ -38,50 +38,54 @@ SEEDS_NOTE = (
 
 
 def comparisons_table(results: Results) -> Table:
-    """Build Table D: differences, intervals, p-values and verdicts of SLQ against LoRA and full fine-tuning.
+    """Build Table D: differences, intervals, p-values and verdicts of the proposed method against the others.
 
     Raises:
         SlqError: two runs are not of the same dataset, or a file that exists cannot be used.
     """
+    proposed, others, labels = results.layout.proposed_method, results.layout.other_methods, results.layout.labels
     cached_comparison = cache(partial(compare_recalls, results))  # slow, and gives all recalls of a dataset at once
 
     def recall_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
-        comparisons = (cached_comparison(backbone, "slq", other, dataset) for other in OTHER_METHODS)
+        comparisons = (cached_comparison(backbone, proposed, other, dataset) for other in others)
         differences = (one if isinstance(one, TableCell) else one[direction, metric] for one in comparisons)
-        return [cell for one in differences for cell in _difference_cells(one, 1.0, format_one_decimal)]
+        cells = (_difference_cells(one, 1.0, format_one_decimal, labels[proposed]) for one in differences)
+        return list(chain.from_iterable(cells))
 
     def score_cells(backbone: LayoutEntry, dataset: LayoutEntry) -> list[TableCell]:
-        return [cell for other in OTHER_METHODS for cell in _score_cells(results, backbone, other, dataset)]
+        return [cell for other in others for cell in _score_cells(results, backbone, other, dataset)]
 
     return Table(
         name="comparisons",
         number="D",
-        caption="SLQ against other tuning, on the same images and questions. "
+        caption=f"{labels[proposed]} against other tuning, on the same images and questions. "
         f"{describe_runs(results.layout, cells_are_means=False)}",
         stubs=("Benchmark",),
         columns=tuple(
-            Column(f"{other} {key}", (f"SLQ against {METHODS[other]}", head))
-            for other in OTHER_METHODS
+            Column(f"{other} {key}", (f"{labels[proposed]} against {labels[other]}", head))
+            for other in others
             for key, head in HEADERS.items()
         ),
         groups=build_backbone_groups(results, recall_cells, score_cells),
-        notes=(TABLE_NOTE, *first_seed_note(results, SEEDS_NOTE)),
+        notes=(TABLE_NOTE.format(labels[proposed]), *first_seed_note(results, SEEDS_NOTE)),
         widths=(5.4, 2.9),
     )
 
 
 def _score_cells(results: Results, backbone: LayoutEntry, other: str, dataset: LayoutEntry) -> list[TableCell]:
     """Build the three cells of a retention dataset."""
-    comparison = compare_scores(results, backbone, "slq", other, dataset)
+    proposed, label = results.layout.proposed_method, results.layout.labels[results.layout.proposed_method]
+    comparison = compare_scores(results, backbone, proposed, other, dataset)
     if isinstance(comparison, TableCell):
-        return _difference_cells(comparison, 1.0, format_one_decimal)
+        return _difference_cells(comparison, 1.0, format_one_decimal, label)
     difference, num_questions = comparison
-    return _difference_cells(
-        difference, *((num_questions / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal))
-    )
+    scale, formatter = (num_questions / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
+    return _difference_cells(difference, scale, formatter, label)
 
 
-def _difference_cells(comparison: SourcedDifference | TableCell, scale: float, formatter: Formatter) -> list[TableCell]:
+def _difference_cells(
+    comparison: SourcedDifference | TableCell, scale: float, formatter: Formatter, label: str
+) -> list[TableCell]:
     """Build the cells of a difference: value with interval, p-value and verdict; or the reason why there is none."""
     if isinstance(comparison, TableCell):
         return [comparison] * len(HEADERS)
@@ -92,15 +96,15 @@ def _difference_cells(comparison: SourcedDifference | TableCell, scale: float, f
             low, high, signed_formatter
         ),
         TableCell.measured(difference.p, format_p_value, source, comparable=False),
-        TableCell.measured_text(describe_difference(difference), source),
+        TableCell.measured_text(describe_difference(difference, label), source),
     ]
 
 
-def describe_difference(difference: Difference) -> str:
-    """Return the verdict on SLQ: higher, lower or not told apart."""
+def describe_difference(difference: Difference, label: str) -> str:
+    """Return the verdict on the method with this label: higher, lower or not told apart."""
     if difference.p >= SIGNIFICANCE_LEVEL:
         return "not told apart"
-    return "SLQ higher" if difference.value > 0 else "SLQ lower"
+    return f"{label} higher" if difference.value > 0 else f"{label} lower"
 
 
 def compare_recalls(

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from slq.common.files import read_json
+from slq.methods.registry import BASE
 from slq.reporting.table_model import RowGroup
 from slq.results.cells import TableCell
-from slq.results.layout import METHODS, LayoutEntry, ReportLayout
+from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.records import Record, Results, relative_path
 
 AUDIT_SCHEMA = 4
@@ -56,12 +57,12 @@ def missing_seeds_note(layout: ReportLayout, cells: Mapping[str, Sequence[TableC
     """
     incomplete = []
     for backbone in layout.backbones:
-        for method in METHODS:
+        for method, label in layout.labels.items():
             seeds = len(layout.seeds_of(method))
             counts = sorted({cell.n for cell in cells.get(f"{backbone.name}/{method}", ()) if cell.n is not None})
             if counts and counts[0] < seeds:
                 over = " or ".join(map(str, counts))
-                incomplete.append(f"{METHODS[method]} on {backbone.label} over {over} of {seeds} seeds")
+                incomplete.append(f"{label} on {backbone.label} over {over} of {seeds} seeds")
     return (f"Not all runs exist: {'; '.join(incomplete)}.",) if incomplete else ()
 
 
@@ -120,7 +121,7 @@ def describe_training_data(results: Results, backbone: str, method: str) -> str:
     Raises:
         SlqError: its run.json or the audit cannot be used.
     """
-    if method == "base":
+    if method == BASE:
         return UNTRAINED_NOTE
     run, audit = results.run_record(backbone, method, results.layout.compared_seed(method)), find_audit(results)
     if audit is None:
@@ -164,7 +165,7 @@ def _disputed_note(results: Results, dataset: LayoutEntry) -> str:
     ids: dict[str, None] = {}
     bounds = []
     for backbone in results.layout.backbones:
-        for method, label in METHODS.items():
+        for method, label in results.layout.labels.items():
             found = results.find_all_seeds(backbone.name, method, f"retention/{dataset.name}.json")
             found = [record for record in found if "disputed" in record.content]
             if found:

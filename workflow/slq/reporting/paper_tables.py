@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from slq.common.errors import SlqError
+from slq.methods.registry import BASE
 from slq.reporting.costs import all_costs, gpu_hours_table, hours_cell, hours_header, hours_note
 from slq.reporting.extended import PublishedSystems, extended_table
 from slq.reporting.interval_tables import intervals_table
@@ -32,7 +33,7 @@ from slq.results.cells import (
     format_parameter_count,
     mark_best,
 )
-from slq.results.layout import METHODS, DatasetColumn, LayoutEntry, match_paper_columns
+from slq.results.layout import DatasetColumn, LayoutEntry, match_paper_columns
 from slq.results.records import Results, common_number, joined_sources
 
 DIRECTION_ABBREVIATIONS = {"t2i": "IR", "i2t": "TR"}
@@ -80,7 +81,8 @@ def table1(results: Results, paper: PaperTables) -> Table:
     ]
     for backbone in results.layout.backbones:
         cells = columns.result_cells(partial(_recall_cell, results, backbone.name))
-        rows.append(TableRow(f"{backbone.name}/slq", f"SLQ ({backbone.label})", cells))
+        method = results.layout.proposed_method
+        rows.append(TableRow(f"{backbone.name}/{method}", f"{results.layout.labels[method]} ({backbone.label})", cells))
     marked_rows = iter(mark_columns(rows, lambda _, cells: mark_best(cells)))
     groups = [RowGroup(label, label, tuple(islice(marked_rows, len(models)))) for label, models in paper_groups.items()]
     groups.append(RowGroup("Ours", "Ours", tuple(marked_rows)))
@@ -101,7 +103,9 @@ def table1(results: Results, paper: PaperTables) -> Table:
 
 
 def _recall_cell(results: Results, backbone: str, file_name: str, direction: str, metric: str) -> TableCell:
-    return results.mean_cell(backbone, "slq", file_name, ("metrics", direction, metric), format_one_decimal)
+    return results.mean_cell(
+        backbone, results.layout.proposed_method, file_name, ("metrics", direction, metric), format_one_decimal
+    )
 
 
 def table3(results: Results, paper: PaperTables) -> Table:
@@ -109,7 +113,7 @@ def table3(results: Results, paper: PaperTables) -> Table:
     retrieval_columns = match_paper_columns(results.layout.retrieval_datasets, paper.table3_retrieval_datasets())
     retention_columns = match_paper_columns(results.layout.retention_datasets, paper.table3_retention_datasets())
     costs = all_costs(results)
-    lm_head_note = (LM_HEAD_NOTE,) if "full_ft" in results.layout.methods else ()
+    lm_head_note = (LM_HEAD_NOTE,) if results.layout.cost_baseline in results.layout.methods else ()
     one_run_note = (ONE_RUN_NOTE,) if results.layout.has_several_seeds else ()
     groups = tuple(
         _backbone_group(results, backbone, retrieval_columns, retention_columns)
@@ -157,7 +161,7 @@ def _backbone_group(
     retention_columns: Sequence[DatasetColumn],
 ) -> RowGroup:
     """Build the rows of a backbone, with the best values marked."""
-    methods = [method for method in METHODS if results.layout.table3_base or method != "base"]
+    methods = results.layout.labels if results.layout.table3_base else results.layout.trained_methods
     rows = [_method_row(results, backbone, method, retrieval_columns, retention_columns) for method in methods]
     return RowGroup(backbone.name, backbone.label, mark_columns(rows, _mark_column), (_width_cell(results, backbone),))
 
@@ -196,9 +200,9 @@ def _method_row(
         *recalls,
         *scores,
     ]
-    if method == "base":
+    if method == BASE:
         cells = [replace(cell, comparable=False) for cell in cells]
-    return TableRow(f"{backbone.name}/{method}", METHODS[method], tuple(cells))
+    return TableRow(f"{backbone.name}/{method}", results.layout.labels[method], tuple(cells))
 
 
 def _metric_cell(
@@ -222,7 +226,7 @@ def _trained_parameters_cell(results: Results, backbone: LayoutEntry, method: st
     trained = common_number(runs, "parameters", "trainable")
     if trained is None:
         return results.missing_cell(backbone.name, method, "run.json")
-    if method != "base":
+    if method != BASE:
         return TableCell.measured(trained, format_parameter_count, joined_sources(runs), n=len(runs))
     if trained != 0:
         raise SlqError(f"{runs[0].path}: key parameters.trainable is {trained:g}; expected 0, as base trains nothing")
@@ -231,7 +235,7 @@ def _trained_parameters_cell(results: Results, backbone: LayoutEntry, method: st
 
 def _width_cell(results: Results, backbone: LayoutEntry) -> TableCell:
     """Build the cell for the paper's "Dim.", the hidden size, which must be the same for all runs of the backbone."""
-    runs = [run for method in METHODS for run in results.run_records(backbone.name, method)]
+    runs = [run for method in results.layout.labels for run in results.run_records(backbone.name, method)]
     width = common_number(runs, "hidden_size")
     if width is None:
         return TableCell.missing(f"no run of {backbone.name} exists")

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from slq.methods.registry import BASE
 from slq.reporting.charts import Chart, Panel, describe_missing_runs
 from slq.reporting.interval_tables import DIRECTION_LABELS
 from slq.reporting.style import (
     FAINT_COLOUR,
-    METHOD_COLOURS,
     add_legend,
     add_note,
     backbone_marker,
@@ -22,7 +22,7 @@ from slq.reporting.style import (
     new_figure,
 )
 from slq.results.cells import format_one_decimal, format_parameter_count, with_sign
-from slq.results.layout import METHODS, ReportLayout
+from slq.results.layout import ReportLayout
 
 EMPTY_TEXT = "no run yet"
 
@@ -66,7 +66,7 @@ def _draw_panels(
             axes.set_ylabel("" if repeated else panel.y_label)
             shared_axes |= {x: axes, y: axes}
         axes.set_title(panel.title, loc="left")
-    methods = [method for method in METHODS if method in layout.methods and method not in excluded_methods]
+    methods = [method for method in layout.labels if method in layout.methods and method not in excluded_methods]
     direction_handles = [
         Line2D([], [], marker="o", color="black", label=part, **_direction_style(part, "black"))
         for part in DIRECTION_LABELS.values()
@@ -112,7 +112,7 @@ def set_hours_scale(axes: Axes, hours: Iterable[float]) -> None:
 
 def _draw_point(axes: Axes, point: Any, layout: ReportLayout, crowded: bool = False, hollow: bool = False) -> None:
     """Draw a point of a method, with a thin white rim so that overlapping points stay visible; smaller if crowded."""
-    colour = METHOD_COLOURS[point.method]
+    colour = layout.colors[point.method]
     style: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3, "clip_on": False}
     if hollow:
         style |= {"markeredgecolor": colour, "markeredgewidth": 0.8, "markerfacecolor": "white"}
@@ -131,7 +131,7 @@ def draw_retention(chart: Chart, layout: ReportLayout) -> Figure:
         columns=1,
         height=1.0,
         per_seed_text=per_seed_text,
-        excluded_methods=("base",),
+        excluded_methods=(BASE,),
         extra_note=extra_note,
     )
     if not chart.panels:
@@ -141,16 +141,16 @@ def draw_retention(chart: Chart, layout: ReportLayout) -> Figure:
 
 def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
     """Draw the differences side by side, by backbone and then by method; the place of a missing run stays empty."""
-    methods = [method for method in METHODS if method in layout.methods and method != "base"]
+    methods = [method for method in layout.trained_methods if method in layout.methods]
     backbones = [entry.name for entry in layout.backbones]
     step = 0.8 / len(methods)
-    axes.axhline(0, color=METHOD_COLOURS["base"], linewidth=0.8)
+    axes.axhline(0, color=layout.colors[BASE], linewidth=0.8)
     axes.update_datalim([(0, -1), (0, 1)])  # so that a difference below one looks small
     statistics = panel.points.astype({"y": float}).groupby(["backbone", "method"])["y"].agg(["mean", "std"]).fillna(0)
     for backbone, method, mean, sd in statistics.reset_index().itertuples(index=False):
         x = backbones.index(backbone) - 0.4 + step * (methods.index(method) + 0.5)
-        axes.vlines(x, 0, mean, color=METHOD_COLOURS[method], linewidth=1.2)
-        axes.plot(x, mean, backbone_marker(layout, backbone), color=METHOD_COLOURS[method], clip_on=False)
+        axes.vlines(x, 0, mean, color=layout.colors[method], linewidth=1.2)
+        axes.plot(x, mean, backbone_marker(layout, backbone), color=layout.colors[method], clip_on=False)
         if sd:
             axes.errorbar(x, mean, sd, color="black", elinewidth=0.6, capsize=2, capthick=0.6, zorder=4)
         direction = 1 if mean >= 0 else -1
@@ -193,8 +193,8 @@ def _draw_scale_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
     for key, series in panel.points.astype({"x": float, "y": float}).groupby(["method", "part"]):
         method, part = map(str, key)
         means = series.groupby("x")["y"].mean()
-        style = _direction_style(part, METHOD_COLOURS[method])
-        axes.plot(means.index, means, style["linestyle"], color=METHOD_COLOURS[method], linewidth=0.8)
+        style = _direction_style(part, layout.colors[method])
+        axes.plot(means.index, means, style["linestyle"], color=layout.colors[method], linewidth=0.8)
         for point in series.itertuples():
             _draw_point(axes, point, layout, layout.has_several_seeds, hollow=part != DIRECTION_LABELS["t2i"])
     axes.xaxis.set_major_locator(MaxNLocator(3))
@@ -211,7 +211,7 @@ def draw_training(chart: Chart, layout: ReportLayout) -> Figure:
         columns=2,
         height=1.25,
         per_seed_text="a line each",
-        excluded_methods=("base",),
+        excluded_methods=(BASE,),
         show_directions=True,
     )
 
@@ -228,10 +228,10 @@ def _draw_training_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None
             thin_style = {"linewidth": 0.5, "markersize": 2, "markeredgewidth": 0.5} if layout.has_several_seeds else {}
             style = {
                 "marker": backbone_marker(layout, backbone),
-                **_direction_style(part, METHOD_COLOURS[method]),
+                **_direction_style(part, layout.colors[method]),
                 **thin_style,
             }
-        axes.plot(series["x"].astype(float), series["y"].astype(float), color=METHOD_COLOURS[method], **style)
+        axes.plot(series["x"].astype(float), series["y"].astype(float), color=layout.colors[method], **style)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     if axes.get_ylim()[1] > 101 and "%" in panel.y_label:
         axes.set_ylim(top=101)  # no recall is above 100; the margin keeps a marker at 100 whole

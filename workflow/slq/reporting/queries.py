@@ -19,7 +19,6 @@ from slq.reporting.style import (
     new_figure,
     save_figure,
 )
-from slq.results.layout import METHODS
 from slq.results.records import Record, read_jsonl_records
 
 FIGURE_NAME = "queries"
@@ -71,7 +70,7 @@ def draw_query_grid(
         for rank, (axes, hit) in enumerate(zip(cells, query.value("top"), strict=True), start=1):
             is_correct = hit["image"] == query.text("image")
             _draw_retrieved_image(axes, open_image(hit["image"]), f"{rank}: {hit['similarity']:.2f}", is_correct)
-    run = f"{METHODS[settings['method']]} on {settings['backbone_label']}, seed {settings['seed']}"
+    run = f"{settings['method_label']} on {settings['backbone_label']}, seed {settings['seed']}"
     which = f"{run}, {settings['dataset_label']}, preset {settings['preset']}"
     add_note(
         figure, f"{which}: captions, and the images most similar to them with their cosine; framed: the right one."

@@ -9,7 +9,7 @@ from slq.reporting.notes import describe_runs, find_audit, leak_note, leaked_ids
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
 from slq.results.cells import TableCell, format_integer, format_one_decimal, merge_missing_cells
 from slq.results.evidence import load_run_ranks
-from slq.results.layout import METHODS, LayoutEntry
+from slq.results.layout import LayoutEntry
 from slq.results.records import Record, Results
 
 METRIC = "R@5"
@@ -34,7 +34,7 @@ def recall_variants_table(results: Results) -> Table:
         stubs=("Counted",),
         columns=tuple(
             Column(f"{method} {direction}", (label, DIRECTION_LABELS[direction]))
-            for method, label in METHODS.items()
+            for method, label in results.layout.labels.items()
             for direction in DIRECTION_LABELS
         ),
         groups=tuple(
@@ -59,7 +59,9 @@ def _dataset_rows(
     printed_suffix = f" ({describe_variant(records[0].value('variant_settings'))})" if records else ""
 
     def make_row(key: str, label: str, make_cell: Callable[[str, str], TableCell]) -> TableRow:
-        cells = tuple(make_cell(method, direction) for method in METHODS for direction in DIRECTION_LABELS)
+        cells = tuple(
+            make_cell(method, direction) for method in results.layout.labels for direction in DIRECTION_LABELS
+        )
         return TableRow(f"{backbone.name}/{dataset.name}/{key}", f"{dataset.label}: {label}", cells)
 
     def recall_cell(*keys: str) -> Callable[[str, str], TableCell]:
@@ -91,7 +93,9 @@ def _dataset_rows(
         label = describe_variant(records[0].value("variants", variant, "variant_settings"))
         rows.append(make_row(variant, label, recall_cell("variants", variant, "metrics")))
     if audit is not None and leaked_ids(audit, dataset):
-        leak_cells = {method: _leak_cells(results, backbone, method, dataset, audit) for method in METHODS}
+        leak_cells = {
+            method: _leak_cells(results, backbone, method, dataset, audit) for method in results.layout.labels
+        }
         rows += [make_row(part, part, leak_cell(part)) for part in LEAK_PARTS]
     return rows
 

@@ -3,18 +3,14 @@
 from collections.abc import Sequence
 
 from slq.common.errors import SlqError
+from slq.methods.registry import BASE
 from slq.reporting.notes import describe_runs, disputed_notes, missing_seeds_note, origin_note
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
 from slq.results.cells import Formatter, TableCell, format_integer, format_one_decimal
-from slq.results.layout import METHODS, LayoutEntry
+from slq.results.layout import LayoutEntry
 from slq.results.records import Record, Results, common_number, joined_sources
 
-COLUMNS = (
-    Column("n", ("Items",)),
-    Column("chance", ("Chance",)),
-    Column("blind", ("Base, blind",)),
-    *(Column(method, (label,)) for method, label in METHODS.items()),
-)
+COLUMNS = (Column("n", ("Items",)), Column("chance", ("Chance",)), Column("blind", ("Base, blind",)))
 # Keys of the number of items, chance and accuracy in a metrics file: for all items, and for each question type.
 ALL_ITEMS_KEYS: Sequence[tuple[str, ...]] = (("n", "items"), ("chance",), ("metrics", "accuracy"))
 TYPE_KEYS = ("n", "chance", "score")
@@ -40,7 +36,7 @@ def retention_table(results: Results) -> Table:
         number="B",
         caption=f"Right answers in percent, by retention dataset and type of question. {describe_runs(layout)}",
         stubs=("Questions",),
-        columns=COLUMNS,
+        columns=(*COLUMNS, *(Column(method, (label,)) for method, label in layout.labels.items())),
         groups=groups,
         widths=(9, 1.75),
         notes=(
@@ -49,18 +45,17 @@ def retention_table(results: Results) -> Table:
             *disputed_notes(results),
             CHANCE_NOTE,
             BLIND_NOTE,
-            *missing_seeds_note(layout, _cells_by_method(groups)),
+            *missing_seeds_note(layout, _cells_by_method(groups, list(layout.labels))),
         ),
     )
 
 
-def _cells_by_method(groups: tuple[RowGroup, ...]) -> dict[str, list[TableCell]]:
+def _cells_by_method(groups: tuple[RowGroup, ...], methods: Sequence[str]) -> dict[str, list[TableCell]]:
     """Return the cells of each method's column, by `<backbone>/<method>`."""
-    columns = [column.key for column in COLUMNS]
     return {
-        f"{group.key}/{method}": [row.cells[columns.index(method)] for row in group.rows]
+        f"{group.key}/{method}": [row.cells[place] for row in group.rows]
         for group in groups
-        for method in METHODS
+        for place, method in enumerate(methods, len(COLUMNS))
     }
 
 
@@ -86,8 +81,11 @@ def _dataset_row(results: Results, backbone: LayoutEntry, dataset: LayoutEntry, 
     cells = (
         _dataset_cell(results, backbone, dataset, items, format_integer),
         _dataset_cell(results, backbone, dataset, chance, format_one_decimal),
-        results.mean_cell(backbone.name, "base", blind_file, accuracy, format_one_decimal),
-        *(results.mean_cell(backbone.name, method, retention_file, accuracy, format_one_decimal) for method in METHODS),
+        results.mean_cell(backbone.name, BASE, blind_file, accuracy, format_one_decimal),
+        *(
+            results.mean_cell(backbone.name, method, retention_file, accuracy, format_one_decimal)
+            for method in results.layout.labels
+        ),
     )
     key, label = (
         (f"{dataset.name}/{question_type}", f"{dataset.label}: {question_type}")
@@ -99,7 +97,7 @@ def _dataset_row(results: Results, backbone: LayoutEntry, dataset: LayoutEntry, 
 
 def _records(results: Results, backbone: LayoutEntry, dataset: LayoutEntry) -> list[Record]:
     """List the metrics files of a backbone's runs on a dataset, those of the blind base included."""
-    blind = results.find_all_seeds(backbone.name, "base", f"blind/{dataset.name}.json")
+    blind = results.find_all_seeds(backbone.name, BASE, f"blind/{dataset.name}.json")
     return [*results.find_all_runs(f"retention/{dataset.name}.json", backbone), *blind]
 
 

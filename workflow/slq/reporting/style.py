@@ -15,11 +15,9 @@ from matplotlib.lines import Line2D
 from PIL.Image import Image
 
 from slq.common.files import write_bytes
-from slq.results.layout import METHODS, ReportLayout
+from slq.results.layout import ReportLayout
 
 COLUMN_WIDTH = 3.4  # inches: one column of the paper's two
-# One colour per method, from Okabe and Ito's palette, which colour-blind readers can distinguish.
-METHOD_COLOURS = {"base": "#6e6e6e", "full_ft": "#d55e00", "lora": "#009e73", "slq": "#0072b2"}
 # One marker per backbone, by its place in the layout; from the ninth on, its number is the marker.
 BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 MAX_IMAGE_SIDE = 224  # longest side of a drawn picture in pixels: sharp at its size, and SVGs stay small
@@ -119,7 +117,9 @@ def backbone_marker(layout: ReportLayout, backbone: str) -> str:
 
 def add_legend(figure: Figure, layout: ReportLayout, methods: Sequence[str], *extra_handles: Line2D) -> None:
     """Add a legend above the panels: the colour of each method, the marker of each backbone, and the extra handles."""
-    colours = [Line2D([], [], color=METHOD_COLOURS[method], linewidth=3, label=METHODS[method]) for method in methods]
+    colours = [
+        Line2D([], [], color=layout.colors[method], linewidth=3, label=layout.labels[method]) for method in methods
+    ]
     markers = [
         Line2D([], [], linestyle="", marker=backbone_marker(layout, entry.name), color="black", label=entry.label)
         for entry in layout.backbones

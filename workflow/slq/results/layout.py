@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.config.baselines import METHODS as METHODS
 from slq.config.baselines import Baseline
 from slq.config.runs import list_run_seeds
 from slq.evaluation.retention_metrics import HIT_COUNT_BENCHMARKS
+from slq.methods.registry import BASE
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,30 @@ class LayoutEntry:
 
 
 @dataclass(frozen=True)
+class MethodRow:
+    """A method as tables and figures show it.
+
+    Attributes:
+        name: in the results
+        label, color: in print
+        changes_backbone: whether its runs may answer otherwise than the untouched backbone
+    """
+
+    name: str
+    label: str
+    color: str
+    changes_backbone: bool
+
+
+@dataclass(frozen=True)
 class ReportLayout:
     """The rows and columns that the config selects.
 
     Attributes:
+        methods: those that the preset runs
+        rows: all methods that tables show, in their order; one that the preset does not run is shown as not run
+        proposed_method: the paper's own
+        cost_baseline: the method whose hours others are divided by
         knowledge_datasets: retrieval datasets whose queries need knowledge; only a figure shows them
         table3_base: whether Table 3 has a row for the untouched backbone
         baselines: systems that are not runs, in the order of the extended Table 1
@@ -52,11 +72,40 @@ class ReportLayout:
     seeds: tuple[int, ...]
     backbones: tuple[LayoutEntry, ...]
     methods: tuple[str, ...]
+    rows: tuple[MethodRow, ...]
+    proposed_method: str
+    cost_baseline: str
     retrieval_datasets: tuple[LayoutEntry, ...]
     knowledge_datasets: tuple[LayoutEntry, ...]
     retention_datasets: tuple[LayoutEntry, ...]
     table3_base: bool
     baselines: tuple[Baseline, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of each method that tables show, by name, in their order."""
+        return {row.name: row.label for row in self.rows}
+
+    @property
+    def colors(self) -> dict[str, str]:
+        """The colour of each method, by name."""
+        return {row.name: row.color for row in self.rows}
+
+    @property
+    def trained_methods(self) -> list[str]:
+        """The methods that tables show, without the untouched base."""
+        return [row.name for row in self.rows if row.name != BASE]
+
+    @property
+    def other_methods(self) -> list[str]:
+        """The methods that the proposed one is compared with: those above it in the paper, the nearest first."""
+        place = self.trained_methods.index(self.proposed_method)
+        return [*reversed(self.trained_methods[:place]), *self.trained_methods[place + 1 :]]
+
+    @property
+    def unchanged_methods(self) -> list[str]:
+        """The methods whose runs answer as the untouched backbone."""
+        return [row.name for row in self.rows if not row.changes_backbone]
 
     def baselines_of_kind(self, kind: str) -> tuple[Baseline, ...]:
         """Return the baselines of a kind: `comparator`, `zero_shot` or `rerank`."""
@@ -123,14 +172,17 @@ def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
         SlqError: a key is missing or a method is unknown
     """
     try:
-        fields: dict[str, Any] = {key: layout[key] for key in ("preset", "table3_base")}
+        fields: dict[str, Any] = {
+            key: layout[key] for key in ("preset", "table3_base", "proposed_method", "cost_baseline")
+        }
+        fields["rows"] = tuple(MethodRow(**row) for row in layout["rows"])
         for key in ("backbones", "retrieval_datasets", "knowledge_datasets", "retention_datasets"):
             fields[key] = tuple(LayoutEntry(**one) for one in layout[key])
         fields["baselines"] = tuple(Baseline(**one) for one in layout.get("baselines", ()))
         parsed = ReportLayout(seeds=tuple(map(int, layout["seeds"])), methods=tuple(layout["methods"]), **fields)
     except (KeyError, TypeError, ValueError) as error:
         raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/results/layout.py") from error
-    unknown = sorted(set(parsed.methods) - set(METHODS))
-    if unknown:
-        raise SlqError(f"layout of the tables: unknown methods {unknown}; expected some of {list(METHODS)}")
+    named = {*parsed.methods, parsed.proposed_method, parsed.cost_baseline}
+    if unknown := sorted(named - parsed.labels.keys()):
+        raise SlqError(f"layout of the tables: unknown methods {unknown}; expected some of {list(parsed.labels)}")
     return parsed

@@ -7,6 +7,7 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.evaluation.reference_recalls import REFERENCE_COLUMNS
+from slq.methods.registry import BASE
 from slq.results.records import TABLE1_COLUMNS, TABLE3_COLUMNS, read_rows_with_sources
 
 BENCHMARK_COLUMNS = ["benchmark", "direction", "n", "gallery", "positives", "unit", "note", "source"]
@@ -92,7 +93,7 @@ class Paper:
 
     def _parse_number(self, table: str, row: Mapping[str, str], source: str) -> PaperNumber:
         """Build the number of one row of a table."""
-        backbone, method = row.get("backbone", ""), row.get("method", "base")
+        backbone, method = row.get("backbone", ""), row.get("method", BASE)
         if backbone:
             column = row.get("column") or row["benchmark"]
             column_parts = column.split("_") if column.count("_") == 2 else [column]
@@ -107,7 +108,7 @@ class Paper:
             value=row["printed"] if "printed" in row else row["value"],
             unit=matching_rows[0]["unit"] if matching_rows else "percent" if direction else "",
             sample_sizes=tuple(dict.fromkeys(int(one["n"]) for one in matching_rows)),
-            base_number=self.base_numbers.get((backbone, benchmark)) if method != "base" else None,
+            base_number=self.base_numbers.get((backbone, benchmark)) if method != BASE else None,
             mark=row.get("mark", ""),
             table=table.removesuffix(".csv"),
             backbone=backbone,

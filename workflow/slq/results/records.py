@@ -13,7 +13,7 @@ from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
 from slq.common.schema import earlier_version_error, require_schema
 from slq.config.runs import BASE_SEED
 from slq.results.cells import Formatter, TableCell, merge_missing_cells
-from slq.results.layout import METHODS, LayoutEntry, ReportLayout
+from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.stale import StaleFiles
 from slq.results.stale import relative_path as relative_path
 
@@ -181,7 +181,8 @@ class Results:
 
         The runs are those of the given backbones, or of all; errors as in `find_record`.
         """
-        backbone_methods = [(one.name, method) for one in backbones or self.layout.backbones for method in METHODS]
+        names = [one.name for one in backbones or self.layout.backbones]
+        backbone_methods = [(name, method) for name in names for method in self.layout.labels]
         return [record for place in backbone_methods for record in self.find_all_seeds(*place, file_name)]
 
     def run_record(self, backbone: str, method: str, seed: int) -> Record | None:

@@ -15,7 +15,7 @@ from torch.distributed.fsdp import fully_shard
 
 from slq.common.errors import SlqError
 from slq.models.backbone import Backbone, is_sharded, local_shard
-from slq.models.retriever import LastTokenRetriever, at_least_float32
+from slq.models.retriever import at_least_float32
 from slq.training.distributed import DistributedContext
 
 
@@ -71,16 +71,16 @@ def upcast_trainable_parameters(retriever: Any) -> None:
             retriever.backbone.mixed_precision = True
 
 
-def enable_gradient_checkpointing(retriever: Any) -> None:
+def enable_gradient_checkpointing(retriever: Any, method: str) -> None:
     """Store only the inputs of the language model's layers, and run each layer again in the backward.
 
     Raises:
-        SlqError: the method is SLQ, which uses the KV cache of the prefix: a layer that ran again would write it twice.
+        SlqError: the method uses the KV cache of the prefix: a layer that ran again would write it twice.
     """
-    if not isinstance(retriever, LastTokenRetriever):
+    if retriever.reuses_kv_cache:
         raise SlqError(
-            "training.gradient_checkpointing is on, and SLQ needs the prefix's cache; turn it off for slq: "
-            "backbones.<name>.runs.slq.training.gradient_checkpointing"
+            f"training.gradient_checkpointing is on, and {method} needs the prefix's cache; turn it off for {method}: "
+            f"backbones.<name>.runs.{method}.training.gradient_checkpointing"
         )
     language_model = retriever.backbone.inner.language_model
     language_model.activation_checkpointing_enable({"use_reentrant": False})

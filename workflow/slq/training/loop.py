@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from slq.common.errors import SlqError
 from slq.common.events import EventLog
-from slq.methods.registry import named_trainable_parameters
 from slq.models.backbone import gather_full_tensors, is_sharded, shard_like
 from slq.models.prefix import TokenCounts
 from slq.models.retriever import Retriever, at_least_float32
@@ -238,7 +237,7 @@ class Trainer:
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
         """Return all tensors that training changes, by name."""
-        return {**dict(named_trainable_parameters(self.retriever)), "log_temperature": self.log_temperature}
+        return {**dict(self.retriever.named_trainable_parameters()), "log_temperature": self.log_temperature}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Restore a checkpoint, so that training continues as if it had not stopped."""
@@ -278,7 +277,7 @@ def train(
     """Train a retriever in place, continuing from the newest checkpoint, and return the outcome.
 
     Args:
-        retriever: result of `slq.methods.registry.build_retriever`, the same in every process.
+        retriever: result of `slq.methods.adapter.build_retriever`, the same in every process.
         settings, hyperparameters: `training` and the method's entry of `hyperparameters` in config.yaml.
         validate: function that computes recalls on the val split; called after each epoch, its recalls select an epoch
             only with `checkpoint_selection: best`.

@@ -18,7 +18,8 @@ from slq.common.files import hash_json
 from slq.common.snapshots import snapshot_sha256
 from slq.config.runs import DISK_CACHE_MODES
 from slq.datasets.splits import Split, read_split
-from slq.methods import registry
+from slq.methods.adapter import build_retriever, save_adapter, trainable_state_dict
+from slq.methods.registry import method_name
 from slq.models.backbone import Backbone, backbone_weights, hash_weights, pick_device, set_attention_implementation
 from slq.models.prefix import require_texts_fit
 from slq.training.checkpoints import CheckpointManager
@@ -114,12 +115,12 @@ def run_training(
             settings, seed, backbone_folder, splits, context, validate, open_feature_caches(cache_manifest)
         )
         retriever, result, weights = training_outcome
-        tensors = registry.trainable_state_dict(retriever, keep_result=distributed.is_main_process)
+        tensors = trainable_state_dict(retriever, keep_result=distributed.is_main_process)
         if distributed.is_main_process:
             origin = {"backbone_sha256": inputs["backbone"], "weights": weights}
-            origin["hyperparameters"] = settings["hyperparameters"]
+            origin |= {key: settings[key] for key in ("hyperparameters", "variant_of") if key in settings}
             with events.span("save"):
-                registry.save_adapter(settings["method"], tensors, result.temperature, adapter_folder, origin)
+                save_adapter(settings["method"], tensors, result.temperature, adapter_folder, origin)
             measurements = collect_measurements(events, weights, inputs, result, cache_manifest)
             completed_run.save(build_run_record(settings, seed, retriever, **measurements), events.content())
             completed_run.write_outputs()
@@ -194,8 +195,7 @@ def load_and_train(
     with events.span("staging"):
         for split in splits.values():
             captions = (text for item in split.items for text in item["captions"])
-            num_query_tokens = settings["hyperparameters"].get("queries", 0)
-            require_texts_fit(backbone, captions, settings["prompt"]["text"], num_query_tokens)
+            require_texts_fit(backbone, captions, settings["prompt"]["text"], retriever.num_query_tokens)
     result = train_on_splits(splits, retriever, settings, seed, context, validate, feature_caches)
     with events.span("save"):
         weights = {"before": hash_before, "after": hash_weights(backbone.model)}
@@ -245,10 +245,10 @@ def prepare_retriever(
         enable_determinism()
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
     set_attention_implementation(backbone, training["attention"])
-    retriever = registry.build_retriever(settings["method"], backbone, settings["hyperparameters"], seed)
+    retriever = build_retriever(method_name(settings), backbone, settings["hyperparameters"], seed)
     upcast_trainable_parameters(retriever)
     if training["gradient_checkpointing"]:
-        enable_gradient_checkpointing(retriever)
+        enable_gradient_checkpointing(retriever, settings["method"])
     if training["sharding"] and distributed.world_size > 1:
         shard_language_model(backbone, distributed)
     return retriever

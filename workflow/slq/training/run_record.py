@@ -7,7 +7,8 @@ from slq.common.events import provenance
 from slq.common.files import write_json
 from slq.common.snapshots import snapshot_sha256
 from slq.config.runs import BASE_SEED
-from slq.methods import registry
+from slq.methods.adapter import build_retriever, save_adapter
+from slq.methods.registry import BASE
 from slq.models.backbone import Backbone, hash_weights
 
 SCHEMA = 2
@@ -17,12 +18,12 @@ def register_base(settings: dict[str, Any], backbone_folder: Path, adapter_folde
     """Record the untouched backbone as a run of its own, the control row: nothing is trained."""
     backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"])
     sha256 = snapshot_sha256(backbone_folder)
-    retriever = registry.build_retriever("base", backbone, {}, BASE_SEED)
+    retriever = build_retriever(BASE, backbone, {}, BASE_SEED)
     temperature = settings["training"]["temperature"]
     weights_hash = hash_weights(backbone.model)
     weights = {"before": weights_hash, "after": weights_hash}
-    registry.save_adapter(
-        "base", {}, temperature, adapter_folder, {"backbone_sha256": sha256, "hyperparameters": {}, "weights": weights}
+    save_adapter(
+        BASE, {}, temperature, adapter_folder, {"backbone_sha256": sha256, "hyperparameters": {}, "weights": weights}
     )
     no_measurements: dict[str, Any] = {"spans": {}, "device": None, "val": None}
     inputs = {"backbone": sha256}
@@ -43,7 +44,7 @@ def build_run_record(settings: dict[str, Any], seed: int, retriever: Any, **meas
         "seed": seed,
         "hidden_size": backbone.hidden_size,
         "parameters": {
-            "trainable": sum(tensor.numel() for _, tensor in registry.named_trainable_parameters(retriever)),
+            "trainable": sum(tensor.numel() for tensor in retriever.trainable_parameters()),
             "total": sum(tensor.numel() for tensor in backbone.model.parameters()),
         },
         "settings": settings,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from torch import Tensor
 
 from slq.caching.backends import CACHE_BACKENDS, VisionFeatureBackend
 from slq.caching.shard import Shard, write_shard
-from slq.cost.architecture import Architecture
+from slq.common.errors import SlqError
+from slq.cost.architecture import Architecture, read_architecture
 from slq.cost.bench.random_inputs import replace_images, share_weights
 from slq.cost.bench.released import ReleasedRetriever
-from slq.cost.flops import CACHED_SHARES, ComputePlan, Flops, TokenTotals, sum_flops, train_flops
-from slq.methods import registry
+from slq.cost.flops import CACHED_SHARES, Flops, TokenTotals, method_plan, sum_flops, train_flops
+from slq.methods.adapter import build_retriever
+from slq.methods.plan import ComputePlan
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenizedMessage
 from slq.models.retriever import LatentQueryRetriever, initial_queries
@@ -24,7 +27,6 @@ from slq.training.grad_cache import PreviousImages, compute_loss_and_gradients
 from slq.training.pairs import Pair, count_pair_tokens
 
 SLQ_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk")  # they give the same gradient
-METHOD_VARIANTS = ("lora", "full_ft")
 BatchReader = Callable[[], Iterable[list[Pair]]]
 
 
@@ -84,7 +86,7 @@ class StepVariant:
             parts += [
                 train_flops(
                     architecture,
-                    ComputePlan(**{**vars(self.plan), **CACHED_SHARES.get(state, {})}),
+                    replace(self.plan, **CACHED_SHARES.get(state, {})),
                     TokenTotals(**sums),
                 )
                 for state, sums in token_counts.items()
@@ -110,20 +112,22 @@ def build_variants(
     readers = build_batch_readers(backbone, batches, names, folder)
     queries = initial_queries(settings["queries"], backbone.hidden_size, "normal", torch.Generator().manual_seed(1))
     slq = LatentQueryRetriever(backbone, queries)
-    plan = ComputePlan("slq", num_queries=settings["queries"])
+    plan = ComputePlan(num_trainable=queries.numel(), num_queries=settings["queries"])
+    architecture = read_architecture(settings["architecture"])
     step_settings = {key: settings[key] for key in ("micro_batch_size", "temperature")}
 
     def build_variant(name: str) -> StepVariant:
         """Build the variant of one name."""
-        if name in METHOD_VARIANTS:
-            hyperparameters = settings["hyperparameters"][name]
-            retriever = registry.build_retriever(name, share_weights(backbone), hyperparameters, seed=1)
+        if name not in SLQ_VARIANTS:
+            if name not in settings["hyperparameters"]:
+                raise SlqError(f"config: hyperparameters.{name} is missing; a bench of {name} needs it")
+            retriever = build_retriever(name, share_weights(backbone), settings["hyperparameters"][name], seed=1)
             upcast_trainable_parameters(retriever)
             return StepVariant(
-                name, retriever, lambda: [first], ComputePlan.from_hyperparameters(name, hyperparameters), step_settings
+                name, retriever, lambda: [first], method_plan(settings, name, architecture), step_settings
             )
         if name == "reference":
-            released_plan = ComputePlan("slq", num_queries=settings["queries"], whole_sequence=True)
+            released_plan = replace(plan, whole_sequence=True)
             return StepVariant(
                 name, ReleasedRetriever(backbone, queries), lambda: [first], released_plan, step_settings
             )

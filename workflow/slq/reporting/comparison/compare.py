@@ -1,6 +1,7 @@
 """Comparison of two sources: a verdict on every cell of either, and differences in provenance that may explain them."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ class Comparison:
     b: ComparisonSide
     cells: tuple[ComparedCell, ...]
     provenance_differences: tuple[ProvenanceDiff, ...]
+    labels: Mapping[str, str]
 
     @property
     def verdict_counts(self) -> dict[CellVerdict, int]:
@@ -94,9 +96,10 @@ def compare_results(source_a: str, source_b: str, settings: ComparisonSettings, 
         sides[PAPER] = ComparisonSide(PAPER, "paper", "the paper's Tables 1 and 3", metric_values=metric_values)
     a, b = sides[source_a], sides[source_b]
     cells = _compare_cells(a, b, settings)
-    return Comparison(
-        a, b, cells, tuple(compare_provenance(a.provenance, b.provenance)) if a.provenance and b.provenance else ()
+    provenance_differences = (
+        tuple(compare_provenance(a.provenance, b.provenance)) if a.provenance and b.provenance else ()
     )
+    return Comparison(a, b, cells, provenance_differences, settings.labels)
 
 
 def _load_side(name: str, settings: ComparisonSettings) -> ComparisonSide:

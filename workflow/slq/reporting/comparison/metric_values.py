@@ -9,7 +9,7 @@ from slq.common.errors import SlqError
 from slq.evaluation.statistics import ClusteredHits
 from slq.reporting.interval_tables import DIRECTION_LABELS, RECALL_METRICS
 from slq.results.cells import Formatter
-from slq.results.layout import METHODS, LayoutEntry
+from slq.results.layout import LayoutEntry
 
 TRAINING_COSTS = "training"  # the benchmark of cells that hold the cost of training
 STAND_IN_CONDITIONS = ("backbone", "dataset")  # conditions in which only the paper's numbers may differ
@@ -119,12 +119,17 @@ class ComparisonSettings:
         significance_level: the probability that any cell is called different although only chance makes the differences
         tolerances: by kind of number; `recall` and `score` in points of percent, `hours` as a share of the larger
             number
+        labels: of the methods, by name
+        proposed_method, cost_baseline: as of config.yaml
         seed_sds: by preset, method and kind the standard deviation between runs that differ only in their seed, in
             points, for a number near 50 %
     """
 
     backbones: Mapping[str, LayoutEntry]
     datasets: Mapping[str, LayoutEntry]
+    labels: Mapping[str, str]
+    proposed_method: str
+    cost_baseline: str
     significance_level: float
     tolerances: Mapping[str, float]
     seed_sds: Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -143,7 +148,7 @@ class ComparisonSettings:
 
     def sort_key(self, backbone: str, method: str, benchmark: str) -> tuple[tuple[int, str], ...]:
         """Return a key that sorts cells in the order of the configuration, names that it does not have last."""
-        orders = (list(self.backbones), list(METHODS), list(self.datasets))
+        orders = (list(self.backbones), list(self.labels), list(self.datasets))
         return tuple(
             (order.index(name) if name in order else len(order), name)
             for order, name in zip(orders, (backbone, method, benchmark), strict=True)
@@ -160,6 +165,9 @@ def parse_comparison_settings(settings: Mapping[str, Any]) -> ComparisonSettings
         return ComparisonSettings(
             backbones={one["name"]: LayoutEntry(**one) for one in settings["backbones"]},
             datasets={one["name"]: LayoutEntry(**one) for one in settings["datasets"]},
+            labels={row["name"]: row["label"] for row in settings["rows"]},
+            proposed_method=settings["proposed_method"],
+            cost_baseline=settings["cost_baseline"],
             significance_level=float(settings["level"]),
             tolerances={kind: float(settings["tolerance"][kind]) for kind in TOLERANCE_KINDS},
             seed_sds=settings["seed_sd"],

@@ -11,7 +11,6 @@ from slq.common.files import write_json, write_text
 from slq.reporting.comparison.compare import ComparedCell, Comparison, as_json, compare_results
 from slq.reporting.comparison.metric_values import CellKey, MetricValue, parse_comparison_settings
 from slq.results.cells import with_sign
-from slq.results.layout import METHODS
 
 LINE_WIDTH = 100
 COLUMN_HEADERS = ("A", "B", "A \u2212 B", "95 % interval", "± ok")
@@ -52,7 +51,7 @@ def format_comparison(comparison: Comparison) -> str:
         "",
         f"{'':{LABEL_WIDTH + 2}}  {header}  verdict",
     ]
-    for run, cells in _group_by_run(comparison.cells):
+    for run, cells in _group_by_run(comparison):
         lines.append(run)
         for cell in cells:
             values = "  ".join(text.rjust(width) for text, width in zip(_format_cell(cell), COLUMN_WIDTHS, strict=True))
@@ -80,9 +79,9 @@ def _side_lines(comparison: Comparison) -> list[str]:
     return [f"{name}: {side.name} ({side.description})" for name, side in (("A", comparison.a), ("B", comparison.b))]
 
 
-def _group_by_run(cells: Sequence[ComparedCell]) -> Iterator[tuple[str, Iterator[ComparedCell]]]:
-    for (backbone, method), members in groupby(cells, key=lambda cell: cell.key[:2]):
-        yield f"{backbone}, {METHODS.get(method, method)}", members
+def _group_by_run(comparison: Comparison) -> Iterator[tuple[str, Iterator[ComparedCell]]]:
+    for (backbone, method), members in groupby(comparison.cells, key=lambda cell: cell.key[:2]):
+        yield f"{backbone}, {comparison.labels.get(method, method)}", members
 
 
 def _format_cell(cell: ComparedCell) -> tuple[str, ...]:

@@ -47,13 +47,14 @@ def load_paper_metric_values(
     """
     backbones_by_paper_name = _names_by_paper_name(settings.backbone(key.backbone) for key in other_values)
     datasets_by_paper_name = _names_by_paper_name(settings.dataset(key.benchmark) for key in other_values)
+    label = settings.labels.get(settings.proposed_method, settings.proposed_method)
     names_by_model = {
-        f"SLQ ({entry.label})": entry.name for entry in settings.backbones.values() if entry.is_from_paper
+        f"{label} ({entry.label})": entry.name for entry in settings.backbones.values() if entry.is_from_paper
     }
     published = PaperTables(reference_folder, reference_folder)
     quotes = [(_parse_column(*where), quote) for where, quote in published.table3.items()]
     quotes += [
-        (CellKey(names_by_model.get(model, model), "slq", name, f"{direction} {metric}"), quote)
+        (CellKey(names_by_model.get(model, model), settings.proposed_method, name, f"{direction} {metric}"), quote)
         for (model, name, direction, metric), quote in published.recalls.cells.items()
         if model in published.recalls.models_by_group.get(SLQ_GROUP, ())
     ]
@@ -62,7 +63,7 @@ def load_paper_metric_values(
         if not isinstance(quote.value, float):
             continue
         file = f"{reference_folder.as_posix()}/{Path(quote.source).name}"
-        number = _paper_metric_value(key, quote.value, quote.text, file)
+        number = _paper_metric_value(key, quote.value, quote.text, file, key.method == settings.cost_baseline)
         # The numbers of a backbone that the other side lacks keep the paper's dataset names.
         dataset_names = datasets_by_paper_name if key.backbone in backbones_by_paper_name else {}
         for backbone in backbones_by_paper_name.get(key.backbone, [key.backbone]):
@@ -90,8 +91,8 @@ def _parse_column(backbone: str, method: str, column: str) -> CellKey:
     return CellKey(backbone, method, benchmark, " ".join(metric) or "score")
 
 
-def _paper_metric_value(key: CellKey, value: float, printed: str, file: str) -> MetricValue:
-    """Build the metric value of a number that the paper prints."""
+def _paper_metric_value(key: CellKey, value: float, printed: str, file: str, counts_lm_head: bool) -> MetricValue:
+    """Build the metric value of a number that the paper prints, of a method whose count may hold the LM head."""
     forms: dict[str, tuple[str, Formatter]] = {
         "parameters": ("parameters", format_parameter_count),
         "hours": ("hours", format_hours),
@@ -117,6 +118,6 @@ def _paper_metric_value(key: CellKey, value: float, printed: str, file: str) -> 
         units_per_point=10.0 if counts_hits else 1.0,
         conditions=conditions,
         quoted=True,
-        note=LM_HEAD_NOTE if (key.method, kind) == ("full_ft", "parameters") else "",
+        note=LM_HEAD_NOTE if kind == "parameters" and counts_lm_head else "",
         rounding_error=0.5 * printed_unit * 10.0 ** -count_decimals(printed.rstrip("kMB")),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slq.methods.registry import BASE
 from slq.reporting.comparison.stored_metrics import SHORT_HASH_LENGTH, StoredResults
 from slq.results.records import BASELINES, Record
 
@@ -74,7 +75,7 @@ def _provenance_of_file(record: Record) -> Iterator[tuple[tuple[str, str], str]]
         if "settings" in inputs:
             yield ("config", f"evaluation on {name} (hash)"), inputs["settings"][:SHORT_HASH_LENGTH]
         return
-    if content.get("method", "base") != "base":
+    if content.get("method", BASE) != BASE:
         yield ("config", "seed"), str(record.value("seed"))
     yield from ((("config", key), value) for key, value in _flatten(content.get("settings", {})))
     yield from ((("data", key), str(value)[:SHORT_HASH_LENGTH]) for key, value in inputs.items())

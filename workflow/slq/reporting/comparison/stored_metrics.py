@@ -16,6 +16,7 @@ from slq.evaluation.statistics import (
     compute_hits_per_image,
     compute_hits_per_question,
 )
+from slq.methods.registry import BASE
 from slq.reporting.comparison.bundles import RUN_GLOB
 from slq.reporting.comparison.metric_values import (
     TRAINING_COSTS,
@@ -29,7 +30,7 @@ from slq.reporting.interval_tables import DIRECTION_LABELS, RECALL_METRICS, inte
 from slq.reporting.notes import find_audit, leaked_ids
 from slq.results.cells import format_hours, format_integer, format_one_decimal, format_parameter_count
 from slq.results.evidence import RunAnswers, load_run_answers
-from slq.results.layout import LayoutEntry, ReportLayout
+from slq.results.layout import LayoutEntry, MethodRow, ReportLayout
 from slq.results.records import BASELINES, Record, Results, relative_path
 
 SHORT_HASH_LENGTH = 12  # characters of a hash
@@ -104,7 +105,7 @@ class StoredResults:
     def _cost_metrics(self, backbone: LayoutEntry, method: str) -> MetricValues:
         """Return the trained parameters and the training hours of a method; empty for base or without runs."""
         runs = self.run_records(backbone.name, method)
-        if not runs or method == "base":
+        if not runs or method == BASE:
             return {}
         files, conditions = self.source_files(runs), {"backbone": backbone.name}
         trainable_parameters = tuple(run.number("parameters", "trainable") for run in runs)
@@ -148,7 +149,7 @@ class StoredResults:
     def _baseline_seeds(self, record: Record) -> tuple[int, ...]:
         """Return the seeds of the trained runs whose adapters a baseline uses; empty if it depends on no seed."""
         adapters = {record.value("inputs").get(key) for key in ("first_stage", "reranker")}
-        file, tuned = f"retrieval/{record.path.name}", [place for place in self.backbone_methods if place[1] != "base"]
+        file, tuned = f"retrieval/{record.path.name}", [place for place in self.backbone_methods if place[1] != BASE]
         runs = [run for backbone, method in tuned for run in self._records_by_seed(backbone.name, method, file).items()]
         return tuple(sorted({seed for seed, run in runs if run.value("inputs").get("adapter", "") in adapters}))
 
@@ -258,17 +259,22 @@ def _infer_layout(folder: Path, settings: ComparisonSettings) -> ReportLayout:
     """Derive the layout from the folders and files that exist."""
     runs = [path.parent for path in sorted(folder.glob(RUN_GLOB))]
     backbones = sorted({run.parents[1].name for run in runs})
-    seeds = {_parse_seed(run) for run in runs if run.parent.name != "base"}
+    seeds = {_parse_seed(run) for run in runs if run.parent.name != BASE}
     folders = [*runs, *(folder / BASELINES / baseline for baseline in _baseline_names(folder))]
     datasets = {
         kind: sorted({path.stem for one in folders for path in (one / kind).glob("*.json")})
         for kind in ("retrieval", "retention")
     }
+    methods = sorted({run.parent.name for run in runs})
+    labels = dict(settings.labels) | {name: name for name in methods if name not in settings.labels}
     return ReportLayout(
         preset=folder.name,
         seeds=tuple(sorted(seeds)),
         backbones=tuple(map(settings.backbone, backbones)),
-        methods=tuple(sorted({run.parent.name for run in runs})),
+        methods=tuple(methods),
+        rows=tuple(MethodRow(name, label, color="", changes_backbone=True) for name, label in labels.items()),
+        proposed_method=settings.proposed_method,
+        cost_baseline=settings.cost_baseline,
         retrieval_datasets=tuple(map(settings.dataset, datasets["retrieval"])),
         knowledge_datasets=(),  # compared as any other retrieval dataset
         retention_datasets=tuple(map(settings.dataset, datasets["retention"])),
@@ -302,7 +308,7 @@ def _read_printed_ranks(record: Record) -> pd.DataFrame | None:
 
 def _effective_seeds(records: dict[int, Record], method: str) -> tuple[int, ...]:
     """Return the seeds of some runs; empty for base, which has nothing random."""
-    return () if method == "base" else tuple(records)
+    return () if method == BASE else tuple(records)
 
 
 def _hash_inputs(records: Iterable[Record], method: str, *keys: str) -> str:

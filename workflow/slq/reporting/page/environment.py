@@ -10,7 +10,7 @@ from typing import Any
 from slq.config.runs import BASE_SEED
 from slq.reporting.ledger_columns import ledger_source, read_ledger_rows
 from slq.results.cells import format_hours, format_significant_digits
-from slq.results.layout import METHODS, LayoutEntry
+from slq.results.layout import LayoutEntry
 from slq.results.records import BASELINES, Record, Results
 
 DASH = "\u2013"  # where there is no number
@@ -25,7 +25,7 @@ def build_run_rows(results: Results) -> list[dict[str, Any]]:
     return [
         {
             "backbone": backbone.label,
-            "method": METHODS[method],
+            "method": results.layout.labels[method],
             "seed": int(record.number("seed")),
             **_provenance(record),
         }
@@ -55,7 +55,7 @@ def _run_records(results: Results) -> list[tuple[LayoutEntry, str, Record]]:
     return [
         (backbone, method, record)
         for backbone in results.layout.backbones
-        for method in METHODS
+        for method in results.layout.labels
         for record in results.run_records(backbone.name, method)
     ]
 
@@ -79,7 +79,7 @@ def sum_ledger(results: Results) -> tuple[list[dict[str, str]], str]:
     lines, totals = read_ledger_rows(results), []
     labels = {one.name: one.label for one in results.layout.backbones}
     for backbone, label in labels.items():
-        for method, name in METHODS.items():
+        for method, name in results.layout.labels.items():
             matching_lines = [line for line in lines if (line["backbone"], line["method"]) == (backbone, method)]
             totals += [_ledger_total(label, name, matching_lines)] if matching_lines else []
     for backbone, label in {**labels, "": DASH}.items():

@@ -14,7 +14,7 @@ from slq.reporting.html import html_environment
 from slq.reporting.page import environment, summary
 from slq.reporting.page.environment import DASH
 from slq.results.cells import format_hours, format_integer, format_one_decimal, format_parameter_count, with_sign
-from slq.results.layout import METHODS, parse_layout
+from slq.results.layout import parse_layout
 from slq.results.records import Results
 
 SCHEMA = 2
@@ -75,7 +75,7 @@ def write_page(
     jinja.filters |= {
         "number": format_cell_value,
         "signed": format_cell_difference,
-        "method": lambda name: METHODS.get(name, name),
+        "method": lambda name: parsed_layout.labels.get(name, name),
     }
     text = jinja.get_template("report.html.j2").render(
         layout=parsed_layout,

@@ -1,0 +1,85 @@
+"""Adapters: what a run trained, saved to a folder, and the retriever that is built or loaded with it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from slq.common.errors import SlqError
+from slq.common.files import read_json, write_json
+from slq.common.schema import require_schema
+from slq.methods.registry import find_method, method_name
+from slq.models.backbone import Backbone, gather_full_tensors
+from slq.models.retriever import Retriever
+
+SCHEMA = 2  # of adapter.json
+ADAPTER_WEIGHTS = "adapter.safetensors"  # beside adapter.json, where a method trains weights
+
+
+def build_retriever(method: str, backbone: Backbone, hyperparameters: dict[str, Any], seed: int) -> Retriever:
+    """Build a retriever in which only the method's parameters require gradients.
+
+    Args:
+        method: its name in the registry; of a variant, the method that it is of.
+        hyperparameters: the method's entry of `hyperparameters` in config.yaml.
+        seed: seed of the initial values.
+
+    Raises:
+        SlqError: there is no such method, or the backbone lacks the modules that the method trains.
+    """
+    backbone.model.requires_grad_(False)
+    retriever: Retriever = find_method(method).build(backbone, hyperparameters, seed)
+    return retriever
+
+
+def save_adapter(
+    method: str, tensors: dict[str, torch.Tensor], temperature: float, folder: Path, metadata: dict[str, Any]
+) -> None:
+    """Save a method's trained tensors into `folder`, and adapter.json, which describes them, last.
+
+    Args:
+        tensors: `trainable_state_dict` of the method's retriever.
+        temperature: the learned temperature.
+        metadata: further entries of adapter.json: the backbone's sha256, which is checked on loading; the
+            hyperparameters, from which loading builds the retriever; of a variant, `variant_of`; and the hashes of the
+            backbone's weights before and after training, which an equivalence check compares.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if tensors:
+        save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **metadata})
+
+
+def trainable_state_dict(retriever: Retriever, keep_result: bool = True) -> dict[str, torch.Tensor]:
+    """Return the trainable parameters by name, whole and on the CPU, in processes with `keep_result`.
+
+    If the model is sharded, all processes must call it.
+    """
+    return gather_full_tensors(dict(retriever.named_trainable_parameters()), keep_result)
+
+
+def load_retriever(backbone: Backbone, folder: Path, backbone_sha256: str) -> Retriever:
+    """Load a retriever that `save_adapter` saved, on a freshly loaded backbone.
+
+    Raises:
+        SlqError: adapter.json is of another schema, the adapter was trained on another backbone, or its tensors do not
+            match the method's.
+    """
+    adapter = read_json(folder / "adapter.json")
+    require_schema(folder / "adapter.json", adapter, SCHEMA, "train it again")
+    if adapter["backbone_sha256"] != backbone_sha256:
+        raise SlqError(f"{folder}: trained on another backbone ({adapter['backbone_sha256'][:12]}); train it again")
+    retriever = build_retriever(method_name(adapter), backbone, adapter["hyperparameters"], seed=0)
+    expected = dict(retriever.named_trainable_parameters())
+    if expected:
+        tensors = load_file(folder / ADAPTER_WEIGHTS)
+        if tensors.keys() != expected.keys():
+            mismatched = sorted(tensors.keys() ^ expected.keys())
+            raise SlqError(
+                f"{folder / ADAPTER_WEIGHTS}: missing or unexpected tensors {mismatched[:3]}; train it again"
+            )
+        with torch.no_grad():
+            for name, parameter in expected.items():
+                parameter.copy_(tensors[name])
+    return retriever

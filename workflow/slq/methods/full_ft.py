@@ -1,0 +1,42 @@
+"""Full fine-tuning of the language model; the vision tower, the projector and the LM head are frozen."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from slq.common.errors import SlqError
+from slq.methods.plan import ComputePlan
+from slq.methods.registry import ExportTarget, Method, hyperparameters_schema
+
+
+class FullFineTuning(Method):
+    """Train every weight of the language model, and read out the last token."""
+
+    label = "Full FT"
+    color = "#d55e00"
+    schema = hyperparameters_schema("Full fine-tuning of the language model.")
+    changes_backbone = True
+    image_caches = ("none", "features")
+    card_description = (
+        "A vector is the last hidden state of the prompt's last token. Trained parameters: {trainable:,}."
+    )
+    card_prompt_end = "the answer's beginning"
+
+    def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
+        """Unfreeze the language model."""
+        from slq.models.retriever import LastTokenRetriever
+
+        if not hasattr(backbone.inner, "language_model"):
+            raise SlqError(
+                f"{type(backbone.model).__name__} has no model.model.language_model, which {self.name} trains; "
+                f"{self.name} does not fit it (docs/backbones.md)"
+            )
+        backbone.inner.language_model.requires_grad_(True)
+        return LastTokenRetriever(backbone)
+
+    def plan(self, hyperparameters: Mapping[str, Any], text: Any) -> ComputePlan:
+        """Compute the gradient of all weights; the LM head gets none."""
+        return ComputePlan(num_trainable=text.num_parameters, trains_language_model=True)
+
+    def export(self, folder: ExportTarget, hyperparameters: Mapping[str, Any]) -> None:
+        """Write the whole model."""
+        folder.write_model()
