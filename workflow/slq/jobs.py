@@ -64,7 +64,7 @@ def train(
 
     if not launch_distributed(num_processes, sys.argv[1:]):
         validate = build_recall_validator(settings)
-        limits = {"code_fingerprint": code_fingerprint, "time_limit_minutes": time_limit_minutes}
+        limits: dict[str, Any] = {"code_fingerprint": code_fingerprint, "time_limit_minutes": time_limit_minutes}
         run_training(settings, validate=validate, **limits, **arguments)
 
 
