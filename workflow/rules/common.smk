@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import Wildcards
 
 # A job that Slurm restarts appends to its log instead of overwriting it.
 os.environ.setdefault("SBATCH_OPEN_MODE", "append")
@@ -24,7 +25,7 @@ os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.ge
 from slq.common.errors import SlqError
 from slq.common.files import hash_file
 from slq.common.fingerprint import fingerprint
-from slq.common.parameters import write_parameters
+from slq.common.parameters import find_finished, write_parameters
 from slq.config import baseline_settings, cost_settings, job_settings
 from slq.config.baselines import build_comparator, list_baselines
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
@@ -33,7 +34,7 @@ from slq.config.runs import BASE_SEED, is_method, list_run_seeds, merge_training
 from slq.config.runs import merge_training_settings, method_entry
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options, read_yaml
 from slq.cost.forecast import job_resources
-from slq.jobs import JOBS
+from slq.jobs import GENERATION_ENTRIES, JOBS
 from slq.methods.registry import BASE
 from slq.sources.file_hashes import FileHashCache
 
@@ -84,6 +85,8 @@ CLUSTER_JOB = (
     " 2>&1 | tee {log} >&2"
 )
 # Paths of jobs, by the parameters of their functions. <scratch> is the folder of that name in config.yaml.
+PARAMETERS = Path(SCRATCH) / "params"
+JOB_PARAMETERS = {}  # by job, the function of the wildcards that builds its parameters
 DATA = "<scratch>/data"
 WORK = "<scratch>/work"
 SPLIT_FOLDER = "<scratch>/data/{dataset}/{split}"
@@ -119,7 +122,7 @@ def names_with_key(catalogue: str, *sources: str) -> list[str]:
     return [name for name, entry in config[catalogue].items() if any(source in entry for source in sources)]
 
 
-def job_call(job: str, settings=None, values=None, content=None, generation_code=None, required=(), **paths):
+def job_call(job: str, settings=None, values=None, content=None, required=(), generates=False, **paths):
     """Return the parameter `job` of a rule, a function: the job's name, and its parameter file, which it writes.
 
     The file's name is a hash of all parameters (slq/common/parameters.py): the job is due again when one of them
@@ -127,30 +130,76 @@ def job_call(job: str, settings=None, values=None, content=None, generation_code
 
     Args:
         job: the rule's name, a key of `slq.jobs.JOBS`.
-        settings, values, content, generation_code: functions of the wildcards: the slice of the configuration, other
-            arguments, the hash of the files that the configuration names, and the fingerprint of the code that
-            generates answers.
+        settings, values, content: functions of the wildcards: the slice of the configuration, other arguments, and the
+            hash of the files that the configuration names.
         required: files of checks that must have passed before the job begins.
+        generates: whether it generates answers, of which finished ones are continued by the same code alone.
         paths: by the parameter of the job's function, a path (or a list of paths) with wildcards, or a function of
             them.
     """
 
-    def write(wildcards) -> list[str]:
+    def define(wildcards) -> dict:
         # Asked of the rule, and not taken as an argument `output`: Snakemake would not see a change of this parameter.
         output, _ = workflow.get_rule(job).expand_output(dict(wildcards.items()))
         outputs = {name: str(path) for name, path in output.items() if name == "out" or name.endswith("_file")}
         named = {name: path(wildcards) if callable(path) else path for name, path in paths.items()}
         resolved = {name: resolve_path(path, wildcards) for name, path in named.items()}
-        parameters = {"job": job, "code": job_code(job, wildcards), "paths": resolved | outputs}
-        parts = {"settings": settings, "values": values, "content": content, "generation_code": generation_code}
+        members = {} if job == "fetch_source" else used_members(wildcards)
+        parameters = {"job": job, "members": members, "paths": resolved | outputs}
+        # No edit of the code is worth a second download.
+        parameters |= {} if job == "fetch_source" else {"code": fingerprint(JOBS[job], **members)}
+        parameters |= {"generation_code": fingerprint(*GENERATION_ENTRIES, **members)} if generates else {}
+        parts = {"settings": settings, "values": values, "content": content}
+        parameters |= {name: part(wildcards) for name, part in parts.items() if part is not None}
+        return parameters | ({"required": list(required)} if required else {})
+
+    def write(wildcards) -> list[str]:
         try:
-            parameters |= {name: part(wildcards) for name, part in parts.items() if part is not None}
-            parameters |= {"required": list(required)} if required else {}
-            return [job, str(write_parameters(Path(SCRATCH) / "params", parameters))]
+            parameters = define(wildcards)
+            finished = find_finished(PARAMETERS, parameters) if config["code"] == "pinned" else None
+            output, _ = workflow.get_rule(job).expand_output(dict(wildcards.items()))
+            if finished and all(Path(path).exists() for path in output):
+                return [job, str(PARAMETERS / finished["parameters"])]
+            return [job, str(write_parameters(PARAMETERS, parameters))]
         except SlqError as error:
             raise WorkflowError(str(error)) from None
 
+    JOB_PARAMETERS[job] = define
     return write
+
+
+def results_of_older_code() -> list[str]:
+    """List the jobs of this preset's runs and baselines whose results `code: pinned` keeps from other code."""
+    if config["code"] == "follow":
+        return []
+    runs = [
+        {"backbone": one, "method": name, "seed": str(seed)}
+        for one in PRESET["backbones"]
+        for name in PRESET["methods"]
+        for seed in list_run_seeds(name, SEEDS)
+    ]
+    measuring = ("evaluate_retrieval", "evaluate_retention")
+    jobs = [
+        (job, run)
+        for run in runs
+        for job in ("train", *measuring, "check_equivalence")
+        if job != "train" or run["method"] in TRAINED_METHODS
+    ]
+    jobs = [
+        (job, run)
+        for job, run in jobs
+        if job not in ("evaluate_retention", "check_equivalence")
+        or (job == "check_equivalence") == (run["method"] in INHERITING_METHODS)
+    ]
+    older = []
+    for job, run in jobs:
+        parameters = JOB_PARAMETERS[job](Wildcards(fromdict=run | {"preset": config["preset"]}))
+        finished = find_finished(PARAMETERS, parameters)
+        if finished and finished["code"] != parameters["code"]:
+            older.append(
+                f"{job} of {run['method']} on {run['backbone']}, seed {run['seed']} (code {finished['code'][:8]})"
+            )
+    return older
 
 
 def resolve_path(path, wildcards):
@@ -250,11 +299,6 @@ def backbone_manifests() -> list[str]:
     return [f"<scratch>/backbones/{name}/manifest.json" for name in PRESET["backbones"]]
 
 
-def job_code(job: str, wildcards) -> str:
-    """Compute the fingerprint of a job's code; empty for fetching, as no edit is worth a second download."""
-    return "" if job == "fetch_source" else fingerprint(JOBS[job], **used_members(wildcards))
-
-
 def slice_of(build_settings, *names: str):
     """Return the function of the wildcards that cuts a job's slice from the configuration.
 
@@ -291,14 +335,10 @@ def training_values(wildcards) -> dict:
     return {"train_dataset": PRESET["train_dataset"]} | seed
 
 
-def generation_code(wildcards) -> str:
-    """Compute the fingerprint of the code that generates answers: finished answers of other code are not continued."""
-    return fingerprint("slq.evaluation.generation", "slq.methods.adapter", **used_members(wildcards))
-
-
 def layout_values(wildcards) -> dict:
     """Return the layout of tables, figures and the page."""
-    return {"layout": job_settings.layout(config)}
+    older = results_of_older_code()
+    return {"layout": job_settings.layout(config) | ({"older_code": older} if older else {})}
 
 
 def used_members(wildcards) -> dict:

@@ -55,7 +55,7 @@ use rule evaluate_retrieval as evaluate_retention with:
         job=job_call(
             "evaluate_retention",
             slice_of(job_settings.retention_settings, "backbone"),
-            generation_code=generation_code,
+            generates=True,
             out=f"{RUN_FOLDER}/retention",
             work=WORK,
             **RUN_PATHS,
@@ -116,7 +116,7 @@ use rule evaluate_retrieval as evaluate_blind with:
             "evaluate_blind",
             slice_of(job_settings.retention_settings, "backbone"),
             lambda wildcards: {"with_images": False},
-            generation_code=generation_code,
+            generates=True,
             out=f"{RUN_FOLDER}/blind",
             work=WORK,
             **RUN_PATHS,

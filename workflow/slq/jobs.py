@@ -16,7 +16,8 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import write_text
-from slq.common.parameters import read_parameters
+from slq.common.fingerprint import fingerprint
+from slq.common.parameters import read_parameters, write_finished
 
 # By rule, the function that does the work. A job that needs functions of several rooms is a function of this module.
 JOBS = {
@@ -52,6 +53,9 @@ JOBS = {
     "compare_paper": "slq.reporting.comparison.output:write_comparison",
     "write_page": "slq.reporting.page.page:write_page",
 }
+
+# What generates answers: finished answers of other code are not continued.
+GENERATION_ENTRIES = ("slq.evaluation.generation", "slq.methods.adapter")
 
 
 def train(
@@ -110,12 +114,21 @@ def run_job(job: str, parameters: dict[str, Any], **resources: Any) -> None:
     require_checks_passed(parameters.get("required", []))
     function = pkgutil.resolve_name(JOBS[job])
     names = inspect.signature(function).parameters
-    resources["code_fingerprint"] = parameters.get("generation_code", parameters.get("code", ""))
+    resources["code_fingerprint"] = current_code(job, parameters, "generation_code" in parameters)
     arguments = {name: _as_path(value) for name, value in parameters.get("paths", {}).items()}
     arguments |= parameters.get("values", {}) | {key: value for key, value in resources.items() if key in names}
     if "settings" in parameters:
         arguments["settings"] = parameters["settings"]
     function(**arguments)
+
+
+def current_code(job: str, parameters: dict[str, Any], of_generation: bool = False) -> str:
+    """Compute the fingerprint of the code that a job runs with, or of the code that generates answers in it.
+
+    It differs from the parameters' own where code is pinned (config.yaml).
+    """
+    entries = GENERATION_ENTRIES if of_generation else (JOBS[job],)
+    return fingerprint(*entries, **parameters.get("members", {}))
 
 
 def _as_path(value: Any) -> Any:
@@ -175,7 +188,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_libraries(args.threads, args.processes, allow_network=args.job == "fetch_source")
     resources = {"num_threads": args.threads, "num_processes": args.processes, "time_limit_minutes": args.minutes}
     try:
-        run_job(args.job, read_parameters(args.file, args.job), **resources)
+        parameters = read_parameters(args.file, args.job)
+        run_job(args.job, parameters, **resources)
+        write_finished(args.file, parameters, current_code(args.job, parameters))
         write_loaded_modules(args.file.with_suffix(".modules"))
     except SlqError as error:
         print(f"slq: error: {error}", file=sys.stderr)
