@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.io import Wildcards
+from snakemake.iocontainers import Wildcards
 
 # A job that Slurm restarts appends to its log instead of overwriting it.
 os.environ.setdefault("SBATCH_OPEN_MODE", "append")
@@ -55,6 +55,14 @@ SEEDS = seeds(config)
 TRAINED_METHODS = [method for method in PRESET["methods"] if method != BASE]
 # Methods whose answers are base's: these are checked, and not measured.
 INHERITING_METHODS = [name for name in TRAINED_METHODS if method_entry(PRESET, name).method.inherits_retention]
+# By job that makes results of a run, the methods that have it.
+RUN_JOBS = {
+    "train": TRAINED_METHODS,
+    "evaluate_retrieval": PRESET["methods"],
+    "evaluate_retention": [name for name in PRESET["methods"] if name not in INHERITING_METHODS],
+    "check_equivalence": INHERITING_METHODS,
+    "evaluate_blind": [name for name in PRESET["methods"] if name not in TRAINED_METHODS],
+}
 FORECAST_SETTINGS = cost_settings.forecast_settings(config)
 DEFAULT_MEM_GB = 32  # GB, if neither the memory forecast nor config.yaml gives a job's memory
 RUN_FOLDER = "results/{preset}/{backbone}/{method}/seed{seed}"
@@ -169,37 +177,28 @@ def job_call(job: str, settings=None, values=None, content=None, required=(), ge
 
 
 def results_of_older_code() -> list[str]:
-    """List the jobs of this preset's runs and baselines whose results `code: pinned` keeps from other code."""
+    """List the jobs of this preset's runs whose results `code: pinned` keeps from other code."""
     if config["code"] == "follow":
         return []
-    runs = [
-        {"backbone": one, "method": name, "seed": str(seed)}
-        for one in PRESET["backbones"]
-        for name in PRESET["methods"]
-        for seed in list_run_seeds(name, SEEDS)
-    ]
-    measuring = ("evaluate_retrieval", "evaluate_retention")
-    jobs = [
-        (job, run)
-        for run in runs
-        for job in ("train", *measuring, "check_equivalence")
-        if job != "train" or run["method"] in TRAINED_METHODS
-    ]
-    jobs = [
-        (job, run)
-        for job, run in jobs
-        if job not in ("evaluate_retention", "check_equivalence")
-        or (job == "check_equivalence") == (run["method"] in INHERITING_METHODS)
-    ]
     older = []
-    for job, run in jobs:
-        parameters = JOB_PARAMETERS[job](Wildcards(fromdict=run | {"preset": config["preset"]}))
-        finished = find_finished(PARAMETERS, parameters)
-        if finished and finished["code"] != parameters["code"]:
-            older.append(
-                f"{job} of {run['method']} on {run['backbone']}, seed {run['seed']} (code {finished['code'][:8]})"
-            )
+    for job, methods in RUN_JOBS.items():
+        for run in run_wildcards(methods):
+            parameters = JOB_PARAMETERS[job](run)
+            finished = find_finished(PARAMETERS, parameters)
+            if finished and finished["code"] != parameters["code"]:
+                name = f"{job} of {run.method} on {run.backbone}, seed {run.seed}"
+                older.append(f"{name}: code {finished['code'][:8]}")
     return older
+
+
+def run_wildcards(methods: list[str]) -> list[Wildcards]:
+    """List the wildcards of all runs of these methods."""
+    return [
+        Wildcards(fromdict={"preset": config["preset"], "backbone": backbone, "method": method, "seed": str(seed)})
+        for method in methods
+        for backbone in PRESET["backbones"]
+        for seed in list_run_seeds(method, SEEDS)
+    ]
 
 
 def resolve_path(path, wildcards):
@@ -403,8 +402,11 @@ def result_files() -> list[str]:
     names = ["run.json"]
     names += [f"retrieval/{name}.json" for name in PRESET["retrieval_datasets"]]
     names += [f"retention/{name}.json" for name in PRESET["retention_datasets"]]
-    base = [method for method in PRESET["methods"] if method not in TRAINED_METHODS]
-    blind = [f"{run}/blind/{name}.json" for run in run_folders(base) for name in PRESET["retention_datasets"]]
+    blind = [
+        f"{run}/blind/{name}.json"
+        for run in run_folders(RUN_JOBS["evaluate_blind"])
+        for name in PRESET["retention_datasets"]
+    ]
     return [f"{run}/{name}" for run in run_folders(PRESET["methods"]) for name in names] + blind
 
 
@@ -423,11 +425,7 @@ def knowledge_files() -> list[str]:
 
 def run_folders(methods: list[str]) -> list[str]:
     """List the result folders of all runs of these methods."""
-    folders = []
-    for method in methods:
-        at = {"method": method, "seed": list_run_seeds(method, SEEDS)}
-        folders += expand(RUN_FOLDER, preset=config["preset"], backbone=PRESET["backbones"], **at)
-    return folders
+    return [RUN_FOLDER.format(**run) for run in run_wildcards(methods)]
 
 
 def baseline_files() -> list[str]:
@@ -544,11 +542,12 @@ def evidence_files(wildcards) -> list[str]:
 
 def ranks_and_answers() -> list[str]:
     """List the ranks and answers of every run, from which its metrics are computed."""
-    measured_methods = [method for method in PRESET["methods"] if method not in INHERITING_METHODS]
     retrieval, retention = PRESET["retrieval_datasets"], PRESET["retention_datasets"]
     files = expand("{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=retrieval)
-    files += expand("{run}/retention/{name}.answers.jsonl", run=run_folders(measured_methods), name=retention)
-    base = run_folders([method for method in PRESET["methods"] if method not in TRAINED_METHODS])
+    files += expand(
+        "{run}/retention/{name}.answers.jsonl", run=run_folders(RUN_JOBS["evaluate_retention"]), name=retention
+    )
+    base = run_folders(RUN_JOBS["evaluate_blind"])
     return files + expand("{run}/blind/{name}.answers.jsonl", run=base, name=retention)
 
 
@@ -571,19 +570,18 @@ def ledger_events(wildcards) -> list[str]:
     A copy of results may lack the events of a stage whose result it has: these are not counted, and nothing is run
     again.
     """
-    base = [method for method in PRESET["methods"] if method not in TRAINED_METHODS]
-    inheriting_methods = [method for method in PRESET["methods"] if method in INHERITING_METHODS]
-    measured_methods = [method for method in PRESET["methods"] if method not in INHERITING_METHODS]
-    stages = [("train", TRAINED_METHODS, "run.json")]
-    stages += [("retrieval", PRESET["methods"], f"retrieval/{name}.json") for name in PRESET["retrieval_datasets"][:1]]
+    stages = [("train", "train", "run.json")]
+    stages += [
+        ("evaluate_retrieval", "retrieval", f"retrieval/{name}.json") for name in PRESET["retrieval_datasets"][:1]
+    ]
     for name in PRESET["retention_datasets"][:1]:
-        stages += [("retention", measured_methods, f"retention/{name}.json")]
-        stages += [("equivalence", inheriting_methods, f"retention/{name}.json")]
-        stages += [("blind", base, f"blind/{name}.json")]
+        stages += [("evaluate_retention", "retention", f"retention/{name}.json")]
+        stages += [("check_equivalence", "equivalence", f"retention/{name}.json")]
+        stages += [("evaluate_blind", "blind", f"blind/{name}.json")]
     files = [
         f"{run}/events/{stage}.jsonl"
-        for stage, methods, result in stages
-        for run in run_folders(methods)
+        for job, stage, result in stages
+        for run in run_folders(RUN_JOBS[job])
         if Path(f"{run}/events/{stage}.jsonl").exists() or not Path(f"{run}/{result}").exists()
     ]
     return existing_if_partial([*files, *feature_cache_events(), *baseline_events()])
