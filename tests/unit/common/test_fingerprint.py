@@ -138,10 +138,28 @@ def test_what_is_behind_a_transparent_image_is_code_of_stored_prefixes_too(tmp_p
     assert due.isdisjoint({"count_gpu_hours", *RENDERS} - {"draw_queries"})
 
 
-def test_a_label_of_rows_is_code_of_what_prints_it_alone(tmp_path):
-    due = changed(package(tmp_path, **{"config/baselines": ('"full_ft": "Full FT"', '"full_ft": "Fine-tuned"')}))
-    assert due >= RENDERS
-    assert due.isdisjoint(TRAINS | EVALUATES | {"count_gpu_hours"})
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ('label = "LoRA"', 'label = "Low rank"'),
+        ('"#009e73"', '"#123456"'),
+        ('hyperparameters["rank"] * text.layers', "1"),
+    ],
+    ids=["label", "colour", "cost"],
+)
+def test_how_a_method_looks_and_what_it_costs_is_code_of_what_reports_it_alone(tmp_path, edit):
+    due = changed(package(tmp_path, **{"methods/lora": edit}))
+    assert {"count_gpu_hours", "forecast"} & due and due.isdisjoint(TRAINS | EVALUATES)
+
+
+def test_what_a_method_trains_is_code_of_its_own_runs(tmp_path):
+    copy = package(tmp_path, **{"methods/lora": ("torch.manual_seed(seed)", "torch.manual_seed(seed + 1)")})
+    of = {
+        name: fingerprint(JOBS["train"], **USED, methods=[name])
+        != fingerprint(JOBS["train"], **USED, methods=[name], package=copy)
+        for name in ("full_ft", "lora", "slq")
+    }
+    assert of == {"full_ft": False, "lora": True, "slq": False}
 
 
 def test_the_loss_is_code_of_trainings_and_of_no_evaluation(tmp_path):
@@ -190,14 +208,22 @@ def test_a_family_more_makes_no_row_due(preset, raw_config, tmp_path):
     rules = {True: "evaluate_encoder_baseline", False: "evaluate_reranking"}
     seen = set()
     for row in list_baselines(config):
-        used = baseline_settings.baseline_adapters(config, row)
+        used = baseline_settings.baseline_members(config, row)
         entries = ENTRIES[rules[row.is_embedding_based]]
         same = fingerprint(*entries, **used) == fingerprint(*entries, **used, package=copy)
         assert same == (used["dual_encoders"] is not None), row.name
         seen |= set(used["families"])
     assert seen >= {config["backbones"][name]["family"] for name in config["presets"][preset]["backbones"]}
-    assert job_settings.used_adapters(config, encoders=["mini-clip"]) == {"families": [], "dual_encoders": ["clip"]}
-    assert job_settings.used_adapters(config, encoders=["CLIP-ViT-B-32"]) == {"families": [], "dual_encoders": None}
+    assert job_settings.used_members(config, encoders=["mini-clip"]) == {
+        "families": [],
+        "dual_encoders": ["clip"],
+        "methods": [],
+    }
+    assert job_settings.used_members(config, encoders=["CLIP-ViT-B-32"]) == {
+        "families": [],
+        "dual_encoders": None,
+        "methods": [],
+    }
 
 
 def is_exempt(module, entries):
@@ -268,7 +294,7 @@ def test_modules_are_found_by_name_in_the_two_rooms_alone():
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
                 (place,) = _parse_module(path).registries
                 rooms.add(place)
-    assert rooms == {"slq.models.families", "slq.models.dual_encoders"}
+    assert rooms == {"slq.models.families", "slq.models.dual_encoders", "slq.methods"}
 
 
 def test_few_modules_are_exempt_each_with_its_reason():
