@@ -9,23 +9,23 @@ from typing import Any
 
 from slq.claims.claim import Claim
 from slq.evaluation.statistics import Difference
-from slq.reporting.costs import costs_by_method
-from slq.reporting.interval_tables import DIRECTION_LABELS, interval_bounds
+from slq.reporting.interval_tables import DIRECTION_LABELS, recall_cell
 from slq.reporting.method_comparison import SIGNIFICANCE_LEVEL, SourcedDifference, compare_recalls, compare_scores
 from slq.results.cells import (
+    FORMATTERS,
     TableCell,
-    format_hours,
     format_integer,
     format_one_decimal,
     format_p_value,
-    format_parameter_count,
     format_significant_digits,
+    join_sources,
+    with_numbers,
     with_sign,
 )
 from slq.results.checks import VERDICTS, CheckResult, Evidence, Verdict
 from slq.results.layout import METHODS, LayoutEntry
+from slq.results.load import Results
 from slq.results.paper import Paper
-from slq.results.records import Results, common_number, joined_sources
 
 DecisionRule = Callable[[Difference], Verdict]
 
@@ -218,71 +218,48 @@ class ClaimJudge:
                 subject, f"{dataset.label} is another dataset than the paper's {dataset.paper_name}", "not tested"
             )
         model, metric = quoted
-        file_name, (direction, recall) = f"retrieval/{dataset.name}.json", metric.split(" ")
-        record = self.results.find_record(backbone.name, method, self.results.layout.compared_seed(method), file_name)
-        if record is None:
-            return Evidence(subject, self.results.missing_cell(backbone.name, method, file_name).source, "not tested")
-        quote = self.paper.find_recall(model, dataset.paper_name, metric)
-        assert quote is not None  # read_claims has checked it
-        value, (low, high) = record.number("metrics", direction, recall), interval_bounds(record, direction, recall)
-        text = f"{value:.1f} [{low:.1f}, {high:.1f}] against {quote.value}"
-        return Evidence(subject, text, decide_above(low, high, float(quote.value)), f"{record.source}; {quote.source}")
+        direction, recall = metric.split(" ")
+        cell = recall_cell(self.results, backbone.name, method, dataset.name, recall, direction)
+        if cell.low is None or cell.high is None:
+            return Evidence(subject, cell.source, "not tested")
+        quote = self.paper.find("table1", model, f"{dataset.paper_name} {metric}")
+        text = f"{cell.value:.1f} [{cell.low:.1f}, {cell.high:.1f}] against {quote.printed}"
+        return Evidence(subject, text, decide_above(cell.low, cell.high, quote.value), f"{cell.source}; {quote.source}")
 
     # ---- what a method costs -----------------------------------------------------------------------------------------
 
     def _compare_costs(self, paper_backbone: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
         """Yield the lines of a test of what one method costs against another."""
         backbones = [entry for entry in self.results.layout.backbones if entry.paper_name == paper_backbone]
-        first_method, other_method = test["of"], test["than"]
-        measure = self._hours_ratio if test["what"] == "hours" else self._parameters_ratio
+        methods = (test["of"], test["than"])
+        labels = " over those of ".join(METHODS[method] for method in methods)
         for backbone in backbones:
-            subject = (
-                f"{backbone.label}, {test['what']} of {METHODS[first_method]} over those of {METHODS[other_method]}"
-            )
-            yield measure(subject, backbone, first_method, other_method, test["at_most"])
+            subject = f"{backbone.label}, {test['what']} of {labels}"
+            yield self._cost_ratio(subject, backbone, methods, test["what"], test["at_most"])
         if not backbones:
             yield Evidence(paper_backbone, self._missing_stand_in_reason(paper_backbone), "not tested")
 
-    def _hours_ratio(
-        self, subject: str, backbone: LayoutEntry, first_method: str, other_method: str, at_most: float
+    def _cost_ratio(
+        self, subject: str, backbone: LayoutEntry, methods: tuple[str, str], metric: str, at_most: float
     ) -> Evidence:
-        """Build the line of the ratio of training hours, means over the seeds, all on one kind of device."""
-        costs = costs_by_method(self.results, backbone)
-        for method in (first_method, other_method):
-            if not costs.get(method):
-                return Evidence(
-                    subject, self.results.missing_cell(backbone.name, method, "run.json").source, "not tested"
-                )
-        all_costs = [*costs[first_method], *costs[other_method]]
-        files = joined_sources([cost.run for cost in all_costs])
-        if len({cost.device_name for cost in all_costs}) > 1:
-            return Evidence(subject, "not hours of one device", "not tested", files)
-        first_hours, other_hours = (
-            mean(cost.training_hours for cost in costs[method]) for method in (first_method, other_method)
-        )
-        return _ratio_evidence(subject, first_hours, other_hours, at_most, format_hours, files)
+        """Build the line of the ratio of two methods' hours or trained parameters, means over the seeds.
 
-    def _parameters_ratio(
-        self, subject: str, backbone: LayoutEntry, first_method: str, other_method: str, at_most: float
-    ) -> Evidence:
-        """Build the line of the ratio of trainable parameters."""
-        runs = {method: self.results.run_records(backbone.name, method) for method in (first_method, other_method)}
-        first_count, other_count = (
-            common_number(runs[method], "parameters", "trainable") for method in (first_method, other_method)
-        )
-        if first_count is None or other_count is None:
-            missing_method = first_method if first_count is None else other_method
-            return Evidence(
-                subject, self.results.missing_cell(backbone.name, missing_method, "run.json").source, "not tested"
-            )
-        return _ratio_evidence(
-            subject,
-            first_count,
-            other_count,
-            at_most,
-            format_parameter_count,
-            joined_sources([*runs[first_method], *runs[other_method]]),
-        )
+        Hours must be of one kind of device.
+        """
+        found = [with_numbers(self.results.rows(backbone.name, method, "run", "", metric)) for method in methods]
+        for method, rows in zip(methods, found, strict=True):
+            if not rows:
+                cell = self.results.cell(backbone.name, method, "run", "", metric)
+                return Evidence(subject, cell.source, "not tested")
+        files = join_sources([*found[0], *found[1]])
+        if len({row.device for rows in found for row in rows}) > 1:
+            return Evidence(subject, "not hours of one device", "not tested", files)
+        one, other = (mean(row.value for row in rows) for rows in found)
+        if not other:
+            return Evidence(subject, "nothing to divide by", "not tested", files)
+        ratio, formatter = one / other, FORMATTERS[metric]
+        text = f"{formatter(one)} / {formatter(other)} = {format_significant_digits(ratio)}, asked at most {at_most:g}"
+        return Evidence(subject, text, "supported" if ratio <= at_most else "contradicted", files)
 
 
 def metric_suffix(metric: str) -> str:
@@ -303,15 +280,3 @@ def _difference_evidence(
     format_signed = with_sign(format_integer if in_hits else format_one_decimal)
     value, low, high = (format_signed(scale * number) for number in (difference.value, difference.low, difference.high))
     return Evidence(subject, f"{value} [{low}, {high}], p {format_p_value(difference.p)}", decide(difference), files)
-
-
-def _ratio_evidence(
-    subject: str, one: float, other: float, at_most: float, formatter: Callable[[float], str], files: str
-) -> Evidence:
-    """Build the line of a ratio, which is supported if it is at most `at_most`."""
-    if not other:
-        return Evidence(subject, "nothing to divide by", "not tested", files)
-    text = (
-        f"{formatter(one)} / {formatter(other)} = {format_significant_digits(one / other)}, asked at most {at_most:g}"
-    )
-    return Evidence(subject, text, "supported" if one / other <= at_most else "contradicted", files)

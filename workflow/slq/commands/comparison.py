@@ -49,13 +49,14 @@ def load_compare_settings(files: list[Path]) -> dict[str, object]:
 
 def bundle(args: argparse.Namespace) -> None:
     """Pack the results of a preset into an archive (`slq bundle`)."""
-    from slq.reporting.comparison.bundles import find_preset_folder, find_stale_files, write_bundle
+    from slq.reporting.comparison.bundles import find_preset_folder, write_bundle
+    from slq.results.load import check_metrics_files, print_warnings
 
     folder = find_preset_folder(str(args.results), args.results)
-    freshness = find_stale_files(folder)
+    checked = check_metrics_files(folder)
     count = write_bundle(folder, args.out)
     print(f"{args.out}: {count} files")
-    freshness.print_warnings()
+    print_warnings(checked)
 
 
 FILE_OPTION = {"type": Path, "metavar": "FILE"}

@@ -1,11 +1,10 @@
 """Cost of training: the hours column of Table 3, and Table A, which compares our device hours with the paper's."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from statistics import mean
+from typing import Any
 
-from slq.common.errors import SlqError
-from slq.cost.hours import total_device_hours, training_device_hours
 from slq.reporting.ledger_columns import (
     BASELINES_NOTE,
     baseline_hours_groups,
@@ -14,11 +13,11 @@ from slq.reporting.ledger_columns import (
     released_pflop_cell,
 )
 from slq.reporting.notes import cells_by_row, describe_runs, missing_seeds_note
-from slq.reporting.recalls import PaperTables
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
-from slq.results.cells import TableCell, format_hours, format_integer
+from slq.results.cells import TableCell, empty_cell, format_hours, format_integer, join_sources, with_numbers
 from slq.results.layout import METHODS, LayoutEntry, ReportLayout
-from slq.results.records import Record, Results, joined_sources
+from slq.results.load import Results
+from slq.results.paper import Paper
 
 HOURS_HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
 CONVENTION_NOTE = (
@@ -38,50 +37,15 @@ FLOPS_NOTE = (
 SEEDS_NOTE = "Training is that of one run, Total that of the runs of all seeds together; our ratios are of means."
 
 
-@dataclass(frozen=True)
-class RunCost:
-    """Device hours of a tuned run, and the devices that it used."""
-
-    run: Record
-    device_kind: str
-    device_name: str
-    num_devices: float
-    training_hours: float
-    total_hours: float
-
-
-def compute_run_cost(run: Record) -> RunCost:
-    """Compute the device hours of a tuned run.
-
-    Raises:
-        SlqError: the spans or the device of the run are missing or malformed; the message names file and key.
-    """
-    kind = run.text("device", "kind")
-    if kind not in HOURS_HEADERS:
-        raise SlqError(f"{run.path}: key device.kind is {kind!r}; expected one of {list(HOURS_HEADERS)}")
-    count = run.number("device", "count")
-    try:
-        training, total = training_device_hours(run.content), total_device_hours(run.content)
-    except SlqError as error:
-        raise SlqError(f"{run.path}: {error}") from error
-    return RunCost(run, kind, run.text("device", "name"), count, training, total)
-
-
-def costs_by_method(results: Results, backbone: LayoutEntry) -> dict[str, list[RunCost]]:
-    """Compute the cost of each existing run of a backbone, by method; base is left out, as it is not trained."""
-    return {
-        method: [compute_run_cost(run) for run in results.run_records(backbone.name, method)]
+def trained_hours(results: Results, *backbones: str) -> list[Any]:
+    """Return the training hours of every existing run of the given backbones, or of all; base is not trained."""
+    return [
+        row
+        for backbone in backbones or [one.name for one in results.layout.backbones]
         for method in METHODS
         if method != "base"
-    }
-
-
-def all_costs(results: Results) -> list[RunCost]:
-    """Compute the cost of every existing run of the layout."""
-    costs_per_method = [
-        costs for backbone in results.layout.backbones for costs in costs_by_method(results, backbone).values()
+        for row in with_numbers(results.rows(backbone, method, "run", "", "hours"))
     ]
-    return [cost for costs in costs_per_method for cost in costs]
 
 
 def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
@@ -89,57 +53,49 @@ def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCel
 
     Hours are ranked within a backbone only if all of its runs used the same device (kind and name).
     """
-    runs = results.run_records(backbone.name, method)
-    if not runs:
-        return results.missing_cell(backbone.name, method, "run.json")
-    if method == "base":
-        return TableCell.inherited(0, format_integer, f"nothing is trained: {joined_sources(runs)}")
-    costs = costs_by_method(results, backbone)
-    one_device = len(_distinct_devices(cost for found in costs.values() for cost in found)) == 1
-    return _training_hours_cell(costs[method], comparable=one_device)
+    cell = _training_hours_cell(results, backbone, method)
+    one_device = len(_distinct_devices(trained_hours(results, backbone.name))) == 1
+    return replace(cell, comparable=one_device)
 
 
-def _training_hours_cell(costs: Sequence[RunCost], comparable: bool) -> TableCell:
+def _training_hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
     """Build the cell with the mean training hours over the seeds of a method."""
-    if len(_distinct_devices(costs)) > 1:
-        return _mixed_devices_cell(costs)
-    return TableCell.mean([cost.training_hours for cost in costs], format_hours, _run_sources(costs), comparable)
+    rows = results.rows(backbone.name, method, "run", "", "hours")
+    if len(_distinct_devices(rows)) > 1:
+        return _mixed_devices_cell(rows)
+    return results.cell(backbone.name, method, "run", "", "hours")
 
 
-def _mixed_devices_cell(costs: Sequence[RunCost]) -> TableCell:
-    return TableCell.missing(f"not hours of one device: {_run_sources(costs)}")
+def _mixed_devices_cell(rows: Iterable[Any]) -> TableCell:
+    return TableCell.missing(f"not hours of one device: {join_sources(with_numbers(rows))}")
 
 
-def _run_sources(costs: Sequence[RunCost]) -> str:
-    return joined_sources([cost.run for cost in costs])
-
-
-def hours_header(costs: Iterable[RunCost]) -> str:
+def hours_header(hours: Iterable[Any]) -> str:
     """Return the header of the hours: `GPU Hour` or `CPU Hour` if one device gave all of them, else `Device Hour`.
 
     Without any hours it is the paper's header.
     """
-    devices = _distinct_devices(costs)
+    devices = _distinct_devices(hours)
     if len(devices) > 1:
         return "Device Hour"
     return HOURS_HEADERS[devices[0][0]] if devices else HOURS_HEADERS["cuda"]
 
 
-def hours_note(costs: Sequence[RunCost]) -> tuple[str, ...]:
+def hours_note(hours: Sequence[Any]) -> tuple[str, ...]:
     """Write the note that says what the hours count and on which devices they were spent; empty without hours."""
-    if not costs:
+    if not hours:
         return ()
-    names = [name for _, name in _distinct_devices(costs)]
+    names = [name for _, name in _distinct_devices(hours)]
     mixed = " Hours of different devices are not ranked." if len(names) > 1 else ""
-    return (f"{hours_header(costs)}: training spans times devices (GPUs or CPU threads) on {'; '.join(names)}.{mixed}",)
+    return (f"{hours_header(hours)}: training spans times devices (GPUs or CPU threads) on {'; '.join(names)}.{mixed}",)
 
 
-def _distinct_devices(costs: Iterable[RunCost]) -> list[tuple[str, str]]:
+def _distinct_devices(hours: Iterable[Any]) -> list[tuple[str, str]]:
     """List the distinct devices, sorted, as (kind, name)."""
-    return sorted({(cost.device_kind, cost.device_name) for cost in costs})
+    return sorted({row.device for row in hours if row.device})
 
 
-def gpu_hours_table(results: Results, paper: PaperTables) -> Table:
+def gpu_hours_table(results: Results, paper: Paper) -> Table:
     """Build Table A: the paper's hours and ours, by backbone and tuned method."""
     layout = results.layout
     groups, baseline_groups = (
@@ -156,7 +112,7 @@ def gpu_hours_table(results: Results, paper: PaperTables) -> Table:
         notes=(
             CONVENTION_NOTE,
             *((SEEDS_NOTE,) if layout.has_several_seeds else ()),
-            *((PAPER_NOTE,) if any(column == "gpu_hours" for _, _, column in paper.table3) else ()),
+            *((PAPER_NOTE,) if _paper_backbones(paper) else ()),
             RATIOS_NOTE,
             FLOPS_NOTE,
             *((BASELINES_NOTE,) if baseline_groups else ()),
@@ -184,7 +140,7 @@ def _columns(layout: ReportLayout) -> tuple[Column, ...]:
     )
 
 
-def _backbone_group(results: Results, paper: PaperTables, backbone: LayoutEntry) -> RowGroup:
+def _backbone_group(results: Results, paper: Paper, backbone: LayoutEntry) -> RowGroup:
     rows = []
     for method in METHODS:
         if method != "base":
@@ -206,7 +162,7 @@ def _backbone_group(results: Results, paper: PaperTables, backbone: LayoutEntry)
     return RowGroup(backbone.name, backbone.label, tuple(rows))
 
 
-def _released_row(results: Results, paper: PaperTables, backbone: LayoutEntry) -> TableRow:
+def _released_row(results: Results, paper: Paper, backbone: LayoutEntry) -> TableRow:
     """Build the row of SLQ as released.
 
     The paper's hours are of this algorithm; no run here uses it, so only its FLOPs are computed.
@@ -225,10 +181,14 @@ def _released_row(results: Results, paper: PaperTables, backbone: LayoutEntry) -
     return TableRow(f"{backbone.name}/slq_released", "SLQ, released", cells)
 
 
-def _paper_hours_cell(paper: PaperTables, backbone: LayoutEntry, method: str) -> TableCell:
-    return paper.table3.get(
-        (backbone.paper_name, method, "gpu_hours"), TableCell.missing(_no_paper_row_reason(backbone))
-    )
+def _paper_backbones(paper: Paper) -> set[str]:
+    """Return the backbones whose hours the paper prints."""
+    return {row.backbone for row in paper.table("table3", metric="hours")}
+
+
+def _paper_hours_cell(paper: Paper, backbone: LayoutEntry, method: str) -> TableCell:
+    cell = paper.cell("table3", f"{backbone.paper_name}/{method}", "gpu_hours")
+    return cell or TableCell.missing(_no_paper_row_reason(backbone))
 
 
 def _no_paper_row_reason(backbone: LayoutEntry) -> str:
@@ -238,38 +198,30 @@ def _no_paper_row_reason(backbone: LayoutEntry) -> str:
 
 def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) -> tuple[TableCell, ...]:
     """Build four cells: training hours of one run, total hours of all seeds, names and numbers of devices."""
-    costs = costs_by_method(results, backbone)[method]
-    if not costs:
-        return (results.missing_cell(backbone.name, method, "run.json"),) * 4
+    rows = with_numbers(results.rows(backbone.name, method, "run", "", "hours"))
+    training = _training_hours_cell(results, backbone, method)
+    if not rows:
+        return (training,) * 4
+    source, devices = join_sources(rows), [name for _, name in _distinct_devices(rows)]
+    counts = sorted({row.record.number("device", "count") for row in rows})
+    total = training
+    if len(devices) == 1:
+        hours = sum(row.value for row in with_numbers(results.rows(backbone.name, method, "run", "", "total_hours")))
+        total = TableCell.measured(hours, format_hours, source, comparable=False, n=len(rows))
     return (
-        _training_hours_cell(costs, comparable=False),
-        _total_hours_cell(costs),
-        TableCell.measured_text(", ".join(name for _, name in _distinct_devices(costs)), _run_sources(costs)),
-        TableCell.measured_text(
-            ", ".join(map(format_integer, sorted({cost.num_devices for cost in costs}))), _run_sources(costs)
-        ),
+        training,
+        total,
+        TableCell.measured_text(", ".join(devices), source),
+        TableCell.measured_text(", ".join(map(format_integer, counts)), source),
     )
 
 
-def _total_hours_cell(costs: Sequence[RunCost]) -> TableCell:
-    """Build the cell with the total hours of all seeds of a method together."""
-    if len(_distinct_devices(costs)) > 1:
-        return _mixed_devices_cell(costs)
-    total = sum(cost.total_hours for cost in costs)
-    return TableCell.measured(total, format_hours, _run_sources(costs), comparable=False, n=len(costs))
-
-
-def _paper_ratio_cell(paper: PaperTables, backbone: LayoutEntry, method: str) -> TableCell:
+def _paper_ratio_cell(paper: Paper, backbone: LayoutEntry, method: str) -> TableCell:
     """Compute the paper's hours of a method divided by its hours of full fine-tuning, both as printed."""
-    method_hours = paper.table3.get((backbone.paper_name, method, "gpu_hours"))
-    full_ft_hours = paper.table3.get((backbone.paper_name, "full_ft", "gpu_hours"))
-    if not (
-        method_hours
-        and full_ft_hours
-        and isinstance(method_hours.value, float)
-        and isinstance(full_ft_hours.value, float)
-        and full_ft_hours.value
-    ):
+    method_hours, full_ft_hours = (
+        paper.find("table3", f"{backbone.paper_name}/{one}", "gpu_hours") for one in (method, "full_ft")
+    )
+    if not (method_hours and full_ft_hours and method_hours.value is not None and full_ft_hours.value):
         paper_name = backbone.paper_name
         return TableCell.missing(
             f"the paper has no hours of {paper_name}" if paper_name else _no_paper_row_reason(backbone)
@@ -277,7 +229,7 @@ def _paper_ratio_cell(paper: PaperTables, backbone: LayoutEntry, method: str) ->
     if method == "full_ft":
         return TableCell.inherited(1, format_integer, f"divided by itself: {full_ft_hours.source}")
     ratio = method_hours.value / full_ft_hours.value
-    return TableCell.quoted(ratio, format_hours(ratio), f"{method_hours.source}; {full_ft_hours.source}")
+    return TableCell.quoted(ratio, format_hours(ratio), join_sources([method_hours, full_ft_hours]))
 
 
 def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
@@ -285,31 +237,31 @@ def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -
 
     Both must come from the same device; with several seeds, the mean is divided by the mean.
     """
-    costs = costs_by_method(results, backbone)
-    method_costs, full_ft_costs = costs[method], costs["full_ft"]
-    if not method_costs or not full_ft_costs:
-        return results.missing_cell(backbone.name, "full_ft" if method_costs else method, "run.json")
+    rows_by_method = {one: results.rows(backbone.name, one, "run", "", "hours") for one in (method, "full_ft")}
+    for one, rows in rows_by_method.items():
+        if not with_numbers(rows):
+            return empty_cell(rows) if rows else results.left_out_cell(one)
+    method_rows, full_ft_rows = (with_numbers(rows_by_method[one]) for one in (method, "full_ft"))
     if method == "full_ft":
-        return TableCell.inherited(1, format_integer, f"divided by itself: {_run_sources(full_ft_costs)}")
-    full_ft_hours = mean(cost.training_hours for cost in full_ft_costs)
+        return TableCell.inherited(1, format_integer, f"divided by itself: {join_sources(full_ft_rows)}")
+    full_ft_hours = mean(row.value for row in full_ft_rows)
     if not full_ft_hours:
-        return TableCell.missing(f"no hours to divide by: {_run_sources(full_ft_costs)}")
-    if len(_distinct_devices([*method_costs, *full_ft_costs])) > 1:
-        return _mixed_devices_cell([*method_costs, *full_ft_costs])
-    ratio = mean(cost.training_hours for cost in method_costs) / full_ft_hours
-    return TableCell.measured(ratio, format_hours, _run_sources([*method_costs, *full_ft_costs]), comparable=False)
+        return TableCell.missing(f"no hours to divide by: {join_sources(full_ft_rows)}")
+    if len(_distinct_devices([*method_rows, *full_ft_rows])) > 1:
+        return _mixed_devices_cell([*method_rows, *full_ft_rows])
+    ratio = mean(row.value for row in method_rows) / full_ft_hours
+    return TableCell.measured(ratio, format_hours, join_sources([*method_rows, *full_ft_rows]), comparable=False)
 
 
-def _stand_in_note(backbones: Sequence[LayoutEntry], paper: PaperTables) -> tuple[str, ...]:
+def _stand_in_note(backbones: Sequence[LayoutEntry], paper: Paper) -> tuple[str, ...]:
     """Write the note on backbones that are not the paper's, beside which the hours of one of the paper's are printed.
 
     The note is empty if there is no such backbone.
     """
-    paper_backbones = {name for name, _, column in paper.table3 if column == "gpu_hours"}
     stand_ins = [
         f"{entry.paper_name} for {entry.label}"
         for entry in backbones
-        if not entry.is_from_paper and entry.paper_name in paper_backbones
+        if not entry.is_from_paper and entry.paper_name in _paper_backbones(paper)
     ]
     note = f"The paper's hours are those of {', '.join(stand_ins)}: other models and other data than ours."
     return (note,) if stand_ins else ()

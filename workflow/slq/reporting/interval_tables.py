@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Iterable
 
-from slq.common.errors import SlqError
+from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.evaluation.statistics import accuracy_interval
 from slq.reporting.notes import describe_runs, first_seed_note
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
-from slq.results.cells import TableCell, format_integer, format_one_decimal
-from slq.results.evidence import load_run_answers
+from slq.results.cells import TableCell, empty_cell, format_integer, format_one_decimal, mean_cell, with_numbers
 from slq.results.layout import METHODS, LayoutEntry
-from slq.results.records import Record, Results
+from slq.results.load import Results
 
 DIRECTION_LABELS = {"t2i": "T2I", "i2t": "I2T"}
-RECALL_METRICS = ("R@1", "R@5", "R@10")
 TABLE_NOTE = (
     "T2I: text to image, I2T: image to text. Recalls: bootstrap over images, each with all its captions; scores: "
     "Wilson's interval over questions. Two intervals that overlap do not make two methods equal: Table D compares them "
@@ -29,13 +27,10 @@ def intervals_table(results: Results) -> Table:
     """
 
     def recall_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
-        records = (
-            results.first_seed_record(backbone.name, method, f"retrieval/{dataset.name}.json") for method in METHODS
-        )
-        return [recall_cell(one, direction, metric) for one in records]
+        return [recall_cell(results, backbone.name, method, dataset.name, metric, direction) for method in METHODS]
 
     def score_cells(backbone: LayoutEntry, dataset: LayoutEntry) -> list[TableCell]:
-        return [_score_cell(results, backbone, method, dataset) for method in METHODS]
+        return [_score_cell(results, backbone.name, method, dataset) for method in METHODS]
 
     return Table(
         name="intervals",
@@ -79,37 +74,21 @@ def build_backbone_groups(
     return tuple(groups)
 
 
-def recall_cell(record: Record | TableCell, direction: str, metric: str) -> TableCell:
-    """Build the cell of a recall with its interval; a missing or stale file's cell is returned as it is."""
-    if isinstance(record, TableCell):
-        return record
-    value = record.number("metrics", direction, metric)
-    return TableCell.measured(value, format_one_decimal, record.source, n=1).with_interval(
-        *interval_bounds(record, direction, metric), format_one_decimal
-    )
+def recall_cell(results: Results, backbone: str, method: str, dataset: str, metric: str, direction: str) -> TableCell:
+    """Build the cell of a recall of a method's first seed with its interval."""
+    rows = results.rows(backbone, method, "retrieval", dataset, metric, direction)
+    if not rows or not with_numbers(rows[:1]):
+        return empty_cell(rows) if rows else results.left_out_cell(method)
+    return mean_cell(rows[:1]).with_interval(rows[0].low, rows[0].high, format_one_decimal)
 
 
-def interval_bounds(record: Record, *keys: str) -> tuple[float, float]:
-    """Return the ends of a metric's 95 % interval, as stored in its metrics file.
-
-    Raises:
-        SlqError: the file has no such interval.
-    """
-    match record.value("ci95", *keys):
-        case [int() | float() as low, int() | float() as high]:
-            return low, high
-    raise SlqError(f"{record.path}: key ci95.{'.'.join(keys)} is no pair of numbers; make the file again")
-
-
-def _score_cell(results: Results, backbone: LayoutEntry, method: str, dataset: LayoutEntry) -> TableCell:
+def _score_cell(results: Results, backbone: str, method: str, dataset: LayoutEntry) -> TableCell:
     """Build the cell of an accuracy with its interval: in percent or, for OCRBench, in hits."""
-    answers = load_run_answers(results, backbone.name, method, dataset.name)
+    answers = results.evidence(backbone, method, "retention", dataset.name)
     if isinstance(answers, TableCell):
         return answers
-    scale, formatter = (
-        (len(answers.correct_by_id) / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
-    )
-    interval = accuracy_interval(sum(answers.correct_by_id.values()), len(answers.correct_by_id))
-    make_cell = TableCell.inherited if answers.inherited else TableCell.measured
-    cell = make_cell(scale * interval.value, formatter, answers.source, n=1)
+    scale, formatter = (len(answers) / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
+    interval = accuracy_interval(int(answers["is_correct"].sum()), len(answers))
+    make_cell = TableCell.inherited if answers.attrs["inherits"] else TableCell.measured
+    cell = make_cell(scale * interval.value, formatter, answers.attrs["source"], n=1)
     return cell.with_interval(scale * interval.low, scale * interval.high, formatter)

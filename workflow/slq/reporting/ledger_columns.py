@@ -10,12 +10,14 @@ from slq.reporting.table_model import RowGroup, TableRow
 from slq.results.cells import (
     Formatter,
     TableCell,
+    empty_cell,
     format_hours,
     format_integer,
     format_one_decimal,
     format_significant_digits,
+    with_numbers,
 )
-from slq.results.records import Results, relative_path
+from slq.results.load import Results
 
 LEDGER_FILE = "gpu_hours.csv"
 FLAGS_NOTE = "Odd in the events, whose hours are of a monotonic clock all the same (column flags of gpu_hours.csv):"
@@ -26,8 +28,9 @@ BASELINES_NOTE = "Baselines train nothing; their hours are in no other row of th
 
 def flops_and_mfu_cells(results: Results, backbone: str, method: str) -> tuple[TableCell, ...]:
     """Build cells of training PFLOP, PFLOP with GradCache (Gao et al. 2021), and MFU in percent; means over seeds."""
-    if not results.run_records(backbone, method):
-        return (results.missing_cell(backbone, method, "run.json"),) * 3
+    rows = results.rows(backbone, method, "run", "", "hidden_size")
+    if not with_numbers(rows):
+        return (empty_cell(rows) if rows else results.left_out_cell(method),) * 3
     ledger_rows = _training_rows(results, backbone, method)
     return tuple(
         _mean_cell(results, [row[column] for row in ledger_rows], formatter, scale)
@@ -129,7 +132,7 @@ def flagged_hours_note(results: Results) -> tuple[str, ...]:
 
 def ledger_source(results: Results) -> str:
     """Return the path of the ledger, as sources print it."""
-    return relative_path(_ledger_path(results), results.root)
+    return results.relative_path(_ledger_path(results))
 
 
 def _training_rows(results: Results, backbone: str, method: str) -> list[dict[str, str]]:
@@ -158,4 +161,4 @@ def _missing_from_ledger(
 
 
 def _ledger_path(results: Results) -> Path:
-    return results.root / results.layout.preset / LEDGER_FILE
+    return results.folder / LEDGER_FILE

@@ -5,6 +5,8 @@ The claims use the same comparisons.
 
 from functools import cache, partial
 
+import pandas as pd
+
 from slq.common.errors import SlqError
 from slq.evaluation.statistics import (
     BOOTSTRAP_SEED,
@@ -17,9 +19,8 @@ from slq.reporting.interval_tables import DIRECTION_LABELS, build_backbone_group
 from slq.reporting.notes import describe_runs, first_seed_note
 from slq.reporting.table_model import Column, Table
 from slq.results.cells import Formatter, TableCell, format_integer, format_one_decimal, format_p_value, with_sign
-from slq.results.evidence import load_run_answers, load_run_ranks
 from slq.results.layout import METHODS, LayoutEntry
-from slq.results.records import Results
+from slq.results.load import Results
 
 SourcedDifference = tuple[Difference, str]  # the difference and its source files
 OTHER_METHODS = ("lora", "full_ft")
@@ -113,22 +114,15 @@ def compare_recalls(
     Raises:
         SlqError: the two are not of the same images and captions, or a file that exists cannot be used.
     """
-    first, second = (
-        load_run_ranks(results, backbone.name, method, dataset.name) for method in (first_method, second_method)
-    )
-    if isinstance(first, TableCell):
-        return first
-    if isinstance(second, TableCell):
-        return second
-    source = f"{first.source}; {second.source}"
+    found = _load_pair(results, backbone, (first_method, second_method), "retrieval", dataset)
+    if isinstance(found, TableCell):
+        return found
+    first, second, source = found
     compared: dict[tuple[str, str], SourcedDifference] = {}
     for direction in DIRECTION_LABELS:
+        hits = (compute_hits_per_image(table, direction) for table in (first, second))
         try:
-            differences = recall_differences(
-                compute_hits_per_image(first.table, direction),
-                compute_hits_per_image(second.table, direction),
-                BOOTSTRAP_SEED,
-            )
+            differences = recall_differences(*hits, BOOTSTRAP_SEED)
         except SlqError as error:
             raise SlqError(f"{source}: {error}") from error
         compared |= {(direction, metric): (difference, source) for metric, difference in differences.items()}
@@ -142,17 +136,24 @@ def compare_scores(
 
     If a method has no answers, its missing cell is returned. Errors as in `compare_recalls`.
     """
-    first, second = (
-        load_run_answers(results, backbone.name, method, dataset.name) for method in (first_method, second_method)
-    )
+    found = _load_pair(results, backbone, (first_method, second_method), "retention", dataset)
+    if isinstance(found, TableCell):
+        return found
+    first, second, source = found
+    hits = (dict(zip(answers["id"], answers["is_correct"], strict=True)) for answers in (first, second))
+    try:
+        return (accuracy_difference(*hits, BOOTSTRAP_SEED), source), len(first)
+    except SlqError as error:
+        raise SlqError(f"{source}: {error}") from error
+
+
+def _load_pair(
+    results: Results, backbone: LayoutEntry, methods: tuple[str, str], kind: str, dataset: LayoutEntry
+) -> tuple[pd.DataFrame, pd.DataFrame, str] | TableCell:
+    """Load the ranks or answers of two methods, and name both files; or return the first missing one's cell."""
+    first, second = (results.evidence(backbone.name, method, kind, dataset.name) for method in methods)
     if isinstance(first, TableCell):
         return first
     if isinstance(second, TableCell):
         return second
-    source = f"{first.source}; {second.source}"
-    try:
-        return (accuracy_difference(first.correct_by_id, second.correct_by_id, BOOTSTRAP_SEED), source), len(
-            first.correct_by_id
-        )
-    except SlqError as error:
-        raise SlqError(f"{source}: {error}") from error
+    return first, second, f"{first.attrs['source']}; {second.attrs['source']}"

@@ -6,9 +6,8 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from slq.common.errors import SlqError
-from slq.reporting.costs import all_costs, gpu_hours_table, hours_cell, hours_header, hours_note
-from slq.reporting.extended import PublishedSystems, extended_table
+from slq.reporting.costs import gpu_hours_table, hours_cell, hours_header, hours_note, trained_hours
+from slq.reporting.extended import extended_table, read_system_facts
 from slq.reporting.interval_tables import intervals_table
 from slq.reporting.method_comparison import comparisons_table
 from slq.reporting.notes import (
@@ -20,20 +19,22 @@ from slq.reporting.notes import (
     trained_on_test_note,
 )
 from slq.reporting.recall_variants import recall_variants_table
-from slq.reporting.recalls import DATASET_LABELS, MARKS_NOTE, PaperTables, RecallColumns, missing_dataset_cell
+from slq.reporting.recalls import DATASET_LABELS, MARKS_NOTE, RecallColumns, missing_dataset_cell
 from slq.reporting.retention import retention_table
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow, mark_columns
 from slq.results.cells import (
     EMPTY_STATES,
-    Formatter,
     TableCell,
-    format_integer,
-    format_one_decimal,
+    common_cell,
+    common_value,
     format_parameter_count,
+    join_sources,
     mark_best,
+    with_numbers,
 )
 from slq.results.layout import METHODS, DatasetColumn, LayoutEntry, match_paper_columns
-from slq.results.records import Results, common_number, joined_sources
+from slq.results.load import Results
+from slq.results.paper import OTHER_PAPERS, Paper
 
 DIRECTION_ABBREVIATIONS = {"t2i": "IR", "i2t": "TR"}
 TABLE3_SCORE_HEADERS = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
@@ -54,35 +55,36 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
     Raises:
         SlqError: a file that exists is malformed, incomplete or belongs to another run.
     """
-    paper = PaperTables(reference_folder, results.root)
-    main_tables = [
+    tables = ["table1", "table3", *([OTHER_PAPERS] if (reference_folder / f"{OTHER_PAPERS}.csv").exists() else [])]
+    paper = Paper(reference_folder, results.root, tables=tables)
+    return [
         table1(results, paper),
         table3(results, paper),
         gpu_hours_table(results, paper),
         retention_table(results),
-    ]
-    evidence_tables = [intervals_table(results), comparisons_table(results), recall_variants_table(results)]
-    return [
-        *main_tables,
-        *evidence_tables,
-        extended_table(results, paper, PublishedSystems.read(reference_folder, results.root)),
+        intervals_table(results),
+        comparisons_table(results),
+        recall_variants_table(results),
+        extended_table(results, paper, read_system_facts(reference_folder, results.root)),
     ]
 
 
-def table1(results: Results, paper: PaperTables) -> Table:
+def table1(results: Results, paper: Paper) -> Table:
     """Build Table 1: retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
     columns = RecallColumns(results, paper)
-    paper_groups = {group: models for group, models in paper.recalls.models_by_group.items() if group != "Ours"}
+    models_by_group = {group: models for group, models in paper.models_by_group("table1").items() if group != "Ours"}
     rows = [
-        TableRow(model, model, columns.quoted_cells(paper.recalls, model))
-        for models in paper_groups.values()
+        TableRow(model, model, columns.quoted_cells("table1", model))
+        for models in models_by_group.values()
         for model in models
     ]
     for backbone in results.layout.backbones:
-        cells = columns.result_cells(partial(_recall_cell, results, backbone.name))
+        cells = columns.result_cells(partial(results.cell, backbone.name, "slq", "retrieval"))
         rows.append(TableRow(f"{backbone.name}/slq", f"SLQ ({backbone.label})", cells))
     marked_rows = iter(mark_columns(rows, lambda _, cells: mark_best(cells)))
-    groups = [RowGroup(label, label, tuple(islice(marked_rows, len(models)))) for label, models in paper_groups.items()]
+    groups = [
+        RowGroup(label, label, tuple(islice(marked_rows, len(models)))) for label, models in models_by_group.items()
+    ]
     groups.append(RowGroup("Ours", "Ours", tuple(marked_rows)))
     return Table(
         name="table1",
@@ -100,15 +102,11 @@ def table1(results: Results, paper: PaperTables) -> Table:
     )
 
 
-def _recall_cell(results: Results, backbone: str, file_name: str, direction: str, metric: str) -> TableCell:
-    return results.mean_cell(backbone, "slq", file_name, ("metrics", direction, metric), format_one_decimal)
-
-
-def table3(results: Results, paper: PaperTables) -> Table:
+def table3(results: Results, paper: Paper) -> Table:
     """Build Table 3: cost, recall and retention scores of the tuning methods, within each backbone."""
-    retrieval_columns = match_paper_columns(results.layout.retrieval_datasets, paper.table3_retrieval_datasets())
-    retention_columns = match_paper_columns(results.layout.retention_datasets, paper.table3_retention_datasets())
-    costs = all_costs(results)
+    retrieval_columns = match_paper_columns(results.layout.retrieval_datasets, paper.datasets("table3", "retrieval"))
+    retention_columns = match_paper_columns(results.layout.retention_datasets, paper.datasets("table3", "retention"))
+    hours = trained_hours(results)
     lm_head_note = (LM_HEAD_NOTE,) if "full_ft" in results.layout.methods else ()
     one_run_note = (ONE_RUN_NOTE,) if results.layout.has_several_seeds else ()
     groups = tuple(
@@ -122,7 +120,7 @@ def table3(results: Results, paper: PaperTables) -> Table:
         f"image to text), and the scores of the tuned backbone. {describe_runs(results.layout)}",
         stubs=("Backbone", "Method"),
         shared=(Column("dim", ("Dim.",)),),
-        columns=_table3_columns(hours_header(costs), retrieval_columns, retention_columns),
+        columns=_table3_columns(hours_header(hours), retrieval_columns, retention_columns),
         groups=groups,
         notes=(
             MARKS_NOTE,
@@ -130,7 +128,7 @@ def table3(results: Results, paper: PaperTables) -> Table:
             *trained_on_test_note(results),
             *lm_head_note,
             *one_run_note,
-            *hours_note(costs),
+            *hours_note(hours),
             *origin_note(results),
             *disputed_notes(results),
             *missing_seeds_note(results.layout, cells_by_row(groups)),
@@ -177,62 +175,37 @@ def _method_row(
 ) -> TableRow:
     """Build the row of a method: parameters, hours, recalls, scores."""
     recalls = [
-        _metric_cell(results, backbone, method, "retrieval", column, (direction, "R@5"), format_one_decimal)
+        _metric_cell(results, backbone, method, "retrieval", column, "R@5", direction)
         for column in retrieval_columns
         for direction in DIRECTION_ABBREVIATIONS
     ]
-    # OCRBench counts hits of 1,000; the others are percent.
-    formatters = [
-        format_integer if column.dataset and column.dataset.is_scored_in_hits else format_one_decimal
-        for column in retention_columns
-    ]
-    scores = [
-        _metric_cell(results, backbone, method, "retention", column, ("score",), formatter)
-        for column, formatter in zip(retention_columns, formatters, strict=True)
-    ]
-    cells = [
-        _trained_parameters_cell(results, backbone, method),
-        hours_cell(results, backbone, method),
-        *recalls,
-        *scores,
-    ]
+    scores = [_metric_cell(results, backbone, method, "retention", column, "score") for column in retention_columns]
+    cells = [_parameters_cell(results, backbone, method), hours_cell(results, backbone, method), *recalls, *scores]
     if method == "base":
-        cells = [replace(cell, comparable=False) for cell in cells]
+        costs = [replace(cell, n=None) for cell in cells[:2]]  # nothing is trained, whatever ran
+        cells = [replace(cell, comparable=False) for cell in (*costs, *cells[2:])]
     return TableRow(f"{backbone.name}/{method}", METHODS[method], tuple(cells))
 
 
 def _metric_cell(
-    results: Results,
-    backbone: LayoutEntry,
-    method: str,
-    kind: str,
-    column: DatasetColumn,
-    keys: Sequence[str],
-    formatter: Formatter,
+    results: Results, backbone: LayoutEntry, method: str, kind: str, column: DatasetColumn, *number: str
 ) -> TableCell:
     """Build the cell of a method's metric on one dataset."""
     if column.dataset is None:
         return missing_dataset_cell(results, column)
-    return results.mean_cell(backbone.name, method, f"{kind}/{column.dataset.name}.json", ("metrics", *keys), formatter)
+    return results.cell(backbone.name, method, kind, column.dataset.name, *number)
 
 
-def _trained_parameters_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
+def _parameters_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
     """Build the cell with the number of parameters that a method trains, which must be the same for all seeds."""
-    runs = results.run_records(backbone.name, method)
-    trained = common_number(runs, "parameters", "trainable")
-    if trained is None:
-        return results.missing_cell(backbone.name, method, "run.json")
-    if method != "base":
-        return TableCell.measured(trained, format_parameter_count, joined_sources(runs), n=len(runs))
-    if trained != 0:
-        raise SlqError(f"{runs[0].path}: key parameters.trainable is {trained:g}; expected 0, as base trains nothing")
-    return TableCell.inherited(0, format_parameter_count, f"nothing is trained: {joined_sources(runs)}")
+    found = with_numbers(results.rows(backbone.name, method, "run", "", "parameters"))
+    trained = common_value(found)
+    if trained is None or method == "base":
+        return results.cell(backbone.name, method, "run", "", "parameters")
+    return TableCell.measured(trained, format_parameter_count, join_sources(found), n=len(found))
 
 
 def _width_cell(results: Results, backbone: LayoutEntry) -> TableCell:
     """Build the cell for the paper's "Dim.", the hidden size, which must be the same for all runs of the backbone."""
-    runs = [run for method in METHODS for run in results.run_records(backbone.name, method)]
-    width = common_number(runs, "hidden_size")
-    if width is None:
-        return TableCell.missing(f"no run of {backbone.name} exists")
-    return TableCell.measured(width, format_integer, joined_sources(runs), comparable=False)
+    rows = [row for method in METHODS for row in results.rows(backbone.name, method, "run", "", "hidden_size")]
+    return common_cell(rows, f"no run of {backbone.name} exists")

@@ -12,7 +12,7 @@ from slq.reporting.comparison.paper_metrics import load_paper_metric_values
 from slq.reporting.comparison.provenance import ProvenanceDiff, ProvenanceFields, collect_provenance, compare_provenance
 from slq.reporting.comparison.stored_metrics import StoredResults
 from slq.reporting.comparison.verdicts import CellJudgement, CellVerdict, judge_cells
-from slq.results.records import BASELINES
+from slq.results.layout import BASELINES
 
 SCHEMA = 2
 CELL_VERDICTS: tuple[CellVerdict, ...] = (
@@ -109,7 +109,7 @@ def _load_side(name: str, settings: ComparisonSettings) -> ComparisonSide:
             kind,
             description,
             preset,
-            stored.read_metric_values(),
+            stored.metric_values(),
             collect_provenance(stored),
             tuple(stored.notices()),
         )
@@ -121,15 +121,15 @@ def _describe_runs(name: str, stored: StoredResults) -> tuple[str, str]:
     Raises:
         SlqError: the runs are of several presets.
     """
-    layout = stored.results.layout
-    runs = [run for backbone, method in stored.backbone_methods for run in stored.run_records(backbone.name, method)]
-    presets = {run.text("preset"): run for run in runs}
+    of_runs = stored.files[stored.files["kind"] == "run"]
+    runs = of_runs[of_runs["backbone"] != BASELINES]
+    presets = sorted({record.text("preset") for record in runs["record"]})
     if len(presets) > 1:
-        raise SlqError(f"{name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")
-    (preset,) = presets
-    seeds = f", {layout.which_seeds}" if layout.seeds else ""
-    baselines = f", {len(stored.baselines)} baseline{'s' * (len(stored.baselines) > 1)}" if stored.baselines else ""
-    return preset, f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{baselines}"
+        raise SlqError(f"{name}: holds runs of several presets: {', '.join(presets)}; keep them apart")
+    seeds = f", {stored.layout.which_seeds}" if stored.layout.seeds else ""
+    count = len(stored.layout.baselines)
+    baselines = f", {count} baseline{'s' * (count > 1)}" if count else ""
+    return presets[0], f"preset {presets[0]}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{baselines}"
 
 
 def _compare_cells(a: ComparisonSide, b: ComparisonSide, settings: ComparisonSettings) -> tuple[ComparedCell, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slq.reporting.comparison.stored_metrics import SHORT_HASH_LENGTH, StoredResults
-from slq.results.records import BASELINES, Record
+from slq.results.record import Record
 
 ProvenanceFields = dict[
     tuple[str, str], dict[str, str]
@@ -33,32 +33,14 @@ class ProvenanceDiff:
 
 def collect_provenance(stored: StoredResults) -> ProvenanceFields:
     """Collect all that the files of the runs and baselines record about how they were made."""
-    records_by_run = {
-        f"{backbone.name}/{method}": _run_records(stored, backbone.name, method)
-        for backbone, method in stored.backbone_methods
-    }
-    records_by_run |= {f"{BASELINES}/{name}": _baseline_records(stored, name) for name in stored.baselines}
     values_by_run: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for run, records in records_by_run.items():
-        for place, value in (fact for record in records for fact in _provenance_of_file(record)):
-            values_by_run[place][run].append(value)
+    for file in stored.files[stored.files["kind"] != "blind"].itertuples():
+        for place, value in _provenance_of_file(file.record):
+            values_by_run[place][f"{file.backbone}/{file.method}"].append(value)
     return {
         place: {run: ", ".join(dict.fromkeys(values)) for run, values in by_run.items()}
         for place, by_run in values_by_run.items()
     }
-
-
-def _run_records(stored: StoredResults, backbone: str, method: str) -> Iterator[Record]:
-    layout = stored.results.layout
-    yield from stored.run_records(backbone, method)
-    for kind, entries in (("retrieval", layout.retrieval_datasets), ("retention", layout.retention_datasets)):
-        for entry in entries:
-            yield from stored.results.find_all_seeds(backbone, method, f"{kind}/{entry.name}.json")
-
-
-def _baseline_records(stored: StoredResults, baseline: str) -> Iterator[Record]:
-    names = ["baseline.json", *(f"retrieval/{entry.name}.json" for entry in stored.results.layout.retrieval_datasets)]
-    yield from (record for name in names for record in stored.results.find_all_seeds(BASELINES, baseline, name))
 
 
 def _provenance_of_file(record: Record) -> Iterator[tuple[tuple[str, str], str]]:
