@@ -72,10 +72,7 @@ def recall_chart(results: Results) -> Chart:
         "recall",
         tuple(
             _build_panel(
-                results,
-                (one.name, one.label, label, "T2I R@5 (%)"),
-                ("retrieval", one.name, "R@5", "t2i"),
-                run_points,
+                results, (one.name, one.label, label, "T2I R@5 (%)"), ("retrieval", one.name, "R@5", "t2i"), run_points
             )
             for one in results.layout.retrieval_datasets
         ),

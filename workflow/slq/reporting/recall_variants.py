@@ -40,9 +40,7 @@ def recall_variants_table(results: Results) -> Table:
         ),
         groups=tuple(
             RowGroup(
-                one.name,
-                one.label,
-                tuple(row for dataset in datasets for row in _dataset_rows(results, one, dataset)),
+                one.name, one.label, tuple(row for dataset in datasets for row in _dataset_rows(results, one, dataset))
             )
             for one in results.layout.backbones
         ),

@@ -56,10 +56,7 @@ class RecallColumns:
             for column in self.dataset_columns
         }
         return tuple(
-            Column(
-                f"{column.key} {direction} {recall}",
-                (headers[column.key], DIRECTION_HEADERS[direction], recall),
-            )
+            Column(f"{column.key} {direction} {recall}", (headers[column.key], DIRECTION_HEADERS[direction], recall))
             for column, direction, recall in self.column_keys
         )
 

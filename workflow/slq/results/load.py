@@ -303,12 +303,7 @@ def _run_numbers(_: Sequence[Record]) -> Iterator[Number]:
     yield Number(("spans",), "total_hours", "hours")
 
 
-LIST_NUMBERS = {
-    "retrieval": _recall_numbers,
-    "retention": _score_numbers,
-    "blind": _score_numbers,
-    "run": _run_numbers,
-}
+LIST_NUMBERS = {"retrieval": _recall_numbers, "retention": _score_numbers, "blind": _score_numbers, "run": _run_numbers}
 
 
 class Results:

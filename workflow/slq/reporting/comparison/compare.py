@@ -105,13 +105,7 @@ def _load_side(name: str, settings: ComparisonSettings) -> ComparisonSide:
         stored = StoredResults(folder, display_name, settings)
         preset, description = _describe_runs(name, stored)
         return ComparisonSide(
-            name,
-            kind,
-            description,
-            preset,
-            stored.metric_values(),
-            collect_provenance(stored),
-            tuple(stored.notices()),
+            name, kind, description, preset, stored.metric_values(), collect_provenance(stored), tuple(stored.notices())
         )
 
 

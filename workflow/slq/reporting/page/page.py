@@ -43,12 +43,7 @@ FIGURE_TITLES = {
 
 
 def write_page(
-    layout: Mapping[str, Any],
-    results: Path,
-    audit: Path,
-    figures: Sequence[Path],
-    templates: Path,
-    out: Path,
+    layout: Mapping[str, Any], results: Path, audit: Path, figures: Sequence[Path], templates: Path, out: Path
 ) -> None:
     """Write `report.html` into `out`, the folder of the preset's rendered tables.
 
