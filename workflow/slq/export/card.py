@@ -16,7 +16,7 @@ from slq.export.adapters import BaseModelInfo
 from slq.export.trained_run import TrainedRun
 from slq.results.cells import with_numbers
 from slq.results.layout import METHODS, find_layout
-from slq.results.load import list_numbers, load_files
+from slq.results.load import as_rows, list_numbers, load_files
 
 HUB_LICENCES = ("apache-2.0", "mit")  # licences by the hub's names
 DIRECTION_NAMES = {"t2i": "text to image", "i2t": "image to text"}
@@ -75,10 +75,10 @@ def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[An
     """
     layout = find_layout(run.preset_folder, {}, {}, [run.results_folder])
     files = load_files(run.preset_folder, layout)
-    for file in files[files["state"] == "missing"].itertuples():
+    for file in as_rows(files[files["state"] == "missing"]):
         if file.path.exists():
             raise SlqError(f"{file.path}: {file.reason}; put it there, or delete {file.path}")
-    fresh = [row for row in with_numbers(list_numbers(files).itertuples(index=False)) if not row.variant]
+    fresh = [row for row in with_numbers(as_rows(list_numbers(files))) if not row.variant]
     retrieval = []
     for dataset, direction in product(layout.retrieval_datasets, DIRECTION_NAMES):
         rows = [row for row in fresh if (row.dataset, row.direction) == (dataset.name, direction)]

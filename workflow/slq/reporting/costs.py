@@ -14,7 +14,7 @@ from slq.reporting.ledger_columns import (
 )
 from slq.reporting.notes import cells_by_row, describe_runs, missing_seeds_note
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
-from slq.results.cells import TableCell, empty_cell, format_hours, format_integer, join_sources, with_numbers
+from slq.results.cells import TableCell, format_hours, format_integer, join_sources, with_numbers
 from slq.results.layout import METHODS, LayoutEntry, ReportLayout
 from slq.results.load import Results
 from slq.results.paper import Paper
@@ -98,10 +98,8 @@ def _distinct_devices(hours: Iterable[Any]) -> list[tuple[str, str]]:
 def gpu_hours_table(results: Results, paper: Paper) -> Table:
     """Build Table A: the paper's hours and ours, by backbone and tuned method."""
     layout = results.layout
-    groups, baseline_groups = (
-        tuple(_backbone_group(results, paper, backbone) for backbone in layout.backbones),
-        baseline_hours_groups(results),
-    )
+    groups = tuple(_backbone_group(results, paper, backbone) for backbone in layout.backbones)
+    baseline_groups = baseline_hours_groups(results)
     return Table(
         name="gpu_hours",
         number="A",
@@ -141,44 +139,25 @@ def _columns(layout: ReportLayout) -> tuple[Column, ...]:
 
 
 def _backbone_group(results: Results, paper: Paper, backbone: LayoutEntry) -> RowGroup:
+    """Build the rows of a backbone, the last of SLQ as released.
+
+    The paper's hours are of that algorithm; no run here uses it, so only its FLOPs are computed.
+    """
     rows = []
     for method in METHODS:
         if method != "base":
-            paper_hours, paper_ratio = (
-                _paper_hours_cell(paper, backbone, method),
-                _paper_ratio_cell(paper, backbone, method),
-            )
-            ledger_cells = flops_and_mfu_cells(results, backbone.name, method)
-            cells = (
-                paper_hours,
-                *_measured_hours_cells(results, backbone, method),
-                *ledger_cells,
-                paper_ratio,
-                _measured_ratio_cell(results, backbone, method),
-            )
+            paper_hours, paper_ratio = _paper_cells(paper, backbone, method)
+            computed = flops_and_mfu_cells(results, backbone.name, method)
+            measured = _measured_hours_cells(results, backbone, method)
+            cells = (paper_hours, *measured, *computed, paper_ratio, _measured_ratio_cell(results, backbone, method))
             rows.append(TableRow(f"{backbone.name}/{method}", METHODS[method], cells))
     if "slq" in results.layout.methods:
-        rows.append(_released_row(results, paper, backbone))
+        paper_hours, paper_ratio = _paper_cells(paper, backbone, "slq")
+        not_run = TableCell.missing("the released algorithm is not run here: ours has the same gradient")
+        computed = (released_pflop_cell(results, backbone.name), not_run, not_run)
+        cells = (paper_hours, *(not_run,) * 4, *computed, paper_ratio, not_run)
+        rows.append(TableRow(f"{backbone.name}/slq_released", "SLQ, released", cells))
     return RowGroup(backbone.name, backbone.label, tuple(rows))
-
-
-def _released_row(results: Results, paper: Paper, backbone: LayoutEntry) -> TableRow:
-    """Build the row of SLQ as released.
-
-    The paper's hours are of this algorithm; no run here uses it, so only its FLOPs are computed.
-    """
-    not_run = TableCell.missing("the released algorithm is not run here: ours has the same gradient")
-    paper_hours, paper_ratio = _paper_hours_cell(paper, backbone, "slq"), _paper_ratio_cell(paper, backbone, "slq")
-    cells = (
-        paper_hours,
-        *(not_run,) * 4,
-        released_pflop_cell(results, backbone.name),
-        not_run,
-        not_run,
-        paper_ratio,
-        not_run,
-    )
-    return TableRow(f"{backbone.name}/slq_released", "SLQ, released", cells)
 
 
 def _paper_backbones(paper: Paper) -> set[str]:
@@ -186,14 +165,20 @@ def _paper_backbones(paper: Paper) -> set[str]:
     return {row.backbone for row in paper.table("table3", metric="hours")}
 
 
-def _paper_hours_cell(paper: Paper, backbone: LayoutEntry, method: str) -> TableCell:
-    cell = paper.cell("table3", f"{backbone.paper_name}/{method}", "gpu_hours")
-    return cell or TableCell.missing(_no_paper_row_reason(backbone))
-
-
-def _no_paper_row_reason(backbone: LayoutEntry) -> str:
-    """Explain why the paper has no numbers for a backbone."""
-    return f"the paper has no row {backbone.paper_name or f'that {backbone.label} stands for'}"
+def _paper_cells(paper: Paper, backbone: LayoutEntry, method: str) -> tuple[TableCell, TableCell]:
+    """Build the cells of the paper's hours of a method, and of their ratio to full fine-tuning's, both as printed."""
+    no_row = TableCell.missing(f"the paper has no row {backbone.paper_name or f'that {backbone.label} stands for'}")
+    hours, full_ft_hours = (
+        paper.find("table3", f"{backbone.paper_name}/{one}", "gpu_hours") for one in (method, "full_ft")
+    )
+    hours_cell = paper.cell("table3", f"{backbone.paper_name}/{method}", "gpu_hours") or no_row
+    if not (hours and full_ft_hours and hours.value is not None and full_ft_hours.value):
+        no_hours = TableCell.missing(f"the paper has no hours of {backbone.paper_name}")
+        return hours_cell, no_hours if backbone.paper_name else no_row
+    if method == "full_ft":
+        return hours_cell, TableCell.inherited(1, format_integer, f"divided by itself: {full_ft_hours.source}")
+    ratio = hours.value / full_ft_hours.value
+    return hours_cell, TableCell.quoted(ratio, format_hours(ratio), join_sources([hours, full_ft_hours]))
 
 
 def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) -> tuple[TableCell, ...]:
@@ -216,41 +201,24 @@ def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) 
     )
 
 
-def _paper_ratio_cell(paper: Paper, backbone: LayoutEntry, method: str) -> TableCell:
-    """Compute the paper's hours of a method divided by its hours of full fine-tuning, both as printed."""
-    method_hours, full_ft_hours = (
-        paper.find("table3", f"{backbone.paper_name}/{one}", "gpu_hours") for one in (method, "full_ft")
-    )
-    if not (method_hours and full_ft_hours and method_hours.value is not None and full_ft_hours.value):
-        paper_name = backbone.paper_name
-        return TableCell.missing(
-            f"the paper has no hours of {paper_name}" if paper_name else _no_paper_row_reason(backbone)
-        )
-    if method == "full_ft":
-        return TableCell.inherited(1, format_integer, f"divided by itself: {full_ft_hours.source}")
-    ratio = method_hours.value / full_ft_hours.value
-    return TableCell.quoted(ratio, format_hours(ratio), join_sources([method_hours, full_ft_hours]))
-
-
 def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
     """Compute our training hours of a method divided by those of full fine-tuning.
 
     Both must come from the same device; with several seeds, the mean is divided by the mean.
     """
-    rows_by_method = {one: results.rows(backbone.name, one, "run", "", "hours") for one in (method, "full_ft")}
-    for one, rows in rows_by_method.items():
-        if not with_numbers(rows):
-            return empty_cell(rows) if rows else results.left_out_cell(one)
-    method_rows, full_ft_rows = (with_numbers(rows_by_method[one]) for one in (method, "full_ft"))
+    places = [(backbone.name, one, "run", "", "hours") for one in (method, "full_ft")]
+    rows, full_ft_rows = (with_numbers(results.rows(*place)) for place in places)
+    if not rows or not full_ft_rows:
+        return results.cell(*places[1 if rows else 0])
     if method == "full_ft":
-        return TableCell.inherited(1, format_integer, f"divided by itself: {join_sources(full_ft_rows)}")
-    full_ft_hours = mean(row.value for row in full_ft_rows)
+        return TableCell.inherited(1, format_integer, f"divided by itself: {join_sources(rows)}")
+    hours, full_ft_hours = (mean(row.value for row in found) for found in (rows, full_ft_rows))
     if not full_ft_hours:
         return TableCell.missing(f"no hours to divide by: {join_sources(full_ft_rows)}")
-    if len(_distinct_devices([*method_rows, *full_ft_rows])) > 1:
-        return _mixed_devices_cell([*method_rows, *full_ft_rows])
-    ratio = mean(row.value for row in method_rows) / full_ft_hours
-    return TableCell.measured(ratio, format_hours, join_sources([*method_rows, *full_ft_rows]), comparable=False)
+    if len(_distinct_devices([*rows, *full_ft_rows])) > 1:
+        return _mixed_devices_cell([*rows, *full_ft_rows])
+    source = join_sources([*rows, *full_ft_rows])
+    return TableCell.measured(hours / full_ft_hours, format_hours, source, comparable=False)
 
 
 def _stand_in_note(backbones: Sequence[LayoutEntry], paper: Paper) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Table 1 extended: the paper's systems and ours, zero-shot, trained and re-ranked, with 95 % intervals."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from slq.reporting.notes import (
 )
 from slq.reporting.recalls import RecallColumns
 from slq.reporting.table_model import RowGroup, Table, TableRow, mark_columns
-from slq.results.cells import EMPTY_STATES, TableCell, mark_best
-from slq.results.layout import BASELINES, METHODS, LayoutEntry
+from slq.results.cells import EMPTY_STATES, mark_best
+from slq.results.layout import BASELINES, METHODS
 from slq.results.load import Results
 from slq.results.paper import OTHER_PAPERS, Paper
 from slq.results.record import read_rows_with_sources
@@ -44,21 +45,6 @@ def read_system_facts(reference_folder: Path, root: Path) -> Facts:
     return {row["model"]: row for row, _ in rows}
 
 
-@dataclass(frozen=True)
-class MeasuredSystem:
-    """A system measured in this reproduction.
-
-    Attributes:
-        results_key: its backbone and method, as `Results` names them
-        label: the label of its row
-        training_note: sentences on its training data
-    """
-
-    results_key: tuple[str, str]
-    label: str
-    training_note: str
-
-
 def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
     """Build Table 1 extended: every row of Table 1, and the systems that the paper does not have.
 
@@ -66,14 +52,12 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
         SlqError: a file that exists cannot be used.
     """
     columns = RecallColumns(results, paper)
-    groups = _mark_groups(
-        [
-            *_published_groups(columns, facts),
-            RowGroup("Zero-shot", "Zero-shot", _system_rows(columns, _untrained_systems(results))),
-            RowGroup("Trained", "Trained", _system_rows(columns, _trained_systems(results))),
-            RowGroup("Re-ranked", "Re-ranked", _reranked_rows(columns, facts)),
-        ]
-    )
+    groups = [
+        *_published_groups(columns, facts),
+        RowGroup("Zero-shot", "Zero-shot", tuple(_untrained_rows(columns))),
+        RowGroup("Trained", "Trained", tuple(_trained_rows(columns))),
+        RowGroup("Re-ranked", "Re-ranked", tuple(_reranked_rows(columns, facts))),
+    ]
     return Table(
         name="table1_extended",
         number="1 extended",
@@ -82,7 +66,7 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
         f"{describe_runs(results.layout, cells_are_means=False)}",
         stubs=("Model",),
         columns=columns.table_columns(BASELINES),
-        groups=groups,
+        groups=_mark_groups(groups),
         notes=(
             INTERVALS_NOTE,
             *columns.notes(),
@@ -113,10 +97,10 @@ def _published_groups(columns: RecallColumns, facts: Facts) -> list[RowGroup]:
             matching = [row for row in remaining if row.paper_row == model]
             remaining = [row for row in remaining if row not in matching]
             rows.append(_quoted_row(columns, facts, "table1", model))
-            rows += _system_rows(columns, [_comparator_system(row, ", here") for row in matching])
+            rows += [_comparator_row(columns, row, ", here") for row in matching]
         groups.append(RowGroup(label, label, tuple(rows)))
-    others = [_comparator_system(row) for row in remaining]
-    return [*groups, RowGroup(OTHER_COMPARATORS_LABEL, OTHER_COMPARATORS_LABEL, _system_rows(columns, others))]
+    others = tuple(_comparator_row(columns, row) for row in remaining)
+    return [*groups, RowGroup(OTHER_COMPARATORS_LABEL, OTHER_COMPARATORS_LABEL, others)]
 
 
 def _quoted_row(columns: RecallColumns, facts: Facts, table: str, model: str) -> TableRow:
@@ -133,50 +117,47 @@ def _quoted_row(columns: RecallColumns, facts: Facts, table: str, model: str) ->
     return TableRow(model, model, columns.quoted_cells(table, model), note)
 
 
-def _comparator_system(baseline: Baseline, label_suffix: str = "") -> MeasuredSystem:
-    """Describe a comparator that is measured here.
+def _comparator_row(columns: RecallColumns, baseline: Baseline, label_suffix: str = "") -> TableRow:
+    """Build the row of a comparator that is measured here.
 
     Args:
         label_suffix: end of the label, which tells our row from the paper's row with the same label above it
     """
-    return _system_from_baseline(baseline, _comparator_training_note(baseline), label_suffix)
+    label, note = baseline.label + label_suffix, _comparator_training_note(baseline)
+    return _measured_row(columns, BASELINES, baseline.name, label, note)
 
 
 def _comparator_training_note(baseline: Baseline) -> str:
     return f"Trained on: {baseline.trained_on or NOT_STATED}. Test images seen: not stated beyond that."
 
 
-def _untrained_systems(results: Results) -> list[MeasuredSystem]:
-    """List for each backbone its last-token embedding, which is base, and its other zero-shot read-outs."""
-    found = []
-    for backbone in results.layout.backbones:
-        found.append(_system_from_run(results, backbone, "base", f"{backbone.label}, last token"))
-        baselines = [row for row in results.layout.baselines_of_kind("zero_shot") if row.backbone == backbone.name]
-        found += [_system_from_baseline(row, UNTRAINED_NOTE) for row in baselines]
-    return found
+def _untrained_rows(columns: RecallColumns) -> Iterator[TableRow]:
+    """Build for each backbone the row of its last-token embedding, which is base, and of its other read-outs."""
+    layout = columns.results.layout
+    for backbone in layout.backbones:
+        yield _measured_row(columns, backbone.name, "base", f"{backbone.label}, last token", UNTRAINED_NOTE)
+        for baseline in layout.baselines_of_kind("zero_shot"):
+            if baseline.backbone == backbone.name:
+                yield _measured_row(columns, BASELINES, baseline.name, baseline.label, UNTRAINED_NOTE)
 
 
-def _trained_systems(results: Results) -> list[MeasuredSystem]:
-    """List each backbone with each tuned method."""
-    return [
-        _system_from_run(results, backbone, method, f"{METHODS[method]} ({backbone.label})")
-        for backbone in results.layout.backbones
-        for method in METHODS
-        if method != "base"
-    ]
+def _trained_rows(columns: RecallColumns) -> Iterator[TableRow]:
+    """Build a row for each backbone with each tuned method."""
+    for backbone in columns.results.layout.backbones:
+        for method in METHODS:
+            if method != "base":
+                note = describe_training_data(columns.results, backbone.name, method)
+                label = f"{METHODS[method]} ({backbone.label})"
+                yield _measured_row(columns, backbone.name, method, label, note)
 
 
-def _reranked_rows(columns: RecallColumns, facts: Facts) -> tuple[TableRow, ...]:
+def _reranked_rows(columns: RecallColumns, facts: Facts) -> Iterator[TableRow]:
     """Build the re-ranked rows: first those of other papers, then ours."""
-    models_by_group, results = columns.paper.models_by_group(OTHER_PAPERS), columns.results
-    quoted = [
-        _quoted_row(columns, facts, OTHER_PAPERS, model) for models in models_by_group.values() for model in models
-    ]
-    systems = [
-        _system_from_baseline(row, _reranked_training_note(results, row))
-        for row in results.layout.baselines_of_kind("rerank")
-    ]
-    return (*quoted, *_system_rows(columns, systems))
+    for models in columns.paper.models_by_group(OTHER_PAPERS).values():
+        yield from (_quoted_row(columns, facts, OTHER_PAPERS, model) for model in models)
+    for baseline in columns.results.layout.baselines_of_kind("rerank"):
+        note = _reranked_training_note(columns.results, baseline)
+        yield _measured_row(columns, BASELINES, baseline.name, baseline.label, note)
 
 
 def _reranked_training_note(results: Results, baseline: Baseline) -> str:
@@ -196,14 +177,6 @@ def _reranked_training_note(results: Results, baseline: Baseline) -> str:
     return " ".join([f"Candidates: {candidates}.", *training_notes])
 
 
-def _system_from_run(results: Results, backbone: LayoutEntry, method: str, label: str) -> MeasuredSystem:
-    return MeasuredSystem((backbone.name, method), label, describe_training_data(results, backbone.name, method))
-
-
-def _system_from_baseline(baseline: Baseline, training_note: str, label_suffix: str = "") -> MeasuredSystem:
-    return MeasuredSystem((BASELINES, baseline.name), baseline.label + label_suffix, training_note)
-
-
 def _results_folder(results: Results, backbone: str, method: str) -> str:
     """Return the folder of a system's results, as sources print it."""
     folder = results.folder / backbone / method
@@ -212,24 +185,19 @@ def _results_folder(results: Results, backbone: str, method: str) -> str:
     return results.relative_path(folder)
 
 
-def _system_rows(columns: RecallColumns, systems: Iterable[MeasuredSystem]) -> tuple[TableRow, ...]:
-    return tuple(_system_row(columns, system) for system in systems)
+def _measured_row(columns: RecallColumns, backbone: str, method: str, label: str, training_note: str) -> TableRow:
+    """Build the row of a system: recalls with intervals, and a footnote with their source or with what is missing.
 
-
-def _system_row(columns: RecallColumns, system: MeasuredSystem) -> TableRow:
-    """Build the row of a system: recalls with intervals, and a footnote with their source or with what is missing."""
-    reasons_by_state: dict[str, list[str]] = {state: [] for state in EMPTY_STATES}
-
-    def make_cell(dataset: str, metric: str, direction: str) -> TableCell:
-        cell = recall_cell(columns.results, *system.results_key, dataset, metric, direction)
-        if cell.state in EMPTY_STATES:
-            reasons_by_state[cell.state].append(cell.reason)
-        return cell
-
-    cells = columns.result_cells(make_cell)
-    missing, stale = ("; ".join(dict.fromkeys(reasons_by_state[state])) for state in EMPTY_STATES)
+    Args:
+        backbone, method: of a baseline, BASELINES and its name
+        training_note: sentences on its training data
+    """
+    cells = columns.result_cells(partial(recall_cell, columns.results, backbone, method))
+    missing, stale = (
+        "; ".join(dict.fromkeys(cell.reason for cell in cells if cell.state == state)) for state in EMPTY_STATES
+    )
     status = "Not run:" if missing else "" if stale else "Not run."
     if any(cell.state == "measured" for cell in cells):
-        status = f"Measured: {_results_folder(columns.results, *system.results_key)}."
-    footnote_parts = [status, missing and f"{missing}.", stale and f"Stale: {stale}.", system.training_note]
-    return TableRow("/".join(system.results_key), system.label, cells, " ".join(filter(None, footnote_parts)))
+        status = f"Measured: {_results_folder(columns.results, backbone, method)}."
+    footnote_parts = [status, missing and f"{missing}.", stale and f"Stale: {stale}.", training_note]
+    return TableRow(f"{backbone}/{method}", label, cells, " ".join(filter(None, footnote_parts)))

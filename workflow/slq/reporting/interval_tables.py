@@ -11,6 +11,7 @@ from slq.results.layout import METHODS, LayoutEntry
 from slq.results.load import Results
 
 DIRECTION_LABELS = {"t2i": "T2I", "i2t": "I2T"}
+SCORE = ("", "score")  # direction and metric of a score
 TABLE_NOTE = (
     "T2I: text to image, I2T: image to text. Recalls: bootstrap over images, each with all its captions; scores: "
     "Wilson's interval over questions. Two intervals that overlap do not make two methods equal: Table D compares them "
@@ -26,11 +27,10 @@ def intervals_table(results: Results) -> Table:
         SlqError: a file that exists cannot be used.
     """
 
-    def recall_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
+    def make_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
+        if (direction, metric) == SCORE:
+            return [_score_cell(results, backbone.name, method, dataset) for method in METHODS]
         return [recall_cell(results, backbone.name, method, dataset.name, metric, direction) for method in METHODS]
-
-    def score_cells(backbone: LayoutEntry, dataset: LayoutEntry) -> list[TableCell]:
-        return [_score_cell(results, backbone.name, method, dataset) for method in METHODS]
 
     return Table(
         name="intervals",
@@ -39,37 +39,31 @@ def intervals_table(results: Results) -> Table:
         f"{describe_runs(results.layout, cells_are_means=False)}",
         stubs=("Benchmark",),
         columns=tuple(Column(method, (label,)) for method, label in METHODS.items()),
-        groups=build_backbone_groups(results, recall_cells, score_cells),
+        groups=build_backbone_groups(results, make_cells),
         notes=(TABLE_NOTE, *first_seed_note(results, SEEDS_NOTE)),
         widths=(6, 3.8),
     )
 
 
 def build_backbone_groups(
-    results: Results,
-    recall_cells: Callable[[LayoutEntry, LayoutEntry, str, str], Iterable[TableCell]],
-    score_cells: Callable[[LayoutEntry, LayoutEntry], Iterable[TableCell]],
+    results: Results, make_cells: Callable[[LayoutEntry, LayoutEntry, str, str], Iterable[TableCell]]
 ) -> tuple[RowGroup, ...]:
     """Build a group per backbone: a row for each recall of each retrieval dataset, and one for each retention dataset.
 
     Args:
-        recall_cells: makes the cells of a row from a backbone, a dataset, a direction and a recall
-        score_cells: makes the cells of a row from a backbone and a retention dataset
+        make_cells: makes the cells of a row from a backbone, a dataset, a direction and a recall; of a score, SCORE
     """
+    layout = results.layout
+    recalls = [(direction, metric) for direction in DIRECTION_LABELS for metric in RECALL_METRICS]
+    places = [(dataset, *place) for dataset in layout.retrieval_datasets for place in recalls]
+    places += [(dataset, *SCORE) for dataset in layout.retention_datasets]
     groups = []
-    for backbone in results.layout.backbones:
-        rows = [
-            TableRow(
-                f"{backbone.name}/{one.name} {direction} {r}",
-                f"{one.label}, {DIRECTION_LABELS[direction]} {r}",
-                tuple(recall_cells(backbone, one, direction, r)),
-            )
-            for one in results.layout.retrieval_datasets
-            for direction in DIRECTION_LABELS
-            for r in RECALL_METRICS
-        ]
-        for one in results.layout.retention_datasets:
-            rows.append(TableRow(f"{backbone.name}/{one.name}", one.label, tuple(score_cells(backbone, one))))
+    for backbone in layout.backbones:
+        rows = []
+        for dataset, direction, metric in places:
+            key = f"{backbone.name}/{dataset.name}" + f" {direction} {metric}" * bool(direction)
+            label = f"{dataset.label}, {DIRECTION_LABELS[direction]} {metric}" if direction else dataset.label
+            rows.append(TableRow(key, label, tuple(make_cells(backbone, dataset, direction, metric))))
         groups.append(RowGroup(backbone.name, backbone.label, tuple(rows)))
     return tuple(groups)
 

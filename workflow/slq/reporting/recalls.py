@@ -6,7 +6,7 @@ from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.reporting.table_model import Column
 from slq.results.cells import TableCell, common_value, with_numbers
 from slq.results.layout import DatasetColumn, match_paper_columns
-from slq.results.load import Results
+from slq.results.load import Results, as_rows
 from slq.results.paper import Paper
 
 DIRECTION_HEADERS = {"i2t": "Image → Text", "t2i": "Text → Image"}
@@ -48,7 +48,7 @@ class RecallColumns:
         backbones = [one.name for one in self.results.layout.backbones]
         numbers = self.results.numbers
         counts = numbers[(numbers["metric"] == "images") & numbers["backbone"].isin([*backbones, *baselines])]
-        rows = with_numbers(counts.itertuples(index=False))
+        rows = with_numbers(as_rows(counts))
         headers = {
             column.key: _header_with_image_count(
                 column, common_value([one for one in rows if one.dataset == column.key])

@@ -17,7 +17,7 @@ from slq.evaluation.freshness import METRICS_FOLDERS, check_freshness
 from slq.evaluation.rank_table import RANK_DIRECTIONS
 from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.evaluation.retention_metrics import HIT_COUNT_BENCHMARKS
-from slq.results.cells import ABSENT, TableCell, empty_cell, mean_cell, with_numbers
+from slq.results.cells import ABSENT, EMPTY_STATES, TableCell, empty_cell, mean_cell, with_numbers
 from slq.results.evidence import evidence
 from slq.results.hours import total_device_hours, training_device_hours
 from slq.results.layout import BASELINES, ReportLayout
@@ -32,6 +32,19 @@ COLUMNS = [*NUMBER_KEYS, "baseline", "unit", "value", "low", "high", "device", "
 COLUMNS += ["state", "reason", "source", "path", "record", "inherits", "unchecked"]
 
 
+class Place(NamedTuple):
+    """Which number: all columns that name one but the seed."""
+
+    backbone: str
+    method: str
+    kind: str
+    dataset: str
+    metric: str
+    direction: str = ""
+    variant: str = ""
+    question_type: str = ""
+
+
 class Number(NamedTuple):
     """A number that a file has: its columns, and the keys under which the file holds it."""
 
@@ -41,6 +54,11 @@ class Number(NamedTuple):
     direction: str = ""
     variant: str = ""
     question_type: str = ""
+
+
+def as_rows(frame: pd.DataFrame) -> list[Any]:
+    """Return the rows of a frame, whose columns are attributes."""
+    return list(frame.itertuples(index=False))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -191,7 +209,7 @@ def list_numbers(files: pd.DataFrame) -> pd.DataFrame:
     names = files["method"].where(files["backbone"] == BASELINES, "")
     tasks = files["kind"].replace("blind", "retention")
     for _, group in files.groupby([files["backbone"], names, tasks, files["dataset"]], sort=False):
-        known = [one.record for one in group.itertuples() if one.state in ("measured", "inherited")]
+        known = [file.record for file in with_numbers(as_rows(group))]
         known = known or list(group["record"].dropna())
         for file in group.to_dict("records"):
             baseline = file["method"] if file["backbone"] == BASELINES else ""
@@ -324,10 +342,9 @@ class Results:
         self._check_identities()
         self.numbers = list_numbers(self.files)
         self.audit = read_audit(self.folder)
-        self._rows: dict[tuple[str, ...], list[Any]] = defaultdict(list)
-        for row in self.numbers.itertuples(index=False):
-            place = (row.backbone, row.method, row.kind, row.dataset)
-            self._rows[(*place, row.metric, row.direction, row.variant, row.question_type)].append(row)
+        self._rows: dict[Place, list[Any]] = defaultdict(list)
+        for row in as_rows(self.numbers):
+            self._rows[Place(*(getattr(row, field) for field in Place._fields))].append(row)
 
     def _check_identities(self) -> None:
         """Check that run.json and baseline.json are of the run or baseline that their folder names."""
@@ -348,40 +365,24 @@ class Results:
         """List the files of a kind that give numbers, as rows of `files`; of the given backbones, or of all."""
         return [
             file
-            for file in self.files.itertuples(index=False)
+            for file in as_rows(self.files)
             if (file.kind, file.dataset) == (kind, dataset)
-            and file.state in ("measured", "inherited")
+            and file.state not in EMPTY_STATES
             and (not backbones or file.backbone in backbones)
         ]
 
-    def rows(
-        self,
-        backbone: str,
-        method: str,
-        kind: str,
-        dataset: str,
-        metric: str,
-        direction: str = "",
-        variant: str = "",
-        question_type: str = "",
-    ) -> list[Any]:
-        """Return the rows of a number in the order of the seeds; none if the layout leaves the method out."""
-        return self._rows.get((backbone, method, kind, dataset, metric, direction, variant, question_type), [])
+    def rows(self, *place: str, **columns: str) -> list[Any]:
+        """Return the rows of a number in the order of the seeds; none if the layout leaves the method out.
 
-    def cell(
-        self,
-        backbone: str,
-        method: str,
-        kind: str,
-        dataset: str,
-        metric: str,
-        direction: str = "",
-        variant: str = "",
-        question_type: str = "",
-    ) -> TableCell:
+        Args:
+            place, columns: the fields of `Place`
+        """
+        return self._rows.get(Place(*place, **columns), [])
+
+    def cell(self, *place: str, **columns: str) -> TableCell:
         """Build the cell of a number's mean over the seeds; arguments as in `rows`."""
-        rows = self.rows(backbone, method, kind, dataset, metric, direction, variant, question_type)
-        return mean_cell(rows) if rows else self.left_out_cell(method)
+        rows = self.rows(*place, **columns)
+        return mean_cell(rows) if rows else self.left_out_cell(Place(*place, **columns).method)
 
     def evidence(self, backbone: str, method: str, kind: str, dataset: str) -> pd.DataFrame | TableCell:
         """Read the ranks or answers of a method's first seed; result and errors as in `slq.results.evidence`."""

@@ -9,7 +9,7 @@ import pandas as pd
 from slq.common.errors import SlqError
 from slq.evaluation.reference_recalls import REFERENCE_COLUMNS
 from slq.results.cells import TableCell
-from slq.results.load import COLUMNS
+from slq.results.load import COLUMNS, as_rows
 from slq.results.record import read_rows_with_sources
 
 BENCHMARK_COLUMNS = ["benchmark", "direction", "n", "gallery", "positives", "unit", "note", "source"]
@@ -142,7 +142,7 @@ class Paper:
         if (repeated := self.numbers.duplicated(["table", "row", "column"])).any():
             row = self.numbers[repeated].iloc[0]
             raise SlqError(f"{row['source']}: {row['row']}, {row['column']} stands twice; expected one number")
-        self._rows = {(row.table, row.row, row.column): row for row in self.numbers.itertuples(index=False)}
+        self._rows = {(row.table, row.row, row.column): row for row in as_rows(self.numbers)}
 
     def table(self, name: str, **columns: str) -> list[Any]:
         """Return the printed numbers of a table in its order, without dashes; of these columns' values alone."""

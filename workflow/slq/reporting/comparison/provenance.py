@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slq.reporting.comparison.stored_metrics import SHORT_HASH_LENGTH, StoredResults
+from slq.results.load import as_rows
 from slq.results.record import Record
 
 ProvenanceFields = dict[
@@ -34,7 +35,7 @@ class ProvenanceDiff:
 def collect_provenance(stored: StoredResults) -> ProvenanceFields:
     """Collect all that the files of the runs and baselines record about how they were made."""
     values_by_run: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for file in stored.files[stored.files["kind"] != "blind"].itertuples():
+    for file in as_rows(stored.files[stored.files["kind"] != "blind"]):
         for place, value in _provenance_of_file(file.record):
             values_by_run[place][f"{file.backbone}/{file.method}"].append(value)
     return {

@@ -24,7 +24,7 @@ from slq.reporting.comparison.metric_values import (
 from slq.results.cells import FORMATTERS, TableCell, join_sources
 from slq.results.evidence import evidence
 from slq.results.layout import BASELINES, find_layout
-from slq.results.load import list_numbers, load_files, read_audit, warning_lines
+from slq.results.load import as_rows, list_numbers, load_files, read_audit, warning_lines
 from slq.results.record import relative_path
 
 SHORT_HASH_LENGTH = 12  # characters of a hash
@@ -77,7 +77,7 @@ class StoredResults:
         compared &= (numbers["method"] != "base") | (numbers["kind"] != "run")
         numbers = numbers[compared].assign(key=metrics, benchmark=numbers["dataset"].replace("", TRAINING_COSTS))
         groups = numbers.groupby(["backbone", "method", "benchmark", "key"], sort=False)
-        return {CellKey(*key): self._metric_value(list(rows.itertuples(index=False))) for key, rows in groups}
+        return {CellKey(*map(str, key)): self._metric_value(as_rows(rows)) for key, rows in groups}
 
     def _metric_value(self, rows: Sequence[Any]) -> MetricValue:
         """Build the number of a cell from its rows, one per seed."""
@@ -114,7 +114,7 @@ class StoredResults:
             return () if first.method == "base" else tuple(row.seed for row in rows)
         adapters = {first.record.value("inputs").get(key) for key in ("first_stage", "reranker")}
         files = self.files[(self.files["kind"] == "retrieval") & (self.files["dataset"] == first.dataset)]
-        tuned = files[(files["backbone"] != BASELINES) & (files["method"] != "base")].itertuples()
+        tuned = as_rows(files[(files["backbone"] != BASELINES) & (files["method"] != "base")])
         return tuple(sorted({run.seed for run in tuned if run.record.value("inputs").get("adapter", "") in adapters}))
 
     def _item_hits(self, row: Any) -> ClusteredHits | None:
