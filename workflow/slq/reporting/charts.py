@@ -140,13 +140,10 @@ def _backbone_size(results: Results, backbone: str) -> Any:
 def training_chart(results: Results) -> Chart:
     """Collect two panels per backbone: loss over steps, and R@5 of both directions on the val split over epochs."""
     runs = [run for run in results.layout.runs if run[1] != "base"]
-    curves = {
-        run: [
-            (DIRECTION_LABELS.get(direction, ""), *point)
-            for direction, *point in training_curves(results.folder, run[0].name, *run[1:])
-        ]
-        for run in runs
-    }
+    curves: dict[RunKey, list[Point]] = {}
+    for backbone, method, seed in runs:
+        points = training_curves(results.folder, backbone.name, method, seed)
+        curves[backbone, method, seed] = [(DIRECTION_LABELS.get(one, ""), x, y, source) for one, x, y, source in points]
     missing_runs = tuple(run for run, curve in curves.items() if not curve)
     panels = []
     for backbone in results.layout.backbones:

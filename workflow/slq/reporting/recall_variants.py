@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 from slq.evaluation.rank_table import compute_recalls_by_leakage
@@ -61,28 +62,29 @@ def _dataset_rows(results: Results, backbone: LayoutEntry, dataset: LayoutEntry)
             backbone.name, method, "retrieval", dataset.name, metric, direction, variant
         )
 
+    def leak_cell(part: str, method: str, direction: str) -> TableCell:
+        return leak_cells[method][part, direction]
+
     def own_captions_cell(method: str, direction: str) -> TableCell:
         if direction == "t2i":
             return TableCell.missing("a caption has one image: the same as printed")
         return counted(METRIC)(method, "i2t_strict")
 
-    files = results.records("retrieval", dataset.name, backbone.name)
-    first = files[0].record if files else None
-    suffix = f" ({describe_variant(first.value('variant_settings'))})" if first else ""
     rows = [
-        make_row("printed", f"printed{suffix}", counted(METRIC)),
         make_row("pessimistic", "ties against the query", counted(f"{METRIC} pessimistic")),
         make_row("ties", "ties", counted("ties")),
         make_row("strict", "own captions", own_captions_cell),
     ]
-    for variant in first.value("variants") if first else ():
-        label = describe_variant(first.value("variants", variant, "variant_settings"))
-        rows.append(make_row(variant, label, counted(METRIC, variant)))
+    suffix = ""
+    for record in [file.record for file in results.records("retrieval", dataset.name, backbone.name)][:1]:
+        suffix = f" ({describe_variant(record.value('variant_settings'))})"
+        for variant in record.value("variants"):
+            label = describe_variant(record.value("variants", variant, "variant_settings"))
+            rows.append(make_row(variant, label, counted(METRIC, variant)))
     if leaked_ids(results.audit, dataset):
-        cells = {method: _leak_cells(results, backbone, method, dataset) for method in METHODS}
-        for part in LEAK_PARTS:
-            rows.append(make_row(part, part, lambda method, direction, part=part: cells[method][part, direction]))
-    return rows
+        leak_cells = {method: _leak_cells(results, backbone, method, dataset) for method in METHODS}
+        rows += [make_row(part, part, partial(leak_cell, part)) for part in LEAK_PARTS]
+    return [make_row("printed", f"printed{suffix}", counted(METRIC)), *rows]
 
 
 def describe_variant(counting_rule: dict[str, int | None]) -> str:
@@ -106,7 +108,8 @@ def _leak_cells(
         empty = empty if rows else results.left_out_cell(method)
         return {(part, direction): empty for part in LEAK_PARTS for direction in DIRECTION_LABELS}
     parts = [compute_recalls_by_leakage(table, leaked_ids(results.audit, dataset)) for table in available]
-    source = "; ".join([*(table.attrs["source"] for table in available), results.audit.source])
+    audit_name = results.relative_path(results.folder / "audit.json")
+    source = "; ".join([*(table.attrs["source"] for table in available), audit_name])
     cells = {}
     for part, direction in product(LEAK_PARTS, DIRECTION_LABELS):
         metrics = [counts[part]["metrics"] for counts in parts]

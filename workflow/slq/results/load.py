@@ -110,7 +110,7 @@ def _read_file(path: Path, root: Path) -> dict[str, Any]:
     The record of an inheriting file is the file whose numbers it inherits. A stale file has a record all the same.
     """
     name = relative_path(path, root)
-    columns = {"state": "missing", "source": name, "record": None, "inherits": False, "unchecked": ()}
+    columns: dict[str, Any] = {"state": "missing", "source": name, "record": None, "inherits": False, "unchecked": ()}
     if not path.exists():
         return columns | {"reason": f"{name}{ABSENT}"}
     record = read_record(path, root)
@@ -211,7 +211,7 @@ def list_numbers(files: pd.DataFrame) -> pd.DataFrame:
     for _, group in files.groupby([files["backbone"], names, tasks, files["dataset"]], sort=False):
         known = [file.record for file in with_numbers(as_rows(group))]
         known = known or list(group["record"].dropna())
-        for file in group.to_dict("records"):
+        for file in (row._asdict() for row in as_rows(group)):
             baseline = file["method"] if file["backbone"] == BASELINES else ""
             numbers = () if baseline and file["kind"] == "run" else LIST_NUMBERS[file["kind"]](known)
             rows += [{**file, "baseline": baseline, **_number_columns(number, file)} for number in numbers]

@@ -88,7 +88,7 @@ def _read_table(reference: Path, name: str, root: Path) -> list[dict[str, Any]]:
     """Read the numbers of one table."""
     found = []
     for row, source in read_rows_with_sources(reference / f"{name}.csv", COLUMNS_BY_TABLE[name], root):
-        number = dict.fromkeys([*COLUMNS, *PAPER_COLUMNS], "") | {
+        number: dict[str, Any] = dict.fromkeys([*COLUMNS, *PAPER_COLUMNS], "") | {
             "table": name,
             "state": "quoted",
             "cited": row["source"],
