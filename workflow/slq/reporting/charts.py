@@ -16,6 +16,7 @@ from slq.results.load import Results
 
 RunKey = tuple[LayoutEntry, str, int]  # backbone, method, seed
 Point = tuple[str, float | str, float, str]  # name of a line of the run, x (a word if x has no scale), y, source
+STALE = "Stale, so not shown"
 SCALE_METRICS = ("R@1", "R@5")  # metrics of the scale figure
 
 
@@ -60,23 +61,18 @@ def recall_chart(results: Results) -> Chart:
     label = f"training ({unit})\non {devices}" if hours else "training (hours)"
 
     def run_points(recall: Any) -> list[Point] | None:
-        rows = results.rows(recall.backbone, recall.method, "run", "", "hours")
-        found = with_numbers(row for row in rows if row.seed == recall.seed)
-        if not found:
+        cost = results.row_of_run(recall, "run", "", "hours")
+        if not with_numbers([cost]):
             return None
-        if found[0].method != "base" and found[0].value <= 0:
-            raise SlqError(f"{found[0].record.path}: key spans.train is 0; expected the seconds of a training")
-        return [("", float(found[0].value), recall.value, f"{recall.source}; {found[0].record.source}")]
+        if cost.method != "base" and cost.value <= 0:
+            raise SlqError(f"{cost.record.path}: key spans.train is 0; expected the seconds of a training")
+        return [("", float(cost.value), recall.value, f"{recall.source}; {cost.record.source}")]
 
-    return Chart(
-        "recall",
-        tuple(
-            _build_panel(
-                results, (one.name, one.label, label, "T2I R@5 (%)"), ("retrieval", one.name, "R@5", "t2i"), run_points
-            )
-            for one in results.layout.retrieval_datasets
-        ),
-    )
+    panels = []
+    for one in results.layout.retrieval_datasets:
+        labels = (one.name, one.label, label, "T2I R@5 (%)")
+        panels.append(_build_panel(results, labels, ("retrieval", one.name, "R@5", "t2i"), run_points))
+    return Chart("recall", tuple(panels))
 
 
 def retention_chart(results: Results) -> Chart:
@@ -110,16 +106,11 @@ def scale_chart(results: Results) -> Chart:
             size = _backbone_size(results, recall.backbone)
             if size is None:
                 return None
-            by_direction = {
-                part: results.rows(recall.backbone, recall.method, "retrieval", dataset.name, metric, direction)
+            rows = {
+                part: results.row_of_run(recall, "retrieval", dataset.name, metric, direction)
                 for direction, part in DIRECTION_LABELS.items()
             }
-            return [
-                (part, size.value, row.value, f"{row.source}; {size.source}")
-                for part, rows in by_direction.items()
-                for row in rows
-                if row.seed == recall.seed
-            ]
+            return [(part, size.value, row.value, f"{row.source}; {size.source}") for part, row in rows.items()]
 
         labels = (f"{dataset.name} {metric}", f"{dataset.label}, {metric}", "backbone's parameters", "recall (%)")
         return _build_panel(results, labels, ("retrieval", dataset.name, metric, "t2i"), run_points)
@@ -193,36 +184,28 @@ def _points_to_dataframe(points_by_run: Iterable[tuple[RunKey, Sequence[Point]]]
 
 def describe_missing_runs(chart: Chart, layout: ReportLayout) -> str:
     """Describe which runs a figure does not show, and on which datasets if not on all; empty if it shows every run."""
-    missing = _describe_run_list("Not run", [(panel.title, panel.missing_runs) for panel in chart.panels], layout)
-    stale = _describe_run_list(
-        "Stale, so not shown", [(panel.title, panel.stale_runs) for panel in chart.panels], layout
-    )
-    return " ".join(filter(None, (missing, stale)))
+    missing = [(panel.title, panel.missing_runs) for panel in chart.panels]
+    stale = [(panel.title, panel.stale_runs) for panel in chart.panels]
+    sentences = (_describe_run_list("Not run", missing, layout), _describe_run_list(STALE, stale, layout))
+    return " ".join(filter(None, sentences))
 
 
 def _describe_run_list(reason: str, panels: Sequence[tuple[str, Sequence[RunKey]]], layout: ReportLayout) -> str:
-    if len({tuple(runs_) for _, runs_ in panels}) == 1:
-        shared_runs = panels[0][1]
-        return f"{reason}: {_format_runs(shared_runs, layout)}." if shared_runs else ""
-    return " ".join(f"{reason} on {title}: {_format_runs(lacking, layout)}." for title, lacking in panels if lacking)
+    if len({tuple(runs) for _, runs in panels}) == 1:
+        panels = [("", panels[0][1])]
+    return " ".join(
+        f"{reason}{' on ' * bool(title)}{title}: {_format_runs(runs, layout)}." for title, runs in panels if runs
+    )
 
 
 def _format_runs(missing_runs: Sequence[RunKey], layout: ReportLayout) -> str:
     """Format runs as `Full FT, LoRA on A, B; SLQ (seed 2) on B`, joining backbones that lack the same runs."""
     backbones_by_names: dict[str, list[str]] = {}
     for backbone in dict.fromkeys(backbone for backbone, _, _ in missing_runs):
-        seeds_by_method = {
-            method: tuple(s for b, m, s in missing_runs if (b, m) == (backbone, method)) for method in METHODS
-        }
-        names = ", ".join(
-            _format_method_seeds(method, some, layout) for method, some in seeds_by_method.items() if some
-        )
-        backbones_by_names.setdefault(names, []).append(backbone.label)
+        names = []
+        for method, label in METHODS.items():
+            seeds = tuple(seed for one, name, seed in missing_runs if (one, name) == (backbone, method))
+            which = "" if seeds == layout.seeds_of(method) else f" (seed{'s' * (len(seeds) > 1)} "
+            names += [label + (which and f"{which}{', '.join(map(str, seeds))})")] if seeds else []
+        backbones_by_names.setdefault(", ".join(names), []).append(backbone.label)
     return "; ".join(f"{names} on {', '.join(backbones)}" for names, backbones in backbones_by_names.items())
-
-
-def _format_method_seeds(method: str, seeds: tuple[int, ...], layout: ReportLayout) -> str:
-    """Name a method, and its seeds if they are not all of the layout's."""
-    if seeds == layout.seeds_of(method):
-        return METHODS[method]
-    return f"{METHODS[method]} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"

@@ -43,6 +43,9 @@ BASE_NOTE = " Base, the untouched one, has none."
 LM_HEAD_NOTE = (
     "Full FT's Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
 )
+NumberPlace = (
+    tuple[str, ...] | TableCell
+)  # kind, dataset, metric and direction; or the cell of a column without dataset
 ONE_RUN_NOTE = "Costs are those of one run. Base has no seed: it is one run."
 
 
@@ -104,96 +107,72 @@ def table1(results: Results, paper: Paper) -> Table:
 
 def table3(results: Results, paper: Paper) -> Table:
     """Build Table 3: cost, recall and retention scores of the tuning methods, within each backbone."""
-    retrieval_columns = match_paper_columns(results.layout.retrieval_datasets, paper.datasets("table3", "retrieval"))
-    retention_columns = match_paper_columns(results.layout.retention_datasets, paper.datasets("table3", "retention"))
-    hours = trained_hours(results)
-    lm_head_note = (LM_HEAD_NOTE,) if "full_ft" in results.layout.methods else ()
-    one_run_note = (ONE_RUN_NOTE,) if results.layout.has_several_seeds else ()
-    groups = tuple(
-        _backbone_group(results, backbone, retrieval_columns, retention_columns)
-        for backbone in results.layout.backbones
-    )
+    hours, layout = trained_hours(results), results.layout
+    numbers = _number_columns(results, paper)
+    groups = tuple(_backbone_group(results, backbone, [*numbers.values()]) for backbone in layout.backbones)
     return Table(
         name="table3",
         number="3",
         caption=f"Tuning strategies: parameters trained, training cost, recall at 5 in percent (IR: text to image, TR: "
-        f"image to text), and the scores of the tuned backbone. {describe_runs(results.layout)}",
+        f"image to text), and the scores of the tuned backbone. {describe_runs(layout)}",
         stubs=("Backbone", "Method"),
         shared=(Column("dim", ("Dim.",)),),
-        columns=_table3_columns(hours_header(hours), retrieval_columns, retention_columns),
+        columns=(Column("parameters", ("Param.",)), Column("hours", (hours_header(hours),)), *numbers),
         groups=groups,
         notes=(
             MARKS_NOTE,
-            RANKING_NOTE + BASE_NOTE * results.layout.table3_base,
+            RANKING_NOTE + BASE_NOTE * layout.table3_base,
             *trained_on_test_note(results),
-            *lm_head_note,
-            *one_run_note,
+            *((LM_HEAD_NOTE,) if "full_ft" in layout.methods else ()),
+            *((ONE_RUN_NOTE,) if layout.has_several_seeds else ()),
             *hours_note(hours),
             *origin_note(results),
             *disputed_notes(results),
-            *missing_seeds_note(results.layout, cells_by_row(groups)),
+            *missing_seeds_note(layout, cells_by_row(groups)),
         ),
     )
 
 
-def _table3_columns(
-    hours_label: str, retrieval_columns: Sequence[DatasetColumn], retention_columns: Sequence[DatasetColumn]
-) -> tuple[Column, ...]:
-    recall_headers = [
-        Column(f"{column.key} {direction} R@5", (column.header(DATASET_LABELS), name))
-        for column in retrieval_columns
-        for direction, name in DIRECTION_ABBREVIATIONS.items()
-    ]
-    score_headers = [Column(column.key, (column.header(TABLE3_SCORE_HEADERS),)) for column in retention_columns]
-    return (Column("parameters", ("Param.",)), Column("hours", (hours_label,)), *recall_headers, *score_headers)
+def _number_columns(results: Results, paper: Paper) -> dict[Column, NumberPlace]:
+    """Return the columns of recalls and scores, each with the number that it shows."""
+    layout, columns = results.layout, dict[Column, NumberPlace]()
+    for column in match_paper_columns(layout.retrieval_datasets, paper.datasets("table3", "retrieval")):
+        for direction, name in DIRECTION_ABBREVIATIONS.items():
+            head = Column(f"{column.key} {direction} R@5", (column.header(DATASET_LABELS), name))
+            columns[head] = _number_place(results, column, "retrieval", "R@5", direction)
+    for column in match_paper_columns(layout.retention_datasets, paper.datasets("table3", "retention")):
+        head = Column(column.key, (column.header(TABLE3_SCORE_HEADERS),))
+        columns[head] = _number_place(results, column, "retention", "score")
+    return columns
 
 
-def _backbone_group(
-    results: Results,
-    backbone: LayoutEntry,
-    retrieval_columns: Sequence[DatasetColumn],
-    retention_columns: Sequence[DatasetColumn],
-) -> RowGroup:
+def _number_place(results: Results, column: DatasetColumn, kind: str, *metric: str) -> NumberPlace:
+    if column.dataset is None:
+        return missing_dataset_cell(results, column)
+    return (kind, column.dataset.name, *metric)
+
+
+def _backbone_group(results: Results, backbone: LayoutEntry, places: Sequence[NumberPlace]) -> RowGroup:
     """Build the rows of a backbone, with the best values marked."""
-    methods = [method for method in METHODS if results.layout.table3_base or method != "base"]
-    rows = [_method_row(results, backbone, method, retrieval_columns, retention_columns) for method in methods]
-    return RowGroup(backbone.name, backbone.label, mark_columns(rows, _mark_column), (_width_cell(results, backbone),))
+    rows = []
+    for method in METHODS if results.layout.table3_base else [one for one in METHODS if one != "base"]:
+        costs = [_parameters_cell(results, backbone, method), hours_cell(results, backbone, method)]
+        cells = [
+            place if isinstance(place, TableCell) else results.cell(backbone.name, method, *place) for place in places
+        ]
+        if method == "base":  # nothing is trained, whatever ran
+            costs = [replace(cell, n=None, comparable=False) for cell in costs]
+            cells = [replace(cell, comparable=False) for cell in cells]
+        rows.append(TableRow(f"{backbone.name}/{method}", METHODS[method], (*costs, *cells)))
+    widths = [row for method in METHODS for row in results.rows(backbone.name, method, "run", "", "hidden_size")]
+    width = common_cell(widths, f"no run of {backbone.name} exists")  # the paper's "Dim."
+    return RowGroup(backbone.name, backbone.label, mark_columns(rows, _mark_column), (width,))
 
 
 def _mark_column(column_index: int, cells: Sequence[TableCell]) -> Sequence[TableCell]:
     """Mark the best cells of a column of one backbone; in the first two columns, the costs, lower is better."""
     ranked_cells = [cell for cell in cells if cell.comparable and cell.state not in EMPTY_STATES]
     return mark_best(cells, higher_is_better=column_index > 1) if len(ranked_cells) > 1 else cells
-
-
-def _method_row(
-    results: Results,
-    backbone: LayoutEntry,
-    method: str,
-    retrieval_columns: Sequence[DatasetColumn],
-    retention_columns: Sequence[DatasetColumn],
-) -> TableRow:
-    """Build the row of a method: parameters, hours, recalls, scores."""
-    recalls = [
-        _metric_cell(results, backbone, method, "retrieval", column, "R@5", direction)
-        for column in retrieval_columns
-        for direction in DIRECTION_ABBREVIATIONS
-    ]
-    scores = [_metric_cell(results, backbone, method, "retention", column, "score") for column in retention_columns]
-    cells = [_parameters_cell(results, backbone, method), hours_cell(results, backbone, method), *recalls, *scores]
-    if method == "base":
-        costs = [replace(cell, n=None) for cell in cells[:2]]  # nothing is trained, whatever ran
-        cells = [replace(cell, comparable=False) for cell in (*costs, *cells[2:])]
-    return TableRow(f"{backbone.name}/{method}", METHODS[method], tuple(cells))
-
-
-def _metric_cell(
-    results: Results, backbone: LayoutEntry, method: str, kind: str, column: DatasetColumn, *number: str
-) -> TableCell:
-    """Build the cell of a method's metric on one dataset."""
-    if column.dataset is None:
-        return missing_dataset_cell(results, column)
-    return results.cell(backbone.name, method, kind, column.dataset.name, *number)
 
 
 def _parameters_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
@@ -203,9 +182,3 @@ def _parameters_cell(results: Results, backbone: LayoutEntry, method: str) -> Ta
     if trained is None or method == "base":
         return results.cell(backbone.name, method, "run", "", "parameters")
     return TableCell.measured(trained, format_parameter_count, join_sources(found), n=len(found))
-
-
-def _width_cell(results: Results, backbone: LayoutEntry) -> TableCell:
-    """Build the cell for the paper's "Dim.", the hidden size, which must be the same for all runs of the backbone."""
-    rows = [row for method in METHODS for row in results.rows(backbone.name, method, "run", "", "hidden_size")]
-    return common_cell(rows, f"no run of {backbone.name} exists")

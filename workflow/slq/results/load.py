@@ -384,6 +384,10 @@ class Results:
         rows = self.rows(*place, **columns)
         return mean_cell(rows) if rows else self.left_out_cell(Place(*place, **columns).method)
 
+    def row_of_run(self, run: Any, *number: str) -> Any:
+        """Return another number of the run that a row is of; `number` is the place from its kind on."""
+        return next(row for row in self.rows(run.backbone, run.method, *number) if row.seed == run.seed)
+
     def evidence(self, backbone: str, method: str, kind: str, dataset: str) -> pd.DataFrame | TableCell:
         """Read the ranks or answers of a method's first seed; result and errors as in `slq.results.evidence`."""
         metric, direction = ("R@1", "t2i") if kind == "retrieval" else ("score", "")
