@@ -97,13 +97,14 @@ def compare(args: argparse.Namespace) -> None:
 
 def bundle(args: argparse.Namespace) -> None:
     """Pack a preset's results for a colleague: the same bytes for the same files."""
-    from slq.reporting.comparison.bundles import find_preset_folder, find_stale_files, write_bundle
+    from slq.reporting.comparison.bundles import find_preset_folder, write_bundle
+    from slq.results.load import check_metrics_files, print_warnings
 
     folder = find_preset_folder(str(args.results), args.results)
-    freshness = find_stale_files(folder)
+    checked = check_metrics_files(folder)
     count = write_bundle(folder, args.out, args.config)
     print(f"{args.out}: {count} files")
-    freshness.print_warnings()
+    print_warnings(checked)
 
 
 def evaluate(args: argparse.Namespace) -> None:
