@@ -20,7 +20,7 @@ rule compare_paper:
         job=job_call(
             "compare_paper",
             slice_of(job_settings.compare_settings),
-            lambda wildcards: {"a": f"results/{wildcards.preset}", "b": "paper"},
+            compared_values,
             reference="paper_tables/reference",
         ),
     message:

@@ -48,6 +48,13 @@ def cells_by_row(groups: Iterable[RowGroup]) -> dict[str, Sequence[TableCell]]:
     return {row.key: row.cells for group in groups for row in group.rows}
 
 
+def older_code_note(layout: ReportLayout) -> tuple[str, ...]:
+    """Write the note on numbers that other code than the present has made; empty unless `code` is pinned."""
+    return (f"Made by other code than the present, which is pinned: {'; '.join(layout.older_code)}.",) * bool(
+        layout.older_code
+    )
+
+
 def missing_seeds_note(layout: ReportLayout, cells: Mapping[str, Sequence[TableCell]]) -> tuple[str, ...]:
     """Write the note on methods whose numbers do not cover every seed of the layout; empty if there are none.
 

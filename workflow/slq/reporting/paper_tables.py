@@ -16,6 +16,7 @@ from slq.reporting.notes import (
     describe_runs,
     disputed_notes,
     missing_seeds_note,
+    older_code_note,
     origin_note,
     trained_on_test_note,
 )
@@ -59,9 +60,9 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
     Raises:
         SlqError: a file that exists is malformed, incomplete or belongs to another run.
     """
-    tables = ["table1", "table3", *([OTHER_PAPERS] if (reference_folder / f"{OTHER_PAPERS}.csv").exists() else [])]
-    paper = Paper(reference_folder, results.root, tables=tables)
-    return [
+    printed = ["table1", "table3", *([OTHER_PAPERS] if (reference_folder / f"{OTHER_PAPERS}.csv").exists() else [])]
+    paper = Paper(reference_folder, results.root, tables=printed)
+    tables = [
         table1(results, paper),
         table3(results, paper),
         gpu_hours_table(results, paper),
@@ -71,6 +72,7 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
         recall_variants_table(results),
         extended_table(results, paper, read_system_facts(reference_folder, results.root)),
     ]
+    return [replace(one, notes=(*one.notes, *older_code_note(results.layout))) for one in tables]
 
 
 def table1(results: Results, paper: Paper) -> Table:

@@ -70,6 +70,7 @@ class ReportLayout:
         knowledge_datasets: retrieval datasets whose queries need knowledge; only a figure shows them
         table3_base: whether Table 3 has a row for the untouched backbone
         baselines: systems that are not runs, in the order of the extended Table 1
+        older_code: jobs whose results were made by other code than the present and stay, as the code is pinned
     """
 
     preset: str
@@ -84,6 +85,7 @@ class ReportLayout:
     retention_datasets: tuple[LayoutEntry, ...]
     table3_base: bool
     baselines: tuple[Baseline, ...] = ()
+    older_code: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[str, str]:
@@ -248,6 +250,7 @@ def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
         fields["rows"] = tuple(MethodRow(**row) for row in layout["rows"])
         for key in ("backbones", "retrieval_datasets", "knowledge_datasets", "retention_datasets"):
             fields[key] = tuple(LayoutEntry(**one) for one in layout[key])
+        fields["older_code"] = tuple(layout.get("older_code", ()))
         fields["baselines"] = tuple(Baseline(**one) for one in layout.get("baselines", ()))
         parsed = ReportLayout(seeds=tuple(map(int, layout["seeds"])), methods=tuple(layout["methods"]), **fields)
     except (KeyError, TypeError, ValueError) as error:
