@@ -205,14 +205,24 @@ def training_fingerprint(wildcards) -> str:
 
 
 def used_adapters(wildcards) -> dict:
-    """Return the model families and dual-encoder types that a job uses: those of its backbone, encoder or baseline.
+    """Return the model families, dual-encoder types and methods that a job uses: those of its run, encoder or baseline.
 
-    A job with none of them uses those of the reference check.
+    A job with none of them uses those of the reference check, and the preset's methods.
     """
+    names = [wildcards.get("method", BASE)] if "backbone" in wildcards.keys() else {BASE, *PRESET["methods"]}
     if "baseline" in wildcards.keys():
-        return baseline_settings.baseline_adapters(config, BASELINES[wildcards.baseline])
-    if "backbone" in wildcards.keys():
-        return job_settings.used_adapters(config, backbones=[wildcards.backbone])
+        baseline = BASELINES[wildcards.baseline]
+        names = [name for name in (baseline.first_stage, baseline.reranker) if name and is_method(PRESET, name)]
+        adapters = baseline_settings.baseline_adapters(config, baseline)
+    elif "backbone" in wildcards.keys():
+        adapters = job_settings.used_adapters(config, backbones=[wildcards.backbone])
+    else:
+        adapters = _encoder_adapters(wildcards)
+    return adapters | {"methods": sorted({method_entry(PRESET, name).method.name for name in names})}
+
+
+def _encoder_adapters(wildcards) -> dict:
+    """Return the dual-encoder types of a job's encoder, or of the reference check."""
     encoders = [wildcards.encoder] if "encoder" in wildcards.keys() else PRESET["reference_encoders"]
     return job_settings.used_adapters(config, encoders=encoders)
 

@@ -74,9 +74,9 @@ def package(folder, **edits):
 
 
 def fingerprints(folder=PACKAGE):
-    """By rule, of jobs of one family with the dual encoder `clip`."""
+    """By rule, of jobs of one family and of the method `slq` with the dual encoder `clip`."""
     return {
-        name: source_fingerprint(*entries, families=[OWN], dual_encoders=["clip"], package=folder)
+        name: source_fingerprint(*entries, families=[OWN], dual_encoders=["clip"], methods=["slq"], package=folder)
         for name, entries in ENTRIES.items()
     }
 
@@ -153,10 +153,11 @@ def test_what_is_behind_a_transparent_image_is_code_of_stored_prefixes_too(tmp_p
     assert due.isdisjoint({"count_gpu_hours", *RENDERS} - {"draw_queries"})
 
 
-def test_a_label_of_rows_is_code_of_what_prints_it_alone(tmp_path):
-    due = changed(package(tmp_path, **{"config/baselines": ('"full_ft": "Full FT"', '"full_ft": "Fine-tuned"')}))
-    assert due >= RENDERS
-    assert due.isdisjoint(TRAINS | EVALUATES | {"count_gpu_hours"})
+def test_another_method_is_no_code_of_a_run(tmp_path):
+    """What tables print of it stands in their settings."""
+    assert changed(package(tmp_path, **{"methods/lora": ('"gate", "up", "down")', '"gate", "up")')})) == set()
+    own = changed(package(tmp_path / "own", **{"methods/slq": ("manual_seed(seed)", "manual_seed(seed + 1)")}))
+    assert {"train", "sweep_learning_rates", "generation", "evaluate_retrieval"} <= own
 
 
 def test_the_loss_is_code_of_trainings_and_of_no_evaluation(tmp_path):
@@ -283,7 +284,7 @@ def test_what_generates_an_answer_is_named_by_the_two_rules_that_keep_answers():
     assert all(expected in BODIES[rule] for rule in ("evaluate_retention", "evaluate_blind"))
 
 
-def test_modules_are_found_by_name_in_the_two_rooms_alone():
+def test_modules_are_found_by_name_in_three_rooms_alone():
     """A fingerprint sees an import by name only in this form."""
     rooms = set()
     for path in PACKAGE.rglob("*.py"):
@@ -291,7 +292,7 @@ def test_modules_are_found_by_name_in_the_two_rooms_alone():
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
                 (place,) = _parse_module(path).adapter_packages
                 rooms.add(place)
-    assert rooms == {"slq.models.families", "slq.models.dual_encoders"}
+    assert rooms == {"slq.models.families", "slq.models.dual_encoders", "slq.methods"}
 
 
 def test_few_modules_are_exempt_each_with_its_reason():

@@ -6,7 +6,6 @@ from typing import Any
 
 from slq.commands.arguments import JSON, PATH, Commands
 from slq.common.errors import SlqError
-from slq.methods.registry import find_method, list_methods
 
 
 def forecast(args: argparse.Namespace) -> None:
@@ -52,21 +51,19 @@ def train_step(args: argparse.Namespace) -> None:
     from slq.config.cost_settings import train_step_settings
     from slq.config.loading import validate_config
     from slq.cost.bench.train_step import bench_train_step, format_step_table
+    from slq.cost.bench.variants import list_variants
     from slq.sources.listing import load_merged_config
 
     config = validate_config(load_merged_config(args.config or [Path("config.yaml")]) | {"preset": args.preset})
     if args.backbone not in config["backbones"]:
         raise SlqError(f"--backbone {args.backbone}: not under `backbones`; there are {', '.join(config['backbones'])}")
     settings = train_step_settings(config, args.backbone, args.batch, args.dtype)
-    variants = args.variants or [one for one in VARIANTS if one in (*QUERY_VARIANTS, *settings["hyperparameters"])]
-    timings = bench_train_step(settings, variants, args.repeats, args.folder)
+    timings = bench_train_step(settings, args.variants or list_variants(settings), args.repeats, args.folder)
     print(format_step_table(timings))
     if args.json:
         write_json(args.json, timings)
 
 
-QUERY_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk")
-VARIANTS = (*QUERY_VARIANTS, *(name for name in list_methods() if find_method(name).changes_backbone))
 TRAIN_STEP_OPTIONS: dict[str, dict[str, Any]] = {
     "config": {"type": Path, "nargs": "*", "help": "config.yaml, and files laid over it"},
     "--preset": {"default": "paper", "help": "whose training set and number of queries it is; paper"},
@@ -80,7 +77,7 @@ TRAIN_STEP_OPTIONS: dict[str, dict[str, Any]] = {
         "default": Path("scratch"),
         "help": "on the disk that the feature cache is read from; scratch",
     },
-    "--variants": {"nargs": "+", "choices": VARIANTS, "help": "which; all that the preset has"},
+    "--variants": {"nargs": "+", "help": "which: reference, none, features, batch, kv, kv_disk, a method; all"},
     "--json": {"type": Path, "metavar": "FILE", "help": "all that was measured"},
 }
 COMMANDS: Commands = {

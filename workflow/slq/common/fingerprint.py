@@ -21,6 +21,7 @@ EXEMPT_MODULES = {
     "slq.common.attempts": "reads these notes; hours are counted again from them by what reports",
     "slq.training.job": "when a process trains, and never what: a lock, a deadline, Slurm's queue",
     "slq.common.fingerprint": "names code, and is part of no result",
+    "slq.methods.plan": "sizes from which cost is computed; nothing is trained or evaluated by them",
 }
 REPORTING_PACKAGES = {"cost", "reporting", "claims"}
 
@@ -49,8 +50,8 @@ def source_fingerprint(*entries: str, package: Path = PACKAGE, **used_adapters: 
     Args:
         entries: module names, `slq.a.b`.
         package: the folder of the package.
-        used_adapters: `families` and `dual_encoders`, the adapters that are used; by default all that exist. Other
-            adapters are not hashed, so that adding one makes no run out of date.
+        used_adapters: `families`, `dual_encoders` and `methods`, those that are used; by default all that exist. Other
+            ones are not hashed, so that adding one makes no run out of date.
     """
     digest = hashlib.sha256()
     for name in import_closure(*entries, package=package, **used_adapters):

@@ -4,14 +4,13 @@ A method's file is cheap to import, because the configuration, the cost and the 
 and the models are imported inside `build` and `export`. docs/methods.md has a complete example.
 """
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, ClassVar, Protocol
 
-import slq.methods
 from slq.common.errors import SlqError
 from slq.methods.plan import ComputePlan
 
@@ -123,7 +122,8 @@ def method_name(record: Mapping[str, Any]) -> str:
 @cache
 def list_methods() -> list[str]:
     """List the names of all methods."""
-    return sorted(module.name for module in iter_modules(slq.methods.__path__) if module.name not in NO_METHODS)
+    modules = iter_modules(importlib.import_module("slq.methods").__path__)
+    return sorted(module.name for module in modules if module.name not in NO_METHODS)
 
 
 @cache
@@ -135,7 +135,7 @@ def find_method(name: str) -> Method:
     """
     if name not in list_methods():
         raise SlqError(f"there is no method '{name}'; expected one of {', '.join(list_methods())} (docs/methods.md)")
-    module = import_module(f"slq.methods.{name}")
+    module = importlib.import_module(f"slq.methods.{name}")
     file = f"slq/methods/{name}.py"
     found = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__]
     classes = [one for one in found if issubclass(one, Method)]
