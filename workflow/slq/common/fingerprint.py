@@ -7,6 +7,7 @@ is computed from source files without importing them, as every cluster job compu
 
 import ast
 import hashlib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +34,7 @@ IGNORED_MEMBERS = {
     "slq.methods": ("label", "color", "plan", "export", "card"),
     "slq.baselines.kinds": ("schema", "describe", "inputs", "settings"),
 }
+UNREPORTED_MEMBERS = {"slq.methods": ("build", "export")}  # the same for jobs that only read results
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def import_closure(*entries: str, package: Path = PACKAGE, **members: Collection
 
 
 def reads_results_only(*entries: str) -> bool:
-    """Return whether a job only reads results: nothing is exempt of it, and of a method all members count."""
+    """Return whether a job only reads results: nothing is exempt of it, and of a method its label counts too."""
     return all(entry.split(".")[1] in REPORTING_PACKAGES for entry in entries)
 
 
@@ -115,7 +117,7 @@ def _read_module(name: str, package: Path, only_reports: bool) -> tuple[Path, So
     path = _module_path(name, package)
     if path is None:
         raise ValueError(f"{name}: no such module under {package}")
-    ignored = () if only_reports else IGNORED_MEMBERS.get(name.rpartition(".")[0], ())
+    ignored = (UNREPORTED_MEMBERS if only_reports else IGNORED_MEMBERS).get(name.rpartition(".")[0], ())
     return path, _parse_module(path, name.partition(":")[2], ignored)
 
 
@@ -127,8 +129,9 @@ def _module_path(name: str, package: Path) -> Path | None:
 
 
 def _package_modules(package_name: str, package: Path) -> list[str]:
-    """List the names of a package's modules, except those that begin with an underscore."""
-    return sorted(path.stem for path in package.joinpath(*package_name.split(".")[1:]).glob("[!_]*.py"))
+    """List the members of a registry: its package's modules that define a class, but for a leading underscore."""
+    paths = package.joinpath(*package_name.split(".")[1:]).glob("[!_]*.py")
+    return sorted(path.stem for path in paths if re.search("^class ", path.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 @cache
@@ -165,7 +168,7 @@ def _parse_module(path: Path, function: str = "", ignored: tuple[str, ...] = ())
             case ast.Import():
                 imports.update({alias.name: None for alias in node.names if alias.name.partition(".")[0] == "slq"})
             case ast.Call(
-                func=ast.Attribute(attr="import_module"),
+                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module"),
                 args=[ast.JoinedStr(values=[ast.Constant(value=str(start)), *_])],
             ):
                 registries[start.removesuffix(".")] = None
