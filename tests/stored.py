@@ -18,8 +18,8 @@ from slq.reporting.paper_tables import build_tables
 from slq.reporting.table_model import Table, TableRow
 from slq.results.cells import TableCell
 from slq.results.layout import parse_layout
-from slq.results.records import SCHEMA as RUN_SCHEMA
-from slq.results.records import Results
+from slq.results.load import Results
+from slq.results.record import SCHEMA as RUN_SCHEMA
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "paper_tables" / "reference"
@@ -114,7 +114,8 @@ class Runs:
     def retention(self, backbone: str, method: str, name: str, score: float, kind: str = "retention") -> None:
         """As printed for 200 items of two types: open ones, all right or all wrong, and the rest with options."""
         types = {"open": {"n": 40, "score": 100.0, "chance": 20.0}, "choice": {"n": 160, "score": 0.0, "chance": 25.0}}
-        content = {"schema": SCHEMA, "benchmark": "realworldqa", "scorer": "vlmevalkit-exact-2"}
+        benchmark = "ocrbench" if name == "ocrbench" else "realworldqa"
+        content = {"schema": SCHEMA, "benchmark": benchmark, "scorer": "vlmevalkit-exact-2"}
         content |= {"metrics": {"score": score, "accuracy": score}}
         content |= {"types": types, "chance": 24.0, "n": {"items": 200}, "inputs": {}}
         write_json(self.folder(backbone, method) / kind / f"{name}.json", content)

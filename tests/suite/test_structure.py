@@ -173,7 +173,7 @@ def test_a_configuration_is_given_in_one_way():
         name: vars(command)["_option_string_actions"] for name, command in commands_of(cli.build_parser()).items()
     }
     reading = {name for name in options if "--config" in options[name]}
-    assert options.keys() - reading == {"score", "bundle"}, "these read results alone"
+    assert options.keys() - reading == {"score"}, "it reads results alone"
     ways = {(str(options[name]["--config"].nargs), *options[name]["--config"].default) for name in reading}
     assert ways == {("+", Path("config.yaml"))}
 

@@ -265,7 +265,7 @@ def test_a_clone_with_results_renders_and_trains_nothing(clone):
     assert answer.stdout.strip().splitlines()[-1].startswith("Tables: paper_tables/mini")
     assert (clone / "paper_tables/mini/table3.tex").read_text().count("SLQ") >= 2
     assert (clone / "paper_tables/mini/figures/training.svg").exists()
-    assert not (clone / "scratch").exists()
+    assert [path.name for path in (clone / "scratch").iterdir()] == ["params"], "nothing but what its jobs were given"
     assert planned(clone, "--cores", "1", *SHOW) == {}
 
 

@@ -276,7 +276,8 @@ def test_an_edit_of_the_configuration_re_runs_what_depends_on_it(edited, edit):
 CODE_EDITS = {
     "a comment": ("workflow/slq/training/loop.py", "\n# A remark.\n", {}),
     "the loss": ("workflow/slq/training/loss.py", "\nEPSILON = 1e-6\n", RETRAINED),
-    "ranks": ("workflow/slq/evaluation/ranks.py", "\nMORE_KS = (50,)\n", EVALUATED),
+    # Recalls on val select a checkpoint.
+    "ranks": ("workflow/slq/evaluation/ranks.py", "\nMORE_KS = (50,)\n", {"train": 1, **EVALUATED}),
     "a template": ("paper_tables/templates/short.tex.j2", "\n", TYPESET),
     "a colour": (
         "workflow/slq/reporting/style.py",

@@ -174,10 +174,10 @@ def job_call(job: str, settings=None, values=None, content=None, required=(), ge
     return write
 
 
-def results_of_older_code() -> list[str]:
-    """List the jobs of this preset's runs whose results `code: pinned` keeps from other code."""
+def results_of_older_code() -> dict[str, list[str]]:
+    """List the jobs of this preset's runs whose results `code: pinned` keeps from other code, as `older_code`."""
     if config["code"] == "follow":
-        return []
+        return {}
     older = []
     for job, methods in RUN_JOBS.items():
         for run in run_wildcards(methods):
@@ -186,7 +186,7 @@ def results_of_older_code() -> list[str]:
             if finished and finished["code"] != parameters["code"]:
                 name = f"{job} of {run.method} on {run.backbone}, seed {run.seed}"
                 older.append(f"{name}: code {finished['code'][:8]}")
-    return older
+    return {"older_code": older} if older else {}
 
 
 def run_wildcards(methods: list[str]) -> list[Wildcards]:
@@ -331,8 +331,12 @@ def training_values(wildcards) -> dict:
 
 def layout_values(wildcards) -> dict:
     """Return the layout of tables, figures and the page."""
-    older = results_of_older_code()
-    return {"layout": job_settings.layout(config) | ({"older_code": older} if older else {})}
+    return {"layout": job_settings.layout(config) | results_of_older_code()}
+
+
+def compared_values(wildcards) -> dict:
+    """Return the two sources of the comparison with the paper."""
+    return {"a": f"results/{wildcards.preset}", "b": "paper"} | results_of_older_code()
 
 
 def used_members(wildcards) -> dict:

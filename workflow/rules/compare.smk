@@ -7,7 +7,7 @@ rule compare_paper:
         results=table_results,
         baselines=baseline_results,
         evidence=evidence_files,
-        reference=expand("paper_tables/reference/{table}.csv", table=["table1", "table3"]),
+        reference=expand("paper_tables/reference/{table}.csv", table=["benchmarks", "table1", "table3"]),
     output:
         json_file="results/{preset}/compare/paper.json",
         text_file="results/{preset}/compare/paper.txt",
@@ -20,7 +20,7 @@ rule compare_paper:
         job=job_call(
             "compare_paper",
             slice_of(job_settings.compare_settings),
-            lambda wildcards: {"a": f"results/{wildcards.preset}", "b": "paper"},
+            compared_values,
             reference="paper_tables/reference",
         ),
     message:

@@ -5,6 +5,7 @@ import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from slq.common.errors import SlqError
 from slq.config.loading import Config, load_merged_config
@@ -96,13 +97,14 @@ def compare(args: argparse.Namespace) -> None:
 
 def bundle(args: argparse.Namespace) -> None:
     """Pack a preset's results for a colleague: the same bytes for the same files."""
-    from slq.reporting.comparison.bundles import find_preset_folder, find_stale_files, write_bundle
+    from slq.reporting.comparison.bundles import find_preset_folder, write_bundle
+    from slq.results.load import check_metrics_files, print_warnings
 
     folder = find_preset_folder(str(args.results), args.results)
-    freshness = find_stale_files(folder)
+    checked = check_metrics_files(folder)
     count = write_bundle(folder, args.out, args.config)
     print(f"{args.out}: {count} files")
-    freshness.print_warnings()
+    print_warnings(checked)
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -156,113 +158,93 @@ def _load_config(args: argparse.Namespace) -> Config:
     return load_merged_config(args.config, getattr(args, "preset", None))
 
 
+Argument = tuple[str, dict[str, Any]]
+
+
+def argument(name: str, help_text: str, **options: Any) -> Argument:
+    """Describe an argument of a command: a flag, or a position if the name begins without dashes."""
+    return name, {"help": help_text, **options}
+
+
+# The same for every command that reads the configuration.
+CONFIG = argument(
+    "--config",
+    "Configuration, and files laid over it in this order.",
+    type=Path,
+    nargs="+",
+    default=[Path("config.yaml")],
+    metavar="FILE",
+)
+RUN = argument("run", "Folder of a run, results/<preset>/<backbone>/<method>/seed<k>.", type=Path, metavar="RUN")
+RESULTS = argument("results", "Folder of results, such as results/mini.", type=Path)
+BATCH = argument("--batch", "Images embedded at once. Default: 32.", type=int, default=32, metavar="N")
+SOURCE_HELP = "Folder of results, bundle, or the word paper."
+CAPTIONS_HELP = "JSON lines, each an image's file name and its captions: {image: NAME, captions: [TEXT, ...]}."
+DTYPES = ["float32", "bfloat16", "float64"]
+COMMANDS: dict[Callable[[argparse.Namespace], None], list[Argument]] = {
+    doctor: [
+        CONFIG,
+        argument("--preset", "Preset that is to run.", required=True),
+        argument("--profile", "Profile of snakemake; may be repeated. Default: slurm.", action="append"),
+        argument("--default-resources", "Option of snakemake: partition, account.", nargs="+", metavar="KEY=VALUE"),
+    ],
+    forecast: [CONFIG, argument("--preset", "Preset to forecast. Default: that of the configuration.")],
+    bench: [
+        CONFIG,
+        argument("--preset", "Preset whose training set and queries it takes. Default: paper.", default="paper"),
+        argument("--backbone", "Backbone whose sizes it takes; the weights are random.", required=True),
+        argument("--batch", "Images at once. Default: 4.", type=int, default=4),
+        argument("--repeats", "Steps of which the median is taken. Default: 5.", type=int, default=5),
+        argument("--dtype", "Type of the weights. Default: float32.", default="float32", choices=DTYPES),
+        argument("--threads", "CPU threads. Default: all.", type=int),
+        argument("--folder", "Folder for the feature cache. Default: scratch.", type=Path, default=Path("scratch")),
+        argument("--variants", "Steps to time. Default: all that the preset has.", nargs="+", choices=STEP_VARIANTS),
+        argument("--json", "File for everything that was measured.", type=Path, metavar="FILE"),
+    ],
+    sources: [CONFIG, argument("--preset", "Preset whose sources to list. Default: all.")],
+    score: [RESULTS, argument("--write", "Write again what differs.", action="store_true")],
+    compare: [
+        CONFIG,
+        argument("a", SOURCE_HELP, metavar="A"),
+        argument("b", SOURCE_HELP, metavar="B"),
+        argument("--json", "File for the comparison as JSON.", type=Path, metavar="FILE"),
+        argument("--text", "File for what is printed.", type=Path, metavar="FILE"),
+        argument("--fail-on", "Verdict that makes the exit status 1.", action="append", default=[], choices=VERDICTS),
+        argument("--reference", "Folder of the paper's values.", type=Path, default=Path("paper_tables/reference")),
+    ],
+    bundle: [CONFIG, RESULTS, argument("out", "File for the bundle.", type=Path, metavar="OUT.tar.gz")],
+    evaluate: [
+        CONFIG,
+        RUN,
+        argument("--images", "Folder of the images.", type=Path, required=True, metavar="FOLDER"),
+        argument("--captions", CAPTIONS_HELP, type=Path, required=True, metavar="FILE"),
+        BATCH,
+        argument("--json", "File for the recalls and their intervals.", type=Path, metavar="FILE"),
+    ],
+    export: [CONFIG, RUN, argument("folder", "Folder to write.", type=Path, metavar="DIR")],
+    search: [
+        CONFIG,
+        argument("model", "Folder of an export, or a run to export first.", type=Path, metavar="EXPORT"),
+        argument("images", "Folder to search; an image is embedded once.", type=Path, metavar="FOLDER"),
+        argument("--text", "Text to search with."),
+        argument("--image", "Image to search with.", type=Path, metavar="FILE"),
+        argument("--top", "Images to show. Default: 10.", type=int, default=10, metavar="K"),
+        BATCH,
+        argument("--sheet", "File for the contact sheet.", type=Path, metavar="HTML"),
+    ],
+}
+
+
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of all commands."""
+    """Build the parser of all commands; the first line of a command's docstring is its help."""
     parser = argparse.ArgumentParser(prog="slq", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add_command(function: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
-        """Add the command of a function; the first line of its docstring is the help."""
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for function, arguments in COMMANDS.items():
         help_text = (function.__doc__ or "").splitlines()[0]
-        command = commands.add_parser(function.__name__, help=help_text, description=help_text)
+        command = subparsers.add_parser(function.__name__, help=help_text, description=help_text)
         command.set_defaults(function=function)
-        return command
-
-    def add_config(command: argparse.ArgumentParser) -> None:
-        """Add the option that names the configuration, the same for every command that reads one."""
-        help_text = "Configuration, and files laid over it in this order."
-        command.add_argument(
-            "--config", type=Path, nargs="+", default=[Path("config.yaml")], metavar="FILE", help=help_text
-        )
-
-    command = add_command(doctor)
-    add_config(command)
-    command.add_argument("--preset", required=True, help="Preset that is to run.")
-    command.add_argument("--profile", action="append", help="Profile of snakemake; may be repeated. Default: slurm.")
-    command.add_argument(
-        "--default-resources",
-        nargs="+",
-        metavar="KEY=VALUE",
-        help="Option of snakemake, for a partition or an account.",
-    )
-
-    command = add_command(forecast)
-    add_config(command)
-    command.add_argument("--preset", help="Preset to forecast. Default: that of the configuration.")
-
-    command = add_command(bench)
-    add_config(command)
-    command.add_argument("--preset", default="paper", help="Preset whose training set and queries it takes.")
-    command.add_argument("--backbone", required=True, help="Backbone whose sizes it takes; the weights are random.")
-    command.add_argument("--batch", type=int, default=4, help="Images at once. Default: 4.")
-    command.add_argument("--repeats", type=int, default=5, help="Steps of which the median is taken. Default: 5.")
-    dtypes = ["float32", "bfloat16", "float64"]
-    command.add_argument("--dtype", default="float32", choices=dtypes, help="Type of the weights. Default: float32.")
-    command.add_argument("--threads", type=int, help="CPU threads. Default: all.")
-    command.add_argument("--folder", type=Path, default=Path("scratch"), help="Folder for the feature cache.")
-    command.add_argument(
-        "--variants", nargs="+", choices=STEP_VARIANTS, help="Steps to time. Default: all that the preset has."
-    )
-    command.add_argument("--json", type=Path, metavar="FILE", help="File for everything that was measured.")
-
-    command = add_command(sources)
-    add_config(command)
-    command.add_argument("--preset", help="Preset whose sources to list. Default: all.")
-
-    command = add_command(score)
-    command.add_argument("results", type=Path, help="Folder of results, such as results/mini.")
-    command.add_argument("--write", action="store_true", help="Write again what differs.")
-
-    command = add_command(compare)
-    add_config(command)
-    for side in ("a", "b"):
-        command.add_argument(side, metavar=side.upper(), help="Folder of results, bundle, or the word paper.")
-    command.add_argument("--json", type=Path, metavar="FILE", help="File for the comparison as JSON.")
-    command.add_argument("--text", type=Path, metavar="FILE", help="File for what is printed.")
-    command.add_argument(
-        "--fail-on",
-        action="append",
-        default=[],
-        choices=VERDICTS,
-        help="Verdict of a cell that makes the exit status 1; may be repeated.",
-    )
-    reference = Path("paper_tables/reference")
-    command.add_argument("--reference", type=Path, default=reference, help="Folder of the paper's values.")
-
-    command = add_command(bundle)
-    add_config(command)
-    command.add_argument("results", type=Path, help="Folder of results, such as results/mini.")
-    command.add_argument("out", type=Path, metavar="OUT.tar.gz", help="File for the bundle.")
-
-    run_help = "Folder of a run, results/<preset>/<backbone>/<method>/seed<k>."
-    command = add_command(evaluate)
-    add_config(command)
-    command.add_argument("run", type=Path, metavar="RUN", help=run_help)
-    command.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="Folder of the images.")
-    command.add_argument(
-        "--captions",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="JSON lines, each with an image's file name and its captions: {image: NAME, captions: [TEXT, ...]}.",
-    )
-    command.add_argument("--batch", type=int, default=32, metavar="N", help="Images embedded at once. Default: 32.")
-    command.add_argument("--json", type=Path, metavar="FILE", help="File for the recalls and their intervals.")
-
-    command = add_command(export)
-    add_config(command)
-    command.add_argument("run", type=Path, metavar="RUN", help=run_help)
-    command.add_argument("folder", type=Path, metavar="DIR", help="Folder to write.")
-
-    command = add_command(search)
-    add_config(command)
-    command.add_argument("model", type=Path, metavar="EXPORT", help="Folder of an export, or a run to export first.")
-    command.add_argument("images", type=Path, metavar="FOLDER", help="Folder to search; an image is embedded once.")
-    command.add_argument("--text", help="Text to search with.")
-    command.add_argument("--image", type=Path, metavar="FILE", help="Image to search with.")
-    command.add_argument("--top", type=int, default=10, metavar="K", help="Images to show. Default: 10.")
-    command.add_argument("--batch", type=int, default=32, metavar="N", help="Images embedded at once. Default: 32.")
-    command.add_argument("--sheet", type=Path, metavar="HTML", help="File for the contact sheet.")
+        for name, options in arguments:
+            command.add_argument(name, **options)
     return parser
 
 

@@ -2,11 +2,12 @@
 
 from collections import Counter, namedtuple
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 
 from slq.claims.shares import check_share
-from slq.results.paper import Paper, PaperNumber
+from slq.results.paper import Paper
 from stored import REFERENCE, reference_rows
 
 Answer = namedtuple("Answer", "claim finding")
@@ -53,15 +54,20 @@ def quoted():
     return [Answer(number, check_share(number).verdict == "contradicted") for number in shares]
 
 
+def printed_number(text, unit, sample_sizes):
+    """A row of the paper's numbers, as far as a check of shares reads it."""
+    return SimpleNamespace(row="", column="", source="", printed=text, unit=unit, sample_sizes=sample_sizes)
+
+
 def share(text, n, unit="percent"):
     """What is said of a number as k of n."""
-    return check_share(PaperNumber("", "", "", text, unit, (n,)))
+    return check_share(printed_number(text, unit, (n,)))
 
 
 def test_the_papers_numbers_are_judged_as_brute_force_judges_them():
     """One by one, in order: which of them no k of n prints as; OCRBench counts hits, so any whole number will do."""
     ours = [check for check in quoted() if check.claim.unit == "percent"]
-    judged = Counter((check.claim.value, check.finding) for check in ours)
+    judged = Counter((check.claim.printed, check.finding) for check in ours)
     assert judged == Counter((text, not possible(text, counts)) for _, text, counts in quoted_by_hand())
     hits = [check for check in quoted() if check.claim.unit == "hits"]
     assert len(hits) == 12 + 4 and not any(check.finding for check in hits)
@@ -98,4 +104,4 @@ def test_hits_are_whole_numbers_up_to_all():
 
 
 def test_of_which_nothing_is_known_nothing_is_said():
-    assert check_share(PaperNumber("", "", "", "12.3", "percent", ())).verdict == "not tested"
+    assert check_share(printed_number("12.3", "percent", ())).verdict == "not tested"

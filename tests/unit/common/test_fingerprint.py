@@ -143,6 +143,30 @@ def test_a_label_of_rows_is_code_of_what_prints_it_alone(tmp_path):
     assert due.isdisjoint(TRAINS | EVALUATES)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ('label = "LoRA"', 'label = "Low rank"'),
+        ('"#009e73"', '"#123456"'),
+        ('hyperparameters["rank"] * text.layers', "1"),
+    ],
+    ids=["label", "colour", "cost"],
+)
+def test_how_a_method_looks_and_what_it_costs_is_code_of_what_reports_it_alone(tmp_path, edit):
+    due = changed(package(tmp_path, **{"methods/lora": edit}))
+    assert {"count_gpu_hours", "forecast"} & due and due.isdisjoint(TRAINS | EVALUATES)
+
+
+def test_what_a_method_trains_is_code_of_its_own_runs(tmp_path):
+    copy = package(tmp_path, **{"methods/lora": ("torch.manual_seed(seed)", "torch.manual_seed(seed + 1)")})
+    of = {
+        name: fingerprint(JOBS["train"], **USED, methods=[name])
+        != fingerprint(JOBS["train"], **USED, methods=[name], package=copy)
+        for name in ("full_ft", "lora", "slq")
+    }
+    assert of == {"full_ft": False, "lora": True, "slq": False}
+
+
 def test_the_loss_is_code_of_trainings_and_of_no_evaluation(tmp_path):
     due = changed(package(tmp_path, **{"training/loss": ("def info_nce", "MORE = 1\n\n\ndef info_nce")}))
     assert due == {"train", "sweep_learning_rates", "pretrain_encoder"}
@@ -181,7 +205,7 @@ def test_adapters_of_others_make_nothing_due(tmp_path):
 
 @pytest.mark.parametrize("preset", ["mini", "paper"])
 def test_a_family_more_makes_no_row_due(preset, raw_config, tmp_path):
-    """Nor does a dual encoder more, but where its kind is known only once it is fetched; nor a kind of baselines more."""
+    """Nor does a dual encoder more, but where its kind is known only once it is fetched, or a kind of baselines."""
     config = validate_config(raw_config | {"preset": preset})
     copy = package(tmp_path)
     shutil.copy(ROOT / "tests/third_family/llava.py", copy / "models/families")

@@ -20,7 +20,8 @@ from slq.reporting.plots import draw_recall, draw_retention, draw_training, form
 from slq.reporting.queries import draw_queries, draw_query_grid
 from slq.reporting.style import CORRECT_COLOUR, figure_style
 from slq.results.layout import parse_layout
-from slq.results.records import Results, read_jsonl_records
+from slq.results.load import Results
+from slq.results.record import read_jsonl_records
 from stored import MINI, PAPER, Runs, mini_results
 
 DRAWN = [f"{name}.{kind}" for name in ("recall", "retention", "training") for kind in ("png", "svg")]

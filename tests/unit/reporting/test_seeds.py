@@ -19,7 +19,7 @@ from slq.reporting.plots import format_signed_difference as printed_difference
 from slq.reporting.style import figure_style
 from slq.reporting.tables import render
 from slq.results.layout import parse_layout
-from slq.results.records import Results
+from slq.results.load import Results
 from stored import CPU, H200, MINI, PAPER, REFERENCE, TEMPLATES, Runs, cell, rows, tables
 
 SEEDS = [1, 2, 5]

@@ -11,7 +11,7 @@ from slq.reporting.charts import retention_chart
 from slq.reporting.figures import draw_figures
 from slq.reporting.tables import render
 from slq.results.layout import parse_layout
-from slq.results.records import Results
+from slq.results.load import Results
 from stored import MINI, REFERENCE, TEMPLATES, Runs, cell, mini_results, tables
 
 BASE, PROOF = (f"results/mini/mini-a/{run}/retention/mini-r.json" for run in ("base/seed0", "slq/seed1"))

@@ -20,7 +20,7 @@ from slq.reporting.figures import draw_figures
 from slq.reporting.plots import draw_scale
 from slq.reporting.style import figure_style
 from slq.results.layout import parse_layout
-from slq.results.records import Results
+from slq.results.load import Results
 from slq.synthetic.benchmark_rows import CHOICE_REQUEST, MATCH_REQUEST, REQUESTS
 from slq.synthetic.drawing import draw_scene
 from slq.synthetic.language import (

@@ -119,7 +119,7 @@ def test_a_run_goes_on_though_the_events_of_its_first_attempt_are_no_text(slice_
 
 @pytest.mark.parametrize("stage", ["retrieval", "retention"])
 def test_an_evaluation_whose_clock_and_events_are_at_fault_publishes_its_numbers(slice_, tmp_path, monkeypatch, stage):
-    how = json.loads(getattr(job_settings, f"{stage}_settings")(slice_.config, "mini-internvl"))
+    how = getattr(job_settings, f"{stage}_settings")(slice_.config, "mini-internvl")
     how["datasets"] = how["datasets"][:1] if stage == "retention" else [
         entry | {"name": "mini-coco"} for entry in how["datasets"] if entry["name"] == "mini-coco"
     ]  # fmt: skip

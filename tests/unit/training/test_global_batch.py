@@ -3,11 +3,13 @@
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from asjob import parameter_file
 from slq.common.errors import SlqError
 from slq.training.distributed import DistributedContext, require_devices
 from together import HYPERPARAMETERS, SEED, by_processes, learn
@@ -124,11 +126,13 @@ def test_a_run_of_two_processes_with_half_the_model_each_is_saved_whole(slice_, 
     """As the rule starts it, through the launcher; in single precision, where each sum is rounded in its own order."""
     settings = slice_.settings("full_ft")
     settings["training"] |= {"sharding": True, "micro_batch_size": 8}
-    arguments = {"settings": json.dumps(settings), "seed": SEED, "backbone": slice_.snapshot, "data": slice_.data}
-    arguments |= {"train-dataset": "mini-coco", "work": tmp_path / "work", "adapter": tmp_path / "adapter"}
-    arguments |= {"run": tmp_path / "run.json", "events": tmp_path / "train.jsonl", "code": "code"}
-    arguments |= {"threads": 1, "processes": 2, "minutes": 10}
-    subprocess.run(["slq", "train", *(f"--{key}={value}" for key, value in arguments.items())], check=True)
+    values = {"seed": SEED, "train_dataset": "mini-coco", "code_fingerprint": "code"}
+    paths = {"backbone_folder": slice_.snapshot, "data": slice_.data, "cache_manifest": None}
+    paths |= {"work_folder": tmp_path / "work", "adapter_folder": tmp_path / "adapter"}
+    paths |= {"run_file": tmp_path / "run.json", "events_file": tmp_path / "train.jsonl"}
+    file = parameter_file(tmp_path, "train", settings=settings, values=values, **paths)
+    resources = ["--threads", "1", "--processes", "2", "--minutes", "10"]
+    subprocess.run([sys.executable, "-m", "slq.jobs", "train", str(file), *resources], check=True)
     run, alone = (json.loads((folder / "run.json").read_text()) for folder in (tmp_path, slice_.root / "full_ft"))
     assert run["device"]["count"] == 2 * alone["device"]["count"]
     assert run["weights"]["before"] == alone["weights"]["before"] != run["weights"]["after"]

@@ -47,13 +47,14 @@ def read_claims(path: Path, paper: Paper) -> list[Claim]:
             do not have; names file, entry and key
     """
     claims: list[Claim] = []
-    backbones = list(dict.fromkeys(number.backbone for number in paper.table3))
+    backbones = list(dict.fromkeys(number.backbone for number in paper.table("table3")))
     for number, entry in enumerate(_read_entries(path, paper)):
         place, test = f"{path}: claims[{number}] ({entry['id']})", entry["test"]
         if any(entry["id"] == other.id.partition("/")[0] for other in claims):
             raise SlqError(f"{place}: id stands twice; expected one entry a claim")
         for model, name, metric in product(test.get("models", ()), test.get("datasets", ()), test.get("metrics", ())):
-            if paper.find_recall(model, name, metric) is None:
+            number = paper.find("table1", model, f"{name} {metric}")
+            if number is None or number.value is None:
                 raise SlqError(f"{place}: Table 1 has no number of {model} on {name}, {metric}; take it out")
         claim = Claim(entry["id"], entry["sentence"], entry["where"], test, ())
         backbone_names = test.get("backbones", [])
@@ -69,10 +70,10 @@ def _read_entries(path: Path, paper: Paper) -> list[dict[str, Any]]:
     content = read_yaml(path)
     known = {
         "methods": dict.fromkeys(list_methods()),
-        "datasets": dict.fromkeys(name for name, _ in paper.benchmark_rows),
-        "retrieval": dict.fromkeys(name for name, direction in paper.benchmark_rows if direction),
-        "models": dict.fromkeys(number.row for number in paper.table1),
-        "rows": dict.fromkeys(number.backbone for number in paper.table3),
+        "datasets": dict.fromkeys(paper.benchmarks["dataset"]),
+        "retrieval": dict.fromkeys(paper.benchmarks.loc[paper.benchmarks["direction"] != "", "dataset"]),
+        "models": dict.fromkeys(number.row for number in paper.table("table1")),
+        "rows": dict.fromkeys(number.backbone for number in paper.table("table3")),
     }
     check_schema(content, read_yaml(SCHEMA_FILE), str(path), known)
     return list(content["claims"])

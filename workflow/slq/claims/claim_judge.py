@@ -9,25 +9,24 @@ from typing import Any
 
 from slq.claims.claim import Claim
 from slq.evaluation.statistics import Difference
-from slq.reporting.costs import costs_by_method
-from slq.reporting.interval_tables import DIRECTION_LABELS, interval_bounds
-from slq.reporting.method_comparison import SIGNIFICANCE_LEVEL, SourcedDifference, compare_recalls, compare_scores
+from slq.reporting.interval_tables import DIRECTION_LABELS, SCORE, recall_cell
+from slq.reporting.method_comparison import SIGNIFICANCE_LEVEL, compare_methods
 from slq.results.cells import (
+    FORMATTERS,
     TableCell,
-    format_hours,
-    format_integer,
-    format_one_decimal,
     format_p_value,
-    format_parameter_count,
     format_significant_digits,
-    with_sign,
+    join_sources,
+    with_numbers,
 )
 from slq.results.checks import VERDICTS, CheckResult, Evidence, Verdict
 from slq.results.layout import LayoutEntry
+from slq.results.load import Results
 from slq.results.paper import Paper
-from slq.results.records import Results, common_number, joined_sources
 
 DecisionRule = Callable[[Difference], Verdict]
+Answer = tuple[str, Verdict, str]  # value, verdict and files of a line of evidence
+Measure = Callable[[LayoutEntry, LayoutEntry], Answer]  # of a backbone and a dataset of the preset
 
 
 def decide_higher(difference: Difference, parts: int) -> Verdict:
@@ -78,17 +77,16 @@ class ClaimJudge:
     """The judge of claims on the results of one preset; a difference that several claims need is computed once.
 
     Attributes:
-        results: the result files of the preset
+        results: the results of the preset
         paper: the paper's numbers
         synthetic_labels: labels of the synthetic datasets, whose results say nothing about the paper
-        recall_differences, score_difference: cached comparisons of two methods on a backbone and a dataset
+        compare: the cached comparison of two methods on a backbone and a dataset
     """
 
     def __init__(self, results: Results, paper: Paper, synthetic_labels: Sequence[str]) -> None:
-        """Set up the judge, with a cache for each kind of comparison."""
+        """Set up the judge, with a cache of comparisons."""
         self.results, self.paper, self.synthetic_labels = results, paper, synthetic_labels
-        self.recall_differences = cache(lambda *place: compare_recalls(results, *place))
-        self.score_difference = cache(lambda *place: compare_scores(results, *place))
+        self.compare = cache(partial(compare_methods, results))
 
     def judge_claim(self, claim: Claim) -> CheckResult:
         """Judge whether a claim holds, with the reason; errors as in `collect_evidence`."""
@@ -104,41 +102,28 @@ class ClaimJudge:
         Raises:
             SlqError: a file that exists cannot be used
         """
-        match claim.kind:
-            case "higher" | "same":
-                return list(self._compare_methods(claim))
-            case "above":
-                return list(self._compare_with_published(claim))
-        return [one for paper_backbone in claim.backbones for one in self._compare_costs(paper_backbone, claim.test)]
+        make_measures = {"higher": self._differences, "same": self._differences, "above": self._distances}
+        if claim.kind in make_measures:
+            return list(self._measure_each(claim, make_measures[claim.kind](claim)))
+        return [line for paper_backbone in claim.backbones for line in self._compare_costs(paper_backbone, claim.test)]
 
-    def _measure_each(
-        self,
-        claim: Claim,
-        measures: Mapping[str, Any],
-        measure: Callable[[str, LayoutEntry, LayoutEntry, Any], Evidence],
-    ) -> Iterator[Evidence]:
+    def _measure_each(self, claim: Claim, measures: Mapping[str, Measure]) -> Iterator[Evidence]:
         """Yield a line for every measure, backbone and dataset of a test, or a line that says what the preset lacks.
 
         Args:
-            measures: the last argument of `measure`, keyed by the text that is added to the subject of the line
-            measure: builds a line from its subject, a backbone and a dataset of the preset, and one of `measures`
+            measures: by the text that is added to the subject of the line
         """
         layout = self.results.layout
-        for paper_backbone in claim.backbones:
+        for paper_backbone, paper_dataset in product(claim.backbones, claim.test["datasets"]):
             backbones = [one for one in layout.backbones if one.paper_name == paper_backbone]
-            for paper_dataset in claim.test["datasets"]:
-                datasets = [
-                    one
-                    for one in (*layout.retrieval_datasets, *layout.retention_datasets)
-                    if one.paper_name == paper_dataset
-                ]
-                for backbone, dataset, (name, key) in product(backbones, datasets, measures.items()):
-                    yield measure(f"{backbone.label}, {dataset.label}{name}", backbone, dataset, key)
-                if not backbones or not datasets:
-                    reason = self._missing_stand_in_reason(paper_dataset if backbones else paper_backbone)
-                    yield from (
-                        Evidence(f"{paper_backbone}, {paper_dataset}{name}", reason, "not tested") for name in measures
-                    )
+            all_datasets = (*layout.retrieval_datasets, *layout.retention_datasets)
+            datasets = [one for one in all_datasets if one.paper_name == paper_dataset]
+            for backbone, dataset, (name, measure) in product(backbones, datasets, measures.items()):
+                yield Evidence(f"{backbone.label}, {dataset.label}{name}", *measure(backbone, dataset))
+            if not backbones or not datasets:
+                reason = self._missing_stand_in_reason(paper_dataset if backbones else paper_backbone)
+                for name in measures:
+                    yield Evidence(f"{paper_backbone}, {paper_dataset}{name}", reason, "not tested")
 
     def _missing_stand_in_reason(self, paper_name: str) -> str:
         """Return the reason that the preset has no entry for a backbone or dataset of the paper."""
@@ -146,171 +131,93 @@ class ClaimJudge:
 
     # ---- a method against another ------------------------------------------------------------------------------------
 
-    def _compare_methods(self, claim: Claim) -> Iterator[Evidence]:
-        """Yield the lines of a test of one method against another (`higher` or `same`)."""
+    def _differences(self, claim: Claim) -> dict[str, Measure]:
+        """Return the measures of a test of one method against another (`higher` or `same`)."""
         test = claim.test
-        first_method, other_method, metrics = test["of"], test.get("than") or test["as"], test.get("metrics", [""])
+        methods, metrics = (test["of"], test.get("than") or test["as"]), test.get("metrics", [""])
         count = len(claim.backbones) * len(test["datasets"]) * len(metrics)
-        decide = (
-            partial(decide_same, within=test["within"], parts=count)
-            if "within" in test
-            else partial(decide_higher, parts=count)
-        )
-        labels = self.results.layout.labels
-        measures = {
-            f"{metric_suffix(metric)}, {labels[first_method]} minus {labels[other_method]}": metric
+        decide: DecisionRule = partial(decide_higher, parts=count)
+        if "within" in test:
+            decide = partial(decide_same, within=test["within"], parts=count)
+        labels = " minus ".join(self.results.layout.labels[method] for method in methods)
+        return {
+            f"{metric_suffix(metric)}, {labels}": partial(self._measure_difference, methods, metric, decide)
             for metric in metrics
         }
-        return self._measure_each(
-            claim, measures, partial(self._measure_difference, first_method, other_method, decide)
-        )
 
     def _measure_difference(
-        self,
-        first_method: str,
-        other_method: str,
-        decide: DecisionRule,
-        subject: str,
-        backbone: LayoutEntry,
-        dataset: LayoutEntry,
-        metric: str,
-    ) -> Evidence:
-        """Build the line of the paired difference of two methods in a recall, or in a score if `metric` is empty."""
-        if metric:
-            recalls = self.recall_differences(backbone, first_method, other_method, dataset)
-            if isinstance(recalls, TableCell):
-                return Evidence(subject, recalls.source, "not tested")
-            direction, recall = metric.split(" ")
-            return _difference_evidence(subject, recalls[direction, recall], 1.0, False, decide)
-        scored = self.score_difference(backbone, first_method, other_method, dataset)
-        if isinstance(scored, TableCell):
-            return Evidence(subject, scored.source, "not tested")
-        sourced_difference, count = scored
-        return _difference_evidence(
-            subject,
-            sourced_difference,
-            count / 100 if dataset.is_scored_in_hits else 1.0,
-            dataset.is_scored_in_hits,
-            decide,
-        )
+        self, methods: tuple[str, str], metric: str, decide: DecisionRule, backbone: LayoutEntry, dataset: LayoutEntry
+    ) -> Answer:
+        """Measure the paired difference of two methods in a recall, or in a score if `metric` is empty."""
+        pairs = self.compare(backbone, *methods, dataset)
+        if isinstance(pairs, TableCell):
+            return pairs.source, "not tested", ""
+        direction, recall = metric.split(" ") if metric else SCORE
+        pair = pairs[direction, recall]
+        value, low, high = pair.printed()
+        text = f"{value} [{low}, {high}], p {format_p_value(pair.difference.p)}"
+        return text, decide(pair.difference), pair.source
 
     # ---- a method against the published number of another model ------------------------------------------------------
 
-    def _compare_with_published(self, claim: Claim) -> Iterator[Evidence]:
-        """Yield the lines of a test of a method against published recalls of other models (`above`)."""
-        test = claim.test
-        measures = {
-            f"{metric_suffix(metric)}, {self.results.layout.labels[test['of']]} beside {model}": (model, metric)
-            for model in test["models"]
-            for metric in test["metrics"]
+    def _distances(self, claim: Claim) -> dict[str, Measure]:
+        """Return the measures of a test of a method against published recalls of other models (`above`)."""
+        method, models, metrics = (claim.test[key] for key in ("of", "models", "metrics"))
+        return {
+            f"{metric_suffix(metric)}, {self.results.layout.labels[method]} beside {model}": partial(
+                self._measure_against_published, method, model, metric
+            )
+            for model, metric in product(models, metrics)
         }
-        return self._measure_each(claim, measures, partial(self._measure_against_published, test["of"]))
 
     def _measure_against_published(
-        self, method: str, subject: str, backbone: LayoutEntry, dataset: LayoutEntry, quoted: tuple[str, str]
-    ) -> Evidence:
-        """Build the line of a recall against a quoted one, which must be of the same dataset.
-
-        Args:
-            quoted: model and metric of the quoted recall
-        """
+        self, method: str, model: str, metric: str, backbone: LayoutEntry, dataset: LayoutEntry
+    ) -> Answer:
+        """Measure a recall against a model's quoted one, which must be of the same dataset."""
         if not dataset.is_from_paper:
-            return Evidence(
-                subject, f"{dataset.label} is another dataset than the paper's {dataset.paper_name}", "not tested"
-            )
-        model, metric = quoted
-        file_name, (direction, recall) = f"retrieval/{dataset.name}.json", metric.split(" ")
-        record = self.results.find_record(backbone.name, method, self.results.layout.compared_seed(method), file_name)
-        if record is None:
-            return Evidence(subject, self.results.missing_cell(backbone.name, method, file_name).source, "not tested")
-        quote = self.paper.find_recall(model, dataset.paper_name, metric)
-        assert quote is not None  # read_claims has checked it
-        value, (low, high) = record.number("metrics", direction, recall), interval_bounds(record, direction, recall)
-        text = f"{value:.1f} [{low:.1f}, {high:.1f}] against {quote.value}"
-        return Evidence(subject, text, decide_above(low, high, float(quote.value)), f"{record.source}; {quote.source}")
+            return f"{dataset.label} is another dataset than the paper's {dataset.paper_name}", "not tested", ""
+        direction, recall = metric.split(" ")
+        cell = recall_cell(self.results, backbone.name, method, dataset.name, recall, direction)
+        if cell.low is None or cell.high is None:
+            return cell.source, "not tested", ""
+        quote = self.paper.find("table1", model, f"{dataset.paper_name} {metric}")
+        text = f"{cell.value:.1f} [{cell.low:.1f}, {cell.high:.1f}] against {quote.printed}"
+        return text, decide_above(cell.low, cell.high, quote.value), f"{cell.source}; {quote.source}"
 
     # ---- what a method costs -----------------------------------------------------------------------------------------
 
     def _compare_costs(self, paper_backbone: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
         """Yield the lines of a test of what one method costs against another."""
         backbones = [entry for entry in self.results.layout.backbones if entry.paper_name == paper_backbone]
-        first_method, other_method, labels = test["of"], test["than"], self.results.layout.labels
-        measure = self._hours_ratio if test["what"] == "hours" else self._parameters_ratio
+        methods = (test["of"], test["than"])
+        labels = " over those of ".join(self.results.layout.labels[method] for method in methods)
         for backbone in backbones:
-            subject = f"{backbone.label}, {test['what']} of {labels[first_method]} over those of {labels[other_method]}"
-            yield measure(subject, backbone, first_method, other_method, test["at_most"])
+            subject = f"{backbone.label}, {test['what']} of {labels}"
+            yield Evidence(subject, *self._measure_cost_ratio(backbone.name, methods, test["what"], test["at_most"]))
         if not backbones:
             yield Evidence(paper_backbone, self._missing_stand_in_reason(paper_backbone), "not tested")
 
-    def _hours_ratio(
-        self, subject: str, backbone: LayoutEntry, first_method: str, other_method: str, at_most: float
-    ) -> Evidence:
-        """Build the line of the ratio of training hours, means over the seeds, all on one kind of device."""
-        costs = costs_by_method(self.results, backbone)
-        for method in (first_method, other_method):
-            if not costs.get(method):
-                return Evidence(
-                    subject, self.results.missing_cell(backbone.name, method, "run.json").source, "not tested"
-                )
-        all_costs = [*costs[first_method], *costs[other_method]]
-        files = joined_sources([cost.run for cost in all_costs])
-        if len({cost.device_name for cost in all_costs}) > 1:
-            return Evidence(subject, "not hours of one device", "not tested", files)
-        first_hours, other_hours = (
-            mean(cost.training_hours for cost in costs[method]) for method in (first_method, other_method)
-        )
-        return _ratio_evidence(subject, first_hours, other_hours, at_most, format_hours, files)
+    def _measure_cost_ratio(self, backbone: str, methods: tuple[str, str], metric: str, at_most: float) -> Answer:
+        """Measure the ratio of two methods' hours or trained parameters, means over the seeds.
 
-    def _parameters_ratio(
-        self, subject: str, backbone: LayoutEntry, first_method: str, other_method: str, at_most: float
-    ) -> Evidence:
-        """Build the line of the ratio of trainable parameters."""
-        runs = {method: self.results.run_records(backbone.name, method) for method in (first_method, other_method)}
-        first_count, other_count = (
-            common_number(runs[method], "parameters", "trainable") for method in (first_method, other_method)
-        )
-        if first_count is None or other_count is None:
-            missing_method = first_method if first_count is None else other_method
-            return Evidence(
-                subject, self.results.missing_cell(backbone.name, missing_method, "run.json").source, "not tested"
-            )
-        return _ratio_evidence(
-            subject,
-            first_count,
-            other_count,
-            at_most,
-            format_parameter_count,
-            joined_sources([*runs[first_method], *runs[other_method]]),
-        )
+        Hours must be of one kind of device.
+        """
+        found = [with_numbers(self.results.rows(backbone, method, "run", "", metric)) for method in methods]
+        for method, rows in zip(methods, found, strict=True):
+            if not rows:
+                return self.results.cell(backbone, method, "run", "", metric).source, "not tested", ""
+        files = join_sources([*found[0], *found[1]])
+        if len({row.device for rows in found for row in rows}) > 1:
+            return "not hours of one device", "not tested", files
+        one, other = (mean(row.value for row in rows) for rows in found)
+        if not other:
+            return "nothing to divide by", "not tested", files
+        ratio, formatter = one / other, FORMATTERS[metric]
+        text = f"{formatter(one)} / {formatter(other)} = {format_significant_digits(ratio)}, asked at most {at_most:g}"
+        return text, "supported" if ratio <= at_most else "contradicted", files
 
 
 def metric_suffix(metric: str) -> str:
     """Return ` T2I R@5` for `t2i R@5`, which follows the name of a dataset; empty for a score."""
     direction, _, recall = metric.partition(" ")
     return f" {DIRECTION_LABELS[direction]} {recall}" if metric else ""
-
-
-def _difference_evidence(
-    subject: str, sourced_difference: SourcedDifference, scale: float, in_hits: bool, decide: DecisionRule
-) -> Evidence:
-    """Build the line of a paired difference, in points of percent or in hits.
-
-    Args:
-        scale: what the difference is multiplied by for print
-    """
-    difference, files = sourced_difference
-    format_signed = with_sign(format_integer if in_hits else format_one_decimal)
-    value, low, high = (format_signed(scale * number) for number in (difference.value, difference.low, difference.high))
-    return Evidence(subject, f"{value} [{low}, {high}], p {format_p_value(difference.p)}", decide(difference), files)
-
-
-def _ratio_evidence(
-    subject: str, one: float, other: float, at_most: float, formatter: Callable[[float], str], files: str
-) -> Evidence:
-    """Build the line of a ratio, which is supported if it is at most `at_most`."""
-    if not other:
-        return Evidence(subject, "nothing to divide by", "not tested", files)
-    text = (
-        f"{formatter(one)} / {formatter(other)} = {format_significant_digits(one / other)}, asked at most {at_most:g}"
-    )
-    return Evidence(subject, text, "supported" if one / other <= at_most else "contradicted", files)

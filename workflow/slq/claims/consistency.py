@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from slq.claims.shares import check_share, sampling_interval
 from slq.datasets.id_lists import TEST_ID_LISTS, read_id_list
 from slq.methods.registry import find_method, list_methods
-from slq.results.cells import TableCell, mark_best, parse_printed_number
+from slq.results.cells import TableCell, mark_best
 from slq.results.checks import CheckResult, Evidence, count_contradicted, count_tested, number_evidence
-from slq.results.paper import Paper, PaperNumber
-from slq.results.records import COST_COLUMNS
+from slq.results.paper import COST_COLUMNS, Paper
 
 MARK_STYLES = {"": "", "best": "bold", "second": "underline"}
 STYLE_WORDS = {"": "unmarked", "bold": "bold", "underline": "underlined"}
@@ -18,13 +18,13 @@ DATASET = "coco"
 HELD_OUT_LIST = "coco_val2017"  # train2017 is every image of the 2014 lists that is not in it
 
 
-def check_marks(cells: Sequence[PaperNumber], table: str) -> CheckResult:
+def check_marks(cells: Sequence[Any], table: str) -> CheckResult:
     """Check that each cell has the mark that the numbers of its column give; in Table 3 a column of one backbone.
 
     Of costs less is better; a table that never underlines has no second best.
     """
     used_marks = {cell.mark for cell in cells}
-    groups: dict[str, list[PaperNumber]] = {}
+    groups: dict[str, list[Any]] = {}
     for cell in cells:
         groups.setdefault(f"{cell.backbone}, {cell.column}" if cell.backbone else cell.column, []).append(cell)
     evidence, columns = [], set()
@@ -47,19 +47,19 @@ def check_marks(cells: Sequence[PaperNumber], table: str) -> CheckResult:
     return CheckResult(statement, tuple(evidence))
 
 
-def _compute_marks(cells: Sequence[PaperNumber]) -> list[str]:
+def _compute_marks(cells: Sequence[Any]) -> list[str]:
     """Compute the marks that the numbers of a column give: `bold`, `underline` or none."""
-    numbers = [TableCell.quoted(parse_printed_number(cell.value), cell.value, "", comparable=True) for cell in cells]
+    numbers = [TableCell.quoted(cell.value, cell.printed, "", comparable=True) for cell in cells]
     return [MARK_STYLES[cell.mark] for cell in mark_best(numbers, higher_is_better=cells[0].column not in COST_COLUMNS)]
 
 
 def _describe_wrong_mark(
-    name: str, cell: PaperNumber, expected: str, cells: Sequence[PaperNumber], expected_marks: Sequence[str]
+    name: str, cell: Any, expected: str, cells: Sequence[Any], expected_marks: Sequence[str]
 ) -> str:
     """Describe the printed mark, the mark by the numbers, and the cells that deserve the two marks."""
     holders = {
         word: ", ".join(
-            f"{one.value} of {one.row}"
+            f"{one.printed} of {one.row}"
             for one, expected_mark in zip(cells, expected_marks, strict=True)
             if expected_mark == key
         )
@@ -67,7 +67,7 @@ def _describe_wrong_mark(
     }
     order = "; ".join(f"{word}: {held}" for word, held in holders.items() if held)
     printed, computed = STYLE_WORDS[cell.mark], STYLE_WORDS[expected]
-    return f"{name}: {cell.value} of {cell.row} is {printed}, by the numbers {computed} ({order})"
+    return f"{name}: {cell.printed} of {cell.row} is {printed}, by the numbers {computed} ({order})"
 
 
 def check_base_scores(paper: Paper) -> CheckResult:
@@ -75,13 +75,13 @@ def check_base_scores(paper: Paper) -> CheckResult:
     cells_by_method: Counter[str] = Counter()
     equal_by_method: Counter[str] = Counter()
     evidence = []
-    for cell in paper.table3:
-        if cell.base_number is None:
+    for cell in paper.table("table3"):
+        if not cell.base_printed:
             continue
         cells_by_method[cell.method] += 1
-        if cell.value == cell.base_number.value:
+        if cell.printed == cell.base_printed:
             equal_by_method[cell.method] += 1
-            line = f"{cell.row} {cell.column}: {cell.value} = {cell.base_number.value} ({cell.base_number.source})"
+            line = f"{cell.row} {cell.column}: {cell.printed} = {cell.base_printed} ({cell.base_source})"
             evidence.append(number_evidence(cell, line, "contradicted"))
         else:
             evidence.append(number_evidence(cell, "", "supported"))
@@ -120,14 +120,15 @@ def check_sampling_noise(paper: Paper) -> CheckResult:
     It is Wilson's 95 % interval of a share of n queries or questions.
     """
     evidence = []
-    for cell in paper.method_cells(paper.own_method):
+    table = paper.table("table3")
+    for cell in paper.table("table3", method=table[-1].method if table else ""):  # the paper's own is its last row
         if not cell.sample_sizes:
             continue
         n = cell.sample_sizes[0]
-        low, high = sampling_interval(cell.value, n, cell.unit)
-        for other in paper.other_method_cells(cell):
-            line = f"{other.row} {cell.column}: {other.value} in [{low:.1f}, {high:.1f}] of {cell.value}, n = {n:,}"
-            inside = low <= float(other.value) <= high
+        low, high = sampling_interval(cell.printed, n, cell.unit)
+        for other in other_methods(paper, cell):
+            line = f"{other.row} {cell.column}: {other.printed} in [{low:.1f}, {high:.1f}] of {cell.printed}, n = {n:,}"
+            inside = low <= float(other.printed) <= high
             evidence.append(
                 number_evidence(other, line, "contradicted") if inside else number_evidence(other, "", "supported")
             )
@@ -140,9 +141,15 @@ def check_sampling_noise(paper: Paper) -> CheckResult:
     return CheckResult(statement, tuple(evidence))
 
 
+def other_methods(paper: Paper, cell: Any) -> list[Any]:
+    """Return the numbers of the other methods in Table 3 with the same backbone and column."""
+    same_place = paper.table("table3", backbone=cell.backbone, column=cell.column)
+    return [other for other in same_place if other.method != cell.method]
+
+
 def check_test_overlap(paper: Paper) -> CheckResult:
     """Count the test images of COCO that are in train2017, the training list that the released code names."""
-    if not any(name == DATASET for name, _ in paper.benchmark_rows) or not paper.table1:
+    if DATASET not in {*paper.benchmarks["dataset"]} or not paper.table("table1"):
         return CheckResult("The paper does not test on COCO.")
     tested, held_out = set(read_id_list(TEST_ID_LISTS[DATASET])), set(read_id_list(HELD_OUT_LIST))
     shared, outside = len(tested - held_out), len(tested & held_out)

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil, floor
+from typing import Any
 
+from slq.claims.consistency import other_methods
 from slq.cost.architecture import is_known_architecture
 from slq.cost.dataset_sizes import find_missing_size
 from slq.cost.flops import method_plan, total_flops, train_flops
@@ -11,7 +13,7 @@ from slq.cost.forecast import BackboneCostModel
 from slq.methods.registry import find_method
 from slq.results.cells import SUFFIX_FACTORS, count_decimals, parse_printed_number
 from slq.results.checks import CheckResult, count_contradicted, count_tested, number_evidence
-from slq.results.paper import Paper, PaperNumber
+from slq.results.paper import Paper
 
 
 def build_cost_model(paper: Paper, backbone: str) -> BackboneCostModel | None:
@@ -31,7 +33,8 @@ def build_cost_model(paper: Paper, backbone: str) -> BackboneCostModel | None:
 
 def check_parameter_counts(paper: Paper) -> CheckResult:
     """Check whether one number of queries gives every printed count of the parameters that SLQ trains."""
-    query_counts = [(cell, _possible_query_counts(cell)) for cell in paper.method_cells(paper.own_method, "parameters")]
+    cells = paper.table("table3", method=paper.own_method, column="parameters")
+    query_counts = [(cell, _possible_query_counts(cell)) for cell in cells]
     common_counts = sorted(set.intersection(*(set(fit) for _, fit in query_counts))) if query_counts else []
     evidence = [
         number_evidence(cell, _query_count_text(cell, fit), "supported" if common_counts else "contradicted")
@@ -45,17 +48,17 @@ def check_parameter_counts(paper: Paper) -> CheckResult:
     return CheckResult(statement, tuple(evidence))
 
 
-def _possible_query_counts(cell: PaperNumber) -> list[int]:
+def _possible_query_counts(cell: Any) -> list[int]:
     """List every N whose N x width prints as the cell, with halves rounded either way."""
-    half = _last_digit_size(cell.value) / 2
-    value = parse_printed_number(cell.value)
+    half = _last_digit_size(cell.printed) / 2
+    value = parse_printed_number(cell.printed)
     return list(range(ceil((value - half) / cell.hidden_size), floor((value + half) / cell.hidden_size) + 1))
 
 
-def _query_count_text(cell: PaperNumber, counts: Sequence[int]) -> str:
+def _query_count_text(cell: Any, counts: Sequence[int]) -> str:
     """Show the division of a printed count by the width, and which N fit it."""
-    exact_count = parse_printed_number(cell.value) / cell.hidden_size
-    text = f"{cell.row}: {cell.value} / {cell.hidden_size} = {exact_count:.2f}; "
+    exact_count = parse_printed_number(cell.printed) / cell.hidden_size
+    text = f"{cell.row}: {cell.printed} / {cell.hidden_size} = {exact_count:.2f}; "
     if counts:
         return text + f"N = {_join_numbers(counts)}"
     low, high = floor(exact_count), ceil(exact_count)
@@ -83,21 +86,21 @@ def check_training_hours(paper: Paper) -> CheckResult:
     without and with all activations recomputed; the latter is the most that they compute.
     """
     evidence = []
-    for cell in paper.method_cells(paper.own_method, "gpu_hours"):
+    for cell in paper.table("table3", method=paper.own_method, column="gpu_hours"):
         cost_model = build_cost_model(paper, cell.backbone)
         if cost_model is None:
             continue
         full_gradient_flops, query_gradient_flops = (
             _pair_flops(paper, cost_model, paper.own_method, whole_sequence=whole) for whole in (True, False)
         )
-        for other in paper.other_method_cells(cell):
-            ratio, label = float(other.value) / float(cell.value), find_method(other.method).label
+        for other in other_methods(paper, cell):
+            ratio, label = float(other.printed) / float(cell.printed), find_method(other.method).label
             plain_flops, recompute_flops = (
                 _pair_flops(paper, cost_model, other.method, checkpointing=option) for option in (False, True)
             )
             line = (
-                f"{cell.backbone}: {label} {other.value} h / SLQ {cell.value} h = {ratio:.2f}; FLOPs "
-                f"{plain_flops / full_gradient_flops:.2f}, activations computed again "
+                f"{cell.backbone}: {label} {other.printed} h / SLQ {cell.printed} h = {ratio:.2f}; "
+                f"FLOPs {plain_flops / full_gradient_flops:.2f}, activations computed again "
                 f"{recompute_flops / full_gradient_flops:.2f}; if SLQ's gradient stops at the queries "
                 f"{plain_flops / query_gradient_flops:.2f} and {recompute_flops / query_gradient_flops:.2f}"
             )

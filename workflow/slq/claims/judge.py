@@ -1,6 +1,7 @@
 """Verdicts on the paper's sentences, from the results of one preset by the tests of claims.yaml."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from slq.claims.claim_judge import ClaimJudge
 from slq.common.files import write_json
 from slq.results.checks import VERDICTS, CheckResult
 from slq.results.layout import ReportLayout, parse_layout
+from slq.results.load import Results, print_warnings
 from slq.results.paper import Paper
-from slq.results.records import Results
 
 SCHEMA = 2
 
@@ -29,7 +30,8 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
     """
     layout, paper, synthetic_labels = parse_layout(settings), Paper(reference, results), settings["synthetic"]
     paper_claims = read_claims(reference / "claims.yaml", paper)
-    judge = ClaimJudge(Results(results, layout), paper, synthetic_labels)
+    read = replace(layout, knowledge_datasets=(), baselines=())  # no claim is about the others
+    judge = ClaimJudge(Results(results, read), paper, synthetic_labels)
     answers = [(one, judge.judge_claim(one)) for one in paper_claims]
     claims = [
         {
@@ -50,7 +52,7 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
     }
     write_json(out, content | {"claims": claims})
     print(f"{describe_scope(layout, synthetic_labels)}\n\n{format_verdict_table(answers)}")
-    judge.results.stale_files.print_warnings()
+    print_warnings(judge.results.files)
 
 
 def describe_scope(layout: ReportLayout, synthetic_labels: Sequence[str]) -> str:

@@ -34,9 +34,11 @@ CHECKS = (
     PaperCheck(
         "marks-table1",
         "Best and second best in Table 1",
-        lambda paper: consistency.check_marks(paper.table1, "Table 1"),
+        lambda paper: consistency.check_marks(paper.table("table1"), "Table 1"),
     ),
-    PaperCheck("marks-table3", "Best in Table 3", lambda paper: consistency.check_marks(paper.table3, "Table 3")),
+    PaperCheck(
+        "marks-table3", "Best in Table 3", lambda paper: consistency.check_marks(paper.table("table3"), "Table 3")
+    ),
     PaperCheck("parameters", "Counts of trained parameters in Table 3", costs.check_parameter_counts),
     PaperCheck("shares", "Scores that are no whole share", consistency.check_shares),
     PaperCheck("base", "Scores that are the untouched backbone's", consistency.check_base_scores),
@@ -81,7 +83,7 @@ def _finding_record(check: PaperCheck, result: CheckResult) -> dict[str, Any]:
         "cells": [
             {
                 **{"table": TABLE_LABELS.get(cell.table, f"{cell.table}.csv"), "row": cell.row, "column": cell.column},
-                "value": cell.value,
+                "value": cell.printed,
             }
             for cell in cells
         ],

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from fractions import Fraction
 from math import ceil, floor
+from typing import Any
 
 from slq.evaluation.statistics import accuracy_interval
 from slq.results.cells import count_decimals
 from slq.results.checks import Evidence, number_evidence
-from slq.results.paper import PaperNumber
 
 Rounding = Callable[[Fraction], int]  # rounds to whole units of the last digit
 HALF = Fraction(1, 2)
@@ -43,12 +43,12 @@ def possible_counts(units: int, digits: int, n: int, rounding: Rounding) -> list
     return [k for k in range(max(low, 0), min(high, n) + 1) if rounding(Fraction(scale * k, n)) == units]
 
 
-def check_share(number: PaperNumber) -> Evidence:
+def check_share(number: Any) -> Evidence:
     """Check whether some k of n prints as the number, for one of the sample sizes known for it."""
     if not number.sample_sizes:
         return number_evidence(number, "how many are counted is not known", "not tested")
     check = _check_hits if number.unit == "hits" else _check_percent
-    answers = [check(number.value, n) for n in number.sample_sizes]
+    answers = [check(number.printed, n) for n in number.sample_sizes]
     possible = any(answer for answer, _ in answers)
     return number_evidence(number, "; ".join(text for _, text in answers), "supported" if possible else "contradicted")
 

@@ -168,7 +168,7 @@ def _parse_module(path: Path, function: str = "", ignored: tuple[str, ...] = ())
             case ast.Import():
                 imports.update({alias.name: None for alias in node.names if alias.name.partition(".")[0] == "slq"})
             case ast.Call(
-                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module"),
+                func=ast.Attribute(attr="import_module"),
                 args=[ast.JoinedStr(values=[ast.Constant(value=str(start)), *_])],
             ):
                 registries[start.removesuffix(".")] = None

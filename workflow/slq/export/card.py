@@ -1,25 +1,28 @@
 """Model card of an export: the run's scores, read from its results, and how to use the folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from slq.common.errors import SlqError
 from slq.common.files import read_json, write_text
-from slq.common.inherited import read_inherited_metrics
 from slq.config.loading import Config
 from slq.config.runs import is_method, method_entry
-from slq.evaluation.freshness import METRICS_FOLDERS
+from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.evaluation.statistics import accuracy_interval
 from slq.export.adapters import BaseModelInfo
 from slq.export.trained_run import TrainedRun
 from slq.methods.registry import find_method, method_name
-from slq.results.stale import StaleFiles
+from slq.results.cells import with_numbers
+from slq.results.layout import find_layout
+from slq.results.load import as_rows, list_numbers, load_files
 
 HUB_LICENCES = ("apache-2.0", "mit")  # licences by the hub's names
 DIRECTION_NAMES = {"t2i": "text to image", "i2t": "image to text"}
-RECALL_METRICS = ("R@1", "R@5", "R@10")
+ACCURACY = ("retention", "accuracy", "")  # kind, metric and question type of a score's row
 
 
 def render_template(template: str, **values: Any) -> str:
@@ -86,38 +89,38 @@ def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[An
             the base model's by construction; `stale`: for each file that is left out, because its numbers no longer
             follow from its ranks or answers, the reason.
     """
-    scores: dict[str, list[Any]] = {"retrieval": [], "retention": [], "stale": []}
-    row_builders = {"retrieval": build_recall_rows, "retention": build_accuracy_rows}
-    stale_files = StaleFiles(run.preset_folder.parent)
-    for kind in METRICS_FOLDERS:
-        for path in sorted((run.results_folder / kind).glob("*.json")):
-            content, label = read_json(path), labels.get(path.stem, path.stem)
-            if stale_reason := stale_files.check(path, content):
-                scores["stale"].append(stale_reason)
-            elif kind in row_builders:
-                scores[kind] += row_builders[kind](path, content, label)
-    return scores
+    layout = find_layout(run.preset_folder, {}, {}, [run.results_folder])
+    files = load_files(run.preset_folder, layout)
+    for file in as_rows(files[files["state"] == "missing"]):
+        if file.path.exists():
+            raise SlqError(f"{file.path}: {file.reason}; put it there, or delete {file.path}")
+    fresh = [row for row in with_numbers(as_rows(list_numbers(files))) if not row.variant]
+    retrieval = []
+    for dataset, direction in product(layout.retrieval_datasets, DIRECTION_NAMES):
+        rows = [row for row in fresh if (row.dataset, row.direction) == (dataset.name, direction)]
+        retrieval += _recall_rows(rows, labels)
+    retention = [_accuracy_row(row, labels) for row in fresh if (row.kind, row.metric, row.question_type) == ACCURACY]
+    stale = list(files.loc[files["state"] == "stale", "reason"])
+    return {"retrieval": retrieval, "retention": retention, "stale": stale}
 
 
-def build_recall_rows(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
-    """Build the rows of one metrics file of retrieval."""
-    rows = []
-    for direction, name in DIRECTION_NAMES.items():
-        values = [(content["metrics"][direction][key], *content["ci95"][direction][key]) for key in RECALL_METRICS]
-        cells = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in values]
-        rows.append({"dataset": label, "way": name, "cells": cells, "n": content["n"]})
-    return rows
+def _recall_rows(rows: Sequence[Any], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Build the row of the recalls of one direction of a dataset; none if the file is stale."""
+    recalls = {row.metric: row for row in rows if row.metric in RECALL_METRICS}
+    if not recalls:
+        return []
+    first = recalls[RECALL_METRICS[0]]
+    cells = [f"{row.value:.1f} [{row.low:.1f}, {row.high:.1f}]" for row in (recalls[key] for key in RECALL_METRICS)]
+    label = labels.get(first.dataset, first.dataset)
+    return [{"dataset": label, "way": DIRECTION_NAMES[first.direction], "cells": cells, "n": first.record.value("n")}]
 
 
-def build_accuracy_rows(path: Path, content: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
-    """Build the row of one metrics file of retention."""
-    inherited = "inherits_from" in content
-    if inherited:
-        _, content = read_inherited_metrics(path, content)
-    count, accuracy = content["n"]["items"], content["metrics"]["accuracy"]
+def _accuracy_row(row: Any, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Build the row of a retention dataset."""
+    count, accuracy = int(row.record.number("n", "items")), row.value
     interval = accuracy_interval(round(accuracy * count / 100), count)
     cell = f"{accuracy:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
-    return [{"dataset": label, "cell": cell, "n": count, "inherited": inherited}]
+    return {"dataset": labels.get(row.dataset, row.dataset), "cell": cell, "n": count, "inherited": row.inherits}
 
 
 def describe_train_split(run: TrainedRun, splits: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from slq.common.schema import require_schema
 from slq.common.snapshots import snapshot_sha256
 from slq.config.loading import Config
 from slq.methods.adapter import SCHEMA as ADAPTER_SCHEMA
-from slq.results.records import SCHEMA as RUN_SCHEMA
+from slq.results.record import SCHEMA as RUN_SCHEMA
 
 
 @dataclass(frozen=True)

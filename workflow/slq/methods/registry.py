@@ -4,14 +4,13 @@ A method's file is cheap to import, because the configuration, the cost and the 
 and the models are imported inside `build` and `export`. docs/methods.md has a complete example.
 """
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import slq.methods
 from slq.common.errors import SlqError
 from slq.common.registry import find_class
 from slq.methods.plan import ComputePlan
@@ -122,7 +121,7 @@ def method_name(record: Mapping[str, Any]) -> str:
 @cache
 def list_methods() -> list[str]:
     """List the names of all methods."""
-    return sorted(module.name for module in iter_modules(slq.methods.__path__) if module.name not in NO_METHODS)
+    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py") if path.stem not in NO_METHODS)
 
 
 @cache
@@ -134,5 +133,6 @@ def find_method(name: str) -> Method:
     """
     if name not in list_methods():
         raise SlqError(f"there is no method '{name}'; expected one of {', '.join(list_methods())} (docs/methods.md)")
-    method: Method = find_class(import_module(f"slq.methods.{name}"), Method, "a method", "docs/methods.md")()
+    module = importlib.import_module(f"slq.methods.{name}")
+    method: Method = find_class(module, Method, "a method", "docs/methods.md")()
     return method

@@ -1,12 +1,10 @@
 """Cost of training: the hours column of Table 3, and Table A, which compares our device hours with the paper's."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from statistics import mean
+from typing import Any
 
-from slq.common.errors import SlqError
-from slq.cost.hours import total_device_hours, training_device_hours
-from slq.methods.registry import BASE
 from slq.reporting.ledger_columns import (
     BASELINES_NOTE,
     baseline_hours_groups,
@@ -15,11 +13,11 @@ from slq.reporting.ledger_columns import (
     released_pflop_cell,
 )
 from slq.reporting.notes import cells_by_row, describe_runs, missing_seeds_note
-from slq.reporting.recalls import PaperTables
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
-from slq.results.cells import TableCell, format_hours, format_integer
+from slq.results.cells import TableCell, format_hours, format_integer, join_sources, with_numbers
 from slq.results.layout import LayoutEntry, ReportLayout
-from slq.results.records import Record, Results, joined_sources
+from slq.results.load import Results
+from slq.results.paper import Paper
 
 HOURS_HEADERS = {"cuda": "GPU Hour", "cpu": "CPU Hour"}
 CONVENTION_NOTE = (
@@ -39,49 +37,14 @@ FLOPS_NOTE = (
 SEEDS_NOTE = "Training is that of one run, Total that of the runs of all seeds together; our ratios are of means."
 
 
-@dataclass(frozen=True)
-class RunCost:
-    """Device hours of a tuned run, and the devices that it used."""
-
-    run: Record
-    device_kind: str
-    device_name: str
-    num_devices: float
-    training_hours: float
-    total_hours: float
-
-
-def compute_run_cost(run: Record) -> RunCost:
-    """Compute the device hours of a tuned run.
-
-    Raises:
-        SlqError: the spans or the device of the run are missing or malformed; the message names file and key.
-    """
-    kind = run.text("device", "kind")
-    if kind not in HOURS_HEADERS:
-        raise SlqError(f"{run.path}: key device.kind is {kind!r}; expected one of {list(HOURS_HEADERS)}")
-    count = run.number("device", "count")
-    try:
-        training, total = training_device_hours(run.content), total_device_hours(run.content)
-    except SlqError as error:
-        raise SlqError(f"{run.path}: {error}") from error
-    return RunCost(run, kind, run.text("device", "name"), count, training, total)
-
-
-def costs_by_method(results: Results, backbone: LayoutEntry) -> dict[str, list[RunCost]]:
-    """Compute the cost of each existing run of a backbone, by method; base is left out, as it is not trained."""
-    return {
-        method: [compute_run_cost(run) for run in results.run_records(backbone.name, method)]
+def trained_hours(results: Results, *backbones: str) -> list[Any]:
+    """Return the training hours of every existing run of the given backbones, or of all; base is not trained."""
+    return [
+        row
+        for backbone in backbones or [one.name for one in results.layout.backbones]
         for method in results.layout.trained_methods
-    }
-
-
-def all_costs(results: Results) -> list[RunCost]:
-    """Compute the cost of every existing run of the layout."""
-    costs_per_method = [
-        costs for backbone in results.layout.backbones for costs in costs_by_method(results, backbone).values()
+        for row in with_numbers(results.rows(backbone, method, "run", "", "hours"))
     ]
-    return [cost for costs in costs_per_method for cost in costs]
 
 
 def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
@@ -89,63 +52,53 @@ def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCel
 
     Hours are ranked within a backbone only if all of its runs used the same device (kind and name).
     """
-    runs = results.run_records(backbone.name, method)
-    if not runs:
-        return results.missing_cell(backbone.name, method, "run.json")
-    if method == BASE:
-        return TableCell.inherited(0, format_integer, f"nothing is trained: {joined_sources(runs)}")
-    costs = costs_by_method(results, backbone)
-    one_device = len(_distinct_devices(cost for found in costs.values() for cost in found)) == 1
-    return _training_hours_cell(costs[method], comparable=one_device)
+    cell = _training_hours_cell(results, backbone, method)
+    one_device = len(_distinct_devices(trained_hours(results, backbone.name))) == 1
+    return replace(cell, comparable=one_device)
 
 
-def _training_hours_cell(costs: Sequence[RunCost], comparable: bool) -> TableCell:
+def _training_hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
     """Build the cell with the mean training hours over the seeds of a method."""
-    if len(_distinct_devices(costs)) > 1:
-        return _mixed_devices_cell(costs)
-    return TableCell.mean([cost.training_hours for cost in costs], format_hours, _run_sources(costs), comparable)
+    rows = results.rows(backbone.name, method, "run", "", "hours")
+    if len(_distinct_devices(rows)) > 1:
+        return _mixed_devices_cell(rows)
+    return results.cell(backbone.name, method, "run", "", "hours")
 
 
-def _mixed_devices_cell(costs: Sequence[RunCost]) -> TableCell:
-    return TableCell.missing(f"not hours of one device: {_run_sources(costs)}")
+def _mixed_devices_cell(rows: Iterable[Any]) -> TableCell:
+    return TableCell.missing(f"not hours of one device: {join_sources(with_numbers(rows))}")
 
 
-def _run_sources(costs: Sequence[RunCost]) -> str:
-    return joined_sources([cost.run for cost in costs])
-
-
-def hours_header(costs: Iterable[RunCost]) -> str:
+def hours_header(hours: Iterable[Any]) -> str:
     """Return the header of the hours: `GPU Hour` or `CPU Hour` if one device gave all of them, else `Device Hour`.
 
     Without any hours it is the paper's header.
     """
-    devices = _distinct_devices(costs)
+    devices = _distinct_devices(hours)
     if len(devices) > 1:
         return "Device Hour"
     return HOURS_HEADERS[devices[0][0]] if devices else HOURS_HEADERS["cuda"]
 
 
-def hours_note(costs: Sequence[RunCost]) -> tuple[str, ...]:
+def hours_note(hours: Sequence[Any]) -> tuple[str, ...]:
     """Write the note that says what the hours count and on which devices they were spent; empty without hours."""
-    if not costs:
+    if not hours:
         return ()
-    names = [name for _, name in _distinct_devices(costs)]
+    names = [name for _, name in _distinct_devices(hours)]
     mixed = " Hours of different devices are not ranked." if len(names) > 1 else ""
-    return (f"{hours_header(costs)}: training spans times devices (GPUs or CPU threads) on {'; '.join(names)}.{mixed}",)
+    return (f"{hours_header(hours)}: training spans times devices (GPUs or CPU threads) on {'; '.join(names)}.{mixed}",)
 
 
-def _distinct_devices(costs: Iterable[RunCost]) -> list[tuple[str, str]]:
+def _distinct_devices(hours: Iterable[Any]) -> list[tuple[str, str]]:
     """List the distinct devices, sorted, as (kind, name)."""
-    return sorted({(cost.device_kind, cost.device_name) for cost in costs})
+    return sorted({row.device for row in hours if row.device})
 
 
-def gpu_hours_table(results: Results, paper: PaperTables) -> Table:
+def gpu_hours_table(results: Results, paper: Paper) -> Table:
     """Build Table A: the paper's hours and ours, by backbone and tuned method."""
     layout = results.layout
-    groups, baseline_groups = (
-        tuple(_backbone_group(results, paper, backbone) for backbone in layout.backbones),
-        baseline_hours_groups(results),
-    )
+    groups = tuple(_backbone_group(results, paper, backbone) for backbone in layout.backbones)
+    baseline_groups = baseline_hours_groups(results)
     return Table(
         name="gpu_hours",
         number="A",
@@ -156,7 +109,7 @@ def gpu_hours_table(results: Results, paper: PaperTables) -> Table:
         notes=(
             CONVENTION_NOTE,
             *((SEEDS_NOTE,) if layout.has_several_seeds else ()),
-            *((PAPER_NOTE,) if any(column == "gpu_hours" for _, _, column in paper.table3) else ()),
+            *((PAPER_NOTE,) if _paper_backbones(paper) else ()),
             RATIOS_NOTE,
             FLOPS_NOTE,
             *((BASELINES_NOTE,) if baseline_groups else ()),
@@ -184,101 +137,68 @@ def _columns(layout: ReportLayout) -> tuple[Column, ...]:
     )
 
 
-def _backbone_group(results: Results, paper: PaperTables, backbone: LayoutEntry) -> RowGroup:
+def _backbone_group(results: Results, paper: Paper, backbone: LayoutEntry) -> RowGroup:
+    """Build the rows of a backbone, the last of SLQ as released.
+
+    The paper's hours are of that algorithm; no run here uses it, so only its FLOPs are computed.
+    """
     rows = []
-    for method in results.layout.trained_methods:
-        paper_hours, paper_ratio = (
-            _paper_hours_cell(paper, backbone, method),
-            _paper_ratio_cell(paper, backbone, method, results.layout.cost_baseline),
-        )
-        ledger_cells = flops_and_mfu_cells(results, backbone.name, method)
-        cells = (
-            paper_hours,
-            *_measured_hours_cells(results, backbone, method),
-            *ledger_cells,
-            paper_ratio,
-            _measured_ratio_cell(results, backbone, method),
-        )
-        rows.append(TableRow(f"{backbone.name}/{method}", results.layout.labels[method], cells))
-    if results.layout.proposed_method in results.layout.methods:
-        rows.append(_released_row(results, paper, backbone))
+    layout, labels = results.layout, results.layout.labels
+    proposed, cost_baseline = layout.proposed_method, layout.cost_baseline
+    for method in layout.trained_methods:
+        paper_hours, paper_ratio = _paper_cells(paper, backbone, method, cost_baseline)
+        computed = flops_and_mfu_cells(results, backbone.name, method)
+        measured = _measured_hours_cells(results, backbone, method)
+        cells = (paper_hours, *measured, *computed, paper_ratio, _measured_ratio_cell(results, backbone, method))
+        rows.append(TableRow(f"{backbone.name}/{method}", labels[method], cells))
+    if proposed in layout.methods:
+        paper_hours, paper_ratio = _paper_cells(paper, backbone, proposed, cost_baseline)
+        not_run = TableCell.missing("the released algorithm is not run here: ours has the same gradient")
+        computed = (released_pflop_cell(results, backbone.name), not_run, not_run)
+        cells = (paper_hours, *(not_run,) * 4, *computed, paper_ratio, not_run)
+        rows.append(TableRow(f"{backbone.name}/{proposed}_released", f"{labels[proposed]}, released", cells))
     return RowGroup(backbone.name, backbone.label, tuple(rows))
 
 
-def _released_row(results: Results, paper: PaperTables, backbone: LayoutEntry) -> TableRow:
-    """Build the row of SLQ as released.
+def _paper_backbones(paper: Paper) -> set[str]:
+    """Return the backbones whose hours the paper prints."""
+    return {row.backbone for row in paper.table("table3", metric="hours")}
 
-    The paper's hours are of this algorithm; no run here uses it, so only its FLOPs are computed.
-    """
-    not_run = TableCell.missing("the released algorithm is not run here: ours has the same gradient")
-    method = results.layout.proposed_method
-    paper_hours = _paper_hours_cell(paper, backbone, method)
-    paper_ratio = _paper_ratio_cell(paper, backbone, method, results.layout.cost_baseline)
-    cells = (
-        paper_hours,
-        *(not_run,) * 4,
-        released_pflop_cell(results, backbone.name),
-        not_run,
-        not_run,
-        paper_ratio,
-        not_run,
+
+def _paper_cells(paper: Paper, backbone: LayoutEntry, method: str, cost_baseline: str) -> tuple[TableCell, TableCell]:
+    """Build the cells of the paper's hours of a method, and of their ratio to the cost baseline's, both as printed."""
+    no_row = TableCell.missing(f"the paper has no row {backbone.paper_name or f'that {backbone.label} stands for'}")
+    hours, baseline_hours = (
+        paper.find("table3", f"{backbone.paper_name}/{one}", "gpu_hours") for one in (method, cost_baseline)
     )
-    return TableRow(f"{backbone.name}/{method}_released", f"{results.layout.labels[method]}, released", cells)
-
-
-def _paper_hours_cell(paper: PaperTables, backbone: LayoutEntry, method: str) -> TableCell:
-    return paper.table3.get(
-        (backbone.paper_name, method, "gpu_hours"), TableCell.missing(_no_paper_row_reason(backbone))
-    )
-
-
-def _no_paper_row_reason(backbone: LayoutEntry) -> str:
-    """Explain why the paper has no numbers for a backbone."""
-    return f"the paper has no row {backbone.paper_name or f'that {backbone.label} stands for'}"
+    hours_cell = paper.cell("table3", f"{backbone.paper_name}/{method}", "gpu_hours") or no_row
+    if not (hours and baseline_hours and hours.value is not None and baseline_hours.value):
+        no_hours = TableCell.missing(f"the paper has no hours of {backbone.paper_name}")
+        return hours_cell, no_hours if backbone.paper_name else no_row
+    if method == cost_baseline:
+        return hours_cell, TableCell.inherited(1, format_integer, f"divided by itself: {baseline_hours.source}")
+    ratio = hours.value / baseline_hours.value
+    return hours_cell, TableCell.quoted(ratio, format_hours(ratio), join_sources([hours, baseline_hours]))
 
 
 def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) -> tuple[TableCell, ...]:
     """Build four cells: training hours of one run, total hours of all seeds, names and numbers of devices."""
-    costs = costs_by_method(results, backbone)[method]
-    if not costs:
-        return (results.missing_cell(backbone.name, method, "run.json"),) * 4
+    rows = with_numbers(results.rows(backbone.name, method, "run", "", "hours"))
+    training = _training_hours_cell(results, backbone, method)
+    if not rows:
+        return (training,) * 4
+    source, devices = join_sources(rows), [name for _, name in _distinct_devices(rows)]
+    counts = sorted({row.record.number("device", "count") for row in rows})
+    total = training
+    if len(devices) == 1:
+        hours = sum(row.value for row in with_numbers(results.rows(backbone.name, method, "run", "", "total_hours")))
+        total = TableCell.measured(hours, format_hours, source, comparable=False, n=len(rows))
     return (
-        _training_hours_cell(costs, comparable=False),
-        _total_hours_cell(costs),
-        TableCell.measured_text(", ".join(name for _, name in _distinct_devices(costs)), _run_sources(costs)),
-        TableCell.measured_text(
-            ", ".join(map(format_integer, sorted({cost.num_devices for cost in costs}))), _run_sources(costs)
-        ),
+        training,
+        total,
+        TableCell.measured_text(", ".join(devices), source),
+        TableCell.measured_text(", ".join(map(format_integer, counts)), source),
     )
-
-
-def _total_hours_cell(costs: Sequence[RunCost]) -> TableCell:
-    """Build the cell with the total hours of all seeds of a method together."""
-    if len(_distinct_devices(costs)) > 1:
-        return _mixed_devices_cell(costs)
-    total = sum(cost.total_hours for cost in costs)
-    return TableCell.measured(total, format_hours, _run_sources(costs), comparable=False, n=len(costs))
-
-
-def _paper_ratio_cell(paper: PaperTables, backbone: LayoutEntry, method: str, cost_baseline: str) -> TableCell:
-    """Compute the paper's hours of a method divided by its hours of the cost baseline, both as printed."""
-    method_hours = paper.table3.get((backbone.paper_name, method, "gpu_hours"))
-    baseline_hours = paper.table3.get((backbone.paper_name, cost_baseline, "gpu_hours"))
-    if not (
-        method_hours
-        and baseline_hours
-        and isinstance(method_hours.value, float)
-        and isinstance(baseline_hours.value, float)
-        and baseline_hours.value
-    ):
-        paper_name = backbone.paper_name
-        return TableCell.missing(
-            f"the paper has no hours of {paper_name}" if paper_name else _no_paper_row_reason(backbone)
-        )
-    if method == cost_baseline:
-        return TableCell.inherited(1, format_integer, f"divided by itself: {baseline_hours.source}")
-    ratio = method_hours.value / baseline_hours.value
-    return TableCell.quoted(ratio, format_hours(ratio), f"{method_hours.source}; {baseline_hours.source}")
 
 
 def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
@@ -286,31 +206,31 @@ def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -
 
     Both must come from the same device; with several seeds, the mean is divided by the mean.
     """
-    costs, cost_baseline = costs_by_method(results, backbone), results.layout.cost_baseline
-    method_costs, baseline_costs = costs[method], costs[cost_baseline]
-    if not method_costs or not baseline_costs:
-        return results.missing_cell(backbone.name, cost_baseline if method_costs else method, "run.json")
+    cost_baseline = results.layout.cost_baseline
+    places = [(backbone.name, one, "run", "", "hours") for one in (method, cost_baseline)]
+    rows, baseline_rows = (with_numbers(results.rows(*place)) for place in places)
+    if not rows or not baseline_rows:
+        return results.cell(*places[1 if rows else 0])
     if method == cost_baseline:
-        return TableCell.inherited(1, format_integer, f"divided by itself: {_run_sources(baseline_costs)}")
-    baseline_hours = mean(cost.training_hours for cost in baseline_costs)
+        return TableCell.inherited(1, format_integer, f"divided by itself: {join_sources(rows)}")
+    hours, baseline_hours = (mean(row.value for row in found) for found in (rows, baseline_rows))
     if not baseline_hours:
-        return TableCell.missing(f"no hours to divide by: {_run_sources(baseline_costs)}")
-    if len(_distinct_devices([*method_costs, *baseline_costs])) > 1:
-        return _mixed_devices_cell([*method_costs, *baseline_costs])
-    ratio = mean(cost.training_hours for cost in method_costs) / baseline_hours
-    return TableCell.measured(ratio, format_hours, _run_sources([*method_costs, *baseline_costs]), comparable=False)
+        return TableCell.missing(f"no hours to divide by: {join_sources(baseline_rows)}")
+    if len(_distinct_devices([*rows, *baseline_rows])) > 1:
+        return _mixed_devices_cell([*rows, *baseline_rows])
+    source = join_sources([*rows, *baseline_rows])
+    return TableCell.measured(hours / baseline_hours, format_hours, source, comparable=False)
 
 
-def _stand_in_note(backbones: Sequence[LayoutEntry], paper: PaperTables) -> tuple[str, ...]:
+def _stand_in_note(backbones: Sequence[LayoutEntry], paper: Paper) -> tuple[str, ...]:
     """Write the note on backbones that are not the paper's, beside which the hours of one of the paper's are printed.
 
     The note is empty if there is no such backbone.
     """
-    paper_backbones = {name for name, _, column in paper.table3 if column == "gpu_hours"}
     stand_ins = [
         f"{entry.paper_name} for {entry.label}"
         for entry in backbones
-        if not entry.is_from_paper and entry.paper_name in paper_backbones
+        if not entry.is_from_paper and entry.paper_name in _paper_backbones(paper)
     ]
     note = f"The paper's hours are those of {', '.join(stand_ins)}: other models and other data than ours."
     return (note,) if stand_ins else ()

@@ -1,12 +1,12 @@
 """Table 1 extended: the paper's systems and ours, zero-shot, trained and re-ranked, with 95 % intervals."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from slq.config.baselines import Baseline as Baseline
-from slq.config.runs import BASE_SEED
+from slq.config.baselines import Baseline
 from slq.methods.registry import BASE
 from slq.reporting.interval_tables import SEEDS_NOTE, recall_cell
 from slq.reporting.notes import (
@@ -16,13 +16,14 @@ from slq.reporting.notes import (
     first_seed_note,
     trained_on_test_note,
 )
-from slq.reporting.recalls import PaperTables, PublishedRecalls, RecallColumns
+from slq.reporting.recalls import RecallColumns
 from slq.reporting.table_model import RowGroup, Table, TableRow, mark_columns
-from slq.results.cells import EMPTY_STATES, TableCell, mark_best
-from slq.results.layout import LayoutEntry
-from slq.results.records import BASELINES, Results, read_rows_with_sources, relative_path
+from slq.results.cells import EMPTY_STATES, mark_best
+from slq.results.layout import BASELINES
+from slq.results.load import Results
+from slq.results.paper import OTHER_PAPERS, Paper
+from slq.results.record import read_rows_with_sources
 
-OTHER_PAPERS_FILE = "retllm.csv"
 SYSTEMS_FILE = "systems.csv"
 SYSTEMS_COLUMNS = ["model", "trained_on", "test_seen", "remark", "evidence", "source"]
 NOT_STATED = "not stated"
@@ -31,79 +32,32 @@ RERANKING_NOTE = "Re-ranking moves only the first k of a list: its R@1 is at mos
 OTHER_COMPARATORS_LABEL = "Other comparators"
 
 
-@dataclass(frozen=True)
-class PublishedSystems:
-    """Published results of other papers, and facts about the quoted systems, by model.
+Facts = dict[str, dict[str, str]]  # the row of `systems.csv` of each quoted model
 
-    Both are empty if the reference folder has no such files.
 
-    Attributes:
-        other_papers: recalls that other papers than the reproduced one report
-        facts_by_model: the row of `systems.csv` of each model
+def read_system_facts(reference_folder: Path, root: Path) -> Facts:
+    """Read the facts about quoted systems; empty if the reference folder has no such file.
+
+    Errors are those of `slq.common.files.read_csv_rows`.
     """
-
-    other_papers: PublishedRecalls
-    facts_by_model: dict[str, dict[str, str]]
-
-    @classmethod
-    def read(cls, reference_folder: Path, root: Path) -> "PublishedSystems":
-        """Read both files of a reference folder; errors as in `slq.common.files.read_csv_rows`."""
-        other_papers = (
-            PublishedRecalls.read_csv(reference_folder / OTHER_PAPERS_FILE, root)
-            if (reference_folder / OTHER_PAPERS_FILE).exists()
-            else PublishedRecalls({}, {}, {})
-        )
-        rows = (
-            read_rows_with_sources(reference_folder / SYSTEMS_FILE, SYSTEMS_COLUMNS, root)
-            if (reference_folder / SYSTEMS_FILE).exists()
-            else []
-        )
-        return cls(other_papers, {row["model"]: row for row, _ in rows})
-
-    def footnote(self, recalls: PublishedRecalls, model: str) -> str:
-        """Write the footnote of a quoted row: its source, its training data, and whether it saw test images.
-
-        The evidence and source in parentheses belong to these facts about the system, not to its recalls.
-        """
-        facts = dict.fromkeys(SYSTEMS_COLUMNS, "") | self.facts_by_model.get(model, {})
-        source = f" ({facts['source']}; evidence: {facts['evidence']})" if facts["evidence"] else ""
-        training = (
-            f"Trained on: {facts['trained_on'] or NOT_STATED}. Test images seen: {facts['test_seen'] or NOT_STATED}"
-        )
-        return f"Quoted from {recalls.sources[model]}. {training}{source}. {facts['remark']}".rstrip()
+    path = reference_folder / SYSTEMS_FILE
+    rows = read_rows_with_sources(path, SYSTEMS_COLUMNS, root) if path.exists() else []
+    return {row["model"]: row for row, _ in rows}
 
 
-@dataclass(frozen=True)
-class MeasuredSystem:
-    """A system measured in this reproduction.
-
-    Attributes:
-        results_key: its backbone and method, as `Results` names them
-        label: the label of its row
-        training_note: sentences on its training data
-    """
-
-    results_key: tuple[str, str]
-    label: str
-    training_note: str
-
-
-def extended_table(results: Results, paper: PaperTables, published: PublishedSystems) -> Table:
+def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
     """Build Table 1 extended: every row of Table 1, and the systems that the paper does not have.
 
     Raises:
         SlqError: a file that exists cannot be used.
     """
     columns = RecallColumns(results, paper)
-    file_names = [f"retrieval/{column.dataset.name}.json" for column in columns.dataset_columns if column.dataset]
-    groups = _mark_groups(
-        [
-            *_published_groups(results, paper, published, columns),
-            RowGroup("Zero-shot", "Zero-shot", _system_rows(columns, _untrained_systems(results))),
-            RowGroup("Trained", "Trained", _system_rows(columns, _trained_systems(results))),
-            RowGroup("Re-ranked", "Re-ranked", _reranked_rows(results, published, columns)),
-        ]
-    )
+    groups = [
+        *_published_groups(columns, facts),
+        RowGroup("Zero-shot", "Zero-shot", tuple(_untrained_rows(columns))),
+        RowGroup("Trained", "Trained", tuple(_trained_rows(columns))),
+        RowGroup("Re-ranked", "Re-ranked", tuple(_reranked_rows(columns, facts))),
+    ]
     return Table(
         name="table1_extended",
         number="1 extended",
@@ -111,13 +65,8 @@ def extended_table(results: Results, paper: PaperTables, published: PublishedSys
         "read-outs without training, tuned backbones, and lists that are re-ranked. "
         f"{describe_runs(results.layout, cells_are_means=False)}",
         stubs=("Model",),
-        columns=columns.table_columns(
-            record
-            for baseline in results.layout.baselines
-            for name in file_names
-            for record in results.find_all_seeds(BASELINES, baseline.name, name)
-        ),
-        groups=groups,
+        columns=columns.table_columns(BASELINES),
+        groups=_mark_groups(groups),
         notes=(
             INTERVALS_NOTE,
             *columns.notes(),
@@ -136,74 +85,78 @@ def _mark_groups(groups: Sequence[RowGroup]) -> tuple[RowGroup, ...]:
     return tuple(replace(group, rows=tuple(islice(rows, len(group.rows)))) for group in groups if group.rows)
 
 
-def _published_groups(
-    results: Results, paper: PaperTables, published: PublishedSystems, columns: RecallColumns
-) -> list[RowGroup]:
+def _published_groups(columns: RecallColumns, facts: Facts) -> list[RowGroup]:
     """Build the paper's groups, our measurement below each quoted row, then a group of other comparators.
 
     The paper's own group of SLQ is left without rows.
     """
-    groups, remaining = [], list(results.layout.baselines_of_kind("comparator"))
-    for label, models in paper.recalls.models_by_group.items():
+    groups, remaining = [], list(columns.results.layout.baselines_of_kind("comparator"))
+    for label, models in columns.paper.models_by_group("table1").items():
         rows: list[TableRow] = []
         for model in models if label != "Ours" else ():
             matching = [row for row in remaining if row.paper_row == model]
             remaining = [row for row in remaining if row not in matching]
-            rows.append(_quoted_row(paper.recalls, published, model, columns))
-            rows += _system_rows(columns, [_comparator_system(results, row, ", here") for row in matching])
+            rows.append(_quoted_row(columns, facts, "table1", model))
+            rows += [_comparator_row(columns, row, ", here") for row in matching]
         groups.append(RowGroup(label, label, tuple(rows)))
-    others = [_comparator_system(results, row) for row in remaining]
-    return [*groups, RowGroup(OTHER_COMPARATORS_LABEL, OTHER_COMPARATORS_LABEL, _system_rows(columns, others))]
+    others = tuple(_comparator_row(columns, row) for row in remaining)
+    return [*groups, RowGroup(OTHER_COMPARATORS_LABEL, OTHER_COMPARATORS_LABEL, others)]
 
 
-def _quoted_row(recalls: PublishedRecalls, published: PublishedSystems, model: str, columns: RecallColumns) -> TableRow:
-    return TableRow(model, model, columns.quoted_cells(recalls, model), published.footnote(recalls, model))
+def _quoted_row(columns: RecallColumns, facts: Facts, table: str, model: str) -> TableRow:
+    """Build a quoted row, whose footnote says its source, its training data, and whether it saw test images.
+
+    The evidence and source in parentheses belong to these facts about the system, not to its recalls.
+    """
+    number = columns.paper.numbers[lambda numbers: (numbers["table"] == table) & (numbers["row"] == model)].iloc[-1]
+    known = dict.fromkeys(SYSTEMS_COLUMNS, "") | facts.get(model, {})
+    source = f" ({known['source']}; evidence: {known['evidence']})" if known["evidence"] else ""
+    training = f"Trained on: {known['trained_on'] or NOT_STATED}. Test images seen: {known['test_seen'] or NOT_STATED}"
+    quoted = f"Quoted from {number['source'].rpartition(':')[0]} ({number['cited']})"
+    note = f"{quoted}. {training}{source}. {known['remark']}".rstrip()
+    return TableRow(model, model, columns.quoted_cells(table, model), note)
 
 
-def _comparator_system(results: Results, baseline: Baseline, label_suffix: str = "") -> MeasuredSystem:
-    """Describe a comparator that is measured here.
+def _comparator_row(columns: RecallColumns, baseline: Baseline, label_suffix: str = "") -> TableRow:
+    """Build the row of a comparator that is measured here.
 
     Args:
         label_suffix: end of the label, which tells our row from the paper's row with the same label above it
     """
-    return replace(
-        _system_from_baseline(results, baseline, _comparator_training_note(baseline)),
-        label=baseline.label + label_suffix,
-    )
+    label, note = baseline.label + label_suffix, _comparator_training_note(baseline)
+    return _measured_row(columns, BASELINES, baseline.name, label, note)
 
 
 def _comparator_training_note(baseline: Baseline) -> str:
     return f"Trained on: {baseline.trained_on or NOT_STATED}. Test images seen: not stated beyond that."
 
 
-def _untrained_systems(results: Results) -> list[MeasuredSystem]:
-    """List for each backbone its last-token embedding, which is base, and its other zero-shot read-outs."""
-    found = []
-    for backbone in results.layout.backbones:
-        found.append(_system_from_run(results, backbone, BASE, f"{backbone.label}, last token"))
-        baselines = [row for row in results.layout.baselines_of_kind("zero_shot") if row.backbone == backbone.name]
-        found += [_system_from_baseline(results, row, UNTRAINED_NOTE) for row in baselines]
-    return found
+def _untrained_rows(columns: RecallColumns) -> Iterator[TableRow]:
+    """Build for each backbone the row of its last-token embedding, which is base, and of its other read-outs."""
+    layout = columns.results.layout
+    for backbone in layout.backbones:
+        yield _measured_row(columns, backbone.name, BASE, f"{backbone.label}, last token", UNTRAINED_NOTE)
+        for baseline in layout.baselines_of_kind("zero_shot"):
+            if baseline.backbone == backbone.name:
+                yield _measured_row(columns, BASELINES, baseline.name, baseline.label, UNTRAINED_NOTE)
 
 
-def _trained_systems(results: Results) -> list[MeasuredSystem]:
-    """List each backbone with each tuned method."""
-    return [
-        _system_from_run(results, backbone, method, f"{results.layout.labels[method]} ({backbone.label})")
-        for backbone in results.layout.backbones
-        for method in results.layout.trained_methods
-    ]
+def _trained_rows(columns: RecallColumns) -> Iterator[TableRow]:
+    """Build a row for each backbone with each tuned method."""
+    layout = columns.results.layout
+    for backbone in layout.backbones:
+        for method in layout.trained_methods:
+            note = describe_training_data(columns.results, backbone.name, method)
+            yield _measured_row(columns, backbone.name, method, f"{layout.labels[method]} ({backbone.label})", note)
 
 
-def _reranked_rows(results: Results, published: PublishedSystems, columns: RecallColumns) -> tuple[TableRow, ...]:
+def _reranked_rows(columns: RecallColumns, facts: Facts) -> Iterator[TableRow]:
     """Build the re-ranked rows: first those of other papers, then ours."""
-    other_models = [model for models in published.other_papers.models_by_group.values() for model in models]
-    quoted = [_quoted_row(published.other_papers, published, model, columns) for model in other_models]
-    systems = [
-        _system_from_baseline(results, row, _reranked_training_note(results, row))
-        for row in results.layout.baselines_of_kind("rerank")
-    ]
-    return (*quoted, *_system_rows(columns, systems))
+    for models in columns.paper.models_by_group(OTHER_PAPERS).values():
+        yield from (_quoted_row(columns, facts, OTHER_PAPERS, model) for model in models)
+    for baseline in columns.results.layout.baselines_of_kind("rerank"):
+        note = _reranked_training_note(columns.results, baseline)
+        yield _measured_row(columns, BASELINES, baseline.name, baseline.label, note)
 
 
 def _reranked_training_note(results: Results, baseline: Baseline) -> str:
@@ -223,43 +176,27 @@ def _reranked_training_note(results: Results, baseline: Baseline) -> str:
     return " ".join([f"Candidates: {candidates}.", *training_notes])
 
 
-def _system_from_run(results: Results, backbone: LayoutEntry, method: str, label: str) -> MeasuredSystem:
-    return MeasuredSystem((backbone.name, method), label, describe_training_data(results, backbone.name, method))
-
-
-def _system_from_baseline(results: Results, baseline: Baseline, training_note: str) -> MeasuredSystem:
-    """Describe a baseline that is measured here.
-
-    Raises:
-        SlqError: its result file belongs to another baseline.
-    """
-    results.run_record(BASELINES, baseline.name, BASE_SEED)  # raises if the file belongs to another baseline
-    return MeasuredSystem((BASELINES, baseline.name), baseline.label, training_note)
-
-
 def _results_folder(results: Results, backbone: str, method: str) -> str:
     """Return the folder of a system's results, as sources print it."""
-    return relative_path(results.path(backbone, method, results.layout.compared_seed(method), ""), results.root)
+    folder = results.folder / backbone / method
+    if backbone != BASELINES:
+        folder /= f"seed{results.layout.compared_seed(method)}"
+    return results.relative_path(folder)
 
 
-def _system_rows(columns: RecallColumns, systems: Iterable[MeasuredSystem]) -> tuple[TableRow, ...]:
-    return tuple(_system_row(columns, system) for system in systems)
+def _measured_row(columns: RecallColumns, backbone: str, method: str, label: str, training_note: str) -> TableRow:
+    """Build the row of a system: recalls with intervals, and a footnote with their source or with what is missing.
 
-
-def _system_row(columns: RecallColumns, system: MeasuredSystem) -> TableRow:
-    """Build the row of a system: recalls with intervals, and a footnote with their source or with what is missing."""
-    reasons_by_state: dict[str, list[str]] = {state: [] for state in EMPTY_STATES}
-
-    def make_cell(file_name: str, direction: str, metric: str) -> TableCell:
-        cell = recall_cell(columns.results.first_seed_record(*system.results_key, file_name), direction, metric)
-        if cell.state in EMPTY_STATES:
-            reasons_by_state[cell.state].append(cell.reason)
-        return cell
-
-    cells = columns.result_cells(make_cell)
-    missing, stale = ("; ".join(dict.fromkeys(reasons_by_state[state])) for state in EMPTY_STATES)
+    Args:
+        backbone, method: of a baseline, BASELINES and its name
+        training_note: sentences on its training data
+    """
+    cells = columns.result_cells(partial(recall_cell, columns.results, backbone, method))
+    missing, stale = (
+        "; ".join(dict.fromkeys(cell.reason for cell in cells if cell.state == state)) for state in EMPTY_STATES
+    )
     status = "Not run:" if missing else "" if stale else "Not run."
     if any(cell.state == "measured" for cell in cells):
-        status = f"Measured: {_results_folder(columns.results, *system.results_key)}."
-    footnote_parts = [status, missing and f"{missing}.", stale and f"Stale: {stale}.", system.training_note]
-    return TableRow("/".join(system.results_key), system.label, cells, " ".join(filter(None, footnote_parts)))
+        status = f"Measured: {_results_folder(columns.results, backbone, method)}."
+    footnote_parts = [status, missing and f"{missing}.", stale and f"Stale: {stale}.", training_note]
+    return TableRow(f"{backbone}/{method}", label, cells, " ".join(filter(None, footnote_parts)))

@@ -12,7 +12,7 @@ from slq.reporting.charts import Chart, recall_chart, retention_chart, scale_cha
 from slq.reporting.plots import draw_recall, draw_retention, draw_scale, draw_training
 from slq.reporting.style import figure_style, save_figure
 from slq.results.layout import ReportLayout, parse_layout
-from slq.results.records import Results
+from slq.results.load import Results, print_warnings
 
 FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, ReportLayout], Figure]], ...] = (
     (recall_chart, draw_recall),
@@ -49,7 +49,7 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
         for point in panel.points.itertuples()
     ]
     write_points(output_folder / "figures.csv", rows)
-    results.stale_files.print_warnings()
+    print_warnings(results.files)
 
 
 def _series_name(point: Any) -> str:

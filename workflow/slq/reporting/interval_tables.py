@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Iterable
 
-from slq.common.errors import SlqError
+from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.evaluation.statistics import accuracy_interval
 from slq.reporting.notes import describe_runs, first_seed_note
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
-from slq.results.cells import TableCell, format_integer, format_one_decimal
-from slq.results.evidence import load_run_answers
+from slq.results.cells import TableCell, empty_cell, format_integer, format_one_decimal, mean_cell, with_numbers
 from slq.results.layout import LayoutEntry
-from slq.results.records import Record, Results
+from slq.results.load import Results
 
 DIRECTION_LABELS = {"t2i": "T2I", "i2t": "I2T"}
-RECALL_METRICS = ("R@1", "R@5", "R@10")
+SCORE = ("", "score")  # direction and metric of a score
 TABLE_NOTE = (
     "T2I: text to image, I2T: image to text. Recalls: bootstrap over images, each with all its captions; scores: "
     "Wilson's interval over questions. Two intervals that overlap do not make two methods equal: Table D compares them "
@@ -28,15 +27,13 @@ def intervals_table(results: Results) -> Table:
         SlqError: a file that exists cannot be used.
     """
 
-    def recall_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
-        records = (
-            results.first_seed_record(backbone.name, method, f"retrieval/{dataset.name}.json")
+    def make_cells(backbone: LayoutEntry, dataset: LayoutEntry, direction: str, metric: str) -> list[TableCell]:
+        if (direction, metric) == SCORE:
+            return [_score_cell(results, backbone.name, method, dataset) for method in results.layout.labels]
+        return [
+            recall_cell(results, backbone.name, method, dataset.name, metric, direction)
             for method in results.layout.labels
-        )
-        return [recall_cell(one, direction, metric) for one in records]
-
-    def score_cells(backbone: LayoutEntry, dataset: LayoutEntry) -> list[TableCell]:
-        return [_score_cell(results, backbone, method, dataset) for method in results.layout.labels]
+        ]
 
     return Table(
         name="intervals",
@@ -45,72 +42,50 @@ def intervals_table(results: Results) -> Table:
         f"{describe_runs(results.layout, cells_are_means=False)}",
         stubs=("Benchmark",),
         columns=tuple(Column(method, (label,)) for method, label in results.layout.labels.items()),
-        groups=build_backbone_groups(results, recall_cells, score_cells),
+        groups=build_backbone_groups(results, make_cells),
         notes=(TABLE_NOTE, *first_seed_note(results, SEEDS_NOTE)),
         widths=(6, 3.8),
     )
 
 
 def build_backbone_groups(
-    results: Results,
-    recall_cells: Callable[[LayoutEntry, LayoutEntry, str, str], Iterable[TableCell]],
-    score_cells: Callable[[LayoutEntry, LayoutEntry], Iterable[TableCell]],
+    results: Results, make_cells: Callable[[LayoutEntry, LayoutEntry, str, str], Iterable[TableCell]]
 ) -> tuple[RowGroup, ...]:
     """Build a group per backbone: a row for each recall of each retrieval dataset, and one for each retention dataset.
 
     Args:
-        recall_cells: makes the cells of a row from a backbone, a dataset, a direction and a recall
-        score_cells: makes the cells of a row from a backbone and a retention dataset
+        make_cells: makes the cells of a row from a backbone, a dataset, a direction and a recall; of a score, SCORE
     """
+    layout = results.layout
+    recalls = [(direction, metric) for direction in DIRECTION_LABELS for metric in RECALL_METRICS]
+    places = [(dataset, *place) for dataset in layout.retrieval_datasets for place in recalls]
+    places += [(dataset, *SCORE) for dataset in layout.retention_datasets]
     groups = []
-    for backbone in results.layout.backbones:
-        rows = [
-            TableRow(
-                f"{backbone.name}/{one.name} {direction} {r}",
-                f"{one.label}, {DIRECTION_LABELS[direction]} {r}",
-                tuple(recall_cells(backbone, one, direction, r)),
-            )
-            for one in results.layout.retrieval_datasets
-            for direction in DIRECTION_LABELS
-            for r in RECALL_METRICS
-        ]
-        for one in results.layout.retention_datasets:
-            rows.append(TableRow(f"{backbone.name}/{one.name}", one.label, tuple(score_cells(backbone, one))))
+    for backbone in layout.backbones:
+        rows = []
+        for dataset, direction, metric in places:
+            key = f"{backbone.name}/{dataset.name}" + f" {direction} {metric}" * bool(direction)
+            label = f"{dataset.label}, {DIRECTION_LABELS[direction]} {metric}" if direction else dataset.label
+            rows.append(TableRow(key, label, tuple(make_cells(backbone, dataset, direction, metric))))
         groups.append(RowGroup(backbone.name, backbone.label, tuple(rows)))
     return tuple(groups)
 
 
-def recall_cell(record: Record | TableCell, direction: str, metric: str) -> TableCell:
-    """Build the cell of a recall with its interval; a missing or stale file's cell is returned as it is."""
-    if isinstance(record, TableCell):
-        return record
-    value = record.number("metrics", direction, metric)
-    return TableCell.measured(value, format_one_decimal, record.source, n=1).with_interval(
-        *interval_bounds(record, direction, metric), format_one_decimal
-    )
+def recall_cell(results: Results, backbone: str, method: str, dataset: str, metric: str, direction: str) -> TableCell:
+    """Build the cell of a recall of a method's first seed with its interval."""
+    rows = results.rows(backbone, method, "retrieval", dataset, metric, direction)
+    if not rows or not with_numbers(rows[:1]):
+        return empty_cell(rows) if rows else results.left_out_cell(method)
+    return mean_cell(rows[:1]).with_interval(rows[0].low, rows[0].high, format_one_decimal)
 
 
-def interval_bounds(record: Record, *keys: str) -> tuple[float, float]:
-    """Return the ends of a metric's 95 % interval, as stored in its metrics file.
-
-    Raises:
-        SlqError: the file has no such interval.
-    """
-    match record.value("ci95", *keys):
-        case [int() | float() as low, int() | float() as high]:
-            return low, high
-    raise SlqError(f"{record.path}: key ci95.{'.'.join(keys)} is no pair of numbers; make the file again")
-
-
-def _score_cell(results: Results, backbone: LayoutEntry, method: str, dataset: LayoutEntry) -> TableCell:
+def _score_cell(results: Results, backbone: str, method: str, dataset: LayoutEntry) -> TableCell:
     """Build the cell of an accuracy with its interval: in percent or, for OCRBench, in hits."""
-    answers = load_run_answers(results, backbone.name, method, dataset.name)
+    answers = results.evidence(backbone, method, "retention", dataset.name)
     if isinstance(answers, TableCell):
         return answers
-    scale, formatter = (
-        (len(answers.correct_by_id) / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
-    )
-    interval = accuracy_interval(sum(answers.correct_by_id.values()), len(answers.correct_by_id))
-    make_cell = TableCell.inherited if answers.inherited else TableCell.measured
-    cell = make_cell(scale * interval.value, formatter, answers.source, n=1)
+    scale, formatter = (len(answers) / 100, format_integer) if dataset.is_scored_in_hits else (1.0, format_one_decimal)
+    interval = accuracy_interval(int(answers["is_correct"].sum()), len(answers))
+    make_cell = TableCell.inherited if answers.attrs["inherits"] else TableCell.measured
+    cell = make_cell(scale * interval.value, formatter, answers.attrs["source"], n=1)
     return cell.with_interval(scale * interval.low, scale * interval.high, formatter)

@@ -1,6 +1,5 @@
 """Columns of Table A that come from the ledger (docs/hours.md): training FLOPs, MFU, and hours of the baselines."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -14,40 +13,43 @@ from slq.results.cells import (
     format_integer,
     format_one_decimal,
     format_significant_digits,
+    with_numbers,
 )
-from slq.results.records import Results, relative_path
+from slq.results.load import Results
 
 LEDGER_FILE = "gpu_hours.csv"
 FLAGS_NOTE = "Odd in the events, whose hours are of a monotonic clock all the same (column flags of gpu_hours.csv):"
 
+COMPUTED_COLUMNS: tuple[tuple[str, Formatter, float], ...] = (  # how each is printed, and in which unit
+    ("pflop", format_significant_digits, 1),
+    ("pflop_grad_cache", format_significant_digits, 1),
+    ("mfu", format_one_decimal, 100),
+)
 COMPARATORS_LABEL = "Comparators"  # they use no backbone of the preset
 BASELINES_NOTE = "Baselines train nothing; their hours are in no other row of this table."
 
 
 def flops_and_mfu_cells(results: Results, backbone: str, method: str) -> tuple[TableCell, ...]:
     """Build cells of training PFLOP, PFLOP with GradCache (Gao et al. 2021), and MFU in percent; means over seeds."""
-    if not results.run_records(backbone, method):
-        return (results.missing_cell(backbone, method, "run.json"),) * 3
-    ledger_rows = _training_rows(results, backbone, method)
-    return tuple(
-        _mean_cell(results, [row[column] for row in ledger_rows], formatter, scale)
-        for column, formatter, scale in (
-            ("pflop", format_significant_digits, 1),
-            ("pflop_grad_cache", format_significant_digits, 1),
-            ("mfu", format_one_decimal, 100),
-        )
-    )
+    if not with_numbers(results.rows(backbone, method, "run", "", "hidden_size")):
+        return (results.cell(backbone, method, "run", "", "hidden_size"),) * 3
+    lines, cells = _training_rows(results, backbone, method), []
+    for column, formatter, scale in COMPUTED_COLUMNS:
+        numbers = [scale * float(line[column]) for line in lines if line[column]]
+        complete = numbers and len(numbers) == len(lines)
+        mean_cell = TableCell.mean(numbers, formatter, ledger_source(results), comparable=False) if complete else None
+        cells.append(mean_cell or _missing_from_ledger(results))
+    return tuple(cells)
 
 
 def released_pflop_cell(results: Results, backbone: str) -> TableCell:
-    """Build the cell with the PFLOP that our runs of the proposed method would need as released."""
-    values = [row["pflop_released"] for row in _training_rows(results, backbone, results.layout.proposed_method)]
-    pflops = [float(value) for value in values if value]
+    """Build the cell with the PFLOP that our SLQ runs would have needed with the released algorithm."""
+    lines = _training_rows(results, backbone, results.layout.proposed_method)
+    pflops = [float(line["pflop_released"]) for line in lines if line["pflop_released"]]
     if not pflops:
         return _missing_from_ledger(results)
-    return TableCell.inherited(
-        mean(pflops), format_significant_digits, f"the closed form on the steps of {ledger_source(results)}"
-    )
+    source = f"the closed form on the steps of {ledger_source(results)}"
+    return TableCell.inherited(mean(pflops), format_significant_digits, source)
 
 
 def baseline_hours_groups(results: Results) -> tuple[RowGroup, ...]:
@@ -64,12 +66,8 @@ def baseline_hours_groups(results: Results) -> tuple[RowGroup, ...]:
     rows = []
     for name, label in labels.items():
         if count := backbone_names.count(name):
-            backbone_lines = [line for line in lines if line["backbone"] == name]
-            rows.append(
-                TableRow(
-                    f"baselines/{name or 'comparators'}", f"{label} ({count})", _baseline_cells(results, backbone_lines)
-                )
-            )
+            cells = _baseline_cells(results, [line for line in lines if line["backbone"] == name])
+            rows.append(TableRow(f"baselines/{name or 'comparators'}", f"{label} ({count})", cells))
     return (RowGroup("baselines", "Baselines (no training)", tuple(rows)),) if rows else ()
 
 
@@ -81,32 +79,23 @@ def _baseline_cells(results: Results, lines: list[dict[str, str]]) -> tuple[Tabl
     Args:
         lines: the ledger's lines of these baselines; empty if there is no ledger
     """
-    source = ledger_source(results)
-    devices = sorted({line["device"] for line in lines})
-    no_paper_hours, no_ratio = (
-        TableCell.missing("the paper tells no hours of it"),
-        TableCell.missing("nothing to divide: no training"),
-    )
+    source, devices = ledger_source(results), sorted({line["device"] for line in lines})
+    no_paper_hours = TableCell.missing("the paper tells no hours of it")
+    no_ratios = (TableCell.missing("nothing to divide: no training"),) * 2
     no_flops = _missing_from_ledger(results, "no steps are counted")
     if not lines:
-        return (no_paper_hours, *(no_flops,) * 7, *(no_ratio,) * 2)
-    total_cell = TableCell.missing(f"not hours of one device: {source}")
+        return (no_paper_hours, *(no_flops,) * 7, *no_ratios)
     if not all(line["total_hours"] for line in lines):
-        total_cell = TableCell.missing(f"{source}, column flags: hours of a line are not known")
-    elif len(devices) == 1:
-        total_cell = TableCell.measured(
-            sum(float(line["total_hours"]) for line in lines), format_hours, source, comparable=False
-        )
-    device_counts = sorted({float(line["devices"]) for line in lines})
-    return (
-        no_paper_hours,
-        TableCell.inherited(0, format_integer, f"nothing is trained: {source}"),
-        total_cell,
-        TableCell.measured_text(", ".join(devices), source),
-        TableCell.measured_text(", ".join(map(format_integer, device_counts)), source),
-        *(no_flops,) * 3,
-        *(no_ratio,) * 2,
-    )
+        total = TableCell.missing(f"{source}, column flags: hours of a line are not known")
+    elif len(devices) > 1:
+        total = TableCell.missing(f"not hours of one device: {source}")
+    else:
+        hours = sum(float(line["total_hours"]) for line in lines)
+        total = TableCell.measured(hours, format_hours, source, comparable=False)
+    device_counts = map(format_integer, sorted({float(line["devices"]) for line in lines}))
+    words = (TableCell.measured_text(", ".join(texts), source) for texts in (devices, device_counts))
+    untrained = TableCell.inherited(0, format_integer, f"nothing is trained: {source}")
+    return (no_paper_hours, untrained, total, *words, *(no_flops,) * 3, *no_ratios)
 
 
 def read_ledger_rows(results: Results) -> list[dict[str, str]]:
@@ -129,7 +118,7 @@ def flagged_hours_note(results: Results) -> tuple[str, ...]:
 
 def ledger_source(results: Results) -> str:
     """Return the path of the ledger, as sources print it."""
-    return relative_path(_ledger_path(results), results.root)
+    return results.relative_path(_ledger_path(results))
 
 
 def _training_rows(results: Results, backbone: str, method: str) -> list[dict[str, str]]:
@@ -142,13 +131,6 @@ def _training_rows(results: Results, backbone: str, method: str) -> list[dict[st
     ]
 
 
-def _mean_cell(results: Results, values: Sequence[str], formatter: Formatter, scale: float) -> TableCell:
-    numbers = [scale * float(value) for value in values if value]
-    if not numbers or len(numbers) < len(values):
-        return _missing_from_ledger(results)
-    return TableCell.mean(numbers, formatter, ledger_source(results), comparable=False)
-
-
 def _missing_from_ledger(
     results: Results, detail: str = "no such line, no closed form, or no peak of the device"
 ) -> TableCell:
@@ -158,4 +140,4 @@ def _missing_from_ledger(
 
 
 def _ledger_path(results: Results) -> Path:
-    return results.root / results.layout.preset / LEDGER_FILE
+    return results.folder / LEDGER_FILE

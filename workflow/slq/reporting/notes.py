@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from slq.common.files import read_json
 from slq.methods.registry import BASE
 from slq.reporting.table_model import RowGroup
 from slq.results.cells import TableCell
 from slq.results.layout import LayoutEntry, ReportLayout
-from slq.results.records import Record, Results, relative_path
+from slq.results.load import Results
+from slq.results.record import Record
 
-AUDIT_SCHEMA = 4
 LEAK_EXPLANATION = (
     "Clean, leaked: queries of images that the training set does not hold, or holds, in the whole gallery."
 )
@@ -49,6 +48,13 @@ def cells_by_row(groups: Iterable[RowGroup]) -> dict[str, Sequence[TableCell]]:
     return {row.key: row.cells for group in groups for row in group.rows}
 
 
+def older_code_note(layout: ReportLayout) -> tuple[str, ...]:
+    """Write the note on numbers that other code than the present has made; empty unless `code` is pinned."""
+    return (f"Made by other code than the present, which is pinned: {'; '.join(layout.older_code)}.",) * bool(
+        layout.older_code
+    )
+
+
 def missing_seeds_note(layout: ReportLayout, cells: Mapping[str, Sequence[TableCell]]) -> tuple[str, ...]:
     """Write the note on methods whose numbers do not cover every seed of the layout; empty if there are none.
 
@@ -69,18 +75,6 @@ def missing_seeds_note(layout: ReportLayout, cells: Mapping[str, Sequence[TableC
 # ---- training data and leakage ---------------------------------------------------------------------------------------
 
 
-def find_audit(results: Results) -> Record | None:
-    """Read the audit of the preset's datasets, or return None if it does not exist.
-
-    Raises:
-        SlqError: it is not JSON, or has another schema version.
-    """
-    path = results.root / results.layout.preset / "audit.json"
-    if not path.exists():
-        return None
-    return Record(path, relative_path(path, results.root), read_json(path)).require_schema(AUDIT_SCHEMA)
-
-
 def leaked_ids(audit: Record | None, dataset: LayoutEntry) -> list[str]:
     """List the ids of a dataset's test items whose image is also in the training set."""
     return [] if audit is None else list(audit.value("splits", f"{dataset.name}/test", "leaked"))
@@ -91,13 +85,13 @@ def _leak_counts(audit: Record | None, datasets: Iterable[LayoutEntry], template
     return [template.format(len(ids), dataset.label) for dataset in datasets if (ids := leaked_ids(audit, dataset))]
 
 
-def leak_note(results: Results, audit: Record | None) -> tuple[str, ...]:
+def leak_note(results: Results) -> tuple[str, ...]:
     """Write the note under Table E on what the audit found in the retrieval datasets."""
-    if audit is None:
+    if results.audit is None:
         return (
             f"Whether training has seen test images is not known: {results.layout.preset}/audit.json does not exist.",
         )
-    found = _leak_counts(audit, results.layout.retrieval_datasets, "{} images of {}")
+    found = _leak_counts(results.audit, results.layout.retrieval_datasets, "{} images of {}")
     if not found:
         return (f"The audit found no test image, {MATCHED_BY}, in the training set.",)
     return (f"{LEAK_EXPLANATION} The audit found {' and '.join(found)} in the training set, {MATCHED_BY}.",)
@@ -106,7 +100,7 @@ def leak_note(results: Results, audit: Record | None) -> tuple[str, ...]:
 def trained_on_test_note(results: Results) -> tuple[str, ...]:
     """Write the note, under every table of scores, that training used test items (allow_leak); empty if it did not."""
     found = _leak_counts(
-        find_audit(results), (*results.layout.retrieval_datasets, *results.layout.retention_datasets), "{:,} of {}"
+        results.audit, (*results.layout.retrieval_datasets, *results.layout.retention_datasets), "{:,} of {}"
     )
     if not found:
         return ()
@@ -123,10 +117,12 @@ def describe_training_data(results: Results, backbone: str, method: str) -> str:
     """
     if method == BASE:
         return UNTRAINED_NOTE
-    run, audit = results.run_record(backbone, method, results.layout.compared_seed(method)), find_audit(results)
+    audit = results.audit
     if audit is None:
         return f"Trained on: not known: {results.layout.preset}/audit.json does not exist. Test images seen: not known."
-    train_sha256 = run and run.content.get("inputs", {}).get("train")
+    seed = results.layout.compared_seed(method)
+    runs = [run for run in results.records("run", "", backbone) if (run.method, run.seed) == (method, seed)]
+    train_sha256 = runs[0].record.content.get("inputs", {}).get("train") if runs else None
     split = next(
         (name for name, one in audit.value("splits").items() if train_sha256 and one.get("sha256") == train_sha256),
         None,
@@ -144,8 +140,10 @@ def origin_note(results: Results) -> tuple[str, ...]:
     """Write the note with the Hub commits of the retention datasets; datasets not fetched from the Hub are left out."""
     origins = []
     for dataset in results.layout.retention_datasets:
-        records = results.find_all_runs(f"retention/{dataset.name}.json")
-        parts = dict.fromkeys(_origin_label(part) for record in records for part in record.content.get("origin", []))
+        origins_of_files = (
+            file.record.content.get("origin", []) for file in results.records("retention", dataset.name)
+        )
+        parts = dict.fromkeys(_origin_label(part) for parts in origins_of_files for part in parts)
         origins += [f"{dataset.label}, {' and '.join(parts)}"] if parts else []
     return (f"Datasets as fetched: {'; '.join(origins)}.",) if origins else ()
 
@@ -166,8 +164,8 @@ def _disputed_note(results: Results, dataset: LayoutEntry) -> str:
     bounds = []
     for backbone in results.layout.backbones:
         for method, label in results.layout.labels.items():
-            found = results.find_all_seeds(backbone.name, method, f"retention/{dataset.name}.json")
-            found = [record for record in found if "disputed" in record.content]
+            files = results.records("retention", dataset.name, backbone.name)
+            found = [one.record for one in files if one.method == method and "disputed" in one.record.content]
             if found:
                 ids |= {item["id"]: None for record in found for item in record.value("disputed", "items")}
                 low, high = (

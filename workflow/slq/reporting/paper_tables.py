@@ -6,10 +6,9 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from slq.common.errors import SlqError
 from slq.methods.registry import BASE
-from slq.reporting.costs import all_costs, gpu_hours_table, hours_cell, hours_header, hours_note
-from slq.reporting.extended import PublishedSystems, extended_table
+from slq.reporting.costs import gpu_hours_table, hours_cell, hours_header, hours_note, trained_hours
+from slq.reporting.extended import extended_table, read_system_facts
 from slq.reporting.interval_tables import intervals_table
 from slq.reporting.method_comparison import comparisons_table
 from slq.reporting.notes import (
@@ -17,24 +16,27 @@ from slq.reporting.notes import (
     describe_runs,
     disputed_notes,
     missing_seeds_note,
+    older_code_note,
     origin_note,
     trained_on_test_note,
 )
 from slq.reporting.recall_variants import recall_variants_table
-from slq.reporting.recalls import DATASET_LABELS, MARKS_NOTE, PaperTables, RecallColumns, missing_dataset_cell
+from slq.reporting.recalls import DATASET_LABELS, MARKS_NOTE, RecallColumns, missing_dataset_cell
 from slq.reporting.retention import retention_table
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow, mark_columns
 from slq.results.cells import (
     EMPTY_STATES,
-    Formatter,
     TableCell,
-    format_integer,
-    format_one_decimal,
+    common_cell,
+    common_value,
     format_parameter_count,
+    join_sources,
     mark_best,
+    with_numbers,
 )
 from slq.results.layout import DatasetColumn, LayoutEntry, match_paper_columns
-from slq.results.records import Results, common_number, joined_sources
+from slq.results.load import Results
+from slq.results.paper import OTHER_PAPERS, Paper
 
 DIRECTION_ABBREVIATIONS = {"t2i": "IR", "i2t": "TR"}
 TABLE3_SCORE_HEADERS = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
@@ -43,6 +45,9 @@ BASE_NOTE = " Base, the untouched one, has none."
 LM_HEAD_NOTE = (
     "Full FT's Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
 )
+NumberPlace = (
+    tuple[str, ...] | TableCell
+)  # kind, dataset, metric and direction; or the cell of a column without dataset
 ONE_RUN_NOTE = "Costs are those of one run. Base has no seed: it is one run."
 
 
@@ -55,36 +60,38 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
     Raises:
         SlqError: a file that exists is malformed, incomplete or belongs to another run.
     """
-    paper = PaperTables(reference_folder, results.root)
-    main_tables = [
+    printed = ["table1", "table3", *([OTHER_PAPERS] if (reference_folder / f"{OTHER_PAPERS}.csv").exists() else [])]
+    paper = Paper(reference_folder, results.root, tables=printed)
+    tables = [
         table1(results, paper),
         table3(results, paper),
         gpu_hours_table(results, paper),
         retention_table(results),
+        intervals_table(results),
+        comparisons_table(results),
+        recall_variants_table(results),
+        extended_table(results, paper, read_system_facts(reference_folder, results.root)),
     ]
-    evidence_tables = [intervals_table(results), comparisons_table(results), recall_variants_table(results)]
-    return [
-        *main_tables,
-        *evidence_tables,
-        extended_table(results, paper, PublishedSystems.read(reference_folder, results.root)),
-    ]
+    return [replace(one, notes=(*one.notes, *older_code_note(results.layout))) for one in tables]
 
 
-def table1(results: Results, paper: PaperTables) -> Table:
+def table1(results: Results, paper: Paper) -> Table:
     """Build Table 1: retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
     columns = RecallColumns(results, paper)
-    paper_groups = {group: models for group, models in paper.recalls.models_by_group.items() if group != "Ours"}
+    models_by_group = {group: models for group, models in paper.models_by_group("table1").items() if group != "Ours"}
     rows = [
-        TableRow(model, model, columns.quoted_cells(paper.recalls, model))
-        for models in paper_groups.values()
+        TableRow(model, model, columns.quoted_cells("table1", model))
+        for models in models_by_group.values()
         for model in models
     ]
     for backbone in results.layout.backbones:
-        cells = columns.result_cells(partial(_recall_cell, results, backbone.name))
         method = results.layout.proposed_method
+        cells = columns.result_cells(partial(results.cell, backbone.name, method, "retrieval"))
         rows.append(TableRow(f"{backbone.name}/{method}", f"{results.layout.labels[method]} ({backbone.label})", cells))
     marked_rows = iter(mark_columns(rows, lambda _, cells: mark_best(cells)))
-    groups = [RowGroup(label, label, tuple(islice(marked_rows, len(models)))) for label, models in paper_groups.items()]
+    groups = [
+        RowGroup(label, label, tuple(islice(marked_rows, len(models)))) for label, models in models_by_group.items()
+    ]
     groups.append(RowGroup("Ours", "Ours", tuple(marked_rows)))
     return Table(
         name="table1",
@@ -102,68 +109,68 @@ def table1(results: Results, paper: PaperTables) -> Table:
     )
 
 
-def _recall_cell(results: Results, backbone: str, file_name: str, direction: str, metric: str) -> TableCell:
-    return results.mean_cell(
-        backbone, results.layout.proposed_method, file_name, ("metrics", direction, metric), format_one_decimal
-    )
-
-
-def table3(results: Results, paper: PaperTables) -> Table:
+def table3(results: Results, paper: Paper) -> Table:
     """Build Table 3: cost, recall and retention scores of the tuning methods, within each backbone."""
-    retrieval_columns = match_paper_columns(results.layout.retrieval_datasets, paper.table3_retrieval_datasets())
-    retention_columns = match_paper_columns(results.layout.retention_datasets, paper.table3_retention_datasets())
-    costs = all_costs(results)
-    lm_head_note = (LM_HEAD_NOTE,) if results.layout.cost_baseline in results.layout.methods else ()
-    one_run_note = (ONE_RUN_NOTE,) if results.layout.has_several_seeds else ()
-    groups = tuple(
-        _backbone_group(results, backbone, retrieval_columns, retention_columns)
-        for backbone in results.layout.backbones
-    )
+    hours, layout = trained_hours(results), results.layout
+    numbers = _number_columns(results, paper)
+    groups = tuple(_backbone_group(results, backbone, [*numbers.values()]) for backbone in layout.backbones)
     return Table(
         name="table3",
         number="3",
         caption=f"Tuning strategies: parameters trained, training cost, recall at 5 in percent (IR: text to image, TR: "
-        f"image to text), and the scores of the tuned backbone. {describe_runs(results.layout)}",
+        f"image to text), and the scores of the tuned backbone. {describe_runs(layout)}",
         stubs=("Backbone", "Method"),
         shared=(Column("dim", ("Dim.",)),),
-        columns=_table3_columns(hours_header(costs), retrieval_columns, retention_columns),
+        columns=(Column("parameters", ("Param.",)), Column("hours", (hours_header(hours),)), *numbers),
         groups=groups,
         notes=(
             MARKS_NOTE,
-            RANKING_NOTE + BASE_NOTE * results.layout.table3_base,
+            RANKING_NOTE + BASE_NOTE * layout.table3_base,
             *trained_on_test_note(results),
-            *lm_head_note,
-            *one_run_note,
-            *hours_note(costs),
+            *((LM_HEAD_NOTE,) if layout.cost_baseline in layout.methods else ()),
+            *((ONE_RUN_NOTE,) if layout.has_several_seeds else ()),
+            *hours_note(hours),
             *origin_note(results),
             *disputed_notes(results),
-            *missing_seeds_note(results.layout, cells_by_row(groups)),
+            *missing_seeds_note(layout, cells_by_row(groups)),
         ),
     )
 
 
-def _table3_columns(
-    hours_label: str, retrieval_columns: Sequence[DatasetColumn], retention_columns: Sequence[DatasetColumn]
-) -> tuple[Column, ...]:
-    recall_headers = [
-        Column(f"{column.key} {direction} R@5", (column.header(DATASET_LABELS), name))
-        for column in retrieval_columns
-        for direction, name in DIRECTION_ABBREVIATIONS.items()
-    ]
-    score_headers = [Column(column.key, (column.header(TABLE3_SCORE_HEADERS),)) for column in retention_columns]
-    return (Column("parameters", ("Param.",)), Column("hours", (hours_label,)), *recall_headers, *score_headers)
+def _number_columns(results: Results, paper: Paper) -> dict[Column, NumberPlace]:
+    """Return the columns of recalls and scores, each with the number that it shows."""
+    layout, columns = results.layout, dict[Column, NumberPlace]()
+    for column in match_paper_columns(layout.retrieval_datasets, paper.datasets("table3", "retrieval")):
+        for direction, name in DIRECTION_ABBREVIATIONS.items():
+            head = Column(f"{column.key} {direction} R@5", (column.header(DATASET_LABELS), name))
+            columns[head] = _number_place(results, column, "retrieval", "R@5", direction)
+    for column in match_paper_columns(layout.retention_datasets, paper.datasets("table3", "retention")):
+        head = Column(column.key, (column.header(TABLE3_SCORE_HEADERS),))
+        columns[head] = _number_place(results, column, "retention", "score")
+    return columns
 
 
-def _backbone_group(
-    results: Results,
-    backbone: LayoutEntry,
-    retrieval_columns: Sequence[DatasetColumn],
-    retention_columns: Sequence[DatasetColumn],
-) -> RowGroup:
+def _number_place(results: Results, column: DatasetColumn, kind: str, *metric: str) -> NumberPlace:
+    if column.dataset is None:
+        return missing_dataset_cell(results, column)
+    return (kind, column.dataset.name, *metric)
+
+
+def _backbone_group(results: Results, backbone: LayoutEntry, places: Sequence[NumberPlace]) -> RowGroup:
     """Build the rows of a backbone, with the best values marked."""
-    methods = results.layout.labels if results.layout.table3_base else results.layout.trained_methods
-    rows = [_method_row(results, backbone, method, retrieval_columns, retention_columns) for method in methods]
-    return RowGroup(backbone.name, backbone.label, mark_columns(rows, _mark_column), (_width_cell(results, backbone),))
+    rows, layout = [], results.layout
+    for method in layout.labels if layout.table3_base else layout.trained_methods:
+        costs = [_parameters_cell(results, backbone, method), hours_cell(results, backbone, method)]
+        cells = [
+            place if isinstance(place, TableCell) else results.cell(backbone.name, method, *place) for place in places
+        ]
+        if method == BASE:  # nothing is trained, whatever ran
+            costs = [replace(cell, n=None, comparable=False) for cell in costs]
+            cells = [replace(cell, comparable=False) for cell in cells]
+        rows.append(TableRow(f"{backbone.name}/{method}", layout.labels[method], (*costs, *cells)))
+    widths = [row for method in layout.labels for row in results.rows(backbone.name, method, "run", "", "hidden_size")]
+    width = common_cell(widths, f"no run of {backbone.name} exists")  # the paper's "Dim."
+    return RowGroup(backbone.name, backbone.label, mark_columns(rows, _mark_column), (width,))
 
 
 def _mark_column(column_index: int, cells: Sequence[TableCell]) -> Sequence[TableCell]:
@@ -172,71 +179,10 @@ def _mark_column(column_index: int, cells: Sequence[TableCell]) -> Sequence[Tabl
     return mark_best(cells, higher_is_better=column_index > 1) if len(ranked_cells) > 1 else cells
 
 
-def _method_row(
-    results: Results,
-    backbone: LayoutEntry,
-    method: str,
-    retrieval_columns: Sequence[DatasetColumn],
-    retention_columns: Sequence[DatasetColumn],
-) -> TableRow:
-    """Build the row of a method: parameters, hours, recalls, scores."""
-    recalls = [
-        _metric_cell(results, backbone, method, "retrieval", column, (direction, "R@5"), format_one_decimal)
-        for column in retrieval_columns
-        for direction in DIRECTION_ABBREVIATIONS
-    ]
-    # OCRBench counts hits of 1,000; the others are percent.
-    formatters = [
-        format_integer if column.dataset and column.dataset.is_scored_in_hits else format_one_decimal
-        for column in retention_columns
-    ]
-    scores = [
-        _metric_cell(results, backbone, method, "retention", column, ("score",), formatter)
-        for column, formatter in zip(retention_columns, formatters, strict=True)
-    ]
-    cells = [
-        _trained_parameters_cell(results, backbone, method),
-        hours_cell(results, backbone, method),
-        *recalls,
-        *scores,
-    ]
-    if method == BASE:
-        cells = [replace(cell, comparable=False) for cell in cells]
-    return TableRow(f"{backbone.name}/{method}", results.layout.labels[method], tuple(cells))
-
-
-def _metric_cell(
-    results: Results,
-    backbone: LayoutEntry,
-    method: str,
-    kind: str,
-    column: DatasetColumn,
-    keys: Sequence[str],
-    formatter: Formatter,
-) -> TableCell:
-    """Build the cell of a method's metric on one dataset."""
-    if column.dataset is None:
-        return missing_dataset_cell(results, column)
-    return results.mean_cell(backbone.name, method, f"{kind}/{column.dataset.name}.json", ("metrics", *keys), formatter)
-
-
-def _trained_parameters_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
+def _parameters_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
     """Build the cell with the number of parameters that a method trains, which must be the same for all seeds."""
-    runs = results.run_records(backbone.name, method)
-    trained = common_number(runs, "parameters", "trainable")
-    if trained is None:
-        return results.missing_cell(backbone.name, method, "run.json")
-    if method != BASE:
-        return TableCell.measured(trained, format_parameter_count, joined_sources(runs), n=len(runs))
-    if trained != 0:
-        raise SlqError(f"{runs[0].path}: key parameters.trainable is {trained:g}; expected 0, as base trains nothing")
-    return TableCell.inherited(0, format_parameter_count, f"nothing is trained: {joined_sources(runs)}")
-
-
-def _width_cell(results: Results, backbone: LayoutEntry) -> TableCell:
-    """Build the cell for the paper's "Dim.", the hidden size, which must be the same for all runs of the backbone."""
-    runs = [run for method in results.layout.labels for run in results.run_records(backbone.name, method)]
-    width = common_number(runs, "hidden_size")
-    if width is None:
-        return TableCell.missing(f"no run of {backbone.name} exists")
-    return TableCell.measured(width, format_integer, joined_sources(runs), comparable=False)
+    found = with_numbers(results.rows(backbone.name, method, "run", "", "parameters"))
+    trained = common_value(found)
+    if trained is None or method == BASE:
+        return results.cell(backbone.name, method, "run", "", "parameters")
+    return TableCell.measured(trained, format_parameter_count, join_sources(found), n=len(found))

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from PIL.Image import Image
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json
 from slq.reporting.figures import write_points
 from slq.reporting.style import CORRECT_COLOUR, add_note, draw_image, figure_style, new_figure, save_figure
-from slq.results.records import Record, relative_path
+from slq.results.record import Record, read_record
 
 FIGURE_NAME = "pilot"
 SCHEMA = 1  # schema version of pilot.json
@@ -59,7 +58,7 @@ def read_pilot_records(settings: Mapping[str, Any], results: Path) -> list[Recor
         SlqError: a file cannot be read, or has other texts, images or read-outs than the first.
     """
     paths = [results / settings["preset"] / one["name"] / "pilot.json" for one in settings["backbones"]]
-    records = [Record(path, relative_path(path, results), read_json(path)).require_schema(SCHEMA) for path in paths]
+    records = [read_record(path, results, SCHEMA) for path in paths]
     for record in records[1:]:
         for key, value in _compared_inputs(record).items():
             if value != _compared_inputs(records[0])[key]:

@@ -19,7 +19,7 @@ from slq.reporting.style import (
     new_figure,
     save_figure,
 )
-from slq.results.records import Record, read_jsonl_records
+from slq.results.record import Record, read_jsonl_records
 
 FIGURE_NAME = "queries"
 MAX_CAPTION_CHARS = 66  # longest line of a caption

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
 from slq.evaluation.rank_table import compute_recalls_by_leakage
 from slq.reporting.interval_tables import DIRECTION_LABELS
-from slq.reporting.notes import describe_runs, find_audit, leak_note, leaked_ids
+from slq.reporting.notes import describe_runs, leak_note, leaked_ids
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
-from slq.results.cells import TableCell, format_integer, format_one_decimal, merge_missing_cells
-from slq.results.evidence import load_run_ranks
+from slq.results.cells import TableCell, empty_cell, format_one_decimal
+from slq.results.evidence import evidence
 from slq.results.layout import LayoutEntry
-from slq.results.records import Record, Results
+from slq.results.load import Results
 
 METRIC = "R@5"
 LEAK_PARTS = ("clean", "leaked")
@@ -26,7 +28,7 @@ def recall_variants_table(results: Results) -> Table:
     Raises:
         SlqError: a file that exists cannot be used.
     """
-    audit, datasets = find_audit(results), results.layout.retrieval_datasets
+    datasets = results.layout.retrieval_datasets
     return Table(
         name="counts",
         number="E",
@@ -39,24 +41,17 @@ def recall_variants_table(results: Results) -> Table:
         ),
         groups=tuple(
             RowGroup(
-                one.name,
-                one.label,
-                tuple(row for dataset in datasets for row in _dataset_rows(results, one, dataset, audit)),
+                one.name, one.label, tuple(row for dataset in datasets for row in _dataset_rows(results, one, dataset))
             )
             for one in results.layout.backbones
         ),
-        notes=(TABLE_NOTE, *leak_note(results, audit)),
+        notes=(TABLE_NOTE, *leak_note(results)),
         widths=(7.6, 1.75),
     )
 
 
-def _dataset_rows(
-    results: Results, backbone: LayoutEntry, dataset: LayoutEntry, audit: Record | None
-) -> list[TableRow]:
+def _dataset_rows(results: Results, backbone: LayoutEntry, dataset: LayoutEntry) -> list[TableRow]:
     """Build the rows of one dataset, one for each way of counting."""
-    file_name = f"retrieval/{dataset.name}.json"
-    records = results.find_all_runs(file_name, backbone)
-    printed_suffix = f" ({describe_variant(records[0].value('variant_settings'))})" if records else ""
 
     def make_row(key: str, label: str, make_cell: Callable[[str, str], TableCell]) -> TableRow:
         cells = tuple(
@@ -64,40 +59,34 @@ def _dataset_rows(
         )
         return TableRow(f"{backbone.name}/{dataset.name}/{key}", f"{dataset.label}: {label}", cells)
 
-    def recall_cell(*keys: str) -> Callable[[str, str], TableCell]:
-        return lambda method, direction: results.mean_cell(
-            backbone.name, method, file_name, (*keys, direction, METRIC), format_one_decimal
+    def counted(metric: str, variant: str = "") -> Callable[[str, str], TableCell]:
+        return lambda method, direction: results.cell(
+            backbone.name, method, "retrieval", dataset.name, metric, direction, variant
         )
 
-    def leak_cell(part: str) -> Callable[[str, str], TableCell]:
-        return lambda method, direction: leak_cells[method][part, direction]
+    def leak_cell(part: str, method: str, direction: str) -> TableCell:
+        return leak_cells[method][part, direction]
 
     def own_captions_cell(method: str, direction: str) -> TableCell:
         if direction == "t2i":
             return TableCell.missing("a caption has one image: the same as printed")
-        return recall_cell("metrics")(method, "i2t_strict")
+        return counted(METRIC)(method, "i2t_strict")
 
     rows = [
-        make_row("printed", f"printed{printed_suffix}", recall_cell("metrics")),
-        make_row("pessimistic", "ties against the query", recall_cell("pessimistic")),
-        make_row(
-            "ties",
-            "ties",
-            lambda method, direction: results.mean_cell(
-                backbone.name, method, file_name, ("ties", direction), format_integer
-            ),
-        ),
+        make_row("pessimistic", "ties against the query", counted(f"{METRIC} pessimistic")),
+        make_row("ties", "ties", counted("ties")),
         make_row("strict", "own captions", own_captions_cell),
     ]
-    for variant in records[0].value("variants") if records else ():
-        label = describe_variant(records[0].value("variants", variant, "variant_settings"))
-        rows.append(make_row(variant, label, recall_cell("variants", variant, "metrics")))
-    if audit is not None and leaked_ids(audit, dataset):
-        leak_cells = {
-            method: _leak_cells(results, backbone, method, dataset, audit) for method in results.layout.labels
-        }
-        rows += [make_row(part, part, leak_cell(part)) for part in LEAK_PARTS]
-    return rows
+    suffix = ""
+    for record in [file.record for file in results.records("retrieval", dataset.name, backbone.name)][:1]:
+        suffix = f" ({describe_variant(record.value('variant_settings'))})"
+        for variant in record.value("variants"):
+            label = describe_variant(record.value("variants", variant, "variant_settings"))
+            rows.append(make_row(variant, label, counted(METRIC, variant)))
+    if leaked_ids(results.audit, dataset):
+        leak_cells = {method: _leak_cells(results, backbone, method, dataset) for method in results.layout.labels}
+        rows += [make_row(part, part, partial(leak_cell, part)) for part in LEAK_PARTS]
+    return [make_row("printed", f"printed{suffix}", counted(METRIC)), *rows]
 
 
 def describe_variant(counting_rule: dict[str, int | None]) -> str:
@@ -107,35 +96,26 @@ def describe_variant(counting_rule: dict[str, int | None]) -> str:
 
 
 def _leak_cells(
-    results: Results, backbone: LayoutEntry, method: str, dataset: LayoutEntry, audit: Record
+    results: Results, backbone: LayoutEntry, method: str, dataset: LayoutEntry
 ) -> dict[tuple[str, str], TableCell]:
     """Compute R@5 on clean and on leaked images, averaged over the seeds whose ranks exist.
 
     The result is keyed by part (`clean`, `leaked`) and direction.
     """
-    ranks_or_cells = [
-        load_run_ranks(results, backbone.name, method, dataset.name, seed) for seed in results.layout.seeds_of(method)
-    ]
+    rows = results.rows(backbone.name, method, "retrieval", dataset.name, METRIC, "t2i")
+    ranks_or_cells = [evidence(row) for row in rows]
     available = [one for one in ranks_or_cells if not isinstance(one, TableCell)]
-    merged_cell = merge_missing_cells(ranks_or_cells)
+    empty = empty_cell(one for one in ranks_or_cells if isinstance(one, TableCell))
     if not available:
-        no_ranks_cell = (
-            merged_cell
-            if ranks_or_cells
-            else results.missing_cell(backbone.name, method, f"retrieval/{dataset.name}.ranks.parquet")
-        )
-        return {(part, direction): no_ranks_cell for part in LEAK_PARTS for direction in DIRECTION_LABELS}
-    parts = [compute_recalls_by_leakage(one.table, leaked_ids(audit, dataset)) for one in available]
-    source = "; ".join([*(one.source for one in available), audit.source])
+        empty = empty if rows else results.left_out_cell(method)
+        return {(part, direction): empty for part in LEAK_PARTS for direction in DIRECTION_LABELS}
+    parts = [compute_recalls_by_leakage(table, leaked_ids(results.audit, dataset)) for table in available]
+    audit_name = results.relative_path(results.folder / "audit.json")
+    source = "; ".join([*(table.attrs["source"] for table in available), audit_name])
     cells = {}
-    for part in LEAK_PARTS:
-        for direction in DIRECTION_LABELS:
-            metrics = [counted[part]["metrics"] for counted in parts]
-            values = [recalls[direction][METRIC] for recalls in metrics if recalls is not None]
-            cell = (
-                replace(TableCell.mean(values, format_one_decimal, source), reason=merged_cell.reason)
-                if values
-                else None
-            )
-            cells[part, direction] = cell or TableCell.missing(f"no {part} image")
+    for part, direction in product(LEAK_PARTS, DIRECTION_LABELS):
+        metrics = [counts[part]["metrics"] for counts in parts]
+        values = [recalls[direction][METRIC] for recalls in metrics if recalls is not None]
+        mean = TableCell.mean(values, format_one_decimal, source) if values else TableCell.missing(f"no {part} image")
+        cells[part, direction] = replace(mean, reason=empty.reason) if values else mean
     return cells

@@ -6,14 +6,11 @@ from slq.common.errors import SlqError
 from slq.methods.registry import BASE
 from slq.reporting.notes import describe_runs, disputed_notes, missing_seeds_note, origin_note
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
-from slq.results.cells import Formatter, TableCell, format_integer, format_one_decimal
+from slq.results.cells import TableCell, common_cell
 from slq.results.layout import LayoutEntry
-from slq.results.records import Record, Results, common_number, joined_sources
+from slq.results.load import Results
 
 COLUMNS = (Column("n", ("Items",)), Column("chance", ("Chance",)), Column("blind", ("Base, blind",)))
-# Keys of the number of items, chance and accuracy in a metrics file: for all items, and for each question type.
-ALL_ITEMS_KEYS: Sequence[tuple[str, ...]] = (("n", "items"), ("chance",), ("metrics", "accuracy"))
-TYPE_KEYS = ("n", "chance", "score")
 CHANCE_NOTE = (
     "Chance: the mean over items of the best guess that sees neither picture nor question: of multiple choice any "
     "option, of an open question the answer that most open items of its type accept."
@@ -61,55 +58,36 @@ def _cells_by_method(groups: tuple[RowGroup, ...], methods: Sequence[str]) -> di
 
 def _backbone_group(results: Results, backbone: LayoutEntry) -> RowGroup:
     """Build the rows of a backbone: each dataset as a whole, then by question type."""
-    rows = []
+    numbers, rows = results.numbers, []
     for dataset in results.layout.retention_datasets:
-        types = sorted(
-            {
-                question_type
-                for record in _records(results, backbone, dataset)
-                for question_type in record.value("types")
-            }
-        )
-        rows += [_dataset_row(results, backbone, dataset, one) for one in ("", *types)]
+        found = numbers[(numbers["backbone"] == backbone.name) & (numbers["dataset"] == dataset.name)]
+        rows += [_dataset_row(results, backbone, dataset, one) for one in sorted({"", *found["question_type"]})]
     return RowGroup(backbone.name, backbone.label, tuple(rows))
 
 
-def _dataset_row(results: Results, backbone: LayoutEntry, dataset: LayoutEntry, question_type: str = "") -> TableRow:
+def _dataset_row(results: Results, backbone: LayoutEntry, dataset: LayoutEntry, question_type: str) -> TableRow:
     """Build the row of a dataset, or of its items of one question type."""
-    items, chance, accuracy = [("types", question_type, key) for key in TYPE_KEYS] if question_type else ALL_ITEMS_KEYS
-    retention_file, blind_file = f"retention/{dataset.name}.json", f"blind/{dataset.name}.json"
-    cells = (
-        _dataset_cell(results, backbone, dataset, items, format_integer),
-        _dataset_cell(results, backbone, dataset, chance, format_one_decimal),
-        results.mean_cell(backbone.name, BASE, blind_file, accuracy, format_one_decimal),
-        *(
-            results.mean_cell(backbone.name, method, retention_file, accuracy, format_one_decimal)
-            for method in results.layout.labels
-        ),
-    )
+
+    def common(metric: str) -> TableCell:
+        """Build the cell of a number that belongs to the dataset and is the same for all runs."""
+        places = [*((method, "retention") for method in results.layout.labels), (BASE, "blind")]
+        rows = [
+            row
+            for method, kind in places
+            for row in results.rows(backbone.name, method, kind, dataset.name, metric, question_type=question_type)
+        ]
+        return common_cell(rows, f"no answers of {backbone.name} to {dataset.name} exist")
+
+    def accuracy(method: str, kind: str = "retention") -> TableCell:
+        return results.cell(backbone.name, method, kind, dataset.name, "accuracy", question_type=question_type)
+
+    cells = (common("items"), common("chance"), accuracy(BASE, "blind"), *map(accuracy, results.layout.labels))
     key, label = (
         (f"{dataset.name}/{question_type}", f"{dataset.label}: {question_type}")
         if question_type
         else (dataset.name, dataset.label)
     )
     return TableRow(f"{backbone.name}/{key}", label, cells)
-
-
-def _records(results: Results, backbone: LayoutEntry, dataset: LayoutEntry) -> list[Record]:
-    """List the metrics files of a backbone's runs on a dataset, those of the blind base included."""
-    blind = results.find_all_seeds(backbone.name, BASE, f"blind/{dataset.name}.json")
-    return [*results.find_all_runs(f"retention/{dataset.name}.json", backbone), *blind]
-
-
-def _dataset_cell(
-    results: Results, backbone: LayoutEntry, dataset: LayoutEntry, keys: tuple[str, ...], formatter: Formatter
-) -> TableCell:
-    """Build the cell of a number that belongs to the dataset and is the same for all runs."""
-    records = _records(results, backbone, dataset)
-    number = common_number(records, *keys)
-    if number is None:
-        return TableCell.missing(f"no answers of {backbone.name} to {dataset.name} exist")
-    return TableCell.measured(number, formatter, joined_sources(records), comparable=False)
 
 
 def _scorer_note(results: Results) -> tuple[str, ...]:
@@ -120,10 +98,10 @@ def _scorer_note(results: Results) -> tuple[str, ...]:
     """
     labels = []
     for dataset in results.layout.retention_datasets:
-        records = [record for backbone in results.layout.backbones for record in _records(results, backbone, dataset)]
-        for record in records:
-            if record.text("scorer") != records[0].text("scorer"):
-                raise SlqError(f"scorer differs between {records[0].path} and {record.path}: one of them is stale")
-        if records:
-            labels.append(f"{dataset.label} by {records[0].text('scorer')}")
+        files = [file for kind in ("retention", "blind") for file in results.records(kind, dataset.name)]
+        for record in (file.record for file in files):
+            if record.text("scorer") != files[0].record.text("scorer"):
+                raise SlqError(f"scorer differs between {files[0].record.path} and {record.path}: one of them is stale")
+        if files:
+            labels.append(f"{dataset.label} by {files[0].record.text('scorer')}")
     return (f"Scorers: {'; '.join(labels)}.",) if labels else ()

@@ -14,7 +14,7 @@ from slq.reporting.paper_tables import build_tables
 from slq.reporting.table_model import Table
 from slq.results.cells import TableCell
 from slq.results.layout import parse_layout
-from slq.results.records import Results
+from slq.results.load import Results, print_warnings
 
 CELL_FIELDS = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # fields of a cell in cells.csv
 LATEX_ESCAPES = str.maketrans(
@@ -56,7 +56,7 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
         SlqError: a result file that exists cannot be used; nothing is written then.
     """
     parsed_layout = parse_layout(layout)
-    preset_results = Results(results, parsed_layout)
+    preset_results = Results(results, replace(parsed_layout, knowledge_datasets=()))  # which no table shows
     tables = [add_stale_note(table) for table in build_tables(preset_results, reference)]
     origin = f"from {results.name}/{parsed_layout.preset}; preset {parsed_layout.preset}, {parsed_layout.which_seeds}"
     latex, html = latex_environment(templates), html_environment(templates, results, output)
@@ -68,7 +68,7 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
     files["cells.csv"] = cells_csv(tables)
     for name, text in files.items():
         write_text(output / name, text)
-    preset_results.stale_files.print_warnings()
+    print_warnings(preset_results.files)
 
 
 def latex_environment(templates: Path) -> Environment:

@@ -4,13 +4,16 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
+
+from slq.common.errors import SlqError
 
 CellState = Literal["measured", "quoted", "inherited", "missing", "stale"]
 EMPTY_STATES = ("missing", "stale")  # states of a cell that shows no number
 RankMark = Literal["", "best", "second"]
 Formatter = Callable[[float], str]
 
+ABSENT = " does not exist"  # the end of the reason why a file gives no number
 SUFFIX_FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9}
 
 
@@ -114,14 +117,77 @@ class TableCell:
         return cls(None, "", "stale", reason, reason=reason)
 
 
-def merge_missing_cells(records_or_cells: Iterable[object]) -> TableCell:
-    """Merge the cells among `records_or_cells` into one empty cell that lists all their reasons.
+def mean_cell(rows: Sequence[Any], comparable: bool = True) -> TableCell:
+    """Build the cell of a number from its rows, one per seed: their mean, or an empty cell if none has a number.
 
-    It is stale if one of them is stale, else missing. Records are skipped.
+    Where every run inherits the same number, the cell is inherited and no mean is taken.
+
+    Args:
+        rows: rows of `slq.results.load.load`
+        comparable: as in `TableCell`
+
+    Raises:
+        SlqError: the runs inherit different numbers
     """
-    cells = [one for one in records_or_cells if isinstance(one, TableCell)]
-    make = TableCell.stale if any(cell.state == "stale" for cell in cells) else TableCell.missing
-    return make("; ".join(cell.reason for cell in cells))
+    found = with_numbers(rows)
+    if not found:
+        return empty_cell(rows)
+    formatter, source = FORMATTERS[found[0].unit], join_sources(found)
+    if all(row.state == "inherited" for row in found):
+        number = common_value(found) or 0
+        return TableCell.inherited(number, formatter, source, comparable, n=len(found), reason=found[0].reason)
+    mean = TableCell.mean([row.value for row in found], formatter, source, comparable)
+    return replace(mean, reason=empty_cell(rows).reason)
+
+
+def empty_cell(rows: Iterable[Any]) -> TableCell:
+    """Build the cell that says why rows have no number; rows that have one are skipped.
+
+    It is stale if one of them is stale, else missing.
+    """
+    empty = [row for row in rows if row.state in EMPTY_STATES]
+    reasons = list(dict.fromkeys(row.reason for row in empty))
+    absent = [reason.removesuffix(ABSENT) for reason in reasons if reason.endswith(ABSENT)]
+    if len(absent) > 1 and len(absent) == len(reasons) == len(list(rows)):
+        reasons = [f"{', '.join(absent)} do not exist"]
+    make = TableCell.stale if any(row.state == "stale" for row in empty) else TableCell.missing
+    return make("; ".join(reasons))
+
+
+def with_numbers(rows: Iterable[Any]) -> list[Any]:
+    """Return the rows that have a number: the measured and the inherited ones."""
+    return [row for row in rows if row.state not in EMPTY_STATES]
+
+
+def common_value(rows: Sequence[Any]) -> float | None:
+    """Return the number that all rows share; None without any row.
+
+    Raises:
+        SlqError: two files disagree, so their results do not belong in one table
+    """
+    for row in rows[1:]:
+        if row.value != rows[0].value:
+            paths = f"{rows[0].record.path} and {row.record.path}"
+            raise SlqError(f"{row.key} differs between {paths}: one of them is stale")
+    return rows[0].value if rows else None
+
+
+def common_cell(rows: Iterable[Any], reason: str) -> TableCell:
+    """Build the cell of a number that is the same for all runs, and takes part in no ranking.
+
+    Args:
+        reason: why there is none, if no row has a number
+    """
+    found = with_numbers(rows)
+    value = common_value(found)
+    if value is None:
+        return TableCell.missing(reason)
+    return TableCell.measured(value, FORMATTERS[found[0].unit], join_sources(found), comparable=False)
+
+
+def join_sources(rows: Iterable[Any]) -> str:
+    """Join the sources of several rows, each named once."""
+    return "; ".join(dict.fromkeys(source for row in rows for source in row.source.split("; ")))
 
 
 def mark_best(cells: Sequence[TableCell], higher_is_better: bool = True) -> list[TableCell]:
@@ -209,3 +275,13 @@ def format_parameter_count(value: float) -> str:
         if value >= bound:
             return f"{value / SUFFIX_FACTORS[unit]:.{decimals}f}{unit}"
     return f"{value:.0f}"
+
+
+FORMATTERS: dict[str, Formatter] = {  # by the unit of a number
+    "percent": format_one_decimal,
+    "score": format_one_decimal,
+    "hits": format_integer,
+    "count": format_integer,
+    "hours": format_hours,
+    "parameters": format_parameter_count,
+}

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
-
-from slq.results.paper import PaperNumber
+from typing import Any, Literal
 
 Verdict = Literal["supported", "contradicted", "undecided", "not tested"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not tested")
@@ -20,7 +18,7 @@ class Evidence:
             needs to be shown
         verdict: of a printed number or table, `contradicted` where a reader should look at it
         files: the files that the value was computed from, joined by `; `
-        number: the paper's number, if the line is about one
+        number: the row of the paper's number (`slq.results.paper`), if the line is about one
         count: how many numbers the line covers
     """
 
@@ -28,11 +26,11 @@ class Evidence:
     value: str
     verdict: Verdict
     files: str = ""
-    number: PaperNumber | None = None
+    number: Any = None
     count: int = 1
 
 
-def number_evidence(number: PaperNumber, value: str, verdict: Verdict) -> Evidence:
+def number_evidence(number: Any, value: str, verdict: Verdict) -> Evidence:
     """Build the line about a number that the paper prints."""
     return Evidence(f"{number.row} {number.column}", value, verdict, number.source, number)
 

@@ -1,7 +1,8 @@
 """The rows and columns of one preset's tables: backbones, methods and datasets, as the command line passes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
@@ -9,6 +10,9 @@ from slq.config.baselines import Baseline
 from slq.config.runs import list_run_seeds
 from slq.evaluation.retention_metrics import HIT_COUNT_BENCHMARKS
 from slq.methods.registry import BASE
+
+BASELINES = "baselines"  # the folder, in a preset's folder, for results of systems that are not runs
+RUN_GLOB = "*/*/seed*/run.json"  # relative to a preset's folder
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class ReportLayout:
         knowledge_datasets: retrieval datasets whose queries need knowledge; only a figure shows them
         table3_base: whether Table 3 has a row for the untouched backbone
         baselines: systems that are not runs, in the order of the extended Table 1
+        older_code: jobs whose results were made by other code than the present and stay, as the code is pinned
     """
 
     preset: str
@@ -80,6 +85,7 @@ class ReportLayout:
     retention_datasets: tuple[LayoutEntry, ...]
     table3_base: bool
     baselines: tuple[Baseline, ...] = ()
+    older_code: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[str, str]:
@@ -120,14 +126,80 @@ class ReportLayout:
         return list_run_seeds(method, self.seeds)[0]
 
     @property
+    def runs(self) -> list[tuple[LayoutEntry, str, int]]:
+        """List backbone, method and seed of every run, in the order of the tables."""
+        methods = [method for method in self.labels if method in self.methods]
+        return [(one, method, seed) for one in self.backbones for method in methods for seed in self.seeds_of(method)]
+
+    @property
     def has_several_seeds(self) -> bool:
         """Whether a trained method has more than one run."""
         return len(self.seeds) > 1
+
+    def entry(self, backbone: str) -> LayoutEntry:
+        """Return a backbone by its name."""
+        return next(one for one in self.backbones if one.name == backbone)
 
     @property
     def which_seeds(self) -> str:
         """The seeds as captions name them: `seed 1`, or `seeds 1, 2`."""
         return f"seed{'s' * self.has_several_seeds} {', '.join(map(str, self.seeds))}"
+
+
+def find_layout(
+    folder: Path,
+    backbones: Mapping[str, LayoutEntry],
+    datasets: Mapping[str, LayoutEntry],
+    run_folders: Sequence[Path] = (),
+    labels: Mapping[str, str] | None = None,
+) -> ReportLayout:
+    """Derive the layout of a preset's folder from the files that exist.
+
+    Args:
+        backbones, datasets: entries by name; a name that has none here stands for nothing of the paper's
+        run_folders: the runs that the layout is to have alone; all runs and baselines if there are none
+        labels: of methods, by name, in the tables' order; a method without one is called by its name
+
+    Raises:
+        SlqError: the folder of a run is not named `seed<k>`
+    """
+    runs = run_folders or [path.parent for path in sorted(folder.glob(RUN_GLOB))]
+    baselines = [] if run_folders else sorted(path.parent for path in folder.glob(f"{BASELINES}/*/baseline.json"))
+
+    def entries(names: Iterable[str], known: Mapping[str, LayoutEntry]) -> tuple[LayoutEntry, ...]:
+        return tuple(known.get(name, LayoutEntry(name, name, "")) for name in sorted({*names}))
+
+    def dataset_entries(kind: str) -> tuple[LayoutEntry, ...]:
+        return entries((path.stem for one in (*runs, *baselines) for path in (one / kind).glob("*.json")), datasets)
+
+    methods = sorted({run.parent.name for run in runs})
+    method_labels = {**(labels or {}), **{name: name for name in methods if name not in (labels or {})}}
+    return ReportLayout(
+        preset=folder.name,
+        seeds=tuple(sorted({_parse_seed(run) for run in runs if run.parent.name != BASE})),
+        backbones=entries((run.parents[1].name for run in runs), backbones),
+        methods=tuple(methods),
+        rows=tuple(MethodRow(name, label, color="", changes_backbone=True) for name, label in method_labels.items()),
+        proposed_method="",
+        cost_baseline="",
+        retrieval_datasets=dataset_entries("retrieval"),
+        knowledge_datasets=(),  # read as any other retrieval dataset
+        retention_datasets=dataset_entries("retention"),
+        table3_base=True,
+        baselines=tuple(Baseline(one.name, "comparator", one.name) for one in baselines),
+    )
+
+
+def _parse_seed(run_folder: Path) -> int:
+    """Parse the seed from the name of a run's folder.
+
+    Raises:
+        SlqError: the name is not `seed<k>`.
+    """
+    number = run_folder.name.removeprefix("seed")
+    if not number.isdecimal():
+        raise SlqError(f"{run_folder}: is no folder of a run; expected seed<k>")
+    return int(number)
 
 
 @dataclass(frozen=True)
@@ -178,6 +250,7 @@ def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
         fields["rows"] = tuple(MethodRow(**row) for row in layout["rows"])
         for key in ("backbones", "retrieval_datasets", "knowledge_datasets", "retention_datasets"):
             fields[key] = tuple(LayoutEntry(**one) for one in layout[key])
+        fields["older_code"] = tuple(layout.get("older_code", ()))
         fields["baselines"] = tuple(Baseline(**one) for one in layout.get("baselines", ()))
         parsed = ReportLayout(seeds=tuple(map(int, layout["seeds"])), methods=tuple(layout["methods"]), **fields)
     except (KeyError, TypeError, ValueError) as error:

@@ -1,137 +1,185 @@
-"""The paper's tables as `paper_tables/reference` has them: printed numbers, with the sample sizes behind them."""
+"""The paper's tables as `paper_tables/reference` has them: printed numbers, in a DataFrame like that of our results."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from slq.common.errors import SlqError
 from slq.evaluation.reference_recalls import REFERENCE_COLUMNS
 from slq.methods.registry import BASE
-from slq.results.records import TABLE1_COLUMNS, TABLE3_COLUMNS, read_rows_with_sources
+from slq.results.cells import TableCell
+from slq.results.load import COLUMNS, as_rows
+from slq.results.record import read_rows_with_sources
 
 BENCHMARK_COLUMNS = ["benchmark", "direction", "n", "gallery", "positives", "unit", "note", "source"]
 BASE_SCORE_COLUMNS = ["backbone", "benchmark", "value", "evidence", "source"]
-# Tables that print numbers, with their columns; base scores come first, because the others refer to them.
-COLUMNS_BY_FILE = {
-    "base_scores.csv": BASE_SCORE_COLUMNS,
-    "reference_recalls.csv": REFERENCE_COLUMNS,
-    "table1.csv": TABLE1_COLUMNS,
-    "table3.csv": TABLE3_COLUMNS,
+TABLE1_COLUMNS = ["group", "model", "dataset", "direction", "metric", "value", "mark", "source"]
+TABLE3_COLUMNS = ["backbone", "dim", "method", "column", "value", "printed", "mark", "source"]
+COST_COLUMNS = {"parameters": "parameters", "gpu_hours": "hours"}  # columns of Table 3 where less is better: metrics
+COLUMNS_BY_TABLE = {  # tables that print numbers
+    "base_scores": BASE_SCORE_COLUMNS,
+    "reference_recalls": REFERENCE_COLUMNS,
+    "table1": TABLE1_COLUMNS,
+    "table3": TABLE3_COLUMNS,
+    "retllm": TABLE1_COLUMNS,  # recalls that another paper reports
 }
+SHARE_TABLES = ("base_scores", "reference_recalls", "table1", "table3")
+OTHER_PAPERS = "retllm"
+SHARE_UNITS = ("percent", "hits")
+PAPER_COLUMNS = ["table", "row", "column", "printed", "mark", "group", "cited", "hidden_size", "sample_sizes"]
+PAPER_COLUMNS += ["base_printed", "base_source"]
 
 
-@dataclass(frozen=True)
-class PaperNumber:
-    """A number as the paper prints it.
-
-    Attributes:
-        source: `file:line`; of a score of the untouched backbone, its evidence too
-        row, column: its place in the table, in words
-        value: the printed text
-        unit: `percent` or `hits`; empty for a number that is no share, such as hours
-        sample_sizes: n, how many queries or questions it is a share of; several where protocols differ, empty if
-            unknown
-        base_number: of a retention score of a trained method, the published score of the untouched backbone, if known
-        mark: `bold`, `underline` or empty
-        table: the file's name without its suffix
-        backbone, method, hidden_size: of Table 3; the last is d of the backbone
-    """
-
-    source: str
-    row: str
-    column: str
-    value: str
-    unit: str
-    sample_sizes: tuple[int, ...]
-    base_number: "PaperNumber | None" = None
-    mark: str = ""
-    table: str = ""
-    backbone: str = ""
-    method: str = ""
-    hidden_size: int = 0
-
-
-class Paper:
-    """Every number that the reference tables print, except dashes, with the facts about their columns.
-
-    Attributes:
-        settings: as passed
-        benchmark_rows: rows of `benchmarks.csv` by benchmark and direction
-        base_numbers: published scores of the untouched backbones, by backbone and benchmark
-        table1, table3: all numbers of these two tables
-        shares: the numbers of all tables that are shares of queries or questions
-        own_method: the paper's own method, the last row of Table 3
+def load_paper(reference: Path, root: Path, tables: Sequence[str] = tuple(COLUMNS_BY_TABLE)) -> pd.DataFrame:
+    """Load the printed numbers of the paper's tables, a row for each; a dash is a missing number.
 
     Args:
-        reference: the folder of `benchmarks.csv` and of the tables of `COLUMNS_BY_FILE`
-        results: the folder that holds one folder per preset; sources are named relative to the folder above it
-        settings: from `cost_settings.paper_audit_settings`; empty if config.yaml has no preset of the paper's backbones
+        reference: the folder of `benchmarks.csv` and of the tables
+        root: the results folder; sources are relative to the folder above it
+        tables: some of COLUMNS_BY_TABLE; the numbers are in this order
+
+    Returns:
+        The columns of `slq.results.load.load`, where `state` is quoted, and PAPER_COLUMNS: the `table`, `row` and
+        `column` in words, the `printed` text and its `mark` (bold, underline or empty), the `group` of a model in Table
+        1, what the row cites, `hidden_size` of the backbone, `sample_sizes` (how many queries or questions the number
+        is a share of; several where protocols differ), and of a tuned model's score the published score of the
+        untouched backbone.
 
     Raises:
         SlqError: a table cannot be read, or does not have the expected form
     """
+    benchmarks = load_benchmarks(reference, root)
+    rows = [row for name in tables for row in _read_table(reference, name, root)]
+    found = pd.DataFrame(rows, columns=[*COLUMNS, *PAPER_COLUMNS], dtype=object)
+    found = found.drop(columns=["unit", "sample_sizes", "base_printed", "base_source"])
+    found = found.merge(benchmarks, on=["dataset", "direction"], how="left", validate="many_to_one")
+    base = found.loc[found["table"] == "base_scores", ["backbone", "dataset", "printed", "source"]]
+    base = base.rename(columns={"printed": "base_printed", "source": "base_source"})
+    found = found.merge(base, on=["backbone", "dataset"], how="left", validate="many_to_one")
+    found.loc[found["method"].isin(["", BASE]), ["base_printed", "base_source"]] = None
+    found["unit"] = found["unit"].where(found["unit"].notna(), found["metric"].map(_default_unit))
+    found["sample_sizes"] = [sizes if isinstance(sizes, tuple) else () for sizes in found["sample_sizes"]]
+    return found.astype(object).where(found.notna(), None)
 
-    def __init__(self, reference: Path, results: Path, settings: Mapping[str, Any] | None = None) -> None:
-        """Read all tables; arguments and errors are those of the class."""
-        self.settings = settings or {}
-        self.benchmark_rows: dict[tuple[str, str], list[dict[str, str]]] = {}
-        for row, source in read_rows_with_sources(reference / "benchmarks.csv", BENCHMARK_COLUMNS, results):
-            if not row["n"].isdecimal() or row["unit"] not in ("percent", "hits"):
-                raise SlqError(f"{source}: n is {row['n']!r}, unit {row['unit']!r}; expected a count, percent or hits")
-            self.benchmark_rows.setdefault((row["benchmark"], row["direction"]), []).append(row)
-        self.base_numbers: dict[tuple[str, str], PaperNumber] = {}
-        tables = {}
-        for name, columns in COLUMNS_BY_FILE.items():
-            rows = read_rows_with_sources(reference / name, columns, results)
-            tables[name] = [number for row, source in rows if (number := self._parse_number(name, row, source)).value]
-            if columns is BASE_SCORE_COLUMNS:
-                self.base_numbers = {(number.backbone, number.column): number for number in tables[name]}
-        self.table1, self.table3 = tables["table1.csv"], tables["table3.csv"]
-        self.shares = [number for table in tables.values() for number in table if number.unit]
-        self.own_method = self.table3[-1].method if self.table3 else ""  # the paper's own method, its last row
 
-    def _parse_number(self, table: str, row: Mapping[str, str], source: str) -> PaperNumber:
-        """Build the number of one row of a table."""
-        backbone, method = row.get("backbone", ""), row.get("method", BASE)
-        if backbone:
+def _default_unit(metric: str) -> str:
+    """Return the unit of a number that `benchmarks.csv` says nothing of."""
+    return metric if metric in COST_COLUMNS.values() else "percent"
+
+
+def load_benchmarks(reference: Path, root: Path) -> pd.DataFrame:
+    """Load the unit and the sample sizes of each dataset and direction; arguments are those of `load_paper`.
+
+    Raises:
+        SlqError: the table cannot be read, or a row has no count or another unit
+    """
+    rows = read_rows_with_sources(reference / "benchmarks.csv", BENCHMARK_COLUMNS, root)
+    for row, source in rows:
+        if not row["n"].isdecimal() or row["unit"] not in SHARE_UNITS:
+            raise SlqError(f"{source}: n is {row['n']!r}, unit {row['unit']!r}; expected a count, percent or hits")
+    table = pd.DataFrame([row for row, _ in rows], columns=BENCHMARK_COLUMNS, dtype=object)
+    grouped = table.assign(n=table["n"].map(int)).groupby(["benchmark", "direction"], sort=False)
+    found = grouped.agg(unit=("unit", "first"), sample_sizes=("n", lambda sizes: tuple(dict.fromkeys(sizes))))
+    return found.reset_index().rename(columns={"benchmark": "dataset"})
+
+
+def _read_table(reference: Path, name: str, root: Path) -> list[dict[str, Any]]:
+    """Read the numbers of one table."""
+    found = []
+    for row, source in read_rows_with_sources(reference / f"{name}.csv", COLUMNS_BY_TABLE[name], root):
+        number: dict[str, Any] = dict.fromkeys([*COLUMNS, *PAPER_COLUMNS], "") | {
+            "table": name,
+            "state": "quoted",
+            "cited": row["source"],
+        }
+        if "backbone" in row:
             column = row.get("column") or row["benchmark"]
-            column_parts = column.split("_") if column.count("_") == 2 else [column]
+            number |= {"backbone": row["backbone"], "method": row.get("method", BASE)}
+            number["row"] = f"{number['backbone']}/{number['method']}"
+            dataset, direction, metric = column.split("_") if column.count("_") == 2 else (column, "", "score")
+            if column in COST_COLUMNS:
+                dataset, metric = "", COST_COLUMNS[column]
         else:
-            column_parts = [row["dataset"], row["direction"], row["metric"]]
-        benchmark, direction = (*column_parts, "")[:2]
-        matching_rows = self.benchmark_rows.get((benchmark, direction), [])
-        return PaperNumber(
-            source=f"{source}, evidence: {row['evidence']}" if "evidence" in row else source,
-            row=f"{backbone}/{method}" if backbone else row["model"],
-            column=" ".join(column_parts),
-            value=row["printed"] if "printed" in row else row["value"],
-            unit=matching_rows[0]["unit"] if matching_rows else "percent" if direction else "",
-            sample_sizes=tuple(dict.fromkeys(int(one["n"]) for one in matching_rows)),
-            base_number=self.base_numbers.get((backbone, benchmark)) if method != BASE else None,
-            mark=row.get("mark", ""),
-            table=table.removesuffix(".csv"),
-            backbone=backbone,
-            method=method if backbone else "",
-            hidden_size=int(row.get("dim", 0)),
-        )
+            number |= {"baseline": row["model"], "row": row["model"], "group": row.get("group", "")}
+            dataset, direction, metric = row["dataset"], row["direction"], row["metric"]
+        number |= {"dataset": dataset, "direction": direction, "metric": metric}
+        number["column"] = f"{dataset} {direction} {metric}" if direction else column
+        number["kind"] = "retrieval" if direction else "retention" if dataset else "run"
+        number["source"] = f"{source}, evidence: {row['evidence']}" if "evidence" in row else source
+        number |= {"printed": row.get("printed", row["value"]), "mark": row.get("mark", "")}
+        number["hidden_size"] = int(row.get("dim", 0))
+        number["value"] = float(row["value"]) if row["value"] else None
+        if not row["value"]:
+            number |= {"state": "missing", "reason": f"{source}: the paper prints a dash"}
+        found.append(number)
+    return found
 
-    def find_recall(self, model: str, name: str, metric: str) -> PaperNumber | None:
-        """Find Table 1's number of a model on a dataset; None for a dash or where there is none.
 
-        Args:
-            metric: direction and recall, such as `t2i R@5`
-        """
-        return next((one for one in self.table1 if (one.row, one.column) == (model, f"{name} {metric}")), None)
+class Paper:
+    """The paper's numbers, found by their place.
 
-    def method_cells(self, method: str, column: str = "") -> list[PaperNumber]:
-        """Return the cells of a method in Table 3, of one column or of all."""
-        return [cell for cell in self.table3 if cell.method == method and column in ("", cell.column)]
+    Attributes:
+        numbers: the frame that `load_paper` returns
+        benchmarks: unit and sample sizes of each dataset and direction
+        settings: as passed
+        own_method: the paper's own method, the last row of Table 3
 
-    def other_method_cells(self, cell: PaperNumber) -> list[PaperNumber]:
-        """Return the cells of the other methods in Table 3 with the same backbone and column."""
+    Args:
+        settings: from `cost_settings.paper_audit_settings`; empty if config.yaml has no preset of the paper's backbones
+    """
+
+    def __init__(
+        self,
+        reference: Path,
+        root: Path,
+        settings: Mapping[str, Any] | None = None,
+        tables: Sequence[str] = SHARE_TABLES,
+    ) -> None:
+        """Load the tables; other arguments and errors are those of `load_paper`."""
+        self.settings = settings or {}
+        self.benchmarks = load_benchmarks(reference, root)
+        self.numbers = load_paper(reference, root, tables)
+        if (repeated := self.numbers.duplicated(["table", "row", "column"])).any():
+            row = self.numbers[repeated].iloc[0]
+            raise SlqError(f"{row['source']}: {row['row']}, {row['column']} stands twice; expected one number")
+        table3 = self.numbers.loc[self.numbers["table"] == "table3", "method"]
+        self.own_method = table3.iloc[-1] if len(table3) else ""
+        self._rows = {(row.table, row.row, row.column): row for row in as_rows(self.numbers)}
+
+    def table(self, name: str, **columns: str) -> list[Any]:
+        """Return the printed numbers of a table in its order, without dashes; of these columns' values alone."""
         return [
-            other
-            for other in self.table3
-            if (other.backbone, other.column) == (cell.backbone, cell.column) and other.method != cell.method
+            row
+            for (table, _, _), row in self._rows.items()
+            if table == name and row.value is not None and all(getattr(row, key) == columns[key] for key in columns)
         ]
+
+    def find(self, table: str, row: str, column: str) -> Any:
+        """Return the number in a place, which may be a dash; None where the table has none."""
+        return self._rows.get((table, row, column))
+
+    def cell(self, table: str, row: str, column: str, comparable: bool = False) -> TableCell | None:
+        """Build the cell of a number as the paper prints it; None where the table has none."""
+        number = self.find(table, row, column)
+        if number is None:
+            return None
+        if number.value is None:
+            return TableCell.missing(number.reason)
+        return TableCell.quoted(number.value, number.printed, number.source, comparable)
+
+    @property
+    def shares(self) -> list[Any]:
+        """Return the numbers that are shares of queries or questions."""
+        return [row for row in self._rows.values() if row.value is not None and row.unit in SHARE_UNITS]
+
+    def models_by_group(self, table: str) -> dict[str, list[str]]:
+        """Return the models of a table of recalls under their headings, in order."""
+        rows = self.numbers[self.numbers["table"] == table].drop_duplicates("row")
+        return {str(group): list(models) for group, models in rows.groupby("group", sort=False)["row"]}
+
+    def datasets(self, table: str, kind: str) -> list[str]:
+        """Return the datasets of a table's retrieval or retention columns, in its order."""
+        found = self.numbers[(self.numbers["table"] == table) & (self.numbers["kind"] == kind)]
+        return list(found["dataset"].unique())

@@ -13,16 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from slq.common.errors import SlqError
-from slq.common.files import hash_file, read_json, write_bytes
-from slq.evaluation.freshness import METRICS_FOLDERS
-from slq.results.stale import StaleFiles
+from slq.common.files import hash_file, write_bytes
+from slq.results.layout import RUN_GLOB
 
 PAPER = "paper"
 BUNDLE_SUFFIX = ".tar.gz"
 MANIFEST = "MANIFEST.sha256"
 CHUNK_BYTES = 2**20
 BUNDLED_TABLES = ("cells.csv",)  # in paper_tables/<preset>, if rendered
-RUN_GLOB = "*/*/seed*/run.json"  # relative to a preset's folder
 EXPECTED_SOURCES = f"a folder of results (results/mini), a bundle (*{BUNDLE_SUFFIX}), or the word {PAPER}"
 
 
@@ -134,23 +132,6 @@ def list_bundle_members(results: Path, config_files: Sequence[Path] = ()) -> dic
         if path.is_file() and not any(part.startswith(".") for part in Path(name).parts):
             members[name] = path
     return members
-
-
-def find_stale_files(results: Path) -> StaleFiles:
-    """Find the packed metrics files that are stale or cannot be checked; they are packed all the same.
-
-    Raises:
-        SlqError: a metrics file cannot be read.
-    """
-    stale_files = StaleFiles(results.parent)
-    for path in (path for kind in METRICS_FOLDERS for path in results.rglob(f"{kind}/*.json")):
-        content = read_json(path)
-        if isinstance(content, dict):
-            try:
-                stale_files.check(path, content)
-            except SlqError as error:  # another schema version, or unreadable ranks or answers
-                stale_files.unchecked_reasons[path.relative_to(results.parent).as_posix()] = f"({error})"
-    return stale_files
 
 
 def _add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:

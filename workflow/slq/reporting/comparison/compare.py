@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from slq.common.errors import SlqError
 from slq.reporting.comparison.bundles import PAPER, open_source
@@ -13,18 +13,10 @@ from slq.reporting.comparison.paper_metrics import load_paper_metric_values
 from slq.reporting.comparison.provenance import ProvenanceDiff, ProvenanceFields, collect_provenance, compare_provenance
 from slq.reporting.comparison.stored_metrics import StoredResults
 from slq.reporting.comparison.verdicts import CellJudgement, CellVerdict, judge_cells
-from slq.results.records import BASELINES
+from slq.results.layout import BASELINES
 
 SCHEMA = 2
-CELL_VERDICTS: tuple[CellVerdict, ...] = (
-    "agrees",
-    "inside noise",
-    "differs",
-    "not comparable",
-    "stale",
-    "missing",
-    "extra",
-)
+CELL_VERDICTS: tuple[CellVerdict, ...] = get_args(CellVerdict)
 
 
 @dataclass(frozen=True)
@@ -92,47 +84,36 @@ def compare_results(source_a: str, source_b: str, settings: ComparisonSettings, 
     sides = {name: _load_side(name, settings) for name in dict.fromkeys((source_a, source_b)) if name != PAPER}
     if PAPER in (source_a, source_b):
         other_values: MetricValues = next((side.metric_values for side in sides.values()), {})
-        metric_values = load_paper_metric_values(reference_folder, settings, other_values)
-        sides[PAPER] = ComparisonSide(PAPER, "paper", "the paper's Tables 1 and 3", metric_values=metric_values)
+        values = load_paper_metric_values(reference_folder, settings, other_values)
+        sides[PAPER] = ComparisonSide(PAPER, "paper", "the paper's Tables 1 and 3", metric_values=values)
     a, b = sides[source_a], sides[source_b]
-    cells = _compare_cells(a, b, settings)
-    provenance_differences = (
-        tuple(compare_provenance(a.provenance, b.provenance)) if a.provenance and b.provenance else ()
-    )
-    return Comparison(a, b, cells, provenance_differences, settings.labels)
+    differences = compare_provenance(a.provenance, b.provenance) if a.provenance and b.provenance else []
+    return Comparison(a, b, _compare_cells(a, b, settings), tuple(differences), settings.labels)
 
 
 def _load_side(name: str, settings: ComparisonSettings) -> ComparisonSide:
     """Load a side that has runs."""
     with open_source(name) as (kind, folder, display_name):
         stored = StoredResults(folder, display_name, settings)
-        preset, description = _describe_runs(name, stored)
-        return ComparisonSide(
-            name,
-            kind,
-            description,
-            preset,
-            stored.read_metric_values(),
-            collect_provenance(stored),
-            tuple(stored.notices()),
-        )
+        what, values = _describe_runs(name, stored), stored.metric_values()
+        return ComparisonSide(name, kind, *what, values, collect_provenance(stored.files), tuple(stored.notices()))
 
 
 def _describe_runs(name: str, stored: StoredResults) -> tuple[str, str]:
-    """Return the preset of the runs, and a description with the numbers of runs and baselines.
+    """Return a description with the numbers of runs and baselines, and the preset of the runs.
 
     Raises:
         SlqError: the runs are of several presets.
     """
-    layout = stored.results.layout
-    runs = [run for backbone, method in stored.backbone_methods for run in stored.run_records(backbone.name, method)]
-    presets = {run.text("preset"): run for run in runs}
+    of_runs = stored.files[stored.files["kind"] == "run"]
+    runs = of_runs[of_runs["backbone"] != BASELINES]
+    presets = sorted({record.text("preset") for record in runs["record"]})
     if len(presets) > 1:
-        raise SlqError(f"{name}: holds runs of several presets: {', '.join(sorted(presets))}; keep them apart")
-    (preset,) = presets
-    seeds = f", {layout.which_seeds}" if layout.seeds else ""
-    baselines = f", {len(stored.baselines)} baseline{'s' * (len(stored.baselines) > 1)}" if stored.baselines else ""
-    return preset, f"preset {preset}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{baselines}"
+        raise SlqError(f"{name}: holds runs of several presets: {', '.join(presets)}; keep them apart")
+    seeds = f", {stored.layout.which_seeds}" if stored.layout.seeds else ""
+    count = len(stored.layout.baselines)
+    baselines = f", {count} baseline{'s' * (count > 1)}" if count else ""
+    return f"preset {presets[0]}, {len(runs)} run{'s' * (len(runs) > 1)}{seeds}{baselines}", presets[0]
 
 
 def _compare_cells(a: ComparisonSide, b: ComparisonSide, settings: ComparisonSettings) -> tuple[ComparedCell, ...]:
@@ -145,11 +126,10 @@ def _compare_cells(a: ComparisonSide, b: ComparisonSide, settings: ComparisonSet
     )
     for present, lacking, verdict, lacking_label in one_sided:
         for key in present.metric_values.keys() - lacking.metric_values.keys():
-            stale = present.metric_values[key].stale_reason
-            verdict_and_reason: tuple[CellVerdict, str] = (
-                ("stale", stale) if stale else (verdict, _explain_absence(key, lacking_label, lacking))
-            )
-            judgements[key] = CellJudgement(0.0, 0.0, *verdict_and_reason)
+            if stale := present.metric_values[key].stale_reason:
+                judgements[key] = CellJudgement(0.0, 0.0, "stale", stale)
+            else:
+                judgements[key] = CellJudgement(0.0, 0.0, verdict, _explain_absence(key, lacking_label, lacking))
     keys = sorted(judgements, key=lambda key: (*settings.sort_key(*key[:3]), METRICS.index(key.metric)))
     return tuple(ComparedCell(key, a.metric_values.get(key), b.metric_values.get(key), judgements[key]) for key in keys)
 
@@ -158,21 +138,20 @@ def _explain_absence(key: CellKey, lacking_label: str, lacking: ComparisonSide) 
     """Explain why one side has no number for a cell."""
     if lacking.source_kind == "paper":
         return "the paper has no such number"
-    runs = {(other.backbone, other.method) for other in lacking.metric_values}
-    if (key.backbone, key.method) in runs:
+    if any(key[:2] == other[:2] for other in lacking.metric_values):
         return f"not in {lacking_label}"
     return f"{lacking_label} has no such {'baseline' if key.backbone == BASELINES else 'run'}"
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """Convert a comparison to the format of `results/<preset>/compare/paper.json` (docs/results.md)."""
+    sides = {"a": comparison.a, "b": comparison.b}
     return {
         "schema": SCHEMA,
         "preset": comparison.a.preset or comparison.b.preset,
-        "a": {"name": comparison.a.name, "kind": comparison.a.source_kind, "what": comparison.a.description},
-        "b": {"name": comparison.b.name, "kind": comparison.b.source_kind, "what": comparison.b.description},
+        **{key: {"name": one.name, "kind": one.source_kind, "what": one.description} for key, one in sides.items()},
         "cells": [_cell_as_json(cell) for cell in comparison.cells],
-        "differences": [vars(difference) for difference in comparison.provenance_differences],
+        "differences": [difference._asdict() for difference in comparison.provenance_differences],
         "counts": comparison.verdict_counts,
     }
 

@@ -6,8 +6,9 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from slq.common.errors import SlqError
+from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.evaluation.statistics import ClusteredHits
-from slq.reporting.interval_tables import DIRECTION_LABELS, RECALL_METRICS
+from slq.reporting.interval_tables import DIRECTION_LABELS
 from slq.results.cells import Formatter
 from slq.results.layout import LayoutEntry
 
@@ -137,14 +138,6 @@ class ComparisonSettings:
     def seed_sd(self, preset: str, method: str, kind: str) -> float | None:
         """Return the standard deviation between seeds for a method's numbers, in points; None if not configured."""
         return self.seed_sds.get(preset, {}).get(method, {}).get(kind)
-
-    def backbone(self, name: str) -> LayoutEntry:
-        """Return the backbone of this name; one that is not configured stands for none of the paper's."""
-        return self.backbones.get(name, LayoutEntry(name, name, ""))
-
-    def dataset(self, name: str) -> LayoutEntry:
-        """Return the dataset of this name; one that is not configured stands for none of the paper's."""
-        return self.datasets.get(name, LayoutEntry(name, name, ""))
 
     def sort_key(self, backbone: str, method: str, benchmark: str) -> tuple[tuple[int, str], ...]:
         """Return a key that sorts cells in the order of the configuration, names that it does not have last."""

@@ -27,18 +27,24 @@ def write_comparison(
     reference: Path,
     json_file: Path | None = None,
     text_file: Path | None = None,
+    older_code: Sequence[str] = (),
 ) -> Comparison:
     """Compare two sources, write the comparison to the given files, and print warnings of either side.
 
-    The arguments and errors are those of `compare_results`.
+    Other arguments, and errors, are those of `compare_results`.
+
+    Args:
+        json_file, text_file: where to write the comparison, if anywhere.
+        older_code: jobs whose results in A were made by other code than the present; the comparison says so.
     """
     comparison = compare_results(a, b, parse_comparison_settings(settings), reference)
     for notice in (*comparison.a.notices, *comparison.b.notices):
         print(f"slq: warning: {notice}", file=sys.stderr)
     if json_file is not None:
-        write_json(json_file, as_json(comparison))
+        write_json(json_file, as_json(comparison) | ({"older_code": list(older_code)} if older_code else {}))
     if text_file is not None:
-        write_text(text_file, format_comparison(comparison))
+        lines = (line for job in older_code for line in _wrap_line(f"A: made by other code than the present: {job}"))
+        write_text(text_file, format_comparison(comparison) + "".join(f"{line}\n" for line in lines))
     return comparison
 
 

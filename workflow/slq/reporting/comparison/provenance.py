@@ -3,12 +3,14 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from slq.methods.registry import BASE
-from slq.reporting.comparison.stored_metrics import SHORT_HASH_LENGTH, StoredResults
-from slq.results.records import BASELINES, Record
+from slq.reporting.comparison.stored_metrics import SHORT_HASH_LENGTH
+from slq.results.load import as_rows
+from slq.results.record import Record
 
 ProvenanceFields = dict[
     tuple[str, str], dict[str, str]
@@ -17,8 +19,7 @@ CATEGORIES = ("config", "versions", "data", "circumstances")
 ABSENT = "-"
 
 
-@dataclass(frozen=True)
-class ProvenanceDiff:
+class ProvenanceDiff(NamedTuple):
     """A difference in provenance.
 
     Attributes:
@@ -32,34 +33,16 @@ class ProvenanceDiff:
     b: str
 
 
-def collect_provenance(stored: StoredResults) -> ProvenanceFields:
+def collect_provenance(files: pd.DataFrame) -> ProvenanceFields:
     """Collect all that the files of the runs and baselines record about how they were made."""
-    records_by_run = {
-        f"{backbone.name}/{method}": _run_records(stored, backbone.name, method)
-        for backbone, method in stored.backbone_methods
-    }
-    records_by_run |= {f"{BASELINES}/{name}": _baseline_records(stored, name) for name in stored.baselines}
     values_by_run: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for run, records in records_by_run.items():
-        for place, value in (fact for record in records for fact in _provenance_of_file(record)):
-            values_by_run[place][run].append(value)
+    for file in as_rows(files[files["kind"] != "blind"]):
+        for place, value in _provenance_of_file(file.record):
+            values_by_run[place][f"{file.backbone}/{file.method}"].append(value)
     return {
         place: {run: ", ".join(dict.fromkeys(values)) for run, values in by_run.items()}
         for place, by_run in values_by_run.items()
     }
-
-
-def _run_records(stored: StoredResults, backbone: str, method: str) -> Iterator[Record]:
-    layout = stored.results.layout
-    yield from stored.run_records(backbone, method)
-    for kind, entries in (("retrieval", layout.retrieval_datasets), ("retention", layout.retention_datasets)):
-        for entry in entries:
-            yield from stored.results.find_all_seeds(backbone, method, f"{kind}/{entry.name}.json")
-
-
-def _baseline_records(stored: StoredResults, baseline: str) -> Iterator[Record]:
-    names = ["baseline.json", *(f"retrieval/{entry.name}.json" for entry in stored.results.layout.retrieval_datasets)]
-    yield from (record for name in names for record in stored.results.find_all_seeds(BASELINES, baseline, name))
 
 
 def _provenance_of_file(record: Record) -> Iterator[tuple[tuple[str, str], str]]:
@@ -68,21 +51,24 @@ def _provenance_of_file(record: Record) -> Iterator[tuple[tuple[str, str], str]]
     inputs = content.get("inputs", {})
     if record.path.name not in ("run.json", "baseline.json"):
         name = record.path.stem
-        hashes = {
-            f"{name}: {key}": value for key, value in inputs.items() if key in ("dataset", "gallery", "questions")
-        }
-        yield from (((("data", key), value[:SHORT_HASH_LENGTH])) for key, value in hashes.items())
+        for key in ("dataset", "gallery", "questions"):
+            if key in inputs:
+                yield ("data", f"{name}: {key}"), inputs[key][:SHORT_HASH_LENGTH]
         if "settings" in inputs:
             yield ("config", f"evaluation on {name} (hash)"), inputs["settings"][:SHORT_HASH_LENGTH]
         return
     if content.get("method", BASE) != BASE:
         yield ("config", "seed"), str(record.value("seed"))
-    yield from ((("config", key), value) for key, value in _flatten(content.get("settings", {})))
-    yield from ((("data", key), str(value)[:SHORT_HASH_LENGTH]) for key, value in inputs.items())
     provenance = content.get("provenance", {})
     versions = {key: provenance[key] for key in ("versions", "python", "image_processor", "git") if key in provenance}
-    yield from ((("versions", key.removeprefix("versions.")), value) for key, value in _flatten(versions))
-    yield from ((("circumstances", f"device.{key}"), value) for key, value in _flatten(content.get("device") or {}))
+    for key, value in _flatten(content.get("settings", {})):
+        yield ("config", key), value
+    for key, value in inputs.items():
+        yield ("data", key), str(value)[:SHORT_HASH_LENGTH]
+    for key, value in _flatten(versions):
+        yield ("versions", key.removeprefix("versions.")), value
+    for key, value in _flatten(content.get("device") or {}, "device."):
+        yield ("circumstances", key), value
 
 
 def _flatten(content: Mapping[str, Any], parent_key: str = "") -> Iterator[tuple[str, str]]:
@@ -96,7 +82,7 @@ def _flatten(content: Mapping[str, Any], parent_key: str = "") -> Iterator[tuple
 
 def compare_provenance(a: ProvenanceFields, b: ProvenanceFields) -> list[ProvenanceDiff]:
     """List the differences in provenance between two sides, over the runs that both have."""
-    runs = _run_names(a) & _run_names(b)
+    runs = {run for by_run in a.values() for run in by_run} & {run for by_run in b.values() for run in by_run}
     found = []
     for place in sorted({*a, *b}, key=lambda place: (CATEGORIES.index(place[0]), place[1])):
         one, other = a.get(place, {}), b.get(place, {})
@@ -107,7 +93,3 @@ def compare_provenance(a: ProvenanceFields, b: ProvenanceFields) -> list[Provena
             if left != right:
                 found.append(ProvenanceDiff(place[0], place[1] + run_note, left, right))
     return found
-
-
-def _run_names(fields: ProvenanceFields) -> set[str]:
-    return {run for runs in fields.values() for run in runs}

@@ -8,7 +8,7 @@ from slq.reporting.comparison.metric_values import CellKey, ComparisonSettings, 
 from slq.reporting.comparison.significance import ROUND_OFF, SignificanceResult, compute_significance, holm_correction
 from slq.results.cells import format_p_value
 
-CellVerdict = Literal["agrees", "differs", "inside noise", "not comparable", "stale", "missing", "extra"]
+CellVerdict = Literal["agrees", "inside noise", "differs", "not comparable", "stale", "missing", "extra"]
 
 SAME_INPUTS_REASON = (
     "the same adapter, backbone and dataset give another number: other code or another device, or a file was edited"
@@ -47,26 +47,23 @@ def judge_cells(
     corrected = holm_correction({key: found.p_value for key, found in significance_results.items()})
     judgements = {}
     for key, (a, b) in pairs.items():
-        delta, tolerance = a.value - b.value, _tolerance(a, b, settings)
-        found = significance_results.get(key)
+        found, delta, tolerance = significance_results.get(key), a.value - b.value, _tolerance(a, b, settings)
         interval = (found.low, found.high) if found else None
+        verdict: CellVerdict
         if a.stale_reason or b.stale_reason:
-            judgements[key] = CellJudgement(
-                delta, tolerance, "stale", "; ".join(filter(None, (a.stale_reason, b.stale_reason)))
-            )
+            verdict, reason, interval = "stale", "; ".join(filter(None, (a.stale_reason, b.stale_reason))), None
         elif key in not_comparable:
-            judgements[key] = CellJudgement(delta, tolerance, "not comparable", not_comparable[key])
+            verdict, reason, interval = "not comparable", not_comparable[key], None
         elif a.inputs_hash and a.inputs_hash == b.inputs_hash and a.values != b.values:
-            judgements[key] = CellJudgement(delta, tolerance, "differs", SAME_INPUTS_REASON)
+            verdict, reason, interval = "differs", SAME_INPUTS_REASON, None
         elif abs(delta) <= tolerance + ROUND_OFF:
-            judgements[key] = CellJudgement(delta, tolerance, "agrees", _inherited_note(a, b), interval)
+            verdict, reason = "agrees", _inherited_note(a, b)
         elif found is None:
-            judgements[key] = CellJudgement(delta, tolerance, "differs", _untested_reason(a, b))
+            verdict, reason = "differs", _untested_reason(a, b)
         else:
-            verdict: CellVerdict = "differs" if corrected[key] < settings.significance_level else "inside noise"
-            judgements[key] = CellJudgement(
-                delta, tolerance, verdict, _tested_reason(a, b, found, corrected[key]), interval
-            )
+            verdict = "differs" if corrected[key] < settings.significance_level else "inside noise"
+            reason = _tested_reason(a, b, found, corrected[key])
+        judgements[key] = CellJudgement(delta, tolerance, verdict, reason, interval)
     return judgements
 
 

@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from slq.config.runs import BASE_SEED
 from slq.reporting.ledger_columns import ledger_source, read_ledger_rows
 from slq.results.cells import format_hours, format_significant_digits
-from slq.results.layout import LayoutEntry
-from slq.results.records import BASELINES, Record, Results
+from slq.results.layout import BASELINES
+from slq.results.load import Results
+from slq.results.record import Record
 
 DASH = "\u2013"  # where there is no number
 
@@ -22,42 +22,33 @@ def build_run_rows(results: Results) -> list[dict[str, Any]]:
     Raises:
         SlqError: a run lacks one of these; the message names file and key.
     """
+    labels = {one.name: one.label for one in results.layout.backbones}
     return [
         {
-            "backbone": backbone.label,
-            "method": results.layout.labels[method],
-            "seed": int(record.number("seed")),
-            **_provenance(record),
+            "backbone": labels[file.backbone],
+            "method": results.layout.labels[file.method],
+            "seed": int(file.record.number("seed")),
+            **_provenance(file.record),
         }
-        for backbone, method, record in _run_records(results)
+        for file in results.records("run", "", *labels)
     ]
 
 
 def build_baseline_rows(results: Results) -> list[dict[str, Any]]:
     """Build a row per existing baseline; errors as in `build_run_rows`."""
-    baselines = results.layout.baselines
-    found = ((one.label, results.run_record(BASELINES, one.name, BASE_SEED)) for one in baselines)
-    return [{"label": label, **_provenance(record)} for label, record in found if record is not None]
+    labels = {one.name: one.label for one in results.layout.baselines}
+    found = results.records("run", "", BASELINES)
+    return [{"label": labels[file.method], **_provenance(file.record)} for file in found]
 
 
 def count_versions(results: Results) -> list[tuple[str, list[tuple[str, int]]]]:
     """Count the runs by version of Python and of each library."""
     runs_by_version: dict[str, Counter[str]] = defaultdict(Counter)
-    for _, _, record in _run_records(results):
+    for record in (file.record for file in results.records("run") if file.backbone != BASELINES):
         run_versions = {"python": record.text("provenance", "python"), **record.value("provenance", "versions")}
         for name, version in run_versions.items():
             runs_by_version[name][version] += 1
     return [(name, sorted(counts.items())) for name, counts in sorted(runs_by_version.items())]
-
-
-def _run_records(results: Results) -> list[tuple[LayoutEntry, str, Record]]:
-    """List every existing run with its backbone and method, in the order of Table 3."""
-    return [
-        (backbone, method, record)
-        for backbone in results.layout.backbones
-        for method in results.layout.labels
-        for record in results.run_records(backbone.name, method)
-    ]
 
 
 def _provenance(record: Record) -> dict[str, str]:

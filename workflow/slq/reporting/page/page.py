@@ -15,7 +15,7 @@ from slq.reporting.page import environment, summary
 from slq.reporting.page.environment import DASH
 from slq.results.cells import format_hours, format_integer, format_one_decimal, format_parameter_count, with_sign
 from slq.results.layout import parse_layout
-from slq.results.records import Results
+from slq.results.load import Results
 
 SCHEMA = 2
 METRIC_FORMATS = {"hours": format_hours, "gpu_hours": format_hours, "parameters": format_parameter_count}
@@ -43,12 +43,7 @@ FIGURE_TITLES = {
 
 
 def write_page(
-    layout: Mapping[str, Any],
-    results: Path,
-    audit: Path,
-    figures: Sequence[Path],
-    templates: Path,
-    out: Path,
+    layout: Mapping[str, Any], results: Path, audit: Path, figures: Sequence[Path], templates: Path, out: Path
 ) -> None:
     """Write `report.html` into `out`, the folder of the preset's rendered tables.
 

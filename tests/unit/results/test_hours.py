@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from slq.common.errors import SlqError
-from slq.cost.hours import total_device_hours, training_device_hours
+from slq.results.hours import total_device_hours, training_device_hours
 from stored import CPU, H200, MINI, SPANS, Runs, cell, heads, mini_results, rows, tables
 
 

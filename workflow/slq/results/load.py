@@ -1,0 +1,408 @@
+"""Results of one preset as a DataFrame: a row per expected number, with its value, or why there is none."""
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from slq.common.errors import SlqError
+from slq.common.files import read_json
+from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
+from slq.common.schema import earlier_version_error
+from slq.config.runs import BASE_SEED
+from slq.evaluation.freshness import METRICS_FOLDERS, check_freshness
+from slq.evaluation.rank_table import RANK_DIRECTIONS
+from slq.evaluation.reference_recalls import RECALL_METRICS
+from slq.evaluation.retention_metrics import HIT_COUNT_BENCHMARKS
+from slq.methods.registry import BASE
+from slq.results.cells import ABSENT, EMPTY_STATES, TableCell, empty_cell, mean_cell, with_numbers
+from slq.results.evidence import evidence
+from slq.results.hours import total_device_hours, training_device_hours
+from slq.results.layout import BASELINES, ReportLayout
+from slq.results.record import Record, read_record, relative_path
+
+AUDIT_SCHEMA = 4
+RENAMED_FILES = ("rows", "instrument.json")  # in a preset's folder: names that version 0.2.0 replaced
+DEVICE_KINDS = ("cuda", "cpu")
+FILE_KEYS = ["backbone", "method", "seed", "kind", "dataset"]  # columns that name a file
+NUMBER_KEYS = [*FILE_KEYS, "variant", "question_type", "direction", "metric"]  # columns that name a number
+COLUMNS = [*NUMBER_KEYS, "baseline", "unit", "value", "low", "high", "device", "key"]
+COLUMNS += ["state", "reason", "source", "path", "record", "inherits", "unchecked"]
+
+
+class Place(NamedTuple):
+    """Which number: all columns that name one but the seed."""
+
+    backbone: str
+    method: str
+    kind: str
+    dataset: str
+    metric: str
+    direction: str = ""
+    variant: str = ""
+    question_type: str = ""
+
+
+class Number(NamedTuple):
+    """A number that a file has: its columns, and the keys under which the file holds it."""
+
+    keys: tuple[str, ...]
+    metric: str
+    unit: str
+    direction: str = ""
+    variant: str = ""
+    question_type: str = ""
+
+
+def as_rows(frame: pd.DataFrame) -> list[Any]:
+    """Return the rows of a frame, whose columns are attributes."""
+    return list(frame.itertuples(index=False))
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def list_expected_files(folder: Path, expected: ReportLayout) -> Iterator[tuple[Any, ...]]:
+    """List the files that a layout expects in a preset's folder: the columns FILE_KEYS, and the path.
+
+    A baseline (a comparator, an untrained read-out, a re-ranked list) is a method with the baseline's name on the
+    backbone BASELINES, whose seed is BASE_SEED.
+    """
+    retrieval = dict.fromkeys(one.name for one in (*expected.retrieval_datasets, *expected.knowledge_datasets))
+    retention = [one.name for one in expected.retention_datasets]
+    for backbone, method, seed in expected.runs:
+        run_folder = folder / backbone.name / method / f"seed{seed}"
+        yield backbone.name, method, seed, "run", "", run_folder / "run.json"
+        datasets = {"retrieval": retrieval, "retention": retention, "blind": retention if method == BASE else ()}
+        for kind, names in datasets.items():
+            for name in names:
+                yield backbone.name, method, seed, kind, name, run_folder / kind / f"{name}.json"
+    for baseline in expected.baselines:
+        baseline_folder = folder / BASELINES / baseline.name
+        yield BASELINES, baseline.name, BASE_SEED, "run", "", baseline_folder / "baseline.json"
+        for name in retrieval:
+            path = baseline_folder / "retrieval" / f"{name}.json"
+            yield BASELINES, baseline.name, BASE_SEED, "retrieval", name, path
+
+
+def load_files(folder: Path, expected: ReportLayout) -> pd.DataFrame:
+    """Load the expected files: a row per file, with columns as in `load`.
+
+    Raises:
+        SlqError: the folder has the layout of an earlier version, or a file that exists cannot be used
+    """
+    if found := [name for name in RENAMED_FILES if (folder / name).exists()]:
+        remedy = "move the folder away, and make the results again"
+        raise earlier_version_error(f"{folder}: has {' and '.join(found)}", remedy)
+    rows = [
+        {**dict(zip(FILE_KEYS, place, strict=True)), "path": path, **_read_file(path, folder.parent)}
+        for *place, path in list_expected_files(folder, expected)
+    ]
+    columns = [*FILE_KEYS, "path", "state", "reason", "source", "record", "inherits", "unchecked"]
+    return pd.DataFrame(rows, columns=columns, dtype=object)
+
+
+def _read_file(path: Path, root: Path) -> dict[str, Any]:
+    """Read a result file and check that its numbers follow from its ranks or answers.
+
+    The record of an inheriting file is the file whose numbers it inherits. A stale file has a record all the same.
+    """
+    name = relative_path(path, root)
+    columns: dict[str, Any] = {"state": "missing", "source": name, "record": None, "inherits": False, "unchecked": ()}
+    if not path.exists():
+        return columns | {"reason": f"{name}{ABSENT}"}
+    record = read_record(path, root)
+    inherited_path = inherited_metrics_path(path, record.content)
+    if inherited_path is None:
+        columns |= {"state": "measured", "reason": "", "record": record}
+        return columns | _check_file(path, record.content, root)
+    inherited_name = relative_path(inherited_path, root)
+    if not inherited_path.exists():
+        return columns | {"reason": f"{inherited_name}{ABSENT}: {name} says it is the same"}
+    columns |= {"state": "inherited", "reason": f"inherited from {inherited_name}", "inherits": True}
+    columns |= {"source": f"{inherited_name}; {name}"}
+    columns["record"] = read_record(read_inherited_metrics(path, record.content)[0], root)
+    return columns | _check_file(path, record.content, root)
+
+
+def _check_file(path: Path, content: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Return the columns of a file that is stale or cannot be checked; none if its numbers follow from their inputs."""
+    freshness = check_freshness(path, content)
+    file = relative_path(freshness.path, root)
+    if freshness.unchecked_reason:
+        return {"unchecked": (file, freshness.unchecked_reason)}
+    return {"state": "stale", "reason": f"{file} {freshness.stale_reason}"} if freshness.stale_reason else {}
+
+
+def check_metrics_files(folder: Path) -> pd.DataFrame:
+    """Check every metrics file in a preset's folder: a row for each, for `warning_lines`.
+
+    Raises:
+        SlqError: a metrics file cannot be read.
+    """
+    rows = []
+    for path in (path for kind in METRICS_FOLDERS for path in folder.rglob(f"{kind}/*.json")):
+        content, columns = read_json(path), {"state": "measured", "reason": "", "unchecked": ()}
+        try:
+            columns |= _check_file(path, content, folder.parent) if isinstance(content, dict) else {}
+        except SlqError as error:  # another schema version, or unreadable ranks or answers
+            columns["unchecked"] = (path.relative_to(folder.parent).as_posix(), f"({error})")
+        rows.append(columns)
+    return pd.DataFrame(rows, columns=["state", "reason", "unchecked"], dtype=object)
+
+
+def warning_lines(files: pd.DataFrame) -> list[str]:
+    """Return one line per stale file, and one per reason why files cannot be checked."""
+    lines = sorted({*files.loc[files["state"] == "stale", "reason"]})
+    files_by_reason = defaultdict(list)
+    for file, reason in sorted({*files.loc[files["unchecked"] != (), "unchecked"]}):
+        files_by_reason[reason].append(file)
+    for reason, names in files_by_reason.items():
+        more = f", and so {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"not checkable: {names[0]} {reason}{more}")
+    return lines
+
+
+def print_warnings(files: pd.DataFrame) -> None:
+    """Print the warnings on stale and unchecked files to standard error."""
+    for line in warning_lines(files):
+        print(f"slq: warning: {line}", file=sys.stderr)
+
+
+def read_audit(folder: Path) -> Record | None:
+    """Read the audit of the datasets of a preset's folder, or return None if it does not exist.
+
+    Raises:
+        SlqError: it is not JSON, or has another schema version.
+    """
+    path = folder / "audit.json"
+    return read_record(path, folder.parent, AUDIT_SCHEMA) if path.exists() else None
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def load(folder: Path, expected: ReportLayout) -> pd.DataFrame:
+    """Load every expected number of a preset's folder.
+
+    Args:
+        folder: the preset's folder
+        expected: the backbones, methods, seeds, datasets and baselines whose numbers are expected
+
+    Returns:
+        A row per number (COLUMNS): which it is (NUMBER_KEYS), `value` with its 95 % interval where the file has one,
+        its `unit`, of hours the `device` (kind and name), and the `key` that holds it. `state` is measured, inherited,
+        stale or missing, and `reason` says why; a stale number keeps its value. `source` names its files in print;
+        `path` is the run's own file and `record` the one that holds the number, whose `inputs` are those of the number.
+
+    Raises:
+        SlqError: a file that exists lacks a number or holds something else in its place, or a number stands twice
+    """
+    return list_numbers(load_files(folder, expected))
+
+
+def list_numbers(files: pd.DataFrame) -> pd.DataFrame:
+    """List the numbers of expected files, as `load` does."""
+    rows: list[dict[str, Any]] = []
+    names = files["method"].where(files["backbone"] == BASELINES, "")
+    tasks = files["kind"].replace("blind", "retention")
+    for _, group in files.groupby([files["backbone"], names, tasks, files["dataset"]], sort=False):
+        known = [file.record for file in with_numbers(as_rows(group))]
+        known = known or list(group["record"].dropna())
+        for file in (row._asdict() for row in as_rows(group)):
+            baseline = file["method"] if file["backbone"] == BASELINES else ""
+            numbers = () if baseline and file["kind"] == "run" else LIST_NUMBERS[file["kind"]](known)
+            rows += [{**file, "baseline": baseline, **_number_columns(number, file)} for number in numbers]
+    found = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+    if (repeated := found.duplicated(NUMBER_KEYS)).any():
+        first = found[repeated].iloc[0]
+        raise SlqError(f"{first['path']}: {first['key']} is expected twice; name each backbone and dataset once")
+    return found
+
+
+def _number_columns(number: Number, file: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a number that its file does not have itself."""
+    columns: dict[str, Any] = number._asdict() | {"key": ".".join(number.keys)}
+    columns |= dict.fromkeys(("value", "low", "high", "device"))
+    record: Record | None = file["record"]
+    if record is None:
+        return columns
+    if file["method"] == BASE and number.metric in ("parameters", "hours", "total_hours"):
+        return columns | _untrained_columns(number, file)
+    if number.unit == "hours":
+        return columns | _hours_columns(number.metric, file)
+    columns["value"] = record.number(*number.keys)
+    if number.unit == "score":
+        columns["unit"] = "hits" if record.text("benchmark") in HIT_COUNT_BENCHMARKS else "percent"
+    if number.keys[0] == "metrics" and file["kind"] == "retrieval":
+        columns["low"], columns["high"] = _interval_bounds(record, *number.keys[1:])
+    return columns
+
+
+def _interval_bounds(record: Record, *keys: str) -> tuple[float, float]:
+    """Return the ends of a recall's 95 % interval.
+
+    Raises:
+        SlqError: the file has no such interval.
+    """
+    match record.value("ci95", *keys):
+        case [int() | float() as low, int() | float() as high]:
+            return low, high
+    raise SlqError(f"{record.path}: key ci95.{'.'.join(keys)} is no pair of numbers; make the file again")
+
+
+def _hours_columns(metric: str, file: dict[str, Any]) -> dict[str, Any]:
+    """Compute the device hours of a trained run, and name the device that they are of.
+
+    Raises:
+        SlqError: the spans or the device of the run are malformed; names file and key
+    """
+    record: Record = file["record"]
+    if not record.value("device"):
+        return {"state": "missing", "reason": f"{record.source} names no device"}
+    kind = record.text("device", "kind")
+    if kind not in DEVICE_KINDS:
+        raise SlqError(f"{record.path}: key device.kind is {kind!r}; expected one of {list(DEVICE_KINDS)}")
+    compute_hours = training_device_hours if metric == "hours" else total_device_hours
+    try:
+        value = compute_hours(record.content)
+    except SlqError as error:
+        raise SlqError(f"{record.path}: {error}") from error
+    return {"value": value, "device": (kind, record.text("device", "name"))}
+
+
+def _untrained_columns(number: Number, file: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of base's zero: it has no trained parameters and hours, whatever was measured.
+
+    Raises:
+        SlqError: the file says that base has trained something
+    """
+    record: Record = file["record"]
+    if number.metric == "parameters" and (trained := record.number(*number.keys)) != 0:
+        raise SlqError(f"{record.path}: key {'.'.join(number.keys)} is {trained:g}; expected 0, as base trains nothing")
+    source = f"nothing is trained: {record.source}"
+    return {"value": 0, "unit": "count", "state": "inherited", "reason": source, "source": source}
+
+
+def _recall_numbers(records: Sequence[Record]) -> Iterator[Number]:
+    """List the numbers of a metrics file of retrieval; its variants are those of all files of the dataset."""
+    variants = dict.fromkeys(variant for record in records for variant in record.value("variants"))
+    yield Number(("n", "images"), "images", "count")
+    for direction in sorted(RANK_DIRECTIONS):
+        yield Number(("ties", direction), "ties", "count", direction)
+        for metric in RECALL_METRICS:
+            yield Number(("metrics", direction, metric), metric, "percent", direction)
+            yield Number(("pessimistic", direction, metric), f"{metric} pessimistic", "percent", direction)
+            for variant in variants:
+                keys = ("variants", variant, "metrics", direction, metric)
+                yield Number(keys, metric, "percent", direction, variant)
+
+
+def _score_numbers(records: Sequence[Record]) -> Iterator[Number]:
+    """List the numbers of a metrics file of retention; its question types are those of all files of the dataset."""
+    yield Number(("metrics", "score"), "score", "score")
+    yield Number(("metrics", "accuracy"), "accuracy", "percent")
+    yield Number(("n", "items"), "items", "count")
+    yield Number(("chance",), "chance", "percent")
+    for name in sorted({name for record in records for name in record.value("types") if name}):
+        yield Number(("types", name, "n"), "items", "count", question_type=name)
+        yield Number(("types", name, "score"), "accuracy", "percent", question_type=name)
+        yield Number(("types", name, "chance"), "chance", "percent", question_type=name)
+
+
+def _run_numbers(_: Sequence[Record]) -> Iterator[Number]:
+    """List the numbers of run.json."""
+    yield Number(("hidden_size",), "hidden_size", "count")
+    yield Number(("parameters", "trainable"), "parameters", "parameters")
+    yield Number(("parameters", "total"), "total_parameters", "parameters")
+    yield Number(("spans", "train"), "hours", "hours")
+    yield Number(("spans",), "total_hours", "hours")
+
+
+LIST_NUMBERS = {"retrieval": _recall_numbers, "retention": _score_numbers, "blind": _score_numbers, "run": _run_numbers}
+
+
+class Results:
+    """The results of a layout's preset, with a row or cell for each number by its columns.
+
+    Attributes:
+        root: the folder that holds one folder per preset
+        layout: the preset, its seeds, backbones, methods, datasets and baselines
+        files: the expected files, as `load_files` returns them
+        numbers: the expected numbers, as `load` returns them
+        audit: the audit of the preset's datasets, or None if it does not exist
+    """
+
+    def __init__(self, root: Path, layout: ReportLayout) -> None:
+        """Load the results; errors as in `load`, or a run's file belongs to another run than its folder."""
+        self.root, self.layout, self.folder = root, layout, root / layout.preset
+        self.files = load_files(self.folder, layout)
+        self._check_identities()
+        self.numbers = list_numbers(self.files)
+        self.audit = read_audit(self.folder)
+        self._rows: dict[Place, list[Any]] = defaultdict(list)
+        for row in as_rows(self.numbers):
+            self._rows[Place(*(getattr(row, field) for field in Place._fields))].append(row)
+
+    def _check_identities(self) -> None:
+        """Check that run.json and baseline.json are of the run or baseline that their folder names."""
+        for file in self.records("run"):
+            identity = {"preset": self.layout.preset, "backbone": file.backbone, "method": file.method}
+            identity |= {"seed": file.seed}
+            if file.backbone == BASELINES:
+                identity = {"baseline": file.method}
+            for key, expected in identity.items():
+                if (value := file.record.value(key)) != expected:
+                    raise SlqError(f"{file.path}: key {key} is {value!r}, its folder says {expected!r}")
+
+    def relative_path(self, path: Path) -> str:
+        """Return a path as sources print it: relative to the folder above the results folder."""
+        return relative_path(path, self.root)
+
+    def records(self, kind: str, dataset: str = "", *backbones: str) -> list[Any]:
+        """List the files of a kind that give numbers, as rows of `files`; of the given backbones, or of all."""
+        return [
+            file
+            for file in as_rows(self.files)
+            if (file.kind, file.dataset) == (kind, dataset)
+            and file.state not in EMPTY_STATES
+            and (not backbones or file.backbone in backbones)
+        ]
+
+    def rows(self, *place: str, **columns: str) -> list[Any]:
+        """Return the rows of a number in the order of the seeds; none if the layout leaves the method out.
+
+        Args:
+            place, columns: the fields of `Place`
+        """
+        return self._rows.get(Place(*place, **columns), [])
+
+    def cell(self, *place: str, **columns: str) -> TableCell:
+        """Build the cell of a number's mean over the seeds; arguments as in `rows`."""
+        rows = self.rows(*place, **columns)
+        return mean_cell(rows) if rows else self.left_out_cell(Place(*place, **columns).method)
+
+    def row_of_run(self, run: Any, *number: str) -> Any:
+        """Return another number of the run that a row is of; `number` is the place from its kind on."""
+        return next(row for row in self.rows(run.backbone, run.method, *number) if row.seed == run.seed)
+
+    def evidence(self, backbone: str, method: str, kind: str, dataset: str) -> pd.DataFrame | TableCell:
+        """Read the ranks or answers of a method's first seed; result and errors as in `slq.results.evidence`."""
+        metric, direction = ("R@1", "t2i") if kind == "retrieval" else ("score", "")
+        rows = self.rows(backbone, method, kind, dataset, metric, direction)
+        if not rows:
+            return self.left_out_cell(method)
+        return evidence(rows[0]) if with_numbers(rows[:1]) else empty_cell(rows)
+
+    def left_out_cell(self, method: str) -> TableCell:
+        """Build the cell of a method that the layout leaves out.
+
+        Raises:
+            ValueError: the layout has the method, so what has no row is a number that is not expected
+        """
+        if method in self.layout.methods:
+            raise ValueError(f"no such number is expected of {method}")
+        return TableCell.missing(f"{method} is not among the methods of preset {self.layout.preset}")
