@@ -14,7 +14,6 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, ClassVar
 
-import slq.baselines.kinds
 from slq.common.errors import SlqError
 from slq.common.registry import find_class
 
@@ -92,7 +91,7 @@ def key_of(catalogue: str) -> dict[str, str]:
 @cache
 def list_kinds() -> list[str]:
     """List the names of all kinds; a module that begins with an underscore is none."""
-    modules = iter_modules(slq.baselines.kinds.__path__)
+    modules = iter_modules(importlib.import_module("slq.baselines.kinds").__path__)
     return sorted(module.name for module in modules if not module.name.startswith("_"))
 
 

@@ -8,7 +8,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, ClassVar, Protocol
 
 from slq.common.errors import SlqError
@@ -121,7 +121,8 @@ def method_name(record: Mapping[str, Any]) -> str:
 @cache
 def list_methods() -> list[str]:
     """List the names of all methods."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py") if path.stem not in NO_METHODS)
+    modules = iter_modules(importlib.import_module("slq.methods").__path__)
+    return sorted(module.name for module in modules if module.name not in NO_METHODS)
 
 
 @cache
