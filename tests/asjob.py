@@ -13,9 +13,16 @@ def parameter_file(
 ) -> Path:
     """The parameter file of a job, in `folder`; `paths` by the names of the function's parameters."""
     given = {"settings": settings, "values": values, "required": [str(one) for one in required]}
-    texts = {name: [*map(str, one)] if isinstance(one, list) else one and str(one) for name, one in paths.items()}
+    texts = {name: as_text(one) for name, one in paths.items()}
     given = {key: one for key, one in given.items() if one not in (None, [])}
     return write_parameters(folder, {"job": job, "paths": texts} | given)
+
+
+def as_text(path: Any) -> Any:
+    """A path as a parameter file has it, or each of a list or mapping of paths."""
+    if isinstance(path, dict):
+        return {name: str(one) for name, one in path.items()}
+    return [*map(str, path)] if isinstance(path, list) else path and str(path)
 
 
 def run_job(job: str, *flags: str, **parameters: Any) -> int:

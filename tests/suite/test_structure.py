@@ -18,13 +18,15 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 RULES = sorted(PACKAGE.parent.glob("rules/*.smk"))
 # Which rooms a room may import; a room within a room may import that one too. Learning and evaluating need models; what
 # reads results needs none, but for the bench, which times a step.
-REGISTRY = {"methods.registry", "methods.plan"}  # methods by name, and what they compute: no torch, no model
+# Methods and kinds of baselines by name, and what methods compute: no torch, no model.
+REGISTRY = {"methods.registry", "methods.plan", "baselines.registry"}
 LEARNING = {"common", "config", "datasets", "models", "methods", "caching", *REGISTRY}
 READING = {"common", "config", "evaluation", "results", "cost", *REGISTRY}
 MAY_IMPORT = {
     "common": set(),
     "methods.plan": set(),
     "methods.registry": {"common", "methods.plan"},
+    "baselines.registry": {"common"},
     "config": {"common", *REGISTRY},
     "datasets": {"common", "config"},
     "sources": {"common", "config", "datasets"},

@@ -13,7 +13,6 @@ import pytest
 from checkout import for_this_machine, listed_jobs, place, planned, processor_seconds, snakemake
 from slq.common.files import write_json
 from slq.config import job_settings
-from slq.config.baselines import list_baselines
 from slq.config.loading import active_preset, validate_config
 from slq.config.runs import list_run_seeds
 from slq.evaluation.reply import Reply, build_answered_items
@@ -31,8 +30,7 @@ PAPER = {
     "evaluate_retention": 12,
     "check_equivalence": 4,
     "evaluate_blind": 4,
-    "evaluate_encoder_baseline": 11,
-    "evaluate_reranking": 8,
+    "evaluate_baseline": 19,
     "count_gpu_hours": 1,
     "render_tables": 1,
     "compile_pdf": 1,
@@ -52,8 +50,7 @@ MINI = {
     "evaluate_retention": 6,
     "check_equivalence": 2,
     "evaluate_blind": 2,
-    "evaluate_encoder_baseline": 8,
-    "evaluate_reranking": 4,
+    "evaluate_baseline": 12,
     "count_gpu_hours": 1,
     "render_tables": 1,
     "compile_pdf": 1,
@@ -159,7 +156,7 @@ def test_nothing_that_learns_or_selects_comes_from_a_test_split_or_from_results(
         "blind",
         "events",
         preset,  # its audit
-        *(row.name for row in list_baselines(validate_config(raw_config | {"preset": preset}))),
+        *(row.name for row in job_settings.list_baselines(validate_config(raw_config | {"preset": preset}))),
         *({"slq"} if preset == "mini" else ()),  # what keeping prefixes took
     }
 

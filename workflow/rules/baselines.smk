@@ -1,23 +1,20 @@
-# The baselines that the extended Table 1 shows beside the runs: comparators, zero-shot read-outs of backbones, and
-# lists that a backbone re-ranks.
-# In: a public or pre-trained model, or runs, the test splits. Out: metrics and ranks in
-# results/<preset>/baselines/<name>.
+# The baselines that the extended Table 1 shows beside the runs, each evaluated as its kind says (slq/baselines/kinds).
+# In: models, or the adapters of runs, the test splits. Out: metrics and ranks in results/<preset>/baselines/<name>; of a
+# re-ranked list also the new orders, *.reranked.jsonl, which no rule reads.
 
 
-rule evaluate_encoder_baseline:
+rule evaluate_baseline:
     input:
-        model=lambda wildcards: model_manifest(BASELINES[wildcards.baseline]),
+        models=baseline_inputs,
         data=test_split_manifests("retrieval"),
     output:
         results=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval", ".json", ".ranks.parquet"),
         baseline="results/{preset}/baselines/{baseline}/baseline.json",
         events="results/{preset}/baselines/{baseline}/events/retrieval.jsonl",
     log:
-        "logs/{preset}/evaluate_encoder_baseline/{baseline}.log",
+        "logs/{preset}/evaluate_baseline/{baseline}.log",
     benchmark:
-        "benchmarks/{preset}/evaluate_encoder_baseline/{baseline}.jsonl"
-    wildcard_constraints:
-        baseline=wildcard_pattern(EMBEDDING_BASELINES),
+        "benchmarks/{preset}/evaluate_baseline/{baseline}.jsonl"
     conda:
         "../../envs/slq.yaml"
     threads: stage_cpus("evaluate")
@@ -25,46 +22,15 @@ rule evaluate_encoder_baseline:
         **cluster_resources("evaluate"),
     params:
         job=job_call(
-            "evaluate_encoder_baseline",
-            baseline_slice(baseline_settings.embed_settings),
-            model_folder=baseline_path(model_folder),
+            "evaluate_baseline",
+            slice_of(baseline_settings.baseline_settings, "baseline"),
+            inputs=baseline_input_folders,
             **BASELINE_PATHS,
         ),
     message:
-        "Retrieving with {wildcards.baseline}"
+        "Evaluating the baseline {wildcards.baseline}"
     shell:
         CLUSTER_JOB
-
-
-# A backbone re-ranks the first candidates of a first stage, which is a run on it or a comparator's model
-# (docs/rerank.md).
-use rule evaluate_encoder_baseline as evaluate_reranking with:
-    input:
-        first_stage=lambda wildcards: first_stage_manifest(BASELINES[wildcards.baseline]),
-        reranker=lambda wildcards: f"<scratch>/{reranker_folder(BASELINES[wildcards.baseline])}/adapter.json",
-        backbone=lambda wildcards: f"<scratch>/backbones/{BASELINES[wildcards.baseline].backbone}/manifest.json",
-        data=test_split_manifests("retrieval"),
-    output:
-        results=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval", ".json", ".ranks.parquet", ".reranked.jsonl"),
-        baseline="results/{preset}/baselines/{baseline}/baseline.json",
-        events="results/{preset}/baselines/{baseline}/events/retrieval.jsonl",
-    log:
-        "logs/{preset}/evaluate_reranking/{baseline}.log",
-    benchmark:
-        "benchmarks/{preset}/evaluate_reranking/{baseline}.jsonl"
-    wildcard_constraints:
-        baseline=wildcard_pattern(RERANKING_BASELINES),
-    params:
-        job=job_call(
-            "evaluate_reranking",
-            baseline_slice(baseline_settings.rerank_settings),
-            backbone_folder=baseline_path(backbone_folder),
-            first_stage=baseline_path(first_stage_folder),
-            reranker=baseline_path(reranker_folder),
-            **BASELINE_PATHS,
-        ),
-    message:
-        "Re-ranking: {wildcards.baseline}"
 
 
 rule baselines:

@@ -22,15 +22,15 @@ os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE_FOLDER, *filter(None, [os.
 # `python` of a job is this Python, unless conda brings another.
 os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
 
+from slq.baselines.registry import find_baselines
 from slq.common.errors import SlqError
 from slq.common.files import hash_file
 from slq.common.fingerprint import fingerprint
 from slq.common.parameters import find_finished, write_parameters
 from slq.config import baseline_settings, cost_settings, job_settings
-from slq.config.baselines import build_comparator, list_baselines
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
 from slq.config.loading import parent_dataset, seeds, validate_config
-from slq.config.runs import BASE_SEED, is_method, list_run_seeds, merge_training_resources
+from slq.config.runs import BASE_SEED, list_run_seeds, merge_training_resources
 from slq.config.runs import merge_training_settings, method_entry
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options, read_yaml
 from slq.cost.forecast import job_resources
@@ -66,9 +66,7 @@ RUN_JOBS = {
 FORECAST_SETTINGS = cost_settings.forecast_settings(config)
 DEFAULT_MEM_GB = 32  # GB, if neither the memory forecast nor config.yaml gives a job's memory
 RUN_FOLDER = "results/{preset}/{backbone}/{method}/seed{seed}"
-BASELINES = {baseline.name: baseline for baseline in list_baselines(config)}
-EMBEDDING_BASELINES = [name for name, baseline in BASELINES.items() if baseline.is_embedding_based]
-RERANKING_BASELINES = [name for name, baseline in BASELINES.items() if not baseline.is_embedding_based]
+BASELINES = list(find_baselines(config))
 BASELINE_FOLDER = "results/{preset}/baselines/{baseline}"
 
 REFERENCE_RECALLS = Path("paper_tables/reference/reference_recalls.csv")
@@ -142,8 +140,8 @@ def job_call(job: str, settings=None, values=None, content=None, required=(), ge
             hash of the files that the configuration names.
         required: files of checks that must have passed before the job begins.
         generates: whether it generates answers, of which finished ones are continued by the same code alone.
-        paths: by the parameter of the job's function, a path (or a list of paths) with wildcards, or a function of
-            them.
+        paths: by the parameter of the job's function, a path (or a list or mapping of paths) with wildcards, or a
+            function of them.
     """
 
     def define(wildcards) -> dict:
@@ -202,7 +200,9 @@ def run_wildcards(methods: list[str]) -> list[Wildcards]:
 
 
 def resolve_path(path, wildcards):
-    """Fill wildcards and `<scratch>` into a path, or each of a list of paths; None stays None."""
+    """Fill wildcards and `<scratch>` into a path, or each of a list or mapping of paths; None stays None."""
+    if isinstance(path, dict):
+        return {name: resolve_path(one, wildcards) for name, one in path.items()}
     if path is None or isinstance(path, list):
         return path and [resolve_path(one, wildcards) for one in path]
     return path.format(**wildcards).replace("<scratch>", SCRATCH)
@@ -308,11 +308,6 @@ def slice_of(build_settings, *names: str):
     return lambda wildcards: build_settings(config, *(wildcards[name] for name in names))
 
 
-def baseline_slice(build_settings):
-    """Return the function of the wildcards that cuts a baseline's slice from the configuration."""
-    return lambda wildcards: build_settings(config, BASELINES[wildcards.baseline])
-
-
 def prepare_settings(wildcards) -> dict:
     """Return the settings of preparing a split, with the hashes of its lists of ids."""
     return job_settings.prepare_settings(config, wildcards.dataset, wildcards.split, FILE_HASHES.hash_id_lists)
@@ -350,7 +345,7 @@ def used_members(wildcards) -> dict:
     A job with none of them uses the dual encoders of the reference check, and all methods.
     """
     if "baseline" in wildcards.keys():
-        return baseline_settings.baseline_members(config, BASELINES[wildcards.baseline])
+        return baseline_settings.baseline_members(config, wildcards.baseline)
     if "backbone" in wildcards.keys():
         return job_settings.used_members(config, [wildcards.backbone], methods=[wildcards.get("method", BASE)])
     encoders = [wildcards.encoder] if "encoder" in wildcards.keys() else PRESET["reference_encoders"]
@@ -438,52 +433,20 @@ def baseline_files() -> list[str]:
     return expand(f"{BASELINE_FOLDER}/{{file}}", preset=config["preset"], baseline=BASELINES, file=files)
 
 
-def comparator_manifests() -> list[str]:
-    """List the models of the preset's comparators."""
-    return [model_manifest(baseline) for baseline in BASELINES.values() if baseline.kind == "comparator"]
+def baseline_inputs(wildcards) -> list[str]:
+    """List the models and adapters that a baseline is evaluated with."""
+    return [f"<scratch>/{file}" for file in baseline_settings.baseline_inputs(config, wildcards.baseline).values()]
 
 
-def model_manifest(baseline) -> str:
-    """Return the manifest of the model that embeds for a baseline."""
-    return f"<scratch>/{model_folder(baseline)}/manifest.json"
+def baseline_input_folders(wildcards) -> dict[str, str]:
+    """Return the folders of `baseline_inputs`, by the names that metrics files give them."""
+    files = baseline_settings.baseline_inputs(config, wildcards.baseline)
+    return {name: f"<scratch>/{Path(file).parent}" for name, file in files.items()}
 
 
-def baseline_path(folder_of):
-    """Return the function of the wildcards that gives a folder in scratch of a baseline."""
-    return lambda wildcards: f"<scratch>/{folder_of(BASELINES[wildcards.baseline])}"
-
-
-def model_folder(baseline) -> str:
-    """Return the folder in scratch of the model that embeds for a baseline."""
-    return f"encoders/{baseline.encoder}" if baseline.encoder else f"backbones/{baseline.backbone}"
-
-
-def backbone_folder(baseline) -> str:
-    """Return the folder in scratch of the backbone that re-ranks for a baseline."""
-    return f"backbones/{baseline.backbone}"
-
-
-def reranker_folder(baseline) -> str:
-    """Return the folder in scratch of the run that re-ranks for a baseline."""
-    return method_folder(baseline.backbone, baseline.reranker)
-
-
-def first_stage_folder(baseline) -> str:
-    """Return the folder in scratch of a baseline's first stage: a run on its backbone, or a comparator's model."""
-    if is_method(PRESET, baseline.first_stage):
-        return method_folder(baseline.backbone, baseline.first_stage)
-    return model_folder(build_comparator(config, baseline.first_stage))
-
-
-def first_stage_manifest(baseline) -> str:
-    """Return the file whose presence means that a baseline's first stage is ready."""
-    name = "adapter" if is_method(PRESET, baseline.first_stage) else "manifest"
-    return f"<scratch>/{first_stage_folder(baseline)}/{name}.json"
-
-
-def method_folder(backbone: str, method: str) -> str:
-    """Return the folder in scratch of the run that a baseline uses: the one of the first seed."""
-    return f"runs/{config['preset']}/{backbone}/{method}/seed{list_run_seeds(method, SEEDS)[0]}"
+def baseline_manifests() -> list[str]:
+    """List the models of the preset's baselines."""
+    return [f"<scratch>/{place}/{name}/manifest.json" for place, name in baseline_settings.baseline_models(config)]
 
 
 def pilot_images(wildcards) -> list[str]:

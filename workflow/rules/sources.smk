@@ -34,5 +34,5 @@ rule fetch:
         test_split_manifests("retention"),
         backbone_manifests(),
         encoder_manifests(),
-        comparator_manifests(),
+        baseline_manifests(),
     localrule: True

@@ -38,8 +38,7 @@ JOBS = {
     "evaluate_retention": "slq.evaluation.retention:evaluate_retention",
     "evaluate_blind": "slq.evaluation.retention:evaluate_retention",
     "check_equivalence": "slq.evaluation.equivalence:check_equivalence",
-    "evaluate_encoder_baseline": "slq.baselines.encode:evaluate_encoder_baseline",
-    "evaluate_reranking": "slq.baselines.rerank:evaluate_reranking",
+    "evaluate_baseline": "slq.baselines.evaluate:evaluate_baseline",
     "measure_pilot": "slq.baselines.pilot:measure_pilot",
     "render_pilot": "slq.jobs:render_pilot",
     "count_gpu_hours": "slq.cost.ledger:write_ledger",
@@ -132,9 +131,11 @@ def current_code(job: str, parameters: dict[str, Any], of_generation: bool = Fal
 
 
 def _as_path(value: Any) -> Any:
-    """Convert a path from JSON, or each of a list of paths; None stays None."""
+    """Convert a path from JSON, or each of a list or mapping of paths; None stays None."""
     if isinstance(value, list):
         return [Path(one) for one in value]
+    if isinstance(value, dict):
+        return {name: Path(one) for name, one in value.items()}
     return None if value is None else Path(value)
 
 

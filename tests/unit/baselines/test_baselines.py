@@ -10,9 +10,8 @@ from sliced import BACKBONE
 from slq.baselines.encode import compute_rank_table, load_encoders
 from slq.common.errors import SlqError
 from slq.common.files import read_json, read_jsonl
-from slq.config.baseline_settings import embed_settings
-from slq.config.baselines import Baseline, list_baselines
-from slq.config.job_settings import datasets_with_variants
+from slq.config.baseline_settings import baseline_inputs, baseline_settings
+from slq.config.job_settings import datasets_with_variants, list_baselines
 from slq.config.loading import validate_config
 from slq.datasets.splits import read_split
 from slq.evaluation.encode import embed_split
@@ -32,46 +31,70 @@ def rowed(raw_config):
         "queries": 0,
         "instructions": {"t2i": dict(WORDY), "i2t": BARE},
     }
-    raw_config["comparators"]["stand-in"] = {
-        **{"label": "Stand-in", "paper_row": "E5-V-7B", "backbone": BACKBONE, "readout": "wordy"},
-        "trained_on": "synthetic scenes",
+    raw_config["baselines"] |= {
+        "stand-in": {
+            **{"kind": "comparator", "label": "Stand-in", "paper_row": "E5-V-7B"},
+            **{"backbone": BACKBONE, "readout": "wordy", "trained_on": "synthetic scenes"},
+        },
+        "wordy": {"kind": "zero_shot", "readout": "wordy"},
+        "again": {"kind": "rerank", "first_stage": "stand-in", "reranker": "base"},
     }
-    preset["comparators"], preset["zero_shot"] = ["stand-in"], ["zero_queries", "wordy"]
-    preset["rerank"]["baselines"] = [
-        {"first_stage": "slq", "reranker": "base"},
-        {"first_stage": "stand-in", "reranker": "base"},
-    ]
+    preset["baselines"] = ["stand-in", "zero_queries", "slq.by.base", "wordy", "again"]
     return raw_config
 
 
 def test_rows_stand_in_the_tables_order(rowed):
-    assert [row.name for row in list_baselines(validate_config(rowed))] == [
+    """Those of a kind together, in the preset's order on each backbone."""
+    found = {row.name: row for row in list_baselines(validate_config(rowed))}
+    assert list(found) == [
         "stand-in",
         *("mini-internvl.zero_queries", "mini-internvl.wordy", "mini-qwen3vl.zero_queries", "mini-qwen3vl.wordy"),
-        *("mini-internvl.slq.by.base", "mini-internvl.stand-in.by.base"),
-        *("mini-qwen3vl.slq.by.base", "mini-qwen3vl.stand-in.by.base"),
+        *("mini-internvl.slq.by.base", "mini-internvl.again", "mini-qwen3vl.slq.by.base", "mini-qwen3vl.again"),
     ]
-    found = {row.name: row for row in list_baselines(rowed)}
-    assert found["stand-in"].is_embedding_based and not found["mini-internvl.slq.by.base"].is_embedding_based
     assert found["stand-in"].paper_row == "E5-V-7B"
-    assert found["mini-internvl.stand-in.by.base"].label == "Stand-in, re-ranked by Base (InternVL-mini)"
+    assert found["mini-internvl.wordy"].label == "InternVL-mini, in words"
+    assert found["mini-internvl.again"].label == "Stand-in, re-ranked by Base (InternVL-mini)"
+
+
+def test_rows_need_what_they_are_evaluated_with(rowed):
+    config = validate_config(rowed | {"seeds": [3, 1]})
+    assert baseline_inputs(config, "stand-in") == {"model": f"backbones/{BACKBONE}/manifest.json"}
+    assert baseline_inputs(config, "mini-qwen3vl.slq.by.base") == {
+        "first_stage": "runs/mini/mini-qwen3vl/slq/seed3/adapter.json",
+        "reranker": "runs/mini/mini-qwen3vl/base/seed0/adapter.json",
+        "backbone": "backbones/mini-qwen3vl/manifest.json",
+    }
+    assert baseline_inputs(config, "mini-qwen3vl.again")["first_stage"] == f"backbones/{BACKBONE}/manifest.json"
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("presets", "mini", "comparators"), ["clip"], r"presets.mini.comparators\[0\] is 'clip', which is not under"),
-        (("presets", "mini", "zero_shot"), ["first"], r"presets.mini.zero_shot\[0\] is 'first', which is not"),
+        (("presets", "mini", "baselines"), ["clip"], r"presets.mini.baselines\[0\] is 'clip', which is not under"),
+        (("baselines", "wordy", "readout"), "first", r"baselines.wordy.readout is 'first', which is not under"),
+        (("baselines", "wordy", "kind"), "zero", r"baselines.wordy.kind is 'zero'; did you mean 'zero_shot'\?"),
+        (("baselines", "wordy", "kind"), None, r"baselines.wordy.kind is empty; .*comparator, rerank, zero_shot"),
+        (("baselines", "wordy", "label"), "Wordy", r"baselines.wordy.label is not a key here"),
+        (("baselines", "wordy"), {"readout": "wordy"}, r"baselines.wordy.kind is missing"),
+        (("baselines", "again", "first_stage"), "clip", r"baselines.again.first_stage is 'clip', which is not under"),
         (
-            ("presets", "mini", "rerank", "baselines"),
-            [{"first_stage": "clip", "reranker": "base"}],
-            r"baselines\[0\].first_stage is 'clip'",
+            ("baselines", "again", "first_stage"),
+            "wordy",
+            r"baselines.again.first_stage is 'wordy'; expected a method of the preset mini, or a comparator",
         ),
         (
             ("presets", "mini", "methods"),
             ["base", "lora"],
-            r"baselines\[0\].first_stage is 'slq', which presets.mini.meth",
+            r"baselines.slq.by.base.first_stage is 'slq', which presets.mini.methods leaves out",
         ),
+        (("comparators",), {}, "comparators is not a key here; since version 0.2.0 it is 'baselines'"),
+        (
+            ("presets", "mini", "comparators"),
+            [],
+            "comparators is not a key here; since version 0.2.0 it is 'baselines'",
+        ),
+        (("presets", "mini", "zero_shot"), [], "zero_shot is not a key here; since version 0.2.0 it is 'baselines'"),
+        (("presets", "mini", "rerank", "baselines"), [], r"rerank.baselines is since version 0.2.0 entries of `basel"),
         (
             ("presets", "mini", "rerank", "match_prompt"),
             "is it ?",
@@ -83,16 +106,16 @@ def test_rows_stand_in_the_tables_order(rowed):
             r"presets.mini.rerank.choice_prompt must hold \{options\}",
         ),
         (
-            ("comparators", "stand-in", "encoder"),
+            ("baselines", "stand-in", "encoder"),
             "CLIP-ViT-B-32",
             "exactly one of encoder, backbone; found enc",
         ),
         (
-            ("comparators", "stand-in", "backbone"),
+            ("baselines", "stand-in", "backbone"),
             "other",
             "stand-in.backbone is 'other', which is not",
         ),
-        (("comparators", "stand-in", "readout"), "other", "stand-in.readout is 'other', which is not"),
+        (("baselines", "stand-in", "readout"), "other", "stand-in.readout is 'other', which is not"),
         (("readouts", "wordy", "instructions", "t2i", "text"), "{image}", "readouts.wordy.instructions.t2i.text is"),
     ],
 )
@@ -119,11 +142,13 @@ def encoders(slice_, how):
 
 
 def retrieved(slice_, tmp_path, row):
-    """What the job `evaluate_encoder_baseline` writes for a row: its folder."""
+    """What the job `evaluate_baseline` writes for a row on the slice's backbone: its folder."""
     out = tmp_path / "row"
-    settings = embed_settings(slice_.config, row)
-    paths = {"model_folder": slice_.snapshot, "data": slice_.tests, "work": tmp_path / "work", "out": out}
-    assert run_job("evaluate_encoder_baseline", "--threads", "1", settings=settings, **paths) == 0
+    config = slice_.config
+    config["presets"]["mini"]["baselines"] = [row]
+    settings = baseline_settings(config, f"{BACKBONE}.{row}")
+    paths = {"inputs": {"model": slice_.snapshot}, "data": slice_.tests, "work": tmp_path / "work", "out": out}
+    assert run_job("evaluate_baseline", "--threads", "1", settings=settings, **paths) == 0
     return out
 
 
@@ -142,7 +167,7 @@ def tested(slice_):
 
 def test_a_row_is_measured_as_a_run_is(tested, tmp_path):
     """Ranks are those of the untrained read-out, embedded as runs are; nothing is left of a work folder but events."""
-    out = retrieved(tested, tmp_path, Baseline("x", "zero_shot", "X", backbone=BACKBONE, readout="zero_queries"))
+    out = retrieved(tested, tmp_path, "zero_queries")
     backbone, _ = tested.load("base")
     retriever = LatentQueryRetriever(backbone, torch.zeros(1, backbone.hidden_size))
     for entry in datasets_with_variants(tested.config):
@@ -163,7 +188,8 @@ def test_a_row_is_measured_as_a_run_is(tested, tmp_path):
             "ranks",
         }
     row = read_json(out / "baseline.json")
-    assert (row["baseline"], row["kind"], row["settings"]["model"]["readout"]["queries"]) == ("x", "zero_shot", 1)
+    assert (row["baseline"], row["kind"]) == (f"{BACKBONE}.zero_queries", "zero_shot")
+    assert row["settings"]["model"]["readout"]["queries"] == 1
     spans = [line["name"] for line in read_jsonl(out / "events" / "retrieval.jsonl") if line["event"] == "span"]
     assert spans == ["init", *["eval"] * len(datasets_with_variants(tested.config))]
 

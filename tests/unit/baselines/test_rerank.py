@@ -20,7 +20,6 @@ from slq.baselines.candidates import (
 )
 from slq.common.files import read_json, read_jsonl
 from slq.config import baseline_settings, job_settings
-from slq.config.baselines import list_baselines
 from slq.config.loading import validate_config
 from slq.datasets.splits import read_split
 from slq.evaluation.rank_table import RetrievalVariant
@@ -109,16 +108,15 @@ def test_candidates_are_the_first_of_a_sorted_list_within_the_variants_gallery()
 
 def test_rows_are_planned_on_what_finds_and_on_whom_is_asked(pristine, tmp_path):
     """A comparator's list needs its model; a run's list the run, of several seeds the first."""
-    rows = [{"first_stage": "slq", "reranker": "base"}, {"first_stage": "CLIP-ViT-B-32", "reranker": "base"}]
-    mini = {"backbones": ["mini-internvl"], "comparators": [], "zero_shot": [], "rerank": {"baselines": rows}}
-    (tmp_path / "mine.yaml").write_text(json.dumps({"presets": {"mini": mini}, "seeds": [1, 2]}))
+    mini = {"backbones": ["mini-internvl"], "baselines": ["slq.by.base", "CLIP.by.base"]}
+    own = {"CLIP.by.base": {"kind": "rerank", "first_stage": "CLIP-ViT-B-32", "reranker": "base"}}
+    (tmp_path / "mine.yaml").write_text(json.dumps({"presets": {"mini": mini}, "baselines": own, "seeds": [1, 2]}))
     plan = planned(pristine, "--cores", "1", "baselines", "--configfile", str(tmp_path / "mine.yaml"))
     expected = {
-        "evaluate_reranking": 2,
+        "evaluate_baseline": 2,
         "register_base": 1,
         "train": 1,
         "fetch_source": 1,
-        "evaluate_encoder_baseline": 0,
     }
     assert {rule: plan.get(rule, 0) for rule in expected} == expected
 
@@ -131,21 +129,21 @@ class Command:
         raw = slice_.config
         preset = raw["presets"]["mini"]
         preset["rerank"] |= {
-            **{"baselines": [{"first_stage": "slq", "reranker": "base"}], "positive_answer": ANSWER, "batch_size": 5},
+            **{"positive_answer": ANSWER, "batch_size": 5},
             **{"match_prompt": PROMPT, "choice_prompt": "{options}\nwhat shape is red ?"},
         }
+        preset["baselines"] = ["slq.by.base"]
         self.raw = raw
-        (row,) = [row for row in list_baselines(validate_config(raw)) if row.kind == "rerank"]
-        self.settings = baseline_settings.rerank_settings(validate_config(raw), row) | changes
+        self.settings = baseline_settings.baseline_settings(validate_config(raw), "mini-internvl.slq.by.base") | changes
         for name in ("mini-coco", "mini-flickr30k"):
             draw_split(job_settings.synthetic_split_settings(raw, name, "test"), self.data / name / "test")
 
     def __call__(self, out, finder, **changes):
         """`finder`: the adapter, or the snapshot, that finds the candidates."""
         reranker = self.slice_.root / "base" / "adapter"
-        paths = {"backbone_folder": self.slice_.snapshot, "first_stage": finder, "reranker": reranker}
-        paths |= {"data": self.data, "work": out.with_name("work"), "out": out}
-        return run_job("evaluate_reranking", "--threads", "1", settings=self.settings | changes, **paths)
+        inputs = {"backbone": self.slice_.snapshot, "first_stage": finder, "reranker": reranker}
+        paths = {"inputs": inputs, "data": self.data, "work": out.with_name("work"), "out": out}
+        return run_job("evaluate_baseline", "--threads", "1", settings=self.settings | changes, **paths)
 
     def retrieve(self, out):
         """The first stage's list's own metrics."""
@@ -275,6 +273,9 @@ def test_injection_changes_scores_and_batches_do_not(reranked, slice_, tmp_path)
 
 def test_an_answer_that_the_backbone_cannot_give_stops_it_and_nothing_is_written(reranked, slice_, tmp_path, capsys):
     command, _ = reranked
+    orders = tmp_path / "row/retrieval/mini-coco.reranked.jsonl"
+    orders.parent.mkdir(parents=True)
+    orders.write_text("of an earlier evaluation")
     assert command(tmp_path / "row", slice_.root / "slq" / "adapter", positive_answer="verily") == 1
     assert "rerank.positive_answer" in capsys.readouterr().err
-    assert not (tmp_path / "row" / "baseline.json").exists() and not (tmp_path / "row" / "retrieval").exists()
+    assert not (tmp_path / "row" / "baseline.json").exists() and list(orders.parent.iterdir()) == []

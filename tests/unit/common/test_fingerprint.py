@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from checkout import ROOT
+from slq.baselines.registry import list_kinds
 from slq.common.fingerprint import (
     EXEMPT_MODULES,
     PACKAGE,
@@ -20,7 +21,6 @@ from slq.common.fingerprint import (
     import_closure,
 )
 from slq.config import baseline_settings, job_settings
-from slq.config.baselines import list_baselines
 from slq.config.loading import validate_config
 from slq.jobs import JOBS
 
@@ -42,8 +42,7 @@ EVALUATES = {
     "evaluate_retention",
     "check_equivalence",
     "evaluate_blind",
-    "evaluate_encoder_baseline",
-    "evaluate_reranking",
+    "evaluate_baseline",
     "measure_pilot",
     "generation",
 }
@@ -121,7 +120,7 @@ def test_how_an_image_becomes_a_message_is_code_of_all_that_read_images(tmp_path
     due = changed(package(tmp_path, **{"caching/feature_cache": edit}))
     assert (
         TRAINS
-        | {"evaluate_retrieval", "evaluate_retention", "check_equivalence", "evaluate_blind", "evaluate_reranking"}
+        | {"evaluate_retrieval", "evaluate_retention", "check_equivalence", "evaluate_blind", "evaluate_baseline"}
         <= due
     )
     assert due.isdisjoint({"make_synthetic_split", "audit", "count_gpu_hours", *RENDERS})
@@ -136,6 +135,12 @@ def test_what_is_behind_a_transparent_image_is_code_of_stored_prefixes_too(tmp_p
     )
     assert TRAINS | EVALUATES | {"pretrain_backbone", "pretrain_encoder", "audit", "check_reference_recalls"} <= due
     assert due.isdisjoint({"count_gpu_hours", *RENDERS} - {"draw_queries"})
+
+
+def test_a_label_of_rows_is_code_of_what_prints_it_alone(tmp_path):
+    due = changed(package(tmp_path, **{"methods/full_ft": ('label = "Full FT"', 'label = "Fine-tuned"')}))
+    assert due >= RENDERS - {"draw_queries"}  # which has it among its settings
+    assert due.isdisjoint(TRAINS | EVALUATES)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +177,7 @@ def test_a_scorer_generates_no_answer(tmp_path):
         package(tmp_path, **{"evaluation/answer_matching": ("def normalise_text", "MORE = 1\n\n\ndef normalise_text")})
     )
     assert {"evaluate_retention", "check_equivalence", "evaluate_blind", "render_tables"} <= due
-    assert due.isdisjoint({"generation", "evaluate_retrieval", "evaluate_encoder_baseline", "train"})
+    assert due.isdisjoint({"generation", "evaluate_retrieval", "evaluate_baseline", "train"})
 
 
 @pytest.mark.parametrize(
@@ -200,30 +205,54 @@ def test_adapters_of_others_make_nothing_due(tmp_path):
 
 @pytest.mark.parametrize("preset", ["mini", "paper"])
 def test_a_family_more_makes_no_row_due(preset, raw_config, tmp_path):
-    """Nor does a dual encoder more, but where its kind is known only once it is fetched."""
+    """Nor does a dual encoder more, but where its kind is known only once it is fetched, or a kind of baselines."""
     config = validate_config(raw_config | {"preset": preset})
     copy = package(tmp_path)
     shutil.copy(ROOT / "tests/third_family/llava.py", copy / "models/families")
-    (copy / "models/dual_encoders/more.py").write_text("MORE = 1\n")
-    rules = {True: "evaluate_encoder_baseline", False: "evaluate_reranking"}
+    for folder in ("models/dual_encoders", "baselines/kinds"):
+        (copy / folder / "more.py").write_text("class More:\n    more = 1\n")
     seen = set()
-    for row in list_baselines(config):
-        used = baseline_settings.baseline_members(config, row)
-        entries = ENTRIES[rules[row.is_embedding_based]]
+    for row in job_settings.list_baselines(config):
+        used = baseline_settings.baseline_members(config, row.name)
+        entries = ENTRIES["evaluate_baseline"]
         same = fingerprint(*entries, **used) == fingerprint(*entries, **used, package=copy)
         assert same == (used["dual_encoders"] is not None), row.name
+        assert used["kinds"] == [row.kind]
         seen |= set(used["families"])
     assert seen >= {config["backbones"][name]["family"] for name in config["presets"][preset]["backbones"]}
-    assert job_settings.used_members(config, encoders=["mini-clip"]) == {
-        "families": [],
-        "dual_encoders": ["clip"],
-        "methods": [],
-    }
-    assert job_settings.used_members(config, encoders=["CLIP-ViT-B-32"]) == {
-        "families": [],
-        "dual_encoders": None,
-        "methods": [],
-    }
+    nothing = {"families": [], "methods": []}
+    assert job_settings.used_members(config, encoders=["mini-clip"]) == {"dual_encoders": ["clip"], **nothing}
+    assert job_settings.used_members(config, encoders=["CLIP-ViT-B-32"]) == {"dual_encoders": None, **nothing}
+
+
+@pytest.mark.parametrize(
+    ("module", "edit", "due"),
+    [
+        ("baselines/rerank", ("ORDERS_SUFFIX = ", "MORE = 1\nORDERS_SUFFIX = "), {"rerank"}),
+        ("baselines/injection", ("TOP_TOKENS = 10", "TOP_TOKENS = 11"), {"rerank"}),
+        ("baselines/kinds/zero_shot", ("class ", "MORE = 1\n\n\nclass "), {"zero_shot"}),
+        ("baselines/kinds/_embedding", ('inputs["model"], data', 'inputs["other"], data'), {"comparator", "zero_shot"}),
+        ("baselines/kinds/comparator", ('description": "Its name', 'description": "A name'), set()),
+        ("baselines/kinds/rerank", (", re-ranked by ", ", by "), set()),
+        ("config/baseline_settings", ("def embedding_settings", "MORE = 1\n\n\ndef embedding_settings"), set()),
+        (
+            "baselines/encode",
+            ("def load_encoders", "MORE = 1\n\n\ndef load_encoders"),
+            {"comparator", "zero_shot", "rerank"},
+        ),
+    ],
+)
+def test_what_evaluates_a_kind_is_code_of_its_baselines_alone(tmp_path, module, edit, due):
+    """Of a kind what makes settings and labels is none: these are parameters of the job."""
+    copy = package(tmp_path, **{module: edit})
+    before, after = (
+        {
+            kind: fingerprint(*ENTRIES["evaluate_baseline"], **USED, methods=["base"], kinds=[kind], package=folder)
+            for kind in list_kinds()
+        }
+        for folder in (PACKAGE, copy)
+    )
+    assert {kind for kind in before if before[kind] != after[kind]} == due
 
 
 def is_exempt(module, entries):
@@ -286,7 +315,7 @@ def test_what_a_job_loads_is_in_its_closure(finished):
     assert {"train", "evaluate_retrieval", "evaluate_retention", "render_tables"} <= seen
 
 
-def test_modules_are_found_by_name_in_the_two_rooms_alone():
+def test_modules_are_found_by_name_in_the_registries_alone():
     """A fingerprint sees an import by name only in this form."""
     rooms = set()
     for path in PACKAGE.rglob("*.py"):
@@ -294,7 +323,8 @@ def test_modules_are_found_by_name_in_the_two_rooms_alone():
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
                 (place,) = _parse_module(path).registries
                 rooms.add(place)
-    assert rooms == {"slq.models.families", "slq.models.dual_encoders", "slq.methods"}
+    models = {"slq.models.families", "slq.models.dual_encoders"}
+    assert rooms == {*models, "slq.methods", "slq.baselines.kinds"}
 
 
 def test_few_modules_are_exempt_each_with_its_reason():

@@ -13,7 +13,7 @@ from slq.cost.forecast import job_resources
 from slq.preflight.preflight import _forecast_cost, check_gpu_hours
 
 CATALOGUES = {
-    **{"backbones": "backbone", "encoders": "encoder", "readouts": "readout", "comparators": "comparator"},
+    **{"backbones": "backbone", "encoders": "encoder", "readouts": "readout", "baselines": "baseline"},
     **{"sources": "source", "datasets": "dataset"},
 }
 

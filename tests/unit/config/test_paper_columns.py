@@ -11,7 +11,6 @@ from judged import answers, write_world
 from slq.claims.judge import describe_scope, judge_claims
 from slq.common.errors import SlqError
 from slq.common.files import read_json
-from slq.config.baselines import build_comparator
 from slq.config.cost_settings import forecast_settings
 from slq.config.job_settings import claims_settings, layout, reference_check_settings, retention_settings
 from slq.config.loading import validate_config
@@ -136,14 +135,14 @@ def test_paper_names_are_for_the_papers_alone(raw_config):
     """Without it a backbone, a comparator, a dataset of images are whole; nothing of the paper is said."""
     overlay = {
         "backbones": {"mini-internvl": {"paper_row": None}},
-        "comparators": {"mini-clip": {"paper_row": None}},
+        "baselines": {"mini-clip": {"paper_row": None}},
         "datasets": {"mini-coco": {"paper_column": None}},
     }
     config = validate_config(changed(raw_config, **overlay))
     shown = parse_layout(layout(config))
     assert [entry.paper_name for entry in shown.backbones] == ["", "Qwen3-VL-2B"]
     assert [entry.paper_name for entry in shown.retrieval_datasets] == ["flickr30k", ""]
-    assert build_comparator(config, "mini-clip").paper_row == ""
+    assert {one.name: one.paper_row for one in shown.baselines}["mini-clip"] == ""
     assert {one["name"]: one["paper_column"] for one in reference_check_settings(config)["datasets"]} == {
         "mini-flickr30k": "flickr30k",
         "mini-coco": "",

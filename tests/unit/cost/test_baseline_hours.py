@@ -11,8 +11,7 @@ from stored import MINI, Runs, cell, tables
 
 def account(raw: dict) -> dict:
     changed = raw["presets"]["paper"]
-    changed["comparators"] = ["CLIP-ViT-B-32"]
-    changed["rerank"] = changed["rerank"] | {"baselines": [{"first_stage": "slq", "reranker": "base"}]}
+    changed["baselines"] = ["CLIP-ViT-B-32", "slq.by.base"]
     return cost_settings.ledger_settings(validate_config(raw | {"preset": "paper"}))
 
 

@@ -118,7 +118,7 @@ def test_a_fault_of_it_is_told_by_its_key(with_variant, name, entry, message):
 def test_its_method_must_have_an_entry_too(with_variant):
     preset = with_variant["presets"]["mini"]
     preset["methods"] = ["base", "slq-n4"]
-    preset["rerank"]["baselines"] = []
+    preset["baselines"] = []
     del preset["hyperparameters"]["slq"]
     with pytest.raises(SlqError, match=r"hyperparameters\.slq is missing; slq-n4 is a variant of it"):
         validate_config(with_variant)

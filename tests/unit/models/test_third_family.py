@@ -154,4 +154,4 @@ def test_the_default_preset_is_planned_with_it(checkout):
     shutil.copy(ADAPTER, checkout / FAMILIES)
     shutil.copy(ENTRY, checkout)
     plan = planned(checkout, "tables", "--cores", "1", "--configfile", ENTRY.name)
-    assert plan["train"] == 1 and plan["evaluate_reranking"] == 2 and plan["evaluate_encoder_baseline"] == 6
+    assert plan["train"] == 1 and plan["evaluate_baseline"] == 8

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from slq.common.libraries import configure_libraries
 
 from slq.cli import main
-from slq.common.libraries import configure_libraries
 
 
 @pytest.fixture
@@ -55,12 +55,12 @@ def test_what_is_there_or_begun_is_told(table):
 
 def test_a_preset_lists_what_it_fetches(table, raw_config):
     paper = raw_config["presets"]["paper"]
-    compared = [raw_config["comparators"][name] for name in paper["comparators"]]
+    compared = [raw_config["baselines"][name] for name in paper["baselines"]]
     rows, _ = table("--preset", "paper")
     assert rows.keys() == {
         *paper["backbones"],
         *paper["reference_encoders"],
-        *(entry.get("encoder") or entry["backbone"] for entry in compared),
+        *(entry.get("encoder") or entry["backbone"] for entry in compared if entry["kind"] == "comparator"),
         *paper["retrieval_datasets"],
         *paper["retention_datasets"],
     }

@@ -1,5 +1,6 @@
-"""Evaluation of encoder baselines: retrieval datasets are embedded, ranked and scored as for trained runs."""
+"""Ranking by the vectors of a dual encoder or of an untrained backbone, as for trained runs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,20 +8,19 @@ import numpy as np
 import pandas as pd
 
 from slq.baselines.mllm_encoder import MllmEncoder
-from slq.common.events import EventLog, describe_device, provenance
-from slq.common.files import hash_json, write_json
-from slq.common.snapshots import snapshot_sha256
+from slq.common.events import EventLog
 from slq.datasets.splits import Split
 from slq.evaluation.encode import embed_split_with_encoder
 from slq.evaluation.rank_table import RetrievalVariant, build_variant_table
-from slq.evaluation.retrieval import build_retrieval_ids, read_split_and_variants, write_retrieval_results
+from slq.evaluation.retrieval import build_retrieval_ids, read_split_and_variants
 from slq.models.backbone import Backbone, pick_device
 from slq.models.dual_encoder import DualEncoder
 
 EMBEDDING_DIRECTIONS = ("t2i", "i2t")
-SCHEMA = 2  # of baseline.json
 Embeddings = tuple[np.ndarray, np.ndarray]  # images (I, d), texts (T, d)
 Encoder = DualEncoder | MllmEncoder
+# A dataset's entry in the settings, its split and variants, and the rank table of these.
+RankedDataset = tuple[dict[str, Any], Split, list[RetrievalVariant], pd.DataFrame]
 
 
 def load_encoders(model_settings: dict[str, Any], folder: Path) -> dict[str, Encoder]:
@@ -47,38 +47,29 @@ def load_encoders(model_settings: dict[str, Any], folder: Path) -> dict[str, Enc
     }
 
 
-def evaluate_encoder_baseline(settings: dict[str, Any], model_folder: Path, data: Path, work: Path, out: Path) -> None:
-    """Write a baseline's metrics and ranks on the test split of every retrieval dataset, and its description.
+def rank_by_embeddings(
+    settings: dict[str, Any], model_folder: Path, data: Path, events: EventLog
+) -> tuple[Any, Iterator[RankedDataset]]:
+    """Load a baseline's model, and return its image processor and an iterator that ranks every retrieval dataset.
 
     Args:
-        settings: the rule's settings: preset, baseline, kind, model, batch_size, datasets.
+        settings: the rule's settings: model, batch_size, datasets.
         model_folder: the folder of the model's snapshot.
-        work: scratch folder that collects the events of all attempts.
     """
-    device = describe_device(pick_device())
-    event_labels = {key: settings[key] for key in ("preset", "baseline")}
-    events = EventLog.for_next_attempt(work / "retrieval.jsonl", **event_labels, device=device)
     with events.span("init"):
         encoders = load_encoders(settings["model"], model_folder)
     datasets = [(entry, *read_split_and_variants(data, entry)) for entry in settings["datasets"]]
-    for entry, split, variants in datasets:
-        with events.span("eval", dataset=entry["name"]):
-            embeddings = embed_both_directions(encoders, split, settings["batch_size"])
-            table = pd.concat(
-                [compute_rank_table(split, embeddings, variant) for variant in variants], ignore_index=True
-            )
-        settings_hash = hash_json({key: settings[key] for key in ("model", "batch_size")})
-        inputs = {"model": snapshot_sha256(model_folder), "dataset": split.sha256, "settings": settings_hash}
-        write_retrieval_results(out / "retrieval", entry, table, variants, inputs)
-    write_baseline_record(out, settings, next(iter(encoders.values())).image_processor, device)
-    events.publish(out / "events" / "retrieval.jsonl")
 
+    def rank() -> Iterator[RankedDataset]:
+        """Embed and rank one dataset after another."""
+        for entry, split, variants in datasets:
+            with events.span("eval", dataset=entry["name"]):
+                embeddings = embed_both_directions(encoders, split, settings["batch_size"])
+                tables = [compute_rank_table(split, embeddings, variant) for variant in variants]
+                table = pd.concat(tables, ignore_index=True)
+            yield entry, split, variants, table
 
-def write_baseline_record(out: Path, settings: dict[str, Any], image_processor: Any, device: dict[str, Any]) -> None:
-    """Write a baseline's description and the software and hardware that it was measured with."""
-    description = {key: settings[key] for key in ("preset", "baseline", "kind")} | {"settings": settings}
-    environment = {"provenance": provenance(image_processor), "device": device}
-    write_json(out / "baseline.json", {"schema": SCHEMA, **description, **environment})
+    return next(iter(encoders.values())).image_processor, rank()
 
 
 def embed_both_directions(encoders: dict[str, Encoder], split: Split, batch_size: int) -> dict[str, Embeddings]:

@@ -1,6 +1,6 @@
-"""Evaluation of re-ranking baselines: first-stage candidates, a backbone's scores of them, and the resulting ranks."""
+"""Ranking of re-ranked lists: first-stage candidates, a backbone's scores of them, and the resulting ranks."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,21 @@ from slq.baselines.candidates import (
 from slq.baselines.encode import (
     EMBEDDING_DIRECTIONS,
     Embeddings,
+    RankedDataset,
     compute_rank_table,
     embed_both_directions,
     load_encoders,
-    write_baseline_record,
 )
 from slq.baselines.rerank_scores import CandidateScorer, ListwiseScores, PointwiseScores, option_order
-from slq.common.events import EventLog, describe_device
-from slq.common.files import hash_json, write_jsonl
-from slq.common.snapshots import snapshot_sha256
+from slq.common.events import EventLog
+from slq.common.files import write_jsonl
 from slq.datasets.splits import Split
 from slq.evaluation.encode import embed_split
 from slq.evaluation.rank_table import RetrievalVariant
 from slq.evaluation.ranks import Ranks
-from slq.evaluation.retrieval import adapter_hash, load_run, read_split_and_variants, write_retrieval_results
-from slq.models.backbone import pick_device
+from slq.evaluation.retrieval import load_run, read_split_and_variants
 
-NON_RANK_SETTINGS = ("preset", "baseline", "kind", "datasets")  # settings that cannot change a dataset's ranks
+ORDERS_SUFFIX = ".reranked.jsonl"  # of the file with the new orders of a dataset
 SplitEmbedder = Callable[[Split], dict[str, Embeddings]]
 
 
@@ -55,81 +53,74 @@ class EmbeddedDataset:
     embeddings: dict[str, Embeddings]
 
 
-def evaluate_reranking(
-    settings: dict[str, Any],
-    backbone_folder: Path,
-    first_stage: Path,
-    reranker: Path,
-    data: Path,
-    work: Path,
-    out: Path,
-) -> None:
-    """Write a baseline's metrics, ranks and new orders on the test split of every retrieval dataset.
+def rank_by_reranking(
+    settings: dict[str, Any], inputs: Mapping[str, Path], data: Path, out: Path, events: EventLog
+) -> tuple[Any, Iterator[RankedDataset]]:
+    """Find the candidates of all datasets, load the backbone that re-ranks, and return what ranks every dataset.
 
-    Its description is written too (`write_baseline_record`). The first-stage model is released before the re-ranking
-    model is loaded.
+    The first-stage model is released before the re-ranking model is loaded. The iterator writes the new orders of each
+    dataset; those of an earlier evaluation are deleted first.
 
     Args:
-        settings: the rule's settings (`slq.config.baseline_settings.rerank_settings`).
-        first_stage: the adapter of the run whose list is re-ranked, or the snapshot of a comparator.
-        reranker: the adapter of the run whose backbone scores the candidates.
-        work: scratch folder that collects the events of all attempts.
+        settings: the rule's settings (`slq.baselines.kinds.rerank`).
+        inputs: the folders of the backbone, of the first stage (a run's adapter, or the snapshot of a comparator), and
+            of the adapter of the run whose backbone re-ranks.
+
+    Returns:
+        The backbone's image processor, and the iterator.
 
     Raises:
         SlqError: the backbone's tokenizer lacks a token for an answer that the prompts expect.
     """
-    device = describe_device(pick_device())
-    event_labels = {key: settings[key] for key in ("preset", "baseline")}
-    events = EventLog.for_next_attempt(work / "retrieval.jsonl", **event_labels, device=device)
-    datasets = embed_first_stage(settings, backbone_folder, first_stage, data, events)
+    for orders in (out / "retrieval").glob(f"*{ORDERS_SUFFIX}"):
+        orders.unlink()
+    datasets = embed_first_stage(settings, inputs, data, events)
     with events.span("init"):
-        backbone, _ = load_run(settings, backbone_folder, reranker)
+        backbone, _ = load_run(settings, inputs["backbone"], inputs["reranker"])
         scorer = CandidateScorer(backbone, settings)
-    first_stage_hash = (
-        adapter_hash(first_stage) if "method" in settings["first_stage"] else snapshot_sha256(first_stage)
-    )
-    model_hashes = {
-        "backbone": snapshot_sha256(backbone_folder),
-        "first_stage": first_stage_hash,
-        "reranker": adapter_hash(reranker),
-    }
-    settings_hash = hash_json({key: value for key, value in settings.items() if key not in NON_RANK_SETTINGS})
-    for dataset in datasets:
-        dataset_name = dataset.entry["name"]
-        with events.span("eval", dataset=dataset_name):
-            caption_to_image = dataset.split.caption_to_image
-            direction_embeddings = (dataset.embeddings["t2i"], dataset.embeddings["i2t"])
-            candidates_by_variant = [
-                select_candidates(*direction_embeddings, caption_to_image, variant, settings["k"])
-                for variant in dataset.variants
-            ]
-            scores = scorer.score(dataset.split, candidates_by_variant)
-            reranked = [
-                rerank_variant(dataset, *pair, scores, settings["decimals"])
-                for pair in zip(dataset.variants, candidates_by_variant, strict=True)
-            ]
-            table = pd.concat([table for table, _ in reranked], ignore_index=True)
-        write_jsonl(
-            out / "retrieval" / f"{dataset_name}.reranked.jsonl", merge_variants(lines for _, lines in reranked)
-        )
-        inputs = model_hashes | {"dataset": dataset.split.sha256, "settings": settings_hash}
-        write_retrieval_results(out / "retrieval", dataset.entry, table, dataset.variants, inputs)
-    write_baseline_record(out, settings, backbone.family.image_processor, device)
-    events.publish(out / "events" / "retrieval.jsonl")
+
+    def rank() -> Iterator[RankedDataset]:
+        """Re-rank one dataset after another."""
+        for dataset in datasets:
+            with events.span("eval", dataset=dataset.entry["name"]):
+                table, lines = rerank_dataset(dataset, scorer, settings)
+            write_jsonl(out / "retrieval" / f"{dataset.entry['name']}{ORDERS_SUFFIX}", lines)
+            yield dataset.entry, dataset.split, dataset.variants, table
+
+    return backbone.family.image_processor, rank()
 
 
 def embed_first_stage(
-    settings: dict[str, Any], backbone_folder: Path, first_stage: Path, data: Path, events: EventLog
+    settings: dict[str, Any], inputs: Mapping[str, Path], data: Path, events: EventLog
 ) -> list[EmbeddedDataset]:
     """Embed all datasets with the first-stage model."""
     with events.span("init"):
-        embed = load_first_stage(settings, backbone_folder, first_stage)
+        embed = load_first_stage(settings, inputs["backbone"], inputs["first_stage"])
     datasets = []
     for entry in settings["datasets"]:
         split, variants = read_split_and_variants(data, entry)
         with events.span("eval", dataset=entry["name"]):
             datasets.append(EmbeddedDataset(entry, split, variants, embed(split)))
     return datasets
+
+
+def rerank_dataset(
+    dataset: EmbeddedDataset, scorer: CandidateScorer, settings: dict[str, Any]
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Compute the rank table of all variants after re-ranking, and the records of all queries."""
+    caption_to_image = dataset.split.caption_to_image
+    direction_embeddings = (dataset.embeddings["t2i"], dataset.embeddings["i2t"])
+    candidates_by_variant = [
+        select_candidates(*direction_embeddings, caption_to_image, variant, settings["k"])
+        for variant in dataset.variants
+    ]
+    scores = scorer.score(dataset.split, candidates_by_variant)
+    reranked = [
+        rerank_variant(dataset, *pair, scores, settings["decimals"])
+        for pair in zip(dataset.variants, candidates_by_variant, strict=True)
+    ]
+    tables = [table for table, _ in reranked]
+    return pd.concat(tables, ignore_index=True), merge_variants(lines for _, lines in reranked)
 
 
 def rerank_variant(

@@ -7,6 +7,7 @@ is computed from source files without importing them, as every cluster job compu
 
 import ast
 import hashlib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -27,9 +28,13 @@ EXEMPT_MODULES = {
     "slq.jobs": "calls functions; of an entry in it, the function counts",
 }
 REPORTING_PACKAGES = {"cost", "reporting", "claims"}
-# Members of a method's class that change no result of a run: how it looks, what it costs, how it is exported.
-METHODS_PACKAGE = "slq.methods"
-PRESENTATION_MEMBERS = ("label", "color", "plan", "export", "card")  # and names that begin with one and an underscore
+# By registry, members of its classes that change no result of a job (and names that begin with one and an underscore):
+# of a method how it looks, what it costs, how it is exported; of a kind of baselines what only makes its settings.
+IGNORED_MEMBERS = {
+    "slq.methods": ("label", "color", "plan", "export", "card"),
+    "slq.baselines.kinds": ("schema", "describe", "inputs", "settings"),
+}
+UNREPORTED_MEMBERS = {"slq.methods": ("build", "export")}  # the same for jobs that only read results
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,9 @@ def fingerprint(*entries: str, package: Path = PACKAGE, **members: Collection[st
         entries: functions, `slq.a.b:function`, or modules, `slq.a.b`. Of an entry in `slq.jobs`, which lists all jobs,
             only the function itself counts.
         package: the folder of the package.
-        members: of each registry, by the name of its folder (`families`, `dual_encoders`, `methods`), the members that
-            the job uses; by default all. Others are not hashed, so that adding one makes no run out of date.
+        members: of each registry, by the name of its folder (`families`, `dual_encoders`, `methods`, `kinds`), the
+            members that the job uses; by default all. Others are not hashed, so that adding one makes no run out of
+            date.
     """
     digest = hashlib.sha256()
     for name in import_closure(*entries, package=package, **members):
@@ -98,7 +104,7 @@ def import_closure(*entries: str, package: Path = PACKAGE, **members: Collection
 
 
 def reads_results_only(*entries: str) -> bool:
-    """Return whether a job only reads results: nothing is exempt of it, and of a method all members count."""
+    """Return whether a job only reads results: nothing is exempt of it, and of a method its label counts too."""
     return all(entry.split(".")[1] in REPORTING_PACKAGES for entry in entries)
 
 
@@ -111,9 +117,8 @@ def _read_module(name: str, package: Path, only_reports: bool) -> tuple[Path, So
     path = _module_path(name, package)
     if path is None:
         raise ValueError(f"{name}: no such module under {package}")
-    return path, _parse_module(
-        path, name.partition(":")[2], not only_reports and name.rpartition(".")[0] == METHODS_PACKAGE
-    )
+    ignored = (UNREPORTED_MEMBERS if only_reports else IGNORED_MEMBERS).get(name.rpartition(".")[0], ())
+    return path, _parse_module(path, name.partition(":")[2], ignored)
 
 
 @cache
@@ -124,8 +129,9 @@ def _module_path(name: str, package: Path) -> Path | None:
 
 
 def _package_modules(package_name: str, package: Path) -> list[str]:
-    """List the names of a package's modules, except those that begin with an underscore."""
-    return sorted(path.stem for path in package.joinpath(*package_name.split(".")[1:]).glob("[!_]*.py"))
+    """List the members of a registry: its package's modules that define a class, but for a leading underscore."""
+    paths = package.joinpath(*package_name.split(".")[1:]).glob("[!_]*.py")
+    return sorted(path.stem for path in paths if re.search("^class ", path.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 @cache
@@ -138,19 +144,20 @@ def _hash_data_files(path: Path) -> str:
 
 
 @cache
-def _parse_module(path: Path, function: str = "", is_method: bool = False) -> SourceModule:
+def _parse_module(path: Path, function: str = "", ignored: tuple[str, ...] = ()) -> SourceModule:
     """Parse a source file, or one function of it, and collect what its fingerprint needs.
 
     Args:
         path: the file.
         function: the name of the function; empty for the whole file.
-        is_method: whether the file defines a method whose presentation does not count.
+        ignored: members of its classes that do not count.
     """
     tree: ast.AST = ast.parse(path.read_text(encoding="utf-8"), str(path))
     if function:
         tree = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == function)
-    if is_method:
-        _drop_presentation(tree)
+    for node in ast.walk(tree) if ignored else ():
+        if isinstance(node, ast.ClassDef):
+            node.body = [part for part in node.body if not _defines_member(part, ignored)] or [ast.Pass()]
     imports: dict[str, None] = {}
     registries: dict[str, None] = {}
     data_files: dict[str, None] = {}
@@ -175,15 +182,8 @@ def _parse_module(path: Path, function: str = "", is_method: bool = False) -> So
     return SourceModule(digest, tuple(imports), tuple(registries), tuple(data_files))
 
 
-def _drop_presentation(tree: ast.AST) -> None:
-    """Remove the members of a method's class that change no result of a run, with what they import."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            node.body = [part for part in node.body if not _is_presentation(part)] or [ast.Pass()]
-
-
-def _is_presentation(node: ast.stmt) -> bool:
-    """Return whether a statement of a method's class defines a member of PRESENTATION_MEMBERS."""
+def _defines_member(node: ast.stmt, members: Collection[str]) -> bool:
+    """Return whether a statement of a class defines one of these members, or a name that begins with one."""
     match node:
         case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
             names = [name]
@@ -191,7 +191,7 @@ def _is_presentation(node: ast.stmt) -> bool:
             names = [target.id for target in targets if isinstance(target, ast.Name)]
         case _:
             names = []
-    return any(name.lstrip("_").partition("_")[0] in PRESENTATION_MEMBERS for name in names)
+    return any(name.lstrip("_").partition("_")[0] in members for name in names)
 
 
 def _syntax_tokens(node: object) -> Iterator[str]:

@@ -1,71 +1,60 @@
 """The settings of baseline jobs, cut from the configuration as `slq.config.job_settings` does for runs."""
 
+from slq.baselines.registry import find_baselines
 from slq.common.errors import SlqError
-from slq.config.baselines import Baseline, build_comparator
 from slq.config.job_settings import backbone_loading_settings, datasets_with_variants, used_members
-from slq.config.loading import Config, active_preset
-from slq.config.runs import is_method
+from slq.config.loading import Config, active_preset, seeds
+from slq.config.runs import list_run_seeds
 from slq.methods.registry import BASE
 
 
-def embed_settings(config: Config, baseline: Baseline) -> Config:
-    """Build the settings of a baseline that retrieves with its own embeddings."""
-    return {
-        "preset": config["preset"],
-        "baseline": baseline.name,
-        "kind": baseline.kind,
-        "model": embedding_model(config, baseline),
-        "batch_size": active_preset(config)["evaluation"]["batch_size"],
-        "datasets": datasets_with_variants(config),
-    }
+def baseline_settings(config: Config, name: str) -> Config:
+    """Build the settings of evaluating a baseline: those of all kinds, and its kind's own."""
+    kind, entry = find_baselines(config)[name]
+    common = {"preset": config["preset"], "baseline": name, "kind": kind.name}
+    return common | {"datasets": datasets_with_variants(config)} | kind.settings(config, entry)
 
 
-def embedding_model(config: Config, baseline: Baseline) -> Config:
-    """Return the embedding model of a baseline: a dual encoder, or a backbone and its read-out."""
-    if baseline.encoder is not None:
-        return {"encoder": baseline.encoder}
-    assert baseline.backbone is not None and baseline.readout is not None
-    return {
-        "backbone": baseline.backbone,
-        **backbone_loading_settings(config, baseline.backbone),
-        "readout": {key: value for key, value in config["readouts"][baseline.readout].items() if key != "label"},
-    }
+def embedding_settings(config: Config, model: Config) -> Config:
+    """Return how a model embeds: a dual encoder, by its key `encoder`, or a `backbone` with its `readout`."""
+    if "encoder" in model:
+        settings = {"encoder": model["encoder"]}
+    else:
+        readout = config["readouts"][model["readout"]]
+        settings = {
+            "backbone": model["backbone"],
+            **backbone_loading_settings(config, model["backbone"]),
+            "readout": {key: value for key, value in readout.items() if key != "label"},
+        }
+    return {"model": settings, "batch_size": active_preset(config)["evaluation"]["batch_size"]}
 
 
-def baseline_members(config: Config, baseline: Baseline) -> dict[str, list[str] | None]:
-    """Return the families, dual-encoder types and methods that a baseline uses, including those of its first stage."""
-    stages = [name for name in (baseline.first_stage, baseline.reranker) if name is not None]
-    methods = [name for name in stages if is_method(active_preset(config), name)]
-    baselines = [baseline, *(build_comparator(config, name) for name in stages if name not in methods)]
-    backbones = [one.backbone for one in baselines if one.backbone is not None]
-    encoders = [one.encoder for one in baselines if one.encoder is not None]
-    return used_members(config, backbones, encoders, methods or [BASE])
+def baseline_inputs(config: Config, name: str) -> dict[str, str]:
+    """Return of each input of a baseline the file in scratch whose presence means that it is ready."""
+    kind, entry = find_baselines(config)[name]
+    files = {}
+    for part, (catalogue, one) in kind.inputs(config, entry).items():
+        files[part] = f"{catalogue}/{one}/manifest.json"
+        if catalogue == "methods":
+            seed = list_run_seeds(one, seeds(config))[0]
+            files[part] = f"runs/{config['preset']}/{entry['backbone']}/{one}/seed{seed}/adapter.json"
+    return files
 
 
-def rerank_settings(config: Config, baseline: Baseline) -> Config:
-    """Build the settings of a re-ranking baseline: its first stage, its backbone, and how the backbone is prompted."""
-    assert baseline.backbone is not None and baseline.first_stage is not None
-    preset = active_preset(config)
-    return dict(
-        preset=config["preset"],
-        baseline=baseline.name,
-        kind=baseline.kind,
-        backbone=baseline.backbone,
-        **backbone_loading_settings(config, baseline.backbone),
-        prompt=preset["prompt"],
-        first_stage=_first_stage(config, baseline.first_stage),
-        reranker=baseline.reranker,
-        embed_batch=preset["evaluation"]["batch_size"],
-        **{key: value for key, value in preset["rerank"].items() if key != "baselines"},
-        datasets=datasets_with_variants(config),
+def baseline_models(config: Config) -> list[tuple[str, str]]:
+    """List the models of the preset's baselines, as catalogue and name of each."""
+    inputs = [one for kind, entry in find_baselines(config).values() for one in kind.inputs(config, entry).values()]
+    return [(catalogue, name) for catalogue, name in dict.fromkeys(inputs) if catalogue != "methods"]
+
+
+def baseline_members(config: Config, name: str) -> dict[str, list[str] | None]:
+    """Return the members of registries that a baseline uses, including those of its first stage, and its kind."""
+    kind, entry = find_baselines(config)[name]
+    inputs = kind.inputs(config, entry).values()
+    backbones, encoders, methods = (
+        [one for catalogue, one in inputs if catalogue == wanted] for wanted in ("backbones", "encoders", "methods")
     )
-
-
-def _first_stage(config: Config, name: str) -> Config:
-    """Return the first stage of a re-ranking baseline: a method on the same backbone, or the model of a comparator."""
-    if is_method(active_preset(config), name):
-        return {"method": name}
-    return {"model": embedding_model(config, build_comparator(config, name))}
+    return used_members(config, backbones, encoders, methods or [BASE]) | {"kinds": [kind.name]}
 
 
 def pilot_settings(config: Config, backbone: str) -> Config:

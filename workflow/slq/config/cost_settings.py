@@ -3,8 +3,8 @@
 Imported whenever the Snakefile is read, like job_settings.py, so no heavy imports here.
 """
 
+from slq.baselines.registry import find_baselines
 from slq.common.errors import SlqError
-from slq.config.baselines import list_baselines
 from slq.config.loading import Config, active_preset, is_derived, parent_dataset, seeds, split_names, synthetic_kind
 from slq.config.runs import list_run_seeds, merge_training_resources, merge_training_settings, method_entry, variants
 from slq.methods.registry import BASE
@@ -48,8 +48,8 @@ def ledger_settings(config: Config) -> Config:
         seeds={method: list_run_seeds(method, seeds(config)) for method in preset["methods"]},
         backbones=[{"name": name, "architecture": architecture(config, name)} for name in preset["backbones"]],
         baselines=[
-            {"name": one.name, "backbone": "" if one.kind == "comparator" else one.backbone}
-            for one in list_baselines(config)
+            {"name": name, "backbone": entry["backbone"] if kind.on_each_backbone else ""}
+            for name, (kind, entry) in find_baselines(config).items()
         ],
         **{key: accounting[key] for key in ("devices", "price")},
     )

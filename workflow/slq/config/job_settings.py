@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from slq.config.baselines import list_baselines
+from slq.baselines.registry import find_baselines
+from slq.config.baselines import Baseline
 from slq.config.loading import Config, active_preset, is_derived, parent_dataset, seeds, split_names, synthetic_kind
 from slq.config.runs import (
     DISK_CACHE_MODES,
@@ -276,6 +277,12 @@ def layout(config: Config) -> Config:
         "retention_datasets": _catalogue_entries(config["datasets"], preset["retention_datasets"]),
         "baselines": [asdict(baseline) for baseline in list_baselines(config)],
     }
+
+
+def list_baselines(config: Config) -> list[Baseline]:
+    """List the baselines of the active preset, in the order of the tables."""
+    found = find_baselines(config).items()
+    return [Baseline(name, kind.name, **kind.describe(config, entry)) for name, (kind, entry) in found]
 
 
 def claims_settings(config: Config) -> Config:

@@ -10,9 +10,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from slq.baselines.registry import find_baselines
 from slq.common.errors import SlqError
-from slq.config.method_schema import fill_method_schema
-from slq.config.runs import is_method, merge_training_resources, merge_training_settings, method_entry
+from slq.config.method_schema import fill_baseline_schema, fill_method_schema
+from slq.config.runs import merge_training_resources, merge_training_settings, method_entry
 from slq.config.yaml_files import SCHEMA_FOLDER, check_schema, read_yaml, suggest_name
 from slq.methods.registry import BASE, list_methods
 
@@ -38,7 +39,7 @@ def validate_config(raw: Config) -> Config:
     if isinstance(raw.get("seeds"), list):
         raw["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in raw["seeds"]]
     extend_presets(raw)
-    check_schema(raw, fill_method_schema(read_yaml(SCHEMA_FILE), raw), "config")
+    check_schema(raw, fill_baseline_schema(fill_method_schema(read_yaml(SCHEMA_FILE), raw)), "config")
     for catalogue in ("backbones", "encoders"):
         for name, entry in raw[catalogue].items():
             _check_weights(f"{catalogue}.{name}", entry, raw["datasets"])
@@ -232,14 +233,9 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
             raise SlqError(f"config: {key}.hyperparameters.{method} is missing; {key}.methods asks for {method}")
         for name in preset["backbones"] if method != BASE else ():
             _check_run(key, preset, config["backbones"][name], name, method)
-    for index, entry in enumerate(preset["rerank"]["baselines"]):
-        for part in ("first_stage", "reranker"):
-            # Base needs no training, and is registered wherever it is needed.
-            if is_method(preset, entry[part]) and entry[part] not in (BASE, *preset["methods"]):
-                raise SlqError(
-                    f"config: {key}.rerank.baselines[{index}].{part} is '{entry[part]}', which {key}.methods leaves "
-                    f"out; add it there, or take the baseline out of {key}.rerank.baselines"
-                )
+    of_preset = config | {"preset": key.removeprefix("presets.")}
+    for kind, baseline in find_baselines(of_preset).values():
+        kind.describe(of_preset, baseline)
     if duplicates := [name for name in preset["knowledge_datasets"] if name in preset["retrieval_datasets"]]:
         # A dataset is either in the tables or in the figure by scale: its files are made once.
         raise SlqError(

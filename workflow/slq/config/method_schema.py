@@ -1,7 +1,8 @@
-"""The part of the configuration's schema that says which methods there are, and what each is trained with."""
+"""The parts of the configuration's schema that registries know: methods with hyperparameters, kinds of baselines."""
 
 from typing import Any
 
+from slq.baselines.registry import find_kind, list_kinds
 from slq.common.errors import SlqError
 from slq.methods.registry import BASE, find_method, list_methods
 
@@ -29,6 +30,17 @@ def fill_method_schema(schema: Config, raw: Any) -> Config:
         definitions[kind]["properties"] = {
             name: {"$ref": f"#/$defs/{value}", "description": f"Of {name}."} for name in trained
         }
+    return schema
+
+
+def fill_baseline_schema(schema: Config) -> Config:
+    """Fill in the schema which kinds of baselines there are, and the keys of each; change it in place and return it."""
+    definition = schema["$defs"]["baseline"]
+    definition["properties"]["kind"]["enum"] = list_kinds()
+    definition["allOf"] = [
+        {"if": {"required": ["kind"], "properties": {"kind": {"const": name}}}, "then": dict(find_kind(name).schema)}
+        for name in list_kinds()
+    ]
     return schema
 
 

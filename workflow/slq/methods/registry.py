@@ -8,16 +8,15 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, ClassVar, Protocol
 
 from slq.common.errors import SlqError
+from slq.common.registry import find_class
 from slq.methods.plan import ComputePlan
 
 BASE = "base"  # the untouched backbone: the one method that trains nothing
 NO_METHODS = ("registry", "plan", "adapter")  # modules of this folder that define no method
-# Parts of a method that are values; its other parts are its abstract functions.
-VALUES = ("label", "color", "schema", "changes_backbone", "image_caches", "card_description", "card_prompt_end")
 
 
 class ExportTarget(Protocol):
@@ -122,7 +121,8 @@ def method_name(record: Mapping[str, Any]) -> str:
 @cache
 def list_methods() -> list[str]:
     """List the names of all methods."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py") if path.stem not in NO_METHODS)
+    modules = iter_modules(importlib.import_module("slq.methods").__path__)
+    return sorted(module.name for module in modules if module.name not in NO_METHODS)
 
 
 @cache
@@ -135,17 +135,5 @@ def find_method(name: str) -> Method:
     if name not in list_methods():
         raise SlqError(f"there is no method '{name}'; expected one of {', '.join(list_methods())} (docs/methods.md)")
     module = importlib.import_module(f"slq.methods.{name}")
-    file = f"slq/methods/{name}.py"
-    found = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__]
-    classes = [one for one in found if issubclass(one, Method)]
-    if len(classes) != 1:
-        raise SlqError(f"{file}: expected one subclass of Method, found {len(classes)} (docs/methods.md)")
-    (method_class,) = classes
-    missing = [part for part in VALUES if not hasattr(method_class, part)] + sorted(method_class.__abstractmethods__)
-    if missing:
-        raise SlqError(
-            f"{file}: the class {method_class.__name__} has no `{missing[0]}`; a method has no default for it: add it "
-            "(slq/methods/registry.py and docs/methods.md say what it is)"
-        )
-    method_class.name = name
-    return method_class()
+    method: Method = find_class(module, Method, "a method", "docs/methods.md")()
+    return method

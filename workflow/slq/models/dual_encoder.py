@@ -14,9 +14,9 @@ from transformers import AutoImageProcessor, AutoTokenizer
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json
+from slq.common.registry import find_class
 from slq.common.snapshots import require_weights
 from slq.models.backbone import load_pretrained
-from slq.models.family import find_subclass
 
 ENCODER_FOLDER = Path(__file__).parent / "dual_encoders"
 
@@ -117,5 +117,5 @@ def find_encoder_class(model_type: str | None, requested_by: object) -> type[Dua
             f"slq/models/dual_encoders; there are {', '.join(known)} (docs/backbones.md says how to add one)"
         )
     module = importlib.import_module(f"slq.models.dual_encoders.{model_type}")
-    encoder_class: type[DualEncoder] = find_subclass(module, DualEncoder)
+    encoder_class: type[DualEncoder] = find_class(module, DualEncoder, "a dual encoder", "docs/backbones.md")
     return encoder_class

@@ -5,12 +5,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
+
+from slq.common.registry import find_class
 
 FEATURES = "features"  # key of an image's features from the vision tower, which take the place of its pixels
 
@@ -129,15 +130,6 @@ def load_family(name: str, config: Any, image_processor: Any) -> Family:
 
 def find_family_class(name: str) -> type[Family]:
     """Return the one subclass of Family that the module of a family defines."""
-    family_class: type[Family] = find_subclass(importlib.import_module(f"slq.models.families.{name}"), Family)
+    module = importlib.import_module(f"slq.models.families.{name}")
+    family_class: type[Family] = find_class(module, Family, "a family", "docs/backbones.md")
     return family_class
-
-
-def find_subclass(module: ModuleType, base: Any) -> Any:
-    """Return the one subclass of `base` that a module defines."""
-    (subclass,) = [
-        item
-        for item in vars(module).values()
-        if isinstance(item, type) and issubclass(item, base) and item.__module__ == module.__name__
-    ]
-    return subclass

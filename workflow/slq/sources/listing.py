@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from slq.config.baseline_settings import baseline_models
 from slq.config.loading import Config, evaluation_datasets, is_derived, load_merged_config, parent_dataset
 from slq.sources.fetch import STATE_FOLDER, part_address
 
@@ -45,8 +46,7 @@ def list_fetched_sources(config: Config, preset: str) -> list[tuple[str, str]]:
     preset_config = config["presets"][preset]
     models = [("backbones", name) for name in preset_config["backbones"]]
     models += [("encoders", name) for name in preset_config["reference_encoders"]]
-    for entry in (config["comparators"][name] for name in preset_config["comparators"]):
-        models.append(("encoders", entry["encoder"]) if "encoder" in entry else ("backbones", entry["backbone"]))
+    models += baseline_models(config | {"preset": preset})
     found = [
         (f"{place}/{name}", config[place][name]["source"])
         for place, name in dict.fromkeys(models)

@@ -1,0 +1,1 @@
+"""The kinds of baselines, a file each (slq/baselines/registry.py)."""

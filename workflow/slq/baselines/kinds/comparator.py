@@ -1,0 +1,29 @@
+"""Another system of Table 1, as its makers published it: a dual encoder, or a backbone with its read-out."""
+
+from slq.baselines.kinds._embedding import EmbeddingKind
+from slq.baselines.registry import Config, entry_schema, key_of
+
+TEXT = {"type": "string", "minLength": 1}
+
+
+class Comparator(EmbeddingKind):
+    """Retrieval with the vectors of a model of its own."""
+
+    schema = entry_schema(
+        "A system of Table 1 that is no method; exactly one of encoder, backbone says what it embeds with.",
+        {
+            "paper_row": TEXT
+            | {"description": "The row of paper_tables/reference/table1.csv that it is or stands for."},
+            **{"encoder": key_of("encoders"), "backbone": key_of("backbones"), "readout": key_of("readouts")},
+        },
+        label=TEXT | {"description": "Its name in print."},
+        trained_on=TEXT | {"description": "In words, for a footnote: which data, as far as it is stated."},
+    ) | {
+        "oneOf": [{"required": ["encoder"]}, {"required": ["backbone"]}],
+        "dependentRequired": {"backbone": ["readout"], "readout": ["backbone"]},
+    }
+    on_each_backbone = False
+
+    def describe(self, config: Config, entry: Config) -> dict[str, str]:
+        """Return all that the entry says of it."""
+        return {key: value for key, value in entry.items() if key not in ("kind", "name")}

@@ -1,0 +1,101 @@
+"""A list of another system that a backbone of the preset re-ranks (docs/rerank.md)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slq.baselines.registry import BaselineKind, Config, Evaluation, entry_schema, find_kind
+from slq.common.errors import SlqError
+
+
+class Rerank(BaselineKind):
+    """The first candidates of a first stage, in the order of what a backbone says about them."""
+
+    schema = entry_schema(
+        "A re-ranked list on each backbone.",
+        {},
+        first_stage={
+            "$ref": "#/$defs/name",
+            "if": {"not": {"$ref": "#/$defs/method"}},
+            "then": {"keyOf": "baselines"},
+            "description": "Finds the candidates: a method on the backbone, or a comparator, a key of `baselines`.",
+        },
+        reranker={
+            "$ref": "#/$defs/method",
+            "description": "The method whose backbone is asked; of one that does not change it, it is base's.",
+        },
+    )
+    on_each_backbone = True
+
+    def describe(self, config: Config, entry: Config) -> dict[str, str]:
+        """Return a label of first stage, re-ranker and backbone, and their names.
+
+        Raises:
+            SlqError: a method is none of the preset, or the first stage is a baseline that has no model of its own.
+        """
+        from slq.config.runs import is_method, method_entry
+        from slq.methods.registry import BASE
+
+        preset, key = config["presets"][config["preset"]], f"presets.{config['preset']}"
+        for part in ("first_stage", "reranker"):
+            # Base needs no training, and is registered wherever it is needed.
+            if is_method(preset, entry[part]) and entry[part] not in (BASE, *preset["methods"]):
+                raise SlqError(
+                    f"config: baselines.{entry['name']}.{part} is '{entry[part]}', which {key}.methods leaves out; add "
+                    f"it there, or take {entry['name']} out of {key}.baselines"
+                )
+        first_stage = self._describe_first_stage(config, entry) or {
+            "label": method_entry(preset, entry["first_stage"]).label
+        }
+        reranker, backbone = method_entry(preset, entry["reranker"]), config["backbones"][entry["backbone"]]
+        label = f"{first_stage['label']}, re-ranked by {reranker.label} ({backbone['label']})"
+        return {"label": label} | {name: entry[name] for name in ("backbone", "first_stage", "reranker")}
+
+    def inputs(self, config: Config, entry: Config) -> dict[str, tuple[str, str]]:
+        """Return first stage, re-ranker and backbone."""
+        first_stage = ("methods", entry["first_stage"])
+        if comparator := self._describe_first_stage(config, entry):
+            first_stage = find_kind(comparator["kind"]).inputs(config, comparator)["model"]
+        others = {"reranker": ("methods", entry["reranker"]), "backbone": ("backbones", entry["backbone"])}
+        return {"first_stage": first_stage} | others
+
+    def settings(self, config: Config, entry: Config) -> Config:
+        """Return what finds the candidates, the backbone, and how it is prompted."""
+        from slq.config.job_settings import backbone_loading_settings
+
+        preset, first_stage = config["presets"][config["preset"]], {"method": entry["first_stage"]}
+        if comparator := self._describe_first_stage(config, entry):
+            first_stage = {"model": find_kind(comparator["kind"]).settings(config, comparator)["model"]}
+        return {
+            **{key: entry[key] for key in ("backbone", "reranker")},
+            **backbone_loading_settings(config, entry["backbone"]),
+            "first_stage": first_stage,
+            "prompt": preset["prompt"],
+            "embed_batch": preset["evaluation"]["batch_size"],
+            **preset["rerank"],
+        }
+
+    def _describe_first_stage(self, config: Config, entry: Config) -> Config | None:
+        """Return the entry of the comparator that finds the candidates; None if a method does.
+
+        Raises:
+            SlqError: it is a baseline that has no model of its own.
+        """
+        from slq.config.runs import is_method
+
+        name = entry["first_stage"]
+        if is_method(config["presets"][config["preset"]], name):
+            return None
+        found: Config | None = config["baselines"].get(name)
+        if found is None or find_kind(found["kind"]).on_each_backbone:
+            raise SlqError(
+                f"config: baselines.{entry['name']}.first_stage is '{name}'; expected a method of the preset "
+                f"{config['preset']}, or a comparator"
+            )
+        return found
+
+    def evaluate(self, settings: Config, inputs: Mapping[str, Path], data: Path, out: Path, events: Any) -> Evaluation:
+        """Rank as the backbone says; the new orders are `retrieval/<dataset>.reranked.jsonl`."""
+        from slq.baselines.rerank import rank_by_reranking
+
+        return rank_by_reranking(settings, inputs, data, out, events)
