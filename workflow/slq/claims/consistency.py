@@ -52,14 +52,10 @@ def _describe_wrong_mark(
     name: str, cell: Any, expected: str, cells: Sequence[Any], expected_marks: Sequence[str]
 ) -> str:
     """Describe the printed mark, the mark by the numbers, and the cells that deserve the two marks."""
-    holders = {
-        word: ", ".join(
-            f"{one.printed} of {one.row}"
-            for one, expected_mark in zip(cells, expected_marks, strict=True)
-            if expected_mark == key
-        )
-        for key, word in (("bold", "best"), ("underline", "second"))
-    }
+    holders = {}
+    for key, word in (("bold", "best"), ("underline", "second")):
+        deserving = [one for one, mark in zip(cells, expected_marks, strict=True) if mark == key]
+        holders[word] = ", ".join(f"{one.printed} of {one.row}" for one in deserving)
     order = "; ".join(f"{word}: {held}" for word, held in holders.items() if held)
     printed, computed = STYLE_WORDS[cell.mark], STYLE_WORDS[expected]
     return f"{name}: {cell.printed} of {cell.row} is {printed}, by the numbers {computed} ({order})"
