@@ -157,6 +157,14 @@ def test_how_a_method_looks_and_what_it_costs_is_code_of_what_reports_it_alone(t
     assert {"count_gpu_hours", "forecast"} & due and due.isdisjoint(TRAINS | EVALUATES)
 
 
+def test_the_words_of_a_message_are_code_of_what_reports_alone(tmp_path):
+    """A message ends a job; a report may quote it."""
+    due = changed(package(tmp_path, **{"training/run": ("weights changed during training", "weights are others")}))
+    assert due == set()
+    quoted = {"evaluation/metrics_files": ("does not exist, beside", "is not there, beside")}
+    assert changed(package(tmp_path / "quoted", **quoted)) >= {"render_tables"}
+
+
 def test_what_a_method_trains_is_code_of_its_own_runs(tmp_path):
     copy = package(tmp_path, **{"methods/lora": ("torch.manual_seed(seed)", "torch.manual_seed(seed + 1)")})
     of = {
@@ -271,8 +279,8 @@ def test_an_edit_changes_exactly_the_jobs_that_import_its_module(path, monkeypat
     }
     before = fingerprints()
 
-    def edited(file, *arguments):
-        module = _parse_module(file, *arguments)
+    def edited(file, *arguments, **options):
+        module = _parse_module(file, *arguments, **options)
         return replace(module, syntax_sha256="edited") if file == path else module
 
     monkeypatch.setattr("slq.common.fingerprint._parse_module", edited)

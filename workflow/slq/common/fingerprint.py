@@ -104,7 +104,7 @@ def import_closure(*entries: str, package: Path = PACKAGE, **members: Collection
 
 
 def reads_results_only(*entries: str) -> bool:
-    """Return whether a job only reads results: nothing is exempt of it, and of a method its label counts too."""
+    """Return whether a job only reads results: nothing is exempt of it; labels of methods and messages count too."""
     return all(entry.split(".")[1] in REPORTING_PACKAGES for entry in entries)
 
 
@@ -118,7 +118,7 @@ def _read_module(name: str, package: Path, only_reports: bool) -> tuple[Path, So
     if path is None:
         raise ValueError(f"{name}: no such module under {package}")
     ignored = (UNREPORTED_MEMBERS if only_reports else IGNORED_MEMBERS).get(name.rpartition(".")[0], ())
-    return path, _parse_module(path, name.partition(":")[2], ignored)
+    return path, _parse_module(path, name.partition(":")[2], ignored, messages_count=only_reports)
 
 
 @cache
@@ -144,13 +144,16 @@ def _hash_data_files(path: Path) -> str:
 
 
 @cache
-def _parse_module(path: Path, function: str = "", ignored: tuple[str, ...] = ()) -> SourceModule:
+def _parse_module(
+    path: Path, function: str = "", ignored: tuple[str, ...] = (), messages_count: bool = True
+) -> SourceModule:
     """Parse a source file, or one function of it, and collect what its fingerprint needs.
 
     Args:
         path: the file.
         function: the name of the function; empty for the whole file.
         ignored: members of its classes that do not count.
+        messages_count: whether the words of an error that is raised count.
     """
     tree: ast.AST = ast.parse(path.read_text(encoding="utf-8"), str(path))
     if function:
@@ -175,6 +178,8 @@ def _parse_module(path: Path, function: str = "", ignored: tuple[str, ...] = ())
             case ast.BinOp(left=left, op=ast.Div(), right=ast.Constant(value=str(place))):
                 if ast.unparse(left) == "Path(__file__).parent":
                     data_files[place] = None
+            case ast.Raise(exc=ast.Call() as error) if not messages_count:
+                error.args, error.keywords = [], []
             case ast.Module() | ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
                 if ast.get_docstring(node, clean=False) is not None:
                     del node.body[0]
