@@ -39,14 +39,9 @@ class MethodEntry:
     color: str
 
     @property
-    def is_variant(self) -> bool:
-        """Whether it is a variant of its method."""
-        return self.name != self.method.name
-
-    @property
     def settings(self) -> Config:
         """Return its name as a job's settings give it; of a variant, the method that it is of too."""
-        return {"method": self.name} | ({"variant_of": self.method.name} if self.is_variant else {})
+        return {"method": self.name} | ({"variant_of": self.method.name} if self.name != self.method.name else {})
 
 
 def method_entry(preset: Config, name: str) -> MethodEntry:

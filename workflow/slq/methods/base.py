@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from slq.methods.plan import ComputePlan
-from slq.methods.registry import ExportTarget, Method
+from slq.methods.registry import ANSWER_START, LAST_TOKEN, ExportTarget, Method
 
 
 class Base(Method):
@@ -15,10 +15,7 @@ class Base(Method):
     schema: ClassVar[Mapping[str, Any]] = {"type": "object", "additionalProperties": False, "properties": {}}
     changes_backbone = False
     image_caches = ("none", "features")
-    card_description = (
-        "A vector is the last hidden state of the prompt's last token. Trained parameters: {trainable:,}."
-    )
-    card_prompt_end = "the answer's beginning"
+    card_description, card_prompt_end = LAST_TOKEN, ANSWER_START
 
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
         """Read the backbone out at its last token."""

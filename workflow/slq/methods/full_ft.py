@@ -5,7 +5,7 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.methods.plan import ComputePlan
-from slq.methods.registry import ExportTarget, Method, hyperparameters_schema
+from slq.methods.registry import ANSWER_START, LAST_TOKEN, ExportTarget, Method, hyperparameters_schema
 
 
 class FullFineTuning(Method):
@@ -16,10 +16,7 @@ class FullFineTuning(Method):
     schema = hyperparameters_schema("Full fine-tuning of the language model.")
     changes_backbone = True
     image_caches = ("none", "features")
-    card_description = (
-        "A vector is the last hidden state of the prompt's last token. Trained parameters: {trainable:,}."
-    )
-    card_prompt_end = "the answer's beginning"
+    card_description, card_prompt_end = LAST_TOKEN, ANSWER_START
 
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
         """Unfreeze the language model."""

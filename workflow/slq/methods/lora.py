@@ -6,7 +6,7 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.methods.plan import ComputePlan
-from slq.methods.registry import ExportTarget, Method, hyperparameters_schema
+from slq.methods.registry import ANSWER_START, LAST_TOKEN, ExportTarget, Method, hyperparameters_schema
 
 # q, k, v, o, gate, up, down of every layer of the language model and of nothing else: with rank 8 this gives the counts
 # of the paper's Table 3 (4.4M, 8.7M, 16.5M, 20.2M) on its four backbones.
@@ -27,10 +27,7 @@ class LowRankAdaptation(Method):
     )
     changes_backbone = True
     image_caches = ("none", "features")
-    card_description = (
-        "A vector is the last hidden state of the prompt's last token. Trained parameters: {trainable:,}."
-    )
-    card_prompt_end = "the answer's beginning"
+    card_description, card_prompt_end = LAST_TOKEN, ANSWER_START
 
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
         """Add the maps, with initial values of `seed`, in place of the backbone's model."""

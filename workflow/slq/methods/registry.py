@@ -17,6 +17,9 @@ from slq.methods.plan import ComputePlan
 
 BASE = "base"  # the untouched backbone: the one method that trains nothing
 NO_METHODS = ("registry", "plan", "adapter")  # modules of this folder that define no method
+# Words of a model card for the methods that read out the last token.
+LAST_TOKEN = "A vector is the last hidden state of the prompt's last token. Trained parameters: {trainable:,}."
+ANSWER_START = "the answer's beginning"
 
 
 class ExportTarget(Protocol):

@@ -253,5 +253,8 @@ def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
         raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/results/layout.py") from error
     named = {*parsed.methods, parsed.proposed_method, parsed.cost_baseline}
     if unknown := sorted(named - parsed.labels.keys()):
-        raise SlqError(f"layout of the tables: unknown methods {unknown}; expected some of {list(parsed.labels)}")
+        raise SlqError(
+            f"layout of the tables: unknown methods {unknown}; expected some of {list(parsed.labels)}, "
+            "which are the paper's (table3.csv) and the preset's"
+        )
     return parsed
