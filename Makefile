@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Rules and tests call slq and snakemake by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: reproduce report install test test-all test-slurm mutants lint check clean
+.PHONY: reproduce report journey install test test-all test-slurm mutants lint check clean
 
 reproduce: $(STAMP)
 	$(BIN)/snakemake --cores all $(ARGS)
@@ -16,6 +16,10 @@ reproduce: $(STAMP)
 # Does it reproduce? One page: paper_tables/<preset>/report.html.
 report: $(STAMP)
 	$(BIN)/snakemake --cores all report $(ARGS)
+
+# A cell of Table 3, by its row and column in cells.csv, back to its evidence: make journey CELL="mini-internvl/slq mini-coco t2i R@5"
+journey: $(STAMP)
+	$(BIN)/python tests/journey.py "$(CELL)" $(ARGS)
 
 install: $(STAMP)
 

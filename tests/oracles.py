@@ -95,3 +95,8 @@ def compare_with_the_whole_sequence(retriever, batch):
         assert (ours - oracle).abs().max() < 1e-5
         assert (our_gradient - oracle_gradient).norm() / oracle_gradient.norm() < 1e-4
     assert oracle_gradient.norm() > 1e-3
+
+
+def named_trainable_parameters(retriever):
+    """What a retriever says that it trains."""
+    return retriever.named_trainable_parameters()

@@ -12,6 +12,7 @@ import yaml
 
 from checkout import (
     METRICS,
+    ROOT,
     RUNS,
     SLICE,
     TABLES,
@@ -165,6 +166,21 @@ def test_the_scores_follow_from_the_stored_answers(finished):
     assert len(blind) == 16 and not any("<image" in line for line in blind)
 
 
+def test_the_journey_of_a_cell_is_the_one_that_the_readme_lists(finished):
+    """Of a recall, from Table 3 to its ranks: the number again, and at most twelve modules outside `common`."""
+    command = [sys.executable, str(ROOT / "tests/journey.py"), "mini-internvl/slq mini-coco t2i R@5"]
+    options = ["--config", "config.yaml", "tests/slice.yaml"]
+    answer = subprocess.run([*command, *options], cwd=finished, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    modules = re.findall(r"^          slq\.(\S+)$", answer.stdout, re.MULTILINE)
+    section = (ROOT / "README.md").read_text().partition("## The way of a number")[2].partition("\n## ")[0]
+    listed = [name.replace("/", ".") for name in re.findall(r"`([a-z_/]+)\.py`", section)]
+    assert sorted(modules) == sorted(listed) and len(modules) <= 12
+    assert "evidence" in answer.stdout and "mini-coco.ranks.parquet" in answer.stdout
+    unknown = subprocess.run([*command[:2], "mini-internvl/slq nothing", *options], cwd=finished, capture_output=True)
+    assert unknown.returncode == 1 and b"no cell" in unknown.stderr
+
+
 def test_a_second_call_does_nothing(finished):
     before = processor_seconds()
     answer = snakemake(finished, *SLICE)
@@ -301,6 +317,21 @@ def test_an_edit_of_the_code_re_runs_its_stage(edited, edit):
     path, text, plan = CODE_EDITS[edit]
     append(edited / path, text)
     assert planned(edited, *SLICE) == for_this_machine(plan)
+
+
+def test_pinned_code_keeps_results_and_tables_say_which(edited):
+    """An update in the middle of a real run: what is there stays, and the tables say that it is of other code."""
+    append(edited / "workflow/slq/training/loss.py", "\nEPSILON = 1e-6\n")
+    pinned = [*SLICE, "--config", "code=pinned"]
+    assert planned(edited, *SLICE) == for_this_machine(RETRAINED)
+    assert planned(edited, *pinned) == for_this_machine({"render_tables": 1, "compile_pdf": 1, "all": 1})
+    before = contents(edited, "results/mini/*/*/*/run.json")
+    answer = snakemake(edited, *pinned)
+    assert answer.returncode == 0, answer.stdout
+    assert contents(edited, "results/mini/*/*/*/run.json") == before
+    table = (edited / "paper_tables/mini/table3.html").read_text()
+    assert "Made by other code than the present, which is pinned: train of slq on mini-internvl, seed 1: code" in table
+    assert planned(edited, *pinned) == {}
 
 
 def test_select_names_the_best_rate_on_val_and_changes_no_run(edited):

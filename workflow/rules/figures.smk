@@ -23,7 +23,7 @@ rule draw_figures:
     params:
         job=job_call(
             "draw_figures",
-            values=layout_values,
+            values=lambda wildcards: {"layout": job_settings.layout(config)},
             results_folder="results",
             output_folder="paper_tables/{preset}/figures",
         ),

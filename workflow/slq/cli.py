@@ -10,12 +10,9 @@ from typing import Any
 from slq.common.errors import SlqError
 from slq.config.loading import Config, load_merged_config
 from slq.jobs import configure_libraries
-from slq.methods.registry import find_method, list_methods
 
 # Commands import torch and transformers themselves, so that `slq --help` starts at once.
 VERDICTS = ["differs", "inside noise", "not comparable", "stale", "missing", "extra"]  # that `compare` may fail on
-QUERY_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk")
-STEP_VARIANTS = (*QUERY_VARIANTS, *(name for name in list_methods() if find_method(name).changes_backbone))
 
 
 def doctor(args: argparse.Namespace) -> None:
@@ -52,13 +49,13 @@ def bench(args: argparse.Namespace) -> None:
     from slq.common.files import write_json
     from slq.config.cost_settings import train_step_settings
     from slq.cost.bench.train_step import bench_train_step, format_step_table
+    from slq.cost.bench.variants import list_variants
 
     config = _load_config(args)
     if args.backbone not in config["backbones"]:
         raise SlqError(f"--backbone {args.backbone}: not under `backbones`; there are {', '.join(config['backbones'])}")
     settings = train_step_settings(config, args.backbone, args.batch, args.dtype)
-    variants = args.variants or [one for one in STEP_VARIANTS if one in (*QUERY_VARIANTS, *settings["hyperparameters"])]
-    timings = bench_train_step(settings, variants, args.repeats, args.folder)
+    timings = bench_train_step(settings, args.variants or list_variants(settings), args.repeats, args.folder)
     print(format_step_table(timings))
     if args.json:
         write_json(args.json, timings)
@@ -198,7 +195,7 @@ COMMANDS: dict[Callable[[argparse.Namespace], None], list[Argument]] = {
         argument("--dtype", "Type of the weights. Default: float32.", default="float32", choices=DTYPES),
         argument("--threads", "CPU threads. Default: all.", type=int),
         argument("--folder", "Folder for the feature cache. Default: scratch.", type=Path, default=Path("scratch")),
-        argument("--variants", "Steps to time. Default: all that the preset has.", nargs="+", choices=STEP_VARIANTS),
+        argument("--variants", "Steps to time: reference, none, features, batch, kv, kv_disk, or a method.", nargs="+"),
         argument("--json", "File for everything that was measured.", type=Path, metavar="FILE"),
     ],
     sources: [CONFIG, argument("--preset", "Preset whose sources to list. Default: all.")],

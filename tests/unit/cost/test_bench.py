@@ -21,6 +21,8 @@ from slq.cost.bench.variants import SLQ_VARIANTS, build_variants
 from slq.cost.flops import total_flops
 from slq.models.retriever import LatentQueryRetriever
 
+METHOD_VARIANTS = ("full_ft", "lora")
+
 
 @pytest.fixture(params=MINI)
 def shaped(request, raw_config, tmp_path):
@@ -77,7 +79,7 @@ def test_the_released_retriever_is_ours_in_one_sequence(shaped):
         compare_with_the_whole_sequence(kind(shaped.backbone, queries), batch)
 
 
-@pytest.mark.parametrize("name", [*SLQ_VARIANTS, *("full_ft", "lora")])
+@pytest.mark.parametrize("name", [*SLQ_VARIANTS, *METHOD_VARIANTS])
 def test_the_flops_of_each_are_what_torch_counts(shaped, name):
     """But for norms and the like, of which a model as small as this has more, and padding."""
     variant = shaped([name])[name]
@@ -103,7 +105,7 @@ def test_the_command_prints_rows_and_keeps_them(name, tmp_path, capsys):
     assert main(["bench", *asked, "--json", str(tmp_path / "steps.json")]) == 0
     found = json.loads((tmp_path / "steps.json").read_text())
     rows = {row["variant"]: row for row in found["rows"]}
-    assert list(rows) == [*SLQ_VARIANTS, *("full_ft", "lora")]
+    assert list(rows) == [*SLQ_VARIANTS, *METHOD_VARIANTS]
     assert all(row["seconds"] > 0 and row["saved_bytes"] > 0 and row["flops"] > 0 for row in rows.values())
     assert rows["kv"]["flops"] < rows["batch"]["flops"] < rows["none"]["flops"] < rows["reference"]["flops"]
     assert rows["kv"]["saved_bytes"] < rows["reference"]["saved_bytes"] / 2

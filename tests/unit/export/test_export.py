@@ -23,7 +23,7 @@ from oracles import RED, SHORT
 from slq.cli import main
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_json
-from slq.export.adapters import BaseModelInfo, ExportFolder
+from slq.export.adapters import BaseModelInfo, ExportFolder, add_query_tokens
 from slq.export.folder import stage_folder, write_code
 from slq.models.prefix import collate, tokenize_message
 
@@ -329,7 +329,12 @@ def test_an_export_that_would_embed_otherwise_is_not_left_there(lab, tmp_path, c
 
 
 def test_what_cannot_be_loaded_again_is_not_left_there(lab, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(ExportFolder, "write_query_tokens", lambda *_: None)
+    """Query tokens for which there are no rows."""
+
+    def write_names(exported, count):
+        add_query_tokens(exported.tokenizer, count)
+
+    monkeypatch.setattr(ExportFolder, "write_query_tokens", write_names)
     told = refused(capsys, lab.run("mini-internvl", "slq"), tmp_path / "out", *lab.config)
     assert "not exported: what was written" in told and not list(tmp_path.iterdir())
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from oracles import named_trainable_parameters
 from slq.methods.adapter import build_retriever
 from slq.models.backbone import Backbone
 
@@ -133,7 +134,7 @@ def test_a_method_trains_as_many_parameters_as_it_should(name, backbone, method,
     shape = SHAPES[name]
     expected = {"base": 0, "slq": 20 * shape.width, "lora": shape.lora, "full_ft": shape.language_model}[method]
     retriever = build_retriever(method, backbone, hyperparameters, seed=0)
-    assert count(tensor for _, tensor in retriever.named_trainable_parameters()) == expected
+    assert count(tensor for _, tensor in named_trainable_parameters(retriever)) == expected
     assert count(retriever.trainable_parameters()) == expected
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from oracles import CASES, SHORT, compare_with_the_whole_sequence, messages
+from oracles import CASES, SHORT, compare_with_the_whole_sequence, messages, named_trainable_parameters
 from slq.common.errors import SlqError
 from slq.methods.adapter import build_retriever, load_retriever, save_adapter, trainable_state_dict
 from slq.models.backbone import hash_weights
@@ -119,7 +119,7 @@ def test_only_the_methods_own_tensors_train(fresh_backbone, method, parts):
     tuned = {name.split(".")[1] for name, tensor in backbone.model.named_parameters() if tensor.requires_grad}
     assert tuned == set(parts)
     if method == "slq":
-        assert [name for name, _ in retriever.named_trainable_parameters()] == ["queries"]
+        assert [name for name, _ in named_trainable_parameters(retriever)] == ["queries"]
     assert hash_weights(backbone.model) == before
 
 

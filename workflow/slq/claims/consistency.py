@@ -9,7 +9,7 @@ from slq.claims.shares import check_share, sampling_interval
 from slq.datasets.id_lists import TEST_ID_LISTS, read_id_list
 from slq.methods.registry import find_method, list_methods
 from slq.results.cells import TableCell, mark_best
-from slq.results.checks import CheckResult, Evidence, count_contradicted, count_tested, number_evidence
+from slq.results.checks import CheckResult, Evidence, count_contradicted, count_tested, number_check
 from slq.results.paper import COST_COLUMNS, Paper
 
 MARK_STYLES = {"": "", "best": "bold", "second": "underline"}
@@ -31,15 +31,10 @@ def check_marks(cells: Sequence[Any], table: str) -> CheckResult:
     for name, group in groups.items():
         expected_marks = _compute_marks(group)
         for cell, expected in zip(group, expected_marks, strict=True):
-            if cell.mark == (expected if expected in used_marks else ""):
-                evidence.append(number_evidence(cell, "", "supported"))
-            else:
-                evidence.append(
-                    number_evidence(
-                        cell, _describe_wrong_mark(name, cell, expected, group, expected_marks), "contradicted"
-                    )
-                )
-                columns.add(name)
+            is_right = cell.mark == (expected if expected in used_marks else "")
+            fault = "" if is_right else _describe_wrong_mark(name, cell, expected, group, expected_marks)
+            evidence.append(number_check(cell, fault))
+            columns |= {name} if fault else set()
     statement = (
         f"{count_contradicted(evidence)} of {count_tested(evidence)} cells of {table}, in {len(columns)} columns, do "
         "not have the mark that their column's numbers give; equal numbers share one."
@@ -57,14 +52,10 @@ def _describe_wrong_mark(
     name: str, cell: Any, expected: str, cells: Sequence[Any], expected_marks: Sequence[str]
 ) -> str:
     """Describe the printed mark, the mark by the numbers, and the cells that deserve the two marks."""
-    holders = {
-        word: ", ".join(
-            f"{one.printed} of {one.row}"
-            for one, expected_mark in zip(cells, expected_marks, strict=True)
-            if expected_mark == key
-        )
-        for key, word in (("bold", "best"), ("underline", "second"))
-    }
+    holders = {}
+    for key, word in (("bold", "best"), ("underline", "second")):
+        deserving = [one for one, mark in zip(cells, expected_marks, strict=True) if mark == key]
+        holders[word] = ", ".join(f"{one.printed} of {one.row}" for one in deserving)
     order = "; ".join(f"{word}: {held}" for word, held in holders.items() if held)
     printed, computed = STYLE_WORDS[cell.mark], STYLE_WORDS[expected]
     return f"{name}: {cell.printed} of {cell.row} is {printed}, by the numbers {computed} ({order})"
@@ -72,23 +63,15 @@ def _describe_wrong_mark(
 
 def check_base_scores(paper: Paper) -> CheckResult:
     """Check which scores of trained models equal the published scores of the untouched backbones."""
-    cells_by_method: Counter[str] = Counter()
-    equal_by_method: Counter[str] = Counter()
+    cells = [cell for cell in paper.table("table3") if cell.base_printed]
+    equal = [cell for cell in cells if cell.printed == cell.base_printed]
     evidence = []
-    for cell in paper.table("table3"):
-        if not cell.base_printed:
-            continue
-        cells_by_method[cell.method] += 1
-        if cell.printed == cell.base_printed:
-            equal_by_method[cell.method] += 1
-            line = f"{cell.row} {cell.column}: {cell.printed} = {cell.base_printed} ({cell.base_source})"
-            evidence.append(number_evidence(cell, line, "contradicted"))
-        else:
-            evidence.append(number_evidence(cell, "", "supported"))
+    for cell in cells:
+        line = f"{cell.row} {cell.column}: {cell.printed} = {cell.base_printed} ({cell.base_source})"
+        evidence.append(number_check(cell, line if cell in equal else ""))
+    num_equal, num_cells = (Counter(cell.method for cell in some) for some in (equal, cells))
     labels = {name: find_method(name).label for name in list_methods()}
-    counted = ", ".join(
-        f"{labels.get(one, one)} {equal_by_method[one]} of {count}" for one, count in cells_by_method.items()
-    )
+    counted = ", ".join(f"{labels.get(one, one)} {num_equal[one]} of {count}" for one, count in num_cells.items())
     statement = (
         f"{count_contradicted(evidence)} of {count_tested(evidence)} scores of tuned models are the published scores "
         f"of the untouched backbone ({counted}). A method that changes no weight has them by construction; whether "
@@ -128,10 +111,7 @@ def check_sampling_noise(paper: Paper) -> CheckResult:
         low, high = sampling_interval(cell.printed, n, cell.unit)
         for other in other_methods(paper, cell):
             line = f"{other.row} {cell.column}: {other.printed} in [{low:.1f}, {high:.1f}] of {cell.printed}, n = {n:,}"
-            inside = low <= float(other.printed) <= high
-            evidence.append(
-                number_evidence(other, line, "contradicted") if inside else number_evidence(other, "", "supported")
-            )
+            evidence.append(number_check(other, line if low <= float(other.printed) <= high else ""))
     statement = (
         f"{count_contradicted(evidence)} of {count_tested(evidence)} numbers of other methods lie within Wilson's 95 % "
         "interval of the one that they are set against, on as many queries or questions: another sample may be as far. "

@@ -12,7 +12,7 @@ from slq.cost.flops import method_plan, total_flops, train_flops
 from slq.cost.forecast import BackboneCostModel
 from slq.methods.registry import find_method
 from slq.results.cells import SUFFIX_FACTORS, count_decimals, parse_printed_number
-from slq.results.checks import CheckResult, count_contradicted, count_tested, number_evidence
+from slq.results.checks import CheckResult, Verdict, count_contradicted, count_tested, number_evidence
 from slq.results.paper import Paper
 
 
@@ -104,11 +104,8 @@ def check_training_hours(paper: Paper) -> CheckResult:
                 f"{recompute_flops / full_gradient_flops:.2f}; if SLQ's gradient stops at the queries "
                 f"{plain_flops / query_gradient_flops:.2f} and {recompute_flops / query_gradient_flops:.2f}"
             )
-            evidence.append(
-                number_evidence(
-                    other, line, "contradicted" if ratio > recompute_flops / full_gradient_flops else "supported"
-                )
-            )
+            verdict: Verdict = "contradicted" if ratio > recompute_flops / full_gradient_flops else "supported"
+            evidence.append(number_evidence(other, line, verdict))
     statement = (
         f"{count_contradicted(evidence)} of {count_tested(evidence)} printed ratios of GPU hours to SLQ's are above "
         "those of FLOPs with the algorithm as released, even if the others computed all activations twice. What is "

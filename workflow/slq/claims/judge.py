@@ -33,24 +33,15 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
     read = replace(layout, knowledge_datasets=(), baselines=())  # no claim is about the others
     judge = ClaimJudge(Results(results, read), paper, synthetic_labels)
     answers = [(one, judge.judge_claim(one)) for one in paper_claims]
-    claims = [
-        {
-            **{"id": one.id, "sentence": one.sentence, "where": one.location, "test": dict(one.test)},
-            **{"backbones": list(one.backbones), "verdict": result.verdict, "reason": result.reason},
-            "evidence": [
-                {"what": line.subject, "value": line.value, "file": line.files, "verdict": line.verdict}
-                for line in result.evidence
-            ],
-        }
-        for one, result in answers
-    ]
-    content = {
-        "schema": SCHEMA,
-        "preset": layout.preset,
-        "about": describe_scope(layout, synthetic_labels),
-        "synthetic": list(synthetic_labels),
-    }
-    write_json(out, content | {"claims": claims})
+    claims = []
+    for one, result in answers:
+        claim: dict[str, Any] = {"id": one.id, "sentence": one.sentence, "where": one.location, "test": dict(one.test)}
+        claim |= {"backbones": list(one.backbones), "verdict": result.verdict, "reason": result.reason}
+        keys = {"what": "subject", "value": "value", "file": "files", "verdict": "verdict"}
+        claim["evidence"] = [{key: getattr(line, name) for key, name in keys.items()} for line in result.evidence]
+        claims.append(claim)
+    about = {"about": describe_scope(layout, synthetic_labels), "synthetic": list(synthetic_labels)}
+    write_json(out, {"schema": SCHEMA, "preset": layout.preset, **about, "claims": claims})
     print(f"{describe_scope(layout, synthetic_labels)}\n\n{format_verdict_table(answers)}")
     print_warnings(judge.results.files)
 

@@ -62,13 +62,10 @@ def audit_paper(settings: Mapping[str, Any], reference: Path, out: Path) -> None
     paper = Paper(reference, reference.parents[1] / "results", settings)
     results = [(check, check.run(paper)) for check in CHECKS]
     findings = [_finding_record(check, result) for check, result in results if result.verdict == "contradicted"]
-    checks = [
-        {
-            **{"id": check.name, "title": check.title},
-            **{"num_contradicted": count_contradicted(result.evidence), "num_tested": count_tested(result.evidence)},
-        }
-        for check, result in results
-    ]
+    checks = []
+    for check, result in results:
+        counts = {"num_contradicted": count_contradicted(result.evidence), "num_tested": count_tested(result.evidence)}
+        checks.append({"id": check.name, "title": check.title, **counts})
     write_json(out, {"schema": SCHEMA, "findings": findings, "checks": checks})
     for line in checks:
         print(f"{line['num_contradicted']:6,} of {line['num_tested']:5,}  {line['title']}")
@@ -76,15 +73,10 @@ def audit_paper(settings: Mapping[str, Any], reference: Path, out: Path) -> None
 
 def _finding_record(check: PaperCheck, result: CheckResult) -> dict[str, Any]:
     """Build the JSON record of a contradicted check: its statement, the arithmetic, and the cells concerned."""
-    cells = [line.number for line in result.evidence if line.verdict == "contradicted" and line.number is not None]
-    return {
-        **{"id": check.name, "title": check.title, "statement": result.reason},
-        "arithmetic": [line.value for line in result.evidence if line.value],
-        "cells": [
-            {
-                **{"table": TABLE_LABELS.get(cell.table, f"{cell.table}.csv"), "row": cell.row, "column": cell.column},
-                "value": cell.printed,
-            }
-            for cell in cells
-        ],
-    }
+    cells = []
+    for cell in (line.number for line in result.evidence if line.verdict == "contradicted" and line.number is not None):
+        place = {"table": TABLE_LABELS.get(cell.table, f"{cell.table}.csv"), "row": cell.row, "column": cell.column}
+        cells.append({**place, "value": cell.printed})
+    arithmetic = [line.value for line in result.evidence if line.value]
+    finding = {"id": check.name, "title": check.title, "statement": result.reason}
+    return {**finding, "arithmetic": arithmetic, "cells": cells}

@@ -245,9 +245,9 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
     if "dataset" in preset.get("pilot", {}):
         _check_named_dataset(f"{key}.pilot.dataset", preset["pilot"]["dataset"], datasets, "retrieval", ())
     _check_named_dataset(f"{key}.train_dataset", preset["train_dataset"], datasets, "retrieval", ("train", "val"))
-    for group, kind in (("retrieval", "retrieval"), ("knowledge", "retrieval"), ("retention", "retention")):
+    for group, group_kind in (("retrieval", "retrieval"), ("knowledge", "retrieval"), ("retention", "retention")):
         for index, name in enumerate(preset[f"{group}_datasets"]):
-            _check_named_dataset(f"{key}.{group}_datasets[{index}]", name, datasets, kind, ("test",))
+            _check_named_dataset(f"{key}.{group}_datasets[{index}]", name, datasets, group_kind, ("test",))
     for index, name in enumerate(preset["retention_datasets"]):
         _check_scorer(f"{key}.evaluation.scorers", f"{key}.retention_datasets[{index}]", name, preset, datasets[name])
     _check_unique_paper_names(key, preset["backbones"], config["backbones"], "backbones", "paper_row")

@@ -1,4 +1,4 @@
-"""Plain-text table of a forecast, at most 100 columns wide."""
+"""Plain-text table of a forecast."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,35 +18,31 @@ def print_forecast(settings: Mapping[str, Any]) -> None:
 
 
 def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], caches: Sequence[CacheForecast]) -> str:
-    """Format the forecast for print."""
-    lines = [f"{_format_columns(COLUMN_GROUPS[:-1])}  {COLUMN_GROUPS[-1]}", _format_columns(COLUMNS)]
-    lines += [_format_run(settings, cell) for cell in runs]
+    """Format the forecast for print, at most 100 columns wide unless a label is longer than the paper's."""
+    variants = settings.get("variants", {})
+    labels = [
+        variants[run.method]["label"] if run.method in variants else find_method(run.method).label for run in runs
+    ]
+    longest = max(map(len, labels))
+    widths = (WIDTHS[0], WIDTHS[1] if longest <= WIDTHS[1] else longest + 1, *WIDTHS[2:])
+    lines = [f"{_format_columns(COLUMN_GROUPS[:-1], widths)}  {COLUMN_GROUPS[-1]}", _format_columns(COLUMNS, widths)]
+    lines += [_format_columns(_run_values(run, label), widths) for run, label in zip(runs, labels, strict=True)]
     return "\n".join([*lines, "", *_summary_lines(settings, runs), "", *_cache_lines(caches), *_note_lines(settings)])
 
 
-def _format_columns(values: Sequence[str]) -> str:
+def _format_columns(values: Sequence[str], widths: Sequence[int]) -> str:
     """Align words in columns: the first two to the left, the others, which are numbers, to the right."""
-    aligned = [f"{word:<{width}}" for word, width in zip(values[:2], WIDTHS[:2], strict=True)]
-    aligned += [f"{word:>{width}}" for word, width in zip(values[2:], WIDTHS[2:], strict=False)]
+    aligned = [f"{word:<{width}}" for word, width in zip(values[:2], widths[:2], strict=True)]
+    aligned += [f"{word:>{width}}" for word, width in zip(values[2:], widths[2:], strict=False)]
     return "".join(aligned).rstrip()
 
 
-def _format_run(settings: Mapping[str, Any], run: RunForecast) -> str:
-    """Format the row of one run."""
-    label = settings.get("variants", {}).get(run.method, {}).get("label") or find_method(run.method).label
+def _run_values(run: RunForecast, label: str) -> Sequence[str]:
+    """Format the values of one run's row."""
     options = [f"{run.relative_flops[name]:.2f}" if name in run.relative_flops else "-" for name in OPTION_TITLES]
     memory = "/".join(f"{value:,.0f}" for value in run.device_gb)
-    values = (run.label, label, _format_petaflop(run.flops))
-    return _format_columns(
-        (
-            *values,
-            _format_hours(run.train_hours),
-            _format_hours(run.evaluation_hours),
-            memory,
-            f"{run.disk_gb:.0f}",
-            *options,
-        )
-    )
+    hours = (_format_hours(run.train_hours), _format_hours(run.evaluation_hours))
+    return (run.label, label, _format_petaflop(run.flops), *hours, memory, f"{run.disk_gb:.0f}", *options)
 
 
 def _format_petaflop(flops: float) -> str:

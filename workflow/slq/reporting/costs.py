@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import product
 from statistics import mean
 from typing import Any
 
@@ -39,12 +40,9 @@ SEEDS_NOTE = "Training is that of one run, Total that of the runs of all seeds t
 
 def trained_hours(results: Results, *backbones: str) -> list[Any]:
     """Return the training hours of every existing run of the given backbones, or of all; base is not trained."""
-    return [
-        row
-        for backbone in backbones or [one.name for one in results.layout.backbones]
-        for method in results.layout.trained_methods
-        for row in with_numbers(results.rows(backbone, method, "run", "", "hours"))
-    ]
+    places = product(backbones or [one.name for one in results.layout.backbones], results.layout.trained_methods)
+    rows = [results.rows(*place, "run", "", "hours") for place in places]
+    return with_numbers(row for of_method in rows for row in of_method)
 
 
 def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
@@ -193,12 +191,8 @@ def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) 
     if len(devices) == 1:
         hours = sum(row.value for row in with_numbers(results.rows(backbone.name, method, "run", "", "total_hours")))
         total = TableCell.measured(hours, format_hours, source, comparable=False, n=len(rows))
-    return (
-        training,
-        total,
-        TableCell.measured_text(", ".join(devices), source),
-        TableCell.measured_text(", ".join(map(format_integer, counts)), source),
-    )
+    words = (TableCell.measured_text(", ".join(texts), source) for texts in (devices, map(format_integer, counts)))
+    return (training, total, *words)
 
 
 def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
@@ -227,10 +221,7 @@ def _stand_in_note(backbones: Sequence[LayoutEntry], paper: Paper) -> tuple[str,
 
     The note is empty if there is no such backbone.
     """
-    stand_ins = [
-        f"{entry.paper_name} for {entry.label}"
-        for entry in backbones
-        if not entry.is_from_paper and entry.paper_name in _paper_backbones(paper)
-    ]
+    ours = [entry for entry in backbones if not entry.is_from_paper and entry.paper_name in _paper_backbones(paper)]
+    stand_ins = [f"{entry.paper_name} for {entry.label}" for entry in ours]
     note = f"The paper's hours are those of {', '.join(stand_ins)}: other models and other data than ours."
     return (note,) if stand_ins else ()

@@ -1,9 +1,7 @@
 """Table 1 extended: the paper's systems and ours, zero-shot, trained and re-ranked, with 95 % intervals."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from slq.config.baselines import Baseline
@@ -17,8 +15,8 @@ from slq.reporting.notes import (
     trained_on_test_note,
 )
 from slq.reporting.recalls import RecallColumns
-from slq.reporting.table_model import RowGroup, Table, TableRow, mark_columns
-from slq.results.cells import EMPTY_STATES, mark_best
+from slq.reporting.table_model import RowGroup, Table, TableRow, mark_groups
+from slq.results.cells import EMPTY_STATES
 from slq.results.layout import BASELINES
 from slq.results.load import Results
 from slq.results.paper import OTHER_PAPERS, Paper
@@ -66,7 +64,7 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
         f"{describe_runs(results.layout, cells_are_means=False)}",
         stubs=("Model",),
         columns=columns.table_columns(BASELINES),
-        groups=_mark_groups(groups),
+        groups=mark_groups(groups),
         notes=(
             INTERVALS_NOTE,
             *columns.notes(),
@@ -77,12 +75,6 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
         widths=(6.0, 1.33),
         stacked=True,
     )
-
-
-def _mark_groups(groups: Sequence[RowGroup]) -> tuple[RowGroup, ...]:
-    """Mark the best and second-best values over the rows of all groups, and drop groups without rows."""
-    rows = iter(mark_columns([row for group in groups for row in group.rows], lambda _, cells: mark_best(cells)))
-    return tuple(replace(group, rows=tuple(islice(rows, len(group.rows)))) for group in groups if group.rows)
 
 
 def _published_groups(columns: RecallColumns, facts: Facts) -> list[RowGroup]:

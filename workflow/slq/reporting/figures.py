@@ -12,7 +12,7 @@ from slq.reporting.charts import Chart, recall_chart, retention_chart, scale_cha
 from slq.reporting.plots import draw_recall, draw_retention, draw_scale, draw_training
 from slq.reporting.style import figure_style, save_figure
 from slq.results.layout import ReportLayout, parse_layout
-from slq.results.load import Results, print_warnings
+from slq.results.load import Results, as_rows, print_warnings
 
 FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, ReportLayout], Figure]], ...] = (
     (recall_chart, draw_recall),
@@ -42,12 +42,8 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
     with figure_style():
         for chart, (_, draw) in zip(charts, figures, strict=True):
             save_figure(draw(chart, results.layout), output_folder, chart.name)
-    rows = [
-        (chart.name, panel.key, _series_name(point), point.x, point.y, point.source)
-        for chart in charts
-        for panel in chart.panels
-        for point in panel.points.itertuples()
-    ]
+    places = [(chart, panel, point) for chart in charts for panel in chart.panels for point in as_rows(panel.points)]
+    rows = [(chart.name, panel.key, _series_name(one), one.x, one.y, one.source) for chart, panel, one in places]
     write_points(output_folder / "figures.csv", rows)
     print_warnings(results.files)
 

@@ -123,12 +123,8 @@ def ledger_source(results: Results) -> str:
 
 def _training_rows(results: Results, backbone: str, method: str) -> list[dict[str, str]]:
     seeds = {str(seed) for seed in results.layout.seeds_of(method)}
-    stage_key = (backbone, method, "train")
-    return [
-        row
-        for row in read_ledger_rows(results)
-        if (row["backbone"], row["method"], row["stage"]) == stage_key and row["seed"] in seeds
-    ]
+    place = {"backbone": backbone, "method": method, "stage": "train"}
+    return [row for row in read_ledger_rows(results) if place.items() <= row.items() and row["seed"] in seeds]
 
 
 def _missing_from_ledger(

@@ -1,6 +1,7 @@
 """Captions and notes on the runs behind a table: their seeds, training data, leaked test items and dataset versions."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
 from slq.methods.registry import BASE
 from slq.reporting.table_model import RowGroup
@@ -36,11 +37,8 @@ def describe_runs(layout: ReportLayout, cells_are_means: bool = True) -> str:
 
 def first_seed_note(results: Results, reason: str) -> tuple[str, ...]:
     """Write the note that only the first seed's runs are used, and why; empty if the layout has one seed."""
-    return (
-        (f"Of several seeds the first, {results.layout.seeds[0]}: {reason}",)
-        if results.layout.has_several_seeds
-        else ()
-    )
+    note = f"Of several seeds the first, {results.layout.seeds[0]}: {reason}"
+    return (note,) if results.layout.has_several_seeds else ()
 
 
 def cells_by_row(groups: Iterable[RowGroup]) -> dict[str, Sequence[TableCell]]:
@@ -88,9 +86,8 @@ def _leak_counts(audit: Record | None, datasets: Iterable[LayoutEntry], template
 def leak_note(results: Results) -> tuple[str, ...]:
     """Write the note under Table E on what the audit found in the retrieval datasets."""
     if results.audit is None:
-        return (
-            f"Whether training has seen test images is not known: {results.layout.preset}/audit.json does not exist.",
-        )
+        audit = f"{results.layout.preset}/audit.json"
+        return (f"Whether training has seen test images is not known: {audit} does not exist.",)
     found = _leak_counts(results.audit, results.layout.retrieval_datasets, "{} images of {}")
     if not found:
         return (f"The audit found no test image, {MATCHED_BY}, in the training set.",)
@@ -99,14 +96,10 @@ def leak_note(results: Results) -> tuple[str, ...]:
 
 def trained_on_test_note(results: Results) -> tuple[str, ...]:
     """Write the note, under every table of scores, that training used test items (allow_leak); empty if it did not."""
-    found = _leak_counts(
-        results.audit, (*results.layout.retrieval_datasets, *results.layout.retention_datasets), "{:,} of {}"
-    )
-    if not found:
-        return ()
-    return (
-        f"Trained on a dataset that holds test items: {', '.join(found)} (allow_leak; Table E has the others apart).",
-    )
+    datasets = (*results.layout.retrieval_datasets, *results.layout.retention_datasets)
+    found = ", ".join(_leak_counts(results.audit, datasets, "{:,} of {}"))
+    note = f"Trained on a dataset that holds test items: {found} (allow_leak; Table E has the others apart)."
+    return (note,) if found else ()
 
 
 def describe_training_data(results: Results, backbone: str, method: str) -> str:
@@ -123,10 +116,8 @@ def describe_training_data(results: Results, backbone: str, method: str) -> str:
     seed = results.layout.compared_seed(method)
     runs = [run for run in results.records("run", "", backbone) if (run.method, run.seed) == (method, seed)]
     train_sha256 = runs[0].record.content.get("inputs", {}).get("train") if runs else None
-    split = next(
-        (name for name, one in audit.value("splits").items() if train_sha256 and one.get("sha256") == train_sha256),
-        None,
-    )
+    hashes = {one.get("sha256"): name for name, one in reversed(audit.value("splits").items())}
+    split = hashes.get(train_sha256) if train_sha256 else None
     if split is None:
         return "Trained on: not known. Test images seen: not known."
     found = _leak_counts(audit, results.layout.retrieval_datasets, "{:,} of {}")
@@ -140,10 +131,8 @@ def origin_note(results: Results) -> tuple[str, ...]:
     """Write the note with the Hub commits of the retention datasets; datasets not fetched from the Hub are left out."""
     origins = []
     for dataset in results.layout.retention_datasets:
-        origins_of_files = (
-            file.record.content.get("origin", []) for file in results.records("retention", dataset.name)
-        )
-        parts = dict.fromkeys(_origin_label(part) for parts in origins_of_files for part in parts)
+        files = results.records("retention", dataset.name)
+        parts = dict.fromkeys(_origin_label(part) for file in files for part in file.record.content.get("origin", []))
         origins += [f"{dataset.label}, {' and '.join(parts)}"] if parts else []
     return (f"Datasets as fetched: {'; '.join(origins)}.",) if origins else ()
 
@@ -155,27 +144,18 @@ def _origin_label(part: dict[str, str]) -> str:
 
 def disputed_notes(results: Results) -> tuple[str, ...]:
     """Write for each dataset with disputed items a note with the lowest and highest possible score of every run."""
-    return tuple(note for dataset in results.layout.retention_datasets if (note := _disputed_note(results, dataset)))
-
-
-def _disputed_note(results: Results, dataset: LayoutEntry) -> str:
-    """Write the note on one dataset; "" if it has no disputed items."""
-    ids: dict[str, None] = {}
-    bounds = []
-    for backbone in results.layout.backbones:
-        for method, label in results.layout.labels.items():
-            files = results.records("retention", dataset.name, backbone.name)
-            found = [one.record for one in files if one.method == method and "disputed" in one.record.content]
+    notes = []
+    for dataset in results.layout.retention_datasets:
+        files = [file for file in results.records("retention", dataset.name) if "disputed" in file.record.content]
+        bounds = []
+        for backbone, (method, label) in product(results.layout.backbones, results.layout.labels.items()):
+            found = [file.record for file in files if (file.backbone, file.method) == (backbone.name, method)]
             if found:
-                ids |= {item["id"]: None for record in found for item in record.value("disputed", "items")}
-                low, high = (
-                    sum(record.number("disputed", key) for record in found) / len(found)
-                    for key in ("score_if_wrong", "score_if_correct")
-                )
+                keys = ("score_if_wrong", "score_if_correct")
+                low, high = (sum(record.number("disputed", key) for record in found) / len(found) for key in keys)
                 bounds.append(f"{label} ({backbone.label}) {low:.2f} to {high:.2f}")
-    if not ids:
-        return ""
-    sentence = DISPUTED_BOUNDS.format(
-        dataset=dataset.label, ids=" and ".join(ids), each="each" if len(ids) > 1 else "it"
-    )
-    return f"{sentence}: {'; '.join(bounds)}."
+        if ids := list(dict.fromkeys(item["id"] for file in files for item in file.record.value("disputed", "items"))):
+            each = "each" if len(ids) > 1 else "it"
+            sentence = DISPUTED_BOUNDS.format(dataset=dataset.label, ids=" and ".join(ids), each=each)
+            notes.append(f"{sentence}: {'; '.join(bounds)}.")
+    return tuple(notes)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from slq.methods.registry import BASE
@@ -23,7 +22,7 @@ from slq.reporting.notes import (
 from slq.reporting.recall_variants import recall_variants_table
 from slq.reporting.recalls import DATASET_LABELS, MARKS_NOTE, RecallColumns, missing_dataset_cell
 from slq.reporting.retention import retention_table
-from slq.reporting.table_model import Column, RowGroup, Table, TableRow, mark_columns
+from slq.reporting.table_model import Column, RowGroup, Table, TableRow, mark_columns, mark_groups
 from slq.results.cells import (
     EMPTY_STATES,
     TableCell,
@@ -78,21 +77,17 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
 def table1(results: Results, paper: Paper) -> Table:
     """Build Table 1: retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
     columns = RecallColumns(results, paper)
-    models_by_group = {group: models for group, models in paper.models_by_group("table1").items() if group != "Ours"}
-    rows = [
-        TableRow(model, model, columns.quoted_cells("table1", model))
-        for models in models_by_group.values()
-        for model in models
-    ]
+    groups = []
+    for label, models in paper.models_by_group("table1").items():
+        if label != "Ours":
+            rows = [TableRow(model, model, columns.quoted_cells("table1", model)) for model in models]
+            groups.append(RowGroup(label, label, tuple(rows)))
+    rows = []
     for backbone in results.layout.backbones:
         method = results.layout.proposed_method
         cells = columns.result_cells(partial(results.cell, backbone.name, method, "retrieval"))
         rows.append(TableRow(f"{backbone.name}/{method}", f"{results.layout.labels[method]} ({backbone.label})", cells))
-    marked_rows = iter(mark_columns(rows, lambda _, cells: mark_best(cells)))
-    groups = [
-        RowGroup(label, label, tuple(islice(marked_rows, len(models)))) for label, models in models_by_group.items()
-    ]
-    groups.append(RowGroup("Ours", "Ours", tuple(marked_rows)))
+    groups.append(RowGroup("Ours", "Ours", tuple(rows)))
     return Table(
         name="table1",
         number="1",
@@ -100,7 +95,7 @@ def table1(results: Results, paper: Paper) -> Table:
         f"within K (R@K). {describe_runs(results.layout)}",
         stubs=("Model",),
         columns=columns.table_columns(),
-        groups=tuple(groups),
+        groups=mark_groups(groups),
         notes=(
             *columns.notes(),
             *trained_on_test_note(results),

@@ -1,6 +1,7 @@
 """Columns of Table 1: recalls by dataset and direction."""
 
 from collections.abc import Callable, Iterable
+from itertools import product
 
 from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.reporting.table_model import Column
@@ -23,17 +24,10 @@ class RecallColumns:
 
     def __init__(self, results: Results, paper: Paper) -> None:
         """Match our retrieval datasets with the columns of the paper's Table 1."""
-        self.results = results
-        self.paper = paper
-        self.dataset_columns = match_paper_columns(
-            results.layout.retrieval_datasets, paper.datasets("table1", "retrieval")
-        )
-        self.column_keys = [
-            (column, direction, recall)
-            for column in self.dataset_columns
-            for direction in DIRECTION_HEADERS
-            for recall in RECALL_METRICS
-        ]
+        self.results, self.paper = results, paper
+        self.paper_datasets = paper.datasets("table1", "retrieval")
+        self.dataset_columns = match_paper_columns(results.layout.retrieval_datasets, self.paper_datasets)
+        self.column_keys = [*product(self.dataset_columns, DIRECTION_HEADERS, RECALL_METRICS)]
         self.dataset_labels = join_dataset_labels(self.dataset_columns)
 
     def table_columns(self, *baselines: str) -> tuple[Column, ...]:
@@ -49,12 +43,10 @@ class RecallColumns:
         numbers = self.results.numbers
         counts = numbers[(numbers["metric"] == "images") & numbers["backbone"].isin([*backbones, *baselines])]
         rows = with_numbers(as_rows(counts))
-        headers = {
-            column.key: _header_with_image_count(
-                column, common_value([one for one in rows if one.dataset == column.key])
-            )
-            for column in self.dataset_columns
-        }
+        headers = {}
+        for column in self.dataset_columns:
+            images = common_value([row for row in rows if row.dataset == column.key])
+            headers[column.key] = _header_with_image_count(column, images)
         return tuple(
             Column(f"{column.key} {direction} {recall}", (headers[column.key], DIRECTION_HEADERS[direction], recall))
             for column, direction, recall in self.column_keys
@@ -76,30 +68,20 @@ class RecallColumns:
     def quoted_cells(self, table: str, model: str) -> tuple[TableCell, ...]:
         """Build the cells of a published row; they are ranked with ours only where both use the same dataset."""
         missing = TableCell.missing(f"nothing is published of {model} in this column")
-        return tuple(
-            self.paper.cell(
-                table,
-                model,
-                f"{column.paper_column} {direction} {recall}",
-                comparable=column.dataset is not None and column.dataset.is_from_paper,
-            )
-            or missing
-            for column, direction, recall in self.column_keys
-        )
+        cells = []
+        for column, direction, recall in self.column_keys:
+            same_dataset = column.dataset is not None and column.dataset.is_from_paper
+            place = (table, model, f"{column.paper_column} {direction} {recall}")
+            cells.append(self.paper.cell(*place, comparable=same_dataset) or missing)
+        return tuple(cells)
 
     def notes(self) -> tuple[str, ...]:
         """Write the notes that explain the marks, and which quoted numbers are left out of the ranking."""
-        known = self.paper.datasets("table1", "retrieval")
-        stand_ins = [
-            one
-            for one in self.dataset_columns
-            if one.dataset and not one.dataset.is_from_paper and one.paper_column in known
-        ]
+        ours = [one for one in self.dataset_columns if one.dataset and not one.dataset.is_from_paper]
+        stand_ins = [one for one in ours if one.paper_column in self.paper_datasets]
         if not stand_ins:
             return (MARKS_NOTE,)
-        paper_labels = " and ".join(
-            DATASET_LABELS.get(column.paper_column, column.paper_column) for column in stand_ins
-        )
+        paper_labels = " and ".join(DATASET_LABELS.get(one.paper_column, one.paper_column) for one in stand_ins)
         note = f"Quoted values are the paper's on its own {paper_labels}, not on {join_dataset_labels(stand_ins)}"
         return (MARKS_NOTE, f"{note}: they take no part in the marks.")
 

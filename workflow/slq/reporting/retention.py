@@ -82,12 +82,8 @@ def _dataset_row(results: Results, backbone: LayoutEntry, dataset: LayoutEntry, 
         return results.cell(backbone.name, method, kind, dataset.name, "accuracy", question_type=question_type)
 
     cells = (common("items"), common("chance"), accuracy(BASE, "blind"), *map(accuracy, results.layout.labels))
-    key, label = (
-        (f"{dataset.name}/{question_type}", f"{dataset.label}: {question_type}")
-        if question_type
-        else (dataset.name, dataset.label)
-    )
-    return TableRow(f"{backbone.name}/{key}", label, cells)
+    of_type, in_print = (f"/{question_type}", f": {question_type}") if question_type else ("", "")
+    return TableRow(f"{backbone.name}/{dataset.name}{of_type}", f"{dataset.label}{in_print}", cells)
 
 
 def _scorer_note(results: Results) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, zip_longest
+from itertools import groupby, islice, zip_longest
 
-from slq.results.cells import TableCell
+from slq.results.cells import TableCell, mark_best
 
 
 @dataclass(frozen=True)
@@ -128,3 +128,9 @@ def mark_columns(
     columns = zip(*(row.cells for row in rows), strict=True)
     marked = zip(*(marker(index, cells) for index, cells in enumerate(columns)), strict=True)
     return tuple(replace(row, cells=tuple(cells)) for row, cells in zip(rows, marked, strict=True))
+
+
+def mark_groups(groups: Sequence[RowGroup]) -> tuple[RowGroup, ...]:
+    """Mark the best and second-best values over the rows of all groups, and drop groups without rows."""
+    rows = iter(mark_columns([row for group in groups for row in group.rows], lambda _, cells: mark_best(cells)))
+    return tuple(replace(group, rows=tuple(islice(rows, len(group.rows)))) for group in groups if group.rows)

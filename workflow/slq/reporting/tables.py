@@ -99,11 +99,8 @@ def cells_csv(tables: list[Table]) -> str:
 
     A field is empty if the cell has no number, no deviation, no interval, or no number of runs.
     """
-    rows = [
-        (table.name, *place, *(getattr(cell, name) for name in CELL_FIELDS))
-        for table in tables
-        for *place, cell in _keyed_cells(table)
-    ]
+    keyed_cells = [(table.name, *one) for table in tables for one in _keyed_cells(table)]
+    rows = [(*place, *(getattr(cell, name) for name in CELL_FIELDS)) for *place, cell in keyed_cells]
     found = pd.DataFrame(rows, columns=["table", "row", "column", *CELL_FIELDS], dtype=object)
     return found.to_csv(index=False, lineterminator="\n")
 

@@ -35,6 +35,11 @@ def number_evidence(number: Any, value: str, verdict: Verdict) -> Evidence:
     return Evidence(f"{number.row} {number.column}", value, verdict, number.source, number)
 
 
+def number_check(number: Any, fault: str) -> Evidence:
+    """Build the line about a checked number: contradicted by a fault, or supported and without a word."""
+    return number_evidence(number, fault, "contradicted" if fault else "supported")
+
+
 def combine_verdicts(verdicts: Iterable[Verdict]) -> Verdict:
     """Combine the verdicts on the parts of a claim.
 

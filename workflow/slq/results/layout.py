@@ -136,10 +136,6 @@ class ReportLayout:
         """Whether a trained method has more than one run."""
         return len(self.seeds) > 1
 
-    def entry(self, backbone: str) -> LayoutEntry:
-        """Return a backbone by its name."""
-        return next(one for one in self.backbones if one.name == backbone)
-
     @property
     def which_seeds(self) -> str:
         """The seeds as captions name them: `seed 1`, or `seeds 1, 2`."""

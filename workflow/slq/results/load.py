@@ -18,7 +18,7 @@ from slq.evaluation.rank_table import RANK_DIRECTIONS
 from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.evaluation.retention_metrics import HIT_COUNT_BENCHMARKS
 from slq.methods.registry import BASE
-from slq.results.cells import ABSENT, EMPTY_STATES, TableCell, empty_cell, mean_cell, with_numbers
+from slq.results.cells import ABSENT, TableCell, empty_cell, mean_cell, with_numbers
 from slq.results.evidence import evidence
 from slq.results.hours import total_device_hours, training_device_hours
 from slq.results.layout import BASELINES, ReportLayout
@@ -364,13 +364,10 @@ class Results:
 
     def records(self, kind: str, dataset: str = "", *backbones: str) -> list[Any]:
         """List the files of a kind that give numbers, as rows of `files`; of the given backbones, or of all."""
-        return [
-            file
-            for file in as_rows(self.files)
-            if (file.kind, file.dataset) == (kind, dataset)
-            and file.state not in EMPTY_STATES
-            and (not backbones or file.backbone in backbones)
-        ]
+        of_kind = (self.files["kind"] == kind) & (self.files["dataset"] == dataset)
+        if backbones:
+            of_kind &= self.files["backbone"].isin(backbones)
+        return with_numbers(as_rows(self.files[of_kind]))
 
     def rows(self, *place: str, **columns: str) -> list[Any]:
         """Return the rows of a number in the order of the seeds; none if the layout leaves the method out.

@@ -18,6 +18,7 @@ from slq.cost.bench.released import ReleasedRetriever
 from slq.cost.flops import CACHED_SHARES, Flops, TokenTotals, method_plan, sum_flops, train_flops
 from slq.methods.adapter import build_retriever
 from slq.methods.plan import ComputePlan
+from slq.methods.registry import find_method, list_methods
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenizedMessage
 from slq.models.retriever import LatentQueryRetriever, initial_queries
@@ -94,6 +95,12 @@ class StepVariant:
         return sum_flops(parts)
 
 
+def list_variants(settings: Mapping[str, Any]) -> list[str]:
+    """List all variants: those of queries, then the preset's methods that train something else."""
+    methods = [name for name in list_methods() if name in settings["hyperparameters"]]
+    return [*SLQ_VARIANTS, *(name for name in methods if find_method(name).changes_backbone)]
+
+
 def build_variants(
     backbone: Backbone,
     batches: Sequence[list[Pair]],
@@ -120,7 +127,8 @@ def build_variants(
         """Build the variant of one name."""
         if name not in SLQ_VARIANTS:
             if name not in settings["hyperparameters"]:
-                raise SlqError(f"config: hyperparameters.{name} is missing; a bench of {name} needs it")
+                expected = ", ".join(list_variants(settings))
+                raise SlqError(f"--variants {name}: expected some of {expected}; a method needs its hyperparameters")
             retriever = build_retriever(name, share_weights(backbone), settings["hyperparameters"][name], seed=1)
             upcast_trainable_parameters(retriever)
             return StepVariant(

@@ -14,12 +14,8 @@ from slq.results.layout import LayoutEntry
 
 TRAINING_COSTS = "training"  # the benchmark of cells that hold the cost of training
 STAND_IN_CONDITIONS = ("backbone", "dataset")  # conditions in which only the paper's numbers may differ
-METRICS = [
-    *(f"{direction} {recall}" for direction in DIRECTION_LABELS for recall in RECALL_METRICS),
-    "score",
-    "parameters",
-    "hours",
-]  # in the order of output
+RECALLS = [f"{direction} {recall}" for direction in DIRECTION_LABELS for recall in RECALL_METRICS]
+METRICS = [*RECALLS, "score", "parameters", "hours"]  # in the order of output
 TOLERANCE_KINDS = ("recall", "score", "hours")  # kinds of numbers with a tolerance
 
 

@@ -97,11 +97,7 @@ def _format_cell(cell: ComparedCell) -> tuple[str, ...]:
     numbers = [_format_number(number) for number in (cell.a, cell.b)]
     if cell.a is None or cell.b is None:
         return (*numbers, "-", "-", "-")
-    interval = (
-        f"[{format_signed(judgement.interval[0])}, {format_signed(judgement.interval[1])}]"
-        if judgement.interval
-        else "-"
-    )
+    interval = f"[{', '.join(map(format_signed, judgement.interval))}]" if judgement.interval else "-"
     has_tolerance = judgement.verdict not in ("not comparable", "stale")
     return (*numbers, format_signed(judgement.delta), interval, form(judgement.tolerance) if has_tolerance else "-")
 

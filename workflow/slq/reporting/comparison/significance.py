@@ -161,14 +161,10 @@ def _paired_differences(a: ClusteredHits | None, b: ClusteredHits | None) -> Pai
         return None
     hit_differences = a.hits - b.hits
     zeros = np.zeros(hit_differences.shape[1])
-    return PairedDifferences(
-        hit_differences,
-        *(
-            percentile_interval(bootstrap_percentages(hit_differences, a.num_queries, BOOTSTRAP_SEED))
-            if hit_differences.any()
-            else (zeros, zeros)
-        ),
-    )
+    if not hit_differences.any():
+        return PairedDifferences(hit_differences, zeros, zeros)
+    resampled = bootstrap_percentages(hit_differences, a.num_queries, BOOTSTRAP_SEED)
+    return PairedDifferences(hit_differences, *percentile_interval(resampled))
 
 
 def _value_interval(number: MetricValue, sample: SampleStatistics, sampled: MetricValue) -> tuple[float, float]:
@@ -180,11 +176,8 @@ def _value_interval(number: MetricValue, sample: SampleStatistics, sampled: Metr
         return number.sample.low, number.sample.high
     count, share = _effective_sample_size(sample, sampled), number.value / number.units_per_point
     wilson = accuracy_interval(round(count * share / 100), count)
-    below, above = (
-        number.units_per_point * (wilson.value - wilson.low),
-        number.units_per_point * (wilson.high - wilson.value),
-    )
-    return number.value - below, number.value + above
+    below, above = wilson.value - wilson.low, wilson.high - wilson.value
+    return number.value - number.units_per_point * below, number.value + number.units_per_point * above
 
 
 def _effective_sample_size(sample: SampleStatistics, number: MetricValue) -> int:

@@ -5,6 +5,7 @@ They come from `run.json`, `baseline.json` and the ledger.
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from slq.reporting.ledger_columns import ledger_source, read_ledger_rows
@@ -23,15 +24,11 @@ def build_run_rows(results: Results) -> list[dict[str, Any]]:
         SlqError: a run lacks one of these; the message names file and key.
     """
     labels = {one.name: one.label for one in results.layout.backbones}
-    return [
-        {
-            "backbone": labels[file.backbone],
-            "method": results.layout.labels[file.method],
-            "seed": int(file.record.number("seed")),
-            **_provenance(file.record),
-        }
-        for file in results.records("run", "", *labels)
-    ]
+    rows = []
+    for file in results.records("run", "", *labels):
+        run = {"backbone": labels[file.backbone], "method": results.layout.labels[file.method], "seed": file.seed}
+        rows.append(run | _provenance(file.record))
+    return rows
 
 
 def build_baseline_rows(results: Results) -> list[dict[str, Any]]:
@@ -69,13 +66,12 @@ def sum_ledger(results: Results) -> tuple[list[dict[str, str]], str]:
     """
     lines, totals = read_ledger_rows(results), []
     labels = {one.name: one.label for one in results.layout.backbones}
-    for backbone, label in labels.items():
-        for method, name in results.layout.labels.items():
-            matching_lines = [line for line in lines if (line["backbone"], line["method"]) == (backbone, method)]
-            totals += [_ledger_total(label, name, matching_lines)] if matching_lines else []
+    for (backbone, label), (method, name) in product(labels.items(), results.layout.labels.items()):
+        found = [line for line in lines if (line["backbone"], line["method"]) == (backbone, method)]
+        totals += [_ledger_total(label, name, found)] if found else []
     for backbone, label in {**labels, "": DASH}.items():
-        matching_lines = [line for line in lines if (line["stage"], line["backbone"]) == (BASELINES, backbone)]
-        totals += [_ledger_total(label, f"{len(matching_lines)} baselines", matching_lines)] if matching_lines else []
+        found = [line for line in lines if (line["stage"], line["backbone"]) == (BASELINES, backbone)]
+        totals += [_ledger_total(label, f"{len(found)} baselines", found)] if found else []
     return totals, ledger_source(results) if lines else ""
 
 

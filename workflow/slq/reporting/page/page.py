@@ -4,6 +4,7 @@ import base64
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,10 @@ def write_page(
         SlqError: a file does not exist, or does not have the expected form; nothing is written then.
     """
     parsed_layout = parse_layout(layout)
-    preset_results, folder = Results(results, parsed_layout), results / parsed_layout.preset
-    claims, comparison = (
-        _read_stage_output(folder / "claims.json", "claims"),
-        _read_stage_output(folder / "compare" / "paper.json", "cells"),
-    )
+    runs_alone = replace(parsed_layout, retrieval_datasets=(), knowledge_datasets=(), retention_datasets=())
+    preset_results, folder = Results(results, runs_alone), results / parsed_layout.preset
+    claims = _read_stage_output(folder / "claims.json", "claims")
+    comparison = _read_stage_output(folder / "compare" / "paper.json", "cells")
     ledger_totals, ledger_file = environment.sum_ledger(preset_results)
     jinja = html_environment(templates, results, out)
     jinja.filters |= {
@@ -121,11 +121,8 @@ def _number_format(metric: str, *values: float | None) -> Callable[[float], str]
     """
     if metric in METRIC_FORMATS:
         return METRIC_FORMATS[metric]
-    return (
-        format_integer
-        if any(value is not None and abs(value) > MAX_PERCENT for value in values)
-        else format_one_decimal
-    )
+    in_hits = any(value is not None and abs(value) > MAX_PERCENT for value in values)
+    return format_integer if in_hits else format_one_decimal
 
 
 def format_cell_value(cell: Mapping[str, Any], key: str) -> str:

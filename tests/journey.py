@@ -1,0 +1,87 @@
+"""One number of Table 3 back to what it was measured from: `make journey CELL="mini-internvl/slq mini-coco t2i R@5"`.
+
+CELL is a row and a column of `table3` in paper_tables/<preset>/cells.csv. The tool reads that cell again as the table
+does, computes the number from the ranks or answers behind it, compares the two, and prints the files and the modules of
+the package, outside `slq.common`, whose code ran on the way.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from slq.config.job_settings import layout as build_layout
+from slq.config.loading import load_merged_config
+from slq.evaluation.rank_table import recalls_by_direction
+from slq.results.evidence import evidence
+from slq.results.layout import ReportLayout, parse_layout
+from slq.results.load import Results
+
+
+@contextmanager
+def executed_modules(found: dict[str, None]) -> Iterator[None]:
+    """Collect the modules of the package whose functions run, in the order in which they begin."""
+
+    def note(frame, event, _):
+        name = frame.f_globals.get("__name__", "")
+        if event == "call" and name.startswith("slq.") and not name.startswith("slq.common."):
+            found.setdefault(name)
+
+    sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def only(layout: ReportLayout, backbone: str, method: str, dataset: str) -> ReportLayout:
+    """The layout with the one run and the one dataset that a cell is of."""
+    kinds = ("retrieval_datasets", "knowledge_datasets", "retention_datasets")
+    datasets = {kind: tuple(one for one in getattr(layout, kind) if one.name == dataset) for kind in kinds}
+    backbones = tuple(one for one in layout.backbones if one.name == backbone)
+    return replace(layout, backbones=backbones, methods=(method,), baselines=(), **datasets)
+
+
+def trace(folder: Path, cell: str, layout: ReportLayout) -> tuple[list[str], list[str]]:
+    """The lines of a cell's journey, and the modules that ran."""
+    row_key, _, column = cell.partition(" ")
+    backbone, _, method = row_key.partition("/")
+    dataset, *rest = column.split(" ")
+    direction, metric = rest if rest else ("", "score")
+    with open(folder / "paper_tables" / layout.preset / "cells.csv", encoding="utf-8", newline="") as file:
+        printed = {(one["row"], one["column"]): one for one in csv.DictReader(file) if one["table"] == "table3"}
+    if (row_key, column) not in printed:
+        sys.exit(f"no cell '{cell}' in Table 3; expected a row and a column, such as {' '.join([*printed][2])}")
+    kind = "retrieval" if direction else "retention"
+    modules: dict[str, None] = {}
+    with executed_modules(modules):
+        results = Results(folder / "results", only(layout, backbone, method, dataset))
+        found = results.cell(backbone, method, kind, dataset, metric, direction)
+        row = results.rows(backbone, method, kind, dataset, metric, direction)[0]
+        table = evidence(row)
+        number = recalls_by_direction(table)[direction][metric] if direction else 100 * table["is_correct"].mean()
+    stored = float(printed[row_key, column]["value"])
+    if direction and abs(number - row.value) > 1e-9:
+        sys.exit(f"{cell}: {row.value} in {row.source}, and {number} from {table.attrs['source']}")
+    assert stored == found.value
+    lines = [
+        f"printed   {found.text} in paper_tables/{layout.preset}/table3.tex ({found.state})",
+        f"cell      {stored} in paper_tables/{layout.preset}/cells.csv",
+        f"number    {row.value} under {row.key} in {row.source}",
+        f"evidence  {number:.6g} from {len(table):,} {'ranks' if direction else 'answers'} in {table.attrs['source']}",
+    ]
+    return lines, list(modules)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cell", help="a row and a column of table3 in cells.csv")
+    parser.add_argument("--config", type=Path, nargs="+", default=[Path("config.yaml")])
+    args = parser.parse_args()
+    lines, modules = trace(Path(), args.cell, parse_layout(build_layout(load_merged_config(args.config))))
+    print(
+        "\n".join([*lines, f"modules   {len(modules)} outside slq.common:", *(f"          {name}" for name in modules)])
+    )
