@@ -40,11 +40,9 @@ def load_encoders(model_settings: dict[str, Any], folder: Path) -> dict[str, Enc
     backbone = Backbone.load(folder, model_settings["family"], model_settings["dtype"], pick_device())
     readout, instructions = model_settings["readout"], model_settings["readout"]["instructions"]
     t2i_encoder = MllmEncoder.from_readout(backbone, readout, "t2i")
-    same_instructions = instructions["i2t"] == instructions["t2i"]
-    return {
-        "t2i": t2i_encoder,
-        "i2t": t2i_encoder if same_instructions else MllmEncoder.from_readout(backbone, readout, "i2t"),
-    }
+    if instructions["i2t"] == instructions["t2i"]:
+        return dict.fromkeys(EMBEDDING_DIRECTIONS, t2i_encoder)
+    return {"t2i": t2i_encoder, "i2t": MllmEncoder.from_readout(backbone, readout, "i2t")}
 
 
 def rank_by_embeddings(
@@ -74,9 +72,7 @@ def rank_by_embeddings(
 
 def embed_both_directions(encoders: dict[str, Encoder], split: Split, batch_size: int) -> dict[str, Embeddings]:
     """Embed a split's images and captions for each direction, only once if one encoder serves both."""
-    embeddings = {
-        encoder: embed_split_with_encoder(encoder, split, batch_size) for encoder in dict.fromkeys(encoders.values())
-    }
+    embeddings = {one: embed_split_with_encoder(one, split, batch_size) for one in dict.fromkeys(encoders.values())}
     return {direction: embeddings[encoder] for direction, encoder in encoders.items()}
 
 

@@ -93,15 +93,9 @@ def score_next_tokens(
     image_indices = [number for number, messages in enumerate(messages_by_image) for _ in messages]
     order = sorted(range(len(suffixes)), key=lambda number: len(suffixes[number]))  # saves most of the padding
     if config.reuse_prefix:
-        max_suffix_lengths = [
-            max(len(tokens_after_image(backbone, message)) for message in messages) for messages in messages_by_image
-        ]
-        shared_prefixes = prefill_shared_prefixes(
-            backbone,
-            [cut_after_image(backbone, messages[0]) for messages in messages_by_image],
-            max_suffix_lengths,
-            config,
-        )
+        lengths = [max(len(tokens_after_image(backbone, one)) for one in messages) for messages in messages_by_image]
+        image_prefixes = [cut_after_image(backbone, messages[0]) for messages in messages_by_image]
+        shared_prefixes = prefill_shared_prefixes(backbone, image_prefixes, lengths, config)
     else:
         messages = [message for messages in messages_by_image for message in messages]
     scores = []
@@ -109,9 +103,8 @@ def score_next_tokens(
         chunk = order[start : start + config.batch_size]
         if config.reuse_prefix:
             rows = torch.tensor([image_indices[number] for number in chunk], device=backbone.device)
-            states = run_suffixes(
-                backbone, shared_prefixes.select_rows(rows), [suffixes[number] for number in chunk], config
-            )
+            prefixes = shared_prefixes.select_rows(rows)
+            states = run_suffixes(backbone, prefixes, [suffixes[number] for number in chunk], config)
         else:
             states = run_without_reuse(backbone, [messages[number] for number in chunk], config)
         scores.append(score_function(backbone.model.get_output_embeddings()(states).float()).cpu())
@@ -130,9 +123,8 @@ class SharedPrefixes:
         """Copy the prefixes of the given rows, so that continuing them leaves the originals unchanged."""
         kv_cache = copy_cache_rows(self.prefix.kv_cache, rows)
         prefix = Prefix(kv_cache, self.prefix.attention_mask[rows], self.prefix.position_ids[..., rows, :])
-        return SharedPrefixes(
-            prefix, self.visual_tokens.select_rows(rows) if self.injection.ratio else self.visual_tokens, self.injection
-        )
+        visual_tokens = self.visual_tokens.select_rows(rows) if self.injection.ratio else self.visual_tokens
+        return SharedPrefixes(prefix, visual_tokens, self.injection)
 
 
 def prefill_shared_prefixes(
@@ -147,12 +139,8 @@ def prefill_shared_prefixes(
         max_suffix_lengths: for each prefix, the number of tokens of its longest suffix.
     """
     inputs = collate(backbone, image_prefixes, torch.tensor(max_suffix_lengths))
-    with (
-        backbone.autocast(),
-        capture_visual_tokens(
-            backbone, image_token_mask(backbone, inputs["input_ids"]), config.injection
-        ) as visual_tokens,
-    ):
+    image_mask = image_token_mask(backbone, inputs["input_ids"])
+    with backbone.autocast(), capture_visual_tokens(backbone, image_mask, config.injection) as visual_tokens:
         return SharedPrefixes(prefill(backbone, inputs), visual_tokens, config.injection)
 
 
@@ -169,10 +157,8 @@ def run_suffixes(
     ids = torch.tensor([[pad_token_id] * (max_length - len(one)) + one for one in suffixes], device=backbone.device)
     padding = torch.tensor([max_length - len(one) for one in suffixes], device=backbone.device)[:, None]
     suffix_mask = torch.arange(max_length, device=backbone.device) >= padding
-    with (
-        backbone.autocast(),
-        inject_visual_tokens(backbone, shared_prefixes.visual_tokens, suffix_mask, config.injection),
-    ):
+    visual_tokens = shared_prefixes.visual_tokens
+    with backbone.autocast(), inject_visual_tokens(backbone, visual_tokens, suffix_mask, config.injection):
         output = backbone.inner(
             inputs_embeds=backbone.inner.get_input_embeddings()(ids),
             past_key_values=prefix.kv_cache,

@@ -31,22 +31,9 @@ def measure_pilot(settings: dict[str, Any], backbone_folder: Path, data: Path, o
         # One at a time: a cosine then depends only on its own pair, and images of different sizes need no padding.
         text_vectors = [encoder.encode_texts([text])[0] for text in settings["texts"]]
         image_vectors = [encoder.encode_images([image])[0] for image in images]
-        cosines = [
-            [round(float(text @ picture), COSINE_DECIMALS) for picture in image_vectors] for text in text_vectors
-        ]
+        cosines = [[round(float(text @ image), COSINE_DECIMALS) for image in image_vectors] for text in text_vectors]
         readouts.append(readout | {"cosine": cosines})
-    write_json(
-        out,
-        {
-            "schema": SCHEMA,
-            "backbone": settings["backbone"],
-            "texts": settings["texts"],
-            "images": settings["images"],
-            "readouts": readouts,
-            "inputs": {
-                "backbone": snapshot_sha256(backbone_folder),
-                "images": {name: hash_file(path) for name, path in files.items()},
-                "settings": hash_json(settings),
-            },
-        },
-    )
+    image_hashes = {name: hash_file(path) for name, path in files.items()}
+    inputs = {"backbone": snapshot_sha256(backbone_folder), "images": image_hashes, "settings": hash_json(settings)}
+    described = {key: settings[key] for key in ("backbone", "texts", "images")}
+    write_json(out, {"schema": SCHEMA, **described, "readouts": readouts, "inputs": inputs})

@@ -103,9 +103,11 @@ def find_kind(name: str) -> BaselineKind:
         SlqError: there is no such kind, its file does not define exactly one, or it lacks a part.
     """
     if name not in list_kinds():
-        raise SlqError(f"there is no kind of baseline '{name}'; expected one of {', '.join(list_kinds())}")
+        raise SlqError(
+            f"there is no kind of baseline '{name}'; expected one of {', '.join(list_kinds())} (docs/backbones.md)"
+        )
     module = importlib.import_module(f"slq.baselines.kinds.{name}")
-    kind: BaselineKind = find_class(module, BaselineKind, "a kind of baseline", "docs/results.md")()
+    kind: BaselineKind = find_class(module, BaselineKind, "a kind of baseline", "docs/backbones.md")()
     return kind
 
 

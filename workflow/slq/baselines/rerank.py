@@ -134,34 +134,32 @@ def rerank_variant(
     (match_scores, choice_scores), caption_to_image = scores, dataset.split.caption_to_image
     pairs = zip(variant_candidates.query_captions.tolist(), variant_candidates.image_candidates.tolist(), strict=True)
     match_values = np.array([[match_scores[image, caption] for image in images] for caption, images in pairs])
-    choice_values = np.array(
-        [
-            choice_scores[image, tuple(texts)]
-            for image, texts in enumerate(variant_candidates.caption_candidates.tolist())
-        ]
-    )
-    image_order, caption_order = (
-        order_by_pointwise_score(match_values[..., 0], match_values[..., 1], decimals),
-        order_by_listwise_choice(choice_values),
-    )
+    caption_lists = enumerate(variant_candidates.caption_candidates.tolist())
+    choice_values = np.array([choice_scores[image, tuple(texts)] for image, texts in caption_lists])
+    image_order = order_by_pointwise_score(match_values[..., 0], match_values[..., 1], decimals)
+    caption_order = order_by_listwise_choice(choice_values)
     reranked_images = np.take_along_axis(variant_candidates.image_candidates, image_order, 1)
     reranked_captions = np.take_along_axis(variant_candidates.caption_candidates, caption_order, 1)
+    own_image = caption_to_image[variant_candidates.query_captions]
     is_positive = {
-        "t2i": reranked_images == caption_to_image[variant_candidates.query_captions, None],
+        "t2i": reranked_images == own_image[:, None],
         "i2t": caption_to_image[reranked_captions] == np.arange(len(reranked_captions))[:, None],
-        "i2t_strict": reranked_captions[caption_to_image[variant_candidates.query_captions]]
-        == variant_candidates.query_captions[:, None],
+        "i2t_strict": reranked_captions[own_image] == variant_candidates.query_captions[:, None],
     }
     table = compute_rank_table(dataset.split, dataset.embeddings, variant)
     for direction, hits in is_positive.items():
         rows = table["direction"] == direction
         ranks = update_ranks(Ranks(*(table.loc[rows, name].to_numpy() for name in ("rank", "rank_pessimistic"))), hits)
         table.loc[rows, "rank"], table.loc[rows, "rank_pessimistic"] = ranks.optimistic, ranks.pessimistic
-    lines = [
-        *pointwise_lines(dataset.split, variant_candidates, match_values, image_order),
-        *listwise_lines(dataset.split, variant_candidates, choice_values, caption_order),
-    ]
-    return table, [{"variants": [variant.name], **line} for line in lines]
+    images, captions = np.array([item["id"] for item in dataset.split.items]), np.array(dataset.split.caption_ids)
+    scores_by_name = {name: shortest_floats(match_values[..., at]) for at, name in enumerate(("score", "entropy"))}
+    candidates = images[variant_candidates.image_candidates]
+    t2i = query_lines("t2i", captions[variant_candidates.query_captions], candidates, image_order, **scores_by_name)
+    # A caption's score is the probability of its option number; `option_order` is the order in the prompt.
+    candidates, choices = captions[variant_candidates.caption_candidates], shortest_floats(choice_values)
+    option_orders = [option_order(image, candidates.shape[1]) for image in images.tolist()]
+    i2t = query_lines("i2t", images, candidates, caption_order, score=choices, option_order=option_orders)
+    return table, [{"variants": [variant.name], **line} for line in (*t2i, *i2t)]
 
 
 def merge_variants(lines_by_variant: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -177,49 +175,18 @@ def merge_variants(lines_by_variant: Iterable[list[dict[str, Any]]]) -> list[dic
     return list(lines.values())
 
 
-def pointwise_lines(
-    split: Split, variant_candidates: Candidates, match_values: np.ndarray, image_order: np.ndarray
+def query_lines(
+    direction: str, queries: np.ndarray, candidates: np.ndarray, order: np.ndarray, **values: list[Any]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a record of each caption: its candidates in first-stage order, scores, entropies and new order."""
-    image_ids, query_ids = [item["id"] for item in split.items], split.caption_ids
-    for caption, images, answers, order in zip(
-        variant_candidates.query_captions, variant_candidates.image_candidates, match_values, image_order, strict=True
-    ):
-        yield {
-            "direction": "t2i",
-            "query": query_ids[caption],
-            "candidates": [image_ids[image] for image in images],
-            "score": shortest_floats(answers[:, 0]),
-            "entropy": shortest_floats(answers[:, 1]),
-            "order": order.tolist(),
-        }
+    """Yield a record of each query: its candidates in first-stage order, values of each of them, and the new order."""
+    columns = {"query": queries.tolist(), "candidates": candidates.tolist(), "order": order.tolist(), **values}
+    for row in zip(*columns.values(), strict=True):
+        yield {"direction": direction, **dict(zip(columns, row, strict=True))}
 
 
-def listwise_lines(
-    split: Split, variant_candidates: Candidates, choice_values: np.ndarray, caption_order: np.ndarray
-) -> Iterator[dict[str, Any]]:
-    """Yield a record of each image, as `pointwise_lines` does of each caption.
-
-    A caption's score is the probability of its option number; `option_order` is the order of the captions in the
-    prompt.
-    """
-    query_ids = split.caption_ids
-    for item, texts, score, order in zip(
-        split.items, variant_candidates.caption_candidates, choice_values, caption_order, strict=True
-    ):
-        yield {
-            "direction": "i2t",
-            "query": item["id"],
-            "candidates": [query_ids[text] for text in texts],
-            "score": shortest_floats(score),
-            "option_order": option_order(item["id"], len(texts)),
-            "order": order.tolist(),
-        }
-
-
-def shortest_floats(values: np.ndarray) -> list[float]:
-    """Convert float32 values to floats with the fewest digits that give the same float32 again."""
-    return [float(str(value)) for value in values]
+def shortest_floats(values: np.ndarray) -> list[list[float]]:
+    """Convert rows of float32 values to floats with the fewest digits that give the same float32 again."""
+    return [[float(str(value)) for value in row] for row in values]
 
 
 def load_first_stage(settings: dict[str, Any], backbone_folder: Path, first_stage: Path) -> SplitEmbedder:

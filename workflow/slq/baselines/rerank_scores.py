@@ -89,24 +89,16 @@ class CandidateScorer:
         captions_by_image: Mapping[int, Sequence[int]],
     ) -> PointwiseScores:
         """Score whether each image matches the captions that it is a candidate of."""
-        messages_by_image = {
-            image: build_pointwise_messages(
-                self.backbone,
-                processed_image,
-                self.settings["match_prompt"],
-                [captions[text] for text in captions_by_image[image]],
-            )
-            for image, processed_image in images.items()
-            if image in captions_by_image
-        }
-        keys = [(image, caption) for image in messages_by_image for caption in captions_by_image[image]]
-        scores = (
-            score_next_tokens(
-                self.backbone, list(messages_by_image.values()), self.pointwise_score_function, self.pointwise_config
-            )
-            if messages_by_image
-            else torch.empty(0)
-        )
+        candidates = {image: captions_by_image[image] for image in images if image in captions_by_image}
+        if not candidates:
+            return {}
+        backbone, prompt = self.backbone, self.settings["match_prompt"]
+        messages = [
+            build_pointwise_messages(backbone, images[image], prompt, [captions[text] for text in texts])
+            for image, texts in candidates.items()
+        ]
+        scores = score_next_tokens(backbone, messages, self.pointwise_score_function, self.pointwise_config)
+        keys = [(image, caption) for image, texts in candidates.items() for caption in texts]
         return dict(zip(keys, scores.numpy(), strict=True))
 
     def score_listwise(
@@ -119,21 +111,16 @@ class CandidateScorer:
         """Score which of each image's candidate captions matches it best."""
         keys = [(image, some) for image in images for some in lists_by_image[image]]
         orders = [option_order(split.items[image]["id"], len(some)) for image, some in keys]
+        backbone, prompt = self.backbone, self.settings["choice_prompt"]
         messages = [
-            [
-                build_listwise_message(
-                    self.backbone, images[image], self.settings["choice_prompt"], [captions[some[at]] for at in order]
-                )
-            ]
+            [build_listwise_message(backbone, images[image], prompt, [captions[some[at]] for at in order])]
             for (image, some), order in zip(keys, orders, strict=True)
         ]
-        scores = score_next_tokens(self.backbone, messages, self.listwise_score_function, self.listwise_config)
-        answers = zip(orders, scores, strict=True)
-        return dict(
-            zip(
-                keys, (restore_candidate_order(order, one[: len(order)]).numpy() for order, one in answers), strict=True
-            )
-        )
+        scores = score_next_tokens(backbone, messages, self.listwise_score_function, self.listwise_config)
+        return {
+            key: restore_candidate_order(order, one[: len(order)]).numpy()
+            for key, order, one in zip(keys, orders, scores, strict=True)
+        }
 
 
 def group_by_image(
@@ -148,9 +135,8 @@ def group_by_image(
                 captions_by_image[image].add(caption)
         for image, some in enumerate(one.caption_candidates.tolist()):
             lists_by_image[image].add(tuple(some))
-    return {image: sorted(some) for image, some in captions_by_image.items()}, {
-        image: sorted(some) for image, some in lists_by_image.items()
-    }
+    captions = {image: sorted(some) for image, some in captions_by_image.items()}
+    return captions, {image: sorted(some) for image, some in lists_by_image.items()}
 
 
 def option_order(image_id: str, num_options: int) -> list[int]:

@@ -78,12 +78,10 @@ def pilot_layout(config: Config) -> Config:
     Raises:
         SlqError: the preset has no pilot.
     """
-    pilot = active_pilot(config)
+    pilot, preset = active_pilot(config), active_preset(config)
     return dict(
         preset=config["preset"],
-        backbones=[
-            {"name": name, "label": config["backbones"][name]["label"]} for name in active_preset(config)["backbones"]
-        ],
+        backbones=[{"name": one, "label": config["backbones"][one]["label"]} for one in preset["backbones"]],
         **{key: pilot[key] for key in ("dataset", "folder", "images") if key in pilot},
     )
 

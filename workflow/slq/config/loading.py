@@ -234,8 +234,8 @@ def _check_preset(key: str, preset: Config, config: Config) -> None:
         for name in preset["backbones"] if method != BASE else ():
             _check_run(key, preset, config["backbones"][name], name, method)
     of_preset = config | {"preset": key.removeprefix("presets.")}
-    for kind, baseline in find_baselines(of_preset).values():
-        kind.describe(of_preset, baseline)
+    for baseline_kind, entry in find_baselines(of_preset).values():
+        baseline_kind.describe(of_preset, entry)
     if duplicates := [name for name in preset["knowledge_datasets"] if name in preset["retrieval_datasets"]]:
         # A dataset is either in the tables or in the figure by scale: its files are made once.
         raise SlqError(
