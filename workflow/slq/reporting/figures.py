@@ -1,6 +1,7 @@
 """The figures that need stored results alone, and the CSV with every point in them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
     Raises:
         SlqError: a result file that exists cannot be used, or a method has no colour.
     """
-    results = Results(results_folder, parse_layout(layout))
+    results = Results(results_folder, replace(parse_layout(layout), baselines=()))  # which no figure shows
     if uncoloured := sorted({*results.layout.methods} - METHOD_COLOURS.keys()):
         raise UnknownMethodError(uncoloured[0], "reporting/style.py", "the colour that it has in figures")
     figures = (*FIGURES, SCALE_FIGURE) if results.layout.knowledge_datasets else FIGURES
