@@ -26,6 +26,7 @@ from slq.common.files import hash_file, read_json
 from slq.export.adapters import BaseModelInfo, ExportFolder, add_query_tokens
 from slq.export.folder import stage_folder, write_code
 from slq.models.prefix import collate, tokenize_message
+from stored import Runs
 
 RUNS = [(backbone, method) for backbone in BACKBONES for method in METHODS]
 RUNS += [("mini-llava", "slq"), ("mini-llava", "lora")]
@@ -266,20 +267,14 @@ def test_the_card_has_what_was_measured_and_says_what_was_not_run(lab, tmp_path)
     results = lab.run("mini-internvl", "slq")
     assert "Retrieval: not run." in (lab.export("mini-internvl", "slq") / "README.md").read_text()
     way = {"R@1": 12.34, "R@5": 50.0, "R@10": 61.0}
-    ends = {name: [value - 3, value + 4] for name, value in way.items()}
-    metrics = {"metrics": {"t2i": way, "i2t": way}, "ci95": {"t2i": ends, "i2t": ends}}
-    answered = {"metrics": {"accuracy": 75.0}, "n": {"items": 200}}
-    for name, content in (
-        ("retrieval/mini-coco.json", metrics | {"n": {"images": 200, "captions": 1000}}),
-        ("retention/mini-mmmu.json", answered),
-    ):
-        (results / name).parent.mkdir(exist_ok=True)
-        (results / name).write_text(json.dumps(content))
+    runs = Runs(lab.root / "results", "mini")
+    runs.retrieval("mini-internvl", "slq", "mini-coco", {"t2i": way, "i2t": way})
+    runs.retention("mini-internvl", "slq", "mini-mmmu", 75.0)
     out = tmp_path / "out"
     assert main(["export", str(results), str(out), *lab.config]) == 0
     card = (out / "README.md").read_text()
     assert (
-        "| mini-COCO | text to image | 12.3 [9.3, 16.3] | 50.0 [47.0, 54.0] | 61.0 [58.0, 65.0] | 200, 1000 |" in card
+        "| mini-COCO | text to image | 12.3 [11.3, 13.3] | 50.0 [49.0, 51.0] | 61.0 [60.0, 62.0] | 200, 1000 |" in card
     )
     assert re.search(r"\| mini-MMMU \| 75\.0 \[68\.\d, 80\.\d\] \| 200 \|", card)
     assert "not looked for" in card

@@ -94,7 +94,8 @@ def read_scores(run: TrainedRun, labels: Mapping[str, str]) -> dict[str, list[An
     for file in as_rows(files[files["state"] == "missing"]):
         if file.path.exists():
             raise SlqError(f"{file.path}: {file.reason}; put it there, or delete {file.path}")
-    fresh = [row for row in with_numbers(as_rows(list_numbers(files))) if not row.variant]
+    numbers = list_numbers(files[files["kind"] != "run"])
+    fresh = [row for row in with_numbers(as_rows(numbers)) if not row.variant]
     retrieval = []
     for dataset, direction in product(layout.retrieval_datasets, DIRECTION_NAMES):
         rows = [row for row in fresh if (row.dataset, row.direction) == (dataset.name, direction)]

@@ -221,7 +221,7 @@ def _stand_in_note(backbones: Sequence[LayoutEntry], paper: Paper) -> tuple[str,
 
     The note is empty if there is no such backbone.
     """
-    ours = [entry for entry in backbones if not entry.is_from_paper and entry.paper_name in _paper_backbones(paper)]
-    stand_ins = [f"{entry.paper_name} for {entry.label}" for entry in ours]
+    others = [entry for entry in backbones if not entry.is_from_paper and entry.paper_name in _paper_backbones(paper)]
+    stand_ins = [f"{entry.paper_name} for {entry.label}" for entry in others]
     note = f"The paper's hours are those of {', '.join(stand_ins)}: other models and other data than ours."
     return (note,) if stand_ins else ()

@@ -1,6 +1,7 @@
 """The figures that need stored results alone, and the CSV with every point in them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
     Raises:
         SlqError: a result file that exists cannot be used.
     """
-    results = Results(results_folder, parse_layout(layout))
+    results = Results(results_folder, replace(parse_layout(layout), baselines=()))  # which no figure shows
     figures = (*FIGURES, SCALE_FIGURE) if results.layout.knowledge_datasets else FIGURES
     charts = [collect(results) for collect, _ in figures]
     with figure_style():

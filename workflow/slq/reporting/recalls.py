@@ -77,8 +77,8 @@ class RecallColumns:
 
     def notes(self) -> tuple[str, ...]:
         """Write the notes that explain the marks, and which quoted numbers are left out of the ranking."""
-        ours = [one for one in self.dataset_columns if one.dataset and not one.dataset.is_from_paper]
-        stand_ins = [one for one in ours if one.paper_column in self.paper_datasets]
+        others = [one for one in self.dataset_columns if one.dataset and not one.dataset.is_from_paper]
+        stand_ins = [one for one in others if one.paper_column in self.paper_datasets]
         if not stand_ins:
             return (MARKS_NOTE,)
         paper_labels = " and ".join(DATASET_LABELS.get(one.paper_column, one.paper_column) for one in stand_ins)
