@@ -1,5 +1,6 @@
 """Export folder: written as a whole, or not at all."""
 
+import inspect
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -100,8 +101,10 @@ def export_key(run: TrainedRun) -> str:
     tensors_path = run.adapter_folder / ADAPTER_WEIGHTS
     settings = {key: run.settings[key] for key in ("family", "dtype", "prompt")}
     adapter = {"tensors": hash_file(tensors_path) if tensors_path.exists() else None, **run.adapter_record}
-    code = fingerprint(*EMBEDDING_MODULES, families=[settings["family"]])
-    return hash_json({"adapter": adapter, "settings": settings, "code": code})[:16]
+    name = method_name(run.adapter_record)
+    code = fingerprint(*EMBEDDING_MODULES, families=[settings["family"]], methods=[name])
+    method_file = hash_file(Path(inspect.getfile(type(find_method(name)))))  # with what it exports
+    return hash_json({"adapter": adapter, "settings": settings, "code": code, "method": method_file})[:16]
 
 
 def write_retriever(run: TrainedRun, base: BaseModelInfo, tokenizer: Any, folder: Path) -> None:
