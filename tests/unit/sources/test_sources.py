@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from slq.common.libraries import configure_libraries
 
 from slq.cli import main
+from slq.jobs import configure_libraries
 
 
 @pytest.fixture
