@@ -173,7 +173,7 @@ def configure_libraries(num_threads: int | None = None, num_processes: int = 1, 
 
 def write_loaded_modules(path: Path) -> None:
     """Write which modules of the package the job has loaded, a name a line: its fingerprint must know them all."""
-    write_text(path, "".join(f"{name}\n" for name in sorted(sys.modules) if name.partition(".")[0] == "slq"))
+    write_text(path, "".join(f"{name}\n" for name in sorted(sys.modules) if f"{name}.".startswith("slq.")))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from checkout import ROOT, snakemake
+from slq.baselines.registry import find_kind, list_kinds
 from slq.common.errors import SlqError
 from slq.config import job_settings
 from slq.config.loading import SCHEMA_FILE, active_preset, seeds, validate_config
+from slq.config.method_schema import fill_baseline_schema, fill_method_schema
 from slq.evaluation.scorers import SCORERS, find_scorers
 
 REMOVE = type("Removed", (), {"__repr__": lambda self: "removed"})()  # ids of tests are the same in every process
@@ -408,17 +410,25 @@ def open_objects(schema, path="config"):
             yield from open_objects(entry, f"{path}.{name}")
 
 
+def whole_schema():
+    """The schema of the file, with the parts that registries fill in: methods and kinds of baselines."""
+    return fill_baseline_schema(fill_method_schema(yaml.safe_load(SCHEMA_FILE.read_text()), {}))
+
+
 def test_the_schema_is_closed_and_explains_every_key():
-    schema = yaml.safe_load(SCHEMA_FILE.read_text())
+    schema = whole_schema()
     assert list(described(schema)) == []
-    # transformers' own configurations, whose keys differ by family
-    assert list(open_objects(schema)) == ["config.$defs.model", "config.$defs.image_processor"]
+    # A baseline is closed by its kind; transformers' own configurations have keys that differ by family.
+    open_ones = [f"config.$defs.{name}" for name in ("baseline", "model", "image_processor")]
+    assert list(open_objects(schema)) == open_ones
+    assert [name for name in list_kinds() if list(open_objects(dict(find_kind(name).schema)))] == []
 
 
 def test_conditions_of_the_schema_speak_of_keys_that_there_are():
     """A misspelt one would never hold, and nothing would tell."""
-    schema = yaml.safe_load(SCHEMA_FILE.read_text())
+    schema = whole_schema()
     declared, spoken = ({name for name, inside in keys(schema) if inside is where} for where in (False, True))
+    declared |= {name for kind in list_kinds() for name, inside in keys(dict(find_kind(kind).schema)) if not inside}
     assert spoken <= declared and {"queries", "table_variant", "ids_sha256", "from_listing", "readout"} <= spoken
     catalogues = re.findall(r"keyOf: ([^,} \n]+)", SCHEMA_FILE.read_text())
     assert len(catalogues) > 20
@@ -479,6 +489,7 @@ def test_each_renamed_key_is_a_key_that_there_is(raw_config):
     """In the schema, and no key of today is taken for one of before."""
     folder = ROOT / "workflow/schemas"
     renamed = yaml.safe_load((folder / "renamed_keys.yaml").read_text())
-    keys = {*re.findall(r"(?:^|[{,]) *(\w+):", (folder / "config.schema.yaml").read_text(), re.MULTILINE)}
+    known = {*re.findall(r"(?:^|[{,]) *(\w+):", (folder / "config.schema.yaml").read_text(), re.MULTILINE)}
+    known |= {name for name, _ in keys(whole_schema())}
     news = [new for one in renamed.values() for new in ([one] if isinstance(one, str) else one)]
-    assert [new for new in news if new not in keys] == []
+    assert [new for new in news if new not in known] == []
