@@ -27,7 +27,6 @@ def folder(tmp_path_factory):
     mini = entry["presets"]["mini"]
     mini |= {"backbones": list(BACKBONES), "methods": ["base", "slq", "slq-n4", NAME]}
     mini["hyperparameters"]["slq-n4"]["queries"] = 4
-    mini["zero_shot"] = []
     entry["backbones"] = {"mini-qwen3vl": {"pretrain": {"steps": 20, "batch_size": 16}}}
     (folder / OVERLAY).write_text(json.dumps(entry))
     answer = snakemake(folder, *CALL)

@@ -31,7 +31,7 @@ from slq.config import baseline_settings, cost_settings, job_settings
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
 from slq.config.loading import parent_dataset, seeds, validate_config
 from slq.config.runs import BASE_SEED, list_run_seeds, merge_training_resources
-from slq.config.runs import merge_training_settings, method_entry
+from slq.config.runs import method_entry
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options, read_yaml
 from slq.cost.forecast import job_resources
 from slq.jobs import GENERATION_ENTRIES, JOBS

@@ -15,9 +15,8 @@ METHODS = ["base", "full_ft", "lora", "slq"]
 QUOTED = re.compile(rf"""["']({"|".join(METHODS)})["']""")
 # Lines in which a quoted name is none of a method's, by file: how many, and what it is.
 OTHER_MEANINGS = {
-    "workflow/slq/cli.py": (1, "the command that registers the untouched backbone"),
+    "workflow/slq/cli.py": (1, "the program"),
     "workflow/slq/claims/paper_audit.py": (1, "the check of base scores"),
-    "workflow/slq/commands/arguments.py": (1, "the program"),
     "workflow/slq/common/fingerprint.py": (3, "the package"),
     "workflow/slq/export/adapters.py": (1, "an export's folder with its base model"),
     "workflow/slq/export/card.md.j2": (1, "an option that names a copy of the base model"),

@@ -1,4 +1,4 @@
-"""Cache backends: an image's features, for every method, or the KV cache of its whole prefix, for SLQ alone.
+"""Cache backends: an image's features, or the KV cache of its whole prefix, for methods that train nothing in it.
 
 Each of the CACHE_BACKENDS has `cache_level`, the level that a message from this cache reports; `cache_images`, which
 computes what is cached for a batch of messages with one image each; and `to_message`, which turns a cached image into a

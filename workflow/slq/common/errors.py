@@ -1,4 +1,4 @@
-"""The exception that the command line prints as a message and turns into a non-zero exit status."""
+"""The exception that commands and jobs print as a message and turn into a non-zero exit status."""
 
 
 class SlqError(Exception):

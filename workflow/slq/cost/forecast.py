@@ -245,7 +245,7 @@ class BackboneCostModel:
         )
 
     def _alternative_plans(self, plan: ComputePlan, epochs: int) -> list[tuple[str, ComputePlan]]:
-        """List other ways to train: without memory saving, with cached features, for SLQ also with cached prefixes."""
+        """List other ways to train: without memory saving, with cached features; of queries with cached prefixes."""
         once_per_image = 1 / (epochs * self.captions_per_image)
         once_per_epoch = 1 / self.captions_per_image
         no_memory_saving = replace(plan, num_forward_passes=1, checkpointing=False)

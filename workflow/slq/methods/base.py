@@ -15,7 +15,8 @@ class Base(Method):
     schema: ClassVar[Mapping[str, Any]] = {"type": "object", "additionalProperties": False, "properties": {}}
     changes_backbone = False
     image_caches = ("none", "features")
-    card_description, card_prompt_end = LAST_TOKEN, ANSWER_START
+    card_description = LAST_TOKEN
+    card_prompt_end = ANSWER_START
 
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
         """Read the backbone out at its last token."""

@@ -16,7 +16,8 @@ class FullFineTuning(Method):
     schema = hyperparameters_schema("Full fine-tuning of the language model.")
     changes_backbone = True
     image_caches = ("none", "features")
-    card_description, card_prompt_end = LAST_TOKEN, ANSWER_START
+    card_description = LAST_TOKEN
+    card_prompt_end = ANSWER_START
 
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
         """Unfreeze the language model."""

@@ -27,7 +27,8 @@ class LowRankAdaptation(Method):
     )
     changes_backbone = True
     image_caches = ("none", "features")
-    card_description, card_prompt_end = LAST_TOKEN, ANSWER_START
+    card_description = LAST_TOKEN
+    card_prompt_end = ANSWER_START
 
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
         """Add the maps, with initial values of `seed`, in place of the backbone's model."""

@@ -121,6 +121,7 @@ def gpu_hours_table(results: Results, paper: Paper) -> Table:
 def _columns(layout: ReportLayout) -> tuple[Column, ...]:
     """Build the columns; with several seeds, the headers say whether the hours are of one run or of all seeds."""
     one_run, all_seeds = (", one run", ", all seeds") if layout.has_several_seeds else ("", "")
+    relative = f"Relative to {layout.labels[layout.cost_baseline]}"
     return (
         Column("paper", ("Paper (H800)", "GPU Hour")),
         Column("ours", ("Ours", f"Training{one_run}")),
@@ -130,13 +131,13 @@ def _columns(layout: ReportLayout) -> tuple[Column, ...]:
         Column("pflop", ("Computed", "PFLOP")),
         Column("pflop_grad_cache", ("Computed", "with GradCache")),
         Column("mfu", ("Computed", "MFU %")),
-        Column("paper_ratio", ("Relative to Full FT", "Paper")),
-        Column("ours_ratio", ("Relative to Full FT", "Ours")),
+        Column("paper_ratio", (relative, "Paper")),
+        Column("ours_ratio", (relative, "Ours")),
     )
 
 
 def _backbone_group(results: Results, paper: Paper, backbone: LayoutEntry) -> RowGroup:
-    """Build the rows of a backbone, the last of SLQ as released.
+    """Build the rows of a backbone, the last of the proposed method as released.
 
     The paper's hours are of that algorithm; no run here uses it, so only its FLOPs are computed.
     """

@@ -43,7 +43,7 @@ def flops_and_mfu_cells(results: Results, backbone: str, method: str) -> tuple[T
 
 
 def released_pflop_cell(results: Results, backbone: str) -> TableCell:
-    """Build the cell with the PFLOP that our SLQ runs would have needed with the released algorithm."""
+    """Build the cell with the PFLOP that runs of the proposed method would have needed as it was released."""
     lines = _training_rows(results, backbone, results.layout.proposed_method)
     pflops = [float(line["pflop_released"]) for line in lines if line["pflop_released"]]
     if not pflops:

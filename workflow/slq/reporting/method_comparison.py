@@ -1,4 +1,4 @@
-"""Table D: paired comparison of SLQ with LoRA and full fine-tuning on the same images and questions.
+"""Table D: paired comparison of the proposed method with each other one on the same images and questions.
 
 The claims use the same comparisons.
 """

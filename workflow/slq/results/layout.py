@@ -1,4 +1,4 @@
-"""The rows and columns of one preset's tables: backbones, methods and datasets, as the command line passes them."""
+"""The rows and columns of one preset's tables: backbones, methods and datasets, as a job gets them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -234,7 +234,7 @@ def match_paper_columns(datasets: Sequence[LayoutEntry], paper_columns: Sequence
 
 
 def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
-    """Parse the layout that the command line passes as JSON.
+    """Parse the layout that a job gets (`slq.config.job_settings.layout`).
 
     Raises:
         SlqError: a key is missing or a method is unknown

@@ -145,7 +145,7 @@ class ComparisonSettings:
 
 
 def parse_comparison_settings(settings: Mapping[str, Any]) -> ComparisonSettings:
-    """Parse the settings that the command line receives as JSON (`slq.config.job_settings.compare_settings`).
+    """Parse the settings of a comparison (`slq.config.job_settings.compare_settings`).
 
     Raises:
         SlqError: a key is missing or a value is malformed.
