@@ -48,7 +48,7 @@ class Lab:
         """The options that say where this lab's scratch is."""
         over = self.root / "lab.yaml"
         over.write_text(json.dumps({"scratch": str(self.root / "scratch")}))
-        return ["--config", str(ROOT / "config.yaml"), str(over)]
+        return ["--config", str(ROOT / "config.yaml"), "--config", str(over)]
 
     def snapshot(self, backbone: str) -> Path:
         return self.root / "scratch/backbones" / backbone

@@ -80,9 +80,11 @@ def trace(folder: Path, cell: str, layout: ReportLayout) -> tuple[list[str], lis
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cell", help="a row and a column of table3 in cells.csv")
-    parser.add_argument("--config", type=Path, nargs="+", default=[Path("config.yaml")])
+    parser.add_argument("--config", type=Path, action="append")
     args = parser.parse_args()
-    lines, modules = trace(Path(), args.cell, parse_layout(build_layout(load_merged_config(args.config))))
+    lines, modules = trace(
+        Path(), args.cell, parse_layout(build_layout(load_merged_config(args.config or [Path("config.yaml")])))
+    )
     print(
         "\n".join([*lines, f"modules   {len(modules)} outside slq.common:", *(f"          {name}" for name in modules)])
     )

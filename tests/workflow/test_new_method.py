@@ -98,7 +98,9 @@ def test_the_forecast_has_a_row_of_each(folder):
 def test_a_run_is_exported(folder, backbone, method):
     """`slq export` compares the export's vectors with the run's itself."""
     run, out = f"results/mini/{backbone}/{method}/seed1", f"exports/{backbone}-{method}"
-    answer = command(folder, "export", run, out, "--config", "config.yaml", "tests/slice.yaml", OVERLAY)
+    answer = command(
+        folder, "export", run, out, "--config", "config.yaml", "--config", "tests/slice.yaml", "--config", OVERLAY
+    )
     assert answer.returncode == 0, answer.stderr
     card = (folder / "exports" / f"{backbone}-{method}" / "README.md").read_text()
     assert card.count({NAME: "# IA3 on", "slq-n4": "# SLQ (queries 4) on"}[method]) == 1

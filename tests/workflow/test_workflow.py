@@ -169,7 +169,7 @@ def test_the_scores_follow_from_the_stored_answers(finished):
 def test_the_journey_of_a_cell_is_the_one_that_the_readme_lists(finished):
     """Of a recall, from Table 3 to its ranks: the number again, and at most twelve modules outside `common`."""
     command = [sys.executable, str(ROOT / "tests/journey.py"), "mini-internvl/slq mini-coco t2i R@5"]
-    options = ["--config", "config.yaml", "tests/slice.yaml"]
+    options = ["--config", "config.yaml", "--config", "tests/slice.yaml"]
     answer = subprocess.run([*command, *options], cwd=finished, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     modules = re.findall(r"^          slq\.(\S+)$", answer.stdout, re.MULTILINE)

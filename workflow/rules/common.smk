@@ -175,18 +175,35 @@ def job_call(job: str, settings=None, values=None, content=None, required=(), ge
 
 
 def results_of_older_code() -> dict[str, list[str]]:
-    """List the jobs of this preset's runs whose results `code: pinned` keeps from other code, as `older_code`."""
+    """List the jobs behind this preset's results whose outputs `code: pinned` keeps from other code, as `older_code`."""
     if config["code"] == "follow":
         return {}
     older = []
-    for job, methods in RUN_JOBS.items():
-        for run in run_wildcards(methods):
-            parameters = JOB_PARAMETERS[job](run)
-            finished = find_finished(PARAMETERS, parameters)
-            if finished and finished["code"] != parameters["code"]:
-                name = f"{job} of {run.method} on {run.backbone}, seed {run.seed}"
-                older.append(f"{name}: code {finished['code'][:8]}")
+    for job, wildcards in jobs_behind_results():
+        parameters = JOB_PARAMETERS[job](Wildcards(fromdict=wildcards | {"preset": config["preset"]}))
+        finished = find_finished(PARAMETERS, parameters)
+        if finished and finished["code"] != parameters["code"]:
+            older.append(f"{' '.join([job, *wildcards.values()])}: code {finished['code'][:8]}")
     return {"older_code": older} if older else {}
+
+
+def jobs_behind_results() -> list[tuple[str, dict[str, str]]]:
+    """List the jobs that make the numbers of this preset, from its datasets on: rule and wildcards of each."""
+    made = {"synthetic": "make_synthetic_split", "source": "prepare_split"}
+    made |= {"local_dir": "import_local_split", "queries": "import_queries"}
+    jobs = []
+    for name in audited_datasets():
+        job = next(job for key, job in made.items() if key in config["datasets"][name])
+        parts = ("train", "val") if name == PRESET["train_dataset"] else ()
+        parts += ("test",) if name != PRESET["train_dataset"] or name in evaluation_datasets(PRESET) else ()
+        jobs += [(job, {"dataset": name, "split": split}) for split in parts]
+    pretrained = names_with_key("backbones", "pretrain")
+    jobs += [("pretrain_backbone", {"backbone": name}) for name in PRESET["backbones"] if name in pretrained]
+    jobs += [(job, dict(run.items())) for job, methods in RUN_JOBS.items() for run in run_wildcards(methods)]
+    return [
+        *dict((str(job), job) for job in jobs).values(),
+        *(("evaluate_baseline", {"baseline": name}) for name in BASELINES),
+    ]
 
 
 def run_wildcards(methods: list[str]) -> list[Wildcards]:
@@ -630,8 +647,10 @@ def figure_files() -> list[str]:
     return [f"{folder}/{name}" for name in [*pictures, "figures.csv"]]
 
 
-# The run in the query figure: the first backbone, last method and first seed, on the last retrieval dataset.
-EXAMPLE_RUN = {"backbone": PRESET["backbones"][0], "method": PRESET["methods"][-1]}
+# The run in the query figure: the proposed method (or the last) on the first backbone, of the first seed, on the last
+# retrieval dataset.
+EXAMPLE_METHOD = config["proposed_method"] if config["proposed_method"] in PRESET["methods"] else PRESET["methods"][-1]
+EXAMPLE_RUN = {"backbone": PRESET["backbones"][0], "method": EXAMPLE_METHOD}
 EXAMPLE_RUN |= {"name": PRESET["retrieval_datasets"][-1]}
 
 

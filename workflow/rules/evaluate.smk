@@ -50,7 +50,7 @@ use rule evaluate_retrieval as evaluate_retention with:
     benchmark:
         "benchmarks/{preset}/evaluate_retention/{backbone}.{method}.seed{seed}.jsonl"
     wildcard_constraints:
-        method=wildcard_pattern({BASE, *PRESET["methods"]} - {*INHERITING_METHODS}),
+        method=wildcard_pattern(name for name in (BASE, *PRESET["methods"]) if name not in INHERITING_METHODS),
     params:
         job=job_call(
             "evaluate_retention",

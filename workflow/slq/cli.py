@@ -93,11 +93,17 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def bundle(args: argparse.Namespace) -> None:
-    """Pack a preset's results for a colleague: the same bytes for the same files."""
+    """Pack a preset's results and its configuration for a colleague: the same bytes for the same files.
+
+    Raises:
+        SlqError: the configuration has no preset of the results' name.
+    """
     from slq.reporting.comparison.bundles import find_preset_folder, write_bundle
     from slq.results.load import check_metrics_files, print_warnings
 
-    folder = find_preset_folder(str(args.results), args.results)
+    config, folder = _load_config(args), find_preset_folder(str(args.results), args.results)
+    if folder.name not in config["presets"]:
+        raise SlqError(f"{folder}: the configuration has no preset {folder.name}: name its files with --config")
     checked = check_metrics_files(folder)
     count = write_bundle(folder, args.out, args.config)
     print(f"{args.out}: {count} files")
@@ -166,10 +172,9 @@ def argument(name: str, help_text: str, **options: Any) -> Argument:
 # The same for every command that reads the configuration.
 CONFIG = argument(
     "--config",
-    "Configuration, and files laid over it in this order.",
+    "Configuration, then each file laid over it; may be repeated. Default: config.yaml.",
     type=Path,
-    nargs="+",
-    default=[Path("config.yaml")],
+    action="append",
     metavar="FILE",
 )
 RUN = argument("run", "Folder of a run, results/<preset>/<backbone>/<method>/seed<k>.", type=Path, metavar="RUN")
@@ -249,6 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, or the exit status of the error after printing its message on standard error."""
     gc.set_threshold(200_000)  # collecting the many permanent objects of torch and transformers takes 1.5 s
     args = build_parser().parse_args(argv)
+    args.config = getattr(args, "config", None) or [Path("config.yaml")]
     configure_libraries(getattr(args, "threads", None), allow_network=args.function is doctor)
     try:
         args.function(args)

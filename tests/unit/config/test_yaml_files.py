@@ -81,7 +81,7 @@ def test_options_that_stand_once_are_no_fault():
 def test_commands_that_read_the_configuration_refuse_it_likewise(pristine, tmp_path, capsys, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(OVERLAYS["an overlay"][0])
-    assert main([*command, "--config", str(pristine / "config.yaml"), "mine.yaml"]) == 1
+    assert main([*command, "--config", str(pristine / "config.yaml"), "--config", "mine.yaml"]) == 1
     message = capsys.readouterr().err
     assert message.startswith("slq: error: mine.yaml:5: presets.mini.methods stands twice, first in line 4; ")
     assert message.count("\n") == 1
@@ -122,7 +122,7 @@ def test_anchors_merges_and_what_they_overrule_are_read_as_ever(tmp_path):
 )
 def test_a_file_that_is_no_configuration_is_one_message(tmp_path, capsys, content, words):
     (tmp_path / "mine.yaml").write_bytes(content)
-    assert main(["sources", "--config", str(ROOT / "config.yaml"), str(tmp_path / "mine.yaml")]) == 1
+    assert main(["sources", "--config", str(ROOT / "config.yaml"), "--config", str(tmp_path / "mine.yaml")]) == 1
     message = capsys.readouterr().err
     assert message.startswith(f"slq: error: {tmp_path / 'mine.yaml'}:") and words in message
     assert message.count("\n") == 1

@@ -280,7 +280,7 @@ def test_on_a_cluster_without_gpus_a_preset_that_asks_for_none_can_start(cluster
     (checkout / "cpu.yaml").write_text(yaml.safe_dump({"presets": {"mini": {"resources": none}}}))
     script = "import sys; from slq.cli import main; sys.exit(main(sys.argv[1:]) or 'torch' in sys.modules)"
     answer = subprocess.run(
-        [sys.executable, "-c", script, "doctor", "--config", "config.yaml", "cpu.yaml", "--preset", "mini"],
+        [sys.executable, "-c", script, "doctor", "--config", "config.yaml", "--config", "cpu.yaml", "--preset", "mini"],
         cwd=checkout,
         capture_output=True,
         text=True,

@@ -40,6 +40,11 @@ def validate_config(raw: Config) -> Config:
         raw["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in raw["seeds"]]
     extend_presets(raw)
     check_schema(raw, fill_baseline_schema(fill_method_schema(read_yaml(SCHEMA_FILE), raw)), "config")
+    if (raw["code"], raw["cells"]) == ("pinned", "present"):
+        raise SlqError(
+            "config: code is 'pinned', cells 'present': the jobs that made results know which are of other code, and "
+            "with cells present there are none; take one of the two out"
+        )
     for catalogue in ("backbones", "encoders"):
         for name, entry in raw[catalogue].items():
             _check_weights(f"{catalogue}.{name}", entry, raw["datasets"])

@@ -12,6 +12,7 @@ Snakemake imports this module whenever it reads the Snakefile, in every cluster 
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -153,9 +154,23 @@ def check_schema(raw: Any, schema: dict[str, Any], file_name: str, catalogues: A
     Raises:
         SlqError: the first error, by its key.
     """
+    if key := _find_non_finite(raw):
+        raise SlqError(f"{file_name}: {key} is no finite number; give one")
     validator: Any = extend(Draft202012Validator, {"keyOf": _make_key_of_check(catalogues or raw)})
     if errors := sorted(validator(schema).iter_errors(raw), key=_error_priority):
         raise SlqError(f"{file_name}: {_describe_error(errors[0])}")
+
+
+def _find_non_finite(content: Any, key: str = "") -> str:
+    """Return the key of the first number that is NaN or infinite; empty if there is none."""
+    if isinstance(content, float) and not math.isfinite(content):
+        return key
+    parts: dict[str, Any] = {}
+    if isinstance(content, dict):
+        parts = {f"{key}.{name}".lstrip("."): one for name, one in content.items()}
+    if isinstance(content, list):
+        parts = {f"{key}[{number}]": one for number, one in enumerate(content)}
+    return next(filter(None, (_find_non_finite(one, name) for name, one in parts.items())), "")
 
 
 def _error_priority(error: ValidationError) -> int:

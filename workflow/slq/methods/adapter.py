@@ -46,6 +46,7 @@ def save_adapter(
             backbone's weights before and after training, which an equivalence check compares.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / ADAPTER_WEIGHTS).unlink(missing_ok=True)  # which may be linked to the adapter of another preset
     if tensors:
         save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **metadata})

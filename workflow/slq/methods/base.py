@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from slq.methods.plan import ComputePlan
-from slq.methods.registry import ANSWER_START, LAST_TOKEN, ExportTarget, Method
+from slq.methods.registry import ExportTarget, Method
 
 
 class Base(Method):
@@ -15,8 +15,8 @@ class Base(Method):
     schema: ClassVar[Mapping[str, Any]] = {"type": "object", "additionalProperties": False, "properties": {}}
     changes_backbone = False
     image_caches = ("none", "features")
-    card_description = LAST_TOKEN
-    card_prompt_end = ANSWER_START
+    card_description = Method.card_of_last_token
+    card_prompt_end = Method.card_of_answer
 
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
         """Read the backbone out at its last token."""

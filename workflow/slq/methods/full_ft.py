@@ -5,7 +5,7 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.methods.plan import ComputePlan
-from slq.methods.registry import ANSWER_START, LAST_TOKEN, ExportTarget, Method, hyperparameters_schema
+from slq.methods.registry import ExportTarget, Method, hyperparameters_schema
 
 
 class FullFineTuning(Method):
@@ -16,8 +16,8 @@ class FullFineTuning(Method):
     schema = hyperparameters_schema("Full fine-tuning of the language model.")
     changes_backbone = True
     image_caches = ("none", "features")
-    card_description = LAST_TOKEN
-    card_prompt_end = ANSWER_START
+    card_description = Method.card_of_last_token
+    card_prompt_end = Method.card_of_answer
 
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
         """Unfreeze the language model."""

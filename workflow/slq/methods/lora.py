@@ -6,7 +6,7 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.methods.plan import ComputePlan
-from slq.methods.registry import ANSWER_START, LAST_TOKEN, ExportTarget, Method, hyperparameters_schema
+from slq.methods.registry import ExportTarget, Method, hyperparameters_schema
 
 # q, k, v, o, gate, up, down of every layer of the language model and of nothing else: with rank 8 this gives the counts
 # of the paper's Table 3 (4.4M, 8.7M, 16.5M, 20.2M) on its four backbones.
@@ -27,8 +27,8 @@ class LowRankAdaptation(Method):
     )
     changes_backbone = True
     image_caches = ("none", "features")
-    card_description = LAST_TOKEN
-    card_prompt_end = ANSWER_START
+    card_description = Method.card_of_last_token
+    card_prompt_end = Method.card_of_answer
 
     def build(self, backbone: Any, hyperparameters: Mapping[str, Any], seed: int) -> Any:
         """Add the maps, with initial values of `seed`, in place of the backbone's model."""

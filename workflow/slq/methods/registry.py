@@ -17,9 +17,6 @@ from slq.methods.plan import ComputePlan
 
 BASE = "base"  # the untouched backbone: the one method that trains nothing
 NO_METHODS = ("registry", "plan", "adapter")  # modules of this folder that define no method
-# Words of a model card for the methods that read out the last token.
-LAST_TOKEN = "A vector is the last hidden state of the prompt's last token. Trained parameters: {trainable:,}."
-ANSWER_START = "the answer's beginning"
 
 
 class ExportTarget(Protocol):
@@ -61,6 +58,11 @@ class Method(ABC):
     schema: ClassVar[Mapping[str, Any]]
     changes_backbone: ClassVar[bool]
     image_caches: ClassVar[tuple[str, ...]]
+    # What cards say of methods that read out the last token; of a class of this package no `card…` counts as code.
+    card_of_last_token = (
+        "A vector is the last hidden state of the prompt's last token. Trained parameters: {trainable:,}."
+    )
+    card_of_answer = "the answer's beginning"
     card_description: ClassVar[str]
     card_prompt_end: ClassVar[str]
 

@@ -1,5 +1,6 @@
 """The paper's tables as `paper_tables/reference` has them: printed numbers, in a DataFrame like that of our results."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,9 @@ def load_paper(reference: Path, root: Path, tables: Sequence[str] = tuple(COLUMN
     found = found.merge(benchmarks, on=["dataset", "direction"], how="left", validate="many_to_one")
     base = found.loc[found["table"] == "base_scores", ["backbone", "dataset", "printed", "source"]]
     base = base.rename(columns={"printed": "base_printed", "source": "base_source"})
+    if (repeated := base.duplicated(["backbone", "dataset"])).any():
+        row = base[repeated].iloc[0]
+        raise SlqError(f"{row['base_source']}: a second score of {row['backbone']} on {row['dataset']}; expected one")
     found = found.merge(base, on=["backbone", "dataset"], how="left", validate="many_to_one")
     found.loc[found["method"].isin(["", BASE]), ["base_printed", "base_source"]] = None
     found["unit"] = found["unit"].where(found["unit"].notna(), found["metric"].map(_default_unit))
@@ -67,6 +71,21 @@ def load_paper(reference: Path, root: Path, tables: Sequence[str] = tuple(COLUMN
 def _default_unit(metric: str) -> str:
     """Return the unit of a number that `benchmarks.csv` says nothing of."""
     return metric if metric in COST_COLUMNS.values() else "percent"
+
+
+def _parse_value(text: str, source: str) -> float | None:
+    """Parse a number of a table, None for a dash.
+
+    Raises:
+        SlqError: the text is no finite number.
+    """
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = math.nan
+    if value is not None and not math.isfinite(value):
+        raise SlqError(f"{source}: value is {text!r}; expected a number, or nothing for a dash")
+    return value
 
 
 def load_benchmarks(reference: Path, root: Path) -> pd.DataFrame:
@@ -110,7 +129,7 @@ def _read_table(reference: Path, name: str, root: Path) -> list[dict[str, Any]]:
         number["source"] = f"{source}, evidence: {row['evidence']}" if "evidence" in row else source
         number |= {"printed": row.get("printed", row["value"]), "mark": row.get("mark", "")}
         number["hidden_size"] = int(row.get("dim", 0))
-        number["value"] = float(row["value"]) if row["value"] else None
+        number["value"] = _parse_value(row["value"], source)
         if not row["value"]:
             number |= {"state": "missing", "reason": f"{source}: the paper prints a dash"}
         found.append(number)

@@ -28,7 +28,7 @@ TABLE_TITLES = {
     "table3": "Table 3: tuning strategies",
     "retention": "Table B: answers by type of question",
     "intervals": "Table C: 95 % intervals",
-    "comparisons": "Table D: SLQ against other tuning",
+    "comparisons": "Table D: {proposed} against other tuning",
     "counts": "Table E: the same ranks, counted in other ways",
     "table1_extended": "Table 1 extended: every system, read-outs without training, and re-ranked lists",
 }
@@ -39,7 +39,7 @@ FIGURE_TITLES = {
     "retention": "Scores of the tuned backbones, less those of the untouched one",
     "scale": "Recall of queries that ask for knowledge, against the size of the backbone",
     "training": "Loss, and recalls on the val split, over training",
-    "queries": "Six captions and the images that SLQ finds for each, the right one framed",
+    "queries": "Six captions and the images found for each, the right one framed",
 }
 
 
@@ -65,6 +65,8 @@ def write_page(
     preset_results, folder = Results(results, runs_alone), results / parsed_layout.preset
     claims = _read_stage_output(folder / "claims.json", "claims")
     comparison = _read_stage_output(folder / "compare" / "paper.json", "cells")
+    proposed = parsed_layout.labels[parsed_layout.proposed_method]
+    titles = {name: title.format(proposed=proposed) for name, title in TABLE_TITLES.items()}
     ledger_totals, ledger_file = environment.sum_ledger(preset_results)
     jinja = html_environment(templates, results, out)
     jinja.filters |= {
@@ -87,7 +89,7 @@ def write_page(
         kinds=summary.CSS_CLASSES,
         tables=[
             {"title": title, "body": read_table_section(out, name), "open": name in OPEN_TABLES}
-            for name, title in TABLE_TITLES.items()
+            for name, title in titles.items()
         ],
         hours=read_table_section(out, HOURS_TABLE),
         figures=[_embed_figure(path, out) for path in figures],
