@@ -307,6 +307,19 @@ CODE_EDITS = {
         "\nMORE = 1\n",
         {"cache_features": 1, "train": 1, **EVALUATED},
     ),
+    "an adapter": (
+        "workflow/slq/models/families/internvl.py",
+        "\nMORE = 1\n",
+        {"pretrain_backbone": 1, "register_base": 1, "cache_features": 1, "train": 1, **EVALUATED},
+    ),
+    "an adapter of another family": ("workflow/slq/models/families/qwen3_vl.py", "\nMORE = 1\n", {}),
+    "a method": ("workflow/slq/methods/slq.py", "\nMORE = 1\n", RETRAINED),
+    "another method": ("workflow/slq/methods/lora.py", "\nMORE = 1\n", {"count_gpu_hours": 1, **FOUND}),
+    "a table": (
+        "workflow/slq/reporting/paper_tables.py",
+        "\nMORE = 1\n",
+        {"render_tables": 1, "compile_pdf": 1, "all": 1},
+    ),
     "the name of a method": ("workflow/slq/config/baselines.py", "\nMORE = 1\n", FOUND),
     "a scorer's comment": ("workflow/slq/evaluation/scorers.py", "\n# A remark.\n", {}),
 }
