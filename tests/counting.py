@@ -17,7 +17,8 @@ from slq.cost.flops import TokenTotals, sum_flops, total_flops
 from slq.methods.plan import ComputePlan
 from slq.methods.registry import find_method
 from slq.models.backbone import Backbone
-from slq.models.family import ProcessedImage, load_family
+from slq.models.families import load_family
+from slq.models.family import ProcessedImage
 from slq.models.prefix import TokenizedMessage
 
 SHAPES = ("InternVL3-1B", "Qwen3-VL-2B")

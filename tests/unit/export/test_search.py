@@ -294,7 +294,9 @@ def test_vectors_of_another_prompt_precision_or_adapter_are_kept_apart(tmp_path)
     def key(weights=b"one", **changes):
         (tmp_path / "adapter.safetensors").write_bytes(weights)
         run = SimpleNamespace(
-            adapter_folder=tmp_path, settings=settings | changes, adapter_record={"backbone_sha256": "b"}
+            adapter_folder=tmp_path,
+            settings=settings | changes,
+            adapter_record={"backbone_sha256": "b", "method": "slq"},
         )
         return export_key(run)
 

@@ -1,7 +1,6 @@
 """docs/methods.md: a method from outside, (IA)³, is found, checked, built on both families, costed and exported."""
 
 import ast
-import json
 from copy import deepcopy
 
 import numpy as np
@@ -60,7 +59,7 @@ def test_a_class_without_a_part_is_refused_by_one_message(raw_config, tmp_path, 
 def test_its_entry_is_checked_by_its_own_schema(method, raw_config):
     config = validate_config(lay_over(raw_config, ENTRY))
     assert list_table_methods(config["presets"]["mini"])[-1] == NAME
-    assert json.loads(job_settings.train_settings(config, "mini-internvl", NAME))["hyperparameters"] == {
+    assert job_settings.train_settings(config, "mini-internvl", NAME)["hyperparameters"] == {
         "learning_rate": 0.01,
         "warmup_steps": 20,
     }
@@ -96,7 +95,7 @@ def test_its_closed_form_is_what_torch_counts(method, shape):
 
 
 def test_the_forecast_has_a_row_of_it(method, raw_config):
-    told = json.loads(cost_settings.forecast_settings(validate_config(lay_over(raw_config, ENTRY))))
+    told = cost_settings.forecast_settings(validate_config(lay_over(raw_config, ENTRY)))
     runs, caches = forecast_preset(told)
     rows = [line for line in format_forecast(told, runs, caches).splitlines() if " IA3 " in line]
     assert len(rows) == len(told["backbones"]) == 2

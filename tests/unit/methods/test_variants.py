@@ -24,7 +24,7 @@ def with_variant(raw_config):
 
 
 def settings(config, method):
-    return json.loads(job_settings.train_settings(config, "mini-internvl", method))
+    return job_settings.train_settings(config, "mini-internvl", method)
 
 
 def test_what_it_does_not_give_is_its_methods(with_variant):
@@ -62,7 +62,7 @@ def test_it_has_a_label_of_what_differs_and_a_lighter_colour(with_variant):
 
 def test_its_row_comes_after_the_papers(with_variant):
     assert list_table_methods(with_variant["presets"]["mini"]) == [*METHODS, "slq-n4"]
-    layout = json.loads(job_settings.layout(validate_config(with_variant)))
+    layout = job_settings.layout(validate_config(with_variant))
     assert [row["name"] for row in layout["rows"]] == [*METHODS, "slq-n4"]
     assert layout["methods"] == with_variant["presets"]["mini"]["methods"]
 
@@ -79,20 +79,20 @@ def test_a_backbones_entry_for_its_method_holds_unless_it_has_its_own(with_varia
 
 def test_how_far_a_seed_moves_it_is_its_methods_unless_said(with_variant):
     spread = with_variant["presets"]["mini"]["seed_sd"]
-    assert json.loads(job_settings.compare_settings(with_variant))["seed_sd"]["mini"]["slq-n4"] == spread["slq"]
+    assert job_settings.compare_settings(with_variant)["seed_sd"]["mini"]["slq-n4"] == spread["slq"]
     spread["slq-n4"] = {"recall": 9, "score": 0}
     validate_config(with_variant)
-    assert json.loads(job_settings.compare_settings(with_variant))["seed_sd"]["mini"]["slq-n4"]["recall"] == 9
+    assert job_settings.compare_settings(with_variant)["seed_sd"]["mini"]["slq-n4"]["recall"] == 9
 
 
 def test_its_cost_is_that_of_its_own_hyperparameters(with_variant):
-    told = json.loads(cost_settings.forecast_settings(validate_config(with_variant)))
+    told = cost_settings.forecast_settings(validate_config(with_variant))
     runs, caches = forecast_preset(told)
     found = {run.method: run for run in runs if run.backbone == "mini-internvl"}
     assert found["slq-n4"].disk_gb == found["slq"].disk_gb / 2
     assert found["slq-n4"].flops < found["slq"].flops
     assert "SLQ (queries 4)" in format_forecast(told, runs, caches)
-    assert json.loads(cost_settings.ledger_settings(with_variant))["variants"]["slq-n4"]["of"] == "slq"
+    assert cost_settings.ledger_settings(with_variant)["variants"]["slq-n4"]["of"] == "slq"
 
 
 @pytest.mark.parametrize(

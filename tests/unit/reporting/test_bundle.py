@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 import pytest
 
+from checkout import ROOT
 from comparing import CONFIG, compared, draw_run
 from slq.cli import main
 from slq.reporting.comparison.bundles import MANIFEST
@@ -88,6 +89,7 @@ def test_a_bundle_holds_the_results_their_cells_and_hashes_that_sha256sum_checks
     found = members(bundle)
     there = [path for path in results.rglob("*") if path.is_file()]
     inside = {f"results/mini/{path.relative_to(results).as_posix()}": path.read_bytes() for path in there}
+    inside |= {"config/0-config.yaml": (ROOT / "config.yaml").read_bytes()}
     assert found == {MANIFEST: found[MANIFEST], "paper_tables/mini/cells.csv": b"table,row\n"} | inside
     assert list(found) == [MANIFEST, *sorted(found.keys() - {MANIFEST})]
     with tarfile.open(bundle) as archive:

@@ -10,6 +10,7 @@ from slq.config.runs import list_run_seeds, merge_training_resources, merge_trai
 from slq.methods.registry import BASE
 
 NO_PIXEL_LIMIT = 1e12  # pixels
+SCHEDULE_KEYS = ("learning_rate", "warmup_steps")  # hyperparameters of all methods, which cost nothing
 
 
 def forecast_settings(config: Config) -> Config:
@@ -94,11 +95,12 @@ def train_step_settings(config: Config, backbone: str, batch: int, dtype: str) -
 
 
 def _method_settings(preset: Config) -> Config:
-    """Return the hyperparameters by method; if there are variants, what each is of, and its label."""
+    """Return the hyperparameters by method that may cost something; of variants, what each is of, and its label."""
     entries = variants(preset)
-    merged = {name: one.hyperparameters for name, one in entries.items()}
+    merged = preset["hyperparameters"] | {name: one.hyperparameters for name, one in entries.items()}
+    costing = {name: {key: one[key] for key in one if key not in SCHEDULE_KEYS} for name, one in merged.items()}
     described = {name: {"of": one.method.name, "label": one.label} for name, one in entries.items()}
-    return {"hyperparameters": preset["hyperparameters"] | merged} | ({"variants": described} if entries else {})
+    return {"hyperparameters": costing} | ({"variants": described} if entries else {})
 
 
 def architecture(config: Config, backbone: str) -> Config:

@@ -27,7 +27,7 @@ from slq.export.trained_run import TrainedRun
 from slq.methods.adapter import ADAPTER_WEIGHTS
 from slq.methods.registry import find_method, method_name
 from slq.models.backbone import pick_device
-from slq.models.family import find_family_class
+from slq.models.families import find_family_class
 from slq.models.prefix import message_parts, tokenize_message
 
 SCHEMA = 1

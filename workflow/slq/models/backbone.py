@@ -17,7 +17,8 @@ from transformers.utils import logging
 
 from slq.common.errors import SlqError
 from slq.common.snapshots import require_weights
-from slq.models.family import Family, load_family
+from slq.models.families import load_family
+from slq.models.family import Family
 
 # Classes of KV-cache layers whose attributes are all of their state, and whose updates replace these attributes and
 # never write into them. The state before a forward is therefore restored by restoring the attributes.

@@ -1,6 +1,5 @@
 """The interface of a backbone family: what an adapter defines for its models; everything else is shared."""
 
-import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,8 +9,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-
-from slq.common.registry import find_class
 
 FEATURES = "features"  # key of an image's features from the vision tower, which take the place of its pixels
 
@@ -121,15 +118,3 @@ class Family(ABC):
     def text_position_ids(attention_mask: Tensor) -> Tensor:
         """Compute position ids (B, L) that count a row's own tokens; padding gets 0 and is never attended to."""
         return (attention_mask.cumsum(-1) - 1).clamp(min=0)
-
-
-def load_family(name: str, config: Any, image_processor: Any) -> Family:
-    """Create the adapter that `slq/models/families/<name>.py` defines."""
-    return find_family_class(name)(config, image_processor)
-
-
-def find_family_class(name: str) -> type[Family]:
-    """Return the one subclass of Family that the module of a family defines."""
-    module = importlib.import_module(f"slq.models.families.{name}")
-    family_class: type[Family] = find_class(module, Family, "a family", "docs/backbones.md")
-    return family_class

@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from slq.datasets.splits import Split, read_split
 from slq.models.backbone import Backbone
-from slq.models.family import load_family
+from slq.models.families import load_family
 from slq.models.prefix import TokenizedMessage, collate
 from slq.synthetic.benchmark_rows import REQUESTS
 from slq.synthetic.drawing import CENTRES, draw_objects, draw_sign

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedToke
 
 from slq.common.errors import SlqError
 from slq.models.backbone import Backbone
-from slq.models.family import load_family
+from slq.models.families import load_family
 from slq.models.prefix import Message, TokenizedMessage
 from slq.training.pairs import Pair
 
