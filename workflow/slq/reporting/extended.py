@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from slq.common.errors import SlqError
 from slq.config.baselines import Baseline
 from slq.methods.registry import BASE
 from slq.reporting.interval_tables import SEEDS_NOTE, recall_cell
@@ -32,6 +33,8 @@ OTHER_COMPARATORS_LABEL = "Other comparators"
 
 Facts = dict[str, dict[str, str]]  # the row of `systems.csv` of each quoted model
 
+SHOWN_KINDS = ("comparator", "zero_shot", "rerank")  # kinds of baselines that a group of the table is for
+
 
 def read_system_facts(reference_folder: Path, root: Path) -> Facts:
     """Read the facts about quoted systems; empty if the reference folder has no such file.
@@ -47,8 +50,13 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
     """Build Table 1 extended: every row of Table 1, and the systems that the paper does not have.
 
     Raises:
-        SlqError: a file that exists cannot be used.
+        SlqError: a file that exists cannot be used, or a baseline is of a kind that no group here is for.
     """
+    if strange := [one for one in results.layout.baselines if one.kind not in SHOWN_KINDS]:
+        raise SlqError(
+            f"Table 1 extended has no rows for the baseline {strange[0].name}, of kind {strange[0].kind}: give it "
+            "a group in slq/reporting/extended.py"
+        )
     columns = RecallColumns(results, paper)
     groups = [
         *_published_groups(columns, facts),
