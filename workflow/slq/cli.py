@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -258,9 +259,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_libraries(getattr(args, "threads", None), allow_network=args.function is doctor)
     try:
         args.function(args)
+        sys.stdout.flush()
     except SlqError as error:
         print(f"slq: error: {error}", file=sys.stderr)
         return error.status
+    except BrokenPipeError:  # whoever read the output, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -11,6 +11,7 @@ from slq.evaluation.rank_table import RetrievalVariant, build_variant_table
 from slq.evaluation.retrieval import build_retrieval_ids, load_run
 from slq.evaluation.retrieval_metrics import compute_metrics_with_intervals
 
+PRINTED_DIRECTIONS = ("t2i", "i2t")  # the file has also i2t_strict, by own captions
 CAPTIONS_FORM = '{"image": "a.jpg", "captions": ["a text", ...]}'
 
 
@@ -73,8 +74,8 @@ def read_captions(path: Path, images: Path) -> list[dict[str, Any]]:
 def format_recalls(result: dict[str, Any]) -> str:
     """Format recalls for print, a line for each direction: `t2i  R@1 41.0 (36.2, 46.1)  R@5 …`."""
     lines = [f"{result['n']['images']} images, {result['n']['captions']} captions; in brackets the 95 % interval"]
-    for direction, intervals in result["ci95"].items():
-        recalls = result["metrics"][direction]
+    for direction in PRINTED_DIRECTIONS:
+        recalls, intervals = result["metrics"][direction], result["ci95"][direction]
         cells = [f"{name} {recalls[name]:.1f} ({low:.1f}, {high:.1f})" for name, (low, high) in intervals.items()]
         lines.append("  ".join([direction, *cells]))
     return "\n".join(lines)
