@@ -7,6 +7,7 @@ import pkgutil
 import re
 import shlex
 import subprocess
+import sys
 from unittest import mock
 
 import pytest
@@ -114,3 +115,9 @@ def test_parameters_are_written_once_and_a_command_of_a_log_runs_again(checkout)
         f"slq: error: {words[4]}: holds the parameters of make_synthetic_split, not of prepare_split; "
         "take the file that the rule names\n"
     )
+
+
+def test_output_that_is_read_in_part_is_no_error(pristine):
+    command = f"{sys.executable} -m slq.cli forecast --preset paper | head -1"
+    answer = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=pristine, capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "") and len(answer.stdout.splitlines()) == 1
