@@ -198,3 +198,11 @@ def test_what_cannot_be_packed_is_said_and_nothing_is_written(results, capsys, t
         capsys.readouterr()
         assert main(["bundle", str(folder), str(out)]) == 1
         assert message in capsys.readouterr().err and not out.exists()
+
+
+def test_a_bundle_without_the_file_that_was_laid_over_says_so(results, capsys, tmp_path):
+    """Of a run's settings; the drawn runs were made by none of these."""
+    assert main(["bundle", str(results), str(tmp_path / "mini.tar.gz"), *CONFIG]) == 0
+    assert "was run with other settings; name all files of its configuration with --config" in capsys.readouterr().err
+    assert main(["bundle", str(results.rename(results.parent / "mine")), str(tmp_path / "b.tar.gz"), *CONFIG]) == 1
+    assert "the configuration has no preset mine: name its files with --config" in capsys.readouterr().err

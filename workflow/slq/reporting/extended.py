@@ -33,7 +33,7 @@ OTHER_COMPARATORS_LABEL = "Other comparators"
 
 Facts = dict[str, dict[str, str]]  # the row of `systems.csv` of each quoted model
 
-SHOWN_KINDS = ("comparator", "zero_shot", "rerank")  # kinds of baselines that a group of the table is for
+TABLE_KINDS = ("comparator", "zero_shot", "rerank")  # kinds of baselines that a group of the table is for
 
 
 def read_system_facts(reference_folder: Path, root: Path) -> Facts:
@@ -52,7 +52,7 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
     Raises:
         SlqError: a file that exists cannot be used, or a baseline is of a kind that no group here is for.
     """
-    if strange := [one for one in results.layout.baselines if one.kind not in SHOWN_KINDS]:
+    if strange := [one for one in results.layout.baselines if one.kind not in TABLE_KINDS]:
         raise SlqError(
             f"Table 1 extended has no rows for the baseline {strange[0].name}, of kind {strange[0].kind}: give it "
             "a group in slq/reporting/extended.py"
