@@ -46,7 +46,7 @@ def overlay(folder: Path) -> list[str]:
         "presets": {"mini": {"seed_sd": settings()["seed_sd"]["mini"]}},
     }
     (folder / "overlay.yaml").write_text(yaml.safe_dump(added))
-    return [*CONFIG, str(folder / "overlay.yaml")]
+    return [*CONFIG, "--config", str(folder / "overlay.yaml")]
 
 
 def cells(found: dict[str, Any], verdict: str) -> list[str]:

@@ -343,7 +343,7 @@ def test_pinned_code_keeps_results_and_tables_say_which(edited):
     assert answer.returncode == 0, answer.stdout
     assert contents(edited, "results/mini/*/*/*/run.json") == before
     table = (edited / "paper_tables/mini/table3.html").read_text()
-    assert "Made by other code than the present, which is pinned: train of slq on mini-internvl, seed 1: code" in table
+    assert "Made by other code than the present, which is pinned: train (backbone mini-internvl, method slq, seed 1): code" in table
     assert planned(edited, *pinned) == {}
 
 

@@ -183,7 +183,8 @@ def results_of_older_code() -> dict[str, list[str]]:
         parameters = JOB_PARAMETERS[job](Wildcards(fromdict=wildcards | {"preset": config["preset"]}))
         finished = find_finished(PARAMETERS, parameters)
         if finished and finished["code"] != parameters["code"]:
-            older.append(f"{' '.join([job, *wildcards.values()])}: code {finished['code'][:8]}")
+            place = ", ".join(f"{key} {value}" for key, value in wildcards.items() if key != "preset")
+            older.append(f"{job} ({place}): code {finished['code'][:8]}")
     return {"older_code": older} if older else {}
 
 

@@ -70,12 +70,12 @@ def test_a_preset_lists_what_it_fetches(table, raw_config):
 def test_a_file_laid_over_counts(table, tmp_path):
     mine = {"sources": {"mmmu": {"parts": [{"dataset": "me/mine", "revision": "v1", "files": ["*.parquet"], "gb": 2}]}}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
-    rows, _ = table(tmp_path / "mine.yaml")
+    rows, _ = table("--config", tmp_path / "mine.yaml")
     assert rows["mmmu"].split()[1] == "2.00" and "dataset:me/mine@v1" in rows["mmmu"]
 
 
 def test_a_preset_or_file_that_is_not_there_is_one_message(pristine, tmp_path, capsys):
-    for arguments, words in ((["--preset", "papr"], "--preset papr: there are mini, paper"), (["no.yaml"], "no.yaml")):
+    for arguments, words in ((["--preset", "papr"], "--preset papr: there are mini, paper"), (["--config", "no.yaml"], "no.yaml")):
         assert main(["sources", "--config", str(pristine / "config.yaml"), *arguments]) == 1
         message = capsys.readouterr().err
         assert message.startswith("slq: error: ") and words in message and message.count(os.linesep) == 1
