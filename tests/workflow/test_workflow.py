@@ -343,7 +343,8 @@ def test_pinned_code_keeps_results_and_tables_say_which(edited):
     assert answer.returncode == 0, answer.stdout
     assert contents(edited, "results/mini/*/*/*/run.json") == before
     table = (edited / "paper_tables/mini/table3.html").read_text()
-    assert "Made by other code than the present, which is pinned: train (backbone mini-internvl, method slq, seed 1): code" in table
+    job = "train (backbone mini-internvl, method slq, seed 1): code"
+    assert f"Made by other code than the present, which is pinned: {job}" in table
     assert planned(edited, *pinned) == {}
 
 

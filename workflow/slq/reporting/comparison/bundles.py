@@ -117,7 +117,10 @@ def find_run_of_other_settings(results: Path, config: Mapping[str, Any]) -> str:
     A configuration that lacks the run's backbone or method gives it none.
     """
     preset, methods = {**config, "preset": results.name}, config["presets"][results.name]["hyperparameters"]
-    files = load_files(results, find_layout(results, {}, {}))
+    try:
+        files = load_files(results, find_layout(results, {}, {}))
+    except SlqError:  # a file of another version, which is packed all the same, with a warning of its own
+        return ""
     for run in as_rows(files[(files["kind"] == "run") & (files["backbone"] != BASELINES) & files["record"].notna()]):
         known = run.backbone in config["backbones"] and run.method in (BASE, *methods)
         if not known or run.record.value("settings") != train_settings(preset, run.backbone, run.method):
