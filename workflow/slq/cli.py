@@ -99,7 +99,8 @@ def bundle(args: argparse.Namespace) -> None:
     Raises:
         SlqError: the configuration has no preset of the results' name.
     """
-    from slq.reporting.comparison.bundles import find_preset_folder, find_run_of_other_settings, write_bundle
+    from slq.reporting.comparison.bundles import find_preset_folder, write_bundle
+    from slq.reporting.comparison.configuration import find_run_of_other_settings
     from slq.results.load import check_metrics_files, print_warnings
 
     config, folder = _load_config(args), find_preset_folder(str(args.results), args.results)

@@ -7,18 +7,14 @@ import gzip
 import io
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, write_bytes
-from slq.config.job_settings import train_settings
-from slq.methods.registry import BASE
-from slq.results.layout import BASELINES, RUN_GLOB, find_layout
-from slq.results.load import as_rows, load_files
+from slq.results.layout import RUN_GLOB
 
 PAPER = "paper"
 BUNDLE_SUFFIX = ".tar.gz"
@@ -109,23 +105,6 @@ def write_bundle(results: Path, out: Path, config_files: Sequence[Path] = ()) ->
             _add_member(archive, name, path.read_bytes())
     write_bytes(out, buffer.getvalue())
     return len(members)
-
-
-def find_run_of_other_settings(results: Path, config: Mapping[str, Any]) -> str:
-    """Return the first run of a preset's folder that has other settings than the configuration; "" if none has.
-
-    A configuration that lacks the run's backbone or method gives it none.
-    """
-    preset, methods = {**config, "preset": results.name}, config["presets"][results.name]["hyperparameters"]
-    try:
-        files = load_files(results, find_layout(results, {}, {}))
-    except SlqError:  # a file of another version, which is packed all the same, with a warning of its own
-        return ""
-    for run in as_rows(files[(files["kind"] == "run") & (files["backbone"] != BASELINES) & files["record"].notna()]):
-        known = run.backbone in config["backbones"] and run.method in (BASE, *methods)
-        if not known or run.record.value("settings") != train_settings(preset, run.backbone, run.method):
-            return f"{run.method} on {run.backbone}"
-    return ""
 
 
 def list_bundle_members(results: Path, config_files: Sequence[Path] = ()) -> dict[str, Path]:
