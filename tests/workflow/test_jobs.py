@@ -99,6 +99,7 @@ def test_parameters_are_written_once_and_a_command_of_a_log_runs_again(checkout)
     words = shlex.split(command.partition(" 2>&1")[0])
     assert words[:5] == ["python", "-m", "slq.jobs", "make_synthetic_split", str(file.relative_to(checkout))]
     environment = os.environ | {"PYTHONPATH": str(checkout / "workflow")}
+    environment["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"  # as the rules set it
     for folder in ("once", "again"):
         called = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True)
         assert called.returncode == 0, called.stderr

@@ -193,7 +193,7 @@ def jobs_behind_results() -> list[tuple[str, dict[str, str]]]:
     made = {"synthetic": "make_synthetic_split", "source": "prepare_split"}
     made |= {"local_dir": "import_local_split", "queries": "import_queries"}
     jobs = []
-    for name in audited_datasets():
+    for name in dict.fromkeys(audited_datasets()):
         job = next(job for key, job in made.items() if key in config["datasets"][name])
         parts = ("train", "val") if name == PRESET["train_dataset"] else ()
         parts += ("test",) if name != PRESET["train_dataset"] or name in evaluation_datasets(PRESET) else ()
@@ -201,10 +201,7 @@ def jobs_behind_results() -> list[tuple[str, dict[str, str]]]:
     pretrained = names_with_key("backbones", "pretrain")
     jobs += [("pretrain_backbone", {"backbone": name}) for name in PRESET["backbones"] if name in pretrained]
     jobs += [(job, dict(run.items())) for job, methods in RUN_JOBS.items() for run in run_wildcards(methods)]
-    return [
-        *dict((str(job), job) for job in jobs).values(),
-        *(("evaluate_baseline", {"baseline": name}) for name in BASELINES),
-    ]
+    return jobs + [("evaluate_baseline", {"baseline": name}) for name in BASELINES]
 
 
 def run_wildcards(methods: list[str]) -> list[Wildcards]:

@@ -190,8 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     resources = {"num_threads": args.threads, "num_processes": args.processes, "time_limit_minutes": args.minutes}
     try:
         parameters = read_parameters(args.file, args.job)
+        code = current_code(args.job, parameters)  # before the run, in which somebody may edit it
         run_job(args.job, parameters, **resources)
-        write_finished(args.file, parameters, current_code(args.job, parameters))
+        write_finished(args.file, parameters, code)
         write_loaded_modules(args.file.with_suffix(".modules"))
     except SlqError as error:
         print(f"slq: error: {error}", file=sys.stderr)

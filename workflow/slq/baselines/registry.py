@@ -22,7 +22,7 @@ Evaluation = tuple[Any, Iterator[Any]]
 
 
 class BaselineKind(ABC):
-    """How baselines of a kind are described and evaluated; no part has a default.
+    """Kind of baselines: how they are described and evaluated; no part has a default.
 
     Attributes:
         name: the name of its file, the `kind` of entries and results.

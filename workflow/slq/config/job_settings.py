@@ -31,7 +31,7 @@ def synthetic_split_settings(config: Config, name: str, split: str) -> Config:
     words = datasets[name]["synthetic"].get("words", "plain")
     if is_derived(datasets[name]):
         parent = synthetic_split_settings(config, parent_dataset(datasets[name]), split)
-        return dict(**parent | {"dataset": name, "words": words})
+        return parent | {"dataset": name, "words": words}
     kind = synthetic_kind(datasets[name])
     same_kind = {
         other: entry for other, entry in datasets.items() if "synthetic" in entry and synthetic_kind(entry) == kind
@@ -161,7 +161,7 @@ def audit_settings(config: Config) -> Config:
     """Build the settings of the leak audit: the datasets that must not overlap, and whether overlap is allowed."""
     preset = active_preset(config)
     keys = ("train_dataset", "retrieval_datasets", "knowledge_datasets", "retention_datasets", "allow_leak")
-    return dict(**{key: preset[key] for key in keys})
+    return {key: preset[key] for key in keys}
 
 
 def train_settings(config: Config, backbone: str, method: str) -> Config:
@@ -290,7 +290,7 @@ def claims_settings(config: Config) -> Config:
     preset = active_preset(config)
     datasets = [config["datasets"][name] for name in (*preset["retrieval_datasets"], *preset["retention_datasets"])]
     synthetic_labels = [entry["label"] for entry in datasets if "synthetic" in entry]
-    return dict(**layout(config), synthetic=synthetic_labels)
+    return layout(config) | {"synthetic": synthetic_labels}
 
 
 def compare_settings(config: Config) -> Config:

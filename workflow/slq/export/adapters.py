@@ -103,7 +103,7 @@ def add_query_tokens(tokenizer: Any, count: int) -> list[int]:
 
 
 class ExportFolder:
-    """What a method can write of a run into an export (`slq.methods.registry.ExportTarget`).
+    """Export folder of a run, as a method writes into it (`slq.methods.registry.ExportTarget`).
 
     Attributes:
         read_out: number of positions at the end of the prompt whose states are read out.

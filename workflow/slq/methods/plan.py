@@ -1,11 +1,11 @@
-"""What a method computes, in the terms from which its FLOPs and memory follow (`slq.cost`); no training reads it."""
+"""Compute plan of a method, in the terms from which its FLOPs and memory follow (`slq.cost`); no training reads it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ComputePlan:
-    """How a method trains, as far as its cost depends on it.
+    """Training of a method, as far as its cost depends on it.
 
     Attributes:
         num_trainable: numbers that it trains; 0 for a method that computes no gradient.

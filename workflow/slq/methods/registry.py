@@ -20,7 +20,7 @@ NO_METHODS = ("registry", "plan", "adapter")  # modules of this folder that defi
 
 
 class ExportTarget(Protocol):
-    """What an export can hold of a run; `slq.export.adapters` writes it."""
+    """Interface of an export folder, for what a method trained; `slq.export.adapters` writes it."""
 
     def write_peft_adapter(self, config: Any) -> None:
         """Write the run's tensors as an adapter of PEFT, with its `PeftConfig`."""
@@ -36,7 +36,7 @@ class ExportTarget(Protocol):
 
 
 class Method(ABC):
-    """What of a backbone is trained, and how it is read out; no part has a default.
+    """Training method: what of a backbone is trained, and how it is read out; no part has a default.
 
     Attributes:
         name: the name of its file, and of its folders and entries.

@@ -48,9 +48,9 @@ def cells_by_row(groups: Iterable[RowGroup]) -> dict[str, Sequence[TableCell]]:
 
 def older_code_note(layout: ReportLayout) -> tuple[str, ...]:
     """Write the note on numbers that other code than the present has made; empty unless `code` is pinned."""
-    return (f"Made by other code than the present, which is pinned: {'; '.join(layout.older_code)}.",) * bool(
-        layout.older_code
-    )
+    if not layout.older_code:
+        return ()
+    return (f"Made by other code than the present, which is pinned: {'; '.join(layout.older_code)}.",)
 
 
 def missing_seeds_note(layout: ReportLayout, cells: Mapping[str, Sequence[TableCell]]) -> tuple[str, ...]:

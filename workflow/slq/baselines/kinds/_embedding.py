@@ -1,4 +1,4 @@
-"""What kinds share that retrieve with vectors of a dual encoder, or of a backbone with a read-out."""
+"""Shared parts of kinds that retrieve with vectors of a dual encoder, or of a backbone with a read-out."""
 
 from collections.abc import Mapping
 from pathlib import Path

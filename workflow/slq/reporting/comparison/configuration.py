@@ -1,4 +1,4 @@
-"""Whether results and a configuration belong together, for a bundle that holds both."""
+"""Check that results and a configuration belong together, for a bundle that holds both."""
 
 from collections.abc import Mapping
 from pathlib import Path
