@@ -14,8 +14,8 @@ from slq.datasets.splits import Split, read_split
 from slq.evaluation.encode import embed_split
 from slq.evaluation.retrieval import load_run
 from slq.evaluation.validation import build_recall_validator
-from slq.synthetic.backbones import pretrain_backbone
 from slq.synthetic.datasets import draw_split
+from slq.synthetic.shipped import pretrain_backbone
 from slq.training.run import run_training
 from slq.training.run_record import register_base
 
@@ -114,7 +114,7 @@ def make_slice(root: Path) -> None:
     for folder, name, split in places + [(slice_.tests, name, "test") for name in SETS]:
         draw_split(job_settings.synthetic_split_settings(slice_.config, name, split), folder / name / split)
     # After forty steps every answer is the end of the turn, after sixty there are several.
-    steps = {"steps": 60}
-    pretrain_backbone(job_settings.pretrain_settings(slice_.config, BACKBONE) | steps, slice_.data, slice_.snapshot)
+    settings = job_settings.pretrain_settings(slice_.config, BACKBONE) | {"steps": 60}
+    pretrain_backbone(settings, slice_.data, None, slice_.snapshot)
     for method in METHODS:
         slice_.train(method)

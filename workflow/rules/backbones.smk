@@ -1,4 +1,5 @@
-# Backbones and dual encoders that are pre-trained here; others are fetched (sources.smk).
+# Backbones and dual encoders of the mini preset, pre-trained: their weights come with the repository, or are trained
+# here (`pretrained` in config.yaml). Others are fetched (sources.smk).
 # Out: <scratch>/backbones/<backbone>, <scratch>/encoders/<encoder>, complete when its manifest.json exists.
 
 
@@ -23,6 +24,7 @@ rule pretrain_backbone:
             "pretrain_backbone",
             slice_of(job_settings.pretrain_settings, "backbone"),
             data=DATA,
+            shipped=SHIPPED_WEIGHTS,
             out="<scratch>/backbones/{backbone}",
         ),
     message:
@@ -52,9 +54,17 @@ rule pretrain_encoder:
             "pretrain_encoder",
             slice_of(job_settings.pretrain_encoder_settings, "encoder"),
             data=DATA,
+            shipped=SHIPPED_WEIGHTS,
             out="<scratch>/encoders/{encoder}",
         ),
     message:
         "Pre-training {wildcards.encoder}"
     shell:
         CLUSTER_JOB
+
+
+rule pretrain:
+    input:
+        expand("<scratch>/backbones/{backbone}/manifest.json", backbone=names_with_key("backbones", "pretrain")),
+        expand("<scratch>/encoders/{encoder}/manifest.json", encoder=names_with_key("encoders", "pretrain")),
+    localrule: True

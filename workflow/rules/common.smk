@@ -94,6 +94,7 @@ CLUSTER_JOB = (
 PARAMETERS = Path(SCRATCH) / "params"
 JOB_PARAMETERS = {}  # by job, the function of the wildcards that builds its parameters
 DATA = "<scratch>/data"
+SHIPPED_WEIGHTS = "workflow/slq/synthetic/pretrained" if config["pretrained"] == "shipped" else None
 WORK = "<scratch>/work"
 SPLIT_FOLDER = "<scratch>/data/{dataset}/{split}"
 BACKBONE_FOLDER = "<scratch>/backbones/{backbone}"

@@ -24,7 +24,8 @@ from slq.datasets.splits import read_split
 from slq.evaluation.reference_check import compute_split_recalls
 from slq.models.dual_encoder import DualEncoder, find_encoder_class
 from slq.synthetic.datasets import draw_split
-from slq.synthetic.encoders import build_contrastive_loss, build_encoder, pretrain_dual_encoder
+from slq.synthetic.encoders import build_contrastive_loss, build_encoder
+from slq.synthetic.shipped import pretrain_encoder
 from tinyblip import make_blip
 from tinyclip import make_clip
 
@@ -151,7 +152,7 @@ def made():
 def snapshot(request, made, entry, data, tmp_path_factory):
     if request.param not in made:
         made[request.param] = tmp_path_factory.mktemp(request.param)
-        pretrain_dual_encoder(entry(request.param, **FEW), data, made[request.param])
+        pretrain_encoder(entry(request.param, **FEW), data, None, made[request.param])
     return made[request.param]
 
 
@@ -192,11 +193,11 @@ def test_a_caption_has_its_vector_of_a_batch(snapshot, data):
 @pytest.mark.parametrize("name", MADE)
 def test_the_same_settings_make_the_same_bytes_and_another_seed_others(name, entry, data, tmp_path):
     few = {"steps": 4, "batch_size": 32}  # more than an epoch of 96 images
-    pretrain_dual_encoder(entry(name, **few), data, tmp_path / "first")
-    given = {"settings": entry(name, **few), "data": data, "out": tmp_path / "again"}
+    pretrain_encoder(entry(name, **few), data, None, tmp_path / "first")
+    given = {"settings": entry(name, **few), "data": data, "shipped": None, "out": tmp_path / "again"}
     assert run_job("pretrain_encoder", "--threads", "1", **given) == 0
     assert snapshot_sha256(tmp_path / "again") == snapshot_sha256(tmp_path / "first")
-    pretrain_dual_encoder(entry(name, **few, seed=8), data, tmp_path / "other")
+    pretrain_encoder(entry(name, **few, seed=8), data, None, tmp_path / "other")
     weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("first", "other")]
     assert weights[0] != weights[1]
 
@@ -214,7 +215,7 @@ def test_a_batch_shows_no_image_twice(entry, data, tmp_path, monkeypatch):
 
 def test_a_batch_of_more_images_than_there_are_is_told(entry, data, tmp_path):
     with pytest.raises(SlqError, match=r"pretrain.batch_size is 97, different images all, and mini-coco has 96"):
-        pretrain_dual_encoder(entry("mini-clip", batch_size=97), data, tmp_path)
+        pretrain_encoder(entry("mini-clip", batch_size=97), data, None, tmp_path)
     assert not (tmp_path / "manifest.json").exists()
 
 

@@ -20,7 +20,6 @@ from slq.synthetic.pretraining import (
     build_config,
     build_image_processor,
     build_word_tokenizer,
-    save_snapshot,
     train_network,
 )
 from slq.synthetic.scenes import all_objects, all_scenes, pretraining_signs
@@ -108,10 +107,10 @@ def build_pretraining_tasks(backbone: Backbone, split: Split, settings: dict[str
     return PretrainingTasks(backbone, scenes, single_objects, signs, random.Random(settings["seed"]))
 
 
-def pretrain_backbone(settings: dict[str, Any], data: Path, out: Path) -> None:
-    """Train a backbone from scratch on its dataset's training split and save it as a snapshot, manifest last."""
-    out.mkdir(parents=True, exist_ok=True)
+def train_backbone(settings: dict[str, Any], data: Path, out: Path) -> None:
+    """Train a backbone from scratch on its dataset's training split and save it like a hub snapshot."""
     backbone = build_backbone(settings, out)
+    backbone.tokenizer.save_pretrained(out)  # before its first call, whose padding would be saved with it
     tasks = build_pretraining_tasks(backbone, read_split(data, settings["dataset"], "train"), settings)
     steps = settings["steps"]
 
@@ -119,4 +118,4 @@ def pretrain_backbone(settings: dict[str, Any], data: Path, out: Path) -> None:
         return answer_loss(backbone, tasks.sample_batch(settings["batch_size"], step / steps))
 
     train_network(backbone.model, compute_loss, steps, settings["learning_rate"], settings["backbone"])
-    save_snapshot(backbone, settings, out)
+    backbone.model.save_pretrained(out)

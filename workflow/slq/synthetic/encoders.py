@@ -18,7 +18,6 @@ from slq.synthetic.pretraining import (
     build_config,
     build_image_processor,
     build_word_tokenizer,
-    save_snapshot,
     train_network,
 )
 from slq.training.loss import info_nce
@@ -86,11 +85,11 @@ def build_contrastive_loss(
     return compute_loss
 
 
-def pretrain_dual_encoder(settings: dict[str, Any], data: Path, out: Path) -> None:
-    """Train an encoder from scratch on its dataset's training split and save it as a snapshot, manifest last."""
-    out.mkdir(parents=True, exist_ok=True)
+def train_encoder(settings: dict[str, Any], data: Path, out: Path) -> None:
+    """Train an encoder from scratch on its dataset's training split and save it like a hub snapshot."""
     encoder = build_encoder(settings, out)
+    encoder.tokenizer.save_pretrained(out)  # before its first call, whose padding would be saved with it
     split = read_split(data, settings["dataset"], "train")
     compute_loss = build_contrastive_loss(encoder, split, settings["batch_size"], random.Random(settings["seed"]))
     train_network(encoder.model, compute_loss, settings["steps"], settings["learning_rate"], settings["encoder"])
-    save_snapshot(encoder, settings, out)
+    encoder.model.save_pretrained(out)

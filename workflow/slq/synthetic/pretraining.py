@@ -15,9 +15,6 @@ from transformers import AutoConfig, AutoImageProcessor
 
 from slq.common.errors import SlqError
 from slq.common.files import write_json
-from slq.common.snapshots import write_manifest
-from slq.models.backbone import Backbone
-from slq.models.dual_encoder import DualEncoder
 from slq.synthetic.language import vocabulary
 
 WARMUP_STEPS = 50
@@ -84,13 +81,6 @@ def build_image_processor(settings: dict[str, Any], out: Path) -> Any:
     """Build the image processor of the settings; `out` receives its configuration, as in a snapshot."""
     write_json(out / "preprocessor_config.json", settings["image_processor"])
     return AutoImageProcessor.from_pretrained(out, backend="pil", local_files_only=True)
-
-
-def save_snapshot(pretrained: Backbone | DualEncoder, settings: dict[str, Any], out: Path) -> None:
-    """Save a model like a hub snapshot, manifest last."""
-    pretrained.model.save_pretrained(out)
-    pretrained.tokenizer.save_pretrained(out)
-    write_manifest(out, settings)
 
 
 def build_optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
