@@ -36,6 +36,7 @@ rule all:
         existing_if_partial(baseline_files()),
         figure_files(),
         query_figure_files(),
+        page_file(),
         audit_files(),
         reference_check_files(),
 
@@ -48,7 +49,3 @@ include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/account.smk"
 include: "workflow/rules/compare.smk"
-
-
-onsuccess:
-    announce_tables()

@@ -1,6 +1,5 @@
 # Shared by all rules: the checked configuration, names, paths, resources. No rules and no heavy imports, as every
 # cluster job reads this file.
-import atexit
 import csv
 import functools
 import math
@@ -33,10 +32,14 @@ from slq.config.loading import parent_dataset, seeds, validate_config
 from slq.config.runs import BASE_SEED, list_run_seeds, merge_training_resources
 from slq.config.runs import method_entry
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options, read_yaml
-from slq.cost.forecast import job_resources
+from slq.cost.forecast import forecast_preset, job_resources
+from slq.cost.forecast_table import summary_lines
 from slq.jobs import GENERATION_ENTRIES, JOBS
 from slq.methods.registry import BASE
+from slq.reporting.closing import closing_lines
+from slq.reporting.headlines import find_headline
 from slq.sources.file_hashes import FileHashCache
+from snakemake_logger_plugin_slq.words import WORDS
 
 try:
     # Snakemake has already read these files, and keeps the last value of a key that occurs twice.
@@ -84,11 +87,13 @@ CHECK_GATE_TOKENS = GATE_TOKENS if PRESET["reference_encoders"] else 0
 REQUIRED_CHECKS = [REFERENCE_CHECK, AUDIT] if PRESET["reference_encoders"] else []
 
 # A rule runs its job, the function of `slq.jobs.JOBS` with the rule's name, with the parameters that `job_call` wrote.
-LOCAL_JOB = "python -m slq.jobs {params.job:q} 2>&1 | tee {log} >&2"
+# What it prints goes into its log, and on a node of a cluster also into Slurm's, which keeps all attempts; the screen
+# has a line of its own for each job (workflow/snakemake_logger_plugin_slq).
+TO_LOG = ' 2>&1 | if [ "${{SLURM_JOB_ID:-}}" ]; then tee {log} >&2; else cat > {log}; fi'
+LOCAL_JOB = "python -m slq.jobs {params.job:q}" + TO_LOG
 CLUSTER_JOB = (
     "python -m slq.jobs {params.job:q}"
-    " --threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}"
-    " 2>&1 | tee {log} >&2"
+    " --threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}" + TO_LOG
 )
 # Paths of jobs, by the parameters of their functions. <scratch> is the folder of that name in config.yaml.
 PARAMETERS = Path(SCRATCH) / "params"
@@ -628,7 +633,7 @@ TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparison
 def table_files() -> list[str]:
     """List the rendered tables, with their PDF only if pdflatex is installed, as an output cannot be optional."""
     folder = f"paper_tables/{config['preset']}"
-    names = ["tables.tex", "cells.csv"]
+    names = ["tables.tex", "cells.csv", "table3.txt"]
     names += [f"{table}.{kind}" for table in TABLES for kind in ("tex", "html")]
     names += ["tables.pdf"] if shutil.which("pdflatex") else []
     return [f"{folder}/{name}" for name in names]
@@ -672,15 +677,27 @@ def query_figure_files() -> list[str]:
     return [f"paper_tables/{config['preset']}/figures/queries.{kind}" for kind in ("svg", "png", "csv")]
 
 
+def page_file() -> str:
+    """Return the page of the preset."""
+    return f"paper_tables/{config['preset']}/report.html"
+
+
 def page_figures() -> list[str]:
     """List the figures on the page of the preset."""
     return [path for path in figure_files() + query_figure_files() if path.endswith(".svg")]
 
 
-def announce_tables() -> None:
-    """Print at exit, after Snakemake's last lines, where the tables are, and why there is no PDF."""
-    folder = f"paper_tables/{config['preset']}"
-    message = f"Tables: {folder} (tables.pdf, *.tex, *.html)"
-    if not shutil.which("pdflatex"):
-        message = f"Tables: {folder} (*.tex, *.html); no tables.pdf was made, because pdflatex is not on PATH"
-    atexit.register(print, message, file=sys.stderr)
+def last_words(finished_rules, is_dry_run: bool) -> list[str]:
+    """Return the last lines of a call: of a dry run the forecast of the preset, else where its tables and page are."""
+    if is_dry_run:
+        return ["", *summary_lines(FORECAST_SETTINGS, forecast_preset(FORECAST_SETTINGS)[0])]
+    tables = Path(f"paper_tables/{config['preset']}")
+    return closing_lines(tables, Path(CLAIMS.format(preset=config["preset"])), finished_rules)
+
+
+# What a person sees of this call.
+CATALOGUES = (config["backbones"], config["encoders"], config["datasets"])
+WORDS.labels = {name: entry.get("label", name) for catalogue in CATALOGUES for name, entry in catalogue.items()}
+WORDS.labels |= {name: method_entry(PRESET, name).label for name in PRESET["methods"]}
+WORDS.find_headline = find_headline
+WORDS.last_words = last_words

@@ -1,4 +1,4 @@
-# The page of a preset: does it reproduce? Not part of `all`: `make report`, or `snakemake --cores all report`.
+# The page of a preset: does it reproduce? Alone: `make report`, or `snakemake --cores all report`.
 # In: results/<preset>, the rendered tables and figures, the audit of the paper. Out: paper_tables/<preset>/report.html.
 
 
@@ -35,5 +35,5 @@ rule write_page:
 
 rule report:
     input:
-        f"paper_tables/{config['preset']}/report.html",
+        page_file(),
     localrule: True

@@ -14,6 +14,7 @@ rule render_tables:
         tables=expand("paper_tables/{{preset}}/{table}.{kind}", table=TABLES, kind=["tex", "html"]),
         document="paper_tables/{preset}/tables.tex",
         cells="paper_tables/{preset}/cells.csv",
+        text="paper_tables/{preset}/table3.txt",
     log:
         "logs/{preset}/render_tables.log",
     localrule: True

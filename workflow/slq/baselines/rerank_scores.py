@@ -1,7 +1,6 @@
 """Backbone scores of all candidates of a split: each image-text pair and each list is scored once for all variants."""
 
 import random
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from slq.baselines.candidates import Candidates
 from slq.baselines.injection import InjectionConfig
@@ -22,6 +20,7 @@ from slq.baselines.next_token import (
     score_next_tokens,
 )
 from slq.common.errors import SlqError
+from slq.common.progress import Progress
 from slq.datasets.splits import Split
 from slq.models.backbone import Backbone
 from slq.models.family import ProcessedImage
@@ -70,7 +69,7 @@ class CandidateScorer:
         captions_by_image, lists_by_image = group_by_image(candidates_by_variant)
         match_scores: PointwiseScores = {}
         choice_scores: ListwiseScores = {}
-        with tqdm(total=len(split.items), desc=f"{split.name} re-ranking", disable=None, file=sys.stderr) as bar:
+        with Progress(total=len(split.items), desc=f"{split.name} re-ranking") as bar:
             for start in range(0, len(split.items), self.settings["batch_size"]):
                 items = split.items[start : start + self.settings["batch_size"]]
                 images = {

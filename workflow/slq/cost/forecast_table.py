@@ -27,7 +27,7 @@ def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], ca
     widths = (WIDTHS[0], WIDTHS[1] if longest <= WIDTHS[1] else longest + 1, *WIDTHS[2:])
     lines = [f"{_format_columns(COLUMN_GROUPS[:-1], widths)}  {COLUMN_GROUPS[-1]}", _format_columns(COLUMNS, widths)]
     lines += [_format_columns(_run_values(run, label), widths) for run, label in zip(runs, labels, strict=True)]
-    return "\n".join([*lines, "", *_summary_lines(settings, runs), "", *_cache_lines(caches), *_note_lines(settings)])
+    return "\n".join([*lines, "", *summary_lines(settings, runs), "", *_cache_lines(caches), *_note_lines(settings)])
 
 
 def _format_columns(values: Sequence[str], widths: Sequence[int]) -> str:
@@ -64,7 +64,7 @@ def _format_hours(hours: Range | None) -> str:
     return f"{hours.low:.{digits}f}-{hours.high:.{digits}f}"
 
 
-def _summary_lines(settings: Mapping[str, Any], runs: Sequence[RunForecast]) -> list[str]:
+def summary_lines(settings: Mapping[str, Any], runs: Sequence[RunForecast]) -> list[str]:
     """Format the sums over all runs: hours, wall time and price."""
     jobs = [job for cell in runs for job in _job_hours(cell) * _count_runs(settings, cell)]
     known_jobs = [job for job in jobs if job is not None]

@@ -1,6 +1,5 @@
 """Embeddings of the images and captions of a retrieval split."""
 
-import sys
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from slq.caching.feature_cache import FeatureCache, load_image_message
+from slq.common.progress import Progress
 from slq.datasets.splits import Split
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, message_parts, tokenize_message
@@ -47,7 +46,7 @@ def embed_split(
     # Texts first: they are cheaper, and one may be too long. Sorting them by length saves most of the padding.
     order = sorted(range(len(texts)), key=lambda number: texts[number].length)
     text_embeddings = embed_messages(retriever, (texts[number] for number in order), batch_size)[np.argsort(order)]
-    bar = tqdm(range(len(split.items)), desc=f"{split.name} images", disable=None, file=sys.stderr)
+    bar = Progress(range(len(split.items)), desc=f"{split.name} images")
     images = (load_image_message(backbone, split, number, prompt["image"], feature_cache) for number in bar)
     return embed_messages(retriever, images, batch_size), text_embeddings, split.caption_to_image
 
@@ -65,7 +64,7 @@ def embed_split_with_encoder(encoder: Any, split: Split, batch_size: int) -> tup
     Args:
         encoder: an object with the methods `encode_images` and `encode_texts`.
     """
-    bar = tqdm(split.items, desc=f"{split.name} images", disable=None, file=sys.stderr)
+    bar = Progress(split.items, desc=f"{split.name} images")
     images = (split.open(item["image"]) for item in bar)
     texts = [text for item in split.items for text in item["captions"]]
     return embed_in_batches(encoder.encode_images, images, batch_size), embed_in_batches(

@@ -6,16 +6,14 @@ the replies must agree token by token, and must be the replies stored for base. 
 adapter embeds texts and images with its queries, so that any state which embedding leaves in the model would show.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from slq.common.errors import SlqError
 from slq.common.events import EventLog, describe_device
 from slq.common.files import hash_file, read_json, write_json
+from slq.common.progress import Progress
 from slq.common.snapshots import snapshot_sha256
 from slq.datasets.splits import Split, read_split
 from slq.evaluation.encode import embed_messages
@@ -56,12 +54,7 @@ class EquivalenceSample:
 
     def generate_replies(self, backbone: Backbone) -> tuple[list[str], list[list[int]]]:
         """Generate replies in the batches that base was run in, and return the prompts and the replies' token ids."""
-        batches = tqdm(
-            list(self.params.iter_batches(self.items)),
-            desc=f"{self.name} equivalence check",
-            disable=None,
-            file=sys.stderr,
-        )
+        batches = Progress(list(self.params.iter_batches(self.items)), desc=f"{self.name} equivalence check")
         found = [generate_reply_ids(backbone, self.split, batch, self.params) for batch in batches]
         return [prompt for prompts, _ in found for prompt in prompts], [ids for _, replies in found for ids in replies]
 

@@ -5,18 +5,16 @@ Finished answers survive when the job is killed.
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from slq.common.errors import SlqError
 from slq.common.events import EventLog, describe_device
 from slq.common.files import exclusive_lock, hash_file, hash_json, read_jsonl, write_json, write_jsonl
+from slq.common.progress import Progress
 from slq.datasets.splits import Split, read_split
 from slq.evaluation.generation import GenerationParams, generate_answers, remove_images, require_known_image_limits
 from slq.evaluation.retention_metrics import SCHEMA, questions_hash, require_disputed_items, score_answers
@@ -187,7 +185,7 @@ def generate_remaining_answers(
 ) -> None:
     """Generate the batches that a checkpoint does not hold yet."""
     num_done, items = len(checkpoint.answered_items), split.items
-    with tqdm(total=len(items), initial=num_done, desc=f"{split.name} questions", disable=None, file=sys.stderr) as bar:
+    with Progress(total=len(items), initial=num_done, desc=f"{split.name} questions") as bar:
         for batch in params.iter_batches(items, num_done):
             checkpoint.append_batch(generate_answers(backbone, split, batch, params))
             bar.update(len(batch))

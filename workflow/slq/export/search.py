@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +18,10 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from tqdm import tqdm
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_json, is_utf8_encodable, read_json, write_bytes, write_text
+from slq.common.progress import Progress
 from slq.datasets.image_conversion import as_rgb
 from slq.datasets.splits import IMAGE_ERRORS
 from slq.export.card import render_template
@@ -271,7 +270,7 @@ def embed_folder(folder: Path, index: Index, embed_images: EmbedImages, batch_si
 
     images, gallery.num_other_files = list_images(folder)
     try:
-        for path in tqdm(images, desc=folder.name, disable=None, file=sys.stderr):
+        for path in Progress(images, desc=folder.name):
             try:
                 content, image = read_if_new(path, index)
             except IMAGE_ERRORS as error:

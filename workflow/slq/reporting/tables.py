@@ -12,11 +12,13 @@ from slq.common.files import write_text
 from slq.reporting.html import html_environment, template_environment
 from slq.reporting.paper_tables import build_tables
 from slq.reporting.table_model import Table
+from slq.reporting.text_table import format_text_table
 from slq.results.cells import TableCell
 from slq.results.layout import parse_layout
 from slq.results.load import Results, print_warnings
 
 CELL_FIELDS = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # fields of a cell in cells.csv
+TERMINAL_TABLE = "table3"  # which is also plain text, for the end of a call
 LATEX_ESCAPES = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -43,7 +45,7 @@ LATEX_ESCAPES = str.maketrans(
 
 
 def render(layout: Mapping[str, Any], results: Path, reference: Path, templates: Path, output: Path) -> None:
-    """Write each table as .tex and .html, `tables.tex` with all of them, and `cells.csv` into `output`.
+    """Write each table as .tex and .html, Table 3 as text, `tables.tex` with all, and `cells.csv` into `output`.
 
     Args:
         layout: the input of `parse_layout`
@@ -65,6 +67,8 @@ def render(layout: Mapping[str, Any], results: Path, reference: Path, templates:
         template = "long.tex.j2" if table.widths else "short.tex.j2"
         files[f"{table.name}.tex"] = latex.get_template(template).render(table=table, origin=origin)
         files[f"{table.name}.html"] = html.get_template("table.html.j2").render(table=table)
+        if table.name == TERMINAL_TABLE:
+            files[f"{table.name}.txt"] = format_text_table(table)
     files["cells.csv"] = cells_csv(tables)
     for name, text in files.items():
         write_text(output / name, text)

@@ -8,9 +8,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from slq.common.errors import SlqError, VerificationError
+from slq.common.progress import Progress
 from slq.sources.patterns import match_names, require_file_count
 
 BLOCK_BYTES = 1 << 20
@@ -36,7 +35,7 @@ def unpack(file: Path, out: Path, patterns: Sequence[str], count: int | None, ad
         with zipfile.ZipFile(file) as archive:
             members = _select_members(archive, patterns, count, address)
             _check_size(members, file, address)
-            bar = tqdm(members, desc=f"unpacking {file.name}", disable=None)
+            bar = Progress(members, desc=f"unpacking {file.name}")
             return {member.filename: _extract(archive, member, out / member.filename) for member in bar}
     except ZIP_ERRORS as error:
         raise VerificationError(f"{address}: not a sound zip archive ({error}); fetch again") from error

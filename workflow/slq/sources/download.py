@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 import time
 from http.client import OK, REQUESTED_RANGE_NOT_SATISFIABLE
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from tqdm import tqdm
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager
 from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
 from urllib3.util import Retry, make_headers, parse_url
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
+from slq.common.progress import Progress
 
 BLOCK_BYTES = 1 << 20  # bytes read at once
 TIMEOUT_SECONDS = 60  # longest time without a byte
@@ -95,7 +94,7 @@ def download(url: str, path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     retries, largest_size = RETRIES, file_size(path)
-    with _progress_bar(path.name) as bar:
+    with Progress(desc=path.name, unit="B", unit_scale=True) as bar:
         while True:
             try:
                 return _transfer(url, path, bar)
@@ -230,9 +229,3 @@ def remove_download(path: Path) -> None:
 def _resume_hint(path: Path) -> str:
     """Return the advice to fetch again, with the bytes that are here already."""
     return f"fetch again: it goes on behind the {file_size(path):,} bytes that are here"
-
-
-def _progress_bar(name: str) -> Any:
-    """Create a progress bar, which in a log prints a line every half minute."""
-    interval = 0.5 if sys.stderr.isatty() else 30
-    return tqdm(desc=name, unit="B", unit_scale=True, mininterval=interval, maxinterval=interval, file=sys.stderr)

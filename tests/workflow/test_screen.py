@@ -1,0 +1,169 @@
+"""The screen of a call of Snakemake (logger plugin `slq`): on a terminal of 120 columns, and in a file."""
+
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+
+from snakemake_logger_plugin_slq.handler import format_seconds
+from snakemake_logger_plugin_slq.words import Words
+
+COLUMNS = 120
+CODES = re.compile(r"\x1b\[[\d;]*[mK]")
+SNAKEFILE = """
+from snakemake_logger_plugin_slq.words import WORDS
+WORDS.labels = {"lora": "LoRA", "mini": "InternVL-mini"}
+WORDS.find_headline = lambda rule, outputs: "T2I R@5 97.5" if rule == "train" else ""
+WORDS.last_words = lambda rules, is_dry_run: ["forecast" if is_dry_run else f"done: {sorted(rules)}"]
+
+rule all:
+    input: "lora.mini.out"
+
+rule draw:
+    output: "data.out"
+    log: "logs/draw.log"
+    message: "Drawing the data of a set with a long name, so that this line does not fit into the terminal's width"
+    shell: "echo slq: warning: two pictures look alike > {log}; touch {output}"
+
+rule train:
+    input: "data.out"
+    output: "{method}.{backbone}.out"
+    log: "logs/train.{method}.{backbone}.log"
+    message: "Training {wildcards.method} on {wildcards.backbone}"
+    shell: "echo step 30 of 60: loss 0.1 > {log}; sleep 2.5; touch {output}"
+
+rule break_down:
+    output: "broken.out"
+    log: "logs/broken.log"
+    message: "Training what fails"
+    shell: "(echo loading; echo 'slq: error: config.yaml: seed is 1.5, expected a whole number') > {log}; exit 1"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a small workflow."""
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    return tmp_path
+
+
+def call(folder: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "slq", "--directory", str(folder), *options]
+
+
+def on_a_terminal(folder: Path, *options: str) -> str:
+    """Return what a call writes to a terminal of 120 columns."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
+    with subprocess.Popen(
+        call(folder, *options),
+        cwd=folder,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment | {"TERM": "xterm"},
+    ) as process:
+        os.close(theirs)
+        written = b""
+        while process.poll() is None or select.select([ours], [], [], 0)[0]:
+            if select.select([ours], [], [], 0.1)[0]:
+                try:
+                    written += os.read(ours, 1 << 16)
+                except OSError:  # the other end is closed
+                    break
+    os.close(ours)
+    return written.decode()
+
+
+def in_a_file(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Return the answer of a call whose output is no terminal."""
+    return subprocess.run(call(folder, *options), cwd=folder, capture_output=True, text=True, check=False)
+
+
+def screen_lines(written: str) -> list[str]:
+    """Return the lines that a terminal would have shown, each state of the last one too."""
+    return [line for part in CODES.sub("", written).split("\n") for line in part.split("\r")]
+
+
+def test_on_a_terminal_no_line_is_longer_and_each_finished_job_has_one(folder):
+    written = on_a_terminal(folder)
+    lines = screen_lines(written)
+    assert max(map(len, lines)) <= COLUMNS
+    assert "\x1b[32m[1/3] Drawing the data" in written, "colours on a terminal"
+    assert any(re.fullmatch(r"\[2/3\] Training LoRA on InternVL-mini: T2I R@5 97\.5, \d s", line) for line in lines)
+    assert "1 running: Training LoRA on InternVL-mini 50 %" in lines, "progress while it runs"
+    assert any("slq: warning: two pictures look alike" in line for line in lines), "what a job has to say"
+    assert "done: ['all', 'draw', 'train']" in lines
+    assert not any("Reason" in line or "rule draw" in line or "jobid" in line for line in lines)
+
+
+def test_in_a_file_lines_are_plain_and_whole(folder):
+    answer = in_a_file(folder)
+    assert answer.returncode == 0 and "\x1b" not in answer.stderr and "\r" not in answer.stderr
+    assert "so that this line does not fit into the terminal's width, 0." in answer.stderr
+    assert "Training LoRA on InternVL-mini: T2I R@5 97.5, " in answer.stderr
+
+
+def test_a_second_call_says_that_nothing_is_due_and_no_more(folder):
+    in_a_file(folder)
+    answer = in_a_file(folder)
+    assert "Nothing to be done" in answer.stderr and "done: [" not in answer.stderr
+
+
+def test_a_failed_job_shows_its_message_and_its_log_once(folder):
+    answer = in_a_file(folder, "broken.out")
+    assert answer.returncode == 1
+    assert "FAILED: Training what fails (rule break_down)\n" in answer.stderr
+    assert answer.stderr.count("slq: error: config.yaml: seed is 1.5, expected a whole number") == 1
+    assert "log: logs/broken.log" in answer.stderr
+    assert "loading" not in answer.stderr and "echo" not in answer.stderr
+    assert "done: [" not in answer.stderr
+
+
+def test_a_dry_run_lists_jobs_and_ends_with_their_table_and_the_forecast(folder):
+    answer = in_a_file(folder, "--dry-run")
+    assert answer.stdout.splitlines()[:2] == [
+        "Drawing the data of a set with a long name, so that this line does not fit into the terminal's width",
+        "Training LoRA on InternVL-mini",
+    ]
+    assert re.search(
+        r"Job stats:\njob +count\n[- ]+\ndraw +1\ntrain +1\nall +1\ntotal +3\nforecast$", answer.stdout.strip()
+    )
+    assert "Missing output" not in answer.stdout
+
+
+def test_reasons_and_commands_are_shown_on_request(folder):
+    answer = in_a_file(folder, "--dry-run", "--logger-slq-reasons", "--printshellcmds")
+    assert "    because: Missing output files: data.out" in answer.stdout
+    assert "touch data.out" in answer.stdout
+
+
+@pytest.mark.parametrize("quiet", ["all", "progress", "rules"])
+def test_quiet_calls_say_nothing_of_jobs(folder, quiet):
+    answer = in_a_file(folder, "--quiet", quiet)
+    assert answer.returncode == 0 and "Training" not in answer.stderr
+
+
+def test_only_whole_names_become_labels():
+    words = Words(labels={"lora": "LoRA", "mini": "InternVL-mini"})
+    wildcards = {"method": "lora", "backbone": "mini"}
+    assert (
+        words.put_labels("Training lora on mini-lora and mini", wildcards)
+        == "Training LoRA on mini-lora and InternVL-mini"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (12.6, "13 s"), (59.4, "59 s"), (125, "2 min 5 s"), (12_000, "3 h 20 min")]
+)
+def test_durations(seconds, text):
+    assert format_seconds(seconds) == text

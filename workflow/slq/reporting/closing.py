@@ -1,0 +1,34 @@
+"""Last lines of a call of Snakemake: Table 3, the verdicts, where tables and page are, and what to type next."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from slq.common.files import read_json
+from slq.reporting.page.summary import headline
+
+NEXT_CALLS = (
+    'make journey CELL="…"           from a number of Table 3 back to its evidence',
+    "slq compare results/A results/B  two sets of results, cell by cell",
+    "README.md                        the paper's own run, and a method or backbone of your own",
+)
+
+
+def closing_lines(tables: Path, claims: Path, finished_rules: Collection[str]) -> list[str]:
+    """Return what a call says at its end about the tables and the page that it has made; nothing if it made none.
+
+    Args:
+        tables: the folder of the preset's rendered tables
+        claims: the file of the verdicts
+        finished_rules: the rules of the jobs that have run
+    """
+    lines = []
+    if "render_tables" in finished_rules:
+        lines += ["", *(tables / "table3.txt").read_text(encoding="utf-8").splitlines(), ""]
+    if "judge_claims" in finished_rules:
+        lines += [headline(read_json(claims))]
+    if {"render_tables", "compile_pdf"} & set(finished_rules):
+        pdf = tables / "tables.pdf"
+        lines += [f"Tables: {pdf}" if pdf.exists() else f"Tables: {tables}/*.html (no PDF: pdflatex is not on PATH)"]
+    if "write_page" in finished_rules:
+        lines += [f"Page:   {tables / 'report.html'}", "Next:", *(f"  {call}" for call in NEXT_CALLS)]
+    return lines

@@ -1,0 +1,71 @@
+"""Headlines of finished jobs: the one number that a person wants to see, read from what the job wrote."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Headline = Callable[[Sequence[Path]], str]
+
+
+def split_headline(outputs: Sequence[Path]) -> str:
+    """Say how many images and captions, or questions, a split has."""
+    manifest = _read(_find(outputs, "manifest.json"))
+    counts = {name: manifest[name] for name in ("images", "captions", "items") if manifest.get(name)}
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def training_headline(outputs: Sequence[Path]) -> str:
+    """Say the recall on the validation split of the epoch that was kept."""
+    validation = _read(_find(outputs, "run.json"))["val"]
+    kept = validation["epochs"][validation["selected_epoch"]]
+    return f"validation T2I R@1 {kept['t2i']['R@1']:.1f}"
+
+
+def retrieval_headline(outputs: Sequence[Path]) -> str:
+    """Say T2I R@5 on each dataset."""
+    files = [path for path in outputs if path.suffix == ".json" and path.parent.name == "retrieval"]
+    recalls = {path.stem: _read(path)["metrics"]["t2i"] for path in files}
+    shown = [f"{name} {values['R@5']:.1f}" for name, values in recalls.items() if "R@5" in values]
+    return f"T2I R@5 {', '.join(shown)}" if shown else ""
+
+
+def retention_headline(outputs: Sequence[Path]) -> str:
+    """Say the score on each benchmark."""
+    files = [path for path in outputs if path.suffix == ".json" and path.parent.name in ("retention", "blind")]
+    return ", ".join(f"{path.stem} {_read(path)['metrics']['score']:g}" for path in files)
+
+
+def claims_headline(outputs: Sequence[Path]) -> str:
+    """Say how many claims have each verdict."""
+    verdicts = [claim["verdict"] for claim in _read(outputs[0])["claims"]]
+    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
+
+
+HEADLINES: dict[str, Headline] = {  # by rule
+    "make_synthetic_split": split_headline,
+    "import_local_split": split_headline,
+    "import_queries": split_headline,
+    "prepare_split": split_headline,
+    "train": training_headline,
+    "evaluate_retrieval": retrieval_headline,
+    "evaluate_baseline": retrieval_headline,
+    "evaluate_retention": retention_headline,
+    "evaluate_blind": retention_headline,
+    "judge_claims": claims_headline,
+}
+
+
+def find_headline(rule: str, outputs: Sequence[str]) -> str:
+    """Return the headline of a finished job; empty if its rule has none."""
+    return HEADLINES[rule]([Path(path) for path in outputs]) if rule in HEADLINES else ""
+
+
+def _find(outputs: Sequence[Path], name: str) -> Path:
+    """Return the output of this name."""
+    return next(path for path in outputs if path.name == name)
+
+
+def _read(path: Path) -> Any:
+    """Read a JSON file that a job has just written."""
+    return json.loads(path.read_text(encoding="utf-8"))

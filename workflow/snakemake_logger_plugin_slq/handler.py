@@ -1,0 +1,259 @@
+"""Handler of Snakemake's log records: a line for each finished job, progress while jobs run, errors, the answer.
+
+On a terminal the last line shows how far the running jobs are. Elsewhere lines are neither cut nor coloured, and a job
+that runs for long has a line a minute. Snakemake writes everything else into its own log, .snakemake/log.
+"""
+
+import os
+import re
+import shutil
+import sys
+import textwrap
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from logging import ERROR, INFO, WARNING, LogRecord
+from pathlib import Path
+
+from snakemake.settings.enums import Quietness
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
+
+from snakemake_logger_plugin_slq.words import WORDS
+
+DEFAULT_WIDTH = 120
+REDRAW_SECONDS, LINE_SECONDS = 1, 60  # how often progress is shown on a terminal, and elsewhere
+LOG_TAIL = 1 << 16  # bytes at the end of a job's log in which remarks, errors and progress are looked for
+ERROR_LINES = 10  # last lines of the log of a failed job that has no message of ours
+PROGRESS = re.compile(r"(\d+)%\||(\d[\d,]*) of (\d[\d,]*)")  # as bars and jobs print it
+OUR_REMARK, OUR_ERROR = "slq: ", "slq: error: "
+CLEAR_LINE = "\r\x1b[2K"
+COLORS = {"red": 31, "green": 32, "yellow": 33, "grey": 90}
+NO_JOB_LINES = {Quietness.ALL, Quietness.RULES, Quietness.PROGRESS}
+# What a person needs of Snakemake's remarks; the others are in its log, and here with --verbose.
+REMARKS = re.compile("Nothing to be done|Trying to restart|Removing output|Will exit after|dry-run")
+FAILED_COMMAND = "CalledProcessError"  # Snakemake's account of a failed command, of which the job's own log says why
+
+
+@dataclass
+class LogHandlerSettings(LogHandlerSettingsBase):
+    """Options of the screen on the command line."""
+
+    reasons: bool = field(default=False, metadata={"help": "Say for each job why it is due."})
+
+
+@dataclass
+class RunningJob:
+    """A job that has been announced: what it does, where its log is, and when it began."""
+
+    title: str
+    rule: str
+    outputs: Sequence[str]
+    log: Path | None
+    benchmark: Path | None
+    began: float
+
+    def percent_done(self) -> int | None:
+        """Return how far the job says it is, in percent; None as long as it says nothing."""
+        found = PROGRESS.findall(_read_tail(self.log)) if self.log else []
+        percent, *steps = found[-1] if found else ("", "", "")
+        done, total = (int(number.replace(",", "") or 0) for number in ((percent, "100") if percent else steps))
+        return 100 * done // total if 0 < done <= total else None
+
+    def seconds(self, until: float) -> float:
+        """Return how long the job ran: on its own machine, where Snakemake has measured that."""
+        if self.benchmark and self.benchmark.exists() and self.benchmark.stat().st_mtime >= self.began:
+            found = re.search(r'"s": ([\d.]+)', self.benchmark.read_text(encoding="utf-8"))
+            return float(found[1]) if found else until - self.began
+        return until - self.began
+
+
+class LogHandler(LogHandlerBase):
+    """Snakemake's log records on a terminal or in a file."""
+
+    writes_to_stream = True
+    writes_to_file = False
+    has_filter = True
+    has_formatter = True
+    needs_rulegraph = False
+
+    def __post_init__(self) -> None:
+        """Find out whether the stream is a terminal, and start to show progress if it is one."""
+        self.stream = sys.stdout if self.common_settings.stdout else sys.stderr
+        self.is_terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.is_colored = self.is_terminal and not self.common_settings.nocolor and "NO_COLOR" not in os.environ
+        self.shows_jobs = not NO_JOB_LINES & set(self.common_settings.quiet or ())
+        self.running: dict[int, RunningJob] = {}
+        self.finished_rules: set[str] = set()
+        self.num_finished = self.num_jobs = 0
+        self.job_table = ""
+        self.failed = False
+        self.is_closed = threading.Event()
+        self.ticker = threading.Thread(target=self._show_progress, daemon=True)
+        if self.shows_jobs and not self.common_settings.dryrun:
+            self.ticker.start()
+
+    def emit(self, record: LogRecord) -> None:
+        """Show a record."""
+        try:
+            {
+                LogEvent.RUN_INFO: self._show_plan,
+                LogEvent.JOB_INFO: self._announce_job,
+                LogEvent.JOB_FINISHED: self._finish_job,
+                LogEvent.JOB_ERROR: self._show_failed_job,
+            }.get(getattr(record, "event", None), self._show_remark)(record)
+        except BrokenPipeError:
+            raise
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Show the table of a dry run's jobs, and what the Snakefile has to say at the end."""
+        if not self.is_closed.is_set():
+            self.is_closed.set()
+            if self.ticker.is_alive():
+                self.ticker.join()
+            if self.common_settings.dryrun and self.job_table:
+                self._write(self.job_table.strip("\n").splitlines())
+            if not self.failed and self.num_jobs:
+                self._write(WORDS.last_words(self.finished_rules, self.common_settings.dryrun))
+        super().close()
+
+    def _show_plan(self, record: LogRecord) -> None:
+        """Say how many jobs will run; a dry run shows their table at its end."""
+        self.job_table = record.getMessage()
+        self.num_jobs = record.stats["total"]
+        if self.shows_jobs and not self.common_settings.dryrun:
+            self._write([f"Jobs to run: {self.num_jobs}. What they print is in logs/."])
+
+    def _announce_job(self, record: LogRecord) -> None:
+        """Note a job that is about to run; a dry run, or --printshellcmds, shows it."""
+        title = WORDS.put_labels(record.rule_msg or record.rule_name, record.wildcards)
+        log = Path(record.log[0]) if record.log else None
+        benchmark = Path(record.benchmark) if record.benchmark else None
+        job = RunningJob(title, record.rule_name, record.output, log, benchmark, record.created)
+        self.running[record.jobid] = job
+        if not self.shows_jobs or not log:  # a rule without a log only names targets
+            return
+        if self.common_settings.dryrun or self.settings.reasons or self.common_settings.printshellcmds:
+            self._write([title])
+        if self.settings.reasons:
+            self._write([f"because: {record.reason}"], indent="    ", color="grey")
+        if self.common_settings.printshellcmds and record.shellcmd:
+            self._write(record.shellcmd.splitlines(), indent="    ", color="grey")
+
+    def _finish_job(self, record: LogRecord) -> None:
+        """Show the line of a finished job: what it did, its headline, and its seconds."""
+        job = self.running.pop(record.job_id)
+        self.num_finished += 1
+        self.finished_rules.add(job.rule)
+        if not self.shows_jobs or not job.log:
+            return
+        width = len(str(self.num_jobs))
+        count = f"[{self.num_finished:{width}}/{self.num_jobs}] "
+        headline = WORDS.find_headline(job.rule, job.outputs)
+        text = f"{job.title}{f': {headline}' if headline else ''}, {format_seconds(job.seconds(record.created))}"
+        self._write([f"{count}{text}"], hanging=" " * len(count), color="green")
+        remarks = [line for line in _read_tail(job.log).splitlines() if line.startswith(OUR_REMARK)]
+        self._write(remarks, indent=" " * len(count), color="yellow")
+
+    def _show_failed_job(self, record: LogRecord) -> None:
+        """Show what a failed job said, and where its log is."""
+        job = self.running.pop(record.jobid, None)
+        self.failed = True
+        title = job.title if job else record.rule_name
+        self._write([f"FAILED: {title} (rule {record.rule_name})"], color="red")
+        logs = [Path(path) for path in record.log]
+        self._write(_error_of(logs), indent="    ", color="red")
+        self._write([f"log: {path}" for path in logs], indent="    ")
+
+    def _show_remark(self, record: LogRecord) -> None:
+        """Show a warning or an error; of remarks only those that a person needs, unless --verbose."""
+        message = record.getMessage() if record.msg is not None else ""
+        wanted = record.levelno >= WARNING and FAILED_COMMAND not in message
+        wanted = wanted or (record.levelno >= INFO and REMARKS.search(message) is not None)
+        if message and (wanted or self.common_settings.verbose):
+            self.failed = self.failed or record.levelno >= ERROR
+            color = {WARNING: "yellow", ERROR: "red"}.get(record.levelno, "")
+            self._write(message.strip("\n").splitlines(), color=color)
+
+    def _show_progress(self) -> None:
+        """Show how far the running jobs are, until the handler is closed."""
+        while not self.is_closed.wait(REDRAW_SECONDS if self.is_terminal else LINE_SECONDS):
+            with self.lock:
+                lines = [_progress_line(job) for job in list(self.running.values())]
+                if self.is_terminal:
+                    text = f"{len(lines)} running: {'; '.join(lines)}" if lines else ""
+                    self._put(CLEAR_LINE + self._color(_cut(text, self._width()), "grey"))
+                else:
+                    self._write([line for line in lines if "%" in line])
+        if self.is_terminal:
+            self._put(CLEAR_LINE)
+
+    def _write(self, lines: Iterable[str], indent: str = "", hanging: str = "    ", color: str = "") -> None:
+        """Write lines; on a terminal they are folded at its width."""
+        text = "\n".join(self._color(part, color) for line in lines for part in self._fold(line, indent, hanging))
+        if text:
+            with self.lock:
+                self._put(f"{CLEAR_LINE if self.is_terminal else ''}{text}\n")
+
+    def _fold(self, line: str, indent: str, hanging: str) -> list[str]:
+        """Fold a line at the width of a terminal; elsewhere it stays one line."""
+        if not self.is_terminal or len(indent + line) <= self._width():
+            return [indent + line]
+        return textwrap.wrap(line, self._width(), initial_indent=indent, subsequent_indent=indent + hanging)
+
+    def _width(self) -> int:
+        """Return the columns of the terminal."""
+        return shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
+
+    def _color(self, text: str, color: str) -> str:
+        """Return the text in a colour, if the stream is a terminal that has colours."""
+        return f"\x1b[{COLORS[color]}m{text}\x1b[0m" if color and text and self.is_colored else text
+
+    def _put(self, text: str) -> None:
+        """Write a text; characters that the stream cannot encode become question marks."""
+        encoding = self.stream.encoding or "utf-8"
+        self.stream.write(text.encode(encoding, "replace").decode(encoding))
+        self.stream.flush()
+
+
+def format_seconds(seconds: float) -> str:
+    """Format a duration: 0.4 s, 13 s, 2 min 5 s, 3 h 20 min."""
+    whole = round(seconds)
+    if whole < 1:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _progress_line(job: RunningJob) -> str:
+    """Say how far a running job is, as far as it is known."""
+    percent = job.percent_done()
+    return job.title if percent is None else f"{job.title} {percent} %"
+
+
+def _cut(text: str, width: int) -> str:
+    """Cut a text at the width of the terminal; its last column stays free, as some terminals wrap there."""
+    return text if len(text) < width else f"{text[: width - 4]}..."
+
+
+def _read_tail(path: Path) -> str:
+    """Read the end of a log; empty if it does not exist yet."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - LOG_TAIL, 0))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _error_of(logs: Sequence[Path]) -> list[str]:
+    """Return the message of ours at the end of a job's log, or else the log's last lines."""
+    text = "".join(_read_tail(path) for path in logs)
+    _, found, message = text.rpartition(OUR_ERROR)
+    return (found + message).splitlines() if found else text.splitlines()[-ERROR_LINES:]
