@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CONTENT = ("Snakefile", "config.yaml", ".gitignore", "workflow", "slurm", "profiles", "envs", "paper_tables", "tests/slice.yaml")
+CONTENT = (
+    "Snakefile",
+    "config.yaml",
+    ".gitignore",
+    "workflow",
+    "slurm",
+    "profiles",
+    "envs",
+    "paper_tables",
+    "tests/slice.yaml",
+)
 KEPT = ("reference", "templates")  # of paper_tables; all else there is made
 MADE = shutil.ignore_patterns("__pycache__", "*.egg-info")
 SLICE = ["--cores", "2", "--configfile", "tests/slice.yaml"]

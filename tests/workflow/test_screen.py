@@ -1,23 +1,16 @@
 """The screen of a call of Snakemake (logger plugin `slq`): on a terminal of 120 columns, and in a file."""
 
-import os
-import pty
 import re
-import select
-import struct
 import subprocess
 import sys
-import termios
-from fcntl import ioctl
 from pathlib import Path
 
 import pytest
 
 from snakemake_logger_plugin_slq.handler import format_seconds
 from snakemake_logger_plugin_slq.words import Words
+from terminal import COLUMNS, every_line, run_on_a_terminal
 
-COLUMNS = 120
-CODES = re.compile(r"\x1b\[[\d;]*[mK]")
 SNAKEFILE = """
 from snakemake_logger_plugin_slq.words import WORDS
 WORDS.labels = {"lora": "LoRA", "mini": "InternVL-mini"}
@@ -60,28 +53,8 @@ def call(folder: Path, *options: str) -> list[str]:
 
 
 def on_a_terminal(folder: Path, *options: str) -> str:
-    """Return what a call writes to a terminal of 120 columns."""
-    ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
-    with subprocess.Popen(
-        call(folder, *options),
-        cwd=folder,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment | {"TERM": "xterm"},
-    ) as process:
-        os.close(theirs)
-        written = b""
-        while process.poll() is None or select.select([ours], [], [], 0)[0]:
-            if select.select([ours], [], [], 0.1)[0]:
-                try:
-                    written += os.read(ours, 1 << 16)
-                except OSError:  # the other end is closed
-                    break
-    os.close(ours)
-    return written.decode()
+    """Return what a call writes to a terminal."""
+    return run_on_a_terminal(call(folder, *options), folder)[1]
 
 
 def in_a_file(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -89,14 +62,9 @@ def in_a_file(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(call(folder, *options), cwd=folder, capture_output=True, text=True, check=False)
 
 
-def screen_lines(written: str) -> list[str]:
-    """Return the lines that a terminal would have shown, each state of the last one too."""
-    return [line for part in CODES.sub("", written).split("\n") for line in part.split("\r")]
-
-
 def test_on_a_terminal_no_line_is_longer_and_each_finished_job_has_one(folder):
     written = on_a_terminal(folder)
-    lines = screen_lines(written)
+    lines = every_line(written)
     assert max(map(len, lines)) <= COLUMNS
     assert "\x1b[32m[1/3] Drawing the data" in written, "colours on a terminal"
     assert any(re.fullmatch(r"\[2/3\] Training LoRA on InternVL-mini: T2I R@5 97\.5, \d s", line) for line in lines)

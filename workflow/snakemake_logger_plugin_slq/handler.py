@@ -26,7 +26,7 @@ DEFAULT_WIDTH = 120
 REDRAW_SECONDS, LINE_SECONDS = 1, 60  # how often progress is shown on a terminal, and elsewhere
 LOG_TAIL = 1 << 16  # bytes at the end of a job's log in which remarks, errors and progress are looked for
 ERROR_LINES = 10  # last lines of the log of a failed job that has no message of ours
-PROGRESS = re.compile(r"(\d+)%\||(\d[\d,]*) of (\d[\d,]*)")  # as bars and jobs print it
+PROGRESS = re.compile(r"(\d+)%\||step (\d[\d,]*) of (\d[\d,]*)")  # as bars and jobs print it
 OUR_REMARK, OUR_ERROR = "slq: ", "slq: error: "
 CLEAR_LINE = "\r\x1b[2K"
 COLORS = {"red": 31, "green": 32, "yellow": 33, "grey": 90}
@@ -89,6 +89,7 @@ class LogHandler(LogHandlerBase):
         self.num_finished = self.num_jobs = 0
         self.job_table = ""
         self.failed = False
+        self.is_line_cleared = True  # of progress, by a line that was written since
         self.is_closed = threading.Event()
         self.ticker = threading.Thread(target=self._show_progress, daemon=True)
         if self.shows_jobs and not self.common_settings.dryrun:
@@ -179,13 +180,17 @@ class LogHandler(LogHandlerBase):
             self._write(message.strip("\n").splitlines(), color=color)
 
     def _show_progress(self) -> None:
-        """Show how far the running jobs are, until the handler is closed."""
+        """Show how far the running jobs are, until the handler is closed; on a terminal whenever that has changed."""
+        shown = ""
         while not self.is_closed.wait(REDRAW_SECONDS if self.is_terminal else LINE_SECONDS):
             with self.lock:
                 lines = [_progress_line(job) for job in list(self.running.values())]
                 if self.is_terminal:
                     text = f"{len(lines)} running: {'; '.join(lines)}" if lines else ""
-                    self._put(CLEAR_LINE + self._color(_cut(text, self._width()), "grey"))
+                    text = CLEAR_LINE + self._color(_cut(text, self._width()), "grey")
+                    if text != shown or self.is_line_cleared:
+                        self._put(text)
+                    shown, self.is_line_cleared = text, False
                 else:
                     self._write([line for line in lines if "%" in line])
         if self.is_terminal:
@@ -197,6 +202,7 @@ class LogHandler(LogHandlerBase):
         if text:
             with self.lock:
                 self._put(f"{CLEAR_LINE if self.is_terminal else ''}{text}\n")
+                self.is_line_cleared = True
 
     def _fold(self, line: str, indent: str, hanging: str) -> list[str]:
         """Fold a line at the width of a terminal; elsewhere it stays one line."""

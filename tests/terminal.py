@@ -1,0 +1,91 @@
+"""A terminal of 120 columns: what a command shows on it, line by line, and a picture of that.
+
+python tests/terminal.py OUT.png COMMAND...     such as docs/screen.png make reproduce; needs a Chromium
+"""
+
+import html
+import os
+import pty
+import re
+import select
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from fcntl import ioctl
+from pathlib import Path
+
+COLUMNS = 120
+CODES = re.compile(r"\x1b\[[\d;]*[mK]")
+COLOR = re.compile(r"\x1b\[(\d+)m(.*?)\x1b\[0m")
+COLORS = {"31": "#e06c75", "32": "#98c379", "33": "#e5c07b", "90": "#7f848e"}
+PAGE = """<!doctype html><meta charset="utf-8"><style>
+body {{ margin: 0; background: #282c34; }}
+pre {{ margin: 16px; width: {columns}ch; color: #d7dae0; font: 13px/18px "DejaVu Sans Mono", monospace; }}
+</style><pre>{text}</pre>"""
+LINE_HEIGHT, CHARACTER_WIDTH, MARGIN = 18, 8, 16  # pixels
+
+
+def run_on_a_terminal(command: list[str], folder: Path) -> tuple[int, str]:
+    """Run a command on a terminal; return its exit status and all that it wrote."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen(command, cwd=folder, env=environment | {"TERM": "xterm"}, **streams) as process:
+        os.close(theirs)
+        written = b""
+        while process.poll() is None or select.select([ours], [], [], 0)[0]:
+            if select.select([ours], [], [], 0.1)[0]:
+                try:
+                    written += os.read(ours, 1 << 16)
+                except OSError:  # the command has closed its end
+                    break
+    os.close(ours)
+    return process.returncode, written.decode(errors="replace")
+
+
+def every_line(written: str) -> list[str]:
+    """Return the lines that were shown, each state of a line that was written over too."""
+    return [line for part in CODES.sub("", written).split("\n") for line in part.split("\r")]
+
+
+def last_lines(written: str) -> list[str]:
+    """Return the lines that are left at the end, with their colours."""
+    lines = [line.rstrip("\r").rpartition("\x1b[2K")[2] for line in written.split("\n")]
+    return lines[:-1] if lines and not lines[-1] else lines
+
+
+def draw_picture(written: str, out: Path) -> None:
+    """Draw what a terminal shows at the end as a PNG."""
+    lines = last_lines(written)
+    text = "\n".join(COLOR.sub(_colored, html.escape(line)) for line in lines)
+    size = (COLUMNS * CHARACTER_WIDTH + 2 * MARGIN, len(lines) * LINE_HEIGHT + 2 * MARGIN)
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        sys.exit("no Chromium is on PATH, which draws the picture")
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "screen.html"
+        page.write_text(PAGE.format(columns=COLUMNS, text=text), encoding="utf-8")
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size[0]},{size[1]}"]
+        subprocess.run([browser, *options, f"--screenshot={out.resolve()}", page.as_uri()], check=True)
+
+
+def _colored(found: re.Match[str]) -> str:
+    """Return a coloured part as HTML."""
+    return f'<span style="color: {COLORS[found[1]]}">{found[2]}</span>'
+
+
+def main() -> int:
+    """Run a command, draw its screen, and return its exit status."""
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    status, written = run_on_a_terminal(sys.argv[2:], Path.cwd())
+    draw_picture(written, Path(sys.argv[1]))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
