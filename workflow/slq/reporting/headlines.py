@@ -18,7 +18,7 @@ def split_headline(outputs: Sequence[Path]) -> str:
 def training_headline(outputs: Sequence[Path]) -> str:
     """Say the recall on the validation split of the epoch that was kept."""
     validation = _read(_find(outputs, "run.json"))["val"]
-    kept = validation["epochs"][validation["selected_epoch"]]
+    kept = validation["recalls"][validation["selected_epoch"]]
     return f"validation T2I R@1 {kept['t2i']['R@1']:.1f}"
 
 
@@ -33,7 +33,7 @@ def retrieval_headline(outputs: Sequence[Path]) -> str:
 def retention_headline(outputs: Sequence[Path]) -> str:
     """Say the score on each benchmark."""
     files = [path for path in outputs if path.suffix == ".json" and path.parent.name in ("retention", "blind")]
-    return ", ".join(f"{path.stem} {_read(path)['metrics']['score']:g}" for path in files)
+    return ", ".join(f"{path.stem} {round(_read(path)['metrics']['score'], 1):g}" for path in files)
 
 
 def claims_headline(outputs: Sequence[Path]) -> str:
