@@ -19,6 +19,7 @@ from slq.evaluation.reply import Reply, build_answered_items
 from slq.methods.registry import find_method
 from stored import CPU, Runs, write_answers, write_ranks
 
+PAGE = {"judge_claims": 1, "paper_audit": 1, "compare_paper": 1, "write_page": 1}
 PAPER = {
     "fetch_source": 12,
     "prepare_split": 7,
@@ -36,6 +37,7 @@ PAPER = {
     "compile_pdf": 1,
     "draw_figures": 1,
     "draw_queries": 1,
+    **PAGE,
     "all": 1,
 }
 MINI = {
@@ -56,6 +58,7 @@ MINI = {
     "compile_pdf": 1,
     "draw_figures": 1,
     "draw_queries": 1,
+    **PAGE,
     "all": 1,
 }
 THREE_SEEDS = {"train": 36, "evaluate_retrieval": 40, "evaluate_retention": 28, "check_equivalence": 12}
@@ -256,7 +259,7 @@ def touch_in_random_order(folder: Path, seed: int) -> None:
 def test_a_clone_with_results_renders_and_trains_nothing(clone):
     for seed in range(3):
         touch_in_random_order(clone, seed)
-        everything = {"tables": 1, "figures": 1, "all": 1}
+        everything = {"tables": 1, "figures": 1, "all": 1, **PAGE}
         assert planned(clone, "--cores", "1", *SHOW, "all") == for_this_machine(RENDERING | everything)
     before = processor_seconds()
     answer = snakemake(clone, "--cores", "1", *SHOW)

@@ -1,42 +1,51 @@
 """A table as plain text, as the end of a call shows Table 3 on the terminal."""
 
-from slq.reporting.table_model import Table
+from itertools import groupby
+
+from slq.reporting.table_model import Column, Table
 from slq.results.cells import TableCell
 
 SIGNS = {"missing": "\u2013", "stale": "†"}  # of cells that show no number, as in HTML
+GAP = "  "  # between columns
 
 
 def format_text_table(table: Table) -> str:
-    """Format a table with two columns of labels: headers, a rule, and a line per row; a group's label stands once.
+    """Format a table with two columns of labels and headers of at most two lines; a group's label stands once.
 
-    Labels are aligned to the left, numbers to the right.
+    Labels are aligned to the left, numbers to the right, and a header of several columns stands in their middle.
     """
-    heads = [column.heads for column in table.columns]
-    lines = [[""] * len(table.lead_heads) + list(line) for line in zip_heads(heads)]
-    lines[-1][: len(table.lead_heads)] = table.lead_heads
-    num_head_lines = len(lines)
+    heads = [("", head) for head in table.lead_heads] + [_split_head(column) for column in table.columns]
+    lines = [[low for _, low in heads]]
     for group in table.groups:
         lead = [group.label, *map(_format_cell, group.shared)]
         for row in group.rows:
             lines.append([*lead, row.label, *map(_format_cell, row.cells)])
             lead = [""] * len(lead)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    top = []
+    for text, columns in groupby(range(len(heads)), key=lambda number: heads[number][0]):
+        numbers = list(columns)
+        span = sum(widths[number] for number in numbers) + len(GAP) * (len(numbers) - 1)
+        widths[numbers[-1]] += max(len(text) - span, 0)
+        top.append(text.center(max(span, len(text))))
     label_columns = (0, len(table.lead_heads) - 1)
     aligned = [
-        "  ".join(
+        GAP.join(
             word.ljust(width) if number in label_columns else word.rjust(width)
             for number, (word, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     ]
     rule = "-" * max(map(len, aligned))
-    return "\n".join([*aligned[:num_head_lines], rule, *aligned[num_head_lines:]]) + "\n"
+    return "\n".join([GAP.join(top).rstrip(), aligned[0], rule, *aligned[1:]]) + "\n"
 
 
-def zip_heads(heads: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the header lines from top to bottom; a shorter header stands in the lowest."""
-    num_lines = max(map(len, heads))
-    return list(zip(*(("",) * (num_lines - len(head)) + head for head in heads), strict=True))
+def _split_head(column: Column) -> tuple[str, str]:
+    """Return the two lines of a column's header; a single one is broken at its last hyphen, to be narrower."""
+    if len(column.heads) > 1:
+        return column.heads[0], column.heads[1]
+    before, hyphen, after = column.heads[0].rpartition("-")
+    return before + hyphen, after
 
 
 def _format_cell(cell: TableCell) -> str:
