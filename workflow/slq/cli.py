@@ -86,7 +86,8 @@ def compare(args: argparse.Namespace) -> None:
     from slq.reporting.comparison.output import format_comparison, write_comparison
 
     settings = compare_settings(_load_config(args))
-    comparison = write_comparison(args.a, args.b, settings, args.reference, args.json, args.text)
+    files = (args.reference, args.json, args.text)
+    comparison = write_comparison(args.a, args.b, settings, *files, seeds=args.seeds)
     print(format_comparison(comparison), end="")
     counts = {verdict: count for verdict, count in comparison.verdict_counts.items() if verdict in args.fail_on}
     if any(counts.values()):
@@ -187,6 +188,7 @@ RESULTS = argument("results", "Folder of results, such as results/mini.", type=P
 BATCH = argument("--batch", "Images embedded at once. Default: 32.", type=int, default=32, metavar="N")
 SOURCE_HELP = "Folder of results, bundle, or the word paper."
 CAPTIONS_HELP = "JSON lines, each an image's file name and its captions: {image: NAME, captions: [TEXT, ...]}."
+SEEDS_HELP = "Seed of A and seed of B, or one for both: their runs and base's alone, no baselines. Default: all seeds."
 DTYPES = ["float32", "bfloat16", "float64"]
 COMMANDS: dict[Callable[[argparse.Namespace], None], list[Argument]] = {
     doctor: [
@@ -214,6 +216,7 @@ COMMANDS: dict[Callable[[argparse.Namespace], None], list[Argument]] = {
         CONFIG,
         argument("a", SOURCE_HELP, metavar="A"),
         argument("b", SOURCE_HELP, metavar="B"),
+        argument("--seeds", SEEDS_HELP, type=int, nargs="+", default=[], metavar="K"),
         argument("--json", "File for the comparison as JSON.", type=Path, metavar="FILE"),
         argument("--text", "File for what is printed.", type=Path, metavar="FILE"),
         argument("--fail-on", "Verdict that makes the exit status 1.", action="append", default=[], choices=VERDICTS),

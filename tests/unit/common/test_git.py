@@ -35,7 +35,12 @@ def commit(message):
 
 def test_git_takes_results_but_those_of_mini_and_nothing_large(repository):
     results = [METRICS, METRICS.replace(".json", ".ranks.parquet"), "results/paper/gpu_hours.csv"]
-    made = ["results/mini/audit.json", "scratch/data/coco/a.jpg", "logs/paper/train.log", "paper_tables/paper/cells.csv"]
+    made = [
+        "results/mini/audit.json",
+        "scratch/data/coco/a.jpg",
+        "logs/paper/train.log",
+        "paper_tables/paper/cells.csv",
+    ]
     place(repository, *results, *made, "results/paper/.audit.json.123.tmp")
     git("add", "--all")
     assert git("diff", "--cached", "--name-only").split() == sorted(results)
