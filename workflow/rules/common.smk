@@ -677,9 +677,12 @@ def page_figures() -> list[str]:
 
 
 def announce_tables() -> None:
-    """Print at exit, after Snakemake's last lines, where the tables are, and why there is no PDF."""
-    folder = f"paper_tables/{config['preset']}"
-    message = f"Tables: {folder} (tables.pdf, *.tex, *.html)"
+    """Print at exit, after Snakemake's last lines, which tables this call has made, and why no PDF; else nothing."""
+    formats = {"compile_pdf": "tables.pdf", "render_tables": "*.tex, *.html"}
+    finished = {job.rule.name for job in workflow.dag.needrun_jobs(exclude_finished=False)}
+    made = ", ".join(files for rule, files in formats.items() if rule in finished)
+    message = f"Tables: paper_tables/{config['preset']} ({made})"
     if not shutil.which("pdflatex"):
-        message = f"Tables: {folder} (*.tex, *.html); no tables.pdf was made, because pdflatex is not on PATH"
-    atexit.register(print, message, file=sys.stderr)
+        message += "; no tables.pdf was made, because pdflatex is not on PATH"
+    if made:
+        atexit.register(print, message, file=sys.stderr)
