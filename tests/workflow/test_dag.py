@@ -344,6 +344,15 @@ def test_a_seed_removed_or_added_only_renders_where_its_runs_exist(clone, raw_co
     assert planned(clone, "--cores", "1", *two) == for_this_machine(RENDERING | {"all": 1})
 
 
+def test_a_call_says_where_tables_are_if_it_has_made_them(clone):
+    said = []
+    for targets in (["paper_tables/mini/table1.tex"], ["claims"]):
+        answer = snakemake(clone, "--cores", "1", *targets)
+        assert answer.returncode == 0, answer.stdout
+        said.append(re.findall("^Tables: [^;\n]*", answer.stdout, re.MULTILINE))
+    assert said == [["Tables: paper_tables/mini (*.tex, *.html)"], []]
+
+
 def test_without_pdflatex_the_last_line_says_so(clone, tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()

@@ -14,6 +14,7 @@ from slq.jobs import configure_libraries
 
 # Commands import torch and transformers themselves, so that `slq --help` starts at once.
 VERDICTS = ["differs", "inside noise", "not comparable", "stale", "missing", "extra"]  # that `compare` may fail on
+DEFAULT_CONFIG = Path("config.yaml")
 
 
 def doctor(args: argparse.Namespace) -> None:
@@ -86,7 +87,8 @@ def compare(args: argparse.Namespace) -> None:
     from slq.reporting.comparison.output import format_comparison, write_comparison
 
     settings = compare_settings(_load_config(args))
-    comparison = write_comparison(args.a, args.b, settings, args.reference, args.json, args.text)
+    files = (args.reference, args.json, args.text)
+    comparison = write_comparison(args.a, args.b, settings, *files, seeds=args.seeds)
     print(format_comparison(comparison), end="")
     counts = {verdict: count for verdict, count in comparison.verdict_counts.items() if verdict in args.fail_on}
     if any(counts.values()):
@@ -141,7 +143,7 @@ def search(args: argparse.Namespace) -> None:
     """Find the images of a folder that a text or an image is most similar to.
 
     Raises:
-        SlqError: not exactly one of `--text` and `--image` is given.
+        SlqError: not exactly one of `--text` and `--image` is given, or the folder is neither an export nor a run.
     """
     from slq.export.folder import export_once
     from slq.export.search import search_images
@@ -149,8 +151,12 @@ def search(args: argparse.Namespace) -> None:
 
     if (args.text is None) == (args.image is None):
         raise SlqError("expected one query: --text TEXT or --image FILE")
-    config = _load_config(args)
-    is_export = (args.model / "retriever.json").is_file()
+    is_export, is_run = ((args.model / name).is_file() for name in ("retriever.json", "run.json"))
+    if not (is_export or is_run):
+        raise SlqError(f"{args.model}: neither an export, with retriever.json in it, nor a run's folder, with run.json")
+    config: Config = {"scratch": "scratch"}
+    if is_run or DEFAULT_CONFIG.exists() or args.config != [DEFAULT_CONFIG]:  # an export is searched without a clone
+        config = _load_config(args)
     folder = args.model if is_export else export_once(find_run(args.model, config), config)
     query = args.image if args.text is None else args.text
     options = (args.top, args.batch, args.sheet)
@@ -187,6 +193,7 @@ RESULTS = argument("results", "Folder of results, such as results/mini.", type=P
 BATCH = argument("--batch", "Images embedded at once. Default: 32.", type=int, default=32, metavar="N")
 SOURCE_HELP = "Folder of results, bundle, or the word paper."
 CAPTIONS_HELP = "JSON lines, each an image's file name and its captions: {image: NAME, captions: [TEXT, ...]}."
+SEEDS_HELP = "Seed of A and seed of B, or one for both: their runs and base's alone, no baselines. Default: all seeds."
 DTYPES = ["float32", "bfloat16", "float64"]
 COMMANDS: dict[Callable[[argparse.Namespace], None], list[Argument]] = {
     doctor: [
@@ -214,6 +221,7 @@ COMMANDS: dict[Callable[[argparse.Namespace], None], list[Argument]] = {
         CONFIG,
         argument("a", SOURCE_HELP, metavar="A"),
         argument("b", SOURCE_HELP, metavar="B"),
+        argument("--seeds", SEEDS_HELP, type=int, nargs="+", default=[], metavar="K"),
         argument("--json", "File for the comparison as JSON.", type=Path, metavar="FILE"),
         argument("--text", "File for what is printed.", type=Path, metavar="FILE"),
         argument("--fail-on", "Verdict that makes the exit status 1.", action="append", default=[], choices=VERDICTS),
@@ -259,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, or the exit status of the error after printing its message on standard error."""
     gc.set_threshold(200_000)  # collecting the many permanent objects of torch and transformers takes 1.5 s
     args = build_parser().parse_args(argv)
-    args.config = getattr(args, "config", None) or [Path("config.yaml")]
+    args.config = getattr(args, "config", None) or [DEFAULT_CONFIG]
     configure_libraries(getattr(args, "threads", None), allow_network=args.function is doctor)
     try:
         args.function(args)

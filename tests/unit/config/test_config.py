@@ -143,6 +143,12 @@ BAD = [
         "coco",
         "encoders.mini-blip.pretrain.dataset is 'coco'; expected a synthetic dataset",
     ),
+    # texts that tables print
+    ("datasets.mini-coco.label", " mini-COCO", "label is ' mini-COCO', which begins or ends with a blank; take it out"),
+    ("backbones.mini-internvl.label", "a\nb", r"tables cannot print: LaTeX draws no '\n' (U+000A); write one line of"),
+    ("baselines.mini-clip.label", "\u4e2d\u6587", "LaTeX draws no '\u4e2d' (U+4E2D); write one line of Latin letters"),
+    ("baselines.mini-clip.trained_on", "\u2764", "trained_on is '\u2764', which tables cannot print"),
+    ("accounting.price.currency", "\u20bf", "accounting.price.currency is '\u20bf', which tables cannot print"),
     # scorers of the retention datasets
     ("presets.mini.evaluation.scorers.mmmu", "first-lettr-1", "scorers.mmmu is 'first-lettr-1'; did you mean 'first-l"),
     ("presets.mini.evaluation.scorers.ocrbench", "mmmu-official-1", "expected: ocrbench-vlmevalkit-1, ocrbench-lmms"),

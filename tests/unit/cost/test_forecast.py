@@ -138,6 +138,21 @@ def test_the_papers_forecast_is_printed_without_anything_there(checkout):
     assert not (checkout / "results/paper").exists()
 
 
+def test_a_long_label_leaves_the_columns_beside_it(paper):
+    paper["backbones"][0]["label"] = label = "[EOS] InternVL3, the smallest"
+    lines = format_forecast(paper, *forecast_preset(paper)).splitlines()
+    method = lines[1].index("Method")
+    assert {line[method:].split()[0] for line in lines if line.startswith(label)} == {
+        "Base",
+        "Full",
+        "LoRA",
+        "SLQ",
+        "52.0",
+    }
+    table = lines[next(n for n, line in enumerate(lines) if line.startswith("What is cached:")) :][1:5]
+    assert len({line.index(" GB") for line in table}) == 1
+
+
 def test_no_torch_is_needed(paper, tmp_path):
     code = (
         "import sys; from slq.jobs import main; main(sys.argv[1:]);"

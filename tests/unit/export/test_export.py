@@ -294,6 +294,21 @@ def copied(lab, root, backbone="mini-internvl", method="slq"):
     return own, shutil.copytree(run, own.root / run.relative_to(lab.root))
 
 
+def test_the_card_draws_no_markup_of_labels(lab, tmp_path):
+    own, run = copied(lab, tmp_path / "lab")
+    labels = {
+        "datasets": {"mini-coco": {"label": "[a|b]"}},
+        "backbones": {"mini-internvl": {"label": "*A* <b> $1$ #2"}},
+    }
+    (tmp_path / "labels.yaml").write_text(json.dumps(labels))
+    way = {"R@1": 12.34, "R@5": 50.0, "R@10": 61.0}
+    Runs(own.root / "results", "mini").retrieval("mini-internvl", "slq", "mini-coco", {"t2i": way, "i2t": way})
+    out = tmp_path / "out"
+    assert main(["export", str(run), str(out), *own.config, "--config", str(tmp_path / "labels.yaml")]) == 0
+    card = (out / "README.md").read_text()
+    assert r"# SLQ on \*A\* \<b\> \$1\$ \#2" in card and r"| \[a\|b\] | text to image | 12.3" in card
+
+
 def test_a_method_that_export_does_not_know_is_refused_by_name(lab, tmp_path, capsys):
     own, run = copied(lab, tmp_path / "lab")
     adapter = own.root / "scratch/runs/mini/mini-internvl/slq/seed1/adapter.json"

@@ -109,6 +109,16 @@ def test_an_export_is_searched_as_its_run_is_and_has_its_index(lab, pictures, ca
     assert "mini/mini-internvl/lora/seed1: the 10 most similar of 10 images" in sheet.read_text()
 
 
+def test_an_export_is_searched_where_no_clone_is(lab, pictures, capsys, tmp_path, monkeypatch):
+    exported = lab.export("mini-internvl", "lora")
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert main(["search", str(exported), "pictures", "--text", QUERY]) == 0
+    assert "sheet: scratch/search/" in capsys.readouterr().out
+    assert main(["search", str(lab.run("mini-internvl", "lora")), "pictures", "--text", QUERY]) == 1
+    assert "config.yaml: cannot be read" in capsys.readouterr().err
+
+
 def test_a_base_on_the_hub_is_taken_from_scratch(pictures, capsys, tmp_path):
     hub_lab = Lab(tmp_path / "lab", HUB)
     status, found, _ = searched(capsys, hub_lab, pictures, "--text", QUERY)
@@ -154,6 +164,8 @@ def test_what_cannot_be_searched_is_said(lab, pictures, tmp_path, capsys):
     assert "--top 0: expected 1 or more" in searched(capsys, lab, pictures, "--text", QUERY, "--top", 0)[2]
     for none_or_both in ([], ["--text", QUERY, "--image", "a.png"]):
         assert "expected one query: --text TEXT or --image FILE" in searched(capsys, lab, pictures, *none_or_both)[2]
+    assert main(["search", "none", str(pictures), "--text", QUERY]) == 1
+    assert "none: neither an export, with retriever.json in it, nor a run" in capsys.readouterr().err
     assert "none.png: not a readable image" in searched(capsys, lab, pictures, "--image", tmp_path / "none.png")[2]
 
 

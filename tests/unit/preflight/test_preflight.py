@@ -21,7 +21,7 @@ from slq.preflight import checks, preflight
 from slq.preflight.checks import UNLIMITED, parse_gpus, parse_minutes, parse_sinfo_line, read_cluster
 from slq.preflight.planned_jobs import plan_workflow
 from slq.preflight.preflight import _forecast_cost, sum_costs
-from slq.sources.listing import list_fetched_sources
+from slq.sources.listing import DiskSpace, list_fetched_sources
 
 STAND_INS = Path(__file__).parents[2] / "slurm" / "answers"
 PAPER = ["--cores", "all", "--profile", "slurm", "--config", "preset=paper"]
@@ -216,7 +216,9 @@ def test_costs_are_the_forecasts_of_what_is_due(plan, raw_config):
 def test_room_for_sources_and_trainings(free, mark, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=int(free))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    found = checks.check_disk(tmp_path / "not" / "made", sources_gb=71, largest_training_gb=283, all_trainings_gb=534)
+    found = checks.check_disk(
+        tmp_path / "not" / "made", sources=DiskSpace(57.5, 13.5), largest_training_gb=283, all_trainings_gb=534
+    )
     assert found.severity == mark and f"{free / 1e9:.0f} GB free" in found.message
 
 
@@ -244,12 +246,14 @@ def test_what_is_fetched_and_what_a_person_brings(raw_config, tmp_path, monkeypa
         for _, name in list_fetched_sources(raw_config, "paper")
         for part in raw_config["sources"][name]["parts"]
     )
-    assert (len(missing), checks.compute_sources_gb(raw_config, missing)) == (12, pytest.approx(gb + 13.5))
+    space = checks.sources_disk_space(raw_config, missing)
+    assert (len(missing), space.files, space.unpacking) == (12, pytest.approx(gb), 13.5)
     found = told("paper", offline=False)
     assert (
         found["data"][0] == "!!" and "data/flickr30k: no such folder ask for the Flickr30K images" in found["data"][1]
     )
     assert found["sources"][0] == "--" and "--cores all fetch --config preset=paper" in found["sources"][1]
+    assert f"to come, {space}: InternVL3-1B, " in found["sources"][1]
     assert told("paper", offline=True)["sources"][0] == "!!"
     copies.place(
         tmp_path, *(f"scratch/{place}/manifest.json" for place, _ in list_fetched_sources(raw_config, "paper"))

@@ -289,6 +289,42 @@ def test_a_copy_under_any_name_is_a_side(drawn, tmp_path, monkeypatch):
     assert compared(tmp_path / "out.json", drawn.parent, copy)["counts"]["agrees"] == 14
 
 
+def test_two_seeds_of_one_folder_are_compared_as_those_of_two_folders_are(tmp_path, capsys):
+    """Base, which has no seed, is on both sides; with a seed for both sides the paper is one, too."""
+    random = np.random.default_rng(4)
+    both = draw_run(tmp_path, random)
+    draw_run(tmp_path, random, seed=2)
+    base = Runs(tmp_path / "results", "mini")
+    base.run("mini-a", "base", trained=0)
+    base.retrieval("mini-a", "base", "mini-f", recalls(30.0))
+    alone = []
+    for seed in (1, 2):
+        shutil.copytree(both, tmp_path / str(seed) / "results/mini")
+        shutil.rmtree(tmp_path / str(seed) / f"results/mini/mini-a/slq/seed{3 - seed}")
+        alone.append(str(tmp_path / str(seed) / "results/mini"))
+    options = [*overlay(tmp_path), "--json", str(tmp_path / "out.json")]
+    assert main(["compare", *alone, *options]) == 0
+    expected = read_json(tmp_path / "out.json")
+    assert main(["compare", str(both), str(both), *options, "--seeds", "1", "2"]) == 0
+    found = read_json(tmp_path / "out.json")
+    assert [found[side]["what"] for side in "ab"] == [f"preset mini, 2 runs, seed {seed}" for seed in (1, 2)]
+    assert found["counts"] == expected["counts"] and found["differences"] == expected["differences"]
+    assert [cell | {"files": []} for cell in found["cells"]] == [cell | {"files": []} for cell in expected["cells"]]
+    assert main(["compare", str(both), "paper", *options, "--seeds", "2"]) == 0
+    assert read_json(tmp_path / "out.json")["a"]["what"] == "preset mini, 2 runs, seed 2"
+    capsys.readouterr()
+    refused = {
+        ("mini", "1", "3"): "mini: holds no run of seed 3; there are seeds 1, 2",
+        ("mini", "1", "2", "2"): "--seeds 1 2 2: expected one for A and one for B, of which paper has none",
+        ("paper", "1", "2"): "--seeds 1 2: expected one for A and one for B, of which paper has none",
+    }
+    for (side, *seeds), message in refused.items():
+        other = "paper" if side == "paper" else str(both)
+        assert main(["compare", str(both), other, *options, "--seeds", *seeds]) == 1
+        said = capsys.readouterr().err
+        assert message in said and said.count("\n") == 1
+
+
 # ---- output ----------------------------------------------------------------------------------------------------------
 
 

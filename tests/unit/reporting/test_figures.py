@@ -5,10 +5,12 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
 from slq.common.errors import SlqError
@@ -152,6 +154,35 @@ def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> 
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted([*DRAWN, "figures.csv"])
     for name in DRAWN:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+HOSTILE = ["burger for $5.50 and fries for $2.00", "$100% off$ & <b>#1</b>", r"\$5 is x^2_1 -- {\x}", "[EOS] a\x07 * b"]
+
+
+def test_the_text_of_others_is_drawn_as_it_is(results: Path, tmp_path: Path) -> None:
+    """Labels and captions with dollars, markup and a control character: no mathematics, and SVGs that are XML."""
+    kinds = ("backbones", "retrieval_datasets", "retention_datasets", "rows")
+    labelled = {kind: [one | {"label": HOSTILE[n]} for n, one in enumerate(MINI[kind])] for kind in kinds}
+    draw_figures(MINI | labelled, results, tmp_path / "out")
+    queries = [query | {"text": HOSTILE[n % 4]} for n, query in enumerate(lists())]
+    top = results / "top.jsonl"
+    top.write_text("".join(json.dumps(query) + "\n" for query in queries))
+    draw_queries(SHOWN | {"method_label": HOSTILE[0]}, top, results, picture, tmp_path / "out")
+    dollar = get_font(findfont("DejaVu Sans")).get_char_index(ord("$"))
+    for name in (*(name for name in DRAWN if name.endswith(".svg")), "queries.svg"):
+        svg = (tmp_path / "out" / name).read_text()
+        ElementTree.fromstring(svg)
+        drawn = " ".join(" ".join(re.findall("<!-- (.*?) -->", svg, re.DOTALL)).split())
+        assert HOSTILE[0] in drawn and f'id="DejaVuSans-{dollar:x}"' in svg, name
+
+
+def test_every_backbone_has_a_marker_however_many(results: Path) -> None:
+    names = [*(f"b{number}" for number in range(9)), "mini-a", "mini-b"]
+    many = MINI | {"backbones": [{"name": name, "label": name, "paper_name": ""} for name in names]}
+    with figure_style():
+        figures = [draw(chart, parse_layout(many)) for draw, chart in zip(DRAW, charts(results, many), strict=True)]
+    markers = {line.get_marker() for line in figures[0].legends[0].get_lines()} - {"None"}
+    assert len(markers) == len(names)
 
 
 def test_the_base_stands_left_of_the_scale_of_hours(results: Path) -> None:

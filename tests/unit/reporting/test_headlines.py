@@ -52,18 +52,19 @@ def made(tmp_path):
     return tmp_path
 
 
-def test_a_call_that_made_all_ends_with_table_3_the_verdicts_and_where_to_look(made):
-    (made / "tables.pdf").touch()
+def test_a_call_that_made_all_ends_with_table_3_the_verdicts_and_where_to_look(made, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: name)
     lines = closing_lines(made, made / "claims.json", {"render_tables", "compile_pdf", "judge_claims", "write_page"})
     assert lines[1] == "Backbone  Method"
     assert "Of 1 tested claims 1 supported, 0 contradicted, 0 undecided; 0 not tested." in lines
-    assert f"Tables: {made / 'tables.pdf'}" in lines and f"Page:   {made / 'report.html'}" in lines
+    assert f"Tables: {made} (tables.pdf, *.tex, *.html)" in lines and f"Page:   {made / 'report.html'}" in lines
     assert lines.index("Next:") > lines.index(f"Page:   {made / 'report.html'}")
 
 
-def test_without_a_pdf_the_reason_is_said(made):
+def test_without_a_pdf_the_reason_is_said(made, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
     lines = closing_lines(made, made / "claims.json", {"render_tables"})
-    assert lines[-1] == f"Tables: {made}/*.html (no PDF: pdflatex is not on PATH)"
+    assert lines[-1] == f"Tables: {made} (*.tex, *.html); no tables.pdf was made, because pdflatex is not on PATH"
 
 
 @pytest.mark.parametrize("finished", [set(), {"forecast"}, {"prepare_split", "train"}])

@@ -13,6 +13,7 @@ from jinja2 import UndefinedError
 
 from slq.common.errors import SlqError
 from slq.common.files import write_json, write_text
+from slq.common.printed import DRAWN
 from slq.reporting.html import html_environment
 from slq.reporting.pdf import compile_pdf
 from slq.reporting.tables import escape_latex, latex_environment, render
@@ -94,6 +95,41 @@ def test_labels_are_escaped(latex: None, results: Path, tmp_path: Path) -> None:
     page = (tmp_path / "table1.html").read_text(encoding="utf-8")
     assert "<b>&#34;" not in page and "&lt;b&gt;" in page
     compile_pdf(tmp_path / "tables.tex", tmp_path / "tables.pdf")
+
+
+EVERY_CHARACTER = "".join(one for one in map(chr, range(0x20, 0x3000)) if DRAWN.match(one))
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["[EOS] mini-CLIP", "* mini-CLIP", "[2cm]", EVERY_CHARACTER, "\u95ee\u9898 e\u0301 \a\N{GRINNING FACE}"],
+    ids=["bracket", "star", "length", "every character", "others"],
+)
+def test_a_label_is_drawn_wherever_it_stands(latex: None, results: Path, tmp_path: Path, label: str) -> None:
+    """First in a row, where LaTeX would take it for an argument; of rows, columns, datasets, methods and notes."""
+    kinds = ("backbones", "retrieval_datasets", "retention_datasets", "rows")
+    layout = MINI | {kind: [one | {"label": label} for one in MINI[kind]] for kind in kinds}
+    render(layout, results, REFERENCE, TEMPLATES, tmp_path / "out")
+    compile_pdf(tmp_path / "out/tables.tex", tmp_path / "tables.pdf")
+    fragments = [(tmp_path / "out" / f"{table}.tex").read_text(encoding="utf-8") for table in TABLES]
+    assert not re.search(r"^ *[*\[]", "\n".join(fragments), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("[EOS] a [b]", "{}[EOS] a [b]"),
+        ("*", "{}*"),
+        ("a--b---c - d", "a-{}-b-{}-{}-c - d"),
+        ("`it's' ''so''", r"\`{}it's' '{}'so'{}'"),
+        (" two\n lines ", "two lines"),
+        ("cafe\u0301 \u4e2d", "caf\u00e9 [U+4E2D]"),
+        ("\0", "{}[U+0000]"),
+        ("mini-COCO, 95 % (R@1)", r"mini-COCO, 95 \% (R@1)"),
+    ],
+)
+def test_a_text_is_escaped_for_latex(text: str, latex: str) -> None:
+    assert escape_latex(text) == latex
 
 
 def test_a_template_cannot_use_what_it_was_not_given(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """`slq sources`: the table of sources as a person reads it, of the configuration that a clone has."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from checkout import ROOT
 from slq.cli import main
 from slq.jobs import configure_libraries
 
@@ -64,7 +66,24 @@ def test_a_preset_lists_what_it_fetches(table, raw_config):
         *paper["retrieval_datasets"],
         *paper["retention_datasets"],
     }
-    assert table("--preset", "mini") == ({}, "not here yet: 0.0 GB\n")
+    assert table("--preset", "mini") == ({}, "not here yet: 0.0 GB of disk\n")
+
+
+def test_every_place_has_the_same_sizes(table, raw_config):
+    """What `slq sources` says is in README.md and docs/data.md, word for word, and there each source's GB, rounded."""
+    rows, tail = table("--preset", "paper")
+    words = tail.splitlines()[0].removeprefix("not here yet: ")
+    assert words == "89.5 GB of disk, and for a while 13.5 GB more, while an archive is unpacked"
+    readme, page = (" ".join((ROOT / name).read_text().split()) for name in ("README.md", "docs/data.md"))
+    assert words in readme and words in page
+    listed = page.partition(f"{words}: ")[2].partition(". ")[0] + "."
+    sizes = {name.lower(): gb for name, gb in re.findall(r"([\w-]+) ([\d.]+)(?: \(a copy\))?[,.]", listed)}
+    sums = {
+        name: sum(part["gb"] for part in one["parts"]) for name, one in raw_config["sources"].items() if name in rows
+    }
+    sums["questions"] = sum(sums.pop(name) for name in ("mmmu", "realworldqa", "ocrbench"))
+    sums["clip"] = sums.pop("CLIP-ViT-B-32")
+    assert sizes == {name.lower(): f"{gb:.{len(sizes[name.lower()].partition('.')[2])}f}" for name, gb in sums.items()}
 
 
 def test_a_file_laid_over_counts(table, tmp_path):

@@ -224,10 +224,14 @@ def package_versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Return commit and dirty flag of the working folder; None outside a repository or if git fails."""
+    """Return commit and dirty flag of the working folder; None outside a repository or if git fails.
+
+    Changed or new files in `results` make nothing dirty: runs write them there for a person to commit.
+    """
+    status = ["git", "status", "--porcelain", "--", ":/", ":(top,exclude)results"]
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout
     except (OSError, ValueError, subprocess.CalledProcessError):  # ValueError: names that are not UTF-8
         return None
     return {"commit": commit, "dirty": bool(changed.strip())}

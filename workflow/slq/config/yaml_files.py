@@ -1,9 +1,10 @@
 """Reading of YAML files that people write, and their check against a closed schema with a message for the first error.
 
-The loader rejects a key that occurs twice, of which YAML itself keeps the last. Two schema keywords are our own:
+The loader rejects a key that occurs twice, of which YAML itself keeps the last. Three schema keywords are our own:
 
 - `keyOf` names the collection in which the value must be a key: a mapping at the top of the file (for claims.yaml, of
   the paper's tables), or a folder of modules here.
+- `printed` is true of a text that tables print: one line, in characters that pdflatex draws.
 - `errorMessage` is the message if the keywords beside it do not hold; its placeholders are {key} (the key at fault),
   {value}, {parent} (the mapping that holds the key) and {entry} (the catalogue entry that holds it).
 
@@ -24,6 +25,7 @@ from jsonschema.validators import extend
 
 from slq.common.errors import SlqError
 from slq.common.files import reject_duplicate_keys, wrap_read_errors
+from slq.common.printed import find_undrawn, name_character
 
 REPOSITORY_ROOT = Path(__file__).parents[3]
 SCHEMA_FOLDER = REPOSITORY_ROOT / "workflow" / "schemas"
@@ -156,7 +158,8 @@ def check_schema(raw: Any, schema: dict[str, Any], file_name: str, catalogues: A
     """
     if key := _find_non_finite(raw):
         raise SlqError(f"{file_name}: {key} is no finite number; give one")
-    validator: Any = extend(Draft202012Validator, {"keyOf": _make_key_of_check(catalogues or raw)})
+    keywords: Any = {"keyOf": _make_key_of_check(catalogues or raw), "printed": _check_printed}
+    validator: Any = extend(Draft202012Validator, keywords)
     if errors := sorted(validator(schema).iter_errors(raw), key=_error_priority):
         raise SlqError(f"{file_name}: {_describe_error(errors[0])}")
 
@@ -197,6 +200,17 @@ def _make_key_of_check(raw: Any) -> Callable[[Any, str, Any, Any], Iterator[Vali
     return check
 
 
+def _check_printed(validator: Any, printed: bool, text: Any, schema: Any) -> Iterator[ValidationError]:
+    """Yield an error if a text has blanks at its ends, or a character that tables cannot print."""
+    if not isinstance(text, str):
+        return
+    if text != text.strip():
+        yield ValidationError("which begins or ends with a blank; take it out")
+    elif undrawn := find_undrawn(text):
+        found = f"{undrawn[0]!r} ({name_character(undrawn[0])})"
+        yield ValidationError(f"which tables cannot print: LaTeX draws no {found}; write one line of Latin letters")
+
+
 def _describe_error(error: ValidationError) -> str:
     """Describe a schema error in one sentence."""
     path, limit = list(error.absolute_path), error.validator_value
@@ -219,7 +233,7 @@ def _describe_error(error: ValidationError) -> str:
             names = [name for choice in limit for name in choice["required"]]
             there = " and ".join(name for name in names if name in error.instance) or "none of them"
             return f"{_format_key_path(path)} must have exactly one of {', '.join(names)}; found {there}"
-        case "keyOf":
+        case "keyOf" | "printed":
             reason = f", {error.message}"
         case "enum":
             reason = f"; {suggest_name(error.instance, limit, 'expected')}"

@@ -24,7 +24,8 @@ def format_forecast(settings: Mapping[str, Any], runs: Sequence[RunForecast], ca
         variants[run.method]["label"] if run.method in variants else find_method(run.method).label for run in runs
     ]
     longest = max(map(len, labels))
-    widths = (WIDTHS[0], WIDTHS[1] if longest <= WIDTHS[1] else longest + 1, *WIDTHS[2:])
+    backbones = max(WIDTHS[0], *(len(run.label) + 1 for run in runs))
+    widths = (backbones, WIDTHS[1] if longest <= WIDTHS[1] else longest + 1, *WIDTHS[2:])
     lines = [f"{_format_columns(COLUMN_GROUPS[:-1], widths)}  {COLUMN_GROUPS[-1]}", _format_columns(COLUMNS, widths)]
     lines += [_format_columns(_run_values(run, label), widths) for run, label in zip(runs, labels, strict=True)]
     return "\n".join([*lines, "", *summary_lines(settings, runs), "", *_cache_lines(caches), *_note_lines(settings)])
@@ -100,11 +101,14 @@ def _cache_lines(caches: Sequence[CacheForecast]) -> list[str]:
     """Format the space that each backbone's image cache needs, if the preset has a method that can read prefixes."""
     if not caches:
         return []
-    lines = [f"{'What is cached:':<20}{'features, disk':>14}{'kv, disk':>11}{'kv, to read':>13}{'batch, device':>19}"]
+    width = max(20, *(len(cache.label) + 1 for cache in caches))
+    lines = [
+        f"{'What is cached:':<{width}}{'features, disk':>14}{'kv, disk':>11}{'kv, to read':>13}{'batch, device':>19}"
+    ]
     for cache in caches:
         speed = "-" if cache.read_bandwidth is None else f"{cache.read_bandwidth:,.1f} GB/s"
         sizes = f"{cache.features_gb:11,.1f} GB{cache.kv_gb:8,.1f} GB{speed:>13}{cache.batch_gb:16,.1f} GB"
-        lines.append(f"{cache.label:<20}{sizes}")
+        lines.append(f"{cache.label:<{width}}{sizes}")
     return lines
 
 

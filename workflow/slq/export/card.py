@@ -1,5 +1,6 @@
 """Model card of an export: the run's scores, read from its results, and how to use the folder."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -26,7 +27,7 @@ ACCURACY = ("retention", "accuracy", "")  # kind, metric and question type of a 
 
 
 def render_template(template: str, **values: Any) -> str:
-    """Render a template of this folder; HTML templates escape their values."""
+    """Render a template of this folder; HTML templates escape their values, Markdown's by the filter `md`."""
     environment = Environment(
         loader=PackageLoader("slq.export", "."),
         undefined=StrictUndefined,
@@ -34,6 +35,7 @@ def render_template(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["md"] = lambda text: re.sub(r"[\\`*_\[\]<>|~$&#]", r"\\\g<0>", text)
     return environment.get_template(template).render(values)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from slq.common.errors import SlqError
 from slq.config.loading import Config, evaluation_datasets
 from slq.preflight.planned_jobs import PlannedJob, WorkflowPlan
-from slq.sources.listing import list_fetched_sources
+from slq.sources.listing import DiskSpace, list_fetched_sources, sources_disk_space
 
 OK, NOTE, ERROR = "ok", "--", "!!"  # no problem; worth knowing; must be fixed before a run
 PARTITION_ADVICE = "--default-resources slurm_partition=NAME, or a second --profile (docs/cluster.md)"
@@ -182,12 +182,6 @@ def missing_sources(config: Config, preset: str) -> list[str]:
     ]
 
 
-def compute_sources_gb(config: Config, missing: Sequence[str]) -> float:
-    """Compute the disk space that fetching sources needs, in GB: all files, and the largest archive while unpacking."""
-    parts = [part for name in missing for part in config["sources"][name]["parts"]]
-    return sum(part["gb"] for part in parts) + max((part["gb"] for part in parts if "archive" in part), default=0.0)
-
-
 def check_local_data(config: Config, preset: str, missing: Sequence[str]) -> Iterator[Finding]:
     """Check that local folders and query files exist; report each missing one with what to do about it."""
     settings = config["presets"][preset]
@@ -211,7 +205,7 @@ def check_sources(config: Config, preset: str, missing: Sequence[str], offline: 
     if not missing:
         text = f"{progress}, each whole: offline from now on" if num_sources else "nothing is fetched for this preset"
         return Finding(OK, "sources", text)
-    text = f"{progress}; to come, {compute_sources_gb(config, missing):,.1f} GB of disk: {', '.join(missing)}"
+    text = f"{progress}; to come, {sources_disk_space(config, missing)}: {', '.join(missing)}"
     command = f"snakemake --cores all fetch --config preset={preset}"
     if offline:
         advice = f"HF_HUB_OFFLINE says that this host is offline: {command}, on one with internet that sees this folder"
@@ -220,21 +214,23 @@ def check_sources(config: Config, preset: str, missing: Sequence[str], offline: 
     return Finding(NOTE, "sources", text, f"{advice}. Terms to accept: slq sources --preset {preset}")
 
 
-def check_disk(scratch: Path, sources_gb: float, largest_training_gb: float, all_trainings_gb: float) -> Finding:
+def check_disk(scratch: Path, sources: DiskSpace, largest_training_gb: float, all_trainings_gb: float) -> Finding:
     """Check that scratch has space for sources, checkpoints and adapters.
 
     Args:
         scratch: the folder of large files.
-        sources_gb: size of the sources that have to be fetched, unpacked, in GB.
+        sources: what the sources need that have to be fetched.
         largest_training_gb: size of the largest planned training with its checkpoints, in GB.
         all_trainings_gb: size of all planned trainings, as if they ran at once, in GB.
     """
     free = shutil.disk_usage(_existing_parent(scratch)).free / 1e9
     where = f"{scratch}: {free:,.0f} GB free"
-    text = f"{where}; sources {sources_gb:,.0f} GB, trainings {all_trainings_gb:,.0f} GB if all run at once"
+    sources_gb = sources.files + sources.unpacking
+    parts = f"sources {sources.files:.1f} + {sources.unpacking:.1f} GB"
+    text = f"{where}; {parts}, trainings {all_trainings_gb:,.0f} GB if all run at once"
     advice = "make room, or name another folder that all nodes see as `scratch` in a file of yours (--configfile)"
     if free < sources_gb + largest_training_gb:
-        needed = f"sources {sources_gb:,.0f} GB and the largest training {largest_training_gb:,.0f} GB"
+        needed = f"{parts} and the largest training {largest_training_gb:,.0f} GB"
         return Finding(ERROR, "disk", f"{where}, too little for {needed}", advice)
     if free < sources_gb + all_trainings_gb:
         return Finding(NOTE, "disk", text, f"{advice}; or fewer at once: --jobs")

@@ -22,11 +22,11 @@ from slq.preflight.checks import (
     check_slurm,
     check_sources,
     check_writable,
-    compute_sources_gb,
     missing_sources,
 )
 from slq.preflight.planned_jobs import PlannedJob, WorkflowPlan, plan_workflow
 from slq.sources.fetch import is_offline
+from slq.sources.listing import sources_disk_space
 
 WIDTH, INDENT = 100, 17  # columns of the report, and of severity and subject
 EVALUATION_RULES = ("evaluate_retrieval", "evaluate_retention", "evaluate_blind", "check_equivalence")
@@ -83,7 +83,7 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
     findings.append(
         check_disk(
             scratch,
-            compute_sources_gb(config, missing),
+            sources_disk_space(config, missing),
             cost_estimate.largest_training_gb,
             cost_estimate.all_trainings_gb,
         )

@@ -1,11 +1,13 @@
 """Last lines of a call of Snakemake: Table 3, the verdicts, where tables and page are, and what to type next."""
 
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from slq.common.files import read_json
 from slq.reporting.page.summary import headline
 
+TABLE_FORMATS = {"compile_pdf": "tables.pdf", "render_tables": "*.tex, *.html"}  # by rule
 NEXT_CALLS = (
     'make journey CELL="…"           from a number of Table 3 back to its evidence',
     "slq compare results/A results/B  two sets of results, cell by cell",
@@ -26,9 +28,10 @@ def closing_lines(tables: Path, claims: Path, finished_rules: Collection[str]) -
         lines += ["", *(tables / "table3.txt").read_text(encoding="utf-8").splitlines(), ""]
     if "judge_claims" in finished_rules:
         lines += [headline(read_json(claims))]
-    if {"render_tables", "compile_pdf"} & set(finished_rules):
-        pdf = tables / "tables.pdf"
-        lines += [f"Tables: {pdf}" if pdf.exists() else f"Tables: {tables}/*.html (no PDF: pdflatex is not on PATH)"]
+    made = [files for rule, files in TABLE_FORMATS.items() if rule in finished_rules]
+    if made:
+        no_pdf = "" if shutil.which("pdflatex") else "; no tables.pdf was made, because pdflatex is not on PATH"
+        lines += [f"Tables: {tables} ({', '.join(made)}){no_pdf}"]
     if "write_page" in finished_rules:
         lines += [f"Page:   {tables / 'report.html'}", "Next:", *(f"  {call}" for call in NEXT_CALLS)]
     return lines

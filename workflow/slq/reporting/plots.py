@@ -117,7 +117,8 @@ def _draw_point(axes: Axes, point: Any, layout: ReportLayout, crowded: bool = Fa
     if hollow:
         style |= {"markeredgecolor": colour, "markeredgewidth": 0.8, "markerfacecolor": "white"}
     size: dict[str, Any] = {"markersize": 3.5} if crowded else {}
-    axes.plot(point.x, point.y, backbone_marker(layout, point.backbone), color=colour, **style, **size)
+    style |= {"marker": backbone_marker(layout, point.backbone), "linestyle": "none"}
+    axes.plot(point.x, point.y, color=colour, **style, **size)
 
 
 def draw_retention(chart: Chart, layout: ReportLayout) -> Figure:
@@ -150,7 +151,8 @@ def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> Non
     for backbone, method, mean, sd in statistics.reset_index().itertuples(index=False):
         x = backbones.index(backbone) - 0.4 + step * (methods.index(method) + 0.5)
         axes.vlines(x, 0, mean, color=layout.colors[method], linewidth=1.2)
-        axes.plot(x, mean, backbone_marker(layout, backbone), color=layout.colors[method], clip_on=False)
+        marker = backbone_marker(layout, backbone)
+        axes.plot(x, mean, marker=marker, linestyle="none", color=layout.colors[method], clip_on=False)
         if sd:
             axes.errorbar(x, mean, sd, color="black", elinewidth=0.6, capsize=2, capthick=0.6, zorder=4)
         direction = 1 if mean >= 0 else -1

@@ -1,6 +1,7 @@
 """Style and output of figures: one column of 3.4 inches; the same points give the same bytes."""
 
 import io
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from slq.common.files import write_bytes
 from slq.results.layout import ReportLayout
 
 COLUMN_WIDTH = 3.4  # inches: one column of the paper's two
-# One marker per backbone, by its place in the layout; from the ninth on, its number is the marker.
+# One marker per backbone, by its place in the layout; from the ninth on, stars of five points, six, and so on.
 BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 MAX_IMAGE_SIDE = 224  # longest side of a drawn picture in pixels: sharp at its size, and SVGs stay small
 MAX_NOTE_CHARS = 78  # longest line of small print in a column
@@ -26,6 +27,7 @@ CORRECT_COLOUR = "#009e73"
 FAINT_COLOUR = "#8a8a8a"
 RC_PARAMS: Any = {  # matplotlib types each key by its name
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "text.parse_math": False,  # a dollar in a caption or a label is a dollar
     "font.size": 7,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7,
@@ -92,7 +94,10 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     for file_format, (dpi, metadata) in FILE_FORMATS.items():
         data = io.BytesIO()
         figure.savefig(data, format=file_format, dpi=dpi, metadata=metadata)
-        write_bytes(folder / f"{name}.{file_format}", data.getvalue())
+        content = data.getvalue()
+        if file_format == "svg":  # which repeats each text in a comment, and XML has no control characters
+            content = re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", b" ", content)
+        write_bytes(folder / f"{name}.{file_format}", content)
 
 
 def draw_image(
@@ -109,10 +114,10 @@ def draw_image(
         spine.set(visible=True, color=frame_colour, linewidth=frame_width)
 
 
-def backbone_marker(layout: ReportLayout, backbone: str) -> str:
+def backbone_marker(layout: ReportLayout, backbone: str) -> Any:
     """Return the marker of a backbone, given its name."""
     index = [entry.name for entry in layout.backbones].index(backbone)
-    return BACKBONE_MARKERS[index] if index < len(BACKBONE_MARKERS) else f"${index + 1}$"
+    return BACKBONE_MARKERS[index] if index < len(BACKBONE_MARKERS) else (index - 3, 1, 0)
 
 
 def add_legend(figure: Figure, layout: ReportLayout, methods: Sequence[str], *extra_handles: Line2D) -> None:

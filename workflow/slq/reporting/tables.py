@@ -1,5 +1,7 @@
 """Tables rendered as LaTeX fragments, HTML pages and one CSV of cells; the same results give the same bytes."""
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ import pandas as pd
 from jinja2 import Environment
 
 from slq.common.files import write_text
+from slq.common.printed import find_undrawn, name_character
 from slq.reporting.html import html_environment, template_environment
 from slq.reporting.paper_tables import build_tables
 from slq.reporting.table_model import Table
@@ -19,8 +22,11 @@ from slq.results.load import Results, print_warnings
 
 CELL_FIELDS = ("value", "sd", "low", "high", "n", "state", "source", "reason")  # fields of a cell in cells.csv
 TERMINAL_TABLE = "table3"  # which is also plain text, for the end of a call
+NOTHING = "\0"  # between two characters: {}, which LaTeX draws nothing for
 LATEX_ESCAPES = str.maketrans(
     {
+        NOTHING: "{}",
+        "`": r"\`{}",
         "\\": r"\textbackslash{}",
         "{": r"\{",
         "}": r"\}",
@@ -94,8 +100,15 @@ def latex_environment(templates: Path) -> Environment:
 
 
 def escape_latex(text: str) -> str:
-    """Escape a text for LaTeX, and put it on one line."""
-    return " ".join(text.split()).translate(LATEX_ESCAPES)
+    """Escape a text for LaTeX, and put it on one line; a character that pdflatex does not draw is its number.
+
+    The text may begin a row, where LaTeX would take `[` or `*` for an argument of the row before, and no two hyphens or
+    quotes of it become one.
+    """
+    line = unicodedata.normalize("NFC", " ".join(text.split()))
+    for character in find_undrawn(line):
+        line = line.replace(character, f"[{name_character(character)}]")
+    return re.sub(r"^(?=[\[*])|(?<=-)(?=-)|(?<=')(?=')", NOTHING, line).translate(LATEX_ESCAPES)
 
 
 def cells_csv(tables: list[Table]) -> str:

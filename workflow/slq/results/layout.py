@@ -186,6 +186,19 @@ def find_layout(
     )
 
 
+def find_runs_of_seed(folder: Path, seed: int) -> list[Path]:
+    """List the runs of a preset's folder that have a seed, and those of base, which has none.
+
+    Raises:
+        SlqError: no run has the seed, or the folder of a run is not named `seed<k>`
+    """
+    seeds = {path.parent: _parse_seed(path.parent) for path in sorted(folder.glob(RUN_GLOB))}
+    there = sorted({number for run, number in seeds.items() if run.parent.name != BASE})
+    if seed not in there:
+        raise SlqError(f"{folder}: holds no run of seed {seed}; there are seeds {', '.join(map(str, there)) or 'none'}")
+    return [run for run, number in seeds.items() if number == seed or run.parent.name == BASE]
+
+
 def _parse_seed(run_folder: Path) -> int:
     """Parse the seed from the name of a run's folder.
 

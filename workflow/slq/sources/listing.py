@@ -1,6 +1,7 @@
 """The table of sources for users: which are here, their sizes, and the terms to accept."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from slq.config.baseline_settings import baseline_models
@@ -9,6 +10,26 @@ from slq.sources.fetch import STATE_FOLDER, part_address
 
 UNVERIFIED_NOTE = " (commit from a public listing, not fetched here)"
 HEADER = ("source", "GB", "here", "for", "licence", "from")
+
+
+@dataclass(frozen=True)
+class DiskSpace:
+    """Disk space that sources need, in GB: of their files, and for a while as much more as their largest archive."""
+
+    files: float
+    unpacking: float
+
+    def __str__(self) -> str:
+        """Return the sentence with both numbers; README.md and docs/data.md have it too."""
+        more = f", and for a while {self.unpacking:.1f} GB more, while an archive is unpacked"
+        return f"{self.files:.1f} GB of disk{more if self.unpacking else ''}"
+
+
+def sources_disk_space(config: Config, names: Sequence[str]) -> DiskSpace:
+    """Compute the disk space that fetching these sources needs."""
+    parts = [part for name in names for part in config["sources"][name]["parts"]]
+    archives = [part["gb"] for part in parts if "archive" in part]
+    return DiskSpace(sum((part["gb"] for part in parts), 0.0), max(archives, default=0.0))
 
 
 def format_source_table(files: Sequence[Path], preset: str | None) -> str:
@@ -23,22 +44,20 @@ def format_source_table(files: Sequence[Path], preset: str | None) -> str:
     """
     config = load_merged_config(files, preset)
     folders_by_preset = {name: list(_fetching_presets(config, name)) for name in config["sources"]}
-    table_rows, missing_gb, todo = [], 0.0, []
+    table_rows, missing, todo = [], [], []
     for name, source in config["sources"].items():
         users = [user for user, _ in folders_by_preset[name]]
         if preset is not None and preset not in users:
             continue
-        gb, state = (
-            sum(part["gb"] for part in source["parts"]),
-            _fetch_state(config, name, [at for _, at in folders_by_preset[name]]),
-        )
-        missing_gb += 0.0 if state == "yes" else gb
+        gb = sources_disk_space(config, [name]).files
+        state = _fetch_state(config, name, [at for _, at in folders_by_preset[name]])
+        missing += [name] if state != "yes" else []
         todo += [f"{name}: accept {source['accept']} (account: {source['account']})"] if "accept" in source else []
         note = UNVERIFIED_NOTE if state != "yes" else ""
         origins = " + ".join(part_address(part) + note * ("from_listing" in part) for part in source["parts"])
         table_rows.append((name, f"{gb:.2f}", state, " ".join(dict.fromkeys(users)) or "-", source["licence"], origins))
     lines = _align_columns([HEADER, *table_rows])
-    return "\n".join([*lines, "", f"not here yet: {missing_gb:.1f} GB", *todo])
+    return "\n".join([*lines, "", f"not here yet: {sources_disk_space(config, missing)}", *todo])
 
 
 def list_fetched_sources(config: Config, preset: str) -> list[tuple[str, str]]:

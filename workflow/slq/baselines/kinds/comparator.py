@@ -4,6 +4,7 @@ from slq.baselines.kinds._embedding import EmbeddingKind
 from slq.baselines.registry import Config, entry_schema, key_of
 
 TEXT = {"type": "string", "minLength": 1}
+PRINTED = {"$ref": "#/$defs/printed"}
 
 
 class Comparator(EmbeddingKind):
@@ -16,8 +17,8 @@ class Comparator(EmbeddingKind):
             | {"description": "The row of paper_tables/reference/table1.csv that it is or stands for."},
             **{"encoder": key_of("encoders"), "backbone": key_of("backbones"), "readout": key_of("readouts")},
         },
-        label=TEXT | {"description": "Its name in print."},
-        trained_on=TEXT | {"description": "In words, for a footnote: which data, as far as it is stated."},
+        label=PRINTED | {"description": "Its name in print."},
+        trained_on=PRINTED | {"description": "In words, for a footnote: which data, as far as it is stated."},
     ) | {
         "oneOf": [{"required": ["encoder"]}, {"required": ["backbone"]}],
         "dependentRequired": {"backbone": ["readout"], "readout": ["backbone"]},

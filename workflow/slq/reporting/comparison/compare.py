@@ -1,7 +1,7 @@
 """Comparison of two sources: a verdict on every cell of either, and differences in provenance that may explain them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -72,29 +72,39 @@ class Comparison:
         return {verdict: found[verdict] for verdict in CELL_VERDICTS}
 
 
-def compare_results(source_a: str, source_b: str, settings: ComparisonSettings, reference_folder: Path) -> Comparison:
+def compare_results(
+    source_a: str, source_b: str, settings: ComparisonSettings, reference_folder: Path, seeds: Sequence[int] = ()
+) -> Comparison:
     """Compare two sources, each given as in `slq.reporting.comparison.bundles.open_source`, or `paper`.
 
     Args:
         reference_folder: the folder of the paper's values
+        seeds: the seed whose runs are compared, of A and of B, or of both; all seeds if there is none
 
     Raises:
-        SlqError: a source does not exist, holds nothing, or a file of it cannot be used.
+        SlqError: a source does not exist, holds nothing, or a file of it cannot be used, or there are too many seeds.
     """
-    sides = {name: _load_side(name, settings) for name in dict.fromkeys((source_a, source_b)) if name != PAPER}
+    if len(seeds) > (1 if PAPER in (source_a, source_b) else 2):
+        raise SlqError(
+            f"--seeds {' '.join(map(str, seeds))}: expected one for A and one for B, of which {PAPER} has none"
+        )
+    pair: Sequence[int | None] = [*seeds, *seeds] or [None, None]
+    chosen = [(source_a, pair[0]), (source_b, pair[1])]
+    sides = {one: _load_side(*one, settings) for one in dict.fromkeys(chosen) if one[0] != PAPER}
     if PAPER in (source_a, source_b):
         other_values: MetricValues = next((side.metric_values for side in sides.values()), {})
         values = load_paper_metric_values(reference_folder, settings, other_values)
-        sides[PAPER] = ComparisonSide(PAPER, "paper", "the paper's Tables 1 and 3", metric_values=values)
-    a, b = sides[source_a], sides[source_b]
+        paper = ComparisonSide(PAPER, "paper", "the paper's Tables 1 and 3", metric_values=values)
+        sides |= {one: paper for one in chosen if one[0] == PAPER}
+    a, b = (sides[one] for one in chosen)
     differences = compare_provenance(a.provenance, b.provenance) if a.provenance and b.provenance else []
     return Comparison(a, b, _compare_cells(a, b, settings), tuple(differences), settings.labels)
 
 
-def _load_side(name: str, settings: ComparisonSettings) -> ComparisonSide:
-    """Load a side that has runs."""
+def _load_side(name: str, seed: int | None, settings: ComparisonSettings) -> ComparisonSide:
+    """Load a side that has runs: those of a seed, or all."""
     with open_source(name) as (kind, folder, display_name):
-        stored = StoredResults(folder, display_name, settings)
+        stored = StoredResults(folder, display_name, settings, seed)
         what, values = _describe_runs(name, stored), stored.metric_values()
         return ComparisonSide(name, kind, *what, values, collect_provenance(stored.files), tuple(stored.notices()))
 

@@ -28,6 +28,7 @@ def write_comparison(
     json_file: Path | None = None,
     text_file: Path | None = None,
     older_code: Sequence[str] = (),
+    seeds: Sequence[int] = (),
 ) -> Comparison:
     """Compare two sources, write the comparison to the given files, and print warnings of either side.
 
@@ -37,7 +38,7 @@ def write_comparison(
         json_file, text_file: where to write the comparison, if anywhere.
         older_code: jobs whose results in A were made by other code than the present; the comparison says so.
     """
-    comparison = compare_results(a, b, parse_comparison_settings(settings), reference)
+    comparison = compare_results(a, b, parse_comparison_settings(settings), reference, seeds)
     for notice in (*comparison.a.notices, *comparison.b.notices):
         print(f"slq: warning: {notice}", file=sys.stderr)
     if json_file is not None:

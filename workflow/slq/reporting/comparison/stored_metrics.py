@@ -24,7 +24,7 @@ from slq.reporting.comparison.metric_values import (
 )
 from slq.results.cells import FORMATTERS, TableCell, join_sources
 from slq.results.evidence import evidence
-from slq.results.layout import BASELINES, find_layout
+from slq.results.layout import BASELINES, find_layout, find_runs_of_seed
 from slq.results.load import as_rows, list_numbers, load_files, read_audit, warning_lines
 from slq.results.record import relative_path
 
@@ -42,19 +42,21 @@ class StoredResults:
         numbers: their numbers, a stale one with its value
     """
 
-    def __init__(self, folder: Path, display_name: str, settings: ComparisonSettings) -> None:
+    def __init__(self, folder: Path, display_name: str, settings: ComparisonSettings, seed: int | None) -> None:
         """Load a preset's folder.
 
         Args:
             folder: the preset's folder
             display_name: the name of the folder in messages
             settings: the configured backbones and datasets
+            seed: only the runs of this seed and base's, and no baselines; None for all
 
         Raises:
-            SlqError: a file that exists cannot be used, or has another schema version.
+            SlqError: a file that exists cannot be used, or has another schema version, or no run has the seed.
         """
         self.folder, self.display_name = folder, display_name
-        self.layout = find_layout(folder, settings.backbones, settings.datasets, labels=settings.labels)
+        runs = [] if seed is None else find_runs_of_seed(folder, seed)
+        self.layout = find_layout(folder, settings.backbones, settings.datasets, runs, settings.labels)
         files = load_files(folder, self.layout)
         self.files = files[files["state"] != "missing"]
         numbers = list_numbers(files)
