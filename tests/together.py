@@ -97,9 +97,8 @@ def learn(case, folder, checkpoints=None):
         shard_language_model(backbone, processes)
         language = list(backbone.inner.language_model.parameters())
         assert sum(local_shard(part).numel() for part in language) < 0.6 * sum(part.numel() for part in language)
-    loop = Trainer(
-        retriever, settings, HYPERPARAMETERS[method], steps, SEED, RunContext(EventLog(Path(os.devnull)), processes)
-    )
+    context = RunContext(EventLog(Path(os.devnull)), processes, None, lambda: None)
+    loop = Trainer(retriever, settings, HYPERPARAMETERS[method], steps, SEED, context)
     kept = CheckpointManager(checkpoints, "key", processes) if checkpoints else None
     if kept and (checkpoint := kept.load_newest()):
         loop.restore(checkpoint)

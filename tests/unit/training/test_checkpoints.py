@@ -286,7 +286,7 @@ def requests(tmp_path, monkeypatch):
 
 
 def interrupt(reason, main=True):
-    with pytest.raises(TrainingInterrupted), requeue_if_interrupted(lambda: reason, main):
+    with pytest.raises(TrainingInterrupted), requeue_if_interrupted(lambda: reason, main, ""):
         raise TrainingInterrupted("stopped")
 
 

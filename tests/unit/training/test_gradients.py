@@ -14,6 +14,7 @@ from oracles import queries_last
 from slq.common.events import EventLog
 from slq.methods.adapter import build_retriever
 from slq.models.prefix import collate
+from slq.training.distributed import DistributedContext
 from slq.training.loop import RunContext, Trainer
 from slq.training.pairs import PairDataset
 
@@ -52,7 +53,7 @@ class Run:
         pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
         self.batch = [pairs[number] for number in range(len(pairs))]
         self.retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
-        attempt = RunContext(EventLog(folder / "events.jsonl"))
+        attempt = RunContext(EventLog(folder / "events.jsonl"), DistributedContext(), None, lambda: None)
         self.loop = Trainer(self.retriever, SETTINGS, HYPERPARAMETERS[method], steps=10, seed=0, context=attempt)
 
     def values(self):

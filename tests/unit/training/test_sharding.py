@@ -70,7 +70,7 @@ def test_a_bfloat16_backbone_learns_in_single_precision(begun, tmp_path, method)
     assert {tensor.dtype for tensor in own} == {torch.bfloat16}
     assert retriever.embed([batch[0].image]).dtype == torch.float32
     hyperparameters = HYPERPARAMETERS[method] | {"learning_rate": 1e-5, "warmup_steps": 0}
-    context = RunContext(EventLog(tmp_path / "events.jsonl"))
+    context = RunContext(EventLog(tmp_path / "events.jsonl"), DistributedContext(), None, lambda: None)
     loop = Trainer(retriever, SETTINGS, hyperparameters, 10**6, SEED, context)
     before = [tensor.detach().clone() for tensor in retriever.trainable_parameters()]
     loop.take_step(batch)

@@ -107,7 +107,7 @@ def test_of_equally_good_rates_the_lower_is_chosen(tmp_path, monkeypatch):
 def run(backbone, split, folder, method="slq", seed=1, validate=lambda retriever: {"t2i": {"R@1": 0.0}}, **changes):
     """Train a method for a few steps; returns retriever, outcome and events."""
     retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], seed)
-    attempt = RunContext(EventLog(folder / "events.jsonl", run="test"))
+    attempt = RunContext(EventLog(folder / "events.jsonl", run="test"), DistributedContext(), None, lambda: None)
     pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
     outcome = train(retriever, pairs, SETTINGS | changes, HYPERPARAMETERS[method], seed, attempt, validate)
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]

@@ -142,9 +142,7 @@ def listen_for_stop(time_limit_minutes: float, margin: float) -> Iterator[StopCh
 
 
 @contextmanager
-def requeue_if_interrupted(
-    should_stop: StopCheck, is_main_process: bool, too_short_message: str = ""
-) -> Iterator[None]:
+def requeue_if_interrupted(should_stop: StopCheck, is_main_process: bool, too_short_message: str) -> Iterator[None]:
     """Requeue the Slurm job, from the main process, if training was interrupted inside one.
 
     It is not requeued after SIGTERM: the job is then being ended by a person, or by Slurm, which itself requeues what

@@ -66,12 +66,12 @@ class TrainingResult:
 
 @dataclass
 class RunContext:
-    """The context of one attempt at a run: its events, processes and checkpoints, and when it must stop."""
+    """The context of one attempt at a run: its events, processes and any checkpoints, and when it must stop."""
 
     events: EventLog
-    distributed: DistributedContext = field(default_factory=DistributedContext)
-    checkpoints: CheckpointManager | None = None
-    should_stop: StopCheck = lambda: None
+    distributed: DistributedContext
+    checkpoints: CheckpointManager | None
+    should_stop: StopCheck
 
 
 class TrainingDiverged(SlqError):

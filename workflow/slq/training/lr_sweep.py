@@ -77,10 +77,11 @@ def train_with_learning_rate(
         "training": settings["training"] | {"epochs": settings["lr_sweep"]["epochs"], "checkpoint_selection": "last"},
         "hyperparameters": settings["hyperparameters"] | {"learning_rate": learning_rate},
     }
+    context = RunContext(events, DistributedContext(), checkpoints=None, should_stop=lambda: None)
     with events.span("init"):
-        retriever = prepare_retriever(settings, seed, backbone_folder, DistributedContext())
+        retriever = prepare_retriever(settings, seed, backbone_folder, context.distributed)
     try:
-        result = train_on_splits(splits, retriever, settings, seed, RunContext(events), validate, {})
+        result = train_on_splits(splits, retriever, settings, seed, context, validate, {})
     except TrainingDiverged as error:
         return {"val": None, "error": str(error)}
     return {"val": result.val_recalls[-1]}

@@ -1,6 +1,5 @@
 """One run from settings to files: adapter in scratch, run.json and events in results."""
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -69,9 +68,9 @@ def run_training(
     run_file: Path,
     events_file: Path,
     validate: Validate,
-    code_fingerprint: str = "",
-    time_limit_minutes: float = math.inf,
-    cache_manifest: Path | None = None,
+    code_fingerprint: str,
+    time_limit_minutes: float,
+    cache_manifest: Path | None,
 ) -> None:
     """Train a run, continuing an earlier attempt, and write its adapter (in scratch), run.json and events.
 
@@ -83,7 +82,7 @@ def run_training(
             by what defines the run.
         validate: function that computes a retriever's recalls on the val split.
         code_fingerprint: identity of the code of training.
-        time_limit_minutes: time limit of the job, if it runs in an allocation.
+        time_limit_minutes: time limit of the job, which counts in an allocation; infinity if it has none.
         cache_manifest: manifest of the feature cache, if `training.image_cache` requires one.
 
     Raises:
