@@ -21,7 +21,7 @@ def evaluate_baseline(settings: dict[str, Any], inputs: dict[str, Path], data: P
 
     Args:
         settings: the rule's settings (`slq.config.baseline_settings.baseline_settings`).
-        inputs: by the names that metrics files give them, the folders of models and of runs' adapters.
+        inputs: by the names that metrics files give them, the manifests of models, and the adapter.json of runs.
         work: scratch folder that collects the events of all attempts.
 
     Raises:
@@ -32,10 +32,11 @@ def evaluate_baseline(settings: dict[str, Any], inputs: dict[str, Path], data: P
     labels = {key: settings[key] for key in ("preset", "baseline")}
     events = EventLog.for_next_attempt(work / "retrieval.jsonl", **labels, device=device)
     kind = find_kind(settings["kind"])
-    image_processor, ranked_datasets = kind.evaluate(settings, inputs, data, out, events)
+    folders = {name: file.parent for name, file in inputs.items()}
+    image_processor, ranked_datasets = kind.evaluate(settings, folders, data, out, events)
     hashes = {
-        name: adapter_hash(folder) if (folder / "adapter.json").is_file() else snapshot_sha256(folder)
-        for name, folder in inputs.items()
+        name: adapter_hash(file.parent) if file.name == "adapter.json" else snapshot_sha256(file.parent)
+        for name, file in inputs.items()
     }
     hashes["settings"] = hash_json({key: value for key, value in settings.items() if key not in NON_RANK_SETTINGS})
     for entry, split, variants, table in ranked_datasets:
