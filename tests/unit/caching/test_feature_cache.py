@@ -13,7 +13,7 @@ import torch
 from kills import Forked, kill_at
 from slq.caching import build
 from slq.caching.feature_cache import FeatureCache, open_feature_caches, shard_path
-from slq.caching.shard import CachedImage, CorruptShard, Shard, write_shard
+from slq.caching.shard import CorruptShard, Shard, write_shard
 from slq.common.errors import SlqError
 from slq.common.files import read_json, read_jsonl
 from slq.config import job_settings
@@ -269,8 +269,8 @@ def test_a_hundred_times_as_many_prefixes_take_no_longer_and_no_more_memory(slic
         while len(shards) * each < count:
             path = shard_path(tmp_path, "train", len(shards))
             values = torch.randn(each, *shape).unbind()
-            per_image, places = {"num_image_tokens": torch.tensor(9)}, torch.arange(16).int()[:, None]
-            write_shard(path, [CachedImage({"key_values": one, "position_ids": places}, per_image) for one in values])
+            rest = {"num_image_tokens": torch.tensor(9), "position_ids": torch.arange(16).int()[:, None]}
+            write_shard(path, [{"key_values": one} | rest for one in values])
             shards.append(Shard(path))
         store = FeatureCache("kv", shards, each)
         seconds = []

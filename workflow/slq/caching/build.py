@@ -127,7 +127,7 @@ def write_missing_shards(
     loader = DataLoader(images, batch_sampler=batches, num_workers=num_workers, collate_fn=list)
     for number, batch in zip(missing, tqdm(loader, desc="feature cache", disable=None, file=sys.stderr), strict=True):
         write_shard(shards[number][0], backend.cache_images(images.backbone, batch))
-        events.write("step", step=number + 1, token_counts={backend.cache_level: count_tokens(batch)})
+        events.write("step", step=number + 1, token_counts={image_cache: count_tokens(batch)})
         write_json(folder / BUILD_TIME_FILE, {"seconds": earlier_seconds + time.perf_counter() - started})
 
 
@@ -135,13 +135,7 @@ def mean_image_bytes(image_cache: str, images: ImageMessageDataset, sample_size:
     """Return the mean number of cached bytes per image, of `sample_size` images that are spread evenly over all."""
     sampled = [images[number] for number in range(0, len(images), max(len(images) // sample_size, 1))][:sample_size]
     cached_images = CACHE_BACKENDS[image_cache].cache_images(images.backbone, sampled)
-    tensors = (
-        values
-        for cached_image in cached_images
-        for part in (cached_image.per_token, cached_image.per_image)
-        for values in part.values()
-    )
-    return sum(values.numel() * values.itemsize for values in tensors) / len(cached_images)
+    return sum(values.nbytes for one in cached_images for values in one.values()) / len(cached_images)
 
 
 def require_disk_space(folder: Path, image_cache: str, needed_bytes: float) -> None:

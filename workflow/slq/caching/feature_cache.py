@@ -14,7 +14,7 @@ from slq.datasets.splits import Split
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenizedMessage, message_parts, tokenize_message
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
