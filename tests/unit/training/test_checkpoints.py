@@ -2,10 +2,12 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from slq.methods.adapter import build_retriever
 from slq.training import checkpoints as module
 from slq.training.checkpoints import CheckpointManager
 from slq.training.distributed import DistributedContext
-from slq.training.job import TrainingInterrupted, allocation_end_time, listen_for_stop, requeue_if_interrupted, run_lock
+from slq.training.job import TrainingInterrupted, listen_for_stop, minutes_left, requeue_if_interrupted, run_lock
 from slq.training.loop import RunContext, train
 from slq.training.pairs import PairDataset
 from slq.training.run import EXECUTION_KEYS, explain_out_of_memory, run_key
@@ -254,13 +256,15 @@ def test_a_scratch_folder_that_cannot_be_written_is_named(tmp_path):
 # ---- when it stops ---------------------------------------------------------------------------------------------------
 
 
-def test_the_end_of_an_allocation():
-    assert allocation_end_time({}, started=100.0, time_limit_minutes=5) is None
-    assert allocation_end_time({"SLURM_JOB_ID": "1"}, started=100.0, time_limit_minutes=5) == 400.0
-    assert (
-        allocation_end_time({"SLURM_JOB_ID": "1", "SLURM_JOB_END_TIME": "250"}, started=100.0, time_limit_minutes=5)
-        == 250.0
-    )
+def test_the_end_of_an_allocation(monkeypatch):
+    monkeypatch.setattr("slq.training.job.time", SimpleNamespace(time=lambda: 100.0))
+    for name in ("SLURM_JOB_ID", "SLURM_JOB_END_TIME"):
+        monkeypatch.delenv(name, raising=False)
+    assert minutes_left(time_limit_minutes=5) == math.inf
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    assert minutes_left(time_limit_minutes=5) == 5
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "250")
+    assert minutes_left(time_limit_minutes=5) == 2.5
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

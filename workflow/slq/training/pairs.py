@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -110,15 +109,6 @@ class PairDataset(Dataset):
         if self.cached_messages is not None:
             self.cached_messages[image_index] = found
         return found
-
-
-def pair_dataset_options(training: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of PairDataset that `training` in config.yaml sets."""
-    return {
-        "cache_images_in_memory": training["cache_images_in_memory"],
-        "caption_sampling": training["caption_sampling"],
-        "group_by_image": training["image_cache"] == "batch",
-    }
 
 
 def shuffle_into_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -40,7 +40,7 @@ from slq.training.job import (
     time_limit_message,
 )
 from slq.training.loop import RecallsByDirection, RunContext, TrainingResult, train
-from slq.training.pairs import PairDataset, pair_dataset_options
+from slq.training.pairs import PairDataset
 from slq.training.run_record import build_run_record
 
 # Keys of `training` for how a run is computed, not what it learns. A run may continue with other values of these.
@@ -140,7 +140,7 @@ def job_guards(
         run_lock(folder) if distributed.is_main_process else nullcontext(),
         listen_for_stop(time_limit_minutes, margin) as should_stop,
         requeue_if_interrupted(
-            should_stop, distributed.is_main_process, time_limit_message(minutes_left(time_limit_minutes) or 0, margin)
+            should_stop, distributed.is_main_process, time_limit_message(minutes_left(time_limit_minutes), margin)
         ),
         explain_out_of_memory(training),
     ):
@@ -224,7 +224,9 @@ def train_on_splits(
         backbone,
         splits["train"],
         settings["prompt"],
-        **pair_dataset_options(training),
+        cache_images_in_memory=training["cache_images_in_memory"],
+        caption_sampling=training["caption_sampling"],
+        group_by_image=training["image_cache"] == "batch",
         feature_cache=feature_caches.get("train"),
     )
 
