@@ -8,6 +8,7 @@ import pytest
 
 from slq.common.files import read_jsonl
 from slq.datasets.splits import read_split
+from slq.models.prefix import count_tokens
 from slq.training.pairs import PairDataset, ReuseImage, count_pair_tokens, group_batches_by_image
 
 PROMPT = {"text": "", "image": ""}
@@ -47,9 +48,9 @@ def test_an_image_that_stays_is_loaded_once_and_counted_as_kept(slice_):
     assert all(pair.image is None for pair in second) and [a.image_index for a in first] == [
         b.image_index for b in second
     ]
-    work = count_pair_tokens(first)
-    assert count_pair_tokens(second, work["image"]) == {
-        "text": count_pair_tokens(second)["text"],
+    work = count_pair_tokens(first, {})
+    assert count_pair_tokens(second, work) == {
+        "text": count_tokens(pair.text for pair in second),
         "kv": work["image"],
     }
 

@@ -149,14 +149,15 @@ def group_batches_by_image(caption_counts: np.ndarray, batch_size: int, seed: in
     return [batch for visit in generator.permutation(len(blocks)) for batch in blocks[visit]]
 
 
-def count_pair_tokens(pairs: Sequence[Pair], previous_image_counts: TokenCounts | None = None) -> TokenCountsByInput:
+def count_pair_tokens(pairs: Sequence[Pair], previous: TokenCountsByInput) -> TokenCountsByInput:
     """Count the tokens of pairs: of their captions (`text`), and of their images by cache level (models/prefix.py).
 
     Args:
-        previous_image_counts: counts of the images, if the previous batch had the same ones.
+        previous: counts of the previous batch, whose images these are if they come without.
     """
     texts = count_tokens(pair.text for pair in pairs)
     images = [pair.image for pair in pairs if pair.image is not None]
     if images:
         return {"text": texts, images[0].cache_level: count_tokens(images)}
-    return {"text": texts, "kv": dict(previous_image_counts or count_tokens([]))}
+    (image_counts,) = (counts for cache_level, counts in previous.items() if cache_level != "text")
+    return {"text": texts, "kv": image_counts}
