@@ -60,8 +60,8 @@ class VisualTokens:
     counts: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def select_rows(self, rows: Tensor) -> "VisualTokens":
-        """Select the visual tokens of the given rows, which may repeat."""
-        return VisualTokens(self.embeddings[rows], self.counts[rows])
+        """Select the visual tokens of the given rows, which may repeat; of none, none."""
+        return VisualTokens(self.embeddings[rows], self.counts[rows]) if len(self.counts) else self
 
 
 @contextmanager
