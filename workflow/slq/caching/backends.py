@@ -74,7 +74,9 @@ class KVCacheBackend:
 
     def to_message(self, backbone: Backbone, cached_image: CachedImage, instruction: str) -> Message:
         """Return a cached image as a prefix; `instruction` is already part of it."""
-        return CachedPrefix(**cached_image | {"num_image_tokens": int(cached_image["num_image_tokens"])})
+        return CachedPrefix(
+            cached_image["key_values"], cached_image["position_ids"], int(cached_image["num_image_tokens"])
+        )
 
 
 CACHE_BACKENDS: dict[str, VisionFeatureBackend | KVCacheBackend] = {

@@ -11,20 +11,24 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from slq.caching.backends import CACHE_BACKENDS
-from slq.caching.feature_cache import feature_cache_key, read_image_message, shard_path, write_cache_manifest
+from slq.caching.feature_cache import (
+    feature_cache_key,
+    read_image_message,
+    read_training_inputs,
+    shard_path,
+    write_cache_manifest,
+)
 from slq.caching.shard import CorruptShard, Shard, write_shard
 from slq.common.errors import SlqError
-from slq.common.events import EventLog, describe_device
+from slq.common.events import EventLog
 from slq.common.files import exclusive_lock, read_json, write_json
-from slq.common.snapshots import snapshot_sha256
-from slq.datasets.splits import Split, read_split
+from slq.datasets.splits import Split
 from slq.models.backbone import Backbone, pick_device, set_attention_implementation
 from slq.models.prefix import TokenizedMessage, count_tokens
 
 BUILD_TIME_FILE = "build_time.json"
 GB = 1e9
 MAX_DISK_SHARE = 0.95  # of the free space may be filled; a full disk stops other jobs too
-CACHED_SPLITS = ("train", "val")  # those that training reads again and again; never a test split
 ImageKey = tuple[str, int]  # the name of a split, and the index of an image in it
 ShardSpec = tuple[Path, list[ImageKey]]  # a shard to be written: its file, and its images
 
@@ -64,14 +68,11 @@ def build_feature_cache(
         SlqError: the disk is full or cannot hold the cache; the shards written so far stay, and the same call
             continues.
     """
-    splits = {part: read_split(data, train_dataset, part) for part in CACHED_SPLITS}
-    inputs = {"backbone": snapshot_sha256(backbone_folder)} | {part: split.sha256 for part, split in splits.items()}
+    splits, inputs = read_training_inputs(backbone_folder, data, train_dataset)
     image_cache, folder = settings["image_cache"], work / feature_cache_key(settings, inputs, code_fingerprint)[:16]
     with exclusive_lock(folder / "owner"):
         run_labels = {part: settings[part] for part in ("preset", "backbone", "method")}
-        events = EventLog.for_next_attempt(
-            folder / f"{settings['method']}.jsonl", **run_labels, device=describe_device(pick_device())
-        )
+        events = EventLog.for_next_attempt(folder / f"{settings['method']}.jsonl", **run_labels)
         with events.span("init"):
             backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
             set_attention_implementation(backbone, settings["attention"])

@@ -10,7 +10,8 @@ from slq.caching.backends import CACHE_BACKENDS
 from slq.caching.shard import Shard
 from slq.common.files import hash_json, read_json, write_json
 from slq.common.schema import require_schema
-from slq.datasets.splits import Split
+from slq.common.snapshots import snapshot_sha256
+from slq.datasets.splits import Split, read_split
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenizedMessage, message_parts, tokenize_message
 
@@ -54,6 +55,15 @@ def read_image_message(backbone: Backbone, split: Split, image_index: int, instr
     """Read an image of a split from its file, as a message."""
     image = backbone.family.process(split.open(split.items[image_index]["image"]))
     return tokenize_message(backbone, message_parts(image, instruction))
+
+
+def read_training_inputs(
+    backbone_folder: Path, data: Path, train_dataset: str
+) -> tuple[dict[str, Split], dict[str, str]]:
+    """Read the splits that training may use, `train` and `val`, and the sha256 of each and of the backbone."""
+    splits = {part: read_split(data, train_dataset, part) for part in ("train", "val")}
+    hashes = {part: split.sha256 for part, split in splits.items()}
+    return splits, {"backbone": snapshot_sha256(backbone_folder), **hashes}
 
 
 def shard_path(folder: Path, split_name: str, shard_index: int) -> Path:
