@@ -32,9 +32,9 @@ class InjectionConfig:
         entropy_threshold: the model counts as uncertain if its normalised entropy, at most 1, exceeds this.
     """
 
-    ratio: float = 0.0
-    layer_bounds: tuple[int, int] = (5, 16)
-    entropy_threshold: float = 0.75
+    ratio: float
+    layer_bounds: tuple[int, int]
+    entropy_threshold: float
 
     def monitored_layers(self, num_layers: int) -> range:
         """Return the layers l that are monitored in a model of `num_layers` layers, such that l + 1 is a layer too.

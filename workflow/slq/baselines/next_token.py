@@ -1,7 +1,7 @@
 """Next-token scores of image-text prompts: the image's prefix runs once, and each text continues from its KV cache."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,8 +34,8 @@ class InferenceConfig:
     """
 
     batch_size: int
-    injection: InjectionConfig = field(default_factory=InjectionConfig)
-    reuse_prefix: bool = True
+    injection: InjectionConfig
+    reuse_prefix: bool
 
 
 def build_pointwise_messages(
