@@ -80,19 +80,9 @@ def feature_cache_key(settings: dict[str, Any], inputs: dict[str, str], code_fin
         inputs: identity of the backbone and of each split.
         code_fingerprint: identity of the code of the family's adapter and of the prefix.
     """
-    image_cache = settings["image_cache"]
-    prompt = settings["prompt"]["image"] if image_cache == "kv" else ""
-    used_settings = {key: settings[key] for key in ("family", "dtype", "attention", "batch_size")}
-    return hash_json(
-        {
-            "schema": SCHEMA,
-            "image_cache": image_cache,
-            "prompt": prompt,
-            "inputs": inputs,
-            "code": code_fingerprint,
-            **used_settings,
-        }
-    )
+    used = {key: settings[key] for key in ("image_cache", "family", "dtype", "attention", "batch_size")}
+    prompt = settings["prompt"]["image"] if settings["image_cache"] == "kv" else ""
+    return hash_json({"schema": SCHEMA, "prompt": prompt, "inputs": inputs, "code": code_fingerprint, **used})
 
 
 def write_cache_manifest(
