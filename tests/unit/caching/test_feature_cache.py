@@ -22,8 +22,8 @@ from slq.datasets.splits import read_split
 from slq.methods.adapter import build_retriever
 from slq.models.family import FEATURES
 from slq.models.prefix import CachedPrefix, TokenizedMessage, tokenize_message
-from slq.training.pairs import PairDataset
 from slq.training.run import run_key
+from together import pairs_of
 
 PROMPT = {"text": "", "image": ""}
 CACHED = ["features", "kv"]
@@ -227,10 +227,7 @@ def test_features_serve_the_other_methods_too(slice_, tmp_path, method):
     backbone, _ = slice_.load("base")
     retriever = build_retriever(method, backbone, {"rank": 2, "alpha": 4, "dropout": 0.0}, 1)
     split = read_split(slice_.data, "mini-coco", "train")
-    anew, kept = (
-        PairDataset(backbone, split, PROMPT, cache_images_in_memory=False, feature_cache=store)
-        for store in (None, stores["train"])
-    )
+    anew, kept = (pairs_of(backbone, split, PROMPT, feature_cache=store) for store in (None, stores["train"]))
     with torch.no_grad():
         vectors = [retriever.embed([pairs[number].image for number in (0, 9, 40)]) for pairs in (anew, kept)]
     assert (vectors[0] - vectors[1]).abs().max() < 1e-6

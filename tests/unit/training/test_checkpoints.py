@@ -23,9 +23,8 @@ from slq.training.checkpoints import CheckpointManager
 from slq.training.distributed import DistributedContext
 from slq.training.job import TrainingInterrupted, listen_for_stop, minutes_left, requeue_if_interrupted, run_lock
 from slq.training.loop import RunContext, train
-from slq.training.pairs import PairDataset
 from slq.training.run import EXECUTION_KEYS, explain_out_of_memory, run_key
-from together import HYPERPARAMETERS, SEED, SETTINGS, drawn, tiny
+from together import HYPERPARAMETERS, SEED, SETTINGS, drawn, pairs_of, tiny
 
 SHORT = SETTINGS | {
     "epochs": 2,
@@ -50,7 +49,7 @@ def learn(split, tmp_path):
         hyperparameters = HYPERPARAMETERS[method] | ({"dropout": dropout} if method == "lora" else {})
         backbone = tiny(tmp_path / "backbone", "float32")
         retriever = build_retriever(method, backbone, hyperparameters, SEED)
-        pairs = PairDataset(backbone, split, {"text": "", "image": ""}, cache_images_in_memory=True)
+        pairs = pairs_of(backbone, split, {"text": "", "image": ""})
         places = CheckpointManager(folder, "this run", DistributedContext()) if folder else None
         attempt = RunContext(EventLog(tmp_path / "events.jsonl"), DistributedContext(), places, stop)
         first = retriever.trainable_parameters()[0]
@@ -291,7 +290,7 @@ def requests(tmp_path, monkeypatch):
 
 def interrupt(reason, main=True):
     with pytest.raises(TrainingInterrupted), requeue_if_interrupted(lambda: reason, main, ""):
-        raise TrainingInterrupted("stopped")
+        raise TrainingInterrupted("stopped", 9)
 
 
 @pytest.mark.parametrize("reason", [None, "SIGUSR1", "the allocation ends in 2 minutes"])

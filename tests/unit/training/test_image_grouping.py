@@ -10,6 +10,7 @@ from slq.common.files import read_jsonl
 from slq.datasets.splits import read_split
 from slq.models.prefix import count_tokens
 from slq.training.pairs import PairDataset, ReuseImage, count_pair_tokens, group_batches_by_image
+from together import pairs_of
 
 PROMPT = {"text": "", "image": ""}
 
@@ -35,7 +36,7 @@ def test_an_epoch_of_residents_visits_every_pair_once(epoch):
 def test_an_image_that_stays_is_loaded_once_and_counted_as_kept(slice_):
     split = read_split(slice_.data, "mini-coco", "train")
     backbone, _ = slice_.load("slq")
-    pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=False, group_by_image=True)
+    pairs = pairs_of(backbone, split, PROMPT, group_by_image=True)
     batches = pairs.epoch_batches(16, 1, 0)[:10]
     asked = pairs.mark_reused_images(batches)
     again = [[isinstance(number, ReuseImage) for number in batch] for batch in asked]

@@ -11,8 +11,7 @@ from slq.training.distributed import DistributedContext
 from slq.training.execution import enable_gradient_checkpointing, upcast_trainable_parameters
 from slq.training.grad_cache import compute_loss_and_gradients
 from slq.training.loop import RunContext, Trainer
-from slq.training.pairs import PairDataset
-from together import HYPERPARAMETERS, SEED, SETTINGS, drawn, tiny
+from together import HYPERPARAMETERS, SEED, SETTINGS, drawn, pairs_of, tiny
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def begun(split, tmp_path):
     def call(method, dtype="float32", change=lambda retriever: None):
         retriever = build_retriever(method, tiny(tmp_path / "backbone", dtype), HYPERPARAMETERS[method], SEED)
         change(retriever)
-        pairs = PairDataset(retriever.backbone, split, {"text": "", "image": ""}, cache_images_in_memory=True)
+        pairs = pairs_of(retriever.backbone, split, {"text": "", "image": ""})
         return retriever, [pairs[number] for number in range(0, 80, 10)]
 
     return call

@@ -20,7 +20,7 @@ from slq.training.distributed import DistributedContext
 from slq.training.execution import clip_gradients
 from slq.training.grad_cache import compute_loss_and_gradients
 from slq.training.loop import BestEpoch, RunContext, linear_schedule, train
-from slq.training.pairs import PairDataset
+from together import pairs_of
 
 SETTINGS = {
     "epochs": 2,
@@ -108,7 +108,7 @@ def run(backbone, split, folder, method="slq", seed=1, validate=lambda retriever
     """Train a method for a few steps; returns retriever, outcome and events."""
     retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], seed)
     attempt = RunContext(EventLog(folder / "events.jsonl", run="test"), DistributedContext(), None, lambda: None)
-    pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
+    pairs = pairs_of(backbone, split, PROMPT)
     outcome = train(retriever, pairs, SETTINGS | changes, HYPERPARAMETERS[method], seed, attempt, validate)
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     return retriever, outcome, lines
@@ -150,7 +150,7 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, 
     for micro_batch_size, grad_cache in ((10, False), (3, False), (3, True)):
         backbone = fresh_backbone()
         retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
-        pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
+        pairs = pairs_of(backbone, split, PROMPT, cache_images_in_memory=True)
         settings = SETTINGS | {"micro_batch_size": micro_batch_size, "grad_cache": grad_cache, "mask_same_image": mask}
         compute_loss_and_gradients(
             retriever, [pairs[i] for i in range(0, 20, 2)], log_temperature(), settings, DistributedContext()
@@ -166,7 +166,7 @@ def test_the_loss_knows_which_image_a_pair_shows(fresh_backbone, split):
     """With the setting on, it is the loss of the messages' vectors without the other captions of each pair's image."""
     backbone = fresh_backbone()
     retriever = build_retriever("slq", backbone, HYPERPARAMETERS["slq"], seed=0)
-    pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
+    pairs = pairs_of(backbone, split, PROMPT, cache_images_in_memory=True)
     numbers = [0, 7, 3, 31, 5, 1, 58]  # of captions, five of each image in turn: two images twice or thrice
     batch = [pairs[number] for number in numbers]
     images, texts = (retriever.embed([getattr(pair, part) for pair in batch]) for part in ("image", "text"))

@@ -118,7 +118,7 @@ def _read_module(name: str, package: Path, only_reports: bool) -> tuple[Path, So
     if path is None:
         raise ValueError(f"{name}: no such module under {package}")
     ignored = (UNREPORTED_MEMBERS if only_reports else IGNORED_MEMBERS).get(name.rpartition(".")[0], ())
-    return path, _parse_module(path, name.partition(":")[2], ignored, messages_count=only_reports)
+    return path, _parse_module(path, name.partition(":")[2], ignored, only_reports)
 
 
 @cache
@@ -144,9 +144,7 @@ def _hash_data_files(path: Path) -> str:
 
 
 @cache
-def _parse_module(
-    path: Path, function: str = "", ignored: tuple[str, ...] = (), messages_count: bool = True
-) -> SourceModule:
+def _parse_module(path: Path, function: str, ignored: tuple[str, ...], messages_count: bool) -> SourceModule:
     """Parse a source file, or one function of it, and collect what its fingerprint needs.
 
     Args:

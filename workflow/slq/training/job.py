@@ -58,7 +58,7 @@ class TrainingInterrupted(SlqError):
 
     status = 75  # EX_TEMPFAIL: to a scheduler, try again
 
-    def __init__(self, message: str, steps: int = 0) -> None:
+    def __init__(self, message: str, steps: int) -> None:
         """Create the error.
 
         Args:

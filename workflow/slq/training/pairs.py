@@ -11,6 +11,7 @@ from slq.datasets.splits import Split
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenCounts, TokenizedMessage, count_tokens, message_parts, tokenize_message
 
+NUM_NAMED_IMAGES = 5  # of a batch, in a message
 TokenCountsByInput = dict[str, TokenCounts]
 
 
@@ -42,9 +43,9 @@ class PairDataset(Dataset):
         split: Split,
         prompt: dict[str, str],
         cache_images_in_memory: bool,
-        caption_sampling: str = "all",
-        group_by_image: bool = False,
-        feature_cache: FeatureCache | None = None,
+        caption_sampling: str,
+        group_by_image: bool,
+        feature_cache: FeatureCache | None,
     ) -> None:
         """List the pairs of a split.
 
@@ -53,7 +54,7 @@ class PairDataset(Dataset):
             caption_sampling: captions of an image in an epoch: all, random_one.
             group_by_image: whether the images of a batch are shown in consecutive batches, each time with another
                 caption.
-            feature_cache: cached data of the images.
+            feature_cache: cached data of the images, if there is any.
         """
         self.backbone, self.split, self.prompt = backbone, split, prompt
         self.one_caption_per_image = caption_sampling == "random_one"
@@ -95,10 +96,11 @@ class PairDataset(Dataset):
         image = None if isinstance(number, ReuseImage) else self.get_image_message(image_index)
         return Pair(image, tokenize_message(self.backbone, message_parts(text, self.prompt["text"])), image_index)
 
-    def describe_images(self, pair_indices: list[int], limit: int = 5) -> str:
-        """Describe the images of some pairs in a message: the ids of the first `limit`, and the split's name."""
-        ids = [self.split.items[self.pairs[number][0]]["id"] for number in pair_indices[:limit]]
-        more = f" and {len(pair_indices) - limit} more" if len(pair_indices) > limit else ""
+    def describe_images(self, pair_indices: list[int]) -> str:
+        """Describe the images of some pairs in a message: the ids of the first ones, and the split's name."""
+        ids = [self.split.items[self.pairs[number][0]]["id"] for number in pair_indices[:NUM_NAMED_IMAGES]]
+        num_others = len(pair_indices) - len(ids)
+        more = f" and {num_others} more" if num_others else ""
         return f"{', '.join(map(str, ids))}{more} of {self.split.name}"
 
     def get_image_message(self, image_index: int) -> Message:
