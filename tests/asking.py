@@ -5,17 +5,28 @@ import math
 import torch
 
 from oracles import LONG, RED, SHORT, TALL, WIDE
-from slq.baselines.next_token import answer_score_function, build_pointwise_messages, first_token_id
+from slq.baselines.injection import InjectionConfig
+from slq.baselines.next_token import (
+    InferenceConfig,
+    answer_score_function,
+    build_pointwise_messages,
+    first_token_id,
+)
 from slq.models.prefix import collate
 
 PROMPT = "{text}\nwhat color is the shape ?"
 TEXTS = [SHORT, LONG, "a ring", "a blue square above a green ring"]
 ANSWER = "red"
+OFF = InjectionConfig(0.0, (5, 16), 0.75)
 
 
 def asked(backbone, images=(RED, WIDE, TALL), texts=TEXTS):
     """Of each image a turn per text; the images' prefixes differ in length where the family's do."""
     return [build_pointwise_messages(backbone, backbone.family.process(image), PROMPT, texts) for image in images]
+
+
+def inference(batch_size, injection=OFF, reuse_prefix=True):
+    return InferenceConfig(batch_size, injection, reuse_prefix)
 
 
 def next_logits(backbone, turn):

@@ -1,6 +1,7 @@
 """The slice (tests/slice.yaml) without the workflow: its backbone, datasets and runs, called as its rules call them."""
 
 import json
+import math
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,8 @@ class Slice:
             *paths,
             folder / "events.jsonl",
             build_recall_validator(settings),
+            code_fingerprint="",
+            time_limit_minutes=math.inf,
             cache_manifest=feature_cache,
         )
 

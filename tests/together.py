@@ -55,6 +55,12 @@ VISION = {"image_size": [28, 28], "patch_size": [14, 14], "hidden_size": 24, "nu
           "num_attention_heads": 2, "intermediate_size": 32}  # fmt: skip
 
 
+def pairs_of(backbone, split, prompt, **options):
+    """The pairs of a split; images are held in memory, and no setting is on that changes what is shown."""
+    plain = {"cache_images_in_memory": True, "caption_sampling": "all", "group_by_image": False, "feature_cache": None}
+    return PairDataset(backbone, split, prompt, **plain | options)
+
+
 @cache
 def configuration():
     """config.yaml, read once: that takes as long as ten steps."""
@@ -97,13 +103,12 @@ def learn(case, folder, checkpoints=None):
         shard_language_model(backbone, processes)
         language = list(backbone.inner.language_model.parameters())
         assert sum(local_shard(part).numel() for part in language) < 0.6 * sum(part.numel() for part in language)
-    loop = Trainer(
-        retriever, settings, HYPERPARAMETERS[method], steps, SEED, RunContext(EventLog(Path(os.devnull)), processes)
-    )
+    context = RunContext(EventLog(Path(os.devnull)), processes, None, lambda: None)
+    loop = Trainer(retriever, settings, HYPERPARAMETERS[method], steps, SEED, context)
     kept = CheckpointManager(checkpoints, "key", processes) if checkpoints else None
     if kept and (checkpoint := kept.load_newest()):
         loop.restore(checkpoint)
-    pairs = PairDataset(backbone, drawn(folder), {"text": "", "image": ""}, cache_images_in_memory=True)
+    pairs = pairs_of(backbone, drawn(folder), {"text": "", "image": ""})
     shown = [pairs[number] for number in range(len(pairs))]  # tokenizing them anew would be a third of a step
     share, found = processes.local_batch_slice(settings["batch_size"]), {}
     epochs = (batch for epoch in range(steps) for batch in shuffle_into_batches(len(pairs), 64, SEED, epoch))

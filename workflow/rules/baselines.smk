@@ -5,7 +5,7 @@
 
 rule evaluate_baseline:
     input:
-        models=baseline_inputs,
+        models=lambda wildcards: list(baseline_inputs(wildcards).values()),
         data=test_split_manifests("retrieval"),
     output:
         results=per_dataset("retrieval", f"{BASELINE_FOLDER}/retrieval", ".json", ".ranks.parquet"),
@@ -24,7 +24,7 @@ rule evaluate_baseline:
         job=job_call(
             "evaluate_baseline",
             slice_of(baseline_settings.baseline_settings, "baseline"),
-            inputs=baseline_input_folders,
+            inputs=baseline_inputs,
             **BASELINE_PATHS,
         ),
     message:

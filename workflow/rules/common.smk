@@ -454,15 +454,10 @@ def baseline_files() -> list[str]:
     return expand(f"{BASELINE_FOLDER}/{{file}}", preset=config["preset"], baseline=BASELINES, file=files)
 
 
-def baseline_inputs(wildcards) -> list[str]:
-    """List the models and adapters that a baseline is evaluated with."""
-    return [f"<scratch>/{file}" for file in baseline_settings.baseline_inputs(config, wildcards.baseline).values()]
-
-
-def baseline_input_folders(wildcards) -> dict[str, str]:
-    """Return the folders of `baseline_inputs`, by the names that metrics files give them."""
+def baseline_inputs(wildcards) -> dict[str, str]:
+    """Return the models and adapters that a baseline is evaluated with, by the names that metrics files give them."""
     files = baseline_settings.baseline_inputs(config, wildcards.baseline)
-    return {name: f"<scratch>/{Path(file).parent}" for name, file in files.items()}
+    return {name: f"<scratch>/{file}" for name, file in files.items()}
 
 
 def baseline_manifests() -> list[str]:

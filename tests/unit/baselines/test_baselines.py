@@ -1,5 +1,7 @@
 """The baselines: which there are, and what the job that embeds one writes."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from sliced import BACKBONE
 from slq.baselines.encode import compute_rank_table, load_encoders
 from slq.common.errors import SlqError
 from slq.common.files import read_json, read_jsonl
+from slq.common.snapshots import snapshot_sha256
 from slq.config.baseline_settings import baseline_inputs, baseline_settings
 from slq.config.job_settings import datasets_with_variants, list_baselines
 from slq.config.loading import validate_config
@@ -142,12 +145,22 @@ def encoders(slice_, how):
 
 
 def retrieved(slice_, tmp_path, row):
-    """What the job `evaluate_baseline` writes for a row on the slice's backbone: its folder."""
+    """What the job `evaluate_baseline` writes for a row on the slice's backbone: its folder.
+
+    The snapshot came with a file that an adapter of ours has too.
+    """
     out = tmp_path / "row"
+    snapshot = shutil.copytree(slice_.snapshot, tmp_path / "snapshot")
+    (snapshot / "adapter.json").write_text("{}")
     config = slice_.config
     config["presets"]["mini"]["baselines"] = [row]
     settings = baseline_settings(config, f"{BACKBONE}.{row}")
-    paths = {"inputs": {"model": slice_.snapshot}, "data": slice_.tests, "work": tmp_path / "work", "out": out}
+    paths = {
+        "inputs": {"model": snapshot / "manifest.json"},
+        "data": slice_.tests,
+        "work": tmp_path / "work",
+        "out": out,
+    }
     assert run_job("evaluate_baseline", "--threads", "1", settings=settings, **paths) == 0
     return out
 
@@ -187,6 +200,7 @@ def test_a_row_is_measured_as_a_run_is(tested, tmp_path):
             "gallery",
             "ranks",
         }
+        assert metrics["inputs"]["model"] == snapshot_sha256(tested.snapshot)
     row = read_json(out / "baseline.json")
     assert (row["baseline"], row["kind"]) == (f"{BACKBONE}.zero_queries", "zero_shot")
     assert row["settings"]["model"]["readout"]["queries"] == 1

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from asking import asked, next_logits, plain_entropy, plain_softmax, read_truth
+from asking import OFF, asked, inference, next_logits, plain_entropy, plain_softmax, read_truth
 from slq.baselines.injection import InjectionConfig, capture_visual_tokens, inject_visual_tokens
-from slq.baselines.next_token import InferenceConfig, image_token_mask, score_next_tokens
+from slq.baselines.next_token import image_token_mask, score_next_tokens
 from slq.models.prefix import collate
 
 
@@ -93,21 +93,21 @@ def test_injection_is_the_written_out_one(tiny_backbone, monkeypatch, reuse):
     how = InjectionConfig(0.3, (5, 16), float(np.median(bars)))
     for one in (how, everywhere):
         oracles = [naively_injected(tiny_backbone, turn, one, monkeypatch) for turn in flat]
-        found = score_next_tokens(tiny_backbone, turns, lambda logits: logits, InferenceConfig(5, one, reuse))
+        found = score_next_tokens(tiny_backbone, turns, lambda logits: logits, inference(5, one, reuse))
         assert np.abs(found.numpy() - [logits for logits, _ in oracles]).max() < 1e-4
     layers = {layer for _, layer in oracles}
     assert layers == {0}  # the first that is watched, and no other after it
-    plain = score_next_tokens(tiny_backbone, turns, lambda logits: logits, InferenceConfig(5))
-    injected = score_next_tokens(tiny_backbone, turns, lambda logits: logits, InferenceConfig(5, how, reuse))
+    plain = score_next_tokens(tiny_backbone, turns, lambda logits: logits, inference(5))
+    injected = score_next_tokens(tiny_backbone, turns, lambda logits: logits, inference(5, how, reuse))
     moved_rows = (plain - injected).abs().amax(1) > 1e-3
     assert moved_rows.tolist() == [bar > how.entropy_threshold for bar in bars]
 
 
 def test_watched_layers_are_clipped_to_a_shallow_model():
-    assert list(InjectionConfig(layer_bounds=(5, 16)).monitored_layers(28)) == list(range(6, 16))
-    assert list(InjectionConfig(layer_bounds=(5, 16)).monitored_layers(12)) == list(range(6, 11))
-    assert list(InjectionConfig(layer_bounds=(5, 16)).monitored_layers(3)) == [1]
-    assert list(InjectionConfig(layer_bounds=(5, 16)).monitored_layers(2)) == [0]
+    assert list(OFF.monitored_layers(28)) == list(range(6, 16))
+    assert list(OFF.monitored_layers(12)) == list(range(6, 11))
+    assert list(OFF.monitored_layers(3)) == [1]
+    assert list(OFF.monitored_layers(2)) == [0]
 
 
 def hooks(backbone):
@@ -121,7 +121,7 @@ def test_ratio_zero_is_the_identity_bit_for_bit_and_registers_nothing(tiny_backb
     inputs = collate(tiny_backbone, turns)
     stock = tiny_backbone.model.lm_head(tiny_backbone.inner(**inputs, use_cache=False).last_hidden_state[:, -1])
     assert torch.equal(
-        score_next_tokens(tiny_backbone, [turns], lambda logits: logits, InferenceConfig(100, off, reuse_prefix=False)),
+        score_next_tokens(tiny_backbone, [turns], lambda logits: logits, inference(100, off, reuse_prefix=False)),
         stock,
     )
     before = hooks(tiny_backbone)
@@ -135,11 +135,11 @@ def test_ratio_zero_is_the_identity_bit_for_bit_and_registers_nothing(tiny_backb
 
 def test_hooks_are_gone_afterwards_also_after_an_error(tiny_backbone):
     how, turns = InjectionConfig(0.3, (5, 16), 0.0), asked(tiny_backbone)
-    plain = score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), InferenceConfig(100))
+    plain = score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), inference(100))
     before = hooks(tiny_backbone)  # transformers has put its own on InternVL's vision tower
-    score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), InferenceConfig(100, how))
+    score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), inference(100, how))
     assert hooks(tiny_backbone) == before
-    assert torch.equal(score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), InferenceConfig(100)), plain)
+    assert torch.equal(score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), inference(100)), plain)
     places = image_token_mask(tiny_backbone, collate(tiny_backbone, turns[0])["input_ids"])
     with (
         pytest.raises(KeyError),

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from asking import ANSWER, PROMPT, TEXTS, asked, next_logits, plain_entropy, plain_softmax, read_truth
+from asking import ANSWER, PROMPT, TEXTS, asked, inference, next_logits, plain_entropy, plain_softmax, read_truth
 from oracles import LONG, RED, SHORT, TALL, WIDE, untrained
 from slq.baselines.next_token import (
-    InferenceConfig,
     build_pointwise_messages,
     cut_after_image,
     first_token_id,
@@ -35,9 +34,7 @@ from slq.models.prefix import continue_positions
 def test_probability_and_entropy_are_the_stock_forwards(tiny_backbone, rows, reuse):
     """Whatever runs together, however it is padded, with an image's prefix reused or not."""
     turns = asked(tiny_backbone)
-    found = score_next_tokens(
-        tiny_backbone, turns, read_truth(tiny_backbone), InferenceConfig(rows, reuse_prefix=reuse)
-    )
+    found = score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), inference(rows, reuse_prefix=reuse))
     token = tiny_backbone.tokenizer(ANSWER)["input_ids"][0]
     expected = []
     for turn in (turn for some in turns for turn in some):
@@ -49,11 +46,11 @@ def test_probability_and_entropy_are_the_stock_forwards(tiny_backbone, rows, reu
 
 def test_a_wrong_position_behind_the_prefix_would_be_seen(tiny_backbone, monkeypatch):
     turns, read = asked(tiny_backbone), read_truth(tiny_backbone)
-    right = score_next_tokens(tiny_backbone, turns, read, InferenceConfig(100))
+    right = score_next_tokens(tiny_backbone, turns, read, inference(100))
     monkeypatch.setattr(
         "slq.baselines.next_token.continue_positions", lambda positions, count: continue_positions(positions, count) + 1
     )
-    assert (score_next_tokens(tiny_backbone, turns, read, InferenceConfig(100)) - right).abs().max() > 1e-4
+    assert (score_next_tokens(tiny_backbone, turns, read, inference(100)) - right).abs().max() > 1e-4
 
 
 def test_a_turn_is_cut_among_its_tokens_at_the_end_of_its_image(tiny_backbone):
@@ -88,7 +85,7 @@ def test_reuse_is_twice_as_fast_with_five_candidates(raw_config, tmp_path):
     read, seconds, found = read_truth(backbone), {}, {}
     for reuse in (True, False, True, False, True, False):
         start = time.perf_counter()
-        found[reuse] = score_next_tokens(backbone, turns, read, InferenceConfig(20, reuse_prefix=reuse))
+        found[reuse] = score_next_tokens(backbone, turns, read, inference(20, reuse_prefix=reuse))
         seconds[reuse] = min(time.perf_counter() - start, seconds.get(reuse, math.inf))
     assert (found[True] - found[False]).abs().max() < 1e-5
     assert seconds[False] > 2 * seconds[True]
@@ -119,7 +116,7 @@ def test_the_choice_is_what_one_forward_says_of_the_numbers(tiny_backbone):
     turn = build_listwise_message(tiny_backbone, pixels, "{options}\nwhat shape is red ?", [SHORT, SHORT, LONG])
     tokens = option_token_ids(tiny_backbone, 3)
     (found,) = score_next_tokens(
-        tiny_backbone, [[turn]], option_score_function(tokens), InferenceConfig(1, reuse_prefix=False)
+        tiny_backbone, [[turn]], option_score_function(tokens), inference(1, reuse_prefix=False)
     )
     spread = plain_softmax(next_logits(tiny_backbone, turn))
     assert found.tolist() == pytest.approx([spread[token] for token in tokens], abs=1e-5)

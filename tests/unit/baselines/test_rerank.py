@@ -139,9 +139,9 @@ class Command:
             draw_split(job_settings.synthetic_split_settings(raw, name, "test"), self.data / name / "test")
 
     def __call__(self, out, finder, **changes):
-        """`finder`: the adapter, or the snapshot, that finds the candidates."""
-        reranker = self.slice_.root / "base" / "adapter"
-        inputs = {"backbone": self.slice_.snapshot, "first_stage": finder, "reranker": reranker}
+        """`finder`: the adapter.json, or the snapshot's manifest, of what finds the candidates."""
+        reranker = self.slice_.root / "base" / "adapter" / "adapter.json"
+        inputs = {"backbone": self.slice_.snapshot / "manifest.json", "first_stage": finder, "reranker": reranker}
         paths = {"inputs": inputs, "data": self.data, "work": out.with_name("work"), "out": out}
         return run_job("evaluate_baseline", "--threads", "1", settings=self.settings | changes, **paths)
 
@@ -158,7 +158,7 @@ class Command:
 def reranked(slice_, tmp_path_factory):
     root = tmp_path_factory.mktemp("rerank")
     command = Command(slice_, root)
-    assert command(root / "row", slice_.root / "slq" / "adapter") == 0
+    assert command(root / "row", slice_.root / "slq" / "adapter" / "adapter.json") == 0
     command.retrieve(root / "coarse")
     return command, root
 
@@ -252,14 +252,17 @@ def test_a_comparators_list_is_re_ranked_too(reranked, slice_, tmp_path):
     readout = {"queries": 1, "instructions": {"t2i": turns, "i2t": turns | {"image": "{image} what shape ?"}}}
     model = {"backbone": "mini-internvl", "family": "internvl", "dtype": "float32", "readout": readout}
     datasets = [one for one in command.settings["datasets"] if one["name"] == "mini-flickr30k"]
-    assert command(tmp_path / "row", slice_.snapshot, first_stage={"model": model}, datasets=datasets) == 0
+    assert (
+        command(tmp_path / "row", slice_.snapshot / "manifest.json", first_stage={"model": model}, datasets=datasets)
+        == 0
+    )
     assert recheck_ranks(tmp_path / "row" / "retrieval" / "mini-flickr30k.json").changed_keys == []
 
 
 def test_injection_changes_scores_and_batches_do_not(reranked, slice_, tmp_path):
     command, root = reranked
     datasets = [one for one in command.settings["datasets"] if one["name"] == "mini-flickr30k"]
-    adapter = slice_.root / "slq" / "adapter"
+    adapter = slice_.root / "slq" / "adapter" / "adapter.json"
     injection = {"ratio": 0.3, "layers": [5, 16], "entropy": 0.0}
     assert command(tmp_path / "injected", adapter, injection=injection, datasets=datasets) == 0
     assert command(tmp_path / "batched", adapter, batch_size=3, datasets=datasets) == 0
@@ -276,6 +279,6 @@ def test_an_answer_that_the_backbone_cannot_give_stops_it_and_nothing_is_written
     orders = tmp_path / "row/retrieval/mini-coco.reranked.jsonl"
     orders.parent.mkdir(parents=True)
     orders.write_text("of an earlier evaluation")
-    assert command(tmp_path / "row", slice_.root / "slq" / "adapter", positive_answer="verily") == 1
+    assert command(tmp_path / "row", slice_.root / "slq" / "adapter" / "adapter.json", positive_answer="verily") == 1
     assert "rerank.positive_answer" in capsys.readouterr().err
     assert not (tmp_path / "row" / "baseline.json").exists() and list(orders.parent.iterdir()) == []

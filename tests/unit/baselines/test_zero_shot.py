@@ -7,7 +7,6 @@ from torch.nn.functional import normalize
 
 from oracles import RED, SHORT, TALL, WIDE, whole_sequence
 from slq.baselines.mllm_encoder import MllmEncoder
-from slq.common.errors import SlqError
 from slq.datasets.splits import Split
 from slq.evaluation.encode import embed_split
 from slq.models.prefix import collate, render_chat_template, tokenize_message
@@ -123,20 +122,6 @@ def test_an_entry_of_readouts_says_it_all(tiny_backbone):
     assert not torch.equal(
         MllmEncoder.from_readout(tiny_backbone, readout, "t2i").encode_texts(CAPTIONS), whole.encode_texts(CAPTIONS)
     )
-
-
-@pytest.mark.parametrize(
-    ("instructions", "template", "what"),
-    [
-        (PLAIN | {"text": "a caption"}, None, "instruction for text is 'a caption'; expected {text} in it once"),
-        (PLAIN | {"image": "{image} {image}"}, None, "instruction for image is '{image} {image}'; expected {image}"),
-        (PLAIN, "user: {text}", "template is 'user: {text}'; expected {turn} in it once"),
-    ],
-)
-def test_an_instruction_without_a_place_is_refused(tiny_backbone, instructions, template, what):
-    with pytest.raises(SlqError) as caught:
-        MllmEncoder(tiny_backbone, instructions, template=template)
-    assert what in str(caught.value)
 
 
 def test_vectors_are_unit_vectors_in_float32(tiny_backbone):

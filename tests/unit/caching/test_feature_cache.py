@@ -13,7 +13,7 @@ import torch
 from kills import Forked, kill_at
 from slq.caching import build
 from slq.caching.feature_cache import FeatureCache, open_feature_caches, shard_path
-from slq.caching.shard import CachedImage, CorruptShard, Shard, write_shard
+from slq.caching.shard import CorruptShard, Shard, write_shard
 from slq.common.errors import SlqError
 from slq.common.files import read_json, read_jsonl
 from slq.config import job_settings
@@ -22,8 +22,8 @@ from slq.datasets.splits import read_split
 from slq.methods.adapter import build_retriever
 from slq.models.family import FEATURES
 from slq.models.prefix import CachedPrefix, TokenizedMessage, tokenize_message
-from slq.training.pairs import PairDataset
 from slq.training.run import run_key
+from together import pairs_of
 
 PROMPT = {"text": "", "image": ""}
 CACHED = ["features", "kv"]
@@ -227,10 +227,7 @@ def test_features_serve_the_other_methods_too(slice_, tmp_path, method):
     backbone, _ = slice_.load("base")
     retriever = build_retriever(method, backbone, {"rank": 2, "alpha": 4, "dropout": 0.0}, 1)
     split = read_split(slice_.data, "mini-coco", "train")
-    anew, kept = (
-        PairDataset(backbone, split, PROMPT, cache_images_in_memory=False, feature_cache=store)
-        for store in (None, stores["train"])
-    )
+    anew, kept = (pairs_of(backbone, split, PROMPT, feature_cache=store) for store in (None, stores["train"]))
     with torch.no_grad():
         vectors = [retriever.embed([pairs[number].image for number in (0, 9, 40)]) for pairs in (anew, kept)]
     assert (vectors[0] - vectors[1]).abs().max() < 1e-6
@@ -269,8 +266,8 @@ def test_a_hundred_times_as_many_prefixes_take_no_longer_and_no_more_memory(slic
         while len(shards) * each < count:
             path = shard_path(tmp_path, "train", len(shards))
             values = torch.randn(each, *shape).unbind()
-            per_image, places = {"num_image_tokens": torch.tensor(9)}, torch.arange(16).int()[:, None]
-            write_shard(path, [CachedImage({"key_values": one, "position_ids": places}, per_image) for one in values])
+            rest = {"num_image_tokens": torch.tensor(9), "position_ids": torch.arange(16).int()[:, None]}
+            write_shard(path, [{"key_values": one} | rest for one in values])
             shards.append(Shard(path))
         store = FeatureCache("kv", shards, each)
         seconds = []

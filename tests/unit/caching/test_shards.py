@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from slq.caching.shard import CachedImage, CorruptShard, Shard, write_shard
+from slq.caching.shard import CorruptShard, Shard, write_shard
 from slq.common.errors import SlqError
 
 
@@ -13,22 +13,17 @@ def slabs(count, rows=3, seed=0):
     """Of `rows` and more tokens each, in two types."""
     draw = torch.Generator().manual_seed(seed)
     return [
-        CachedImage(
-            {
-                "key_values": torch.randn(rows + number % 3, 2, 4, generator=draw).to(torch.bfloat16),
-                "position_ids": torch.arange(rows + number % 3).int()[:, None],
-            },
-            {"grid": torch.tensor([[1, number, 4]])},
-        )
+        {
+            "key_values": torch.randn(rows + number % 3, 2, 4, generator=draw).to(torch.bfloat16),
+            "position_ids": torch.arange(rows + number % 3).int()[:, None],
+            "grid": torch.tensor([[1, number, 4]]),
+        }
         for number in range(count)
     ]
 
 
 def same(one, other):
-    return all(
-        part.keys() == its.keys() and all(torch.equal(part[name], its[name]) for name in part)
-        for part, its in ((one.per_token, other.per_token), (one.per_image, other.per_image))
-    )
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_shard_gives_each_image_back_as_it_was(tmp_path):
@@ -48,7 +43,7 @@ def test_the_same_images_give_the_same_bytes(tmp_path):
 
 
 def test_every_byte_that_flips_is_found(tmp_path):
-    """Of values per token and per image, lengths, hashes, and of the header."""
+    """Of values, hashes, and of the header."""
     path = tmp_path / "shard"
     write_shard(path, slabs(3))
     good = path.read_bytes()
@@ -76,7 +71,7 @@ def test_an_image_is_proved_when_it_is_read_for_the_first_time(tmp_path):
     shard = Shard(path)
     shard.read(0)
     data = bytearray(path.read_bytes())
-    values = written[2].per_token["key_values"].view(torch.uint8).numpy().tobytes()
+    values = written[2]["key_values"].view(torch.uint8).numpy().tobytes()
     data[data.index(values)] ^= 1
     path.write_bytes(data)
     assert same(shard.read(0), written[0]) and same(shard.read(1), written[1])

@@ -165,6 +165,30 @@ def test_the_words_of_a_message_are_code_of_what_reports_alone(tmp_path):
     assert changed(package(tmp_path / "quoted", **quoted)) >= {"render_tables"}
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ('raise ValueError("a")', 'raise ValueError("b")', True),
+        ('raise ValueError(f"{value} a")', 'raise ValueError(f"{value} b")', True),
+        ("raise StopIteration(value)", "raise StopIteration(2 * value)", False),
+        ('raise Stopped("a", 1)', 'raise Stopped("b", 1)', True),
+        ('raise Stopped("a", 1)', 'raise Stopped("a", 2)', False),
+        ('raise Stopped("a", steps=1)', 'raise Stopped("a", steps=2)', False),
+        ("raise SystemExit(1)", "raise SystemExit(0)", False),
+    ],
+)
+def test_of_an_error_that_is_raised_its_texts_alone_are_no_code(tmp_path, old, new, same):
+    code = CODE.replace("return 2 * value", old)
+    before, after = small(tmp_path / "one", code), small(tmp_path / "two", code.replace(old, new))
+    assert (before == after) is same
+
+
+def test_what_draws_figures_is_no_code_of_what_they_show(tmp_path):
+    due = changed(package(tmp_path, **{"reporting/plots": ("import math\n", "import math\n\nMORE = 1\n")}))
+    assert due >= {"draw_figures", "draw_queries", "render_pilot"}
+    assert due.isdisjoint(TRAINS | EVALUATES)
+
+
 def test_what_a_method_trains_is_code_of_its_own_runs(tmp_path):
     copy = package(tmp_path, **{"methods/lora": ("torch.manual_seed(seed)", "torch.manual_seed(seed + 1)")})
     of = {
@@ -329,7 +353,7 @@ def test_modules_are_found_by_name_in_the_registries_alone():
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-                (place,) = _parse_module(path).registries
+                (place,) = _parse_module(path, "", (), True).registries
                 rooms.add(place)
     models = {"slq.models.families", "slq.models.dual_encoders"}
     assert rooms == {*models, "slq.methods", "slq.baselines.kinds"}

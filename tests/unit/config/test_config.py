@@ -107,6 +107,13 @@ BAD = [
     ("cells", "presnt", "cells is 'presnt'; did you mean 'present'?"),
     ("encoders.mini-clip.pretrain.batch_size", 1, "encoders.mini-clip.pretrain.batch_size is 1; expected at least 2"),
     ("datasets.a/b", {}, "datasets is 'a/b'; expected something like"),
+    ("readouts.last_token.template", "user: {text}", "template is 'user: {text}'; expected {turn} in it once"),
+    ("readouts.last_token.instructions.t2i.text", "a caption", "text is 'a caption'; expected {text} in it once"),
+    (
+        "readouts.last_token.instructions.t2i.image",
+        "{image}\n{image}",
+        "image is '{image}\\n{image}'; expected {image} in it once",
+    ),
     # unknown names
     ("preset", "papre", "preset is 'papre', which is not under presets; did you mean 'paper'?"),
     ("presets.mini.backbones[0]", "mini-intern", "presets.mini.backbones[0] is 'mini-intern', which is not under back"),

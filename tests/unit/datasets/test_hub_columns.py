@@ -153,14 +153,6 @@ def test_other_rows_of_an_earlier_writing_go(tmp_path):
     assert [file.parent.name for file in tmp_path.rglob("*.parquet")] == ["Art"]
 
 
-@pytest.mark.parametrize(("changes", "name"), [({"hint": "x"}, "hint"), ({"answer": None}, "answer")])
-def test_rows_have_exactly_the_hubs_columns(tmp_path, changes, name):
-    row = {key: value for key, value in (realworldqa() | changes).items() if value is not None}
-    with pytest.raises(SlqError, match=f"column '{name}'; expected image, question, answer"):
-        write_hub_files("realworldqa", [row], tmp_path)
-    assert not list(tmp_path.rglob("*.parquet"))
-
-
 # ---- texts -----------------------------------------------------------------------------------------------------------
 
 

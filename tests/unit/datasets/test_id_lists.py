@@ -27,7 +27,7 @@ def filtered(raw_config, tmp_path, capsys):
         for key in ("include_ids", "exclude_ids"):
             entry["splits"][split].pop(key, None)
         entry["splits"][split] |= how
-        given = job_settings.prepare_settings(validate_config(raw_config), name, split)
+        given = job_settings.prepare_settings(validate_config(raw_config), name, split, dict)
         folder = source(tmp_path / "source")
         out = tmp_path / "data" / name / split
         if run_job("prepare_split", settings=given, source=folder, out=out) == 0:

@@ -246,9 +246,8 @@ def test_a_training_split_with_published_test_images_stops_unless_config_says_so
 def test_a_preset_allows_a_leak_to_its_training_split_alone(raw_config):
     for allowed in (False, True):
         raw_config["presets"]["mini"]["allow_leak"] = allowed
-        found = [
-            job_settings.prepare_settings(validate_config(raw_config), "coco", split) for split in ("train", "test")
-        ]
+        config = validate_config(raw_config)
+        found = [job_settings.prepare_settings(config, "coco", split, dict) for split in ("train", "test")]
         assert [one["allow_leak"] for one in found] == [allowed, False]
 
 

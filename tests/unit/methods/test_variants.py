@@ -92,7 +92,7 @@ def test_its_cost_is_that_of_its_own_hyperparameters(with_variant):
     assert found["slq-n4"].disk_gb == found["slq"].disk_gb / 2
     assert found["slq-n4"].flops < found["slq"].flops
     assert "SLQ (queries 4)" in format_forecast(told, runs, caches)
-    assert cost_settings.ledger_settings(with_variant)["variants"]["slq-n4"]["of"] == "slq"
+    assert cost_settings.ledger_settings(with_variant)["variants"]["slq-n4"]["variant_of"] == "slq"
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import yaml
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 import slq.models.families
-from asking import asked, read_truth
+from asking import asked, inference, read_truth
 from exported import CONFIG, FIT, THIRD
 from oracles import CASES, compare_with_the_whole_sequence, messages, sharpen, untrained, whole_sequence
-from slq.baselines.next_token import InferenceConfig, score_next_tokens
+from slq.baselines.next_token import score_next_tokens
 from slq.common.errors import SlqError
 from slq.methods.adapter import build_retriever
 from slq.models.backbone import Backbone
@@ -102,9 +102,7 @@ def test_a_stored_prefix_is_read_as_the_one_that_ran(backbone):
 def test_an_images_prefix_is_gone_on_from_by_each_of_its_texts(backbone):
     """Re-ranking: with a prefix that is reused and without, the same."""
     turns, read = asked(backbone), read_truth(backbone)
-    found = [
-        score_next_tokens(backbone, turns, read, InferenceConfig(3, reuse_prefix=reuse)) for reuse in (True, False)
-    ]
+    found = [score_next_tokens(backbone, turns, read, inference(3, reuse_prefix=reuse)) for reuse in (True, False)]
     assert (found[0] - found[1]).abs().max() < 1e-5 and found[1].std(0).min() > 1e-5
 
 
@@ -200,4 +198,4 @@ def test_what_is_longer_than_the_positions_is_refused_wherever_it_is_embedded(ti
                                     turns[0][1].images)  # fmt: skip
     for reuse in (True, False):
         with pytest.raises(SlqError, match=r"needs \d+ positions"):
-            score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), InferenceConfig(3, reuse_prefix=reuse))
+            score_next_tokens(tiny_backbone, turns, read_truth(tiny_backbone), inference(3, reuse_prefix=reuse))

@@ -2,10 +2,12 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,11 +21,10 @@ from slq.methods.adapter import build_retriever
 from slq.training import checkpoints as module
 from slq.training.checkpoints import CheckpointManager
 from slq.training.distributed import DistributedContext
-from slq.training.job import TrainingInterrupted, allocation_end_time, listen_for_stop, requeue_if_interrupted, run_lock
+from slq.training.job import TrainingInterrupted, listen_for_stop, minutes_left, requeue_if_interrupted, run_lock
 from slq.training.loop import RunContext, train
-from slq.training.pairs import PairDataset
 from slq.training.run import EXECUTION_KEYS, explain_out_of_memory, run_key
-from together import HYPERPARAMETERS, SEED, SETTINGS, drawn, tiny
+from together import HYPERPARAMETERS, SEED, SETTINGS, drawn, pairs_of, tiny
 
 SHORT = SETTINGS | {
     "epochs": 2,
@@ -48,7 +49,7 @@ def learn(split, tmp_path):
         hyperparameters = HYPERPARAMETERS[method] | ({"dropout": dropout} if method == "lora" else {})
         backbone = tiny(tmp_path / "backbone", "float32")
         retriever = build_retriever(method, backbone, hyperparameters, SEED)
-        pairs = PairDataset(backbone, split, {"text": "", "image": ""}, cache_images_in_memory=True)
+        pairs = pairs_of(backbone, split, {"text": "", "image": ""})
         places = CheckpointManager(folder, "this run", DistributedContext()) if folder else None
         attempt = RunContext(EventLog(tmp_path / "events.jsonl"), DistributedContext(), places, stop)
         first = retriever.trainable_parameters()[0]
@@ -254,13 +255,15 @@ def test_a_scratch_folder_that_cannot_be_written_is_named(tmp_path):
 # ---- when it stops ---------------------------------------------------------------------------------------------------
 
 
-def test_the_end_of_an_allocation():
-    assert allocation_end_time({}, started=100.0, time_limit_minutes=5) is None
-    assert allocation_end_time({"SLURM_JOB_ID": "1"}, started=100.0, time_limit_minutes=5) == 400.0
-    assert (
-        allocation_end_time({"SLURM_JOB_ID": "1", "SLURM_JOB_END_TIME": "250"}, started=100.0, time_limit_minutes=5)
-        == 250.0
-    )
+def test_the_end_of_an_allocation(monkeypatch):
+    monkeypatch.setattr("slq.training.job.time", SimpleNamespace(time=lambda: 100.0))
+    for name in ("SLURM_JOB_ID", "SLURM_JOB_END_TIME"):
+        monkeypatch.delenv(name, raising=False)
+    assert minutes_left(time_limit_minutes=5) == math.inf
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    assert minutes_left(time_limit_minutes=5) == 5
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "250")
+    assert minutes_left(time_limit_minutes=5) == 2.5
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -286,8 +289,8 @@ def requests(tmp_path, monkeypatch):
 
 
 def interrupt(reason, main=True):
-    with pytest.raises(TrainingInterrupted), requeue_if_interrupted(lambda: reason, main):
-        raise TrainingInterrupted("stopped")
+    with pytest.raises(TrainingInterrupted), requeue_if_interrupted(lambda: reason, main, ""):
+        raise TrainingInterrupted("stopped", 9)
 
 
 @pytest.mark.parametrize("reason", [None, "SIGUSR1", "the allocation ends in 2 minutes"])

@@ -14,8 +14,9 @@ from oracles import queries_last
 from slq.common.events import EventLog
 from slq.methods.adapter import build_retriever
 from slq.models.prefix import collate
+from slq.training.distributed import DistributedContext
 from slq.training.loop import RunContext, Trainer
-from slq.training.pairs import PairDataset
+from together import pairs_of
 
 SETTINGS = {"micro_batch_size": 3, "temperature": 0.07, "weight_decay": 0.0, "max_grad_norm": 1e9}  # nothing is clipped
 SETTINGS |= {"mask_same_image": False, "grad_cache": False}
@@ -49,10 +50,10 @@ class Run:
     def __init__(self, method, backbone, folder):
         items = [{"image": number, "captions": [caption]} for number, caption in enumerate(CAPTIONS)]
         split = SimpleNamespace(items=items, open=IMAGES.__getitem__)
-        pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
+        pairs = pairs_of(backbone, split, PROMPT)
         self.batch = [pairs[number] for number in range(len(pairs))]
         self.retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
-        attempt = RunContext(EventLog(folder / "events.jsonl"))
+        attempt = RunContext(EventLog(folder / "events.jsonl"), DistributedContext(), None, lambda: None)
         self.loop = Trainer(self.retriever, SETTINGS, HYPERPARAMETERS[method], steps=10, seed=0, context=attempt)
 
     def values(self):

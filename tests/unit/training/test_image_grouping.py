@@ -8,7 +8,9 @@ import pytest
 
 from slq.common.files import read_jsonl
 from slq.datasets.splits import read_split
+from slq.models.prefix import count_tokens
 from slq.training.pairs import PairDataset, ReuseImage, count_pair_tokens, group_batches_by_image
+from together import pairs_of
 
 PROMPT = {"text": "", "image": ""}
 
@@ -34,7 +36,7 @@ def test_an_epoch_of_residents_visits_every_pair_once(epoch):
 def test_an_image_that_stays_is_loaded_once_and_counted_as_kept(slice_):
     split = read_split(slice_.data, "mini-coco", "train")
     backbone, _ = slice_.load("slq")
-    pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=False, group_by_image=True)
+    pairs = pairs_of(backbone, split, PROMPT, group_by_image=True)
     batches = pairs.epoch_batches(16, 1, 0)[:10]
     asked = pairs.mark_reused_images(batches)
     again = [[isinstance(number, ReuseImage) for number in batch] for batch in asked]
@@ -47,9 +49,9 @@ def test_an_image_that_stays_is_loaded_once_and_counted_as_kept(slice_):
     assert all(pair.image is None for pair in second) and [a.image_index for a in first] == [
         b.image_index for b in second
     ]
-    work = count_pair_tokens(first)
-    assert count_pair_tokens(second, work["image"]) == {
-        "text": count_pair_tokens(second)["text"],
+    work = count_pair_tokens(first, {})
+    assert count_pair_tokens(second, work) == {
+        "text": count_tokens(pair.text for pair in second),
         "kv": work["image"],
     }
 

@@ -10,7 +10,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from slq.datasets.splits import Split
 from slq.training.loss import info_nce
-from slq.training.pairs import PairDataset, shuffle_into_batches
+from slq.training.pairs import shuffle_into_batches
+from together import pairs_of
 
 
 def test_equal_vectors_give_log_b():
@@ -120,7 +121,7 @@ def pairs():
     """Makes pairs of images with one to six captions; nothing is embedded."""
     items = [{"image": str(n), "captions": [f"{n}.{k}" for k in range(count)]} for n, count in enumerate(CAPTIONS)]
     split = Split("s", items, Path(), "")
-    return lambda sampling: PairDataset(None, split, {}, cache_images_in_memory=False, caption_sampling=sampling)
+    return lambda sampling: pairs_of(None, split, {}, caption_sampling=sampling)
 
 
 def test_an_epoch_of_one_caption_shows_each_image_once_with_a_caption_of_its_own(pairs):

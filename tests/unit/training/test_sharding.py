@@ -11,8 +11,7 @@ from slq.training.distributed import DistributedContext
 from slq.training.execution import enable_gradient_checkpointing, upcast_trainable_parameters
 from slq.training.grad_cache import compute_loss_and_gradients
 from slq.training.loop import RunContext, Trainer
-from slq.training.pairs import PairDataset
-from together import HYPERPARAMETERS, SEED, SETTINGS, drawn, tiny
+from together import HYPERPARAMETERS, SEED, SETTINGS, drawn, pairs_of, tiny
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def begun(split, tmp_path):
     def call(method, dtype="float32", change=lambda retriever: None):
         retriever = build_retriever(method, tiny(tmp_path / "backbone", dtype), HYPERPARAMETERS[method], SEED)
         change(retriever)
-        pairs = PairDataset(retriever.backbone, split, {"text": "", "image": ""}, cache_images_in_memory=True)
+        pairs = pairs_of(retriever.backbone, split, {"text": "", "image": ""})
         return retriever, [pairs[number] for number in range(0, 80, 10)]
 
     return call
@@ -70,7 +69,7 @@ def test_a_bfloat16_backbone_learns_in_single_precision(begun, tmp_path, method)
     assert {tensor.dtype for tensor in own} == {torch.bfloat16}
     assert retriever.embed([batch[0].image]).dtype == torch.float32
     hyperparameters = HYPERPARAMETERS[method] | {"learning_rate": 1e-5, "warmup_steps": 0}
-    context = RunContext(EventLog(tmp_path / "events.jsonl"))
+    context = RunContext(EventLog(tmp_path / "events.jsonl"), DistributedContext(), None, lambda: None)
     loop = Trainer(retriever, SETTINGS, hyperparameters, 10**6, SEED, context)
     before = [tensor.detach().clone() for tensor in retriever.trainable_parameters()]
     loop.take_step(batch)

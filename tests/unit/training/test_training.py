@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from slq.caching.feature_cache import read_training_inputs
 from slq.common.errors import SlqError
 from slq.common.events import EventLog
 from slq.common.files import read_json
@@ -19,8 +20,7 @@ from slq.training.distributed import DistributedContext
 from slq.training.execution import clip_gradients
 from slq.training.grad_cache import compute_loss_and_gradients
 from slq.training.loop import BestEpoch, RunContext, linear_schedule, train
-from slq.training.pairs import PairDataset
-from slq.training.run import read_inputs
+from together import pairs_of
 
 SETTINGS = {
     "epochs": 2,
@@ -65,7 +65,7 @@ def test_training_reads_train_and_val_and_no_test_split(tmp_path):
         item = {"id": part, "image": "0.png", "captions": [f"of {part}"]}
         write_split(folder, "s", part, "retrieval", [item], image_hashes={"0.png": part})
     write_manifest(tmp_path / "backbone", {}, {"model.safetensors": "0"})
-    found, inputs = read_inputs(tmp_path / "backbone", tmp_path / "data", "s")
+    found, inputs = read_training_inputs(tmp_path / "backbone", tmp_path / "data", "s")
     assert {part: split.items[0]["id"] for part, split in found.items()} == {"train": "train", "val": "val"}
     splits = {part: read_split(tmp_path / "data", "s", part).sha256 for part in ("train", "val")}
     assert inputs == {"backbone": snapshot_sha256(tmp_path / "backbone"), **splits}
@@ -96,7 +96,7 @@ def test_of_equally_good_epochs_the_earlier_is_kept():
 
 def test_of_equally_good_rates_the_lower_is_chosen(tmp_path, monkeypatch):
     recalls = {0.1: 5.0, 0.01: 5.0, 0.001: 1.0}
-    monkeypatch.setattr(lr_sweep, "read_inputs", lambda *_: ({}, {}))
+    monkeypatch.setattr(lr_sweep, "read_training_inputs", lambda *_: ({}, {}))
     monkeypatch.setattr(lr_sweep, "train_with_learning_rate", lambda rate, *_: {"val": {"t2i": {"R@1": recalls[rate]}}})
     settings = {"preset": "p", "backbone": "b", "method": "slq", "lr_sweep": {"learning_rates": [0.1, 0.001, 0.01]}}
     paths = (tmp_path / "backbone", tmp_path / "data", "s", tmp_path / "work", tmp_path / "lr_sweep.json")
@@ -107,8 +107,8 @@ def test_of_equally_good_rates_the_lower_is_chosen(tmp_path, monkeypatch):
 def run(backbone, split, folder, method="slq", seed=1, validate=lambda retriever: {"t2i": {"R@1": 0.0}}, **changes):
     """Train a method for a few steps; returns retriever, outcome and events."""
     retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], seed)
-    attempt = RunContext(EventLog(folder / "events.jsonl", run="test"))
-    pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
+    attempt = RunContext(EventLog(folder / "events.jsonl", run="test"), DistributedContext(), None, lambda: None)
+    pairs = pairs_of(backbone, split, PROMPT)
     outcome = train(retriever, pairs, SETTINGS | changes, HYPERPARAMETERS[method], seed, attempt, validate)
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     return retriever, outcome, lines
@@ -150,7 +150,7 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(fresh_backbone, split, 
     for micro_batch_size, grad_cache in ((10, False), (3, False), (3, True)):
         backbone = fresh_backbone()
         retriever = build_retriever(method, backbone, HYPERPARAMETERS[method], seed=0)
-        pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
+        pairs = pairs_of(backbone, split, PROMPT, cache_images_in_memory=True)
         settings = SETTINGS | {"micro_batch_size": micro_batch_size, "grad_cache": grad_cache, "mask_same_image": mask}
         compute_loss_and_gradients(
             retriever, [pairs[i] for i in range(0, 20, 2)], log_temperature(), settings, DistributedContext()
@@ -166,7 +166,7 @@ def test_the_loss_knows_which_image_a_pair_shows(fresh_backbone, split):
     """With the setting on, it is the loss of the messages' vectors without the other captions of each pair's image."""
     backbone = fresh_backbone()
     retriever = build_retriever("slq", backbone, HYPERPARAMETERS["slq"], seed=0)
-    pairs = PairDataset(backbone, split, PROMPT, cache_images_in_memory=True)
+    pairs = pairs_of(backbone, split, PROMPT, cache_images_in_memory=True)
     numbers = [0, 7, 3, 31, 5, 1, 58]  # of captions, five of each image in turn: two images twice or thrice
     batch = [pairs[number] for number in numbers]
     images, texts = (retriever.embed([getattr(pair, part) for pair in batch]) for part in ("image", "text"))
@@ -240,12 +240,12 @@ def test_a_caption_beyond_the_positions_stops_before_the_first_step(slice_, monk
     """Of the last image: 270 words, 5 tokens of the turn and 2 queries, which an epoch might come to at its end."""
 
     def with_a_long_one(*paths):
-        splits, inputs = read_inputs(*paths)
+        splits, inputs = read_training_inputs(*paths)
         last = splits["train"].items[-1]
         splits["train"].items[-1] = last | {"captions": [*last["captions"], " ".join(["a red ring"] * 90)]}
         return splits, inputs
 
-    monkeypatch.setattr("slq.training.run.read_inputs", with_a_long_one)
+    monkeypatch.setattr("slq.training.run.read_training_inputs", with_a_long_one)
     monkeypatch.setattr("slq.training.run.train", lambda *_: pytest.fail("training began"))
     with pytest.raises(SlqError, match=r"needs 277 positions, .* has 256 .*it begins 'user a red ring a"):
         slice_.train("slq", "long_caption")

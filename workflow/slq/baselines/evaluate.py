@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from slq.baselines.registry import find_kind
-from slq.common.events import EventLog, describe_device, provenance
+from slq.common.events import EventLog, provenance
 from slq.common.files import hash_json, write_json
 from slq.common.snapshots import snapshot_sha256
 from slq.evaluation.retrieval import adapter_hash, write_retrieval_results
-from slq.models.backbone import pick_device
 
 SCHEMA = 2  # of baseline.json
 NON_RANK_SETTINGS = ("preset", "baseline", "kind", "datasets")  # settings that cannot change a dataset's ranks
@@ -21,25 +20,25 @@ def evaluate_baseline(settings: dict[str, Any], inputs: dict[str, Path], data: P
 
     Args:
         settings: the rule's settings (`slq.config.baseline_settings.baseline_settings`).
-        inputs: by the names that metrics files give them, the folders of models and of runs' adapters.
+        inputs: by the names that metrics files give them, the manifests of models, and the adapter.json of runs.
         work: scratch folder that collects the events of all attempts.
 
     Raises:
         SlqError: a model cannot be used.
     """
-    device = describe_device(pick_device())
     description = {key: settings[key] for key in ("preset", "baseline", "kind")}
     labels = {key: settings[key] for key in ("preset", "baseline")}
-    events = EventLog.for_next_attempt(work / "retrieval.jsonl", **labels, device=device)
+    events = EventLog.for_next_attempt(work / "retrieval.jsonl", **labels)
     kind = find_kind(settings["kind"])
-    image_processor, ranked_datasets = kind.evaluate(settings, inputs, data, out, events)
+    folders = {name: file.parent for name, file in inputs.items()}
+    image_processor, ranked_datasets = kind.evaluate(settings, folders, data, out, events)
     hashes = {
-        name: adapter_hash(folder) if (folder / "adapter.json").is_file() else snapshot_sha256(folder)
-        for name, folder in inputs.items()
+        name: adapter_hash(file.parent) if file.name == "adapter.json" else snapshot_sha256(file.parent)
+        for name, file in inputs.items()
     }
     hashes["settings"] = hash_json({key: value for key, value in settings.items() if key not in NON_RANK_SETTINGS})
     for entry, split, variants, table in ranked_datasets:
         write_retrieval_results(out / "retrieval", entry, table, variants, hashes | {"dataset": split.sha256})
-    environment = {"provenance": provenance(image_processor), "device": device}
+    environment = {"provenance": provenance(image_processor), "device": events.common_fields["device"]}
     write_json(out / "baseline.json", {"schema": SCHEMA, **description, "settings": settings, **environment})
     events.publish(out / "events" / "retrieval.jsonl")

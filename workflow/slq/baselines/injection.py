@@ -32,9 +32,9 @@ class InjectionConfig:
         entropy_threshold: the model counts as uncertain if its normalised entropy, at most 1, exceeds this.
     """
 
-    ratio: float = 0.0
-    layer_bounds: tuple[int, int] = (5, 16)
-    entropy_threshold: float = 0.75
+    ratio: float
+    layer_bounds: tuple[int, int]
+    entropy_threshold: float
 
     def monitored_layers(self, num_layers: int) -> range:
         """Return the layers l that are monitored in a model of `num_layers` layers, such that l + 1 is a layer too.
@@ -60,8 +60,8 @@ class VisualTokens:
     counts: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def select_rows(self, rows: Tensor) -> "VisualTokens":
-        """Select the visual tokens of the given rows, which may repeat."""
-        return VisualTokens(self.embeddings[rows], self.counts[rows])
+        """Select the visual tokens of the given rows, which may repeat; of none, none."""
+        return VisualTokens(self.embeddings[rows], self.counts[rows]) if len(self.counts) else self
 
 
 @contextmanager

@@ -7,13 +7,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from slq.common.errors import SlqError
 from slq.evaluation.generation import require_known_image_limits
 from slq.models.backbone import Backbone
 from slq.models.prefix import tokenize_message
 from slq.models.retriever import LastTokenRetriever, LatentQueryRetriever
-
-PLACEHOLDERS = {"text": "{text}", "image": "{image}"}  # where the content goes in an instruction
 
 
 class MllmEncoder:
@@ -41,13 +38,8 @@ class MllmEncoder:
             images: limits of the family on how images are tiled or scaled.
 
         Raises:
-            SlqError: an instruction or the template does not contain its placeholder exactly once, or the family has no
-                such limit.
+            SlqError: the family has no such limit.
         """
-        for kind, place in PLACEHOLDERS.items():
-            _require_one_placeholder(f"instruction for {kind}", instructions[kind], place)
-        if template is not None:
-            _require_one_placeholder("template", template, "{turn}")
         require_known_image_limits(backbone, images or {}, "readouts.*.images")
         self.backbone = backbone
         self.image_processor = backbone.family.image_processor
@@ -85,11 +77,5 @@ class MllmEncoder:
 
     def _split_instruction(self, kind: str) -> tuple[str, str]:
         """Return the text of an instruction before and after its placeholder."""
-        before, _, after = self.instructions[kind].partition(PLACEHOLDERS[kind])
+        before, _, after = self.instructions[kind].partition(f"{{{kind}}}")
         return before, after
-
-
-def _require_one_placeholder(description: str, text: str, placeholder: str) -> None:
-    """Raise SlqError unless a text contains its placeholder exactly once."""
-    if text.count(placeholder) != 1:
-        raise SlqError(f"{description} is {text!r}; expected {placeholder} in it once (readouts in config.yaml)")

@@ -1,7 +1,7 @@
 """Next-token scores of image-text prompts: the image's prefix runs once, and each text continues from its KV cache."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,8 +34,8 @@ class InferenceConfig:
     """
 
     batch_size: int
-    injection: InjectionConfig = field(default_factory=InjectionConfig)
-    reuse_prefix: bool = True
+    injection: InjectionConfig
+    reuse_prefix: bool
 
 
 def build_pointwise_messages(
@@ -95,7 +95,7 @@ def score_next_tokens(
     if config.reuse_prefix:
         lengths = [max(len(tokens_after_image(backbone, one)) for one in messages) for messages in messages_by_image]
         image_prefixes = [cut_after_image(backbone, messages[0]) for messages in messages_by_image]
-        shared_prefixes = prefill_shared_prefixes(backbone, image_prefixes, lengths, config)
+        prefix, visual_tokens = prefill_images(backbone, image_prefixes, lengths, config.injection)
     else:
         messages = [message for messages in messages_by_image for message in messages]
     scores = []
@@ -103,62 +103,55 @@ def score_next_tokens(
         chunk = order[start : start + config.batch_size]
         if config.reuse_prefix:
             rows = torch.tensor([image_indices[number] for number in chunk], device=backbone.device)
-            prefixes = shared_prefixes.select_rows(rows)
-            states = run_suffixes(backbone, prefixes, [suffixes[number] for number in chunk], config)
+            chunk_prefix, chunk_suffixes = copy_rows(prefix, rows), [suffixes[number] for number in chunk]
+            chunk_tokens = visual_tokens.select_rows(rows)
+            states = run_suffixes(backbone, chunk_prefix, chunk_tokens, chunk_suffixes, config.injection)
         else:
-            states = run_without_reuse(backbone, [messages[number] for number in chunk], config)
+            states = run_without_reuse(backbone, [messages[number] for number in chunk], config.injection)
         scores.append(score_function(backbone.model.get_output_embeddings()(states).float()).cpu())
     return torch.cat(scores)[torch.tensor(order).argsort()]
 
 
-@dataclass(frozen=True)
-class SharedPrefixes:
-    """Prefixes up to the end of an image, each continued more than once, with their visual tokens."""
-
-    prefix: Prefix
-    visual_tokens: VisualTokens
-    injection: InjectionConfig
-
-    def select_rows(self, rows: Tensor) -> "SharedPrefixes":
-        """Copy the prefixes of the given rows, so that continuing them leaves the originals unchanged."""
-        kv_cache = copy_cache_rows(self.prefix.kv_cache, rows)
-        prefix = Prefix(kv_cache, self.prefix.attention_mask[rows], self.prefix.position_ids[..., rows, :])
-        visual_tokens = self.visual_tokens.select_rows(rows) if self.injection.ratio else self.visual_tokens
-        return SharedPrefixes(prefix, visual_tokens, self.injection)
-
-
-def prefill_shared_prefixes(
+def prefill_images(
     backbone: Backbone,
     image_prefixes: Sequence[TokenizedMessage],
     max_suffix_lengths: Sequence[int],
-    config: InferenceConfig,
-) -> SharedPrefixes:
-    """Run the beginnings of messages, which end with their images.
+    injection: InjectionConfig,
+) -> tuple[Prefix, VisualTokens]:
+    """Run the beginnings of messages, which end with their images, and return them with their visual tokens.
 
     Args:
         max_suffix_lengths: for each prefix, the number of tokens of its longest suffix.
     """
     inputs = collate(backbone, image_prefixes, torch.tensor(max_suffix_lengths))
     image_mask = image_token_mask(backbone, inputs["input_ids"])
-    with backbone.autocast(), capture_visual_tokens(backbone, image_mask, config.injection) as visual_tokens:
-        return SharedPrefixes(prefill(backbone, inputs), visual_tokens, config.injection)
+    with backbone.autocast(), capture_visual_tokens(backbone, image_mask, injection) as visual_tokens:
+        return prefill(backbone, inputs), visual_tokens
+
+
+def copy_rows(prefix: Prefix, rows: Tensor) -> Prefix:
+    """Copy the prefixes of the given rows, so that continuing them leaves the originals unchanged."""
+    kv_cache = copy_cache_rows(prefix.kv_cache, rows)
+    return Prefix(kv_cache, prefix.attention_mask[rows], prefix.position_ids[..., rows, :])
 
 
 def run_suffixes(
-    backbone: Backbone, shared_prefixes: SharedPrefixes, suffixes: Sequence[list[int]], config: InferenceConfig
+    backbone: Backbone,
+    prefix: Prefix,
+    visual_tokens: VisualTokens,
+    suffixes: Sequence[list[int]],
+    injection: InjectionConfig,
 ) -> Tensor:
     """Compute the hidden states (n, d) of the last tokens of suffixes, each of which continues one row of prefixes.
 
     Suffixes are padded on the left, between prefix and suffix: the padding is masked, and positions count only a row's
     own tokens.
     """
-    prefix, max_length = shared_prefixes.prefix, max(map(len, suffixes))
-    pad_token_id = backbone.tokenizer.pad_token_id
+    max_length, pad_token_id = max(map(len, suffixes)), backbone.tokenizer.pad_token_id
     ids = torch.tensor([[pad_token_id] * (max_length - len(one)) + one for one in suffixes], device=backbone.device)
     padding = torch.tensor([max_length - len(one) for one in suffixes], device=backbone.device)[:, None]
     suffix_mask = torch.arange(max_length, device=backbone.device) >= padding
-    visual_tokens = shared_prefixes.visual_tokens
-    with backbone.autocast(), inject_visual_tokens(backbone, visual_tokens, suffix_mask, config.injection):
+    with backbone.autocast(), inject_visual_tokens(backbone, visual_tokens, suffix_mask, injection):
         output = backbone.inner(
             inputs_embeds=backbone.inner.get_input_embeddings()(ids),
             past_key_values=prefix.kv_cache,
@@ -170,7 +163,7 @@ def run_suffixes(
     return states
 
 
-def run_without_reuse(backbone: Backbone, messages: Sequence[TokenizedMessage], config: InferenceConfig) -> Tensor:
+def run_without_reuse(backbone: Backbone, messages: Sequence[TokenizedMessage], injection: InjectionConfig) -> Tensor:
     """Compute the same hidden states as `run_suffixes` from whole messages, without shared prefixes.
 
     Visual tokens are injected only at positions after the image.
@@ -180,8 +173,8 @@ def run_without_reuse(backbone: Backbone, messages: Sequence[TokenizedMessage], 
     after_image = image_mask.flip(1).cumsum(1).flip(1) == 0
     with (
         backbone.autocast(),
-        capture_visual_tokens(backbone, image_mask, config.injection) as visual_tokens,
-        inject_visual_tokens(backbone, visual_tokens, after_image, config.injection),
+        capture_visual_tokens(backbone, image_mask, injection) as visual_tokens,
+        inject_visual_tokens(backbone, visual_tokens, after_image, injection),
     ):
         states: Tensor = backbone.inner(**inputs, use_cache=False).last_hidden_state[:, -1]
     return states

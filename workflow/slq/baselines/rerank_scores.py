@@ -51,11 +51,9 @@ class CandidateScorer:
         self.backbone, self.settings = backbone, settings
         ratio, layers, entropy = (settings["injection"][key] for key in ("ratio", "layers", "entropy"))
         injection = InjectionConfig(ratio, tuple(layers), entropy)
-        self.pair_batch_size = settings["batch_size"] * settings["k"]
-        self.pointwise_config = InferenceConfig(self.pair_batch_size, injection)
-        self.listwise_config = InferenceConfig(
-            settings["batch_size"], injection, reuse_prefix=False
-        )  # each image has one prompt per list, so there is no prefix to share
+        self.pointwise_config = InferenceConfig(settings["batch_size"] * settings["k"], injection, reuse_prefix=True)
+        # Each image has one prompt per list, so there is no prefix to share.
+        self.listwise_config = InferenceConfig(settings["batch_size"], injection, reuse_prefix=False)
         self.pointwise_score_function: ScoreFunction = answer_score_function(
             first_token_id(backbone, settings["positive_answer"], "rerank.positive_answer")
         )

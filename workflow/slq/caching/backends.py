@@ -1,8 +1,8 @@
 """Cache backends: an image's features, or the KV cache of its whole prefix, for methods that train nothing in it.
 
-Each of the CACHE_BACKENDS has `cache_level`, the level that a message from this cache reports; `cache_images`, which
-computes what is cached for a batch of messages with one image each; and `to_message`, which turns a cached image into a
-message that training continues from.
+Each of the CACHE_BACKENDS, by the cache level that its messages report, has `cache_images`, which computes what is
+cached of a batch of messages with one image each, and `to_message`, which turns a cached image into a message that
+training continues from.
 """
 
 import inspect
@@ -30,8 +30,6 @@ PIXEL_VALUES = "pixel_values"
 class VisionFeatureBackend:
     """`features`: features after the projector, with DeepStack's. The language model still runs over all tokens."""
 
-    cache_level = "features"
-
     @torch.no_grad()
     def cache_images(self, backbone: Backbone, batch: list[TokenizedMessage]) -> list[CachedImage]:
         """Compute the features of a batch's images, on the CPU, with their other tensors except the pixels.
@@ -46,11 +44,11 @@ class VisionFeatureBackend:
             features = backbone.family.encode_vision(backbone.inner, collate(backbone, batch)).cpu()
         except NotImplementedError as error:
             raise SlqError(f"training.image_cache is features: {error}") from error
-        per_image = [
-            {name: values for name, values in image.tensors.items() if name != PIXEL_VALUES} for image in images
-        ]
         features_by_image = features.split([image.num_tokens for image in images])
-        return [CachedImage({FEATURES: rows}, fact) for rows, fact in zip(features_by_image, per_image, strict=True)]
+        return [
+            {FEATURES: rows} | {name: values for name, values in image.tensors.items() if name != PIXEL_VALUES}
+            for rows, image in zip(features_by_image, images, strict=True)
+        ]
 
     def to_message(self, backbone: Backbone, cached_image: CachedImage, instruction: str) -> Message:
         """Tokenize a message whose image holds cached features."""
@@ -58,13 +56,11 @@ class VisionFeatureBackend:
 
     def to_processed_image(self, cached_image: CachedImage) -> ProcessedImage:
         """Return a ProcessedImage that holds cached features."""
-        return ProcessedImage({**cached_image.per_token, **cached_image.per_image}, cached_image.length)
+        return ProcessedImage(cached_image, len(cached_image[FEATURES]))
 
 
 class KVCacheBackend:
     """`kv`: keys, values and positions of every token before the queries. Only the queries are left to run."""
-
-    cache_level = "kv"
 
     def cache_images(self, backbone: Backbone, batch: list[TokenizedMessage]) -> list[CachedImage]:
         """Run a batch of prefixes and return the KV cache and positions of each, on the CPU.
@@ -74,20 +70,12 @@ class KVCacheBackend:
         """
         image_token_counts = [sum(image.num_tokens for image in one.images) for one in batch]
         cached_prefixes = split_prefix(prefill(backbone, collate(backbone, batch)), image_token_counts)
-        return [
-            CachedImage(
-                {"key_values": one.key_values, "position_ids": one.position_ids},
-                {"num_image_tokens": torch.tensor(one.num_image_tokens)},
-            )
-            for one in cached_prefixes
-        ]
+        return [{name: torch.as_tensor(value) for name, value in vars(one).items()} for one in cached_prefixes]
 
     def to_message(self, backbone: Backbone, cached_image: CachedImage, instruction: str) -> Message:
         """Return a cached image as a prefix; `instruction` is already part of it."""
         return CachedPrefix(
-            cached_image.per_token["key_values"],
-            cached_image.per_token["position_ids"],
-            int(cached_image.per_image["num_image_tokens"]),
+            cached_image["key_values"], cached_image["position_ids"], int(cached_image["num_image_tokens"])
         )
 
 

@@ -3,6 +3,7 @@
 import shutil
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +11,38 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from slq.caching.backends import CACHE_BACKENDS
-from slq.caching.feature_cache import feature_cache_key, read_image_message, shard_path, write_cache_manifest
+from slq.caching.feature_cache import (
+    feature_cache_key,
+    read_image_message,
+    read_training_inputs,
+    shard_path,
+    write_cache_manifest,
+)
 from slq.caching.shard import CorruptShard, Shard, write_shard
 from slq.common.errors import SlqError
-from slq.common.events import EventLog, describe_device
+from slq.common.events import EventLog
 from slq.common.files import exclusive_lock, read_json, write_json
-from slq.common.snapshots import snapshot_sha256
-from slq.datasets.splits import Split, read_split
+from slq.datasets.splits import Split
 from slq.models.backbone import Backbone, pick_device, set_attention_implementation
 from slq.models.prefix import TokenizedMessage, count_tokens
 
 BUILD_TIME_FILE = "build_time.json"
 GB = 1e9
 MAX_DISK_SHARE = 0.95  # of the free space may be filled; a full disk stops other jobs too
-CACHED_SPLITS = ("train", "val")  # those that training reads again and again; never a test split
-ShardSpec = tuple[Path, range]  # a shard to be written: its file, and the indices of its images
+ImageKey = tuple[str, int]  # the name of a split, and the index of an image in it
+ShardSpec = tuple[Path, list[ImageKey]]  # a shard to be written: its file, and its images
 
 
 class ImageMessageDataset(Dataset):
-    """The images of several splits as messages, one split after another."""
+    """The images of several splits as messages, by ImageKey."""
 
     def __init__(self, backbone: Backbone, splits: dict[str, Split], instruction: str) -> None:
-        """List the images of all splits."""
-        self.backbone, self.instruction = backbone, instruction
-        self.items = [(split, number) for split in splits.values() for number in range(len(split.items))]
+        self.backbone, self.splits, self.instruction = backbone, splits, instruction
 
-    def __len__(self) -> int:
-        """Return the number of images of all splits."""
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> TokenizedMessage:
+    def __getitem__(self, key: ImageKey) -> TokenizedMessage:
         """Read the message of one image."""
-        split, image_index = self.items[index]
-        return read_image_message(self.backbone, split, image_index, self.instruction)
+        split_name, image_index = key
+        return read_image_message(self.backbone, self.splits[split_name], image_index, self.instruction)
 
 
 def build_feature_cache(
@@ -53,7 +53,7 @@ def build_feature_cache(
     work: Path,
     out: Path,
     events_file: Path,
-    code_fingerprint: str = "",
+    code_fingerprint: str,
 ) -> None:
     """Build the cache of training images that `training.image_cache` asks for, and write its manifest last.
 
@@ -68,40 +68,30 @@ def build_feature_cache(
         SlqError: the disk is full or cannot hold the cache; the shards written so far stay, and the same call
             continues.
     """
-    splits = {part: read_split(data, train_dataset, part) for part in CACHED_SPLITS}
-    inputs = {"backbone": snapshot_sha256(backbone_folder)} | {part: split.sha256 for part, split in splits.items()}
+    splits, inputs = read_training_inputs(backbone_folder, data, train_dataset)
     image_cache, folder = settings["image_cache"], work / feature_cache_key(settings, inputs, code_fingerprint)[:16]
     with exclusive_lock(folder / "owner"):
         run_labels = {part: settings[part] for part in ("preset", "backbone", "method")}
-        events = EventLog.for_next_attempt(
-            folder / f"{settings['method']}.jsonl", **run_labels, device=describe_device(pick_device())
-        )
+        events = EventLog.for_next_attempt(folder / f"{settings['method']}.jsonl", **run_labels)
         with events.span("init"):
             backbone = Backbone.load(backbone_folder, settings["family"], settings["dtype"], pick_device())
             set_attention_implementation(backbone, settings["attention"])
         images = ImageMessageDataset(backbone, splits, settings["prompt"]["image"])
-        shards_by_split = {part: plan_shards(splits, part, folder, settings["batch_size"]) for part in CACHED_SPLITS}
+        shards = plan_shards(splits, folder, settings["batch_size"])
         with events.span("feature_cache", image_cache=image_cache):
-            write_missing_shards(
-                [shard for part in CACHED_SPLITS for shard in shards_by_split[part]],
-                images,
-                image_cache,
-                settings["num_workers"],
-                events,
-            )
-        shard_counts = {part: len(of_split) for part, of_split in shards_by_split.items()}
+            write_missing_shards(shards, images, image_cache, settings["num_workers"], events)
+        shard_counts = Counter(path.parent.name for path, _ in shards)
         write_cache_manifest(out, folder, image_cache, shard_counts, settings["batch_size"], read_build_seconds(folder))
         events.publish(events_file)
 
 
-def plan_shards(splits: dict[str, Split], split_name: str, folder: Path, shard_size: int) -> list[ShardSpec]:
-    """List the shards of a split: the file of each, and the indices of its images in an ImageMessageDataset."""
-    first = sum(len(split.items) for split in list(splits.values())[: CACHED_SPLITS.index(split_name)])
-    end = first + len(splits[split_name].items)
-    starts = range(first, end, shard_size)
+def plan_shards(splits: dict[str, Split], folder: Path, shard_size: int) -> list[ShardSpec]:
+    """List the shards of all splits, one split after another; the last shard of a split may have fewer images."""
+    images_by_split = {name: [(name, index) for index in range(len(split.items))] for name, split in splits.items()}
     return [
-        (shard_path(folder, split_name, number), range(start, min(start + shard_size, end)))
-        for number, start in enumerate(starts)
+        (shard_path(folder, name, number), images[start : start + shard_size])
+        for name, images in images_by_split.items()
+        for number, start in enumerate(range(0, len(images), shard_size))
     ]
 
 
@@ -120,28 +110,21 @@ def write_missing_shards(
     folder = shards[0][0].parents[1]
     earlier_seconds, started = read_build_seconds(folder), time.perf_counter()
     backend = CACHE_BACKENDS[image_cache]
-    batches = [list(shards[number][1]) for number in missing]
-    require_disk_space(
-        folder, image_cache, sum(map(len, batches)) * mean_image_bytes(image_cache, images, len(shards[0][1]))
-    )
+    batches = [shards[number][1] for number in missing]
+    keys, sample_size = [key for _, shard_keys in shards for key in shard_keys], len(shards[0][1])
+    sample = keys[:: max(len(keys) // sample_size, 1)][:sample_size]  # spread evenly over all
+    require_disk_space(folder, image_cache, sum(map(len, batches)) * mean_image_bytes(image_cache, images, sample))
     loader = DataLoader(images, batch_sampler=batches, num_workers=num_workers, collate_fn=list)
     for number, batch in zip(missing, tqdm(loader, desc="feature cache", disable=None, file=sys.stderr), strict=True):
         write_shard(shards[number][0], backend.cache_images(images.backbone, batch))
-        events.write("step", step=number + 1, token_counts={backend.cache_level: count_tokens(batch)})
+        events.write("step", step=number + 1, token_counts={image_cache: count_tokens(batch)})
         write_json(folder / BUILD_TIME_FILE, {"seconds": earlier_seconds + time.perf_counter() - started})
 
 
-def mean_image_bytes(image_cache: str, images: ImageMessageDataset, sample_size: int) -> float:
-    """Return the mean number of cached bytes per image, of `sample_size` images that are spread evenly over all."""
-    sampled = [images[number] for number in range(0, len(images), max(len(images) // sample_size, 1))][:sample_size]
-    cached_images = CACHE_BACKENDS[image_cache].cache_images(images.backbone, sampled)
-    tensors = (
-        values
-        for cached_image in cached_images
-        for part in (cached_image.per_token, cached_image.per_image)
-        for values in part.values()
-    )
-    return sum(values.numel() * values.itemsize for values in tensors) / len(cached_images)
+def mean_image_bytes(image_cache: str, images: ImageMessageDataset, sample: list[ImageKey]) -> float:
+    """Return the mean number of cached bytes per image of a sample."""
+    cached_images = CACHE_BACKENDS[image_cache].cache_images(images.backbone, [images[key] for key in sample])
+    return sum(values.nbytes for one in cached_images for values in one.values()) / len(cached_images)
 
 
 def require_disk_space(folder: Path, image_cache: str, needed_bytes: float) -> None:
@@ -160,21 +143,9 @@ def require_disk_space(folder: Path, image_cache: str, needed_bytes: float) -> N
 
 
 def read_build_seconds(folder: Path) -> float:
-    """Read how many seconds the building of a folder's shards has taken so far, over all jobs.
-
-    A file that cannot be read is reported on stderr, and counts as 0.
-    """
-    if not (folder / BUILD_TIME_FILE).exists():
-        return 0.0
-    try:
-        return float(read_json(folder / BUILD_TIME_FILE)["seconds"])
-    except (SlqError, TypeError, KeyError, ValueError) as error:
-        print(
-            f"slq: hours: {folder / BUILD_TIME_FILE}: earlier seconds are not known: {error}",
-            file=sys.stderr,
-            flush=True,
-        )
-        return 0.0
+    """Read how many seconds the building of a folder's shards has taken so far, over all jobs."""
+    file = folder / BUILD_TIME_FILE
+    return float(read_json(file)["seconds"]) if file.exists() else 0.0
 
 
 def is_intact(path: Path) -> bool:

@@ -10,11 +10,12 @@ from slq.caching.backends import CACHE_BACKENDS
 from slq.caching.shard import Shard
 from slq.common.files import hash_json, read_json, write_json
 from slq.common.schema import require_schema
-from slq.datasets.splits import Split
+from slq.common.snapshots import snapshot_sha256
+from slq.datasets.splits import Split, read_split
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenizedMessage, message_parts, tokenize_message
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,15 @@ def read_image_message(backbone: Backbone, split: Split, image_index: int, instr
     return tokenize_message(backbone, message_parts(image, instruction))
 
 
+def read_training_inputs(
+    backbone_folder: Path, data: Path, train_dataset: str
+) -> tuple[dict[str, Split], dict[str, str]]:
+    """Read the splits that training may use, `train` and `val`, and the sha256 of each and of the backbone."""
+    splits = {part: read_split(data, train_dataset, part) for part in ("train", "val")}
+    hashes = {part: split.sha256 for part, split in splits.items()}
+    return splits, {"backbone": snapshot_sha256(backbone_folder), **hashes}
+
+
 def shard_path(folder: Path, split_name: str, shard_index: int) -> Path:
     """Return the path of a shard of a split."""
     return folder / split_name / f"shard-{shard_index:05d}.safetensors"
@@ -70,19 +80,9 @@ def feature_cache_key(settings: dict[str, Any], inputs: dict[str, str], code_fin
         inputs: identity of the backbone and of each split.
         code_fingerprint: identity of the code of the family's adapter and of the prefix.
     """
-    image_cache = settings["image_cache"]
-    prompt = settings["prompt"]["image"] if image_cache == "kv" else ""
-    used_settings = {key: settings[key] for key in ("family", "dtype", "attention", "batch_size")}
-    return hash_json(
-        {
-            "schema": SCHEMA,
-            "image_cache": image_cache,
-            "prompt": prompt,
-            "inputs": inputs,
-            "code": code_fingerprint,
-            **used_settings,
-        }
-    )
+    used = {key: settings[key] for key in ("image_cache", "family", "dtype", "attention", "batch_size")}
+    prompt = settings["prompt"]["image"] if settings["image_cache"] == "kv" else ""
+    return hash_json({"schema": SCHEMA, "prompt": prompt, "inputs": inputs, "code": code_fingerprint, **used})
 
 
 def write_cache_manifest(

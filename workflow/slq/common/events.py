@@ -52,8 +52,11 @@ class EventLog:
 
     @classmethod
     def for_next_attempt(cls, path: Path, **common_fields: Any) -> "EventLog":
-        """Open the event file for one more attempt, whose events follow those of the attempts that it holds."""
-        return cls(path, **common_fields, attempt=next_attempt_number(path))
+        """Open the event file for one more attempt, whose events follow those of the attempts that it holds.
+
+        They name the device of this process, unless `common_fields` has another `device`.
+        """
+        return cls(path, **{"device": describe_device()} | common_fields, attempt=next_attempt_number(path))
 
     def write(self, event: str, **fields: Any) -> None:
         """Append an event with its wall time, monotonic clock and the common fields."""
@@ -159,9 +162,9 @@ def peak_memory_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def describe_device(device: str) -> dict[str, Any]:
-    """Return kind, name and count (GPUs, or CPU threads) of the device that the work runs on."""
-    if device == "cuda":
+def describe_device() -> dict[str, Any]:
+    """Return kind, name and count (GPUs, or CPU threads) of the device that this process computes on."""
+    if torch.cuda.is_available():
         return {"kind": "cuda", "name": torch.cuda.get_device_name(), "count": 1}
     return {"kind": "cpu", "name": cpu_name(), "count": torch.get_num_threads()}
 

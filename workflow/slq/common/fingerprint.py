@@ -118,7 +118,7 @@ def _read_module(name: str, package: Path, only_reports: bool) -> tuple[Path, So
     if path is None:
         raise ValueError(f"{name}: no such module under {package}")
     ignored = (UNREPORTED_MEMBERS if only_reports else IGNORED_MEMBERS).get(name.rpartition(".")[0], ())
-    return path, _parse_module(path, name.partition(":")[2], ignored, messages_count=only_reports)
+    return path, _parse_module(path, name.partition(":")[2], ignored, only_reports)
 
 
 @cache
@@ -144,16 +144,14 @@ def _hash_data_files(path: Path) -> str:
 
 
 @cache
-def _parse_module(
-    path: Path, function: str = "", ignored: tuple[str, ...] = (), messages_count: bool = True
-) -> SourceModule:
+def _parse_module(path: Path, function: str, ignored: tuple[str, ...], messages_count: bool) -> SourceModule:
     """Parse a source file, or one function of it, and collect what its fingerprint needs.
 
     Args:
         path: the file.
         function: the name of the function; empty for the whole file.
         ignored: members of its classes that do not count.
-        messages_count: whether the words of an error that is raised count.
+        messages_count: whether the texts count that an error is raised with; other arguments of it always do.
     """
     tree: ast.AST = ast.parse(path.read_text(encoding="utf-8"), str(path))
     if function:
@@ -179,12 +177,17 @@ def _parse_module(
                 if ast.unparse(left) == "Path(__file__).parent":
                     data_files[place] = None
             case ast.Raise(exc=ast.Call() as error) if not messages_count:
-                error.args, error.keywords = [], []
+                error.args = [argument for argument in error.args if not _is_text(argument)]
             case ast.Module() | ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
                 if ast.get_docstring(node, clean=False) is not None:
                     del node.body[0]
     digest = hashlib.sha256("\n".join(_syntax_tokens(tree)).encode()).hexdigest()
     return SourceModule(digest, tuple(imports), tuple(registries), tuple(data_files))
+
+
+def _is_text(node: ast.expr) -> bool:
+    """Return whether an expression is a string in the source, whatever it is formatted with."""
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def _defines_member(node: ast.stmt, members: Collection[str]) -> bool:

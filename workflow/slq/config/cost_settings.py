@@ -99,7 +99,7 @@ def _method_settings(preset: Config) -> Config:
     entries = variants(preset)
     merged = preset["hyperparameters"] | {name: one.hyperparameters for name, one in entries.items()}
     costing = {name: {key: one[key] for key in one if key not in SCHEDULE_KEYS} for name, one in merged.items()}
-    described = {name: {"of": one.method.name, "label": one.label} for name, one in entries.items()}
+    described = {name: one.settings | {"label": one.label} for name, one in entries.items()}
     return {"hyperparameters": costing} | ({"variants": described} if entries else {})
 
 

@@ -61,7 +61,7 @@ def local_split_arguments(config: Config, name: str, split: str) -> Config:
     return {"name": name, "split_name": split, "kind": entry["kind"], **optional}
 
 
-def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Callable[[Config], Any] = dict) -> Config:
+def prepare_settings(config: Config, name: str, split: str, hash_id_lists: Callable[[Config], Any]) -> Config:
     """Build the settings of preparing a split from a fetched source: how the source lists it, and what it must hold.
 
     Args:

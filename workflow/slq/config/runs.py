@@ -119,5 +119,4 @@ def _method_overrides(preset: Config, backbone: Config, method: str, section: st
 
 def of_method(preset: Config, entries: Mapping[str, Any], method: str, default: Any) -> Any:
     """Return the entry of a method in a mapping by method; of a variant its own, or else its method's."""
-    parent = preset["hyperparameters"].get(method, {}).get("of", method)
-    return entries.get(method, entries.get(parent, default))
+    return entries.get(method, entries.get(method_entry(preset, method).method.name, default))

@@ -11,7 +11,7 @@ from typing import Any
 
 from slq.cost.architecture import Architecture
 from slq.methods.plan import ComputePlan
-from slq.methods.registry import Method, find_method
+from slq.methods.registry import Method, find_method, method_name
 
 PARTS = ("vision", "projector", "prefix", "queries", "attention", "backward", "recompute")
 Flops = dict[str, float]
@@ -52,8 +52,8 @@ class TokenTotals:
 
 
 def find_settings_method(settings: Mapping[str, Any], name: str) -> Method:
-    """Return the method of a row of settings: of a variant (`variants`), the one that it is of."""
-    return find_method(settings.get("variants", {}).get(name, {}).get("of", name))
+    """Return the method of a row of settings, of which those of variants stand under `variants`."""
+    return find_method(method_name(settings.get("variants", {}).get(name, {"method": name})))
 
 
 def method_plan(settings: Mapping[str, Any], name: str, architecture: Architecture) -> ComputePlan:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.common.events import EventLog, describe_device
+from slq.common.events import EventLog
 from slq.common.files import hash_file, read_json, write_json
 from slq.common.progress import Progress
 from slq.common.snapshots import snapshot_sha256
@@ -80,9 +80,7 @@ def check_equivalence(
     Raises:
         SlqError: a weight, a token or a stored reply differs, or base's answers were made from other inputs.
     """
-    events = EventLog.for_next_attempt(
-        adapter_folder / "events" / events_file.name, device=describe_device(pick_device())
-    )
+    events = EventLog.for_next_attempt(adapter_folder / "events" / events_file.name)
     retention_settings, num_items = settings["retention"], settings["equivalence_items"]
     with events.span("init"):
         backbone = Backbone.load(

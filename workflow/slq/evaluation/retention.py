@@ -19,7 +19,7 @@ from slq.datasets.splits import Split, read_split
 from slq.evaluation.generation import GenerationParams, generate_answers, remove_images, require_known_image_limits
 from slq.evaluation.retention_metrics import SCHEMA, questions_hash, require_disputed_items, score_answers
 from slq.evaluation.retrieval import input_hashes, load_run
-from slq.models.backbone import Backbone, pick_device
+from slq.models.backbone import Backbone
 
 LIBRARIES = ("torch", "transformers")  # libraries whose version may change an answer
 
@@ -124,9 +124,7 @@ def evaluate_retention(
         work: scratch folder where finished answers survive a kill, keyed by everything that defines them.
         answer_hashes_file: the file of the answers files' hashes, written last, which an equivalence check needs.
     """
-    events = EventLog.for_next_attempt(
-        adapter_folder / "events" / events_file.name, device=describe_device(pick_device())
-    )
+    events = EventLog.for_next_attempt(adapter_folder / "events" / events_file.name)
     with events.span("init"):
         backbone, _ = load_run(settings, backbone_folder, adapter_folder)
     with ExitStack() as exit_stack:
@@ -169,7 +167,7 @@ def answers_cache_key(
     That is the run, the questions, the generation settings, the code, the libraries' versions and the device. The
     number of devices is not part of it, nor is the scorer, which `inputs` does not contain.
     """
-    device = describe_device(pick_device())
+    device = describe_device()
     environment = {"device": [device["kind"], device["name"]], "versions": {name: version(name) for name in LIBRARIES}}
     run_identity = {
         "inputs": inputs,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from slq.common.errors import SlqError
-from slq.common.events import EventLog, describe_device
+from slq.common.events import EventLog
 from slq.common.files import hash_file, hash_json, write_bytes, write_json, write_jsonl
 from slq.common.snapshots import snapshot_sha256
 from slq.datasets.splits import Split, read_split
@@ -34,9 +34,7 @@ def evaluate_retrieval(
     settings: dict[str, Any], backbone_folder: Path, adapter_folder: Path, data: Path, out: Path, events_file: Path
 ) -> None:
     """Write metrics, ranks and a few retrieval examples of the test split of every retrieval dataset."""
-    events = EventLog.for_next_attempt(
-        adapter_folder / "events" / events_file.name, device=describe_device(pick_device())
-    )
+    events = EventLog.for_next_attempt(adapter_folder / "events" / events_file.name)
     with events.span("init"):
         backbone, retriever = load_run(settings, backbone_folder, adapter_folder)
     datasets = [(entry, *read_split_and_variants(data, entry)) for entry in settings["datasets"]]

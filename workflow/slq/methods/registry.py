@@ -118,7 +118,10 @@ def hyperparameters_schema(description: str, **properties: Mapping[str, Any]) ->
 
 
 def method_name(record: Mapping[str, Any]) -> str:
-    """Return the name of the method in a run's settings or adapter.json; of a variant, the method that it is of."""
+    """Return the name of the method of a record: a run's settings or adapter.json, or a row of settings of cost.
+
+    Of a variant, it is the method that it is a variant of.
+    """
     name: str = record.get("variant_of", record["method"])
     return name
 

@@ -132,7 +132,7 @@ def _check_gpus(nodes: Sequence[NodeGroup], jobs: Sequence[PlannedJob], memory_g
     for kind in nodes:
         offered.update({model: kind.num_nodes * count for model, count in kind.gpus_by_model.items()})
     available = ", ".join(f"{count} x {model or 'no type'}" for model, count in offered.items()) or "none"
-    misfits = [job for job in jobs if not _nodes_with_gpus(nodes, job)]
+    misfits = [job for job in jobs if not any(_has_gpus(kind, job) for kind in nodes)]
     largest = max(misfits or jobs, key=lambda job: job.gpus)
     if misfits:
         requested = f"{largest.gpus}{f' x {largest.gpu_model}' if largest.gpu_model else ''}"
@@ -159,14 +159,10 @@ def _check_time_limit(limit_minutes: float, jobs: Sequence[PlannedJob]) -> Findi
     return Finding(OK, "time", text)
 
 
-def _nodes_with_gpus(nodes: Sequence[NodeGroup], job: PlannedJob) -> list[NodeGroup]:
-    """List the nodes that have enough GPUs for a job, of its type if it requests one."""
-    model = job.gpu_model
-    return [
-        kind
-        for kind in nodes
-        if (kind.gpus_by_model.get(model, 0) if model else sum(kind.gpus_by_model.values())) >= job.gpus
-    ]
+def _has_gpus(nodes: NodeGroup, job: PlannedJob) -> bool:
+    """Return whether each of these nodes has enough GPUs for a job, of its type if it requests one."""
+    counts = nodes.gpus_by_model
+    return (counts.get(job.gpu_model, 0) if job.gpu_model else sum(counts.values())) >= job.gpus
 
 
 # ---- data and disk ---------------------------------------------------------------------------------------------------

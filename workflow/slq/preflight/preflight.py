@@ -74,29 +74,18 @@ def run_preflight(files: Sequence[Path], preset: str, options: Sequence[str]) ->
         advice = "snakemake -n, with the options of the run, says it in full"
         findings.append(Finding(ERROR, "plan", str(error), advice))
     config = plan.config if plan else config
-    cost_estimate, missing, scratch = (
-        _forecast_cost(config, plan),
-        missing_sources(config, preset),
-        Path(config["scratch"]),
-    )
-    findings += check_slurm(plan, cost_estimate.memory_gb)
-    findings.append(
-        check_disk(
-            scratch,
-            sources_disk_space(config, missing),
-            cost_estimate.largest_training_gb,
-            cost_estimate.all_trainings_gb,
-        )
-    )
+    cost, missing, scratch = _forecast_cost(config, plan), missing_sources(config, preset), Path(config["scratch"])
+    findings += check_slurm(plan, cost.memory_gb)
+    sources_gb = sources_disk_space(config, missing)
+    findings.append(check_disk(scratch, sources_gb, cost.largest_training_gb, cost.all_trainings_gb))
     findings.append(check_writable([*map(Path, OUTPUT_FOLDERS), scratch]))
     findings += check_local_data(config, preset, missing)
     findings.append(check_sources(config, preset, missing, is_offline()))
     if plan is not None:
-        findings.append(check_gpu_hours(plan, cost_estimate, config["presets"][preset]["forecast"]["device"]))
+        findings.append(check_gpu_hours(plan, cost, config["presets"][preset]["forecast"]["device"]))
     page = [line for finding in findings for line in _format_finding(finding)]
-    return "\n".join([*page, "", shlex.join(["snakemake", *snakemake_options])]), sum(
-        finding.severity == ERROR for finding in findings
-    )
+    num_errors = sum(finding.severity == ERROR for finding in findings)
+    return "\n".join([*page, "", shlex.join(["snakemake", *snakemake_options])]), num_errors
 
 
 def _forecast_cost(config: Config, plan: WorkflowPlan | None) -> CostEstimate:

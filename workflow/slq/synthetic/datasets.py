@@ -1,5 +1,6 @@
 """Synthetic datasets on disk: images and captions in the prepared form (docs/data.md), questions in the hub's."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -9,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from slq.common.errors import SlqError
 from slq.common.files import write_bytes
 from slq.datasets.hub_columns import HUB_LAYOUTS, IMAGE_TYPE, prepare_questions
 from slq.datasets.splits import write_split
@@ -61,42 +61,23 @@ def write_hub_files(hub_layout: str, rows: list[dict[str, Any]], source: Path) -
 
     Args:
         hub_layout: a key of HUB_LAYOUTS.
-        rows: values by column, for every column of the layout; only an image may be left out and is then null. An image
-            is the bytes of its file, or a picture, which becomes a PNG. Where the layout has a folder per subject, a
-            row also has its `subject`, which is no column.
-
-    Raises:
-        SlqError: a row has a column that the layout does not have, or lacks one.
+        rows: values by column of the layout; a column that a row lacks is null. An image is the bytes of its file, or a
+            picture, which becomes a PNG. Where the layout has a folder per subject, a row also has its `subject`,
+            which is no column.
     """
     layout = HUB_LAYOUTS[hub_layout]
     folder, name = layout.file_pattern.split("/")
-    by_file: dict[Path, list[dict[str, Any]]] = {}
+    images = {field.name for field in layout.schema if field.type == IMAGE_TYPE}
+    by_file: dict[Path, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        values = dict(row)
-        subject = values.pop("subject") if folder == "*" else folder
-        file = source / subject / name.replace("*", SHARD_NAME)
-        by_file.setdefault(file, []).append(to_hub_row(values, layout.schema, file))
+        file = source / (row["subject"] if folder == "*" else folder) / name.replace("*", SHARD_NAME)
+        by_file[file].append(row | {column: to_hub_image(row[column]) for column in images & set(row)})
     for file, file_rows in by_file.items():
         buffer = BytesIO()
         pq.write_table(pa.Table.from_pylist(file_rows, schema=layout.schema), buffer)
         write_bytes(file, buffer.getvalue())
     for file in set(source.glob(layout.file_pattern)) - set(by_file):
         file.unlink()
-
-
-def to_hub_row(row: dict[str, Any], schema: pa.Schema, file: Path) -> dict[str, Any]:
-    """Convert a row's values to the columns of the schema, with images as the hub's structs.
-
-    Raises:
-        SlqError: the row has an unknown column or lacks one; the message names `file`.
-    """
-    images = {field.name for field in schema if field.type == IMAGE_TYPE}
-    if wrong := (set(row) - set(schema.names)) | (set(schema.names) - images - set(row)):
-        raise SlqError(
-            f"{file}: a row to be written has an unknown or missing column '{min(wrong)}'; "
-            f"expected {', '.join(schema.names)}"
-        )
-    return row | {name: to_hub_image(row[name]) for name in images & set(row)}
 
 
 def to_hub_image(image: bytes | Image.Image | None) -> dict[str, Any] | None:

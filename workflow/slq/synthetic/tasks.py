@@ -74,13 +74,8 @@ class PretrainingTasks:
         signs: Sequence[tuple[Sign, ProcessedImage]],
         rng: random.Random,
     ) -> None:
-        self.backbone, self.scenes, self.single_objects, self.signs, self.rng = (
-            backbone,
-            scenes,
-            single_objects,
-            signs,
-            rng,
-        )
+        self.backbone, self.rng = backbone, rng
+        self.scenes, self.single_objects, self.signs = scenes, single_objects, signs
         self.token_ids_by_turn: dict[tuple[str | int, ...], list[int]] = {}
         self.tasks: dict[str, Callable[[], Conversation]] = {name: getattr(self, name) for name in TASK_SHARES}
 
@@ -118,19 +113,13 @@ class PretrainingTasks:
     def answer_about_image(self) -> Conversation:
         """Build a conversation of questions about a picture."""
         scene, image = self.rng.choice(self.scenes)
-        return Conversation(
-            (image,),
-            [self.make_open_turn(question) for question in self.sample_questions(scene, QUESTIONS_PER_CONTENT)],
-        )
+        return self.make_conversation(image, scene, QUESTIONS_PER_CONTENT, self.make_open_turn)
 
     def answer_about_caption(self) -> Conversation:
         """Build a conversation of questions about a caption."""
         scene, _ = self.rng.choice(self.scenes)
         caption = self.rng.choice(scene_captions(scene))
-        return Conversation(
-            (caption,),
-            [self.make_open_turn(question) for question in self.sample_questions(scene, QUESTIONS_PER_CONTENT)],
-        )
+        return self.make_conversation(caption, scene, QUESTIONS_PER_CONTENT, self.make_open_turn)
 
     def judge_caption_match(self) -> Conversation:
         """Build a conversation that asks, in re-ranking's words, whether captions belong to a picture; half of them do.
@@ -151,10 +140,7 @@ class PretrainingTasks:
     def answer_multiple_choice(self) -> Conversation:
         """Build a conversation of questions with options about a picture."""
         scene, image = self.rng.choice(self.scenes)
-        return Conversation(
-            (image,),
-            [self.make_choice_turn(question) for question in self.sample_questions(scene, CHOICE_QUESTIONS_PER_IMAGE)],
-        )
+        return self.make_conversation(image, scene, CHOICE_QUESTIONS_PER_IMAGE, self.make_choice_turn)
 
     def compare_images(self) -> Conversation:
         """Build a conversation of questions about either of two pictures."""
@@ -176,11 +162,14 @@ class PretrainingTasks:
         self.rng.shuffle(questions)
         return Conversation((image,), [(question.text, question.answer) for question in questions])
 
-    def sample_questions(self, scene: Scene, count: int) -> list[Question]:
-        """Sample questions about a scene; those for places are more likely."""
+    def make_conversation(
+        self, content: ContentPart, scene: Scene, count: int, make_turn: Callable[[Question], tuple[str, str]]
+    ) -> Conversation:
+        """Build a conversation of `count` questions about a scene, which `content` shows; places are asked for more."""
         candidates = scene_questions(scene)
         weights = [LOCATION_WEIGHT if question.topic == "where" else OTHER_WEIGHT for question in candidates]
-        return self.rng.sample(candidates, k=count, counts=weights)
+        questions = self.rng.sample(candidates, k=count, counts=weights)
+        return Conversation((content,), [make_turn(question) for question in questions])
 
     def make_open_turn(self, question: Question) -> tuple[str, str]:
         """Make a turn of an open question, in one of the wordings that tests use."""

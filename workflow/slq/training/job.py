@@ -1,12 +1,13 @@
 """Job control: one job at a time trains a run, until time is up or a signal arrives; it is then requeued."""
 
+import math
 import os
 import platform
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class TrainingInterrupted(SlqError):
 
     status = 75  # EX_TEMPFAIL: to a scheduler, try again
 
-    def __init__(self, message: str, steps: int = 0) -> None:
+    def __init__(self, message: str, steps: int) -> None:
         """Create the error.
 
         Args:
@@ -67,26 +68,16 @@ class TrainingInterrupted(SlqError):
         self.steps = steps
 
 
-def allocation_end_time(environment: Mapping[str, str], started: float, time_limit_minutes: float) -> float | None:
-    """Return when the allocation ends, in seconds since 1970, or None where there is no allocation.
-
-    Slurm gives the time in its environment. An older Slurm does not; the end is then `time_limit_minutes`, which the
-    job requested, after `started`, which is about now.
-    """
-    if "SLURM_JOB_END_TIME" in environment:
-        return float(environment["SLURM_JOB_END_TIME"])
-    return started + 60 * time_limit_minutes if "SLURM_JOB_ID" in environment else None
-
-
-def minutes_left(time_limit_minutes: float) -> float | None:
-    """Return how many minutes of this process's allocation are left, or None where there is none.
+def minutes_left(time_limit_minutes: float) -> float:
+    """Return how many minutes of this process's allocation are left; infinitely many where there is none.
 
     Args:
-        time_limit_minutes: as of `allocation_end_time`, counted from now.
+        time_limit_minutes: minutes that the job requested, counted from now, in place of an end that Slurm does not
+            give: only newer versions have it in the environment of a job.
     """
-    now = time.time()
-    end = allocation_end_time(os.environ, now, time_limit_minutes)
-    return None if end is None else (end - now) / 60
+    if "SLURM_JOB_END_TIME" in os.environ:
+        return (float(os.environ["SLURM_JOB_END_TIME"]) - time.time()) / 60
+    return time_limit_minutes if "SLURM_JOB_ID" in os.environ else math.inf
 
 
 def require_time_for_step(time_limit_minutes: float, margin: float) -> None:
@@ -99,7 +90,7 @@ def require_time_for_step(time_limit_minutes: float, margin: float) -> None:
         SlqError: at most `margin` minutes are left.
     """
     left = minutes_left(time_limit_minutes)
-    if left is not None and left <= margin:
+    if left <= margin:
         raise SlqError(time_limit_message(left, margin))
 
 
@@ -117,12 +108,11 @@ def listen_for_stop(time_limit_minutes: float, margin: float) -> Iterator[StopCh
     """Yield a function that returns the reason why training must stop now, or None.
 
     Args:
-        time_limit_minutes: minutes that the job requested, counted from now.
+        time_limit_minutes: as of `minutes_left`.
         margin: minutes before the end of the allocation at which training must stop.
     """
-    remaining = minutes_left(time_limit_minutes)
     # The monotonic clock is not changed when the time of day is set while a run trains.
-    deadline = None if remaining is None else time.monotonic() + 60 * (remaining - margin)
+    deadline = time.monotonic() + 60 * (minutes_left(time_limit_minutes) - margin)
     received: list[int] = []
     previous_handlers = {
         number: signal.signal(number, lambda number, _: received.append(number)) for number in STOP_SIGNALS
@@ -132,7 +122,7 @@ def listen_for_stop(time_limit_minutes: float, margin: float) -> Iterator[StopCh
         """Return the name of the first signal received, or that the allocation ends soon, or None."""
         if received:
             return signal.Signals(received[0]).name
-        return f"the allocation ends in {margin:g} minutes" if deadline and time.monotonic() > deadline else None
+        return f"the allocation ends in {margin:g} minutes" if time.monotonic() > deadline else None
 
     try:
         yield should_stop
@@ -142,9 +132,7 @@ def listen_for_stop(time_limit_minutes: float, margin: float) -> Iterator[StopCh
 
 
 @contextmanager
-def requeue_if_interrupted(
-    should_stop: StopCheck, is_main_process: bool, too_short_message: str = ""
-) -> Iterator[None]:
+def requeue_if_interrupted(should_stop: StopCheck, is_main_process: bool, too_short_message: str) -> Iterator[None]:
     """Requeue the Slurm job, from the main process, if training was interrupted inside one.
 
     It is not requeued after SIGTERM: the job is then being ended by a person, or by Slurm, which itself requeues what

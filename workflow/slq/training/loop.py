@@ -16,7 +16,6 @@ from tqdm import tqdm
 from slq.common.errors import SlqError
 from slq.common.events import EventLog
 from slq.models.backbone import gather_full_tensors, is_sharded, shard_like
-from slq.models.prefix import TokenCounts
 from slq.models.retriever import Retriever, at_least_float32
 from slq.training.checkpoints import Checkpoint, CheckpointManager
 from slq.training.distributed import DistributedContext
@@ -66,12 +65,12 @@ class TrainingResult:
 
 @dataclass
 class RunContext:
-    """The context of one attempt at a run: its events, processes and checkpoints, and when it must stop."""
+    """The context of one attempt at a run: its events, processes and any checkpoints, and when it must stop."""
 
     events: EventLog
-    distributed: DistributedContext = field(default_factory=DistributedContext)
-    checkpoints: CheckpointManager | None = None
-    should_stop: StopCheck = lambda: None
+    distributed: DistributedContext
+    checkpoints: CheckpointManager | None
+    should_stop: StopCheck
 
 
 class TrainingDiverged(SlqError):
@@ -117,7 +116,7 @@ class Trainer:
         )
         self.step, self.val_recalls, self.best_epoch = 0, list[RecallsByDirection](), BestEpoch()
         self.start_step = 0  # the step from which this attempt continues
-        self.previous_images, self.previous_image_counts = PreviousImages(), TokenCounts()
+        self.previous_images, self.token_counts = PreviousImages(), TokenCountsByInput()
         disable_bar = None if context.distributed.is_main_process else True
         self.progress_bar = tqdm(total=steps, desc="training", disable=disable_bar, file=sys.stderr)
 
@@ -145,7 +144,8 @@ class Trainer:
                 raise TrainingDiverged(
                     f"{error}; epoch {epoch + 1}, batch of images {pairs.describe_images(pair_indices)}"
                 ) from error
-            self.log_step(epoch, loss, norm, self.context.distributed.sum_counts(self.count_step_tokens(batch)))
+            self.token_counts = count_pair_tokens(batch, self.token_counts)
+            self.log_step(epoch, loss, norm, self.context.distributed.sum_counts(self.token_counts))
             self.checkpoint_or_stop(number == len(batches))
 
     def take_step(self, batch: list[Pair]) -> tuple[float, float]:
@@ -178,14 +178,6 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         return loss.item(), float(norm)
-
-    def count_step_tokens(self, batch: list[Pair]) -> TokenCountsByInput:
-        """Count the tokens that the model processed in a step; reused images count as in the previous step."""
-        token_counts = count_pair_tokens(batch, self.previous_image_counts)
-        self.previous_image_counts = next(
-            counts for cache_level, counts in token_counts.items() if cache_level != "text"
-        )
-        return token_counts
 
     def log_step(self, epoch: int, loss: float, gradient_norm: float, token_counts: TokenCountsByInput) -> None:
         """Write an event for the step just taken and, where there is no progress bar, print a line every 50 steps."""

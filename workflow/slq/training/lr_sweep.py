@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from slq.caching.feature_cache import read_training_inputs
 from slq.common.events import EventLog, describe_device
 from slq.common.files import hash_json, write_json
 from slq.datasets.splits import Split
-from slq.models.backbone import pick_device
 from slq.training.distributed import DistributedContext
 from slq.training.loop import RunContext, TrainingDiverged, sum_of_recalls
-from slq.training.run import Validate, prepare_retriever, read_inputs, train_on_splits
+from slq.training.run import Validate, prepare_retriever, train_on_splits
 
 SCHEMA = 2
 
@@ -32,8 +32,8 @@ def sweep_learning_rates(
         validate: function that computes a retriever's recalls on the val split; the rate with the highest sum wins, and
             of two equal sums the lower rate.
     """
-    splits, inputs = read_inputs(backbone_folder, data, train_dataset)
-    device = describe_device(pick_device())
+    splits, inputs = read_training_inputs(backbone_folder, data, train_dataset)
+    device = describe_device()
     key = hash_json({"settings": settings, "seed": seed, "inputs": inputs})[:16]
     events = EventLog(work_folder / key / "events.jsonl", method=settings["method"], seed=seed, device=device)
     trials = [
@@ -77,10 +77,11 @@ def train_with_learning_rate(
         "training": settings["training"] | {"epochs": settings["lr_sweep"]["epochs"], "checkpoint_selection": "last"},
         "hyperparameters": settings["hyperparameters"] | {"learning_rate": learning_rate},
     }
+    context = RunContext(events, DistributedContext(), checkpoints=None, should_stop=lambda: None)
     with events.span("init"):
-        retriever = prepare_retriever(settings, seed, backbone_folder, DistributedContext())
+        retriever = prepare_retriever(settings, seed, backbone_folder, context.distributed)
     try:
-        result = train_on_splits(splits, retriever, settings, seed, RunContext(events), validate, {})
+        result = train_on_splits(splits, retriever, settings, seed, context, validate, {})
     except TrainingDiverged as error:
         return {"val": None, "error": str(error)}
     return {"val": result.val_recalls[-1]}

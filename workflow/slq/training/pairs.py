@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -12,6 +11,7 @@ from slq.datasets.splits import Split
 from slq.models.backbone import Backbone
 from slq.models.prefix import Message, TokenCounts, TokenizedMessage, count_tokens, message_parts, tokenize_message
 
+NUM_NAMED_IMAGES = 5  # of a batch, in a message
 TokenCountsByInput = dict[str, TokenCounts]
 
 
@@ -43,9 +43,9 @@ class PairDataset(Dataset):
         split: Split,
         prompt: dict[str, str],
         cache_images_in_memory: bool,
-        caption_sampling: str = "all",
-        group_by_image: bool = False,
-        feature_cache: FeatureCache | None = None,
+        caption_sampling: str,
+        group_by_image: bool,
+        feature_cache: FeatureCache | None,
     ) -> None:
         """List the pairs of a split.
 
@@ -54,7 +54,7 @@ class PairDataset(Dataset):
             caption_sampling: captions of an image in an epoch: all, random_one.
             group_by_image: whether the images of a batch are shown in consecutive batches, each time with another
                 caption.
-            feature_cache: cached data of the images.
+            feature_cache: cached data of the images, if there is any.
         """
         self.backbone, self.split, self.prompt = backbone, split, prompt
         self.one_caption_per_image = caption_sampling == "random_one"
@@ -96,10 +96,11 @@ class PairDataset(Dataset):
         image = None if isinstance(number, ReuseImage) else self.get_image_message(image_index)
         return Pair(image, tokenize_message(self.backbone, message_parts(text, self.prompt["text"])), image_index)
 
-    def describe_images(self, pair_indices: list[int], limit: int = 5) -> str:
-        """Describe the images of some pairs in a message: the ids of the first `limit`, and the split's name."""
-        ids = [self.split.items[self.pairs[number][0]]["id"] for number in pair_indices[:limit]]
-        more = f" and {len(pair_indices) - limit} more" if len(pair_indices) > limit else ""
+    def describe_images(self, pair_indices: list[int]) -> str:
+        """Describe the images of some pairs in a message: the ids of the first ones, and the split's name."""
+        ids = [self.split.items[self.pairs[number][0]]["id"] for number in pair_indices[:NUM_NAMED_IMAGES]]
+        num_others = len(pair_indices) - len(ids)
+        more = f" and {num_others} more" if num_others else ""
         return f"{', '.join(map(str, ids))}{more} of {self.split.name}"
 
     def get_image_message(self, image_index: int) -> Message:
@@ -110,15 +111,6 @@ class PairDataset(Dataset):
         if self.cached_messages is not None:
             self.cached_messages[image_index] = found
         return found
-
-
-def pair_dataset_options(training: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of PairDataset that `training` in config.yaml sets."""
-    return {
-        "cache_images_in_memory": training["cache_images_in_memory"],
-        "caption_sampling": training["caption_sampling"],
-        "group_by_image": training["image_cache"] == "batch",
-    }
 
 
 def shuffle_into_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -159,14 +151,15 @@ def group_batches_by_image(caption_counts: np.ndarray, batch_size: int, seed: in
     return [batch for visit in generator.permutation(len(blocks)) for batch in blocks[visit]]
 
 
-def count_pair_tokens(pairs: Sequence[Pair], previous_image_counts: TokenCounts | None = None) -> TokenCountsByInput:
+def count_pair_tokens(pairs: Sequence[Pair], previous: TokenCountsByInput) -> TokenCountsByInput:
     """Count the tokens of pairs: of their captions (`text`), and of their images by cache level (models/prefix.py).
 
     Args:
-        previous_image_counts: counts of the images, if the previous batch had the same ones.
+        previous: counts of the previous batch, whose images these are if they come without.
     """
     texts = count_tokens(pair.text for pair in pairs)
     images = [pair.image for pair in pairs if pair.image is not None]
     if images:
         return {"text": texts, images[0].cache_level: count_tokens(images)}
-    return {"text": texts, "kv": dict(previous_image_counts or count_tokens([]))}
+    (image_counts,) = (counts for cache_level, counts in previous.items() if cache_level != "text")
+    return {"text": texts, "kv": image_counts}

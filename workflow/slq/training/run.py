@@ -1,6 +1,5 @@
 """One run from settings to files: adapter in scratch, run.json and events in results."""
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -10,14 +9,13 @@ from typing import Any
 
 import torch
 
-from slq.caching.feature_cache import FeatureCache, open_feature_caches, read_cache_manifest
+from slq.caching.feature_cache import FeatureCache, open_feature_caches, read_cache_manifest, read_training_inputs
 from slq.common.attempts import parse_attempts
 from slq.common.errors import SlqError
 from slq.common.events import EventLog, describe_device, package_versions
 from slq.common.files import hash_json
-from slq.common.snapshots import snapshot_sha256
 from slq.config.runs import DISK_CACHE_MODES
-from slq.datasets.splits import Split, read_split
+from slq.datasets.splits import Split
 from slq.methods.adapter import build_retriever, save_adapter, trainable_state_dict
 from slq.methods.registry import method_name
 from slq.models.backbone import Backbone, backbone_weights, hash_weights, pick_device, set_attention_implementation
@@ -41,7 +39,7 @@ from slq.training.job import (
     time_limit_message,
 )
 from slq.training.loop import RecallsByDirection, RunContext, TrainingResult, train
-from slq.training.pairs import PairDataset, pair_dataset_options
+from slq.training.pairs import PairDataset
 from slq.training.run_record import build_run_record
 
 # Keys of `training` for how a run is computed, not what it learns. A run may continue with other values of these.
@@ -69,9 +67,9 @@ def run_training(
     run_file: Path,
     events_file: Path,
     validate: Validate,
-    code_fingerprint: str = "",
-    time_limit_minutes: float = math.inf,
-    cache_manifest: Path | None = None,
+    code_fingerprint: str,
+    time_limit_minutes: float,
+    cache_manifest: Path | None,
 ) -> None:
     """Train a run, continuing an earlier attempt, and write its adapter (in scratch), run.json and events.
 
@@ -83,7 +81,7 @@ def run_training(
             by what defines the run.
         validate: function that computes a retriever's recalls on the val split.
         code_fingerprint: identity of the code of training.
-        time_limit_minutes: time limit of the job, if it runs in an allocation.
+        time_limit_minutes: time limit of the job, which counts in an allocation; infinity if it has none.
         cache_manifest: manifest of the feature cache, if `training.image_cache` requires one.
 
     Raises:
@@ -98,7 +96,7 @@ def run_training(
             f"training.image_cache is {image_cache}: the rule `cache_features` caches that of images; `cache_manifest` "
             "names its manifest"
         )
-    splits, inputs = read_inputs(backbone_folder, data, train_dataset)
+    splits, inputs = read_training_inputs(backbone_folder, data, train_dataset)
     key = run_key(settings, seed, inputs, code_fingerprint)
     folder = work_folder / key[:16]
     # Includes how the run is computed: run.json states that too, and would otherwise be another run's.
@@ -141,7 +139,7 @@ def job_guards(
         run_lock(folder) if distributed.is_main_process else nullcontext(),
         listen_for_stop(time_limit_minutes, margin) as should_stop,
         requeue_if_interrupted(
-            should_stop, distributed.is_main_process, time_limit_message(minutes_left(time_limit_minutes) or 0, margin)
+            should_stop, distributed.is_main_process, time_limit_message(minutes_left(time_limit_minutes), margin)
         ),
         explain_out_of_memory(training),
     ):
@@ -225,7 +223,9 @@ def train_on_splits(
         backbone,
         splits["train"],
         settings["prompt"],
-        **pair_dataset_options(training),
+        cache_images_in_memory=training["cache_images_in_memory"],
+        caption_sampling=training["caption_sampling"],
+        group_by_image=training["image_cache"] == "batch",
         feature_cache=feature_caches.get("train"),
     )
 
@@ -271,15 +271,6 @@ def without_preset(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "preset"}
 
 
-def read_inputs(backbone_folder: Path, data: Path, train_dataset: str) -> tuple[dict[str, Split], dict[str, str]]:
-    """Read the splits that training may use, `train` and `val`, and the sha256 of each and of the backbone."""
-    splits = {part: read_split(data, train_dataset, part) for part in ("train", "val")}
-    return splits, {
-        "backbone": snapshot_sha256(backbone_folder),
-        **{part: split.sha256 for part, split in splits.items()},
-    }
-
-
 def require_frozen_weights_unchanged(run_name: str, backbone: Backbone, weights: dict[str, str]) -> None:
     """Check that a backbone's own weights did not change in a training that trains none of them.
 
@@ -297,7 +288,7 @@ def require_frozen_weights_unchanged(run_name: str, backbone: Backbone, weights:
 def open_events(path: Path, settings: dict[str, Any], seed: int, distributed: DistributedContext) -> EventLog:
     """Open the event log of a run, appended to that of earlier attempts; only the main process writes to it."""
     run_fields = {part: settings[part] for part in ("preset", "backbone", "method")}
-    device = describe_device(pick_device())
+    device = describe_device()
     device["count"] *= distributed.world_size
     if not distributed.is_main_process:
         return EventLog(Path(os.devnull))

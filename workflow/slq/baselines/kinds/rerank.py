@@ -44,7 +44,7 @@ class Rerank(BaselineKind):
                     f"config: baselines.{entry['name']}.{part} is '{entry[part]}', which {key}.methods leaves out; add "
                     f"it there, or take {entry['name']} out of {key}.baselines"
                 )
-        first_stage = self._describe_first_stage(config, entry) or {
+        first_stage = self._find_comparator(config, entry) or {
             "label": method_entry(preset, entry["first_stage"]).label
         }
         reranker, backbone = method_entry(preset, entry["reranker"]), config["backbones"][entry["backbone"]]
@@ -54,7 +54,7 @@ class Rerank(BaselineKind):
     def inputs(self, config: Config, entry: Config) -> dict[str, tuple[str, str]]:
         """Return first stage, re-ranker and backbone."""
         first_stage = ("methods", entry["first_stage"])
-        if comparator := self._describe_first_stage(config, entry):
+        if comparator := self._find_comparator(config, entry):
             first_stage = find_kind(comparator["kind"]).inputs(config, comparator)["model"]
         others = {"reranker": ("methods", entry["reranker"]), "backbone": ("backbones", entry["backbone"])}
         return {"first_stage": first_stage} | others
@@ -64,7 +64,7 @@ class Rerank(BaselineKind):
         from slq.config.job_settings import backbone_loading_settings
 
         preset, first_stage = config["presets"][config["preset"]], {"method": entry["first_stage"]}
-        if comparator := self._describe_first_stage(config, entry):
+        if comparator := self._find_comparator(config, entry):
             first_stage = {"model": find_kind(comparator["kind"]).settings(config, comparator)["model"]}
         return {
             **{key: entry[key] for key in ("backbone", "reranker")},
@@ -75,7 +75,7 @@ class Rerank(BaselineKind):
             **preset["rerank"],
         }
 
-    def _describe_first_stage(self, config: Config, entry: Config) -> Config | None:
+    def _find_comparator(self, config: Config, entry: Config) -> Config | None:
         """Return the entry of the comparator that finds the candidates; None if a method does.
 
         Raises:

@@ -57,7 +57,7 @@ def bench_train_step(settings: Mapping[str, Any], names: Sequence[str], repeats:
         for _ in range(1 + repeats):
             for variant in step_variants:
                 timings[variant.name].append(time_call(variant.take_steps))
-        architecture, device = read_architecture(settings["architecture"]), describe_device(pick_device())
+        architecture, device = read_architecture(settings["architecture"]), describe_device()
         peak_tflops = settings["devices"].get(device["name"])
         rows = [
             measure_variant(variant, timings[variant.name][1:], architecture, peak_tflops) for variant in step_variants

@@ -25,7 +25,7 @@ from slq.models.retriever import LatentQueryRetriever, initial_queries
 from slq.training.distributed import DistributedContext
 from slq.training.execution import upcast_trainable_parameters
 from slq.training.grad_cache import PreviousImages, compute_loss_and_gradients
-from slq.training.pairs import Pair, count_pair_tokens
+from slq.training.pairs import Pair, TokenCountsByInput, count_pair_tokens
 
 SLQ_VARIANTS = ("reference", "none", "features", "batch", "kv", "kv_disk")  # they give the same gradient
 BatchReader = Callable[[], Iterable[list[Pair]]]
@@ -80,10 +80,9 @@ class StepVariant:
 
     def compute_flops(self, architecture: Architecture) -> Flops:
         """Compute the FLOPs of all its steps by part, by the closed form, on tokens without padding."""
-        parts, previous_image_counts = [], None
+        parts, token_counts = [], TokenCountsByInput()
         for batch in self.read_batches():
-            token_counts = count_pair_tokens(batch, previous_image_counts)
-            previous_image_counts = next(sums for state, sums in token_counts.items() if state != "text")
+            token_counts = count_pair_tokens(batch, token_counts)
             parts += [
                 train_flops(
                     architecture,
