@@ -32,7 +32,7 @@ RATIOS_NOTE = "Each ratio stays within one column of hours; hours of different d
 FLOPS_NOTE = (
     "PFLOP: the closed form on the tokens of the steps that count, without padding; what was cached of images has a "
     "line of its own in gpu_hours.csv. With GradCache, as memory may demand, the same result takes more. MFU: "
-    "PFLOP over training hours and the device's peak. SLQ, released: the gradient runs through the whole "
+    "PFLOP over training hours and the device's peak. {}, released: the gradient runs through the whole "
     "sequence; ours computes the same one without."
 )
 SEEDS_NOTE = "Training is that of one run, Total that of the runs of all seeds together; our ratios are of means."
@@ -109,7 +109,7 @@ def gpu_hours_table(results: Results, paper: Paper) -> Table:
             *((SEEDS_NOTE,) if layout.has_several_seeds else ()),
             *((PAPER_NOTE,) if _paper_backbones(paper) else ()),
             RATIOS_NOTE,
-            FLOPS_NOTE,
+            FLOPS_NOTE.format(layout.labels[layout.proposed_method]),
             *((BASELINES_NOTE,) if baseline_groups else ()),
             *_stand_in_note(layout.backbones, paper),
             *missing_seeds_note(layout, cells_by_row(groups)),

@@ -86,14 +86,11 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
 
 
 def _published_groups(columns: RecallColumns, facts: Facts) -> list[RowGroup]:
-    """Build the paper's groups, our measurement below each quoted row, then a group of other comparators.
-
-    The paper's own group of SLQ is left without rows.
-    """
+    """Build the paper's groups, our measurement below each quoted row, then a group of other comparators."""
     groups, remaining = [], list(columns.results.layout.baselines_of_kind("comparator"))
     for label, models in columns.paper.models_by_group("table1").items():
         rows: list[TableRow] = []
-        for model in models if label != "Ours" else ():
+        for model in models:
             matching = [row for row in remaining if row.paper_row == model]
             remaining = [row for row in remaining if row not in matching]
             rows.append(_quoted_row(columns, facts, "table1", model))

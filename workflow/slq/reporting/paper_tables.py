@@ -35,15 +35,13 @@ from slq.results.cells import (
 )
 from slq.results.layout import DatasetColumn, LayoutEntry, match_paper_columns
 from slq.results.load import Results
-from slq.results.paper import OTHER_PAPERS, Paper
+from slq.results.paper import OTHER_PAPERS, OWN_GROUP, Paper
 
 DIRECTION_ABBREVIATIONS = {"t2i": "IR", "i2t": "TR"}
 TABLE3_SCORE_HEADERS = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
 RANKING_NOTE = "Marks are given within a backbone, among at least two tuned methods."
 BASE_NOTE = " Base, the untouched one, has none."
-LM_HEAD_NOTE = (
-    "Full FT's Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
-)
+LM_HEAD_NOTE = "{}'s Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
 NumberPlace = (
     tuple[str, ...] | TableCell
 )  # kind, dataset, metric and direction; or the cell of a column without dataset
@@ -75,19 +73,18 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
 
 
 def table1(results: Results, paper: Paper) -> Table:
-    """Build Table 1: retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
+    """Build Table 1: retrieval of the paper's baselines (quoted) and of the proposed method (ours)."""
     columns = RecallColumns(results, paper)
     groups = []
     for label, models in paper.models_by_group("table1").items():
-        if label != "Ours":
-            rows = [TableRow(model, model, columns.quoted_cells("table1", model)) for model in models]
-            groups.append(RowGroup(label, label, tuple(rows)))
+        rows = [TableRow(model, model, columns.quoted_cells("table1", model)) for model in models]
+        groups.append(RowGroup(label, label, tuple(rows)))
     rows = []
     for backbone in results.layout.backbones:
         method = results.layout.proposed_method
         cells = columns.result_cells(partial(results.cell, backbone.name, method, "retrieval"))
         rows.append(TableRow(f"{backbone.name}/{method}", f"{results.layout.labels[method]} ({backbone.label})", cells))
-    groups.append(RowGroup("Ours", "Ours", tuple(rows)))
+    groups.append(RowGroup(OWN_GROUP, OWN_GROUP, tuple(rows)))
     return Table(
         name="table1",
         number="1",
@@ -122,7 +119,7 @@ def table3(results: Results, paper: Paper) -> Table:
             MARKS_NOTE,
             RANKING_NOTE + BASE_NOTE * layout.table3_base,
             *trained_on_test_note(results),
-            *((LM_HEAD_NOTE,) if layout.cost_baseline in layout.methods else ()),
+            *(LM_HEAD_NOTE.format(layout.labels[one]) for one in layout.methods if one == layout.cost_baseline),
             *((ONE_RUN_NOTE,) if layout.has_several_seeds else ()),
             *hours_note(hours),
             *origin_note(results),
