@@ -86,6 +86,7 @@ class Slice:
             *paths,
             folder / "events.jsonl",
             build_recall_validator(settings),
+            code_fingerprint="",
             cache_manifest=feature_cache,
         )
 

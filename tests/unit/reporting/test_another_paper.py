@@ -50,6 +50,7 @@ LAYOUT = METHOD_KEYS | {
     "preset": "invented",
     "seeds": [1],
     "table3_base": False,
+    "baselines": [],
     "backbones": [{"name": "Tiny-1B", "label": "Tiny", "paper_name": "Tiny-1B"}],
     "methods": ["lora", "slq"],
     "retrieval_datasets": [{"name": "books", "label": "Books", "paper_name": "books"}],

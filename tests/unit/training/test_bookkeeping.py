@@ -91,7 +91,7 @@ def test_a_run_of_another_preset_is_taken_and_not_trained(slice_, capsys, monkey
         settings["training"] = settings["training"] | {"image_cache": "none"} | training
         paths = (slice_.snapshot, slice_.data, "mini-coco", work, folder / "adapter", folder / "run.json")
         validate = build_recall_validator(settings)
-        run_training(settings, 1, *paths, folder / "events.jsonl", validate)
+        run_training(settings, 1, *paths, folder / "events.jsonl", validate, code_fingerprint="")
         return published(folder), json.loads((folder / "run.json").read_text())
 
     (first, record), (other, taken) = publish("mini"), publish("mine")

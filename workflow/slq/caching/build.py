@@ -53,7 +53,7 @@ def build_feature_cache(
     work: Path,
     out: Path,
     events_file: Path,
-    code_fingerprint: str = "",
+    code_fingerprint: str,
 ) -> None:
     """Build the cache of training images that `training.image_cache` asks for, and write its manifest last.
 

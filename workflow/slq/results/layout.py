@@ -84,7 +84,7 @@ class ReportLayout:
     knowledge_datasets: tuple[LayoutEntry, ...]
     retention_datasets: tuple[LayoutEntry, ...]
     table3_base: bool
-    baselines: tuple[Baseline, ...] = ()
+    baselines: tuple[Baseline, ...]
     older_code: tuple[str, ...] = ()
 
     @property
@@ -112,10 +112,6 @@ class ReportLayout:
     def unchanged_methods(self) -> list[str]:
         """The methods whose runs answer as the untouched backbone."""
         return [row.name for row in self.rows if not row.changes_backbone]
-
-    def baselines_of_kind(self, kind: str) -> tuple[Baseline, ...]:
-        """Return the baselines of a kind: `comparator`, `zero_shot` or `rerank`."""
-        return tuple(one for one in self.baselines if one.kind == kind)
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
         """Return the seeds of a method's runs; none if the layout leaves the method out."""
@@ -182,7 +178,7 @@ def find_layout(
         knowledge_datasets=(),  # read as any other retrieval dataset
         retention_datasets=dataset_entries("retention"),
         table3_base=True,
-        baselines=tuple(Baseline(one.name, "comparator", one.name) for one in baselines),
+        baselines=tuple(Baseline(one.name, one.name, group="") for one in baselines),
     )
 
 
@@ -247,7 +243,7 @@ def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
         for key in ("backbones", "retrieval_datasets", "knowledge_datasets", "retention_datasets"):
             fields[key] = tuple(LayoutEntry(**one) for one in layout[key])
         fields["older_code"] = tuple(layout.get("older_code", ()))
-        fields["baselines"] = tuple(Baseline(**one) for one in layout.get("baselines", ()))
+        fields["baselines"] = tuple(Baseline(**one) for one in layout["baselines"])
         parsed = ReportLayout(seeds=tuple(map(int, layout["seeds"])), methods=tuple(layout["methods"]), **fields)
     except (KeyError, TypeError, ValueError) as error:
         raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/results/layout.py") from error

@@ -69,7 +69,7 @@ def run_training(
     run_file: Path,
     events_file: Path,
     validate: Validate,
-    code_fingerprint: str = "",
+    code_fingerprint: str,
     time_limit_minutes: float = math.inf,
     cache_manifest: Path | None = None,
 ) -> None:
