@@ -3,6 +3,7 @@
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from slq.results.cells import ABSENT, TableCell, empty_cell, mean_cell, with_num
 from slq.results.evidence import evidence
 from slq.results.hours import total_device_hours, training_device_hours
 from slq.results.layout import BASELINES, ReportLayout
+from slq.results.ledger import LEDGER_FILE, load_ledger
 from slq.results.record import Record, read_record, relative_path
 
 AUDIT_SCHEMA = 4
@@ -334,6 +336,7 @@ class Results:
         files: the expected files, as `load_files` returns them
         numbers: the expected numbers, as `load` returns them
         audit: the audit of the preset's datasets, or None if it does not exist
+        ledger_path: the ledger of the preset's hours
     """
 
     def __init__(self, root: Path, layout: ReportLayout) -> None:
@@ -343,6 +346,7 @@ class Results:
         self._check_identities()
         self.numbers = list_numbers(self.files)
         self.audit = read_audit(self.folder)
+        self.ledger_path = self.folder / LEDGER_FILE
         self._rows: dict[Place, list[Any]] = defaultdict(list)
         for row in as_rows(self.numbers):
             self._rows[Place(*(getattr(row, field) for field in Place._fields))].append(row)
@@ -357,6 +361,11 @@ class Results:
             for key, expected in identity.items():
                 if (value := file.record.value(key)) != expected:
                     raise SlqError(f"{file.path}: key {key} is {value!r}, its folder says {expected!r}")
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """The rows of the ledger, loaded by what needs them; errors as in `load_ledger`."""
+        return load_ledger(self.ledger_path)
 
     def relative_path(self, path: Path) -> str:
         """Return a path as sources print it: relative to the folder above the results folder."""
