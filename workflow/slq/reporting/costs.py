@@ -13,7 +13,7 @@ from slq.reporting.ledger_columns import (
     flops_and_mfu_cells,
     released_pflop_cell,
 )
-from slq.reporting.notes import cells_by_row, describe_runs, missing_seeds_note
+from slq.reporting.notes import cells_by_row, missing_seeds_note
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
 from slq.results.cells import TableCell, format_hours, format_integer, join_sources, with_numbers
 from slq.results.layout import LayoutEntry, ReportLayout
@@ -100,7 +100,7 @@ def gpu_hours_table(results: Results, paper: Paper) -> Table:
     return Table(
         name="gpu_hours",
         number="A",
-        caption=f"Device hours of training, the paper's and ours. {describe_runs(layout)}",
+        caption="Device hours of training, the paper's and ours.",
         stubs=("Backbone", "Method"),
         columns=_columns(layout),
         groups=groups + baseline_groups,

@@ -10,9 +10,7 @@ from slq.methods.registry import BASE
 from slq.reporting.interval_tables import SEEDS_NOTE, recall_cell
 from slq.reporting.notes import (
     UNTRAINED_NOTE,
-    describe_runs,
     describe_training_data,
-    first_seed_note,
     trained_on_test_note,
 )
 from slq.reporting.recalls import RecallColumns
@@ -59,8 +57,7 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
         name="table1_extended",
         number="1 extended",
         caption=f"Retrieval on {columns.dataset_labels}, R@K in percent: the paper's systems, ours beside them, "
-        "read-outs without training, tuned backbones, and lists that are re-ranked. "
-        f"{describe_runs(results.layout, cells_are_means=False)}",
+        "read-outs without training, tuned backbones, and lists that are re-ranked.",
         stubs=("Model",),
         columns=columns.table_columns(BASELINES),
         groups=mark_groups(groups),
@@ -69,10 +66,10 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
             *columns.notes(),
             RERANKING_NOTE,
             *trained_on_test_note(results),
-            *first_seed_note(results, SEEDS_NOTE),
         ),
         widths=(6.0, 1.33),
         stacked=True,
+        first_seed_reason=SEEDS_NOTE,
     )
 
 

@@ -14,6 +14,7 @@ from slq.reporting.notes import (
     cells_by_row,
     describe_runs,
     disputed_notes,
+    first_seed_note,
     missing_seeds_note,
     older_code_note,
     origin_note,
@@ -33,7 +34,7 @@ from slq.results.cells import (
     mark_best,
     with_numbers,
 )
-from slq.results.layout import DatasetColumn, LayoutEntry, match_paper_columns
+from slq.results.layout import DatasetColumn, LayoutEntry, ReportLayout, match_paper_columns
 from slq.results.load import Results
 from slq.results.paper import OTHER_PAPERS, OWN_GROUP, Paper
 
@@ -69,7 +70,14 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
         recall_variants_table(results),
         extended_table(results, paper, read_system_facts(reference_folder, results.root)),
     ]
-    return [replace(one, notes=(*one.notes, *older_code_note(results.layout))) for one in tables]
+    return [_with_seeds(table, results.layout) for table in tables]
+
+
+def _with_seeds(table: Table, layout: ReportLayout) -> Table:
+    """Add the preset and its seeds to a table's caption, and the notes on which seeds and code its numbers are of."""
+    caption = f"{table.caption} {describe_runs(layout, cells_are_means=not table.first_seed_reason)}"
+    notes = (*table.notes, *first_seed_note(layout, table.first_seed_reason), *older_code_note(layout))
+    return replace(table, caption=caption, notes=notes)
 
 
 def table1(results: Results, paper: Paper) -> Table:
@@ -89,7 +97,7 @@ def table1(results: Results, paper: Paper) -> Table:
         name="table1",
         number="1",
         caption=f"Retrieval on {columns.dataset_labels}: the share of queries, in percent, whose best positive ranks "
-        f"within K (R@K). {describe_runs(results.layout)}",
+        "within K (R@K).",
         stubs=("Model",),
         columns=columns.table_columns(),
         groups=mark_groups(groups),
@@ -109,8 +117,8 @@ def table3(results: Results, paper: Paper) -> Table:
     return Table(
         name="table3",
         number="3",
-        caption=f"Tuning strategies: parameters trained, training cost, recall at 5 in percent (IR: text to image, TR: "
-        f"image to text), and the scores of the tuned backbone. {describe_runs(layout)}",
+        caption="Tuning strategies: parameters trained, training cost, recall at 5 in percent (IR: text to image, TR: "
+        "image to text), and the scores of the tuned backbone.",
         stubs=("Backbone", "Method"),
         shared=(Column("dim", ("Dim.",)),),
         columns=(Column("parameters", ("Param.",)), Column("hours", (hours_header(hours),)), *numbers),

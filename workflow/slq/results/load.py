@@ -269,11 +269,7 @@ def _hours_columns(metric: str, file: dict[str, Any]) -> dict[str, Any]:
     if kind not in DEVICE_KINDS:
         raise SlqError(f"{record.path}: key device.kind is {kind!r}; expected one of {list(DEVICE_KINDS)}")
     compute_hours = training_device_hours if metric == "hours" else total_device_hours
-    try:
-        value = compute_hours(record.content)
-    except SlqError as error:
-        raise SlqError(f"{record.path}: {error}") from error
-    return {"value": value, "device": (kind, record.text("device", "name"))}
+    return {"value": compute_hours(record), "device": (kind, record.text("device", "name"))}
 
 
 def _untrained_columns(number: Number, file: dict[str, Any]) -> dict[str, Any]:
