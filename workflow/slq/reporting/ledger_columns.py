@@ -6,6 +6,7 @@ import pandas as pd
 
 from slq.reporting.table_model import RowGroup, TableRow
 from slq.results.cells import (
+    MIXED_DEVICES,
     Formatter,
     TableCell,
     format_hours,
@@ -86,7 +87,7 @@ def _baseline_cells(results: Results, lines: pd.DataFrame) -> tuple[TableCell, .
     if lines["total_hours"].isna().any():
         total = TableCell.missing(f"{source}, column flags: hours of a line are not known")
     elif len(devices) > 1:
-        total = TableCell.missing(f"not hours of one device: {source}")
+        total = TableCell.missing(f"{MIXED_DEVICES}{source}")
     else:
         total = TableCell.measured(sum(lines["total_hours"].tolist()), format_hours, source, comparable=False)
     device_counts = map(format_integer, sorted({*lines["devices"]}))

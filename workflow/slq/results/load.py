@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json
 from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
 from slq.common.schema import earlier_version_error
 from slq.config.runs import BASE_SEED
-from slq.evaluation.freshness import METRICS_FOLDERS, check_freshness
+from slq.evaluation.freshness import check_freshness
 from slq.evaluation.rank_table import RANK_DIRECTIONS
 from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.evaluation.retention_metrics import HIT_COUNT_BENCHMARKS
@@ -137,23 +136,6 @@ def _check_file(path: Path, content: dict[str, Any], root: Path) -> dict[str, An
     if freshness.unchecked_reason:
         return {"unchecked": (file, freshness.unchecked_reason)}
     return {"state": "stale", "reason": f"{file} {freshness.stale_reason}"} if freshness.stale_reason else {}
-
-
-def check_metrics_files(folder: Path) -> pd.DataFrame:
-    """Check every metrics file in a preset's folder: a row for each, for `warning_lines`.
-
-    Raises:
-        SlqError: a metrics file cannot be read.
-    """
-    rows = []
-    for path in (path for kind in METRICS_FOLDERS for path in folder.rglob(f"{kind}/*.json")):
-        content, columns = read_json(path), {"state": "measured", "reason": "", "unchecked": ()}
-        try:
-            columns |= _check_file(path, content, folder.parent) if isinstance(content, dict) else {}
-        except SlqError as error:  # another schema version, or unreadable ranks or answers
-            columns["unchecked"] = (path.relative_to(folder.parent).as_posix(), f"({error})")
-        rows.append(columns)
-    return pd.DataFrame(rows, columns=["state", "reason", "unchecked"], dtype=object)
 
 
 def warning_lines(files: pd.DataFrame) -> list[str]:
