@@ -170,11 +170,9 @@ def read_shared_stages(
             device = sweep["device"]
             hours = sum(sweep["seconds"].values()) * device["count"] / 3600
             cost = compute_cost(hours, settings)
-            row_start = (backbone["name"], method, seed, "lr_sweep", device["name"], device["count"], 1)
-            unknown = (None, None, None, None, None, None)
-            ledger_rows.append(
-                LedgerRow(*row_start, 0.0, 0.0, hours, *unknown, cost, reused, "", None, None, path.as_posix(), "")
-            )
+            run = (backbone["name"], method, seed, "lr_sweep", device["name"], device["count"])
+            spent = {"train_hours": 0.0, "repeated_hours": 0.0, "total_hours": hours, "cost": cost}
+            ledger_rows.append(LedgerRow(*run, attempts=1, **spent, reused=reused, source=path.as_posix()))
     return ledger_rows
 
 

@@ -1,6 +1,6 @@
 """Tables 1 and 3 of the paper, filled from stored results, and the list of all tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,9 +43,7 @@ TABLE3_SCORE_HEADERS = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "O
 RANKING_NOTE = "Marks are given within a backbone, among at least two tuned methods."
 BASE_NOTE = " Base, the untouched one, has none."
 LM_HEAD_NOTE = "{}'s Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
-NumberPlace = (
-    tuple[str, ...] | TableCell
-)  # kind, dataset, metric and direction; or the cell of a column without dataset
+MakeCell = Callable[[str, str], TableCell]  # of a backbone and a method
 ONE_RUN_NOTE = "Costs are those of one run. Base has no seed: it is one run."
 
 
@@ -113,7 +111,7 @@ def table3(results: Results, paper: Paper) -> Table:
     """Build Table 3: cost, recall and retention scores of the tuning methods, within each backbone."""
     hours, layout = trained_hours(results), results.layout
     numbers = _number_columns(results, paper)
-    groups = tuple(_backbone_group(results, backbone, [*numbers.values()]) for backbone in layout.backbones)
+    groups = tuple(_backbone_group(results, backbone, numbers.values()) for backbone in layout.backbones)
     return Table(
         name="table3",
         number="3",
@@ -137,33 +135,33 @@ def table3(results: Results, paper: Paper) -> Table:
     )
 
 
-def _number_columns(results: Results, paper: Paper) -> dict[Column, NumberPlace]:
-    """Return the columns of recalls and scores, each with the number that it shows."""
-    layout, columns = results.layout, dict[Column, NumberPlace]()
+def _number_columns(results: Results, paper: Paper) -> dict[Column, MakeCell]:
+    """Return the columns of recalls and scores, each with the function that makes its cells."""
+    layout, columns = results.layout, dict[Column, MakeCell]()
     for column in match_paper_columns(layout.retrieval_datasets, paper.datasets("table3", "retrieval")):
         for direction, name in DIRECTION_ABBREVIATIONS.items():
             head = Column(f"{column.key} {direction} R@5", (column.header(DATASET_LABELS), name))
-            columns[head] = _number_place(results, column, "retrieval", "R@5", direction)
+            columns[head] = partial(_number_cell, results, column, "retrieval", ("R@5", direction))
     for column in match_paper_columns(layout.retention_datasets, paper.datasets("table3", "retention")):
         head = Column(column.key, (column.header(TABLE3_SCORE_HEADERS),))
-        columns[head] = _number_place(results, column, "retention", "score")
+        columns[head] = partial(_number_cell, results, column, "retention", ("score",))
     return columns
 
 
-def _number_place(results: Results, column: DatasetColumn, kind: str, *metric: str) -> NumberPlace:
+def _number_cell(
+    results: Results, column: DatasetColumn, kind: str, metric: tuple[str, ...], backbone: str, method: str
+) -> TableCell:
     if column.dataset is None:
         return missing_dataset_cell(results, column)
-    return (kind, column.dataset.name, *metric)
+    return results.cell(backbone, method, kind, column.dataset.name, *metric)
 
 
-def _backbone_group(results: Results, backbone: LayoutEntry, places: Sequence[NumberPlace]) -> RowGroup:
+def _backbone_group(results: Results, backbone: LayoutEntry, numbers: Iterable[MakeCell]) -> RowGroup:
     """Build the rows of a backbone, with the best values marked."""
     rows, layout = [], results.layout
     for method in layout.labels if layout.table3_base else layout.trained_methods:
         costs = [_parameters_cell(results, backbone, method), hours_cell(results, backbone, method)]
-        cells = [
-            place if isinstance(place, TableCell) else results.cell(backbone.name, method, *place) for place in places
-        ]
+        cells = [make_cell(backbone.name, method) for make_cell in numbers]
         if method == BASE:  # nothing is trained, whatever ran
             costs = [replace(cell, n=None, comparable=False) for cell in costs]
             cells = [replace(cell, comparable=False) for cell in cells]

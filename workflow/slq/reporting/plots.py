@@ -184,7 +184,7 @@ def _draw_training_panel(axes: Axes, panel: Panel, layout: ReportLayout, _: Char
     Markers are filled for T2I and hollow for I2T; with several seeds lines and markers are finer.
     """
     for key, series in panel.points.groupby(["backbone", "method", "seed", "part"]):
-        backbone, method, _, part = map(str, key)
+        backbone, method, _seed, part = map(str, key)
         style: dict[str, Any] = {"linewidth": 0.5 if layout.has_several_seeds else 0.7}
         if part:
             thin_style = {"linewidth": 0.5, "markersize": 2, "markeredgewidth": 0.5} if layout.has_several_seeds else {}

@@ -118,7 +118,7 @@ class TableCell:
         return cls(None, "", "stale", reason, reason=reason)
 
 
-def mean_cell(rows: Sequence[Any], comparable: bool = True) -> TableCell:
+def mean_cell(rows: Sequence[Any]) -> TableCell:
     """Build the cell of a number from its rows, one per seed: their mean, or an empty cell if none has a number.
 
     Where every run inherits the same number, the cell is inherited and no mean is taken. Hours of different devices are
@@ -126,7 +126,6 @@ def mean_cell(rows: Sequence[Any], comparable: bool = True) -> TableCell:
 
     Args:
         rows: rows of `slq.results.load.load`
-        comparable: as in `TableCell`
 
     Raises:
         SlqError: the runs inherit different numbers
@@ -139,8 +138,8 @@ def mean_cell(rows: Sequence[Any], comparable: bool = True) -> TableCell:
         return TableCell.missing(f"{MIXED_DEVICES}{source}")
     if all(row.state == "inherited" for row in found):
         number = common_value(found) or 0
-        return TableCell.inherited(number, formatter, source, comparable, n=len(found), reason=found[0].reason)
-    mean = TableCell.mean([row.value for row in found], formatter, source, comparable)
+        return TableCell.inherited(number, formatter, source, comparable=True, n=len(found), reason=found[0].reason)
+    mean = TableCell.mean([row.value for row in found], formatter, source)
     return replace(mean, reason=empty_cell(rows).reason)
 
 

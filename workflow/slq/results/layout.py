@@ -13,6 +13,8 @@ from slq.methods.registry import BASE
 
 BASELINES = "baselines"  # the folder, in a preset's folder, for results of systems that are not runs
 RUN_GLOB = "*/*/seed*/run.json"  # relative to a preset's folder
+ENTRY_KEYS = ("backbones", "retrieval_datasets", "knowledge_datasets", "retention_datasets")  # of a layout: entries
+PLAIN_KEYS = ("preset", "table3_base", "proposed_method", "cost_baseline")  # of a layout: taken as they are
 
 
 @dataclass(frozen=True)
@@ -236,15 +238,11 @@ def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
         SlqError: a key is missing or a method is unknown
     """
     try:
-        fields: dict[str, Any] = {
-            key: layout[key] for key in ("preset", "table3_base", "proposed_method", "cost_baseline")
-        }
-        fields["rows"] = tuple(MethodRow(**row) for row in layout["rows"])
-        for key in ("backbones", "retrieval_datasets", "knowledge_datasets", "retention_datasets"):
-            fields[key] = tuple(LayoutEntry(**one) for one in layout[key])
-        fields["older_code"] = tuple(layout.get("older_code", ()))
-        fields["baselines"] = tuple(Baseline(**one) for one in layout["baselines"])
-        parsed = ReportLayout(seeds=tuple(map(int, layout["seeds"])), methods=tuple(layout["methods"]), **fields)
+        classes = {**dict.fromkeys(ENTRY_KEYS, LayoutEntry), "rows": MethodRow, "baselines": Baseline}
+        lists: dict[str, Any] = {key: tuple(one(**entry) for entry in layout[key]) for key, one in classes.items()}
+        lists |= {key: tuple(layout[key]) for key in ("seeds", "methods")}
+        lists["older_code"] = tuple(layout.get("older_code", ()))
+        parsed = ReportLayout(**{key: layout[key] for key in PLAIN_KEYS}, **lists)
     except (KeyError, TypeError, ValueError) as error:
         raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/results/layout.py") from error
     named = {*parsed.methods, parsed.proposed_method, parsed.cost_baseline}

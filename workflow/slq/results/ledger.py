@@ -14,7 +14,7 @@ LEDGER_FILE = "gpu_hours.csv"  # in a preset's folder
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """The cost of one stage of a run; docs/hours.md explains each column and its unit."""
+    """The cost of one stage of a run; docs/hours.md explains each column and its unit. None: not known."""
 
     backbone: str
     method: str
@@ -23,22 +23,22 @@ class LedgerRow:
     device: str
     devices: float
     attempts: int
-    train_hours: float | None
-    repeated_hours: float | None
-    total_hours: float | None
-    pflop: float | None
-    pflop_grad_cache: float | None
-    pflop_released: float | None
-    mfu: float | None
-    kwh: float | None
-    memory_gb: float | None
-    cost: float | None
-    reused: str
-    slurm_jobs: str
-    sacct_hours: float | None
-    sacct_difference: float | None
-    source: str
-    flags: str
+    train_hours: float | None = None
+    repeated_hours: float | None = None
+    total_hours: float | None = None
+    pflop: float | None = None
+    pflop_grad_cache: float | None = None
+    pflop_released: float | None = None
+    mfu: float | None = None
+    kwh: float | None = None
+    memory_gb: float | None = None
+    cost: float | None = None
+    reused: str = ""
+    slurm_jobs: str = ""
+    sacct_hours: float | None = None
+    sacct_difference: float | None = None
+    source: str = ""
+    flags: str = ""
 
 
 COLUMNS = {field.name: field.type for field in fields(LedgerRow)}

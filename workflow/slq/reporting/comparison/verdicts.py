@@ -37,7 +37,7 @@ def judge_cells(
     is below the significance level: chance alone then makes any cell of a comparison differ with at most that
     probability. Where nothing can be tested, the tolerance decides.
     """
-    untested = {key: found for key, (a, b) in pairs.items() if (found := _judge_without_test(a, b))}
+    untested = {key: judged for key, (a, b) in pairs.items() if (judged := _judge_without_test(a, b))}
     tests = {
         key: compute_significance(a, b, settings.seed_sd(preset, key.method, a.kind))
         for key, (a, b) in pairs.items()
