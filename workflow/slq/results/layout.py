@@ -124,10 +124,11 @@ class ReportLayout:
         return list_run_seeds(method, self.seeds)[0]
 
     @property
-    def runs(self) -> list[tuple[LayoutEntry, str, int]]:
-        """List backbone, method and seed of every run, in the order of the tables."""
+    def runs(self) -> list[tuple[str, str, int]]:
+        """List the backbone's name, method and seed of every run, in the order of the tables."""
         methods = [method for method in self.labels if method in self.methods]
-        return [(one, method, seed) for one in self.backbones for method in methods for seed in self.seeds_of(method)]
+        names = [one.name for one in self.backbones]
+        return [(name, method, seed) for name in names for method in methods for seed in self.seeds_of(method)]
 
     @property
     def has_several_seeds(self) -> bool:

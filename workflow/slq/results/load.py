@@ -75,12 +75,12 @@ def list_expected_files(folder: Path, expected: ReportLayout) -> Iterator[tuple[
     retrieval = dict.fromkeys(one.name for one in (*expected.retrieval_datasets, *expected.knowledge_datasets))
     retention = [one.name for one in expected.retention_datasets]
     for backbone, method, seed in expected.runs:
-        run_folder = folder / backbone.name / method / f"seed{seed}"
-        yield backbone.name, method, seed, "run", "", run_folder / "run.json"
+        run_folder = folder / backbone / method / f"seed{seed}"
+        yield backbone, method, seed, "run", "", run_folder / "run.json"
         datasets = {"retrieval": retrieval, "retention": retention, "blind": retention if method == BASE else ()}
         for kind, names in datasets.items():
             for name in names:
-                yield backbone.name, method, seed, kind, name, run_folder / kind / f"{name}.json"
+                yield backbone, method, seed, kind, name, run_folder / kind / f"{name}.json"
     for baseline in expected.baselines:
         baseline_folder = folder / BASELINES / baseline.name
         yield BASELINES, baseline.name, BASE_SEED, "run", "", baseline_folder / "baseline.json"
