@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from slq.baselines.registry import RERANKED_GROUP, ZERO_SHOT_GROUP
+from slq.common.files import read_csv_rows
 from slq.config.baselines import Baseline
 from slq.methods.registry import BASE
 from slq.reporting.interval_tables import SEEDS_NOTE, recall_cell
@@ -19,7 +20,6 @@ from slq.results.cells import EMPTY_STATES
 from slq.results.layout import BASELINES
 from slq.results.load import Results
 from slq.results.paper import OTHER_PAPERS, Paper
-from slq.results.record import read_rows_with_sources
 
 SYSTEMS_FILE = "systems.csv"
 SYSTEMS_COLUMNS = ["model", "trained_on", "test_seen", "remark", "evidence", "source"]
@@ -31,13 +31,13 @@ OTHER_COMPARATORS_LABEL = "Other comparators"
 Facts = dict[str, dict[str, str]]  # the row of `systems.csv` of each quoted model
 
 
-def read_system_facts(reference_folder: Path, root: Path) -> Facts:
+def read_system_facts(reference_folder: Path) -> Facts:
     """Read the facts about quoted systems; empty if the reference folder has no such file.
 
     Errors are those of `slq.common.files.read_csv_rows`.
     """
     path = reference_folder / SYSTEMS_FILE
-    rows = read_rows_with_sources(path, SYSTEMS_COLUMNS, root) if path.exists() else []
+    rows = read_csv_rows(path, SYSTEMS_COLUMNS) if path.exists() else []
     return {row["model"]: row for row, _ in rows}
 
 

@@ -66,7 +66,7 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
         intervals_table(results),
         comparisons_table(results),
         recall_variants_table(results),
-        extended_table(results, paper, read_system_facts(reference_folder, results.root)),
+        extended_table(results, paper, read_system_facts(reference_folder)),
     ]
     return [_with_seeds(table, results.layout) for table in tables]
 

@@ -13,13 +13,13 @@ from slq.common.files import wrap_read_errors, write_text
 from slq.reporting.html import html_environment
 from slq.reporting.page import environment, summary
 from slq.reporting.page.environment import DASH
-from slq.results.cells import format_hours, format_integer, format_one_decimal, format_parameter_count, with_sign
+from slq.results.cells import FORMATTERS, format_integer, format_one_decimal, with_sign
 from slq.results.layout import parse_layout
 from slq.results.load import Results
+from slq.results.paper import COST_COLUMNS
 from slq.results.record import read_record
 
 SCHEMA = 2
-METRIC_FORMATS = {"hours": format_hours, "gpu_hours": format_hours, "parameters": format_parameter_count}
 MAX_PERCENT = 100  # a score above it is a number of hits
 TABLE_SECTION = re.compile(r'<section class="table">.*?</section>', re.DOTALL)
 # In the order of the page; OPEN_TABLES are shown expanded, the others collapsed.
@@ -119,8 +119,8 @@ def _number_format(metric: str, *values: float | None) -> Callable[[float], str]
 
     Recalls and scores in percent have one decimal; values above 100, which are hits of OCRBench, have none.
     """
-    if metric in METRIC_FORMATS:
-        return METRIC_FORMATS[metric]
+    if metric in COST_COLUMNS.values():
+        return FORMATTERS[metric]
     in_hits = any(value is not None and abs(value) > MAX_PERCENT for value in values)
     return format_integer if in_hits else format_one_decimal
 
