@@ -6,8 +6,7 @@ from eventlog import DEVICE, Told
 from slq.config import cost_settings
 from slq.config.loading import validate_config
 from slq.cost.ledger import read_ledger
-from slq.results.layout import BASELINES
-from slq.results.ledger import format_ledger_csv
+from slq.results.ledger import BASELINE_STAGE, format_ledger_csv
 from stored import MINI, Runs, cell, tables
 
 
@@ -29,8 +28,8 @@ def test_rows_are_a_stage_of_their_own_in_the_ledger(raw_config, tmp_path):
     told_row(tmp_path, "InternVL3-1B.slq.by.base", 900, 900)
     lines = read_ledger(account(raw_config), tmp_path)
     assert [(line.backbone, line.method, line.seed, line.stage) for line in lines] == [
-        ("", "CLIP-ViT-B-32", 0, BASELINES),
-        ("InternVL3-1B", "InternVL3-1B.slq.by.base", 0, BASELINES),
+        ("", "CLIP-ViT-B-32", 0, BASELINE_STAGE),
+        ("InternVL3-1B", "InternVL3-1B.slq.by.base", 0, BASELINE_STAGE),
     ]
     assert [line.total_hours for line in lines] == pytest.approx([0.5, 1.0])
     assert all(line.train_hours == 0 and line.pflop is None for line in lines)

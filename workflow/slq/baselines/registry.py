@@ -19,9 +19,6 @@ from slq.common.registry import find_class
 
 Config = dict[str, Any]
 Evaluation = tuple[Any, Iterator[Any]]
-# Groups of Table 1 extended that hold other rows too: the untouched backbones, and re-ranked lists of other papers.
-ZERO_SHOT_GROUP = "Zero-shot"
-RERANKED_GROUP = "Re-ranked"
 
 
 class BaselineKind(ABC):

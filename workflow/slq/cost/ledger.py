@@ -15,8 +15,7 @@ from slq.common.files import read_json, write_text
 from slq.config.runs import BASE_SEED
 from slq.cost.architecture import is_known_architecture, read_architecture
 from slq.cost.flops import CACHED_SHARES, TokenTotals, cache_build_flops, method_plan, total_flops, train_flops
-from slq.results.layout import BASELINES
-from slq.results.ledger import LedgerRow, format_ledger_csv
+from slq.results.ledger import BASELINE_STAGE, LedgerRow, format_ledger_csv
 
 STAGES = ("train", "retrieval", "retention", "equivalence", "blind")
 CACHE_STAGE = "feature_cache"  # builds the image cache that the runs of all seeds read
@@ -55,10 +54,10 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
                 for stage in STAGES:
                     add_stage(backbone, (backbone["name"], method, seed), stage, events / f"{stage}.jsonl")
             ledger_rows += read_shared_stages(settings, backbone, method, results)
-    # Baselines do not train: `method` is the name, their one stage is BASELINES, and comparators have no backbone.
+    # Baselines do not train: `method` is the name, their one stage is BASELINE_STAGE, and comparators have no backbone.
     for baseline in settings["baselines"]:
-        path = folder / BASELINES / baseline["name"] / "events" / "retrieval.jsonl"
-        add_stage({"architecture": {}}, (baseline["backbone"], baseline["name"], BASE_SEED), BASELINES, path)
+        path = folder / BASELINE_STAGE / baseline["name"] / "events" / "retrieval.jsonl"
+        add_stage({"architecture": {}}, (baseline["backbone"], baseline["name"], BASE_SEED), BASELINE_STAGE, path)
     return ledger_rows
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from slq.baselines.registry import RERANKED_GROUP, ZERO_SHOT_GROUP
 from slq.common.files import read_csv_rows
 from slq.config.baselines import Baseline
 from slq.methods.registry import BASE
@@ -27,6 +26,9 @@ NOT_STATED = "not stated"
 INTERVALS_NOTE = "Small: 95 % intervals, by bootstrap over images, each with all its captions."
 RERANKING_NOTE = "Re-ranking moves only the first k of a list: its R@1 is at most that list's R@k."
 OTHER_COMPARATORS_LABEL = "Other comparators"
+# Groups that kinds of baselines name, and that hold other rows too: untouched backbones, and lists of other papers.
+ZERO_SHOT_GROUP = "Zero-shot"
+RERANKED_GROUP = "Re-ranked"
 
 Facts = dict[str, dict[str, str]]  # the row of `systems.csv` of each quoted model
 

@@ -15,7 +15,7 @@ from slq.results.cells import (
     format_significant_digits,
     with_numbers,
 )
-from slq.results.layout import BASELINES
+from slq.results.ledger import BASELINE_STAGE
 from slq.results.load import Results, as_rows
 
 FLAGS_NOTE = "Odd in the events, whose hours are of a monotonic clock all the same (column flags of gpu_hours.csv):"
@@ -57,7 +57,7 @@ def baseline_hours_groups(results: Results) -> tuple[RowGroup, ...]:
     Rows without baselines are left out, and so is a group without rows. Without a ledger, the rows are those of the
     baselines in the layout.
     """
-    lines = results.ledger[results.ledger["stage"] == BASELINES]
+    lines = results.ledger[results.ledger["stage"] == BASELINE_STAGE]
     backbone_names = lines["backbone"].tolist()
     if not results.ledger_path.exists():
         backbone_names = [baseline.backbone or "" for baseline in results.layout.baselines]

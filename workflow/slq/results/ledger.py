@@ -10,6 +10,7 @@ from slq.common.errors import SlqError
 from slq.common.files import read_csv_rows
 
 LEDGER_FILE = "gpu_hours.csv"  # in a preset's folder
+BASELINE_STAGE = "baselines"  # the one stage of each system of Table 1 that is not a run, and the folder of all
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slq.baselines.registry import RERANKED_GROUP, BaselineKind, Config, Evaluation, entry_schema, find_kind
+from slq.baselines.registry import BaselineKind, Config, Evaluation, entry_schema, find_kind
 from slq.common.errors import SlqError
 
 
@@ -26,7 +26,7 @@ class Rerank(BaselineKind):
         },
     )
     on_each_backbone = True
-    table_group = RERANKED_GROUP
+    table_group = "Re-ranked"
 
     def describe(self, config: Config, entry: Config) -> dict[str, str]:
         """Return a label of first stage, re-ranker and backbone, their names, and the training data of a comparator.

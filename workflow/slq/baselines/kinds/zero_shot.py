@@ -1,7 +1,7 @@
 """A read-out of the preset's backbones without training."""
 
 from slq.baselines.kinds._embedding import EmbeddingKind
-from slq.baselines.registry import ZERO_SHOT_GROUP, Config, entry_schema, key_of
+from slq.baselines.registry import Config, entry_schema, key_of
 
 
 class ZeroShot(EmbeddingKind):
@@ -9,7 +9,7 @@ class ZeroShot(EmbeddingKind):
 
     schema = entry_schema("A read-out of each backbone, without training.", {}, readout=key_of("readouts"))
     on_each_backbone = True
-    table_group = ZERO_SHOT_GROUP
+    table_group = "Zero-shot"
 
     def describe(self, config: Config, entry: Config) -> dict[str, str]:
         """Return a label of both, backbone and read-out."""

@@ -13,6 +13,7 @@ import pandas as pd
 from slq.reporting.ledger_columns import ledger_source
 from slq.results.cells import format_hours, format_significant_digits
 from slq.results.layout import BASELINES
+from slq.results.ledger import BASELINE_STAGE
 from slq.results.load import Results
 from slq.results.record import Record
 
@@ -72,7 +73,7 @@ def sum_ledger(results: Results) -> tuple[list[dict[str, str]], str]:
         found = ledger[(ledger["backbone"] == backbone) & (ledger["method"] == method)]
         totals += [_ledger_total(label, name, found)] if len(found) else []
     for backbone, label in {**labels, "": DASH}.items():
-        found = ledger[(ledger["stage"] == BASELINES) & (ledger["backbone"] == backbone)]
+        found = ledger[(ledger["stage"] == BASELINE_STAGE) & (ledger["backbone"] == backbone)]
         totals += [_ledger_total(label, f"{len(found)} baselines", found)] if len(found) else []
     return totals, ledger_source(results) if len(ledger) else ""
 
