@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from slq.common.errors import SchemaError
 from slq.config.job_settings import train_settings
 from slq.methods.registry import BASE
 from slq.results.layout import BASELINES, find_layout
@@ -13,14 +14,17 @@ from slq.results.load import as_rows, load_files, warning_lines
 def bundle_warnings(results: Path, config: Mapping[str, Any]) -> list[str]:
     """Return a line on the first run of a preset's folder that has other settings than the configuration, then others.
 
-    The others are on stale files, and on files without ranks or answers; all are packed all the same. A configuration
-    that lacks the run's backbone or method gives it no settings.
+    The others are on stale files, on files without ranks or answers, and on the first file of another version; all are
+    packed all the same. A configuration that lacks the run's backbone or method gives it no settings.
 
     Raises:
-        SlqError: a file cannot be read, or is of another version
+        SlqError: a file cannot be read
     """
     preset, methods = {**config, "preset": results.name}, config["presets"][results.name]["hyperparameters"]
-    files = load_files(results, find_layout(results, {}, {}))
+    try:
+        files = load_files(results, find_layout(results, {}, {}))
+    except SchemaError as error:  # of another version, whose reader may have use for it
+        return [f"not checkable: {error}"]
     for run in as_rows(files[(files["kind"] == "run") & (files["backbone"] != BASELINES) & files["record"].notna()]):
         known = run.backbone in config["backbones"] and run.method in (BASE, *methods)
         if not known or run.record.value("settings") != train_settings(preset, run.backbone, run.method):
