@@ -1,5 +1,7 @@
 """Device hours of one run, computed from its `run.json` (docs/results.md)."""
 
+from collections.abc import Iterable
+
 from slq.results.record import Record
 
 
@@ -14,8 +16,8 @@ def training_device_hours(run: Record) -> float:
     Raises:
         SlqError: the run lacks its training span or its device.
     """
-    cache_seconds = run.number("spans", "feature_cache") if "feature_cache" in run.value("spans") else 0.0
-    return (run.number("spans", "train") + cache_seconds) * run.number("device", "count") / 3600
+    kinds = [kind for kind in run.value("spans") if kind == "feature_cache"]
+    return _device_hours(run, ["train", *kinds])
 
 
 def total_device_hours(run: Record) -> float:
@@ -24,4 +26,9 @@ def total_device_hours(run: Record) -> float:
     Raises:
         SlqError: the run lacks its spans or its device.
     """
-    return sum(run.number("spans", kind) for kind in run.value("spans")) * run.number("device", "count") / 3600
+    return _device_hours(run, run.value("spans"))
+
+
+def _device_hours(run: Record, kinds: Iterable[str]) -> float:
+    seconds = sum(run.number("spans", kind, minimum=0) for kind in kinds)
+    return seconds * run.number("device", "count", minimum=1) / 3600

@@ -241,7 +241,7 @@ def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
     try:
         classes = {**dict.fromkeys(ENTRY_KEYS, LayoutEntry), "rows": MethodRow, "baselines": Baseline}
         lists: dict[str, Any] = {key: tuple(one(**entry) for entry in layout[key]) for key, one in classes.items()}
-        lists |= {key: tuple(layout[key]) for key in ("seeds", "methods")}
+        lists |= {"seeds": tuple(map(int, layout["seeds"])), "methods": tuple(layout["methods"])}
         lists["older_code"] = tuple(layout.get("older_code", ()))
         parsed = ReportLayout(**{key: layout[key] for key in PLAIN_KEYS}, **lists)
     except (KeyError, TypeError, ValueError) as error:
