@@ -53,6 +53,7 @@ MINI: dict[str, Any] = METHOD_KEYS | {
     "preset": "mini",
     "seeds": [1],
     "table3_base": True,
+    "baselines": [],
     "backbones": entries(("mini-a", "A-mini", "InternVL3-1B"), ("mini-b", "B-mini", "Qwen3-VL-2B")),
     "methods": ["base", "full_ft", "slq"],
     "retrieval_datasets": entries(("mini-f", "mini-F", "flickr30k"), ("mini-c", "mini-C", "coco")),
@@ -63,6 +64,7 @@ PAPER: dict[str, Any] = METHOD_KEYS | {
     "preset": "paper",
     "seeds": [1],
     "table3_base": True,
+    "baselines": [],
     "backbones": entries(
         ("InternVL3-1B", "InternVL3-1B", "InternVL3-1B"),
         ("Qwen3-VL-2B", "Qwen3VL-2B", "Qwen3-VL-2B"),

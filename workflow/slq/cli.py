@@ -102,19 +102,15 @@ def bundle(args: argparse.Namespace) -> None:
         SlqError: the configuration has no preset of the results' name.
     """
     from slq.reporting.comparison.bundles import find_preset_folder, write_bundle
-    from slq.reporting.comparison.configuration import find_run_of_other_settings
-    from slq.results.load import check_metrics_files, print_warnings
+    from slq.reporting.comparison.configuration import bundle_warnings
 
     config, folder = _load_config(args), find_preset_folder(str(args.results), args.results)
     if folder.name not in config["presets"]:
         raise SlqError(f"{folder}: the configuration has no preset {folder.name}: name its files with --config")
-    if run := find_run_of_other_settings(folder, config):
-        message = f"{run} was run with other settings; name all files of its configuration with --config"
-        print(f"slq: warning: {message}", file=sys.stderr)
-    checked = check_metrics_files(folder)
-    count = write_bundle(folder, args.out, args.config)
+    warnings, count = bundle_warnings(folder, config), write_bundle(folder, args.out, args.config)
     print(f"{args.out}: {count} files")
-    print_warnings(checked)
+    for line in warnings:
+        print(f"slq: warning: {line}", file=sys.stderr)
 
 
 def evaluate(args: argparse.Namespace) -> None:

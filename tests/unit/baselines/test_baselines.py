@@ -57,6 +57,7 @@ def test_rows_stand_in_the_tables_order(rowed):
     assert found["stand-in"].paper_row == "E5-V-7B"
     assert found["mini-internvl.wordy"].label == "InternVL-mini, in words"
     assert found["mini-internvl.again"].label == "Stand-in, re-ranked by Base (InternVL-mini)"
+    assert found["mini-internvl.again"].trained_on == "synthetic scenes"
 
 
 def test_rows_need_what_they_are_evaluated_with(rowed):

@@ -23,6 +23,7 @@ from slq.baselines.registry import BaselineKind, entry_schema
 class Alphabet(BaselineKind):
     schema = entry_schema("An order.", {}, label={"type": "string", "description": "In print."})
     on_each_backbone = False
+    table_group = "Orders"
 
     def describe(self, config, entry):
         return {"label": entry["label"]}
@@ -85,7 +86,9 @@ def test_a_new_kind_is_one_file_and_its_entries(add, raw_config):
         validate_config(raw_config)
 
 
-@pytest.mark.parametrize("part", ["schema", "on_each_backbone", *sorted(BaselineKind.__abstractmethods__)])
+@pytest.mark.parametrize(
+    "part", ["schema", "on_each_backbone", "table_group", *sorted(BaselineKind.__abstractmethods__)]
+)
 def test_a_class_without_a_part_is_refused_by_one_message(add, raw_config, part):
     add(without(part))
     with pytest.raises(

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from checkout import ROOT
-from slq.baselines.registry import list_kinds
+from slq.baselines.registry import find_baselines, list_kinds
 from slq.common.fingerprint import (
     EXEMPT_MODULES,
     PACKAGE,
@@ -244,12 +244,12 @@ def test_a_family_more_makes_no_row_due(preset, raw_config, tmp_path):
     for folder in ("models/dual_encoders", "baselines/kinds"):
         (copy / folder / "more.py").write_text("class More:\n    more = 1\n")
     seen = set()
-    for row in job_settings.list_baselines(config):
-        used = baseline_settings.baseline_members(config, row.name)
+    for name, (kind, _) in find_baselines(config).items():
+        used = baseline_settings.baseline_members(config, name)
         entries = ENTRIES["evaluate_baseline"]
         same = fingerprint(*entries, **used) == fingerprint(*entries, **used, package=copy)
-        assert same == (used["dual_encoders"] is not None), row.name
-        assert used["kinds"] == [row.kind]
+        assert same == (used["dual_encoders"] is not None), name
+        assert used["kinds"] == [kind.name]
         seen |= set(used["families"])
     assert seen >= {config["backbones"][name]["family"] for name in config["presets"][preset]["backbones"]}
     nothing = {"families": [], "methods": []}

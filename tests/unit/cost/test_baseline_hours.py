@@ -5,7 +5,8 @@ import pytest
 from eventlog import DEVICE, Told
 from slq.config import cost_settings
 from slq.config.loading import validate_config
-from slq.cost.ledger import BASELINE_STAGE, format_ledger_csv, read_ledger
+from slq.cost.ledger import read_ledger
+from slq.results.ledger import BASELINE_STAGE, format_ledger_csv
 from stored import MINI, Runs, cell, tables
 
 

@@ -1,6 +1,7 @@
 """The ledger: hours, FLOPs, cost and what is shared, of runs whose events say what happened when."""
 
 import csv
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from slq.config import cost_settings
 from slq.config.loading import validate_config
 from slq.cost.architecture import read_architecture
 from slq.cost.flops import TokenTotals, total_flops, train_flops
-from slq.cost.ledger import format_flags, format_ledger_csv, read_ledger
+from slq.cost.ledger import format_flags, read_ledger
 from slq.methods.registry import find_method
+from slq.results.ledger import format_ledger_csv, load_ledger
 from stored import MINI, Runs, cell, tables
 
 RUN = "paper/InternVL3-1B/slq/seed{}"
@@ -163,6 +165,22 @@ def test_hours_are_compared_with_what_slurm_booked(asked, tmp_path, monkeypatch,
     tool.write_text("#!/bin/sh\necho '41|Unknown||'\n")
     (line,) = read_ledger(asked, tmp_path)
     assert line.sacct_hours is None and "answers in another form: '41|Unknown||'" in capsys.readouterr().err
+
+
+def test_a_ledger_is_loaded_as_it_was_written_and_a_word_for_a_number_is_named(asked, tmp_path):
+    events = told(tmp_path, stage="equivalence")
+    events.begin_attempt()
+    events.span("eval", 1800)
+    path, written = tmp_path / "gpu_hours.csv", read_ledger(asked, tmp_path)
+    path.write_text(format_ledger_csv(written))
+    (found,) = load_ledger(path).to_dict("records")
+    assert (found["backbone"], found["devices"]) == (written[0].backbone, written[0].devices)
+    assert found["total_hours"] == pytest.approx(written[0].total_hours, rel=1e-5)
+    assert math.isnan(found["sacct_hours"]) and found["flags"] == written[0].flags
+    path.write_text(path.read_text().replace(DEVICE["name"] + ",", DEVICE["name"] + ",two"))
+    with pytest.raises(SlqError, match=r"gpu_hours\.csv:2: could not convert string to float: 'two.*count the hours"):
+        load_ledger(path)
+    assert load_ledger(tmp_path / "none.csv").empty
 
 
 def test_the_table_takes_flops_from_the_ledger(asked, tmp_path):

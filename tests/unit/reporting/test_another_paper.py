@@ -50,12 +50,15 @@ LAYOUT = METHOD_KEYS | {
     "preset": "invented",
     "seeds": [1],
     "table3_base": False,
+    "baselines": [],
     "backbones": [{"name": "Tiny-1B", "label": "Tiny", "paper_name": "Tiny-1B"}],
     "methods": ["lora", "slq"],
     "retrieval_datasets": [{"name": "books", "label": "Books", "paper_name": "books"}],
     "knowledge_datasets": [],
     "retention_datasets": [{"name": "quiz", "label": "Quiz", "paper_name": "quiz"}],
 }
+
+AUDIT_SETTINGS = {"proposed_method": LAYOUT["proposed_method"], "backbones": []}
 
 
 @pytest.fixture
@@ -88,7 +91,7 @@ def test_four_files_of_another_paper_are_enough(paper):
     found = {claim["id"]: claim["verdict"] for claim in read_json(verdicts)["claims"]}
     assert found == {"finds-more": "supported", "knows-more/Tiny-1B": "supported"}
 
-    run_on(paper, "paper_audit", "reference", settings={}, out=paper / "paper_tables/audit.json")
+    run_on(paper, "paper_audit", "reference", settings=AUDIT_SETTINGS, out=paper / "paper_tables/audit.json")
     audit = read_json(paper / "paper_tables/audit.json")
     counts = {
         check["id"]: (check["num_contradicted"], check["num_tested"])

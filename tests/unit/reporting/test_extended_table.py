@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from comparing import cells, compared
+from slq.baselines.registry import find_kind
 from slq.cli import main
 from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
@@ -23,7 +24,7 @@ TRAIN = 64 * "a"
 
 def system(name: str, kind: str, label: str, **more: Any) -> dict[str, Any]:
     """As `slq.config.job_settings.layout` lists a row."""
-    return {"name": name, "kind": kind, "label": label, **more}
+    return {"name": name, "group": find_kind(kind).table_group, "label": label, **more}
 
 
 LAYOUT: dict[str, Any] = MINI | {
@@ -46,6 +47,7 @@ LAYOUT: dict[str, Any] = MINI | {
             backbone="a",
             first_stage="clip",
             reranker="lora",
+            trained_on="pairs of ours",
         ),
     ],
 }
@@ -203,6 +205,17 @@ def test_a_list_of_a_comparator_that_has_no_row_is_named(kept: Path) -> None:
     own = [system("a.far.by.base", "rerank", "Far, re-ranked", backbone="a", first_stage="far", reranker="base")]
     note = tables(LAYOUT | {"baselines": own}, kept)["table1_extended"].footnotes["baselines/a.far.by.base"]
     assert "Candidates: far. Trained on: not stated. " in note
+    own[0]["trained_on"] = "the web"
+    note = tables(LAYOUT | {"baselines": own}, kept)["table1_extended"].footnotes["baselines/a.far.by.base"]
+    assert "Candidates: far. Trained on: the web. " in note
+
+
+def test_a_baseline_of_a_new_group_has_rows_of_its_own(kept: Path) -> None:
+    own = [{"name": "odd", "group": "Orders", "label": "By name", "trained_on": "nothing at all"}]
+    found = tables(LAYOUT | {"baselines": own}, kept)["table1_extended"]
+    assert [group.label for group in found.groups][-1] == "Orders"
+    assert [row.label for row in found.groups[-1].rows] == ["By name"]
+    assert "Trained on: nothing at all. " in found.footnotes["baselines/odd"]
 
 
 def test_systems_that_are_quoted_alone_say_why(table: Table) -> None:

@@ -18,7 +18,7 @@ from slq.common.files import read_json
 from slq.evaluation.retrieval import build_retrieval_examples, evenly_spaced_indices, top_k_images
 from slq.reporting.charts import describe_missing_runs, recall_chart, retention_chart, training_chart
 from slq.reporting.figures import draw_figures
-from slq.reporting.plots import draw_recall, draw_retention, draw_training, format_signed_difference, set_hours_scale
+from slq.reporting.plots import draw_chart, format_signed_difference, set_hours_scale
 from slq.reporting.queries import draw_queries, draw_query_grid
 from slq.reporting.style import CORRECT_COLOUR, figure_style
 from slq.results.layout import parse_layout
@@ -27,7 +27,6 @@ from slq.results.record import read_jsonl_records
 from stored import MINI, PAPER, Runs, mini_results
 
 DRAWN = [f"{name}.{kind}" for name in ("recall", "retention", "training") for kind in ("png", "svg")]
-DRAW = (draw_recall, draw_retention, draw_training)
 SHOWN = {"preset": "mini", "method": "slq", "backbone_label": "A-mini", "dataset": "mini-c", "dataset_label": "mini-C"}
 SHOWN |= {"seed": 3, "method_label": "SLQ"}
 
@@ -105,10 +104,10 @@ def test_the_figures_say_what_is_missing(results: Path) -> None:
         "Not run: Full FT on A-mini; Full FT, SLQ on B-mini.",
     ]
     with figure_style():
-        assert sentences[0] in words(draw_recall(recall, layout))
-        assert sentences[1] in words(draw_retention(retention, layout))
-        assert "whose base was not run" in words(draw_retention(retention, layout))
-        assert sentences[2] in words(draw_training(training, layout))
+        assert sentences[0] in words(draw_chart(recall, layout))
+        assert sentences[1] in words(draw_chart(retention, layout))
+        assert "whose base was not run" in words(draw_chart(retention, layout))
+        assert sentences[2] in words(draw_chart(training, layout))
 
 
 def test_figures_without_any_run_say_so(tmp_path: Path) -> None:
@@ -117,8 +116,8 @@ def test_figures_without_any_run_say_so(tmp_path: Path) -> None:
     assert points(tmp_path / "out") == []
     layout = parse_layout(PAPER)
     with figure_style():
-        for chart, draw in zip(charts(tmp_path / "results", PAPER), DRAW, strict=True):
-            figure = draw(chart, layout)
+        for chart in charts(tmp_path / "results", PAPER):
+            figure = draw_chart(chart, layout)
             assert words(figure).count("no run yet") == len(chart.panels)
             assert "on InternVL3-1B, Qwen3VL-2B, Qwen3VL-4B, InternVL3-8B." in words(figure)
 
@@ -127,7 +126,7 @@ def test_a_preset_without_retention_sets_has_a_figure_that_says_so(results: Path
     layout = MINI | {"retention_datasets": []}
     _, retention, _ = charts(results, layout)
     with figure_style():
-        assert "the preset has no retention dataset" in words(draw_retention(retention, parse_layout(layout)))
+        assert "the preset has no retention dataset" in words(draw_chart(retention, parse_layout(layout)))
 
 
 def test_a_repeated_step_is_shown_as_its_last_attempt_made_it(results: Path) -> None:
@@ -188,7 +187,7 @@ def test_every_backbone_has_a_marker_however_many(results: Path) -> None:
 def test_the_base_stands_left_of_the_scale_of_hours(results: Path) -> None:
     recall, _, _ = charts(results)
     with figure_style():
-        axes = draw_recall(recall, parse_layout(MINI)).axes[0]
+        axes = draw_chart(recall, parse_layout(MINI)).axes[0]
     drawn = sorted((float(y), float(x)) for line in axes.lines for x, y in line.get_xydata())
     assert drawn == [(y, pytest.approx(x)) for y, x in zip((61, 66, 71, 91), (0.05, 0.05, 0.05, 0), strict=True)]
     assert axes.get_xlim()[0] < 0 < 0.01 < min(x for _, x in drawn if x) and axes.get_xscale() == "symlog"

@@ -20,11 +20,11 @@ from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 from slq.config.cost_settings import paper_audit_settings
 from slq.config.loading import validate_config
-from slq.cost.ledger import COLUMNS
 from slq.reporting.figures import draw_figures
 from slq.reporting.page.page import write_page
 from slq.reporting.tables import render
 from slq.results.checks import VERDICTS
+from slq.results.ledger import COLUMNS
 from stored import H200, PAPER, REFERENCE, ROOT, TEMPLATES, Runs
 
 FIGURES = ("recall", "retention", "training")

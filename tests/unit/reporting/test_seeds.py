@@ -14,7 +14,7 @@ from slq.common.errors import SlqError
 from slq.common.files import read_json
 from slq.reporting.charts import describe_missing_runs, recall_chart, retention_chart, training_chart
 from slq.reporting.figures import draw_figures
-from slq.reporting.plots import draw_recall, draw_retention, draw_training
+from slq.reporting.plots import draw_chart
 from slq.reporting.plots import format_signed_difference as printed_difference
 from slq.reporting.style import figure_style
 from slq.reporting.tables import render
@@ -265,7 +265,7 @@ def test_retention_is_drawn_as_numpys_mean_with_its_deviation(results: Path) -> 
     layout = parse_layout(THREE)
     chart = retention_chart(Results(results, layout))
     with figure_style():
-        axes = draw_retention(chart, layout).axes[0]
+        axes = draw_chart(chart, layout).axes[0]
     for backbone in ("mini-a", "mini-b"):
         for method in TRAINED:
             points = chart.panels[0].points
@@ -282,7 +282,7 @@ def test_recall_has_a_marker_and_training_a_line_for_every_run(results: Path) ->
     layout = parse_layout(THREE)
     ours = Results(results, layout)
     with figure_style():
-        recall, training = draw_recall(recall_chart(ours), layout), draw_training(training_chart(ours), layout)
+        recall, training = draw_chart(recall_chart(ours), layout), draw_chart(training_chart(ours), layout)
     assert [len(axes.lines) for axes in recall.axes] == [2 * (2 * 3 + 1)] * 2
     assert [len(axes.lines) for axes in training.axes] == [2 * 3, 2 * 2 * 3] * 2
     assert "seeds 1, 2, 5: a marker each." in " ".join(recall.texts[-1].get_text().split())

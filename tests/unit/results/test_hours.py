@@ -7,6 +7,7 @@ import pytest
 
 from slq.common.errors import SlqError
 from slq.results.hours import total_device_hours, training_device_hours
+from slq.results.record import Record
 from stored import CPU, H200, MINI, SPANS, Runs, cell, heads, mini_results, rows, tables
 
 
@@ -31,14 +32,17 @@ def test_the_hour_column_names_its_device(results: Path, devices: Any, header: s
 
 
 def test_hours_follow_the_convention() -> None:
-    run = {"spans": SPANS, "device": H200}
-    assert training_device_hours(run) == pytest.approx(90 * 8 / 3600)
-    assert total_device_hours(run) == pytest.approx(120 * 8 / 3600)
-    for broken in ({"device": H200}, {"spans": {}, "device": H200}, {"spans": SPANS, "device": None}):
-        with pytest.raises(SlqError, match=r"run\.json: (spans\.train|device\.count)"):
-            training_device_hours(broken)
-    with pytest.raises(SlqError, match="spans is missing"):
-        total_device_hours({"device": H200})
+    def run(**content: Any) -> Record:
+        return Record(Path("run.json"), "run.json", content)
+
+    assert training_device_hours(run(spans=SPANS, device=H200)) == pytest.approx(90 * 8 / 3600)
+    assert total_device_hours(run(spans=SPANS, device=H200)) == pytest.approx(120 * 8 / 3600)
+    broken = (run(device=H200), run(spans={}, device=H200), run(spans=SPANS, device=None))
+    for one, key in zip(broken, ("spans", "spans.train", "device.count"), strict=True):
+        with pytest.raises(SlqError, match=rf"run\.json: key {key} is missing"):
+            training_device_hours(one)
+    with pytest.raises(SlqError, match="key spans is missing"):
+        total_device_hours(run(device=H200))
 
 
 def test_gpu_hours_set_the_papers_beside_ours_without_mixing_them(results: Path) -> None:

@@ -25,7 +25,7 @@ LAYOUT = parse_layout(
     MINI
     | {
         "seeds": [1, 2],
-        "baselines": [{"name": "clip", "kind": "comparator", "label": "CLIP"}],
+        "baselines": [{"name": "clip", "group": "", "label": "CLIP"}],
     }
 )
 

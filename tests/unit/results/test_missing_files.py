@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from slq.common.files import write_json, write_jsonl, write_text
-from slq.cost.ledger import LedgerRow, format_ledger_csv
 from slq.reporting.table_model import Table
 from slq.results.cells import TableCell
+from slq.results.ledger import LedgerRow, format_ledger_csv
 from stored import CPU, MINI, Runs, entries, tables, write_answers, write_ranks
 
 IMAGES, QUESTIONS = 12, 10
@@ -24,8 +24,8 @@ LAYOUT: dict[str, Any] = MINI | {
     "knowledge_datasets": entries(("k", "K", "karr")),
     "retention_datasets": entries(("r", "R", "realworldqa"), ("o", "O", "ocrbench")),
     "baselines": [
-        {"name": "clip", "kind": "comparator", "label": "CLIP", "paper_row": "CLIP ViT-B", "encoder": "clip"},
-        {"name": "a.zero", "kind": "zero_shot", "label": "A, one zero query", "backbone": "a", "readout": "zero"},
+        {"name": "clip", "group": "", "label": "CLIP", "paper_row": "CLIP ViT-B", "encoder": "clip"},
+        {"name": "a.zero", "group": "Zero-shot", "label": "A, one zero query", "backbone": "a", "readout": "zero"},
     ],
 }
 ROWS = [row["name"] for row in LAYOUT["baselines"]]

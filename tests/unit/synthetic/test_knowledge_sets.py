@@ -17,7 +17,7 @@ from slq.config.loading import validate_config
 from slq.datasets.splits import read_split
 from slq.reporting.charts import scale_chart
 from slq.reporting.figures import draw_figures
-from slq.reporting.plots import draw_scale
+from slq.reporting.plots import draw_chart
 from slq.reporting.style import figure_style
 from slq.results.layout import parse_layout
 from slq.results.load import Results
@@ -287,7 +287,7 @@ def test_a_run_that_is_missing_is_named(results):
     (results / "mini/mini-a/full_ft/seed1/retrieval/mini-k.json").unlink()
     layout = parse_layout(LAYOUT | {"seeds": [1]})
     with figure_style():
-        figure = draw_scale(scale_chart(Results(results, layout)), layout)
+        figure = draw_chart(scale_chart(Results(results, layout)), layout)
     said = " ".join(text.get_text() for text in figure.texts)
     assert "Full FT on A-mini" in " ".join(said.split())
 
@@ -302,7 +302,7 @@ def test_a_line_by_scale_runs_through_means_over_seeds_and_sizes_print_as_in_tab
             (other / name).write_text(json.dumps(content))
     layout = parse_layout(LAYOUT | {"seeds": [1, 2]})
     with figure_style():
-        axes = draw_scale(scale_chart(Results(results, layout)), layout).axes[0]
+        axes = draw_chart(scale_chart(Results(results, layout)), layout).axes[0]
     assert [[1000, 65.0], [4000, 70.0]] in [line.get_xydata().tolist() for line in axes.lines]
     printed = axes.xaxis.get_major_formatter()
     assert [printed(count) for count in (500_000, 2e6, 8e9, 70)] == ["500k", "2.0M", "8.0B", "70"]

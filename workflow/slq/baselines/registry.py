@@ -29,11 +29,14 @@ class BaselineKind(ABC):
         schema: JSON schema of an entry, by `entry_schema`.
         on_each_backbone: whether an entry is a baseline on each backbone of the preset, named `<backbone>.<entry>`; if
             not, it is one baseline by its own name.
+        table_group: the label of the group of Table 1 extended that holds its baselines; empty for those that stand
+            below the row of the paper that they reproduce.
     """
 
     name: ClassVar[str]
     schema: ClassVar[Mapping[str, Any]]
     on_each_backbone: ClassVar[bool]
+    table_group: ClassVar[str]
 
     @abstractmethod
     def describe(self, config: Config, entry: Config) -> dict[str, str]:

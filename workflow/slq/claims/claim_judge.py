@@ -1,7 +1,7 @@
 """The judge of claims on one preset's results: a line of evidence for every number that a test names."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import product
 from statistics import mean
@@ -24,9 +24,7 @@ from slq.results.layout import LayoutEntry
 from slq.results.load import Results
 from slq.results.paper import Paper
 
-DecisionRule = Callable[[Difference], Verdict]
 Answer = tuple[str, Verdict, str]  # value, verdict and files of a line of evidence
-Measure = Callable[[LayoutEntry, LayoutEntry], Answer]  # of a backbone and a dataset of the preset
 
 
 def decide_higher(difference: Difference, parts: int) -> Verdict:
@@ -102,73 +100,55 @@ class ClaimJudge:
         Raises:
             SlqError: a file that exists cannot be used
         """
-        make_measures = {"higher": self._differences, "same": self._differences, "above": self._distances}
-        if claim.kind in make_measures:
-            return list(self._measure_each(claim, make_measures[claim.kind](claim)))
-        return [line for paper_backbone in claim.backbones for line in self._compare_costs(paper_backbone, claim.test)]
+        if claim.kind == "fraction":
+            return [line for backbone in claim.backbones for line in self._compare_costs(backbone, claim.test)]
+        return list(self._compare_numbers(claim))
 
-    def _measure_each(self, claim: Claim, measures: Mapping[str, Measure]) -> Iterator[Evidence]:
-        """Yield a line for every measure, backbone and dataset of a test, or a line that says what the preset lacks.
-
-        Args:
-            measures: by the text that is added to the subject of the line
-        """
-        layout = self.results.layout
-        for paper_backbone, paper_dataset in product(claim.backbones, claim.test["datasets"]):
+    def _compare_numbers(self, claim: Claim) -> Iterator[Evidence]:
+        """Yield a line for every backbone, dataset and number of a test, or a line that says what the preset lacks."""
+        layout, test = self.results.layout, claim.test
+        numbers = [*product(test.get("models", [""]), test.get("metrics", [""]))]
+        for paper_backbone, paper_dataset in product(claim.backbones, test["datasets"]):
             backbones = [one for one in layout.backbones if one.paper_name == paper_backbone]
             all_datasets = (*layout.retrieval_datasets, *layout.retention_datasets)
             datasets = [one for one in all_datasets if one.paper_name == paper_dataset]
-            for backbone, dataset, (name, measure) in product(backbones, datasets, measures.items()):
-                yield Evidence(f"{backbone.label}, {dataset.label}{name}", *measure(backbone, dataset))
+            for backbone, dataset, (model, metric) in product(backbones, datasets, numbers):
+                subject = f"{backbone.label}, {dataset.label}{self._describe_number(test, model, metric)}"
+                if claim.kind == "above":
+                    answer = self._measure_against_published(test["of"], model, metric, backbone, dataset)
+                else:
+                    answer = self._measure_difference(claim, metric, backbone, dataset)
+                yield Evidence(subject, *answer)
             if not backbones or not datasets:
                 reason = self._missing_stand_in_reason(paper_dataset if backbones else paper_backbone)
-                for name in measures:
-                    yield Evidence(f"{paper_backbone}, {paper_dataset}{name}", reason, "not tested")
+                for number in numbers:
+                    subject = f"{paper_backbone}, {paper_dataset}{self._describe_number(test, *number)}"
+                    yield Evidence(subject, reason, "not tested")
+
+    def _describe_number(self, test: Mapping[str, Any], model: str, metric: str) -> str:
+        """Return what follows the name of a dataset: the recall, and what is set against what."""
+        direction, _, recall = metric.partition(" ")
+        labels, recall = self.results.layout.labels, f" {DIRECTION_LABELS[direction]} {recall}" if metric else ""
+        other = f" beside {model}" if model else f" minus {labels[test.get('than') or test['as']]}"
+        return f"{recall}, {labels[test['of']]}{other}"
 
     def _missing_stand_in_reason(self, paper_name: str) -> str:
         """Return the reason that the preset has no entry for a backbone or dataset of the paper."""
         return f"preset {self.results.layout.preset} has nothing that stands for {paper_name}"
 
-    # ---- a method against another ------------------------------------------------------------------------------------
-
-    def _differences(self, claim: Claim) -> dict[str, Measure]:
-        """Return the measures of a test of one method against another (`higher` or `same`)."""
-        test = claim.test
-        methods, metrics = (test["of"], test.get("than") or test["as"]), test.get("metrics", [""])
-        count = len(claim.backbones) * len(test["datasets"]) * len(metrics)
-        decide: DecisionRule = partial(decide_higher, parts=count)
-        if "within" in test:
-            decide = partial(decide_same, within=test["within"], parts=count)
-        labels = " minus ".join(self.results.layout.labels[method] for method in methods)
-        return {
-            f"{metric_suffix(metric)}, {labels}": partial(self._measure_difference, methods, metric, decide)
-            for metric in metrics
-        }
-
-    def _measure_difference(
-        self, methods: tuple[str, str], metric: str, decide: DecisionRule, backbone: LayoutEntry, dataset: LayoutEntry
-    ) -> Answer:
+    def _measure_difference(self, claim: Claim, metric: str, backbone: LayoutEntry, dataset: LayoutEntry) -> Answer:
         """Measure the paired difference of two methods in a recall, or in a score if `metric` is empty."""
-        pairs = self.compare(backbone, *methods, dataset)
+        test = claim.test
+        pairs = self.compare(backbone, test["of"], test.get("than") or test["as"], dataset)
         if isinstance(pairs, TableCell):
             return pairs.source, "not tested", ""
         direction, recall = metric.split(" ") if metric else SCORE
-        pair = pairs[direction, recall]
+        pair, parts = pairs[direction, recall], len(claim.backbones) * len(test["datasets"])
+        parts *= len(test.get("metrics", [""]))
+        decide = partial(decide_same, within=test["within"]) if claim.kind == "same" else decide_higher
         value, low, high = pair.printed()
         text = f"{value} [{low}, {high}], p {format_p_value(pair.difference.p)}"
-        return text, decide(pair.difference), pair.source
-
-    # ---- a method against the published number of another model ------------------------------------------------------
-
-    def _distances(self, claim: Claim) -> dict[str, Measure]:
-        """Return the measures of a test of a method against published recalls of other models (`above`)."""
-        method, models, metrics = (claim.test[key] for key in ("of", "models", "metrics"))
-        return {
-            f"{metric_suffix(metric)}, {self.results.layout.labels[method]} beside {model}": partial(
-                self._measure_against_published, method, model, metric
-            )
-            for model, metric in product(models, metrics)
-        }
+        return text, decide(pair.difference, parts=parts), pair.source
 
     def _measure_against_published(
         self, method: str, model: str, metric: str, backbone: LayoutEntry, dataset: LayoutEntry
@@ -183,8 +163,6 @@ class ClaimJudge:
         quote = self.paper.find("table1", model, f"{dataset.paper_name} {metric}")
         text = f"{cell.value:.1f} [{cell.low:.1f}, {cell.high:.1f}] against {quote.printed}"
         return text, decide_above(cell.low, cell.high, quote.value), f"{cell.source}; {quote.source}"
-
-    # ---- what a method costs -----------------------------------------------------------------------------------------
 
     def _compare_costs(self, paper_backbone: str, test: Mapping[str, Any]) -> Iterator[Evidence]:
         """Yield the lines of a test of what one method costs against another."""
@@ -215,9 +193,3 @@ class ClaimJudge:
         ratio, formatter = one / other, FORMATTERS[metric]
         text = f"{formatter(one)} / {formatter(other)} = {format_significant_digits(ratio)}, asked at most {at_most:g}"
         return text, "supported" if ratio <= at_most else "contradicted", files
-
-
-def metric_suffix(metric: str) -> str:
-    """Return ` T2I R@5` for `t2i R@5`, which follows the name of a dataset; empty for a score."""
-    direction, _, recall = metric.partition(" ")
-    return f" {DIRECTION_LABELS[direction]} {recall}" if metric else ""

@@ -103,8 +103,7 @@ def check_sampling_noise(paper: Paper) -> CheckResult:
     It is Wilson's 95 % interval of a share of n queries or questions.
     """
     evidence = []
-    table = paper.table("table3")
-    for cell in paper.table("table3", method=table[-1].method if table else ""):  # the paper's own is its last row
+    for cell in paper.table("table3", method=paper.settings["proposed_method"]):
         if not cell.sample_sizes:
             continue
         n = cell.sample_sizes[0]

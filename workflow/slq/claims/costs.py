@@ -18,7 +18,7 @@ from slq.results.paper import Paper
 
 def build_cost_model(paper: Paper, backbone: str) -> BackboneCostModel | None:
     """Build the cost model of one of the paper's backbones; None if config.yaml lacks a size that it needs."""
-    entries = [one for one in paper.settings.get("backbones", ()) if one["name"] == backbone]
+    entries = [one for one in paper.settings["backbones"] if one["name"] == backbone]
     if (
         not entries
         or not is_known_architecture(entries[0]["architecture"])
@@ -32,8 +32,9 @@ def build_cost_model(paper: Paper, backbone: str) -> BackboneCostModel | None:
 
 
 def check_parameter_counts(paper: Paper) -> CheckResult:
-    """Check whether one number of queries gives every printed count of the parameters that SLQ trains."""
-    cells = paper.table("table3", method=paper.own_method, column="parameters")
+    """Check whether one number of queries gives every printed count of the proposed method's parameters."""
+    method = paper.settings["proposed_method"]
+    label, cells = find_method(method).label, paper.table("table3", method=method, column="parameters")
     query_counts = [(cell, _possible_query_counts(cell)) for cell in cells]
     common_counts = sorted(set.intersection(*(set(fit) for _, fit in query_counts))) if query_counts else []
     evidence = [
@@ -41,9 +42,10 @@ def check_parameter_counts(paper: Paper) -> CheckResult:
         for cell, fit in query_counts
     ]
     statement = (
-        f"No one number of queries gives the {len(query_counts)} printed counts of SLQ, as N times the width, rounded."
+        f"No one number of queries gives the {len(query_counts)} printed counts of {label}, as N times the width, "
+        "rounded."
         if query_counts and not common_counts
-        else f"SLQ's printed counts are those of N = {_join_numbers(common_counts)} queries."
+        else f"{label}'s printed counts are those of N = {_join_numbers(common_counts)} queries."
     )
     return CheckResult(statement, tuple(evidence))
 
@@ -80,18 +82,19 @@ def _join_numbers(numbers: Sequence[int]) -> str:
 
 
 def check_training_hours(paper: Paper) -> CheckResult:
-    """Check which ratios of other methods' hours to SLQ's exceed the ratios of their FLOPs.
+    """Check which ratios of other methods' hours to the proposed method's exceed the ratios of their FLOPs.
 
-    SLQ is counted as released, with the gradient running through the whole sequence; the other methods are counted
-    without and with all activations recomputed; the latter is the most that they compute.
+    The proposed method is counted as released, with the gradient running through the whole sequence; the others are
+    counted without and with all activations recomputed; the latter is the most that they compute.
     """
-    evidence = []
-    for cell in paper.table("table3", method=paper.own_method, column="gpu_hours"):
+    proposed, evidence = paper.settings["proposed_method"], []
+    own_label = find_method(proposed).label
+    for cell in paper.table("table3", method=proposed, column="gpu_hours"):
         cost_model = build_cost_model(paper, cell.backbone)
         if cost_model is None:
             continue
         full_gradient_flops, query_gradient_flops = (
-            _pair_flops(paper, cost_model, paper.own_method, whole_sequence=whole) for whole in (True, False)
+            _pair_flops(paper, cost_model, proposed, whole_sequence=whole) for whole in (True, False)
         )
         for other in other_methods(paper, cell):
             ratio, label = float(other.printed) / float(cell.printed), find_method(other.method).label
@@ -99,17 +102,17 @@ def check_training_hours(paper: Paper) -> CheckResult:
                 _pair_flops(paper, cost_model, other.method, checkpointing=option) for option in (False, True)
             )
             line = (
-                f"{cell.backbone}: {label} {other.printed} h / SLQ {cell.printed} h = {ratio:.2f}; "
+                f"{cell.backbone}: {label} {other.printed} h / {own_label} {cell.printed} h = {ratio:.2f}; "
                 f"FLOPs {plain_flops / full_gradient_flops:.2f}, activations computed again "
-                f"{recompute_flops / full_gradient_flops:.2f}; if SLQ's gradient stops at the queries "
+                f"{recompute_flops / full_gradient_flops:.2f}; if {own_label}'s gradient stops at the queries "
                 f"{plain_flops / query_gradient_flops:.2f} and {recompute_flops / query_gradient_flops:.2f}"
             )
             verdict: Verdict = "contradicted" if ratio > recompute_flops / full_gradient_flops else "supported"
             evidence.append(number_evidence(other, line, verdict))
     statement = (
-        f"{count_contradicted(evidence)} of {count_tested(evidence)} printed ratios of GPU hours to SLQ's are above "
-        "those of FLOPs with the algorithm as released, even if the others computed all activations twice. What is "
-        "left is not the methods' arithmetic: batch sizes, memory, waiting, or devices that the table does not tell."
+        f"{count_contradicted(evidence)} of {count_tested(evidence)} printed ratios of GPU hours to {own_label}'s are "
+        "above those of FLOPs with the algorithm as released, even if the others computed all activations twice. What "
+        "is left is not the methods' arithmetic: batch sizes, memory, waiting, or devices that the table does not tell."
     )
     return CheckResult(statement, tuple(evidence))
 

@@ -40,9 +40,10 @@ def judge_claims(settings: Mapping[str, Any], results: Path, reference: Path, ou
         keys = {"what": "subject", "value": "value", "file": "files", "verdict": "verdict"}
         claim["evidence"] = [{key: getattr(line, name) for key, name in keys.items()} for line in result.evidence]
         claims.append(claim)
-    about = {"about": describe_scope(layout, synthetic_labels), "synthetic": list(synthetic_labels)}
-    write_json(out, {"schema": SCHEMA, "preset": layout.preset, **about, "claims": claims})
-    print(f"{describe_scope(layout, synthetic_labels)}\n\n{format_verdict_table(answers)}")
+    about, labels = describe_scope(layout, synthetic_labels), list(synthetic_labels)
+    content = {"schema": SCHEMA, "preset": layout.preset, "about": about, "synthetic": labels, "claims": claims}
+    write_json(out, content)
+    print(f"{about}\n\n{format_verdict_table(answers)}")
     print_warnings(judge.results.files)
 
 

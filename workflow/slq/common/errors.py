@@ -9,3 +9,7 @@ class SlqError(Exception):
 
 class VerificationError(SlqError):
     """Fetched data that fails its check: it is not kept, as resuming from it would fail again."""
+
+
+class SchemaError(SlqError):
+    """A stored file has another schema than this version reads."""

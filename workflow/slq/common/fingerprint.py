@@ -32,7 +32,7 @@ REPORTING_PACKAGES = {"cost", "reporting", "claims"}
 # of a method how it looks, what it costs, how it is exported; of a kind of baselines what only makes its settings.
 IGNORED_MEMBERS = {
     "slq.methods": ("label", "color", "plan", "export", "card"),
-    "slq.baselines.kinds": ("schema", "describe", "inputs", "settings"),
+    "slq.baselines.kinds": ("schema", "table_group", "describe", "inputs", "settings"),
 }
 UNREPORTED_MEMBERS = {"slq.methods": ("build", "export")}  # the same for jobs that only read results
 

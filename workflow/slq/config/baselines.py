@@ -9,8 +9,8 @@ class Baseline:
 
     Attributes:
         name: the name of its folder, `results/<preset>/baselines/<name>`.
-        kind: a module of `slq.baselines.kinds`: comparator, zero_shot (a read-out without training) or rerank.
         label: its label in tables.
+        group: the group of Table 1 extended that holds it (`slq.baselines.registry.BaselineKind`).
         paper_row: the row of the paper's table that it reproduces or replaces; empty if there is none.
         encoder: the dual encoder that embeds for it, a key of `encoders`, or None.
         backbone: the backbone that embeds for it or re-ranks, a key of `backbones`, or None.
@@ -18,12 +18,12 @@ class Baseline:
         first_stage: the system that retrieves the candidates to re-rank: a method on the same backbone, or a
             comparator.
         reranker: the method whose backbone re-ranks.
-        trained_on: in words, the training data of a comparator; empty for other baselines.
+        trained_on: in words, the training data of a comparator, or of the comparator that finds the candidates.
     """
 
     name: str
-    kind: str
     label: str
+    group: str
     paper_row: str = ""
     encoder: str | None = None
     backbone: str | None = None

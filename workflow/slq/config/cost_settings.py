@@ -134,16 +134,17 @@ def _backbone_sizes(config: Config, name: str) -> Config:
 
 
 def paper_audit_settings(config: Config) -> Config:
-    """Build the settings of the audit of the paper's tables: the sizes of its models.
+    """Build the settings of the audit of the paper's tables: its own method, and the sizes of its models.
 
-    They come from the first preset that has only the paper's backbones; `{}` if there is none.
+    The sizes come from the first preset that has only the paper's backbones; there are none without such a preset.
     """
     paper_presets = [
         name
         for name, preset in config["presets"].items()
         if all(config["backbones"][one].get("paper_row") == one for one in preset["backbones"])
     ]
-    return forecast_settings(config | {"preset": paper_presets[0]}) if paper_presets else {}
+    sizes = forecast_settings(config | {"preset": paper_presets[0]}) if paper_presets else {"backbones": []}
+    return sizes | {"proposed_method": config["proposed_method"]}
 
 
 def _dataset_sizes(config: Config, name: str) -> Config:

@@ -282,7 +282,7 @@ def layout(config: Config) -> Config:
 def list_baselines(config: Config) -> list[Baseline]:
     """List the baselines of the active preset, in the order of the tables."""
     found = find_baselines(config).items()
-    return [Baseline(name, kind.name, **kind.describe(config, entry)) for name, (kind, entry) in found]
+    return [Baseline(name, group=kind.table_group, **kind.describe(config, entry)) for name, (kind, entry) in found]
 
 
 def claims_settings(config: Config) -> Config:

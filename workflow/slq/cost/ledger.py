@@ -5,11 +5,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from slq.common.attempts import JobAttempt, Step, is_finite_number, read_attempts
 from slq.common.errors import SlqError
@@ -17,45 +15,13 @@ from slq.common.files import read_json, write_text
 from slq.config.runs import BASE_SEED
 from slq.cost.architecture import is_known_architecture, read_architecture
 from slq.cost.flops import CACHED_SHARES, TokenTotals, cache_build_flops, method_plan, total_flops, train_flops
+from slq.results.ledger import BASELINE_STAGE, LedgerRow, format_ledger_csv
 
 STAGES = ("train", "retrieval", "retention", "equivalence", "blind")
 CACHE_STAGE = "feature_cache"  # builds the image cache that the runs of all seeds read
 MAX_FLAGS = 3  # anomalies that a row lists in full
 # -X: jobs without their steps, which would count twice; -D: requeued jobs too.
 SACCT_COMMAND = ("sacct", "-X", "-D", "-P", "-n", "--format=JobIDRaw,State,ElapsedRaw,AllocTRES")
-BASELINE_STAGE = "baselines"  # the one stage of each system of Table 1 that is not a run
-
-
-@dataclass(frozen=True)
-class LedgerRow:
-    """The cost of one stage of a run; docs/hours.md explains each column and its unit."""
-
-    backbone: str
-    method: str
-    seed: int
-    stage: str
-    device: str
-    devices: float
-    attempts: int
-    train_hours: float | None
-    repeated_hours: float | None
-    total_hours: float | None
-    pflop: float | None
-    pflop_grad_cache: float | None
-    pflop_released: float | None
-    mfu: float | None
-    kwh: float | None
-    memory_gb: float | None
-    cost: float | None
-    reused: str
-    slurm_jobs: str
-    sacct_hours: float | None
-    sacct_difference: float | None
-    source: str
-    flags: str
-
-
-COLUMNS = tuple(field.name for field in fields(LedgerRow))
 
 
 def write_ledger(settings: Mapping[str, Any], results: Path, out: Path) -> None:
@@ -88,8 +54,9 @@ def read_ledger(settings: Mapping[str, Any], results: Path) -> list[LedgerRow]:
                 for stage in STAGES:
                     add_stage(backbone, (backbone["name"], method, seed), stage, events / f"{stage}.jsonl")
             ledger_rows += read_shared_stages(settings, backbone, method, results)
-    for baseline in settings["baselines"]:  # they do not train: `method` is the name; comparators have no backbone
-        path = folder / "baselines" / baseline["name"] / "events" / "retrieval.jsonl"
+    # Baselines do not train: `method` is the name, their one stage is BASELINE_STAGE, and comparators have no backbone.
+    for baseline in settings["baselines"]:
+        path = folder / BASELINE_STAGE / baseline["name"] / "events" / "retrieval.jsonl"
         add_stage({"architecture": {}}, (baseline["backbone"], baseline["name"], BASE_SEED), BASELINE_STAGE, path)
     return ledger_rows
 
@@ -202,11 +169,9 @@ def read_shared_stages(
             device = sweep["device"]
             hours = sum(sweep["seconds"].values()) * device["count"] / 3600
             cost = compute_cost(hours, settings)
-            row_start = (backbone["name"], method, seed, "lr_sweep", device["name"], device["count"], 1)
-            unknown = (None, None, None, None, None, None)
-            ledger_rows.append(
-                LedgerRow(*row_start, 0.0, 0.0, hours, *unknown, cost, reused, "", None, None, path.as_posix(), "")
-            )
+            run = (backbone["name"], method, seed, "lr_sweep", device["name"], device["count"])
+            spent = {"train_hours": 0.0, "repeated_hours": 0.0, "total_hours": hours, "cost": cost}
+            ledger_rows.append(LedgerRow(*run, attempts=1, **spent, reused=reused, source=path.as_posix()))
     return ledger_rows
 
 
@@ -280,9 +245,3 @@ def _parse_device_seconds(line: str) -> float:
     _, _, seconds, allocated = line.split("|")
     counts: dict[str, str] = dict(re.findall(r"(?:^|,)(gres/gpu|cpu)=(\d+)", allocated))
     return int(seconds) * int(counts.get("gres/gpu") or counts.get("cpu") or 0)
-
-
-def format_ledger_csv(ledger_rows: Iterable[LedgerRow]) -> str:
-    """Format the ledger as CSV: numbers with six significant digits, unknown values empty."""
-    table = pd.DataFrame([asdict(line) for line in ledger_rows], columns=list(COLUMNS))
-    return table.to_csv(index=False, lineterminator="\n", float_format="%.6g")

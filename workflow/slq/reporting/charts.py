@@ -1,6 +1,6 @@
 """Data of the figures: points of runs in panels, each with its source file, and the missing and stale runs."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,11 @@ from slq.results.curves import training_curves
 from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.load import Results
 
-RunKey = tuple[LayoutEntry, str, int]  # backbone, method, seed
+RunKey = tuple[str, str, int]  # backbone, method, seed
 Point = tuple[str, float | str, float, str]  # name of a line of the run, x (a word if x has no scale), y, source
 STALE = "Stale, so not shown"
 SCALE_METRICS = ("R@1", "R@5")  # metrics of the scale figure
+POINT_COLUMNS = ("backbone", "method", "seed", "part", "x", "y", "source")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Panel:
 
     Attributes:
         key: its key in `figures.csv`
-        points: a row per point, with columns backbone (its name), method, seed, part, x, y and source
+        points: a row per point, with the columns POINT_COLUMNS; numbers keep their type from the files
         missing_runs: runs of the layout without results for the panel
         stale_runs: runs with a metrics file whose numbers do not match its ranks or answers
     """
@@ -131,20 +132,20 @@ def _backbone_size(results: Results, backbone: str) -> Any:
 
 def training_chart(results: Results) -> Chart:
     """Collect two panels per backbone: loss over steps, and R@5 of both directions on the val split over epochs."""
-    runs = [run for run in results.layout.runs if run[1] != BASE]
-    curves: dict[RunKey, list[Point]] = {}
-    for backbone, method, seed in runs:
-        points = training_curves(results.folder, backbone.name, method, seed)
-        curves[backbone, method, seed] = [(DIRECTION_LABELS.get(one, ""), x, y, source) for one, x, y, source in points]
-    missing_runs = tuple(run for run, curve in curves.items() if not curve)
-    panels = []
+    points: list[tuple[Any, ...]] = []
+    missing_runs = []
+    for run in (run for run in results.layout.runs if run[1] != BASE):
+        curves = training_curves(results.folder, *run)
+        points += [(*run, DIRECTION_LABELS.get(direction, ""), *point) for direction, *point in curves]
+        missing_runs += [] if curves else [run]
+    table, panels = _points_to_dataframe(points), []
     for backbone in results.layout.backbones:
-        backbone_points = _points_to_dataframe((run, curve) for run, curve in curves.items() if run[0] == backbone)
-        loss, label = backbone_points["part"] == "", backbone.label
-        panels.append(Panel(f"{backbone.name} loss", label, "step", "loss", backbone_points[loss], missing_runs))
-        panels.append(
-            Panel(f"{backbone.name} val", label, "epoch", "R@5 on val (%)", backbone_points[~loss], missing_runs)
-        )
+        own = table[table["backbone"] == backbone.name]
+        for key, x, y, rows in (
+            ("loss", "step", "loss", own[own["part"] == ""]),
+            ("val", "epoch", "R@5 on val (%)", own[own["part"] != ""]),
+        ):
+            panels.append(Panel(f"{backbone.name} {key}", backbone.label, x, y, rows, tuple(missing_runs)))
     return Chart("training", tuple(panels))
 
 
@@ -161,26 +162,22 @@ def _build_panel(
         number: its kind, dataset, metric and direction
         extract_points: returns the points of a run that has the number, or None if something else is lacking
     """
-    points_by_run: dict[RunKey, list[Point]] = {}
+    points: list[tuple[Any, ...]] = []
     missing_runs, stale_runs = [], []
     for run in results.layout.runs:
-        (row,) = (one for one in results.rows(run[0].name, run[1], *number) if one.seed == run[2])
-        points = extract_points(row) if with_numbers([row]) else None
-        if points is not None:
-            points_by_run[run] = points
+        (row,) = (one for one in results.rows(run[0], run[1], *number) if one.seed == run[2])
+        found = extract_points(row) if with_numbers([row]) else None
+        if found is not None:
+            points += [(*run, *point) for point in found]
         elif row.state == "stale":
             stale_runs.append(run)
         else:
             missing_runs.append(run)
-    return Panel(*labels, _points_to_dataframe(points_by_run.items()), tuple(missing_runs), tuple(stale_runs))
+    return Panel(*labels, _points_to_dataframe(points), tuple(missing_runs), tuple(stale_runs))
 
 
-def _points_to_dataframe(points_by_run: Iterable[tuple[RunKey, Sequence[Point]]]) -> pd.DataFrame:
-    """Convert the points of runs to rows; numbers keep their type from the files, integers too."""
-    rows: list[tuple[Any, ...]] = [
-        (backbone.name, method, seed, *point) for (backbone, method, seed), points in points_by_run for point in points
-    ]
-    return pd.DataFrame(rows, columns=["backbone", "method", "seed", "part", "x", "y", "source"], dtype=object)
+def _points_to_dataframe(points: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    return pd.DataFrame(points, columns=list(POINT_COLUMNS), dtype=object)  # keeps integers as integers
 
 
 def describe_missing_runs(chart: Chart, layout: ReportLayout) -> str:
@@ -202,11 +199,12 @@ def _describe_run_list(reason: str, panels: Sequence[tuple[str, Sequence[RunKey]
 def _format_runs(missing_runs: Sequence[RunKey], layout: ReportLayout) -> str:
     """Format runs as `Full FT, LoRA on A, B; SLQ (seed 2) on B`, joining backbones that lack the same runs."""
     backbones_by_names: dict[str, list[str]] = {}
-    for backbone in dict.fromkeys(backbone for backbone, _, _ in missing_runs):
+    for backbone in layout.backbones:
         names = []
         for method, label in layout.labels.items():
-            seeds = tuple(seed for one, name, seed in missing_runs if (one, name) == (backbone, method))
+            seeds = tuple(seed for one, name, seed in missing_runs if (one, name) == (backbone.name, method))
             which = "" if seeds == layout.seeds_of(method) else f" (seed{'s' * (len(seeds) > 1)} "
             names += [label + (which and f"{which}{', '.join(map(str, seeds))})")] if seeds else []
-        backbones_by_names.setdefault(", ".join(names), []).append(backbone.label)
+        if names:
+            backbones_by_names.setdefault(", ".join(names), []).append(backbone.label)
     return "; ".join(f"{names} on {', '.join(backbones)}" for names, backbones in backbones_by_names.items())

@@ -13,9 +13,9 @@ from slq.reporting.ledger_columns import (
     flops_and_mfu_cells,
     released_pflop_cell,
 )
-from slq.reporting.notes import cells_by_row, describe_runs, missing_seeds_note
+from slq.reporting.notes import cells_by_row, missing_seeds_note
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
-from slq.results.cells import TableCell, format_hours, format_integer, join_sources, with_numbers
+from slq.results.cells import MIXED_DEVICES, TableCell, format_hours, format_integer, join_sources, with_numbers
 from slq.results.layout import LayoutEntry, ReportLayout
 from slq.results.load import Results
 from slq.results.paper import Paper
@@ -32,7 +32,7 @@ RATIOS_NOTE = "Each ratio stays within one column of hours; hours of different d
 FLOPS_NOTE = (
     "PFLOP: the closed form on the tokens of the steps that count, without padding; what was cached of images has a "
     "line of its own in gpu_hours.csv. With GradCache, as memory may demand, the same result takes more. MFU: "
-    "PFLOP over training hours and the device's peak. SLQ, released: the gradient runs through the whole "
+    "PFLOP over training hours and the device's peak. {}, released: the gradient runs through the whole "
     "sequence; ours computes the same one without."
 )
 SEEDS_NOTE = "Training is that of one run, Total that of the runs of all seeds together; our ratios are of means."
@@ -50,21 +50,9 @@ def hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCel
 
     Hours are ranked within a backbone only if all of its runs used the same device (kind and name).
     """
-    cell = _training_hours_cell(results, backbone, method)
+    cell = results.cell(backbone.name, method, "run", "", "hours")
     one_device = len(_distinct_devices(trained_hours(results, backbone.name))) == 1
     return replace(cell, comparable=one_device)
-
-
-def _training_hours_cell(results: Results, backbone: LayoutEntry, method: str) -> TableCell:
-    """Build the cell with the mean training hours over the seeds of a method."""
-    rows = results.rows(backbone.name, method, "run", "", "hours")
-    if len(_distinct_devices(rows)) > 1:
-        return _mixed_devices_cell(rows)
-    return results.cell(backbone.name, method, "run", "", "hours")
-
-
-def _mixed_devices_cell(rows: Iterable[Any]) -> TableCell:
-    return TableCell.missing(f"not hours of one device: {join_sources(with_numbers(rows))}")
 
 
 def hours_header(hours: Iterable[Any]) -> str:
@@ -100,7 +88,7 @@ def gpu_hours_table(results: Results, paper: Paper) -> Table:
     return Table(
         name="gpu_hours",
         number="A",
-        caption=f"Device hours of training, the paper's and ours. {describe_runs(layout)}",
+        caption="Device hours of training, the paper's and ours.",
         stubs=("Backbone", "Method"),
         columns=_columns(layout),
         groups=groups + baseline_groups,
@@ -109,7 +97,7 @@ def gpu_hours_table(results: Results, paper: Paper) -> Table:
             *((SEEDS_NOTE,) if layout.has_several_seeds else ()),
             *((PAPER_NOTE,) if _paper_backbones(paper) else ()),
             RATIOS_NOTE,
-            FLOPS_NOTE,
+            FLOPS_NOTE.format(layout.labels[layout.proposed_method]),
             *((BASELINES_NOTE,) if baseline_groups else ()),
             *_stand_in_note(layout.backbones, paper),
             *missing_seeds_note(layout, cells_by_row(groups)),
@@ -183,7 +171,7 @@ def _paper_cells(paper: Paper, backbone: LayoutEntry, method: str, cost_baseline
 def _measured_hours_cells(results: Results, backbone: LayoutEntry, method: str) -> tuple[TableCell, ...]:
     """Build four cells: training hours of one run, total hours of all seeds, names and numbers of devices."""
     rows = with_numbers(results.rows(backbone.name, method, "run", "", "hours"))
-    training = _training_hours_cell(results, backbone, method)
+    training = results.cell(backbone.name, method, "run", "", "hours")
     if not rows:
         return (training,) * 4
     source, devices = join_sources(rows), [name for _, name in _distinct_devices(rows)]
@@ -211,9 +199,9 @@ def _measured_ratio_cell(results: Results, backbone: LayoutEntry, method: str) -
     hours, baseline_hours = (mean(row.value for row in found) for found in (rows, baseline_rows))
     if not baseline_hours:
         return TableCell.missing(f"no hours to divide by: {join_sources(baseline_rows)}")
-    if len(_distinct_devices([*rows, *baseline_rows])) > 1:
-        return _mixed_devices_cell([*rows, *baseline_rows])
     source = join_sources([*rows, *baseline_rows])
+    if len(_distinct_devices([*rows, *baseline_rows])) > 1:
+        return TableCell.missing(f"{MIXED_DEVICES}{source}")
     return TableCell.measured(hours / baseline_hours, format_hours, source, comparable=False)
 
 

@@ -4,15 +4,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from slq.common.errors import SlqError
+from slq.common.files import read_csv_rows
 from slq.config.baselines import Baseline
 from slq.methods.registry import BASE
 from slq.reporting.interval_tables import SEEDS_NOTE, recall_cell
 from slq.reporting.notes import (
     UNTRAINED_NOTE,
-    describe_runs,
     describe_training_data,
-    first_seed_note,
     trained_on_test_note,
 )
 from slq.reporting.recalls import RecallColumns
@@ -21,7 +19,6 @@ from slq.results.cells import EMPTY_STATES
 from slq.results.layout import BASELINES
 from slq.results.load import Results
 from slq.results.paper import OTHER_PAPERS, Paper
-from slq.results.record import read_rows_with_sources
 
 SYSTEMS_FILE = "systems.csv"
 SYSTEMS_COLUMNS = ["model", "trained_on", "test_seen", "remark", "evidence", "source"]
@@ -29,20 +26,20 @@ NOT_STATED = "not stated"
 INTERVALS_NOTE = "Small: 95 % intervals, by bootstrap over images, each with all its captions."
 RERANKING_NOTE = "Re-ranking moves only the first k of a list: its R@1 is at most that list's R@k."
 OTHER_COMPARATORS_LABEL = "Other comparators"
-
+# Groups that kinds of baselines name, and that hold other rows too: untouched backbones, and lists of other papers.
+ZERO_SHOT_GROUP = "Zero-shot"
+RERANKED_GROUP = "Re-ranked"
 
 Facts = dict[str, dict[str, str]]  # the row of `systems.csv` of each quoted model
 
-TABLE_KINDS = ("comparator", "zero_shot", "rerank")  # kinds of baselines that a group of the table is for
 
-
-def read_system_facts(reference_folder: Path, root: Path) -> Facts:
+def read_system_facts(reference_folder: Path) -> Facts:
     """Read the facts about quoted systems; empty if the reference folder has no such file.
 
     Errors are those of `slq.common.files.read_csv_rows`.
     """
     path = reference_folder / SYSTEMS_FILE
-    rows = read_rows_with_sources(path, SYSTEMS_COLUMNS, root) if path.exists() else []
+    rows = read_csv_rows(path, SYSTEMS_COLUMNS) if path.exists() else []
     return {row["model"]: row for row, _ in rows}
 
 
@@ -50,26 +47,19 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
     """Build Table 1 extended: every row of Table 1, and the systems that the paper does not have.
 
     Raises:
-        SlqError: a file that exists cannot be used, or a baseline is of a kind that no group here is for.
+        SlqError: a file that exists cannot be used.
     """
-    if strange := [one for one in results.layout.baselines if one.kind not in TABLE_KINDS]:
-        raise SlqError(
-            f"Table 1 extended has no rows for the baseline {strange[0].name}, of kind {strange[0].kind}: give it "
-            "a group in slq/reporting/extended.py"
-        )
     columns = RecallColumns(results, paper)
-    groups = [
-        *_published_groups(columns, facts),
-        RowGroup("Zero-shot", "Zero-shot", tuple(_untrained_rows(columns))),
-        RowGroup("Trained", "Trained", tuple(_trained_rows(columns))),
-        RowGroup("Re-ranked", "Re-ranked", tuple(_reranked_rows(columns, facts))),
-    ]
+    rows = {ZERO_SHOT_GROUP: _untrained_rows(columns), "Trained": _trained_rows(columns)}
+    rows |= {RERANKED_GROUP: _reranked_rows(columns, facts)}
+    for label in dict.fromkeys(one.group for one in results.layout.baselines if one.group not in ("", *rows)):
+        rows[label] = (_baseline_row(columns, one) for one in results.layout.baselines if one.group == label)
+    groups = [*_published_groups(columns, facts), *(RowGroup(label, label, tuple(own)) for label, own in rows.items())]
     return Table(
         name="table1_extended",
         number="1 extended",
         caption=f"Retrieval on {columns.dataset_labels}, R@K in percent: the paper's systems, ours beside them, "
-        "read-outs without training, tuned backbones, and lists that are re-ranked. "
-        f"{describe_runs(results.layout, cells_are_means=False)}",
+        "read-outs without training, tuned backbones, and lists that are re-ranked.",
         stubs=("Model",),
         columns=columns.table_columns(BASELINES),
         groups=mark_groups(groups),
@@ -78,28 +68,25 @@ def extended_table(results: Results, paper: Paper, facts: Facts) -> Table:
             *columns.notes(),
             RERANKING_NOTE,
             *trained_on_test_note(results),
-            *first_seed_note(results, SEEDS_NOTE),
         ),
         widths=(6.0, 1.33),
         stacked=True,
+        first_seed_reason=SEEDS_NOTE,
     )
 
 
 def _published_groups(columns: RecallColumns, facts: Facts) -> list[RowGroup]:
-    """Build the paper's groups, our measurement below each quoted row, then a group of other comparators.
-
-    The paper's own group of SLQ is left without rows.
-    """
-    groups, remaining = [], list(columns.results.layout.baselines_of_kind("comparator"))
+    """Build the paper's groups, our measurement below each quoted row, then a group of other comparators."""
+    groups, remaining = [], [one for one in columns.results.layout.baselines if not one.group]
     for label, models in columns.paper.models_by_group("table1").items():
         rows: list[TableRow] = []
-        for model in models if label != "Ours" else ():
+        for model in models:
             matching = [row for row in remaining if row.paper_row == model]
             remaining = [row for row in remaining if row not in matching]
             rows.append(_quoted_row(columns, facts, "table1", model))
-            rows += [_comparator_row(columns, row, ", here") for row in matching]
+            rows += [_baseline_row(columns, row, ", here") for row in matching]
         groups.append(RowGroup(label, label, tuple(rows)))
-    others = tuple(_comparator_row(columns, row) for row in remaining)
+    others = tuple(_baseline_row(columns, row) for row in remaining)
     return [*groups, RowGroup(OTHER_COMPARATORS_LABEL, OTHER_COMPARATORS_LABEL, others)]
 
 
@@ -117,17 +104,21 @@ def _quoted_row(columns: RecallColumns, facts: Facts, table: str, model: str) ->
     return TableRow(model, model, columns.quoted_cells(table, model), note)
 
 
-def _comparator_row(columns: RecallColumns, baseline: Baseline, label_suffix: str = "") -> TableRow:
-    """Build the row of a comparator that is measured here.
+def _baseline_row(columns: RecallColumns, baseline: Baseline, label_suffix: str = "") -> TableRow:
+    """Build the row of a baseline.
 
     Args:
         label_suffix: end of the label, which tells our row from the paper's row with the same label above it
     """
-    label, note = baseline.label + label_suffix, _comparator_training_note(baseline)
-    return _measured_row(columns, BASELINES, baseline.name, label, note)
+    note = _stated_training_note(baseline)
+    if baseline.group == ZERO_SHOT_GROUP:
+        note = UNTRAINED_NOTE
+    elif baseline.first_stage:
+        note = _reranked_training_note(columns.results, baseline)
+    return _measured_row(columns, BASELINES, baseline.name, baseline.label + label_suffix, note)
 
 
-def _comparator_training_note(baseline: Baseline) -> str:
+def _stated_training_note(baseline: Baseline) -> str:
     return f"Trained on: {baseline.trained_on or NOT_STATED}. Test images seen: not stated beyond that."
 
 
@@ -136,9 +127,9 @@ def _untrained_rows(columns: RecallColumns) -> Iterator[TableRow]:
     layout = columns.results.layout
     for backbone in layout.backbones:
         yield _measured_row(columns, backbone.name, BASE, f"{backbone.label}, last token", UNTRAINED_NOTE)
-        for baseline in layout.baselines_of_kind("zero_shot"):
-            if baseline.backbone == backbone.name:
-                yield _measured_row(columns, BASELINES, baseline.name, baseline.label, UNTRAINED_NOTE)
+        for baseline in layout.baselines:
+            if (baseline.group, baseline.backbone) == (ZERO_SHOT_GROUP, backbone.name):
+                yield _baseline_row(columns, baseline)
 
 
 def _trained_rows(columns: RecallColumns) -> Iterator[TableRow]:
@@ -154,9 +145,9 @@ def _reranked_rows(columns: RecallColumns, facts: Facts) -> Iterator[TableRow]:
     """Build the re-ranked rows: first those of other papers, then ours."""
     for models in columns.paper.models_by_group(OTHER_PAPERS).values():
         yield from (_quoted_row(columns, facts, OTHER_PAPERS, model) for model in models)
-    for baseline in columns.results.layout.baselines_of_kind("rerank"):
-        note = _reranked_training_note(columns.results, baseline)
-        yield _measured_row(columns, BASELINES, baseline.name, baseline.label, note)
+    for baseline in columns.results.layout.baselines:
+        if baseline.group == RERANKED_GROUP:
+            yield _baseline_row(columns, baseline)
 
 
 def _reranked_training_note(results: Results, baseline: Baseline) -> str:
@@ -166,11 +157,9 @@ def _reranked_training_note(results: Results, baseline: Baseline) -> str:
         candidates = _results_folder(results, backbone, first_stage)
         training_notes = [describe_training_data(results, backbone, first_stage)]
     else:  # a comparator, which need not be a row of the preset
-        baselines = [one for one in results.layout.baselines if one.name == first_stage]
-        candidates = _results_folder(results, BASELINES, first_stage) if baselines else first_stage
-        training_notes = [
-            _comparator_training_note(baselines[0] if baselines else Baseline(first_stage, "comparator", first_stage))
-        ]
+        is_row = any(one.name == first_stage for one in results.layout.baselines)
+        candidates = _results_folder(results, BASELINES, first_stage) if is_row else first_stage
+        training_notes = [_stated_training_note(baseline)]
     if reranker not in (*results.layout.unchanged_methods, first_stage):  # its backbone differs from base's
         training_notes.append(describe_training_data(results, backbone, reranker))
     return " ".join([f"Candidates: {candidates}.", *training_notes])

@@ -1,26 +1,19 @@
 """The figures that need stored results alone, and the CSV with every point in them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from slq.common.files import write_text
-from slq.reporting.charts import Chart, recall_chart, retention_chart, scale_chart, training_chart
-from slq.reporting.plots import draw_recall, draw_retention, draw_scale, draw_training
+from slq.reporting.charts import recall_chart, retention_chart, scale_chart, training_chart
+from slq.reporting.plots import draw_chart
 from slq.reporting.style import figure_style, save_figure
-from slq.results.layout import ReportLayout, parse_layout
+from slq.results.layout import parse_layout
 from slq.results.load import Results, as_rows, print_warnings
 
-FIGURES: tuple[tuple[Callable[[Results], Chart], Callable[[Chart, ReportLayout], Figure]], ...] = (
-    (recall_chart, draw_recall),
-    (retention_chart, draw_retention),
-    (training_chart, draw_training),
-)
-SCALE_FIGURE = (scale_chart, draw_scale)  # only if the layout has a dataset whose queries need knowledge
 POINT_COLUMNS = ["figure", "panel", "series", "x", "y", "source"]
 
 
@@ -38,11 +31,11 @@ def draw_figures(layout: Mapping[str, Any], results_folder: Path, output_folder:
         SlqError: a result file that exists cannot be used.
     """
     results = Results(results_folder, replace(parse_layout(layout), baselines=()))  # which no figure shows
-    figures = (*FIGURES, SCALE_FIGURE) if results.layout.knowledge_datasets else FIGURES
-    charts = [collect(results) for collect, _ in figures]
+    charts = [recall_chart(results), retention_chart(results), training_chart(results)]
+    charts += [scale_chart(results)] if results.layout.knowledge_datasets else []
     with figure_style():
-        for chart, (_, draw) in zip(charts, figures, strict=True):
-            save_figure(draw(chart, results.layout), output_folder, chart.name)
+        for chart in charts:
+            save_figure(draw_chart(chart, results.layout), output_folder, chart.name)
     places = [(chart, panel, point) for chart in charts for panel in chart.panels for point in as_rows(panel.points)]
     rows = [(chart.name, panel.key, _series_name(one), one.x, one.y, one.source) for chart, panel, one in places]
     write_points(output_folder / "figures.csv", rows)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 
 from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.evaluation.statistics import accuracy_interval
-from slq.reporting.notes import describe_runs, first_seed_note
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
 from slq.results.cells import TableCell, empty_cell, format_integer, format_one_decimal, mean_cell, with_numbers
 from slq.results.layout import LayoutEntry
@@ -38,13 +37,13 @@ def intervals_table(results: Results) -> Table:
     return Table(
         name="intervals",
         number="C",
-        caption="Recalls in percent and scores, with 95 % intervals. "
-        f"{describe_runs(results.layout, cells_are_means=False)}",
+        caption="Recalls in percent and scores, with 95 % intervals.",
         stubs=("Benchmark",),
         columns=tuple(Column(method, (label,)) for method, label in results.layout.labels.items()),
         groups=build_backbone_groups(results, make_cells),
-        notes=(TABLE_NOTE, *first_seed_note(results, SEEDS_NOTE)),
+        notes=(TABLE_NOTE,),
         widths=(6, 3.8),
+        first_seed_reason=SEEDS_NOTE,
     )
 
 

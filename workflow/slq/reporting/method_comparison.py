@@ -15,7 +15,6 @@ from slq.evaluation.statistics import (
     recall_differences,
 )
 from slq.reporting.interval_tables import DIRECTION_LABELS, SCORE, build_backbone_groups
-from slq.reporting.notes import describe_runs, first_seed_note
 from slq.reporting.table_model import Column, Table
 from slq.results.cells import Formatter, TableCell, format_integer, format_one_decimal, format_p_value, with_sign
 from slq.results.layout import LayoutEntry
@@ -73,8 +72,7 @@ def comparisons_table(results: Results) -> Table:
     return Table(
         name="comparisons",
         number="D",
-        caption=f"{labels[proposed]} against other tuning, on the same images and questions. "
-        f"{describe_runs(results.layout, cells_are_means=False)}",
+        caption=f"{labels[proposed]} against other tuning, on the same images and questions.",
         stubs=("Benchmark",),
         columns=tuple(
             Column(f"{other} {key}", (f"{labels[proposed]} against {labels[other]}", head))
@@ -82,8 +80,9 @@ def comparisons_table(results: Results) -> Table:
             for key, head in HEADERS.items()
         ),
         groups=build_backbone_groups(results, make_cells),
-        notes=(TABLE_NOTE.format(labels[proposed]), *first_seed_note(results, SEEDS_NOTE)),
+        notes=(TABLE_NOTE.format(labels[proposed]),),
         widths=(5.4, 2.9),
+        first_seed_reason=SEEDS_NOTE,
     )
 
 

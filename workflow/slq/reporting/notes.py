@@ -35,10 +35,10 @@ def describe_runs(layout: ReportLayout, cells_are_means: bool = True) -> str:
     return f"Preset {layout.preset}, {layout.which_seeds}{cells}."
 
 
-def first_seed_note(results: Results, reason: str) -> tuple[str, ...]:
-    """Write the note that only the first seed's runs are used, and why; empty if the layout has one seed."""
-    note = f"Of several seeds the first, {results.layout.seeds[0]}: {reason}"
-    return (note,) if results.layout.has_several_seeds else ()
+def first_seed_note(layout: ReportLayout, reason: str) -> tuple[str, ...]:
+    """Write the note that only the first seed's runs are used, and why; empty without a reason or several seeds."""
+    note = f"Of several seeds the first, {layout.seeds[0]}: {reason}"
+    return (note,) if reason and layout.has_several_seeds else ()
 
 
 def cells_by_row(groups: Iterable[RowGroup]) -> dict[str, Sequence[TableCell]]:

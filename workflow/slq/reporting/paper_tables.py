@@ -1,6 +1,6 @@
 """Tables 1 and 3 of the paper, filled from stored results, and the list of all tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from slq.reporting.notes import (
     cells_by_row,
     describe_runs,
     disputed_notes,
+    first_seed_note,
     missing_seeds_note,
     older_code_note,
     origin_note,
@@ -33,20 +34,16 @@ from slq.results.cells import (
     mark_best,
     with_numbers,
 )
-from slq.results.layout import DatasetColumn, LayoutEntry, match_paper_columns
+from slq.results.layout import DatasetColumn, LayoutEntry, ReportLayout, match_paper_columns
 from slq.results.load import Results
-from slq.results.paper import OTHER_PAPERS, Paper
+from slq.results.paper import OTHER_PAPERS, OWN_GROUP, Paper
 
 DIRECTION_ABBREVIATIONS = {"t2i": "IR", "i2t": "TR"}
 TABLE3_SCORE_HEADERS = {"mmmu": "MMMU", "realworldqa": "RealWQA", "ocrbench": "OCRBench"}
 RANKING_NOTE = "Marks are given within a backbone, among at least two tuned methods."
 BASE_NOTE = " Base, the untouched one, has none."
-LM_HEAD_NOTE = (
-    "Full FT's Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
-)
-NumberPlace = (
-    tuple[str, ...] | TableCell
-)  # kind, dataset, metric and direction; or the cell of a column without dataset
+LM_HEAD_NOTE = "{}'s Param. leave out an LM head that is no embedding: no vector depends on it. The paper's count it."
+MakeCell = Callable[[str, str], TableCell]  # of a backbone and a method
 ONE_RUN_NOTE = "Costs are those of one run. Base has no seed: it is one run."
 
 
@@ -69,30 +66,36 @@ def build_tables(results: Results, reference_folder: Path) -> list[Table]:
         intervals_table(results),
         comparisons_table(results),
         recall_variants_table(results),
-        extended_table(results, paper, read_system_facts(reference_folder, results.root)),
+        extended_table(results, paper, read_system_facts(reference_folder)),
     ]
-    return [replace(one, notes=(*one.notes, *older_code_note(results.layout))) for one in tables]
+    return [_with_seeds(table, results.layout) for table in tables]
+
+
+def _with_seeds(table: Table, layout: ReportLayout) -> Table:
+    """Add the preset and its seeds to a table's caption, and the notes on which seeds and code its numbers are of."""
+    caption = f"{table.caption} {describe_runs(layout, cells_are_means=not table.first_seed_reason)}"
+    notes = (*table.notes, *first_seed_note(layout, table.first_seed_reason), *older_code_note(layout))
+    return replace(table, caption=caption, notes=notes)
 
 
 def table1(results: Results, paper: Paper) -> Table:
-    """Build Table 1: retrieval of the paper's baselines (quoted) and of SLQ (ours)."""
+    """Build Table 1: retrieval of the paper's baselines (quoted) and of the proposed method (ours)."""
     columns = RecallColumns(results, paper)
     groups = []
     for label, models in paper.models_by_group("table1").items():
-        if label != "Ours":
-            rows = [TableRow(model, model, columns.quoted_cells("table1", model)) for model in models]
-            groups.append(RowGroup(label, label, tuple(rows)))
+        rows = [TableRow(model, model, columns.quoted_cells("table1", model)) for model in models]
+        groups.append(RowGroup(label, label, tuple(rows)))
     rows = []
     for backbone in results.layout.backbones:
         method = results.layout.proposed_method
         cells = columns.result_cells(partial(results.cell, backbone.name, method, "retrieval"))
         rows.append(TableRow(f"{backbone.name}/{method}", f"{results.layout.labels[method]} ({backbone.label})", cells))
-    groups.append(RowGroup("Ours", "Ours", tuple(rows)))
+    groups.append(RowGroup(OWN_GROUP, OWN_GROUP, tuple(rows)))
     return Table(
         name="table1",
         number="1",
         caption=f"Retrieval on {columns.dataset_labels}: the share of queries, in percent, whose best positive ranks "
-        f"within K (R@K). {describe_runs(results.layout)}",
+        "within K (R@K).",
         stubs=("Model",),
         columns=columns.table_columns(),
         groups=mark_groups(groups),
@@ -108,12 +111,12 @@ def table3(results: Results, paper: Paper) -> Table:
     """Build Table 3: cost, recall and retention scores of the tuning methods, within each backbone."""
     hours, layout = trained_hours(results), results.layout
     numbers = _number_columns(results, paper)
-    groups = tuple(_backbone_group(results, backbone, [*numbers.values()]) for backbone in layout.backbones)
+    groups = tuple(_backbone_group(results, backbone, numbers.values()) for backbone in layout.backbones)
     return Table(
         name="table3",
         number="3",
-        caption=f"Tuning strategies: parameters trained, training cost, recall at 5 in percent (IR: text to image, TR: "
-        f"image to text), and the scores of the tuned backbone. {describe_runs(layout)}",
+        caption="Tuning strategies: parameters trained, training cost, recall at 5 in percent (IR: text to image, TR: "
+        "image to text), and the scores of the tuned backbone.",
         stubs=("Backbone", "Method"),
         shared=(Column("dim", ("Dim.",)),),
         columns=(Column("parameters", ("Param.",)), Column("hours", (hours_header(hours),)), *numbers),
@@ -122,7 +125,7 @@ def table3(results: Results, paper: Paper) -> Table:
             MARKS_NOTE,
             RANKING_NOTE + BASE_NOTE * layout.table3_base,
             *trained_on_test_note(results),
-            *((LM_HEAD_NOTE,) if layout.cost_baseline in layout.methods else ()),
+            *(LM_HEAD_NOTE.format(layout.labels[one]) for one in layout.methods if one == layout.cost_baseline),
             *((ONE_RUN_NOTE,) if layout.has_several_seeds else ()),
             *hours_note(hours),
             *origin_note(results),
@@ -132,33 +135,33 @@ def table3(results: Results, paper: Paper) -> Table:
     )
 
 
-def _number_columns(results: Results, paper: Paper) -> dict[Column, NumberPlace]:
-    """Return the columns of recalls and scores, each with the number that it shows."""
-    layout, columns = results.layout, dict[Column, NumberPlace]()
+def _number_columns(results: Results, paper: Paper) -> dict[Column, MakeCell]:
+    """Return the columns of recalls and scores, each with the function that makes its cells."""
+    layout, columns = results.layout, dict[Column, MakeCell]()
     for column in match_paper_columns(layout.retrieval_datasets, paper.datasets("table3", "retrieval")):
         for direction, name in DIRECTION_ABBREVIATIONS.items():
             head = Column(f"{column.key} {direction} R@5", (column.header(DATASET_LABELS), name))
-            columns[head] = _number_place(results, column, "retrieval", "R@5", direction)
+            columns[head] = partial(_number_cell, results, column, "retrieval", ("R@5", direction))
     for column in match_paper_columns(layout.retention_datasets, paper.datasets("table3", "retention")):
         head = Column(column.key, (column.header(TABLE3_SCORE_HEADERS),))
-        columns[head] = _number_place(results, column, "retention", "score")
+        columns[head] = partial(_number_cell, results, column, "retention", ("score",))
     return columns
 
 
-def _number_place(results: Results, column: DatasetColumn, kind: str, *metric: str) -> NumberPlace:
+def _number_cell(
+    results: Results, column: DatasetColumn, kind: str, metric: tuple[str, ...], backbone: str, method: str
+) -> TableCell:
     if column.dataset is None:
         return missing_dataset_cell(results, column)
-    return (kind, column.dataset.name, *metric)
+    return results.cell(backbone, method, kind, column.dataset.name, *metric)
 
 
-def _backbone_group(results: Results, backbone: LayoutEntry, places: Sequence[NumberPlace]) -> RowGroup:
+def _backbone_group(results: Results, backbone: LayoutEntry, numbers: Iterable[MakeCell]) -> RowGroup:
     """Build the rows of a backbone, with the best values marked."""
     rows, layout = [], results.layout
     for method in layout.labels if layout.table3_base else layout.trained_methods:
         costs = [_parameters_cell(results, backbone, method), hours_cell(results, backbone, method)]
-        cells = [
-            place if isinstance(place, TableCell) else results.cell(backbone.name, method, *place) for place in places
-        ]
+        cells = [make_cell(backbone.name, method) for make_cell in numbers]
         if method == BASE:  # nothing is trained, whatever ran
             costs = [replace(cell, n=None, comparable=False) for cell in costs]
             cells = [replace(cell, comparable=False) for cell in cells]

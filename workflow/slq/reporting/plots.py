@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,31 +27,39 @@ from slq.results.layout import ReportLayout
 EMPTY_TEXT = "no run yet"
 
 
-def _draw_panels(
-    chart: Chart,
-    layout: ReportLayout,
-    draw_panel: Callable[[Axes, Panel, ReportLayout], None],
-    *,
-    columns: int,
-    height: float,
-    per_seed_text: str,
-    excluded_methods: Sequence[str] = (),
-    show_directions: bool = False,
-    extra_note: str = "",
-) -> Figure:
-    """Draw panels in rows, with a legend above and a note below; panels with the same axis label share its scale.
+class FigureStyle(NamedTuple):
+    """Style of a figure.
 
-    Args:
-        draw_panel: draws the points of one panel
+    Attributes:
+        draw_panel: draws the points of one panel of a chart
         columns: number of panels in a row
         height: height of a row in inches
-        per_seed_text: how the figure shows one of several seeds, e.g. `a marker each`
+        per_seed_text: how the figure shows one of several seeds
         excluded_methods: methods that the figure does not show
         show_directions: whether the legend explains the line styles of T2I and I2T
         extra_note: text between the preset and the list of missing runs
+        without_panels: what a figure without panels says
     """
+
+    draw_panel: Callable[[Axes, Panel, ReportLayout, Chart], None]
+    columns: int
+    height: float
+    per_seed_text: str
+    excluded_methods: Sequence[str] = ()
+    show_directions: bool = False
+    extra_note: str = ""
+    without_panels: str = EMPTY_TEXT
+
+
+def draw_chart(chart: Chart, layout: ReportLayout) -> Figure:
+    """Draw the panels of a chart in rows by its style, with a legend above and a note below.
+
+    Panels with the same axis label share its scale.
+    """
+    style = STYLES[chart.name]
+    columns = min(style.columns, max(1, len(chart.panels)))
     rows = max(1, math.ceil(len(chart.panels) / columns))
-    figure = new_figure(1.0 + height * rows)
+    figure = new_figure(1.0 + style.height * rows)
     shared_axes: dict[tuple[str, str], Axes] = {}
     for number, panel in enumerate(chart.panels):
         x, y = ("x", panel.x_label), ("y", panel.y_label)
@@ -60,42 +68,36 @@ def _draw_panels(
             draw_empty(axes, EMPTY_TEXT)
         else:
             axes = figure.add_subplot(rows, columns, number + 1, sharex=shared_axes.get(x), sharey=shared_axes.get(y))
-            draw_panel(axes, panel, layout)
+            style.draw_panel(axes, panel, layout, chart)
             axes.set_xlabel("\n".join(textwrap.fill(line, 30) for line in panel.x_label.splitlines()))
             repeated = number % columns > 0 and panel.y_label == chart.panels[number - 1].y_label
             axes.set_ylabel("" if repeated else panel.y_label)
             shared_axes |= {x: axes, y: axes}
         axes.set_title(panel.title, loc="left")
-    methods = [method for method in layout.labels if method in layout.methods and method not in excluded_methods]
+    if not chart.panels:
+        draw_empty(figure.add_subplot(), style.without_panels)
+    methods = [method for method in layout.labels if method in layout.methods and method not in style.excluded_methods]
     direction_handles = [
         Line2D([], [], marker="o", color="black", label=part, **_direction_style(part, "black"))
         for part in DIRECTION_LABELS.values()
     ]
-    add_legend(figure, layout, methods, *(direction_handles if show_directions else ()))
-    preset_text = (
-        f"Preset {layout.preset}, {layout.which_seeds}{f': {per_seed_text}' if layout.has_several_seeds else ''}."
-    )
-    add_note(figure, preset_text, extra_note, describe_missing_runs(chart, layout), chart.note)
+    add_legend(figure, layout, methods, *(direction_handles if style.show_directions else ()))
+    seeds = f"{layout.which_seeds}: {style.per_seed_text}" if layout.has_several_seeds else layout.which_seeds
+    preset = f"Preset {layout.preset}, {seeds}."
+    add_note(figure, preset, style.extra_note, describe_missing_runs(chart, layout), chart.note)
     return figure
 
 
-def draw_recall(chart: Chart, layout: ReportLayout) -> Figure:
-    """Draw recall against training hours, two panels in a row, all on the same two scales.
+def _draw_recall_panel(axes: Axes, panel: Panel, layout: ReportLayout, chart: Chart) -> None:
+    """Draw recall against training hours, all panels on the same two scales.
 
     Base, the control, is drawn at 0 hours. Every run is a marker: each seed is visible, and no error bar has to be
     drawn on a logarithmic scale.
     """
-    hours = [x for panel in chart.panels for x in panel.points["x"]]
-
-    def draw_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
-        set_hours_scale(axes, hours)
-        axes.set_ylim(0, 100)
-        for point in panel.points.itertuples():
-            _draw_point(axes, point, layout, crowded=layout.has_several_seeds)
-
-    return _draw_panels(
-        chart, layout, draw_panel, columns=min(2, len(chart.panels)), height=1.45, per_seed_text="a marker each"
-    )
+    set_hours_scale(axes, [x for one in chart.panels for x in one.points["x"]])
+    axes.set_ylim(0, 100)
+    for point in panel.points.itertuples():
+        _draw_point(axes, point, layout, crowded=layout.has_several_seeds)
 
 
 def set_hours_scale(axes: Axes, hours: Iterable[float]) -> None:
@@ -121,27 +123,11 @@ def _draw_point(axes: Axes, point: Any, layout: ReportLayout, crowded: bool = Fa
     axes.plot(point.x, point.y, color=colour, **style, **size)
 
 
-def draw_retention(chart: Chart, layout: ReportLayout) -> Figure:
-    """Draw one row per retention dataset: the difference of each tuned method from the base of its own backbone."""
-    extra_note = "The line at 0 is each backbone's own base."
-    per_seed_text = "mean ± standard deviation"
-    figure = _draw_panels(
-        chart,
-        layout,
-        _draw_retention_panel,
-        columns=1,
-        height=1.0,
-        per_seed_text=per_seed_text,
-        excluded_methods=(BASE,),
-        extra_note=extra_note,
-    )
-    if not chart.panels:
-        draw_empty(figure.add_subplot(), "the preset has no retention dataset")
-    return figure
+def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout, _: Chart) -> None:
+    """Draw the difference of each tuned method from the base of its own backbone, by backbone and then by method.
 
-
-def _draw_retention_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
-    """Draw the differences side by side, by backbone and then by method; the place of a missing run stays empty."""
+    The place of a missing run stays empty.
+    """
     methods = [method for method in layout.trained_methods if method in layout.methods]
     backbones = [entry.name for entry in layout.backbones]
     step = 0.8 / len(methods)
@@ -177,17 +163,7 @@ def format_signed_difference(difference: float) -> str:
     return with_sign(format_one_decimal)(difference).removesuffix(".0")
 
 
-def draw_scale(chart: Chart, layout: ReportLayout) -> Figure:
-    """Draw one row per dataset, R@1 left and R@5 right.
-
-    A line joins the backbones of a method, through the means over its seeds.
-    """
-    return _draw_panels(
-        chart, layout, _draw_scale_panel, columns=2, height=1.5, per_seed_text="a marker each", show_directions=True
-    )
-
-
-def _draw_scale_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
+def _draw_scale_panel(axes: Axes, panel: Panel, layout: ReportLayout, _: Chart) -> None:
     """Draw recall against the number of parameters: a point per run, and a line through the means of each method."""
     axes.set_xscale("log")
     axes.set_ylim(0, 100)
@@ -204,27 +180,13 @@ def _draw_scale_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def draw_training(chart: Chart, layout: ReportLayout) -> Figure:
-    """Draw one row per backbone, with the same scales in every row: loss on the left, R@5 on val on the right."""
-    return _draw_panels(
-        chart,
-        layout,
-        _draw_training_panel,
-        columns=2,
-        height=1.25,
-        per_seed_text="a line each",
-        excluded_methods=(BASE,),
-        show_directions=True,
-    )
-
-
-def _draw_training_panel(axes: Axes, panel: Panel, layout: ReportLayout) -> None:
+def _draw_training_panel(axes: Axes, panel: Panel, layout: ReportLayout, _: Chart) -> None:
     """Draw losses as thin lines, unsmoothed, and recalls with a marker per epoch.
 
     Markers are filled for T2I and hollow for I2T; with several seeds lines and markers are finer.
     """
     for key, series in panel.points.groupby(["backbone", "method", "seed", "part"]):
-        backbone, method, _, part = map(str, key)
+        backbone, method, _seed, part = map(str, key)
         style: dict[str, Any] = {"linewidth": 0.5 if layout.has_several_seeds else 0.7}
         if part:
             thin_style = {"linewidth": 0.5, "markersize": 2, "markeredgewidth": 0.5} if layout.has_several_seeds else {}
@@ -243,3 +205,28 @@ def _direction_style(part: str, colour: str) -> dict[str, Any]:
     """Return the line style of a direction: solid and filled for T2I, dashed and hollow for I2T."""
     solid = part == DIRECTION_LABELS["t2i"]
     return {"linestyle": "-" if solid else "--", "markerfacecolor": colour if solid else "white", "markersize": 3.5}
+
+
+STYLES = {
+    "recall": FigureStyle(_draw_recall_panel, columns=2, height=1.45, per_seed_text="a marker each"),
+    "retention": FigureStyle(
+        _draw_retention_panel,
+        columns=1,
+        height=1.0,
+        per_seed_text="mean ± standard deviation",
+        excluded_methods=(BASE,),
+        extra_note="The line at 0 is each backbone's own base.",
+        without_panels="the preset has no retention dataset",
+    ),
+    # A row per dataset, R@1 left and R@5 right.
+    "scale": FigureStyle(_draw_scale_panel, columns=2, height=1.5, per_seed_text="a marker each", show_directions=True),
+    # A row per backbone, loss left and recall on the validation split right.
+    "training": FigureStyle(
+        _draw_training_panel,
+        columns=2,
+        height=1.25,
+        per_seed_text="a line each",
+        excluded_methods=(BASE,),
+        show_directions=True,
+    ),
+}

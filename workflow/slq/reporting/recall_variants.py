@@ -7,7 +7,7 @@ from itertools import product
 
 from slq.evaluation.rank_table import compute_recalls_by_leakage
 from slq.reporting.interval_tables import DIRECTION_LABELS
-from slq.reporting.notes import describe_runs, leak_note, leaked_ids
+from slq.reporting.notes import leak_note, leaked_ids
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
 from slq.results.cells import TableCell, empty_cell, format_one_decimal
 from slq.results.evidence import evidence
@@ -32,7 +32,7 @@ def recall_variants_table(results: Results) -> Table:
     return Table(
         name="counts",
         number="E",
-        caption=f"Recall at 5 in percent, counted in other ways. {describe_runs(results.layout)}",
+        caption="Recall at 5 in percent, counted in other ways.",
         stubs=("Counted",),
         columns=tuple(
             Column(f"{method} {direction}", (label, DIRECTION_LABELS[direction]))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from slq.common.errors import SlqError
 from slq.methods.registry import BASE
-from slq.reporting.notes import describe_runs, disputed_notes, missing_seeds_note, origin_note
+from slq.reporting.notes import disputed_notes, missing_seeds_note, origin_note
 from slq.reporting.table_model import Column, RowGroup, Table, TableRow
 from slq.results.cells import TableCell, common_cell
 from slq.results.layout import LayoutEntry
@@ -31,7 +31,7 @@ def retention_table(results: Results) -> Table:
     return Table(
         name="retention",
         number="B",
-        caption=f"Right answers in percent, by retention dataset and type of question. {describe_runs(layout)}",
+        caption="Right answers in percent, by retention dataset and type of question.",
         stubs=("Questions",),
         columns=(*COLUMNS, *(Column(method, (label,)) for method, label in layout.labels.items())),
         groups=groups,

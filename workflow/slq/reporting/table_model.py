@@ -68,6 +68,7 @@ class Table:
         shared: columns whose cells are printed once per group
         widths: only for a table that spans several pages: the width of its first column and of each other column, in cm
         stacked: whether intervals are printed on a line of their own, below their numbers
+        first_seed_reason: why cells are those of the first of several seeds; empty if they are means over the seeds
     """
 
     name: str
@@ -80,6 +81,7 @@ class Table:
     shared: tuple[Column, ...] = ()
     widths: tuple[float, float] | None = None
     stacked: bool = False
+    first_seed_reason: str = ""
 
     @property
     def lead_heads(self) -> list[str]:

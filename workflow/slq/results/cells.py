@@ -13,6 +13,7 @@ EMPTY_STATES = ("missing", "stale")  # states of a cell that shows no number
 RankMark = Literal["", "best", "second"]
 Formatter = Callable[[float], str]
 
+MIXED_DEVICES = "not hours of one device: "  # the beginning of the reason why hours are not added or divided
 ABSENT = " does not exist"  # the end of the reason why a file gives no number
 SUFFIX_FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9}
 
@@ -117,14 +118,14 @@ class TableCell:
         return cls(None, "", "stale", reason, reason=reason)
 
 
-def mean_cell(rows: Sequence[Any], comparable: bool = True) -> TableCell:
+def mean_cell(rows: Sequence[Any]) -> TableCell:
     """Build the cell of a number from its rows, one per seed: their mean, or an empty cell if none has a number.
 
-    Where every run inherits the same number, the cell is inherited and no mean is taken.
+    Where every run inherits the same number, the cell is inherited and no mean is taken. Hours of different devices are
+    different units, of which there is no mean.
 
     Args:
         rows: rows of `slq.results.load.load`
-        comparable: as in `TableCell`
 
     Raises:
         SlqError: the runs inherit different numbers
@@ -133,10 +134,12 @@ def mean_cell(rows: Sequence[Any], comparable: bool = True) -> TableCell:
     if not found:
         return empty_cell(rows)
     formatter, source = FORMATTERS[found[0].unit], join_sources(found)
+    if len({row.device for row in found}) > 1:
+        return TableCell.missing(f"{MIXED_DEVICES}{source}")
     if all(row.state == "inherited" for row in found):
         number = common_value(found) or 0
-        return TableCell.inherited(number, formatter, source, comparable, n=len(found), reason=found[0].reason)
-    mean = TableCell.mean([row.value for row in found], formatter, source, comparable)
+        return TableCell.inherited(number, formatter, source, comparable=True, n=len(found), reason=found[0].reason)
+    mean = TableCell.mean([row.value for row in found], formatter, source)
     return replace(mean, reason=empty_cell(rows).reason)
 
 

@@ -13,6 +13,8 @@ from slq.methods.registry import BASE
 
 BASELINES = "baselines"  # the folder, in a preset's folder, for results of systems that are not runs
 RUN_GLOB = "*/*/seed*/run.json"  # relative to a preset's folder
+ENTRY_KEYS = ("backbones", "retrieval_datasets", "knowledge_datasets", "retention_datasets")  # of a layout: entries
+PLAIN_KEYS = ("preset", "table3_base", "proposed_method", "cost_baseline")  # of a layout: taken as they are
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class ReportLayout:
     knowledge_datasets: tuple[LayoutEntry, ...]
     retention_datasets: tuple[LayoutEntry, ...]
     table3_base: bool
-    baselines: tuple[Baseline, ...] = ()
+    baselines: tuple[Baseline, ...]
     older_code: tuple[str, ...] = ()
 
     @property
@@ -113,10 +115,6 @@ class ReportLayout:
         """The methods whose runs answer as the untouched backbone."""
         return [row.name for row in self.rows if not row.changes_backbone]
 
-    def baselines_of_kind(self, kind: str) -> tuple[Baseline, ...]:
-        """Return the baselines of a kind: `comparator`, `zero_shot` or `rerank`."""
-        return tuple(one for one in self.baselines if one.kind == kind)
-
     def seeds_of(self, method: str) -> tuple[int, ...]:
         """Return the seeds of a method's runs; none if the layout leaves the method out."""
         return list_run_seeds(method, self.seeds) if method in self.methods else ()
@@ -126,10 +124,11 @@ class ReportLayout:
         return list_run_seeds(method, self.seeds)[0]
 
     @property
-    def runs(self) -> list[tuple[LayoutEntry, str, int]]:
-        """List backbone, method and seed of every run, in the order of the tables."""
+    def runs(self) -> list[tuple[str, str, int]]:
+        """List the backbone's name, method and seed of every run, in the order of the tables."""
         methods = [method for method in self.labels if method in self.methods]
-        return [(one, method, seed) for one in self.backbones for method in methods for seed in self.seeds_of(method)]
+        names = [one.name for one in self.backbones]
+        return [(name, method, seed) for name in names for method in methods for seed in self.seeds_of(method)]
 
     @property
     def has_several_seeds(self) -> bool:
@@ -182,7 +181,7 @@ def find_layout(
         knowledge_datasets=(),  # read as any other retrieval dataset
         retention_datasets=dataset_entries("retention"),
         table3_base=True,
-        baselines=tuple(Baseline(one.name, "comparator", one.name) for one in baselines),
+        baselines=tuple(Baseline(one.name, one.name, group="") for one in baselines),
     )
 
 
@@ -253,15 +252,11 @@ def parse_layout(layout: Mapping[str, Any]) -> ReportLayout:
         SlqError: a key is missing or a method is unknown
     """
     try:
-        fields: dict[str, Any] = {
-            key: layout[key] for key in ("preset", "table3_base", "proposed_method", "cost_baseline")
-        }
-        fields["rows"] = tuple(MethodRow(**row) for row in layout["rows"])
-        for key in ("backbones", "retrieval_datasets", "knowledge_datasets", "retention_datasets"):
-            fields[key] = tuple(LayoutEntry(**one) for one in layout[key])
-        fields["older_code"] = tuple(layout.get("older_code", ()))
-        fields["baselines"] = tuple(Baseline(**one) for one in layout.get("baselines", ()))
-        parsed = ReportLayout(seeds=tuple(map(int, layout["seeds"])), methods=tuple(layout["methods"]), **fields)
+        classes = {**dict.fromkeys(ENTRY_KEYS, LayoutEntry), "rows": MethodRow, "baselines": Baseline}
+        lists: dict[str, Any] = {key: tuple(one(**entry) for entry in layout[key]) for key, one in classes.items()}
+        lists |= {"seeds": tuple(map(int, layout["seeds"])), "methods": tuple(layout["methods"])}
+        lists["older_code"] = tuple(layout.get("older_code", ()))
+        parsed = ReportLayout(**{key: layout[key] for key in PLAIN_KEYS}, **lists)
     except (KeyError, TypeError, ValueError) as error:
         raise SlqError(f"layout of the tables: {type(error).__name__} {error}; see slq/results/layout.py") from error
     named = {*parsed.methods, parsed.proposed_method, parsed.cost_baseline}

@@ -3,17 +3,17 @@
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json
 from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
 from slq.common.schema import earlier_version_error
 from slq.config.runs import BASE_SEED
-from slq.evaluation.freshness import METRICS_FOLDERS, check_freshness
+from slq.evaluation.freshness import check_freshness
 from slq.evaluation.rank_table import RANK_DIRECTIONS
 from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.evaluation.retention_metrics import HIT_COUNT_BENCHMARKS
@@ -22,6 +22,7 @@ from slq.results.cells import ABSENT, TableCell, empty_cell, mean_cell, with_num
 from slq.results.evidence import evidence
 from slq.results.hours import total_device_hours, training_device_hours
 from slq.results.layout import BASELINES, ReportLayout
+from slq.results.ledger import LEDGER_FILE, load_ledger
 from slq.results.record import Record, read_record, relative_path
 
 AUDIT_SCHEMA = 4
@@ -74,12 +75,12 @@ def list_expected_files(folder: Path, expected: ReportLayout) -> Iterator[tuple[
     retrieval = dict.fromkeys(one.name for one in (*expected.retrieval_datasets, *expected.knowledge_datasets))
     retention = [one.name for one in expected.retention_datasets]
     for backbone, method, seed in expected.runs:
-        run_folder = folder / backbone.name / method / f"seed{seed}"
-        yield backbone.name, method, seed, "run", "", run_folder / "run.json"
+        run_folder = folder / backbone / method / f"seed{seed}"
+        yield backbone, method, seed, "run", "", run_folder / "run.json"
         datasets = {"retrieval": retrieval, "retention": retention, "blind": retention if method == BASE else ()}
         for kind, names in datasets.items():
             for name in names:
-                yield backbone.name, method, seed, kind, name, run_folder / kind / f"{name}.json"
+                yield backbone, method, seed, kind, name, run_folder / kind / f"{name}.json"
     for baseline in expected.baselines:
         baseline_folder = folder / BASELINES / baseline.name
         yield BASELINES, baseline.name, BASE_SEED, "run", "", baseline_folder / "baseline.json"
@@ -135,23 +136,6 @@ def _check_file(path: Path, content: dict[str, Any], root: Path) -> dict[str, An
     if freshness.unchecked_reason:
         return {"unchecked": (file, freshness.unchecked_reason)}
     return {"state": "stale", "reason": f"{file} {freshness.stale_reason}"} if freshness.stale_reason else {}
-
-
-def check_metrics_files(folder: Path) -> pd.DataFrame:
-    """Check every metrics file in a preset's folder: a row for each, for `warning_lines`.
-
-    Raises:
-        SlqError: a metrics file cannot be read.
-    """
-    rows = []
-    for path in (path for kind in METRICS_FOLDERS for path in folder.rglob(f"{kind}/*.json")):
-        content, columns = read_json(path), {"state": "measured", "reason": "", "unchecked": ()}
-        try:
-            columns |= _check_file(path, content, folder.parent) if isinstance(content, dict) else {}
-        except SlqError as error:  # another schema version, or unreadable ranks or answers
-            columns["unchecked"] = (path.relative_to(folder.parent).as_posix(), f"({error})")
-        rows.append(columns)
-    return pd.DataFrame(rows, columns=["state", "reason", "unchecked"], dtype=object)
 
 
 def warning_lines(files: pd.DataFrame) -> list[str]:
@@ -267,11 +251,7 @@ def _hours_columns(metric: str, file: dict[str, Any]) -> dict[str, Any]:
     if kind not in DEVICE_KINDS:
         raise SlqError(f"{record.path}: key device.kind is {kind!r}; expected one of {list(DEVICE_KINDS)}")
     compute_hours = training_device_hours if metric == "hours" else total_device_hours
-    try:
-        value = compute_hours(record.content)
-    except SlqError as error:
-        raise SlqError(f"{record.path}: {error}") from error
-    return {"value": value, "device": (kind, record.text("device", "name"))}
+    return {"value": compute_hours(record), "device": (kind, record.text("device", "name"))}
 
 
 def _untrained_columns(number: Number, file: dict[str, Any]) -> dict[str, Any]:
@@ -334,6 +314,7 @@ class Results:
         files: the expected files, as `load_files` returns them
         numbers: the expected numbers, as `load` returns them
         audit: the audit of the preset's datasets, or None if it does not exist
+        ledger_path: the ledger of the preset's hours
     """
 
     def __init__(self, root: Path, layout: ReportLayout) -> None:
@@ -343,6 +324,7 @@ class Results:
         self._check_identities()
         self.numbers = list_numbers(self.files)
         self.audit = read_audit(self.folder)
+        self.ledger_path = self.folder / LEDGER_FILE
         self._rows: dict[Place, list[Any]] = defaultdict(list)
         for row in as_rows(self.numbers):
             self._rows[Place(*(getattr(row, field) for field in Place._fields))].append(row)
@@ -357,6 +339,11 @@ class Results:
             for key, expected in identity.items():
                 if (value := file.record.value(key)) != expected:
                     raise SlqError(f"{file.path}: key {key} is {value!r}, its folder says {expected!r}")
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """The rows of the ledger, loaded by what needs them; errors as in `load_ledger`."""
+        return load_ledger(self.ledger_path)
 
     def relative_path(self, path: Path) -> str:
         """Return a path as sources print it: relative to the folder above the results folder."""

@@ -28,6 +28,7 @@ COLUMNS_BY_TABLE = {  # tables that print numbers
 }
 SHARE_TABLES = ("base_scores", "reference_recalls", "table1", "table3")
 OTHER_PAPERS = "retllm"
+OWN_GROUP = "Ours"  # the group of Table 1 that holds the proposed method
 SHARE_UNITS = ("percent", "hits")
 PAPER_COLUMNS = ["table", "row", "column", "printed", "mark", "group", "cited", "hidden_size", "sample_sizes"]
 PAPER_COLUMNS += ["base_printed", "base_source"]
@@ -143,10 +144,9 @@ class Paper:
         numbers: the frame that `load_paper` returns
         benchmarks: unit and sample sizes of each dataset and direction
         settings: as passed
-        own_method: the paper's own method, the last row of Table 3
 
     Args:
-        settings: from `cost_settings.paper_audit_settings`; empty if config.yaml has no preset of the paper's backbones
+        settings: from `cost_settings.paper_audit_settings`; empty where nothing of it is needed
     """
 
     def __init__(
@@ -163,8 +163,6 @@ class Paper:
         if (repeated := self.numbers.duplicated(["table", "row", "column"])).any():
             row = self.numbers[repeated].iloc[0]
             raise SlqError(f"{row['source']}: {row['row']}, {row['column']} stands twice; expected one number")
-        table3 = self.numbers.loc[self.numbers["table"] == "table3", "method"]
-        self.own_method = table3.iloc[-1] if len(table3) else ""
         self._rows = {(row.table, row.row, row.column): row for row in as_rows(self.numbers)}
 
     def table(self, name: str, **columns: str) -> list[Any]:
@@ -194,8 +192,9 @@ class Paper:
         return [row for row in self._rows.values() if row.value is not None and row.unit in SHARE_UNITS]
 
     def models_by_group(self, table: str) -> dict[str, list[str]]:
-        """Return the models of a table of recalls under their headings, in order."""
-        rows = self.numbers[self.numbers["table"] == table].drop_duplicates("row")
+        """Return the models of a table of recalls under their headings, in order, without the paper's own."""
+        of_others = (self.numbers["table"] == table) & (self.numbers["group"] != OWN_GROUP)
+        rows = self.numbers[of_others].drop_duplicates("row")
         return {str(group): list(models) for group, models in rows.groupby("group", sort=False)["row"]}
 
     def datasets(self, table: str, kind: str) -> list[str]:

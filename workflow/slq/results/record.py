@@ -42,15 +42,17 @@ class Record:
             value = value[key]
         return value
 
-    def number(self, *keys: str) -> float:
+    def number(self, *keys: str, minimum: float | None = None) -> float:
         """Return the finite number under nested keys.
 
         Raises:
-            SlqError: the key is missing or holds something else
+            SlqError: the key is missing or holds something else, or less than `minimum`
         """
         value = self.value(*keys)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise SlqError(f"{self.path}: key {'.'.join(keys)} is {value!r}; expected a number")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or (minimum is not None and value < minimum):
+            bound = "" if minimum is None else f", at least {minimum:g}"
+            raise SlqError(f"{self.path}: key {'.'.join(keys)} is {value!r}; expected a number{bound}")
         return value
 
     def text(self, *keys: str) -> str:

@@ -24,6 +24,7 @@ class Comparator(EmbeddingKind):
         "dependentRequired": {"backbone": ["readout"], "readout": ["backbone"]},
     }
     on_each_backbone = False
+    table_group = ""
 
     def describe(self, config: Config, entry: Config) -> dict[str, str]:
         """Return all that the entry says of it."""

@@ -26,9 +26,10 @@ class Rerank(BaselineKind):
         },
     )
     on_each_backbone = True
+    table_group = "Re-ranked"
 
     def describe(self, config: Config, entry: Config) -> dict[str, str]:
-        """Return a label of first stage, re-ranker and backbone, and their names.
+        """Return a label of first stage, re-ranker and backbone, their names, and the training data of a comparator.
 
         Raises:
             SlqError: a method is none of the preset, or the first stage is a baseline that has no model of its own.
@@ -44,12 +45,12 @@ class Rerank(BaselineKind):
                     f"config: baselines.{entry['name']}.{part} is '{entry[part]}', which {key}.methods leaves out; add "
                     f"it there, or take {entry['name']} out of {key}.baselines"
                 )
-        first_stage = self._find_comparator(config, entry) or {
-            "label": method_entry(preset, entry["first_stage"]).label
-        }
+        comparator = self._find_comparator(config, entry)
+        first_label = comparator["label"] if comparator else method_entry(preset, entry["first_stage"]).label
         reranker, backbone = method_entry(preset, entry["reranker"]), config["backbones"][entry["backbone"]]
-        label = f"{first_stage['label']}, re-ranked by {reranker.label} ({backbone['label']})"
-        return {"label": label} | {name: entry[name] for name in ("backbone", "first_stage", "reranker")}
+        label = f"{first_label}, re-ranked by {reranker.label} ({backbone['label']})"
+        described = {"label": label} | {name: entry[name] for name in ("backbone", "first_stage", "reranker")}
+        return described | ({"trained_on": comparator["trained_on"]} if comparator else {})
 
     def inputs(self, config: Config, entry: Config) -> dict[str, tuple[str, str]]:
         """Return first stage, re-ranker and backbone."""

@@ -9,6 +9,7 @@ class ZeroShot(EmbeddingKind):
 
     schema = entry_schema("A read-out of each backbone, without training.", {}, readout=key_of("readouts"))
     on_each_backbone = True
+    table_group = "Zero-shot"
 
     def describe(self, config: Config, entry: Config) -> dict[str, str]:
         """Return a label of both, backbone and read-out."""

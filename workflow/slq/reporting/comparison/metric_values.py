@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any, NamedTuple
 
-from slq.common.errors import SlqError
 from slq.evaluation.reference_recalls import RECALL_METRICS
 from slq.evaluation.statistics import ClusteredHits
 from slq.reporting.interval_tables import DIRECTION_LABELS
@@ -145,23 +144,14 @@ class ComparisonSettings:
 
 
 def parse_comparison_settings(settings: Mapping[str, Any]) -> ComparisonSettings:
-    """Parse the settings of a comparison (`slq.config.job_settings.compare_settings`).
-
-    Raises:
-        SlqError: a key is missing or a value is malformed.
-    """
-    try:
-        return ComparisonSettings(
-            backbones={one["name"]: LayoutEntry(**one) for one in settings["backbones"]},
-            datasets={one["name"]: LayoutEntry(**one) for one in settings["datasets"]},
-            labels={row["name"]: row["label"] for row in settings["rows"]},
-            proposed_method=settings["proposed_method"],
-            cost_baseline=settings["cost_baseline"],
-            significance_level=float(settings["level"]),
-            tolerances={kind: float(settings["tolerance"][kind]) for kind in TOLERANCE_KINDS},
-            seed_sds=settings["seed_sd"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise SlqError(
-            f"settings of the comparison: {type(error).__name__} {error}; see slq/config/job_settings.py"
-        ) from error
+    """Parse the settings of a comparison (`slq.config.job_settings.compare_settings`)."""
+    return ComparisonSettings(
+        backbones={one["name"]: LayoutEntry(**one) for one in settings["backbones"]},
+        datasets={one["name"]: LayoutEntry(**one) for one in settings["datasets"]},
+        labels={row["name"]: row["label"] for row in settings["rows"]},
+        proposed_method=settings["proposed_method"],
+        cost_baseline=settings["cost_baseline"],
+        significance_level=settings["level"],
+        tolerances={kind: float(settings["tolerance"][kind]) for kind in TOLERANCE_KINDS},
+        seed_sds=settings["seed_sd"],
+    )

@@ -1,7 +1,7 @@
 """Text output of a comparison for the terminal."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from textwrap import wrap
@@ -9,7 +9,7 @@ from typing import Any
 
 from slq.common.files import write_json, write_text
 from slq.reporting.comparison.compare import ComparedCell, Comparison, as_json, compare_results
-from slq.reporting.comparison.metric_values import CellKey, MetricValue, parse_comparison_settings
+from slq.reporting.comparison.metric_values import CellKey, parse_comparison_settings
 from slq.results.cells import with_sign
 
 LINE_WIDTH = 100
@@ -54,12 +54,13 @@ def format_comparison(comparison: Comparison) -> str:
     footnotes = _number_footnotes(comparison.cells)
     header = "  ".join(text.rjust(width) for text, width in zip(COLUMN_HEADERS, COLUMN_WIDTHS, strict=True))
     lines = [
-        *(line for side in _side_lines(comparison) for line in _wrap_line(side)),
+        *_wrap_line(f"A: {comparison.a.name} ({comparison.a.description})"),
+        *_wrap_line(f"B: {comparison.b.name} ({comparison.b.description})"),
         "",
         f"{'':{LABEL_WIDTH + 2}}  {header}  verdict",
     ]
-    for run, cells in _group_by_run(comparison):
-        lines.append(run)
+    for (backbone, method), cells in groupby(comparison.cells, key=lambda cell: cell.key[:2]):
+        lines.append(f"{backbone}, {comparison.labels.get(method, method)}")
         for cell in cells:
             values = "  ".join(text.rjust(width) for text, width in zip(_format_cell(cell), COLUMN_WIDTHS, strict=True))
             note = f" [{footnotes[cell.judgement.reason]}]" if cell.judgement.reason in footnotes else ""
@@ -82,29 +83,16 @@ def _cell_label(key: CellKey) -> str:
     return f"{name} {key.metric}"
 
 
-def _side_lines(comparison: Comparison) -> list[str]:
-    return [f"{name}: {side.name} ({side.description})" for name, side in (("A", comparison.a), ("B", comparison.b))]
-
-
-def _group_by_run(comparison: Comparison) -> Iterator[tuple[str, Iterator[ComparedCell]]]:
-    for (backbone, method), members in groupby(comparison.cells, key=lambda cell: cell.key[:2]):
-        yield f"{backbone}, {comparison.labels.get(method, method)}", members
-
-
 def _format_cell(cell: ComparedCell) -> tuple[str, ...]:
     """Format both numbers, difference, interval and tolerance; a dash stands for a missing value."""
     form, judgement = cell.a_or_b.formatter, cell.judgement
     format_signed = with_sign(form)
-    numbers = [_format_number(number) for number in (cell.a, cell.b)]
+    numbers = [form(number.value) if number else "-" for number in (cell.a, cell.b)]
     if cell.a is None or cell.b is None:
         return (*numbers, "-", "-", "-")
     interval = f"[{', '.join(map(format_signed, judgement.interval))}]" if judgement.interval else "-"
     has_tolerance = judgement.verdict not in ("not comparable", "stale")
     return (*numbers, format_signed(judgement.delta), interval, form(judgement.tolerance) if has_tolerance else "-")
-
-
-def _format_number(number: MetricValue | None) -> str:
-    return "-" if number is None else number.formatter(number.value)
 
 
 def _number_footnotes(cells: Sequence[ComparedCell]) -> dict[str, int]:

@@ -14,9 +14,8 @@ from slq.reporting.comparison.metric_values import (
 )
 from slq.results.cells import FORMATTERS, SUFFIX_FACTORS, count_decimals
 from slq.results.layout import LayoutEntry
-from slq.results.paper import Paper
+from slq.results.paper import OWN_GROUP, Paper
 
-SLQ_GROUP = "Ours"  # the group of Table 1 that holds SLQ
 PAPER_SEED = -1  # the paper does not state its seed; -1 is none of ours
 PAPER_DEVICE = "H800"  # device of the paper's hours, by the header of their column
 LM_HEAD_NOTE = (
@@ -27,7 +26,7 @@ LM_HEAD_NOTE = (
 def load_paper_metric_values(
     reference_folder: Path, settings: ComparisonSettings, other_values: MetricValues
 ) -> MetricValues:
-    """Load Table 3, and the rows of SLQ in Table 1.
+    """Load Table 3, and the rows of the proposed method in Table 1.
 
     Args:
         reference_folder: the folder of the paper's values
@@ -45,7 +44,7 @@ def load_paper_metric_values(
     }
     paper = Paper(reference_folder, reference_folder, tables=("table3", "table1"))
     metric_values: MetricValues = {}
-    for row in (*paper.table("table3"), *paper.table("table1", group=SLQ_GROUP)):
+    for row in (*paper.table("table3"), *paper.table("table1", group=OWN_GROUP)):
         paper_backbone = row.backbone or names_by_model.get(row.row, row.row)
         method, metric = row.method or settings.proposed_method, f"{row.direction} {row.metric}".strip()
         file = f"{reference_folder.as_posix()}/{Path(row.source).name}"

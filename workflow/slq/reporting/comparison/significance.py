@@ -70,7 +70,7 @@ class PairedDifferences:
 
 
 def compute_significance(a: MetricValue, b: MetricValue, seed_sd: float | None) -> SignificanceResult | None:
-    """Test whether chance alone may explain a difference; return None if nothing can be tested or chance plays no part.
+    """Test whether chance alone may explain a difference; return None if nothing can be tested.
 
     If a side has several seeds, Student's t test uses the spread between runs that differ only in their seed: it
     contains all chance on one test set. With one run on each side, an exact test uses the items that only one of the
@@ -82,9 +82,8 @@ def compute_significance(a: MetricValue, b: MetricValue, seed_sd: float | None) 
         seed_sd: standard deviation between runs that differ only in their seed, in points, for a number near 50 %; None
             if not known
     """
-    same_source = a.inputs_hash and a.inputs_hash == b.inputs_hash
     sample = a.sample or b.sample
-    if sample is None or a.stale_reason or b.stale_reason or (same_source and a.values != b.values):
+    if sample is None:
         return None
     sd, degrees_of_freedom = pooled_sd([a.values, b.values])
     if degrees_of_freedom and a.sample and b.sample:

@@ -37,25 +37,20 @@ def judge_cells(
     is below the significance level: chance alone then makes any cell of a comparison differ with at most that
     probability. Where nothing can be tested, the tolerance decides.
     """
-    not_comparable = {key: reason for key, (a, b) in pairs.items() if (reason := reason_not_comparable(a, b))}
-    significance_results = {
-        key: found
+    untested = {key: judged for key, (a, b) in pairs.items() if (judged := _judge_without_test(a, b))}
+    tests = {
+        key: compute_significance(a, b, settings.seed_sd(preset, key.method, a.kind))
         for key, (a, b) in pairs.items()
-        if key not in not_comparable
-        and (found := compute_significance(a, b, settings.seed_sd(preset, key.method, a.kind)))
+        if key not in untested
     }
-    corrected = holm_correction({key: found.p_value for key, found in significance_results.items()})
+    corrected = holm_correction({key: found.p_value for key, found in tests.items() if found})
     judgements = {}
     for key, (a, b) in pairs.items():
-        found, delta, tolerance = significance_results.get(key), a.value - b.value, _tolerance(a, b, settings)
+        found, delta, tolerance = tests.get(key), a.value - b.value, _tolerance(a, b, settings)
         interval = (found.low, found.high) if found else None
         verdict: CellVerdict
-        if a.stale_reason or b.stale_reason:
-            verdict, reason, interval = "stale", "; ".join(filter(None, (a.stale_reason, b.stale_reason))), None
-        elif key in not_comparable:
-            verdict, reason, interval = "not comparable", not_comparable[key], None
-        elif a.inputs_hash and a.inputs_hash == b.inputs_hash and a.values != b.values:
-            verdict, reason, interval = "differs", SAME_INPUTS_REASON, None
+        if key in untested:
+            verdict, reason = untested[key]
         elif abs(delta) <= tolerance + ROUND_OFF:
             verdict, reason = "agrees", _inherited_note(a, b)
         elif found is None:
@@ -65,6 +60,17 @@ def judge_cells(
             reason = _tested_reason(a, b, found, corrected[key])
         judgements[key] = CellJudgement(delta, tolerance, verdict, reason, interval)
     return judgements
+
+
+def _judge_without_test(a: MetricValue, b: MetricValue) -> tuple[CellVerdict, str] | None:
+    """Return verdict and reason of two numbers that neither tolerance nor test can compare; None for others."""
+    if stale_reason := "; ".join(filter(None, (a.stale_reason, b.stale_reason))):
+        return "stale", stale_reason
+    if reason := reason_not_comparable(a, b):
+        return "not comparable", reason
+    if a.inputs_hash and a.inputs_hash == b.inputs_hash and a.values != b.values:
+        return "differs", SAME_INPUTS_REASON
+    return None
 
 
 def _tolerance(a: MetricValue, b: MetricValue, settings: ComparisonSettings) -> float:

@@ -4,13 +4,16 @@ They come from `run.json`, `baseline.json` and the ledger.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from itertools import product
+from math import isnan
 from typing import Any
 
-from slq.reporting.ledger_columns import ledger_source, read_ledger_rows
+import pandas as pd
+
+from slq.reporting.ledger_columns import ledger_source
 from slq.results.cells import format_hours, format_significant_digits
 from slq.results.layout import BASELINES
+from slq.results.ledger import BASELINE_STAGE
 from slq.results.load import Results
 from slq.results.record import Record
 
@@ -64,33 +67,31 @@ def sum_ledger(results: Results) -> tuple[list[dict[str, str]], str]:
     Both are empty without a ledger. The rows of the runs come first, then the baselines: those of each backbone, and
     those without a backbone.
     """
-    lines, totals = read_ledger_rows(results), []
+    ledger, totals = results.ledger, []
     labels = {one.name: one.label for one in results.layout.backbones}
     for (backbone, label), (method, name) in product(labels.items(), results.layout.labels.items()):
-        found = [line for line in lines if (line["backbone"], line["method"]) == (backbone, method)]
-        totals += [_ledger_total(label, name, found)] if found else []
+        found = ledger[(ledger["backbone"] == backbone) & (ledger["method"] == method)]
+        totals += [_ledger_total(label, name, found)] if len(found) else []
     for backbone, label in {**labels, "": DASH}.items():
-        found = [line for line in lines if (line["stage"], line["backbone"]) == (BASELINES, backbone)]
-        totals += [_ledger_total(label, f"{len(found)} baselines", found)] if found else []
-    return totals, ledger_source(results) if lines else ""
+        found = ledger[(ledger["stage"] == BASELINE_STAGE) & (ledger["backbone"] == backbone)]
+        totals += [_ledger_total(label, f"{len(found)} baselines", found)] if len(found) else []
+    return totals, ledger_source(results) if len(ledger) else ""
 
 
-def _ledger_total(backbone: str, method: str, lines: Sequence[dict[str, str]]) -> dict[str, str]:
+def _ledger_total(backbone: str, method: str, lines: pd.DataFrame) -> dict[str, str]:
     """Sum and format device hours and PFLOP; hours print as a dash if a line lacks them, PFLOP if no line has any."""
 
-    def column_sum(column: str) -> float:
-        return sum(float(line[column] or 0) for line in lines)
+    def format_hours_of(column: str) -> str:
+        total = sum(lines[column].tolist())
+        return DASH if isnan(total) else format_hours(total) if total else "0"
 
-    def format_column(column: str) -> str:
-        total = column_sum(column)
-        return DASH if not all(line[column] for line in lines) else format_hours(total) if total else "0"
-
+    pflop = sum(lines["pflop"].fillna(0).tolist())
     return {
         "backbone": backbone,
         "method": method,
-        "devices": "; ".join(dict.fromkeys(line["device"] for line in lines)),
-        "training": format_column("train_hours"),
-        "repeated": format_column("repeated_hours"),
-        "total": format_column("total_hours"),
-        "pflop": format_significant_digits(column_sum("pflop")) if column_sum("pflop") else DASH,
+        "devices": "; ".join(lines["device"].unique()),
+        "training": format_hours_of("train_hours"),
+        "repeated": format_hours_of("repeated_hours"),
+        "total": format_hours_of("total_hours"),
+        "pflop": format_significant_digits(pflop) if pflop else DASH,
     }

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json, write_text
-from slq.common.schema import require_schema
+from slq.common.files import wrap_read_errors, write_text
 from slq.reporting.html import html_environment
 from slq.reporting.page import environment, summary
 from slq.reporting.page.environment import DASH
-from slq.results.cells import format_hours, format_integer, format_one_decimal, format_parameter_count, with_sign
+from slq.results.cells import FORMATTERS, format_integer, format_one_decimal, with_sign
 from slq.results.layout import parse_layout
 from slq.results.load import Results
+from slq.results.paper import COST_COLUMNS
+from slq.results.record import read_record
 
 SCHEMA = 2
-METRIC_FORMATS = {"hours": format_hours, "gpu_hours": format_hours, "parameters": format_parameter_count}
 MAX_PERCENT = 100  # a score above it is a number of hits
 TABLE_SECTION = re.compile(r'<section class="table">.*?</section>', re.DOTALL)
 # In the order of the page; OPEN_TABLES are shown expanded, the others collapsed.
@@ -109,11 +109,9 @@ def _read_stage_output(path: Path, key: str) -> dict[str, Any]:
     Raises:
         SlqError: it has another schema version, or lacks `key`.
     """
-    content: dict[str, Any] = read_json(path)
-    require_schema(path, content, SCHEMA, "make the file again")
-    if key not in content:
-        raise SlqError(f"{path}: expected the key {key}; make the file again")
-    return content
+    record = read_record(path, path.parent, SCHEMA)
+    record.value(key)
+    return record.content
 
 
 def _number_format(metric: str, *values: float | None) -> Callable[[float], str]:
@@ -121,8 +119,8 @@ def _number_format(metric: str, *values: float | None) -> Callable[[float], str]
 
     Recalls and scores in percent have one decimal; values above 100, which are hits of OCRBench, have none.
     """
-    if metric in METRIC_FORMATS:
-        return METRIC_FORMATS[metric]
+    if metric in COST_COLUMNS.values():
+        return FORMATTERS[metric]
     in_hits = any(value is not None and abs(value) > MAX_PERCENT for value in values)
     return format_integer if in_hits else format_one_decimal
 
@@ -149,7 +147,8 @@ def read_table_section(folder: Path, name: str) -> str:
         SlqError: it cannot be read, or was rendered from another template.
     """
     path = folder / f"{name}.html"
-    found = TABLE_SECTION.search(_read_bytes(path).decode())
+    with wrap_read_errors(path):
+        found = TABLE_SECTION.search(path.read_text(encoding="utf-8"))
     if found is None:
         raise SlqError(f'{path}: has no <section class="table">; render the tables again')
     return found[0]
@@ -165,18 +164,7 @@ def _embed_figure(path: Path, page: Path) -> dict[str, str]:
     """
     if path.suffix != ".svg" or path.stem not in FIGURE_TITLES:
         raise SlqError(f"{path}: no figure of the page; expected the SVG of one of {', '.join(FIGURE_TITLES)}")
-    encoded = base64.b64encode(_read_bytes(path)).decode()
+    with wrap_read_errors(path):
+        encoded = base64.b64encode(path.read_bytes()).decode()
     link = Path(os.path.relpath(path, page)).as_posix()
     return {"title": FIGURE_TITLES[path.stem], "address": f"data:image/svg+xml;base64,{encoded}", "link": link}
-
-
-def _read_bytes(path: Path) -> bytes:
-    """Read a file.
-
-    Raises:
-        SlqError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
