@@ -36,7 +36,7 @@ from slq.cost.forecast import forecast_preset, job_resources
 from slq.cost.forecast_table import summary_lines
 from slq.jobs import GENERATION_ENTRIES, JOBS
 from slq.methods.registry import BASE
-from slq.reporting.closing import closing_lines
+from slq.reporting.page.closing import closing_lines
 from slq.reporting.headlines import find_headline
 from slq.sources.file_hashes import FileHashCache
 from snakemake_logger_plugin_slq.words import WORDS

@@ -179,7 +179,7 @@ def test_every_backbone_has_a_marker_however_many(results: Path) -> None:
     names = [*(f"b{number}" for number in range(9)), "mini-a", "mini-b"]
     many = MINI | {"backbones": [{"name": name, "label": name, "paper_name": ""} for name in names]}
     with figure_style():
-        figures = [draw(chart, parse_layout(many)) for draw, chart in zip(DRAW, charts(results, many), strict=True)]
+        figures = [draw_chart(chart, parse_layout(many)) for chart in charts(results, many)]
     markers = {line.get_marker() for line in figures[0].legends[0].get_lines()} - {"None"}
     assert len(markers) == len(names)
 

@@ -4,8 +4,8 @@ import pytest
 
 from slq.common.files import write_json
 from slq.jobs import JOBS
-from slq.reporting.closing import closing_lines
 from slq.reporting.headlines import HEADLINES, find_headline
+from slq.reporting.page.closing import closing_lines
 
 RECALLS = {"metrics": {"t2i": {"R@1": 60.0, "R@5": 97.25}, "i2t": {"R@1": 1.0, "R@5": 2.0}}}
 

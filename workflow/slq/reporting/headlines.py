@@ -18,16 +18,16 @@ def split_headline(outputs: Sequence[Path]) -> str:
 def training_headline(outputs: Sequence[Path]) -> str:
     """Say the recall on the validation split of the epoch that was kept."""
     validation = _read(_find(outputs, "run.json"))["val"]
-    kept = validation["recalls"][validation["selected_epoch"]]
-    return f"validation T2I R@1 {kept['t2i']['R@1']:.1f}"
+    selected = validation["recalls"][validation["selected_epoch"]]
+    return f"validation T2I R@1 {selected['t2i']['R@1']:.1f}"
 
 
 def retrieval_headline(outputs: Sequence[Path]) -> str:
     """Say T2I R@5 on each dataset."""
     files = [path for path in outputs if path.suffix == ".json" and path.parent.name == "retrieval"]
     recalls = {path.stem: _read(path)["metrics"]["t2i"] for path in files}
-    shown = [f"{name} {values['R@5']:.1f}" for name, values in recalls.items() if "R@5" in values]
-    return f"T2I R@5 {', '.join(shown)}" if shown else ""
+    parts = [f"{name} {values['R@5']:.1f}" for name, values in recalls.items() if "R@5" in values]
+    return f"T2I R@5 {', '.join(parts)}" if parts else ""
 
 
 def retention_headline(outputs: Sequence[Path]) -> str:
