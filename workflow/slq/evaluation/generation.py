@@ -12,7 +12,8 @@ from slq.datasets.questions import question_segments, strip_markers
 from slq.datasets.splits import Split
 from slq.evaluation.reply import Reply, build_answered_items
 from slq.models.backbone import Backbone
-from slq.models.prefix import ContentPart, collate, render_chat_template, tokenize_message
+from slq.models.prefix import collate, render_chat_template, tokenize_message
+from slq.models.turn import ContentPart
 
 Items = list[dict[str, Any]]
 

@@ -12,8 +12,7 @@ from transformers import DynamicCache
 from slq.common.errors import SlqError
 from slq.models.backbone import Backbone, require_restorable_cache
 from slq.models.family import FEATURES, ProcessedImage
-
-ContentPart = str | ProcessedImage
+from slq.models.turn import ContentPart, UnusableTurnError
 
 
 @dataclass(frozen=True)
@@ -94,48 +93,23 @@ def message_parts(content: ContentPart, instruction: str) -> tuple[ContentPart, 
 
 
 def render_chat_template(backbone: Backbone, parts: tuple[ContentPart, ...], template: str | None = None) -> str:
-    """Render a user turn of texts and images in the backbone's chat template, up to where the answer would begin.
-
-    Each image is rendered as a single placeholder.
-
-    Args:
-        template: a text to use instead of the chat template, in which {turn} is replaced by the concatenated parts.
-    """
-    if template is not None:
-        turn = "".join(part if isinstance(part, str) else backbone.family.placeholder for part in parts)
-        return template.replace("{turn}", turn)
-    content = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in parts]
-    text: str = backbone.tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
-    return text
+    """Render a user turn, each image as a single placeholder (`TextTokenizer.render_turn`)."""
+    return backbone.text_tokenizer.render_turn(backbone.family, parts, template)
 
 
 def tokenize_message(
     backbone: Backbone, parts: tuple[ContentPart, ...], template: str | None = None
 ) -> TokenizedMessage:
-    """Tokenize a rendered user turn, with each placeholder expanded to the tokens of its image.
-
-    A chat template contains all special tokens itself. With another `template` the tokenizer adds its usual special
-    tokens, such as a first token, as the processors of the models that come with such a template do.
+    """Tokenize a user turn of texts and images (`TextTokenizer.tokenize_turn`).
 
     Raises:
         SlqError: a text contains the placeholder of an image.
     """
-    images = tuple(part for part in parts if isinstance(part, ProcessedImage))
-    pieces = render_chat_template(backbone, parts, template).split(backbone.family.placeholder)
-    for part in parts:
-        if isinstance(part, str) and backbone.family.placeholder in part:
-            raise SlqError(
-                f"a text holds '{backbone.family.placeholder}', which stands for an image to this backbone: take it "
-                f"out; it begins {part[:60]!r}"
-            )
-    if len(pieces) != len(images) + 1:
-        raise ValueError(f"the template wrote {len(pieces) - 1} image placeholders for {len(images)} images")
-    for number, image in enumerate(images):
-        pieces[number] += backbone.family.expand_placeholder(image.num_tokens)
-    ids = backbone.tokenizer("".join(pieces), add_special_tokens=template is not None)["input_ids"]
-    return TokenizedMessage(ids, images)
+    try:
+        ids = backbone.text_tokenizer.tokenize_turn(backbone.family, parts, template)
+    except UnusableTurnError as error:
+        raise SlqError(str(error)) from error
+    return TokenizedMessage(ids, tuple(part for part in parts if isinstance(part, ProcessedImage)))
 
 
 def collate(backbone: Backbone, batch: Sequence[TokenizedMessage], num_following: int | Tensor = 0) -> dict[str, Any]:

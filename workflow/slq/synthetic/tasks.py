@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from slq.datasets.questions import format_choice_question, format_open_question, format_options
 from slq.models.backbone import Backbone
 from slq.models.family import ProcessedImage
-from slq.models.prefix import ContentPart, TokenizedMessage, tokenize_message
+from slq.models.prefix import TokenizedMessage, tokenize_message
+from slq.models.turn import ContentPart
 from slq.synthetic.benchmark_rows import (
     IMAGE_NAMES,
     LETTER_ONLY_REQUEST,
