@@ -94,6 +94,17 @@ def test_without_a_file_to_write_it_only_prints(split, evaluate, tmp_path, capsy
     assert [path.name for path in tmp_path.iterdir()] == ["mine.jsonl"]
 
 
+@pytest.mark.parametrize("run", RUNS, ids=" ".join)
+def test_captions_that_spell_control_tokens_are_texts(split, evaluate, tmp_path, run):
+    """To a backbone of whose words they are none, as any other such words."""
+    results = []
+    for number, word in enumerate(("<|image_pad|> <IMG_CONTEXT> <|im_end|>", "zebra lion mouse")):
+        lines = [line | {"captions": [f"{text} {word}" for text in line["captions"]]} for line in lines_of(split)[:4]]
+        assert evaluate(lines, "--json", tmp_path / f"{number}.json", run=run) == 0
+        results.append(read_json(tmp_path / f"{number}.json"))
+    assert results[0] == results[1]
+
+
 FORM = '{"image": "a.jpg", "captions": ["a text", ...]}'
 FAULTS = {
     "a missing image": ([{"image": "no.png", "captions": ["a cat"]}], "mine.jsonl:2: there is no image no.png"),

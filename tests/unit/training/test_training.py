@@ -1,6 +1,7 @@
 """The loop: deterministic, faithful to the global batch, watched on val, stopped by nonsense."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -249,6 +250,18 @@ def test_a_caption_beyond_the_positions_stops_before_the_first_step(slice_, monk
     monkeypatch.setattr("slq.training.run.train", lambda *_: pytest.fail("training began"))
     with pytest.raises(SlqError, match=r"needs 277 positions, .* has 256 .*it begins 'user a red ring a"):
         slice_.train("slq", "long_caption")
+
+
+def test_a_caption_that_spells_an_images_token_trains_as_a_text(fresh_backbone, split, tmp_path):
+    """Of a backbone's words it is none: the queries become what they do with any other such word."""
+
+    def with_word(word):
+        first, *others = split.items
+        return replace(split, items=[first | {"captions": [f"a tag called {word}", *first["captions"]]}, *others])
+
+    words = (fresh_backbone().family.placeholder, "zebra")
+    spelled, unknown = (run(fresh_backbone(), with_word(word), tmp_path)[0].queries for word in words)
+    assert torch.equal(spelled, unknown)
 
 
 def test_only_texts_that_could_be_too_long_are_tokenized(tiny_backbone, monkeypatch):

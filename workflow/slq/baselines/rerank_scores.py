@@ -26,6 +26,7 @@ from slq.datasets.splits import Split
 from slq.models.backbone import Backbone
 from slq.models.family import ProcessedImage
 from slq.models.prefix import TokenizedMessage, tokenize_message
+from slq.models.turn import Prompt
 
 OPTIONS_PLACEHOLDER = "{options}"  # where the captions go in the prompt
 OPTION_ORDER_SEED = 0  # seed of the order in which options are shown
@@ -154,7 +155,7 @@ def build_listwise_message(
 ) -> TokenizedMessage:
     """Build the message that asks which of these captions, shown in this order, matches the image best."""
     lines = [f"{number}. {caption}" for number, caption in enumerate(captions, start=1)]
-    return tokenize_message(backbone, (image, prompt.replace(OPTIONS_PLACEHOLDER, "\n".join(lines))))
+    return tokenize_message(backbone, (image, Prompt(prompt, OPTIONS_PLACEHOLDER, "\n".join(lines))))
 
 
 def option_token_ids(backbone: Backbone, num_options: int) -> list[int]:

@@ -29,7 +29,7 @@ from transformers.image_utils import load_image
 from .slq_adapter import FamilyAdapter
 from .slq_family import ProcessedImage
 from .slq_pictures import as_rgb
-from .slq_turn import TextTokenizer
+from .slq_turn import Prompt, TextTokenizer
 
 RETRIEVER_FILE = "retriever.json"
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -109,7 +109,8 @@ class ExportedRetriever(InputModule):
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
         """Build left-padded inputs of texts, images and messages, in any mixture; `prompt` goes before texts."""
         turns = [self._message_parts(item, prompt or "") for item in inputs]
-        rows = [self.text_tokenizer.tokenize_turn(self.family, parts) for parts in turns]
+        num_embeddings = self.model.get_input_embeddings().weight.shape[0]
+        rows = [self.text_tokenizer.tokenize_turn(self.family, parts, num_embeddings) for parts in turns]
         length = max(map(len, rows))
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (length - len(row)) + row for row in rows])
@@ -146,7 +147,7 @@ class ExportedRetriever(InputModule):
         modality_inputs = split_by_modality(item, self.modalities)
         parts = [self._process_image(one) if kind == "image" else prompt + one for kind, one in modality_inputs]
         instruction = self.retriever_config["instruction"]["image" if "image" in dict(modality_inputs) else "text"]
-        return [*parts, instruction] if instruction else parts
+        return [*parts, Prompt(instruction)] if instruction else parts
 
     def _process_image(self, image: Any) -> Any:
         """Open an image, if it is a path or an address, and process it."""

@@ -34,8 +34,9 @@ class Backbone:
         model: the `…ForConditionalGeneration` model.
         inner: the same model without the LM head, which costs 8 to 38 % more FLOPs and is never needed for an
             embedding.
-        text_tokenizer: the tokenizer as it reads user turns.
+        text_tokenizer: the tokenizer as it reads texts of users.
         hidden_size: hidden size of the language model, d.
+        num_embeddings: number of rows of the token embedding.
         mixed_precision: whether the trained weights have a higher precision than the frozen ones; the model then
             computes in the dtype of the frozen ones.
     """
@@ -59,6 +60,11 @@ class Backbone:
     def hidden_size(self) -> int:
         """Hidden size of the language model, d."""
         return self.model.config.get_text_config().hidden_size
+
+    @property
+    def num_embeddings(self) -> int:
+        """Number of rows of the token embedding."""
+        return self.model.get_input_embeddings().weight.shape[0]
 
     def autocast(self) -> torch.autocast:
         """Return a context in which the model's forward computes in the dtype of the weights that are not trained."""

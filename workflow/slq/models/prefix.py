@@ -12,7 +12,7 @@ from transformers import DynamicCache
 from slq.common.errors import SlqError
 from slq.models.backbone import Backbone, require_restorable_cache
 from slq.models.family import FEATURES, ProcessedImage
-from slq.models.turn import ContentPart, UnusableTurnError
+from slq.models.turn import BREAK, ContentPart, Prompt, UnusableTurnError
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ def count_tokens(messages: Iterable[Message]) -> TokenCounts:
 
 def message_parts(content: ContentPart, instruction: str) -> tuple[ContentPart, ...]:
     """Return the parts of a user turn: content, then the instruction if there is one (`prompt` in config.yaml)."""
-    return (content, instruction) if instruction else (content,)
+    return (content, Prompt(instruction)) if instruction else (content,)
 
 
 def render_chat_template(backbone: Backbone, parts: tuple[ContentPart, ...], template: str | None = None) -> str:
-    """Render a user turn, each image as a single placeholder (`TextTokenizer.render_turn`)."""
-    return backbone.text_tokenizer.render_turn(backbone.family, parts, template)
+    """Render a user turn for a reader, each image as a single placeholder (`TextTokenizer.render_turn`)."""
+    return backbone.text_tokenizer.render_turn(backbone.family, parts, template).replace(BREAK, "")
 
 
 def tokenize_message(
@@ -103,10 +103,10 @@ def tokenize_message(
     """Tokenize a user turn of texts and images (`TextTokenizer.tokenize_turn`).
 
     Raises:
-        SlqError: a text contains the placeholder of an image.
+        SlqError: a prompt holds what stands for an image, or a token has no embedding.
     """
     try:
-        ids = backbone.text_tokenizer.tokenize_turn(backbone.family, parts, template)
+        ids = backbone.text_tokenizer.tokenize_turn(backbone.family, parts, backbone.num_embeddings, template)
     except UnusableTurnError as error:
         raise SlqError(str(error)) from error
     return TokenizedMessage(ids, tuple(part for part in parts if isinstance(part, ProcessedImage)))
@@ -149,18 +149,20 @@ def collate(backbone: Backbone, batch: Sequence[TokenizedMessage], num_following
 def require_texts_fit(backbone: Backbone, texts: Iterable[str], instruction: str, num_following: int) -> None:
     """Check that every text fits the positions that the backbone has, before anything is embedded.
 
-    A token is at least one byte long, so a text with fewer bytes than there are positions left is not tokenized.
+    A token is at least one byte long, so a text with fewer bytes than there are positions left is not tokenized, unless
+    the tokenizer has words that the embedding lacks.
 
     Raises:
-        SlqError: a text, with the instruction and `num_following` tokens, does not fit.
+        SlqError: a text, with the instruction and `num_following` tokens, does not fit, or has such a word.
     """
+    has_all_words = backbone.text_tokenizer.highest_text_id < backbone.num_embeddings
     max_text_tokens = (
         backbone.family.max_positions
         - num_following
         - len(tokenize_message(backbone, message_parts("", instruction)).ids)
     )
     for text in texts:
-        if len(text.encode()) > max_text_tokens:
+        if len(text.encode()) > max_text_tokens or not has_all_words:
             collate(backbone, [tokenize_message(backbone, message_parts(text, instruction))], num_following)
 
 

@@ -82,7 +82,7 @@ class PretrainingTasks:
             signs,
             rng,
         )
-        self.token_ids_by_turn: dict[tuple[str | int, ...], list[int]] = {}
+        self.token_ids_by_turn: dict[tuple[object, ...], list[int]] = {}
         self.tasks: dict[str, Callable[[], Conversation]] = {name: getattr(self, name) for name in TASK_SHARES}
 
     def describe_image(self) -> Conversation:
