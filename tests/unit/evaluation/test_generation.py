@@ -152,6 +152,13 @@ def test_a_question_and_its_options_may_spell_control_tokens(tiny_backbone, tmp_
     assert (first["prompt"].count(mark), second["prompt"].count(mark)) == (3, 1)
 
 
+def test_a_question_with_a_word_that_has_no_embedding_names_its_item(tiny_backbone, tmp_path):
+    tiny_backbone.tokenizer.add_tokens(["zebra"])
+    split = Split("s", [asked("1", "which side ?"), asked("2", "is it a zebra ?")], tmp_path, "")
+    with pytest.raises(SlqError, match=r"^s: item '2': the token 'zebra' is number (\d+) of a .* has \1 rows"):
+        answer(tiny_backbone, split, GenerationParams(8, 2))
+
+
 def test_limits_that_the_family_does_not_take_are_an_error(tiny_backbone):
     name = type(tiny_backbone.family).__name__
     require_known_image_limits(tiny_backbone, LIMITS[name])

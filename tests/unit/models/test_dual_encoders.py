@@ -20,7 +20,8 @@ from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 from slq.common.snapshots import snapshot_sha256
 from slq.config import job_settings
-from slq.datasets.splits import read_split
+from slq.datasets.splits import Split, read_split
+from slq.evaluation.encode import embed_split_with_encoder
 from slq.evaluation.reference_check import compute_split_recalls
 from slq.models.dual_encoder import DualEncoder, find_encoder_class
 from slq.synthetic.datasets import draw_split
@@ -129,6 +130,16 @@ def test_ids_of_other_captions_are_the_tokenizers_own(clip, blip):
         expected = encoder.tokenizer([encoder.preprocess_text(text) for text in texts], padding_side="right", **how)
         for name, found in encoder.tokenize_texts(texts).items():
             assert torch.equal(found, expected[name])
+
+
+def test_a_caption_with_a_word_that_has_no_embedding_names_its_item(clip, images, tmp_path):
+    """Of a tokenizer that is not the weights' own; before an image is embedded."""
+    encoder = DualEncoder.load(clip)
+    encoder.tokenizer.add_tokens(["zebra"])
+    encoder.encode_images = lambda _: pytest.fail("images were embedded first")
+    items = [{"id": name, "image": "0.png", "captions": [f"a {name}"]} for name in ("ring", "zebra")]
+    with pytest.raises(SlqError, match=r"^s: item 'zebra': the token 'zebra' is number (\d+) of a .* has \1 rows"):
+        embed_split_with_encoder(encoder, Split("s", items, tmp_path, ""), 2)
 
 
 def test_a_model_without_adapter_is_named_with_those_that_have_one(clip, tmp_path):

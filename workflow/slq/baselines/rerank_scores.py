@@ -71,7 +71,8 @@ class CandidateScorer:
         captions_by_image, lists_by_image = group_by_image(candidates_by_variant)
         match_scores: PointwiseScores = {}
         choice_scores: ListwiseScores = {}
-        with tqdm(total=len(split.items), desc=f"{split.name} re-ranking", disable=None, file=sys.stderr) as bar:
+        bar = tqdm(total=len(split.items), desc=f"{split.name} re-ranking", disable=None, file=sys.stderr)
+        with bar, split.naming_items():
             for start in range(0, len(split.items), self.settings["batch_size"]):
                 items = split.items[start : start + self.settings["batch_size"]]
                 images = {

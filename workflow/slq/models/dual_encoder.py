@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoTokenizer
 
-from slq.common.errors import SlqError
+from slq.common.errors import SlqError, TextError
 from slq.common.files import read_json
 from slq.common.registry import find_class
 from slq.common.snapshots import require_weights
@@ -90,7 +90,7 @@ class DualEncoder(ABC):
         Rows are padded on the right, as positions count from a row's first token.
 
         Raises:
-            SlqError: a token has no embedding.
+            TextError: a token has no embedding.
         """
         prepared = [self.text_tokenizer.protect(self.preprocess_text(text)) for text in texts]
         rows = self.text_tokenizer.encode(prepared, max_length=self.max_text_tokens)
@@ -98,7 +98,7 @@ class DualEncoder(ABC):
             try:
                 self.text_tokenizer.require_embedded(row, self.model.config.text_config.vocab_size, text)
             except UnusableTurnError as error:
-                raise SlqError(str(error)) from error
+                raise TextError(str(error), error.text) from error
         ids = [torch.tensor(row) for row in rows]
         masks = [torch.ones_like(row) for row in ids]
         inputs = {

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from slq.common.errors import SlqError
+from slq.common.errors import SlqError, TextError
 from slq.models.backbone import Backbone, require_restorable_cache
 from slq.models.family import FEATURES, ProcessedImage
 from slq.models.turn import BREAK, ContentPart, Prompt, UnusableTurnError
@@ -103,12 +103,12 @@ def tokenize_message(
     """Tokenize a user turn of texts and images (`TextTokenizer.tokenize_turn`).
 
     Raises:
-        SlqError: a prompt holds what stands for an image, or a token has no embedding.
+        TextError: a prompt holds what stands for an image, or a token has no embedding.
     """
     try:
         ids = backbone.text_tokenizer.tokenize_turn(backbone.family, parts, backbone.num_embeddings, template)
     except UnusableTurnError as error:
-        raise SlqError(str(error)) from error
+        raise TextError(str(error), error.text) from error
     return TokenizedMessage(ids, tuple(part for part in parts if isinstance(part, ProcessedImage)))
 
 
