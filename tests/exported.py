@@ -29,7 +29,8 @@ CONFIG["backbones"]["tiny-llava-next"] = ENTRY
 BACKBONES = ("mini-internvl", "mini-qwen3vl")
 METHODS = ("base", "slq", "lora", "full_ft")
 HUB = {"name": "X", "parts": [{"from": "model:lab/backbone@main", "commit": "c0ffee" * 6 + "c0de", "sha256": "0"}]}
-INPUTS = [SHORT, LONG, RED, WIDE, "a ring", TALL]
+SPELLED = "a tag called <image> or <IMG_CONTEXT> or <|image_pad|> or <|image|> or <start_of_image>"
+INPUTS = [SHORT, LONG, RED, WIDE, "a ring", TALL, SPELLED]
 
 
 @dataclass(frozen=True)

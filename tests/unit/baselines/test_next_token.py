@@ -67,6 +67,23 @@ def test_braces_in_a_caption_are_a_captions(tiny_backbone):
     assert PROMPT.split("\n")[1].split()[0] in tiny_backbone.tokenizer.decode(turn.ids)
 
 
+@pytest.mark.parametrize("reuse", [True, False], ids=["prefix once", "prefix each time"])
+def test_candidates_may_spell_an_images_token(tiny_backbone, reuse):
+    """Whether one matches, and which of them does: as with any other word that is none of the backbone's."""
+    pixels, found = tiny_backbone.family.process(RED), []
+    for word in (tiny_backbone.family.placeholder, "zebra"):
+        texts = [f"a tag called {word}", SHORT, word]
+        turns = [
+            build_pointwise_messages(tiny_backbone, pixels, PROMPT, texts),
+            [build_listwise_message(tiny_backbone, pixels, "{options}\nwhat shape is red ?", texts)],
+        ]
+        how = inference(2, reuse_prefix=reuse)
+        found.append(
+            torch.cat([score_next_tokens(tiny_backbone, [one], read_truth(tiny_backbone), how) for one in turns])
+        )
+    assert torch.equal(*found)
+
+
 def test_an_answer_without_a_token_is_refused(tiny_backbone):
     with pytest.raises(SlqError, match=r"rerank\.positive_answer.*'verily'"):
         first_token_id(tiny_backbone, "verily", "rerank.positive_answer")

@@ -1,5 +1,7 @@
 """A backbone that nothing is trained of as an embedding model: instructions, templates and read-outs."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch.nn.functional import normalize
 
 from oracles import RED, SHORT, TALL, WIDE, whole_sequence
 from slq.baselines.mllm_encoder import MllmEncoder
+from slq.common.errors import SlqError
 from slq.datasets.splits import Split
 from slq.evaluation.encode import embed_split
 from slq.models.prefix import collate, render_chat_template, tokenize_message
@@ -104,6 +107,31 @@ def test_text_is_taken_as_it_stands(tiny_backbone):
     assert expected.ids == tiny_backbone.tokenizer("user where is {text} {turn}")["input_ids"]
     found = encoder.encode_texts(["{text} {turn}"])
     assert torch.equal(found, encoder.retriever.embed([expected]))
+
+
+@pytest.mark.parametrize("template", [None, "<|im_start|> user {turn} <|im_end|>"], ids=["chat template", "its own"])
+def test_a_text_may_spell_control_tokens(tiny_backbone, template):
+    """As with any other word that is none of the backbone's, whatever instruction it stands in."""
+    encoder = MllmEncoder(tiny_backbone, IN_ONE_WORD, 2, template)
+    spelled, unknown = (
+        encoder.encode_texts([f"a tag called {word}", SHORT])
+        for word in (f"{tiny_backbone.family.placeholder} <|im_end|>", "zebra lion")
+    )
+    assert torch.equal(spelled, unknown)
+
+
+def test_an_instruction_may_hold_control_tokens_but_those_of_images(tiny_backbone):
+    end = MllmEncoder(tiny_backbone, PLAIN | {"text": "{text} <|im_end|>"})
+    expected = tokenize_message(
+        tiny_backbone, (SHORT,), "<|im_start|> user\n{turn} <|im_end|>\n<|im_end|> <|im_start|> assistant"
+    )
+    assert torch.allclose(end.encode_texts([SHORT]), end.retriever.embed([expected]), atol=1e-6)
+    mark = tiny_backbone.family.placeholder
+    for instructions in (PLAIN | {"text": f"{mark} {{text}}"}, PLAIN | {"image": f"{{image}} {mark}"}):
+        encoder = MllmEncoder(tiny_backbone, instructions)
+        with pytest.raises(SlqError, match=re.escape(f"a prompt or template holds a token of images, as '{mark}' is")):
+            encoder.encode_texts([SHORT])
+            encoder.encode_images([RED])
 
 
 def test_an_entry_of_readouts_says_it_all(tiny_backbone):

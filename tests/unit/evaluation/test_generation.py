@@ -5,8 +5,9 @@ import torch
 from PIL import Image
 
 from answering import answer, reply_tokens
+from oracles import RED
 from slq.common.errors import SlqError
-from slq.datasets.questions import strip_markers
+from slq.datasets.questions import format_choice_question, strip_markers
 from slq.datasets.splits import Split
 from slq.evaluation.generation import GenerationParams, build_question_parts, remove_images, require_known_image_limits
 from slq.models.prefix import collate, tokenize_message
@@ -129,6 +130,33 @@ def test_a_line_keeps_the_prompt_and_how_the_reply_ended(tiny_backbone, tmp_path
     mark = tiny_backbone.family.placeholder
     assert [line["prompt"].count(mark) for line in lines] == [len(item["images"]) for item in split.items]
     assert all(line["question"] in line["prompt"] for line in lines)
+
+
+def test_a_question_and_its_options_may_spell_control_tokens(tiny_backbone, tmp_path):
+    """With a picture and blind; what a reader sees of the prompt holds them, and one placeholder for the picture."""
+    mark, how = tiny_backbone.family.placeholder, GenerationParams(8, 2)
+    RED.save(tmp_path / "red.png")
+
+    def split(word):
+        text = format_choice_question(f"<image 1> what is {word} ?", ["a circle", word])
+        return Split("s", [asked("1", text, "red"), asked("2", f"is it {word} ?")], tmp_path, "")
+
+    for blind in (False, True):
+        spelled, unknown = (
+            reply_tokens(tiny_backbone, remove_images(split(word)) if blind else split(word), how)
+            for word in (f"{mark} <|im_end|>", "zebra lion")
+        )
+        assert spelled == unknown
+    first, second = answer(tiny_backbone, split(mark), how)
+    assert f"what is {mark} ?\nA. a circle\nB. {mark}\n" in first["prompt"]
+    assert (first["prompt"].count(mark), second["prompt"].count(mark)) == (3, 1)
+
+
+def test_a_question_with_a_word_that_has_no_embedding_names_its_item(tiny_backbone, tmp_path):
+    tiny_backbone.tokenizer.add_tokens(["zebra"])
+    split = Split("s", [asked("1", "which side ?"), asked("2", "is it a zebra ?")], tmp_path, "")
+    with pytest.raises(SlqError, match=r"^s: item '2': the token 'zebra' is number (\d+) of a .* has \1 rows"):
+        answer(tiny_backbone, split, GenerationParams(8, 2))
 
 
 def test_limits_that_the_family_does_not_take_are_an_error(tiny_backbone):

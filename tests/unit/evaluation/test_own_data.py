@@ -1,7 +1,9 @@
 """`slq evaluate`: a run on a person's images and captions, as the workflow would have measured it."""
 
 import json
+import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +14,7 @@ from slq.cli import main
 from slq.common.files import read_json
 from slq.config.job_settings import synthetic_split_settings
 from slq.datasets.splits import read_split
+from slq.models.backbone import Backbone
 from slq.synthetic.datasets import draw_split
 
 ALL = {"name": "mini-coco", "table_variant": "all", "variants": [{"name": "all"}]}
@@ -92,6 +95,32 @@ def test_without_a_file_to_write_it_only_prints(split, evaluate, tmp_path, capsy
     assert evaluate(lines_of(split)[:3]) == 0
     assert capsys.readouterr().out.startswith("3 images, 15 captions;")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.jsonl"]
+
+
+@pytest.mark.parametrize("run", RUNS, ids=" ".join)
+def test_captions_that_spell_control_tokens_are_texts(split, evaluate, tmp_path, run):
+    """To a backbone of whose words they are none, as any other such words."""
+    results = []
+    for number, word in enumerate(("<|image_pad|> <IMG_CONTEXT> <|im_end|>", "zebra lion mouse")):
+        lines = [line | {"captions": [f"{text} {word}" for text in line["captions"]]} for line in lines_of(split)[:4]]
+        assert evaluate(lines, "--json", tmp_path / f"{number}.json", run=run) == 0
+        results.append(read_json(tmp_path / f"{number}.json"))
+    assert results[0] == results[1]
+
+
+def test_a_caption_with_a_word_that_has_no_embedding_names_its_item(split, evaluate, capsys, monkeypatch):
+    """Of a tokenizer that is not the weights' own."""
+
+    def load(*arguments):
+        backbone = Backbone.load(*arguments)
+        backbone.tokenizer.add_tokens(["zebra"])
+        return backbone
+
+    monkeypatch.setattr("slq.evaluation.retrieval.Backbone", SimpleNamespace(load=load))
+    first, second, *_ = lines_of(split)
+    assert evaluate([first, second | {"captions": ["a ring", "a zebra"]}]) == 1
+    words = rf"slq: error: mine: item '{second['image']}': the token 'zebra' is number (\d+) of .* has \1 rows"
+    assert re.match(words, message := capsys.readouterr().err) and message.count("\n") == 1
 
 
 FORM = '{"image": "a.jpg", "captions": ["a text", ...]}'

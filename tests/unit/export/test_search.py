@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from transformers import AutoTokenizer
 
 from checkout import ROOT
 from exported import HUB, Lab
@@ -185,13 +186,34 @@ def test_a_text_beyond_the_positions_is_an_error_before_an_image_is_embedded(lab
     [
         (" ", "the query is ' '; expected a text with words"),
         ("a red \udcff", "the query is 'a red \\udcff'; expected a text with words, in UTF-8"),
-        ("a <|image_pad|>", "a text holds '<|image_pad|>', which stands for an image to this backbone: take it out"),
     ],
 )
 def test_a_query_that_is_no_text_is_one_message(lab, pictures, capsys, query, words):
-    """Of a terminal in another encoding; of a text that a prompt would take for an image."""
+    """Of a terminal in another encoding, too."""
     status, found, told = searched(capsys, lab, pictures, "--text", query)
     assert status == 1 and not found and words in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("run", [("mini-qwen3vl", "slq"), ("mini-internvl", "slq")], ids=" ".join)
+@pytest.mark.parametrize("name", ["<|image_pad|>", "<IMG_CONTEXT>", "<|im_end|>", "<|query_0|>"])
+def test_a_query_that_spells_a_control_token_is_a_text(lab, pictures, capsys, run, name):
+    """To a backbone of whose words it is none, as any other such word."""
+    found = [searched(capsys, lab, pictures, "--text", f"a {word} beside a ring", run=run) for word in (name, "zebra")]
+    assert [status for status, *_ in found] == [0, 0] and found[0][1] == found[1][1] != []
+
+
+def test_a_query_with_a_word_that_has_no_embedding_is_one_message(lab, pictures, capsys, tmp_path):
+    """Of a tokenizer that is not the weights' own; before an image is embedded."""
+    export = shutil.copytree(lab.export("mini-internvl", "slq"), tmp_path / "export")
+    tokenizer = AutoTokenizer.from_pretrained(export)
+    tokenizer.add_tokens(["zebra"])
+    tokenizer.save_pretrained(export)
+    rows = len(tokenizer) - 1
+    capsys.readouterr()
+    assert main(["search", str(export), str(pictures), "--text", "a zebra", *lab.config]) == 1
+    told = capsys.readouterr().err
+    assert f"the token 'zebra' is number {rows} of a tokenizer with {rows + 1} tokens, and the model's" in told
+    assert f"has {rows} rows" in told and "the text begins 'a zebra'" in told and told.count("\n") == 1
 
 
 def test_the_sheet_stands_alone_and_escapes(lab, pictures, capsys):

@@ -20,7 +20,8 @@ from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 from slq.common.snapshots import snapshot_sha256
 from slq.config import job_settings
-from slq.datasets.splits import read_split
+from slq.datasets.splits import Split, read_split
+from slq.evaluation.encode import embed_split_with_encoder
 from slq.evaluation.reference_check import compute_split_recalls
 from slq.models.dual_encoder import DualEncoder, find_encoder_class
 from slq.synthetic.datasets import draw_split
@@ -102,6 +103,44 @@ def test_blip_reads_as_much_as_its_authors_evaluation(blip, long, kept):
     encoder = DualEncoder.load(blip)
     found, expected = (encoder.tokenize_texts([text])["input_ids"] for text in (long, kept))
     assert found.shape[1] <= 35 and torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("which", ["clip", "blip"])
+def test_a_caption_that_spells_a_control_token_is_read_to_its_end(request, which):
+    """CLIP reads a text out at its first end token, so what stands behind a spelled one would not count."""
+    encoder = DualEncoder.load(request.getfixturevalue(which))
+    control = encoder.tokenizer.all_special_ids
+    for name in encoder.tokenizer.all_special_tokens:
+        texts = [f"{form} {word}" for form in (name, name.upper(), f"a{name}b") for word in ("red", "blue")]
+        assert far_apart(encoder.encode_texts(texts[:2]))
+        for text in [*texts, f"{name} " * 60]:
+            _, *inner, last = encoder.tokenize_texts([text])["input_ids"][0].tolist()
+            assert not set(control) & set(inner) and last in control and len(inner) + 2 <= encoder.max_text_tokens
+        padded = encoder.tokenize_texts([texts[0], "a"])
+        assert padded["attention_mask"].sum(1).tolist() == [
+            len(encoder.tokenize_texts([one])["input_ids"][0]) for one in (texts[0], "a")
+        ]
+
+
+def test_ids_of_other_captions_are_the_tokenizers_own(clip, blip):
+    """In a batch, padded and cut."""
+    for folder in (clip, blip):
+        encoder = DualEncoder.load(folder)
+        texts = [*TEXTS, "", "<|end", "[SEP", "\u00e9 \u2028 \U0001f600 it's", "a " * 100]
+        how = {"padding": True, "truncation": True, "max_length": encoder.max_text_tokens, "return_tensors": "pt"}
+        expected = encoder.tokenizer([encoder.preprocess_text(text) for text in texts], padding_side="right", **how)
+        for name, found in encoder.tokenize_texts(texts).items():
+            assert torch.equal(found, expected[name])
+
+
+def test_a_caption_with_a_word_that_has_no_embedding_names_its_item(clip, images, tmp_path):
+    """Of a tokenizer that is not the weights' own; before an image is embedded."""
+    encoder = DualEncoder.load(clip)
+    encoder.tokenizer.add_tokens(["zebra"])
+    encoder.encode_images = lambda _: pytest.fail("images were embedded first")
+    items = [{"id": name, "image": "0.png", "captions": [f"a {name}"]} for name in ("ring", "zebra")]
+    with pytest.raises(SlqError, match=r"^s: item 'zebra': the token 'zebra' is number (\d+) of a .* has \1 rows"):
+        embed_split_with_encoder(encoder, Split("s", items, tmp_path, ""), 2)
 
 
 def test_a_model_without_adapter_is_named_with_those_that_have_one(clip, tmp_path):

@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 import slq.models.families
 from asking import asked, inference, read_truth
 from exported import CONFIG, FIT, THIRD
-from oracles import CASES, compare_with_the_whole_sequence, messages, sharpen, untrained, whole_sequence
-from slq.baselines.next_token import score_next_tokens
+from oracles import CASES, RED, SHORT, compare_with_the_whole_sequence, messages, sharpen, untrained, whole_sequence
+from slq.baselines.next_token import build_pointwise_messages, score_next_tokens
 from slq.common.errors import SlqError
 from slq.methods.adapter import build_retriever
 from slq.models.backbone import Backbone
@@ -47,6 +47,26 @@ def slq_on(backbone, count=4):
     return LatentQueryRetriever(
         backbone, initial_queries(count, backbone.hidden_size, "normal", torch.Generator().manual_seed(0))
     )
+
+
+# ---- texts
+
+
+@pytest.mark.parametrize("name", [*TINY, "mini-llava", "tiny-llava-next"])
+def test_a_text_may_spell_every_control_token_of_a_family(name, tmp_path):
+    """As with any other word that is none of the backbone's: alone, in training, beside an image, in re-ranking."""
+    backbone = made(name, tmp_path)
+    pixels, retriever, read = backbone.family.process(RED), slq_on(backbone), read_truth(backbone)
+    found = []
+    for word in ("zebra", *backbone.tokenizer.all_special_tokens):
+        text, retriever.queries.grad = f"a tag called {word}", None
+        turns = [tokenize_message(backbone, parts) for parts in ((text,), (pixels, text), (SHORT,))]
+        vectors = retriever.embed(turns)
+        vectors[:, 0].sum().backward()
+        candidates = build_pointwise_messages(backbone, pixels, "{text}\nis it ?", [text, SHORT])
+        scores = score_next_tokens(backbone, [candidates], read, inference(2))
+        found.append((vectors.detach(), retriever.queries.grad, scores))
+        assert all(map(torch.equal, found[0], found[-1])), word
 
 
 # ---- the oracle

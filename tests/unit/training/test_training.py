@@ -1,6 +1,7 @@
 """The loop: deterministic, faithful to the global batch, watched on val, stopped by nonsense."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from slq.training.distributed import DistributedContext
 from slq.training.execution import clip_gradients
 from slq.training.grad_cache import compute_loss_and_gradients
 from slq.training.loop import BestEpoch, RunContext, linear_schedule, train
+from slq.training.run import prepare_retriever
 from together import pairs_of
 
 SETTINGS = {
@@ -249,6 +251,41 @@ def test_a_caption_beyond_the_positions_stops_before_the_first_step(slice_, monk
     monkeypatch.setattr("slq.training.run.train", lambda *_: pytest.fail("training began"))
     with pytest.raises(SlqError, match=r"needs 277 positions, .* has 256 .*it begins 'user a red ring a"):
         slice_.train("slq", "long_caption")
+
+
+def test_a_caption_that_spells_an_images_token_trains_as_a_text(fresh_backbone, split, tmp_path):
+    """Of a backbone's words it is none: the queries become what they do with any other such word."""
+
+    def with_word(word):
+        first, *others = split.items
+        return replace(split, items=[first | {"captions": [f"a tag called {word}", *first["captions"]]}, *others])
+
+    words = (fresh_backbone().family.placeholder, "zebra")
+    spelled, unknown = (run(fresh_backbone(), with_word(word), tmp_path)[0].queries for word in words)
+    assert torch.equal(spelled, unknown)
+
+
+def test_a_caption_with_a_word_that_has_no_embedding_is_named_before_the_first_step(slice_, monkeypatch):
+    """Of a tokenizer that is not the weights' own."""
+
+    def with_a_zebra(*paths):
+        splits, inputs = read_training_inputs(*paths)
+        last = splits["train"].items[-1]
+        splits["train"].items[-1] = last | {"captions": [*last["captions"], "a zebra"]}
+        return splits, inputs
+
+    def with_a_word_more(*arguments):
+        retriever = prepare_retriever(*arguments)
+        retriever.backbone.tokenizer.add_tokens(["zebra"])
+        return retriever
+
+    monkeypatch.setattr("slq.training.run.read_training_inputs", with_a_zebra)
+    monkeypatch.setattr("slq.training.run.prepare_retriever", with_a_word_more)
+    monkeypatch.setattr("slq.training.run.train", lambda *_: pytest.fail("training began"))
+    last = read_split(slice_.data, "mini-coco", "train").items[-1]["id"]
+    words = f"mini-coco: item '{last}': the token 'zebra' is number "
+    with pytest.raises(SlqError, match=rf"{words}(\d+) of a tokenizer .* has \1 rows.*the text begins 'a zebra'"):
+        slice_.train("slq", "a_word_more")
 
 
 def test_only_texts_that_could_be_too_long_are_tokenized(tiny_backbone, monkeypatch):

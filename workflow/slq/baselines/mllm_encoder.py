@@ -11,6 +11,9 @@ from slq.evaluation.generation import require_known_image_limits
 from slq.models.backbone import Backbone
 from slq.models.prefix import tokenize_message
 from slq.models.retriever import LastTokenRetriever, LatentQueryRetriever
+from slq.models.turn import Prompt
+
+PLACEHOLDERS = {"text": "{text}", "image": "{image}"}  # where the content goes in an instruction
 
 
 class MllmEncoder:
@@ -62,20 +65,14 @@ class MllmEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as unit vectors (n, d), float32."""
         # The instruction and the text form one part: a template may separate parts, e.g. by a line break.
-        before, after = self._split_instruction("text")
-        turns = [(f"{before}{text}{after}",) for text in texts]
+        turns = [(Prompt(self.instructions["text"], PLACEHOLDERS["text"], text),) for text in texts]
         return self.retriever.embed([tokenize_message(self.backbone, turn, self.template) for turn in turns]).float()
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Encode images as unit vectors (n, d), float32."""
-        before, after = self._split_instruction("image")
+        before, after = map(Prompt, self.instructions["image"].split(PLACEHOLDERS["image"]))
         process = self.backbone.family.process_question_images
         processed = [pixels for image in images for pixels in process([image], **self.images)]
-        turns = [tuple(part for part in (before, pixels, after) if part) for pixels in processed]
+        turns = [tuple(part for part in (before, one, after) if part != Prompt("")) for one in processed]
         return self.retriever.embed([tokenize_message(self.backbone, turn, self.template) for turn in turns]).float()
-
-    def _split_instruction(self, kind: str) -> tuple[str, str]:
-        """Return the text of an instruction before and after its placeholder."""
-        before, _, after = self.instructions[kind].partition(f"{{{kind}}}")
-        return before, after

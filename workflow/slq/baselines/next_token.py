@@ -17,6 +17,7 @@ from slq.common.errors import SlqError
 from slq.models.backbone import Backbone, copy_cache_rows
 from slq.models.family import ProcessedImage
 from slq.models.prefix import Prefix, TokenizedMessage, collate, continue_positions, prefill, tokenize_message
+from slq.models.turn import Prompt
 
 TEXT_PLACEHOLDER = "{text}"  # where a candidate's text goes in a prompt
 ScoreFunction = Callable[[Tensor], Tensor]
@@ -42,7 +43,7 @@ def build_pointwise_messages(
     backbone: Backbone, image: ProcessedImage, prompt: str, texts: Sequence[str]
 ) -> list[TokenizedMessage]:
     """Build one message for each text, which asks whether the image matches the text."""
-    return [tokenize_message(backbone, (image, prompt.replace(TEXT_PLACEHOLDER, text))) for text in texts]
+    return [tokenize_message(backbone, (image, Prompt(prompt, TEXT_PLACEHOLDER, text))) for text in texts]
 
 
 def answer_score_function(token_id: int) -> ScoreFunction:

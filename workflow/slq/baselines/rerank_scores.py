@@ -25,6 +25,7 @@ from slq.datasets.splits import Split
 from slq.models.backbone import Backbone
 from slq.models.family import ProcessedImage
 from slq.models.prefix import TokenizedMessage, tokenize_message
+from slq.models.turn import Prompt
 
 OPTIONS_PLACEHOLDER = "{options}"  # where the captions go in the prompt
 OPTION_ORDER_SEED = 0  # seed of the order in which options are shown
@@ -67,7 +68,8 @@ class CandidateScorer:
         captions_by_image, lists_by_image = group_by_image(candidates_by_variant)
         match_scores: PointwiseScores = {}
         choice_scores: ListwiseScores = {}
-        with Progress(total=len(split.items), desc=f"{split.name} re-ranking") as bar:
+        bar = Progress(total=len(split.items), desc=f"{split.name} re-ranking")
+        with bar, split.naming_items():
             for start in range(0, len(split.items), self.settings["batch_size"]):
                 items = split.items[start : start + self.settings["batch_size"]]
                 images = {
@@ -151,7 +153,7 @@ def build_listwise_message(
 ) -> TokenizedMessage:
     """Build the message that asks which of these captions, shown in this order, matches the image best."""
     lines = [f"{number}. {caption}" for number, caption in enumerate(captions, start=1)]
-    return tokenize_message(backbone, (image, prompt.replace(OPTIONS_PLACEHOLDER, "\n".join(lines))))
+    return tokenize_message(backbone, (image, Prompt(prompt, OPTIONS_PLACEHOLDER, "\n".join(lines))))
 
 
 def option_token_ids(backbone: Backbone, num_options: int) -> list[int]:

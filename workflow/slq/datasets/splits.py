@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from slq.common.errors import SlqError
+from slq.common.errors import SlqError, TextError
 from slq.common.files import (
     hash_file,
     is_utf8_encodable,
@@ -75,6 +76,18 @@ class Split:
                 from.
         """
         return open_image(self.root / path, expected_sha256=self.image_hashes.get(path))
+
+    @contextmanager
+    def naming_items(self) -> Iterator[None]:
+        """Add to a TextError the name of the split, and the id of the item that has the text."""
+        try:
+            yield
+        except TextError as error:
+            for item in self.items:
+                if error.text and any(error.text in text for text in item.get("captions") or [item["question"]]):
+                    message = f"{self.name}: item {item['id']!r}: {error}"
+                    raise TextError(message, error.text) from error
+            raise
 
 
 def open_image(

@@ -38,11 +38,9 @@ def embed_split(
     Returns:
         Image embeddings (I, d), caption embeddings (T, d), and the image index of each caption (T,).
     """
-    texts = [
-        tokenize_message(backbone, message_parts(text, prompt["text"]))
-        for item in split.items
-        for text in item["captions"]
-    ]
+    captions = [text for item in split.items for text in item["captions"]]
+    with split.naming_items():
+        texts = [tokenize_message(backbone, message_parts(text, prompt["text"])) for text in captions]
     # Texts first: they are cheaper, and one may be too long. Sorting them by length saves most of the padding.
     order = sorted(range(len(texts)), key=lambda number: texts[number].length)
     text_embeddings = embed_messages(retriever, (texts[number] for number in order), batch_size)[np.argsort(order)]
@@ -67,6 +65,6 @@ def embed_split_with_encoder(encoder: Any, split: Split, batch_size: int) -> tup
     bar = Progress(split.items, desc=f"{split.name} images")
     images = (split.open(item["image"]) for item in bar)
     texts = [text for item in split.items for text in item["captions"]]
-    return embed_in_batches(encoder.encode_images, images, batch_size), embed_in_batches(
-        encoder.encode_texts, texts, batch_size
-    )
+    with split.naming_items():
+        text_embeddings = embed_in_batches(encoder.encode_texts, texts, batch_size)
+    return embed_in_batches(encoder.encode_images, images, batch_size), text_embeddings

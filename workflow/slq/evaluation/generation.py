@@ -12,7 +12,8 @@ from slq.datasets.questions import question_segments, strip_markers
 from slq.datasets.splits import Split
 from slq.evaluation.reply import Reply, build_answered_items
 from slq.models.backbone import Backbone
-from slq.models.prefix import ContentPart, collate, render_chat_template, tokenize_message
+from slq.models.prefix import collate, render_chat_template, tokenize_message
+from slq.models.turn import ContentPart
 
 Items = list[dict[str, Any]]
 
@@ -104,7 +105,8 @@ def generate_reply_ids(
     that follows it.
     """
     questions = [build_question_parts(backbone, split, item, params.image_limits) for item in items]
-    inputs = collate(backbone, [tokenize_message(backbone, parts) for parts in questions])
+    with split.naming_items():
+        inputs = collate(backbone, [tokenize_message(backbone, parts) for parts in questions])
     # generate() continues positions by its own rule, which requires that it computes the prefix's positions too.
     del inputs["position_ids"]
     output = backbone.model.generate(**inputs, max_new_tokens=params.max_new_tokens, do_sample=False)

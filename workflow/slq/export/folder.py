@@ -41,6 +41,7 @@ CODE_FILES = {
     "slq_retriever": "slq.export.slq_retriever",
     "slq_adapter": "slq.models.families.{family}",
     "slq_family": "slq.models.family",
+    "slq_turn": "slq.models.turn",
     "slq_pictures": "slq.datasets.image_conversion",
 }
 CHECK_TEXTS = ("a red circle", "on the left a red circle and on the right a blue square")

@@ -1,6 +1,7 @@
 """Retriever of an export as a module of sentence-transformers, which needs only the files of its folder.
 
-These are the adapter of the backbone's family (slq_family, slq_adapter) and the conversion of images (slq_pictures).
+These are the adapter of the backbone's family (slq_family, slq_adapter), the tokens of turns (slq_turn) and the
+conversion of images (slq_pictures).
 The package copies this file as text into exports and never imports it.
 """
 
@@ -26,7 +27,9 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from transformers.image_utils import load_image
 
 from .slq_adapter import FamilyAdapter
+from .slq_family import ProcessedImage
 from .slq_pictures import as_rgb
+from .slq_turn import Prompt, TextTokenizer
 
 RETRIEVER_FILE = "retriever.json"
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -52,6 +55,7 @@ class ExportedRetriever(InputModule):
         self.retriever_config = retriever_config
         self.model = model.eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        self.text_tokenizer = TextTokenizer(self.tokenizer)
         # The PIL backend, as in training, whether torchvision is installed or not: their pixels differ by up to 0.03.
         self.family = FamilyAdapter(model.config, AutoImageProcessor.from_pretrained(folder, backend="pil"))
 
@@ -105,13 +109,14 @@ class ExportedRetriever(InputModule):
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
         """Build left-padded inputs of texts, images and messages, in any mixture; `prompt` goes before texts."""
         turns = [self._message_parts(item, prompt or "") for item in inputs]
-        rows = [self._turn_token_ids(parts) for parts in turns]
+        num_embeddings = self.model.get_input_embeddings().weight.shape[0]
+        rows = [self.text_tokenizer.tokenize_turn(self.family, parts, num_embeddings) for parts in turns]
         length = max(map(len, rows))
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (length - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
         features = {"input_ids": ids, "attention_mask": mask, **self.family.extra_inputs(ids)}
-        images = [part.tensors for parts in turns for part in parts if not isinstance(part, str)]
+        images = [part.tensors for parts in turns for part in parts if isinstance(part, ProcessedImage)]
         return features | {name: torch.cat([image[name] for image in images]) for name in (images or [{}])[0]}
 
     def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
@@ -142,35 +147,12 @@ class ExportedRetriever(InputModule):
         modality_inputs = split_by_modality(item, self.modalities)
         parts = [self._process_image(one) if kind == "image" else prompt + one for kind, one in modality_inputs]
         instruction = self.retriever_config["instruction"]["image" if "image" in dict(modality_inputs) else "text"]
-        return [*parts, instruction] if instruction else parts
+        return [*parts, Prompt(instruction)] if instruction else parts
 
     def _process_image(self, image: Any) -> Any:
         """Open an image, if it is a path or an address, and process it."""
         opened = image if isinstance(image, Image.Image) else load_image(image)
         return self.family.process(as_rgb(opened))
-
-    def _turn_token_ids(self, parts: list[Any]) -> list[int]:
-        """Tokenize a turn up to where the answer would begin, and the query tokens after it.
-
-        The placeholders of images are expanded to as many tokens as each image has.
-
-        Raises:
-            ValueError: a text contains the placeholder of an image.
-        """
-        content = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in parts]
-        turn = [{"role": "user", "content": content}]
-        text = self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
-        images = [part for part in parts if not isinstance(part, str)]
-        for part in parts:
-            if isinstance(part, str) and self.family.placeholder in part:
-                raise ValueError(
-                    f"a text holds '{self.family.placeholder}', which stands for an image to this backbone: take it "
-                    f"out; it begins {part[:60]!r}"
-                )
-        first, *others = text.split(self.family.placeholder)
-        pairs = zip(images, others, strict=True)
-        text = first + "".join(self.family.expand_placeholder(image.num_tokens) + after for image, after in pairs)
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def split_by_modality(item: Any, modalities: list[Any]) -> list[tuple[Any, Any]]:

@@ -19,6 +19,7 @@ from slq.common.errors import SlqError
 from slq.common.snapshots import require_weights
 from slq.models.families import load_family
 from slq.models.family import Family
+from slq.models.turn import TextTokenizer
 
 # Classes of KV-cache layers whose attributes are all of their state, and whose updates replace these attributes and
 # never write into them. The state before a forward is therefore restored by restoring the attributes.
@@ -33,7 +34,9 @@ class Backbone:
         model: the `…ForConditionalGeneration` model.
         inner: the same model without the LM head, which costs 8 to 38 % more FLOPs and is never needed for an
             embedding.
+        text_tokenizer: the tokenizer as it reads texts of users.
         hidden_size: hidden size of the language model, d.
+        num_embeddings: number of rows of the token embedding.
         mixed_precision: whether the trained weights have a higher precision than the frozen ones; the model then
             computes in the dtype of the frozen ones.
     """
@@ -42,6 +45,7 @@ class Backbone:
         """Put the model in eval mode and let the tokenizer pad on the left."""
         self.model = model
         self.tokenizer = tokenizer
+        self.text_tokenizer = TextTokenizer(tokenizer)
         self.family = family
         self.mixed_precision = False
         self.tokenizer.padding_side = "left"  # the queries follow every row's last token
@@ -56,6 +60,11 @@ class Backbone:
     def hidden_size(self) -> int:
         """Hidden size of the language model, d."""
         return self.model.config.get_text_config().hidden_size
+
+    @property
+    def num_embeddings(self) -> int:
+        """Number of rows of the token embedding."""
+        return self.model.get_input_embeddings().weight.shape[0]
 
     def autocast(self) -> torch.autocast:
         """Return a context in which the model's forward computes in the dtype of the weights that are not trained."""

@@ -10,13 +10,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoTokenizer
 
-from slq.common.errors import SlqError
+from slq.common.errors import SlqError, TextError
 from slq.common.files import read_json
 from slq.common.registry import find_class
 from slq.common.snapshots import require_weights
 from slq.models.backbone import load_pretrained
+from slq.models.turn import TextTokenizer, UnusableTurnError
 
 ENCODER_FOLDER = Path(__file__).parent / "dual_encoders"
 
@@ -36,10 +38,10 @@ class DualEncoder(ABC):
     model_class: Any
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
-        """Put the model in eval mode and let the tokenizer pad on the right."""
+        """Put the model in eval mode."""
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.tokenizer.padding_side = "right"  # positions count from a row's first token
+        self.text_tokenizer = TextTokenizer(tokenizer)
         self.image_processor = image_processor
 
     @staticmethod
@@ -83,15 +85,27 @@ class DualEncoder(ABC):
         return pixel_values.to(self.model.device)
 
     def tokenize_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Tokenize texts, truncated at `max_text_tokens`, to `input_ids` and `attention_mask` (n, L) on the device."""
-        inputs = self.tokenizer(
-            [self.preprocess_text(text) for text in texts],
-            padding=True,
-            truncation=True,
-            max_length=self.max_text_tokens,
-            return_tensors="pt",
-        )
-        return {name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+        """Tokenize texts, truncated at `max_text_tokens`, to `input_ids` and `attention_mask` (n, L) on the device.
+
+        Rows are padded on the right, as positions count from a row's first token.
+
+        Raises:
+            TextError: a token has no embedding.
+        """
+        prepared = [self.text_tokenizer.protect(self.preprocess_text(text)) for text in texts]
+        rows = self.text_tokenizer.encode(prepared, max_length=self.max_text_tokens)
+        for text, row in zip(texts, rows, strict=True):
+            try:
+                self.text_tokenizer.require_embedded(row, self.model.config.text_config.vocab_size, text)
+            except UnusableTurnError as error:
+                raise TextError(str(error), error.text) from error
+        ids = [torch.tensor(row) for row in rows]
+        masks = [torch.ones_like(row) for row in ids]
+        inputs = {
+            "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.tokenizer.pad_token_id),
+            "attention_mask": pad_sequence(masks, batch_first=True),
+        }
+        return {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:

@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from slq.common.errors import SlqError
+from slq.common.errors import SlqError, TextError
 from slq.models.backbone import Backbone, require_restorable_cache
 from slq.models.family import FEATURES, ProcessedImage
-
-ContentPart = str | ProcessedImage
+from slq.models.turn import BREAK, ContentPart, Prompt, UnusableTurnError
 
 
 @dataclass(frozen=True)
@@ -90,52 +89,27 @@ def count_tokens(messages: Iterable[Message]) -> TokenCounts:
 
 def message_parts(content: ContentPart, instruction: str) -> tuple[ContentPart, ...]:
     """Return the parts of a user turn: content, then the instruction if there is one (`prompt` in config.yaml)."""
-    return (content, instruction) if instruction else (content,)
+    return (content, Prompt(instruction)) if instruction else (content,)
 
 
 def render_chat_template(backbone: Backbone, parts: tuple[ContentPart, ...], template: str | None = None) -> str:
-    """Render a user turn of texts and images in the backbone's chat template, up to where the answer would begin.
-
-    Each image is rendered as a single placeholder.
-
-    Args:
-        template: a text to use instead of the chat template, in which {turn} is replaced by the concatenated parts.
-    """
-    if template is not None:
-        turn = "".join(part if isinstance(part, str) else backbone.family.placeholder for part in parts)
-        return template.replace("{turn}", turn)
-    content = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in parts]
-    text: str = backbone.tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
-    return text
+    """Render a user turn for a reader, each image as a single placeholder (`TextTokenizer.render_turn`)."""
+    return backbone.text_tokenizer.render_turn(backbone.family, parts, template).replace(BREAK, "")
 
 
 def tokenize_message(
     backbone: Backbone, parts: tuple[ContentPart, ...], template: str | None = None
 ) -> TokenizedMessage:
-    """Tokenize a rendered user turn, with each placeholder expanded to the tokens of its image.
-
-    A chat template contains all special tokens itself. With another `template` the tokenizer adds its usual special
-    tokens, such as a first token, as the processors of the models that come with such a template do.
+    """Tokenize a user turn of texts and images (`TextTokenizer.tokenize_turn`).
 
     Raises:
-        SlqError: a text contains the placeholder of an image.
+        TextError: a prompt holds what stands for an image, or a token has no embedding.
     """
-    images = tuple(part for part in parts if isinstance(part, ProcessedImage))
-    pieces = render_chat_template(backbone, parts, template).split(backbone.family.placeholder)
-    for part in parts:
-        if isinstance(part, str) and backbone.family.placeholder in part:
-            raise SlqError(
-                f"a text holds '{backbone.family.placeholder}', which stands for an image to this backbone: take it "
-                f"out; it begins {part[:60]!r}"
-            )
-    if len(pieces) != len(images) + 1:
-        raise ValueError(f"the template wrote {len(pieces) - 1} image placeholders for {len(images)} images")
-    for number, image in enumerate(images):
-        pieces[number] += backbone.family.expand_placeholder(image.num_tokens)
-    ids = backbone.tokenizer("".join(pieces), add_special_tokens=template is not None)["input_ids"]
-    return TokenizedMessage(ids, images)
+    try:
+        ids = backbone.text_tokenizer.tokenize_turn(backbone.family, parts, backbone.num_embeddings, template)
+    except UnusableTurnError as error:
+        raise TextError(str(error), error.text) from error
+    return TokenizedMessage(ids, tuple(part for part in parts if isinstance(part, ProcessedImage)))
 
 
 def collate(backbone: Backbone, batch: Sequence[TokenizedMessage], num_following: int | Tensor = 0) -> dict[str, Any]:
@@ -175,18 +149,20 @@ def collate(backbone: Backbone, batch: Sequence[TokenizedMessage], num_following
 def require_texts_fit(backbone: Backbone, texts: Iterable[str], instruction: str, num_following: int) -> None:
     """Check that every text fits the positions that the backbone has, before anything is embedded.
 
-    A token is at least one byte long, so a text with fewer bytes than there are positions left is not tokenized.
+    A token is at least one byte long, so a text with fewer bytes than there are positions left is not tokenized, unless
+    the tokenizer has words that the embedding lacks.
 
     Raises:
-        SlqError: a text, with the instruction and `num_following` tokens, does not fit.
+        SlqError: a text, with the instruction and `num_following` tokens, does not fit, or has such a word.
     """
+    has_all_words = backbone.text_tokenizer.highest_text_id < backbone.num_embeddings
     max_text_tokens = (
         backbone.family.max_positions
         - num_following
         - len(tokenize_message(backbone, message_parts("", instruction)).ids)
     )
     for text in texts:
-        if len(text.encode()) > max_text_tokens:
+        if len(text.encode()) > max_text_tokens or not has_all_words:
             collate(backbone, [tokenize_message(backbone, message_parts(text, instruction))], num_following)
 
 

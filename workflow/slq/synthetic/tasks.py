@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from slq.datasets.questions import format_choice_question, format_open_question, format_options
 from slq.models.backbone import Backbone
 from slq.models.family import ProcessedImage
-from slq.models.prefix import ContentPart, TokenizedMessage, tokenize_message
+from slq.models.prefix import TokenizedMessage, tokenize_message
+from slq.models.turn import ContentPart
 from slq.synthetic.benchmark_rows import (
     IMAGE_NAMES,
     LETTER_ONLY_REQUEST,
@@ -76,7 +77,7 @@ class PretrainingTasks:
     ) -> None:
         self.backbone, self.rng = backbone, rng
         self.scenes, self.single_objects, self.signs = scenes, single_objects, signs
-        self.token_ids_by_turn: dict[tuple[str | int, ...], list[int]] = {}
+        self.token_ids_by_turn: dict[tuple[object, ...], list[int]] = {}
         self.tasks: dict[str, Callable[[], Conversation]] = {name: getattr(self, name) for name in TASK_SHARES}
 
     def describe_image(self) -> Conversation:

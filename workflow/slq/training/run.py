@@ -193,7 +193,8 @@ def load_and_train(
     with events.span("staging"):
         for split in splits.values():
             captions = (text for item in split.items for text in item["captions"])
-            require_texts_fit(backbone, captions, settings["prompt"]["text"], retriever.num_query_tokens)
+            with split.naming_items():
+                require_texts_fit(backbone, captions, settings["prompt"]["text"], retriever.num_query_tokens)
     result = train_on_splits(splits, retriever, settings, seed, context, validate, feature_caches)
     with events.span("save"):
         weights = {"before": hash_before, "after": hash_weights(backbone.model)}
