@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from slq.common.errors import SlqError
-from slq.common.files import fsync_path
+from slq.common.tensors import write_tensors
 
 PER_TOKEN, PER_IMAGE = "per_token.", "per_image."  # prefixes of the names of tensors
+WRITE_HINT = "they lie under `scratch`, shards before this one are whole: make room, and the same command goes on"
 REBUILD_HINT = "snakemake --cores all --forcerun cache_features: whole shards are kept, this one is made again"
 
 
@@ -141,7 +141,6 @@ def write_shard(path: Path, cached_images: Sequence[CachedImage]) -> None:
     Raises:
         SlqError: it cannot be written, e.g. because the disk is full; an earlier file of this name is untouched.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     tensors = {
         "lengths": torch.tensor([cached_image.length for cached_image in cached_images]),
         "sha256": torch.stack(
@@ -159,17 +158,4 @@ def write_shard(path: Path, cached_images: Sequence[CachedImage]) -> None:
             for name in cached_images[0].per_image
         },
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(tensors, temporary)
-            fsync_path(temporary)
-            temporary.rename(path)
-            fsync_path(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
-        raise SlqError(
-            f"{path}: cannot be written: {error}; cached features lie under `scratch`, and the shards before this one "
-            "are whole: make room, and the same command goes on"
-        ) from error
+    write_tensors(path, tensors, advice=WRITE_HINT)

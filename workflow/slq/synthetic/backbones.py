@@ -20,6 +20,7 @@ from slq.synthetic.pretraining import (
     build_config,
     build_image_processor,
     build_word_tokenizer,
+    name_settings,
     save_snapshot,
     train_network,
 )
@@ -63,7 +64,8 @@ def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
     }
     config = build_config(settings, tokenizer, **ids)
     torch.manual_seed(settings["seed"])
-    network = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+    with name_settings(settings, "model"):
+        network = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
     network.generation_config.eos_token_id = tokenizer.eos_token_id
     network.generation_config.pad_token_id = tokenizer.pad_token_id
     return Backbone(network, tokenizer, load_family(settings["family"], config, build_image_processor(settings, out)))
@@ -118,5 +120,5 @@ def pretrain_backbone(settings: dict[str, Any], data: Path, out: Path) -> None:
     def compute_loss(step: int) -> torch.Tensor:
         return answer_loss(backbone, tasks.sample_batch(settings["batch_size"], step / steps))
 
-    train_network(backbone.model, compute_loss, steps, settings["learning_rate"], settings["backbone"])
+    train_network(backbone.model, compute_loss, settings)
     save_snapshot(backbone, settings, out)

@@ -18,6 +18,7 @@ from slq.synthetic.pretraining import (
     build_config,
     build_image_processor,
     build_word_tokenizer,
+    name_settings,
     save_snapshot,
     train_network,
 )
@@ -53,7 +54,9 @@ def build_encoder(settings: dict[str, Any], out: Path) -> DualEncoder:
     tokenizer = build_tokenizer()
     config = build_config(settings, tokenizer)
     torch.manual_seed(settings["seed"])
-    return encoder_class(encoder_class.model_class(config), tokenizer, build_image_processor(settings, out))
+    with name_settings(settings, "model"):
+        model = encoder_class.model_class(config)
+    return encoder_class(model, tokenizer, build_image_processor(settings, out))
 
 
 def build_contrastive_loss(
@@ -92,5 +95,5 @@ def pretrain_dual_encoder(settings: dict[str, Any], data: Path, out: Path) -> No
     encoder = build_encoder(settings, out)
     split = read_split(data, settings["dataset"], "train")
     compute_loss = build_contrastive_loss(encoder, split, settings["batch_size"], random.Random(settings["seed"]))
-    train_network(encoder.model, compute_loss, settings["steps"], settings["learning_rate"], settings["encoder"])
+    train_network(encoder.model, compute_loss, settings)
     save_snapshot(encoder, settings, out)
