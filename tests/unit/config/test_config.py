@@ -419,7 +419,7 @@ def test_the_schema_is_closed_and_explains_every_key():
     schema = whole_schema()
     assert list(described(schema)) == []
     # A baseline is closed by its kind; transformers' own configurations have keys that differ by family.
-    open_ones = [f"config.$defs.{name}" for name in ("baseline", "model", "image_processor")]
+    open_ones = [f"config.$defs.{name}" for name in ("baseline", "model", "network", "image_processor")]
     assert list(open_objects(schema)) == open_ones
     assert [name for name in list_kinds() if list(open_objects(dict(find_kind(name).schema)))] == []
 
