@@ -50,5 +50,9 @@ include: "workflow/rules/account.smk"
 include: "workflow/rules/compare.smk"
 
 
+onstart:
+    require_plain_python()
+
+
 onsuccess:
     announce_tables()
