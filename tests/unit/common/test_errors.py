@@ -88,6 +88,11 @@ def test_every_command_ends_as_ever_in_a_terminal_without_unicode(monkeypatch, t
         (OSError("no name of an error"), 1, "no name of an error"),
         (MemoryError("Unable to allocate 3 GiB"), 1, "not enough memory: Unable to allocate 3 GiB; ask for more"),
         (torch.OutOfMemoryError("CUDA out of memory"), 1, "not enough memory: CUDA out of memory; ask for more"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            1,
+            "not enough memory: DefaultCPUAllocator: can't",
+        ),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

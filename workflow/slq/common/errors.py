@@ -43,7 +43,9 @@ def run_reporting_errors(work: Callable[[], None]) -> int:
     except OSError as error:
         return _report(describe_os_error(error), 1)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":  # torch's, of a GPU
+        # Of torch, which is not imported here: a GPU's memory by the class, a CPU's by the words.
+        of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+        if not (isinstance(error, MemoryError) or of_torch):
             raise
         return _report(f"not enough memory: {error or 'none is left'}; ask for more, or lower a batch size", 1)
     except KeyboardInterrupt:
