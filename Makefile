@@ -8,13 +8,19 @@ BIN := $(VENV)/bin
 # Rules and tests call slq and snakemake by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: reproduce report journey pretrain install test test-all test-slurm mutants lint check clean
+.PHONY: home reproduce report journey pretrain install test test-all test-slurm mutants lint check clean
 
-reproduce: $(STAMP)
+# Snakemake looks into HOME, and makes a cache there, before it reads anything of this repository.
+home:
+	@place="$${XDG_CACHE_HOME:-$$HOME/.cache}"; while [ ! -e "$$place" ]; do place=$$(dirname "$$place"); done; \
+	if [ -z "$$HOME" ] || [ ! -w "$$place" ]; then echo "HOME ('$$HOME') takes no cache: set HOME, or beside it \
+	XDG_CACHE_HOME, to a folder that you may write" >&2; exit 1; fi
+
+reproduce: home $(STAMP)
 	$(BIN)/snakemake --cores all $(ARGS)
 
 # Does it reproduce? One page: paper_tables/<preset>/report.html.
-report: $(STAMP)
+report: home $(STAMP)
 	$(BIN)/snakemake --cores all report $(ARGS)
 
 # A cell of Table 3, by its row and column in cells.csv, back to its evidence: make journey CELL="mini-internvl/slq mini-coco t2i R@5"

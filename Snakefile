@@ -49,3 +49,7 @@ include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/account.smk"
 include: "workflow/rules/compare.smk"
+
+
+onstart:
+    require_plain_python()

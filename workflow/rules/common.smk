@@ -28,23 +28,27 @@ from slq.common.fingerprint import fingerprint
 from slq.common.parameters import find_finished, write_parameters
 from slq.config import baseline_settings, cost_settings, job_settings
 from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_derived
-from slq.config.loading import parent_dataset, seeds, validate_config
+from slq.config.loading import parent_dataset, read_config_file, seeds, validate_config
 from slq.config.runs import BASE_SEED, list_run_seeds, merge_training_resources
 from slq.config.runs import method_entry
-from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options, read_yaml
+from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options
 from slq.cost.forecast import forecast_preset, job_resources
 from slq.cost.forecast_table import summary_lines
-from slq.jobs import GENERATION_ENTRIES, JOBS
+from slq.jobs import GENERATION_ENTRIES, JOBS, ensure_user_name
 from slq.methods.registry import BASE
-from slq.reporting.page.closing import closing_lines
+from slq.preflight.checks import describe_unquotable_python
 from slq.reporting.headlines import find_headline
+from slq.reporting.page.closing import closing_lines
 from slq.sources.file_hashes import FileHashCache
 from snakemake_logger_plugin_slq.words import WORDS
 
+ensure_user_name()  # Snakemake asks for it before the first job
 try:
+    if os.pathsep in PACKAGE_FOLDER:
+        raise SlqError(f"{PACKAGE_FOLDER}: no search path can hold a folder with {os.pathsep!r}; rename it")
     # Snakemake has already read these files, and keeps the last value of a key that occurs twice.
     for file in workflow.configfiles:
-        read_yaml(Path(file))
+        read_config_file(Path(file))
     reject_duplicate_options(sys.argv)
     reject_duplicate_config_keys(workflow.config_settings.config_args or [])
     validate_config(config)
@@ -680,6 +684,13 @@ def page_file() -> str:
 def page_figures() -> list[str]:
     """List the figures on the page of the preset."""
     return [path for path in figure_files() + query_figure_files() if path.endswith(".svg")]
+
+
+def require_plain_python() -> None:
+    """Raise WorkflowError if jobs go to a cluster that could not start this Python."""
+    message = describe_unquotable_python()
+    if message and not workflow.executor_plugin.common_settings.local_exec:
+        raise WorkflowError(message)
 
 
 def last_words(finished_rules, is_dry_run: bool) -> list[str]:

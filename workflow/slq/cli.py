@@ -2,13 +2,12 @@
 
 import argparse
 import gc
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from slq.common.errors import SlqError
+from slq.common.errors import SlqError, configure_terminal, run_reporting_errors
 from slq.config.loading import Config, load_merged_config
 from slq.jobs import configure_libraries
 
@@ -262,18 +261,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, or the exit status of the error after printing its message on standard error."""
     gc.set_threshold(200_000)  # collecting the many permanent objects of torch and transformers takes 1.5 s
+    configure_terminal()
     args = build_parser().parse_args(argv)
     args.config = getattr(args, "config", None) or [DEFAULT_CONFIG]
     configure_libraries(getattr(args, "threads", None), allow_network=args.function is doctor)
-    try:
-        args.function(args)
-        sys.stdout.flush()
-    except SlqError as error:
-        print(f"slq: error: {error}", file=sys.stderr)
-        return error.status
-    except BrokenPipeError:  # whoever read the output, such as `head`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return run_reporting_errors(lambda: args.function(args))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ JOB is the name of the rule, FILE its parameters (slq/common/parameters.py). Wha
 
 import argparse
 import gc
+import getpass
 import inspect
 import math
 import os
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slq.common.errors import SlqError
+from slq.common.errors import SlqError, configure_terminal, run_reporting_errors
 from slq.common.files import write_text
 from slq.common.fingerprint import fingerprint
 from slq.common.parameters import read_parameters, write_finished
@@ -153,6 +154,14 @@ def require_checks_passed(files: Sequence[str]) -> None:
             )
 
 
+def ensure_user_name() -> None:
+    """Give a user id without a name, as in a container, its number as name, which libraries ask for."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError: from Python 3.13
+        os.environ["USER"] = str(os.getuid())
+
+
 def configure_libraries(num_threads: int | None = None, num_processes: int = 1, allow_network: bool = False) -> None:
     """Set the environment variables that torch and transformers read when they are imported.
 
@@ -161,6 +170,7 @@ def configure_libraries(num_threads: int | None = None, num_processes: int = 1, 
         num_processes: number of processes.
         allow_network: whether libraries may use the network, as fetching does, and what checks what fetching will find.
     """
+    ensure_user_name()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not allow_network:
@@ -179,6 +189,7 @@ def write_loaded_modules(path: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one job; return 0, or the exit status of the error after printing its message on standard error."""
     gc.set_threshold(200_000)  # collecting the many permanent objects of torch and transformers takes 1.5 s
+    configure_terminal()
     parser = argparse.ArgumentParser(prog="python -m slq.jobs", description=__doc__)
     parser.add_argument("job", choices=JOBS, metavar="JOB", help="the name of a rule")
     parser.add_argument("file", type=Path, metavar="FILE", help="its parameters, scratch/params/<sha256>.json")
@@ -188,16 +199,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     configure_libraries(args.threads, args.processes, allow_network=args.job == "fetch_source")
     resources = {"num_threads": args.threads, "num_processes": args.processes, "time_limit_minutes": args.minutes}
-    try:
+
+    def work() -> None:
         parameters = read_parameters(args.file, args.job)
         code = current_code(args.job, parameters)  # before the run, in which somebody may edit it
         run_job(args.job, parameters, **resources)
         write_finished(args.file, parameters, code)
         write_loaded_modules(args.file.with_suffix(".modules"))
-    except SlqError as error:
-        print(f"slq: error: {error}", file=sys.stderr)
-        return error.status
-    return 0
+
+    return run_reporting_errors(work)
 
 
 if __name__ == "__main__":

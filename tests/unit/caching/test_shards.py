@@ -80,13 +80,13 @@ def test_an_image_is_proved_when_it_is_read_for_the_first_time(tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
-    def full(tensors, path):
+    def full(tensors, path, metadata):
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     write_shard(tmp_path / "shard", slabs(2))
     before = (tmp_path / "shard").read_bytes()
-    monkeypatch.setattr("slq.caching.shard.save_file", full)
+    monkeypatch.setattr("slq.common.tensors.save_file", full)
     with pytest.raises(
         SlqError, match=r"shard: cannot be written: .*No space.*make room, and the same command goes on"
     ):

@@ -4,6 +4,7 @@ import copy
 import re
 import subprocess
 import sys
+from datetime import date
 
 import pytest
 import yaml
@@ -343,6 +344,42 @@ BAD = [
     ),
     ("presets.mini.training.epochs", "many", "presets.mini.training.epochs is 'many'; expected a"),
     ("presets.mini.methods", ["sql"], "presets.mini.methods[0] is 'sql'; did you mean 'slq'?"),
+    # kinds of values
+    ("presets.mini.training.epochs", 5.0, "presets.mini.training.epochs is 5.0; expected a whole number"),
+    ("presets.mini.training.num_workers", 10**6, "training.num_workers is 1000000; expected at most 1024"),
+    ("accounting.mfu", [0.4, 0.15], "accounting.mfu is a list; expected the low value first"),
+    ("accounting.mfu", [15, 40], "accounting.mfu[0] is 15; expected at most 1"),
+    (
+        "presets.mini.training.epochs",
+        10**400,
+        "presets.mini.training.epochs is too large a number; expected 0, or a magni",
+    ),
+    (
+        "presets.mini.training.temperature",
+        1e-300,
+        "temperature is too small a number; expected 0, or a magnitude from 1",
+    ),
+    ("presets.mini.training.weight_decay", float("nan"), "presets.mini.training.weight_decay is no finite number"),
+    ("datasets.coco.label", "\ud83d", "datasets.coco.label holds half a surrogate pair"),
+    ("datasets.coco.label", "CO\x1bCO", "datasets.coco.label holds the control character '\\x1b'; take it out"),
+    ("datasets", {2017: {}}, "config: datasets has the key 2017, which is no text on one line; put it in quotes"),
+    ("sources.mmmu.parts[0].revision", date(2026, 7, 1), "revision is a date, as YAML reads it; put it in quotes if"),
+    ("preset", "mini\n", "preset is 'mini\\n'; expected something like"),
+    (
+        "backbones.InternVL3-1B.architecture.text_config.hidden_size",
+        "896",
+        "architecture.text_config.hidden_size is '896'; expected a whole number",
+    ),
+    (
+        "backbones.mini-internvl.pretrain.model.vision_config.patch_size",
+        [7],
+        "pretrain.model.vision_config.patch_size is too short; expected at least 2",
+    ),
+    (
+        "backbones.mini-internvl.pretrain.image_processor.size",
+        "42",
+        "image_processor.size is '42'; expected a whole number or a mapping",
+    ),
 ]
 
 
@@ -432,7 +469,7 @@ def test_the_schema_is_closed_and_explains_every_key():
     schema = whole_schema()
     assert list(described(schema)) == []
     # A baseline is closed by its kind; transformers' own configurations have keys that differ by family.
-    open_ones = [f"config.$defs.{name}" for name in ("baseline", "model", "image_processor")]
+    open_ones = [f"config.$defs.{name}" for name in ("baseline", "model", "network", "image_processor")]
     assert list(open_objects(schema)) == open_ones
     assert [name for name in list_kinds() if list(open_objects(dict(find_kind(name).schema)))] == []
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from slq.common.errors import SlqError
-from slq.common.files import fsync_path
+from slq.common.tensors import write_tensors
 
+WRITE_HINT = "they lie under `scratch`, shards before this one are whole: make room, and the same command goes on"
 REBUILD_HINT = "snakemake --cores all --forcerun cache_features: whole shards are kept, this one is made again"
 CachedImage = dict[str, Tensor]  # by name, what is cached of one image
 
@@ -103,7 +103,6 @@ def write_shard(path: Path, cached_images: Sequence[CachedImage]) -> None:
     Raises:
         SlqError: it cannot be written, e.g. because the disk is full; an earlier file of this name is untouched.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     tensors = {
         f"{index}.{name}": values.contiguous()
         for index, cached_image in enumerate(cached_images)
@@ -111,17 +110,4 @@ def write_shard(path: Path, cached_images: Sequence[CachedImage]) -> None:
     }
     hashes = [torch.frombuffer(bytearray(hash_cached_image(one)), dtype=torch.uint8) for one in cached_images]
     tensors["sha256"] = torch.stack(hashes)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(tensors, temporary)
-            fsync_path(temporary)
-            temporary.rename(path)
-            fsync_path(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
-        raise SlqError(
-            f"{path}: cannot be written: {error}; cached features lie under `scratch`, and the shards before this one "
-            "are whole: make room, and the same command goes on"
-        ) from error
+    write_tensors(path, tensors, advice=WRITE_HINT)

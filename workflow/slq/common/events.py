@@ -229,12 +229,29 @@ def package_versions() -> dict[str, str]:
 def git_state() -> dict[str, Any] | None:
     """Return commit and dirty flag of the working folder; None outside a repository or if git fails.
 
-    Changed or new files in `results` make nothing dirty: runs write them there for a person to commit.
+    Changed or new files in `results` make nothing dirty: runs write them there for a person to commit. That git refuses
+    the repository of another owner is said on stderr, with the command that permits it.
     """
-    status = ["git", "status", "--porcelain", "--", ":/", ":(top,exclude)results"]
+    status = ("status", "--porcelain", "--", ":/", ":(top,exclude)results")
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout
-    except (OSError, ValueError, subprocess.CalledProcessError):  # ValueError: names that are not UTF-8
+        commit, changed = _run_git("rev-parse", "HEAD"), _run_git(*status)
+    except OSError:  # no git
         return None
-    return {"commit": commit, "dirty": bool(changed.strip())}
+    except subprocess.CalledProcessError as error:
+        if b"safe.directory" in error.stderr:
+            command = error.stderr.decode(errors="replace").strip().splitlines()[-1].strip()
+            print(
+                f"slq: no commit is noted: git does not trust the owner of this folder; call {command}", file=sys.stderr
+            )
+        return None
+    return {"commit": commit.decode(), "dirty": bool(changed)}
+
+
+def _run_git(*words: str) -> bytes:
+    """Return what git prints, without blanks around it.
+
+    Raises:
+        OSError: there is no git.
+        subprocess.CalledProcessError: it fails.
+    """
+    return subprocess.run(["git", *words], capture_output=True, check=True).stdout.strip()

@@ -24,6 +24,15 @@ def wrap_read_errors(path: Path) -> Iterator[None]:
         raise SlqError(f"{path}: cannot be read: {error}; save it as UTF-8") from error
 
 
+@contextmanager
+def wrap_write_errors(path: Path) -> Iterator[None]:
+    """Raise an SlqError that names the file or folder if it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise SlqError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: under a temporary name beside `path`, flushed to the disk, then renamed.
 
@@ -32,7 +41,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with wrap_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb") as file:
@@ -42,8 +51,6 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise SlqError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -172,11 +179,16 @@ def try_lock(file: IO[Any]) -> bool:
     """Lock an open file and return True, or return False if another process holds the lock.
 
     The kernel releases the lock when its process ends, even if it is killed.
+
+    Raises:
+        SlqError: the file system has no locks.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise SlqError(f"{file.name}: cannot be locked: {error.strerror}; take a disk that has locks") from error
     return True
 
 
@@ -196,10 +208,13 @@ def exclusive_lock(path: Path, refusal_message: str = "") -> Iterator[None]:
     The kernel releases the lock when its process ends.
 
     Raises:
-        SlqError: a `refusal_message` is given, and another process holds the lock.
+        SlqError: the file cannot be opened for writing, or a `refusal_message` is given and another process holds the
+            lock.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
+    with wrap_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "ab")  # noqa: SIM115 - closed below
+    with file:
         if not try_lock(file):
             if refusal_message:
                 raise SlqError(refusal_message)

@@ -115,6 +115,7 @@ def _backbone_sizes(config: Config, name: str) -> Config:
     preset, entry = active_preset(config), config["backbones"][name]
     methods = {BASE, *preset["methods"]}  # equivalence checks run base even if no row shows it
     processor_size = entry.get("pretrain", {}).get("image_processor", {}).get("size", {})
+    processor_size = {} if isinstance(processor_size, int) else processor_size  # a side has no limits
     pixels = [processor_size.get("shortest_edge", 0), processor_size.get("longest_edge", NO_PIXEL_LIMIT)]
     limits = []
     for dataset in preset["retention_datasets"]:

@@ -5,6 +5,7 @@ arithmetic. Snakemake imports this module whenever it reads the Snakefile, in ev
 here.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -14,6 +15,7 @@ from slq.baselines.registry import find_baselines
 from slq.common.errors import SlqError
 from slq.config.method_schema import fill_baseline_schema, fill_method_schema
 from slq.config.runs import merge_training_resources, merge_training_settings, method_entry
+from slq.config.values import expand_paths, reject_unusable_values
 from slq.config.yaml_files import SCHEMA_FOLDER, check_schema, read_yaml, suggest_name
 from slq.methods.registry import BASE, list_methods
 
@@ -30,16 +32,18 @@ SYNTHETIC_CAPACITY = {"scenes": 36 * 35 * 2, "signs": 3 * 72}
 def validate_config(raw: Config) -> Config:
     """Check the whole configuration, with all presets and catalogues and not only those in use, and return it.
 
-    In place, presets that extend another get what they leave out, and `seeds` become integers: Snakemake reads the
-    items of a list on the command line, `seeds=[1,2]`, as text.
+    In place, presets that extend another get what they leave out, paths are expanded, and `seeds` become integers:
+    Snakemake reads the items of a list on the command line, `seeds=[1,2]`, as text.
 
     Raises:
         SlqError: the first error, by its full key, with what was expected and what was found.
     """
+    reject_unusable_values(raw, "config")
     if isinstance(raw.get("seeds"), list):
-        raw["seeds"] = [int(seed) if str(seed).isdecimal() else seed for seed in raw["seeds"]]
+        raw["seeds"] = [int(seed) if re.fullmatch(r"\d{1,15}", str(seed)) else seed for seed in raw["seeds"]]
     extend_presets(raw)
     check_schema(raw, fill_baseline_schema(fill_method_schema(read_yaml(SCHEMA_FILE), raw)), "config")
+    expand_paths(raw)
     if (raw["code"], raw["cells"]) == ("pinned", "present"):
         raise SlqError(
             "config: code is 'pinned', cells 'present': the jobs that made results know which are of other code, and "
@@ -73,15 +77,25 @@ def load_merged_config(files: Sequence[Path], preset: str | None = None) -> Conf
     """
     config: Config = {}
     for file in files:
-        content = read_yaml(file)
-        if not isinstance(content, dict):
-            raise SlqError(f"{file}: expected keys of config.yaml with their values")
-        _merge_into(content, config)
+        _merge_into(read_config_file(file), config)
     if preset is None:
         return validate_config(config)
     if preset not in validate_config(config)["presets"]:
         raise SlqError(f"--preset {preset}: there are {', '.join(config['presets'])}")
     return config | {"preset": preset}
+
+
+def read_config_file(file: Path) -> Config:
+    """Read a configuration, or a file laid over one.
+
+    Raises:
+        SlqError: it cannot be read, is no YAML, has a key twice, holds a value that no key can have, or no keys.
+    """
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise SlqError(f"{file}: expected keys of config.yaml with their values")
+    reject_unusable_values(content, str(file))
+    return content
 
 
 def _merge_into(overlay: Config, base: Config) -> None:

@@ -5,6 +5,7 @@ The loader rejects a key that occurs twice, of which YAML itself keeps the last.
 - `keyOf` names the collection in which the value must be a key: a mapping at the top of the file (for claims.yaml, of
   the paper's tables), or a folder of modules here.
 - `printed` is true of a text that tables print: one line, in characters that pdflatex draws.
+- `ascending` says that a list goes from low to high.
 - `errorMessage` is the message if the keywords beside it do not hold; its placeholders are {key} (the key at fault),
   {value}, {parent} (the mapping that holds the key) and {entry} (the catalogue entry that holds it).
 
@@ -13,7 +14,7 @@ Snakemake imports this module whenever it reads the Snakefile, in every cluster 
 
 import difflib
 import json
-import math
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from jsonschema.validators import extend
 from slq.common.errors import SlqError
 from slq.common.files import reject_duplicate_keys, wrap_read_errors
 from slq.common.printed import find_undrawn, name_character
+from slq.config.values import reject_unusable_values
 
 REPOSITORY_ROOT = Path(__file__).parents[3]
 SCHEMA_FOLDER = REPOSITORY_ROOT / "workflow" / "schemas"
@@ -156,24 +158,24 @@ def check_schema(raw: Any, schema: dict[str, Any], file_name: str, catalogues: A
     Raises:
         SlqError: the first error, by its key.
     """
-    if key := _find_non_finite(raw):
-        raise SlqError(f"{file_name}: {key} is no finite number; give one")
-    keywords: Any = {"keyOf": _make_key_of_check(catalogues or raw), "printed": _check_printed}
-    validator: Any = extend(Draft202012Validator, keywords)
+    reject_unusable_values(raw, file_name)
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)  # 5.0 is none
+    own = {"keyOf": _make_key_of_check(catalogues or raw), "pattern": _check_pattern, "ascending": _check_ascending}
+    validator: Any = extend(Draft202012Validator, own | {"printed": _check_printed}, type_checker=types)
     if errors := sorted(validator(schema).iter_errors(raw), key=_error_priority):
         raise SlqError(f"{file_name}: {_describe_error(errors[0])}")
 
 
-def _find_non_finite(content: Any, key: str = "") -> str:
-    """Return the key of the first number that is NaN or infinite; empty if there is none."""
-    if isinstance(content, float) and not math.isfinite(content):
-        return key
-    parts: dict[str, Any] = {}
-    if isinstance(content, dict):
-        parts = {f"{key}.{name}".lstrip("."): one for name, one in content.items()}
-    if isinstance(content, list):
-        parts = {f"{key}[{number}]": one for number, one in enumerate(content)}
-    return next(filter(None, (_find_non_finite(one, name) for name, one in parts.items())), "")
+def _check_pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+    """Yield an error if a text does not match: `$` is its end, and not the place before a last line end."""
+    if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _check_ascending(validator: Any, ascending: bool, values: Any, schema: Any) -> Iterator[ValidationError]:
+    """Yield an error if a list of numbers does not go from low to high."""
+    if isinstance(values, list) and all(isinstance(one, int | float) for one in values) and values != sorted(values):
+        yield ValidationError(f"{values} is not in order")
 
 
 def _error_priority(error: ValidationError) -> int:
@@ -252,12 +254,15 @@ def _describe_error(error: ValidationError) -> str:
 def _describe_expected(error: ValidationError) -> str:
     """Describe what a value should be, by the keyword that it violates, or else by the schema's description."""
     limit = error.validator_value
+    types = ([limit] if isinstance(limit, str) else limit) if error.validator == "type" else []
     known = {
-        "type": f"{TYPE_NAMES.get(str(limit))}{_exponent_hint(error.instance, limit)}",
+        "type": f"{' or '.join(TYPE_NAMES[one] for one in types)}{_exponent_hint(error.instance, limit)}",
         "minimum": f"at least {limit}",
         "exclusiveMinimum": f"more than {limit}",
         "exclusiveMaximum": f"less than {limit}",
         "pattern": f"something like {limit}",
+        "maximum": f"at most {limit}",
+        "ascending": "the low value first",
     }
     return str(known.get(str(error.validator), error.schema.get("description", error.message)))
 

@@ -1,6 +1,7 @@
 """Sizes of a backbone's architecture that decide its cost, read from the keys of its transformers configuration."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,14 +184,13 @@ def _read_text(config: ModelConfig) -> TextArchitecture:
 def _read_internvl(config: ModelConfig, text: TextArchitecture) -> tuple[VisionArchitecture, None]:
     """Read the sizes of InternViT and of the two linear maps after its pixel shuffle; all tiles have as many tokens."""
     vision = config["vision_config"]
-    height, width = vision["patch_size"]
     patches = round(1 / config["downsample_ratio"] ** 2)
     shuffled = patches * vision["hidden_size"]
     return VisionArchitecture(
         hidden_size=vision["hidden_size"],
         layers=vision["num_hidden_layers"],
         intermediate_size=vision["intermediate_size"],
-        values_per_patch=3 * height * width,
+        values_per_patch=3 * _area(vision["patch_size"]),
         patches_per_token=patches,
         tokens_per_tile=config["image_seq_length"],
         projector_parameters=shuffled * text.hidden_size + text.hidden_size**2,
@@ -204,18 +204,23 @@ def _read_qwen3_vl(config: ModelConfig, text: TextArchitecture) -> tuple[VisionA
     It has one merger at its end, and one for each layer that DeepStack takes features from.
     """
     vision = config["vision_config"]
-    patches, side = vision["spatial_merge_size"] ** 2, vision["patch_size"]
+    patches, pixels_per_patch = vision["spatial_merge_size"] ** 2, _area(vision["patch_size"])
     merged, mergers = patches * vision["hidden_size"], 1 + len(vision["deepstack_visual_indexes"])
     return VisionArchitecture(
         hidden_size=vision["hidden_size"],
         layers=vision["depth"],
         intermediate_size=vision["intermediate_size"],
-        values_per_patch=3 * vision["temporal_patch_size"] * side**2,
+        values_per_patch=3 * vision["temporal_patch_size"] * pixels_per_patch,
         patches_per_token=patches,
         tokens_per_tile=None,
         projector_parameters=mergers * (merged**2 + merged * vision["out_hidden_size"]),
         features_per_token=mergers,
-    ), patches * side**2
+    ), patches * pixels_per_patch
+
+
+def _area(size: int | Sequence[int]) -> int:
+    """Return the pixels of a square, by its side, or of a rectangle, by height and width."""
+    return size**2 if isinstance(size, int) else math.prod(size)
 
 
 VISION_READERS: dict[str, Callable[[ModelConfig, TextArchitecture], tuple[VisionArchitecture, int | None]]] = {

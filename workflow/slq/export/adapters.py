@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, TrainableTokensConfig
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_json
+from slq.common.tensors import read_tensors, write_tensors
 from slq.export.trained_run import TrainedRun
 from slq.methods.adapter import ADAPTER_WEIGHTS, load_retriever
-from slq.models.backbone import Backbone
+from slq.models.backbone import Backbone, save_part, wrap_transformers_errors
 
 BASE_FOLDER = "base"  # the folder, in an export, of a base model that is on no hub
 PEFT_KEY_PREFIX = "base_model.model."  # begins every tensor name in PEFT's files
@@ -50,14 +50,10 @@ def read_base_info(snapshot: Path) -> tuple[BaseModelInfo, Any]:
     """
     manifest = read_json(snapshot / "manifest.json")
     weights = {name: sha256 for name, sha256 in manifest["files"].items() if name.endswith(".safetensors")}
-    try:
+    subject = f"{snapshot}: expected the config.json and the tokenizer of the backbone"
+    with wrap_transformers_errors(subject, "fetch or make it again"):
         config = AutoConfig.from_pretrained(snapshot, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(snapshot, local_files_only=True, padding_side="left")
-    except (OSError, ValueError) as error:
-        raise SlqError(
-            f"{snapshot}: expected the config.json and the tokenizer of the backbone; fetch or make it again: "
-            f"{' '.join(str(error).split())}"
-        ) from error
     with torch.device("meta"):
         skeleton = AutoModel.from_config(config)
     embedding = skeleton.get_input_embeddings()
@@ -152,19 +148,19 @@ class ExportFolder:
         """Write the whole model, with the run's weights in place of the base's."""
         backbone = Backbone.load(self.run.snapshot, self.run.settings["family"], self.run.settings["dtype"])
         load_retriever(backbone, self.run.adapter_folder, self.run.adapter_record["backbone_sha256"])
-        backbone.model.save_pretrained(self.folder)
+        save_part(backbone.model, self.folder)
         self.weights_sha256 = {path.name: hash_file(path) for path in self.folder.glob("*.safetensors")}
         self.base_location = {"folder": "."}
 
     def _read_tensors(self) -> tuple[Path, dict[str, Tensor]]:
         """Read the run's tensors; return their file too."""
         path = self.run.adapter_folder / ADAPTER_WEIGHTS
-        return path, load_file(path)
+        return path, read_tensors(path)
 
     def _write_peft_files(self, config: PeftConfig, tensors: dict[str, Tensor]) -> None:
         """Write PEFT's configuration and weights."""
         config.base_model_name_or_path, config.revision = self.base.model or BASE_FOLDER, self.base.revision
         config.inference_mode = True
         config.save_pretrained(str(self.folder))
-        prefixed_tensors = {PEFT_KEY_PREFIX + name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(prefixed_tensors, self.folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        prefixed_tensors = {PEFT_KEY_PREFIX + name: tensor for name, tensor in tensors.items()}
+        write_tensors(self.folder / "adapter_model.safetensors", prefixed_tensors, {"format": "pt"})

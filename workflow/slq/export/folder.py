@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, hash_json, read_json, write_json, write_text
@@ -172,8 +171,8 @@ def stage_folder(out: Path) -> Iterator[Path]:
             folder.mkdir()
             yield folder
             folder.rename(target)
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, OSError) and error.strerror:
+    except OSError as error:
+        if error.strerror:
             failed_path = Path(error.filename2 or error.filename or target)
             if target.is_relative_to(failed_path) or str(failed_path).startswith(
                 str(target.with_name(temporary_prefix))

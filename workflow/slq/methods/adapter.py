@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json, write_json
+from slq.common.files import read_json, wrap_write_errors, write_json
 from slq.common.schema import require_schema
+from slq.common.tensors import read_tensors, write_tensors
 from slq.methods.registry import find_method, method_name
 from slq.models.backbone import Backbone, gather_full_tensors
 from slq.models.retriever import Retriever
@@ -44,11 +44,16 @@ def save_adapter(
         metadata: further entries of adapter.json: the backbone's sha256, which is checked on loading; the
             hyperparameters, from which loading builds the retriever; of a variant, `variant_of`; and the hashes of the
             backbone's weights before and after training, which an equivalence check compares.
+
+    Raises:
+        SlqError: a file cannot be written; there is then no adapter.json.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / ADAPTER_WEIGHTS).unlink(missing_ok=True)  # which may be linked to the adapter of another preset
+    with wrap_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("adapter.json", ADAPTER_WEIGHTS):  # which may be linked to the adapter of another preset
+            (folder / name).unlink(missing_ok=True)
     if tensors:
-        save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+        write_tensors(folder / ADAPTER_WEIGHTS, tensors, {"format": "pt"})
     write_json(folder / "adapter.json", {"schema": SCHEMA, "method": method, "temperature": temperature, **metadata})
 
 
@@ -74,7 +79,7 @@ def load_retriever(backbone: Backbone, folder: Path, backbone_sha256: str) -> Re
     retriever = build_retriever(method_name(adapter), backbone, adapter["hyperparameters"], seed=0)
     expected = dict(retriever.named_trainable_parameters())
     if expected:
-        tensors = load_file(folder / ADAPTER_WEIGHTS)
+        tensors = read_tensors(folder / ADAPTER_WEIGHTS)
         if tensors.keys() != expected.keys():
             mismatched = sorted(tensors.keys() ^ expected.keys())
             raise SlqError(

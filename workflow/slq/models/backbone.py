@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
@@ -89,9 +90,43 @@ class Backbone:
         if not hasattr(model, "model"):
             raise SlqError(f"{folder}: {type(model).__name__} has no model.model without LM head (docs/backbones.md)")
         # The PIL backend is pinned: torchvision's resize differs by up to 0.03 and may or may not be installed.
-        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        processor = load_part(AutoImageProcessor, folder, backend="pil")
+        tokenizer = load_part(AutoTokenizer, folder)
         return cls(model.to(device), tokenizer, load_family(family, model.config, processor))
+
+
+@contextmanager
+def wrap_transformers_errors(subject: str, advice: str) -> Iterator[None]:
+    """Raise an SlqError for whatever transformers raises: its message, about `subject`, with `advice`."""
+    try:
+        yield
+    except (SlqError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # its parts raise whatever they meet: a missing key, a division by zero
+        reason = " ".join(str(error).split())
+        raise SlqError(f"{subject}: transformers: {type(error).__name__}: {reason}; {advice}") from error
+
+
+def load_part(auto_class: Any, folder: Path, **options: Any) -> Any:
+    """Load a model, tokenizer or image processor of a snapshot's folder; the network is never accessed.
+
+    Raises:
+        SlqError: transformers cannot load it.
+    """
+    with wrap_transformers_errors(str(folder), "fetch or make it again"):
+        return auto_class.from_pretrained(folder, local_files_only=True, **options)
+
+
+def save_part(part: Any, folder: Path) -> None:
+    """Save a model or tokenizer into a folder.
+
+    Raises:
+        SlqError: it cannot be written, e.g. because the disk is full.
+    """
+    try:
+        part.save_pretrained(folder)
+    except (OSError, SafetensorError) as error:
+        raise SlqError(f"{folder}: cannot be written: {error}; make room") from error
 
 
 def load_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
@@ -103,10 +138,10 @@ def load_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
         SlqError: the folder holds no weights, or weights that do not fit its configuration.
     """
     require_weights(folder)
-    model, loading_info = auto_class.from_pretrained(
+    model, loading_info = load_part(
+        auto_class,
         folder,
         dtype=dtype,
-        local_files_only=True,
         use_safetensors=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # reported below, with the others

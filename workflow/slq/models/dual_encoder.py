@@ -17,7 +17,7 @@ from slq.common.errors import SlqError, TextError
 from slq.common.files import read_json
 from slq.common.registry import find_class
 from slq.common.snapshots import require_weights
-from slq.models.backbone import load_pretrained
+from slq.models.backbone import load_part, load_pretrained
 from slq.models.turn import TextTokenizer, UnusableTurnError
 
 ENCODER_FOLDER = Path(__file__).parent / "dual_encoders"
@@ -58,8 +58,8 @@ class DualEncoder(ABC):
         encoder_class = find_encoder_class(read_json(folder / "config.json").get("model_type"), folder)
         model = load_pretrained(encoder_class.model_class, folder, torch.float32)
         # The PIL backend is pinned, as it is for backbones.
-        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        processor = load_part(AutoImageProcessor, folder, backend="pil")
+        tokenizer = load_part(AutoTokenizer, folder)
         return encoder_class(model.to(device), tokenizer, processor)
 
     @property

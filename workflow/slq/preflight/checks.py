@@ -3,8 +3,10 @@
 import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +75,8 @@ def check_slurm(plan: WorkflowPlan | None, memory_gb: float) -> Iterator[Finding
         plan: the planned jobs, or None if Snakemake cannot plan.
         memory_gb: largest memory of a job on one GPU, in GB.
     """
+    if fault := describe_unquotable_python():
+        yield Finding(ERROR, "python", fault)
     try:
         cluster = read_cluster()
     except SlqError as error:
@@ -246,6 +250,16 @@ def _existing_parent(folder: Path) -> Path:
     """Return a folder, or its nearest parent that exists."""
     resolved = folder.resolve()
     return next(parent for parent in (resolved, *resolved.parents) if parent.exists())
+
+
+def describe_unquotable_python() -> str:
+    """Describe why a cluster could not start this Python, whose path Snakemake does not quote; empty if it could."""
+    if shlex.quote(sys.executable) == sys.executable:
+        return ""
+    return (
+        f"{sys.executable}: jobs of a cluster would not find this Python, as shells read its path otherwise; install "
+        "the environment in a folder named by letters, digits and -_./ alone"
+    )
 
 
 # ---- output of Slurm's commands --------------------------------------------------------------------------------------

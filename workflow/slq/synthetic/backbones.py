@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from slq.datasets.splits import Split, read_split
-from slq.models.backbone import Backbone
+from slq.models.backbone import Backbone, save_part
 from slq.models.families import load_family
 from slq.models.prefix import TokenizedMessage, collate
 from slq.synthetic.benchmark_rows import REQUESTS
@@ -20,6 +20,7 @@ from slq.synthetic.pretraining import (
     build_config,
     build_image_processor,
     build_word_tokenizer,
+    name_settings,
     train_network,
 )
 from slq.synthetic.scenes import all_objects, all_scenes, pretraining_signs
@@ -62,7 +63,8 @@ def build_backbone(settings: dict[str, Any], out: Path) -> Backbone:
     }
     config = build_config(settings, tokenizer, **ids)
     torch.manual_seed(settings["seed"])
-    network = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+    with name_settings(settings, "model"):
+        network = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
     network.generation_config.eos_token_id = tokenizer.eos_token_id
     network.generation_config.pad_token_id = tokenizer.pad_token_id
     return Backbone(network, tokenizer, load_family(settings["family"], config, build_image_processor(settings, out)))
@@ -110,12 +112,12 @@ def build_pretraining_tasks(backbone: Backbone, split: Split, settings: dict[str
 def train_backbone(settings: dict[str, Any], data: Path, out: Path) -> None:
     """Train a backbone from scratch on its dataset's training split and save it like a hub snapshot."""
     backbone = build_backbone(settings, out)
-    backbone.tokenizer.save_pretrained(out)  # before its first call, whose padding would be saved with it
+    save_part(backbone.tokenizer, out)  # before its first call, whose padding would be saved with it
     tasks = build_pretraining_tasks(backbone, read_split(data, settings["dataset"], "train"), settings)
     steps = settings["steps"]
 
     def compute_loss(step: int) -> torch.Tensor:
         return answer_loss(backbone, tasks.sample_batch(settings["batch_size"], step / steps))
 
-    train_network(backbone.model, compute_loss, steps, settings["learning_rate"], settings["backbone"])
-    backbone.model.save_pretrained(out)
+    train_network(backbone.model, compute_loss, settings)
+    save_part(backbone.model, out)

@@ -13,11 +13,13 @@ from transformers import PreTrainedTokenizerFast
 
 from slq.common.errors import SlqError
 from slq.datasets.splits import Split, read_split
+from slq.models.backbone import save_part
 from slq.models.dual_encoder import DualEncoder, find_encoder_class
 from slq.synthetic.pretraining import (
     build_config,
     build_image_processor,
     build_word_tokenizer,
+    name_settings,
     train_network,
 )
 from slq.training.loss import info_nce
@@ -52,7 +54,9 @@ def build_encoder(settings: dict[str, Any], out: Path) -> DualEncoder:
     tokenizer = build_tokenizer()
     config = build_config(settings, tokenizer)
     torch.manual_seed(settings["seed"])
-    return encoder_class(encoder_class.model_class(config), tokenizer, build_image_processor(settings, out))
+    with name_settings(settings, "model"):
+        model = encoder_class.model_class(config)
+    return encoder_class(model, tokenizer, build_image_processor(settings, out))
 
 
 def build_contrastive_loss(
@@ -88,8 +92,8 @@ def build_contrastive_loss(
 def train_encoder(settings: dict[str, Any], data: Path, out: Path) -> None:
     """Train an encoder from scratch on its dataset's training split and save it like a hub snapshot."""
     encoder = build_encoder(settings, out)
-    encoder.tokenizer.save_pretrained(out)  # before its first call, whose padding would be saved with it
+    save_part(encoder.tokenizer, out)  # before its first call, whose padding would be saved with it
     split = read_split(data, settings["dataset"], "train")
     compute_loss = build_contrastive_loss(encoder, split, settings["batch_size"], random.Random(settings["seed"]))
-    train_network(encoder.model, compute_loss, settings["steps"], settings["learning_rate"], settings["encoder"])
-    encoder.model.save_pretrained(out)
+    train_network(encoder.model, compute_loss, settings)
+    save_part(encoder.model, out)

@@ -3,6 +3,7 @@
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import AutoConfig, AutoImageProcessor
 
 from slq.common.errors import SlqError
 from slq.common.files import write_json
+from slq.models.backbone import wrap_transformers_errors
 from slq.synthetic.language import vocabulary
 
 WARMUP_STEPS = 50
@@ -57,6 +59,12 @@ def check_config_keys(model_config: dict[str, Any], key_path: str = "model") -> 
             check_config_keys({"model_type": sub_configs[key].model_type, **value}, f"{key_path}.{key}")
 
 
+def name_settings(settings: dict[str, Any], part: str) -> AbstractContextManager[None]:
+    """Return a context in which what transformers raises becomes an SlqError about a part of the settings."""
+    entry = f"backbones.{settings['backbone']}" if "backbone" in settings else f"encoders.{settings['encoder']}"
+    return wrap_transformers_errors(f"config: {entry}.pretrain.{part}", "give what its class in transformers takes")
+
+
 def build_config(settings: dict[str, Any], tokenizer: Any, **ids: int) -> Any:
     """Build the configuration of an untrained model from `model` of the settings and the tokenizer's vocabulary.
 
@@ -64,9 +72,8 @@ def build_config(settings: dict[str, Any], tokenizer: Any, **ids: int) -> Any:
         ids: token ids that the configuration names besides, such as those of image tokens.
 
     Raises:
-        SlqError: one of the keys of `model` is unknown to its configuration class.
+        SlqError: one of the keys of `model` is unknown to its configuration class, or its value refused.
     """
-    check_config_keys(settings["model"])
     model = dict(settings["model"])
     model["text_config"] = model["text_config"] | {
         "vocab_size": len(tokenizer),
@@ -74,13 +81,16 @@ def build_config(settings: dict[str, Any], tokenizer: Any, **ids: int) -> Any:
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    return AutoConfig.for_model(model.pop("model_type"), **model, **ids)
+    with name_settings(settings, "model"):
+        check_config_keys(settings["model"])
+        return AutoConfig.for_model(model.pop("model_type"), **model, **ids)
 
 
 def build_image_processor(settings: dict[str, Any], out: Path) -> Any:
     """Build the image processor of the settings; `out` receives its configuration, as in a snapshot."""
     write_json(out / "preprocessor_config.json", settings["image_processor"])
-    return AutoImageProcessor.from_pretrained(out, backend="pil", local_files_only=True)
+    with name_settings(settings, "image_processor"):
+        return AutoImageProcessor.from_pretrained(out, backend="pil", local_files_only=True)
 
 
 def build_optimizers(network: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
@@ -101,22 +111,25 @@ def build_optimizers(network: nn.Module, learning_rate: float) -> list[torch.opt
     ]
 
 
-def train_network(
-    network: nn.Module, compute_loss: Callable[[int], Tensor], steps: int, learning_rate: float, name: str
-) -> None:
+def train_network(network: nn.Module, compute_loss: Callable[[int], Tensor], settings: dict[str, Any]) -> None:
     """Train a network in place: warm-up, a constant rate, linear decay; gradients are clipped at norm 1.
 
     Args:
         compute_loss: returns the loss of a batch, given the number of the step from 0.
-        name: the label of the progress bar.
+        settings: of the job: `steps`, `learning_rate`, and whose pre-training it is.
+
+    Raises:
+        SlqError: sizes of the model do not fit each other.
     """
-    both_optimizers = build_optimizers(network, learning_rate)
+    steps, name = settings["steps"], settings.get("backbone") or settings["encoder"]
+    both_optimizers = build_optimizers(network, settings["learning_rate"])
     schedulers = [
         LambdaLR(stepper, lambda step: min((step + 1) / WARMUP_STEPS, 1, (1 - step / steps) / DECAY_SHARE))
         for stepper in both_optimizers
     ]
     for step in tqdm(range(steps), desc=name, disable=None, file=sys.stderr):
-        loss = compute_loss(step)
+        with nullcontext() if step else name_settings(settings, "model"):  # sizes that do not fit show in a first pass
+            loss = compute_loss(step)
         network.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

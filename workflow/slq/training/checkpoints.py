@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slq.common.errors import SlqError
 from slq.common.files import fsync_path, read_json, write_json
 from slq.common.schema import require_schema
+from slq.common.tensors import read_tensors, write_tensors
 from slq.training.distributed import DistributedContext
 
 SCHEMA = 2
@@ -70,7 +69,7 @@ class CheckpointManager:
             fsync_path(self.folder)
             for folder in self._newest_first()[MAX_CHECKPOINTS:]:
                 shutil.rmtree(folder)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             raise SlqError(f"{temporary}: cannot be written: {error}; checkpoints lie under `scratch`") from error
 
     def load_newest(self) -> Checkpoint | None:
@@ -81,7 +80,7 @@ class CheckpointManager:
         for folder in self._newest_first():
             try:
                 return self._read(folder)
-            except (SlqError, OSError, SafetensorError) as error:
+            except (SlqError, OSError) as error:
                 if self.distributed.is_main_process:
                     print(f"slq: checkpoint passed over, the one before is used: {error}", file=sys.stderr, flush=True)
         return None
@@ -107,10 +106,4 @@ class CheckpointManager:
         actual_size = (folder / TENSORS_FILE).stat().st_size
         if actual_size != content["bytes"]:
             raise SlqError(f"{folder / TENSORS_FILE}: truncated, {actual_size} of {content['bytes']} bytes")
-        return Checkpoint(content["step"], content["metadata"], load_file(folder / TENSORS_FILE))
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file and flush it to disk."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-    fsync_path(path)
+        return Checkpoint(content["step"], content["metadata"], read_tensors(folder / TENSORS_FILE))
