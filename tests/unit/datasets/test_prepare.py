@@ -194,7 +194,7 @@ def refused(capsys, data, words):
             {"source_splits": ["tset"], "items": 1},
             ["dataset_coco.json: no image is of the split 'tset'", "there are restval, test,"],
         ),
-        ({"file": "dataset_cocoa.json"}, ["dataset_cocoa.json: cannot be read", "fetch its source again"]),
+        ({"file": "dataset_cocoa.json"}, ["dataset_cocoa.json: not found", "fetch its source again"]),
         ({"images": "val2017"}, ["1 of 1 images", "not in it (first: val2017/COCO_val2014_000000000042.jpg)"]),
         (
             {"include_ids": ["karpathy_test"]},

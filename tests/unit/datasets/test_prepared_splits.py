@@ -126,7 +126,7 @@ FAULTS = {
     "a list": (lambda source: (source / "train" / "items.jsonl").write_text("[1]\n"), ["items.jsonl:1", "object"]),
     "UTF-16": (
         lambda source: (source / "train" / "items.jsonl").write_text("{}\n", encoding="utf-16"),
-        ["items.jsonl: cannot be read", "save it as UTF-8"],
+        ["items.jsonl:1: cannot be read", "save it as UTF-8"],
     ),
     "a key that stands twice": (
         lambda source: (source / "train/items.jsonl").write_text('{"id": "1", "captions": ["a"], "captions": ["b"]}\n'),

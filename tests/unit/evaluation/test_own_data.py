@@ -97,7 +97,7 @@ def test_without_a_file_to_write_it_only_prints(split, evaluate, tmp_path, capsy
 FORM = '{"image": "a.jpg", "captions": ["a text", ...]}'
 FAULTS = {
     "a missing image": ([{"image": "no.png", "captions": ["a cat"]}], "mine.jsonl:2: there is no image no.png"),
-    "no JSON": (["a cat\n"], "mine.jsonl:2: not a JSON object"),
+    "no JSON": (["a cat\n"], "mine.jsonl:2: not valid JSON"),
     "no captions": ([{"image": "IMAGE"}], f"mine.jsonl:2: expected {FORM}"),
     "one text": ([{"image": "IMAGE", "captions": "a cat"}], f"mine.jsonl:2: expected {FORM}"),
     "captions none": ([{"image": "OTHER", "captions": []}], "has an empty caption; every caption needs words"),

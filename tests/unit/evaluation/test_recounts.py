@@ -147,7 +147,10 @@ FAULTS = {
         edited(lambda table: table.drop(columns="rank_pessimistic")),
         "no column 'rank_pessimistic'",
     ),
-    "no table": (lambda results: (results / RANKS).write_bytes(b"PAR1"), r"set\.ranks\.parquet: cannot be read"),
+    "no table": (
+        lambda results: (results / RANKS).write_bytes(b"PAR1"),
+        r"set\.ranks\.parquet: not a readable parquet file",
+    ),
     "no ranks at all": (lambda results: (results / RANKS).unlink(), r"set\.ranks\.parquet: does not exist, beside set"),
     "no metrics": (lambda results: (results / METRICS).unlink(), r"set\.json: does not exist, beside set\.ranks"),
     "an older schema": (

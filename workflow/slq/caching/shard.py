@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from slq.common.errors import SlqError
-from slq.common.files import fsync_path
+from slq.common.files import fsync_path, wrap_safetensors_errors
 
 PER_TOKEN, PER_IMAGE = "per_token.", "per_image."  # prefixes of the names of tensors
 REBUILD_HINT = "snakemake --cores all --forcerun cache_features: whole shards are kept, this one is made again"
@@ -114,11 +114,8 @@ class Shard:
         Raises:
             CorruptShard: the file, or what is read while it is open, is not readable.
         """
-        try:
-            with safe_open(self.path, "pt") as file:
-                yield file
-        except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
-            raise CorruptShard(f"{self.path}: not a readable shard ({error}); {REBUILD_HINT}") from error
+        with wrap_safetensors_errors(self.path, REBUILD_HINT, CorruptShard), safe_open(self.path, "pt") as file:
+            yield file
 
 
 def hash_cached_image(cached_image: CachedImage) -> bytes:

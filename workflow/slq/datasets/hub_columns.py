@@ -6,18 +6,15 @@ import reprlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from slq.common.errors import SlqError
-from slq.common.files import write_bytes
+from slq.common.files import require_utf8, wrap_parquet_errors, write_bytes
 from slq.datasets.id_lists import require_expected_counts
-from slq.datasets.image_conversion import as_rgb
 from slq.datasets.questions import (
     format_choice_question,
     format_open_question,
@@ -26,7 +23,7 @@ from slq.datasets.questions import (
     parse_options,
     renumber_markers,
 )
-from slq.datasets.splits import IMAGE_ERRORS, write_split
+from slq.datasets.splits import UnreadableImageError, decode_image, write_split
 
 ROWS_PER_BATCH = 64  # rows read at once: images are large
 IMAGE_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -84,10 +81,8 @@ class ParquetRow:
         if not data:
             raise self.column_error(column, f"an image with its bytes{reason}")
         try:
-            with Image.open(BytesIO(data)) as image:
-                as_rgb(image)
-                return data, str(image.format).lower()
-        except IMAGE_ERRORS as error:
+            return data, decode_image(data)[1].lower()
+        except UnreadableImageError as error:
             raise self.column_error(column, f"a readable image ({error})") from error
 
 
@@ -251,6 +246,7 @@ def prepare_questions(
         items = []
         for row in read_rows(hub_layout, source):
             fields, images = HUB_LAYOUTS[hub_layout].parse_row(row)
+            require_utf8(fields, f"{row.file}: item {row.id!r}")
             file_names = [
                 f"{row.id}_{image_number}.{suffix}" for image_number, (_, suffix) in enumerate(images, start=1)
             ]
@@ -300,17 +296,12 @@ def read_rows(hub_layout: str, source: Path) -> Iterator[ParquetRow]:
 
 def read_row_values(file: Path, layout: HubLayout) -> Iterator[dict[str, Any]]:
     """Yield the required values of each row of a parquet file; a null becomes None."""
-    try:
-        with pq.ParquetFile(file) as parquet:
-            missing = [column for column in layout.required_columns if column not in parquet.schema_arrow.names]
-            if missing:
-                raise SlqError(
-                    f"{file}: has no column '{missing[0]}'; expected the columns of the hub's {layout.repository}: "
-                    f"{', '.join(layout.schema.names)}"
-                )
-            for batch in parquet.iter_batches(batch_size=ROWS_PER_BATCH, columns=list(layout.required_columns)):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise SlqError(
-            f"{file}: not a readable parquet file ({error}); download it again, and not as a git-lfs pointer"
-        ) from error
+    with wrap_parquet_errors(file, "download it again, and not as a git-lfs pointer"), pq.ParquetFile(file) as parquet:
+        missing = [column for column in layout.required_columns if column not in parquet.schema_arrow.names]
+        if missing:
+            raise SlqError(
+                f"{file}: has no column '{missing[0]}'; expected the columns of the hub's {layout.repository}: "
+                f"{', '.join(layout.schema.names)}"
+            )
+        for batch in parquet.iter_batches(batch_size=ROWS_PER_BATCH, columns=list(layout.required_columns)):
+            yield from batch.to_pylist()

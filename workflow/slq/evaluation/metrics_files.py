@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_integer_dtype, is_string_dtype
 
 from slq.common.errors import SlqError
-from slq.common.files import hash_file, read_json, read_jsonl
+from slq.common.files import hash_file, read_json, read_jsonl, wrap_parquet_errors
 from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
-from slq.common.schema import require_schema
+from slq.common.schema import require_schema, require_type, wrap_content_errors
 from slq.evaluation.rank_table import RANK_COLUMNS, RANK_DIRECTIONS, RetrievalVariant
 from slq.evaluation.retention_metrics import (
     SCHEMA,
@@ -94,13 +95,11 @@ def read_metrics_and_ranks(path: Path) -> tuple[dict[str, Any], list[RetrievalVa
         SlqError: the file has another version or is incomplete, or the ranks are not those that it was made from.
     """
     metrics = read_metrics(path, RETRIEVAL_SCHEMA, "retrieve again")
-    try:
+    with wrap_content_errors(path, "retrieve again"):
         variants = [
             RetrievalVariant(name, **part["variant_settings"]) for name, part in metrics_by_variant(metrics).items()
         ]
-        return metrics, variants, read_ranks(path, metrics)
-    except (KeyError, TypeError) as error:
-        raise SlqError(f"{path}: key {error} is missing; retrieve again") from error
+    return metrics, variants, read_ranks(path, metrics)
 
 
 def metrics_by_variant(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -119,16 +118,20 @@ def read_ranks(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:
         SlqError: the table cannot be read or belongs to another dataset or gallery, or an id is repeated or missing.
     """
     ranks_path = sibling_path(path, RANKS_SUFFIX)
-    try:
+    with wrap_parquet_errors(ranks_path, "retrieve again"):
         table = pd.read_parquet(ranks_path)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise SlqError(f"{ranks_path}: cannot be read: {error}; retrieve again") from error
-    for column in (*GALLERY_COLUMNS, *RANK_COLUMNS):
+    types: dict[str, tuple[str, Any]] = dict.fromkeys(GALLERY_COLUMNS, ("text", is_string_dtype))
+    types |= dict.fromkeys(RANK_COLUMNS, ("whole numbers", is_integer_dtype))
+    for column, (expected, is_expected) in types.items():
         if column not in table:
             raise SlqError(f"{ranks_path}: no column '{column}'; retrieve again")
-    for name, part in metrics_by_variant(metrics).items():
-        check_variant_ranks(ranks_path, table[table["variant"] == name], name, part["n"])
-    if gallery_hash(table) != metrics["inputs"]["gallery"]:
+        if not is_expected(table[column]) or table[column].isna().any():
+            raise SlqError(f"{ranks_path}: column '{column}' holds something else than {expected}; retrieve again")
+    with wrap_content_errors(path, "retrieve again"):
+        for name, part in metrics_by_variant(metrics).items():
+            check_variant_ranks(ranks_path, table[table["variant"] == name], name, part["n"])
+        expected_gallery = metrics["inputs"]["gallery"]
+    if gallery_hash(table) != expected_gallery:
         raise SlqError(
             f"{ranks_path}: its queries and images are not those that {path.name} was made from (inputs.gallery): "
             "ranks for another gallery; retrieve again"
@@ -201,12 +204,11 @@ def read_scored_answers(path: Path) -> ScoredAnswers:
     if inherited_metrics_path(path, metrics):
         inheriting, (path, _) = metrics, read_inherited_metrics(path, metrics)
         metrics = read_metrics(path, SCHEMA, remedy)
-    try:
+    with wrap_content_errors(path, remedy):
         benchmark, scorer, _ = metrics["benchmark"], metrics["scorer"], metrics["scores"]
         count, expected_questions = metrics["n"]["items"], metrics["inputs"]["questions"]
+    try:
         find_scorers(benchmark, scorer)
-    except (KeyError, TypeError) as error:
-        raise SlqError(f"{path}: key {error} is missing; {remedy}") from error
     except SlqError as error:
         raise SlqError(f"{path}: {error}") from error
     answers_path = sibling_path(path, ANSWERS_SUFFIX)
@@ -231,12 +233,11 @@ def read_answered_items(path: Path, count: int) -> JsonLines:
     known_ids: set[str] = set()
     for number, line in enumerate(answered_items, start=1):
         for field, type_ in FIELD_TYPES.items():
-            if not isinstance(line.get(field), type_):
-                raise SlqError(f"{path}:{number}: '{field}' must be a {type_.__name__}, found {line.get(field)!r}")
+            require_type(f"{path}:{number}", line, field, type_)
         if line["id"] in known_ids:
             raise SlqError(f"{path}:{number}: id {line['id']!r} stands twice; answer the dataset again")
         known_ids.add(line["id"])
-    if len(answered_items) != count:
+    if len(answered_items) != count or not answered_items:
         raise SlqError(
             f"{path}: holds {len(answered_items)} answers, and the dataset has {count} items; answer it again"
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from slq.common.errors import SlqError
-from slq.common.files import hash_file, read_json
+from slq.common.files import hash_file, read_json, wrap_safetensors_errors
 from slq.export.trained_run import TrainedRun
 from slq.methods.adapter import ADAPTER_WEIGHTS, load_retriever
 from slq.models.backbone import Backbone
@@ -159,7 +159,8 @@ class ExportFolder:
     def _read_tensors(self) -> tuple[Path, dict[str, Tensor]]:
         """Read the run's tensors; return their file too."""
         path = self.run.adapter_folder / ADAPTER_WEIGHTS
-        return path, load_file(path)
+        with wrap_safetensors_errors(path, "train it again"):
+            return path, load_file(path)
 
     def _write_peft_files(self, config: PeftConfig, tensors: dict[str, Tensor]) -> None:
         """Write PEFT's configuration and weights."""

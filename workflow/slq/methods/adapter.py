@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from slq.common.errors import SlqError
-from slq.common.files import read_json, write_json
+from slq.common.files import read_json, wrap_safetensors_errors, write_json
 from slq.common.schema import require_schema
 from slq.methods.registry import find_method, method_name
 from slq.models.backbone import Backbone, gather_full_tensors
@@ -74,13 +74,11 @@ def load_retriever(backbone: Backbone, folder: Path, backbone_sha256: str) -> Re
     retriever = build_retriever(method_name(adapter), backbone, adapter["hyperparameters"], seed=0)
     expected = dict(retriever.named_trainable_parameters())
     if expected:
-        tensors = load_file(folder / ADAPTER_WEIGHTS)
-        if tensors.keys() != expected.keys():
-            mismatched = sorted(tensors.keys() ^ expected.keys())
-            raise SlqError(
-                f"{folder / ADAPTER_WEIGHTS}: missing or unexpected tensors {mismatched[:3]}; train it again"
-            )
-        with torch.no_grad():
+        path = folder / ADAPTER_WEIGHTS
+        with wrap_safetensors_errors(path, "train it again"), torch.no_grad():
+            tensors = load_file(path)
+            if mismatched := sorted(tensors.keys() ^ expected.keys()):
+                raise SlqError(f"{path}: missing or unexpected tensors {mismatched[:3]}; train it again")
             for name, parameter in expected.items():
                 parameter.copy_(tensors[name])
     return retriever

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slq.common.errors import SlqError
-from slq.common.files import fsync_path, read_json, write_json
+from slq.common.files import fsync_path, read_json, wrap_safetensors_errors, write_json
 from slq.common.schema import require_schema
 from slq.training.distributed import DistributedContext
 
@@ -81,7 +81,7 @@ class CheckpointManager:
         for folder in self._newest_first():
             try:
                 return self._read(folder)
-            except (SlqError, OSError, SafetensorError) as error:
+            except (SlqError, OSError) as error:
                 if self.distributed.is_main_process:
                     print(f"slq: checkpoint passed over, the one before is used: {error}", file=sys.stderr, flush=True)
         return None
@@ -107,7 +107,8 @@ class CheckpointManager:
         actual_size = (folder / TENSORS_FILE).stat().st_size
         if actual_size != content["bytes"]:
             raise SlqError(f"{folder / TENSORS_FILE}: truncated, {actual_size} of {content['bytes']} bytes")
-        return Checkpoint(content["step"], content["metadata"], load_file(folder / TENSORS_FILE))
+        with wrap_safetensors_errors(folder / TENSORS_FILE, "the run begins anew"):
+            return Checkpoint(content["step"], content["metadata"], load_file(folder / TENSORS_FILE))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
