@@ -6,6 +6,10 @@ class SlqError(Exception):
 
     status = 1  # exit status of the process
 
+    def __init__(self, message: str) -> None:
+        """Put the message into one line, whatever a library, or the name of a file, brings into it."""
+        super().__init__(" ".join(message.splitlines()))
+
 
 class VerificationError(SlqError):
     """Fetched data that fails its check: it is not kept, as resuming from it would fail again."""

@@ -71,8 +71,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8 with `write_bytes`, with its line ends unchanged."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a text as UTF-8 with `write_bytes`, with its line ends unchanged; half a character is an error as well."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise SlqError(f"{path}: cannot be written: {error}") from error
+    write_bytes(path, data)
 
 
 def write_json(path: Path, obj: Any) -> None:

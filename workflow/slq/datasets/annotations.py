@@ -133,8 +133,9 @@ def _require_id(entry: Any, key: str, where: str) -> str:
 def _require_list(entry: Any, key: str, where: str) -> list[dict[str, Any]]:
     """Return the list of objects under a key of an entry."""
     found = _require_type(entry, key, where, list, "list")
-    if not all(isinstance(one, dict) for one in found):
-        raise SlqError(f"{where}: '{key}' must list objects; is it the file that config.yaml names?")
+    for number, one in enumerate(found):
+        if not isinstance(one, dict):
+            raise SlqError(f"{where}: '{key}[{number}]' must be an object, found {reprlib.repr(one)}")
     return found
 
 

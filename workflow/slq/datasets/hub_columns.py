@@ -16,6 +16,7 @@ from slq.common.errors import SlqError
 from slq.common.files import require_utf8, wrap_parquet_errors, write_bytes
 from slq.datasets.id_lists import require_expected_counts
 from slq.datasets.questions import (
+    MAX_OPTIONS,
     format_choice_question,
     format_open_question,
     marker_numbers,
@@ -67,8 +68,8 @@ class ParquetRow:
             value = ast.literal_eval(self.text(column).strip())
         except (SyntaxError, ValueError) as error:
             raise self.column_error(column, f"a Python list, written as text ({error})") from error
-        if not isinstance(value, list) or not 1 <= len(value) <= 26:
-            raise self.column_error(column, "a Python list of 1 to 26 options, written as text")
+        if not isinstance(value, list) or not 1 <= len(value) <= MAX_OPTIONS:
+            raise self.column_error(column, f"a Python list of 1 to {MAX_OPTIONS} options, written as text")
         return [str(option) for option in value]
 
     def image(self, column: str, reason: str = "") -> tuple[bytes, str]:

@@ -17,7 +17,7 @@ from slq.common.errors import SlqError
 from slq.common.files import hash_file, one_line, read_json, read_json_objects, write_json, write_text
 from slq.common.schema import require_schema, require_type
 from slq.datasets.image_conversion import as_rgb
-from slq.datasets.questions import question_segments
+from slq.datasets.questions import MAX_OPTIONS, question_segments
 
 SCHEMA = 3
 ITEM_FIELDS = {
@@ -236,6 +236,8 @@ def check_items(root: Path, items: list[dict[str, Any]]) -> None:
         if "question" in item:
             if not item["answers"]:
                 raise SlqError(f"{root}: item {item['id']!r} has no answer; 'answers' lists every accepted one")
+            if len(item["options"]) > MAX_OPTIONS:
+                raise SlqError(f"{root}: item {item['id']!r} has more than {MAX_OPTIONS} options, which are lettered")
             try:
                 question_segments(item)
             except SlqError as error:

@@ -9,9 +9,10 @@ import pandas as pd
 from pandas.api.types import is_integer_dtype, is_string_dtype
 
 from slq.common.errors import SlqError
-from slq.common.files import hash_file, read_json, read_jsonl, wrap_parquet_errors
+from slq.common.files import hash_file, read_json, read_jsonl, walk_files, wrap_parquet_errors
 from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
 from slq.common.schema import require_schema, require_type, wrap_content_errors
+from slq.datasets.questions import MAX_OPTIONS
 from slq.evaluation.rank_table import RANK_COLUMNS, RANK_DIRECTIONS, RetrievalVariant
 from slq.evaluation.retention_metrics import (
     SCHEMA,
@@ -48,8 +49,12 @@ def find_metrics_files(folder: Path, subfolders: Sequence[str], suffix: str, rem
     Raises:
         SlqError: one of a pair is missing, an earlier version wrote it, or an inheriting file has answers beside it.
     """
-    metrics_paths = {path for path in folder.rglob("*.json") if path.parent.name in subfolders}
-    source_paths = set(folder.rglob(f"*{suffix}"))
+    skipped: dict[Path, str] = {}
+    files = list(walk_files(folder, skipped))
+    for path, reason in skipped.items():
+        raise SlqError(f"{path}: {reason}; mend it, or remove it")
+    metrics_paths = {path for path in files if path.suffix == ".json" and path.parent.name in subfolders}
+    source_paths = {path for path in files if path.name.endswith(suffix)}
     for path in sorted(metrics_paths):
         if sibling_path(path, suffix) not in source_paths and not is_inherited(path):
             schema = RETRIEVAL_SCHEMA if path.parent.name == RETRIEVAL_FOLDER else SCHEMA
@@ -234,6 +239,8 @@ def read_answered_items(path: Path, count: int) -> JsonLines:
     for number, line in enumerate(answered_items, start=1):
         for field, type_ in FIELD_TYPES.items():
             require_type(f"{path}:{number}", line, field, type_)
+        if len(line["options"]) > MAX_OPTIONS:
+            raise SlqError(f"{path}:{number}: more than {MAX_OPTIONS} options, which are lettered")
         if line["id"] in known_ids:
             raise SlqError(f"{path}:{number}: id {line['id']!r} stands twice; answer the dataset again")
         known_ids.add(line["id"])

@@ -15,7 +15,7 @@ from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_json, wrap_safetensors_errors
 from slq.export.trained_run import TrainedRun
 from slq.methods.adapter import ADAPTER_WEIGHTS, load_retriever
-from slq.models.backbone import Backbone
+from slq.models.backbone import Backbone, wrap_loading_errors
 
 BASE_FOLDER = "base"  # the folder, in an export, of a base model that is on no hub
 PEFT_KEY_PREFIX = "base_model.model."  # begins every tensor name in PEFT's files
@@ -50,14 +50,9 @@ def read_base_info(snapshot: Path) -> tuple[BaseModelInfo, Any]:
     """
     manifest = read_json(snapshot / "manifest.json")
     weights = {name: sha256 for name, sha256 in manifest["files"].items() if name.endswith(".safetensors")}
-    try:
+    with wrap_loading_errors(snapshot):
         config = AutoConfig.from_pretrained(snapshot, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(snapshot, local_files_only=True, padding_side="left")
-    except (OSError, ValueError) as error:
-        raise SlqError(
-            f"{snapshot}: expected the config.json and the tokenizer of the backbone; fetch or make it again: "
-            f"{' '.join(str(error).split())}"
-        ) from error
     with torch.device("meta"):
         skeleton = AutoModel.from_config(config)
     embedding = skeleton.get_input_embeddings()

@@ -16,6 +16,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import logging
 
 from slq.common.errors import SlqError
+from slq.common.files import one_line
 from slq.common.snapshots import require_weights
 from slq.models.families import load_family
 from slq.models.family import Family
@@ -79,10 +80,32 @@ class Backbone:
         model = load_pretrained(AutoModelForImageTextToText, folder, getattr(torch, dtype))
         if not hasattr(model, "model"):
             raise SlqError(f"{folder}: {type(model).__name__} has no model.model without LM head (docs/backbones.md)")
+        processor, tokenizer = load_processors(folder)
+        return cls(model.to(device), tokenizer, load_family(family, model.config, processor))
+
+
+@contextmanager
+def wrap_loading_errors(folder: Path) -> Iterator[None]:
+    """Raise an SlqError that names a snapshot for what transformers raises if a file of it is damaged."""
+    try:
+        yield
+    except (SlqError, RuntimeError):  # a lack of memory is a RuntimeError
+        raise
+    except Exception as error:  # transformers, tokenizers and safetensors raise errors of any kind
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise SlqError(f"{folder}: cannot be loaded ({reason}); fetch or make it again") from error
+
+
+def load_processors(folder: Path) -> tuple[Any, Any]:
+    """Load the image processor and the tokenizer of a snapshot.
+
+    Raises:
+        SlqError: a file of it is missing or damaged.
+    """
+    with wrap_loading_errors(folder):
         # The PIL backend is pinned: torchvision's resize differs by up to 0.03 and may or may not be installed.
         processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        return cls(model.to(device), tokenizer, load_family(family, model.config, processor))
+        return processor, AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def load_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
@@ -91,17 +114,18 @@ def load_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
     The network is never accessed, and code that came with the weights is never run.
 
     Raises:
-        SlqError: the folder holds no weights, or weights that do not fit its configuration.
+        SlqError: the folder holds no weights, or damaged ones, or weights that do not fit its configuration.
     """
     require_weights(folder)
-    model, loading_info = auto_class.from_pretrained(
-        folder,
-        dtype=dtype,
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # reported below, with the others
-    )
+    with wrap_loading_errors(folder):
+        model, loading_info = auto_class.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, with the others
+        )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if loading_info[kind]:
             raise SlqError(

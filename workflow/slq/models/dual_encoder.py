@@ -10,13 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import AutoImageProcessor, AutoTokenizer
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json
 from slq.common.registry import find_class
 from slq.common.snapshots import require_weights
-from slq.models.backbone import load_pretrained
+from slq.models.backbone import load_pretrained, load_processors
 
 ENCODER_FOLDER = Path(__file__).parent / "dual_encoders"
 
@@ -55,9 +54,7 @@ class DualEncoder(ABC):
         require_weights(folder)
         encoder_class = find_encoder_class(read_json(folder / "config.json").get("model_type"), folder)
         model = load_pretrained(encoder_class.model_class, folder, torch.float32)
-        # The PIL backend is pinned, as it is for backbones.
-        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        processor, tokenizer = load_processors(folder)
         return encoder_class(model.to(device), tokenizer, processor)
 
     @property

@@ -118,9 +118,10 @@ class _PartFetch:
         """
         lock = read_json(self.lock_file) if self.lock_file.exists() else {}
         with wrap_content_errors(self.lock_file, "take it as it was committed, or delete it"):
-            for address, entry in lock.items():
-                for key in entry:
-                    require_type(f"{self.lock_file}: {address}", entry, key, LOCK_TYPES[key])
+            for address in lock:
+                require_type(str(self.lock_file), lock, address, dict)
+                for key in lock[address]:
+                    require_type(f"{self.lock_file}: {address}", lock[address], key, LOCK_TYPES[key])
         return lock
 
     def _check_lock(self, found: LockEntry) -> LockEntry:
