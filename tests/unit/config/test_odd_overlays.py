@@ -73,6 +73,8 @@ def test_locks(tmp_path_factory, times):
     lock = {"dataset:a/b@main": {"commit": "c" * 40, "sha256": "x"}, "http://a.org/b.zip": {"bytes": 5, "sha256": "x"}}
 
     @given(odd_json(lock))
+    @example(b"[]")
+    @example(b'{"dataset:a/b@main": []}')
     def check(data):
         (folder / "mine.json").write_bytes(data)
         entry = outcome(lambda: _PartFetch(part, folder, folder / "mine.json").locked_entry)

@@ -151,7 +151,7 @@ def test_columns_of_questions(tmp_path_factory, layout, times):
     row = {name: {"bytes": one, "path": None} if isinstance(one, bytes) else one for name, one in ROWS[layout].items()}
     table = pa.Table.from_pylist([{name: row.get(name) for name in schema.names}], schema=schema)
     pq.write_table(table, file)
-    texts = [name for name, one in row.items() if isinstance(one, str)]
+    texts = [name for name in schema.names if isinstance(row.get(name), str)]
 
     def column(name, value):
         """The bytes of a file with another column; of bytes, a text in another encoding."""

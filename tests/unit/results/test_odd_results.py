@@ -203,7 +203,7 @@ def test_bundles(drawn, tmp_path_factory, times):
 
     def pack(manifest, others):
         buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz", errors="surrogatepass") as archive:
+        with tarfile.open(fileobj=buffer, mode="w:gz", format=tarfile.GNU_FORMAT, errors="surrogatepass") as archive:
             for name, content in [*(members | {MANIFEST: manifest}).items(), *others]:
                 member = tarfile.TarInfo(name)
                 member.size = len(content)

@@ -223,7 +223,7 @@ def read_scored_answers(path: Path) -> ScoredAnswers:
             f"{answers_path}: its questions are not those that {path.name} was made from (inputs.questions): "
             "answers of another version of the dataset; answer it again"
         )
-    if inheriting and inheriting["inputs"].get("answers") != hash_file(answers_path):
+    if inheriting and inheriting.get("inputs", {}).get("answers") != hash_file(answers_path):
         raise SlqError(f"{answers_path}: not the answers that the equivalence check compared; check {path.stem} again")
     return ScoredAnswers(answers_path, metrics, answered_items)
 

@@ -116,8 +116,8 @@ class _PartFetch:
         Raises:
             SlqError: it cannot be read, or holds something else than entries.
         """
-        lock = read_json(self.lock_file) if self.lock_file.exists() else {}
         with wrap_content_errors(self.lock_file, "take it as it was committed, or delete it"):
+            lock = {**read_json(self.lock_file)} if self.lock_file.exists() else {}
             for address in lock:
                 require_type(str(self.lock_file), lock, address, dict)
                 for key in lock[address]:
