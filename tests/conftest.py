@@ -30,7 +30,7 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
 )
 hypothesis.settings.load_profile("same")
-hypothesis.settings.register_profile("search", max_examples=1000, derandomize=False)
+hypothesis.settings.register_profile("search", max_examples=5000, derandomize=False)
 MINI = [name for name, entry in yaml.safe_load(CONFIG)["backbones"].items() if "pretrain" in entry]
 
 

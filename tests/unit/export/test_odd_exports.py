@@ -8,10 +8,12 @@ from hypothesis import given
 
 from exported import Lab
 from odd import FEW_AND_MANY, damaged, odd_json, outcome, run
+from slq.common.errors import SlqError
 from slq.common.files import read_json, write_json
 from slq.common.snapshots import write_manifest
 from slq.export.search import Index, load_local_export, read_export_manifest
 from slq.export.trained_run import find_run
+from slq.models.backbone import Backbone
 
 
 @FEW_AND_MANY
@@ -77,3 +79,15 @@ def test_an_export(export, tmp_path_factory, name, times):
         outcome(load, folder)
 
     run(check, times)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"])
+def test_a_backbone_of_which_a_file_is_damaged(export, tmp_path, name):
+    """Cut off, as by a full disk, and something else, as by a proxy."""
+    snapshot = export.parents[1] / "scratch/backbones/mini-internvl"
+    folder = shutil.copytree(snapshot, tmp_path / "mine")
+    whole = (snapshot / name).read_bytes()
+    for data in (whole[: len(whole) // 2], b"[]"):
+        (folder / name).write_bytes(data)
+        with pytest.raises(SlqError, match=f"^{folder}: cannot be loaded \\("):
+            Backbone.load(folder, "internvl")

@@ -270,4 +270,4 @@ def test_a_bundle_of_what_cannot_be_read_is_not_written(lab: Path, tmp_path: Pat
 def test_score_says_which_file_holds_no_recalls(lab: Path, metrics: Any, capsys: Any) -> None:
     change(lab / FILES["ranks"], metrics=metrics)
     assert main(["score", str(lab / "results/mini")]) == 1
-    assert "mini-f.json: expected numbers by name" in capsys.readouterr().err
+    assert "mini-f.json: not of the form that this version writes" in capsys.readouterr().err
