@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from checkout import ROOT
 from comparing import draw_run, settings
-from odd import FEW_AND_MANY, TEXTS, VALUES, as_lines, damaged, odd_json, outcome, run
+from odd import FEW_AND_MANY, TEXTS, VALUES, as_json, as_lines, damaged, odd_json, outcome, run
 from slq.claims.claim import read_claims
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_json, read_jsonl, write_json
@@ -66,6 +66,9 @@ def test_answers(tmp_path_factory, times):
     answers, metrics = path.with_name("set.answers.jsonl"), read_json(path)
 
     @given(odd_json(ANSWERED, as_lines), st.booleans())
+    @example(b"", True)
+    @example(as_lines([ANSWERED[0] | {"options": list("abcdefghijklmnopqrstuvwxyzå")}]), True)
+    @example(as_lines([ANSWERED[0] | {"answers": [None]}]), True)
     def check(data, is_true_to_them):
         answers.write_bytes(data)
         changes = {}
@@ -116,6 +119,9 @@ def test_rank_tables(tmp_path_factory, times):
         table.assign(**{column: pd.Series(other, dtype=object)}).to_parquet(ranks, index=False)
 
     @given(st.one_of(damaged(whole), st.tuples(st.sampled_from([*table.columns]), rows, values)), st.booleans())
+    @example(("query", 0, b""), True)
+    @example(("image", 0, None), True)
+    @example(("rank", 0, None), True)
     def check(change, is_true_to_them):
         if isinstance(change, bytes):
             ranks.write_bytes(change)
@@ -165,9 +171,13 @@ RESULTS = [
 def test_results_of_a_preset(drawn, tmp_path_factory, name, times):
     """As tables, figures, page, claims and card read them, and as a comparison does."""
     folder = shutil.copytree(drawn.parents[1], tmp_path_factory.mktemp("results") / "lab") / "results/mini"
-    path = folder / name
+    path, valid = folder / name, read_json(folder / name)
 
-    @given(odd_json(read_json(path)))
+    @given(odd_json(valid))
+    @example(as_json(valid | {"inherits_from": None}))
+    @example(as_json({key: value for key, value in valid.items() if key != "inputs"}))
+    @example(as_json(valid | {"inputs": None, "splits": None}))
+    @example(as_json(valid | {"types": 5, "variants": [[]]}))
     def check(data):
         path.write_bytes(data)
         outcome(Results, folder.parent, parse_layout(MINI))
@@ -241,6 +251,8 @@ def test_tables_of_another_paper(tmp_path_factory, name, times):
         rows = list(csv.reader(file))
 
     @given(odd_json(rows, as_csv))
+    @example(as_csv([rows[0], ["x"] * len(rows[0])]))
+    @example("\n".join(map(",".join, [rows[0], ["é"] * len(rows[0])])).encode("latin-1"))
     def check(data):
         path.write_bytes(data)
         outcome(Paper, folder, folder.parent, None, tuple(COLUMNS_BY_TABLE))
