@@ -169,7 +169,10 @@ def test_columns_of_questions(tmp_path_factory, layout, times):
     )
     @example(("question", b"caf\xe9"))
     @example(("answer", "['\\ud83d']"))
+    @example(("explanation", True))
     def check(change):
+        if not isinstance(change, bytes) and change[0] not in schema.names:
+            return
         try:
             data = change if isinstance(change, bytes) else column(*change)
         except (pa.ArrowException, UnicodeEncodeError, OverflowError):  # what no parquet file can hold

@@ -123,9 +123,10 @@ def parse_mmmu_row(row: ParquetRow) -> ParsedQuestion:
     else:
         raise row.column_error("question_type", "multiple-choice or open")
     new_numbers = {old: new for new, old in enumerate(marker_numbers(text), start=1)}
-    referenced_columns = {
-        f"image_{number}" for number in (*new_numbers, *marker_numbers(row.values["explanation"] or ""))
-    }
+    explanation = row.values["explanation"] or ""
+    if not isinstance(explanation, str):
+        raise row.column_error("explanation", "a text, or null")
+    referenced_columns = {f"image_{number}" for number in (*new_numbers, *marker_numbers(explanation))}
     for column in MMMU_IMAGE_COLUMNS:
         if row.values[column] is not None and column not in referenced_columns:
             raise row.column_error(column, "named by a marker in question, options or explanation, or null")
