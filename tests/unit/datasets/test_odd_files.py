@@ -170,6 +170,8 @@ def test_columns_of_questions(tmp_path_factory, layout, times):
     @example(("question", b"caf\xe9"))
     @example(("answer", "['\\ud83d']"))
     @example(("explanation", True))
+    @example(("options", "-" * 9999 + "1"))
+    @example(("answer", "[0x" + 9999 * "f" + "]"))
     def check(change):
         if not isinstance(change, bytes) and change[0] not in schema.names:
             return

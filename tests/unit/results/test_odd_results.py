@@ -178,6 +178,7 @@ def test_results_of_a_preset(drawn, tmp_path_factory, name, times):
     @example(as_json({key: value for key, value in valid.items() if key != "inputs"}))
     @example(as_json(valid | {"inputs": None, "splits": None}))
     @example(as_json(valid | {"types": 5, "variants": [[]]}))
+    @example(as_json(valid | {"hidden_size": 10**400}))
     def check(data):
         path.write_bytes(data)
         outcome(Results, folder.parent, parse_layout(MINI))
@@ -252,6 +253,7 @@ def test_tables_of_another_paper(tmp_path_factory, name, times):
 
     @given(odd_json(rows, as_csv))
     @example(as_csv([rows[0], ["x"] * len(rows[0])]))
+    @example(as_csv([rows[0], [""] * len(rows[0])]))
     @example("\n".join(map(",".join, [rows[0], ["é"] * len(rows[0])])).encode("latin-1"))
     def check(data):
         path.write_bytes(data)

@@ -64,13 +64,10 @@ class ParquetRow:
 
     def options(self, column: str) -> list[str]:
         """Parse a column with a Python list written as text, as in MMMU; `None` in it is a word like any other."""
-        try:
-            value = ast.literal_eval(self.text(column).strip())
-        except (SyntaxError, ValueError) as error:
-            raise self.column_error(column, f"a Python list, written as text ({error})") from error
-        if not isinstance(value, list) or not 1 <= len(value) <= MAX_OPTIONS:
+        options = parse_list_literal(self.text(column))
+        if options is None or not 1 <= len(options) <= MAX_OPTIONS:
             raise self.column_error(column, f"a Python list of 1 to {MAX_OPTIONS} options, written as text")
-        return [str(option) for option in value]
+        return options
 
     def image(self, column: str, reason: str = "") -> tuple[bytes, str]:
         """Return the bytes of a column's image, which must be readable, and the file suffix of its format.
@@ -140,18 +137,23 @@ def parse_mmmu_row(row: ParquetRow) -> ParsedQuestion:
     return fields, images
 
 
+def parse_list_literal(text: str) -> list[str] | None:
+    """Return the members of a Python list that is written as text, as texts; None if the text is none."""
+    try:
+        value = ast.literal_eval(text.strip())
+        return [str(member) for member in value] if isinstance(value, list) else None
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):  # all that Python documents
+        return None
+
+
 def parse_answers(row: ParquetRow, answer: str) -> list[str]:
     """Return the members of an answer that is a list literal; else the answer itself.
 
     The answer itself may be an interval such as `[0, 1)`.
     """
-    try:
-        value = ast.literal_eval(answer.strip())
-    except (SyntaxError, ValueError):
+    answers = parse_list_literal(answer)
+    if answers is None:
         return [answer]
-    if not isinstance(value, list):
-        return [answer]
-    answers = [str(member) for member in value]
     if not answers or not all(member.strip() for member in answers):
         raise row.column_error("answer", "a list of answers with words, at least one")
     return answers

@@ -7,15 +7,8 @@ from PIL import ExifTags, Image
 MAX_ASPECT_RATIO = 200  # Qwen3-VL's processor refuses images beyond it
 BACKGROUND = (255, 255, 255, 255)  # behind transparent pixels: figures are drawn for white paper
 LEVELS_16_TO_8_BITS = 257  # 16-bit levels per 8-bit level
-UPRIGHT = {  # by EXIF orientation, what turns an image upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# What turns an image upright, by its EXIF orientation from 2 on.
+UPRIGHT = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 
 
 class UnsupportedImageError(ValueError):
@@ -33,8 +26,9 @@ def as_rgb(image: Image.Image) -> Image.Image:
             f"{image.width} x {image.height} pixels; expected sides that differ at most {MAX_ASPECT_RATIO}-fold"
         )
     image.load()
-    transpose = UPRIGHT.get(_read_orientation(image))
-    upright = image if transpose is None else image.transpose(transpose)
+    orientation = _read_orientation(image)
+    is_turned = orientation in range(2, 2 + len(UPRIGHT))
+    upright = image.transpose(Image.Transpose[UPRIGHT[int(orientation) - 2]]) if is_turned else image
     if upright.mode.startswith("I;16"):
         return upright.point(lambda level: level / LEVELS_16_TO_8_BITS, "L").convert("RGB")
     if upright.mode in ("I", "F"):

@@ -108,6 +108,9 @@ def _read_table(reference: Path, name: str, root: Path) -> list[dict[str, Any]]:
     """Read the numbers of one table."""
     found = []
     for row, source in read_rows_with_sources(reference / f"{name}.csv", COLUMNS_BY_TABLE[name], root):
+        for key in ("column", "benchmark", "dataset", "direction", "metric"):
+            if row.get(key) == "":
+                raise SlqError(f"{source}: {key} is empty; expected what the number is of")
         number: dict[str, Any] = dict.fromkeys([*COLUMNS, *PAPER_COLUMNS], "") | {
             "table": name,
             "state": "quoted",

@@ -1,11 +1,11 @@
 """One result file: its name in print, and its content by nested keys."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slq.common.attempts import is_finite_number
 from slq.common.errors import SlqError
 from slq.common.files import parse_json, read_csv_rows, read_jsonl, read_text, reject_duplicate_keys
 from slq.common.schema import require_schema
@@ -58,7 +58,7 @@ class Record:
             SlqError: the key is missing or holds something else
         """
         value = self.value(*keys)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not is_finite_number(value):
             raise SlqError(f"{self.path}: key {'.'.join(keys)} is {value!r}; expected a number")
         return value
 
