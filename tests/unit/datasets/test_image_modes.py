@@ -1,10 +1,13 @@
 """Images that are not plain RGB, as docs/data.md states them, up to what the families make of them."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from oracles import untrained
 from slq.common.errors import SlqError
@@ -114,3 +117,71 @@ def test_a_truncated_image_is_no_image(tmp_path):
         (tmp_path / "cut.jpg").write_bytes(buffer.getvalue()[: int(share * buffer.tell())])
         with pytest.raises(SlqError, match="not a readable image"):
             open_image(tmp_path / "cut.jpg")
+
+
+# ---- odd things beside the pixels ----
+
+
+def exif(orientation, *rational):
+    """EXIF with an orientation, and a signed rational (XResolution) if one is given."""
+    entries = [struct.pack("<HHII", 0x0112, 3, 1, orientation)]
+    entries += [struct.pack("<HHII", 0x011A, 10, 1, 8 + 2 + 24 + 4)] if rational else []
+    return (
+        b"Exif\0\0II*\0\x08\0\0\0"
+        + struct.pack("<H", len(entries))
+        + b"".join(entries)
+        + bytes(4)
+        + (struct.pack("<iI", *rational) if rational else b"")
+    )
+
+
+@pytest.mark.parametrize("style", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_orientation_is_read_as_pillow_reads_it(tmp_path, style, orientation):
+    """Bit for bit what `ImageOps.exif_transpose` makes of it; 0 and 9 are none."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8))
+    path = kept(tmp_path, image, style, exif=exif(orientation))
+    with Image.open(path) as opened:
+        expected = ImageOps.exif_transpose(opened).convert("RGB")
+    assert np.array_equal(np.asarray(open_image(path)), np.asarray(expected))
+
+
+@pytest.mark.parametrize("style", ["JPEG", "PNG", "WEBP"])
+def test_a_tag_that_no_one_can_write_anew_leaves_the_orientation(tmp_path, style):
+    """-1/0 as resolution: `exif_transpose` would end in a struct.error."""
+    image = Image.new("RGB", (6, 4), RED)
+    path = kept(tmp_path, image, style, exif=exif(6, -1, 0))
+    with Image.open(path) as opened, pytest.raises(struct.error):
+        ImageOps.exif_transpose(opened)
+    assert open_image(path).size == (4, 6)
+
+
+def test_exif_that_cannot_be_read_turns_nothing(tmp_path):
+    path = kept(tmp_path, Image.new("RGB", (6, 4), RED), "PNG", exif=b"Exif\0\0no TIFF")
+    assert open_image(path).size == (6, 4)
+
+
+@pytest.mark.parametrize("chunk", ["zTXt", "iTXt", "iCCP"])
+def test_two_megabytes_beside_the_pixels_are_no_fault(tmp_path, chunk):
+    info, many = PngInfo(), "x" * 2_000_000
+    if chunk == "iCCP":
+        path = kept(tmp_path, Image.new("RGB", (6, 4), RED), icc_profile=many.encode())
+    else:
+        (info.add_itxt if chunk == "iTXt" else info.add_text)("Comment", many, zip=True)
+        path = kept(tmp_path, Image.new("RGB", (6, 4), RED), pnginfo=info)
+    assert open_image(path).getpixel((0, 0)) == RED
+
+
+def test_whatever_pillow_raises_is_one_message_with_the_file(tmp_path, monkeypatch):
+    """Its decoders raise what they like: each of these has been seen, and more are to come."""
+    path = kept(tmp_path, Image.new("RGB", (6, 4), RED))
+    for error in (struct.error("x"), zlib.error("x"), EOFError(), TypeError("x"), IndexError("x"), KeyError("x"),
+                  Image.DecompressionBombError("x"), AttributeError("x"), OverflowError("x\ny")):  # fmt: skip
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(Image, "open", fail)
+        with pytest.raises(SlqError) as caught:
+            open_image(path)
+        assert str(caught.value).startswith(f"{path}: not a readable image (") and "\n" not in str(caught.value)

@@ -182,6 +182,7 @@ def test_images_that_cannot_be_read_are_counted_and_the_first_is_named(data, cap
     assert message.count("\n") == 1
     assert "coco: 3 of 6 images cannot be used; the first: " in message
     assert "images/1: not a readable image (image file is truncated" in message
+    assert message.endswith("; the others: images/2, images/4\n")
 
 
 def test_images_are_decoded_once(data, monkeypatch):

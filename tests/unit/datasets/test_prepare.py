@@ -12,6 +12,7 @@ from asjob import parameter_file
 from checkout import ROOT
 from hubrows import ROWS, mmmu
 from listed import coco, coco2017, flickr30k, prepare
+from slq.common.errors import SlqError
 from slq.common.files import hash_file
 from slq.common.snapshots import write_manifest
 from slq.config import job_settings
@@ -194,7 +195,7 @@ def refused(capsys, data, words):
             {"source_splits": ["tset"], "items": 1},
             ["dataset_coco.json: no image is of the split 'tset'", "there are restval, test,"],
         ),
-        ({"file": "dataset_cocoa.json"}, ["dataset_cocoa.json: cannot be read", "fetch its source again"]),
+        ({"file": "dataset_cocoa.json"}, ["dataset_cocoa.json: not found", "fetch its source again"]),
         ({"images": "val2017"}, ["1 of 1 images", "not in it (first: val2017/COCO_val2014_000000000042.jpg)"]),
         (
             {"include_ids": ["karpathy_test"]},
@@ -213,7 +214,7 @@ LISTS = {
     "no list": (b'{"images": {}}', "dataset_coco.json: 'images' must be a list, found {}"),
     "not a mapping": (b"[1]", "'images' must be a list, found None"),
     "no name": (b'{"images": [{"split": "test"}]}', "images[0]: 'filename' must be a text, found None"),
-    "not an image": (b'{"images": [3]}', "images[0]: 'split' must be a text"),
+    "not an image": (b'{"images": [3]}', "'images[0]' must be an object, found 3"),
     "no sentence": (
         b'{"images": [{"split": "test", "filename": "a.jpg", "filepath": "x", "sentences": []}]}',
         "item 'a' has an empty caption",
@@ -297,3 +298,36 @@ def test_cocos_training_split_is_prepared_in_a_minute_and_two_gigabytes(tmp_path
     split = read_split(tmp_path / "data", "coco", "train")
     assert len(split.items) == len(split.image_hashes) == 113_287 and split.image_hashes == hashes
     assert seconds < 60 and gigabytes < 2
+
+
+def test_a_damaged_image_of_a_source_is_left_out_as_its_message_says(tmp_path):
+    """The archive has it so, hash for hash: fetching again brings the same, and the counts were of all images."""
+    source = coco(tmp_path / "sources/coco")
+    path = "train2014/COCO_train2014_000000000001.jpg"
+    (source / path).write_bytes((source / path).read_bytes()[:300])
+    write_manifest(source, {"name": "coco"})
+    counts = {"items": 2, "captions": 10, "ids_sha256": hash_ids(["1", "2"])}
+    assert prepare(source, tmp_path / "data", **how("coco", "train", **counts)) == 0
+    with pytest.raises(SlqError) as caught:
+        read_split(tmp_path / "data", "coco", "train").open(path)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'data/coco/train'}") and f"{path}: not a readable image (" in message
+    assert message.endswith(
+        "its source has it so, and fetching again brings the same: write its id, 1, into a file, name the file in "
+        "datasets.coco.splits.train.exclude_ids, and there lower items by 1 and captions by 5 and take ids_sha256 out"
+    )
+    (tmp_path / "damaged.txt").write_text("1\n")
+    fewer = {"items": 1, "captions": 5, "exclude_ids": [str(tmp_path / "damaged.txt")]}
+    assert prepare(source, tmp_path / "data", **how("coco", "train", **fewer)) == 0
+    split = read_split(tmp_path / "data", "coco", "train")
+    assert [split.open(item["image"]).size for item in split.items] == [(16, 12)]
+
+
+def test_half_a_character_in_a_list_of_captions_is_named_before_anything_is_written(tmp_path, capsys):
+    source = coco(tmp_path / "sources/coco")
+    text = (source / "dataset_coco.json").read_text()
+    (source / "dataset_coco.json").write_text(text.replace("Caption 0 of 42.", "Caption \\ud83d of 42.", 1))
+    assert prepare(source, tmp_path / "data", **how("coco", "test")) == 1
+    message = capsys.readouterr().err
+    assert "dataset_coco.json: holds half a character, " in message and "Caption \\ud83d of 42." in message
+    assert not (tmp_path / "data").exists() and message.count("\n") == 1

@@ -42,8 +42,18 @@ def test_adopt_then_read_gives_the_same_items(tmp_path):
 
 def test_a_caption_may_hold_what_else_separates_lines(tmp_path):
     """U+2028 and U+0085 come with captions from the web, and in a file of ours they are not escaped."""
-    items = [item("1", ["a\u2028cat", "two\x85cats"])]
+    items = [item("1", ["a\u2028cat", "two\x85cats", "a\u2029ring"])]
     assert adopt(write_source(tmp_path / "mine", "train", items), tmp_path / "data") == 0
+    assert read_split(tmp_path / "data", "coco", "train").items == items
+
+
+def test_lines_as_windows_writes_them_are_lines(tmp_path):
+    """With a byte-order mark, and a carriage return before each line feed."""
+    items = [item("1"), item("2", ["a cat", "two cats"])]
+    source = write_source(tmp_path / "mine", "train", items)
+    text = "".join(json.dumps(entry) + "\r\n" for entry in items)
+    (source / "train/items.jsonl").write_bytes(text.encode("utf-8-sig"))
+    assert adopt(source, tmp_path / "data") == 0
     assert read_split(tmp_path / "data", "coco", "train").items == items
 
 
@@ -126,7 +136,17 @@ FAULTS = {
     "a list": (lambda source: (source / "train" / "items.jsonl").write_text("[1]\n"), ["items.jsonl:1", "object"]),
     "UTF-16": (
         lambda source: (source / "train" / "items.jsonl").write_text("{}\n", encoding="utf-16"),
-        ["items.jsonl: cannot be read", "save it as UTF-8"],
+        ["items.jsonl:1: cannot be read", "save it as UTF-8"],
+    ),
+    "Latin-1": (
+        lambda source: (source / "train/items.jsonl").write_bytes(
+            json.dumps(item("1")).encode() + b"\n" + '{"id": "2", "captions": ["café"]}\n'.encode("latin-1")
+        ),
+        ["items.jsonl:2: cannot be read: 'utf-8' codec can't decode byte 0xe9", "save it as UTF-8"],
+    ),
+    "a list in a list in a list": (
+        lambda source: (source / "train/items.jsonl").write_text("[" * 99_999 + "\n"),
+        ["items.jsonl:1: not valid JSON (maximum recursion depth exceeded"],
     ),
     "a key that stands twice": (
         lambda source: (source / "train/items.jsonl").write_text('{"id": "1", "captions": ["a"], "captions": ["b"]}\n'),
@@ -180,6 +200,7 @@ QUESTION = {"id": "1", "images": ["images/1.png"], "question": "what?", "options
         ({"options": ["a", None]}, "items.jsonl:1: 'options' must be a list of texts, found ['a', None]"),
         ({"answers": [4]}, "items.jsonl:1: 'answers' must be a list of texts, found [4]"),
         ({"answers": []}, "item '1' has no answer"),
+        ({"options": list("abcdefghijklmnopqrstuvwxyzå")}, "item '1' has more than 26 options, which are lettered"),
     ],
 )
 def test_a_faulty_question_stops_with_one_message(tmp_path, capsys, change, words):

@@ -126,7 +126,7 @@ def test_a_caption_with_a_word_that_has_no_embedding_names_its_item(split, evalu
 FORM = '{"image": "a.jpg", "captions": ["a text", ...]}'
 FAULTS = {
     "a missing image": ([{"image": "no.png", "captions": ["a cat"]}], "mine.jsonl:2: there is no image no.png"),
-    "no JSON": (["a cat\n"], "mine.jsonl:2: not a JSON object"),
+    "no JSON": (["a cat\n"], "mine.jsonl:2: not valid JSON"),
     "no captions": ([{"image": "IMAGE"}], f"mine.jsonl:2: expected {FORM}"),
     "one text": ([{"image": "IMAGE", "captions": "a cat"}], f"mine.jsonl:2: expected {FORM}"),
     "captions none": ([{"image": "OTHER", "captions": []}], "has an empty caption; every caption needs words"),

@@ -133,7 +133,7 @@ FAULTS = {
     ),
     "a rank that is no number": (
         edited(lambda table: table.assign(rank=table["rank"].where(table.index != 0))),
-        "t2i rank of '0#0' is not within 1 and 20",
+        "column 'rank' holds something else than whole numbers",
     ),
     "another direction": (
         edited(lambda table: table.assign(direction=table["direction"].replace("i2t", "tr"))),
@@ -147,7 +147,10 @@ FAULTS = {
         edited(lambda table: table.drop(columns="rank_pessimistic")),
         "no column 'rank_pessimistic'",
     ),
-    "no table": (lambda results: (results / RANKS).write_bytes(b"PAR1"), r"set\.ranks\.parquet: cannot be read"),
+    "no table": (
+        lambda results: (results / RANKS).write_bytes(b"PAR1"),
+        r"set\.ranks\.parquet: not a readable parquet file",
+    ),
     "no ranks at all": (lambda results: (results / RANKS).unlink(), r"set\.ranks\.parquet: does not exist, beside set"),
     "no metrics": (lambda results: (results / METRICS).unlink(), r"set\.json: does not exist, beside set\.ranks"),
     "an older schema": (
@@ -170,3 +173,13 @@ def test_a_fault_is_one_message_and_nothing_is_written(results, fault, capsys):
     said = capsys.readouterr().err
     assert re.search(message, said) and said.count("\n") == 1
     assert bytes_of(results) == before
+
+
+def test_runs_behind_a_link_are_counted_again_and_a_link_to_nothing_is_named(results, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/run").symlink_to(results / "run")
+    assert main(["score", str(tmp_path / "other")]) == 0
+    assert "other/run/retrieval/set.json" in capsys.readouterr().out
+    (tmp_path / "other/gone").symlink_to("nowhere")
+    assert main(["score", str(tmp_path / "other")]) == 1
+    assert f"{tmp_path}/other/gone: a link to nothing; mend it, or remove it" in capsys.readouterr().err

@@ -274,7 +274,7 @@ def test_a_damaged_index_is_said(pictures, tmp_path):
     path = tmp_path / "index"
     indexed(path, pictures)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(SlqError, match=r"index: not a readable index .* remove it, and search again"):
+    with pytest.raises(SlqError, match=r"index: not a readable safetensors file .* remove it, and search again"):
         Index.read(path)
 
 
@@ -285,6 +285,27 @@ def test_an_unreadable_image_loses_no_vector(pictures, tmp_path):
     (pictures / "more/zz.png").unlink()
     found, _ = indexed(tmp_path / "index", pictures)
     assert (found.num_embedded, found.unreadable) == (0, [])
+
+
+def test_folders_behind_links_are_searched_and_what_cannot_be_followed_is_named(pictures, tmp_path):
+    (tmp_path / "disk/deep").mkdir(parents=True)
+    Image.new("RGB", (40, 60), (1, 2, 3)).save(tmp_path / "disk/deep/linked.png")
+    (pictures / "disk").symlink_to("../disk")
+    (tmp_path / "disk/back").symlink_to("../pictures")  # a circle, which ends
+    (pictures / "gone").symlink_to("nowhere")
+    os.mkfifo(pictures / "pipe.png")
+    found, vectors = indexed(tmp_path / "index", pictures)
+    assert found.num_embedded == 10 and pictures / "disk/deep/linked.png" in found.paths
+    assert vectors[found.paths.index(pictures / "disk/deep/linked.png")].tolist() == [1, 2, 3]
+    assert found.unreadable == [f"{pictures}/gone: a link to nothing", f"{pictures}/pipe.png: no regular file"]
+
+
+def test_a_name_in_another_encoding_is_found_and_shown(lab, pictures, capsys):
+    """As a card from an old camera has it: `caf\\xe9.png` in Latin-1."""
+    (pictures / "red.png").rename(pictures / "caf\udce9.png")
+    status, found, _ = searched(capsys, lab, pictures, "--text", QUERY, "--top", 10)
+    assert status == 0 and "caf\\xe9.png" in [path for _, path in found]
+    assert "caf\\xe9.png" in (pictures.parent / "sheet.html").read_text()
 
 
 def test_a_second_search_of_the_same_folder_writes_nothing(pictures, tmp_path):

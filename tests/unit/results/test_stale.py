@@ -270,4 +270,16 @@ def test_a_bundle_of_what_cannot_be_read_is_not_written(lab: Path, tmp_path: Pat
 def test_score_says_which_file_holds_no_recalls(lab: Path, metrics: Any, capsys: Any) -> None:
     change(lab / FILES["ranks"], metrics=metrics)
     assert main(["score", str(lab / "results/mini")]) == 1
-    assert "mini-f.json: expected numbers by name" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "mini-f.json: " in told and "make the file again" in told
+
+
+def test_a_run_is_counted_again_from_within_its_folder(lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Also where it inherits: the preset's folder is above the one that was named."""
+    (lab / BASE).parent.mkdir(parents=True)
+    for path in (lab / RUN / "retention").iterdir():
+        path.rename((lab / BASE).with_name(path.name))
+    Runs(lab / "results", "mini").inherited("mini-a", "slq", "mini-r")
+    monkeypatch.chdir(lab / RUN)
+    assert main(["score", "."]) == 0
+    assert "retention/mini-r.json  = inherited from /" in capsys.readouterr().out

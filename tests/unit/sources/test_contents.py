@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from checkout import planned, snakemake
-from fetching import fetch
+from fetching import check_absent, fetch, refused
 from listed import coco
 from slq.common.errors import SlqError
 from slq.config import job_settings
@@ -232,3 +232,42 @@ def test_nothing_of_a_folder_is_read_by_a_job_of_another_rule(checkout, supplied
     answer = snakemake(checkout, "--cores", "1", "--configfile", "mine.yaml", *job, "--mode", "remote", "--", target)
     assert answer.returncode == 0, answer.stdout
     assert (checkout / target).exists() and not (checkout / "scratch/work").exists()
+
+
+def flickr(folder, *names):
+    """The source of Flickr30K's images as config.yaml has it, in a folder on another disk that a link leads to."""
+    (folder / "disk").mkdir()
+    (folder / "flickr30k").mkdir()
+    for name in names:
+        paint(folder / "disk" / name, "red")
+    (folder / "flickr30k/flickr30k-images").symlink_to("../disk")
+    return {
+        "local_dir": str(folder / "flickr30k"),
+        "files": ["flickr30k-images/*.jpg"],
+        "instructions": "put them there",
+    }
+
+
+def test_images_behind_a_link_are_a_source(tmp_path):
+    assert fetch(tmp_path, [flickr(tmp_path, "1.jpg", "2.jpg")]).returncode == 0
+    assert sorted(path.name for path in (tmp_path / "out/flickr30k-images").iterdir()) == ["1.jpg", "2.jpg"]
+
+
+@pytest.mark.parametrize("lost", ["disk/3.jpg", "flickr30k/flickr30k-images"])
+def test_a_link_to_nothing_among_what_is_copied_is_named(tmp_path, lost):
+    """An image, and the folder of all: a disk that is not there today; another link to nothing is none of ours."""
+    part = flickr(tmp_path, "1.jpg")
+    (tmp_path / "flickr30k/.#notes").symlink_to("someone@somewhere")
+    assert fetch(tmp_path, [part]).returncode == 0
+    (tmp_path / lost).unlink(missing_ok=True)
+    (tmp_path / lost).symlink_to("nowhere")
+    shutil.rmtree(tmp_path / "out")
+    named = "flickr30k-images/3.jpg" if lost.startswith("disk") else "flickr30k-images"
+    refused(fetch(tmp_path, [part]), f"flickr30k/{named}: a link to nothing; mend it, or remove it")
+    check_absent(tmp_path)
+
+
+def test_a_name_in_another_encoding_is_said_before_anything_is_copied(tmp_path):
+    part = flickr(tmp_path, "1.jpg", "caf\udce9.jpg")
+    refused(fetch(tmp_path, [part]), "flickr30k-images/caf\\xe9.jpg: its name is not UTF-8; rename it")
+    assert not (tmp_path / "out/flickr30k-images").exists()

@@ -194,8 +194,8 @@ FAULTS = {
     "another key": ({"image": "ID", "text": "a coin"}, ":2: the keys image, text; expected {"),
     "a number": ({"image": 7, "query": "a coin"}, ":2: image and query must be text; expected {"),
     "no object": (["ID", "a coin"], ":2: not a JSON object, found ['"),
-    "half a character": ({"image": "ID", "query": "a \ud83d coin"}, ":2: holds half a character, like \\ud83d"),
-    "no JSON": ("a coin", ":2: not a JSON object"),
+    "half a character": ({"image": "ID", "query": "a \ud83d coin"}, ":2: holds half a character"),
+    "no JSON": ("a coin", ":2: not valid JSON"),
 }
 
 

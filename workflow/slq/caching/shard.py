@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from slq.common.errors import SlqError
-from slq.common.tensors import write_tensors
+from slq.common.tensors import wrap_safetensors_errors, write_tensors
 
 WRITE_HINT = "they lie under `scratch`, shards before this one are whole: make room, and the same command goes on"
 REBUILD_HINT = "snakemake --cores all --forcerun cache_features: whole shards are kept, this one is made again"
@@ -79,11 +79,8 @@ class Shard:
         Raises:
             CorruptShard: the file, or what is read while it is open, is not readable.
         """
-        try:
-            with safe_open(self.path, "pt") as file:
-                yield file
-        except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
-            raise CorruptShard(f"{self.path}: not a readable shard ({error}); {REBUILD_HINT}") from error
+        with wrap_safetensors_errors(self.path, REBUILD_HINT, CorruptShard), safe_open(self.path, "pt") as file:
+            yield file
 
 
 def hash_cached_image(cached_image: CachedImage) -> bytes:

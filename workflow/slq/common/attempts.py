@@ -7,6 +7,7 @@ ledger reports.
 
 import json
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -279,7 +280,7 @@ def _find_attempt_anomalies(ordered_processes: Sequence[Sequence[Event]]) -> Ite
 
 def is_finite_number(value: Any) -> TypeGuard[float]:
     """Return whether a value is a number that can be added: neither NaN, infinity nor a boolean."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _span_name(event: Event) -> str:

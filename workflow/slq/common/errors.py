@@ -22,6 +22,10 @@ class SlqError(Exception):
 
     status = 1  # exit status of the process
 
+    def __init__(self, message: str) -> None:
+        """Put the message into one line, whatever a library, or the name of a file, brings into it."""
+        super().__init__(" ".join(message.splitlines()))
+
 
 class TextError(SlqError):
     """A text that a model cannot take; who knows the item that it belongs to adds that to the message."""

@@ -5,23 +5,47 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
 from slq.common.errors import SlqError
 
+PairsHook = Callable[[list[tuple[str, Any]]], Any]
+REMAKE = "delete it and make it again"
+SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character in JSON, which another half should follow
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of a library's error in one line; of an error without a message its class."""
+    return " ".join(str(error).split()) or type(error).__name__
+
 
 @contextmanager
 def wrap_read_errors(path: Path) -> Iterator[None]:
-    """Raise an SlqError that names the file if it cannot be read or is not encoded in UTF-8."""
+    """Raise an SlqError that names the file if it cannot be read, and the line if that is not encoded in UTF-8."""
     try:
         yield
     except OSError as error:
         raise SlqError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SlqError(f"{path}: cannot be read: {error}; save it as UTF-8") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise SlqError(f"{path}:{line}: cannot be read: {error}; save it as UTF-8") from error
+    except ValueError as error:  # a name that no file can have
+        raise SlqError(f"{path}: cannot be read: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file with its line ends unchanged, without a byte-order mark.
+
+    Raises:
+        SlqError: the file cannot be read, or is in another encoding (the message names the first such line).
+    """
+    with wrap_read_errors(path):
+        return path.read_bytes().decode("utf-8-sig")
 
 
 @contextmanager
@@ -54,8 +78,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8 with `write_bytes`, with its line ends unchanged."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a text as UTF-8 with `write_bytes`, with its line ends unchanged; half a character is an error as well."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise SlqError(f"{path}: cannot be written: {error}") from error
+    write_bytes(path, data)
 
 
 def write_json(path: Path, obj: Any) -> None:
@@ -71,18 +99,46 @@ def write_json(path: Path, obj: Any) -> None:
     write_text(path, text + "\n")
 
 
+def parse_json(text: str, location: str, advice: str = REMAKE, hook: PairsHook | None = None) -> Any:
+    """Parse JSON.
+
+    Args:
+        location: the file, or its line, for messages.
+        advice: what to do about text that is no JSON, for the message.
+        hook: `object_pairs_hook` of `json.loads`.
+
+    Raises:
+        SlqError: the text is not JSON, or holds half a character.
+    """
+    try:
+        content = json.loads(text, object_pairs_hook=hook)
+    except (ValueError, RecursionError) as error:
+        raise SlqError(f"{location}: not valid JSON ({error}); {advice}") from error
+    if SURROGATE_ESCAPE.search(text):
+        require_utf8(content, location)
+    return content
+
+
+def require_utf8(content: Any, location: str) -> None:
+    """Check that a JSON-like value can be encoded in UTF-8.
+
+    Raises:
+        SlqError: it holds a lone surrogate, which escapes of JSON and Python can represent; the message shows it.
+    """
+    try:
+        json.dumps(content, ensure_ascii=False, default=str, skipkeys=True).encode("utf-8")
+    except UnicodeEncodeError as error:
+        excerpt = error.object[max(error.start - 20, 0) : error.start + 20]
+        raise SlqError(f"{location}: holds half a character, {excerpt!r}; write it whole, or leave it out") from error
+
+
 def read_json(path: Path) -> Any:
     """Read the content of a JSON file.
 
     Raises:
         SlqError: the file is missing, unreadable, or not JSON.
     """
-    with wrap_read_errors(path):
-        data = path.read_bytes()
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        raise SlqError(f"{path}: not valid JSON ({error}); delete it and make it again") from error
+    return parse_json(read_text(path), str(path))
 
 
 def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -91,31 +147,36 @@ def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read the objects of a JSONL file.
+    """Read the objects of a JSONL file of ours; errors are those of `read_json_objects`."""
+    return list(read_json_objects(path, REMAKE))
+
+
+def read_json_objects(path: Path, advice: str = "expected an object in every line") -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of a file, one a line.
+
+    Args:
+        advice: what to do about a line that is none, for the message.
 
     Raises:
-        SlqError: the file cannot be read, or a line is no JSON object.
+        SlqError: the file cannot be read, or a line is no object, has a key twice, or has text that cannot be encoded;
+            the message names file and line.
     """
-    with wrap_read_errors(path):
-        data = path.read_bytes()
-    try:
-        lines = [json.loads(line) for line in data.splitlines()]
-    except ValueError as error:
-        raise SlqError(f"{path}: a line is not valid JSON ({error}); delete it and make it again") from error
-    for number, content in enumerate(lines, start=1):
-        if not isinstance(content, dict):
-            raise SlqError(f"{path}:{number}: expected a JSON object")
-    return lines
+    for number, line in enumerate(read_text_lines(path), start=1):
+        item = parse_json(line, f"{path}:{number}", advice, reject_duplicate_keys)
+        if not isinstance(item, dict):
+            raise SlqError(f"{path}:{number}: not a JSON object, found {item!r}; {advice}")
+        yield item
 
 
 def read_text_lines(path: Path) -> list[str]:
     """Read the lines of a UTF-8 file, split at line feeds only: a text may hold other line separators, such as U+2028.
 
+    A carriage return before a line feed, as Windows writes it, belongs to no line.
+
     Raises:
         SlqError: the file cannot be read, or is in another encoding.
     """
-    with wrap_read_errors(path):
-        text = path.read_text(encoding="utf-8")
+    text = read_text(path).replace("\r\n", "\n")
     return text.removesuffix("\n").split("\n") if text else []
 
 
@@ -132,13 +193,17 @@ def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def is_utf8_encodable(content: Any) -> bool:
-    """Return whether a JSON-like value can be encoded in UTF-8; a lone surrogate, which JSON can represent, cannot."""
+def read_csv(path: Path) -> tuple[Any, list[tuple[dict[str, str], int]]]:
+    """Read the names of a CSV file's columns, and its rows, each with its line number.
+
+    Raises:
+        SlqError: the file cannot be read.
+    """
+    reader = csv.DictReader(StringIO(read_text(path), newline=""))
     try:
-        json.dumps(content, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+        return reader.fieldnames, [(row, reader.line_num) for row in reader]
+    except csv.Error as error:
+        raise SlqError(f"{path}:{reader.line_num}: not valid CSV ({error})") from error
 
 
 def read_csv_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], int]]:
@@ -147,15 +212,53 @@ def read_csv_rows(path: Path, columns: list[str]) -> list[tuple[dict[str, str], 
     Raises:
         SlqError: the file cannot be read, has other columns, or a row has more or fewer fields.
     """
-    with wrap_read_errors(path), open(path, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != columns:
-            raise SlqError(f"{path}: columns are {reader.fieldnames}; expected {columns}")
-        rows = [(row, reader.line_num) for row in reader]
+    names, rows = read_csv(path)
+    if names != columns:
+        raise SlqError(f"{path}: columns are {names}; expected {columns}")
     for row, line in rows:
         if None in row or None in row.values():
             raise SlqError(f"{path}:{line}: not {len(columns)} fields; a comma within one needs quotes around it")
     return rows
+
+
+def walk_files(folder: Path, skipped: dict[Path, str], ancestors: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield the regular files below a folder, following links, in no order.
+
+    A link to one of the folders that it is in is not followed again.
+
+    Args:
+        skipped: receives the reason by path of what cannot be followed: a link to nothing, an unreadable folder.
+    """
+    resolved = folder.resolve()
+    if resolved in ancestors:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                path, is_link = folder / entry.name, entry.is_symlink()
+                if os.path.isdir(path) if is_link else entry.is_dir():
+                    yield from walk_files(path, skipped, (*ancestors, resolved))
+                elif os.path.isfile(path) if is_link else entry.is_file():
+                    yield path
+                else:
+                    skipped[path] = "no regular file" if os.path.exists(path) else "a link to nothing"
+    except OSError as error:
+        skipped[folder] = f"cannot be read: {error.strerror}"
+
+
+def printable(path: Path | str) -> str:
+    """Return a path as text that any file can hold: bytes of a name that are not UTF-8 as `\\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def wrap_parquet_errors(path: Path, advice: str) -> Iterator[None]:
+    """Raise an SlqError that names the file for what pyarrow and pandas raise if it is no parquet that can be read."""
+    try:
+        yield
+    # pyarrow's own errors are among these: ArrowInvalid is a ValueError.
+    except (OSError, ValueError, TypeError, LookupError, NotImplementedError, OverflowError, MemoryError) as error:
+        raise SlqError(f"{path}: not a readable parquet file ({one_line(error)}); {advice}") from error
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:

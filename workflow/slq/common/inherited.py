@@ -3,13 +3,16 @@
 A method that trains nothing that text generation uses has base's retention metrics.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json
+from slq.common.schema import wrap_content_errors
 
+RUN_DEPTH = 4  # folders between a preset's and a file of a run
 OWN_INPUTS = ("adapter", "answers")  # inputs that an inheriting file may have of its own
 
 
@@ -17,8 +20,20 @@ def inherited_metrics_path(path: Path, content: Mapping[str, Any]) -> Path | Non
     """Return the file from which a result inherits its metrics, or None if it inherits none.
 
     `path` is `<preset>/<backbone>/<method>/seed<k>/<kind>/<dataset>.json`.
+
+    Raises:
+        SlqError: the result does not name it by a text.
     """
-    return path.parents[4] / content["inherits_from"] if "inherits_from" in content else None
+    if "inherits_from" not in content:
+        return None
+    if not isinstance(content["inherits_from"], str):
+        raise SlqError(f"{path}: key inherits_from is {content['inherits_from']!r}; expected the name of a file")
+    return preset_folder(path) / content["inherits_from"]
+
+
+def preset_folder(path: Path) -> Path:
+    """Return the folder of the preset whose results a file of a run belongs to."""
+    return (path if len(path.parents) > RUN_DEPTH else path.absolute()).parents[: RUN_DEPTH + 1][-1]
 
 
 def read_inherited_metrics(path: Path, content: Mapping[str, Any]) -> tuple[Path, Any]:
@@ -28,12 +43,14 @@ def read_inherited_metrics(path: Path, content: Mapping[str, Any]) -> tuple[Path
         SlqError: that file does not exist, or was made from other inputs than the inheriting one.
     """
     inherited_path = inherited_metrics_path(path, content)
-    if inherited_path is None or not inherited_path.is_file():
+    if inherited_path is None or not os.path.isfile(inherited_path):
         raise SlqError(
             f"{path}: its numbers are those of {inherited_path}, which does not exist; put it there, or delete {path}"
         )
     inherited_content = read_json(inherited_path)
-    for key, value in content.get("inputs", {}).items():
-        if key not in OWN_INPUTS and inherited_content.get("inputs", {}).get(key) != value:
+    with wrap_content_errors(path, "check it again"):
+        own, inherited = ({**one.get("inputs", {})} for one in (content, inherited_content))
+    for key, value in own.items():
+        if key not in OWN_INPUTS and inherited.get(key) != value:
             raise SlqError(f"{path}: checked against another {inherited_path} (inputs.{key} differs); check it again")
     return inherited_path, inherited_content

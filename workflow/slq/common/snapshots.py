@@ -7,6 +7,7 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_json, write_json
+from slq.common.schema import wrap_content_errors
 
 SCHEMA = 1
 
@@ -30,8 +31,13 @@ def write_manifest(folder: Path, source: dict[str, Any], files: Mapping[str, str
 
 
 def snapshot_sha256(folder: Path) -> str:
-    """Read the SHA-256 of a snapshot from its manifest."""
-    return read_json(folder / "manifest.json")["sha256"]
+    """Read the SHA-256 of a snapshot from its manifest.
+
+    Raises:
+        SlqError: there is no manifest, or it has none.
+    """
+    with wrap_content_errors(folder / "manifest.json", "fetch or make the snapshot again"):
+        return read_json(folder / "manifest.json")["sha256"]
 
 
 def require_weights(folder: Path) -> None:

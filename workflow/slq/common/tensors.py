@@ -1,7 +1,8 @@
 """Tensors in safetensors files: written completely or not at all, and read with errors that name the file."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -9,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slq.common.errors import SlqError
-from slq.common.files import fsync_path
+from slq.common.files import fsync_path, one_line
 
 
 def write_tensors(
@@ -40,13 +41,20 @@ def write_tensors(
         raise SlqError(f"{path}: cannot be written: {error}; {advice}") from error
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, advice: str = "make it again") -> dict[str, Tensor]:
     """Read the tensors of a file.
 
     Raises:
         SlqError: it cannot be read, or is not a whole safetensors file.
     """
-    try:
+    with wrap_safetensors_errors(path, advice):
         return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise SlqError(f"{path}: cannot be read: {error}; make it again") from error
+
+
+@contextmanager
+def wrap_safetensors_errors(path: Path, advice: str, error_class: type[SlqError] = SlqError) -> Iterator[None]:
+    """Raise an error that names the file for what safetensors raises if its tensors are not those that are read."""
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        raise error_class(f"{path}: not a readable safetensors file ({one_line(error)}); {advice}") from error

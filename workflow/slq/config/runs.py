@@ -4,12 +4,11 @@ A preset's method is one of `slq.methods`, or a variant of one: an entry of `hyp
 holds what differs.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slq.common.files import wrap_read_errors
+from slq.common.files import read_csv
 from slq.config.yaml_files import REPOSITORY_ROOT
 from slq.methods.registry import BASE, Method, find_method, list_methods
 
@@ -87,8 +86,7 @@ def list_table_methods(preset: Config) -> list[str]:
     Raises:
         SlqError: the paper's Table 3 cannot be read.
     """
-    with wrap_read_errors(TABLE3), open(TABLE3, encoding="utf-8", newline="") as file:
-        paper_methods = [row["method"] for row in csv.DictReader(file) if row.get("method") in list_methods()]
+    paper_methods = [row["method"] for row, _ in read_csv(TABLE3)[1] if row.get("method") in list_methods()]
     return list(dict.fromkeys([BASE, *paper_methods, *preset["methods"]]))
 
 

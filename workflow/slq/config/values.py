@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.common.files import is_utf8_encodable
 
 # Magnitudes of numbers: between these, what a forecast multiplies and divides stays finite.
 SMALLEST_NUMBER, LARGEST_NUMBER = 1e-15, 1e15
@@ -19,6 +18,7 @@ VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 # Snakemake reads `{}` as wildcards, `<>` as path variables and `://` as an address; of a job's command line, the shells
 # of a cluster read the others, and its parser a leading dash.
 UNUSABLE = re.compile(r"""[{}<>"\\`$\n\t]|://|^-""")
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # of a pair of surrogates
 CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # line ends and tabs are none
 
 
@@ -56,7 +56,7 @@ def _find_faults(content: Any, key: str, parents: tuple[int, ...]) -> Iterator[t
 def _describe_value(value: Any) -> str:
     """Describe what is wrong with a text, number or other value that holds no others; empty if nothing is."""
     if isinstance(value, str):
-        if not is_utf8_encodable(value):
+        if HALF_CHARACTER.search(value):
             return "holds half a surrogate pair, which no file can hold; write the character itself"
         control = CONTROL_CHARACTER.search(value)
         return f"holds the control character {control[0]!r}; take it out" if control else ""

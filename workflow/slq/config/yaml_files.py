@@ -25,7 +25,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from slq.common.errors import SlqError
-from slq.common.files import reject_duplicate_keys, wrap_read_errors
+from slq.common.files import one_line, read_text, reject_duplicate_keys, require_utf8
 from slq.common.printed import find_undrawn, name_character
 from slq.config.values import reject_unusable_values
 
@@ -40,6 +40,8 @@ TYPE_NAMES = {
     "string": "text",
 }
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+# What the loader raises for text that is no YAML, or no value of the type that its tag or form says, such as !!int "".
+YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
 MERGE_TAG = "tag:yaml.org,2002:merge"  # tag of `<<`, which is not a key of the result
 
 
@@ -50,18 +52,18 @@ def read_yaml(path: Path) -> Any:
         SlqError: the file cannot be read, is neither YAML nor JSON, or a key occurs twice (the message names the file,
             the key and both lines).
     """
-    with wrap_read_errors(path):
-        text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     try:
-        return json.loads(text, object_pairs_hook=reject_duplicate_keys)
-    except json.JSONDecodeError:
-        pass
-    except ValueError:  # JSON with a duplicate key, whose lines YAML reports; tabs occur only between tokens
-        text = text.replace("\t", " ")
-    try:
-        return _parse_yaml(text, str(path))
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: text in the form of a date that does not exist
-        raise SlqError(f"{path}: cannot be read: not valid YAML ({' '.join(str(error).split())})") from error
+        try:
+            content = json.loads(text, object_pairs_hook=reject_duplicate_keys)
+        except (ValueError, RecursionError) as error:
+            if not isinstance(error, json.JSONDecodeError):
+                text = text.replace("\t", " ")  # JSON with a duplicate key, whose lines YAML reports
+            content = _parse_yaml(text, str(path))
+        require_utf8(content, str(path))
+    except YAML_ERRORS as error:
+        raise SlqError(f"{path}: cannot be read: not valid YAML ({one_line(error)})") from error
+    return content
 
 
 def reject_duplicate_options(arguments: Sequence[str]) -> None:
@@ -90,7 +92,7 @@ def reject_duplicate_config_keys(entries: Sequence[str]) -> None:
         if name in names:
             raise SlqError(f"--config: {name} stands twice; the last of them would count: take one out")
         names.add(name)
-        with suppress(yaml.YAMLError, ValueError):  # not YAML, so text, which the schema checks
+        with suppress(*YAML_ERRORS):  # not YAML, so text, which the schema checks
             _parse_yaml(value, f"--config {name}")
 
 

@@ -3,7 +3,6 @@
 Image files stay where they are: an item's path is relative to the folder of the source.
 """
 
-import json
 import re
 import reprlib
 from collections import defaultdict
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from slq.common.errors import SlqError
+from slq.common.files import parse_json, read_text
 from slq.datasets.id_lists import Item
 
 UNUSED_KEYS = {"tokens", "license", "coco_url", "date_captured"}  # dropped while parsing: a list of COCO's is 150 MB
@@ -52,7 +52,9 @@ def read_karpathy_items(source: Path, split_config: Mapping[str, Any]) -> Iterat
 
 def _karpathy_id(entry: Any, where: str) -> str:
     """Return an image's COCO id where it has one, else the stem of its file name."""
-    return str(entry["cocoid"] if "cocoid" in entry else PurePosixPath(_require_text(entry, "filename", where)).stem)
+    if "cocoid" in entry:
+        return _require_id(entry, "cocoid", where)
+    return PurePosixPath(_require_text(entry, "filename", where)).stem
 
 
 def read_image_ids(annotation_format: str, files: Iterable[Path]) -> set[str]:
@@ -63,8 +65,8 @@ def read_image_ids(annotation_format: str, files: Iterable[Path]) -> set[str]:
     found = set()
     for file in files:
         for number, entry in enumerate(_read_entries(file, "images")):
-            is_coco = annotation_format == "coco" or "split" not in entry
-            found.add(str(entry["id"]) if is_coco else _karpathy_id(entry, f"{file}: images[{number}]"))
+            where, is_karpathy = f"{file}: images[{number}]", annotation_format == "karpathy" and "split" in entry
+            found.add(_karpathy_id(entry, where) if is_karpathy else _require_id(entry, "id", where))
     return found
 
 
@@ -74,14 +76,14 @@ def read_coco_items(source: Path, split_config: Mapping[str, Any]) -> Iterator[I
     Their files are in the folder `split_config["images"]`.
     """
     file = source / split_config["file"]
-    captions: dict[int, list[str]] = defaultdict(list)
+    captions: dict[str, list[str]] = defaultdict(list)
     for number, annotation in enumerate(_read_entries(file, "annotations")):
-        captions[annotation["image_id"]].append(
-            _require_text(annotation, "caption", f"{file}: annotations[{number}]").strip()
-        )
+        where = f"{file}: annotations[{number}]"
+        captions[_require_id(annotation, "image_id", where)].append(_require_text(annotation, "caption", where).strip())
     for number, entry in enumerate(_read_entries(file, "images")):
-        name = _require_text(entry, "file_name", f"{file}: images[{number}]")
-        yield {"id": str(entry["id"]), "image": f"{split_config['images']}/{name}", "captions": captions[entry["id"]]}
+        where = f"{file}: images[{number}]"
+        name, image_id = _require_text(entry, "file_name", where), _require_id(entry, "id", where)
+        yield {"id": image_id, "image": f"{split_config['images']}/{name}", "captions": captions[image_id]}
 
 
 ANNOTATION_READERS: dict[str, Callable[[Path, Mapping[str, Any]], Iterable[Item]]] = {
@@ -95,9 +97,9 @@ def read_flickr_photo_ids(files: Iterable[Path]) -> dict[str, str]:
     photo_ids = {}
     for file in files:
         for number, entry in enumerate(_read_entries(file, "images")):
-            address = _require_text(entry, "flickr_url", f"{file}: images[{number}]")
-            if found := FLICKR_PHOTO_ID.search(address):
-                photo_ids[str(entry["id"])] = found[1]
+            where = f"{file}: images[{number}]"
+            if found := FLICKR_PHOTO_ID.search(_require_text(entry, "flickr_url", where)):
+                photo_ids[_require_id(entry, "id", where)] = found[1]
     return photo_ids
 
 
@@ -107,12 +109,9 @@ def _read_entries(file: Path, key: str) -> list[dict[str, Any]]:
     Raises:
         SlqError: the file cannot be read, is not JSON, or has no such list.
     """
-    try:
-        content = json.loads(file.read_bytes(), object_pairs_hook=_drop_unused_keys)
-    except OSError as error:
-        raise SlqError(f"{file}: cannot be read: {error.strerror}; fetch its source again") from error
-    except ValueError as error:
-        raise SlqError(f"{file}: not valid JSON ({error}); fetch its source again") from error
+    if not file.is_file():
+        raise SlqError(f"{file}: not found; fetch its source again, or name another file in config.yaml")
+    content = parse_json(read_text(file), str(file), "fetch its source again", _drop_unused_keys)
     return _require_list(content, key, str(file))
 
 
@@ -126,12 +125,21 @@ def _require_text(entry: Any, key: str, where: str) -> str:
     return _require_type(entry, key, where, str, "text")
 
 
-def _require_list(entry: Any, key: str, where: str) -> list[Any]:
-    """Return the list under a key of an entry."""
-    return _require_type(entry, key, where, list, "list")
+def _require_id(entry: Any, key: str, where: str) -> str:
+    """Return the id under a key of an entry, a number or text, as text."""
+    return str(_require_type(entry, key, where, int | str, "number"))
 
 
-def _require_type(entry: Any, key: str, where: str, required_type: type, expected: str) -> Any:
+def _require_list(entry: Any, key: str, where: str) -> list[dict[str, Any]]:
+    """Return the list of objects under a key of an entry."""
+    found = _require_type(entry, key, where, list, "list")
+    for number, one in enumerate(found):
+        if not isinstance(one, dict):
+            raise SlqError(f"{where}: '{key}[{number}]' must be an object, found {reprlib.repr(one)}")
+    return found
+
+
+def _require_type(entry: Any, key: str, where: str, required_type: Any, expected: str) -> Any:
     """Return the value under a key of an entry.
 
     Raises:

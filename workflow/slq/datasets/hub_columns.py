@@ -6,19 +6,17 @@ import reprlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from slq.common.errors import SlqError
-from slq.common.files import write_bytes
+from slq.common.files import require_utf8, wrap_parquet_errors, write_bytes
 from slq.datasets.id_lists import require_expected_counts
-from slq.datasets.image_conversion import as_rgb
 from slq.datasets.questions import (
+    MAX_OPTIONS,
     format_choice_question,
     format_open_question,
     marker_numbers,
@@ -26,7 +24,7 @@ from slq.datasets.questions import (
     parse_options,
     renumber_markers,
 )
-from slq.datasets.splits import IMAGE_ERRORS, write_split
+from slq.datasets.splits import UnreadableImageError, decode_image, write_split
 
 ROWS_PER_BATCH = 64  # rows read at once: images are large
 IMAGE_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -66,13 +64,10 @@ class ParquetRow:
 
     def options(self, column: str) -> list[str]:
         """Parse a column with a Python list written as text, as in MMMU; `None` in it is a word like any other."""
-        try:
-            value = ast.literal_eval(self.text(column).strip())
-        except (SyntaxError, ValueError) as error:
-            raise self.column_error(column, f"a Python list, written as text ({error})") from error
-        if not isinstance(value, list) or not 1 <= len(value) <= 26:
-            raise self.column_error(column, "a Python list of 1 to 26 options, written as text")
-        return [str(option) for option in value]
+        options = parse_list_literal(self.text(column))
+        if options is None or not 1 <= len(options) <= MAX_OPTIONS:
+            raise self.column_error(column, f"a Python list of 1 to {MAX_OPTIONS} options, written as text")
+        return options
 
     def image(self, column: str, reason: str = "") -> tuple[bytes, str]:
         """Return the bytes of a column's image, which must be readable, and the file suffix of its format.
@@ -84,10 +79,8 @@ class ParquetRow:
         if not data:
             raise self.column_error(column, f"an image with its bytes{reason}")
         try:
-            with Image.open(BytesIO(data)) as image:
-                as_rgb(image)
-                return data, str(image.format).lower()
-        except IMAGE_ERRORS as error:
+            return data, decode_image(data)[1].lower()
+        except UnreadableImageError as error:
             raise self.column_error(column, f"a readable image ({error})") from error
 
 
@@ -127,9 +120,10 @@ def parse_mmmu_row(row: ParquetRow) -> ParsedQuestion:
     else:
         raise row.column_error("question_type", "multiple-choice or open")
     new_numbers = {old: new for new, old in enumerate(marker_numbers(text), start=1)}
-    referenced_columns = {
-        f"image_{number}" for number in (*new_numbers, *marker_numbers(row.values["explanation"] or ""))
-    }
+    explanation = row.values["explanation"] or ""
+    if not isinstance(explanation, str):
+        raise row.column_error("explanation", "a text, or null")
+    referenced_columns = {f"image_{number}" for number in (*new_numbers, *marker_numbers(explanation))}
     for column in MMMU_IMAGE_COLUMNS:
         if row.values[column] is not None and column not in referenced_columns:
             raise row.column_error(column, "named by a marker in question, options or explanation, or null")
@@ -143,18 +137,23 @@ def parse_mmmu_row(row: ParquetRow) -> ParsedQuestion:
     return fields, images
 
 
+def parse_list_literal(text: str) -> list[str] | None:
+    """Return the members of a Python list that is written as text, as texts; None if the text is none."""
+    try:
+        value = ast.literal_eval(text.strip())
+        return [str(member) for member in value] if isinstance(value, list) else None
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):  # all that Python documents
+        return None
+
+
 def parse_answers(row: ParquetRow, answer: str) -> list[str]:
     """Return the members of an answer that is a list literal; else the answer itself.
 
     The answer itself may be an interval such as `[0, 1)`.
     """
-    try:
-        value = ast.literal_eval(answer.strip())
-    except (SyntaxError, ValueError):
+    answers = parse_list_literal(answer)
+    if answers is None:
         return [answer]
-    if not isinstance(value, list):
-        return [answer]
-    answers = [str(member) for member in value]
     if not answers or not all(member.strip() for member in answers):
         raise row.column_error("answer", "a list of answers with words, at least one")
     return answers
@@ -251,6 +250,7 @@ def prepare_questions(
         items = []
         for row in read_rows(hub_layout, source):
             fields, images = HUB_LAYOUTS[hub_layout].parse_row(row)
+            require_utf8(fields, f"{row.file}: item {row.id!r}")
             file_names = [
                 f"{row.id}_{image_number}.{suffix}" for image_number, (_, suffix) in enumerate(images, start=1)
             ]
@@ -300,17 +300,12 @@ def read_rows(hub_layout: str, source: Path) -> Iterator[ParquetRow]:
 
 def read_row_values(file: Path, layout: HubLayout) -> Iterator[dict[str, Any]]:
     """Yield the required values of each row of a parquet file; a null becomes None."""
-    try:
-        with pq.ParquetFile(file) as parquet:
-            missing = [column for column in layout.required_columns if column not in parquet.schema_arrow.names]
-            if missing:
-                raise SlqError(
-                    f"{file}: has no column '{missing[0]}'; expected the columns of the hub's {layout.repository}: "
-                    f"{', '.join(layout.schema.names)}"
-                )
-            for batch in parquet.iter_batches(batch_size=ROWS_PER_BATCH, columns=list(layout.required_columns)):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise SlqError(
-            f"{file}: not a readable parquet file ({error}); download it again, and not as a git-lfs pointer"
-        ) from error
+    with wrap_parquet_errors(file, "download it again, and not as a git-lfs pointer"), pq.ParquetFile(file) as parquet:
+        missing = [column for column in layout.required_columns if column not in parquet.schema_arrow.names]
+        if missing:
+            raise SlqError(
+                f"{file}: has no column '{missing[0]}'; expected the columns of the hub's {layout.repository}: "
+                f"{', '.join(layout.schema.names)}"
+            )
+        for batch in parquet.iter_batches(batch_size=ROWS_PER_BATCH, columns=list(layout.required_columns)):
+            yield from batch.to_pylist()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
+from slq.common.files import read_text_lines
 
 Item = dict[str, Any]
 ID_LISTS = Path(__file__).parent / "lists"  # one id a line; provenance in docs/data.md
@@ -41,17 +42,11 @@ def read_id_lines(name: str) -> dict[str, int]:
         SlqError: there is neither, or a line is not of this form; the message names the line.
     """
     path = id_list_path(name)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a byte-order mark is no part of an id
-    except OSError as error:
+    if not path.is_file():
         known = ", ".join(sorted(file.stem for file in ID_LISTS.glob("*.txt")))
-        raise SlqError(
-            f"{name}: neither a list of ids of the project ({known}) nor a file ({error.strerror})"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SlqError(f"{path}: cannot be read: {error}; save it as UTF-8, one id a line") from error
+        raise SlqError(f"{name}: neither a list of ids of the project ({known}) nor a file")
     found: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text_lines(path), start=1):
         if len(words := line.split()) > 1:
             raise SlqError(f"{path}:{number}: {line.strip()!r}; expected one id a line, and nothing else")
         for word in words:

@@ -1,10 +1,14 @@
 """Conversion of images to plain RGB, the same on every machine and documented in docs/data.md."""
 
-from PIL import Image, ImageOps
+from typing import Any
+
+from PIL import ExifTags, Image
 
 MAX_ASPECT_RATIO = 200  # Qwen3-VL's processor refuses images beyond it
 BACKGROUND = (255, 255, 255, 255)  # behind transparent pixels: figures are drawn for white paper
 LEVELS_16_TO_8_BITS = 257  # 16-bit levels per 8-bit level
+# What turns an image upright, by its EXIF orientation from 2 on.
+UPRIGHT = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 
 
 class UnsupportedImageError(ValueError):
@@ -21,7 +25,10 @@ def as_rgb(image: Image.Image) -> Image.Image:
         raise UnsupportedImageError(
             f"{image.width} x {image.height} pixels; expected sides that differ at most {MAX_ASPECT_RATIO}-fold"
         )
-    upright = ImageOps.exif_transpose(image)
+    image.load()
+    orientation = _read_orientation(image)
+    is_turned = orientation in range(2, 2 + len(UPRIGHT))
+    upright = image.transpose(Image.Transpose[UPRIGHT[int(orientation) - 2]]) if is_turned else image
     if upright.mode.startswith("I;16"):
         return upright.point(lambda level: level / LEVELS_16_TO_8_BITS, "L").convert("RGB")
     if upright.mode in ("I", "F"):
@@ -30,3 +37,14 @@ def as_rgb(image: Image.Image) -> Image.Image:
         with_alpha = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", with_alpha.size, BACKGROUND), with_alpha).convert("RGB")
     return upright.convert("RGB")
+
+
+def _read_orientation(image: Image.Image) -> Any:
+    """Return the EXIF orientation of a loaded image; 1, upright, if it has no EXIF that can be read, as in viewers.
+
+    No other tag is read: an image may have some that are invalid, which Pillow's `exif_transpose` writes anew.
+    """
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # of damaged EXIF Pillow raises SyntaxError, struct.error, ValueError and others
+        return 1

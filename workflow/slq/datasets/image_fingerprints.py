@@ -21,6 +21,7 @@ FINGERPRINT_SIZE = 24  # pixels per side
 MAX_DISTANCE = 5.0
 # Pixels per side of a downsampled fingerprint: its distances are never larger, which rules out most pairs.
 DOWNSAMPLED_SIZE = 4
+MAX_LISTED = 20  # images that cannot be used, in a message
 ROWS_PER_BLOCK = 2048  # fingerprints of the training set compared at once
 PAIRS_PER_BLOCK = 10_000  # candidate pairs compared at full size at once
 
@@ -48,11 +49,12 @@ def compute_split_fingerprints(split: Split, work: Path, threads: int) -> np.nda
         return fingerprints
     with ThreadPoolExecutor(threads) as pool:  # decoding and scaling release the GIL
         results = list(pool.map(partial(_fingerprint_or_error, split), split.image_hashes, chunksize=64))
-    errors = [one for one in results if isinstance(one, SlqError)]
+    errors = {path: one for path, one in zip(split.image_hashes, results, strict=True) if isinstance(one, SlqError)}
     if errors:
-        raise SlqError(
-            f"{split.name}: {len(errors):,} of {len(results):,} images cannot be used; the first: {errors[0]}"
-        )
+        first, *others = errors
+        listing = f"; the others: {', '.join(others[:MAX_LISTED])}" if others else ""
+        count = f"{len(errors):,} of {len(results):,} images cannot be used"
+        raise SlqError(f"{split.name}: {count}; the first: {errors[first]}{listing}")
     fingerprints = np.array(results, np.uint8).reshape(-1, FINGERPRINT_SIZE, FINGERPRINT_SIZE, 3)
     buffer = BytesIO()
     np.save(buffer, fingerprints)

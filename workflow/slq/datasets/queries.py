@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.datasets.splits import image_paths, read_json_objects, read_split, write_split
+from slq.common.files import read_json_objects
+from slq.datasets.splits import image_paths, read_split, write_split
 
 LINE_FORMAT = '{"image": "<id of an image of the test split>", "query": "<text>"}'
 Query = tuple[str, str]  # id of its image, text
@@ -43,7 +44,7 @@ def read_queries(path: Path, dataset: str, image_ids: set[str]) -> list[Query]:
     if not path.is_file():
         raise SlqError(f"{path}: not found; expected a file with a query a line, {LINE_FORMAT} (docs/data.md)")
     found: dict[Query, int] = {}
-    for number, line in enumerate(read_json_objects(path, LINE_FORMAT), start=1):
+    for number, line in enumerate(read_json_objects(path, f"expected {LINE_FORMAT}"), start=1):
         query = _parse_query(line, f"{path}:{number}")
         if query[0] not in image_ids:
             raise SlqError(

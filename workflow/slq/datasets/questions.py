@@ -11,6 +11,7 @@ from typing import Any
 from slq.common.errors import SlqError
 
 MARKER = re.compile(r"<image (\d+)>")
+MAX_OPTIONS = len(string.ascii_uppercase)  # of a question: each has a letter
 MARKER_GROUP = re.compile(r" *(?:<image \d+> *)+")  # adjacent markers, with the blanks around them
 OPTION_LINE = re.compile(r"^([A-Z])\. +(\S.*?)[ \r]*$", re.MULTILINE)
 # The wording is part of MMMU's protocol, as in its authors' configuration and in lmms-eval's.

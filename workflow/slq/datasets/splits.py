@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -12,29 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from slq.common.errors import SlqError, TextError
-from slq.common.files import (
-    hash_file,
-    is_utf8_encodable,
-    read_json,
-    read_text_lines,
-    reject_duplicate_keys,
-    write_json,
-    write_text,
-)
-from slq.common.schema import require_schema
-from slq.datasets.image_conversion import UnsupportedImageError, as_rgb
-from slq.datasets.questions import question_segments
+from slq.common.files import hash_file, one_line, read_json, read_json_objects, write_json, write_text
+from slq.common.schema import require_schema, require_type
+from slq.datasets.image_conversion import as_rgb
+from slq.datasets.questions import MAX_OPTIONS, question_segments
 
 SCHEMA = 3
 ITEM_FIELDS = {
     "retrieval": {"id": str, "image": str, "captions": list},
     "retention": {"id": str, "images": list, "question": str, "options": list, "answers": list, "type": str},
 }
-# What PIL raises for a file that is no image, and `as_rgb` for an unsupported image.
-IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnsupportedImageError)
+MEND_IMAGE = "mend it, or take it out"
+# Some cameras and editors write more than the megabyte of compressed text that Pillow reads beside a PNG's pixels.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 @dataclass(frozen=True)
@@ -48,6 +41,7 @@ class Split:
         image_hashes: the SHA-256 of every image, by its path.
         id_namespace: what its ids are numbers of; the dataset itself, unless several datasets share them.
         source_commits: the repositories of the hub that it was fetched from, each with its commit.
+        split_name: train, val or test; empty for a user's images, which are in no dataset.
     """
 
     name: str
@@ -57,6 +51,7 @@ class Split:
     image_hashes: Mapping[str, str] = field(default_factory=dict)
     id_namespace: str = ""
     source_commits: Sequence[Mapping[str, str]] = ()
+    split_name: str = ""
 
     @property
     def caption_ids(self) -> list[str]:
@@ -75,7 +70,7 @@ class Split:
             SlqError: as in `open_image`, or the image's bytes are not those that the split's identity was computed
                 from.
         """
-        return open_image(self.root / path, expected_sha256=self.image_hashes.get(path))
+        return open_image(self.root / path, lambda: self._exclusion_advice(path), self.image_hashes.get(path))
 
     @contextmanager
     def naming_items(self) -> Iterator[None]:
@@ -89,9 +84,41 @@ class Split:
                     raise TextError(message, error.text) from error
             raise
 
+    def _exclusion_advice(self, path: str) -> str:
+        """Say how to leave out an image whose bytes are as they came; only those of sources are not opened before."""
+        if not self.split_name:
+            return MEND_IMAGE
+        items = [item for item in self.items if path in image_paths(item)]
+        lowered = {"items": len(items), "captions": sum(len(item.get("captions", ())) for item in items)}
+        counts = " and ".join(f"{key} by {count}" for key, count in lowered.items() if count)
+        return (
+            f"its source has it so, and fetching again brings the same: write its id, {items[0]['id']}, into a file, "
+            f"name the file in datasets.{self.name}.splits.{self.split_name}.exclude_ids, and there lower {counts} and "
+            "take ids_sha256 out"
+        )
+
+
+class UnreadableImageError(SlqError):
+    """Bytes that are no image that can be used; the message is the reason alone."""
+
+
+def decode_image(data: bytes) -> tuple[Image.Image, str]:
+    """Decode an image completely, as RGB (`as_rgb`), and return it with the name of its format.
+
+    Raises:
+        UnreadableImageError: it is truncated, not an image, or of an unsupported kind.
+    """
+    try:
+        with Image.open(BytesIO(data)) as image:
+            return as_rgb(image), str(image.format)
+    except UnidentifiedImageError as error:  # its message would name the buffer of the bytes, which is no file
+        raise UnreadableImageError("of no format that PIL reads") from error
+    except Exception as error:  # for damaged bytes, Pillow's decoders raise errors of any kind
+        raise UnreadableImageError(one_line(error)) from error
+
 
 def open_image(
-    path: Path, remedy: str = "fetch or draw the dataset again", expected_sha256: str | None = None
+    path: Path, remedy: str | Callable[[], str] = MEND_IMAGE, expected_sha256: str | None = None
 ) -> Image.Image:
     """Decode an image completely, as RGB (`as_rgb`).
 
@@ -111,12 +138,10 @@ def open_image(
                 f"{expected_sha256}); a local dataset is prepared anew by the next call of snakemake, a fetched one "
                 "mended by --forcerun fetch_source, a synthetic one by --forcerun make_synthetic_split"
             )
-        with Image.open(BytesIO(data)) as image:
-            return as_rgb(image)
-    except IMAGE_ERRORS as error:
-        # PIL's message would name the buffer of the bytes, which is no file.
-        reason = "of no format that PIL reads" if isinstance(error, UnidentifiedImageError) else error
-        raise SlqError(f"{path}: not a readable image ({reason}); {remedy}") from error
+        return decode_image(data)[0]
+    except (OSError, ValueError, UnreadableImageError) as error:  # ValueError: a name that no file can have
+        advice = remedy() if callable(remedy) else remedy
+        raise SlqError(f"{path}: not a readable image ({error}); {advice}") from error
 
 
 def write_split(
@@ -184,7 +209,7 @@ def read_split(data: Path, name: str, split_name: str) -> Split:
     items = read_items(folder / "items.jsonl", manifest["kind"])
     id_namespace = manifest["id_namespace"] or name
     root, source_commits = folder / manifest["root"], manifest.get("origin", ())
-    return Split(name, items, root, manifest["sha256"], manifest["files"], id_namespace, source_commits)
+    return Split(name, items, root, manifest["sha256"], manifest["files"], id_namespace, source_commits, split_name)
 
 
 def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
@@ -198,37 +223,11 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
     items = []
     for number, item in enumerate(read_json_objects(path), start=1):
         for key, type_ in ITEM_FIELDS[kind].items():
-            if not isinstance(item.get(key), type_):
-                raise SlqError(f"{path}:{number}: '{key}' must be a {type_.__name__}, found {item.get(key)!r}")
-            if type_ is list and not all(isinstance(one, str) for one in item[key]):
-                raise SlqError(f"{path}:{number}: '{key}' must be a list of texts, found {item[key]!r}")
+            require_type(f"{path}:{number}", item, key, type_)
         items.append(item)
     if not items:
         raise SlqError(f"{path}: holds no items")
     return items
-
-
-def read_json_objects(path: Path, expected_form: str = "") -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of a file that a user wrote, one a line.
-
-    Args:
-        expected_form: what each object should look like, for messages.
-
-    Raises:
-        SlqError: a line is no object, has a key twice, or has text that cannot be encoded; the message names file and
-            line.
-    """
-    for number, line in enumerate(read_text_lines(path), start=1):
-        where, expected = f"{path}:{number}", f"; expected {expected_form}" if expected_form else ""
-        try:
-            item = json.loads(line, object_pairs_hook=reject_duplicate_keys)
-        except ValueError as error:
-            raise SlqError(f"{where}: not a JSON object ({error}){expected}") from error
-        if not isinstance(item, dict):
-            raise SlqError(f"{where}: not a JSON object, found {item!r}{expected}")
-        if "\\u" in line and not is_utf8_encodable(item):
-            raise SlqError(f"{where}: holds half a character, like \\ud83d; write it whole, or leave it out")
-        yield item
 
 
 def check_items(root: Path, items: list[dict[str, Any]]) -> None:
@@ -250,6 +249,8 @@ def check_items(root: Path, items: list[dict[str, Any]]) -> None:
         if "question" in item:
             if not item["answers"]:
                 raise SlqError(f"{root}: item {item['id']!r} has no answer; 'answers' lists every accepted one")
+            if len(item["options"]) > MAX_OPTIONS:
+                raise SlqError(f"{root}: item {item['id']!r} has more than {MAX_OPTIONS} options, which are lettered")
             try:
                 question_segments(item)
             except SlqError as error:

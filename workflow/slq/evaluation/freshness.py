@@ -14,7 +14,7 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_json
-from slq.common.inherited import inherited_metrics_path
+from slq.common.inherited import inherited_metrics_path, preset_folder
 from slq.evaluation.metrics_files import (
     ANSWER_FOLDERS,
     ANSWERS_SUFFIX,
@@ -136,7 +136,7 @@ def _file_stamp(path: Path) -> FileStamp:
 
 def _relative_to_preset(path: Path, other: Path) -> str:
     """Return `other` relative to the folder of the preset whose results `path` belongs to."""
-    return other.relative_to(path.parents[4]).as_posix()
+    return other.relative_to(preset_folder(path)).as_posix()
 
 
 @lru_cache(maxsize=CACHE_SIZE)

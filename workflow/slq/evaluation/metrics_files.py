@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_integer_dtype, is_string_dtype
 
 from slq.common.errors import SlqError
-from slq.common.files import hash_file, read_json, read_jsonl
+from slq.common.files import hash_file, read_json, read_jsonl, walk_files, wrap_parquet_errors
 from slq.common.inherited import inherited_metrics_path, read_inherited_metrics
-from slq.common.schema import require_schema
+from slq.common.schema import require_schema, require_type, wrap_content_errors
+from slq.datasets.questions import MAX_OPTIONS
 from slq.evaluation.rank_table import RANK_COLUMNS, RANK_DIRECTIONS, RetrievalVariant
 from slq.evaluation.retention_metrics import (
     SCHEMA,
@@ -47,8 +49,12 @@ def find_metrics_files(folder: Path, subfolders: Sequence[str], suffix: str, rem
     Raises:
         SlqError: one of a pair is missing, an earlier version wrote it, or an inheriting file has answers beside it.
     """
-    metrics_paths = {path for path in folder.rglob("*.json") if path.parent.name in subfolders}
-    source_paths = set(folder.rglob(f"*{suffix}"))
+    skipped: dict[Path, str] = {}
+    files = list(walk_files(folder, skipped))
+    for path, reason in skipped.items():
+        raise SlqError(f"{path}: {reason}; mend it, or remove it")
+    metrics_paths = {path for path in files if path.suffix == ".json" and path.parent.name in subfolders}
+    source_paths = {path for path in files if path.name.endswith(suffix)}
     for path in sorted(metrics_paths):
         if sibling_path(path, suffix) not in source_paths and not is_inherited(path):
             schema = RETRIEVAL_SCHEMA if path.parent.name == RETRIEVAL_FOLDER else SCHEMA
@@ -94,13 +100,11 @@ def read_metrics_and_ranks(path: Path) -> tuple[dict[str, Any], list[RetrievalVa
         SlqError: the file has another version or is incomplete, or the ranks are not those that it was made from.
     """
     metrics = read_metrics(path, RETRIEVAL_SCHEMA, "retrieve again")
-    try:
+    with wrap_content_errors(path, "retrieve again"):
         variants = [
             RetrievalVariant(name, **part["variant_settings"]) for name, part in metrics_by_variant(metrics).items()
         ]
-        return metrics, variants, read_ranks(path, metrics)
-    except (KeyError, TypeError) as error:
-        raise SlqError(f"{path}: key {error} is missing; retrieve again") from error
+    return metrics, variants, read_ranks(path, metrics)
 
 
 def metrics_by_variant(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -119,16 +123,20 @@ def read_ranks(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:
         SlqError: the table cannot be read or belongs to another dataset or gallery, or an id is repeated or missing.
     """
     ranks_path = sibling_path(path, RANKS_SUFFIX)
-    try:
+    with wrap_parquet_errors(ranks_path, "retrieve again"):
         table = pd.read_parquet(ranks_path)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise SlqError(f"{ranks_path}: cannot be read: {error}; retrieve again") from error
-    for column in (*GALLERY_COLUMNS, *RANK_COLUMNS):
+    types: dict[str, tuple[str, Any]] = dict.fromkeys(GALLERY_COLUMNS, ("text", is_string_dtype))
+    types |= dict.fromkeys(RANK_COLUMNS, ("whole numbers", is_integer_dtype))
+    for column, (expected, is_expected) in types.items():
         if column not in table:
             raise SlqError(f"{ranks_path}: no column '{column}'; retrieve again")
-    for name, part in metrics_by_variant(metrics).items():
-        check_variant_ranks(ranks_path, table[table["variant"] == name], name, part["n"])
-    if gallery_hash(table) != metrics["inputs"]["gallery"]:
+        if not is_expected(table[column]) or table[column].isna().any():
+            raise SlqError(f"{ranks_path}: column '{column}' holds something else than {expected}; retrieve again")
+    with wrap_content_errors(path, "retrieve again"):
+        for name, part in metrics_by_variant(metrics).items():
+            check_variant_ranks(ranks_path, table[table["variant"] == name], name, part["n"])
+        expected_gallery = metrics["inputs"]["gallery"]
+    if gallery_hash(table) != expected_gallery:
         raise SlqError(
             f"{ranks_path}: its queries and images are not those that {path.name} was made from (inputs.gallery): "
             "ranks for another gallery; retrieve again"
@@ -201,12 +209,11 @@ def read_scored_answers(path: Path) -> ScoredAnswers:
     if inherited_metrics_path(path, metrics):
         inheriting, (path, _) = metrics, read_inherited_metrics(path, metrics)
         metrics = read_metrics(path, SCHEMA, remedy)
-    try:
+    with wrap_content_errors(path, remedy):
         benchmark, scorer, _ = metrics["benchmark"], metrics["scorer"], metrics["scores"]
         count, expected_questions = metrics["n"]["items"], metrics["inputs"]["questions"]
+    try:
         find_scorers(benchmark, scorer)
-    except (KeyError, TypeError) as error:
-        raise SlqError(f"{path}: key {error} is missing; {remedy}") from error
     except SlqError as error:
         raise SlqError(f"{path}: {error}") from error
     answers_path = sibling_path(path, ANSWERS_SUFFIX)
@@ -216,7 +223,7 @@ def read_scored_answers(path: Path) -> ScoredAnswers:
             f"{answers_path}: its questions are not those that {path.name} was made from (inputs.questions): "
             "answers of another version of the dataset; answer it again"
         )
-    if inheriting and inheriting["inputs"].get("answers") != hash_file(answers_path):
+    if inheriting and inheriting.get("inputs", {}).get("answers") != hash_file(answers_path):
         raise SlqError(f"{answers_path}: not the answers that the equivalence check compared; check {path.stem} again")
     return ScoredAnswers(answers_path, metrics, answered_items)
 
@@ -231,12 +238,13 @@ def read_answered_items(path: Path, count: int) -> JsonLines:
     known_ids: set[str] = set()
     for number, line in enumerate(answered_items, start=1):
         for field, type_ in FIELD_TYPES.items():
-            if not isinstance(line.get(field), type_):
-                raise SlqError(f"{path}:{number}: '{field}' must be a {type_.__name__}, found {line.get(field)!r}")
+            require_type(f"{path}:{number}", line, field, type_)
+        if len(line["options"]) > MAX_OPTIONS:
+            raise SlqError(f"{path}:{number}: more than {MAX_OPTIONS} options, which are lettered")
         if line["id"] in known_ids:
             raise SlqError(f"{path}:{number}: id {line['id']!r} stands twice; answer the dataset again")
         known_ids.add(line["id"])
-    if len(answered_items) != count:
+    if len(answered_items) != count or not answered_items:
         raise SlqError(
             f"{path}: holds {len(answered_items)} answers, and the dataset has {count} items; answer it again"
         )

@@ -1,11 +1,12 @@
 """Evaluation of a run on a user's images and captions, beside the workflow: it touches none of its results."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError
-from slq.common.files import write_json
-from slq.datasets.splits import Split, check_items, read_json_objects
+from slq.common.files import read_json_objects, write_json
+from slq.datasets.splits import Split, check_items
 from slq.evaluation.encode import embed_split
 from slq.evaluation.rank_table import RetrievalVariant, build_variant_table
 from slq.evaluation.retrieval import build_retrieval_ids, load_run
@@ -58,12 +59,12 @@ def read_captions(path: Path, images: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise SlqError(f"{path}: not found; expected a file with lines {CAPTIONS_FORM}")
     items = []
-    for number, line in enumerate(read_json_objects(path, CAPTIONS_FORM), start=1):
+    for number, line in enumerate(read_json_objects(path, f"expected {CAPTIONS_FORM}"), start=1):
         name, texts = line.get("image"), line.get("captions")
         if not isinstance(name, str) or not isinstance(texts, list):
             raise SlqError(f"{path}:{number}: expected {CAPTIONS_FORM}")
-        if not (images / name).is_file():
-            raise SlqError(f"{path}:{number}: there is no image {name} in {images}")
+        if not os.path.isfile(images / name):
+            raise SlqError(f"{path}:{number}: there is no image {name!r} in {images}")
         items.append({"id": name, "image": name, "captions": texts})
     if not items:
         raise SlqError(f"{path}: holds no lines; expected one for each image, {CAPTIONS_FORM}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_jsonl, write_json, write_jsonl
+from slq.common.schema import wrap_content_errors
 from slq.evaluation.metrics_files import (
     ANSWER_FOLDERS,
     ANSWERS_SUFFIX,
@@ -71,15 +72,10 @@ class MetricsRecheck:
             SlqError: the stored content is not numbers by name.
         """
         format_numbers = format_recalls_by_name if self.source_kind == "ranks" else format_scores_by_name
-        try:
+        with wrap_content_errors(self.path, "make the file again"):
             stored, recomputed = (
                 format_numbers(content, self.recomputed) for content in (self.stored, self.recomputed)
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            message = f"{type(error).__name__}: {error}"
-            raise SlqError(
-                f"{self.path}: expected numbers by name, found others ({message}); make the file again"
-            ) from error
         return [
             (str(self.path), name, stored.get(name, "-"), recomputed.get(name, "-"))
             for name in {**stored, **recomputed}

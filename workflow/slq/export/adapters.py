@@ -155,7 +155,7 @@ class ExportFolder:
     def _read_tensors(self) -> tuple[Path, dict[str, Tensor]]:
         """Read the run's tensors; return their file too."""
         path = self.run.adapter_folder / ADAPTER_WEIGHTS
-        return path, read_tensors(path)
+        return path, read_tensors(path, "train it again")
 
     def _write_peft_files(self, config: PeftConfig, tensors: dict[str, Tensor]) -> None:
         """Write PEFT's configuration and weights."""

@@ -7,7 +7,6 @@ import base64
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +15,24 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from slq.common.errors import SlqError
-from slq.common.files import hash_json, is_utf8_encodable, read_json, write_bytes, write_text
+from slq.common.files import (
+    hash_file,
+    hash_json,
+    one_line,
+    printable,
+    read_json,
+    walk_files,
+    write_bytes,
+    write_text,
+)
 from slq.common.progress import Progress
-from slq.datasets.image_conversion import as_rgb
-from slq.datasets.splits import IMAGE_ERRORS
+from slq.common.schema import wrap_content_errors
+from slq.common.tensors import wrap_safetensors_errors
+from slq.datasets.splits import UnreadableImageError, decode_image, open_image
 from slq.export.card import render_template
 from slq.export.folder import load_export
 
@@ -56,31 +65,29 @@ def search_images(
             backbone's positions.
     """
     check_arguments(query, top_k, batch_size)
-    query_input = query if isinstance(query, str) else open_query_image(query)
-    manifest = read_json(export_folder / "manifest.json")
+    query_input = query if isinstance(query, str) else open_image(query, "search with another")
+    manifest = read_export_manifest(export_folder)
     model = load_local_export(export_folder, scratch)
     try:
         # The query comes before the images, so that one that is too long is refused at once.
         query_embedding = model.encode([query_input])[0]
     except ValueError as error:
         raise SlqError(str(error)) from error
-    # The card does not change the embeddings.
-    embedding_files = {name: sha256 for name, sha256 in manifest["files"].items() if name != "README.md"}
-    folder = scratch / "search" / hash_json(embedding_files)[:16]
+    folder = scratch / "search" / hash_json(manifest["embedding_files"])[:16]
     index = Index.read(folder / "index.safetensors")
     gallery = embed_folder(image_folder, index, lambda batch: model.encode(batch, batch_size=batch_size), batch_size)
     hits = [
-        {"path": gallery.paths[item].relative_to(image_folder).as_posix(), "cosine": cosine}
+        {"file": (file := gallery.paths[item]), "path": printable(file.relative_to(image_folder)), "cosine": cosine}
         for item, cosine in top_k_items(query_embedding, index.vectors, gallery.content_hashes, top_k)
     ]
     out = sheet_path or folder / "sheet.html"
-    write_contact_sheet(query_input, hits, image_folder, manifest["source"]["run"], len(gallery.paths), out)
+    write_contact_sheet(query_input, hits, manifest["run"], len(gallery.paths), out)
     lines = [f"{place:3}  {hit['cosine']:.4f}  {hit['path']}" for place, hit in enumerate(hits, start=1)]
     counts = f"{len(gallery.paths)} images searched, {gallery.num_embedded} of them embedded now"
     counts += f", {gallery.num_other_files} other files" if gallery.num_other_files else ""
     skipped = [f"left out: {line}" for line in gallery.unreadable]
     skipped += [f"{len(gallery.unreadable)} unreadable left out"] if skipped else []
-    return "\n".join([*lines, "", *skipped, counts, f"sheet: {out}"])
+    return "\n".join([*lines, "", *skipped, counts, f"sheet: {printable(out)}"])
 
 
 def check_arguments(query: str | Path, top_k: int, batch_size: int) -> None:
@@ -92,8 +99,25 @@ def check_arguments(query: str | Path, top_k: int, batch_size: int) -> None:
     for option, number in (("--top", top_k), ("--batch", batch_size)):
         if number < 1:
             raise SlqError(f"{option} {number}: expected 1 or more")
-    if isinstance(query, str) and not (query.strip() and is_utf8_encodable(query)):
+    if isinstance(query, str) and not (query.strip() and query == query.encode("utf-8", "ignore").decode()):
         raise SlqError(f"the query is {query!r}; expected a text with words, in UTF-8")
+
+
+def read_export_manifest(export: Path) -> dict[str, Any]:
+    """Read the `run` of an export, and the hashes of its `embedding_files`: all but the card.
+
+    Raises:
+        SlqError: the manifest cannot be read, or a file, weights apart, is another one than it says.
+    """
+    path = export / "manifest.json"
+    content = read_json(path)
+    with wrap_content_errors(path, "export the run again"):
+        run, files = content["source"]["run"], {**content["files"]}
+    files.pop("README.md", None)  # does not change the embeddings
+    for name, sha256 in files.items():
+        if not name.endswith(".safetensors") and hash_file(export / name) != sha256:
+            raise SlqError(f"{export / name}: not what {path} says; export the run again")
+    return {"run": run, "embedding_files": files}
 
 
 def load_local_export(export: Path, scratch: Path) -> Any:
@@ -104,8 +128,8 @@ def load_local_export(export: Path, scratch: Path) -> Any:
     """
     try:
         return load_export(export, [path.parent for path in sorted(scratch.glob("backbones/*/manifest.json"))])
-    except (OSError, ValueError, ImportError) as error:
-        raise SlqError(f"{export}: cannot be loaded: {' '.join(str(error).split())}") from error
+    except Exception as error:  # libraries load it, and may raise any error
+        raise SlqError(f"{export}: cannot be loaded: {one_line(error)}") from error
 
 
 def top_k_items(
@@ -130,19 +154,6 @@ def top_k_items(
     return sorted(hits, key=lambda hit: -hit[1])[:top_k]
 
 
-def open_query_image(path: Path) -> Image.Image:
-    """Read an image as RGB.
-
-    Raises:
-        SlqError: it cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            return as_rgb(image)
-    except IMAGE_ERRORS as error:
-        raise SlqError(f"{path}: not a readable image ({error})") from error
-
-
 def thumbnail_data_url(image: Image.Image) -> str:
     """Encode a small JPEG of an RGB image as a data URL."""
     small, buffer = image.copy(), io.BytesIO()
@@ -152,13 +163,11 @@ def thumbnail_data_url(image: Image.Image) -> str:
 
 
 def write_contact_sheet(
-    query: str | Image.Image, hits: list[dict[str, Any]], image_folder: Path, run: str, num_searched: int, out: Path
+    query: str | Image.Image, hits: list[dict[str, Any]], run: str, num_searched: int, out: Path
 ) -> None:
     """Write one self-contained HTML page: the query, then the hits, the most similar first."""
     text, picture = (query, None) if isinstance(query, str) else (None, thumbnail_data_url(query))
-    hits_with_pictures = [
-        hit | {"picture": thumbnail_data_url(open_query_image(image_folder / hit["path"]))} for hit in hits
-    ]
+    hits_with_pictures = [hit | {"picture": thumbnail_data_url(open_image(hit["file"]))} for hit in hits]
     page = render_template(
         "sheet.html.j2", text=text, picture=picture, hits=hits_with_pictures, run=run, searched=num_searched
     )
@@ -192,14 +201,11 @@ class Index:
         """
         if not path.exists():
             return cls(path)
-        try:
-            with safe_open(path, "numpy") as file:
-                index_json = json.loads(file.metadata()["index"])
-                vectors = file.get_tensor("vectors")
-        except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-            raise SlqError(f"{path}: not a readable index ({error}); remove it, and search again") from error
-        file_stats = {name: (size, time, content) for name, (size, time, content) in index_json["files"].items()}
-        return cls(path, dict(zip(index_json["contents"], vectors, strict=True)), file_stats)
+        with wrap_safetensors_errors(path, "remove it, and search again"), safe_open(path, "numpy") as file:
+            index_json = json.loads(file.metadata()["index"])
+            vectors = dict(zip(index_json["contents"], file.get_tensor("vectors"), strict=True))
+            file_stats = {name: (size, time, content) for name, (size, time, content) in index_json["files"].items()}
+        return cls(path, vectors, file_stats)
 
     def write(self) -> None:
         """Write the whole index, replacing the file.
@@ -219,7 +225,7 @@ class Gallery:
         paths: readable images.
         content_hashes: SHA-256 of each image file.
         num_embedded: how many images this search has embedded.
-        unreadable: a line for each image file that is left out.
+        unreadable: a line for each image file, folder or link that cannot be read and is left out.
         num_other_files: how many files are no images by their names.
     """
 
@@ -230,12 +236,13 @@ class Gallery:
     num_other_files: int = 0
 
 
-def list_images(folder: Path) -> tuple[list[Path], int]:
+def list_images(folder: Path, skipped: dict[Path, str]) -> tuple[list[Path], int]:
     """List the files below a folder that are images by their names, in the order of their paths, and count the others.
 
-    A broken link counts as a file: if it is named as an image, it is reported as unreadable.
+    Args:
+        skipped: receives what cannot be followed, as in `walk_files`.
     """
-    files = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    files = sorted(walk_files(folder, skipped))
     suffixes = Image.registered_extensions()
     images = [path for path in files if path.suffix.lower() in suffixes]
     return images, len(files) - len(images)
@@ -268,13 +275,15 @@ def embed_folder(folder: Path, index: Index, embed_images: EmbedImages, batch_si
             index.write()
             num_written = len(index.vectors)
 
-    images, gallery.num_other_files = list_images(folder)
+    skipped: dict[Path, str] = {}
+    images, gallery.num_other_files = list_images(folder, skipped)
+    gallery.unreadable += [f"{printable(path)}: {reason}" for path, reason in sorted(skipped.items())]
     try:
         for path in Progress(images, desc=folder.name):
             try:
                 content, image = read_if_new(path, index)
-            except IMAGE_ERRORS as error:
-                gallery.unreadable.append(f"{path}: {error}")
+            except (OSError, UnreadableImageError) as error:
+                gallery.unreadable.append(f"{printable(path)}: {error}")
                 continue
             gallery.paths.append(path)
             gallery.content_hashes.append(content)
@@ -305,7 +314,6 @@ def read_if_new(path: Path, index: Index) -> tuple[str, Image.Image | None]:
     content = hashlib.sha256(data).hexdigest()
     image = None
     if content not in index.vectors:
-        with Image.open(io.BytesIO(data)) as opened:
-            image = as_rgb(opened)
+        image, _ = decode_image(data)
     index.file_stats[name] = (stat.st_size, stat.st_mtime_ns, content)
     return content, image

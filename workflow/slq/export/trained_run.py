@@ -6,7 +6,7 @@ from typing import Any
 
 from slq.common.errors import SlqError
 from slq.common.files import read_json
-from slq.common.schema import require_schema
+from slq.common.schema import require_schema, require_type
 from slq.common.snapshots import snapshot_sha256
 from slq.config.loading import Config
 from slq.methods.adapter import SCHEMA as ADAPTER_SCHEMA
@@ -66,6 +66,12 @@ def find_run(folder: Path, config: Config) -> TrainedRun:
     run_record, adapter_record = read_json(results_folder / "run.json"), read_json(adapter_folder / "adapter.json")
     require_schema(results_folder / "run.json", run_record, RUN_SCHEMA, "run it again")
     require_schema(adapter_folder / "adapter.json", adapter_record, ADAPTER_SCHEMA, "run it again")
+    for key, type_ in {"backbone": str, "settings": dict}.items():
+        require_type(f"{results_folder}/run.json", run_record, key, type_)
+    for key, type_ in {"family": str, "dtype": str, "prompt": dict}.items():
+        require_type(f"{results_folder}/run.json: settings", run_record["settings"], key, type_)
+    for key, type_ in {"backbone_sha256": str, "method": str, "hyperparameters": dict}.items():
+        require_type(f"{adapter_folder}/adapter.json", adapter_record, key, type_)
     snapshot = scratch / "backbones" / run_record["backbone"]
     if snapshot_sha256(snapshot) != adapter_record["backbone_sha256"]:
         raise SlqError(f"{snapshot}: not the backbone that {name} was trained on; fetch or make that one")

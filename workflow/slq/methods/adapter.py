@@ -8,7 +8,7 @@ import torch
 from slq.common.errors import SlqError
 from slq.common.files import read_json, wrap_write_errors, write_json
 from slq.common.schema import require_schema
-from slq.common.tensors import read_tensors, write_tensors
+from slq.common.tensors import read_tensors, wrap_safetensors_errors, write_tensors
 from slq.methods.registry import find_method, method_name
 from slq.models.backbone import Backbone, gather_full_tensors
 from slq.models.retriever import Retriever
@@ -79,13 +79,11 @@ def load_retriever(backbone: Backbone, folder: Path, backbone_sha256: str) -> Re
     retriever = build_retriever(method_name(adapter), backbone, adapter["hyperparameters"], seed=0)
     expected = dict(retriever.named_trainable_parameters())
     if expected:
-        tensors = read_tensors(folder / ADAPTER_WEIGHTS)
-        if tensors.keys() != expected.keys():
-            mismatched = sorted(tensors.keys() ^ expected.keys())
-            raise SlqError(
-                f"{folder / ADAPTER_WEIGHTS}: missing or unexpected tensors {mismatched[:3]}; train it again"
-            )
-        with torch.no_grad():
+        path = folder / ADAPTER_WEIGHTS
+        tensors = read_tensors(path, "train it again")
+        if mismatched := sorted(tensors.keys() ^ expected.keys()):
+            raise SlqError(f"{path}: missing or unexpected tensors {mismatched[:3]}; train it again")
+        with wrap_safetensors_errors(path, "train it again"), torch.no_grad():
             for name, parameter in expected.items():
                 parameter.copy_(tensors[name])
     return retriever

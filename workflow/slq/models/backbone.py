@@ -17,6 +17,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import logging
 
 from slq.common.errors import SlqError
+from slq.common.files import one_line
 from slq.common.snapshots import require_weights
 from slq.models.families import load_family
 from slq.models.family import Family
@@ -89,10 +90,18 @@ class Backbone:
         model = load_pretrained(AutoModelForImageTextToText, folder, getattr(torch, dtype))
         if not hasattr(model, "model"):
             raise SlqError(f"{folder}: {type(model).__name__} has no model.model without LM head (docs/backbones.md)")
-        # The PIL backend is pinned: torchvision's resize differs by up to 0.03 and may or may not be installed.
-        processor = load_part(AutoImageProcessor, folder, backend="pil")
-        tokenizer = load_part(AutoTokenizer, folder)
+        processor, tokenizer = load_processors(folder)
         return cls(model.to(device), tokenizer, load_family(family, model.config, processor))
+
+
+def load_processors(folder: Path) -> tuple[Any, Any]:
+    """Load the image processor and the tokenizer of a snapshot.
+
+    Raises:
+        SlqError: a file of it is missing or damaged.
+    """
+    # The PIL backend is pinned: torchvision's resize differs by up to 0.03 and may or may not be installed.
+    return load_part(AutoImageProcessor, folder, backend="pil"), load_part(AutoTokenizer, folder)
 
 
 @contextmanager
@@ -103,7 +112,7 @@ def wrap_transformers_errors(subject: str, advice: str) -> Iterator[None]:
     except (SlqError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # its parts raise whatever they meet: a missing key, a division by zero
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise SlqError(f"{subject}: transformers: {type(error).__name__}: {reason}; {advice}") from error
 
 
@@ -135,7 +144,7 @@ def load_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype) -> Any:
     The network is never accessed, and code that came with the weights is never run.
 
     Raises:
-        SlqError: the folder holds no weights, or weights that do not fit its configuration.
+        SlqError: the folder holds no weights, or damaged ones, or weights that do not fit its configuration.
     """
     require_weights(folder)
     model, loading_info = load_part(

@@ -11,13 +11,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoImageProcessor, AutoTokenizer
 
 from slq.common.errors import SlqError, TextError
 from slq.common.files import read_json
 from slq.common.registry import find_class
 from slq.common.snapshots import require_weights
-from slq.models.backbone import load_part, load_pretrained
+from slq.models.backbone import load_pretrained, load_processors
 from slq.models.turn import TextTokenizer, UnusableTurnError
 
 ENCODER_FOLDER = Path(__file__).parent / "dual_encoders"
@@ -57,9 +56,7 @@ class DualEncoder(ABC):
         require_weights(folder)
         encoder_class = find_encoder_class(read_json(folder / "config.json").get("model_type"), folder)
         model = load_pretrained(encoder_class.model_class, folder, torch.float32)
-        # The PIL backend is pinned, as it is for backbones.
-        processor = load_part(AutoImageProcessor, folder, backend="pil")
-        tokenizer = load_part(AutoTokenizer, folder)
+        processor, tokenizer = load_processors(folder)
         return encoder_class(model.to(device), tokenizer, processor)
 
     @property

@@ -29,8 +29,6 @@ def evidence(row: Any) -> pd.DataFrame | TableCell:
     if not sibling_path(record.path, suffix).exists():
         return TableCell.missing(f"{source}{ABSENT}")
     if row.kind == "retrieval":
-        for keys in (("variant",), ("variants",), ("n",), ("inputs", "gallery")):
-            record.value(*keys)
         ranks = read_ranks(record.path, record.content)
         table = ranks[ranks["variant"] == (row.variant or record.text("variant"))]
     else:

@@ -109,6 +109,9 @@ def _read_table(reference: Path, name: str, root: Path) -> list[dict[str, Any]]:
     """Read the numbers of one table."""
     found = []
     for row, source in read_rows_with_sources(reference / f"{name}.csv", COLUMNS_BY_TABLE[name], root):
+        for key in ("column", "benchmark", "dataset", "direction", "metric"):
+            if row.get(key) == "":
+                raise SlqError(f"{source}: {key} is empty; expected what the number is of")
         number: dict[str, Any] = dict.fromkeys([*COLUMNS, *PAPER_COLUMNS], "") | {
             "table": name,
             "state": "quoted",
@@ -129,7 +132,7 @@ def _read_table(reference: Path, name: str, root: Path) -> list[dict[str, Any]]:
         number["kind"] = "retrieval" if direction else "retention" if dataset else "run"
         number["source"] = f"{source}, evidence: {row['evidence']}" if "evidence" in row else source
         number |= {"printed": row.get("printed", row["value"]), "mark": row.get("mark", "")}
-        number["hidden_size"] = int(row.get("dim", 0))
+        number["hidden_size"] = int(_parse_value(row.get("dim", ""), source) or 0)
         number["value"] = _parse_value(row["value"], source)
         if not row["value"]:
             number |= {"state": "missing", "reason": f"{source}: the paper prints a dash"}

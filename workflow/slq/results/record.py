@@ -1,18 +1,27 @@
 """One result file: its name in print, and its content by nested keys."""
 
-import json
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slq.common.attempts import is_finite_number
 from slq.common.errors import SlqError
-from slq.common.files import read_csv_rows, read_jsonl, reject_duplicate_keys, wrap_read_errors
+from slq.common.files import parse_json, read_csv_rows, read_jsonl, read_text, reject_duplicate_keys
 from slq.common.schema import require_schema
 
 SCHEMA = 2
 # Schemas of the files in these folders of a run, which differ from SCHEMA.
 SCHEMA_BY_FOLDER = {"retrieval": 3, "retention": 4, "blind": 4}
+# Types of the values that result files hold under these keys; numbers and other texts are checked when they are read.
+KEYS_BY_TYPE: dict[Any, str] = {
+    dict: "disputed disputed.items.* inputs n provenance provenance.versions readouts.* settings spans splits splits.* "
+    "top.* types variant_settings variants variants.* variants.*.variant_settings",
+    dict | None: "device provenance.git",
+    list: "disputed.items images readouts readouts.*.cosine splits.*.leaked texts top",
+    str: "disputed.items.*.id inputs.* splits.*.leaked.* splits.*.sha256 top.*.image",
+    int | float: "top.*.similarity",
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,7 @@ class Record:
             SlqError: the key is missing or holds something else, or less than `minimum`
         """
         value = self.value(*keys)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number or (minimum is not None and value < minimum):
+        if not is_finite_number(value) or (minimum is not None and value < minimum):
             bound = "" if minimum is None else f", at least {minimum:g}"
             raise SlqError(f"{self.path}: key {'.'.join(keys)} is {value!r}; expected a number{bound}")
         return value
@@ -79,15 +87,10 @@ def read_record(path: Path, root: Path, schema: int | None = None) -> Record:
     Raises:
         SlqError: it cannot be read, is not JSON, has a key twice, is not an object, or of another schema
     """
-    with wrap_read_errors(path):
-        data = path.read_bytes()
-    try:
-        content = json.loads(data, object_pairs_hook=reject_duplicate_keys)
-    except ValueError as error:
-        raise SlqError(f"{path}: not valid JSON ({error}); delete it and make it again") from error
+    content = parse_json(read_text(path), str(path), hook=reject_duplicate_keys)
     if not isinstance(content, dict):
         raise SlqError(f"{path}: expected a JSON object")
-    record = Record(path, relative_path(path, root), content)
+    record = _checked_record(path, relative_path(path, root), content)
     record.value("schema")
     expected = SCHEMA_BY_FOLDER.get(path.parent.name, SCHEMA) if schema is None else schema
     require_schema(path, content, expected, "make the file again")
@@ -102,9 +105,34 @@ def read_jsonl_records(path: Path, root: Path) -> list[Record]:
     """
     lines = enumerate(read_jsonl(path), start=1)
     return [
-        Record(path.with_name(f"{path.name}:{number}"), f"{relative_path(path, root)}:{number}", content)
+        _checked_record(path.with_name(f"{path.name}:{number}"), f"{relative_path(path, root)}:{number}", content)
         for number, content in lines
     ]
+
+
+def _checked_record(path: Path, source: str, content: dict[str, Any]) -> Record:
+    """Build a record whose values are of the types in KEYS_BY_TYPE.
+
+    Raises:
+        SlqError: one of them is not; names file and key
+    """
+    for type_, keys in KEYS_BY_TYPE.items():
+        expected = getattr(type_, "__name__", type_)
+        for key in keys.split():
+            if others := [one for one in _find_values(content, key.split(".")) if not isinstance(one, type_)]:
+                raise SlqError(f"{path}: key {key} is {others[0]!r}; expected {expected}: make the file again")
+    return Record(path, source, content)
+
+
+def _find_values(content: Any, keys: list[str]) -> Iterator[Any]:
+    """Yield the values under nested keys, where there are some; `*` is any key of an object, any place of a list."""
+    if not keys:
+        yield content
+    elif keys[0] == "*":
+        for value in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+            yield from _find_values(value, keys[1:])
+    elif isinstance(content, dict) and keys[0] in content:
+        yield from _find_values(content[keys[0]], keys[1:])
 
 
 def read_rows_with_sources(path: Path, columns: list[str], root: Path) -> list[tuple[dict[str, str], str]]:

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from slq.common.errors import SlqError, VerificationError
-from slq.common.files import exclusive_lock, hash_file, hash_json, read_json, write_json
+from slq.common.files import exclusive_lock, hash_file, hash_json, printable, read_json, write_json
+from slq.common.schema import require_type, wrap_content_errors
 from slq.common.snapshots import require_weights, write_manifest
 from slq.sources.archive import require_disk_space, unpack
 from slq.sources.download import download, file_size, remove_download
 from slq.sources.hub import HubRepository
-from slq.sources.patterns import SNAPSHOT_PATTERNS, list_local_files, require_file_count
+from slq.sources.patterns import SNAPSHOT_PATTERNS, list_local_files, may_hold, require_file_count
 
 SourcePart = dict[str, Any]
 LockEntry = dict[str, Any]  # a part's entry in the lock; empty for a part that is not locked
+LOCK_TYPES = {"bytes": int, "commit": str, "sha256": str}  # of the values of an entry
 STATE_FOLDER = ".fetch"  # in a source's folder: partial downloads, and receipts of finished parts
 
 
@@ -109,8 +111,18 @@ class _PartFetch:
         return self._read_lock().get(part_address(self.part))
 
     def _read_lock(self) -> dict[str, LockEntry]:
-        """Read the source's lock; empty if there is none."""
-        return read_json(self.lock_file) if self.lock_file.exists() else {}
+        """Read the source's lock; empty if there is none.
+
+        Raises:
+            SlqError: it cannot be read, or holds something else than entries.
+        """
+        with wrap_content_errors(self.lock_file, "take it as it was committed, or delete it"):
+            lock = {**read_json(self.lock_file)} if self.lock_file.exists() else {}
+            for address in lock:
+                require_type(str(self.lock_file), lock, address, dict)
+                for key in lock[address]:
+                    require_type(f"{self.lock_file}: {address}", lock[address], key, LOCK_TYPES[key])
+        return lock
 
     def _check_lock(self, found: LockEntry) -> LockEntry:
         """Return an entry, unless the lock has a different one.
@@ -153,7 +165,7 @@ class _PartFetch:
         """Fetch a repository of the hub at its locked commit, or else at the commit of its revision."""
         kind = "model" if "model" in self.part else "dataset"
         repository = HubRepository(kind, self.part[kind])
-        commit = self.locked_entry["commit"] if self.locked_entry else repository.resolve_commit(self.part["revision"])
+        commit = (self.locked_entry or {}).get("commit") or repository.resolve_commit(self.part["revision"])
         file_hashes = repository.fetch_files(
             commit, self.part.get("files", SNAPSHOT_PATTERNS), self.part.get("count"), self.out
         )
@@ -188,8 +200,14 @@ class _PartFetch:
             instructions = self.part.get("instructions", "config.yaml says that the files lie there")
             raise SlqError(f"{folder}: no such folder; {instructions}")
         patterns = self.part.get("files", SNAPSHOT_PATTERNS)
-        names = list_local_files(folder, patterns)
+        skipped: dict[Path, str] = {}
+        names = list_local_files(folder, patterns, skipped)
+        for path, reason in skipped.items():
+            if any(may_hold(path.relative_to(folder).as_posix(), pattern) for pattern in patterns):
+                raise SlqError(f"{printable(path)}: {reason}; mend it, or remove it: the source is copied whole")
         require_file_count(str(folder), names, patterns, self.part.get("count"))
+        if foreign := [name for name in names if printable(name) != name]:
+            raise SlqError(f"{folder / printable(foreign[0])}: its name is not UTF-8; rename it")
         for name in names:
             (self.out / name).parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -1,12 +1,11 @@
 """Patterns over paths that select the wanted files of a source (`sources.*.parts[].files` of config.yaml)."""
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from slq.common.errors import VerificationError
+from slq.common.files import walk_files
 
 SNAPSHOT_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]  # a model snapshot: no pickles, no code
 
@@ -19,13 +18,16 @@ def match_names(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     return sorted({name for name in names if any(_matches(name, pattern) for pattern in patterns)})
 
 
-def list_local_files(folder: Path, patterns: Sequence[str] | None) -> list[str]:
+def list_local_files(folder: Path, patterns: Sequence[str] | None, skipped: dict[Path, str] | None = None) -> list[str]:
     """List the files of a user's folder that match the patterns, sorted, except a manifest.
 
     Without patterns all files are listed, except hidden ones. Links to folders are followed, as images are often on
     another disk.
+
+    Args:
+        skipped: receives what cannot be followed, as in `walk_files`.
     """
-    paths = (path.relative_to(folder) for path in _walk_files(folder))
+    paths = (path.relative_to(folder) for path in walk_files(folder, {} if skipped is None else skipped))
     if patterns is None:
         return sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
     return [name for name in match_names((path.as_posix() for path in paths), patterns) if name != "manifest.json"]
@@ -44,27 +46,12 @@ def require_file_count(where: str, names: Sequence[str], patterns: Sequence[str]
         )
 
 
-def _walk_files(folder: Path, ancestors: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield the files of a folder and of its subfolders.
-
-    A link to one of the folders `ancestors` is not followed again.
-    """
-    resolved = folder.resolve()
-    if resolved in ancestors:
-        return
-    with suppress(PermissionError), os.scandir(folder) as entries:
-        for entry in entries:
-            path = folder / entry.name
-            found = path if entry.is_symlink() else entry  # an entry fails at a link to itself
-            if found.is_dir():
-                yield from _walk_files(path, (*ancestors, resolved))
-            elif found.is_file():
-                yield path
+def may_hold(name: str, pattern: str) -> bool:
+    """Return whether a path matches a pattern, or is a folder in which a path may, part by part."""
+    parts, pattern_parts = PurePosixPath(name).parts, PurePosixPath(pattern).parts
+    return len(parts) <= len(pattern_parts) and all(map(fnmatchcase, parts, pattern_parts))
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Return whether a path matches a pattern, part by part."""
-    parts, pattern_parts = PurePosixPath(name).parts, PurePosixPath(pattern).parts
-    return len(parts) == len(pattern_parts) and all(
-        fnmatchcase(part, one) for part, one in zip(parts, pattern_parts, strict=True)
-    )
+    """Return whether a path matches a pattern."""
+    return len(PurePosixPath(name).parts) == len(PurePosixPath(pattern).parts) and may_hold(name, pattern)

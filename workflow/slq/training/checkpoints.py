@@ -106,4 +106,5 @@ class CheckpointManager:
         actual_size = (folder / TENSORS_FILE).stat().st_size
         if actual_size != content["bytes"]:
             raise SlqError(f"{folder / TENSORS_FILE}: truncated, {actual_size} of {content['bytes']} bytes")
-        return Checkpoint(content["step"], content["metadata"], read_tensors(folder / TENSORS_FILE))
+        tensors = read_tensors(folder / TENSORS_FILE, "the run begins anew")
+        return Checkpoint(content["step"], content["metadata"], tensors)

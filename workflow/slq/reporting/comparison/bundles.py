@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from slq.common.errors import SlqError
-from slq.common.files import hash_file, write_bytes
+from slq.common.files import hash_file, printable, read_text_lines, write_bytes
 from slq.results.layout import RUN_GLOB
 
 PAPER = "paper"
@@ -129,6 +129,8 @@ def list_bundle_members(results: Path, config_files: Sequence[Path] = ()) -> dic
     for name, path in sorted(candidates.items()):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise SlqError(f"{path}: is no regular file; a bundle holds files alone: put a copy in its place")
+        if not name.isprintable():
+            raise SlqError(f"{printable(path)!r}: a bundle holds names of letters that can be printed; rename it")
         if path.is_file() and not any(part.startswith(".") for part in Path(name).parts):
             members[name] = path
     return members
@@ -177,8 +179,7 @@ def _verify_checksums(path: Path, destination: Path, names: list[str]) -> None:
     manifest = destination / MANIFEST
     if not manifest.is_file():
         raise SlqError(f"{path}: holds no {MANIFEST}; expected an archive that `slq bundle` wrote")
-    lines = manifest.read_bytes().decode("utf-8", errors="replace").splitlines()
-    checksums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    checksums = {name: digest for digest, _, name in (line.partition("  ") for line in read_text_lines(manifest))}
     extracted = [name for name in names if name != MANIFEST]
     for name in sorted({*checksums, *extracted}):
         if extracted.count(name) != 1:
