@@ -202,7 +202,7 @@ def test_the_package_is_small():
     and 155,000 that were aimed at: docs/log.md, 2026-11-30, the package in its rooms."""
     found = sizes()
     lines, tokens, files = found.sum()
-    assert lines <= 17_000 and tokens <= 171_000 and files <= 225, found.to_string()
+    assert lines <= 17_100 and tokens <= 173_000 and files <= 225, found.to_string()
 
 
 def test_lines_and_tokens_are_counted_without_words():

@@ -61,6 +61,13 @@ def test_the_slice_is_the_same_in_a_folder_of_such_a_name(finished, odd_checkout
     assert {"table3.html", "report.html"} <= made and ("tables.pdf" in made or not shutil.which("pdflatex"))
 
 
+@pytest.mark.parametrize("name", ["clone {x}", "a:b", "$HOME"])
+def test_a_clone_whose_name_no_job_could_use_is_refused(tmp_path, name):
+    answer = snakemake(copy_repository(tmp_path / name), "-n", *SLICE)
+    assert answer.returncode == 1 and "Traceback" not in answer.stdout
+    assert f"{tmp_path / name}: no job could use " in answer.stdout and "rename the folder" in answer.stdout
+
+
 def test_a_variable_that_is_not_set_stops_before_anything_is_planned(odd_checkout):
     answer = snakemake(odd_checkout, "-n", *SLICE[:2], "--configfile", "mine.yaml", BIG="")
     assert answer.returncode == 1 and "Traceback" not in answer.stdout

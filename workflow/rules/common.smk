@@ -30,6 +30,7 @@ from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_de
 from slq.config.loading import parent_dataset, read_config_file, seeds, validate_config
 from slq.config.runs import BASE_SEED, list_run_seeds, merge_training_resources
 from slq.config.runs import method_entry
+from slq.config.values import UNUSABLE
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options
 from slq.cost.forecast import forecast_preset, job_resources
 from slq.cost.forecast_table import summary_lines
@@ -43,8 +44,8 @@ from snakemake_logger_plugin_slq.words import WORDS
 
 ensure_user_name()  # Snakemake asks for it before the first job
 try:
-    if os.pathsep in PACKAGE_FOLDER:
-        raise SlqError(f"{PACKAGE_FOLDER}: no search path can hold a folder with {os.pathsep!r}; rename it")
+    if found := UNUSABLE.search(PACKAGE_FOLDER) or re.search(os.pathsep, PACKAGE_FOLDER):
+        raise SlqError(f"{workflow.basedir}: no job could use {found[0]!r} in the repository's path; rename the folder")
     # Snakemake has already read these files, and keeps the last value of a key that occurs twice.
     for file in workflow.configfiles:
         read_config_file(Path(file))
