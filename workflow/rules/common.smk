@@ -30,13 +30,12 @@ from slq.config.loading import SPLITS, active_preset, evaluation_datasets, is_de
 from slq.config.loading import parent_dataset, read_config_file, seeds, validate_config
 from slq.config.runs import BASE_SEED, list_run_seeds, merge_training_resources
 from slq.config.runs import method_entry
-from slq.config.values import UNUSABLE
+from slq.config.values import UNUSABLE, describe_unquotable_python
 from slq.config.yaml_files import reject_duplicate_config_keys, reject_duplicate_options
 from slq.cost.forecast import forecast_preset, job_resources
 from slq.cost.forecast_table import summary_lines
 from slq.jobs import GENERATION_ENTRIES, JOBS, ensure_user_name
 from slq.methods.registry import BASE
-from slq.preflight.checks import describe_unquotable_python
 from slq.reporting.headlines import find_headline
 from slq.reporting.page.closing import closing_lines
 from slq.sources.file_hashes import FileHashCache

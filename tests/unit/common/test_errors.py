@@ -14,8 +14,8 @@ from nobody import call_as_nobody, give_away, require_other_user
 from slq import cli, jobs
 from slq.common.errors import SlqError, configure_terminal, run_reporting_errors
 from slq.common.events import git_state
+from slq.config.values import describe_unquotable_python
 from slq.preflight import preflight
-from slq.preflight.checks import describe_unquotable_python
 
 TEXT = "3 \u2212 2 \u2013 1 ± 0 → † … “a” · é \u65e5"
 

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,3 +121,13 @@ def expand_path(path: str, key: str) -> str:
         encoding = sys.getfilesystemencoding()
         raise refuse(f"file names are in {encoding} here, which lacks its characters: set LC_ALL=C.UTF-8") from error
     return str(Path(expanded))
+
+
+def describe_unquotable_python() -> str:
+    """Describe why a cluster could not start this Python, whose path Snakemake does not quote; empty if it could."""
+    if shlex.quote(sys.executable) == sys.executable:
+        return ""
+    return (
+        f"{sys.executable}: jobs of a cluster would not find this Python, as shells read its path otherwise; install "
+        "the environment in a folder named by letters, digits and -_./ alone"
+    )

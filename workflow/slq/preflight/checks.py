@@ -3,10 +3,8 @@
 import math
 import os
 import re
-import shlex
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from pathlib import Path
 
 from slq.common.errors import SlqError
 from slq.config.loading import Config, evaluation_datasets
+from slq.config.values import describe_unquotable_python
 from slq.preflight.planned_jobs import PlannedJob, WorkflowPlan
 from slq.sources.listing import DiskSpace, list_fetched_sources, sources_disk_space
 
@@ -250,16 +249,6 @@ def _existing_parent(folder: Path) -> Path:
     """Return a folder, or its nearest parent that exists."""
     resolved = folder.resolve()
     return next(parent for parent in (resolved, *resolved.parents) if parent.exists())
-
-
-def describe_unquotable_python() -> str:
-    """Describe why a cluster could not start this Python, whose path Snakemake does not quote; empty if it could."""
-    if shlex.quote(sys.executable) == sys.executable:
-        return ""
-    return (
-        f"{sys.executable}: jobs of a cluster would not find this Python, as shells read its path otherwise; install "
-        "the environment in a folder named by letters, digits and -_./ alone"
-    )
 
 
 # ---- output of Slurm's commands --------------------------------------------------------------------------------------
