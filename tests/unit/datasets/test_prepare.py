@@ -316,6 +316,9 @@ def test_a_damaged_image_of_a_source_is_left_out_as_its_message_says(tmp_path):
         "its source has it so, and fetching again brings the same: write its id, 1, into a file, name the file in "
         "datasets.coco.splits.train.exclude_ids, and there lower items by 1 and captions by 5 and take ids_sha256 out"
     )
+    (source / path).unlink()
+    with pytest.raises(SlqError, match=r"No such file or directory.*; make its dataset again"):
+        read_split(tmp_path / "data", "coco", "train").open(path)
     (tmp_path / "damaged.txt").write_text("1\n")
     fewer = {"items": 1, "captions": 5, "exclude_ids": [str(tmp_path / "damaged.txt")]}
     assert prepare(source, tmp_path / "data", **how("coco", "train", **fewer)) == 0

@@ -85,7 +85,7 @@ class Split:
             raise
 
     def _exclusion_advice(self, path: str) -> str:
-        """Say how to leave out an image whose bytes are as they came; only those of sources are not opened before."""
+        """Say how to leave out an image whose bytes are as they came: a source's, as others are opened before."""
         if not self.split_name:
             return MEND_IMAGE
         items = [item for item in self.items if path in image_paths(item)]
@@ -123,7 +123,7 @@ def open_image(
     """Decode an image completely, as RGB (`as_rgb`).
 
     Args:
-        remedy: what to do about an image that cannot be read, for the message.
+        remedy: what to do about an image that cannot be read, for the message; a function says so of one that exists.
         expected_sha256: the SHA-256 of its bytes, if known; the check takes 2 % of the decoding time.
 
     Raises:
@@ -131,15 +131,19 @@ def open_image(
     """
     try:
         data = path.read_bytes()
-        found = hashlib.sha256(data).hexdigest() if expected_sha256 else None
-        if found != expected_sha256:
-            raise SlqError(
-                f"{path}: not the image that its dataset was prepared with (sha256 {found}, expected "
-                f"{expected_sha256}); a local dataset is prepared anew by the next call of snakemake, a fetched one "
-                "mended by --forcerun fetch_source, a synthetic one by --forcerun make_synthetic_split"
-            )
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        advice = "make its dataset again" if callable(remedy) else remedy
+        raise SlqError(f"{path}: not a readable image ({error}); {advice}") from error
+    found = hashlib.sha256(data).hexdigest() if expected_sha256 else None
+    if found != expected_sha256:
+        raise SlqError(
+            f"{path}: not the image that its dataset was prepared with (sha256 {found}, expected {expected_sha256}); a "
+            "local dataset is prepared anew by the next call of snakemake, a fetched one mended by --forcerun "
+            "fetch_source, a synthetic one by --forcerun make_synthetic_split"
+        )
+    try:
         return decode_image(data)[0]
-    except (OSError, ValueError, UnreadableImageError) as error:  # ValueError: a name that no file can have
+    except UnreadableImageError as error:
         advice = remedy() if callable(remedy) else remedy
         raise SlqError(f"{path}: not a readable image ({error}); {advice}") from error
 

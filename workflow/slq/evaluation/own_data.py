@@ -64,7 +64,7 @@ def read_captions(path: Path, images: Path) -> list[dict[str, Any]]:
         if not isinstance(name, str) or not isinstance(texts, list):
             raise SlqError(f"{path}:{number}: expected {CAPTIONS_FORM}")
         if not os.path.isfile(images / name):
-            raise SlqError(f"{path}:{number}: there is no image {name!r} in {images}")
+            raise SlqError(f"{path}:{number}: there is no image {name} in {images}")
         items.append({"id": name, "image": name, "captions": texts})
     if not items:
         raise SlqError(f"{path}: holds no lines; expected one for each image, {CAPTIONS_FORM}")
