@@ -15,8 +15,8 @@ from slq.datasets.splits import Split, read_split
 from slq.evaluation.encode import embed_split
 from slq.evaluation.retrieval import load_run
 from slq.evaluation.validation import build_recall_validator
+from slq.jobs import pretrain_backbone
 from slq.synthetic.datasets import draw_split
-from slq.synthetic.shipped import pretrain_backbone
 from slq.training.run import run_training
 from slq.training.run_record import register_base
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from checkout import for_this_machine, listed_jobs, place, planned, processor_seconds, snakemake
+from slq.baselines.registry import find_baselines
 from slq.common.files import write_json
 from slq.config import job_settings
 from slq.config.loading import active_preset, validate_config
@@ -175,10 +176,8 @@ def test_a_run_that_the_seeds_do_not_name_cannot_be_made(pristine, file):
 
 def test_rates_are_selected_with_the_first_seed(pristine):
     answer = snakemake(pristine, "-n", "--cores", "1", "lr_sweep", "--config", "seeds=[3,1]")
-    selected = re.findall(
-        r"^Job \d+: Sweeping learning rates of (\w+) on (\S+), seed (\d+)$", answer.stdout, re.MULTILINE
-    )
-    names = [(method, name, "3") for method in ("full_ft", "lora", "slq") for name in ("mini-internvl", "mini-qwen3vl")]
+    selected = re.findall(r"^Sweeping learning rates of ([\w ]+) on (\S+), seed (\d+)$", answer.stdout, re.MULTILINE)
+    names = [(method, name, "3") for method in ("Full FT", "LoRA", "SLQ") for name in ("InternVL-mini", "Qwen3VL-mini")]
     assert sorted(selected) == sorted(names)
 
 
@@ -197,7 +196,8 @@ ANSWERED = build_answered_items([{"id": "q1", **ASKED}, {"id": "q2", **ASKED}], 
 
 def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
     """Everything that runs of the mini preset leave in results/, without the runs."""
-    plan = job_settings.layout(validate_config(raw_config))
+    config = validate_config(raw_config)
+    plan, kinds = job_settings.layout(config), {name: kind.name for name, (kind, _) in find_baselines(config).items()}
     grid = [(method, seed) for method in plan["methods"] for seed in list_run_seeds(method, seeds)]
     for backbone in plan["backbones"]:
         for method, seed in grid:
@@ -222,7 +222,7 @@ def invent_results(folder: Path, raw_config, seeds=(1,)) -> None:
                 runs.events(backbone["name"], method, [2.0, 1.0], [50.0, 60.0])
     for row in plan["baselines"]:
         home = folder / "results" / plan["preset"] / "baselines" / row["name"]
-        write_json(home / "baseline.json", {"schema": 2, "baseline": row["name"], "kind": row["kind"]})
+        write_json(home / "baseline.json", {"schema": 2, "baseline": row["name"], "kind": kinds[row["name"]]})
         for entry in plan["retrieval_datasets"]:
             write_ranks(home / "retrieval" / f"{entry['name']}.json", [1, 2] * 5, [1, 2])
     tests = [

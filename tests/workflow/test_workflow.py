@@ -224,8 +224,9 @@ def test_a_seed_added_gives_other_numbers_and_leaves_what_was_there(edited):
 
 
 DRAWN = ("recall.*", "retention.*", "training.*", "figures.csv")
-TYPESET = {"render_tables": 1, "compile_pdf": 1, "all": 1}
-RENDERED = {"draw_figures": 1, **TYPESET}
+TYPESET = {"render_tables": 1, "compile_pdf": 1, "write_page": 1, "all": 1}
+JUDGED = {"judge_claims": 1, "compare_paper": 1}
+RENDERED = {"draw_figures": 1, **TYPESET, **JUDGED}
 FOUND = {"draw_queries": 1, **RENDERED}  # what a run finds may have changed
 ASKED = {"evaluate_retention": 1, "check_equivalence": 1, "evaluate_blind": 1, "count_gpu_hours": 1}
 EVALUATED = {"evaluate_retrieval": 2, **ASKED, **FOUND}
@@ -298,7 +299,7 @@ CODE_EDITS = {
     "a colour": (
         "workflow/slq/reporting/style.py",
         "\nFAINT = 'red'\n",
-        {"draw_figures": 1, "draw_queries": 1, "all": 1},
+        {"draw_figures": 1, "draw_queries": 1, "write_page": 1, "all": 1},
     ),
     # What reads results scores their answers again.
     "a scorer": ("workflow/slq/evaluation/answer_matching.py", "\nMORE = 1\n", {**ASKED, **FOUND}),
@@ -318,7 +319,7 @@ CODE_EDITS = {
     "a table": (
         "workflow/slq/reporting/paper_tables.py",
         "\nMORE = 1\n",
-        {"render_tables": 1, "compile_pdf": 1, "all": 1},
+        TYPESET,
     ),
     "the name of a method": ("workflow/slq/config/baselines.py", "\nMORE = 1\n", FOUND),
     "a scorer's comment": ("workflow/slq/evaluation/scorers.py", "\n# A remark.\n", {}),

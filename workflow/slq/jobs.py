@@ -29,8 +29,8 @@ JOBS = {
     "fetch_source": "slq.sources.fetch:fetch_source",
     "audit": "slq.datasets.leak_audit:audit",
     "check_reference_recalls": "slq.evaluation.reference_check:check_reference_recalls",
-    "pretrain_backbone": "slq.synthetic.shipped:pretrain_backbone",
-    "pretrain_encoder": "slq.synthetic.shipped:pretrain_encoder",
+    "pretrain_backbone": "slq.jobs:pretrain_backbone",
+    "pretrain_encoder": "slq.jobs:pretrain_encoder",
     "cache_features": "slq.caching.build:build_feature_cache",
     "register_base": "slq.training.run_record:register_base",
     "train": "slq.jobs:train",
@@ -56,6 +56,30 @@ JOBS = {
 
 # What generates answers: finished answers of other code are not continued.
 GENERATION_ENTRIES = ("slq.evaluation.generation", "slq.methods.adapter")
+
+
+def pretrain_backbone(settings: dict[str, Any], data: Path, shipped: Path | None, out: Path) -> None:
+    """Make the snapshot of a pre-trained backbone; torch is imported only if it is trained here."""
+    from slq.synthetic.shipped import make_snapshot
+
+    def train_from_scratch() -> None:
+        from slq.synthetic.backbones import train_backbone
+
+        train_backbone(settings, data, out)
+
+    make_snapshot(settings["backbone"], settings, data, shipped, out, train_from_scratch)
+
+
+def pretrain_encoder(settings: dict[str, Any], data: Path, shipped: Path | None, out: Path) -> None:
+    """Make the snapshot of a pre-trained dual encoder, as `pretrain_backbone` does of a backbone."""
+    from slq.synthetic.shipped import make_snapshot
+
+    def train_from_scratch() -> None:
+        from slq.synthetic.encoders import train_encoder
+
+        train_encoder(settings, data, out)
+
+    make_snapshot(settings["encoder"], settings, data, shipped, out, train_from_scratch)
 
 
 def train(

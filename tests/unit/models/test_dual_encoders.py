@@ -23,10 +23,10 @@ from slq.config import job_settings
 from slq.datasets.splits import Split, read_split
 from slq.evaluation.encode import embed_split_with_encoder
 from slq.evaluation.reference_check import compute_split_recalls
+from slq.jobs import pretrain_encoder
 from slq.models.dual_encoder import DualEncoder, find_encoder_class
 from slq.synthetic.datasets import draw_split
 from slq.synthetic.encoders import build_contrastive_loss, build_encoder
-from slq.synthetic.shipped import pretrain_encoder
 from tinyblip import make_blip
 from tinyclip import make_clip
 

@@ -336,13 +336,13 @@ def test_the_browser_would_have_told(browser, tmp_path):
 # ---- the rules -------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_asks_for_what_it_is_made_of_and_all_does_not(checkout):
+def test_the_page_asks_for_what_it_is_made_of_and_all_asks_for_it(checkout):
     """Of a copy of results, whose comparison is there, nothing is trained or drawn."""
     place(checkout, "results/mini/compare/paper.json")
     plan = planned(checkout, "report", "--config", "cells=present")
     assert {rule: plan[rule] for rule in ("judge_claims", "paper_audit", "render_tables", "draw_figures", "write_page")}
     assert not {"train", "evaluate_retrieval", "make_synthetic_split"} & set(plan)
-    assert not {"judge_claims", "paper_audit", "write_page"} & set(planned(checkout))
+    assert {"judge_claims", "paper_audit", "write_page"} <= set(planned(checkout))
 
 
 def test_a_template_of_the_page_renders_alone(checkout):

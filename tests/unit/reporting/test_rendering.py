@@ -20,7 +20,7 @@ from slq.reporting.tables import escape_latex, latex_environment, render
 from stored import MINI, PAPER, REFERENCE, TEMPLATES, entries, mini_results
 
 TABLES = ("table1", "table3", "gpu_hours", "retention", "intervals", "comparisons", "counts", "table1_extended")
-OUTPUTS = [*(f"{name}.{kind}" for name in TABLES for kind in ("tex", "html")), "tables.tex", "cells.csv"]
+OUTPUTS = [*(f"{name}.{kind}" for name in TABLES for kind in ("tex", "html")), "tables.tex", "cells.csv", "table3.txt"]
 
 
 @pytest.fixture

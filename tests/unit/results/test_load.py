@@ -175,11 +175,11 @@ def test_the_papers_numbers_have_the_same_columns_and_are_quoted() -> None:
 
 @pytest.mark.parametrize("path", READERS, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_reports_opens_no_results_by_itself(path: Path) -> None:
-    """It asks `slq.results`. The page and the card read what an earlier stage wrote for them, by its name."""
+    """It asks `slq.results`. The page, the last words of a call and the card read what an earlier stage wrote for them, by its name."""
     names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
     attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     assert not names & {"check_freshness", "read_ranks", "read_scored_answers", "read_jsonl"}
-    assert ("read_json" in names) <= (path.stem in ("page", "card"))
+    assert ("read_json" in names) <= (path.stem in ("page", "closing", "card"))
     assert not attributes & {"iterdir", "walk"}
     assert ("glob" in attributes or "rglob" in attributes) <= (path.stem in ("bundles", "pdf", "card"))
 

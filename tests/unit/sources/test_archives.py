@@ -60,7 +60,7 @@ def step():
     if next(steps) == {moment}:
         os.kill(os.getpid(), signal.SIGKILL)
 
-class Bar(download.tqdm):
+class Bar(download.Progress):
     def update(self, count):
         step()
         return super().update(count)
@@ -69,7 +69,7 @@ def replace_in_steps(*paths):
     step()
     replace(*paths)
 
-download.BLOCK_BYTES, download.tqdm, os.replace = 9_000, Bar, replace_in_steps
+download.BLOCK_BYTES, download.Progress, os.replace = 9_000, Bar, replace_in_steps
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -11,9 +11,10 @@ from slq.common.errors import SlqError
 from slq.common.files import hash_file, read_json, write_json
 from slq.common.snapshots import snapshot_sha256
 from slq.config import job_settings
+from slq.jobs import pretrain_encoder
 from slq.synthetic import encoders, shipped
 from slq.synthetic.datasets import draw_split
-from slq.synthetic.shipped import INDEX, WEIGHTS, pretrain_encoder, snapshot_key
+from slq.synthetic.shipped import INDEX, WEIGHTS, snapshot_key
 
 NAME = "mini-clip"
 RETENTION = ("mini-mmmu", "mini-realworldqa", "mini-ocrbench")

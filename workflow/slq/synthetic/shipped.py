@@ -20,43 +20,22 @@ RECIPE = 1
 INDEX, WEIGHTS = "index.json", "model.safetensors"
 
 
-def pretrain_backbone(settings: dict[str, Any], data: Path, shipped: Path | None, out: Path) -> None:
-    """Make the snapshot of a pre-trained backbone, manifest last.
-
-    Args:
-        settings: of pre-training, with `backbone`, its name, and `dataset`, whose training split it learns from.
-        data: the folder of the prepared datasets.
-        shipped: the folder of the snapshots that come with the repository, of which one that was made from the same is
-            taken; None to train from scratch in any case.
-        out: the folder of the snapshot.
-
-    Raises:
-        SlqError: a shipped snapshot has been changed.
-    """
-
-    def train() -> None:
-        from slq.synthetic.backbones import train_backbone
-
-        train_backbone(settings, data, out)
-
-    _make_snapshot(settings["backbone"], settings, data, shipped, out, train)
-
-
-def pretrain_encoder(settings: dict[str, Any], data: Path, shipped: Path | None, out: Path) -> None:
-    """Make the snapshot of a pre-trained dual encoder, named `encoder` in the settings; see `pretrain_backbone`."""
-
-    def train() -> None:
-        from slq.synthetic.encoders import train_encoder
-
-        train_encoder(settings, data, out)
-
-    _make_snapshot(settings["encoder"], settings, data, shipped, out, train)
-
-
-def _make_snapshot(
+def make_snapshot(
     name: str, settings: dict[str, Any], data: Path, shipped: Path | None, out: Path, train: Callable[[], None]
 ) -> None:
-    """Copy a model's shipped snapshot if it was made from the same, and train it from scratch otherwise; say which."""
+    """Make the snapshot of a pre-trained model, manifest last: the shipped one if it was made from the same; say which.
+
+    Args:
+        name: the backbone or encoder.
+        settings: of pre-training, with `dataset`, whose training split the model learns from.
+        data: the folder of the prepared datasets.
+        shipped: the folder of the snapshots that come with the repository; None to train from scratch in any case.
+        out: the folder of the snapshot.
+        train: trains the model from scratch, and saves it in `out`.
+
+    Raises:
+        SlqError: the shipped snapshot has been changed.
+    """
     out.mkdir(parents=True, exist_ok=True)
     index = read_json(shipped / INDEX) if shipped else {}
     if shipped and name in index and index[name]["key"] == snapshot_key(settings, data):
