@@ -175,7 +175,7 @@ def test_the_papers_numbers_have_the_same_columns_and_are_quoted() -> None:
 
 @pytest.mark.parametrize("path", READERS, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_reports_opens_no_results_by_itself(path: Path) -> None:
-    """It asks `slq.results`. The page, the last words of a call and the card read what an earlier stage wrote for them, by its name."""
+    """It asks `slq.results`. Page, last words of a call and card read what a stage wrote for them, by its name."""
     names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
     attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     assert not names & {"check_freshness", "read_ranks", "read_scored_answers", "read_jsonl"}
