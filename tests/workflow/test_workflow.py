@@ -217,15 +217,15 @@ def test_a_seed_added_gives_other_numbers_and_leaves_what_was_there(edited):
     one, two = ((edited / RUNS / f"slq/seed{seed}/retrieval/mini-coco.ranks.parquet").read_bytes() for seed in (1, 2))
     assert one != two
     assert planned(edited, *SLICE, "--config", "seeds=[1,2]") == {}
-    assert planned(edited, *SLICE) == for_this_machine(RENDERED | {"count_gpu_hours": 1}), "a seed removed"
-    assert planned(edited, *SLICE, "--config", "seed=2") == for_this_machine(FOUND | {"count_gpu_hours": 1}), (
-        "one seed, in place of the list"
-    )
+    assert planned(edited, *SLICE) == for_this_machine(RENDERED | {"count_gpu_hours": 1, **AUDITED}), "a seed removed"
+    another = for_this_machine(FOUND | {"count_gpu_hours": 1, **AUDITED})
+    assert planned(edited, *SLICE, "--config", "seed=2") == another, "one seed, in place of the list"
 
 
 DRAWN = ("recall.*", "retention.*", "training.*", "figures.csv")
 TYPESET = {"render_tables": 1, "compile_pdf": 1, "write_page": 1, "all": 1}
 JUDGED = {"judge_claims": 1, "compare_paper": 1}
+AUDITED = {"paper_audit": 1}  # by the forecast's settings, and by code that reads results
 RENDERED = {"draw_figures": 1, **TYPESET, **JUDGED}
 FOUND = {"draw_queries": 1, **RENDERED}  # what a run finds may have changed
 ASKED = {"evaluate_retention": 1, "check_equivalence": 1, "evaluate_blind": 1, "count_gpu_hours": 1}
@@ -278,7 +278,7 @@ CONFIG_EDITS = {
     ),
     "a seed more": (
         {"seeds": [1, 2]},
-        {"train": 1, "evaluate_retrieval": 1, "check_equivalence": 1, "count_gpu_hours": 1, **RENDERED},
+        {"train": 1, "evaluate_retrieval": 1, "check_equivalence": 1, "count_gpu_hours": 1, **RENDERED, **AUDITED},
     ),
     "a label": ({"backbones": {"mini-internvl": {"label": "InternVL"}}}, FOUND),
 }
@@ -294,7 +294,7 @@ CODE_EDITS = {
     "a comment": ("workflow/slq/training/loop.py", "\n# A remark.\n", {}),
     "the loss": ("workflow/slq/training/loss.py", "\nEPSILON = 1e-6\n", RETRAINED),
     # Recalls on val select a checkpoint.
-    "ranks": ("workflow/slq/evaluation/ranks.py", "\nMORE_KS = (50,)\n", {"train": 1, **EVALUATED}),
+    "ranks": ("workflow/slq/evaluation/ranks.py", "\nMORE_KS = (50,)\n", {"train": 1, **EVALUATED, **AUDITED}),
     "a template": ("paper_tables/templates/short.tex.j2", "\n", TYPESET),
     "a colour": (
         "workflow/slq/reporting/style.py",
@@ -302,7 +302,7 @@ CODE_EDITS = {
         {"draw_figures": 1, "draw_queries": 1, "write_page": 1, "all": 1},
     ),
     # What reads results scores their answers again.
-    "a scorer": ("workflow/slq/evaluation/answer_matching.py", "\nMORE = 1\n", {**ASKED, **FOUND}),
+    "a scorer": ("workflow/slq/evaluation/answer_matching.py", "\nMORE = 1\n", {**ASKED, **FOUND, **AUDITED}),
     "how an image becomes a message": (
         "workflow/slq/caching/feature_cache.py",
         "\nMORE = 1\n",
@@ -314,14 +314,14 @@ CODE_EDITS = {
         {"pretrain_backbone": 1, "register_base": 1, "cache_features": 1, "train": 1, **EVALUATED},
     ),
     "an adapter of another family": ("workflow/slq/models/families/qwen3_vl.py", "\nMORE = 1\n", {}),
-    "a method": ("workflow/slq/methods/slq.py", "\nMORE = 1\n", RETRAINED),
-    "another method": ("workflow/slq/methods/lora.py", "\nMORE = 1\n", {"count_gpu_hours": 1, **FOUND}),
+    "a method": ("workflow/slq/methods/slq.py", "\nMORE = 1\n", RETRAINED | AUDITED),
+    "another method": ("workflow/slq/methods/lora.py", "\nMORE = 1\n", {"count_gpu_hours": 1, **FOUND, **AUDITED}),
     "a table": (
         "workflow/slq/reporting/paper_tables.py",
         "\nMORE = 1\n",
         TYPESET,
     ),
-    "the name of a method": ("workflow/slq/config/baselines.py", "\nMORE = 1\n", FOUND),
+    "the name of a method": ("workflow/slq/config/baselines.py", "\nMORE = 1\n", FOUND | AUDITED),
     "a scorer's comment": ("workflow/slq/evaluation/scorers.py", "\n# A remark.\n", {}),
 }
 
@@ -338,7 +338,7 @@ def test_pinned_code_keeps_results_and_tables_say_which(edited):
     append(edited / "workflow/slq/training/loss.py", "\nEPSILON = 1e-6\n")
     pinned = [*SLICE, "--config", "code=pinned"]
     assert planned(edited, *SLICE) == for_this_machine(RETRAINED)
-    assert planned(edited, *pinned) == for_this_machine({"render_tables": 1, "compile_pdf": 1, "all": 1})
+    assert planned(edited, *pinned) == for_this_machine({**TYPESET, "compare_paper": 1})
     before = contents(edited, "results/mini/*/*/*/run.json")
     answer = snakemake(edited, *pinned)
     assert answer.returncode == 0, answer.stdout

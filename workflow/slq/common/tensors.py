@@ -25,7 +25,7 @@ def write_tensors(
     Raises:
         SlqError: they cannot be written, e.g. because the disk is full; an existing file at `path` is then unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # one name: what a kill leaves is written over
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -12,7 +12,7 @@ from typing import Any
 from slq.common.errors import SlqError
 
 # Magnitudes of numbers: between these, what a forecast multiplies and divides stays finite.
-SMALLEST_NUMBER, LARGEST_NUMBER = 1e-15, 1e15
+SMALLEST_NUMBER, LARGEST_NUMBER = 1e-30, 1e30
 MAX_DEPTH = 50  # of mappings and lists within each other
 PATH_KEYS = ("scratch", "local_dir", "queries", "folder", "include_ids", "exclude_ids")  # where they hold text
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
