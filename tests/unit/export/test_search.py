@@ -19,7 +19,9 @@ from checkout import ROOT
 from exported import HUB, Lab
 from slq.cli import main
 from slq.common.errors import SlqError
+from slq.common.files import read_json
 from slq.common.fingerprint import import_closure
+from slq.common.snapshots import write_manifest
 from slq.evaluation.encode import embed_messages
 from slq.export import folder as exporting
 from slq.export.folder import export_key
@@ -208,6 +210,7 @@ def test_a_query_with_a_word_that_has_no_embedding_is_one_message(lab, pictures,
     tokenizer = AutoTokenizer.from_pretrained(export)
     tokenizer.add_tokens(["zebra"])
     tokenizer.save_pretrained(export)
+    write_manifest(export, read_json(export / "manifest.json")["source"])
     rows = len(tokenizer) - 1
     capsys.readouterr()
     assert main(["search", str(export), str(pictures), "--text", "a zebra", *lab.config]) == 1
