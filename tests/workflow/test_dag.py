@@ -277,7 +277,7 @@ def test_with_present_cells_a_missing_run_starts_no_other(clone):
     for seed in range(3):
         touch_in_random_order(clone, seed)
         plan = planned(clone, "--cores", "1", *SHOW, "all", "--config", "cells=present")
-        assert plan == for_this_machine(RENDERING | {"tables": 1, "figures": 1, "all": 1})
+        assert plan == for_this_machine(RENDERING | {"tables": 1, "figures": 1, "all": 1, **PAGE})
     assert planned(clone, "--cores", "1", *SHOW)["train"] >= 1
     answer = snakemake(clone, "--cores", "1", *SHOW, "--config", "cells=present")
     assert answer.returncode == 0, answer.stdout
@@ -336,12 +336,12 @@ def test_a_seed_removed_or_added_only_renders_where_its_runs_exist(clone, raw_co
     assert answer.returncode == 0, answer.stdout
     cells, points = (clone / "paper_tables/mini" / name for name in ("cells.csv", "figures/figures.csv"))
     assert "slq/seed2/" in cells.read_text() and "slq/seed2/" in points.read_text()
-    assert planned(clone, "--cores", "1", *two) == {}
-    assert planned(clone, "--cores", "1") == for_this_machine(RENDERING | {"all": 1})
+    assert planned(clone, "--cores", "1", *two) == {"all": 1, **PAGE}
+    assert planned(clone, "--cores", "1") == for_this_machine(RENDERING | {"all": 1, **PAGE})
     answer = snakemake(clone, "--cores", "1", *SHOW)
     assert answer.returncode == 0, answer.stdout
     assert "seed2/" not in cells.read_text() + points.read_text()
-    assert planned(clone, "--cores", "1", *two) == for_this_machine(RENDERING | {"all": 1})
+    assert planned(clone, "--cores", "1", *two) == for_this_machine(RENDERING | {"all": 1, **PAGE})
 
 
 def test_a_call_says_where_tables_are_if_it_has_made_them(clone):
@@ -356,7 +356,7 @@ def test_a_call_says_where_tables_are_if_it_has_made_them(clone):
 def test_without_pdflatex_the_last_line_says_so(clone, tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("bash", "env", "tee", "rm", "mkdir", "which"):
+    for name in ("bash", "env", "cat", "tee", "rm", "mkdir", "which"):
         (tools / name).symlink_to(shutil.which(name))
     answer = snakemake(clone, "--cores", "1", "tables", PATH=str(tools))
     assert answer.returncode == 0, answer.stdout
