@@ -266,8 +266,10 @@ def test_a_hundred_times_as_many_prefixes_take_no_longer_and_no_more_memory(slic
         while len(shards) * each < count:
             path = shard_path(tmp_path, "train", len(shards))
             values = torch.randn(each, *shape).unbind()
-            rest = {"num_image_tokens": torch.tensor(9), "position_ids": torch.arange(16).int()[:, None]}
-            write_shard(path, [{"key_values": one} | rest for one in values])
+            rest = torch.tensor(9), torch.arange(16).int()[:, None]
+            names = ("key_values", "num_image_tokens", "position_ids")
+            images = [dict(zip(names, (one, *(part.clone() for part in rest)), strict=True)) for one in values]
+            write_shard(path, images)
             shards.append(Shard(path))
         store = FeatureCache("kv", shards, each)
         seconds = []
