@@ -92,11 +92,14 @@ REQUIRED_CHECKS = [REFERENCE_CHECK, AUDIT] if PRESET["reference_encoders"] else 
 # A rule runs its job, the function of `slq.jobs.JOBS` with the rule's name, with the parameters that `job_call` wrote.
 # What it prints goes into its log, and on a node of a cluster also into Slurm's, which keeps all attempts; the screen
 # has a line of its own for each job (workflow/snakemake_logger_plugin_slq).
-TO_LOG = ' 2>&1 | if [ "${{SLURM_JOB_ID:-}}" ]; then tee {log} >&2; else cat > {log}; fi'
-LOCAL_JOB = "python -m slq.jobs {params.job:q}" + TO_LOG
-CLUSTER_JOB = (
-    "python -m slq.jobs {params.job:q}"
-    " --threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}" + TO_LOG
+TO_LOG = '2>&1 | if [ "${{SLURM_JOB_ID:-}}" ]; then tee {log} >&2; else cat > {log}; fi'
+LOCAL_JOB = " ".join(["python -m slq.jobs {params.job:q}", TO_LOG])
+CLUSTER_JOB = " ".join(
+    [
+        "python -m slq.jobs {params.job:q}",
+        "--threads {resources.cpus_per_task} --processes {resources.gpu} --minutes {resources.runtime}",
+        TO_LOG,
+    ]
 )
 # Paths of jobs, by the parameters of their functions. <scratch> is the folder of that name in config.yaml.
 PARAMETERS = Path(SCRATCH) / "params"
