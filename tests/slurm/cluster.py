@@ -4,6 +4,7 @@ Everything is in one folder but two links in /etc/slurm: the executor takes SLUR
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 from . import accounts
 
 ETC = Path("/etc/slurm")
+LOCK = "lock"  # in a cluster's folder, held by the process that started it
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun")
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/bin"])
 # Limits of memory are not enforced without cgroups. A requeued job waits for cred_expire, 120 s by default. Ended jobs
@@ -63,9 +65,22 @@ def missing(accounting: bool = False) -> str:
     if os.geteuid():
         return "only root may start it"
     links = [ETC / name for name in ("slurm.conf", "gres.conf")]
-    if any(link.exists() for link in links):
+    if any(link.exists() and not left_behind(link) for link in links):
         return f"{ETC} has a configuration: of a cluster of yours, or of a test that runs now"
     return ""
+
+
+def left_behind(link: Path) -> bool:
+    """Whether a configuration is that of a test that was killed: nobody holds the lock in its folder any more."""
+    lock = link.resolve().parent / LOCK
+    if not (link.is_symlink() and lock.exists()):
+        return False
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def wait_until(true: Callable[[], bool], what: str, seconds: float = 60) -> None:
@@ -149,7 +164,7 @@ class Cluster:
     def start_all(self) -> None:
         for name in ("slurm.conf", "gres.conf"):
             ETC.mkdir(exist_ok=True)
-            (ETC / name).unlink(missing_ok=True)  # of a test that was killed: a link to nothing
+            (ETC / name).unlink(missing_ok=True)  # of a test that was killed
             (ETC / name).symlink_to(self.folder / name)
         at = [f"--{what}={self.folder}/munge.{what}" for what in ("socket", "pid-file", "seed-file")]
         self.start("munged", "munged", "--foreground", f"--key-file={self.folder}/key", *at)
@@ -234,10 +249,12 @@ def running(gpus: int = 2, cpus: int = 4, accounting: bool = False) -> Iterator[
     """A Slurm as long as the block runs. Its folder is in /tmp, as munged wants one that everybody may enter."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     folder.chmod(0o755)
-    started = Cluster(folder, gpus, cpus, accounting)
-    try:
-        started.start_all()
-        yield started
-    finally:
-        started.stop()
-        shutil.rmtree(folder)
+    with (folder / LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        started = Cluster(folder, gpus, cpus, accounting)
+        try:
+            started.start_all()
+            yield started
+        finally:
+            started.stop()
+            shutil.rmtree(folder)

@@ -1,6 +1,7 @@
 """The suite's own machinery: what is made once, who runs what in which order, and the table of times."""
 
 import ast
+import fcntl
 import itertools
 import multiprocessing
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from once import made_once
 from scheduling import APART, MACHINE, ONE_AT_A_TIME, group_of, heavy_first, shuffled, workers
+from slurm import cluster
 from timing import MADE_ONCE, Timing
 
 TESTS = Path(__file__).parents[1]
@@ -121,3 +123,22 @@ def test_the_table_names_the_slowest_and_sums_processors_by_file():
         *("7.0", "test_b.py"),
         *("5.5", "test_a.py"),
     ]
+
+
+def test_a_slurm_whose_test_was_killed_does_not_stand_in_the_way_of_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "ETC", tmp_path / "etc")
+    monkeypatch.setattr(cluster, "PROGRAMS", ())
+    monkeypatch.setattr(cluster.os, "geteuid", lambda: 0)
+    folders = {name: tmp_path / name for name in ("etc", "slurm-1")}
+    for folder in folders.values():
+        folder.mkdir()
+    own = folders["slurm-1"] / "slurm.conf"
+    own.touch()
+    (folders["etc"] / "slurm.conf").symlink_to(own)
+    assert "has a configuration" in cluster.missing(), "somebody's link, in whose folder is no lock"
+    with (own.parent / cluster.LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "has a configuration" in cluster.missing()
+    assert cluster.missing() == ""
+    (folders["etc"] / "gres.conf").touch()
+    assert "has a configuration" in cluster.missing(), "a cluster's own file"
