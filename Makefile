@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Rules and tests call slq and snakemake by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: home reproduce report journey pretrain install test test-all test-slurm mutants lint check clean
+.PHONY: home reproduce report trace pretrain install test test-all test-slurm mutants lint check clean
 
 # Snakemake looks into HOME, and makes a cache there, before it reads anything of this repository.
 home:
@@ -23,9 +23,9 @@ reproduce: home $(STAMP)
 report: home $(STAMP)
 	$(BIN)/snakemake --cores all report $(ARGS)
 
-# A cell of Table 3, by its row and column in cells.csv, back to its evidence: make journey CELL="mini-internvl/slq mini-coco t2i R@5"
-journey: $(STAMP)
-	$(BIN)/python tests/journey.py "$(CELL)" $(ARGS)
+# A cell of Table 3, by its row and column in cells.csv, back to its evidence: make trace CELL="mini-internvl/slq mini-coco t2i R@5"
+trace: $(STAMP)
+	$(BIN)/python tests/trace.py "$(CELL)" $(ARGS)
 
 # Pre-train the mini backbones and encoders from scratch, and compare with the weights that come with the repository:
 # 10 minutes. ARGS=--write puts the new ones in their place.

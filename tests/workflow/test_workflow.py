@@ -166,9 +166,9 @@ def test_the_scores_follow_from_the_stored_answers(finished):
     assert len(blind) == 16 and not any("<image" in line for line in blind)
 
 
-def test_the_journey_of_a_cell_is_the_one_that_the_readme_lists(finished):
+def test_the_trace_of_a_cell_is_the_one_that_the_docs_list(finished):
     """Of a recall, from Table 3 to its ranks: the number again, and at most twelve modules outside `common`."""
-    command = [sys.executable, str(ROOT / "tests/journey.py"), "mini-internvl/slq mini-coco t2i R@5"]
+    command = [sys.executable, str(ROOT / "tests/trace.py"), "mini-internvl/slq mini-coco t2i R@5"]
     options = ["--config", "config.yaml", "--config", "tests/slice.yaml"]
     answer = subprocess.run([*command, *options], cwd=finished, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr

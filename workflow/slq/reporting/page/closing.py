@@ -9,7 +9,7 @@ from slq.reporting.page.summary import headline
 
 TABLE_FORMATS = {"compile_pdf": "tables.pdf", "render_tables": "*.tex, *.html"}  # by rule
 NEXT_CALLS = (
-    'make journey CELL="…"           from a number of Table 3 back to its evidence',
+    'make trace CELL="…"              from a number of Table 3 back to its evidence',
     "slq compare results/A results/B  two sets of results, cell by cell",
     "README.md                        the paper's own run, and a method or backbone of your own",
 )

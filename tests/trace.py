@@ -1,4 +1,4 @@
-"""One number of Table 3 back to what it was measured from: `make journey CELL="mini-internvl/slq mini-coco t2i R@5"`.
+"""One number of Table 3 back to what it was measured from: `make trace CELL="mini-internvl/slq mini-coco t2i R@5"`.
 
 CELL is a row and a column of `table3` in paper_tables/<preset>/cells.csv. The tool reads that cell again as the table
 does, computes the number from the ranks or answers behind it, compares the two, and prints the files and the modules of
@@ -45,8 +45,8 @@ def only(layout: ReportLayout, backbone: str, method: str, dataset: str) -> Repo
     return replace(layout, backbones=backbones, methods=(method,), baselines=(), **datasets)
 
 
-def trace(folder: Path, cell: str, layout: ReportLayout) -> tuple[list[str], list[str]]:
-    """The lines of a cell's journey, and the modules that ran."""
+def trace_cell(folder: Path, cell: str, layout: ReportLayout) -> tuple[list[str], list[str]]:
+    """The files from which a cell was computed, as lines, and the modules that ran."""
     row_key, _, column = cell.partition(" ")
     backbone, _, method = row_key.partition("/")
     dataset, *rest = column.split(" ")
@@ -82,7 +82,7 @@ if __name__ == "__main__":
     parser.add_argument("cell", help="a row and a column of table3 in cells.csv")
     parser.add_argument("--config", type=Path, action="append")
     args = parser.parse_args()
-    lines, modules = trace(
+    lines, modules = trace_cell(
         Path(), args.cell, parse_layout(build_layout(load_merged_config(args.config or [Path("config.yaml")])))
     )
     print(
