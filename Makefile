@@ -25,7 +25,7 @@ report: home $(STAMP)
 
 # A cell of Table 3, by its row and column in cells.csv, back to its evidence: make trace CELL="mini-internvl/slq mini-coco t2i R@5"
 trace: $(STAMP)
-	$(BIN)/python tests/trace.py "$(CELL)" $(ARGS)
+	@$(BIN)/python tests/trace.py "$(CELL)" $(ARGS)
 
 # Pre-train the mini backbones and encoders from scratch, and compare with the weights that come with the repository:
 # 10 minutes. ARGS=--write puts the new ones in their place.

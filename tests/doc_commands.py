@@ -123,6 +123,13 @@ def read_blocks(page: str, text: str) -> list[Block]:
     return blocks
 
 
+def inline_commands(text: str) -> list[str]:
+    """Commands in the sentences and tables of a page; those with a place holder are left out."""
+    prose = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`((?:snakemake|slq|make) [^`]+)`", prose)
+    return [span for span in dict.fromkeys(spans) if not re.search(r"[<>…|*\[{]|\.\.\.|\b[A-Z]{3,}\b(?!=)", span)]
+
+
 def masked(text: str, folder: Path) -> list[str]:
     """Lines of an output without what differs from one run to the next."""
     text = text.replace(str(folder), "FOLDER")
@@ -207,8 +214,6 @@ def check_page(page: str, finished: Path, write: bool = False) -> list[str]:
     path = ROOT / page
     text = path.read_text()
     blocks = [block for block in read_blocks(page, text) if block.language in RUN_LANGUAGES]
-    if not blocks:
-        return []
     faults, lines = [], text.splitlines()
     with tempfile.TemporaryDirectory(prefix="slq-docs-") as name:
         folder = Path(name) / "slq"
@@ -230,6 +235,10 @@ def check_page(page: str, finished: Path, write: bool = False) -> list[str]:
                 new_lines += [*f"$ {command}".splitlines(), *kept]
             if outcome:
                 rewritten[block.first_line] = new_lines
+        for command in inline_commands(text):
+            answer = run_command(plan_of(command), folder)
+            if answer.returncode:
+                faults.append(f"{page}: `{command}` is no command:\n{answer.stdout}")
         if write:
             for block in reversed(blocks):
                 if block.first_line in rewritten:

@@ -85,6 +85,6 @@ if __name__ == "__main__":
     lines, modules = trace_cell(
         Path(), args.cell, parse_layout(build_layout(load_merged_config(args.config or [Path("config.yaml")])))
     )
-    print(
-        "\n".join([*lines, f"modules   {len(modules)} outside slq.common:", *(f"          {name}" for name in modules)])
-    )
+    names = [f"          {name}" for name in modules]
+    # In one write: a reader such as head may have left before a second one.
+    sys.stdout.write("\n".join([*lines, f"modules   {len(modules)} outside slq.common:", *names, ""]))
