@@ -14,7 +14,8 @@ An HTML comment on a line of its own just above a block says how it is run; a re
     <!-- exits: 1 -->           the last command ends with this status
     <!-- planned: REASON -->    what no test machine can do: Snakemake plans it (-n), slq and make only read the command
 
-Times, hashes, dates and the folder are masked before outputs are compared. --write puts printed outputs into the page.
+Before outputs are compared, times, hashes, dates and the folder are masked and Snakemake's line about the profile is
+dropped. --write puts printed outputs into the page.
 """
 
 import argparse
@@ -46,6 +47,7 @@ FENCE = re.compile(r"^( *)```(\w*)$")
 DIRECTIVE = re.compile(r"^ *<!-- (before|exits|planned): (.*) -->$")
 READ_ARGUMENTS = "import sys; from slq.cli import build_parser; build_parser().parse_args(sys.argv[1:])"
 COMMIT = "git init -q . && git add -A && git -c user.name=x -c user.email=x@localhost commit -q -m x"
+NOISE = re.compile(r"^Using workflow specific profile .*\n", re.MULTILINE)  # of Snakemake, before all it says
 COLUMNS = "100"
 TIMEOUT_S = 900
 MASKS = (
@@ -152,6 +154,8 @@ def plan_of(command: str) -> str:
         return shlex.join(["snakemake", "-n", "--quiet", "all", *words[1:]])
     if program == "make":
         return shlex.join(["make", "-n", *words[1:]])
+    if program == "slq" and len(words) == 2:  # a sentence that names the command
+        return shlex.join(["slq", words[1], "--help"])
     if program == "slq":
         return shlex.join([sys.executable, "-c", READ_ARGUMENTS, *words[1:]])
     return f"bash -n -c {shlex.quote(command)}"
@@ -206,7 +210,8 @@ def run_block(block: Block, folder: Path) -> Iterator[tuple[str, list[str], list
                 f"{block.name}: {command}\nended with {answer.returncode}, expected {expected}:\n{answer.stdout}"
             )
         if block.language == "console" and not block.planned:
-            yield command, shown, answer.stdout.replace(str(folder), "/home/you/slq").rstrip("\n").splitlines()
+            printed = NOISE.sub("", answer.stdout.replace(str(folder), "/home/you/slq"))
+            yield command, shown, printed.rstrip("\n").splitlines()
 
 
 def check_page(page: str, finished: Path, write: bool = False) -> list[str]:

@@ -1,4 +1,7 @@
-"""The method of docs/methods.md, as a person would add it: its file and its entry in the configuration."""
+"""The method of docs/methods.md, as a person would add it: its file and its entry in the configuration.
+
+`python tests/newmethod.py` adds both to the checkout in the current folder, the entry as ia3.yaml.
+"""
 
 import re
 import sys
@@ -44,3 +47,8 @@ def lay_over(config: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     for key, value in entry.items():
         config[key] = lay_over(config.get(key, {}), value) if isinstance(value, dict) else value
     return config
+
+
+if __name__ == "__main__":
+    Path(f"workflow/slq/methods/{NAME}.py").write_text(SOURCE)
+    Path(f"{NAME}.yaml").write_text(yaml.safe_dump(ENTRY))
