@@ -98,16 +98,16 @@ def test_rows_need_what_they_are_evaluated_with(rowed):
             "comparators is not a key here; since version 0.2.0 it is 'baselines'",
         ),
         (("presets", "mini", "zero_shot"), [], "zero_shot is not a key here; since version 0.2.0 it is 'baselines'"),
-        (("presets", "mini", "rerank", "baselines"), [], r"rerank.baselines is since version 0.2.0 entries of `basel"),
+        (("presets", "mini", "rerank", "baselines"), [], r"rerank.baselines was replaced in version 0.2.0 by entries"),
         (
             ("presets", "mini", "rerank", "match_prompt"),
             "is it ?",
-            r"presets.mini.rerank.match_prompt must hold \{text\}",
+            r"presets.mini.rerank.match_prompt must contain \{text\}",
         ),
         (
             ("presets", "mini", "rerank", "choice_prompt"),
             "which ?",
-            r"presets.mini.rerank.choice_prompt must hold \{options\}",
+            r"presets.mini.rerank.choice_prompt must contain \{options\}",
         ),
         (
             ("baselines", "stand-in", "encoder"),

@@ -194,18 +194,22 @@ BAD = [
     ("sources.mmmu.parts[0].model", "a/b", "sources.mmmu.parts[0] must have exactly one of model, dataset, archive"),
     ("sources.mmmu.parts[0].dataset", "mmmu", "sources.mmmu.parts[0].dataset is 'mmmu'; expected something like"),
     ("sources.mmmu.parts[0].revision", REMOVE, "sources.mmmu.parts[0].revision is missing; 'dataset' needs it"),
-    ("sources.mmmu.parts[0].bytes", 1, "parts[0].bytes says nothing about a repository on the hub; take it out"),
+    ("sources.mmmu.parts[0].bytes", 1, "parts[0].bytes does not apply to a repository on the hub; take it out"),
     ("sources.coco.parts[0].hash", "0da8c0bd", "sources.coco.parts[0].hash is '0da8c0bd'; expected something like"),
     ("sources.coco.parts[0].files[0]", "/etc/*", "sources.coco.parts[0].files[0] is '/etc/*'; expected something like"),
     ("sources.coco.parts[0].archive", "file:///a.zip", "parts[0].archive is 'file:///a.zip'; expected something like"),
     ("sources.flickr30k.parts[0].instructions", REMOVE, "sources.flickr30k.parts[0].instructions is missing"),
-    ("datasets.mmmu.hub_layout", REMOVE, "datasets.mmmu.hub_layout is missing; what is fetched is read by it"),
+    (
+        "datasets.mmmu.hub_layout",
+        REMOVE,
+        "datasets.mmmu.hub_layout is missing; a dataset with a source needs it to be read",
+    ),
     (
         "datasets.coco.annotation_format",
         REMOVE,
-        "datasets.coco.annotation_format is missing; what is fetched is read by it",
+        "datasets.coco.annotation_format is missing; a dataset with a source needs it to be read",
     ),
-    ("datasets.coco.splits", REMOVE, "datasets.coco.splits is missing; what is fetched is read by it"),
+    ("datasets.coco.splits", REMOVE, "datasets.coco.splits is missing; a dataset with a source needs it to be read"),
     (
         "datasets.coco.splits.val",
         REMOVE,
@@ -224,12 +228,12 @@ BAD = [
     (
         "datasets.coco.splits.test.types",
         3,
-        "datasets.coco.splits.test.types says nothing about a retrieval dataset; take it out",
+        "datasets.coco.splits.test.types does not apply to a retrieval dataset; take it out",
     ),
     (
         "datasets.mmmu.splits.test.captions",
         3,
-        "datasets.mmmu.splits.test.captions says nothing about a retention dataset",
+        "datasets.mmmu.splits.test.captions does not apply to a retention dataset",
     ),
     (
         "datasets.coco.splits.test.ids_sha256",
@@ -239,7 +243,7 @@ BAD = [
     (
         "datasets.mini-coco.id_namespace",
         "coco",
-        "datasets.mini-coco.id_namespace says how a source is read, and datasets.mini-coco has no",
+        "datasets.mini-coco.id_namespace describes how a source is read, and datasets.mini-coco has no",
     ),
     ("presets.mini.allow_leak", REMOVE, "presets.mini.allow_leak is missing"),
     ("presets.mini.training.caption_sampling", "two", "sampling is 'two'; expected: all, random_one"),
@@ -271,14 +275,14 @@ BAD = [
     ),
     ("datasets.coco.table_variant", REMOVE, "datasets.coco.table_variant is missing"),
     ("datasets.flickr30k.table_variant", "all", "datasets.flickr30k.variants is missing"),
-    ("datasets.mmmu.same_image", "row", "datasets.mmmu.same_image says nothing about a retention dataset; take it out"),
+    ("datasets.mmmu.same_image", "row", "datasets.mmmu.same_image does not apply to a retention dataset; take it out"),
     ("datasets.mini-coco.variants.folds.fold", 30, "variants.folds.fold is 30, which does not divide the 200 images"),
     # layout of the hub's questions
     ("datasets.mmmu.hub_layout", "mmu", "datasets.mmmu.hub_layout is 'mmu'; did you mean 'mmmu'?"),
     (
         "datasets.coco.hub_layout",
         "mmmu",
-        "datasets.coco.hub_layout says nothing about a retrieval dataset; take it out",
+        "datasets.coco.hub_layout does not apply to a retrieval dataset; take it out",
     ),
     (
         "datasets.mini-ocrbench.synthetic.signs.test",
@@ -301,18 +305,18 @@ BAD = [
     (
         "datasets.mini-karr.synthetic.style",
         "filled",
-        "datasets.mini-karr.synthetic.style says nothing about pictures of another dataset;",
+        "datasets.mini-karr.synthetic.style does not apply to the images of another dataset;",
     ),
     (
         "datasets.mini-coco.synthetic.style",
         REMOVE,
-        "datasets.mini-coco.synthetic.style is missing; what is drawn anew has a style",
+        "datasets.mini-coco.synthetic.style is missing; images that are drawn for this dataset need a style",
     ),
     ("datasets.mini-karr.synthetic.words", "knowlege", "synthetic.words is 'knowlege'; did you mean 'knowledge'?"),
     (
         "datasets.mini-mmmu.synthetic.words",
         "knowledge",
-        "datasets.mini-mmmu.synthetic.words says nothing about a retention dataset; take it out",
+        "datasets.mini-mmmu.synthetic.words does not apply to a retention dataset; take it out",
     ),
     ("datasets.mine", QUERIES, "datasets.mine.images_of is missing; queries are about the images of a dataset"),
     (
@@ -334,7 +338,7 @@ BAD = [
     (
         "sources.InternVL3-1B.parts[0].revision",
         "main",
-        "sources.InternVL3-1B.parts[0].from_listing is of a commit, and revision 'main'; take it out",
+        "sources.InternVL3-1B.parts[0].from_listing needs a commit as revision, and revision is 'main'; take it out",
     ),
     ("presets.mini.train_dataset", "mini-karr", "which has no split 'train' (datasets.mini-karr)"),
     (

@@ -137,7 +137,7 @@ def test_the_runs_of_a_set_are_scored_anew_where_its_disputed_items_change(raw_c
     config["datasets"]["mmmu"]["disputed"] = []
     assert job_settings.retention_settings(config, "InternVL3-1B") != before
     config["datasets"]["coco"]["disputed"] = ["1"]
-    with pytest.raises(SlqError, match=r"datasets\.coco\.disputed says nothing about a retrieval dataset; take it out"):
+    with pytest.raises(SlqError, match=r"datasets\.coco\.disputed does not apply to a retrieval dataset; take it out"):
         validate_config(config)
 
 
