@@ -1,40 +1,42 @@
-# make reproduce: from nothing to the tables.  make test, make lint, make check: is it right?
-# Everything happens in .venv, made from envs/requirements.txt. A preset, seeds: make reproduce ARGS="--config seeds=[1,2]"
+# make reproduce runs the workflow up to the tables. make test, make lint and make check verify the code.
+# All targets use the environment .venv, which is made from envs/requirements.txt. ARGS holds options for the program
+# that is called, for example: make reproduce ARGS="--config preset=mini seeds=[1,2]"
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
-# Rules and tests call slq and snakemake by name.
+# Rules and tests call slq and snakemake by name, so they must be found on PATH.
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: home reproduce report trace pretrain install test test-all test-slurm mutants lint check clean
 
-# Snakemake looks into HOME, and makes a cache there, before it reads anything of this repository.
+# Snakemake creates a cache folder in HOME before it reads this repository.
 home:
 	@place="$${XDG_CACHE_HOME:-$$HOME/.cache}"; while [ ! -e "$$place" ]; do place=$$(dirname "$$place"); done; \
-	if [ -z "$$HOME" ] || [ ! -w "$$place" ]; then echo "HOME ('$$HOME') takes no cache: set HOME, or beside it \
-	XDG_CACHE_HOME, to a folder that you may write" >&2; exit 1; fi
+	if [ -z "$$HOME" ] || [ ! -w "$$place" ]; then echo "HOME ('$$HOME') is not writable, and Snakemake needs a \
+	cache there: set HOME to a writable folder, or set XDG_CACHE_HOME in addition" >&2; exit 1; fi
 
 reproduce: home $(STAMP)
 	$(BIN)/snakemake --cores all $(ARGS)
 
-# Does it reproduce? One page: paper_tables/<preset>/report.html.
+# One page on whether the paper reproduces: paper_tables/<preset>/report.html.
 report: home $(STAMP)
 	$(BIN)/snakemake --cores all report $(ARGS)
 
-# A cell of Table 3, by its row and column in cells.csv, back to its evidence: make trace CELL="mini-internvl/slq mini-coco t2i R@5"
+# Trace a cell of Table 3, given by its row and column in cells.csv, back to the files that it was computed from:
+# make trace CELL="mini-internvl/slq mini-coco t2i R@5"
 trace: $(STAMP)
 	@$(BIN)/python tests/trace.py "$(CELL)" $(ARGS)
 
-# Pre-train the mini backbones and encoders from scratch, and compare with the weights that come with the repository:
-# 10 minutes. ARGS=--write puts the new ones in their place.
+# Pre-train the mini backbones and encoders from scratch, and compare them with the weights shipped with the repository
+# (10 minutes). ARGS=--write replaces the shipped weights.
 pretrain: $(STAMP)
 	$(BIN)/python tests/ship_weights.py $(ARGS)
 
 install: $(STAMP)
 
-# Without build isolation: setuptools is pinned like everything else, and nothing is downloaded behind the lock's back.
+# No build isolation, because pip would then download a setuptools other than the pinned one.
 $(STAMP): envs/requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -42,21 +44,22 @@ $(STAMP): envs/requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-# By as many workers as there are processors, eight at most. In a drawn order: make test ARGS="--shuffle 7"
+# One worker per processor, at most eight. To run in a random order: make test ARGS="--shuffle 7"
 test: $(STAMP)
 	$(BIN)/pytest -q -n auto tests $(ARGS)
 
-# The same and what takes minutes or gigabytes: every kill, the paper preset in small, datasets as large as the paper's.
+# All of `make test`, and tests that take minutes or gigabytes: all cases of killed jobs, the paper preset with small
+# sizes, datasets as large as the paper's.
 test-all: $(STAMP)
 	$(BIN)/pytest -q -n auto -m "not slurm" tests $(ARGS)
 
-# On a real Slurm, after `make reproduce`: the whole mini preset with its results, faults, and accounts. 40 minutes, as
-# root, with Debian's packages slurm-wlm, munge, slurmdbd and mariadb-server.
+# Tests on a real Slurm, after `make reproduce`: the whole mini preset with its results, failures, and accounting. They
+# take 40 minutes and need root and Debian's packages slurm-wlm, munge, slurmdbd and mariadb-server.
 test-slurm: $(STAMP)
 	SLQ_NEEDS_SLURM=1 $(BIN)/pytest -q -m "slurm or not slurm" tests/workflow/test_cluster.py tests/workflow/test_cluster_accounts.py $(ARGS)
 
-# Does the suite notice? Each of tests/mutants breaks one behaviour in a copy, and its tests must fail. All, or some:
-# make mutants ARGS="NAME|ROOM ... -j 4 --why"
+# Mutation tests (tests/mutants): each mutant breaks one behaviour in a copy of the code, and its tests must fail.
+# All mutants, or those of the given names or packages: make mutants ARGS="NAME|PACKAGE ... -j 4 --why"
 mutants: $(STAMP)
 	$(BIN)/python tests/mutants/run.py $(ARGS)
 

@@ -1,5 +1,5 @@
-# The paper SLQ, reproduced: from bytes to Tables 1 and 3, and figures.
-# Settings: config.yaml. Stages: workflow/rules, in this order.
+# Reproduction of the SLQ paper: from the datasets to Tables 1 and 3, figures and the page of results.
+# Settings are in config.yaml, rules in workflow/rules.
 from snakemake.utils import min_version
 
 min_version("9.19")
@@ -11,12 +11,12 @@ configfile: "config.yaml"
 include: "workflow/rules/common.smk"
 
 
-# What <scratch> stands for in inputs and outputs.
+# The value of <scratch> in inputs and outputs.
 pathvars:
     scratch=SCRATCH,
 
 
-# Only this preset's settings are known to this call, so files of another preset or seed are not its to make.
+# A call has the settings of one preset and its seeds, so it must not make files of another preset or seed.
 wildcard_constraints:
     preset=wildcard_pattern([config["preset"]]),
     backbone=wildcard_pattern(config["backbones"]),
@@ -41,7 +41,7 @@ rule all:
         reference_check_files(),
 
 
-# With `cells: present` what makes results is no part of the graph: no result is made again, whatever is newer.
+# complete.smk or present.smk. The latter has no rules that make results, so that none is made again.
 include: f"workflow/rules/{config['cells']}.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"

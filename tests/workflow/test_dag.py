@@ -315,7 +315,7 @@ def test_with_present_cells_what_only_a_run_could_make_is_refused(clone, asked):
     shutil.rmtree(clone / "results/mini/mini-qwen3vl/slq")
     answer = snakemake(clone, "--cores", "1", asked, "--config", "cells=present")
     assert answer.returncode == 1
-    assert "config: cells is 'present', with which nothing is run and no result is made" in answer.stdout
+    assert "config: cells is 'present', with which no job makes results" in answer.stdout
     assert asked in answer.stdout and not (clone / "scratch").exists()
 
 

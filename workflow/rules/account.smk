@@ -1,5 +1,5 @@
-# The forecast cost of runs, and their actual cost (docs/hours.md).
-# In: sizes in config.yaml, events of the runs. Out: results/<preset>/gpu_hours.csv.
+# Cost of runs: forecast and actual (docs/hours.md).
+# Input: sizes in config.yaml, events of the runs. Output: results/<preset>/gpu_hours.csv.
 
 
 rule count_gpu_hours:
@@ -17,13 +17,13 @@ rule count_gpu_hours:
     params:
         job=job_call("count_gpu_hours", slice_of(cost_settings.ledger_settings), results="results"),
     message:
-        "Counting what the runs of {wildcards.preset} spent"
+        "Counting the device hours of {wildcards.preset}"
     shell:
         LOCAL_JOB
 
 
-# On request, `snakemake --cores 1 forecast`: printed each time, so no output is declared. No GPU, no weights,
-# no data. Settings are a function, as prompts hold braces.
+# On request: `snakemake --cores 1 forecast`. It needs no GPU, weights or data. The forecast is printed in every call,
+# so no output is declared. The parameter is a function, because Snakemake would format the braces in prompts.
 rule forecast:
     log:
         f"logs/{config['preset']}/forecast.log",

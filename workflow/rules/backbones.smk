@@ -1,6 +1,6 @@
-# Backbones and dual encoders of the mini preset, pre-trained: their weights come with the repository, or are trained
-# here (`pretrained` in config.yaml). Others are fetched (sources.smk).
-# Out: <scratch>/backbones/<backbone>, <scratch>/encoders/<encoder>, complete when its manifest.json exists.
+# Pre-trained backbones and dual encoders of the mini preset. Their weights are shipped with the repository or trained
+# here (`pretrained` in config.yaml). All other models are fetched (sources.smk).
+# Output: <scratch>/backbones/<backbone>, <scratch>/encoders/<encoder>, complete when its manifest.json exists.
 
 
 rule pretrain_backbone:

@@ -1,6 +1,6 @@
-# The baselines that the extended Table 1 shows beside the runs, each evaluated as its kind says (slq/baselines/kinds).
-# In: models, or the adapters of runs, the test splits. Out: metrics and ranks in results/<preset>/baselines/<name>; of a
-# re-ranked list also the new orders, *.reranked.jsonl, which no rule reads.
+# Evaluation of the baselines in the extended Table 1; each kind is a module of slq/baselines/kinds.
+# Input: models or adapters of runs, and the test splits. Output: metrics and ranks in
+# results/<preset>/baselines/<name>; re-ranking also writes the new orders, *.reranked.jsonl, which no rule reads.
 
 
 rule evaluate_baseline:

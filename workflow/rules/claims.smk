@@ -1,5 +1,5 @@
-# The paper's claims judged on our results, and its numbers checked by arithmetic and against its own tables.
-# In: results/<preset>, the paper's values. Out: results/<preset>/claims.json, paper_tables/audit.json.
+# Verdicts on the paper's claims from our results, and consistency checks of the paper's own numbers.
+# Input: results/<preset>, the paper's values. Output: results/<preset>/claims.json, paper_tables/audit.json.
 
 
 rule judge_claims:

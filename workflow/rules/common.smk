@@ -1,5 +1,5 @@
-# Shared by all rules: the checked configuration, names, paths, resources. No rules and no heavy imports, as every
-# cluster job reads this file.
+# Functions and constants of all rules: the validated configuration, names, paths and resources. It has no rules, and no
+# heavy imports, because every cluster job reads this file.
 import functools
 import math
 import os
@@ -13,11 +13,11 @@ from snakemake.iocontainers import Wildcards
 
 # A job that Slurm restarts appends to its log instead of overwriting it.
 os.environ.setdefault("SBATCH_OPEN_MODE", "append")
-# Hash and run the package beside this Snakefile, whichever checkout is installed in the environment.
+# Hash and run the package next to this Snakefile, even if another checkout is installed in the environment.
 PACKAGE_FOLDER = str(Path(workflow.basedir) / "workflow")
 sys.path.insert(0, PACKAGE_FOLDER)
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE_FOLDER, *filter(None, [os.environ.get("PYTHONPATH")])]))
-# `python` of a job is this Python, unless conda brings another.
+# Jobs call this Python as `python`, unless conda provides another.
 os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
 
 from slq.baselines.registry import find_baselines
@@ -41,11 +41,11 @@ from slq.reporting.page.closing import closing_lines
 from slq.sources.file_hashes import FileHashCache
 from snakemake_logger_plugin_slq.words import WORDS
 
-ensure_user_name()  # Snakemake asks for it before the first job
+ensure_user_name()  # Snakemake needs the user's name before the first job
 try:
     if found := UNUSABLE.search(PACKAGE_FOLDER) or re.search(os.pathsep, PACKAGE_FOLDER):
         raise SlqError(f"{workflow.basedir}: no job could use {found[0]!r} in the repository's path; rename the folder")
-    # Snakemake has already read these files, and keeps the last value of a key that occurs twice.
+    # Snakemake has already read these files, but of a key that occurs twice it keeps the last value without an error.
     for file in workflow.configfiles:
         read_config_file(Path(file))
     reject_duplicate_options(sys.argv)
@@ -59,9 +59,9 @@ SCRATCH = config["scratch"]
 FILE_HASHES = FileHashCache(Path(SCRATCH) / "work" / "contents")
 SEEDS = seeds(config)
 TRAINED_METHODS = [method for method in PRESET["methods"] if method != BASE]
-# Methods whose answers are base's: these are checked, and not measured.
+# Methods whose answers equal base's: this is checked, and their retention is not evaluated.
 INHERITING_METHODS = [name for name in TRAINED_METHODS if method_entry(PRESET, name).method.inherits_retention]
-# By job that makes results of a run, the methods that have it.
+# Jobs that make results of a run, with the methods that have such a job.
 RUN_JOBS = {
     "train": TRAINED_METHODS,
     "evaluate_retrieval": PRESET["methods"],
@@ -80,18 +80,18 @@ REFERENCE_CHECK = f"results/{config['preset']}/reference_check.json"
 CLAIMS = "results/{preset}/claims.json"
 LEDGER = f"results/{config['preset']}/gpu_hours.csv"
 AUDIT = f"results/{config['preset']}/audit.json"
-# In a preset with reference encoders, no long job runs before or beside the reference check and the leak audit: a long
-# job takes one token of the resource `gate`; the checks and the jobs that they wait for take all tokens, and have
-# priority. There is no edge in the graph, so that no training depends on a test split (docs/log.md). In case a failed
-# check does not end the call, the jobs that train require the files of both checks.
+# In a preset with reference encoders, no long job runs before or during the reference check and the leak audit. A long
+# job takes one token of the resource `gate`; the checks and the jobs that they wait for take all tokens and have
+# priority. The checks are not inputs of training, so that no training depends on a test split (docs/log.md). With
+# `--keep-going` a failed check does not end the call, so the jobs that train also require the files of both checks.
 GATE_TOKENS = 1000
 workflow.register_resource("gate", GATE_TOKENS)
 CHECK_GATE_TOKENS = GATE_TOKENS if PRESET["reference_encoders"] else 0
 REQUIRED_CHECKS = [REFERENCE_CHECK, AUDIT] if PRESET["reference_encoders"] else []
 
 # A rule runs its job, the function of `slq.jobs.JOBS` with the rule's name, with the parameters that `job_call` wrote.
-# What it prints goes into its log, and on a node of a cluster also into Slurm's, which keeps all attempts; the screen
-# has a line of its own for each job (workflow/snakemake_logger_plugin_slq).
+# The job's output goes into the rule's log, and on a cluster node also into Slurm's log, which keeps all attempts. The
+# screen has a separate line for each job (workflow/snakemake_logger_plugin_slq).
 TO_LOG = '2>&1 | if [ "${{SLURM_JOB_ID:-}}" ]; then tee {log} >&2; else cat > {log}; fi'
 LOCAL_JOB = " ".join(["python -m slq.jobs {params.job:q}", TO_LOG])
 CLUSTER_JOB = " ".join(
@@ -101,9 +101,9 @@ CLUSTER_JOB = " ".join(
         TO_LOG,
     ]
 )
-# Paths of jobs, by the parameters of their functions. <scratch> is the folder of that name in config.yaml.
+# Paths that jobs get as arguments. <scratch> stands for the folder `scratch` of config.yaml.
 PARAMETERS = Path(SCRATCH) / "params"
-JOB_PARAMETERS = {}  # by job, the function of the wildcards that builds its parameters
+JOB_PARAMETERS = {}  # job -> function of the wildcards that builds the job's parameters
 DATA = "<scratch>/data"
 SHIPPED_WEIGHTS = "workflow/slq/synthetic/pretrained" if config["pretrained"] == "shipped" else None
 WORK = "<scratch>/work"
@@ -131,7 +131,7 @@ def trained_runs() -> dict[str, str]:
 
 
 def names_with_key(catalogue: str, *sources: str) -> list[str]:
-    """List the entries of a catalogue that have one of these keys, which say where their files come from.
+    """List the entries of a catalogue that have one of these keys, such as those of a given origin.
 
     Args:
         catalogue: `datasets`, `backbones` or `encoders`.
@@ -141,30 +141,30 @@ def names_with_key(catalogue: str, *sources: str) -> list[str]:
 
 
 def job_call(job: str, settings=None, values=None, content=None, required=(), generates=False, **paths):
-    """Return the parameter `job` of a rule, a function: the job's name, and its parameter file, which it writes.
+    """Return the parameter `job` of a rule: a function that writes the parameter file and returns job name and file.
 
-    The file's name is a hash of all parameters (slq/common/parameters.py): the job is due again when one of them
-    changes. Every named output `out` or `..._file` of the rule is one of the paths.
+    The file's name is a hash of all parameters (slq/common/parameters.py), so that the job is due again when one of
+    them changes. Every named output `out` or `..._file` of the rule is added to the paths.
 
     Args:
         job: the rule's name, a key of `slq.jobs.JOBS`.
-        settings, values, content: functions of the wildcards: the slice of the configuration, other arguments, and the
-            hash of the files that the configuration names.
+        settings, values, content: functions of the wildcards that return the slice of the configuration, other
+            arguments, and the hash of the files that the configuration names.
         required: files of checks that must have passed before the job begins.
-        generates: whether it generates answers, of which finished ones are continued by the same code alone.
-        paths: by the parameter of the job's function, a path (or a list or mapping of paths) with wildcards, or a
-            function of them.
+        generates: whether the job generates answers; a stopped job then resumes only with the same generation code.
+        paths: for each path argument of the job's function, a path (or a list or mapping of paths) with wildcards, or a
+            function of the wildcards that returns it.
     """
 
     def define(wildcards) -> dict:
-        # Asked of the rule, and not taken as an argument `output`: Snakemake would not see a change of this parameter.
+        # Not an argument `output`: with it, Snakemake would not notice a change of this parameter.
         output, _ = workflow.get_rule(job).expand_output(dict(wildcards.items()))
         outputs = {name: str(path) for name, path in output.items() if name == "out" or name.endswith("_file")}
         named = {name: path(wildcards) if callable(path) else path for name, path in paths.items()}
         resolved = {name: resolve_path(path, wildcards) for name, path in named.items()}
         members = {} if job == "fetch_source" else used_members(wildcards)
         parameters = {"job": job, "members": members, "paths": resolved | outputs}
-        # No edit of the code is worth a second download.
+        # An edit of the code must not start a second download.
         parameters |= {} if job == "fetch_source" else {"code": fingerprint(JOBS[job], **members)}
         parameters |= {"generation_code": fingerprint(*GENERATION_ENTRIES, **members)} if generates else {}
         parts = {"settings": settings, "values": values, "content": content}
@@ -187,7 +187,7 @@ def job_call(job: str, settings=None, values=None, content=None, required=(), ge
 
 
 def results_of_older_code() -> dict[str, list[str]]:
-    """List the jobs behind this preset's results whose outputs `code: pinned` keeps from other code, as `older_code`."""
+    """List as `older_code` the jobs of this preset whose outputs `code: pinned` keeps although the code has changed."""
     if config["code"] == "follow":
         return {}
     older = []
@@ -201,7 +201,7 @@ def results_of_older_code() -> dict[str, list[str]]:
 
 
 def jobs_behind_results() -> list[tuple[str, dict[str, str]]]:
-    """List the jobs that make the numbers of this preset, from its datasets on: rule and wildcards of each."""
+    """List the rule and the wildcards of each job that this preset's numbers depend on, beginning with its datasets."""
     made = {"synthetic": "make_synthetic_split", "source": "prepare_split"}
     made |= {"local_dir": "import_local_split", "queries": "import_queries"}
     jobs = []
@@ -227,7 +227,7 @@ def run_wildcards(methods: list[str]) -> list[Wildcards]:
 
 
 def resolve_path(path, wildcards):
-    """Fill wildcards and `<scratch>` into a path, or each of a list or mapping of paths; None stays None."""
+    """Replace wildcards and `<scratch>` in a path, or in each path of a list or mapping; return None for None."""
     if isinstance(path, dict):
         return {name: resolve_path(one, wildcards) for name, one in path.items()}
     if path is None or isinstance(path, list):
@@ -236,7 +236,7 @@ def resolve_path(path, wildcards):
 
 
 def manifest(name: str, split: str) -> str:
-    """Return the manifest of a split, whose presence means that the split is complete."""
+    """Return the manifest of a split, which exists only if the split is complete."""
     return f"<scratch>/data/{name}/{split}/manifest.json"
 
 
@@ -251,36 +251,36 @@ def training_manifests() -> list[str]:
 
 
 def image_cache_files(wildcards) -> list[str]:
-    """List the image cache of a run, empty unless `training.image_cache` needs a job before the run."""
+    """List the manifest of a run's image cache; empty unless `training.image_cache` needs a job before the run."""
     if job_settings.stored_image_cache(config, wildcards.backbone, wildcards.method) is None:
         return []
     return [f"<scratch>/feature_cache/{config['preset']}/{wildcards.backbone}/{wildcards.method}.json"]
 
 
 def reference_check_files() -> list[str]:
-    """List the reference check, if the preset has one; empty with `cells: present`, as for the audit."""
+    """List the file of the reference check, if the preset has one; empty with `cells: present`, like `audit_files`."""
     return [REFERENCE_CHECK] if PRESET["reference_encoders"] and config["cells"] == "complete" else []
 
 
 def encoder_manifests() -> list[str]:
-    """List the public models of the reference check."""
+    """List the manifests of the public models in the reference check."""
     return [f"<scratch>/encoders/{name}/manifest.json" for name in PRESET["reference_encoders"]]
 
 
 def fetched_folders() -> list[str]:
-    """List the names of the folders that are fetched: backbones and encoders that are not made here, and sources."""
+    """List the names of fetched folders: sources, and backbones and encoders that are not pre-trained here."""
     models = [name for kind in ("backbones", "encoders") for name in names_with_key(kind, "source", "local_dir")]
     return [*models, *config["sources"]]
 
 
 def audited_datasets() -> list[str]:
-    """List the datasets of the preset that the leak audit compares, and the parents of derived datasets."""
+    """List the preset's datasets in the leak audit, and the parents of derived datasets."""
     names = [PRESET["train_dataset"], *evaluation_datasets(PRESET)]
     return names + [parent_dataset(config["datasets"][name]) for name in names if is_derived(config["datasets"][name])]
 
 
 def source_gate_tokens(wildcards) -> int:
-    """Return the gate tokens of a fetch: all if a check waits for it, else none."""
+    """Return the gate tokens of a fetch: all if a check waits for the source, else none."""
     awaited = [config["datasets"][name].get("source") for name in audited_datasets()]
     return CHECK_GATE_TOKENS if wildcards.catalogue == "encoders" or wildcards.source in awaited else 0
 
@@ -306,7 +306,7 @@ def queries_hash(wildcards) -> str:
 
 
 def pilot_images_hash(wildcards) -> str:
-    """Hash the pilot's images if they are files of a folder, else return an empty text."""
+    """Hash the pilot's images if they are files of a folder, else return an empty string."""
     return FILE_HASHES.hash_files(pilot_images(wildcards)) if "folder" in baseline_settings.active_pilot(config) else ""
 
 
@@ -316,42 +316,42 @@ def split_gate_tokens(wildcards) -> int:
 
 
 def audit_files() -> list[str]:
-    """List the leak audit; empty with `cells: present`, as a copy of results may lack the datasets."""
+    """List the file of the leak audit; empty with `cells: present`, because a copy of results may lack the datasets."""
     return [AUDIT] if config["cells"] == "complete" else []
 
 
 def backbone_manifests() -> list[str]:
-    """List the preset's backbones."""
+    """List the manifests of the preset's backbones."""
     return [f"<scratch>/backbones/{name}/manifest.json" for name in PRESET["backbones"]]
 
 
 def slice_of(build_settings, *names: str):
-    """Return the function of the wildcards that cuts a job's slice from the configuration.
+    """Return a function of the wildcards that builds a job's settings from the configuration.
 
     Args:
-        build_settings: a function of the configuration and of these wildcards.
+        build_settings: a function of the configuration and of the values of these wildcards.
         names: names of wildcards.
     """
     return lambda wildcards: build_settings(config, *(wildcards[name] for name in names))
 
 
 def prepare_settings(wildcards) -> dict:
-    """Return the settings of preparing a split, with the hashes of its lists of ids."""
+    """Return the settings for preparing a split, with the hashes of its lists of ids."""
     return job_settings.prepare_settings(config, wildcards.dataset, wildcards.split, FILE_HASHES.hash_id_lists)
 
 
 def fetch_settings(wildcards) -> dict:
-    """Return the settings of fetching a source, with the hashes of a user's folders."""
+    """Return the settings for fetching a source, with the hashes of the user's folders."""
     return job_settings.fetch_settings(config, wildcards.catalogue, wildcards.source, FILE_HASHES.hash_source_part)
 
 
 def base_settings(wildcards) -> dict:
-    """Return the settings of registering the untouched base."""
+    """Return the settings for registering the untouched base."""
     return job_settings.train_settings(config, wildcards.backbone, BASE)
 
 
 def training_values(wildcards) -> dict:
-    """Return the dataset of a training, or of the cache of its images, and the seed of a run."""
+    """Return the training dataset, and the seed if the job belongs to one run."""
     seed = {"seed": int(wildcards.seed)} if "seed" in wildcards.keys() else {}
     return {"train_dataset": PRESET["train_dataset"]} | seed
 
@@ -367,9 +367,9 @@ def compared_values(wildcards) -> dict:
 
 
 def used_members(wildcards) -> dict:
-    """Return the families, dual-encoder types and methods that a job uses: those of its run, encoder or baseline.
+    """Return the families, dual-encoder types and methods that the job of a run, encoder or baseline uses.
 
-    A job with none of them uses the dual encoders of the reference check, and all methods.
+    Any other job is assumed to use the dual encoders of the reference check and all methods.
     """
     if "baseline" in wildcards.keys():
         return baseline_settings.baseline_members(config, wildcards.baseline)
@@ -380,14 +380,14 @@ def used_members(wildcards) -> dict:
 
 
 def cluster_resources(stage: str, gate=1) -> dict:
-    """Return the cluster resources of a stage's jobs; a retry requests more memory and time, in case it ran out.
+    """Return the cluster resources of a stage's jobs; a retry requests more memory and time, in case the job ran out.
 
-    `cpus_per_task` is set in addition to `threads`, as Snakemake caps threads at the CPUs of the submitting host.
+    `cpus_per_task` is set in addition to `threads`, because Snakemake caps threads at the CPUs of the submitting host.
 
     Args:
         stage: a key of the preset's `resources`.
-        gate: gate tokens, of GATE_TOKENS in all, or a function of the wildcards that returns them; 0 for a short job
-            that need not wait for the checks.
+        gate: number of gate tokens, of GATE_TOKENS in all, or a function of the wildcards that returns it; 0 for a
+            short job that need not wait for the checks.
     """
     return {
         "cpus_per_task": lambda wildcards: stage_resources(stage, wildcards)["cpus"],
@@ -399,9 +399,9 @@ def cluster_resources(stage: str, gate=1) -> dict:
 
 
 def stage_resources(stage: str, wildcards) -> dict:
-    """Return the resources of a stage's job; for a run its own settings, with hours and memory from the forecast.
+    """Return the resources of a stage's job; for a run, its own settings with time limit and memory of the forecast.
 
-    Hours of config.yaml are an upper bound, and its memory overrides the forecast's (docs/hours.md).
+    `hours` in config.yaml is an upper limit, and `mem_gb` there overrides the forecast's memory (docs/hours.md).
     """
     configured, backbone = PRESET["resources"][stage], wildcards.get("backbone")
     if stage not in ("train", "evaluate") or backbone not in PRESET["backbones"]:
@@ -419,12 +419,12 @@ forecast_job_resources = functools.cache(functools.partial(job_resources, FORECA
 
 
 def stage_cpus(stage: str):
-    """Return a function that gives the CPU cores of a stage's job, for scheduling on this machine."""
+    """Return a function of the wildcards that returns a job's number of CPU cores, for scheduling on this machine."""
     return lambda wildcards: stage_resources(stage, wildcards)["cpus"]
 
 
 def result_files() -> list[str]:
-    """List the results in the tables, for all runs of the preset."""
+    """List the result files of all runs of the preset that the tables show."""
     names = ["run.json"]
     names += [f"retrieval/{name}.json" for name in PRESET["retrieval_datasets"]]
     names += [f"retention/{name}.json" for name in PRESET["retention_datasets"]]
@@ -437,14 +437,14 @@ def result_files() -> list[str]:
 
 
 def per_dataset(kind: str, folder: str, *suffixes: str) -> list[str]:
-    """List files of each dataset of a kind, one for each suffix; `retrieved` means retrieval and knowledge datasets."""
+    """List a file per suffix and dataset of a kind; `retrieved` means retrieval and knowledge datasets."""
     kinds = ("retrieval", "knowledge") if kind == "retrieved" else (kind,)
     names = [name for one in kinds for name in PRESET[f"{one}_datasets"]]
     return [f"{folder}/{name}{suffix}" for suffix in suffixes for name in names]
 
 
 def knowledge_files() -> list[str]:
-    """List the results in the figure by scale, for all runs of the preset; no table shows them."""
+    """List the result files of all runs of the preset that only the figure by backbone size shows."""
     runs = run_folders(PRESET["methods"])
     return expand("{run}/retrieval/{name}.json", run=runs, name=PRESET["knowledge_datasets"])
 
@@ -455,26 +455,26 @@ def run_folders(methods: list[str]) -> list[str]:
 
 
 def baseline_files() -> list[str]:
-    """List the metrics of the baselines."""
+    """List the metrics files of the baselines."""
     files = ["baseline.json", *(f"retrieval/{name}.json" for name in PRESET["retrieval_datasets"])]
     return expand(f"{BASELINE_FOLDER}/{{file}}", preset=config["preset"], baseline=BASELINES, file=files)
 
 
 def baseline_inputs(wildcards) -> dict[str, str]:
-    """Return the models and adapters that a baseline is evaluated with, by the names that metrics files give them."""
+    """Return the files of a baseline's models and adapters, by their names in metrics files."""
     files = baseline_settings.baseline_inputs(config, wildcards.baseline)
     return {name: f"<scratch>/{file}" for name, file in files.items()}
 
 
 def baseline_manifests() -> list[str]:
-    """List the models of the preset's baselines."""
+    """List the manifests of the models of the preset's baselines."""
     return [f"<scratch>/{place}/{name}/manifest.json" for place, name in baseline_settings.baseline_models(config)]
 
 
 def pilot_images(wildcards) -> list[str]:
-    """List the inputs with the pilot's images: the manifest of a split, or the image files that exist.
+    """List the input files of the pilot's images: the manifest of a split, or those image files that exist.
 
-    `measure_pilot` reports an image file that is missing.
+    A missing image file is reported by `measure_pilot`.
     """
     try:
         pilot = baseline_settings.active_pilot(config)
@@ -486,51 +486,51 @@ def pilot_images(wildcards) -> list[str]:
 
 
 def existing_if_partial(files: list[str]) -> list[str]:
-    """Return all files, or with `cells: present` only those that exist, so that a missing result starts no run."""
+    """Return all files, or with `cells: present` only the existing ones, so that a missing result starts no run."""
     return files if config["cells"] == "complete" else [file for file in files if Path(file).exists()]
 
 
 def missing_results() -> list[str]:
-    """List results of the preset's runs and baselines that do not exist, which a user may request by name."""
+    """List the results of the preset that do not exist, any of which a user may request by name."""
     of_runs = [*result_files(), *knowledge_files(), *ranks_and_answers()]
     files = [*of_runs, *baseline_files(), *baseline_ranks(), AUDIT, REFERENCE_CHECK]
     return [file for file in files if not Path(file).exists()]
 
 
 def refuse_to_run(wildcards):
-    """Raise WorkflowError, as the requested result could only be made by a run."""
-    missing_note = f": {wildcards.missing} is not here" if "missing" in wildcards.keys() else ""
+    """Raise WorkflowError, because the requested result could only be made by a run."""
+    missing_note = f": {wildcards.missing} does not exist" if "missing" in wildcards.keys() else ""
     raise WorkflowError(
-        f"config: cells is 'present', with which nothing is run and no result is made{missing_note}; "
-        f"take `cells=present` out of the call, or copy results into results/{config['preset']}"
+        f"config: cells is 'present', with which no job makes results{missing_note}; "
+        f"remove `cells=present` from the call, or copy results into results/{config['preset']}"
     )
 
 
 def table_results(wildcards) -> list[str]:
-    """List the results that tables need."""
+    """List the results of runs that the tables need."""
     return existing_if_partial(result_files())
 
 
 def knowledge_results(wildcards) -> list[str]:
-    """List the results that figures need in addition to those of the tables."""
+    """List the results of runs that only figures need."""
     return existing_if_partial(knowledge_files())
 
 
 def baseline_results(wildcards) -> list[str]:
-    """List the results of baselines that the extended Table 1 and comparisons need."""
+    """List the results of baselines for the extended Table 1 and for comparisons."""
     return existing_if_partial([*baseline_files(), *baseline_ranks()])
 
 
 def evidence_files(wildcards) -> list[str]:
-    """List what intervals and comparisons need besides results: ranks, answers, leak audit and ledger.
+    """List the ranks, answers, leak audit and ledger, which intervals and comparisons need besides results.
 
-    The audit lists the test images that training has seen.
+    The audit lists the test images that are in the training set.
     """
     return existing_if_partial([*ranks_and_answers(), AUDIT]) + ledger_files()
 
 
 def ranks_and_answers() -> list[str]:
-    """List the ranks and answers of every run, from which its metrics are computed."""
+    """List the files of ranks and answers from which the metrics of all runs are computed."""
     retrieval, retention = PRESET["retrieval_datasets"], PRESET["retention_datasets"]
     files = expand("{run}/retrieval/{name}.ranks.parquet", run=run_folders(PRESET["methods"]), name=retrieval)
     files += expand(
@@ -541,23 +541,23 @@ def ranks_and_answers() -> list[str]:
 
 
 def baseline_ranks() -> list[str]:
-    """List the ranks of every baseline, from which its metrics are computed."""
+    """List the files of ranks from which the metrics of all baselines are computed."""
     at = {"preset": config["preset"], "baseline": BASELINES, "name": PRESET["retrieval_datasets"]}
     return expand(f"{BASELINE_FOLDER}/retrieval/{{name}}.ranks.parquet", **at)
 
 
 def figure_evidence_files(wildcards) -> list[str]:
-    """List the ranks and answers from which the values in figures are computed."""
+    """List the files of ranks and answers from which the values in figures are computed."""
     ranks = [file.removesuffix(".json") + ".ranks.parquet" for file in knowledge_files()]
     kinds = (".ranks.parquet", ".answers.jsonl")
     return [file for file in evidence_files(wildcards) if file.endswith(kinds)] + existing_if_partial(ranks)
 
 
 def ledger_events(wildcards) -> list[str]:
-    """List the events that the ledger counts: of every stage of every run, and of every baseline.
+    """List the event files that the ledger counts: those of every stage of every run, and of every baseline.
 
-    A copy of results may lack the events of a stage whose result it has: these are not counted, and nothing is run
-    again.
+    A copy of results may have the result of a stage without its events. Such events are left out, so that nothing is
+    run again.
     """
     stages = [("train", "train", "run.json")]
     stages += [
@@ -577,10 +577,7 @@ def ledger_events(wildcards) -> list[str]:
 
 
 def baseline_events() -> list[str]:
-    """List the events of the baselines.
-
-    As in `ledger_events`, events that a copy of results lacks are left out.
-    """
+    """List the event files of the baselines, without those that a copy of results lacks (`ledger_events`)."""
     folders = expand(BASELINE_FOLDER, preset=config["preset"], baseline=BASELINES)
     return [
         f"{folder}/events/retrieval.jsonl"
@@ -590,10 +587,7 @@ def baseline_events() -> list[str]:
 
 
 def feature_cache_events() -> list[str]:
-    """List the events of caching images for runs.
-
-    As in `ledger_events`, events that a copy of results lacks are left out.
-    """
+    """List the event files of image caches, without those that a copy of results lacks (`ledger_events`)."""
     files = []
     for backbone in PRESET["backbones"]:
         for method in TRAINED_METHODS:
@@ -606,15 +600,15 @@ def feature_cache_events() -> list[str]:
 
 
 def ledger_files() -> list[str]:
-    """List the ledger if there are events to count; a copy of results without events keeps its ledger."""
+    """List the ledger if events exist or will be made; a copy of results without events keeps its ledger."""
     return [LEDGER] if ledger_events(None) else []
 
 
 def countable_presets() -> list[str]:
     """List the preset if its ledger may be counted again, else nothing.
 
-    With `cells: present` an existing ledger is not, if events from which it was counted are missing: its hours would be
-    lost.
+    With `cells: present`, an existing ledger is kept if some of the events that it was counted from are missing,
+    because their hours would be lost.
     """
     if config["cells"] == "complete" or not Path(LEDGER).exists():
         return [config["preset"]]
@@ -623,7 +617,7 @@ def countable_presets() -> list[str]:
 
 
 def training_curve_events(wildcards) -> list[str]:
-    """List the training events that figures need for their curves, in addition to the tables' results."""
+    """List the event files of training, from which the training curves are drawn."""
     return existing_if_partial([f"{run}/events/train.jsonl" for run in run_folders(TRAINED_METHODS)])
 
 
@@ -631,7 +625,7 @@ TABLES = ["table1", "table3", "gpu_hours", "retention", "intervals", "comparison
 
 
 def table_files() -> list[str]:
-    """List the rendered tables, with their PDF only if pdflatex is installed, as an output cannot be optional."""
+    """List the rendered tables; their PDF only if pdflatex is installed, because an output cannot be optional."""
     folder = f"paper_tables/{config['preset']}"
     names = ["tables.tex", "cells.csv", "table3.txt"]
     names += [f"{table}.{kind}" for table in TABLES for kind in ("tex", "html")]
@@ -639,37 +633,37 @@ def table_files() -> list[str]:
     return [f"{folder}/{name}" for name in names]
 
 
-# The figure by scale, which needs a knowledge dataset.
+# The figure by backbone size, which needs a knowledge dataset.
 SCALE_FIGURES = ["scale"] if PRESET["knowledge_datasets"] else []
 
 
 def figure_files() -> list[str]:
-    """List the figures that are drawn from results alone, and the CSV file of their points."""
+    """List the figures that need only results, and the CSV file of their points."""
     folder = f"paper_tables/{config['preset']}/figures"
     figures = ["recall", "retention", "training", *SCALE_FIGURES]
     pictures = expand("{figure}.{kind}", figure=figures, kind=["svg", "png"])
     return [f"{folder}/{name}" for name in [*pictures, "figures.csv"]]
 
 
-# The run in the query figure: the proposed method (or the last) on the first backbone, of the first seed, on the last
-# retrieval dataset.
+# The run in the query figure: first backbone, proposed method (or the last method if it is not in the preset), first
+# seed, on the last retrieval dataset.
 EXAMPLE_METHOD = config["proposed_method"] if config["proposed_method"] in PRESET["methods"] else PRESET["methods"][-1]
 EXAMPLE_RUN = {"backbone": PRESET["backbones"][0], "method": EXAMPLE_METHOD}
 EXAMPLE_RUN |= {"name": PRESET["retrieval_datasets"][-1]}
 
 
 def example_top_file() -> str:
-    """Return the file with the images retrieved by the run in the query figure."""
+    """Return the file of the images that the run in the query figure retrieved."""
     seed = list_run_seeds(EXAMPLE_RUN["method"], SEEDS)[0]
     run = RUN_FOLDER.format(preset=config["preset"], seed=seed, **EXAMPLE_RUN)
     return f"{run}/retrieval/{EXAMPLE_RUN['name']}.top.jsonl"
 
 
 def query_figure_files() -> list[str]:
-    """List the files of the query figure, if the dataset's images exist or are made together with the shown run.
+    """List the files of the query figure, if the dataset's images exist or are made in the same call as the run.
 
-    Empty with `cells: present`, and if all results exist without the datasets: making a dataset again would start every
-    run again.
+    Empty with `cells: present`. Also empty if the results exist without the dataset, because making the dataset again
+    would start every run again.
     """
     pictures = Path(manifest(EXAMPLE_RUN["name"], "test").replace("<scratch>", SCRATCH)).exists()
     if config["cells"] != "complete" or (Path(example_top_file()).exists() and not pictures):
@@ -678,31 +672,31 @@ def query_figure_files() -> list[str]:
 
 
 def page_file() -> str:
-    """Return the page of the preset."""
+    """Return the path of the preset's page."""
     return f"paper_tables/{config['preset']}/report.html"
 
 
 def page_figures() -> list[str]:
-    """List the figures on the page of the preset."""
+    """List the figures on the preset's page."""
     return [path for path in figure_files() + query_figure_files() if path.endswith(".svg")]
 
 
 def require_plain_python() -> None:
-    """Raise WorkflowError if jobs go to a cluster that could not start this Python."""
+    """Raise WorkflowError if jobs are submitted to a cluster and could not start this Python there."""
     message = describe_unquotable_python()
     if message and not workflow.executor_plugin.common_settings.local_exec:
         raise WorkflowError(message)
 
 
 def last_words(finished_rules, is_dry_run: bool) -> list[str]:
-    """Return the last lines of a call: of a dry run the forecast of the preset, else where its tables and page are."""
+    """Return the last lines of a call: in a dry run the preset's forecast, else the closing lines with its results."""
     if is_dry_run:
         return ["", *summary_lines(FORECAST_SETTINGS, forecast_preset(FORECAST_SETTINGS)[0])]
     tables = Path(f"paper_tables/{config['preset']}")
     return closing_lines(tables, Path(CLAIMS.format(preset=config["preset"])), finished_rules)
 
 
-# What a person sees of this call.
+# Labels and closing lines for the screen.
 CATALOGUES = (config["backbones"], config["encoders"], config["datasets"])
 WORDS.labels = {name: entry.get("label", name) for catalogue in CATALOGUES for name, entry in catalogue.items()}
 WORDS.labels |= {name: method_entry(PRESET, name).label for name in PRESET["methods"]}

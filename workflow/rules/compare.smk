@@ -1,5 +1,5 @@
-# Our results against the paper's, cell by cell, from results/ alone. Not part of `all`: `snakemake --cores 1 compare`.
-# In: results/<preset>, the paper's values. Out: results/<preset>/compare.
+# Comparison of our results with the paper's, cell by cell, on request: `snakemake --cores 1 compare`.
+# Input: results/<preset>, the paper's values. Output: results/<preset>/compare.
 
 
 rule compare_paper:
@@ -29,7 +29,7 @@ rule compare_paper:
         LOCAL_JOB
 
 
-# The comparison is printed each time, so no output is declared.
+# The comparison is printed in every call, so no output is declared.
 rule compare:
     input:
         text=f"results/{config['preset']}/compare/paper.txt",
@@ -39,6 +39,6 @@ rule compare:
     conda:
         "../../envs/slq.yaml"
     message:
-        "Ours against the paper:"
+        "Our results compared with the paper's:"
     shell:
         "cat {input.text} 2>&1 | tee {log}"

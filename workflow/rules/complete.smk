@@ -1,4 +1,4 @@
-# All rules that make results, with `cells: complete`, in the order of the stages.
+# The rules that make results, in the order of the stages; included with `cells: complete`.
 
 
 include: "sources.smk"

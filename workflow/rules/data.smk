@@ -1,7 +1,6 @@
-# Datasets in the prepared form (docs/data.md): synthetic, prepared from a source, imported from a folder, or of
-# user-written queries; and the leak audit of all of them.
-# In: nothing, a fetched source, a folder named by `local_dir`, or another dataset and a file named by `queries`.
-# Out: <scratch>/data/<dataset>/<split>, results/<preset>/audit.json.
+# Datasets in the prepared form (docs/data.md), and the leak audit. A dataset is synthetic, prepared from a fetched
+# source, imported from a user's folder (`local_dir`), or made of a user's queries about another dataset (`queries`).
+# Output: <scratch>/data/<dataset>/<split>, results/<preset>/audit.json.
 
 
 rule make_synthetic_split:
@@ -13,7 +12,7 @@ rule make_synthetic_split:
         "benchmarks/data/make_synthetic_split/{dataset}.{split}.jsonl"
     wildcard_constraints:
         dataset=wildcard_pattern(names_with_key("datasets", "synthetic")),
-    priority: 10  # datasets that the reference check may need come first
+    priority: 10  # the reference check may wait for this dataset
     conda:
         "../../envs/slq.yaml"
     threads: stage_cpus("prepare")
@@ -31,7 +30,7 @@ rule make_synthetic_split:
         CLUSTER_JOB
 
 
-# Datasets of a fetched source: images stay in its folder, questions are unpacked.
+# Datasets from a fetched source: images stay in the source's folder, questions are unpacked.
 rule prepare_split:
     input:
         source=source_manifest,
@@ -62,8 +61,8 @@ rule prepare_split:
         CLUSTER_JOB
 
 
-# The folder is a parameter and not an input: a clone with results but without data must still render its tables. The
-# hash of its files is a parameter too, so that an edited caption or a replaced image re-runs the job.
+# The folder is a parameter and not an input, because a clone with results but without data must still render its
+# tables. The hash of its files is also a parameter, so that an edited caption or a replaced image re-runs the job.
 rule import_local_split:
     output:
         manifest="<scratch>/data/{dataset}/{split}/manifest.json",
@@ -91,8 +90,8 @@ rule import_local_split:
         LOCAL_JOB
 
 
-# User-written queries for the images of another dataset's test split, which stay in its folder. As above, the file is
-# not an input; its hash is a parameter, so that a changed file re-runs the job.
+# A user's queries about images of another dataset's test split; the images stay in that dataset's folder. As above, the
+# file is not an input, and its hash is a parameter, so that a changed file re-runs the job.
 rule import_queries:
     input:
         images=query_images_manifest,
@@ -124,7 +123,8 @@ rule import_queries:
         LOCAL_JOB
 
 
-# A leaf of the graph: as an `ancient` input of training it would hide re-runs of the jobs below it (docs/log.md).
+# No rule has the audit as input: as an `ancient` input of training it would hide re-runs of the jobs that make the
+# datasets (docs/log.md).
 rule audit:
     input:
         learning=training_manifests(),
@@ -150,8 +150,8 @@ rule audit:
         CLUSTER_JOB
 
 
-# Data and scorer checked on public models whose recalls are published, before any long job (`GATE_TOKENS`, common.smk).
-# The published values are a parameter, as the modification times of files in a clone mean nothing.
+# Check of data and scorer before any long job (`GATE_TOKENS` in common.smk): public models must reproduce their
+# published recalls. The hash of these recalls is a parameter, because modification times in a clone are arbitrary.
 rule check_reference_recalls:
     input:
         encoders=encoder_manifests(),
@@ -178,7 +178,7 @@ rule check_reference_recalls:
             reference_file=str(REFERENCE_RECALLS),
         ),
     message:
-        "Checking data and scorer of {wildcards.preset} by public models"
+        "Checking data and scorer of {wildcards.preset} with public models"
     shell:
         CLUSTER_JOB
 

@@ -1,7 +1,7 @@
-# A run's metrics on the test splits: retrieval for Tables 1 and 3, retention for Table 3 and the table of answers by
-# type. One job per run and kind: loading a backbone costs more than evaluating one more dataset.
-# In: a run's weights, its backbone, test splits. Out: metrics, and the ranks, best images or answers behind them, in
-# results/.
+# Evaluation of a run on the test splits: retrieval for Tables 1 and 3, retention for Table 3 and the table of answers
+# by type. One job evaluates all datasets of a kind, because loading a backbone takes longer than one more dataset.
+# Input: a run's weights, its backbone, test splits. Output in results/: metrics, and the ranks, retrieved images or
+# answers that they are computed from.
 
 
 rule evaluate_retrieval:
@@ -64,9 +64,9 @@ use rule evaluate_retrieval as evaluate_retention with:
         "Evaluating retention of {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
 
 
-# For a method that does not change the backbone: a check that its answers are base's, in place of answers of its own.
-# Its input in results/ is named by base's retained.json, in scratch: an edge between results would start runs in a
-# copy of results.
+# For a method that does not change the backbone: a check that its answers equal base's, instead of a full evaluation.
+# The input is base's retained.json in scratch, which names base's files in results/: with a result as input of another
+# result, a copy of results would start runs.
 use rule evaluate_retrieval as check_equivalence with:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",
@@ -92,10 +92,10 @@ use rule evaluate_retrieval as check_equivalence with:
             **RUN_PATHS,
         ),
     message:
-        "Checking that {wildcards.method} on {wildcards.backbone} answers as base, seed {wildcards.seed}"
+        "Checking that {wildcards.method} on {wildcards.backbone} answers like base, seed {wildcards.seed}"
 
 
-# Base's answers without the images: the part of a score that the wording of the questions explains.
+# Base's answers to the questions without their images: the score that the wording of the questions alone explains.
 use rule evaluate_retrieval as evaluate_blind with:
     input:
         adapter="<scratch>/runs/{preset}/{backbone}/{method}/seed{seed}/adapter.json",

@@ -1,6 +1,6 @@
-# Figures: three from results/ alone, and a fourth if there are knowledge datasets, so that a clone with results draws
-# them and trains nothing; one of queries and the images retrieved for them, which needs the images of a dataset.
-# In: results/<preset>, for the queries a test split. Out: paper_tables/<preset>/figures, with every point as CSV.
+# Figures. Three figures, and a fourth if there are knowledge datasets, need only results/, so that a clone with results
+# draws them without training. The figure of queries and their retrieved images also needs the images of a dataset.
+# Input: results/<preset>; for queries, a test split. Output: paper_tables/<preset>/figures, with all points as CSV.
 
 
 rule draw_figures:
@@ -55,7 +55,7 @@ rule draw_queries:
             out="paper_tables/{preset}/figures",
         ),
     message:
-        "Drawing what queries of {wildcards.preset} find"
+        "Drawing queries of {wildcards.preset} and the images that they retrieve"
     shell:
         LOCAL_JOB
 

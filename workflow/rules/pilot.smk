@@ -1,5 +1,5 @@
-# The diagnostic pilot (Figure 2 of the poster) on the texts and images in `pilot` of a preset; on request.
-# In: backbones, pictures. Out: results/<preset>/<backbone>/pilot.json, paper_tables/<preset>/figures/pilot.
+# The pilot of the poster's Figure 2, on the texts and images in `pilot` of a preset; on request.
+# Input: backbones, images. Output: results/<preset>/<backbone>/pilot.json, paper_tables/<preset>/figures/pilot.
 
 
 rule measure_pilot:
@@ -25,7 +25,7 @@ rule measure_pilot:
             **BACKBONE_PATHS,
         ),
     message:
-        "The pilot on {wildcards.backbone}"
+        "Running the pilot on {wildcards.backbone}"
     shell:
         CLUSTER_JOB
 

@@ -1,5 +1,5 @@
-# With `cells: present`, this file replaces all rules that make results: existing results are plain files, which no rule
-# makes again even if newer files exist. A result that only a run could make is an error.
+# Included with `cells: present` instead of the rules that make results. Existing results are then plain files, which no
+# rule makes again, even if their inputs are newer. A request for a result that does not exist is an error.
 
 
 for target in ("fetch", "reference_check", "baselines", "lr_sweep", "pilot"):

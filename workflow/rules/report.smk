@@ -1,5 +1,6 @@
-# The page of a preset: does it reproduce? Alone: `make report`, or `snakemake --cores all report`.
-# In: results/<preset>, the rendered tables and figures, the audit of the paper. Out: paper_tables/<preset>/report.html.
+# The page of a preset, which answers whether the paper reproduces: `make report`, or `snakemake --cores all report`.
+# Input: results/<preset>, the rendered tables and figures, the audit of the paper.
+# Output: paper_tables/<preset>/report.html.
 
 
 rule write_page:

@@ -1,8 +1,10 @@
-# Fetched and verified data and models (docs/data.md): datasets as <scratch>/sources/<source>, backbones and encoders as
-# snapshots. In: the network, or folders that a user fills. Out: a folder, complete when its manifest.json exists.
+# Fetched and verified data and models (docs/data.md): datasets in <scratch>/sources/<source>, backbones and encoders as
+# snapshots. Input: the network, or folders that the user fills.
+# Output: a folder, complete when its manifest.json exists.
 
 
-# Local, because compute nodes often lack internet; without a code hash, because no edit is worth a second download.
+# A local rule, because compute nodes often have no internet access. Its parameters have no code hash, because an edit
+# of the code must not start a second download.
 rule fetch_source:
     output:
         manifest="<scratch>/{catalogue}/{source}/manifest.json",
@@ -25,7 +27,7 @@ rule fetch_source:
         LOCAL_JOB
 
 
-# Everything that needs the network or a user's folders, on the host that has them.
+# All jobs that need the network or the user's folders, to be run on a host that has access to them.
 rule fetch:
     input:
         training_manifests(),

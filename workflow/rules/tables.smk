@@ -1,6 +1,6 @@
-# Tables 1 and 3, GPU hours, answers by type, intervals, comparisons, other counts and the extended Table 1, from
-# results/ alone: a clone with results renders them and trains nothing.
-# In: results/<preset>, the paper's values, the templates. Out: paper_tables/<preset>.
+# Tables 1 and 3, GPU hours, answers by type, intervals, comparisons, other counts and the extended Table 1. They need
+# only results/, so that a clone with results renders them without training.
+# Input: results/<preset>, the paper's values, the templates. Output: paper_tables/<preset>.
 
 
 rule render_tables:

@@ -1,5 +1,6 @@
-# One run: a backbone, a method, a seed. `base` trains nothing, so it has no seed: one run is registered, as seed0.
-# In: a backbone, the train and val splits; never a test split. Out: <scratch>/runs/... (weights), results/.../run.json.
+# Training of a run, which is a backbone, a method and a seed. `base` is not trained and has no seed: it is registered
+# as one run, seed0. Input: a backbone and the train and val splits; never a test split.
+# Output: weights in <scratch>/runs/..., results/.../run.json.
 
 
 rule register_base:
@@ -20,14 +21,14 @@ rule register_base:
     params:
         job=job_call("register_base", base_settings, backbone_folder=BACKBONE_FOLDER, adapter_folder=BASE_FOLDER),
     message:
-        "Registering {wildcards.backbone} as it is"
+        "Registering the untouched {wildcards.backbone}"
     shell:
         CLUSTER_JOB
 
 
-# Image features, or keys and values, cached once if `training.image_cache` says so, for the runs of all seeds. The
-# folder of the shards is keyed by their content, so that runs with other numbers of queries, learning rates and epochs
-# share them; a kill loses one shard.
+# Cache of image features or of KV caches for the runs of all seeds, if `training.image_cache` needs one. The folder of
+# the shards is named by a hash of what determines their content, so that runs with different numbers of queries,
+# learning rates or epochs share it. A killed job loses at most one shard.
 use rule register_base as cache_features with:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
@@ -88,8 +89,8 @@ use rule register_base as train with:
         "Training {wildcards.method} on {wildcards.backbone}, seed {wildcards.seed}"
 
 
-# On request, `snakemake --cores all lr_sweep`: the user copies the chosen rates into config.yaml, so that a run depends
-# only on the values there. The first seed decides for all. No test split is read here either.
+# On request: `snakemake --cores all lr_sweep`, with the first seed. The user copies the chosen rates into config.yaml,
+# so that a run depends only on the values there. No test split is read.
 use rule cache_features as sweep_learning_rates with:
     input:
         backbone="<scratch>/backbones/{backbone}/manifest.json",
