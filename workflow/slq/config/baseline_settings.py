@@ -94,7 +94,7 @@ def active_pilot(config: Config) -> Config:
     """
     if "pilot" not in active_preset(config):
         raise SlqError(
-            f"config: presets.{config['preset']}.pilot is missing; name texts and images there (docs/results.md, Pilot)"
+            f"config: presets.{config['preset']}.pilot is missing; name texts and images there (docs/tables.md, Pilot)"
         )
     pilot: Config = active_preset(config)["pilot"]
     return pilot

@@ -112,7 +112,7 @@ def escape_latex(text: str) -> str:
 
 
 def cells_csv(tables: list[Table]) -> str:
-    """Return a CSV of all cells with full value, state, sources and reason (docs/results.md); values are not rounded.
+    """Return a CSV of all cells with full value, state, sources and reason (docs/tables.md); values are not rounded.
 
     A field is empty if the cell has no number, no deviation, no interval, or no number of runs.
     """

@@ -154,7 +154,7 @@ def _explain_absence(key: CellKey, lacking_label: str, lacking: ComparisonSide) 
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Convert a comparison to the format of `results/<preset>/compare/paper.json` (docs/results.md)."""
+    """Convert a comparison to the format of `results/<preset>/compare/paper.json` (docs/compare.md)."""
     sides = {"a": comparison.a, "b": comparison.b}
     return {
         "schema": SCHEMA,
