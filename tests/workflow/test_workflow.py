@@ -173,7 +173,7 @@ def test_the_trace_of_a_cell_is_the_one_that_the_docs_list(finished):
     answer = subprocess.run([*command, *options], cwd=finished, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     modules = re.findall(r"^          slq\.(\S+)$", answer.stdout, re.MULTILINE)
-    section = (ROOT / "README.md").read_text().partition("## The way of a number")[2].partition("\n## ")[0]
+    section = (ROOT / "docs/results.md").read_text().partition("## Trace a number")[2].partition("\n## ")[0]
     listed = [name.replace("/", ".") for name in re.findall(r"`([a-z_/]+)\.py`", section)]
     assert sorted(modules) == sorted(listed) and len(modules) <= 12
     assert "evidence" in answer.stdout and "mini-coco.ranks.parquet" in answer.stdout
