@@ -49,12 +49,12 @@ def trace_cell(folder: Path, cell: str, layout: ReportLayout) -> tuple[list[str]
     """The files from which a cell was computed, as lines, and the modules that ran."""
     row_key, _, column = cell.partition(" ")
     backbone, _, method = row_key.partition("/")
-    dataset, *rest = column.split(" ")
-    direction, metric = rest if rest else ("", "score")
     with open(folder / "paper_tables" / layout.preset / "cells.csv", encoding="utf-8", newline="") as file:
         printed = {(one["row"], one["column"]): one for one in csv.DictReader(file) if one["table"] == "table3"}
     if (row_key, column) not in printed:
         sys.exit(f"no cell '{cell}' in Table 3; expected a row and a column, such as {' '.join([*printed][2])}")
+    dataset, *rest = column.split(" ")
+    direction, metric = rest if rest else ("", "score")
     kind = "retrieval" if direction else "retention"
     modules: dict[str, None] = {}
     with executed_modules(modules):

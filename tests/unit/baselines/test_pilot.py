@@ -71,7 +71,10 @@ def test_a_cosine_is_that_of_a_text_and_an_image_alone(snapshot, pictures, tmp_p
     found = json.loads(out.read_text())
     assert (found["schema"], found["backbone"]) == (1, "mini-internvl")
     assert (found["texts"], found["images"]) == (TEXTS, list(SIZES))
-    assert found["inputs"]["images"] == {name: hash_file(pictures / name) for name in SIZES}
+    assert {f"image {name}": hash_file(pictures / name) for name in SIZES}.items() <= found["inputs"].items()
+    shown = {"preset": "mini", "backbones": [{"name": "mini-internvl", "label": "InternVL-mini"}]}
+    (record,) = read_pilot_records(shown, tmp_path / "results")
+    assert record.content == found, "what is measured can be shown"
     backbone = Backbone.load(snapshot, "internvl")
     last, zeros = LastTokenRetriever(backbone), MllmEncoder(backbone, BARE, queries=2).retriever
     for row, text in enumerate(TEXTS):

@@ -33,7 +33,7 @@ def measure_pilot(settings: dict[str, Any], backbone_folder: Path, data: Path, o
         image_vectors = [encoder.encode_images([image])[0] for image in images]
         cosines = [[round(float(text @ image), COSINE_DECIMALS) for image in image_vectors] for text in text_vectors]
         readouts.append(readout | {"cosine": cosines})
-    image_hashes = {name: hash_file(path) for name, path in files.items()}
-    inputs = {"backbone": snapshot_sha256(backbone_folder), "images": image_hashes, "settings": hash_json(settings)}
+    inputs = {"backbone": snapshot_sha256(backbone_folder), "settings": hash_json(settings)}
+    inputs |= {f"image {name}": hash_file(path) for name, path in files.items()}
     described = {key: settings[key] for key in ("backbone", "texts", "images")}
     write_json(out, {"schema": SCHEMA, **described, "readouts": readouts, "inputs": inputs})
