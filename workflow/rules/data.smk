@@ -1,4 +1,4 @@
-# Datasets in the prepared form (docs/data.md), and the leak audit. A dataset is synthetic, prepared from a fetched
+# Datasets in the prepared form (docs/own-data.md), and the leak audit. A dataset is synthetic, prepared from a fetched
 # source, imported from a user's folder (`local_dir`), or made of a user's queries about another dataset (`queries`).
 # Output: <scratch>/data/<dataset>/<split>, results/<preset>/audit.json.
 

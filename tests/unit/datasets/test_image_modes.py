@@ -1,4 +1,4 @@
-"""Images that are not plain RGB, as docs/data.md states them, up to what the families make of them."""
+"""Images that are not plain RGB, as docs/own-data.md states them, up to what the families make of them."""
 
 import io
 import struct

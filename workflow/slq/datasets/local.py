@@ -18,7 +18,7 @@ def import_local_split(
             empty, `<source>/<split>/items.jsonl` is already in the prepared form: every item and image is checked, and
             a training split is compared with the val and test splits beside it, so that a leak is found before anything
             is trained.
-        same_image: which lines of a retrieval dataset are one image (docs/data.md): `row`, `bytes`, or an empty text.
+        same_image: which lines of a retrieval dataset are one image (docs/own-data.md): `row`, `bytes`, or empty.
 
     Raises:
         SlqError: the first fault found, with file and line or id.

@@ -18,7 +18,7 @@ def import_queries(settings: dict[str, Any], queries: Path, data: Path, out: Pat
 
     Args:
         settings: `dataset`, the new dataset's name, and `images_of`, the dataset that the images are from.
-        queries: a file with a JSON object per line (docs/data.md).
+        queries: a file with a JSON object per line (docs/own-data.md).
         data: the folder of the prepared datasets.
 
     Raises:
@@ -42,7 +42,7 @@ def read_queries(path: Path, dataset: str, image_ids: set[str]) -> list[Query]:
         SlqError: a line is at fault; the message names the file, the line and what was expected.
     """
     if not path.is_file():
-        raise SlqError(f"{path}: not found; expected a file with a query a line, {LINE_FORMAT} (docs/data.md)")
+        raise SlqError(f"{path}: not found; expected a file with a query a line, {LINE_FORMAT} (docs/own-data.md)")
     found: dict[Query, int] = {}
     for number, line in enumerate(read_json_objects(path, f"expected {LINE_FORMAT}"), start=1):
         query = _parse_query(line, f"{path}:{number}")

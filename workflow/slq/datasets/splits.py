@@ -1,4 +1,4 @@
-"""The prepared form of a split (docs/data.md): written once, read by training and evaluation."""
+"""The prepared form of a split (docs/own-data.md): written once, read by training and evaluation."""
 
 import hashlib
 import json
@@ -223,7 +223,7 @@ def read_items(path: Path, kind: str) -> list[dict[str, Any]]:
         SlqError: an item is at fault; the message names the file, the line, the field and what was expected.
     """
     if not path.is_file():
-        raise SlqError(f"{path}: not found; docs/data.md describes the form of a dataset")
+        raise SlqError(f"{path}: not found; docs/own-data.md describes the form of a dataset")
     items = []
     for number, item in enumerate(read_json_objects(path), start=1):
         for key, type_ in ITEM_FIELDS[kind].items():

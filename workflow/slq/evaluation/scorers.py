@@ -1,7 +1,7 @@
 """Scorers of the retention datasets: pure functions of an item and a reply, with a version at the end of each name.
 
 A change that can alter a judgement makes a new version. No scorer guesses, and none calls a judge model: a reply that
-it cannot parse is wrong. An item is a line of a retention dataset (docs/data.md): with `options` it is a
+it cannot parse is wrong. An item is a line of a retention dataset (docs/own-data.md): with `options` it is a
 multiple-choice question, else an open one.
 """
 

@@ -23,7 +23,7 @@ SLURM_COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol")
 COMMAND_TIMEOUT_SECONDS = 60  # time limit of a command: a busy controller answers late
 UNLIMITED = float("inf")
 SINFO_COMMAND = ("sinfo", "-h", "-o", "%P|%a|%l|%D|%G")
-QUERIES_ADVICE = "write the queries, one a line (docs/data.md), or name another file"
+QUERIES_ADVICE = "write the queries, one a line (docs/own-data.md), or name another file"
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _check_time_limit(limit_minutes: float, jobs: Sequence[PlannedJob]) -> Findi
     text = f"{limit}; jobs ask for up to {longest_job.minutes / 60:,.1f} h ({longest_job})"
     if limit_minutes < longest_job.minutes:
         hours = f"{limit_minutes / 60:.3g}"
-        advice = f"another partition, or `hours: {hours}` in a file of yours (docs/cluster.md, Short limits)"
+        advice = f"another partition, or `hours: {hours}` in a file of yours (docs/cluster.md, Time limits)"
         return Finding(ERROR, "time", text, advice)
     if limit_minutes < retry_minutes:
         text += f"; a second attempt asks for {retry_minutes / 60:,.1f} h, and is refused or waits for ever"

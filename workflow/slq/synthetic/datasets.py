@@ -1,4 +1,4 @@
-"""Synthetic datasets on disk: images and captions in the prepared form (docs/data.md), questions in the hub's."""
+"""Synthetic datasets on disk: images and captions in the prepared form (docs/own-data.md), questions in the hub's."""
 
 from collections import defaultdict
 from collections.abc import Callable
