@@ -52,9 +52,8 @@ def trace_cell(folder: Path, cell: str, layout: ReportLayout) -> tuple[list[str]
     with open(folder / "paper_tables" / layout.preset / "cells.csv", encoding="utf-8", newline="") as file:
         printed = {(one["row"], one["column"]): one for one in csv.DictReader(file) if one["table"] == "table3"}
     if (row_key, column) not in printed:
-        sys.exit(
-            f"no cell '{cell}' in Table 3; expected a row and a column, such as {' '.join(next(key for key in printed if '@' in key[1]))}"
-        )
+        example = " ".join(next(key for key in printed if "@" in key[1]))
+        sys.exit(f"no cell '{cell}' in Table 3; expected a row and a column, such as {example}")
     dataset, *rest = column.split(" ")
     direction, metric = rest if rest else ("", "score")
     kind = "retrieval" if direction else "retention"
